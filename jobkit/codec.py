@@ -1,0 +1,202 @@
+"""Values to signed bytes and back.
+
+An envelope is `JK1 · key id (4) · HMAC-SHA256 (32) · format (1) · body`. The MAC covers what the payload is (`kind`),
+the job and the task it belongs to, the format and the body, so that an altered, foreign or swapped payload is refused
+before a single byte of the body is parsed.
+
+The body is msgpack where that gives back exactly the same value (plain data), else a pickle, else a cloudpickle
+(functions and classes typed in a notebook). Reading a pickle runs code, so only a worker's child and the client that
+asked for a result ever call `loads`; the dashboard, the command line and HTTP never do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from jobkit.model import InvalidParams, SignatureError
+
+MAGIC = b"JK1"
+_HEAD = len(MAGIC) + 4 + 32 + 1
+
+#: One byte each: how the body is written.
+MSGPACK, PICKLE, CLOUDPICKLE = b"m", b"p", b"c"
+
+#: A value with more nodes than this is pickled without asking whether plain data would do: the question costs more.
+_PLAIN_NODES = 10_000
+_PLAIN_DEPTH = 50
+
+_pack: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+_unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder().decode
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a payload is and belongs to; inside the MAC. `kind` is "args", "result" or "error"."""
+
+    kind: str
+    job_id: str
+    task: str
+
+    def bytes(self) -> bytes:
+        return "\x00".join((self.kind, self.job_id, self.task)).encode()
+
+
+class Codec:
+    """Seals and opens envelopes with one set of keys.
+
+    Args:
+        keys: the first signs, all verify; none: envelopes carry no MAC and pickles are refused.
+        allow_pickle: whether values that plain data cannot express may be pickled; by default where there is a key.
+    """
+
+    def __init__(self, keys: Sequence[bytes] = (), *, allow_pickle: bool | None = None) -> None:
+        self._keys = {_key_id(key): hashlib.sha256(b"jobkit-mac\x00" + key).digest() for key in keys}
+        self._signer = next(iter(self._keys), None)
+        self.allow_pickle = bool(self._keys) if allow_pickle is None else allow_pickle
+
+    @classmethod
+    def from_secret(cls, secret: str) -> Codec:
+        """The codec for a `JOBKIT_SECRET`: one or more keys, comma-separated."""
+        return cls([key.strip().encode() for key in secret.split(",") if key.strip()])
+
+    def dumps(self, value: Any, subject: Subject) -> bytes:
+        """`value` in an envelope.
+
+        Raises:
+            InvalidParams: no codec can write it, or it needs a pickle and those are not allowed here.
+        """
+        form, body = self.encode(value)
+        return self.seal(form, body, subject)
+
+    def encode(self, value: Any) -> tuple[bytes, bytes]:
+        """`(format, body)` of a value; see `dumps`."""
+        if is_plain(value):
+            return MSGPACK, _pack(value)
+        if not self.allow_pickle:
+            raise InvalidParams(
+                f"a value of type {type(value).__name__} can only travel as a pickle, and pickles need a signing key "
+                "on a shared Redis: set JOBKIT_SECRET to the same text here and on the workers, or pass plain data"
+            )
+        return pickled(value)
+
+    def seal(self, form: bytes, body: bytes, subject: Subject) -> bytes:
+        """The envelope of an encoded body."""
+        signer = self._signer
+        if signer is None:
+            return MAGIC + bytes(36) + form + body
+        return MAGIC + signer + _mac(self._keys[signer], form, body, subject) + form + body
+
+    def verify(self, envelope: bytes, subject: Subject) -> tuple[bytes, bytes]:
+        """`(format, body)` of an envelope that was sealed with one of our keys for exactly this subject.
+
+        Raises:
+            SignatureError: in every other case. Nothing of the body has been parsed then.
+        """
+        if len(envelope) < _HEAD or envelope[:3] != MAGIC:
+            raise SignatureError(f"the {subject.kind} of job {subject.job_id} is not a jobkit payload")
+        key_id, mac, form, body = envelope[3:7], envelope[7:39], envelope[39:40], envelope[40:]
+        if not self._keys:
+            if any(key_id):
+                raise SignatureError(
+                    f"the {subject.kind} of job {subject.job_id} is signed, but there is no JOBKIT_SECRET here; "
+                    "set the one that the submitter uses"
+                )
+        else:
+            key = self._keys.get(key_id)
+            if key is None or not hmac.compare_digest(mac, _mac(key, form, body, subject)):
+                what = "is not signed" if not any(key_id) else "does not carry a valid signature"
+                raise SignatureError(
+                    f"the {subject.kind} of job {subject.job_id} {what}; JOBKIT_SECRET must be the same for "
+                    "submitters and workers"
+                )
+        if form not in (MSGPACK, PICKLE, CLOUDPICKLE) or (form != MSGPACK and not self.allow_pickle):
+            raise SignatureError(f"the {subject.kind} of job {subject.job_id} has a format that is not allowed here")
+        return form, body
+
+    def loads(self, envelope: bytes, subject: Subject) -> Any:
+        """The value in an envelope. Runs code where it is a pickle: never call it in a server.
+
+        Raises:
+            SignatureError: see `verify`. Whatever unpickling raises comes through.
+        """
+        return decode(*self.verify(envelope, subject))
+
+
+def decode(form: bytes, body: bytes) -> Any:
+    """The value of a verified body."""
+    return _unpack(body) if form == MSGPACK else pickle.loads(body)
+
+
+def pickled(value: Any) -> tuple[bytes, bytes]:
+    """`(format, body)` of a value as a pickle, or as a cloudpickle where it refers to `__main__` or cannot otherwise.
+
+    Raises:
+        InvalidParams: neither can write it; the message says why.
+    """
+    try:
+        body = pickle.dumps(value, protocol=5)
+        if b"__main__" not in body:  # by reference to a module that no worker has
+            return PICKLE, body
+    except Exception:  # pickle raises nearly anything; cloudpickle gets its chance
+        pass
+    import cloudpickle
+
+    try:
+        return CLOUDPICKLE, cloudpickle.dumps(value, protocol=5)
+    except Exception as error:  # likewise
+        raise InvalidParams(f"a value of type {type(value).__name__} cannot be pickled: {error}") from None
+
+
+def is_plain(value: Any) -> bool:
+    """True where msgpack gives back exactly this value: exact builtin types, text keys, not too deep or large."""
+    budget = _PLAIN_NODES
+    stack = [(value, 0)]
+    while stack:
+        item, depth = stack.pop()
+        budget -= 1
+        kind = type(item)
+        if item is None or kind is bool or kind is float or kind is bytes:
+            continue
+        if kind is str:
+            if not item.isascii() and _has_surrogate(item):
+                return False
+        elif kind is int:
+            if not -(2**63) <= item < 2**64:
+                return False
+        elif kind is list and depth < _PLAIN_DEPTH:
+            budget -= len(item)
+            stack.extend((part, depth + 1) for part in item[: max(0, budget) + 1])
+        elif kind is dict and depth < _PLAIN_DEPTH:
+            budget -= len(item)
+            for key, part in item.items():
+                if type(key) is not str or (not key.isascii() and _has_surrogate(key)):
+                    return False
+                stack.append((part, depth + 1))
+        else:
+            return False
+        if budget < 0:
+            return False
+    return True
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _key_id(key: bytes) -> bytes:
+    """Four bytes that name a key without telling it; never all zero, which means "unsigned"."""
+    digest = hashlib.sha256(b"jobkit-key-id\x00" + key).digest()[:4]
+    return digest if any(digest) else b"\x00\x00\x00\x01"
+
+
+def _mac(key: bytes, form: bytes, body: bytes, subject: Subject) -> bytes:
+    mac = hmac.new(key, subject.bytes() + b"\x00" + form, hashlib.sha256)
+    mac.update(body)
+    return mac.digest()

@@ -1,0 +1,51 @@
+"""The words of jobkit: states, events, snapshots, retry policy and errors.
+
+Pure: standard library only, no clock, no I/O. Everything above this package speaks in these types, and
+every decision that can be made without acting is made here.
+"""
+
+from jobkit.model.errors import (
+    InvalidParams,
+    JobCancelled,
+    JobFailed,
+    JobkitError,
+    JobNotFound,
+    ResultExpired,
+    SignatureError,
+    StoreUnavailable,
+    UnknownTask,
+)
+from jobkit.model.events import EventType, JobEvent
+from jobkit.model.log import LogLine
+from jobkit.model.retry import Backoff, Retry, RetryPolicy
+from jobkit.model.snapshot import Attempt, JobError, JobSnapshot, apply, attempts_of
+from jobkit.model.spec import JobSpec
+from jobkit.model.states import ALLOWED, TERMINAL, ErrorKind, JobState
+
+__all__ = [
+    "ALLOWED",
+    "TERMINAL",
+    "Attempt",
+    "Backoff",
+    "ErrorKind",
+    "EventType",
+    "InvalidParams",
+    "JobCancelled",
+    "JobError",
+    "JobEvent",
+    "JobFailed",
+    "JobNotFound",
+    "JobSnapshot",
+    "JobSpec",
+    "JobState",
+    "JobkitError",
+    "LogLine",
+    "ResultExpired",
+    "Retry",
+    "RetryPolicy",
+    "SignatureError",
+    "StoreUnavailable",
+    "UnknownTask",
+    "apply",
+    "attempts_of",
+]

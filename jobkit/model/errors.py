@@ -1,0 +1,57 @@
+"""What jobkit raises. One tree under `JobkitError`; each message is a sentence that says what to do next."""
+
+from __future__ import annotations
+
+
+class JobkitError(Exception):
+    """Base of everything that jobkit raises on purpose."""
+
+
+class InvalidParams(JobkitError, ValueError):
+    """An argument was refused before anything was stored.
+
+    Attributes:
+        field: name of the parameter or option, or None where no single one is at fault.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownTask(JobkitError, LookupError):
+    """No task of that name; the message names the close ones."""
+
+
+class JobNotFound(JobkitError, LookupError):
+    """No job with that id is kept: never submitted here, removed, or expired."""
+
+
+class JobFailed(JobkitError):
+    """The job ended as `failed`. The message holds error type, text and remote traceback.
+
+    Attributes:
+        error: the job's `JobError` (kind, type, message, traceback).
+
+    `__cause__` is the original exception where it could be rebuilt.
+    """
+
+    def __init__(self, message: str, error: object = None) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class JobCancelled(JobkitError):
+    """The job ended as `cancelled`: raised by `job.result()`."""
+
+
+class ResultExpired(JobkitError):
+    """The job succeeded, but its value is no longer (or was never) available; the message says why."""
+
+
+class SignatureError(JobkitError):
+    """A payload was not signed by a key that we hold, or was altered, or belongs to another job."""
+
+
+class StoreUnavailable(JobkitError, ConnectionError):
+    """Redis did not answer. The message names the URL (password masked) and what to try."""

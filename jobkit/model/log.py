@@ -1,0 +1,54 @@
+"""One captured line of output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that a job printed, logged or warned.
+
+    Attributes:
+        text: the line, without its newline, control characters removed.
+        at_ms: when the job wrote it, milliseconds since the epoch, by the worker's clock (display only).
+        source: "stdout", "stderr", "log", "warning" or "jobkit" (what the worker itself says).
+        level: "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL" for records of `logging`, else "".
+        logger: the logger's name for records of `logging`, else "".
+        n: number of the line in the job's log, from 1; 0 while not yet stored.
+    """
+
+    text: str
+    at_ms: int = 0
+    source: str = "stdout"
+    level: str = ""
+    logger: str = ""
+    n: int = 0
+
+    @property
+    def at(self) -> datetime:
+        return datetime.fromtimestamp(self.at_ms / 1000, UTC)
+
+    def to_wire(self) -> list[Any]:
+        """Compact form for the store: `[at_ms, source, level, logger, text]`."""
+        return [self.at_ms, self.source, self.level, self.logger, self.text]
+
+    @classmethod
+    def from_wire(cls, wire: list[Any], n: int = 0) -> LogLine:
+        at_ms, source, level, logger, text = wire
+        return cls(text=text, at_ms=int(at_ms), source=source, level=level, logger=logger, n=n)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "n": self.n,
+            "at": self.at.isoformat().replace("+00:00", "Z"),
+            "source": self.source,
+            "level": self.level,
+            "logger": self.logger,
+            "text": self.text,
+        }
+
+    def __str__(self) -> str:
+        return self.text

@@ -1,0 +1,306 @@
+"""The snapshot of a job, and how events move it.
+
+`apply(snapshot, event)` is the one place where an event becomes a new state, for the live handle, the notebook
+card, the dashboard and the tests alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from jobkit.model.events import EventType, JobEvent
+from jobkit.model.spec import JobSpec
+from jobkit.model.states import ErrorKind, JobState
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why an attempt failed, as text: nothing here needs unpickling.
+
+    Attributes:
+        kind: see `ErrorKind`.
+        type: class name of the exception (`"KeyError"`), or a word for other kinds (`"SIGKILL"`, `"timeout"`).
+        message: one sentence.
+        traceback: the remote traceback, from the user's own frames on; "" where there is none.
+        where: "file.py:28 in evaluate", the deepest frame of the user's code, or "".
+    """
+
+    kind: ErrorKind
+    type: str
+    message: str
+    traceback: str = ""
+    where: str = ""
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            "kind": str(self.kind),
+            "type": self.type,
+            "message": self.message,
+            "traceback": self.traceback,
+            "where": self.where,
+        }
+
+    to_json = to_wire
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> JobError:
+        return cls(
+            kind=ErrorKind(wire["kind"]),
+            type=wire.get("type", ""),
+            message=wire.get("message", ""),
+            traceback=wire.get("traceback", ""),
+            where=wire.get("where", ""),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.kind is ErrorKind.EXCEPTION else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One execution of a job, from its events.
+
+    Attributes:
+        number: from 1.
+        worker: id of the worker that ran it.
+        started_at, ended_at: by Redis's clock; `ended_at` is None while it runs.
+        outcome: "running", "succeeded", "failed", "cancelled", "retried", "lost" or "released".
+        reason: one sentence for an unhappy outcome, else "".
+        usage: what it used, where known: `cpu_s`, `peak_rss_bytes`, `exit` (status or signal).
+    """
+
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: str = "running"
+    reason: str = ""
+    usage: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def duration_s(self) -> float | None:
+        return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class JobSnapshot:
+    """All that is known of a job at one `seq`. Times are aware UTC, by Redis's clock.
+
+    Attributes:
+        spec: what was asked for.
+        seq: number of the last change of state. `rev`: number of the last progress.
+        state: see `JobState`.
+        submitted_at: accepted. `due_at`: a scheduled job becomes ready then. `started_at`: begin of the current or
+            last attempt. `finished_at`: reached a terminal state.
+        attempt: number of the current or last attempt; 0 before the first. `worker`: id of the worker that has it.
+        done, total, message: progress in the job's own unit; None while nothing is known.
+        error: of the last failed attempt; stays on a job that then succeeds only in its history.
+        cancel_requested_at: somebody asked a running job to stop.
+        retried, losses, releases: the three ways back to the queue, counted apart.
+        summary: one line about the result, made by the worker, at most 200 characters.
+        usage: of the last attempt: `cpu_s`, `peak_rss_bytes`, `exit`.
+        history: the numbered events so far, oldest first; the middle of very long ones is dropped.
+    """
+
+    spec: JobSpec
+    seq: int
+    state: JobState
+    rev: int = 0
+    submitted_at: datetime | None = None
+    due_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempt: int = 0
+    worker: str = ""
+    done: float | None = None
+    total: float | None = None
+    message: str = ""
+    error: JobError | None = None
+    cancel_requested_at: datetime | None = None
+    retried: int = 0
+    losses: int = 0
+    releases: int = 0
+    summary: str = ""
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[JobEvent, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.state.is_terminal
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Still running, but asked to stop."""
+        return self.state is JobState.RUNNING and self.cancel_requested_at is not None
+
+    @property
+    def progress(self) -> float | None:
+        """0..1, or None while nothing is known. A job that succeeded is at 1."""
+        if self.state is JobState.SUCCEEDED:
+            return 1.0
+        if self.done is None or not self.total:
+            return None
+        return min(1.0, max(0.0, self.done / self.total))
+
+    def elapsed_s(self, now: datetime) -> float | None:
+        """Seconds that the current or last attempt has run at `now`, or None before the first."""
+        if self.started_at is None:
+            return None
+        return max(0.0, ((self.finished_at or now) - self.started_at).total_seconds())
+
+    def eta_s(self, now: datetime) -> float | None:
+        """Seconds left at the mean rate so far, or None (not running, no total, no progress yet)."""
+        fraction, elapsed = self.progress, self.elapsed_s(now)
+        if self.state is not JobState.RUNNING or not fraction or elapsed is None:
+            return None
+        return elapsed / fraction - elapsed
+
+    def to_json(self) -> dict[str, Any]:
+        """For the CLI, HTTP and the cards: the contract's names, times as ISO 8601 UTC."""
+        spec = self.spec
+        return {
+            "id": spec.id,
+            "task": spec.task,
+            "title": spec.title or spec.task,
+            "queue": spec.queue,
+            "state": str(self.state),
+            "params": dict(spec.params),
+            "progress": self.progress,
+            "done": self.done,
+            "total": self.total,
+            "message": self.message,
+            "attempt": self.attempt,
+            "worker": self.worker,
+            "owner": spec.owner,
+            "tags": list(spec.tags),
+            "priority": spec.priority,
+            "key": spec.key,
+            "retry_of": spec.retry_of,
+            "submitted_at": iso(self.submitted_at),
+            "due_at": iso(self.due_at),
+            "started_at": iso(self.started_at),
+            "finished_at": iso(self.finished_at),
+            "cancel_requested_at": iso(self.cancel_requested_at),
+            "error": self.error.to_json() if self.error else None,
+            "retries": spec.retries,
+            "retried": self.retried,
+            "losses": self.losses,
+            "releases": self.releases,
+            "summary": self.summary,
+            "usage": dict(self.usage),
+            "seq": self.seq,
+        }
+
+
+def iso(at: datetime | None) -> str | None:
+    """`2026-11-24T15:00:00.123Z`, or None."""
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _instant(ms: Any) -> datetime | None:
+    return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms else None
+
+
+def _error(wire: Any) -> JobError | None:
+    return JobError.from_wire(wire) if wire else None
+
+
+def _mapping(wire: Any) -> Mapping[str, Any]:
+    return wire if isinstance(wire, dict) else {}
+
+
+#: wire name -> (field of the snapshot, decoder). The same names stand in a record and in an event's data.
+WIRE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "state": ("state", JobState),
+    "submitted": ("submitted_at", _instant),
+    "due": ("due_at", _instant),
+    "started": ("started_at", _instant),
+    "finished": ("finished_at", _instant),
+    "cancel": ("cancel_requested_at", _instant),
+    "attempt": ("attempt", int),
+    "worker": ("worker", str),
+    "error": ("error", _error),
+    "retried": ("retried", int),
+    "losses": ("losses", int),
+    "releases": ("releases", int),
+    "summary": ("summary", str),
+    "usage": ("usage", _mapping),
+}
+
+
+def changes(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The snapshot fields in an event's data (or a record), decoded; unknown names are left out."""
+    return {WIRE[name][0]: WIRE[name][1](value) for name, value in data.items() if name in WIRE}
+
+
+def tame(value: Any) -> float | None:
+    """A progress number that can be shown: finite and not negative, else None."""
+    if isinstance(value, (int, float)) and math.isfinite(value) and value >= 0:
+        return value
+    return None
+
+
+def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
+    """The snapshot after `event`, or None where events before it are missing (a gap: read the snapshot again).
+
+    Old news and old events are ignored: the same snapshot comes back.
+    """
+    if event.type is EventType.PROGRESSED:
+        rev = int(event.data.get("rev", 0))
+        if event.seq != snapshot.seq and event.seq > snapshot.seq:
+            return None
+        if event.seq < snapshot.seq or rev <= snapshot.rev:
+            return snapshot
+        return replace(
+            snapshot,
+            rev=rev,
+            done=tame(event.data.get("done")),
+            total=tame(event.data.get("total")),
+            message=str(event.data.get("message") or ""),
+        )
+    if event.type.is_news or event.seq <= snapshot.seq:
+        return snapshot
+    if event.seq != snapshot.seq + 1:
+        return None
+    moved = changes(event.data)
+    if event.type is EventType.STARTED:
+        moved |= {"done": None, "total": None, "message": ""}
+    return replace(snapshot, seq=event.seq, history=(*snapshot.history, event), **moved)
+
+
+_ENDS: Mapping[EventType, str] = {
+    EventType.SUCCEEDED: "succeeded",
+    EventType.FAILED: "failed",
+    EventType.CANCELLED: "cancelled",
+    EventType.RETRIED: "retried",
+    EventType.LOST: "lost",
+    EventType.RELEASED: "released",
+}
+
+
+def attempts_of(history: Iterable[JobEvent]) -> list[Attempt]:
+    """The attempts that a job's events tell of, oldest first."""
+    attempts: list[Attempt] = []
+    for event in history:
+        if event.type is EventType.STARTED:
+            attempts.append(
+                Attempt(int(event.data.get("attempt", len(attempts) + 1)), event.data.get("worker", ""), event.at)
+            )
+        elif event.type in _ENDS and attempts and attempts[-1].ended_at is None:
+            error = _error(event.data.get("error"))
+            attempts[-1] = replace(
+                attempts[-1],
+                ended_at=event.at,
+                outcome=_ENDS[event.type],
+                reason=str(error) if error else str(event.data.get("reason", "")),
+                usage=_mapping(event.data.get("usage")),
+            )
+    return attempts

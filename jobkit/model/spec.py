@@ -1,0 +1,81 @@
+"""What was asked for: the part of a job that never changes after submit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from jobkit.model.retry import Backoff, RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One submission, without its arguments' values (those travel in the signed payload).
+
+    Attributes:
+        id: 1 to 200 characters of `[A-Za-z0-9_.:-]`.
+        task: name of the task.
+        title: what people read; the task's title, or its name.
+        queue: name of the queue.
+        params: arguments as JSON can show them: plain values as they are, others as short text. Never used to run.
+        owner: who submitted (user name).
+        tags: free labels.
+        priority: higher first.
+        key: the idempotency key, or "".
+        retry_of: id of the job that this one repeats, or "".
+        isolation: "process", "thread" or "async".
+        timeout_s, memory_limit_bytes: limits of one attempt, or None.
+        cancel_grace_s: between SIGTERM and SIGKILL, or None for the worker's setting.
+        retries, backoff, retry_on: see `RetryPolicy`.
+        result_ttl_s: how long the ended job is kept, or None for the setting.
+        delay_ms: submitted with this delay; 0 for at once. `at_ms`: not before this moment; 0 for none.
+    """
+
+    id: str
+    task: str
+    title: str = ""
+    queue: str = "default"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+    priority: int = 0
+    key: str = ""
+    retry_of: str = ""
+    isolation: str = "process"
+    timeout_s: float | None = None
+    memory_limit_bytes: int | None = None
+    cancel_grace_s: float | None = None
+    retries: int = 0
+    backoff: Backoff = Backoff()
+    retry_on: tuple[str, ...] = ()
+    result_ttl_s: float | None = None
+    delay_ms: int = 0
+    at_ms: int = 0
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        return RetryPolicy(self.retries, self.backoff, self.retry_on)
+
+    def to_wire(self) -> dict[str, Any]:
+        """JSON for the record; fields at their default are left out, so that a kept job stays small."""
+        wire: dict[str, Any] = {"id": self.id, "task": self.task}
+        for f in fields(self)[2:]:
+            value = getattr(self, f.name)
+            if f.name == "backoff":
+                if value != Backoff():
+                    wire["backoff"] = value.to_wire()
+            elif value and value != f.default:
+                wire[f.name] = list(value) if isinstance(value, tuple) else value
+        return wire
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> JobSpec:
+        """The spec in a record; unknown fields (of a newer version) are ignored here and kept in the record."""
+        known: dict[str, Any] = {f.name: wire[f.name] for f in fields(cls) if f.name in wire}
+        for name in ("tags", "retry_on"):
+            if name in known:
+                known[name] = tuple(known[name])
+        if "backoff" in known:
+            known["backoff"] = Backoff.from_wire(known["backoff"])
+        return cls(**known)

@@ -1,0 +1,226 @@
+"""Where jobs go and how long things take: argument beats environment beats `[tool.jobkit]` beats default.
+
+`Settings.load()` reads the three once and checks every value; the rest of jobkit takes a `Settings` as a parameter
+and never looks at the environment itself.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import platformdirs
+
+from jobkit.model import InvalidParams
+
+#: Schemes that `url` may have; what each does is in the contract's §2.
+SCHEMES = ("local", "redis", "rediss", "unix", "redis+sentinel", "sync")
+
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be configured. Times in seconds.
+
+    Attributes:
+        url: where jobs go (`JOBKIT_URL`).
+        home: directory of the embedded server, its workers and spool (`JOBKIT_HOME`); mode 0700.
+        secret: key that signs payloads (`JOBKIT_SECRET`); several, comma-separated: the first signs, all verify.
+            Empty: the embedded server's own key, or unsigned plain data on a remote Redis.
+        namespace: prefix of every key and channel.
+        tasks: modules to import for their tasks.
+        routing: task-name pattern to queue; the first that matches wins.
+        lease: a worker's right to a job ends this long after its last heartbeat.
+        heartbeat: how often a worker renews its leases.
+        cancel_grace: between SIGTERM and SIGKILL of a cancelled job.
+        drain: how long a stopping worker waits for its jobs before it gives them back.
+        idle_stop: the embedded server stops after this long without clients and jobs.
+        result_ttl: how long an ended job is kept.
+        max_losses: a job whose worker died this often has failed.
+        results: directory or fsspec URL for large results; empty: in the home, or in Redis.
+    """
+
+    url: str = "local://"
+    home: Path = field(default_factory=lambda: Path(platformdirs.user_data_dir("jobkit")))
+    secret: str = field(default="", repr=False)
+    namespace: str = "default"
+    tasks: tuple[str, ...] = ()
+    routing: Mapping[str, str] = field(default_factory=dict)
+    lease: float = 15.0
+    heartbeat: float = 5.0
+    cancel_grace: float = 10.0
+    drain: float = 30.0
+    idle_stop: float = 600.0
+    result_ttl: float = 604_800.0
+    max_losses: int = 5
+    results: str = ""
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, start: Path | None = None, **arguments: Any) -> Self:
+        """The settings in force here.
+
+        Args:
+            environ: the environment; `os.environ` unless given.
+            start: where the search for `pyproject.toml` begins, upwards; the current directory unless given.
+            arguments: explicit values; None means "not given".
+
+        Raises:
+            InvalidParams: a value is of the wrong kind or out of range; names the setting and where it came from.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, tuple[Any, str]] = {}
+        path, table = _project_table(start or Path.cwd())
+        known = {f.name for f in fields(cls)}
+        for name, value in table.items():
+            if name not in known or name in ("home", "secret"):
+                raise InvalidParams(
+                    f"[tool.jobkit] in {path}: unknown setting {name!r}; allowed are "
+                    f"{', '.join(sorted(known - {'home', 'secret'}))}",
+                    name,
+                )
+            values[name] = value, f"[tool.jobkit] in {path}"
+        for name in known - {"routing"}:
+            variable = f"JOBKIT_{name.upper()}"
+            if environ.get(variable):
+                values[name] = environ[variable], variable
+        for name, value in arguments.items():
+            if name not in known:
+                raise InvalidParams(f"unknown setting {name!r}; allowed are {', '.join(sorted(known))}", name)
+            if value is not None:
+                values[name] = value, f"argument {name}"
+        return cls(**{name: _parse(name, value, origin) for name, (value, origin) in values.items()}).checked()
+
+    def checked(self) -> Self:
+        """These settings with the URL taken apart: `local:///some/dir` moves into `home`.
+
+        Raises:
+            InvalidParams: settings that do not fit together.
+        """
+        scheme = self.url.partition("://")[0]
+        if "://" not in self.url or scheme not in SCHEMES:
+            raise InvalidParams(
+                f"url {masked(self.url)!r} is not understood; use local://, redis://host:6379/0, rediss://, "
+                "unix:///path/to.sock, redis+sentinel:// or sync://",
+                "url",
+            )
+        if self.heartbeat * 2 > self.lease:
+            raise InvalidParams(
+                f"lease must be at least twice the heartbeat: got lease={self.lease:g} and heartbeat="
+                f"{self.heartbeat:g}; raise JOBKIT_LEASE or lower JOBKIT_HEARTBEAT",
+                "lease",
+            )
+        directory = self.url.removeprefix("local://") if scheme == "local" else ""
+        return replace(self, url="local://", home=Path(directory).expanduser()) if directory else self
+
+    @property
+    def scheme(self) -> str:
+        return self.url.partition("://")[0]
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.scheme == "local"
+
+    @property
+    def masked_url(self) -> str:
+        """The URL as it may be shown: its password replaced by `***`."""
+        return f"local://{self.home}" if self.is_embedded else masked(self.url)
+
+    def queue_for(self, task: str, default: str = "default") -> str:
+        """The queue that routing gives a task, else `default`."""
+        return next((queue for pattern, queue in self.routing.items() if fnmatchcase(task, pattern)), default)
+
+
+def masked(url: str) -> str:
+    """`url` without its password: `redis://user:***@host/0`."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition("://")[0] + "://***"
+    if not parts.password and "password=" not in parts.query:
+        return url
+    netloc = parts.netloc
+    if parts.password:
+        user = parts.username or ""
+        netloc = f"{user}:***@{netloc.rpartition('@')[2]}"
+    query = re.sub(r"(password=)[^&]*", r"\1***", parts.query)
+    return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+
+
+def checked_name(kind: str, value: object) -> str:
+    """`value` if it may name a queue, namespace, job or key.
+
+    Raises:
+        InvalidParams: not 1 to 200 characters of `[A-Za-z0-9_.:-]`.
+    """
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+        raise InvalidParams(f"{kind} must be 1 to 200 characters of A-Z a-z 0-9 _ . : -, not {shown}", kind)
+    return value
+
+
+def user_name() -> str:
+    """The name of the person at this process, or ""."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+def _project_table(start: Path) -> tuple[Path, dict[str, Any]]:
+    """The nearest `pyproject.toml` at or above `start` that has `[tool.jobkit]`, and that table."""
+    for directory in (start, *start.parents):
+        path = directory / "pyproject.toml"
+        try:
+            document = tomllib.loads(path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError):
+            continue
+        except tomllib.TOMLDecodeError as error:
+            raise InvalidParams(f"{path} is not valid TOML: {error}") from None
+        table = document.get("tool", {}).get("jobkit")
+        if isinstance(table, dict):
+            return path, table
+    return start, {}
+
+
+def _parse(name: str, value: Any, origin: str) -> Any:
+    """`value` as the type of setting `name`, or `InvalidParams` that names `origin`."""
+    if name == "home":
+        return Path(value).expanduser().absolute()
+    if name == "namespace":
+        return checked_name("namespace", value)
+    if name == "tasks":
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
+            raise InvalidParams(f"{origin}: tasks must be module names, comma-separated, not {value!r}", name)
+        return tuple(part.strip() for part in parts if part.strip())
+    if name == "routing":
+        if not isinstance(value, Mapping):
+            raise InvalidParams(f"{origin}: routing must be a table of pattern = queue, not {value!r}", name)
+        return {str(pattern): checked_name("queue", queue) for pattern, queue in value.items()}
+    if name in ("url", "secret", "results"):
+        if not isinstance(value, (str, Path)):
+            raise InvalidParams(f"{origin}: {name} must be text, not {type(value).__name__}", name)
+        return str(value)
+    return _number(name, value, origin)
+
+
+def _number(name: str, value: Any, origin: str) -> float | int:
+    """A positive number of seconds, or the count `max_losses`."""
+    kind, least = (int, 1) if name == "max_losses" else (float, 0)
+    try:
+        number = kind(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None or isinstance(value, bool) or not least <= number < 10**9:
+        what = "a whole number from 1" if kind is int else "a number of seconds, 0 or more"
+        raise InvalidParams(f"{origin}: {name} must be {what}, not {value!r}", name)
+    return number

@@ -1,0 +1,249 @@
+"""What a store does: the verbs that move jobs, and the ones that look at them.
+
+Two stores pass the same tests: `RedisStore` (Lua transitions, shared by processes and machines) and `MemoryStore`
+(in one process, behind `sync://`). Each verb that moves a job checks that the transition is allowed, bumps the job's
+`seq`, keeps the event with the record and publishes it, as one atomic step; the store's clock is the only clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from jobkit.model import JobEvent, JobSnapshot, JobSpec, LogLine
+from jobkit.model.snapshot import JobError
+
+#: Called with each event, in the store's own thread; must not block and must not raise.
+Listener = Callable[[JobEvent], None]
+
+#: Results up to this size ride on the event that ends the job, to the client that submitted it.
+INLINE_RESULT_BYTES = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One job to store: its spec and its sealed arguments."""
+
+    spec: JobSpec
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The right to run one attempt.
+
+    Attributes:
+        token: the fence, `worker:attempt`; each write of this attempt carries it.
+        attempt: from 1. `retried`, `losses`: how often it came back before.
+        started_ms: the store's clock at the claim.
+    """
+
+    spec: JobSpec
+    token: str
+    attempt: int
+    payload: bytes
+    retried: int = 0
+    losses: int = 0
+    started_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """News of a running attempt: the newest numbers, new log lines, or both.
+
+    `size_bytes` is what `lines` count towards the log's bound.
+    """
+
+    job_id: str
+    token: str
+    has_numbers: bool = False
+    done: float | None = None
+    total: float | None = None
+    message: str = ""
+    lines: Sequence[LogLine] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended.
+
+    Attributes:
+        outcome: "succeeded", "failed", "cancelled", "retried" (run again after `delay_ms`) or "released" (given back).
+        error: for failed and retried. `reason`: one sentence for cancelled and released.
+        result: the sealed value, for succeeded. `preview`: what pages may show of it, JSON. `summary`: one line of it.
+        usage: `cpu_s`, `peak_rss_bytes`, `exit`.
+        ttl_ms: how long the ended job is kept.
+    """
+
+    job_id: str
+    token: str
+    outcome: str
+    error: JobError | None = None
+    reason: str = ""
+    result: bytes = b""
+    preview: Mapping[str, Any] | None = None
+    summary: str = ""
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    delay_ms: int = 0
+    ttl_ms: int = 604_800_000
+
+
+#: Answers of `finish`, one per ending.
+FINISHED, ALREADY, FENCED = 1, 2, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What a heartbeat learns: job ids whose lease this worker no longer holds, and those asked to stop."""
+
+    lost: tuple[str, ...] = ()
+    cancelled: tuple[str, ...] = ()
+    stop: str = ""
+    """"" to go on, "drain" or "now" when somebody asked this worker to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """One worker as others see it. `beat_age_s` is how long ago it last renewed, by the store's clock."""
+
+    id: str
+    host: str = ""
+    pid: int = 0
+    queues: tuple[str, ...] = ("default",)
+    slots: int = 1
+    running: int = 0
+    started_ms: int = 0
+    version: str = ""
+    python: str = ""
+    cpu_percent: float = 0.0
+    rss_bytes: int = 0
+    done: int = 0
+    tasks: tuple[str, ...] = ()
+    beat_age_s: float = 0.0
+    is_alive: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which jobs, newest first. `cursor` is the `next_cursor` of the page before; "" for the first page.
+
+    `search` matches case-insensitively in id, task, title, arguments, tags, owner, message and error.
+    """
+
+    states: tuple[str, ...] = ()
+    task: str | None = None
+    queue: str | None = None
+    search: str | None = None
+    limit: int = 50
+    cursor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    jobs: tuple[JobSnapshot, ...]
+    next_cursor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSlice:
+    """Lines of a job's log, oldest first, each with its number `n`.
+
+    Attributes:
+        total: lines ever written. `dropped`: lines in the middle that the bound removed.
+    """
+
+    lines: tuple[LogLine, ...]
+    total: int = 0
+    dropped: int = 0
+
+
+class Store(Protocol):
+    """See the module's docstring. All verbs raise `StoreUnavailable` where the server does not answer."""
+
+    # -- moving jobs ------------------------------------------------------------------------------------------------
+
+    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int]:
+        """Store each job once; 1 where it is new, 0 where its id was known (nothing changes then).
+
+        `client` names the submitter's own channel: every later event of the job goes there too.
+        """
+        ...
+
+    async def claim(self, worker: WorkerInfo, free: int, received: int = 0) -> tuple[list[Claimed], float]:
+        """Up to `free` jobs for this worker, in the order of its queues, and the seconds until the next is due.
+
+        First returns jobs with an expired lease to their queue and makes due ones ready. Registers what stays free,
+        so that a submit may hand a job over without a further round trip; `received` counts the ones handed over
+        that the worker has seen.
+        """
+        ...
+
+    async def progress(self, news: Sequence[Progress]) -> list[bool]:
+        """Store and publish news; False where the token no longer holds."""
+        ...
+
+    async def finish(self, endings: Sequence[Ending]) -> list[int]:
+        """End attempts: `FINISHED`, `ALREADY` (same token before: the reply was lost), or `FENCED`."""
+        ...
+
+    async def cancel(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
+        """Ask jobs to stop. For each: the state it is in now, or "" if unknown.
+
+        A waiting job is "cancelled" at once; a running one stays "running" until its worker has stopped it; a
+        terminal one keeps its state.
+        """
+        ...
+
+    async def delete(self, job_ids: Sequence[str]) -> list[bool]:
+        """Forget terminal jobs with everything they own; False for unknown or not terminal ones."""
+        ...
+
+    async def prune(self, limit: int = 200) -> int:
+        """Forget up to `limit` jobs whose time is over; how many."""
+        ...
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]: ...
+
+    async def list(self, query: Query) -> Page: ...
+
+    async def result(self, job_id: str) -> bytes | None:
+        """The sealed value, or None."""
+        ...
+
+    async def payload(self, job_id: str) -> bytes | None:
+        """The sealed arguments, kept as long as the job."""
+        ...
+
+    async def preview(self, job_id: str) -> dict[str, Any] | None: ...
+
+    async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
+        """Lines numbered above `after`; with `tail`, only the last so many."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """Number of kept jobs by state; every state is there."""
+        ...
+
+    async def queues(self) -> dict[str, dict[str, int]]:
+        """Per queue: `queued`, `scheduled`, `running`, `workers` (alive and serving it)."""
+        ...
+
+    async def workers(self) -> list[WorkerInfo]: ...
+
+    async def publish_tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make task definitions known to those who do not import them."""
+        ...
+
+    async def tasks(self) -> dict[str, dict[str, Any]]: ...
+
+    async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
+        """Numbered events of the whole namespace after an event id ("" for the oldest kept), oldest first."""
+        ...
+
+    async def close(self) -> None: ...
