@@ -1,0 +1,93 @@
+"""What a worker and a runner say to each other about one attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from jobkit.model import LogLine, Retry
+from jobkit.model.snapshot import JobError
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One attempt to execute. The payload's signature has been verified; nothing of it has been unpickled.
+
+    Attributes:
+        call: the payload's body, see `jobkit.tasks.call`.
+        isolation: "process", "thread" or "async".
+        timeout_s, memory_limit_bytes: limits, or None.
+        cancel_grace_s: between the polite and the final stop.
+        allow_pickle: whether the result may be written as a pickle.
+    """
+
+    job_id: str
+    task: str
+    attempt: int
+    call: bytes
+    isolation: str = "process"
+    timeout_s: float | None = None
+    memory_limit_bytes: int | None = None
+    cancel_grace_s: float = 10.0
+    allow_pickle: bool = True
+
+
+class Sink(Protocol):
+    """Where an attempt's news go. Called from the worker's loop; must not block."""
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None: ...
+
+    def lines(self, lines: Sequence[LogLine]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended, as its runner saw it.
+
+    Attributes:
+        outcome: "succeeded", "failed" or "cancelled" (only where a cancel was asked for).
+        form, body: the encoded value of a success (`codec.encode`); empty where it could not be written, and then
+            `preview["unavailable"]` is the sentence that says why.
+        preview: what any page may show of the value, JSON only; see `jobkit.run.preview`.
+        summary: one line of it, at most 200 characters.
+        error: for "failed". `error_types`: qualified names of the exception's class and its bases, for `retry_on`.
+        error_body: the pickled exception where it could be pickled, else empty.
+        retry: the `Retry` that the task raised, if it did.
+        reason: one sentence for "cancelled": whether its clean-up ran or it was killed.
+        usage: `cpu_s`, `peak_rss_bytes`, `exit` (status, or name of the signal), where known.
+    """
+
+    outcome: str
+    form: bytes = b""
+    body: bytes = b""
+    preview: Mapping[str, Any] | None = None
+    summary: str = ""
+    error: JobError | None = None
+    error_types: tuple[str, ...] = ()
+    error_body: bytes = b""
+    retry: Retry | None = None
+    reason: str = ""
+    usage: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Runner(Protocol):
+    """Executes attempts of one isolation. One runner serves many attempts at once, on the worker's loop."""
+
+    async def start(self) -> None: ...
+
+    async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
+        """Execute one attempt to its end. Never raises for what user code does; cancelling this coroutine kills the
+        attempt at once (SIGKILL for a process) and waits until nothing of it is left."""
+        ...
+
+    def cancel(self, job_id: str) -> None:
+        """Ask the attempt to stop: politely first, for good after its grace. `run` then returns "cancelled", or
+        what the attempt ended as before the request reached it."""
+        ...
+
+    def kill(self, job_id: str) -> None:
+        """Stop the attempt at once, without grace: its lease is lost, whatever it returns will be refused."""
+        ...
+
+    async def close(self) -> None: ...
