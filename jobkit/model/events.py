@@ -57,6 +57,7 @@ class JobEvent:
         at_ms: Redis's clock, milliseconds since the epoch.
         data: the snapshot's fields that changed, in wire form (see `snapshot.WIRE`); for news, their payload.
         id: position in the namespace's stream of events (`"1732451-0"`), where it came from there, else "".
+        result: the sealed result, where it was small enough to ride on the event that ends the job, else empty.
     """
 
     job_id: str
@@ -65,6 +66,7 @@ class JobEvent:
     at_ms: int
     data: Mapping[str, Any] = field(default_factory=dict)
     id: str = ""
+    result: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def at(self) -> datetime:
@@ -72,7 +74,7 @@ class JobEvent:
         return datetime.fromtimestamp(self.at_ms / 1000, UTC)
 
     @classmethod
-    def from_wire(cls, wire: Mapping[str, Any], id: str = "") -> JobEvent:
+    def from_wire(cls, wire: Mapping[str, Any], id: str = "", result: bytes = b"") -> JobEvent:
         """The event in a decoded message of the store: `{"id", "seq", "type", "at", "data"}`."""
         data = wire.get("data")
         return cls(
@@ -82,6 +84,7 @@ class JobEvent:
             at_ms=int(wire["at"]),
             data=data if isinstance(data, dict) else {},  # Lua encodes an empty table as []
             id=id,
+            result=result,
         )
 
     def to_json(self) -> dict[str, Any]:

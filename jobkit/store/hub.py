@@ -1,0 +1,258 @@
+"""The one subscriber of a process: Redis's pub/sub in, callbacks out.
+
+One connection, on the background loop. It always listens to the process's own channel (events of the jobs submitted
+from here); a job's channel and the namespace's are added while somebody listens. After a cut connection it subscribes
+again and then tells every listener by `on_live`, so that each can read its snapshot again: what was published
+meanwhile is gone, but what it said is in the records.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+from redis.exceptions import RedisError
+
+from jobkit.model import JobEvent
+from jobkit.store.redis import RedisStore
+
+logger = logging.getLogger("jobkit.hub")
+
+#: Called with each event in the hub's thread. Must not block; what it raises is logged and harms nobody else.
+Listener = Callable[[JobEvent], None]
+
+_unjson = msgspec.json.decode
+
+#: Seconds between attempts to come back, growing.
+_BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
+
+
+class Hub(Protocol):
+    """What clients need of a hub; `RedisHub` and `MemoryHub` are the two."""
+
+    client_id: str
+
+    @property
+    def is_live(self) -> bool: ...
+
+    def listen(self, listener: Listener, job_id: str | None = None) -> Callable[[], None]: ...
+
+    def on_status(self, callback: Callable[[bool], None]) -> Callable[[], None]: ...
+
+    async def ready(self, job_id: str | None = None) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Listeners:
+    """Who wants to know what. Thread-safe; shared by both hubs."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._of: dict[str | None, dict[int, Listener]] = {}
+        self._status: dict[int, Callable[[bool], None]] = {}
+        self._next = 0
+
+    def add(self, listener: Listener, job_id: str | None) -> tuple[int, bool]:
+        """`(key, is_first)`: whether nobody listened to this job before."""
+        with self.lock:
+            self._next += 1
+            group = self._of.setdefault(job_id, {})
+            group[self._next] = listener
+            return self._next, len(group) == 1
+
+    def remove(self, key: int, job_id: str | None) -> bool:
+        """True where nobody is left who listens to this job."""
+        with self.lock:
+            group = self._of.get(job_id)
+            if group is None or group.pop(key, None) is None or group:
+                return False
+            del self._of[job_id]
+            return True
+
+    def wants(self, job_id: str | None) -> bool:
+        return job_id in self._of
+
+    def job_ids(self) -> list[str | None]:
+        with self.lock:
+            return list(self._of)
+
+    def add_status(self, callback: Callable[[bool], None]) -> Callable[[], None]:
+        with self.lock:
+            self._next += 1
+            key = self._next
+            self._status[key] = callback
+
+        def stop() -> None:
+            with self.lock:
+                self._status.pop(key, None)
+
+        return stop
+
+    def tell(self, event: JobEvent, job_id: str | None) -> None:
+        with self.lock:
+            group = list(self._of.get(job_id, {}).values())
+        for listener in group:
+            _guarded(listener, event)
+
+    def tell_status(self, is_live: bool) -> None:
+        with self.lock:
+            callbacks = list(self._status.values())
+        for callback in callbacks:
+            _guarded(callback, is_live)
+
+
+def _guarded(callback: Callable[[Any], None], value: Any) -> None:
+    try:
+        callback(value)
+    except Exception:
+        logger.exception("a listener of job events raised; the others go on")
+
+
+class RedisHub:
+    """See the module's docstring. `start` and `close` run on the loop that the hub lives on; the rest from any thread."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self.client_id = secrets.token_hex(8)
+        self._store = store
+        self._pubsub = store.redis.pubsub()
+        self._listeners = Listeners()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._is_live = False
+        self._acknowledged: set[str] = set()
+        self._news = asyncio.Condition()
+        self._all = store.channel("all")
+        self._own = store.channel("client", self.client_id)
+        self._job_prefix = store.channel("ch") + ":"
+
+    @property
+    def is_live(self) -> bool:
+        return self._is_live
+
+    async def start(self) -> None:
+        """Subscribe to the own channel; returns when the server has confirmed it.
+
+        Raises:
+            StoreUnavailable: the server does not answer.
+        """
+        self._loop = asyncio.get_running_loop()
+        await self._store.ping()
+        self._reader = self._loop.create_task(self._read(), name="jobkit-hub")
+        await self._confirmed(self._own)
+
+    def listen(self, listener: Listener, job_id: str | None = None) -> Callable[[], None]:
+        """Call `listener` with each event from now on: of one job with its log lines, or (None) of all jobs without.
+
+        A job that this process submitted needs no subscription but for its log. Returns a function that ends it.
+        """
+        key, is_first = self._listeners.add(listener, job_id)
+        if is_first:
+            self._later(self._sync, job_id)
+
+        def stop() -> None:
+            if self._listeners.remove(key, job_id):
+                self._later(self._sync, job_id)
+
+        return stop
+
+    def on_status(self, callback: Callable[[bool], None]) -> Callable[[], None]:
+        """Call `callback(is_live)` when the connection is cut or back; returns a function that ends it."""
+        return self._listeners.add_status(callback)
+
+    async def ready(self, job_id: str | None = None) -> None:
+        """Returns when the server has confirmed the subscription for a listener of `job_id` (None: all jobs)."""
+        await self._confirmed(self._all if job_id is None else self._job_prefix + job_id)
+
+    async def close(self) -> None:
+        self._is_live = False
+        if self._reader is not None:
+            self._reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reader
+            self._reader = None
+        with contextlib.suppress(RedisError, OSError):
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    # -- on the loop ------------------------------------------------------------------------------------------------
+
+    def _later(self, function: Callable[[str | None], Any], job_id: str | None) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: loop.create_task(function(job_id)))
+
+    def _channel(self, job_id: str | None) -> str:
+        return self._all if job_id is None else self._job_prefix + job_id
+
+    async def _sync(self, job_id: str | None) -> None:
+        """Subscribe or unsubscribe one channel, as it is wanted now."""
+        channel = self._channel(job_id)
+        with contextlib.suppress(RedisError, OSError):  # the reader notices, and subscribes to all again
+            if self._listeners.wants(job_id):
+                await self._pubsub.subscribe(channel)
+            elif channel in self._acknowledged:
+                await self._pubsub.unsubscribe(channel)
+
+    async def _confirmed(self, channel: str) -> None:
+        async with self._news:
+            await self._news.wait_for(lambda: channel in self._acknowledged)
+
+    async def _read(self) -> None:
+        """Read for ever; come back after each cut."""
+        failures = 0
+        while True:
+            try:
+                wanted = [self._own, *(self._channel(job_id) for job_id in self._listeners.job_ids())]
+                await self._pubsub.subscribe(*wanted)
+                async for message in self._pubsub.listen():
+                    await self._take(message, len(wanted))
+                    failures = 0
+            except (RedisError, OSError) as error:
+                if self._is_live:
+                    logger.warning("the connection for live events was cut (%s); coming back", type(error).__name__)
+                self._go_dark()
+                with contextlib.suppress(RedisError, OSError):
+                    await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+                self._pubsub = self._store.redis.pubsub()
+                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                failures += 1
+
+    def _go_dark(self) -> None:
+        self._acknowledged.clear()
+        if self._is_live:
+            self._is_live = False
+            self._listeners.tell_status(False)
+
+    async def _take(self, message: dict[str, Any], wanted: int) -> None:
+        kind = message["type"]
+        if kind == "message":
+            self._deliver(message["channel"].decode(), message["data"])
+            return
+        channel = message["channel"].decode()
+        async with self._news:
+            if kind == "subscribe":
+                self._acknowledged.add(channel)
+            else:
+                self._acknowledged.discard(channel)
+            self._news.notify_all()
+        if not self._is_live and len(self._acknowledged) >= wanted:
+            self._is_live = True
+            self._listeners.tell_status(True)
+
+    def _deliver(self, channel: str, data: bytes) -> None:
+        head, _, rider = data.partition(b"\n")
+        try:
+            event = JobEvent.from_wire(_unjson(head), result=rider)
+        except (msgspec.DecodeError, KeyError, ValueError):
+            logger.warning("a message on %s is not an event of jobkit; left out", channel)
+            return
+        if channel == self._all:
+            self._listeners.tell(event, None)
+        else:  # a job may come twice, on its own channel and on ours: whoever applies events ignores known ones
+            self._listeners.tell(event, event.job_id)

@@ -1,0 +1,210 @@
+-- Shared by every transition; put before each script when it is loaded.
+--
+-- KEYS[1] is the prefix of the namespace ("jk:default:"). All other keys are built from it and from ids that were
+-- checked before they came here, so a namespace lives on one server (no Redis Cluster).
+--
+-- The only clock is Redis's own. NOW is in milliseconds; NOW_US in microseconds orders jobs of the same millisecond.
+
+local P = KEYS[1]
+local TIME = redis.call('TIME')
+local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
+local NOW_US = TIME[1] * 1000000 + TIME[2]
+
+local EVENTS_KEPT = 20000        -- numbered events of the namespace, for those who were away
+local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
+local PRIORITY_US = 600 * 1000000 -- one point of priority is worth ten minutes of waiting: nobody starves
+
+local FIELDS = {'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel', 'retried', 'losses', 'releases',
+  'priority', 'fin', 'worker', 'spec'}
+
+-- The record of a job, or nil. Counters are numbers; fields that are not set are false.
+local function read(id)
+  local values = redis.call('HMGET', P .. 'job:' .. id, unpack(FIELDS))
+  if not values[1] then return nil end
+  local rec = {id = id}
+  for i, name in ipairs(FIELDS) do rec[name] = values[i] end
+  rec.seq = tonumber(rec.seq)
+  rec.attempt = tonumber(rec.attempt or 0)
+  rec.retried = tonumber(rec.retried or 0)
+  rec.losses = tonumber(rec.losses or 0)
+  rec.releases = tonumber(rec.releases or 0)
+  rec.priority = tonumber(rec.priority or 0)
+  return rec
+end
+
+-- Writes the next numbered event and the fields that change with it, then tells everybody.
+-- `set` is a flat list of field, value; `data` is what the event carries; `rider` are bytes for the submitter alone.
+local function emit(rec, kind, data, set, rider)
+  local seq = rec.seq + 1
+  rec.seq = seq
+  local event = cjson.encode({id = rec.id, seq = seq, type = kind, at = NOW, data = data})
+  local kept = event
+  if data.error and data.error.traceback ~= '' then -- the record's own field has it once
+    local traceback = data.error.traceback
+    data.error.traceback = ''
+    kept = cjson.encode({id = rec.id, seq = seq, type = kind, at = NOW, data = data})
+    data.error.traceback = traceback
+  end
+  local n = #set
+  set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'seq', seq, 'e' .. seq, kept
+  redis.call('HSET', P .. 'job:' .. rec.id, unpack(set))
+  if seq > HISTORY_HEAD + HISTORY_TAIL then redis.call('HDEL', P .. 'job:' .. rec.id, 'e' .. (seq - HISTORY_TAIL)) end
+  redis.call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'e', kept)
+  redis.call('PUBLISH', P .. 'all', event)
+  redis.call('PUBLISH', P .. 'ch:' .. rec.id, event)
+  if rec.client and rec.client ~= '' then
+    redis.call('PUBLISH', P .. 'client:' .. rec.client, rider and (event .. '\n' .. rider) or event)
+  end
+end
+
+-- The indexes that pages are read from: one sorted set for each state, by the time of submit.
+local function move(rec, state)
+  redis.call('ZREM', P .. 'state:' .. rec.state, rec.id)
+  redis.call('ZADD', P .. 'state:' .. state, rec.us, rec.id)
+  rec.state = state
+end
+
+-- Gives a queued job to a worker: a new attempt, a new token, a lease. Returns what the worker needs to run it.
+local function start(rec, worker, lease_ms)
+  local key = P .. 'job:' .. rec.id
+  rec.attempt = rec.attempt + 1
+  rec.token = worker .. ':' .. rec.attempt
+  rec.worker = worker
+  redis.call('ZADD', P .. 'leases', NOW + lease_ms, rec.id)
+  if rec.attempt > 1 then redis.call('HDEL', key, 'p', 'due') end
+  move(rec, 'running')
+  emit(rec, 'started', {state = 'running', attempt = rec.attempt, worker = worker, started = NOW},
+    {'state', 'running', 'attempt', rec.attempt, 'worker', worker, 'token', rec.token, 'started', NOW})
+  return '{"token":"' .. rec.token .. '","attempt":' .. rec.attempt .. ',"retried":' .. rec.retried
+    .. ',"losses":' .. rec.losses .. ',"started":' .. NOW .. ',"spec":' .. rec.spec .. '}\n'
+    .. (redis.call('GET', P .. 'args:' .. rec.id) or '')
+end
+
+-- A worker is gone or full: no queue offers it any more.
+local function unregister(worker, queues)
+  for queue in string.gmatch(queues or '', '[^,]+') do redis.call('ZREM', P .. 'idle:' .. queue, worker) end
+  if queues then redis.call('HSET', P .. 'worker:' .. worker, 'free', 0) end
+end
+
+-- The idle worker of a queue with most free slots, as {id, free, lease_ms, queues}, or nil.
+local function idlest(queue)
+  for _ = 1, 16 do
+    local id = redis.call('ZREVRANGE', P .. 'idle:' .. queue, 0, 0)[1]
+    if not id then return nil end
+    local w = redis.call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues')
+    local free = tonumber(w[1] or 0)
+    if free > 0 and w[2] then return {id = id, free = free, lease_ms = tonumber(w[2]), queues = w[3]} end
+    redis.call('ZREM', P .. 'idle:' .. queue, id)
+  end
+end
+
+-- Makes a queued job ready. If nobody waits before it and a worker is idle, the worker gets it at once, as a message on
+-- its own channel. A channel without subscriber tells here and now that the worker is dead; then the next one is tried.
+local function ready(rec)
+  local queue = rec.queue
+  if redis.call('EXISTS', P .. 'ready:' .. queue) == 0 then
+    local worker = idlest(queue)
+    while worker do
+      local inbox = P .. 'inbox:' .. worker.id
+      if redis.call('PUBSUB', 'NUMSUB', inbox)[2] > 0 then
+        redis.call('PUBLISH', inbox, 'J' .. start(rec, worker.id, worker.lease_ms))
+        redis.call('HINCRBY', P .. 'worker:' .. worker.id, 'handed', 1)
+        if worker.free == 1 then
+          unregister(worker.id, worker.queues)
+        else
+          redis.call('HINCRBY', P .. 'worker:' .. worker.id, 'free', -1)
+          redis.call('ZINCRBY', P .. 'idle:' .. queue, -1, worker.id)
+        end
+        return
+      end
+      unregister(worker.id, worker.queues)
+      worker = idlest(queue)
+    end
+  end
+  redis.call('ZADD', P .. 'ready:' .. queue, NOW_US - rec.priority * PRIORITY_US, rec.id)
+  local worker = idlest(queue)
+  if worker then redis.call('PUBLISH', P .. 'inbox:' .. worker.id, 'W') end
+end
+
+-- The end of a job's life: out of every queue, kept for `ttl_ms`.
+local function conclude(rec, state, kind, data, set, ttl_ms, rider)
+  redis.call('ZREM', P .. 'leases', rec.id)
+  redis.call('ZREM', P .. 'ready:' .. rec.queue, rec.id)
+  redis.call('ZREM', P .. 'due:' .. rec.queue, rec.id)
+  move(rec, state)
+  data.state, data.finished = state, NOW
+  local n = #set
+  set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'state', state, 'finished', NOW
+  emit(rec, kind, data, set, rider)
+  redis.call('ZADD', P .. 'expiry', NOW + ttl_ms, rec.id)
+  redis.call('PEXPIRE', P .. 'job:' .. rec.id, ttl_ms)
+  redis.call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)
+  redis.call('PEXPIRE', P .. 'log:' .. rec.id, ttl_ms)
+end
+
+-- A lease ran out: the worker died, or was away for too long. Its job is queued again, or ends here.
+local function lose(rec, max_losses, ttl_ms)
+  redis.call('ZREM', P .. 'leases', rec.id)
+  rec.losses = rec.losses + 1
+  local where = 'worker ' .. rec.worker .. ' died or lost contact while it ran attempt ' .. rec.attempt
+  if rec.cancel then
+    conclude(rec, 'cancelled', 'cancelled', {losses = rec.losses, reason = 'cancelled; its ' .. where},
+      {'losses', rec.losses}, ttl_ms)
+  elseif rec.losses >= max_losses then
+    local err = {kind = 'lost', type = 'lost', traceback = '', where = '',
+      message = 'its workers died ' .. rec.losses .. ' times while running it; last, ' .. where}
+    conclude(rec, 'failed', 'failed', {losses = rec.losses, error = err},
+      {'losses', rec.losses, 'error', cjson.encode(err)}, ttl_ms)
+  else
+    move(rec, 'queued')
+    emit(rec, 'lost', {state = 'queued', losses = rec.losses, reason = where},
+      {'state', 'queued', 'losses', rec.losses, 'token', ''})
+    ready(rec)
+  end
+end
+
+-- Jobs whose lease is over. When Redis itself has only just come back, the workers get time to renew first.
+local function recover(limit, lease_ms, max_losses, ttl_ms)
+  local ids = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', NOW, 'LIMIT', 0, limit)
+  if #ids == 0 then return end
+  local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
+  if uptime * 1000 < 2 * lease_ms + 2000 then
+    -- An uptime that young is normal for a fresh server too; only a lease older than the server can be a victim.
+    local born = NOW - uptime * 1000 - 1000
+    local young = {}
+    for _, id in ipairs(ids) do
+      local started = tonumber(redis.call('HGET', P .. 'job:' .. id, 'started') or 0)
+      if started > born then young[#young + 1] = id end
+    end
+    ids = young
+  end
+  for _, id in ipairs(ids) do
+    local rec = read(id)
+    if rec and rec.state == 'running' then
+      lose(rec, max_losses, ttl_ms)
+    else
+      redis.call('ZREM', P .. 'leases', id)
+    end
+  end
+end
+
+-- Scheduled jobs whose time has come.
+local function promote(queue, limit)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due:' .. queue, '-inf', NOW, 'LIMIT', 0, limit)) do
+    redis.call('ZREM', P .. 'due:' .. queue, id)
+    local rec = read(id)
+    if rec and rec.state == 'scheduled' then
+      move(rec, 'queued')
+      emit(rec, 'queued', {state = 'queued'}, {'state', 'queued'})
+      ready(rec)
+    end
+  end
+end
+
+-- Everything a job owns, gone.
+local function forget(id)
+  redis.call('DEL', P .. 'job:' .. id, P .. 'args:' .. id, P .. 'result:' .. id, P .. 'preview:' .. id, P .. 'log:' .. id)
+  redis.call('ZREM', P .. 'jobs', id)
+  redis.call('ZREM', P .. 'expiry', id)
+  for _, state in ipairs({'succeeded', 'failed', 'cancelled'}) do redis.call('ZREM', P .. 'state:' .. state, id) end
+end

@@ -1,0 +1,370 @@
+"""The store on Redis: every verb is one script or one pipeline.
+
+Keys and channels are spelled here and in `lua/` only; `docs/architecture.md` says what each holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from jobkit.model import JobEvent, JobSnapshot, JobState, LogLine
+from jobkit.settings import Settings
+from jobkit.store import records
+from jobkit.store.base import (
+    INLINE_RESULT_BYTES,
+    Claimed,
+    Ending,
+    LogSlice,
+    Page,
+    Progress,
+    Query,
+    Renewal,
+    Submission,
+    WorkerInfo,
+)
+from jobkit.store.connect import explain, open_redis
+from jobkit.store.scripts import Scripts
+
+_json = msgspec.json.encode
+_unjson = msgspec.json.decode
+T = TypeVar("T")
+
+#: Records that one call of list.lua looks at, and how many calls a page may cost.
+_LIST_BUDGET, _LIST_CALLS = 5_000, 200
+
+
+class RedisStore:
+    """See `jobkit.store.base.Store`.
+
+    Args:
+        settings: namespace and times.
+        redis: a client to use; one for `settings.url` is opened (and owned) unless given.
+    """
+
+    def __init__(self, settings: Settings, redis: Redis | None = None) -> None:
+        self.settings = settings
+        self.prefix = f"jk:{settings.namespace}:"
+        self.redis: Redis = open_redis(settings) if redis is None else redis
+        self.scripts = Scripts(self.redis, self.prefix)
+        self._lease_ms = int(settings.lease * 1000)
+        self._ttl_ms = max(1, int(settings.result_ttl * 1000))
+
+    def channel(self, kind: str, name: str = "") -> str:
+        """Address of "all", a job's "ch", a process's "client" or a worker's "inbox"."""
+        return f"{self.prefix}{kind}:{name}" if name else f"{self.prefix}{kind}"
+
+    # -- moving jobs ------------------------------------------------------------------------------------------------
+
+    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int]:
+        with self._reaching():
+            answers: list[int] = await self.scripts.run("submit", submit_args(jobs, client))
+            return answers
+
+    async def claim(self, worker: WorkerInfo, free: int, received: int = 0) -> tuple[list[Claimed], float]:
+        with self._reaching():
+            reply = await self.scripts.run("claim", self.claim_args(worker, free, received))
+        return read_claim(reply)
+
+    def claim_args(self, worker: WorkerInfo, free: int, received: int) -> list[Any]:
+        return [
+            worker.id,
+            free,
+            received,
+            self._lease_ms,
+            self.settings.max_losses,
+            self._ttl_ms,
+            100,
+            *worker.queues,
+        ]
+
+    async def progress(self, news: Sequence[Progress]) -> list[bool]:
+        with self._reaching():
+            answers = await self.scripts.run("progress", [arg for item in news for arg in _progress_args(item)])
+        return [answer == 1 for answer in answers]
+
+    async def finish(self, endings: Sequence[Ending]) -> list[int]:
+        with self._reaching():
+            answers: list[int] = await self.scripts.run("finish", finish_args(endings))
+            return answers
+
+    async def finish_and_claim(
+        self, endings: Sequence[Ending], worker: WorkerInfo, free: int, received: int
+    ) -> tuple[list[int], list[Claimed], float]:
+        """`finish` and `claim` in one round trip: what ended makes room for what waits."""
+        with self._reaching():
+            answers, reply = await self.scripts.run_many(
+                [("finish", finish_args(endings)), ("claim", self.claim_args(worker, free, received))]
+            )
+        claimed, wait_s = read_claim(reply)
+        return answers, claimed, wait_s
+
+    async def cancel(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
+        with self._reaching():
+            states = await self.scripts.run("cancel", [reason, self._ttl_ms, *job_ids])
+        return [state.decode() for state in states]
+
+    async def delete(self, job_ids: Sequence[str]) -> list[bool]:
+        with self._reaching():
+            return [gone == 1 for gone in await self.scripts.run("delete", list(job_ids))]
+
+    async def prune(self, limit: int = 200) -> int:
+        with self._reaching():
+            pruned: int = await self.scripts.run("prune", [limit])
+            return pruned
+
+    async def leave(self, worker_id: str) -> None:
+        """A worker ends in good order: no queue offers it any more."""
+        with self._reaching():
+            await self.scripts.run("leave", [worker_id])
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]:
+        if not job_ids:
+            return []
+        with self._reaching():
+            pipe = self.redis.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.hgetall(f"{self.prefix}job:{job_id}")
+            return [records.snapshot(record) if record else None for record in await pipe.execute()]
+
+    async def list(self, query: Query) -> Page:
+        indexes = [f"state:{state}" for state in query.states] or ["jobs"]
+        found: list[tuple[int, str]] = []
+        cursors: list[str] = []
+        for index in indexes:
+            ids, cursor = await self._list_index(index, query)
+            found += ids
+            cursors.append(cursor)
+        found = sorted(found, reverse=True)[: query.limit]
+        snapshots = await self.snapshots([job_id for _, job_id in found])
+        more = any(cursors) and bool(found)
+        return Page(tuple(s for s in snapshots if s is not None), str(found[-1][0]) if more else "")
+
+    async def _list_index(self, index: str, query: Query) -> tuple[list[tuple[int, str]], str]:
+        """Matching `(us, id)` of one index, and where to go on ("" at its end)."""
+        found: list[tuple[int, str]] = []
+        below = f"({query.cursor}" if query.cursor else "+inf"
+        cursor = ""
+        for _ in range(_LIST_CALLS):
+            with self._reaching():
+                reply = await self.scripts.run(
+                    "list",
+                    [
+                        index,
+                        below,
+                        query.limit - len(found),
+                        _LIST_BUDGET,
+                        query.task or "",
+                        query.queue or "",
+                        (query.search or "").lower(),
+                    ],
+                )
+            cursor = reply[0].decode()
+            found += [(int(us), job_id.decode()) for job_id, us in zip(reply[1::2], reply[2::2], strict=True)]
+            if not cursor or len(found) >= query.limit:
+                break
+            below = f"({cursor}"
+        return found, cursor
+
+    async def result(self, job_id: str) -> bytes | None:
+        return await self._get(f"{self.prefix}result:{job_id}")
+
+    async def payload(self, job_id: str) -> bytes | None:
+        return await self._get(f"{self.prefix}args:{job_id}")
+
+    async def preview(self, job_id: str) -> dict[str, Any] | None:
+        raw = await self._get(f"{self.prefix}preview:{job_id}")
+        return _unjson(raw) if raw else None
+
+    async def _get(self, key: str) -> bytes | None:
+        with self._reaching():
+            value: bytes | None = await self.redis.get(key)
+            return value
+
+    async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
+        with self._reaching():
+            pipe = self.redis.pipeline(transaction=False)
+            pipe.hmget(f"{self.prefix}job:{job_id}", "logn", "logdropped")
+            pipe.xrange(f"{self.prefix}log:{job_id}")
+            (total, dropped), entries = await pipe.execute()
+        lines: list[LogLine] = []
+        for _, entry in entries:
+            first, count = int(entry[b"f"]), int(entry[b"c"])
+            if first + count - 1 > after:
+                wire = _unjson(entry[b"l"])
+                lines += [LogLine.from_wire(w, n=first + i) for i, w in enumerate(wire) if first + i > after]
+        if tail is not None:
+            lines = lines[-tail:] if tail > 0 else []
+        return LogSlice(tuple(lines), int(total or 0), int(dropped or 0))
+
+    async def counts(self) -> dict[str, int]:
+        with self._reaching():
+            pipe = self.redis.pipeline(transaction=False)
+            for state in JobState:
+                pipe.zcard(f"{self.prefix}state:{state}")
+            return dict(zip(map(str, JobState), await pipe.execute(), strict=True))
+
+    async def queues(self) -> dict[str, dict[str, int]]:
+        workers = await self.workers()
+        with self._reaching():
+            members = await _awaited(self.redis.smembers(f"{self.prefix}queues"))
+            names = sorted({name.decode() for name in members} | {q for w in workers if w.is_alive for q in w.queues})
+            pipe = self.redis.pipeline(transaction=False)
+            for name in names:
+                pipe.zcard(f"{self.prefix}ready:{name}")
+                pipe.zcard(f"{self.prefix}due:{name}")
+            sizes = await pipe.execute()
+        return {
+            name: {
+                "queued": sizes[2 * i],
+                "scheduled": sizes[2 * i + 1],
+                "workers": sum(w.is_alive and name in w.queues for w in workers),
+            }
+            for i, name in enumerate(names)
+        }
+
+    async def workers(self) -> list[WorkerInfo]:
+        with self._reaching():
+            ids = [raw.decode() for raw in await self.redis.zrevrange(f"{self.prefix}workers", 0, -1)]
+            pipe = self.redis.pipeline(transaction=False)
+            for worker_id in ids:
+                pipe.hgetall(f"{self.prefix}worker:{worker_id}")
+            pipe.time()
+            *found, (seconds, micros) = await pipe.execute()
+        now_ms = seconds * 1000 + micros // 1000
+        return [records.worker(id, record, now_ms) for id, record in zip(ids, found, strict=True) if record]
+
+    async def publish_tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
+        if tasks:
+            with self._reaching():
+                wire = {name: _json(task) for name, task in tasks.items()}
+                await _awaited(self.redis.hset(f"{self.prefix}tasks", mapping=wire))
+
+    async def tasks(self) -> dict[str, dict[str, Any]]:
+        with self._reaching():
+            found = await _awaited(self.redis.hgetall(f"{self.prefix}tasks"))
+        return {name.decode(): _unjson(raw) for name, raw in sorted(found.items())}
+
+    async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
+        start = f"({after}" if after else "-"
+        with self._reaching():
+            entries = await self.redis.xrange(f"{self.prefix}events", start, "+", count=limit)
+        return [JobEvent.from_wire(_unjson(entry[b"e"]), id.decode()) for id, entry in entries]
+
+    async def last_event_id(self) -> str:
+        """Id of the newest event of the namespace, "0-0" where there is none."""
+        with self._reaching():
+            entries = await self.redis.xrevrange(f"{self.prefix}events", count=1)
+        return entries[0][0].decode() if entries else "0-0"
+
+    async def ping(self) -> None:
+        """Returns when the server answers."""
+        with self._reaching():
+            await self.redis.ping()
+
+    async def close(self) -> None:
+        await self.redis.aclose()
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turns a connection error into one sentence."""
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            raise explain(error, self.settings) from error
+
+
+async def _awaited(value: Awaitable[T] | T) -> T:
+    """redis-py types its asyncio commands as "awaitable or value"."""
+    return await value  # type: ignore[misc]
+
+
+def submit_args(jobs: Sequence[Submission], client: str) -> list[Any]:
+    """ARGV of submit.lua."""
+    args: list[Any] = [client]
+    for job in jobs:
+        spec = job.spec
+        args += [spec.id, _json(spec.to_wire()), job.payload, spec.queue, spec.priority, spec.delay_ms, spec.at_ms]
+    return args
+
+
+def finish_args(endings: Sequence[Ending]) -> list[Any]:
+    """ARGV of finish.lua."""
+    args: list[Any] = []
+    for ending in endings:
+        data: dict[str, Any] = {}
+        if ending.error is not None:
+            data["error"] = ending.error.to_wire()
+        if ending.reason:
+            data["reason"] = ending.reason
+        if ending.summary:
+            data["summary"] = ending.summary
+        if ending.usage:
+            data["usage"] = dict(ending.usage)
+        args += [
+            ending.job_id,
+            ending.token,
+            ending.outcome,
+            _json(data),
+            ending.result,
+            _json(ending.preview) if ending.preview else b"",
+            ending.delay_ms,
+            max(1, ending.ttl_ms),
+            INLINE_RESULT_BYTES,
+        ]
+    return args
+
+
+def _progress_args(news: Progress) -> list[Any]:
+    numbers = b""
+    if news.has_numbers:
+        numbers = _json({"done": news.done, "total": news.total, "message": news.message})[1:-1]
+    lines = _json([line.to_wire() for line in news.lines]) if news.lines else b""
+    return [news.job_id, news.token, numbers, lines, len(news.lines), len(lines)]
+
+
+def read_claimed(message: bytes) -> Claimed:
+    """What a claim or a hand-over brings: a JSON head, a newline, the payload."""
+    head, _, payload = message.partition(b"\n")
+    wire = _unjson(head)
+    return Claimed(
+        spec=records.spec(wire["spec"]),
+        token=wire["token"],
+        attempt=wire["attempt"],
+        payload=payload,
+        retried=wire["retried"],
+        losses=wire["losses"],
+        started_ms=wire["started"],
+    )
+
+
+def read_claim(reply: Sequence[Any]) -> tuple[list[Claimed], float]:
+    """Jobs, and seconds until the next is due (infinity where nothing is known)."""
+    wait_ms = reply[0]
+    return [read_claimed(message) for message in reply[1:]], float("inf") if wait_ms < 0 else wait_ms / 1000
+
+
+def renew_args(
+    worker: str, facts: Mapping[str, Any], held: Mapping[str, str], lease_ms: int, max_losses: int, ttl_ms: int
+) -> list[Any]:
+    """ARGV of renew.lua: what a heartbeat says. `held` is job id to token."""
+    args: list[Any] = [worker, lease_ms, max_losses, ttl_ms, len(facts)]
+    for pair in facts.items():
+        args += pair
+    for pair in held.items():
+        args += pair
+    return args
+
+
+def read_renewal(reply: Sequence[Any]) -> Renewal:
+    stop, lost, cancelled = reply
+    return Renewal(tuple(i.decode() for i in lost), tuple(i.decode() for i in cancelled), stop.decode())
+
+

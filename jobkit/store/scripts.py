@@ -1,0 +1,52 @@
+"""The Lua transitions: loaded once, called by their hash, loaded again when a server has forgotten them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+NAMES = ("submit", "claim", "progress", "finish", "renew", "leave", "cancel", "delete", "prune", "list")
+
+
+def _read(name: str) -> str:
+    return (files("jobkit.store") / "lua" / f"{name}.lua").read_text("utf-8")
+
+
+_HEAD = _read("head")
+
+#: name -> (source, sha1). `renew` is also called by the heartbeat thread over its own connection.
+SOURCES = {name: _HEAD + _read(name) for name in NAMES}
+HASHES = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in SOURCES.items()}
+
+
+class Scripts:
+    """Calls scripts on one client, for one namespace."""
+
+    def __init__(self, redis: Redis, prefix: str) -> None:
+        self._redis = redis
+        self._prefix = prefix
+
+    async def run(self, name: str, args: Sequence[Any]) -> Any:
+        """The script's reply."""
+        try:
+            return await self._redis.execute_command("EVALSHA", HASHES[name], 1, self._prefix, *args)
+        except NoScriptError:
+            return await self._redis.execute_command("EVAL", SOURCES[name], 1, self._prefix, *args)
+
+    async def run_many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """Replies of several scripts, sent together: one round trip. Each is atomic, the group is not."""
+        pipe = self._redis.pipeline(transaction=False)
+        for name, args in calls:
+            pipe.execute_command("EVALSHA", HASHES[name], 1, self._prefix, *args)
+        replies: list[Any] = await pipe.execute(raise_on_error=False)
+        for i, (name, args) in enumerate(calls):
+            if isinstance(replies[i], NoScriptError):  # not executed: safe to send again
+                replies[i] = await self.run(name, args)
+            elif isinstance(replies[i], Exception):
+                raise replies[i]
+        return replies
