@@ -167,7 +167,7 @@ class Store(Protocol):
     # -- moving jobs ------------------------------------------------------------------------------------------------
 
     async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int]:
-        """Store each job once; 1 where it is new, 0 where its id was known (nothing changes then).
+        """Store each job once; its time of submit (ms) where it is new, 0 where its id was known (nothing changes then).
 
         `client` names the submitter's own channel: every later event of the job goes there too.
         """

@@ -29,6 +29,9 @@ Listener = Callable[[JobEvent], None]
 
 _unjson = msgspec.json.decode
 
+#: The group of listeners to the process's own channel; not a possible job id.
+OWN = "own channel"
+
 #: Seconds between attempts to come back, growing.
 _BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
@@ -42,6 +45,8 @@ class Hub(Protocol):
     def is_live(self) -> bool: ...
 
     def listen(self, listener: Listener, job_id: str | None = None) -> Callable[[], None]: ...
+
+    def listen_own(self, listener: Listener) -> Callable[[], None]: ...
 
     def on_status(self, callback: Callable[[bool], None]) -> Callable[[], None]: ...
 
@@ -108,6 +113,10 @@ class Listeners:
             _guarded(callback, is_live)
 
 
+def void(_: object) -> None:
+    """For callbacks whose value nobody wants."""
+
+
 def _guarded(callback: Callable[[Any], None], value: Any) -> None:
     try:
         callback(value)
@@ -150,7 +159,7 @@ class RedisHub:
     def listen(self, listener: Listener, job_id: str | None = None) -> Callable[[], None]:
         """Call `listener` with each event from now on: of one job with its log lines, or (None) of all jobs without.
 
-        A job that this process submitted needs no subscription but for its log. Returns a function that ends it.
+        Returns a function that ends it.
         """
         key, is_first = self._listeners.add(listener, job_id)
         if is_first:
@@ -161,6 +170,11 @@ class RedisHub:
                 self._later(self._sync, job_id)
 
         return stop
+
+    def listen_own(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with the events of every job that was submitted under `client_id`, without their log lines."""
+        key, _ = self._listeners.add(listener, OWN)
+        return lambda: void(self._listeners.remove(key, OWN))
 
     def on_status(self, callback: Callable[[bool], None]) -> Callable[[], None]:
         """Call `callback(is_live)` when the connection is cut or back; returns a function that ends it."""
@@ -208,7 +222,7 @@ class RedisHub:
         failures = 0
         while True:
             try:
-                wanted = [self._own, *(self._channel(job_id) for job_id in self._listeners.job_ids())]
+                wanted = [self._own, *(self._channel(job_id) for job_id in self._listeners.job_ids() if job_id != OWN)]
                 await self._pubsub.subscribe(*wanted)
                 async for message in self._pubsub.listen():
                     await self._take(message, len(wanted))
@@ -254,5 +268,7 @@ class RedisHub:
             return
         if channel == self._all:
             self._listeners.tell(event, None)
-        else:  # a job may come twice, on its own channel and on ours: whoever applies events ignores known ones
+        elif channel == self._own:
+            self._listeners.tell(event, OWN)
+        else:
             self._listeners.tell(event, event.job_id)

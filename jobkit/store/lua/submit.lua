@@ -1,5 +1,5 @@
 -- Stores jobs once each. ARGV: client, then for each job: id, spec, payload, queue, priority, delay_ms, at_ms.
--- Returns 1 for each new job, 0 where the id was known; nothing changes then.
+-- Returns the time of the submit (ms) for each new job, 0 where the id was known; nothing changes then.
 local client = ARGV[1]
 local created = {}
 for i = 2, #ARGV, 7 do
@@ -31,7 +31,7 @@ for i = 2, #ARGV, 7 do
       NOW_US = us -- the score in the queue follows the same order
       ready(rec)
     end
-    created[#created + 1] = 1
+    created[#created + 1] = NOW
   end
 end
 return created
