@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import redis
+import redis.sentinel
 from redis.asyncio import Redis
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import (
@@ -23,26 +25,35 @@ from jobkit.settings import Settings
 CONNECT_TIMEOUT_S = 3.0
 
 
-def open_redis(settings: Settings, **options: Any) -> Redis:
-    """A client for `settings.url`; nothing is sent yet. Replies are bytes.
+def open_redis(settings: Settings) -> Redis:
+    """An asyncio client for `settings.url`; nothing is sent yet. Replies are bytes.
 
     Raises:
         InvalidParams: the URL cannot be understood.
     """
-    options = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "health_check_interval": 0, **options}
-    url = settings.url
+    client: Redis = _open(settings, Redis, Sentinel)
+    return client
+
+
+def open_blocking(settings: Settings) -> redis.Redis:
+    """A blocking client for `settings.url`, for threads that must not depend on an event loop."""
+    client: redis.Redis = _open(settings, redis.Redis, redis.sentinel.Sentinel)
+    return client
+
+
+def _open(settings: Settings, client: Any, sentinel: Any) -> Any:
+    options: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S}
     try:
         if settings.scheme == "redis+sentinel":
-            return _sentinel(url, options)
+            return _from_sentinel(settings.url, sentinel, options)
         if settings.scheme == "rediss":
-            options.setdefault("ssl_check_hostname", True)
-        client: Redis = Redis.from_url(url, **options)
-        return client
+            options["ssl_check_hostname"] = True
+        return client.from_url(settings.url, **options)
     except (ValueError, TypeError) as error:
         raise InvalidParams(f"url {settings.masked_url!r} is not understood: {error}", "url") from None
 
 
-def _sentinel(url: str, options: dict[str, Any]) -> Redis:
+def _from_sentinel(url: str, sentinel: Any, options: dict[str, Any]) -> Any:
     """`redis+sentinel://[user:password@]host:port[,host:port...]/name[/db][?sentinel_password=...]`."""
     parts = urlsplit(url)
     credentials, _, hosts = parts.netloc.rpartition("@")
@@ -55,11 +66,10 @@ def _sentinel(url: str, options: dict[str, Any]) -> Redis:
         address, _, port = host.rpartition(":")
         addresses.append((address or host, int(port) if address else 26379))
     sentinel_password = parse_qs(parts.query).get("sentinel_password", [None])[0]
-    sentinel = Sentinel(addresses, sentinel_kwargs={"password": sentinel_password} if sentinel_password else {})
-    client: Redis = sentinel.master_for(
+    found = sentinel(addresses, sentinel_kwargs={"password": sentinel_password} if sentinel_password else {})
+    return found.master_for(
         name, db=int(db or 0), username=unquote(user) or None, password=unquote(password) or None, **options
     )
-    return client
 
 
 def explain(error: Exception, settings: Settings) -> StoreUnavailable:

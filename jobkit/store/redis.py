@@ -93,15 +93,27 @@ class RedisStore:
             answers: list[int] = await self.scripts.run("finish", finish_args(endings))
             return answers
 
-    async def finish_and_claim(
-        self, endings: Sequence[Ending], worker: WorkerInfo, free: int, received: int
+    async def exchange(
+        self,
+        news: Sequence[Progress],
+        endings: Sequence[Ending],
+        claim: tuple[WorkerInfo, int, int] | None,
     ) -> tuple[list[int], list[Claimed], float]:
-        """`finish` and `claim` in one round trip: what ended makes room for what waits."""
+        """`progress`, `finish` and `claim`, whichever there is need of, in this order and one round trip.
+
+        Returns the answers to the endings, the jobs claimed and the seconds until the next is due.
+        """
+        calls: list[tuple[str, Sequence[Any]]] = []
+        if news:
+            calls.append(("progress", [arg for item in news for arg in _progress_args(item)]))
+        if endings:
+            calls.append(("finish", finish_args(endings)))
+        if claim:
+            calls.append(("claim", self.claim_args(*claim)))
         with self._reaching():
-            answers, reply = await self.scripts.run_many(
-                [("finish", finish_args(endings)), ("claim", self.claim_args(worker, free, received))]
-            )
-        claimed, wait_s = read_claim(reply)
+            replies = await self.scripts.run_many(calls)
+        answers = replies[bool(news)] if endings else []
+        claimed, wait_s = read_claim(replies[-1]) if claim else ([], float("inf"))
         return answers, claimed, wait_s
 
     async def cancel(self, job_ids: Sequence[str], reason: str = "") -> list[str]:

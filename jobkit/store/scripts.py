@@ -19,9 +19,17 @@ def _read(name: str) -> str:
 
 _HEAD = _read("head")
 
-#: name -> (source, sha1). `renew` is also called by the heartbeat thread over its own connection.
+#: name -> source, and name -> its sha1.
 SOURCES = {name: _HEAD + _read(name) for name in NAMES}
 HASHES = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in SOURCES.items()}
+
+
+def run_blocking(client: Any, prefix: str, name: str, args: Sequence[Any]) -> Any:
+    """A script's reply over a blocking client, for the heartbeat thread."""
+    try:
+        return client.execute_command("EVALSHA", HASHES[name], 1, prefix, *args)
+    except NoScriptError:
+        return client.execute_command("EVAL", SOURCES[name], 1, prefix, *args)
 
 
 class Scripts:

@@ -1,4 +1,5 @@
 -- Up to `free` jobs for a worker. ARGV: worker, free, received, lease_ms, max_losses, ttl_ms, limit, queue...
+-- A negative `received` starts the count of handed-over jobs anew: the worker is about to subscribe (again).
 -- Returns {milliseconds until the next job is due or a lease ends (-1: nothing known), message...}.
 local worker, free, received = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease_ms, max_losses, ttl_ms, limit = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -8,10 +9,15 @@ local queues = {unpack(ARGV, 8)}
 -- While this script runs, nothing may be handed over to the caller itself.
 for _, queue in ipairs(queues) do redis.call('ZREM', P .. 'idle:' .. queue, worker) end
 
+if received < 0 then
+  redis.call('HSET', key, 'handed', 0)
+  received = 0
+end
+
 -- Jobs that were handed over and are still on their way already fill slots that the worker thinks are free.
 free = free - (tonumber(redis.call('HGET', key, 'handed') or 0) - received)
 
-recover(limit, lease_ms, max_losses, ttl_ms)
+local grace = recover(limit, lease_ms, max_losses, ttl_ms)
 local reply = {-1}
 for _, queue in ipairs(queues) do
   promote(queue, limit)
@@ -30,10 +36,11 @@ end
 redis.call('HSET', key, 'free', math.max(0, free), 'lease', lease_ms, 'queues', table.concat(queues, ','))
 redis.call('PEXPIRE', key, 3600000)
 local next_at = tonumber(redis.call('ZRANGE', P .. 'leases', 0, 0, 'WITHSCORES')[2])
+if next_at then next_at = math.max(next_at, grace) end
 for _, queue in ipairs(queues) do
   if free > 0 then redis.call('ZADD', P .. 'idle:' .. queue, free, worker) end
   local due = tonumber(redis.call('ZRANGE', P .. 'due:' .. queue, 0, 0, 'WITHSCORES')[2])
   if due and (not next_at or due < next_at) then next_at = due end
 end
-if next_at then reply[1] = math.max(0, next_at - NOW) end
+if next_at then reply[1] = math.max(0, math.ceil(next_at - NOW)) end
 return reply

@@ -19,10 +19,12 @@ for i = 1, #ARGV, 9 do
     if outcome == 'succeeded' or outcome == 'failed' or outcome == 'cancelled' then
       if data.summary then set[#set + 1] = 'summary'; set[#set + 1] = data.summary end
       if result ~= '' then redis.call('SET', P .. 'result:' .. id, result, 'PX', ttl_ms) end
+      if outcome == 'succeeded' and rec.retried > 0 then redis.call('HDEL', P .. 'job:' .. id, 'error') end
       if preview ~= '' then redis.call('SET', P .. 'preview:' .. id, preview, 'PX', ttl_ms) end
       conclude(rec, outcome, outcome, data, set, ttl_ms, result ~= '' and #result <= inline and result or nil)
     else
       redis.call('ZREM', P .. 'leases', id)
+      data.summary = nil
       set[#set + 1] = 'token'; set[#set + 1] = ''
       if outcome == 'retried' then
         rec.retried = rec.retried + 1
@@ -45,7 +47,7 @@ for i = 1, #ARGV, 9 do
       if state == 'scheduled' then
         redis.call('ZADD', P .. 'due:' .. rec.queue, data.due, id)
       else
-        ready(rec)
+        ready(rec, outcome == 'released' and rec.us or NOW_US) -- given back: its old place; retried: a new one
       end
     end
   end

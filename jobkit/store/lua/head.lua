@@ -50,11 +50,11 @@ local function emit(rec, kind, data, set, rider)
   redis.call('HSET', P .. 'job:' .. rec.id, unpack(set))
   if seq > HISTORY_HEAD + HISTORY_TAIL then redis.call('HDEL', P .. 'job:' .. rec.id, 'e' .. (seq - HISTORY_TAIL)) end
   redis.call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'e', kept)
-  redis.call('PUBLISH', P .. 'all', event)
-  redis.call('PUBLISH', P .. 'ch:' .. rec.id, event)
-  if rec.client and rec.client ~= '' then
+  if rec.client and rec.client ~= '' then -- first, so that of two copies the one with the result is applied
     redis.call('PUBLISH', P .. 'client:' .. rec.client, rider and (event .. '\n' .. rider) or event)
   end
+  redis.call('PUBLISH', P .. 'ch:' .. rec.id, event)
+  redis.call('PUBLISH', P .. 'all', event)
 end
 
 -- The indexes that pages are read from: one sorted set for each state, by the time of submit.
@@ -71,7 +71,7 @@ local function start(rec, worker, lease_ms)
   rec.token = worker .. ':' .. rec.attempt
   rec.worker = worker
   redis.call('ZADD', P .. 'leases', NOW + lease_ms, rec.id)
-  if rec.attempt > 1 then redis.call('HDEL', key, 'p', 'due') end
+  if rec.attempt > 1 then redis.call('HDEL', key, 'p') end
   move(rec, 'running')
   emit(rec, 'started', {state = 'running', attempt = rec.attempt, worker = worker, started = NOW},
     {'state', 'running', 'attempt', rec.attempt, 'worker', worker, 'token', rec.token, 'started', NOW})
@@ -100,7 +100,8 @@ end
 
 -- Makes a queued job ready. If nobody waits before it and a worker is idle, the worker gets it at once, as a message on
 -- its own channel. A channel without subscriber tells here and now that the worker is dead; then the next one is tried.
-local function ready(rec)
+-- `since_us` is its place in the line: the time from which it has waited.
+local function ready(rec, since_us)
   local queue = rec.queue
   if redis.call('EXISTS', P .. 'ready:' .. queue) == 0 then
     local worker = idlest(queue)
@@ -121,9 +122,16 @@ local function ready(rec)
       worker = idlest(queue)
     end
   end
-  redis.call('ZADD', P .. 'ready:' .. queue, NOW_US - rec.priority * PRIORITY_US, rec.id)
+  redis.call('ZADD', P .. 'ready:' .. queue, since_us - rec.priority * PRIORITY_US, rec.id)
   local worker = idlest(queue)
   if worker then redis.call('PUBLISH', P .. 'inbox:' .. worker.id, 'W') end
+end
+
+-- How long to keep a job that no worker ended: its own wish, else the setting.
+local function kept_ms(rec, ttl_ms)
+  if not string.find(rec.spec, '"result_ttl_s":', 1, true) then return ttl_ms end
+  local own_s = cjson.decode(rec.spec).result_ttl_s
+  return type(own_s) == 'number' and math.max(1, math.floor(own_s * 1000)) or ttl_ms
 end
 
 -- The end of a job's life: out of every queue, kept for `ttl_ms`.
@@ -142,10 +150,12 @@ local function conclude(rec, state, kind, data, set, ttl_ms, rider)
   redis.call('PEXPIRE', P .. 'log:' .. rec.id, ttl_ms)
 end
 
--- A lease ran out: the worker died, or was away for too long. Its job is queued again, or ends here.
+-- A lease ran out: the worker died, or was away for too long. Its job goes back to its old place in the line, or ends
+-- here.
 local function lose(rec, max_losses, ttl_ms)
   redis.call('ZREM', P .. 'leases', rec.id)
   rec.losses = rec.losses + 1
+  ttl_ms = kept_ms(rec, ttl_ms)
   local where = 'worker ' .. rec.worker .. ' died or lost contact while it ran attempt ' .. rec.attempt
   if rec.cancel then
     conclude(rec, 'cancelled', 'cancelled', {losses = rec.losses, reason = 'cancelled; its ' .. where},
@@ -159,14 +169,16 @@ local function lose(rec, max_losses, ttl_ms)
     move(rec, 'queued')
     emit(rec, 'lost', {state = 'queued', losses = rec.losses, reason = where},
       {'state', 'queued', 'losses', rec.losses, 'token', ''})
-    ready(rec)
+    ready(rec, rec.us)
   end
 end
 
--- Jobs whose lease is over. When Redis itself has only just come back, the workers get time to renew first.
+-- Jobs whose lease is over. When Redis itself has only just come back, the workers get time to renew first; then this
+-- returns the moment when that time is over, so that nobody asks again and again until then, else 0.
 local function recover(limit, lease_ms, max_losses, ttl_ms)
   local ids = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', NOW, 'LIMIT', 0, limit)
-  if #ids == 0 then return end
+  if #ids == 0 then return 0 end
+  local again = 0
   local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
   if uptime * 1000 < 2 * lease_ms + 2000 then
     -- An uptime that young is normal for a fresh server too; only a lease older than the server can be a victim.
@@ -174,7 +186,7 @@ local function recover(limit, lease_ms, max_losses, ttl_ms)
     local young = {}
     for _, id in ipairs(ids) do
       local started = tonumber(redis.call('HGET', P .. 'job:' .. id, 'started') or 0)
-      if started > born then young[#young + 1] = id end
+      if started > born then young[#young + 1] = id else again = NOW - uptime * 1000 + 2 * lease_ms + 2000 end
     end
     ids = young
   end
@@ -186,17 +198,20 @@ local function recover(limit, lease_ms, max_losses, ttl_ms)
       redis.call('ZREM', P .. 'leases', id)
     end
   end
+  return again
 end
 
--- Scheduled jobs whose time has come.
+-- Scheduled jobs whose time has come. They wait since then, whenever that is noticed.
 local function promote(queue, limit)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due:' .. queue, '-inf', NOW, 'LIMIT', 0, limit)) do
+  local found = redis.call('ZRANGEBYSCORE', P .. 'due:' .. queue, '-inf', NOW, 'WITHSCORES', 'LIMIT', 0, limit)
+  for i = 1, #found, 2 do
+    local id = found[i]
     redis.call('ZREM', P .. 'due:' .. queue, id)
     local rec = read(id)
     if rec and rec.state == 'scheduled' then
       move(rec, 'queued')
       emit(rec, 'queued', {state = 'queued'}, {'state', 'queued'})
-      ready(rec)
+      ready(rec, tonumber(found[i + 1]) * 1000)
     end
   end
 end

@@ -2,6 +2,7 @@
 -- Returns the time of the submit (ms) for each new job, 0 where the id was known; nothing changes then.
 local client = ARGV[1]
 local created = {}
+local first_us = NOW_US
 for i = 2, #ARGV, 7 do
   local id, spec, payload, queue = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local key = P .. 'job:' .. id
@@ -10,7 +11,7 @@ for i = 2, #ARGV, 7 do
   else
     local due = math.max(NOW + tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6]))
     local state = due > NOW and 'scheduled' or 'queued'
-    local us = NOW_US + #created -- jobs of one call keep their order
+    local us = first_us + #created -- jobs of one call keep their order
     local rec = {id = id, state = state, seq = 0, queue = queue, client = client, attempt = 0, us = us, retried = 0,
       losses = 0, releases = 0, priority = tonumber(ARGV[i + 4]), spec = spec}
     local set = {'state', state, 'spec', spec, 'queue', queue, 'us', us, 'submitted', NOW}
@@ -18,18 +19,21 @@ for i = 2, #ARGV, 7 do
     if client ~= '' then set[#set + 1] = 'client'; set[#set + 1] = client end
     if rec.priority ~= 0 then set[#set + 1] = 'priority'; set[#set + 1] = rec.priority end
     if state == 'scheduled' then set[#set + 1] = 'due'; set[#set + 1] = due; data.due = due end
+    -- Still in the index: an ended job of this id expired and was not pruned yet. What is left of it must go now, or
+    -- its entry in `expiry` would take the new job with it.
+    if redis.call('ZSCORE', P .. 'jobs', id) then forget(id) end
     redis.call('SET', P .. 'args:' .. id, payload)
     redis.call('ZADD', P .. 'jobs', us, id)
     redis.call('ZADD', P .. 'state:' .. state, us, id)
     redis.call('SADD', P .. 'queues', queue)
     emit(rec, 'submitted', data, set)
     if state == 'scheduled' then
-      redis.call('ZADD', P .. 'due:' .. queue, due, id)
+      -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
+      redis.call('ZADD', P .. 'due:' .. queue, due + math.min(#created, 4000) / 4096, id)
       local worker = idlest(queue) -- it must learn of the earlier time
       if worker then redis.call('PUBLISH', P .. 'inbox:' .. worker.id, 'W') end
     else
-      NOW_US = us -- the score in the queue follows the same order
-      ready(rec)
+      ready(rec, us)
     end
     created[#created + 1] = NOW
   end

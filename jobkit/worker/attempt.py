@@ -1,0 +1,128 @@
+"""One attempt as the worker holds it: its claim, its news on their way to the store, its ending."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from jobkit.codec import Codec, Subject
+from jobkit.model import ErrorKind, JobError, LogLine, SignatureError
+from jobkit.run.base import Assignment, Outcome
+from jobkit.settings import Settings
+from jobkit.store.base import Claimed, Ending, Progress
+
+#: A sealed result larger than this is not kept; its preview is.
+MAX_RESULT_BYTES = 50_000_000
+
+#: Log lines that wait for one exchange with the store; what comes beyond is counted, not kept.
+_MAX_WAITING_LINES = 2_000
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """A claimed job. It is also the sink of its runner: news wait here until the next exchange with the store."""
+
+    claimed: Claimed
+    wake: Callable[[], None]
+    is_lost: bool = False
+    """Its lease is gone: whatever it ends as, nobody wants to know."""
+    is_released: bool = False
+    """The worker gives it back at its shutdown."""
+    run: asyncio.Task[None] | None = None
+    """Executes it."""
+    _numbers: tuple[float | None, float | None, str] | None = None
+    _lines: list[LogLine] = field(default_factory=list)
+    _dropped: int = 0
+
+    @property
+    def job_id(self) -> str:
+        return self.claimed.spec.id
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None:
+        self._numbers = done, total, message
+        self.wake()
+
+    def lines(self, lines: Sequence[LogLine]) -> None:
+        room = _MAX_WAITING_LINES - len(self._lines)
+        self._lines += lines[:room] if room > 0 else ()
+        self._dropped += max(0, len(lines) - max(0, room))
+        self.wake()
+
+    def take_news(self) -> Progress | None:
+        """What has come since the last call, or None."""
+        if self._numbers is None and not self._lines:
+            return None
+        lines = self._lines
+        if self._dropped:
+            note = f"… {self._dropped} lines left out: they came faster than they can be stored"
+            lines = [*lines, LogLine(note, lines[-1].at_ms, source="jobkit")]
+        done, total, message = self._numbers or (None, None, "")
+        news = Progress(
+            self.job_id, self.claimed.token, self._numbers is not None, done, total, message, lines
+        )
+        self._numbers, self._lines, self._dropped = None, [], 0
+        return news
+
+
+def assignment(claimed: Claimed, codec: Codec, settings: Settings) -> Assignment:
+    """What a runner gets, its payload verified.
+
+    Raises:
+        SignatureError: the payload was not sealed for this job by a key that we hold.
+    """
+    spec = claimed.spec
+    _, call = codec.verify(claimed.payload, Subject("args", spec.id, spec.task))
+    return Assignment(
+        job_id=spec.id,
+        task=spec.task,
+        attempt=claimed.attempt,
+        call=call,
+        isolation=spec.isolation,
+        timeout_s=spec.timeout_s,
+        memory_limit_bytes=spec.memory_limit_bytes,
+        cancel_grace_s=settings.cancel_grace if spec.cancel_grace_s is None else spec.cancel_grace_s,
+        allow_pickle=codec.allow_pickle,
+    )
+
+
+def rejected(error: SignatureError) -> Outcome:
+    """The outcome of a job whose payload was refused."""
+    return Outcome("failed", error=JobError(ErrorKind.REJECTED, type(error).__name__, str(error)))
+
+
+def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings) -> Ending:
+    """What is stored of an outcome: a failure that may be retried becomes a wait, a value becomes sealed bytes."""
+    spec = claimed.spec
+    ttl_s = settings.result_ttl if spec.result_ttl_s is None else spec.result_ttl_s
+    kind, delay_ms, result, preview = outcome.outcome, 0, b"", outcome.preview
+    if kind == "failed":
+        delay_s = spec.retry_policy.delay_s(
+            retried=claimed.retried, error_types=outcome.error_types, random=random.random(), asked=outcome.retry
+        )
+        if delay_s is not None and outcome.error is not None and outcome.error.kind is not ErrorKind.REJECTED:
+            kind, delay_ms = "retried", int(delay_s * 1000)
+        elif outcome.error_body:
+            result = codec.seal(b"p", outcome.error_body, Subject("error", spec.id, spec.task))
+    elif kind == "succeeded" and len(outcome.body) > MAX_RESULT_BYTES:
+        preview = {
+            **(preview or {}),
+            "unavailable": f"the result takes {len(outcome.body) / 1e6:.0f} MB, more than the "
+            f"{MAX_RESULT_BYTES / 1e6:.0f} MB that are kept; save it to a file in the task and return its path",
+        }
+    elif kind == "succeeded" and outcome.form:
+        result = codec.seal(outcome.form, outcome.body, Subject("result", spec.id, spec.task))
+    return Ending(
+        job_id=spec.id,
+        token=claimed.token,
+        outcome=kind,
+        error=outcome.error,
+        reason=outcome.reason,
+        result=result,
+        preview=preview,
+        summary=outcome.summary,
+        usage=outcome.usage,
+        delay_ms=delay_ms,
+        ttl_ms=max(1, int(ttl_s * 1000)),
+    )

@@ -1,0 +1,93 @@
+"""A worker process from start to exit status; what `jobkit worker` and the supervisor run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+
+from jobkit.model import JobkitError
+from jobkit.run.base import Runner
+from jobkit.run.inline import AsyncRunner, ThreadRunner
+from jobkit.run.process import ProcessRunner
+from jobkit.settings import Settings
+from jobkit.tasks.registry import registry
+from jobkit.worker.worker import Worker
+
+logger = logging.getLogger("jobkit.worker")
+
+#: Exit status of a worker that could not start: a task module that fails to import, a Redis that refuses us.
+CANNOT_START = 2
+
+
+def run_worker(
+    settings: Settings,
+    *,
+    tasks: Sequence[str] = (),
+    queues: Sequence[str] = ("default",),
+    slots: int = 10,
+    burst: bool = False,
+    max_jobs: int | None = None,
+    max_time: float | None = None,
+    max_memory: int | None = None,
+    verbose: bool = False,
+) -> int:
+    """Run jobs until a signal, a limit or (burst) an empty queue; blocks.
+
+    Args:
+        settings: where and how; `settings.url` is a Redis, not `local://`.
+        tasks: modules to import before the first job.
+        queues: served in this order. `slots`: jobs at once.
+        max_jobs, max_time (seconds), max_memory (bytes): stop after that much.
+
+    Returns:
+        0 after an orderly end, 2 where the worker could not start.
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    for chatty in ("asyncio", "arq"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        registry.load(tasks)
+        runners: dict[str, Runner] = {
+            "process": ProcessRunner(preload=tasks),
+            "thread": ThreadRunner(),
+            "async": AsyncRunner(),
+        }
+        worker = Worker(
+            settings,
+            runners,
+            queues=queues,
+            slots=slots,
+            burst=burst,
+            max_jobs=max_jobs,
+            max_time_s=max_time,
+            max_memory_bytes=max_memory,
+            tasks=registry.names(),
+        )
+        logger.info("worker %s serves %s with %d slots", worker.info.id, ", ".join(queues), slots)
+        loop.run_until_complete(_serve(worker))
+    except JobkitError as error:
+        logger.error("%s", error)
+        return CANNOT_START
+    except KeyboardInterrupt:  # before the signal handlers were in place
+        return 130
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+    logger.info("worker ended after %d jobs", worker.jobs_complete + worker.jobs_failed)
+    return 0
+
+
+async def _serve(worker: Worker) -> None:
+    try:
+        await worker.store.publish_tasks({task.name: task.definition() for task in registry.all()})
+        await worker.async_run()
+    finally:
+        await worker.close()

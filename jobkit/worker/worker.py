@@ -1,0 +1,394 @@
+"""The worker: arq's `Worker` with its loop, claim, finish and abort replaced.
+
+arq polls, and its bookkeeping loses jobs when a worker dies. This worker is woken, holds each job by a lease and a
+token, and speaks with the store in *exchanges*: one round trip that carries the news of running jobs, the endings of
+those that are done and the claim of the next ones. While an exchange is under way the next one fills up, so the
+busier the worker, the more jobs share a round trip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import arq.worker
+import psutil
+
+from jobkit.codec import Codec
+from jobkit.model import ErrorKind, JobError, SignatureError, StoreUnavailable
+from jobkit.run.base import Outcome, Runner
+from jobkit.settings import Settings
+from jobkit.store.base import FENCED, Claimed, Ending, Progress, Renewal, WorkerInfo
+from jobkit.store.redis import RedisStore, read_claimed
+from jobkit.worker.attempt import Attempt, assignment, ending, rejected
+from jobkit.worker.inbox import Inbox
+from jobkit.worker.lease import LeaseKeeper
+
+logger = logging.getLogger("jobkit.worker")
+
+#: Look for due work this often even if nothing woke us: a net under the wake-ups, not how they work.
+SAFETY_POLL_S = 5.0
+
+#: News of running jobs wait at most this long, so that a chatty job costs a bounded number of round trips.
+NEWS_WINDOW_S = 0.05
+
+_BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+async def _never(ctx: dict[Any, Any]) -> None:
+    """arq's constructor wants a function; jobkit's tasks come from the registry."""
+
+
+class Worker(arq.worker.Worker):
+    """Runs jobkit's jobs.
+
+    Args:
+        settings: URL, namespace and times.
+        runners: isolation to runner; a job with another isolation is rejected.
+        queues: served in this order.
+        slots: attempts at once.
+        burst: stop when its queues are empty.
+        max_jobs, max_time_s, max_memory_bytes: stop (after running jobs) when this many were done, when this time is
+            over, when the worker itself grew beyond this.
+        tasks: names to show to others.
+        arq_options: what else `arq.worker.Worker` takes: `on_startup`, `on_shutdown`, `ctx`, `handle_signals`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        runners: Mapping[str, Runner],
+        *,
+        queues: Sequence[str] = ("default",),
+        slots: int = 10,
+        codec: Codec | None = None,
+        burst: bool = False,
+        max_jobs: int | None = None,
+        max_time_s: float | None = None,
+        max_memory_bytes: int | None = None,
+        tasks: Sequence[str] = (),
+        **arq_options: Any,
+    ) -> None:
+        super().__init__([_never], queue_name=queues[0], burst=burst, max_jobs=slots, **arq_options)
+        self.settings = settings
+        self.codec = codec or Codec.from_secret(settings.secret)
+        self.store = RedisStore(settings)
+        self.runners = dict(runners)
+        self.slots = slots
+        self.info = WorkerInfo(
+            id=f"{_safe(socket.gethostname())}.{os.getpid()}.{secrets.token_hex(3)}",
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=tuple(queues),
+            slots=slots,
+            started_ms=int(time.time() * 1000),
+            python=f"{sys.version_info.major}.{sys.version_info.minor}",
+            tasks=tuple(tasks),
+        )
+        self._limits = max_jobs, max_time_s, max_memory_bytes
+        self._attempts: dict[str, Attempt] = {}
+        self._runs: set[asyncio.Task[None]] = set()
+        self._endings: list[Ending] = []
+        self._news: list[Progress] = []  # taken from attempts, not yet stored
+        self._received = 0
+        self._wake = asyncio.Event()
+        self._has_news = False
+        self._news_at = 0.0
+        self._wait_s = float("inf")
+        self._began = time.monotonic()
+        self._process = psutil.Process()
+        self._stop = ""  # "", "drain" or "now"
+        self._inbox = Inbox(
+            self.store, self.info.id, before=self._reset_handover, on_message=self._on_message, on_live=self._wake.set
+        )
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    async def main(self) -> None:
+        """Serve until asked to stop. Replaces arq's loop."""
+        keeper = LeaseKeeper(
+            self.settings, self.info.id, held=self._held, facts=self._facts, on_renewal=self._renewed_elsewhere
+        )
+        try:
+            await self.loop.run_in_executor(None, keeper.beat)
+            keeper.start()
+            for runner in set(self.runners.values()):
+                await runner.start()
+            if self.on_startup:
+                await self.on_startup(self.ctx)
+            reader = self.loop.create_task(self._inbox.read(), name="jobkit-inbox")
+            try:
+                await self._serve()
+            finally:
+                reader.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await reader
+        finally:
+            for runner in set(self.runners.values()):
+                await runner.close()
+            await self.loop.run_in_executor(None, keeper.stop)
+            with contextlib.suppress(StoreUnavailable):
+                await self.store.leave(self.info.id)
+
+    async def _serve(self) -> None:
+        failures = 0
+        while not self._stop:
+            try:
+                await self._exchange()
+                failures = 0
+            except StoreUnavailable as error:
+                if failures == 0:
+                    logger.warning("%s; the worker waits", error)
+                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                failures += 1
+                continue
+            if self._is_at_limit() or (self.burst and await self._is_burst_over()):
+                break
+            await self._sleep()
+        await self._drain()
+
+    async def _sleep(self) -> None:
+        """Until there is something to say to the store: a wake-up, an ending, news, or the next due time."""
+        if self._endings or self._wake.is_set():
+            return
+        timeout_s = min(self._wait_s, SAFETY_POLL_S)
+        if self._has_news:
+            timeout_s = min(timeout_s, self._news_at + NEWS_WINDOW_S - time.monotonic())
+        if timeout_s > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._wake.wait()
+
+    async def _is_burst_over(self) -> bool:
+        """Nothing runs here and nothing waits in our queues."""
+        if self._attempts or self._endings or not self._inbox.is_live:
+            return False
+        queues = await self.store.queues()
+        waiting = (queues.get(name, {}) for name in self.info.queues)
+        return not any(queue.get("queued") or queue.get("scheduled") for queue in waiting)
+
+    def _is_at_limit(self) -> bool:
+        max_jobs, max_time_s, max_memory_bytes = self._limits
+        ended = self.jobs_complete + self.jobs_failed
+        if (max_jobs is not None and ended >= max_jobs) or (
+            max_time_s is not None and time.monotonic() - self._began >= max_time_s
+        ):
+            logger.info("limit reached after %d jobs: no more are taken", ended)
+            return True
+        if max_memory_bytes is not None and self._process.memory_info().rss > max_memory_bytes:
+            logger.info("grown beyond the memory limit of a worker: no more jobs are taken")
+            return True
+        return False
+
+    async def _drain(self) -> None:
+        """Take nothing new; wait for running jobs, then give back what is left."""
+        deadline = time.monotonic() + self.settings.drain
+        with contextlib.suppress(StoreUnavailable):
+            await self.store.leave(self.info.id)
+        if self._attempts:
+            logger.info("waiting up to %g s for %d running jobs", self.settings.drain, len(self._attempts))
+        while (self._attempts or self._endings) and self._stop != "now" and time.monotonic() < deadline:
+            try:
+                await self._exchange(takes=False)
+            except StoreUnavailable:
+                await asyncio.sleep(0.5)
+            else:
+                self._wait_s = min(1.0, max(0.0, deadline - time.monotonic()))
+                await self._sleep()
+        for attempt in list(self._attempts.values()):
+            attempt.is_released = True
+            if runner := self.runners.get(attempt.claimed.spec.isolation):
+                runner.kill(attempt.job_id)
+        if self._runs:
+            await asyncio.wait(self._runs, timeout=10)
+        with contextlib.suppress(StoreUnavailable):
+            await self._exchange(takes=False)
+
+    async def close(self) -> None:
+        """Close connections. Replaces arq's, which knows only its own keys."""
+        if self.on_shutdown:
+            await self.on_shutdown(self.ctx)
+        await self.store.close()
+
+    def handle_sig(self, signum: signal.Signals) -> None:
+        """First signal: finish running jobs. Second: give them back now."""
+        self._ask_to_stop("now" if self._stop else "drain", signal.Signals(signum).name)
+
+    def _ask_to_stop(self, how: str, why: str) -> None:
+        logger.info("%s: %s", why, "finishing running jobs" if how == "drain" else "giving running jobs back")
+        self._stop = how
+        self._wake.set()
+
+    # -- talking with the store ---------------------------------------------------------------------------------------
+
+    async def _exchange(self, takes: bool = True) -> None:
+        """One round trip: news, endings, and (where there is room) a claim."""
+        self._wake.clear()
+        endings, self._endings = self._endings, []
+        if self._has_news and not self._news and (endings or time.monotonic() - self._news_at >= NEWS_WINDOW_S):
+            self._has_news = False
+            self._news = [n for attempt in self._attempts.values() if (n := attempt.take_news()) is not None]
+        free = self.slots - len(self._attempts) + len(endings)
+        claims = takes and not self._stop and self._inbox.is_live
+        if not self._news and not endings and not claims:
+            return
+        try:
+            answers, claimed, wait_s = await self.store.exchange(
+                self._news, endings, (self.info, free, self._received) if claims else None
+            )
+        except StoreUnavailable:
+            self._endings = endings + self._endings
+            raise
+        self._wait_s, self._news = wait_s, []
+        for ended, answer in zip(endings, answers, strict=True):
+            self._forget(ended.job_id, ended.token)
+            if answer == FENCED:
+                logger.warning("job %s: somebody else holds it now; this outcome was not stored", ended.job_id)
+        for job in claimed:
+            self._launch(job)
+
+    async def _reset_handover(self) -> None:
+        """Nothing may be handed over while nobody listens; the next claim offers our free slots again."""
+        self._received = 0
+        await self.store.claim(self.info, 0, -1)
+
+    def _on_message(self, message: bytes) -> None:
+        kind = message[:1]
+        if kind == b"J":
+            self._received += 1
+            self._launch(read_claimed(message[1:]))
+        elif kind == b"C":
+            self._cancel(message[1:].decode())
+        else:
+            self._wake.set()
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def _launch(self, claimed: Claimed) -> None:
+        attempt = Attempt(claimed, self._note_news)
+        before = self._attempts.get(attempt.job_id)
+        if before is not None:  # lost to a lapsed lease, and claimed again by ourselves
+            self._abandon(before)
+        self._attempts[attempt.job_id] = attempt
+        attempt.run = self.loop.create_task(self._run_attempt(attempt, before))
+        self._runs.add(attempt.run)
+        attempt.run.add_done_callback(self._runs.discard)
+
+    def _abandon(self, attempt: Attempt) -> None:
+        attempt.is_lost = True
+        runner = self.runners.get(attempt.claimed.spec.isolation)
+        if runner is not None:
+            runner.kill(attempt.job_id)
+
+    def _forget(self, job_id: str, token: str) -> None:
+        attempt = self._attempts.get(job_id)
+        if attempt is not None and attempt.claimed.token == token:
+            del self._attempts[job_id]
+
+    async def _run_attempt(self, attempt: Attempt, before: Attempt | None) -> None:
+        claimed = attempt.claimed
+        spec = claimed.spec
+        if before is not None and before.run is not None:
+            await asyncio.wait([before.run])
+        try:
+            runner = self.runners.get(spec.isolation)
+            if runner is None:
+                outcome = _refused(f"no worker here runs isolation {spec.isolation!r}")
+            else:
+                outcome = await runner.run(assignment(claimed, self.codec, self.settings), attempt)
+        except SignatureError as error:
+            logger.warning("job %s rejected: %s", spec.id, error)
+            outcome = rejected(error)
+        except Exception as error:  # ours, not the user's: the job must end all the same, and say so
+            logger.exception("job %s: jobkit failed to run it", spec.id)
+            outcome = _refused(f"jobkit failed to run it: {type(error).__name__}: {error}")
+        if attempt.is_lost:
+            self._forget(spec.id, claimed.token)
+            self._wake.set()
+            return
+        if outcome.outcome == "succeeded":
+            self.jobs_complete += 1
+        else:
+            self.jobs_failed += 1
+        if attempt.is_released and outcome.outcome != "succeeded":
+            ended = Ending(spec.id, claimed.token, "released", reason=f"worker {self.info.id} was stopped")
+        else:
+            ended = ending(claimed, outcome, self.codec, self.settings)
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("job %s %s attempt %d: %s", spec.id, spec.task, claimed.attempt, ended.outcome)
+        self._endings.append(ended)
+        self._wake.set()
+
+    def _note_news(self) -> None:
+        """An attempt has something to tell: after the window, together with what others have to tell."""
+        if not self._has_news:
+            self._has_news = True
+            self._news_at = time.monotonic()
+            self.loop.call_later(NEWS_WINDOW_S, self._wake.set)
+
+    def _cancel(self, job_id: str) -> None:
+        attempt = self._attempts.get(job_id)
+        runner = self.runners.get(attempt.claimed.spec.isolation) if attempt else None
+        if runner is not None:
+            runner.cancel(job_id)
+
+    # -- the heartbeat's thread ---------------------------------------------------------------------------------------
+
+    def _held(self) -> dict[str, str]:
+        return {job_id: attempt.claimed.token for job_id, attempt in list(self._attempts.items())}
+
+    def _facts(self) -> dict[str, Any]:
+        info = self.info
+        return {
+            "host": info.host,
+            "pid": info.pid,
+            "queues": ",".join(info.queues),
+            "slots": info.slots,
+            "running": len(self._attempts),
+            "started": info.started_ms,
+            "version": _version(),
+            "python": info.python,
+            "tasks": ",".join(info.tasks),
+            "cpu": self._process.cpu_percent(),
+            "rss": self._process.memory_info().rss,
+            "done": self.jobs_complete + self.jobs_failed,
+        }
+
+    def _renewed_elsewhere(self, renewal: Renewal) -> None:
+        self.loop.call_soon_threadsafe(self._take_renewal, renewal)
+
+    def _take_renewal(self, renewal: Renewal) -> None:
+        ending_ids = {ended.job_id for ended in self._endings}
+        for job_id in renewal.lost:
+            attempt = self._attempts.get(job_id)
+            if attempt is not None and job_id not in ending_ids:
+                logger.warning("job %s: the lease is lost; its attempt here is stopped", job_id)
+                self._abandon(attempt)
+        for job_id in renewal.cancelled:
+            self._cancel(job_id)
+        if renewal.stop and renewal.stop != self._stop:
+            self._ask_to_stop(renewal.stop, "asked to stop")
+
+
+def _refused(sentence: str) -> Outcome:
+    return Outcome("failed", error=JobError(ErrorKind.REJECTED, "Rejected", sentence))
+
+
+def _safe(name: str) -> str:
+    """A host name as it may stand in a key."""
+    return "".join(c if c.isalnum() or c in "_-" else "-" for c in name)[:60] or "host"
+
+
+def _version() -> str:
+    from jobkit import __version__
+
+    return __version__
