@@ -1,0 +1,45 @@
+"""Tasks: how functions and classes become jobs. Parameters from signatures, options, names, and the call in a payload.
+
+Knows neither Redis nor a worker nor a page. What others use is named here.
+"""
+
+from jobkit.tasks.arguments import shown
+from jobkit.tasks.decorator import Task, task
+from jobkit.tasks.info import TaskInfo, plain_arguments
+from jobkit.tasks.options import SubmitOptions, TaskOptions, check_options, check_submit_options
+from jobkit.tasks.params import check, describe, json_schema, parse_text
+from jobkit.tasks.range import Range
+from jobkit.tasks.registry import Registry, registry, unknown_task
+from jobkit.tasks.signature import Signature, signature_of
+from jobkit.tasks.specs import Choice, ParamSpec, plain
+from jobkit.tasks.task import BoundTask, TaskDef, load_ref, source_dir, target_of
+
+__all__ = [
+    "BoundTask",
+    "Choice",
+    "ParamSpec",
+    "Range",
+    "Registry",
+    "Signature",
+    "SubmitOptions",
+    "Task",
+    "TaskDef",
+    "TaskInfo",
+    "TaskOptions",
+    "check",
+    "check_options",
+    "check_submit_options",
+    "describe",
+    "json_schema",
+    "load_ref",
+    "parse_text",
+    "plain",
+    "plain_arguments",
+    "registry",
+    "shown",
+    "signature_of",
+    "source_dir",
+    "target_of",
+    "task",
+    "unknown_task",
+]

@@ -1,0 +1,130 @@
+"""The arguments of a job as any page may show them: JSON, short, secrets masked. Never used to run it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import date
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+from jobkit.tasks.hints import is_secret_name
+from jobkit.tasks.specs import short_repr
+
+#: Upper bound of the JSON of what `shown` returns.
+MAX_BYTES = 2048
+MASK = "***"
+
+_MAX_TEXT = 100
+_MAX_ITEMS = 12
+_MAX_KEYS = 60
+#: Beyond it JSON readers that know only doubles (Lua, JavaScript) would show another number.
+_MAX_EXACT = 2**53
+
+
+def shown(bound: Mapping[str, Any], secrets: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Arguments by name as JSON of at most 2 kB.
+
+    Plain scalars and short plain lists are as they are; everything else is text of at most 100 characters
+    ("DataFrame 120 by 4"). Values whose name says secret, token, password or key, or is in `secrets`, are "***".
+
+    Args:
+        bound: arguments by name, as `Signature.bind` gives them.
+        secrets: further names to mask (`ParamSpec.is_secret`).
+    """
+    out: dict[str, Any] = {}
+    for name, value in bound.items():
+        if len(out) >= _MAX_KEYS:
+            out["…"] = f"{len(bound) - len(out)} more"
+            break
+        out[short_name(name)] = MASK if name in secrets or is_secret_name(name) else _value(value, 0)
+    return out if _is_small(out) else _shortened(out)
+
+
+def short_name(name: object) -> str:
+    """An argument's name, cut where somebody's `**kwargs` has a very long one."""
+    text = name if isinstance(name, str) else short_repr(name, 40)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _value(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if value is None or kind is bool:
+        return value
+    if kind is int:
+        return value if -_MAX_EXACT <= value <= _MAX_EXACT else _int_text(value)
+    if kind is float:
+        return value if math.isfinite(value) else str(value)
+    if kind is str:
+        return _text(value)
+    if isinstance(value, Enum):
+        return _text(value.name)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, PurePath):
+        return _text(str(value))
+    if kind in (list, tuple) and depth < 2 and len(value) <= _MAX_ITEMS:
+        return [_value(item, depth + 1) for item in value]
+    if kind is dict and depth < 2 and len(value) <= _MAX_ITEMS:
+        return {
+            short_name(key): MASK if isinstance(key, str) and is_secret_name(key) else _value(item, depth + 1)
+            for key, item in value.items()
+        }
+    if kind is bytes:
+        return f"{len(value)} bytes"
+    return _opaque(value)
+
+
+def _opaque(value: Any) -> str:
+    """A short text for anything. A container is told by its size, since its `repr` may hold secrets and be huge."""
+    try:
+        if isinstance(value, (Mapping, list, tuple, set, frozenset)):
+            return f"{type(value).__name__} of {len(value)}"
+        reference = getattr(type(value), "__jobkit_reference__", False)
+        if reference:
+            return f"result of job {value.id}"
+    except Exception:  # user code: a length may raise anything
+        return f"a {type(value).__name__}"
+    return short_repr(value, _MAX_TEXT)
+
+
+def _text(text: str) -> str:
+    text = text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _int_text(number: int) -> str:
+    if number.bit_length() > 256:  # Python refuses to write very long ones, and nobody reads them
+        return f"a whole number of {number.bit_length()} bits"
+    return str(number)
+
+
+def _is_small(out: dict[str, Any]) -> bool:
+    if len(out) <= 10 and all(value is None or type(value) in (bool, int, float) for value in out.values()):
+        return True  # the common case, without writing JSON: ten names of 60 characters fit
+    return _size(out) <= MAX_BYTES
+
+
+def _size(out: dict[str, Any]) -> int:
+    return len(json.dumps(out, ensure_ascii=False).encode())
+
+
+def _shortened(out: dict[str, Any]) -> dict[str, Any]:
+    """The largest values give way first, then the last names."""
+    sizes = {name: len(json.dumps(value, ensure_ascii=False).encode()) for name, value in out.items()}
+    total = _size(out)
+    for name in sorted(out, key=lambda name: -sizes[name]):
+        if total <= MAX_BYTES:
+            break
+        text = json.dumps(out[name], ensure_ascii=False)
+        brief = text[:24] + "…" if len(text) > 25 else out[name]
+        total -= sizes[name]
+        out[name] = brief
+        total += len(json.dumps(brief, ensure_ascii=False).encode())
+    names = list(out)
+    while names and _size(out) > MAX_BYTES - 20:
+        del out[names.pop()]
+        out["…"] = "more"
+    return out

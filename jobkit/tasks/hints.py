@@ -1,0 +1,220 @@
+"""From a type hint to a `ParamSpec`. What is not understood becomes "any", which accepts everything."""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import date, datetime
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from jobkit.model import InvalidParams
+from jobkit.tasks.range import Range
+from jobkit.tasks.specs import Choice, ParamSpec, plain, short_repr
+
+_SECRET = re.compile(r"(^|_)(secret|token|password|passwd|passphrase|api_?key|private_key|credentials?)s?($|_)", re.I)
+
+#: Scalars: order matters, since a bool is an int and a datetime a date.
+_SCALARS: tuple[tuple[type, str], ...] = (
+    (bool, "bool"),
+    (int, "int"),
+    (float, "float"),
+    (str, "str"),
+    (datetime, "datetime"),
+    (date, "date"),
+)
+
+_LISTS: tuple[Any, ...] = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    collections.abc.Sequence,
+    collections.abc.Iterable,
+    collections.abc.Collection,
+    collections.abc.MutableSequence,
+)
+_DICTS: tuple[Any, ...] = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+
+
+@lru_cache(maxsize=4096)
+def is_secret_name(name: str) -> bool:
+    """True for names whose values are never shown: token, password, api_key, ..."""
+    return _SECRET.search(name) is not None
+
+
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The type hints of a function with their `Annotated` extras.
+
+    Tolerant: a hint that cannot be evaluated (a name under TYPE_CHECKING, a class of another module) stays a string
+    and costs only itself.
+    """
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except Exception:  # evaluating hints runs code of the user, which may raise anything
+        pass
+    raw = getattr(function, "__annotations__", None)
+    if not isinstance(raw, dict):
+        return {}
+    scope = getattr(inspect.unwrap(function), "__globals__", {})
+    hints = {}
+    for name, hint in raw.items():
+        if isinstance(hint, str):
+            with suppress(Exception):  # likewise
+                hint = eval(hint, scope)  # as get_type_hints does, one by one
+        hints[name] = hint
+    return hints
+
+
+def spec_of(name: str, hint: Any) -> ParamSpec:
+    """The spec of a parameter with this hint, as yet without default and label.
+
+    Raises:
+        InvalidParams: a `Range` on something that has no size.
+    """
+    spec = replace(_spec(name, hint), name=name)
+    return replace(spec, is_secret=True) if is_secret_name(name) else spec
+
+
+def with_default(spec: ParamSpec, default: Any) -> ParamSpec:
+    """`spec` with a default, which makes it optional (and nullable where it is None)."""
+    nullable = spec.nullable or default is None
+    if spec.is_secret and default is not None:
+        return replace(spec, required=False, has_default=True, default=None, default_text="***", nullable=nullable)
+    value, text = _default_json(spec, default)
+    return replace(spec, required=False, has_default=True, default=value, default_text=text, nullable=nullable)
+
+
+def choices_of(values: list[Any], labels: list[str] | None = None) -> tuple[Choice, ...]:
+    """Choices for these values; a value that JSON cannot hold is told by its label."""
+    labels = labels or [value.name if isinstance(value, Enum) else str(value) for value in values]
+    choices = []
+    for label, value in zip(labels, values, strict=True):
+        try:
+            choices.append(Choice(label, plain(value.value if isinstance(value, Enum) else value)))
+        except ValueError:
+            choices.append(Choice(label, label))
+    return tuple(choices)
+
+
+def _default_json(spec: ParamSpec, default: Any) -> tuple[Any, str]:
+    """A default as JSON, or None and a short text."""
+    for choice, value in zip(spec.choices, spec.objects, strict=False):
+        if value is default:
+            return choice.label if isinstance(default, Enum) or choice.value != default else choice.value, ""
+    try:
+        if isinstance(default, (set, frozenset)):
+            default = sorted(default)
+        return plain(default), ""
+    except (ValueError, TypeError, RecursionError):
+        return None, short_repr(default)
+
+
+def _spec(name: str, hint: Any) -> ParamSpec:
+    any_value = ParamSpec(name=name)
+    if isinstance(hint, str):  # could not be evaluated: the last word is all that we know
+        is_table = hint.replace('"', "").rpartition(".")[2].strip() == "DataFrame"
+        return replace(any_value, kind="table") if is_table else any_value
+    origin = get_origin(hint)
+    if origin is Annotated:
+        inner, *extras = get_args(hint)
+        return _annotated(_spec(name, inner), extras)
+    if origin in (Union, types.UnionType):
+        return _union(name, get_args(hint))
+    if origin is Literal:
+        return _literal(name, get_args(hint))
+    if origin in (typing.Required, typing.Final):
+        return _spec(name, get_args(hint)[0])
+    base = origin or hint
+    if isinstance(base, typing.NewType):
+        return _spec(name, base.__supertype__)
+    if isinstance(base, typing.TypeAliasType) if hasattr(typing, "TypeAliasType") else False:
+        return _spec(name, base.__value__)
+    if base in _LISTS:
+        return _list(name, base, get_args(hint))
+    if base in _DICTS:
+        return replace(any_value, kind="dict")
+    if not isinstance(base, type):
+        return any_value
+    if issubclass(base, Enum):
+        members = list(base)
+        return replace(any_value, kind="choice", choices=choices_of(members), objects=tuple(members))
+    if base in (Path, PurePath):
+        return replace(any_value, kind="path")
+    for scalar, kind in _SCALARS:
+        if base is scalar:
+            return replace(any_value, kind=kind)
+    if base.__name__ == "DataFrame":
+        return replace(any_value, kind="table")
+    return any_value
+
+
+def _annotated(spec: ParamSpec, extras: list[Any]) -> ParamSpec:
+    for extra in extras:
+        if isinstance(extra, Range):
+            if spec.kind not in ("int", "float", "str", "list"):
+                raise InvalidParams(
+                    f"{spec.name}: a Range bounds numbers, texts and lists, not a parameter of kind {spec.kind!r}",
+                    spec.name,
+                )
+            spec = replace(spec, min=extra.min, max=extra.max)
+        elif isinstance(extra, str) and not spec.help:
+            spec = replace(spec, help=extra)
+    return spec
+
+
+def _union(name: str, members: tuple[Any, ...]) -> ParamSpec:
+    """`X | None` is X, nullable; a union of more is what holds all of them, or any."""
+    specs = [_spec(name, member) for member in members if member is not type(None)]
+    nullable = len(specs) < len(members)
+    kinds = {spec.kind for spec in specs}
+    if len(specs) == 1:
+        spec = specs[0]
+    elif kinds == {"int", "float"}:
+        spec = ParamSpec(name=name, kind="float")
+    elif kinds == {"path", "str"}:
+        spec = ParamSpec(name=name, kind="path")
+    elif kinds == {"choice"}:
+        choices = tuple(choice for spec in specs for choice in spec.choices)
+        spec = ParamSpec(name=name, kind="choice", choices=choices, objects=tuple(o for s in specs for o in s.objects))
+    elif len(kinds) == 1 and kinds <= {"int", "float", "str", "bool", "dict", "table", "date", "datetime"}:
+        spec = ParamSpec(name=name, kind=kinds.pop())
+    else:
+        spec = ParamSpec(name=name)
+    return replace(spec, nullable=nullable or spec.nullable)
+
+
+def _literal(name: str, values: tuple[Any, ...]) -> ParamSpec:
+    picked = [value for value in values if value is not None]
+    return ParamSpec(
+        name=name,
+        kind="choice",
+        nullable=len(picked) < len(values),
+        choices=choices_of(picked),
+        objects=tuple(picked),
+    )
+
+
+def _list(name: str, base: Any, arguments: tuple[Any, ...]) -> ParamSpec:
+    container = base if base in (tuple, set, frozenset) else None
+    spec = ParamSpec(name=name, kind="list", container=container)
+    if base is tuple:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            arguments = arguments[:1]
+        elif arguments:
+            fixed = len(arguments)
+            same = all(argument == arguments[0] for argument in arguments)
+            item = _spec("item", arguments[0]) if same else None
+            return replace(spec, min=fixed, max=fixed, item=item)
+    if arguments and not isinstance(arguments[0], typing.TypeVar):
+        item = _spec("item", arguments[0])
+        return spec if item.kind == "any" else replace(spec, item=item)
+    return spec

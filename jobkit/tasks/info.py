@@ -1,0 +1,127 @@
+"""`TaskInfo`: a task as others see it, who do not import its code: dashboard, command line, HTTP, other clients.
+
+Workers publish it as JSON; from it forms are made, arguments checked and jobs submitted by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from jobkit.model import InvalidParams
+from jobkit.tasks.options import SubmitOptions, TaskOptions, effective_options, read_options, write_options
+from jobkit.tasks.params import parse_text
+from jobkit.tasks.signature import Signature
+from jobkit.tasks.specs import ParamSpec, json_schema, plain
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """All that is needed to show a task and to submit it by name.
+
+    Attributes:
+        name, title, doc: as the author wrote them; `title` is never empty.
+        params: its parameters with labels and help.
+        takes_extra: it takes further arguments by name (`**kwargs`).
+        isolation: "process", "thread" or "async".
+        options: what its author set.
+        ref: `"module:qualname"`, or "" where only the process that defined it can submit it.
+        source_dir: directory to import the module from, on the machine that published it; "" where it is installed.
+    """
+
+    name: str
+    title: str = ""
+    doc: str = ""
+    params: tuple[ParamSpec, ...] = ()
+    takes_extra: bool = False
+    isolation: str = "process"
+    options: TaskOptions = field(default_factory=TaskOptions)
+    ref: str = ""
+    source_dir: str = ""
+
+    @cached_property
+    def signature(self) -> Signature:
+        """Its parameters, by name only."""
+        return Signature(self.params, var_keyword="kwargs" if self.takes_extra else "")
+
+    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Keyword arguments for the task from the values of a form or a JSON request; defaults are left to the task.
+
+        Raises:
+            InvalidParams: a value is missing, unknown or not allowed; see `params.check`.
+        """
+        return self.signature.call_args(self.signature.bind((), values))[1]
+
+    def parse(self, pairs: Iterable[str]) -> dict[str, Any]:
+        """Checked keyword arguments from a command line's `["n=5", "method=rk4"]`.
+
+        Raises:
+            InvalidParams: a pair without "=", a name given twice, and everything that `check` refuses.
+        """
+        specs = {spec.name: spec for spec in self.params}
+        values: dict[str, Any] = {}
+        for pair in pairs:
+            name, equals, text = pair.partition("=")
+            if not equals or not name:
+                raise InvalidParams(f"arguments are written name=value, not {pair!r}")
+            if name in values:
+                raise InvalidParams(f"argument {name!r} is given twice", name)
+            spec = specs.get(name)
+            if spec is None and not self.takes_extra:
+                self.check({name: text})  # refuses it, with the close names
+            values[name] = parse_text(spec or ParamSpec(name=name), text)
+        return self.check(values)
+
+    def effective(self, over: SubmitOptions | None = None) -> SubmitOptions:
+        """The options of a submission; see `TaskDef.effective`."""
+        return effective_options(self.name, self.options, over, self.isolation, is_async=self.isolation == "async")
+
+    def json_schema(self) -> dict[str, Any]:
+        """JSON Schema (draft 2020-12) of its arguments."""
+        schema = json_schema(self.params, allow_extra=self.takes_extra)
+        return {**schema, "title": self.title, **({"description": self.doc} if self.doc else {})}
+
+    def to_json(self) -> dict[str, Any]:
+        """The definition that is stored and served."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "doc": self.doc,
+            "params": [spec.to_json() for spec in self.params],
+            "takes_extra": self.takes_extra,
+            **write_options(self.options),
+            "isolation": self.isolation,
+            "ref": self.ref,
+            "source_dir": self.source_dir,
+        }
+
+    @classmethod
+    def from_definition(cls, data: Mapping[str, Any]) -> TaskInfo:
+        """The task that `TaskDef.definition()` describes; fields of a newer version are ignored."""
+        return cls(
+            name=data["name"],
+            title=data.get("title") or data["name"],
+            doc=data.get("doc", ""),
+            params=tuple(ParamSpec.from_json(each) for each in data.get("params", ())),
+            takes_extra=data.get("takes_extra", False),
+            isolation=data.get("isolation", "process"),
+            options=read_options(data),
+            ref=data.get("ref", ""),
+            source_dir=data.get("source_dir", ""),
+        )
+
+
+def plain_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked arguments as JSON where that says the same (dates, paths, enum members), else as they are.
+
+    So a job submitted by name needs no pickle, unless it carries a table; the child's `bind` turns them back.
+    """
+    out = {}
+    for name, value in values.items():
+        try:
+            out[name] = plain(value)
+        except ValueError:
+            out[name] = value
+    return out

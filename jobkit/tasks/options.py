@@ -1,0 +1,319 @@
+"""How a job runs: the options of `@task`, of `task.options(...)` and of `kit.options(...)`, checked in one place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from math import isfinite
+from typing import Any, Self
+
+from jobkit.model import Backoff, InvalidParams
+from jobkit.settings import checked_name
+from jobkit.tasks.signature import close_names
+
+ISOLATIONS = ("process", "thread", "async")
+
+#: Priorities reach this far to both sides of 0.
+MAX_PRIORITY = 1000
+MAX_RETRIES = 10_000
+MAX_TAGS = 32
+_LONGEST_S = 10 * 365 * 86_400.0
+_LEAST_MEMORY_BYTES = 16 * 1024**2
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOptions:
+    """Options of a task. Times in seconds.
+
+    Attributes:
+        queue: name of the queue, or None for the one that routing gives.
+        timeout_s: how long one attempt may run; None for no limit.
+        retries: further attempts after failures. backoff: the wait before each. retry_on: names of the exception types
+            that are retried; empty for all.
+        isolation: "process", "thread" or "async"; None for the default of the function's kind.
+        memory_limit_bytes: what the job's processes may use together; None for no limit.
+        result_ttl_s: how long the ended job is kept; None for the setting.
+        unique: at most one job of this task with the same arguments waits or runs.
+        priority: -1000 to 1000, higher first.
+        schedule: a cron line, or "".
+        cancel_grace_s: between the polite and the final stop; None for the setting.
+        tags: free labels.
+        title: what people read instead of the task's own title, or "".
+        given: names of the fields that were set, which `merged` lets win.
+    """
+
+    queue: str | None = None
+    timeout_s: float | None = None
+    retries: int = 0
+    backoff: Backoff = field(default_factory=Backoff)
+    retry_on: tuple[str, ...] = ()
+    isolation: str | None = None
+    memory_limit_bytes: int | None = None
+    result_ttl_s: float | None = None
+    unique: bool = False
+    priority: int = 0
+    schedule: str = ""
+    cancel_grace_s: float | None = None
+    tags: tuple[str, ...] = ()
+    title: str = ""
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+
+    def merged(self, over: TaskOptions) -> Self:
+        """These options with those that were given in `over` in their place; tags add up."""
+        if not over.given:
+            return self
+        changes: dict[str, Any] = {name: getattr(over, name) for name in over.given if hasattr(self, name)}
+        if "tags" in changes:
+            changes["tags"] = tuple(dict.fromkeys((*self.tags, *over.tags)))
+        return replace(self, **changes, given=self.given | over.given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitOptions(TaskOptions):
+    """Options of one submission: those of the task, and when and under which key.
+
+    Attributes:
+        delay_s: not before so many seconds from now; 0 for at once.
+        at: not before this moment (aware), or None.
+        key: idempotency key, or "".
+    """
+
+    delay_s: float = 0.0
+    at: datetime | None = None
+    key: str = ""
+
+
+def check_options(given: Mapping[str, Any]) -> TaskOptions:
+    """The options of a task, from what its author typed (`timeout=60`, `memory_limit="2GB"`).
+
+    Raises:
+        InvalidParams: an unknown option (with the close ones) or a value that is not allowed.
+    """
+    return TaskOptions(**_checked(given, _TASK), given=_fields_of(given))
+
+
+def check_submit_options(given: Mapping[str, Any]) -> SubmitOptions:
+    """The options of a submission, from what the submitter typed; see `check_options`."""
+    values = _checked(given, _SUBMIT)
+    if values.get("delay_s") and values.get("at"):
+        raise InvalidParams("delay and at exclude each other: give the seconds or the moment, not both", "at")
+    return SubmitOptions(**values, given=_fields_of(given))
+
+
+def effective_options(
+    task: str, options: TaskOptions, over: SubmitOptions | None, isolation: str, *, is_async: bool
+) -> SubmitOptions:
+    """The options of a submission: the task's, with those given in `over` in their place, isolation decided.
+
+    Raises:
+        InvalidParams: `isolation="async"` for a plain function.
+    """
+    merged = SubmitOptions().merged(options)
+    if over is not None:
+        merged = merged.merged(over)
+    if merged.isolation is None:
+        return replace(merged, isolation=isolation)
+    if merged.isolation == "async" and not is_async:
+        raise InvalidParams(
+            f"isolation='async' needs an async def, and {task} is a plain function: use 'process' or 'thread'",
+            "isolation",
+        )
+    return merged
+
+
+def write_options(options: TaskOptions) -> dict[str, Any]:
+    """The options that were given, as JSON, by the names that people type."""
+    out: dict[str, Any] = {}
+    for name, (target, _) in _TASK.items():
+        if target in options.given:
+            value = getattr(options, target)
+            if isinstance(value, Backoff):
+                value = value.to_wire()
+            out[name] = list(value) if isinstance(value, tuple) else value
+    return out
+
+
+def read_options(data: Mapping[str, Any]) -> TaskOptions:
+    """What `write_options` wrote; an option that this version refuses or does not know is left out."""
+    known: dict[str, Any] = {}
+    for name in _TASK:
+        if name in data and name != "title":
+            try:
+                check_options({name: data[name]})
+            except InvalidParams:
+                continue
+            known[name] = data[name]
+    return check_options(known)
+
+
+def seconds(name: str, value: Any, *, least: float = 0.0) -> float:
+    """A duration in seconds from a number or a `timedelta`.
+
+    Raises:
+        InvalidParams: neither of them, or not from `least` to ten years.
+    """
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if not is_number or not isfinite(number) or not least <= number <= _LONGEST_S:
+        what = "more than 0" if least else "0 or more"
+        raise InvalidParams(f"{name} must be a number of seconds ({what}) or a timedelta, not {value!r}", name)
+    return float(number)
+
+
+def size_bytes(name: str, value: Any) -> int:
+    """A size in bytes from an int or a text like "512MB", "2GB" (powers of 1000) or "2GiB" (of 1024).
+
+    Raises:
+        InvalidParams: neither of them, or below 16 MiB, in which no Python starts.
+    """
+    number: float = -1
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        amount, unit, binary = match.groups()
+        number = float(amount) * (1024 if binary else 1000) ** _POWER[unit.lower()]
+    if not _LEAST_MEMORY_BYTES <= number < 2**60:
+        raise InvalidParams(
+            f'{name} must be a size of at least 16 MiB, like "512MB", "2GB" or a number of bytes, not {value!r}', name
+        )
+    return int(number)
+
+
+def _checked(given: Mapping[str, Any], table: Mapping[str, tuple[str, Callable[[str, Any], Any]]]) -> dict[str, Any]:
+    values = {}
+    for name, value in given.items():
+        if name not in table:
+            if name in _SUBMIT:
+                raise InvalidParams(
+                    f"{name!r} is an option of a submission, not of the task: write task.options({name}=...)", name
+                )
+            raise InvalidParams(
+                f"unknown option {name!r}{close_names(name, tuple(table))}; the options are: {', '.join(table)}", name
+            )
+        target, parse = table[name]
+        values[target] = parse(name, value)
+    return values
+
+
+def _fields_of(given: Iterable[str]) -> frozenset[str]:
+    return frozenset((_SUBMIT.get(name) or _TASK[name])[0] for name in given)
+
+
+def _optional(parse: Callable[[str, Any], Any], empty: Any = None) -> Callable[[str, Any], Any]:
+    return lambda name, value: empty if value is None else parse(name, value)
+
+
+def _positive(name: str, value: Any) -> float:
+    return seconds(name, value, least=1e-3)
+
+
+def _int(least: int, most: int) -> Callable[[str, Any], Any]:
+    def parse(name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise InvalidParams(f"{name} must be a whole number from {least} to {most}, not {value!r}", name)
+        return value
+
+    return parse
+
+
+def _bool(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidParams(f"{name} must be True or False, not {value!r}", name)
+    return value
+
+
+def _isolation(name: str, value: Any) -> str:
+    if value not in ISOLATIONS:
+        raise InvalidParams(f"{name} must be one of {', '.join(ISOLATIONS)}, not {value!r}", name)
+    return str(value)
+
+
+def _backoff(name: str, value: Any) -> Backoff:
+    if isinstance(value, Backoff):
+        return value
+    try:
+        return Backoff.from_wire(value) if isinstance(value, Mapping) else Backoff(base=seconds(name, value))
+    except (InvalidParams, TypeError, ValueError):
+        raise InvalidParams(
+            f"{name} must be jobkit.Backoff(base, factor, max) or the seconds before the first retry, not {value!r}",
+            name,
+        ) from None
+
+
+def _retry_on(name: str, value: Any) -> tuple[str, ...]:
+    several = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+    names = []
+    for each in several:
+        if isinstance(each, type) and issubclass(each, BaseException):
+            names.append(
+                each.__qualname__ if each.__module__ == "builtins" else f"{each.__module__}.{each.__qualname__}"
+            )
+        elif isinstance(each, str) and each.replace(".", "").isidentifier():
+            names.append(each)
+        else:
+            raise InvalidParams(f"{name} must be exception types or their names, not {each!r}", name)
+    return tuple(dict.fromkeys(names))
+
+
+def _tags(name: str, value: Any) -> tuple[str, ...]:
+    several = (value,) if isinstance(value, str) else value
+    if not isinstance(several, (tuple, list, set, frozenset)) or len(several) > MAX_TAGS:
+        raise InvalidParams(f"{name} must be a list of at most {MAX_TAGS} texts, not {value!r}", name)
+    for tag in several:
+        if not isinstance(tag, str) or not tag.strip() or len(tag) > 100 or not tag.isprintable():
+            raise InvalidParams(f"each of the {name} must be 1 to 100 printable characters, not {tag!r}", name)
+    return tuple(dict.fromkeys(sorted(several) if isinstance(several, (set, frozenset)) else several))
+
+
+def _title(name: str, value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
+        raise InvalidParams(f"{name} must be text of at most 200 printable characters, not {value!r}", name)
+    return value
+
+
+def _schedule(name: str, value: Any) -> str:
+    if not isinstance(value, str) or len(value.split()) != 5:
+        raise InvalidParams(f'{name} must be a cron line of five fields, like "*/5 * * * *", not {value!r}', name)
+    return " ".join(value.split())
+
+
+def _at(name: str, value: Any) -> datetime:
+    moment = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+    if not isinstance(moment, datetime):
+        raise InvalidParams(f"{name} must be a datetime or ISO 8601 text like 2026-11-24T16:30, not {value!r}", name)
+    return moment if moment.tzinfo else moment.astimezone()  # without a zone: this machine's
+
+
+_TASK: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
+    "queue": ("queue", _optional(checked_name)),
+    "timeout": ("timeout_s", _optional(_positive)),
+    "retries": ("retries", _int(0, MAX_RETRIES)),
+    "backoff": ("backoff", _optional(_backoff, Backoff())),
+    "retry_on": ("retry_on", _optional(_retry_on, ())),
+    "isolation": ("isolation", _optional(_isolation)),
+    "memory_limit": ("memory_limit_bytes", _optional(size_bytes)),
+    "result_ttl": ("result_ttl_s", _optional(_positive)),
+    "unique": ("unique", _bool),
+    "priority": ("priority", _int(-MAX_PRIORITY, MAX_PRIORITY)),
+    "schedule": ("schedule", _optional(_schedule, "")),
+    "cancel_grace": ("cancel_grace_s", _optional(seconds)),
+    "tags": ("tags", _optional(_tags, ())),
+    "title": ("title", _optional(_title, "")),
+}
+
+_SUBMIT: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
+    **{name: entry for name, entry in _TASK.items() if name != "schedule"},
+    "delay": ("delay_s", _optional(seconds, 0.0)),
+    "at": ("at", _optional(_at)),
+    "key": ("key", _optional(checked_name, "")),
+}

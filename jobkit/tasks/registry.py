@@ -1,0 +1,160 @@
+"""Names and their tasks, one registry per process."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterable
+from threading import Lock
+from typing import Any
+
+from jobkit.model import InvalidParams, JobkitError, UnknownTask
+from jobkit.tasks.signature import close_names
+from jobkit.tasks.task import BoundTask, TaskDef, name_of, reference
+
+
+class Registry:
+    """The tasks of this process by name. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, TaskDef[..., Any]] = {}
+        self._lock = Lock()
+        self._plain: dict[Any, TaskDef[..., Any]] = {}
+
+    def register(self, task: TaskDef[..., Any]) -> None:
+        """Keep a task under its name. A cell that is run again, or a module that is loaded again, replaces its own.
+
+        Raises:
+            InvalidParams: another function has that name already; names both with file and line.
+        """
+        with self._lock:
+            other = self._tasks.get(task.name)
+            if other is not None and not _is_same(other, task):
+                raise InvalidParams(
+                    f"two tasks are named {task.name!r}: {other.where} and {task.where}; give one of them another "
+                    "name with @jobkit.task(name=...)",
+                    "name",
+                )
+            self._tasks[task.name] = task
+
+    def get(self, name: str) -> TaskDef[..., Any]:
+        """The task of that name.
+
+        Raises:
+            UnknownTask: there is none; names the close ones and those that are known.
+        """
+        task = self._tasks.get(name)
+        if task is None:
+            raise UnknownTask(unknown_task(name, self.names()))
+        return task
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._tasks)
+
+    def all(self) -> list[TaskDef[..., Any]]:
+        """All tasks, by name."""
+        return [self._tasks[name] for name in self.names()]
+
+    def clear(self) -> None:
+        """Forget all tasks: for tests."""
+        with self._lock:
+            self._tasks.clear()
+            self._plain.clear()
+
+    def load(self, modules: Iterable[str]) -> list[TaskDef[..., Any]]:
+        """Import modules for their tasks; the current directory is searched first.
+
+        Returns:
+            The tasks that are known afterwards, by name.
+
+        Raises:
+            JobkitError: a module cannot be imported; names it and the error.
+        """
+        here = os.getcwd()
+        if here not in sys.path and "" not in sys.path:
+            sys.path.insert(0, here)
+        for module in modules:
+            if module.endswith(".py") or "/" in module or os.sep in module:
+                wanted = module.removesuffix(".py").replace(os.sep, "/").strip("./").replace("/", ".")
+                raise JobkitError(f"tasks are named by module, not by file: write {wanted!r} instead of {module!r}")
+            try:
+                importlib.invalidate_caches()
+                importlib.import_module(module)
+            except (Exception, SystemExit) as error:  # a module's top level may raise anything
+                text = str(error) or "no message"
+                raise JobkitError(
+                    f"module {module!r} could not be imported for its tasks: {type(error).__name__}: {text}"
+                ) from error
+        return self.all()
+
+    def task_of(self, function: Callable[..., Any] | TaskDef[..., Any]) -> TaskDef[..., Any]:
+        """The task of any callable: registered, or made up for a plain function, lambda, builtin, bound method or
+        partial. Made-up ones are not registered, since nobody can ask for them by name.
+
+        Raises:
+            InvalidParams: it cannot be called.
+        """
+        if isinstance(function, TaskDef):
+            return function
+        if isinstance(function, BoundTask):
+            return function.task
+        if (own := getattr(function, "__dict__", {}).get("__jobkit_task__")) is not None:
+            return own  # type: ignore[no-any-return]  # a Task class holds its TaskDef there
+        if not callable(function):
+            raise InvalidParams(f"only a task or another callable can be submitted, not {function!r}", "task")
+        kept = self._plain.get(function) if _is_hashable(function) else None
+        if kept is not None and kept.function is function:
+            return kept
+        task: TaskDef[..., Any] = TaskDef(function, name=_clean(name_of(function)))
+        if not isinstance(function, functools.partial) and reference(function):
+            # Functions of modules stay for ever anyway; anything else (a closure over a large table) must not.
+            self._plain[function] = task
+        return task
+
+
+def unknown_task(name: str, known: Iterable[str]) -> str:
+    """The sentence for a task that is not there."""
+    known = sorted(known)
+    listed = ", ".join(known[:20]) + (f", ... ({len(known)} in all)" if len(known) > 20 else "")
+    end = f"; known tasks are: {listed}" if known else "; no tasks are known: name their module with JOBKIT_TASKS or -t"
+    return f"there is no task {name!r}{close_names(name, known)}{end}"
+
+
+def _is_same(one: TaskDef[..., Any], other: TaskDef[..., Any]) -> bool:
+    """The same function defined again: same qualified name in the same module, or in the same file (a script that
+    runs as `__main__` and is imported under its own name as well)."""
+    a, b = one.function, other.function
+    if a is b:
+        return True
+    if getattr(a, "__qualname__", a) != getattr(b, "__qualname__", b):
+        return False
+    if getattr(a, "__module__", a) == getattr(b, "__module__", b):
+        return True
+    files = [_file_of(each) for each in (a, b)]
+    return files[0] == files[1] != ""
+
+
+def _file_of(function: Any) -> str:
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    file = getattr(module, "__file__", None)
+    return os.path.realpath(file) if file else ""
+
+
+def _is_hashable(function: Any) -> bool:
+    try:
+        hash(function)
+    except Exception:  # user code: a callable's hash may raise anything
+        return False
+    return True
+
+
+def _clean(name: str) -> str:
+    """A task's name from any `__name__`: what may not stand in one becomes "_"."""
+    return "".join(c if c.isalnum() or c in "_.:-" else "_" for c in name)[:200] or "call"
+
+
+#: The registry of this process.
+registry = Registry()
