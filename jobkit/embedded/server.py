@@ -1,0 +1,202 @@
+"""One redis-server on a unix socket: its configuration, start, readiness and end.
+
+The server belongs to the process that started it and dies with it. What it keeps is in its append-only file: written
+once a second, so that the crash of any process loses nothing and a power cut at most the last second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from jobkit.embedded import children, resp
+from jobkit.embedded.binary import ServerBinary, version_text
+from jobkit.embedded.home import Home, make_private, write_private
+from jobkit.model import JobkitError
+
+#: A server that loads a large append-only file answers "LOADING" this long at most before we give up.
+LOADING_S = 600.0
+#: A server that does not even listen after this long never will.
+SILENT_S = 15.0
+_STOP_S = 15.0
+
+
+class Server:
+    """The server of one home."""
+
+    def __init__(self, home: Home, binary: ServerBinary) -> None:
+        self.home = home
+        self.binary = binary
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = home.logs / "redis.log"
+
+    def start(self, on_loading: Callable[[], None] = lambda: None) -> None:
+        """Starts the server and returns when it serves.
+
+        Args:
+            on_loading: called now and then while it reads its data.
+
+        Raises:
+            JobkitError: it ended or never answered; the sentence has what it said and what to do.
+        """
+        socket = self.home.socket
+        if socket.parent != self.home.path:
+            make_private(socket.parent, "the socket directory")
+        self._clear_socket()
+        self._check_data()
+        write_private(self.home.config, config_text(self.home, self.binary))
+        said_before = self.log.stat().st_size if self.log.exists() else 0
+        # An invalid LC_ALL of the user would end redis-server; it needs no locale.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
+        self.process = children.start(
+            [str(self.binary.path), str(self.home.config)],
+            log=self.log,
+            env={**environment, "LC_ALL": "C"},
+            death_signal=signal.SIGTERM,  # it flushes its file and ends
+        )
+        started = time.monotonic()
+        while True:
+            status = self.process.poll()
+            if status is not None:
+                self.process = None
+                raise JobkitError(self._why_it_ended(status, said_before))
+            waited = time.monotonic() - started
+            try:
+                if resp.ask(str(socket), "PING") == "PONG":
+                    return
+            except resp.ServerReply:  # LOADING
+                on_loading()
+                if waited > LOADING_S:
+                    self.stop()
+                    raise JobkitError(
+                        f"redis-server is still loading {self.home.data} after {waited:.0f} s; see {self.log}"
+                    ) from None
+            except OSError:
+                if waited > SILENT_S:
+                    self.stop()
+                    raise JobkitError(
+                        f"redis-server does not answer at {socket} after {waited:.0f} s; see {self.log}"
+                    ) from None
+            time.sleep(0.005 if waited < 1 else 0.1)
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self) -> None:
+        """Ends the server with its data on disk: SHUTDOWN, else SIGTERM, and SIGKILL only where it hangs."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        with contextlib.suppress(OSError, resp.ServerReply):  # it closes the connection instead of answering
+            resp.ask(str(self.home.socket), "SHUTDOWN", timeout_s=_STOP_S)
+        for patience_s, ask_harder in ((2.0, process.terminate), (_STOP_S, process.kill)):
+            try:
+                process.wait(patience_s)
+                break
+            except subprocess.TimeoutExpired:
+                ask_harder()
+        process.wait()
+        self.home.socket.unlink(missing_ok=True)
+
+    def _clear_socket(self) -> None:
+        """Removes the socket of a server that is gone, and ends one that outlived its supervisor."""
+        socket = str(self.home.socket)
+        deadline = time.monotonic() + _STOP_S
+        while time.monotonic() < deadline:
+            try:
+                resp.ask(socket, "SHUTDOWN")
+            except (ConnectionRefusedError, FileNotFoundError):
+                break
+            except (OSError, resp.ServerReply):
+                pass  # it ends, or loads and will end
+            time.sleep(0.02)
+        else:
+            raise JobkitError(
+                f"another process listens on {socket} and does not end: stop it, or use another JOBKIT_HOME"
+            )
+        self.home.socket.unlink(missing_ok=True)
+
+    def _check_data(self) -> None:
+        """Refuses data that this server would overlook: Redis 6 knows nothing of the files of Redis 7."""
+        if self.binary.version < (7, 0, 0) and (self.home.data / "appendonlydir").exists():
+            raise JobkitError(
+                f"{self.home.data} was written by Redis 7 or newer and {self.binary} would start empty: install "
+                "redis-server >= 7.2, or use another JOBKIT_HOME"
+            )
+
+    def _why_it_ended(self, status: int, said_before: int) -> str:
+        said = _tail(self.log, said_before)
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        text = " / ".join(said[-3:]) or "it said nothing"
+        lowered = text.lower()
+        if any(word in lowered for word in ("append only file", "aof", "rdb", "manifest")):
+            return (
+                f"redis-server cannot read its data in {self.home.data} ({how}; it said: {text}); nothing was changed: "
+                f"copy that directory, then try `redis-check-aof --fix {self._aof()}`, or move it away to start empty"
+            )
+        return f"redis-server ({self.binary}) did not start ({how}; it said: {text}); see {self.log}"
+
+    def _aof(self) -> Path:
+        """What redis-check-aof wants to be told."""
+        return next(iter(self.home.data.glob("appendonlydir/*.manifest")), self.home.data / "appendonly.aof")
+
+
+def config_text(home: Home, binary: ServerBinary) -> str:
+    """The configuration file; directives that an older server does not know are left out."""
+    lines = [
+        "# Written by jobkit at every start; changes here are lost.",
+        "port 0",
+        f"unixsocket {_quoted(home.socket)}",
+        "unixsocketperm 700",
+        "daemonize no",
+        f"dir {_quoted(home.data)}",
+        f"logfile {_quoted(home.logs / 'redis.log')}",
+        "loglevel notice",
+        "always-show-logo no",
+        # One file that has everything; snapshots beside it would only cost.
+        'save ""',
+        "appendonly yes",
+        "appendfsync everysec",
+        "aof-use-rdb-preamble yes",
+        "aof-load-truncated yes",
+        "auto-aof-rewrite-percentage 100",
+        "auto-aof-rewrite-min-size 32mb",
+        "stop-writes-on-bgsave-error yes",
+        # A queue that drops keys has lost jobs.
+        "maxmemory 0",
+        "maxmemory-policy noeviction",
+        # A page that reads slowly for a moment must not be cut off; one that never reads must.
+        "client-output-buffer-limit pubsub 64mb 32mb 60",
+        "timeout 0",
+    ]
+    if binary.version >= (7, 0, 0):
+        lines += [
+            "enable-debug-command no",
+            "enable-module-command no",
+            "enable-protected-configs no",
+            "shutdown-timeout 10",
+        ]
+    return "\n".join([*lines, f"# {binary.flavour} {version_text(binary.version)}", ""])
+
+
+def _quoted(path: Path) -> str:
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def _tail(path: Path, offset: int) -> list[str]:
+    """Lines that a log got since it was `offset` bytes long, without the server's own prefix."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            text = stream.read(65_536).decode("utf-8", "replace")
+    except OSError:
+        return []
+    lines = (line.strip() for line in text.splitlines())
+    return [line.split(" # ", 1)[-1].split(" * ", 1)[-1] for line in lines if line]
