@@ -94,8 +94,8 @@ class JobSnapshot:
         spec: what was asked for.
         seq: number of the last change of state. `rev`: number of the last progress.
         state: see `JobState`.
-        submitted_at: accepted. `due_at`: a scheduled job becomes ready then. `started_at`: begin of the current or
-            last attempt. `finished_at`: reached a terminal state.
+        submitted_at: accepted. `due_at`: end of the current or last wait for a time. `started_at`: begin of the current
+            or last attempt. `finished_at`: reached a terminal state.
         attempt: number of the current or last attempt; 0 before the first. `worker`: id of the worker that has it.
         done, total, message: progress in the job's own unit; None while nothing is known.
         error: of the last failed attempt; stays on a job that then succeeds only in its history.
@@ -255,7 +255,7 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
     """
     if event.type is EventType.PROGRESSED:
         rev = int(event.data.get("rev", 0))
-        if event.seq != snapshot.seq and event.seq > snapshot.seq:
+        if event.seq > snapshot.seq:
             return None
         if event.seq < snapshot.seq or rev <= snapshot.rev:
             return snapshot
@@ -273,6 +273,8 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
     moved = changes(event.data)
     if event.type is EventType.STARTED:
         moved |= {"done": None, "total": None, "message": ""}
+    elif event.type is EventType.SUCCEEDED:
+        moved["error"] = None
     return replace(snapshot, seq=event.seq, history=(*snapshot.history, event), **moved)
 
 

@@ -65,7 +65,10 @@ class JobSpec:
             if f.name == "backoff":
                 if value != Backoff():
                     wire["backoff"] = value.to_wire()
-            elif value and value != f.default:
+            elif f.name == "params":
+                if value:
+                    wire["params"] = dict(value)
+            elif value != f.default:  # not "is true": a grace or a time to keep of 0 seconds means something
                 wire[f.name] = list(value) if isinstance(value, tuple) else value
         return wire
 

@@ -88,6 +88,19 @@ class Ending:
     delay_ms: int = 0
     ttl_ms: int = 604_800_000
 
+    def data(self) -> dict[str, Any]:
+        """What the event that ends the attempt carries, in wire form: error, reason, summary, usage."""
+        data: dict[str, Any] = {}
+        if self.error is not None:
+            data["error"] = self.error.to_wire()
+        if self.reason:
+            data["reason"] = self.reason
+        if self.summary:
+            data["summary"] = self.summary
+        if self.usage:
+            data["usage"] = dict(self.usage)
+        return data
+
 
 #: Answers of `finish`, one per ending.
 FINISHED, ALREADY, FENCED = 1, 2, 0
@@ -131,7 +144,8 @@ class WorkerInfo:
 class Query:
     """Which jobs, newest first. `cursor` is the `next_cursor` of the page before; "" for the first page.
 
-    `search` matches case-insensitively in id, task, title, arguments, tags, owner, message and error.
+    `search` is a text in id, task, title, arguments (names and values), tags, owner, key, message, summary, worker, or
+    the error's type and message; without regard to case for A to Z.
     """
 
     states: tuple[str, ...] = ()
@@ -244,6 +258,14 @@ class Store(Protocol):
 
     async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
         """Numbered events of the whole namespace after an event id ("" for the oldest kept), oldest first."""
+        ...
+
+    async def renew(self, worker_id: str, held: Mapping[str, str], facts: Mapping[str, Any]) -> Renewal:
+        """A worker's heartbeat: its leases (`held` is job id to token) and what others may know of it."""
+        ...
+
+    async def leave(self, worker_id: str) -> None:
+        """A worker ends in good order: it is not listed any more, and no queue offers it."""
         ...
 
     async def close(self) -> None: ...

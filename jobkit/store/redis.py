@@ -5,6 +5,7 @@ Keys and channels are spelled here and in `lua/` only; `docs/architecture.md` sa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -130,6 +131,15 @@ class RedisStore:
             pruned: int = await self.scripts.run("prune", [limit])
             return pruned
 
+    async def renew(self, worker_id: str, held: Mapping[str, str], facts: Mapping[str, Any]) -> Renewal:
+        """A worker's heartbeat: its leases (`held` is job id to token) and what others may know of it.
+
+        The heartbeat thread sends the same over its own connection; see `jobkit.worker.lease`.
+        """
+        args = renew_args(worker_id, facts, held, self._lease_ms, self.settings.max_losses, self._ttl_ms)
+        with self._reaching():
+            return read_renewal(await self.scripts.run("renew", args))
+
     async def leave(self, worker_id: str) -> None:
         """A worker ends in good order: no queue offers it any more."""
         with self._reaching():
@@ -147,21 +157,24 @@ class RedisStore:
             return [records.snapshot(record) if record else None for record in await pipe.execute()]
 
     async def list(self, query: Query) -> Page:
-        indexes = [f"state:{state}" for state in query.states] or ["jobs"]
-        found: list[tuple[int, str]] = []
-        cursors: list[str] = []
+        indexes = [f"state:{state}" for state in dict.fromkeys(query.states)] or ["jobs"]
+        found: dict[str, int] = {}  # a job that moves meanwhile may stand in two indexes
+        floor = 0  # below it, some index has not been looked at
         for index in indexes:
             ids, cursor = await self._list_index(index, query)
-            found += ids
-            cursors.append(cursor)
-        found = sorted(found, reverse=True)[: query.limit]
-        snapshots = await self.snapshots([job_id for _, job_id in found])
-        more = any(cursors) and bool(found)
-        return Page(tuple(s for s in snapshots if s is not None), str(found[-1][0]) if more else "")
+            found |= ids
+            floor = max(floor, int(cursor or 0))
+        ordered = sorted(((us, job_id) for job_id, us in found.items() if us >= floor), reverse=True)
+        page = ordered[: max(0, query.limit)]
+        snapshots = await self.snapshots([job_id for _, job_id in page])
+        more = floor > 0 or len(ordered) > len(page)
+        cursor = str(page[-1][0] if page and len(page) == query.limit else floor) if more else ""
+        return Page(tuple(s for s in snapshots if s is not None), cursor)
 
-    async def _list_index(self, index: str, query: Query) -> tuple[list[tuple[int, str]], str]:
-        """Matching `(us, id)` of one index, and where to go on ("" at its end)."""
-        found: list[tuple[int, str]] = []
+    async def _list_index(self, index: str, query: Query) -> tuple[dict[str, int], str]:
+        """Matching `id: us` of one index, newest first, and the last us looked at ("" at its end)."""
+        found: dict[str, int] = {}
+        search = (query.search or "").encode("utf-8", "replace").lower()  # of bytes: A to Z only, as in Lua
         below = f"({query.cursor}" if query.cursor else "+inf"
         cursor = ""
         for _ in range(_LIST_CALLS):
@@ -175,11 +188,12 @@ class RedisStore:
                         _LIST_BUDGET,
                         query.task or "",
                         query.queue or "",
-                        (query.search or "").lower(),
+                        search,
+                        _json(search.decode())[1:-1],
                     ],
                 )
             cursor = reply[0].decode()
-            found += [(int(us), job_id.decode()) for job_id, us in zip(reply[1::2], reply[2::2], strict=True)]
+            found |= {job_id.decode(): int(us) for job_id, us in zip(reply[1::2], reply[2::2], strict=True)}
             if not cursor or len(found) >= query.limit:
                 break
             below = f"({cursor}"
@@ -233,10 +247,14 @@ class RedisStore:
                 pipe.zcard(f"{self.prefix}ready:{name}")
                 pipe.zcard(f"{self.prefix}due:{name}")
             sizes = await pipe.execute()
+            for job_id in await self.redis.zrange(f"{self.prefix}state:running", 0, -1):
+                pipe.hget(f"{self.prefix}job:{job_id.decode()}", "queue")
+            running = Counter(await pipe.execute())
         return {
             name: {
                 "queued": sizes[2 * i],
                 "scheduled": sizes[2 * i + 1],
+                "running": running[name.encode()],
                 "workers": sum(w.is_alive and name in w.queues for w in workers),
             }
             for i, name in enumerate(names)
@@ -311,20 +329,11 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
     """ARGV of finish.lua."""
     args: list[Any] = []
     for ending in endings:
-        data: dict[str, Any] = {}
-        if ending.error is not None:
-            data["error"] = ending.error.to_wire()
-        if ending.reason:
-            data["reason"] = ending.reason
-        if ending.summary:
-            data["summary"] = ending.summary
-        if ending.usage:
-            data["usage"] = dict(ending.usage)
         args += [
             ending.job_id,
             ending.token,
             ending.outcome,
-            _json(data),
+            _json(ending.data()),
             ending.result,
             _json(ending.preview) if ending.preview else b"",
             ending.delay_ms,

@@ -36,7 +36,10 @@ end
 redis.call('HSET', key, 'free', math.max(0, free), 'lease', lease_ms, 'queues', table.concat(queues, ','))
 redis.call('PEXPIRE', key, 3600000)
 local next_at = tonumber(redis.call('ZRANGE', P .. 'leases', 0, 0, 'WITHSCORES')[2])
-if next_at then next_at = math.max(next_at, grace) end
+if grace > 0 then -- the leases that are over have to wait; the next one to end does not
+  local lease = redis.call('ZRANGEBYSCORE', P .. 'leases', '(' .. NOW, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  next_at = math.min(grace, tonumber(lease[2] or grace))
+end
 for _, queue in ipairs(queues) do
   if free > 0 then redis.call('ZADD', P .. 'idle:' .. queue, free, worker) end
   local due = tonumber(redis.call('ZRANGE', P .. 'due:' .. queue, 0, 0, 'WITHSCORES')[2])
