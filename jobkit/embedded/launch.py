@@ -137,7 +137,11 @@ def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
     same_kind = status.get("version") == own_version() and status.get("python") == python
     if same_kind and status.get("executable") == sys.executable:
         return True
-    found = idle.activity(home, wishes(home))
+    for _ in range(5):  # a connection that was just closed, like that of our PING, may still be listed
+        found = idle.activity(home, wishes(home))
+        if not found.clients:
+            break
+        time.sleep(0.02)
     if not found.clients and not found.running:
         shutdown(Settings(home=home.path), now=True)
         return False

