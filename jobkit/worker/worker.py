@@ -23,13 +23,14 @@ from typing import Any
 import arq.worker
 import psutil
 
+from jobkit.attempts import assignment, ending, rejected
 from jobkit.codec import Codec
 from jobkit.model import ErrorKind, JobError, SignatureError, StoreUnavailable
 from jobkit.run.base import Outcome, Runner
 from jobkit.settings import Settings
 from jobkit.store.base import FENCED, Claimed, Ending, Progress, Renewal, WorkerInfo
 from jobkit.store.redis import RedisStore, read_claimed
-from jobkit.worker.attempt import Attempt, assignment, ending, rejected
+from jobkit.worker.attempt import Attempt
 from jobkit.worker.inbox import Inbox
 from jobkit.worker.lease import LeaseKeeper
 

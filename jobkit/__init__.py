@@ -1,0 +1,109 @@
+"""Long jobs for people who live in notebooks: submit, watch live, get the result later.
+
+    import jobkit
+
+    @jobkit.task
+    def simulate(n: int = 1000) -> float:
+        for step in jobkit.progress(range(n)):
+            ...
+
+    job = simulate.submit(n=10)      # registered and answered at once; runs in the background
+    job.result()                     # the value, when it is there
+
+`docs/` has the rest. Importing this loads no dashboard, no Redis client and no event loop: those come with their
+first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from jobkit.model import (
+    Backoff,
+    ErrorKind,
+    EventType,
+    InvalidParams,
+    JobCancelled,
+    JobError,
+    JobEvent,
+    JobFailed,
+    JobkitError,
+    JobNotFound,
+    JobSnapshot,
+    JobState,
+    ResultExpired,
+    Retry,
+    SignatureError,
+    StoreUnavailable,
+    UnknownTask,
+)
+from jobkit.run.context import current
+from jobkit.run.progress import progress
+from jobkit.tasks import binding as _binding
+from jobkit.tasks.decorator import Task, task
+from jobkit.tasks.range import Range
+
+if TYPE_CHECKING:
+    from jobkit.client.job import Job
+    from jobkit.client.kit import Kit
+    from jobkit.connecting import connect
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # Tasks
+    "Range",
+    "Task",
+    "task",
+    # Submitting
+    "Backoff",
+    "Job",
+    "Kit",
+    "connect",
+    # Inside a job
+    "Retry",
+    "current",
+    "progress",
+    # What is told of a job
+    "ErrorKind",
+    "EventType",
+    "JobError",
+    "JobEvent",
+    "JobSnapshot",
+    "JobState",
+    # Errors
+    "InvalidParams",
+    "JobCancelled",
+    "JobFailed",
+    "JobNotFound",
+    "JobkitError",
+    "ResultExpired",
+    "SignatureError",
+    "StoreUnavailable",
+    "UnknownTask",
+]
+
+_LAZY = {"Job": "jobkit.client.job", "Kit": "jobkit.client.kit", "connect": "jobkit.connecting"}
+
+
+def __getattr__(name: str) -> Any:
+    """Names that need Redis and an event loop are loaded when they are first used."""
+    if name in _LAZY:
+        found = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = found
+        return found
+    raise AttributeError(f"module 'jobkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _default_kit() -> Any:
+    from jobkit.connecting import connect
+
+    return connect()
+
+
+_binding.default_kit = _default_kit

@@ -1,0 +1,62 @@
+"""`sync://`: a submitted job runs here and now, with the same states, events, log and errors as anywhere else.
+
+A delay and the backoff before a retry are not waited for: the job passes through the same states at once.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from jobkit.attempts import assignment, ending
+from jobkit.codec import Codec
+from jobkit.model import LogLine
+from jobkit.run.inline import run_here
+from jobkit.settings import Settings
+from jobkit.store.base import Progress, WorkerInfo
+from jobkit.store.memory import MemoryStore
+
+T = TypeVar("T")
+
+
+class _Sink:
+    """News of the running job, stored as they come."""
+
+    def __init__(self, store: MemoryStore, job_id: str, token: str) -> None:
+        self._store, self._job_id, self._token = store, job_id, token
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None:
+        self._tell(Progress(self._job_id, self._token, True, done, total, message))
+
+    def lines(self, lines: Sequence[LogLine]) -> None:
+        self._tell(Progress(self._job_id, self._token, lines=lines))
+
+    def _tell(self, news: Progress) -> None:
+        immediate(self._store.progress([news]))
+
+
+def run_inline(store: MemoryStore, codec: Codec, settings: Settings, job_id: str) -> None:
+    """Run a stored job to its end, attempt after attempt, in the calling thread."""
+    me = WorkerInfo(
+        id="here",
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+    )
+    while (claimed := immediate(store.claim_one(me, job_id))) is not None:
+        outcome = run_here(assignment(claimed, codec, settings), _Sink(store, job_id, claimed.token))
+        immediate(store.finish([ending(claimed, outcome, codec, settings)]))
+
+
+def immediate(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The value of a coroutine that never waits, as all verbs of the in-process store are."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    coroutine.close()
+    raise RuntimeError("a verb of the in-process store waited")

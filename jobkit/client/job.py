@@ -1,0 +1,255 @@
+"""`Job`: a live handle to one job, as a param object.
+
+Its parameters move by themselves as events arrive, so `job.param.watch`, `@param.depends`, `pn.bind` and `.rx` work on
+it with no adapter. Every change of state reaches watchers, in order; progress may be replaced by newer progress.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import param
+
+from jobkit.client.lines import Logs
+from jobkit.client.loop import background
+from jobkit.model import Attempt, JobEvent, JobNotFound, JobSnapshot, attempts_of
+
+if TYPE_CHECKING:
+    from jobkit.client.kit import Kit
+
+logger = logging.getLogger("jobkit.client")
+
+#: Parameters of a `Job` and where in a snapshot they come from.
+_MOVING = (
+    "state", "progress", "done", "total", "message", "attempt", "worker", "submitted_at", "started_at", "finished_at",
+    "error", "seq",
+)  # fmt: skip
+
+
+class Job(param.Parameterized):
+    """One submission of a task. Get one from `task.submit(...)`, `kit.submit(...)` or `kit.get(id)`."""
+
+    id = param.String("", constant=True, doc="Id, 1 to 200 characters.")
+    task = param.String("", constant=True, doc="Name of the task.")
+    queue = param.String("", doc="Name of the queue.")
+    state = param.Parameter(None, doc="A JobState: scheduled, queued, running, succeeded, failed or cancelled.")
+    progress = param.Parameter(None, doc="0..1, or None while nothing is known.")
+    done = param.Parameter(None, doc="Progress in the job's own unit, or None.")
+    total = param.Parameter(None, doc="What `done` will reach, or None.")
+    message = param.String("", doc="What the job last said about its progress.")
+    attempt = param.Integer(0, doc="Number of the current or last attempt, from 1; 0 before the first.")
+    worker = param.String("", doc="Id of the worker that has or had it.")
+    owner = param.String("", constant=True, doc="Who submitted it.")
+    tags = param.List([], constant=True, doc="Free labels.")
+    submitted_at = param.Parameter(None, doc="When it was accepted (aware, UTC).")
+    started_at = param.Parameter(None, doc="When the current or last attempt began, or None.")
+    finished_at = param.Parameter(None, doc="When it ended, or None.")
+    error = param.Parameter(None, doc="JobError (kind, type, message, traceback) of the last failed attempt, or None.")
+    seq = param.Integer(0, doc="Number of its last change of state.")
+
+    def __init__(self, kit: Kit, snapshot: JobSnapshot) -> None:
+        spec = snapshot.spec
+        super().__init__(
+            id=spec.id,
+            task=spec.task,
+            queue=spec.queue,
+            owner=spec.owner,
+            tags=list(spec.tags),
+            name=spec.id,
+            **{name: getattr(snapshot, name) for name in _MOVING},
+        )
+        self._kit = kit
+        self._snapshot = self._published = snapshot
+        self._lock = threading.Lock()  # guards the snapshot and what waits to be published
+        self._publishing = threading.RLock()  # param must not be written from two threads at once
+        self._waiting: deque[JobSnapshot] = deque()
+        self._result = b""
+        self._ended: Future[JobSnapshot] = Future()
+        if snapshot.is_terminal:
+            self._ended.set_result(snapshot)
+
+    # -- what is known ------------------------------------------------------------------------------------------------
+
+    @property
+    def snapshot(self) -> JobSnapshot:
+        """All that is known now, as one frozen value."""
+        return self._snapshot
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The arguments as they can be shown: plain values as they are, others as short text."""
+        return dict(self._snapshot.spec.params)
+
+    @property
+    def is_terminal(self) -> bool:
+        """True once it has succeeded, failed or been cancelled."""
+        return self._snapshot.is_terminal
+
+    @property
+    def elapsed(self) -> timedelta | None:
+        """How long the current or last attempt has run, or None before the first."""
+        seconds = self._snapshot.elapsed_s(datetime.now(UTC))
+        return None if seconds is None else timedelta(seconds=seconds)
+
+    @property
+    def eta(self) -> timedelta | None:
+        """How long it will still take at its rate so far, or None where that is not known."""
+        seconds = self._snapshot.eta_s(datetime.now(UTC))
+        return None if seconds is None else timedelta(seconds=seconds)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Its attempts so far, oldest first."""
+        return attempts_of(self._snapshot.history)
+
+    # -- waiting for it -----------------------------------------------------------------------------------------------
+
+    def result(self, timeout: float | timedelta | None = None) -> Any:
+        """The value that the task returned; waits for it. Ctrl-C stops the waiting, not the job.
+
+        Args:
+            timeout: seconds (or `timedelta`) to wait at most; None for ever.
+
+        Raises:
+            JobFailed: it failed; the message holds error and remote traceback, `__cause__` the exception if possible.
+            JobCancelled: it was cancelled.
+            TimeoutError: it has not ended in time; it goes on.
+            ResultExpired: it succeeded, but its value is not available; the message says why.
+        """
+        try:
+            if not self.wait(timeout):
+                raise TimeoutError(f"job {self.id} ({self.task}) is still {self._snapshot.state} after {timeout} s")
+            return self._kit._outcome(self, self._result)
+        except KeyboardInterrupt:
+            if not self._snapshot.is_terminal:
+                print(f"Stopped waiting; job {self.id} goes on. Come back with: jobkit.connect().get({self.id!r})")
+            raise
+
+    def wait(self, timeout: float | timedelta | None = None) -> bool:
+        """Wait until it has ended; True if it has, False when `timeout` seconds were over first.
+
+        Raises:
+            JobNotFound: the store no longer knows it.
+        """
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        try:
+            self._ended.result(seconds)
+        except TimeoutError:
+            return False
+        self._publish()  # what is read from the parameters after this is the end
+        return True
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._kit.aio.outcome(self).__await__()
+
+    # -- acting on it -------------------------------------------------------------------------------------------------
+
+    def cancel(self, reason: str = "") -> bool:
+        """Ask it to stop. A waiting job is cancelled at once, a running one when its worker has stopped it.
+
+        Returns False where it had already ended.
+        """
+        return self._kit.cancel(self.id, reason)
+
+    def retry(self) -> Job:
+        """Run an ended job once more with the same arguments; a new job, which names this one as `retry_of`."""
+        return self._kit.retry(self.id)
+
+    def rerun(self, **changes: Any) -> Job:
+        """Submit it once more with some arguments changed: `job.rerun(n=20)`."""
+        return self._kit.rerun(self.id, changes)
+
+    # -- its past and its output --------------------------------------------------------------------------------------
+
+    def logs(self, tail: int | None = None) -> Logs:
+        """What it printed, logged and warned: a list of lines (text with `at`, `source`, `level`), oldest first.
+
+        Args:
+            tail: only the last so many lines.
+        """
+        return Logs(self._kit.logs(self.id, tail=tail))
+
+    def events(self, after: int | JobEvent | None = None) -> Iterator[JobEvent]:
+        """Its events, from the first (or those after a `seq` or event) to its end; waits for those to come."""
+        return self._kit.job_events(self.id, after.seq if isinstance(after, JobEvent) else after or 0)
+
+    def preview(self) -> dict[str, Any] | None:
+        """What any page may show of its result, or None: made by the worker, JSON only."""
+        return self._kit.preview(self.id)
+
+    def view(self) -> Any:
+        """A Panel component with the live card of this job, for your own app."""
+        from jobkit.ui.job_card import JobCard
+
+        return JobCard(self._kit, self.id)
+
+    __panel__ = view
+
+    # -- moved by LiveJobs --------------------------------------------------------------------------------------------
+
+    def _advance(self, snapshot: JobSnapshot, result: bytes = b"") -> None:
+        """Take a newer snapshot. Watchers hear of it on their own thread, in order."""
+        with self._lock:
+            is_scheduled = bool(self._waiting)
+            if is_scheduled and self._waiting[-1].seq == snapshot.seq:
+                self._waiting[-1] = snapshot  # newer progress of the same state
+            else:
+                self._waiting.append(snapshot)
+            self._snapshot = snapshot
+            if snapshot.is_terminal:
+                self._result = result
+        if not is_scheduled:
+            background.watchers_do(self._publish)
+        if snapshot.is_terminal and not self._ended.done():
+            self._ended.set_result(snapshot)
+
+    def _vanish(self) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(
+                JobNotFound(f"job {self.id} is no longer known: it was removed, or the store was wiped or exchanged")
+            )
+
+    def _publish(self) -> None:
+        """Move the parameters through every snapshot that waits."""
+        with self._publishing:
+            while True:
+                with self._lock:
+                    if not self._waiting:
+                        return
+                    snapshot = self._waiting.popleft()
+                old, self._published = self._published, snapshot
+                changed = {
+                    name: value for name in _MOVING if (value := getattr(snapshot, name)) is not getattr(old, name)
+                }
+                try:
+                    self.param.update(**changed)
+                except Exception:
+                    logger.exception("a watcher of job %s raised; the job is not affected", self.id)
+
+    def when_done(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once it has ended, in some thread of jobkit's; at once if it has."""
+        self._ended.add_done_callback(lambda _: callback())
+
+    # -- how it shows itself ------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        snapshot = self._snapshot
+        progress = f" {snapshot.progress:.0%}" if snapshot.progress is not None and not snapshot.is_terminal else ""
+        arguments = ", ".join(f"{name}={value!r}" for name, value in snapshot.spec.params.items())
+        if len(arguments) > 60:
+            arguments = arguments[:59] + "…"
+        return f"<Job {self.id} {self.task}({arguments}) {snapshot.state}{progress}>"
+
+    __str__ = __repr__
+
+    def _ipython_display_(self) -> None:
+        from jobkit.ui.notebook import display_job
+
+        display_job(self)
+

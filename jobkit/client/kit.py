@@ -1,0 +1,515 @@
+"""`Kit`: a connection to one place where jobs go, with blocking verbs; `kit.aio` has the same as coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from jobkit.client.inline import run_inline
+from jobkit.client.job import Job
+from jobkit.client.live import LiveJobs
+from jobkit.client.loop import background
+from jobkit.client.outcome import outcome_of
+from jobkit.client.prepare import new_id, prepare, prepare_info
+from jobkit.client.verbs import Verbs, log_lines
+from jobkit.codec import Codec, Subject
+from jobkit.model import (
+    EventType,
+    InvalidParams,
+    JobEvent,
+    JobkitError,
+    JobSnapshot,
+    JobState,
+    LogLine,
+    UnknownTask,
+    apply,
+)
+from jobkit.settings import Settings, user_name
+from jobkit.store.base import LogSlice, Page, Query, Submission, WorkerInfo
+from jobkit.store.hub import Hub, RedisHub
+from jobkit.store.memory import MemoryHub, MemoryStore
+from jobkit.store.redis import RedisStore
+from jobkit.tasks.arguments import shown
+from jobkit.tasks.call import Call, encode_call, read_call, read_head
+from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.options import SubmitOptions, check_submit_options
+from jobkit.tasks.registry import registry, unknown_task
+from jobkit.tasks.task import BoundTask, TaskDef
+
+T = TypeVar("T")
+
+_open_kits: weakref.WeakSet[Kit] = weakref.WeakSet()
+
+
+class Kit:
+    """Where jobs go: submits them, finds them again, shows what is there. Made by `jobkit.connect()`.
+
+    Args:
+        settings: `settings.url` is a Redis or `sync://`; `local://` has been resolved to its socket.
+        revive: called when an embedded server does not answer, before the next try; it starts the server again.
+
+    Raises:
+        StoreUnavailable: the server does not answer.
+    """
+
+    def __init__(self, settings: Settings, *, revive: Callable[[], object] | None = None) -> None:
+        self.settings = settings
+        self.codec = Codec.from_secret(settings.secret)
+        if settings.scheme == "sync":
+            self.codec = Codec([b"this process"])  # nothing leaves it, so pickles are harmless
+        self._revive = revive
+        self._owner = user_name()
+        self._generation = -1
+        self._closed = False
+        self.aio = AioKit(self)
+        self._connect()
+        _open_kits.add(self)
+
+    # -- submitting ---------------------------------------------------------------------------------------------------
+
+    def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
+        """Submit a task, any other callable, or a task by name; returns a live `Job` at once.
+
+        Raises:
+            InvalidParams: an argument is refused; nothing was stored.
+            UnknownTask: no task of that name.
+            StoreUnavailable: the store did not answer.
+        """
+        return self._submit(task, args, kwargs, check_submit_options({}))
+
+    def options(self, **options: Any) -> BoundKit:
+        """This kit with options for its next submissions: `kit.options(queue="gpu").submit(len, "abc")`."""
+        return BoundKit(self, check_submit_options(options))
+
+    def submit_info(self, name: str, params: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Job:
+        """Submit a task by name with arguments by name, as forms, the command line and HTTP do.
+
+        Args:
+            params: values as of JSON; checked and coerced by the task's definition.
+            options: queue, delay, at, key, tags, priority, timeout, retries, ...
+        """
+        return self._submit(name, (), params, check_submit_options(options or {}))
+
+    def _submit(
+        self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], over: SubmitOptions
+    ) -> Job:
+        prepared = self._prepare(task, args, kwargs, over)
+        job, is_done = self._begin(prepared)
+        if is_done:
+            return job
+        return self._accepted(job, self._call(partial(self._verbs.submit, prepared)))
+
+    def _prepare(
+        self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], over: SubmitOptions
+    ) -> Submission:
+        common: dict[str, Any] = {"settings": self.settings, "codec": self.codec, "owner": self._owner}
+        for name, value in [*enumerate(args), *kwargs.items()]:
+            if isinstance(value, Job):
+                raise InvalidParams(
+                    f"argument {name!r} is a job; pass its value, job.result() (jobs as arguments come later)", str(name)
+                )
+        if isinstance(task, str):
+            if task in registry.names():
+                return prepare(registry.get(task), args, kwargs, over, **common)
+            infos = self._call(self._verbs.tasks)
+            if task not in infos:
+                raise UnknownTask(unknown_task(task, {*infos, *registry.names()}))
+            if args:
+                raise InvalidParams(f"task {task!r} is known by name only here: give its arguments by name")
+            return prepare_info(infos[task], kwargs, over, **common)
+        if isinstance(task, BoundTask):
+            over = task.parsed.merged(over)
+        return prepare(registry.task_of(task), args, kwargs, over, **common)
+
+    def _begin(self, prepared: Submission) -> tuple[Job, bool]:
+        """The handle, before the store is asked, so that it misses no event; and whether it is an older, live one."""
+        spec = prepared.spec
+        if spec.key and (known := self._live.get(spec.id)) is not None:
+            return known, True
+        state = JobState.SCHEDULED if spec.delay_ms or spec.at_ms else JobState.QUEUED
+        job = Job(self, JobSnapshot(spec, seq=0, state=state))
+        if not spec.key:
+            self._live.adopt(job, is_own=True)
+        if self._is_inline:
+            self._call(partial(self._verbs.submit, prepared))
+            run_inline(self._memory, self.codec, self.settings, spec.id)
+            return self.get(spec.id), True
+        return job, False
+
+    def _accepted(self, job: Job, submitted_ms: int) -> Job:
+        """The store has answered: the handle knows its first event, whether or not that has arrived."""
+        spec = job.snapshot.spec
+        if submitted_ms == 0:
+            return self.get(spec.id)
+        due = max(submitted_ms + spec.delay_ms, spec.at_ms)
+        state = JobState.SCHEDULED if due > submitted_ms else JobState.QUEUED
+        data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}
+        event = JobEvent(spec.id, 1, EventType.SUBMITTED, submitted_ms, data)
+        if spec.key:
+            snapshot = apply(job.snapshot, event)
+            return self._live.adopt(Job(self, snapshot or job.snapshot), is_own=False)
+        self._live.take(event)
+        return job
+
+    # -- finding ------------------------------------------------------------------------------------------------------
+
+    def get(self, job_id: str) -> Job:
+        """The job with that id, from whichever process it came, with its whole past.
+
+        Raises:
+            JobNotFound: it is not kept.
+        """
+        known = self._live.get(job_id)
+        if known is not None and known.snapshot.is_terminal:
+            return known
+        return self._handle(self._call(partial(self._verbs.snapshot, job_id)))
+
+    def last(self) -> Job | None:
+        """The job that was submitted last, or None."""
+        return next(iter(self.jobs(limit=1)), None)
+
+    def jobs(
+        self,
+        state: str | Sequence[str] | None = None,
+        task: str | None = None,
+        queue: str | None = None,
+        search: str | None = None,
+        limit: int = 50,
+    ) -> list[Job]:
+        """Jobs, newest first.
+
+        Args:
+            state: one state or several. task, queue: their names.
+            search: text that stands in id, arguments, tags, message, error or result line.
+            limit: at most so many.
+        """
+        page = self.page(Query(states=_states(state), task=task, queue=queue, search=search, limit=_limit(limit)))
+        return [self._handle(snapshot) for snapshot in page.jobs]
+
+    def page(self, query: Query) -> Page:
+        """One page of snapshots; go on with `cursor=page.next_cursor`."""
+        return self._call(partial(self._verbs.page, query))
+
+    def snapshot(self, job_id: str) -> JobSnapshot:
+        """All that is known of a job now, as one frozen value."""
+        return self._call(partial(self._verbs.snapshot, job_id))
+
+    def _handle(self, snapshot: JobSnapshot) -> Job:
+        known = self._live.get(snapshot.id)
+        if known is not None:
+            return known
+        return self._live.adopt(Job(self, snapshot), is_own=False)
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def tasks(self) -> dict[str, TaskInfo]:
+        """Tasks that can be submitted by name: those of this process and those that workers have made known."""
+        found = self._call(self._verbs.tasks)
+        return dict(sorted({**found, **{task.name: task.info() for task in registry.all()}}.items()))
+
+    def queues(self) -> dict[str, dict[str, int]]:
+        """Per queue: how many jobs are `queued` and `scheduled`, and how many `workers` serve it."""
+        return self._call(self._verbs.queues)
+
+    def workers(self) -> list[WorkerInfo]:
+        """Workers, those with the newest heartbeat first; `is_alive` tells."""
+        return self._call(self._verbs.workers)
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are kept in each state."""
+        return self._call(self._verbs.counts)
+
+    def stats(self) -> dict[str, Any]:
+        """Jobs by state, queues, workers and their slots."""
+        return self._call(self._verbs.stats)
+
+    def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> tuple[LogLine, ...]:
+        """Lines of a job's log, oldest first; where the middle was dropped, a line says so."""
+        return log_lines(self.log_slice(job_id, after=after, tail=tail))
+
+    def log_slice(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
+        """Lines numbered above `after`, with the number of all and of those that were dropped."""
+        return self._call(partial(self._verbs.logs, job_id, after=after, tail=tail))
+
+    def preview(self, job_id: str) -> dict[str, Any] | None:
+        """What any page may show of a job's result, or None."""
+        return self._call(partial(self._verbs.preview, job_id))
+
+    def events(self, after: str | None = None) -> Iterator[JobEvent]:
+        """All jobs' numbered events from now on, or after an event `id`; waits for those to come."""
+        return self._iterate(lambda: self._verbs.events(after))
+
+    def job_events(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
+        """One job's events with a `seq` above `after`, to its end."""
+        return self._iterate(lambda: self._verbs.job_events(job_id, after))
+
+    # -- acting -------------------------------------------------------------------------------------------------------
+
+    def cancel(self, job_id: str, reason: str = "") -> bool:
+        """Ask a job to stop; False where it had already ended."""
+        return self._call(partial(self._verbs.cancel, job_id, reason))
+
+    def retry(self, job_id: str) -> Job:
+        """Run an ended job once more with the same arguments: a new job, which names the old one as `retry_of`.
+
+        Raises:
+            JobkitError: it has not ended.
+        """
+        spec = self._ended_spec(job_id)
+        form, body = self._call(partial(self._verbs.call_of, spec))
+        return self._again(spec, form, body, dict(spec.params))
+
+    def rerun(self, job_id: str, changes: Mapping[str, Any]) -> Job:
+        """Submit a job once more with some arguments changed. Reads the old arguments, so it unpickles them.
+
+        Raises:
+            InvalidParams: a changed argument is refused.
+        """
+        spec = self.snapshot(job_id).spec
+        form, body = self._call(partial(self._verbs.call_of, spec))
+        head, inner = read_head(body)
+        call = read_call(head, inner)
+        task = TaskDef(call.function, name=spec.task) if call.function is not None else None
+        if task is None and spec.task in registry.names():
+            task = registry.get(spec.task)
+        if task is not None:
+            bound = {**task.bind(call.args, call.kwargs), **changes}
+            args, kwargs = task.signature.call_args(task.bind((), bound))
+        else:
+            args, kwargs = tuple(call.args), {**call.kwargs, **changes}
+        body = encode_call(
+            self.codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd
+        )
+        return self._again(spec, form, body, {**spec.params, **changes})
+
+    def _again(self, old: Any, form: bytes, body: bytes, params: Mapping[str, Any]) -> Job:
+        spec = replace(
+            old, id=new_id(), key="", retry_of=old.id, owner=self._owner, params=shown(params), delay_ms=0, at_ms=0
+        )
+        prepared = Submission(spec, self.codec.seal(form, body, Subject("args", spec.id, spec.task)))
+        job, is_done = self._begin(prepared)
+        return job if is_done else self._accepted(job, self._call(partial(self._verbs.submit, prepared)))
+
+    def _ended_spec(self, job_id: str) -> Any:
+        snapshot = self.snapshot(job_id)
+        if not snapshot.is_terminal:
+            raise JobkitError(f"job {job_id} is {snapshot.state}; only an ended job can be retried, so cancel it first")
+        return snapshot.spec
+
+    def delete(self, job_ids: Sequence[str]) -> list[bool]:
+        """Forget ended jobs with all they own; False for those that are unknown or have not ended."""
+        return self._call(partial(self._verbs.delete, job_ids))
+
+    def prune(self) -> int:
+        """Forget the jobs whose time is over; how many."""
+        return self._call(self._verbs.prune)
+
+    # -- results ------------------------------------------------------------------------------------------------------
+
+    def _outcome(self, job: Job, sealed: bytes) -> Any:
+        """The value of an ended job, or the exception that says how it ended."""
+        snapshot = job.snapshot
+        if not sealed and snapshot.state is not JobState.CANCELLED:
+            sealed = self._call(partial(self._verbs.sealed_result, job.id)) or b""
+        preview = None if sealed or snapshot.state is not JobState.SUCCEEDED else self.preview(job.id)
+        return outcome_of(snapshot, sealed, preview, self.codec)
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def hub(self) -> Hub:
+        """The process's subscriber: `listen(callback, job_id=None)`, `on_status`, `is_live`."""
+        self._ensure_open()
+        return self._hub
+
+    @property
+    def verbs(self) -> Verbs:
+        """The coroutines behind the verbs, for code that runs on the background loop."""
+        self._ensure_open()
+        return self._verbs
+
+    def close(self) -> None:
+        """End its connections. Jobs are not affected."""
+        if not self._closed:
+            self._closed = True
+            if self._generation == background.generation:
+                background.call(self._close())
+            _open_kits.discard(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<Kit {self.settings.masked_url} namespace={self.settings.namespace} {state}>"
+
+    def _connect(self) -> None:
+        """Make store, hub and live handles anew: at first, and in a forked child."""
+        self._generation = background.generation
+        self._is_inline = self.settings.scheme == "sync"
+        if self._is_inline:
+            self._memory = MemoryStore(self.settings)
+            self._store: Any = self._memory
+            self._hub: Hub = MemoryHub(self._memory)
+        else:
+            self._store = RedisStore(self.settings)
+            self._hub = RedisHub(self._store)
+        self._verbs = Verbs(self.settings, self._store, self._hub, self.codec)
+        self._live = LiveJobs(self._store, self._hub)
+        background.call(self._open())
+
+    async def _open(self) -> None:
+        try:
+            await self._hub.start()
+        except BaseException:
+            await self._store.close()
+            raise
+        self._live.start()
+
+    async def _close(self) -> None:
+        self._live.close()
+        await self._hub.close()
+        await self._store.close()
+
+    def _ensure_open(self) -> None:
+        if self._closed:
+            raise JobkitError(f"this kit ({self.settings.masked_url}) is closed; connect again")
+        if self._generation != background.generation:
+            self._connect()
+
+    def _call(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self._ensure_open()
+        try:
+            return background.call(verb())
+        except ConnectionError:
+            if self._revive is None:
+                raise
+            self._revive()
+            return background.call(verb())
+
+    def _iterate(self, events: Callable[[], AsyncIterator[JobEvent]]) -> Iterator[JobEvent]:
+        self._ensure_open()
+        source = events()
+        try:
+            while True:
+                try:
+                    yield background.call(_next(source))
+                except StopAsyncIteration:
+                    return
+        finally:
+            with contextlib.suppress(JobkitError, RuntimeError):
+                background.call(_end(source))
+
+
+async def _next(source: AsyncIterator[JobEvent]) -> JobEvent:
+    return await anext(source)
+
+
+async def _end(source: AsyncIterator[JobEvent]) -> None:
+    await source.aclose()  # type: ignore[attr-defined]  # an async generator
+
+
+class BoundKit:
+    """A kit with options for its next submissions; see `Kit.options`."""
+
+    def __init__(self, kit: Kit, over: SubmitOptions) -> None:
+        self._kit, self._over = kit, over
+
+    def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
+        """Submit with these options; see `Kit.submit`."""
+        return self._kit._submit(task, args, kwargs, self._over)
+
+    def options(self, **options: Any) -> BoundKit:
+        """These options with others in their place."""
+        return BoundKit(self._kit, self._over.merged(check_submit_options(options)))
+
+
+class AioKit:
+    """The kit's verbs as coroutines, for code that already runs in an event loop (any loop)."""
+
+    #: Verbs whose coroutines are the background loop's own; the others do a little work in a thread.
+    _DIRECT = frozenset({"page", "snapshot", "counts", "queues", "workers", "stats", "preview", "cancel", "delete", "prune"})
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
+        """Submit a task, any other callable, or a task by name; see `Kit.submit`."""
+        kit = self._kit
+        if kit._is_inline or isinstance(task, str):
+            return await asyncio.to_thread(kit.submit, task, *args, **kwargs)
+        prepared = kit._prepare(task, args, kwargs, check_submit_options({}))
+        job, is_done = kit._begin(prepared)
+        if is_done:
+            return job
+        submitted_ms = await self._run(kit.verbs.submit(prepared))
+        return job if submitted_ms and not prepared.spec.key else await asyncio.to_thread(kit._accepted, job, submitted_ms)
+
+    async def outcome(self, job: Job) -> Any:
+        """What `await job` gives: see `Job.result`."""
+        await asyncio.shield(asyncio.wrap_future(job._ended))
+        job._publish()
+        if job._result or job.snapshot.state is JobState.CANCELLED:
+            return self._kit._outcome(job, job._result)
+        return await asyncio.to_thread(self._kit._outcome, job, b"")
+
+    async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
+        """Lines of a job's log; see `Kit.log_slice`."""
+        return await self._run(self._kit.verbs.logs(job_id, after=after, tail=tail))
+
+    async def events(self, after: str | None = None) -> AsyncIterator[JobEvent]:
+        """All jobs' events; see `Kit.events`."""
+        source = self._kit.verbs.events(after)
+        try:
+            while True:
+                yield await self._run(_next(source))
+        except StopAsyncIteration:
+            return
+        finally:
+            await self._run(_end(source))
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        if name.startswith("_") or not callable(getattr(Kit, name, None)):
+            raise AttributeError(f"kit.aio has no verb {name!r}")
+        kit = self._kit
+        if name in self._DIRECT:
+            return lambda *args, **kwargs: self._run(getattr(kit.verbs, name)(*args, **kwargs))
+        return partial(asyncio.to_thread, getattr(kit, name))
+
+    @staticmethod
+    async def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(background.spawn(coroutine))
+
+
+def close_all() -> None:
+    """Close every open kit of this process."""
+    for kit in list(_open_kits):
+        with contextlib.suppress(Exception):  # the process is ending; there is nobody to tell
+            kit.close()
+
+
+def _states(state: str | Sequence[str] | None) -> tuple[str, ...]:
+    if state is None:
+        return ()
+    names = (state,) if isinstance(state, str) else tuple(state)
+    for name in names:
+        if name not in JobState._value2member_map_:
+            raise InvalidParams(f"state must be one of {', '.join(JobState)}, not {name!r}", "state")
+    return tuple(map(str, names))
+
+
+def _limit(limit: int) -> int:
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= 100_000:
+        raise InvalidParams(f"limit must be a whole number from 1 to 100000, not {limit!r}", "limit")
+    return limit

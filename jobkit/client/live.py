@@ -1,0 +1,144 @@
+"""Live handles: events in, snapshots that move, watchers called.
+
+`LiveJobs` belongs to a kit and knows every handle that somebody still holds. It runs on the background loop: it routes
+events to handles, reads a snapshot again where one has a gap, after a cut connection, and now and then in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from jobkit.model import EventType, JobEvent, JobSnapshot, StoreUnavailable, apply
+from jobkit.store.base import Store
+from jobkit.store.hub import Hub
+
+if TYPE_CHECKING:
+    from jobkit.client.job import Job
+
+logger = logging.getLogger("jobkit.client")
+
+#: Handles that are not terminal are read again this often: a net under the events, not how they arrive.
+SAFETY_REFRESH_S = 10.0
+
+#: The newest running handles are kept alive even if nobody else holds them, since somebody may watch them.
+_KEPT = 10_000
+
+_BATCH = 500
+
+
+class LiveJobs:
+    """The handles of one kit. `start` and `close` run on the loop; `adopt` and `get` anywhere."""
+
+    def __init__(self, store: Store, hub: Hub) -> None:
+        self._store, self._hub = store, hub
+        self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
+        self._kept: OrderedDict[str, Job] = OrderedDict()
+        self._stale: set[str] = set()
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._stops: list[Callable[[], None]] = []
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stops = [self._hub.listen_own(self.take), self._hub.on_status(self._status_changed)]
+        self._runner = self._loop.create_task(self._refresh_for_ever(), name="jobkit-live")
+
+    def close(self) -> None:
+        for stop in self._stops:
+            stop()
+        if self._runner is not None:
+            self._runner.cancel()
+
+    def get(self, job_id: str) -> Job | None:
+        return self._jobs.get(job_id)
+
+    def adopt(self, job: Job, *, is_own: bool) -> Job:
+        """Keep a handle moving. `is_own`: submitted from here, so that its events come on our own channel anyway."""
+        job_id = job.id
+        self._jobs[job_id] = job
+        if not job.snapshot.is_terminal:
+            self._kept[job_id] = job
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+            if not is_own:
+                stop = self._hub.listen(self.take, job_id)
+                weakref.finalize(job, stop)
+                job.when_done(stop)
+                self.refresh_later(job_id)
+        return job
+
+    def refresh_later(self, job_id: str) -> None:
+        """Read this job's snapshot again soon; from any thread."""
+        self._stale.add(job_id)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    # -- on the loop (or, for sync://, in the thread that runs the job) -----------------------------------------------
+
+    def take(self, event: JobEvent) -> None:
+        """Move the job's handle, where there is one."""
+        job = self._jobs.get(event.job_id)
+        if job is None or event.type is EventType.DELETED:
+            return
+        snapshot = job.snapshot
+        moved = apply(snapshot, event)
+        if moved is None:
+            self.refresh_later(event.job_id)
+        elif moved is not snapshot:
+            self._advance(job, moved, event.result)
+
+    def _advance(self, job: Job, snapshot: JobSnapshot, result: bytes = b"") -> None:
+        job._advance(snapshot, result)
+        if snapshot.is_terminal:
+            self._kept.pop(snapshot.id, None)
+
+    def _catch_up(self, job: Job, fresh: JobSnapshot) -> None:
+        """Move a handle to a snapshot that was read, through every state in between that is still known."""
+        for event in fresh.history:
+            moved = apply(job.snapshot, event)
+            if moved is not None and moved is not job.snapshot and moved.seq < fresh.seq:
+                self._advance(job, moved)
+        known = job.snapshot
+        if (fresh.seq, fresh.rev) > (known.seq, known.rev):
+            self._advance(job, fresh)
+
+    def _status_changed(self, is_live: bool) -> None:
+        if is_live:
+            for job_id, job in list(self._jobs.items()):
+                if not job.snapshot.is_terminal:
+                    self.refresh_later(job_id)
+
+    async def _refresh_for_ever(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(SAFETY_REFRESH_S):
+                    await self._wake.wait()
+                self._wake.clear()
+                ids, self._stale = list(self._stale), set()
+            except TimeoutError:
+                ids = [job_id for job_id, job in list(self._jobs.items()) if not job.snapshot.is_terminal]
+            try:
+                for i in range(0, len(ids), _BATCH):
+                    await self._refresh(ids[i : i + _BATCH])
+            except StoreUnavailable:  # the hub tells us when it is back
+                self._stale.update(ids)
+                await asyncio.sleep(1.0)
+            except Exception:
+                logger.exception("live jobs could not be read again")
+
+    async def _refresh(self, ids: list[str]) -> None:
+        for job_id, fresh in zip(ids, await self._store.snapshots(ids), strict=True):
+            job = self._jobs.get(job_id)
+            if job is None or job.snapshot.is_terminal:
+                continue
+            if fresh is not None:
+                self._catch_up(job, fresh)
+            elif job.snapshot.seq > 0:
+                job._vanish()
+                self._kept.pop(job_id, None)

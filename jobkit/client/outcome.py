@@ -1,0 +1,64 @@
+"""From an ended job to its value, or to the exception that says how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jobkit.codec import Codec, Subject
+from jobkit.model import JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState, ResultExpired
+
+
+def outcome_of(snapshot: JobSnapshot, sealed: bytes, preview: Mapping[str, Any] | None, codec: Codec) -> Any:
+    """The value that the task returned. Unpickles it: only for whoever asked for the result.
+
+    Args:
+        sealed: the result (or, of a failed job, the original exception) as the store has it; empty where it has none.
+        preview: of the result, where there is no `sealed`.
+
+    Raises:
+        JobFailed, JobCancelled: it did not succeed.
+        ResultExpired: it did, but its value is not there.
+    """
+    spec = snapshot.spec
+    if snapshot.state is JobState.CANCELLED:
+        reason = next((str(e.data["reason"]) for e in reversed(snapshot.history) if e.data.get("reason")), "")
+        raise JobCancelled(f"job {spec.id} ({spec.task}) was cancelled" + (f": {reason}" if reason else ""))
+    if snapshot.state is JobState.FAILED:
+        raise _failure(snapshot) from _original(snapshot, sealed, codec)
+    if not sealed:
+        why = (preview or {}).get("unavailable") or "it has expired or was removed"
+        raise ResultExpired(f"the result of job {spec.id} ({spec.task}) is not available: {why}")
+    form, body = codec.verify(sealed, Subject("result", spec.id, spec.task))
+    try:
+        return _decode(form, body)
+    except Exception as error:  # unpickling runs code of the value's own classes
+        raise ResultExpired(
+            f"the result of job {spec.id} ({spec.task}) cannot be rebuilt here: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _failure(snapshot: JobSnapshot) -> JobFailed:
+    error, spec = snapshot.error, snapshot.spec
+    if error is None:
+        return JobFailed(f"job {spec.id} ({spec.task}) failed")
+    trace = f"\n\n{error.traceback.rstrip()}" if error.traceback else ""
+    return JobFailed(f"job {spec.id} ({spec.task}) failed: {error}{trace}", error)
+
+
+def _original(snapshot: JobSnapshot, sealed: bytes, codec: Codec) -> BaseException | None:
+    """The exception itself, where it could be rebuilt."""
+    if not sealed:
+        return None
+    try:
+        form, body = codec.verify(sealed, Subject("error", snapshot.spec.id, snapshot.spec.task))
+        found = _decode(form, body)
+    except (JobkitError, Exception):  # the text tells the same
+        return None
+    return found if isinstance(found, BaseException) else None
+
+
+def _decode(form: bytes, body: bytes) -> Any:
+    from jobkit.codec import decode
+
+    return decode(form, body)

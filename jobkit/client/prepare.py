@@ -1,0 +1,132 @@
+"""From a call to a submission: arguments checked, sealed and described, before anything is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobkit.codec import MSGPACK, Codec, Subject
+from jobkit.model import InvalidParams, JobSpec
+from jobkit.settings import Settings
+from jobkit.store.base import Submission
+from jobkit.tasks.arguments import shown
+from jobkit.tasks.call import Call, encode_call
+from jobkit.tasks.info import TaskInfo, plain_arguments
+from jobkit.tasks.options import SubmitOptions
+from jobkit.tasks.task import TaskDef
+
+#: Sealed arguments larger than this are refused: they belong in a file or a table store.
+MAX_PAYLOAD_BYTES = 10_000_000
+
+
+def new_id() -> str:
+    """A fresh job id: 16 hexadecimal digits, of which people see the first 8."""
+    return secrets.token_hex(8)
+
+
+def id_of_key(task: str, key: str) -> str:
+    """The id of the job that a key stands for: the same key and task give the same job as long as it is kept."""
+    return "k" + hashlib.sha256(f"{task}\x00{key}".encode()).hexdigest()[:15]
+
+
+def prepare(
+    task: TaskDef[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    over: SubmitOptions,
+    *,
+    settings: Settings,
+    codec: Codec,
+    owner: str,
+    retry_of: str = "",
+) -> Submission:
+    """The submission for a call of a task that is known here.
+
+    Raises:
+        InvalidParams: an argument or option is refused; the message names it.
+    """
+    bound = task.bind(args, kwargs)
+    ref = task.ref
+    path = [task.source_dir] if ref and task.source_dir else []
+    call = task.signature.call_args(bound)
+    # What travels by value must not be imported, so the bare function goes, not the TaskDef around it.
+    encoded = encode_call(codec, Call(None if ref else task.function, *call), ref=ref, path=path, cwd=_cwd())
+    return _submission(
+        task.name, task.title, shown(bound), encoded, task.effective(over), over,
+        settings=settings, codec=codec, owner=owner, retry_of=retry_of,
+    )  # fmt: skip
+
+
+def prepare_info(
+    info: TaskInfo,
+    params: Mapping[str, Any],
+    over: SubmitOptions,
+    *,
+    settings: Settings,
+    codec: Codec,
+    owner: str,
+) -> Submission:
+    """The same for a task that only a worker knows: its code is not imported here."""
+    bound = plain_arguments(info.check(params))
+    path = [info.source_dir] if info.source_dir else []
+    encoded = encode_call(codec, Call(None, (), bound), ref=info.ref, path=path)
+    return _submission(
+        info.name, info.title, shown(bound), encoded, info.effective(over), over,
+        settings=settings, codec=codec, owner=owner,
+    )  # fmt: skip
+
+
+def _submission(
+    name: str,
+    title: str,
+    params: Mapping[str, Any],
+    encoded: bytes,
+    options: SubmitOptions,
+    over: SubmitOptions,
+    *,
+    settings: Settings,
+    codec: Codec,
+    owner: str,
+    retry_of: str = "",
+) -> Submission:
+    if len(encoded) > MAX_PAYLOAD_BYTES:
+        raise InvalidParams(
+            f"the arguments of {name} take {len(encoded) / 1e6:.1f} MB, more than the {MAX_PAYLOAD_BYTES / 1e6:.0f} MB "
+            "that travel through the queue; save the data to a file and pass its path"
+        )
+    job_id = id_of_key(name, options.key) if options.key else new_id()
+    # Who submits decides first, then the routing table, which can be changed without touching code, then the task.
+    queue = over.queue or settings.queue_for(name, options.queue or "default")
+    spec = JobSpec(
+        id=job_id,
+        task=name,
+        title="" if (options.title or title) == name else options.title or title,
+        queue=queue,
+        params=params,
+        owner=owner,
+        tags=options.tags,
+        priority=options.priority,
+        key=options.key,
+        retry_of=retry_of,
+        isolation=options.isolation or "process",
+        timeout_s=options.timeout_s,
+        memory_limit_bytes=options.memory_limit_bytes,
+        cancel_grace_s=options.cancel_grace_s,
+        retries=options.retries,
+        backoff=options.backoff,
+        retry_on=options.retry_on,
+        result_ttl_s=options.result_ttl_s,
+        delay_ms=int(options.delay_s * 1000),
+        at_ms=int(options.at.timestamp() * 1000) if options.at else 0,
+    )
+    return Submission(spec, codec.seal(MSGPACK, encoded, Subject("args", job_id, name)))
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed under us
+        return ""

@@ -1,0 +1,236 @@
+"""The kit's verbs as coroutines, on the background loop. `Kit` blocks on them, `kit.aio` awaits them.
+
+Nothing here runs code of users or unpickles; the outcome of a job is decoded by whoever asked for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from jobkit.codec import Codec, Subject
+from jobkit.model import JobEvent, JobNotFound, JobSnapshot, JobSpec, JobState, LogLine, StoreUnavailable
+from jobkit.settings import Settings
+from jobkit.store.base import LogSlice, Page, Query, Store, Submission, WorkerInfo
+from jobkit.store.hub import Hub
+from jobkit.tasks.info import TaskInfo
+
+
+class Verbs:
+    """See the module's docstring. Every method may raise `StoreUnavailable`."""
+
+    def __init__(self, settings: Settings, store: Store, hub: Hub, codec: Codec) -> None:
+        self.settings, self.store, self.hub, self.codec = settings, store, hub, codec
+        self._queue: list[tuple[Submission, asyncio.Future[int]]] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    # -- submitting ---------------------------------------------------------------------------------------------------
+
+    async def submit(self, submission: Submission) -> int:
+        """The time of the submit (ms), or 0 where the id was known. Submits that meet share a round trip."""
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._queue.append((submission, answer))
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.get_running_loop().create_task(self._send(), name="jobkit-submit")
+        return await answer
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[int]:
+        """The same for many, in slices that do not hold up others."""
+        answers: list[int] = []
+        for i in range(0, len(submissions), 500):
+            answers += await self.store.submit(submissions[i : i + 500], self.hub.client_id)
+        return answers
+
+    async def _send(self) -> None:
+        while self._queue:
+            batch, self._queue = self._queue[:500], self._queue[500:]
+            try:
+                answers = await self._store_once_or_twice([submission for submission, _ in batch])
+            except Exception as error:
+                for _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, answer), value in zip(batch, answers, strict=True):
+                if not answer.done():
+                    answer.set_result(value)
+
+    async def _store_once_or_twice(self, batch: Sequence[Submission]) -> list[int]:
+        """Ids are ours, so a submit whose reply was lost is safe to repeat: it finds itself."""
+        try:
+            return await self.store.submit(batch, self.hub.client_id)
+        except StoreUnavailable:
+            await asyncio.sleep(0.05)
+            return await self.store.submit(batch, self.hub.client_id)
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    async def snapshot(self, job_id: str) -> JobSnapshot:
+        """All that is known of a job.
+
+        Raises:
+            JobNotFound: it is not kept.
+        """
+        (found,) = await self.store.snapshots([job_id])
+        if found is None:
+            raise JobNotFound(f"no job {job_id!r} is kept here: it was never submitted, was removed, or has expired")
+        return found
+
+    async def page(self, query: Query) -> Page:
+        return await self.store.list(query)
+
+    async def counts(self) -> dict[str, int]:
+        return await self.store.counts()
+
+    async def queues(self) -> dict[str, dict[str, int]]:
+        return await self.store.queues()
+
+    async def workers(self) -> list[WorkerInfo]:
+        return await self.store.workers()
+
+    async def stats(self) -> dict[str, Any]:
+        """Jobs by state, queues, and how many workers are alive with how many slots."""
+        counts, queues, workers = await asyncio.gather(self.counts(), self.queues(), self.workers())
+        alive = [worker for worker in workers if worker.is_alive]
+        return {
+            "jobs": counts,
+            "queues": queues,
+            "workers": len(alive),
+            "slots": sum(worker.slots for worker in alive),
+            "running": counts[JobState.RUNNING],
+        }
+
+    async def tasks(self) -> dict[str, TaskInfo]:
+        """Tasks that workers (or this process) have made known, by name."""
+        return {name: TaskInfo.from_definition(found) for name, found in (await self.store.tasks()).items()}
+
+    async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
+        return await self.store.logs(job_id, after=after, tail=tail)
+
+    async def preview(self, job_id: str) -> dict[str, Any] | None:
+        return await self.store.preview(job_id)
+
+    async def sealed_result(self, job_id: str) -> bytes | None:
+        return await self.store.result(job_id)
+
+    async def call_of(self, spec: JobSpec) -> tuple[bytes, bytes]:
+        """`(format, body)` of a job's verified payload; not unpickled.
+
+        Raises:
+            JobNotFound: the arguments are no longer kept.
+            SignatureError: they were not sealed for this job.
+        """
+        payload = await self.store.payload(spec.id)
+        if payload is None:
+            raise JobNotFound(f"the arguments of job {spec.id!r} are no longer kept")
+        return self.codec.verify(payload, Subject("args", spec.id, spec.task))
+
+    # -- acting -------------------------------------------------------------------------------------------------------
+
+    async def cancel(self, job_id: str, reason: str = "") -> bool:
+        """False where it had already ended.
+
+        Raises:
+            JobNotFound: it is not kept.
+        """
+        before = await self.snapshot(job_id)
+        await self.store.cancel([job_id], reason)
+        return not before.is_terminal
+
+    async def delete(self, job_ids: Sequence[str]) -> list[bool]:
+        return await self.store.delete(job_ids)
+
+    async def prune(self) -> int:
+        total = 0
+        while pruned := await self.store.prune():
+            total += pruned
+        return total
+
+    # -- listening ----------------------------------------------------------------------------------------------------
+
+    async def events(self, after: str | None = None) -> AsyncIterator[JobEvent]:
+        """Numbered events of all jobs, from now on or after an event id; each with its `id`, none left out.
+
+        Pub/sub only says that there is something new; what it is comes from the kept stream.
+        """
+        wake = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        stop = self.hub.listen(lambda event: void(loop.call_soon_threadsafe(wake.set)), None)
+        try:
+            await self.hub.ready(None)
+            last = await self.store.last_event_id() if after is None else after
+            while True:
+                wake.clear()
+                found = await self.store.events(last)
+                for event in found:
+                    yield event
+                    last = event.id
+                if not found:
+                    try:
+                        async with asyncio.timeout(10):
+                            await wake.wait()
+                    except TimeoutError:
+                        pass  # look again, in case the connection for news was cut
+        finally:
+            stop()
+
+    async def job_events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
+        """One job's events with a `seq` above `after`, to its end. Numbered ones without a gap; progress as it comes."""
+        news: asyncio.Queue[JobEvent | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def put(event: JobEvent | None) -> None:
+            loop.call_soon_threadsafe(news.put_nowait, event)
+
+        stops = [
+            self.hub.listen(put, job_id),
+            self.hub.on_status(lambda is_live: put(None) if is_live else None),
+        ]
+        try:
+            await self.hub.ready(job_id)
+            last, is_stale = after, True
+            while True:
+                if is_stale:
+                    snapshot = await self.snapshot(job_id)
+                    for event in snapshot.history:
+                        if event.seq > last:
+                            last = event.seq
+                            yield event
+                    if snapshot.is_terminal:
+                        return
+                try:
+                    async with asyncio.timeout(10):
+                        got = await news.get()
+                except TimeoutError:
+                    got = None
+                is_stale = got is None or (not got.type.is_news and got.seq > last + 1)
+                if got is None or is_stale:
+                    continue
+                if got.type.is_news:
+                    yield got
+                elif got.seq == last + 1:
+                    last = got.seq
+                    yield got
+                    if JobState(got.data.get("state", "queued")).is_terminal:
+                        return
+        finally:
+            for stop in stops:
+                stop()
+
+
+def void(_: object) -> None:
+    """For callbacks whose value nobody wants."""
+
+
+def log_lines(found: LogSlice) -> tuple[LogLine, ...]:
+    """A slice's lines, with a note where the middle was dropped."""
+    if not found.dropped:
+        return found.lines
+    lines = list(found.lines)
+    for i in range(1, len(lines)):
+        if lines[i].n != lines[i - 1].n + 1:
+            note = f"… {lines[i].n - lines[i - 1].n - 1} lines left out …"
+            lines.insert(i, LogLine(note, lines[i].at_ms, source="jobkit"))
+            break
+    return tuple(lines)

@@ -1,0 +1,68 @@
+"""`connect()`: from settings to a kit, and the kit of the process.
+
+It sits above client and embedded, since a `local://` kit needs a server that somebody has to start.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jobkit.client.kit import Kit, close_all
+from jobkit.settings import Settings
+
+_lock = threading.Lock()
+_default: Kit | None = None
+
+
+def connect(
+    url: str | None = None,
+    *,
+    namespace: str | None = None,
+    home: str | Path | None = None,
+    secret: str | None = None,
+    **settings: Any,
+) -> Kit:
+    """A kit: where jobs go.
+
+    Without arguments, the process-wide default kit (made at the first call, from environment and `pyproject.toml`).
+    With arguments, a kit of its own; use it as a context manager or `close()` it.
+
+    Args:
+        url: `local://` (embedded server and workers, the default), `redis://...`, `rediss://`, `unix://`,
+            `redis+sentinel://`, or `sync://` (runs jobs here and now).
+        namespace: prefix of every key and channel.
+        home: directory of the embedded server. secret: key that signs payloads.
+        settings: `lease`, `heartbeat`, `result_ttl`, ...: see `jobkit.settings.Settings`.
+
+    Raises:
+        InvalidParams: a setting is not understood.
+        StoreUnavailable: the server does not answer.
+    """
+    given = {"url": url, "namespace": namespace, "home": home, "secret": secret, **settings}
+    if any(value is not None for value in given.values()):
+        return open_kit(Settings.load(**given))
+    global _default
+    with _lock:
+        if _default is None or _default._closed:
+            _default = open_kit(Settings.load())
+        return _default
+
+
+def open_kit(settings: Settings) -> Kit:
+    """A kit for settings; starts the embedded server where they ask for it."""
+    if not settings.is_embedded:
+        return Kit(settings)
+    from jobkit.embedded.launch import ensure_running
+
+    server = ensure_running(settings)
+    return Kit(
+        replace(settings, url=server.url, secret=settings.secret or server.secret),
+        revive=lambda: ensure_running(settings),
+    )
+
+
+atexit.register(close_all)
