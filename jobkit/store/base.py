@@ -7,7 +7,7 @@ Two stores pass the same tests: `RedisStore` (Lua transitions, shared by process
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -181,7 +181,7 @@ class Store(Protocol):
     # -- moving jobs ------------------------------------------------------------------------------------------------
 
     async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int]:
-        """Store each job once; its time of submit (ms) where it is new, 0 where its id was known (nothing changes then).
+        """Store each job once; its time of submit (ms), or 0 where its id was known (nothing changes then).
 
         `client` names the submitter's own channel: every later event of the job goes there too.
         """
@@ -224,8 +224,6 @@ class Store(Protocol):
 
     async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]: ...
 
-    async def list(self, query: Query) -> Page: ...
-
     async def result(self, job_id: str) -> bytes | None:
         """The sealed value, or None."""
         ...
@@ -259,6 +257,9 @@ class Store(Protocol):
     async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
         """Numbered events of the whole namespace after an event id ("" for the oldest kept), oldest first."""
         ...
+
+    # Last, since `list` in an annotation below it would mean this verb.
+    async def list(self, query: Query) -> Page: ...
 
     async def renew(self, worker_id: str, held: Mapping[str, str], facts: Mapping[str, Any]) -> Renewal:
         """A worker's heartbeat: its leases (`held` is job id to token) and what others may know of it."""

@@ -127,7 +127,7 @@ def _guarded(callback: Callable[[Any], None], value: Any) -> None:
 
 
 class RedisHub:
-    """See the module's docstring. `start` and `close` run on the loop that the hub lives on; the rest from any thread."""
+    """See the module's docstring. `start` and `close` run on the hub's loop; the rest from any thread."""
 
     def __init__(self, store: RedisStore) -> None:
         self.client_id = secrets.token_hex(8)
@@ -174,7 +174,7 @@ class RedisHub:
         return stop
 
     def listen_own(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` with the events of every job that was submitted under `client_id`, without their log lines."""
+        """Call `listener` with the events of each job that was submitted under `client_id`, without their log lines."""
         key, _ = self._listeners.add(listener, OWN)
         return lambda: void(self._listeners.remove(key, OWN))
 

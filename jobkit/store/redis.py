@@ -156,49 +156,6 @@ class RedisStore:
                 pipe.hgetall(f"{self.prefix}job:{job_id}")
             return [records.snapshot(record) if record else None for record in await pipe.execute()]
 
-    async def list(self, query: Query) -> Page:
-        indexes = [f"state:{state}" for state in dict.fromkeys(query.states)] or ["jobs"]
-        found: dict[str, int] = {}  # a job that moves meanwhile may stand in two indexes
-        floor = 0  # below it, some index has not been looked at
-        for index in indexes:
-            ids, cursor = await self._list_index(index, query)
-            found |= ids
-            floor = max(floor, int(cursor or 0))
-        ordered = sorted(((us, job_id) for job_id, us in found.items() if us >= floor), reverse=True)
-        page = ordered[: max(0, query.limit)]
-        snapshots = await self.snapshots([job_id for _, job_id in page])
-        more = floor > 0 or len(ordered) > len(page)
-        cursor = str(page[-1][0] if page and len(page) == query.limit else floor) if more else ""
-        return Page(tuple(s for s in snapshots if s is not None), cursor)
-
-    async def _list_index(self, index: str, query: Query) -> tuple[dict[str, int], str]:
-        """Matching `id: us` of one index, newest first, and the last us looked at ("" at its end)."""
-        found: dict[str, int] = {}
-        search = (query.search or "").encode("utf-8", "replace").lower()  # of bytes: A to Z only, as in Lua
-        below = f"({query.cursor}" if query.cursor else "+inf"
-        cursor = ""
-        for _ in range(_LIST_CALLS):
-            with self._reaching():
-                reply = await self.scripts.run(
-                    "list",
-                    [
-                        index,
-                        below,
-                        query.limit - len(found),
-                        _LIST_BUDGET,
-                        query.task or "",
-                        query.queue or "",
-                        search,
-                        _json(search.decode())[1:-1],
-                    ],
-                )
-            cursor = reply[0].decode()
-            found |= {job_id.decode(): int(us) for job_id, us in zip(reply[1::2], reply[2::2], strict=True)}
-            if not cursor or len(found) >= query.limit:
-                break
-            below = f"({cursor}"
-        return found, cursor
-
     async def result(self, job_id: str) -> bytes | None:
         return await self._get(f"{self.prefix}result:{job_id}")
 
@@ -217,7 +174,7 @@ class RedisStore:
     async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
         with self._reaching():
             pipe = self.redis.pipeline(transaction=False)
-            pipe.hmget(f"{self.prefix}job:{job_id}", "logn", "logdropped")
+            pipe.hmget(f"{self.prefix}job:{job_id}", ["logn", "logdropped"])
             pipe.xrange(f"{self.prefix}log:{job_id}")
             (total, dropped), entries = await pipe.execute()
         lines: list[LogLine] = []
@@ -294,6 +251,50 @@ class RedisStore:
             entries = await self.redis.xrevrange(f"{self.prefix}events", count=1)
         return entries[0][0].decode() if entries else "0-0"
 
+    # Last, since `list` in an annotation below it would mean this verb.
+    async def list(self, query: Query) -> Page:
+        indexes = [f"state:{state}" for state in dict.fromkeys(query.states)] or ["jobs"]
+        found: dict[str, int] = {}  # a job that moves meanwhile may stand in two indexes
+        floor = 0  # below it, some index has not been looked at
+        for index in indexes:
+            ids, cursor = await self._list_index(index, query)
+            found |= ids
+            floor = max(floor, int(cursor or 0))
+        ordered = sorted(((us, job_id) for job_id, us in found.items() if us >= floor), reverse=True)
+        page = ordered[: max(0, query.limit)]
+        snapshots = await self.snapshots([job_id for _, job_id in page])
+        more = floor > 0 or len(ordered) > len(page)
+        cursor = str(page[-1][0] if page and len(page) == query.limit else floor) if more else ""
+        return Page(tuple(s for s in snapshots if s is not None), cursor)
+
+    async def _list_index(self, index: str, query: Query) -> tuple[dict[str, int], str]:
+        """Matching `id: us` of one index, newest first, and the last us looked at ("" at its end)."""
+        found: dict[str, int] = {}
+        search = (query.search or "").encode("utf-8", "replace").lower()  # of bytes: A to Z only, as in Lua
+        below = f"({query.cursor}" if query.cursor else "+inf"
+        cursor = ""
+        for _ in range(_LIST_CALLS):
+            with self._reaching():
+                reply = await self.scripts.run(
+                    "list",
+                    [
+                        index,
+                        below,
+                        query.limit - len(found),
+                        _LIST_BUDGET,
+                        query.task or "",
+                        query.queue or "",
+                        search,
+                        _json(search.decode())[1:-1],
+                    ],
+                )
+            cursor = reply[0].decode()
+            found |= {job_id.decode(): int(us) for job_id, us in zip(reply[1::2], reply[2::2], strict=True)}
+            if not cursor or len(found) >= query.limit:
+                break
+            below = f"({cursor}"
+        return found, cursor
+
     async def ping(self) -> None:
         """Returns when the server answers."""
         with self._reaching():
@@ -313,7 +314,7 @@ class RedisStore:
 
 async def _awaited(value: Awaitable[T] | T) -> T:
     """redis-py types its asyncio commands as "awaitable or value"."""
-    return await value  # type: ignore[misc]
+    return await value  # type: ignore[misc,no-any-return]
 
 
 def submit_args(jobs: Sequence[Submission], client: str) -> list[Any]:
@@ -387,5 +388,3 @@ def renew_args(
 def read_renewal(reply: Sequence[Any]) -> Renewal:
     stop, lost, cancelled = reply
     return Renewal(tuple(i.decode() for i in lost), tuple(i.decode() for i in cancelled), stop.decode())
-
-

@@ -42,9 +42,9 @@ class Scripts:
     async def run(self, name: str, args: Sequence[Any]) -> Any:
         """The script's reply."""
         try:
-            return await self._redis.execute_command("EVALSHA", HASHES[name], 1, self._prefix, *args)
+            return await self._redis.execute_command("EVALSHA", HASHES[name], 1, self._prefix, *args)  # type: ignore[no-untyped-call]
         except NoScriptError:
-            return await self._redis.execute_command("EVAL", SOURCES[name], 1, self._prefix, *args)
+            return await self._redis.execute_command("EVAL", SOURCES[name], 1, self._prefix, *args)  # type: ignore[no-untyped-call]
 
     async def run_many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
         """Replies of several scripts, sent together: one round trip. Each is atomic, the group is not."""

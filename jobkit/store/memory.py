@@ -1,0 +1,375 @@
+"""The store in one process, behind `sync://`, and its hub.
+
+It does what the Lua transitions do, with the same answers, events and order (`tests/store` runs one suite over both),
+but for the hand-over to idle workers: nobody waits here. One lock makes each verb atomic. What a verb has to tell is
+told when the lock is free again, in order, before the verb returns; see `memory_hub`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState
+from jobkit.model.snapshot import tame
+from jobkit.settings import Settings
+from jobkit.store import records
+from jobkit.store.base import (
+    ALREADY,
+    FENCED,
+    FINISHED,
+    INLINE_RESULT_BYTES,
+    Claimed,
+    Ending,
+    LogSlice,
+    Page,
+    Progress,
+    Query,
+    Renewal,
+    Submission,
+    WorkerInfo,
+)
+from jobkit.store.memory_hub import MemoryHub, Outbox
+from jobkit.store.memory_jobs import Jobs, Record
+from jobkit.store.memory_search import matches
+
+__all__ = ["MemoryHub", "MemoryStore"]
+
+_json = msgspec.json.encode
+_unjson = msgspec.json.decode
+
+#: As in `lua/renew.lua`.
+_WORKER_KEPT_MS = 3_600_000
+
+_ENDS = {
+    "succeeded": EventType.SUCCEEDED,
+    "failed": EventType.FAILED,
+    "cancelled": EventType.CANCELLED,
+}
+
+
+class MemoryStore:
+    """See `jobkit.store.base.Store`. Thread-safe; no verb waits for anything.
+
+    Args:
+        settings: times and limits.
+        clock: seconds since the epoch; another one only in tests.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._jobs = Jobs(settings)
+        self._queues: set[str] = set()
+        self._workers: dict[str, dict[str, str]] = {}
+        self._tasks: dict[str, bytes] = {}
+        self._outbox = Outbox(self._jobs.outbox)
+
+    # -- moving jobs ------------------------------------------------------------------------------------------------
+
+    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int]:
+        # A copy each, before anything is stored: a spec that a record cannot hold refuses all of them, as in Redis.
+        specs = [JobSpec.from_wire(_unjson(_json(job.spec.to_wire()))) for job in jobs]
+        both = list(zip(specs, jobs, strict=True))
+        with self._moving():
+            answers = [self._submit(spec, job.payload, client, n) for n, (spec, job) in enumerate(both)]
+            self._jobs.now_us += len(jobs)  # the next verb comes after the last of these
+            return answers
+
+    def _submit(self, spec: JobSpec, payload: bytes, client: str, n: int) -> int:
+        if self._jobs.find(spec.id):
+            return 0
+        self._jobs.forget(spec.id)
+        due = max(self._jobs.now + spec.delay_ms, spec.at_ms)
+        state = JobState.SCHEDULED if due > self._jobs.now else JobState.QUEUED
+        record = Record(JobSnapshot(spec, 0, state), self._jobs.now_us + n, payload, client)
+        self._jobs.records[spec.id] = record
+        self._jobs.by_age.add(spec.id, record.us)
+        self._queues.add(spec.queue)
+        data: dict[str, Any] = {"state": str(state), "submitted": self._jobs.now}
+        if state is JobState.SCHEDULED:
+            data["due"] = due
+            self._jobs.due[spec.queue].add(spec.id, due + min(n, 4000) / 4096)
+        else:
+            self._jobs.enqueue(record, record.us)
+        self._jobs.emit(record, EventType.SUBMITTED, data)
+        return self._jobs.now
+
+    async def claim(self, worker: WorkerInfo, free: int, received: int = 0) -> tuple[list[Claimed], float]:
+        claimed: list[Claimed] = []
+        with self._moving():
+            self._jobs.recover(100)
+            for queue in worker.queues:
+                self._jobs.promote(queue, 100)
+                first = self._jobs.ready[queue].first(free - len(claimed))
+                claimed += [self._jobs.start(self._jobs.records[job_id], worker.id) for job_id in first]
+            facts = {"free": free - len(claimed), "lease": self._jobs.lease_ms, "queues": ",".join(worker.queues)}
+            self._workers.setdefault(worker.id, {}).update({name: str(fact) for name, fact in facts.items()})
+            moments = [self._jobs.leases.lowest(), *(self._jobs.due[queue].lowest() for queue in worker.queues)]
+            next_at = min((at for at in moments if at is not None), default=float("inf"))
+            return claimed, max(0.0, next_at - self._jobs.now) / 1000
+
+    async def claim_one(self, worker: WorkerInfo, job_id: str) -> Claimed | None:
+        """The right to run this one job, whatever its place in the line or its due time; None unless it waits."""
+        with self._moving():
+            record = self._jobs.find(job_id)
+            if record is None:
+                return None
+            if record.snapshot.state is JobState.SCHEDULED:
+                self._jobs.due[record.snapshot.spec.queue].remove(job_id)
+                self._jobs.emit(record, EventType.QUEUED, {"state": "queued"})
+            return self._jobs.start(record, worker.id) if record.snapshot.state is JobState.QUEUED else None
+
+    async def progress(self, news: Sequence[Progress]) -> list[bool]:
+        with self._moving():
+            return [self._progress(item) for item in news]
+
+    def _progress(self, news: Progress) -> bool:
+        record = self._jobs.held(news.job_id, news.token)
+        if record is None:
+            return False
+        seq = record.snapshot.seq
+        if news.has_numbers:
+            numbers = _unjson(_json({"done": news.done, "total": news.total, "message": news.message}))
+            data = {"rev": record.snapshot.rev + 1, **numbers}
+            event = JobEvent(news.job_id, seq, EventType.PROGRESSED, self._jobs.now, data)
+            record.snapshot = replace(
+                record.snapshot,
+                rev=data["rev"],
+                done=tame(data["done"]),
+                total=tame(data["total"]),
+                message=news.message,
+            )
+            self._jobs.outbox.append((event, record.client))
+        if news.lines:
+            wire = [line.to_wire() for line in news.lines]
+            data = {"first": record.log.add(wire, len(_json(wire))), "lines": wire}
+            self._jobs.outbox.append(
+                (JobEvent(news.job_id, seq, EventType.LOGGED, self._jobs.now, data), record.client)
+            )
+        return True
+
+    async def finish(self, endings: Sequence[Ending]) -> list[int]:
+        with self._moving():
+            return [self._finish(ending) for ending in endings]
+
+    def _finish(self, ending: Ending) -> int:
+        record = self._jobs.find(ending.job_id)
+        if record is not None and record.fin == ending.token:
+            return ALREADY
+        record = self._jobs.held(ending.job_id, ending.token)
+        if record is None:
+            return FENCED
+        record.fin = ending.token
+        data = _unjson(_json(ending.data()))
+        outcome, snapshot = ending.outcome, record.snapshot
+        if snapshot.cancel_requested_at is not None and outcome in ("retried", "released"):
+            outcome = "cancelled"
+            data.pop("error", None)
+        if outcome in _ENDS:
+            record.result = ending.result or None
+            record.preview = _json(ending.preview) if ending.preview else None
+            rider = ending.result if len(ending.result) <= INLINE_RESULT_BYTES else b""
+            self._jobs.conclude(record, _ENDS[outcome], data, max(1, ending.ttl_ms), rider)
+            return FINISHED
+        self._jobs.leases.remove(ending.job_id)
+        record.token = ""
+        data.pop("summary", None)
+        if outcome == "retried":
+            kind, data["retried"] = EventType.RETRIED, snapshot.retried + 1
+        else:
+            kind, data["releases"] = EventType.RELEASED, snapshot.releases + 1
+        if ending.delay_ms > 0:
+            data |= {"state": "scheduled", "due": self._jobs.now + ending.delay_ms}
+            self._jobs.due[snapshot.spec.queue].add(ending.job_id, data["due"])
+        else:
+            data["state"] = "queued"
+            self._jobs.enqueue(record, record.us if kind is EventType.RELEASED else self._jobs.now_us)
+        self._jobs.emit(record, kind, data)
+        return FINISHED
+
+    async def cancel(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
+        states = []
+        with self._moving():
+            for job_id in job_ids:
+                record = self._jobs.find(job_id)
+                if record is not None and record.snapshot.state in (JobState.QUEUED, JobState.SCHEDULED):
+                    self._jobs.conclude(record, EventType.CANCELLED, {"reason": reason}, self._jobs.kept_ms(record))
+                elif record is not None and record.snapshot.state is JobState.RUNNING:
+                    self._request_cancel(record, reason)
+                states.append(str(record.snapshot.state) if record else "")
+        return states
+
+    def _request_cancel(self, record: Record, reason: str) -> None:
+        if not record.snapshot.is_cancelling:
+            self._jobs.emit(record, EventType.CANCEL_REQUESTED, {"cancel": self._jobs.now, "reason": reason})
+
+    async def delete(self, job_ids: Sequence[str]) -> list[bool]:
+        gone = []
+        with self._moving():
+            for job_id in job_ids:
+                record = self._jobs.find(job_id)
+                ended = record is not None and record.snapshot.is_terminal
+                if record is not None and ended:
+                    self._jobs.emit(record, EventType.DELETED, {"reason": "removed"})
+                    self._jobs.forget(job_id)
+                gone.append(ended)
+        return gone
+
+    async def prune(self, limit: int = 200) -> int:
+        with self._moving():
+            over = self._jobs.expiry.until(self._jobs.now, limit)
+            for job_id, _ in over:
+                event = JobEvent(job_id, 0, EventType.DELETED, self._jobs.now, {"reason": "expired"})
+                self._jobs.outbox.append((event, ""))
+                self._jobs.forget(job_id)
+            return len(over)
+
+    async def renew(self, worker_id: str, held: Mapping[str, str], facts: Mapping[str, Any]) -> Renewal:
+        lost, cancelled = [], []
+        with self._moving():
+            known = self._workers.setdefault(worker_id, {})
+            known |= {"beat": str(self._jobs.now), "lease": str(self._jobs.lease_ms)}
+            known |= {name: str(value) for name, value in facts.items()}
+            for job_id, token in held.items():
+                record = self._jobs.held(job_id, token)
+                if record is None:
+                    lost.append(job_id)
+                    continue
+                self._jobs.leases.add(job_id, self._jobs.now + self._jobs.lease_ms)
+                if record.snapshot.cancel_requested_at is not None:
+                    cancelled.append(job_id)
+            self._jobs.recover(64)
+            for id, fields in list(self._workers.items()):
+                if int(fields.get("beat", self._jobs.now)) <= self._jobs.now - _WORKER_KEPT_MS:
+                    del self._workers[id]
+            return Renewal(tuple(lost), tuple(cancelled), known.get("stop", ""))
+
+    async def leave(self, worker_id: str) -> None:
+        with self._moving():
+            self._workers.pop(worker_id, None)
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]:
+        with self._moving():
+            return [record.snapshot if (record := self._jobs.find(job_id)) else None for job_id in job_ids]
+
+    async def result(self, job_id: str) -> bytes | None:
+        with self._moving():
+            record = self._jobs.find(job_id)
+            return record.result if record else None
+
+    async def payload(self, job_id: str) -> bytes | None:
+        with self._moving():
+            record = self._jobs.find(job_id)
+            return record.payload if record else None
+
+    async def preview(self, job_id: str) -> dict[str, Any] | None:
+        with self._moving():
+            record = self._jobs.find(job_id)
+            return _unjson(record.preview) if record and record.preview else None
+
+    async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
+        with self._moving():
+            record = self._jobs.find(job_id)
+            return record.log.read(after, tail) if record else LogSlice(())
+
+    async def counts(self) -> dict[str, int]:
+        with self._moving():
+            return {str(state): len(ids) for state, ids in self._jobs.states.items()}
+
+    async def queues(self) -> dict[str, dict[str, int]]:
+        workers = [worker for worker in await self.workers() if worker.is_alive]
+        with self._moving():
+            running = Counter(self._jobs.records[job_id].snapshot.spec.queue for job_id in self._jobs.leases)
+            return {
+                name: {
+                    "queued": len(self._jobs.ready[name]),
+                    "scheduled": len(self._jobs.due[name]),
+                    "running": running[name],
+                    "workers": sum(name in worker.queues for worker in workers),
+                }
+                for name in sorted(self._queues.union(*(worker.queues for worker in workers)))
+            }
+
+    async def workers(self) -> list[WorkerInfo]:
+        with self._moving():
+            known = [(id, fields) for id, fields in self._workers.items() if "beat" in fields]
+            known.sort(key=lambda item: (int(item[1]["beat"]), item[0]), reverse=True)
+            return [
+                records.worker(id, {name.encode(): value.encode() for name, value in fields.items()}, self._jobs.now)
+                for id, fields in known
+            ]
+
+    async def publish_tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
+        with self._moving():
+            self._tasks |= {name: _json(task) for name, task in tasks.items()}
+
+    async def tasks(self) -> dict[str, dict[str, Any]]:
+        with self._moving():
+            return {name: _unjson(raw) for name, raw in sorted(self._tasks.items())}
+
+    async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
+        start = _event_key(after) if after else (-1, -1)
+        with self._moving():
+            return [event for event in self._jobs.events if _event_key(event.id) > start][:limit]
+
+    async def last_event_id(self) -> str:
+        """Id of the newest event, "0-0" where there is none."""
+        with self._moving():
+            return self._jobs.events[-1].id if self._jobs.events else "0-0"
+
+    # Last, since `list` in an annotation below it would mean this verb.
+    async def list(self, query: Query) -> Page:
+        found: list[JobSnapshot] = []
+        expired: list[str] = []
+        below, cursor = float(query.cursor or "inf"), ""
+        with self._moving():
+            for job_id, us in self._jobs.by_age.below(below):
+                if len(found) >= query.limit:
+                    cursor = str(int(below))
+                    break
+                record = self._jobs.find(job_id)
+                if record is None:
+                    expired.append(job_id)
+                elif matches(record.snapshot, query):
+                    found.append(record.snapshot)
+                below = us
+            for job_id in expired:
+                self._jobs.forget(job_id)
+        return Page(tuple(found), cursor if found else "")
+
+    def attach(self, hub: Callable[[JobEvent, str], None]) -> Callable[[], None]:
+        """Call `hub(event, client)` with every event from now on; returns a function that ends it."""
+        return self._outbox.attach(hub)
+
+    async def ping(self) -> None:
+        """Always there."""
+
+    async def close(self) -> None:
+        """Nothing to close; what it holds goes with it."""
+
+    @contextmanager
+    def _moving(self) -> Iterator[None]:
+        """One verb: alone, at one moment, and then tells what happened."""
+        with self._lock:
+            self._jobs.now_us = max(
+                self._jobs.now_us + 1, int(self._clock() * 1_000_000)
+            )  # no two verbs at the same moment
+            self._jobs.now = self._jobs.now_us // 1000
+            yield
+        self._outbox.tell()
+
+
+def _event_key(id: str) -> tuple[int, int]:
+    ms, _, n = id.partition("-")
+    return int(ms), int(n or 0)
