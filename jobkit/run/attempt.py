@@ -1,0 +1,199 @@
+"""Inside an attempt: from the call's bytes to the function, from its end to an `Outcome`.
+
+Used by the forked child, by jobs on the worker's loop or in a thread, and by `sync://`: they all mean the same by
+"succeeded" and say the same about an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jobkit.codec import CLOUDPICKLE, Codec
+from jobkit.model import ErrorKind, InvalidParams, Retry, UnknownTask
+from jobkit.model.snapshot import JobError
+from jobkit.run.base import Outcome
+from jobkit.run.preview import preview_of
+from jobkit.run.tracebacks import describe, error_body, error_types, python_version
+from jobkit.tasks.call import CallHead, read_call, read_head
+from jobkit.tasks.registry import registry
+from jobkit.tasks.task import TaskDef, load_ref, target_of
+
+_CODECS = {allow: Codec(allow_pickle=allow) for allow in (False, True)}
+
+Resolved = tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]
+
+
+class Rejected(Exception):
+    """The call cannot be run here; the message is the sentence for the user."""
+
+
+def resolve(task: str, call: bytes, *, owns_process: bool) -> Resolved:
+    """`(function, args, kwargs)` of a call. Unpickles.
+
+    Args:
+        owns_process: whether working directory and import path may follow the submitter's.
+
+    Raises:
+        Rejected: a module, function or Python version is missing here; says which, where and what to do.
+    """
+    head, inner = read_head(call)
+    if owns_process:
+        _follow(head)
+    if head.form == CLOUDPICKLE and head.python and head.python != python_version():
+        raise Rejected(
+            f"task {task!r} was submitted from Python {head.python} and the worker on {platform.node()} runs Python "
+            f"{python_version()}: code typed in a notebook or script only travels between equal versions; start a "
+            "worker with the submitter's Python, or put the function into a module that both can import"
+        )
+    try:
+        decoded = read_call(head, inner)
+    except ModuleNotFoundError as error:
+        raise Rejected(_missing(task, error)) from error
+    except Exception as error:
+        raise Rejected(f"the arguments of task {task!r} could not be read: {type(error).__name__}: {error}") from error
+    function = target_of(decoded.function) if decoded.function is not None else _named(task, head.ref)
+    return function, decoded.args, decoded.kwargs
+
+
+def succeeded(value: Any, *, allow_pickle: bool) -> Outcome:
+    """The outcome for a returned value. One that cannot be written is still a success, shown but not kept."""
+    preview, summary = preview_of(value)
+    try:
+        form, body = _CODECS[allow_pickle].encode(value)
+    except InvalidParams as error:
+        preview["unavailable"] = _unavailable(value, str(error), allow_pickle)
+        form, body = b"", b""
+    except (Exception, RecursionError) as error:  # encoders call code of the value's own
+        preview["unavailable"] = _unavailable(value, f"{type(error).__name__}: {error}", allow_pickle)
+        form, body = b"", b""
+    return Outcome("succeeded", form=form, body=body, preview=preview, summary=summary)
+
+
+def raised(error: BaseException, *, allow_pickle: bool) -> Outcome:
+    """The outcome for an exception that left the task."""
+    if isinstance(error, Rejected):
+        return rejected(str(error))
+    if isinstance(error, SystemExit):
+        described = describe(error, ErrorKind.CRASH)
+        shown = "" if error.code is None else repr(error.code)
+        return Outcome(
+            "failed",
+            error=JobError(
+                ErrorKind.CRASH, "SystemExit", f"the task called sys.exit({shown})", described.traceback, described.where
+            ),
+            error_types=error_types(error),
+        )
+    return Outcome(
+        "failed",
+        error=describe(error),
+        error_types=error_types(error),
+        error_body=error_body(error) if allow_pickle else b"",
+        retry=error if isinstance(error, Retry) else None,
+    )
+
+
+def rejected(sentence: str) -> Outcome:
+    return Outcome("failed", error=JobError(ErrorKind.REJECTED, "rejected", sentence))
+
+
+def failed(kind: ErrorKind, type_: str, sentence: str, usage: Mapping[str, Any] | None = None) -> Outcome:
+    """The outcome for an attempt that was ended from outside."""
+    return Outcome("failed", error=JobError(kind, type_, sentence), usage=usage or {})
+
+
+def outcome_to_wire(outcome: Outcome) -> dict[str, Any]:
+    """For the frame that ends a child; without `usage`, which only the parent knows."""
+    return {
+        "outcome": outcome.outcome,
+        "form": outcome.form,
+        "body": outcome.body,
+        "preview": outcome.preview,
+        "summary": outcome.summary,
+        "error": None if outcome.error is None else outcome.error.to_wire(),
+        "error_types": list(outcome.error_types),
+        "error_body": outcome.error_body,
+        "retry": None if outcome.retry is None else [outcome.retry.after, str(outcome.retry)],
+    }
+
+
+def outcome_from_wire(wire: Mapping[str, Any], body: bytes, usage: Mapping[str, Any]) -> Outcome:
+    retry = wire.get("retry")
+    return Outcome(
+        wire["outcome"],
+        form=wire["form"],
+        body=body,
+        preview=wire["preview"],
+        summary=wire["summary"],
+        error=None if wire["error"] is None else JobError.from_wire(wire["error"]),
+        error_types=tuple(wire["error_types"]),
+        error_body=wire["error_body"],
+        retry=None if retry is None else Retry(retry[0], retry[1]),
+        usage=usage,
+    )
+
+
+def _follow(head: CallHead) -> None:
+    """Work where the submitter worked, and import from where it imported, as far as this machine has it."""
+    if head.cwd and os.path.isdir(head.cwd):
+        try:
+            os.chdir(head.cwd)
+        except OSError:  # not ours to enter: stay
+            pass
+    new = [path for path in head.path if path not in sys.path and os.path.isdir(path)]
+    sys.path[:0] = new
+    if new:
+        importlib.invalidate_caches()
+
+
+def _named(task: str, ref: str) -> Callable[..., Any]:
+    """The function that a call names: what `ref` points at; the registered task of that name where there is no `ref`,
+    or where this machine keeps the module under another name."""
+    known = _registered(task)
+    if known is not None and ref in ("", known.ref):
+        return target_of(known)
+    if not ref:
+        raise Rejected(
+            f"the worker on {platform.node()} does not know task {task!r}: start it with -t and the module that "
+            "defines the task"
+        )
+    try:
+        return target_of(load_ref(ref))
+    except (ModuleNotFoundError, UnknownTask) as error:
+        if known is not None:
+            return target_of(known)
+        if isinstance(error, ModuleNotFoundError):
+            raise Rejected(_missing(task, error)) from error
+        raise Rejected(f"task {task!r} cannot be run on {platform.node()}: {error}") from error
+    except Exception as error:
+        raise Rejected(
+            f"task {task!r} could not be loaded on {platform.node()}: importing {ref.partition(':')[0]} raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _registered(task: str) -> TaskDef[..., Any] | None:
+    try:
+        return registry.get(task)
+    except UnknownTask:
+        return None
+
+
+def _missing(task: str, error: ModuleNotFoundError) -> str:
+    return (
+        f"task {task!r} needs the module {error.name or str(error)!r}, which the worker on {platform.node()} does not "
+        "have: install it there, or start the worker where it can be imported"
+    )
+
+
+def _unavailable(value: Any, reason: str, allow_pickle: bool) -> str:
+    if not allow_pickle:
+        return (
+            f"the task succeeded, but its result of type {type(value).__name__} was not kept: it can only travel as a "
+            "pickle, and pickles need a signing key (JOBKIT_SECRET)"
+        )
+    return f"the task succeeded, but its result could not be kept: {reason}"

@@ -1,0 +1,257 @@
+"""What runs in a forked child: set the process up, read the call, run it, say how it ended, exit.
+
+Descriptors: 0 is /dev/null, 1 and 2 are pipes to the worker, 3 is the control channel (see `frames`). SIGTERM raises
+`Stop` in the task, so that its `finally` blocks run; nothing of ours is torn apart by it (`Shell`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import faulthandler
+import gc
+import inspect
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
+
+from jobkit.model import ErrorKind
+from jobkit.run import context, frames, tqdm_hook
+from jobkit.run.attempt import failed, outcome_to_wire, raised, resolve, succeeded
+from jobkit.run.base import Outcome
+from jobkit.run.capture import capture_process
+from jobkit.run.context import Context, Stop
+from jobkit.run.lines import WireLine
+from jobkit.run.recorder import Recorder, Ticker
+
+CONTROL_FD = 3
+#: Results above this size go to the parent through a file.
+SPOOL_BYTES = 1_000_000
+
+_PR_SET_PDEATHSIG = 1
+_SC_OPEN_MAX = os.sysconf("SC_OPEN_MAX")
+_libc = ctypes.CDLL(None)
+
+
+def main(zygote: int, fds: tuple[int, int, int]) -> NoReturn:
+    """The life of a job's process, right after the fork.
+
+    Args:
+        zygote: pid of the parent.
+        fds: control channel, and what becomes standard output and error.
+    """
+    status = 1
+    try:
+        _prelude(zygote, fds)
+        received = frames.read_call_frames(CONTROL_FD)
+        if received is not None:
+            _run(*received)
+            status = 0
+    except BaseException:  # a bug of ours: on the job's log, and the parent sees a death without a result
+        import traceback
+
+        os.write(2, traceback.format_exc().encode("utf-8", "backslashreplace"))
+    finally:
+        os._exit(status)
+
+
+def _prelude(zygote: int, fds: tuple[int, int, int]) -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Ctrl-C goes to the worker, which decides. A handler, not SIG_IGN: that would be inherited by programs it starts.
+    signal.signal(signal.SIGINT, _ignore)
+    os.setpgid(0, 0)
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != zygote:  # it died before we asked to die with it
+        os._exit(1)
+    control, out, err = fds
+    null = os.open(os.devnull, os.O_RDONLY)
+    # Out of the way first: a received descriptor may have the number that another one is to get.
+    high = [os.dup(fd) if fd <= CONTROL_FD else fd for fd in (null, out, err, control)]
+    for target, fd in enumerate(high):
+        os.dup2(fd, target, inheritable=target != CONTROL_FD)
+    os.closerange(CONTROL_FD + 1, _SC_OPEN_MAX)
+    _prefer_in_oom_kills()
+    for name in ("JOBKIT_SECRET", "JOBKIT_URL"):
+        os.environ.pop(name, None)
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:  # `random` sees to itself after a fork
+        numpy_random.seed()
+    _libc.setvbuf(ctypes.c_void_p.in_dll(_libc, "stdout"), None, 1, 0)  # C's printf: by lines, although to a pipe
+    faulthandler.enable(file=2)
+    gc.enable()
+
+
+def _prefer_in_oom_kills() -> None:
+    """Let the kernel take the job when memory runs out, not the worker and not Redis."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("800")
+    except OSError:  # not in every container
+        pass
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+class Shell:
+    """Between signals and code: `Stop` is raised in the task, never inside our own writes.
+
+    Entered (as a context manager) around what must not be torn apart; a SIGTERM that arrives meanwhile raises on the
+    way out.
+    """
+
+    def __init__(self) -> None:
+        self.is_over = False  #: the task has ended by itself: a request to stop comes too late
+        self.is_stopped = False  #: `Stop` was raised (or the main coroutine cancelled)
+        self.context: Context | None = None
+        self.cancel: Callable[[], bool] | None = None  #: stops a coroutine; False where raising is right
+        self._depth = 0
+        self._is_pending = False
+        self._main = threading.get_ident()
+
+    def __enter__(self) -> None:
+        if threading.get_ident() == self._main:
+            self._depth += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if threading.get_ident() == self._main:
+            self._depth -= 1
+            if self._is_pending and not self._depth:
+                self._is_pending = False
+                self._stop()
+
+    def on_term(self, number: int, frame: FrameType | None) -> None:
+        if self.context is not None:
+            self.context.is_stopping = True
+        if self._depth:
+            self._is_pending = True
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self.is_over or self.is_stopped:  # once: a second request must not interrupt the clean-up
+            return
+        self.is_stopped = True
+        if self.cancel is None or not self.cancel():
+            raise Stop("the job was asked to stop")
+
+
+class _Outlet:
+    """Frames to the parent. Blocking: where the worker is slow, the pipe holds the job back."""
+
+    def send(self, kind: bytes, content: Any) -> None:
+        view = memoryview(frames.frame(kind, content))
+        try:
+            while view:
+                view = view[os.write(CONTROL_FD, view) :]
+        except BrokenPipeError:
+            os._exit(1)  # the worker is gone, and so are we
+
+    def lines(self, lines: list[WireLine]) -> None:
+        self.send(frames.LINES, lines)
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None:
+        self.send(frames.PROGRESS, (done, total, message))
+
+    def artifact(self, name: str, media: str, body: bytes) -> None:
+        self.send(frames.ARTIFACT, (name, media, body))
+
+
+def _run(meta: dict[str, Any], call: bytes) -> None:
+    shell, outlet = Shell(), _Outlet()
+    ticker = Ticker(lambda: recorder.tick())
+    recorder = Recorder(outlet, ticker.arm, guard=shell)
+    shell.context = Context(meta["job_id"], meta["attempt"], meta["task"], recorder)
+    os.environ["JOBKIT_JOB_ID"] = meta["job_id"]  # by this the zygote knows daemons that the job leaves behind
+    context.own_process(shell.context)
+    capture_process(recorder)
+    tqdm_hook.install()
+    os.register_at_fork(after_in_child=lambda: _released(shell.context))
+
+    try:
+        signal.signal(signal.SIGTERM, shell.on_term)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        outcome = _attempt(meta, call, shell)
+    except Stop:
+        outcome = Outcome("cancelled")
+    shell.is_over = True
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            continue
+    _libc.fflush(None)
+    recorder.close()
+    wire = outcome_to_wire(outcome) | {"stopped": shell.is_stopped, "file": ""}
+    if len(outcome.body) > SPOOL_BYTES:
+        try:
+            frames.spool(meta["spool"], outcome.body)
+            wire |= {"file": meta["spool"], "body": b""}
+        except OSError as error:
+            reason = f"its result of {len(outcome.body):,} bytes could not be written to the worker's disk: {error}"
+            preview = dict(outcome.preview or {}, unavailable=f"the task succeeded, but {reason}")
+            wire |= {"form": b"", "body": b"", "preview": preview}
+    outlet.send(frames.ENDED, wire)
+
+
+def _attempt(meta: dict[str, Any], call: bytes, shell: Shell) -> Outcome:
+    allow_pickle = meta["allow_pickle"]
+    try:
+        function, args, kwargs = resolve(meta["task"], call, owns_process=True)
+        value = function(*args, **kwargs)
+        if inspect.iscoroutine(value):
+            value = _run_coroutine(value, shell)
+        shell.is_over = True
+    except Stop:
+        return Outcome("cancelled")
+    except asyncio.CancelledError as error:
+        if shell.is_stopped:
+            return Outcome("cancelled")
+        return raised(error, allow_pickle=allow_pickle)
+    except BaseException as error:
+        shell.is_over = True
+        return raised(error, allow_pickle=allow_pickle)
+    try:
+        return succeeded(value, allow_pickle=allow_pickle)
+    except MemoryError:
+        return failed(ErrorKind.MEMORY, "MemoryError", "the task returned, but there was no memory to keep its result")
+
+
+def _run_coroutine(coroutine: Awaitable[Any], shell: Shell) -> Any:
+    """`asyncio.run`, stopped by cancelling: raising from a signal handler would end whatever callback runs."""
+
+    async def run() -> Any:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+
+        def cancel() -> bool:
+            if asyncio.current_task(loop) is task:
+                return False  # its own code is running: raise right there
+            loop.call_soon_threadsafe(task.cancel)
+            return True
+
+        shell.cancel = cancel
+        try:
+            return await coroutine
+        finally:
+            shell.cancel = None
+
+    return asyncio.run(run())
+
+
+def _released(owner: Context | None) -> None:
+    """In a process that the task forked: it is no job, and the control channel is not its own."""
+    if owner is not None:
+        owner.detach()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.close(CONTROL_FD)

@@ -1,0 +1,120 @@
+"""The job that is running here: `jobkit.current()`.
+
+Outside a job everything here still works and does nothing harmful, so that a task can be called by hand.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from typing import Any
+
+from jobkit.run.recorder import Recorder
+
+
+class Stop(BaseException):
+    """Raised in a job's own thread when it is asked to stop (cancel or timeout), so that `finally` blocks run.
+
+    Not an `Exception`: a task's `except Exception` must not swallow it.
+    """
+
+
+class Context:
+    """The running attempt, as its own code sees it.
+
+    Attributes:
+        job_id: "" outside a job.
+        attempt: from 1; 0 outside a job.
+        task: name of the task.
+    """
+
+    __slots__ = ("_recorder", "attempt", "is_stopping", "job_id", "task")
+
+    def __init__(self, job_id: str, attempt: int, task: str, recorder: Recorder | None = None) -> None:
+        self.job_id = job_id
+        self.attempt = attempt
+        self.task = task
+        self.is_stopping = False
+        self._recorder = recorder
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """Where this job's output goes; None outside a job."""
+        return self._recorder
+
+    def detach(self) -> None:
+        """Behave as outside a job from now on (in a process that the job forked)."""
+        self._recorder = None
+
+    @property
+    def should_stop(self) -> bool:
+        """True once the job was asked to stop. Code that cannot be interrupted (a thread) looks here and returns."""
+        return self.is_stopping
+
+    def report(self, done: float | None = None, total: float | None = None, message: str = "") -> None:
+        """Show progress.
+
+        Args:
+            done: how much is done, in the job's own unit; above `total` counts as `total`, below 0 as 0.
+            total: how much there is to do, or None where that is not known.
+            message: a few words beside the bar.
+        """
+        recorder = self.recorder
+        if recorder is not None:
+            recorder.report(done, total, message)
+
+    def log(self, text: str) -> None:
+        """Add lines to the job's log."""
+        recorder = self.recorder
+        if recorder is None:
+            print(text)
+        else:
+            recorder.line("log", str(text), "INFO")
+
+    def save(self, name: str, obj: Any) -> None:
+        """Keep something beside the result: a figure, a table, bytes, text, a `Path` to a file.
+
+        Raises:
+            ValueError: it is larger than 16 MB, or the name is empty.
+        """
+        recorder = self.recorder
+        if not name or not isinstance(name, str):
+            raise ValueError(f"the name of an artifact must be text, not {name!r}")
+        if recorder is not None:
+            from jobkit.run.preview import artifact_of
+
+            recorder.artifact(name[:200], *artifact_of(name, obj))
+
+    def __repr__(self) -> str:
+        return f"<job {self.job_id} attempt {self.attempt}>" if self.job_id else "<outside a job>"
+
+
+#: The job of the current thread or coroutine.
+_current: contextvars.ContextVar[Context | None] = contextvars.ContextVar("jobkit_job", default=None)
+_OUTSIDE = Context("", 0, "")
+# In a forked child there is one job, and threads that the task starts (which have an empty context) belong to it.
+_of_process: Context | None = None
+
+
+def current() -> Context:
+    """The job that runs here. Outside a job: a context with `job_id == ""` whose methods do nothing harmful."""
+    return _current.get() or _of_process or _OUTSIDE
+
+
+def active() -> Context | None:
+    """The job that runs here, or None."""
+    return _current.get() or _of_process
+
+
+def enter(context: Context) -> contextvars.Token[Context | None]:
+    """Make `context` the job of this thread or coroutine, until `leave`."""
+    return _current.set(context)
+
+
+def leave(token: contextvars.Token[Context | None]) -> None:
+    _current.reset(token)
+
+
+def own_process(context: Context) -> None:
+    """Make `context` the job of this whole process."""
+    global _of_process
+    _of_process = context

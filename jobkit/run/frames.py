@@ -1,0 +1,108 @@
+"""What child and parent say to each other: `length (4, big endian) · type (1) · msgpack`.
+
+The length counts the msgpack part. A frame is at most `FRAME_LIMIT` bytes: a larger call is sent in parts, a larger
+result goes through a file in the runner's spool directory.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+FRAME_LIMIT = 16 * 1024 * 1024
+
+#: Parent to child: a part of the call, and what runs (ends the call).
+PART, CALL = b"b", b"c"
+#: Child to parent: lines, progress, an artifact, how the attempt ended.
+LINES, PROGRESS, ARTIFACT, ENDED = b"l", b"p", b"a", b"e"
+
+_HEAD = struct.Struct(">Ic")
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+
+
+class FrameError(Exception):
+    """The other side does not speak this protocol (or its memory is damaged): nothing more it says can be trusted."""
+
+
+def frame(kind: bytes, content: Any) -> bytes:
+    """One frame.
+
+    Raises:
+        FrameError: above `FRAME_LIMIT`.
+    """
+    body = _pack(content)
+    if len(body) > FRAME_LIMIT:
+        raise FrameError(f"a frame of {len(body):,} bytes is above the limit of {FRAME_LIMIT:,}")
+    return _HEAD.pack(len(body), kind) + body
+
+
+def call_frames(meta: dict[str, Any], call: bytes) -> Iterator[bytes]:
+    """The frames that tell a child what to run."""
+    step = FRAME_LIMIT // 2
+    for start in range(0, len(call), step):
+        yield frame(PART, call[start : start + step])
+    yield frame(CALL, meta)
+
+
+class Frames:
+    """Bytes in whatever portions to frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[bytes, Any]]:
+        """The frames that `data` completes: `(type, content)`.
+
+        Raises:
+            FrameError: not a frame.
+        """
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        try:
+            while len(buffer) - start >= _HEAD.size:
+                length, kind = _HEAD.unpack_from(buffer, start)
+                if length > FRAME_LIMIT:
+                    raise FrameError(f"a frame claims {length:,} bytes, above the limit of {FRAME_LIMIT:,}")
+                end = start + _HEAD.size + length
+                if len(buffer) < end:
+                    break
+                try:
+                    content = _unpack(memoryview(buffer)[start + _HEAD.size : end])
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise FrameError(f"a frame of type {kind!r} is not msgpack: {error}") from None
+                start = end
+                yield kind, content
+        finally:
+            del buffer[:start]
+
+
+def read_call_frames(fd: int) -> tuple[dict[str, Any], bytes] | None:
+    """`(meta, call)` from a blocking descriptor; None where the parent is gone."""
+    frames, parts = Frames(), []
+    while data := os.read(fd, 1 << 20):
+        for kind, content in frames.feed(data):
+            if kind == PART:
+                parts.append(content)
+            elif kind == CALL:
+                return content, b"".join(parts)
+    return None
+
+
+def spool(path: str, body: bytes) -> None:
+    """Write a large body for the parent; mode 0600, never over an existing file."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(body)
+
+
+def unspool(path: str) -> bytes:
+    """The body that a child wrote; the file is gone afterwards."""
+    body = Path(path).read_bytes()
+    Path(path).unlink()
+    return body

@@ -1,0 +1,197 @@
+"""Raw output to clean, whole, bounded lines.
+
+Pure: text and clock readings in, lines out. What a job prints is hostile by default (escape sequences, gigabytes
+without a newline, a million lines a second), so everything that reads output goes through here.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import deque
+from typing import Any
+
+#: Longest line that is kept, in characters; the rest of it is left out.
+LINE_LIMIT = 8_000
+
+#: A partial line is shown after this long; one that is redrawn with a carriage return (a text bar) more rarely.
+PARTIAL_MS, REDRAWN_MS = 100, 1_000
+
+#: Lines that pass at once, and per second after that. A burst of a few thousand (a printed table) is kept whole; a
+#: flood is thinned before it costs the worker anything.
+BURST_LINES, LINES_PER_S = 5_000, 2_000
+
+#: One line on its way: `[at_ms, source, level, logger, text]`, the wire form of `LogLine`.
+WireLine = list[Any]
+
+# CSI, OSC/DCS/SOS/PM/APC strings (up to BEL or ST, or the end), other escapes; then single control characters, bidi
+# overrides and isolates, zero-width and line separators that could forge a second line or reverse a name.
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]?|\x9b[0-?]*[ -/]*[@-~]?"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
+)
+
+
+def clean(text: str) -> str:
+    """One line of `text` as it may be shown anywhere.
+
+    Removes ANSI and OSC sequences, control characters (tabs become spaces), bidi overrides and invisible separators;
+    lone surrogates become `\\udcxx` text. Printable text comes back as the same object.
+    """
+    if text.isprintable():
+        return text
+    if "\x1b" in text or any(c in text for c in "\x9b\x9d\x90\x98\x9e\x9f"):
+        text = _ESCAPES.sub("", text)
+    text = _CONTROLS.sub("", text.expandtabs(8) if "\t" in text else text)
+    return text if text.isprintable() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def cut(text: str, limit: int = LINE_LIMIT) -> str:
+    """`text` in at most `limit` characters; says so where something is missing."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
+
+
+class Splitter:
+    """Text of one stream to lines. `\\r` starts the line anew, as on a terminal."""
+
+    __slots__ = ("_lost", "_pending", "_redrawn", "_since_ms")
+
+    def __init__(self) -> None:
+        self._pending = ""
+        self._lost = 0
+        self._redrawn = False
+        self._since_ms = 0
+
+    @property
+    def is_partial(self) -> bool:
+        return bool(self._pending)
+
+    def feed(self, text: str, now_ms: int) -> list[str]:
+        """The lines that `text` completes, not yet cleaned, each cut to `LINE_LIMIT`."""
+        if "\n" not in text:
+            self._extend(text, now_ms)
+            return []
+        first, *whole, rest = text.split("\n")
+        self._extend(first, now_ms)
+        lines = [self._take()]
+        for line in whole:
+            if "\r" in line:
+                line = line.rstrip("\r").rpartition("\r")[2]
+            lines.append(cut(line))
+        if rest:
+            self._extend(rest, now_ms)
+        return lines
+
+    def flush(self, now_ms: int | None = None) -> str | None:
+        """The partial line where it is due (or at the end, `now_ms=None`), else None."""
+        if not self._pending:
+            return None
+        if now_ms is not None and now_ms - self._since_ms < (REDRAWN_MS if self._redrawn else PARTIAL_MS):
+            return None
+        return self._take()
+
+    def _extend(self, text: str, now_ms: int) -> None:
+        if not text:
+            return
+        if not self._pending:
+            self._since_ms = now_ms
+        if "\r" in text:
+            # A trailing return keeps the line until something is drawn over it.
+            head = text.rstrip("\r")
+            drawn = head.rpartition("\r")[2]
+            if "\r" in head or self._pending.endswith("\r"):
+                self._pending, self._lost, self._redrawn = "", 0, True
+            text = drawn + "\r" if head != text else drawn
+        elif self._pending.endswith("\r"):
+            self._pending, self._lost, self._redrawn = "", 0, True
+        room = LINE_LIMIT - len(self._pending)
+        self._pending += text[: max(0, room)]
+        self._lost += max(0, len(text) - max(0, room))
+
+    def _take(self) -> str:
+        line = self._pending.rstrip("\r")
+        if self._lost:
+            line = f"{line}… ({self._lost:,} more characters)"
+        self._pending, self._lost, self._redrawn = "", 0, False
+        return line
+
+
+class ByteSplitter:
+    """Bytes of a pipe to lines: UTF-8, what is not becomes `\\xff`."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._splitter = Splitter()
+
+    @property
+    def is_partial(self) -> bool:
+        return self._splitter.is_partial
+
+    def feed(self, data: bytes, now_ms: int) -> list[str]:
+        return self._splitter.feed(self._decoder.decode(data), now_ms)
+
+    def flush(self, now_ms: int | None = None) -> str | None:
+        if now_ms is None:
+            rest = self._decoder.decode(b"", final=True)
+            if rest:
+                self._splitter.feed(rest, 0)
+        return self._splitter.flush(now_ms)
+
+
+class LineBuffer:
+    """The lines of one interval, bounded: beyond the allowance it keeps the head and the tail and counts the rest.
+
+    The allowance is a token bucket (`BURST_LINES`, refilled by `LINES_PER_S`), so that a burst passes whole and a flood
+    costs the same however long it lasts.
+    """
+
+    __slots__ = ("_allowance", "_dropped", "_filled_ms", "_head", "_tail", "size")
+
+    def __init__(self, now_ms: int) -> None:
+        self._allowance = float(BURST_LINES)
+        self._filled_ms = now_ms
+        self._head: list[WireLine] = []
+        self._tail: deque[WireLine] = deque()
+        self._dropped = 0
+        self.size = 0  #: characters waiting
+
+    def __bool__(self) -> bool:
+        return bool(self._head) or bool(self._dropped)
+
+    @property
+    def is_flooded(self) -> bool:
+        """True while lines are being dropped: whoever reads need not split them any more, `skip` counts them."""
+        return self._dropped > 0
+
+    def add(self, line: WireLine) -> None:
+        share = max(20.0, self._allowance) / 2
+        if len(self._head) < share:
+            self._head.append(line)
+        else:
+            self._tail.append(line)
+            if len(self._tail) > share:
+                self.size -= len(self._tail.popleft()[4])
+                self._dropped += 1
+        self.size += len(line[4])
+
+    def skip(self, count: int) -> None:
+        """Count lines that were dropped before they were split."""
+        self._dropped += count
+
+    def take(self, now_ms: int) -> list[WireLine]:
+        """What is to be shown of this interval, oldest first, each text cleaned; then empty."""
+        lines = self._head
+        if self._dropped:
+            lines.append([now_ms, "jobkit", "", "", f"… {self._dropped:,} lines dropped here: printed too fast …"])
+        lines.extend(self._tail)
+        for line in lines:
+            line[4] = clean(line[4])
+        refill = max(0, now_ms - self._filled_ms) * LINES_PER_S / 1000
+        self._allowance = min(float(BURST_LINES), max(0.0, self._allowance - len(lines)) + refill)
+        self._filled_ms = now_ms
+        self._head, self._tail, self._dropped, self.size = [], deque(), 0, 0
+        return lines

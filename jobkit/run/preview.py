@@ -1,0 +1,308 @@
+"""What any page may show of a value, made where the value is: text, table, picture, JSON. Never raises.
+
+A preview is JSON: `{"type": class name, "text": ...}` and, where the value has one, `"table"`, `"png"` (base64), `"html"`
+(to be sandboxed by whoever shows it), `"json"` or `"number"`. Libraries are recognised in `sys.modules`: a value of
+theirs can only exist where they are loaded, so nothing is imported for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import reprlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jobkit.run.lines import clean, cut
+
+TEXT_LIMIT = 20_000
+ROWS, COLUMNS, CELL = 50, 20, 100
+PNG_LIMIT, HTML_LIMIT, JSON_LIMIT = 500_000, 200_000, 50_000
+SUMMARY_LIMIT = 200
+ARTIFACT_LIMIT = 15 * 1024 * 1024
+
+Preview = dict[str, Any]
+
+
+def preview_of(value: Any) -> tuple[Preview, str]:
+    """`(preview, summary)` of a value; the summary is one line of at most `SUMMARY_LIMIT` characters."""
+    kind = type(value)
+    if value is None:
+        return {"type": "NoneType", "text": "None", "json": None}, "None"
+    if kind is int or kind is float or kind is bool:
+        return _plain_number(value)
+    name = kind.__name__
+    preview: Preview = {"type": name, "text": ""}
+    for part in (_frame, _series, _array, _picture, _markup, _plain):
+        try:
+            summary = part(value, preview)
+        except Exception:  # a value of the user's may raise from anything; the next way may do
+            continue
+        if summary is not None:
+            break
+    else:
+        summary = None
+    if not preview["text"]:
+        preview["text"] = _block(safe_repr(value))
+    return preview, _one_line(summary or preview["text"] or name)
+
+
+def safe_repr(value: Any, limit: int = TEXT_LIMIT) -> str:
+    """`repr(value)`, cut; for one that raises or returns nonsense, the name of its class."""
+    try:
+        kind = type(value)
+        text = _short.repr(value) if kind in _CONTAINERS and len(value) > 1_000 else repr(value)
+        return cut(text, limit)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException:  # also RecursionError, SystemExit in a __repr__
+        return f"<{type(value).__name__} object>"
+
+
+def artifact_of(name: str, obj: Any) -> tuple[str, bytes]:
+    """`(media type, bytes)` of something to keep: bytes and files as they are, figures as PNG, tables as CSV, plain
+    values as JSON, others as text.
+
+    Raises:
+        ValueError: it is larger than 15 MB.
+        OSError: `obj` is a path that cannot be read.
+    """
+    media, body = _artifact(obj)
+    if len(body) > ARTIFACT_LIMIT:
+        raise ValueError(f"artifact {name!r} has {len(body):,} bytes; at most {ARTIFACT_LIMIT:,} can be kept")
+    return media, body
+
+
+def _artifact(obj: Any) -> tuple[str, bytes]:
+    if isinstance(obj, (bytes, bytearray, memoryview)):
+        return "application/octet-stream", bytes(obj)
+    if isinstance(obj, str):
+        return "text/plain", obj.encode("utf-8", "backslashreplace")
+    if isinstance(obj, Path):
+        import mimetypes
+
+        size = obj.stat().st_size
+        if size > ARTIFACT_LIMIT:
+            raise ValueError(f"the file {obj.name} has {size:,} bytes; at most {ARTIFACT_LIMIT:,} can be kept")
+        return mimetypes.guess_type(obj.name)[0] or "application/octet-stream", obj.read_bytes()
+    png = _png(obj)
+    if png:
+        return "image/png", png
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(obj, (pandas.DataFrame, pandas.Series)):
+        return "text/csv", obj.to_csv().encode()
+    try:
+        return "application/json", json.dumps(obj, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        return "text/plain", safe_repr(obj, ARTIFACT_LIMIT // 4).encode("utf-8", "backslashreplace")
+
+
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+_short = reprlib.Repr()
+_short.maxlist = _short.maxtuple = _short.maxset = _short.maxfrozenset = _short.maxdict = 200
+_short.maxstring = _short.maxother = _short.maxlong = 2_000
+_short.maxlevel = 4
+
+
+def _plain_number(value: float) -> tuple[Preview, str]:
+    kind = type(value)
+    if kind is int and abs(value) >= 2**63:
+        text = _huge(int(value))
+        return {"type": "int", "text": text}, _one_line(text)
+    text = repr(value)
+    if kind is float and not math.isfinite(value):  # JSON has no NaN
+        return {"type": "float", "text": text}, text
+    preview: Preview = {"type": kind.__name__, "text": text, "json": value}
+    if kind is not bool:
+        preview["number"] = float(value)
+    return preview, f"{value:.6g}" if kind is float and len(text) > 10 else text
+
+
+def _huge(value: int) -> str:
+    """Python refuses (and takes for ever) to write an integer of many thousand digits."""
+    digits = int(value.bit_length() * 0.30103) + 1
+    return repr(value) if digits < 1_000 else f"an integer of about {digits:,} digits"
+
+
+def _frame(value: Any, preview: Preview) -> str | None:
+    """DataFrames: pandas, polars, and what looks like one of them."""
+    pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
+    if pandas is not None and isinstance(value, pandas.DataFrame):
+        head = value.iloc[:ROWS, :COLUMNS]
+        index = [] if _is_plain_index(value.index) else [_cell(value.index.name if value.index.name else "")]
+        columns = index + [_cell(column) for column in head.columns]
+        series = [head.iloc[:, i].tolist() for i in range(head.shape[1])]
+        if index:
+            series.insert(0, head.index.tolist())
+    elif polars is not None and isinstance(value, polars.DataFrame):
+        head = value[:ROWS, :COLUMNS]
+        columns = [_cell(column) for column in head.columns]
+        series = [head[:, i].to_list() for i in range(head.shape[1])]
+    else:
+        return None
+    rows, width = (int(n) for n in value.shape)
+    preview["table"] = {
+        "columns": columns,
+        "rows": [[_cell(item) for item in row] for row in zip(*series, strict=True)],
+        "shape": [rows, width],
+    }
+    preview["text"] = _block(str(head if (rows, width) != tuple(head.shape) else value))
+    return f"{type(value).__name__} {rows:,} × {width:,}"
+
+
+def _is_plain_index(index: Any) -> bool:
+    return type(index).__name__ == "RangeIndex" and index.name is None
+
+
+def _series(value: Any, preview: Preview) -> str | None:
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not isinstance(value, pandas.Series):
+        return None
+    head = value.iloc[:ROWS]
+    name = _cell(value.name) if value.name is not None else "value"
+    preview["table"] = {
+        "columns": [_cell(value.index.name if value.index.name else ""), name],
+        "rows": [[_cell(key), _cell(item)] for key, item in zip(head.index.tolist(), head.tolist(), strict=True)],
+        "shape": [len(value), 1],
+    }
+    preview["text"] = _block(str(value))
+    return f"Series of {len(value):,}: {name}"
+
+
+def _array(value: Any, preview: Preview) -> str | None:
+    """NumPy arrays and scalars."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return None
+    if isinstance(value, numpy.generic):
+        plain = value.item()
+        if type(plain) in (int, float, bool):
+            inner, summary = _plain_number(plain)
+            preview.update(inner, type=type(value).__name__)
+            return summary
+        return None
+    if not isinstance(value, numpy.ndarray):
+        return None
+    shape = " × ".join(f"{n:,}" for n in value.shape)
+    preview["text"] = _block(numpy.array2string(value, threshold=1_000, edgeitems=5))
+    if value.ndim == 2 and value.size and value.dtype.kind in "biufcSU":
+        head = value[:ROWS, :COLUMNS]
+        preview["table"] = {
+            "columns": [str(i) for i in range(head.shape[1])],
+            "rows": [[_cell(item) for item in row] for row in head.tolist()],
+            "shape": [int(n) for n in value.shape],
+        }
+    if value.ndim == 0:
+        return _one_line(preview["text"])
+    return f"array {shape} of {value.dtype}"
+
+
+def _png(value: Any) -> bytes | None:
+    """The picture of a matplotlib figure (or axes), a PIL image, or whatever draws itself for notebooks."""
+    figures, images = sys.modules.get("matplotlib.figure"), sys.modules.get("PIL.Image")
+    if figures is not None:
+        figure = value if isinstance(value, figures.Figure) else getattr(value, "figure", None)
+        if isinstance(figure, figures.Figure):
+            for dpi in (100, 60, 30):
+                target = io.BytesIO()
+                figure.savefig(target, format="png", dpi=dpi, bbox_inches="tight")
+                if target.tell() <= PNG_LIMIT:
+                    return target.getvalue()
+            return None
+    if images is not None and isinstance(value, images.Image):
+        for side in (1200, 600, 300):
+            small = value.copy()
+            small.thumbnail((side, side))
+            target = io.BytesIO()
+            if small.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+                small = small.convert("RGB")
+            small.save(target, format="PNG")
+            if target.tell() <= PNG_LIMIT:
+                return target.getvalue()
+        return None
+    draw = getattr(type(value), "_repr_png_", None)
+    png = draw(value) if callable(draw) else None
+    return bytes(png) if isinstance(png, (bytes, bytearray)) and len(png) <= PNG_LIMIT else None
+
+
+def _picture(value: Any, preview: Preview) -> str | None:
+    png = _png(value)
+    if not png:
+        return None
+    preview["png"] = base64.b64encode(png).decode("ascii")
+    size = getattr(value, "size", None)
+    if isinstance(size, tuple) and len(size) == 2:
+        return f"{type(value).__name__} {size[0]} × {size[1]}"
+    return type(value).__name__
+
+
+def _markup(value: Any, preview: Preview) -> str | None:
+    draw = getattr(type(value), "_repr_html_", None)
+    if not callable(draw):
+        return None
+    html = draw(value)
+    if not isinstance(html, str) or len(html) > HTML_LIMIT:
+        return None
+    preview["html"] = html
+    preview["text"] = _block(safe_repr(value))
+    return preview["text"] or type(value).__name__
+
+
+def _plain(value: Any, preview: Preview) -> str | None:
+    """Text and containers."""
+    kind = type(value)
+    if kind is str:
+        preview["text"] = _block(value)
+        if len(value) <= 1_000 and "\ud800" not in value and value.isprintable():
+            preview["json"] = value
+        return value if value.strip() else repr(value)
+    if isinstance(value, (bytes, bytearray)):
+        preview["text"] = _block(repr(bytes(value[:1_000])))
+        return f"{kind.__name__} of {len(value):,}"
+    if not isinstance(value, (list, tuple, set, frozenset, Mapping)):
+        return None
+    size = len(value)
+    preview["text"] = _block(safe_repr(value))
+    if kind in (list, tuple, dict) and size <= 2_000:
+        text = json.dumps(value, allow_nan=False)  # raises where it is not plain; the text is there by now
+        if len(text) <= JSON_LIMIT:
+            preview["json"] = json.loads(text)
+    if size == 0:
+        return f"empty {kind.__name__}"
+    if size <= 6 and len(preview["text"]) <= 60:
+        return preview["text"]
+    if isinstance(value, Mapping):
+        return f"{kind.__name__} of {size:,}: {_some(value)}"
+    return f"{kind.__name__} of {size:,}"
+
+
+def _some(value: Mapping[Any, Any]) -> str:
+    keys = []
+    for key in value:
+        if len(keys) == 3:
+            return ", ".join([*keys, "…"])
+        keys.append(key if isinstance(key, str) else safe_repr(key, 30))
+    return ", ".join(keys)
+
+
+def _cell(item: Any) -> str:
+    if type(item) is float:
+        return f"{item:.6g}"
+    text = item if isinstance(item, str) else str(item)
+    return cut(clean(text.replace("\n", " ")), CELL - 30) if len(text) > CELL else clean(text.replace("\n", " "))
+
+
+def _block(text: str) -> str:
+    """Text of several lines, each cleaned, cut to the limit."""
+    if len(text) > TEXT_LIMIT:
+        text = cut(text, TEXT_LIMIT - 40)
+    return text if text.isprintable() else "\n".join(clean(line) for line in text.split("\n"))
+
+
+def _one_line(text: str) -> str:
+    line = clean(" ".join(text[:1_000].split()))
+    return line if len(line) <= SUMMARY_LIMIT else line[: SUMMARY_LIMIT - 1] + "…"

@@ -1,0 +1,281 @@
+"""What an attempt says, collected and handed on in batches: lines and progress.
+
+The same recorder serves a forked child (whose `outlet` writes frames), jobs on the worker's loop and jobs in a thread
+(whose outlet calls the sink), and `sync://`. It never blocks on its reader's reader: a flood is thinned here.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol
+
+from jobkit.run.lines import LineBuffer, Splitter, WireLine, clean, cut
+
+#: At most this often per second a job's progress leaves it.
+PROGRESS_INTERVAL_S = 0.1
+#: Lines are batched over this time, once more than a few have left at once.
+BATCH_S = 0.05
+_BATCH_MS = int(BATCH_S * 1000)
+_BATCH_CHARS = 64_000
+
+
+class Outlet(Protocol):
+    """Where batches go."""
+
+    def lines(self, lines: list[WireLine]) -> None: ...
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None: ...
+
+    def artifact(self, name: str, media: str, body: bytes) -> None: ...
+
+
+class Bar:
+    """One progress bar of a job. A counting loop looks at `due` alone, which `Recorder.tick` raises: no clock in it."""
+
+    __slots__ = ("done", "due", "message", "poke", "total")
+
+    def __init__(self, message: str = "", total: float | None = None, poke: Callable[[], None] | None = None) -> None:
+        self.message = message
+        self.total = total
+        self.done: float = 0
+        self.due = False
+        self.poke = poke  #: called on each tick, for bars that do not look at `due`
+
+
+class Recorder:
+    """Collects lines and progress of one attempt. Safe to use from several threads.
+
+    Args:
+        outlet: where batches go.
+        arm: called when there is something to flush later: sees to it that `tick` is called each `BATCH_S` until it
+            returns False.
+        burst: how many batches may leave at once in `BATCH_S` before lines wait for each other. Lines that have left
+            survive the crash of their process.
+        guard: entered around everything that must not be torn apart by a signal handler's exception.
+    """
+
+    def __init__(self, outlet: Outlet, arm: Callable[[], None], *, burst: int = 50, guard: Any = None) -> None:
+        self._outlet = outlet
+        self._arm = arm
+        self._is_armed = False
+        self._burst = burst
+        self._left = burst
+        self._guard = guard if guard is not None else _NO_GUARD
+        self._lock = threading.RLock()
+        self._splitters = {"stdout": Splitter(), "stderr": Splitter()}
+        now_ms = time.time_ns() // 1_000_000
+        self._buffer = LineBuffer(now_ms)
+        self._window = now_ms // _BATCH_MS
+        self._bars: list[Bar] = []
+        self._progress: tuple[float | None, float | None, str] | None = None
+        self._sent: tuple[float | None, float | None, str] | None = None
+        self._sent_at = -math.inf
+        #: Set while nobody but the job's own thread may call the outlet (`sync://`): ticks only mark what is due.
+        self.is_passive = False
+
+    def write(self, source: str, text: str) -> None:
+        """Text that was printed; `source` is "stdout" or "stderr"."""
+        now_ms = time.time_ns() // 1_000_000
+        with self._guard, self._lock:
+            splitter = self._splitters[source]
+            lines = splitter.feed(text, now_ms)
+            if lines:
+                add = self._buffer.add
+                for line in lines:
+                    add([now_ms, source, "", "", line])
+                self._leave(now_ms)
+            elif splitter.is_partial and not self._is_armed:
+                self._arm_once()
+
+    def line(self, source: str, text: str, level: str = "", logger: str = "") -> None:
+        """Whole lines that were logged or warned, kept together under one level."""
+        now_ms = time.time_ns() // 1_000_000
+        with self._guard, self._lock:
+            for part in text.splitlines() or [""]:
+                self._buffer.add([now_ms, source, level, logger, cut(part)])
+            self._leave(now_ms)
+
+    def report(self, done: float | None, total: float | None, message: str) -> None:
+        """The job's progress, as numbers that may be anything."""
+        self._progress = tamed(done, total, message)
+        now = time.monotonic()
+        if now - self._sent_at >= PROGRESS_INTERVAL_S:
+            self._send_progress(now)
+        elif not self._is_armed:
+            self._arm_once()
+
+    def artifact(self, name: str, media: str, body: bytes) -> None:
+        with self._guard, self._lock:
+            self._outlet.artifact(name, media, body)
+
+    def open_bar(self, bar: Bar) -> None:
+        """Start following a bar. The first open one is the job's progress, later ones add to its message."""
+        self._bars.append(bar)
+        self.moved()
+        if not self._is_armed:
+            self._arm_once()
+
+    def moved(self) -> None:
+        """A bar has new numbers."""
+        bars = self._bars
+        if not bars:
+            return
+        outer = bars[0]
+        if len(bars) == 1:
+            self.report(outer.done, outer.total, outer.message)
+            return
+        parts = [outer.message, *(_inner(bar) for bar in bars[1:3])]
+        self.report(outer.done, outer.total, " · ".join(part for part in parts if part))
+
+    def close_bar(self, bar: Bar) -> None:
+        if bar in self._bars:
+            self.moved()
+            self._bars.remove(bar)
+            if self._bars:
+                self.moved()
+
+    def tick(self) -> bool:
+        """Flush what is due; False where nothing is left to wait for."""
+        for bar in tuple(self._bars):
+            bar.due = True
+            if bar.poke is not None:
+                bar.poke()
+        if self.is_passive:
+            self._is_armed = bool(self._bars)
+            return self._is_armed
+        now_ms = time.time_ns() // 1_000_000
+        with self._guard, self._lock:
+            self._flush(now_ms, now_ms)
+            now = time.monotonic()
+            if self._progress is not None and now - self._sent_at >= PROGRESS_INTERVAL_S:
+                self._send_progress(now)
+            self._is_armed = (
+                bool(self._bars)
+                or bool(self._buffer)
+                or self._progress is not None
+                or any(splitter.is_partial for splitter in self._splitters.values())
+            )
+            return self._is_armed
+
+    def close(self) -> None:
+        """Hand on all that is left: partial lines and the last progress."""
+        with self._guard, self._lock:
+            self._flush(None, time.time_ns() // 1_000_000)
+            if self._progress is not None:
+                self._send_progress(time.monotonic())
+            self._bars.clear()
+
+    def _arm_once(self) -> None:
+        self._is_armed = True
+        self._arm()
+
+    def _leave(self, now_ms: int) -> None:
+        window = now_ms // _BATCH_MS
+        if window != self._window:
+            self._window, self._left = window, self._burst
+        if self._left > 0 or self._buffer.size > _BATCH_CHARS and not self._buffer.is_flooded:
+            self._left -= 1
+            self._outlet.lines(self._buffer.take(now_ms))
+        elif not self._is_armed:
+            self._arm_once()
+
+    def _flush(self, due_ms: int | None, now_ms: int) -> None:
+        for source, splitter in self._splitters.items():
+            line = splitter.flush(due_ms)
+            if line is not None:
+                self._buffer.add([now_ms, source, "", "", line])
+        if self._buffer:
+            self._outlet.lines(self._buffer.take(now_ms))
+
+    def _send_progress(self, now: float) -> None:
+        with self._guard, self._lock:
+            news, self._progress = self._progress, None
+            if news is None or news == self._sent:
+                return
+            self._sent, self._sent_at = news, now
+            self._outlet.progress(*news)
+
+
+def tamed(done: object, total: object, message: object) -> tuple[float | None, float | None, str]:
+    """Numbers that a bar can show: `done` in 0..total, `total` positive, either None where it is no finite number."""
+    size = _finite(total)
+    if size is not None and size <= 0:
+        size = None
+    value = _finite(done)
+    if value is not None:
+        value = max(0, value if size is None else min(value, size))
+    text = message if isinstance(message, str) else _text(message)
+    return value, size, cut(clean(text.replace("\n", " ")), 500)
+
+
+def _finite(value: Any) -> float | None:
+    if type(value) is int:
+        return value if abs(value) < 2**63 else None
+    try:
+        number = float(value)
+    except Exception:  # None, text, an object of the user's whose __float__ raises
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    try:
+        return str(value)
+    except Exception:  # a message must not end a job
+        return f"<{type(value).__name__}>"
+
+
+def _inner(bar: Bar) -> str:
+    done, total, message = tamed(bar.done, bar.total, bar.message)
+    return f"{message} {done:g}/{total:g}".strip() if total is not None and done is not None else message
+
+
+class _NoGuard:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+_NO_GUARD = _NoGuard()
+
+
+class Ticker:
+    """A thread that calls `tick` each `BATCH_S` while it returns True. Starts with the first `arm`; a daemon."""
+
+    def __init__(self, tick: Callable[[], bool]) -> None:
+        self._tick = tick
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._is_stopped = False
+
+    def arm(self) -> None:
+        self._wake.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="jobkit-ticker", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._is_stopped = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_stopped:
+            self._wake.wait()
+            self._wake.clear()
+            while not self._is_stopped:
+                time.sleep(BATCH_S)
+                if not self._tick():
+                    break

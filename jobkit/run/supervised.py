@@ -1,0 +1,408 @@
+"""One attempt in its own process, seen from the worker: its pipes, its limits, how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobkit.model import ErrorKind, LogLine
+from jobkit.run import frames, tree
+from jobkit.run.attempt import failed, outcome_from_wire
+from jobkit.run.base import Assignment, Outcome, Sink
+from jobkit.run.lines import ByteSplitter, LineBuffer
+from jobkit.run.recorder import tamed
+from jobkit.run.tracebacks import crash_text
+
+_FLUSH_S = 0.03
+_SAMPLE_S = 0.5
+_READ_BYTES = 65_536
+#: Of a dead job's pipes at most this much is still read.
+_LAST_BYTES = 4 << 20
+
+
+class Supervised:
+    """Made and driven by `ProcessRunner`, on its loop.
+
+    Args:
+        key: what the zygote knows the attempt by.
+        spool: path of the file in which a large result may come.
+        tell: sends a message, with descriptors, to the zygote.
+    """
+
+    def __init__(
+        self, key: int, assignment: Assignment, sink: Sink, spool: str, tell: Callable[..., None]
+    ) -> None:
+        self.key = key
+        self._assignment = assignment
+        self._sink = sink
+        self._spool = spool
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[Outcome] = self._loop.create_future()
+        self._pid = 0
+        self._known: list[int] = []
+        self._stop_kind = ""  # "cancel", "timeout", "memory" or "kill", the first that was asked for
+        self._was_killed = False
+        self._was_polite = False
+        self._wire: dict[str, Any] | None = None
+        self._damage = ""
+        self._rss = self._peak = 0
+        self._timers: list[asyncio.TimerHandle] = []
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._frames = frames.Frames()
+        self._lines = LineBuffer(_now_ms())
+        self._readers: dict[int, Callable[[], bool]] = {}
+        self._control: socket.socket | None = None
+        self._unsent: Iterator[bytes] = iter(())
+        self._sending = memoryview(b"")
+
+    def start(self) -> None:
+        """Ask the zygote for a process and send it the call."""
+        assignment = self._assignment
+        ours, theirs = socket.socketpair()
+        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+        try:
+            self._tell(
+                {"op": "fork", "key": self.key, "job_id": assignment.job_id}, (theirs.fileno(), out[1], err[1])
+            )
+        finally:
+            theirs.close()
+            os.close(out[1])
+            os.close(err[1])
+        ours.setblocking(False)
+        self._control = ours
+        meta = {
+            "job_id": assignment.job_id,
+            "attempt": assignment.attempt,
+            "task": assignment.task,
+            "allow_pickle": assignment.allow_pickle,
+            "spool": self._spool,
+        }
+        self._unsent = frames.call_frames(meta, assignment.call)
+        self._send()
+        self._watch(ours.fileno(), self._read_control)
+        for fd, source in ((out[0], "stdout"), (err[0], "stderr")):
+            os.set_blocking(fd, False)
+            self._watch(fd, _Pipe(fd, source, self._lines, self._flush_soon).read)
+        if assignment.timeout_s is not None:
+            self._later(assignment.timeout_s, self.stop, "timeout")
+        self._later(_SAMPLE_S, self._sample)
+
+    async def outcome(self) -> Outcome:
+        """How it ended, once nothing of it is left. Cancelled: kills it first."""
+        try:
+            outcome = await asyncio.shield(self._ended)
+        except asyncio.CancelledError:
+            self.kill("kill")
+            while not self._ended.done():
+                try:
+                    await asyncio.shield(self._ended)
+                except asyncio.CancelledError:
+                    continue
+            Path(self._spool).unlink(missing_ok=True)
+            raise
+        if self._wire is not None and self._wire["file"] and outcome.outcome == "succeeded":
+            return await asyncio.to_thread(self._unspooled, outcome)
+        Path(self._spool).unlink(missing_ok=True)
+        return outcome
+
+    def stop(self, kind: str) -> None:
+        """Ask it to stop (SIGTERM to its group); for good after its grace."""
+        if self._stop_kind or self._ended.done():
+            return
+        self._stop_kind = kind
+        self._was_polite = True
+        self._tell({"op": "term", "key": self.key})
+        self._later(self._assignment.cancel_grace_s, self.kill, kind)
+
+    def kill(self, kind: str) -> None:
+        """Stop it for good: SIGKILL to its whole tree."""
+        if self._ended.done():
+            return
+        self._stop_kind = self._stop_kind or kind
+        self._was_killed = True
+        self._tell({"op": "kill", "key": self.key})
+
+    def on_started(self, pid: int, problem: str) -> None:
+        if pid:
+            self._pid = pid
+        else:
+            self._finish(failed(ErrorKind.CRASH, "fork", f"no process could be started for the job: {problem}"))
+
+    def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int) -> None:
+        """The zygote has reaped it and killed what was left of its tree."""
+        self._drain()
+        usage = {
+            "cpu_s": cpu_s,
+            "peak_rss_bytes": max(peak_rss_bytes, self._peak),
+            "exit": code if code >= 0 else crash_text(code)[0],
+        }
+        self._finish(self._verdict(code, usage))
+
+    def on_orphaned(self, why: str) -> None:
+        """The zygote is gone, and with it the job's process (`PR_SET_PDEATHSIG`); see to what came from that."""
+        if self._ended.done():
+            return
+        for pid in (self._pid, *self._known):
+            if pid and (pid == self._pid or tree.identity(pid) is not None):
+                tree.kill(pid)
+        self._drain()
+        outcome = self._stopped({}) if self._stop_kind else None
+        self._finish(outcome or failed(ErrorKind.CRASH, "zygote", f"the job's process was killed because {why}"))
+
+    # -- how it ended ------------------------------------------------------------------------------------------------
+
+    def _verdict(self, code: int, usage: dict[str, Any]) -> Outcome:
+        wire = self._wire
+        if wire is not None and not wire["stopped"] and wire["outcome"] != "cancelled":
+            return outcome_from_wire(wire, wire["body"], usage)  # it ended before a request to stop reached it
+        if self._stop_kind:
+            return self._stopped(usage)
+        if wire is not None:  # somebody else sent SIGTERM, a system that shuts down for instance
+            return failed(ErrorKind.CRASH, "SIGTERM", "the job's process was told to stop (signal 15, SIGTERM)", usage)
+        if self._damage:
+            return failed(ErrorKind.CRASH, "protocol", f"the job's process damaged its control channel: {self._damage}",
+                          usage)
+        type_, sentence = crash_text(code)
+        if code == -signal.SIGKILL:
+            last = f", its last known size was {_size(self._rss)}" if self._rss else ""
+            sentence += f", likely out of memory{last}"
+        return failed(ErrorKind.CRASH, type_, sentence, usage)
+
+    def _stopped(self, usage: dict[str, Any]) -> Outcome:
+        assignment, kind = self._assignment, self._stop_kind
+        grace = f"its grace of {assignment.cancel_grace_s:g} s"
+        if kind == "timeout":
+            sentence = f"ran longer than its timeout of {assignment.timeout_s:g} s"
+            if self._wire is None and self._was_killed:
+                sentence += f", did not stop within {grace} and was killed"
+            return failed(ErrorKind.TIMEOUT, "timeout", sentence, usage)
+        if kind == "memory":
+            limit = assignment.memory_limit_bytes or 0
+            sentence = f"used {_size(self._peak)} of memory; its limit is {_size(limit)}"
+            return failed(ErrorKind.MEMORY, "memory", sentence, usage)
+        if self._wire is not None and self._was_polite:
+            reason = "stopped on request; its clean-up ran"
+            if self._wire["error"] is not None:
+                reason = f"stopped on request; its clean-up raised {self._wire['error']['type']}"
+        elif kind == "kill":
+            reason = "killed by its worker"
+        elif self._was_killed:
+            reason = f"killed: it did not stop within {grace}"
+        else:
+            reason = "stopped on request; its process ended without a word"
+        return Outcome("cancelled", reason=reason, usage=usage)
+
+    def _finish(self, outcome: Outcome) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        for fd in tuple(self._readers):
+            self._unwatch(fd)
+        if self._control is not None:
+            self._loop.remove_writer(self._control)
+            self._control.close()
+            self._control = None
+        self._flush()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+        if not self._ended.done():
+            self._ended.set_result(outcome)
+
+    def _unspooled(self, outcome: Outcome) -> Outcome:
+        assert self._wire is not None
+        try:
+            body = frames.unspool(self._spool)
+        except OSError as error:
+            preview = dict(outcome.preview or {})
+            preview["unavailable"] = f"the task succeeded, but its result could not be read from the disk: {error}"
+            return outcome_from_wire(self._wire | {"form": b"", "preview": preview}, b"", outcome.usage)
+        return outcome_from_wire(self._wire, body, outcome.usage)
+
+    # -- its pipes ---------------------------------------------------------------------------------------------------
+
+    def _watch(self, fd: int, read: Callable[[], bool]) -> None:
+        self._readers[fd] = read
+        self._loop.add_reader(fd, self._on_readable, fd)
+
+    def _unwatch(self, fd: int) -> None:
+        self._loop.remove_reader(fd)
+        read = self._readers.pop(fd, None)
+        if read is not None and (self._control is None or fd != self._control.fileno()):
+            owner = getattr(read, "__self__", None)
+            if isinstance(owner, _Pipe):
+                owner.finish()
+            os.close(fd)
+
+    def _on_readable(self, fd: int) -> None:
+        try:
+            self._readers[fd]()
+        except BlockingIOError:
+            pass
+        except _Closed:
+            self._unwatch(fd)
+
+    def _drain(self) -> None:
+        """Read what a dead process has left in its pipes."""
+        for fd in tuple(self._readers):
+            try:
+                for _ in range(_LAST_BYTES // _READ_BYTES):
+                    self._readers[fd]()
+            except BlockingIOError:
+                continue
+            except _Closed:
+                self._unwatch(fd)
+
+    def _read_control(self) -> bool:
+        assert self._control is not None
+        try:
+            data = self._control.recv(4 * _READ_BYTES)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise _Closed
+        if self._damage:
+            return True
+        try:
+            for kind, content in self._frames.feed(data):
+                self._on_frame(kind, content)
+        except (frames.FrameError, KeyError, TypeError, ValueError) as error:
+            self._damage = str(error)
+            self.kill("")
+        return True
+
+    def _on_frame(self, kind: bytes, content: Any) -> None:
+        if kind == frames.LINES:
+            for at_ms, source, level, logger, text in content:
+                self._lines.add([int(at_ms), str(source), str(level), str(logger), str(text)])
+            self._flush_soon()
+        elif kind == frames.PROGRESS:
+            self._sink.progress(*tamed(*content))
+        elif kind == frames.ARTIFACT:
+            keep = getattr(self._sink, "artifact", None)
+            if keep is not None:
+                name, media, body = content
+                keep(str(name), str(media), bytes(body))
+        elif kind == frames.ENDED:
+            self._wire = content
+
+    def _send(self) -> None:
+        assert self._control is not None
+        try:
+            while True:
+                if not self._sending:
+                    part = next(self._unsent, None)
+                    if part is None:
+                        self._loop.remove_writer(self._control)
+                        return
+                    self._sending = memoryview(part)
+                self._sending = self._sending[self._control.send(self._sending) :]
+        except BlockingIOError:
+            self._loop.add_writer(self._control, self._send)
+        except OSError:  # it died before it had read everything; its exit says how
+            self._loop.remove_writer(self._control)
+
+    def _flush_soon(self) -> None:
+        if self._flush_timer is None:
+            self._flush_timer = self._loop.call_later(_FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_timer = None
+        now_ms = _now_ms()
+        is_partial = False
+        for read in self._readers.values():
+            owner = getattr(read, "__self__", None)
+            if isinstance(owner, _Pipe):
+                owner.flush(now_ms)
+                is_partial = is_partial or owner.is_partial
+        if self._lines:
+            self._sink.lines([LogLine.from_wire(line) for line in self._lines.take(now_ms)])
+        if is_partial:
+            self._flush_soon()
+
+    # -- its limits --------------------------------------------------------------------------------------------------
+
+    def _later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> None:
+        self._timers.append(self._loop.call_later(delay_s, callback, *args))
+
+    def _sample(self) -> None:
+        """Look at the memory of the whole tree."""
+        self._timers = [timer for timer in self._timers if not timer.cancelled() and timer.when() > self._loop.time()]
+        self._later(_SAMPLE_S, self._sample)
+        if not self._pid:
+            return
+        self._known = tree.descendants(self._pid)
+        pids = (self._pid, *self._known)
+        size, limit = tree.rss_bytes(pids), self._assignment.memory_limit_bytes
+        if limit is not None and size > limit and self._known:
+            # Forked processes share most of their memory, which the sum counts for each of them.
+            size = tree.pss_bytes(pids) or size
+        self._rss = size or self._rss
+        self._peak = max(self._peak, size)
+        if limit is not None and size > limit and not self._stop_kind:
+            self.kill("memory")
+
+
+class _Closed(Exception):
+    """The other end of a pipe is closed."""
+
+
+class _Pipe:
+    """What C code and grandchildren write to a job's standard output or error."""
+
+    def __init__(self, fd: int, source: str, lines: LineBuffer, flush_soon: Callable[[], None]) -> None:
+        self._fd = fd
+        self._source = source
+        self._lines = lines
+        self._flush_soon = flush_soon
+        self._splitter = ByteSplitter()
+        self._held = b""
+
+    @property
+    def is_partial(self) -> bool:
+        return self._splitter.is_partial
+
+    def read(self) -> bool:
+        data = os.read(self._fd, _READ_BYTES)
+        if not data:
+            raise _Closed
+        if self._lines.is_flooded:
+            # Only the newest portion will be shown: counting newlines is a hundred times cheaper than splitting.
+            self._lines.skip(self._held.count(b"\n"))
+            self._held = data
+        else:
+            self._feed(data)
+        self._flush_soon()
+        return True
+
+    def flush(self, now_ms: int | None) -> None:
+        if self._held:
+            data, self._held = self._held, b""
+            self._feed(data)
+        self._add(self._splitter.flush(now_ms), now_ms)
+
+    def finish(self) -> None:
+        self.flush(None)
+        self._flush_soon()
+
+    def _feed(self, data: bytes) -> None:
+        now_ms = _now_ms()
+        for line in self._splitter.feed(data, now_ms):
+            self._add(line, now_ms)
+
+    def _add(self, line: str | None, now_ms: int | None) -> None:
+        if line is not None:
+            self._lines.add([now_ms or _now_ms(), self._source, "", "", line])
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -1,0 +1,149 @@
+"""An exception as a `JobError`: what happened, where in the user's own code, with our frames left out. Never raises."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import sysconfig
+import traceback
+from types import TracebackType
+
+from jobkit.codec import pickled
+from jobkit.model import ErrorKind
+from jobkit.model.snapshot import JobError
+from jobkit.run.lines import clean, cut
+
+MESSAGE_LIMIT, TRACEBACK_LINES, TRACEBACK_LIMIT = 1_000, 200, 64_000
+ERROR_BODY_LIMIT = 1_000_000
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+#: The demo's tasks are what a user would write.
+_DEMO = os.path.join(_PACKAGE, "demo")
+_LIBRARIES = tuple(
+    {os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+
+
+def describe(error: BaseException, kind: ErrorKind = ErrorKind.EXCEPTION) -> JobError:
+    """The error as text, its traceback from the user's own frames on."""
+    name = type(error).__name__
+    try:
+        _trim(error, set())
+        where = _where(error.__traceback__)
+        text = _format(error)
+    except Exception:  # exceptions of the user's may raise from any attribute
+        where, text = "", ""
+    return JobError(kind=kind, type=name, message=_message(error), traceback=text, where=where)
+
+
+def error_types(error: BaseException) -> tuple[str, ...]:
+    """Qualified names of the exception's class and its bases, for `retry_on`; builtins by their plain name."""
+    return tuple(
+        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+        for cls in type(error).__mro__
+        if cls is not object
+    )
+
+
+def error_body(error: BaseException) -> bytes:
+    """The exception as a pickle, where it survives the way there and back; else empty."""
+    try:
+        _, body = pickled(error)
+        if len(body) <= ERROR_BODY_LIMIT and type(pickle.loads(body)).__name__ == type(error).__name__:
+            return body
+    except Exception:  # many exceptions cannot be built again from their args
+        pass
+    return b""
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        return "<its message raised an error itself>"
+    text = "\n".join(clean(line) for line in text[: 4 * MESSAGE_LIMIT].split("\n")).strip()
+    return cut(text, MESSAGE_LIMIT) or type(error).__name__
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(_PACKAGE) and not filename.startswith(_DEMO)
+
+
+def _is_users(filename: str) -> bool:
+    return not (
+        _is_ours(filename)
+        or filename.startswith((*_LIBRARIES, "<frozen "))
+        or "site-packages" in filename
+        or "dist-packages" in filename
+    )
+
+
+def _trim(error: BaseException | None, seen: set[int]) -> None:
+    """Take our frames out of an exception and of those it came from, and what led to the user's first frame."""
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.__traceback__ = _trimmed(error.__traceback__)
+        if isinstance(error, BaseExceptionGroup):
+            for part in error.exceptions:
+                _trim(part, seen)
+        _trim(error.__cause__, seen)
+        error = error.__context__
+
+
+def _trimmed(trace: TracebackType | None) -> TracebackType | None:
+    frames = []
+    while trace is not None:
+        frames.append(trace)
+        trace = trace.tb_next
+    files = [os.path.abspath(f.tb_frame.f_code.co_filename) for f in frames]
+    first = next((i for i, file in enumerate(files) if _is_users(file)), 0)
+    result: TracebackType | None = None
+    for frame, file in reversed(list(zip(frames[first:], files[first:], strict=True))):
+        if not _is_ours(file):
+            result = TracebackType(result, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return result
+
+
+def _where(trace: TracebackType | None) -> str:
+    """The deepest frame of the user's code."""
+    where = ""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if _is_users(os.path.abspath(code.co_filename)):
+            where = f"{_short_name(code.co_filename)}:{trace.tb_lineno} in {code.co_name}"
+        trace = trace.tb_next
+    return where
+
+
+def _short_name(filename: str) -> str:
+    if "ipykernel_" in filename or filename.startswith("<ipython-input"):
+        return "notebook cell"
+    return clean(os.path.basename(filename)) or filename
+
+
+def _format(error: BaseException) -> str:
+    text = "".join(traceback.TracebackException.from_exception(error, compact=True).format())
+    lines = text.rstrip().split("\n")
+    if len(lines) > TRACEBACK_LINES:  # a deep recursion through several functions is not folded by Python
+        head, tail = TRACEBACK_LINES // 3, TRACEBACK_LINES - TRACEBACK_LINES // 3
+        lines = [*lines[:head], f"  … {len(lines) - head - tail:,} lines left out …", *lines[-tail:]]
+    lines = [clean(cut(line, 2_000)) for line in lines]
+    return cut("\n".join(lines), TRACEBACK_LIMIT)
+
+
+def crash_text(code: int) -> tuple[str, str]:
+    """`(type, sentence)` for a process that died by itself: `code` as of `os.waitstatus_to_exitcode`."""
+    if code < 0:
+        import signal
+
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return name, f"the job's process died: signal {-code} ({name})"
+    return f"exit status {code}", f"the job's process ended with exit status {code} before the task returned"
+
+
+def python_version() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -1,0 +1,210 @@
+"""`python -m jobkit.run.zygote FD`: the process that forks a job's process, ready at once because all is imported.
+
+Single-threaded, no event loop, runs no user code after its start. One message each way is one packet on a SEQPACKET
+socket, msgpack:
+
+    worker to zygote   {"op": "fork", "key", "job_id"} + three descriptors | {"op": "term" or "kill", "key"}
+    zygote to worker   {"ready": pid} or {"failed": text}, once; {"started": key, "pid"};
+                       {"exited": key, "code", "cpu_s", "peak_rss_bytes"}
+
+It is the subreaper of everything below it, and when the worker's end of the socket closes it kills all of that and
+exits: no job outlives its worker.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import cloudpickle as _cloudpickle  # noqa: F401  # loaded once here instead of in every child
+import msgspec
+
+from jobkit.model import JobkitError
+from jobkit.run import child, tqdm_hook, tree
+from jobkit.tasks.registry import registry
+
+_PR_SET_CHILD_SUBREAPER = 36
+_MESSAGE_LIMIT = 65_536
+
+
+@dataclass
+class _Job:
+    """A forked child; its pid is its process group."""
+
+    key: int
+    tag: bytes
+    seen: set[tuple[int, int]] = field(default_factory=set)  # what came from it when it was asked to stop
+
+
+def main(fd: int, preload: list[str], path: list[str]) -> int:
+    """Serve until the worker's end closes; the exit status."""
+    link = socket.socket(fileno=fd)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # The worker decides about both; SIGTERM is blocked, not ignored, so that a child gets one that comes early.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    tqdm_hook.install()
+    problem = _preload(preload, path)
+    if problem:
+        link.send(_pack({"failed": problem}))
+        return 2
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    link.send(_pack({"ready": os.getpid()}))
+    return Zygote(link).serve()
+
+
+def _preload(modules: list[str], path: list[str]) -> str:
+    """Import the task modules; what is wrong with the first that fails, or ""."""
+    sys.path[:0] = [entry for entry in path if entry not in sys.path]
+    try:
+        registry.load(modules)
+    except JobkitError as error:
+        return str(error)
+    return ""
+
+
+class Zygote:
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._jobs: dict[int, _Job] = {}  # by pid
+        self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+
+    def serve(self) -> int:
+        poll = select.poll()
+        poll.register(self._link, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == self._wake:
+                    os.read(self._wake, 4096)
+                    self._reap()
+                elif not self._receive():
+                    self._end()
+                    return 0
+
+    def _receive(self) -> bool:
+        try:
+            data, fds, _, _ = socket.recv_fds(self._link, _MESSAGE_LIMIT, 3)
+        except OSError:
+            return False
+        if not data:
+            return False
+        message = _unpack(data)
+        if message["op"] == "fork":
+            self._fork(message, fds)
+        else:
+            self._stop(message)
+        return True
+
+    def _fork(self, message: dict[str, Any], fds: list[int]) -> None:
+        for stream in (sys.stdout, sys.stderr):  # or the child would print what is left in them a second time
+            stream.flush()
+        zygote = os.getpid()
+        try:
+            with warnings.catch_warnings():
+                # Python 3.12 warns of forking with threads. Those here are numpy's BLAS pool, which survives a fork.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+        except OSError as error:  # no memory, or too many processes
+            self._say({"started": message["key"], "pid": 0, "problem": str(error)})
+        else:
+            if pid == 0:
+                child.main(zygote, (fds[0], fds[1], fds[2]))
+            try:
+                os.setpgid(pid, pid)  # as the child does itself, whoever comes first
+            except OSError:
+                pass
+            self._jobs[pid] = _Job(message["key"], f"JOBKIT_JOB_ID={message['job_id']}".encode())
+            self._say({"started": message["key"], "pid": pid})
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _stop(self, message: dict[str, Any]) -> None:
+        for pid, job in self._jobs.items():
+            if job.key == message["key"]:
+                if message["op"] == "kill":
+                    tree.kill(pid, self._left_behind(job))
+                else:
+                    job.seen.update(filter(None, map(tree.identity, tree.descendants(pid))))
+                    tree.send_group(pid, signal.SIGTERM)
+                return
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            job = self._jobs.pop(pid, None)
+            if job is None:
+                continue  # an orphan that we had inherited
+            tree.send_group(pid, signal.SIGKILL)
+            survivors = [seen[0] for seen in job.seen if tree.identity(seen[0]) == seen]
+            for other in (*survivors, *self._left_behind(job)):
+                tree.kill(other)
+            self._say(
+                {
+                    "exited": job.key,
+                    "code": os.waitstatus_to_exitcode(status),
+                    "cpu_s": round(usage.ru_utime + usage.ru_stime, 6),
+                    "peak_rss_bytes": usage.ru_maxrss * 1024,
+                }
+            )
+
+    def _left_behind(self, job: _Job) -> list[int]:
+        """Processes that were orphaned and carry this job's mark; without other jobs, all orphans are its own."""
+        orphans = [pid for pid in tree.children(os.getpid()) if pid not in self._jobs]
+        others = any(other is not job for other in self._jobs.values())
+        return [pid for pid in orphans if not others or tree.has_environment(pid, job.tag)]
+
+    def _say(self, message: dict[str, Any]) -> None:
+        try:
+            self._link.send(_pack(message))
+        except OSError:
+            pass  # the worker is gone; the next receive sees it
+
+    def _end(self) -> None:
+        """Leave nothing behind."""
+        signal.set_wakeup_fd(-1)
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            for pid in self._jobs:
+                tree.send_group(pid, signal.SIGKILL)
+            for pid in tree.children(os.getpid()):
+                tree.kill(pid)
+            try:
+                while os.wait4(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return
+            time.sleep(0.002)
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+
+
+def _script() -> NoReturn:
+    fd, arguments = int(sys.argv[1]), _unpack(bytes.fromhex(sys.argv[2]))
+    sys.argv[1:] = []
+    sys.exit(main(fd, arguments["preload"], arguments["path"]))
+
+
+if __name__ == "__main__":
+    _script()
