@@ -25,6 +25,7 @@ from jobkit.model import (
     JobEvent,
     JobkitError,
     JobSnapshot,
+    JobSpec,
     JobState,
     LogLine,
     UnknownTask,
@@ -99,11 +100,35 @@ class Kit:
     def _submit(
         self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], over: SubmitOptions
     ) -> Job:
-        prepared = self._prepare(task, args, kwargs, over)
-        job, is_done = self._begin(prepared)
-        if is_done:
-            return job
-        return self._accepted(job, self._call(partial(self._verbs.submit, prepared)))
+        return self._send(self._prepare(task, args, kwargs, over))
+
+    def _send(self, prepared: Submission) -> Job:
+        """Store a submission and give its handle."""
+        spec = prepared.spec
+        if spec.key and (known := self._live.get(spec.id)) is not None:
+            return known
+        self._live.expect(spec.id)
+        try:
+            submitted_ms = self._call(partial(self._verbs.submit, prepared))
+            if self._is_inline and submitted_ms:
+                run_inline(self._memory, self.codec, self.settings, spec.id)
+        except BaseException:
+            self._live.unexpect(spec.id)
+            raise
+        return self._accepted(spec, submitted_ms)
+
+    def _accepted(self, spec: JobSpec, submitted_ms: int) -> Job:
+        """The handle of a submission that the store has answered; it knows its first event, arrived or not."""
+        if submitted_ms == 0:  # its key or id was known
+            self._live.unexpect(spec.id)
+            return self.get(spec.id)
+        due = max(submitted_ms + spec.delay_ms, spec.at_ms)
+        state = JobState.SCHEDULED if due > submitted_ms else JobState.QUEUED
+        data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}
+        event = JobEvent(spec.id, 1, EventType.SUBMITTED, submitted_ms, data)
+        snapshot = apply(JobSnapshot(spec, seq=0, state=state), event)
+        assert snapshot is not None  # seq 1 follows seq 0
+        return self._live.adopt_own(partial(Job, self), snapshot)
 
     def _prepare(
         self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], over: SubmitOptions
@@ -126,36 +151,6 @@ class Kit:
         if isinstance(task, BoundTask):
             over = task.parsed.merged(over)
         return prepare(registry.task_of(task), args, kwargs, over, **common)
-
-    def _begin(self, prepared: Submission) -> tuple[Job, bool]:
-        """The handle, before the store is asked, so that it misses no event; and whether it is an older, live one."""
-        spec = prepared.spec
-        if spec.key and (known := self._live.get(spec.id)) is not None:
-            return known, True
-        state = JobState.SCHEDULED if spec.delay_ms or spec.at_ms else JobState.QUEUED
-        job = Job(self, JobSnapshot(spec, seq=0, state=state))
-        if not spec.key:
-            self._live.adopt(job, is_own=True)
-        if self._is_inline:
-            self._call(partial(self._verbs.submit, prepared))
-            run_inline(self._memory, self.codec, self.settings, spec.id)
-            return self.get(spec.id), True
-        return job, False
-
-    def _accepted(self, job: Job, submitted_ms: int) -> Job:
-        """The store has answered: the handle knows its first event, whether or not that has arrived."""
-        spec = job.snapshot.spec
-        if submitted_ms == 0:
-            return self.get(spec.id)
-        due = max(submitted_ms + spec.delay_ms, spec.at_ms)
-        state = JobState.SCHEDULED if due > submitted_ms else JobState.QUEUED
-        data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}
-        event = JobEvent(spec.id, 1, EventType.SUBMITTED, submitted_ms, data)
-        if spec.key:
-            snapshot = apply(job.snapshot, event)
-            return self._live.adopt(Job(self, snapshot or job.snapshot), is_own=False)
-        self._live.take(event)
-        return job
 
     # -- finding ------------------------------------------------------------------------------------------------------
 
@@ -204,7 +199,7 @@ class Kit:
         known = self._live.get(snapshot.id)
         if known is not None:
             return known
-        return self._live.adopt(Job(self, snapshot), is_own=False)
+        return self._live.adopt(Job(self, snapshot))
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -293,8 +288,7 @@ class Kit:
             old, id=new_id(), key="", retry_of=old.id, owner=self._owner, params=shown(params), delay_ms=0, at_ms=0
         )
         prepared = Submission(spec, self.codec.seal(form, body, Subject("args", spec.id, spec.task)))
-        job, is_done = self._begin(prepared)
-        return job if is_done else self._accepted(job, self._call(partial(self._verbs.submit, prepared)))
+        return self._send(prepared)
 
     def _ended_spec(self, job_id: str) -> Any:
         snapshot = self.snapshot(job_id)
@@ -450,11 +444,14 @@ class AioKit:
         if kit._is_inline or isinstance(task, str):
             return await asyncio.to_thread(kit.submit, task, *args, **kwargs)
         prepared = kit._prepare(task, args, kwargs, check_submit_options({}))
-        job, is_done = kit._begin(prepared)
-        if is_done:
-            return job
-        submitted_ms = await self._run(kit.verbs.submit(prepared))
-        return job if submitted_ms and not prepared.spec.key else await asyncio.to_thread(kit._accepted, job, submitted_ms)
+        spec = prepared.spec
+        kit._live.expect(spec.id)
+        try:
+            submitted_ms = await self._run(kit.verbs.submit(prepared))
+        except BaseException:
+            kit._live.unexpect(spec.id)
+            raise
+        return kit._accepted(spec, submitted_ms) if submitted_ms else await self.get(spec.id)
 
     async def outcome(self, job: Job) -> Any:
         """What `await job` gives: see `Job.result`."""

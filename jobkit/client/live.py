@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -38,6 +39,8 @@ class LiveJobs:
         self._store, self._hub = store, hub
         self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
         self._kept: OrderedDict[str, Job] = OrderedDict()
+        self._expected: dict[str, list[JobEvent]] = {}
+        self._lock = threading.Lock()  # between an event and the birth of its handle
         self._stale: set[str] = set()
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -58,20 +61,51 @@ class LiveJobs:
     def get(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)
 
-    def adopt(self, job: Job, *, is_own: bool) -> Job:
-        """Keep a handle moving. `is_own`: submitted from here, so that its events come on our own channel anyway."""
-        job_id = job.id
-        self._jobs[job_id] = job
+    def expect(self, job_id: str) -> None:
+        """A job with this id is about to be submitted from here: keep its events until its handle is there."""
+        self._expected[job_id] = []
+
+    def unexpect(self, job_id: str) -> None:
+        """It was not submitted after all."""
+        self._expected.pop(job_id, None)
+
+    def adopt_own(self, make: Callable[[JobSnapshot], Job], snapshot: JobSnapshot) -> Job:
+        """Keep the handle of an expected job moving; its events come on our own channel.
+
+        Args:
+            make: makes the handle, from `snapshot` and the events that have come so far.
+        """
+        events = self._expected.get(snapshot.id, [])
+        seen = len(events)
+        result = b""
+        for event in events[:seen]:
+            snapshot, result = apply(snapshot, event) or snapshot, event.result or result
+        job = make(snapshot)
+        job._result = result
+        with self._lock:
+            self._expected.pop(job.id, None)
+            self._keep(job)
+        for event in events[seen:]:
+            self.take(event)
+        return job
+
+    def adopt(self, job: Job) -> Job:
+        """Keep the handle of a job that somebody else submitted moving: listen to its own channel."""
+        with self._lock:
+            self._keep(job)
         if not job.snapshot.is_terminal:
-            self._kept[job_id] = job
+            stop = self._hub.listen(self.take, job.id)
+            weakref.finalize(job, stop)
+            job.when_done(stop)
+            self.refresh_later(job.id)
+        return job
+
+    def _keep(self, job: Job) -> None:
+        self._jobs[job.id] = job
+        if not job.snapshot.is_terminal:
+            self._kept[job.id] = job
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-            if not is_own:
-                stop = self._hub.listen(self.take, job_id)
-                weakref.finalize(job, stop)
-                job.when_done(stop)
-                self.refresh_later(job_id)
-        return job
 
     def refresh_later(self, job_id: str) -> None:
         """Read this job's snapshot again soon; from any thread."""
@@ -83,7 +117,10 @@ class LiveJobs:
 
     def take(self, event: JobEvent) -> None:
         """Move the job's handle, where there is one."""
-        job = self._jobs.get(event.job_id)
+        with self._lock:
+            job = self._jobs.get(event.job_id)
+            if job is None and (waiting := self._expected.get(event.job_id)) is not None:
+                waiting.append(event)
         if job is None or event.type is EventType.DELETED:
             return
         snapshot = job.snapshot
