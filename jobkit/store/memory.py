@@ -97,7 +97,7 @@ class MemoryStore:
         data: dict[str, Any] = {"state": str(state), "submitted": self._jobs.now}
         if state is JobState.SCHEDULED:
             data["due"] = due
-            self._jobs.due[spec.queue].add(spec.id, due + min(n, 4000) / 4096)
+            self._jobs.due[spec.queue].add(spec.id, due + min(n, 2000) / 2048)
         else:
             self._jobs.enqueue(record, record.us)
         self._jobs.emit(record, EventType.SUBMITTED, data)

@@ -29,7 +29,7 @@ for i = 2, #ARGV, 7 do
     emit(rec, 'submitted', data, set)
     if state == 'scheduled' then
       -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
-      redis.call('ZADD', P .. 'due:' .. queue, due + math.min(#created, 4000) / 4096, id)
+      redis.call('ZADD', P .. 'due:' .. queue, due + math.min(#created, 2000) / 2048, id)
       local worker = idlest(queue) -- it must learn of the earlier time
       if worker then redis.call('PUBLISH', P .. 'inbox:' .. worker.id, 'W') end
     else

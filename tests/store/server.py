@@ -1,0 +1,60 @@
+"""A real redis-server of the tests' own, on a unix socket in a directory of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+
+def find_server() -> str:
+    """Path of a server binary. Without one: skips here, fails where CI says that there must be one."""
+    for name in ("redis-server", "valkey-server"):
+        if path := shutil.which(name):
+            return path
+    if os.environ.get("CI"):
+        pytest.fail("no redis-server or valkey-server in PATH: CI has to install one")
+    pytest.skip("no redis-server or valkey-server in PATH")
+
+
+class Server:
+    """One server process, which may be killed and started again on the same data (append-only file)."""
+
+    def __init__(self) -> None:
+        self._binary = find_server()
+        self.home = Path(tempfile.mkdtemp(prefix="jk-"))  # short: a socket's path has about 100 characters
+        self.socket = self.home / "r.sock"
+        self.url = f"unix://{self.socket}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.socket.unlink(missing_ok=True)
+        options = f"--port 0 --unixsocket {self.socket} --dir {self.home} --appendonly yes --appendfsync no --logfile log"
+        self._process = subprocess.Popen([self._binary, *options.split(), "--save", ""])
+        with redis.Redis(unix_socket_path=str(self.socket)) as client:
+            deadline = time.monotonic() + 10
+            while True:
+                try:
+                    client.ping()
+                    return
+                except (redis.ConnectionError, redis.BusyLoadingError):
+                    if time.monotonic() > deadline or self._process.poll() is not None:
+                        raise RuntimeError(f"no server: {(self.home / 'log').read_text()[-500:]}") from None
+                    time.sleep(0.01)  # between two questions
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        self.kill()
+        shutil.rmtree(self.home)

@@ -1,0 +1,234 @@
+"""Words of the store's tests: jobs, workers, waiting, and the laws that hold after every test."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jobkit.model import ALLOWED, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
+from jobkit.store.base import Claimed, Ending, Progress, Query, Submission, WorkerInfo
+from jobkit.store.memory import MemoryStore
+from jobkit.store.redis import RedisStore
+
+AnyStore = MemoryStore | RedisStore
+
+_ids = itertools.count(1)
+
+
+def job(id: str = "", task: str = "simulate", **spec: Any) -> Submission:
+    id = id or f"job{next(_ids):05}"
+    return Submission(JobSpec(id=id, task=task, **spec), f"arguments of {id}".encode())
+
+
+def worker(id: str = "w1", *queues: str) -> WorkerInfo:
+    return WorkerInfo(id=id, queues=queues or ("default",))
+
+
+async def submit(store: AnyStore, *ids: str, client: str = "", **spec: Any) -> None:
+    await store.submit([job(id, **spec) for id in ids], client)
+
+
+async def claim(store: AnyStore, free: int = 1, by: WorkerInfo | None = None) -> list[Claimed]:
+    return (await store.claim(by or worker(), free))[0]
+
+
+async def started(store: AnyStore, id: str, **spec: Any) -> Claimed:
+    """A job that was submitted and is running now; nothing else may wait."""
+    await submit(store, id, **spec)
+    [claimed] = await claim(store)
+    assert claimed.spec.id == id
+    return claimed
+
+
+def ending(claimed: Claimed, outcome: str = "succeeded", **fields: Any) -> Ending:
+    return Ending(claimed.spec.id, claimed.token, outcome, **fields)
+
+
+def numbers(claimed: Claimed, done: float, total: float | None = None, message: str = "") -> Progress:
+    return Progress(claimed.spec.id, claimed.token, True, done, total, message)
+
+
+async def snapshot(store: AnyStore, id: str) -> JobSnapshot:
+    [found] = await store.snapshots([id])
+    assert found is not None, f"no job {id}"
+    return found
+
+
+def types(snapshot: JobSnapshot) -> list[str]:
+    return [str(event.type) for event in snapshot.history]
+
+
+async def wait_until(predicate: Callable[[], Any], what: str, timeout_s: float = 5.0) -> Any:
+    """The first true value of `predicate` (plain or async); fails with what it last saw."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = predicate()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}; last saw {value!r}"
+        await asyncio.sleep(0.005)
+
+
+async def lapse(store: AnyStore, *ids: str) -> None:
+    """Lets the leases of running jobs end now."""
+    for id in ids:
+        if isinstance(store, MemoryStore):
+            if id in store._jobs.leases:
+                store._jobs.leases.add(id, 1)
+        else:
+            await store.redis.zadd(f"{store.prefix}leases", {id: 1}, xx=True)
+
+
+async def come_due(store: AnyStore, id: str, queue: str = "default") -> None:
+    """Lets the time of a scheduled job come now."""
+    if isinstance(store, MemoryStore):
+        if id in store._jobs.due[queue]:
+            store._jobs.due[queue].add(id, 1)
+    else:
+        await store.redis.zadd(f"{store.prefix}due:{queue}", {id: 1}, xx=True)
+
+
+# -- the laws ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Structure:
+    """Which ids stand where."""
+
+    jobs: set[str]
+    states: dict[str, set[str]]
+    ready: dict[str, set[str]]
+    due: dict[str, set[str]]
+    leases: set[str]
+    expiry: set[str]
+
+
+async def structure(store: AnyStore) -> Structure:
+    if isinstance(store, MemoryStore):
+        jobs = store._jobs
+        return Structure(
+            set(jobs.by_age),
+            {str(state): set(ids) for state, ids in jobs.states.items()},
+            {queue: set(ids) for queue, ids in jobs.ready.items()},
+            {queue: set(ids) for queue, ids in jobs.due.items()},
+            set(jobs.leases),
+            set(jobs.expiry),
+        )
+    queues = [queue.decode() for queue in await store.redis.smembers(f"{store.prefix}queues")]
+
+    async def ids(name: str) -> set[str]:
+        return {id.decode() for id in await store.redis.zrange(store.prefix + name, 0, -1)}
+
+    return Structure(
+        await ids("jobs"),
+        {str(state): await ids(f"state:{state}") for state in JobState},
+        {queue: await ids(f"ready:{queue}") for queue in queues},
+        {queue: await ids(f"due:{queue}") for queue in queues},
+        await ids("leases"),
+        await ids("expiry"),
+    )
+
+
+async def check_laws(store: AnyStore) -> None:
+    """Each job stands exactly where its state says; its events are all there, allowed, and tell the same as its record."""
+    where = await structure(store)
+    for id in sorted(where.jobs):
+        [found] = await store.snapshots([id])
+        if found is None:
+            assert id in where.expiry, f"{id} is indexed, but has no record"
+            continue
+        queue, state = found.spec.queue, found.state
+        assert [name for name, ids in where.states.items() if id in ids] == [state], id
+        assert (id in where.ready.get(queue, ())) == (state is JobState.QUEUED), f"{id} is {state}"
+        assert (id in where.due.get(queue, ())) == (state is JobState.SCHEDULED), f"{id} is {state}"
+        assert (id in where.leases) == (state is JobState.RUNNING), f"{id} is {state}"
+        assert (id in where.expiry) == state.is_terminal, f"{id} is {state}"
+    waiting = set().union(*where.ready.values(), *where.due.values(), where.leases, where.expiry)
+    assert waiting <= where.jobs
+    for ids in where.states.values():
+        assert ids <= where.jobs
+    await check_events(store, where.jobs)
+
+
+async def check_events(store: AnyStore, ids: set[str]) -> None:
+    stream: dict[str, list[JobEvent]] = {}
+    for event in await store.events(limit=100_000):
+        lives = stream.setdefault(event.job_id, [])
+        if event.type is EventType.SUBMITTED:
+            lives.clear()  # an id may be used again once its job is forgotten
+        lives.append(event)
+    for id in sorted(ids):
+        [found] = await store.snapshots([id])
+        if found is None:
+            continue
+        told = [replace(event, id="") for event in stream[id]]
+        assert [event.seq for event in told] == list(range(1, found.seq + 1)), id
+        assert told[:20] == list(found.history[:20])
+        assert told[-180:] == list(found.history[-180:])
+        check_replay(told, found)
+
+
+def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
+    """The events alone lead to the record, but for progress (news) and the traceback (kept once)."""
+    now = JobSnapshot(expected.spec, 0, JobState(events[0].data["state"]))
+    for event in events:
+        before = now
+        after = apply(now, event)
+        assert after is not None
+        now = after
+        if event.type not in (EventType.SUBMITTED, EventType.CANCEL_REQUESTED):
+            assert now.state in ALLOWED[before.state], f"{event.type}: {before.state} to {now.state}"
+    error = expected.error and replace(expected.error, traceback="")
+    news = {"rev": expected.rev, "done": expected.done, "total": expected.total, "message": expected.message}
+    assert replace(now, **news, history=()) == replace(expected, error=error, history=())
+
+
+#: Keys that belong to the namespace, not to a job or a worker.
+_SHARED = ("events", "queues", "tasks", "workers")
+
+
+async def check_keys(store: RedisStore) -> None:
+    """Every key belongs to the namespace, to a kept job or to a worker, and goes away with it."""
+    for raw in await keys(store):
+        kind, _, name = raw.removeprefix(store.prefix).partition(":")
+        if kind in ("job", "args", "log", "result", "preview"):
+            state = await store.redis.hget(f"{store.prefix}job:{name}", "state")
+            assert state is not None, f"{raw} belongs to no job"
+            is_ended = JobState(state.decode()).is_terminal
+            assert (await store.redis.pttl(raw) > 0) == is_ended, f"{raw} of a job that is {state.decode()}"
+        elif kind == "worker":
+            assert await store.redis.pttl(raw) > 0, f"{raw} would stay for ever"
+        else:
+            assert kind in ("jobs", "state", "ready", "due", "leases", "expiry", "idle", *_SHARED), f"{raw} has no owner"
+
+
+async def keys(store: RedisStore) -> list[str]:
+    return [key.decode() async for key in store.redis.scan_iter(f"{store.prefix}*", count=1000)]
+
+
+async def clear(store: AnyStore) -> None:
+    """Ends and forgets every job through the verbs; then nothing of any job may be left."""
+    where = await structure(store)
+    everything = sorted(where.jobs)
+    await store.cancel(everything)
+    await lapse(store, *where.leases)
+    while (await structure(store)).leases:
+        await store.claim(worker("sweeper", "nothing"), 0)
+    await store.leave("sweeper")
+    await store.delete(everything)
+    await store.list(Query(limit=10_000))  # meets what expired before it was pruned
+    left = await structure(store)
+    assert left == Structure(set(), dict.fromkeys(map(str, JobState), set()), left.ready, left.due, set(), set())
+    assert not any([*left.ready.values(), *left.due.values()])
+    if isinstance(store, RedisStore):
+        owned = {key.removeprefix(store.prefix).partition(":")[0] for key in await keys(store)}
+        assert owned <= {*_SHARED, "worker", "idle"}
+        if found := await keys(store):
+            await store.redis.delete(*found)

@@ -1,0 +1,122 @@
+"""How long an ended job is kept, and how it goes: by hand, by its time, with everything it owns."""
+
+from __future__ import annotations
+
+from jobkit.model import JobState, LogLine
+from jobkit.settings import Settings
+from jobkit.store.base import Progress, Query
+from jobkit.store.memory import MemoryStore
+from jobkit.store.redis import RedisStore
+
+from .support import AnyStore, claim, ending, keys, lapse, numbers, snapshot, started, structure, submit, wait_until
+
+
+async def ended(store: AnyStore, id: str, ttl_ms: int) -> None:
+    claimed = await started(store, id)
+    await store.progress([numbers(claimed, 1), Progress(id, claimed.token, lines=[LogLine("line")])])
+    await store.finish([ending(claimed, result=b"42", preview={"text": "42"}, ttl_ms=ttl_ms)])
+
+
+async def test_delete_forgets_terminal_jobs_with_all_they_own(store: AnyStore) -> None:
+    await ended(store, "a", 60_000)
+    await submit(store, "waits")
+
+    gone = await store.delete(["a", "waits", "no", "a"])
+
+    assert gone == [True, False, False, False]
+    assert await store.snapshots(["a"]) == [None]
+    assert (await store.result("a"), await store.payload("a"), await store.preview("a")) == (None, None, None)
+    assert [found.id for found in (await store.list(Query())).jobs] == ["waits"]
+    assert (await store.counts())["succeeded"] == 0
+    if isinstance(store, RedisStore):
+        assert [key for key in await keys(store) if key.endswith(":a")] == []
+
+
+async def test_delete_leaves_scheduled_and_running_jobs(store: AnyStore) -> None:
+    await started(store, "runs")
+    await submit(store, "later", delay_ms=60_000)
+
+    assert await store.delete(["runs", "later"]) == [False, False]
+    assert (await snapshot(store, "runs")).state is JobState.RUNNING
+
+
+async def test_prune_forgets_what_is_over_and_nothing_else(store: AnyStore) -> None:
+    await ended(store, "over", 1)
+    await ended(store, "kept", 60_000)
+    await submit(store, "waits")
+
+    pruned = await wait_until(lambda: store.prune(), "something to prune")
+
+    assert pruned == 1
+    assert await store.prune() == 0
+    assert await store.snapshots(["over"]) == [None]
+    assert {found.id for found in (await store.list(Query())).jobs} == {"kept", "waits"}
+    if isinstance(store, RedisStore):
+        assert [key for key in await keys(store) if key.endswith(":over")] == []
+
+
+async def test_prune_takes_no_more_than_it_may(store: AnyStore) -> None:
+    for n in range(5):
+        await ended(store, f"j{n}", 1)
+    await wait_until(lambda: all_gone(store, [f"j{n}" for n in range(5)]), "their time to be over")
+
+    assert [await store.prune(3), await store.prune(3), await store.prune(3)] == [3, 2, 0]
+
+
+async def all_gone(store: AnyStore, ids: list[str]) -> bool:
+    return not any(await store.snapshots(ids))
+
+
+async def test_an_expired_job_is_gone_before_anybody_prunes(store: AnyStore) -> None:
+    await ended(store, "a", 1)
+
+    await wait_until(lambda: all_gone(store, ["a"]), "its time to be over")
+
+    assert (await store.result("a"), await store.payload("a"), await store.preview("a")) == (None, None, None)
+    assert (await store.logs("a")).lines == ()
+    assert await store.delete(["a"]) == [False]
+    assert await store.cancel(["a"]) == [""]
+    assert (await store.list(Query(search="a"))).jobs == ()
+    assert (await structure(store)).jobs == set()  # the page that met it has cleared it away
+    assert await store.prune() == 0
+
+
+async def test_a_job_that_no_worker_ended_is_kept_as_long_as_it_wished(store: AnyStore) -> None:
+    """Only endings by a worker used to know the job's own `result_ttl`."""
+    await submit(store, "short", result_ttl_s=0.0)
+    await submit(store, "default")
+
+    await store.cancel(["short", "default"])
+
+    await wait_until(lambda: all_gone(store, ["short"]), "its time to be over")
+    assert (await snapshot(store, "default")).state is JobState.CANCELLED
+
+
+async def test_a_lost_job_is_kept_as_long_as_it_wished(store: AnyStore) -> None:
+    await started(store, "a", result_ttl_s=0.0)
+    for _ in range(3):
+        await lapse(store, "a")
+        await claim(store)
+
+    await wait_until(lambda: all_gone(store, ["a"]), "its time to be over")
+
+
+async def test_a_live_job_has_no_time_limit(store: AnyStore) -> None:
+    await submit(store, "a", result_ttl_s=0.0)
+    claimed = (await claim(store))[0]
+
+    assert await store.prune() == 0
+    assert await store.finish([ending(claimed, ttl_ms=60_000)]) == [1]
+
+
+async def test_the_clock_of_the_memory_store_decides_when_a_job_is_over() -> None:
+    clock = [1_700_000_000.0]
+    store = MemoryStore(Settings(url="sync://"), clock=lambda: clock[0])
+    await store.finish([ending(await started(store, "a"), ttl_ms=60_000)])
+
+    clock[0] += 59.9
+    before = await store.prune()
+    clock[0] += 0.2
+    after = await store.prune()
+
+    assert (before, after) == (0, 1)

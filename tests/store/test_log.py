@@ -1,0 +1,90 @@
+"""A job's log: numbered lines, bounded, with its head and its tail."""
+
+from __future__ import annotations
+
+from jobkit.model import LogLine
+from jobkit.store.base import Claimed, LogSlice, Progress
+
+from .support import AnyStore, claim, ending, lapse, started, worker
+
+
+def lines(claimed: Claimed, *texts: str) -> Progress:
+    return Progress(claimed.spec.id, claimed.token, lines=[LogLine(text, at_ms=1_700_000_000_000) for text in texts])
+
+
+def texts(found: LogSlice) -> list[str]:
+    return [line.text for line in found.lines]
+
+
+async def test_lines_are_numbered_and_kept_with_all_they_carry(store: AnyStore) -> None:
+    claimed = await started(store, "a")
+    line = LogLine('é "x" \\ </script>', 1_700_000_000_123, "log", "ERROR", "my.module")
+
+    await store.progress([lines(claimed, "one", "two"), Progress("a", claimed.token, lines=[line])])
+
+    found = await store.logs("a")
+    assert texts(found)[:2] == ["one", "two"]
+    assert found.lines[2] == LogLine(line.text, line.at_ms, "log", "ERROR", "my.module", n=3)
+    assert ([line.n for line in found.lines], found.total, found.dropped) == ([1, 2, 3], 3, 0)
+
+
+async def test_the_log_can_be_read_from_a_line_on_and_by_its_tail(store: AnyStore) -> None:
+    claimed = await started(store, "a")
+    await store.progress([lines(claimed, *(f"l{n}" for n in range(1, 4))), lines(claimed, "l4", "l5")])
+
+    assert texts(await store.logs("a", after=2)) == ["l3", "l4", "l5"]
+    assert texts(await store.logs("a", after=5)) == []
+    assert texts(await store.logs("a", tail=2)) == ["l4", "l5"]
+    assert texts(await store.logs("a", tail=0)) == []
+    assert texts(await store.logs("a", after=3, tail=9)) == ["l4", "l5"]
+    assert (await store.logs("a", tail=1)).total == 5
+
+
+async def test_the_next_attempt_goes_on_with_the_log(store: AnyStore) -> None:
+    first = await started(store, "a")
+    await store.progress([lines(first, "first attempt")])
+    await lapse(store, "a")
+    [second] = await claim(store, by=worker("w2"))
+
+    assert await store.progress([lines(first, "zombie"), lines(second, "second attempt")]) == [False, True]
+
+    found = await store.logs("a")
+    assert ([line.n for line in found.lines], texts(found)) == ([1, 2], ["first attempt", "second attempt"])
+
+
+async def test_a_log_that_is_too_long_keeps_head_and_tail_and_counts_the_rest(store: AnyStore) -> None:
+    claimed = await started(store, "a")
+    for n in range(150):  # 1.5 MB in entries of 10 kB
+        await store.progress([lines(claimed, *(f"{n}.{i} " + "x" * 940 for i in range(10)))])
+
+    found = await store.logs("a")
+
+    numbers = [line.n for line in found.lines]
+    assert found.total == 1500
+    assert len(numbers) + found.dropped == 1500
+    assert 300 < found.dropped < 700
+    first_gap = next(i for i, n in enumerate(numbers, 1) if n != i)
+    assert 100 <= first_gap <= 121  # the head: about 100 kB
+    assert numbers[first_gap - 1 :] == list(range(numbers[first_gap - 1], 1501))
+    assert sum(len(line.text) for line in found.lines) < 1_000_000
+
+
+async def test_one_entry_that_is_too_long_by_itself_is_kept(store: AnyStore) -> None:
+    claimed = await started(store, "a")
+
+    await store.progress([lines(claimed, "x" * 1_200_000), lines(claimed, "last")])
+
+    found = await store.logs("a")
+    assert (len(found.lines), found.dropped) == (2, 0)
+
+
+async def test_the_log_stays_with_the_ended_job_and_goes_with_it(store: AnyStore) -> None:
+    claimed = await started(store, "a")
+    await store.progress([lines(claimed, "one")])
+    await store.finish([ending(claimed)])
+
+    kept = await store.logs("a")
+    await store.delete(["a"])
+
+    assert texts(kept) == ["one"]
+    assert await store.logs("a") == LogSlice(())
