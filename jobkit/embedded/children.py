@@ -42,10 +42,18 @@ def dies_with_parent(sig: int) -> Callable[[], None]:
 
 
 def start(
-    argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None, death_signal: int
+    argv: Sequence[str],
+    *,
+    log: Path | None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    death_signal: int,
 ) -> subprocess.Popen[bytes]:
-    """A child in a session of its own (a Ctrl-C in the terminal is not for it), its output appended to `log`."""
-    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    """A child in a session of its own: a Ctrl-C in the terminal is not for it.
+
+    Its output is appended to `log`; None leaves it where ours goes.
+    """
+    fd = None if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         return subprocess.Popen(
             list(argv),
@@ -55,11 +63,12 @@ def start(
             env=dict(os.environ if env is None else env),
             cwd=cwd,
             start_new_session=True,
-            umask=0o077,
+            umask=0o077 if log is not None else -1,
             preexec_fn=dies_with_parent(death_signal),
         )
     finally:
-        os.close(fd)
+        if fd is not None:
+            os.close(fd)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -82,7 +91,7 @@ class Child:
 
     name: str
     argv: Sequence[str]
-    log: Path
+    log: Path | None = None
     env: Mapping[str, str] | None = None
     cwd: Path | None = None
     death_signal: int = signal.SIGKILL
@@ -120,7 +129,7 @@ class Child:
         self.process = None
         if status in self.give_up:
             self.gave_up_with = status
-            self.say(f"{self.name} ended with status {status} and is not started again; see {self.log}")
+            self.say(f"{self.name} ended with status {status} and is not started again")
             return
         if now - self._started_at >= WELL_AFTER_S:
             self.failures = 0

@@ -157,10 +157,13 @@ def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
 def _is_alive(status: Mapping[str, object]) -> bool:
     """Whether who wrote the status lives; a successor may hold the lock and not have written its own yet."""
     pid = status.get("pid")
+    if not isinstance(pid, int):
+        return False
     try:
-        return isinstance(pid, int) and os.kill(pid, 0) is None
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    return True
 
 
 def _signal(status: Mapping[str, object], number: int) -> None:

@@ -188,7 +188,7 @@ class Supervisor:
     def _go_without_tasks(self, namespace: str, failed: Child) -> None:
         """Modules that do not import must not keep all other jobs from running; the reason is kept for `doctor`."""
         wish = self.served[namespace]
-        reason = last_line(failed.log) or f"see {failed.log}"
+        reason = (last_line(failed.log) if failed.log else "") or f"see {failed.log}"
         self.problems[namespace] = f"task modules {', '.join(wish.tasks)} cannot be imported: {reason}"
         say(self.problems[namespace])
         self._set_state(None)

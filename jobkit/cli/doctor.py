@@ -1,0 +1,257 @@
+"""`jobkit doctor`: one line a check, ok, warn or fail, and for each trouble its mend. Starts nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import click
+
+from jobkit.cli import out
+from jobkit.cli.act import task_modules
+from jobkit.cli.group import FAILED
+from jobkit.model import JobkitError
+from jobkit.settings import Settings
+
+_SKEW_S = 2.0
+_FULL = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line. `level` is "ok", "warn" or "fail"; `mend` says what to do, "" for ok."""
+
+    level: str
+    check: str
+    text: str
+    mend: str = ""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True)
+def doctor(as_json: bool) -> int:
+    """Check URL, server, persistence, clock, home, workers and tasks; exit status 1 where something fails."""
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if not as_json:
+            colour = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.level]
+            mend = f": {finding.mend}" if finding.mend else ""
+            level = click.style(f"{finding.level:<4}", fg=colour)
+            click.echo(f"{level}  {finding.check:<12} {out.one_line(finding.text + mend)}")
+    if as_json:
+        out.echo_json([asdict(finding) for finding in findings])
+    return FAILED if any(finding.level == "fail" for finding in findings) else 0
+
+
+def examine() -> Iterator[Finding]:
+    """All checks, in the order in which one builds on the other."""
+    try:
+        settings = out.settings()
+    except JobkitError as error:
+        yield Finding("fail", "settings", str(error), "correct it, then look again")
+        return
+    yield Finding("ok", "url", f"{settings.masked_url}, namespace {settings.namespace}")
+    if settings.scheme == "sync":
+        yield Finding("ok", "server", "none: jobs run in the process that submits them")
+    else:
+        yield from _server(settings)
+    yield from _tasks(settings)
+
+
+def _server(settings: Settings) -> Iterator[Finding]:
+    if settings.is_embedded:
+        from jobkit.embedded import attach
+
+        trouble = list(_embedded(settings))
+        yield from trouble
+        if trouble[-1].check != "supervisor" or not _is_up(settings):
+            return
+        server = attach(settings)
+        settings = replace(settings, url=server.url, secret=server.secret)
+    elif not settings.secret:
+        yield Finding(
+            "warn",
+            "secret",
+            "no signing key, so only plain data may travel (no functions, tables or objects)",
+            "set JOBKIT_SECRET to the same long random text for submitters and workers",
+        )
+    else:
+        yield Finding("ok", "secret", "payloads are signed")
+    try:
+        facts = asyncio.run(_facts(settings))
+    except JobkitError as error:
+        yield Finding("fail", "server", str(error))
+        return
+    yield from _redis(facts, is_exposed=settings.scheme not in ("unix",))
+    yield from _workers(facts)
+
+
+def _is_up(settings: Settings) -> bool:
+    from jobkit.embedded.home import Home
+
+    return Home(settings.home).is_supervised()
+
+
+def _embedded(settings: Settings) -> Iterator[Finding]:
+    """Server program, home and supervisor; the last line is about the supervisor where one can be looked at."""
+    from jobkit.embedded.binary import find_server, weakness
+    from jobkit.embedded.home import Home
+
+    try:
+        binary = find_server()
+    except JobkitError as error:
+        yield Finding("fail", "program", str(error))
+    else:
+        weak = weakness(binary.flavour, binary.version)
+        if weak:
+            yield Finding("warn", "program", f"{binary}: {weak}", "it listens on a private socket only; upgrade it")
+        else:
+            yield Finding("ok", "program", str(binary))
+    if not settings.home.exists():
+        yield Finding("ok", "home", f"{settings.home} is not there yet; it is made with the first job")
+        return
+    try:
+        home = Home.open(settings.home)
+        home.secret()
+    except JobkitError as error:
+        yield Finding("fail", "home", str(error))
+        return
+    yield Finding("ok", "home", f"{home.path} is private, and so is its signing key")
+    status = home.status()
+    if not home.is_supervised():
+        yield Finding("ok", "supervisor", "not running; it starts with the first job or `jobkit up`")
+        return
+    for problem in status.get("problems", {}).values():
+        yield Finding("fail", "worker", str(problem), "correct JOBKIT_TASKS or the module, then `jobkit down`")
+    yield Finding(
+        "ok",
+        "supervisor",
+        f"pid {status.get('pid')} since {status.get('started')}, jobkit {status.get('version')} on Python "
+        f"{status.get('python')}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    info: Mapping[str, Any]
+    skew_s: float
+    round_trip_s: float
+    workers: list[Any]
+    queues: dict[str, dict[str, int]]
+
+
+async def _facts(settings: Settings) -> _Facts:
+    from jobkit.store.connect import explain
+    from jobkit.store.redis import RedisStore
+
+    store = RedisStore(settings)
+    try:
+        await store.ping()
+        begin = time.time()
+        seconds, micros = await store.redis.time()
+        end = time.time()
+        return _Facts(
+            info=await store.redis.info("everything"),
+            skew_s=seconds + micros / 1e6 - (begin + end) / 2,
+            round_trip_s=end - begin,
+            workers=await store.workers(),
+            queues=await store.queues(),
+        )
+    except JobkitError:
+        raise
+    except Exception as error:  # redis-py's own, from the commands that are not the store's
+        raise explain(error, settings) from error
+    finally:
+        await store.close()
+
+
+def _redis(facts: _Facts, *, is_exposed: bool) -> Iterator[Finding]:
+    from jobkit.embedded.binary import weakness
+
+    info = facts.info
+    flavour = "valkey" if info.get("valkey_version") or info.get("server_name") == "valkey" else "redis"
+    text = str(info.get("valkey_version") or info.get("redis_version") or "0.0.0")
+    numbers = [int(part) if part.isdigit() else 0 for part in text.split(".")[:3]]
+    version = [*numbers, 0, 0, 0][:3]
+    said = f"{flavour} {text}, answers in {facts.round_trip_s * 1000:.1f} ms"
+    weak = weakness(flavour, (version[0], version[1], version[2]))
+    if version < [6, 2, 0]:
+        yield Finding("fail", "server", said, "jobkit needs 6.2 or newer, better 7.2")
+    elif weak and is_exposed:
+        yield Finding("warn", "server", f"{said}; {weak}", "upgrade it")
+    else:
+        yield Finding("ok", "server", said)
+    if info.get("role") not in (None, "master"):
+        yield Finding("fail", "role", "this server is a read-only replica", "point JOBKIT_URL at the primary")
+
+    policy, limit = str(info.get("maxmemory_policy", "")), int(info.get("maxmemory") or 0)
+    if policy in ("noeviction", ""):
+        yield Finding("ok", "eviction", policy or "not told by this server")
+    else:
+        yield Finding(
+            "fail" if limit else "warn",
+            "eviction",
+            f"maxmemory-policy is {policy}: a full server throws jobs away",
+            "CONFIG SET maxmemory-policy noeviction",
+        )
+    if limit and int(info.get("used_memory") or 0) > _FULL * limit:
+        yield Finding("warn", "memory", f"more than {_FULL:.0%} of maxmemory is used", "raise it, or `jobkit prune`")
+
+    if int(info.get("aof_enabled") or 0):
+        if info.get("aof_last_write_status", "ok") == "ok":
+            yield Finding("ok", "persistence", "append-only file")
+        else:
+            yield Finding("fail", "persistence", "the append-only file cannot be written", "free space on its disk")
+    else:
+        yield Finding(
+            "warn", "persistence", "no append-only file: a crash of the server loses jobs", "CONFIG SET appendonly yes"
+        )
+
+    if abs(facts.skew_s) > _SKEW_S + facts.round_trip_s:
+        yield Finding(
+            "warn",
+            "clock",
+            f"this machine and the server differ by {facts.skew_s:+.1f} s (only what is shown is affected)",
+            "set both by NTP",
+        )
+    else:
+        yield Finding("ok", "clock", f"within {abs(facts.skew_s):.2f} s of the server's")
+
+
+def _workers(facts: _Facts) -> Iterator[Finding]:
+    alive = [worker for worker in facts.workers if worker.is_alive]
+    if alive:
+        slots = sum(worker.slots for worker in alive)
+        yield Finding("ok", "workers", f"{len(alive)} alive, {slots} slots")
+    else:
+        yield Finding("warn", "workers", "none is alive", "start one with `jobkit worker` or `jobkit up`")
+    for queue, numbers in facts.queues.items():
+        if numbers.get("queued") and not numbers.get("workers"):
+            yield Finding(
+                "warn",
+                "queue",
+                f"{numbers['queued']} jobs wait in {queue}, which no worker serves",
+                f"jobkit worker -q {queue}",
+            )
+
+
+def _tasks(settings: Settings) -> Iterator[Finding]:
+    from jobkit.tasks.registry import registry
+
+    modules = task_modules(settings.tasks)
+    try:
+        found = registry.load(modules)
+    except JobkitError as error:
+        yield Finding("fail", "tasks", str(error), "correct the module or JOBKIT_TASKS")
+        return
+    names = f"{len(found)} from {', '.join(modules)}"
+    if settings.tasks:
+        yield Finding(
+            "ok" if found else "warn", "tasks", names, "" if found else "decorate functions with @jobkit.task"
+        )
+    else:
+        yield Finding("ok", "tasks", f"{names} (the demo's: JOBKIT_TASKS names no module)")

@@ -1,0 +1,209 @@
+"""Following one job to its end: its snapshots and every line of its log, none left out and none twice."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from jobkit.cli import out
+from jobkit.cli.group import CANCELLED, FAILED
+from jobkit.client.loop import background
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply
+from jobkit.ui.format import duration, params_brief, percent, progress_line, time_left
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.text import Text
+
+    from jobkit.client import Kit
+
+#: A slow second look, for what a cut connection may have swallowed.
+_SAFETY_S = 5.0
+_BAR = 30
+
+
+class Follower:
+    """Reads the job's truth once it is subscribed, then only what is new."""
+
+    def __init__(self, kit: Kit, job_id: str) -> None:
+        self.kit = kit
+        self.job_id = job_id
+        self._news: queue.SimpleQueue[JobEvent | None] = queue.SimpleQueue()
+        self._last_line = 0
+
+    def steps(self) -> Iterator[tuple[JobSnapshot, list[LogLine]]]:
+        """Snapshot and new log lines, each time something moved; ends with the terminal snapshot and the last line.
+
+        Raises:
+            JobNotFound: the job is not kept (any more).
+        """
+        hub = self.kit.hub
+        stops = [
+            hub.listen(self._news.put, self.job_id),
+            hub.on_status(lambda is_live: self._news.put(None)),
+        ]
+        try:
+            background.call(hub.ready(self.job_id))
+            snapshot = self.kit.snapshot(self.job_id)
+            yield snapshot, self._missing_lines()
+            while not snapshot.is_terminal:
+                lines: list[LogLine] = []
+                for event in self._batch():
+                    snapshot = self._moved(snapshot, event, lines)
+                if snapshot.is_terminal:
+                    lines += self._missing_lines()
+                yield snapshot, lines
+        finally:
+            for stop in stops:
+                stop()
+
+    def _batch(self) -> list[JobEvent | None]:
+        """All events that have come, at least one; None means "look again"."""
+        try:
+            batch = [self._news.get(timeout=_SAFETY_S)]
+        except queue.Empty:
+            return [None]
+        while not self._news.empty():
+            batch.append(self._news.get())
+        return batch
+
+    def _moved(self, snapshot: JobSnapshot, event: JobEvent | None, lines: list[LogLine]) -> JobSnapshot:
+        if event is None:
+            lines += self._missing_lines()
+            return self.kit.snapshot(self.job_id)
+        if event.type is EventType.LOGGED:
+            first = int(event.data.get("first", 0))
+            wire = event.data.get("lines") or []
+            if first > self._last_line + 1:
+                lines += self._missing_lines()
+            fresh = [LogLine.from_wire(w, n=first + i) for i, w in enumerate(wire) if first + i > self._last_line]
+            if fresh:
+                self._last_line = fresh[-1].n
+                lines += fresh
+            return snapshot
+        return apply(snapshot, event) or self.kit.snapshot(self.job_id)
+
+    def _missing_lines(self) -> list[LogLine]:
+        lines = list(self.kit.logs(self.job_id, after=self._last_line))
+        self._last_line = max([self._last_line, *(line.n for line in lines)])
+        return lines
+
+
+def follow(kit: Kit, job_id: str, *, is_submitted: bool = False) -> int:
+    """Shows a job until it ends: its log, a live bar on a terminal, then how it ended. Returns the exit status.
+
+    Ctrl-C stops the watching, not the job, and says how to come back.
+    """
+    screen = _Screen()
+    snapshot: JobSnapshot | None = None
+    try:
+        with screen:
+            for snapshot, lines in Follower(kit, job_id).steps():
+                screen.show(snapshot, lines)
+    except KeyboardInterrupt:
+        state = "" if snapshot is None else f" is {snapshot.state} and"
+        click.echo(f"\nStopped watching; job {job_id}{state} goes on. Come back with: jobkit watch {job_id}", err=True)
+        raise
+    assert snapshot is not None
+    return ending(kit, snapshot)
+
+
+def ending(kit: Kit, snapshot: JobSnapshot) -> int:
+    """Prints how a job ended (its result on stdout, everything else on stderr) and gives the exit status."""
+    took = duration(snapshot.elapsed_s(out.now()))
+    word = f"{out.state_text(snapshot.state)}{f' after {took}' if took else ''}"
+    if snapshot.state is JobState.SUCCEEDED:
+        click.echo(word, err=True)
+        click.echo(result_text(kit.preview(snapshot.id), snapshot.summary))
+        return 0
+    if snapshot.state is JobState.CANCELLED:
+        click.echo(word, err=True)
+        return CANCELLED
+    click.echo(word, err=True)
+    if snapshot.error is not None:
+        if snapshot.error.traceback:
+            click.echo(out.block(snapshot.error.traceback), err=True)
+        if str(snapshot.error) not in snapshot.error.traceback:
+            click.echo(out.one_line(str(snapshot.error)), err=True)
+    return FAILED
+
+
+def result_text(preview: object, summary: str) -> str:
+    """A result as text: what the worker wrote about it, never the value itself."""
+    text = preview.get("text") if isinstance(preview, dict) else None
+    return out.block(str(text)) if text else out.one_line(summary) or "(no preview)"
+
+
+class _Screen:
+    """Log lines on stdout; below them, on a terminal, one line that moves."""
+
+    def __init__(self) -> None:
+        self._live: Live | None = None
+        self._snapshot: JobSnapshot | None = None
+        self._is_together = sys.stdout.isatty()
+
+    def __enter__(self) -> _Screen:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            # One console for both where both are the same terminal, so that lines and bar do not overwrite each other.
+            console = Console(stderr=not self._is_together, highlight=False)
+            self._live = Live(get_renderable=self._bar, console=console, transient=True, refresh_per_second=8)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, snapshot: JobSnapshot, lines: list[LogLine]) -> None:
+        self._snapshot = snapshot
+        if self._live is not None and self._is_together and lines:
+            from rich.text import Text
+
+            for line in lines:
+                self._live.console.print(Text(out.one_line(line.text)), soft_wrap=True)
+        else:
+            for line in lines:
+                click.echo(out.one_line(line.text))
+
+    def _bar(self) -> Text:
+        from rich.text import Text
+
+        snapshot = self._snapshot
+        if snapshot is None:
+            return Text("")
+        now = out.now()
+        glyph, colour = out.GLYPHS[snapshot.state]
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(f"{glyph} ", style=colour)
+        text.append(out.one_line(snapshot.spec.title or snapshot.spec.task), style="bold")
+        if snapshot.state is not JobState.RUNNING:
+            text.append(f"  {snapshot.state}  {out.one_line(params_brief(snapshot.spec.params))}", style="dim")
+            return text
+        word = "cancelling" if snapshot.is_cancelling else ""
+        fraction = snapshot.progress
+        full = int((fraction if fraction is not None else 0) * _BAR)
+        if fraction is None:  # nothing known: a block that wanders
+            at = int(time.monotonic() * 8) % _BAR
+            text.append("  " + "─" * at + "━━━"[: _BAR - at] + "─" * max(0, _BAR - at - 3), style=colour)
+        else:
+            text.append("  " + "━" * full, style=colour)
+            text.append("─" * (_BAR - full), style="dim")
+        elapsed = snapshot.elapsed_s(now)
+        eta = snapshot.eta_s(now) if elapsed is not None and elapsed >= 3 else None
+        facts = (
+            percent(fraction),
+            progress_line(snapshot),
+            out.one_line(snapshot.message),
+            duration(elapsed),
+            word or time_left(eta),
+        )
+        text.append("  " + " · ".join(fact for fact in facts if fact))
+        return text

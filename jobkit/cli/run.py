@@ -1,0 +1,206 @@
+"""Commands that run things: up, worker, dashboard, down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from jobkit.cli import out
+from jobkit.cli.act import task_modules
+from jobkit.cli.group import BadInput
+from jobkit.settings import Settings, checked_name
+from jobkit.tasks.options import size_bytes
+
+DEFAULT_PORT = 5006
+_PORTS_TRIED = 20
+_DASHBOARD_STOP_S = 5.0
+
+
+@click.command()
+@click.option("--tasks", "-t", "modules", multiple=True, metavar="MODULE", help="Import its tasks; may be repeated.")
+@click.option("--queue", "-q", "queues", multiple=True, metavar="NAME", help="Served in the order given. [default]")
+@click.option("--slots", "-c", type=click.IntRange(1, 10_000), help="Jobs at once. [CPUs, at least 2]")
+@click.option("--processes", "-n", type=click.IntRange(1, 512), default=1, help="Worker processes. [1]")
+@click.option("--burst", is_flag=True, help="Stop when the queues are empty.")
+@click.option("--max-jobs", type=click.IntRange(1), metavar="N", help="Stop after so many jobs.")
+@click.option("--max-time", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after so long.")
+@click.option("--max-memory", metavar="SIZE", help="Stop, between jobs, above so much: 2GB.")
+@click.option("--verbose", "-v", is_flag=True)
+@click.option("--embedded", is_flag=True, hidden=True, help="Started by the supervisor of an embedded server.")
+def worker(
+    modules: tuple[str, ...],
+    queues: tuple[str, ...],
+    slots: int | None,
+    processes: int,
+    burst: bool,
+    max_jobs: int | None,
+    max_time: float | None,
+    max_memory: str | None,
+    verbose: bool,
+    embedded: bool,
+) -> int:
+    """Run jobs until Ctrl-C (running ones may finish; a second Ctrl-C gives them back at once)."""
+    settings = out.settings()
+    if settings.scheme == "sync":
+        raise BadInput("sync:// runs each job where it is submitted and needs no worker; set JOBKIT_URL to a Redis")
+    for queue in queues:
+        checked_name("queue", queue)
+    memory_bytes = None if max_memory is None else size_bytes("--max-memory", max_memory)
+    if processes > 1:
+        return _several(processes, is_finite=burst)
+    from jobkit.worker.main import run_worker
+
+    tasks = task_modules(modules or settings.tasks)
+    if settings.is_embedded:
+        settings = _on_socket(settings, is_supervised=embedded)
+    return run_worker(
+        settings,
+        tasks=tasks,
+        queues=queues or (_all_queues(tasks, settings) if embedded else ("default",)),
+        slots=slots or max(2, os.cpu_count() or 2),
+        burst=burst,
+        max_jobs=max_jobs,
+        max_time=max_time,
+        max_memory=memory_bytes,
+        verbose=verbose,
+    )
+
+
+def _on_socket(settings: Settings, *, is_supervised: bool) -> Settings:
+    """`local://` as the socket of its server. The home's own key is always among the keys of a local worker."""
+    from jobkit.embedded import attach, ensure_running
+
+    server = attach(settings) if is_supervised else ensure_running(settings)
+    keys = ",".join(filter(None, (server.secret, settings.secret)))
+    return replace(settings, url=server.url, secret=keys)
+
+
+def _all_queues(tasks: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """Every queue that the tasks and the routing table name: on one machine nobody else would serve them."""
+    from jobkit.model import JobkitError
+    from jobkit.tasks.registry import registry
+
+    try:
+        known = {task.effective().queue for task in registry.load(tasks)}
+    except JobkitError:  # run_worker says it
+        known = set()
+    others = {*known, *settings.routing.values()} - {None, "", "default"}
+    return ("default", *sorted(filter(None, others)))
+
+
+def _several(processes: int, *, is_finite: bool) -> int:
+    """The same command line in several processes, restarted when they die or recycle themselves."""
+    from jobkit.cli.keep import Keeper
+    from jobkit.embedded.children import Child
+
+    argv = [sys.executable, "-m", "jobkit", *_without_processes(sys.argv[1:])]
+    children = [
+        Child(
+            name=f"worker {n + 1}",
+            argv=argv,
+            death_signal=signal.SIGTERM,
+            give_up=frozenset({0, 2} if is_finite else {2}),
+            say=lambda line: click.echo(f"jobkit: {line}", err=True),
+        )
+        for n in range(processes)
+    ]
+    with Keeper(children) as keeper:
+        keeper.run()
+        keeper.stop(out.settings().drain + 5.0)
+    return max((child.gave_up_with or 0 for child in children), default=0)
+
+
+def _without_processes(arguments: Sequence[str]) -> list[str]:
+    """A worker's command line without `-n 4`, `-n4`, `--processes 4` or `--processes=4`."""
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in ("-n", "--processes"):
+            skip = True
+        elif not argument.startswith(("--processes=", "-n")):
+            kept.append(argument)
+    return kept
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help=f"[{DEFAULT_PORT}, or the next that is free]")
+@click.option("--show", is_flag=True, help="Open it in a browser.")
+def dashboard(port: int | None, show: bool) -> None:
+    """The dashboard alone, on this machine's own address, against JOBKIT_URL."""
+    port = free_port(port)
+    out.connect().close()  # what is wrong with the URL is said here and not in the middle of a page
+    click.echo(f"http://localhost:{port}/", err=True)
+    argv = dashboard_command(port) + (["--show"] if show else [])
+    sys.stdout.flush()
+    os.execv(argv[0], argv)
+
+
+def dashboard_command(port: int) -> list[str]:
+    """The command line of the dashboard's server: loopback only, and only pages that came from it may talk to it."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("jobkit")
+    folder = Path(next(iter(spec.submodule_search_locations or ()))) if spec else Path(__file__).parent.parent
+    command = [sys.executable, "-m", "panel", "serve", str(folder / "ui" / "app.py")]
+    command += ["--address", "127.0.0.1", "--port", str(port)]
+    for host in ("localhost", "127.0.0.1"):
+        command += ["--allow-websocket-origin", f"{host}:{port}"]
+    return command
+
+
+def free_port(wanted: int | None) -> int:
+    """`wanted` if nobody listens there; without a wish the first free one from `DEFAULT_PORT`.
+
+    Raises:
+        BadInput: it is taken.
+    """
+    candidates = [wanted] if wanted is not None else range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED)
+    for port in candidates:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise BadInput(f"port {candidates[0]} is taken; give another one with --port")
+
+
+@click.command()
+@click.option("--now", is_flag=True, help="Give running jobs back to the queue at once.")
+def down(now: bool) -> None:
+    """Stop the embedded server and its workers; jobs, results and logs stay."""
+    from jobkit.embedded import shutdown
+
+    settings = out.settings()
+    if not settings.is_embedded:
+        raise BadInput(
+            f"`jobkit down` stops an embedded server, and JOBKIT_URL is {settings.masked_url}: stop its workers with "
+            "Ctrl-C where they run"
+        )
+    was_running = shutdown(settings, now=now)
+    click.echo("stopped" if was_running else f"nothing was running in {settings.home}")
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help=f"[{DEFAULT_PORT}, or the next that is free]")
+@click.option("--show", is_flag=True, help="Open the dashboard in a browser.")
+def up(port: int | None, show: bool) -> int:
+    """Server, workers and dashboard in the foreground, restarted when they die; Ctrl-C ends all."""
+    from jobkit.cli.up import run_remote, run_up
+
+    settings = out.settings()
+    if settings.scheme == "sync":
+        raise BadInput("`jobkit up` needs a server: sync:// runs each job where it is submitted; set JOBKIT_URL")
+    if not settings.is_embedded:
+        return run_remote(settings, free_port(port), show=show)
+    return run_up(settings, port, show=show)
