@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from jobkit.run.context import active
 from jobkit.run.lines import clean as clean  # where other rooms look for it
 from jobkit.run.recorder import Recorder
+from jobkit.run.tracebacks import DYNAMIC
 
 
 class Captured(io.TextIOBase):
@@ -112,7 +113,8 @@ class RecordHandler(logging.Handler):
 def warning_text(message: object, category: type[Warning], filename: str, lineno: int) -> str:
     """One line: `file.py:3: UserWarning: text`."""
     text = " ".join(str(message).split())
-    return f"{os.path.basename(filename)}:{lineno}: {category.__name__}: {text}"
+    place = f"line {lineno}" if filename == DYNAMIC else f"{os.path.basename(filename)}:{lineno}"
+    return f"{place}: {category.__name__}: {text}"
 
 
 def capture_process(recorder: Recorder) -> None:

@@ -32,6 +32,9 @@ CONTROL_FD = 3
 #: Results above this size go to the parent through a file.
 SPOOL_BYTES = 1_000_000
 
+#: Added to the spool's path: the file in which Python says where it died.
+FAULT_SUFFIX = ".fault"
+
 _PR_SET_PDEATHSIG = 1
 _SC_OPEN_MAX = os.sysconf("SC_OPEN_MAX")
 _libc = ctypes.CDLL(None)
@@ -80,19 +83,30 @@ def _prelude(zygote: int, fds: tuple[int, int, int]) -> None:
         os.environ.pop(name, None)
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:  # `random` sees to itself after a fork
-        numpy_random.seed()
+        numpy_random.seed(int.from_bytes(os.urandom(4), "little"))  # without a number it takes half a millisecond
     _libc.setvbuf(ctypes.c_void_p.in_dll(_libc, "stdout"), None, 1, 0)  # C's printf: by lines, although to a pipe
-    faulthandler.enable(file=2)
     gc.enable()
 
 
 def _prefer_in_oom_kills() -> None:
     """Let the kernel take the job when memory runs out, not the worker and not Redis."""
     try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("800")
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        try:
+            os.write(fd, b"800")
+        finally:
+            os.close(fd)
     except OSError:  # not in every container
         pass
+
+
+def _note_faults(path: str) -> None:
+    """Where it was when it was killed by a signal such as SIGSEGV, for the parent to read."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError:  # a full disk must not stop a job
+        return
+    faulthandler.enable(file=fd, all_threads=False)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
@@ -166,6 +180,7 @@ class _Outlet:
 
 
 def _run(meta: dict[str, Any], call: bytes) -> None:
+    _note_faults(meta["spool"] + FAULT_SUFFIX)
     shell, outlet = Shell(), _Outlet()
     ticker = Ticker(lambda: recorder.tick())
     recorder = Recorder(outlet, ticker.arm, guard=shell)

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from jobkit.model import ErrorKind, LogLine
+from jobkit.model.snapshot import JobError
 from jobkit.run import frames, tree
 from jobkit.run.attempt import failed, outcome_from_wire
 from jobkit.run.base import Assignment, Outcome, Sink
+from jobkit.run.child import FAULT_SUFFIX
 from jobkit.run.lines import ByteSplitter, LineBuffer
 from jobkit.run.recorder import tamed
-from jobkit.run.tracebacks import crash_text
+from jobkit.run.tracebacks import crash_text, fault_text
 
 _FLUSH_S = 0.03
 _SAMPLE_S = 0.5
@@ -42,6 +44,7 @@ class Supervised:
         self._assignment = assignment
         self._sink = sink
         self._spool = spool
+        self._fault = spool + FAULT_SUFFIX
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[Outcome] = self._loop.create_future()
@@ -105,11 +108,13 @@ class Supervised:
                     await asyncio.shield(self._ended)
                 except asyncio.CancelledError:
                     continue
-            Path(self._spool).unlink(missing_ok=True)
             raise
+        finally:
+            Path(self._fault).unlink(missing_ok=True)
+            if self._wire is None or not self._wire["file"] or self._stop_kind:
+                Path(self._spool).unlink(missing_ok=True)
         if self._wire is not None and self._wire["file"] and outcome.outcome == "succeeded":
             return await asyncio.to_thread(self._unspooled, outcome)
-        Path(self._spool).unlink(missing_ok=True)
         return outcome
 
     def stop(self, kind: str) -> None:
@@ -173,7 +178,13 @@ class Supervised:
         if code == -signal.SIGKILL:
             last = f", its last known size was {_size(self._rss)}" if self._rss else ""
             sentence += f", likely out of memory{last}"
-        return failed(ErrorKind.CRASH, type_, sentence, usage)
+        try:
+            text = Path(self._fault).read_text("utf-8", "backslashreplace")
+        except OSError:
+            text = ""
+        trace, where = fault_text(text)
+        error = JobError(ErrorKind.CRASH, type_, sentence, trace, where)
+        return Outcome("failed", error=error, usage=usage)
 
     def _stopped(self, usage: dict[str, Any]) -> Outcome:
         assignment, kind = self._assignment, self._stop_kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import sys
 import sysconfig
 import traceback
@@ -16,6 +17,9 @@ from jobkit.run.lines import clean, cut
 
 MESSAGE_LIMIT, TRACEBACK_LINES, TRACEBACK_LIMIT = 1_000, 200, 64_000
 ERROR_BODY_LIMIT = 1_000_000
+
+#: The file name of functions that travelled by value: cloudpickle leaves out where they were typed.
+DYNAMIC = "<dynamic-code>"
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: The demo's tasks are what a user would write.
@@ -111,15 +115,16 @@ def _where(trace: TracebackType | None) -> str:
     while trace is not None:
         code = trace.tb_frame.f_code
         if _is_users(os.path.abspath(code.co_filename)):
-            where = f"{_short_name(code.co_filename)}:{trace.tb_lineno} in {code.co_name}"
+            where = _place(code.co_filename, trace.tb_lineno or 0, code.co_name)
         trace = trace.tb_next
     return where
 
 
-def _short_name(filename: str) -> str:
-    if "ipykernel_" in filename or filename.startswith("<ipython-input"):
-        return "notebook cell"
-    return clean(os.path.basename(filename)) or filename
+def _place(filename: str, line: int, name: str) -> str:
+    """"file.py:28 in evaluate"; code that came by value (from a notebook or a script) has no file here."""
+    if filename == DYNAMIC or "ipykernel_" in filename or filename.startswith("<ipython-input"):
+        return f"line {line} in {name}"
+    return f"{clean(os.path.basename(filename)) or filename}:{line} in {name}"
 
 
 def _format(error: BaseException) -> str:
@@ -143,6 +148,24 @@ def crash_text(code: int) -> tuple[str, str]:
             name = f"signal {-code}"
         return name, f"the job's process died: signal {-code} ({name})"
     return f"exit status {code}", f"the job's process ended with exit status {code} before the task returned"
+
+
+_FAULT_FRAME = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)')
+
+
+def fault_text(text: str) -> tuple[str, str]:
+    """`(traceback, where)` from what `faulthandler` wrote: the user's own frames, oldest first."""
+    frames = [match for match in map(_FAULT_FRAME.match, text.split("\n")) if match]
+    frames = [f for f in reversed(frames) if not _is_ours(f["file"])]
+    first = next((i for i, f in enumerate(frames) if _is_users(f["file"])), len(frames))
+    frames = frames[first:]
+    users = [f for f in frames if _is_users(f["file"])]
+    if not users:
+        return "", ""
+    deepest = users[-1]
+    head = text.split("\n", 1)[0]
+    lines = [head, *(clean(f[0]) for f in frames[-TRACEBACK_LINES:])]
+    return "\n".join(lines), _place(deepest["file"], int(deepest["line"]), deepest["name"])
 
 
 def python_version() -> str:

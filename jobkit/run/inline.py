@@ -1,0 +1,408 @@
+"""Attempts without a process of their own: on the worker's loop, in a thread, or right here (`sync://`).
+
+They share the process with each other and with the worker, so their output is told apart by the context they run in,
+and they can be asked to stop but not be killed: a loop that never awaits and a thread in C code go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ctypes
+import inspect
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from jobkit.model import ErrorKind, LogLine
+from jobkit.run import context, tqdm_hook
+from jobkit.run.attempt import failed, raised, resolve, succeeded
+from jobkit.run.base import Assignment, Outcome, Sink
+from jobkit.run.capture import Routing
+from jobkit.run.context import Context, Stop
+from jobkit.run.lines import WireLine
+from jobkit.run.recorder import BATCH_S, Recorder, Ticker
+
+_routing = Routing()
+_copying = Routing(is_copying=True)
+
+
+class _SinkOutlet:
+    """A recorder's batches to a sink."""
+
+    __slots__ = ("_sink",)
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def lines(self, lines: list[WireLine]) -> None:
+        self._sink.lines([LogLine.from_wire(line) for line in lines])
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None:
+        self._sink.progress(done, total, message)
+
+    def artifact(self, name: str, media: str, body: bytes) -> None:
+        keep = getattr(self._sink, "artifact", None)
+        if keep is not None:
+            keep(name, media, body)
+
+
+class _LoopOutlet(_SinkOutlet):
+    """The same from another thread: the sink is called on its loop."""
+
+    __slots__ = ("_loop",)
+
+    def __init__(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(sink)
+        self._loop = loop
+
+    def lines(self, lines: list[WireLine]) -> None:
+        self._call(super().lines, lines)
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None:
+        self._call(super().progress, done, total, message)
+
+    def artifact(self, name: str, media: str, body: bytes) -> None:
+        self._call(super().artifact, name, media, body)
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:  # the loop is closed: a thread that outlived its worker
+            pass
+
+
+class _LazyContext(Context):
+    """A context whose recorder is made when somebody first says something: most short jobs say nothing."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, assignment: Assignment, make: Callable[[], Recorder]) -> None:
+        super().__init__(assignment.job_id, assignment.attempt, assignment.task)
+        self._make: Callable[[], Recorder] | None = make
+
+    @property
+    def recorder(self) -> Recorder | None:
+        if self._recorder is None and self._make is not None:
+            self._recorder = self._make()
+        return self._recorder
+
+    def finish(self) -> None:
+        """Hand on what is left; later output of stray tasks or threads belongs to nobody."""
+        self._make = None
+        if self._recorder is not None:
+            self._recorder.close()
+            self._recorder = None
+
+
+def _loop_recorder(outlet: _SinkOutlet, loop: asyncio.AbstractEventLoop, *, is_threaded: bool) -> Recorder:
+    """A recorder whose ticks are timers of the loop."""
+
+    def arm() -> None:
+        if is_threaded:
+            try:
+                loop.call_soon_threadsafe(loop.call_later, BATCH_S, tick)
+            except RuntimeError:  # the loop is closed
+                pass
+        else:
+            loop.call_later(BATCH_S, tick)
+
+    def tick() -> None:
+        if recorder.tick():
+            loop.call_later(BATCH_S, tick)
+
+    recorder = Recorder(outlet, arm, burst=0)
+    return recorder
+
+
+class _Running:
+    """An attempt on the loop: who runs it and whether it was asked to stop."""
+
+    __slots__ = ("context", "kind", "loop", "task", "timer")
+
+    def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, context: Context) -> None:
+        self.task = task
+        self.loop = loop
+        self.context = context
+        self.kind = ""
+        self.timer: asyncio.TimerHandle | None = None
+
+    def stop(self, kind: str) -> None:
+        if not self.kind:
+            self.kind = kind
+            self.context.is_stopping = True
+            self.task.cancel()
+
+
+class AsyncRunner:
+    """Runs coroutines on the worker's loop: tens of thousands a second, none of them killable.
+
+    `run` must be awaited in a task of its own for each attempt: a cancel cancels that task.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[str, _Running] = {}
+        self._is_started = False
+
+    async def start(self) -> None:
+        if not self._is_started:
+            self._is_started = True
+            _routing.install()
+            tqdm_hook.install()
+
+    async def close(self) -> None:
+        if self._is_started:
+            self._is_started = False
+            _routing.remove()
+
+    def cancel(self, job_id: str) -> None:
+        running = self._running.get(job_id)
+        if running is not None:
+            running.stop("cancel")
+
+    def kill(self, job_id: str) -> None:
+        running = self._running.get(job_id)
+        if running is not None:
+            running.stop("kill")
+
+    async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        own = _LazyContext(assignment, lambda: _loop_recorder(_SinkOutlet(sink), loop, is_threaded=False))
+        running = _Running(task, loop, own)
+        self._running[assignment.job_id] = running
+        if assignment.timeout_s is not None:
+            running.timer = loop.call_later(assignment.timeout_s, running.stop, "timeout")
+        token = context.enter(own)
+        try:
+            try:
+                function, args, kwargs = resolve(assignment.task, assignment.call, owns_process=False)
+                value = function(*args, **kwargs)
+                if inspect.isawaitable(value):
+                    value = await value
+                outcome = None
+            except asyncio.CancelledError as error:
+                if not running.kind:
+                    if task.cancelling():
+                        raise  # the caller gives up on the whole attempt
+                    outcome = raised(error, allow_pickle=assignment.allow_pickle)
+                elif task.uncancel():
+                    raise  # it was asked to stop, and the caller gives up as well
+                else:
+                    outcome = _stopped(running.kind, assignment)
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:
+                outcome = raised(error, allow_pickle=assignment.allow_pickle)
+                if running.kind and not await _is_undelivered(task):
+                    outcome = _stopped(running.kind, assignment)
+            else:
+                if running.kind and not await _is_undelivered(task):
+                    outcome = _stopped(running.kind, assignment)
+        finally:
+            context.leave(token)
+            if running.timer is not None:
+                running.timer.cancel()
+            if self._running.get(assignment.job_id) is running:
+                del self._running[assignment.job_id]
+            own.finish()
+        return outcome or succeeded(value, allow_pickle=assignment.allow_pickle)
+
+
+async def _is_undelivered(task: asyncio.Task[Any]) -> bool:
+    """After a job ended although it was asked to stop: True where the request had not reached it yet.
+
+    Takes the request back either way. A pending one would cancel the task at its end, and the outcome would be lost.
+    """
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        task.uncancel()
+        return True
+    task.uncancel()
+    return False
+
+
+def _stopped(kind: str, assignment: Assignment, note: str = "") -> Outcome:
+    if kind == "timeout":
+        sentence = f"ran longer than its timeout of {assignment.timeout_s:g} s{note}"
+        return failed(ErrorKind.TIMEOUT, "timeout", sentence)
+    return Outcome("cancelled", reason=f"stopped on request{note or '; its clean-up ran'}")
+
+
+class _Thread:
+    """An attempt in a thread."""
+
+    def __init__(self, assignment: Assignment, loop: asyncio.AbstractEventLoop, own: _LazyContext) -> None:
+        self.assignment = assignment
+        self.loop = loop
+        self.context = own
+        self.kind = ""
+        self.is_over = False
+        self.done: asyncio.Future[Outcome] = loop.create_future()
+        self.thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(self._main,), name=f"job {assignment.job_id}", daemon=True
+        )
+
+    def stop(self, kind: str) -> None:
+        """Raise `Stop` in the thread, at its next Python instruction."""
+        if self.kind or self.is_over:
+            return
+        self.kind = kind
+        self.context.is_stopping = True
+        if self.thread.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread.ident), ctypes.py_object(Stop))
+        self.loop.call_later(self.assignment.cancel_grace_s, self._give_up)
+
+    def _give_up(self) -> None:
+        if not self.done.done():
+            note = ", and its thread, which cannot be killed, may still be running"
+            self.done.set_result(_stopped(self.kind, self.assignment, note))
+
+    def _main(self) -> None:
+        try:
+            outcome = self._attempt()
+        except BaseException:  # a Stop that came while the outcome was being written
+            outcome = _stopped(self.kind or "cancel", self.assignment)
+        self.is_over = True
+        try:
+            self.loop.call_soon_threadsafe(self._deliver, outcome)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            pass
+
+    def _attempt(self) -> Outcome:
+        assignment = self.assignment
+        token = context.enter(self.context)
+        try:
+            function, args, kwargs = resolve(assignment.task, assignment.call, owns_process=False)
+            value = function(*args, **kwargs)
+            if inspect.iscoroutine(value):
+                value = asyncio.run(value)
+            self.is_over = True
+        except Stop:
+            return _stopped(self.kind, assignment)
+        except BaseException as error:
+            self.is_over = True
+            return raised(error, allow_pickle=assignment.allow_pickle)
+        finally:
+            context.leave(token)
+        return succeeded(value, allow_pickle=assignment.allow_pickle)
+
+    def _deliver(self, outcome: Outcome) -> None:
+        if not self.done.done():
+            if self.kind and outcome.outcome == "succeeded" and self.context.is_stopping:
+                # It looked at should_stop and returned.
+                outcome = _stopped(self.kind, self.assignment)
+            self.done.set_result(outcome)
+
+
+class ThreadRunner:
+    """Runs plain functions in threads. A cancel sets `should_stop` and raises `Stop` at the next Python instruction;
+    code that stays in C cannot be stopped, and the outcome says so."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, _Thread] = {}
+        self._is_started = False
+
+    async def start(self) -> None:
+        if not self._is_started:
+            self._is_started = True
+            _routing.install()
+            tqdm_hook.install()
+
+    async def close(self) -> None:
+        if self._is_started:
+            self._is_started = False
+            _routing.remove()
+
+    def cancel(self, job_id: str) -> None:
+        running = self._running.get(job_id)
+        if running is not None:
+            running.stop("cancel")
+
+    def kill(self, job_id: str) -> None:
+        running = self._running.get(job_id)
+        if running is not None:
+            running.stop("kill")
+
+    async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
+        loop = asyncio.get_running_loop()
+        outlet = _LoopOutlet(sink, loop)
+        own = _LazyContext(assignment, lambda: _loop_recorder(outlet, loop, is_threaded=True))
+        running = _Thread(assignment, loop, own)
+        self._running[assignment.job_id] = running
+        timer = None
+        if assignment.timeout_s is not None:
+            timer = loop.call_later(assignment.timeout_s, running.stop, "timeout")
+        running.thread.start()
+        try:
+            return await asyncio.shield(running.done)
+        except asyncio.CancelledError:
+            running.stop("kill")
+            await asyncio.wait([running.done])
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if self._running.get(assignment.job_id) is running:
+                del self._running[assignment.job_id]
+            own.finish()
+            await asyncio.sleep(0)  # its last lines are on their way to the sink through this loop
+
+
+def run_here(assignment: Assignment, sink: Sink) -> Outcome:
+    """Run an attempt in the calling thread and return when it has ended (`sync://`).
+
+    What it prints still shows; lines and progress go to the sink as well, which is only called in this thread. Timeout
+    and memory limit are not enforced: there is nobody outside to do it. Ctrl-C cancels the job.
+    """
+    _copying.install()
+    tqdm_hook.install()
+    ticker = Ticker(lambda: recorder.tick())
+    recorder = Recorder(_SinkOutlet(sink), ticker.arm)
+    recorder.is_passive = True
+    token = context.enter(Context(assignment.job_id, assignment.attempt, assignment.task, recorder))
+    started = time.process_time()
+    try:
+        function, args, kwargs = resolve(assignment.task, assignment.call, owns_process=False)
+        value = function(*args, **kwargs)
+        if inspect.iscoroutine(value):
+            value = _run_coroutine(value)
+        outcome = succeeded(value, allow_pickle=assignment.allow_pickle)
+    except KeyboardInterrupt:
+        outcome = Outcome("cancelled", reason="interrupted from the keyboard")
+    except BaseException as error:
+        outcome = raised(error, allow_pickle=assignment.allow_pickle)
+    finally:
+        context.leave(token)
+        _copying.remove()
+        ticker.stop()
+        recorder.close()
+    usage = {"cpu_s": round(time.process_time() - started, 6)}
+    return Outcome(**{name: getattr(outcome, name) for name in Outcome.__slots__} | {"usage": usage})
+
+
+def _run_coroutine(coroutine: Any) -> Any:
+    """`asyncio.run`, also where a loop is already running in this thread (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    results: list[Any] = []
+    copied = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            results.append((asyncio.run(coroutine), None))
+        except BaseException as error:
+            results.append((None, error))
+
+    thread = threading.Thread(target=copied.run, args=(run,), name="jobkit-sync")
+    thread.start()
+    thread.join()
+    value, error = results[0]
+    if error is not None:
+        raise error
+    return value
