@@ -6,11 +6,13 @@ Used by the forked child, by jobs on the worker's loop or in a thread, and by `s
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jobkit.codec import CLOUDPICKLE, Codec
@@ -79,15 +81,9 @@ def raised(error: BaseException, *, allow_pickle: bool) -> Outcome:
     if isinstance(error, Rejected):
         return rejected(str(error))
     if isinstance(error, SystemExit):
-        described = describe(error, ErrorKind.CRASH)
-        shown = "" if error.code is None else repr(error.code)
-        return Outcome(
-            "failed",
-            error=JobError(
-                ErrorKind.CRASH, "SystemExit", f"the task called sys.exit({shown})", described.traceback, described.where
-            ),
-            error_types=error_types(error),
-        )
+        shown = "" if error.code is None else repr(error.code)[:200]
+        described = replace(describe(error, ErrorKind.CRASH), message=f"the task called sys.exit({shown})")
+        return Outcome("failed", error=described, error_types=error_types(error))
     return Outcome(
         "failed",
         error=describe(error),
@@ -140,10 +136,8 @@ def outcome_from_wire(wire: Mapping[str, Any], body: bytes, usage: Mapping[str, 
 def _follow(head: CallHead) -> None:
     """Work where the submitter worked, and import from where it imported, as far as this machine has it."""
     if head.cwd and os.path.isdir(head.cwd):
-        try:
+        with contextlib.suppress(OSError):  # not ours to enter: stay
             os.chdir(head.cwd)
-        except OSError:  # not ours to enter: stay
-            pass
     new = [path for path in head.path if path not in sys.path and os.path.isdir(path)]
     sys.path[:0] = new
     if new:

@@ -1,7 +1,7 @@
 """What user code prints, logs and warns, to its job's recorder, in the order in which it happened.
 
-`capture_process` is for a forked child, where all output belongs to one job. `Routing` is for a process in which several
-jobs and the worker itself print: each write goes to the job of the current context, or where it always went.
+`capture_process` is for a forked child, where all output belongs to one job. `Routing` is for a process in which
+several jobs and the worker itself print: each write goes to the job of the current context, or where it always went.
 What C code and grandchildren write to descriptors 1 and 2 is not seen here; the parent reads those pipes.
 """
 
@@ -153,9 +153,9 @@ def _release(own: Iterable[Any]) -> None:
 def _basic_config(original: Any) -> Any:
     """`logging.basicConfig` that is not a no-op because our handler is there, and does not show records twice."""
 
-    def basicConfig(**kwargs: Any) -> None:  # noqa: N802  # its name in the standard library
+    def basicConfig(**kwargs: Any) -> None:
         root = logging.getLogger()
-        ours = [handler for handler in root.handlers if isinstance(handler, RecordHandler)]
+        ours: list[logging.Handler] = [handler for handler in root.handlers if isinstance(handler, RecordHandler)]
         for handler in ours:
             root.removeHandler(handler)
         try:

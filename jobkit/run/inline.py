@@ -7,6 +7,7 @@ and they can be asked to stop but not be killed: a loop that never awaits and a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import ctypes
 import inspect
@@ -67,10 +68,8 @@ class _LoopOutlet(_SinkOutlet):
         self._call(super().artifact, name, media, body)
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: a thread that outlived its worker
             self._loop.call_soon_threadsafe(function, *args)
-        except RuntimeError:  # the loop is closed: a thread that outlived its worker
-            pass
 
 
 class _LazyContext(Context):
@@ -101,10 +100,8 @@ def _loop_recorder(outlet: _SinkOutlet, loop: asyncio.AbstractEventLoop, *, is_t
 
     def arm() -> None:
         if is_threaded:
-            try:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(loop.call_later, BATCH_S, tick)
-            except RuntimeError:  # the loop is closed
-                pass
         else:
             loop.call_later(BATCH_S, tick)
 
@@ -267,10 +264,8 @@ class _Thread:
         except BaseException:  # a Stop that came while the outcome was being written
             outcome = _stopped(self.kind or "cancel", self.assignment)
         self.is_over = True
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self.loop.call_soon_threadsafe(self._deliver, outcome)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            pass
 
     def _attempt(self) -> Outcome:
         assignment = self.assignment

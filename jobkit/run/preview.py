@@ -1,8 +1,8 @@
 """What any page may show of a value, made where the value is: text, table, picture, JSON. Never raises.
 
-A preview is JSON: `{"type": class name, "text": ...}` and, where the value has one, `"table"`, `"png"` (base64), `"html"`
-(to be sandboxed by whoever shows it), `"json"` or `"number"`. Libraries are recognised in `sys.modules`: a value of
-theirs can only exist where they are loaded, so nothing is imported for it.
+A preview is JSON: `{"type": class name, "text": ...}` and, where the value has one, `"table"`, `"png"` (base64),
+`"html"` (to be sandboxed by whoever shows it), `"json"` or `"number"`. Libraries are recognised in `sys.modules`: a value
+of theirs can only exist where they are loaded, so nothing is imported for it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from jobkit.run.lines import clean, cut
 
+TIMES = "\N{MULTIPLICATION SIGN}"
 TEXT_LIMIT = 20_000
 ROWS, COLUMNS, CELL = 50, 20, 100
 PNG_LIMIT, HTML_LIMIT, JSON_LIMIT = 500_000, 200_000, 50_000
@@ -151,7 +152,7 @@ def _frame(value: Any, preview: Preview) -> str | None:
         "shape": [rows, width],
     }
     preview["text"] = _block(str(head if (rows, width) != tuple(head.shape) else value))
-    return f"{type(value).__name__} {rows:,} × {width:,}"
+    return f"{type(value).__name__} {rows:,} {TIMES} {width:,}"
 
 
 def _is_plain_index(index: Any) -> bool:
@@ -187,7 +188,7 @@ def _array(value: Any, preview: Preview) -> str | None:
         return None
     if not isinstance(value, numpy.ndarray):
         return None
-    shape = " × ".join(f"{n:,}" for n in value.shape)
+    shape = f" {TIMES} ".join(f"{n:,}" for n in value.shape)
     preview["text"] = _block(numpy.array2string(value, threshold=1_000, edgeitems=5))
     if value.ndim == 2 and value.size and value.dtype.kind in "biufcSU":
         head = value[:ROWS, :COLUMNS]
@@ -236,7 +237,7 @@ def _picture(value: Any, preview: Preview) -> str | None:
     preview["png"] = base64.b64encode(png).decode("ascii")
     size = getattr(value, "size", None)
     if isinstance(size, tuple) and len(size) == 2:
-        return f"{type(value).__name__} {size[0]} × {size[1]}"
+        return f"{type(value).__name__} {size[0]} {TIMES} {size[1]}"
     return type(value).__name__
 
 
@@ -274,14 +275,14 @@ def _plain(value: Any, preview: Preview) -> str | None:
     if size == 0:
         return f"empty {kind.__name__}"
     if size <= 6 and len(preview["text"]) <= 60:
-        return preview["text"]
+        return str(preview["text"])
     if isinstance(value, Mapping):
         return f"{kind.__name__} of {size:,}: {_some(value)}"
     return f"{kind.__name__} of {size:,}"
 
 
 def _some(value: Mapping[Any, Any]) -> str:
-    keys = []
+    keys: list[str] = []
     for key in value:
         if len(keys) == 3:
             return ", ".join([*keys, "…"])

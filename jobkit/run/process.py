@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -133,19 +133,8 @@ class _Zygote:
     async def launch(cls, preload: Sequence[str], path: Sequence[str]) -> _Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        arguments = msgspec.msgpack.encode({"preload": list(preload), "path": list(path)}).hex()
-        # The key that signs payloads is none of the jobs' business. Neither is our URL, which may hold a password; both
-        # would stay readable in /proc/PID/environ if they were only removed later.
-        environ = {k: v for k, v in os.environ.items() if k not in ("JOBKIT_SECRET", "JOBKIT_URL")}
-        environ["PYTHONPATH"] = os.pathsep.join(_import_path(environ))
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "jobkit.run.zygote", str(theirs.fileno()), arguments],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-                env=environ,
-            )
+            process = _spawn(theirs.fileno(), preload, path)
         except OSError as error:
             ours.close()
             raise JobkitError(f"Python could not be started for the jobs: {error}") from None
@@ -236,6 +225,21 @@ class _Zygote:
         attempts, self.attempts = self.attempts, {}
         for attempt in attempts.values():
             attempt.on_orphaned(why)
+
+
+def _spawn(fd: int, preload: Sequence[str], path: Sequence[str]) -> subprocess.Popen[bytes]:
+    arguments = msgspec.msgpack.encode({"preload": list(preload), "path": list(path)}).hex()
+    # The key that signs payloads is none of the jobs' business. Neither is our URL, which may hold a password; both
+    # would stay readable in /proc/PID/environ if they were only removed later.
+    environ = {k: v for k, v in os.environ.items() if k not in ("JOBKIT_SECRET", "JOBKIT_URL")}
+    environ["PYTHONPATH"] = os.pathsep.join(_import_path(environ))
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobkit.run.zygote", str(fd), arguments],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[fd],
+        start_new_session=True,
+        env=environ,
+    )
 
 
 def _import_path(environ: dict[str, str]) -> list[str]:

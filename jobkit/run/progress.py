@@ -38,7 +38,7 @@ def progress(
     Raises:
         TypeError: `iterable` cannot be looped over.
     """
-    if hasattr(iterable, "__aiter__"):
+    if isinstance(iterable, AsyncIterable):
         return AsyncProgress(iterable, desc, total)
     if not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
         raise TypeError(f"progress() needs something to loop over, not {type(iterable).__name__}")
@@ -73,7 +73,7 @@ class Progress(Generic[T]):
         if context is not None and context.recorder is not None:
             return _counted(self._iterable, Bar(self._desc, _size(self._iterable, self._total)), context.recorder)
         if _is_watched():
-            from tqdm.auto import tqdm
+            from tqdm.auto import tqdm  # type: ignore[import-untyped]  # it has no type hints
 
             return iter(tqdm(self._iterable, desc=self._desc or None, total=self._total))
         return iter(self._iterable)

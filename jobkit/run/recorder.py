@@ -177,7 +177,7 @@ class Recorder:
         window = now_ms // _BATCH_MS
         if window != self._window:
             self._window, self._left = window, self._burst
-        if self._left > 0 or self._buffer.size > _BATCH_CHARS and not self._buffer.is_flooded:
+        if self._left > 0 or (self._buffer.size > _BATCH_CHARS and not self._buffer.is_flooded):
             self._left -= 1
             self._outlet.lines(self._buffer.take(now_ms))
         elif not self._is_armed:

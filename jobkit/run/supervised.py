@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +108,13 @@ class Supervised:
                     await asyncio.shield(self._ended)
                 except asyncio.CancelledError:
                     continue
+            self._drop_file()
             raise
         finally:
-            Path(self._fault).unlink(missing_ok=True)
-            if self._wire is None or not self._wire["file"] or self._stop_kind:
-                Path(self._spool).unlink(missing_ok=True)
-        if self._wire is not None and self._wire["file"] and outcome.outcome == "succeeded":
+            self._tidy()
+        if self._has_file and outcome.outcome == "succeeded":
             return await asyncio.to_thread(self._unspooled, outcome)
+        self._drop_file()
         return outcome
 
     def stop(self, kind: str) -> None:
@@ -224,6 +224,16 @@ class Supervised:
             self._flush_timer.cancel()
         if not self._ended.done():
             self._ended.set_result(outcome)
+
+    @property
+    def _has_file(self) -> bool:
+        return self._wire is not None and bool(self._wire["file"])
+
+    def _tidy(self) -> None:
+        Path(self._fault).unlink(missing_ok=True)
+
+    def _drop_file(self) -> None:
+        Path(self._spool).unlink(missing_ok=True)
 
     def _unspooled(self, outcome: Outcome) -> Outcome:
         assert self._wire is not None

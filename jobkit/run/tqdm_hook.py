@@ -6,6 +6,7 @@ exactly what it was. tqdm is not imported for this: an import hook waits for it,
 
 from __future__ import annotations
 
+import functools
 import importlib.machinery
 import sys
 import weakref
@@ -123,7 +124,7 @@ def _quiet(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _patch_std(module: ModuleType) -> None:
-    cls: Any = module.tqdm  # type: ignore[attr-defined]  # tqdm is not loaded for its types' sake
+    cls: Any = module.tqdm
     init, refresh, display, close = cls.__init__, cls.refresh, cls.display, cls.close
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -154,21 +155,19 @@ def _patch_std(module: ModuleType) -> None:
             _read(self, bar)
             recorder.close_bar(bar)
 
-    for name, method, original in (
-        ("__init__", __init__, init),
-        ("refresh", patched_refresh, refresh),
-        ("display", patched_display, display),
-        ("close", patched_close, close),
-    ):
-        method.__doc__ = original.__doc__
-        method.__name__ = name
-        method.__wrapped__ = original  # type: ignore[attr-defined]  # what functools.wraps does, without its copies
-        setattr(cls, name, method)
+    patched: tuple[tuple[Any, Any], ...] = (
+        (__init__, init),
+        (patched_refresh, refresh),
+        (patched_display, display),
+        (patched_close, close),
+    )
+    for method, original in patched:
+        setattr(cls, original.__name__, functools.wraps(original)(method))
 
 
 def _patch_notebook(module: ModuleType) -> None:
     """A notebook bar in a job has no widget: it is a plain bar with another name."""
-    cls: Any = module.tqdm_notebook  # type: ignore[attr-defined]  # likewise
+    cls: Any = module.tqdm_notebook
     std = cls.__mro__[1]
     init = cls.__init__
 

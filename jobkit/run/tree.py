@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterable
@@ -84,17 +85,13 @@ def has_environment(pid: int, entry: bytes) -> bool:
 
 def send(pid: int, number: int) -> None:
     """A signal to a process that may be gone."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # the second: it became another user's
         os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):  # the second: it became another user's
-        pass
 
 
 def send_group(group: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def kill(root: int, extra: Iterable[int] = ()) -> None:

@@ -13,6 +13,7 @@ exits: no job outlives its worker.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -25,7 +26,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-import cloudpickle as _cloudpickle  # noqa: F401  # loaded once here instead of in every child
+import cloudpickle as _cloudpickle  # type: ignore[import-untyped]  # noqa: F401  # once, not in every child
 import msgspec
 
 from jobkit.model import JobkitError
@@ -123,10 +124,8 @@ class Zygote:
         else:
             if pid == 0:
                 child.main(zygote, (fds[0], fds[1], fds[2]))
-            try:
+            with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)  # as the child does itself, whoever comes first
-            except OSError:
-                pass
             self._jobs[pid] = _Job(message["key"], f"JOBKIT_JOB_ID={message['job_id']}".encode())
             self._say({"started": message["key"], "pid": pid})
         finally:
@@ -174,10 +173,8 @@ class Zygote:
         return [pid for pid in orphans if not others or tree.has_environment(pid, job.tag)]
 
     def _say(self, message: dict[str, Any]) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the worker is gone; the next receive sees it
             self._link.send(_pack(message))
-        except OSError:
-            pass  # the worker is gone; the next receive sees it
 
     def _end(self) -> None:
         """Leave nothing behind."""
