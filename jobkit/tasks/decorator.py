@@ -56,10 +56,10 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str = "", **opt
 class _TaskMeta(ParameterizedMetaclass):
     """Takes a task's options as class keywords: `class Train(jobkit.Task, queue="gpu")`."""
 
-    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **options: Any) -> Any:
         return super().__new__(mcs, name, bases, namespace)
 
-    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> None:
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **options: Any) -> None:
         super().__init__(name, bases, namespace)
         if not bases or not any(isinstance(base, _TaskMeta) for base in bases):
             return  # Task itself
@@ -78,7 +78,8 @@ class _TaskMeta(ParameterizedMetaclass):
         type.__setattr__(cls, "__jobkit_options__", options)
         made: TaskDef[..., Any] = new_task(cls, name=task_name, **options)
         type.__setattr__(cls, "__jobkit_task__", made)
-        registry.register(made)
+        if "__qualname__" in namespace:  # a class statement; cloudpickle builds classes without one
+            registry.register(made)
 
 
 class Task(param.Parameterized, metaclass=_TaskMeta):

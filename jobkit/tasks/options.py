@@ -72,6 +72,11 @@ class TaskOptions:
             changes["tags"] = tuple(dict.fromkeys((*self.tags, *over.tags)))
         return replace(self, **changes, given=self.given | over.given)
 
+    def without(self, *names: str) -> Self:
+        """These options with some fields back at their defaults, as if not given."""
+        defaults = type(self)()
+        return replace(self, **{name: getattr(defaults, name) for name in names}, given=self.given - set(names))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitOptions(TaskOptions):
@@ -142,7 +147,7 @@ def read_options(data: Mapping[str, Any]) -> TaskOptions:
     """What `write_options` wrote; an option that this version refuses or does not know is left out."""
     known: dict[str, Any] = {}
     for name in _TASK:
-        if name in data and name != "title":
+        if name in data and name not in ("title", "isolation"):  # a definition has these decided
             try:
                 check_options({name: data[name]})
             except InvalidParams:

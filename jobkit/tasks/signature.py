@@ -7,6 +7,7 @@ few microseconds, since each submit passes through it.
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -120,7 +121,7 @@ def signature_of(function: Callable[..., Any]) -> Signature:
         parameters = list(inspect.signature(function).parameters.values())
     except (ValueError, TypeError):
         return OPEN
-    hints = hints_of(function if hasattr(function, "__annotations__") else getattr(function, "func", function))
+    hints = hints_of(_hinted(function))
     params: list[ParamSpec] = []
     defaults: dict[str, Any] = {}
     positional: list[str] = []
@@ -143,6 +144,15 @@ def signature_of(function: Callable[..., Any]) -> Signature:
             defaults[name] = default
         params.append(spec)
     return Signature(tuple(params), tuple(positional), positional_only, var_positional, var_keyword, defaults)
+
+
+def _hinted(function: Any) -> Any:
+    """The function that carries the hints of a callable: of a partial, a class or an instance."""
+    if isinstance(function, functools.partial):
+        return _hinted(function.func)
+    if isinstance(function, type):
+        return inspect.getattr_static(function, "__init__")
+    return function if inspect.isroutine(function) else getattr(type(function), "__call__", function)  # noqa: B004  # to look at, not to ask
 
 
 def documented(params: Sequence[ParamSpec], doc: str, labels: Mapping[str, str] | None = None) -> tuple[ParamSpec, ...]:
@@ -176,7 +186,7 @@ def label_of(name: str) -> str:
 
 def close_names(name: str, known: Sequence[str] | frozenset[str]) -> str:
     """ "", or " (did you mean 'a' or 'b'?)" with the known names that look like `name`."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.65)
     if not close:
         folded = {each.lower(): each for each in known}
         close = [folded[name.lower()]] if name.lower() in folded else []

@@ -116,7 +116,7 @@ class TaskDef(Generic[P, R]):
         """All arguments by name, checked and coerced; see `Signature.bind`.
 
         Raises:
-            InvalidParams: the message begins with the task's name only where it names no argument.
+            InvalidParams: an argument is missing, unknown, given twice or refused; names it.
         """
         return self.signature.bind(tuple(args), kwargs)
 
@@ -200,7 +200,7 @@ class TaskDef(Generic[P, R]):
             params=self.params,
             takes_extra=bool(self.signature.var_keyword),
             isolation=self.isolation,
-            options=self.options_set,
+            options=self.options_set.without("title", "isolation"),  # decided above
             ref=self.ref,
             source_dir=self.source_dir,
         )

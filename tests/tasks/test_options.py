@@ -1,0 +1,127 @@
+"""Options of tasks and submissions: what they become, and the sentence for what they may not be."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from jobkit.model import Backoff, InvalidParams
+from jobkit.tasks import SubmitOptions, TaskDef, check_options, check_submit_options
+from jobkit.tasks.options import read_options, write_options
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        ({"queue": "gpu"}, "queue", "gpu"),
+        ({"timeout": 60}, "timeout_s", 60.0),
+        ({"timeout": timedelta(minutes=2)}, "timeout_s", 120.0),
+        ({"timeout": None}, "timeout_s", None),
+        ({"retries": 3}, "retries", 3),
+        ({"backoff": 2}, "backoff", Backoff(base=2)),
+        ({"backoff": Backoff(base=5, jitter=False)}, "backoff", Backoff(base=5, jitter=False)),
+        ({"retry_on": OSError}, "retry_on", ("OSError",)),
+        ({"retry_on": (OSError, "requests.Timeout")}, "retry_on", ("OSError", "requests.Timeout")),
+        ({"retry_on": [json.JSONDecodeError]}, "retry_on", ("json.decoder.JSONDecodeError",)),
+        ({"memory_limit": "2GB"}, "memory_limit_bytes", 2_000_000_000),
+        ({"memory_limit": "1.5 GiB"}, "memory_limit_bytes", 1_610_612_736),
+        ({"memory_limit": 10**8}, "memory_limit_bytes", 10**8),
+        ({"priority": -5}, "priority", -5),
+        ({"tags": ["a", "b", "a"]}, "tags", ("a", "b")),
+        ({"tags": "demo"}, "tags", ("demo",)),
+        ({"schedule": "*/5 * * * *"}, "schedule", "*/5 * * * *"),
+        ({"isolation": "thread"}, "isolation", "thread"),
+        ({"cancel_grace": 0}, "cancel_grace_s", 0.0),
+    ],
+)
+def test_option_becomes_its_field(given: dict[str, Any], field: str, value: Any) -> None:
+    assert getattr(check_options(given), field) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"queu": "gpu"}, "unknown option 'queu' (did you mean 'queue'?); the options are: queue, timeout"),
+        ({"delay": 5}, "'delay' is an option of a submission, not of the task: write task.options(delay=...)"),
+        ({"queue": "no spaces"}, "queue must be 1 to 200 characters"),
+        ({"timeout": 0}, "timeout must be a number of seconds (more than 0) or a timedelta, not 0"),
+        ({"timeout": "1h"}, "timeout must be a number of seconds"),
+        ({"timeout": float("nan")}, "timeout must be a number of seconds"),
+        ({"timeout": True}, "timeout must be a number of seconds"),
+        ({"cancel_grace": -1}, "cancel_grace must be a number of seconds (0 or more)"),
+        ({"retries": -1}, "retries must be a whole number from 0 to 10000, not -1"),
+        ({"retries": 1.5}, "retries must be a whole number"),
+        ({"backoff": "slow"}, "backoff must be jobkit.Backoff(base, factor, max) or the seconds"),
+        ({"backoff": {"base": -1}}, "backoff must be jobkit.Backoff"),
+        ({"retry_on": int}, "retry_on must be exception types or their names, not <class 'int'>"),
+        ({"isolation": "docker"}, "isolation must be one of process, thread, async, not 'docker'"),
+        ({"memory_limit": "2 elephants"}, "memory_limit must be a size of at least 16 MiB"),
+        ({"memory_limit": 1000}, "memory_limit must be a size of at least 16 MiB"),
+        ({"priority": 10**6}, "priority must be a whole number from -1000 to 1000"),
+        ({"tags": [1]}, "each of the tags must be 1 to 100 printable characters, not 1"),
+        ({"tags": ["x\n"]}, "each of the tags must be"),
+        ({"tags": 5}, "tags must be a list of at most 32 texts, not 5"),
+        ({"title": 5}, "title must be text"),
+        ({"schedule": "daily"}, "schedule must be a cron line of five fields"),
+        ({"unique": 1}, "unique must be True or False, not 1"),
+    ],
+)
+def test_option_that_is_not_allowed_is_refused_by_name(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidParams) as caught:
+        check_options(given)
+
+    assert sentence in str(caught.value)
+    assert caught.value.field == next(iter(given))
+
+
+def test_submission_has_delay_at_and_key_as_well() -> None:
+    options = check_submit_options({"delay": timedelta(seconds=30), "key": "nightly"})
+
+    assert (options.delay_s, options.key) == (30.0, "nightly")
+
+
+def test_moment_without_zone_is_of_this_machine() -> None:
+    naive = datetime(2026, 11, 24, 16, 30)
+
+    assert check_submit_options({"at": naive}).at == naive.astimezone(UTC)
+    assert check_submit_options({"at": "2026-11-24T16:30:00+00:00"}).at == datetime(2026, 11, 24, 16, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"delay": 5, "at": datetime(2026, 1, 1)}, "delay and at exclude each other"),
+        ({"delay": -1}, "delay must be a number of seconds (0 or more)"),
+        ({"at": "tomorrow"}, "at must be a datetime or ISO 8601 text"),
+        ({"key": ""}, "key must be 1 to 200 characters"),
+        ({"schedule": "* * * * *"}, "unknown option 'schedule'"),
+    ],
+)
+def test_submission_that_is_not_allowed_is_refused(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidParams) as caught:
+        check_submit_options(given)
+
+    assert sentence in str(caught.value)
+
+
+def test_options_of_the_submission_win_and_tags_add_up() -> None:
+    def work() -> None: ...
+
+    task = TaskDef(work, options=check_options({"queue": "gpu", "timeout": 60, "retries": 2, "tags": ["a"]}))
+
+    over = task.effective(check_submit_options({"timeout": None, "retries": 0, "tags": ["b"], "delay": 5}))
+
+    assert isinstance(over, SubmitOptions)
+    assert (over.queue, over.timeout_s, over.retries, over.tags) == ("gpu", None, 0, ("a", "b"))
+    assert (over.delay_s, over.isolation) == (5.0, "process")
+
+
+def test_given_options_survive_json_and_newer_ones_are_left_out() -> None:
+    options = check_options({"queue": "gpu", "backoff": 3, "memory_limit": "2GB", "tags": ["a"], "retry_on": OSError})
+
+    wire = json.loads(json.dumps(write_options(options)))
+
+    assert read_options({**wire, "priority": 10**9, "concurrency": 2}) == options

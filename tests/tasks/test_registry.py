@@ -1,0 +1,178 @@
+"""Names and tasks: one name, one function; and the task of any callable."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobkit.model import InvalidParams, JobkitError, UnknownTask
+from jobkit.tasks import Registry, TaskDef, registry, task
+from jobkit.tasks.decorator import Task
+
+
+def one(n: int) -> int:
+    return n
+
+
+def other(n: int) -> int:
+    return n
+
+
+def cell(source: str, module: str = "__main__") -> Any:
+    """What running a notebook cell does: a new function of the same name in the same module."""
+    scope = {"__name__": module, "task": task}
+    exec(source, scope)
+    return scope
+
+
+def test_two_functions_under_one_name_are_refused_with_both_places() -> None:
+    tasks = Registry()
+    tasks.register(TaskDef(one, name="work"))
+
+    with pytest.raises(InvalidParams) as caught:
+        tasks.register(TaskDef(other, name="work"))
+
+    lines = [f"{Path(__file__)}:{each.__code__.co_firstlineno}" for each in (one, other)]
+    assert all(line in str(caught.value) for line in lines)
+    assert "two tasks are named 'work'" in str(caught.value)
+
+
+def test_cell_that_is_run_again_replaces_its_own() -> None:
+    first = cell("@task\ndef simulate(n: int): return n")["simulate"]
+    second = cell("@task\ndef simulate(n: float): return n")["simulate"]
+
+    assert registry.get("simulate") is second is not first
+
+
+def test_module_that_runs_as_a_script_and_is_imported_is_the_same(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "as_both.py").write_text("from jobkit.tasks import task\n@task\ndef twice(n): return 2 * n\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.load(["as_both"])
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "as_both.py"), raising=False)
+
+    cell("@task\ndef twice(n): return 2 * n")
+
+    assert registry.names() == ["twice"]
+    del sys.modules["as_both"]
+
+
+def test_unknown_task_names_the_close_ones_and_the_known() -> None:
+    tasks = Registry()
+    tasks.register(TaskDef(one, name="simulate"))
+    tasks.register(TaskDef(other, name="train"))
+
+    with pytest.raises(UnknownTask) as caught:
+        tasks.get("simulat")
+
+    assert str(caught.value) == (
+        "there is no task 'simulat' (did you mean 'simulate'?); known tasks are: simulate, train"
+    )
+    with pytest.raises(UnknownTask, match="no tasks are known"):
+        Registry().get("x")
+
+
+def test_load_imports_modules_from_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_tasks_here.py").write_text("from jobkit.tasks import task\n@task\ndef here(): pass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+
+    assert [each.name for each in registry.load(["my_tasks_here"])] == ["here"]
+    assert registry.get("here").source_dir == str(tmp_path)
+    del sys.modules["my_tasks_here"]
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("import nothing_of_that_name", "ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("def f(:", "SyntaxError"),
+        ("raise ValueError", "ValueError: no message"),
+    ],
+)
+def test_module_that_fails_is_told_with_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, sentence: str
+) -> None:
+    (tmp_path / "fails_here.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises(JobkitError) as caught:
+        registry.load(["fails_here"])
+
+    assert "module 'fails_here' could not be imported" in str(caught.value)
+    assert sentence in str(caught.value)
+
+
+def test_file_instead_of_a_module_is_told_how_to_write_it() -> None:
+    with pytest.raises(JobkitError, match=r"write 'pkg\.tasks' instead of './pkg/tasks\.py'"):
+        registry.load(["./pkg/tasks.py"])
+
+
+class Model:
+    def fit(self, n: int) -> int:
+        return n
+
+    def __call__(self, n: int) -> int:
+        return -n
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "ref"),
+    [
+        (one, "one", f"{__name__}:one"),
+        (len, "len", "builtins:len"),
+        (lambda x: x, "lambda", ""),
+        (functools.partial(one, 1), "one", ""),
+        (Model().fit, "fit", ""),
+        (Model(), "Model", ""),
+        (Model, "Model", f"{__name__}:Model"),
+        (Model.fit, "fit", f"{__name__}:Model.fit"),
+        (str.upper, "upper", ""),
+    ],
+)
+def test_any_callable_has_a_task(function: Any, name: str, ref: str) -> None:
+    found = registry.task_of(function)
+
+    assert (found.name, found.ref, found.function) == (name, ref, function)
+    assert registry.names() == []
+
+
+def test_task_of_a_task_is_itself() -> None:
+    made = task(one)
+
+    class Work(Task):
+        def run(self) -> int:
+            return 1
+
+    assert registry.task_of(made) is made
+    assert registry.task_of(made.options(queue="x")) is made
+    assert registry.task_of(Work) is Work.task_def()
+
+
+def test_functions_of_modules_are_looked_at_once_and_closures_are_not_kept() -> None:
+    def make() -> Any:
+        table = list(range(1000))
+        return lambda: table
+
+    closure = make()
+    gone = weakref.ref(closure)
+    registry.task_of(closure)
+    assert registry.task_of(one) is registry.task_of(one)
+
+    del closure
+    gc.collect()
+
+    assert gone() is None
+
+
+@pytest.mark.parametrize("thing", [5, "simulate", None])
+def test_what_cannot_be_called_is_refused(thing: Any) -> None:
+    with pytest.raises(InvalidParams, match="only a task or another callable can be submitted"):
+        registry.task_of(thing)

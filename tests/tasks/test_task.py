@@ -1,0 +1,259 @@
+"""A decorated function: still a function, found by reference or carried by value, submitted through the hook."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import pickle
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from jobkit.model import InvalidParams, JobkitError, UnknownTask
+from jobkit.tasks import BoundTask, TaskDef, binding, load_ref, registry, source_dir, target_of, task
+
+
+@task
+def double(n: int) -> int:
+    """Double a number.
+
+    Args:
+        n: what is doubled.
+    """
+    return 2 * n
+
+
+@task(name="slow-one", queue="gpu", timeout=5, title="A slow one")
+async def slow(n: int = 1) -> int:
+    return n
+
+
+def plain_function(n: int) -> int:
+    return n + 1
+
+
+def test_calling_a_task_calls_the_function() -> None:
+    assert double(4) == 8
+    assert asyncio.run(slow(3)) == 3  # type: ignore[arg-type]  # an awaitable coroutine
+
+
+def test_task_looks_like_its_function() -> None:
+    assert double.__name__ == "double"  # type: ignore[attr-defined]
+    assert (double.__doc__ or "").startswith("Double")
+    assert str(inspect.signature(double)) == "(n: 'int') -> 'int'"
+    assert repr(double) == "<task double(n)>"
+
+
+def test_title_is_the_first_line_or_what_was_asked_for() -> None:
+    assert double.title == "Double a number"
+    assert slow.title == "A slow one"
+    assert TaskDef(plain_function).title == "plain_function"
+
+
+def test_async_function_runs_in_the_loop_unless_asked_otherwise() -> None:
+    assert (double.isolation, slow.isolation) == ("process", "async")
+    assert slow.effective().timeout_s == 5.0
+
+    with pytest.raises(InvalidParams, match="isolation='async' needs an async def, and plain_function is a plain"):
+        task(plain_function_copy(), isolation="async")  # type: ignore[call-overload]
+    with pytest.raises(InvalidParams, match="isolation='async' needs an async def"):
+        double.options(isolation="async")
+
+
+def plain_function_copy() -> Any:
+    return plain_function
+
+
+def test_function_of_a_module_travels_by_reference() -> None:
+    assert double.ref == f"{__name__}:double"
+
+    for dumps in (pickle.dumps, cloudpickle.dumps):
+        assert pickle.loads(dumps(double)) is double
+        assert len(dumps(double)) < 200
+
+
+@pytest.mark.parametrize("make", [lambda: lambda x: x, lambda: functools.partial(plain_function, 1), lambda: [].append])
+def test_what_has_no_name_in_a_module_travels_by_value(make: Any) -> None:
+    assert TaskDef(make(), name="t").ref == ""
+
+
+def test_nested_function_travels_by_value_with_its_closure() -> None:
+    factor = 3
+
+    def triple(n: int) -> int:
+        return factor * n
+
+    made = TaskDef(triple)
+    back = pickle.loads(cloudpickle.dumps(made))
+
+    assert made.ref == ""
+    assert back(2) == 6
+    assert back.name == "triple"
+
+
+def test_directory_of_a_module_that_is_not_installed_is_known() -> None:
+    assert Path(double.source_dir, *__name__.split(".")).with_suffix(".py") == Path(__file__)
+    assert source_dir("json.decoder") == ""
+    assert source_dir("pytest") == ""
+    assert source_dir("math") == ""
+
+
+def test_reference_leads_back_to_the_task_and_to_its_function() -> None:
+    assert load_ref(double.ref) is double
+    assert target_of(load_ref(double.ref))(2) == 4
+    assert target_of(double.options(queue="x"))(2) == 4
+    assert target_of(len) is len
+    with pytest.raises(UnknownTask, match="has no 'gone'"):
+        load_ref(f"{__name__}:gone")
+
+
+def run_script(folder: Path, text: str) -> str:
+    (folder / "script.py").write_text(textwrap.dedent(text))
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=folder, env={"PYTHONPATH": root}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_task_of_a_script_travels_by_value_without_registry_or_kit(tmp_path: Path) -> None:
+    (tmp_path / "reader.py").write_text(
+        "import pickle, sys\n"
+        "task = pickle.loads(open('task.pickle', 'rb').read())\n"
+        "print(task(5), task.name, task.options_set.queue, type(task).__module__)\n"
+        "assert task.function.__globals__['fact'] is task\n"
+        "from jobkit.tasks import registry\n"
+        "print(registry.names())\n"
+    )
+
+    out = run_script(
+        tmp_path,
+        """
+        import subprocess, sys
+        import cloudpickle
+        from jobkit.tasks import binding, registry, task
+
+        class Kit:
+            def __reduce__(self):
+                raise RuntimeError("a kit must not travel")
+
+        kit = Kit()
+        binding.default_kit = lambda: kit
+
+        @task(queue="gpu")
+        def fact(n: int) -> int:
+            return 1 if n < 2 else n * fact(n - 1)
+
+        assert fact.ref == "", fact.ref
+        open("task.pickle", "wb").write(cloudpickle.dumps(fact))
+        print(subprocess.run([sys.executable, "reader.py"], capture_output=True, text=True).stdout)
+        """,
+    )
+
+    assert out.split("\n")[:2] == ["120 fact gpu jobkit.tasks.task", "[]"]
+
+
+def test_importing_tasks_loads_nothing_heavy(tmp_path: Path) -> None:
+    out = run_script(
+        tmp_path,
+        """
+        import sys
+        import jobkit.tasks
+        heavy = {"panel", "bokeh", "tornado", "pandas", "numpy", "IPython", "docstring_parser", "redis", "asyncio"}
+        print(sorted(heavy & set(sys.modules)))
+        """,
+    )
+
+    assert out.strip() in ("[]", "['asyncio']")  # param itself may load asyncio
+
+
+class Recorder:
+    """A kit that writes down what it is asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.given: dict[str, Any] = {}
+
+    def submit(self, task: Any, *args: Any, **kwargs: Any) -> str:
+        self.calls.append((task, args, kwargs, self.given))
+        return "job"
+
+    def options(self, **options: Any) -> Recorder:
+        other = Recorder()
+        other.calls, other.given = self.calls, options
+        return other
+
+
+@pytest.fixture
+def kit(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    kit = Recorder()
+    monkeypatch.setattr(binding, "default_kit", lambda: kit)
+    return kit
+
+
+def test_submit_and_options_go_to_the_default_kit(kit: Recorder) -> None:
+    assert double.submit(3) == "job"
+    bound = double.options(queue="gpu").options(delay=5)
+    assert bound.submit(n=4) == "job"
+
+    assert kit.calls == [(double, (3,), {}, {}), (double, (), {"n": 4}, {"queue": "gpu", "delay": 5})]
+    assert isinstance(bound, BoundTask)
+    assert bound(5) == 10
+
+
+def test_wrong_option_is_refused_before_submit() -> None:
+    with pytest.raises(InvalidParams, match="unknown option 'quue'"):
+        double.options(quue="gpu")
+
+
+def test_submit_without_a_kit_says_what_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binding, "default_kit", None)
+
+    with pytest.raises(JobkitError, match="import jobkit"):
+        double.submit(3)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x" * 201, "a\n", 5])
+def test_name_that_cannot_be_a_name_is_refused(name: Any) -> None:
+    if name == "":
+        assert TaskDef(plain_function, name="").name == "plain_function"
+        return
+    with pytest.raises(InvalidParams, match="a task's name must be"):
+        TaskDef(plain_function, name=name)
+
+
+def test_name_may_be_of_any_language() -> None:
+    def größe() -> None: ...
+
+    assert TaskDef(größe).name == "größe"
+
+
+def test_decorating_something_else_is_refused() -> None:
+    with pytest.raises(InvalidParams, match="made from a function or a Task class, not from 5"):
+        task(5)  # type: ignore[call-overload]
+
+
+def test_task_in_a_class_is_a_method() -> None:
+    class Bag:
+        factor = 3
+
+        @task
+        def times(self, n: int) -> int:
+            return self.factor * n
+
+    assert Bag().times(2) == 6
+    registry.clear()
+
+
+def test_help_works_on_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for each in (double, double.options(queue="x"), TaskDef, task, registry):
+        help(each)
+
+    assert "submit" in capsys.readouterr().out
