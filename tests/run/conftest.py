@@ -1,0 +1,102 @@
+"""Real runners, real processes; what happened is read from files that the jobs write."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from jobkit.codec import Codec
+from jobkit.model import LogLine
+from jobkit.run.base import Assignment
+from jobkit.run.process import ProcessRunner
+from jobkit.tasks.call import Call, encode_call
+
+CODEC = Codec([b"key of these tests"])
+
+
+class Heard:
+    """A sink that remembers."""
+
+    def __init__(self) -> None:
+        self.news: list[tuple[float | None, float | None, str]] = []
+        self.log: list[LogLine] = []
+        self.arrived: list[float] = []
+        self.artifacts: dict[str, tuple[str, bytes]] = {}
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None:
+        self.news.append((done, total, message))
+
+    def lines(self, lines: Sequence[LogLine]) -> None:
+        self.log += lines
+        self.arrived += [time.monotonic()] * len(lines)
+
+    def artifact(self, name: str, media: str, body: bytes) -> None:
+        self.artifacts[name] = media, body
+
+    @property
+    def texts(self) -> list[str]:
+        return [line.text for line in self.log]
+
+
+def assign(function: Callable[..., Any] | None, *args: Any, ref: str = "", **options: Any) -> Assignment:
+    """One attempt at calling `function`, which travels by value where it is local to a test."""
+    call = encode_call(CODEC, Call(function, args, {}), ref=ref, **options.pop("head", {}))
+    return Assignment(options.pop("job_id", "j1"), options.pop("task", "task"), options.pop("attempt", 1), call, **options)
+
+
+async def until(predicate: Callable[[], Any], what: str, timeout_s: float = 10) -> Any:
+    """The first true value of `predicate`."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := predicate()):
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
+        await asyncio.sleep(0.005)
+    return value
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def pid_in(path: Path) -> int | None:
+    """The process id that a job wrote to a file, once it is there in full."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    return int(text) if text.endswith("\n") else None
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """No test leaves a process, a thread, a descriptor or a spool directory behind."""
+    fds, threads = set(os.listdir("/proc/self/fd")), set(threading.enumerate())
+    before = psutil.Process().children(recursive=True)
+    yield
+    asyncio_threads = {t for t in threading.enumerate() if t.name.startswith("asyncio_")}
+    assert not [p for p in psutil.Process().children(recursive=True) if p not in before]
+    assert not [t for t in set(threading.enumerate()) - threads - asyncio_threads if t.is_alive()]
+    assert len(os.listdir("/proc/self/fd")) <= len(fds) + 3  # pytest-asyncio's loop
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+async def runner() -> AsyncIterator[ProcessRunner]:
+    runner = ProcessRunner()
+    await runner.start()
+    yield runner
+    await runner.close()

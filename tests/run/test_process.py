@@ -1,0 +1,399 @@
+"""Jobs in a process of their own: how they end, what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from jobkit.model import ErrorKind, JobkitError
+from jobkit.run.base import Outcome
+from jobkit.run.process import ProcessRunner
+from tests.run.conftest import Heard, assign, is_alive, pid_in, until
+
+
+async def run(runner: ProcessRunner, heard: Heard, function: Any, *args: Any, **options: Any) -> Outcome:
+    return await runner.run(assign(function, *args, **options), heard)
+
+
+def failure(outcome: Outcome) -> Any:
+    assert outcome.outcome == "failed", outcome
+    assert outcome.error is not None
+    return outcome.error
+
+
+async def test_the_value_comes_back_with_preview_and_usage(runner: ProcessRunner, heard: Heard) -> None:
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    outcome = await run(runner, heard, add, 1, 2)
+
+    assert (outcome.outcome, outcome.body, outcome.summary) == ("succeeded", b"\x03", "3")
+    assert outcome.preview is not None
+    assert outcome.preview["number"] == 3
+    assert outcome.usage["exit"] == 0
+    assert outcome.usage["cpu_s"] >= 0
+    assert outcome.usage["peak_rss_bytes"] > 1_000_000
+
+
+async def test_a_coroutine_function_runs_in_the_child(runner: ProcessRunner, heard: Heard) -> None:
+    async def later() -> int:
+        import asyncio
+
+        await asyncio.sleep(0.001)
+        return os.getpid()
+
+    outcome = await run(runner, heard, later)
+
+    assert int(outcome.summary) != os.getpid()
+
+
+async def test_a_function_of_a_module_goes_by_reference(runner: ProcessRunner, heard: Heard) -> None:
+    outcome = await run(runner, heard, None, "a/b", ref="posixpath:basename")
+
+    assert outcome.summary == "b"
+
+
+async def test_a_missing_module_is_named_with_the_host_and_a_mend(runner: ProcessRunner, heard: Heard) -> None:
+    error = failure(await run(runner, heard, None, ref="no_such_module_x:f", task="train"))
+
+    assert error.kind is ErrorKind.REJECTED
+    assert "'train'" in error.message
+    assert "'no_such_module_x'" in error.message
+    assert os.uname().nodename in error.message
+    assert "install it there" in error.message
+    assert error.traceback == ""
+
+
+async def test_an_unknown_task_says_how_to_start_the_worker(runner: ProcessRunner, heard: Heard) -> None:
+    error = failure(await run(runner, heard, None, task="nobody"))
+
+    assert error.kind is ErrorKind.REJECTED
+    assert "does not know task 'nobody'" in error.message
+
+
+async def test_code_typed_in_another_python_is_refused(
+    runner: ProcessRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def typed() -> None: ...
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobkit.tasks.call.sys", type("Old", (), {"version_info": type("V", (), {"major": 3, "minor": 2})}))
+        assignment = assign(typed)
+
+    error = failure(await runner.run(assignment, heard))
+
+    assert error.kind is ErrorKind.REJECTED
+    assert "Python 3.2" in error.message
+
+
+async def test_an_exception_has_the_users_frames_and_its_types(runner: ProcessRunner, heard: Heard) -> None:
+    def outer() -> None:
+        def inner() -> None:
+            raise FileNotFoundError(2, "gone")
+
+        inner()
+
+    outcome = await run(runner, heard, outer)
+
+    error = failure(outcome)
+    assert (error.kind, error.type, error.message) == (ErrorKind.EXCEPTION, "FileNotFoundError", "[Errno 2] gone")
+    assert error.where.endswith("in inner")
+    assert "in outer" in error.traceback
+    assert "jobkit" not in error.traceback
+    assert outcome.error_types[:2] == ("FileNotFoundError", "OSError")
+    assert pickle.loads(outcome.error_body).errno == 2
+
+
+async def test_an_exception_that_cannot_be_rebuilt_is_text_only(runner: ProcessRunner, heard: Heard) -> None:
+    def bad() -> None:
+        class OddError(Exception):
+            def __init__(self, a: int, b: int) -> None:
+                super().__init__("one argument")
+
+            def __str__(self) -> str:
+                raise RuntimeError
+
+        raise OddError(1, 2)
+
+    outcome = await run(runner, heard, bad)
+
+    assert failure(outcome).type == "OddError"
+    assert "raised an error itself" in failure(outcome).message
+    assert outcome.error_body == b""
+
+
+async def test_retry_comes_back_as_such(runner: ProcessRunner, heard: Heard) -> None:
+    def again() -> None:
+        from jobkit.model import Retry
+
+        raise Retry(7.5)
+
+    outcome = await run(runner, heard, again)
+
+    assert outcome.retry is not None
+    assert outcome.retry.after == 7.5
+
+
+async def test_a_result_that_cannot_be_pickled_is_a_success_with_the_reason(
+    runner: ProcessRunner, heard: Heard
+) -> None:
+    def lock() -> Any:
+        import threading
+
+        return {"lock": threading.Lock()}
+
+    outcome = await run(runner, heard, lock)
+
+    assert (outcome.outcome, outcome.body) == ("succeeded", b"")
+    assert outcome.preview is not None
+    assert "cannot pickle" in outcome.preview["unavailable"]
+    assert "lock" in outcome.preview["text"]
+
+
+async def test_without_a_key_a_result_that_needs_a_pickle_is_shown_but_not_kept(
+    runner: ProcessRunner, heard: Heard
+) -> None:
+    outcome = await run(runner, heard, lambda: {1, 2}, allow_pickle=False)
+
+    assert outcome.outcome == "succeeded"
+    assert outcome.body == b""
+    assert outcome.preview is not None
+    assert "JOBKIT_SECRET" in outcome.preview["unavailable"]
+
+
+async def test_a_large_call_and_a_large_result_arrive(runner: ProcessRunner, heard: Heard) -> None:
+    outcome = await run(runner, heard, lambda data: data + b"!", bytes(40_000_000))
+
+    assert len(outcome.body) >= 40_000_001
+    assert outcome.body.endswith(b"!")
+
+
+async def test_the_spool_is_private_and_empty_afterwards(runner: ProcessRunner, heard: Heard) -> None:
+    await run(runner, heard, lambda: bytes(3_000_000))
+
+    spool = Path(runner._spool)
+    assert stat.S_IMODE(spool.stat().st_mode) == 0o700
+    assert list(spool.iterdir()) == []
+    await runner.close()
+    assert not spool.exists()
+
+
+async def test_a_segfault_is_named_and_says_where(runner: ProcessRunner, heard: Heard) -> None:
+    def crash() -> None:
+        import ctypes
+
+        print("last words")
+        ctypes.string_at(0)
+
+    outcome = await run(runner, heard, crash)
+
+    error = failure(outcome)
+    assert error.kind is ErrorKind.CRASH
+    assert error.type == "SIGSEGV"
+    assert error.message == "the job's process died: signal 11 (SIGSEGV)"
+    assert error.where.endswith("in crash")
+    assert "jobkit" not in error.traceback
+    assert outcome.usage["exit"] == "SIGSEGV"
+    assert heard.texts == ["last words"]
+
+
+async def test_an_exit_behind_our_back_is_a_crash_with_its_status(runner: ProcessRunner, heard: Heard) -> None:
+    error = failure(await run(runner, heard, lambda: os._exit(3)))
+
+    assert error.kind is ErrorKind.CRASH
+    assert "exit status 3" in error.message
+
+
+async def test_sys_exit_is_named(runner: ProcessRunner, heard: Heard) -> None:
+    error = failure(await run(runner, heard, lambda: sys.exit(3)))
+
+    assert error.kind is ErrorKind.CRASH
+    assert error.message == "the task called sys.exit(3)"
+
+
+async def test_a_sigkill_from_elsewhere_is_likely_out_of_memory(runner: ProcessRunner, heard: Heard) -> None:
+    error = failure(await run(runner, heard, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+
+    assert error.kind is ErrorKind.CRASH
+    assert "signal 9 (SIGKILL), likely out of memory" in error.message
+
+
+async def test_a_keyboard_interrupt_of_the_task_is_an_exception(runner: ProcessRunner, heard: Heard) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    assert failure(await run(runner, heard, interrupt)).kind is ErrorKind.EXCEPTION
+
+
+async def test_the_child_is_set_up(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("VALUE = 5\n")
+
+    def look() -> dict[str, Any]:
+        import beside  # type: ignore[import-not-found]
+
+        return {
+            "group": os.getpgrp() == os.getpid(),
+            "stdin": os.read(0, 1),
+            "fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
+            "oom": int(open("/proc/self/oom_score_adj").read()),  # noqa: SIM115
+            "cwd": os.getcwd(),
+            "beside": beside.VALUE,
+            "secret": [name for name in os.environ if name in ("JOBKIT_SECRET", "JOBKIT_URL")],
+        }
+
+    head = {"cwd": str(tmp_path), "path": [str(tmp_path), "/no/such/directory"]}
+    outcome = await run(runner, heard, look, head=head)
+
+    assert outcome.preview is not None, outcome
+    seen = pickle.loads(outcome.body) if outcome.form == b"p" else __import__("msgspec").msgpack.decode(outcome.body)
+    assert seen["group"]
+    assert seen["stdin"] == b""
+    assert set(seen["fds"]) <= {0, 1, 2, 3, 4, 5}
+    assert seen["cwd"] == str(tmp_path)
+    assert seen["beside"] == 5
+    assert seen["secret"] == []
+
+
+async def test_the_key_is_not_even_in_the_environment_of_the_zygote(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBKIT_SECRET", "hunter2-hunter2")
+    runner = ProcessRunner()
+    await runner.start()
+    try:
+        outcome = await run(runner, heard, lambda: b"hunter2" in Path(f"/proc/{os.getppid()}/environ").read_bytes())
+    finally:
+        await runner.close()
+
+    assert outcome.summary == "False"
+
+
+async def test_two_jobs_do_not_draw_the_same_random_numbers(heard: Heard) -> None:
+    runner = ProcessRunner(preload=["numpy", "random"])
+    await runner.start()
+
+    def draw() -> str:
+        import random
+
+        import numpy
+
+        return f"{random.random()} {numpy.random.random()}"
+
+    try:
+        one, two = [await run(runner, heard, draw) for _ in range(2)]
+    finally:
+        await runner.close()
+
+    for a, b in zip(one.summary.split(), two.summary.split(), strict=True):
+        assert a != b
+
+
+async def test_a_module_that_cannot_be_imported_fails_the_start_with_its_error(tmp_path: Path) -> None:
+    (tmp_path / "broken_tasks.py").write_text("import no_such_thing\n")
+    runner = ProcessRunner(preload=["broken_tasks"], path=[str(tmp_path)])
+
+    with pytest.raises(JobkitError, match=r"broken_tasks.*No module named 'no_such_thing'"):
+        await runner.start()
+    await runner.close()
+
+
+async def test_a_grandchild_that_outlives_its_job_is_killed(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path
+) -> None:
+    def leave(path: Path) -> None:
+        import subprocess
+
+        for name in ("same", "own"):
+            child = subprocess.Popen(["sleep", "100"], start_new_session=name == "own")
+            (path / name).write_text(f"{child.pid}\n")
+
+    outcome = await run(runner, heard, leave, tmp_path)
+
+    assert outcome.outcome == "succeeded"
+    for name in ("same", "own"):
+        pid = pid_in(tmp_path / name)
+        assert pid is not None
+        await until(lambda pid=pid: not is_alive(pid), f"the end of {name}")
+
+
+async def test_the_death_of_the_zygote_fails_its_jobs_and_the_next_one_gets_another(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path
+) -> None:
+    def wait(path: Path) -> None:
+        path.write_text(f"{os.getpid()}\n")
+        time.sleep(100)
+
+    running = asyncio.create_task(run(runner, heard, wait, tmp_path / "pid"))
+    pid = await until(lambda: pid_in(tmp_path / "pid"), "the job's start")
+    zygote = runner.pid
+    assert zygote is not None
+    os.kill(zygote, signal.SIGKILL)
+
+    error = failure(await running)
+    assert error.kind is ErrorKind.CRASH
+    assert f"zygote (process {zygote})" in error.message
+    await until(lambda: not is_alive(pid), "the job's end")
+    assert (await run(runner, heard, lambda: 1)).summary == "1"
+    assert runner.pid != zygote
+
+
+async def test_when_the_worker_is_killed_nothing_of_its_jobs_lives_on(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import asyncio, sys\n"
+        "from jobkit.run.process import ProcessRunner\n"
+        "from tests.run.conftest import Heard, assign\n"
+        "from tests.run.test_process import family\n"
+        "async def main():\n"
+        "    runner = ProcessRunner()\n"
+        "    await runner.start()\n"
+        "    await runner.run(assign(family(), sys.argv[1]), Heard())\n"
+        "asyncio.run(main())\n"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    worker = await asyncio.create_subprocess_exec(sys.executable, str(script), str(tmp_path), env=env)
+    names = ("job", "grandchild", "setsid")
+    try:
+        pids = [await until(lambda name=name: pid_in(tmp_path / name), name) for name in names]
+        zygote = psutil.Process(pids[0]).ppid()
+    finally:
+        worker.kill()
+        await worker.wait()
+
+    for pid in (*pids, zygote):
+        await until(lambda pid=pid: not is_alive(pid), f"the end of process {pid}", 3)
+
+
+def family() -> Any:
+    """A job that ignores SIGTERM, with a grandchild, and one in a session of its own, that do as well."""
+
+    def job(directory: str) -> None:
+        import signal
+        import subprocess
+        import sys
+        import time
+        from pathlib import Path
+
+        code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(100)"
+        for name in ("grandchild", "setsid"):
+            child = subprocess.Popen(
+                [sys.executable, "-c", code], start_new_session=name == "setsid", stdout=subprocess.PIPE
+            )
+            assert child.stdout is not None
+            child.stdout.readline()
+            (Path(directory) / name).write_text(f"{child.pid}\n")
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (Path(directory) / "job").write_text(f"{os.getpid()}\n")
+        time.sleep(100)
+
+    return job
