@@ -39,7 +39,7 @@ def doctor(as_json: bool) -> int:
         findings.append(finding)
         if not as_json:
             colour = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.level]
-            mend = f": {finding.mend}" if finding.mend else ""
+            mend = f" → {finding.mend}" if finding.mend else ""
             level = click.style(f"{finding.level:<4}", fg=colour)
             click.echo(f"{level}  {finding.check:<12} {out.one_line(finding.text + mend)}")
     if as_json:

@@ -1,0 +1,149 @@
+"""The command line as a user runs it: a process, its two streams, its exit status."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+import jobkit
+from jobkit.embedded import shutdown
+from jobkit.settings import Settings
+
+TASKS = '''
+"""Tasks for the tests of the command line."""
+import sys
+import time
+from typing import Annotated
+
+import jobkit
+
+
+@jobkit.task
+def count(n: Annotated[int, jobkit.Range(1, 1000)] = 3, pause: float = 0.0) -> int:
+    """Count to n."""
+    for i in jobkit.progress(range(n), desc="counting"):
+        print(f"line {i}")
+        time.sleep(pause)
+    return n * 2
+
+
+@jobkit.task
+def fail(text: str = "no") -> None:
+    """Fail."""
+    raise ValueError(text)
+
+
+@jobkit.task
+def paint() -> str:
+    """Print what a terminal would obey."""
+    print("\\x1b[31mred\\x1b[0m\\x1b]0;a title\\x07 \\x9b2J end")
+    return "\\x1b[2Jcleared"
+'''
+
+
+def wait_until(is_so: Callable[[], object], timeout_s: float = 20.0, what: str = "") -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what or is_so}"
+        time.sleep(0.02)
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Every living process that was started for a home."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                named = str(home) in " ".join(process.cmdline())
+                if named or process.environ().get("JOBKIT_HOME") == str(home):
+                    found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+@dataclass
+class Terminal:
+    """A directory with tasks, and the command line in it."""
+
+    folder: Path
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(home=self.home)
+
+    def env(self, **more: str) -> dict[str, str]:
+        package = str(Path(jobkit.__file__).parent.parent)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBKIT_")}
+        path = os.pathsep.join(filter(None, (package, inherited.get("PYTHONPATH", ""))))
+        return {
+            **inherited,
+            "PYTHONPATH": path,
+            "JOBKIT_HOME": str(self.home),
+            "JOBKIT_TASKS": "cli_tasks",
+            **self.environ,
+            **more,
+        }
+
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "jobkit", *arguments],
+            cwd=self.folder,
+            env=self.env(**more),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end; whatever it says is never a traceback of jobkit's."""
+        with self.start(*arguments, **more) as process:
+            out, err = process.communicate(timeout=60)
+        assert "jobkit/cli/" not in err, err
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def ok(self, *arguments: str, **more: str) -> str:
+        done = self.run(*arguments, **more)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        return done.stdout.strip()
+
+
+def open_terminal() -> Iterator[Terminal]:
+    terminal = Terminal(Path(tempfile.mkdtemp(prefix="jk-", dir="/tmp")))
+    (terminal.folder / "cli_tasks.py").write_text(TASKS)
+    yield terminal
+    shutdown(terminal.settings, now=True)
+    try:
+        wait_until(lambda: not processes_of(terminal.home), 5, "all processes of the home to end")
+    finally:
+        for process in processes_of(terminal.home):
+            process.kill()
+        shutil.rmtree(terminal.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="package")
+def terminal() -> Iterator[Terminal]:
+    """One home for all tests that only submit and look: starting a server and a worker for each would take minutes."""
+    yield from open_terminal()
+
+
+@pytest.fixture
+def fresh() -> Iterator[Terminal]:
+    """A home in which nothing runs."""
+    yield from open_terminal()

@@ -1,0 +1,243 @@
+"""Submitting, looking and acting from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from datetime import datetime
+
+import pytest
+
+from .conftest import Terminal, wait_until
+
+
+def state_of(terminal: Terminal, job_id: str) -> str:
+    return str(json.loads(terminal.ok("show", job_id, "--json"))["state"])
+
+
+def test_submit_prints_the_id_alone(terminal: Terminal) -> None:
+    done = terminal.run("submit", "count", "n=2")
+
+    assert done.returncode == 0
+    assert re.fullmatch(r"[0-9a-f]{16}\n", done.stdout)
+    assert done.stderr == ""
+
+
+def test_wait_shows_log_and_result_and_ends_with_0(terminal: Terminal) -> None:
+    done = terminal.run("submit", "count", "n=3", "--wait")
+
+    job_id, *log, result = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert len(job_id) == 16
+    assert log == ["line 0", "line 1", "line 2"]
+    assert result == "6"
+
+
+def test_wait_for_a_failure_shows_the_users_traceback_and_ends_with_1(terminal: Terminal) -> None:
+    done = terminal.run("submit", "fail", "text=broken pipe dream", "--wait")
+
+    assert done.returncode == 1
+    assert "ValueError: broken pipe dream" in done.stderr
+    assert 'cli_tasks.py", line' in done.stderr
+
+
+def test_wait_for_a_cancelled_job_ends_with_3(terminal: Terminal) -> None:
+    with terminal.start("submit", "count", "n=500", "pause=0.1", "--wait") as waiting:
+        assert waiting.stdout is not None
+        job_id = waiting.stdout.readline().strip()
+        wait_until(lambda: state_of(terminal, job_id) == "running")
+        assert terminal.ok("cancel", job_id[:6]).startswith(job_id)
+        waiting.communicate(timeout=30)
+
+    assert waiting.returncode == 3
+    assert state_of(terminal, job_id) == "cancelled"
+
+
+def test_ctrl_c_stops_the_waiting_and_not_the_job(terminal: Terminal) -> None:
+    with terminal.start("submit", "count", "n=500", "pause=0.1", "--wait") as waiting:
+        assert waiting.stdout is not None
+        job_id = waiting.stdout.readline().strip()
+        assert waiting.stdout.readline() == "line 0\n"
+        waiting.send_signal(signal.SIGINT)
+        _, err = waiting.communicate(timeout=30)
+
+    assert waiting.returncode == 130
+    assert f"Come back with: jobkit watch {job_id}" in err
+    assert "Traceback" not in err
+    assert state_of(terminal, job_id) == "running"
+    terminal.ok("cancel", job_id)
+
+
+def test_watch_tells_the_whole_log_of_a_job_that_has_ended(terminal: Terminal) -> None:
+    job_id = terminal.ok("submit", "count", "n=2")
+
+    done = terminal.run("watch", job_id)
+
+    assert done.returncode == 0
+    assert done.stdout == "line 0\nline 1\n4\n"
+
+
+def test_logs_can_be_followed_to_the_end_without_a_hole(terminal: Terminal) -> None:
+    job_id = terminal.ok("submit", "count", "n=100", "pause=0.01")
+
+    followed = terminal.ok("logs", job_id, "-f")
+
+    assert followed.splitlines() == [f"line {i}" for i in range(100)]
+    assert terminal.ok("logs", job_id, "--tail", "2").splitlines() == ["line 98", "line 99"]
+    lines = [json.loads(line) for line in terminal.ok("logs", job_id, "--json").splitlines()]
+    assert [line["n"] for line in lines] == list(range(1, 101))
+
+
+def test_a_terminal_gets_a_moving_bar(terminal: Terminal) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobkit", "submit", "count", "n=20", "pause=0.05", "--wait"],
+        cwd=terminal.folder,
+        env=terminal.env(TERM="xterm-256color", COLUMNS="120"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    except OSError:  # how a pty says that the other side is closed
+        pass
+    os.close(ours)
+
+    text = seen.decode()
+    assert process.wait(timeout=30) == 0
+    assert "━" in text
+    assert "/ 20" in text
+    for i in range(20):
+        assert f"line {i}\r\n" in text
+    assert text.rstrip().endswith("40")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("count", "n=0"), "n must be a whole number from 1 to 1000, not 0"),
+        (("count", "n=many"), "n must be a whole number from 1 to 1000, not 'many'"),
+        (("count", "m=1"), "unexpected argument 'm'"),
+        (("count", "7"), "arguments are written name=value, not '7'"),
+        (("cuont",), "there is no task 'cuont' (did you mean 'count'?)"),
+        (("count", "--priority", "5000"), "priority"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(terminal: Terminal, arguments: tuple[str, ...], sentence: str) -> None:
+    done = terminal.run("submit", *arguments)
+
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_json_has_the_names_of_the_contract_and_utc(terminal: Terminal) -> None:
+    job_id = terminal.ok("submit", "count", "n=1", "--tag", "demo", "--wait").splitlines()[0]
+
+    shown = json.loads(terminal.ok("show", job_id, "--json"))
+
+    assert shown["id"] == job_id
+    assert shown["params"] == {"n": 1}
+    assert (shown["state"], shown["progress"], shown["tags"]) == ("succeeded", 1.0, ["demo"])
+    assert shown["error"] is None
+    assert shown["preview"]["json"] == 2
+    assert [attempt["outcome"] for attempt in shown["attempts"]] == ["succeeded"]
+    for name in ("submitted_at", "started_at", "finished_at"):
+        assert shown[name].endswith("Z")
+        assert datetime.fromisoformat(shown[name]).tzinfo is not None
+    found = json.loads(terminal.ok("jobs", "--json", "--search", job_id))
+    assert [job["id"] for job in found] == [job_id]
+    for command in ("tasks", "queues", "workers", "jobs"):
+        assert isinstance(json.loads(terminal.ok(command, "--json")), list), command
+
+
+def test_jobs_can_be_narrowed_down(terminal: Terminal) -> None:
+    failed = terminal.run("submit", "fail", "text=needle", "--wait").stdout.split()[0]
+
+    assert failed[:8] in terminal.ok("jobs", "--state", "failed", "--task", "fail", "--search", "needle")
+    assert failed[:8] not in terminal.ok("jobs", "--state", "succeeded")
+    assert terminal.run("jobs", "--search", "nothing-has-this").stdout == ""
+
+
+def test_retry_gives_a_new_job_that_names_the_old_one(terminal: Terminal) -> None:
+    old = terminal.run("submit", "fail", "text=again", "--wait").stdout.split()[0]
+
+    new = terminal.ok("retry", old)
+
+    assert json.loads(terminal.ok("show", new, "--json"))["retry_of"] == old
+    terminal.run("watch", new)
+    again = terminal.ok("retry", "--failed", "--task", "fail").splitlines()
+    retried = [json.loads(terminal.ok("show", job_id, "--json"))["retry_of"] for job_id in again]
+    assert new in retried
+    assert old not in retried
+    for job_id in again:
+        assert terminal.run("watch", job_id).returncode == 1
+
+
+def test_rm_forgets_ended_jobs_only(terminal: Terminal) -> None:
+    ended = terminal.ok("submit", "count", "n=1", "--wait").splitlines()[0]
+    waiting = terminal.ok("submit", "count", "n=1", "--delay", "600")
+
+    done = terminal.run("rm", ended, waiting)
+
+    assert done.returncode == 1
+    assert done.stdout.split() == [ended]
+    assert f"job {waiting} is scheduled; only ended jobs can be removed" in done.stderr
+    gone = terminal.run("show", ended)
+    assert gone.returncode == 2
+    assert "no job" in gone.stderr
+    assert terminal.ok("cancel", waiting) == f"{waiting} cancelled"
+    assert terminal.run("cancel", waiting).returncode == 1
+    assert terminal.ok("prune").endswith("jobs removed")
+
+
+def test_an_id_may_be_short_but_not_ambiguous(terminal: Terminal) -> None:
+    job_id = terminal.ok("submit", "count", "n=1")
+
+    assert job_id in terminal.ok("show", job_id[:8])
+    short = terminal.run("show", job_id[:3])
+    assert short.returncode == 2
+    assert "at least 4 characters" in short.stderr
+
+
+def test_nothing_that_a_job_says_reaches_the_terminal_as_a_command(terminal: Terminal) -> None:
+    done = terminal.run("submit", "paint", "--wait")
+    job_id = done.stdout.split()[0]
+
+    shown = done.stdout + terminal.ok("logs", job_id) + terminal.ok("show", job_id) + terminal.ok("jobs")
+
+    assert "red" in shown
+    assert not set(shown) & {chr(c) for c in (*range(32), *range(127, 160))} - {"\n"}
+
+
+def test_an_unknown_command_names_the_close_one(terminal: Terminal) -> None:
+    done = terminal.run("sumbit", "count")
+
+    assert done.returncode == 2
+    assert done.stderr == "jobkit: there is no command 'sumbit'; did you mean 'submit'?\n"
+
+
+def test_an_unreachable_server_is_named_without_its_password(terminal: Terminal) -> None:
+    done = terminal.run("--url", "redis://me:hunter2@127.0.0.1:1/0", "jobs")
+
+    assert done.returncode == 1
+    assert "redis://me:***@127.0.0.1:1/0" in done.stderr
+    assert "hunter2" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_sync_runs_the_job_here(terminal: Terminal) -> None:
+    done = terminal.run("--url", "sync://", "submit", "count", "n=2", "--wait")
+
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "4"

@@ -1,0 +1,217 @@
+"""Running and stopping things from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from jobkit.embedded.home import Home
+
+from .conftest import Terminal, processes_of, wait_until
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_help_is_quick_and_loads_nothing_heavy(terminal: Terminal) -> None:
+    script = (
+        "import sys\n"
+        "from jobkit.cli import main\n"
+        "try:\n    main(['--help'])\n"
+        "except SystemExit:\n    pass\n"
+        "heavy = {'panel', 'bokeh', 'pandas', 'numpy', 'redis', 'rich', 'tornado', 'IPython'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    begin = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], env=terminal.env(), capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert "submit" in done.stdout
+    assert time.monotonic() - begin < 5
+
+
+def test_a_job_outlives_the_command_that_submitted_it_and_down_ends_everything(fresh: Terminal) -> None:
+    job_id = fresh.ok("submit", "count", "n=2")
+    assert fresh.run("watch", job_id).returncode == 0
+
+    assert fresh.ok("down") == "stopped"
+    assert processes_of(fresh.home) == []
+    assert "nothing was running" in fresh.ok("down")
+
+    assert fresh.ok("logs", job_id) == "line 0\nline 1"  # starts it again
+
+
+def test_up_brings_everything_up_and_ctrl_c_ends_all(fresh: Terminal) -> None:
+    port = free_port()
+    with fresh.start("up", "--port", str(port)) as up:
+        try:
+            assert up.stdout is not None
+            assert up.stdout.readline() == f"http://localhost:{port}/\n"
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+                assert answer.status == 200
+
+            second = fresh.run("up")
+            assert second.returncode == 2
+            assert f"`jobkit up` already runs for {fresh.home} at http://localhost:{port}/" in second.stderr
+
+            assert fresh.run("submit", "count", "n=1", "--wait").returncode == 0
+            (panel,) = [p for p in processes_of(fresh.home) if "panel" in p.cmdline()]
+            panel.kill()  # it is restarted
+            wait_until(
+                lambda: [p for p in processes_of(fresh.home) if "panel" in p.cmdline() and p.pid != panel.pid],
+                what="another dashboard",
+            )
+        finally:
+            up.send_signal(signal.SIGINT)
+            _, err = up.communicate(timeout=60)
+
+    assert up.returncode == 0, err
+    assert "Traceback" not in err
+    wait_until(lambda: not processes_of(fresh.home), 5, "everything to end")
+
+
+def test_up_refuses_a_port_that_is_taken(fresh: Terminal) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        done = fresh.run("up", "--port", str(port))
+
+    assert done.returncode == 2
+    assert f"port {port} is taken" in done.stderr
+    assert processes_of(fresh.home) == []
+
+
+def test_a_worker_whose_module_does_not_import_says_why_and_ends_with_2(terminal: Terminal) -> None:
+    (terminal.folder / "broken_tasks.py").write_text("import no_such_thing\n")
+
+    done = terminal.run("worker", "-t", "broken_tasks")
+
+    assert done.returncode == 2
+    assert "broken_tasks" in done.stderr
+    assert "no_such_thing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_burst_of_several_workers_empties_the_queue_and_ends(fresh: Terminal) -> None:
+    ids = [fresh.ok("submit", "count", "n=1", "--queue", "extra") for _ in range(3)]
+
+    done = fresh.run("worker", "-n", "2", "-q", "extra", "--burst")
+
+    assert done.returncode == 0, done.stderr
+    states = {job["id"]: job["state"] for job in json.loads(fresh.ok("jobs", "--json"))}
+    assert [states[job_id] for job_id in ids] == ["succeeded"] * 3
+
+
+def test_doctor_is_content_with_a_running_home_and_starts_none(fresh: Terminal) -> None:
+    before = fresh.run("doctor")
+    assert before.returncode == 0
+    assert not fresh.home.exists()
+
+    fresh.ok("submit", "count", "n=1", "--wait")
+    findings = json.loads(fresh.ok("doctor", "--json"))
+
+    by_check = {finding["check"]: finding for finding in findings}
+    for check in ("url", "home", "supervisor", "server", "eviction", "persistence", "clock", "workers", "tasks"):
+        assert by_check[check]["level"] == "ok", by_check[check]
+
+
+def test_doctor_names_what_is_wrong_and_ends_with_1(fresh: Terminal) -> None:
+    unreachable = fresh.run("doctor", JOBKIT_URL="redis://127.0.0.1:1/0")
+    assert unreachable.returncode == 1
+    assert "fail  server" in unreachable.stdout
+    assert "warn  secret" in unreachable.stdout
+
+    nonsense = fresh.run("doctor", JOBKIT_LEASE="soon")
+    assert nonsense.returncode == 1
+    assert "JOBKIT_LEASE" in nonsense.stdout
+
+    no_module = fresh.run("doctor", JOBKIT_TASKS="no_such_module")
+    assert no_module.returncode == 1
+    assert "fail  tasks" in no_module.stdout
+
+    os.mkdir(fresh.home)
+    fresh.home.chmod(0o777)
+    open_home = fresh.run("doctor")
+    assert open_home.returncode == 1
+    assert f"chmod 700 {fresh.home}" in open_home.stdout
+    fresh.home.chmod(0o700)
+
+
+def test_doctor_warns_of_a_redis_that_forgets(fresh: Terminal) -> None:
+    redis = fresh.folder / "other.sock"
+    options = {
+        "port": "0",
+        "unixsocket": str(redis),
+        "save": "",
+        "appendonly": "no",
+        "maxmemory": "100mb",
+        "maxmemory-policy": "allkeys-lru",
+        "dir": str(fresh.folder),
+    }
+    argv = ["redis-server", *(word for name, value in options.items() for word in (f"--{name}", value))]
+    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(redis.exists)
+        done = fresh.run("--url", f"unix://{redis}", "doctor")
+    finally:
+        server.terminate()
+        server.wait()
+
+    assert done.returncode == 1
+    assert "fail  eviction" in done.stdout
+    assert "maxmemory-policy noeviction" in done.stdout
+    assert "warn  persistence" in done.stdout
+    assert "warn  workers" in done.stdout
+
+
+def test_a_broken_task_module_is_told_by_doctor_while_other_jobs_run(fresh: Terminal) -> None:
+    (fresh.folder / "later_tasks.py").write_text("import jobkit\n\n@jobkit.task\ndef fine() -> int:\n    return 1\n")
+    fresh.ok("tasks", JOBKIT_TASKS="later_tasks")
+    fresh.ok("down")
+    (fresh.folder / "later_tasks.py").write_text("raise OSError('gone')\n")
+
+    fresh.ok("queues", JOBKIT_TASKS="later_tasks")
+
+    wait_until(lambda: Home(fresh.home).status().get("problems"), what="the problem")
+    done = fresh.run("doctor")
+    assert done.returncode == 1
+    assert "later_tasks" in done.stdout
+
+
+@pytest.mark.parametrize("command", [("worker",), ("up",)])
+def test_sync_needs_neither_worker_nor_server(terminal: Terminal, command: tuple[str, ...]) -> None:
+    done = terminal.run("--url", "sync://", *command)
+
+    assert done.returncode == 2
+    assert "sync://" in done.stderr
+
+
+def test_down_is_for_embedded_servers(terminal: Terminal) -> None:
+    done = terminal.run("--url", "redis://127.0.0.1:1/0", "down")
+
+    assert done.returncode == 2
+    assert "redis://127.0.0.1:1/0" in done.stderr
+
+
+def test_options_of_the_group_reach_the_worker(fresh: Terminal, tmp_path: Path) -> None:
+    home = fresh.folder / "elsewhere"
+    try:
+        done = fresh.run("--home", str(home), "--namespace", "team", "submit", "count", "n=1", "--wait")
+        assert done.returncode == 0
+        assert fresh.run("--home", str(home), "jobs").stdout == ""  # another namespace
+    finally:
+        fresh.ok("--home", str(home), "down", "--now")
