@@ -156,7 +156,7 @@ class Supervised:
             return
         for pid in (self._pid, *self._known):
             if pid and (pid == self._pid or tree.identity(pid) is not None):
-                tree.kill(pid)
+                tree.kill([pid])
         self._drain()
         outcome = self._stopped({}) if self._stop_kind else None
         self._finish(outcome or failed(ErrorKind.CRASH, "zygote", f"the job's process was killed because {why}"))

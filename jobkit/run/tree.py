@@ -50,6 +50,14 @@ def identity(pid: int) -> tuple[int, int] | None:
     return None if fields[0] == b"Z" else (pid, int(fields[19]))
 
 
+def group_of(pid: int) -> int | None:
+    """Its process group; None where it is gone."""
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
+
+
 def rss_bytes(pids: Iterable[int]) -> int:
     """Resident memory, shared pages counted for each process."""
     total = 0
@@ -94,14 +102,15 @@ def send_group(group: int, number: int) -> None:
         os.killpg(group, number)
 
 
-def kill(root: int, extra: Iterable[int] = ()) -> None:
-    """SIGKILL to `root`, its group and everything below it and below `extra`.
+def kill(roots: Iterable[int]) -> set[int]:
+    """SIGKILL to `roots` and everything below them; who got one.
 
     All are frozen first, round after round until nobody new turns up, so that none can fork away meanwhile.
     """
     frozen: set[int] = set()
+    roots = set(roots)
     for _ in range(20):
-        found = {root, *extra}
+        found = set(roots)
         for pid in tuple(found):
             found.update(descendants(pid))
         new = found - frozen
@@ -110,6 +119,6 @@ def kill(root: int, extra: Iterable[int] = ()) -> None:
         for pid in new:
             send(pid, signal.SIGSTOP)
         frozen |= new
-    send_group(root, signal.SIGKILL)
     for pid in frozen:
         send(pid, signal.SIGKILL)
+    return frozen

@@ -35,6 +35,8 @@ from jobkit.tasks.registry import registry
 
 _PR_SET_CHILD_SUBREAPER = 36
 _MESSAGE_LIMIT = 65_536
+#: How often to look whether what was killed is gone, and how long at most.
+_DYING_MS, _DYING_LIMIT_S = 2, 2.0
 
 
 @dataclass
@@ -44,6 +46,7 @@ class _Job:
     key: int
     tag: bytes
     seen: set[tuple[int, int]] = field(default_factory=set)  # what came from it when it was asked to stop
+    doomed: set[int] = field(default_factory=set)  # what was killed along with it
 
 
 def main(fd: int, preload: list[str], path: list[str]) -> int:
@@ -79,6 +82,7 @@ class Zygote:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._jobs: dict[int, _Job] = {}  # by pid
+        self._dying: list[tuple[float, set[int], dict[str, Any]]] = []
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -88,13 +92,14 @@ class Zygote:
         poll.register(self._link, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         while True:
-            for fd, _ in poll.poll():
+            for fd, _ in poll.poll(_DYING_MS if self._dying else None):
                 if fd == self._wake:
                     os.read(self._wake, 4096)
                     self._reap()
                 elif not self._receive():
                     self._end()
                     return 0
+            self._announce()
 
     def _receive(self) -> bool:
         try:
@@ -136,7 +141,9 @@ class Zygote:
         for pid, job in self._jobs.items():
             if job.key == message["key"]:
                 if message["op"] == "kill":
-                    tree.kill(pid, self._left_behind(job))
+                    tree.send_group(pid, signal.SIGSTOP)
+                    job.doomed |= tree.kill([pid, *self._left_behind(job, pid)])
+                    tree.send_group(pid, signal.SIGKILL)
                 else:
                     job.seen.update(filter(None, map(tree.identity, tree.descendants(pid))))
                     tree.send_group(pid, signal.SIGTERM)
@@ -153,24 +160,36 @@ class Zygote:
             job = self._jobs.pop(pid, None)
             if job is None:
                 continue  # an orphan that we had inherited
-            tree.send_group(pid, signal.SIGKILL)
+            doomed = job.doomed
             survivors = [seen[0] for seen in job.seen if tree.identity(seen[0]) == seen]
-            for other in (*survivors, *self._left_behind(job)):
-                tree.kill(other)
-            self._say(
-                {
-                    "exited": job.key,
-                    "code": os.waitstatus_to_exitcode(status),
-                    "cpu_s": round(usage.ru_utime + usage.ru_stime, 6),
-                    "peak_rss_bytes": usage.ru_maxrss * 1024,
-                }
-            )
+            survivors += self._left_behind(job, pid)
+            if survivors:
+                doomed |= tree.kill(survivors)
+            tree.send_group(pid, signal.SIGKILL)
+            message = {
+                "exited": job.key,
+                "code": os.waitstatus_to_exitcode(status),
+                "cpu_s": round(usage.ru_utime + usage.ru_stime, 6),
+                "peak_rss_bytes": usage.ru_maxrss * 1024,
+            }
+            self._dying.append((time.monotonic() + _DYING_LIMIT_S, doomed, message))
 
-    def _left_behind(self, job: _Job) -> list[int]:
-        """Processes that were orphaned and carry this job's mark; without other jobs, all orphans are its own."""
+    def _announce(self) -> None:
+        """Say of a job that it has exited, once all that came from it is gone as well."""
+        waiting, self._dying = self._dying, []
+        for deadline, doomed, message in waiting:
+            if any(map(tree.identity, doomed)) and time.monotonic() < deadline:
+                self._dying.append((deadline, doomed, message))
+            else:
+                self._say(message)
+
+    def _left_behind(self, job: _Job, group: int) -> list[int]:
+        """Processes whose parent is gone, of this job's group or with its mark; without other jobs, all orphans are its
+        own."""
         orphans = [pid for pid in tree.children(os.getpid()) if pid not in self._jobs]
-        others = any(other is not job for other in self._jobs.values())
-        return [pid for pid in orphans if not others or tree.has_environment(pid, job.tag)]
+        if not orphans or all(other is job for other in self._jobs.values()):
+            return orphans
+        return [pid for pid in orphans if tree.group_of(pid) == group or tree.has_environment(pid, job.tag)]
 
     def _say(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # the worker is gone; the next receive sees it
@@ -184,7 +203,7 @@ class Zygote:
             for pid in self._jobs:
                 tree.send_group(pid, signal.SIGKILL)
             for pid in tree.children(os.getpid()):
-                tree.kill(pid)
+                tree.kill([pid])
             try:
                 while os.wait4(-1, os.WNOHANG)[0]:
                     pass

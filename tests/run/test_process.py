@@ -18,7 +18,7 @@ import pytest
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.base import Outcome
 from jobkit.run.process import ProcessRunner
-from tests.run.conftest import Heard, assign, is_alive, pid_in, until
+from .conftest import Heard, assign, is_alive, pid_in, until
 
 
 async def run(runner: ProcessRunner, heard: Heard, function: Any, *args: Any, **options: Any) -> Outcome:

@@ -1,0 +1,249 @@
+"""Stopping a job: cancel, timeout, memory limit. The truth is in files that the jobs write and in the process table."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobkit.model import ErrorKind
+from jobkit.run.process import ProcessRunner
+from .conftest import Heard, assign, is_alive, pid_in, until
+from .test_process import failure, family
+
+
+async def test_cancel_runs_the_clean_up(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+    def job(path: Path) -> None:
+        import time
+
+        from jobkit.run.context import current
+
+        try:
+            (path / "started").write_text("0\n")
+            time.sleep(100)
+        finally:
+            (path / "cleaned").write_text(f"{current().should_stop}")
+
+    running = asyncio.create_task(runner.run(assign(job, tmp_path), heard))
+    await until((tmp_path / "started").exists, "the start")
+    asked = time.monotonic()
+    runner.cancel("j1")
+    outcome = await running
+
+    assert outcome.outcome == "cancelled"
+    assert outcome.reason == "stopped on request; its clean-up ran"
+    assert (tmp_path / "cleaned").read_text() == "True"
+    assert time.monotonic() - asked < 1
+    assert outcome.usage["exit"] == 0
+
+
+async def test_cancel_of_a_coroutine_cancels_it(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+    async def job(path: Path) -> None:
+        import asyncio
+
+        try:
+            (path / "started").write_text("0\n")
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(0.01)
+            (path / "cleaned").touch()
+
+    running = asyncio.create_task(runner.run(assign(job, tmp_path), heard))
+    await until((tmp_path / "started").exists, "the start")
+    runner.cancel("j1")
+
+    assert (await running).outcome == "cancelled"
+    assert (tmp_path / "cleaned").exists()
+
+
+async def test_cancel_in_the_same_moment_as_the_start_takes_effect(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        import time
+
+        time.sleep(100)
+
+    running = asyncio.create_task(runner.run(assign(job), heard))
+    await asyncio.sleep(0)
+    runner.cancel("j1")
+
+    assert (await running).outcome == "cancelled"
+
+
+async def test_a_job_that_has_ended_keeps_its_outcome(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+    """It had returned, and was busy writing its result, when the request came."""
+
+    def job(path: Path) -> Any:
+        class Slow:
+            def __reduce__(self) -> Any:
+                import time
+
+                (path / "written").touch()
+                time.sleep(0.3)
+                return (int, (7,))
+
+        return Slow()
+
+    running = asyncio.create_task(runner.run(assign(job, tmp_path), heard))
+    await until((tmp_path / "written").exists, "the end")
+    runner.cancel("j1")
+
+    assert (await running).outcome == "succeeded"
+
+
+async def test_cancel_in_a_c_loop_kills_after_the_grace(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+    def job(path: Path) -> int:
+        (path / "started").touch()
+        return sum(range(10**11))
+
+    running = asyncio.create_task(runner.run(assign(job, tmp_path, cancel_grace_s=0.2), heard))
+    await until((tmp_path / "started").exists, "the start")
+    runner.cancel("j1")
+    outcome = await running
+
+    assert outcome.outcome == "cancelled"
+    assert outcome.reason == "killed: it did not stop within its grace of 0.2 s"
+    assert outcome.usage["exit"] == "SIGKILL"
+
+
+async def test_cancel_kills_the_whole_family_that_ignores_it(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path
+) -> None:
+    running = asyncio.create_task(runner.run(assign(family(), str(tmp_path), cancel_grace_s=0.2), heard))
+    names = ("job", "grandchild", "setsid")
+    pids = [await until(lambda name=name: pid_in(tmp_path / name), name) for name in names]
+    runner.cancel("j1")
+
+    assert (await running).outcome == "cancelled"
+    for pid in pids:
+        assert not is_alive(pid)
+
+
+async def test_a_polite_end_also_takes_the_family_along(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+    def job(path: Path) -> None:
+        import os
+        import time
+
+        pid = os.fork()
+        if pid == 0:  # a fork without exec, in a session of its own
+            os.setsid()
+            (path / "fork").write_text(f"{os.getpid()}\n")
+            time.sleep(100)
+        time.sleep(100)
+
+    running = asyncio.create_task(runner.run(assign(job, tmp_path), heard))
+    pid = await until(lambda: pid_in(tmp_path / "fork"), "the fork")
+    runner.cancel("j1")
+
+    assert (await running).outcome == "cancelled"
+    await until(lambda: not is_alive(pid), "the end of the fork", 2)
+
+
+async def test_a_timeout_is_named_and_runs_the_clean_up(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+    def job(path: Path) -> None:
+        import time
+
+        try:
+            time.sleep(100)
+        finally:
+            (path / "cleaned").touch()
+
+    error = failure(await runner.run(assign(job, tmp_path, timeout_s=0.3), heard))
+
+    assert error.kind is ErrorKind.TIMEOUT
+    assert error.message == "ran longer than its timeout of 0.3 s"
+    assert (tmp_path / "cleaned").exists()
+
+
+async def test_a_timeout_kills_what_does_not_stop(runner: ProcessRunner, heard: Heard) -> None:
+    started = time.monotonic()
+
+    error = failure(await runner.run(assign(lambda: sum(range(10**11)), timeout_s=0.2, cancel_grace_s=0.2), heard))
+
+    assert error.kind is ErrorKind.TIMEOUT
+    assert "was killed" in error.message
+    assert time.monotonic() - started < 2
+
+
+async def test_a_job_above_its_memory_limit_is_killed_with_both_numbers(runner: ProcessRunner, heard: Heard) -> None:
+    def hungry() -> None:
+        import time
+
+        kept = bytearray(300_000_000)
+        time.sleep(100)
+        del kept
+
+    outcome = await runner.run(assign(hungry, memory_limit_bytes=200 * 2**20), heard)
+
+    error = failure(outcome)
+    assert error.kind is ErrorKind.MEMORY
+    assert "its limit is 200 MiB" in error.message
+    assert outcome.usage["peak_rss_bytes"] > 300_000_000
+
+
+async def test_shared_memory_of_forks_counts_once(runner: ProcessRunner, heard: Heard) -> None:
+    def forks() -> int:
+        import os
+        import time
+
+        kept = bytearray(b"x" * 150_000_000)
+        pids = []
+        for _ in range(3):
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(1.3)
+                os._exit(0)
+            pids.append(pid)
+        for pid in pids:
+            os.waitpid(pid, 0)
+        return len(kept)
+
+    outcome = await runner.run(assign(forks, memory_limit_bytes=400 * 2**20), heard)
+
+    assert outcome.outcome == "succeeded"
+
+
+async def test_a_cancelled_run_kills_at_once_and_waits_until_it_is_gone(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path
+) -> None:
+    running = asyncio.create_task(runner.run(assign(family(), str(tmp_path)), heard))
+    names = ("job", "grandchild", "setsid")
+    pids = [await until(lambda name=name: pid_in(tmp_path / name), name) for name in names]
+    running.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not any(map(is_alive, pids))
+
+
+async def test_kill_does_not_wait_for_the_grace(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+    running = asyncio.create_task(runner.run(assign(family(), str(tmp_path)), heard))
+    await until(lambda: pid_in(tmp_path / "job"), "the start")
+    asked = time.monotonic()
+    runner.kill("j1")
+    await running
+
+    assert time.monotonic() - asked < 2
+
+
+async def test_stopping_one_job_leaves_the_others_alone(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+    def job(path: Path) -> str:
+        import time
+
+        (path / "started").touch()
+        while not (path / "go").exists():
+            time.sleep(0.01)
+        return "done"
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = asyncio.create_task(runner.run(assign(job, tmp_path / "a", job_id="a"), heard))
+    second = asyncio.create_task(runner.run(assign(job, tmp_path / "b", job_id="b"), heard))
+    await until(lambda: (tmp_path / "a/started").exists() and (tmp_path / "b/started").exists(), "both")
+    runner.cancel("a")
+    assert (await first).outcome == "cancelled"
+    (tmp_path / "b/go").touch()
+
+    assert (await second).summary == "done"
