@@ -96,6 +96,23 @@ class Signature:
         kwargs = {name: value for name, value in bound.items() if name not in skipped}
         return args, {**kwargs, **bound.get(self.var_keyword, {})}
 
+    def changed(self, bound: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments that `bind` gave, with some in their place, each checked: for running a job once more.
+
+        Raises:
+            InvalidParams: a change is refused, or names no parameter.
+        """
+        specs = {spec.name: spec for spec in self.params}
+        out = dict(bound)
+        for name, value in changes.items():
+            if name in specs:
+                out[name] = check(specs[name], value)
+            elif self.var_keyword:
+                out[self.var_keyword] = {**out.get(self.var_keyword, {}), name: value}
+            else:
+                self._refuse_name(name)
+        return out
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "_names", frozenset(spec.name for spec in self.params))
 

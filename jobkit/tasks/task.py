@@ -63,6 +63,15 @@ class TaskDef(Generic[P, R]):
             return run_class(self.function, *args, **kwargs)  # type: ignore[arg-type,no-any-return]  # checked by is_class
         return self.function(*args, **kwargs)
 
+    def run_checked(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function here with arguments checked and coerced, as a worker does.
+
+        Raises:
+            InvalidParams: an argument is refused. What the function raises comes through.
+        """
+        args, kwargs = self.signature.call_args(self.signature.bind(args, kwargs))
+        return self(*args, **kwargs)
+
     # -- submitting ------------------------------------------------------------------------------------------------
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -337,11 +346,16 @@ def load_ref(ref: str) -> Any:
 
 
 def target_of(found: Any) -> Callable[..., Any]:
-    """The bare callable behind a `TaskDef`, a `Task` class (makes an instance, calls `run`) or any callable."""
+    """What runs for a `TaskDef` (checks and coerces its arguments first), a `Task` class (makes an instance, calls its
+    `run`) or any other callable (itself).
+
+    The check is needed where the task was submitted by name: a form or command line sends dates, paths and enum members
+    as text. For arguments that were checked at submit it changes nothing.
+    """
     if isinstance(found, BoundTask):
         found = found.task
     if isinstance(found, TaskDef):
-        found = found.function
+        return found.run_checked
     return functools.partial(run_class, found) if is_task_class(found) else found
 
 

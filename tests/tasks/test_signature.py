@@ -194,6 +194,19 @@ def test_call_through_bind_is_the_same_as_a_plain_call(function: Any, args: Any,
     assert function(*again_args, **again_kwargs) == function(*args, **kwargs)
 
 
+def test_some_arguments_can_be_changed_and_are_checked() -> None:
+    signature = signature_of(f_star)
+    bound = signature.bind((1, 2, 3), {"z": 4})
+
+    again = signature.call_args(signature.changed(bound, {"a": 9, "y": 5}))
+
+    assert f_star(*again[0], **again[1]) == (9, (2, 3), 2, {"z": 4, "y": 5})
+    with pytest.raises(InvalidParams, match="a must be a whole number, not 'x'"):
+        signature.changed(bound, {"a": "x"})
+    with pytest.raises(InvalidParams, match="unexpected argument 'm'"):
+        signature_of(simulate).changed({"n": 1}, {"m": 1})
+
+
 def test_positional_only_argument_by_name_is_refused() -> None:
     def f(a: int, /) -> None: ...
 

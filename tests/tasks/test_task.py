@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,22 @@ def test_reference_leads_back_to_the_task_and_to_its_function() -> None:
     assert target_of(load_ref(double.ref))(2) == 4
     assert target_of(double.options(queue="x"))(2) == 4
     assert target_of(len) is len
+    assert target_of(plain_function) is plain_function
     with pytest.raises(UnknownTask, match="has no 'gone'"):
         load_ref(f"{__name__}:gone")
+
+
+def test_arguments_sent_as_text_are_coerced_where_the_task_runs() -> None:
+    def year_of(day: date, out: Path) -> Any:
+        return day.year, out
+
+    made = TaskDef(year_of)
+    target = target_of(made)
+
+    assert target(day="2026-11-24", out="a") == (2026, Path("a"))
+    assert target(date(2026, 11, 24), Path("a")) == (2026, Path("a"))
+    with pytest.raises(InvalidParams, match="day must be a date"):
+        target(day="x", out="a")
 
 
 def run_script(folder: Path, text: str) -> str:
