@@ -60,7 +60,8 @@ def open_kit(settings: Settings) -> Kit:
 
     server = ensure_running(settings)
     return Kit(
-        replace(settings, url=server.url, secret=settings.secret or server.secret),
+        # The home's own key: the supervisor's workers do not know a JOBKIT_SECRET that is meant for a shared Redis.
+        replace(settings, url=server.url, secret=server.secret),
         revive=lambda: ensure_running(settings),
     )
 

@@ -63,7 +63,8 @@ def examine() -> Iterator[Finding]:
 
 
 def _server(settings: Settings) -> Iterator[Finding]:
-    if settings.is_embedded:
+    is_embedded = settings.is_embedded
+    if is_embedded:
         from jobkit.embedded import attach
 
         trouble = list(_embedded(settings))
@@ -87,7 +88,7 @@ def _server(settings: Settings) -> Iterator[Finding]:
         yield Finding("fail", "server", str(error))
         return
     yield from _redis(facts, is_exposed=settings.scheme not in ("unix",))
-    yield from _workers(facts)
+    yield from _workers(facts, "the supervisor starts them; see logs/ in the home" if is_embedded else "")
 
 
 def _is_up(settings: Settings) -> bool:
@@ -222,13 +223,13 @@ def _redis(facts: _Facts, *, is_exposed: bool) -> Iterator[Finding]:
         yield Finding("ok", "clock", f"within {abs(facts.skew_s):.2f} s of the server's")
 
 
-def _workers(facts: _Facts) -> Iterator[Finding]:
+def _workers(facts: _Facts, mend: str) -> Iterator[Finding]:
     alive = [worker for worker in facts.workers if worker.is_alive]
     if alive:
         slots = sum(worker.slots for worker in alive)
         yield Finding("ok", "workers", f"{len(alive)} alive, {slots} slots")
     else:
-        yield Finding("warn", "workers", "none is alive", "start one with `jobkit worker` or `jobkit up`")
+        yield Finding("warn", "workers", "none is alive", mend or "start one with `jobkit worker` or `jobkit up`")
     for queue, numbers in facts.queues.items():
         if numbers.get("queued") and not numbers.get("workers"):
             yield Finding(

@@ -74,12 +74,11 @@ def worker(
 
 
 def _on_socket(settings: Settings, *, is_supervised: bool) -> Settings:
-    """`local://` as the socket of its server. The home's own key is always among the keys of a local worker."""
+    """`local://` as the socket of its server, with the home's own key."""
     from jobkit.embedded import attach, ensure_running
 
     server = attach(settings) if is_supervised else ensure_running(settings)
-    keys = ",".join(filter(None, (server.secret, settings.secret)))
-    return replace(settings, url=server.url, secret=keys)
+    return replace(settings, url=server.url, secret=server.secret)
 
 
 def _all_queues(tasks: Sequence[str], settings: Settings) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import sys
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -86,15 +87,13 @@ def run_remote(settings: Settings, port: int, *, show: bool) -> int:
 
 
 def _dashboard(port: int, home: Home) -> Child:
-    # Its environment is ours, with the home's logs for what panel prints.
-    environ = environment()
     return Child(
         name="dashboard",
         argv=dashboard_command(port),
-        env=environ,
+        env=environment(),
         log=home.logs / "dashboard.log",
         death_signal=signal.SIGTERM,
-        say=_say,
+        say=_say_of(home.logs / "dashboard.log"),
     )
 
 
@@ -135,6 +134,11 @@ def _shut_down(settings: Settings, keeper: Keeper) -> None:
 
 def _address(port: int) -> str:
     return f"http://localhost:{port}/"
+
+
+def _say_of(log: Path) -> Callable[[str], None]:
+    """Says what becomes of a child, and where it said why it died."""
+    return lambda line: _say(f"{line}; see {log}" if " ended " in line else line)
 
 
 def _say(line: str) -> None:

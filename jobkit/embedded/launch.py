@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import site
+import socket
 import subprocess
 import sys
 import time
@@ -65,6 +66,7 @@ def ensure_running(settings: Settings, *, worker_command: Sequence[str] | None =
         status = home.status()
         state = status.get("state")
         if home.is_supervised():
+            _check_host(home, status)
             if state == "ready" and _is_alive(status) and resp.answers(str(home.socket)):
                 if _may_be_used(home, status):
                     if is_news:
@@ -109,6 +111,7 @@ def shutdown(settings: Settings, *, now: bool = False) -> bool:
     home = Home.open(settings.home)
     if not home.is_supervised():
         return False
+    _check_host(home, home.status())
     drain_s = max((wish.drain for wish in wishes(home).values()), default=settings.drain)
     deadline = time.monotonic() + drain_s + _STOP_MARGIN_S
     asked = 0
@@ -125,6 +128,20 @@ def shutdown(settings: Settings, *, now: bool = False) -> bool:
             )
         time.sleep(0.02)
     return True
+
+
+def _check_host(home: Home, status: Mapping[str, object]) -> None:
+    """A home on a network file system belongs to one machine at a time: a socket does not reach another.
+
+    Raises:
+        JobkitError: its supervisor runs on another machine.
+    """
+    host = status.get("host", "")
+    if host and host != socket.gethostname():
+        raise JobkitError(
+            f"the jobkit home {home.path} is in use on machine {host} (this is {socket.gethostname()}): set "
+            "JOBKIT_HOME to a directory of this machine, or JOBKIT_URL to a Redis that both can reach"
+        )
 
 
 def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:

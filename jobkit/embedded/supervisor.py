@@ -14,6 +14,7 @@ import json
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -66,6 +67,7 @@ class Supervisor:
         self._had_jobs = False
         self._status: dict[str, object] = {
             "pid": os.getpid(),
+            "host": socket.gethostname(),
             "version": own_version(),
             "python": f"{sys.version_info.major}.{sys.version_info.minor}",
             "executable": sys.executable,
@@ -105,10 +107,15 @@ class Supervisor:
     # -- the server ---------------------------------------------------------------------------------------------
 
     def _start_server(self) -> None:
+        said_at = 0.0
+
         def loading() -> None:
+            nonlocal said_at
             if self.stops:
                 raise _Stop
-            self.report("loading")
+            if time.monotonic() - said_at > 1.0:  # who waits may be slow to read, and a pipe is small
+                said_at = time.monotonic()
+                self.report("loading")
 
         self._set_state("loading")
         self.server.start(loading)

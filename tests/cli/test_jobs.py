@@ -241,3 +241,9 @@ def test_sync_runs_the_job_here(terminal: Terminal) -> None:
 
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "4"
+
+
+def test_a_secret_meant_for_a_shared_redis_does_not_disturb_the_embedded_server(terminal: Terminal) -> None:
+    done = terminal.run("submit", "count", "n=1", "--wait", JOBKIT_SECRET="for the team")
+
+    assert done.returncode == 0, done.stderr

