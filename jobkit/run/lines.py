@@ -14,8 +14,9 @@ from typing import Any
 #: Longest line that is kept, in characters; the rest of it is left out.
 LINE_LIMIT = 8_000
 
-#: A partial line is shown after this long; one that is redrawn with a carriage return (a text bar) more rarely.
-PARTIAL_MS, REDRAWN_MS = 100, 1_000
+#: A partial line is shown once it is this old (and 100 ms after it was written: text is looked at each 50 ms); one that
+#: is redrawn with a carriage return (a text bar) more rarely.
+PARTIAL_MS, REDRAWN_MS = 40, 1_000
 
 #: Lines that pass at once, and per second after that. A burst of a few thousand (a printed table) is kept whole; a
 #: flood is thinned before it costs the worker anything.
@@ -142,6 +143,18 @@ class ByteSplitter:
         return self._splitter.flush(now_ms)
 
 
+_DROPPED = "lines dropped here: printed too fast …"
+
+
+def _lines_in(line: WireLine) -> int:
+    """1, or what the line stands for where the buffer on the other end of the pipe had dropped some already."""
+    _, source, _, _, text = line
+    if source == "jobkit" and text.endswith(_DROPPED):
+        number = text.split()[1].replace(",", "")
+        return int(number) if number.isdecimal() else 1
+    return 1
+
+
 class LineBuffer:
     """The lines of one interval, bounded: beyond the allowance it keeps the head and the tail and counts the rest.
 
@@ -174,8 +187,9 @@ class LineBuffer:
         else:
             self._tail.append(line)
             if len(self._tail) > share:
-                self.size -= len(self._tail.popleft()[4])
-                self._dropped += 1
+                dropped = self._tail.popleft()
+                self.size -= len(dropped[4])
+                self._dropped += _lines_in(dropped)
         self.size += len(line[4])
 
     def skip(self, count: int) -> None:
@@ -186,7 +200,7 @@ class LineBuffer:
         """What is to be shown of this interval, oldest first, each text cleaned; then empty."""
         lines = self._head
         if self._dropped:
-            lines.append([now_ms, "jobkit", "", "", f"… {self._dropped:,} lines dropped here: printed too fast …"])
+            lines.append([now_ms, "jobkit", "", "", f"… {self._dropped:,} {_DROPPED}"])
         lines.extend(self._tail)
         for line in lines:
             line[4] = clean(line[4])

@@ -21,6 +21,7 @@ PROGRESS_INTERVAL_S = 0.1
 BATCH_S = 0.05
 _BATCH_MS = int(BATCH_S * 1000)
 _BATCH_CHARS = 64_000
+_PARTS = 1_000
 
 
 class Outlet(Protocol):
@@ -67,6 +68,7 @@ class Recorder:
         self._guard = guard if guard is not None else _NO_GUARD
         self._lock = threading.RLock()
         self._splitters = {"stdout": Splitter(), "stderr": Splitter()}
+        self._parts: dict[str, list[str]] = {"stdout": [], "stderr": []}
         now_ms = time.time_ns() // 1_000_000
         self._buffer = LineBuffer(now_ms)
         self._window = now_ms // _BATCH_MS
@@ -79,17 +81,17 @@ class Recorder:
 
     def write(self, source: str, text: str) -> None:
         """Text that was printed; `source` is "stdout" or "stderr"."""
+        parts = self._parts[source]
+        parts.append(text)
+        # print() writes each argument, blank and newline on its own: only a newline is worth a lock and a clock.
+        if "\n" not in text and len(parts) < _PARTS:
+            if not self._is_armed:
+                self._arm_once()
+            return
         now_ms = time.time_ns() // 1_000_000
         with self._guard, self._lock:
-            splitter = self._splitters[source]
-            lines = splitter.feed(text, now_ms)
-            if lines:
-                add = self._buffer.add
-                for line in lines:
-                    add([now_ms, source, "", "", line])
+            if self._feed(source, now_ms):
                 self._leave(now_ms)
-            elif splitter.is_partial and not self._is_armed:
-                self._arm_once()
 
     def line(self, source: str, text: str, level: str = "", logger: str = "") -> None:
         """Whole lines that were logged or warned, kept together under one level."""
@@ -153,12 +155,15 @@ class Recorder:
             now = time.monotonic()
             if self._progress is not None and now - self._sent_at >= PROGRESS_INTERVAL_S:
                 self._send_progress(now)
-            self._is_armed = (
-                bool(self._bars)
-                or bool(self._buffer)
+            self._is_armed = False  # first: who writes from now on arms anew, or is seen below
+            if (
+                self._bars
+                or self._buffer
                 or self._progress is not None
+                or any(self._parts.values())
                 or any(splitter.is_partial for splitter in self._splitters.values())
-            )
+            ):
+                self._is_armed = True
             return self._is_armed
 
     def close(self) -> None:
@@ -183,8 +188,21 @@ class Recorder:
         elif not self._is_armed:
             self._arm_once()
 
+    def _feed(self, source: str, now_ms: int) -> bool:
+        """Split what has been written; True where that made lines."""
+        parts = self._parts[source]
+        count = len(parts)  # another thread may append meanwhile
+        text = "".join(parts[:count])
+        del parts[:count]
+        lines = self._splitters[source].feed(text, now_ms)
+        for line in lines:
+            self._buffer.add([now_ms, source, "", "", line])
+        return bool(lines)
+
     def _flush(self, due_ms: int | None, now_ms: int) -> None:
         for source, splitter in self._splitters.items():
+            if self._parts[source]:
+                self._feed(source, now_ms)
             line = splitter.flush(due_ms)
             if line is not None:
                 self._buffer.add([now_ms, source, "", "", line])

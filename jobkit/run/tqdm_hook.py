@@ -155,14 +155,14 @@ def _patch_std(module: ModuleType) -> None:
             _read(self, bar)
             recorder.close_bar(bar)
 
-    patched: tuple[tuple[Any, Any], ...] = (
-        (__init__, init),
-        (patched_refresh, refresh),
-        (patched_display, display),
-        (patched_close, close),
-    )
-    for method, original in patched:
-        setattr(cls, original.__name__, functools.wraps(original)(method))
+    patched: dict[str, tuple[Any, Any]] = {
+        "__init__": (__init__, init),
+        "refresh": (patched_refresh, refresh),
+        "display": (patched_display, display),
+        "close": (patched_close, close),
+    }
+    for name, (method, original) in patched.items():
+        setattr(cls, name, functools.wraps(original)(method))
 
 
 def _patch_notebook(module: ModuleType) -> None:

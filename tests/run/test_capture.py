@@ -1,0 +1,378 @@
+"""What a job says: order, sources, floods, progress."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobkit.run.process import ProcessRunner
+
+from .conftest import Heard, assign, until
+
+
+async def test_print_logging_and_warnings_keep_their_order(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        import logging
+        import sys
+        import warnings
+
+        for i in range(300):
+            print("out", i)
+            logging.getLogger("lab.x").info("log %d", i)
+            print("err", i, file=sys.stderr)
+        warnings.warn("careful\nnow", UserWarning, stacklevel=1)
+        try:
+            1 / 0  # noqa: B018
+        except ZeroDivisionError:
+            logging.exception("it broke")
+
+    await runner.run(assign(job), heard)
+
+    assert heard.texts[:900] == [text for i in range(300) for text in (f"out {i}", f"log {i}", f"err {i}")]
+    first = heard.log[:3]
+    assert [(line.source, line.level, line.logger) for line in first] == [
+        ("stdout", "", ""),
+        ("log", "INFO", "lab.x"),
+        ("stderr", "", ""),
+    ]
+    assert abs(first[0].at_ms - time.time() * 1000) < 60_000
+    warning = heard.log[900]
+    assert warning.source == "warning"
+    assert warning.text.endswith(": UserWarning: careful now")
+    assert heard.texts[901] == "it broke"
+    assert heard.texts[-1] == "ZeroDivisionError: division by zero"
+    assert {line.level for line in heard.log[901:]} == {"ERROR"}
+
+
+async def test_c_code_and_grandchildren_are_heard(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        import ctypes
+        import os
+        import subprocess
+        import sys
+
+        os.write(1, "écrit\n".encode())
+        os.write(2, b"\xffraw")
+        ctypes.CDLL(None).puts(b"put")
+        subprocess.run([sys.executable, "-c", "print('from below')"], check=True)
+        subprocess.run(["echo", "to my stdout"], stdout=sys.stdout, check=True)
+        sys.stdout.buffer.write(b"bytes\n")
+
+    outcome = await runner.run(assign(job), heard)
+
+    assert outcome.outcome == "succeeded", outcome.error
+    assert sorted(heard.texts) == ["\\xffraw", "bytes", "from below", "put", "to my stdout", "écrit"]
+    assert {line.text: line.source for line in heard.log}["\\xffraw"] == "stderr"
+
+
+async def test_a_forked_process_prints_too_and_leaves_the_control_channel_alone(
+    runner: ProcessRunner, heard: Heard
+) -> None:
+    def job() -> int:
+        import multiprocessing
+
+        def below(i: int) -> int:
+            print("below", i)
+            return i
+
+        context = multiprocessing.get_context("fork")
+        children = [context.Process(target=below, args=(i,)) for i in range(3)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(5)
+        return sum(child.exitcode or 0 for child in children)
+
+    outcome = await runner.run(assign(job), heard)
+
+    assert outcome.summary == "0", outcome
+    assert sorted(heard.texts) == ["below 0", "below 1", "below 2"]
+
+
+async def test_a_partial_line_shows_within_200_ms_and_is_not_lost_at_the_end(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path
+) -> None:
+    def job(go: Path) -> None:
+        import time
+
+        print("loading", end="")
+        while not go.exists():
+            time.sleep(0.005)
+        print("rest", end="")
+
+    running = asyncio.create_task(runner.run(assign(job, tmp_path / "go"), heard))
+    await until(lambda: heard.texts == ["loading"], "the partial line")
+    delay = time.time() * 1000 - heard.log[0].at_ms
+    (tmp_path / "go").touch()
+    await running
+
+    assert delay < 200
+    assert heard.texts == ["loading", "rest"]
+
+
+async def test_a_return_redraws_the_line(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        for i in range(101):
+            print(f"\r{i} %", end="")
+        print()
+
+    await runner.run(assign(job), heard)
+
+    assert heard.texts == ["100 %"]
+
+
+async def test_a_million_lines_are_thinned_and_slow_nobody(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        for i in range(1_000_000):
+            print("line", i)
+
+    gaps, last = [0.0], time.monotonic()
+    running = asyncio.create_task(runner.run(assign(job), heard))
+    while not running.done():
+        await asyncio.sleep(0.01)
+        gaps.append(time.monotonic() - last)
+        last += gaps[-1]
+
+    assert (await running).outcome == "succeeded"
+    assert heard.texts[0] == "line 0"
+    assert heard.texts[-1] == "line 999999"
+    assert len(heard.log) < 60_000
+    dropped = [line for line in heard.log if line.source == "jobkit"]
+    assert dropped
+    counted = sum(int(line.text.split()[1].replace(",", "")) for line in dropped)
+    assert counted + len(heard.log) - len(dropped) == 1_000_000
+    assert max(gaps) < 0.3
+
+
+async def test_a_flood_from_below_is_thinned_as_well(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        import subprocess
+
+        subprocess.run("yes | head -n 3000000; echo last", shell=True, check=True)
+
+    await runner.run(assign(job), heard)
+
+    assert heard.texts[-1] == "last"
+    assert len(heard.log) < 60_000
+
+
+async def test_nothing_hostile_gets_through(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        print("\x1b[31mred\x1b[0m \x1b]0;title\x07bell\x08 \u202eevil")
+        print("x" * 100_000)
+
+    await runner.run(assign(job), heard)
+
+    assert heard.texts[0] == "red bell evil"
+    assert len(heard.texts[1]) < 8_100
+
+
+async def test_basic_config_of_the_task_sets_the_level_and_shows_nothing_twice(
+    runner: ProcessRunner, heard: Heard
+) -> None:
+    def job() -> None:
+        import logging
+
+        logging.basicConfig(level=logging.DEBUG, format="%(message)s!")
+        logging.getLogger("a").debug("once")
+
+    await runner.run(assign(job), heard)
+
+    assert [(line.level, line.text) for line in heard.log] == [("DEBUG", "once")]
+
+
+def last(heard: Heard) -> Any:
+    return heard.news[-1]
+
+
+async def test_progress_is_throttled_and_its_last_value_arrives(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        from jobkit.run.progress import progress
+
+        for _ in progress(range(3_000_000), desc="steps"):
+            pass
+
+    started = time.monotonic()
+    await runner.run(assign(job), heard)
+    took = time.monotonic() - started
+
+    assert heard.news[0] == (0, 3_000_000, "steps")
+    assert last(heard) == (3_000_000, 3_000_000, "steps")
+    assert len(heard.news) <= took * 10 + 2
+
+
+async def test_a_slow_step_after_fast_ones_is_seen(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+    def job(go: Path) -> None:
+        import time
+
+        from jobkit.run.progress import progress
+
+        for i in progress(range(100_100)):
+            if i >= 100_000:
+                time.sleep(0.15)
+            if i == 100_003:
+                while not go.exists():
+                    time.sleep(0.005)
+
+    running = asyncio.create_task(runner.run(assign(job, tmp_path / "go"), heard))
+    await until(lambda: any(news[0] == 100_003 for news in heard.news), "the third slow step")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_the_outermost_bar_is_the_jobs_progress(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        import time
+
+        from jobkit.run.progress import progress
+
+        for _ in progress(range(3), desc="epochs"):
+            for _ in progress(range(10), desc="batches"):
+                time.sleep(0.02)
+
+    await runner.run(assign(job), heard)
+
+    assert {news[1] for news in heard.news} == {3}
+    assert any(news[2].startswith("epochs · batches ") for news in heard.news)
+    assert last(heard) == (3, 3, "epochs")
+
+
+async def test_reported_nonsense_is_tamed(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        import time
+
+        from jobkit.run.context import current
+
+        for done, total in ((float("nan"), 10), (-5, 10), (50, 10), ("x", None), (3, 0), (10**400, float("inf"))):
+            current().report(done, total, "m")  # type: ignore[arg-type]
+            time.sleep(0.12)
+
+    await runner.run(assign(job), heard)
+
+    assert [news[:2] for news in heard.news] == [(None, 10), (0, 10), (10, 10), (None, None), (3, None), (None, None)]
+
+
+@pytest.mark.parametrize("flavour", ["std", "auto", "notebook", "trange", "update", "before", "asyncio"])
+async def test_any_tqdm_is_progress_and_no_log_line(runner: ProcessRunner, heard: Heard, flavour: str) -> None:
+    def job(flavour: str) -> None:
+        import time
+
+        def step() -> None:
+            time.sleep(0.01)
+
+        if flavour == "update":
+            from tqdm import tqdm
+
+            with tqdm(total=20, desc="bar") as bar:
+                for _ in range(20):
+                    step()
+                    bar.update(1)
+            return
+        if flavour == "trange":
+            from tqdm import trange
+
+            loop = trange(20, desc="bar")
+        else:
+            import importlib
+
+            module = "std" if flavour == "before" else flavour
+            loop = importlib.import_module(f"tqdm.{module}").tqdm(range(20), desc="bar")
+        for _ in loop:
+            step()
+
+    if flavour == "before":
+        await runner.close()
+        runner._preload = ("tqdm", "tqdm.auto")
+        await runner.start()
+    outcome = await runner.run(assign(job, flavour), heard)
+
+    assert outcome.outcome == "succeeded", outcome.error
+    assert last(heard) == (20, 20, "bar")
+    assert len(heard.news) >= 2
+    assert heard.log == []
+
+
+async def test_pandas_with_tqdm_is_progress(runner: ProcessRunner, heard: Heard) -> None:
+    pytest.importorskip("pandas")
+
+    def job() -> int:
+        import pandas as pd
+        from tqdm import tqdm
+
+        tqdm.pandas(desc="rows")
+        return int(pd.Series(range(50)).progress_apply(lambda x: x + 1).sum())  # type: ignore[operator]
+
+    outcome = await runner.run(assign(job), heard)
+
+    assert outcome.summary == "1275", outcome
+    assert last(heard)[0] == 50
+    assert heard.log == []
+
+
+async def test_tqdm_write_is_a_line_and_a_stalled_bar_moves_again(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        import time
+
+        from tqdm import tqdm
+
+        for i in tqdm(range(200_003)):
+            if i >= 200_000:
+                time.sleep(0.25)
+        tqdm.write("said")
+
+    await runner.run(assign(job), heard)
+
+    assert heard.texts == ["said"]
+    assert {200_001, 200_002} & {news[0] for news in heard.news}
+
+
+async def test_a_job_without_tqdm_does_not_import_it(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> list[str]:
+        import sys
+
+        from jobkit.run.progress import progress
+
+        list(progress([1, 2]))
+        return [name for name in ("tqdm", "numpy", "pandas", "IPython", "redis", "arq", "panel") if name in sys.modules]
+
+    assert (await runner.run(assign(job), heard)).summary == "empty list"
+
+
+async def test_artifacts_arrive_where_the_sink_takes_them(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        from jobkit.run.context import current
+
+        current().save("notes.txt", "hällo")
+        current().save("numbers", {"a": 1})
+        current().log("kept both")
+
+    await runner.run(assign(job), heard)
+
+    assert heard.artifacts == {
+        "notes.txt": ("text/plain", "hällo".encode()),
+        "numbers": ("application/json", b'{"a": 1}'),
+    }
+    assert heard.texts == ["kept both"]
+
+
+async def test_threads_of_a_job_belong_to_it(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        import threading
+
+        from jobkit.run.context import current
+
+        def work() -> None:
+            print("in a thread of", current().job_id)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    await runner.run(assign(job), heard)
+
+    assert heard.texts == ["in a thread of j1"]
