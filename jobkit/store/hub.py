@@ -265,7 +265,7 @@ class RedisHub:
         head, _, rider = data.partition(b"\n")
         try:
             event = JobEvent.from_wire(_unjson(head), result=rider)
-        except (msgspec.DecodeError, KeyError, ValueError):
+        except (msgspec.DecodeError, KeyError, ValueError, TypeError, AttributeError):  # whatever JSON it may be
             logger.warning("a message on %s is not an event of jobkit; left out", channel)
             return
         if channel == self._all:

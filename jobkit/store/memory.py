@@ -336,7 +336,7 @@ class MemoryStore:
         with self._moving():
             for job_id, us in self._jobs.by_age.below(below):
                 if len(found) >= query.limit:
-                    cursor = str(int(below))
+                    cursor = str(int(below)) if found else ""
                     break
                 record = self._jobs.find(job_id)
                 if record is None:
@@ -346,7 +346,7 @@ class MemoryStore:
                 below = us
             for job_id in expired:
                 self._jobs.forget(job_id)
-        return Page(tuple(found), cursor if found else "")
+        return Page(tuple(found), cursor)
 
     def attach(self, hub: Callable[[JobEvent, str], None]) -> Callable[[], None]:
         """Call `hub(event, client)` with every event from now on; returns a function that ends it."""

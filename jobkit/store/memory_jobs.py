@@ -30,7 +30,7 @@ class Record:
     payload: bytes
     client: str
     token: str = ""
-    fin: str = ""
+    fin: str | None = None
     result: bytes | None = None
     preview: bytes | None = None
     log: Log = field(default_factory=Log)

@@ -42,9 +42,21 @@ class Scripts:
     async def run(self, name: str, args: Sequence[Any]) -> Any:
         """The script's reply."""
         try:
-            return await self._redis.execute_command("EVALSHA", HASHES[name], 1, self._prefix, *args)  # type: ignore[no-untyped-call]
+            return await self._call(name, args)
         except NoScriptError:
-            return await self._redis.execute_command("EVAL", SOURCES[name], 1, self._prefix, *args)  # type: ignore[no-untyped-call]
+            await self._load()
+            return await self._call(name, args)
+
+    async def _call(self, name: str, args: Sequence[Any]) -> Any:
+        return await self._redis.execute_command("EVALSHA", HASHES[name], 1, self._prefix, *args)  # type: ignore[no-untyped-call]
+
+    async def _load(self) -> None:
+        """Teach the server every script, not just the missing one: `run_many` would run that one after those behind it,
+        and the last lines of a job came after its end and were refused."""
+        pipe = self._redis.pipeline(transaction=False)
+        for source in SOURCES.values():
+            pipe.script_load(source)
+        await pipe.execute()
 
     async def run_many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
         """Replies of several scripts, sent together: one round trip. Each is atomic, the group is not."""

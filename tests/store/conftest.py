@@ -68,5 +68,3 @@ async def hub(store: AnyStore) -> AsyncIterator[RedisHub | MemoryHub]:
 def heard() -> list:  # type: ignore[type-arg]
     """Events that `heard.append` was called with."""
     return []
-
-

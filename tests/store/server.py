@@ -35,7 +35,9 @@ class Server:
 
     def start(self) -> None:
         self.socket.unlink(missing_ok=True)
-        options = f"--port 0 --unixsocket {self.socket} --dir {self.home} --appendonly yes --appendfsync no --logfile log"
+        options = (
+            f"--port 0 --unixsocket {self.socket} --dir {self.home} --appendonly yes --appendfsync no --logfile log"
+        )
         self._process = subprocess.Popen([self._binary, *options.split(), "--save", ""])
         with redis.Redis(unix_socket_path=str(self.socket)) as client:
             deadline = time.monotonic() + 10

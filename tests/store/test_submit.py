@@ -171,7 +171,8 @@ async def test_a_moment_to_start_beats_a_shorter_delay(store: AnyStore) -> None:
 
     first, second = await store.snapshots(["a", "b"])
 
-    assert first and second
+    assert first
+    assert second
     assert first.due_at is not None
     assert (first.state, first.due_at.timestamp() * 1000) == ("scheduled", pytest.approx(at_ms))
     assert (second.state, second.due_at) == ("queued", None)
@@ -233,8 +234,8 @@ async def test_an_id_is_free_again_when_its_job_was_deleted(store: AnyStore) -> 
 
 
 async def test_an_expired_job_whose_id_is_used_again_does_not_take_the_new_one_with_it(store: AnyStore) -> None:
-    """The old one's entry among what is to be pruned used to outlive it, and `prune` then forgot the waiting new job: an
-    accepted job was lost. Ids made from a key (`key="nightly"`) come again and again."""
+    """The old one's entry among what is to be pruned used to outlive it, and `prune` then forgot the waiting new job:
+    an accepted job was lost. Ids made from a key (`key="nightly"`) come again and again."""
     await submit(store, "nightly")
     [claimed] = await claim(store)
     await store.finish([ending(claimed, result=b"old", preview={"text": "old"}, ttl_ms=1)])

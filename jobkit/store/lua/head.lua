@@ -182,7 +182,8 @@ local function recover(limit, lease_ms, max_losses, ttl_ms)
   local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
   if uptime * 1000 < 2 * lease_ms + 2000 then
     -- An uptime that young is normal for a fresh server too; only a lease older than the server can be a victim.
-    local born = NOW - uptime * 1000 - 1000
+    -- Redis counts whole seconds from the whole second in which it started: that moment is the earliest it may be.
+    local born = (math.floor(NOW / 1000) - uptime) * 1000
     local young = {}
     for _, id in ipairs(ids) do
       local started = tonumber(redis.call('HGET', P .. 'job:' .. id, 'started') or 0)

@@ -1,0 +1,276 @@
+"""The hub: every event of a job, in order, to those who listen, also after its connection was cut."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from jobkit.model import EventType, JobEvent, LogLine
+from jobkit.store.base import INLINE_RESULT_BYTES, Progress
+from jobkit.store.hub import RedisHub
+from jobkit.store.memory import MemoryHub, MemoryStore
+from jobkit.store.redis import RedisStore
+
+from .support import AnyStore, claim, come_due, ending, lapse, numbers, snapshot, started, submit, types, wait_until
+
+AnyHub = MemoryHub | RedisHub
+Heard = list[JobEvent]
+
+
+def told(heard: Heard) -> list[str]:
+    return [str(event.type) for event in heard]
+
+
+async def test_a_listener_of_a_job_hears_every_event_and_its_log(store: AnyStore, hub: AnyHub, heard: Heard) -> None:
+    hub.listen(heard.append, "a")
+    await hub.ready("a")
+
+    claimed = await started(store, "a")
+    await submit(store, "other")
+    await store.progress([numbers(claimed, 1, 2, "half"), Progress("a", claimed.token, lines=[LogLine("hello")])])
+    await store.cancel(["a"])
+    await store.finish([ending(claimed, "cancelled")])
+    await store.delete(["a"])
+
+    await wait_until(lambda: "deleted" in told(heard), "the last event")
+    assert told(heard) == [
+        "submitted",
+        "started",
+        "progressed",
+        "logged",
+        "cancel_requested",
+        "cancelled",
+        "deleted",
+    ]
+    assert {event.job_id for event in heard} == {"a"}
+    assert [event.seq for event in heard] == [1, 2, 2, 2, 3, 4, 5]
+    assert dict(heard[2].data) == {"rev": 1, "done": 1, "total": 2, "message": "half"}
+    assert heard[3].data["first"] == 1
+    assert [LogLine.from_wire(wire).text for wire in heard[3].data["lines"]] == ["hello"]
+
+
+async def test_what_is_heard_is_what_the_record_keeps(store: AnyStore, hub: AnyHub, heard: Heard) -> None:
+    hub.listen(heard.append, "a")
+    await hub.ready("a")
+    first = await started(store, "a", delay_ms=0, retries=1)
+    await lapse(store, "a")
+    [second] = await claim(store)
+    await store.finish([ending(second, "retried", delay_ms=60_000)])
+    await come_due(store, "a")
+    [third] = await claim(store)
+    await store.finish([ending(third, usage={}, summary="s", result=b"x")])
+
+    await wait_until(lambda: "succeeded" in told(heard), "the last event")
+    assert tuple(heard) == (await snapshot(store, "a")).history
+    assert first.attempt == 1
+
+
+async def test_a_listener_of_all_jobs_hears_all_but_log_lines(store: AnyStore, hub: AnyHub, heard: Heard) -> None:
+    hub.listen(heard.append)
+    await hub.ready()
+
+    claimed = await started(store, "a")
+    await store.progress([numbers(claimed, 1), Progress("a", claimed.token, lines=[LogLine("hello")])])
+    await submit(store, "b")
+    await store.finish([ending(claimed, result=b"x", ttl_ms=1)])
+    await wait_until(lambda: store.prune(), "the job to expire")
+
+    await wait_until(lambda: "deleted" in told(heard), "the last event")
+    assert [(event.job_id, str(event.type)) for event in heard] == [
+        ("a", "submitted"),
+        ("a", "started"),
+        ("a", "progressed"),
+        ("b", "submitted"),
+        ("a", "succeeded"),
+        ("a", "deleted"),
+    ]
+    assert not any(event.result for event in heard)
+
+
+async def test_the_submitter_hears_its_jobs_and_gets_a_small_result_with_the_end(
+    store: AnyStore, hub: AnyHub, heard: Heard
+) -> None:
+    hub.listen_own(heard.append)
+    await submit(store, "mine", client=hub.client_id)
+    await submit(store, "theirs", client="somebody")
+    mine, theirs = await claim(store, 2)
+    await store.progress([Progress("mine", mine.token, lines=[LogLine("not for everybody")]), numbers(mine, 1)])
+    result = bytes(range(256)) * 4
+
+    await store.finish([ending(theirs, result=b"no"), ending(mine, result=result)])
+
+    await wait_until(lambda: "succeeded" in told(heard), "the last event")
+    assert told(heard) == ["submitted", "started", "progressed", "succeeded"]
+    assert {event.job_id for event in heard} == {"mine"}
+    assert [event.result for event in heard] == [b"", b"", b"", result]
+
+
+async def test_a_large_result_does_not_ride(store: AnyStore, hub: AnyHub, heard: Heard) -> None:
+    hub.listen_own(heard.append)
+    await submit(store, "a", "b", client=hub.client_id)
+    a, b = await claim(store, 2)
+
+    largest = b"x" * INLINE_RESULT_BYTES
+    await store.finish([ending(a, result=largest), ending(b, result=largest + b"x")])
+
+    await wait_until(lambda: told(heard).count("succeeded") == 2, "the last event")
+    assert [event.result for event in heard[-2:]] == [largest, b""]
+    assert await store.result("b") == largest + b"x"
+
+
+async def test_an_error_is_told_with_its_traceback(store: AnyStore, hub: AnyHub, heard: Heard) -> None:
+    from .test_attempts import BOOM
+
+    hub.listen(heard.append, "a")
+    await hub.ready("a")
+
+    await store.finish([ending(await started(store, "a"), "failed", error=BOOM)])
+
+    await wait_until(lambda: "failed" in told(heard), "the last event")
+    assert heard[-1].data["error"] == BOOM.to_wire()
+
+
+async def test_who_stopped_listening_hears_no_more(store: AnyStore, hub: AnyHub, heard: Heard) -> None:
+    other: Heard = []
+    stop = hub.listen(heard.append, "a")
+    hub.listen(other.append, "a")
+    stop_own = hub.listen_own(heard.append)
+    await hub.ready("a")
+
+    stop()
+    stop()
+    stop_own()
+    await submit(store, "a", client=hub.client_id)
+
+    await wait_until(lambda: other, "the other listener to hear it")
+    assert heard == []
+
+
+async def test_a_listener_that_raises_harms_nobody(
+    store: AnyStore, hub: AnyHub, heard: Heard, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(event: JobEvent) -> None:
+        raise RuntimeError("broken listener")
+
+    hub.listen(broken, "a")
+    hub.listen(heard.append, "a")
+    await hub.ready("a")
+
+    await submit(store, "a")
+    await store.cancel(["a"])
+
+    await wait_until(lambda: len(heard) == 2, "both events")
+    assert "a listener of job events raised" in caplog.text
+
+
+async def test_a_hub_is_live_from_start_to_close(store: AnyStore) -> None:
+    hub: AnyHub = MemoryHub(store) if isinstance(store, MemoryStore) else RedisHub(store)
+    statuses: list[bool] = []
+    hub.on_status(statuses.append)
+
+    await hub.start()
+    live = hub.is_live
+    await hub.close()
+
+    assert (live, hub.is_live, statuses[0]) == (True, False, True)
+
+
+# -- Redis ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cut_connection_comes_back_and_says_so(redis_store: RedisStore, heard: Heard) -> None:
+    hub = RedisHub(redis_store)
+    statuses: list[bool] = []
+    hub.on_status(statuses.append)
+    await hub.start()
+    hub.listen(heard.append, "a")
+    hub.listen_own(heard.append)
+    await hub.ready("a")
+
+    try:
+        for cut in (1, 2):
+            await redis_store.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            await wait_until(lambda cut=cut: statuses.count(False) == cut and hub.is_live, "the hub to come back")
+        await hub.ready("a")
+        await submit(redis_store, "a", client=hub.client_id)
+        await wait_until(lambda: len(heard) == 2, "an event on both channels")
+    finally:
+        await hub.close()
+
+    assert statuses == [True, False, True, False, True]
+
+
+async def test_a_message_that_is_no_event_is_left_out(
+    redis_store: RedisStore, heard: Heard, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = RedisHub(redis_store)
+    await hub.start()
+    hub.listen(heard.append)
+    await hub.ready()
+
+    try:
+        for message in (b"", b"\xff\xfe", b"[1]", b'{"id": "a"}', b'{"id":"a","seq":1,"type":"of tomorrow","at":1}'):
+            await redis_store.redis.publish(redis_store.channel("all"), message)
+        await submit(redis_store, "a")
+        await wait_until(lambda: heard, "the event")
+    finally:
+        await hub.close()
+
+    assert told(heard) == ["submitted"]
+    assert caplog.text.count("is not an event of jobkit") == 5
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_listener_may_call_the_store_and_order_stays(heard: Heard) -> None:
+    from jobkit.settings import Settings
+
+    store = MemoryStore(Settings(url="sync://"))
+    hub = MemoryHub(store)
+
+    def cancel_at_once(event: JobEvent) -> None:
+        if event.type is EventType.SUBMITTED:
+            with pytest.raises(StopIteration):
+                store.cancel([event.job_id]).send(None)
+
+    hub.listen(cancel_at_once)
+    hub.listen(heard.append)
+    await submit(store, "a", "b")
+
+    assert [(event.job_id, str(event.type)) for event in heard] == [
+        ("a", "submitted"),
+        ("b", "submitted"),
+        ("a", "cancelled"),
+        ("b", "cancelled"),
+    ]
+    assert types(await snapshot(store, "a")) == ["submitted", "cancelled"]
+
+
+async def test_threads_that_share_a_store_lose_nothing(heard: Heard) -> None:
+    from jobkit.settings import Settings
+
+    store = MemoryStore(Settings(url="sync://"))
+    hub = MemoryHub(store)
+    hub.listen(heard.append)
+
+    def work(name: str) -> None:
+        for n in range(100):
+            with pytest.raises(StopIteration):
+                submit(store, f"{name}{n}").send(None)
+            with pytest.raises(StopIteration):
+                store.cancel([f"{name}{n}"]).send(None)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    await wait_until(lambda: len(heard) == 800, "every event")
+    assert [replace_id(event) for event in heard] == [replace_id(event) for event in await store.events()]
+
+
+def replace_id(event: JobEvent) -> tuple[str, int]:
+    return event.job_id, event.seq

@@ -1,0 +1,204 @@
+"""Hand-over: a submit gives the job to an idle worker in the same step, by a message on the worker's own channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from jobkit.model import JobState
+from jobkit.store.base import Claimed
+from jobkit.store.redis import RedisStore, read_claimed
+
+from .support import claim, come_due, ending, lapse, numbers, snapshot, started, submit, types, worker
+
+
+class Inbox:
+    """What a worker is told on its own channel: jobs (J), a wake-up (W), a cancel (C)."""
+
+    def __init__(self, pubsub: object) -> None:
+        self._pubsub = pubsub
+
+    async def next(self, timeout_s: float = 5.0) -> bytes:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                message = await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=timeout_s)  # type: ignore[attr-defined]
+                if message is not None:
+                    return bytes(message["data"])
+
+    async def job(self) -> Claimed:
+        message = await self.next()
+        assert message[:1] == b"J", message
+        return read_claimed(message[1:])
+
+
+@asynccontextmanager
+async def inbox(store: RedisStore, id: str = "w1") -> AsyncIterator[Inbox]:
+    async with store.redis.pubsub() as pubsub:
+        await pubsub.subscribe(store.channel("inbox", id))
+        message = await pubsub.get_message(timeout=5.0)
+        assert message is not None
+        assert message["type"] == "subscribe"
+        yield Inbox(pubsub)
+
+
+async def test_an_idle_worker_gets_the_job_with_the_submit(redis_store: RedisStore) -> None:
+    async with inbox(redis_store) as box:
+        await redis_store.claim(worker(), 1)
+
+        await submit(redis_store, "a", client="me", params={"n": 1})
+
+        claimed = await box.job()
+        found = await snapshot(redis_store, "a")
+        assert (claimed.spec, claimed.token, claimed.payload) == (found.spec, "w1:1", b"arguments of a")
+        assert (found.state, found.worker, types(found)) == ("running", "w1", ["submitted", "started"])
+        assert await redis_store.finish([ending(claimed)]) == [1]
+
+
+async def test_a_worker_gets_no_more_jobs_than_it_has_free_slots(redis_store: RedisStore) -> None:
+    async with inbox(redis_store) as box:
+        await redis_store.claim(worker(), 2)
+
+        await submit(redis_store, "a", "b", "c")
+
+        assert [(await box.job()).spec.id for _ in range(2)] == ["a", "b"]
+        assert (await snapshot(redis_store, "c")).state is JobState.QUEUED
+
+
+async def test_jobs_on_their_way_fill_slots_that_the_worker_thinks_are_free(redis_store: RedisStore) -> None:
+    """Its claim crosses a hand-over: without the count of what it has received it would take one job too many."""
+    async with inbox(redis_store) as box:
+        await redis_store.claim(worker(), 1)
+        await submit(redis_store, "a", "b")
+
+        crossing, _ = await redis_store.claim(worker(), 1, received=0)
+        await box.job()
+        after, _ = await redis_store.claim(worker(), 1, received=1)
+
+        assert crossing == []
+        assert [claimed.spec.id for claimed in after] == ["b"]
+
+
+async def test_a_worker_that_subscribes_anew_starts_its_count_anew(redis_store: RedisStore) -> None:
+    async with inbox(redis_store) as box:
+        await redis_store.claim(worker(), 1)
+        await submit(redis_store, "a")
+        await box.job()
+
+    await submit(redis_store, "b")
+    claimed, _ = await redis_store.claim(worker(), 1, received=-1)
+
+    assert [one.spec.id for one in claimed] == ["b"]
+
+
+async def test_a_dead_idle_worker_never_gets_a_job(redis_store: RedisStore) -> None:
+    """It is registered as idle, but nobody listens on its channel any more."""
+    await redis_store.claim(worker("dead"), 4)
+
+    await submit(redis_store, "a")
+
+    found = await snapshot(redis_store, "a")
+    assert (found.state, found.attempt) == ("queued", 0)
+    assert [claimed.spec.id for claimed in await claim(redis_store, by=worker("w2"))] == ["a"]
+
+
+async def test_the_next_idle_worker_is_tried_when_one_is_dead(redis_store: RedisStore) -> None:
+    async with inbox(redis_store, "alive") as box:
+        await redis_store.claim(worker("dead"), 4)
+        await redis_store.claim(worker("alive"), 1)
+
+        await submit(redis_store, "a")
+
+        assert (await box.job()).token == "alive:1"
+
+
+async def test_the_worker_with_most_free_slots_comes_first(redis_store: RedisStore) -> None:
+    async with inbox(redis_store, "small") as small, inbox(redis_store, "big") as big:
+        await redis_store.claim(worker("small"), 1)
+        await redis_store.claim(worker("big"), 3)
+
+        await submit(redis_store, "a", "b", "c", "d")
+
+        assert {(await big.job()).spec.id for _ in range(3)} | {(await small.job()).spec.id} == {"a", "b", "c", "d"}
+
+
+async def test_a_worker_that_left_or_serves_other_queues_gets_nothing(redis_store: RedisStore) -> None:
+    async with inbox(redis_store, "left"), inbox(redis_store, "other"):
+        await redis_store.claim(worker("left"), 1)
+        await redis_store.leave("left")
+        await redis_store.claim(worker("other", "gpu"), 1)
+
+        await submit(redis_store, "a")
+
+        assert (await snapshot(redis_store, "a")).state is JobState.QUEUED
+
+
+async def test_nobody_overtakes_those_who_wait_already(redis_store: RedisStore) -> None:
+    async with inbox(redis_store) as box:
+        await submit(redis_store, "first")
+        await redis_store.claim(worker(), 0)
+        await submit(redis_store, "second")
+
+        await redis_store.claim(worker("other"), 1)
+        await redis_store.claim(worker(), 1)
+        await submit(redis_store, "third")
+        await redis_store.claim(worker(), 2)
+        await submit(redis_store, "fourth")
+
+        assert [(await snapshot(redis_store, id)).worker for id in ("first", "second", "third")] == [
+            "other",
+            "w1",
+            "w1",
+        ]
+        assert (await box.job()).spec.id == "fourth"
+
+
+async def test_an_idle_worker_is_woken_for_an_earlier_time(redis_store: RedisStore) -> None:
+    async with inbox(redis_store) as box:
+        await redis_store.claim(worker(), 1)
+
+        await submit(redis_store, "a", delay_ms=60_000)
+
+        assert await box.next() == b"W"
+        _, wait_s = await redis_store.claim(worker(), 1)
+        assert 50 < wait_s <= 60.001
+
+
+async def test_a_lost_released_or_due_job_is_handed_over_as_well(redis_store: RedisStore) -> None:
+    async with inbox(redis_store, "idle") as box:
+        await started(redis_store, "lost")
+        held = await started(redis_store, "released")
+        await submit(redis_store, "due", delay_ms=60_000)
+        await redis_store.claim(worker("idle"), 3)
+        await lapse(redis_store, "lost")
+        await come_due(redis_store, "due")
+
+        await redis_store.finish([ending(held, "released")])
+        await redis_store.claim(worker("busy"), 0)
+
+        assert {(await box.job()).spec.id for _ in range(3)} == {"lost", "released", "due"}
+
+
+async def test_the_worker_of_a_job_is_told_of_a_cancel_at_once(redis_store: RedisStore) -> None:
+    async with inbox(redis_store) as box:
+        await started(redis_store, "a")
+
+        await redis_store.cancel(["a"])
+
+        assert await box.next() == b"Ca"
+
+
+async def test_an_exchange_sends_news_endings_and_a_claim_together(redis_store: RedisStore) -> None:
+    await redis_store.redis.script_flush()  # a new server: the news used to come after the ending, and were refused
+    first = await started(redis_store, "a")
+    await submit(redis_store, "b")
+
+    answers, claimed, wait_s = await redis_store.exchange(
+        [numbers(first, 1, 2)], [ending(first, result=b"1")], (worker(), 1, 0)
+    )
+
+    assert (answers, [one.spec.id for one in claimed]) == ([1], ["b"])
+    assert 0 < wait_s <= 0.4
+    found = await snapshot(redis_store, "a")
+    assert (found.state, found.rev) == ("succeeded", 1)
+    assert await redis_store.exchange([], [], None) == ([], [], float("inf"))
