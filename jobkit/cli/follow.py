@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import sys
 import time
@@ -94,7 +95,7 @@ class Follower:
         return lines
 
 
-def follow(kit: Kit, job_id: str, *, is_submitted: bool = False) -> int:
+def follow(kit: Kit, job_id: str) -> int:
     """Shows a job until it ends: its log, a live bar on a terminal, then how it ended. Returns the exit status.
 
     Ctrl-C stops the watching, not the job, and says how to come back.
@@ -113,6 +114,22 @@ def follow(kit: Kit, job_id: str, *, is_submitted: bool = False) -> int:
     return ending(kit, snapshot)
 
 
+def print_events(kit: Kit, job_id: str) -> int:
+    """Prints a job's events, its past first, one JSON object a line, until it ends. Returns the exit status."""
+    for event in kit.job_events(job_id):
+        shown = event.to_json()
+        if event.type is EventType.LOGGED:
+            first = int(event.data.get("first", 0))
+            lines = [LogLine.from_wire(w, n=first + i) for i, w in enumerate(event.data.get("lines") or [])]
+            shown["data"] = {"lines": [line.to_json() for line in lines]}
+        click.echo(json.dumps(shown))
+    return _status(kit.snapshot(job_id).state)
+
+
+def _status(state: JobState) -> int:
+    return {JobState.SUCCEEDED: 0, JobState.CANCELLED: CANCELLED}.get(state, FAILED)
+
+
 def ending(kit: Kit, snapshot: JobSnapshot) -> int:
     """Prints how a job ended (its result on stdout, everything else on stderr) and gives the exit status."""
     took = duration(snapshot.elapsed_s(out.now()))
@@ -120,17 +137,14 @@ def ending(kit: Kit, snapshot: JobSnapshot) -> int:
     if snapshot.state is JobState.SUCCEEDED:
         click.echo(word, err=True)
         click.echo(result_text(kit.preview(snapshot.id), snapshot.summary))
-        return 0
-    if snapshot.state is JobState.CANCELLED:
-        click.echo(word, err=True)
-        return CANCELLED
+        return _status(snapshot.state)
     click.echo(word, err=True)
-    if snapshot.error is not None:
+    if snapshot.state is JobState.FAILED and snapshot.error is not None:
         if snapshot.error.traceback:
             click.echo(out.block(snapshot.error.traceback), err=True)
         if str(snapshot.error) not in snapshot.error.traceback:
             click.echo(out.one_line(str(snapshot.error)), err=True)
-    return FAILED
+    return _status(snapshot.state)
 
 
 def result_text(preview: object, summary: str) -> str:

@@ -15,8 +15,8 @@ _TICK_S = 0.2
 class Keeper:
     """Tends children until a signal comes or nothing is left to tend.
 
-    The first Ctrl-C (or SIGTERM) ends them in good order, the second at once. A context manager, which takes the
-    signals over for its block.
+    The first Ctrl-C (or SIGTERM, or the end of the terminal) ends them in good order, the second at once. A context
+    manager, which takes the signals over for its block.
     """
 
     def __init__(self, children: Sequence[Child]) -> None:
@@ -25,7 +25,7 @@ class Keeper:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Keeper:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._before[number] = signal.signal(number, self._on_signal)
         return self
 

@@ -1,4 +1,4 @@
-"""Commands that look: jobs, show, watch, logs, tasks, queues, workers. All but `watch` take `--json`."""
+"""Commands that look: jobs, show, watch, logs, tasks, queues, workers. All take `--json`."""
 
 from __future__ import annotations
 
@@ -145,12 +145,14 @@ def _moment(at: Any) -> str:
 
 @click.command()
 @click.argument("job_id", metavar="ID")
-def watch(job_id: str) -> int:
+@click.option("--json", "as_json", is_flag=True, help="One event a line, as JSON.")
+def watch(job_id: str, as_json: bool) -> int:
     """Follow a job to its end: log, live bar, then the result. Exit status as of `submit --wait`."""
-    from jobkit.cli.follow import follow
+    from jobkit.cli.follow import follow, print_events
 
     kit = out.connect()
-    return follow(kit, out.find(kit, job_id))
+    job_id = out.find(kit, job_id)
+    return print_events(kit, job_id) if as_json else follow(kit, job_id)
 
 
 @click.command()

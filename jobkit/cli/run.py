@@ -186,7 +186,11 @@ def down(now: bool) -> None:
             f"`jobkit down` stops an embedded server, and JOBKIT_URL is {settings.masked_url}: stop its workers with "
             "Ctrl-C where they run"
         )
-    was_running = shutdown(settings, now=now)
+    was_running = shutdown(
+        settings,
+        now=now,
+        on_wait=lambda: click.echo("jobkit: running jobs may finish; --now gives them back to the queue", err=True),
+    )
     click.echo("stopped" if was_running else f"nothing was running in {settings.home}")
 
 

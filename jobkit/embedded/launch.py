@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,10 +98,11 @@ def attach(settings: Settings) -> EmbeddedServer:
     return EmbeddedServer(idle.server_url(home, idle.WORKER_CLIENT), home.secret(), home.path)
 
 
-def shutdown(settings: Settings, *, now: bool = False) -> bool:
+def shutdown(settings: Settings, *, now: bool = False, on_wait: Callable[[], None] = lambda: None) -> bool:
     """Stops the server and the workers of `settings.home`; the data stays. True where something was running.
 
     Running jobs get their drain time and are then given back to the queue; with `now` they are given back at once.
+    `on_wait` is called once when it takes longer than a second.
 
     Raises:
         JobkitError: it does not end.
@@ -113,14 +114,19 @@ def shutdown(settings: Settings, *, now: bool = False) -> bool:
         return False
     _check_host(home, home.status())
     drain_s = max((wish.drain for wish in wishes(home).values()), default=settings.drain)
-    deadline = time.monotonic() + drain_s + _STOP_MARGIN_S
-    asked = 0
+    begin = time.monotonic()
+    deadline = begin + drain_s + _STOP_MARGIN_S
+    ask_again_at = begin
+    is_told = False
     while home.is_supervised():
         status = home.status()
         # Until it has written its own pid, the status may be that of the one before.
-        if asked < (2 if now else 1) and status.get("state") in ("ready", "loading", "starting", "stopping"):
+        if time.monotonic() >= ask_again_at and status.get("state") != "stopped" and _is_alive(status):
             _signal(status, signal.SIGTERM)
-            asked += 1
+            ask_again_at = time.monotonic() + 0.2 if now else float("inf")
+        if not is_told and time.monotonic() - begin > 1.0:
+            is_told = True
+            on_wait()
         if time.monotonic() > deadline:
             raise JobkitError(
                 f"the embedded server in {home.path} (supervisor {status.get('pid')}) does not end; "

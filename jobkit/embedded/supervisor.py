@@ -237,10 +237,9 @@ class Supervisor:
 
     def _end(self) -> None:
         self._set_state("stopping")
-        asked = self.stops
         drain_s = max((wish.drain for wish in self.served.values()), default=30.0)
         everyone = [*self.workers.values(), *self.retiring]
-        stop_all(everyone, drain_s + 5.0, is_urgent=lambda: self.stops > max(1, asked))
+        stop_all(everyone, drain_s + 5.0, is_urgent=lambda: self.stops > 1)
         self.server.stop()
         self._set_state("stopped")
         say("stopped")

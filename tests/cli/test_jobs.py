@@ -247,3 +247,14 @@ def test_a_secret_meant_for_a_shared_redis_does_not_disturb_the_embedded_server(
     done = terminal.run("submit", "count", "n=1", "--wait", JOBKIT_SECRET="for the team")
 
     assert done.returncode == 0, done.stderr
+
+
+def test_watch_as_json_tells_every_event_from_the_first(terminal: Terminal) -> None:
+    job_id = terminal.ok("submit", "count", "n=30", "pause=0.02")
+
+    events = [json.loads(line) for line in terminal.ok("watch", job_id, "--json").splitlines()]
+
+    numbered = [event for event in events if event["type"] not in ("progressed", "logged")]
+    assert [event["type"] for event in numbered] == ["submitted", "started", "succeeded"]
+    assert [event["seq"] for event in numbered] == [1, 2, 3]
+    assert any(event["type"] == "progressed" for event in events)

@@ -227,3 +227,29 @@ def test_without_a_server_program_the_wheels_is_taken_or_one_sentence_says_what_
         assert done.returncode == 1
         assert done.stderr.startswith("jobkit: jobkit found no redis-server or valkey-server >= 7.2 on PATH")
         assert done.stderr.count("\n") == 1
+
+
+def test_an_idle_home_stops_its_real_workers_too(fresh: Terminal) -> None:
+    fresh.ok("submit", "count", "n=1", "--wait", JOBKIT_IDLE_STOP="1")
+
+    home = Home(fresh.home)
+    wait_until(lambda: not home.is_supervised(), 15, "the idle stop")
+    wait_until(lambda: not processes_of(fresh.home), 5, "everything to end")
+    log = (fresh.home / "logs" / "supervisor.log").read_text()
+    assert "nobody needs the server any more" in log
+
+
+@pytest.mark.parametrize("now", [("--now",), ()])
+def test_down_gives_a_running_job_back_and_the_next_start_runs_it_again(fresh: Terminal, now: tuple[str, ...]) -> None:
+    job_id = fresh.ok("submit", "count", "n=40", "pause=0.1", JOBKIT_DRAIN="1")
+    wait_until(lambda: json.loads(fresh.ok("show", job_id, "--json"))["state"] == "running")
+
+    begin = time.monotonic()
+    assert fresh.ok("down", *now) == "stopped"
+    assert time.monotonic() - begin < 10
+    assert processes_of(fresh.home) == []
+
+    done = fresh.run("watch", job_id)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(fresh.ok("show", job_id, "--json"))
+    assert (shown["attempt"], shown["releases"], shown["losses"]) == (2, 1, 0)
