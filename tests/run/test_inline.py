@@ -1,0 +1,316 @@
+"""Jobs on the loop, in a thread, and right here."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobkit.model import ErrorKind
+from jobkit.run.context import current
+from jobkit.run.inline import AsyncRunner, ThreadRunner, run_here
+from jobkit.run.progress import progress
+
+from .conftest import Heard, assign, until
+from .test_process import failure
+
+
+async def again(runner: Any) -> None:
+    """Install the routing in the test's own body: pytest exchanges `sys.stdout` between a fixture and its test."""
+    await runner.close()
+    await runner.start()
+
+
+@pytest.fixture
+async def loop_runner() -> AsyncIterator[AsyncRunner]:
+    runner = AsyncRunner()
+    await runner.start()
+    yield runner
+    await runner.close()
+
+
+@pytest.fixture
+async def threads() -> AsyncIterator[ThreadRunner]:
+    runner = ThreadRunner()
+    await runner.start()
+    yield runner
+    await runner.close()
+
+
+async def test_output_of_jobs_at_once_goes_to_each_of_them(loop_runner: AsyncRunner) -> None:
+    async def job(name: str) -> str:
+        import asyncio
+        import logging
+
+        from jobkit.run.context import current
+        from jobkit.run.progress import progress
+
+        for i in progress(range(3), desc=name):
+            print(name, i)
+            logging.getLogger(name).info("logged %s", name)
+            await asyncio.sleep(0.001)
+        return current().job_id
+
+    await again(loop_runner)
+    ears = {name: Heard() for name in "abc"}
+    outcomes = await asyncio.gather(
+        *(
+            asyncio.create_task(loop_runner.run(assign(job, name, job_id=name), heard))
+            for name, heard in ears.items()
+        )
+    )
+
+    assert [outcome.summary for outcome in outcomes] == ["a", "b", "c"]
+    for name, heard in ears.items():
+        assert heard.texts == [text for i in range(3) for text in (f"{name} {i}", f"logged {name}")]
+        assert heard.news[-1] == (3, 3, name)
+
+
+async def test_the_original_streams_are_back_afterwards() -> None:
+    before = sys.stdout, sys.stderr
+    runner = AsyncRunner()
+    await runner.start()
+    assert sys.stdout is not before[0]
+    await runner.close()
+
+    assert (sys.stdout, sys.stderr) == before
+
+
+async def test_what_a_worker_prints_itself_goes_where_it_always_went(
+    loop_runner: AsyncRunner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await again(loop_runner)
+    print("the worker itself")
+
+    assert capsys.readouterr().out == "the worker itself\n"
+    assert current().job_id == ""
+
+
+async def test_cancel_of_a_coroutine_runs_its_clean_up(
+    loop_runner: AsyncRunner, heard: Heard, tmp_path: Path
+) -> None:
+    async def job(path: Path) -> None:
+        import asyncio
+
+        try:
+            (path / "started").touch()
+            await asyncio.sleep(100)
+        finally:
+            (path / "cleaned").touch()
+
+    running = asyncio.create_task(loop_runner.run(assign(job, tmp_path), heard))
+    await until((tmp_path / "started").exists, "the start")
+    loop_runner.cancel("j1")
+    outcome = await running
+
+    assert outcome.outcome == "cancelled"
+    assert (tmp_path / "cleaned").exists()
+    assert running.cancelling() == 0
+
+
+async def test_a_cancel_that_comes_too_late_changes_nothing(loop_runner: AsyncRunner, heard: Heard) -> None:
+    """The request is made in the very step in which the coroutine returns."""
+    holder: dict[str, Any] = {"runner": loop_runner}
+
+    async def job() -> int:
+        HOLDERS["late"]["runner"].cancel("j1")
+        return 5
+
+    HOLDERS["late"] = holder
+    outcome = await asyncio.create_task(loop_runner.run(assign(None, ref=_ref(job)), heard))
+
+    assert (outcome.outcome, outcome.summary) == ("succeeded", "5")
+
+
+HOLDERS: dict[str, dict[str, Any]] = {}
+
+
+def _ref(function: Any) -> str:
+    """A reference to a local function: these runners share our process."""
+    HOLDERS.setdefault("functions", {})[function.__name__] = function
+    module = type(sys)("jobkit_test_functions")
+    module.__dict__[function.__name__] = function
+    sys.modules["jobkit_test_functions"] = module
+    return f"jobkit_test_functions:{function.__name__}"
+
+
+async def test_a_timeout_of_a_coroutine(loop_runner: AsyncRunner, heard: Heard) -> None:
+    async def job() -> None:
+        import asyncio
+
+        await asyncio.sleep(100)
+
+    error = failure(await asyncio.create_task(loop_runner.run(assign(job, timeout_s=0.05), heard)))
+
+    assert error.kind is ErrorKind.TIMEOUT
+    assert error.message == "ran longer than its timeout of 0.05 s"
+
+
+async def test_a_cancelled_run_of_a_coroutine_raises(loop_runner: AsyncRunner, heard: Heard) -> None:
+    async def job() -> None:
+        import asyncio
+
+        await asyncio.sleep(100)
+
+    running = asyncio.create_task(loop_runner.run(assign(job), heard))
+    await asyncio.sleep(0.01)
+    running.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+@pytest.mark.parametrize("leave", ["exception", "exit", "cancelled"])
+async def test_nothing_that_a_coroutine_raises_leaves_run(loop_runner: AsyncRunner, heard: Heard, leave: str) -> None:
+    async def job(leave: str) -> None:
+        import asyncio
+        import sys
+
+        if leave == "exit":
+            sys.exit(2)
+        raise ValueError("no") if leave == "exception" else asyncio.CancelledError
+
+    error = failure(await asyncio.create_task(loop_runner.run(assign(job, leave), heard)))
+
+    assert error.type == {"exception": "ValueError", "exit": "SystemExit", "cancelled": "CancelledError"}[leave]
+
+
+async def test_an_async_no_op_costs_little(loop_runner: AsyncRunner, heard: Heard) -> None:
+    """Target: 25 us; this bound is for a busy machine, `benchmarks/` has the figure."""
+
+    async def job() -> None:
+        return None
+
+    assignment = assign(None, ref=_ref(job))
+
+    async def many() -> float:
+        started = time.perf_counter()
+        for _ in range(2_000):
+            await loop_runner.run(assignment, heard)
+        return (time.perf_counter() - started) / 2_000
+
+    best = min([await asyncio.create_task(many()) for _ in range(5)])
+
+    assert best < 75e-6
+
+
+async def test_a_thread_job_reports_prints_and_returns(threads: ThreadRunner, heard: Heard) -> None:
+    def job() -> str:
+        from jobkit.run.progress import progress
+
+        for i in progress([1, 2], desc="two"):
+            print("item", i)
+        return threading.current_thread().name
+
+    await again(threads)
+    outcome = await threads.run(assign(job, job_id="t7"), heard)
+
+    assert outcome.summary == "job t7"
+    assert heard.texts == ["item 1", "item 2"]
+    assert heard.news[-1] == (2, 2, "two")
+
+
+async def test_cancel_of_a_thread_raises_in_it(threads: ThreadRunner, heard: Heard, tmp_path: Path) -> None:
+    def job(path: Path) -> None:
+        import time
+
+        try:
+            (path / "started").touch()
+            while True:
+                time.sleep(0.005)
+        finally:
+            (path / "cleaned").touch()
+
+    running = asyncio.create_task(threads.run(assign(job, tmp_path), heard))
+    await until((tmp_path / "started").exists, "the start")
+    threads.cancel("j1")
+
+    assert (await running).outcome == "cancelled"
+    assert (tmp_path / "cleaned").exists()
+
+
+async def test_a_thread_that_cannot_be_stopped_is_said_so(
+    threads: ThreadRunner, heard: Heard, tmp_path: Path
+) -> None:
+    def job(path: Path) -> None:
+        import time
+
+        (path / "started").touch()
+        time.sleep(0.6)
+
+    running = asyncio.create_task(threads.run(assign(job, tmp_path, cancel_grace_s=0.1), heard))
+    await until((tmp_path / "started").exists, "the start")
+    threads.cancel("j1")
+    outcome = await running
+
+    assert outcome.outcome == "cancelled"
+    assert "cannot be killed" in outcome.reason
+    await until(lambda: not any(t.name == "job j1" for t in threading.enumerate()), "the thread's end")
+
+
+def test_here_the_output_shows_and_is_kept(heard: Heard, capsys: pytest.CaptureFixture[str]) -> None:
+    def job() -> int:
+        import logging
+        import warnings
+
+        print("seen")
+        logging.getLogger("x").warning("logged")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("careful", stacklevel=1)
+        return sum(progress([1, 2, 3], desc="sum"))
+
+    outcome = run_here(assign(job), heard)
+
+    assert (outcome.outcome, outcome.summary) == ("succeeded", "6")
+    assert [line.source for line in heard.log] == ["stdout", "log", "warning"]
+    assert heard.news[-1] == (3, 3, "sum")
+    assert "cpu_s" in outcome.usage
+    assert capsys.readouterr().out == "seen\n"
+    assert current().job_id == ""
+
+
+async def test_here_a_coroutine_runs_although_a_loop_is_running(heard: Heard) -> None:
+    async def job() -> str:
+        import asyncio
+
+        await asyncio.sleep(0)
+        print("inside")
+        return "ok"
+
+    outcome = run_here(assign(job), heard)
+
+    assert outcome.summary == "ok"
+    assert heard.texts == ["inside"]
+
+
+def test_here_errors_and_exits_are_outcomes(heard: Heard) -> None:
+    assert failure(run_here(assign(lambda: 1 / 0), heard)).type == "ZeroDivisionError"
+    assert failure(run_here(assign(lambda: sys.exit(4)), heard)).message == "the task called sys.exit(4)"
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    assert run_here(assign(interrupt), heard).outcome == "cancelled"
+
+
+def test_outside_a_job_all_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    job = current()
+    job.report(1, 2, "x")
+    job.save("a", 1)
+    job.log("line")
+
+    assert (job.job_id, job.attempt, job.should_stop) == ("", 0, False)
+    loop = progress([1, 2, 3], desc="x")
+    assert len(loop) == 3
+    assert list(loop) == [1, 2, 3]
+    assert next(progress(iter("ab"))) == "a"
+    assert capsys.readouterr().out == "line\n"
+    with pytest.raises(TypeError, match="int"):
+        progress(5)  # type: ignore[call-overload]
