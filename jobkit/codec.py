@@ -156,11 +156,10 @@ def pickled(value: Any) -> tuple[bytes, bytes]:
 
 def is_plain(value: Any) -> bool:
     """True where msgpack gives back exactly this value: exact builtin types, text keys, not too deep or large."""
-    budget = _PLAIN_NODES
+    budget = _PLAIN_NODES - 1
     stack = [(value, 0)]
     while stack:
         item, depth = stack.pop()
-        budget -= 1
         kind = type(item)
         if item is None or kind is bool or kind is float or kind is bytes:
             continue

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
 
 import platformdirs
 
@@ -140,19 +139,17 @@ class Settings:
 
 
 def masked(url: str) -> str:
-    """`url` without its password: `redis://user:***@host/0`."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.partition("://")[0] + "://***"
-    if not parts.password and "password=" not in parts.query:
-        return url
-    netloc = parts.netloc
-    if parts.password:
-        user = parts.username or ""
-        netloc = f"{user}:***@{netloc.rpartition('@')[2]}"
-    query = re.sub(r"(password=)[^&]*", r"\1***", parts.query)
-    return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+    """`url` without its password: `redis://user:***@host/0`.
+
+    Also where the password has characters that ought to be escaped (`/`, `?`, `#`, `@`): such a URL is not understood,
+    and then it is shown. So not by taking the URL apart, but by hiding whatever might belong to a password.
+    """
+    scheme, mark, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    user, colon, _ = login.partition(":")
+    if colon:
+        login = f"{user}:***"
+    return re.sub(r"(password=)[^&#]*", r"\1***", f"{scheme}{mark}{login}{at}{place}")
 
 
 def checked_name(kind: str, value: object) -> str:
@@ -185,7 +182,8 @@ def _project_table(start: Path) -> tuple[Path, dict[str, Any]]:
             continue
         except tomllib.TOMLDecodeError as error:
             raise InvalidParams(f"{path} is not valid TOML: {error}") from None
-        table = document.get("tool", {}).get("jobkit")
+        tool = document.get("tool")
+        table = tool.get("jobkit") if isinstance(tool, dict) else None
         if isinstance(table, dict):
             return path, table
     return start, {}
@@ -194,6 +192,8 @@ def _project_table(start: Path) -> tuple[Path, dict[str, Any]]:
 def _parse(name: str, value: Any, origin: str) -> Any:
     """`value` as the type of setting `name`, or `InvalidParams` that names `origin`."""
     if name == "home":
+        if not isinstance(value, (str, os.PathLike)):
+            raise InvalidParams(f"{origin}: home must be a path, not {value!r}", name)
         return Path(value).expanduser().absolute()
     if name == "namespace":
         return checked_name("namespace", value)
@@ -218,7 +218,9 @@ def _number(name: str, value: Any, origin: str) -> float | int:
     kind, least = (int, 1) if name == "max_losses" else (float, 0)
     try:
         number = kind(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if kind is int and isinstance(value, float) and number != value:
         number = None
     if number is None or isinstance(value, bool) or not least <= number < 10**9:
         what = "a whole number from 1" if kind is int else "a number of seconds, 0 or more"
