@@ -1,0 +1,368 @@
+"""One page of jobs, kept up to date: what every session that looks at the same page shares.
+
+`Board` is pure: a page of snapshots and events in, rows and deltas as JSON out. `BoardFeed` keeps one up to date on the
+background loop; a delta is made once per flush, however many sessions look at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from jobkit.client.loop import background
+from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
+from jobkit.model.snapshot import iso
+from jobkit.store.base import Page, Query
+from jobkit.ui.feed import Eta
+from jobkit.ui.format import face, params_brief
+from jobkit.ui.live import Pacer, on_loop
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+logger = logging.getLogger("jobkit.ui")
+
+#: Shortest time between two deltas, and between two looks at the counters.
+_WINDOW_S, _COUNTS_S = 0.05, 0.5
+
+#: New jobs whose snapshots are read per flush; of a flood, the newest are enough.
+_READ = 50
+
+Defaults = Mapping[str, Mapping[str, Any]]
+
+
+def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | None = None) -> dict[str, Any]:
+    """One job as a row of the table; what is empty is left out, since a page of them travels at once."""
+    spec, error = snapshot.spec, snapshot.error
+    cells: dict[str, Any] = {
+        "id": snapshot.id,
+        "seq": snapshot.seq,
+        "face": face(snapshot),
+        "name": spec.title or spec.task,
+        "task": spec.task,
+        "args": params_brief(spec.params, (defaults or {}).get(spec.task)),
+        "queue": spec.queue,
+        "owner": spec.owner,
+        "worker": snapshot.worker,
+        "cancelling": snapshot.is_cancelling,
+        "progress": snapshot.progress if snapshot.state is not JobState.SUCCEEDED else None,
+        "eta_s": eta_s,
+        "message": snapshot.message if snapshot.state is JobState.RUNNING else "",
+        "note": _note(snapshot, str(error) if error else ""),
+        "submitted_at": iso(snapshot.submitted_at),
+        "due_at": iso(snapshot.due_at) if snapshot.state is JobState.SCHEDULED else None,
+        "started_at": iso(snapshot.started_at),
+        "finished_at": iso(snapshot.finished_at),
+        "attempt": snapshot.attempt if snapshot.attempt > 1 else None,
+    }
+    return {name: value for name, value in cells.items() if value not in (None, "", False)}
+
+
+def _note(snapshot: JobSnapshot, error: str) -> str:
+    """One line about how it ended."""
+    text = snapshot.summary if snapshot.state is JobState.SUCCEEDED else error if snapshot.state is JobState.FAILED else ""
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+class Board:
+    """A page of jobs and what has changed on it since the last delta. Not thread-safe."""
+
+    def __init__(self, query: Query, defaults: Defaults | None = None) -> None:
+        self.query = query
+        self.defaults = defaults or {}
+        self.jobs: dict[str, JobSnapshot] = {}
+        self.counts: dict[str, int] = {}
+        self.next_cursor = ""
+        self.unknown: dict[str, None] = {}
+        """Ids of jobs that are new, or that were missed: read them and call `learn`. Newest last."""
+        self._etas: dict[str, Eta] = {}
+        self._changed: set[str] = set()
+        self._gone: set[str] = set()
+        self._new: list[str] = []
+        self._counts_changed = False
+
+    def load(self, page: Page, counts: Mapping[str, int]) -> None:
+        """Start from a page that was just read."""
+        self.jobs = {snapshot.id: snapshot for snapshot in page.jobs}
+        self.counts = dict(counts)
+        self.next_cursor = page.next_cursor
+        self.unknown.clear()
+        self._etas = {job_id: eta for job_id, eta in self._etas.items() if job_id in self.jobs}
+        self._changed.clear()
+        self._gone.clear()
+        self._new.clear()
+
+    def take(self, event: JobEvent) -> None:
+        """Apply an event of any job."""
+        known = self.jobs.get(event.job_id)
+        if event.type is EventType.DELETED:
+            self.unknown.pop(event.job_id, None)
+            if known is not None:
+                self._gone.add(event.job_id)
+                del self.jobs[event.job_id]
+        elif known is None:
+            # News of a job on another page is nothing to us; a change of state may bring it here.
+            if not event.type.is_news and not self.query.cursor:
+                self.unknown.pop(event.job_id, None)
+                self.unknown[event.job_id] = None
+        else:
+            moved = apply(known, event)
+            if moved is None:
+                self.unknown[event.job_id] = None
+            elif moved is not known:
+                self._put(moved, event.at)
+
+    def learn(self, snapshots: Iterable[JobSnapshot | None], now: datetime, matches: Callable[[JobSnapshot], bool]) -> None:
+        """Snapshots of jobs that were unknown; those that belong on this page join it."""
+        for snapshot in snapshots:
+            if snapshot is None:
+                continue
+            self.unknown.pop(snapshot.id, None)
+            known = self.jobs.get(snapshot.id)
+            if known is not None:
+                if (snapshot.seq, snapshot.rev) > (known.seq, known.rev):
+                    self._put(snapshot, now)
+            elif matches(snapshot) and not self._is_older(snapshot):
+                self._new.append(snapshot.id)
+                self.jobs = {snapshot.id: snapshot, **self.jobs}
+                limit = 2 * self.query.limit
+                if len(self.jobs) > limit:
+                    self.jobs = dict(list(self.jobs.items())[:limit])
+
+    def count(self, counts: Mapping[str, int]) -> None:
+        if counts != self.counts:
+            self.counts = dict(counts)
+            self._counts_changed = True
+
+    def page_json(self, now: datetime) -> str:
+        """The whole page: `{"rows": [...], "counts": {...}, "more": cursor, "now"}`."""
+        rows = [self._row(snapshot) for snapshot in self.jobs.values()]
+        return _dumps({"rows": rows, "counts": self.counts, "more": self.next_cursor, "now": iso(now)})
+
+    def delta_json(self, now: datetime) -> str:
+        """What changed since the last call: any of `rows`, `new` (newest first), `gone`, `counts`; "" for nothing."""
+        delta: dict[str, Any] = {}
+        new = [job_id for job_id in reversed(self._new) if job_id in self.jobs]
+        changed = [job_id for job_id in self._changed if job_id in self.jobs and job_id not in set(new)]
+        if changed:
+            delta["rows"] = [self._row(self.jobs[job_id]) for job_id in changed]
+        if new:
+            delta["new"] = [self._row(self.jobs[job_id]) for job_id in new]
+        if self._gone:
+            delta["gone"] = sorted(self._gone)
+        if self._counts_changed:
+            delta["counts"] = self.counts
+        self._changed.clear()
+        self._gone.clear()
+        self._new.clear()
+        self._counts_changed = False
+        return _dumps({**delta, "now": iso(now)}) if delta else ""
+
+    def _put(self, snapshot: JobSnapshot, at: datetime) -> None:
+        self.jobs[snapshot.id] = snapshot
+        self._changed.add(snapshot.id)
+        if snapshot.state is JobState.RUNNING and snapshot.done is not None:
+            self._etas.setdefault(snapshot.id, Eta()).update(
+                snapshot.done, snapshot.total, snapshot.elapsed_s(at) or 0.0
+            )
+        elif snapshot.state is not JobState.RUNNING:
+            self._etas.pop(snapshot.id, None)
+
+    def _row(self, snapshot: JobSnapshot) -> dict[str, Any]:
+        eta = self._etas.get(snapshot.id)
+        return row(snapshot, eta.left_s if eta else None, self.defaults)
+
+    def _is_older(self, snapshot: JobSnapshot) -> bool:
+        """Whether it belongs below this page, where the page is full."""
+        if len(self.jobs) < self.query.limit or snapshot.submitted_at is None:
+            return False
+        oldest = next(reversed(self.jobs.values())).submitted_at
+        return oldest is not None and snapshot.submitted_at < oldest
+
+
+def matches(query: Query, snapshot: JobSnapshot) -> bool:
+    """Whether a job that has just changed belongs to what `query` asks for; the store's own rule, on one snapshot."""
+    if query.states and str(snapshot.state) not in query.states:
+        return False
+    if query.task and snapshot.spec.task != query.task:
+        return False
+    if query.queue and snapshot.spec.queue != query.queue:
+        return False
+    if not query.search:
+        return True
+    spec = snapshot.spec
+    text = "\n".join(
+        (spec.id, spec.task, spec.title, spec.owner, *spec.tags, snapshot.message, snapshot.summary,
+         str(snapshot.error or ""), *(f"{name}={value}" for name, value in spec.params.items()))
+    )  # fmt: skip
+    return query.search.lower() in text.lower()
+
+
+class BoardFeed:
+    """Keeps one `Board` up to date for all who subscribed. Lives on the background loop."""
+
+    def __init__(self, kit: Kit, query: Query) -> None:
+        self._kit = kit
+        self.board = Board(query)
+        self._subscribers: dict[int, Callable[[str, bool], None]] = {}
+        self._next = 0
+        self._pacer = Pacer(_WINDOW_S, self._flush)
+        self._stops: list[Callable[[], None]] = []
+        self._runners: set[asyncio.Task[Any]] = set()
+        self._early: list[JobEvent] | None = []
+        self._reading = False
+        self._counts_due = False
+        self._counting = False
+
+    def subscribe(self, deliver: Callable[[str, bool], None]) -> Callable[[], None]:
+        """Call `deliver(text, is_page)` with the page and then each delta, on the loop; returns how to stop (any thread)."""
+        self._next += 1
+        key = self._next
+        self._subscribers[key] = deliver
+        if len(self._subscribers) == 1:
+            self._stops = [
+                self._kit.hub.listen(lambda event: on_loop(self._take, event), None),
+                self._kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)),
+            ]
+            self._early = []
+            self._run(self._open())
+        elif self._early is None:
+            deliver(self.board.page_json(_now()), True)
+        return lambda: on_loop(self._leave, key)
+
+    def _leave(self, key: int) -> None:
+        if self._subscribers.pop(key, None) is not None and not self._subscribers:
+            self._pacer.stop()
+            for stop in self._stops:
+                stop()
+            for runner in self._runners:
+                runner.cancel()
+            _forget(self._kit, self)
+
+    async def _open(self) -> None:
+        """The page, then what happened while it was read."""
+        await self._kit.hub.ready(None)
+        infos = await self._kit.aio.tasks()
+        self.board.defaults = {
+            name: {spec.name: spec.default for spec in info.params if spec.has_default} for name, info in infos.items()
+        }
+        await self._read()
+
+    async def _read(self) -> None:
+        self._early = []
+        page, counts = await asyncio.gather(self._kit.verbs.page(self.board.query), self._kit.verbs.counts())
+        self.board.load(page, counts)
+        for event in self._early:
+            self.board.take(event)
+        self._early = None
+        self._publish(self.board.page_json(_now()), True)
+        self._pacer.poke()
+
+    def _take(self, event: JobEvent) -> None:
+        if self._early is not None:
+            self._early.append(event)
+            return
+        self.board.take(event)
+        self._counts_due = self._counts_due or not event.type.is_news
+        self._pacer.poke()
+
+    def _status(self, is_live: bool) -> None:
+        if is_live:
+            self._run(self._read())
+
+    def _flush(self) -> None:
+        text = self.board.delta_json(_now())
+        if text:
+            self._publish(text, False)
+        if self.board.unknown and not self._reading:
+            self._reading = True
+            self._run(self._learn())
+        if self._counts_due and not self._counting:
+            self._counting = True
+            self._run(self._count())
+
+    async def _learn(self) -> None:
+        try:
+            ids = list(self.board.unknown)[-_READ:]
+            self.board.unknown.clear()
+            found = await self._kit.verbs.store.snapshots(ids)
+            self.board.learn(found, _now(), lambda snapshot: matches(self.board.query, snapshot))
+        finally:
+            self._reading = False
+        self._pacer.poke()
+
+    async def _count(self) -> None:
+        try:
+            self._counts_due = False
+            self.board.count(await self._kit.verbs.counts())
+            self._pacer.poke()
+            await asyncio.sleep(_COUNTS_S)
+        finally:
+            self._counting = False
+        if self._counts_due:
+            self._pacer.poke()
+
+    def _publish(self, text: str, is_page: bool) -> None:
+        for deliver in list(self._subscribers.values()):
+            deliver(text, is_page)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        runner = asyncio.get_running_loop().create_task(self._guarded(work))
+        self._runners.add(runner)
+        runner.add_done_callback(self._runners.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except StoreUnavailable as error:  # the hub tells us when it is back
+            logger.debug("a page of jobs could not be read: %s", error)
+        except JobkitError as error:
+            logger.warning("a page of jobs could not be read: %s", error)
+
+
+_feeds: weakref.WeakKeyDictionary[Kit, dict[Query, BoardFeed]] = weakref.WeakKeyDictionary()
+
+
+def watch(kit: Kit, query: Query, deliver: Callable[[str, bool], None]) -> Callable[[], None]:
+    """Subscribe to a page of `kit`'s jobs; from any thread. Returns how to stop."""
+    stopped = False
+    stops: list[Callable[[], None]] = []
+
+    def begin(_: None) -> None:
+        if not stopped:
+            feeds = _feeds.setdefault(kit, {})
+            feed = feeds.get(query) or feeds.setdefault(query, BoardFeed(kit, query))
+            stops.append(feed.subscribe(deliver))
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        for each in stops:
+            each()
+
+    background.start().call_soon_threadsafe(begin, None)
+    return stop
+
+
+def _forget(kit: Kit, feed: BoardFeed) -> None:
+    feeds = _feeds.get(kit, {})
+    if feeds.get(feed.board.query) is feed:
+        del feeds[feed.board.query]
+
+
+def merged(deltas: Sequence[str]) -> str:
+    """Several deltas as one message: a JSON array of them, in order."""
+    return "[" + ",".join(deltas) + "]"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)

@@ -1,0 +1,498 @@
+// The job card: one module for notebooks (anywidget), the dashboard and users' Panel apps (AnyWidgetComponent).
+// It shows the synced texts `snapshot`, `log`, `log_append` and `preview` (made by feed.py) and sends `request`.
+// Nodes are made once and then changed in place, so that a selection, the focus and a scroll position survive updates.
+
+const LOG_ROWS = 2000;
+const LEVELS = {DEBUG: "DEBG", INFO: "INFO", WARNING: "WARN", ERROR: "ERRO", CRITICAL: "CRIT"};
+
+const logs = new WeakMap();
+
+/** The log of a model, kept up to date while no view of it exists (a notebook may detach an output and show it again). */
+function logOf(model) {
+  let log = logs.get(model);
+  if (log) return log;
+  log = {lines: [], total: 0, dropped: 0, views: new Set()};
+  const load = () => {
+    const data = parse(model.get("log"), {});
+    Object.assign(log, {lines: data.lines || [], total: data.total || 0, dropped: data.dropped || 0});
+    log.views.forEach((view) => view.showLog(true));
+  };
+  const append = () => {
+    const data = parse(model.get("log_append"), {});
+    const last = log.lines.length ? log.lines[log.lines.length - 1].n : 0;
+    const fresh = (data.lines || []).filter((line) => line.n > last);
+    if (!fresh.length) return;
+    if (log.lines.length && fresh[0].n > last + 1) ask(model, "log");
+    log.lines.push(...fresh);
+    if (log.lines.length > LOG_ROWS) log.lines.splice(0, log.lines.length - LOG_ROWS);
+    Object.assign(log, {total: data.total || log.total, dropped: data.dropped || 0});
+    log.views.forEach((view) => view.showLog(false));
+  };
+  model.on("change:log", load);
+  model.on("change:log_append", append);
+  load();
+  append();
+  logs.set(model, log);
+  return log;
+}
+
+class Card {
+  constructor(model, el) {
+    this.model = model;
+    this.skew = 0;
+    this.pending = null;
+    this.asked = "";
+    this.follow = true;
+    this.unseen = 0;
+    this.build();
+    el.append(this.root);
+    this.stops = [followTheme(this.root), everySecond(() => this.tick())];
+    for (const [name, fn] of [["snapshot", () => this.show()], ["preview", () => this.showPreview()], ["actions", () => this.showActions()]]) {
+      model.on(`change:${name}`, fn);
+      this.stops.push(() => model.off(`change:${name}`, fn));
+    }
+    this.log = logOf(model);
+    this.log.views.add(this);
+    this.show();
+    this.showPreview();
+    this.showLog(true);
+    requestAnimationFrame(() => this.showLog(true));  // scrolling needs a height, and that needs the document
+  }
+
+  close() {
+    this.log.views.delete(this);
+    this.stops.forEach((stop) => stop());
+  }
+
+  build() {
+    const n = (this.n = {});
+    n.chip = h("span", {class: "chip"});
+    n.title = h("h3", {class: "title"});
+    n.args = h("span", {class: "args mono"});
+    n.elapsed = h("span", {class: "elapsed"});
+    n.actions = h("div", {class: "actions"});
+    n.fill = h("i");
+    n.bar = h("div", {class: "bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100}, n.fill);
+    n.count = h("span", {class: "count"});
+    n.message = h("span", {class: "message muted"});
+    n.left = h("span", {class: "left muted"});
+    n.below = h("div", {class: "below"}, n.count, n.message, n.left);
+    n.meta = h("div", {class: "meta muted"});
+    n.copy = h("button", {class: "id mono", title: "Copy the job's id", onclick: () => copyText(this.job.id, n.copy)});
+    n.alertText = h("span");
+    n.alert = h("div", {class: "notice", role: "status", hidden: true}, icon("warn"), n.alertText);
+    n.error = h("section", {class: "failure", "aria-label": "Error", hidden: true});
+    n.result = h("section", {class: "result", "aria-label": "Result", hidden: true});
+    n.rows = h("div", {class: "rows", role: "log", "aria-live": "off", tabindex: 0, "aria-label": "Log",
+      onscroll: () => this.scrolled(), onkeydown: (event) => this.logKey(event)});
+    n.pill = h("button", {class: "pill", hidden: true, onclick: () => this.toEnd()});
+    n.logCount = h("span", {class: "muted"});
+    n.followButton = h("button", {class: "btn quiet small", onclick: () => (this.follow ? this.pause() : this.toEnd())});
+    n.wrap = h("button", {class: "btn quiet small", text: "Wrap", "aria-pressed": "false", onclick: () => {
+      n.wrap.setAttribute("aria-pressed", String(n.rows.classList.toggle("wrap")));
+    }});
+    n.find = h("input", {class: "find", type: "search", placeholder: "Find", "aria-label": "Find in the log", oninput: () => this.filter()});
+    n.logCopy = h("button", {class: "btn quiet small", title: "Copy the log", "aria-label": "Copy the log",
+      onclick: () => copyText(this.logText(), n.logCopy)}, icon("copy"));
+    n.logSave = h("button", {class: "btn quiet small", title: "Save the log", "aria-label": "Save the log", onclick: () => this.saveLog()}, icon("download"));
+    n.logs = h("section", {class: "logs", "aria-label": "Log", hidden: true},
+      h("header", {class: "strip"}, h("h4", {text: "Log"}), n.logCount, h("span", {class: "spring"}), n.find, n.followButton, n.wrap, n.logCopy, n.logSave),
+      h("div", {class: "pane"}, n.rows, n.pill));
+    n.attemptsTitle = h("summary");
+    n.attemptList = h("ol", {class: "timeline"});
+    n.attempts = h("details", {class: "attempts", hidden: true}, n.attemptsTitle, n.attemptList);
+    n.details = h("details", {class: "facts"}, h("summary", {text: "Details"}), (n.factList = h("dl")));
+    n.live = h("span", {class: "sr", "aria-live": "polite"});
+    this.root = h("article", {class: "jk jk-card"},
+      h("header", {class: "head"},
+        h("div", {class: "top"}, n.chip, n.title, n.args, n.elapsed, n.actions), n.bar, n.below, n.meta),
+      n.alert, n.error, n.result, n.logs, n.attempts, n.details, n.live);
+  }
+
+  now() { return Date.now() + this.skew; }
+
+  show() {
+    const job = (this.job = parse(this.model.get("snapshot"), null) || {state: "", params: {}, attempts: []});
+    const n = this.n, before = this.root.dataset.face;
+    this.root.classList.toggle("empty", !job.id);
+    if (!job.id) return;
+    if (job.now) this.skew = Date.parse(job.now) - Date.now();
+    this.receivedAt = this.now();
+    if (this.jobId !== job.id || this.seq !== job.seq || job.alert) this.pending = null;
+    if (this.jobId !== job.id) {
+      this.jobId = job.id;
+      this.follow = true;
+      this.asked = "";
+      n.details.open = false;
+      n.attempts.open = false;
+    }
+    this.seq = job.seq;
+    const face = job.face || job.state, cancelling = job.state === "running" && job.cancel_requested_at;
+    this.root.dataset.face = face;
+    const word = cancelling ? "Cancelling" : WORDS[face] || face;
+    if (n.chip.dataset.word !== word) {
+      n.chip.dataset.word = word;
+      n.chip.replaceChildren(icon(face), word);
+    }
+    put(n.title, job.title || job.task);
+    n.title.title = job.title && job.title !== job.task ? `${job.title} (${job.task})` : job.task;
+    put(n.args, job.args || "");
+    n.args.title = Object.entries(job.params || {}).map(([key, value]) => `${key} = ${typeof value === "string" ? value : JSON.stringify(value)}`).join("\n");
+    this.root.setAttribute("aria-label", `Job ${job.title || job.task}, ${word}`);
+    this.showBar(face, cancelling);
+    put(n.count, job.count || "");
+    put(n.message, job.message || "");
+    n.message.title = job.message || "";
+    this.showAlert();
+    this.showError();
+    this.showAttempts();
+    this.showFacts();
+    this.showActions();
+    this.showLogHead();
+    this.tick();
+    if (before && before !== face) put(n.live, `${job.title || job.task}: ${word}${job.error && face === "failed" ? `, ${job.error.type}` : ""}`);
+    if (before === "running" && face === "failed") this.showLog(true);
+  }
+
+  showBar(face, cancelling) {
+    const job = this.job, bar = this.n.bar, known = job.progress != null;
+    const unknown = face === "running" && !known && !cancelling;
+    bar.className = `bar${cancelling ? " cancelling" : unknown ? " unknown" : ""}`;
+    // Waiting jobs have nothing to show, and an ended one that never counted has no honest place to stop.
+    bar.hidden = ["queued", "scheduled", "retrying", "succeeded"].includes(face) || (["failed", "cancelled"].includes(face) && !known);
+    this.n.fill.style.width = unknown || cancelling ? "" : `${(job.progress || 0) * 100}%`;
+    if (known) bar.setAttribute("aria-valuenow", Math.floor(job.progress * 100)); else bar.removeAttribute("aria-valuenow");
+    bar.setAttribute("aria-valuetext", [job.count, job.message].filter(Boolean).join(", ") || WORDS[face] || face);
+  }
+
+  /** What changes with the time alone. */
+  tick() {
+    const job = this.job, n = this.n;
+    if (!job || !job.id) return;
+    const since = (iso) => (iso ? (this.now() - Date.parse(iso)) / 1000 : null);
+    const running = job.state === "running";
+    if (running) put(n.elapsed, ticking(since(job.started_at) || 0));
+    else if (job.finished_at && job.started_at) put(n.elapsed, duration((Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000));
+    else put(n.elapsed, "");
+    n.elapsed.title = job.started_at ? `started ${exact(job.started_at)}${job.finished_at ? `\nended ${exact(job.finished_at)}` : ""}` : "";
+    const eta = running && job.eta_s != null ? Math.max(0, job.eta_s - (this.now() - this.receivedAt) / 1000) : null;
+    put(n.left, running && !job.cancel_requested_at ? timeLeft(eta) : "");
+    n.below.hidden = job.state === "succeeded" || !n.count.textContent && !n.message.textContent && !n.left.textContent;
+    const parts = [];
+    if (running) {
+      if (job.waited_s >= 1) parts.push(`waited ${duration(job.waited_s)}`);
+      if (job.worker) parts.push(`worker ${job.worker}`);
+    } else if (job.finished_at) {
+      parts.push(`ended ${ago(since(job.finished_at))}`);
+      if (job.worker) parts.push(`worker ${job.worker}`);
+    } else if (job.state === "queued") {
+      parts.push(`queued ${ago(since(job.queued_at || job.submitted_at))}`, `queue ${job.queue}`);
+    } else {
+      const due = since(job.due_at);
+      parts.push(due == null ? "scheduled" : due >= 0 ? "due now" : `${job.retried ? "next attempt" : "starts"} ${ago(due)}`, `queue ${job.queue}`);
+    }
+    if (job.attempt > 1 || (job.retries && job.attempt)) {
+      parts.push(`attempt ${job.attempt}${job.retries ? ` of ${job.retries + 1 + job.losses + job.releases}` : ""}`);
+    }
+    const line = parts.join(" · ") + " · ";
+    if (n.meta.dataset.line !== line || !n.meta.contains(n.copy)) {
+      n.meta.dataset.line = line;
+      if (!n.metaText) n.meta.append((n.metaText = h("span")), n.copy);
+      put(n.metaText, line);
+    }
+    if (n.copy.dataset.id !== job.id) {
+      n.copy.dataset.id = job.id;
+      n.copy.replaceChildren(job.id.slice(0, 8), icon("copy"));
+    }
+  }
+
+  showAlert() {
+    const job = this.job, n = this.n;
+    const alert = job.connection && job.connection !== "live"
+      ? {level: "warning", text: "Connection lost, reconnecting; what you see may be old"} : job.alert;
+    n.alert.hidden = !alert;
+    if (!alert) return;
+    n.alert.dataset.level = alert.level;
+    // `code` in backticks, as text nodes and <code>: the only markup that an alert has.
+    if (n.alertText.dataset.text !== alert.text) {
+      n.alertText.dataset.text = alert.text;
+      n.alertText.replaceChildren(...alert.text.split("`").map((part, i) => (i % 2 ? h("code", {text: part}) : part)));
+    }
+  }
+
+  showError() {
+    const {error, chain = []} = this.job, box = this.n.error;
+    const shown = Boolean(error) && this.job.state !== "succeeded" && this.job.state !== "running";
+    box.hidden = !shown;
+    const key = shown ? JSON.stringify([error, this.job.face]) : "";
+    if (box.dataset.key === key) return;
+    box.dataset.key = key;
+    if (!shown) return box.replaceChildren();
+    const copy = h("button", {class: "btn quiet small", title: "Copy the traceback", onclick: () => copyText(error.traceback || `${error.type}: ${error.message}`, copy)}, icon("copy"), "Copy");
+    const parts = [h("div", {class: "failure-head"}, h("p", null, h("b", {class: "mono", text: error.type}), error.message ? ` ${error.message}` : ""), copy)];
+    if (error.where) parts.push(h("p", {class: "where mono muted", text: error.where}));
+    const deepest = chain.length ? chain[chain.length - 1] : null;
+    chain.forEach((raised, i) => {
+      const frames = h("div", {class: "frames mono"});
+      let folded = [];
+      const flush = () => {
+        if (!folded.length) return;
+        frames.append(h("details", null, h("summary", {class: "muted", text: `${folded.length} library frame${folded.length > 1 ? "s" : ""}`}), folded.map((f) => this.frame(f, false))));
+        folded = [];
+      };
+      const own = raised.frames.filter((f) => !f.library);
+      for (const frame of raised.frames) {
+        if (frame.library) folded.push(frame);
+        else {
+          flush();
+          frames.append(this.frame(frame, frame === own[own.length - 1]));
+        }
+      }
+      flush();
+      if (chain.length > 1) {
+        const lead = i === 0 ? "Root cause" : "Then";
+        parts.push(h("p", {class: "cause"}, h("span", {class: "muted", text: `${lead} `}), h("span", {class: "mono", text: raised.headline})));
+      }
+      if (raised.frames.length) parts.push(frames);
+    });
+    if (error.traceback && !(deepest && deepest.frames.length)) parts.push(h("pre", {class: "mono trace", text: error.traceback}));
+    else if (error.traceback) parts.push(h("details", {class: "full"}, h("summary", {class: "muted", text: "Full traceback"}), h("pre", {class: "mono trace", text: error.traceback})));
+    box.replaceChildren(...parts);
+  }
+
+  frame(frame, isFailing) {
+    return h("div", {class: isFailing ? "frame failing" : "frame"}, h("span", {class: "place muted", text: frame.place, title: frame.file}), frame.code && h("code", {text: frame.code}));
+  }
+
+  showAttempts() {
+    const attempts = this.job.attempts || [], n = this.n;
+    const shown = attempts.length > 1 || attempts.some((a) => ["lost", "released", "retried"].includes(a.outcome));
+    n.attempts.hidden = !shown;
+    if (!shown) return;
+    put(n.attemptsTitle, `${attempts.length} attempt${attempts.length > 1 ? "s" : ""}`);
+    const faces = {succeeded: "succeeded", failed: "failed", retried: "failed", cancelled: "cancelled", lost: "retrying", released: "cancelled", running: "running"};
+    const words = {retried: "Failed", lost: "Lost", released: "Released", running: "Running", succeeded: "Done", failed: "Failed", cancelled: "Cancelled"};
+    n.attemptList.replaceChildren(...attempts.map((a) => h("li", {"data-face": faces[a.outcome] || "queued"},
+      h("span", {class: "mark"}, icon(faces[a.outcome] || "queued")),
+      h("span", {class: "number", text: a.number}),
+      h("span", {text: words[a.outcome] || a.outcome}),
+      h("span", {class: "muted", title: exact(a.started_at), text: a.duration_s == null ? `started ${clock(a.started_at).slice(0, 8)}` : `${clock(a.started_at).slice(0, 8)} · ${duration(a.duration_s)}`}),
+      h("span", {class: "muted", text: a.worker}),
+      a.reason && h("span", {class: "reason muted", text: a.reason}))));
+  }
+
+  showFacts() {
+    const job = this.job, usage = job.usage || {}, facts = [];
+    const add = (name, value) => value && facts.push([name, value]);
+    add("Task", job.task);
+    add("Id", job.id);
+    for (const [key, value] of Object.entries(job.params || {})) add(key, typeof value === "string" ? value : JSON.stringify(value));
+    add("Queue", job.queue);
+    add("Owner", job.owner);
+    add("Tags", (job.tags || []).join(", "));
+    add("Key", job.key);
+    add("Retry of", job.retry_of);
+    add("Submitted", job.submitted_at && exact(job.submitted_at));
+    add("Started", job.started_at && exact(job.started_at));
+    add("Ended", job.finished_at && exact(job.finished_at));
+    add("CPU time", usage.cpu_s != null && duration(usage.cpu_s));
+    add("Peak memory", usage.peak_rss_bytes && bytes(usage.peak_rss_bytes));
+    add("Exit", usage.exit != null && String(usage.exit));
+    const key = JSON.stringify(facts);
+    if (this.n.factList.dataset.key === key) return;
+    this.n.factList.dataset.key = key;
+    const params = new Set(Object.keys(job.params || {}));
+    this.n.factList.replaceChildren(...facts.flatMap(([name, value]) => [
+      h("dt", {class: params.has(name) ? "mono muted" : "muted", text: name}),
+      h("dd", {class: params.has(name) || name === "Id" || name === "Retry of" ? "mono" : "", text: value})]));
+  }
+
+  showActions() {
+    const job = this.job, n = this.n;
+    if (!job || !job.id) return;
+    const allowed = new Set(parse(this.model.get("actions"), []));
+    const waiting = ["queued", "scheduled"].includes(job.state), running = job.state === "running";
+    const key = JSON.stringify([[...allowed], job.id, job.state, job.cancel_requested_at, this.asked, this.pending, job.url]);
+    if (n.actions.dataset.key === key) return;
+    const hadFocus = n.actions.contains(n.actions.getRootNode().activeElement);
+    n.actions.dataset.key = key;
+    const button = (text, cls, onclick, more) => h("button", {class: `btn ${cls}`, text, onclick, ...more});
+    const out = [];
+    if (this.pending) out.push(button(this.pending, "", null, {disabled: true}));
+    else if (allowed.has("cancel") && (running || waiting) && !job.cancel_requested_at) {
+      if (this.asked === "cancel") {
+        out.push(button("Keep", "", () => this.confirm("")), button("Cancel job", "danger", () => this.act("cancel", "Cancelling…")));
+      } else out.push(button("Cancel", "", () => (running ? this.confirm("cancel") : this.act("cancel", "Cancelling…"))));
+    } else if (!running && !waiting) {
+      if (allowed.has("rerun")) out.push(button("Change…", "", () => ask(this.model, "rerun"), {title: "Run again with other arguments"}));
+      if (allowed.has("retry")) out.push(button(job.state === "succeeded" ? "Run again" : "Retry", job.state === "failed" ? "primary" : "", () => this.act("retry", "Submitting…")));
+    }
+    if (job.url) out.push(h("a", {class: "btn", href: job.url, target: "_blank", rel: "noopener", text: "Open in dashboard"}));
+    n.actions.replaceChildren(...out);
+    n.actions.hidden = !out.length;
+    if (hadFocus && out.length) out[out.length - 1].focus();
+  }
+
+  confirm(what) {
+    this.asked = what;
+    clearTimeout(this.askedTimer);
+    if (what) this.askedTimer = setTimeout(() => this.confirm(""), 6000);
+    this.showActions();
+  }
+
+  act(action, word) {
+    this.asked = "";
+    this.pending = word;
+    this.showActions();
+    ask(this.model, action);
+    clearTimeout(this.pendingTimer);
+    // No answer: in a notebook the kernel is busy with a cell; say so instead of looking dead.
+    this.pendingTimer = setTimeout(() => {
+      if (!this.pending) return;
+      this.pending = "Waiting for an answer…";
+      this.showActions();
+      this.pendingTimer = setTimeout(() => { this.pending = null; this.showActions(); }, 8000);
+    }, 2500);
+  }
+
+  // -- log ---------------------------------------------------------------------------------------------------------
+
+  showLogHead() {
+    const n = this.n, log = this.log, live = this.job && this.job.state === "running";
+    if (!log) return;
+    n.logs.hidden = !log.lines.length;
+    const dropped = log.dropped ? `, ${number(log.dropped)} not kept` : "";
+    put(n.logCount, `${number(log.total || log.lines.length)} line${log.total === 1 ? "" : "s"}${dropped}`);
+    n.followButton.hidden = !live;
+    put(n.followButton, this.follow ? "Pause" : "Follow");
+  }
+
+  showLog(all) {
+    if (!this.log) return;
+    const n = this.n, lines = this.log.lines;
+    if (all) {
+      n.rows.replaceChildren();
+      this.shownTo = 0;
+    }
+    const fresh = lines.filter((line) => line.n > this.shownTo);
+    const fragment = document.createDocumentFragment();
+    let last = this.shownTo;
+    for (const line of fresh) {
+      if (line.n > last + 1 && (last || this.log.dropped)) fragment.append(h("div", {class: "gap muted", text: `… ${number(line.n - last - 1)} lines not shown …`}));
+      fragment.append(this.line(line));
+      last = line.n;
+    }
+    n.rows.append(fragment);
+    while (n.rows.childElementCount > LOG_ROWS) n.rows.firstElementChild.remove();
+    this.shownTo = last;
+    this.showLogHead();
+    if (n.find.value) this.filter();
+    if (all && this.job && this.job.state === "failed") {
+      const bad = n.rows.querySelector('[data-level="ERROR"], [data-level="CRITICAL"]');
+      this.follow = false;
+      n.rows.scrollTop = bad ? Math.max(0, bad.offsetTop - n.rows.offsetTop - 18) : n.rows.scrollHeight;
+    } else if (this.follow) n.rows.scrollTop = n.rows.scrollHeight;
+    else if (!all && fresh.length) {
+      this.unseen += fresh.length;
+      n.pill.hidden = false;
+      n.pill.replaceChildren(`${number(this.unseen)} new line${this.unseen > 1 ? "s" : ""}`, icon("down"));
+    }
+  }
+
+  line(line) {
+    const warn = line.source === "stderr" || line.source === "warning" ? " err" : line.source === "jobkit" ? " own" : "";
+    return h("div", {class: `line${warn}`, "data-level": line.level || false, title: line.logger || false},
+      h("span", {class: "num", text: line.n}), h("time", {text: clock(line.at), title: exact(line.at)}),
+      h("span", {class: "level", text: LEVELS[line.level] || (line.source === "warning" ? "WARN" : "")}), h("span", {class: "text", text: line.text}));
+  }
+
+  scrolled() {
+    const rows = this.n.rows, atEnd = rows.scrollHeight - rows.scrollTop - rows.clientHeight < 12;
+    if (atEnd && !this.follow && this.job && this.job.state === "running") this.toEnd();
+    else if (!atEnd && this.follow && rows.scrollTop < (this.lastTop ?? 0)) this.pause();
+    if (atEnd) this.n.pill.hidden = true;
+    this.lastTop = rows.scrollTop;
+  }
+
+  pause() { this.follow = false; this.unseen = 0; this.showLogHead(); }
+
+  toEnd() {
+    this.follow = true;
+    this.unseen = 0;
+    this.n.pill.hidden = true;
+    this.n.rows.scrollTop = this.n.rows.scrollHeight;
+    this.showLogHead();
+  }
+
+  logKey(event) {
+    if (event.key === "End") this.toEnd();
+    else if (event.key === "Home" || event.key === "PageUp" || event.key === "ArrowUp") this.pause();
+  }
+
+  filter() {
+    const wanted = this.n.find.value.toLowerCase();
+    for (const row of this.n.rows.children) row.hidden = Boolean(wanted) && !row.textContent.toLowerCase().includes(wanted);
+  }
+
+  logText() { return this.log.lines.map((line) => line.text).join("\n") + "\n"; }
+
+  saveLog() {
+    const url = URL.createObjectURL(new Blob([this.logText()], {type: "text/plain"}));
+    h("a", {href: url, download: `${this.job.id}.log`}).click();
+    setTimeout(() => URL.revokeObjectURL(url), 1000);
+  }
+
+  // -- result ------------------------------------------------------------------------------------------------------
+
+  showPreview() {
+    const preview = parse(this.model.get("preview"), null), box = this.n.result;
+    const blocks = preview ? previewBlocks(preview) : [];
+    box.hidden = !blocks.length;
+    box.replaceChildren(...(blocks.length ? [h("header", {class: "strip"}, h("h4", {text: "Result"}), preview.type && h("span", {class: "mono muted", text: preview.type})), ...blocks] : []));
+  }
+}
+
+/** What may be shown of a result; see `jobkit.run.preview`. The richest form wins, text is always there. */
+function previewBlocks(preview) {
+  const out = [], text = preview.text || "";
+  if (preview.table) out.push(previewTable(preview.table));
+  else if (typeof preview.png === "string" && /^[A-Za-z0-9+/=\s]+$/.test(preview.png)) {
+    out.push(h("img", {class: "figure", alt: preview.type || "figure", src: `data:image/png;base64,${preview.png.replace(/\s/g, "")}`}));
+  } else if (typeof preview.html === "string") {
+    // No allow-scripts and no allow-same-origin: markup of a result can neither run nor reach this page.
+    out.push(h("iframe", {class: "sandbox", sandbox: "", referrerpolicy: "no-referrer", title: "Result", srcdoc: preview.html}));
+  } else if (preview.json !== null && typeof preview.json === "object") out.push(previewJson(preview.json));
+  else if (text) out.push(h("pre", {class: text.length < 60 && !text.includes("\n") ? "mono value single" : "mono value", text}));
+  if (preview.unavailable) out.push(h("p", {class: "hint muted", text: preview.unavailable}));
+  return out;
+}
+
+/** A flat object of a few plain values reads as a list of facts, everything else as indented JSON. */
+function previewJson(value) {
+  const entries = Object.entries(value);
+  const isPlain = (item) => item === null || ["string", "number", "boolean"].includes(typeof item);
+  if (!Array.isArray(value) && entries.length && entries.length <= 20 && entries.every(([, item]) => isPlain(item))) {
+    return h("dl", {class: "pairs"}, entries.flatMap(([key, item]) => [h("dt", {class: "muted", text: key}),
+      h("dd", {text: typeof item === "number" ? number(item) : String(item), title: typeof item === "number" ? item : false})]));
+  }
+  return h("pre", {class: "mono value", text: JSON.stringify(value, null, 2)});
+}
+
+function previewTable({columns = [], rows = [], shape}) {
+  const looksNumeric = (cell) => cell === "" || cell == null || /^(nan|none|null|<na>|[-+]?(inf|\d[\d_,]*\.?\d*(e[-+]?\d+)?))$/i.test(String(cell));
+  const numeric = columns.map((_, i) => rows.length > 0 && rows.every((row) => looksNumeric(row[i])));
+  const table = h("table", null,
+    h("thead", null, h("tr", null, columns.map((name, i) => h("th", {scope: "col", class: numeric[i] ? "num" : "", text: name})))),
+    h("tbody", null, rows.map((row) => h("tr", null, columns.map((_, i) => h("td", {class: numeric[i] ? "num" : "", text: row[i] ?? "", title: String(row[i] ?? "").length > 40 ? row[i] : false}))))));
+  const [tall, wide] = shape || [rows.length, columns.length];
+  const more = [tall > rows.length && `${number(rows.length)} of ${number(tall)} rows`, wide > columns.length && `${number(columns.length)} of ${number(wide)} columns`].filter(Boolean).join(", ");
+  return h("div", null, h("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": "Result table"}, table), more && h("p", {class: "hint muted", text: more}));
+}
+
+export default {
+  initialize({model}) {
+    // anywidget only: the log goes on while no view exists. Panel has one view for each model.
+    if (typeof model.get === "function" && !model.model) logOf(model);
+  },
+  render: (props) => mount(props, (model, el) => new Card(model, el)),
+};

@@ -1,0 +1,237 @@
+// Shared by every jobkit component; assets.py puts it in front of card.js, table.js, form.js and nav.js.
+// Text of users reaches the page through `textContent` and attributes only: there is no innerHTML in this package.
+
+/** An element: `h("button", {class: "btn", onclick, text}, ...children)`; false and null children are left out. */
+function h(tag, props, ...children) {
+  const el = document.createElement(tag);
+  for (const [name, value] of Object.entries(props || {})) {
+    if (value == null || value === false) continue;
+    if (name === "text") el.textContent = value;
+    else if (name === "class") el.className = value;
+    else if (name.startsWith("on")) el.addEventListener(name.slice(2), value);
+    else if (name === "value" || name === "checked" || name === "srcdoc") el[name] = value;
+    else el.setAttribute(name, value === true ? "" : String(value));
+  }
+  for (const child of children.flat()) if (child != null && child !== false) el.append(child);
+  return el;
+}
+
+const SHAPES = {
+  queued: [["circle", {cx: 8, cy: 8, r: 6, "stroke-dasharray": "2.2 2.5"}], ["circle", {cx: 8, cy: 8, r: 1, fill: "currentColor"}]],
+  scheduled: [["circle", {cx: 8, cy: 8, r: 6}], ["path", {d: "M8 4.8V8l2.2 1.6"}]],
+  running: [["circle", {cx: 8, cy: 8, r: 6, class: "faint"}], ["path", {d: "M8 2a6 6 0 0 1 6 6", class: "spin", "stroke-width": 2}]],
+  retrying: [["path", {d: "M13.5 8a5.5 5.5 0 1 1-1.7-4"}], ["path", {d: "M13.4 1.6v3.1h-3.1"}]],
+  succeeded: [["circle", {cx: 8, cy: 8, r: 6}], ["path", {d: "M5.4 8.2l1.9 1.9 3.4-3.9"}]],
+  failed: [["circle", {cx: 8, cy: 8, r: 6}], ["path", {d: "M5.9 5.9l4.2 4.2M10.1 5.9l-4.2 4.2", "stroke-width": 1.9}]],
+  cancelled: [["circle", {cx: 8, cy: 8, r: 6}], ["path", {d: "M5.2 8h5.6"}]],
+  copy: [["rect", {x: 5.5, y: 5.5, width: 8, height: 8, rx: 1.5}], ["path", {d: "M10.5 5.5v-2a1 1 0 0 0-1-1h-6a1 1 0 0 0-1 1v6a1 1 0 0 0 1 1h2"}]],
+  check: [["path", {d: "M3.5 8.5l3 3 6-7"}]],
+  close: [["path", {d: "M4 4l8 8M12 4l-8 8"}]],
+  warn: [["path", {d: "M8 2.2L14.4 13.4H1.6z"}], ["path", {d: "M8 6.4v3.2M8 11.6v.1"}]],
+  info: [["circle", {cx: 8, cy: 8, r: 6}], ["path", {d: "M8 7.4v3.4M8 5.1v.1"}]],
+  search: [["circle", {cx: 7, cy: 7, r: 4.4}], ["path", {d: "M10.4 10.4L14 14"}]],
+  down: [["path", {d: "M8 3v9.5M4 8.8l4 4 4-4"}]],
+  download: [["path", {d: "M8 2.5v7.5M4.8 7.2L8 10.4l3.2-3.2M3 13.5h10"}]],
+};
+
+/** A 16 px glyph; decoration only, the word stands beside it. */
+function icon(name) {
+  const NS = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(NS, "svg");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  for (const [tag, attributes] of SHAPES[name] || SHAPES.info) {
+    const shape = document.createElementNS(NS, tag);
+    for (const [key, value] of Object.entries(attributes)) shape.setAttribute(key, value);
+    svg.append(shape);
+  }
+  return svg;
+}
+
+const WORDS = {
+  queued: "Queued", scheduled: "Scheduled", running: "Running", retrying: "Retrying",
+  succeeded: "Done", failed: "Failed", cancelled: "Cancelled",
+};
+
+function parse(text, otherwise) {
+  try { return JSON.parse(text || "null") ?? otherwise; } catch { return otherwise; }
+}
+
+const pad = (n) => String(n).padStart(2, "0");
+
+/** Twin of `format.duration`. */
+function duration(seconds) {
+  if (seconds == null || !Number.isFinite(seconds)) return "";
+  const s = Math.max(0, seconds), ms = Math.floor(s * 1000 + 0.5);
+  if (ms < 1000) return `${ms} ms`;
+  if (Math.floor(s * 10 + 0.5) < 100) return `${(Math.floor(s * 10 + 0.5) / 10).toFixed(1)} s`;
+  const whole = Math.floor(s + 0.5);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} m ${pad(whole % 60)} s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 1440) return `${Math.floor(minutes / 60)} h ${pad(minutes % 60)} m`;
+  return `${Math.floor(minutes / 1440)} d ${Math.floor(minutes / 60) % 24} h`;
+}
+
+/** A running clock shows whole seconds, so that it does not flicker: `0 s`, `12 s`, `3 m 29 s`. */
+function ticking(seconds) {
+  const whole = Math.floor(Math.max(0, seconds));
+  return whole < 10 ? `${whole} s` : duration(whole);
+}
+
+/** Twin of `format.ago`; `delta` is in seconds, positive for the past. */
+function ago(delta) {
+  if (delta == null || !Number.isFinite(delta)) return "";
+  const size = Math.abs(delta);
+  if (size < 1.5) return delta >= 0 ? "just now" : "now";
+  const text = size < 60 ? `${Math.floor(size)} s` : size < 3600 ? `${Math.floor(size / 60)} min`
+    : size < 172800 ? `${Math.floor(size / 3600)} h` : `${Math.floor(size / 86400)} d`;
+  return delta > 0 ? `${text} ago` : `in ${text}`;
+}
+
+/** Twin of `format.time_left`. */
+function timeLeft(eta) {
+  if (eta == null || !Number.isFinite(eta) || eta < 0) return "";
+  if (eta < 5) return "a few seconds left";
+  if (eta <= 55) return `about ${Math.ceil(eta / 5) * 5} s left`;
+  let minutes = Math.max(1, Math.floor(eta / 60 + 0.5));
+  if (minutes < 60) return `about ${minutes} min left`;
+  minutes = Math.floor(minutes / 5 + 0.5) * 5;
+  if (minutes < 1440) return `about ${Math.floor(minutes / 60)} h${minutes % 60 ? ` ${pad(minutes % 60)} min` : ""} left`;
+  return `about ${Math.floor(minutes / 1440 + 0.5)} d left`;
+}
+
+/** Twin of `format.number`. */
+function number(value) {
+  if (value == null || !Number.isFinite(value)) return "";
+  if (Number.isInteger(value)) return value.toLocaleString("en-US");
+  return Math.abs(value) >= 1000 ? value.toLocaleString("en-US", {minimumFractionDigits: 1, maximumFractionDigits: 1})
+    : String(Number(value.toPrecision(4)));
+}
+
+function bytes(count) {
+  let amount = count;
+  for (const unit of ["B", "kB", "MB", "GB"]) {
+    if (amount < 999.5) return unit === "B" || amount >= 9.95 ? `${Math.round(amount)} ${unit}` : `${amount.toFixed(1)} ${unit}`;
+    amount /= 1000;
+  }
+  return `${amount.toFixed(1)} TB`;
+}
+
+/** The exact moment, with its zone, for a tooltip. */
+function exact(iso) {
+  const at = new Date(iso);
+  return Number.isNaN(at.getTime()) ? "" : at.toLocaleString(undefined, {dateStyle: "medium", timeStyle: "long"});
+}
+
+/** `15:26:43.1` in the reader's zone. */
+function clock(iso) {
+  const at = new Date(iso);
+  if (Number.isNaN(at.getTime())) return "";
+  return `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}.${Math.floor(at.getMilliseconds() / 100)}`;
+}
+
+/** Writes text only where it changed: an untouched node keeps selections and costs no layout. */
+function put(el, text) {
+  if (el.textContent !== text) el.textContent = text;
+}
+
+async function copyText(text, button) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {  // not a secure context, or no permission: the old way still works there
+    const area = h("textarea", {value: text, style: "position:fixed;opacity:0"});
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  if (!button) return;
+  const before = [...button.childNodes];
+  button.replaceChildren(icon("check"), before.length > 1 ? "Copied" : "");
+  setTimeout(() => button.replaceChildren(...before), 1200);
+}
+
+/** The element of Panel's Material page around `el`, which carries mui-dark or mui-light; it may be across shadow roots. */
+function materialPage(el) {
+  let found = null;
+  for (let node = el; node; node = node.parentNode || node.host) if (/\bmui-(dark|light)\b/.test(node.className)) found ??= node;
+  return found || document.querySelector(".mui-dark, .mui-light");
+}
+
+function hostTheme(el) {
+  const body = document.body, root = document.documentElement;
+  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "true" ? "light" : "dark";
+  if (body.dataset.vscodeThemeKind) return body.dataset.vscodeThemeKind.includes("light") ? "light" : "dark";
+  const page = materialPage(el);
+  if (page) return page.classList.contains("mui-dark") ? "dark" : "light";
+  if (root.dataset.theme === "dark" || root.dataset.bsTheme === "dark") return "dark";
+  return matchMedia("(prefers-color-scheme: dark)").matches && !root.dataset.themeManaged ? "dark" : "light";
+}
+
+/** Calls `fn` when `el` has come into the document: components are made before they are put there. */
+function whenConnected(el, fn, tries = 200) {
+  if (el.isConnected) fn();
+  else if (tries) setTimeout(() => whenConnected(el, fn, tries - 1), tries > 190 ? 10 : 50);
+}
+
+/** Keeps `data-theme` on `el` equal to the theme around it; returns how to stop. */
+function followTheme(el) {
+  let stopped = false;
+  const look = () => {
+    const theme = hostTheme(el);
+    if (el.dataset.theme !== theme) el.dataset.theme = theme;
+  };
+  const observer = new MutationObserver(look);
+  const options = {attributes: true, attributeFilter: ["class", "data-jp-theme-light", "data-theme", "data-bs-theme", "data-vscode-theme-kind"]};
+  const media = matchMedia("(prefers-color-scheme: dark)");
+  look();
+  whenConnected(el, () => {
+    if (stopped) return;
+    look();
+    const page = materialPage(el);
+    for (const node of [document.documentElement, document.body, page]) if (node) observer.observe(node, options);
+  });
+  media.addEventListener("change", look);
+  return () => {
+    stopped = true;
+    observer.disconnect();
+    media.removeEventListener("change", look);
+  };
+}
+
+/** Calls `fn` once a second while the page is visible. */
+function everySecond(fn) {
+  const timer = setInterval(() => document.visibilityState !== "hidden" && fn(), 1000);
+  return () => clearInterval(timer);
+}
+
+let requests = 0;
+
+/** Sends a request to Python, in a notebook and in Panel alike: a synced text that is different each time. */
+function ask(model, action, more) {
+  model.set("request", JSON.stringify({action, ...more, n: `${Date.now()}-${++requests}`}));
+  model.save_changes();
+}
+
+/** The model as anywidget spells it. Panel gives its components one of two other shapes, and which one is decided by the
+ *  component that rendered first on the page (its render modules share a cache), so both are understood everywhere. */
+function modelOf({model, view}) {
+  if (model && typeof model.get === "function" && typeof model.save_changes === "function") return model;
+  const proxy = view?.model_proxy || model;
+  return {
+    get: (name) => proxy[name],
+    set: (name, value) => { proxy[name] = value; },
+    save_changes: () => {},
+    on: (event, fn) => proxy.on(event, fn),
+    off: (event, fn) => proxy.off(event, fn),
+  };
+}
+
+/** Mounts a component: `make(model, el)` returns an object with `close`. For anywidget, returns how to end it. */
+function mount(props, make) {
+  const made = make(modelOf(props), props.el || props.view.container);
+  if (props.view) props.view.model_proxy.on("remove", () => made.close());
+  else return () => made.close();
+}

@@ -1,0 +1,10 @@
+// The drawer's head (drawer.py): close, and a link that can be sent.
+
+export default {render: (props) => mount(props, (model, el) => {
+  const link = h("button", {class: "btn quiet small", onclick: () => copyText(location.href, link)}, icon("copy"), "Copy link");
+  const root = h("div", {class: "jk jk-drawer"},
+    h("button", {class: "btn quiet small", title: "Close (Esc)", "aria-label": "Close", onclick: () => ask(model, "close")}, icon("close"), "Close"),
+    h("span", {class: "spring"}), link);
+  el.append(root);
+  return {close: followTheme(root)};
+})};

@@ -1,0 +1,78 @@
+"""`Drawer`: the card of one job beside a page; a page of its own on a small screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import panel as pn
+import param
+from panel.custom import JSComponent
+
+from jobkit.ui import assets
+from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.job_card import JobCard
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+_SHEET = """
+:host { flex: 0 0 clamp(480px, 40vw, 640px) !important; width: clamp(480px, 40vw, 640px); max-width: 100vw; height: 100%;
+  overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; border-left: 1px solid var(--jobkit-line, #8884); }
+@media (max-width: 1024px) {
+  :host { position: fixed !important; z-index: 1000; top: 48px; right: 0; bottom: 0; height: auto;
+    background: var(--mui-palette-background-default, Canvas); box-shadow: 0 0 24px rgb(15 23 42 / 16%); }
+}
+@media (max-width: 620px) { :host { left: 0; width: 100%; border: 0; } }
+"""
+
+
+class DrawerHead(JSComponent):  # type: ignore[misc]  # panel has no types
+    """The drawer's own line: Close and Copy link."""
+
+    _esm = assets.esm("drawer")
+    _stylesheets = [assets.css("drawer")]
+
+    request = param.String(default="")
+
+    def __init__(self, on_close: Callable[[], None], **params: Any) -> None:
+        super().__init__(**params)
+        self.param.watch(lambda _: on_close(), "request")
+
+
+class Drawer(pn.Column):  # type: ignore[misc]  # panel has no types
+    """Shows one job's card, or nothing.
+
+    Args:
+        kit, actions, on_action, bridge: as of `JobCard`.
+        on_close: called in the session when it is closed from inside.
+    """
+
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        actions: Sequence[str],
+        on_action: Callable[[str, str], None],
+        on_close: Callable[[], None],
+        bridge: SessionBridge,
+    ) -> None:
+        head = DrawerHead(on_close, sizing_mode="stretch_width")
+        card = JobCard(
+            kit,
+            actions=actions,
+            on_action=on_action,
+            bridge=bridge,
+            sizing_mode="stretch_width",
+            margin=0,
+            stylesheets=[assets.css("card"), ".jk-card { border: 0; border-radius: 0; max-width: none; } "
+            ".jk-card .rows { max-height: 332px; }"],
+        )
+        super().__init__(head, card, visible=False, margin=0, stylesheets=[_SHEET])
+        self._card_of_job = card
+
+    def show(self, job_id: str) -> None:
+        """Show another job; "" closes."""
+        self.visible = bool(job_id)
+        if job_id != self._card_of_job.job_id:
+            self._card_of_job.show(job_id)

@@ -1,0 +1,314 @@
+// The launch form (form.py): tasks on the left, one task's parameters on the right. Values are checked in Python, by the
+// same code that checks them everywhere; here they are only typed. What was typed is never changed or dropped.
+
+class Form {
+  constructor(model, el) {
+    this.model = model;
+    this.fields = new Map();
+    this.build();
+    el.append(this.root);
+    this.stops = [followTheme(this.root)];
+    model.on("change:tasks", () => this.showTasks());
+    model.on("change:prefill", () => this.prefill());
+    model.on("change:reply", () => this.answer());
+    this.showTasks();
+    this.prefill();
+  }
+
+  close() { this.stops.forEach((stop) => stop()); }
+
+  build() {
+    const n = (this.n = {});
+    n.find = h("input", {type: "search", class: "input", placeholder: "Find a task", "aria-label": "Find a task", oninput: () => this.filter()});
+    n.list = h("div", {class: "list", role: "listbox", "aria-label": "Tasks"});
+    n.title = h("h2");
+    n.doc = h("p", {class: "doc muted"});
+    n.fields = h("div", {class: "fields"});
+    n.none = h("p", {class: "muted none", text: "This task takes no arguments.", hidden: true});
+    n.options = h("details", {class: "options"}, h("summary", {text: "Options"}), (n.optionFields = h("div", {class: "fields"})));
+    n.trouble = h("p", {class: "trouble", role: "alert", hidden: true});
+    n.call = h("code");
+    n.copy = h("button", {class: "btn quiet small", type: "button", title: "Copy the Python call", "aria-label": "Copy the Python call", onclick: () => copyText(n.call.textContent, n.copy)}, icon("copy"));
+    n.submit = h("button", {class: "btn primary submit", type: "submit", title: "Ctrl+Enter", text: "Submit"});
+    n.form = h("form", {class: "form", novalidate: true, autocomplete: "off", onsubmit: (event) => { event.preventDefault(); this.submit(); },
+      onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.submit(); } }},
+      h("header", {class: "about"}, n.title, n.doc), n.fields, n.none, n.options, n.trouble,
+      h("footer", null, h("div", {class: "call mono", title: "The same from Python"}, n.call, n.copy), n.submit));
+    n.empty = h("div", {class: "nothing", hidden: true},
+      h("p", {class: "big", text: "No tasks yet"}), h("p", {class: "muted", text: "Write a function with @jobkit.task in a module and name the module, for instance:"}),
+      h("pre", {class: "mono", text: "JOBKIT_TASKS=mytasks jobkit up"}));
+    n.aside = h("aside", null, n.find, n.list);
+    this.root = h("section", {class: "jk jk-form", "aria-label": "Submit a task"}, n.aside, n.form, n.empty);
+  }
+
+  showTasks() {
+    this.tasks = parse(this.model.get("tasks"), []);
+    const n = this.n;
+    n.empty.hidden = this.tasks.length > 0;
+    n.form.hidden = n.aside.hidden = !this.tasks.length;
+    n.find.hidden = this.tasks.length < 8;
+    n.list.replaceChildren(...this.tasks.map((task) => h("button", {class: "task", type: "button", role: "option", "data-name": task.name, onclick: () => this.choose(task.name)},
+      h("b", {text: task.title}), h("span", {class: "mono muted", text: task.name}))));
+    if (this.tasks.length && !this.tasks.some((task) => task.name === this.task?.name)) this.choose(this.tasks[0].name);
+    else this.markTask();
+  }
+
+  filter() {
+    const wanted = this.n.find.value.toLowerCase();
+    for (const button of this.n.list.children) button.hidden = !button.textContent.toLowerCase().includes(wanted);
+  }
+
+  markTask() {
+    for (const button of this.n.list.children) button.setAttribute("aria-selected", String(button.dataset.name === this.task?.name));
+  }
+
+  prefill() {
+    const wanted = parse(this.model.get("prefill"), null);
+    if (!wanted) return;
+    this.choose(wanted.task, wanted.values || {});
+    if (wanted.queue) this.fields.get("option:queue").set(wanted.queue);
+    this.changed();
+  }
+
+  choose(name, values = {}) {
+    const task = this.tasks.find((each) => each.name === name), n = this.n;
+    if (!task) return;
+    this.task = task;
+    this.fields.clear();
+    put(n.title, task.title);
+    put(n.doc, task.doc || "");
+    n.doc.hidden = !task.doc;
+    n.fields.replaceChildren(...task.params.map((spec) => this.field(spec, values[spec.name])));
+    n.none.hidden = task.params.length > 0;
+    const option = (key, label, range, help, placeholder) => this.field({name: `option:${key}`, shown: label, kind: "str", range, help, placeholder, required: false, default: "", option: true});
+    n.optionFields.replaceChildren(
+      option("queue", "queue", "", "A worker that serves it runs the job.", task.queue || "default"), option("delay", "delay", "seconds", "Wait this long before it may start.", "0"),
+      option("tags", "tags", "comma-separated", "To find it again.", ""), option("priority", "priority", "whole number", "Higher first.", "0"));
+    n.options.open = false;
+    n.trouble.hidden = true;
+    this.markTask();
+    this.changed();
+  }
+
+  // -- fields ------------------------------------------------------------------------------------------------------
+
+  field(spec, prefilled) {
+    const id = `f-${spec.name.replace(/\W/g, "-")}`, kind = spec.kind, has = "default" in spec && spec.default !== null;
+    const usual = spec.default_text && !has ? "" : has ? spec.default : kind === "bool" ? false : "";
+    const field = {spec, initial: usual};
+    const touched = () => this.changed();
+    const checked = () => this.check(field);
+    let input, wide = false;
+    const text = (value) => (value == null ? "" : Array.isArray(value) ? (value.some((v) => typeof v === "object") ? JSON.stringify(value) : value.join(", ")) : typeof value === "object" ? JSON.stringify(value) : String(value));
+    if (kind === "bool") {
+      input = h("input", {type: "checkbox", id, class: "check", checked: Boolean(usual), onchange: touched});
+      Object.assign(field, {read: () => ({value: input.checked}), get: () => input.checked, set: (value) => { input.checked = Boolean(value); }, control: input});
+    } else if (kind === "choice" && spec.choices?.length && spec.choices.length <= 4 && spec.choices.every(([label]) => label.length <= 14)) {
+      let value = usual === "" ? null : labelOf(spec, usual);
+      const buttons = spec.choices.map(([label]) => h("button", {type: "button", role: "radio", text: label, onclick: () => { field.set(value === label && spec.nullable ? null : label); touched(); checked(); },
+        onkeydown: (event) => { const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key]; if (step) { event.preventDefault(); const i = (spec.choices.findIndex(([l]) => l === value) + step + buttons.length) % buttons.length; field.set(spec.choices[i][0]); buttons[i].focus(); touched(); } }}));
+      const control = h("div", {class: "segments", role: "radiogroup", id}, buttons);
+      Object.assign(field, {read: () => ({value}), get: () => value, control, set: (wanted) => {
+        value = wanted == null || wanted === "" ? null : labelOf(spec, wanted);
+        buttons.forEach((button, i) => { button.setAttribute("aria-checked", String(spec.choices[i][0] === value)); button.tabIndex = spec.choices[i][0] === value || (value === null && i === 0) ? 0 : -1; });
+      }});
+      field.initial = value;
+      field.set(value);
+    } else if (kind === "choice") {
+      input = h("select", {id, class: "input", onchange: () => { touched(); checked(); }}, (spec.nullable || usual === "") && h("option", {value: "", text: spec.nullable ? "none" : "choose…"}), (spec.choices || []).map(([label]) => h("option", {value: label, text: label})));
+      field.initial = usual === "" ? "" : labelOf(spec, usual);
+      input.value = field.initial;
+      Object.assign(field, {read: () => (input.value === "" ? {text: ""} : {value: input.value}), get: () => input.value, set: (value) => { input.value = value == null ? "" : labelOf(spec, value); }, control: input});
+    } else if (kind === "list" && spec.item?.kind === "choice" && spec.item.choices?.length <= 24) {
+      wide = true;
+      let chosen = new Set((Array.isArray(usual) ? usual : []).map((value) => labelOf(spec.item, value)));
+      field.initial = [...chosen];
+      const chips = spec.item.choices.map(([label]) => h("button", {type: "button", class: "pickchip", "aria-pressed": "false", text: label, onclick: () => { if (chosen.has(label)) chosen.delete(label); else chosen.add(label); show(); touched(); checked(); }}));
+      const show = () => chips.forEach((chip, i) => chip.setAttribute("aria-pressed", String(chosen.has(spec.item.choices[i][0]))));
+      const value = () => spec.item.choices.map(([label]) => label).filter((label) => chosen.has(label));
+      Object.assign(field, {read: () => ({value: value()}), get: value, control: h("div", {class: "chips", role: "group", id}, chips), set: (wanted) => { chosen = new Set((wanted || []).map((each) => labelOf(spec.item, each))); show(); }});
+      show();
+    } else if (kind === "table") {
+      wide = true;
+      let file = null;
+      const name = h("span", {class: "muted", text: "a .csv, .tsv or .json file"});
+      const pick = h("input", {type: "file", id, accept: ".csv,.tsv,.json", class: "sr", onchange: async () => {
+        const chosen = pick.files[0];
+        if (!chosen) return;
+        file = {name: chosen.name, text: await chosen.text()};
+        put(name, `${chosen.name}, ${bytes(chosen.size)}`);
+        touched();
+        checked();
+      }});
+      const drop = h("label", {class: "drop", for: id}, h("span", {class: "btn small", text: "Choose a file"}), name, pick);
+      Object.assign(field, {read: () => (file ? {file} : {text: ""}), get: () => file && file.name, control: drop, set: () => { file = null; pick.value = ""; put(name, "a .csv, .tsv or .json file"); }});
+      field.initial = null;
+    } else {
+      const long = kind === "dict" || kind === "any" || (kind === "str" && typeof usual === "string" && (usual.includes("\n") || usual.length > 80));
+      const props = {id, class: `input${["dict", "any", "path", "list"].includes(kind) ? " mono" : ""}${["int", "float"].includes(kind) ? " short" : ""}`, oninput: touched, onblur: checked, spellcheck: "false",
+        placeholder: spec.placeholder || (spec.nullable ? "none" : spec.default_text || (kind === "dict" ? "{}" : kind === "list" ? "a, b, c" : kind === "path" ? "/path/to/file" : ""))};
+      if (long) {
+        wide = true;
+        input = h("textarea", {...props, rows: 2});
+      } else {
+        const type = spec.is_secret ? "password" : kind === "date" ? "date" : kind === "datetime" ? "datetime-local" : "text";
+        input = h("input", {...props, type, step: kind === "datetime" ? 1 : false, inputmode: kind === "int" ? "numeric" : kind === "float" ? "decimal" : false});
+      }
+      input.value = text(usual);
+      field.initial = text(usual);
+      Object.assign(field, {read: () => ({text: input.value}), get: () => input.value, set: (value) => { input.value = text(value); field.slide?.(); }, control: input});
+      if (["int", "float"].includes(kind) && spec.min != null && spec.max != null && spec.max - spec.min <= 10000 && (kind === "float" || spec.max - spec.min >= 2)) {
+        const slider = h("input", {type: "range", class: "slider", min: spec.min, max: spec.max, step: kind === "int" ? 1 : (spec.max - spec.min) / 1000, "aria-label": spec.label || spec.name, tabindex: -1,
+          oninput: () => { input.value = kind === "int" ? slider.value : String(Number(Number(slider.value).toPrecision(4))); touched(); }, onchange: checked});
+        field.slide = () => { slider.value = Number(input.value); };
+        input.addEventListener("input", field.slide);
+        field.slide();
+        field.control = h("div", {class: "numeric"}, input, slider);
+      }
+    }
+    field.dot = h("button", {type: "button", class: "reset", hidden: true, title: "Back to the default", text: "reset", onclick: () => { field.set(field.initial); this.error(field, ""); this.changed(); }});
+    field.message = h("p", {class: "message", id: `${id}-m`, role: "alert", hidden: true});
+    const label = h("label", {class: "label", for: id, text: spec.shown || spec.label || spec.name, title: spec.label && spec.label !== spec.name ? spec.name : false});
+    const line = h("div", {class: "line"}, kind === "bool" && field.control, label, spec.required && !has && h("span", {class: "required", text: "required"}), field.dot, h("span", {class: "spring"}), h("span", {class: "kind muted", text: spec.range !== undefined ? spec.range : kindOf(spec)}));
+    const el = h("div", {class: `field${wide ? " wide" : ""} kind-${kind}`, "data-name": spec.name}, line, kind !== "bool" && field.control, field.message, spec.help && h("p", {class: "hint muted", text: spec.help}));
+    (field.control.matches?.("input,select,textarea") ? field.control : field.control.querySelector("input") || field.control).setAttribute("aria-describedby", `${id}-m`);
+    field.el = el;
+    this.fields.set(spec.name, field);
+    if (prefilled !== undefined) field.set(prefilled);
+    return el;
+  }
+
+  isChanged(field) { return JSON.stringify(field.get()) !== JSON.stringify(field.initial); }
+
+  /** What to send: changed fields, and those without a default. */
+  collect() {
+    const fields = {}, options = {};
+    for (const [name, field] of this.fields) {
+      if (field.spec.option) options[name.slice(7)] = field.get();
+      else if (this.isChanged(field) || (field.spec.required && !("default" in field.spec))) fields[name] = field.read();
+    }
+    return {fields, options};
+  }
+
+  changed() {
+    for (const field of this.fields.values()) {
+      const changed = this.isChanged(field);
+      field.el.classList.toggle("changed", changed);
+      field.dot.hidden = !changed || field.spec.option;
+    }
+    put(this.n.call, this.pythonCall());
+  }
+
+  pythonCall() {
+    const values = [], options = [];
+    for (const [name, field] of this.fields) {
+      if (!this.isChanged(field)) continue;
+      const value = field.get();
+      if (field.spec.option) options.push(`${name.slice(7)}=${name === "option:tags" ? pythonValue(value.split(",").map((tag) => tag.trim()).filter(Boolean)) : name === "option:queue" ? pythonValue(value) : value}`);
+      else values.push(`${name}=${pythonText(field.spec, value)}`);
+    }
+    return `${this.task.name}${options.length ? `.options(${options.join(", ")})` : ""}.submit(${values.join(", ")})`;
+  }
+
+  check(field) {
+    if (field.spec.option || !this.isChanged(field)) return this.error(field, "");
+    ask(this.model, "check", {task: this.task.name, name: field.spec.name, field: field.read()});
+  }
+
+  error(field, sentence) {
+    field.message.hidden = !sentence;
+    put(field.message, sentence);
+    field.el.classList.toggle("wrong", Boolean(sentence));
+  }
+
+  submit() {
+    if (this.busy) return;
+    this.busy = true;
+    this.n.submit.disabled = true;
+    put(this.n.submit, "Submitting…");
+    ask(this.model, "submit", {task: this.task.name, ...this.collect()});
+    clearTimeout(this.busyTimer);
+    this.busyTimer = setTimeout(() => this.ready(), 15000);
+  }
+
+  ready() {
+    clearTimeout(this.busyTimer);
+    this.busy = false;
+    this.n.submit.disabled = false;
+    put(this.n.submit, "Submit");
+  }
+
+  answer() {
+    const reply = parse(this.model.get("reply"), null);
+    if (!reply || reply.task !== this.task?.name) return;
+    if (reply.checked) {
+      const field = this.fields.get(reply.checked);
+      return field && this.error(field, reply.errors[reply.checked] || "");
+    }
+    this.ready();
+    const errors = reply.errors || {};
+    let first = null;
+    for (const [name, field] of this.fields) {
+      this.error(field, errors[name] || "");
+      if (errors[name] && !first) first = field;
+    }
+    const rest = Object.entries(errors).filter(([name]) => !this.fields.has(name)).map(([, sentence]) => sentence);
+    this.n.trouble.hidden = !rest.length;
+    put(this.n.trouble, rest.join("\n"));
+    if (first) {
+      if (first.spec.option) this.n.options.open = true;
+      first.el.scrollIntoView({block: "nearest"});
+      (first.control.matches("input,select,textarea") ? first.control : first.control.querySelector("input,button"))?.focus();
+    } else if (!rest.length) {
+      put(this.n.submit, "Submitted");
+      setTimeout(() => this.busy || put(this.n.submit, "Submit"), 1200);
+    }
+  }
+}
+
+const KIND_WORDS = {int: "whole number", float: "number", bool: "", str: "text", choice: "", path: "path", date: "date", datetime: "date and time", list: "list", dict: "JSON", table: "table", any: "JSON or text"};
+
+function kindOf(spec) {
+  const unit = {str: " characters", list: " items"}[spec.kind] || "";
+  const range = spec.min == null && spec.max == null ? "" : spec.min == null ? `at most ${number(spec.max)}${unit}` : spec.max == null ? `from ${number(spec.min)}${unit}` : `${number(spec.min)} – ${number(spec.max)}${unit}`;
+  const word = spec.kind === "list" && spec.item && spec.item.kind !== "choice" ? `${KIND_WORDS[spec.item.kind] || "value"}s, comma-separated`.replace("texts", "texts") : spec.kind === "list" && spec.item ? "any of" : KIND_WORDS[spec.kind] ?? spec.kind;
+  return [word, range].filter(Boolean).join(" · ");
+}
+
+function labelOf(spec, value) {
+  const found = (spec.choices || []).find(([label, each]) => label === value || JSON.stringify(each) === JSON.stringify(value));
+  return found ? found[0] : String(value);
+}
+
+/** A value as Python writes it. */
+function pythonValue(value) {
+  if (value === null || value === undefined) return "None";
+  if (value === true || value === false) return value ? "True" : "False";
+  if (typeof value === "number") return String(value);
+  if (Array.isArray(value)) return `[${value.map(pythonValue).join(", ")}]`;
+  if (typeof value === "object") return `{${Object.entries(value).map(([key, each]) => `${pythonValue(key)}: ${pythonValue(each)}`).join(", ")}}`;
+  return JSON.stringify(value);
+}
+
+/** A field's typed or picked value as Python writes it; what does not parse stays as it was typed, quoted. */
+function pythonText(spec, value) {
+  if (value === "" && spec.nullable) return "None";
+  if (typeof value !== "string") return spec.kind === "table" ? `pd.read_csv(${pythonValue(value)})` : pythonValue(value);
+  if (spec.kind === "choice") {
+    const found = (spec.choices || []).find(([label]) => label === value);
+    return pythonValue(found ? found[1] : value);
+  }
+  if (spec.kind === "table") return `pd.read_csv(${pythonValue(value)})`;
+  const isNumber = (text) => /^\s*[-+]?(\d[\d_]*\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i.test(text);
+  if (["int", "float"].includes(spec.kind)) return isNumber(value) ? value.trim() : pythonValue(value);
+  if (spec.kind === "list" && !value.trim().startsWith("[")) {
+    return `[${value.split(",").map((part) => part.trim()).filter(Boolean).map((part) => (isNumber(part) && ["int", "float"].includes(spec.item?.kind) ? part : pythonValue(part))).join(", ")}]`;
+  }
+  if (["list", "dict", "any"].includes(spec.kind)) {
+    const parsed = parse(value, undefined);
+    return parsed === undefined ? pythonValue(value) : pythonValue(parsed);
+  }
+  return pythonValue(value);
+}
+
+export default {render: (props) => mount(props, (model, el) => new Form(model, el))};

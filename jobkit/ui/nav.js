@@ -1,0 +1,83 @@
+// The header's content (nav.py): name, pages, connection. It also makes the page follow the theme of the system, or the
+// one that was chosen here before.
+
+class Nav {
+  constructor(model, el) {
+    this.model = model;
+    const n = (this.n = {});
+    n.tabs = h("nav", {class: "tabs", "aria-label": "Pages"});
+    n.dot = h("i", {class: "dot"});
+    n.word = h("span", {class: "word"});
+    n.status = h("span", {class: "status", role: "status"}, n.dot, n.word);
+    n.place = h("span", {class: "place mono muted"});
+    n.help = h("dialog", {class: "help", "aria-label": "Keyboard", onclick: (event) => event.target === n.help && n.help.close()},
+      h("h2", {text: "Keyboard"}), h("dl", null, [["/", "search"], ["j  k", "next, previous job"], ["Enter", "open"], ["x", "choose"], ["Esc", "close"], ["n", "start a task"], ["Ctrl+Enter", "submit the form"], ["?", "this list"]]
+        .flatMap(([key, what]) => [h("dt", null, h("kbd", {text: key})), h("dd", {text: what})])));
+    this.root = h("div", {class: "jk jk-nav"}, h("b", {class: "brand"}, h("i", {class: "logo"}), "jobkit"), n.tabs, h("span", {class: "spring"}), n.place, n.status, n.help);
+    el.append(this.root);
+    this.stops = [followTheme(this.root), everySecond(() => this.showStatus())];
+    for (const name of ["page", "pages"]) model.on(`change:${name}`, () => this.showTabs());
+    model.on("change:status", () => { this.since = Date.now(); this.showStatus(); });
+    model.on("change:place", () => put(n.place, model.get("place")));
+    const keys = (event) => this.key(event);
+    document.addEventListener("keydown", keys);
+    this.stops.push(() => document.removeEventListener("keydown", keys));
+    this.since = Date.now();
+    this.showTabs();
+    this.showStatus();
+    put(n.place, model.get("place"));
+    n.place.title = model.get("place");
+    this.theme();
+  }
+
+  close() { this.stops.forEach((stop) => stop()); }
+
+  showTabs() {
+    this.n.tabs.replaceChildren(...this.model.get("pages").map(([name, word]) => h("button", {class: "tab", "aria-current": this.model.get("page") === name ? "page" : false, text: word,
+      onclick: () => ask(this.model, "page", {page: name})})));
+  }
+
+  showStatus() {
+    const live = this.model.get("status") === "live", old = Math.floor((Date.now() - this.since) / 1000);
+    this.n.status.dataset.status = this.model.get("status");
+    put(this.n.word, live ? "live" : `reconnecting${old >= 2 ? `, data ${duration(old)} old` : ""}`);
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    let focus = document.activeElement;
+    while (focus?.shadowRoot?.activeElement) focus = focus.shadowRoot.activeElement;
+    if (focus && /^(INPUT|TEXTAREA|SELECT)$/.test(focus.tagName)) return;
+    if (event.key === "?") this.n.help.open ? this.n.help.close() : this.n.help.showModal();
+    if (event.key === "n" && this.model.get("page") !== "submit") ask(this.model, "page", {page: "submit"});
+  }
+
+  theme() {
+    const media = matchMedia("(prefers-color-scheme: dark)");
+    const stored = () => { try { return localStorage.getItem("jobkit-theme"); } catch { return null; } };
+    const now = () => hostTheme(this.root);
+    const follow = () => {
+      const wanted = stored() || (media.matches ? "dark" : "light");
+      if (wanted === now()) return;
+      this.expected = wanted;
+      ask(this.model, "theme", {dark: wanted === "dark"});
+    };
+    whenConnected(this.root, () => {
+      let last = now();
+      const observer = new MutationObserver(() => {
+        if (now() === last) return;
+        last = now();
+        if (this.expected === last) this.expected = null;  // our own request, or the system's: not a choice
+        else try { localStorage.setItem("jobkit-theme", last); } catch { /* storage is blocked: not remembered */ }
+      });
+      const page = materialPage(this.root);
+      if (page) observer.observe(page, {attributes: true, attributeFilter: ["class"]});
+      this.stops.push(() => observer.disconnect());
+      setTimeout(follow, 50);  // after the page has taken its own first theme
+    });
+    media.addEventListener("change", follow);
+    this.stops.push(() => media.removeEventListener("change", follow));
+  }
+}
+
+export default {render: (props) => mount(props, (model, el) => new Nav(model, el))};

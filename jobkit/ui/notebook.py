@@ -1,0 +1,79 @@
+"""How a job shows itself in a notebook: a live card while it goes on, static HTML once it has ended.
+
+The output is replaced when the job ends, so that a saved notebook, a restarted kernel and an export show the truth and
+weigh a few kilobytes. A job that has already ended is static from the start.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from jobkit.model import JobkitError
+from jobkit.ui.feed import JobView
+from jobkit.ui.static import card_html
+
+if TYPE_CHECKING:
+    from jobkit.client import Job, Kit
+
+logger = logging.getLogger("jobkit.ui")
+
+#: Log lines that are read for the static card of a job that has already ended.
+_TAIL = 12
+
+
+def display_job(job: Job) -> None:
+    """Show the card of `job` in the current cell; outside a notebook, print its one line."""
+    from IPython.core.getipython import get_ipython
+    from IPython.display import display
+
+    if getattr(get_ipython(), "kernel", None) is None:
+        print(repr(job))
+        return
+    if job.snapshot.is_terminal:
+        display(_bundle(job, ended_html(job._kit, job)), raw=True)
+        return
+    live_card(job)
+
+
+def live_card(job: Job) -> None:
+    """Show the live card; the output becomes static by itself when the job ends."""
+    from IPython.display import display
+
+    from jobkit.ui.widget import JobWidget
+
+    handle: Any = None
+    early: list[JobView] = []
+
+    def end(view: JobView) -> None:
+        if handle is None:
+            early.append(view)  # it ended while it was being shown
+            return
+        html = card_html(view.snapshot, list(view.lines), view.preview, total_lines=view.total)
+        try:
+            handle.update({"text/html": html, "text/plain": repr(job)}, raw=True)
+        except Exception:  # the kernel is going away; the next display reads the truth from the store
+            logger.debug("the card of job %s could not be made static", job.id, exc_info=True)
+
+    widget = JobWidget(job._kit, job.id, on_end=end)
+    live = widget._repr_mimebundle_()
+    data = live[0] if isinstance(live, tuple) else live
+    # The HTML is what a viewer without widgets shows (GitHub, nbviewer), as long as the job has not ended.
+    bundle = {**(data or {}), **_bundle(job, card_html(job.snapshot, now=datetime.now(UTC)))}
+    handle = display(bundle, raw=True, display_id=True)
+    for view in early:
+        end(view)
+
+
+def ended_html(kit: Kit, job: Job) -> str:
+    """The static card of an ended job, with its last lines and preview from the store where that answers."""
+    try:
+        log = kit.log_slice(job.id, tail=_TAIL)
+        return card_html(job.snapshot, log.lines, kit.preview(job.id), total_lines=log.total)
+    except JobkitError:
+        return card_html(job.snapshot)
+
+
+def _bundle(job: Job, html: str) -> dict[str, Any]:
+    return {"text/plain": repr(job), "text/html": html}

@@ -1,0 +1,221 @@
+"""The job card as static HTML: for saved notebooks, exports, GitHub and print.
+
+No script, no style sheet from elsewhere, a few kilobytes; every text of a user is escaped. GitHub drops the styles and
+keeps the structure, so the order of the elements alone must read well.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+from jobkit.model import JobSnapshot, LogLine, attempts_of
+from jobkit.ui.format import FACES, duration, face, number, params_brief, percent, progress_line, size
+from jobkit.ui.trace import chain_of
+
+#: Log lines, table rows and characters of a text that a saved card keeps.
+_LINES, _ROWS, _COLUMNS, _CHARS = 12, 10, 12, 2_000
+
+_NUMERIC = re.compile(r"|nan|none|null|<na>|[-+]?(inf|\d[\d_,]*\.?\d*(e[-+]?\d+)?)", re.IGNORECASE)
+
+#: A figure larger than this is left out: a notebook that is kept in git should stay small.
+_FIGURE_BYTES = 200_000
+
+_GLYPHS = {
+    "queued": "○", "scheduled": "◷", "running": "◔", "retrying": "↻",
+    "succeeded": "✓", "failed": "✗", "cancelled": "–",
+}  # fmt: skip
+
+#: Light and dark: text and tint of each face, as in tokens.css.
+_COLOURS = {
+    "queued": ("#475569", "#e2e8f0", "#cbd5e1", "#1e293b"),
+    "scheduled": ("#6d28d9", "#ede9fe", "#c4b5fd", "#2e1065"),
+    "running": ("#1d4ed8", "#dbeafe", "#93c5fd", "#172554"),
+    "retrying": ("#92400e", "#fef3c7", "#fcd34d", "#451a03"),
+    "succeeded": ("#166534", "#dcfce7", "#86efac", "#052e16"),
+    "failed": ("#b91c1c", "#fee2e2", "#fca5a5", "#450a0a"),
+    "cancelled": ("#57534e", "#f5f5f4", "#d6d3d1", "#292524"),
+}
+
+_CSS = """.jks{--t:#0f172a;--m:#586780;--l:#e2e8f0;--b:#fff;--s:#f8fafc;--c:%s;--k:%s;font:14px/20px system-ui,sans-serif;\
+color:var(--t);background:var(--b);border:1px solid var(--l);border-radius:8px;max-width:960px;overflow:hidden;\
+font-variant-numeric:tabular-nums;text-align:left}
+%s
+.jks>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}.jks>:first-child{border:0;padding-top:12px}
+.jks p{margin:0}.jks .t{display:flex;gap:8px;align-items:center;flex-wrap:wrap}.jks .x{margin-left:auto;font-weight:500}
+.jks .i{color:var(--c);background:var(--k);border-radius:12px;padding:4px 10px;font:500 12px/16px system-ui,sans-serif}
+.jks .m,.jks summary{color:var(--m);font-size:13px}.jks code,.jks pre{font:12px/18px ui-monospace,monospace;\
+background:none;color:inherit;padding:0}.jks .t code,.jks .m code{color:var(--m)}
+.jks pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere}.jks .e{border-left:3px solid var(--c)}
+.jks .e b{color:var(--c)}.jks .g{height:8px;border-radius:4px;background:var(--l);margin:8px 0 4px;overflow:hidden}
+.jks .g i{display:block;height:8px;background:var(--c)}.jks summary{cursor:pointer}
+.jks details pre,.jks details div{margin-top:6px}.jks .w{overflow-x:auto}.jks img{max-width:100%%;background:#fff}
+.jks table{border-collapse:collapse;margin:0;font-size:13px;color:inherit}.jks th,.jks td{padding:3px 12px 3px 0;\
+text-align:left;border-bottom:1px solid var(--l);white-space:nowrap;background:none;color:inherit}.jks .n{text-align:right}"""
+
+_DARK = "--t:#e6eaf0;--m:#94a3b8;--l:#262e38;--b:#0f1216;--s:#161b22;--c:%s;--k:%s"
+
+
+def card_html(
+    snapshot: JobSnapshot,
+    log: Sequence[LogLine] = (),
+    preview: Mapping[str, Any] | None = None,
+    *,
+    now: datetime | None = None,
+    total_lines: int | None = None,
+) -> str:
+    """The job as a self-contained piece of HTML.
+
+    Args:
+        snapshot: the job.
+        log: its last lines; at most 12 are kept.
+        preview: of its result, see `jobkit.run.preview`.
+        now: the moment that a running job's times refer to; the present unless given.
+        total_lines: lines that its log has in all, where `log` is only the end of it.
+    """
+    now = now or datetime.now(UTC)
+    shown = face(snapshot)
+    light, light_tint, dark, dark_tint = _COLOURS[shown]
+    dark_rule = _DARK % (dark, dark_tint)
+    themes = (
+        f"@media(prefers-color-scheme:dark){{body:not([data-jp-theme-light=true]) .jks{{{dark_rule}}}}}"
+        f"body[data-jp-theme-light=false] .jks{{{dark_rule}}}"
+    )
+    # The class is the job's own face, since a page may hold many cards and each brings its own colours.
+    own = f"jks-{shown}"
+    css = (_CSS % (light, light_tint, themes)).replace(".jks", f".{own}")
+    parts = [_head(snapshot, shown, now), *_error(snapshot), *_result(preview), *_log(log, total_lines), *_attempts(snapshot)]
+    return f'<div class="{own}">{"".join(parts)}<style>{css}</style></div>'
+
+
+def _head(snapshot: JobSnapshot, shown: str, now: datetime) -> str:
+    title = snapshot.spec.title or snapshot.spec.task
+    word = "Cancelling" if snapshot.is_cancelling else FACES[shown]
+    brief = params_brief(snapshot.spec.params)
+    elapsed = duration(snapshot.elapsed_s(now))
+    line = (
+        f'<span class="i">{_GLYPHS[shown]} {word}</span> <b>{escape(title)}</b> '
+        + (f"<code>{escape(brief)}</code> " if brief else "")
+        + (f'<span class="x">{elapsed}</span>' if elapsed else "")
+    )
+    parts = [f'<p class="t">{line}</p>']
+    fraction = snapshot.progress
+    if fraction is not None and snapshot.state != "succeeded":
+        count = progress_line(snapshot)
+        parts.append(f'<div class="g"><i style="width:{fraction * 100:.1f}%"></i></div>')
+        parts.append(f"<p>{escape(' · '.join(p for p in (percent(fraction), count, snapshot.message) if p))}</p>")
+    facts = []
+    if snapshot.finished_at is not None:
+        facts.append(f"ended {snapshot.finished_at:%Y-%m-%d %H:%M} UTC")
+    if snapshot.worker:
+        facts.append(f"worker {snapshot.worker}")
+    if snapshot.attempt > 1:
+        facts.append(f"attempt {snapshot.attempt}")
+    facts_text = escape(" · ".join(facts)) + (" · " if facts else "")
+    parts.append(f'<p class="m">{facts_text}<code title="{escape(snapshot.id)}">{escape(snapshot.id[:8])}</code></p>')
+    if not snapshot.is_terminal:
+        verb = {"running": "running", "queued": "queued", "scheduled": "scheduled"}[str(snapshot.state)]
+        parts.append(
+            f'<p class="m">{verb} when this was saved at {now:%H:%M} UTC; '
+            f"<code>kit.get({escape(repr(snapshot.id))})</code> shows it live</p>"
+        )
+    return f"<div>{''.join(parts)}</div>"
+
+
+def _error(snapshot: JobSnapshot) -> list[str]:
+    error = snapshot.error
+    if error is None or snapshot.state == "succeeded" or not snapshot.is_terminal:
+        return []
+    chain = chain_of(error.traceback)
+    cause = f'<p class="m">Root cause <code>{escape(_cut(chain[0].headline, 300))}</code></p>' if len(chain) > 1 else ""
+    where = f'<p class="m"><code>{escape(error.where)}</code></p>' if error.where else ""
+    trace = (
+        f"<details><summary>Traceback</summary><pre>{escape(_cut_front(error.traceback, _CHARS))}</pre></details>"
+        if error.traceback
+        else ""
+    )
+    return [
+        f'<div class="e"><p><b><code>{escape(error.type)}</code></b> {escape(_cut(error.message, 600))}</p>'
+        f"{where}{cause}{trace}</div>"
+    ]
+
+
+def _log(log: Sequence[LogLine], total: int | None) -> list[str]:
+    if not log:
+        return []
+    last = log[-_LINES:]
+    total = max(total or 0, len(log))
+    text = "\n".join(_cut(line.text, 240) for line in last)
+    some = f"last {len(last)} of {number(total)} lines" if total > len(last) else f"{total} line{'s' if total != 1 else ''}"
+    return [f"<details><summary>Log, {some}</summary><pre>{escape(text)}</pre></details>"]
+
+
+def _attempts(snapshot: JobSnapshot) -> list[str]:
+    attempts = attempts_of(snapshot.history)
+    if len(attempts) < 2:
+        return []
+    rows = "".join(
+        f"<tr><td>{a.number}</td><td>{escape(a.outcome)}</td><td>{a.started_at:%H:%M:%S}</td>"
+        f"<td>{duration(a.duration_s)}</td><td>{escape(a.worker)}</td><td>{escape(_cut(a.reason, 120))}</td></tr>"
+        for a in attempts[-8:]
+    )
+    return [
+        f'<details><summary>{len(attempts)} attempts</summary><div class="w"><table>{rows}</table></div></details>'
+    ]
+
+
+def _result(preview: Mapping[str, Any] | None) -> list[str]:
+    if not preview:
+        return []
+    note = f'<p class="m">{escape(str(preview["unavailable"]))}</p>' if preview.get("unavailable") else ""
+    table, text = preview.get("table"), str(preview.get("text") or "")
+    if isinstance(table, Mapping):
+        body = _table(table)
+    elif preview.get("png"):
+        body = _figure(str(preview["png"]))
+    else:
+        if isinstance(preview.get("json"), (dict, list)):
+            text = json.dumps(preview["json"], indent=1, ensure_ascii=False, default=str)
+        # Markup of a result (`html`) is never put into a page that others open; its text says what it is.
+        body = f"<pre>{escape(_cut(text, _CHARS))}</pre>" if text else ""
+    return [f"<div>{body}{note}</div>"] if body or note else []
+
+
+def _table(table: Mapping[str, Any]) -> str:
+    columns = [str(name) for name in table.get("columns") or ()][:_COLUMNS]
+    all_rows = list(table.get("rows") or ())
+    rows = [list(row)[: len(columns)] for row in all_rows[:_ROWS]]
+    tall, _ = table.get("shape") or (len(all_rows), len(columns))
+    css = [
+        ' class="n"' if rows and all(_NUMERIC.fullmatch(str(row[i])) for row in rows if i < len(row)) else ""
+        for i in range(len(columns))
+    ]
+    head = "".join(f"<th{c}>{escape(_cut(name, 40))}</th>" for name, c in zip(columns, css, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td{c}>{escape(_cut(str(v), 80))}</td>" for v, c in zip(row, css, strict=False)) + "</tr>"
+        for row in rows
+    )
+    more = f'<p class="m">{number(len(rows))} of {number(tall)} rows</p>' if tall > len(rows) else ""
+    return f'<div class="w"><table><tr>{head}</tr>{body}</table></div>{more}'
+
+
+def _figure(png: str) -> str:
+    data = re.sub(r"\s", "", png)
+    if not re.fullmatch(r"[A-Za-z0-9+/=]+", data):
+        return ""
+    if len(data) > _FIGURE_BYTES * 4 / 3:
+        return f'<p class="m">figure of {size(len(data) * 0.75)}, too large to keep here; open the job to see it</p>'
+    return f'<img alt="figure" src="data:image/png;base64,{data}">'
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _cut_front(text: str, limit: int) -> str:
+    """The end of a text: a traceback's last lines say what happened."""
+    return text if len(text) <= limit else "…\n" + text[-limit:].split("\n", 1)[-1]

@@ -1,0 +1,417 @@
+// Counters, search box and one page of jobs (table.py). Rows are made once and changed in place; new ones wait behind a
+// pill while the pointer or the scroll position says that somebody is reading.
+
+const COUNTERS = [
+  ["", "All", ""],
+  ["waiting", "Waiting", "queued"],
+  ["running", "Running", "running"],
+  ["failed", "Failed", "failed"],
+  ["succeeded", "Succeeded", "succeeded"],
+];
+
+class Table {
+  constructor(model, el) {
+    this.model = model;
+    this.rows = new Map();  // id -> {data, el, ...nodes}
+    this.waiting = [];
+    this.chosen = new Set();
+    this.skew = 0;
+    this.more = "";
+    this.depth = 0;
+    this.build();
+    el.append(this.root);
+    this.stops = [followTheme(this.root), everySecond(() => this.tick())];
+    const on = (name, fn) => model.on(`change:${name}`, fn);
+    on("page", () => this.load());
+    on("delta", () => this.change());
+    on("selected", () => this.mark());
+    on("search", () => this.showSearch());
+    on("notice", () => this.showNotice());
+    const keys = (event) => this.key(event);
+    document.addEventListener("keydown", keys);
+    this.stops.push(() => document.removeEventListener("keydown", keys));
+    this.showSearch();
+    this.load();
+  }
+
+  close() { this.stops.forEach((stop) => stop()); }
+
+  build() {
+    const n = (this.n = {});
+    n.counters = h("div", {class: "counters", role: "group", "aria-label": "Filter by state"}, COUNTERS.map(([name, word, face]) => {
+      const count = h("b", {text: "–"});
+      const button = h("button", {class: "counter", "data-face": face || "all", "data-name": name, "aria-pressed": "false",
+        onclick: () => this.filter(name)}, face && icon(face), count, h("span", {text: word}));
+      button.count = count;
+      return button;
+    }));
+    n.search = h("input", {type: "search", class: "search", placeholder: "Search   state:failed task:train text", "aria-label": "Search jobs",
+      autocomplete: "off", spellcheck: "false", oninput: () => this.searchSoon(),
+      onkeydown: (event) => { if (event.key === "Escape") { n.search.value = ""; this.searchSoon(0); n.search.blur(); } }});
+    n.dense = h("button", {class: "btn quiet small dense", title: "Compact rows", text: "Compact", onclick: () => this.density(!this.root.classList.contains("compact"))});
+    n.bulk = h("div", {class: "bulk", hidden: true, role: "toolbar", "aria-label": "Selected jobs"});
+    n.strip = h("div", {class: "activity", role: "img", "aria-label": "Recent jobs"});
+    n.head = h("div", {class: "row head", role: "row"},
+      (n.all = h("input", {type: "checkbox", class: "pick", "aria-label": "Choose all", onchange: () => this.chooseAll()})),
+      h("span"), h("span", {class: "name", role: "columnheader", text: "Job"}), h("span", {class: "state", role: "columnheader", text: "Progress"}),
+      h("span", {class: "when", role: "columnheader", text: "When"}), h("span", {class: "time", role: "columnheader", text: "Duration"}),
+      h("span", {class: "worker", role: "columnheader", text: "Worker"}));
+    n.body = h("div", {class: "rows", role: "rowgroup", tabindex: 0, "aria-label": "Jobs"});
+    n.pill = h("button", {class: "pill", hidden: true, onclick: () => this.flushNew()});
+    n.empty = h("div", {class: "nothing", hidden: true});
+    n.range = h("span", {class: "muted"});
+    n.newer = h("button", {class: "btn small", text: "Newer", onclick: () => ask(this.model, "newer")});
+    n.older = h("button", {class: "btn small", text: "Older", onclick: () => ask(this.model, "older", {cursor: this.more})});
+    n.foot = h("div", {class: "foot"}, n.range, h("span", {class: "spring"}), n.newer, n.older);
+    n.notice = h("div", {class: "notice", role: "status", hidden: true});
+    n.live = h("span", {class: "sr", "aria-live": "polite"});
+    this.root = h("section", {class: "jk jk-table", "aria-label": "Jobs"},
+      h("div", {class: "filters"}, n.counters, h("span", {class: "spring"}), h("label", {class: "searchbox"}, icon("search"), n.search, h("kbd", {text: "/"}))),
+      n.notice, n.bulk,
+      h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, h("div", {class: "pane"}, n.pill, n.body, n.empty)), n.foot, n.live);
+    n.head.lastElementChild.append(n.dense);
+    try { this.density(localStorage.getItem("jobkit-compact") === "1"); } catch { /* storage is blocked: comfortable rows */ }
+  }
+
+  density(compact) {
+    this.root.classList.toggle("compact", compact);
+    this.n.dense.setAttribute("aria-pressed", String(compact));
+    try { localStorage.setItem("jobkit-compact", compact ? "1" : "0"); } catch { /* as above */ }
+  }
+
+  // -- data --------------------------------------------------------------------------------------------------------
+
+  load() {
+    const page = parse(this.model.get("page"), null);
+    if (!page) return this.showSkeleton();
+    this.setNow(page.now);
+    this.more = page.more || "";
+    this.depth = page.depth || 0;
+    this.waiting = [];
+    const keep = new Set(page.rows.map((data) => data.id));
+    for (const [id, row] of this.rows) if (!keep.has(id)) this.drop(id, row);
+    const elements = page.rows.map((data) => {
+      let row = this.rows.get(data.id);
+      if (row) this.fill(row, data, false); else row = this.add(data);
+      return row.el;
+    });
+    this.n.body.replaceChildren(...elements);
+    this.root.classList.remove("loading");
+    this.counts(page.counts);
+    this.showPill();
+    this.finish();
+  }
+
+  change() {
+    for (const delta of parse(this.model.get("delta"), [])) {
+      this.setNow(delta.now);
+      for (const data of delta.rows || []) {
+        const row = this.rows.get(data.id), at = this.waiting.findIndex((each) => each.id === data.id);
+        if (row) this.fill(row, data, true);
+        else if (at >= 0) this.waiting[at] = data;
+      }
+      for (const id of delta.gone || []) {
+        if (this.rows.has(id)) this.drop(id, this.rows.get(id));
+        this.waiting = this.waiting.filter((data) => data.id !== id);
+      }
+      if (delta.new) {
+        const known = new Set(this.waiting.map((data) => data.id));
+        this.waiting.unshift(...delta.new.filter((data) => !known.has(data.id) && !this.rows.has(data.id)));
+      }
+      if (delta.counts) this.counts(delta.counts);
+    }
+    const reading = this.n.body.scrollTop > 4 || (this.n.body.matches(":hover") && this.rows.size > 0) || this.chosen.size > 0;
+    if (this.waiting.length && !reading) this.flushNew(); else this.showPill();
+    this.finish();
+  }
+
+  setNow(now) { if (now) this.skew = Date.parse(now) - Date.now(); }
+
+  flushNew() {
+    const fresh = this.waiting.splice(0).reverse();
+    for (const data of fresh) {
+      if (this.rows.has(data.id)) continue;
+      const row = this.add(data);
+      this.n.body.prepend(row.el);
+      row.el.classList.add("fresh");
+    }
+    while (this.rows.size > 100) {
+      const last = this.n.body.lastElementChild;
+      this.drop(last.dataset.id, this.rows.get(last.dataset.id));
+    }
+    this.n.body.scrollTop = 0;
+    this.showPill();
+    this.finish();
+  }
+
+  showPill() {
+    const count = this.waiting.length;
+    this.n.pill.hidden = !count;
+    if (count) put(this.n.pill, `${number(count)} new job${count > 1 ? "s" : ""} ↑`);
+  }
+
+  add(data) {
+    const n = {};
+    n.pick = h("input", {type: "checkbox", class: "pick", "aria-label": "Choose this job", tabindex: -1, onclick: (event) => event.stopPropagation(), onchange: () => this.choose(data.id, n.pick.checked)});
+    n.icon = h("span", {class: "glyph"});
+    n.title = h("b");
+    n.args = h("span", {class: "mono muted"});
+    n.name = h("span", {class: "name", role: "cell"}, n.title, " ", n.args);
+    n.fill = h("i");
+    n.bar = h("span", {class: "bar"}, n.fill);
+    n.note = h("span", {class: "note"});
+    n.state = h("span", {class: "state", role: "cell"}, n.bar, n.note);
+    n.when = h("span", {class: "when muted", role: "cell"});
+    n.time = h("span", {class: "time", role: "cell"});
+    n.worker = h("span", {class: "worker muted", role: "cell"});
+    n.word = h("span", {class: "sr"});
+    const el = h("div", {class: "row", role: "row", tabindex: -1, "data-id": data.id, onclick: () => this.open(data.id)},
+      n.pick, h("span", {class: "mark", role: "cell"}, n.icon, n.word), n.name, n.state, n.when, n.time, n.worker);
+    const row = {el, n, data: {}};
+    this.rows.set(data.id, row);
+    this.fill(row, data, false);
+    return row;
+  }
+
+  fill(row, data, flash) {
+    const {n, el} = row, before = row.data;
+    row.data = data;
+    if (before.face !== data.face || before.cancelling !== data.cancelling) {
+      el.dataset.face = data.face;
+      n.icon.replaceChildren(icon(data.face));
+      n.icon.title = data.cancelling ? "Cancelling" : WORDS[data.face] || data.face;
+      put(n.word, n.icon.title);
+      if (flash) {
+        el.classList.remove("flash");
+        void el.offsetWidth;  // restarts the animation
+        el.classList.add("flash");
+      }
+    }
+    put(n.title, data.name);
+    put(n.args, data.args || "");
+    n.name.title = [data.name !== data.task ? `${data.name} (${data.task})` : data.task, data.args, data.message].filter(Boolean).join("\n");
+    put(n.worker, data.worker || "");
+    n.worker.title = data.worker || "";
+    const running = data.face === "running", stopped = ["failed", "cancelled"].includes(data.face) && data.progress != null;
+    n.bar.hidden = !running;
+    n.bar.className = `bar${data.cancelling ? " cancelling" : running && data.progress == null ? " unknown" : ""}`;
+    n.fill.style.width = data.progress != null && !data.cancelling ? `${data.progress * 100}%` : "";
+    n.note.title = data.note || data.message || "";
+    n.note.className = `note${data.face === "failed" ? " bad" : running ? "" : " muted"}`;
+    row.stopped = stopped;
+    this.time(row);
+  }
+
+  /** What changes with the time alone. */
+  time(row) {
+    const {n, data} = row, now = Date.now() + this.skew;
+    const since = (iso) => (iso ? (now - Date.parse(iso)) / 1000 : null);
+    const running = data.face === "running", ended = Boolean(data.finished_at);
+    const due = since(data.due_at);
+    const at = data.due_at && due < 0 ? data.due_at : ended ? data.finished_at : running ? data.started_at : data.submitted_at;
+    put(n.when, ago(since(at)));
+    const times = [["submitted", data.submitted_at], ["due", data.due_at], ["started", data.started_at], ["ended", data.finished_at]].filter(([, iso]) => iso);
+    n.when.title = times.map(([word, iso]) => `${word} ${exact(iso)}`).join("\n");
+    put(n.time, running ? ticking(since(data.started_at) || 0) : ended && data.started_at ? duration((Date.parse(data.finished_at) - Date.parse(data.started_at)) / 1000) : "");
+    let note = data.note || "";
+    if (running) {
+      note = data.cancelling ? "cancelling" : data.progress != null ? `${Math.floor(data.progress * 100 + 1e-9)} %` : "";
+      const left = data.cancelling || data.eta_s == null ? "" : timeLeft(data.eta_s).replace(/^about /, "").replace("a few seconds left", "a few s left");
+      if (left) note += ` · ${left}`;
+    } else if (data.face === "queued") note = "";
+    else if (data.face === "scheduled") note = "waits for its time";
+    else if (data.face === "retrying") note = `attempt ${(data.attempt || 1) + 1} waits`;
+    if (data.face === "failed" && row.stopped && data.progress < 1) note = `${Math.floor(data.progress * 100)} % · ${note}`;
+    put(n.note, note);
+  }
+
+  tick() {
+    for (const row of this.rows.values()) this.time(row);
+  }
+
+  drop(id, row) {
+    row.el.remove();
+    this.rows.delete(id);
+    this.chosen.delete(id);
+  }
+
+  finish() {
+    const n = this.n, count = this.rows.size;
+    n.empty.hidden = count > 0;
+    n.body.hidden = count === 0;
+    n.foot.hidden = !this.more && !this.depth;
+    n.newer.disabled = !this.depth;
+    n.older.disabled = !this.more;
+    put(n.range, this.depth ? `Page ${this.depth + 1}` : `The newest ${number(count)}`);
+    if (!count) this.showEmpty();
+    this.mark();
+    this.showBulk();
+  }
+
+  counts(counts) {
+    const of = (...names) => names.reduce((sum, name) => sum + (counts[name] || 0), 0);
+    const totals = {"": of(...Object.keys(counts)), waiting: of("queued", "scheduled"), running: of("running"), failed: of("failed"), succeeded: of("succeeded")};
+    for (const button of this.n.counters.children) {
+      put(button.count, number(totals[button.dataset.name]));
+      button.classList.toggle("zero", !totals[button.dataset.name]);
+    }
+    this.total = totals[""];
+  }
+
+  showSkeleton() {
+    this.root.classList.add("loading");
+    if (!this.n.body.childElementCount) this.n.body.append(...Array.from({length: 8}, () => h("div", {class: "row ghost"}, h("span"), h("span"), h("span", {class: "name"}, h("i")), h("span", {class: "state"}, h("i")), h("span"), h("span"), h("span"))));
+  }
+
+  showEmpty() {
+    const searching = Boolean(this.model.get("search"));
+    const key = searching ? "search" : "none";
+    if (this.n.empty.dataset.key === key) return;
+    this.n.empty.dataset.key = key;
+    if (searching) {
+      this.n.empty.replaceChildren(h("p", {class: "big", text: "No job matches"}), h("p", null, h("button", {class: "btn", text: "Show all jobs", onclick: () => this.search("")})));
+      return;
+    }
+    const code = 'import jobkit\n\njob = jobkit.connect().submit(sum, [1, 2, 3])\njob.result()';
+    const copy = h("button", {class: "btn small", onclick: () => copyText(code, copy)}, icon("copy"), "Copy");
+    this.n.empty.replaceChildren(
+      h("p", {class: "big", text: "No jobs yet"}),
+      h("p", {class: "muted", text: "Submit one from a notebook or a script, and it shows up here at once:"}),
+      h("div", {class: "code"}, h("pre", {class: "mono", text: code}), copy),
+      h("p", {class: "muted"}, "or ", h("button", {class: "btn primary", text: "Start a task", onclick: () => ask(this.model, "open-submit")})));
+  }
+
+  // -- choosing and acting -----------------------------------------------------------------------------------------
+
+  choose(id, on) {
+    if (on) this.chosen.add(id); else this.chosen.delete(id);
+    this.showBulk();
+  }
+
+  chooseAll() {
+    const on = this.n.all.checked;
+    for (const [id, row] of this.rows) {
+      row.n.pick.checked = on;
+      if (on) this.chosen.add(id); else this.chosen.delete(id);
+    }
+    this.showBulk();
+  }
+
+  showBulk() {
+    const n = this.n, chosen = [...this.chosen].filter((id) => this.rows.has(id));
+    const faces = chosen.map((id) => this.rows.get(id).data.face);
+    const live = chosen.filter((_, i) => ["queued", "scheduled", "running", "retrying"].includes(faces[i]));
+    const ended = chosen.filter((_, i) => ["succeeded", "failed", "cancelled"].includes(faces[i]));
+    const key = JSON.stringify([chosen, live.length, this.asking]);
+    n.all.checked = chosen.length > 0 && chosen.length === this.rows.size;
+    n.all.indeterminate = chosen.length > 0 && !n.all.checked;
+    n.all.hidden = !this.model.get("may_act");
+    this.root.classList.toggle("readonly", !this.model.get("may_act"));
+    this.root.classList.toggle("choosing", chosen.length > 0);
+    n.bulk.hidden = !chosen.length;
+    if (n.bulk.dataset.key === key) return;
+    n.bulk.dataset.key = key;
+    const act = (action, ids) => () => { this.asking = ""; ask(this.model, action, {ids}); this.clear(); };
+    const sure = (action, ids, word) => (this.asking === action
+      ? [h("button", {class: "btn small danger", text: `${word} ${ids.length}`, onclick: act(action, ids)}), h("button", {class: "btn small", text: "Keep", onclick: () => { this.asking = ""; this.showBulk(); }})]
+      : [h("button", {class: "btn small", text: `${word} ${ids.length}…`, onclick: () => { this.asking = action; this.showBulk(); }})]);
+    n.bulk.replaceChildren(h("b", {text: `${chosen.length} chosen`}),
+      ...(ended.length ? [h("button", {class: "btn small", text: `Retry ${ended.length}`, onclick: act("retry", ended)})] : []),
+      h("span", {class: "apart"}),
+      ...(live.length ? sure("cancel", live, "Cancel") : []), ...(ended.length ? sure("delete", ended, "Delete") : []),
+      h("span", {class: "spring"}), h("button", {class: "btn small quiet", text: "Clear", onclick: () => this.clear()}));
+  }
+
+  clear() {
+    this.chosen.clear();
+    for (const row of this.rows.values()) row.n.pick.checked = false;
+    this.showBulk();
+  }
+
+  showNotice() {
+    this.n.notice.hidden = !this.model.get("notice");
+    this.n.notice.replaceChildren(icon("warn"), this.model.get("notice") || "");
+  }
+
+  open(id) { ask(this.model, "open", {id: this.model.get("selected") === id ? "" : id}); }
+
+  mark() {
+    const selected = this.model.get("selected");
+    for (const [id, row] of this.rows) {
+      row.el.classList.toggle("selected", id === selected);
+      if (id === selected) row.el.setAttribute("aria-current", "true"); else row.el.removeAttribute("aria-current");
+    }
+    this.root.classList.toggle("beside", Boolean(selected));
+  }
+
+  // -- search ------------------------------------------------------------------------------------------------------
+
+  filter(name) {
+    const words = (this.model.get("search") || "").split(/\s+/).filter((word) => word && !word.startsWith("state:"));
+    const before = this.chosenCounter();
+    if (name && name !== before) words.unshift(`state:${name}`);
+    this.search(words.join(" "));
+  }
+
+  chosenCounter() {
+    const found = (this.model.get("search") || "").split(/\s+/).find((word) => word.startsWith("state:"));
+    return found ? found.slice(6) : "";
+  }
+
+  search(text) {
+    this.n.search.value = text;
+    ask(this.model, "search", {text});
+  }
+
+  searchSoon(wait = 180) {
+    clearTimeout(this.searchTimer);
+    this.searchTimer = setTimeout(() => ask(this.model, "search", {text: this.n.search.value}), wait);
+  }
+
+  showSearch() {
+    const text = this.model.get("search") || "", input = this.n.search;
+    if (input.value !== text && input.getRootNode().activeElement !== input) input.value = text;
+    const counter = this.chosenCounter();
+    for (const button of this.n.counters.children) button.setAttribute("aria-pressed", String(button.dataset.name === counter));
+  }
+
+  // -- keyboard ----------------------------------------------------------------------------------------------------
+
+  key(event) {
+    if (!this.root.isConnected || !this.root.offsetParent || event.ctrlKey || event.metaKey || event.altKey) return;
+    let focus = document.activeElement;
+    while (focus?.shadowRoot?.activeElement) focus = focus.shadowRoot.activeElement;
+    const typing = focus && (/^(INPUT|TEXTAREA|SELECT)$/.test(focus.tagName) && focus.type !== "checkbox");
+    if (event.key === "Escape" && this.model.get("selected") && !typing) return void ask(this.model, "open", {id: ""});
+    if (typing) return;
+    if (event.key === "/") {
+      event.preventDefault();
+      this.n.search.focus();
+      this.n.search.select();
+      return;
+    }
+    const rows = [...this.n.body.children], at = rows.indexOf(focus?.closest?.(".row"));
+    const here = at >= 0 ? at : rows.findIndex((el) => el.dataset.id === this.model.get("selected"));
+    const inTable = focus && this.root.contains(focus);
+    if (event.key === "j" || (event.key === "ArrowDown" && inTable)) this.focusRow(rows[Math.min(rows.length - 1, here + 1)], event);
+    else if (event.key === "k" || (event.key === "ArrowUp" && inTable)) this.focusRow(rows[Math.max(0, here - 1)], event);
+    else if (event.key === "Enter" && at >= 0 && focus.classList.contains("row")) this.open(rows[at].dataset.id);
+    else if ((event.key === "x" || event.key === " ") && at >= 0 && this.model.get("may_act")) {
+      event.preventDefault();
+      const row = this.rows.get(rows[at].dataset.id);
+      row.n.pick.checked = !row.n.pick.checked;
+      this.choose(rows[at].dataset.id, row.n.pick.checked);
+    }
+  }
+
+  focusRow(el, event) {
+    if (!el) return;
+    event.preventDefault();
+    el.focus({preventScroll: true});
+    el.scrollIntoView({block: "nearest"});
+    // With a job open, moving on shows the next one, as in a mail program.
+    if (this.model.get("selected") && el.dataset.id !== this.model.get("selected")) ask(this.model, "open", {id: el.dataset.id});
+  }
+}
+
+export default {render: (props) => mount(props, (model, el) => new Table(model, el))};

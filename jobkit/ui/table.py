@@ -1,0 +1,168 @@
+"""`JobTable`: counters, search and one page of jobs, live."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import param
+from panel.custom import JSComponent
+
+from jobkit.client.loop import background
+from jobkit.model import JobkitError
+from jobkit.ui import assets
+from jobkit.ui.board import merged, watch
+from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.query import parse_search
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+#: A session that is this many deltas behind gets the whole page instead.
+_BEHIND = 40
+
+
+class JobTable(JSComponent):  # type: ignore[misc]  # panel has no types
+    """One page of a kit's jobs with its counters and search box.
+
+    Args:
+        kit: whose jobs.
+        on_open: called in the session with the id of the job whose row was opened, "" to close.
+        on_search: called in the session with the search text when it changes.
+        may_act: whether bulk cancel, retry and delete are offered and obeyed.
+
+    Attributes:
+        search: the search text, see `query.parse_search`.
+        selected: id of the job that is open beside the table.
+        page, delta: what the browser shows; see `board.Board`.
+        notice: one sentence about what did not work.
+        request: what the browser asks for.
+    """
+
+    search = param.String(default="")
+    selected = param.String(default="")
+    page = param.String(default="")
+    delta = param.String(default="")
+    notice = param.String(default="")
+    may_act = param.Boolean(default=True)
+    request = param.String(default="")
+
+    _esm = assets.esm("table")
+    _stylesheets = [assets.css("table")]
+
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        on_open: Callable[[str], None] | None = None,
+        on_search: Callable[[str], None] | None = None,
+        bridge: SessionBridge | None = None,
+        **params: Any,
+    ) -> None:
+        super().__init__(**params)
+        self._kit = kit
+        self._on_open = on_open
+        self._on_search = on_search
+        self._bridge = bridge or SessionBridge()
+        self._cursors: list[str] = [""]
+        self._stop: Callable[[], None] | None = None
+        self._lock = threading.Lock()  # for the two below, which the loop fills and the session empties
+        self._pending: list[str] = []
+        self._is_pushed = False
+        self._generation = 0
+        self._bridge.on_close(self._leave)
+        self.param.watch(self._asked, "request")
+        self.param.watch(lambda _: self._look(), "search")
+        self._look()
+
+    def _look(self, cursors: list[str] | None = None) -> None:
+        """Watch the page that search text and cursor name."""
+        self._leave()
+        self._cursors = cursors or [""]
+        self._generation += 1
+        generation = self._generation
+        query = parse_search(self.search, cursor=self._cursors[-1])
+        self._stop = watch(self._kit, query, lambda text, is_page: self._deliver(generation, text, is_page))
+
+    def _leave(self) -> None:
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
+
+    # -- on the background loop ------------------------------------------------------------------------------------
+
+    def _deliver(self, generation: int, text: str, is_page: bool) -> None:
+        """Keep what comes until the session has taken what is under way: a slow browser gets fewer, larger messages."""
+        if generation != self._generation:
+            return
+        if is_page:
+            with self._lock:
+                self._pending.clear()
+            self._bridge.push(lambda: self._put_page(generation, text))
+            return
+        with self._lock:
+            self._pending.append(text)
+            is_behind = len(self._pending) > _BEHIND
+            if is_behind:
+                self._pending.clear()
+            is_first, self._is_pushed = not self._is_pushed, True
+        if is_behind:
+            self._bridge.push(self._again)
+        elif is_first:
+            self._bridge.push(lambda: self._put_deltas(generation))
+
+    # -- in the session ---------------------------------------------------------------------------------------------
+
+    def _put_page(self, generation: int, text: str) -> None:
+        if generation == self._generation:
+            self.page = text[:-1] + f',"depth":{len(self._cursors) - 1}}}'
+
+    def _put_deltas(self, generation: int) -> None:
+        with self._lock:
+            self._is_pushed = False
+            pending, self._pending = self._pending, []
+        if pending and generation == self._generation:
+            self.delta = merged(pending)
+
+    def _again(self) -> None:
+        self._look(self._cursors)
+
+    def _asked(self, event: Any) -> None:
+        try:
+            asked = json.loads(event.new)
+            action = asked["action"]
+        except (ValueError, KeyError, TypeError):
+            return
+        if action == "open":
+            self.selected = str(asked.get("id", ""))
+            if self._on_open is not None:
+                self._on_open(self.selected)
+        elif action == "search":
+            self.search = str(asked.get("text", ""))[:500]
+            if self._on_search is not None:
+                self._on_search(self.search)
+        elif action == "older" and asked.get("cursor"):
+            self._look([*self._cursors, str(asked["cursor"])])
+        elif action == "newer":
+            self._look(self._cursors[:-1] or [""])
+        elif action == "refresh":
+            self._look(self._cursors)
+        elif action in ("cancel", "retry", "delete") and self.may_act:
+            ids = [str(job_id) for job_id in asked.get("ids", ())][:200]
+            background.spawn(self._act(action, ids))
+
+    async def _act(self, action: str, ids: list[str]) -> None:
+        """On the background loop: one after the other, and one sentence about those that did not work."""
+        failed: list[str] = []
+        for job_id in ids:
+            try:
+                if action == "delete":
+                    await self._kit.aio.delete([job_id])
+                else:
+                    await getattr(self._kit.aio, action)(job_id)
+            except JobkitError as error:
+                failed.append(str(error))
+        sentence = failed[0] if len(failed) == 1 else f"{len(failed)} jobs could not be changed: {failed[0]}" if failed else ""
+        self._bridge.push(lambda: self.param.update(notice=sentence))

@@ -1,0 +1,97 @@
+"""`JobWidget`: the live card of a job in a notebook, an anywidget around the same module that the dashboard uses."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+from jobkit.client.loop import background
+from jobkit.model import JobkitError
+from jobkit.ui import assets
+from jobkit.ui.feed import JobView
+from jobkit.ui.live import JobFeed
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+logger = logging.getLogger("jobkit.ui")
+
+#: Shortest time between two messages to the notebook.
+_WINDOW_S = 0.1
+
+
+class JobWidget(anywidget.AnyWidget):
+    """The live card of one job.
+
+    Args:
+        kit: where the job is.
+        job_id: the job.
+        on_end: called once with the `JobView` of the ended job, on jobkit's background loop.
+
+    Its traits are the texts of `feed.JobView`. They are set by the background loop alone, since a comm may be written
+    from any thread but not from two at once.
+    """
+
+    _esm = assets.esm("card")
+    _css = assets.css("card")
+
+    snapshot = traitlets.Unicode("").tag(sync=True)
+    log = traitlets.Unicode("").tag(sync=True)
+    log_append = traitlets.Unicode("").tag(sync=True)
+    preview = traitlets.Unicode("").tag(sync=True)
+    actions = traitlets.Unicode('["cancel"]').tag(sync=True)
+    request = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, kit: Kit, job_id: str, *, on_end: Callable[[JobView], None] | None = None) -> None:
+        super().__init__()
+        self._kit = kit
+        self._write = threading.RLock()
+        self._feed = JobFeed(kit, job_id, self._deliver, window_s=_WINDOW_S, on_end=on_end)
+        self.observe(self._asked, "request")
+        self._feed.start()
+
+    def close(self) -> None:
+        self._feed.stop()
+        super().close()
+
+    def get_state(
+        self, key: str | Iterable[str] | None = None, drop_defaults: bool = False
+    ) -> dict[str, Any]:
+        """The synced state; asked for as a whole (a page that was loaded again), it holds the log up to now."""
+        view = self._feed.view if key is None and hasattr(self, "_feed") else None
+        if view is not None:
+            self._trait_values["log"] = view.log_json()  # no message: the log travels in parts, as `log_append`
+        state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
+        return state
+
+    def _deliver(self, texts: Mapping[str, str], done: Callable[[], None]) -> None:
+        try:
+            with self._write, self.hold_sync():
+                for name, text in texts.items():
+                    setattr(self, name, text)
+        except Exception:  # the kernel is shutting down, or the comm was closed by the page
+            logger.debug("a notebook card could not be updated", exc_info=True)
+        finally:
+            done()
+
+    def _asked(self, change: Any) -> None:
+        try:
+            action = json.loads(change["new"]).get("action")
+        except (ValueError, AttributeError):
+            return
+        if action == "log":
+            self._feed.resend()
+        elif action == "cancel":
+            background.spawn(self._cancel())
+
+    async def _cancel(self) -> None:
+        try:
+            await self._kit.aio.cancel(self._feed.job_id)
+        except JobkitError as error:
+            logger.warning("job %s could not be cancelled: %s", self._feed.job_id, error)

@@ -1,0 +1,71 @@
+"""A stage for the pages: a real kit on the in-process store, and a worker whose every move the test decides."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from jobkit.client.kit import Kit
+from jobkit.client.loop import background
+from jobkit.model import ErrorKind, JobSpec, LogLine
+from jobkit.model.snapshot import JobError
+from jobkit.settings import Settings
+from jobkit.store.base import Claimed, Ending, Progress, Submission, WorkerInfo
+
+
+class Stage:
+    """Submits jobs and plays the worker that runs them."""
+
+    def __init__(self, kit: Kit | None = None) -> None:
+        self.kit = kit or Kit(Settings(url="sync://"))
+        self.store: Any = self.kit.verbs.store
+        self._tokens: dict[str, Claimed] = {}
+        self._ids = itertools.count(1)
+
+    def close(self) -> None:
+        self.kit.close()
+
+    def submit(self, task: str = "train", params: Mapping[str, Any] | None = None, **spec: Any) -> str:
+        """A job that waits; its id."""
+        job_id = spec.pop("id", f"{next(self._ids):08x}-stage")
+        whole = JobSpec(id=job_id, task=task, params=dict(params or {}), **{"owner": "ada", **spec})
+        background.call(self.store.submit([Submission(whole, b"")]))
+        return job_id
+
+    def start(self, job_id: str, worker: str = "gpu-1", queue: str = "default") -> Claimed:
+        """Claim jobs until this one runs; the ones before it in the queue run too."""
+        info = WorkerInfo(id=worker, host="box", queues=(queue,), slots=64)
+        while job_id not in self._tokens:
+            claimed, _ = background.call(self.store.claim(info, 1))
+            if not claimed:
+                raise AssertionError(f"job {job_id} is not in queue {queue}")
+            self._tokens[claimed[0].spec.id] = claimed[0]
+        return self._tokens[job_id]
+
+    def progress(self, job_id: str, done: float, total: float | None = None, message: str = "") -> None:
+        token = self._tokens[job_id].token
+        background.call(self.store.progress([Progress(job_id, token, True, done, total, message)]))
+
+    def log(self, job_id: str, *lines: str, source: str = "stdout", level: str = "", logger: str = "") -> None:
+        at = int(time.time() * 1000)
+        made = [LogLine(text, at, source, level, logger) for text in lines]
+        background.call(self.store.progress([Progress(job_id, self._tokens[job_id].token, lines=made)]))
+
+    def succeed(self, job_id: str, preview: Mapping[str, Any] | None = None, summary: str = "") -> None:
+        self._finish(job_id, "succeeded", preview=preview or {"type": "int", "text": "42"}, summary=summary)
+
+    def fail(self, job_id: str, type: str = "ValueError", message: str = "bad", traceback: str = "", where: str = "") -> None:
+        self._finish(job_id, "failed", error=JobError(ErrorKind.EXCEPTION, type, message, traceback, where))
+
+    def retry_later(self, job_id: str, message: str = "try again", delay_ms: int = 0) -> None:
+        error = JobError(ErrorKind.EXCEPTION, "OSError", message)
+        self._finish(job_id, "retried", error=error, delay_ms=delay_ms)
+
+    def cancelled(self, job_id: str) -> None:
+        self._finish(job_id, "cancelled", reason="stopped within 0.1 s")
+
+    def _finish(self, job_id: str, outcome: str, **ending: Any) -> None:
+        token = self._tokens.pop(job_id).token
+        background.call(self.store.finish([Ending(job_id, token, outcome, **ending)]))
