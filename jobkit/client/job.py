@@ -6,6 +6,7 @@ it with no adapter. Every change of state reaches watchers, in order; progress m
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -25,7 +26,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jobkit.client")
 
-#: Parameters of a `Job` and where in a snapshot they come from.
+
+class _FromSnapshot(param.Parameter):
+    """A parameter whose value is read from the snapshot that was published last.
+
+    So a handle that nobody watches costs nothing per event: its values are not set, they are there. `param` itself is
+    told of changes (`Job._publish`) as soon as there is a watcher.
+    """
+
+    def __get__(self, obj: Any, objtype: Any) -> Any:
+        if obj is None:
+            return super().__get__(obj, objtype)
+        published = obj.__dict__.get("_published")
+        return None if published is None else _value(published, self.name)
+
+
+def _value(snapshot: JobSnapshot, name: str) -> Any:
+    if name in _ASKED:
+        found = getattr(snapshot.spec, name)
+        return list(found) if name == "tags" else found
+    return getattr(snapshot, name)
+
+
+_ASKED = frozenset({"id", "task", "queue", "owner", "tags"})
 _MOVING = (
     "state", "progress", "done", "total", "message", "attempt", "worker", "submitted_at", "started_at", "finished_at",
     "error", "seq",
@@ -35,37 +58,29 @@ _MOVING = (
 class Job(param.Parameterized):
     """One submission of a task. Get one from `task.submit(...)`, `kit.submit(...)` or `kit.get(id)`."""
 
-    id = param.String("", constant=True, doc="Id, 1 to 200 characters.")
-    task = param.String("", constant=True, doc="Name of the task.")
-    queue = param.String("", doc="Name of the queue.")
-    state = param.Parameter(None, doc="A JobState: scheduled, queued, running, succeeded, failed or cancelled.")
-    progress = param.Parameter(None, doc="0..1, or None while nothing is known.")
-    done = param.Parameter(None, doc="Progress in the job's own unit, or None.")
-    total = param.Parameter(None, doc="What `done` will reach, or None.")
-    message = param.String("", doc="What the job last said about its progress.")
-    attempt = param.Integer(0, doc="Number of the current or last attempt, from 1; 0 before the first.")
-    worker = param.String("", doc="Id of the worker that has or had it.")
-    owner = param.String("", constant=True, doc="Who submitted it.")
-    tags = param.List([], constant=True, doc="Free labels.")
-    submitted_at = param.Parameter(None, doc="When it was accepted (aware, UTC).")
-    started_at = param.Parameter(None, doc="When the current or last attempt began, or None.")
-    finished_at = param.Parameter(None, doc="When it ended, or None.")
-    error = param.Parameter(None, doc="JobError (kind, type, message, traceback) of the last failed attempt, or None.")
-    seq = param.Integer(0, doc="Number of its last change of state.")
+    id = _FromSnapshot(doc="Id, 1 to 200 characters.")
+    task = _FromSnapshot(doc="Name of the task.")
+    queue = _FromSnapshot(doc="Name of the queue.")
+    state = _FromSnapshot(doc="A JobState: scheduled, queued, running, succeeded, failed or cancelled.")
+    progress = _FromSnapshot(doc="0..1, or None while nothing is known.")
+    done = _FromSnapshot(doc="Progress in the job's own unit, or None.")
+    total = _FromSnapshot(doc="What `done` will reach, or None.")
+    message = _FromSnapshot(doc="What the job last said about its progress.")
+    attempt = _FromSnapshot(doc="Number of the current or last attempt, from 1; 0 before the first.")
+    worker = _FromSnapshot(doc="Id of the worker that has or had it.")
+    owner = _FromSnapshot(doc="Who submitted it.")
+    tags = _FromSnapshot(doc="Free labels.")
+    submitted_at = _FromSnapshot(doc="When it was accepted (aware, UTC).")
+    started_at = _FromSnapshot(doc="When the current or last attempt began, or None.")
+    finished_at = _FromSnapshot(doc="When it ended, or None.")
+    error = _FromSnapshot(doc="JobError (kind, type, message, traceback) of the last failed attempt, or None.")
+    seq = _FromSnapshot(doc="Number of its last change of state.")
 
     def __init__(self, kit: Kit, snapshot: JobSnapshot) -> None:
-        spec = snapshot.spec
-        super().__init__(
-            id=spec.id,
-            task=spec.task,
-            queue=spec.queue,
-            owner=spec.owner,
-            tags=list(spec.tags),
-            name=spec.id,
-            **{name: getattr(snapshot, name) for name in _MOVING},
-        )
         self._kit = kit
         self._snapshot = self._published = snapshot
+        self._told: dict[str, Any] = {}  # what param itself holds as the parameters' values
+        super().__init__(name=snapshot.id)
         self._lock = threading.Lock()  # guards the snapshot and what waits to be published
         self._publishing = threading.RLock()  # param must not be written from two threads at once
         self._waiting: deque[JobSnapshot] = deque()
@@ -197,14 +212,17 @@ class Job(param.Parameterized):
         """Take a newer snapshot. Watchers hear of it on their own thread, in order."""
         with self._lock:
             is_scheduled = bool(self._waiting)
-            if is_scheduled and self._waiting[-1].seq == snapshot.seq:
-                self._waiting[-1] = snapshot  # newer progress of the same state
-            else:
-                self._waiting.append(snapshot)
             self._snapshot = snapshot
             if snapshot.is_terminal:
                 self._result = result
-        if not is_scheduled:
+            if not is_scheduled and not self.param.watchers:
+                self._published = snapshot
+            elif is_scheduled and self._waiting[-1].seq == snapshot.seq:
+                self._waiting[-1] = snapshot  # newer progress of the same state
+            else:
+                self._waiting.append(snapshot)
+            is_due = bool(self._waiting) and not is_scheduled
+        if is_due:
             background.watchers_do(self._publish)
         if snapshot.is_terminal and not self._ended.done():
             self._ended.set_result(snapshot)
@@ -224,13 +242,21 @@ class Job(param.Parameterized):
                         return
                     snapshot = self._waiting.popleft()
                 old, self._published = self._published, snapshot
-                changed = {
-                    name: value for name in _MOVING if (value := getattr(snapshot, name)) is not getattr(old, name)
-                }
+                if not self._told:
+                    self._told = {name: None for name in _MOVING}
+                    self._tell(old, quietly=True)
                 try:
-                    self.param.update(**changed)
+                    self._tell(snapshot)
                 except Exception:
                     logger.exception("a watcher of job %s raised; the job is not affected", self.id)
+
+    def _tell(self, snapshot: JobSnapshot, quietly: bool = False) -> None:
+        """Set what has changed in param's own books, which calls the watchers (unless `quietly`)."""
+        now = {name: _value(snapshot, name) for name in _MOVING}
+        changed = {name: value for name, value in now.items() if value is not self._told[name]}
+        self._told.update(changed)
+        with param.parameterized.discard_events(self) if quietly else contextlib.nullcontext():
+            self.param.update(**changed)
 
     def when_done(self, callback: Callable[[], None]) -> None:
         """Call `callback` once it has ended, in some thread of jobkit's; at once if it has."""
