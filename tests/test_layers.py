@@ -1,0 +1,176 @@
+"""Imports run downwards: every import of every module, against the table in `docs/architecture.md`."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "jobkit"
+FACE = "__init__"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+#: Who may know a library. The rest of jobkit works without it.
+KNOWN_TO = {
+    "arq": {"worker"},
+    "redis": {"store", "worker"},
+    "panel": {"ui"},
+    "bokeh": {"ui"},
+    "tornado": {"ui"},
+    "anywidget": {"ui"},
+    "ipywidgets": {"ui"},
+    "click": {"cli"},
+    "rich": {"cli"},
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: `is_later` where it stands inside a function; `names` are what it takes from the module."""
+
+    module: str
+    line: int
+    is_later: bool
+    names: tuple[str, ...] = ()
+
+
+def imports(path: Path) -> Iterator[Import]:
+    def visit(node: ast.AST, is_later: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield Import(alias.name, child.lineno, is_later)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{path}:{child.lineno}: a relative import; write it in full"
+                names = tuple(alias.name for alias in child.names)
+                yield Import(child.module or "", child.lineno, is_later, names)
+            is_function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            yield from visit(child, is_later or is_function)
+
+    yield from visit(ast.parse(path.read_text("utf-8")), False)
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def rooms_imported(one: Import) -> set[str]:
+    """The rooms of jobkit that an import reaches; `from jobkit import model` names one by its name."""
+    head, *rest = one.module.split(".")
+    if head != "jobkit":
+        return set()
+    if rest:
+        return {rest[0]}
+    rooms = {room_of(path) for path in MODULES}
+    return {name if name in rooms else FACE for name in one.names} or {FACE}
+
+
+class Table:
+    """Room to the rooms it may import, at once and later."""
+
+    def __init__(self, text: str) -> None:
+        section = text.partition("## Rooms")[2].partition("\n## ")[0]
+        self.now: dict[str, set[str]] = {}
+        self.later: dict[str, set[str]] = {}
+        rows = [line.strip("| \n").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+        everything = {room for first, *_ in rows for room in self._rooms(first)}
+        for first, *_, rule in rows:
+            now, _, later = rule.partition("; later: ")
+            allowed = self._allowed(now, everything)
+            for room in self._rooms(first):
+                self.now[room] = allowed
+                self.later[room] = allowed | self._allowed(later, everything)
+
+    @staticmethod
+    def _rooms(cell: str) -> list[str]:
+        return [name.removesuffix("/").removesuffix(".py") for name in re.findall(r"`([\w/.]+)`", cell)]
+
+    def _allowed(self, rule: str, everything: set[str]) -> set[str]:
+        allowed: set[str] = set()
+        for part in filter(None, rule.split(", ")):
+            name, _, and_below = part.partition(" and below")
+            if part == "nothing":
+                continue
+            if part == "all":
+                allowed |= everything
+            elif part == "all above":
+                allowed |= set(self.now)
+            else:
+                assert part == name or part.endswith(" and below"), f"not understood: {part!r}"
+                assert name in self.now or name in everything, f"{name!r} is no room of the table"
+                allowed.add(name)
+                if part != name:
+                    allowed |= self._below(name)
+            assert not and_below
+        return allowed
+
+    def _below(self, room: str) -> set[str]:
+        found: set[str] = set()
+        rest = [room]
+        while rest:
+            new = self.now[rest.pop()] - found
+            found |= new
+            rest += new
+        return found
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return Table((ROOT / "docs" / "architecture.md").read_text("utf-8"))
+
+
+def test_every_room_stands_in_the_table(table: Table) -> None:
+    assert {room_of(path) for path in MODULES} == set(table.now)
+
+
+def test_the_table_itself_runs_downwards(table: Table) -> None:
+    rooms = list(table.now)
+
+    for index, (room, allowed) in enumerate(table.now.items()):
+        if room not in ("cli", "__main__"):  # they may import all
+            assert allowed <= set(rooms[:index]), f"{room} may import {allowed - set(rooms[:index])}, which comes later"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_what_its_room_may(path: Path, table: Table) -> None:
+    room = room_of(path)
+
+    for one in imports(path):
+        allowed = (table.later if one.is_later else table.now)[room] | {room}
+        if one.is_later and one.names == ("__version__",):
+            continue
+        if room == "demo" and one.module == "jobkit":
+            continue  # as a user would
+        for other in rooms_imported(one):
+            assert other in allowed, f"{path.relative_to(ROOT)}:{one.line}: {room} may not import {other}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_knows_no_library_that_its_room_should_not_know(path: Path) -> None:
+    room = room_of(path)
+
+    for one in imports(path):
+        library = one.module.partition(".")[0]
+        assert room in KNOWN_TO.get(library, {room}), (
+            f"{path.relative_to(ROOT)}:{one.line}: {room} may not know {library}"
+        )
+        if room == "model":
+            assert library in {"jobkit", *sys.stdlib_module_names}, f"{path}:{one.line}: model is standard library only"
+
+
+def test_importing_jobkit_loads_no_dashboard_no_tables_and_no_redis_client() -> None:
+    heavy = ["panel", "bokeh", "tornado", "pandas", "numpy", "IPython", "ipywidgets", "arq", "redis", "click", "rich"]
+    code = f"import json, sys, jobkit; print(json.dumps([name for name in {heavy} if name in sys.modules]))"
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
