@@ -65,7 +65,9 @@ def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | 
 
 def _note(snapshot: JobSnapshot, error: str) -> str:
     """One line about how it ended."""
-    text = snapshot.summary if snapshot.state is JobState.SUCCEEDED else error if snapshot.state is JobState.FAILED else ""
+    text = (
+        snapshot.summary if snapshot.state is JobState.SUCCEEDED else error if snapshot.state is JobState.FAILED else ""
+    )
     return text if len(text) <= 200 else text[:199] + "…"
 
 
@@ -117,7 +119,7 @@ class Board:
             elif moved is not known:
                 self._put(moved, event.at)
 
-    def learn(self, snapshots: Iterable[JobSnapshot | None], now: datetime, matches: Callable[[JobSnapshot], bool]) -> None:
+    def learn(self, snapshots: Iterable[JobSnapshot | None], now: datetime) -> None:
         """Snapshots of jobs that were unknown; those that belong on this page join it."""
         for snapshot in snapshots:
             if snapshot is None:
@@ -127,7 +129,7 @@ class Board:
             if known is not None:
                 if (snapshot.seq, snapshot.rev) > (known.seq, known.rev):
                     self._put(snapshot, now)
-            elif matches(snapshot) and not self._is_older(snapshot):
+            elif matches(self.query, snapshot) and not self._is_older(snapshot):
                 self._new.append(snapshot.id)
                 self.jobs = {snapshot.id: snapshot, **self.jobs}
                 limit = 2 * self.query.limit
@@ -220,7 +222,7 @@ class BoardFeed:
         self._counting = False
 
     def subscribe(self, deliver: Callable[[str, bool], None]) -> Callable[[], None]:
-        """Call `deliver(text, is_page)` with the page and then each delta, on the loop; returns how to stop (any thread)."""
+        """Call `deliver(text, is_page)` with the page and then each delta, on the loop; returns how to stop."""
         self._next += 1
         key = self._next
         self._subscribers[key] = deliver
@@ -291,7 +293,7 @@ class BoardFeed:
             ids = list(self.board.unknown)[-_READ:]
             self.board.unknown.clear()
             found = await self._kit.verbs.store.snapshots(ids)
-            self.board.learn(found, _now(), lambda snapshot: matches(self.board.query, snapshot))
+            self.board.learn(found, _now())
         finally:
             self._reading = False
         self._pacer.poke()

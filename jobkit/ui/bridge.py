@@ -31,7 +31,7 @@ class SessionBridge:
         if self._document is not None:
             pn.state.on_session_destroyed(self._destroyed)
 
-    def push(self, function: Callable[[], None]) -> None:
+    def push(self, function: Callable[[], object]) -> None:
         """Run `function` in the session soon; dropped where the session has ended."""
         if not self.is_open:
             return
@@ -67,7 +67,7 @@ class SessionBridge:
     def _destroyed(self, _context: Any) -> None:
         self.close()
 
-    def _guarded(self, function: Callable[[], None]) -> None:
+    def _guarded(self, function: Callable[[], object]) -> None:
         if not self.is_open:
             return
         try:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
 import panel as pn
-import panel_material_ui as pmui
 import param
 from panel.viewable import Viewable, Viewer
+from panel_material_ui.template.base import Page
 
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
@@ -46,7 +46,7 @@ _LOOK: dict[str, Any] = {
 }
 
 
-class Dashboard(Viewer):  # type: ignore[misc]  # panel has no types
+class Dashboard(Viewer):
     """Jobs and Submit, with the card of the chosen job beside them.
 
     Args:
@@ -55,12 +55,12 @@ class Dashboard(Viewer):  # type: ignore[misc]  # panel has no types
         title: of the browser's tab.
     """
 
-    page = param.Selector(default="jobs", objects=["jobs", "submit"], doc="The page that is shown.")
+    page: Any = param.Selector(default="jobs", objects=["jobs", "submit"], doc="The page that is shown.")
     search = param.String(default="", doc="The search text of the jobs page.")
     job = param.String(default="", doc="Id of the job whose card is open, or an empty text.")
 
     def __init__(self, kit: Kit, *, may_act: bool = True, title: str = "jobkit", **params: Any) -> None:
-        super().__init__(**params)
+        super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
         self._title = title
         self._may_act = may_act
@@ -80,7 +80,12 @@ class Dashboard(Viewer):  # type: ignore[misc]  # panel has no types
         )
         self._table.param.watch(self._table_asked, "request")
         self._form = TaskForm(
-            kit, on_submit=self._submitted, bridge=self._bridge, sizing_mode="stretch_both", visible=self.page == "submit", margin=0
+            kit,
+            on_submit=self._submitted,
+            bridge=self._bridge,
+            sizing_mode="stretch_both",
+            visible=self.page == "submit",
+            margin=0,
         )
         self._drawer = Drawer(
             kit,
@@ -100,7 +105,7 @@ class Dashboard(Viewer):  # type: ignore[misc]  # panel has no types
             sizing_mode="stretch_width",
             margin=0,
         )
-        self._layout: pmui.Page | None = None
+        self._layout: Any = None
         self._bridge.on_close(kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)))
         self.param.watch(lambda _: self._turn(), "page")
         self.param.watch(lambda _: self._show_job(), "job")
@@ -136,7 +141,7 @@ class Dashboard(Viewer):  # type: ignore[misc]  # panel has no types
 
     def _show_job(self) -> None:
         self._table.selected = self.job
-        self._drawer.show(self.job)
+        self._drawer.open(self.job)
 
     def _open(self, job_id: str) -> None:
         self.job = job_id
@@ -189,7 +194,7 @@ class Dashboard(Viewer):  # type: ignore[misc]  # panel has no types
                 margin=0,
                 styles={"gap": "0", "min-height": "0", "overflow": "hidden"},
             )
-            self._layout = pmui.Page(
+            self._layout = Page(  # type: ignore[no-untyped-call]  # panel's
                 header=[self._nav],
                 main=[body],
                 theme_config=_THEME,
@@ -198,8 +203,10 @@ class Dashboard(Viewer):  # type: ignore[misc]  # panel has no types
                 meta_title=self._title,
                 title="",
             )
-        return self._layout
+        layout: Viewable = self._layout
+        return layout
 
-    def servable(self, **options: Any) -> Viewable:
-        """Show it on this server's page."""
-        return self.__panel__().servable(title=self._title, **options)
+    def servable(self, title: str | None = None, *args: Any, **options: Any) -> Viewable:
+        """Show it on this server's page, under `title` in the browser's tab."""
+        page: Viewable = self.__panel__().servable(title or self._title, *args, **options)
+        return page

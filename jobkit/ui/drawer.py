@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import panel as pn
 import param
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from jobkit.client import Kit
 
 _SHEET = """
-:host { flex: 0 0 clamp(480px, 40vw, 640px) !important; width: clamp(480px, 40vw, 640px); max-width: 100vw; height: 100%;
-  overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; border-left: 1px solid var(--jobkit-line, #8884); }
+:host { flex: 0 0 clamp(480px, 40vw, 640px) !important; width: clamp(480px, 40vw, 640px); max-width: 100vw;
+  height: 100%; overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; border-left: 1px solid #8884; }
 @media (max-width: 1024px) {
   :host { position: fixed !important; z-index: 1000; top: 48px; right: 0; bottom: 0; height: auto;
     background: var(--mui-palette-background-default, Canvas); box-shadow: 0 0 24px rgb(15 23 42 / 16%); }
@@ -27,20 +27,20 @@ _SHEET = """
 """
 
 
-class DrawerHead(JSComponent):  # type: ignore[misc]  # panel has no types
+class DrawerHead(JSComponent):
     """The drawer's own line: Close and Copy link."""
 
     _esm = assets.esm("drawer")
-    _stylesheets = [assets.css("drawer")]
+    _stylesheets: ClassVar[list[str]] = [assets.css("drawer")]
 
     request = param.String(default="")
 
-    def __init__(self, on_close: Callable[[], None], **params: Any) -> None:
-        super().__init__(**params)
+    def __init__(self, on_close: Callable[[], object], **params: Any) -> None:
+        super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
         self.param.watch(lambda _: on_close(), "request")
 
 
-class Drawer(pn.Column):  # type: ignore[misc]  # panel has no types
+class Drawer(pn.Column):
     """Shows one job's card, or nothing.
 
     Args:
@@ -53,8 +53,8 @@ class Drawer(pn.Column):  # type: ignore[misc]  # panel has no types
         kit: Kit,
         *,
         actions: Sequence[str],
-        on_action: Callable[[str, str], None],
-        on_close: Callable[[], None],
+        on_action: Callable[[str, str], object],
+        on_close: Callable[[], object],
         bridge: SessionBridge,
     ) -> None:
         head = DrawerHead(on_close, sizing_mode="stretch_width")
@@ -65,14 +65,16 @@ class Drawer(pn.Column):  # type: ignore[misc]  # panel has no types
             bridge=bridge,
             sizing_mode="stretch_width",
             margin=0,
-            stylesheets=[assets.css("card"), ".jk-card { border: 0; border-radius: 0; max-width: none; } "
-            ".jk-card .rows { max-height: 332px; }"],
+            stylesheets=[
+                assets.css("card"),
+                ".jk-card { border: 0; border-radius: 0; max-width: none; } .jk-card .rows { max-height: 332px; }",
+            ],
         )
         super().__init__(head, card, visible=False, margin=0, stylesheets=[_SHEET])
         self._card_of_job = card
 
-    def show(self, job_id: str) -> None:
+    def open(self, job_id: str) -> None:
         """Show another job; "" closes."""
         self.visible = bool(job_id)
         if job_id != self._card_of_job.job_id:
-            self._card_of_job.show(job_id)
+            self._card_of_job.follow(job_id)

@@ -167,7 +167,7 @@ class JobView:
             self._dirty.add("snapshot")
 
     def health(self, queue_workers: int | None, beat_age_s: float | None, now: datetime) -> None:
-        """What a look at queues and workers said: live workers of this job's queue, and how long its own one is silent."""
+        """What a look at queues and workers said: live workers of its queue; how long its own worker is silent."""
         before = self.alert(now)
         self._queue_workers, self._beat_age_s, self._beat_seen_at = queue_workers, beat_age_s, now
         if self.alert(now) != before:
@@ -215,7 +215,8 @@ class JobView:
         return snapshot.to_json() | {
             "face": face(snapshot),
             "args": params_brief(snapshot.spec.params, self.defaults),
-            "count": progress_line(snapshot, snapshot.elapsed_s(now)) if not snapshot.is_terminal or snapshot.error
+            "count": progress_line(snapshot, snapshot.elapsed_s(now))
+            if not snapshot.is_terminal or snapshot.error
             else progress_line(snapshot),
             "eta_s": self.eta_s(now),
             "waited_s": waited,

@@ -1,4 +1,4 @@
-"""`TaskForm`: choose a task, fill in its parameters, submit. Made from `TaskInfo`, so it never imports a task's code."""
+"""`TaskForm`: choose a task, fill in its parameters, submit. Made from `TaskInfo`: it never imports a task's code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
 from panel.custom import JSComponent
@@ -30,7 +30,7 @@ _SECTION = re.compile(
 )
 
 
-class TaskForm(JSComponent):  # type: ignore[misc]  # panel has no types
+class TaskForm(JSComponent):
     """A form for each of a kit's tasks.
 
     Args:
@@ -49,18 +49,18 @@ class TaskForm(JSComponent):  # type: ignore[misc]  # panel has no types
     request = param.String(default="")
 
     _esm = assets.esm("form")
-    _stylesheets = [assets.css("form")]
+    _stylesheets: ClassVar[list[str]] = [assets.css("form")]
 
     def __init__(
         self,
         kit: Kit,
         *,
-        on_submit: Callable[[str], None] | None = None,
+        on_submit: Callable[[str], object] | None = None,
         names: Sequence[str] | None = None,
         bridge: SessionBridge | None = None,
         **params: Any,
     ) -> None:
-        super().__init__(**params)
+        super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
         self._on_submit = on_submit
         self._names = names
@@ -135,7 +135,9 @@ class TaskForm(JSComponent):  # type: ignore[misc]  # panel has no types
                 job = await self._kit.aio.submit_info(info.name, values, chosen)
             except InvalidParams as error:
                 name = error.field or ""
-                errors[name if name in values or not name else f"option:{name}" if name in chosen else name] = str(error)
+                errors[name if name in values or not name else f"option:{name}" if name in chosen else name] = str(
+                    error
+                )
             except JobkitError as error:
                 errors[""] = str(error)
             else:

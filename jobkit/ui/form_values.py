@@ -1,7 +1,8 @@
 """From the fields of a form to arguments: each value checked, each refusal beside its field.
 
-A field sends `{"text": ...}` (what was typed), `{"value": ...}` (what was picked) or `{"file": {"name", "text"}}` (a table).
-Text is read as on the command line, except that no field may name a file of this machine to be opened.
+A field sends `{"text": ...}` (what was typed), `{"value": ...}` (what was picked) or, for a table,
+`{"file": {"name", "text"}}`. Text is read as on the command line, except that no field may name a file of this machine
+to be opened.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Numbers and times as people read them: `3 m 29 s`, `12 s ago`, `about 5 min left`.
 
-Pure, without a clock: "now" is an argument. `common.js` has a twin of `duration`, `ago` and `time_left`, since a card ticks
-in the browser; `tests/ui/test_format.py` runs both against the same table.
+Pure, without a clock: "now" is an argument. `common.js` has a twin of `duration`, `ago` and `time_left`, since a card
+ticks in the browser; `tests/ui/test_format.py` runs both against the same table.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def time_left(eta_s: float | None) -> str:
         return f"about {minutes} min left"
     minutes = _half_up(minutes / 5) * 5
     if minutes < 24 * 60:
-        return f"about {minutes // 60} h {minutes % 60:02d} min left" if minutes % 60 else f"about {minutes // 60} h left"
+        return (
+            f"about {minutes // 60} h {minutes % 60:02d} min left" if minutes % 60 else f"about {minutes // 60} h left"
+        )
     return f"about {_half_up(minutes / 1440)} d left"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
 from panel.custom import AnyWidgetComponent
@@ -25,11 +25,11 @@ logger = logging.getLogger("jobkit.ui")
 ACTIONS = ("cancel", "retry", "rerun")
 
 
-class JobCard(AnyWidgetComponent):  # type: ignore[misc]  # panel has no types
+class JobCard(AnyWidgetComponent):
     """The live card of one job.
 
     Args:
-        kit: where the job is; None for an empty card that `show` fills.
+        kit: where the job is; None for an empty card that `follow` fills.
         job_id: the job, or "" for none yet.
         actions: any of "cancel", "retry" and "rerun"; () makes a card that only looks.
         on_action: called in the session with `(action, job id)`: for "retry" the id of the new job, which the card then
@@ -49,7 +49,7 @@ class JobCard(AnyWidgetComponent):  # type: ignore[misc]  # panel has no types
     request = param.String(default="")
 
     _esm = assets.esm("card")
-    _stylesheets = [assets.css("card")]
+    _stylesheets: ClassVar[list[str]] = [assets.css("card")]
 
     @classmethod
     def _process_importmap(cls) -> dict[str, Any]:
@@ -61,11 +61,13 @@ class JobCard(AnyWidgetComponent):  # type: ignore[misc]  # panel has no types
         job_id: str = "",
         *,
         actions: Sequence[str] = ("cancel", "retry"),
-        on_action: Callable[[str, str], None] | None = None,
+        on_action: Callable[[str, str], object] | None = None,
         bridge: SessionBridge | None = None,
         **params: Any,
     ) -> None:
-        super().__init__(actions=json.dumps([a for a in ACTIONS if a in actions]), **params)
+        super().__init__(  # type: ignore[no-untyped-call]  # panel's
+            actions=json.dumps([a for a in ACTIONS if a in actions]), **params
+        )
         self._kit = kit
         self._allowed = frozenset(actions)
         self._on_action = on_action
@@ -74,21 +76,21 @@ class JobCard(AnyWidgetComponent):  # type: ignore[misc]  # panel has no types
         self._bridge.on_close(self._stop)
         self.param.watch(self._asked, "request")
         if kit is not None and job_id:
-            self.show(job_id, kit)
+            self.follow(job_id, kit)
 
     @property
     def job_id(self) -> str:
         """Id of the job that is shown, or ""."""
         return self._feed.job_id if self._feed is not None else ""
 
-    def show(self, job_id: str, kit: Kit | None = None) -> None:
+    def follow(self, job_id: str, kit: Kit | None = None) -> None:
         """Show another job, or none for ""."""
         self._stop()
         self._kit = kit or self._kit
         self.param.update(snapshot="", log="", log_append="", preview="")
         if not job_id or self._kit is None:
             return
-        feed = JobFeed(
+        feed: JobFeed = JobFeed(
             self._kit,
             job_id,
             lambda texts, done: self._deliver(feed, texts, done),
@@ -156,7 +158,7 @@ class JobCard(AnyWidgetComponent):  # type: ignore[misc]  # panel has no types
         if self._on_action is not None:
             self._on_action(action, job_id)
         elif action == "retry":
-            self.show(job_id)
+            self.follow(job_id)
 
     def _refused(self, job_id: str, sentence: str) -> None:
         if job_id == self.job_id and self.snapshot:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import param
 from panel.custom import JSComponent
@@ -12,7 +12,7 @@ from panel.custom import JSComponent
 from jobkit.ui import assets
 
 
-class Nav(JSComponent):  # type: ignore[misc]  # panel has no types
+class Nav(JSComponent):
     """Name, pages and the state of the connection.
 
     Attributes:
@@ -28,10 +28,10 @@ class Nav(JSComponent):  # type: ignore[misc]  # panel has no types
     request = param.String(default="")
 
     _esm = assets.esm("nav")
-    _stylesheets = [assets.css("nav")]
+    _stylesheets: ClassVar[list[str]] = [assets.css("nav")]
 
-    def __init__(self, *, on_page: Callable[[str], None], on_theme: Callable[[bool], None], **params: Any) -> None:
-        super().__init__(**params)
+    def __init__(self, *, on_page: Callable[[str], object], on_theme: Callable[[bool], object], **params: Any) -> None:
+        super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
         self._on_page = on_page
         self._on_theme = on_theme
         self.param.watch(self._asked, "request")

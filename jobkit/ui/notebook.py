@@ -32,7 +32,9 @@ def display_job(job: Job) -> None:
         print(repr(job))
         return
     if job.snapshot.is_terminal:
-        display(_bundle(job, ended_html(job._kit, job)), raw=True)
+        display(  # type: ignore[no-untyped-call]  # IPython's
+            _bundle(job, ended_html(job._kit, job)), raw=True
+        )
         return
     live_card(job)
 
@@ -61,7 +63,7 @@ def live_card(job: Job) -> None:
     data = live[0] if isinstance(live, tuple) else live
     # The HTML is what a viewer without widgets shows (GitHub, nbviewer), as long as the job has not ended.
     bundle = {**(data or {}), **_bundle(job, card_html(job.snapshot, now=datetime.now(UTC)))}
-    handle = display(bundle, raw=True, display_id=True)
+    handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
     for view in early:
         end(view)
 

@@ -27,7 +27,7 @@ _FIGURE_BYTES = 200_000
 
 _GLYPHS = {
     "queued": "○", "scheduled": "◷", "running": "◔", "retrying": "↻",
-    "succeeded": "✓", "failed": "✗", "cancelled": "–",
+    "succeeded": "✓", "failed": "✗", "cancelled": "⊘",
 }  # fmt: skip
 
 #: Light and dark: text and tint of each face, as in tokens.css.
@@ -41,23 +41,25 @@ _COLOURS = {
     "cancelled": ("#57534e", "#f5f5f4", "#d6d3d1", "#292524"),
 }
 
-_CSS = """.jks{--t:#0f172a;--m:#586780;--l:#e2e8f0;--b:#fff;--s:#f8fafc;--c:%s;--k:%s;font:14px/20px system-ui,sans-serif;\
-color:var(--t);background:var(--b);border:1px solid var(--l);border-radius:8px;max-width:960px;overflow:hidden;\
-font-variant-numeric:tabular-nums;text-align:left}
-%s
-.jks>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}.jks>:first-child{border:0;padding-top:12px}
-.jks p{margin:0}.jks .t{display:flex;gap:8px;align-items:center;flex-wrap:wrap}.jks .x{margin-left:auto;font-weight:500}
-.jks .i{color:var(--c);background:var(--k);border-radius:12px;padding:4px 10px;font:500 12px/16px system-ui,sans-serif}
-.jks .m,.jks summary{color:var(--m);font-size:13px}.jks code,.jks pre{font:12px/18px ui-monospace,monospace;\
-background:none;color:inherit;padding:0}.jks .t code,.jks .m code{color:var(--m)}
-.jks pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere}.jks .e{border-left:3px solid var(--c)}
-.jks .e b{color:var(--c)}.jks .g{height:8px;border-radius:4px;background:var(--l);margin:8px 0 4px;overflow:hidden}
-.jks .g i{display:block;height:8px;background:var(--c)}.jks summary{cursor:pointer}
-.jks details pre,.jks details div{margin-top:6px}.jks .w{overflow-x:auto}.jks img{max-width:100%%;background:#fff}
-.jks table{border-collapse:collapse;margin:0;font-size:13px;color:inherit}.jks th,.jks td{padding:3px 12px 3px 0;\
-text-align:left;border-bottom:1px solid var(--l);white-space:nowrap;background:none;color:inherit}.jks .n{text-align:right}"""
+_CSS = (
+    ".jks{--t:#0f172a;--m:#586780;--l:#e2e8f0;--b:#fff;--c:%s;--k:%s;font:14px/20px system-ui,sans-serif;"
+    "color:var(--t);background:var(--b);border:1px solid var(--l);border-radius:8px;max-width:960px;overflow:hidden;text-align:left;"
+    "font-variant-numeric:tabular-nums}%s.jks>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
+    ".jks>:first-child{border:0;padding-top:12px}.jks p{margin:0}.jks .t{display:flex;gap:8px;align-items:center;"
+    "flex-wrap:wrap}.jks .x{margin-left:auto;font-weight:500}.jks .i{color:var(--c);background:var(--k);"
+    "border-radius:12px;padding:4px 10px;font:500 12px/16px system-ui,sans-serif}.jks .m,.jks summary{color:var(--m);"
+    "font-size:13px}.jks .m{margin-top:4px}.jks code,.jks pre{font:12px/18px ui-monospace,monospace;background:none;"
+    "color:inherit;padding:0;border:0}.jks .t code,.jks .m code{color:var(--m)}.jks pre{margin:0;white-space:pre-wrap;"
+    "overflow-wrap:anywhere}.jks .e{border-left:3px solid var(--c);padding-left:13px}.jks .e b code{color:var(--c);"
+    "font-size:14px;font-weight:600}.jks .g{height:8px;border-radius:4px;background:var(--l);margin:10px 0 6px;"
+    "overflow:hidden}.jks .g i{display:block;height:8px;background:var(--c)}.jks summary{cursor:pointer}"
+    ".jks details pre,.jks details div{margin-top:6px}.jks .w{overflow-x:auto}.jks img{max-width:100%%;background:#fff}"
+    ".jks table{border-collapse:collapse;margin:0;font-size:13px;color:inherit}.jks th,.jks td{padding:3px 16px 3px 0;"
+    "text-align:left;border:0;border-bottom:1px solid var(--l);white-space:nowrap;background:none;color:inherit}"
+    ".jks th{color:var(--m);font-weight:600;font-size:12px}.jks tr:last-child td{border:0}.jks .n{text-align:right}"
+)
 
-_DARK = "--t:#e6eaf0;--m:#94a3b8;--l:#262e38;--b:#0f1216;--s:#161b22;--c:%s;--k:%s"
+_DARK = "--t:#e6eaf0;--m:#94a3b8;--l:#262e38;--b:#0f1216;--c:%s;--k:%s"
 
 
 def card_html(
@@ -88,7 +90,13 @@ def card_html(
     # The class is the job's own face, since a page may hold many cards and each brings its own colours.
     own = f"jks-{shown}"
     css = (_CSS % (light, light_tint, themes)).replace(".jks", f".{own}")
-    parts = [_head(snapshot, shown, now), *_error(snapshot), *_result(preview), *_log(log, total_lines), *_attempts(snapshot)]
+    parts = [
+        _head(snapshot, shown, now),
+        *_error(snapshot),
+        *_result(preview),
+        *_log(log, total_lines),
+        *_attempts(snapshot),
+    ]
     return f'<div class="{own}">{"".join(parts)}<style>{css}</style></div>'
 
 
@@ -150,7 +158,13 @@ def _log(log: Sequence[LogLine], total: int | None) -> list[str]:
     last = log[-_LINES:]
     total = max(total or 0, len(log))
     text = "\n".join(_cut(line.text, 240) for line in last)
-    some = f"last {len(last)} of {number(total)} lines" if total > len(last) else f"{total} line{'s' if total != 1 else ''}"
+    some = (
+        f"last {len(last)} of {number(total)} lines"
+        if total > len(last)
+        else "1 line"
+        if total == 1
+        else f"{total} lines"
+    )
     return [f"<details><summary>Log, {some}</summary><pre>{escape(text)}</pre></details>"]
 
 
@@ -163,9 +177,7 @@ def _attempts(snapshot: JobSnapshot) -> list[str]:
         f"<td>{duration(a.duration_s)}</td><td>{escape(a.worker)}</td><td>{escape(_cut(a.reason, 120))}</td></tr>"
         for a in attempts[-8:]
     )
-    return [
-        f'<details><summary>{len(attempts)} attempts</summary><div class="w"><table>{rows}</table></div></details>'
-    ]
+    return [f'<details><summary>{len(attempts)} attempts</summary><div class="w"><table>{rows}</table></div></details>']
 
 
 def _result(preview: Mapping[str, Any] | None) -> list[str]:

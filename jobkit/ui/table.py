@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
 from panel.custom import JSComponent
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _BEHIND = 40
 
 
-class JobTable(JSComponent):  # type: ignore[misc]  # panel has no types
+class JobTable(JSComponent):
     """One page of a kit's jobs with its counters and search box.
 
     Args:
@@ -50,18 +50,18 @@ class JobTable(JSComponent):  # type: ignore[misc]  # panel has no types
     request = param.String(default="")
 
     _esm = assets.esm("table")
-    _stylesheets = [assets.css("table")]
+    _stylesheets: ClassVar[list[str]] = [assets.css("table")]
 
     def __init__(
         self,
         kit: Kit,
         *,
-        on_open: Callable[[str], None] | None = None,
-        on_search: Callable[[str], None] | None = None,
+        on_open: Callable[[str], object] | None = None,
+        on_search: Callable[[str], object] | None = None,
         bridge: SessionBridge | None = None,
         **params: Any,
     ) -> None:
-        super().__init__(**params)
+        super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
         self._on_open = on_open
         self._on_search = on_search
@@ -164,5 +164,7 @@ class JobTable(JSComponent):  # type: ignore[misc]  # panel has no types
                     await getattr(self._kit.aio, action)(job_id)
             except JobkitError as error:
                 failed.append(str(error))
-        sentence = failed[0] if len(failed) == 1 else f"{len(failed)} jobs could not be changed: {failed[0]}" if failed else ""
+        sentence = failed[0] if failed else ""
+        if len(failed) > 1:
+            sentence = f"{len(failed)} jobs could not be changed: {sentence}"
         self._bridge.push(lambda: self.param.update(notice=sentence))

@@ -60,9 +60,7 @@ class JobWidget(anywidget.AnyWidget):
         self._feed.stop()
         super().close()
 
-    def get_state(
-        self, key: str | Iterable[str] | None = None, drop_defaults: bool = False
-    ) -> dict[str, Any]:
+    def get_state(self, key: str | Iterable[str] | None = None, drop_defaults: bool = False) -> dict[str, Any]:
         """The synced state; asked for as a whole (a page that was loaded again), it holds the log up to now."""
         view = self._feed.view if key is None and hasattr(self, "_feed") else None
         if view is not None:

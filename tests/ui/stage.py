@@ -56,7 +56,9 @@ class Stage:
     def succeed(self, job_id: str, preview: Mapping[str, Any] | None = None, summary: str = "") -> None:
         self._finish(job_id, "succeeded", preview=preview or {"type": "int", "text": "42"}, summary=summary)
 
-    def fail(self, job_id: str, type: str = "ValueError", message: str = "bad", traceback: str = "", where: str = "") -> None:
+    def fail(
+        self, job_id: str, type: str = "ValueError", message: str = "bad", traceback: str = "", where: str = ""
+    ) -> None:
         self._finish(job_id, "failed", error=JobError(ErrorKind.EXCEPTION, type, message, traceback, where))
 
     def retry_later(self, job_id: str, message: str = "try again", delay_ms: int = 0) -> None:
