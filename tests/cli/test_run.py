@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -152,31 +154,46 @@ def test_doctor_names_what_is_wrong_and_ends_with_1(fresh: Terminal) -> None:
     fresh.home.chmod(0o700)
 
 
-def test_doctor_warns_of_a_redis_that_forgets(fresh: Terminal) -> None:
-    redis = fresh.folder / "other.sock"
-    options = {
-        "port": "0",
-        "unixsocket": str(redis),
-        "save": "",
-        "appendonly": "no",
-        "maxmemory": "100mb",
-        "maxmemory-policy": "allkeys-lru",
-        "dir": str(fresh.folder),
-    }
+@contextmanager
+def other_redis(fresh: Terminal, **options: str) -> Iterator[str]:
+    """The URL of a Redis that jobkit did not start."""
+    path = fresh.folder / "other.sock"
+    options = {"port": "0", "unixsocket": str(path), "save": "", "dir": str(fresh.folder), **options}
     argv = ["redis-server", *(word for name, value in options.items() for word in (f"--{name}", value))]
     server = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
     try:
-        wait_until(redis.exists)
-        done = fresh.run("--url", f"unix://{redis}", "doctor")
+        wait_until(path.exists)
+        yield f"unix://{path}"
     finally:
         server.terminate()
         server.wait()
+
+
+def test_doctor_warns_of_a_redis_that_forgets(fresh: Terminal) -> None:
+    with other_redis(fresh, **{"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"}) as url:
+        done = fresh.run("--url", url, "doctor")
 
     assert done.returncode == 1
     assert "fail  eviction" in done.stdout
     assert "maxmemory-policy noeviction" in done.stdout
     assert "warn  persistence" in done.stdout
     assert "warn  workers" in done.stdout
+
+
+def test_up_with_a_redis_of_ones_own_runs_a_worker_and_the_dashboard(fresh: Terminal) -> None:
+    port = free_port()
+    with other_redis(fresh) as url, fresh.start("--url", url, "up", "--port", str(port)) as up:
+        try:
+            assert up.stdout is not None
+            assert up.stdout.readline() == f"http://localhost:{port}/\n"
+            done = fresh.run("submit", "count", "n=2", "--wait", JOBKIT_URL=url)
+            assert done.stdout.splitlines()[1:] == ["line 0", "line 1", "4"]
+        finally:
+            up.send_signal(signal.SIGINT)
+            _, err = up.communicate(timeout=60)
+
+        assert up.returncode == 0, err
+        assert not [p for p in processes_of(fresh.home) if "redis-server" not in p.name()]
 
 
 def test_a_broken_task_module_is_told_by_doctor_while_other_jobs_run(fresh: Terminal) -> None:
