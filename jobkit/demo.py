@@ -267,6 +267,8 @@ async def count_words(
     files = [file for name in dict.fromkeys(packages) for file in _modules(name)]
     if changed_since is not None:
         files = [file for file in files if datetime.fromtimestamp(file.stat().st_mtime).date() >= changed_since]
+    if not files:
+        log.warning("none of the files was changed since %s", changed_since)
     words: Counter[str] = Counter()
     seen_in: Counter[str] = Counter()
     for n, file in enumerate(jobkit.progress(files, desc="files"), start=1):

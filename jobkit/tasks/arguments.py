@@ -102,9 +102,16 @@ def _int_text(number: int) -> str:
 
 
 def _is_small(out: dict[str, Any]) -> bool:
-    if len(out) <= 10 and all(value is None or type(value) in (bool, int, float) for value in out.values()):
-        return True  # the common case, without writing JSON: ten names of 60 characters fit
-    return _size(out) <= MAX_BYTES
+    """Whether it is within the bound; for scalars by an upper estimate, since writing JSON costs more than all else."""
+    most = 2
+    for name, value in out.items():
+        kind = type(value)
+        if kind is str:
+            most += 6 * len(value)  # a control character takes six bytes, a letter of any script at most four
+        elif not (value is None or kind is bool or kind is int or kind is float):
+            return _size(out) <= MAX_BYTES
+        most += 6 * len(name) + 32
+    return most <= MAX_BYTES or _size(out) <= MAX_BYTES
 
 
 def _size(out: dict[str, Any]) -> int:

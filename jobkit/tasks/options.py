@@ -118,7 +118,7 @@ def effective_options(
     Raises:
         InvalidParams: `isolation="async"` for a plain function.
     """
-    merged = SubmitOptions().merged(options)
+    merged = options if isinstance(options, SubmitOptions) else SubmitOptions().merged(options)
     if over is not None:
         merged = merged.merged(over)
     if merged.isolation is None:

@@ -191,14 +191,14 @@ class TaskDef(Generic[P, R]):
         Raises:
             InvalidParams: `isolation="async"` for a plain function.
         """
-        return self._effective if over is None else self._over(over)
+        own = self._effective  # made once: each submit comes by here
+        if over is None or not over.given:
+            return own
+        return effective_options(self.name, own, over, self.isolation, is_async=self.is_async)
 
     @functools.cached_property
     def _effective(self) -> SubmitOptions:
-        return self._over(None)
-
-    def _over(self, over: SubmitOptions | None) -> SubmitOptions:
-        return effective_options(self.name, self.options_set, over, self.isolation, is_async=self.is_async)
+        return effective_options(self.name, self.options_set, None, self.isolation, is_async=self.is_async)
 
     def info(self) -> TaskInfo:
         """All that others need to know of it to show a form and submit it without importing its code."""
