@@ -25,8 +25,15 @@ def redis_url() -> Iterator[str]:
 
 
 def settings_for(url: str, **changes: object) -> Settings:
-    quick = {"lease": 0.4, "heartbeat": 0.1, "max_losses": 3, "namespace": f"t{secrets.token_hex(4)}"}
-    return Settings(url=url, **(quick | changes)).checked()  # type: ignore[arg-type]
+    usual = {"lease": 30.0, "heartbeat": 0.1, "max_losses": 3, "namespace": f"t{secrets.token_hex(4)}"}
+    return Settings(url=url, **(usual | changes)).checked()  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def lease_s() -> float:
+    """Longer than any test: a lease ends where a test lets it (`lapse`), not because the machine is busy. Tests of time
+    itself take a short one (`support.short_lease`)."""
+    return 30.0
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -35,8 +42,8 @@ def store_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def store(store_url: str) -> AsyncIterator[AnyStore]:
-    settings = settings_for(store_url)
+async def store(store_url: str, lease_s: float) -> AsyncIterator[AnyStore]:
+    settings = settings_for(store_url, lease=lease_s)
     store: AnyStore = MemoryStore(settings) if settings.scheme == "sync" else RedisStore(settings)
     yield store
     await check_laws(store)

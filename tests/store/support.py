@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
+
 from jobkit.model import ALLOWED, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.store.base import Claimed, Ending, Progress, Query, Submission, WorkerInfo
 from jobkit.store.memory import MemoryStore
@@ -18,6 +20,9 @@ from jobkit.store.redis import RedisStore
 AnyStore = MemoryStore | RedisStore
 
 _ids = itertools.count(1)
+
+#: For tests that wait for a lease to end by itself.
+short_lease = pytest.mark.parametrize("lease_s", [0.4], ids=["short lease"])
 
 
 def job(id: str = "", task: str = "simulate", **spec: Any) -> Submission:

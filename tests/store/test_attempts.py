@@ -16,6 +16,7 @@ from .support import (
     job,
     lapse,
     numbers,
+    short_lease,
     snapshot,
     started,
     submit,
@@ -187,6 +188,7 @@ async def test_a_released_job_costs_nothing_and_keeps_its_place_in_the_line(stor
     assert [claimed.spec.id for claimed in await claim(store, 3, worker("w2"))] == ["a", "b", "c"]
 
 
+@short_lease
 async def test_a_lease_that_runs_out_queues_the_job_again(store: AnyStore) -> None:
     await started(store, "a")
     await submit(store, "b")
@@ -209,6 +211,7 @@ async def claims_of_two(store: AnyStore) -> list | None:  # type: ignore[type-ar
     return await claim(store, 2, worker("w2"))
 
 
+@short_lease
 async def test_a_heartbeat_keeps_the_lease(store: AnyStore) -> None:
     held = await started(store, "a")
     await started(store, "b")

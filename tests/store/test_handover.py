@@ -198,7 +198,7 @@ async def test_an_exchange_sends_news_endings_and_a_claim_together(redis_store: 
     )
 
     assert (answers, [one.spec.id for one in claimed]) == ([1], ["b"])
-    assert 0 < wait_s <= 0.4
+    assert 20 < wait_s <= 30
     found = await snapshot(redis_store, "a")
     assert (found.state, found.rev) == ("succeeded", 1)
     assert await redis_store.exchange([], [], None) == ([], [], float("inf"))

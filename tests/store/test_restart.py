@@ -26,7 +26,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 async def store(server: Server) -> AsyncIterator[RedisStore]:
-    store = RedisStore(settings_for(server.url))
+    store = RedisStore(settings_for(server.url, lease=0.8))
     yield store
     await store.close()
 
@@ -81,7 +81,7 @@ async def test_a_job_that_started_after_the_restart_is_recovered_by_its_lease(
     """The server being young is no reason to wait for workers that began after it."""
     await started(store, "a")
 
-    [claimed] = await wait_until(lambda: claim(store, by=worker("w2")), "the lease to end", timeout_s=1.4)
+    [claimed] = await wait_until(lambda: claim(store, by=worker("w2")), "the lease to end", timeout_s=1.8)
 
     assert (claimed.attempt, claimed.losses) == (2, 1)
 
