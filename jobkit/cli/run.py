@@ -145,11 +145,7 @@ def dashboard(port: int | None, show: bool) -> None:
 
 def dashboard_command(port: int) -> list[str]:
     """The command line of the dashboard's server: loopback only, and only pages that came from it may talk to it."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("jobkit")
-    folder = Path(next(iter(spec.submodule_search_locations or ()))) if spec else Path(__file__).parent.parent
-    command = [sys.executable, "-m", "panel", "serve", str(folder / "ui" / "app.py")]
+    command = [sys.executable, "-m", "panel", "serve", str(Path(__file__).with_name("app.py"))]
     command += ["--address", "127.0.0.1", "--port", str(port)]
     for host in ("localhost", "127.0.0.1"):
         command += ["--allow-websocket-origin", f"{host}:{port}"]

@@ -64,6 +64,8 @@ def test_up_brings_everything_up_and_ctrl_c_ends_all(fresh: Terminal) -> None:
             assert up.stdout.readline() == f"http://localhost:{port}/\n"
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
                 assert answer.status == 200
+            log = fresh.home / "logs" / "dashboard.log"
+            assert "Traceback" not in log.read_text(), log.read_text()
 
             second = fresh.run("up")
             assert second.returncode == 2

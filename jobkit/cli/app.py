@@ -1,0 +1,12 @@
+"""The page that `jobkit up` and `jobkit dashboard` serve; run by `panel serve` once for each browser session.
+
+Nothing but the dashboard of the configured kit. A dashboard of your own starts from the `dashboard.py` of the README.
+"""
+
+import jobkit
+from jobkit.tasks.registry import registry
+from jobkit.ui.dashboard import Dashboard
+
+kit = jobkit.connect()  # the process's own: all sessions share its connection
+registry.load(kit.settings.tasks or ("jobkit.demo",))
+Dashboard(kit).servable()
