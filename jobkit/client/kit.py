@@ -274,8 +274,8 @@ class Kit:
         if task is None and spec.task in registry.names():
             task = registry.get(spec.task)
         if task is not None:
-            bound = {**task.bind(call.args, call.kwargs), **changes}
-            args, kwargs = task.signature.call_args(task.bind((), bound))
+            bound = task.signature.changed(task.bind(call.args, call.kwargs), changes)
+            args, kwargs = task.signature.call_args(bound)
         else:
             args, kwargs = tuple(call.args), {**call.kwargs, **changes}
         body = encode_call(

@@ -1,0 +1,94 @@
+"""One suite for the three places where jobs go: `sync://`, `local://` and `redis://`, with real servers and workers.
+
+A worker serves a namespace, so the tests of one place share one; each test ends by forgetting its jobs, and the check
+after it finds no key that nobody owns.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+import jobkit
+from jobkit.client.kit import Kit
+from jobkit.embedded import shutdown
+from jobkit.settings import Settings
+from tests.store.server import Server
+from tests.support import environment, wait_until
+
+
+@pytest.fixture(scope="package", params=["sync", "local", "redis"])
+def place(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Arguments of `connect` for one place, with workers where it has them."""
+    if request.param == "sync":
+        yield {"url": "sync://"}
+    elif request.param == "local":
+        home = Path(tempfile.mkdtemp(prefix="jk-", dir="/tmp"))
+        yield {"url": f"local://{home}"}
+        shutdown(Settings(home=home), now=True)
+        shutil.rmtree(home)
+    else:
+        server = Server()
+        server.start()
+        arguments = {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "of these tests"}
+        with worker_of(arguments):
+            yield arguments
+        server.stop()
+
+
+class worker_of:
+    """A real worker process for `connect` arguments, until the end of the block."""
+
+    def __init__(self, arguments: dict[str, str], *options: str) -> None:
+        self.arguments, self.options = arguments, options
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        names = {f"JOBKIT_{name.upper()}": value for name, value in self.arguments.items()}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jobkit", "worker", "-c", "4", *self.options],
+            env=environment(**names),
+            stderr=subprocess.DEVNULL,
+        )
+        return self.process
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=40)
+
+
+#: What a namespace keeps without a job: its queues, workers, task definitions and the stream of events.
+OWNED = ("queues", "workers", "worker:", "tasks", "events", "idle:")
+
+
+@pytest.fixture
+def kit(place: dict[str, str]) -> Iterator[Kit]:
+    """A kit at that place; afterwards every job has ended and is forgotten, and nothing of it is left."""
+    with jobkit.connect(**place) as kit:
+        yield kit
+        running = [job for job in kit.jobs(limit=10_000) if not job.is_terminal]
+        for job in running:
+            job.cancel()
+        for job in running:
+            assert job.wait(20), f"{job} does not end"
+        kit.delete([job.id for job in kit.jobs(limit=10_000)])
+        if kit.settings.scheme != "sync":
+            check_keys(kit)
+
+
+def check_keys(kit: Kit) -> None:
+    prefix = f"jk:{kit.settings.namespace}:"
+    with redis.Redis.from_url(kit.settings.url) as client:
+        wait_until(lambda: not _unowned(client, prefix), 5, "keys without an owner to be gone")
+
+
+def _unowned(client: redis.Redis, prefix: str) -> list[str]:
+    names = [key.decode().removeprefix(prefix) for key in client.keys(prefix + "*")]
+    return [name for name in names if not name.startswith(OWNED)]

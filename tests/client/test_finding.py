@@ -1,0 +1,117 @@
+"""Finding jobs again: by id, by key, in lists; and running them once more."""
+
+from __future__ import annotations
+
+import pytest
+
+import jobkit
+from jobkit.client.kit import Kit
+
+
+def test_a_job_is_found_again_with_its_past_from_another_kit(kit: Kit, place: dict[str, str]) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("sync:// keeps jobs in its own process")
+    job = kit.submit(len, "abc")
+    job.wait(20)
+
+    with jobkit.connect(**place) as other:
+        again = other.get(job.id)
+
+        assert again is not job
+        assert (again.state, again.result(5), again.params) == ("succeeded", 3, job.params)
+        assert [attempt.outcome for attempt in again.attempts] == ["succeeded"]
+
+
+def test_a_handle_that_came_late_is_live_too(kit: Kit, place: dict[str, str]) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("sync:// keeps jobs in its own process")
+    job = kit.options(delay=0.5).submit(len, "abc")
+
+    with jobkit.connect(**place) as other:
+        again = other.get(job.id)
+
+        assert again.state == "scheduled"
+        assert again.result(20) == 3
+        assert again.state == "succeeded"
+
+
+def test_one_kit_has_one_handle_for_a_job(kit: Kit) -> None:
+    job = kit.submit(len, "abc")
+
+    assert kit.get(job.id) is job
+
+
+def test_an_unknown_id_is_named(kit: Kit) -> None:
+    with pytest.raises(jobkit.JobNotFound, match="no job 'nonsense' is kept"):
+        kit.get("nonsense")
+
+
+def test_lists_are_newest_first_and_filtered(kit: Kit) -> None:
+    first, second = kit.submit(len, "abc"), kit.submit(int, "no number")
+    first.wait(20)
+    second.wait(20)
+
+    assert kit.jobs() == [second, first]
+    assert kit.jobs(state="failed") == [second]
+    assert kit.jobs(state=["failed", "succeeded"], limit=1) == [second]
+    assert kit.jobs(task="len") == [first]
+    assert kit.jobs(search="NO NUMBER") == [second]
+    assert kit.last() is second
+    with pytest.raises(jobkit.InvalidParams, match="state must be one of scheduled, .*, not 'done'"):
+        kit.jobs(state="done")
+
+
+def test_the_same_key_gives_the_same_job(kit: Kit) -> None:
+    first = kit.options(key="nightly").submit(len, "abc")
+    second = kit.options(key="nightly").submit(len, "abcd")
+
+    assert first.id == second.id
+    assert second.result(20) == 3
+    assert kit.options(key="nightly").submit(len, "abcde").result(20) == 3
+    assert kit.options(key="nightly").submit(str, "other task").result(20) == "other task"
+
+
+def test_retry_makes_a_new_job_that_names_the_old_one(kit: Kit) -> None:
+    job = kit.submit(int, "no number")
+    job.wait(20)
+
+    again = job.retry()
+
+    again.wait(20)
+    assert again.id != job.id
+    assert again.snapshot.spec.retry_of == job.id
+    assert again.error.type == "ValueError"
+
+
+def test_rerun_changes_some_arguments_and_keeps_the_others(kit: Kit) -> None:
+    def power(base: int, exponent: int = 2) -> int:
+        return base**exponent
+
+    job = kit.submit(power, 3)
+
+    assert job.result(20) == 9
+    assert job.rerun(exponent=3).result(20) == 27
+    with pytest.raises(jobkit.InvalidParams, match="exponent must be a whole number"):
+        job.rerun(exponent="x")
+
+
+def test_a_removed_job_is_gone_with_everything(kit: Kit) -> None:
+    job = kit.submit(len, "abc")
+    job.wait(20)
+
+    assert kit.delete([job.id, "unknown"]) == [True, False]
+
+    with pytest.raises(jobkit.JobNotFound):
+        kit.snapshot(job.id)
+
+
+def test_counts_stats_and_queues_tell_the_same(kit: Kit) -> None:
+    kit.submit(len, "abc").wait(20)
+    kit.options(queue="nobody", delay=3600).submit(len, "abc")
+
+    stats = kit.stats()
+
+    waits = kit.settings.scheme != "sync"  # there a delay is not waited for
+    assert stats["jobs"]["succeeded"] == (1 if waits else 2)
+    assert kit.queues()["nobody"]["scheduled"] == (1 if waits else 0)
+    assert stats["jobs"] == kit.counts()

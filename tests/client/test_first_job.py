@@ -1,0 +1,146 @@
+"""What everybody does first: submit, wait, read the result, the log, the progress, the error."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import jobkit
+from jobkit.client.kit import Kit
+
+
+def test_a_submitted_function_runs_elsewhere_and_gives_its_value(kit: Kit) -> None:
+    def double(x: int) -> int:
+        return 2 * x
+
+    job = kit.submit(double, 21)
+
+    assert job.result(20) == 42
+    assert job.state == "succeeded"
+    assert job.progress == 1.0
+    assert job.params == {"x": 21}
+
+
+def test_lambdas_builtins_and_coroutines_are_as_good_as_functions(kit: Kit) -> None:
+    async def later(x: int) -> int:
+        await asyncio.sleep(0)
+        return x + 1
+
+    jobs = [kit.submit(lambda x: x + 1, 41), kit.submit(len, "x" * 42), kit.submit(later, 41)]
+
+    assert [job.result(20) for job in jobs] == [42, 42, 42]
+
+
+@pytest.mark.filterwarnings("default")  # with sync:// the job's warning is also one of this process
+def test_what_a_job_prints_logs_and_warns_is_in_its_log_in_order(kit: Kit) -> None:
+    def talk() -> None:
+        import logging
+        import warnings
+
+        print("first")
+        logging.getLogger("lab").warning("second")
+        warnings.warn("third", stacklevel=1)
+        print("fourth")
+
+    job = kit.submit(talk)
+    job.wait(20)
+    logs = job.logs()
+
+    assert [line.split(": ")[-1] for line in logs] == ["first", "second", "third", "fourth"]
+    assert [line.source for line in logs] == ["stdout", "log", "warning", "stdout"]
+    assert logs[1].level == "WARNING"
+    assert logs[1].logger == "lab"
+    assert "sec" in logs
+    assert job.logs(tail=1) == ["fourth"]
+
+
+def test_progress_reaches_the_handle_and_its_last_value_always_arrives(kit: Kit) -> None:
+    def steps(n: int) -> int:
+        return sum(1 for _ in jobkit.progress(range(n), desc="steps"))
+
+    job = kit.submit(steps, 1000)
+
+    assert job.result(20) == 1000
+    assert (job.done, job.total, job.message) == (1000, 1000, "steps")
+
+
+def test_the_error_of_a_failed_job_is_told_with_the_users_own_traceback(kit: Kit) -> None:
+    def broken(key: str) -> None:
+        {}[key]
+
+    job = kit.submit(broken, "missing")
+
+    with pytest.raises(jobkit.JobFailed, match="KeyError: 'missing'") as caught:
+        job.result(20)
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert job.state == "failed"
+    assert job.error.kind == "exception"
+    assert job.error.type == "KeyError"
+    assert "in broken" in job.error.traceback
+    assert "jobkit/run" not in job.error.traceback
+
+
+def test_a_value_that_cannot_be_pickled_costs_only_the_value(kit: Kit) -> None:
+    def handle() -> object:
+        import threading
+
+        return threading.Lock()
+
+    job = kit.submit(handle)
+
+    with pytest.raises(jobkit.ResultExpired, match="cannot be pickled"):
+        job.result(20)
+    assert job.state == "succeeded"
+    assert "lock" in job.preview()["text"]
+
+
+def test_events_tell_the_whole_life_without_a_gap(kit: Kit) -> None:
+    job = kit.submit(len, "abc")
+    job.wait(20)
+
+    numbered = [event for event in job.events() if not event.type.is_news]
+
+    assert [event.type for event in numbered] == ["submitted", "started", "succeeded"]
+    assert [event.seq for event in numbered] == [1, 2, 3]
+    assert [event.type for event in job.events(after=2)] == ["succeeded"]
+
+
+def test_watchers_see_every_state_in_order(kit: Kit) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// the job has ended before a watcher can be set")
+    seen = []
+    job = kit.options(delay=0.3).submit(len, "abc")
+    job.param.watch(lambda event: seen.append(str(event.new)), "state")
+
+    job.result(20)
+
+    assert seen == ["queued", "running", "succeeded"]
+
+
+def test_a_raising_watcher_harms_neither_the_job_nor_other_watchers_of_other_jobs(
+    kit: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// the job has ended before a watcher can be set")
+    job, other, seen = kit.options(delay=0.2).submit(len, "a"), kit.options(delay=0.2).submit(len, "b"), []
+
+    def bad(event: object) -> None:
+        raise RuntimeError("mine")
+
+    job.param.watch(bad, "state")
+    other.param.watch(lambda event: seen.append(str(event.new)), "state")
+
+    assert job.result(20) == 1
+    assert other.result(20) == 1
+    assert seen[-1] == "succeeded"
+    assert "watcher of job" in caplog.text
+
+
+async def test_everything_works_inside_a_running_loop(kit: Kit) -> None:
+    job = await kit.aio.submit(len, "abcd")
+
+    assert await job == 4
+    assert await asyncio.gather(*[await kit.aio.submit(len, "x" * n) for n in range(5)]) == list(range(5))
+    assert (await kit.aio.counts())["succeeded"] == 6
+    assert (await kit.aio.snapshot(job.id)).state == "succeeded"

@@ -1,0 +1,137 @@
+"""Cancel, options, and what is refused."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Annotated
+
+import pytest
+
+import jobkit
+from jobkit.client.kit import Kit
+from tests.support import wait_until
+
+
+def test_a_waiting_job_is_cancelled_at_once_without_a_worker(kit: Kit) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// no job waits")
+    job = kit.options(queue="nobody").submit(len, "abc")
+
+    assert job.cancel("not needed") is True
+
+    with pytest.raises(jobkit.JobCancelled, match="not needed"):
+        job.result(5)
+    assert job.cancel() is False
+
+
+def test_a_running_function_is_stopped_and_cleans_up(kit: Kit) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// submit returns when the job has ended")
+
+    def sleepy() -> None:
+        import time
+
+        try:
+            print("up")
+            time.sleep(60)
+        finally:
+            print("cleaned up")
+
+    job = kit.submit(sleepy)
+    wait_until(lambda: "up" in job.logs(), what="the job to run")
+
+    job.cancel()
+
+    assert job.wait(10)
+    assert job.state == "cancelled"
+    assert "cleaned up" in job.logs()
+    assert [event.type for event in job.events()][-2:] == ["cancel_requested", "cancelled"]
+
+
+def test_a_cancelled_result_raises_and_waiting_can_time_out(kit: Kit) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// no job waits")
+    job = kit.options(delay=60).submit(len, "abc")
+
+    with pytest.raises(TimeoutError, match="still scheduled after"):
+        job.result(0.05)
+    assert job.wait(0.05) is False
+    job.cancel()
+    assert job.wait(5) is True
+
+
+def test_a_failed_attempt_is_retried_and_each_attempt_is_kept(kit: Kit, tmp_path: object) -> None:
+    def flaky(path: str) -> str:
+        from pathlib import Path
+
+        file = Path(path)
+        file.write_text(file.read_text() + "x" if file.exists() else "x")
+        if len(file.read_text()) < 3:
+            raise OSError("not yet")
+        return "at last"
+
+    options = {"retries": 5, "backoff": jobkit.Backoff(base=0.01, jitter=False), "retry_on": (OSError,)}
+    job = kit.options(**options).submit(flaky, f"{tmp_path}/count")
+
+    assert job.result(20) == "at last"
+    assert [attempt.outcome for attempt in job.attempts] == ["retried", "retried", "succeeded"]
+    assert job.attempts[0].reason == "OSError: not yet"
+    assert job.snapshot.retried == 2
+    assert job.attempt == 3
+
+
+def test_a_timeout_ends_a_job_as_failed(kit: Kit) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// nothing can stop the calling thread")
+    job = kit.options(timeout=0.2, cancel_grace=0.5).submit(time.sleep, 60)
+
+    with pytest.raises(jobkit.JobFailed, match="timeout"):
+        job.result(20)
+    assert job.error.kind == "timeout"
+
+
+def test_arguments_are_refused_before_anything_is_stored(kit: Kit) -> None:
+    def simulate(n: Annotated[int, jobkit.Range(1, 10)], method: str = "rk4") -> None: ...
+
+    for arguments, keywords, message in (
+        ((), {}, "missing argument 'n'"),
+        ((0,), {}, "n must be a whole number from 1 to 10, not 0"),
+        (("x",), {}, "n must be a whole number from 1 to 10, not 'x'"),
+        ((1,), {"metod": "euler"}, "'metod'.*method"),
+    ):
+        with pytest.raises(jobkit.InvalidParams, match=message):
+            kit.submit(simulate, *arguments, **keywords)
+    assert kit.jobs() == []
+
+
+def test_options_are_refused_by_name(kit: Kit) -> None:
+    for options, message in (
+        ({"que": "gpu"}, "unknown option 'que'"),
+        ({"queue": "a b"}, "queue must be 1 to 200 characters"),
+        ({"delay": -1}, "delay must be a number of seconds"),
+        ({"retries": 1.5}, "retries must be a whole number"),
+        ({"isolation": "container"}, "isolation must be one of"),
+    ):
+        with pytest.raises(jobkit.InvalidParams, match=message):
+            kit.options(**options)
+
+
+def test_an_argument_that_nothing_can_write_is_refused(kit: Kit) -> None:
+    import threading
+
+    with pytest.raises(jobkit.InvalidParams, match="cannot be pickled"):
+        kit.submit(print, threading.Lock())
+
+
+def test_an_unknown_task_names_the_close_ones(kit: Kit) -> None:
+    with pytest.raises(jobkit.UnknownTask, match=re.escape("there is no task 'no_such_task'")):
+        kit.submit("no_such_task")
+
+
+def test_a_closed_kit_says_so(place: dict[str, str]) -> None:
+    kit = jobkit.connect(**place)
+    kit.close()
+
+    with pytest.raises(jobkit.JobkitError, match="is closed; connect again"):
+        kit.submit(len, "abc")

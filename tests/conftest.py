@@ -1,0 +1,64 @@
+"""Nets under every test: nothing of the user's own set-up leaks in, and no process or temporary file leaks out."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import chromium, living_with, wait_until
+
+#: Marks every process that this run starts, however it detaches itself.
+RUN = secrets.token_hex(8)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment() -> Iterator[None]:
+    """No `JOBKIT_*` of the user, a home and a temporary directory of this run's own (short: sockets have ~100 bytes)."""
+    folder = Path(tempfile.mkdtemp(prefix="jkt-", dir="/tmp"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("JOBKIT_")]:
+            patch.delenv(name)
+        patch.setenv("JOBKIT_TEST_RUN", RUN)
+        patch.setenv("JOBKIT_HOME", str(folder / "home"))
+        yield
+    left = living_with("JOBKIT_TEST_RUN", RUN)
+    for process in left:
+        process.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+    assert not left, f"the tests left these processes: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test ends with the processes that it began with (its longer-lived fixtures' included)."""
+    before = {process.pid for process in living_with("JOBKIT_TEST_RUN", RUN)}
+    shared = {"terminal", "place", "served"} & set(request.fixturenames)
+    yield
+    if not shared:
+        wait_until(
+            lambda: all(process.pid in before for process in living_with("JOBKIT_TEST_RUN", RUN)),
+            5,
+            f"the processes of {request.node.name} to end",
+        )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests need a Chromium: skipped here without one, failed where CI says that there must be one."""
+    if chromium() is None:
+        for item in items:
+            if item.get_closest_marker("browser"):
+                if os.environ.get("CI"):
+                    item.add_marker(pytest.mark.usefixtures("_no_browser"))
+                else:
+                    item.add_marker(pytest.mark.skip(reason="no chromium in PATH"))
+
+
+@pytest.fixture
+def _no_browser() -> None:
+    pytest.fail("no chromium in PATH: CI has to install one")

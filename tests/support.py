@@ -1,0 +1,50 @@
+"""What all tests share: waiting for a condition, a real server of their own, and the processes of a home."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parent.parent
+
+
+def wait_until(predicate: Callable[[], T], timeout_s: float = 15.0, what: str = "") -> T:
+    """The first true value of `predicate`; says what it last saw when that does not come."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := predicate()):
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what or predicate}; last saw {value!r}"
+        time.sleep(0.01)  # between two questions
+    return value
+
+
+def living_with(name: str, value: str) -> list[psutil.Process]:
+    """Every living process whose environment has `name=value`, but for this one."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                if process.environ().get(name) == value:
+                    found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without jobkit's variables, with this checkout importable."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBKIT_")}
+    path = os.pathsep.join(filter(None, (str(ROOT), inherited.get("PYTHONPATH", ""))))
+    return {**inherited, "PYTHONPATH": path, **more}
+
+
+def chromium() -> str | None:
+    """Path of a Chromium, or None."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
