@@ -115,6 +115,7 @@ class Card {
     const job = (this.job = parse(this.model.get("snapshot"), null) || {state: "", params: {}, attempts: []});
     const n = this.n, before = this.root.dataset.face;
     this.root.classList.toggle("empty", !job.id);
+    this.root.classList.toggle("missing", Boolean(job.missing));
     if (!job.id) return;
     if (job.now) this.skew = Date.parse(job.now) - Date.now();
     this.receivedAt = this.now();
@@ -473,9 +474,14 @@ function previewJson(value) {
   const isPlain = (item) => item === null || ["string", "number", "boolean"].includes(typeof item);
   if (!Array.isArray(value) && entries.length && entries.length <= 20 && entries.every(([, item]) => isPlain(item))) {
     return h("dl", {class: "pairs"}, entries.flatMap(([key, item]) => [h("dt", {class: "muted", text: key}),
-      h("dd", {text: typeof item === "number" ? number(item) : String(item), title: typeof item === "number" ? item : false})]));
+      h("dd", {text: typeof item === "number" ? figures(item) : String(item), title: typeof item === "number" ? item : false})]));
   }
   return h("pre", {class: "mono value", text: JSON.stringify(value, null, 2)});
+}
+
+/** A result's number: what was computed is not rounded as a progress is, only its noise is cut. */
+function figures(value) {
+  return Number.isInteger(value) ? number(value) : String(Number(value.toPrecision(9)));
 }
 
 function previewTable({columns = [], rows = [], shape}) {

@@ -43,6 +43,8 @@ _LOOK: dict[str, Any] = {
     "&.mui-light .MuiAppBar-root": {"backgroundColor": "#ffffff", "color": "#475569", "borderColor": "#e2e8f0"},
     "&.mui-dark .MuiAppBar-root": {"backgroundColor": "#0f1216", "color": "#cbd5e1", "borderColor": "#262e38"},
     "& .MuiToolbar-root": _BAR,
+    "& .MuiAppBar-root .MuiLinearProgress-root": {"display": "none"},
+    "& .main-content": {"paddingTop": "1px"},
 }
 
 
@@ -98,7 +100,7 @@ class Dashboard(Viewer):
         self._nav = Nav(
             pages=pages,
             page=self.page,
-            place=kit.settings.masked_url,
+            place=_place(kit),
             status="live" if kit.hub.is_live else "reconnecting",
             on_page=lambda page: self.param.update(page=page),
             on_theme=self._themed,
@@ -210,3 +212,10 @@ class Dashboard(Viewer):
         """Show it on this server's page, under `title` in the browser's tab."""
         page: Viewable = self.__panel__().servable(title or self._title, *args, **options)
         return page
+
+
+def _place(kit: Kit) -> str:
+    """Where the jobs are, as the user named it: an embedded server's socket is an accident of its home."""
+    url = kit.settings.masked_url
+    home = str(kit.settings.home)
+    return f"local://{home}" if url.startswith("unix://") and home in url else url

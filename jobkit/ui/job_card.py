@@ -120,6 +120,7 @@ class JobCard(AnyWidgetComponent):
                 "id": job_id,
                 "title": "Job not found",
                 "state": "cancelled",
+                "missing": True,
                 "alert": {"level": "error", "text": sentence},
                 "connection": "live",
             }

@@ -43,7 +43,8 @@ _COLOURS = {
 
 _CSS = (
     ".jks{--t:#0f172a;--m:#586780;--l:#e2e8f0;--b:#fff;--c:%s;--k:%s;font:14px/20px system-ui,sans-serif;"
-    "color:var(--t);background:var(--b);border:1px solid var(--l);border-radius:8px;max-width:960px;overflow:hidden;text-align:left;"
+    "color:var(--t);background:var(--b);border:1px solid var(--l);border-radius:8px;"
+    "max-width:960px;overflow:hidden;text-align:left;"
     "font-variant-numeric:tabular-nums}%s.jks>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
     ".jks>:first-child{border:0;padding-top:12px}.jks p{margin:0}.jks .t{display:flex;gap:8px;align-items:center;"
     "flex-wrap:wrap}.jks .x{margin-left:auto;font-weight:500}.jks .i{color:var(--c);background:var(--k);"
@@ -56,7 +57,8 @@ _CSS = (
     ".jks details pre,.jks details div{margin-top:6px}.jks .w{overflow-x:auto}.jks img{max-width:100%%;background:#fff}"
     ".jks table{border-collapse:collapse;margin:0;font-size:13px;color:inherit}.jks th,.jks td{padding:3px 16px 3px 0;"
     "text-align:left;border:0;border-bottom:1px solid var(--l);white-space:nowrap;background:none;color:inherit}"
-    ".jks th{color:var(--m);font-weight:600;font-size:12px}.jks tr:last-child td{border:0}.jks .n{text-align:right}"
+    ".jks th{color:var(--m);font-weight:600;font-size:12px}"
+    ".jks tr{background:none!important}.jks tr:last-child>*{border:0}.jks .n{text-align:right}"
 )
 
 _DARK = "--t:#e6eaf0;--m:#94a3b8;--l:#262e38;--b:#0f1216;--c:%s;--k:%s"
@@ -89,7 +91,7 @@ def card_html(
     )
     # The class is the job's own face, since a page may hold many cards and each brings its own colours.
     own = f"jks-{shown}"
-    css = (_CSS % (light, light_tint, themes)).replace(".jks", f".{own}")
+    css = (_CSS % (light, light_tint, themes)).replace(".jks", f".{own}.{own}")  # twice: stronger than the page's rules
     parts = [
         _head(snapshot, shown, now),
         *_error(snapshot),
@@ -190,8 +192,19 @@ def _result(preview: Mapping[str, Any] | None) -> list[str]:
     elif preview.get("png"):
         body = _figure(str(preview["png"]))
     else:
-        if isinstance(preview.get("json"), (dict, list)):
-            text = json.dumps(preview["json"], indent=1, ensure_ascii=False, default=str)
+        plain = preview.get("json")
+        if (
+            isinstance(plain, dict)
+            and 0 < len(plain) <= _ROWS
+            and not any(isinstance(v, (dict, list)) for v in plain.values())
+        ):
+            rows = "".join(
+                f"<tr><th>{escape(_cut(str(k), 60))}</th><td>{escape(_cut(str(v), 200))}</td></tr>"
+                for k, v in plain.items()
+            )
+            return [f'<div><div class="w"><table>{rows}</table></div>{note}</div>']
+        if isinstance(plain, (dict, list)):
+            text = json.dumps(plain, indent=1, ensure_ascii=False, default=str)
         # Markup of a result (`html`) is never put into a page that others open; its text says what it is.
         body = f"<pre>{escape(_cut(text, _CHARS))}</pre>" if text else ""
     return [f"<div>{body}{note}</div>"] if body or note else []

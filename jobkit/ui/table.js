@@ -238,7 +238,7 @@ class Table {
   finish() {
     const n = this.n, count = this.rows.size;
     n.empty.hidden = count > 0;
-    n.body.hidden = count === 0;
+    n.body.hidden = n.head.hidden = count === 0;
     n.foot.hidden = !this.more && !this.depth;
     n.newer.disabled = !this.depth;
     n.older.disabled = !this.more;
