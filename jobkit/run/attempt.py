@@ -147,17 +147,18 @@ def _follow(head: CallHead) -> None:
 def _named(task: str, ref: str) -> Callable[..., Any]:
     """The function that a call names: what `ref` points at; the registered task of that name where there is no `ref`,
     or where this machine keeps the module under another name."""
-    known = _registered(task)
-    if known is not None and ref in ("", known.ref):
-        return target_of(known)
     if not ref:
-        raise Rejected(
-            f"the worker on {platform.node()} does not know task {task!r}: start it with -t and the module that "
-            "defines the task"
-        )
+        known = _registered(task)
+        if known is None:
+            raise Rejected(
+                f"the worker on {platform.node()} does not know task {task!r}: start it with -t and the module that "
+                "defines the task"
+            )
+        return target_of(known)
     try:
         return target_of(load_ref(ref))
     except (ModuleNotFoundError, UnknownTask) as error:
+        known = _registered(task)
         if known is not None:
             return target_of(known)
         if isinstance(error, ModuleNotFoundError):

@@ -96,22 +96,19 @@ class Splitter:
         return self._take()
 
     def _extend(self, text: str, now_ms: int) -> None:
-        if not text:
-            return
-        if not self._pending:
-            self._since_ms = now_ms
-        if "\r" in text:
-            # A trailing return keeps the line until something is drawn over it.
-            head = text.rstrip("\r")
+        head = text.rstrip("\r")  # trailing returns keep the line until something is drawn over it
+        is_returned = head != text
+        if head:
             drawn = head.rpartition("\r")[2]
-            if "\r" in head or self._pending.endswith("\r"):
+            if drawn != head or self._pending.endswith("\r"):
                 self._pending, self._lost, self._redrawn = "", 0, True
-            text = drawn + "\r" if head != text else drawn
-        elif self._pending.endswith("\r"):
-            self._pending, self._lost, self._redrawn = "", 0, True
-        room = LINE_LIMIT - len(self._pending)
-        self._pending += text[: max(0, room)]
-        self._lost += max(0, len(text) - max(0, room))
+            if not self._pending:
+                self._since_ms = now_ms
+            room = max(0, LINE_LIMIT - len(self._pending))
+            self._pending += drawn[:room]
+            self._lost += max(0, len(drawn) - room)
+        if is_returned and self._pending and not self._pending.endswith("\r"):
+            self._pending += "\r"
 
     def _take(self) -> str:
         line = self._pending.rstrip("\r")

@@ -1,0 +1,58 @@
+"""The protocol between child and parent."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobkit.run import frames
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"l", b"p", b"e"]), st.lists(st.integers(0, 99)))), st.integers(1, 40))
+def test_frames_survive_any_portioning(sent: list[tuple[bytes, list[int]]], step: int) -> None:
+    raw = b"".join(frames.frame(kind, content) for kind, content in sent)
+    reader = frames.Frames()
+    got = [each for i in range(0, len(raw), step) for each in reader.feed(raw[i : i + step])]
+
+    assert got == sent
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_refused_or_waited_for_and_never_anything_else(noise: bytes) -> None:
+    reader = frames.Frames()
+    try:
+        list(reader.feed(noise))
+    except frames.FrameError:
+        pass
+
+
+def test_a_frame_above_the_limit_is_refused_on_both_sides() -> None:
+    with pytest.raises(frames.FrameError, match="above the limit"):
+        frames.frame(b"a", bytes(frames.FRAME_LIMIT))
+    with pytest.raises(frames.FrameError, match="claims"):
+        list(frames.Frames().feed(b"\xff\xff\xff\xffl"))
+
+
+def test_a_call_of_50_mb_travels_in_parts() -> None:
+    call = os.urandom(1_000) * 50_000
+    read, write = os.pipe()
+
+    def send() -> None:
+        for part in frames.call_frames({"job_id": "j"}, call):
+            view = memoryview(part)
+            while view:
+                view = view[os.write(write, view) :]
+        os.close(write)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    received = frames.read_call_frames(read)
+    thread.join()
+
+    assert received == ({"job_id": "j"}, call)
+    assert frames.read_call_frames(read) is None
+    os.close(read)

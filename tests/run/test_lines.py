@@ -1,0 +1,129 @@
+"""Raw output to clean, whole, bounded lines."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobkit.run.lines import BURST_LINES, LINE_LIMIT, ByteSplitter, LineBuffer, Splitter, clean
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("plain", "plain"),
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1b]0;title\x07text", "text"),
+        ("\x1b]0;never ended", ""),
+        ("\x9b31mc1", "c1"),
+        ("a\x00b\x08c\x7fd", "abcd"),
+        ("user\u202etxt.exe", "usertxt.exe"),
+        ("two\u2028lines", "twolines"),
+        ("a\tb", "a       b"),
+        ("naïve — 漢字 🙂", "naïve — 漢字 🙂"),
+        ("\udcff", "\\udcff"),
+        ("👨\u200d👩", "👨\u200d👩"),
+    ],
+)
+def test_clean(raw: str, shown: str) -> None:
+    if "\u200d" in raw:  # joins emoji and letters of several scripts; harmless
+        assert raw.replace("\u200d", "") in (clean(raw).replace("\u200d", ""), clean(raw))
+        return
+    assert clean(raw) == shown
+
+
+@given(st.text())
+def test_clean_is_stable_and_leaves_nothing_that_acts(text: str) -> None:
+    once = clean(text)
+
+    assert clean(once) == once
+    assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0x202A <= ord(c) <= 0x202E for c in once)
+    once.encode()
+
+
+@given(st.lists(st.text(alphabet="ab\n\r", max_size=6)))
+def test_lines_do_not_depend_on_how_the_text_was_portioned(portions: list[str]) -> None:
+    def lines(texts: list[str]) -> list[str]:
+        splitter = Splitter()
+        found = [line for text in texts for line in splitter.feed(text, 0)]
+        last = splitter.flush()
+        return found if last in (None, "") else [*found, last]
+
+    assert lines(portions) == lines(["".join(portions)])
+
+
+def test_a_partial_line_is_due_after_its_time_and_a_redrawn_one_later() -> None:
+    splitter = Splitter()
+    splitter.feed("load", 1_000)
+
+    assert splitter.flush(1_010) is None
+    assert splitter.flush(1_100) == "load"
+    splitter.feed("\r1 %", 2_000)
+    splitter.feed("\r2 %", 2_050)
+    assert splitter.flush(2_200) is None
+    assert splitter.flush(3_100) == "2 %"
+
+
+def test_an_endless_line_is_cut_and_takes_no_memory() -> None:
+    splitter = Splitter()
+    for _ in range(1_000):
+        splitter.feed("x" * 10_000, 0)
+    (line,) = splitter.feed("\n", 0)
+
+    assert line.startswith("x" * LINE_LIMIT)
+    assert line.endswith("(9,992,000 more characters)")
+
+
+def test_bytes_are_decoded_across_portions() -> None:
+    splitter = ByteSplitter()
+    raw = "é🙂\n".encode() + b"\xff\xfe\n\xe2\x82"
+    lines = [line for byte in raw for line in splitter.feed(bytes([byte]), 0)]
+
+    assert lines == ["é🙂", "\\xff\\xfe"]
+    assert splitter.flush() == "\\xe2\\x82"
+
+
+def test_a_burst_passes_whole_and_a_flood_keeps_head_and_tail() -> None:
+    buffer = LineBuffer(0)
+    for i in range(BURST_LINES):
+        buffer.add([0, "stdout", "", "", str(i)])
+    assert len(buffer.take(0)) == BURST_LINES
+
+    for i in range(100_000):
+        buffer.add([0, "stdout", "", "", str(i)])
+    kept = buffer.take(50)
+
+    assert len(kept) < 100
+    assert (kept[0][4], kept[-1][4]) == ("0", "99999")
+    marks = [line for line in kept if line[1] == "jobkit"]
+    assert marks[0][4].startswith(f"… {100_000 - len(kept) + 1:,} lines dropped")
+
+
+def test_what_one_buffer_dropped_the_next_one_counts() -> None:
+    first, second = LineBuffer(0), LineBuffer(0)
+    for _ in range(20):
+        for i in range(10_000):
+            first.add([0, "stdout", "", "", str(i)])
+        for line in first.take(0):
+            second.add(line)
+    kept = second.take(0)
+
+    dropped = sum(int(line[4].split()[1].replace(",", "")) for line in kept if line[1] == "jobkit")
+    assert dropped + sum(line[1] != "jobkit" for line in kept) == 200_000
+
+
+def test_a_quiet_time_refills_the_allowance() -> None:
+    buffer, now = LineBuffer(0), 0
+    rng = random.Random(5)
+    total = 0
+    for _ in range(200):
+        now += 50
+        for _ in range(rng.randrange(0, 2_000)):
+            buffer.add([now, "stdout", "", "", "x"])
+        total += len(buffer.take(now))
+
+    assert total <= BURST_LINES + 10 * 2_000 + 200 * 22

@@ -1,0 +1,151 @@
+"""What any page may show of a value."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from jobkit.run.preview import CELL, COLUMNS, ROWS, SUMMARY_LIMIT, TEXT_LIMIT, artifact_of, preview_of, safe_repr
+
+
+@pytest.mark.parametrize(
+    ("value", "summary"),
+    [
+        (None, "None"),
+        (True, "True"),
+        (3, "3"),
+        (3.14159, "3.14159"),
+        (1 / 3, "0.333333"),
+        (float("nan"), "nan"),
+        ("text", "text"),
+        ("", "''"),
+        ([1, 2], "[1, 2]"),
+        (list(range(100)), "list of 100"),
+        ({"a": 1, "b": 2, "c": 3, "d": 4, "e": "x" * 60}, "dict of 5: a, b, c, …"),
+        ({}, "empty dict"),
+        (b"abc", "bytes of 3"),
+        pytest.param(10**5000, "an integer of about 5,001 digits", id="huge"),
+    ],
+)
+def test_summaries(value: Any, summary: str) -> None:
+    preview, text = preview_of(value)
+
+    assert text == summary
+    json.dumps(preview, allow_nan=False)
+
+
+def test_numbers_and_plain_values_are_there_as_such() -> None:
+    assert preview_of(2.5)[0] == {"type": "float", "text": "2.5", "json": 2.5, "number": 2.5}
+    assert preview_of({"a": [1, None]})[0]["json"] == {"a": [1, None]}
+    assert "json" not in preview_of({"a": float("inf")})[0]
+    assert "json" not in preview_of({1, 2})[0]
+
+
+def test_tables_are_bounded() -> None:
+    pd = pytest.importorskip("pandas")
+    np = pytest.importorskip("numpy")
+    frame = pd.DataFrame(np.zeros((120, 40)), columns=[f"c{i}" for i in range(40)])
+    frame["c0"] = "x" * 500
+
+    preview, summary = preview_of(frame)
+
+    assert summary == "DataFrame 120 × 40"  # noqa: RUF001  # the sign is meant
+    table = preview["table"]
+    assert (len(table["rows"]), len(table["columns"]), table["shape"]) == (ROWS, COLUMNS, [120, 40])
+    assert all(isinstance(cell, str) and len(cell) <= CELL for row in table["rows"] for cell in row)
+    json.dumps(preview)
+    assert "html" not in preview
+
+
+def test_an_index_that_says_something_is_a_column() -> None:
+    pd = pytest.importorskip("pandas")
+    preview, _ = preview_of(pd.DataFrame({"n": [1, 2]}, index=pd.Index(["a", "b"], name="key")))
+
+    assert preview["table"]["columns"] == ["key", "n"]
+    assert preview["table"]["rows"] == [["a", "1"], ["b", "2"]]
+    series, summary = preview_of(pd.Series([1.5, 2], name="s"))
+    assert summary == "Series of 2: s"
+    assert series["table"]["rows"][0] == ["0", "1.5"]
+
+
+def test_arrays() -> None:
+    np = pytest.importorskip("numpy")
+
+    assert preview_of(np.zeros((3, 4)))[1] == "array 3 × 4 of float64"  # noqa: RUF001  # the sign is meant
+    assert preview_of(np.float64(2.5))[0]["number"] == 2.5
+    assert preview_of(np.array(7))[1] == "7"
+
+
+def test_a_figure_is_a_picture() -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.add_subplot().plot([1, 3, 2])
+    preview, summary = preview_of(figure)
+
+    assert base64.b64decode(preview["png"]).startswith(b"\x89PNG")
+    assert summary == "Figure"
+    assert artifact_of("f", figure)[0] == "image/png"
+
+
+def test_html_is_kept_apart() -> None:
+    class Rich:
+        def _repr_html_(self) -> str:
+            return "<b>bold</b>"
+
+        def __repr__(self) -> str:
+            return "rich"
+
+    assert preview_of(Rich())[0] == {"type": "Rich", "text": "rich", "html": "<b>bold</b>"}
+
+
+class Nasty:
+    def __repr__(self) -> str:
+        raise SystemExit(3)
+
+    def _repr_html_(self) -> str:
+        raise RuntimeError
+
+    def __len__(self) -> int:
+        raise RuntimeError
+
+
+def test_a_value_that_raises_from_everything_has_a_preview() -> None:
+    assert preview_of(Nasty())[1] == "<Nasty object>"
+    assert "Nasty" in preview_of([Nasty()])[0]["text"] or preview_of([Nasty()])[0]["type"] == "list"
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    preview_of(deep)
+
+
+def test_text_is_bounded_and_clean() -> None:
+    preview, summary = preview_of("\x1b[31m" + "y" * 100_000 + "\u202e")
+
+    assert len(preview["text"]) <= TEXT_LIMIT
+    assert "\x1b" not in preview["text"]
+    assert len(summary) <= SUMMARY_LIMIT
+    assert len(safe_repr("z" * 100_000)) < TEXT_LIMIT + 50
+
+
+def test_no_library_is_imported_for_it() -> None:
+    import subprocess
+
+    code = (
+        "import sys; from jobkit.run.preview import preview_of; preview_of([1]); preview_of(object());"
+        "print([m for m in ('numpy', 'pandas', 'matplotlib', 'PIL', 'polars') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
+
+
+def test_artifacts_are_bounded() -> None:
+    with pytest.raises(ValueError, match="at most"):
+        artifact_of("big", bytes(20_000_000))

@@ -1,0 +1,92 @@
+"""An exception as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobkit.model import ErrorKind
+from jobkit.run.tracebacks import crash_text, describe, error_body, error_types, fault_text
+
+
+def caught(function: object) -> BaseException:
+    with pytest.raises(BaseException) as info:  # noqa: PT011, B017  # whatever it raises
+        function()  # type: ignore[operator]
+    return info.value
+
+
+def test_where_is_the_deepest_frame_of_the_user() -> None:
+    def evaluate() -> None:
+        import json
+
+        json.loads("{")
+
+    error = describe(caught(evaluate))
+
+    assert error.where.startswith("test_tracebacks.py:")
+    assert error.where.endswith(" in evaluate")
+    assert "json/decoder.py" in error.traceback
+
+
+def test_without_a_frame_of_the_user_there_is_no_where() -> None:
+    error = describe(KeyError("x"))
+
+    assert (error.where, error.message) == ("", "'x'")
+
+
+def test_a_chain_and_a_group_are_shown_in_full() -> None:
+    def chained() -> None:
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise ValueError("second") from error
+
+    def grouped() -> None:
+        raise ExceptionGroup("several", [caught(chained), TypeError("third")])  # type: ignore[list-item]
+
+    text = describe(caught(grouped)).traceback
+
+    for part in ("first", "second", "third", "direct cause", "ExceptionGroup"):
+        assert part in text
+
+
+def test_a_deep_recursion_is_folded() -> None:
+    def ping() -> None:
+        pong()
+
+    def pong() -> None:
+        ping()
+
+    error = describe(caught(ping))
+
+    assert error.type == "RecursionError"
+    assert len(error.traceback.split("\n")) <= 202
+    assert "lines left out" in error.traceback
+
+
+def test_hostile_messages_are_clean_and_bounded() -> None:
+    error = describe(ValueError("\x1b[31mred\u202e" + "x" * 100_000), ErrorKind.EXCEPTION)
+
+    assert error.message.startswith("redx")
+    assert len(error.message) < 1_100
+    assert "\x1b" not in error.traceback
+
+
+def test_types_are_qualified_and_bodies_survive_the_way_back() -> None:
+    class LocalError(OSError):
+        pass
+
+    assert error_types(LocalError())[0].endswith("LocalError")
+    assert error_types(LocalError())[1:3] == ("OSError", "Exception")
+    assert error_body(ValueError("x"))
+
+    class Picky(Exception):
+        def __init__(self, a: int, b: int) -> None:
+            super().__init__()
+
+    assert error_body(Picky(1, 2)) == b""
+
+
+def test_a_crash_is_named() -> None:
+    assert crash_text(-6) == ("SIGABRT", "the job's process died: signal 6 (SIGABRT)")
+    assert crash_text(3)[0] == "exit status 3"
+    assert fault_text("") == ("", "")
