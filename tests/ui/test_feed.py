@@ -1,0 +1,198 @@
+"""What a card shows, driven by lists of events."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
+from jobkit.model.snapshot import JobError
+from jobkit.ui.feed import LOG_LINES, Eta, JobView
+
+T0 = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
+MS = int(T0.timestamp() * 1000)
+
+
+def event(seq: int, type: EventType, second: float = 0, **data: Any) -> JobEvent:
+    return JobEvent("j1", seq, type, MS + int(second * 1000), data)
+
+
+def progress(rev: int, done: float, total: float | None, second: float, seq: int = 2) -> JobEvent:
+    return event(seq, EventType.PROGRESSED, second, rev=rev, done=done, total=total, message="steps")
+
+
+SUBMITTED = event(1, EventType.SUBMITTED, state="queued", submitted=MS)
+STARTED = event(2, EventType.STARTED, 4, state="running", started=MS + 4000, attempt=1, worker="gpu-1")
+
+
+def queued(**spec: Any) -> JobView:
+    made = JobSpec(id="j1", task="train", title="Train", params={"n": 3, "lr": 0.1}, **spec)
+    snapshot = JobSnapshot(made, seq=1, state=JobState.QUEUED, submitted_at=T0, history=(SUBMITTED,))
+    return JobView(snapshot, defaults={"n": 3})
+
+
+def at(second: float) -> datetime:
+    return T0 + timedelta(seconds=second)
+
+
+def shown(view: JobView, second: float) -> dict[str, Any]:
+    view._dirty.add("snapshot")
+    card: dict[str, Any] = json.loads(view.updates(at(second))["snapshot"])
+    return card
+
+
+def test_a_card_tells_how_long_its_job_waited_and_leaves_default_arguments_out() -> None:
+    view = queued()
+
+    assert view.take(STARTED)
+
+    card = shown(view, 10)
+    assert (card["state"], card["worker"], card["waited_s"], card["args"]) == ("running", "gpu-1", 4.0, "lr=0.1")
+    assert [a["outcome"] for a in card["attempts"]] == ["running"]
+
+
+def test_only_what_changed_is_sent() -> None:
+    view = queued()
+    assert set(view.updates(T0)) == {"snapshot", "log", "preview"}
+    assert view.updates(T0) == {}
+
+    view.log([LogLine("hello", MS, n=1)])
+
+    assert set(view.updates(T0)) == {"log_append"}
+
+
+def test_lines_that_come_twice_are_shown_once() -> None:
+    view = queued()
+    view.load_log([LogLine("one", MS, n=1), LogLine("two", MS, n=2)], total=2, dropped=0)
+    view.updates(T0)
+
+    view.take(event(1, EventType.LOGGED, first=2, lines=[[MS, "stdout", "", "", "two"], [MS, "log", "ERROR", "x", "3"]]))
+
+    appended = json.loads(view.updates(T0)["log_append"])
+    assert [(line["n"], line["text"], line["level"]) for line in appended["lines"]] == [(3, "3", "ERROR")]
+    assert appended["total"] == 3
+
+
+def test_a_log_of_any_length_stays_bounded() -> None:
+    view = queued()
+
+    view.log([LogLine(str(n), MS, n=n) for n in range(1, 5 * LOG_LINES)])
+
+    kept = json.loads(view.updates(T0)["log"])
+    assert len(kept["lines"]) == LOG_LINES
+    assert kept["lines"][-1]["n"] == kept["total"] == 5 * LOG_LINES - 1
+
+
+def test_a_missed_event_asks_for_the_snapshot_and_an_older_one_is_ignored() -> None:
+    view = queued()
+
+    view.take(event(4, EventType.SUCCEEDED, 9, state="succeeded"))
+
+    assert view.needs_snapshot
+    fresh = replace(view.snapshot, seq=4, state=JobState.SUCCEEDED)
+    view.reset(fresh, at(9))
+    assert (view.needs_snapshot, view.snapshot.state) == (False, JobState.SUCCEEDED)
+    view.reset(replace(fresh, seq=2, state=JobState.RUNNING), at(9))
+    assert view.snapshot.state is JobState.SUCCEEDED
+
+
+def test_no_time_left_is_guessed_from_the_first_update() -> None:
+    view = queued()
+    view.take(STARTED)
+
+    view.take(progress(1, 1, 100, second=5))
+    assert shown(view, 5)["eta_s"] is None
+    view.take(progress(2, 2, 100, second=6))
+    view.take(progress(3, 3, 100, second=7))
+
+    eta = shown(view, 7)["eta_s"]
+    assert 90 <= eta <= 100
+    assert shown(view, 17)["eta_s"] == eta - 10  # it counts down between updates
+
+
+def test_one_update_moves_the_time_left_by_a_fifth_at_most() -> None:
+    eta = Eta()
+    for second in range(1, 11):
+        eta.update(second, 100, second)
+    before = eta.left_s
+    assert before is not None
+    assert 85 <= before <= 95
+
+    eta.update(60, 100, 11)  # a sudden leap
+
+    assert eta.left_s is not None
+    assert 0.8 * (before - 1) <= eta.left_s <= before
+
+
+def test_a_second_loop_in_a_job_starts_its_own_estimate() -> None:
+    eta = Eta()
+    for second in range(1, 11):
+        eta.update(second * 10, 100, second)
+
+    eta.update(1, 1000, 11)
+
+    assert eta.left_s is None or eta.left_s > 100
+
+
+def test_a_new_attempt_forgets_the_estimate_of_the_old_one() -> None:
+    view = queued(retries=1)
+    view.take(STARTED)
+    for n in range(1, 8):
+        view.take(progress(n, n, 100, second=4 + n))
+    error = JobError(ErrorKind.EXCEPTION, "OSError", "away").to_wire()
+
+    view.take(event(3, EventType.RETRIED, 12, state="scheduled", retried=1, due=MS + 20_000, error=error))
+    view.take(event(4, EventType.QUEUED, 20, state="queued"))
+    view.take(event(5, EventType.STARTED, 21, state="running", started=MS + 21_000, attempt=2, worker="gpu-2"))
+
+    card = shown(view, 22)
+    assert (card["eta_s"], card["waited_s"], card["done"]) == (None, 1.0, None)
+    assert [(a["outcome"], a["reason"]) for a in card["attempts"]] == [("retried", "OSError: away"), ("running", "")]
+
+
+def test_a_queued_job_says_that_no_worker_serves_its_queue() -> None:
+    view = queued(queue="gpu")
+    assert view.alert(at(5)) is None
+
+    view.health(0, None, at(5))
+
+    alert = view.alert(at(5))
+    assert alert is not None
+    assert alert["text"] == "Queued; no worker serves queue gpu: run `jobkit worker -q gpu`"
+    view.health(2, None, at(8))
+    assert view.alert(at(8)) is None
+
+
+def test_a_silent_worker_is_told_with_the_time_until_the_job_is_taken_away() -> None:
+    view = queued()
+    view.take(STARTED)
+
+    view.health(None, 2.0, at(30))
+    assert view.alert(at(30)) is None
+    view.health(None, 12.0, at(40))
+
+    alert = view.alert(at(41))
+    assert alert is not None
+    assert alert["text"] == "Stalled: worker last seen 13 s ago; the job will be restarted in 2 s"
+
+
+def test_a_lost_connection_is_shown_and_the_snapshot_is_read_again_when_it_is_back() -> None:
+    view = queued()
+
+    view.connection(False)
+    assert shown(view, 1)["connection"] == "reconnecting"
+    view.connection(True)
+
+    assert view.needs_snapshot
+    assert shown(view, 2)["connection"] == "live"
+
+
+def test_numbers_that_json_cannot_hold_do_not_reach_the_browser() -> None:
+    view = queued()
+    view.snapshot = replace(
+        view.snapshot, spec=replace(view.snapshot.spec, params={"x": float("nan"), "y": [float("inf")]})
+    )
+
+    assert shown(view, 0)["params"] == {"x": None, "y": [None]}

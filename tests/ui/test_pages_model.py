@@ -1,0 +1,202 @@
+"""The models behind the pages: tracebacks, search texts, form fields, pages of jobs."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
+from jobkit.store.base import Page, Query
+from jobkit.tasks.params import Choice, ParamSpec
+from jobkit.ui.board import Board
+from jobkit.ui.form import lead
+from jobkit.ui.form_values import read_field, read_form, read_options
+from jobkit.ui.query import counter_of, parse_search
+from jobkit.ui.trace import chain_of
+
+NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
+
+TRACE = """Traceback (most recent call last):
+  File "/home/ada/train.py", line 61, in load
+    return scores["f1"]
+           ~~~~~~^^^^^^
+KeyError: 'f1'
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "/home/ada/train.py", line 12, in train
+    evaluate()
+  File "/usr/lib/python3.11/site-packages/sklearn/base.py", line 430, in fit
+    inner()
+  File "C:\\work\\train.py", line 28, in evaluate
+ValueError: no score
+for fold 3
+"""
+
+
+def test_a_traceback_is_read_root_cause_first_with_library_frames_marked() -> None:
+    cause, last = chain_of(TRACE)
+
+    assert (cause.headline, cause.frames[0].place, cause.frames[0].code) == (
+        "KeyError: 'f1'",
+        "train.py:61 in load",
+        'return scores["f1"]',
+    )
+    assert [frame.is_library for frame in last.frames] == [False, True, False]
+    assert last.frames[-1].place == "train.py:28 in evaluate"
+    assert last.headline == "ValueError: no score"
+
+
+@pytest.mark.parametrize("text", ["", "no traceback at all", "\x00\n  File \n^^^", '  File "x", line 1'])
+def test_text_that_is_no_traceback_does_no_harm(text: str) -> None:
+    chain_of(text)
+
+
+def test_a_search_text_becomes_a_query() -> None:
+    query = parse_search('state:failed,waiting task:train queue:gpu "two words" host:x')
+
+    assert query.states == ("failed", "queued", "scheduled")
+    assert (query.task, query.queue, query.search) == ("train", "gpu", "two words host:x")
+
+
+def test_an_unknown_state_finds_nothing_rather_than_everything() -> None:
+    assert parse_search("state:faild").states == ("none",)
+    assert parse_search('an "open quote').search == 'an "open quote'
+    assert (counter_of("state:failed x"), counter_of("x"), counter_of("state:odd")) == ("failed", "", "")
+
+
+SPECS = (
+    ParamSpec(name="n", kind="int", min=1, max=10),
+    ParamSpec(name="lr", kind="float", required=False, has_default=True, default=0.1),
+    ParamSpec(name="sizes", kind="list", item=ParamSpec(name="item", kind="int"), required=False, has_default=True),
+    ParamSpec(name="method", kind="choice", choices=(Choice("euler", "euler"), Choice("rk4", "rk4")), required=False),
+    ParamSpec(name="note", kind="str", nullable=True, required=False, has_default=True),
+    ParamSpec(name="data", kind="table", required=False),
+)
+
+
+def test_a_form_gives_checked_values_and_leaves_untouched_fields_to_the_task() -> None:
+    values, errors = read_form(
+        SPECS, {"n": {"text": "3"}, "sizes": {"text": "1, 2"}, "method": {"value": "rk4"}, "note": {"text": ""}}
+    )
+
+    assert errors == {}
+    assert values == {"n": 3, "sizes": [1, 2], "method": "rk4", "note": None}
+
+
+def test_each_refused_field_gets_its_own_sentence() -> None:
+    _, errors = read_form(SPECS, {"lr": {"text": "fast"}, "method": {"value": "magic"}, "sizes": {"text": "1, x"}})
+
+    assert set(errors) == {"n", "lr", "method", "sizes"}
+    assert errors["n"] == "n is required: a whole number from 1 to 10"
+    assert "fast" in errors["lr"]
+    assert "sizes[1]" in errors["sizes"]
+    assert read_form(SPECS, {"n": {"text": "11"}})[1]["n"] == "n must be a whole number from 1 to 10, not 11"
+
+
+def test_no_field_of_a_form_opens_a_file_of_the_server(tmp_path: Any) -> None:
+    path = tmp_path / "secret.csv"
+    path.write_text("a,b\n1,2\n")
+
+    with pytest.raises(InvalidParams, match="file to upload"):
+        read_field(SPECS[-1], {"text": str(path)})
+    nested = ParamSpec(name="many", kind="list", item=SPECS[-1])
+    with pytest.raises(InvalidParams, match="file to upload"):
+        read_field(nested, {"text": str(path)})
+
+
+def test_an_uploaded_table_becomes_a_data_frame() -> None:
+    frame = read_field(SPECS[-1], {"file": {"name": "x.csv", "text": "a,b\n1,2\n"}})
+
+    assert frame.to_dict("list") == {"a": [1], "b": [2]}
+    for file in ({"name": "x.exe", "text": ""}, {"name": "x.json", "text": "{"}, {"name": "x.csv", "text": ""}, "x"):
+        with pytest.raises(InvalidParams, match="data"):
+            read_field(SPECS[-1], {"file": file})
+
+
+def test_options_are_read_as_typed_and_wrong_ones_are_named() -> None:
+    good, none = read_options({"queue": " gpu ", "delay": "30", "tags": "a, b,", "priority": ""})
+    _, errors = read_options({"delay": "soon", "priority": "1.5"})
+
+    assert (good, none) == ({"queue": "gpu", "delay": 30.0, "tags": ["a", "b"]}, {})
+    assert set(errors) == {"option:delay", "option:priority"}
+    assert read_options({"delay": "nan"})[1]
+
+
+def test_the_prose_of_a_docstring_ends_where_its_sections_begin() -> None:
+    doc = "Train it.\n\nFits a model\nto data.\n\nArgs:\n    n: how many.\n"
+
+    assert lead(doc, "Train it") == "Fits a model to data."
+    assert lead("Only a title.", "Only a title") == ""
+
+
+def snapshot(n: int, state: str = "queued", task: str = "train") -> JobSnapshot:
+    at = datetime.fromtimestamp(NOW.timestamp() + n, UTC)
+    return JobSnapshot(JobSpec(id=f"j{n}", task=task), seq=1, state=JobState(state), submitted_at=at)
+
+
+def board(query: Query | None = None) -> Board:
+    made = Board(query or Query(limit=3))
+    made.load(Page(tuple(snapshot(n) for n in (3, 2, 1)), "next"), {"queued": 3})
+    return made
+
+
+def delta(made: Board) -> dict[str, Any]:
+    text = made.delta_json(NOW)
+    return json.loads(text) if text else {}
+
+
+def test_a_page_changes_in_place_and_says_only_what_changed() -> None:
+    made = board()
+    assert delta(made) == {}
+
+    made.take(JobEvent("j2", 2, EventType.STARTED, 0, {"state": "running", "worker": "w", "attempt": 1, "started": 1000}))
+
+    rows = delta(made)["rows"]
+    assert [(row["id"], row["face"], row["worker"]) for row in rows] == [("j2", "running", "w")]
+    assert delta(made) == {}
+
+
+def test_new_jobs_come_as_new_and_only_those_that_match() -> None:
+    made = board(Query(task="train", limit=3))
+    made.take(JobEvent("j4", 1, EventType.SUBMITTED, 0, {"state": "queued"}))
+    made.take(JobEvent("j5", 1, EventType.SUBMITTED, 0, {"state": "queued"}))
+    made.take(JobEvent("j5", 1, EventType.PROGRESSED, 0, {"rev": 1}))
+    assert list(made.unknown) == ["j4", "j5"]
+
+    made.learn([snapshot(4), snapshot(5, task="other"), snapshot(0)], NOW)
+
+    assert [row["id"] for row in delta(made)["new"]] == ["j4"]
+    assert list(made.jobs)[0] == "j4"
+    assert "j0" not in made.jobs  # older than the page's last row: it belongs to a later page
+
+
+def test_a_later_page_takes_no_new_jobs() -> None:
+    made = board(Query(limit=3, cursor="c"))
+
+    made.take(JobEvent("j9", 1, EventType.SUBMITTED, 0, {"state": "queued"}))
+
+    assert not made.unknown
+
+
+def test_a_gap_in_the_events_of_a_row_makes_it_be_read_again() -> None:
+    made = board()
+
+    made.take(JobEvent("j1", 5, EventType.FAILED, 0, {"state": "failed"}))
+
+    assert list(made.unknown) == ["j1"]
+    made.learn([JobSnapshot(JobSpec(id="j1", task="train"), seq=5, state=JobState.FAILED)], NOW)
+    assert [row["face"] for row in delta(made)["rows"]] == ["failed"]
+
+
+def test_deleted_jobs_leave_the_page() -> None:
+    made = board()
+
+    made.take(JobEvent("j2", 9, EventType.DELETED, 0, {}))
+
+    assert delta(made)["gone"] == ["j2"]
+    assert list(made.jobs) == ["j3", "j1"]

@@ -1,0 +1,130 @@
+"""The card of a saved notebook: small, self-contained, and inert whatever a job says."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
+from jobkit.model.snapshot import JobError
+from jobkit.ui.static import card_html
+
+NOW = datetime(2026, 11, 24, 15, 4, tzinfo=UTC)
+MS = int(NOW.timestamp() * 1000)
+CANARY = "</pre></style><script>boom()</script><img src=x onerror=boom()>\"'"
+
+ALLOWED = {
+    "div", "p", "span", "b", "i", "code", "pre", "details", "summary", "table", "tr", "td", "th", "style", "img",
+}  # fmt: skip
+
+
+class Elements(HTMLParser):
+    """All elements with their attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag != "img":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def job(state: str = "succeeded", **fields: Any) -> JobSnapshot:
+    spec = JobSpec(id="8f2c1a9bd0", task="train", title="Train", params={"lr": 0.003})
+    ended = NOW if JobState(state).is_terminal else None
+    started = NOW - timedelta(seconds=209) if state not in ("queued", "scheduled") else None
+    base: dict[str, Any] = {"spec": spec, "seq": 3, "state": JobState(state), "started_at": started, "finished_at": ended}
+    return JobSnapshot(**base | {"submitted_at": NOW, "attempt": 1, "worker": "gpu-1"} | fields)
+
+
+def test_an_ended_job_reads_well_without_any_style() -> None:
+    html = card_html(job(summary="x"), [LogLine("fold 1", MS, n=1)], {"type": "int", "text": "42"}, now=NOW)
+
+    text = " ".join(re.sub(r"<style>.*</style>|<[^>]+>", " ", html, flags=re.DOTALL).split())
+    assert text == (
+        "✓ Done Train lr=0.003 3 m 29 s ended 2026-11-24 15:04 UTC · worker gpu-1 · 8f2c1a9b 42 Log, 1 line fold 1"
+    )
+
+
+def test_a_job_that_was_still_going_on_says_so_and_how_to_see_it_live() -> None:
+    html = card_html(job("running", done=3, total=10, message="fold 3"), now=NOW)
+
+    assert "running when this was saved at 15:04 UTC" in html
+    assert "kit.get(&#x27;8f2c1a9bd0&#x27;)" in html
+    assert "30 % · 3 / 10 · fold 3" in html
+
+
+@pytest.mark.parametrize("state", [str(state) for state in JobState])
+def test_nothing_that_a_job_says_becomes_markup(state: str) -> None:
+    error = JobError(ErrorKind.EXCEPTION, CANARY, CANARY, f"Traceback:\n{CANARY}\nX: {CANARY}", CANARY)
+    spec = JobSpec(id="abc", task=CANARY, title=CANARY, params={CANARY: CANARY}, owner=CANARY, tags=(CANARY,))
+    retried = {"error": error.to_wire(), "state": "scheduled"}
+    history = tuple(
+        JobEvent("abc", n, type, MS, data)
+        for n, (type, data) in enumerate(
+            [
+                (EventType.STARTED, {"attempt": 1, "worker": CANARY}),
+                (EventType.RETRIED, retried),
+                (EventType.STARTED, {"attempt": 2, "worker": CANARY}),
+            ]
+        )
+    )
+    snapshot = job(state, spec=spec, worker=CANARY, message=CANARY, error=error, done=1, total=2, history=history)
+    previews: list[dict[str, Any]] = [
+        {"type": CANARY, "text": CANARY, "unavailable": CANARY},
+        {"table": {"columns": [CANARY], "rows": [[CANARY]], "shape": [9, 1]}},
+        {"png": CANARY},
+        {"json": {CANARY: CANARY}},
+        {"json": [CANARY]},
+        {"html": CANARY, "text": CANARY},
+    ]
+
+    for preview in previews:
+        elements = Elements(card_html(snapshot, [LogLine(CANARY, MS, n=1)], preview, now=NOW))
+
+        assert {tag for tag, _ in elements.found} <= ALLOWED
+        assert not elements.open
+        assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
+        assert not [a["src"] for tag, a in elements.found if tag == "img" and not a["src"].startswith("data:image/png")]  # type: ignore[union-attr]
+
+
+def test_a_typical_card_stays_small_and_asks_nothing_of_the_network() -> None:
+    table = {"columns": list("abcd"), "rows": [["1.5", "x", "2", "y"]] * 50, "shape": [1000, 4]}
+    lines = [LogLine("epoch %d: loss 0.123" % n, MS, n=n) for n in range(1, 400)]
+
+    html = card_html(job(), lines, {"type": "DataFrame", "text": "", "table": table}, now=NOW)
+
+    assert len(html.encode()) < 9_000
+    assert "10 of 1,000 rows" in html
+    assert "last 12 of 399 lines" in html
+    assert not re.search(r"https?://|url\(|@import|<link|<script", html)
+
+
+def test_a_large_figure_is_left_out_with_a_word() -> None:
+    assert "too large to keep here" in card_html(job(), (), {"png": "A" * 400_000}, now=NOW)
+    assert '<img alt="figure" src="data:image/png;base64,iVBORw0=' in card_html(job(), (), {"png": "iVBORw0="}, now=NOW)
+
+
+def test_a_failed_job_shows_error_root_cause_and_folded_traceback() -> None:
+    text = (
+        'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\nKeyError: \'k\'\n\n'
+        "The above exception was the direct cause of the following exception:\n\n"
+        'Traceback (most recent call last):\n  File "b.py", line 2, in h\n    f()\nValueError: no score\n'
+    )
+    error = JobError(ErrorKind.EXCEPTION, "ValueError", "no score", text, "b.py:2 in h")
+
+    html = card_html(job("failed", error=error, done=148, total=400), now=NOW)
+
+    assert html.index("ValueError") < html.index("KeyError") < html.index("<summary>Traceback")
+    assert "37 % · 148 / 400" in html
