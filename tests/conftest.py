@@ -19,7 +19,7 @@ RUN = secrets.token_hex(8)
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment() -> Iterator[None]:
-    """No `JOBKIT_*` of the user, a home and a temporary directory of this run's own (short: sockets have ~100 bytes)."""
+    """No `JOBKIT_*` of the user; a home of this run's own, with a short path: a socket's has about 100 bytes."""
     folder = Path(tempfile.mkdtemp(prefix="jkt-", dir="/tmp"))
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("JOBKIT_")]:

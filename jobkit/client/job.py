@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("jobkit.client")
 
 
-class _FromSnapshot(param.Parameter):
+class _FromSnapshot(param.Parameter):  # type: ignore[type-arg]  # generic for type checkers only
     """A parameter whose value is read from the snapshot that was published last.
 
     So a handle that nobody watches costs nothing per event: its values are not set, they are there. `param` itself is
     told of changes (`Job._publish`) as soon as there is a watcher.
     """
 
-    def __get__(self, obj: Any, objtype: Any) -> Any:
+    def __get__(self, obj: Any, objtype: Any = None) -> Any:
         if obj is None:
             return super().__get__(obj, objtype)
         published = obj.__dict__.get("_published")
-        return None if published is None else _value(published, self.name)
+        return None if published is None else _value(published, str(self.name))
 
 
 def _value(snapshot: JobSnapshot, name: str) -> Any:
@@ -80,7 +80,7 @@ class Job(param.Parameterized):
         self._kit = kit
         self._snapshot = self._published = snapshot
         self._told: dict[str, Any] = {}  # what param itself holds as the parameters' values
-        super().__init__(name=snapshot.id)
+        super().__init__(name=snapshot.id)  # type: ignore[no-untyped-call]  # param has no types here
         self._lock = threading.Lock()  # guards the snapshot and what waits to be published
         self._publishing = threading.RLock()  # param must not be written from two threads at once
         self._waiting: deque[JobSnapshot] = deque()
@@ -243,7 +243,7 @@ class Job(param.Parameterized):
                     snapshot = self._waiting.popleft()
                 old, self._published = self._published, snapshot
                 if not self._told:
-                    self._told = {name: None for name in _MOVING}
+                    self._told = dict.fromkeys(_MOVING)
                     self._tell(old, quietly=True)
                 try:
                     self._tell(snapshot)
@@ -278,4 +278,3 @@ class Job(param.Parameterized):
         from jobkit.ui.notebook import display_job
 
         display_job(self)
-

@@ -137,7 +137,8 @@ class Kit:
         for name, value in [*enumerate(args), *kwargs.items()]:
             if isinstance(value, Job):
                 raise InvalidParams(
-                    f"argument {name!r} is a job; pass its value, job.result() (jobs as arguments come later)", str(name)
+                    f"argument {name!r} is a job, which cannot be an argument yet: pass its value, job.result()",
+                    str(name),
                 )
         if isinstance(task, str):
             if task in registry.names():
@@ -278,9 +279,7 @@ class Kit:
             args, kwargs = task.signature.call_args(bound)
         else:
             args, kwargs = tuple(call.args), {**call.kwargs, **changes}
-        body = encode_call(
-            self.codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd
-        )
+        body = encode_call(self.codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd)
         return self._again(spec, form, body, {**spec.params, **changes})
 
     def _again(self, old: Any, form: bytes, body: bytes, params: Mapping[str, Any]) -> Job:
@@ -433,7 +432,9 @@ class AioKit:
     """The kit's verbs as coroutines, for code that already runs in an event loop (any loop)."""
 
     #: Verbs whose coroutines are the background loop's own; the others do a little work in a thread.
-    _DIRECT = frozenset({"page", "snapshot", "counts", "queues", "workers", "stats", "preview", "cancel", "delete", "prune"})
+    _DIRECT = frozenset(
+        {"page", "snapshot", "counts", "queues", "workers", "stats", "preview", "cancel", "delete", "prune"}
+    )
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit

@@ -176,7 +176,7 @@ class Verbs:
             stop()
 
     async def job_events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
-        """One job's events with a `seq` above `after`, to its end. Numbered ones without a gap; progress as it comes."""
+        """One job's events with a `seq` above `after`, to its end: numbered ones without a gap, news as they come."""
         news: asyncio.Queue[JobEvent | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 

@@ -86,7 +86,8 @@ class RetryPolicy:
             return None
         if asked is not None:
             return self.backoff.delay_s(retried + 1, random) if asked.after is None else max(0.0, asked.after)
-        if self.retry_on and not any(name in self.retry_on or name.rpartition(".")[2] in self.retry_on
-                                     for name in error_types):
+        if self.retry_on and not any(
+            name in self.retry_on or name.rpartition(".")[2] in self.retry_on for name in error_types
+        ):
             return None
         return self.backoff.delay_s(retried + 1, random)

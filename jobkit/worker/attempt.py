@@ -52,8 +52,6 @@ class Attempt:
             note = f"… {self._dropped} lines left out: they came faster than they can be stored"
             lines = [*lines, LogLine(note, lines[-1].at_ms, source="jobkit")]
         done, total, message = self._numbers or (None, None, "")
-        news = Progress(
-            self.job_id, self.claimed.token, self._numbers is not None, done, total, message, lines
-        )
+        news = Progress(self.job_id, self.claimed.token, self._numbers is not None, done, total, message, lines)
         self._numbers, self._lines, self._dropped = None, [], 0
         return news

@@ -1,7 +1,7 @@
 """The heartbeat: a thread of its own, with a connection of its own, that renews the leases of running jobs.
 
-A thread, since a job that blocks the worker's loop must not cost the worker its leases. Each beat is one script call for
-all jobs that the worker holds; the answer names those it has lost and those that somebody asked to stop.
+A thread, since a job that blocks the worker's loop must not cost the worker its leases. Each beat is one script call
+for all jobs that the worker holds; the answer names those it has lost and those that somebody asked to stop.
 """
 
 from __future__ import annotations
