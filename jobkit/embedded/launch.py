@@ -158,7 +158,7 @@ def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
     """
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     same_kind = status.get("version") == own_version() and status.get("python") == python
-    if same_kind and status.get("executable") == sys.executable:
+    if same_kind and status.get("environment") == sys.prefix:  # not the executable: python, python3, python3.11
         return True
     for _ in range(5):  # a connection that was just closed, like that of our PING, may still be listed
         found = idle.activity(home, wishes(home))

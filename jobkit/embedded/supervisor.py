@@ -70,7 +70,7 @@ class Supervisor:
             "host": socket.gethostname(),
             "version": own_version(),
             "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-            "executable": sys.executable,
+            "environment": sys.prefix,
             "started": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             "server": str(self.server.binary),
         }

@@ -377,3 +377,23 @@ def test_an_idle_supervisor_costs_next_to_nothing(settings: Settings) -> None:
 
     assert sum(process.cpu_times()[:2]) - before < 0.03 * 3
     assert process.memory_info().rss < 60e6
+
+
+def test_another_environment_of_the_same_python_takes_over_when_nobody_is_there_and_shares_otherwise(
+    settings: Settings,
+) -> None:
+    started(settings)
+    home = Home(settings.home)
+    old = supervisor_of(settings)
+    wait_until(lambda: workers_of(settings))
+    home.write_status(home.status() | {"environment": "/another/venv"})
+
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(home.socket))
+        client.sendall(b"PING\r\n")
+        assert client.recv(100) == b"+PONG\r\n"
+        started(settings)
+        assert supervisor_of(settings) == old
+
+    started(settings)
+    assert supervisor_of(settings) != old
