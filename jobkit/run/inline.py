@@ -13,104 +13,19 @@ import ctypes
 import inspect
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
-from jobkit.model import ErrorKind, LogLine
+from jobkit.model import ErrorKind
 from jobkit.run import context, tqdm_hook
 from jobkit.run.attempt import failed, raised, resolve, succeeded
 from jobkit.run.base import Assignment, Outcome, Sink
 from jobkit.run.capture import Routing
 from jobkit.run.context import Context, Stop
-from jobkit.run.lines import WireLine
-from jobkit.run.recorder import BATCH_S, Recorder, Ticker
+from jobkit.run.outlets import LazyContext, LoopOutlet, SinkOutlet, loop_recorder
+from jobkit.run.recorder import Recorder, Ticker
 
 _routing = Routing()
 _copying = Routing(is_copying=True)
-
-
-class _SinkOutlet:
-    """A recorder's batches to a sink."""
-
-    __slots__ = ("_sink",)
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-
-    def lines(self, lines: list[WireLine]) -> None:
-        self._sink.lines([LogLine.from_wire(line) for line in lines])
-
-    def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self._sink.progress(done, total, message)
-
-    def artifact(self, name: str, media: str, body: bytes) -> None:
-        keep = getattr(self._sink, "artifact", None)
-        if keep is not None:
-            keep(name, media, body)
-
-
-class _LoopOutlet(_SinkOutlet):
-    """The same from another thread: the sink is called on its loop."""
-
-    __slots__ = ("_loop",)
-
-    def __init__(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(sink)
-        self._loop = loop
-
-    def lines(self, lines: list[WireLine]) -> None:
-        self._call(super().lines, lines)
-
-    def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self._call(super().progress, done, total, message)
-
-    def artifact(self, name: str, media: str, body: bytes) -> None:
-        self._call(super().artifact, name, media, body)
-
-    def _call(self, function: Callable[..., None], *args: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: a thread that outlived its worker
-            self._loop.call_soon_threadsafe(function, *args)
-
-
-class _LazyContext(Context):
-    """A context whose recorder is made when somebody first says something: most short jobs say nothing."""
-
-    __slots__ = ("_make",)
-
-    def __init__(self, assignment: Assignment, make: Callable[[], Recorder]) -> None:
-        super().__init__(assignment.job_id, assignment.attempt, assignment.task)
-        self._make: Callable[[], Recorder] | None = make
-
-    @property
-    def recorder(self) -> Recorder | None:
-        if self._recorder is None and self._make is not None:
-            self._recorder = self._make()
-        return self._recorder
-
-    def finish(self) -> None:
-        """Hand on what is left; later output of stray tasks or threads belongs to nobody."""
-        self._make = None
-        if self._recorder is not None:
-            self._recorder.close()
-            self._recorder = None
-
-
-def _loop_recorder(outlet: _SinkOutlet, loop: asyncio.AbstractEventLoop, *, is_threaded: bool) -> Recorder:
-    """A recorder whose ticks are timers of the loop."""
-
-    def arm() -> None:
-        if is_threaded:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(loop.call_later, BATCH_S, tick)
-        else:
-            loop.call_later(BATCH_S, tick)
-
-    def tick() -> None:
-        if recorder.tick():
-            loop.call_later(BATCH_S, tick)
-
-    recorder = Recorder(outlet, arm, burst=0)
-    return recorder
 
 
 class _Running:
@@ -167,7 +82,7 @@ class AsyncRunner:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
-        own = _LazyContext(assignment, lambda: _loop_recorder(_SinkOutlet(sink), loop, is_threaded=False))
+        own = LazyContext(assignment, lambda: loop_recorder(SinkOutlet(sink), loop, is_threaded=False))
         running = _Running(task, loop, own)
         self._running[assignment.job_id] = running
         if assignment.timeout_s is not None:
@@ -232,7 +147,7 @@ def _stopped(kind: str, assignment: Assignment, note: str = "") -> Outcome:
 class _Thread:
     """An attempt in a thread."""
 
-    def __init__(self, assignment: Assignment, loop: asyncio.AbstractEventLoop, own: _LazyContext) -> None:
+    def __init__(self, assignment: Assignment, loop: asyncio.AbstractEventLoop, own: LazyContext) -> None:
         self.assignment = assignment
         self.loop = loop
         self.context = own
@@ -324,8 +239,8 @@ class ThreadRunner:
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
         loop = asyncio.get_running_loop()
-        outlet = _LoopOutlet(sink, loop)
-        own = _LazyContext(assignment, lambda: _loop_recorder(outlet, loop, is_threaded=True))
+        outlet = LoopOutlet(sink, loop)
+        own = LazyContext(assignment, lambda: loop_recorder(outlet, loop, is_threaded=True))
         running = _Thread(assignment, loop, own)
         self._running[assignment.job_id] = running
         timer = None
@@ -356,7 +271,7 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     _copying.install()
     tqdm_hook.install()
     ticker = Ticker(lambda: recorder.tick())
-    recorder = Recorder(_SinkOutlet(sink), ticker.arm)
+    recorder = Recorder(SinkOutlet(sink), ticker.arm)
     recorder.is_passive = True
     token = context.enter(Context(assignment.job_id, assignment.attempt, assignment.task, recorder))
     started = time.process_time()

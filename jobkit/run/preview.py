@@ -1,8 +1,8 @@
 """What any page may show of a value, made where the value is: text, table, picture, JSON. Never raises.
 
 A preview is JSON: `{"type": class name, "text": ...}` and, where the value has one, `"table"`, `"png"` (base64),
-`"html"` (to be sandboxed by whoever shows it), `"json"` or `"number"`. Libraries are recognised in `sys.modules`: a value
-of theirs can only exist where they are loaded, so nothing is imported for it.
+`"html"` (to be sandboxed by whoever shows it), `"json"` or `"number"`. Libraries are recognised in `sys.modules`: a
+value of theirs can only exist where they are loaded, so nothing is imported for it.
 """
 
 from __future__ import annotations

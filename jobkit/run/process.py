@@ -108,7 +108,7 @@ class ProcessRunner:
                     raise JobkitError("the worker is shutting down")
                 if self._zygote is not None:
                     await self._zygote.close()
-                self._zygote = await _Zygote.launch(self._preload, self._path)
+                self._zygote = await _Zygote.launch(self._preload, self._path, self._spool)
             return self._zygote
 
 
@@ -130,11 +130,11 @@ class _Zygote:
         return self._process.pid
 
     @classmethod
-    async def launch(cls, preload: Sequence[str], path: Sequence[str]) -> _Zygote:
+    async def launch(cls, preload: Sequence[str], path: Sequence[str], spool: str) -> _Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
-            process = _spawn(theirs.fileno(), preload, path)
+            process = _spawn(theirs.fileno(), preload, path, spool)
         except OSError as error:
             ours.close()
             raise JobkitError(f"Python could not be started for the jobs: {error}") from None
@@ -227,8 +227,8 @@ class _Zygote:
             attempt.on_orphaned(why)
 
 
-def _spawn(fd: int, preload: Sequence[str], path: Sequence[str]) -> subprocess.Popen[bytes]:
-    arguments = msgspec.msgpack.encode({"preload": list(preload), "path": list(path)}).hex()
+def _spawn(fd: int, preload: Sequence[str], path: Sequence[str], spool: str) -> subprocess.Popen[bytes]:
+    arguments = msgspec.msgpack.encode({"preload": list(preload), "path": list(path), "spool": spool}).hex()
     # The key that signs payloads is none of the jobs' business. Neither is our URL, which may hold a password; both
     # would stay readable in /proc/PID/environ if they were only removed later.
     environ = {k: v for k, v in os.environ.items() if k not in ("JOBKIT_SECRET", "JOBKIT_URL")}

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,13 @@ from jobkit.run import frames, tree
 from jobkit.run.attempt import failed, outcome_from_wire
 from jobkit.run.base import Assignment, Outcome, Sink
 from jobkit.run.child import FAULT_SUFFIX
-from jobkit.run.lines import ByteSplitter, LineBuffer
+from jobkit.run.lines import LineBuffer
+from jobkit.run.pipe import READ_BYTES, Closed, Pipe, now_ms
 from jobkit.run.recorder import tamed
 from jobkit.run.tracebacks import crash_text, fault_text
 
 _FLUSH_S = 0.03
 _SAMPLE_S = 0.5
-_READ_BYTES = 65_536
 #: Of a dead job's pipes at most this much is still read.
 _LAST_BYTES = 4 << 20
 
@@ -59,7 +58,7 @@ class Supervised:
         self._timers: list[asyncio.TimerHandle] = []
         self._flush_timer: asyncio.TimerHandle | None = None
         self._frames = frames.Frames()
-        self._lines = LineBuffer(_now_ms())
+        self._lines = LineBuffer(now_ms())
         self._readers: dict[int, Callable[[], bool]] = {}
         self._control: socket.socket | None = None
         self._unsent: Iterator[bytes] = iter(())
@@ -92,7 +91,7 @@ class Supervised:
         self._watch(ours.fileno(), self._read_control)
         for fd, source in ((out[0], "stdout"), (err[0], "stderr")):
             os.set_blocking(fd, False)
-            self._watch(fd, _Pipe(fd, source, self._lines, self._flush_soon).read)
+            self._watch(fd, Pipe(fd, source, self._lines, self._flush_soon).read)
         if assignment.timeout_s is not None:
             self._later(assignment.timeout_s, self.stop, "timeout")
         self._later(_SAMPLE_S, self._sample)
@@ -256,7 +255,7 @@ class Supervised:
         read = self._readers.pop(fd, None)
         if read is not None and (self._control is None or fd != self._control.fileno()):
             owner = getattr(read, "__self__", None)
-            if isinstance(owner, _Pipe):
+            if isinstance(owner, Pipe):
                 owner.finish()
             os.close(fd)
 
@@ -265,28 +264,28 @@ class Supervised:
             self._readers[fd]()
         except BlockingIOError:
             pass
-        except _Closed:
+        except Closed:
             self._unwatch(fd)
 
     def _drain(self) -> None:
         """Read what a dead process has left in its pipes."""
         for fd in tuple(self._readers):
             try:
-                for _ in range(_LAST_BYTES // _READ_BYTES):
+                for _ in range(_LAST_BYTES // READ_BYTES):
                     self._readers[fd]()
             except BlockingIOError:
                 continue
-            except _Closed:
+            except Closed:
                 self._unwatch(fd)
 
     def _read_control(self) -> bool:
         assert self._control is not None
         try:
-            data = self._control.recv(4 * _READ_BYTES)
+            data = self._control.recv(4 * READ_BYTES)
         except ConnectionResetError:
             data = b""
         if not data:
-            raise _Closed
+            raise Closed
         if self._damage:
             return True
         try:
@@ -334,15 +333,15 @@ class Supervised:
 
     def _flush(self) -> None:
         self._flush_timer = None
-        now_ms = _now_ms()
+        now = now_ms()
         is_partial = False
         for read in self._readers.values():
             owner = getattr(read, "__self__", None)
-            if isinstance(owner, _Pipe):
-                owner.flush(now_ms)
+            if isinstance(owner, Pipe):
+                owner.flush(now)
                 is_partial = is_partial or owner.is_partial
         if self._lines:
-            self._sink.lines([LogLine.from_wire(line) for line in self._lines.take(now_ms)])
+            self._sink.lines([LogLine.from_wire(line) for line in self._lines.take(now)])
         if is_partial:
             self._flush_soon()
 
@@ -367,62 +366,6 @@ class Supervised:
         self._peak = max(self._peak, size)
         if limit is not None and size > limit and not self._stop_kind:
             self.kill("memory")
-
-
-class _Closed(Exception):
-    """The other end of a pipe is closed."""
-
-
-class _Pipe:
-    """What C code and grandchildren write to a job's standard output or error."""
-
-    def __init__(self, fd: int, source: str, lines: LineBuffer, flush_soon: Callable[[], None]) -> None:
-        self._fd = fd
-        self._source = source
-        self._lines = lines
-        self._flush_soon = flush_soon
-        self._splitter = ByteSplitter()
-        self._held = b""
-
-    @property
-    def is_partial(self) -> bool:
-        return self._splitter.is_partial
-
-    def read(self) -> bool:
-        data = os.read(self._fd, _READ_BYTES)
-        if not data:
-            raise _Closed
-        if self._lines.is_flooded:
-            # Only the newest portion will be shown: counting newlines is a hundred times cheaper than splitting.
-            self._lines.skip(self._held.count(b"\n"))
-            self._held = data
-        else:
-            self._feed(data)
-        self._flush_soon()
-        return True
-
-    def flush(self, now_ms: int | None) -> None:
-        if self._held:
-            data, self._held = self._held, b""
-            self._feed(data)
-        self._add(self._splitter.flush(now_ms), now_ms)
-
-    def finish(self) -> None:
-        self.flush(None)
-        self._flush_soon()
-
-    def _feed(self, data: bytes) -> None:
-        now_ms = _now_ms()
-        for line in self._splitter.feed(data, now_ms):
-            self._add(line, now_ms)
-
-    def _add(self, line: str | None, now_ms: int | None) -> None:
-        if line is not None:
-            self._lines.add([now_ms or _now_ms(), self._source, "", "", line])
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _size(count: int) -> str:

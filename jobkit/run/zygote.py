@@ -18,6 +18,7 @@ import ctypes
 import gc
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -26,7 +27,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-import cloudpickle as _cloudpickle  # type: ignore[import-untyped]  # noqa: F401  # once, not in every child
+import cloudpickle as _cloudpickle  # noqa: F401  # once, not in every child
 import msgspec
 
 from jobkit.model import JobkitError
@@ -49,7 +50,7 @@ class _Job:
     doomed: set[int] = field(default_factory=set)  # what was killed along with it
 
 
-def main(fd: int, preload: list[str], path: list[str]) -> int:
+def main(fd: int, preload: list[str], path: list[str], spool: str) -> int:
     """Serve until the worker's end closes; the exit status."""
     link = socket.socket(fileno=fd)
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -65,7 +66,7 @@ def main(fd: int, preload: list[str], path: list[str]) -> int:
     gc.freeze()
     gc.disable()
     link.send(_pack({"ready": os.getpid()}))
-    return Zygote(link).serve()
+    return Zygote(link, spool).serve()
 
 
 def _preload(modules: list[str], path: list[str]) -> str:
@@ -79,8 +80,9 @@ def _preload(modules: list[str], path: list[str]) -> str:
 
 
 class Zygote:
-    def __init__(self, link: socket.socket) -> None:
+    def __init__(self, link: socket.socket, spool: str) -> None:
         self._link = link
+        self._spool = spool
         self._jobs: dict[int, _Job] = {}  # by pid
         self._dying: list[tuple[float, set[int], dict[str, Any]]] = []
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -196,8 +198,12 @@ class Zygote:
             self._link.send(_pack(message))
 
     def _end(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind: no process, and no results of a worker that was killed."""
         signal.set_wakeup_fd(-1)
+        self._kill_all()
+        shutil.rmtree(self._spool, ignore_errors=True)
+
+    def _kill_all(self) -> None:
         deadline = time.monotonic() + 2
         while time.monotonic() < deadline:
             for pid in self._jobs:
@@ -219,7 +225,7 @@ _unpack = msgspec.msgpack.Decoder().decode
 def _script() -> NoReturn:
     fd, arguments = int(sys.argv[1]), _unpack(bytes.fromhex(sys.argv[2]))
     sys.argv[1:] = []
-    sys.exit(main(fd, arguments["preload"], arguments["path"]))
+    sys.exit(main(fd, arguments["preload"], arguments["path"], arguments["spool"]))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ class Heard:
 def assign(function: Callable[..., Any] | None, *args: Any, ref: str = "", **options: Any) -> Assignment:
     """One attempt at calling `function`, which travels by value where it is local to a test."""
     call = encode_call(CODEC, Call(function, args, {}), ref=ref, **options.pop("head", {}))
-    return Assignment(options.pop("job_id", "j1"), options.pop("task", "task"), options.pop("attempt", 1), call, **options)
+    names = {"job_id": "j1", "task": "task", "attempt": 1} | options
+    return Assignment(call=call, **names)
 
 
 async def until(predicate: Callable[[], Any], what: str, timeout_s: float = 10) -> Any:

@@ -53,7 +53,7 @@ def test_tables_are_bounded() -> None:
 
     preview, summary = preview_of(frame)
 
-    assert summary == "DataFrame 120 × 40"  # noqa: RUF001  # the sign is meant
+    assert summary == "DataFrame 120 × 40"  # the sign is meant
     table = preview["table"]
     assert (len(table["rows"]), len(table["columns"]), table["shape"]) == (ROWS, COLUMNS, [120, 40])
     assert all(isinstance(cell, str) and len(cell) <= CELL for row in table["rows"] for cell in row)
@@ -75,7 +75,7 @@ def test_an_index_that_says_something_is_a_column() -> None:
 def test_arrays() -> None:
     np = pytest.importorskip("numpy")
 
-    assert preview_of(np.zeros((3, 4)))[1] == "array 3 × 4 of float64"  # noqa: RUF001  # the sign is meant
+    assert preview_of(np.zeros((3, 4)))[1] == "array 3 × 4 of float64"  # the sign is meant
     assert preview_of(np.float64(2.5))[0]["number"] == 2.5
     assert preview_of(np.array(7))[1] == "7"
 

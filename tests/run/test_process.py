@@ -10,6 +10,7 @@ import stat
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -18,6 +19,7 @@ import pytest
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.base import Outcome
 from jobkit.run.process import ProcessRunner
+
 from .conftest import Heard, assign, is_alive, pid_in, until
 
 
@@ -87,7 +89,8 @@ async def test_code_typed_in_another_python_is_refused(
     def typed() -> None: ...
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobkit.tasks.call.sys", type("Old", (), {"version_info": type("V", (), {"major": 3, "minor": 2})}))
+        old = SimpleNamespace(version_info=SimpleNamespace(major=3, minor=2))
+        patch.setattr("jobkit.tasks.call.sys", old)
         assignment = assign(typed)
 
     error = failure(await runner.run(assignment, heard))
@@ -245,7 +248,7 @@ async def test_the_child_is_set_up(runner: ProcessRunner, heard: Heard, tmp_path
             "group": os.getpgrp() == os.getpid(),
             "stdin": os.read(0, 1),
             "fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
-            "oom": int(open("/proc/self/oom_score_adj").read()),  # noqa: SIM115
+            "oom": int(open("/proc/self/oom_score_adj").read()),
             "cwd": os.getcwd(),
             "beside": beside.VALUE,
             "secret": [name for name in os.environ if name in ("JOBKIT_SECRET", "JOBKIT_URL")],
@@ -360,7 +363,9 @@ async def test_when_the_worker_is_killed_nothing_of_its_jobs_lives_on(tmp_path: 
         "    await runner.run(assign(family(), sys.argv[1]), Heard())\n"
         "asyncio.run(main())\n"
     )
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    (tmp_path / "tmp").mkdir()
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    env = os.environ | {"PYTHONPATH": path, "TMPDIR": str(tmp_path / "tmp")}
     worker = await asyncio.create_subprocess_exec(sys.executable, str(script), str(tmp_path), env=env)
     names = ("job", "grandchild", "setsid")
     try:
@@ -372,6 +377,7 @@ async def test_when_the_worker_is_killed_nothing_of_its_jobs_lives_on(tmp_path: 
 
     for pid in (*pids, zygote):
         await until(lambda pid=pid: not is_alive(pid), f"the end of process {pid}", 3)
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def family() -> Any:
@@ -383,6 +389,7 @@ def family() -> Any:
         import sys
         import time
         from pathlib import Path
+from types import SimpleNamespace
 
         code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(100)"
         for name in ("grandchild", "setsid"):

@@ -11,6 +11,7 @@ import pytest
 
 from jobkit.model import ErrorKind
 from jobkit.run.process import ProcessRunner
+
 from .conftest import Heard, assign, is_alive, pid_in, until
 from .test_process import failure, family
 

@@ -9,7 +9,7 @@ from jobkit.run.tracebacks import crash_text, describe, error_body, error_types,
 
 
 def caught(function: object) -> BaseException:
-    with pytest.raises(BaseException) as info:  # noqa: PT011, B017  # whatever it raises
+    with pytest.raises(BaseException) as info:  # noqa: PT011  # whatever it raises
         function()  # type: ignore[operator]
     return info.value
 

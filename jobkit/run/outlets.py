@@ -1,0 +1,98 @@
+"""From a recorder to a sink, for attempts that share the worker's process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from jobkit.model import LogLine
+from jobkit.run.base import Assignment, Sink
+from jobkit.run.context import Context
+from jobkit.run.lines import WireLine
+from jobkit.run.recorder import BATCH_S, Recorder
+
+
+class SinkOutlet:
+    """A recorder's batches to a sink."""
+
+    __slots__ = ("_sink",)
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def lines(self, lines: list[WireLine]) -> None:
+        self._sink.lines([LogLine.from_wire(line) for line in lines])
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None:
+        self._sink.progress(done, total, message)
+
+    def artifact(self, name: str, media: str, body: bytes) -> None:
+        keep = getattr(self._sink, "artifact", None)
+        if keep is not None:
+            keep(name, media, body)
+
+
+class LoopOutlet(SinkOutlet):
+    """The same from another thread: the sink is called on its loop."""
+
+    __slots__ = ("_loop",)
+
+    def __init__(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(sink)
+        self._loop = loop
+
+    def lines(self, lines: list[WireLine]) -> None:
+        self._call(super().lines, lines)
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None:
+        self._call(super().progress, done, total, message)
+
+    def artifact(self, name: str, media: str, body: bytes) -> None:
+        self._call(super().artifact, name, media, body)
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: a thread that outlived its worker
+            self._loop.call_soon_threadsafe(function, *args)
+
+
+class LazyContext(Context):
+    """A context whose recorder is made when somebody first says something: most short jobs say nothing."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, assignment: Assignment, make: Callable[[], Recorder]) -> None:
+        super().__init__(assignment.job_id, assignment.attempt, assignment.task)
+        self._make: Callable[[], Recorder] | None = make
+
+    @property
+    def recorder(self) -> Recorder | None:
+        if self._recorder is None and self._make is not None:
+            self._recorder = self._make()
+        return self._recorder
+
+    def finish(self) -> None:
+        """Hand on what is left; later output of stray tasks or threads belongs to nobody."""
+        self._make = None
+        if self._recorder is not None:
+            self._recorder.close()
+            self._recorder = None
+
+
+def loop_recorder(outlet: SinkOutlet, loop: asyncio.AbstractEventLoop, *, is_threaded: bool) -> Recorder:
+    """A recorder whose ticks are timers of the loop."""
+
+    def arm() -> None:
+        if is_threaded:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(loop.call_later, BATCH_S, tick)
+        else:
+            loop.call_later(BATCH_S, tick)
+
+    def tick() -> None:
+        if recorder.tick():
+            loop.call_later(BATCH_S, tick)
+
+    recorder = Recorder(outlet, arm, burst=0)
+    return recorder

@@ -1,0 +1,69 @@
+"""Reading what C code and grandchildren of a job write to its descriptors 1 and 2."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from jobkit.run.lines import ByteSplitter, LineBuffer
+
+READ_BYTES = 65_536
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch, for display."""
+    return time.time_ns() // 1_000_000
+
+
+class Closed(Exception):
+    """The other end of a pipe is closed."""
+
+
+class Pipe:
+    """What C code and grandchildren write to a job's standard output or error."""
+
+    def __init__(self, fd: int, source: str, lines: LineBuffer, flush_soon: Callable[[], None]) -> None:
+        self._fd = fd
+        self._source = source
+        self._lines = lines
+        self._flush_soon = flush_soon
+        self._splitter = ByteSplitter()
+        self._held = b""
+
+    @property
+    def is_partial(self) -> bool:
+        return self._splitter.is_partial
+
+    def read(self) -> bool:
+        data = os.read(self._fd, READ_BYTES)
+        if not data:
+            raise Closed
+        if self._lines.is_flooded:
+            # Only the newest portion will be shown: counting newlines is a hundred times cheaper than splitting.
+            self._lines.skip(self._held.count(b"\n"))
+            self._held = data
+        else:
+            self._feed(data)
+        self._flush_soon()
+        return True
+
+    def flush(self, due_ms: int | None) -> None:
+        """Hand on a partial line that is due at `due_ms`, or whatever there is (None)."""
+        if self._held:
+            data, self._held = self._held, b""
+            self._feed(data)
+        self._add(self._splitter.flush(due_ms), due_ms)
+
+    def finish(self) -> None:
+        self.flush(None)
+        self._flush_soon()
+
+    def _feed(self, data: bytes) -> None:
+        now = now_ms()
+        for line in self._splitter.feed(data, now):
+            self._add(line, now)
+
+    def _add(self, line: str | None, at_ms: int | None) -> None:
+        if line is not None:
+            self._lines.add([at_ms or now_ms(), self._source, "", "", line])
