@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextvars
 import os
 import queue
 import threading
@@ -55,8 +56,12 @@ class BackgroundLoop:
             loop.close()
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine on the loop; from any thread."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.start())
+        """Run a coroutine on the loop; from any thread.
+
+        It gets an empty context, not the caller's: what goes on long after a notebook cell has ended must not speak in
+        that cell's name (ipykernel keeps the cell that output belongs to in a context variable).
+        """
+        return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, self.start())
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for its value; an interrupt (Ctrl-C) cancels it.
