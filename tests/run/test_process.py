@@ -389,7 +389,6 @@ def family() -> Any:
         import sys
         import time
         from pathlib import Path
-from types import SimpleNamespace
 
         code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(100)"
         for name in ("grandchild", "setsid"):
