@@ -453,6 +453,9 @@ class Card {
   }
 }
 
+/** In front of markup of a result: it may bring pictures and styles with it, but ask nothing of any host. */
+const SANDBOX = `<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'"><meta charset="utf-8"><style>body{font:13px/18px system-ui,sans-serif;margin:8px}</style>`;
+
 /** What may be shown of a result; see `jobkit.run.preview`. The richest form wins, text is always there. */
 function previewBlocks(preview) {
   const out = [], text = preview.text || "";
@@ -461,7 +464,7 @@ function previewBlocks(preview) {
     out.push(h("img", {class: "figure", alt: preview.type || "figure", src: `data:image/png;base64,${preview.png.replace(/\s/g, "")}`}));
   } else if (typeof preview.html === "string") {
     // No allow-scripts and no allow-same-origin: markup of a result can neither run nor reach this page.
-    out.push(h("iframe", {class: "sandbox", sandbox: "", referrerpolicy: "no-referrer", title: "Result", srcdoc: preview.html}));
+    out.push(h("iframe", {class: "sandbox", sandbox: "", referrerpolicy: "no-referrer", title: "Result", srcdoc: SANDBOX + preview.html}));
   } else if (preview.json !== null && typeof preview.json === "object") out.push(previewJson(preview.json));
   else if (text) out.push(h("pre", {class: text.length < 60 && !text.includes("\n") ? "mono value single" : "mono value", text}));
   if (preview.unavailable) out.push(h("p", {class: "hint muted", text: preview.unavailable}));

@@ -68,7 +68,9 @@ def test_lines_that_come_twice_are_shown_once() -> None:
     view.load_log([LogLine("one", MS, n=1), LogLine("two", MS, n=2)], total=2, dropped=0)
     view.updates(T0)
 
-    view.take(event(1, EventType.LOGGED, first=2, lines=[[MS, "stdout", "", "", "two"], [MS, "log", "ERROR", "x", "3"]]))
+    view.take(
+        event(1, EventType.LOGGED, first=2, lines=[[MS, "stdout", "", "", "two"], [MS, "log", "ERROR", "x", "3"]])
+    )
 
     appended = json.loads(view.updates(T0)["log_append"])
     assert [(line["n"], line["text"], line["level"]) for line in appended["lines"]] == [(3, "3", "ERROR")]

@@ -154,7 +154,9 @@ def test_a_page_changes_in_place_and_says_only_what_changed() -> None:
     made = board()
     assert delta(made) == {}
 
-    made.take(JobEvent("j2", 2, EventType.STARTED, 0, {"state": "running", "worker": "w", "attempt": 1, "started": 1000}))
+    made.take(
+        JobEvent("j2", 2, EventType.STARTED, 0, {"state": "running", "worker": "w", "attempt": 1, "started": 1000})
+    )
 
     rows = delta(made)["rows"]
     assert [(row["id"], row["face"], row["worker"]) for row in rows] == [("j2", "running", "w")]

@@ -44,7 +44,13 @@ def job(state: str = "succeeded", **fields: Any) -> JobSnapshot:
     spec = JobSpec(id="8f2c1a9bd0", task="train", title="Train", params={"lr": 0.003})
     ended = NOW if JobState(state).is_terminal else None
     started = NOW - timedelta(seconds=209) if state not in ("queued", "scheduled") else None
-    base: dict[str, Any] = {"spec": spec, "seq": 3, "state": JobState(state), "started_at": started, "finished_at": ended}
+    base: dict[str, Any] = {
+        "spec": spec,
+        "seq": 3,
+        "state": JobState(state),
+        "started_at": started,
+        "finished_at": ended,
+    }
     return JobSnapshot(**base | {"submitted_at": NOW, "attempt": 1, "worker": "gpu-1"} | fields)
 
 
@@ -118,7 +124,7 @@ def test_a_large_figure_is_left_out_with_a_word() -> None:
 
 def test_a_failed_job_shows_error_root_cause_and_folded_traceback() -> None:
     text = (
-        'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\nKeyError: \'k\'\n\n'
+        "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\n    g()\nKeyError: 'k'\n\n"
         "The above exception was the direct cause of the following exception:\n\n"
         'Traceback (most recent call last):\n  File "b.py", line 2, in h\n    f()\nValueError: no score\n'
     )

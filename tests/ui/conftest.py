@@ -1,0 +1,121 @@
+"""A stage, a server with a page on it, and a browser that looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support import chromium, wait_until
+from tests.ui.stage import Stage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+#: Sets `window.boom`: in a user's text it must never run.
+CANARY = "<img src=x onerror='window.top.boom=1'><script>window.top.boom=1</script>\"'"
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    made = Stage()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield launched
+        launched.close()
+
+
+class Window:
+    """Browser windows that note what they ask of the network and what goes wrong in them."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._contexts: list[Any] = []
+        self.hosts: set[str] = set()
+        self.errors: list[str] = []
+
+    def open(self, url: str, *, width: int = 1280, height: int = 800, **context: Any) -> Page:
+        made = self._browser.new_context(viewport={"width": width, "height": height}, **context)
+        self._contexts.append(made)
+        page = made.new_page()
+        page.set_default_timeout(15_000)
+        page.on("request", lambda request: self._asked(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.goto(url)
+        return page
+
+    def close(self) -> None:
+        for context in self._contexts:
+            context.close()
+
+    def _asked(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https", "ws", "wss"):
+            self.hosts.add(parts.hostname or "")
+
+
+@pytest.fixture
+def window(browser: Browser) -> Iterator[Window]:
+    """Windows of this test; at its end: no error in any of them, and nothing asked of another host."""
+    made = Window(browser)
+    yield made
+    made.close()
+    assert made.errors == []
+    assert made.hosts <= {"localhost", "127.0.0.1"}
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
+    """Serves what a function makes per session, in this process; gives its URL."""
+    import panel as pn
+
+    servers: list[Any] = []
+
+    def start(make: Callable[[], Any]) -> str:
+        from tornado.ioloop import IOLoop
+
+        loops: list[Any] = []
+
+        def run() -> None:
+            import asyncio
+
+            asyncio.set_event_loop(asyncio.new_event_loop())
+            server = pn.serve({"page": make}, port=0, address="127.0.0.1", show=False, start=False, threaded=False)
+            server.start()
+            loops.append((server, IOLoop.current()))
+            IOLoop.current().start()
+            server.stop()
+            IOLoop.current().close(all_fds=True)
+
+        import threading
+
+        thread = threading.Thread(target=run, name="page server")
+        thread.start()
+        wait_until(lambda: loops, 20, "the page server")
+        servers.append((thread, *loops[0]))
+        return f"http://127.0.0.1:{loops[0][0].port}/page"
+
+    yield start
+    for thread, _, loop in servers:
+        loop.add_callback(loop.stop)
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def text_of(page: Page, selector: str) -> str:
+    """The text that is on the screen now; "" where there is none."""
+    found = page.locator(selector)
+    return (found.first.inner_text() if found.count() else "").strip()

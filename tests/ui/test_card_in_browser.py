@@ -1,0 +1,249 @@
+"""The card in a real browser: live, usable by keyboard, and inert whatever a job says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobkit.ui import assets
+from tests.support import wait_until
+from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.stage import Stage
+from tests.ui.test_format import AGES, DURATIONS, LEFT
+
+pytestmark = pytest.mark.browser
+
+Serve = Callable[[Callable[[], Any]], str]
+
+
+def card(stage: Stage, job_id: str, **options: Any) -> Callable[[], Any]:
+    from jobkit.ui.job_card import JobCard
+
+    return lambda: JobCard(stage.kit, job_id, sizing_mode="stretch_width", **options)
+
+
+@pytest.mark.parametrize(("name", "table"), [("duration", DURATIONS), ("timeLeft", LEFT), ("ago", AGES)])
+def test_the_browser_writes_times_as_python_does(browser: Any, name: str, table: list[tuple[float, str]]) -> None:
+    page = browser.new_page()
+    common = assets.esm("nav").partition("// The header's content")[0]
+
+    written = page.evaluate(
+        f"(values) => {{ {common}; return values.map((value) => {name}(value)); }}", [v for v, _ in table]
+    )
+
+    page.close()
+    assert written == [text for _, text in table]
+
+
+def test_a_running_job_moves_without_a_reload_and_ticks_by_itself(stage: Stage, serve: Serve, window: Window) -> None:
+    job = stage.submit("simulate", {"n": 400, "method": "rk4"}, title="Integrate an orbit")
+    page = window.open(serve(card(stage, job)))
+    page.wait_for_selector(".jk-card .chip:has-text('Queued')")
+
+    stage.start(job, "gpu-1")
+    stage.progress(job, 100, 400, "step 100")
+    stage.log(job, "hello from the job")
+
+    page.wait_for_selector(".chip:has-text('Running')")
+    bar = page.locator("[role=progressbar]")
+    wait_until(lambda: bar.get_attribute("aria-valuenow") == "25", 10, "the bar")
+    assert text_of(page, ".count").startswith("100 / 400")
+    assert text_of(page, ".args") == "n=400, method=rk4"
+    assert "worker gpu-1" in text_of(page, ".meta")
+    page.wait_for_selector(".line:has-text('hello from the job')")
+    before = text_of(page, ".elapsed")
+    wait_until(lambda: text_of(page, ".elapsed") != before, 5, "the clock to tick")
+
+    table = {"columns": ["model", "score"], "rows": [["forest", "0.96"]], "shape": [1, 2]}
+    stage.succeed(job, {"type": "DataFrame", "text": "", "table": table})
+
+    page.wait_for_selector(".chip:has-text('Done')")
+    page.wait_for_selector(".result td.num:has-text('0.96')")
+    assert page.locator(".actions button").all_inner_texts() == ["Run again"]
+
+
+def test_cancel_asks_once_and_retry_shows_the_new_job(stage: Stage, serve: Serve, window: Window) -> None:
+    job = stage.submit()
+    stage.start(job)
+    page = window.open(serve(card(stage, job)))
+
+    page.click(".actions button:has-text('Cancel')")
+    assert stage.kit.snapshot(job).cancel_requested_at is None
+    page.click(".actions button.danger")
+
+    wait_until(lambda: stage.kit.snapshot(job).is_cancelling, 10, "the request")
+    page.wait_for_selector(".chip:has-text('Cancelling')")
+    page.wait_for_selector(".bar.cancelling")
+    stage.cancelled(job)
+    page.wait_for_selector(".chip:has-text('Cancelled')")
+
+
+def test_a_card_that_only_looks_obeys_no_request(stage: Stage, serve: Serve, window: Window) -> None:
+    made: list[Any] = []
+    job = stage.submit()
+    stage.start(job)
+
+    def look() -> Any:
+        made.append(card(stage, job, actions=())())
+        return made[0]
+
+    page = window.open(serve(look))
+    page.wait_for_selector(".chip:has-text('Running')")
+    assert page.locator(".actions button").count() == 0
+
+    made[0].request = '{"action": "cancel", "n": 1}'
+    made[0].request = '{"action": "rm -rf", "n": 2}'
+    made[0].request = "not json"
+
+    stage.log(job, "still here")
+    page.wait_for_selector(".line:has-text('still here')")
+    assert stage.kit.snapshot(job).cancel_requested_at is None
+
+
+def test_an_error_stands_first_with_the_users_line_and_folded_libraries(
+    stage: Stage, serve: Serve, window: Window
+) -> None:
+    job = stage.submit(retries=1)
+    stage.start(job)
+    stage.progress(job, 148, 400)
+    stage.log(job, *[f"line {n}" for n in range(80)])
+    stage.log(job, "fold 3 has no score", level="ERROR")
+    stage.log(job, *[f"after {n}" for n in range(80)])
+    stage.fail(
+        job,
+        "ValueError",
+        "no score",
+        'Traceback (most recent call last):\n  File "/home/a/train.py", line 12, in train\n    evaluate()\n'
+        '  File "/usr/lib/python3/site-packages/x.py", line 1, in y\n    z()\n'
+        '  File "/home/a/train.py", line 28, in evaluate\n    raise ValueError("no score")\nValueError: no score\n',
+        "train.py:28 in evaluate",
+    )
+
+    page = window.open(serve(card(stage, job)))
+
+    page.wait_for_selector(".failure b:has-text('ValueError')")
+    assert text_of(page, ".frame.failing") == 'train.py:28 in evaluate\nraise ValueError("no score")'
+    assert text_of(page, ".failure summary") == "1 library frame"
+    assert page.locator(".failure").bounding_box()["y"] < page.locator(".logs").bounding_box()["y"]  # type: ignore[index]
+    # The log opens at the first error, not at its end.
+    inside = "(el) => { const box = el.parentElement.getBoundingClientRect(), me = el.getBoundingClientRect(); return me.top >= box.top && me.bottom <= box.bottom; }"
+    wait_until(lambda: page.locator("[data-level=ERROR]").evaluate(inside), 5, "the error line to be in sight")
+    assert page.locator(".actions button").all_inner_texts() == ["Retry"]
+
+
+def test_scrolling_up_pauses_the_log_and_a_pill_leads_back(stage: Stage, serve: Serve, window: Window) -> None:
+    job = stage.submit()
+    stage.start(job)
+    stage.log(job, *[f"line {n}" for n in range(100)])
+    page = window.open(serve(card(stage, job)))
+    page.wait_for_selector(".line:has-text('line 99')")
+    rows = page.locator(".rows")
+    at_end = "(el) => el.scrollHeight - el.scrollTop - el.clientHeight < 12"
+    wait_until(lambda: rows.evaluate(at_end), 5, "the log to follow")
+
+    rows.hover()
+    page.mouse.wheel(0, -400)
+    page.wait_for_selector("button:has-text('Follow')")
+    stage.log(job, "a new line", "and another")
+
+    page.wait_for_selector(".pill:has-text('2 new lines')")
+    assert not rows.evaluate(at_end)
+    page.click(".pill")
+    wait_until(lambda: rows.evaluate(at_end), 5, "the end of the log")
+    assert page.locator(".pill").is_hidden()
+
+
+def test_nothing_that_a_job_says_runs_in_the_browser(stage: Stage, serve: Serve, window: Window) -> None:
+    job = stage.submit(
+        CANARY, {CANARY: CANARY}, title=CANARY, owner=CANARY, tags=(CANARY,), retries=1, key=CANARY, retry_of=CANARY
+    )
+    stage.start(job, CANARY)
+    stage.log(job, CANARY, level="ERROR", logger=CANARY)
+    stage.retry_later(job, CANARY)
+    stage.start(job, CANARY)
+    stage.progress(job, 1, 2, CANARY)
+    stage.fail(job, CANARY, CANARY, f'  File "{CANARY}", line 1, in {CANARY}\n    {CANARY}\nX: {CANARY}', CANARY)
+    previews: list[dict[str, Any]] = [
+        {"type": CANARY, "text": CANARY, "unavailable": CANARY},
+        {"table": {"columns": [CANARY], "rows": [[CANARY]], "shape": [3, 3]}},
+        {"json": {CANARY: CANARY}},
+        {"json": [CANARY]},
+        {"png": CANARY, "text": CANARY},
+        {"html": f"<b id=inside>x</b>{CANARY}"},
+    ]
+    others = []
+    for preview in previews:
+        others.append(stage.submit())
+        stage.start(others[-1])
+        stage.succeed(others[-1], preview, CANARY)
+
+    def page_of_all() -> Any:
+        import panel as pn
+
+        return pn.Column(*[card(stage, each)() for each in [job, *others]])
+
+    page = window.open(serve(page_of_all))
+    page.wait_for_selector(".failure b")
+    wait_until(lambda: page.locator(".result:visible").count() == len(previews), 10, "all results")
+    for summary in page.locator("summary:visible").all():
+        summary.click()
+    frame = page.frame_locator("iframe.sandbox")
+    assert frame.locator("#inside").inner_text() == "x"
+    assert page.locator("iframe.sandbox").get_attribute("sandbox") == ""
+
+    assert page.evaluate("window.boom === undefined")
+    # What the sandbox refuses to run or load, it says in the console; that is its purpose.
+    window.errors[:] = [e for e in window.errors if "sandboxed" not in e and "Content Security Policy" not in e]
+
+
+def test_the_card_speaks_to_screen_readers_and_rests_for_those_who_want_less_motion(
+    stage: Stage, serve: Serve, window: Window
+) -> None:
+    job = stage.submit(title="Train")
+    stage.start(job)
+    page = window.open(serve(card(stage, job)), reduced_motion="reduce")
+    page.wait_for_selector(".bar.unknown")
+    assert page.locator(".bar > i").evaluate("(el) => getComputedStyle(el).animationName") == "none"
+    assert page.locator("article").get_attribute("aria-label") == "Job Train, Running"
+
+    stage.fail(job, "KeyError", "'f1'")
+
+    wait_until(
+        lambda: page.locator("[aria-live=polite]").inner_text() == "Train: Failed, KeyError", 10, "the live region"
+    )
+
+
+def test_a_job_that_nobody_can_run_says_so(stage: Stage, serve: Serve, window: Window) -> None:
+    job = stage.submit(queue="gpu")
+
+    page = window.open(serve(card(stage, job)))
+
+    page.wait_for_selector(".notice:has-text('no worker serves queue gpu')")
+    assert text_of(page, ".notice code") == "jobkit worker -q gpu"
+
+
+def test_an_unknown_job_is_said_to_be_unknown(stage: Stage, serve: Serve, window: Window) -> None:
+    page = window.open(serve(card(stage, "no-such-job")))
+
+    page.wait_for_selector(".notice:has-text(\"no job 'no-such-job'\")")
+    assert page.locator(".chip").is_hidden()
+
+
+def test_a_card_fits_a_small_screen(stage: Stage, serve: Serve, window: Window) -> None:
+    job = stage.submit(
+        "a_task_with_quite_a_long_name", {"parameter": "x" * 300}, title="A title that is much too long " * 4
+    )
+    stage.start(job)
+    stage.log(job, "a long line " * 40)
+
+    page = window.open(serve(card(stage, job)), width=380)
+
+    page.wait_for_selector(".line")
+    box = page.locator(".jk-card").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 380
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    assert re.match(r"\d+ s", text_of(page, ".elapsed"))
