@@ -40,7 +40,9 @@ def estimate_pi(
     method: Literal["darts", "stratified"] = "darts",
     seed: Annotated[int, jobkit.Range(0, 2**32 - 1)] = 1,
 ) -> dict[str, float]:
-    """Estimate pi with random points, and say how far off it may be.
+    """Estimate pi
+
+    Draws random points, counts those inside the circle, and says how far off the estimate may be.
 
     Args:
         points: how many points are drawn; four times as many halve the error. Rounded to whole millions.
@@ -90,9 +92,9 @@ def bootstrap_regression(
     intercept: bool = True,
     seed: Annotated[int, jobkit.Range(0, 2**32 - 1)] = 1,
 ) -> pd.DataFrame:
-    """Bootstrap a regression on Python's own source: what makes a module long?
+    """Bootstrap a regression
 
-    Measures each module of the standard library on this machine, fits a linear model by least squares, and repeats the
+    What makes a module of Python long? Measures each module of the standard library on this machine, fits a linear model by least squares, and repeats the
     fit on modules drawn with replacement.
 
     Args:
@@ -144,9 +146,9 @@ def cross_validate(
     distance: Literal["cosine", "euclidean"] = "cosine",
     seed: Annotated[int, jobkit.Range(0, 2**32 - 1)] = 1,
 ) -> pd.DataFrame:
-    """Cross-validate a nearest-neighbour classifier: which package is a function from?
+    """Cross-validate a classifier
 
-    Takes the functions of some packages of Python's standard library, counts the letter triples in their source, and
+    Which package is a function from? Takes the functions of some packages of Python's standard library, counts the letter triples in their source, and
     guesses the package of each function from the ones that look most like it.
 
     Args:
@@ -212,7 +214,9 @@ def mandelbrot(
     colours: Literal["fire", "ocean", "grey"] = "ocean",
     fail_at: Annotated[int | None, "Fail on purpose at this row, to see how a failed job looks."] = None,
 ) -> Image:
-    """Draw a part of the Mandelbrot set, row by row.
+    """Draw the Mandelbrot set
+
+    A part of it, row by row, as a picture.
 
     Args:
         width: of the picture in pixels; its height is two thirds of it.
@@ -251,7 +255,9 @@ async def count_words(
     pause: Annotated[float, jobkit.Range(0, 10), "Seconds to wait between two files."] = 0.05,
     fail_at: Annotated[int | None, "Fail on purpose at this file, to see how a failed job looks."] = None,
 ) -> pd.DataFrame:
-    """Count the words in Python's own source, one file at a time (an async task).
+    """Count words in source code
+
+    Reads Python's own library, one file at a time; an async task, so it runs on the worker's loop.
 
     Args:
         packages: packages of the standard library to read.
