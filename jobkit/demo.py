@@ -94,8 +94,8 @@ def bootstrap_regression(
 ) -> pd.DataFrame:
     """Bootstrap a regression
 
-    What makes a module of Python long? Measures each module of the standard library on this machine, fits a linear model by least squares, and repeats the
-    fit on modules drawn with replacement.
+    What makes a module of Python long? Measures each module of the standard library on this machine, fits a linear
+    model by least squares, and repeats the fit on modules drawn with replacement.
 
     Args:
         response: what is explained.
@@ -148,8 +148,8 @@ def cross_validate(
 ) -> pd.DataFrame:
     """Cross-validate a classifier
 
-    Which package is a function from? Takes the functions of some packages of Python's standard library, counts the letter triples in their source, and
-    guesses the package of each function from the ones that look most like it.
+    Which package is a function from? Takes the functions of some packages of Python's standard library, counts the
+    letter triples in their source, and guesses the package of each function from the ones that look most like it.
 
     Args:
         packages: the classes to tell apart, at least two.
