@@ -181,7 +181,8 @@ async def test_a_job_above_its_memory_limit_is_killed_with_both_numbers(runner: 
     error = failure(outcome)
     assert error.kind is ErrorKind.MEMORY
     assert "its limit is 200 MiB" in error.message
-    assert outcome.usage["peak_rss_bytes"] > 300_000_000
+    # Above the limit is all that is promised: the sample may fall into the middle of the allocation.
+    assert outcome.usage["peak_rss_bytes"] > 200 * 2**20
 
 
 async def test_shared_memory_of_forks_counts_once(runner: ProcessRunner, heard: Heard) -> None:
