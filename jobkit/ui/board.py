@@ -18,6 +18,7 @@ from jobkit.client.loop import background
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
 from jobkit.model.snapshot import iso
 from jobkit.store.base import Page, Query
+from jobkit.store.memory_search import matches
 from jobkit.ui.feed import Eta
 from jobkit.ui.format import face, params_brief
 from jobkit.ui.live import Pacer, on_loop
@@ -129,7 +130,7 @@ class Board:
             if known is not None:
                 if (snapshot.seq, snapshot.rev) > (known.seq, known.rev):
                     self._put(snapshot, now)
-            elif matches(self.query, snapshot) and not self._is_older(snapshot):
+            elif matches(snapshot, self.query) and not self._is_older(snapshot):
                 self._new.append(snapshot.id)
                 self.jobs = {snapshot.id: snapshot, **self.jobs}
                 limit = 2 * self.query.limit
@@ -185,24 +186,6 @@ class Board:
             return False
         oldest = next(reversed(self.jobs.values())).submitted_at
         return oldest is not None and snapshot.submitted_at < oldest
-
-
-def matches(query: Query, snapshot: JobSnapshot) -> bool:
-    """Whether a job that has just changed belongs to what `query` asks for; the store's own rule, on one snapshot."""
-    if query.states and str(snapshot.state) not in query.states:
-        return False
-    if query.task and snapshot.spec.task != query.task:
-        return False
-    if query.queue and snapshot.spec.queue != query.queue:
-        return False
-    if not query.search:
-        return True
-    spec = snapshot.spec
-    text = "\n".join(
-        (spec.id, spec.task, spec.title, spec.owner, *spec.tags, snapshot.message, snapshot.summary,
-         str(snapshot.error or ""), *(f"{name}={value}" for name, value in spec.params.items()))
-    )  # fmt: skip
-    return query.search.lower() in text.lower()
 
 
 class BoardFeed:

@@ -68,7 +68,7 @@ class Table {
     this.root = h("section", {class: "jk jk-table", "aria-label": "Jobs"},
       h("div", {class: "filters"}, n.counters, h("span", {class: "spring"}), h("label", {class: "searchbox"}, icon("search"), n.search, h("kbd", {text: "/"}))),
       n.notice, n.bulk,
-      h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, h("div", {class: "pane"}, n.pill, n.body, n.empty)), n.foot, n.live);
+      h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, (n.pane = h("div", {class: "pane"}, n.pill, n.body, n.empty))), n.foot, n.live);
     n.head.lastElementChild.append(n.dense);
     try { this.density(localStorage.getItem("jobkit-compact") === "1"); } catch { /* storage is blocked: comfortable rows */ }
   }
@@ -120,7 +120,7 @@ class Table {
       }
       if (delta.counts) this.counts(delta.counts);
     }
-    const reading = this.n.body.scrollTop > 4 || (this.n.body.matches(":hover") && this.rows.size > 0) || this.chosen.size > 0;
+    const reading = this.n.body.scrollTop > 4 || (this.n.pane.matches(":hover") && this.rows.size > 0) || this.chosen.size > 0;
     if (this.waiting.length && !reading) this.flushNew(); else this.showPill();
     this.finish();
   }

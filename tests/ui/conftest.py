@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -35,6 +37,10 @@ def browser() -> Iterator[Browser]:
         )
         yield launched
         launched.close()
+
+
+#: A session ends soon after its window was closed, so that a test can see it end.
+_SHORT = {"unused_session_lifetime_milliseconds": 300, "check_unused_sessions_milliseconds": 100}
 
 
 class Window:
@@ -90,17 +96,16 @@ def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
         loops: list[Any] = []
 
         def run() -> None:
-            import asyncio
-
             asyncio.set_event_loop(asyncio.new_event_loop())
-            server = pn.serve({"page": make}, port=0, address="127.0.0.1", show=False, start=False, threaded=False)
+            server = pn.serve(
+                {"page": make}, port=0, address="127.0.0.1", show=False, start=False, threaded=False, **_SHORT
+            )
             server.start()
             loops.append((server, IOLoop.current()))
             IOLoop.current().start()
             server.stop()
+            IOLoop.current().run_sync(_end_rest)
             IOLoop.current().close(all_fds=True)
-
-        import threading
 
         thread = threading.Thread(target=run, name="page server")
         thread.start()
@@ -113,6 +118,14 @@ def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
         loop.add_callback(loop.stop)
         thread.join(10)
         assert not thread.is_alive()
+
+
+async def _end_rest() -> None:
+    """Cancel what Bokeh's server leaves running on its loop."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for runner in rest:
+        runner.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 def text_of(page: Page, selector: str) -> str:

@@ -129,7 +129,10 @@ def test_an_error_stands_first_with_the_users_line_and_folded_libraries(
     assert text_of(page, ".failure summary") == "1 library frame"
     assert page.locator(".failure").bounding_box()["y"] < page.locator(".logs").bounding_box()["y"]  # type: ignore[index]
     # The log opens at the first error, not at its end.
-    inside = "(el) => { const box = el.parentElement.getBoundingClientRect(), me = el.getBoundingClientRect(); return me.top >= box.top && me.bottom <= box.bottom; }"
+    inside = """(el) => {
+        const box = el.parentElement.getBoundingClientRect(), me = el.getBoundingClientRect();
+        return me.top >= box.top && me.bottom <= box.bottom;
+    }"""
     wait_until(lambda: page.locator("[data-level=ERROR]").evaluate(inside), 5, "the error line to be in sight")
     assert page.locator(".actions button").all_inner_texts() == ["Retry"]
 

@@ -173,7 +173,7 @@ def test_new_jobs_come_as_new_and_only_those_that_match() -> None:
     made.learn([snapshot(4), snapshot(5, task="other"), snapshot(0)], NOW)
 
     assert [row["id"] for row in delta(made)["new"]] == ["j4"]
-    assert list(made.jobs)[0] == "j4"
+    assert next(iter(made.jobs)) == "j4"
     assert "j0" not in made.jobs  # older than the page's last row: it belongs to a later page
 
 

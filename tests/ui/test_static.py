@@ -107,7 +107,7 @@ def test_nothing_that_a_job_says_becomes_markup(state: str) -> None:
 
 def test_a_typical_card_stays_small_and_asks_nothing_of_the_network() -> None:
     table = {"columns": list("abcd"), "rows": [["1.5", "x", "2", "y"]] * 50, "shape": [1000, 4]}
-    lines = [LogLine("epoch %d: loss 0.123" % n, MS, n=n) for n in range(1, 400)]
+    lines = [LogLine(f"epoch {n}: loss 0.123", MS, n=n) for n in range(1, 400)]
 
     html = card_html(job(), lines, {"type": "DataFrame", "text": "", "table": table}, now=NOW)
 

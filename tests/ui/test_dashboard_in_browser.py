@@ -1,0 +1,298 @@
+"""The dashboard in a real browser: two windows, one truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.params import Choice, ParamSpec
+from tests.support import wait_until
+from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.stage import Stage
+
+pytestmark = pytest.mark.browser
+
+Serve = Callable[[Callable[[], Any]], str]
+
+TRAIN = TaskInfo(
+    name="train",
+    title="Train a model",
+    doc="Train a model.\n\nOn real data.",
+    ref="tests.ui.stage:Stage",
+    params=(
+        ParamSpec(name="n", kind="int", min=1, max=10, help="How many."),
+        ParamSpec(name="lr", kind="float", required=False, has_default=True, default=0.1),
+        ParamSpec(
+            name="method",
+            kind="choice",
+            required=False,
+            has_default=True,
+            default="rk4",
+            choices=(Choice("euler", "euler"), Choice("rk4", "rk4")),
+        ),
+        ParamSpec(name="day", kind="date", required=False, has_default=True, default="2026-11-24"),
+        ParamSpec(name="deep", kind="bool", required=False, has_default=True, default=False),
+    ),
+)
+
+
+@pytest.fixture
+def url(stage: Stage, serve: Serve) -> str:
+    from jobkit.client.loop import background
+    from jobkit.ui.dashboard import Dashboard
+
+    background.call(stage.store.publish_tasks({"train": TRAIN.to_json()}))
+    return serve(lambda: Dashboard(stage.kit).__panel__())
+
+
+def names(page: Any) -> list[str]:
+    found: list[str] = page.locator(".jk-table .row:not(.head) .name b").all_inner_texts()
+    return found
+
+
+def count(page: Any, name: str) -> str:
+    return text_of(page, f".counter[data-name='{name}'] b")
+
+
+def test_two_windows_see_the_same_job_from_its_start_to_its_end(stage: Stage, url: str, window: Window) -> None:
+    one, two = window.open(url), window.open(url)
+    for page in (one, two):
+        page.wait_for_selector("text=No jobs yet")
+        assert "import jobkit" in text_of(page, ".nothing pre")
+
+    job = stage.submit("train", {"n": 3}, title="Train a model")
+    stage.start(job, "gpu-1")
+    stage.progress(job, 37, 100)
+
+    for page in (one, two):
+        page.wait_for_selector(".row[data-face=running] .note:has-text('37 %')")
+        wait_until(lambda page=page: count(page, "running") == "1", 5, "the counter")
+        assert text_of(page, ".row[data-face=running] .worker") == "gpu-1"
+        assert text_of(page, ".row[data-face=running] .name") == "Train a model n=3"
+    stage.succeed(job, summary="DataFrame 3 × 4")
+    for page in (one, two):
+        page.wait_for_selector(".row[data-face=succeeded] .note:has-text('DataFrame 3 × 4')")
+        wait_until(lambda page=page: count(page, "succeeded") == "1", 5, "the counter")
+
+
+def test_a_row_opens_the_card_beside_the_list_and_the_url_names_it(stage: Stage, url: str, window: Window) -> None:
+    job = stage.submit("train", {"n": 3}, title="Train a model")
+    page = window.open(url, width=1440)
+
+    page.click(".row[data-face=queued]")
+
+    page.wait_for_selector(".jk-card .title:has-text('Train a model')")
+    wait_until(lambda: f"job={job}" in page.url, 5, "the URL")
+    assert page.locator(".jk-table").is_visible()
+    linked = window.open(page.url, width=380)
+    linked.wait_for_selector(".jk-card .title:has-text('Train a model')")
+    linked.wait_for_selector(".jk-drawer")
+    linked.click(".jk-drawer button:has-text('Close')")
+    linked.locator(".jk-card .title").wait_for(state="hidden")
+    page.keyboard.press("Escape")
+    page.locator(".jk-card .title").wait_for(state="hidden")
+    wait_until(lambda: "job=" not in page.url, 5, "the URL")
+
+
+def test_counters_and_search_filter_and_stand_in_the_url(stage: Stage, url: str, window: Window) -> None:
+    for n in range(3):
+        job = stage.submit("train", {"n": n}, title=f"Train {n}")
+        stage.start(job)
+        if n:
+            stage.fail(job)
+        else:
+            stage.succeed(job)
+    page = window.open(url)
+    wait_until(lambda: len(names(page)) == 3, 10, "three rows")
+
+    page.click(".counter[data-name=failed]")
+    wait_until(lambda: names(page) == ["Train 2", "Train 1"], 5, "the failed ones")
+    page.keyboard.press("/")
+    page.keyboard.type('state:failed "train 2"')
+
+    wait_until(lambda: names(page) == ["Train 2"], 5, "the one that was searched")
+    assert "q=state%3Afailed" in page.url
+    again = window.open(page.url)
+    wait_until(lambda: names(again) == ["Train 2"], 10, "the linked search")
+    again.fill(".search", "nothing like this")
+    again.wait_for_selector("text=No job matches")
+    again.click("text=Show all jobs")
+    wait_until(lambda: len(names(again)) == 3, 5, "all rows")
+
+
+def test_new_jobs_wait_behind_a_pill_while_somebody_reads(stage: Stage, url: str, window: Window) -> None:
+    stage.submit("train", title="Old")
+    page = window.open(url)
+    page.hover(".row:has-text('Old')")
+
+    stage.submit("train", title="New 1")
+    stage.submit("train", title="New 2")
+
+    page.wait_for_selector(".pill:has-text('2 new jobs')")
+    assert names(page) == ["Old"]
+    page.click(".jk-table .pill")
+    assert names(page) == ["New 2", "New 1", "Old"]
+
+
+def test_the_keyboard_walks_the_list(stage: Stage, url: str, window: Window) -> None:
+    for n in range(3):
+        stage.submit("train", title=f"Train {n}")
+    page = window.open(url, width=1440)
+    page.wait_for_selector(".row:has-text('Train 0')")
+
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+
+    page.wait_for_selector(".jk-card .title:has-text('Train 1')")
+    page.keyboard.press("k")
+    page.wait_for_selector(".jk-card .title:has-text('Train 2')")
+
+
+def test_deleting_asks_and_says_how_many(stage: Stage, url: str, window: Window) -> None:
+    for n in range(2):
+        job = stage.submit("train", title=f"Train {n}")
+        stage.start(job)
+        stage.succeed(job)
+    page = window.open(url)
+    page.hover(".row:has-text('Train 0')")
+
+    page.check(".row:has-text('Train 0') .pick")
+    page.click(".bulk button:has-text('Delete 1')")
+    assert len(names(page)) == 2
+    page.click(".bulk button.danger")
+
+    wait_until(lambda: names(page) == ["Train 1"], 5, "the row to go")
+    assert stage.kit.counts()["succeeded"] == 1
+
+
+def test_a_form_refuses_beside_the_field_and_its_job_appears_at_once(stage: Stage, url: str, window: Window) -> None:
+    page = window.open(url, width=1440)
+    page.click(".tab:has-text('Submit')")
+    page.wait_for_selector("h2:has-text('Train a model')")
+
+    page.fill("[data-name=n] input.input", "many")
+    page.locator("[data-name=n] input.input").blur()
+    page.wait_for_selector("[data-name=n] .message:has-text('n must be a whole number from 1 to 10')")
+    assert page.locator("[data-name=n] input.input").input_value() == "many"
+    page.fill("[data-name=n] input.input", "7")
+    page.click("[data-name=method] button:has-text('euler')")
+    page.check("[data-name=deep] input")
+    assert text_of(page, ".call code") == 'train.submit(n=7, method="euler", deep=True)'
+    page.keyboard.press("Control+Enter")
+
+    page.wait_for_selector(".jk-card .title:has-text('Train a model')")
+    (job,) = stage.kit.page(_everything()).jobs
+    assert dict(job.spec.params) == {"n": 7, "method": "euler", "deep": True}
+    assert page.locator("[data-name=n] .message").is_hidden()
+
+
+def test_run_again_with_changes_fills_the_form_in(stage: Stage, url: str, window: Window) -> None:
+    job = stage.submit("train", {"n": 3, "method": "euler", "day": "2026-01-02"}, title="Train a model", queue="gpu")
+    stage.start(job, queue="gpu")
+    stage.fail(job)
+    page = window.open(f"{url}?job={job}", width=1440)
+
+    page.click(".actions button:has-text('Change')")
+
+    wait_until(
+        lambda: (
+            text_of(page, ".call code") == 'train.options(queue="gpu").submit(n=3, method="euler", day="2026-01-02")'
+        ),
+        10,
+        "the form to be filled in",
+    )
+
+
+def test_a_task_without_its_argument_is_not_submitted(stage: Stage, url: str, window: Window) -> None:
+    page = window.open(f"{url}?page=submit")
+    page.click("button.submit")
+
+    page.wait_for_selector("[data-name=n] .message:has-text('n is required')")
+    assert stage.kit.page(_everything()).jobs == ()
+
+
+def test_nothing_that_a_user_wrote_runs_on_any_page(stage: Stage, url: str, window: Window) -> None:
+    from jobkit.client.loop import background
+
+    evil = TaskInfo(
+        name="evil",
+        title=CANARY,
+        doc=f"{CANARY}\n\n{CANARY}",
+        params=(
+            ParamSpec(
+                name="a", kind="str", label=CANARY, help=CANARY, required=False, has_default=True, default=CANARY
+            ),
+            ParamSpec(name="b", kind="choice", choices=tuple(Choice(f"{CANARY}{n}", n) for n in range(9))),
+            ParamSpec(name="c", kind="any", required=False, has_default=True, default_text=CANARY),
+        ),
+    )
+    background.call(stage.store.publish_tasks({"evil": evil.to_json()}))
+    job = stage.submit(CANARY, {CANARY: CANARY}, title=CANARY, owner=CANARY)
+    stage.start(job, CANARY)
+    stage.fail(job, CANARY, CANARY)
+
+    page = window.open(f"{url}?job={job}", width=1440)
+    page.wait_for_selector(".jk-card .failure")
+    page.wait_for_selector(".row[data-face=failed]")
+    page.click(".tab:has-text('Submit')")
+    page.click(".task:has-text('evil')")
+    page.wait_for_selector("[data-name=b] select")
+
+    assert page.evaluate("window.boom === undefined")
+
+
+def test_a_closed_window_is_no_longer_fed(stage: Stage, url: str, window: Window) -> None:
+    from jobkit.ui import board
+
+    page = window.open(url)
+    page.wait_for_selector("text=No jobs yet")
+    assert any(feeds for kit, feeds in board._feeds.items() if kit is stage.kit)
+
+    page.goto("about:blank")
+
+    wait_until(lambda: not any(f for kit, f in board._feeds.items() if kit is stage.kit), 40, "the feed to end")
+    stage.submit("train")  # and nobody minds
+
+
+def test_the_page_follows_the_dark_system_and_remembers_a_choice(stage: Stage, url: str, window: Window) -> None:
+    page = window.open(url, color_scheme="dark")
+    page.wait_for_selector(".jk-table[data-theme=dark]")
+
+    page.click("[aria-label='Toggle theme']")
+    page.wait_for_selector(".jk-table[data-theme=light]")
+    page.reload()
+
+    page.wait_for_selector("text=No jobs yet")
+    wait_until(lambda: page.evaluate("localStorage.getItem('jobkit-theme')") == "light", 5, "the choice to be kept")
+    assert page.locator(".jk-table").get_attribute("data-theme") == "light"
+
+
+@pytest.mark.parametrize("width", [380, 1280, 1440, 2560])
+def test_no_page_is_wider_than_its_window(stage: Stage, url: str, window: Window, width: int, tmp_path: Path) -> None:
+    for n in range(30):
+        job = stage.submit("train", {"n": n, "text": "x" * 200}, title=f"Train a model of a long name, number {n}")
+        stage.start(job, "a-worker-with-a-long-name.4711")
+        if n % 3 == 0:
+            stage.fail(job, "ValueError", "a long message " * 20)
+    page = window.open(url, width=width, height=900)
+    page.wait_for_selector(".row[data-face=running]")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if width == 1440:
+        rows = page.locator(".jk-table .rows .row").all()
+        in_sight = [row for row in rows if (box := row.bounding_box()) and box["y"] + box["height"] <= 900]
+        assert len(in_sight) >= 18
+
+    page.click(".tab:has-text('Submit')")
+    page.wait_for_selector("h2:has-text('Train a model')")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def _everything() -> Any:
+    from jobkit.store.base import Query
+
+    return Query()

@@ -1,0 +1,81 @@
+"""The look, where it can be computed: contrast of every colour pair, one source of colours, no markup from text."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from jobkit.ui import assets
+from jobkit.ui.format import FACES
+
+HERE = Path(assets.__file__).parent
+TOKENS = (HERE / "tokens.css").read_text("utf-8")
+
+
+def theme(name: str) -> dict[str, str]:
+    light, dark = (block.partition("}")[0] for block in (TOKENS, TOKENS.partition('[data-theme="dark"]')[2]))
+    found = dict(re.findall(r"--jk-([\w-]+):\s*(#[0-9a-f]{6})", light if name == "light" else dark))
+    assert len(found) > 20
+    return found
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    r, g, b = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("name", ["light", "dark"])
+def test_every_text_is_readable_on_every_ground_it_stands_on(name: str) -> None:
+    colours = theme(name)
+    pairs = [(text, ground) for text in ("text", "muted") for ground in ("bg", "raised", "sunken", "selected")]
+    pairs += [(state, f"{state}-bg") for state in FACES]
+    pairs += [("failed", "bg"), ("accent", "bg"), ("on-accent", "accent"), ("accent", "accent-soft"), ("bg", "failed")]
+
+    weak = {pair: round(contrast(colours[pair[0]], colours[pair[1]]), 2) for pair in pairs}
+
+    assert {pair: ratio for pair, ratio in weak.items() if ratio < 4.5} == {}
+
+
+@pytest.mark.parametrize("name", ["light", "dark"])
+def test_bars_and_borders_of_fields_can_be_seen(name: str) -> None:
+    colours = theme(name)
+
+    assert contrast(colours["fill"], colours["track"]) >= 3
+    assert contrast(colours["line-strong"], colours["bg"]) >= 2.5
+
+
+def test_both_themes_name_the_same_colours() -> None:
+    assert theme("light").keys() == theme("dark").keys()
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("*.js")), ids=lambda path: path.name)
+def test_no_module_turns_text_into_markup_or_asks_another_host(path: Path) -> None:
+    code = re.sub(r"//.*", "", path.read_text("utf-8").replace("http://www.w3.org/2000/svg", ""))
+
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|https?:|import\(", code
+    )
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("*.css")), ids=lambda path: path.name)
+def test_no_sheet_asks_another_host_or_has_its_own_text_colours(path: Path) -> None:
+    css = path.read_text("utf-8")
+
+    assert not re.search(r"url\(|@import|https?:", css)
+    if path.name != "tokens.css":
+        assert not re.search(r"(?<![-\w])color:\s*#", css)
+
+
+@pytest.mark.parametrize("name", ["card", "table", "form", "nav", "drawer"])
+def test_a_component_is_one_module_and_one_sheet(name: str) -> None:
+    assert assets.esm(name).count("export default") == 1
+    assert "import " not in re.sub(r"//.*|/\*.*?\*/|`[^`]*`|'[^']*'|\"[^\"]*\"", "", assets.esm(name))
+    assert "--jk-bg" in assets.css(name)

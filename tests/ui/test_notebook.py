@@ -1,0 +1,126 @@
+"""The card in a notebook, without one: what is displayed, and what the widget sends and obeys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from jobkit.ui.widget import JobWidget
+from tests.support import wait_until
+from tests.ui.stage import Stage
+
+
+class Display:
+    """IPython's `display`, as far as a card uses it."""
+
+    def __init__(self) -> None:
+        self.shown: list[dict[str, Any]] = []
+
+    def __call__(self, data: dict[str, Any], *, raw: bool, display_id: bool = False) -> Display:
+        self.shown.append(data)
+        return self
+
+    def update(self, data: dict[str, Any], *, raw: bool) -> None:
+        self.shown.append(data)
+
+
+@pytest.fixture
+def display(monkeypatch: pytest.MonkeyPatch) -> Display:
+    made = Display()
+    monkeypatch.setattr("IPython.display.display", made)
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: type("Shell", (), {"kernel": object()})())
+    return made
+
+
+@pytest.fixture
+def widget(stage: Stage) -> Iterator[JobWidget]:
+    job = stage.submit("train", {"n": 3}, title="Train")
+    stage.start(job)
+    made = JobWidget(stage.kit, job)
+    wait_until(lambda: made.snapshot, 5, "the first snapshot")
+    yield made
+    made.close()
+
+
+def shown(widget: JobWidget) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads(widget.snapshot)
+    return card
+
+
+def test_a_widget_follows_its_job(stage: Stage, widget: JobWidget) -> None:
+    job = shown(widget)["id"]
+    assert shown(widget)["state"] == "running"
+
+    stage.progress(job, 3, 10, "fold 3")
+    stage.log(job, "hello")
+
+    wait_until(lambda: shown(widget)["count"].startswith("3 / 10"), 5, "the progress")
+    wait_until(lambda: "hello" in widget.log_append, 5, "the line")
+
+
+def test_a_page_that_is_loaded_again_gets_the_whole_log(stage: Stage, widget: JobWidget) -> None:
+    job = shown(widget)["id"]
+    stage.log(job, "one")
+    wait_until(lambda: "one" in widget.log_append, 5, "the line")
+    stage.log(job, "two")
+    wait_until(lambda: "two" in widget.log_append, 5, "the line")
+
+    state = widget.get_state()
+
+    assert [line["text"] for line in json.loads(state["log"])["lines"]] == ["one", "two"]
+
+
+def test_the_widget_cancels_and_obeys_nothing_else(stage: Stage, widget: JobWidget) -> None:
+    job = shown(widget)["id"]
+    for text in ("", "no json", "[]", '{"action": "retry"}', '{"action": "delete"}'):
+        widget.request = text
+    assert stage.kit.snapshot(job).cancel_requested_at is None
+
+    widget.request = '{"action": "cancel", "n": 1}'
+
+    wait_until(lambda: stage.kit.snapshot(job).is_cancelling, 5, "the request")
+    wait_until(lambda: shown(widget)["cancel_requested_at"], 5, "the card")
+
+
+def test_a_job_is_shown_live_and_its_output_becomes_static_at_its_end(stage: Stage, display: Display) -> None:
+    job_id = stage.submit("train", {"n": 3}, title="Train")
+    stage.start(job_id)
+    job = stage.kit.get(job_id)
+
+    job._ipython_display_()
+
+    live = display.shown[0]
+    assert "application/vnd.jupyter.widget-view+json" in live
+    assert "shows it live" in live["text/html"]  # what a viewer without widgets shows
+    stage.log(job_id, "the last words")
+    stage.succeed(job_id, {"type": "int", "text": "42"})
+    wait_until(lambda: len(display.shown) == 2, 5, "the output to be replaced")
+    ended = display.shown[1]
+    assert set(ended) == {"text/html", "text/plain"}
+    assert "the last words" in ended["text/html"]
+    assert "42" in ended["text/html"]
+
+
+def test_an_ended_job_is_static_from_the_start(stage: Stage, display: Display) -> None:
+    job_id = stage.submit("train")
+    stage.start(job_id)
+    stage.log(job_id, *[f"line {n}" for n in range(50)])
+    stage.fail(job_id, "KeyError", "'f1'")
+
+    stage.kit.get(job_id)._ipython_display_()
+
+    (only,) = display.shown
+    assert set(only) == {"text/html", "text/plain"}
+    assert "KeyError" in only["text/html"]
+    assert "last 12 of 50 lines" in only["text/html"]
+
+
+def test_outside_a_notebook_a_job_shows_its_line(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    job_id = stage.submit("train", {"n": 3})
+
+    stage.kit.get(job_id)._ipython_display_()
+
+    assert capsys.readouterr().out == f"<Job {job_id} train(n=3) queued>\n"
