@@ -45,6 +45,7 @@ from jobkit.tasks.decorator import Task, task
 from jobkit.tasks.range import Range
 
 if TYPE_CHECKING:
+    from jobkit.client.batch import Batch, as_completed, wait
     from jobkit.client.job import Job
     from jobkit.client.kit import Kit
     from jobkit.connecting import connect
@@ -60,7 +61,10 @@ __all__ = [
     "Backoff",
     "Job",
     "Kit",
+    "Batch",
+    "as_completed",
     "connect",
+    "wait",
     # Inside a job
     "Retry",
     "current",
@@ -84,7 +88,14 @@ __all__ = [
     "UnknownTask",
 ]
 
-_LAZY = {"Job": "jobkit.client.job", "Kit": "jobkit.client.kit", "connect": "jobkit.connecting"}
+_LAZY = {
+    "Batch": "jobkit.client.batch",
+    "Job": "jobkit.client.job",
+    "Kit": "jobkit.client.kit",
+    "as_completed": "jobkit.client.batch",
+    "connect": "jobkit.connecting",
+    "wait": "jobkit.client.batch",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -85,6 +85,7 @@ class Job(param.Parameterized):
         self._publishing = threading.RLock()  # param must not be written from two threads at once
         self._waiting: deque[JobSnapshot] = deque()
         self._result = b""
+        self._observers: tuple[Callable[[JobSnapshot, JobSnapshot], None], ...] = ()
         self._ended: Future[JobSnapshot] = Future()
         if snapshot.is_terminal:
             self._ended.set_result(snapshot)
@@ -212,7 +213,7 @@ class Job(param.Parameterized):
         """Take a newer snapshot. Watchers hear of it on their own thread, in order."""
         with self._lock:
             is_scheduled = bool(self._waiting)
-            self._snapshot = snapshot
+            before, self._snapshot = self._snapshot, snapshot
             if snapshot.is_terminal:
                 self._result = result
             if not is_scheduled and not self.param.watchers:
@@ -224,8 +225,17 @@ class Job(param.Parameterized):
             is_due = bool(self._waiting) and not is_scheduled
         if is_due:
             background.watchers_do(self._publish)
+        for observer in self._observers:
+            observer(before, snapshot)
         if snapshot.is_terminal and not self._ended.done():
             self._ended.set_result(snapshot)
+
+    def observe(self, observer: Callable[[JobSnapshot, JobSnapshot], None]) -> JobSnapshot:
+        """Call `observer(before, after)` with every change from the returned snapshot on, in a thread of jobkit's. For
+        code that must not wait for watchers; it must not block and must not raise."""
+        with self._lock:
+            self._observers = (*self._observers, observer)
+            return self._snapshot
 
     def _vanish(self) -> None:
         if not self._ended.done():
@@ -241,7 +251,7 @@ class Job(param.Parameterized):
                     if not self._waiting:
                         return
                     snapshot = self._waiting.popleft()
-                old, self._published = self._published, snapshot
+                    old, self._published = self._published, snapshot
                 if not self._told:
                     self._told = dict.fromkeys(_MOVING)
                     self._tell(old, quietly=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from jobkit.client.batch import Batch, arguments, grid, listed
 from jobkit.client.inline import run_inline
 from jobkit.client.job import Job
 from jobkit.client.live import LiveJobs
@@ -88,6 +89,21 @@ class Kit:
         """This kit with options for its next submissions: `kit.options(queue="gpu").submit(len, "abc")`."""
         return BoundKit(self, check_submit_options(options))
 
+    def map(self, task: Callable[..., Any] | str, items: Iterable[Any], /) -> Batch:
+        """Submit a task once for each item, in bulk; returns a live `Batch`.
+
+        Args:
+            items: mappings are arguments by name, tuples by position, anything else is the one argument.
+
+        Raises:
+            InvalidParams: there are none or too many, or one is refused; nothing was stored then.
+        """
+        return self._map(task, items, check_submit_options({}))
+
+    def sweep(self, task: Callable[..., Any] | str, /, **axes: Iterable[Any]) -> Batch:
+        """Submit a task once for each combination of the axes' values: `kit.sweep(f, n=[1, 2], method=["a", "b"])`."""
+        return self._map(task, grid(axes), check_submit_options({}))
+
     def submit_info(self, name: str, params: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Job:
         """Submit a task by name with arguments by name, as forms, the command line and HTTP do.
 
@@ -116,6 +132,23 @@ class Kit:
             self._live.unexpect(spec.id)
             raise
         return self._accepted(spec, submitted_ms)
+
+    def _map(self, task: Callable[..., Any] | str, items: Iterable[Any], over: SubmitOptions) -> Batch:
+        if over.key:
+            raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
+        prepared = [self._prepare(task, *arguments(item), over) for item in listed(items)]
+        for each in prepared:
+            self._live.expect(each.spec.id)
+        try:
+            answers = self._call(partial(self._verbs.submit_many, prepared))
+            if self._is_inline:
+                for each in prepared:
+                    run_inline(self._memory, self.codec, self.settings, each.spec.id)
+        except BaseException:
+            for each in prepared:
+                self._live.unexpect(each.spec.id)
+            raise
+        return Batch(self, [self._accepted(each.spec, at) for each, at in zip(prepared, answers, strict=True)])
 
     def _accepted(self, spec: JobSpec, submitted_ms: int) -> Job:
         """The handle of a submission that the store has answered; it knows its first event, arrived or not."""
@@ -250,6 +283,10 @@ class Kit:
     def cancel(self, job_id: str, reason: str = "") -> bool:
         """Ask a job to stop; False where it had already ended."""
         return self._call(partial(self._verbs.cancel, job_id, reason))
+
+    def cancel_many(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
+        """Ask jobs to stop; the state each is in now, "" for an unknown one."""
+        return self._call(partial(self._verbs.cancel_many, job_ids, reason))
 
     def retry(self, job_id: str) -> Job:
         """Run an ended job once more with the same arguments: a new job, which names the old one as `retry_of`.
@@ -422,6 +459,14 @@ class BoundKit:
     def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Submit with these options; see `Kit.submit`."""
         return self._kit._submit(task, args, kwargs, self._over)
+
+    def map(self, task: Callable[..., Any] | str, items: Iterable[Any], /) -> Batch:
+        """Submit once for each item with these options; see `Kit.map`."""
+        return self._kit._map(task, items, self._over)
+
+    def sweep(self, task: Callable[..., Any] | str, /, **axes: Iterable[Any]) -> Batch:
+        """Submit once for each combination with these options; see `Kit.sweep`."""
+        return self._kit._map(task, grid(axes), self._over)
 
     def options(self, **options: Any) -> BoundKit:
         """These options with others in their place."""

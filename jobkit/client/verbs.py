@@ -138,6 +138,12 @@ class Verbs:
         await self.store.cancel([job_id], reason)
         return not before.is_terminal
 
+    async def cancel_many(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
+        states: list[str] = []
+        for i in range(0, len(job_ids), 500):
+            states += await self.store.cancel(job_ids[i : i + 500], reason)
+        return states
+
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
         return await self.store.delete(job_ids)
 
