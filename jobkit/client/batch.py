@@ -96,10 +96,9 @@ class Batch(param.Parameterized):
 
     def view(self) -> Any:
         """A Panel component with the batch's bar and counts, live."""
-        import panel as pn
+        from jobkit.ui.batch_view import batch_view
 
-        bar = pn.indicators.Progress(value=self.param.progress.rx().rx.pipe(lambda p: round(100 * p)), max=100)
-        return pn.Column(bar, pn.pane.Markdown(self.param.counts.rx().rx.pipe(told)))
+        return batch_view(self)
 
     __panel__ = view
 

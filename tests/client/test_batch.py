@@ -97,3 +97,14 @@ def test_a_batch_is_refused_whole_before_anything_is_stored(kit: Kit) -> None:
         with pytest.raises(jobkit.InvalidParams, match=message):
             make()
     assert kit.jobs() == []
+
+
+def test_a_batch_shows_itself_in_a_panel_app(kit: Kit) -> None:
+    pn = pytest.importorskip("panel")
+    batch = kit.map(len, ["a", "bc"])
+    batch.wait(30)
+
+    bar, words = pn.panel(batch)
+
+    assert bar.value == 100
+    assert words.object == "2 succeeded"
