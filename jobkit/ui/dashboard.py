@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlencode
 
 import panel as pn
 import param
+from panel.io.resources import LOCAL_DIST
 from panel.viewable import Viewable, Viewer
 from panel_material_ui.template.base import Page
 
@@ -67,6 +68,7 @@ class Dashboard(Viewer):
         self._title = title
         self._may_act = may_act
         self._bridge = SessionBridge()
+        _ask_nobody_else()
         self._read_url()
         self._table = JobTable(
             kit,
@@ -165,10 +167,14 @@ class Dashboard(Viewer):
         if self._layout is not None:
             self._layout.dark_theme = dark
 
+    def _connected(self, is_live: bool) -> None:
+        self._nav.status = "live" if is_live else "reconnecting"
+        self._table.away = not is_live
+
     # -- on the background loop -------------------------------------------------------------------------------------
 
     def _status(self, is_live: bool) -> None:
-        self._bridge.push(lambda: self._nav.param.update(status="live" if is_live else "reconnecting"))
+        self._bridge.push(lambda: self._connected(is_live))
 
     async def _refill(self, job_id: str) -> None:
         """'Run again with changes': the form, filled in as the job was."""
@@ -212,6 +218,18 @@ class Dashboard(Viewer):
         """Show it on this server's page, under `title` in the browser's tab."""
         page: Viewable = self.__panel__().servable(title or self._title, *args, **options)
         return page
+
+
+def _ask_nobody_else() -> None:
+    """Take Panel's own style sheets from this server.
+
+    Panel says so only while it renders a page. A session that is made anew for a window that was away for long (a laptop
+    that slept) has no such moment, and its window would ask a CDN.
+    """
+    document = pn.state.curdoc
+    if document is not None and document.session_context is not None:
+        prefix = f"{pn.state.rel_path}/" if pn.state.rel_path else ""
+        document.template_variables.setdefault("dist_url", prefix + LOCAL_DIST)
 
 
 def _place(kit: Kit) -> str:

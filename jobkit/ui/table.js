@@ -27,6 +27,7 @@ class Table {
     on("selected", () => this.mark());
     on("search", () => this.showSearch());
     on("notice", () => this.showNotice());
+    on("away", () => this.showNotice());
     const keys = (event) => this.key(event);
     document.addEventListener("keydown", keys);
     this.stops.push(() => document.removeEventListener("keydown", keys));
@@ -329,8 +330,12 @@ class Table {
   }
 
   showNotice() {
-    this.n.notice.hidden = !this.model.get("notice");
-    this.n.notice.replaceChildren(icon("warn"), this.model.get("notice") || "");
+    const away = this.model.get("away"), text = away
+      ? `Redis does not answer. What you see is from ${clock(new Date()).slice(0, 8)}; it goes on by itself when the connection is back.` : this.model.get("notice");
+    this.n.notice.hidden = !text;
+    this.n.notice.dataset.level = away ? "warning" : "error";
+    this.root.classList.toggle("stale", away);
+    this.n.notice.replaceChildren(icon("warn"), text || "");
   }
 
   open(id) { ask(this.model, "open", {id: this.model.get("selected") === id ? "" : id}); }

@@ -37,7 +37,7 @@ class JobTable(JSComponent):
         search: the search text, see `query.parse_search`.
         selected: id of the job that is open beside the table.
         page, delta: what the browser shows; see `board.Board`.
-        notice: one sentence about what did not work.
+        notice: one sentence about what did not work. away: the server does not answer, so the page may be old.
         request: what the browser asks for.
     """
 
@@ -46,6 +46,7 @@ class JobTable(JSComponent):
     page = param.String(default="")
     delta = param.String(default="")
     notice = param.String(default="")
+    away = param.Boolean(default=False)
     may_act = param.Boolean(default=True)
     request = param.String(default="")
 

@@ -40,7 +40,7 @@ def browser() -> Iterator[Browser]:
 
 
 #: A session ends soon after its window was closed, so that a test can see it end.
-_SHORT = {"unused_session_lifetime_milliseconds": 300, "check_unused_sessions_milliseconds": 100}
+_SHORT = {"unused_session_lifetime_milliseconds": 3_000, "check_unused_sessions_milliseconds": 100}
 
 
 class Window:

@@ -296,3 +296,20 @@ def _everything() -> Any:
     from jobkit.store.base import Query
 
     return Query()
+
+
+def test_a_server_that_is_away_is_told_on_every_part_of_the_page(stage: Stage, url: str, window: Window) -> None:
+    job = stage.submit("train")
+    page = window.open(f"{url}?job={job}", width=1440)
+    page.wait_for_selector(".status:has-text('live')")
+    page.wait_for_selector(".jk-card .chip:has-text('Queued')")
+
+    stage.kit.hub._listeners.tell_status(False)  # type: ignore[attr-defined]  # what the hub does when Redis goes
+
+    page.wait_for_selector(".jk-table .notice:has-text('Redis does not answer')")
+    page.wait_for_selector(".status:has-text('reconnecting')")
+    page.wait_for_selector(".jk-card .notice:has-text('Connection lost')")
+    stage.kit.hub._listeners.tell_status(True)  # type: ignore[attr-defined]
+    page.locator(".jk-table .notice").wait_for(state="hidden")
+    page.locator(".jk-card .notice").wait_for(state="hidden")
+    page.wait_for_selector(".status:has-text('live')")
