@@ -5,11 +5,11 @@ The one module of `embedded/` that looks at jobs, through the store; imported on
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
+from jobkit.client.loop import background
 from jobkit.embedded import resp
 from jobkit.embedded.home import Home
 from jobkit.model import JobState
@@ -57,7 +57,7 @@ def activity(home: Home, namespaces: Iterable[str]) -> Activity:
     clients = other_clients(home)
     if clients:  # no need to count, and to load the store for it
         return Activity(clients, 0, 0)
-    counts = asyncio.run(_counts(home, list(namespaces)))
+    counts = background.call(_counts(home, list(namespaces)))  # the caller may be in a loop of its own: a notebook
     waiting = sum(found[JobState.QUEUED] + found[JobState.SCHEDULED] for found in counts)
     return Activity(0, waiting, sum(found[JobState.RUNNING] for found in counts))
 
