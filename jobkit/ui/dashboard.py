@@ -223,8 +223,8 @@ class Dashboard(Viewer):
 def _ask_nobody_else() -> None:
     """Take Panel's own style sheets from this server.
 
-    Panel says so only while it renders a page. A session that is made anew for a window that was away for long (a laptop
-    that slept) has no such moment, and its window would ask a CDN.
+    Panel says so only while it renders a page. A session that is made anew for a window that was away for long (a
+    laptop that slept) has no such moment, and its window would ask a CDN.
     """
     document = pn.state.curdoc
     if document is not None and document.session_context is not None:
