@@ -1,0 +1,74 @@
+"""jobkit's side: blocking code by default, coroutines where the question says `aio`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import jobkit
+from benchmarks.systems import aio
+from benchmarks.systems.common import latencies, now, rate, serve
+from benchmarks.systems.jobkit_tasks import counted, stamp, stamp_in_process
+from jobkit.client.loop import background
+from jobkit.client.prepare import prepare
+from jobkit.tasks.options import check_submit_options
+
+
+def main() -> None:
+    kit = jobkit.connect()
+
+    def submission(task: Any) -> Any:
+        return prepare(
+            task, (), {}, check_submit_options({}), settings=kit.settings, codec=kit.codec, owner="bench"
+        )  # fmt: skip
+
+    def submit_many(task: Any, n: int) -> float:
+        """Arguments checked and sealed here, then stored in slices; how many per second."""
+        began = now()
+        background.call(kit.verbs.submit_many([submission(task) for _ in range(n)]))
+        return n / (now() - began)
+
+    held: list[Any] = []
+
+    def answer(asked: dict[str, Any]) -> Any:
+        n = asked.get("n", 0)
+        match asked["verb"]:
+            case "latency":
+                return latencies(stamp.submit, lambda job: job.result(30), n)
+            case "latency aio":
+                async def waited(job: Any) -> float:
+                    return float(await job)
+
+                return asyncio.run(aio.latencies(lambda: kit.aio.submit(stamp), waited, n))
+            case "process latency":
+                return latencies(stamp_in_process.submit, lambda job: job.result(30), n)
+            case "process drain":
+                began = now()
+                jobs = [stamp_in_process.submit() for _ in range(n)]
+                for job in jobs:
+                    job.result(120)
+                return n / (now() - began)
+            case "submit":
+                return rate(counted.submit, n)
+            case "submit aio":
+                return asyncio.run(aio.rate(lambda: kit.aio.submit(counted), n, asked["at_once"]))
+            case "submit many" | "fill":
+                return submit_many(counted, n)
+            case "hold":  # handles that live through the drain
+                held.extend(counted.submit() for _ in range(n))
+                return len(held)
+            case "wait":
+                for job in held:
+                    job.wait(60)
+                held.clear()
+                return True
+        raise ValueError(asked)
+
+    serve(answer)
+    kit.close()
+
+
+if __name__ == "__main__":
+    assert sys.argv[1] == "drive"
+    main()
