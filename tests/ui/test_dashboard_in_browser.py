@@ -98,6 +98,25 @@ def test_a_row_opens_the_card_beside_the_list_and_the_url_names_it(stage: Stage,
     wait_until(lambda: "job=" not in page.url, 5, "the URL")
 
 
+def test_on_a_small_screen_the_card_covers_the_list_below_the_header(stage: Stage, url: str, window: Window) -> None:
+    job = stage.submit("train", title="Train a model")
+    stage.start(job)
+    stage.log(job, *[f"line {n}" for n in range(40)])
+    stage.fail(job, "ValueError", "a long message " * 60, "no frames here\n" * 60)
+    page = window.open(url, width=380)
+
+    page.click(".row[data-face=failed]")
+
+    page.wait_for_selector(".jk-card .failure")
+    head, bar = page.locator(".jk-drawer").bounding_box(), page.locator(".jk-nav").bounding_box()
+    assert head is not None
+    assert bar is not None
+    assert head["y"] >= bar["y"] + bar["height"]
+    page.click(".jk-drawer button:has-text('Close')")
+    page.locator(".jk-card .title").wait_for(state="hidden")
+    assert page.locator(".row[data-face=failed]").is_visible()
+
+
 def test_counters_and_search_filter_and_stand_in_the_url(stage: Stage, url: str, window: Window) -> None:
     for n in range(3):
         job = stage.submit("train", {"n": n}, title=f"Train {n}")
