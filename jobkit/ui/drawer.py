@@ -20,7 +20,9 @@ _SHEET = """
 :host { flex: 0 0 clamp(480px, 40vw, 640px) !important; width: clamp(480px, 40vw, 640px); max-width: 100vw;
   height: 100%; overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; border-left: 1px solid #8884; }
 @media (max-width: 1024px) {
-  :host { position: fixed !important; align-self: stretch !important; max-height: none !important; z-index: 1000; inset: 49px 0 0 auto !important; height: auto !important;
+  /* Bokeh's own align-self and max-height would shift a fixed box up, under the header. */
+  :host { position: fixed !important; align-self: stretch !important; max-height: none !important;
+    z-index: 1000; inset: 49px 0 0 auto !important; height: auto !important;
     background: var(--mui-palette-background-default, Canvas); box-shadow: 0 0 24px rgb(15 23 42 / 16%); }
 }
 @media (max-width: 620px) { :host { inset: 49px 0 0 0 !important; width: 100% !important; border: 0; } }
