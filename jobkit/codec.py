@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ _HEAD = len(MAGIC) + 4 + 32 + 1
 
 #: One byte each: how the body is written.
 MSGPACK, PICKLE, CLOUDPICKLE = b"m", b"p", b"c"
+#: Bytes as they are (an artifact), and the place of a file that holds the envelope itself (see `jobkit.files`).
+RAW, FILE = b"r", b"f"
 
 #: A value with more nodes than this is pickled without asking whether plain data would do: the question costs more.
 _PLAIN_NODES = 10_000
@@ -38,7 +40,10 @@ _unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder().decode
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a payload is and belongs to; inside the MAC. `kind` is "args", "result" or "error"."""
+    """What a payload is and belongs to; inside the MAC.
+
+    `kind` is "args", "result" or "error"; of an artifact and of what lies in a file it also holds their names.
+    """
 
     kind: str
     job_id: str
@@ -93,6 +98,16 @@ class Codec:
             return MAGIC + bytes(36) + form + body
         return MAGIC + signer + _mac(self._keys[signer], form, body, subject) + form + body
 
+    def head(self, form: bytes, parts: Iterable[bytes | memoryview], subject: Subject) -> bytes:
+        """What stands before the body in its envelope, for a body that is too large to be copied: it comes in parts."""
+        signer = self._signer
+        if signer is None:
+            return MAGIC + bytes(36) + form
+        mac = hmac.new(self._keys[signer], subject.bytes() + b"\x00" + form, hashlib.sha256)
+        for part in parts:
+            mac.update(part)
+        return MAGIC + signer + mac.digest() + form
+
     def verify(self, envelope: bytes, subject: Subject) -> tuple[bytes, bytes]:
         """`(format, body)` of an envelope that was sealed with one of our keys for exactly this subject.
 
@@ -116,7 +131,9 @@ class Codec:
                     f"the {subject.kind} of job {subject.job_id} {what}; JOBKIT_SECRET must be the same for "
                     "submitters and workers"
                 )
-        if form not in (MSGPACK, PICKLE, CLOUDPICKLE) or (form != MSGPACK and not self.allow_pickle):
+        if form not in (MSGPACK, PICKLE, CLOUDPICKLE, RAW, FILE) or (
+            form in (PICKLE, CLOUDPICKLE) and not self.allow_pickle
+        ):
             raise SignatureError(f"the {subject.kind} of job {subject.job_id} has a format that is not allowed here")
         return form, body
 
@@ -131,7 +148,14 @@ class Codec:
 
 def decode(form: bytes, body: bytes) -> Any:
     """The value of a verified body."""
-    return _unpack(body) if form == MSGPACK else pickle.loads(body)
+    if form == RAW:
+        return body
+    return _unpack(body) if form in (MSGPACK, FILE) else pickle.loads(body)
+
+
+def is_reference(envelope: bytes) -> bool:
+    """Whether an envelope only says in which file the real one is."""
+    return envelope[_HEAD - 1 : _HEAD] == FILE
 
 
 def pickled(value: Any) -> tuple[bytes, bytes]:

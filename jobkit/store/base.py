@@ -46,6 +46,8 @@ class Claimed:
     retried: int = 0
     losses: int = 0
     started_ms: int = 0
+    us: int = 0
+    """When it was submitted, in microseconds by the store's clock: with its id, the name of this one submission."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,27 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactInfo:
+    """What is known of an artifact without reading it. `at_ms` is the worker's clock."""
+
+    name: str
+    media_type: str
+    size_bytes: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An artifact of a running attempt. `body` is sealed: itself, or the reference to its file in `folder`."""
+
+    job_id: str
+    token: str
+    info: ArtifactInfo
+    body: bytes
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How an attempt ended.
 
@@ -74,6 +97,7 @@ class Ending:
         result: the sealed value, for succeeded. `preview`: what pages may show of it, JSON. `summary`: one line of it.
         usage: `cpu_s`, `peak_rss_bytes`, `exit`.
         ttl_ms: how long the ended job is kept.
+        folder: where the job's files are (see `jobkit.files`), where it has some.
     """
 
     job_id: str
@@ -87,6 +111,7 @@ class Ending:
     usage: Mapping[str, Any] = field(default_factory=dict)
     delay_ms: int = 0
     ttl_ms: int = 604_800_000
+    folder: str = ""
 
     def data(self) -> dict[str, Any]:
         """What the event that ends the attempt carries, in wire form: error, reason, summary, usage."""
@@ -200,6 +225,10 @@ class Store(Protocol):
         """Store and publish news; False where the token no longer holds."""
         ...
 
+    async def keep(self, artifacts: Sequence[Kept]) -> list[bool]:
+        """Keep artifacts as long as their jobs; False where the token no longer holds."""
+        ...
+
     async def finish(self, endings: Sequence[Ending]) -> list[int]:
         """End attempts: `FINISHED`, `ALREADY` (same token before: the reply was lost), or `FENCED`."""
         ...
@@ -230,6 +259,34 @@ class Store(Protocol):
 
     async def payload(self, job_id: str) -> bytes | None:
         """The sealed arguments, kept as long as the job."""
+        ...
+
+    async def artifacts(self, job_id: str) -> list[ArtifactInfo]:
+        """A job's artifacts, oldest first."""
+        ...
+
+    async def artifact(self, job_id: str, name: str) -> bytes | None:
+        """The sealed artifact (or sealed reference to its file), or None."""
+        ...
+
+    async def folder(self, job_id: str) -> str:
+        """Where a job's files are, "" where it has none."""
+        ...
+
+    async def place(self) -> str:
+        """The namespace's own folder among those of others that keep files in the same place: 16 hex digits."""
+        ...
+
+    async def litter(self, limit: int = 100) -> list[str]:
+        """Some folders whose jobs are forgotten: to be removed by who reaches them."""
+        ...
+
+    async def swept(self, folders: Sequence[str]) -> None:
+        """These folders are gone."""
+        ...
+
+    async def owned(self, submissions: Sequence[tuple[str, int]]) -> list[bool]:
+        """For each job id and time of submit (microseconds): whether that very job is kept."""
         ...
 
     async def preview(self, job_id: str) -> dict[str, Any] | None: ...
@@ -265,8 +322,11 @@ class Store(Protocol):
         """A worker's heartbeat: its leases (`held` is job id to token) and what others may know of it."""
         ...
 
-    async def leave(self, worker_id: str) -> None:
-        """A worker ends in good order: it is not listed any more, and no queue offers it."""
+    async def leave(self, worker_id: str) -> int:
+        """A worker ends in good order: it is not listed any more, and no queue offers it.
+
+        Returns how many jobs were handed over to it since it subscribed; the last may still be on their way.
+        """
         ...
 
     async def last_event_id(self) -> str:

@@ -36,6 +36,7 @@ from jobkit.store.base import (
     Submission,
     WorkerInfo,
 )
+from jobkit.store.memory_files import MemoryFiles
 from jobkit.store.memory_hub import MemoryHub, Outbox
 from jobkit.store.memory_jobs import Jobs, Record
 from jobkit.store.memory_search import matches
@@ -55,7 +56,7 @@ _ENDS = {
 }
 
 
-class MemoryStore:
+class MemoryStore(MemoryFiles):
     """See `jobkit.store.base.Store`. Thread-safe; no verb waits for anything.
 
     Args:
@@ -169,6 +170,8 @@ class MemoryStore:
         if record is None:
             return FENCED
         record.fin = ending.token
+        if ending.folder:
+            self._jobs.filed[ending.job_id] = ending.folder
         data = _unjson(_json(ending.data()))
         outcome, snapshot = ending.outcome, record.snapshot
         if snapshot.cancel_requested_at is not None and outcome in ("retried", "released"):
@@ -253,9 +256,10 @@ class MemoryStore:
                     del self._workers[id]
             return Renewal(tuple(lost), tuple(cancelled), known.get("stop", ""))
 
-    async def leave(self, worker_id: str) -> None:
+    async def leave(self, worker_id: str) -> int:
         with self._moving():
             self._workers.pop(worker_id, None)
+        return 0  # nothing is handed over here
 
     # -- looking ----------------------------------------------------------------------------------------------------
 

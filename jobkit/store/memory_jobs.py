@@ -5,13 +5,14 @@ Whoever calls holds the lock of `MemoryStore`, and has set the moment (`now`, `n
 
 from __future__ import annotations
 
+import secrets
 from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.settings import Settings
-from jobkit.store.base import Claimed
+from jobkit.store.base import ArtifactInfo, Claimed
 from jobkit.store.memory_log import Log
 from jobkit.store.ordered import Ordered
 
@@ -34,6 +35,7 @@ class Record:
     result: bytes | None = None
     preview: bytes | None = None
     log: Log = field(default_factory=Log)
+    artifacts: dict[str, tuple[ArtifactInfo, bytes]] = field(default_factory=dict)
     expires_ms: float = float("inf")
 
 
@@ -58,6 +60,10 @@ class Jobs:
         self.expiry = Ordered()
         self.events: deque[JobEvent] = deque(maxlen=EVENTS_KEPT)
         self._event_id = (0, 0)
+        self.place = secrets.token_hex(8)
+        #: Folders of files by job, and those whose jobs are forgotten.
+        self.filed: dict[str, str] = {}
+        self.litter: set[str] = set()
         #: `(event, client)`: an event, and who submitted its job.
         self.outbox: deque[tuple[JobEvent, str]] = deque()
 
@@ -106,7 +112,14 @@ class Jobs:
         data = {"state": "running", "attempt": attempt, "worker": worker_id, "started": self.now}
         self.emit(record, EventType.STARTED, data)
         return Claimed(
-            snapshot.spec, record.token, attempt, record.payload, snapshot.retried, snapshot.losses, self.now
+            snapshot.spec,
+            record.token,
+            attempt,
+            record.payload,
+            snapshot.retried,
+            snapshot.losses,
+            self.now,
+            record.us,
         )
 
     def conclude(self, record: Record, kind: EventType, data: dict[str, Any], ttl_ms: int, rider: bytes = b"") -> None:
@@ -155,3 +168,6 @@ class Jobs:
             self.by_age.remove(job_id)
             self.expiry.remove(job_id)
             self.states[record.snapshot.state].remove(job_id)
+        folder = self.filed.pop(job_id, None)
+        if folder is not None:
+            self.litter.add(folder)

@@ -6,13 +6,11 @@ Keys and channels are spelled here and in `lua/` only; `docs/architecture.md` sa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from jobkit.model import JobEvent, JobSnapshot, JobState, LogLine
 from jobkit.settings import Settings
@@ -21,6 +19,7 @@ from jobkit.store.base import (
     INLINE_RESULT_BYTES,
     Claimed,
     Ending,
+    Kept,
     LogSlice,
     Page,
     Progress,
@@ -29,18 +28,18 @@ from jobkit.store.base import (
     Submission,
     WorkerInfo,
 )
-from jobkit.store.connect import explain, open_redis
+from jobkit.store.connect import open_redis
+from jobkit.store.redis_files import RedisFiles, awaited, keep_args
 from jobkit.store.scripts import Scripts
 
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
-T = TypeVar("T")
 
 #: Records that one call of list.lua looks at, and how many calls a page may cost.
 _LIST_BUDGET, _LIST_CALLS = 5_000, 200
 
 
-class RedisStore:
+class RedisStore(RedisFiles):
     """See `jobkit.store.base.Store`.
 
     Args:
@@ -99,21 +98,24 @@ class RedisStore:
         news: Sequence[Progress],
         endings: Sequence[Ending],
         claim: tuple[WorkerInfo, int, int] | None,
+        artifacts: Sequence[Kept] = (),
     ) -> tuple[list[int], list[Claimed], float]:
-        """`progress`, `finish` and `claim`, whichever there is need of, in this order and one round trip.
+        """`progress`, `keep`, `finish` and `claim`, whichever there is need of, in this order and one round trip.
 
         Returns the answers to the endings, the jobs claimed and the seconds until the next is due.
         """
         calls: list[tuple[str, Sequence[Any]]] = []
         if news:
             calls.append(("progress", [arg for item in news for arg in _progress_args(item)]))
+        if artifacts:
+            calls.append(("keep", keep_args(artifacts)))
         if endings:
             calls.append(("finish", finish_args(endings)))
         if claim:
             calls.append(("claim", self.claim_args(*claim)))
         with self._reaching():
             replies = await self.scripts.run_many(calls)
-        answers = replies[bool(news)] if endings else []
+        answers = replies[bool(news) + bool(artifacts)] if endings else []
         claimed, wait_s = read_claim(replies[-1]) if claim else ([], float("inf"))
         return answers, claimed, wait_s
 
@@ -140,10 +142,11 @@ class RedisStore:
         with self._reaching():
             return read_renewal(await self.scripts.run("renew", args))
 
-    async def leave(self, worker_id: str) -> None:
-        """A worker ends in good order: no queue offers it any more."""
+    async def leave(self, worker_id: str) -> int:
+        """A worker ends in good order: no queue offers it any more. Returns how many jobs it was handed."""
         with self._reaching():
-            await self.scripts.run("leave", [worker_id])
+            handed: int = await self.scripts.run("leave", [worker_id])
+            return handed
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
@@ -197,7 +200,7 @@ class RedisStore:
     async def queues(self) -> dict[str, dict[str, int]]:
         workers = await self.workers()
         with self._reaching():
-            members = await _awaited(self.redis.smembers(f"{self.prefix}queues"))
+            members = await awaited(self.redis.smembers(f"{self.prefix}queues"))
             names = sorted({name.decode() for name in members} | {q for w in workers if w.is_alive for q in w.queues})
             pipe = self.redis.pipeline(transaction=False)
             for name in names:
@@ -232,11 +235,11 @@ class RedisStore:
         if tasks:
             with self._reaching():
                 wire = {name: _json(task) for name, task in tasks.items()}
-                await _awaited(self.redis.hset(f"{self.prefix}tasks", mapping=wire))
+                await awaited(self.redis.hset(f"{self.prefix}tasks", mapping=wire))
 
     async def tasks(self) -> dict[str, dict[str, Any]]:
         with self._reaching():
-            found = await _awaited(self.redis.hgetall(f"{self.prefix}tasks"))
+            found = await awaited(self.redis.hgetall(f"{self.prefix}tasks"))
         return {name.decode(): _unjson(raw) for name, raw in sorted(found.items())}
 
     async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
@@ -303,20 +306,6 @@ class RedisStore:
     async def close(self) -> None:
         await self.redis.aclose()
 
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        """Turns a connection error into one sentence."""
-        try:
-            yield
-        except (RedisError, OSError) as error:
-            raise explain(error, self.settings) from error
-
-
-async def _awaited(value: Awaitable[T] | T) -> T:
-    """redis-py types its asyncio commands as "awaitable or value"."""
-    return await value  # type: ignore[misc,no-any-return]
-
-
 def submit_args(jobs: Sequence[Submission], client: str) -> list[Any]:
     """ARGV of submit.lua."""
     args: list[Any] = [client]
@@ -340,6 +329,7 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
             ending.delay_ms,
             max(1, ending.ttl_ms),
             INLINE_RESULT_BYTES,
+            ending.folder,
         ]
     return args
 
@@ -364,6 +354,7 @@ def read_claimed(message: bytes) -> Claimed:
         retried=wire["retried"],
         losses=wire["losses"],
         started_ms=wire["started"],
+        us=wire["us"],
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-NAMES = ("submit", "claim", "progress", "finish", "renew", "leave", "cancel", "delete", "prune", "list")
+NAMES = ("submit", "claim", "progress", "keep", "finish", "renew", "leave", "cancel", "delete", "prune", "list")
 
 
 def _read(name: str) -> str:

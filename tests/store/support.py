@@ -196,14 +196,14 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
 
 
 #: Keys that belong to the namespace, not to a job or a worker.
-_SHARED = ("events", "queues", "tasks", "workers")
+_SHARED = ("events", "queues", "tasks", "workers", "place", "filed", "litter")
 
 
 async def check_keys(store: RedisStore) -> None:
     """Every key belongs to the namespace, to a kept job or to a worker, and goes away with it."""
     for raw in await keys(store):
         kind, _, name = raw.removeprefix(store.prefix).partition(":")
-        if kind in ("job", "args", "log", "result", "preview"):
+        if kind in ("job", "args", "log", "result", "preview", "artifacts", "bodies"):
             state = await store.redis.hget(f"{store.prefix}job:{name}", "state")
             assert state is not None, f"{raw} belongs to no job"
             is_ended = JobState(state.decode()).is_terminal

@@ -1,8 +1,8 @@
--- Ends attempts. ARGV: for each: id, token, outcome, data, result, preview, delay_ms, ttl_ms, inline_bytes.
+-- Ends attempts. ARGV: for each: id, token, outcome, data, result, preview, delay_ms, ttl_ms, inline_bytes, folder.
 -- `data` is a JSON object with error, reason, summary, usage. Returns 1 (done), 2 (this token ended it before: the
 -- reply was lost) or 0 (the token does not hold any more; nothing was changed).
 local answers = {}
-for i = 1, #ARGV, 9 do
+for i = 1, #ARGV, 10 do
   local id, token, outcome, data = ARGV[i], ARGV[i + 1], ARGV[i + 2], cjson.decode(ARGV[i + 3])
   local result, preview = ARGV[i + 4], ARGV[i + 5]
   local delay_ms, ttl_ms, inline = tonumber(ARGV[i + 6]), tonumber(ARGV[i + 7]), tonumber(ARGV[i + 8])
@@ -12,6 +12,7 @@ for i = 1, #ARGV, 9 do
     answer = 2
   elseif rec and rec.state == 'running' and rec.token == token then
     answer = 1
+    if ARGV[i + 9] ~= '' then redis.call('HSET', P .. 'filed', id, ARGV[i + 9]) end
     local set = {'fin', token}
     if rec.cancel and (outcome == 'retried' or outcome == 'released') then outcome = 'cancelled'; data.error = nil end
     if data.usage then set[#set + 1] = 'usage'; set[#set + 1] = cjson.encode(data.usage) end

@@ -76,7 +76,7 @@ local function start(rec, worker, lease_ms)
   emit(rec, 'started', {state = 'running', attempt = rec.attempt, worker = worker, started = NOW},
     {'state', 'running', 'attempt', rec.attempt, 'worker', worker, 'token', rec.token, 'started', NOW})
   return '{"token":"' .. rec.token .. '","attempt":' .. rec.attempt .. ',"retried":' .. rec.retried
-    .. ',"losses":' .. rec.losses .. ',"started":' .. NOW .. ',"spec":' .. rec.spec .. '}\n'
+    .. ',"losses":' .. rec.losses .. ',"started":' .. NOW .. ',"us":' .. string.format('%.0f', tonumber(rec.us)) .. ',"spec":' .. rec.spec .. '}\n'
     .. (redis.call('GET', P .. 'args:' .. rec.id) or '')
 end
 
@@ -148,6 +148,8 @@ local function conclude(rec, state, kind, data, set, ttl_ms, rider)
   redis.call('PEXPIRE', P .. 'job:' .. rec.id, ttl_ms)
   redis.call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)
   redis.call('PEXPIRE', P .. 'log:' .. rec.id, ttl_ms)
+  redis.call('PEXPIRE', P .. 'artifacts:' .. rec.id, ttl_ms)
+  redis.call('PEXPIRE', P .. 'bodies:' .. rec.id, ttl_ms)
 end
 
 -- A lease ran out: the worker died, or was away for too long. Its job goes back to its old place in the line, or ends
@@ -217,9 +219,15 @@ local function promote(queue, limit)
   end
 end
 
--- Everything a job owns, gone.
+-- Everything a job owns, gone. Its files are litter from now on: a worker, which reaches them, removes them.
 local function forget(id)
-  redis.call('DEL', P .. 'job:' .. id, P .. 'args:' .. id, P .. 'result:' .. id, P .. 'preview:' .. id, P .. 'log:' .. id)
+  redis.call('DEL', P .. 'job:' .. id, P .. 'args:' .. id, P .. 'result:' .. id, P .. 'preview:' .. id, P .. 'log:' .. id,
+    P .. 'artifacts:' .. id, P .. 'bodies:' .. id)
+  local folder = redis.call('HGET', P .. 'filed', id)
+  if folder then
+    redis.call('HDEL', P .. 'filed', id)
+    redis.call('SADD', P .. 'litter', folder)
+  end
   redis.call('ZREM', P .. 'jobs', id)
   redis.call('ZREM', P .. 'expiry', id)
   for _, state in ipairs({'succeeded', 'failed', 'cancelled'}) do redis.call('ZREM', P .. 'state:' .. state, id) end

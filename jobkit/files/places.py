@@ -1,0 +1,186 @@
+"""Where files lie: a directory, or what fsspec reaches. Paths here are relative, made of names that `Depot` chose."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from jobkit.model import InvalidParams
+
+Part = bytes | memoryview
+
+
+class Place(Protocol):
+    """Files by relative path. Every method may block, and raises `OSError` where the place cannot be reached."""
+
+    shown: str
+    """What a sentence may call it."""
+
+    def write(self, path: str, parts: Iterable[Part]) -> None:
+        """A whole file or none: nobody ever reads half of one."""
+        ...
+
+    def read(self, path: str) -> bytes: ...
+
+    def local(self, path: str) -> Path | None:
+        """The path on this machine; None where it has none."""
+        ...
+
+    def remove(self, folder: str) -> None:
+        """The folder and all in it; gone already is fine."""
+        ...
+
+    def folders(self, base: str, min_age_s: float) -> Iterator[str]:
+        """Folders `base/xx/name` that are at least so old, as far as the place can tell without opening files."""
+        ...
+
+
+class Directory:
+    """A directory of this machine, or one that several machines mount. Its files are for their owner alone."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+        self.shown = str(self.root)
+
+    def write(self, path: str, parts: Iterable[Part]) -> None:
+        target = self.root / path
+        make_folders(target.parent)
+        aside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                os.fchmod(fd, 0o600)  # a umask may have taken bits away
+                for part in parts:
+                    file.write(part)
+            os.replace(aside, target)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+
+    def read(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
+    def local(self, path: str) -> Path | None:
+        return self.root / path
+
+    def remove(self, folder: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.root / folder)
+
+    def folders(self, base: str, min_age_s: float) -> Iterator[str]:
+        before = time.time() - min_age_s
+        for shelf in _entries(self.root / base):
+            for folder in _entries(shelf):
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    if folder.stat().st_mtime <= before:
+                        yield f"{base}/{shelf.name}/{folder.name}"
+
+
+class Remote:
+    """What fsspec reaches: `s3://bucket/jobs`, `sftp://...`, `file://...`.
+
+    A file is written under its final name, which is used once: object stores show it whole or not at all, and elsewhere
+    nobody knows of it before it is complete, since the reference is stored afterwards.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            import fsspec  # type: ignore[import-untyped,unused-ignore]  # ships no types
+        except ImportError:
+            raise InvalidParams(
+                f"results {_masked(url)!r} is a URL, and URLs need the package fsspec: install it, or set "
+                "JOBKIT_RESULTS to a directory",
+                "results",
+            ) from None
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise InvalidParams(f"results {_masked(url)!r} cannot be used: {error}", "results") from None
+        self.shown = _masked(url)
+
+    def write(self, path: str, parts: Iterable[Part]) -> None:
+        with self._reaching():
+            full = self._full(path)
+            self._fs.makedirs(full.rpartition("/")[0], exist_ok=True)
+            with self._fs.open(full, "wb") as file:
+                for part in parts:
+                    file.write(part)
+
+    def read(self, path: str) -> bytes:
+        with self._reaching():
+            found: bytes = self._fs.cat_file(self._full(path))
+            return found
+
+    def local(self, path: str) -> Path | None:
+        return None
+
+    def remove(self, folder: str) -> None:
+        with self._reaching(), contextlib.suppress(FileNotFoundError):
+            self._fs.rm(self._full(folder), recursive=True)
+
+    def folders(self, base: str, min_age_s: float) -> Iterator[str]:
+        for shelf in self._names(base):
+            for folder in self._names(f"{base}/{shelf}"):
+                yield f"{base}/{shelf}/{folder}"
+
+    def _names(self, path: str) -> list[str]:
+        with self._reaching():
+            try:
+                self._fs.invalidate_cache()
+                found: list[Any] = self._fs.ls(self._full(path), detail=False)
+            except FileNotFoundError:
+                return []
+        return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
+
+    def _full(self, path: str) -> str:
+        return f"{self._root.rstrip('/')}/{path}"
+
+    @contextlib.contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Drivers raise their own kinds of error; to us a place that does not answer is an `OSError`."""
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def place_of(results: str) -> Place:
+    """The place for a `results` setting.
+
+    Raises:
+        InvalidParams: a URL that nothing here understands.
+    """
+    return Remote(results) if "://" in results else Directory(Path(results))
+
+
+def make_folders(path: Path) -> None:
+    """`path` and its missing parents, mode 0700 each under any umask."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+            os.chmod(folder, 0o700)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _masked(url: str) -> str:
+    from jobkit.settings import masked
+
+    return masked(url)

@@ -1,0 +1,99 @@
+"""The verbs of the store on Redis that know of artifacts, and of the folders in which a job's files are."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from jobkit.settings import Settings
+from jobkit.store.base import ArtifactInfo, Kept
+from jobkit.store.connect import explain
+from jobkit.store.scripts import Scripts
+
+_json = msgspec.json.encode
+_unjson = msgspec.json.decode
+T = TypeVar("T")
+
+
+class RedisFiles:
+    """A part of `RedisStore`, which has the rest."""
+
+    settings: Settings
+    prefix: str
+    redis: Redis
+    scripts: Scripts
+
+    async def keep(self, artifacts: Sequence[Kept]) -> list[bool]:
+        with self._reaching():
+            return [answer == 1 for answer in await self.scripts.run("keep", keep_args(artifacts))]
+
+    async def artifacts(self, job_id: str) -> list[ArtifactInfo]:
+        with self._reaching():
+            found = await awaited(self.redis.hgetall(f"{self.prefix}artifacts:{job_id}"))
+        infos = [ArtifactInfo(name.decode(), **_unjson(meta)) for name, meta in found.items()]
+        return sorted(infos, key=lambda info: (info.at_ms, info.name))
+
+    async def artifact(self, job_id: str, name: str) -> bytes | None:
+        with self._reaching():
+            value: bytes | None = await awaited(self.redis.hget(f"{self.prefix}bodies:{job_id}", name))  # type: ignore[arg-type]  # typed as text
+            return value
+
+    async def folder(self, job_id: str) -> str:
+        with self._reaching():
+            value: Any = await awaited(self.redis.hget(f"{self.prefix}filed", job_id))
+        return value.decode() if value else ""
+
+    async def place(self) -> str:
+        with self._reaching():
+            await self.redis.set(f"{self.prefix}place", secrets.token_hex(8), nx=True)
+            value: Any = await self.redis.get(f"{self.prefix}place")
+        return str(value.decode())
+
+    async def litter(self, limit: int = 100) -> list[str]:
+        with self._reaching():
+            found: Any = await awaited(self.redis.srandmember(f"{self.prefix}litter", limit))
+        return sorted(folder.decode() for folder in found or ())
+
+    async def swept(self, folders: Sequence[str]) -> None:
+        if folders:
+            with self._reaching():
+                await awaited(self.redis.srem(f"{self.prefix}litter", *folders))
+
+    async def owned(self, submissions: Sequence[tuple[str, int]]) -> list[bool]:
+        if not submissions:
+            return []
+        with self._reaching():
+            pipe = self.redis.pipeline(transaction=False)
+            for job_id, _ in submissions:
+                pipe.hget(f"{self.prefix}job:{job_id}", "us")
+            found = await pipe.execute()
+        return [raw is not None and int(float(raw)) == us for raw, (_, us) in zip(found, submissions, strict=True)]
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turns a connection error into one sentence."""
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            raise explain(error, self.settings) from error
+
+
+async def awaited(value: Awaitable[T] | T) -> T:
+    """redis-py types its asyncio commands as "awaitable or value"."""
+    return await value  # type: ignore[misc,no-any-return]
+
+
+def keep_args(artifacts: Sequence[Kept]) -> list[Any]:
+    """ARGV of keep.lua."""
+    args: list[Any] = []
+    for kept in artifacts:
+        info = kept.info
+        meta = _json({"media_type": info.media_type, "size_bytes": info.size_bytes, "at_ms": info.at_ms})
+        args += [kept.job_id, kept.token, info.name, meta, kept.body, kept.folder]
+    return args
