@@ -60,12 +60,12 @@ def main(fd: int, preload: list[str], path: list[str], spool: str) -> int:
     tqdm_hook.install()
     problem = _preload(preload, path)
     if problem:
-        link.send(_pack({"failed": problem}))
+        _send(link, {"failed": problem})
         return 2
     gc.collect()
     gc.freeze()
     gc.disable()
-    link.send(_pack({"ready": os.getpid()}))
+    _send(link, {"ready": os.getpid()})
     return Zygote(link, spool).serve()
 
 
@@ -194,8 +194,7 @@ class Zygote:
         return [pid for pid in orphans if tree.group_of(pid) == group or tree.has_environment(pid, job.tag)]
 
     def _say(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # the worker is gone; the next receive sees it
-            self._link.send(_pack(message))
+        _send(self._link, message)
 
     def _end(self) -> None:
         """Leave nothing behind: no process, and no results of a worker that was killed."""
@@ -216,6 +215,11 @@ class Zygote:
             except ChildProcessError:
                 return
             time.sleep(0.002)
+
+
+def _send(link: socket.socket, message: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # the worker is gone; the next receive sees it
+        link.send(_pack(message))
 
 
 _pack = msgspec.msgpack.Encoder().encode

@@ -23,6 +23,8 @@ class Attempt:
     """Its lease is gone: whatever it ends as, nobody wants to know."""
     is_released: bool = False
     """The worker gives it back at its shutdown."""
+    is_cancelled: bool = False
+    """Somebody asked it to stop."""
     run: asyncio.Task[None] | None = None
     """Executes it."""
     _numbers: tuple[float | None, float | None, str] | None = None

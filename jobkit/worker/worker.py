@@ -42,6 +42,12 @@ SAFETY_POLL_S = 5.0
 #: News of running jobs wait at most this long, so that a chatty job costs a bounded number of round trips.
 NEWS_WINDOW_S = 0.05
 
+#: How long at the end to wait for jobs that are on their way to us, and for attempts that were killed.
+_HANDED_LIMIT_S, _KILL_LIMIT_S = 1.0, 10.0
+
+#: A request to stop is repeated to the runner this often, while the attempt is held.
+_ASK_AGAIN_S = 0.2
+
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -194,7 +200,7 @@ class Worker(arq.worker.Worker):
         """Take nothing new; wait for running jobs, then give back what is left."""
         deadline = time.monotonic() + self.settings.drain
         with contextlib.suppress(StoreUnavailable):
-            await self.store.leave(self.info.id)
+            await self._await_handed(await self.store.leave(self.info.id))
         if self._attempts:
             logger.info("waiting up to %g s for %d running jobs", self.settings.drain, len(self._attempts))
         while (self._attempts or self._endings) and self._stop != "now" and time.monotonic() < deadline:
@@ -202,7 +208,8 @@ class Worker(arq.worker.Worker):
                 await self._exchange(takes=False)
             except StoreUnavailable:
                 await asyncio.sleep(0.5)
-            else:
+                continue
+            if self._attempts:
                 self._wait_s = min(1.0, max(0.0, deadline - time.monotonic()))
                 await self._sleep()
         for attempt in list(self._attempts.values()):
@@ -210,9 +217,25 @@ class Worker(arq.worker.Worker):
             if runner := self.runners.get(attempt.claimed.spec.isolation):
                 runner.kill(attempt.job_id)
         if self._runs:
-            await asyncio.wait(self._runs, timeout=10)
+            await asyncio.wait(self._runs, timeout=_KILL_LIMIT_S)
+        told = {ended.job_id for ended in self._endings}
+        for attempt in self._attempts.values():
+            if not attempt.is_lost and attempt.job_id not in told:  # a thread that cannot be stopped, for instance
+                self._endings.append(self._release(attempt))
         with contextlib.suppress(StoreUnavailable):
             await self._exchange(takes=False)
+
+    async def _await_handed(self, handed: int) -> None:
+        """Jobs that were handed over before nobody offered us any more may still be on their way: without them being
+        run or given back, they would have to wait for their lease to end, and count as lost."""
+        deadline = time.monotonic() + _HANDED_LIMIT_S
+        while self._received < handed and time.monotonic() < deadline:
+            if not self._inbox.is_live:
+                return
+            await asyncio.sleep(0.005)
+
+    def _release(self, attempt: Attempt) -> Ending:
+        return Ending(attempt.job_id, attempt.claimed.token, "released", reason=f"worker {self.info.id} was stopped")
 
     async def close(self) -> None:
         """Close connections. Replaces arq's, which knows only its own keys."""
@@ -238,7 +261,10 @@ class Worker(arq.worker.Worker):
         if self._has_news and not self._news and (endings or time.monotonic() - self._news_at >= NEWS_WINDOW_S):
             self._has_news = False
             self._news = [n for attempt in self._attempts.values() if (n := attempt.take_news()) is not None]
-        free = self.slots - len(self._attempts) + len(endings)
+        running = len(self._attempts) - len(endings)
+        free = self.slots - running
+        if self._limits[0] is not None:  # the last jobs of a worker are not more than were allowed
+            free = min(free, max(0, self._limits[0] - self.jobs_complete - self.jobs_failed - running))
         claims = takes and not self._stop and self._inbox.is_live
         if not self._news and not endings and not claims:
             return
@@ -321,7 +347,7 @@ class Worker(arq.worker.Worker):
         else:
             self.jobs_failed += 1
         if attempt.is_released and outcome.outcome != "succeeded":
-            ended = Ending(spec.id, claimed.token, "released", reason=f"worker {self.info.id} was stopped")
+            ended = self._release(attempt)
         else:
             ended = ending(claimed, outcome, self.codec, self.settings)
         if logger.isEnabledFor(logging.INFO):
@@ -338,9 +364,16 @@ class Worker(arq.worker.Worker):
 
     def _cancel(self, job_id: str) -> None:
         attempt = self._attempts.get(job_id)
-        runner = self.runners.get(attempt.claimed.spec.isolation) if attempt else None
-        if runner is not None:
-            runner.cancel(job_id)
+        if attempt is not None and not attempt.is_cancelled:
+            attempt.is_cancelled = True
+            self._ask_to_cancel(attempt)
+
+    def _ask_to_cancel(self, attempt: Attempt) -> None:
+        """Until it has ended: a runner does not know an attempt yet that it is about to start."""
+        runner = self.runners.get(attempt.claimed.spec.isolation)
+        if runner is not None and self._attempts.get(attempt.job_id) is attempt:
+            runner.cancel(attempt.job_id)
+            self.loop.call_later(_ASK_AGAIN_S, self._ask_to_cancel, attempt)
 
     # -- the heartbeat's thread ---------------------------------------------------------------------------------------
 

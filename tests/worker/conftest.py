@@ -1,0 +1,134 @@
+"""Real worker processes against a real server; what happened is read from files that the jobs write."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+import jobkit
+from jobkit.client.kit import Kit
+from tests.client.conftest import check_keys
+from tests.store.server import Server
+from tests.support import environment, wait_until
+
+#: Short, so that a death is noticed while one watches.
+LEASE_S, HEARTBEAT_S = 1.5, 0.4
+
+
+class Bench:
+    """A namespace, its kit, and the workers that a test starts in it."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self.server, self.folder = server, folder
+        self.place = {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "of these tests"}
+        self.kit: Kit = jobkit.connect(**self.place)
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def worker(self, *options: str, ready: bool = True, **variables: str) -> subprocess.Popen[bytes]:
+        """One more worker (`jobkit worker ...`), once it serves."""
+        names = {f"JOBKIT_{name.upper()}": value for name, value in self.place.items()}
+        names |= {"JOBKIT_LEASE": str(LEASE_S), "JOBKIT_HEARTBEAT": str(HEARTBEAT_S), "JOBKIT_DRAIN": "10"} | variables
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "jobkit", "worker", "-c", "4", "-t", "tests.worker.jobs", *options],
+                env=environment(**names),
+                stderr=log,
+            )
+        self.workers.append(process)
+        if ready:
+            wait_until(lambda: process.pid in self.alive() or process.poll() is not None, 20, "the worker to serve")
+        return process
+
+    @property
+    def log(self) -> Path:
+        """What all workers said."""
+        return self.folder / "workers.log"
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def alive(self) -> list[int]:
+        """Process ids of the workers that others see."""
+        return [worker.pid for worker in self.kit.workers() if worker.is_alive]
+
+    def file(self, name: str = "notes") -> str:
+        return str(self.folder / name)
+
+    def notes(self, name: str = "notes") -> list[str]:
+        """What jobs have written to a file, line by line."""
+        path = self.folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def started(self, name: str = "notes", times: int = 1) -> list[int]:
+        """Waits until a job has started so often; the process ids in its last such line."""
+        lines = wait_until(
+            lambda: found if len(found := [n for n in self.notes(name) if n.startswith("start")]) >= times else None,
+            20,
+            f"{name} to be started {times} times",
+        )
+        return [int(word) for word in lines[-1].split()[1:]]
+
+    def close(self) -> None:
+        self.kit.close()
+        for process in self.workers:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGCONT)
+                process.terminate()
+                process.terminate()
+        for process in self.workers:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture(scope="package")
+def shared_server() -> Iterator[Server]:
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bench(shared_server: Server, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(shared_server, tmp_path)
+    try:
+        yield bench
+        assert not bench.log.exists() or "Traceback" not in bench.said()
+    finally:
+        bench.close()
+
+
+@pytest.fixture
+def own_bench(tmp_path: Path) -> Iterator[Bench]:
+    """One whose server may be killed."""
+    server = Server()
+    server.start()
+    bench = Bench(server, tmp_path)
+    try:
+        yield bench
+    finally:
+        bench.close()
+        server.stop()
+
+
+__all__ = ["Bench", "check_keys", "is_alive"]

@@ -1,0 +1,131 @@
+"""Tasks of these tests. Each tells what happens to it by lines in a file: the truth, whatever a store says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jobkit
+
+
+def note(path: str, word: str) -> None:
+    """One more line in a file that several processes write."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(fd, f"{word}\n".encode())
+    finally:
+        os.close(fd)
+
+
+@jobkit.task
+def work(path: str, seconds: float = 0.0) -> str:
+    note(path, f"start {os.getpid()}")
+    try:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(0.01)
+    except BaseException:
+        note(path, "stopped")
+        raise
+    note(path, "end")
+    return "done"
+
+
+@jobkit.task
+async def wait(path: str, seconds: float = 0.0) -> str:
+    note(path, f"start {os.getpid()}")
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        note(path, "stopped")
+        raise
+    note(path, "end")
+    return "done"
+
+
+@jobkit.task(isolation="thread")
+def dawdle(path: str, seconds: float = 0.0) -> str:
+    note(path, f"start {os.getpid()}")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not jobkit.current().should_stop:
+        time.sleep(0.01)
+    note(path, "end")
+    return "done"
+
+
+@jobkit.task
+def until(path: str, sign: str) -> str:
+    """Runs until a file appears."""
+    note(path, f"start {os.getpid()}")
+    while not Path(sign).exists():
+        time.sleep(0.01)
+    note(path, "end")
+    return "done"
+
+
+@jobkit.task
+def count_up(n: int) -> int:
+    return n + 1
+
+
+@jobkit.task
+async def count_up_async(n: int) -> int:
+    return n + 1
+
+
+@jobkit.task
+def in_c(path: str) -> int:
+    note(path, f"start {os.getpid()}")
+    return sum(range(10**12))
+
+
+@jobkit.task
+def stubborn(path: str) -> None:
+    """Ignores SIGTERM, and has a child in a session of its own."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
+    note(path, f"start {os.getpid()} {child.pid}")
+    while True:
+        time.sleep(1)
+
+
+@jobkit.task
+async def block(path: str, seconds: float) -> str:
+    """Blocks the loop it runs on."""
+    note(path, f"start {os.getpid()}")
+    time.sleep(seconds)  # noqa: ASYNC251  # that is the point
+    note(path, "end")
+    return "done"
+
+
+@jobkit.task
+async def block_in_c(path: str) -> int:
+    note(path, f"start {os.getpid()}")
+    return sum(range(10**12))
+
+
+@jobkit.task
+async def deaf(path: str) -> None:
+    """A coroutine that swallows every cancellation."""
+    note(path, f"start {os.getpid()}")
+    while True:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            note(path, "swallowed")
+
+
+@jobkit.task
+def surroundings() -> dict[str, object]:
+    fds = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            fds[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:  # the one that read the directory
+            continue
+    return {"environ": dict(os.environ), "started_with": Path("/proc/self/environ").read_text(), "fds": fds}

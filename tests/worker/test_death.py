@@ -1,0 +1,120 @@
+"""Workers that die, freeze, or lose their server."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+import jobkit
+from tests.support import wait_until
+
+from . import jobs
+from .conftest import LEASE_S, Bench, is_alive
+
+
+def test_the_job_of_a_killed_worker_runs_again_within_the_lease_and_a_second(bench: Bench) -> None:
+    first = bench.worker()
+    job = bench.kit.submit(jobs.until, bench.file(), bench.file("go"))
+    (pid,) = bench.started()
+    bench.worker()
+
+    killed = time.monotonic()
+    first.kill()
+    first.wait()
+
+    wait_until(lambda: not is_alive(pid), 1, "the dead worker's child to die")
+    bench.started(times=2)
+    assert time.monotonic() - killed < LEASE_S + 1
+    (bench.folder / "go").touch()
+    assert job.result(10) == "done"
+    assert (job.attempt, job.snapshot.losses, job.snapshot.releases, job.snapshot.retried) == (2, 1, 0, 0)
+    assert [attempt.outcome for attempt in job.attempts] == ["lost", "succeeded"]
+    assert "died or lost contact" in job.attempts[0].reason
+    assert bench.notes().count("end") == 1
+
+
+def test_the_family_of_a_job_dies_with_its_worker(bench: Bench) -> None:
+    worker = bench.worker()
+    job = bench.kit.submit(jobs.stubborn, bench.file())
+    pids = bench.started()
+
+    worker.kill()
+    worker.wait()
+
+    wait_until(lambda: not any(map(is_alive, pids)), 2, "the whole family to die")
+    job.cancel()
+    bench.worker()
+    assert job.wait(10)
+    assert job.state == "cancelled"
+
+
+def test_a_job_whose_workers_die_too_often_fails_as_lost(bench: Bench) -> None:
+    limit = {"JOBKIT_MAX_LOSSES": "2"}
+    job = bench.kit.submit(jobs.work, bench.file(), 60.0)
+    for turn in (1, 2):
+        worker = bench.worker(**limit)
+        bench.started(times=turn)
+        worker.kill()
+        worker.wait()
+    bench.worker(**limit)
+
+    with pytest.raises(jobkit.JobFailed, match="its workers died 2 times while running it"):
+        job.result(10)
+    assert job.error.kind == "lost"
+    assert job.attempt == 2
+
+
+def test_a_worker_that_wakes_up_too_late_never_overwrites(bench: Bench) -> None:
+    frozen = bench.worker()
+    job = bench.kit.submit(jobs.wait, bench.file(), 1.0)
+    bench.started()
+    frozen.send_signal(signal.SIGSTOP)
+    bench.worker()
+    bench.started(times=2)
+
+    assert job.result(10) == "done"
+    events = list(job.events())
+    assert [event.type for event in events][-2:] == ["started", "succeeded"]
+
+    frozen.send_signal(signal.SIGCONT)
+    later = bench.kit.submit(jobs.count_up, 1)
+    assert later.result(10) == 2
+    wait_until(lambda: "the lease is lost" in bench.said() or "was not stored" in bench.said(), 5, "the zombie to know")
+    assert bench.kit.get(job.id).seq == events[-1].seq
+    assert frozen.poll() is None
+
+
+def test_a_running_job_survives_a_restart_of_redis_and_its_result_is_stored(own_bench: Bench) -> None:
+    bench = own_bench
+    worker = bench.worker()
+    running = [bench.kit.submit(task, bench.file(task.name), 2.5) for task in (jobs.work, jobs.wait)]
+    for task in (jobs.work, jobs.wait):
+        bench.started(task.name)
+
+    bench.server.kill()
+    wait_until(lambda: all(bench.notes(task)[-1] == "end" for task in ("work", "wait")), 10, "the end without Redis")
+    bench.server.start()
+
+    assert [job.result(20) for job in running] == ["done"] * 2
+    assert [(job.attempt, job.snapshot.losses) for job in running] == [(1, 0)] * 2
+    assert worker.poll() is None
+    assert bench.kit.submit(jobs.count_up, 1).result(20) == 2
+    assert "Traceback" not in bench.said()
+
+
+def test_a_job_goes_on_under_its_lease_through_a_short_outage(own_bench: Bench) -> None:
+    bench = own_bench
+    bench.worker()
+    bench.worker()
+    job = bench.kit.submit(jobs.work, bench.file(), 4.0)
+    bench.started()
+
+    bench.server.kill()
+    time.sleep(LEASE_S + 0.5)  # the outage itself: longer than a lease
+    bench.server.start()
+
+    assert job.result(20) == "done"
+    assert len([line for line in bench.notes() if line.startswith("start")]) == 1
+    assert job.snapshot.losses == 0

@@ -1,0 +1,105 @@
+"""How a worker ends, and what becomes of its jobs."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from tests.support import wait_until
+
+from . import jobs
+from .conftest import Bench, is_alive
+
+
+def test_sigterm_lets_running_jobs_of_every_kind_finish(bench: Bench) -> None:
+    worker = bench.worker()
+    running = [bench.kit.submit(task, bench.file(task.name), 1.0) for task in (jobs.work, jobs.wait, jobs.dawdle)]
+    for task in (jobs.work, jobs.wait, jobs.dawdle):
+        bench.started(task.name)
+
+    worker.terminate()
+
+    assert worker.wait(10) == 0
+    assert [job.result(5) for job in running] == ["done"] * 3
+    assert [job.attempt for job in running] == [1, 1, 1]
+    assert bench.alive() == []
+
+
+def test_what_does_not_finish_within_the_drain_time_is_given_back_and_costs_nothing(bench: Bench) -> None:
+    worker = bench.worker(JOBKIT_DRAIN="0.5")
+    tasks = (jobs.work, jobs.wait)
+    running = [bench.kit.submit(task, bench.file(task.name), 60.0) for task in tasks]
+    pids = [bench.started(task.name)[0] for task in tasks]
+
+    began = time.monotonic()
+    worker.terminate()
+
+    assert worker.wait(10) == 0
+    assert time.monotonic() - began < 5
+    assert not any(map(is_alive, pids))
+    for job in running:
+        wait_until(lambda job=job: job.state == "queued", 5, "the job to be back")
+        assert (job.snapshot.releases, job.snapshot.losses, job.snapshot.retried) == (1, 0, 0)
+        assert job.attempts[0].outcome == "released"
+
+    bench.worker()
+    for job, task in zip(running, tasks, strict=True):
+        bench.started(task.name, times=2)
+        job.cancel()
+        assert job.wait(10)
+
+
+def test_the_second_signal_gives_running_jobs_back_at_once(bench: Bench) -> None:
+    worker = bench.worker(JOBKIT_DRAIN="60")
+    job = bench.kit.submit(jobs.work, bench.file(), 60.0)
+    bench.started()
+
+    worker.send_signal(signal.SIGINT)
+    wait_until(lambda: "finishing running jobs" in bench.said(), 5, "the drain")
+    began = time.monotonic()
+    worker.send_signal(signal.SIGINT)
+
+    assert worker.wait(10) == 0
+    assert time.monotonic() - began < 3
+    wait_until(lambda: job.state == "queued", 5, "the job to be back")
+    assert job.snapshot.releases == 1
+    job.cancel()
+
+
+def test_twenty_restarts_in_a_row_fail_nothing(bench: Bench) -> None:
+    """A worker serves while another is being stopped, jobs come in all the time: each runs once or is given back."""
+    submitted = []
+    worker = bench.worker()
+    for turn in range(20):
+        following = bench.worker()
+        submitted += [bench.kit.submit(jobs.count_up_async if n % 2 else jobs.count_up, n) for n in range(10)]
+        submitted.append(bench.kit.submit(jobs.work, bench.file(f"work{turn}"), 0.2))
+        worker.terminate()
+        submitted += [bench.kit.submit(jobs.count_up_async if n % 2 else jobs.count_up, n) for n in range(10)]
+        worker = following
+
+    for job in submitted:
+        assert job.wait(20), job
+    assert {job.state for job in submitted} == {"succeeded"}
+    assert sum(job.snapshot.losses for job in submitted) == 0
+    for turn in range(20):
+        assert bench.notes(f"work{turn}")[-1] == "end"
+
+
+def test_jobs_that_were_handed_over_to_a_worker_that_ends_are_not_lost(bench: Bench) -> None:
+    """Submits race with SIGTERM: a job on its way to a worker that takes nothing new is run or given back, not lost."""
+    kept = bench.worker("-q", "other")  # so that leases are looked at
+    for _ in range(5):
+        worker = bench.worker()
+        worker.terminate()
+        submitted = []
+        while worker.poll() is None:
+            submitted.append(bench.kit.submit(jobs.count_up_async, 1))
+        for job in submitted:
+            assert job.snapshot.losses == 0
+            wait_until(lambda job=job: job.state in ("succeeded", "queued"), LEASE_LIMIT_S, "its end or its place")
+        bench.kit.cancel_many([job.id for job in submitted])
+    assert kept.poll() is None
+
+
+LEASE_LIMIT_S = 1.0  # shorter than a lease: nobody had to wait for one to lapse
