@@ -6,19 +6,59 @@ The worker and `sync://` share it, so that a job ends in the same way in both.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from jobkit.codec import PICKLE, Codec, Subject
-from jobkit.model import ErrorKind, JobError, SignatureError
+from jobkit.files import Depot
+from jobkit.files.depot import LARGE_BYTES
+from jobkit.model import ErrorKind, JobError, JobSpec, SignatureError
+from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.base import Assignment, Outcome
 from jobkit.settings import Settings
 from jobkit.store.base import Claimed, Ending
 
-#: A sealed result larger than this is not kept; its preview is.
+#: A result larger than this is not kept in the store; its preview is.
 MAX_RESULT_BYTES = 50_000_000
 
 
-def assignment(claimed: Claimed, codec: Codec, settings: Settings) -> Assignment:
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """Where the files of one job go. `owner` is what its folder says about whose it is."""
+
+    depot: Depot
+    folder: str
+    owner: str
+    bounds: Bounds
+
+    def put(self, name: str, form: bytes, body: Body, subject: Subject, codec: Codec) -> bytes:
+        """A sealed file in the folder, which is made where it is missing; the sealed reference. Blocks.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.depot.claim(self.folder, self.owner)
+        return self.depot.put(f"{self.folder}/{name}", form, body, subject, codec)
+
+
+def artifact_subject(spec: JobSpec, name: str, media: str) -> Subject:
+    """What an artifact's seal covers: also its name, and how it is to be read."""
+    return Subject(f"artifact\0{name}\0{media}", spec.id, spec.task)
+
+
+def is_large(outcome: Outcome) -> bool:
+    """Whether `ending` has a file to write, and so must not be called on a loop."""
+    return len(outcome.body) > LARGE_BYTES
+
+
+def assignment(
+    claimed: Claimed, codec: Codec, settings: Settings, filed: Filed | None = None, bounds: Bounds | None = None
+) -> Assignment:
     """What a runner gets, its payload verified.
+
+    Args:
+        filed: where its files go. bounds: of its artifacts where there is no such place.
 
     Raises:
         SignatureError: the payload was not sealed for this job by a key that we hold.
@@ -35,6 +75,9 @@ def assignment(claimed: Claimed, codec: Codec, settings: Settings) -> Assignment
         memory_limit_bytes=spec.memory_limit_bytes,
         cancel_grace_s=settings.cancel_grace if spec.cancel_grace_s is None else spec.cancel_grace_s,
         allow_pickle=codec.allow_pickle,
+        bounds=filed.bounds if filed is not None else bounds or Bounds(),
+        log_path=str((filed and filed.depot.log_path(filed.folder)) or ""),
+        log_owner=filed.owner if filed is not None else "",
     )
 
 
@@ -43,11 +86,22 @@ def rejected(error: SignatureError) -> Outcome:
     return Outcome("failed", error=JobError(ErrorKind.REJECTED, type(error).__name__, str(error)))
 
 
-def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings) -> Ending:
-    """What is stored of an outcome: a failure that may be retried becomes a wait, a value becomes sealed bytes."""
+def ending(
+    claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings, filed: Filed | None = None
+) -> Ending:
+    """What is stored of an outcome: a failure that may be retried becomes a wait, a value becomes sealed bytes.
+
+    A large value becomes a file where there is a place for files; that blocks, see `is_large`.
+    """
     spec = claimed.spec
     ttl_s = settings.result_ttl if spec.result_ttl_s is None else spec.result_ttl_s
-    kind, delay_ms, result, preview = outcome.outcome, 0, b"", outcome.preview
+    kind, delay_ms, result, preview, problem = outcome.outcome, 0, b"", outcome.preview, ""
+    subject = Subject("result", spec.id, spec.task)
+    if kind == "succeeded" and filed is not None and is_large(outcome):
+        try:
+            result = filed.put(f"result.{claimed.attempt}", outcome.form, outcome.body, subject, codec)
+        except OSError as error:
+            problem = f"it could not be written to {filed.depot.place.shown} ({error.strerror or error})"
     if kind == "failed":
         delay_s = spec.retry_policy.delay_s(
             retried=claimed.retried, error_types=outcome.error_types, random=random.random(), asked=outcome.retry
@@ -56,14 +110,10 @@ def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings)
             kind, delay_ms = "retried", int(delay_s * 1000)
         elif outcome.error_body:
             result = codec.seal(PICKLE, outcome.error_body, Subject("error", spec.id, spec.task))
-    elif kind == "succeeded" and len(outcome.body) > MAX_RESULT_BYTES:
-        preview = {
-            **(preview or {}),
-            "unavailable": f"the result takes {len(outcome.body) / 1e6:.0f} MB, more than the "
-            f"{MAX_RESULT_BYTES / 1e6:.0f} MB that are kept; save it to a file in the task and return its path",
-        }
-    elif kind == "succeeded" and outcome.form:
-        result = codec.seal(outcome.form, outcome.body, Subject("result", spec.id, spec.task))
+    elif kind == "succeeded" and not result and len(outcome.body) > MAX_RESULT_BYTES:
+        preview = _too_large(preview, len(outcome.body), problem)
+    elif kind == "succeeded" and not result and outcome.form:
+        result = codec.seal(outcome.form, outcome.body, subject)
     return Ending(
         job_id=spec.id,
         token=claimed.token,
@@ -76,4 +126,14 @@ def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings)
         usage=outcome.usage,
         delay_ms=delay_ms,
         ttl_ms=max(1, int(ttl_s * 1000)),
+        folder=filed.folder if filed is not None and filed.depot.has(filed.folder) else "",
     )
+
+
+def _too_large(preview: Mapping[str, Any] | None, size: int, problem: str) -> dict[str, Any]:
+    hint = problem or "set JOBKIT_RESULTS to a directory that workers and clients share, and it is a file there"
+    return {
+        **(preview or {}),
+        "unavailable": f"the result takes {size / 1e6:.0f} MB, more than the {MAX_RESULT_BYTES / 1e6:.0f} MB that are "
+        f"kept in Redis; {hint}",
+    }

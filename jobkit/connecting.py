@@ -61,7 +61,7 @@ def open_kit(settings: Settings) -> Kit:
     server = ensure_running(settings)
     return Kit(
         # The home's own key: the supervisor's workers do not know a JOBKIT_SECRET that is meant for a shared Redis.
-        replace(settings, url=server.url, secret=server.secret),
+        replace(settings, url=server.url, secret=server.secret, results=settings.results or str(server.results)),
         revive=lambda: ensure_running(settings),
     )
 

@@ -78,7 +78,7 @@ def _on_socket(settings: Settings, *, is_supervised: bool) -> Settings:
     from jobkit.embedded import attach, ensure_running
 
     server = attach(settings) if is_supervised else ensure_running(settings)
-    return replace(settings, url=server.url, secret=server.secret)
+    return replace(settings, url=server.url, secret=server.secret, results=settings.results or str(server.results))
 
 
 def _all_queues(tasks: Sequence[str], settings: Settings) -> tuple[str, ...]:

@@ -8,31 +8,44 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from jobkit.attempts import assignment, ending
-from jobkit.codec import Codec
+from jobkit.attempts import artifact_subject, assignment, ending
+from jobkit.codec import RAW, Codec
 from jobkit.model import LogLine
+from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.inline import run_here
 from jobkit.settings import Settings
-from jobkit.store.base import Progress, WorkerInfo
+from jobkit.store.base import ArtifactInfo, Claimed, Kept, Progress, WorkerInfo
 from jobkit.store.memory import MemoryStore
 
 T = TypeVar("T")
+
+#: All of it stays in this process's memory.
+_BOUNDS = Bounds(each_bytes=100_000_000, total_bytes=500_000_000)
 
 
 class _Sink:
     """News of the running job, stored as they come."""
 
-    def __init__(self, store: MemoryStore, job_id: str, token: str) -> None:
-        self._store, self._job_id, self._token = store, job_id, token
+    def __init__(self, store: MemoryStore, codec: Codec, claimed: Claimed) -> None:
+        self._store, self._codec, self._claimed = store, codec, claimed
+        self._job_id, self._token = claimed.spec.id, claimed.token
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._tell(Progress(self._job_id, self._token, True, done, total, message))
 
     def lines(self, lines: Sequence[LogLine]) -> None:
         self._tell(Progress(self._job_id, self._token, lines=lines))
+
+    def artifact(self, name: str, media: str, body: Body) -> None:
+        content = body if isinstance(body, bytes) else body.read_bytes()
+        spec = self._claimed.spec
+        sealed = self._codec.seal(RAW, content, artifact_subject(spec, name, media))
+        info = ArtifactInfo(name, media, len(content), time.time_ns() // 1_000_000)
+        immediate(self._store.keep([Kept(spec.id, self._token, info, sealed)]))
 
     def _tell(self, news: Progress) -> None:
         immediate(self._store.progress([news]))
@@ -47,7 +60,7 @@ def run_inline(store: MemoryStore, codec: Codec, settings: Settings, job_id: str
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
     )
     while (claimed := immediate(store.claim_one(me, job_id))) is not None:
-        outcome = run_here(assignment(claimed, codec, settings), _Sink(store, job_id, claimed.token))
+        outcome = run_here(assignment(claimed, codec, settings, bounds=_BOUNDS), _Sink(store, codec, claimed))
         immediate(store.finish([ending(claimed, outcome, codec, settings)]))
 
 

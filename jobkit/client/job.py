@@ -13,10 +13,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import param
 
+from jobkit.client.artifacts import Artifact
 from jobkit.client.lines import Logs
 from jobkit.client.loop import background
 from jobkit.model import Attempt, JobEvent, JobNotFound, JobSnapshot, attempts_of
@@ -194,6 +196,14 @@ class Job(param.Parameterized):
     def events(self, after: int | JobEvent | None = None) -> Iterator[JobEvent]:
         """Its events, from the first (or those after a `seq` or event) to its end; waits for those to come."""
         return self._kit.job_events(self.id, after.seq if isinstance(after, JobEvent) else after or 0)
+
+    def log_file(self) -> Path | None:
+        """The file with its whole log, or None where there is none on this machine; see `Kit.log_file`."""
+        return self._kit.log_file(self.id)
+
+    def artifacts(self) -> list[Artifact]:
+        """What it saved with `jobkit.current().save(name, obj)`, oldest first: `.read()` or `.save(path)` them."""
+        return self._kit.artifacts(self.id)
 
     def preview(self) -> dict[str, Any] | None:
         """What any page may show of its result, or None: made by the worker, JSON only."""

@@ -7,10 +7,13 @@ import contextlib
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from jobkit.attempts import artifact_subject
+from jobkit.client.artifacts import Artifact, moment
 from jobkit.client.batch import Batch, arguments, grid, listed
 from jobkit.client.inline import run_inline
 from jobkit.client.job import Job
@@ -19,7 +22,9 @@ from jobkit.client.loop import background
 from jobkit.client.outcome import outcome_of
 from jobkit.client.prepare import new_id, prepare, prepare_info
 from jobkit.client.verbs import Verbs, log_lines
-from jobkit.codec import Codec, Subject
+from jobkit.codec import Codec, Subject, is_reference
+from jobkit.files import Depot
+from jobkit.files.depot import opened
 from jobkit.model import (
     EventType,
     InvalidParams,
@@ -29,11 +34,12 @@ from jobkit.model import (
     JobSpec,
     JobState,
     LogLine,
+    ResultExpired,
     UnknownTask,
     apply,
 )
 from jobkit.settings import Settings, user_name
-from jobkit.store.base import LogSlice, Page, Query, Submission, WorkerInfo
+from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, Submission, WorkerInfo
 from jobkit.store.hub import Hub, RedisHub
 from jobkit.store.memory import MemoryHub, MemoryStore
 from jobkit.store.redis import RedisStore
@@ -348,7 +354,53 @@ class Kit:
         if not sealed and snapshot.state is not JobState.CANCELLED:
             sealed = self._call(partial(self._verbs.sealed_result, job.id)) or b""
         preview = None if sealed or snapshot.state is not JobState.SUCCEEDED else self.preview(job.id)
-        return outcome_of(snapshot, sealed, preview, self.codec)
+        return outcome_of(snapshot, sealed, preview, self.codec, self._depot if is_reference(sealed) else None)
+
+    def artifacts(self, job_id: str) -> list[Artifact]:
+        """What a job saved with `jobkit.current().save(name, obj)`, oldest first; also while it runs.
+
+        Raises:
+            JobNotFound: the job is not kept.
+        """
+        spec, infos = self._call(partial(self._verbs.artifacts, job_id))
+        return [
+            Artifact(info.name, info.media_type, info.size_bytes, moment(info.at_ms), partial(self._read, spec, info))
+            for info in infos
+        ]
+
+    def artifact(self, job_id: str, name: str) -> Artifact:
+        """One of them.
+
+        Raises:
+            JobNotFound: the job is not kept.
+            InvalidParams: it has none of that name; the message lists those it has.
+        """
+        found = {one.name: one for one in self.artifacts(job_id)}
+        if name not in found:
+            has = ", ".join(map(repr, found)) or "none"
+            raise InvalidParams(f"job {job_id} has no artifact {name!r}; it has {has}", "name")
+        return found[name]
+
+    def _read(self, spec: JobSpec, info: ArtifactInfo) -> bytes:
+        sealed = self._call(partial(self._verbs.sealed_artifact, spec.id, info.name))
+        if sealed is None:
+            raise ResultExpired(f"artifact {info.name!r} of job {spec.id} is no longer kept")
+        depot = self._depot if is_reference(sealed) else None
+        return opened(sealed, artifact_subject(spec, info.name, info.media_type), self.codec, depot)[1]
+
+    def log_file(self, job_id: str) -> Path | None:
+        """The file with a job's whole log, once an attempt has ended; None where there is none on this machine.
+
+        A short log has none: `logs` has all of it. The file goes with the job; copy it to keep it.
+        """
+        folder = self._call(partial(self._verbs.folder, job_id))
+        path = self._depot.log_path(folder) if folder and self._depot is not None else None
+        return path if path is not None and path.is_file() else None
+
+    @cached_property
+    def _depot(self) -> Depot | None:
+        """Where large results are. Made when first needed: not every client has what a URL of the workers' needs."""
+        return Depot.of(self.settings)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -503,9 +555,9 @@ class AioKit:
         """What `await job` gives: see `Job.result`."""
         await asyncio.shield(asyncio.wrap_future(job._ended))
         job._publish()
-        if job._result or job.snapshot.state is JobState.CANCELLED:
+        if (job._result and not is_reference(job._result)) or job.snapshot.state is JobState.CANCELLED:
             return self._kit._outcome(job, job._result)
-        return await asyncio.to_thread(self._kit._outcome, job, b"")
+        return await asyncio.to_thread(self._kit._outcome, job, job._result)
 
     async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
         """Lines of a job's log; see `Kit.log_slice`."""

@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobkit.codec import Codec, Subject
+from jobkit.files import Depot
+from jobkit.files.depot import opened
 from jobkit.model import JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState, ResultExpired
 
 
-def outcome_of(snapshot: JobSnapshot, sealed: bytes, preview: Mapping[str, Any] | None, codec: Codec) -> Any:
+def outcome_of(
+    snapshot: JobSnapshot, sealed: bytes, preview: Mapping[str, Any] | None, codec: Codec, depot: Depot | None = None
+) -> Any:
     """The value that the task returned. Unpickles it: only for whoever asked for the result.
 
     Args:
         sealed: the result (or, of a failed job, the original exception) as the store has it; empty where it has none.
         preview: of the result, where there is no `sealed`.
+        depot: where large results are.
 
     Raises:
         JobFailed, JobCancelled: it did not succeed.
@@ -29,7 +34,7 @@ def outcome_of(snapshot: JobSnapshot, sealed: bytes, preview: Mapping[str, Any] 
     if not sealed:
         why = (preview or {}).get("unavailable") or "it has expired or was removed"
         raise ResultExpired(f"the result of job {spec.id} ({spec.task}) is not available: {why}")
-    form, body = codec.verify(sealed, Subject("result", spec.id, spec.task))
+    form, body = opened(sealed, Subject("result", spec.id, spec.task), codec, depot)
     try:
         return _decode(form, body)
     except Exception as error:  # unpickling runs code of the value's own classes

@@ -12,7 +12,7 @@ from typing import Any
 from jobkit.codec import Codec, Subject
 from jobkit.model import JobEvent, JobNotFound, JobSnapshot, JobSpec, JobState, LogLine, StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.store.base import LogSlice, Page, Query, Store, Submission, WorkerInfo
+from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, Store, Submission, WorkerInfo
 from jobkit.store.hub import Hub
 from jobkit.tasks.info import TaskInfo
 
@@ -110,6 +110,21 @@ class Verbs:
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
         return await self.store.preview(job_id)
+
+    async def artifacts(self, job_id: str) -> tuple[JobSpec, list[ArtifactInfo]]:
+        """What a job saved, oldest first, with its spec.
+
+        Raises:
+            JobNotFound: it is not kept.
+        """
+        snapshot = await self.snapshot(job_id)
+        return snapshot.spec, await self.store.artifacts(job_id)
+
+    async def sealed_artifact(self, job_id: str, name: str) -> bytes | None:
+        return await self.store.artifact(job_id, name)
+
+    async def folder(self, job_id: str) -> str:
+        return await self.store.folder(job_id)
 
     async def sealed_result(self, job_id: str) -> bytes | None:
         return await self.store.result(job_id)

@@ -59,8 +59,13 @@ class Home:
 
     @property
     def spool(self) -> Path:
-        """What workers could not store while the server was away, and large results."""
+        """What workers could not store while the server was away."""
         return self.path / "spool"
+
+    @property
+    def results(self) -> Path:
+        """Large results, artifacts and whole logs; see `jobkit.files`."""
+        return self.path / "results"
 
     @property
     def namespaces(self) -> Path:

@@ -45,6 +45,11 @@ class EmbeddedServer:
     secret: str
     home: Path
 
+    @property
+    def results(self) -> Path:
+        """Where its workers put large results, artifacts and whole logs, unless `results` says otherwise."""
+        return Home(self.home).results
+
 
 def ensure_running(settings: Settings, *, worker_command: Sequence[str] | None = None) -> EmbeddedServer:
     """The server of `settings.home`, started where it does not run; local workers for `settings.namespace` follow.

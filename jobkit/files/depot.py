@@ -53,6 +53,7 @@ class Depot:
     def __init__(self, place: Place, base: str = "") -> None:
         self.place = place
         self.base = base
+        self._claimed: set[str] = set()  # of places whose folders cannot be looked at for nothing
 
     @classmethod
     def of(cls, settings: Settings, base: str = "") -> Depot | None:
@@ -68,14 +69,16 @@ class Depot:
         digest = hashlib.sha256(f"{self.base}\0{job_id}\0{us}".encode()).hexdigest()
         return f"{self.base}/{digest[:2]}/{digest[2:32]}"
 
-    def claim(self, folder: str, job_id: str, us: int) -> None:
-        """Make the folder and say in it whose it is."""
-        self.place.write(f"{folder}/{OWNER}", [owner_text(job_id, us).encode()])
+    def claim(self, folder: str, owner: str) -> None:
+        """Make the folder and say in it whose it is; see `owner_text`."""
+        self.place.write(f"{folder}/{OWNER}", [owner.encode()])
+        if self.place.local(folder) is None:
+            self._claimed.add(folder)
 
     def has(self, folder: str) -> bool:
-        """Whether the folder is there; only told of a place on this machine."""
+        """Whether the folder is there; of a place elsewhere only whether we wrote to it."""
         path = self.place.local(folder)
-        return path is not None and path.is_dir()
+        return path.is_dir() if path is not None else folder in self._claimed
 
     def put(self, path: str, form: bytes, body: bytes | Path, subject: Subject, codec: Codec) -> bytes:
         """Seal a body into a file.

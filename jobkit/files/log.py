@@ -16,8 +16,8 @@ from pathlib import Path
 from jobkit.files.depot import OWNER
 from jobkit.files.places import make_folders
 
-#: Below this a log is whole in the store (which keeps the first 100 kB of each, whatever follows).
-SPILL_BYTES = 16_000
+#: Below both a log is whole in the store, which keeps the first 100 kB of each, and every line of a small burst.
+SPILL_BYTES, SPILL_LINES = 16_000, 500
 #: Lines and bytes are written at most this late and in portions of about this size.
 _PORTION = 200_000
 
@@ -34,15 +34,14 @@ class LogFile:
     Args:
         path: the file; its folder is made when it is first written to.
         owner: what the folder's file `job` says, see `depot.owner_text`.
-        spill_bytes: nothing is written before so much has come.
     """
 
-    def __init__(self, path: Path, owner: str, spill_bytes: int = SPILL_BYTES) -> None:
+    def __init__(self, path: Path, owner: str) -> None:
         self.path = path
         self._owner = owner
-        self._spill = spill_bytes
         self._parts: list[bytes] = []
         self._size = 0
+        self._lines = 0
         self.is_file = False  #: something was written
         self._is_broken = False
 
@@ -54,20 +53,30 @@ class LogFile:
         """Whole lines."""
         self._parts.append(data)
         self._size += len(data)
+        self._lines += data.count(b"\n")
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._size
+
+    @property
+    def is_large(self) -> bool:
+        """Whether so much waits that it is worth a file."""
+        return self._size > SPILL_BYTES or self._lines > SPILL_LINES
 
     @property
     def is_due(self) -> bool:
         """Whether so much waits that it should be written now and not at the next flush."""
-        return self._size > (_PORTION if self.is_file else max(self._spill, _PORTION))
+        return self._size > _PORTION
 
     def take(self) -> bytes:
         """What waits; it is the caller's then."""
-        data, self._parts, self._size = b"".join(self._parts), [], 0
+        data, self._parts, self._size, self._lines = b"".join(self._parts), [], 0, 0
         return data
 
     def flush(self) -> None:
         """Write what waits, once there is enough of it for a file."""
-        if self._size and (self.is_file or self._size > self._spill):
+        if self._size and (self.is_file or self.is_large):
             self.write(self.take())
 
     def write(self, data: bytes) -> None:

@@ -22,6 +22,10 @@ class Place(Protocol):
     shown: str
     """What a sentence may call it."""
 
+    def check(self) -> None:
+        """Raises InvalidParams where it is plain that nothing can be written here."""
+        ...
+
     def write(self, path: str, parts: Iterable[Part]) -> None:
         """A whole file or none: nobody ever reads half of one."""
         ...
@@ -47,6 +51,18 @@ class Directory:
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
         self.shown = str(self.root)
+
+    def check(self) -> None:
+        try:
+            make_folders(self.root)
+            problem = "" if os.access(self.root, os.W_OK | os.X_OK) else "it is not writable"
+        except OSError as error:
+            problem = error.strerror or str(error)
+        if problem:
+            raise InvalidParams(
+                f"the directory for results {self.root} cannot be used ({problem}): set JOBKIT_RESULTS to another one",
+                "results",
+            )
 
     def write(self, path: str, parts: Iterable[Part]) -> None:
         target = self.root / path
@@ -103,6 +119,9 @@ class Remote:
         except (ImportError, ValueError) as error:
             raise InvalidParams(f"results {_masked(url)!r} cannot be used: {error}", "results") from None
         self.shown = _masked(url)
+
+    def check(self) -> None:
+        """Nothing that could be told without writing."""
 
     def write(self, path: str, parts: Iterable[Part]) -> None:
         with self._reaching():

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from jobkit.model import LogLine, Retry
 from jobkit.model.snapshot import JobError
+from jobkit.run.artifacts import Body, Bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Assignment:
         timeout_s, memory_limit_bytes: limits, or None.
         cancel_grace_s: between the polite and the final stop.
         allow_pickle: whether the result may be written as a pickle.
+        bounds: how much it may keep as artifacts.
+        log_path: file for its whole log, or "". log_owner: what the folder of that file says about its owner.
     """
 
     job_id: str
@@ -31,6 +34,9 @@ class Assignment:
     memory_limit_bytes: int | None = None
     cancel_grace_s: float = 10.0
     allow_pickle: bool = True
+    bounds: Bounds = Bounds()
+    log_path: str = ""
+    log_owner: str = ""
 
 
 class Sink(Protocol):
@@ -39,6 +45,10 @@ class Sink(Protocol):
     def progress(self, done: float | None, total: float | None, message: str) -> None: ...
 
     def lines(self, lines: Sequence[LogLine]) -> None: ...
+
+    def artifact(self, name: str, media: str, body: Body) -> None:
+        """Something to keep. A file belongs to the sink from now on, which removes it when it has its content."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,14 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
+from jobkit.files.log import LogFile
 from jobkit.model import ErrorKind
 from jobkit.run import context, frames, tqdm_hook
+from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.attempt import failed, outcome_to_wire, raised, resolve, succeeded
 from jobkit.run.base import Outcome
 from jobkit.run.capture import capture_process
@@ -34,6 +37,8 @@ SPOOL_BYTES = 1_000_000
 
 #: Added to the spool's path: the file in which Python says where it died.
 FAULT_SUFFIX = ".fault"
+#: Added to it, with a number: large artifacts on their way to the parent.
+ARTIFACT_SUFFIX = ".artifact"
 
 _PR_SET_PDEATHSIG = 1
 _SC_OPEN_MAX = os.sysconf("SC_OPEN_MAX")
@@ -161,6 +166,10 @@ class Shell:
 class _Outlet:
     """Frames to the parent. Blocking: where the worker is slow, the pipe holds the job back."""
 
+    def __init__(self, spool: str) -> None:
+        self._spool = spool
+        self._files = 0
+
     def send(self, kind: bytes, content: Any) -> None:
         view = memoryview(frames.frame(kind, content))
         try:
@@ -175,15 +184,22 @@ class _Outlet:
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self.send(frames.PROGRESS, (done, total, message))
 
-    def artifact(self, name: str, media: str, body: bytes) -> None:
-        self.send(frames.ARTIFACT, (name, media, body))
+    def artifact(self, name: str, media: str, body: Body) -> None:
+        if isinstance(body, bytes) and len(body) <= SPOOL_BYTES:
+            self.send(frames.ARTIFACT, (name, media, body, 0))
+            return
+        # A copy, also of a file: once `save` has returned, the job may change it.
+        self._files += 1
+        frames.spool(f"{self._spool}{ARTIFACT_SUFFIX}{self._files}", body)
+        self.send(frames.ARTIFACT, (name, media, b"", self._files))
 
 
 def _run(meta: dict[str, Any], call: bytes) -> None:
     _note_faults(meta["spool"] + FAULT_SUFFIX)
-    shell, outlet = Shell(), _Outlet()
+    shell, outlet = Shell(), _Outlet(meta["spool"])
     ticker = Ticker(lambda: recorder.tick())
-    recorder = Recorder(outlet, ticker.arm, guard=shell)
+    log = LogFile(Path(meta["log"][0]), meta["log"][1]) if meta["log"][0] else None
+    recorder = Recorder(outlet, ticker.arm, guard=shell, bounds=Bounds(*meta["bounds"]), log=log)
     shell.context = Context(meta["job_id"], meta["attempt"], meta["task"], recorder)
     os.environ["JOBKIT_JOB_ID"] = meta["job_id"]  # by this the zygote knows daemons that the job leaves behind
     context.own_process(shell.context)
@@ -206,7 +222,7 @@ def _run(meta: dict[str, Any], call: bytes) -> None:
             continue
     _libc.fflush(None)
     recorder.close()
-    wire = outcome_to_wire(outcome) | {"stopped": shell.is_stopped, "file": ""}
+    wire = outcome_to_wire(outcome) | {"stopped": shell.is_stopped, "file": "", "log": log.take() if log else b""}
     if len(outcome.body) > SPOOL_BYTES:
         try:
             frames.spool(meta["spool"], outcome.body)

@@ -71,18 +71,23 @@ class Context:
             recorder.line("log", str(text), "INFO")
 
     def save(self, name: str, obj: Any) -> None:
-        """Keep something beside the result: a figure, a table, bytes, text, a `Path` to a file.
+        """Keep something beside the result, as long as the job: `job.artifacts()` has it.
+
+        Args:
+            name: 1 to 200 printable characters, no path separators. What was saved under it before is replaced.
+            obj: bytes, text or a `Path` as they are; a DataFrame as Parquet (CSV without pyarrow); figures and images
+                as PNG, interactive ones as one HTML file; NumPy arrays as .npy; plain values as JSON.
 
         Raises:
-            ValueError: it is larger than 16 MB, or the name is empty.
+            InvalidParams: (a ValueError) a name or a kind of value that is not allowed, or too large or too many.
+            OSError: `obj` is a path that cannot be read.
         """
-        recorder = self.recorder
-        if not name or not isinstance(name, str):
-            raise ValueError(f"the name of an artifact must be text, not {name!r}")
-        if recorder is not None:
-            from jobkit.run.preview import artifact_of
+        from jobkit.run.artifacts import checked_name, render
 
-            recorder.artifact(name[:200], *artifact_of(name, obj))
+        recorder = self.recorder
+        name = checked_name(name)
+        if recorder is not None:
+            recorder.artifact(name, *render(name, obj))
 
     def __repr__(self) -> str:
         return f"<job {self.job_id} attempt {self.attempt}>" if self.job_id else "<outside a job>"

@@ -7,6 +7,7 @@ result goes through a file in the runner's spool directory.
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,10 +96,14 @@ def read_call_frames(fd: int) -> tuple[dict[str, Any], bytes] | None:
     return None
 
 
-def spool(path: str, body: bytes) -> None:
-    """Write a large body for the parent; mode 0600, never over an existing file."""
+def spool(path: str, body: bytes | Path) -> None:
+    """Write a large body (or copy a file) for the parent; mode 0600, never over an existing file."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(body)
+        if isinstance(body, bytes):
+            file.write(body)
+        else:
+            with body.open("rb") as source:
+                shutil.copyfileobj(source, file, 1 << 20)
 
 
 def unspool(path: str) -> bytes:

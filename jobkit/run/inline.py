@@ -21,7 +21,7 @@ from jobkit.run.attempt import failed, raised, resolve, succeeded
 from jobkit.run.base import Assignment, Outcome, Sink
 from jobkit.run.capture import Routing
 from jobkit.run.context import Context, Stop
-from jobkit.run.outlets import LazyContext, LoopOutlet, SinkOutlet, loop_recorder
+from jobkit.run.outlets import LazyContext, LoopOutlet, SinkOutlet, lazy_context
 from jobkit.run.recorder import Recorder, Ticker
 
 _routing = Routing()
@@ -82,7 +82,7 @@ class AsyncRunner:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
-        own = LazyContext(assignment, lambda: loop_recorder(SinkOutlet(sink), loop, is_threaded=False))
+        own = lazy_context(assignment, SinkOutlet(sink), loop, is_threaded=False)
         running = _Running(task, loop, own)
         self._running[assignment.job_id] = running
         if assignment.timeout_s is not None:
@@ -120,6 +120,7 @@ class AsyncRunner:
             if self._running.get(assignment.job_id) is running:
                 del self._running[assignment.job_id]
             own.finish()
+        await own.end()
         return outcome or succeeded(value, allow_pickle=assignment.allow_pickle)
 
 
@@ -240,7 +241,7 @@ class ThreadRunner:
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
         loop = asyncio.get_running_loop()
         outlet = LoopOutlet(sink, loop)
-        own = LazyContext(assignment, lambda: loop_recorder(outlet, loop, is_threaded=True))
+        own = lazy_context(assignment, outlet, loop, is_threaded=True)
         running = _Thread(assignment, loop, own)
         self._running[assignment.job_id] = running
         timer = None
@@ -248,7 +249,7 @@ class ThreadRunner:
             timer = loop.call_later(assignment.timeout_s, running.stop, "timeout")
         running.thread.start()
         try:
-            return await asyncio.shield(running.done)
+            outcome = await asyncio.shield(running.done)
         except asyncio.CancelledError:
             running.stop("kill")
             await asyncio.wait([running.done])
@@ -260,6 +261,8 @@ class ThreadRunner:
                 del self._running[assignment.job_id]
             own.finish()
             await asyncio.sleep(0)  # its last lines are on their way to the sink through this loop
+        await own.end()
+        return outcome
 
 
 def run_here(assignment: Assignment, sink: Sink) -> Outcome:
@@ -271,7 +274,7 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     _copying.install()
     tqdm_hook.install()
     ticker = Ticker(lambda: recorder.tick())
-    recorder = Recorder(SinkOutlet(sink), ticker.arm)
+    recorder = Recorder(SinkOutlet(sink), ticker.arm, bounds=assignment.bounds)
     recorder.is_passive = True
     token = context.enter(Context(assignment.job_id, assignment.attempt, assignment.task, recorder))
     started = time.process_time()

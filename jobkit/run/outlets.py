@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jobkit.model import LogLine
+from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.base import Assignment, Sink
 from jobkit.run.context import Context
 from jobkit.run.lines import WireLine
+from jobkit.run.log_tee import LoopLog
 from jobkit.run.recorder import BATCH_S, Recorder
 
 
@@ -28,10 +31,9 @@ class SinkOutlet:
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._sink.progress(done, total, message)
 
-    def artifact(self, name: str, media: str, body: bytes) -> None:
-        keep = getattr(self._sink, "artifact", None)
-        if keep is not None:
-            keep(name, media, body)
+    def artifact(self, name: str, media: str, body: Body) -> None:
+        # A file is read here and now: once `save` has returned, the job may change it.
+        self._sink.artifact(name, media, body.read_bytes() if isinstance(body, Path) else body)
 
 
 class LoopOutlet(SinkOutlet):
@@ -49,8 +51,8 @@ class LoopOutlet(SinkOutlet):
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._call(super().progress, done, total, message)
 
-    def artifact(self, name: str, media: str, body: bytes) -> None:
-        self._call(super().artifact, name, media, body)
+    def artifact(self, name: str, media: str, body: Body) -> None:
+        self._call(super().artifact, name, media, body.read_bytes() if isinstance(body, Path) else body)
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: a thread that outlived its worker
@@ -60,11 +62,12 @@ class LoopOutlet(SinkOutlet):
 class LazyContext(Context):
     """A context whose recorder is made when somebody first says something: most short jobs say nothing."""
 
-    __slots__ = ("_make",)
+    __slots__ = ("_make", "whole_log")
 
     def __init__(self, assignment: Assignment, make: Callable[[], Recorder]) -> None:
         super().__init__(assignment.job_id, assignment.attempt, assignment.task)
         self._make: Callable[[], Recorder] | None = make
+        self.whole_log: LoopLog | None = None
 
     @property
     def recorder(self) -> Recorder | None:
@@ -79,8 +82,29 @@ class LazyContext(Context):
             self._recorder.close()
             self._recorder = None
 
+    async def end(self) -> None:
+        """Wait, after `finish`, for what is left of the log to be written."""
+        if self.whole_log is not None:
+            await self.whole_log.close()
 
-def loop_recorder(outlet: SinkOutlet, loop: asyncio.AbstractEventLoop, *, is_threaded: bool) -> Recorder:
+
+def lazy_context(
+    assignment: Assignment, outlet: SinkOutlet, loop: asyncio.AbstractEventLoop, *, is_threaded: bool
+) -> LazyContext:
+    """The context of an attempt on the loop or in a thread."""
+
+    def make() -> Recorder:
+        if assignment.log_path:
+            own.whole_log = LoopLog(assignment.log_path, assignment.log_owner, loop)
+        return loop_recorder(outlet, loop, assignment.bounds, own.whole_log, is_threaded=is_threaded)
+
+    own = LazyContext(assignment, make)
+    return own
+
+
+def loop_recorder(
+    outlet: SinkOutlet, loop: asyncio.AbstractEventLoop, bounds: Bounds, log: LoopLog | None, *, is_threaded: bool
+) -> Recorder:
     """A recorder whose ticks are timers of the loop."""
 
     def arm() -> None:
@@ -94,5 +118,5 @@ def loop_recorder(outlet: SinkOutlet, loop: asyncio.AbstractEventLoop, *, is_thr
         if recorder.tick():
             loop.call_later(BATCH_S, tick)
 
-    recorder = Recorder(outlet, arm, burst=0)
+    recorder = Recorder(outlet, arm, burst=0, bounds=bounds, log=log)
     return recorder

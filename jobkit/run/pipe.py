@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from jobkit.run.lines import ByteSplitter, LineBuffer
+from jobkit.run.log_tee import LoopLog
 
 READ_BYTES = 65_536
 
@@ -23,13 +24,22 @@ class Closed(Exception):
 class Pipe:
     """What C code and grandchildren write to a job's standard output or error."""
 
-    def __init__(self, fd: int, source: str, lines: LineBuffer, flush_soon: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        fd: int,
+        source: str,
+        lines: LineBuffer,
+        flush_soon: Callable[[], None],
+        log: LoopLog | None = None,
+    ) -> None:
         self._fd = fd
         self._source = source
         self._lines = lines
         self._flush_soon = flush_soon
         self._splitter = ByteSplitter()
         self._held = b""
+        self._log = log
+        self._rest = b""
 
     @property
     def is_partial(self) -> bool:
@@ -39,6 +49,8 @@ class Pipe:
         data = os.read(self._fd, READ_BYTES)
         if not data:
             raise Closed
+        if self._log is not None:
+            self._keep(data)
         if self._lines.is_flooded:
             # Only the newest portion will be shown: counting newlines is a hundred times cheaper than splitting.
             self._lines.skip(self._held.count(b"\n"))
@@ -55,7 +67,20 @@ class Pipe:
             self._feed(data)
         self._add(self._splitter.flush(due_ms), due_ms)
 
+    def _keep(self, data: bytes) -> None:
+        """Whole lines to the log as they are; a line without end in pieces."""
+        assert self._log is not None
+        whole, newline, rest = (self._rest + data).rpartition(b"\n")
+        if len(rest) > READ_BYTES:
+            whole, newline, rest = whole + newline + rest, b"\n", b""
+        self._rest = rest
+        if newline:
+            self._log.add_bytes(whole + newline)
+
     def finish(self) -> None:
+        if self._rest and self._log is not None:
+            self._log.add_bytes(self._rest + b"\n")
+            self._rest = b""
         self.flush(None)
         self._flush_soon()
 

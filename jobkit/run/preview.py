@@ -14,7 +14,6 @@ import math
 import reprlib
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from jobkit.run.lines import clean, cut
@@ -24,7 +23,6 @@ TEXT_LIMIT = 20_000
 ROWS, COLUMNS, CELL = 50, 20, 100
 PNG_LIMIT, HTML_LIMIT, JSON_LIMIT = 500_000, 200_000, 50_000
 SUMMARY_LIMIT = 200
-ARTIFACT_LIMIT = 15 * 1024 * 1024
 
 Preview = dict[str, Any]
 
@@ -62,44 +60,6 @@ def safe_repr(value: Any, limit: int = TEXT_LIMIT) -> str:
         raise
     except BaseException:  # also RecursionError, SystemExit in a __repr__
         return f"<{type(value).__name__} object>"
-
-
-def artifact_of(name: str, obj: Any) -> tuple[str, bytes]:
-    """`(media type, bytes)` of something to keep: bytes and files as they are, figures as PNG, tables as CSV, plain
-    values as JSON, others as text.
-
-    Raises:
-        ValueError: it is larger than 15 MB.
-        OSError: `obj` is a path that cannot be read.
-    """
-    media, body = _artifact(obj)
-    if len(body) > ARTIFACT_LIMIT:
-        raise ValueError(f"artifact {name!r} has {len(body):,} bytes; at most {ARTIFACT_LIMIT:,} can be kept")
-    return media, body
-
-
-def _artifact(obj: Any) -> tuple[str, bytes]:
-    if isinstance(obj, (bytes, bytearray, memoryview)):
-        return "application/octet-stream", bytes(obj)
-    if isinstance(obj, str):
-        return "text/plain", obj.encode("utf-8", "backslashreplace")
-    if isinstance(obj, Path):
-        import mimetypes
-
-        size = obj.stat().st_size
-        if size > ARTIFACT_LIMIT:
-            raise ValueError(f"the file {obj.name} has {size:,} bytes; at most {ARTIFACT_LIMIT:,} can be kept")
-        return mimetypes.guess_type(obj.name)[0] or "application/octet-stream", obj.read_bytes()
-    png = _png(obj)
-    if png:
-        return "image/png", png
-    pandas = sys.modules.get("pandas")
-    if pandas is not None and isinstance(obj, (pandas.DataFrame, pandas.Series)):
-        return "text/csv", obj.to_csv().encode()
-    try:
-        return "application/json", json.dumps(obj, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError):
-        return "text/plain", safe_repr(obj, ARTIFACT_LIMIT // 4).encode("utf-8", "backslashreplace")
 
 
 _CONTAINERS = (list, tuple, dict, set, frozenset)

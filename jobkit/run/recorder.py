@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Protocol
 
+from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.lines import LineBuffer, Splitter, WireLine, clean, cut
 
 #: At most this often per second a job's progress leaves it.
@@ -31,7 +32,15 @@ class Outlet(Protocol):
 
     def progress(self, done: float | None, total: float | None, message: str) -> None: ...
 
-    def artifact(self, name: str, media: str, body: bytes) -> None: ...
+    def artifact(self, name: str, media: str, body: Body) -> None: ...
+
+
+class WholeLog(Protocol):
+    """Where every line goes, before floods are thinned."""
+
+    def add(self, lines: Iterable[str]) -> None: ...
+
+    def flush(self) -> None: ...
 
 
 class Bar:
@@ -57,10 +66,24 @@ class Recorder:
         burst: how many batches may leave at once in `BATCH_S` before lines wait for each other. Lines that have left
             survive the crash of their process.
         guard: entered around everything that must not be torn apart by a signal handler's exception.
+        bounds: how much may be kept as artifacts.
+        log: gets every line.
     """
 
-    def __init__(self, outlet: Outlet, arm: Callable[[], None], *, burst: int = 50, guard: Any = None) -> None:
+    def __init__(
+        self,
+        outlet: Outlet,
+        arm: Callable[[], None],
+        *,
+        burst: int = 50,
+        guard: Any = None,
+        bounds: Bounds | None = None,
+        log: WholeLog | None = None,
+    ) -> None:
         self._outlet = outlet
+        self._bounds = bounds or Bounds()
+        self._kept: dict[str, int] = {}
+        self._log = log
         self._arm = arm
         self._is_armed = False
         self._burst = burst
@@ -97,7 +120,10 @@ class Recorder:
         """Whole lines that were logged or warned, kept together under one level."""
         now_ms = time.time_ns() // 1_000_000
         with self._guard, self._lock:
-            for part in text.splitlines() or [""]:
+            parts = text.splitlines() or [""]
+            if self._log is not None:
+                self._log.add(parts)
+            for part in parts:
                 self._buffer.add([now_ms, source, level, logger, cut(part)])
             self._leave(now_ms)
 
@@ -110,9 +136,13 @@ class Recorder:
         elif not self._is_armed:
             self._arm_once()
 
-    def artifact(self, name: str, media: str, body: bytes) -> None:
+    def artifact(self, name: str, media: str, body: Body) -> None:
+        """Raises InvalidParams where that is too much."""
+        size = len(body) if isinstance(body, bytes) else body.stat().st_size
         with self._guard, self._lock:
+            self._bounds.check(self._kept, name, size)
             self._outlet.artifact(name, media, body)
+            self._kept[name] = size
 
     def open_bar(self, bar: Bar) -> None:
         """Start following a bar. The first open one is the job's progress, later ones add to its message."""
@@ -184,6 +214,8 @@ class Recorder:
             self._window, self._left = window, self._burst
         if self._left > 0 or (self._buffer.size > _BATCH_CHARS and not self._buffer.is_flooded):
             self._left -= 1
+            if self._log is not None:
+                self._log.flush()
             self._outlet.lines(self._buffer.take(now_ms))
         elif not self._is_armed:
             self._arm_once()
@@ -195,6 +227,8 @@ class Recorder:
         text = "".join(parts[:count])
         del parts[:count]
         lines = self._splitters[source].feed(text, now_ms)
+        if lines and self._log is not None:
+            self._log.add(lines)
         for line in lines:
             self._buffer.add([now_ms, source, "", "", line])
         return bool(lines)
@@ -205,7 +239,11 @@ class Recorder:
                 self._feed(source, now_ms)
             line = splitter.flush(due_ms)
             if line is not None:
+                if self._log is not None:
+                    self._log.add([line])
                 self._buffer.add([now_ms, source, "", "", line])
+        if self._log is not None:
+            self._log.flush()
         if self._buffer:
             self._outlet.lines(self._buffer.take(now_ms))
 

@@ -15,8 +15,9 @@ from jobkit.model.snapshot import JobError
 from jobkit.run import frames, tree
 from jobkit.run.attempt import failed, outcome_from_wire
 from jobkit.run.base import Assignment, Outcome, Sink
-from jobkit.run.child import FAULT_SUFFIX
+from jobkit.run.child import ARTIFACT_SUFFIX, FAULT_SUFFIX
 from jobkit.run.lines import LineBuffer
+from jobkit.run.log_tee import LoopLog
 from jobkit.run.pipe import READ_BYTES, Closed, Pipe, now_ms
 from jobkit.run.recorder import tamed
 from jobkit.run.tracebacks import crash_text, fault_text
@@ -59,6 +60,10 @@ class Supervised:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._frames = frames.Frames()
         self._lines = LineBuffer(now_ms())
+        self._log: LoopLog | None = None
+        if assignment.log_path:
+            self._log = LoopLog(assignment.log_path, assignment.log_owner, self._loop)
+        self._artifacts = 0
         self._readers: dict[int, Callable[[], bool]] = {}
         self._control: socket.socket | None = None
         self._unsent: Iterator[bytes] = iter(())
@@ -85,13 +90,15 @@ class Supervised:
             "task": assignment.task,
             "allow_pickle": assignment.allow_pickle,
             "spool": self._spool,
+            "bounds": [assignment.bounds.count, assignment.bounds.each_bytes, assignment.bounds.total_bytes],
+            "log": [assignment.log_path, assignment.log_owner],
         }
         self._unsent = frames.call_frames(meta, assignment.call)
         self._send()
         self._watch(ours.fileno(), self._read_control)
         for fd, source in ((out[0], "stdout"), (err[0], "stderr")):
             os.set_blocking(fd, False)
-            self._watch(fd, Pipe(fd, source, self._lines, self._flush_soon).read)
+            self._watch(fd, Pipe(fd, source, self._lines, self._flush_soon, self._log).read)
         if assignment.timeout_s is not None:
             self._later(assignment.timeout_s, self.stop, "timeout")
         self._later(_SAMPLE_S, self._sample)
@@ -111,6 +118,8 @@ class Supervised:
             raise
         finally:
             self._tidy()
+        if self._log is not None:
+            await self._log.close(b"" if self._wire is None else bytes(self._wire.get("log", b"")))
         if self._has_file and outcome.outcome == "succeeded":
             return await asyncio.to_thread(self._unspooled, outcome)
         self._drop_file()
@@ -230,6 +239,10 @@ class Supervised:
 
     def _tidy(self) -> None:
         Path(self._fault).unlink(missing_ok=True)
+        self._artifact_file(self._artifacts + 1).unlink(missing_ok=True)  # one that it died over
+
+    def _artifact_file(self, number: int) -> Path:
+        return Path(f"{self._spool}{ARTIFACT_SUFFIX}{int(number)}")
 
     def _drop_file(self) -> None:
         Path(self._spool).unlink(missing_ok=True)
@@ -304,10 +317,9 @@ class Supervised:
         elif kind == frames.PROGRESS:
             self._sink.progress(*tamed(*content))
         elif kind == frames.ARTIFACT:
-            keep = getattr(self._sink, "artifact", None)
-            if keep is not None:
-                name, media, body = content
-                keep(str(name), str(media), bytes(body))
+            name, media, body, number = content
+            self._artifacts = max(self._artifacts, int(number))
+            self._sink.artifact(str(name), str(media), self._artifact_file(number) if number else bytes(body))
         elif kind == frames.ENDED:
             self._wire = content
 

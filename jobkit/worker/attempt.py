@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from jobkit.model import LogLine
-from jobkit.store.base import Claimed, Progress
+from jobkit.run.artifacts import Body, Bounds
+from jobkit.store.base import Claimed, Kept, Progress
+from jobkit.worker.filing import Filing, note
 
 #: Log lines that wait for one exchange with the store; what comes beyond is counted, not kept.
 _MAX_WAITING_LINES = 2_000
@@ -19,6 +21,7 @@ class Attempt:
 
     claimed: Claimed
     wake: Callable[[], None]
+    filing: Filing
     is_lost: bool = False
     """Its lease is gone: whatever it ends as, nobody wants to know."""
     is_released: bool = False
@@ -30,6 +33,11 @@ class Attempt:
     _numbers: tuple[float | None, float | None, str] | None = None
     _lines: list[LogLine] = field(default_factory=list)
     _dropped: int = 0
+    _artifacts: list[tuple[str, str, Body]] = field(default_factory=list)
+    _keeping: asyncio.Task[None] | None = None
+    _kept: list[Kept] = field(default_factory=list)
+    _names: set[str] = field(default_factory=set)
+    _stored_bytes: int = 0
 
     @property
     def job_id(self) -> str:
@@ -44,6 +52,41 @@ class Attempt:
         self._lines += lines[:room] if room > 0 else ()
         self._dropped += max(0, len(lines) - max(0, room))
         self.wake()
+
+    def artifact(self, name: str, media: str, body: Body) -> None:
+        self._artifacts.append((name, media, body))
+        if self._keeping is None:
+            self._keeping = asyncio.get_running_loop().create_task(self._keep_all())
+
+    async def _keep_all(self) -> None:
+        """One after the other, so that what is saved last under a name is what stays."""
+        try:
+            while self._artifacts:
+                name, media, body = self._artifacts.pop(0)
+                # The job has checked this itself; a job that does not tell the truth must not fill the store.
+                if len(self._names | {name}) > Bounds().count:
+                    kept, sentence = None, f"artifact {name[:200]!r} was not kept: too many of them"
+                else:
+                    kept, sentence = await self.filing.keep(self.claimed, name, media, body, self._stored_bytes)
+                if kept is None:
+                    self.lines([note(sentence)])
+                    continue
+                self._names.add(name)
+                self._stored_bytes += 0 if kept.folder else kept.info.size_bytes
+                self._kept.append(kept)
+                self.wake()
+        finally:
+            self._keeping = None
+
+    async def settle(self) -> None:
+        """Wait until what the job saved is ready for the store."""
+        if self._keeping is not None:
+            await asyncio.wait([self._keeping])
+
+    def take_kept(self) -> list[Kept]:
+        """Artifacts that have come since the last call."""
+        kept, self._kept = self._kept, []
+        return kept
 
     def take_news(self) -> Progress | None:
         """What has come since the last call, or None."""

@@ -23,14 +23,15 @@ from typing import Any
 import arq.worker
 import psutil
 
-from jobkit.attempts import assignment, ending, rejected
+from jobkit.attempts import assignment, ending, is_large, rejected
 from jobkit.codec import Codec
 from jobkit.model import ErrorKind, JobError, SignatureError, StoreUnavailable
 from jobkit.run.base import Outcome, Runner
 from jobkit.settings import Settings
-from jobkit.store.base import FENCED, Claimed, Ending, Progress, Renewal, WorkerInfo
+from jobkit.store.base import FENCED, Claimed, Ending, Kept, Progress, Renewal, WorkerInfo
 from jobkit.store.redis import RedisStore, read_claimed
 from jobkit.worker.attempt import Attempt
+from jobkit.worker.filing import Filing
 from jobkit.worker.inbox import Inbox
 from jobkit.worker.lease import LeaseKeeper
 
@@ -89,6 +90,7 @@ class Worker(arq.worker.Worker):
         self.settings = settings
         self.codec = codec or Codec.from_secret(settings.secret)
         self.store = RedisStore(settings)
+        self.filing = Filing(settings, self.store, self.codec)
         self.runners = dict(runners)
         self.slots = slots
         self.info = WorkerInfo(
@@ -106,6 +108,7 @@ class Worker(arq.worker.Worker):
         self._runs: set[asyncio.Task[None]] = set()
         self._endings: list[Ending] = []
         self._news: list[Progress] = []  # taken from attempts, not yet stored
+        self._kept: list[Kept] = []
         self._received = 0
         self._wake = asyncio.Event()
         self._has_news = False
@@ -128,17 +131,23 @@ class Worker(arq.worker.Worker):
         try:
             await self.loop.run_in_executor(None, keeper.beat)
             keeper.start()
+            await self.filing.start()
             for runner in set(self.runners.values()):
                 await runner.start()
             if self.on_startup:
                 await self.on_startup(self.ctx)
-            reader = self.loop.create_task(self._inbox.read(), name="jobkit-inbox")
+            helpers = [
+                self.loop.create_task(self._inbox.read(), name="jobkit-inbox"),
+                self.loop.create_task(self.filing.tidy(), name="jobkit-tidy"),
+            ]
             try:
                 await self._serve()
             finally:
-                reader.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await reader
+                for helper in helpers:
+                    helper.cancel()
+                for helper in helpers:
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await helper
         finally:
             for runner in set(self.runners.values()):
                 await runner.close()
@@ -258,24 +267,26 @@ class Worker(arq.worker.Worker):
         """One round trip: news, endings, and (where there is room) a claim."""
         self._wake.clear()
         endings, self._endings = self._endings, []
-        if self._has_news and not self._news and (endings or time.monotonic() - self._news_at >= NEWS_WINDOW_S):
+        is_due = not self._news and time.monotonic() - self._news_at >= NEWS_WINDOW_S
+        if self._has_news and (endings or is_due):
             self._has_news = False
-            self._news = [n for attempt in self._attempts.values() if (n := attempt.take_news()) is not None]
+            self._news += [n for attempt in self._attempts.values() if (n := attempt.take_news()) is not None]
+            self._kept += [kept for attempt in self._attempts.values() for kept in attempt.take_kept()]
         running = len(self._attempts) - len(endings)
         free = self.slots - running
         if self._limits[0] is not None:  # the last jobs of a worker are not more than were allowed
             free = min(free, max(0, self._limits[0] - self.jobs_complete - self.jobs_failed - running))
         claims = takes and not self._stop and self._inbox.is_live
-        if not self._news and not endings and not claims:
+        if not self._news and not self._kept and not endings and not claims:
             return
         try:
             answers, claimed, wait_s = await self.store.exchange(
-                self._news, endings, (self.info, free, self._received) if claims else None
+                self._news, endings, (self.info, free, self._received) if claims else None, self._kept
             )
         except StoreUnavailable:
             self._endings = endings + self._endings
             raise
-        self._wait_s, self._news = wait_s, []
+        self._wait_s, self._news, self._kept = wait_s, [], []
         for ended, answer in zip(endings, answers, strict=True):
             self._forget(ended.job_id, ended.token)
             if answer == FENCED:
@@ -301,7 +312,7 @@ class Worker(arq.worker.Worker):
     # -- running ------------------------------------------------------------------------------------------------------
 
     def _launch(self, claimed: Claimed) -> None:
-        attempt = Attempt(claimed, self._note_news)
+        attempt = Attempt(claimed, self._note_news, self.filing)
         before = self._attempts.get(attempt.job_id)
         if before is not None:  # lost to a lapsed lease, and claimed again by ourselves
             self._abandon(before)
@@ -324,6 +335,7 @@ class Worker(arq.worker.Worker):
     async def _run_attempt(self, attempt: Attempt, before: Attempt | None) -> None:
         claimed = attempt.claimed
         spec = claimed.spec
+        filed = self.filing.filed(claimed)
         if before is not None and before.run is not None:
             await asyncio.wait([before.run])
         try:
@@ -331,7 +343,10 @@ class Worker(arq.worker.Worker):
             if runner is None:
                 outcome = _refused(f"no worker here runs isolation {spec.isolation!r}")
             else:
-                outcome = await runner.run(assignment(claimed, self.codec, self.settings), attempt)
+                if claimed.attempt > 1:
+                    await self.filing.continue_log(claimed)
+                outcome = await runner.run(assignment(claimed, self.codec, self.settings, filed), attempt)
+                await attempt.settle()
         except SignatureError as error:
             logger.warning("job %s rejected: %s", spec.id, error)
             outcome = rejected(error)
@@ -349,7 +364,8 @@ class Worker(arq.worker.Worker):
         if attempt.is_released and outcome.outcome != "succeeded":
             ended = self._release(attempt)
         else:
-            ended = ending(claimed, outcome, self.codec, self.settings)
+            how = claimed, outcome, self.codec, self.settings, filed
+            ended = await asyncio.to_thread(ending, *how) if filed and is_large(outcome) else ending(*how)
         if logger.isEnabledFor(logging.INFO):
             logger.info("job %s %s attempt %d: %s", spec.id, spec.task, claimed.attempt, ended.outcome)
         self._endings.append(ended)

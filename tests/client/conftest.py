@@ -65,7 +65,7 @@ class worker_of:
 
 
 #: What a namespace keeps without a job: its queues, workers, task definitions and the stream of events.
-OWNED = ("queues", "workers", "worker:", "tasks", "events", "idle:")
+OWNED = ("place", "queues", "workers", "worker:", "tasks", "events", "idle:")
 
 
 @pytest.fixture
@@ -86,7 +86,11 @@ def kit(place: dict[str, str]) -> Iterator[Kit]:
 def check_keys(kit: Kit) -> None:
     prefix = f"jk:{kit.settings.namespace}:"
     with redis.Redis.from_url(kit.settings.url) as client:
-        wait_until(lambda: not _unowned(client, prefix), 5, "keys without an owner to be gone")
+        wait_until(
+            lambda: not _unowned(client, prefix),
+            12,  # files go with a heartbeat
+            "keys without an owner to be gone",
+        )
 
 
 def _unowned(client: redis.Redis, prefix: str) -> list[str]:

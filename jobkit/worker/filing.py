@@ -1,0 +1,161 @@
+"""What a worker does with files: large results, artifacts, whole logs, and the removal of those that nobody owns.
+
+Every file has an owner. While its job is kept, that is the job; afterwards its folder is litter in the store until some
+worker has removed it. What no store ever heard of (a worker died between writing and telling) is found by a sweep: it
+is old, and the job that it names is not kept. Disks may be slow, so all of it happens in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+from pathlib import Path
+
+from jobkit.attempts import Filed, artifact_subject
+from jobkit.codec import RAW, Codec
+from jobkit.files import Depot, LogFile
+from jobkit.files.depot import owner_text
+from jobkit.model import LogLine, StoreUnavailable
+from jobkit.run.artifacts import Body, Bounds
+from jobkit.settings import Settings
+from jobkit.store.base import ArtifactInfo, Claimed, Kept
+from jobkit.store.redis import RedisStore
+
+logger = logging.getLogger("jobkit.worker")
+
+#: With a place for files a job may keep so much; without one what `Bounds` says by default.
+FILE_BOUNDS = Bounds(each_bytes=2_000_000_000, total_bytes=10_000_000_000)
+
+#: Artifacts up to this size, and so much of them for each attempt, are kept in the store: no directory is needed.
+_STORED_BYTES, _STORED_TOTAL = Bounds().each_bytes, Bounds().total_bytes
+
+_SWEEP_EVERY_S = 6 * 3600.0
+#: A folder that no store knows may be so old before it goes: longer than any worker takes from writing to telling.
+SWEEP_AGE_S = 24 * 3600.0
+
+
+class Filing:
+    """The files of one worker.
+
+    Args:
+        store: of the worker's loop.
+    """
+
+    def __init__(self, settings: Settings, store: RedisStore, codec: Codec) -> None:
+        self._settings, self._store, self._codec = settings, store, codec
+        self.depot = Depot.of(settings)
+        self._is_silent = False
+
+    async def start(self) -> None:
+        """Learn the namespace's own folder.
+
+        Raises:
+            InvalidParams: the place for files cannot be used.
+            StoreUnavailable: the server does not answer.
+        """
+        if self.depot is not None:
+            await asyncio.to_thread(self.depot.place.check)
+            self.depot.base = await self._store.place()
+
+    def filed(self, claimed: Claimed) -> Filed | None:
+        """Where the files of this job go, or None."""
+        if self.depot is None:
+            return None
+        folder = self.depot.folder(claimed.spec.id, claimed.us)
+        return Filed(self.depot, folder, owner_text(claimed.spec.id, claimed.us), FILE_BOUNDS)
+
+    async def keep(self, claimed: Claimed, name: str, media: str, body: Body, stored: int) -> tuple[Kept | None, str]:
+        """Seal an artifact, into a file where it is large; `stored` bytes of this attempt are in the store already.
+
+        Returns:
+            what the store is to keep, or None and the sentence for the job's log.
+        """
+        spec = claimed.spec
+        subject = artifact_subject(spec, name, media)
+        filed = self.filed(claimed)
+        try:
+            size = len(body) if isinstance(body, bytes) else body.stat().st_size
+            info = ArtifactInfo(name, media, size, int(time.time() * 1000))
+            if size <= _STORED_BYTES and stored + size <= _STORED_TOTAL:
+                content = body if isinstance(body, bytes) else await asyncio.to_thread(body.read_bytes)
+                return Kept(spec.id, claimed.token, info, self._codec.seal(RAW, content, subject)), ""
+            if filed is None:
+                return None, f"artifact {name!r} was not kept: there is no directory for files (JOBKIT_RESULTS)"
+            sealed = await asyncio.to_thread(filed.put, _file_name(name), RAW, body, subject, self._codec)
+            return Kept(spec.id, claimed.token, info, sealed, filed.folder), ""
+        except OSError as error:
+            return None, f"artifact {name!r} was not kept: {error}"
+        finally:
+            if isinstance(body, Path):
+                with contextlib.suppress(OSError):
+                    body.unlink()
+
+    async def continue_log(self, claimed: Claimed) -> None:
+        """Before a further attempt: what earlier ones said begins the file, where they said too little for one."""
+        filed = self.filed(claimed)
+        path = filed.depot.log_path(filed.folder) if filed is not None else None
+        if filed is None or path is None or claimed.attempt == 1:
+            return
+        with contextlib.suppress(StoreUnavailable, OSError):
+            if not await asyncio.to_thread(path.exists):
+                found = await self._store.logs(claimed.spec.id)
+                log = LogFile(path, filed.owner)
+                log.add([line.text for line in found.lines])
+                if found.lines:
+                    await asyncio.to_thread(log.write, log.take())
+
+    # -- removal ------------------------------------------------------------------------------------------------------
+
+    async def tidy(self) -> None:
+        """Remove litter with each heartbeat and sweep now and then, until cancelled."""
+        if self.depot is None:
+            return
+        sweep_at = time.monotonic() + 60.0
+        while True:
+            await asyncio.sleep(self._settings.heartbeat)
+            try:
+                await self.clear_litter()
+                if time.monotonic() >= sweep_at:
+                    sweep_at = time.monotonic() + _SWEEP_EVERY_S
+                    await self.sweep()
+                self._is_silent = False
+            except StoreUnavailable:
+                continue
+            except OSError as error:
+                if not self._is_silent:
+                    where = self.depot.place.shown
+                    logger.warning("files of forgotten jobs cannot be removed from %s: %s", where, error)
+                self._is_silent = True
+
+    async def clear_litter(self) -> None:
+        """Remove the folders of forgotten jobs."""
+        assert self.depot is not None
+        while folders := await self._store.litter():
+            await self._store.swept(await asyncio.to_thread(self.depot.remove, folders))
+
+    async def sweep(self, min_age_s: float = SWEEP_AGE_S) -> int:
+        """Remove old folders whose job is not kept; how many."""
+        assert self.depot is not None
+        removed = 0
+        old = await asyncio.to_thread(list, self.depot.old(min_age_s))
+        for start in range(0, len(old), 200):
+            batch = old[start : start + 200]
+            owned = await self._store.owned([(one.job_id, one.us) for one in batch])
+            stray = [one.folder for one, is_owned in zip(batch, owned, strict=True) if not is_owned]
+            removed += len(await asyncio.to_thread(self.depot.remove, stray))
+        if removed:
+            logger.info("removed %d folders of files that belonged to no job", removed)
+        return removed
+
+
+def note(sentence: str) -> LogLine:
+    """A line of the worker's own in a job's log."""
+    return LogLine(sentence, int(time.time() * 1000), source="jobkit")
+
+
+def _file_name(name: str) -> str:
+    """One file for each name: what is saved again replaces what was."""
+    return f"artifact.{hashlib.sha256(name.encode('utf-8', 'backslashreplace')).hexdigest()[:32]}"

@@ -1,0 +1,85 @@
+"""Large results and artifacts: the same in every place, gone with their job."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import jobkit
+from jobkit.client.kit import Kit
+
+
+def many_bytes(size: int) -> bytes:
+    return bytes(range(256)) * (size // 256)
+
+
+def saves_much(folder: str) -> str:
+    from pathlib import Path
+
+    import jobkit
+
+    me = jobkit.current()
+    me.save("notes.txt", "hällo")
+    me.save("numbers", {"a": [1, 2]})
+    file = Path(folder) / "data.csv"
+    file.write_text("a,b\n1,2\n")
+    me.save("data.csv", file)
+    file.write_text("changed afterwards")
+    me.save("notes.txt", "newer")
+    return "kept"
+
+
+def test_a_result_of_many_megabytes_comes_back(kit: Kit) -> None:
+    job = kit.submit(many_bytes, 5_120_000)
+
+    assert job.result(30) == bytes(range(256)) * 20_000
+    assert kit.get(job.id).result(5)[:3] == b"\x00\x01\x02"
+
+
+def test_what_a_job_saves_can_be_read_by_everybody(kit: Kit, tmp_path: Path) -> None:
+    job = kit.submit(saves_much, str(tmp_path))
+    assert job.result(30) == "kept"
+
+    found = {artifact.name: artifact for artifact in job.artifacts()}
+
+    assert sorted(found) == ["data.csv", "notes.txt", "numbers"]
+    assert [found[name].media_type for name in sorted(found)] == ["text/csv", "text/plain", "application/json"]
+    assert found["notes.txt"].read() == b"newer"
+    assert found["numbers"].read() == b'{"a": [1, 2]}'
+    assert found["data.csv"].read() == b"a,b\n1,2\n"
+    assert found["data.csv"].size_bytes == 8
+    assert abs((datetime.now(UTC) - found["data.csv"].created_at).total_seconds()) < 60
+    assert found["data.csv"].save(tmp_path / "copy") == tmp_path / "copy"
+    assert (tmp_path / "copy").read_bytes() == b"a,b\n1,2\n"
+    (tmp_path / "folder").mkdir()
+    assert found["numbers"].save(tmp_path / "folder") == tmp_path / "folder" / "numbers"
+    assert kit.artifact(job.id, "notes.txt").read() == b"newer"
+
+
+def test_an_artifact_that_is_not_there_names_those_that_are(kit: Kit) -> None:
+    def saves() -> None:
+        import jobkit
+
+        jobkit.current().save("one", 1)
+
+    job = kit.submit(saves)
+    job.result(30)
+
+    with pytest.raises(jobkit.InvalidParams, match=r"no artifact 'two'; it has 'one'"):
+        kit.artifact(job.id, "two")
+    with pytest.raises(jobkit.JobNotFound):
+        kit.artifacts("never")
+
+
+def test_a_job_that_saves_what_cannot_be_kept_fails_with_the_sentence(kit: Kit) -> None:
+    def saves() -> None:
+        import jobkit
+
+        jobkit.current().save("o", object())
+
+    job = kit.submit(saves)
+
+    with pytest.raises(jobkit.JobFailed, match=r"'o': a value of type object cannot be kept; allowed are bytes"):
+        job.result(30)
