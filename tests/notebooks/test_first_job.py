@@ -41,7 +41,9 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def run(notebook: Any) -> Any:
-    return NotebookClient(notebook, timeout=180, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
+    return NotebookClient(
+        notebook, timeout=180, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
+    ).execute()
 
 
 def text_of(cell: Any) -> str:
@@ -85,7 +87,9 @@ def test_the_first_notebook_runs_and_tells_the_truth_after_a_restart(home: Path)
 def test_an_error_in_a_job_reaches_the_cell_as_jobfailed_without_frames_of_the_runner(home: Path) -> None:
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [
-        nbformat.v4.new_code_cell("import jobkit\ndef bad(x):\n    return {}[x]\njobkit.connect().submit(bad, 1).result()")
+        nbformat.v4.new_code_cell(
+            "import jobkit\ndef bad(x):\n    return {}[x]\njobkit.connect().submit(bad, 1).result()"
+        )
     ]
 
     with pytest.raises(CellExecutionError, match=r"JobFailed.*KeyError: 1") as caught:

@@ -1,0 +1,161 @@
+"""A real JupyterLab in a real browser: the card is live while the kernel is idle, then static, also after a restart."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+
+from jobkit.embedded import shutdown
+from jobkit.settings import Settings
+from tests.support import chromium, environment, wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+#: Folder for pictures, read before the session's fixtures take the variables away.
+SHOTS = os.environ.get("JOBKIT_TEST_SHOTS", "")
+
+CELLS = (
+    "import jobkit, time\nkit = jobkit.connect()",
+    "def walk(n, pause):\n"
+    "    import time\n"
+    "    for k in jobkit.progress(range(n), desc='steps'):\n"
+    "        print('step', k); time.sleep(pause)\n"
+    "    return {'walked': n}",
+    "job = kit.submit(walk, 60, 0.2)\njob",
+    "endless = kit.submit(walk, 10_000, 0.1)\nendless",
+    "time.sleep(3)  # a cell that blocks the kernel",
+)
+
+
+@pytest.fixture
+def lab() -> Iterator[tuple[str, Path]]:
+    """`(url, folder)` of a JupyterLab with one notebook, on a fresh home."""
+    folder = Path(tempfile.mkdtemp(prefix="jk-", dir="/tmp"))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(notebook, folder / "walk.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.ip=127.0.0.1",
+         "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.expose_app_in_browser=True",
+         "--LabApp.news_url=", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"],
+        env=environment(JOBKIT_HOME=str(folder / "home"), **own),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: _answers(port), 60, "JupyterLab to answer")
+        yield f"http://127.0.0.1:{port}/lab/tree/walk.ipynb", folder
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        shutdown(Settings(home=folder / "home"), now=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        page = browser.new_page(viewport={"width": 1200, "height": 1400})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+def command(page: Page, name: str) -> None:
+    page.wait_for_function("() => window.jupyterapp && window.jupyterapp.restored")
+    page.evaluate("name => { window.jupyterapp.commands.execute(name) }", name)
+
+
+def start_kernel(page: Page) -> None:
+    """Wait for the notebook's kernel; where JupyterLab asks which, take the one it offers."""
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    offered = page.locator(".jp-Dialog button.jp-mod-accept")
+    idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+    offered.or_(idle).first.wait_for()
+    page.wait_for_timeout(1_000)  # the question comes after the indicator, or not at all
+    if offered.count():
+        offered.click()
+    page.wait_for_function(
+        "() => { const p = window.jupyterapp.shell.currentWidget;"
+        " return p && p.sessionContext && p.sessionContext.session && p.sessionContext.session.kernel"
+        " && p.sessionContext.session.kernel.status === 'idle'; }"
+    )
+
+
+def done_steps(card: Any) -> int:
+    found = re.search(r"(\d+) / 60", card.inner_text())
+    return int(found.group(1)) if found else -1
+
+
+def shot(page: Page, name: str) -> None:
+    """A picture to look at, where somebody asks for it."""
+    if SHOTS:
+        page.screenshot(path=f"{SHOTS}/{name}.png")
+
+
+def test_a_card_is_live_in_jupyterlab_and_static_when_its_job_has_ended(lab: tuple[str, Path], page: Page) -> None:
+    url, folder = lab
+    page.goto(url)
+    start_kernel(page)
+    command(page, "notebook:run-all-cells")
+
+    # Two live cards, which move while a cell blocks the kernel and afterwards.
+    page.wait_for_selector(".jk-card >> nth=1")
+    first = page.locator(".jk-card").first
+    early = wait_until(lambda: max(0, done_steps(first)), 30, "the first steps on the card")
+    wait_until(lambda: done_steps(first) > early, 20, "the bar to move")
+    assert "step " in first.inner_text()
+    shot(page, "lab-live")
+
+    # It ends: the card becomes plain HTML, which needs no kernel.
+    page.wait_for_function("() => document.querySelectorAll('.jk-card').length === 1")
+    outputs = page.locator(".jp-OutputArea-output")
+    ended = outputs.filter(has_text="walked").first
+    assert "Done" in ended.inner_text()
+
+    # Cancel from the card of the endless one.
+    page.locator(".jk-card").get_by_role("button", name="Cancel").click()
+    page.locator(".jk-card").get_by_role("button", name="Cancel job").click()
+    page.wait_for_function("() => document.querySelectorAll('.jk-card').length === 0")
+    assert outputs.filter(has_text="Cancelled").count() == 1
+    shot(page, "lab-ended")
+
+    # Saved, reloaded, kernel restarted: still there, in a small file.
+    command(page, "docmanager:save")
+    saved = folder / "walk.ipynb"
+    wait_until(lambda: "walked" in saved.read_text(), 20, "the notebook to be saved with its outputs")
+    assert "widget-view" not in json.dumps([c.get("outputs") for c in nbformat.read(saved, 4).cells])
+    assert saved.stat().st_size < 60_000
+    page.reload()
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.locator(".jp-OutputArea-output").filter(has_text="walked").first.wait_for()
+    assert page.locator(".jp-OutputArea-output").filter(has_text="Error displaying widget").count() == 0
