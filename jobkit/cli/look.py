@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from jobkit.cli import out
+from jobkit.cli.group import BadInput
 from jobkit.model import JobSnapshot, JobState
 from jobkit.ui.format import ago, duration, params_brief, percent, progress_line, size
 
@@ -159,8 +160,9 @@ def watch(job_id: str, as_json: bool) -> int:
 @click.argument("job_id", metavar="ID")
 @click.option("--follow", "-f", "is_following", is_flag=True, help="Go on until the job ends.")
 @click.option("--tail", "-n", type=click.IntRange(0), help="Only the last so many lines.")
+@click.option("--all", "-a", "is_whole", is_flag=True, help="All of it, also what a long log left out in the middle.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def logs(job_id: str, is_following: bool, tail: int | None, as_json: bool) -> None:
+def logs(job_id: str, is_following: bool, tail: int | None, is_whole: bool, as_json: bool) -> None:
     """What a job printed, logged and warned."""
     import json
 
@@ -171,6 +173,16 @@ def logs(job_id: str, is_following: bool, tail: int | None, as_json: bool) -> No
 
     kit = out.connect()
     job_id = out.find(kit, job_id)
+    if is_whole:
+        if is_following or as_json or tail is not None:
+            raise BadInput("--all prints the whole log as text; it goes without --follow, --tail and --json")
+        if (path := kit.log_file(job_id)) is not None:
+            with path.open(encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                for text in file:
+                    click.echo(out.one_line(text.rstrip("\n")))
+            return
+        if any(line.source == "jobkit" for line in kit.logs(job_id)):
+            out.echo("A whole log is kept only with local:// or JOBKIT_RESULTS; this is what there is", err=True)
     if not is_following:
         for line in kit.logs(job_id, tail=tail):
             put(line)

@@ -131,8 +131,8 @@ def _table(obj: Any) -> tuple[str, bytes] | None:
     if arrow is not None and isinstance(obj, arrow.Table):
         importlib.import_module("pyarrow.parquet").write_table(obj, target)
         return PARQUET, target.getvalue()
-    if polars is not None and isinstance(obj, (polars.DataFrame, polars.LazyFrame)):
-        frame = obj.collect() if isinstance(obj, polars.LazyFrame) else obj
+    if polars is not None and isinstance(obj, (polars.DataFrame, polars.LazyFrame, polars.Series)):
+        frame = obj.to_frame() if isinstance(obj, polars.Series) else obj.lazy().collect()
         frame.write_parquet(target)
         return PARQUET, target.getvalue()
     if pandas is None or not isinstance(obj, (pandas.DataFrame, pandas.Series)):

@@ -1,13 +1,14 @@
 """What any page may show of a value, made where the value is: text, table, picture, JSON. Never raises.
 
 A preview is JSON: `{"type": class name, "text": ...}` and, where the value has one, `"table"`, `"png"` (base64),
-`"html"` (to be sandboxed by whoever shows it), `"json"` or `"number"`. Libraries are recognised in `sys.modules`: a
-value of theirs can only exist where they are loaded, so nothing is imported for it.
+`"html"` (to be sandboxed by whoever shows it), `"bokeh"` (see `figures`), `"json"` or `"number"`. Libraries are
+recognised in `sys.modules`: a value of theirs can only exist where they are loaded, so nothing is imported for it.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import math
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from jobkit.run.figures import bokeh_json, bokeh_summary, holoviews_figure, is_bokeh
 from jobkit.run.lines import clean, cut
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -36,7 +38,7 @@ def preview_of(value: Any) -> tuple[Preview, str]:
         return _plain_number(value)
     name = kind.__name__
     preview: Preview = {"type": name, "text": ""}
-    for part in (_frame, _series, _array, _picture, _markup, _plain):
+    for part in (_frame, _series, _array, _figure, _picture, _markup, _plain):
         try:
             summary = part(value, preview)
         except Exception:  # a value of the user's may raise from anything; the next way may do
@@ -91,7 +93,7 @@ def _huge(value: int) -> str:
 
 def _frame(value: Any, preview: Preview) -> str | None:
     """DataFrames: pandas, polars, and what looks like one of them."""
-    pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
+    pandas, polars, arrow = (sys.modules.get(name) for name in ("pandas", "polars", "pyarrow"))
     if pandas is not None and isinstance(value, pandas.DataFrame):
         head = value.iloc[:ROWS, :COLUMNS]
         index = [] if _is_plain_index(value.index) else [_cell(value.index.name if value.index.name else "")]
@@ -99,6 +101,10 @@ def _frame(value: Any, preview: Preview) -> str | None:
         series = [head.iloc[:, i].tolist() for i in range(head.shape[1])]
         if index:
             series.insert(0, head.index.tolist())
+    elif arrow is not None and isinstance(value, arrow.Table):
+        head = value.slice(0, ROWS).select(value.column_names[:COLUMNS])
+        columns = [_cell(column) for column in head.column_names]
+        series = [column.to_pylist() for column in head.columns]
     elif polars is not None and isinstance(value, polars.DataFrame):
         head = value[:ROWS, :COLUMNS]
         columns = [_cell(column) for column in head.columns]
@@ -111,7 +117,10 @@ def _frame(value: Any, preview: Preview) -> str | None:
         "rows": [[_cell(item) for item in row] for row in zip(*series, strict=True)],
         "shape": [rows, width],
     }
-    preview["text"] = _block(str(head if (rows, width) != tuple(head.shape) else value))
+    if arrow is not None and isinstance(value, arrow.Table):
+        preview["text"] = _block(str(value.schema))
+    else:
+        preview["text"] = _block(str(head if (rows, width) != tuple(head.shape) else value))
     return f"{type(value).__name__} {rows:,} {TIMES} {width:,}"
 
 
@@ -120,7 +129,13 @@ def _is_plain_index(index: Any) -> bool:
 
 
 def _series(value: Any, preview: Preview) -> str | None:
-    pandas = sys.modules.get("pandas")
+    pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
+    if polars is not None and isinstance(value, polars.Series):
+        name = _cell(value.name) or "value"
+        rows = [[_cell(item)] for item in value.head(ROWS).to_list()]
+        preview["table"] = {"columns": [name], "rows": rows, "shape": [len(value), 1]}
+        preview["text"] = _block(str(value))
+        return f"Series of {len(value):,}: {name}"
     if pandas is None or not isinstance(value, pandas.Series):
         return None
     head = value.iloc[:ROWS]
@@ -150,6 +165,12 @@ def _array(value: Any, preview: Preview) -> str | None:
         return None
     shape = f" {TIMES} ".join(f"{n:,}" for n in value.shape)
     preview["text"] = _block(numpy.array2string(value, threshold=1_000, edgeitems=5))
+    if value.ndim == 1 and value.size and value.dtype.kind in "biufcSU":
+        preview["table"] = {
+            "columns": ["value"],
+            "rows": [[_cell(item)] for item in value[:ROWS].tolist()],
+            "shape": [int(value.shape[0]), 1],
+        }
     if value.ndim == 2 and value.size and value.dtype.kind in "biufcSU":
         head = value[:ROWS, :COLUMNS]
         preview["table"] = {
@@ -188,6 +209,27 @@ def _png(value: Any) -> bytes | None:
     draw = getattr(type(value), "_repr_png_", None)
     png = draw(value) if callable(draw) else None
     return bytes(png) if isinstance(png, (bytes, bytearray)) and len(png) <= PNG_LIMIT else None
+
+
+def _figure(value: Any, preview: Preview) -> str | None:
+    """Figures that a page draws: Bokeh's, and what HoloViews and hvPlot make of theirs."""
+    drawn = holoviews_figure(value)
+    if drawn is None and not is_bokeh(value):
+        return None
+    figure = value if drawn is None else drawn
+    preview["text"] = _block(safe_repr(value) if drawn is not None else bokeh_summary(value))
+    if is_bokeh(figure):
+        try:
+            bokeh = bokeh_json(figure)
+        except Exception:  # it stands in a document already; then its name is all there is to show
+            return str(preview["text"])
+        if bokeh is not None:
+            preview["bokeh"] = bokeh
+        else:
+            preview["text"] += "\n(too large to be shown here; save it with jobkit.current().save)"
+        return preview["text"] if drawn is not None else bokeh_summary(value)
+    _picture(figure, preview)
+    return str(preview["text"])
 
 
 def _picture(value: Any, preview: Preview) -> str | None:
@@ -229,9 +271,10 @@ def _plain(value: Any, preview: Preview) -> str | None:
     size = len(value)
     preview["text"] = _block(safe_repr(value))
     if kind in (list, tuple, dict) and size <= 2_000:
-        text = json.dumps(value, allow_nan=False)  # raises where it is not plain; the text is there by now
-        if len(text) <= JSON_LIMIT:
-            preview["json"] = json.loads(text)
+        with contextlib.suppress(TypeError, ValueError, RecursionError):  # not plain: the text is there by now
+            text = json.dumps(value, allow_nan=False)
+            if len(text) <= JSON_LIMIT:
+                preview["json"] = json.loads(text)
     if size == 0:
         return f"empty {kind.__name__}"
     if size <= 6 and len(preview["text"]) <= 60:

@@ -143,3 +143,45 @@ def test_no_library_is_imported_for_it() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "[]\n"
+
+
+def test_a_bokeh_figure_is_kept_as_what_a_page_with_bokeh_draws() -> None:
+    """Not as HTML with BokehJS in it: that is 1 MB for each job."""
+    from bokeh.plotting import figure
+
+    plot = figure(title="Some title")
+    plot.line([1, 2, 3], [3, 1, 2])
+
+    preview, summary = preview_of(plot)
+
+    assert summary == 'Bokeh figure "Some title": 1 glyph'
+    assert preview["text"] == summary
+    assert preview["bokeh"]["item"]["doc"]["roots"]
+    assert len(json.dumps(preview)) < 20_000
+
+
+def test_a_bokeh_figure_of_many_points_is_named_and_not_drawn() -> None:
+    from bokeh.plotting import figure
+
+    plot = figure()
+    plot.line(list(range(100_000)), list(range(100_000)))
+
+    preview, _ = preview_of(plot)
+
+    assert set(preview) == {"type", "text"}
+    assert "too large to be shown here" in preview["text"]
+
+
+def test_arrays_and_nested_values_show_a_sample() -> None:
+    np = pytest.importorskip("numpy")
+
+    vector, summary = preview_of(np.arange(1_000_000))
+    nested, _ = preview_of({"a": {"b": [1, {"c": None}]}})
+    odd, _ = preview_of({"a": {"b": [object()]}})
+
+    assert summary == "array 1,000,000 of int64"
+    assert vector["table"]["shape"] == [1_000_000, 1]
+    assert len(vector["table"]["rows"]) == ROWS
+    assert nested["json"] == {"a": {"b": [1, {"c": None}]}}
+    assert "json" not in odd
+    assert "object object" in odd["text"]

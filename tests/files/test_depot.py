@@ -1,0 +1,228 @@
+"""Files of jobs on a disk: whole or not at all, private, sealed, and found again when nobody owns them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from jobkit.codec import FILE, MSGPACK, RAW, Codec, Subject, decode, is_reference
+from jobkit.files import Depot, LogFile
+from jobkit.files import log as log_module
+from jobkit.files.depot import opened, owner_text
+from jobkit.files.log import join
+from jobkit.files.places import Directory, place_of
+from jobkit.model import InvalidParams, ResultExpired, SignatureError
+from jobkit.settings import Settings
+
+CODEC = Codec([b"key"])
+SUBJECT = Subject("result", "j1", "simulate")
+BASE = "0123456789abcdef"
+
+
+@pytest.fixture
+def depot(tmp_path: Path) -> Depot:
+    return Depot(Directory(tmp_path / "results"), BASE)
+
+
+@pytest.fixture(params=[0o000, 0o777])
+def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    old = os.umask(request.param)
+    yield
+    os.umask(old)
+
+
+def put(depot: Depot, job_id: str = "j1", us: int = 1, body: bytes = b"\x01") -> tuple[str, bytes]:
+    folder = depot.folder(job_id, us)
+    depot.claim(folder, owner_text(job_id, us))
+    return folder, depot.put(f"{folder}/result.1", MSGPACK, body, SUBJECT, CODEC)
+
+
+@pytest.mark.usefixtures("_umask")
+def test_files_are_private_under_any_umask(depot: Depot, tmp_path: Path) -> None:
+    put(depot)
+    LogFile(tmp_path / "results" / "folder" / "log", "j 1\n").write(b"line\n")
+
+    paths = list((tmp_path / "results").rglob("*"))
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_dir()} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in paths if path.is_file()} == {0}
+
+
+def test_a_body_comes_back_through_its_reference(depot: Depot) -> None:
+    _, sealed = put(depot, body=msgspec.msgpack.encode({"a": bytes(3_000_000)}))
+
+    assert is_reference(sealed)
+    assert len(sealed) < 300
+    assert decode(*opened(sealed, SUBJECT, CODEC, depot)) == {"a": bytes(3_000_000)}
+
+
+def test_a_file_is_copied_as_it_is(depot: Depot, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(range(256)) * 50_000)
+
+    sealed = depot.put(f"{depot.folder('j1', 1)}/artifact.ab", RAW, tmp_path / "big", SUBJECT, CODEC)
+
+    assert opened(sealed, SUBJECT, CODEC, depot) == (RAW, bytes(range(256)) * 50_000)
+
+
+def test_nobody_sees_half_a_file(depot: Depot) -> None:
+    """A disk that is full in the middle of it."""
+
+    def parts() -> Iterator[bytes]:
+        yield b"half"
+        raise OSError("no space left")
+
+    folder = depot.folder("j1", 1)
+    depot.place.write(f"{folder}/result.1", [b"old"])
+    with pytest.raises(OSError, match="no space"):
+        depot.place.write(f"{folder}/result.1", parts())
+
+    assert depot.place.read(f"{folder}/result.1") == b"old"
+    path = depot.place.local(folder)
+    assert path is not None
+    assert [file.name for file in path.iterdir()] == ["result.1"]
+
+
+@pytest.mark.parametrize(
+    "path", ["../../etc/passwd", "/etc/passwd", f"{BASE}/ab/../../x", f"{BASE}/ab/{'0' * 30}/../x", ""]
+)
+def test_a_reference_to_anywhere_else_is_refused_even_without_a_key(depot: Depot, path: str) -> None:
+    unsigned = Codec()
+    sealed = unsigned.seal(FILE, msgspec.msgpack.encode([path, 1, "x"]), SUBJECT)
+
+    with pytest.raises(SignatureError, match="not one that jobkit wrote"):
+        opened(sealed, SUBJECT, unsigned, depot)
+
+
+def test_a_file_of_another_job_or_name_is_refused(depot: Depot) -> None:
+    first, sealed = put(depot)
+    second, _ = put(depot, "j2")
+    depot.place.write(f"{first}/result.1", [depot.place.read(f"{second}/result.1")])
+
+    with pytest.raises(SignatureError):
+        opened(sealed, SUBJECT, CODEC, depot)
+    with pytest.raises(SignatureError):
+        opened(sealed, Subject("result", "j2", "simulate"), CODEC, depot)
+
+
+def test_a_file_that_is_gone_or_out_of_reach_is_one_sentence(depot: Depot, tmp_path: Path) -> None:
+    folder, sealed = put(depot)
+    depot.remove([folder])
+
+    with pytest.raises(ResultExpired, match=r"cannot be read from .*results on this machine \(No such file"):
+        opened(sealed, SUBJECT, CODEC, depot)
+    with pytest.raises(ResultExpired, match=f"it was written to {tmp_path}/results"):
+        opened(sealed, SUBJECT, CODEC, Depot(Directory(tmp_path / "other")))
+    with pytest.raises(ResultExpired, match="set JOBKIT_RESULTS to the one that the workers use"):
+        opened(sealed, SUBJECT, CODEC, None)
+
+
+def test_a_folder_belongs_to_one_submission(depot: Depot) -> None:
+    """An id may be used again once its job is forgotten."""
+    assert depot.folder("a", 1) != depot.folder("a", 2)
+    assert depot.folder("a", 1) == depot.folder("a", 1)
+    assert depot.folder("a", 1) != Depot(depot.place, "f" * 16).folder("a", 1)
+
+
+def test_old_folders_say_whose_they_are(depot: Depot) -> None:
+    folder, _ = put(depot, "job with:strange id", 42)
+    nameless = depot.folder("x", 1)
+    depot.place.write(f"{nameless}/result.1", [b"written by a worker that died at once"])
+    put(Depot(depot.place, "f" * 16), "of another namespace")
+
+    found = {(one.folder, one.job_id, one.us) for one in depot.old(0)}
+
+    assert found == {(folder, "job with:strange id", 42), (nameless, "", 0)}
+    assert list(depot.old(3600)) == []
+
+
+def test_only_folders_of_our_making_are_removed(depot: Depot, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    folder, _ = put(depot)
+
+    gone = depot.remove(["../mine", str(tmp_path / "mine"), folder, folder, ""])
+
+    assert len(gone) == 5
+    assert (tmp_path / "mine").is_dir()
+    assert not depot.has(folder)
+
+
+def test_no_setting_no_depot(tmp_path: Path) -> None:
+    assert Depot.of(Settings(url="redis://x")) is None
+    assert Depot.of(Settings(url="redis://x", results=str(tmp_path))) is not None
+
+
+def test_urls_need_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+
+    with pytest.raises(InvalidParams, match=r"'s3://key:\*\*\*@bucket' is a URL, and URLs need the package fsspec"):
+        place_of("s3://key:secret@bucket")
+
+
+# -- logs -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_log_becomes_a_file_only_when_it_is_long(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "folder" / "log", owner_text("j", 1))
+    log.add(["short"])
+    log.flush()
+    assert not log.path.exists()
+
+    log.add(f"line {n}" for n in range(600))
+    log.flush()
+    log.add(["one more"])
+    log.flush()
+
+    assert log.path.read_text().splitlines() == ["short", *(f"line {n}" for n in range(600)), "one more"]
+    assert (tmp_path / "folder" / "job").read_text() == "j 1\n"
+
+
+def test_two_writers_never_tear_each_others_lines_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "PIECE_BYTES", 500_000)
+
+    def write(letter: str) -> None:
+        log = LogFile(tmp_path / "log", "j 1\n")
+        for _ in range(100):
+            log.write((letter * 99 + "\n").encode() * 40)
+
+    writers = [threading.Thread(target=write, args=(letter,)) for letter in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    join(tmp_path / "log")
+
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert {line for line in lines if line} == {"a" * 99, "b" * 99}
+    assert len(lines) == 8_000
+
+
+def test_the_newest_of_an_endless_log_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "PIECE_BYTES", 10_000)
+    log = LogFile(tmp_path / "log", "j 1\n")
+    for n in range(1_000):
+        log.write(f"{n:0>99}\n".encode())
+    size = sum(path.stat().st_size for path in tmp_path.glob("log*"))
+
+    join(log.path)
+
+    lines = log.path.read_text().splitlines()
+    assert size <= 21_000
+    assert "the beginning of this log was left out" in lines[0]
+    assert [int(line) for line in lines[1:]] == list(range(1001 - len(lines), 1000))
+    assert not log.path.with_name("log.1").exists()
+
+
+def test_a_disk_that_refuses_ends_the_log_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    log = LogFile(tmp_path / "file" / "log", "j 1\n")
+
+    log.write(b"line\n")
+    log.write(b"line\n")
+
+    assert not log.is_file

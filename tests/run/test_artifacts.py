@@ -1,0 +1,127 @@
+"""What a job may save: as which bytes, under which names."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobkit.model import InvalidParams
+from jobkit.run.artifacts import Bounds, checked_name, render
+from jobkit.run.context import current
+
+
+@pytest.mark.parametrize("name", ["a", "plan 2.txt", "größe – ½", "x" * 200, "..a", "a.b.c"])
+def test_a_name_may_be_whatever_prints(name: str) -> None:
+    assert checked_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "x" * 201,
+        "a/b",
+        "a\\b",
+        "..",
+        ".",
+        "a\nb",
+        "a\x00",
+        "\u202eexe.txt",
+        "a\u2028b",
+        " a",
+        "a ",
+        None,
+        3,
+        b"a",
+        "\ud800",
+    ],
+)
+def test_other_names_are_refused_with_what_is_allowed(name: Any) -> None:
+    with pytest.raises(InvalidParams, match="must be 1 to 200 printable characters without / and"):
+        checked_name(name)
+    with pytest.raises(InvalidParams, match="must be 1 to 200"):
+        current().save(name, b"also outside a job")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "media", "body"),
+    [
+        ("a", b"\x00", "application/octet-stream", b"\x00"),
+        ("a.png", bytearray(b"x"), "image/png", b"x"),
+        ("a", "hällo \udcff", "text/plain", "hällo \\udcff".encode()),
+        ("a.csv", "a,b", "text/csv", b"a,b"),
+        ("a.png", "no picture", "text/plain", b"no picture"),
+        ("a", {"b": [1, None]}, "application/json", b'{"b": [1, null]}'),
+        ("a", 3, "application/json", b"3"),
+    ],
+)
+def test_plain_things_are_kept_as_they_are(name: str, value: Any, media: str, body: bytes) -> None:
+    assert render(name, value) == (media, body)
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), lambda: None, [object()], 1j])
+def test_what_only_a_pickle_could_hold_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidParams, match=r"cannot be kept; allowed are bytes, str, a pathlib\.Path"):
+        render("a", value)
+
+
+def test_a_path_is_the_file_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "model.csv").write_text("1")
+
+    assert render("m", tmp_path / "model.csv") == ("text/csv", tmp_path / "model.csv")
+    with pytest.raises(InvalidParams, match="is not a file"):
+        render("m", tmp_path)
+    with pytest.raises(InvalidParams, match="is not a file"):
+        render("m", tmp_path / "none")
+
+
+def test_tables_arrays_and_figures_are_kept_in_formats_of_their_own() -> None:
+    pd, np = pytest.importorskip("pandas"), pytest.importorskip("numpy")
+    from bokeh.plotting import figure
+    from matplotlib.figure import Figure
+
+    plot = figure()
+    plot.line([1, 2], [1, 2])
+    drawn = Figure()
+    drawn.add_subplot().plot([1, 2])
+
+    media, body = render("t", pd.DataFrame({"a": [1, 2]}))
+    if media == "text/csv":
+        assert body == b",a\n0,1\n1,2\n"
+    else:
+        assert isinstance(body, bytes)
+        assert body.startswith(b"PAR1")
+    media, array = render("n", np.arange(3))
+    assert media == "application/x-npy"
+    assert isinstance(array, bytes)
+    assert np.load(io.BytesIO(array)).tolist() == [0, 1, 2]
+    media, png = render("m", drawn)
+    assert (media, png[:4]) == ("image/png", b"\x89PNG")  # type: ignore[index]
+    media, html = render("b", plot)
+    assert media == "text/html"
+    assert isinstance(html, bytes)
+    assert b"<script" in html
+    assert not re.findall(rb"<script[^>]*\ssrc=|<link\s", html)  # it opens without a network
+
+
+def test_bounds_count_what_is_there_and_let_a_name_be_replaced() -> None:
+    bounds = Bounds(count=2, each_bytes=10, total_bytes=15)
+
+    bounds.check({"a": 10}, "b", 5)
+    bounds.check({"a": 10, "b": 5}, "a", 10)
+    for kept, name, size, sentence in (
+        ({}, "a", 11, "at most 10 are kept"),
+        ({"a": 10}, "b", 6, "would make 16 bytes"),
+        ({"a": 1, "b": 1}, "c", 1, "a job may keep 2"),
+    ):
+        with pytest.raises(InvalidParams, match=sentence):
+            bounds.check(kept, name, size)
+
+
+def test_saving_outside_a_job_does_nothing_harmful() -> None:
+    current().save("a", json)
