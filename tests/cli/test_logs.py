@@ -1,0 +1,22 @@
+"""The whole log on the command line."""
+
+from __future__ import annotations
+
+from .conftest import Terminal
+
+
+def test_all_prints_a_long_log_from_its_file_and_a_short_one_from_the_store(terminal: Terminal) -> None:
+    long_id = terminal.ok("submit", "count", "n=1000")
+    short_id = terminal.ok("submit", "count", "n=2")
+    for job_id in (long_id, short_id):
+        terminal.ok("watch", job_id)
+
+    assert terminal.ok("logs", long_id, "--all").splitlines() == [f"line {n}" for n in range(1000)]
+    assert terminal.ok("logs", short_id, "-a").splitlines() == ["line 0", "line 1"]
+    assert list((terminal.home / "results").rglob("log"))
+
+    refused = terminal.run("logs", long_id, "--all", "--tail", "2")
+    assert refused.returncode == 2
+    assert "goes without --follow, --tail and --json" in refused.stderr
+
+    terminal.ok("rm", long_id)
