@@ -54,7 +54,7 @@ def main(zygote: int, fds: tuple[int, int, int]) -> NoReturn:
     """
     status = 1
     try:
-        _prelude(zygote, fds)
+        prepare(zygote, fds)
         received = frames.read_call_frames(CONTROL_FD)
         if received is not None:
             _run(*received)
@@ -67,11 +67,12 @@ def main(zygote: int, fds: tuple[int, int, int]) -> NoReturn:
         os._exit(status)
 
 
-def _prelude(zygote: int, fds: tuple[int, int, int]) -> None:
+def prepare(zygote: int, fds: tuple[int, int, int]) -> None:
+    """Descriptors, signals, limits and environment of a process that the zygote has forked."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Ctrl-C goes to the worker, which decides. A handler, not SIG_IGN: that would be inherited by programs it starts.
-    signal.signal(signal.SIGINT, _ignore)
+    signal.signal(signal.SIGINT, ignore)
     os.setpgid(0, 0)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != zygote:  # it died before we asked to die with it
@@ -114,7 +115,7 @@ def _note_faults(path: str) -> None:
     faulthandler.enable(file=fd, all_threads=False)
 
 
-def _ignore(number: int, frame: FrameType | None) -> None:
+def ignore(number: int, frame: FrameType | None) -> None:
     pass
 
 

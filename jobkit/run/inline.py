@@ -69,14 +69,16 @@ class AsyncRunner:
             _routing.remove()
 
     def cancel(self, job_id: str) -> None:
-        running = self._running.get(job_id)
-        if running is not None:
-            running.stop("cancel")
+        self.stop(job_id, "cancel")
 
     def kill(self, job_id: str) -> None:
+        self.stop(job_id, "kill")
+
+    def stop(self, job_id: str, kind: str) -> None:
+        """Cancel an attempt because of "cancel", "timeout" or "kill"."""
         running = self._running.get(job_id)
         if running is not None:
-            running.stop("kill")
+            running.stop(kind)
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
         loop = asyncio.get_running_loop()
@@ -106,6 +108,9 @@ class AsyncRunner:
                     outcome = _stopped(running.kind, assignment)
             except (KeyboardInterrupt, GeneratorExit):
                 raise
+            except Stop:  # it was told to stop in the middle of its code, which did not await; see `host`
+                await _is_undelivered(task)
+                outcome = _stopped(running.kind or "cancel", assignment)
             except BaseException as error:
                 outcome = raised(error, allow_pickle=assignment.allow_pickle)
                 if running.kind and not await _is_undelivered(task):

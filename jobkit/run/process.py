@@ -14,8 +14,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -25,6 +25,23 @@ from jobkit.run.base import Assignment, Outcome, Sink
 from jobkit.run.supervised import Supervised
 
 _START_LIMIT_S = 120.0
+
+
+class Forked(Protocol):
+    """What the zygote has a process for."""
+
+    key: int
+
+    def start(self) -> None: ...
+
+    def on_started(self, pid: int, problem: str) -> None: ...
+
+    def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int) -> None: ...
+
+    def on_orphaned(self, why: str) -> None: ...
+
+
+Adopted = TypeVar("Adopted", bound=Forked)
 
 
 class ProcessRunner:
@@ -72,6 +89,23 @@ class ProcessRunner:
         finally:
             if self._attempts.get(assignment.job_id) is attempt:
                 del self._attempts[assignment.job_id]
+
+    async def adopt(self, make: Callable[[int, str, Callable[..., None]], Adopted]) -> Adopted:
+        """Fork a process for something else than one job.
+
+        Args:
+            make: gets a key, a path that is free for its files, and what sends messages to the zygote. What it makes
+                is started here, and told of its end.
+
+        Raises:
+            JobkitError: there is no zygote.
+        """
+        zygote = await self._ready()
+        self._keys += 1
+        made = make(self._keys, os.path.join(self._spool, f"{self._keys}.host"), zygote.tell)
+        zygote.attempts[made.key] = made
+        made.start()
+        return made
 
     def cancel(self, job_id: str) -> None:
         attempt = self._attempts.get(job_id)
@@ -121,7 +155,7 @@ class _Zygote:
         self._loop = asyncio.get_running_loop()
         self._first: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
-        self.attempts: dict[int, Supervised] = {}
+        self.attempts: dict[int, Forked] = {}
         self.is_alive = True
         self._loop.add_reader(link, self._on_message)
 

@@ -3,7 +3,7 @@
 Single-threaded, no event loop, runs no user code after its start. One message each way is one packet on a SEQPACKET
 socket, msgpack:
 
-    worker to zygote   {"op": "fork", "key", "job_id"} + three descriptors | {"op": "term" or "kill", "key"}
+    worker to zygote   {"op": "fork", "key", "job_id", "entry"?} + three descriptors | {"op": "term" or "kill", "key"}
     zygote to worker   {"ready": pid} or {"failed": text}, once; {"started": key, "pid"};
                        {"exited": key, "code", "cpu_s", "peak_rss_bytes"}
 
@@ -31,7 +31,7 @@ import cloudpickle as _cloudpickle  # noqa: F401  # once, not in every child
 import msgspec
 
 from jobkit.model import JobkitError
-from jobkit.run import child, tqdm_hook, tree
+from jobkit.run import child, host, tqdm_hook, tree
 from jobkit.tasks.registry import registry
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -130,7 +130,8 @@ class Zygote:
             self._say({"started": message["key"], "pid": 0, "problem": str(error)})
         else:
             if pid == 0:
-                child.main(zygote, (fds[0], fds[1], fds[2]))
+                entry = host.main if message.get("entry") == "host" else child.main
+                entry(zygote, (fds[0], fds[1], fds[2]))
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)  # as the child does itself, whoever comes first
             self._jobs[pid] = _Job(message["key"], f"JOBKIT_JOB_ID={message['job_id']}".encode())

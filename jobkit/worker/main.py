@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from jobkit.model import JobkitError
 from jobkit.run.base import Runner
-from jobkit.run.inline import AsyncRunner, ThreadRunner
+from jobkit.run.hosted import HostedRunner
+from jobkit.run.inline import ThreadRunner
 from jobkit.run.process import ProcessRunner
 from jobkit.settings import Settings
 from jobkit.tasks.registry import registry
@@ -55,10 +56,11 @@ def run_worker(
     asyncio.set_event_loop(loop)
     try:
         registry.load(tasks)
+        processes = ProcessRunner(preload=tasks)
         runners: dict[str, Runner] = {
-            "process": ProcessRunner(preload=tasks),
+            "process": processes,
             "thread": ThreadRunner(),
-            "async": AsyncRunner(),
+            "async": HostedRunner(processes, block_s=min(1.0, 2 * settings.heartbeat)),
         }
         worker = Worker(
             settings,

@@ -359,7 +359,7 @@ class Worker(arq.worker.Worker):
             return
         if outcome.outcome == "succeeded":
             self.jobs_complete += 1
-        else:
+        elif outcome.outcome != "released":
             self.jobs_failed += 1
         if attempt.is_released and outcome.outcome != "succeeded":
             ended = self._release(attempt)

@@ -129,3 +129,18 @@ def surroundings() -> dict[str, object]:
         except OSError:  # the one that read the directory
             continue
     return {"environ": dict(os.environ), "started_with": Path("/proc/self/environ").read_text(), "fds": fds}
+
+
+@jobkit.task
+async def fall(path: str) -> None:
+    note(path, f"start {os.getpid()}")
+    os._exit(3)
+
+
+@jobkit.task
+async def talk(size: int) -> bytes:
+    print("hello")
+    print("to stderr", file=sys.stderr)
+    for _ in jobkit.progress(range(3)):
+        await asyncio.sleep(0)
+    return b"x" * size
