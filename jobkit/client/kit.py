@@ -35,11 +35,13 @@ from jobkit.model import (
     JobState,
     LogLine,
     ResultExpired,
+    StoreUnavailable,
     UnknownTask,
     apply,
 )
 from jobkit.settings import Settings, user_name
 from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, Submission, WorkerInfo
+from jobkit.store.direct import DirectSubmit
 from jobkit.store.hub import Hub, RedisHub
 from jobkit.store.memory import MemoryHub, MemoryStore
 from jobkit.store.redis import RedisStore
@@ -131,7 +133,7 @@ class Kit:
             return known
         self._live.expect(spec.id)
         try:
-            submitted_ms = self._call(partial(self._verbs.submit, prepared))
+            submitted_ms = self._store_one(prepared)
             if self._is_inline and submitted_ms:
                 run_inline(self._memory, self.codec, self.settings, spec.id)
         except BaseException:
@@ -155,6 +157,16 @@ class Kit:
                 self._live.unexpect(each.spec.id)
             raise
         return Batch(self, [self._accepted(each.spec, at) for each, at in zip(prepared, answers, strict=True)])
+
+    def _store_one(self, prepared: Submission) -> int:
+        """The time of the submit (ms), or 0 where the id was known."""
+        self._ensure_open()
+        if self._direct is not None and not background.is_here:
+            try:
+                return self._direct.submit(prepared)
+            except StoreUnavailable:
+                pass  # its id makes it safe to repeat, on the way that can revive the server
+        return self._call(partial(self._verbs.submit, prepared))
 
     def _accepted(self, spec: JobSpec, submitted_ms: int) -> Job:
         """The handle of a submission that the store has answered; it knows its first event, arrived or not."""
@@ -422,6 +434,8 @@ class Kit:
             self._closed = True
             if self._generation == background.generation:
                 background.call(self._close())
+                if self._direct is not None:
+                    self._direct.close()
             _open_kits.discard(self)
 
     def __enter__(self) -> Self:
@@ -440,6 +454,7 @@ class Kit:
         """Make store, hub and live handles anew: at first, and in a forked child."""
         self._generation = background.generation
         self._is_inline = self.settings.scheme == "sync"
+        self._direct: DirectSubmit | None = None
         if self._is_inline:
             self._memory = MemoryStore(self.settings)
             self._store: Any = self._memory
@@ -447,6 +462,7 @@ class Kit:
         else:
             self._store = RedisStore(self.settings)
             self._hub = RedisHub(self._store)
+            self._direct = DirectSubmit(self.settings, self._hub.client_id)
         self._verbs = Verbs(self.settings, self._store, self._hub, self.codec)
         self._live = LiveJobs(self._store, self._hub)
         background.call(self._open())

@@ -55,6 +55,11 @@ class BackgroundLoop:
         finally:
             loop.close()
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the calling thread is the loop's own."""
+        return threading.current_thread() is self._thread
+
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the loop; from any thread.
 
@@ -69,7 +74,7 @@ class BackgroundLoop:
         Raises:
             JobkitError: called on the loop's own thread, where waiting would stop everything.
         """
-        if threading.current_thread() is self._thread:
+        if self.is_here:
             coroutine.close()
             raise JobkitError("a blocking verb was used on jobkit's own event loop; await its twin in kit.aio")
         future = self.spawn(coroutine)

@@ -208,7 +208,7 @@ class Store(Protocol):
     async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int]:
         """Store each job once; its time of submit (ms), or 0 where its id was known (nothing changes then).
 
-        `client` names the submitter's own channel: every later event of the job goes there too.
+        `client` names the submitter's own channel: every event of the job after this one goes there too.
         """
         ...
 

@@ -96,7 +96,8 @@ class Jobs:
         ms, n = self._event_id
         self._event_id = (ms, n + 1) if self.now <= ms else (self.now, 0)
         self.events.append(replace(kept, id="{}-{}".format(*self._event_id)))
-        self.outbox.append((event, record.client))
+        # The answer to a submit tells the submitter as much as its first event.
+        self.outbox.append((event, "" if kind is EventType.SUBMITTED else record.client))
 
     def enqueue(self, record: Record, since_us: float) -> None:
         """Puts it into its line. `since_us` is its place: the time from which it has waited."""

@@ -10,6 +10,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from jobkit.store.line import Line
+
 NAMES = ("submit", "claim", "progress", "keep", "finish", "renew", "leave", "cancel", "delete", "prune", "list")
 
 
@@ -37,6 +39,7 @@ class Scripts:
 
     def __init__(self, redis: Redis, prefix: str) -> None:
         self._redis = redis
+        self._line = Line(redis)
         self._prefix = prefix
 
     async def run(self, name: str, args: Sequence[Any]) -> Any:
@@ -48,7 +51,10 @@ class Scripts:
             return await self._call(name, args)
 
     async def _call(self, name: str, args: Sequence[Any]) -> Any:
-        return await self._redis.execute_command("EVALSHA", HASHES[name], 1, self._prefix, *args)  # type: ignore[no-untyped-call]
+        (reply,) = await self._line.call([("EVALSHA", HASHES[name], 1, self._prefix, *args)])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     async def _load(self) -> None:
         """Teach the server every script, not just the missing one: `run_many` would run that one after those behind it,
@@ -60,10 +66,7 @@ class Scripts:
 
     async def run_many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
         """Replies of several scripts, sent together: one round trip. Each is atomic, the group is not."""
-        pipe = self._redis.pipeline(transaction=False)
-        for name, args in calls:
-            pipe.execute_command("EVALSHA", HASHES[name], 1, self._prefix, *args)
-        replies: list[Any] = await pipe.execute(raise_on_error=False)
+        replies = await self._line.call([("EVALSHA", HASHES[name], 1, self._prefix, *args) for name, args in calls])
         for i, (name, args) in enumerate(calls):
             if isinstance(replies[i], NoScriptError):  # not executed: safe to send again
                 replies[i] = await self.run(name, args)

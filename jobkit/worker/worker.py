@@ -291,8 +291,7 @@ class Worker(arq.worker.Worker):
             self._forget(ended.job_id, ended.token)
             if answer == FENCED:
                 logger.warning("job %s: somebody else holds it now; this outcome was not stored", ended.job_id)
-        for job in claimed:
-            self._launch(job)
+        self._launch_all(claimed)
 
     async def _reset_handover(self) -> None:
         """Nothing may be handed over while nobody listens; the next claim offers our free slots again."""
@@ -311,15 +310,35 @@ class Worker(arq.worker.Worker):
 
     # -- running ------------------------------------------------------------------------------------------------------
 
+    def _launch_all(self, claimed: Sequence[Claimed]) -> None:
+        """Start what was claimed: a first half now, the rest one turn of the loop later.
+
+        Jobs that end at once would else all be in the same exchange, and then worker and server wait for each other in
+        turns. So the endings of one half are with the server while the other half runs; that stays so by itself.
+        """
+        half = len(claimed) - len(claimed) // 2
+        for job in claimed[:half]:
+            self._launch(job)
+        if rest := [self._hold(job) for job in claimed[half:]]:
+            self.loop.call_soon(self.loop.call_soon, self._run_all, rest)
+
     def _launch(self, claimed: Claimed) -> None:
+        self._run_all([self._hold(claimed)])
+
+    def _hold(self, claimed: Claimed) -> tuple[Attempt, Attempt | None]:
+        """From now on the job fills a slot, and its lease is renewed. With the attempt that it takes over from."""
         attempt = Attempt(claimed, self._note_news, self.filing)
         before = self._attempts.get(attempt.job_id)
         if before is not None:  # lost to a lapsed lease, and claimed again by ourselves
             self._abandon(before)
         self._attempts[attempt.job_id] = attempt
-        attempt.run = self.loop.create_task(self._run_attempt(attempt, before))
-        self._runs.add(attempt.run)
-        attempt.run.add_done_callback(self._runs.discard)
+        return attempt, before
+
+    def _run_all(self, held: Sequence[tuple[Attempt, Attempt | None]]) -> None:
+        for attempt, before in held:
+            attempt.run = self.loop.create_task(self._run_attempt(attempt, before))
+            self._runs.add(attempt.run)
+            attempt.run.add_done_callback(self._runs.discard)
 
     def _abandon(self, attempt: Attempt) -> None:
         attempt.is_lost = True
@@ -366,8 +385,9 @@ class Worker(arq.worker.Worker):
         else:
             how = claimed, outcome, self.codec, self.settings, filed
             ended = await asyncio.to_thread(ending, *how) if filed and is_large(outcome) else ending(*how)
-        if logger.isEnabledFor(logging.INFO):
-            logger.info("job %s %s attempt %d: %s", spec.id, spec.task, claimed.attempt, ended.outcome)
+        # At a thousand jobs a second the line of each would cost more than the job; what went well is on record anyway.
+        level = logging.DEBUG if ended.outcome == "succeeded" else logging.INFO
+        logger.log(level, "job %s %s attempt %d: %s", spec.id, spec.task, claimed.attempt, ended.outcome)
         self._endings.append(ended)
         self._wake.set()
 

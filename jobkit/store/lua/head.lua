@@ -136,9 +136,12 @@ end
 
 -- The end of a job's life: out of every queue, kept for `ttl_ms`.
 local function conclude(rec, state, kind, data, set, ttl_ms, rider)
-  redis.call('ZREM', P .. 'leases', rec.id)
-  redis.call('ZREM', P .. 'ready:' .. rec.queue, rec.id)
-  redis.call('ZREM', P .. 'due:' .. rec.queue, rec.id)
+  if rec.state == 'running' then -- a live job is in exactly one of the three
+    redis.call('ZREM', P .. 'leases', rec.id)
+  else
+    redis.call('ZREM', P .. 'ready:' .. rec.queue, rec.id)
+    redis.call('ZREM', P .. 'due:' .. rec.queue, rec.id)
+  end
   move(rec, state)
   data.state, data.finished = state, NOW
   local n = #set

@@ -26,7 +26,9 @@ for i = 2, #ARGV, 7 do
     redis.call('ZADD', P .. 'jobs', us, id)
     redis.call('ZADD', P .. 'state:' .. state, us, id)
     redis.call('SADD', P .. 'queues', queue)
+    rec.client = nil -- the answer tells the submitter as much
     emit(rec, 'submitted', data, set)
+    rec.client = client
     if state == 'scheduled' then
       -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
       redis.call('ZADD', P .. 'due:' .. queue, due + math.min(#created, 2000) / 2048, id)
