@@ -117,4 +117,11 @@ def _default_kit() -> Any:
     return connect()
 
 
+def _form(task: Any) -> Any:
+    from jobkit.ui.form import TaskForm
+
+    return TaskForm(_default_kit(), names=[task.name])
+
+
 _binding.default_kit = _default_kit
+_binding.form = _form

@@ -12,6 +12,7 @@ import ast
 import asyncio
 import logging
 import math
+import platform
 import re
 import sysconfig
 from collections import Counter
@@ -115,7 +116,7 @@ def bootstrap_regression(
         raise ValueError("the model has nothing to fit: choose a predictor or an intercept")
     files = sorted(_library().glob("*.py"))
     table = pd.DataFrame([_measured(file) for file in jobkit.progress(files, desc="modules")]).dropna()
-    print(f"measured {len(table)} modules of {_library()}:")
+    print(f"measured {len(table)} modules of the library of Python {platform.python_version()}:")
     print(table.describe().loc[["mean", "50%", "max"]].round(1).to_string())
 
     names = list(dict.fromkeys(predictors)) + ["constant"] * intercept

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.tasks.registry import registry
+from tests.support import wait_until
 
 
 def test_a_job_is_found_again_with_its_past_from_another_kit(kit: Kit, place: dict[str, str]) -> None:
@@ -115,3 +119,20 @@ def test_counts_stats_and_queues_tell_the_same(kit: Kit) -> None:
     assert stats["jobs"]["succeeded"] == (1 if waits else 2)
     assert kit.queues()["nobody"]["scheduled"] == (1 if waits else 0)
     assert stats["jobs"] == kit.counts()
+
+
+def test_a_task_gives_its_own_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBKIT_URL", "sync://")
+
+    @jobkit.task(name="form_of_its_own")
+    def simulate(n: int = 3) -> int:
+        return n
+
+    form = simulate.form()
+
+    try:
+        wait_until(lambda: '"form_of_its_own"' in form.tasks, what="the form to be made")
+        assert [task["name"] for task in json.loads(form.tasks)] == ["form_of_its_own"]
+    finally:
+        jobkit.connect().close()
+        registry._tasks.pop("form_of_its_own")
