@@ -114,6 +114,7 @@ def outcome_to_wire(outcome: Outcome) -> dict[str, Any]:
         "error_types": list(outcome.error_types),
         "error_body": outcome.error_body,
         "retry": None if outcome.retry is None else [outcome.retry.after, str(outcome.retry)],
+        "reason": outcome.reason,
     }
 
 
@@ -129,6 +130,7 @@ def outcome_from_wire(wire: Mapping[str, Any], body: bytes, usage: Mapping[str, 
         error_types=tuple(wire["error_types"]),
         error_body=wire["error_body"],
         retry=None if retry is None else Retry(retry[0], retry[1]),
+        reason=wire.get("reason", ""),
         usage=usage,
     )
 
