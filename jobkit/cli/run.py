@@ -32,6 +32,7 @@ _DASHBOARD_STOP_S = 5.0
 @click.option("--max-jobs", type=click.IntRange(1), metavar="N", help="Stop after so many jobs.")
 @click.option("--max-time", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after so long.")
 @click.option("--max-memory", metavar="SIZE", help="Stop, between jobs, above so much: 2GB.")
+@click.option("--watch", is_flag=True, help="Start anew on changed task code; running jobs finish on the old.")
 @click.option("--verbose", "-v", is_flag=True)
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by the supervisor of an embedded server.")
 def worker(
@@ -43,6 +44,7 @@ def worker(
     max_jobs: int | None,
     max_time: float | None,
     max_memory: str | None,
+    watch: bool,
     verbose: bool,
     embedded: bool,
 ) -> int:
@@ -53,11 +55,11 @@ def worker(
     for queue in queues:
         checked_name("queue", queue)
     memory_bytes = None if max_memory is None else size_bytes("--max-memory", max_memory)
-    if processes > 1:
-        return _several(processes, is_finite=burst)
+    tasks = task_modules(modules or settings.tasks)
+    if processes > 1 or watch:
+        return _several(processes, is_finite=burst, watched=tasks if watch else ())
     from jobkit.worker.main import run_worker
 
-    tasks = task_modules(modules or settings.tasks)
     if settings.is_embedded:
         settings = _on_socket(settings, is_supervised=embedded)
     return run_worker(
@@ -94,30 +96,42 @@ def _all_queues(tasks: Sequence[str], settings: Settings) -> tuple[str, ...]:
     return ("default", *sorted(filter(None, others)))
 
 
-def _several(processes: int, *, is_finite: bool) -> int:
-    """The same command line in several processes, restarted when they die or recycle themselves."""
+def _several(processes: int, *, is_finite: bool, watched: Sequence[str] = ()) -> int:
+    """The same command line in several processes, restarted when they die, recycle themselves or (with `watched`, the
+    task modules) when their code changes."""
     from jobkit.cli.keep import Keeper
+    from jobkit.cli.watch import FINISH_S, Watch
     from jobkit.embedded.children import Child
 
     argv = [sys.executable, "-m", "jobkit", *_without_processes(sys.argv[1:])]
-    children = [
-        Child(
+
+    def say(line: str) -> None:
+        click.echo(f"jobkit: {line}", err=True)
+
+    def make(n: int) -> Child:
+        return Child(
             name=f"worker {n + 1}",
             argv=argv,
+            env={**os.environ, "JOBKIT_DRAIN": str(FINISH_S)} if watched else None,
             death_signal=signal.SIGTERM,
             give_up=frozenset({0, 2} if is_finite else {2}),
-            say=lambda line: click.echo(f"jobkit: {line}", err=True),
+            say=say,
         )
-        for n in range(processes)
-    ]
-    with Keeper(children) as keeper:
-        keeper.run()
-        keeper.stop(out.settings().drain + 5.0)
-    return max((child.gave_up_with or 0 for child in children), default=0)
+
+    drain_s = out.settings().drain
+    with Keeper([make(n) for n in range(processes)]) as keeper:
+        if watched:
+            watch = Watch(keeper, make, watched, say)
+            keeper.run(watch.tick)
+            watch.stop(drain_s)
+        else:
+            keeper.run()
+            keeper.stop(drain_s + 5.0)
+    return max((child.gave_up_with or 0 for child in keeper.children), default=0)
 
 
 def _without_processes(arguments: Sequence[str]) -> list[str]:
-    """A worker's command line without `-n 4`, `-n4`, `--processes 4` or `--processes=4`."""
+    """A worker's command line without `-n 4`, `-n4`, `--processes 4`, `--processes=4` and `--watch`."""
     kept: list[str] = []
     skip = False
     for argument in arguments:
@@ -125,7 +139,7 @@ def _without_processes(arguments: Sequence[str]) -> list[str]:
             skip = False
         elif argument in ("-n", "--processes"):
             skip = True
-        elif not argument.startswith(("--processes=", "-n")):
+        elif argument != "--watch" and not argument.startswith(("--processes=", "-n")):
             kept.append(argument)
     return kept
 
