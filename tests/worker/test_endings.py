@@ -1,0 +1,174 @@
+"""Every way in which a job ends, and the sentence that it shows: `docs/how-a-job-ends.md` has this table.
+
+A real worker, real signals. The sentences in the page are patterns of what is seen here: `…` stands for any text.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import jobkit
+from jobkit.client.job import Job
+from tests.support import ROOT, wait_until
+
+from . import jobs
+from .conftest import Bench
+
+PAGE = ROOT / "docs" / "how-a-job-ends.md"
+
+
+def rows() -> list[list[str]]:
+    """The cells of the table: case, state, error.kind, sentence, what to do."""
+    table = PAGE.read_text().partition("## ")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def boom() -> None:
+    raise ValueError("negative step")
+
+
+def segfault() -> None:
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+def exits() -> None:
+    import os
+
+    os._exit(3)
+
+
+def says_exit() -> None:
+    import sys
+
+    sys.exit(3)
+
+
+def interrupts() -> None:
+    raise KeyboardInterrupt
+
+
+def hungry() -> None:
+    kept = bytearray(300_000_000)
+    time.sleep(60)
+    del kept
+
+
+def unkeepable() -> Any:
+    import threading
+
+    return threading.Lock()
+
+
+def sleepy() -> None:
+    time.sleep(60)
+
+
+def cancelled(bench: Bench, task: jobkit.Task, *args: Any, **options: Any) -> Job:
+    job = bench.kit.options(**options).submit(task, bench.file(), *args)
+    bench.started()
+    job.cancel()
+    return job
+
+
+CASES: dict[str, Callable[[Bench], Job]] = {
+    "it returned a value": lambda bench: bench.kit.submit(jobs.count_up, 1),
+    "its value cannot be kept": lambda bench: bench.kit.submit(unkeepable),
+    "it raised": lambda bench: bench.kit.submit(boom),
+    "it raised `KeyboardInterrupt`": lambda bench: bench.kit.submit(interrupts),
+    "it called `sys.exit`": lambda bench: bench.kit.submit(says_exit),
+    "its process was killed by a signal": lambda bench: bench.kit.submit(segfault),
+    "its process ended": lambda bench: bench.kit.submit(exits),
+    "timeout": lambda bench: bench.kit.options(timeout=0.3).submit(sleepy),
+    "timeout, and it did not stop": lambda bench: bench.kit.options(timeout=0.3, cancel_grace=0.3).submit(
+        jobs.in_c, bench.file()
+    ),
+    "memory limit": lambda bench: bench.kit.options(memory_limit="200MiB").submit(hungry),
+    "cancelled while it waited": lambda bench: cancelled_waiting(bench),
+    "cancelled": lambda bench: cancelled(bench, jobs.work, 60.0),
+    "cancelled, and it did not stop": lambda bench: cancelled(bench, jobs.in_c, cancel_grace=0.3),
+    "its worker was killed too often": lambda bench: lost(bench),
+    "its payload is not ours": lambda bench: forged(bench),
+}
+
+
+def cancelled_waiting(bench: Bench) -> Job:
+    job = bench.kit.options(delay=600).submit(jobs.count_up, 1)
+    job.cancel("not needed any more")
+    return job
+
+
+def lost(bench: Bench) -> Job:
+    job = bench.kit.options(queue="deadly").submit(jobs.work, bench.file(), 60.0)
+    for turn in (1, 2):
+        worker = bench.worker("-q", "deadly", JOBKIT_MAX_LOSSES="2")
+        bench.started(times=turn)
+        worker.kill()
+        worker.wait()
+    bench.worker("-q", "deadly", JOBKIT_MAX_LOSSES="2")
+    return job
+
+
+def forged(bench: Bench) -> Job:
+    import redis
+
+    job = bench.kit.options(queue="held").submit(jobs.count_up, 1)
+    with redis.Redis.from_url(bench.server.url) as client:
+        client.set(f"jk:{bench.kit.settings.namespace}:args:{job.id}", b"cos\nsystem\n(S'true'\ntR.")
+    bench.worker("-q", "held")
+    return job
+
+
+def shown(job: Job) -> str:
+    """The sentence that a card and `jobkit show` have for the end."""
+    if job.error is not None:
+        return job.error.message
+    if job.state == "cancelled":
+        return job.attempts[-1].reason if job.attempts else list(job.events())[-1].data.get("reason", "")
+    return ""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_page_says_what_is_shown(bench: Bench, case: str) -> None:
+    (row,) = [row for row in rows() if row[0] == case]
+    _, state, kind, sentence, _ = row
+    bench.worker(JOBKIT_MAX_LOSSES="2")
+
+    job = CASES[case](bench)
+
+    assert job.wait(20), job
+    wait_until(lambda: job.is_terminal, 5, "the end")
+    assert job.state == state
+    assert (job.error.kind if job.error else "") == kind.strip("`")
+    pattern = ".*".join(map(re.escape, sentence.split("…")))
+    assert re.fullmatch(pattern, shown(job)), shown(job)
+
+
+def test_every_row_of_the_page_is_proved_here() -> None:
+    assert {row[0] for row in rows()} == set(CASES)
+
+
+def test_a_child_has_no_secret_no_url_and_three_descriptors_and_its_channel(bench: Bench) -> None:
+    bench.worker()
+
+    seen = bench.kit.submit(jobs.surroundings).result(10)
+
+    for name in ("JOBKIT_SECRET", "JOBKIT_URL"):
+        assert name not in seen["environ"]
+        assert name not in seen["started_with"]
+    assert "of these tests" not in seen["started_with"]
+    fds = {int(fd): target for fd, target in seen["fds"].items()}
+    assert fds[0] == "/dev/null"
+    assert sorted(fd for fd, target in fds.items() if not target.startswith("/proc/") and ".fault" not in target) == [
+        0,
+        1,
+        2,
+        3,
+    ]
