@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from jobkit.attempts import artifact_subject
+from jobkit.client.aio import AioKit
 from jobkit.client.artifacts import Artifact, moment
 from jobkit.client.batch import Batch, arguments, grid, listed
 from jobkit.client.inline import run_inline
@@ -21,7 +21,7 @@ from jobkit.client.live import LiveJobs
 from jobkit.client.loop import background
 from jobkit.client.outcome import outcome_of
 from jobkit.client.prepare import new_id, prepare, prepare_info
-from jobkit.client.verbs import Verbs, log_lines
+from jobkit.client.verbs import Verbs, end_events, log_lines, next_event
 from jobkit.codec import Codec, Subject, is_reference
 from jobkit.files import Depot
 from jobkit.files.depot import opened
@@ -502,20 +502,12 @@ class Kit:
         try:
             while True:
                 try:
-                    yield background.call(_next(source))
+                    yield background.call(next_event(source))
                 except StopAsyncIteration:
                     return
         finally:
             with contextlib.suppress(JobkitError, RuntimeError):
-                background.call(_end(source))
-
-
-async def _next(source: AsyncIterator[JobEvent]) -> JobEvent:
-    return await anext(source)
-
-
-async def _end(source: AsyncIterator[JobEvent]) -> None:
-    await source.aclose()  # type: ignore[attr-defined]  # an async generator
+                background.call(end_events(source))
 
 
 class BoundKit:
@@ -539,68 +531,6 @@ class BoundKit:
     def options(self, **options: Any) -> BoundKit:
         """These options with others in their place."""
         return BoundKit(self._kit, self._over.merged(check_submit_options(options)))
-
-
-class AioKit:
-    """The kit's verbs as coroutines, for code that already runs in an event loop (any loop)."""
-
-    #: Verbs whose coroutines are the background loop's own; the others do a little work in a thread.
-    _DIRECT = frozenset(
-        {"page", "snapshot", "counts", "queues", "workers", "stats", "preview", "cancel", "delete", "prune"}
-    )
-
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
-
-    async def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
-        """Submit a task, any other callable, or a task by name; see `Kit.submit`."""
-        kit = self._kit
-        if kit._is_inline or isinstance(task, str):
-            return await asyncio.to_thread(kit.submit, task, *args, **kwargs)
-        prepared = kit._prepare(task, args, kwargs, check_submit_options({}))
-        spec = prepared.spec
-        kit._live.expect(spec.id)
-        try:
-            submitted_ms = await self._run(kit.verbs.submit(prepared))
-        except BaseException:
-            kit._live.unexpect(spec.id)
-            raise
-        return kit._accepted(spec, submitted_ms) if submitted_ms else await self.get(spec.id)
-
-    async def outcome(self, job: Job) -> Any:
-        """What `await job` gives: see `Job.result`."""
-        await asyncio.shield(asyncio.wrap_future(job._ended))
-        job._publish()
-        if (job._result and not is_reference(job._result)) or job.snapshot.state is JobState.CANCELLED:
-            return self._kit._outcome(job, job._result)
-        return await asyncio.to_thread(self._kit._outcome, job, job._result)
-
-    async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
-        """Lines of a job's log; see `Kit.log_slice`."""
-        return await self._run(self._kit.verbs.logs(job_id, after=after, tail=tail))
-
-    async def events(self, after: str | None = None) -> AsyncIterator[JobEvent]:
-        """All jobs' events; see `Kit.events`."""
-        source = self._kit.verbs.events(after)
-        try:
-            while True:
-                yield await self._run(_next(source))
-        except StopAsyncIteration:
-            return
-        finally:
-            await self._run(_end(source))
-
-    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-        if name.startswith("_") or not callable(getattr(Kit, name, None)):
-            raise AttributeError(f"kit.aio has no verb {name!r}")
-        kit = self._kit
-        if name in self._DIRECT:
-            return lambda *args, **kwargs: self._run(getattr(kit.verbs, name)(*args, **kwargs))
-        return partial(asyncio.to_thread, getattr(kit, name))
-
-    @staticmethod
-    async def _run(coroutine: Coroutine[Any, Any, T]) -> T:
-        return await asyncio.wrap_future(background.spawn(coroutine))
 
 
 def close_all() -> None:

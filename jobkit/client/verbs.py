@@ -240,6 +240,16 @@ class Verbs:
                 stop()
 
 
+async def next_event(source: AsyncIterator[JobEvent]) -> JobEvent:
+    """The next event, as a coroutine that can be handed to the loop."""
+    return await anext(source)
+
+
+async def end_events(source: AsyncIterator[JobEvent]) -> None:
+    """Stop listening."""
+    await source.aclose()  # type: ignore[attr-defined]  # an async generator
+
+
 def void(_: object) -> None:
     """For callbacks whose value nobody wants."""
 

@@ -1,0 +1,83 @@
+"""`kit.aio`: the kit's verbs as coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jobkit.client.job import Job
+from jobkit.client.loop import background
+from jobkit.client.verbs import end_events, next_event
+from jobkit.codec import is_reference
+from jobkit.model import JobEvent, JobState
+from jobkit.store.base import LogSlice
+from jobkit.tasks.options import check_submit_options
+
+if TYPE_CHECKING:
+    from jobkit.client.kit import Kit
+
+T = TypeVar("T")
+
+
+class AioKit:
+    """The kit's verbs as coroutines, for code that already runs in an event loop (any loop)."""
+
+    #: Verbs whose coroutines are the background loop's own; the others do a little work in a thread.
+    _DIRECT = frozenset(
+        {"page", "snapshot", "counts", "queues", "workers", "stats", "preview", "cancel", "delete", "prune"}
+    )
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
+        """Submit a task, any other callable, or a task by name; see `Kit.submit`."""
+        kit = self._kit
+        if kit._is_inline or isinstance(task, str):
+            return await asyncio.to_thread(kit.submit, task, *args, **kwargs)
+        prepared = kit._prepare(task, args, kwargs, check_submit_options({}))
+        spec = prepared.spec
+        kit._live.expect(spec.id)
+        try:
+            submitted_ms = await self._run(kit.verbs.submit(prepared))
+        except BaseException:
+            kit._live.unexpect(spec.id)
+            raise
+        return kit._accepted(spec, submitted_ms) if submitted_ms else await self.get(spec.id)
+
+    async def outcome(self, job: Job) -> Any:
+        """What `await job` gives: see `Job.result`."""
+        await asyncio.shield(asyncio.wrap_future(job._ended))
+        job._publish()
+        if (job._result and not is_reference(job._result)) or job.snapshot.state is JobState.CANCELLED:
+            return self._kit._outcome(job, job._result)
+        return await asyncio.to_thread(self._kit._outcome, job, job._result)
+
+    async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
+        """Lines of a job's log; see `Kit.log_slice`."""
+        return await self._run(self._kit.verbs.logs(job_id, after=after, tail=tail))
+
+    async def events(self, after: str | None = None) -> AsyncIterator[JobEvent]:
+        """All jobs' events; see `Kit.events`."""
+        source = self._kit.verbs.events(after)
+        try:
+            while True:
+                yield await self._run(next_event(source))
+        except StopAsyncIteration:
+            return
+        finally:
+            await self._run(end_events(source))
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        if name.startswith("_") or not callable(getattr(type(self._kit), name, None)):
+            raise AttributeError(f"kit.aio has no verb {name!r}")
+        kit = self._kit
+        if name in self._DIRECT:
+            return lambda *args, **kwargs: self._run(getattr(kit.verbs, name)(*args, **kwargs))
+        return partial(asyncio.to_thread, getattr(kit, name))
+
+    @staticmethod
+    async def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(background.spawn(coroutine))
