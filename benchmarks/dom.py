@@ -94,7 +94,9 @@ def _round(kit: jobkit.Kit, browser: Any, url: str, sessions: int, times: int) -
             message.wait_for(state="attached", timeout=60_000)
             until(lambda: "@" in (message.text_content() or ""), "the card to show progress")
             message.evaluate(_WATCH)
-            until(lambda: len(page.evaluate("window.seen")) >= min(times, 60) or job.is_terminal, "progress on the page")
+            until(
+                lambda: len(page.evaluate("window.seen")) >= min(times, 60) or job.is_terminal, "progress on the page"
+            )
             seen = page.evaluate("window.seen")
     finally:
         page.close()

@@ -107,7 +107,9 @@ def as_text(rows: Sequence[Row]) -> str:
     """A table for a terminal."""
     lines = [_HEADS, *map(_cells, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
@@ -120,7 +122,9 @@ def machine(server_version: str) -> str:
     name = platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        models = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         name = models[0] if models else name
     load = psutil.getloadavg()[0]
     return (

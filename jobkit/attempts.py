@@ -86,9 +86,7 @@ def rejected(error: SignatureError) -> Outcome:
     return Outcome("failed", error=JobError(ErrorKind.REJECTED, type(error).__name__, str(error)))
 
 
-def ending(
-    claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings, filed: Filed | None = None
-) -> Ending:
+def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings, filed: Filed | None = None) -> Ending:
     """What is stored of an outcome: a failure that may be retried becomes a wait, a value becomes sealed bytes.
 
     A large value becomes a file where there is a place for files; that blocks, see `is_large`.

@@ -37,6 +37,7 @@ def main() -> None:
             case "latency":
                 return latencies(stamp.submit, lambda job: job.result(30), n)
             case "latency aio":
+
                 async def waited(job: Any) -> float:
                     return float(await job)
 

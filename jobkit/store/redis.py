@@ -306,6 +306,7 @@ class RedisStore(RedisFiles):
     async def close(self) -> None:
         await self.redis.aclose()
 
+
 def submit_args(jobs: Sequence[Submission], client: str) -> list[Any]:
     """ARGV of submit.lua."""
     args: list[Any] = [client]

@@ -206,7 +206,7 @@ def short_repr(value: object, limit: int = 80) -> str:
         elif isinstance(value, (list, tuple, set, frozenset, dict)) and len(value) > limit:
             text = f"{type(value).__name__} of {len(value)} items"
         elif type(value).__module__.partition(".")[0] in ("pandas", "polars", "numpy") and hasattr(value, "shape"):
-            text = f"{type(value).__name__} {' × '.join(map(str, value.shape)) or repr(value)}"  # noqa: RUF001
+            text = f"{type(value).__name__} {' × '.join(map(str, value.shape)) or repr(value)}"
         else:
             text = repr(value)
     except Exception:  # user code: a repr may raise anything

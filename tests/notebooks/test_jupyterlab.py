@@ -54,7 +54,8 @@ def lab() -> Iterator[tuple[str, Path]]:
         port = free.getsockname()[1]
     own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.ip=127.0.0.1",
+        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
+         "--ServerApp.ip=127.0.0.1",
          "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.expose_app_in_browser=True",
          "--LabApp.news_url=", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"],
         env=environment(JOBKIT_HOME=str(folder / "home"), **own),

@@ -60,10 +60,7 @@ async def test_output_of_jobs_at_once_goes_to_each_of_them(loop_runner: AsyncRun
     await again(loop_runner)
     ears = {name: Heard() for name in "abc"}
     outcomes = await asyncio.gather(
-        *(
-            asyncio.create_task(loop_runner.run(assign(job, name, job_id=name), heard))
-            for name, heard in ears.items()
-        )
+        *(asyncio.create_task(loop_runner.run(assign(job, name, job_id=name), heard)) for name, heard in ears.items())
     )
 
     assert [outcome.summary for outcome in outcomes] == ["a", "b", "c"]
@@ -92,9 +89,7 @@ async def test_what_a_worker_prints_itself_goes_where_it_always_went(
     assert current().job_id == ""
 
 
-async def test_cancel_of_a_coroutine_runs_its_clean_up(
-    loop_runner: AsyncRunner, heard: Heard, tmp_path: Path
-) -> None:
+async def test_cancel_of_a_coroutine_runs_its_clean_up(loop_runner: AsyncRunner, heard: Heard, tmp_path: Path) -> None:
     async def job(path: Path) -> None:
         import asyncio
 
@@ -235,9 +230,7 @@ async def test_cancel_of_a_thread_raises_in_it(threads: ThreadRunner, heard: Hea
     assert (tmp_path / "cleaned").exists()
 
 
-async def test_a_thread_that_cannot_be_stopped_is_said_so(
-    threads: ThreadRunner, heard: Heard, tmp_path: Path
-) -> None:
+async def test_a_thread_that_cannot_be_stopped_is_said_so(threads: ThreadRunner, heard: Heard, tmp_path: Path) -> None:
     def job(path: Path) -> None:
         import time
 

@@ -52,8 +52,8 @@ class Rude:
         (Path("a/b"), "a/b"),
         (Colour.RED, "RED"),
         (b"abc", "3 bytes"),
-        (pd.DataFrame({"a": range(120), "b": 1}), "DataFrame 120 × 2"),  # noqa: RUF001
-        (np.zeros((3, 4)), "ndarray 3 × 4"),  # noqa: RUF001
+        (pd.DataFrame({"a": range(120), "b": 1}), "DataFrame 120 × 2"),
+        (np.zeros((3, 4)), "ndarray 3 × 4"),
         (Rude(), "a Rude"),
         ("\ud800", "?"),
     ],

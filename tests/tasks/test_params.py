@@ -132,7 +132,7 @@ def test_value_passes_and_becomes_what_the_task_gets(of: ParamSpec, value: Any, 
         (spec_of("l", list[int]), "12", "l must be a list of whole numbers, not '12'"),
         (spec_of("l", list[int]), {"a": 1}, "l must be a list of whole numbers"),
         (spec_of("l", tuple[int, int]), [1], "l must be a list of whole numbers with 2 items, not [1]"),
-        (spec("list"), pd.DataFrame({"a": [1]}), "n must be a list, not DataFrame 1 × 1"),  # noqa: RUF001
+        (spec("list"), pd.DataFrame({"a": [1]}), "n must be a list, not DataFrame 1 × 1"),
         (spec("dict"), [1], "n must be a dictionary, not [1]"),
         (spec("table"), "x.csv", "n must be a table (a DataFrame), not 'x.csv'"),
         (spec("table"), {"a": [1], "b": [1, 2]}, "n must be a table"),
