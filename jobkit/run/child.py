@@ -35,7 +35,7 @@ CONTROL_FD = 3
 #: Results above this size go to the parent through a file.
 SPOOL_BYTES = 1_000_000
 
-#: Added to the spool's path: the file in which Python says where it died.
+#: Added to the spool's path: the file in which Python says where the process of coroutines is, or died.
 FAULT_SUFFIX = ".fault"
 #: Added to it, with a number: large artifacts on their way to the parent.
 ARTIFACT_SUFFIX = ".artifact"
@@ -104,15 +104,6 @@ def _prefer_in_oom_kills() -> None:
             os.close(fd)
     except OSError:  # not in every container
         pass
-
-
-def _note_faults(path: str) -> None:
-    """Where it was when it was killed by a signal such as SIGSEGV, for the parent to read."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError:  # a full disk must not stop a job
-        return
-    faulthandler.enable(file=fd, all_threads=False)
 
 
 def ignore(number: int, frame: FrameType | None) -> None:
@@ -196,7 +187,9 @@ class _Outlet:
 
 
 def _run(meta: dict[str, Any], call: bytes) -> None:
-    _note_faults(meta["spool"] + FAULT_SUFFIX)
+    # Where it was when a signal such as SIGSEGV killed it: on its log, and the parent takes it from there. A file would
+    # be one more descriptor for the job's own code to stumble over.
+    faulthandler.enable(file=2, all_threads=False)
     shell, outlet = Shell(), _Outlet(meta["spool"])
     ticker = Ticker(lambda: recorder.tick())
     log = LogFile(Path(meta["log"][0]), meta["log"][1]) if meta["log"][0] else None

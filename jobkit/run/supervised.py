@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,17 @@ from jobkit.model.snapshot import JobError
 from jobkit.run import frames, tree
 from jobkit.run.attempt import failed, outcome_from_wire
 from jobkit.run.base import Assignment, Outcome, Sink
-from jobkit.run.child import ARTIFACT_SUFFIX, FAULT_SUFFIX
+from jobkit.run.child import ARTIFACT_SUFFIX
 from jobkit.run.lines import LineBuffer
 from jobkit.run.log_tee import LoopLog
 from jobkit.run.pipe import READ_BYTES, Closed, Pipe, now_ms
 from jobkit.run.recorder import tamed
-from jobkit.run.tracebacks import crash_text, fault_text
+from jobkit.run.tracebacks import SAID_LINES, crash_text, fault_text, is_report, last_words
 
 _FLUSH_S = 0.03
 _SAMPLE_S = 0.5
+#: A report of a crash has a hundred frames at most, and the list of loaded extension modules.
+_REPORT_LINES = 300
 #: Of a dead job's pipes at most this much is still read.
 _LAST_BYTES = 4 << 20
 
@@ -44,7 +47,8 @@ class Supervised:
         self._assignment = assignment
         self._sink = sink
         self._spool = spool
-        self._fault = spool + FAULT_SUFFIX
+        self._last: deque[str] = deque(maxlen=SAID_LINES)
+        self._report: list[LogLine] = []
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[Outcome] = self._loop.create_future()
@@ -186,12 +190,11 @@ class Supervised:
         if code == -signal.SIGKILL:
             last = f", its last known size was {_size(self._rss)}" if self._rss else ""
             sentence += f", likely out of memory{last}"
-        try:
-            text = Path(self._fault).read_text("utf-8", "backslashreplace")
-        except OSError:
-            text = ""
-        trace, where = fault_text(text)
-        error = JobError(ErrorKind.CRASH, type_, sentence, trace, where)
+        self._flush()
+        trace, where = fault_text("\n".join(line.text for line in self._report))
+        self._report.clear()
+        text = "\n\n".join(filter(None, (trace, last_words(self._last))))
+        error = JobError(ErrorKind.CRASH, type_, sentence, text, where)
         return Outcome("failed", error=error, usage=usage)
 
     def _stopped(self, usage: dict[str, Any]) -> Outcome:
@@ -228,6 +231,9 @@ class Supervised:
             self._control.close()
             self._control = None
         self._flush()
+        if self._report:
+            self._sink.lines(self._report)
+            self._report = []
         if self._flush_timer is not None:
             self._flush_timer.cancel()
         if not self._ended.done():
@@ -238,7 +244,6 @@ class Supervised:
         return self._wire is not None and bool(self._wire["file"])
 
     def _tidy(self) -> None:
-        Path(self._fault).unlink(missing_ok=True)
         self._artifact_file(self._artifacts + 1).unlink(missing_ok=True)  # one that it died over
 
     def _artifact_file(self, number: int) -> Path:
@@ -353,7 +358,16 @@ class Supervised:
                 owner.flush(now)
                 is_partial = is_partial or owner.is_partial
         if self._lines:
-            self._sink.lines([LogLine.from_wire(line) for line in self._lines.take(now)])
+            lines = [LogLine.from_wire(line) for line in self._lines.take(now)]
+            # Python's report of a crash goes into the error, not on the log; it is shown after all where none follows.
+            start = 0 if self._report else next((i for i, line in enumerate(lines) if is_report(line)), len(lines))
+            shown = lines[:start]
+            self._report += lines[start:]
+            if len(self._report) > _REPORT_LINES:  # none, but a task that prints such words
+                shown, self._report = lines[:start] + self._report, []
+            self._last.extend(line.text for line in shown[-SAID_LINES:])
+            if shown:
+                self._sink.lines(shown)
         if is_partial:
             self._flush_soon()
 

@@ -8,10 +8,11 @@ import re
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterable
 from types import TracebackType
 
 from jobkit.codec import pickled
-from jobkit.model import ErrorKind
+from jobkit.model import ErrorKind, LogLine
 from jobkit.model.snapshot import JobError
 from jobkit.run.lines import clean, cut
 
@@ -121,7 +122,7 @@ def _where(trace: TracebackType | None) -> str:
 
 
 def _place(filename: str, line: int, name: str) -> str:
-    """"file.py:28 in evaluate"; code that came by value (from a notebook or a script) has no file here."""
+    """ "file.py:28 in evaluate"; code that came by value (from a notebook or a script) has no file here."""
     if filename == DYNAMIC or "ipykernel_" in filename or filename.startswith("<ipython-input"):
         return f"line {line} in {name}"
     return f"{clean(os.path.basename(filename)) or filename}:{line} in {name}"
@@ -166,6 +167,21 @@ def fault_text(text: str) -> tuple[str, str]:
     head = text.split("\n", 1)[0]
     lines = [head, *(clean(f[0]) for f in frames[-TRACEBACK_LINES:])]
     return "\n".join(lines), _place(deepest["file"], int(deepest["line"]), deepest["name"])
+
+
+#: Of its log, a crashed job's error has so many lines.
+SAID_LINES = 10
+
+
+def is_report(line: LogLine) -> bool:
+    """Whether `faulthandler`'s report of a crash starts here."""
+    return line.source == "stderr" and line.text.startswith("Fatal Python error: ")
+
+
+def last_words(lines: Iterable[str]) -> str:
+    """The end of a dead process's log, as part of its error."""
+    said = [f"  {line}" for line in lines]
+    return "\n".join(["The last lines of its log:", *said]) if said else ""
 
 
 def python_version() -> str:

@@ -206,6 +206,7 @@ async def test_a_segfault_is_named_and_says_where(runner: ProcessRunner, heard: 
     assert error.message == "the job's process died: signal 11 (SIGSEGV)"
     assert error.where.endswith("in crash")
     assert "jobkit" not in error.traceback
+    assert error.traceback.endswith("The last lines of its log:\n  last words")
     assert outcome.usage["exit"] == "SIGSEGV"
     assert heard.texts == ["last words"]
 
