@@ -40,7 +40,8 @@ logger = logging.getLogger("jobkit.worker")
 #: Look for due work this often even if nothing woke us: a net under the wake-ups, not how they work.
 SAFETY_POLL_S = 5.0
 
-#: News of running jobs wait at most this long, so that a chatty job costs a bounded number of round trips.
+#: The first news of running jobs go out at once, later ones this long after those before them, so that a chatty job
+#: costs a bounded number of round trips.
 NEWS_WINDOW_S = 0.05
 
 #: How long at the end to wait for jobs that are on their way to us, and for attempts that were killed.
@@ -178,7 +179,7 @@ class Worker(arq.worker.Worker):
             return
         timeout_s = min(self._wait_s, SAFETY_POLL_S)
         if self._has_news:
-            timeout_s = min(timeout_s, self._news_at + NEWS_WINDOW_S - time.monotonic())
+            timeout_s = min(timeout_s, self._news_at - time.monotonic())
         if timeout_s > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
@@ -267,9 +268,9 @@ class Worker(arq.worker.Worker):
         """One round trip: news, endings, and (where there is room) a claim."""
         self._wake.clear()
         endings, self._endings = self._endings, []
-        is_due = not self._news and time.monotonic() - self._news_at >= NEWS_WINDOW_S
+        is_due = not self._news and time.monotonic() >= self._news_at
         if self._has_news and (endings or is_due):
-            self._has_news = False
+            self._has_news, self._news_at = False, time.monotonic()
             self._news += [n for attempt in self._attempts.values() if (n := attempt.take_news()) is not None]
             self._kept += [kept for attempt in self._attempts.values() for kept in attempt.take_kept()]
         running = len(self._attempts) - len(endings)
@@ -392,11 +393,11 @@ class Worker(arq.worker.Worker):
         self._wake.set()
 
     def _note_news(self) -> None:
-        """An attempt has something to tell: after the window, together with what others have to tell."""
+        """An attempt has something to tell: at once, or a window after the last news, with what others have."""
         if not self._has_news:
             self._has_news = True
-            self._news_at = time.monotonic()
-            self.loop.call_later(NEWS_WINDOW_S, self._wake.set)
+            self._news_at = max(time.monotonic(), self._news_at + NEWS_WINDOW_S)
+            self.loop.call_later(max(0.0, self._news_at - time.monotonic()), self._wake.set)
 
     def _cancel(self, job_id: str) -> None:
         attempt = self._attempts.get(job_id)
