@@ -159,7 +159,8 @@ class Driver:
         self._process.wait()
 
     def ask(self, verb: str, **arguments: Any) -> Any:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"verb": verb, **arguments}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()

@@ -107,9 +107,8 @@ def as_text(rows: Sequence[Row]) -> str:
     """A table for a terminal."""
     lines = [_HEADS, *map(_cells, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
@@ -122,13 +121,11 @@ def machine(server_version: str) -> str:
     name = platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        models = [
-            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        name = models[0] if models else name
+        models = [line.partition(":")[2] for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = models[0].strip() if models else name
     load = psutil.getloadavg()[0]
     return (
-        f"{psutil.cpu_count()} cores ({name}), {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} "
-        f"{platform.release()}, Python {platform.python_version()}, Redis {server_version} without persistence over TCP "
-        f"loopback; {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load before the run {load:.1f}"
+        f"{psutil.cpu_count()} cores ({name}), {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()}, "
+        f"Python {platform.python_version()}, Redis {server_version} without persistence over TCP loopback; "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load before the run {load:.1f}"
     )
