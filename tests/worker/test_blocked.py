@@ -58,7 +58,7 @@ def test_a_timeout_ends_a_coroutine_that_sleeps_without_await(bench: Bench) -> N
 
 def test_a_coroutine_in_c_is_killed_and_its_neighbours_are_given_back(bench: Bench) -> None:
     bench.worker()
-    neighbour = bench.kit.submit(jobs.wait, bench.file("neighbour"), 2.0)
+    neighbour = bench.kit.submit(jobs.wait, bench.file("neighbour"), 4.0)
     (pid,) = bench.started("neighbour")
     job = bench.kit.options(timeout=0.5, cancel_grace=0.5).submit(jobs.block_in_c, bench.file())
 
@@ -66,7 +66,7 @@ def test_a_coroutine_in_c_is_killed_and_its_neighbours_are_given_back(bench: Ben
         job.result(10)
     assert job.error.kind == "timeout"
     assert not is_alive(pid)
-    assert neighbour.result(10) == "done"
+    assert neighbour.result(20) == "done"
     assert (neighbour.snapshot.releases, neighbour.snapshot.losses) == (1, 0)
     assert f"shared with job {job.id}, which did not stop" in neighbour.attempts[0].reason
 
