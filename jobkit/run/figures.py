@@ -9,6 +9,7 @@ HTML, with everything in it.
 from __future__ import annotations
 
 import importlib
+import re
 import json
 import sys
 from typing import Any
@@ -57,13 +58,17 @@ def bokeh_json(value: Any) -> dict[str, Any] | None:
     return {"version": str(sys.modules["bokeh"].__version__), "item": json.loads(text)}
 
 
+_LINKED = re.compile(r"""<script[^>]*\ssrc=["'][^"']*["'][^>]*></script>|<link\s[^>]*>""")
+
+
 def bokeh_html(value: Any) -> str | None:
     """One HTML file that draws a Bokeh figure and loads nothing, or None."""
     if not is_bokeh(value):
         return None
     inline = importlib.import_module("bokeh.resources").INLINE
     html: str = importlib.import_module("bokeh.embed").file_html(value, inline, "")
-    return html
+    # Where the job has imported panel, Bokeh also links files of panel's components, which no file can reach.
+    return _LINKED.sub("", html)
 
 
 def bokeh_summary(value: Any) -> str:

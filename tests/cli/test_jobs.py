@@ -250,7 +250,7 @@ def test_a_secret_meant_for_a_shared_redis_does_not_disturb_the_embedded_server(
 
 
 def test_watch_as_json_tells_every_event_from_the_first(terminal: Terminal) -> None:
-    job_id = terminal.ok("submit", "count", "n=30", "pause=0.02")
+    job_id = terminal.ok("submit", "count", "n=40", "pause=0.1")  # longer than a command takes to start
 
     events = [json.loads(line) for line in terminal.ok("watch", job_id, "--json").splitlines()]
 

@@ -82,6 +82,7 @@ def test_a_path_is_the_file_behind_it(tmp_path: Path) -> None:
 
 def test_tables_arrays_and_figures_are_kept_in_formats_of_their_own() -> None:
     pd, np = pytest.importorskip("pandas"), pytest.importorskip("numpy")
+    import panel  # noqa: F401  # it adds files of its own to what Bokeh writes
     from bokeh.plotting import figure
     from matplotlib.figure import Figure
 

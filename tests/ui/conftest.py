@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from jobkit.tasks.registry import registry
 from tests.support import chromium, wait_until
 from tests.ui.stage import Stage
 
@@ -132,3 +133,13 @@ def text_of(page: Page, selector: str) -> str:
     """The text that is on the screen now; "" where there is none."""
     found = page.locator(selector)
     return (found.first.inner_text() if found.count() else "").strip()
+
+
+@pytest.fixture(autouse=True)
+def _own_registry() -> Iterator[None]:
+    """Pages show the tasks that a test makes known, and none that other tests have imported."""
+    before = dict(registry._tasks)
+    registry._tasks.clear()
+    yield
+    registry._tasks.clear()
+    registry._tasks.update(before)
