@@ -51,6 +51,8 @@ class AioKit:
         """What `await job` gives: see `Job.result`."""
         await asyncio.shield(asyncio.wrap_future(job._ended))
         job._publish()
+        if job._cards:
+            await asyncio.to_thread(job._settle)
         if (job._result and not is_reference(job._result)) or job.snapshot.state is JobState.CANCELLED:
             return self._kit._outcome(job, job._result)
         return await asyncio.to_thread(self._kit._outcome, job, job._result)

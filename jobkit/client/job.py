@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("jobkit.client")
 
 
+#: Seconds that a wait gives a card for its last form.
+_CARD_WAIT_S = 3.0
+
+
 class _FromSnapshot(param.Parameter):  # type: ignore[type-arg]  # generic for type checkers only
     """A parameter whose value is read from the snapshot that was published last.
 
@@ -87,6 +91,7 @@ class Job(param.Parameterized):
         self._publishing = threading.RLock()  # param must not be written from two threads at once
         self._waiting: deque[JobSnapshot] = deque()
         self._result = b""
+        self._cards: list[threading.Event] = []  # set when a card that a notebook shows has become static
         self._observers: tuple[Callable[[JobSnapshot, JobSnapshot], None], ...] = ()
         self._ended: Future[JobSnapshot] = Future()
         if snapshot.is_terminal:
@@ -161,7 +166,14 @@ class Job(param.Parameterized):
         except TimeoutError:
             return False
         self._publish()  # what is read from the parameters after this is the end
+        self._settle()
         return True
+
+    def _settle(self) -> None:
+        """Let the cards of this job that a notebook shows take their last form while the cell that waits still runs:
+        programs that run notebooks drop what arrives between two cells."""
+        for card in self._cards:
+            card.wait(_CARD_WAIT_S)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._kit.aio.outcome(self).__await__()

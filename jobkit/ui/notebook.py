@@ -7,6 +7,7 @@ weigh a few kilobytes. A job that has already ended is static from the start.
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ def live_card(job: Job) -> None:
 
     handle: Any = None
     early: list[JobView] = []
+    is_static = threading.Event()
 
     def end(view: JobView) -> None:
         if handle is None:
@@ -57,6 +59,7 @@ def live_card(job: Job) -> None:
             handle.update({"text/html": html, "text/plain": repr(job)}, raw=True)
         except Exception:  # the kernel is going away; the next display reads the truth from the store
             logger.debug("the card of job %s could not be made static", job.id, exc_info=True)
+        is_static.set()
 
     widget = JobWidget(job._kit, job.id, on_end=end)
     live = widget._repr_mimebundle_()
@@ -64,6 +67,7 @@ def live_card(job: Job) -> None:
     # The HTML is what a viewer without widgets shows (GitHub, nbviewer), as long as the job has not ended.
     bundle = {**(data or {}), **_bundle(job, card_html(job.snapshot, now=datetime.now(UTC)))}
     handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
+    job._cards.append(is_static)
     for view in early:
         end(view)
 
