@@ -9,8 +9,8 @@ HTML, with everything in it.
 from __future__ import annotations
 
 import importlib
-import re
 import json
+import re
 import sys
 from typing import Any
 
