@@ -24,7 +24,12 @@ from tests.support import chromium, environment, wait_until
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(240),
+    # the browser's driver leaves its own process to the garbage collector
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 #: Folder for pictures, read before the session's fixtures take the variables away.
 SHOTS = os.environ.get("JOBKIT_TEST_SHOTS", "")
