@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from typing import Any
 
@@ -36,7 +37,11 @@ def main() -> None:
     loop.run_until_complete(queue.connect())
 
     async def waited(job: Any) -> float:
-        await job.refresh(until_complete=30)
+        while not job.completed:
+            with contextlib.suppress(TimeoutError):  # it ended before saq listened, and then nobody says so
+                await job.refresh(until_complete=1)
+        if job.result is None:
+            raise RuntimeError(f"saq: {job.status}: {job.error}")
         return float(job.result)
 
     async def fill(n: int) -> None:
