@@ -281,10 +281,18 @@ def _title(name: str, value: Any) -> str:
     return value
 
 
+def _unique(name: str, value: Any) -> bool:
+    if _bool(name, value):
+        raise InvalidParams(
+            f"{name}=True is not in this version yet; task.options(key=...) gives the same job for the same key", name
+        )
+    return False
+
+
 def _schedule(name: str, value: Any) -> str:
     if not isinstance(value, str) or len(value.split()) != 5:
         raise InvalidParams(f'{name} must be a cron line of five fields, like "*/5 * * * *", not {value!r}', name)
-    return " ".join(value.split())
+    raise InvalidParams(f"{name} is not in this version yet; let cron run `jobkit submit` until it is", name)
 
 
 def _at(name: str, value: Any) -> datetime:
@@ -308,7 +316,7 @@ _TASK: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
     "isolation": ("isolation", _optional(_isolation)),
     "memory_limit": ("memory_limit_bytes", _optional(size_bytes)),
     "result_ttl": ("result_ttl_s", _optional(_positive)),
-    "unique": ("unique", _bool),
+    "unique": ("unique", _unique),
     "priority": ("priority", _int(-MAX_PRIORITY, MAX_PRIORITY)),
     "schedule": ("schedule", _optional(_schedule, "")),
     "cancel_grace": ("cancel_grace_s", _optional(seconds)),
