@@ -38,6 +38,20 @@ def living_with(name: str, value: str) -> list[psutil.Process]:
     return found
 
 
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Every living process that was started for a home."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                named = str(home) in " ".join(process.cmdline())
+                if named or process.environ().get("JOBKIT_HOME") == str(home):
+                    found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
 def environment(**more: str) -> dict[str, str]:
     """This process's environment without jobkit's variables, with this checkout importable."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBKIT_")}

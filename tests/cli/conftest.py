@@ -7,17 +7,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import pytest
 
 import jobkit
 from jobkit.embedded import shutdown
 from jobkit.settings import Settings
+from tests.support import processes_of as processes_of
+from tests.support import wait_until as wait_until
 
 TASKS = '''
 """Tasks for the tests of the command line."""
@@ -49,27 +49,6 @@ def paint() -> str:
     print("\\x1b[31mred\\x1b[0m\\x1b]0;a title\\x07 \\x9b2J end")
     return "\\x1b[2Jcleared"
 '''
-
-
-def wait_until(is_so: Callable[[], object], timeout_s: float = 20.0, what: str = "") -> None:
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what or is_so}"
-        time.sleep(0.02)
-
-
-def processes_of(home: Path) -> list[psutil.Process]:
-    """Every living process that was started for a home."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                named = str(home) in " ".join(process.cmdline())
-                if named or process.environ().get("JOBKIT_HOME") == str(home):
-                    found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
 
 
 @dataclass
