@@ -3,50 +3,67 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import param
 
-from jobkit.client.job import Job
+from jobkit.client.job import Job, settle
 from jobkit.client.loop import background
-from jobkit.model import InvalidParams, JobkitError, JobSnapshot, JobState
+from jobkit.client.sweep import MAX_JOBS
+from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from jobkit.client.kit import Kit
 
-#: One call may submit at most so many jobs: a range that was meant for something else is noticed here.
-MAX_JOBS = 100_000
+logger = logging.getLogger("jobkit.client")
+
+#: What `stop_when=` takes, once it has been checked.
+Rule = Callable[["Job"], object]
 
 
 class Batch(param.Parameterized):
     """The jobs of one `map` or `sweep`. Its parameters move by themselves, like a job's.
 
     Iterating gives the jobs, `len()` their number, `batch[0]` one of them.
+
+    Attributes:
+        jobs: the jobs, in the order in which they were submitted.
+        axes: of a sweep, the names of the arguments that were swept; else ().
+        seed: of a random sweep, the seed that gives the same points again; else None.
+        stopped_by: the job for which the `stop_when` rule held, or None.
     """
 
     progress = param.Number(0.0, doc="0..1: the mean of the jobs' progress; an ended job counts as 1.")
     counts = param.Dict({}, doc="Number of jobs by state; states without a job are left out.")
 
-    def __init__(self, kit: Kit, jobs: Sequence[Job]) -> None:
+    def __init__(self, kit: Kit, jobs: Sequence[Job], *, axes: Sequence[str] = (), seed: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # param has no types here
         self._kit = kit
         self.jobs = list(jobs)
+        self.axes = tuple(axes)
+        self.seed = seed
+        self.stopped_by: Job | None = None
+        self._rule: Rule | None = None
+        self._to_judge: deque[Job] = deque()
         self._lock = threading.Lock()
         self._publishing = threading.RLock()
+        self._listeners: tuple[Callable[[int, JobSnapshot], None], ...] = ()
         self._states: dict[str, int] = {}
         self._sum = 0.0
         self._is_due = False
-        for job in self.jobs:
-            snapshot = job.observe(self._moved)
-            with self._lock:
-                self._count(snapshot, 1)
+        self._cards: list[threading.Event] = []  # set when a card that a notebook shows has become static
+        for i, job in enumerate(self.jobs):
+            self._follow(i, job)
         self._publish()
 
     # -- waiting ------------------------------------------------------------------------------------------------------
@@ -61,6 +78,7 @@ class Batch(param.Parameterized):
         for _ in as_completed(self.jobs, timeout, raises=False):
             pass
         self._publish()
+        settle(self._cards)
         return self.is_terminal
 
     def as_completed(self, timeout: float | timedelta | None = None) -> Iterator[Job]:
@@ -68,18 +86,26 @@ class Batch(param.Parameterized):
         return as_completed(self.jobs, timeout)
 
     def results(self) -> pd.DataFrame:
-        """One row a job, at any moment: its arguments, `state`, `value` (None until it succeeded) and `error`."""
+        """One row a job, at any moment, with the job's id as index.
+
+        Columns: its arguments, `state`, `value` (None until it succeeded), `duration_s` (seconds of its last attempt;
+        None until it has ended) and `error` ("" unless something went wrong). An argument that is called like one of
+        these has "(argument)" behind its name.
+        """
         import pandas as pd
 
         rows = []
         for job in self.jobs:
-            value, error = None, str(job.snapshot.error or "") if job.state != JobState.SUCCEEDED else ""
-            if job.state == JobState.SUCCEEDED:
+            value, snapshot = None, job.snapshot
+            error = str(snapshot.error or "") if snapshot.state != JobState.SUCCEEDED else ""
+            if snapshot.state == JobState.SUCCEEDED:
                 try:
                     value = job.result()
                 except JobkitError as missing:  # its value is not there; the other rows are
                     error = str(missing)
-            rows.append({**job.params, "state": str(job.state), "value": value, "error": error})
+            duration_s = snapshot.elapsed_s(datetime.now(UTC)) if snapshot.is_terminal else None
+            own = {"state": str(snapshot.state), "value": value, "duration_s": duration_s, "error": error}
+            rows.append({**{f"{k} (argument)" if k in own else k: v for k, v in job.params.items()}, **own})
         return pd.DataFrame(rows, index=pd.Index([job.id for job in self.jobs], name="id"))
 
     # -- acting -------------------------------------------------------------------------------------------------------
@@ -90,12 +116,45 @@ class Batch(param.Parameterized):
         self._kit.cancel_many(open_jobs, reason)
         return len(open_jobs)
 
-    def retry_failed(self) -> Batch:
-        """Run the failed ones once more, as new jobs in a new batch."""
-        return Batch(self._kit, [job.retry() for job in self.jobs if job.state == JobState.FAILED])
+    def retry_failed(self, *, replace: bool = False) -> Batch:
+        """Run the failed ones once more, as new jobs in a new batch.
+
+        Args:
+            replace: put the new jobs in the place of the failed ones in this batch too, so that its `results()` are
+                whole in the end. The card's button does that.
+        """
+        failed = [i for i, job in enumerate(self.jobs) if job.state == JobState.FAILED]
+        again = [self.jobs[i].retry() for i in failed]
+        if replace:
+            for i, job in zip(failed, again, strict=True):
+                with self._lock:
+                    self._count(self.jobs[i].snapshot, -1)
+                    self.jobs[i] = job
+                self._follow(i, job)
+                self._tell(i, job.snapshot)
+            self._publish()
+        return Batch(self._kit, again, axes=self.axes)
+
+    def stop_when(self, rule: Callable[[Job], object] | str) -> Batch:
+        """Cancel the rest as soon as a rule holds for a job that has succeeded or failed; returns this batch.
+
+        Args:
+            rule: called with each such job, in a thread of this process: `lambda job: job.result() < 1e-3`. It holds
+                when it returns something true; where it asks a failed job for its result it does not hold. Or
+                "failed": stop at the first failure.
+
+        Raises:
+            InvalidParams: it is neither a function nor "failed".
+        """
+        self._rule = rule_of(rule)
+        for job in self.jobs:
+            if job.is_terminal:
+                self._to_judge.append(job)
+        self._judge()
+        return self
 
     def view(self) -> Any:
-        """A Panel component with the batch's bar and counts, live."""
+        """A Panel component with the batch's card, live: bar, counts, plot and table."""
         from jobkit.ui.batch_view import batch_view
 
         return batch_view(self)
@@ -104,18 +163,68 @@ class Batch(param.Parameterized):
 
     # -- moved by its jobs --------------------------------------------------------------------------------------------
 
+    def listen(self, listener: Callable[[int, JobSnapshot], None]) -> Callable[[], None]:
+        """Call `listener(place in the batch, snapshot)` with every change, in a thread of ours; returns how to stop.
+        It must not block and must not raise."""
+        with self._lock:
+            self._listeners = (*self._listeners, listener)
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return stop
+
+    def _follow(self, i: int, job: Job) -> None:
+        snapshot = job.observe(partial(self._moved, i))
+        with self._lock:
+            self._count(snapshot, 1)
+
     def _count(self, snapshot: JobSnapshot, step: int) -> None:
         state = str(snapshot.state)
         self._states[state] = self._states.get(state, 0) + step
         self._sum += step * (1.0 if snapshot.is_terminal else snapshot.progress or 0.0)
 
-    def _moved(self, before: JobSnapshot, after: JobSnapshot) -> None:
+    def _moved(self, i: int, before: JobSnapshot, after: JobSnapshot) -> None:
         with self._lock:
             self._count(before, -1)
             self._count(after, 1)
             was_due, self._is_due = self._is_due, True
+            is_end = after.is_terminal and self._rule is not None
+            if is_end:
+                self._to_judge.append(self.jobs[i])
+        self._tell(i, after)
         if not was_due:
             background.watchers_do(self._publish)
+        if is_end and not self._kit._is_inline:  # with sync:// whoever runs the jobs asks after each
+            background.watchers_do(self._judge)
+
+    def _tell(self, i: int, snapshot: JobSnapshot) -> None:
+        for listener in self._listeners:
+            listener(i, snapshot)
+
+    def _judge(self) -> None:
+        """Ask the rule about the jobs that have ended since the last time."""
+        while self._rule is not None and self._to_judge:
+            job = self._to_judge.popleft()
+            if job.snapshot.state == JobState.CANCELLED:
+                continue
+            try:
+                is_enough = self._rule(job)
+            except (JobFailed, JobCancelled):
+                continue
+            except Exception:
+                logger.exception(
+                    "the stop_when rule of a batch raised for job %s; the batch goes on without it", job.id
+                )
+                self._rule = None
+                return
+            if is_enough:
+                self._rule, self.stopped_by = None, job
+                try:
+                    self.cancel(f"stop_when held for job {job.id}")
+                except JobkitError as error:
+                    logger.warning("the rest of a batch could not be cancelled: %s", error)
 
     def _publish(self) -> None:
         with self._publishing:
@@ -123,7 +232,10 @@ class Batch(param.Parameterized):
                 self._is_due = False
                 counts = {state: n for state in map(str, JobState) if (n := self._states.get(state, 0))}
                 progress = min(1.0, max(0.0, self._sum / len(self.jobs))) if self.jobs else 1.0
-            self.param.update(progress=progress, counts=counts)
+            try:
+                self.param.update(progress=progress, counts=counts)
+            except Exception:
+                logger.exception("a watcher of a batch raised; the batch is not affected")
 
     # -- as a sequence ------------------------------------------------------------------------------------------------
 
@@ -180,17 +292,35 @@ def wait(jobs: Iterable[Job], timeout: float | timedelta | None = None) -> tuple
     return [job for job in waiting if job.is_terminal], [job for job in waiting if not job.is_terminal]
 
 
-def listed(items: Iterable[Any]) -> list[Any]:
+def rule_of(rule: object) -> Rule:
+    """The rule that `stop_when=` means.
+
+    Raises:
+        InvalidParams: it is neither a function nor "failed".
+    """
+    if rule == "failed":
+        return lambda job: job.state == JobState.FAILED
+    if not callable(rule):
+        raise InvalidParams(
+            f'stop_when must be a function of a job, like lambda job: job.result() < 0.1, or "failed", not {rule!r}',
+            "stop_when",
+        )
+    return rule
+
+
+def listed(items: Iterable[Any], most: int = MAX_JOBS) -> list[Any]:
     """The items of a batch.
 
     Raises:
-        InvalidParams: none, or more than `MAX_JOBS`.
+        InvalidParams: no list of items, none in it, or more than `most`.
     """
-    found = list(itertools.islice(items, MAX_JOBS + 1))
+    if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):
+        raise InvalidParams(f"items must be a list with the arguments of each job, not {items!r:.60}", "items")
+    found = list(itertools.islice(items, most + 1))
     if not found:
         raise InvalidParams("there is nothing to submit: the list of items is empty", "items")
-    if len(found) > MAX_JOBS:
-        raise InvalidParams(f"more than {MAX_JOBS:,} jobs in one call; submit them in several batches", "items")
+    if len(found) > most:
+        raise InvalidParams(f"more than {most:,} jobs in one call; submit them in several batches", "items")
     return found
 
 
@@ -199,21 +329,3 @@ def arguments(item: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     if isinstance(item, Mapping):
         return (), item
     return (item if isinstance(item, tuple) else (item,)), {}
-
-
-def grid(axes: Mapping[str, Iterable[Any]]) -> Iterator[dict[str, Any]]:
-    """Every combination of the axes' values, the last axis fastest.
-
-    Raises:
-        InvalidParams: there is no axis, or one is empty or no list of values.
-    """
-    if not axes:
-        raise InvalidParams("a sweep needs at least one axis: sweep(n=[1, 2, 3])")
-    values = {}
-    for name, axis in axes.items():
-        if isinstance(axis, (str, bytes, Mapping)) or not isinstance(axis, Iterable):
-            raise InvalidParams(f"axis {name} must be a list of values, not {axis!r}", name)
-        values[name] = list(itertools.islice(axis, MAX_JOBS + 1))
-        if not values[name]:
-            raise InvalidParams(f"axis {name} has no values", name)
-    return (dict(zip(values, point, strict=True)) for point in itertools.product(*values.values()))

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -170,10 +170,7 @@ class Job(param.Parameterized):
         return True
 
     def _settle(self) -> None:
-        """Let the cards of this job that a notebook shows take their last form while the cell that waits still runs:
-        programs that run notebooks drop what arrives between two cells."""
-        for card in self._cards:
-            card.wait(_CARD_WAIT_S)
+        settle(self._cards)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._kit.aio.outcome(self).__await__()
@@ -310,3 +307,10 @@ class Job(param.Parameterized):
         from jobkit.ui.notebook import display_job
 
         display_job(self)
+
+
+def settle(cards: Iterable[threading.Event]) -> None:
+    """Let the cards that a notebook shows take their last form while the cell that waits still runs: programs that run
+    notebooks drop what arrives between two cells."""
+    for card in cards:
+        card.wait(_CARD_WAIT_S)

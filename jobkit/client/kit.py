@@ -14,13 +14,14 @@ from typing import Any, Self, TypeVar
 from jobkit.attempts import artifact_subject
 from jobkit.client.aio import AioKit
 from jobkit.client.artifacts import Artifact, moment
-from jobkit.client.batch import Batch, arguments, grid, listed
+from jobkit.client.batch import Batch, arguments, listed, rule_of
 from jobkit.client.inline import run_inline
 from jobkit.client.job import Job
 from jobkit.client.live import LiveJobs
 from jobkit.client.loop import background
 from jobkit.client.outcome import outcome_of
 from jobkit.client.prepare import new_id, prepare, prepare_info
+from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
 from jobkit.client.verbs import Verbs, end_events, log_lines, next_event
 from jobkit.codec import Codec, Subject, is_reference
 from jobkit.files import Depot
@@ -97,20 +98,37 @@ class Kit:
         """This kit with options for its next submissions: `kit.options(queue="gpu").submit(len, "abc")`."""
         return BoundKit(self, check_submit_options(options))
 
-    def map(self, task: Callable[..., Any] | str, items: Iterable[Any], /) -> Batch:
+    def map(
+        self,
+        task: Callable[..., Any] | str,
+        items: Iterable[Any],
+        /,
+        *,
+        stop_when: Callable[[Job], object] | str | None = None,
+    ) -> Batch:
         """Submit a task once for each item, in bulk; returns a live `Batch`.
 
         Args:
             items: mappings are arguments by name, tuples by position, anything else is the one argument.
+            stop_when: a rule after which the rest is cancelled, see `Batch.stop_when`.
 
         Raises:
             InvalidParams: there are none or too many, or one is refused; nothing was stored then.
         """
-        return self._map(task, items, check_submit_options({}))
+        return self._map(task, items, check_submit_options({}), stop_when)
 
-    def sweep(self, task: Callable[..., Any] | str, /, **axes: Iterable[Any]) -> Batch:
-        """Submit a task once for each combination of the axes' values: `kit.sweep(f, n=[1, 2], method=["a", "b"])`."""
-        return self._map(task, grid(axes), check_submit_options({}))
+    def sweep(self, task: Callable[..., Any] | str, /, **axes: Any) -> Batch:
+        """Submit a task once for each combination of the axes' values: `kit.sweep(f, n=[1, 2], method=["a", "b"])`.
+
+        Args:
+            axes: arguments of the task, each with a list of values; and, as single values, `how` ("grid", "zip" or
+                "random"), `samples` and `seed` of a random sweep, `limit` (at most so many points) and `stop_when`
+                (see `Batch.stop_when`). A random sweep may also draw from `jobkit.Range(0.0, 1.0)`.
+
+        Raises:
+            InvalidParams: an axis is empty or unusable, or there are too many points; nothing was stored then.
+        """
+        return self._sweep(task, sweep_of(axes), check_submit_options({}))
 
     def submit_info(self, name: str, params: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Job:
         """Submit a task by name with arguments by name, as forms, the command line and HTTP do.
@@ -141,22 +159,39 @@ class Kit:
             raise
         return self._accepted(spec, submitted_ms)
 
-    def _map(self, task: Callable[..., Any] | str, items: Iterable[Any], over: SubmitOptions) -> Batch:
+    def _sweep(self, task: Callable[..., Any] | str, sweep: Sweep, over: SubmitOptions) -> Batch:
+        return self._map(task, sweep.points, over, sweep.stop_when, sweep)
+
+    def _map(
+        self,
+        task: Callable[..., Any] | str,
+        items: Iterable[Any],
+        over: SubmitOptions,
+        stop_when: Callable[..., object] | str | None = None,
+        sweep: Sweep | None = None,
+    ) -> Batch:
         if over.key:
             raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
-        prepared = [self._prepare(task, *arguments(item), over) for item in listed(items)]
+        rule = None if stop_when is None else rule_of(stop_when)
+        most = MAX_JOBS if sweep is None else MAX_LIMIT
+        prepared = [self._prepare(task, *arguments(item), over) for item in listed(items, most)]
         for each in prepared:
             self._live.expect(each.spec.id)
         try:
             answers = self._call(partial(self._verbs.submit_many, prepared))
-            if self._is_inline:
-                for each in prepared:
-                    run_inline(self._memory, self.codec, self.settings, each.spec.id)
         except BaseException:
             for each in prepared:
                 self._live.unexpect(each.spec.id)
             raise
-        return Batch(self, [self._accepted(each.spec, at) for each, at in zip(prepared, answers, strict=True)])
+        jobs = [self._accepted(each.spec, at) for each, at in zip(prepared, answers, strict=True)]
+        batch = Batch(self, jobs, axes=sweep.axes if sweep else (), seed=sweep.seed if sweep else None)
+        if rule is not None:
+            batch.stop_when(rule)
+        if self._is_inline:
+            for job in jobs:
+                run_inline(self._memory, self.codec, self.settings, job.id)
+                batch._judge()
+        return batch
 
     def _store_one(self, prepared: Submission) -> int:
         """The time of the submit (ms), or 0 where the id was known."""
@@ -520,13 +555,20 @@ class BoundKit:
         """Submit with these options; see `Kit.submit`."""
         return self._kit._submit(task, args, kwargs, self._over)
 
-    def map(self, task: Callable[..., Any] | str, items: Iterable[Any], /) -> Batch:
+    def map(
+        self,
+        task: Callable[..., Any] | str,
+        items: Iterable[Any],
+        /,
+        *,
+        stop_when: Callable[[Job], object] | str | None = None,
+    ) -> Batch:
         """Submit once for each item with these options; see `Kit.map`."""
-        return self._kit._map(task, items, self._over)
+        return self._kit._map(task, items, self._over, stop_when)
 
-    def sweep(self, task: Callable[..., Any] | str, /, **axes: Iterable[Any]) -> Batch:
+    def sweep(self, task: Callable[..., Any] | str, /, **axes: Any) -> Batch:
         """Submit once for each combination with these options; see `Kit.sweep`."""
-        return self._kit._map(task, grid(axes), self._over)
+        return self._kit._sweep(task, sweep_of(axes), self._over)
 
     def options(self, **options: Any) -> BoundKit:
         """These options with others in their place."""

@@ -95,12 +95,12 @@ class TaskDef(Generic[P, R]):
         """
         return BoundTask(self, options)
 
-    def map(self, items: Iterable[Mapping[str, Any]]) -> Any:
-        """Submit it once for each mapping of arguments; returns a `Batch`."""
-        return binding.kit().map(self, items)
+    def map(self, items: Iterable[Any], *, stop_when: Any = None) -> Any:
+        """Submit it once for each mapping of arguments; returns a `Batch`. `stop_when`: see `Batch.stop_when`."""
+        return binding.kit().map(self, items, stop_when=stop_when)
 
-    def sweep(self, **axes: Iterable[Any]) -> Any:
-        """Submit it once for each combination of the values of `axes`; returns a `Batch`."""
+    def sweep(self, **axes: Any) -> Any:
+        """Submit it once for each combination of the values of `axes`; returns a `Batch`. See `Kit.sweep`."""
         return binding.kit().sweep(self, **axes)
 
     def form(self) -> Any:
@@ -257,11 +257,11 @@ class BoundTask(Generic[P, R]):
         """Submit the task with these options; see `TaskDef.submit`."""
         return binding.kit().options(**self.given).submit(self.task, *args, **kwargs)
 
-    def map(self, items: Iterable[Mapping[str, Any]]) -> Any:
+    def map(self, items: Iterable[Any], *, stop_when: Any = None) -> Any:
         """Submit the task once for each mapping of arguments; returns a `Batch`."""
-        return binding.kit().options(**self.given).map(self.task, items)
+        return binding.kit().options(**self.given).map(self.task, items, stop_when=stop_when)
 
-    def sweep(self, **axes: Iterable[Any]) -> Any:
+    def sweep(self, **axes: Any) -> Any:
         """Submit the task once for each combination; returns a `Batch`."""
         return binding.kit().options(**self.given).sweep(self.task, **axes)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from tests.support import wait_until
 
 
 def test_a_map_submits_one_job_for_each_item_and_collects_their_values(kit: Kit) -> None:
@@ -91,12 +94,114 @@ def test_a_batch_is_refused_whole_before_anything_is_stored(kit: Kit) -> None:
         (lambda: kit.sweep(half), "at least one axis"),
         (lambda: kit.sweep(half, n=[]), "axis n has no values"),
         (lambda: kit.sweep(half, n="12"), "axis n must be a list of values"),
-        (lambda: kit.sweep(half, n=range(10**6)), "more than 100,000 jobs"),
+        (lambda: kit.sweep(half, n=range(10**6)), "1,000,000 points, more than 100,000 jobs in one call: pass limit="),
+        (lambda: kit.sweep(half, n=10), r"must be a list of values, not 10: write n=\[10\]"),
+        (lambda: kit.sweep(half, n=[1], how="random"), "needs samples="),
+        (lambda: kit.sweep(half, n=[1], stop_when=3), "stop_when must be a function"),
+        (lambda: kit.map(half, "abc"), "items must be a list"),
         (lambda: kit.options(key="k").map(half, [1]), "a key names one job"),
     ):
         with pytest.raises(jobkit.InvalidParams, match=message):
             make()
     assert kit.jobs() == []
+
+
+def test_a_sweep_says_which_arguments_it_swept_and_how_to_draw_the_same_points_again(kit: Kit) -> None:
+    def area(a: float, b: float = 1.0) -> float:
+        return a * b
+
+    zipped = kit.sweep(area, a=[1, 2, 3], b=[4, 5, 6], how="zip")
+    drawn = kit.sweep(area, a=jobkit.Range(0.0, 1.0), b=[1, 2], how="random", samples=5, seed=7)
+    again = kit.sweep(area, a=jobkit.Range(0.0, 1.0), b=[1, 2], how="random", samples=5, seed=7)
+
+    for batch in (zipped, drawn, again):
+        assert batch.wait(30)
+    assert zipped.axes == ("a", "b")
+    assert list(zipped.results()["value"]) == [4.0, 10.0, 18.0]
+    assert drawn.seed == 7
+    assert list(drawn.results()["a"]) == list(again.results()["a"])
+
+
+def test_a_rule_cancels_the_rest_of_a_batch(kit: Kit) -> None:
+    def slow(n: int) -> int:
+        import time
+
+        time.sleep(0 if n < 3 else 0.2)
+        return n
+
+    batch = kit.map(slow, list(range(40)), stop_when=lambda job: job.result() >= 2)
+
+    assert batch.wait(30)
+    assert batch.stopped_by is not None
+    assert batch.stopped_by.result() >= 2
+    assert batch.counts["cancelled"] > 20
+    assert "stop_when held for job" in str(batch.jobs[-1].snapshot.history[-1].data["reason"])
+
+
+def test_a_batch_may_stop_at_the_first_failure_and_a_rule_that_raises_harms_nobody(
+    kit: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = kit.map(int, ["x", *["1"] * 30], stop_when="failed")
+    raising = kit.map(int, ["1", "2", "3"], stop_when=lambda job: {}[job.result()])
+    asking = kit.map(int, ["x", "1"], stop_when=lambda job: job.result() > 5)  # raises JobFailed for the first
+
+    for batch in (failing, raising, asking):
+        assert batch.wait(30)
+    assert failing.stopped_by is failing[0]
+    assert raising.counts == {"succeeded": 3}
+    assert asking.counts == {"failed": 1, "succeeded": 1}
+    wait_until(lambda: caplog.text.count("the stop_when rule of a batch raised") == 1, 5, "one report")
+
+
+def test_retried_jobs_can_take_the_places_of_the_failed_ones(kit: Kit, tmp_path: Path) -> None:
+    def once(flag: str) -> str:
+        import pathlib
+
+        if pathlib.Path(flag).exists():
+            return "good"
+        pathlib.Path(flag).touch()
+        raise OSError("not yet")
+
+    batch = kit.map(once, [str(tmp_path / "a"), str(tmp_path / "b")])
+    assert batch.wait(30)
+    assert batch.counts == {"failed": 2}
+    first = batch[0]
+
+    again = batch.retry_failed(replace=True)
+
+    assert again.wait(30)
+    assert batch.wait(30)
+    assert batch.counts == {"succeeded": 2}
+    assert batch[0] is again[0]
+    assert batch[0].snapshot.spec.retry_of == first.id
+    assert list(batch.results()["value"]) == ["good", "good"]
+
+
+def test_thousands_of_jobs_are_one_bulk_submit(kit: Kit) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// each runs before the next")
+
+    async def nothing(n: int) -> int:
+        return n
+
+    batch = kit.map(nothing, list(range(3000)))
+
+    assert batch.wait(60)
+    assert batch.counts == {"succeeded": 3000}
+    assert [job.result() for job in batch] == list(range(3000))
+
+
+def test_results_keep_an_argument_that_is_called_like_a_column_of_ours(kit: Kit) -> None:
+    def same(value: int, state: str) -> int:
+        return value * 2
+
+    batch = kit.map(same, [{"value": 3, "state": "x"}])
+    batch.wait(30)
+
+    table = batch.results()
+
+    assert list(table.columns) == ["value (argument)", "state (argument)", "state", "value", "duration_s", "error"]
+    assert list(table["value"]) == [6]
 
 
 def test_a_batch_shows_itself_in_a_panel_app(kit: Kit) -> None:

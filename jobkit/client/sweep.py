@@ -1,0 +1,186 @@
+"""From the axes of a sweep to its points: every combination, one beside the other, or drawn at random.
+
+`sweep(n=[1, 2], method=["euler", "rk4"])` gives the task's arguments lists of values. The words that steer the sweep
+itself are told from arguments of the same name by their form: a list is an axis, a single value is a word of ours.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobkit.model import InvalidParams
+from jobkit.tasks.range import Range
+
+#: Submitted by one call without a `limit=`: a range that was meant for something else is noticed here.
+MAX_JOBS = 100_000
+
+#: `limit=` may ask for so many.
+MAX_LIMIT = 1_000_000
+
+#: Words that steer a sweep, where their value is not a list.
+WORDS = ("how", "samples", "seed", "limit", "stop_when")
+
+WAYS = ("grid", "zip", "random")
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What to submit.
+
+    Attributes:
+        points: the arguments of each job.
+        axes: names of the arguments that were swept, in the order given.
+        seed: of a random sweep; the same seed gives the same points. None for the other ways.
+        stop_when: see `Batch.stop_when`.
+    """
+
+    points: list[dict[str, Any]]
+    axes: tuple[str, ...]
+    seed: int | None = None
+    stop_when: Callable[..., object] | str | None = None
+
+
+def sweep_of(given: Mapping[str, Any]) -> Sweep:
+    """The sweep that keyword arguments ask for.
+
+    Args:
+        given: axes (lists of values, arrays, or a `Range` for a random sweep) and, as single values,
+            `how`: "grid" (default: every combination, the last axis fastest), "zip" or "random";
+            `samples` and `seed` of a random sweep; `limit`: at most so many points, the first ones;
+            `stop_when`: see `Batch.stop_when`.
+
+    Raises:
+        InvalidParams: no axis, an empty or unusable one, unequal lengths of a zip, or too many points; names it.
+    """
+    words = {name: given[name] for name in WORDS if name in given and not _is_axis(given[name])}
+    axes = {name: axis for name, axis in given.items() if name not in words}
+    how = words.get("how", "grid")
+    if how not in WAYS:
+        raise InvalidParams(f"how must be one of {', '.join(WAYS)}, not {how!r}", "how")
+    if not axes:
+        raise InvalidParams("a sweep needs at least one axis: sweep(n=[1, 2, 3])")
+    limit = _whole("limit", words.get("limit"), 1, MAX_LIMIT)
+    for name in ("samples", "seed"):
+        if words.get(name) is not None and how != "random":
+            raise InvalidParams(f"{name} is for how='random'; a {how} sweep has no use for it", name)
+    if how == "random":
+        points, seed = _random(axes, words, limit)
+        return Sweep(points, tuple(axes), seed, words.get("stop_when"))
+    values = {name: _values(name, axis, how, limit) for name, axis in axes.items()}
+    count, found = _zip(values) if how == "zip" else _grid(values)
+    if limit is None and count > MAX_JOBS:
+        raise InvalidParams(
+            f"this sweep has {_told(count)} points, more than {MAX_JOBS:,} jobs in one call: pass limit=1000 to submit "
+            "only the first 1,000, or how='random', samples=1000",
+            "limit",
+        )
+    return Sweep(list(itertools.islice(found, limit)), tuple(axes), None, words.get("stop_when"))
+
+
+def _grid(values: Mapping[str, list[Any]]) -> tuple[int, Iterator[dict[str, Any]]]:
+    count = math.prod(len(axis) for axis in values.values())
+    return count, (dict(zip(values, point, strict=True)) for point in itertools.product(*values.values()))
+
+
+def _zip(values: Mapping[str, list[Any]]) -> tuple[int, Iterator[dict[str, Any]]]:
+    lengths = {name: len(axis) for name, axis in values.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} has {_told(n)}" for name, n in lengths.items())
+        raise InvalidParams(f"how='zip' needs axes of one length, but {told} values", next(iter(lengths)))
+    count = next(iter(lengths.values()))
+    return count, (dict(zip(values, point, strict=True)) for point in zip(*values.values(), strict=True))
+
+
+def _random(axes: Mapping[str, Any], words: Mapping[str, Any], limit: int | None) -> tuple[list[dict[str, Any]], int]:
+    """Points drawn from lists and ranges; from lists alone, all of them different."""
+    samples = _whole("samples", words.get("samples"), 1, MAX_LIMIT)
+    if samples is None and limit is None:
+        raise InvalidParams("how='random' needs samples=, the number of points to draw", "samples")
+    wanted, samples = samples, min(samples or MAX_LIMIT, limit or MAX_LIMIT)
+    if samples > MAX_JOBS and limit is None:
+        raise InvalidParams(f"samples={samples:,} is more than {MAX_JOBS:,} jobs in one call; pass limit= too", "limit")
+    seed = _whole("seed", words.get("seed"), 0, 2**63)
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    draw = random.Random(seed)
+    ranges = {name: _bounds(name, axis) for name, axis in axes.items() if isinstance(axis, Range)}
+    lists = {name: _values(name, axis, "random", None) for name, axis in axes.items() if name not in ranges}
+    if not ranges:
+        count = math.prod(len(axis) for axis in lists.values())
+        if wanted is None:  # limit alone: at most so many
+            samples = min(samples, count)
+        if samples > count:
+            raise InvalidParams(
+                f"these axes have {count:,} combinations, fewer than samples={samples:,}: ask for at most {count:,}, "
+                "or leave how= out to run all of them",
+                "samples",
+            )
+        return [_nth(lists, n) for n in draw.sample(range(count), samples)], seed
+    points = []
+    for _ in range(samples):
+        point = {}
+        for name in axes:
+            if name in lists:
+                point[name] = draw.choice(lists[name])
+            else:
+                low, high = ranges[name]
+                whole = isinstance(low, int) and isinstance(high, int)
+                point[name] = draw.randint(int(low), int(high)) if whole else draw.uniform(low, high)
+        points.append(point)
+    return points, seed
+
+
+def _nth(values: Mapping[str, list[Any]], n: int) -> dict[str, Any]:
+    """The combination with that number in the order of a grid."""
+    point: dict[str, Any] = {}
+    for name in reversed(list(values)):
+        n, i = divmod(n, len(values[name]))
+        point[name] = values[name][i]
+    return {name: point[name] for name in values}
+
+
+def _is_axis(value: Any) -> bool:
+    return isinstance(value, Range) or (isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)))
+
+
+def _values(name: str, axis: Any, how: str, limit: int | None) -> list[Any]:
+    if isinstance(axis, Range):
+        raise InvalidParams(
+            f"axis {name} is a Range, from which only how='random', samples= can draw; give a list of values", name
+        )
+    if not _is_axis(axis):
+        raise InvalidParams(f"axis {name} must be a list of values, not {axis!r}: write {name}=[{axis!r}]", name)
+    tolist = getattr(axis, "tolist", None)  # an array or a Series: its values as Python's own numbers
+    if callable(tolist):
+        axis = tolist()
+        if not isinstance(axis, list) or any(isinstance(value, list) for value in axis):
+            raise InvalidParams(f"axis {name} must have one dimension", name)
+    # A range knows its length; of an endless generator only so much is read.
+    most = MAX_LIMIT + 1 if limit is None or how == "zip" else max(limit, 1)
+    values = list(itertools.islice(axis, most))
+    if not values:
+        raise InvalidParams(f"axis {name} has no values", name)
+    return values
+
+
+def _bounds(name: str, axis: Range) -> tuple[float, float]:
+    if axis.min is None or axis.max is None:
+        raise InvalidParams(f"axis {name}: a Range to draw from needs both ends, like Range(0.0, 1.0)", name)
+    return axis.min, axis.max
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidParams(f"{name} must be a whole number from {least} to {most:,}, not {value!r}", name)
+    return value
+
+
+def _told(count: int) -> str:
+    return f"more than {MAX_LIMIT:,}" if count > MAX_LIMIT and count == MAX_LIMIT + 1 else f"{count:,}"
