@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from jobkit.model import (
     Backoff,
     ErrorKind,
+    EventsExpired,
     EventType,
     InvalidParams,
     JobCancelled,
@@ -80,6 +81,7 @@ __all__ = [
     "InvalidParams",
     "JobCancelled",
     "JobFailed",
+    "EventsExpired",
     "JobNotFound",
     "JobkitError",
     "ResultExpired",

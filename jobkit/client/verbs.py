@@ -6,15 +6,24 @@ Nothing here runs code of users or unpickles; the outcome of a job is decoded by
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from jobkit.codec import Codec, Subject
-from jobkit.model import JobEvent, JobNotFound, JobSnapshot, JobSpec, JobState, LogLine, StoreUnavailable
+from jobkit.model import InvalidParams, JobEvent, JobNotFound, JobSnapshot, JobSpec, JobState, LogLine, StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, Store, Submission, WorkerInfo
 from jobkit.store.hub import Hub
 from jobkit.tasks.info import TaskInfo
+
+T = TypeVar("T")
+
+_EVENT_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
+
+#: Seconds between questions of an iterator over events while the server does not answer.
+_AWAY_S = 0.5
 
 
 class Verbs:
@@ -173,17 +182,24 @@ class Verbs:
     async def events(self, after: str | None = None) -> AsyncIterator[JobEvent]:
         """Numbered events of all jobs, from now on or after an event id; each with its `id`, none left out.
 
-        Pub/sub only says that there is something new; what it is comes from the kept stream.
+        Pub/sub only says that there is something new; what it is comes from the kept stream. While the server is away
+        this waits.
+
+        Raises:
+            InvalidParams: `after` is not an event id.
+            EventsExpired: some of them are no longer kept: `after` is too old, or the reader too slow.
         """
+        if after is not None and not _EVENT_ID.fullmatch(after):
+            raise InvalidParams(f"after must be the id of an event, like '1764000000000-0', not {after!r}", "after")
         wake = asyncio.Event()
         loop = asyncio.get_running_loop()
         stop = self.hub.listen(lambda event: void(loop.call_soon_threadsafe(wake.set)), None)
         try:
             await self.hub.ready(None)
-            last = await self.store.last_event_id() if after is None else after
+            last = await _patiently(self.store.last_event_id) if after is None else after
             while True:
                 wake.clear()
-                found = await self.store.events(last)
+                found = await _patiently(partial(self.store.events, last))
                 for event in found:
                     yield event
                     last = event.id
@@ -213,7 +229,7 @@ class Verbs:
             last, is_stale = after, True
             while True:
                 if is_stale:
-                    snapshot = await self.snapshot(job_id)
+                    snapshot = await _patiently(lambda: self.snapshot(job_id))
                     for event in snapshot.history:
                         if event.seq > last:
                             last = event.seq
@@ -238,6 +254,15 @@ class Verbs:
         finally:
             for stop in stops:
                 stop()
+
+
+async def _patiently(verb: Callable[[], Awaitable[T]]) -> T:
+    """What a verb answers, once the server does."""
+    while True:
+        try:
+            return await verb()
+        except StoreUnavailable:
+            await asyncio.sleep(_AWAY_S)
 
 
 async def next_event(source: AsyncIterator[JobEvent]) -> JobEvent:

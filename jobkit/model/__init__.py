@@ -5,6 +5,7 @@ every decision that can be made without acting is made here.
 """
 
 from jobkit.model.errors import (
+    EventsExpired,
     InvalidParams,
     JobCancelled,
     JobFailed,
@@ -34,6 +35,7 @@ __all__ = [
     "JobError",
     "JobEvent",
     "JobFailed",
+    "EventsExpired",
     "JobNotFound",
     "JobSnapshot",
     "JobSpec",

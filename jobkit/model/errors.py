@@ -49,6 +49,18 @@ class ResultExpired(JobkitError):
     """The job succeeded, but its value is no longer (or was never) available; the message says why."""
 
 
+class EventsExpired(JobkitError):
+    """Events between the one asked for and the oldest kept are no longer there: read the jobs again, then go on.
+
+    Attributes:
+        oldest: id of the oldest kept event; `kit.events(after="0-0")` begins there.
+    """
+
+    def __init__(self, message: str, oldest: str) -> None:
+        super().__init__(message)
+        self.oldest = oldest
+
+
 class SignatureError(JobkitError):
     """A payload was not signed by a key that we hold, or was altered, or belongs to another job."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from jobkit.model import JobEvent, JobSnapshot, JobSpec, LogLine
+from jobkit.model import EventsExpired, JobEvent, JobSnapshot, JobSpec, LogLine
 from jobkit.model.snapshot import JobError
 
 #: Called with each event, in the store's own thread; must not block and must not raise.
@@ -200,6 +200,25 @@ class LogSlice:
     dropped: int = 0
 
 
+def event_key(id: str) -> tuple[int, int]:
+    """An event's id, in the order of events."""
+    ms, _, n = id.partition("-")
+    return int(ms), int(n or 0)
+
+
+def is_before(after: str, oldest: str) -> bool:
+    """Whether events may be missing for who has seen those up to `after`, and the oldest kept is `oldest`."""
+    return bool(after) and (0, 0) < event_key(after) < event_key(oldest)
+
+
+def expired(after: str, oldest: str) -> EventsExpired:
+    return EventsExpired(
+        f"events after {after} are no longer kept; the oldest is {oldest}: read the jobs again, and go on with "
+        'after="0-0"',
+        oldest,
+    )
+
+
 class Store(Protocol):
     """See the module's docstring. All verbs raise `StoreUnavailable` where the server does not answer."""
 
@@ -312,7 +331,11 @@ class Store(Protocol):
     async def tasks(self) -> dict[str, dict[str, Any]]: ...
 
     async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
-        """Numbered events of the whole namespace after an event id ("" for the oldest kept), oldest first."""
+        """Numbered events of the whole namespace after an event id, oldest first; "" or "0-0" for the oldest kept on.
+
+        Raises:
+            EventsExpired: some after that id are no longer kept.
+        """
         ...
 
     # Last, since `list` in an annotation below it would mean this verb.

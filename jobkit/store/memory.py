@@ -35,6 +35,9 @@ from jobkit.store.base import (
     Renewal,
     Submission,
     WorkerInfo,
+    event_key,
+    expired,
+    is_before,
 )
 from jobkit.store.memory_files import MemoryFiles
 from jobkit.store.memory_hub import MemoryHub, Outbox
@@ -323,9 +326,12 @@ class MemoryStore(MemoryFiles):
             return {name: _unjson(raw) for name, raw in sorted(self._tasks.items())}
 
     async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
-        start = _event_key(after) if after else (-1, -1)
+        start = event_key(after) if after else (-1, -1)
         with self._moving():
-            return [event for event in self._jobs.events if _event_key(event.id) > start][:limit]
+            kept = self._jobs.events
+            if kept and is_before(after, kept[0].id) and len(kept) == kept.maxlen:
+                raise expired(after, kept[0].id)
+            return [event for event in self._jobs.events if event_key(event.id) > start][:limit]
 
     async def last_event_id(self) -> str:
         """Id of the newest event, "0-0" where there is none."""
@@ -372,8 +378,3 @@ class MemoryStore(MemoryFiles):
             self._jobs.now = self._jobs.now_us // 1000
             yield
         self._outbox.tell()
-
-
-def _event_key(id: str) -> tuple[int, int]:
-    ms, _, n = id.partition("-")
-    return int(ms), int(n or 0)

@@ -27,6 +27,8 @@ from jobkit.store.base import (
     Renewal,
     Submission,
     WorkerInfo,
+    expired,
+    is_before,
 )
 from jobkit.store.connect import open_redis
 from jobkit.store.redis_files import RedisFiles, awaited, keep_args
@@ -244,9 +246,20 @@ class RedisStore(RedisFiles):
 
     async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
         start = f"({after}" if after else "-"
+        key = f"{self.prefix}events"
         with self._reaching():
-            entries = await self.redis.xrange(f"{self.prefix}events", start, "+", count=limit)
+            pipe = self.redis.pipeline(transaction=False)
+            pipe.xrange(key, start, "+", count=limit)
+            pipe.xrange(key, count=1)
+            entries, oldest = await pipe.execute()
+            if oldest and is_before(after, oldest[0][0].decode()) and await self._is_trimmed(key):
+                raise expired(after, oldest[0][0].decode())
         return [JobEvent.from_wire(_unjson(entry[b"e"]), id.decode()) for id, entry in entries]
+
+    async def _is_trimmed(self, key: str) -> bool:
+        """Whether a stream has ever lost an entry."""
+        facts: Any = await self.redis.xinfo_stream(key)
+        return bool(facts.get("entries-added", -1) != facts["length"])  # servers before 7 do not say
 
     async def last_event_id(self) -> str:
         """Id of the newest event of the namespace, "0-0" where there is none."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 
 import pytest
 
-from jobkit.model import EventType, JobEvent, LogLine
+from jobkit.model import EventsExpired, EventType, JobEvent, LogLine
 from jobkit.store.base import INLINE_RESULT_BYTES, Progress
 from jobkit.store.hub import RedisHub
 from jobkit.store.memory import MemoryHub, MemoryStore
@@ -275,3 +276,30 @@ async def test_threads_that_share_a_store_lose_nothing(heard: Heard) -> None:
 
 def replace_id(event: JobEvent) -> tuple[str, int]:
     return event.job_id, event.seq
+
+
+async def test_who_was_away_for_too_long_is_told_instead_of_given_a_part(store: AnyStore) -> None:
+    await submit(store, "a", "b", "c")
+    first, second, third = await store.events()
+    await trim(store, keep=2)
+
+    assert [event.id for event in await store.events(second.id)] == [third.id]
+    assert [event.id for event in await store.events("0-0")] == [second.id, third.id]
+    with pytest.raises(EventsExpired, match="are no longer kept") as told:
+        await store.events(first.id)
+    assert told.value.oldest == second.id
+    await store.cancel(["a", "b", "c"])
+    await store.delete(["a", "b", "c"])  # the laws want every event of a kept job
+
+
+async def test_an_id_before_the_first_event_of_all_misses_nothing(store: AnyStore) -> None:
+    await submit(store, "a")
+
+    assert len(await store.events("1-0")) == 1
+
+
+async def trim(store: AnyStore, keep: int) -> None:
+    if isinstance(store, MemoryStore):
+        store._jobs.events = deque(store._jobs.events, maxlen=keep)
+    else:
+        await store.redis.xtrim(f"{store.prefix}events", maxlen=keep, approximate=False)

@@ -1,0 +1,80 @@
+"""What clients do while the server is away: handles and iterators wait, submits say so at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import jobkit
+from jobkit.client.kit import Kit
+from jobkit.model import JobEvent
+from tests.store.server import Server
+from tests.support import wait_until
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def kit(server: Server) -> Iterator[Kit]:
+    with jobkit.connect(server.url, secret="of these tests") as kit:
+        yield kit
+
+
+def test_iterators_over_events_go_on_after_an_outage(server: Server, kit: Kit) -> None:
+    job = kit.submit(len, "abc")
+    everything: list[JobEvent] = []
+    of_one: list[JobEvent] = []
+    readers = [
+        threading.Thread(target=lambda: everything.extend(_until_end(kit.events(after="0-0")))),
+        threading.Thread(target=lambda: of_one.extend(kit.job_events(job.id))),
+    ]
+    for reader in readers:
+        reader.start()
+    server.kill()
+    wait_until(lambda: not kit.hub.is_live, 5, "the cut to be noticed")
+    server.start()
+
+    with jobkit.connect(server.url, secret="of these tests") as other:
+        other.cancel(job.id)
+
+    for reader in readers:
+        reader.join(15)
+        assert not reader.is_alive()
+    for events in (everything, of_one):
+        assert [(event.seq, event.type) for event in events] == [(1, "submitted"), (2, "cancelled")]
+    assert job.wait(5)
+
+
+def _until_end(events: Iterator[JobEvent]) -> Iterator[JobEvent]:
+    for event in events:
+        yield event
+        if event.type == "cancelled":
+            return
+
+
+def test_a_submit_says_within_seconds_that_the_server_is_away_and_where(server: Server, kit: Kit) -> None:
+    server.kill()
+
+    began = time.monotonic()
+    with pytest.raises(jobkit.StoreUnavailable, match=r"Redis at unix://.* does not answer .* check that it runs"):
+        kit.submit(len, "abc")
+
+    assert time.monotonic() - began < 5
+    server.start()
+    assert kit.jobs() == []
+    assert kit.submit(len, "abc").state == "queued"
+
+
+@pytest.mark.parametrize("after", ["", "x", "1-2-3", "-", "+", "$"])
+def test_events_after_something_that_is_no_event_is_refused(kit: Kit, after: str) -> None:
+    with pytest.raises(jobkit.InvalidParams, match="must be the id of an event"):
+        next(kit.events(after=after))
