@@ -1,10 +1,14 @@
 # One command each; `make` alone lists them.
-.PHONY: help check format test bench
+.PHONY: help check format test bench chaos
+
+SECONDS = 60
+SEED =
 
 help:
 	@echo "make check   ruff (lint and format) and mypy"
 	@echo "make format  let ruff format and mend"
 	@echo "make test    the whole suite (real Redis, workers, browser)"
+	@echo "make chaos   kill, freeze and cut everything at random and check every promise; SECONDS=600 SEED=1"
 	@echo "make bench   figures side by side with peers; results in benchmarks/results.md"
 
 check:
@@ -18,6 +22,9 @@ format:
 
 test:
 	pytest
+
+chaos:
+	python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 bench:
 	python -m benchmarks

@@ -1,0 +1,43 @@
+"""One run from the command line; exit status 1 where a promise did not hold."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import time
+
+from tests.chaos.driver import Chaos
+from tests.chaos.faults import FAULTS
+from tests.chaos.world import WEIGHTS
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long things break (60)")
+    parser.add_argument("--seed", type=int, default=None, help="of everything that is chosen; printed")
+    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--rate", type=float, default=6.0, help="submits a second (6)")
+    parser.add_argument("--fault", choices=sorted(FAULTS), default="", help="a fault on purpose, to be caught")
+    parser.add_argument("--only", choices=sorted(WEIGHTS), default="", help="the one thing that goes wrong")
+    given = parser.parse_args()
+    seed = secrets.randbelow(10**6) if given.seed is None else given.seed
+    print(f"chaos: seed {seed}, {given.seconds:g} s", flush=True)
+    began = time.monotonic()
+    chaos = Chaos(given.seconds, seed, workers=given.workers, rate=given.rate, fault=given.fault, only=given.only)
+    problems = chaos.run()
+    took = time.monotonic() - began
+    print(
+        f"{len(chaos.sent)} submissions, {len(chaos.watches)} live handles, {len(chaos.events)} events in {took:.0f} s"
+    )
+    print("broken: " + ", ".join(f"{name} {count}" for name, count in sorted(chaos.world.counts.items())))
+    for problem in problems:
+        print("PROBLEM", problem)
+    if problems:
+        print(f"seed {seed}; record and workers' words are in {chaos.folder}")
+    print("every promise held" if not problems else f"{len(problems)} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

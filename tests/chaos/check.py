@@ -1,0 +1,201 @@
+"""The promises of the contract's §6, checked against the record that the jobs wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobkit.model import EventType, JobCancelled, JobFailed, JobkitError, JobSnapshot
+from jobkit.settings import Settings
+from jobkit.store.base import Query
+from jobkit.store.redis import RedisStore
+from tests.chaos import record
+from tests.chaos.record import Run
+from tests.chaos.world import MAX_LOSSES
+from tests.store import support
+
+if TYPE_CHECKING:
+    from tests.chaos.driver import Chaos, Sent, Watch
+
+#: Events after which an attempt's outcome is on record as its own, so that it must have been the only one.
+_STORED = {EventType.SUCCEEDED, EventType.FAILED, EventType.RETRIED, EventType.RELEASED}
+
+
+def everything(chaos: Chaos) -> list[str]:
+    """What was promised to users and did not hold, each as one sentence."""
+    kit = chaos.kits[2]
+    kept: dict[str, JobSnapshot] = {}
+    cursor = ""
+    while True:
+        page = kit.page(Query(limit=200, cursor=cursor))
+        kept |= {snapshot.id: snapshot for snapshot in page.jobs}
+        if not (cursor := page.next_cursor):
+            break
+    named: dict[str, list[JobSnapshot]] = {}
+    for snapshot in kept.values():
+        named.setdefault(str(snapshot.spec.params["name"]), []).append(snapshot)
+    runs = record.runs(Path(chaos.path))
+    problems = []
+    for sent in chaos.sent.values():
+        found = named.pop(sent.name, [])
+        if len(found) > 1 or len(sent.ids) > 1:
+            problems.append(f"{sent.name} is {len(found)} jobs, with handles of {len(sent.ids)}")
+        if not found and sent.is_accepted:
+            problems.append(f"{sent.name} was accepted, and is gone")
+        for snapshot in found:
+            problems += one_job(sent, snapshot, runs.pop(sent.name, []), outcome(kit, snapshot))
+    problems += [f"{name} was never submitted" for name in named]
+    problems += [f"{name} ran, and no store knows it" for name in runs]
+    for watch in chaos.watches:
+        problems += handle(watch, kept.get(watch.job.id))
+    missed = list(stream(chaos.events, kept))
+    return problems + missed[:5] + ([f"and so of {len(missed) - 5} jobs more"] if len(missed) > 5 else [])
+
+
+def outcome(kit: Any, snapshot: JobSnapshot) -> Any:
+    """What `result()` gives, as a value or an error."""
+    try:
+        return kit.get(snapshot.id).result(10)
+    except (JobkitError, TimeoutError) as error:
+        return error
+
+
+def one_job(sent: Sent, snapshot: JobSnapshot, runs: list[Run], outcome: Any) -> Iterator[str]:
+    """One job's record, its runs, and what its submitter gets."""
+    said = f"{sent.kind} {snapshot.id} ({sent.name})"
+    ends = [
+        event
+        for event in snapshot.history
+        if event.type in (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
+    ]
+    if not snapshot.is_terminal or len(ends) != 1 or ends[0].seq != snapshot.seq:
+        yield f"{said} is {snapshot.state} with {len(ends)} terminal events"
+        return
+    counted = snapshot.retried + snapshot.losses + snapshot.releases
+    if snapshot.attempt > 1 + counted:
+        yield f"{said} had {snapshot.attempt} attempts, with {counted} retries, losses and releases"
+    if len(runs) > snapshot.attempt or len({run.attempt for run in runs}) < len(runs):
+        yield f"{said} ran {len(runs)} times in {snapshot.attempt} attempts: {[run.attempt for run in runs]}"
+    if snapshot.retried > snapshot.spec.retries:
+        yield f"{said} was retried {snapshot.retried} times, {snapshot.spec.retries} were allowed"
+    if any(run.job_id != snapshot.id for run in runs):
+        yield f"{said} ran as {sorted({run.job_id for run in runs})}"
+    if [event.seq for event in snapshot.history] != list(range(1, snapshot.seq + 1)):
+        yield f"{said} has gaps in its history"
+    yield from _overlaps(said, snapshot, runs)
+    if snapshot.state == "succeeded":
+        yield from _success(said, snapshot, runs, outcome)
+    elif snapshot.state == "failed":
+        yield from _failure(said, sent, snapshot, runs, outcome)
+    else:
+        if not sent.is_cancelled:
+            yield f"{said} is cancelled, and nobody asked for it"
+        if not isinstance(outcome, JobCancelled):
+            yield f"{said} is cancelled, and its result is {outcome!r}"
+
+
+def _overlaps(said: str, snapshot: JobSnapshot, runs: list[Run]) -> Iterator[str]:
+    """Two attempts of one job whose outcomes are both on record never ran at the same time."""
+    stored = set()
+    attempt = 0
+    for event in snapshot.history:
+        if event.type is EventType.STARTED:
+            attempt = event.data["attempt"]
+        elif event.type in _STORED:
+            stored.add(attempt)
+    spans = sorted((r.began, r.ended, r.attempt) for r in runs if r.attempt in stored and r.ended is not None)
+    for (_, ended, one), (began, _, other) in pairwise(spans):
+        if began < ended:
+            yield f"{said}: attempts {one} and {other} are both on record and ran at the same time"
+
+
+def _success(said: str, snapshot: JobSnapshot, runs: list[Run], outcome: Any) -> Iterator[str]:
+    last = next((run for run in runs if run.attempt == snapshot.attempt), None)
+    if last is None or last.end != "returned":
+        yield f"{said} succeeded, and its last attempt did not return: {last}"
+    elif outcome != last.nonce:
+        yield f"{said} succeeded with {outcome!r}, and its last attempt returned {last.nonce!r}"
+
+
+def _failure(said: str, sent: Sent, snapshot: JobSnapshot, runs: list[Run], outcome: Any) -> Iterator[str]:
+    error = snapshot.error
+    if error is None or not isinstance(outcome, JobFailed):
+        yield f"{said} failed with {error}, and its result is {outcome!r}"
+        return
+    kind = str(error.kind)
+    if kind == "lost":
+        if snapshot.losses != MAX_LOSSES:
+            yield f"{said} failed as lost after {snapshot.losses} losses"
+    elif sent.kind.startswith("poison"):
+        yield f"{said} failed as {kind}: {error}"
+    elif sent.kind == "crash":
+        if kind != "crash" or "SIGSEGV" not in error.message:
+            yield f"{said} failed as {kind}: {error}"
+    elif sent.kind == "flaky":
+        raised = sum(run.end == "raised" for run in runs)
+        if kind != "exception" or raised <= snapshot.spec.retries or snapshot.retried != snapshot.spec.retries:
+            yield f"{said} failed as {kind} after {raised} exceptions and {snapshot.retried} retries: {error}"
+    else:
+        yield f"{said} failed as {kind}: {error}"
+
+
+def handle(watch: Watch, snapshot: JobSnapshot | None) -> Iterator[str]:
+    """A live handle showed every change from its first on, in order, and its watchers were told of each state."""
+    job = watch.job
+    if snapshot is None:
+        yield f"the handle of {job.id} is of a job that is not kept"
+        return
+    truth: list[tuple[int, str]] = []
+    state = ""
+    for event in snapshot.history:
+        state = str(event.data.get("state", state))
+        truth.append((event.seq, state))
+    first = watch.changes[0][0]
+    if watch.changes != truth[first - 1 :]:
+        yield f"the handle of {job.id} showed {watch.changes}, and what happened is {truth}"
+    states = [state for i, (_, state) in enumerate(truth) if i == 0 or truth[i - 1][1] != state]
+    if states[len(states) - len(watch.states) :] != watch.states:
+        yield f"watchers of {job.id} were told {watch.states}, and what happened is {states}"
+    if (job.state, job.seq) != (snapshot.state, snapshot.seq):
+        yield f"the handle of {job.id} says {job.state} at {job.seq}, the store {snapshot.state} at {snapshot.seq}"
+
+
+def stream(events: list[Any], kept: dict[str, JobSnapshot]) -> Iterator[str]:
+    """The reader of all events saw each of them once, in order."""
+    seen: dict[str, list[int]] = {}
+    for event in events:
+        seen.setdefault(event.job_id, []).append(event.seq)
+    for job_id, snapshot in kept.items():
+        if seen.get(job_id, []) != list(range(1, snapshot.seq + 1)):
+            yield f"kit.events() gave {seen.get(job_id)} of job {job_id}, which is at {snapshot.seq}"
+
+
+def structure(url: str, namespace: str) -> list[str]:
+    """The store's own laws, and no key without owner or end of life."""
+
+    async def look() -> list[str]:
+        store = RedisStore(Settings(url=url, namespace=namespace).checked())
+        problems = []
+        try:
+            for law in (support.check_laws, support.check_keys, support.clear):
+                try:
+                    await law(store)  # type: ignore[operator]
+                except AssertionError as error:
+                    problems.append(f"{law.__name__}: {error}"[:1000])
+            return problems
+        finally:
+            await store.close()
+
+    return asyncio.run(look())
+
+
+def said(log: Path) -> list[str]:
+    """Tracebacks of jobkit itself in what workers said."""
+    text = log.read_text("utf-8", "replace") if log.exists() else ""
+    return [
+        f"a worker said: {found[:2000]}" for found in re.findall(r"Traceback.*?\n(?=\S*\d{4}-|\Z)", text, re.DOTALL)[:3]
+    ]

@@ -1,0 +1,48 @@
+"""Deliberate faults in copies of the scripts, in this process only: what a chaos run has to catch."""
+
+from __future__ import annotations
+
+import hashlib
+
+from jobkit.store import scripts
+
+#: name -> (script, text to be replaced, its replacement)
+FAULTS: dict[str, list[tuple[str, str, str]]] = {
+    # Whoever comes last has ended the job, whether it still holds it or not.
+    "no fence": [("finish", "rec.state == 'running' and rec.token == token", "rec.token")],
+    # A worker that wakes up too late takes its job back from the one that runs it now.
+    "no fence at renewal": [
+        ("renew", "rec[1] == ARGV[i + 1] and rec[2] == 'running'", "rec[2] == 'running'"),
+        ("finish", "rec.token == token then", "true then"),
+    ],
+    # The job of a dead worker is forgotten.
+    "no recovery": [("*", "    ready(rec, rec.us)\n  end\nend", "  end\nend")],
+    # A transition that nobody is told of.
+    "silent start": [("*", "emit(rec, 'started',", "rec.seq = rec.seq + 1; local _ = (")],
+    # A repeated submit stores the job once more.
+    "not idempotent": [("submit", "redis.call('EXISTS', key) == 1", "false")],
+    # Losses are not counted: a job that kills its workers does so for ever.
+    "endless poison": [("*", "rec.losses >= max_losses", "false")],
+    # An ended job's arguments stay for ever.
+    "no ttl": [("*", "redis.call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)", "")],
+    # A result that is not kept.
+    "no result": [("finish", "if result ~= ''", "if false")],
+}
+
+
+def apply(name: str) -> None:
+    """Replace the scripts of this process.
+
+    Raises:
+        KeyError: no such fault. ValueError: the scripts have changed, and the fault with them.
+    """
+    for script, old, new in FAULTS[name] if name else ():
+        changed = 0
+        for known in scripts.NAMES if script == "*" else (script,):
+            source = scripts.SOURCES[known].replace(old, new)
+            if source != scripts.SOURCES[known]:
+                changed += 1
+                scripts.SOURCES[known] = source
+                scripts.HASHES[known] = hashlib.sha1(source.encode()).hexdigest()
+        if not changed:
+            raise ValueError(f"the fault {name!r} does not find {old!r} in {script}")

@@ -1,0 +1,106 @@
+"""What is submitted in a chaos run. Each execution writes to the record when it starts and when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+
+import psutil
+
+import jobkit
+from tests.chaos import faults, record
+
+faults.apply(os.environ.get("CHAOS_FAULT", ""))
+
+
+class Execution:
+    """Writes the start of an execution, and its end."""
+
+    def __init__(self, path: str, name: str) -> None:
+        self._path = path
+        self.nonce = secrets.token_hex(8)
+        current = jobkit.current()
+        record.append(path, word="start", name=name, job=current.job_id, attempt=current.attempt, nonce=self.nonce)
+
+    def end(self, word: str) -> str:
+        record.append(self._path, word=word, nonce=self.nonce)
+        return self.nonce
+
+
+@jobkit.task
+def plain(path: str, name: str, seconds: float) -> str:
+    """A plain function in a child of its own."""
+    run = Execution(path, name)
+    try:
+        deadline = time.monotonic() + seconds
+        for step in jobkit.progress(range(20)):
+            print("step", step)
+            while time.monotonic() < deadline - seconds * (19 - step) / 20:
+                time.sleep(0.005)
+    except BaseException:
+        run.end("stopped")
+        raise
+    return run.end("returned")
+
+
+@jobkit.task
+async def light(path: str, name: str, seconds: float) -> str:
+    """A coroutine, in the process that they share."""
+    run = Execution(path, name)
+    try:
+        for step in range(10):
+            jobkit.current().report(step, 10)
+            await asyncio.sleep(seconds / 10)
+    except asyncio.CancelledError:
+        run.end("stopped")
+        raise
+    return run.end("returned")
+
+
+@jobkit.task
+def flaky(path: str, name: str, times: int) -> str:
+    """Raises in its first executions."""
+    run = Execution(path, name)
+    raised = sum(each.end == "raised" for each in record.runs(_path(path)).get(name, ()))
+    if raised < times:
+        run.end("raised")
+        raise ValueError(f"for the {raised + 1}. time")
+    return run.end("returned")
+
+
+@jobkit.task
+def poison(path: str, name: str) -> None:
+    """Kills its worker."""
+    Execution(path, name)
+    _kill_worker()
+
+
+@jobkit.task
+async def poison_async(path: str, name: str) -> None:
+    """The same as a coroutine."""
+    Execution(path, name)
+    _kill_worker()
+
+
+@jobkit.task
+def crash(path: str, name: str) -> None:
+    """Ends its own process."""
+    Execution(path, name)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _kill_worker() -> None:
+    zygote = psutil.Process(os.getppid())
+    worker = psutil.Process(zygote.ppid())
+    assert "worker" in worker.cmdline(), worker.cmdline()
+    worker.kill()
+    time.sleep(60)  # until we are killed with it
+
+
+def _path(path: str):  # type: ignore[no-untyped-def]
+    from pathlib import Path
+
+    return Path(path)

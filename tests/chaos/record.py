@@ -1,0 +1,58 @@
+"""The independent record: one file to which jobs append what they do, line by line, whatever any store says.
+
+Times are of the machine's monotonic clock, which all its processes share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+def append(path: str | Path, **facts: Any) -> None:
+    """One more line, in one write: lines of several processes never mix."""
+    line = json.dumps({"t": time.monotonic(), "pid": os.getpid(), **facts}).encode() + b"\n"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(fd, line)
+    finally:
+        os.close(fd)
+
+
+@dataclass(slots=True)
+class Run:
+    """One execution of user code, from its own lines. `nonce` names it; `end` is how it said that it ended, or ""."""
+
+    name: str
+    job_id: str
+    attempt: int
+    nonce: str
+    began: float
+    ended: float | None = None
+    end: str = ""
+
+
+def runs(path: Path) -> dict[str, list[Run]]:
+    """By the name of the submission, in the order of their starts."""
+    found: dict[str, list[Run]] = {}
+    by_nonce: dict[str, Run] = {}
+    for line in lines(path):
+        if line["word"] == "start":
+            run = Run(line["name"], line["job"], line["attempt"], line["nonce"], line["t"])
+            by_nonce[run.nonce] = run
+            found.setdefault(run.name, []).append(run)
+        else:
+            run = by_nonce[line["nonce"]]
+            run.ended, run.end = line["t"], line["word"]
+    return found
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.exists():
+        for line in path.read_text().splitlines():
+            yield json.loads(line)

@@ -1,0 +1,219 @@
+"""The parts of a chaos run that can be broken: a server behind a proxy, and workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from tests.store.server import Server
+from tests.support import environment, living_with, wait_until
+
+LEASE_S, HEARTBEAT_S, MAX_LOSSES = 2.0, 0.5, 4
+
+
+class World:
+    """Everything that runs, and what can be done to it.
+
+    Args:
+        folder: of the run, with a short path.
+        workers: how many are kept alive.
+        fault: see `faults`. run: marks its processes. only: what goes wrong, "" for all of `WEIGHTS`.
+    """
+
+    def __init__(self, folder: Path, rng: random.Random, workers: int, fault: str, run: str, only: str) -> None:
+        self.folder, self.rng, self._count, self._run = folder, rng, workers, run
+        self._only = only
+        self.server = Server()
+        self.socket = folder / "p.sock"
+        self.settings = {"url": f"unix://{self.socket}", "namespace": "chaos", "secret": "of this run"}
+        self._env = environment(
+            JOBKIT_URL=self.settings["url"],
+            JOBKIT_NAMESPACE="chaos",
+            JOBKIT_SECRET="of this run",
+            JOBKIT_HOME=str(folder / "home"),
+            JOBKIT_LEASE=str(LEASE_S),
+            JOBKIT_HEARTBEAT=str(HEARTBEAT_S),
+            JOBKIT_MAX_LOSSES=str(MAX_LOSSES),
+            JOBKIT_DRAIN="1.5",
+            JOBKIT_CANCEL_GRACE="1",
+            CHAOS_FAULT=fault,
+            CHAOS_RUN=run,
+        )
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.ending: list[subprocess.Popen[bytes]] = []
+        self._asleep: dict[int, tuple[float, list[psutil.Process]]] = {}  # pid -> when to wake, what sleeps
+        self.log = (folder / "workers.log").open("ab")
+        self._down_until = 0.0
+        self.counts: dict[str, int] = {}
+
+    def start(self) -> None:
+        self.server.start()
+        command = [sys.executable, "-m", "tests.chaos.proxy", str(self.socket), str(self.server.socket)]
+        self._proxy = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(CHAOS_RUN=self._run)
+        )
+        assert self._proxy.stdout is not None
+        assert self._proxy.stdout.readline() == b"ready\n"
+        self.keep_up()
+
+    def keep_up(self) -> None:
+        """Replace workers that died or end, wake those that have slept enough, bring the server back in time."""
+        now = time.monotonic()
+        for pid, (wake_at, processes) in list(self._asleep.items()):
+            if now >= wake_at:
+                del self._asleep[pid]
+                for process in processes:
+                    _signal(process, signal.SIGCONT)
+        if self._down_until and now >= self._down_until:
+            self._down_until = 0.0
+            self.server.start()
+        self.ending = [worker for worker in self.ending if worker.poll() is None]
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        while len(self.workers) < self._count:
+            command = [sys.executable, "-m", "jobkit", "worker", "-c", "4", "-t", "tests.chaos.jobs"]
+            self.workers.append(subprocess.Popen(command, env=self._env, stderr=self.log))
+
+    # -- what can happen ----------------------------------------------------------------------------------------------
+
+    def hurt(self) -> None:
+        """One thing goes wrong."""
+        name = self._only or self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        self.counts[name] = self.counts.get(name, 0) + 1
+        getattr(self, f"_{name}")()
+
+    def _kill(self) -> None:
+        self.rng.choice(self.workers).kill()
+
+    def _terminate(self) -> None:
+        worker = self.workers.pop(self.rng.randrange(len(self.workers)))
+        self.ending.append(worker)
+        worker.terminate()
+
+    def _sleep(self) -> None:
+        """A worker alone, or all of its machine."""
+        worker = self.rng.choice(self.workers)
+        if worker.pid in self._asleep:
+            return
+        try:
+            process = psutil.Process(worker.pid)
+            family = [process, *(process.children(recursive=True) if self.rng.random() < 0.5 else ())]
+        except psutil.NoSuchProcess:
+            return
+        for each in family:
+            _signal(each, signal.SIGSTOP)
+        self._asleep[worker.pid] = time.monotonic() + LEASE_S * self.rng.uniform(1.2, 2.5), family
+
+    def _zygote(self) -> None:
+        try:
+            for child in psutil.Process(self.rng.choice(self.workers).pid).children():
+                child.kill()
+        except psutil.NoSuchProcess:
+            pass
+
+    def _crash(self) -> None:
+        if not self._down_until:
+            self.server.kill()
+            self.server.start()
+
+    def _outage(self) -> None:
+        if not self._down_until:
+            self.server.kill()
+            self._down_until = time.monotonic() + self.rng.choice([0.5, 1.5 * LEASE_S, 2.5 * LEASE_S])
+
+    def _cut(self) -> None:
+        self._tell(f"cut {self.rng.choice([0.2, 1.0])}")
+
+    def _swallow(self) -> None:
+        self._tell(f"swallow {self.rng.uniform(0.05, 0.5)}")
+
+    def _freeze(self) -> None:
+        self._tell(f"freeze {self.rng.choice([0.3, 1.5 * LEASE_S])}")
+
+    def _forget_scripts(self) -> None:
+        self._ask("SCRIPT", "FLUSH")
+
+    def _kill_subscribers(self) -> None:
+        self._ask("CLIENT", "KILL", "TYPE", "pubsub")
+
+    def _tell(self, command: str) -> None:
+        assert self._proxy.stdin is not None
+        self._proxy.stdin.write(f"{command}\n".encode())
+        self._proxy.stdin.flush()
+
+    def _ask(self, *command: str) -> None:
+        import redis
+
+        if not self._down_until:
+            with redis.Redis(unix_socket_path=str(self.server.socket)) as client:
+                client.execute_command(*command)
+
+    # -- peace --------------------------------------------------------------------------------------------------------
+
+    def calm(self) -> None:
+        """All is well again from here on."""
+        self._down_until = min(self._down_until, time.monotonic()) if self._down_until else 0.0
+        for pid, (_, processes) in list(self._asleep.items()):
+            self._asleep[pid] = 0.0, processes
+        self.keep_up()
+
+    def stop_workers(self) -> list[str]:
+        """End them in good order; what went wrong with that."""
+        for worker in self.workers:
+            worker.terminate()
+        problems = []
+        for worker in (*self.workers, *self.ending):
+            try:
+                status = worker.wait(20)
+                if status and worker not in self.ending:
+                    problems.append(f"worker {worker.pid} ended with status {status}")
+            except subprocess.TimeoutExpired:
+                problems.append(f"worker {worker.pid} did not end within 20 s of SIGTERM")
+        return problems
+
+    def close(self) -> list[str]:
+        """End everything else; processes that were left."""
+        assert self._proxy.stdin is not None
+        self._proxy.stdin.close()
+        self._proxy.wait(5)
+        assert self._proxy.stdout is not None
+        self._proxy.stdout.close()
+        self.server.stop()
+        self.log.close()
+        try:
+            wait_until(lambda: not living_with("CHAOS_RUN", self._run), 5)
+        except AssertionError:
+            left = living_with("CHAOS_RUN", self._run)
+            said = [f"process {p.pid} was left: {' '.join(p.cmdline())[:100]}" for p in left]
+            for process in left:
+                process.kill()
+            return said
+        return []
+
+
+#: What goes wrong, and how often compared to others.
+WEIGHTS = {
+    "kill": 5,
+    "terminate": 2,
+    "sleep": 3,
+    "zygote": 1,
+    "crash": 1.5,
+    "outage": 1,
+    "cut": 3,
+    "swallow": 3,
+    "freeze": 1,
+    "forget_scripts": 0.5,
+    "kill_subscribers": 2,
+}
+
+
+def _signal(process: psutil.Process, what: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, what)
