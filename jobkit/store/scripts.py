@@ -13,16 +13,18 @@ from redis.exceptions import NoScriptError
 from jobkit.store.line import Line
 
 NAMES = ("submit", "claim", "progress", "keep", "finish", "renew", "leave", "cancel", "delete", "prune", "list")
+#: Of jobs that come by arq's own client; see `redis_arq`.
+ARQ_NAMES = ("arq_scan", "arq_adopt", "arq_stage", "arq_settle", "arq_enqueue")
 
 
 def _read(name: str) -> str:
     return (files("jobkit.store") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
-_HEAD = _read("head")
+_HEAD = _read("head") + _read("arq")
 
 #: name -> source, and name -> its sha1.
-SOURCES = {name: _HEAD + _read(name) for name in NAMES}
+SOURCES = {name: _HEAD + _read(name) for name in NAMES + ARQ_NAMES}
 HASHES = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in SOURCES.items()}
 
 

@@ -26,8 +26,11 @@ for _, queue in ipairs(queues) do
       redis.call('ZREM', P .. 'ready:' .. queue, id)
       local rec = read(id)
       if rec and rec.state == 'queued' then
-        reply[#reply + 1] = start(rec, worker, lease_ms)
-        free = free - 1
+        local message = start(rec, worker, lease_ms)
+        if message then
+          reply[#reply + 1] = message
+          free = free - 1
+        end
       end
     end
   end

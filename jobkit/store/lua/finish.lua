@@ -43,6 +43,7 @@ for i = 1, #ARGV, 10 do
         data.due = NOW + delay_ms
         set[#set + 1] = 'due'; set[#set + 1] = data.due
       end
+      if rec.arq then arq_return(rec, data.due) end
       move(rec, state)
       emit(rec, outcome, data, set)
       if state == 'scheduled' then

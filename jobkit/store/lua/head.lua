@@ -15,7 +15,7 @@ local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
 local PRIORITY_US = 600 * 1000000 -- one point of priority is worth ten minutes of waiting: nobody starves
 
 local FIELDS = {'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel', 'retried', 'losses', 'releases',
-  'priority', 'fin', 'worker', 'spec'}
+  'priority', 'fin', 'worker', 'spec', 'arq'}
 
 -- The record of a job, or nil. Counters are numbers; fields that are not set are false.
 local function read(id)
@@ -64,11 +64,18 @@ local function move(rec, state)
   rec.state = state
 end
 
--- Gives a queued job to a worker: a new attempt, a new token, a lease. Returns what the worker needs to run it.
+local disown, arq_take, arq_return, arq_end -- of jobs that came by arq's own client; see arq.lua
+
+-- Gives a queued job to a worker: a new attempt, a new token, a lease. Returns what the worker needs to run it; nil for
+-- one that turns out not to be ours to run, and then its life here is over.
 local function start(rec, worker, lease_ms)
   local key = P .. 'job:' .. rec.id
   rec.attempt = rec.attempt + 1
   rec.token = worker .. ':' .. rec.attempt
+  if rec.arq and not arq_take(rec, lease_ms) then
+    disown(rec)
+    return nil
+  end
   rec.worker = worker
   redis.call('ZADD', P .. 'leases', NOW + lease_ms, rec.id)
   if rec.attempt > 1 then redis.call('HDEL', key, 'p') end
@@ -108,7 +115,9 @@ local function ready(rec, since_us)
     while worker do
       local inbox = P .. 'inbox:' .. worker.id
       if redis.call('PUBSUB', 'NUMSUB', inbox)[2] > 0 then
-        redis.call('PUBLISH', inbox, 'J' .. start(rec, worker.id, worker.lease_ms))
+        local message = start(rec, worker.id, worker.lease_ms)
+        if not message then return end
+        redis.call('PUBLISH', inbox, 'J' .. message)
         redis.call('HINCRBY', P .. 'worker:' .. worker.id, 'handed', 1)
         if worker.free == 1 then
           unregister(worker.id, worker.queues)
@@ -136,6 +145,7 @@ end
 
 -- The end of a job's life: out of every queue, kept for `ttl_ms`.
 local function conclude(rec, state, kind, data, set, ttl_ms, rider)
+  if rec.arq then arq_end(rec, state, data) end
   if rec.state == 'running' then -- a live job is in exactly one of the three
     redis.call('ZREM', P .. 'leases', rec.id)
   else
@@ -155,10 +165,21 @@ local function conclude(rec, state, kind, data, set, ttl_ms, rider)
   redis.call('PEXPIRE', P .. 'bodies:' .. rec.id, ttl_ms)
 end
 
+-- A waiting job is cancelled here and now; the worker of a running one is told.
+local function ask_to_stop(rec, reason, ttl_ms)
+  if rec.state == 'queued' or rec.state == 'scheduled' then
+    conclude(rec, 'cancelled', 'cancelled', {reason = reason}, {}, kept_ms(rec, ttl_ms))
+  elseif rec.state == 'running' then
+    if not rec.cancel then emit(rec, 'cancel_requested', {cancel = NOW, reason = reason}, {'cancel', NOW}) end
+    redis.call('PUBLISH', P .. 'inbox:' .. rec.worker, 'C' .. rec.id)
+  end
+end
+
 -- A lease ran out: the worker died, or was away for too long. Its job goes back to its old place in the line, or ends
 -- here.
 local function lose(rec, max_losses, ttl_ms)
   redis.call('ZREM', P .. 'leases', rec.id)
+  if rec.arq then arq_return(rec) end
   rec.losses = rec.losses + 1
   ttl_ms = kept_ms(rec, ttl_ms)
   local where = 'worker ' .. rec.worker .. ' died or lost contact while it ran attempt ' .. rec.attempt

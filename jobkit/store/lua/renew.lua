@@ -9,8 +9,8 @@ redis.call('PEXPIRE', key, 3600000)
 redis.call('ZADD', P .. 'workers', NOW, worker)
 local lost, cancelled = {}, {}
 for i = 6 + 2 * facts, #ARGV, 2 do
-  local rec = redis.call('HMGET', P .. 'job:' .. ARGV[i], 'token', 'state', 'cancel')
-  if rec[1] == ARGV[i + 1] and rec[2] == 'running' then
+  local rec = redis.call('HMGET', P .. 'job:' .. ARGV[i], 'token', 'state', 'cancel', 'arq')
+  if rec[1] == ARGV[i + 1] and rec[2] == 'running' and (not rec[4] or arq_renew(rec[4], rec[1], lease_ms)) then
     redis.call('ZADD', P .. 'leases', NOW + lease_ms, ARGV[i])
     if rec[3] then cancelled[#cancelled + 1] = ARGV[i] end
   else

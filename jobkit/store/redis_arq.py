@@ -1,0 +1,168 @@
+"""Jobs that come by arq's own client: its queue and keys beside our records.
+
+The scripts (`lua/arq*.lua`) give each member of a queue of arq's a record, and keep arq's keys true while the job
+moves, for arq's readers and workers. What is in a payload or a result of arq's is not known here: those are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import msgspec
+from redis.exceptions import RedisError
+
+from jobkit.model import JobSpec
+from jobkit.store.connect import explain
+from jobkit.store.redis import RedisStore
+
+_json = msgspec.json.encode
+_unjson = msgspec.json.decode
+
+#: Members of arq's queue that have a record at the same time: the next ones to run. A longer backlog gets its records
+#: as it moves up.
+WINDOW = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A member of arq's queue without a record.
+
+    Attributes:
+        arq_id: its id there, as it stands in the keys.
+        score: the moment from which it may run, in ms.
+        ttl_ms: how long its payload is kept: None for ever.
+        tries: how often it has been tried before.
+        is_taken: whether a record of that id is kept here.
+        payload: arq's bytes; empty where they have expired.
+    """
+
+    arq_id: bytes
+    score: int
+    ttl_ms: int | None
+    tries: int
+    is_taken: bool
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that no worker ended; arq's readers wait for a result.
+
+    `state` is "cancelled" or "failed", `why` one sentence, `payload` arq's bytes.
+    """
+
+    arq_id: bytes
+    state: str
+    why: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What has happened in a queue of arq's. `now_ms` is the server's clock, `members` what stands in the queue."""
+
+    now_ms: int
+    members: int
+    ended: tuple[Ended, ...]
+    new: tuple[Found, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """A record for a member of arq's queue; `payload` is the sealed call. `tries` are those it has had."""
+
+    arq_id: bytes
+    spec: JobSpec
+    payload: bytes
+    tries: int
+
+
+class ArqQueue:
+    """One queue of arq's in the store.
+
+    Args:
+        key: of the sorted set, `"arq:queue"`.
+        name: of the queue here.
+    """
+
+    def __init__(self, store: RedisStore, key: str, name: str) -> None:
+        self.store, self.key, self.name = store, key, name
+        self._ttl_ms = max(1, int(store.settings.result_ttl * 1000))
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Keys whose every change calls for a scan."""
+        return self.key, "arq:abort", f"{self.store.prefix}arq-ended:{self.key}"
+
+    async def scan(self, limit: int, *, obeys_aborts: bool) -> Scan:
+        """Take notice of aborts, of jobs that were taken out of the queue, and of up to `limit` new ones."""
+        args = [self.key, max(1, limit), WINDOW, int(obeys_aborts), self._ttl_ms]
+        with self._reaching():
+            now_ms, members, ended, new = await self.store.scripts.run("arq_scan", args)
+        return Scan(
+            now_ms,
+            members,
+            tuple(
+                Ended(arq_id, **_unjson(how), payload=payload)
+                for arq_id, how, payload in zip(*[iter(ended)] * 3, strict=True)
+            ),
+            tuple(
+                Found(arq_id, int(float(score)), None if ttl == -1 else max(0, ttl), tries, taken == 1, payload)
+                for arq_id, score, ttl, tries, taken, payload in zip(*[iter(new)] * 6, strict=True)
+            ),
+        )
+
+    async def adopt(self, adoptions: Sequence[Adoption]) -> list[bool]:
+        """Records for members; False where one is gone, has got a record meanwhile, or the id is taken."""
+        args: list[bytes | str | int] = [self.key, self.name]
+        for one in adoptions:
+            args += [one.arq_id, one.spec.id, _json(one.spec.to_wire()), one.payload, one.tries]
+        with self._reaching():
+            return [answer == 1 for answer in await self.store.scripts.run("arq_adopt", args)]
+
+    async def stage(self, job_id: str, token: str, result: bytes, ttl_ms: int, hold_ms: int) -> bool:
+        """Leave a result for the moment in which the attempt is stored as ended; False where the token does not hold.
+
+        Args:
+            ttl_ms: how long arq's readers find it: 0 not at all, below 0 for ever.
+            hold_ms: how long the id stays in progress afterwards.
+        """
+        with self._reaching():
+            return bool(await self.store.scripts.run("arq_stage", [job_id, token, ttl_ms, hold_ms, result]))
+
+    async def settle(self, results: Sequence[tuple[bytes, bytes, int]]) -> None:
+        """`(arq_id, result, ttl_ms)` of jobs that no worker ended."""
+        args: list[bytes | str | int] = [self.key]
+        for one in results:
+            args += one
+        with self._reaching():
+            await self.store.scripts.run("arq_settle", args)
+
+    async def enqueue(self, arq_id: str, payload: bytes, *, score: int, ttl_ms: int, is_slot: bool) -> bool:
+        """Put a cron job into the queue, if no job or result of the id is kept.
+
+        Args:
+            is_slot: the id is of this moment alone: it is enqueued once, also after it has run.
+        """
+        args = [self.key, arq_id, int(is_slot), score, max(1, ttl_ms), payload]
+        with self._reaching():
+            return bool(await self.store.scripts.run("arq_enqueue", args))
+
+    async def quarantine(self, arq_id: bytes) -> None:
+        """Take a member that cannot be an id of arq's out of the queue, and keep it aside for a week."""
+        aside = f"{self.store.prefix}arq-quarantine:{self.key}"
+        with self._reaching():
+            pipe = self.store.redis.pipeline(transaction=True)
+            pipe.zrem(self.key, arq_id)
+            pipe.sadd(aside, arq_id)
+            pipe.expire(aside, 604_800)
+            await pipe.execute()
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            raise explain(error, self.store.settings) from error
