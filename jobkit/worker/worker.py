@@ -69,7 +69,7 @@ class Worker(arq.worker.Worker):
         max_jobs, max_time_s, max_memory_bytes: stop (after running jobs) when this many were done, when this time is
             over, when the worker itself grew beyond this.
         tasks: names to show to others.
-        arq_options: what else `arq.worker.Worker` takes: `on_startup`, `on_shutdown`, `ctx`, `handle_signals`.
+        functions, arq_options: what else `arq.worker.Worker` takes: `on_startup`, `on_shutdown`, `ctx`, `handle_signals`.
     """
 
     def __init__(
@@ -85,9 +85,10 @@ class Worker(arq.worker.Worker):
         max_time_s: float | None = None,
         max_memory_bytes: int | None = None,
         tasks: Sequence[str] = (),
+        functions: Sequence[Any] = (_never,),
         **arq_options: Any,
     ) -> None:
-        super().__init__([_never], queue_name=queues[0], burst=burst, max_jobs=slots, **arq_options)
+        super().__init__(functions, queue_name=queues[0], burst=burst, max_jobs=slots, **arq_options)
         self.settings = settings
         self.codec = codec or Codec.from_secret(settings.secret)
         self.store = RedisStore(settings)
@@ -274,9 +275,7 @@ class Worker(arq.worker.Worker):
             self._news += [n for attempt in self._attempts.values() if (n := attempt.take_news()) is not None]
             self._kept += [kept for attempt in self._attempts.values() for kept in attempt.take_kept()]
         running = len(self._attempts) - len(endings)
-        free = self.slots - running
-        if self._limits[0] is not None:  # the last jobs of a worker are not more than were allowed
-            free = min(free, max(0, self._limits[0] - self.jobs_complete - self.jobs_failed - running))
+        free = self._free(running)
         claims = takes and not self._stop and self._inbox.is_live
         if not self._news and not self._kept and not endings and not claims:
             return
@@ -293,6 +292,13 @@ class Worker(arq.worker.Worker):
             if answer == FENCED:
                 logger.warning("job %s: somebody else holds it now; this outcome was not stored", ended.job_id)
         self._launch_all(claimed)
+
+    def _free(self, running: int) -> int:
+        """How many more attempts may be taken."""
+        free = self.slots - running
+        if self._limits[0] is not None:  # the last jobs of a worker are not more than were allowed
+            free = min(free, max(0, self._limits[0] - self.jobs_complete - self.jobs_failed - running))
+        return free
 
     async def _reset_handover(self) -> None:
         """Nothing may be handed over while nobody listens; the next claim offers our free slots again."""
@@ -377,10 +383,7 @@ class Worker(arq.worker.Worker):
             self._forget(spec.id, claimed.token)
             self._wake.set()
             return
-        if outcome.outcome == "succeeded":
-            self.jobs_complete += 1
-        elif outcome.outcome != "released":
-            self.jobs_failed += 1
+        self._count(attempt, outcome)
         if attempt.is_released and outcome.outcome != "succeeded":
             ended = self._release(attempt)
         else:
@@ -391,6 +394,12 @@ class Worker(arq.worker.Worker):
         logger.log(level, "job %s %s attempt %d: %s", spec.id, spec.task, claimed.attempt, ended.outcome)
         self._endings.append(ended)
         self._wake.set()
+
+    def _count(self, attempt: Attempt, outcome: Outcome) -> None:
+        if outcome.outcome == "succeeded":
+            self.jobs_complete += 1
+        elif outcome.outcome != "released":
+            self.jobs_failed += 1
 
     def _note_news(self) -> None:
         """An attempt has something to tell: at once, or a window after the last news, with what others have."""
