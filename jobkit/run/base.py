@@ -20,6 +20,7 @@ class Assignment:
         isolation: "process", "thread" or "async".
         timeout_s, memory_limit_bytes: limits, or None.
         cancel_grace_s: between the polite and the final stop.
+        reuse: so many jobs may run in one process, one after the other; 1 for a process of its own.
         allow_pickle: whether the result may be written as a pickle.
         bounds: how much it may keep as artifacts.
         log_path: file for its whole log, or "". log_owner: what the folder of that file says about its owner.
@@ -33,6 +34,7 @@ class Assignment:
     timeout_s: float | None = None
     memory_limit_bytes: int | None = None
     cancel_grace_s: float = 10.0
+    reuse: int = 1
     allow_pickle: bool = True
     bounds: Bounds = Bounds()
     log_path: str = ""
