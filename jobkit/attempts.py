@@ -78,6 +78,7 @@ def assignment(
         bounds=filed.bounds if filed is not None else bounds or Bounds(),
         log_path=str((filed and filed.depot.log_path(filed.folder)) or ""),
         log_owner=filed.owner if filed is not None else "",
+        is_suspect=claimed.losses > 0,
     )
 
 

@@ -24,6 +24,7 @@ class Assignment:
         allow_pickle: whether the result may be written as a pickle.
         bounds: how much it may keep as artifacts.
         log_path: file for its whole log, or "". log_owner: what the folder of that file says about its owner.
+        is_suspect: a worker died while it ran this job, so nothing else may share a process with it.
     """
 
     job_id: str
@@ -39,6 +40,7 @@ class Assignment:
     bounds: Bounds = Bounds()
     log_path: str = ""
     log_owner: str = ""
+    is_suspect: bool = False
 
 
 class Sink(Protocol):
@@ -69,6 +71,7 @@ class Outcome:
         retry: the `Retry` that the task raised, if it did.
         reason: one sentence for "cancelled": whether its clean-up ran or it was killed; for "released": why.
         usage: `cpu_s`, `peak_rss_bytes`, `exit` (status, or name of the signal), where known.
+        longest_step_s: the longest time for which a coroutine kept its loop from others.
     """
 
     outcome: str
@@ -82,6 +85,7 @@ class Outcome:
     retry: Retry | None = None
     reason: str = ""
     usage: Mapping[str, Any] = field(default_factory=dict)
+    longest_step_s: float = 0.0
 
 
 class Runner(Protocol):

@@ -29,6 +29,9 @@ from jobkit.run.channel import Channel
 from jobkit.run.context import Stop
 from jobkit.run.inline import AsyncRunner
 
+#: Less of the processor's time is not worth a word.
+TOLD_CPU_S = 0.01
+
 INIT, STOP, PING, PONG = b"i", b"s", b"?", b"!"
 
 #: Looks at what to stop and raises `Stop` in its code; writes the stack of the loop to the file of faults.
@@ -53,7 +56,7 @@ def main(zygote: int, fds: tuple[int, int, int]) -> NoReturn:
 
 class Host:
     def __init__(self) -> None:
-        self._runner = AsyncRunner()
+        self._runner = AsyncRunner(is_hosted=True)
         self._spool = ""
         self._parts: list[bytes] = []
         self._running: dict[int, asyncio.Task[None]] = {}
@@ -109,8 +112,10 @@ class Host:
     async def _run(self, key: int, assignment: Assignment) -> None:
         wire: dict[str, Any] | None = None
         try:
-            outcome = await self._runner.run(assignment, _Outlet(self, key, self._spool))
-            wire = outcome_to_wire(outcome)
+            outcome, spent = await self._runner.measured(assignment, _Outlet(self, key, self._spool))
+            wire = outcome_to_wire(outcome) | {"longest_step_s": spent.longest_s}
+            if spent.cpu_s >= TOLD_CPU_S:
+                wire["usage"] = {"cpu_s": round(spent.cpu_s, 3)}
             if len(outcome.body) > child.SPOOL_BYTES:
                 wire |= await asyncio.to_thread(_spooled, f"{self._spool}.{key}", outcome)
         except Stop:  # while its outcome was being written

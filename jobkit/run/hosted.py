@@ -38,13 +38,25 @@ logger = logging.getLogger("jobkit.worker")
 #: How often a host that runs something is asked for a sign of life.
 _LOOK_S = 0.25
 #: How long it may take to write the stack of its loop; how long a nudge may take to help before the next one.
-_STACK_S, _NUDGE_S = 0.1, 0.3
+_STACK_S, NUDGE_S = 0.1, 0.3
 #: What a lost or released attempt gets between the polite and the final stop.
 _KILL_GRACE_S = 1.0
 #: A block is told to so many jobs, where nobody knows who it was.
 _TOLD = 20
 #: Jobs that were in a process that died; they run alone the next time. So many are remembered.
 _SUSPECTS = 10_000
+
+
+def block_text(block_s: float, trace: str, where: str) -> str:
+    """What is said of a blocked loop: one sentence, then the stack, a line each."""
+    return "".join(
+        [
+            f"the event loop is blocked for more than {block_s:g} s",
+            f" by {where}" if where else "",
+            ": coroutines must not wait or calculate for long without await; use asyncio.to_thread or a plain function",
+            *(f"\n{line}" for line in trace.split("\n")[1:]),
+        ]
+    )
 
 
 class HostedRunner:
@@ -74,7 +86,7 @@ class HostedRunner:
         self._attempts[assignment.job_id] = hosted
         try:
             host = self._host
-            is_suspect = assignment.job_id in self._suspects
+            is_suspect = assignment.is_suspect or assignment.job_id in self._suspects
             if is_suspect or host is None or host.is_retired:
                 host = await self._new_host(is_alone=is_suspect)
             host.add(hosted)
@@ -252,13 +264,13 @@ class Host:
     def stop(self, hosted: _Hosted) -> None:
         self._channel.send(STOP, (hosted.key, hosted.kind))
         self._ping()
-        hosted.later(_NUDGE_S, self._nudge, hosted, self._pings)
+        hosted.later(NUDGE_S, self._nudge, hosted, self._pings)
 
     def _nudge(self, hosted: _Hosted, ping: int) -> None:
         """It was asked to stop, and the loop has not run since: interrupt what runs there."""
         if self._pongs < ping and not hosted.done.done() and self._is_up:
             tree.send(self._pid, NUDGE)
-            hosted.later(_NUDGE_S, self._nudge, hosted, ping)
+            hosted.later(NUDGE_S, self._nudge, hosted, ping)
 
     def kill(self, guilty: str) -> None:
         """End the process, and with it everything that runs in it, because of one job (or "" at the end)."""
@@ -287,14 +299,15 @@ class Host:
             hosted.sink.artifact(str(name), str(media), Path(file) if file else bytes(body))
 
     def _outcome(self, wire: dict[str, Any]) -> Outcome:
+        usage = wire.get("usage", {})
         if not wire.get("file"):
-            return outcome_from_wire(wire, wire["body"], {})
+            return outcome_from_wire(wire, wire["body"], usage)
         try:
-            return outcome_from_wire(wire, frames.unspool(wire["file"]), {})
+            return outcome_from_wire(wire, frames.unspool(wire["file"]), usage)
         except OSError as error:
             unavailable = f"the task succeeded, but its result could not be read from the disk: {error}"
             preview = dict(wire["preview"] or {}, unavailable=unavailable)
-            return outcome_from_wire(wire | {"form": b"", "preview": preview}, b"", {})
+            return outcome_from_wire(wire | {"form": b"", "preview": preview}, b"", usage)
 
     def _end_if_idle(self) -> None:
         if self.is_retired and not self._attempts:
@@ -333,13 +346,7 @@ class Host:
     def _tell_block(self) -> None:
         trace, where = self._fault_text()
         self._blocking = {line.rpartition(" in ")[2] for line in trace.split("\n")[1:]}
-        shown = "".join(f"\n{line}" for line in trace.split("\n")[1:])
-        self._note(
-            f"the event loop is blocked for more than {self._block_s:g} s"
-            + (f" by {where}" if where else "")
-            + ": coroutines must not wait or calculate for long without await; use asyncio.to_thread or a plain "
-            + f"function{shown}"
-        )
+        self._note(block_text(self._block_s, trace, where))
 
     def _note(self, text: str) -> None:
         culprits = [hosted for hosted in self._attempts.values() if hosted.name in self._blocking]

@@ -13,6 +13,8 @@ import ctypes
 import inspect
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from jobkit.model import ErrorKind
@@ -23,6 +25,7 @@ from jobkit.run.capture import Routing
 from jobkit.run.context import Context, Stop
 from jobkit.run.outlets import LazyContext, LoopOutlet, SinkOutlet, lazy_context
 from jobkit.run.recorder import Recorder, Ticker
+from jobkit.run.steps import Spent, Steps
 
 _routing = Routing()
 _copying = Routing(is_copying=True)
@@ -31,31 +34,50 @@ _copying = Routing(is_copying=True)
 class _Running:
     """An attempt on the loop: who runs it and whether it was asked to stop."""
 
-    __slots__ = ("context", "kind", "loop", "task", "timer")
+    __slots__ = ("assignment", "context", "kind", "loop", "requests", "spent", "task", "timers")
 
-    def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, context: Context) -> None:
+    def __init__(
+        self, assignment: Assignment, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, context: Context
+    ) -> None:
+        self.assignment = assignment
         self.task = task
         self.loop = loop
         self.context = context
+        self.spent = Spent(context)
         self.kind = ""
-        self.timer: asyncio.TimerHandle | None = None
+        self.requests = 0
+        self.timers: list[asyncio.TimerHandle] = []
+
+    def later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> None:
+        self.timers.append(self.loop.call_later(delay_s, callback, *args))
 
     def stop(self, kind: str) -> None:
         if not self.kind:
             self.kind = kind
             self.context.is_stopping = True
-            self.task.cancel()
+            self._request()
+
+    def force(self) -> None:
+        """End it although it has swallowed its cancellation."""
+        self.spent.is_given_up = True
+        self._request()
+
+    def _request(self) -> None:
+        self.requests += 1
+        self.task.cancel()
+
+    def take_back(self) -> bool:
+        """The requests have done what they should; True where somebody else cancels the task as well."""
+        for _ in range(self.requests):
+            self.task.uncancel()
+        self.requests = 0
+        return bool(self.task.cancelling())
 
 
-class AsyncRunner:
-    """Runs coroutines on the worker's loop: tens of thousands a second, none of them killable.
+class _SharedProcess:
+    """A runner in a process that is not its own: output is told apart while it is started."""
 
-    `run` must be awaited in a task of its own for each attempt: a cancel cancels that task.
-    """
-
-    def __init__(self) -> None:
-        self._running: dict[str, _Running] = {}
-        self._is_started = False
+    _is_started = False
 
     async def start(self) -> None:
         if not self._is_started:
@@ -68,6 +90,22 @@ class AsyncRunner:
             self._is_started = False
             _routing.remove()
 
+
+class AsyncRunner(_SharedProcess):
+    """Runs coroutines on the loop it is called on: tens of thousands a second, none of them killable from here.
+
+    `run` must be awaited in a task of its own for each attempt: a cancel cancels that task.
+
+    Args:
+        is_hosted: this process is the host's. The processor's time is measured, and who does not stop within its grace
+            is left to the worker, which kills the process; without, such a coroutine is given up.
+    """
+
+    def __init__(self, is_hosted: bool = False) -> None:
+        self._is_hosted = is_hosted
+        self.steps = Steps(is_measuring=is_hosted)
+        self.running: dict[str, _Running] = {}
+
     def cancel(self, job_id: str) -> None:
         self.stop(job_id, "cancel")
 
@@ -76,60 +114,77 @@ class AsyncRunner:
 
     def stop(self, job_id: str, kind: str) -> None:
         """Cancel an attempt because of "cancel", "timeout" or "kill"."""
-        running = self._running.get(job_id)
-        if running is not None:
+        running = self.running.get(job_id)
+        if running is not None and not running.kind:
             running.stop(kind)
+            if not self._is_hosted:
+                running.later(running.assignment.cancel_grace_s, running.force)
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
+        outcome, _ = await self.measured(assignment, sink)
+        return outcome
+
+    async def measured(self, assignment: Assignment, sink: Sink) -> tuple[Outcome, Spent]:
+        """`run`, and what the attempt took from the loop."""
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
         own = lazy_context(assignment, SinkOutlet(sink), loop, is_threaded=False)
-        running = _Running(task, loop, own)
-        self._running[assignment.job_id] = running
+        running = _Running(assignment, task, loop, own)
+        self.running[assignment.job_id] = running
         if assignment.timeout_s is not None:
-            running.timer = loop.call_later(assignment.timeout_s, running.stop, "timeout")
+            running.later(assignment.timeout_s, self.stop, assignment.job_id, "timeout")
         token = context.enter(own)
+        steps, spent = self.steps, running.spent
+        steps.begin(spent)
         try:
             try:
                 function, args, kwargs = resolve(assignment.task, assignment.call, owns_process=False)
                 value = function(*args, **kwargs)
-                if inspect.isawaitable(value):
+                if inspect.iscoroutine(value):
+                    value = await steps.run(value, spent)
+                elif inspect.isawaitable(value):
+                    steps.end()
                     value = await value
-                outcome = None
+                    steps.begin(spent)
+                outcome = succeeded(value, allow_pickle=assignment.allow_pickle)
+                steps.end()
             except asyncio.CancelledError as error:
                 if not running.kind:
                     if task.cancelling():
                         raise  # the caller gives up on the whole attempt
                     outcome = raised(error, allow_pickle=assignment.allow_pickle)
-                elif task.uncancel():
+                elif running.take_back():
                     raise  # it was asked to stop, and the caller gives up as well
                 else:
-                    outcome = _stopped(running.kind, assignment)
+                    outcome = _given_up(running) if spent.is_given_up else _stopped(running.kind, assignment)
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except Stop:  # it was told to stop in the middle of its code, which did not await; see `host`
-                await _is_undelivered(task)
+                steps.end()
+                await _is_undelivered(running)
                 outcome = _stopped(running.kind or "cancel", assignment)
             except BaseException as error:
                 outcome = raised(error, allow_pickle=assignment.allow_pickle)
-                if running.kind and not await _is_undelivered(task):
+                steps.end()
+                if running.kind and not await _is_undelivered(running):
                     outcome = _stopped(running.kind, assignment)
             else:
-                if running.kind and not await _is_undelivered(task):
+                if running.kind and not await _is_undelivered(running):
                     outcome = _stopped(running.kind, assignment)
         finally:
+            steps.end()
             context.leave(token)
-            if running.timer is not None:
-                running.timer.cancel()
-            if self._running.get(assignment.job_id) is running:
-                del self._running[assignment.job_id]
+            for timer in running.timers:
+                timer.cancel()
+            if self.running.get(assignment.job_id) is running:
+                del self.running[assignment.job_id]
             own.finish()
         await own.end()
-        return outcome or succeeded(value, allow_pickle=assignment.allow_pickle)
+        return outcome, spent
 
 
-async def _is_undelivered(task: asyncio.Task[Any]) -> bool:
+async def _is_undelivered(running: _Running) -> bool:
     """After a job ended although it was asked to stop: True where the request had not reached it yet.
 
     Takes the request back either way. A pending one would cancel the task at its end, and the outcome would be lost.
@@ -137,10 +192,15 @@ async def _is_undelivered(task: asyncio.Task[Any]) -> bool:
     try:
         await asyncio.sleep(0)
     except asyncio.CancelledError:
-        task.uncancel()
+        running.take_back()
         return True
-    task.uncancel()
+    running.take_back()
     return False
+
+
+def _given_up(running: _Running) -> Outcome:
+    grace = f"it did not stop within its grace of {running.assignment.cancel_grace_s:g} s"
+    return Outcome("cancelled", reason=f"given up: {grace}")
 
 
 def _stopped(kind: str, assignment: Assignment, note: str = "") -> Outcome:
@@ -214,24 +274,12 @@ class _Thread:
             self.done.set_result(outcome)
 
 
-class ThreadRunner:
+class ThreadRunner(_SharedProcess):
     """Runs plain functions in threads. A cancel sets `should_stop` and raises `Stop` at the next Python instruction;
     code that stays in C cannot be stopped, and the outcome says so."""
 
     def __init__(self) -> None:
         self._running: dict[str, _Thread] = {}
-        self._is_started = False
-
-    async def start(self) -> None:
-        if not self._is_started:
-            self._is_started = True
-            _routing.install()
-            tqdm_hook.install()
-
-    async def close(self) -> None:
-        if self._is_started:
-            self._is_started = False
-            _routing.remove()
 
     def cancel(self, job_id: str) -> None:
         running = self._running.get(job_id)
@@ -299,7 +347,7 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
         ticker.stop()
         recorder.close()
     usage = {"cpu_s": round(time.process_time() - started, 6)}
-    return Outcome(**{name: getattr(outcome, name) for name in Outcome.__slots__} | {"usage": usage})
+    return replace(outcome, usage=usage)
 
 
 def _run_coroutine(coroutine: Any) -> Any:

@@ -87,7 +87,7 @@ class RedisStore(RedisFiles):
 
     async def progress(self, news: Sequence[Progress]) -> list[bool]:
         with self._reaching():
-            answers = await self.scripts.run("progress", [arg for item in news for arg in _progress_args(item)])
+            answers = await self.scripts.run("progress", progress_args(news))
         return [answer == 1 for answer in answers]
 
     async def finish(self, endings: Sequence[Ending]) -> list[int]:
@@ -108,7 +108,7 @@ class RedisStore(RedisFiles):
         """
         calls: list[tuple[str, Sequence[Any]]] = []
         if news:
-            calls.append(("progress", [arg for item in news for arg in _progress_args(item)]))
+            calls.append(("progress", progress_args(news)))
         if artifacts:
             calls.append(("keep", keep_args(artifacts)))
         if endings:
@@ -348,12 +348,16 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
     return args
 
 
-def _progress_args(news: Progress) -> list[Any]:
-    numbers = b""
-    if news.has_numbers:
-        numbers = _json({"done": news.done, "total": news.total, "message": news.message})[1:-1]
-    lines = _json([line.to_wire() for line in news.lines]) if news.lines else b""
-    return [news.job_id, news.token, numbers, lines, len(news.lines), len(lines)]
+def progress_args(news: Sequence[Progress]) -> list[Any]:
+    """ARGV of progress.lua."""
+    args: list[Any] = []
+    for item in news:
+        numbers = b""
+        if item.has_numbers:
+            numbers = _json({"done": item.done, "total": item.total, "message": item.message})[1:-1]
+        lines = _json([line.to_wire() for line in item.lines]) if item.lines else b""
+        args += [item.job_id, item.token, numbers, lines, len(item.lines), len(lines)]
+    return args
 
 
 def read_claimed(message: bytes) -> Claimed:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from jobkit.model import JobkitError
 from jobkit.run.base import Runner
-from jobkit.run.hosted import HostedRunner
+from jobkit.run.coroutines import CoroutineRunner
 from jobkit.run.inline import ThreadRunner
 from jobkit.run.process import ProcessRunner
 from jobkit.settings import Settings
@@ -57,10 +57,11 @@ def run_worker(
     try:
         registry.load(tasks)
         processes = ProcessRunner(preload=tasks)
+        coroutines = CoroutineRunner(processes, block_s=min(1.0, 2 * settings.heartbeat), dead_s=settings.lease)
         runners: dict[str, Runner] = {
             "process": processes,
             "thread": ThreadRunner(),
-            "async": HostedRunner(processes, block_s=min(1.0, 2 * settings.heartbeat)),
+            "async": coroutines,
         }
         worker = Worker(
             settings,
@@ -72,6 +73,7 @@ def run_worker(
             max_time_s=max_time,
             max_memory_bytes=max_memory,
             tasks=registry.names(),
+            watch=coroutines.watch,
         )
         logger.info("worker %s serves %s with %d slots", worker.info.id, ", ".join(queues), slots)
         loop.run_until_complete(_serve(worker))

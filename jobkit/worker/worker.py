@@ -27,10 +27,12 @@ from jobkit.attempts import assignment, ending, is_large, rejected
 from jobkit.codec import Codec
 from jobkit.model import ErrorKind, JobError, SignatureError, StoreUnavailable
 from jobkit.run.base import Outcome, Runner
+from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.base import FENCED, Claimed, Ending, Kept, Progress, Renewal, WorkerInfo
 from jobkit.store.redis import RedisStore, read_claimed
 from jobkit.worker.attempt import Attempt
+from jobkit.worker.blocked import BlockedLoop
 from jobkit.worker.filing import Filing
 from jobkit.worker.inbox import Inbox
 from jobkit.worker.lease import LeaseKeeper
@@ -69,6 +71,7 @@ class Worker(arq.worker.Worker):
         max_jobs, max_time_s, max_memory_bytes: stop (after running jobs) when this many were done, when this time is
             over, when the worker itself grew beyond this.
         tasks: names to show to others.
+        watch: of the loop that coroutines share with the worker.
         functions, arq_options: what else `arq.worker.Worker` takes: `on_startup`, `on_shutdown`, `ctx`, `handle_signals`.
     """
 
@@ -86,6 +89,7 @@ class Worker(arq.worker.Worker):
         max_memory_bytes: int | None = None,
         tasks: Sequence[str] = (),
         functions: Sequence[Any] = (_never,),
+        watch: LoopWatch | None = None,
         **arq_options: Any,
     ) -> None:
         super().__init__(functions, queue_name=queues[0], burst=burst, max_jobs=slots, **arq_options)
@@ -119,6 +123,12 @@ class Worker(arq.worker.Worker):
         self._began = time.monotonic()
         self._process = psutil.Process()
         self._stop = ""  # "", "drain" or "now"
+        self._watch = watch
+        if watch is not None:
+            blocked = BlockedLoop(
+                settings, self._attempts, lambda: self.store.claim_args(self.info, 0, self._received)
+            )  # fmt: skip
+            watch.on_block, watch.on_hopeless = blocked.on_block, blocked.on_hopeless
         self._inbox = Inbox(
             self.store, self.info.id, before=self._reset_handover, on_message=self._on_message, on_live=self._wake.set
         )
@@ -444,6 +454,10 @@ class Worker(arq.worker.Worker):
         }
 
     def _renewed_elsewhere(self, renewal: Renewal) -> None:
+        if self._watch is not None:
+            for kind, job_ids in (("cancel", renewal.cancelled), ("kill", renewal.lost)):
+                for job_id in job_ids:
+                    self._watch.ask(job_id, kind)
         self.loop.call_soon_threadsafe(self._take_renewal, renewal)
 
     def _take_renewal(self, renewal: Renewal) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 import subprocess
@@ -144,3 +145,22 @@ async def talk(size: int) -> bytes:
     for _ in jobkit.progress(range(3)):
         await asyncio.sleep(0)
     return b"x" * size
+
+
+@jobkit.task
+async def moody(path: str, mood: str = "good") -> str:
+    """Behaves until it does not."""
+    note(path, f"start {os.getpid()}")
+    if mood == "sleeps":
+        time.sleep(60)  # noqa: ASYNC251  # that is the point
+    elif mood == "calculates":  # in C, without the interpreter's lock
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
+    elif mood == "hogs":  # in C, and no other thread runs either
+        sum(range(10**12))
+    elif mood == "falls":
+        os._exit(3)
+    elif mood == "deaf":
+        await deaf.function(path)
+    elif mood == "waits":
+        await asyncio.sleep(60)
+    return "done"

@@ -1,0 +1,79 @@
+"""What a worker does while one coroutine holds its loop: everything here runs in the watching thread.
+
+The heartbeat goes on by itself, so no lease is lost. Until the loop runs again no job may be handed to this worker, the
+job's log says what blocks, and as a last resort, when a request to stop does not help, the worker gives its other jobs
+back and starts over as a new process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from jobkit.model import LogLine
+from jobkit.run.base import Assignment
+from jobkit.run.pipe import now_ms
+from jobkit.settings import Settings
+from jobkit.store.base import Ending, Progress
+from jobkit.store.connect import open_blocking
+from jobkit.store.redis import finish_args, progress_args
+from jobkit.store.scripts import run_blocking
+from jobkit.worker.attempt import Attempt
+
+logger = logging.getLogger("jobkit.worker")
+
+
+class BlockedLoop:
+    """The hooks of `LoopWatch`.
+
+    Args:
+        attempts: what the worker runs, by id of the job.
+        claim_args: of a claim for no slot at all, which takes the worker out of the lines of idle ones.
+    """
+
+    def __init__(
+        self, settings: Settings, attempts: Mapping[str, Attempt], claim_args: Callable[[], Sequence[Any]]
+    ) -> None:
+        self._settings, self._attempts, self._claim_args = settings, attempts, claim_args
+
+    def on_block(self, assignment: Assignment, text: str) -> None:
+        logger.warning("%s: %s", assignment.task, text)
+        calls = [("claim", self._claim_args())]
+        if (attempt := self._attempts.get(assignment.job_id)) is not None:
+            lines = [LogLine(line, now_ms(), "jobkit", "WARNING") for line in text.split("\n")]
+            news = Progress(attempt.job_id, attempt.claimed.token, False, None, None, "", lines)
+            calls.append(("progress", progress_args([news])))
+        self._run(calls)
+
+    def on_hopeless(self, assignment: Assignment, kind: str) -> None:
+        sentence = f"it held its worker's loop and did not stop within its grace of {assignment.cancel_grace_s:g} s"
+        logger.error("job %s %s: %s; the worker starts over", assignment.job_id, assignment.task, sentence)
+        endings = []
+        for job_id, attempt in list(self._attempts.items()):
+            token, spec = attempt.claimed.token, attempt.claimed.spec
+            if job_id != assignment.job_id:
+                shared = f"its worker was shared with job {assignment.job_id}, which did not stop"
+                endings.append(Ending(job_id, token, "released", reason=shared))
+            elif kind == "cancel":
+                ttl_s = self._settings.result_ttl if spec.result_ttl_s is None else spec.result_ttl_s
+                endings.append(
+                    Ending(job_id, token, "cancelled", reason=f"killed: {sentence}", ttl_ms=int(ttl_s * 1000))
+                )
+        self._run([("finish", finish_args(endings))])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+    def _run(self, calls: Iterable[tuple[str, Sequence[Any]]]) -> None:
+        try:
+            client = open_blocking(self._settings)
+            try:
+                for name, args in calls:
+                    run_blocking(client, f"jk:{self._settings.namespace}:", name, args)
+            finally:
+                client.close()
+        except (RedisError, OSError) as error:
+            logger.warning("the store could not be told of a blocked loop: %s", error)
