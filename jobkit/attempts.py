@@ -125,6 +125,7 @@ def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings,
         usage=outcome.usage,
         delay_ms=delay_ms,
         ttl_ms=max(1, int(ttl_s * 1000)),
+        max_losses=settings.max_losses,
         folder=filed.folder if filed is not None and filed.depot.has(filed.folder) else "",
     )
 

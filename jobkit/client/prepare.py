@@ -115,6 +115,7 @@ def _submission(
         timeout_s=options.timeout_s,
         memory_limit_bytes=options.memory_limit_bytes,
         cancel_grace_s=options.cancel_grace_s,
+        on_lost="" if options.on_lost == "retry" else options.on_lost,
         retries=options.retries,
         backoff=options.backoff,
         retry_on=options.retry_on,

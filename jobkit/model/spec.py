@@ -29,6 +29,7 @@ class JobSpec:
         cancel_grace_s: between SIGTERM and SIGKILL, or None for the worker's setting.
         retries, backoff, retry_on: see `RetryPolicy`.
         result_ttl_s: how long the ended job is kept, or None for the setting.
+        on_lost: "" to run it again where its worker died, "fail" to end it there.
         delay_ms: submitted with this delay; 0 for at once. `at_ms`: not before this moment; 0 for none.
     """
 
@@ -50,6 +51,7 @@ class JobSpec:
     backoff: Backoff = Backoff()
     retry_on: tuple[str, ...] = ()
     result_ttl_s: float | None = None
+    on_lost: str = ""
     delay_ms: int = 0
     at_ms: int = 0
 

@@ -60,8 +60,9 @@ class Outcome:
     """How an attempt ended, as its runner saw it.
 
     Attributes:
-        outcome: "succeeded", "failed", "cancelled" (only where a cancel was asked for) or "released" (it could not be
-            finished through no fault of its own, and shall run again).
+        outcome: "succeeded", "failed", "cancelled" (only where a cancel was asked for), "released" (it could not be
+            finished through no fault of its own, and shall run again) or "lost" (it shall run again, though the death
+            of what it ran in may have been its own doing, so not for ever).
         form, body: the encoded value of a success (`codec.encode`); empty where it could not be written, and then
             `preview["unavailable"]` is the sentence that says why.
         preview: what any page may show of the value, JSON only; see `jobkit.run.preview`.
@@ -69,7 +70,7 @@ class Outcome:
         error: for "failed". `error_types`: qualified names of the exception's class and its bases, for `retry_on`.
         error_body: the pickled exception where it could be pickled, else empty.
         retry: the `Retry` that the task raised, if it did.
-        reason: one sentence for "cancelled": whether its clean-up ran or it was killed; for "released": why.
+        reason: one sentence for "cancelled": whether its clean-up ran or it was killed; for "released" and "lost": why.
         usage: `cpu_s`, `peak_rss_bytes`, `exit` (status, or name of the signal), where known.
         longest_step_s: the longest time for which a coroutine kept its loop from others.
     """

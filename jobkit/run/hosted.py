@@ -399,7 +399,7 @@ class Host:
         if self._pid:
             tree.kill([self._pid])
         self._end(
-            lambda hosted: hosted.stopped() if hosted.kind else Outcome("released", reason=f"killed because {why}")
+            lambda hosted: hosted.stopped() if hosted.kind else Outcome("lost", reason=f"killed because {why}")
         )
 
     def _on_closed(self, problem: str) -> None:

@@ -171,7 +171,7 @@ class Supervised:
                 tree.kill([pid])
         self._drain()
         outcome = self._stopped({}) if self._stop_kind else None
-        self._finish(outcome or failed(ErrorKind.CRASH, "zygote", f"the job's process was killed because {why}"))
+        self._finish(outcome or Outcome("lost", reason=f"the job's process was killed because {why}"))
 
     # -- how it ended ------------------------------------------------------------------------------------------------
 

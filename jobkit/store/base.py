@@ -92,7 +92,8 @@ class Ending:
     """How an attempt ended.
 
     Attributes:
-        outcome: "succeeded", "failed", "cancelled", "retried" (run again after `delay_ms`) or "released" (given back).
+        outcome: "succeeded", "failed", "cancelled", "retried" (run again after `delay_ms`), "released" (given back) or
+            "lost" (what it ran in died under it): run again, but not more than `max_losses` times.
         error: for failed and retried. `reason`: one sentence for cancelled and released.
         result: the sealed value, for succeeded. `preview`: what pages may show of it, JSON. `summary`: one line of it.
         usage: `cpu_s`, `peak_rss_bytes`, `exit`.
@@ -112,9 +113,10 @@ class Ending:
     delay_ms: int = 0
     ttl_ms: int = 604_800_000
     folder: str = ""
+    max_losses: int = 0
 
     def data(self) -> dict[str, Any]:
-        """What the event that ends the attempt carries, in wire form: error, reason, summary, usage."""
+        """What the event that ends the attempt carries, in wire form; of a lost attempt also the bound of losses."""
         data: dict[str, Any] = {}
         if self.error is not None:
             data["error"] = self.error.to_wire()
@@ -124,6 +126,8 @@ class Ending:
             data["summary"] = self.summary
         if self.usage:
             data["usage"] = dict(self.usage)
+        if self.outcome == "lost":
+            data["max_losses"] = self.max_losses
         return data
 
 

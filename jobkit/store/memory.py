@@ -113,8 +113,12 @@ class MemoryStore(MemoryFiles):
             self._jobs.recover(100)
             for queue in worker.queues:
                 self._jobs.promote(queue, 100)
-                first = self._jobs.ready[queue].first(free - len(claimed))
-                claimed += [self._jobs.start(self._jobs.records[job_id], worker.id) for job_id in first]
+                for job_id in list(self._jobs.ready[queue]):
+                    if len(claimed) >= free:
+                        break
+                    record = self._jobs.records[job_id]
+                    if self._jobs.takes(worker.id, record):
+                        claimed.append(self._jobs.start(record, worker.id))
             facts = {"free": free - len(claimed), "lease": self._jobs.lease_ms, "queues": ",".join(worker.queues)}
             self._workers.setdefault(worker.id, {}).update({name: str(fact) for name, fact in facts.items()})
             moments = [self._jobs.leases.lowest(), *(self._jobs.due[queue].lowest() for queue in worker.queues)]
@@ -180,6 +184,9 @@ class MemoryStore(MemoryFiles):
         if snapshot.cancel_requested_at is not None and outcome in ("retried", "released"):
             outcome = "cancelled"
             data.pop("error", None)
+        if outcome == "lost" or (outcome == "released" and snapshot.spec.on_lost == "fail"):
+            self._jobs.lose(record, ending.max_losses or float("inf"), ending.reason)
+            return FINISHED
         if outcome in _ENDS:
             record.result = ending.result or None
             record.preview = _json(ending.preview) if ending.preview else None

@@ -18,6 +18,8 @@ from jobkit.store.ordered import Ordered
 
 #: The same as in `lua/head.lua`, which says why.
 EVENTS_KEPT = 20_000
+#: A job that lost so many workers is the only such one of the next.
+SUSPECT = 2
 HISTORY_HEAD, HISTORY_TAIL = 20, 180
 PRIORITY_US = 600 * 1_000_000
 
@@ -139,22 +141,36 @@ class Jobs:
     def recover(self, limit: int) -> None:
         """Jobs whose lease is over go back to their old place in the line, or end here."""
         for job_id, _ in self.leases.until(self.now, limit):
-            record = self.records[job_id]
-            self.leases.remove(job_id)
-            snapshot = record.snapshot
-            losses = snapshot.losses + 1
-            where = f"worker {snapshot.worker} died or lost contact while it ran attempt {snapshot.attempt}"
-            if snapshot.cancel_requested_at is not None:
-                data: dict[str, Any] = {"losses": losses, "reason": f"cancelled; its {where}"}
-                self.conclude(record, EventType.CANCELLED, data, self.kept_ms(record))
-            elif losses >= self._max_losses:
+            self.lose(self.records[job_id], self._max_losses)
+
+    def lose(self, record: Record, max_losses: float, where: str = "") -> None:
+        """Its worker died, or what it ran in died under it (`where`): it runs again, or ends here."""
+        snapshot = record.snapshot
+        self.leases.remove(snapshot.id)
+        losses = snapshot.losses + 1
+        where = where or f"worker {snapshot.worker} died or lost contact while it ran attempt {snapshot.attempt}"
+        if snapshot.cancel_requested_at is not None:
+            data: dict[str, Any] = {"losses": losses, "reason": f"cancelled; its {where}"}
+            self.conclude(record, EventType.CANCELLED, data, self.kept_ms(record))
+        elif losses >= max_losses or snapshot.spec.on_lost == "fail":
+            deaths = [str(event.data["reason"]) for event in snapshot.history if event.type is EventType.LOST]
+            message = f"{where}; it is not run again, since it was submitted with on_lost='fail'"
+            if losses >= max_losses:
                 message = f"its workers died {losses} times while running it; last, {where}"
-                error = {"kind": "lost", "type": "lost", "message": message, "traceback": "", "where": ""}
-                self.conclude(record, EventType.FAILED, {"losses": losses, "error": error}, self.kept_ms(record))
-            else:
-                record.token = ""
-                self.enqueue(record, record.us)
-                self.emit(record, EventType.LOST, {"state": "queued", "losses": losses, "reason": where})
+            trace = "\n".join([*deaths, where])
+            error = {"kind": "lost", "type": "lost", "message": message, "traceback": trace, "where": ""}
+            self.conclude(record, EventType.FAILED, {"losses": losses, "error": error}, self.kept_ms(record))
+        else:
+            record.token = ""
+            self.enqueue(record, record.us)
+            self.emit(record, EventType.LOST, {"state": "queued", "losses": losses, "reason": where})
+
+    def takes(self, worker_id: str, record: Record) -> bool:
+        """Whether this worker may run it now: a suspect only where it runs no other one. As in `lua/head.lua`."""
+        if record.snapshot.losses < SUSPECT:
+            return True
+        running = (self.records[job_id].snapshot for job_id in self.leases)
+        return not any(one.worker == worker_id and one.losses >= SUSPECT for one in running)
 
     def promote(self, queue: str, limit: int) -> None:
         """Scheduled jobs whose time has come. They wait since then, whenever that is noticed."""

@@ -42,6 +42,7 @@ class TaskOptions:
         priority: -1000 to 1000, higher first.
         schedule: a cron line, or "".
         cancel_grace_s: between the polite and the final stop; None for the setting.
+        on_lost: when its worker dies: "retry" runs it again (at least once), "fail" ends it (at most once).
         tags: free labels.
         title: what people read instead of the task's own title, or "".
         given: names of the fields that were set, which `merged` lets win.
@@ -59,6 +60,7 @@ class TaskOptions:
     priority: int = 0
     schedule: str = ""
     cancel_grace_s: float | None = None
+    on_lost: str = "retry"
     tags: tuple[str, ...] = ()
     title: str = ""
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
@@ -238,6 +240,12 @@ def _isolation(name: str, value: Any) -> str:
     return str(value)
 
 
+def _on_lost(name: str, value: Any) -> str:
+    if value not in ("retry", "fail"):
+        raise InvalidParams(f"{name} must be 'retry' or 'fail', not {value!r}", name)
+    return str(value)
+
+
 def _backoff(name: str, value: Any) -> Backoff:
     if isinstance(value, Backoff):
         return value
@@ -320,6 +328,7 @@ _TASK: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
     "priority": ("priority", _int(-MAX_PRIORITY, MAX_PRIORITY)),
     "schedule": ("schedule", _optional(_schedule, "")),
     "cancel_grace": ("cancel_grace_s", _optional(seconds)),
+    "on_lost": ("on_lost", _on_lost),
     "tags": ("tags", _optional(_tags, ())),
     "title": ("title", _optional(_title, "")),
 }

@@ -408,7 +408,7 @@ class Worker(arq.worker.Worker):
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:
         if outcome.outcome == "succeeded":
             self.jobs_complete += 1
-        elif outcome.outcome != "released":
+        elif outcome.outcome not in ("released", "lost"):
             self.jobs_failed += 1
 
     def _note_news(self) -> None:

@@ -74,12 +74,14 @@ class Verbs(RuleBasedStateMachine):
         priority=st.integers(-1, 1),
         delay_ms=st.sampled_from([0, 0, LONG_MS]),
         client=st.sampled_from(["", "me"]),
+        on_lost=st.sampled_from(["", "", "fail"]),
         params=st.dictionaries(st.text(max_size=2), st.integers() | st.none() | st.floats(allow_nan=False), max_size=1),
     )
     def submit(
-        self, names: list[str], queue: str, priority: int, delay_ms: int, client: str, params: dict[str, Any]
+        self, names: list[str], queue: str, priority: int, delay_ms: int, client: str, on_lost: str, params: Any
     ) -> None:
-        jobs = [job(id, queue=queue, priority=priority, delay_ms=delay_ms, params=params) for id in names]
+        wishes = {"queue": queue, "priority": priority, "delay_ms": delay_ms, "on_lost": on_lost, "params": params}
+        jobs = [job(id, **wishes) for id in names]
 
         async def act(store: AnyStore) -> list[bool]:
             return [at_ms > 0 for at_ms in await store.submit(jobs, client)]
@@ -112,7 +114,7 @@ class Verbs(RuleBasedStateMachine):
 
     @rule(
         n=st.integers(0, 4),
-        outcome=st.sampled_from(["succeeded", "failed", "cancelled", "retried", "released"]),
+        outcome=st.sampled_from(["succeeded", "failed", "cancelled", "retried", "released", "lost"]),
         delay_ms=st.sampled_from([0, LONG_MS]),
         result=st.sampled_from([b"", b"42\n"]),
         usage=st.sampled_from([{}, {"cpu_s": 0.25, "exit": None}]),
@@ -122,7 +124,7 @@ class Verbs(RuleBasedStateMachine):
         id, token = self.token(n)
         error = ERROR if outcome in ("failed", "retried") else None
         preview = {"text": summary} if summary else None
-        one = Ending(id, token, outcome, error, "", result, preview, summary, usage, delay_ms)
+        one = Ending(id, token, outcome, error, "why", result, preview, summary, usage, delay_ms, max_losses=3)
         self.both(lambda store: store.finish([one]))
 
     @rule(names=st.lists(ids, min_size=1, max_size=2), reason=st.sampled_from(["", "why"]))

@@ -21,18 +21,25 @@ local grace = recover(limit, lease_ms, max_losses, ttl_ms)
 local reply = {-1}
 for _, queue in ipairs(queues) do
   promote(queue, limit)
-  if free > 0 then
-    for _, id in ipairs(redis.call('ZRANGE', P .. 'ready:' .. queue, 0, free - 1)) do
-      redis.call('ZREM', P .. 'ready:' .. queue, id)
+  local passed = 0
+  while free > 0 and passed <= 2 * limit do
+    local before = passed
+    for _, id in ipairs(redis.call('ZRANGE', P .. 'ready:' .. queue, passed, passed + free - 1)) do
       local rec = read(id)
-      if rec and rec.state == 'queued' then
-        local message = start(rec, worker, lease_ms)
-        if message then
-          reply[#reply + 1] = message
-          free = free - 1
+      if rec and rec.losses >= SUSPECT and has_suspect(worker) then
+        passed = passed + 1 -- it waits for another worker, or for the end of that one
+      else
+        redis.call('ZREM', P .. 'ready:' .. queue, id)
+        if rec and rec.state == 'queued' then
+          local message = start(rec, worker, lease_ms)
+          if message then
+            reply[#reply + 1] = message
+            free = free - 1
+          end
         end
       end
     end
+    if passed == before then break end
   end
 end
 

@@ -14,6 +14,8 @@ local EVENTS_KEPT = 20000        -- numbered events of the namespace, for those 
 local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
 local PRIORITY_US = 600 * 1000000 -- one point of priority is worth ten minutes of waiting: nobody starves
 
+local SUSPECT = 2                -- a job that lost so many workers is the only such one of the next
+
 local FIELDS = {'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel', 'retried', 'losses', 'releases',
   'priority', 'fin', 'worker', 'spec', 'arq'}
 
@@ -79,6 +81,7 @@ local function start(rec, worker, lease_ms)
   rec.worker = worker
   redis.call('ZADD', P .. 'leases', NOW + lease_ms, rec.id)
   if rec.attempt > 1 then redis.call('HDEL', key, 'p') end
+  if rec.losses >= SUSPECT then redis.call('HSET', P .. 'worker:' .. worker, 'suspect', rec.id) end
   move(rec, 'running')
   emit(rec, 'started', {state = 'running', attempt = rec.attempt, worker = worker, started = NOW},
     {'state', 'running', 'attempt', rec.attempt, 'worker', worker, 'token', rec.token, 'started', NOW})
@@ -105,12 +108,21 @@ local function idlest(queue)
   end
 end
 
+-- Whether a worker runs a suspect: a job whose workers died, maybe of it. Two of them in one worker, and nobody could
+-- tell which of the two it was; one after the other, the innocent ones come through.
+local function has_suspect(worker)
+  local id = redis.call('HGET', P .. 'worker:' .. worker, 'suspect')
+  if not id then return false end
+  local found = redis.call('HMGET', P .. 'job:' .. id, 'state', 'worker')
+  return found[1] == 'running' and found[2] == worker
+end
+
 -- Makes a queued job ready. If nobody waits before it and a worker is idle, the worker gets it at once, as a message on
 -- its own channel. A channel without subscriber tells here and now that the worker is dead; then the next one is tried.
 -- `since_us` is its place in the line: the time from which it has waited.
 local function ready(rec, since_us)
   local queue = rec.queue
-  if redis.call('EXISTS', P .. 'ready:' .. queue) == 0 then
+  if rec.losses < SUSPECT and redis.call('EXISTS', P .. 'ready:' .. queue) == 0 then
     local worker = idlest(queue)
     while worker do
       local inbox = P .. 'inbox:' .. worker.id
@@ -132,14 +144,25 @@ local function ready(rec, since_us)
     end
   end
   redis.call('ZADD', P .. 'ready:' .. queue, since_us - rec.priority * PRIORITY_US, rec.id)
+  if rec.losses >= SUSPECT then -- not every worker may take it
+    for _, id in ipairs(redis.call('ZREVRANGE', P .. 'idle:' .. queue, 0, 15)) do
+      redis.call('PUBLISH', P .. 'inbox:' .. id, 'W')
+    end
+    return
+  end
   local worker = idlest(queue)
   if worker then redis.call('PUBLISH', P .. 'inbox:' .. worker.id, 'W') end
 end
 
+-- What the submitter asked for in the spec, or nil.
+local function wish(rec, name)
+  if not string.find(rec.spec, '"' .. name .. '":', 1, true) then return nil end
+  return cjson.decode(rec.spec)[name]
+end
+
 -- How long to keep a job that no worker ended: its own wish, else the setting.
 local function kept_ms(rec, ttl_ms)
-  if not string.find(rec.spec, '"result_ttl_s":', 1, true) then return ttl_ms end
-  local own_s = cjson.decode(rec.spec).result_ttl_s
+  local own_s = wish(rec, 'result_ttl_s')
   return type(own_s) == 'number' and math.max(1, math.floor(own_s * 1000)) or ttl_ms
 end
 
@@ -175,20 +198,33 @@ local function ask_to_stop(rec, reason, ttl_ms)
   end
 end
 
--- A lease ran out: the worker died, or was away for too long. Its job goes back to its old place in the line, or ends
--- here.
-local function lose(rec, max_losses, ttl_ms)
+-- How a job lost its workers, a line for each; `last` is not among its events yet.
+local function deaths(rec, last)
+  local found = {}
+  for seq = 1, rec.seq do
+    local kept = redis.call('HGET', P .. 'job:' .. rec.id, 'e' .. seq)
+    local event = kept and cjson.decode(kept)
+    if event and event.type == 'lost' then found[#found + 1] = event.data.reason end
+  end
+  found[#found + 1] = last
+  return table.concat(found, '\n')
+end
+
+-- A lease ran out: the worker died, or was away for too long. Or the worker says so itself (`where`): what it ran the
+-- attempt in died under it. The job goes back to its old place in the line, or ends here.
+local function lose(rec, max_losses, ttl_ms, where)
   redis.call('ZREM', P .. 'leases', rec.id)
   if rec.arq then arq_return(rec) end
   rec.losses = rec.losses + 1
   ttl_ms = kept_ms(rec, ttl_ms)
-  local where = 'worker ' .. rec.worker .. ' died or lost contact while it ran attempt ' .. rec.attempt
+  where = where or 'worker ' .. rec.worker .. ' died or lost contact while it ran attempt ' .. rec.attempt
   if rec.cancel then
     conclude(rec, 'cancelled', 'cancelled', {losses = rec.losses, reason = 'cancelled; its ' .. where},
       {'losses', rec.losses}, ttl_ms)
-  elseif rec.losses >= max_losses then
-    local err = {kind = 'lost', type = 'lost', traceback = '', where = '',
-      message = 'its workers died ' .. rec.losses .. ' times while running it; last, ' .. where}
+  elseif rec.losses >= max_losses or wish(rec, 'on_lost') == 'fail' then
+    local err = {kind = 'lost', type = 'lost', traceback = deaths(rec, where), where = '',
+      message = rec.losses >= max_losses and 'its workers died ' .. rec.losses .. ' times while running it; last, ' .. where
+        or where .. "; it is not run again, since it was submitted with on_lost='fail'"}
     conclude(rec, 'failed', 'failed', {losses = rec.losses, error = err},
       {'losses', rec.losses, 'error', cjson.encode(err)}, ttl_ms)
   else
