@@ -1,6 +1,6 @@
 """What user code prints, logs and warns, to its job's recorder, in the order in which it happened.
 
-`capture_process` is for a forked child, where all output belongs to one job. `Routing` is for a process in which
+`ProcessCapture` is for a forked child, where all output belongs to one job. `Routing` is for a process in which
 several jobs and the worker itself print: each write goes to the job of the current context, or where it always went.
 What C code and grandchildren write to descriptors 1 and 2 is not seen here; the parent reads those pipes.
 """
@@ -12,7 +12,6 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable
 from typing import Any, TextIO
 
 from jobkit.run.context import active
@@ -25,11 +24,14 @@ class Captured(io.TextIOBase):
     """`sys.stdout` or `sys.stderr` of a job that has its process to itself."""
 
     def __init__(self, recorder: Recorder, source: str, fd: int) -> None:
-        self._recorder = recorder
         self._source = source
         self._fd = fd
-        self._write = recorder.write
         self.buffer = _Binary(self)
+        self.attach(recorder)
+
+    def attach(self, recorder: Recorder) -> None:
+        """From now on it is this one's."""
+        self._write = recorder.write
 
     # The attributes of a TextIOWrapper that code asks for.
     line_buffering = True
@@ -117,28 +119,38 @@ def warning_text(message: object, category: type[Warning], filename: str, lineno
     return f"{place}: {category.__name__}: {text}"
 
 
-def capture_process(recorder: Recorder) -> None:
-    """Send all that this process prints, logs and warns to `recorder`, until its end.
+class ProcessCapture:
+    """Sends all that this process prints, logs and warns to the recorder of its job, until its end.
 
     `logging` shows INFO and above where nobody chose a level. Handlers that already write to this process's own output
     (a `basicConfig` in a preloaded module) go, or each record would come twice.
     """
-    own = {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}
-    sys.stdout = Captured(recorder, "stdout", 1)
-    sys.stderr = Captured(recorder, "stderr", 2)
-    root = logging.getLogger()
-    for handler in list(root.handlers):
-        if type(handler) is logging.StreamHandler and handler.stream in own:
-            root.removeHandler(handler)
-    root.addHandler(RecordHandler())
-    if root.level == logging.WARNING:
-        root.setLevel(logging.INFO)
-    logging.basicConfig = _basic_config(logging.basicConfig)
-    warnings.showwarning = _showwarning(warnings.showwarning)
-    os.register_at_fork(after_in_child=lambda: _release(own))
+
+    def __init__(self) -> None:
+        self._streams: tuple[Captured, ...] = ()
+        own = {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}
+        root = logging.getLogger()
+        for handler in list(root.handlers):
+            if type(handler) is logging.StreamHandler and handler.stream in own:
+                root.removeHandler(handler)
+        root.addHandler(RecordHandler())
+        if root.level == logging.WARNING:
+            root.setLevel(logging.INFO)
+        logging.basicConfig = _basic_config(logging.basicConfig)
+        warnings.showwarning = self._showwarning = _showwarning(warnings.showwarning)
+        os.register_at_fork(after_in_child=_release)
+
+    def begin(self, recorder: Recorder) -> None:
+        """What comes from now on is this job's."""
+        if not self._streams:
+            self._streams = (Captured(recorder, "stdout", 1), Captured(recorder, "stderr", 2))
+        for stream in self._streams:  # the same ones for each job: somebody may have kept one
+            stream.attach(recorder)
+        sys.stdout, sys.stderr = self._streams
+        warnings.showwarning = self._showwarning
 
 
-def _release(own: Iterable[Any]) -> None:
+def _release() -> None:
     """In a process that the task forked: print to the pipes, the control channel belongs to its parent alone."""
     for name, fd in (("stdout", 1), ("stderr", 2)):
         if isinstance(getattr(sys, name), Captured):

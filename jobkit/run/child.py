@@ -1,4 +1,4 @@
-"""What runs in a forked child: set the process up, read the call, run it, say how it ended, exit.
+"""What runs in a forked child: set the process up, read a call, run it, say how it ended; then the next call, or exit.
 
 Descriptors: 0 is /dev/null, 1 and 2 are pipes to the worker, 3 is the control channel (see `frames`). SIGTERM raises
 `Stop` in the task, so that its `finally` blocks run; nothing of ours is torn apart by it (`Shell`).
@@ -7,29 +7,31 @@ Descriptors: 0 is /dev/null, 1 and 2 are pipes to the worker, 3 is the control c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
-import faulthandler
 import gc
 import inspect
 import os
+import resource
 import signal
 import sys
-import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NoReturn
 
 from jobkit.files.log import LogFile
 from jobkit.model import ErrorKind
-from jobkit.run import context, frames, tqdm_hook
+from jobkit.run import context, frames, tqdm_hook, tree
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.attempt import failed, outcome_to_wire, raised, resolve, succeeded
 from jobkit.run.base import Outcome
-from jobkit.run.capture import capture_process
+from jobkit.run.capture import ProcessCapture
 from jobkit.run.context import Context, Stop
 from jobkit.run.lines import WireLine
 from jobkit.run.recorder import Recorder, Ticker
+from jobkit.run.shell import Shell
+from jobkit.run.surroundings import Surroundings
 
 CONTROL_FD = 3
 #: Results above this size go to the parent through a file.
@@ -40,25 +42,24 @@ FAULT_SUFFIX = ".fault"
 #: Added to it, with a number: large artifacts on their way to the parent.
 ARTIFACT_SUFFIX = ".artifact"
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SC_OPEN_MAX = os.sysconf("SC_OPEN_MAX")
 _libc = ctypes.CDLL(None)
 
 
-def main(zygote: int, fds: tuple[int, int, int]) -> NoReturn:
+def main(zygote: int, fds: tuple[int, int, int], busy: memoryview) -> NoReturn:
     """The life of a job's process, right after the fork.
 
     Args:
         zygote: pid of the parent.
         fds: control channel, and what becomes standard output and error.
+        busy: a byte that the parent sees too: 0 while there is no job and nothing that one has left.
     """
     status = 1
     try:
         prepare(zygote, fds)
-        received = frames.read_call_frames(CONTROL_FD)
-        if received is not None:
-            _run(*received)
-            status = 0
+        _Life(busy).serve()
+        status = 0
     except BaseException:  # a bug of ours: on the job's log, and the parent sees a death without a result
         import traceback
 
@@ -87,9 +88,6 @@ def prepare(zygote: int, fds: tuple[int, int, int]) -> None:
     _prefer_in_oom_kills()
     for name in ("JOBKIT_SECRET", "JOBKIT_URL"):
         os.environ.pop(name, None)
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:  # `random` sees to itself after a fork
-        numpy_random.seed(int.from_bytes(os.urandom(4), "little"))  # without a number it takes half a millisecond
     _libc.setvbuf(ctypes.c_void_p.in_dll(_libc, "stdout"), None, 1, 0)  # C's printf: by lines, although to a pipe
     gc.enable()
 
@@ -110,49 +108,13 @@ def ignore(number: int, frame: FrameType | None) -> None:
     pass
 
 
-class Shell:
-    """Between signals and code: `Stop` is raised in the task, never inside our own writes.
-
-    Entered (as a context manager) around what must not be torn apart; a SIGTERM that arrives meanwhile raises on the
-    way out.
-    """
-
-    def __init__(self) -> None:
-        self.is_over = False  #: the task has ended by itself: a request to stop comes too late
-        self.is_stopped = False  #: `Stop` was raised (or the main coroutine cancelled)
-        self.context: Context | None = None
-        self.cancel: Callable[[], bool] | None = None  #: stops a coroutine; False where raising is right
-        self._depth = 0
-        self._is_pending = False
-        self._main = threading.get_ident()
-
-    def __enter__(self) -> None:
-        if threading.get_ident() == self._main:
-            self._depth += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if threading.get_ident() == self._main:
-            self._depth -= 1
-            if self._is_pending and not self._depth:
-                self._is_pending = False
-                self._stop()
-
-    def on_term(self, number: int, frame: FrameType | None) -> None:
-        if self.context is not None:
-            self.context.is_stopping = True
-        if self._depth:
-            self._is_pending = True
-        else:
-            self._stop()
-
-    def _stop(self) -> None:
-        if self.is_over or self.is_stopped:  # once: a second request must not interrupt the clean-up
-            return
-        self.is_stopped = True
-        if self.cancel is None or not self.cancel():
-            raise Stop("the job was asked to stop")
+def _send(kind: bytes, content: Any) -> None:
+    view = memoryview(frames.frame(kind, content))
+    try:
+        while view:
+            view = view[os.write(CONTROL_FD, view) :]
+    except BrokenPipeError:
+        os._exit(1)  # the worker is gone, and so are we
 
 
 class _Outlet:
@@ -161,71 +123,144 @@ class _Outlet:
     def __init__(self, spool: str) -> None:
         self._spool = spool
         self._files = 0
+        self.is_open = True
 
-    def send(self, kind: bytes, content: Any) -> None:
-        view = memoryview(frames.frame(kind, content))
-        try:
-            while view:
-                view = view[os.write(CONTROL_FD, view) :]
-        except BrokenPipeError:
-            os._exit(1)  # the worker is gone, and so are we
+    def _send(self, kind: bytes, content: Any) -> None:
+        if self.is_open:  # else it is a bar or a thread that outlived its job, which is not the one that runs now
+            _send(kind, content)
 
     def lines(self, lines: list[WireLine]) -> None:
-        self.send(frames.LINES, lines)
+        self._send(frames.LINES, lines)
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self.send(frames.PROGRESS, (done, total, message))
+        self._send(frames.PROGRESS, (done, total, message))
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         if isinstance(body, bytes) and len(body) <= SPOOL_BYTES:
-            self.send(frames.ARTIFACT, (name, media, body, 0))
+            self._send(frames.ARTIFACT, (name, media, body, 0))
             return
         # A copy, also of a file: once `save` has returned, the job may change it.
         self._files += 1
         frames.spool(f"{self._spool}{ARTIFACT_SUFFIX}{self._files}", body)
-        self.send(frames.ARTIFACT, (name, media, b"", self._files))
+        self._send(frames.ARTIFACT, (name, media, b"", self._files))
 
 
-def _run(meta: dict[str, Any], call: bytes) -> None:
-    # Where it was when a signal such as SIGSEGV killed it: on its log, and the parent takes it from there. A file would
-    # be one more descriptor for the job's own code to stumble over.
-    faulthandler.enable(file=2, all_threads=False)
-    shell, outlet = Shell(), _Outlet(meta["spool"])
-    ticker = Ticker(lambda: recorder.tick())
-    log = LogFile(Path(meta["log"][0]), meta["log"][1]) if meta["log"][0] else None
-    recorder = Recorder(outlet, ticker.arm, guard=shell, bounds=Bounds(*meta["bounds"]), log=log)
-    shell.context = Context(meta["job_id"], meta["attempt"], meta["task"], recorder)
-    os.environ["JOBKIT_JOB_ID"] = meta["job_id"]  # by this the zygote knows daemons that the job leaves behind
-    context.own_process(shell.context)
-    capture_process(recorder)
-    tqdm_hook.install()
-    os.register_at_fork(after_in_child=lambda: _released(shell.context))
+class _Life:
+    """One job after the other, until the worker has no more for this process."""
 
+    def __init__(self, busy: memoryview) -> None:
+        self._busy = busy
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # daemons that a job leaves behind stay below it
+        self._shell = Shell()
+        self._recorder: Recorder | None = None
+        self._ticker = Ticker(self._tick)
+        self._capture = ProcessCapture()
+        self._before: Surroundings | None = None
+        self._peak = 0
+        tqdm_hook.install(has_monitor=False)
+        os.register_at_fork(after_in_child=self._release)
+        _send(frames.READY, None)
+
+    def serve(self) -> None:
+        calls = frames.Calls(CONTROL_FD)
+        while (received := calls.next()) is not None:
+            meta, call = received
+            self._busy[0] = 1
+            if self._before is None and not meta["is_last"]:
+                self._before = Surroundings()
+            if not self._run(meta, call):
+                break
+            self._busy[0] = 0
+            if self._before is not None:
+                self._before.restore()
+        if not _is_childless():
+            tree.kill(tree.descendants(os.getpid()))
+
+    def _run(self, meta: dict[str, Any], call: bytes) -> bool:
+        """Run one job and say how it ended; whether the process is fit for another one."""
+        shell = self._shell = Shell()
+        outlet = _Outlet(meta["spool"])
+        log = LogFile(Path(meta["log"][0]), meta["log"][1]) if meta["log"][0] else None
+        recorder = Recorder(outlet, self._ticker.arm, guard=shell, bounds=Bounds(*meta["bounds"]), log=log)
+        self._recorder = recorder
+        shell.context = Context(meta["job_id"], meta["attempt"], meta["task"], recorder)
+        os.environ["JOBKIT_JOB_ID"] = meta["job_id"]
+        context.own_process(shell.context)
+        self._capture.begin(recorder)
+        spent_s = _spent_s()
+        try:
+            signal.signal(signal.SIGTERM, shell.on_term)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            outcome = _attempt(meta, call, shell)
+        except Stop:
+            outcome = Outcome("cancelled")
+        shell.is_over = True
+        for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+            try:
+                if stream is not None:
+                    stream.flush()
+            except (OSError, ValueError):
+                continue
+        _libc.fflush(None)
+        recorder.close()
+        outlet.is_open = False
+        is_alone = _is_childless()
+        wire = outcome_to_wire(outcome) | {
+            "stopped": shell.is_stopped,
+            "file": "",
+            "log": log.take() if log else b"",
+            "is_alone": is_alone,
+            "is_fit": False,
+            "usage": {"cpu_s": round(_spent_s() - spent_s, 6), "peak_rss_bytes": self._peak_rss_bytes()},
+        }
+        if len(outcome.body) > SPOOL_BYTES:
+            try:
+                frames.spool(meta["spool"], outcome.body)
+                wire |= {"file": meta["spool"], "body": b""}
+            except OSError as error:
+                reason = f"its result of {len(outcome.body):,} bytes could not be written to the worker's disk: {error}"
+                preview = dict(outcome.preview or {}, unavailable=f"the task succeeded, but {reason}")
+                wire |= {"form": b"", "body": b"", "preview": preview}
+        if not meta["is_last"] and is_alone and not shell.is_stopped and self._before is not None:
+            # The next request to stop is for the next job: it waits until that has begun.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            wire["is_fit"] = self._before.is_clean(self._ticker.thread)
+        is_fit: bool = wire["is_fit"]
+        _send(frames.ENDED, wire)
+        return is_fit
+
+    def _peak_rss_bytes(self) -> int:
+        """Of this job, as far as the process knows: its peak, if that is newer than the jobs before."""
+        before = self._peak
+        self._peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return self._peak * 1024 if self._peak > before else tree.rss_bytes([os.getpid()])
+
+    def _tick(self) -> bool:
+        return self._recorder is not None and self._recorder.tick()
+
+    def _release(self) -> None:
+        """In a process that the task forked: it is no job, and the control channel is not its own."""
+        if self._shell.context is not None:
+            self._shell.context.detach()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with contextlib.suppress(OSError):
+            os.close(CONTROL_FD)
+
+
+def _is_childless() -> bool:
+    """Whether nothing that the job started is left, running or not."""
     try:
-        signal.signal(signal.SIGTERM, shell.on_term)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        outcome = _attempt(meta, call, shell)
-    except Stop:
-        outcome = Outcome("cancelled")
-    shell.is_over = True
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
-            continue
-    _libc.fflush(None)
-    recorder.close()
-    wire = outcome_to_wire(outcome) | {"stopped": shell.is_stopped, "file": "", "log": log.take() if log else b""}
-    if len(outcome.body) > SPOOL_BYTES:
-        try:
-            frames.spool(meta["spool"], outcome.body)
-            wire |= {"file": meta["spool"], "body": b""}
-        except OSError as error:
-            reason = f"its result of {len(outcome.body):,} bytes could not be written to the worker's disk: {error}"
-            preview = dict(outcome.preview or {}, unavailable=f"the task succeeded, but {reason}")
-            wire |= {"form": b"", "body": b"", "preview": preview}
-    outlet.send(frames.ENDED, wire)
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    return False
+
+
+def _spent_s() -> float:
+    """CPU seconds of this process so far, with those of its children that have ended and been waited for."""
+    own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
 
 def _attempt(meta: dict[str, Any], call: bytes, shell: Shell) -> Outcome:
@@ -271,12 +306,3 @@ def _run_coroutine(coroutine: Awaitable[Any], shell: Shell) -> Any:
             shell.cancel = None
 
     return asyncio.run(run())
-
-
-def _released(owner: Context | None) -> None:
-    """In a process that the task forked: it is no job, and the control channel is not its own."""
-    if owner is not None:
-        owner.detach()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.close(CONTROL_FD)

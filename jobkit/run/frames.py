@@ -19,8 +19,10 @@ FRAME_LIMIT = 16 * 1024 * 1024
 
 #: Parent to child: a part of the call, and what runs (ends the call).
 PART, CALL = b"b", b"c"
-#: Child to parent: lines, progress, an artifact, how the attempt ended.
-LINES, PROGRESS, ARTIFACT, ENDED = b"l", b"p", b"a", b"e"
+#: Child to parent: it is set up and waits for a call; lines, progress, an artifact, how the attempt ended.
+READY, LINES, PROGRESS, ARTIFACT, ENDED = b"r", b"l", b"p", b"a", b"e"
+
+_READ_BYTES = 262_144
 
 _HEAD = struct.Struct(">Ic")
 _pack = msgspec.msgpack.Encoder().encode
@@ -46,6 +48,9 @@ def frame(kind: bytes, content: Any) -> bytes:
 def call_frames(meta: dict[str, Any], call: bytes) -> Iterator[bytes]:
     """The frames that tell a child what to run."""
     step = FRAME_LIMIT // 2
+    if len(call) <= step:
+        yield frame(CALL, meta | {"call": call})
+        return
     for start in range(0, len(call), step):
         yield frame(PART, call[start : start + step])
     yield frame(CALL, meta)
@@ -84,16 +89,23 @@ class Frames:
             del buffer[:start]
 
 
-def read_call_frames(fd: int) -> tuple[dict[str, Any], bytes] | None:
-    """`(meta, call)` from a blocking descriptor; None where the parent is gone."""
-    frames, parts = Frames(), []
-    while data := os.read(fd, 1 << 20):
-        for kind, content in frames.feed(data):
-            if kind == PART:
-                parts.append(content)
-            elif kind == CALL:
-                return content, b"".join(parts)
-    return None
+class Calls:
+    """What a job's process is asked to run, one call after the other, from a blocking descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._frames = Frames()
+
+    def next(self) -> tuple[dict[str, Any], bytes] | None:
+        """`(meta, call)`; None where the parent has no more, or is gone."""
+        parts = []
+        while data := os.read(self._fd, _READ_BYTES):
+            for kind, content in self._frames.feed(data):
+                if kind == PART:
+                    parts.append(content)
+                elif kind == CALL:  # nothing follows it: the next call comes after the end of this one
+                    return content, content.pop("call", b"") or b"".join(parts)
+        return None
 
 
 def spool(path: str, body: bytes | Path) -> None:

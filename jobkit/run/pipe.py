@@ -25,14 +25,8 @@ class Pipe:
     """What C code and grandchildren write to a job's standard output or error."""
 
     def __init__(
-        self,
-        fd: int,
-        source: str,
-        lines: LineBuffer,
-        flush_soon: Callable[[], None],
-        log: LoopLog | None = None,
+        self, source: str, lines: LineBuffer, flush_soon: Callable[[], None], log: LoopLog | None = None
     ) -> None:
-        self._fd = fd
         self._source = source
         self._lines = lines
         self._flush_soon = flush_soon
@@ -45,8 +39,13 @@ class Pipe:
     def is_partial(self) -> bool:
         return self._splitter.is_partial
 
-    def read(self) -> bool:
-        data = os.read(self._fd, READ_BYTES)
+    def read(self, fd: int) -> None:
+        """Read what has come.
+
+        Raises:
+            Closed, BlockingIOError.
+        """
+        data = os.read(fd, READ_BYTES)
         if not data:
             raise Closed
         if self._log is not None:
@@ -58,7 +57,6 @@ class Pipe:
         else:
             self._feed(data)
         self._flush_soon()
-        return True
 
     def flush(self, due_ms: int | None) -> None:
         """Hand on a partial line that is due at `due_ms`, or whatever there is (None)."""

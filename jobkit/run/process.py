@@ -1,8 +1,8 @@
 """`ProcessRunner`: each attempt in a process of its own that can always be stopped.
 
-The runner keeps one zygote (see `zygote`) and asks it to fork. What a job says comes up its pipes and is read here by
-callbacks of the event loop; nothing here waits for whoever gets the news. Limits are kept from outside: by the loop's
-monotonic clock and by looking at the process tree.
+The runner keeps one zygote (see `zygote`) and asks it to fork; some processes are forked before their job comes. What a
+job says comes up its pipes and is read here by callbacks of the event loop; nothing here waits for whoever gets the
+news. Limits are kept from outside: by the loop's monotonic clock and by looking at the process tree.
 """
 
 from __future__ import annotations
@@ -10,36 +10,22 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
-
-import msgspec
+from typing import TypeVar
 
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import failed
 from jobkit.run.base import Assignment, Outcome, Sink
+from jobkit.run.link import Forked, ZygoteLink
 from jobkit.run.supervised import Supervised
+from jobkit.run.workplace import Occupant, Workplace
+from jobkit.tasks.call import read_head
 
-_START_LIMIT_S = 120.0
-
-
-class Forked(Protocol):
-    """What the zygote has a process for."""
-
-    key: int
-
-    def start(self) -> None: ...
-
-    def on_started(self, pid: int, problem: str) -> None: ...
-
-    def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int) -> None: ...
-
-    def on_orphaned(self, why: str) -> None: ...
-
+#: How often to look at the memory of what runs.
+_SAMPLE_S = 0.5
+#: A warm process without a job ends after this long, and at most so many wait; the longest waiting one goes first.
+_IDLE_S, _IDLE_MOST = 60.0, 16
 
 Adopted = TypeVar("Adopted", bound=Forked)
 
@@ -50,14 +36,19 @@ class ProcessRunner:
     Args:
         preload: modules to import in the zygote, once; their tasks start at once in every child.
         path: directories that are put in front of `sys.path` for that.
+        spares: so many processes wait for jobs, once there has been one. Each takes a few MB.
     """
 
-    def __init__(self, preload: Sequence[str] = (), path: Sequence[str] = ()) -> None:
+    def __init__(self, preload: Sequence[str] = (), path: Sequence[str] = (), spares: int = 2) -> None:
         self._preload = tuple(preload)
         self._path = tuple(path)
-        self._zygote: _Zygote | None = None
+        self._spares_wanted = spares
+        self._zygote: ZygoteLink | None = None
         self._starting = asyncio.Lock()
         self._attempts: dict[str, Supervised] = {}
+        self._spares: list[Workplace] = []
+        self._warm: dict[Workplace, asyncio.TimerHandle] = {}  # the longest waiting first
+        self._sampling: asyncio.TimerHandle | None = None
         self._keys = 0
         self._spool = ""
         self._is_closed = False
@@ -79,12 +70,12 @@ class ProcessRunner:
         except JobkitError as error:
             return failed(ErrorKind.CRASH, "zygote", f"no process could be started for the job: {error}")
         self._keys += 1
-        spool = os.path.join(self._spool, f"{self._keys}.result")
-        attempt = Supervised(self._keys, assignment, sink, spool, zygote.tell)
-        zygote.attempts[attempt.key] = attempt
+        attempt = Supervised(assignment, sink, os.path.join(self._spool, f"{self._keys}.result"))
         self._attempts[assignment.job_id] = attempt
+        if self._sampling is None:
+            self._sampling = asyncio.get_running_loop().call_later(_SAMPLE_S, self._sample)
         try:
-            attempt.start()
+            self._begin(attempt, zygote)
             return await attempt.outcome()
         finally:
             if self._attempts.get(assignment.job_id) is attempt:
@@ -103,7 +94,7 @@ class ProcessRunner:
         zygote = await self._ready()
         self._keys += 1
         made = make(self._keys, os.path.join(self._spool, f"{self._keys}.host"), zygote.tell)
-        zygote.attempts[made.key] = made
+        zygote.forked[made.key] = made
         made.start()
         return made
 
@@ -120,6 +111,9 @@ class ProcessRunner:
     async def close(self) -> None:
         """Kill what still runs and end the zygote."""
         self._is_closed = True
+        if self._sampling is not None:
+            self._sampling.cancel()
+            self._sampling = None
         zygote, self._zygote = self._zygote, None
         if zygote is not None:
             await zygote.close()
@@ -132,7 +126,7 @@ class ProcessRunner:
         """The zygote's process id while there is one."""
         return None if self._zygote is None else self._zygote.pid
 
-    async def _ready(self) -> _Zygote:
+    async def _ready(self) -> ZygoteLink:
         zygote = self._zygote
         if zygote is not None and zygote.is_alive:
             return zygote
@@ -142,142 +136,83 @@ class ProcessRunner:
                     raise JobkitError("the worker is shutting down")
                 if self._zygote is not None:
                     await self._zygote.close()
-                self._zygote = await _Zygote.launch(self._preload, self._path, self._spool)
+                self._zygote = await ZygoteLink.launch(self._preload, self._path, self._spool)
             return self._zygote
 
+    # -- processes ---------------------------------------------------------------------------------------------------
 
-class _Zygote:
-    """The worker's end of one zygote."""
+    def _begin(self, attempt: Supervised, zygote: ZygoteLink) -> None:
+        """Give an attempt a process: a warm one, a spare, or a new one."""
+        reuse = attempt.assignment.reuse
+        kind = _kind(attempt.assignment) if reuse > 1 else None
+        place = self._take_warm(kind) or self._take_spare() or self._fork(zygote)
+        place.kind = kind
+        attempt.begin(place, is_last=place.jobs + 1 >= reuse)
+        self._fill(zygote)
 
-    def __init__(self, process: subprocess.Popen[bytes], link: socket.socket) -> None:
-        self._process = process
-        self._link = link
-        self._loop = asyncio.get_running_loop()
-        self._first: asyncio.Future[dict[str, Any]] = self._loop.create_future()
-        self._gone: asyncio.Future[None] = self._loop.create_future()
-        self.attempts: dict[int, Forked] = {}
-        self.is_alive = True
-        self._loop.add_reader(link, self._on_message)
+    def _fork(self, zygote: ZygoteLink) -> Workplace:
+        self._keys += 1
+        place = Workplace(self._keys, zygote.tell, self._on_vacant, self._on_gone)
+        zygote.forked[place.key] = place
+        place.start()
+        return place
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def _fill(self, zygote: ZygoteLink) -> None:
+        while len(self._spares) < self._spares_wanted and zygote.is_alive:
+            self._spares.append(self._fork(zygote))
 
-    @classmethod
-    async def launch(cls, preload: Sequence[str], path: Sequence[str], spool: str) -> _Zygote:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        try:
-            process = _spawn(theirs.fileno(), preload, path, spool)
-        except OSError as error:
-            ours.close()
-            raise JobkitError(f"Python could not be started for the jobs: {error}") from None
-        finally:
-            theirs.close()
-        zygote = cls(process, ours)
-        try:
-            first = await asyncio.wait_for(asyncio.shield(zygote._first), _START_LIMIT_S)
-        except BaseException as error:
-            await zygote.close()
-            if isinstance(error, TimeoutError):
-                raise JobkitError(f"the task modules took longer than {_START_LIMIT_S:g} s to import") from None
-            raise
-        if "failed" in first:
-            await zygote.close()
-            raise JobkitError(first["failed"])
-        return zygote
+    def _take_spare(self) -> Workplace | None:
+        while self._spares:
+            place = self._spares.pop(0)
+            if place.is_usable:
+                return place
+        return None
 
-    def tell(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
-        """Send one message. A full socket is tried again a little later: the zygote is never long busy."""
-        if not self.is_alive:
-            return
-        try:
-            socket.send_fds(self._link, [msgspec.msgpack.encode(message)], list(fds))
-        except BlockingIOError:
-            kept = [os.dup(fd) for fd in fds]
-            self._loop.call_later(0.005, self._tell_again, message, kept)
-        except OSError:
-            self._on_death()
+    def _take_warm(self, kind: object) -> Workplace | None:
+        """The one that worked last: those that are not needed come to their end."""
+        if kind is None:
+            return None
+        place = next((place for place in reversed(self._warm) if place.kind == kind and place.is_usable), None)
+        if place is not None:
+            self._warm.pop(place).cancel()
+        return place
 
-    def _tell_again(self, message: dict[str, Any], fds: list[int]) -> None:
-        try:
-            self.tell(message, fds)
-        finally:
-            for fd in fds:
-                os.close(fd)
+    def _on_vacant(self, place: Workplace) -> None:
+        self._warm[place] = asyncio.get_running_loop().call_later(_IDLE_S, self._retire, place)
+        if len(self._warm) > _IDLE_MOST:
+            self._retire(next(iter(self._warm)))
 
-    async def close(self) -> None:
-        """End the zygote and all of its jobs; returns when they are gone."""
-        if self.is_alive:
-            self._loop.remove_reader(self._link)
-            self._link.shutdown(socket.SHUT_RDWR)  # it kills everything below it and exits
-            self._link.close()
-            self.is_alive = False
-        try:
-            await asyncio.to_thread(self._process.wait, 5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            await asyncio.to_thread(self._process.wait)
-        self._fail_attempts("the worker closed")
+    def _retire(self, place: Workplace) -> None:
+        timer = self._warm.pop(place, None)
+        if timer is not None:
+            timer.cancel()
+        place.retire()
 
-    def _on_message(self) -> None:
-        while True:
-            try:
-                data = self._link.recv(65_536)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._on_death()
-                return
-            message = msgspec.msgpack.decode(data)
-            if "started" in message:
-                attempt = self.attempts.get(message["started"])
-                if attempt is not None:
-                    attempt.on_started(message["pid"], message.get("problem", ""))
-                    if not message["pid"]:
-                        del self.attempts[attempt.key]
-            elif "exited" in message:
-                attempt = self.attempts.pop(message["exited"], None)
-                if attempt is not None:
-                    attempt.on_exit(message["code"], message["cpu_s"], message["peak_rss_bytes"])
-            elif not self._first.done():
-                self._first.set_result(message)
+    def _on_gone(self, place: Workplace, unread: Occupant | None) -> None:
+        if place in self._spares:
+            self._spares.remove(place)
+        timer = self._warm.pop(place, None)
+        if timer is not None:
+            timer.cancel()
+        if isinstance(unread, Supervised):  # the process died while it waited: that is not this job's affair
+            if self._zygote is not None and self._zygote.is_alive:
+                self._begin(unread, self._zygote)
+            else:
+                unread.on_orphaned("the worker closed")
 
-    def _on_death(self) -> None:
-        if not self.is_alive:
-            return
-        self.is_alive = False
-        self._loop.remove_reader(self._link)
-        self._link.close()
-        if not self._first.done():
-            self._first.set_result({"failed": "the process that imports the task modules died while doing so"})
-        self._fail_attempts(f"its parent, the worker's zygote (process {self.pid}), died")
-
-    def _fail_attempts(self, why: str) -> None:
-        attempts, self.attempts = self.attempts, {}
-        for attempt in attempts.values():
-            attempt.on_orphaned(why)
+    def _sample(self) -> None:
+        self._sampling = None
+        for attempt in tuple(self._attempts.values()):
+            attempt.sample()
+        if self._attempts:
+            self._sampling = asyncio.get_running_loop().call_later(_SAMPLE_S, self._sample)
 
 
-def _spawn(fd: int, preload: Sequence[str], path: Sequence[str], spool: str) -> subprocess.Popen[bytes]:
-    arguments = msgspec.msgpack.encode({"preload": list(preload), "path": list(path), "spool": spool}).hex()
-    # The key that signs payloads is none of the jobs' business. Neither is our URL, which may hold a password; both
-    # would stay readable in /proc/PID/environ if they were only removed later.
-    environ = {k: v for k, v in os.environ.items() if k not in ("JOBKIT_SECRET", "JOBKIT_URL")}
-    environ["PYTHONPATH"] = os.pathsep.join(_import_path(environ))
-    return subprocess.Popen(
-        [sys.executable, "-m", "jobkit.run.zygote", str(fd), arguments],
-        stdin=subprocess.DEVNULL,
-        pass_fds=[fd],
-        start_new_session=True,
-        env=environ,
-    )
+def _kind(assignment: Assignment) -> object:
+    """Jobs that may share a process: of one task, from the same directory, with the same import path.
 
-
-def _import_path(environ: dict[str, str]) -> list[str]:
-    """`PYTHONPATH` for the zygote: the directory that this jobkit was imported from must be in it."""
-    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    entries = [entry for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    return entries if home in entries or "site-packages" in home else [*entries, home]
+    Not of several tasks, so that what one leaves behind meets nothing but itself. Not of several places: there `utils`
+    may be another module.
+    """
+    head, _ = read_head(assignment.call)
+    return assignment.task, head.ref, head.cwd, head.path

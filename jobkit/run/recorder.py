@@ -311,21 +311,21 @@ class Ticker:
     def __init__(self, tick: Callable[[], bool]) -> None:
         self._tick = tick
         self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
         self._is_stopped = False
 
     def arm(self) -> None:
         self._wake.set()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="jobkit-ticker", daemon=True)
-            self._thread.start()
+        if self.thread is None:
+            self.thread = threading.Thread(target=self._run, name="jobkit-ticker", daemon=True)
+            self.thread.start()
 
     def stop(self) -> None:
         """End the thread and wait for it."""
         self._is_stopped = True
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self.thread is not None:
+            self.thread.join()
 
     def _run(self) -> None:
         while not self._is_stopped:

@@ -1,13 +1,11 @@
-"""One attempt in its own process, seen from the worker: its pipes, its limits, how it ended."""
+"""One attempt in a process of its own, seen from the worker: its output, its limits, how it ended."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,40 +17,32 @@ from jobkit.run.base import Assignment, Outcome, Sink
 from jobkit.run.child import ARTIFACT_SUFFIX
 from jobkit.run.lines import LineBuffer
 from jobkit.run.log_tee import LoopLog
-from jobkit.run.pipe import READ_BYTES, Closed, Pipe, now_ms
+from jobkit.run.pipe import Pipe, now_ms
 from jobkit.run.recorder import tamed
 from jobkit.run.tracebacks import SAID_LINES, crash_text, fault_text, is_report, last_words
+from jobkit.run.workplace import Workplace
 
 _FLUSH_S = 0.03
-_SAMPLE_S = 0.5
 #: A report of a crash has a hundred frames at most, and the list of loaded extension modules.
 _REPORT_LINES = 300
-#: Of a dead job's pipes at most this much is still read.
-_LAST_BYTES = 4 << 20
 
 
 class Supervised:
     """Made and driven by `ProcessRunner`, on its loop.
 
     Args:
-        key: what the zygote knows the attempt by.
         spool: path of the file in which a large result may come.
-        tell: sends a message, with descriptors, to the zygote.
     """
 
-    def __init__(
-        self, key: int, assignment: Assignment, sink: Sink, spool: str, tell: Callable[..., None]
-    ) -> None:
-        self.key = key
-        self._assignment = assignment
+    def __init__(self, assignment: Assignment, sink: Sink, spool: str) -> None:
+        self.assignment = assignment
         self._sink = sink
         self._spool = spool
         self._last: deque[str] = deque(maxlen=SAID_LINES)
         self._report: list[LogLine] = []
-        self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[Outcome] = self._loop.create_future()
-        self._pid = 0
+        self._place: Workplace | None = None
         self._known: list[int] = []
         self._stop_kind = ""  # "cancel", "timeout", "memory" or "kill", the first that was asked for
         self._was_killed = False
@@ -62,32 +52,17 @@ class Supervised:
         self._rss = self._peak = 0
         self._timers: list[asyncio.TimerHandle] = []
         self._flush_timer: asyncio.TimerHandle | None = None
-        self._frames = frames.Frames()
         self._lines = LineBuffer(now_ms())
         self._log: LoopLog | None = None
         if assignment.log_path:
             self._log = LoopLog(assignment.log_path, assignment.log_owner, self._loop)
+        self._pipes: dict[str, Pipe] = {}  # by source, once something came that way
         self._artifacts = 0
-        self._readers: dict[int, Callable[[], bool]] = {}
-        self._control: socket.socket | None = None
-        self._unsent: Iterator[bytes] = iter(())
-        self._sending = memoryview(b"")
+        self._has_limit = False
 
-    def start(self) -> None:
-        """Ask the zygote for a process and send it the call."""
-        assignment = self._assignment
-        ours, theirs = socket.socketpair()
-        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        try:
-            self._tell(
-                {"op": "fork", "key": self.key, "job_id": assignment.job_id}, (theirs.fileno(), out[1], err[1])
-            )
-        finally:
-            theirs.close()
-            os.close(out[1])
-            os.close(err[1])
-        ours.setblocking(False)
-        self._control = ours
+    def begin(self, place: Workplace, *, is_last: bool) -> None:
+        """Send the call to a process. `is_last`: it ends with this job."""
+        assignment = self.assignment
         meta = {
             "job_id": assignment.job_id,
             "attempt": assignment.attempt,
@@ -96,16 +71,22 @@ class Supervised:
             "spool": self._spool,
             "bounds": [assignment.bounds.count, assignment.bounds.each_bytes, assignment.bounds.total_bytes],
             "log": [assignment.log_path, assignment.log_owner],
+            "is_last": is_last,
         }
-        self._unsent = frames.call_frames(meta, assignment.call)
-        self._send()
-        self._watch(ours.fileno(), self._read_control)
-        for fd, source in ((out[0], "stdout"), (err[0], "stderr")):
-            os.set_blocking(fd, False)
-            self._watch(fd, Pipe(fd, source, self._lines, self._flush_soon, self._log).read)
-        if assignment.timeout_s is not None:
-            self._later(assignment.timeout_s, self.stop, "timeout")
-        self._later(_SAMPLE_S, self._sample)
+        self._place = place
+        place.begin(self, frames.call_frames(meta, assignment.call))
+        if place.is_ready:
+            self.on_ready()
+
+    def on_ready(self) -> None:
+        """The process is set up: the job begins."""
+        if self.assignment.timeout_s is not None and not self._has_limit:
+            self._has_limit = True
+            self._later(self.assignment.timeout_s, self.stop, "timeout")
+
+    @property
+    def is_stopping(self) -> bool:
+        return bool(self._stop_kind)
 
     async def outcome(self) -> Outcome:
         """How it ended, once nothing of it is left. Cancelled: kills it first."""
@@ -121,12 +102,14 @@ class Supervised:
             self._drop_file()
             raise
         finally:
-            self._tidy()
+            if self._wire is None:
+                self._artifact_file(self._artifacts + 1).unlink(missing_ok=True)  # one that it died over
         if self._log is not None:
             await self._log.close(b"" if self._wire is None else bytes(self._wire.get("log", b"")))
         if self._has_file and outcome.outcome == "succeeded":
             return await asyncio.to_thread(self._unspooled, outcome)
-        self._drop_file()
+        if self._has_file or self._wire is None:
+            self._drop_file()
         return outcome
 
     def stop(self, kind: str) -> None:
@@ -135,8 +118,9 @@ class Supervised:
             return
         self._stop_kind = kind
         self._was_polite = True
-        self._tell({"op": "term", "key": self.key})
-        self._later(self._assignment.cancel_grace_s, self.kill, kind)
+        if self._place is not None:
+            self._place.ask_to_stop()
+        self._later(self.assignment.cancel_grace_s, self.kill, kind)
 
     def kill(self, kind: str) -> None:
         """Stop it for good: SIGKILL to its whole tree."""
@@ -144,17 +128,15 @@ class Supervised:
             return
         self._stop_kind = self._stop_kind or kind
         self._was_killed = True
-        self._tell({"op": "kill", "key": self.key})
+        if self._place is not None:
+            self._place.kill()
 
-    def on_started(self, pid: int, problem: str) -> None:
-        if pid:
-            self._pid = pid
-        else:
-            self._finish(failed(ErrorKind.CRASH, "fork", f"no process could be started for the job: {problem}"))
+    def on_refused(self, problem: str) -> None:
+        """There was no process to be had."""
+        self._finish(failed(ErrorKind.CRASH, "fork", f"no process could be started for the job: {problem}"))
 
     def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int) -> None:
-        """The zygote has reaped it and killed what was left of its tree."""
-        self._drain()
+        """The zygote has reaped its process and killed what was left of its tree."""
         usage = {
             "cpu_s": cpu_s,
             "peak_rss_bytes": max(peak_rss_bytes, self._peak),
@@ -163,13 +145,10 @@ class Supervised:
         self._finish(self._verdict(code, usage))
 
     def on_orphaned(self, why: str) -> None:
-        """The zygote is gone, and with it the job's process (`PR_SET_PDEATHSIG`); see to what came from that."""
+        """The zygote is gone, and with it the job's process; see to what came from that."""
         if self._ended.done():
             return
-        for pid in (self._pid, *self._known):
-            if pid and (pid == self._pid or tree.identity(pid) is not None):
-                tree.kill([pid])
-        self._drain()
+        tree.kill(pid for pid in self._known if tree.identity(pid) is not None)
         outcome = self._stopped({}) if self._stop_kind else None
         self._finish(outcome or Outcome("lost", reason=f"the job's process was killed because {why}"))
 
@@ -184,8 +163,9 @@ class Supervised:
         if wire is not None:  # somebody else sent SIGTERM, a system that shuts down for instance
             return failed(ErrorKind.CRASH, "SIGTERM", "the job's process was told to stop (signal 15, SIGTERM)", usage)
         if self._damage:
-            return failed(ErrorKind.CRASH, "protocol", f"the job's process damaged its control channel: {self._damage}",
-                          usage)
+            return failed(
+                ErrorKind.CRASH, "protocol", f"the job's process damaged its control channel: {self._damage}", usage
+            )
         type_, sentence = crash_text(code)
         if code == -signal.SIGKILL:
             last = f", its last known size was {_size(self._rss)}" if self._rss else ""
@@ -198,7 +178,7 @@ class Supervised:
         return Outcome("failed", error=error, usage=usage)
 
     def _stopped(self, usage: dict[str, Any]) -> Outcome:
-        assignment, kind = self._assignment, self._stop_kind
+        assignment, kind = self.assignment, self._stop_kind
         grace = f"its grace of {assignment.cancel_grace_s:g} s"
         if kind == "timeout":
             sentence = f"ran longer than its timeout of {assignment.timeout_s:g} s"
@@ -224,27 +204,21 @@ class Supervised:
     def _finish(self, outcome: Outcome) -> None:
         for timer in self._timers:
             timer.cancel()
-        for fd in tuple(self._readers):
-            self._unwatch(fd)
-        if self._control is not None:
-            self._loop.remove_writer(self._control)
-            self._control.close()
-            self._control = None
+        for pipe in self._pipes.values():
+            pipe.finish()
         self._flush()
         if self._report:
             self._sink.lines(self._report)
             self._report = []
         if self._flush_timer is not None:
             self._flush_timer.cancel()
+        self._place = None
         if not self._ended.done():
             self._ended.set_result(outcome)
 
     @property
     def _has_file(self) -> bool:
         return self._wire is not None and bool(self._wire["file"])
-
-    def _tidy(self) -> None:
-        self._artifact_file(self._artifacts + 1).unlink(missing_ok=True)  # one that it died over
 
     def _artifact_file(self, number: int) -> Path:
         return Path(f"{self._spool}{ARTIFACT_SUFFIX}{int(number)}")
@@ -262,59 +236,18 @@ class Supervised:
             return outcome_from_wire(self._wire | {"form": b"", "preview": preview}, b"", outcome.usage)
         return outcome_from_wire(self._wire, body, outcome.usage)
 
-    # -- its pipes ---------------------------------------------------------------------------------------------------
+    # -- what comes from it ------------------------------------------------------------------------------------------
 
-    def _watch(self, fd: int, read: Callable[[], bool]) -> None:
-        self._readers[fd] = read
-        self._loop.add_reader(fd, self._on_readable, fd)
+    def read_output(self, source: str, fd: int) -> None:
+        pipe = self._pipes.get(source)
+        if pipe is None:
+            pipe = self._pipes[source] = Pipe(source, self._lines, self._flush_soon, self._log)
+        pipe.read(fd)
 
-    def _unwatch(self, fd: int) -> None:
-        self._loop.remove_reader(fd)
-        read = self._readers.pop(fd, None)
-        if read is not None and (self._control is None or fd != self._control.fileno()):
-            owner = getattr(read, "__self__", None)
-            if isinstance(owner, Pipe):
-                owner.finish()
-            os.close(fd)
+    def on_damage(self, problem: str) -> None:
+        self._damage = problem
 
-    def _on_readable(self, fd: int) -> None:
-        try:
-            self._readers[fd]()
-        except BlockingIOError:
-            pass
-        except Closed:
-            self._unwatch(fd)
-
-    def _drain(self) -> None:
-        """Read what a dead process has left in its pipes."""
-        for fd in tuple(self._readers):
-            try:
-                for _ in range(_LAST_BYTES // READ_BYTES):
-                    self._readers[fd]()
-            except BlockingIOError:
-                continue
-            except Closed:
-                self._unwatch(fd)
-
-    def _read_control(self) -> bool:
-        assert self._control is not None
-        try:
-            data = self._control.recv(4 * READ_BYTES)
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            raise Closed
-        if self._damage:
-            return True
-        try:
-            for kind, content in self._frames.feed(data):
-                self._on_frame(kind, content)
-        except (frames.FrameError, KeyError, TypeError, ValueError) as error:
-            self._damage = str(error)
-            self.kill("")
-        return True
-
-    def _on_frame(self, kind: bytes, content: Any) -> None:
+    def on_frame(self, kind: bytes, content: Any) -> None:
         if kind == frames.LINES:
             for at_ms, source, level, logger, text in content:
                 self._lines.add([int(at_ms), str(source), str(level), str(logger), str(text)])
@@ -327,22 +260,20 @@ class Supervised:
             self._sink.artifact(str(name), str(media), self._artifact_file(number) if number else bytes(body))
         elif kind == frames.ENDED:
             self._wire = content
+            if content["is_alone"] and not self._stop_kind:
+                self._end_early(content["usage"], is_fit=content["is_fit"])
+            elif self._place is not None:  # else a warm one would wait for its next call
+                self._place.retire()
 
-    def _send(self) -> None:
-        assert self._control is not None
-        try:
-            while True:
-                if not self._sending:
-                    part = next(self._unsent, None)
-                    if part is None:
-                        self._loop.remove_writer(self._control)
-                        return
-                    self._sending = memoryview(part)
-                self._sending = self._sending[self._control.send(self._sending) :]
-        except BlockingIOError:
-            self._loop.add_writer(self._control, self._send)
-        except OSError:  # it died before it had read everything; its exit says how
-            self._loop.remove_writer(self._control)
+    def _end_early(self, usage: dict[str, Any], *, is_fit: bool) -> None:
+        """Nothing is left of it but its process, which waits for another job or is about to exit."""
+        place = self._place
+        assert place is not None
+        place.drain_output()
+        peak = max(int(usage["peak_rss_bytes"]), self._peak)
+        place.spent_cpu_s += usage["cpu_s"]
+        self._finish(self._verdict(0, {"cpu_s": usage["cpu_s"], "peak_rss_bytes": peak, "exit": 0}))
+        place.leave(is_fit=is_fit)
 
     def _flush_soon(self) -> None:
         if self._flush_timer is None:
@@ -352,11 +283,9 @@ class Supervised:
         self._flush_timer = None
         now = now_ms()
         is_partial = False
-        for read in self._readers.values():
-            owner = getattr(read, "__self__", None)
-            if isinstance(owner, Pipe):
-                owner.flush(now)
-                is_partial = is_partial or owner.is_partial
+        for pipe in self._pipes.values():
+            pipe.flush(now)
+            is_partial = is_partial or pipe.is_partial
         if self._lines:
             lines = [LogLine.from_wire(line) for line in self._lines.take(now)]
             # Python's report of a crash goes into the error, not on the log; it is shown after all where none follows.
@@ -376,15 +305,14 @@ class Supervised:
     def _later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> None:
         self._timers.append(self._loop.call_later(delay_s, callback, *args))
 
-    def _sample(self) -> None:
+    def sample(self) -> None:
         """Look at the memory of the whole tree."""
-        self._timers = [timer for timer in self._timers if not timer.cancelled() and timer.when() > self._loop.time()]
-        self._later(_SAMPLE_S, self._sample)
-        if not self._pid:
+        if self._place is None or not self._place.pid:
             return
-        self._known = tree.descendants(self._pid)
-        pids = (self._pid, *self._known)
-        size, limit = tree.rss_bytes(pids), self._assignment.memory_limit_bytes
+        pid = self._place.pid
+        self._known = tree.descendants(pid)
+        pids = (pid, *self._known)
+        size, limit = tree.rss_bytes(pids), self.assignment.memory_limit_bytes
         if limit is not None and size > limit and self._known:
             # Forked processes share most of their memory, which the sum counts for each of them.
             size = tree.pss_bytes(pids) or size

@@ -21,8 +21,21 @@ from jobkit.run.recorder import Bar
 _PATCHES = {"tqdm.std": "_patch_std", "tqdm.notebook": "_patch_notebook"}
 
 
-def install() -> None:
-    """See to it that tqdm, loaded or yet to be, reports to the job it runs in. Does nothing the second time."""
+#: Whether tqdm may start its thread that draws bars which seem to be stuck.
+_has_monitor = True
+
+
+def install(*, has_monitor: bool = True) -> None:
+    """See to it that tqdm, loaded or yet to be, reports to the job it runs in.
+
+    Args:
+        has_monitor: False in a process that runs nothing but jobs, whose bars are seen to anyway: without its thread a
+            process can be used for another job.
+    """
+    global _has_monitor
+    _has_monitor = has_monitor
+    if not has_monitor and "tqdm.std" in sys.modules:
+        sys.modules["tqdm.std"].tqdm.monitor_interval = 0
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return
     for name in _PATCHES:
@@ -125,6 +138,8 @@ def _quiet(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
 
 def _patch_std(module: ModuleType) -> None:
     cls: Any = module.tqdm
+    if not _has_monitor:
+        cls.monitor_interval = 0
     init, refresh, display, close = cls.__init__, cls.refresh, cls.display, cls.close
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:

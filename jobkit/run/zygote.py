@@ -3,7 +3,7 @@
 Single-threaded, no event loop, runs no user code after its start. One message each way is one packet on a SEQPACKET
 socket, msgpack:
 
-    worker to zygote   {"op": "fork", "key", "job_id", "entry"?} + three descriptors | {"op": "term" or "kill", "key"}
+    worker to zygote   {"op": "fork", "key", "entry"?} + three descriptors | {"op": "term" or "kill", "key"}
     zygote to worker   {"ready": pid} or {"failed": text}, once; {"started": key, "pid"};
                        {"exited": key, "code", "cpu_s", "peak_rss_bytes"}
 
@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import gc
+import mmap
 import os
 import select
 import shutil
@@ -32,22 +34,32 @@ import msgspec
 
 from jobkit.model import JobkitError
 from jobkit.run import child, host, tqdm_hook, tree
+from jobkit.run.surroundings import reseed_numpy
 from jobkit.tasks.registry import registry
 
 _PR_SET_CHILD_SUBREAPER = 36
 _MESSAGE_LIMIT = 65_536
 #: How often to look whether what was killed is gone, and how long at most.
 _DYING_MS, _DYING_LIMIT_S = 2, 2.0
+#: So many processes at once.
+_SLOTS = 4096
+#: By this variable daemons that a job leaves behind are known.
+_MARK = "JOBKIT_PROCESS"
 
 
 @dataclass
 class _Job:
-    """A forked child; its pid is its process group."""
+    """A forked child, of one job or several; its pid is its process group."""
 
     key: int
-    tag: bytes
+    slot: int
     seen: set[tuple[int, int]] = field(default_factory=set)  # what came from it when it was asked to stop
     doomed: set[int] = field(default_factory=set)  # what was killed along with it
+
+    @property
+    def tag(self) -> bytes:
+        """In the environment of all programs that it starts."""
+        return f"{_MARK}={self.key}".encode()
 
 
 def main(fd: int, preload: list[str], path: list[str], spool: str) -> int:
@@ -58,6 +70,9 @@ def main(fd: int, preload: list[str], path: list[str], spool: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     tqdm_hook.install()
+    # Where it was when a signal such as SIGSEGV killed it: on a job's log, and the worker takes it from there. A file
+    # would be one more descriptor for the job's own code to stumble over.
+    faulthandler.enable(file=2, all_threads=False)
     problem = _preload(preload, path)
     if problem:
         _send(link, {"failed": problem})
@@ -84,6 +99,9 @@ class Zygote:
         self._link = link
         self._spool = spool
         self._jobs: dict[int, _Job] = {}  # by pid
+        # A byte for each process, which sets it while it runs a job: those that wait for one have no descendants.
+        self._busy = mmap.mmap(-1, _SLOTS)
+        self._slots = list(range(_SLOTS))
         self._dying: list[tuple[float, set[int], dict[str, Any]]] = []
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -120,22 +138,31 @@ class Zygote:
     def _fork(self, message: dict[str, Any], fds: list[int]) -> None:
         for stream in (sys.stdout, sys.stderr):  # or the child would print what is left in them a second time
             stream.flush()
-        zygote = os.getpid()
+        zygote, key, is_host = os.getpid(), message["key"], message.get("entry") == "host"
+        reseed_numpy()  # here, for its child: there each page that it touches would have to be copied
+        slot = self._slots.pop() if self._slots else -1
         try:
+            if slot < 0:
+                raise OSError(f"{_SLOTS} are there already")
+            self._busy[slot] = is_host
             with warnings.catch_warnings():
                 # Python 3.12 warns of forking with threads. Those here are numpy's BLAS pool, which survives a fork.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 pid = os.fork()
         except OSError as error:  # no memory, or too many processes
-            self._say({"started": message["key"], "pid": 0, "problem": str(error)})
+            if slot >= 0:
+                self._slots.append(slot)
+            self._say({"started": key, "pid": 0, "problem": str(error)})
         else:
             if pid == 0:
-                entry = host.main if message.get("entry") == "host" else child.main
-                entry(zygote, (fds[0], fds[1], fds[2]))
+                os.environ[_MARK] = str(key)
+                if is_host:
+                    host.main(zygote, (fds[0], fds[1], fds[2]))
+                child.main(zygote, (fds[0], fds[1], fds[2]), memoryview(self._busy)[slot : slot + 1])
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)  # as the child does itself, whoever comes first
-            self._jobs[pid] = _Job(message["key"], f"JOBKIT_JOB_ID={message['job_id']}".encode())
-            self._say({"started": message["key"], "pid": pid})
+            self._jobs[pid] = _Job(key, slot)
+            self._say({"started": key, "pid": pid})
         finally:
             for fd in fds:
                 os.close(fd)
@@ -163,6 +190,7 @@ class Zygote:
             job = self._jobs.pop(pid, None)
             if job is None:
                 continue  # an orphan that we had inherited
+            self._slots.append(job.slot)
             doomed = job.doomed
             survivors = [seen[0] for seen in job.seen if tree.identity(seen[0]) == seen]
             survivors += self._left_behind(job, pid)
@@ -187,10 +215,10 @@ class Zygote:
                 self._say(message)
 
     def _left_behind(self, job: _Job, group: int) -> list[int]:
-        """Processes whose parent is gone, of this job's group or with its mark; without other jobs, all orphans are its
-        own."""
+        """Processes whose parent is gone, of this job's group or with its mark; while no other process has a job, all
+        orphans are its own."""
         orphans = [pid for pid in tree.children(os.getpid()) if pid not in self._jobs]
-        if not orphans or all(other is job for other in self._jobs.values()):
+        if not orphans or all(other is job or not self._busy[other.slot] for other in self._jobs.values()):
             return orphans
         return [pid for pid in orphans if tree.group_of(pid) == group or tree.has_environment(pid, job.tag)]
 

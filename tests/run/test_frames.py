@@ -49,9 +49,10 @@ def test_a_call_of_50_mb_travels_in_parts() -> None:
 
     thread = threading.Thread(target=send)
     thread.start()
-    received = frames.read_call_frames(read)
+    calls = frames.Calls(read)
+    received = calls.next()
     thread.join()
 
     assert received == ({"job_id": "j"}, call)
-    assert frames.read_call_frames(read) is None
+    assert calls.next() is None
     os.close(read)

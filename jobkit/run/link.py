@@ -1,0 +1,184 @@
+"""The worker's end of its zygote (see `zygote`): starts it, sends it requests, hands on what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from jobkit.model import JobkitError
+
+_START_LIMIT_S = 120.0
+#: What found no room in the socket is tried again after this.
+_AGAIN_S = 0.005
+
+
+class Forked(Protocol):
+    """What the zygote has a process for."""
+
+    key: int
+
+    def start(self) -> None: ...
+
+    def on_started(self, pid: int, problem: str) -> None: ...
+
+    def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int) -> None: ...
+
+    def on_orphaned(self, why: str) -> None: ...
+
+
+class ZygoteLink:
+    """The worker's end of one zygote."""
+
+    def __init__(self, process: subprocess.Popen[bytes], link: socket.socket) -> None:
+        self._process = process
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._first: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._unsent: deque[tuple[bytes, list[int]]] = deque()
+        self.forked: dict[int, Forked] = {}
+        self.is_alive = True
+        self._loop.add_reader(link, self._on_message)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @classmethod
+    async def launch(cls, preload: Sequence[str], path: Sequence[str], spool: str) -> ZygoteLink:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        try:
+            process = _spawn(theirs.fileno(), preload, path, spool)
+        except OSError as error:
+            ours.close()
+            raise JobkitError(f"Python could not be started for the jobs: {error}") from None
+        finally:
+            theirs.close()
+        zygote = cls(process, ours)
+        try:
+            first = await asyncio.wait_for(asyncio.shield(zygote._first), _START_LIMIT_S)
+        except BaseException as error:
+            await zygote.close()
+            if isinstance(error, TimeoutError):
+                raise JobkitError(f"the task modules took longer than {_START_LIMIT_S:g} s to import") from None
+            raise
+        if "failed" in first:
+            await zygote.close()
+            raise JobkitError(first["failed"])
+        return zygote
+
+    def tell(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        """Send one message, after those before it. A full socket is tried again a little later: the zygote is never
+        long busy."""
+        if not self.is_alive:
+            return
+        data = msgspec.msgpack.encode(message)
+        if self._unsent or not self._send(data, fds):
+            if not self._unsent:
+                self._loop.call_later(_AGAIN_S, self._send_again)
+            self._unsent.append((data, [os.dup(fd) for fd in fds]))
+
+    def _send(self, data: bytes, fds: Sequence[int]) -> bool:
+        """False where there is no room now."""
+        try:
+            socket.send_fds(self._link, [data], list(fds))
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._on_death()
+        return True
+
+    def _send_again(self) -> None:
+        while self._unsent:
+            data, fds = self._unsent[0]
+            if self.is_alive and not self._send(data, fds):
+                self._loop.call_later(_AGAIN_S, self._send_again)
+                return
+            self._unsent.popleft()
+            for fd in fds:
+                os.close(fd)
+
+    async def close(self) -> None:
+        """End the zygote and all of its jobs; returns when they are gone."""
+        if self.is_alive:
+            self._loop.remove_reader(self._link)
+            self._link.shutdown(socket.SHUT_RDWR)  # it kills everything below it and exits
+            self._link.close()
+            self.is_alive = False
+        try:
+            await asyncio.to_thread(self._process.wait, 5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+        self._orphan_all("the worker closed")
+        self._send_again()  # closes what could not be sent
+
+    def _on_message(self) -> None:
+        while True:
+            try:
+                data = self._link.recv(65_536)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._on_death()
+                return
+            message = msgspec.msgpack.decode(data)
+            if "started" in message:
+                key, pid = message["started"], message["pid"]
+                each = self.forked.get(key) if pid else self.forked.pop(key, None)
+                if each is not None:
+                    each.on_started(pid, message.get("problem", ""))
+            elif "exited" in message:
+                each = self.forked.pop(message["exited"], None)
+                if each is not None:
+                    each.on_exit(message["code"], message["cpu_s"], message["peak_rss_bytes"])
+            elif not self._first.done():
+                self._first.set_result(message)
+
+    def _on_death(self) -> None:
+        if not self.is_alive:
+            return
+        self.is_alive = False
+        self._loop.remove_reader(self._link)
+        self._link.close()
+        if not self._first.done():
+            self._first.set_result({"failed": "the process that imports the task modules died while doing so"})
+        self._orphan_all(f"its parent, the worker's zygote (process {self.pid}), died")
+
+    def _orphan_all(self, why: str) -> None:
+        forked, self.forked = self.forked, {}
+        for each in forked.values():
+            each.on_orphaned(why)
+
+
+def _spawn(fd: int, preload: Sequence[str], path: Sequence[str], spool: str) -> subprocess.Popen[bytes]:
+    arguments = msgspec.msgpack.encode({"preload": list(preload), "path": list(path), "spool": spool}).hex()
+    # The key that signs payloads is none of the jobs' business. Neither is our URL, which may hold a password; both
+    # would stay readable in /proc/PID/environ if they were only removed later.
+    environ = {k: v for k, v in os.environ.items() if k not in ("JOBKIT_SECRET", "JOBKIT_URL")}
+    environ["PYTHONPATH"] = os.pathsep.join(_import_path(environ))
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobkit.run.zygote", str(fd), arguments],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[fd],
+        start_new_session=True,
+        env=environ,
+    )
+
+
+def _import_path(environ: dict[str, str]) -> list[str]:
+    """`PYTHONPATH` for the zygote: the directory that this jobkit was imported from must be in it."""
+    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    entries = [entry for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return entries if home in entries or "site-packages" in home else [*entries, home]
