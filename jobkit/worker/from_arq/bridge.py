@@ -1,0 +1,135 @@
+"""The other end of arq's client: takes notice of its queue and gives its jobs records.
+
+One turn is one look at the queue. A turn follows each change that Redis tells of (`wake`), and each `poll_delay`. It is
+also the pulse of what arq does between its polls: cron jobs and the health key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+
+from jobkit.model import StoreUnavailable
+from jobkit.store.redis_arq import Found, Scan
+from jobkit.worker.from_arq.calls import adoption, ended_result, read_order
+from jobkit.worker.from_arq.wake import KeyWatch
+
+if TYPE_CHECKING:
+    from jobkit.worker.from_arq.worker import Worker
+
+logger = logging.getLogger("jobkit.worker")
+
+#: Time between two looks where arq's `poll_delay` is shorter: changes are told anyway.
+_LEAST_TICK_S = 0.05
+_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Bridge:
+    """See the module's docstring."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._turning = asyncio.Lock()
+        self._names: set[bytes] = set()
+
+    @property
+    def tick_s(self) -> float:
+        return max(_LEAST_TICK_S, self._worker.poll_delay_s or 0.0)
+
+    async def run(self) -> None:
+        """Until cancelled, through every outage."""
+        watch = KeyWatch(self._worker.store.redis, self._worker.queue.watched)
+        listening = asyncio.create_task(watch.run(), name="jobkit-arq-watch")
+        failures = 0
+        try:
+            while True:
+                await watch.arm()
+                try:
+                    await self.turn()
+                    failures = 0
+                except (StoreUnavailable, RedisError, OSError) as error:
+                    if failures == 0:
+                        logger.warning("arq's queue cannot be read: %s", error)
+                    await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                    failures += 1
+                    continue
+                try:
+                    async with asyncio.timeout(self.tick_s):
+                        await watch.changed.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def turn(self) -> int:
+        """One look; how many jobs stand in arq's queue.
+
+        Raises:
+            StoreUnavailable, RedisError: the server does not answer.
+        """
+        async with self._turning:
+            worker = self._worker
+            while True:
+                scan = await worker.queue.scan(worker.queue_read_limit, obeys_aborts=worker.allow_abort_jobs)
+                if scan.ended:
+                    await self._settle(scan)
+                adopted = await self._adopt(scan) if scan.new and worker.allow_pick_jobs else 0
+                if not scan.ended and not adopted:
+                    break
+            now = datetime.fromtimestamp(scan.now_ms / 1000, tz=worker.timezone)
+            fired = await worker.run_cron(now, max(worker.poll_delay_s or 0.0, 0.5)) if worker.cron_jobs else 0
+            if fired and worker.allow_pick_jobs:
+                scan = await worker.queue.scan(worker.queue_read_limit, obeys_aborts=False)
+                await self._adopt(scan)
+            await worker.record_health()
+            return scan.members
+
+    async def _settle(self, scan: Scan) -> None:
+        """Results for jobs that ended without a worker."""
+        worker = self._worker
+        results = []
+        for ended in scan.ended:
+            body = ended_result(ended, worker.queue_name, worker.job_deserializer, worker.job_serializer)
+            keep_s = worker.keep_result_s or 0
+            ttl_ms = -1 if worker.keep_result_forever else int(keep_s * 1000)
+            results.append((ended.arq_id, body or b"", ttl_ms if body else 0))
+            worker.jobs_failed += 1
+        await worker.queue.settle(results)
+
+    async def _adopt(self, scan: Scan) -> int:
+        """Records for new members; how many there are now."""
+        worker = self._worker
+        adoptions = []
+        for found in scan.new:
+            order = read_order(found.payload, worker.job_deserializer)
+            function = worker.functions.get(order.function)
+            keeps, keep_s = worker.keep_result_forever, worker.keep_result_s
+            if function is not None:
+                keeps = keeps if function.keep_result_forever is None else function.keep_result_forever
+                keep_s = keep_s if function.keep_result_s is None else function.keep_result_s
+            try:
+                adoptions.append(
+                    adoption(
+                        found,
+                        order,
+                        function,
+                        queue=worker.queue.name,
+                        now_ms=scan.now_ms,
+                        job_timeout_s=worker.job_timeout_s,
+                        max_tries=worker.max_tries,
+                        keep_s=None if keeps else keep_s,
+                        codec=worker.codec,
+                    )
+                )
+            except UnicodeDecodeError:
+                await self._put_aside(found)
+        return sum(await worker.queue.adopt(adoptions)) if adoptions else 0
+
+    async def _put_aside(self, found: Found) -> None:
+        logger.warning("%r in arq's queue %s is no id of arq's; put aside", found.arq_id, self._worker.queue_name)
+        await self._worker.queue.quarantine(found.arq_id)

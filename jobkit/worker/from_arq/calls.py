@@ -1,0 +1,187 @@
+"""Between arq's bytes and ours: what a member of arq's queue becomes, and what its end is for arq's readers."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arq.cron import CronJob
+from arq.jobs import Deserializer, SerializationError, Serializer, deserialize_job_raw, serialize_result
+from arq.utils import timestamp_ms
+from arq.worker import Function, JobExecutionFailed
+
+from jobkit.codec import MSGPACK, Codec, Subject
+from jobkit.model import JobSpec
+from jobkit.run.lines import clean
+from jobkit.store.redis_arq import Adoption, Ended, Found
+from jobkit.tasks.arguments import shown
+from jobkit.tasks.call import Call, encode_call
+
+logger = logging.getLogger("arq.worker")
+
+#: What the payload of such a job calls; see `runner`.
+DOOR = "jobkit.worker.from_arq.runner:door"
+
+#: Ended jobs are shown at least so long, also where arq keeps no result.
+_SHOWN_S = 3600.0
+
+UNKNOWN = "<unknown>"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What arq's client asked for. `problem` is why it cannot be understood, or None."""
+
+    function: str = UNKNOWN
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] | None = None
+    tries: int = 0
+    enqueued_ms: int = 0
+    problem: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The arguments of the door.
+
+    Attributes:
+        arq_id: as text. `payload`: arq's bytes, or empty where they had expired.
+        score: from when on it might run, ms. `tries`: those before the first attempt here.
+        expires_ms: not to be started from this moment on (by the server's clock), or 0.
+    """
+
+    arq_id: str
+    payload: bytes
+    score: int
+    tries: int
+    expires_ms: int
+
+
+def read_order(payload: bytes, deserializer: Deserializer | None) -> Order:
+    """Reads arq's bytes, which runs code where they are a pickle, as arq's worker does."""
+    if not payload:
+        return Order(problem=JobExecutionFailed("job expired"))
+    try:
+        function, args, kwargs, tries, enqueued_ms = deserialize_job_raw(payload, deserializer=deserializer)
+        return Order(function, tuple(args), dict(kwargs), int(tries or 0), int(enqueued_ms))
+    except SerializationError as error:
+        return Order(problem=error)
+    except (TypeError, ValueError) as error:
+        problem = SerializationError("unable to deserialize job")
+        problem.__cause__ = error
+        return Order(problem=problem)
+
+
+def adoption(
+    found: Found,
+    order: Order,
+    function: Function | CronJob | None,
+    *,
+    queue: str,
+    now_ms: int,
+    job_timeout_s: float | None,
+    max_tries: int,
+    keep_s: float | None,
+    codec: Codec,
+) -> Adoption:
+    """The record of a member of arq's queue.
+
+    Args:
+        function: what will run, where it is known here; its limits go before the others.
+        keep_s: how long arq's readers find the result, None for ever.
+
+    Raises:
+        UnicodeDecodeError: its id is none that arq could have made.
+    """
+    arq_id = found.arq_id.decode()
+    job_id = _job_id(arq_id, now_ms if found.is_taken else None)
+    task = clean(str(order.function))[:200].encode("utf-8", "replace").decode() or UNKNOWN
+    tries = max(found.tries, order.tries - 1)
+    if function is not None:
+        job_timeout_s = job_timeout_s if function.timeout_s is None else function.timeout_s
+        max_tries = max_tries if function.max_tries is None else function.max_tries
+    spec = JobSpec(
+        id=job_id,
+        task=task,
+        queue=queue,
+        params=shown(_bound(function, order)),
+        key=clean(arq_id)[:200] if job_id != arq_id else "",
+        isolation="async",
+        timeout_s=job_timeout_s,
+        retries=max(0, max_tries - 1 - tries),
+        retry_on=("jobkit.model.retry.Retry",),  # what `Visit.call` raises; errors are final
+        result_ttl_s=None if keep_s is None else max(_SHOWN_S, keep_s),
+        at_ms=found.score if found.score > now_ms else 0,
+    )
+    expires_ms = 0 if found.ttl_ms is None else now_ms + found.ttl_ms
+    entry = {"arq_id": arq_id, "payload": found.payload, "score": found.score, "tries": tries, "expires_ms": expires_ms}
+    call = encode_call(codec, Call(None, (), entry), ref=DOOR)
+    return Adoption(found.arq_id, spec, codec.seal(MSGPACK, call, Subject("args", job_id, task)), tries)
+
+
+def _job_id(arq_id: str, taken_ms: int | None) -> str:
+    """arq's own id where it may be one here and no earlier job of that id is kept; else one made from it."""
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,200}", arq_id):
+        arq_id = "arq-" + hashlib.sha256(arq_id.encode()).hexdigest()[:16]
+    return arq_id if taken_ms is None else f"{arq_id[:180]}.{taken_ms:x}"
+
+
+def _bound(function: Function | CronJob | None, order: Order) -> dict[str, Any]:
+    """Arguments by name; positional ones of a function that is not known here by their number."""
+    kwargs = dict(order.kwargs or {})
+    if not order.args:
+        return kwargs
+    names: list[str] = []
+    if function is not None:
+        try:
+            kinds = list(inspect.signature(function.coroutine).parameters.values())[1:]
+            names = [p.name for p in kinds if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        except (TypeError, ValueError):
+            pass
+    names += [f"arg {n + 1}" for n in range(len(names), len(order.args))]
+    return dict(zip(names, order.args, strict=False)) | kwargs
+
+
+def result_bytes(
+    order: Order,
+    arq_id: str,
+    *,
+    job_try: int,
+    success: bool,
+    result: Any,
+    started_ms: int,
+    finished_ms: int,
+    queue: str,
+    ref: str,
+    serializer: Serializer | None,
+) -> bytes | None:
+    """The result as arq's readers want it; None where nothing can be written."""
+    return serialize_result(
+        order.function, tuple(order.args), dict(order.kwargs or {}), job_try, order.enqueued_ms, success, result,
+        started_ms, finished_ms, ref, queue, arq_id, serializer=serializer,
+    )  # fmt: skip
+
+
+def ended_result(
+    ended: Ended, queue: str, deserializer: Deserializer | None, serializer: Serializer | None
+) -> bytes | None:
+    """The same for a job that no worker ended."""
+    order = read_order(ended.payload, deserializer)
+    is_cancelled = ended.state == "cancelled"
+    result = asyncio.CancelledError(ended.why) if is_cancelled else JobExecutionFailed(ended.why)
+    now_ms, arq_id = timestamp_ms(), ended.arq_id.decode("utf-8", "replace")
+    age_s = max(0, now_ms - order.enqueued_ms) / 1000 if order.enqueued_ms else 0.0
+    if is_cancelled:
+        logger.info("%6.2fs ⊘ %s:%s aborted before start", age_s, arq_id, order.function)
+    else:
+        logger.warning("%6.2fs ! %s:%s %s", age_s, arq_id, order.function, ended.why)
+    return result_bytes(
+        order, arq_id, job_try=max(1, order.tries), success=False, result=result, started_ms=now_ms,
+        finished_ms=now_ms, queue=queue, ref=f"{arq_id}:{order.function}", serializer=serializer,
+    )  # fmt: skip

@@ -1,0 +1,307 @@
+"""One attempt of a plain arq function: on the worker's own loop, with arq's `ctx`, hooks, retries and log lines.
+
+The payload of such a job calls `door`, which finds the attempt that is opened for it in its context. Everything else
+(timeout, cancel, output, progress, the preview of the result) is that of any coroutine; at the end the result is also
+written as arq's readers want it, to be stored in the same moment as the end of the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import arq.worker
+from arq.constants import keep_cronjob_progress
+from arq.cron import CronJob
+from arq.utils import ms_to_datetime, timestamp_ms, truncate
+from arq.worker import Function, JobExecutionFailed, RetryJob
+
+from jobkit.codec import MSGPACK
+from jobkit.model import ErrorKind, Retry, StoreUnavailable
+from jobkit.run.attempt import Rejected, raised
+from jobkit.run.base import Assignment, Outcome, Sink
+from jobkit.run.inline import AsyncRunner
+from jobkit.run.preview import safe_repr
+from jobkit.tasks.call import read_call, read_head
+from jobkit.worker.attempt import Attempt
+from jobkit.worker.from_arq.calls import DOOR, Entry, Order, read_order, result_bytes
+
+if TYPE_CHECKING:
+    from jobkit.worker.from_arq.worker import Worker
+
+logger = logging.getLogger("arq.worker")
+
+_BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+#: arq's line says "delayed" above this.
+_DELAYED_MS = 1200
+_ARGS_SHOWN = 80
+
+
+@dataclass(slots=True)
+class Visit:
+    """One attempt, from arq's side.
+
+    Attributes:
+        problem: why it cannot be run at all. `value`, `error`: what the function returned or raised.
+        ref: what arq's log lines call it.
+    """
+
+    entry: Entry
+    order: Order
+    job_try: int
+    function: Function | CronJob | None = None
+    problem: Exception | None = None
+    ctx: dict[Any, Any] = field(default_factory=dict)
+    value: Any = None
+    error: BaseException | None = None
+    is_retried: bool = False
+    may_retry: bool = True
+    retries_errors: bool = True
+    max_tries: int = 0
+    started_ms: int = field(default_factory=timestamp_ms)
+
+    @property
+    def ref(self) -> str:
+        is_cron = isinstance(self.function, CronJob)
+        return self.order.function if is_cron else f"{self.entry.arq_id}:{self.order.function}"
+
+    @property
+    def took_s(self) -> float:
+        return (timestamp_ms() - self.started_ms) / 1000
+
+    async def call(self) -> Any:
+        """Call the function. What arq would try again becomes jobkit's `Retry`, as long as tries are left."""
+        assert self.function is not None
+        try:
+            self.value = await self.function.coroutine(self.ctx, *self.order.args, **dict(self.order.kwargs or {}))
+            return self.value
+        except BaseException as error:
+            self.error = error
+            task = asyncio.current_task()
+            is_asked = task is not None and task.cancelling() > 0  # by a cancel, a timeout, the end of the worker
+            if isinstance(error, asyncio.CancelledError) and is_asked:
+                raise
+            if not self.retries_errors or not isinstance(error, (arq.worker.Retry, RetryJob, asyncio.CancelledError)):
+                raise
+            after_s = (getattr(error, "defer_score", None) or 0) / 1000
+            self.is_retried = True
+            if self.may_retry:
+                raise Retry(after_s, f"asked to be tried again{f' in {after_s:g} s' if after_s else ''}") from error
+            self.error = JobExecutionFailed(f"max {self.max_tries} retries exceeded")
+            raise self.error from error
+
+
+_visit: contextvars.ContextVar[Visit | None] = contextvars.ContextVar("jobkit_arq", default=None)
+
+
+async def door(**_: Any) -> Any:
+    """What the payload of a job of arq's calls."""
+    visit = _visit.get()
+    if visit is None:
+        raise Rejected("this job came by arq's client, and only `jobkit worker --arq` can run it")
+    return await visit.call()
+
+
+class ArqRunner(AsyncRunner):
+    """Runs arq's functions; other coroutines of jobkit as any worker does."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+
+    async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
+        head, inner = read_head(assignment.call)
+        if head.ref != DOOR or head.form != MSGPACK:
+            return await super().run(assignment, sink)
+        assert isinstance(sink, Attempt)
+        worker = self._worker
+        visit = self._open(Entry(**read_call(head, inner).kwargs), sink)
+        if visit.problem is None:
+            await self._before(visit)
+        if visit.problem is not None:
+            visit.error = visit.problem
+            outcome = raised(visit.problem, allow_pickle=assignment.allow_pickle)
+        else:
+            self._log_start(visit)
+            worker.tasks[visit.entry.arq_id] = worker.job_tasks[visit.entry.arq_id] = task = _current_task()
+            token = _visit.set(visit)
+            try:
+                outcome = await super().run(assignment, sink)
+            finally:
+                _visit.reset(token)
+                for tasks in (worker.tasks, worker.job_tasks):
+                    if tasks.get(visit.entry.arq_id) is task:
+                        del tasks[visit.entry.arq_id]
+            self._log_end(visit, outcome, sink)
+            if worker.on_job_end:
+                await guarded(worker.on_job_end, visit.ctx, "on_job_end", visit.ref)
+        await self._stage(visit, outcome, sink)
+        if visit.problem is None and worker.after_job_end:
+            worker.note_after(sink, visit.ctx)
+        return outcome
+
+    def _open(self, entry: Entry, attempt: Attempt) -> Visit:
+        worker, claimed = self._worker, attempt.claimed
+        job_try = entry.tries + claimed.retried + 1
+        is_expired = 0 < entry.expires_ms <= claimed.started_ms
+        order = read_order(b"" if is_expired else entry.payload, worker.job_deserializer)
+        visit = Visit(entry, order, job_try, worker.functions.get(order.function), order.problem)
+        if order.problem is not None:
+            if isinstance(order.problem, JobExecutionFailed):
+                logger.warning("job %s expired", entry.arq_id)
+            else:
+                logger.error("deserializing job %s failed", entry.arq_id, exc_info=order.problem)
+            return visit
+        if visit.function is None:
+            logger.warning("job %s, function %r not found", entry.arq_id, order.function)
+            visit.problem = JobExecutionFailed(f"function {order.function!r} not found")
+            return visit
+        visit.max_tries = worker.max_tries if visit.function.max_tries is None else visit.function.max_tries
+        visit.retries_errors = worker.retry_jobs
+        visit.may_retry = claimed.retried < claimed.spec.retries
+        if job_try > visit.max_tries:
+            self._log_exceeded(visit)
+            visit.problem = JobExecutionFailed(f"max {visit.max_tries} retries exceeded")
+            return visit
+        visit.ctx = {
+            **worker.ctx,
+            "job_id": claimed.spec.id if claimed.spec.retry_of else entry.arq_id,
+            "job_try": job_try,
+            "enqueue_time": ms_to_datetime(order.enqueued_ms),
+            "score": claimed.started_ms if claimed.retried else entry.score,
+        }
+        return visit
+
+    async def _before(self, visit: Visit) -> None:
+        """The hook before a job; one that raises fails the job, not the worker."""
+        if self._worker.on_job_start:
+            try:
+                await self._worker.on_job_start(visit.ctx)
+            except Exception as error:
+                logger.exception("%s: on_job_start failed", visit.ref)
+                visit.problem = error
+        visit.started_ms = timestamp_ms()
+
+    async def _stage(self, visit: Visit, outcome: Outcome, attempt: Attempt) -> None:
+        """Leave the result for arq's readers; it is theirs once the job is stored as ended."""
+        worker, claimed, function = self._worker, attempt.claimed, visit.function
+        if outcome.retry is not None or attempt.is_lost or claimed.spec.retry_of:
+            return
+        if attempt.is_released and outcome.outcome != "succeeded" and worker.retry_jobs:
+            return
+        result = visit.value if outcome.outcome == "succeeded" else _failure(visit, outcome)
+        keep_s: float | None = worker.keep_result_s
+        if function is not None and function.keep_result_s is not None:
+            keep_s = function.keep_result_s
+        keeps = worker.keep_result_forever
+        if function is not None and function.keep_result_forever is not None:
+            keeps = function.keep_result_forever
+        ttl_ms = -1 if keeps else int((keep_s or 0) * 1000)
+        body: bytes | None = b""
+        if ttl_ms:
+            body = result_bytes(
+                visit.order, visit.entry.arq_id, job_try=visit.job_try, success=outcome.outcome == "succeeded",
+                result=result, started_ms=visit.started_ms, finished_ms=timestamp_ms(), queue=worker.queue_name,
+                ref=visit.ref, serializer=worker.job_serializer,
+            )  # fmt: skip
+        is_slot = isinstance(function, CronJob) and _is_slot(function, visit.entry.arq_id)
+        hold_ms = int(keep_cronjob_progress * 1000) if is_slot else 0
+        failures = 0
+        while True:
+            try:
+                await worker.queue.stage(claimed.spec.id, claimed.token, body or b"", ttl_ms if body else 0, hold_ms)
+                return
+            except StoreUnavailable:
+                if attempt.is_lost or attempt.is_released:
+                    return
+                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                failures += 1
+
+    # -- arq's log lines ----------------------------------------------------------------------------------------------
+
+    def _log_start(self, visit: Visit) -> None:
+        order, now_ms = visit.order, visit.started_ms
+        extra = f" try={visit.job_try}" if visit.job_try > 1 else ""
+        if (late_ms := now_ms - visit.entry.score) > _DELAYED_MS and visit.job_try == 1:
+            extra += f" delayed={late_ms / 1000:0.2f}s"
+        shown = [safe_repr(value, _ARGS_SHOWN) for value in order.args]
+        shown += [f"{name}={safe_repr(value, _ARGS_SHOWN)}" for name, value in sorted((order.kwargs or {}).items())]
+        waited_s = (now_ms - order.enqueued_ms) / 1000
+        logger.info("%6.2fs → %s(%s)%s", waited_s, visit.ref, truncate(", ".join(shown)), extra)
+
+    def _log_exceeded(self, visit: Visit) -> None:
+        age_s = (timestamp_ms() - visit.order.enqueued_ms) / 1000
+        logger.warning("%6.2fs ! %s max retries %d exceeded", age_s, visit.ref, visit.max_tries)
+
+    def _log_end(self, visit: Visit, outcome: Outcome, attempt: Attempt) -> None:
+        worker, took_s, ref, error = self._worker, visit.took_s, visit.ref, visit.error
+        if outcome.outcome == "succeeded":
+            is_told = visit.value is not None and worker.log_results
+            shown = truncate(safe_repr(visit.value, 200)) if is_told else ""
+            logger.info("%6.2fs ← %s ● %s", took_s, ref, shown)
+        elif visit.is_retried:
+            worker.jobs_retried += 1
+            if outcome.retry is None:
+                self._log_exceeded(visit)
+            elif isinstance(error, arq.worker.Retry):
+                logger.info("%6.2fs ↻ %s retrying job in %0.2fs", took_s, ref, outcome.retry.after or 0)
+            else:
+                logger.info("%6.2fs ↻ %s cancelled, will be run again", took_s, ref)
+        elif attempt.is_lost:
+            logger.warning("%6.2fs ! %s lost to another worker", took_s, ref)
+        elif attempt.is_released and worker.retry_jobs:
+            worker.jobs_retried += 1
+            logger.info("%6.2fs ↻ %s cancelled, will be run again", took_s, ref)
+        elif outcome.outcome == "cancelled" and not attempt.is_released:
+            logger.info("%6.2fs ⊘ %s aborted", took_s, ref)
+        else:
+            failure = _failure(visit, outcome)
+            extra = None
+            with contextlib.suppress(Exception):  # user code
+                extra = getattr(failure, "extra", None)
+                extra = extra() if callable(extra) else extra
+            text = "%6.2fs ! %s failed, %s: %s"
+            logger.error(
+                text, took_s, ref, type(failure).__name__, safe_str(failure), exc_info=failure, extra={"extra": extra}
+            )
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+def _failure(visit: Visit, outcome: Outcome) -> BaseException:
+    """What arq's readers shall raise."""
+    if outcome.outcome == "cancelled":
+        return asyncio.CancelledError()
+    if outcome.error is not None and outcome.error.kind is ErrorKind.TIMEOUT:
+        return TimeoutError()
+    if isinstance(visit.error, (Exception, asyncio.CancelledError)):
+        return visit.error
+    return JobExecutionFailed(outcome.error.message if outcome.error is not None else "the job did not end by itself")
+
+
+def _is_slot(cron: CronJob, arq_id: str) -> bool:
+    """Whether the id is that of one moment of the cron job."""
+    return not cron.job_id and cron.unique and arq_id.startswith(f"{cron.name}:")
+
+
+def safe_str(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # user code
+        return ""
+
+
+async def guarded(hook: Any, ctx: dict[Any, Any], name: str, ref: str) -> None:
+    """Call a hook after a job; what it raises changes nothing any more."""
+    try:
+        await hook(ctx)
+    except Exception:
+        logger.exception("%s: %s failed", ref, name)

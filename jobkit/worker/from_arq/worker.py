@@ -1,0 +1,323 @@
+"""A worker for plain arq functions: arq's signature and behaviour on jobkit's leases, wake-ups and live status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from arq.connections import ArqRedis, RedisSettings, create_pool, log_redis_info
+from arq.constants import default_queue_name, expires_extra_ms, health_check_key_suffix
+from arq.cron import CronJob
+from arq.jobs import Deserializer, Serializer, serialize_job
+from arq.utils import to_unix_ms
+from arq.worker import Function
+from redis.exceptions import RedisError
+
+from jobkit.model import StoreUnavailable
+from jobkit.run.base import Outcome
+from jobkit.settings import Settings
+from jobkit.store.base import Ending
+from jobkit.store.redis_arq import ArqQueue
+from jobkit.worker.attempt import Attempt
+from jobkit.worker.from_arq.bridge import Bridge
+from jobkit.worker.from_arq.place import queue_of, url_of, url_of_pool
+from jobkit.worker.from_arq.runner import ArqRunner, guarded
+from jobkit.worker.worker import Worker as JobWorker
+
+if TYPE_CHECKING:
+    from arq.typing import SecondsTimedelta, StartupShutdown, WorkerCoroutine
+
+logger = logging.getLogger("arq.worker")
+
+
+class Worker(JobWorker):
+    """Runs plain arq functions: a replacement for `arq.worker.Worker`, with its arguments and their meaning.
+
+    Jobs come by arq's own client and are read by arq's own `Job`. Beside that each has a record in jobkit: it is seen
+    in the dashboard, held by a lease (the job of a dead worker runs again), started when it is enqueued and not at the
+    next poll. What is better on purpose is listed in `docs/from-arq.md`.
+
+    Args:
+        functions: coroutine functions, their import paths, or `arq.worker.func(...)`.
+        queue_name: key of arq's queue; None takes that of `redis_pool`.
+        cron_jobs: made by `arq.cron.cron`.
+        redis_settings, redis_pool: where arq's queue is; the records are kept there, too.
+        burst: stop when the queue is empty. `max_burst_jobs`: or after so many jobs; below 0 for no limit.
+        on_startup, on_shutdown, on_job_start, on_job_end, after_job_end: coroutine functions, called with `ctx`.
+        handle_signals: stop on SIGINT and SIGTERM. `job_completion_wait`: seconds that running jobs have then.
+        max_jobs: jobs at once.
+        job_timeout: seconds that a job may run, None for ever. `max_tries`: how often it may ask to be tried again.
+        keep_result: seconds that arq's readers find a result. `keep_result_forever`: always.
+        poll_delay: seconds between two looks at the queue; changes are told besides.
+        queue_read_limit: jobs that one look takes notice of.
+        health_check_interval, health_check_key: how often, and where, a line about this worker is written.
+        ctx: what functions and hooks find in their `ctx`.
+        retry_jobs: whether `Retry` and a stop of the worker lead to another try.
+        allow_abort_jobs: whether `Job.abort` is obeyed.
+        job_serializer, job_deserializer: instead of pickle; the same as the client's.
+        expires_extra_ms: cron jobs that do not start within this time are not started any more.
+        timezone: of cron jobs; the system's unless given.
+        log_results: whether log lines show results.
+        settings: jobkit's own (namespace, lease, secret, ...), `Settings.load()` unless given; its URL is not used.
+    """
+
+    def __init__(
+        self,
+        functions: Sequence[Function | WorkerCoroutine | str] = (),
+        *,
+        queue_name: str | None = default_queue_name,
+        cron_jobs: Sequence[CronJob] | None = None,
+        redis_settings: RedisSettings | None = None,
+        redis_pool: ArqRedis | None = None,
+        burst: bool = False,
+        on_startup: StartupShutdown | None = None,
+        on_shutdown: StartupShutdown | None = None,
+        on_job_start: StartupShutdown | None = None,
+        on_job_end: StartupShutdown | None = None,
+        after_job_end: StartupShutdown | None = None,
+        handle_signals: bool = True,
+        job_completion_wait: int = 0,
+        max_jobs: int = 10,
+        job_timeout: SecondsTimedelta | None = 300,
+        keep_result: SecondsTimedelta = 3600,
+        keep_result_forever: bool = False,
+        poll_delay: SecondsTimedelta = 0.5,
+        queue_read_limit: int | None = None,
+        max_tries: int = 5,
+        health_check_interval: SecondsTimedelta = 3600,
+        health_check_key: str | None = None,
+        ctx: dict[Any, Any] | None = None,
+        retry_jobs: bool = True,
+        allow_abort_jobs: bool = False,
+        max_burst_jobs: int = -1,
+        job_serializer: Serializer | None = None,
+        job_deserializer: Deserializer | None = None,
+        expires_extra_ms: int = expires_extra_ms,
+        timezone: Any = None,
+        log_results: bool = True,
+        settings: Settings | None = None,
+    ) -> None:
+        if queue_name is None:
+            if redis_pool is None:
+                raise ValueError("If queue_name is absent, redis_pool must be present.")
+            queue_name = redis_pool.default_queue_name
+        url = url_of(redis_settings or RedisSettings()) if redis_pool is None else url_of_pool(redis_pool)
+        own = Settings.load() if settings is None else settings
+        runner = ArqRunner(self)
+        super().__init__(
+            replace(own, url=url, drain=float(job_completion_wait)),
+            {"async": runner},
+            functions=functions,
+            queues=(queue_of(queue_name),),
+            slots=max_jobs,
+            burst=burst,
+            cron_jobs=cron_jobs,
+            redis_settings=redis_settings,
+            redis_pool=redis_pool,
+            on_startup=on_startup,
+            on_shutdown=on_shutdown,
+            on_job_start=on_job_start,
+            on_job_end=on_job_end,
+            after_job_end=after_job_end,
+            handle_signals=handle_signals,
+            job_completion_wait=job_completion_wait,
+            job_timeout=300 if job_timeout is None else job_timeout,  # arq's arithmetic knows no None
+            keep_result=keep_result,
+            keep_result_forever=keep_result_forever,
+            poll_delay=poll_delay,
+            queue_read_limit=queue_read_limit,
+            max_tries=max_tries,
+            health_check_interval=health_check_interval,
+            health_check_key=health_check_key or queue_name + health_check_key_suffix,
+            ctx=ctx,
+            retry_jobs=retry_jobs,
+            allow_abort_jobs=allow_abort_jobs,
+            max_burst_jobs=max_burst_jobs,
+            job_serializer=job_serializer,
+            job_deserializer=job_deserializer,
+            expires_extra_ms=expires_extra_ms,
+            timezone=timezone,
+            log_results=log_results,
+        )
+        if job_timeout is None:
+            self.job_timeout_s = None  # type: ignore[assignment]  # arq's type leaves its own default out
+        self.queue_name = queue_name
+        self.queue = ArqQueue(self.store, queue_name, queue_of(queue_name))
+        self.info = replace(self.info, tasks=tuple(self.functions))
+        self._bridge = Bridge(self)
+        self._after: dict[tuple[str, str], dict[Any, Any]] = {}
+        self._hooks: set[asyncio.Task[None]] = set()
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    async def main(self) -> None:
+        """Serve until asked to stop or, in burst mode, nothing is left to do."""
+        if self._pool is None:
+            self._pool = await create_pool(
+                self.redis_settings,
+                job_deserializer=self.job_deserializer,
+                job_serializer=self.job_serializer,
+                default_queue_name=self.queue_name,
+                expires_extra_ms=self.expires_extra_ms,
+            )
+        logger.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
+        await log_redis_info(self.pool, logger.info)
+        self.ctx["redis"] = self.pool
+        self._stop, self.allow_pick_jobs = "", True
+        bridge = self.loop.create_task(self._bridge.run(), name="jobkit-arq-bridge")
+        try:
+            await super().main()
+        finally:
+            bridge.cancel()
+            await asyncio.gather(bridge, *self._hooks, return_exceptions=True)
+
+    async def _serve(self) -> None:
+        try:
+            await super()._serve()
+        except asyncio.CancelledError:  # arq's users end a worker by cancelling its main task
+            self._stop = "now"
+            await self._drain()
+            raise
+
+    async def close(self) -> None:
+        """Let running jobs go, call `on_shutdown`, close connections."""
+        if not self._handle_signals:
+            self.handle_sig(signal.SIGUSR1)
+        if not self._pool:
+            return
+        if self.main_task is not None and not self.main_task.done():
+            await asyncio.wait([self.main_task])
+        await asyncio.gather(*self._runs, *self._hooks, return_exceptions=True)
+        with contextlib.suppress(StoreUnavailable, RedisError, OSError):
+            if not await self._has_company():
+                await self.pool.delete(self.health_check_key)
+        if self.on_shutdown:
+            await self.on_shutdown(self.ctx)
+        await self.pool.close(close_connection_pool=True)
+        self._pool = None
+        await self.store.close()
+
+    async def _has_company(self) -> bool:
+        """Whether other workers serve the queue: then the health key is theirs, too."""
+        return any(
+            w.is_alive and self.queue.name in w.queues and w.id != self.info.id for w in await self.store.workers()
+        )
+
+    def handle_sig(self, signum: signal.Signals) -> None:
+        """Give running jobs back at once, and end."""
+        self._log_stop(signum, "ongoing to cancel")
+        self._end("now", signum)
+
+    def handle_sig_wait_for_completion(self, signum: signal.Signals) -> None:
+        """Take no more jobs; running ones have `job_completion_wait` seconds. A second signal gives them back."""
+        if self._stop:
+            return self.handle_sig(signum)
+        logger.info("Setting allow_pick_jobs to `False`")
+        self._log_stop(signum, "to be completed")
+        self._end("drain", signum)
+
+    def _end(self, how: str, signum: signal.Signals) -> None:
+        self.allow_pick_jobs = False
+        self._stop = how
+        self._wake.set()
+        if self.on_stop:
+            self.on_stop(signal.Signals(signum))
+
+    def _log_stop(self, signum: signal.Signals, what: str) -> None:
+        logger.info(
+            "shutdown on %s ◆ %d jobs complete ◆ %d failed ◆ %d retries ◆ %d %s",
+            signal.Signals(signum).name,
+            self.jobs_complete,
+            self.jobs_failed,
+            self.jobs_retried,
+            len(self.tasks),
+            what,
+        )
+
+    # -- cron jobs ----------------------------------------------------------------------------------------------------
+
+    async def run_cron(self, n: datetime, delay: float, num_windows: int = 2) -> int:  # type: ignore[override]  # counts
+        """Enqueue cron jobs whose time comes within the windows, as arq does, but each time once and by the server's
+        clock, which `n` shows; how many."""
+        until = n + timedelta(seconds=delay * num_windows)
+        fired = 0
+        for cron in self.cron_jobs:
+            if cron.next_run is None:
+                if not cron.run_at_startup:
+                    cron.calculate_next(n)
+                    continue
+                cron.next_run = n
+            if cron.next_run < until:
+                fired += await self._enqueue(cron, cron.next_run, to_unix_ms(n))
+                cron.calculate_next(cron.next_run)
+        return fired
+
+    async def _enqueue(self, cron: CronJob, at: datetime, now_ms: int) -> bool:
+        at_ms = to_unix_ms(at)
+        is_slot = not cron.job_id and cron.unique
+        arq_id = cron.job_id or (f"{cron.name}:{at_ms}" if is_slot else uuid4().hex)
+        payload = serialize_job(cron.name, (), {}, None, now_ms, serializer=self.job_serializer)
+        score = max(at_ms, now_ms)
+        ttl_ms = score - now_ms + self.expires_extra_ms
+        return await self.queue.enqueue(arq_id, payload, score=score, ttl_ms=ttl_ms, is_slot=is_slot)
+
+    # -- burst --------------------------------------------------------------------------------------------------------
+
+    async def _is_burst_over(self) -> bool:
+        """As arq has it: also deferred jobs, and those that run elsewhere, have ended."""
+        self._wait_s = min(self._wait_s, self._bridge.tick_s)
+        if self._attempts or self._endings or not self._inbox.is_live:
+            return False
+        try:
+            return await self._bridge.turn() == 0 and not self._attempts
+        except (RedisError, OSError):
+            return False
+
+    def _is_at_limit(self) -> bool:
+        is_full = self.burst and 0 <= self.max_burst_jobs <= self._jobs_started() and self._inbox.is_live
+        return (is_full and not self._attempts and not self._endings) or super()._is_at_limit()
+
+    def _free(self, running: int) -> int:
+        free = super()._free(running)
+        if self.burst and self.max_burst_jobs >= 0:
+            done = self.jobs_complete + self.jobs_failed + self.jobs_retried
+            free = min(free, max(0, self.max_burst_jobs - done - running))
+        return free
+
+    # -- hooks and counters -------------------------------------------------------------------------------------------
+
+    def note_after(self, attempt: Attempt, ctx: dict[Any, Any]) -> None:
+        """`after_job_end` is due when the end of this attempt is stored."""
+        self._after[attempt.job_id, attempt.claimed.token] = ctx
+
+    async def _exchange(self, takes: bool = True) -> None:
+        endings = list(self._endings)
+        await super()._exchange(takes)
+        for ended in endings:
+            ctx = self._after.pop((ended.job_id, ended.token), None)
+            if ctx is not None and self.after_job_end:
+                hook = self.loop.create_task(guarded(self.after_job_end, ctx, "after_job_end", str(ctx["job_id"])))
+                self._hooks.add(hook)
+                hook.add_done_callback(self._hooks.discard)
+
+    def _count(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Retries are counted where they are logged."""
+        if outcome.outcome == "succeeded":
+            self.jobs_complete += 1
+        elif outcome.retry is None and not (attempt.is_released and self.retry_jobs):
+            self.jobs_failed += 1
+
+    def _release(self, attempt: Attempt) -> Ending:
+        if self.retry_jobs:
+            return super()._release(attempt)
+        claimed = attempt.claimed
+        return Ending(
+            attempt.job_id, claimed.token, "cancelled", reason="its worker was stopped, and retry_jobs is off"
+        )
