@@ -71,6 +71,7 @@ def assignment(
         attempt=claimed.attempt,
         call=call,
         isolation=spec.isolation,
+        reuse=spec.reuse,
         timeout_s=spec.timeout_s,
         memory_limit_bytes=spec.memory_limit_bytes,
         cancel_grace_s=settings.cancel_grace if spec.cancel_grace_s is None else spec.cancel_grace_s,

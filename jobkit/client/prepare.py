@@ -112,6 +112,7 @@ def _submission(
         key=options.key,
         retry_of=retry_of,
         isolation=options.isolation or "process",
+        reuse=options.reuse,
         timeout_s=options.timeout_s,
         memory_limit_bytes=options.memory_limit_bytes,
         cancel_grace_s=options.cancel_grace_s,

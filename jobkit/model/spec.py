@@ -25,6 +25,7 @@ class JobSpec:
         key: the idempotency key, or "".
         retry_of: id of the job that this one repeats, or "".
         isolation: "process", "thread" or "async".
+        reuse: so many jobs of the task may run in one process, one after the other.
         timeout_s, memory_limit_bytes: limits of one attempt, or None.
         cancel_grace_s: between SIGTERM and SIGKILL, or None for the worker's setting.
         retries, backoff, retry_on: see `RetryPolicy`.
@@ -44,6 +45,7 @@ class JobSpec:
     key: str = ""
     retry_of: str = ""
     isolation: str = "process"
+    reuse: int = 1
     timeout_s: float | None = None
     memory_limit_bytes: int | None = None
     cancel_grace_s: float | None = None

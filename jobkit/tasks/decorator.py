@@ -33,8 +33,9 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str = "", **opt
     Args:
         function: a plain function or an `async def`.
         name: name of the task; the function's name unless given.
-        options: queue, timeout, retries, backoff, retry_on, isolation, memory_limit, result_ttl, unique, priority,
-            schedule, cancel_grace, tags, title. Durations are seconds or `timedelta`, `memory_limit` bytes or "2GB".
+        options: queue, timeout, retries, backoff, retry_on, isolation, reuse, memory_limit, result_ttl, unique,
+            priority, schedule, cancel_grace, tags, title. Durations are seconds or `timedelta`, `memory_limit` bytes
+            or "2GB".
 
     Returns:
         A `TaskDef`: calling it runs the function as if undecorated, `submit` runs it in the background.

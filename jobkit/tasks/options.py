@@ -19,6 +19,7 @@ ISOLATIONS = ("process", "thread", "async")
 MAX_PRIORITY = 1000
 MAX_RETRIES = 10_000
 MAX_TAGS = 32
+MAX_REUSE = 100_000
 _LONGEST_S = 10 * 365 * 86_400.0
 _LEAST_MEMORY_BYTES = 16 * 1024**2
 
@@ -36,6 +37,8 @@ class TaskOptions:
         retries: further attempts after failures. backoff: the wait before each. retry_on: names of the exception types
             that are retried; empty for all.
         isolation: "process", "thread" or "async"; None for the default of the function's kind.
+        reuse: so many jobs of the task may run in one process, one after the other; 1 for a process of its own. Only
+            for isolation "process".
         memory_limit_bytes: what the job's processes may use together; None for no limit.
         result_ttl_s: how long the ended job is kept; None for the setting.
         unique: at most one job of this task with the same arguments waits or runs.
@@ -54,6 +57,7 @@ class TaskOptions:
     backoff: Backoff = field(default_factory=Backoff)
     retry_on: tuple[str, ...] = ()
     isolation: str | None = None
+    reuse: int = 1
     memory_limit_bytes: int | None = None
     result_ttl_s: float | None = None
     unique: bool = False
@@ -118,11 +122,17 @@ def effective_options(
     """The options of a submission: the task's, with those given in `over` in their place, isolation decided.
 
     Raises:
-        InvalidParams: `isolation="async"` for a plain function.
+        InvalidParams: `isolation="async"` for a plain function, `reuse` without a process.
     """
     merged = options if isinstance(options, SubmitOptions) else SubmitOptions().merged(options)
     if over is not None:
         merged = merged.merged(over)
+    runs_as = merged.isolation or isolation
+    if merged.reuse > 1 and runs_as != "process":
+        raise InvalidParams(
+            f"reuse={merged.reuse} needs isolation='process', and {task} runs as {runs_as!r}; leave out one of them",
+            "reuse",
+        )
     if merged.isolation is None:
         return replace(merged, isolation=isolation)
     if merged.isolation == "async" and not is_async:
@@ -322,6 +332,7 @@ _TASK: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
     "backoff": ("backoff", _optional(_backoff, Backoff())),
     "retry_on": ("retry_on", _optional(_retry_on, ())),
     "isolation": ("isolation", _optional(_isolation)),
+    "reuse": ("reuse", _optional(_int(1, MAX_REUSE), 1)),
     "memory_limit": ("memory_limit_bytes", _optional(size_bytes)),
     "result_ttl": ("result_ttl_s", _optional(_positive)),
     "unique": ("unique", _unique),

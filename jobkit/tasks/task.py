@@ -88,7 +88,7 @@ class TaskDef(Generic[P, R]):
 
         Args:
             options: queue, delay, at, key, priority, timeout, retries, backoff, retry_on, tags, title, isolation,
-                memory_limit, result_ttl, cancel_grace, unique. Durations are seconds or `timedelta`.
+                reuse, memory_limit, result_ttl, cancel_grace, unique. Durations are seconds or `timedelta`.
 
         Raises:
             InvalidParams: an unknown option or a value that is not allowed.

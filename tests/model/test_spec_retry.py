@@ -36,6 +36,7 @@ specs = st.builds(
     key=st.text(max_size=9),
     retry_of=st.text(max_size=9),
     isolation=st.sampled_from(["process", "thread", "async"]),
+    reuse=st.integers(1, 99),
     timeout_s=seconds,
     memory_limit_bytes=st.none() | st.integers(0, 2**40),
     cancel_grace_s=seconds,

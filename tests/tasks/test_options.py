@@ -34,6 +34,8 @@ from jobkit.tasks.options import read_options, write_options
         ({"tags": "demo"}, "tags", ("demo",)),
         ({"isolation": "thread"}, "isolation", "thread"),
         ({"cancel_grace": 0}, "cancel_grace_s", 0.0),
+        ({"reuse": 50}, "reuse", 50),
+        ({"reuse": None}, "reuse", 1),
     ],
 )
 def test_option_becomes_its_field(given: dict[str, Any], field: str, value: Any) -> None:
@@ -58,6 +60,8 @@ def test_option_becomes_its_field(given: dict[str, Any], field: str, value: Any)
         ({"retry_on": int}, "retry_on must be exception types or their names, not <class 'int'>"),
         ({"isolation": "docker"}, "isolation must be one of process, thread, async, not 'docker'"),
         ({"memory_limit": "2 elephants"}, "memory_limit must be a size of at least 16 MiB"),
+        ({"reuse": 0}, "reuse must be a whole number from 1 to 100000, not 0"),
+        ({"reuse": True}, "reuse must be a whole number from 1 to 100000, not True"),
         ({"memory_limit": 1000}, "memory_limit must be a size of at least 16 MiB"),
         ({"priority": 10**6}, "priority must be a whole number from -1000 to 1000"),
         ({"tags": [1]}, "each of the tags must be 1 to 100 printable characters, not 1"),
@@ -118,6 +122,17 @@ def test_options_of_the_submission_win_and_tags_add_up() -> None:
     assert isinstance(over, SubmitOptions)
     assert (over.queue, over.timeout_s, over.retries, over.tags) == ("gpu", None, 0, ("a", "b"))
     assert (over.delay_s, over.isolation) == (5.0, "process")
+
+
+def test_reuse_without_a_process_is_refused() -> None:
+    async def work() -> None: ...
+
+    with pytest.raises(InvalidParams, match="reuse=5 needs isolation='process', and work runs as 'async'"):
+        TaskDef(work, options=check_options({"reuse": 5}))
+    options = check_options({"reuse": 5, "isolation": "process"})
+    assert TaskDef(work, options=options).effective(check_submit_options({})).reuse == 5
+    with pytest.raises(InvalidParams, match="and work runs as 'thread'"):
+        TaskDef(work, options=options).effective(check_submit_options({"isolation": "thread"}))
 
 
 def test_given_options_survive_json_and_newer_ones_are_left_out() -> None:

@@ -1,0 +1,37 @@
+"""`reuse=` as a user has it: an option of the task or of the submission, in a real worker."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from jobkit.model import InvalidParams
+
+from .conftest import Bench
+
+
+def test_jobs_with_reuse_run_in_one_process_and_a_crash_ends_only_its_own_job(bench: Bench) -> None:
+    def job(dies: bool = False) -> int:
+        return os._exit(3) if dies else os.getpid()
+
+    bench.worker("-c", "1")
+    warm = bench.kit.options(reuse=4)
+
+    pids = [warm.submit(job).result(20) for _ in range(5)]
+    crashed = warm.submit(job, dies=True)
+    assert crashed.wait(20)
+    after = warm.submit(job).result(20)
+
+    assert len(set(pids)) == 2
+    assert crashed.error is not None
+    assert crashed.error.kind == "crash"
+    assert after not in pids
+
+
+def test_a_coroutine_with_reuse_is_refused_before_anything_is_stored(bench: Bench) -> None:
+    async def nothing() -> None: ...
+
+    with pytest.raises(InvalidParams, match="reuse=4 needs isolation='process', and nothing runs as 'async'"):
+        bench.kit.options(reuse=4).submit(nothing)
+    assert not bench.kit.jobs()
