@@ -155,9 +155,9 @@ class Batch(param.Parameterized):
 
     def view(self) -> Any:
         """A Panel component with the batch's card, live: bar, counts, plot and table."""
-        from jobkit.ui.batch_view import batch_view
+        from jobkit.ui.batch_view import BatchCard
 
-        return batch_view(self)
+        return BatchCard(self)
 
     __panel__ = view
 
@@ -252,6 +252,32 @@ class Batch(param.Parameterized):
         return f"<Batch of {len(self.jobs)} jobs, {self.progress:.0%}: {told(self.counts)}>"
 
     __str__ = __repr__
+
+    def _ipython_display_(self) -> None:
+        from jobkit.ui.notebook import display_batch
+
+        display_batch(self)
+
+
+class Jobs(list[Job]):
+    """Jobs that were found: a list that shows itself in a notebook as a live table."""
+
+    def __init__(self, kit: Kit, jobs: Iterable[Job]) -> None:
+        super().__init__(jobs)
+        self._kit = kit
+
+    def view(self) -> Any:
+        """A Panel component with the jobs as a live table."""
+        from jobkit.ui.batch_view import BatchCard
+
+        return BatchCard(Batch(self._kit, self), is_list=True)
+
+    __panel__ = view
+
+    def _ipython_display_(self) -> None:
+        from jobkit.ui.notebook import display_batch
+
+        display_batch(Batch(self._kit, self), is_list=True)
 
 
 def told(counts: Mapping[str, int]) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from jobkit.attempts import artifact_subject
 from jobkit.client.aio import AioKit
 from jobkit.client.artifacts import Artifact, moment
-from jobkit.client.batch import Batch, arguments, listed, rule_of
+from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
 from jobkit.client.inline import run_inline
 from jobkit.client.job import Job
 from jobkit.client.live import LiveJobs
@@ -263,8 +263,8 @@ class Kit:
         queue: str | None = None,
         search: str | None = None,
         limit: int = 50,
-    ) -> list[Job]:
-        """Jobs, newest first.
+    ) -> Jobs:
+        """Jobs, newest first: a list, which a notebook shows as a live table.
 
         Args:
             state: one state or several. task, queue: their names.
@@ -272,7 +272,7 @@ class Kit:
             limit: at most so many.
         """
         page = self.page(Query(states=_states(state), task=task, queue=queue, search=search, limit=_limit(limit)))
-        return [self._handle(snapshot) for snapshot in page.jobs]
+        return Jobs(self, [self._handle(snapshot) for snapshot in page.jobs])
 
     def page(self, query: Query) -> Page:
         """One page of snapshots; go on with `cursor=page.next_cursor`."""
@@ -484,6 +484,11 @@ class Kit:
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
         return f"<Kit {self.settings.masked_url} namespace={self.settings.namespace} {state}>"
+
+    def _ipython_display_(self) -> None:
+        print(repr(self))
+        if not self._closed and (jobs := self.jobs()):
+            jobs._ipython_display_()
 
     def _connect(self) -> None:
         """Make store, hub and live handles anew: at first, and in a forked child."""

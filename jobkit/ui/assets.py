@@ -23,5 +23,11 @@ def css(name: str) -> str:
     return _read("tokens.css") + "\n" + _read(f"{name}.css")
 
 
+@cache
+def source(name: str) -> str:
+    """A file of the browser's half as it is."""
+    return _read(name)
+
+
 def _read(name: str) -> str:
     return (_HERE / name).read_text("utf-8")

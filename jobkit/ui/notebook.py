@@ -1,4 +1,4 @@
-"""How a job shows itself in a notebook: a live card while it goes on, static HTML once it has ended.
+"""How jobs show themselves in a notebook: a live card while they go on, static HTML once they have ended.
 
 The output is replaced when the job ends, so that a saved notebook, a restarted kernel and an export show the truth and
 weigh a few kilobytes. A job that has already ended is static from the start.
@@ -17,6 +17,8 @@ from jobkit.ui.static import card_html
 
 if TYPE_CHECKING:
     from jobkit.client import Job, Kit
+    from jobkit.client.batch import Batch
+    from jobkit.ui.batch_view_model import BatchModel
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -70,6 +72,61 @@ def live_card(job: Job) -> None:
     job._cards.append(is_static)
     for view in early:
         end(view)
+
+
+def display_batch(batch: Batch, *, is_list: bool = False) -> None:
+    """Show the card of many jobs in the current cell, static once all have ended; outside a notebook, one line.
+
+    Args:
+        batch: the jobs.
+        is_list: they were found and not submitted together, see `BatchModel`.
+    """
+    from IPython.core.getipython import get_ipython
+    from IPython.display import display
+
+    if getattr(get_ipython(), "kernel", None) is None or not len(batch):
+        print(repr(list(batch)) if is_list else repr(batch))
+        return
+    from jobkit.ui.batch_view_model import BatchModel
+    from jobkit.ui.batch_view_static import batch_html
+    from jobkit.ui.batch_view_widget import BatchWidget
+
+    if batch.is_terminal:
+        model = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=is_list)
+        model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
+        try:
+            while wanting := model.wanting():
+                for i in wanting:
+                    model.show(i, batch[i].preview())
+        except JobkitError:
+            logger.debug("results of a batch could not be read for its card", exc_info=True)
+        display(  # type: ignore[no-untyped-call]  # IPython's
+            {"text/html": batch_html(model), "text/plain": repr(batch)}, raw=True
+        )
+        return
+    handle: Any = None
+    early: list[BatchModel] = []
+    is_static = threading.Event()
+
+    def end(model: BatchModel) -> None:
+        if handle is None:
+            early.append(model)  # it ended while it was being shown
+            return
+        try:
+            handle.update({"text/html": batch_html(model), "text/plain": repr(batch)}, raw=True)
+        except Exception:  # the kernel is going away
+            logger.debug("the card of a batch could not be made static", exc_info=True)
+        is_static.set()
+
+    batch._cards.append(is_static)
+    widget = BatchWidget(batch, is_list=is_list, on_end=end)
+    live = widget._repr_mimebundle_()
+    data = live[0] if isinstance(live, tuple) else live
+    first = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=is_list)
+    bundle = {**(data or {}), "text/html": batch_html(first, is_saved_live=True), "text/plain": repr(batch)}
+    handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
+    for model in early:
+        end(model)
 
 
 def ended_html(kit: Kit, job: Job) -> str:

@@ -25,13 +25,13 @@ _NUMERIC = re.compile(r"|nan|none|null|<na>|[-+]?(inf|\d[\d_,]*\.?\d*(e[-+]?\d+)
 #: A figure larger than this is left out: a notebook that is kept in git should stay small.
 _FIGURE_BYTES = 200_000
 
-_GLYPHS = {
+GLYPHS = {
     "queued": "○", "scheduled": "◷", "running": "◔", "retrying": "↻",
     "succeeded": "✓", "failed": "✗", "cancelled": "⊘",
 }  # fmt: skip
 
 #: Light and dark: text and tint of each face, as in tokens.css.
-_COLOURS = {
+COLOURS = {
     "queued": ("#475569", "#e2e8f0", "#cbd5e1", "#1e293b"),
     "scheduled": ("#6d28d9", "#ede9fe", "#c4b5fd", "#2e1065"),
     "running": ("#1d4ed8", "#dbeafe", "#93c5fd", "#172554"),
@@ -62,7 +62,7 @@ _CSS = (
     ".jks tr{background:none!important}.jks tr:last-child>*{border:0}.jks .n{text-align:right}"
 )
 
-_DARK = "--t:#e6eaf0;--m:#94a3b8;--l:#262e38;--b:#0f1216;--c:%s;--k:%s"
+DARK = "--t:#e6eaf0;--m:#94a3b8;--l:#262e38;--b:#0f1216;--c:%s;--k:%s"
 
 
 def card_html(
@@ -84,8 +84,8 @@ def card_html(
     """
     now = now or datetime.now(UTC)
     shown = face(snapshot)
-    light, light_tint, dark, dark_tint = _COLOURS[shown]
-    dark_rule = _DARK % (dark, dark_tint)
+    light, light_tint, dark, dark_tint = COLOURS[shown]
+    dark_rule = DARK % (dark, dark_tint)
     themes = (
         f"@media(prefers-color-scheme:dark){{body:not([data-jp-theme-light=true]) .jks{{{dark_rule}}}}}"
         f"body[data-jp-theme-light=false] .jks{{{dark_rule}}}"
@@ -109,7 +109,7 @@ def _head(snapshot: JobSnapshot, shown: str, now: datetime) -> str:
     brief = params_brief(snapshot.spec.params)
     elapsed = duration(snapshot.elapsed_s(now))
     line = (
-        f'<span class="i">{_GLYPHS[shown]} {word}</span> <b>{escape(title)}</b> '
+        f'<span class="i">{GLYPHS[shown]} {word}</span> <b>{escape(title)}</b> '
         + (f"<code>{escape(brief)}</code> " if brief else "")
         + (f'<span class="x">{elapsed}</span>' if elapsed else "")
     )

@@ -1,0 +1,316 @@
+// The card of many jobs: one bar with counts, a plot of a result over an argument, a table. One module for notebooks
+// (anywidget) and Panel (AnyWidgetComponent). It shows the synced texts `head`, `table`, `delta` and `plot`, made by
+// batch_view_model.py. Only the rows that are on screen are in the document: ten thousand jobs scroll like ten.
+
+const ROW = 30, NS = "http://www.w3.org/2000/svg";
+
+/** The rows of a model, kept up to date while no view of it exists. */
+const books = new WeakMap();
+
+function bookOf(model) {
+  let book = books.get(model);
+  if (book) return book;
+  book = {rows: [], args: [], values: [], n: 0, views: new Set()};
+  const load = () => {
+    const data = parse(model.get("table"), null);
+    if (!data) return;
+    Object.assign(book, {rows: data.rows, args: data.args, values: data.values, isList: data.is_list, n: data.n});
+    book.views.forEach((view) => view.columns());
+  };
+  const change = () => {
+    const data = parse(model.get("delta"), null);
+    if (!data || !book.rows.length || data.n <= book.n) return;
+    if (data.n > book.n + 1) ask(model, "table");  // some were sent while nobody was here
+    book.n = data.n;
+    for (const row of data.rows) book.rows[row[0]] = row;
+    book.views.forEach((view) => view.sorted());
+  };
+  model.on("change:table", load);
+  model.on("change:delta", change);
+  load();
+  change();
+  books.set(model, book);
+  return book;
+}
+
+class BatchCard {
+  constructor(model, el) {
+    this.model = model;
+    this.sort = null;
+    this.state = "";
+    this.asked = "";
+    this.build();
+    el.append(this.root);
+    this.resize = new ResizeObserver(() => { this.draw(); this.paint(); });
+    this.resize.observe(this.root);
+    this.stops = [followTheme(this.root), everySecond(() => this.tick()), () => this.resize.disconnect()];
+    for (const [name, fn] of [["head", () => this.show()], ["plot", () => this.draw()]]) {
+      model.on(`change:${name}`, fn);
+      this.stops.push(() => model.off(`change:${name}`, fn));
+    }
+    this.book = bookOf(model);
+    this.book.views.add(this);
+    this.show();
+    this.columns();
+    this.draw();
+  }
+
+  close() {
+    this.book.views.delete(this);
+    this.stops.forEach((stop) => stop());
+  }
+
+  build() {
+    const n = (this.n = {});
+    n.chip = h("span", {class: "chip"});
+    n.title = h("h3", {class: "title"});
+    n.fixed = h("span", {class: "args mono"});
+    n.elapsed = h("span", {class: "elapsed"});
+    n.actions = h("div", {class: "actions"});
+    n.bar = h("div", {class: "bar parts", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100});
+    n.count = h("span", {class: "count"});
+    n.rate = h("span", {class: "muted"});
+    n.left = h("span", {class: "left muted"});
+    n.below = h("div", {class: "below"}, n.count, n.rate, n.left);
+    n.states = h("div", {class: "states", role: "group", "aria-label": "Show jobs by state"});
+    n.alertText = h("span");
+    n.alert = h("div", {class: "notice", role: "status", hidden: true}, icon("warn"), n.alertText);
+    const pick = (key, word) => {
+      n[key] = h("select", {class: "pick", "aria-label": word, onchange: () => ask(this.model, "plot", {x: n.x.value, y: n.y.value, by: n.by.value})});
+      return h("label", {class: "muted"}, word, " ", n[key]);
+    };
+    n.note = h("span", {class: "muted"});
+    n.picture = document.createElementNS(NS, "svg");
+    n.picture.setAttribute("role", "img");
+    n.legend = h("div", {class: "legend"});
+    n.plot = h("section", {class: "plot", "aria-label": "Plot", hidden: true},
+      h("header", {class: "strip"}, pick("y", "Plot"), pick("x", "over"), (n.byBox = pick("by", "by")), h("span", {class: "spring"}), n.note),
+      n.picture, n.legend);
+    n.find = h("input", {class: "find", type: "search", placeholder: "Filter", "aria-label": "Filter the rows", oninput: () => this.sorted()});
+    n.shown = h("span", {class: "muted"});
+    n.csv = h("button", {class: "btn quiet small", title: "Save these rows as CSV", onclick: () => this.save()}, icon("download"), "CSV");
+    n.head = h("div", {class: "row headrow", role: "row"});
+    n.space = h("div", {class: "space"});
+    n.rows = h("div", {class: "rows", role: "rowgroup"}, n.space);
+    n.grid = h("div", {class: "grid", role: "table", "aria-label": "Jobs", tabindex: 0, onscroll: () => this.paint()}, n.head, n.rows);
+    n.table = h("section", {class: "jobs", "aria-label": "Jobs"},
+      h("header", {class: "strip"}, h("h4", {text: "Jobs"}), n.shown, h("span", {class: "spring"}), n.find, n.csv), n.grid);
+    n.live = h("span", {class: "sr", "aria-live": "polite"});
+    this.root = h("article", {class: "jk jk-batch"},
+      h("header", {class: "head"}, h("div", {class: "top"}, n.chip, n.title, n.fixed, n.elapsed, n.actions), n.bar, n.below, n.states),
+      n.alert, n.plot, n.table, n.live);
+  }
+
+  now() { return Date.now() + (this.skew || 0); }
+
+  show() {
+    const job = (this.job = parse(this.model.get("head"), null)), n = this.n;
+    this.root.classList.toggle("empty", !job);
+    if (!job) return;
+    this.skew = Date.parse(job.now) - Date.now();
+    this.receivedAt = this.now();
+    const before = this.root.dataset.face;
+    this.root.dataset.face = job.face;
+    if (n.chip.dataset.word !== job.face) {
+      n.chip.dataset.word = job.face;
+      n.chip.replaceChildren(icon(job.face), WORDS[job.face] || job.face);
+    }
+    n.chip.hidden = job.is_list;
+    put(n.title, job.title);
+    put(n.fixed, job.fixed);
+    n.fixed.title = job.fixed;
+    n.bar.hidden = job.is_list && !job.open;
+    n.bar.setAttribute("aria-valuenow", Math.floor(job.progress * 100));
+    n.bar.setAttribute("aria-valuetext", job.counts.map(([, word, k]) => `${k} ${word}`).join(", "));
+    n.bar.replaceChildren(...job.counts.filter(([face]) => !["queued", "scheduled"].includes(face)).map(([face, word, k]) => h("i", {"data-face": face, title: `${number(k)} ${word}`, style: `width:${(100 * k) / job.size}%`})));
+    put(n.count, job.is_list && !job.open ? "" : `${number(job.ended)} / ${number(job.size)}`);
+    put(n.rate, job.rate);
+    const key = JSON.stringify([job.counts, this.state]);
+    if (n.states.dataset.key !== key) {
+      n.states.dataset.key = key;
+      if (this.state && !job.counts.some(([face]) => face === this.state)) this.state = "";
+      n.states.replaceChildren(...job.counts.map(([face, word, k]) => h("button", {class: "state", "data-face": face, "aria-pressed": String(this.state === face), title: `Show only these`,
+        onclick: () => { this.state = this.state === face ? "" : face; this.show(); this.sorted(); }}, icon(face), `${number(k)} ${word.toLowerCase()}`)));
+    }
+    const alert = job.connection !== "live" ? {level: "warning", text: "Connection lost, reconnecting; what you see may be old"} : job.alert;
+    n.alert.hidden = !alert;
+    if (alert) n.alert.dataset.level = alert.level;
+    if (alert) n.alertText.replaceChildren(...alert.text.split("`").map((part, i) => (i % 2 ? h("code", {text: part}) : part)));
+    this.showActions();
+    this.tick();
+    if (before && before !== job.face) put(n.live, `${job.title}: ${WORDS[job.face]}`);
+  }
+
+  showActions() {
+    const job = this.job, n = this.n, key = JSON.stringify([job.open > 0, job.failed, this.asked]);
+    if (n.actions.dataset.key === key) return;
+    n.actions.dataset.key = key;
+    const button = (text, cls, onclick) => h("button", {class: `btn ${cls}`, text, onclick});
+    const out = [];
+    if (job.failed && !job.is_list) out.push(button(`Retry ${number(job.failed)} failed`, job.open ? "" : "primary", () => ask(this.model, "retry")));
+    if (job.open && this.asked) out.push(button("Keep", "", () => this.confirm("")), button(`Cancel ${number(job.open)} job${job.open > 1 ? "s" : ""}`, "danger", () => { this.confirm(""); ask(this.model, "cancel"); }));
+    else if (job.open) out.push(button(job.ended ? "Cancel the rest" : "Cancel all", "", () => this.confirm("cancel")));
+    n.actions.replaceChildren(...out);
+  }
+
+  confirm(what) {
+    this.asked = what;
+    clearTimeout(this.askedTimer);
+    if (what) this.askedTimer = setTimeout(() => this.confirm(""), 6000);
+    this.showActions();
+  }
+
+  tick() {
+    const job = this.job, n = this.n;
+    if (!job) return;
+    const started = job.started_at && Date.parse(job.started_at);
+    put(n.elapsed, job.is_list || !started ? "" : job.finished_at ? duration((Date.parse(job.finished_at) - started) / 1000) : ticking((this.now() - started) / 1000));
+    const eta = job.eta_s == null ? null : Math.max(0, job.eta_s - (this.now() - this.receivedAt) / 1000);
+    put(n.left, job.stopped_by ? `stopped by the rule at job ${job.stopped_by}` : job.is_list ? "" : timeLeft(eta));
+    n.below.hidden = !n.count.textContent && !n.left.textContent;
+  }
+
+  // -- table -------------------------------------------------------------------------------------------------------
+
+  columns() {
+    const book = this.book, n = this.n;
+    const names = [...book.args, "state", ...book.values, "duration", ...(book.isList ? [] : ["note"]), "id"];
+    this.names = names;
+    const at = (this.at = {state: book.args.length, duration: book.args.length + 1 + book.values.length, id: names.length - 1});
+    at.note = book.isList ? -1 : at.duration + 1;
+    this.numeric = names.map((_, c) => book.rows.some((row) => typeof this.cell(row, c) === "number"));
+    const widths = names.map((name, c) => {
+      if (c === at.state) return "116px";
+      if (c === at.id) return "72px";
+      if (c === at.note) return "minmax(80px, 3fr)";
+      if (book.isList && name === "arguments") return "minmax(160px, 4fr)";
+      return this.numeric[c] ? "minmax(84px, 1fr)" : "minmax(96px, 2fr)";
+    });
+    n.grid.style.setProperty("--columns", widths.join(" "));
+    n.grid.style.setProperty("--least", `${names.length * 96}px`);
+    n.head.replaceChildren(...names.map((name, c) => h("button", {class: this.numeric[c] ? "num" : "", role: "columnheader", title: `Sort by ${name}`, "data-c": c,
+      onclick: () => { this.sort = this.sort && this.sort[0] === c ? (this.sort[1] > 0 ? [c, -1] : null) : [c, 1]; this.sorted(); }}, h("span", {text: book.args.includes(name) || book.values.includes(name) ? name : c === at.note ? "" : name[0].toUpperCase() + name.slice(1)}), h("i"))));
+    this.sorted();
+  }
+
+  /** The value of a row in a column: text or number. */
+  cell(row, c) {
+    const at = this.at;
+    if (c < at.state) return row[2][c];
+    if (c === at.state) return row[1];
+    if (c < at.duration) return row[3][c - at.state - 1];
+    return c === at.duration ? row[4] : c === at.id ? row[7] : row[5];
+  }
+
+  sorted() {
+    const n = this.n, wanted = n.find.value.trim().toLowerCase();
+    let rows = this.book.rows;
+    if (this.state) rows = rows.filter((row) => row[1] === this.state);
+    if (wanted) rows = rows.filter((row) => [...row[2], row[1], WORDS[row[1]], ...row[3], row[5], row[7]].join(" ").toLowerCase().includes(wanted));
+    if (this.sort) {
+      const [c, way] = this.sort;
+      const rank = (value) => (value == null || value === "" ? 2 : typeof value === "number" ? 0 : 1);
+      rows = [...rows].sort((a, b) => {
+        const x = this.cell(a, c), y = this.cell(b, c), r = rank(x) - rank(y);
+        return r || (rank(x) === 2 ? 0 : way * (typeof x === "number" ? x - y : String(x).localeCompare(String(y)))) || a[0] - b[0];
+      });
+    }
+    this.rows = rows;
+    for (const button of n.head.children) {
+      const on = this.sort && this.sort[0] === Number(button.dataset.c);
+      button.setAttribute("aria-sort", on ? (this.sort[1] > 0 ? "ascending" : "descending") : "none");
+    }
+    put(n.shown, rows.length === this.book.rows.length ? number(rows.length) : `${number(rows.length)} of ${number(this.book.rows.length)}`);
+    n.space.style.height = `${rows.length * ROW}px`;
+    this.paint();
+  }
+
+  /** Puts the rows on screen into the document. */
+  paint() {
+    if (!this.rows) return;
+    const n = this.n, first = Math.max(0, Math.floor(n.grid.scrollTop / ROW) - 4);
+    const last = Math.min(this.rows.length, first + Math.ceil((n.grid.clientHeight || 330) / ROW) + 8);
+    const made = [];
+    for (let i = first; i < last; i++) made.push(this.row(this.rows[i], i));
+    n.rows.replaceChildren(n.space, ...made);
+  }
+
+  row(row, i) {
+    const at = this.at;
+    return h("div", {class: "row", role: "row", style: `top:${i * ROW}px`, "data-face": row[1]}, this.names.map((name, c) => {
+      const value = this.cell(row, c);
+      if (c === at.state) return h("span", {role: "cell", class: "st"}, icon(row[1]), row[6] == null ? WORDS[row[1]] || row[1] : `${Math.floor(row[6] * 100)} %`);
+      if (c === at.id) return h("button", {role: "cell", class: "id mono muted", title: `Copy ${value}`, onclick: (event) => copyText(value, event.currentTarget), text: String(value).slice(0, 8)});
+      if (c === at.duration) return h("span", {role: "cell", class: "num", text: value == null ? "" : duration(value), title: row[8] ? `started ${exact(row[8])}` : false});
+      const text = value == null ? "" : typeof value === "number" ? number(value) : value === true ? "True" : value === false ? "False" : String(value);
+      return h("span", {role: "cell", class: this.numeric[c] ? "num" : c === at.note ? "muted" : c < at.state ? "mono" : "", text, title: typeof value === "number" ? value : text});
+    }));
+  }
+
+  save() {
+    const quote = (value) => { const text = value == null ? "" : value === true ? "True" : value === false ? "False" : String(value); return /[",\n\r]/.test(text) ? `"${text.replace(/"/g, '""')}"` : /^[=+@\t]/.test(text) || /^-(?![\d.])/.test(text) ? `'${text}` : text; };
+    const names = this.names.map((name, c) => (c === this.at.duration ? "duration_s" : name));
+    const text = [names, ...this.rows.map((row) => this.names.map((_, c) => this.cell(row, c)))].map((cells) => cells.map(quote).join(",")).join("\r\n") + "\r\n";
+    const url = URL.createObjectURL(new Blob([text], {type: "text/csv"}));
+    h("a", {href: url, download: `${this.job ? this.job.title.replace(/\W+/g, "-") : "jobs"}.csv`}).click();
+    setTimeout(() => URL.revokeObjectURL(url), 1000);
+  }
+
+  // -- plot --------------------------------------------------------------------------------------------------------
+
+  draw() {
+    const plot = parse(this.model.get("plot"), null), n = this.n;
+    n.plot.hidden = !plot;
+    if (!plot) return;
+    for (const key of ["x", "y", "by"]) {
+      const options = key === "by" ? ["", ...plot.choices.by] : plot.choices[key], wanted = JSON.stringify([options, plot[key]]);
+      if (n[key].dataset.key === wanted || n[key].getRootNode().activeElement === n[key] && n[key].value === plot[key]) continue;
+      n[key].dataset.key = wanted;
+      n[key].replaceChildren(...options.map((name) => h("option", {value: name, text: name || "nothing"})));
+      n[key].value = plot[key];
+    }
+    n.byBox.hidden = !plot.choices.by.length;
+    put(n.note, plot.note);
+    const wide = Math.max(280, (n.plot.clientWidth || 720) - 32), tall = Math.max(200, Math.min(280, wide * 0.42));
+    n.picture.replaceChildren(...shapesOf(plot, wide, tall).map(([tag, attributes, text]) => {
+      const shape = document.createElementNS(NS, tag);
+      for (const [name, value] of Object.entries(attributes)) shape.setAttribute(name, value);
+      if (tag === "circle") {
+        const row = this.book.rows[attributes["data-row"]], title = document.createElementNS(NS, "title");
+        if (row) title.textContent = [...this.book.args.map((name, c) => `${name} = ${row[2][c]}`), ...this.book.values.map((name, c) => `${name}: ${row[3][c] ?? ""}`)].join("\n");
+        shape.append(title);
+      } else if (text != null) shape.textContent = text;
+      return shape;
+    }));
+    n.picture.setAttribute("width", wide);
+    n.picture.setAttribute("height", tall);
+    n.picture.setAttribute("aria-label", `${plot.y} over ${plot.x}, ${plot.dots.length} points`);
+    n.legend.hidden = !plot.series.length;
+    n.legend.replaceChildren(h("span", {class: "muted", text: plot.by}), ...plot.series.map((text, i) => h("span", null, h("i", {class: `s${i}`}), text)));
+  }
+}
+
+/** A layout of batch_view_plot.py at a size; the twin of `_picture` in batch_view_static.py. */
+function shapesOf(plot, wide, tall) {
+  const longest = Math.max(1, ...plot.yticks.map(([, text]) => text.length));
+  const left = 12 + longest * 7, right = 16, top = 10, bottom = 40;
+  const x = (v) => (left + v * (wide - left - right)).toFixed(1), y = (v) => (top + (1 - v) * (tall - top - bottom)).toFixed(1);
+  const out = [];
+  for (const [v, text] of plot.yticks) {
+    out.push(["line", {x1: left, x2: wide - right, y1: y(v), y2: y(v), class: "rule"}]);
+    out.push(["text", {x: left - 8, y: y(v), dy: "0.32em", "text-anchor": "end"}, text]);
+  }
+  for (const [v, text] of plot.xticks) out.push(["text", {x: x(v), y: tall - bottom + 18, "text-anchor": "middle"}, text]);
+  out.push(["text", {x: x(0.5), y: tall - 6, "text-anchor": "middle", class: "name"}, plot.x]);
+  for (const [series, points] of plot.lines) out.push(["polyline", {points: points.map(([px, py]) => `${x(px)},${y(py)}`).join(" "), class: `s${series}`}]);
+  const radius = plot.dots.length > 400 ? 2.2 : plot.dots.length > 100 ? 3 : 4;
+  for (const [px, py, series, row] of plot.dots) out.push(["circle", {cx: x(px), cy: y(py), r: radius, class: `s${series}`, "data-row": row}]);
+  return out;
+}
+
+export default {
+  initialize({model}) {
+    if (typeof model.get === "function" && !model.model) bookOf(model);
+  },
+  render: (props) => mount(props, (model, el) => new BatchCard(model, el)),
+};

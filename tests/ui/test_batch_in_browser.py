@@ -1,0 +1,146 @@
+"""The card of a batch in a real browser: moves, sorts, filters, plots, and asks for what its buttons say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from jobkit.client.batch import Batch
+from jobkit.ui.batch_view import BatchCard
+from tests.support import wait_until
+from tests.ui.conftest import CANARY, text_of
+from tests.ui.stage import Stage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from tests.ui.conftest import Window
+
+pytestmark = pytest.mark.browser
+
+SHOTS = os.environ.get("JOBKIT_TEST_SHOTS", "")
+
+Serve = Callable[[Callable[[], Any]], str]
+
+
+def shot(page: Page, name: str) -> None:
+    if SHOTS:
+        page.screenshot(path=f"{SHOTS}/{name}.png")
+
+
+def swept(stage: Stage) -> Batch:
+    """A sweep over n and method: some done, one failed, some running, the rest waiting."""
+    ids = [
+        stage.submit("train", {"n": n, "method": method, "epochs": 20}, title="Train a model")
+        for n in (1, 2, 4, 8, 16, 32, 64)
+        for method in ("euler", "rk4")
+    ]
+    for i, job_id in enumerate(ids[:11]):
+        stage.start(job_id)
+        if i == 4:
+            stage.fail(job_id, "ValueError", f"bad {CANARY}")
+        elif i < 9:
+            loss = round((1.0 if i % 2 else 1.7) / (i // 2 + 1), 4)
+            plain = {"loss": loss, "steps": 20 * i, "kind": "a long word " * 3}
+            stage.succeed(job_id, {"type": "dict", "text": "…", "json": plain}, summary="dict of 3: loss, steps, kind")
+        else:
+            stage.progress(job_id, 5 + i, 20, "epochs")
+    jobs = [stage.kit.get(job_id) for job_id in ids]
+    return Batch(stage.kit, jobs, axes=("n", "method"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_batch_shows_bar_plot_and_table_and_goes_on_by_itself(
+    stage: Stage, serve: Serve, window: Window, scheme: Any
+) -> None:
+    batch = swept(stage)
+    page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860, color_scheme=scheme)
+
+    wait_until(lambda: "9 / 14" in text_of(page, ".jk-batch .below"), 10, "the counts")
+    wait_until(lambda: page.locator(".plot > svg circle").count() == 8, 5, "the plot")
+    assert text_of(page, ".jk-batch .args") == "epochs=20"
+    assert page.locator(".plot > svg polyline").count() == 2
+    assert page.locator(".jk-batch .rows .row").count() == 14
+    assert [cell.inner_text() for cell in page.locator(".jk-batch .headrow button").all()][:6] == [
+        "n", "method", "State", "loss", "steps", "kind",
+    ]  # fmt: skip
+    assert "bad <img src=x" in text_of(page, ".jk-batch .rows .row[data-face=failed]")
+    assert page.evaluate("window.boom") is None
+    shot(page, f"batch-{scheme}")
+
+    running = batch[9].id
+    stage.succeed(running, {"type": "dict", "text": "…", "json": {"loss": 0.01}}, summary="{'loss': 0.01}")
+
+    wait_until(lambda: "10 / 14" in text_of(page, ".jk-batch .below"), 5, "the news")
+    wait_until(lambda: page.locator(".plot > svg circle").count() == 9, 5, "the new point")
+
+
+def test_rows_are_sorted_filtered_and_saved(stage: Stage, serve: Serve, window: Window) -> None:
+    batch = swept(stage)
+    page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860)
+    wait_until(lambda: "loss" in text_of(page, ".jk-batch .headrow"), 10, "the columns")
+
+    def column(c: int) -> list[str]:
+        return [row.locator(":scope > *").nth(c).inner_text() for row in page.locator(".jk-batch .rows .row").all()]
+
+    page.get_by_role("columnheader", name="loss").click()
+    values = [float(text) for text in column(3) if text]
+    assert values == sorted(values)
+    assert column(3)[-1] == ""  # what has no value stays at the end
+    page.get_by_role("columnheader", name="loss").click()
+    assert [float(text) for text in column(3) if text] == values[::-1]
+    page.locator(".states .state[data-face=failed]").click()
+    assert page.locator(".jk-batch .rows .row").count() == 1
+    page.locator(".states .state[data-face=failed]").click()
+    page.get_by_label("Filter the rows").fill("euler")
+    assert set(column(1)) == {"euler"}
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="CSV").click()
+    lines = waiting.value.path().read_text("utf-8").splitlines()
+    assert lines[0] == "n,method,state,loss,steps,kind,duration_s,note,id"
+    assert len(lines) == 8
+
+
+def test_the_plot_can_show_another_number_over_another_argument(stage: Stage, serve: Serve, window: Window) -> None:
+    batch = swept(stage)
+    page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860)
+    wait_until(lambda: page.locator(".plot > svg circle").count() == 8, 10, "the plot")
+
+    page.locator(".plot select").nth(0).select_option("steps")
+    page.locator(".plot select").nth(1).select_option("method")
+
+    label = page.locator(".jk-batch .plot > svg")
+    wait_until(lambda: label.get_attribute("aria-label") == "steps over method, 8 points", 5, "the other plot")
+
+
+def test_the_rest_is_cancelled_and_what_cannot_be_done_is_said(stage: Stage, serve: Serve, window: Window) -> None:
+    batch = swept(stage)
+    page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860)
+    failed = batch[4].id
+    wait_until(lambda: "9 / 14" in text_of(page, ".jk-batch .below"), 10, "the counts")
+
+    page.get_by_role("button", name="Cancel the rest").click()
+    page.get_by_role("button", name="Cancel 5 jobs").click()
+
+    wait_until(lambda: batch.counts.get("cancelled") == 3, 5, "the waiting ones to be cancelled")
+    assert sum(job.snapshot.is_cancelling for job in batch) == 2
+    wait_until(lambda: "3 cancelled" in text_of(page, ".jk-batch .states"), 5, "the card")
+
+    # The stage's jobs have no arguments that a worker could read: the card says why there is no retry.
+    page.get_by_role("button", name="Retry 1 failed").click()
+    wait_until(lambda: "is not a jobkit payload" in text_of(page, ".jk-batch .notice"), 5, "the refusal")
+    assert batch[4].id == failed
+
+
+def test_ten_thousand_rows_scroll_like_ten(stage: Stage, serve: Serve, window: Window) -> None:
+    ids = [stage.submit("train", {"n": n}) for n in range(10_000)]
+    batch = Batch(stage.kit, [stage.kit.get(job_id) for job_id in ids])
+    page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860)
+
+    wait_until(lambda: page.locator(".jk-batch .rows .row").count() > 5, 20, "the rows")
+    assert page.locator(".jk-batch .rows .row").count() < 40
+    page.locator(".jk-batch .grid").evaluate("grid => grid.scrollTop = 30 * 9000")
+    wait_until(lambda: "9,005" in text_of(page, ".jk-batch .rows"), 5, "rows far below")

@@ -1,0 +1,174 @@
+"""The card of many jobs as data: rows, columns, plot, and what a saved notebook keeps of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState
+from jobkit.ui.batch_view_model import BatchModel, told
+from jobkit.ui.batch_view_plot import COLOURS, MAX_POINTS, Point, layout
+from jobkit.ui.batch_view_static import ROWS, batch_html
+from tests.ui.conftest import CANARY
+from tests.ui.test_look import contrast
+
+AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def job(n: int, state: str = "queued", summary: str = "", **more: Any) -> JobSnapshot:
+    started = AT if state not in ("queued", "scheduled") else None
+    finished = AT + timedelta(seconds=n) if JobState(state).is_terminal else None
+    spec = JobSpec(f"{n:08x}job", "train", params=more.pop("params", {"n": n, "method": "rk4"}))
+    return JobSnapshot(
+        spec, 3, JobState(state), started_at=started, finished_at=finished, summary=summary, **more
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("summary", "values"),
+    [
+        ("42", {"value": 42}),
+        ("0.25", {"value": 0.25}),
+        ("True", {"value": True}),
+        ("None", {"value": "None"}),
+        ("DataFrame 10 × 3", {"value": "DataFrame 10 × 3"}),
+        ("{'loss': 0.5, 'model': 'a', 'rows': [1]}", {"loss": 0.5, "model": "a"}),
+        ("dict of 9: a, b, c, …", None),
+        ("{'x': nan}", None),
+    ],
+)
+def test_a_result_line_tells_its_scalars_or_asks_for_the_preview(summary: str, values: dict[str, Any] | None) -> None:
+    assert told(summary) == values
+
+
+def test_arguments_that_differ_are_columns_and_the_others_are_said_once() -> None:
+    model = BatchModel([job(1), job(2)])
+
+    assert model.args == ["n"]
+    assert model.fixed == "method=rk4"
+
+
+def test_a_result_with_a_new_number_sends_the_whole_table_and_other_changes_only_their_rows() -> None:
+    model = BatchModel([job(1), job(2)])
+    assert model.changes() is not None  # the first time: all
+    assert model.changes() is None
+
+    model.take(0, job(1, "running"))
+    kind, data = model.changes() or ("", {})
+    assert (kind, [row[:2] for row in data["rows"]]) == ("delta", [[0, "running"]])
+
+    model.take(0, job(1, "succeeded", "7"))
+    kind, data = model.changes() or ("", {})
+    assert (kind, data["values"], data["rows"][0][3]) == ("table", ["value"], [7])
+
+
+def test_previews_are_asked_for_once_and_become_columns() -> None:
+    model = BatchModel([job(1, "succeeded", "dict of 7: a, b, c, …"), job(2, "succeeded", "dict of 7: a, b, c, …")])
+
+    assert model.wanting() == [0, 1]
+    assert model.wanting() == []
+    model.show(0, {"json": {"a": 1, "b": 2.5, "c": [1]}})
+    model.show(1, None)
+
+    assert model.values == ["a", "b", "value"]
+    assert model.row(0)[3] == [1, 2.5, None]
+
+
+def test_the_head_counts_and_tells_rate_and_time_left() -> None:
+    model = BatchModel([job(n) for n in range(10)])
+    model.head(AT)
+    for n in range(5):
+        model.take(n, job(n, "succeeded", "1"))
+
+    head = model.head(AT + timedelta(seconds=10))
+
+    assert (head["ended"], head["open"], head["progress"]) == (5, 5, 0.5)
+    assert head["rate"] == "30 jobs/min"
+    assert head["eta_s"] == pytest.approx(10, rel=0.3)
+    assert head["counts"] == [["succeeded", "Done", 5], ["queued", "Queued", 5]]
+
+
+def points(rows: list[tuple[dict[str, Any], float]]) -> list[Point]:
+    return [Point(i, args, {"y": y}) for i, (args, y) in enumerate(rows)]
+
+
+def test_a_plot_puts_the_longest_numeric_axis_below_and_the_other_into_colours() -> None:
+    plot = layout(points([({"n": n, "m": m}, n * 2.0) for n in (1, 2, 3) for m in ("a", "b")]), ["m", "n"], ["y"])
+
+    assert plot is not None
+    assert (plot["x"], plot["y"], plot["by"], plot["series"]) == ("n", "y", "m", ["a", "b"])
+    assert [len(line) for _, line in plot["lines"]] == [3, 3]
+    assert all(0 <= x <= 1 and 0 <= y <= 1 for x, y, *_ in plot["dots"])
+
+
+def test_a_plot_goes_logarithmic_over_two_decades_and_takes_words_as_categories() -> None:
+    wide = layout(points([({"n": 10**k}, 10.0**-k) for k in range(5)]), ["n"], ["y"])
+    words = layout(points([({"m": "a"}, 1.0), ({"m": "b"}, 2.0)]), ["m"], ["y"])
+
+    assert wide is not None
+    assert words is not None
+    assert [text for _, text in wide["xticks"]] == ["1", "10", "100", "1,000", "10,000"]
+    assert words["xticks"] == [[0.25, "a"], [0.75, "b"]]
+    assert words["lines"] == []
+
+
+def test_a_plot_without_numbers_is_none_and_a_large_one_is_thinned() -> None:
+    many = layout(points([({"n": n}, float(n)) for n in range(5000)]), ["n"], ["y"])
+
+    assert layout([], ["n"], ["y"]) is None
+    assert layout(points([({"n": 1}, 1.0)]), [], ["y"]) is None
+    assert many is not None
+    assert len(many["dots"]) == MAX_POINTS
+    assert many["note"] == "1,500 of 5,000 points shown"
+
+
+def test_one_value_only_and_odd_numbers_are_plotted_too() -> None:
+    for rows in ([({"n": 1}, 0.0)], [({"n": -5}, -1e-9), ({"n": -4}, -2e-9)], [({"n": 1e12}, 5.0), ({"n": 2}, 5.0)]):
+        plot = layout(points(rows), ["n"], ["y"])
+        assert plot is not None
+        assert all(0 <= x <= 1 and 0 <= y <= 1 for x, y, *_ in plot["dots"])
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#0f1216"])
+def test_every_colour_of_a_plot_can_be_seen_on_both_grounds(ground: str) -> None:
+    assert {colour: contrast(colour, ground) for colour in COLOURS if contrast(colour, ground) < 3} == {}
+
+
+def test_a_saved_batch_holds_bar_plot_and_rows_and_no_markup_of_a_user() -> None:
+    error = JobError(ErrorKind.EXCEPTION, "ValueError", f"bad {CANARY}")
+    model = BatchModel(
+        [job(1, "succeeded", "0.5"), job(2, "succeeded", "0.25"), replace(job(3, "failed"), error=error),
+         job(4, "cancelled", params={"n": 4, "method": CANARY})]
+    )  # fmt: skip
+    model.stopped_by = "00000002"
+
+    html = batch_html(model)
+
+    assert "<svg" in html
+    assert "✓ 2 done · ✗ 1 failed · ⊘ 1 cancelled" in html
+    assert "stopped by the rule at job <code>00000002</code>" in html
+    assert "batch.retry_failed()" in html
+    assert CANARY not in html
+    assert "<img" not in html
+    assert html.count("<script>") == 1
+    assert len(html) < 16_000
+
+
+def test_a_saved_batch_keeps_so_many_rows_and_says_where_the_rest_is() -> None:
+    model = BatchModel([job(n, "succeeded", f"{n / 7}") for n in range(1, 3000)])
+
+    html = batch_html(model)
+
+    assert len(re.findall("<tr>", html)) == ROWS + 1
+    assert "200 of 2,999 rows; <code>batch.results()</code> has all" in html
+    assert len(html) < 120_000
+
+
+def test_a_batch_that_is_saved_while_it_runs_says_of_when_it_is() -> None:
+    html = batch_html(BatchModel([job(1, "running"), job(2)]), now=AT, is_saved_live=True)
+
+    assert "as of 2026-11-24 12:00:00 UTC" in html
