@@ -66,4 +66,12 @@ class SignatureError(JobkitError):
 
 
 class StoreUnavailable(JobkitError, ConnectionError):
-    """Redis did not answer. The message names the URL (password masked) and what to try."""
+    """Redis did not answer. The message names the URL (password masked) and what to try.
+
+    Attributes:
+        is_refusal: it did answer, and waiting does not help: wrong password, missing rights.
+    """
+
+    def __init__(self, message: str = "", *, is_refusal: bool = False) -> None:
+        super().__init__(message)
+        self.is_refusal = is_refusal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -11,7 +12,9 @@ from redis.asyncio import Redis
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import (
     AuthenticationError,
+    AuthorizationError,
     BusyLoadingError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -24,6 +27,18 @@ from jobkit.settings import Settings
 #: Seconds to open a connection before saying so.
 CONNECT_TIMEOUT_S = 3.0
 
+#: Seconds to wait for the answer to a submit, or to any other call of a thread.
+REPLY_TIMEOUT_S = 5.0
+
+#: A connection whose other end is gone without a word (a cut cable, a machine without power) is given up after 20 s of
+#: silence. The kernel sees to it, so that who only listens learns of it too.
+_KEEPALIVE = {
+    "TCP_KEEPIDLE": 5,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 20_000,  # what was sent and is not acknowledged, in ms
+}
+
 
 def open_redis(settings: Settings) -> Redis:
     """An asyncio client for `settings.url`; nothing is sent yet. Replies are bytes.
@@ -35,14 +50,23 @@ def open_redis(settings: Settings) -> Redis:
     return client
 
 
-def open_blocking(settings: Settings) -> redis.Redis:
-    """A blocking client for `settings.url`, for threads that must not depend on an event loop."""
-    client: redis.Redis = _open(settings, redis.Redis, redis.sentinel.Sentinel)
+def open_blocking(settings: Settings, reply_timeout_s: float | None = None) -> redis.Redis:
+    """A blocking client for `settings.url`, for threads that must not depend on an event loop.
+
+    A server that is frozen does not keep them for longer than `reply_timeout_s` (by default `REPLY_TIMEOUT_S`) seconds.
+    """
+    timeout_s = REPLY_TIMEOUT_S if reply_timeout_s is None else reply_timeout_s
+    client: redis.Redis = _open(settings, redis.Redis, redis.sentinel.Sentinel, socket_timeout=timeout_s)
     return client
 
 
-def _open(settings: Settings, client: Any, sentinel: Any) -> Any:
-    options: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S}
+def _open(settings: Settings, client: Any, sentinel: Any, **more: Any) -> Any:
+    options: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S, **more}
+    if settings.scheme != "unix":
+        options["socket_keepalive"] = True
+        options["socket_keepalive_options"] = {
+            getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)
+        }
     try:
         if settings.scheme == "redis+sentinel":
             return _from_sentinel(settings.url, sentinel, options)
@@ -76,24 +100,44 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
     """The sentence for an error of redis-py: which URL, what is wrong, what to try."""
     where = f"Redis at {settings.masked_url}"
     text = str(error)
-    if isinstance(error, AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
-        return StoreUnavailable(f"{where} refused the login: check user and password in JOBKIT_URL")
+    if isinstance(error, AuthenticationError | AuthorizationError) or "NOAUTH" in text or "WRONGPASS" in text:
+        return StoreUnavailable(f"{where} refused the login: check user and password in JOBKIT_URL", is_refusal=True)
+    if isinstance(error, NoPermissionError) or "NOPERM" in text:
+        return StoreUnavailable(
+            f"{where} does not let this user do that ({_first(text)}): docs/reliability.md lists the rights it needs",
+            is_refusal=True,
+        )
     if isinstance(error, BusyLoadingError):
         return StoreUnavailable(f"{where} is still loading its data: try again in a moment")
     if isinstance(error, OutOfMemoryError) or "OOM command" in text:
         return StoreUnavailable(
             f"{where} has reached its memory limit (maxmemory): raise it, or remove ended jobs with `jobkit prune`"
         )
-    if isinstance(error, ReadOnlyError):
+    if isinstance(error, ReadOnlyError) or text.startswith("READONLY"):
         return StoreUnavailable(f"{where} is a read-only replica: point JOBKIT_URL at the primary")
     if "MISCONF" in text:
         return StoreUnavailable(f"{where} cannot write to its disk and refuses changes: free space, see its log")
+    if "NOREPLICAS" in text:
+        return StoreUnavailable(f"{where} has too few replicas in reach and refuses changes (min-replicas-to-write)")
+    if "MASTERDOWN" in text:
+        return StoreUnavailable(f"{where} is a replica that has lost its primary: try again in a moment")
+    if text.startswith("BUSY "):
+        return StoreUnavailable(f"{where} is busy with a script: try again in a moment")
+    if text.startswith(("MOVED ", "CROSSSLOT", "CLUSTERDOWN")) or "cluster mode" in text:
+        return StoreUnavailable(
+            f"{where} is a cluster, and a namespace lives on one server: use one without cluster mode"
+        )
     if isinstance(error, ResponseError):
-        return StoreUnavailable(f"{where} refused a command: {text}")
+        return StoreUnavailable(f"{where} refused a command: {_first(text)}")
     hint = (
         "start it again with any jobkit command, or see `jobkit doctor`"
         if settings.is_embedded
         else "check that it runs and that JOBKIT_URL is right, or see `jobkit doctor`"
     )
-    reason = text.splitlines()[0] if isinstance(error, RedisError | OSError) and text else type(error).__name__
+    reason = _first(text) if isinstance(error, RedisError | OSError) and text else type(error).__name__
     return StoreUnavailable(f"{where} does not answer ({reason}): {hint}")
+
+
+def _first(text: str) -> str:
+    """The first line of what a server said, not more than fits into a sentence."""
+    return (text.splitlines() or [""])[0][:200]

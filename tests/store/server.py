@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -49,6 +50,20 @@ class Server:
                     if time.monotonic() > deadline or self._process.poll() is not None:
                         raise RuntimeError(f"no server: {(self.home / 'log').read_text()[-500:]}") from None
                     time.sleep(0.01)  # between two questions
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def listen(self) -> int:
+        """Serve TCP on this machine as well, until the next start; the port."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port: int = free.getsockname()[1]
+        with redis.Redis(unix_socket_path=str(self.socket)) as client:
+            client.config_set("port", port)
+        return port
 
     def kill(self) -> None:
         """SIGKILL, as a crash would."""

@@ -208,7 +208,7 @@ async def check_keys(store: RedisStore) -> None:
             assert state is not None, f"{raw} belongs to no job"
             is_ended = JobState(state.decode()).is_terminal
             assert (await store.redis.pttl(raw) > 0) == is_ended, f"{raw} of a job that is {state.decode()}"
-        elif kind == "worker":
+        elif kind in ("worker", "grace"):
             assert await store.redis.pttl(raw) > 0, f"{raw} would stay for ever"
         else:
             assert kind in ("jobs", "state", "ready", "due", "leases", "expiry", "idle", *_SHARED), (

@@ -1,4 +1,5 @@
 -- Asks jobs to stop. ARGV: reason, ttl_ms, id... Returns the state each is in now, or "" for an unknown one.
+exceed_memory()
 local states = {}
 for i = 3, #ARGV do
   local rec = read(ARGV[i])

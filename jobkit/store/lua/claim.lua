@@ -1,6 +1,7 @@
 -- Up to `free` jobs for a worker. ARGV: worker, free, received, lease_ms, max_losses, ttl_ms, limit, queue...
 -- A negative `received` starts the count of handed-over jobs anew: the worker is about to subscribe (again).
 -- Returns {milliseconds until the next job is due or a lease ends (-1: nothing known), message...}.
+exceed_memory()
 local worker, free, received = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease_ms, max_losses, ttl_ms, limit = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local key = P .. 'worker:' .. worker

@@ -1,4 +1,5 @@
 -- Forgets terminal jobs. ARGV: id... Returns 1 for each that is gone now.
+exceed_memory()
 local gone = {}
 for _, id in ipairs(ARGV) do
   local rec = read(id)

@@ -1,6 +1,7 @@
 -- Ends attempts. ARGV: for each: id, token, outcome, data, result, preview, delay_ms, ttl_ms, inline_bytes, folder.
 -- `data` is a JSON object with error, reason, summary, usage, and for a lost attempt max_losses. Returns 1 (done), 2 (this token ended it before: the
 -- reply was lost) or 0 (the token does not hold any more; nothing was changed).
+exceed_memory()
 local answers = {}
 for i = 1, #ARGV, 10 do
   local id, token, outcome, data = ARGV[i], ARGV[i + 1], ARGV[i + 2], cjson.decode(ARGV[i + 3])

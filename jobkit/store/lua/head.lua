@@ -16,6 +16,12 @@ local PRIORITY_US = 600 * 1000000 -- one point of priority is worth ten minutes 
 
 local SUSPECT = 2                -- a job that lost so many workers is the only such one of the next
 
+-- A server above its maxmemory refuses what may make it grow, but not to a script that has written before. What was
+-- accepted must be able to end, and its worker to keep it: so every script that ends or renews begins with a write of nothing.
+local function exceed_memory()
+  redis.call('HDEL', P .. 'nothing', '')
+end
+
 local FIELDS = {'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel', 'retried', 'losses', 'releases',
   'priority', 'fin', 'worker', 'spec', 'arq'}
 
@@ -235,12 +241,30 @@ local function lose(rec, max_losses, ttl_ms, where)
   end
 end
 
--- Jobs whose lease is over. When Redis itself has only just come back, the workers get time to renew first; then this
--- returns the moment when that time is over, so that nobody asks again and again until then, else 0.
-local function recover(limit, lease_ms, max_losses, ttl_ms)
+-- When any worker was last heard of.
+local function last_beat()
+  return tonumber(redis.call('ZRANGE', P .. 'workers', -1, -1, 'WITHSCORES')[2])
+end
+
+-- When no worker could write for longer than any lease (a machine that slept, a server that was frozen, full or cut
+-- off), those that live get time to renew before anybody's job counts as lost. Returns when that time is over, or 0.
+local function waits_until(beat, lease_ms)
+  local until_ms = tonumber(redis.call('GET', P .. 'grace') or 0)
+  if until_ms > NOW then return until_ms end
+  if not beat or NOW - beat <= lease_ms + 5000 then return 0 end
+  local grace_ms = math.floor(lease_ms / 2) + 1000 -- a worker beats at least twice in a lease
+  redis.call('SET', P .. 'grace', NOW + grace_ms, 'PX', grace_ms)
+  redis.call('ZADD', P .. 'workers', 'XX', NOW, redis.call('ZRANGE', P .. 'workers', -1, -1)[1]) -- once for each silence
+  return NOW + grace_ms
+end
+
+-- Jobs whose lease is over. When Redis itself has only just come back, or all workers have, they get time to renew first;
+-- then this returns the moment when that time is over, so that nobody asks again and again until then, else 0.
+local function recover(limit, lease_ms, max_losses, ttl_ms, beat)
   local ids = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', NOW, 'LIMIT', 0, limit)
   if #ids == 0 then return 0 end
-  local again = 0
+  local again = waits_until(beat or last_beat(), lease_ms)
+  if again > 0 then return again end
   local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
   if uptime * 1000 < 2 * lease_ms + 2000 then
     -- An uptime that young is normal for a fresh server too; only a lease older than the server can be a victim.

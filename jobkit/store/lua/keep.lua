@@ -1,5 +1,6 @@
 -- Keeps artifacts of running attempts. ARGV: for each: id, token, name, meta (JSON), body (sealed), folder or "". Returns 1
 -- where the token holds. What is kept under a name replaces what was.
+exceed_memory()
 local answers = {}
 for i = 1, #ARGV, 6 do
   local id = ARGV[i]

@@ -1,5 +1,6 @@
 -- News of running attempts. ARGV: for each: id, token, numbers (the inside of a JSON object, or ""), lines (a JSON list,
 -- or ""), count of lines, size of lines in bytes. Then nothing. Returns 1 where the token holds.
+exceed_memory()
 local LOG_BYTES, LOG_HEAD_BYTES = 1000000, 100000
 local answers = {}
 for i = 1, #ARGV, 6 do

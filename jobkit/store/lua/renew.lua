@@ -1,9 +1,11 @@
 -- A worker's heartbeat. ARGV: worker, lease_ms, max_losses, ttl_ms, n facts, fact, value, ..., then id, token of each job.
 -- Returns {stop, ids no longer held..., "", ids asked to stop...}. A lapsed lease is taken back as long as nobody else has
 -- recovered the job: the token tells.
+exceed_memory()
 local worker, lease_ms = ARGV[1], tonumber(ARGV[2])
 local key = P .. 'worker:' .. worker
 local facts = tonumber(ARGV[5])
+local beat = last_beat()
 redis.call('HSET', key, 'beat', NOW, 'lease', lease_ms, unpack(ARGV, 6, 5 + 2 * facts))
 redis.call('PEXPIRE', key, 3600000)
 redis.call('ZADD', P .. 'workers', NOW, worker)
@@ -17,7 +19,7 @@ for i = 6 + 2 * facts, #ARGV, 2 do
     lost[#lost + 1] = ARGV[i]
   end
 end
-recover(64, lease_ms, tonumber(ARGV[3]), tonumber(ARGV[4]))
+recover(64, lease_ms, tonumber(ARGV[3]), tonumber(ARGV[4]), beat)
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW - 3600000, 'LIMIT', 0, 100)) do
   redis.call('ZREM', P .. 'workers', gone)
 end

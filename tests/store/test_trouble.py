@@ -1,0 +1,234 @@
+"""A server that is full, read-only, loading, frozen or asleep: said in one sentence, and what was accepted can end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import psutil
+import pytest
+import redis
+from redis.exceptions import AuthorizationError, BusyLoadingError, NoPermissionError, ResponseError
+
+from jobkit.model import StoreUnavailable
+from jobkit.settings import Settings
+from jobkit.store import connect
+from jobkit.store.base import ArtifactInfo, Kept, Query
+from jobkit.store.connect import explain, open_blocking
+from jobkit.store.direct import DirectSubmit
+from jobkit.store.redis import RedisStore
+
+from .conftest import settings_for
+from .server import Server
+from .support import (
+    check_keys,
+    check_laws,
+    claim,
+    ending,
+    job,
+    lapse,
+    numbers,
+    snapshot,
+    started,
+    submit,
+    worker,
+)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def store(server: Server) -> AsyncIterator[RedisStore]:
+    store = RedisStore(settings_for(server.url, lease=15.0, heartbeat=5.0))
+    yield store
+    await store.close()
+
+
+# -- a full server ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_full_server_takes_no_job_and_lets_every_accepted_one_end(store: RedisStore) -> None:
+    claimed = await started(store, "a")
+    await submit(store, "b", "c", "d")
+    await store.redis.config_set("maxmemory", 1)
+    await store.redis.script_flush()
+
+    with pytest.raises(StoreUnavailable, match=r"has reached its memory limit .* `jobkit prune`"):
+        await submit(store, "e")
+
+    assert await store.progress([numbers(claimed, 1, 2)]) == [True]
+    info = ArtifactInfo("x", "text/plain", 1, 0)
+    assert await store.keep([Kept("a", claimed.token, info, b"x")]) == [True]
+    assert (await store.renew("w1", {"a": claimed.token}, {})).lost == ()
+    assert await store.finish([ending(claimed, result=b"value")]) == [1]
+    assert await store.result("a") == b"value"
+    [other] = await claim(store)
+    assert await store.finish([ending(other, "retried")]) == [1]
+    assert await store.cancel(["c"]) == ["cancelled"]
+    assert len((await store.list(Query())).jobs) == 4
+    assert await store.delete(["a"]) == [True]
+    await store.leave("w1")
+    assert await snapshot(store, "d")
+
+    await store.redis.config_set("maxmemory", 0)
+    await submit(store, "e")
+    await check_laws_of_kept(store)
+
+
+async def test_a_full_server_can_be_pruned(store: RedisStore) -> None:
+    claimed = await started(store, "a")
+    await store.finish([ending(claimed, ttl_ms=1, folder="place/00/x")])
+    await store.redis.config_set("maxmemory", 1)
+    await asyncio.sleep(0.01)  # the time that the job is kept
+
+    assert await store.prune() == 1
+
+
+async def check_laws_of_kept(store: RedisStore) -> None:
+    await check_keys(store)
+    await check_laws(store)
+
+
+# -- silence of all workers -------------------------------------------------------------------------------------------
+
+
+async def sleep_for(store: RedisStore, seconds: float, *ids: str) -> None:
+    """As if the machine had slept: the clock has gone on, and nobody has beaten or renewed meanwhile."""
+    for name, _ in await store.redis.zrange(f"{store.prefix}workers", 0, -1, withscores=True):
+        await store.redis.zincrby(f"{store.prefix}workers", -1000 * seconds, name)
+    await lapse(store, *ids)
+
+
+async def test_after_a_silence_of_all_workers_those_that_live_renew_first(store: RedisStore) -> None:
+    held = await started(store, "a")
+    await store.renew("w1", {"a": held.token}, {})
+    await sleep_for(store, 3600, "a")
+
+    early, wait_s = await store.claim(worker("w2"), 1)
+    renewed = await store.renew("w1", {"a": held.token}, {})
+
+    assert early == []
+    assert 7 < wait_s <= 8.5
+    assert renewed.lost == ()
+    assert await store.finish([ending(held)]) == [1]
+    await check_laws(store)
+    await check_keys(store)
+
+
+async def test_after_a_silence_the_jobs_of_the_dead_run_again_once_that_time_is_over(store: RedisStore) -> None:
+    held = await started(store, "a")
+    await store.renew("w1", {"a": held.token}, {})
+    await sleep_for(store, 3600, "a")
+
+    assert (await store.renew("w2", {}, {})).lost == ()
+    assert await claim(store, by=worker("w2")) == []
+    assert await store.redis.delete(f"{store.prefix}grace") == 1  # the time is over
+    [again] = await claim(store, by=worker("w2"))
+
+    assert (again.spec.id, again.losses) == ("a", 1)
+
+
+async def test_without_a_silence_a_lapsed_lease_is_recovered_at_once(store: RedisStore) -> None:
+    held = await started(store, "a")
+    await store.renew("w1", {"a": held.token}, {})
+    await store.renew("w2", {}, {})
+    await sleep_for(store, 10, "a")
+
+    [again] = await claim(store, by=worker("w2"))
+
+    assert again.losses == 1
+
+
+# -- one sentence for each --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence", "is_refusal"),
+    [
+        (
+            ResponseError("MISCONF Errors writing to the AOF file: No space left on device"),
+            "cannot write to its disk",
+            False,
+        ),
+        (ResponseError("MISCONF Redis is configured to save RDB snapshots, but"), "cannot write to its disk", False),
+        (BusyLoadingError("Redis is loading the dataset in memory"), "is still loading its data", False),
+        (ResponseError("READONLY You can't write against a read only replica."), "is a read-only replica", False),
+        (ResponseError("NOREPLICAS Not enough good replicas to write."), "too few replicas", False),
+        (ResponseError("MASTERDOWN Link with MASTER is down"), "has lost its primary", False),
+        (ResponseError("BUSY Redis is busy running a script."), "is busy with a script", False),
+        (ResponseError("MOVED 3999 127.0.0.1:6381"), "is a cluster", False),
+        (AuthorizationError("NOAUTH Authentication required."), "refused the login", True),
+        (NoPermissionError("this user has no permissions to run the 'eval' command"), "does not let this user", True),
+        (redis.TimeoutError("Timeout reading from socket"), "does not answer", False),
+        (ConnectionRefusedError(111, "Connection refused"), "does not answer", False),
+    ],
+)
+def test_each_trouble_is_one_sentence_without_the_password(error: Exception, sentence: str, is_refusal: bool) -> None:
+    told = explain(error, Settings(url="redis://u:canary@host:6379/0"))
+
+    assert sentence in str(told)
+    assert "canary" not in str(told)
+    assert "redis://u:***@host:6379/0" in str(told)
+    assert "\n" not in str(told)
+    assert told.is_refusal is is_refusal
+
+
+async def test_a_replica_is_named(store: RedisStore) -> None:
+    await started(store, "a")
+    await store.redis.replicaof("127.0.0.1", "1")
+    await store.redis.config_set("replica-serve-stale-data", "yes")
+
+    with pytest.raises(StoreUnavailable, match="is a read-only replica: point JOBKIT_URL at the primary"):
+        await submit(store, "b")
+    assert (await store.list(Query())).jobs[0].id == "a"  # looking is possible
+    await store.redis.replicaof("NO", "ONE")
+
+
+async def test_a_missing_right_is_named(store: RedisStore) -> None:
+    await store.redis.execute_command("ACL", "SETUSER", "default", "-eval", "-evalsha")
+
+    with pytest.raises(StoreUnavailable, match="does not let this user do that") as told:
+        await submit(store, "a")
+    assert told.value.is_refusal
+
+
+# -- a server that does not speak -------------------------------------------------------------------------------------
+
+
+def test_a_frozen_server_does_not_keep_a_submit(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "REPLY_TIMEOUT_S", 0.5)
+    direct = DirectSubmit(settings_for(server.url), "client")
+    assert direct.submit(job("a")) > 0
+    frozen = psutil.Process(server.pid)
+
+    frozen.suspend()
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=r"does not answer \(Timeout"):
+        direct.submit(job("b"))
+    took = time.monotonic() - began
+    frozen.resume()
+
+    assert took < 3
+    assert direct.submit(job("b")) == 0  # it was on its way, and is stored once
+    direct.close()
+
+
+def test_a_connection_over_tcp_is_given_up_when_its_other_end_is_gone(server: Server) -> None:
+    import socket
+
+    client = open_blocking(Settings(url=f"redis://127.0.0.1:{server.listen()}"))
+    connection = client.connection_pool.get_connection()
+    connection.connect()
+    try:
+        assert connection._sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 5
+        assert connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
+    finally:
+        client.close()
