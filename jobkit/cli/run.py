@@ -28,6 +28,7 @@ _DASHBOARD_STOP_S = 5.0
 @click.option("--queue", "-q", "queues", multiple=True, metavar="NAME", help="Served in the order given. [default]")
 @click.option("--slots", "-c", type=click.IntRange(1, 10_000), help="Jobs at once. [CPUs, at least 2]")
 @click.option("--processes", "-n", type=click.IntRange(1, 512), default=1, help="Worker processes. [1]")
+@click.option("--arq", metavar="PATH", help="Run the jobs of an arq worker: module.WorkerSettings.")
 @click.option("--burst", is_flag=True, help="Stop when the queues are empty.")
 @click.option("--max-jobs", type=click.IntRange(1), metavar="N", help="Stop after so many jobs.")
 @click.option("--max-time", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after so long.")
@@ -40,6 +41,7 @@ def worker(
     queues: tuple[str, ...],
     slots: int | None,
     processes: int,
+    arq: str | None,
     burst: bool,
     max_jobs: int | None,
     max_time: float | None,
@@ -50,14 +52,30 @@ def worker(
 ) -> int:
     """Run jobs until Ctrl-C (running ones may finish; a second Ctrl-C gives them back at once)."""
     settings = out.settings()
-    if settings.scheme == "sync":
+    if arq is None and settings.scheme == "sync":
         raise BadInput("sync:// runs each job where it is submitted and needs no worker; set JOBKIT_URL to a Redis")
     for queue in queues:
         checked_name("queue", queue)
     memory_bytes = None if max_memory is None else size_bytes("--max-memory", max_memory)
-    tasks = task_modules(modules or settings.tasks)
+    if arq is not None and (modules or len(queues) > 1):
+        raise BadInput("--arq takes its functions from the settings class, and one queue: leave out -t and further -q")
+    tasks = task_modules(modules or settings.tasks) if arq is None else (arq.replace(":", ".").rpartition(".")[0],)
     if processes > 1 or watch:
         return _several(processes, is_finite=burst, watched=tasks if watch else ())
+    if arq is not None:
+        from jobkit.worker.from_arq.main import run_arq_worker
+
+        return run_arq_worker(
+            arq,
+            settings,
+            burst=burst,
+            slots=slots,
+            queue=queues[0] if queues else None,
+            max_jobs=max_jobs,
+            max_time=max_time,
+            max_memory=memory_bytes,
+            verbose=verbose,
+        )
     from jobkit.worker.main import run_worker
 
     if settings.is_embedded:

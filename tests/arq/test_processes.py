@@ -1,0 +1,302 @@
+"""`jobkit worker --arq`: an existing settings class as real processes, with jobs of arq's own client."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import pytest
+from arq.connections import ArqRedis
+from arq.jobs import Job, JobStatus
+
+import jobkit
+from tests.support import wait_until
+
+from .conftest import LEASE_S, Bench
+
+T = TypeVar("T")
+
+
+def with_arq(bench: Bench, act: Callable[[ArqRedis], Awaitable[T]]) -> T:
+    """What arq's own client does, in a loop of its own."""
+
+    async def run() -> T:
+        pool = ArqRedis(unix_socket_path=str(bench.server.socket), encoding="utf8")
+        try:
+            return await act(pool)
+        finally:
+            await pool.aclose(close_connection_pool=True)
+
+    return asyncio.run(run())
+
+
+def enqueue(bench: Bench, *args: Any, **options: Any) -> str:
+    async def act(pool: ArqRedis) -> str:
+        job = await pool.enqueue_job(*args, **options)
+        assert job is not None
+        return job.job_id
+
+    return with_arq(bench, act)
+
+
+def result(bench: Bench, job_id: str, timeout_s: float = 20.0) -> Any:
+    return with_arq(bench, lambda pool: Job(job_id, pool).result(timeout_s, poll_delay=0.02))
+
+
+def status(bench: Bench, job_id: str) -> JobStatus:
+    return with_arq(bench, lambda pool: Job(job_id, pool).status())
+
+
+def test_an_existing_settings_class_runs_unchanged(bench: Bench) -> None:
+    worker = bench.worker()
+
+    job_id = enqueue(bench, "add", 41)
+
+    assert result(bench, job_id) == 42
+    assert bench.notes() == ["startup", "add 41 for hello"]
+    worker.terminate()
+    assert worker.wait(20) == 0
+    assert bench.notes()[-1] == "shutdown"
+    assert "Traceback" not in bench.said()
+
+
+def test_a_burst_runs_what_waits_and_ends(bench: Bench) -> None:
+    ids = [enqueue(bench, "add", n) for n in range(3)]
+
+    worker = bench.worker("--burst", "-c", "2", ready=False)
+
+    assert worker.wait(20) == 0
+    assert [result(bench, job_id) for job_id in ids] == [1, 2, 3]
+
+
+def test_a_job_starts_when_it_is_enqueued_and_not_at_the_next_poll(bench: Bench) -> None:
+    bench.worker(SERVICE_POLL="60")
+
+    began = time.monotonic()
+    job_id = enqueue(bench, "add", 1)
+
+    assert result(bench, job_id) == 2
+    assert time.monotonic() - began < 30
+
+
+def test_a_job_of_arqs_client_is_a_job_like_any_other(bench: Bench) -> None:
+    bench.worker()
+    job_id = enqueue(bench, "add", 1, b=2)
+    assert result(bench, job_id) == 3
+
+    (found,) = bench.kit.jobs()
+
+    assert (found.id, found.task, found.queue, found.state) == (job_id, "add", "arq:queue", "succeeded")
+    assert found.params == {"a": 1, "b": 2}
+    assert found.result(5) == 3
+    assert [str(line) for line in found.logs()] == ["adding 1 and 2"]
+    assert [event.type for event in found.events()] == ["submitted", "started", "succeeded"]
+    (worker,) = bench.kit.workers()
+    assert worker.queues == ("arq:queue",)
+    assert "add" in worker.tasks
+
+
+def test_a_waiting_job_is_seen_before_a_slot_is_free(bench: Bench) -> None:
+    bench.worker("-c", "1")
+    enqueue(bench, "wait", "first", _job_id="first")
+    bench.noted("start first try 1")
+    enqueue(bench, "add", 1, _job_id="second")
+    enqueue(bench, "add", 1, _job_id="later", _defer_by=60)
+
+    def states() -> dict[str, str]:
+        return {job.id: str(job.state) for job in bench.kit.jobs()}
+
+    expected = {"first": "running", "second": "queued", "later": "scheduled"}
+    wait_until(lambda: states() == expected, 10, f"{expected}")
+    assert [status(bench, job_id) for job_id in ("first", "second", "later")] == [
+        JobStatus.in_progress,
+        JobStatus.queued,
+        JobStatus.deferred,
+    ]
+
+
+def test_a_job_that_is_cancelled_here_is_aborted_there(bench: Bench) -> None:
+    bench.worker("-c", "1")
+    running = enqueue(bench, "wait", "a", _job_id="running")
+    bench.noted("start a try 1")
+    waiting = enqueue(bench, "add", 1, _job_id="waiting")
+    later = enqueue(bench, "add", 1, _job_id="later", _defer_by=60)
+    wait_until(lambda: len(bench.kit.jobs()) == 3, 10, "all to be seen")
+
+    for job in bench.kit.jobs():
+        job.cancel()
+
+    for job_id in (running, waiting, later):
+        with pytest.raises(asyncio.CancelledError):
+            result(bench, job_id)
+        assert bench.kit.get(job_id).wait(10)
+        assert bench.kit.get(job_id).state == "cancelled"
+    assert bench.notes()[-1] == "leave a"
+    assert bench.redis.zcard("arq:queue") == 0
+
+
+def test_the_job_of_a_killed_worker_runs_again_within_the_lease_and_a_second(bench: Bench) -> None:
+    first = bench.worker()
+    go = bench.folder / "go"
+    job_id = enqueue(bench, "until", "a", str(go))
+    bench.noted("start a try 1")
+    bench.worker()
+
+    killed = time.monotonic()
+    first.kill()
+    first.wait()
+
+    bench.noted("start a try 1", times=2)  # a death is no try
+    assert time.monotonic() - killed < LEASE_S + 1
+    assert status(bench, job_id) is JobStatus.in_progress
+    go.touch()
+    assert result(bench, job_id) == "a"
+    found = bench.kit.get(job_id)
+    assert [attempt.outcome for attempt in found.attempts] == ["lost", "succeeded"]
+
+
+def test_a_worker_that_wakes_up_too_late_never_overwrites(bench: Bench) -> None:
+    frozen = bench.worker()
+    go = bench.folder / "go"
+    job_id = enqueue(bench, "until", "a", str(go))
+    bench.noted("start a try 1")
+    frozen.send_signal(signal.SIGSTOP)
+    bench.worker()
+    bench.noted("start a try 1", times=2)
+    go.touch()
+    assert result(bench, job_id) == "a"
+    before = bench.redis.get(f"arq:result:{job_id}")
+
+    frozen.send_signal(signal.SIGCONT)
+
+    assert result(bench, enqueue(bench, "add", 1)) == 2
+    wait_until(lambda: "lease is lost" in bench.said() or "was not stored" in bench.said(), 10, "the zombie to know")
+    assert bench.redis.get(f"arq:result:{job_id}") == before
+    assert bench.kit.get(job_id).state == "succeeded"
+    assert frozen.poll() is None
+
+
+def test_the_end_of_a_worker_is_no_try(bench: Bench) -> None:
+    job_id = enqueue(bench, "wait", "a", 0.5)
+    for turn in range(1, 7):  # more often than there are tries
+        worker = bench.worker()
+        bench.noted("start a try 1", times=turn)
+        worker.terminate()
+        assert worker.wait(20) == 0
+        assert bench.notes()[-2:] == ["leave a", "shutdown"]
+        assert status(bench, job_id) is JobStatus.queued
+
+    bench.worker()
+
+    assert result(bench, job_id) == "a"
+    assert bench.kit.get(job_id).snapshot.releases == 6
+
+
+def test_running_jobs_may_end_within_job_completion_wait(bench: Bench) -> None:
+    worker = bench.worker(SERVICE_WAIT="20")
+    go = bench.folder / "go"
+    job_id = enqueue(bench, "until", "a", str(go))
+    bench.noted("start a try 1")
+
+    worker.terminate()
+    wait_until(lambda: "to be completed" in bench.said(), 10, "the worker to notice")
+    late = enqueue(bench, "add", 1)
+    go.touch()
+
+    assert worker.wait(20) == 0
+    assert result(bench, job_id) == "a"
+    assert status(bench, late) is JobStatus.queued
+
+
+def test_a_worker_and_its_jobs_survive_a_restart_of_redis(own_bench: Bench) -> None:
+    bench = own_bench
+    worker = bench.worker()
+    go = bench.folder / "go"
+    job_id = enqueue(bench, "until", "a", str(go))
+    bench.noted("start a try 1")
+
+    bench.server.kill()
+    go.touch()
+    bench.noted("end a")
+    bench.server.start()
+
+    assert result(bench, job_id) == "a"
+    assert bench.notes().count("start a try 1") == 1
+    assert result(bench, enqueue(bench, "add", 1)) == 2
+    assert worker.poll() is None
+    assert "Traceback" not in bench.said()
+
+
+def test_arqs_own_worker_may_serve_the_same_queue(bench: Bench) -> None:
+    bench.worker("-c", "4")
+    bench.plain()
+    ids = [enqueue(bench, "wait", f"n{n}", 0.1) for n in range(40)]
+
+    assert [result(bench, job_id) for job_id in ids] == [f"n{n}" for n in range(40)]
+    assert all(bench.notes().count(f"start n{n} try 1") == 1 for n in range(40))
+    wait_until(lambda: all(job.is_terminal for job in bench.kit.jobs(limit=100)), 10, "every record to end")
+    assert bench.redis.zcard("arq:queue") == 0
+
+
+def test_what_cannot_be_started_is_said_in_one_sentence(bench: Bench) -> None:
+    for path, sentence in (
+        ("tests.arq.nowhere.WorkerSettings", "No module named"),
+        ("tests.arq.service.Nothing", "does not define"),
+        ("tests.arq.service.add", "neither functions nor cron_jobs"),
+    ):
+        worker = bench.worker("--arq", path, ready=False)
+        assert worker.wait(20) == 2
+        assert sentence in bench.said()
+    assert "Traceback" not in bench.said()
+
+
+def test_a_retry_by_hand_runs_the_function_again(bench: Bench) -> None:
+    bench.worker()
+    job_id = enqueue(bench, "add", 41)
+    assert result(bench, job_id) == 42
+
+    again = bench.kit.get(job_id).retry()
+
+    assert again.result(10) == 42
+    assert again.id != job_id
+    assert bench.notes().count("add 41 for hello") == 2
+
+
+def test_a_poison_job_fails_and_its_neighbours_succeed(bench: Bench) -> None:
+    neighbours = [enqueue(bench, "wait", f"n{n}", 0.3) for n in range(3)]
+    poison = enqueue(bench, "poison")
+    limit = {"JOBKIT_MAX_LOSSES": "3", "JOBKIT_LEASE": "0.8", "JOBKIT_HEARTBEAT": "0.2"}
+
+    def is_over() -> bool:
+        if bench.processes[-1].poll() is not None:
+            bench.worker(ready=False, **limit)
+        job = {job.id: job for job in bench.kit.jobs()}.get(poison)
+        return job is not None and job.is_terminal
+
+    bench.worker(ready=False, **limit)
+    wait_until(is_over, 60, "the poison job to be given up")
+
+    assert [result(bench, job_id) for job_id in neighbours] == ["n0", "n1", "n2"]
+    assert bench.kit.get(poison).error.kind == "lost"
+    with pytest.raises(Exception, match="its workers died 3 times"):
+        result(bench, poison)
+    assert bench.notes().count("poison") == 3
+
+
+def test_the_kit_can_wait_for_a_job_of_arqs_client(bench: Bench) -> None:
+    bench.worker()
+    go = bench.folder / "go"
+    job_id = enqueue(bench, "until", "a", str(go))
+    bench.noted("start a try 1")
+    job = bench.kit.get(job_id)
+    seen: list[str] = []
+    job.param.watch(lambda event: seen.append(str(event.new)), "state")
+
+    go.touch()
+
+    assert job.result(10) == "a"
+    assert isinstance(job, jobkit.Job)
+    wait_until(lambda: seen == ["succeeded"], 5, "the handle to move")
