@@ -44,6 +44,7 @@ from jobkit.run.progress import progress
 from jobkit.tasks import binding as _binding
 from jobkit.tasks.decorator import Task, task
 from jobkit.tasks.range import Range
+from jobkit.tasks.registry import registry as _registry
 
 if TYPE_CHECKING:
     from jobkit.client.batch import Batch, as_completed, wait
@@ -125,5 +126,19 @@ def _form(task: Any) -> Any:
     return TaskForm(_default_kit(), names=[task.name])
 
 
+def _show(task: Any) -> bool:
+    from jobkit.ui.notebook import display_form
+
+    return task.name in _registry.names() and display_form(_default_kit, {task.name: task.info()})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext jobkit`: the cell magic `%%job`."""
+    from jobkit.client.magic import register
+
+    register(shell, _default_kit)
+
+
 _binding.default_kit = _default_kit
 _binding.form = _form
+_binding.show = _show

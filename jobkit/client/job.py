@@ -21,7 +21,7 @@ import param
 from jobkit.client.artifacts import Artifact
 from jobkit.client.lines import Logs
 from jobkit.client.loop import background
-from jobkit.model import Attempt, JobEvent, JobNotFound, JobSnapshot, attempts_of
+from jobkit.model import Attempt, JobEvent, JobNotFound, JobSnapshot, UnknownTask, attempts_of
 
 if TYPE_CHECKING:
     from jobkit.client.kit import Kit
@@ -191,6 +191,23 @@ class Job(param.Parameterized):
     def rerun(self, **changes: Any) -> Job:
         """Submit it once more with some arguments changed: `job.rerun(n=20)`."""
         return self._kit.rerun(self.id, changes)
+
+    def form(self) -> Any:
+        """A form with its arguments filled in, to run it again with changes.
+
+        Raises:
+            UnknownTask: it was no task but a function or a cell; `rerun` takes changes for those.
+        """
+        from jobkit.ui.form import TaskForm
+
+        if self.task not in self._kit.tasks():
+            raise UnknownTask(
+                f"there is no form for job {self.id}: {self.task!r} is no task with a name; write job.rerun(...) with "
+                "the arguments to change"
+            )
+        form = TaskForm(self._kit, names=[self.task])
+        form.fill(self.task, self.params)
+        return form
 
     # -- its past and its output --------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import date
 from enum import Enum
 from pathlib import PurePath
+from types import FunctionType, ModuleType
 from typing import Any
 
 from jobkit.tasks.hints import is_secret_name
@@ -82,6 +83,10 @@ def _opaque(value: Any) -> str:
     try:
         if isinstance(value, (Mapping, list, tuple, set, frozenset)):
             return f"{type(value).__name__} of {len(value)}"
+        if isinstance(value, ModuleType):
+            return f"module {value.__name__}"
+        if isinstance(value, FunctionType):
+            return f"function {value.__qualname__}"
         reference = getattr(type(value), "__jobkit_reference__", False)
         if reference:
             return f"result of job {value.id}"

@@ -16,6 +16,9 @@ default_kit: Callable[[], Any] | None = None
 #: Gives the form of a task: `form(task)`.
 form: Callable[[Any], Any] | None = None
 
+#: Shows the form of a task in the current cell of a notebook; False where there is none.
+show: Callable[[Any], bool] | None = None
+
 #: Gives what a notebook shows for a task, by MIME type: `display(task)`; None where there is nothing better than text.
 display: Callable[[Any], dict[str, Any] | None] | None = None
 

@@ -239,6 +239,11 @@ class TaskDef(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<task {self.name}({', '.join(spec.name for spec in self.signature.params)})>"
 
+    def _ipython_display_(self) -> None:
+        """In a notebook, its form."""
+        if binding.show is None or not binding.show(self):
+            raise NotImplementedError  # IPython goes on to the next way
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle = binding.display(self) if binding.display is not None else None
         return bundle or {"text/plain": repr(self)}

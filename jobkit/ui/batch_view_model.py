@@ -107,7 +107,8 @@ class BatchModel:
     def _read(self, i: int) -> None:
         snapshot = self.snapshots[i]
         if snapshot.state is JobState.SUCCEEDED and i not in self._shown:
-            found = told(snapshot.summary)
+            # Results of different tasks have little in common: their line is all that a list shows.
+            found = {"result": snapshot.summary} if self.is_list else told(snapshot.summary)
             if found is not None:
                 self._put(i, found)
 

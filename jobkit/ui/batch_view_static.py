@@ -88,7 +88,7 @@ def _head(model: BatchModel, now: datetime, is_saved_live: bool) -> str:
     notes = []
     if model.stopped_by:
         notes.append(f"stopped by the rule at job <code>{escape(model.stopped_by)}</code>")
-    if finished:
+    if finished and not model.is_list:
         notes.append(f"ended {finished:%Y-%m-%d %H:%M} UTC")
     if head["failed"] and not model.is_list:
         notes.append("<code>batch.retry_failed()</code> runs the failed ones again")
@@ -96,6 +96,8 @@ def _head(model: BatchModel, now: datetime, is_saved_live: bool) -> str:
         again = "run this cell again" if model.is_list else "<code>batch</code> in a cell, while this kernel lives,"
         notes.append(f"as of {now:%Y-%m-%d %H:%M:%S} UTC; {again} shows it live")
     note = f'<p class="m">{" · ".join(notes)}</p>' if notes else ""
+    if model.is_list:
+        return f'<div><p class="t"><b>{escape(model.title)}</b> <span class="m">{told}</span></p>{note}</div>'
     return (
         f'<div><p class="t">{chip}<b>{escape(model.title)}</b> {fixed}{elapsed}</p>'
         f'<div class="g">{bar}</div><p>{number(head["ended"])} / {number(head["size"])} · {told}</p>{note}</div>'

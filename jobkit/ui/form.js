@@ -47,6 +47,7 @@ class Form {
     n.empty.hidden = this.tasks.length > 0;
     n.form.hidden = n.aside.hidden = !this.tasks.length;
     n.find.hidden = this.tasks.length < 8;
+    this.root.classList.toggle("single", this.tasks.length === 1);
     n.list.replaceChildren(...this.tasks.map((task) => h("button", {class: "task", type: "button", role: "option", "data-name": task.name, onclick: () => this.choose(task.name)},
       h("b", {text: task.title}), h("span", {class: "mono muted", text: task.name}))));
     if (this.tasks.length && !this.tasks.some((task) => task.name === this.task?.name)) this.choose(this.tasks[0].name);

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.ui.feed import JobView
 from jobkit.ui.static import card_html
@@ -18,6 +20,7 @@ from jobkit.ui.static import card_html
 if TYPE_CHECKING:
     from jobkit.client import Job, Kit
     from jobkit.client.batch import Batch
+    from jobkit.tasks.info import TaskInfo
     from jobkit.ui.batch_view_model import BatchModel
 
 logger = logging.getLogger("jobkit.ui")
@@ -42,13 +45,52 @@ def display_job(job: Job) -> None:
     live_card(job)
 
 
-def live_card(job: Job) -> None:
-    """Show the live card; the output becomes static by itself when the job ends."""
+def display_form(
+    kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], filled: tuple[str, Mapping[str, Any]] | None = None
+) -> bool:
+    """Show the form of tasks in the current cell, and below it the card of the job that was submitted last.
+
+    Args:
+        kit: gives the kit to submit with. infos: the tasks, by name. filled: a task and values to start from.
+
+    Returns:
+        False where there is no notebook; nothing was shown then.
+    """
+    from IPython.core.getipython import get_ipython
+    from IPython.display import display
+
+    if getattr(get_ipython(), "kernel", None) is None or not infos:
+        return False
+    from jobkit.ui.form_static import form_html
+    from jobkit.ui.form_widget import FormWidget
+
+    below: Any = None
+
+    def submitted(job_id: str) -> None:
+        # Not on the background loop, which reads the job: it must not wait for itself.
+        background.watchers_do(lambda: live_card(kit().get(job_id), below))
+
+    widget = FormWidget(kit, infos, on_submit=submitted, filled=filled)
+    live = widget._repr_mimebundle_()
+    data = live[0] if isinstance(live, tuple) else live
+    text = ", ".join(f"form of task {name}" for name in infos)
+    bundle = {**(data or {}), "text/plain": text, "text/html": form_html(list(infos.values()))}
+    display(bundle, raw=True)  # type: ignore[no-untyped-call]  # IPython's
+    below = display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    return True
+
+
+def live_card(job: Job, handle: Any = None) -> None:
+    """Show the live card; the output becomes static by itself when the job ends.
+
+    Args:
+        job: the job. handle: of an output to show it in; a new one unless given.
+    """
     from IPython.display import display
 
     from jobkit.ui.widget import JobWidget
 
-    handle: Any = None
+    place, handle = handle, None
     early: list[JobView] = []
     is_static = threading.Event()
 
@@ -68,7 +110,11 @@ def live_card(job: Job) -> None:
     data = live[0] if isinstance(live, tuple) else live
     # The HTML is what a viewer without widgets shows (GitHub, nbviewer), as long as the job has not ended.
     bundle = {**(data or {}), **_bundle(job, card_html(job.snapshot, now=datetime.now(UTC)))}
-    handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
+    if place is not None:
+        place.update(bundle, raw=True)
+        handle = place
+    else:
+        handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
     job._cards.append(is_static)
     for view in early:
         end(view)
@@ -91,6 +137,7 @@ def display_batch(batch: Batch, *, is_list: bool = False) -> None:
     from jobkit.ui.batch_view_static import batch_html
     from jobkit.ui.batch_view_widget import BatchWidget
 
+    text = repr(list(batch)) if is_list else repr(batch)
     if batch.is_terminal:
         model = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=is_list)
         model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
@@ -101,7 +148,7 @@ def display_batch(batch: Batch, *, is_list: bool = False) -> None:
         except JobkitError:
             logger.debug("results of a batch could not be read for its card", exc_info=True)
         display(  # type: ignore[no-untyped-call]  # IPython's
-            {"text/html": batch_html(model), "text/plain": repr(batch)}, raw=True
+            {"text/html": batch_html(model), "text/plain": text}, raw=True
         )
         return
     handle: Any = None
@@ -113,7 +160,7 @@ def display_batch(batch: Batch, *, is_list: bool = False) -> None:
             early.append(model)  # it ended while it was being shown
             return
         try:
-            handle.update({"text/html": batch_html(model), "text/plain": repr(batch)}, raw=True)
+            handle.update({"text/html": batch_html(model), "text/plain": text}, raw=True)
         except Exception:  # the kernel is going away
             logger.debug("the card of a batch could not be made static", exc_info=True)
         is_static.set()
@@ -123,7 +170,7 @@ def display_batch(batch: Batch, *, is_list: bool = False) -> None:
     live = widget._repr_mimebundle_()
     data = live[0] if isinstance(live, tuple) else live
     first = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=is_list)
-    bundle = {**(data or {}), "text/html": batch_html(first, is_saved_live=True), "text/plain": repr(batch)}
+    bundle = {**(data or {}), "text/html": batch_html(first, is_saved_live=True), "text/plain": text}
     handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
     for model in early:
         end(model)

@@ -1,0 +1,135 @@
+"""`%%job`: a whole notebook cell as a job. `%load_ext jobkit` makes it known.
+
+    %%job [NAME] [option=value ...]
+    table = clean(data)          # variables of the notebook are sent along
+    table.describe()             # the last expression is the job's result
+
+NAME is a variable that gets the job; the job is also the cell's own value (`_`). Options are those of
+`task.options(...)`: queue=gpu timeout=60 retries=2 tags=a,b; also spelled --queue gpu. `kit=name` submits with that
+kit.
+"""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from jobkit.client.job import Job
+from jobkit.codec import pickled
+from jobkit.model import InvalidParams, JobkitError
+from jobkit.tasks.cell import Cell, read_cell
+
+if TYPE_CHECKING:
+    from jobkit.client.kit import Kit
+
+
+def register(shell: Any, default_kit: Callable[[], Kit]) -> None:
+    """Make `%%job` known to an IPython shell."""
+    from IPython.core.error import UsageError
+
+    def job(line: str, cell: str) -> Job:
+        try:
+            return submit_cell(shell, line, cell, default_kit)
+        except JobkitError as error:
+            raise UsageError(str(error)) from None
+
+    job.__doc__ = __doc__
+    shell.register_magic_function(job, magic_kind="cell", magic_name="job")
+
+
+def submit_cell(shell: Any, line: str, cell: str, default_kit: Callable[[], Kit]) -> Job:
+    """Submit a cell.
+
+    Args:
+        shell: the IPython shell, with the variables. line, cell: what stands behind `%%job` and below it.
+
+    Raises:
+        InvalidParams: the line or the cell is refused; says in which line and why.
+    """
+    name, options = read_line(line)
+    kit = default_kit()
+    if (named := options.pop("kit", None)) is not None:
+        kit = shell.user_ns.get(named)
+        if not hasattr(kit, "submit"):
+            raise InvalidParams(f"kit={named} must be a variable that holds a kit", "kit")
+    source = shell.transform_cell(cell)
+    names = read_cell(source, shell.user_ns)
+    variables = {each: shell.user_ns[each] for each in names}
+    options.setdefault("title", _title(source))
+    task = Cell(source, names, name or "cell")
+    try:
+        job: Job = kit.options(**options).submit(task, **variables)
+    except InvalidParams as error:
+        raise _explained(error, variables) from None
+    if name:
+        shell.user_ns[name] = job
+    return job
+
+
+def read_line(line: str) -> tuple[str, dict[str, Any]]:
+    """`(NAME or "", options)` of what stands behind `%%job`.
+
+    Raises:
+        InvalidParams: a word is neither the name nor an option.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise InvalidParams(f"%%job {line}: {error}", "line") from None
+    name, options = "", {}
+    while words:
+        word = words.pop(0)
+        key, equals, value = word.lstrip("-").partition("=")
+        key = key.replace("-", "_")
+        if word.startswith("-") and not equals:
+            if not words:
+                raise InvalidParams(f"%%job: {word} needs a value, like {word} gpu", key)
+            value = words.pop(0)
+        elif not equals:
+            if name or not word.isidentifier():
+                raise InvalidParams(f"%%job takes one variable name and options like queue=gpu, not {word!r}", "line")
+            name = word
+            continue
+        options[key] = _value(key, value)
+    return name, options
+
+
+def _value(key: str, text: str) -> Any:
+    if key == "tags":
+        return [tag.strip() for tag in text.split(",") if tag.strip()]
+    if key in ("queue", "key", "title", "kit", "isolation", "memory_limit", "at"):
+        return text
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _title(source: str) -> str:
+    """The cell's first line that says something: a comment's text, else the code."""
+    lines = [line.strip() for line in source.splitlines() if line.strip(" #\t")]
+    first = lines[0].lstrip("# ") if lines else "cell"
+    first = "".join(c if c.isprintable() else " " for c in first)
+    return first if len(first) <= 60 else first[:59] + "…"
+
+
+def _explained(error: InvalidParams, variables: Mapping[str, Any]) -> InvalidParams:
+    """Which of the variables it was."""
+    sizes = {}
+    for name, value in variables.items():
+        if isinstance(value, Job):
+            continue
+        try:
+            sizes[name] = len(pickled(value)[1])
+        except InvalidParams as refused:
+            return InvalidParams(
+                f"the cell uses {name}, a {type(value).__name__} of the notebook, which cannot be sent to a job: make "
+                f"it inside the cell ({refused})",
+                name,
+            )
+    large = max(sizes, key=lambda name: sizes[name], default="")
+    if "MB" in str(error) and large:
+        return InvalidParams(f"{error} (the largest is {large}, {sizes[large] / 1e6:.1f} MB)", large)
+    return error

@@ -1,0 +1,159 @@
+"""A notebook cell as a function: its source, the variables that it takes from outside, its last expression's value.
+
+`Cell` is what a `%%job` sends: it runs the source as a module of its own, so functions of the cell see each other and
+its other names, as they do in the notebook. `read_cell` finds out which variables have to go along.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import builtins
+import dis
+import inspect
+import linecache
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any
+
+from jobkit.model import InvalidParams
+
+#: Name of the cell's value inside it, and of its file in a traceback.
+_VALUE, FILE = "__jobkit_value__", "<job cell>"
+
+_LOADS = frozenset({"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"})
+_STORES = frozenset({"STORE_NAME", "STORE_GLOBAL"})
+
+#: Statements of which a part may not run, and those whose every store surely happens.
+_MAYBE = (ast.If, ast.Try, ast.While, ast.Match, ast.IfExp, ast.BoolOp, ast.TryStar)
+
+#: What IPython puts into every cell; a job has the second one of them, which prints.
+_NOTEBOOK, _DISPLAY = "get_ipython", "display"
+
+
+class Cell:
+    """Source that can be called with its variables by name; returns the value of its last expression, or None."""
+
+    def __init__(self, source: str, names: Iterable[str] = (), name: str = "cell") -> None:
+        self.source, self.names = source, tuple(names)
+        self.__name__ = self.__qualname__ = name
+        self.__doc__ = ""
+        parameters = [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in self.names]
+        self.__signature__ = inspect.Signature(parameters)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Cell, (self.source, self.names, self.__name__)
+
+    def __call__(self, /, **variables: Any) -> Any:
+        lines = self.source.splitlines(keepends=True)
+        linecache.cache[FILE] = (len(self.source), None, lines, FILE)  # so that a traceback shows the cell's lines
+        namespace: dict[str, Any] = {"__name__": "__main__", _DISPLAY: _shown, **variables}
+        code = _compiled(ast.parse(self.source, FILE), takes_value=True)
+        running = eval(code, namespace)
+        if code.co_flags & inspect.CO_COROUTINE:  # it awaits something
+            asyncio.run(running)
+        return namespace.get(_VALUE)
+
+
+def _shown(*values: Any, **_: Any) -> None:
+    for value in values:
+        print(value)
+
+
+def _compiled(tree: ast.Module, *, takes_value: bool = False) -> CodeType:
+    if takes_value and tree.body and isinstance(last := tree.body[-1], ast.Expr):
+        target = ast.Name(_VALUE, ast.Store())
+        tree.body[-1] = ast.fix_missing_locations(ast.copy_location(ast.Assign([target], last.value), last))
+    code: CodeType = compile(tree, FILE, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return code
+
+
+@dataclass(slots=True)
+class _Names:
+    """What is known of a cell's names so far."""
+
+    wanted: dict[str, int] = field(default_factory=dict)  # name to the line where it is first read
+    later: dict[str, int] = field(default_factory=dict)  # the same, read inside functions: when they are called
+    sure: set[str] = field(default_factory=set)
+    stored: set[str] = field(default_factory=set)
+
+
+def read_cell(source: str, variables: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the variables that the cell takes from outside, in the order in which it reads them.
+
+    Args:
+        source: Python, as IPython has transformed it.
+        variables: those that there are.
+
+    Raises:
+        InvalidParams: it is not Python, or reads a name that is nowhere; says which and in which line.
+    """
+    try:
+        tree = ast.parse(source, FILE)
+        _compiled(ast.parse(source, FILE))
+    except SyntaxError as error:
+        raise InvalidParams(f"line {error.lineno} of the cell: {error.msg}", "cell") from None
+    names = _Names()
+    for statement in tree.body:
+        _read_statement(statement, names)
+    for name, line in names.later.items():
+        if name not in names.sure:
+            names.wanted.setdefault(name, line)
+    if _NOTEBOOK in names.wanted:
+        raise InvalidParams(
+            f"line {names.wanted[_NOTEBOOK]} of the cell: a job has no notebook around it, so magics (%...) and shell "
+            "lines (!...) do not work in it; use subprocess.run, or put the line into a cell of its own",
+            "cell",
+        )
+    has_star = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in tree.body)
+    found = []
+    for name, line in names.wanted.items():
+        if name in variables and name != _DISPLAY:
+            found.append(name)
+        elif not (name in names.stored or hasattr(builtins, name) or name == _DISPLAY or has_star):
+            raise InvalidParams(
+                f"line {line} of the cell: {name} is not defined, neither in the cell nor in the notebook", name
+            )
+    return tuple(found)
+
+
+def _read_statement(statement: ast.stmt, names: _Names) -> None:
+    code = _compiled(ast.Module([statement], []))
+    is_sure = not any(isinstance(node, _MAYBE) for node in ast.walk(statement))
+    stored: set[str] = set()
+    for name, line, is_load in _accesses(code):
+        if not is_load:
+            stored.add(name)
+        elif name not in names.sure and not (is_sure and name in stored):
+            names.wanted.setdefault(name, line)
+    for inner in _inner(code):
+        own = {name for name, _, is_load in _accesses(inner) if not is_load}
+        for name, line, is_load in _accesses(inner):
+            if is_load and name not in own:
+                names.later.setdefault(name, line)
+            elif not is_load and not _is_class(inner):
+                names.stored.add(name)  # by a `global` statement
+    names.stored |= stored
+    if is_sure or isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        names.sure |= stored
+
+
+def _accesses(code: CodeType) -> Iterator[tuple[str, int, bool]]:
+    """`(name, line, whether it is read)` for each access to a global name, in order."""
+    for instruction in dis.get_instructions(code):
+        is_load = instruction.opname in _LOADS
+        if (is_load or instruction.opname in _STORES) and not str(instruction.argval).startswith("__"):
+            line = instruction.positions.lineno if instruction.positions else None
+            yield str(instruction.argval), line or 1, is_load
+
+
+def _inner(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _inner(constant)
+
+
+def _is_class(code: CodeType) -> bool:
+    return not code.co_flags & inspect.CO_OPTIMIZED

@@ -1,0 +1,152 @@
+"""Behind a form: its tasks as JSON, each value checked as it is typed, the submit. Pages and notebooks share it.
+
+It is made from `TaskInfo`, so it never imports a task's code. What the browser asks for comes in as text, what it is to
+show goes out through `put`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from jobkit.client.loop import background
+from jobkit.model import InvalidParams, JobkitError
+from jobkit.tasks.info import TaskInfo
+from jobkit.ui.form_values import read_field, read_form, read_options
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+#: Where the prose of a docstring ends: Google's and NumPy's headings, Sphinx's fields, doctests.
+_SECTION = re.compile(
+    r"((args?|arguments|parameters|params|returns?|raises|yields|examples?|notes?|attributes|see also|references)\s*:?$"
+    r"|:(param|returns?|raises|type)\b|>>>)",
+    re.IGNORECASE,
+)
+
+
+class FormDesk:
+    """One form.
+
+    Args:
+        kit: gives the kit to submit with; asked when it is needed, since a form that is only looked at needs none.
+        put: shows new texts (any of `tasks`, `reply` and `prefill`); called in any thread.
+        on_submit: called in any thread with the id of each job that was submitted from here.
+        infos: tasks that are known already; the kit is asked for the others by `refresh`.
+        names: only these tasks, in this order; all unless given.
+    """
+
+    def __init__(
+        self,
+        kit: Callable[[], Kit],
+        put: Callable[[Mapping[str, str]], object],
+        *,
+        on_submit: Callable[[str], object] | None = None,
+        infos: Mapping[str, TaskInfo] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self._kit = kit
+        self._put = put
+        self._on_submit = on_submit
+        self._infos = dict(infos or {})
+        self._names = names
+        self._replies = 0
+
+    def tasks(self) -> str:
+        """The tasks that are known, as the browser shows them."""
+        return json.dumps([shown(info) for info in self._infos.values()], default=str, ensure_ascii=False)
+
+    def refresh(self) -> None:
+        """Ask the kit for its tasks again."""
+        background.spawn(self._refresh())
+
+    def filling(self, task: str, values: Mapping[str, Any], queue: str = "") -> str:
+        """What makes the browser show the form of `task` with `values` filled in, as a job's `params` give them."""
+        self._replies += 1
+        return json.dumps(
+            {"task": task, "values": dict(values), "queue": queue, "n": self._replies}, default=str, ensure_ascii=False
+        )
+
+    def asked(self, text: str) -> None:
+        """What the browser asks for: to check a field, or to submit. Anything else is left alone."""
+        try:
+            asked = json.loads(text)
+            action, info = asked["action"], self._infos[asked["task"]]
+        except (ValueError, KeyError, TypeError):
+            return
+        if action == "check":
+            spec = next((spec for spec in info.params if spec.name == asked.get("name")), None)
+            if spec is not None:
+                try:
+                    read_field(spec, asked.get("field") or {})
+                    self._answer(info, {}, checked=spec.name)
+                except InvalidParams as error:
+                    self._answer(info, {spec.name: str(error)}, checked=spec.name)
+        elif action == "submit":
+            # Reading a table takes its time, and the store may be away: not in the session's thread.
+            background.spawn(self._submit(info, asked.get("fields") or {}, asked.get("options") or {}))
+
+    def _answer(self, info: TaskInfo, errors: Mapping[str, str], checked: str = "") -> None:
+        self._replies += 1
+        self._put({"reply": json.dumps({"task": info.name, "errors": errors, "checked": checked, "n": self._replies})})
+
+    # -- on the background loop -------------------------------------------------------------------------------------
+
+    async def _refresh(self) -> None:
+        try:
+            kit = await asyncio.to_thread(self._kit)
+            found = await kit.aio.tasks()
+        except JobkitError:
+            return
+        names = self._names if self._names is not None else sorted(found)
+        self._infos = {name: found[name] for name in names if name in found}
+        self._put({"tasks": self.tasks()})
+
+    async def _submit(self, info: TaskInfo, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        values, errors = await asyncio.to_thread(read_form, info.params, fields)
+        chosen, wrong = read_options(options)
+        errors |= wrong
+        if not errors:
+            try:
+                kit = await asyncio.to_thread(self._kit)
+                job = await kit.aio.submit_info(info.name, values, chosen)
+            except InvalidParams as error:
+                name = error.field or ""
+                errors[name if name in values or not name else f"option:{name}" if name in chosen else name] = str(
+                    error
+                )
+            except JobkitError as error:
+                errors[""] = str(error)
+            else:
+                self._answer(info, {})
+                if self._on_submit is not None:
+                    self._on_submit(job.id)
+                return
+        self._answer(info, errors)
+
+
+def shown(info: TaskInfo) -> dict[str, Any]:
+    """A task as the browser's form takes it."""
+    return {
+        "name": info.name,
+        "title": info.title,
+        "doc": lead(info.doc, info.title),
+        "params": [spec.to_json() for spec in info.params],
+        "queue": info.options.queue or "",
+    }
+
+
+def lead(doc: str, title: str) -> str:
+    """The paragraphs of a docstring that stand before its sections, without its title, each on one line."""
+    lines: list[str] = []
+    for line in doc.strip().splitlines():
+        if _SECTION.match(line.strip()):
+            break
+        lines.append(line.strip())
+    paragraphs = [" ".join(part.split()) for part in "\n".join(lines).split("\n\n")]
+    if paragraphs and paragraphs[0].rstrip(".") == title.strip().rstrip("."):
+        del paragraphs[0]
+    return "\n\n".join(part for part in paragraphs if part)

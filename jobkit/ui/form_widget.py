@@ -1,0 +1,60 @@
+"""`FormWidget`: the form of a task in a notebook, an anywidget around the same module that the dashboard uses."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+from jobkit.tasks.info import TaskInfo
+from jobkit.ui import assets
+from jobkit.ui.form_desk import FormDesk
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+logger = logging.getLogger("jobkit.ui")
+
+
+class FormWidget(anywidget.AnyWidget):
+    """The form of tasks.
+
+    Args:
+        kit: gives the kit to submit with.
+        infos: the tasks, by name.
+        on_submit: called with the id of each job that was submitted from here, on jobkit's background loop.
+        filled: a task and values to start from.
+    """
+
+    _esm = assets.esm("form")
+    _css = assets.css("form")
+
+    tasks = traitlets.Unicode("[]").tag(sync=True)
+    prefill = traitlets.Unicode("").tag(sync=True)
+    reply = traitlets.Unicode("").tag(sync=True)
+    request = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(
+        self,
+        kit: Callable[[], Kit],
+        infos: Mapping[str, TaskInfo],
+        *,
+        on_submit: Callable[[str], object] | None = None,
+        filled: tuple[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._write = threading.RLock()
+        self._desk = FormDesk(kit, self._put, on_submit=on_submit, infos=infos)
+        super().__init__(tasks=self._desk.tasks(), prefill=self._desk.filling(*filled) if filled else "")
+        self.observe(lambda change: self._desk.asked(change["new"]), "request")
+
+    def _put(self, texts: Mapping[str, str]) -> None:
+        try:
+            with self._write, self.hold_sync():
+                for name, text in texts.items():
+                    setattr(self, name, text)
+        except Exception:  # the kernel is shutting down, or the comm was closed by the page
+            logger.debug("a form could not be updated", exc_info=True)

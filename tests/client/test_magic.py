@@ -1,0 +1,88 @@
+"""`%%job` in a real IPython shell: options on the line, variables sent along, the last expression the result."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from jobkit.client.kit import Kit
+from jobkit.client.magic import read_line, register
+from jobkit.model import InvalidParams
+
+
+@pytest.fixture
+def shell(kit: Kit) -> Iterator[Any]:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    InteractiveShell.clear_instance()
+    made = InteractiveShell.instance()
+    register(made, lambda: kit)
+    yield made
+    InteractiveShell.clear_instance()
+
+
+def refusal(shell: Any, line: str, cell: str) -> str:
+    from IPython.core.error import UsageError
+
+    with pytest.raises(UsageError) as caught:
+        shell.run_cell_magic("job", line, cell)
+    return str(caught.value)
+
+
+def test_a_cell_runs_as_a_job_with_the_variables_that_it_uses(shell: Any, kit: Kit) -> None:
+    shell.run_cell("import math\nn = 3\ndef triple(x): return x * n\nunused = open")
+
+    job = shell.run_cell_magic(
+        "job", "mine tags=a,b retries=1", "# Triple it\nprint('hi')\ntriple(14) + math.floor(0.5)"
+    )
+
+    assert job.result(30) == 42
+    assert shell.user_ns["mine"] is job
+    assert (job.task, job.snapshot.spec.title, job.tags) == ("mine", "Triple it", ["a", "b"])
+    assert job.params == {"triple": "function triple", "math": "module math"}
+    assert "hi" in job.logs()
+
+
+def test_what_goes_wrong_in_a_cell_is_told_with_its_line(shell: Any) -> None:
+    job = shell.run_cell_magic("job", "", "a = 1\nb = [][a]")
+
+    job.wait(30)
+
+    assert job.error.where == "<job cell>:2 in <module>"
+    assert job.error.traceback.count("File ") == 1
+
+
+def test_bad_lines_and_cells_are_one_sentence(shell: Any, kit: Kit) -> None:
+    shell.user_ns.update(lock=threading.Lock(), big=b"x" * 11_000_000, small=1)
+
+    assert "missing is not defined" in refusal(shell, "", "missing + 1")
+    assert "cannot be sent to a job: make it inside the cell" in refusal(shell, "", "lock.locked()")
+    assert "the largest is big, 11.0 MB" in refusal(shell, "", "len(big) + small")
+    assert "unknown option 'qeue' (did you mean 'queue'" in refusal(shell, "qeue=gpu", "1")
+    assert "timeout must be a number of seconds" in refusal(shell, "timeout=soon", "1")
+    assert "kit=nothing must be a variable" in refusal(shell, "kit=nothing", "1")
+    assert "magics (%...) and shell lines" in refusal(shell, "", "!ls")
+    assert kit.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        ("", ("", {})),
+        ("mine", ("mine", {})),
+        ("mine queue=gpu timeout=1.5", ("mine", {"queue": "gpu", "timeout": 1.5})),
+        ("--queue gpu --memory-limit=2GB", ("", {"queue": "gpu", "memory_limit": "2GB"})),
+        ("title='two words' key=007", ("", {"title": "two words", "key": "007"})),
+    ],
+)
+def test_the_line_has_a_name_and_options(line: str, read: tuple[str, dict[str, Any]]) -> None:
+    assert read_line(line) == read
+
+
+@pytest.mark.parametrize("line", ["a b", "3x", "--queue", "'open"])
+def test_a_line_that_says_something_else_is_refused(line: str) -> None:
+    with pytest.raises(InvalidParams):
+        read_line(line)
