@@ -18,15 +18,15 @@ from jobkit.tasks.options import check_submit_options
 def main() -> None:
     kit = jobkit.connect()
 
-    def submission(task: Any) -> Any:
+    def submission(task: Any, **options: Any) -> Any:
         return prepare(
-            task, (), {}, check_submit_options({}), settings=kit.settings, codec=kit.codec, owner="bench"
+            task, (), {}, check_submit_options(options), settings=kit.settings, codec=kit.codec, owner="bench"
         )  # fmt: skip
 
-    def submit_many(task: Any, n: int) -> float:
+    def submit_many(task: Any, n: int, **options: Any) -> float:
         """Arguments checked and sealed here, then stored in slices; how many per second."""
         began = now()
-        background.call(kit.verbs.submit_many([submission(task) for _ in range(n)]))
+        background.call(kit.verbs.submit_many([submission(task, **options) for _ in range(n)]))
         return n / (now() - began)
 
     held: list[Any] = []
@@ -43,13 +43,10 @@ def main() -> None:
 
                 return asyncio.run(aio.latencies(lambda: kit.aio.submit(stamp), waited, n))
             case "process latency":
-                return latencies(stamp_in_process.submit, lambda job: job.result(30), n)
-            case "process drain":
-                began = now()
-                jobs = [stamp_in_process.submit() for _ in range(n)]
-                for job in jobs:
-                    job.result(120)
-                return n / (now() - began)
+                task = stamp_in_process.options(reuse=asked["reuse"])
+                return latencies(task.submit, lambda job: job.result(30), n)
+            case "process fill":
+                return submit_many(stamp_in_process, n, reuse=asked["reuse"])
             case "submit":
                 return rate(counted.submit, n)
             case "submit aio":

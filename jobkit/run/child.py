@@ -149,8 +149,8 @@ class _Life:
     """One job after the other, until the worker has no more for this process."""
 
     def __init__(self, busy: memoryview) -> None:
-        self._busy = busy
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # daemons that a job leaves behind stay below it
+        self._busy = busy
         self._shell = Shell()
         self._recorder: Recorder | None = None
         self._ticker = Ticker(self._tick)
@@ -159,21 +159,23 @@ class _Life:
         self._peak = 0
         tqdm_hook.install(has_monitor=False)
         os.register_at_fork(after_in_child=self._release)
-        _send(frames.READY, None)
 
     def serve(self) -> None:
+        _send(frames.READY, None)
         calls = frames.Calls(CONTROL_FD)
         while (received := calls.next()) is not None:
             meta, call = received
             self._busy[0] = 1
             if self._before is None and not meta["is_last"]:
                 self._before = Surroundings()
-            if not self._run(meta, call):
+            is_fit = self._run(meta, call)
+            if _is_childless():
+                self._busy[0] = 0
+            if not is_fit:
                 break
-            self._busy[0] = 0
             if self._before is not None:
                 self._before.restore()
-        if not _is_childless():
+        if self._busy[0]:
             tree.kill(tree.descendants(os.getpid()))
 
     def _run(self, meta: dict[str, Any], call: bytes) -> bool:

@@ -77,11 +77,12 @@ def main(fd: int, preload: list[str], path: list[str], spool: str) -> int:
     if problem:
         _send(link, {"failed": problem})
         return 2
+    zygote = Zygote(link, spool)
     gc.collect()
     gc.freeze()
     gc.disable()
     _send(link, {"ready": os.getpid()})
-    return Zygote(link, spool).serve()
+    return zygote.serve()
 
 
 def _preload(modules: list[str], path: list[str]) -> str:
@@ -192,11 +193,12 @@ class Zygote:
                 continue  # an orphan that we had inherited
             self._slots.append(job.slot)
             doomed = job.doomed
-            survivors = [seen[0] for seen in job.seen if tree.identity(seen[0]) == seen]
-            survivors += self._left_behind(job, pid)
-            if survivors:
-                doomed |= tree.kill(survivors)
-            tree.send_group(pid, signal.SIGKILL)
+            if self._busy[job.slot] or job.seen:  # else it was alone when it said so, and it starts nothing any more
+                survivors = [seen[0] for seen in job.seen if tree.identity(seen[0]) == seen]
+                survivors += self._left_behind(job, pid)
+                if survivors:
+                    doomed |= tree.kill(survivors)
+                tree.send_group(pid, signal.SIGKILL)
             message = {
                 "exited": job.key,
                 "code": os.waitstatus_to_exitcode(status),
