@@ -150,8 +150,8 @@ async def test_deferred_jobs_wait(arq_redis: ArqRedis, worker: Make) -> None:
 
 
 async def test_a_job_that_expires_is_not_started(arq_redis: ArqRedis, worker: Make) -> None:
-    busy = await enqueued(arq_redis, "nap")
-    late = await enqueued(arq_redis, "answer", _expires=0.1)
+    busy = await enqueued(arq_redis, "nap", _job_id="a")
+    late = await enqueued(arq_redis, "answer", _job_id="b", _expires=0.1)
 
     async def nap(ctx: Ctx) -> None:
         await asyncio.sleep(0.3)

@@ -94,9 +94,9 @@ class Bridge:
         worker = self._worker
         results = []
         for ended in scan.ended:
-            body = ended_result(ended, worker.queue_name, worker.job_deserializer, worker.job_serializer)
-            keep_s = worker.keep_result_s or 0
-            ttl_ms = -1 if worker.keep_result_forever else int(keep_s * 1000)
+            order = read_order(ended.payload, worker.job_deserializer)
+            body = ended_result(ended, order, worker.queue_name, worker.job_serializer)
+            ttl_ms = worker.result_ttl_ms(worker.functions.get(order.function))
             results.append((ended.arq_id, body or b"", ttl_ms if body else 0))
             worker.jobs_failed += 1
         await worker.queue.settle(results)
@@ -108,10 +108,7 @@ class Bridge:
         for found in scan.new:
             order = read_order(found.payload, worker.job_deserializer)
             function = worker.functions.get(order.function)
-            keeps, keep_s = worker.keep_result_forever, worker.keep_result_s
-            if function is not None:
-                keeps = keeps if function.keep_result_forever is None else function.keep_result_forever
-                keep_s = keep_s if function.keep_result_s is None else function.keep_result_s
+            ttl_ms = worker.result_ttl_ms(function)
             try:
                 adoptions.append(
                     adoption(
@@ -122,7 +119,7 @@ class Bridge:
                         now_ms=scan.now_ms,
                         job_timeout_s=worker.job_timeout_s,
                         max_tries=worker.max_tries,
-                        keep_s=None if keeps else keep_s,
+                        keep_s=None if ttl_ms < 0 else ttl_ms / 1000,
                         codec=worker.codec,
                     )
                 )

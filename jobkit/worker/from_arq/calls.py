@@ -168,11 +168,8 @@ def result_bytes(
     )  # fmt: skip
 
 
-def ended_result(
-    ended: Ended, queue: str, deserializer: Deserializer | None, serializer: Serializer | None
-) -> bytes | None:
+def ended_result(ended: Ended, order: Order, queue: str, serializer: Serializer | None) -> bytes | None:
     """The same for a job that no worker ended."""
-    order = read_order(ended.payload, deserializer)
     is_cancelled = ended.state == "cancelled"
     result = asyncio.CancelledError(ended.why) if is_cancelled else JobExecutionFailed(ended.why)
     now_ms, arq_id = timestamp_ms(), ended.arq_id.decode("utf-8", "replace")

@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import pickle
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import arq.worker
 from arq.constants import keep_cronjob_progress
 from arq.cron import CronJob
+from arq.jobs import Serializer
 from arq.utils import ms_to_datetime, timestamp_ms, truncate
 from arq.worker import Function, JobExecutionFailed, RetryJob
 
@@ -193,20 +195,15 @@ class ArqRunner(AsyncRunner):
             return
         if attempt.is_released and outcome.outcome != "succeeded" and worker.retry_jobs:
             return
-        result = visit.value if outcome.outcome == "succeeded" else _failure(visit, outcome)
-        keep_s: float | None = worker.keep_result_s
-        if function is not None and function.keep_result_s is not None:
-            keep_s = function.keep_result_s
-        keeps = worker.keep_result_forever
-        if function is not None and function.keep_result_forever is not None:
-            keeps = function.keep_result_forever
-        ttl_ms = -1 if keeps else int((keep_s or 0) * 1000)
+        is_success = outcome.outcome == "succeeded"
+        result = visit.value if is_success else _readable(_failure(visit, outcome), worker.job_serializer)
+        ttl_ms = worker.result_ttl_ms(function)
         body: bytes | None = b""
         if ttl_ms:
             body = result_bytes(
-                visit.order, visit.entry.arq_id, job_try=visit.job_try, success=outcome.outcome == "succeeded",
-                result=result, started_ms=visit.started_ms, finished_ms=timestamp_ms(), queue=worker.queue_name,
-                ref=visit.ref, serializer=worker.job_serializer,
+                visit.order, visit.entry.arq_id, job_try=visit.job_try, success=is_success, result=result,
+                started_ms=visit.started_ms, finished_ms=timestamp_ms(), queue=worker.queue_name, ref=visit.ref,
+                serializer=worker.job_serializer,
             )  # fmt: skip
         is_slot = isinstance(function, CronJob) and _is_slot(function, visit.entry.arq_id)
         hold_ms = int(keep_cronjob_progress * 1000) if is_slot else 0
@@ -284,7 +281,23 @@ def _failure(visit: Visit, outcome: Outcome) -> BaseException:
         return TimeoutError()
     if isinstance(visit.error, (Exception, asyncio.CancelledError)):
         return visit.error
+    # A SystemExit, for instance, which a reader must not raise.
     return JobExecutionFailed(outcome.error.message if outcome.error is not None else "the job did not end by itself")
+
+
+def _readable(error: BaseException, serializer: Serializer | None) -> BaseException:
+    """The error, or one that says the same where its pickle cannot be read: it would break every list of results."""
+    if serializer is not None:
+        return error
+    try:
+        body = pickle.dumps(error)
+    except Exception:  # arq says so in its way
+        return error
+    try:
+        pickle.loads(body)
+    except Exception:
+        return JobExecutionFailed(f"{type(error).__name__}: {safe_str(error)}")
+    return error
 
 
 def _is_slot(cron: CronJob, arq_id: str) -> bool:

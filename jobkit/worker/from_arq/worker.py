@@ -163,6 +163,14 @@ class Worker(JobWorker):
         """Stop (after running jobs) when so many were done, so long has passed, the worker has grown so large."""
         self._limits = max_jobs, max_time_s, max_memory_bytes
 
+    def result_ttl_ms(self, function: Function | CronJob | None) -> int:
+        """How long arq's readers find a result: 0 not at all, below 0 for ever."""
+        keep_s, keeps = self.keep_result_s, self.keep_result_forever
+        if function is not None:
+            keep_s = keep_s if function.keep_result_s is None else function.keep_result_s
+            keeps = keeps if function.keep_result_forever is None else function.keep_result_forever
+        return -1 if keeps else int((keep_s or 0) * 1000)
+
     # -- life -------------------------------------------------------------------------------------------------------
 
     async def main(self) -> None:

@@ -1,0 +1,342 @@
+"""Where jobkit is better than arq on purpose: each test is a way in which arq's worker loses or doubles a job, or dies.
+
+The stories are in `docs/from-arq.md`. What takes real processes is in `test_processes.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import Any
+
+import pytest
+from arq import func
+from arq.connections import ArqRedis, RedisSettings
+from arq.constants import abort_jobs_ss
+from arq.jobs import Job, JobStatus
+from arq.worker import FailedJobs, JobExecutionFailed
+
+from jobkit.model import JobSnapshot
+from jobkit.settings import Settings
+from jobkit.store.base import Query
+from jobkit.store.redis import RedisStore
+from jobkit.worker import Worker
+
+from .conftest import LEASE_S, Make
+from .test_documented import Ctx, answer, enqueued, fails, until
+
+
+async def records(settings: Settings) -> list[JobSnapshot]:
+    """What the dashboard reads, newest first."""
+    store = RedisStore(settings)
+    try:
+        return list((await store.list(Query())).jobs)
+    finally:
+        await store.close()
+
+
+async def test_an_id_that_runs_is_refused_also_after_its_time(arq_redis: ArqRedis, worker: Make) -> None:
+    """arq's payload key expires under a running job; then the id is accepted again, and that second job is lost."""
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def wait(ctx: Ctx) -> str:
+        started.set()
+        await go.wait()
+        return "done"
+
+    job = await enqueued(arq_redis, "wait", _job_id="same", _expires=0.2)
+    serving = asyncio.create_task(worker([func(wait, name="wait")]).main())
+    await started.wait()
+    assert await arq_redis.pttl("arq:job:same") == -1
+
+    assert await arq_redis.enqueue_job("wait", _job_id="same") is None
+
+    go.set()
+    await serving
+    assert await job.result() == "done"
+
+
+async def test_an_abort_that_came_too_late_does_not_hit_the_next_job_of_that_id(
+    arq_redis: ArqRedis, worker: Make
+) -> None:
+    first = await enqueued(arq_redis, "answer", _job_id="same")
+    one = worker([answer], allow_abort_jobs=True, keep_result=0, burst=False)
+    serving = asyncio.create_task(one.main())
+    await until(lambda: one.jobs_complete == 1, "the first job to end")
+
+    assert await first.abort(poll_delay=0.01) is False
+
+    await until(lambda: _is_empty(arq_redis, abort_jobs_ss), "the abort to be forgotten")
+    await enqueued(arq_redis, "answer", _job_id="same")
+    await until(lambda: one.jobs_complete == 2, "the second job to end")
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+async def _is_empty(pool: ArqRedis, key: str) -> bool:
+    return not await pool.exists(key)
+
+
+@pytest.mark.parametrize("skew_s", [-3600, 3600])
+async def test_an_abort_by_a_clock_that_is_wrong_is_obeyed(arq_redis: ArqRedis, worker: Make, skew_s: float) -> None:
+    started = asyncio.Event()
+
+    async def long(ctx: Ctx) -> None:
+        started.set()
+        await asyncio.sleep(3600)
+
+    job = await enqueued(arq_redis, "long")
+    workers = [worker([func(long, name="long")], allow_abort_jobs=True) for _ in range(2)]
+    serving = [asyncio.create_task(one.main()) for one in workers]
+    await started.wait()
+
+    await arq_redis.zadd(abort_jobs_ss, {job.job_id: (time.time() + skew_s) * 1000})
+
+    with pytest.raises(asyncio.CancelledError):
+        await job.result(10, poll_delay=0.02)
+    await asyncio.gather(*serving)
+
+
+async def test_a_job_that_blocks_the_loop_keeps_its_lease(arq_redis: ArqRedis, worker: Make) -> None:
+    runs = []
+
+    async def block(ctx: Ctx) -> str:
+        runs.append(1)
+        time.sleep(LEASE_S + 1)  # noqa: ASYNC251  # what is tested
+        return "done"
+
+    job = await enqueued(arq_redis, "block")
+    await worker([func(block, name="block")]).main()
+
+    assert await job.result() == "done"
+    assert runs == [1]
+
+
+async def test_long_jobs_do_not_keep_short_ones_from_another_worker(arq_redis: ArqRedis, worker: Make) -> None:
+    """arq's poll reads the oldest members, and running jobs stay members."""
+    go = asyncio.Event()
+
+    async def long(ctx: Ctx) -> None:
+        await go.wait()
+
+    functions = [func(long, name="long"), answer]
+    for _ in range(5):
+        await enqueued(arq_redis, "long")
+    busy, idle = (worker(functions, max_jobs=5, queue_read_limit=5) for _ in range(2))
+    serving = [asyncio.create_task(busy.main())]
+    await until(lambda: len(busy.tasks) == 5, "the long jobs to run")
+    serving.append(asyncio.create_task(idle.main()))
+
+    short = await enqueued(arq_redis, "answer")
+
+    assert await short.result(10, poll_delay=0.02) == 42
+    go.set()
+    await asyncio.gather(*serving)
+
+
+async def test_what_a_function_does_to_its_worker_fails_only_its_job(arq_redis: ArqRedis, worker: Make) -> None:
+    class Shy:
+        def __repr__(self) -> str:
+            raise RuntimeError("no picture please")
+
+        def __reduce__(self) -> Any:
+            return int, (7,)
+
+    class Unreadable(Exception):
+        def __init__(self, a: int, b: int) -> None:
+            super().__init__(f"{a} and {b}")
+
+    async def leave(ctx: Ctx) -> None:
+        sys.exit(3)
+
+    async def shy(ctx: Ctx) -> Any:
+        return Shy()
+
+    async def unreadable(ctx: Ctx) -> None:
+        raise Unreadable(1, 2)
+
+    # Where pickle looks for it.
+    globals()["Unreadable"], Unreadable.__qualname__ = Unreadable, "Unreadable"
+    jobs = {name: await enqueued(arq_redis, name) for name in ("leave", "shy", "unreadable", "answer")}
+    functions = [func(f, name=f.__name__) for f in (leave, shy, unreadable, answer)]
+    one = worker(functions)
+    with pytest.raises(FailedJobs, match="2 jobs failed"):
+        await one.run_check()
+
+    assert await jobs["answer"].result() == 42
+    assert await jobs["shy"].result() == 7
+    with pytest.raises(JobExecutionFailed, match="the task called sys.exit"):
+        await jobs["leave"].result()
+    with pytest.raises(JobExecutionFailed, match="Unreadable: 1 and 2"):
+        await jobs["unreadable"].result()
+    assert len(await arq_redis.all_job_results()) == 4
+
+
+async def test_a_hook_that_fails_fails_its_job_and_not_the_worker(arq_redis: ArqRedis, worker: Make) -> None:
+    async def start(ctx: Ctx) -> None:
+        if ctx["job_id"] == "bad":
+            raise RuntimeError("not today")
+
+    async def end(ctx: Ctx) -> None:
+        raise RuntimeError("too late")
+
+    bad = await enqueued(arq_redis, "answer", _job_id="bad")
+    good = await enqueued(arq_redis, "answer", _job_id="good")
+    one = worker([answer], on_job_start=start, on_job_end=end, after_job_end=end)
+    await one.main()
+
+    with pytest.raises(RuntimeError, match="not today"):
+        await bad.result()
+    assert await good.result() == 42
+
+
+async def test_what_is_no_job_is_put_aside(arq_redis: ArqRedis, worker: Make) -> None:
+    await arq_redis.zadd("arq:queue", {b"\xff\xfe": 1})
+    job = await enqueued(arq_redis, "answer")
+    await arq_redis.set("arq:job:garbled", b"not a pickle")
+    await arq_redis.zadd("arq:queue", {"garbled": 1})
+
+    one = worker([answer])
+    await one.main()
+
+    assert await job.result() == 42
+    assert (one.jobs_complete, one.jobs_failed) == (1, 1)
+    assert await arq_redis.smembers("jk:default:arq-quarantine:arq:queue") == {b"\xff\xfe"}  # type: ignore[misc]
+
+
+async def test_a_queue_that_is_none_is_waited_for(arq_redis: ArqRedis, worker: Make) -> None:
+    await arq_redis.set("arq:queue", "no queue")
+    one = worker([answer], burst=False)
+    serving = asyncio.create_task(one.main())
+    await asyncio.sleep(0.2)  # it has seen it
+    assert not serving.done()
+
+    await arq_redis.delete("arq:queue")
+    job = await enqueued(arq_redis, "answer")
+
+    assert await job.result(10, poll_delay=0.02) == 42
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_a_wiped_server_does_not_end_the_worker(arq_redis: ArqRedis, worker: Make) -> None:
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def wait(ctx: Ctx) -> None:
+        started.set()
+        await go.wait()
+
+    await enqueued(arq_redis, "wait")
+    one = worker([func(wait, name="wait"), answer], burst=False)
+    serving = asyncio.create_task(one.main())
+    await started.wait()
+    await arq_redis.flushdb()
+    go.set()
+
+    job = await enqueued(arq_redis, "answer")
+
+    assert await job.result(10, poll_delay=0.02) == 42
+    assert len(await arq_redis.keys("arq:result:*")) == 1
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_a_job_that_is_taken_out_of_arqs_queue_is_not_run(
+    arq_redis: ArqRedis, worker: Make, settings: Settings
+) -> None:
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def wait(ctx: Ctx) -> None:
+        started.set()
+        await go.wait()
+
+    await enqueued(arq_redis, "wait", _job_id="first")
+    await enqueued(arq_redis, "fails", _job_id="second")
+    await enqueued(arq_redis, "fails", _job_id="third", _defer_by=60)
+    one = worker([func(wait, name="wait"), fails], max_jobs=1)
+    serving = asyncio.create_task(one.main())
+    await started.wait()
+    await until(lambda: _has(settings, 3), "all to have records")
+
+    await arq_redis.zrem("arq:queue", "second", "third")
+    go.set()
+
+    await serving
+    found = {record.id: str(record.state) for record in await records(settings)}
+    assert found == {"first": "succeeded", "second": "cancelled", "third": "cancelled"}
+    assert one.jobs_failed == 0
+    await arq_redis.delete("arq:job:second", "arq:job:third")
+
+
+async def _has(settings: Settings, count: int) -> bool:
+    return len(await records(settings)) == count
+
+
+async def test_an_id_that_comes_again_gets_a_record_of_its_own(
+    arq_redis: ArqRedis, worker: Make, settings: Settings
+) -> None:
+    one = worker([answer], keep_result=0)
+    for _ in range(2):
+        await enqueued(arq_redis, "answer", _job_id="nightly")
+        await one.main()
+    odd = await enqueued(arq_redis, "answer", _job_id="für alle: 1/2")
+    await one.main()
+
+    last, second, first = await records(settings)
+    assert first.id == "nightly"
+    assert second.id.startswith("nightly.")
+    assert (second.spec.key, last.spec.key) == ("nightly", odd.job_id)
+    assert all(record.state == "succeeded" for record in (first, second, last))
+
+
+async def test_the_health_key_stays_as_long_as_another_worker_lives(
+    arq_redis: ArqRedis, worker: Make, where: RedisSettings, settings: Settings
+) -> None:
+    other = Worker([answer], redis_settings=where, handle_signals=False, settings=settings)
+    serving = asyncio.create_task(other.main())
+    await until(lambda: arq_redis.exists("arq:queue:health-check"), "the other worker to tell its health")
+    one = worker([answer])
+    await one.main()
+
+    await one.close()
+
+    assert await arq_redis.exists("arq:queue:health-check")
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    await other.close()
+    assert not await arq_redis.exists("arq:queue:health-check")
+
+
+async def test_a_cancelled_worker_gives_its_jobs_back_at_once(arq_redis: ArqRedis, worker: Make) -> None:
+    started = asyncio.Event()
+
+    async def once(ctx: Ctx) -> str:
+        if not started.is_set():
+            started.set()
+            await asyncio.sleep(3600)
+        return f"try {ctx['job_try']}"
+
+    job = await enqueued(arq_redis, "once")
+    serving = asyncio.create_task(worker([func(once, name="once")]).main())
+    await started.wait()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert await job.status() is JobStatus.queued
+
+    await worker([func(once, name="once")]).main()
+
+    assert await job.result() == "try 1"
+
+
+async def test_a_backlog_longer_than_the_window_is_worked_off(
+    arq_redis: ArqRedis, worker: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobkit.store.redis_arq.WINDOW", 10)
+    jobs = [await enqueued(arq_redis, "answer") for _ in range(60)]
+    await enqueued(arq_redis, "answer", _job_id="later", _defer_by=0.3)
+
+    assert await worker([answer], queue_read_limit=7).run_check() == 61
+
+    assert [await job.result() for job in jobs] == [42] * 60
+    assert await Job("later", arq_redis).result() == 42
