@@ -115,6 +115,11 @@ class Job(param.Parameterized):
         return self._snapshot.is_terminal
 
     @property
+    def _is_over(self) -> bool:
+        """Nothing more will come: it has ended, or the store no longer knows it."""
+        return self._ended.done()
+
+    @property
     def elapsed(self) -> timedelta | None:
         """How long the current or last attempt has run, or None before the first."""
         seconds = self._snapshot.elapsed_s(datetime.now(UTC))
@@ -273,11 +278,9 @@ class Job(param.Parameterized):
             self._observers = (*self._observers, observer)
             return self._snapshot
 
-    def _vanish(self) -> None:
+    def _vanish(self, why: str) -> None:
         if not self._ended.done():
-            self._ended.set_exception(
-                JobNotFound(f"job {self.id} is no longer known: it was removed, or the store was wiped or exchanged")
-            )
+            self._ended.set_exception(JobNotFound(f"job {self.id} is no longer known: {why}"))
 
     def _publish(self) -> None:
         """Move the parameters through every snapshot that waits."""

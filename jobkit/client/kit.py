@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -147,7 +148,8 @@ class Kit:
     def _send(self, prepared: Submission) -> Job:
         """Store a submission and give its handle."""
         spec = prepared.spec
-        if spec.key and (known := self._live.get(spec.id)) is not None:
+        # One that has ended may be forgotten by now, and then this is a new job.
+        if spec.key and (known := self._live.get(spec.id)) is not None and not known._is_over:
             return known
         self._live.expect(spec.id)
         try:
@@ -197,10 +199,13 @@ class Kit:
         """The time of the submit (ms), or 0 where the id was known."""
         self._ensure_open()
         if self._direct is not None and not background.is_here:
+            began = time.monotonic()
             try:
                 return self._direct.submit(prepared)
             except StoreUnavailable:
-                pass  # its id makes it safe to repeat, on the way that can revive the server
+                # Its id makes it safe to repeat, on the way that can revive the server; but not to wait once more.
+                if time.monotonic() - began > 1.0:
+                    raise
         return self._call(partial(self._verbs.submit, prepared))
 
     def _accepted(self, spec: JobSpec, submitted_ms: int) -> Job:
@@ -510,6 +515,7 @@ class Kit:
     async def _open(self) -> None:
         try:
             await self._hub.start()
+            await self._live.remember_store()
         except BaseException:
             await self._store.close()
             raise

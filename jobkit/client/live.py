@@ -46,6 +46,8 @@ class LiveJobs:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: asyncio.Task[None] | None = None
         self._stops: list[Callable[[], None]] = []
+        self._place = ""
+        self._wiped: set[str] = set()
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -169,7 +171,12 @@ class LiveJobs:
             except Exception:
                 logger.exception("live jobs could not be read again")
 
+    async def remember_store(self) -> None:
+        """Learn which store this is, to notice when it is another one."""
+        self._place = await self._store.place()
+
     async def _refresh(self, ids: list[str]) -> None:
+        gone = []
         for job_id, fresh in zip(ids, await self._store.snapshots(ids), strict=True):
             job = self._jobs.get(job_id)
             if job is None or job.snapshot.is_terminal:
@@ -177,5 +184,15 @@ class LiveJobs:
             if fresh is not None:
                 self._catch_up(job, fresh)
             elif job.snapshot.seq > 0:
-                job._vanish()
-                self._kept.pop(job_id, None)
+                gone.append(job)
+        if not gone:
+            return
+        before, self._place = self._place, await self._store.place()
+        if before != self._place:
+            logger.warning("the store was wiped or exchanged: live jobs that it does not know any more are lost")
+            self._wiped = {job_id for job_id, job in list(self._jobs.items()) if not job._is_over}
+            for job_id in self._wiped:
+                self.refresh_later(job_id)
+        for job in gone:
+            job._vanish("the store was wiped or exchanged" if job.id in self._wiped else "it was removed")
+            self._kept.pop(job.id, None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from jobkit.codec import Codec, Subject
 from jobkit.model import InvalidParams, JobEvent, JobNotFound, JobSnapshot, JobSpec, JobState, LogLine, StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, Store, Submission, WorkerInfo
+from jobkit.store.connect import REPLY_TIMEOUT_S, explain
 from jobkit.store.hub import Hub
 from jobkit.tasks.info import TaskInfo
 
@@ -24,6 +25,9 @@ _EVENT_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
 
 #: Seconds between questions of an iterator over events while the server does not answer.
 _AWAY_S = 0.5
+
+#: What one call that submits may carry, so that it does not hold up others, and has its reply in time.
+_SLICE_JOBS, _SLICE_BYTES = 500, 4_000_000
 
 
 class Verbs:
@@ -47,13 +51,14 @@ class Verbs:
     async def submit_many(self, submissions: Sequence[Submission]) -> list[int]:
         """The same for many, in slices that do not hold up others."""
         answers: list[int] = []
-        for i in range(0, len(submissions), 500):
-            answers += await self.store.submit(submissions[i : i + 500], self.hub.client_id)
+        for batch in _slices(submissions):
+            answers += await self._store_once_or_twice(batch)
         return answers
 
     async def _send(self) -> None:
         while self._queue:
-            batch, self._queue = self._queue[:500], self._queue[500:]
+            count = len(next(_slices([submission for submission, _ in self._queue[:_SLICE_JOBS]])))
+            batch, self._queue = self._queue[:count], self._queue[count:]
             try:
                 answers = await self._store_once_or_twice([submission for submission, _ in batch])
             except Exception as error:
@@ -67,11 +72,22 @@ class Verbs:
 
     async def _store_once_or_twice(self, batch: Sequence[Submission]) -> list[int]:
         """Ids are ours, so a submit whose reply was lost is safe to repeat: it finds itself."""
+        began = asyncio.get_running_loop().time()
         try:
-            return await self.store.submit(batch, self.hub.client_id)
+            return await self._store(batch)
         except StoreUnavailable:
+            if asyncio.get_running_loop().time() - began > 1.0:
+                raise  # a server that does not answer in time is not asked once more
             await asyncio.sleep(0.05)
-            return await self.store.submit(batch, self.hub.client_id)
+            return await self._store(batch)
+
+    async def _store(self, batch: Sequence[Submission]) -> list[int]:
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                return await self.store.submit(batch, self.hub.client_id)
+        except TimeoutError:
+            error = TimeoutError(f"no reply within {REPLY_TIMEOUT_S:g} s")
+            raise explain(error, self.settings) from None
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -254,6 +270,18 @@ class Verbs:
         finally:
             for stop in stops:
                 stop()
+
+
+def _slices(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
+    """Parts that one call may carry: neither too many nor too large."""
+    start = size = 0
+    for i, submission in enumerate(submissions):
+        if i > start and (i - start >= _SLICE_JOBS or size + len(submission.payload) > _SLICE_BYTES):
+            yield submissions[start:i]
+            start, size = i, 0
+        size += len(submission.payload)
+    if start < len(submissions):
+        yield submissions[start:]
 
 
 async def _patiently(verb: Callable[[], Awaitable[T]]) -> T:

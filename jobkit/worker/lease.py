@@ -7,6 +7,7 @@ for all jobs that the worker holds; the answer names those it has lost and those
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from redis.exceptions import RedisError
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.base import Renewal
-from jobkit.store.connect import explain, open_blocking
+from jobkit.store.connect import REPLY_TIMEOUT_S, explain, open_blocking
 from jobkit.store.redis import read_renewal, renew_args
 from jobkit.store.scripts import run_blocking
 
@@ -37,6 +38,7 @@ class LeaseKeeper:
         held: what the worker runs now, job id to token; called in the keeper's thread.
         facts: what others may see of the worker; likewise.
         on_renewal: what a beat learned; called in the keeper's thread.
+        on_wiped: the server does not know what it knew before; likewise.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class LeaseKeeper:
         held: Callable[[], Mapping[str, str]],
         facts: Callable[[], Mapping[str, Any]],
         on_renewal: Callable[[Renewal], None],
+        on_wiped: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._worker_id = worker_id
-        self._held, self._facts, self._on_renewal = held, facts, on_renewal
+        self._held, self._facts, self._on_renewal, self._on_wiped = held, facts, on_renewal, on_wiped
+        self._place = b""
         self._prefix = f"jk:{settings.namespace}:"
-        self._redis: redis.Redis = open_blocking(settings)
+        self._redis: redis.Redis = open_blocking(settings, min(REPLY_TIMEOUT_S, max(0.5, settings.heartbeat)))
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobkit-heartbeat", daemon=True)
 
@@ -74,10 +78,28 @@ class LeaseKeeper:
         try:
             renewal = read_renewal(run_blocking(self._redis, self._prefix, "renew", args))
             run_blocking(self._redis, self._prefix, "prune", [200])
+            is_wiped = self._is_wiped()
         except (RedisError, OSError) as error:
             raise explain(error, settings) from error
+        if is_wiped:
+            logger.warning(
+                "Redis at %s was wiped or exchanged: it does not know this namespace any more; "
+                "jobs that run here are stopped, and what was accepted before is lost",
+                settings.masked_url,
+            )
+            self._on_wiped()
         if renewal.lost or renewal.cancelled or renewal.stop:
             self._on_renewal(renewal)
+
+    def _is_wiped(self) -> bool:
+        """Whether the mark of the namespace, which is made once, is another than at the beat before."""
+        key = f"{self._prefix}place"
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(key, secrets.token_hex(8), nx=True)
+        pipe.get(key)
+        _, place = pipe.execute()
+        before, self._place = self._place, place
+        return before not in (b"", place)
 
     def start(self) -> None:
         self._thread.start()

@@ -91,7 +91,7 @@ def run_worker(
 
 async def _serve(worker: Worker) -> None:
     try:
-        await worker.store.publish_tasks({task.name: task.definition() for task in registry.all()})
+        worker.definitions = {task.name: task.definition() for task in registry.all()}
         await worker.async_run()
     finally:
         await worker.close()

@@ -36,6 +36,7 @@ from jobkit.worker.blocked import BlockedLoop
 from jobkit.worker.filing import Filing
 from jobkit.worker.inbox import Inbox
 from jobkit.worker.lease import LeaseKeeper
+from jobkit.worker.spool import Spool
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -51,6 +52,9 @@ _HANDED_LIMIT_S, _KILL_LIMIT_S = 1.0, 10.0
 
 #: A request to stop is repeated to the runner this often, while the attempt is held.
 _ASK_AGAIN_S = 0.2
+
+#: Between questions of a worker that starts while the server is away.
+_AWAY_S = 0.5
 
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -97,6 +101,8 @@ class Worker(arq.worker.Worker):
         self.codec = codec or Codec.from_secret(settings.secret)
         self.store = RedisStore(settings)
         self.filing = Filing(settings, self.store, self.codec)
+        self.definitions: Mapping[str, Mapping[str, Any]] = {}
+        """Of the tasks that it makes known."""
         self.runners = dict(runners)
         self.slots = slots
         self.info = WorkerInfo(
@@ -109,6 +115,7 @@ class Worker(arq.worker.Worker):
             python=f"{sys.version_info.major}.{sys.version_info.minor}",
             tasks=tuple(tasks),
         )
+        self._spool = Spool(settings, self.codec, self.info.id)
         self._limits = max_jobs, max_time_s, max_memory_bytes
         self._attempts: dict[str, Attempt] = {}
         self._runs: set[asyncio.Task[None]] = set()
@@ -138,12 +145,16 @@ class Worker(arq.worker.Worker):
     async def main(self) -> None:
         """Serve until asked to stop. Replaces arq's loop."""
         keeper = LeaseKeeper(
-            self.settings, self.info.id, held=self._held, facts=self._facts, on_renewal=self._renewed_elsewhere
+            self.settings,
+            self.info.id,
+            held=self._held,
+            facts=self._facts,
+            on_renewal=self._renewed_elsewhere,
+            on_wiped=self._wiped_elsewhere,
         )
         try:
-            await self.loop.run_in_executor(None, keeper.beat)
+            await self._begin(keeper)
             keeper.start()
-            await self.filing.start()
             for runner in set(self.runners.values()):
                 await runner.start()
             if self.on_startup:
@@ -167,6 +178,27 @@ class Worker(arq.worker.Worker):
             with contextlib.suppress(StoreUnavailable):
                 await self.store.leave(self.info.id)
 
+    async def _begin(self, keeper: LeaseKeeper) -> None:
+        """Make itself known, once the server answers: it may come up later than the worker, or be away just now.
+
+        Raises:
+            StoreUnavailable: waiting would not help; or in burst mode, whose users wait themselves.
+        """
+        is_told = False
+        while not self._stop:
+            try:
+                await self.loop.run_in_executor(None, keeper.beat)
+                await self.introduce()
+                await self._store_what_was_left()
+                return
+            except StoreUnavailable as error:
+                if self.burst or error.is_refusal:
+                    raise
+                if not is_told:
+                    logger.warning("%s; the worker waits", error)
+                is_told = True
+                await asyncio.sleep(_AWAY_S)
+
     async def _serve(self) -> None:
         failures = 0
         while not self._stop:
@@ -176,6 +208,7 @@ class Worker(arq.worker.Worker):
             except StoreUnavailable as error:
                 if failures == 0:
                     logger.warning("%s; the worker waits", error)
+                await self._spool_endings()
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                 failures += 1
                 continue
@@ -228,6 +261,7 @@ class Worker(arq.worker.Worker):
             try:
                 await self._exchange(takes=False)
             except StoreUnavailable:
+                await self._spool_endings()
                 await asyncio.sleep(0.5)
                 continue
             if self._attempts:
@@ -243,8 +277,22 @@ class Worker(arq.worker.Worker):
         for attempt in self._attempts.values():
             if not attempt.is_lost and attempt.job_id not in told:  # a thread that cannot be stopped, for instance
                 self._endings.append(self._release(attempt))
-        with contextlib.suppress(StoreUnavailable):
+        try:
             await self._exchange(takes=False)
+        except StoreUnavailable:
+            await self._spool_endings()
+
+    async def _spool_endings(self) -> None:
+        """Whatever becomes of this worker, how its attempts ended is not forgotten."""
+        await asyncio.to_thread(self._spool.write, tuple(self._endings))
+
+    async def _store_what_was_left(self) -> None:
+        """Store how attempts of workers of this home ended that could not tell."""
+        for name, endings in await asyncio.to_thread(list, self._spool.left()):
+            for ended, answer in zip(endings, await self.store.finish(endings), strict=True):
+                how = "comes too late: somebody else holds the job now" if answer == FENCED else "is stored"
+                logger.info("job %s: that an earlier worker ended it (%s) %s", ended.job_id, ended.outcome, how)
+            await asyncio.to_thread(self._spool.forget, name)
 
     async def _await_handed(self, handed: int) -> None:
         """Jobs that were handed over before nobody offered us any more may still be on their way: without them being
@@ -297,6 +345,8 @@ class Worker(arq.worker.Worker):
             self._endings = endings + self._endings
             raise
         self._wait_s, self._news, self._kept = wait_s, [], []
+        if self._spool.is_filled:
+            await self._spool_endings()
         for ended, answer in zip(endings, answers, strict=True):
             self._forget(ended.job_id, ended.token)
             if answer == FENCED:
@@ -452,6 +502,14 @@ class Worker(arq.worker.Worker):
             "rss": self._process.memory_info().rss,
             "done": self.jobs_complete + self.jobs_failed,
         }
+
+    def _wiped_elsewhere(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.introduce(), self.loop)
+
+    async def introduce(self) -> None:
+        """Make its tasks known, and learn where its files go: at the start, and when the store has forgotten both."""
+        await self.store.publish_tasks(self.definitions)
+        await self.filing.start()
 
     def _renewed_elsewhere(self, renewal: Renewal) -> None:
         if self._watch is not None:

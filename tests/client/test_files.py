@@ -56,7 +56,7 @@ def team(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
 def kit(team: dict[str, Any]) -> Iterator[Kit]:
     with jobkit.connect(**team) as kit:
         yield kit
-        kit.delete([job.id for job in kit.jobs(limit=1000)])
+        kit.delete([job.id for job in kit.jobs(limit=10_000)])
         wait_until(lambda: not files_of(kit), 10, "all files to be gone")
 
 

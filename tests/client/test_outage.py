@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
+import psutil
 import pytest
 
 import jobkit
@@ -78,3 +80,33 @@ def test_a_submit_says_within_seconds_that_the_server_is_away_and_where(server: 
 def test_events_after_something_that_is_no_event_is_refused(kit: Kit, after: str) -> None:
     with pytest.raises(jobkit.InvalidParams, match="must be the id of an event"):
         next(kit.events(after=after))
+
+
+def test_a_frozen_server_does_not_keep_a_submit_from_the_caller(
+    server: Server, kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobkit.client.verbs.REPLY_TIMEOUT_S", 0.5)
+    kit.submit(len, "")  # from now on the server knows the script
+    frozen = psutil.Process(server.pid)
+    frozen.suspend()
+    try:
+        began = time.monotonic()
+        with pytest.raises(jobkit.StoreUnavailable, match="no reply within"):
+            kit.map(len, ["abc", "de"])
+        assert time.monotonic() - began < 3
+    finally:
+        frozen.resume()
+    wait_until(lambda: len(kit.jobs()) == 3, 5, "what was on its way")
+
+
+def test_many_submissions_go_in_slices_that_are_not_too_large() -> None:
+    from jobkit.client.verbs import _slices
+    from tests.store.support import job
+
+    small = [job() for _ in range(1100)]
+    large = [replace(job(), payload=bytes(3_000_000)) for _ in range(3)]
+
+    assert [len(part) for part in _slices(small)] == [500, 500, 100]
+    assert [len(part) for part in _slices(large)] == [1, 1, 1]
+    assert list(_slices([])) == []
+    assert [each for part in _slices(small + large) for each in part] == small + large

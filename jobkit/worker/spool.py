@@ -1,0 +1,116 @@
+"""What a worker could not tell the store, on disk: how attempts ended while the server was away.
+
+A worker that runs keeps its endings and stores them when the server is back. The files here are for one that has to end
+or dies before that: the next worker of the same home stores what they hold, as far as its tokens still hold. That is
+safe to do twice, and while the first one lives: a token ends its attempt once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jobkit.codec import RAW, Codec, Subject
+from jobkit.files.places import Directory
+from jobkit.model import SignatureError
+from jobkit.model.snapshot import JobError
+from jobkit.settings import Settings
+from jobkit.store.base import Ending
+
+logger = logging.getLogger("jobkit.worker")
+
+#: What nobody could store for so long is of no use any more: no job's lease or grace lasts longer.
+KEPT_S = 7 * 86_400.0
+
+_pack = msgspec.msgpack.encode
+_unpack = msgspec.msgpack.decode
+
+
+class Spool:
+    """The endings of one worker, for one namespace of one server. Its methods block.
+
+    Args:
+        settings: home, URL and namespace.
+        codec: seals the files: they hold what becomes a job's outcome.
+    """
+
+    def __init__(self, settings: Settings, codec: Codec, worker_id: str) -> None:
+        self._codec, self._worker_id = codec, worker_id
+        server = hashlib.sha256(f"{settings.url}\0{settings.namespace}".encode()).hexdigest()[:16]
+        self._place = Directory(settings.home / "spool" / server)
+        self._written: tuple[str, ...] = ()
+        self._is_silent = False
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether there is a file."""
+        return bool(self._written)
+
+    def write(self, endings: Sequence[Ending]) -> None:
+        """Keep these and nothing else; for none, nothing."""
+        tokens = tuple(f"{ending.job_id} {ending.token}" for ending in endings)
+        if tokens == self._written:
+            return
+        try:
+            if endings:
+                body = _pack([_to_wire(ending) for ending in endings])
+                self._place.write(self._worker_id, [self._codec.seal(RAW, body, self._subject(self._worker_id))])
+                if not self._written:
+                    logger.info("what ended meanwhile is kept in %s until Redis answers again", self._place.root)
+            else:
+                (self._place.root / self._worker_id).unlink(missing_ok=True)
+            self._written, self._is_silent = tokens, False
+        except OSError as error:
+            if not self._is_silent:
+                logger.warning("what ended while Redis is away is only in memory: %s cannot be written: %s",
+                               self._place.root, error)  # fmt: skip
+            self._is_silent = True
+
+    def left(self) -> Iterator[tuple[str, list[Ending]]]:
+        """What others left behind: a name for `forget`, and endings. What cannot be read is removed, with a warning."""
+        with contextlib.suppress(OSError):
+            for path in sorted(self._place.root.iterdir()):
+                if path.name == self._worker_id or path.name.startswith("."):
+                    self._remove_old(path)
+                    continue
+                try:
+                    _, body = self._codec.verify(path.read_bytes(), self._subject(path.name))
+                    yield path.name, [_from_wire(wire) for wire in _unpack(body)]
+                except FileNotFoundError:  # another worker was faster
+                    continue
+                except (SignatureError, OSError, ValueError, TypeError, KeyError, msgspec.MsgspecError) as error:
+                    logger.warning("the file %s is not what a worker left behind; it is removed: %s", path, error)
+                    self.forget(path.name)
+
+    def forget(self, name: str) -> None:
+        """It is stored."""
+        with contextlib.suppress(OSError):
+            (self._place.root / name).unlink(missing_ok=True)
+
+    def _remove_old(self, path: Path) -> None:
+        if path.name.startswith(".") and path.stat().st_mtime < time.time() - KEPT_S:
+            path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _subject(name: str) -> Subject:
+        return Subject("spool", name, "")
+
+
+def _to_wire(ending: Ending) -> dict[str, Any]:
+    wire = {f.name: getattr(ending, f.name) for f in fields(ending)}
+    wire["error"] = ending.error.to_wire() if ending.error else None
+    return wire
+
+
+def _from_wire(wire: dict[str, Any]) -> Ending:
+    known = {f.name: wire[f.name] for f in fields(Ending) if f.name in wire}
+    known["error"] = JobError.from_wire(known["error"]) if known.get("error") else None
+    return Ending(**known)

@@ -1,0 +1,40 @@
+"""`key=`: the same job for the same key and task, as long as it is kept."""
+
+from __future__ import annotations
+
+from jobkit.client.kit import Kit
+
+
+def one(n: int = 0) -> int:
+    return n
+
+
+def other(n: int = 0) -> int:
+    return n
+
+
+def test_a_key_gives_the_same_job_while_it_waits_runs_and_when_it_has_ended(kit: Kit) -> None:
+    first = kit.options(key="nightly").submit(one, 1)
+    again = kit.options(key="nightly").submit(one, 2)
+    assert first.wait(20)
+    after = kit.options(key="nightly").submit(one, 3)
+
+    assert first.id == again.id == after.id
+    assert after.result(20) == 1
+    assert [job.id for job in kit.jobs()] == [first.id]
+
+
+def test_another_task_has_keys_of_its_own(kit: Kit) -> None:
+    assert kit.options(key="nightly").submit(one).id != kit.options(key="nightly").submit(other).id
+
+
+def test_a_key_is_free_again_when_its_job_is_forgotten(kit: Kit) -> None:
+    first = kit.options(key="nightly").submit(one, 1)
+    assert first.result(20) == 1
+    kit.delete([first.id])
+
+    again = kit.options(key="nightly").submit(one, 2)
+
+    assert again.id == first.id
+    assert again.result(20) == 2
+    assert first.result() == 1  # what the old handle knows does not change

@@ -1,0 +1,198 @@
+"""Workers while the server is away, full, or no longer the same: nothing that can be kept is lost, and they say why."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+import jobkit
+from tests.support import wait_until
+
+from . import jobs
+from .conftest import Bench
+
+
+def spooled(bench: Bench) -> list[Path]:
+    """Files that a worker left for the next."""
+    return [path for path in bench.folder.glob("home/spool/*/*") if not path.name.startswith(".")]
+
+
+@pytest.fixture
+def home(own_bench: Bench) -> dict[str, str]:
+    return {"JOBKIT_HOME": str(own_bench.folder / "home"), "JOBKIT_DRAIN": "1", "JOBKIT_LEASE": "15"}
+
+
+def started_and_then_away(bench: Bench, home: dict[str, str]) -> tuple[subprocess.Popen[bytes], list[jobkit.Job]]:
+    """A worker whose jobs have ended while the server was away."""
+    worker = bench.worker(**home)
+    running = [bench.kit.submit(task, bench.file(task.name), 1.0) for task in (jobs.work, jobs.wait)]
+    for task in (jobs.work, jobs.wait):
+        bench.started(task.name)
+    bench.server.kill()
+    wait_until(lambda: all(bench.notes(name)[-1] == "end" for name in ("work", "wait")), 10, "the end of the jobs")
+    ids = [job.id.encode() for job in running]
+    wait_until(lambda: [id for path in spooled(bench) for id in ids if id in path.read_bytes()] == ids, 10, "the file")
+    return worker, running
+
+
+@pytest.mark.parametrize("end", [subprocess.Popen.terminate, subprocess.Popen.kill], ids=["drain", "death"])
+def test_what_ended_during_an_outage_is_stored_by_the_next_worker_of_the_home(
+    own_bench: Bench, home: dict[str, str], end: Callable[[subprocess.Popen[bytes]], None]
+) -> None:
+    bench = own_bench
+    worker, running = started_and_then_away(bench, home)
+    [file] = spooled(bench)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+
+    end(worker)
+    worker.wait(20)
+    bench.server.start()
+    bench.worker(**home)
+
+    assert [job.result(10) for job in running] == ["done"] * 2
+    assert [(job.attempt, job.snapshot.losses) for job in running] == [(1, 0)] * 2
+    wait_until(lambda: not spooled(bench), 5, "the file to be gone")
+
+
+def test_a_worker_that_lives_stores_what_ended_itself_and_leaves_no_file(
+    own_bench: Bench, home: dict[str, str]
+) -> None:
+    bench = own_bench
+    worker, running = started_and_then_away(bench, home)
+
+    bench.server.start()
+
+    assert [job.result(10) for job in running] == ["done"] * 2
+    wait_until(lambda: not spooled(bench), 5, "the file to be gone")
+    assert worker.poll() is None
+
+
+def test_what_was_left_comes_too_late_where_somebody_else_runs_the_job(own_bench: Bench, home: dict[str, str]) -> None:
+    bench = own_bench
+    worker, running = started_and_then_away(bench, home)
+    worker.kill()
+    worker.wait()
+    bench.server.start()
+    with redis.Redis.from_url(bench.server.url) as client:  # its lease is over, and somebody else has it
+        for job in running:
+            client.hset(f"jk:{bench.kit.settings.namespace}:job:{job.id}", "token", "another:2")
+
+    bench.worker(**home)
+
+    wait_until(lambda: bench.said().count("comes too late") == 2, 10, "both to be named")
+    assert {bench.kit.get(job.id).state for job in running} == {"running"}
+    assert not spooled(bench)
+
+
+def test_a_forged_file_is_removed_and_harms_nobody(own_bench: Bench, home: dict[str, str]) -> None:
+    bench = own_bench
+    worker, running = started_and_then_away(bench, home)
+    [file] = spooled(bench)
+    worker.kill()
+    worker.wait()
+    sealed = file.read_bytes()
+    file.write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
+    file.with_name("other").write_bytes(sealed)  # the name is inside of the seal
+    bench.server.start()
+
+    worker = bench.worker(**home)
+
+    wait_until(lambda: bench.said().count("is not what a worker left behind") == 2, 10, "both to be named")
+    assert not spooled(bench)
+    assert {bench.kit.get(job.id).state for job in running} == {"running"}
+    assert bench.kit.submit(jobs.count_up, 1).result(10) == 2
+    assert "Traceback" not in bench.said()
+
+
+def test_a_worker_may_start_before_the_server(own_bench: Bench) -> None:
+    bench = own_bench
+    bench.server.kill()
+    worker = bench.worker(ready=False)
+    wait_until(lambda: "the worker waits" in bench.said(), 20, "the worker to say so")
+
+    bench.server.start()
+
+    assert bench.kit.submit(jobs.count_up, 1).result(20) == 2
+    assert worker.poll() is None
+    assert "Traceback" not in bench.said()
+
+
+def test_a_worker_that_waits_for_the_server_ends_on_a_signal(own_bench: Bench) -> None:
+    bench = own_bench
+    bench.server.kill()
+    worker = bench.worker(ready=False)
+    wait_until(lambda: "the worker waits" in bench.said(), 20, "the worker to say so")
+
+    worker.send_signal(signal.SIGTERM)
+
+    assert worker.wait(10) == 0
+
+
+def test_a_worker_that_is_refused_or_only_to_empty_the_queue_does_not_wait(own_bench: Bench) -> None:
+    bench = own_bench
+    with redis.Redis.from_url(bench.server.url) as client:
+        client.config_set("requirepass", "canary")
+    assert bench.worker(ready=False).wait(20) == 2
+    assert "refused the login" in bench.said()
+    bench.server.kill()
+    assert bench.worker("--burst", ready=False).wait(20) == 2
+    assert "does not answer" in bench.said()
+    assert "canary" not in bench.said()
+
+
+def test_a_full_server_is_named_and_running_jobs_end(own_bench: Bench) -> None:
+    bench = own_bench
+    bench.worker()
+    job = bench.kit.submit(jobs.until, bench.file(), bench.file("go"))
+    bench.started()
+    with redis.Redis.from_url(bench.server.url) as client:
+        client.config_set("maxmemory", 1)
+        with pytest.raises(jobkit.StoreUnavailable, match="has reached its memory limit"):
+            bench.kit.submit(jobs.count_up, 1)
+        (Path(bench.folder) / "go").touch()
+
+        assert job.result(10) == "done"
+        client.config_set("maxmemory", 0)
+    assert bench.kit.submit(jobs.count_up, 1).result(10) == 2
+
+
+def test_a_wiped_server_is_noticed_and_named_by_worker_and_handle(own_bench: Bench) -> None:
+    bench = own_bench
+    worker = bench.worker()
+    job = bench.kit.submit(jobs.wait, bench.file(), 60.0)
+    bench.started()
+
+    with redis.Redis.from_url(bench.server.url) as client:
+        client.flushall()
+
+    with pytest.raises(jobkit.JobNotFound, match="the store was wiped or exchanged"):
+        job.result(20)
+    wait_until(lambda: "was wiped or exchanged" in bench.said(), 10, "the worker to say so")
+    wait_until(lambda: bench.notes()[-1] == "stopped", 10, "the job that nobody knows to be stopped")
+    wait_until(lambda: "count_up" in bench.kit.tasks(), 10, "the tasks to be known again")
+    assert bench.kit.submit(jobs.count_up, 1).result(10) == 2
+    assert worker.poll() is None
+
+
+def test_an_exchanged_server_is_noticed(own_bench: Bench) -> None:
+    """Another server at the same place, empty."""
+    bench = own_bench
+    bench.worker()
+    job = bench.kit.submit(jobs.wait, bench.file(), 60.0)
+    bench.started()
+
+    bench.server.kill()
+    for path in (bench.server.home / "appendonlydir").iterdir():
+        path.unlink()
+    bench.server.start()
+
+    with pytest.raises(jobkit.JobNotFound, match="the store was wiped or exchanged"):
+        job.result(20)
+    wait_until(lambda: "was wiped or exchanged" in bench.said(), 10, "the worker to say so")
+    assert bench.kit.submit(jobs.count_up, 1).result(10) == 2
