@@ -29,6 +29,7 @@ COMMANDS = {
     "tasks": ("look", "Tasks that can be submitted."),
     "queues": ("look", "Queues and how much waits in them."),
     "workers": ("look", "Workers and what they do."),
+    "stop": ("act", "Ask workers to finish their jobs and exit."),
     "down": ("run", "Stop the embedded server and its workers."),
     "doctor": ("doctor", "Check that everything is in order."),
 }

@@ -1,4 +1,4 @@
-"""Commands that act: submit, cancel, retry, rm, prune."""
+"""Commands that act: submit, cancel, retry, rm, prune, stop."""
 
 from __future__ import annotations
 
@@ -156,3 +156,28 @@ def prune() -> None:
     except JobkitError as error:
         raise JobkitError(f"pruning stopped: {error}") from error
     click.echo(f"{count} jobs removed")
+
+
+@click.command()
+@click.option("--now", is_flag=True, help="Give running jobs back to the queue instead of finishing them.")
+@click.option("--host", metavar="NAME", help="Only the workers of this machine.")
+@click.option("--queue", "-q", metavar="NAME", help="Only the workers that serve this queue.")
+def stop(now: bool, host: str | None, queue: str | None) -> int:
+    """Ask every worker to finish its jobs and exit.
+
+    Prints the worker ids; a released job costs no attempt. Workers of an embedded server are started again:
+    `jobkit down` ends those.
+    """
+    kit = out.connect()
+    asked = kit.stop_workers(host=host, queue=queue, now=now)
+    for worker in asked:
+        click.echo(out.one_line(worker.id))
+    if not asked:
+        which = " and ".join(
+            [*([f"on host {host!r}"] if host else []), *([f"for queue {queue!r}"] if queue else [])]
+        )  # fmt: skip
+        out.echo(f"No worker lives{' ' + which if which else ''}.", err=True)
+        return FAILED
+    if out.settings().is_embedded:
+        out.echo("The embedded server starts its own workers again; `jobkit down` ends them.", err=True)
+    return 0

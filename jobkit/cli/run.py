@@ -18,6 +18,10 @@ from jobkit.cli.group import BadInput
 from jobkit.settings import Settings, checked_name
 from jobkit.tasks.options import size_bytes
 
+#: Exit status of a worker that `jobkit stop` ended (`jobkit.worker.main`), and the variable that tells a worker that
+#: somebody starts it again.
+STOPPED, KEPT = 3, "_JOBKIT_KEPT"
+
 DEFAULT_PORT = 5006
 _PORTS_TRIED = 20
 _DASHBOARD_STOP_S = 5.0
@@ -65,7 +69,7 @@ def worker(
     if arq is not None:
         from jobkit.worker.from_arq.main import run_arq_worker
 
-        return run_arq_worker(
+        status = run_arq_worker(
             arq,
             settings,
             burst=burst,
@@ -76,11 +80,12 @@ def worker(
             max_memory=memory_bytes,
             verbose=verbose,
         )
+        return _status(status)
     from jobkit.worker.main import run_worker
 
     if settings.is_embedded:
         settings = _on_socket(settings, is_supervised=embedded)
-    return run_worker(
+    status = run_worker(
         settings,
         tasks=tasks,
         queues=queues or (_all_queues(tasks, settings) if embedded else ("default",)),
@@ -91,6 +96,12 @@ def worker(
         max_memory=memory_bytes,
         verbose=verbose,
     )
+    return _status(status)
+
+
+def _status(status: int) -> int:
+    """Of a worker's end. That `jobkit stop` asked for it concerns only who would start it again."""
+    return 0 if status == STOPPED and KEPT not in os.environ else status
 
 
 def _on_socket(settings: Settings, *, is_supervised: bool) -> Settings:
@@ -130,9 +141,9 @@ def _several(processes: int, *, is_finite: bool, watched: Sequence[str] = ()) ->
         return Child(
             name=f"worker {n + 1}",
             argv=argv,
-            env={**os.environ, "JOBKIT_DRAIN": str(FINISH_S)} if watched else None,
+            env={**os.environ, KEPT: "1"} | ({"JOBKIT_DRAIN": str(FINISH_S)} if watched else {}),
             death_signal=signal.SIGTERM,
-            give_up=frozenset({0, 2} if is_finite else {2}),
+            give_up=frozenset({0, 2, STOPPED} if is_finite else {2, STOPPED}),
             say=say,
         )
 
@@ -145,7 +156,8 @@ def _several(processes: int, *, is_finite: bool, watched: Sequence[str] = ()) ->
         else:
             keeper.run()
             keeper.stop(drain_s + 5.0)
-    return max((child.gave_up_with or 0 for child in keeper.children), default=0)
+    ends = {child.gave_up_with or 0 for child in keeper.children} - {STOPPED}
+    return max(ends, default=0)
 
 
 def _without_processes(arguments: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ and ends all of it. So a notebook that was open before, or is opened later, work
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -18,7 +19,7 @@ import click
 
 from jobkit.cli.group import BadInput
 from jobkit.cli.keep import Keeper
-from jobkit.cli.run import _DASHBOARD_STOP_S, dashboard_command, free_port
+from jobkit.cli.run import _DASHBOARD_STOP_S, KEPT, STOPPED, dashboard_command, free_port
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.children import Child
 from jobkit.embedded.home import Home, holding
@@ -77,8 +78,9 @@ def run_remote(settings: Settings, port: int, *, show: bool) -> int:
     worker = Child(
         name="worker",
         argv=[sys.executable, "-m", "jobkit", "worker"],
+        env={**os.environ, KEPT: "1"},
         death_signal=signal.SIGTERM,
-        give_up=frozenset({2}),
+        give_up=frozenset({2, STOPPED}),
         say=_say,
     )
     with Keeper([worker, _dashboard(port, home)]) as keeper:

@@ -308,6 +308,15 @@ class Kit:
         """Workers, those with the newest heartbeat first; `is_alive` tells."""
         return self._call(self._verbs.workers)
 
+    def stop_workers(self, *, host: str | None = None, queue: str | None = None, now: bool = False) -> list[WorkerInfo]:
+        """Ask workers to end; returns those that were asked, at once.
+
+        Args:
+            host, queue: only those of that machine, only those that serve that queue.
+            now: give running jobs back, which costs them no attempt, instead of finishing them.
+        """
+        return self._call(partial(self._verbs.stop_workers, host, queue, "now" if now else "drain"))
+
     def counts(self) -> dict[str, int]:
         """How many jobs are kept in each state."""
         return self._call(self._verbs.counts)

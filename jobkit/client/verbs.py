@@ -184,6 +184,17 @@ class Verbs:
             states += await self.store.cancel(job_ids[i : i + 500], reason)
         return states
 
+    async def stop_workers(self, host: str | None, queue: str | None, how: str) -> list[WorkerInfo]:
+        """Those that were asked to end: all that live, or those of a host, or that serve a queue."""
+        found = [
+            worker
+            for worker in await self.store.workers()
+            if worker.is_alive and host in (None, worker.host) and (queue is None or queue in worker.queues)
+        ]
+        if found:
+            await self.store.stop_workers([worker.id for worker in found], how)
+        return found
+
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
         return await self.store.delete(job_ids)
 

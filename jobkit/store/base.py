@@ -328,6 +328,10 @@ class Store(Protocol):
 
     async def workers(self) -> list[WorkerInfo]: ...
 
+    async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:
+        """Ask workers to end: "drain" lets their jobs finish, "now" gives them back. Returns how many were known."""
+        ...
+
     async def publish_tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
         """Make task definitions known to those who do not import them."""
         ...

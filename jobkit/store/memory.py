@@ -271,6 +271,13 @@ class MemoryStore(MemoryFiles):
             self._workers.pop(worker_id, None)
         return 0  # nothing is handed over here
 
+    async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:
+        with self._moving():
+            known = [self._workers[id] for id in worker_ids if id in self._workers]
+            for fields in known:
+                fields["stop"] = how
+            return len(known)
+
     # -- looking ----------------------------------------------------------------------------------------------------
 
     async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]:

@@ -233,6 +233,11 @@ class RedisStore(RedisFiles):
         now_ms = seconds * 1000 + micros // 1000
         return [records.worker(id, record, now_ms) for id, record in zip(ids, found, strict=True) if record]
 
+    async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:
+        with self._reaching():
+            asked: int = await self.scripts.run("stop", [how, *worker_ids])
+            return asked
+
     async def publish_tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
         if tasks:
             with self._reaching():

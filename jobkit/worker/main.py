@@ -20,6 +20,8 @@ logger = logging.getLogger("jobkit.worker")
 
 #: Exit status of a worker that could not start: a task module that fails to import, a Redis that refuses us.
 CANNOT_START = 2
+#: Of one that was asked to end by `jobkit stop`, so that who keeps it does not start it again.
+STOPPED = 3
 
 
 def run_worker(
@@ -43,7 +45,7 @@ def run_worker(
         max_jobs, max_time (seconds), max_memory (bytes): stop after that much.
 
     Returns:
-        0 after an orderly end, 2 where the worker could not start.
+        0 after an orderly end, 3 where `jobkit stop` asked for it, 2 where the worker could not start.
     """
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
@@ -86,7 +88,7 @@ def run_worker(
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
     logger.info("worker ended after %d jobs", worker.jobs_complete + worker.jobs_failed)
-    return 0
+    return STOPPED if worker.was_asked_to_stop else 0
 
 
 async def _serve(worker: Worker) -> None:

@@ -130,6 +130,8 @@ class Worker(arq.worker.Worker):
         self._began = time.monotonic()
         self._process = psutil.Process()
         self._stop = ""  # "", "drain" or "now"
+        self.was_asked_to_stop = False
+        """By `jobkit stop`: who keeps this process shall not start it again."""
         self._watch = watch
         if watch is not None:
             blocked = BlockedLoop(
@@ -372,6 +374,8 @@ class Worker(arq.worker.Worker):
             self._launch(read_claimed(message[1:]))
         elif kind == b"C":
             self._cancel(message[1:].decode())
+        elif kind == b"S":
+            self._take_request(message[1:].decode())
         else:
             self._wake.set()
 
@@ -527,8 +531,14 @@ class Worker(arq.worker.Worker):
                 self._abandon(attempt)
         for job_id in renewal.cancelled:
             self._cancel(job_id)
-        if renewal.stop and renewal.stop != self._stop:
-            self._ask_to_stop(renewal.stop, "asked to stop")
+        if renewal.stop:
+            self._take_request(renewal.stop)
+
+    def _take_request(self, how: str) -> None:
+        """Of `jobkit stop`; it may come twice, and a gentle one does not take a hard one back."""
+        self.was_asked_to_stop = True
+        if how != self._stop and self._stop != "now":
+            self._ask_to_stop(how, "asked to stop")
 
 
 def _refused(sentence: str) -> Outcome:

@@ -272,3 +272,10 @@ def test_down_gives_a_running_job_back_and_the_next_start_runs_it_again(fresh: T
     assert done.returncode == 0, done.stderr
     shown = json.loads(fresh.ok("show", job_id, "--json"))
     assert (shown["attempt"], shown["releases"], shown["losses"]) == (2, 1, 0)
+
+
+def test_stop_without_a_worker_says_so(terminal: Terminal) -> None:
+    ended = terminal.run("stop", "--queue", "gpu")
+
+    assert ended.returncode == 1
+    assert "No worker lives for queue 'gpu'." in ended.stderr

@@ -103,3 +103,32 @@ def test_jobs_that_were_handed_over_to_a_worker_that_ends_are_not_lost(bench: Be
 
 
 LEASE_LIMIT_S = 1.0  # shorter than a lease: nobody had to wait for one to lapse
+
+
+def test_stop_lets_jobs_finish_and_nobody_starts_the_worker_again(bench: Bench) -> None:
+    lone, several = bench.worker(), bench.worker("-n", "2", "-q", "other", ready=False)
+    wait_until(lambda: len(bench.alive()) == 3, 20, "three workers to serve")
+    job = bench.kit.submit(jobs.work, bench.file(), 1.0)
+    bench.started()
+
+    asked = bench.kit.stop_workers()
+
+    assert len(asked) == 3
+    assert (lone.wait(10), several.wait(10)) == (0, 0)
+    assert job.result(5) == "done"
+    assert bench.said().count("asked to stop: finishing running jobs") == 3
+
+
+def test_stop_may_concern_one_queue_and_give_jobs_back_now(bench: Bench) -> None:
+    kept, stopped = bench.worker(), bench.worker("-q", "other")
+    job = bench.kit.options(queue="other").submit(jobs.work, bench.file(), 60.0)
+    bench.started()
+
+    (asked,) = bench.kit.stop_workers(queue="other", now=True)
+
+    assert (asked.pid, stopped.wait(10)) == (stopped.pid, 0)
+    wait_until(lambda: job.state == "queued", 5, "the job to be back")
+    assert (job.snapshot.releases, job.snapshot.losses) == (1, 0)
+    assert bench.alive() == [kept.pid]
+    assert bench.kit.stop_workers(host="nowhere") == []
+    job.cancel()

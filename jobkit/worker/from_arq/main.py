@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from jobkit.model import JobkitError
 from jobkit.settings import Settings, masked
 from jobkit.worker.from_arq.worker import Worker
-from jobkit.worker.main import CANNOT_START
+from jobkit.worker.main import CANNOT_START, STOPPED
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -77,7 +77,7 @@ def run_arq_worker(
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
     logger.info("worker ended after %d jobs", worker.jobs_complete + worker.jobs_failed)
-    return 0
+    return STOPPED if worker.was_asked_to_stop else 0
 
 
 class _CannotStart(Exception):
