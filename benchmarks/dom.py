@@ -1,19 +1,24 @@
-"""From an event to the changed page: the dashboard in a headless Chromium, alone and beside 19 other sessions."""
+"""From an event to the changed page: the dashboard in a headless Chromium, alone and beside 19 other sessions.
+
+The server's part of it (until the bytes are at a client) and what a session costs are measured by `sessions`, without
+a browser: Chromium on the same two cores would be most of the figure.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import re
 import sys
-import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from subprocess import Popen
 from typing import Any
+
+import psutil
 
 import jobkit
 from benchmarks.place import SECRET, Place, free_port, jobkit_worker, running, until
+from benchmarks.sessions import Sessions
 from benchmarks.systems.jobkit_tasks import tick
 from benchmarks.table import Row, most, percentile, row
 from jobkit.model import EventType, JobEvent
@@ -36,6 +41,52 @@ message => {
 
 
 def measure(place: Place) -> list[Row]:
+    place.flush()
+    port = free_port()
+    dashboard = [sys.executable, "-m", "jobkit", "dashboard", "--port", str(port)]
+    rows: list[Row] = []
+    with (
+        jobkit.connect(place.url, secret=SECRET) as kit,
+        running(jobkit_worker(2), place),
+        running(dashboard, place) as server,
+    ):
+        url = f"http://localhost:{port}/app"
+        until(lambda: _answers(url), "the dashboard to answer")
+        rows += _without_browser(kit, server, url, place)
+        rows += _in_browser(kit, url, place)
+        with Sessions(url, place.pick(50, 3)) as open_ones:
+            memory = _memory_mb(server)
+            name = f"memory of the dashboard with {len(open_ones.all)} sessions"
+            rows.append(most(name, [memory], "MB", 300))
+    return rows
+
+
+def _without_browser(kit: jobkit.Kit, server: Popen[bytes], url: str, place: Place) -> list[Row]:
+    """The server's part: one card and one row change with each report, in every session."""
+    n, times = place.pick(20, 2), place.pick(80, 3)
+    with _ticking(kit) as (job, arrived), Sessions(f"{url}?job={job.id}", n) as sessions:
+        seen = sessions.all[-1].arrived
+        until(lambda: seen, "the first report to arrive")
+        for session in sessions.all:
+            session.arrived.clear()
+        began, process = _cpu_s(server), len(arrived)
+        until(lambda: len(seen) >= times or job.is_terminal, "reports to arrive")
+        cpu_s, reports = _cpu_s(server) - began, len(arrived) - process
+        waits = [
+            (came - arrived[stamp]) * 1000
+            for session in sessions.all
+            for stamp, came in dict(session.arrived).items()
+            if stamp in arrived
+        ]
+    name = f"with {n} sessions"
+    return [
+        row(f"event to bytes at the browser, {name}, p50", "jobkit", [percentile(waits, 0.5)], "ms"),
+        row(f"event to bytes at the browser, {name}, p95", "jobkit", [percentile(waits, 0.95)], "ms"),
+        most(f"dashboard CPU per session and update, {name}", [cpu_s * 1000 / max(reports, 1) / n], "ms", 1),
+    ]
+
+
+def _in_browser(kit: jobkit.Kit, url: str, place: Place) -> list[Row]:
     """No rows where there is no Playwright or no Chromium."""
     try:
         from playwright.sync_api import sync_playwright
@@ -48,18 +99,8 @@ def measure(place: Place) -> list[Row]:
     if chromium is None:
         print("dom: no chromium in PATH; left out", file=sys.stderr)
         return []
-    place.flush()
-    port = free_port()
-    dashboard = [sys.executable, "-m", "jobkit", "dashboard", "--port", str(port)]
     rows: list[Row] = []
-    with (
-        jobkit.connect(place.url, secret=SECRET) as kit,
-        running(jobkit_worker(2), place),
-        running(dashboard, place),
-        sync_playwright() as playwright,
-    ):
-        url = f"http://localhost:{port}/app"
-        until(lambda: _answers(url), "the dashboard to answer")
+    with sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         try:
@@ -78,17 +119,9 @@ def measure(place: Place) -> list[Row]:
 
 def _round(kit: jobkit.Kit, browser: Any, url: str, sessions: int, times: int) -> tuple[list[float], list[float]]:
     """Milliseconds from event to page, and from report to page."""
-    job = kit.submit(tick, 2_000, _PAUSE_S)  # until it is cancelled
-    arrived: dict[str, float] = {}
-
-    def listen(event: JobEvent) -> None:
-        if event.type is EventType.PROGRESSED:
-            arrived.setdefault(str(event.data.get("message", "")).strip("@"), time.time())
-
-    stop = kit.hub.listen(listen, job.id)
     page = browser.new_page()
     try:
-        with _others(f"{url}?job={job.id}", sessions - 1):
+        with _ticking(kit) as (job, arrived), Sessions(f"{url}?job={job.id}", sessions - 1):
             page.goto(f"{url}?job={job.id}")
             message = page.locator(".message", has_text="@").first
             message.wait_for(state="attached", timeout=60_000)
@@ -98,62 +131,39 @@ def _round(kit: jobkit.Kit, browser: Any, url: str, sessions: int, times: int) -
             seen = page.evaluate("window.seen")
     finally:
         page.close()
+    at_page = [(shown - arrived[stamp]) * 1000 for stamp, shown in seen.items() if stamp in arrived]
+    return at_page, [(shown - float(stamp)) * 1000 for stamp, shown in seen.items()]
+
+
+@contextmanager
+def _ticking(kit: jobkit.Kit) -> Iterator[tuple[jobkit.Job, dict[str, float]]]:
+    """A job that reports until the block ends, and when each report's event reached this process."""
+    job = kit.submit(tick, 2_000, _PAUSE_S)
+    arrived: dict[str, float] = {}
+
+    def listen(event: JobEvent) -> None:
+        if event.type is EventType.PROGRESSED:
+            arrived.setdefault(str(event.data.get("message", "")).strip("@"), time.time())
+
+    stop: Callable[[], None] = kit.hub.listen(listen, job.id)
+    try:
+        yield job, arrived
+    finally:
         stop()
         job.cancel()
         job.wait(30)
-    at_page = [(shown - arrived[stamp]) * 1000 for stamp, shown in seen.items() if stamp in arrived]
-    return at_page, [(shown - float(stamp)) * 1000 for stamp, shown in seen.items()]
+
+
+def _cpu_s(server: Popen[bytes]) -> float:
+    times = psutil.Process(server.pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def _memory_mb(server: Popen[bytes]) -> float:
+    return float(psutil.Process(server.pid).memory_info().rss) / 1e6
 
 
 def _answers(url: str) -> bool:
     with suppress(OSError), urllib.request.urlopen(url, timeout=20) as answer:
         return bool(answer.status == 200)
     return False
-
-
-@contextmanager
-def _others(url: str, n: int) -> Iterator[None]:
-    """`n` further sessions of the same page: websocket clients that take every message and show nothing."""
-    if n == 0:
-        yield
-        return
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="sessions")
-    thread.start()
-    ready: list[Any] = []
-    try:
-        pump = asyncio.run_coroutine_threadsafe(_sessions(url, n, ready), loop)
-        until(lambda: len(ready) == n or pump.done(), f"{n} sessions to open")
-        if pump.done():
-            pump.result()
-        yield
-        pump.cancel()
-    finally:
-        asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-async def _sessions(url: str, n: int, ready: list[Any]) -> None:
-    from tornado.httpclient import AsyncHTTPClient
-    from tornado.websocket import websocket_connect
-
-    sockets = []
-    for _ in range(n):
-        answer = await AsyncHTTPClient().fetch(url, request_timeout=60)
-        token = re.search(r'"token":\s*"([^"]+)"', answer.body.decode())
-        assert token is not None, "no session token on the page"
-        address = re.sub(r"^http(.*?)/app\?.*", r"ws\1/app/ws", url)
-        sockets.append(await websocket_connect(address, subprotocols=["bokeh", token[1]]))
-        ready.append(token)
-    try:
-        await asyncio.gather(*(_drain(socket) for socket in sockets))
-    finally:
-        for socket in sockets:
-            socket.close()
-
-
-async def _drain(socket: Any) -> None:
-    while await socket.read_message() is not None:
-        pass

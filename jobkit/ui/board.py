@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,8 @@ class Board:
         self._gone: set[str] = set()
         self._new: list[str] = []
         self._counts_changed = False
+        self.n = time.time_ns() // 1_000_000
+        """Number of the last page or delta; starts so that no two boards share one."""
 
     def load(self, page: Page, counts: Mapping[str, int]) -> None:
         """Start from a page that was just read."""
@@ -99,6 +102,7 @@ class Board:
         self._changed.clear()
         self._gone.clear()
         self._new.clear()
+        self.n += 1
 
     def take(self, event: JobEvent) -> None:
         """Apply an event of any job."""
@@ -143,12 +147,15 @@ class Board:
             self._counts_changed = True
 
     def page_json(self, now: datetime) -> str:
-        """The whole page: `{"rows": [...], "counts": {...}, "more": cursor, "now"}`."""
+        """The whole page: `{"rows": [...], "counts": {...}, "more": cursor, "now", "n"}`."""
         rows = [self._row(snapshot) for snapshot in self.jobs.values()]
-        return _dumps({"rows": rows, "counts": self.counts, "more": self.next_cursor, "now": iso(now)})
+        return _dumps({"rows": rows, "counts": self.counts, "more": self.next_cursor, "now": iso(now), "n": self.n})
 
     def delta_json(self, now: datetime) -> str:
-        """What changed since the last call: any of `rows`, `new` (newest first), `gone`, `counts`; "" for nothing."""
+        """What changed since the last call: any of `rows`, `new` (newest first), `gone`, `counts`; "" for nothing.
+
+        Deltas are numbered (`n`) without a gap, from the page's number on.
+        """
         delta: dict[str, Any] = {}
         new = [job_id for job_id in reversed(self._new) if job_id in self.jobs]
         changed = [job_id for job_id in self._changed if job_id in self.jobs and job_id not in set(new)]
@@ -164,7 +171,10 @@ class Board:
         self._gone.clear()
         self._new.clear()
         self._counts_changed = False
-        return _dumps({**delta, "now": iso(now)}) if delta else ""
+        if not delta:
+            return ""
+        self.n += 1
+        return _dumps({**delta, "now": iso(now), "n": self.n})
 
     def _put(self, snapshot: JobSnapshot, at: datetime) -> None:
         self.jobs[snapshot.id] = snapshot
@@ -204,8 +214,8 @@ class BoardFeed:
         self._counts_due = False
         self._counting = False
 
-    def subscribe(self, deliver: Callable[[str, bool], None]) -> Callable[[], None]:
-        """Call `deliver(text, is_page)` with the page and then each delta, on the loop; returns how to stop."""
+    def add(self, deliver: Callable[[str, bool], None]) -> int:
+        """Call `deliver(text, is_page)` with the page and then each delta; returns the key for `leave` and `tell`."""
         self._next += 1
         key = self._next
         self._subscribers[key] = deliver
@@ -216,11 +226,16 @@ class BoardFeed:
             ]
             self._early = []
             self._run(self._open())
-        elif self._early is None:
-            deliver(self.board.page_json(_now()), True)
-        return lambda: on_loop(self._leave, key)
+        else:
+            self.tell(key)
+        return key
 
-    def _leave(self, key: int) -> None:
+    def tell(self, key: int, n: int = 0) -> None:
+        """The whole page to one of them, unless `n` says that it has missed nothing."""
+        if self._early is None and key in self._subscribers and n != self.board.n:
+            self._subscribers[key](self.board.page_json(_now()), True)
+
+    def leave(self, key: int) -> None:
         if self._subscribers.pop(key, None) is not None and not self._subscribers:
             self._pacer.stop()
             for stop in self._stops:
@@ -313,36 +328,45 @@ class BoardFeed:
 _feeds: weakref.WeakKeyDictionary[Kit, dict[Query, BoardFeed]] = weakref.WeakKeyDictionary()
 
 
-def watch(kit: Kit, query: Query, deliver: Callable[[str, bool], None]) -> Callable[[], None]:
-    """Subscribe to a page of `kit`'s jobs; from any thread. Returns how to stop."""
-    stopped = False
-    stops: list[Callable[[], None]] = []
+class Watching:
+    """One table's hold on a page of jobs; from any thread."""
 
-    def begin(_: None) -> None:
-        if not stopped:
-            feeds = _feeds.setdefault(kit, {})
-            feed = feeds.get(query) or feeds.setdefault(query, BoardFeed(kit, query))
-            stops.append(feed.subscribe(deliver))
+    def __init__(self, kit: Kit, query: Query, deliver: Callable[[str, bool], None]) -> None:
+        self._kit = kit
+        self._query = query
+        self._deliver = deliver
+        self._feed: BoardFeed | None = None
+        self._key = 0
+        self._is_stopped = False
+        background.start().call_soon_threadsafe(self._begin)
 
-    def stop() -> None:
-        nonlocal stopped
-        stopped = True
-        for each in stops:
-            each()
+    def stop(self) -> None:
+        self._is_stopped = True
+        background.start().call_soon_threadsafe(self._end)
 
-    background.start().call_soon_threadsafe(begin, None)
-    return stop
+    def resend(self, n: int) -> None:
+        """Deliver the page again, unless `n` is the number of the last delta."""
+        background.start().call_soon_threadsafe(lambda: self._again(n))
+
+    def _begin(self) -> None:
+        if not self._is_stopped:
+            feeds = _feeds.setdefault(self._kit, {})
+            self._feed = feeds.get(self._query) or feeds.setdefault(self._query, BoardFeed(self._kit, self._query))
+            self._key = self._feed.add(self._deliver)
+
+    def _end(self) -> None:
+        if self._feed is not None:
+            self._feed.leave(self._key)
+
+    def _again(self, n: int) -> None:
+        if self._feed is not None and not self._is_stopped:
+            self._feed.tell(self._key, n)
 
 
 def _forget(kit: Kit, feed: BoardFeed) -> None:
     feeds = _feeds.get(kit, {})
     if feeds.get(feed.board.query) is feed:
         del feeds[feed.board.query]
-
-
-def merged(deltas: Sequence[str]) -> str:
-    """Several deltas as one message: a JSON array of them, in order."""
-    return "[" + ",".join(deltas) + "]"
 
 
 def _now() -> datetime:

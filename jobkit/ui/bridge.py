@@ -1,23 +1,31 @@
 """From the background loop into one browser session.
 
 A Bokeh document may only be changed by its own session's callbacks. `SessionBridge.push` hands a function over, from
-any thread; it ends by itself when the session does, also where the tab was closed and nobody said so.
+any thread, and `put` hands over texts for a component, which is much cheaper; both end by themselves when the session
+does, also where the tab was closed and nobody said so.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import panel as pn
 
+from jobkit.client.loop import background
+from jobkit.ui.courier import Courier, Literals, Post, changes, send, sockets_of
+
 logger = logging.getLogger("jobkit.ui")
+
+_couriers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Courier] = weakref.WeakKeyDictionary()
 
 
 class SessionBridge:
-    """Runs functions in the session that was current when it was made.
+    """Runs functions in the session that was current when it was made, and takes texts to its browser.
 
     Without a session (a notebook, a test) they run at once, in the caller's thread, one after the other.
     """
@@ -27,6 +35,10 @@ class SessionBridge:
         self._document: Any = document if document is not None and document.session_context is not None else None
         self._lock = threading.RLock()
         self._endings: list[Callable[[], None]] = []
+        self._courier = _courier() if self._document is not None else None
+        self._box: dict[Any, Post] = {}
+        self._is_due = False
+        self._present: weakref.WeakSet[Any] = weakref.WeakSet()
         self.is_open = True
         if self._document is not None:
             pn.state.on_session_destroyed(self._destroyed)
@@ -44,6 +56,60 @@ class SessionBridge:
         except Exception:  # the document's callbacks are gone: a closed tab whose session has just expired
             self.close()
 
+    def put(self, component: Any, whole: Mapping[str, str], parts: Mapping[str, str] | None = None) -> None:
+        """Give the component in the browser new texts, from any thread.
+
+        What cannot be sent at once is merged: of a whole text the newest, parts as a JSON array of all of them. A
+        browser that is not there gets nothing; it asks when it comes (`greeted`).
+
+        Args:
+            component: has a parameter for each text, and `part_of` names the part that a whole text replaces.
+            whole: texts that replace what was there.
+            parts: JSON texts that go on from what was there.
+        """
+        if not self.is_open:
+            return
+        with self._lock:
+            self._box.setdefault(component, Post()).add(whole, parts or {}, component.part_of)
+            if self._document is None:
+                box, self._box = self._box, {}
+                self._guarded(lambda: self._put(box))
+                return
+            is_first, self._is_due = not self._is_due, True
+        if is_first:
+            self._fetch()
+
+    def greeted(self, component: Any) -> None:
+        """The component is on the screen of a browser: from now on its texts go there the short way."""
+        self._present.add(component)
+
+    def carry(self, literals: Literals) -> None:
+        """Send what waits; on the server's loop."""
+        is_under_way = False
+        try:
+            is_under_way = self._carry(literals)
+        finally:
+            if not is_under_way:
+                self._go_on()
+
+    def _carry(self, literals: Literals) -> bool:
+        """Whether something is on its way that `_sent` will be told of."""
+        with self._lock:
+            box, self._box = self._box, {}
+        sockets = sockets_of(self._document) if self.is_open else []
+        absent = {each: post for each, post in box.items() if sockets is None or each not in self._present}
+        events: list[str] = []
+        for each, post in box.items():
+            if sockets and each not in absent:
+                events += changes(each, post.values(), literals)
+        if absent:
+            self.push(lambda: self._put(absent))
+        if events and sockets:
+            runner = asyncio.ensure_future(send(sockets, ",".join(events)))
+            runner.add_done_callback(self._sent)
+            return True
+        return False
+
     def on_close(self, ending: Callable[[], None]) -> None:
         """Call `ending` once when the session ends; at once where it has."""
         if self.is_open:
@@ -58,11 +124,42 @@ class SessionBridge:
                 return
             self.is_open = False
             endings, self._endings = self._endings, []
+            self._box.clear()
         for ending in endings:
             try:
                 ending()
             except Exception:
                 logger.exception("the end of a session was not clean")
+
+    def _fetch(self) -> None:
+        """Have `carry` called, after all that this turn of the background loop still has to say."""
+        courier = self._courier
+        if courier is None:
+            self.push(lambda: self.carry(Literals()))
+        elif background.is_here:
+            asyncio.get_running_loop().call_soon(courier.fetch, self)
+        else:
+            courier.fetch(self)
+
+    def _put(self, posts: Mapping[Any, Post]) -> None:
+        """In the session, the long way: for the first look of a page, and for servers that are not Tornado's."""
+        is_short = self._document is not None and sockets_of(self._document) is not None
+        for component, post in posts.items():
+            if is_short and component in self._present:
+                continue  # it came meanwhile, and was told all
+            component.param.update(**(post.whole if is_short else post.values()))
+
+    def _sent(self, runner: asyncio.Future[None]) -> None:
+        if not runner.cancelled() and runner.exception() is not None:
+            logger.debug("a browser could not be reached", exc_info=runner.exception())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        with self._lock:
+            self._is_due = bool(self._box)
+            is_due = self._is_due
+        if is_due:
+            self._fetch()
 
     def _destroyed(self, _context: Any) -> None:
         self.close()
@@ -74,3 +171,15 @@ class SessionBridge:
             function()
         except Exception:
             logger.exception("a page could not be updated")
+
+
+def _courier() -> Courier | None:
+    """The one of the running loop; None where the page is made outside of one."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+    found = _couriers.get(loop)
+    if found is None:
+        found = _couriers[loop] = Courier(loop)
+    return found

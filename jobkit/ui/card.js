@@ -18,9 +18,9 @@ function logOf(model) {
     log.views.forEach((view) => view.showLog(true));
   };
   const append = () => {
-    const data = parse(model.get("log_append"), {});
+    const parts = [parse(model.get("log_append"), [])].flat(), data = parts[parts.length - 1] || {};
     const last = log.lines.length ? log.lines[log.lines.length - 1].n : 0;
-    const fresh = (data.lines || []).filter((line) => line.n > last);
+    const fresh = parts.flatMap((part) => part.lines || []).filter((line) => line.n > last);
     if (!fresh.length) return;
     if (log.lines.length && fresh[0].n > last + 1) ask(model, "log");
     log.lines.push(...fresh);
@@ -56,6 +56,7 @@ class Card {
     this.show();
     this.showPreview();
     this.showLog(true);
+    ask(model, "hello", {v: this.job.v});
     requestAnimationFrame(() => this.showLog(true));  // scrolling needs a height, and that needs the document
   }
 

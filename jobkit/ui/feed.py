@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from secrets import token_hex
 from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
@@ -89,6 +90,8 @@ class JobView:
     dropped: int = 0
     preview: Mapping[str, Any] | None = None
     _eta: Eta = field(default_factory=Eta)
+    _origin: str = field(default_factory=lambda: token_hex(4))
+    _updates: int = 0
     _queue_workers: int | None = None
     _beat_age_s: float | None = None
     _beat_seen_at: datetime | None = None
@@ -179,25 +182,40 @@ class JobView:
     def is_dirty(self) -> bool:
         return bool(self._dirty)
 
-    def updates(self, now: datetime) -> dict[str, str]:
-        """The card's texts that changed since the last call: any of `snapshot`, `log`, `log_append`, `preview`."""
+    def updates(self, now: datetime) -> tuple[dict[str, str], dict[str, str]]:
+        """The card's texts that changed since the last call: any of `snapshot`, `log` and `preview`, which replace what
+        the card has; and `log_append` where its log goes on.
+        """
         dirty, self._dirty = self._dirty, set()
-        out: dict[str, str] = {}
-        if "snapshot" in dirty:
-            out["snapshot"] = _dumps(self.card(now))
-        if "log" in dirty:
-            out["log"] = self.log_json()
-        elif "log_append" in dirty:
-            out["log_append"] = self._log(self._fresh[-LOG_LINES:])
+        self._updates += 1
+        whole, parts = self._texts(dirty, now), {}
+        if "log_append" in dirty and "log" not in dirty:
+            parts["log_append"] = self._log(self._fresh[-LOG_LINES:])
         self._fresh.clear()
-        if "preview" in dirty:
-            out["preview"] = _dumps(self.preview) if self.preview else ""
-        return out
+        return whole, parts
 
     def everything(self, now: datetime) -> dict[str, str]:
         """All texts of a card that opens now."""
-        self._dirty = {"snapshot", "log", "preview"}
-        return {**self.updates(now), "log_append": ""}
+        return self._texts({"snapshot", "log", "preview"}, now)
+
+    @property
+    def version(self) -> str:
+        """Stands in each text of a card and differs after each of `updates`: who has it has missed nothing."""
+        return f"{self._origin}-{self._updates}"
+
+    def with_alert(self, sentence: str, now: datetime) -> str:
+        """The snapshot's text with a sentence about what was refused."""
+        return _dumps(self.card(now) | {"alert": {"level": "error", "text": sentence}})
+
+    def _texts(self, names: set[str], now: datetime) -> dict[str, str]:
+        out: dict[str, str] = {}
+        if "snapshot" in names:
+            out["snapshot"] = _dumps(self.card(now))
+        if "log" in names:
+            out["log"] = self.log_json()
+        if "preview" in names:
+            out["preview"] = _dumps(self.preview) if self.preview else ""
+        return out
 
     def log_json(self) -> str:
         """The kept lines: `{"lines": [...], "total", "dropped"}`."""
@@ -244,6 +262,7 @@ class JobView:
                 for raised in (chain_of(error.traceback) if error else ())
             ],
             "now": iso(now),
+            "v": self.version,
             "alert": self.alert(now),
             "connection": "live" if self.is_live else "reconnecting",
             "url": self.url,
@@ -277,7 +296,14 @@ class JobView:
             self._eta.update(snapshot.done, snapshot.total, snapshot.elapsed_s(at) or 0.0)
 
     def _log(self, lines: Sequence[LogLine]) -> str:
-        return _dumps({"lines": [line.to_json() for line in lines], "total": self.total, "dropped": self.dropped})
+        return _dumps(
+            {
+                "lines": [line.to_json() for line in lines],
+                "total": self.total,
+                "dropped": self.dropped,
+                "v": self.version,
+            }
+        )
 
 
 def lines_of(event: JobEvent) -> list[LogLine]:

@@ -14,7 +14,7 @@ from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.ui import assets
 from jobkit.ui.bridge import SessionBridge
-from jobkit.ui.live import JobFeed
+from jobkit.ui.live import Follower, Following
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -37,7 +37,8 @@ class JobCard(AnyWidgetComponent):
         bridge: of the session, where the caller already has one.
 
     Attributes:
-        snapshot, log, log_append, preview: the texts that the browser shows; see `feed.JobView`.
+        snapshot, log, log_append, preview: the texts that the browser shows first; see `feed.JobView`. What follows
+            goes past them, see `courier`.
         request: what the browser asks for.
     """
 
@@ -50,6 +51,8 @@ class JobCard(AnyWidgetComponent):
 
     _esm = assets.esm("card")
     _stylesheets: ClassVar[list[str]] = [assets.css("card")]
+
+    part_of: ClassVar[Mapping[str, str]] = {"log": "log_append"}
 
     @classmethod
     def _process_importmap(cls) -> dict[str, Any]:
@@ -72,7 +75,7 @@ class JobCard(AnyWidgetComponent):
         self._allowed = frozenset(actions)
         self._on_action = on_action
         self._bridge = bridge or SessionBridge()
-        self._feed: JobFeed | None = None
+        self._following: Following | None = None
         self._bridge.on_close(self._stop)
         self.param.watch(self._asked, "request")
         if kit is not None and job_id:
@@ -81,60 +84,50 @@ class JobCard(AnyWidgetComponent):
     @property
     def job_id(self) -> str:
         """Id of the job that is shown, or ""."""
-        return self._feed.job_id if self._feed is not None else ""
+        return self._following.job_id if self._following is not None else ""
 
     def follow(self, job_id: str, kit: Kit | None = None) -> None:
         """Show another job, or none for ""."""
         self._stop()
         self._kit = kit or self._kit
-        self.param.update(snapshot="", log="", log_append="", preview="")
+        self._show_nothing()
         if not job_id or self._kit is None:
             return
-        feed: JobFeed = JobFeed(
-            self._kit,
-            job_id,
-            lambda texts, done: self._deliver(feed, texts, done),
-            on_missing=lambda sentence: self._bridge.push(lambda: self._missing(job_id, sentence)),
-        )
-        self._feed = feed
-        feed.start()
+
+        def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+            if following is self._following:  # else the card shows another job by now
+                self._bridge.put(self, whole, parts)
+
+        follower = Follower(deliver, on_missing=lambda sentence: deliver({"snapshot": _missing(job_id, sentence)}, {}))
+        self._following = following = Following(self._kit, job_id, follower)
+        following.start()
 
     def _stop(self) -> None:
-        if self._feed is not None:
-            self._feed.stop()
-            self._feed = None
+        if self._following is not None:
+            self._following.stop()
+            self._following = None
 
-    def _deliver(self, feed: JobFeed, texts: Mapping[str, str], done: Callable[[], None]) -> None:
-        def put() -> None:
-            try:
-                if feed is self._feed:  # else the card shows another job by now
-                    self.param.update(**texts)
-            finally:
-                done()
-
-        self._bridge.push(put)
-
-    def _missing(self, job_id: str, sentence: str) -> None:
-        self.snapshot = json.dumps(
-            {
-                "id": job_id,
-                "title": "Job not found",
-                "state": "cancelled",
-                "missing": True,
-                "alert": {"level": "error", "text": sentence},
-                "connection": "live",
-            }
-        )
+    def _show_nothing(self) -> None:
+        empty = {"snapshot": "", "log": "", "preview": ""}
+        self.param.update(log_append="", **empty)
+        self._bridge.put(self, empty)
 
     # -- requests of the browser, in the session -------------------------------------------------------------------
 
     def _asked(self, event: Any) -> None:
         try:
-            action = json.loads(event.new).get("action")
+            asked = json.loads(event.new)
+            action = asked.get("action")
         except (ValueError, AttributeError):
             return
-        if action == "log" and self._feed is not None:
-            self._feed.resend()
+        if action == "hello":
+            self._bridge.greeted(self)
+            if self._following is not None:
+                self._following.resend(str(asked.get("v", "")))
+            elif asked.get("v"):
+                self._show_nothing()
+        elif action == "log" and self._following is not None:
+            self._following.resend()
         # The buttons that a browser shows are no permission: what it may ask for is decided here.
         elif action in self._allowed and action in ACTIONS and self._kit is not None and self.job_id:
             if action == "rerun":
@@ -152,8 +145,9 @@ class JobCard(AnyWidgetComponent):
                 new = await self._kit.aio.retry(job_id)
                 self._bridge.push(lambda: self._tell("retry", new.id))
         except JobkitError as error:
-            sentence = str(error)
-            self._bridge.push(lambda: self._refused(job_id, sentence))
+            following = self._following
+            if following is not None and following.job_id == job_id:
+                following.say(str(error))
 
     def _tell(self, action: str, job_id: str) -> None:
         if self._on_action is not None:
@@ -161,7 +155,15 @@ class JobCard(AnyWidgetComponent):
         elif action == "retry":
             self.follow(job_id)
 
-    def _refused(self, job_id: str, sentence: str) -> None:
-        if job_id == self.job_id and self.snapshot:
-            shown = json.loads(self.snapshot)
-            self.snapshot = json.dumps(shown | {"alert": {"level": "error", "text": sentence}})
+
+def _missing(job_id: str, sentence: str) -> str:
+    return json.dumps(
+        {
+            "id": job_id,
+            "title": "Job not found",
+            "state": "cancelled",
+            "missing": True,
+            "alert": {"level": "error", "text": sentence},
+            "connection": "live",
+        }
+    )

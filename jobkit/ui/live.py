@@ -1,4 +1,4 @@
-"""From a kit to a card: follows one job and hands its texts on, at most so often as a person can see.
+"""From a kit to its cards: follows a job once and hands its texts to all that show it, as often as a person can see.
 
 Everything here runs on jobkit's background loop, where the hub also calls its listeners, so a `JobView` is only ever
 touched by one thread. `deliver` is what differs between a notebook and a Panel session.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -28,12 +30,21 @@ _LOOK_S = 3.0
 
 
 class Deliver(Protocol):
-    """Takes the card's texts to where it is shown. Called on the background loop; must not block.
+    """Takes a card's texts to where it is shown. Called on the background loop; must not block.
 
     `done` is to be called, from any thread, when they have arrived: until then newer ones are kept back and merged.
     """
 
     def __call__(self, texts: Mapping[str, str], done: Callable[[], None]) -> None: ...
+
+
+class DeliverJob(Protocol):
+    """Takes a job card's texts to where it is shown. Called on the background loop; must not block.
+
+    `whole` holds any of `snapshot`, `log` and `preview`; `parts` at most `log_append`, which goes on from the log.
+    """
+
+    def __call__(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None: ...
 
 
 class Pacer:
@@ -66,69 +77,84 @@ class Pacer:
         self._flush()
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Follower:
+    """One card of a job.
+
+    Attributes:
+        deliver: see `DeliverJob`.
+        on_end: called once on the background loop with the view of the ended job, after its last delivery was made.
+        on_missing: called with a sentence where the job is not kept any more.
+    """
+
+    deliver: DeliverJob
+    on_end: Callable[[JobView], None] | None = None
+    on_missing: Callable[[str], None] | None = None
+
+
 class JobFeed:
-    """Follows one job until it has ended, or until `stop`.
+    """Follows one job for all cards of it that are open in this process, until it has ended or nobody looks.
 
     Args:
         kit: where the job is.
         job_id: the job.
-        deliver: see `Deliver`.
         window_s: shortest time between two deliveries.
-        on_end: called once on the background loop with the view of the ended job, after its last delivery was made.
-        on_missing: called with a sentence where the job is not kept any more.
         url: of the job's page, for the card.
     """
 
-    def __init__(
-        self,
-        kit: Kit,
-        job_id: str,
-        deliver: Deliver,
-        *,
-        window_s: float = 0.05,
-        on_end: Callable[[JobView], None] | None = None,
-        on_missing: Callable[[str], None] | None = None,
-        url: str = "",
-    ) -> None:
+    def __init__(self, kit: Kit, job_id: str, *, window_s: float = 0.05, url: str = "") -> None:
         self._kit = kit
         self.job_id = job_id
-        self._deliver = deliver
-        self._on_end = on_end
-        self._on_missing = on_missing
         self._url = url
         self._pacer = Pacer(window_s, self._flush)
         self._view: JobView | None = None
+        self._followers: list[Follower] = []
+        self._missing = ""
         self._early: list[JobEvent] = []
         self._stops: list[Callable[[], None]] = []
         self._runners: set[asyncio.Task[Any]] = set()
-        self._in_flight = False
         self._has_ended = False
-        self._stopped = False
+        self._is_told = False
 
     @property
     def view(self) -> JobView | None:
         """What is known of the job; None until it has been read. Changes on the background loop."""
         return self._view
 
-    def start(self) -> None:
-        """Begin; from any thread."""
-        background.start().call_soon_threadsafe(self._begin)
-
-    def stop(self) -> None:
-        """End; from any thread, any number of times."""
-        self._stopped = True
-        background.start().call_soon_threadsafe(self._close)
-
-    def resend(self) -> None:
-        """Deliver everything again: a card has just been opened, or missed log lines."""
-        background.start().call_soon_threadsafe(self._resend)
-
-    # -- on the background loop -------------------------------------------------------------------------------------
-
-    def _begin(self) -> None:
-        if not self._stopped:
+    def add(self, follower: Follower) -> None:
+        """On the background loop: all that is known, then what is new."""
+        self._followers.append(follower)
+        if len(self._followers) == 1 and not self._stops:
             self._stops += [self._kit.hub.listen(self._heard, self.job_id), self._kit.hub.on_status(self._told)]
             self._run(self._open())
+        elif self._view is not None:
+            follower.deliver(self._view.everything(_now()), {})
+            if self._is_told and follower.on_end is not None:
+                follower.on_end(self._view)
+        elif self._missing and follower.on_missing is not None:
+            follower.on_missing(self._missing)
+
+    def leave(self, follower: Follower) -> None:
+        """On the background loop; the last one ends it."""
+        if follower in self._followers:
+            self._followers.remove(follower)
+            if not self._followers:
+                self._close()
+
+    def tell(self, follower: Follower, version: str = "", sentence: str = "") -> None:
+        """On the background loop: everything again, for a card that has just been opened or missed something.
+
+        Nothing where `version` is the newest; a `sentence` tells what was refused.
+        """
+        view = self._view
+        if view is None or follower not in self._followers:
+            return
+        if sentence:
+            follower.deliver({"snapshot": view.with_alert(sentence, _now())}, {})
+        elif version != view.version:
+            follower.deliver(view.everything(_now()), {})
+
+    # -- on the background loop -------------------------------------------------------------------------------------
 
     def _close(self) -> None:
         self._pacer.stop()
@@ -137,6 +163,7 @@ class JobFeed:
         self._stops.clear()
         for runner in self._runners:
             runner.cancel()
+        _forget(self)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         runner = asyncio.get_running_loop().create_task(self._guarded(work))
@@ -147,8 +174,10 @@ class JobFeed:
         try:
             await work
         except JobNotFound as error:
-            if self._on_missing is not None:
-                self._on_missing(str(error))
+            self._missing = str(error)
+            for follower in list(self._followers):
+                if follower.on_missing is not None:
+                    follower.on_missing(self._missing)
         except JobkitError as error:  # the server is away: the hub's status brings us back
             logger.debug("job %s: its card could not read: %s", self.job_id, error)
 
@@ -227,9 +256,11 @@ class JobFeed:
         await self._read_log(view)
         if view.snapshot.state is JobState.SUCCEEDED:
             view.show(await self._kit.aio.preview(self.job_id))
-        self._pacer.poke()
-        if self._on_end is not None:
-            self._on_end(view)
+        self._flush()
+        self._is_told = True
+        for follower in list(self._followers):
+            if follower.on_end is not None:
+                follower.on_end(view)
 
     async def _watch(self, view: JobView) -> None:
         """Look now and then whether somebody works on it: the truth about trouble does not come as an event."""
@@ -249,24 +280,77 @@ class JobFeed:
             if view.is_dirty:
                 self._pacer.poke()
 
-    def _resend(self) -> None:
-        if self._view is not None and not self._stopped:
-            self._in_flight = True
-            self._deliver(self._view.everything(_now()), self._arrived)
-
     def _flush(self) -> None:
-        if self._view is None or self._in_flight or self._stopped or not self._view.is_dirty:
+        view = self._view
+        if view is None or not view.is_dirty:
             return
-        self._in_flight = True
-        self._deliver(self._view.updates(_now()), self._arrived)
+        whole, parts = view.updates(_now())
+        for follower in list(self._followers):
+            try:
+                follower.deliver(whole, parts)
+            except Exception:
+                logger.exception("a card of job %s could not be updated", self.job_id)
 
-    def _arrived(self) -> None:
-        background.start().call_soon_threadsafe(self._landed)
 
-    def _landed(self) -> None:
-        self._in_flight = False
-        if self._view is not None and self._view.is_dirty and not self._stopped:
-            self._pacer.poke()
+class Following:
+    """One card's hold on the feed of its job; from any thread."""
+
+    def __init__(self, kit: Kit, job_id: str, follower: Follower, *, window_s: float = 0.05, url: str = "") -> None:
+        self.job_id = job_id
+        self._kit = kit
+        self._follower = follower
+        self._key = (job_id, window_s, url)
+        self._feed: JobFeed | None = None
+        self._is_stopped = False
+
+    def start(self) -> Following:
+        """Begin."""
+        background.start().call_soon_threadsafe(self._begin)
+        return self
+
+    @property
+    def view(self) -> JobView | None:
+        """See `JobFeed.view`."""
+        return self._feed.view if self._feed is not None else None
+
+    def stop(self) -> None:
+        """End; any number of times."""
+        self._is_stopped = True
+        background.start().call_soon_threadsafe(self._end)
+
+    def resend(self, version: str = "") -> None:
+        """Deliver everything again: a card has just been opened with `version`, or missed something."""
+        background.start().call_soon_threadsafe(lambda: self._tell(version, ""))
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence on the card: something that was asked for could not be done."""
+        background.start().call_soon_threadsafe(lambda: self._tell("", sentence))
+
+    def _begin(self) -> None:
+        if not self._is_stopped:
+            feeds = _feeds.setdefault(self._kit, {})
+            job_id, window_s, url = self._key
+            if self._key not in feeds:
+                feeds[self._key] = JobFeed(self._kit, job_id, window_s=window_s, url=url)
+            self._feed = feeds[self._key]
+            self._feed.add(self._follower)
+
+    def _end(self) -> None:
+        if self._feed is not None:
+            self._feed.leave(self._follower)
+
+    def _tell(self, version: str, sentence: str) -> None:
+        if self._feed is not None and not self._is_stopped:
+            self._feed.tell(self._follower, version, sentence)
+
+
+_feeds: weakref.WeakKeyDictionary[Kit, dict[tuple[str, float, str], JobFeed]] = weakref.WeakKeyDictionary()
+
+
+def _forget(feed: JobFeed) -> None:
+    feeds = _feeds.get(feed._kit, {})
+    for key in [key for key, each in feeds.items() if each is feed]:
+        del feeds[key]
 
 
 def on_loop(function: Callable[[T], None], value: T) -> None:

@@ -18,6 +18,7 @@ class Table {
     this.skew = 0;
     this.more = "";
     this.depth = 0;
+    this.number = 0;  // of the last page or delta
     this.build();
     el.append(this.root);
     this.stops = [followTheme(this.root), everySecond(() => this.tick())];
@@ -33,6 +34,7 @@ class Table {
     this.stops.push(() => document.removeEventListener("keydown", keys));
     this.showSearch();
     this.load();
+    ask(model, "hello", {at: this.number});
   }
 
   close() { this.stops.forEach((stop) => stop()); }
@@ -86,6 +88,7 @@ class Table {
     const page = parse(this.model.get("page"), null);
     if (!page) return this.showSkeleton();
     this.setNow(page.now);
+    this.number = page.n || 0;
     this.more = page.more || "";
     this.depth = page.depth || 0;
     this.waiting = [];
@@ -105,6 +108,9 @@ class Table {
 
   change() {
     for (const delta of parse(this.model.get("delta"), [])) {
+      if (delta.n <= this.number) continue;
+      if (delta.n > this.number + 1) return ask(this.model, "hello", {at: this.number});  // some are missing
+      this.number = delta.n;
       this.setNow(delta.now);
       for (const data of delta.rows || []) {
         const row = this.rows.get(data.id), at = this.waiting.findIndex((each) => each.id === data.id);

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
@@ -13,15 +12,12 @@ from panel.custom import JSComponent
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.ui import assets
-from jobkit.ui.board import merged, watch
+from jobkit.ui.board import Watching
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.query import parse_search
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
-
-#: A session that is this many deltas behind gets the whole page instead.
-_BEHIND = 40
 
 
 class JobTable(JSComponent):
@@ -36,7 +32,7 @@ class JobTable(JSComponent):
     Attributes:
         search: the search text, see `query.parse_search`.
         selected: id of the job that is open beside the table.
-        page, delta: what the browser shows; see `board.Board`.
+        page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `courier`.
         notice: one sentence about what did not work. away: the server does not answer, so the page may be old.
         request: what the browser asks for.
     """
@@ -53,6 +49,8 @@ class JobTable(JSComponent):
     _esm = assets.esm("table")
     _stylesheets: ClassVar[list[str]] = [assets.css("table")]
 
+    part_of: ClassVar[Mapping[str, str]] = {"page": "delta"}
+
     def __init__(
         self,
         kit: Kit,
@@ -68,10 +66,7 @@ class JobTable(JSComponent):
         self._on_search = on_search
         self._bridge = bridge or SessionBridge()
         self._cursors: list[str] = [""]
-        self._stop: Callable[[], None] | None = None
-        self._lock = threading.Lock()  # for the two below, which the loop fills and the session empties
-        self._pending: list[str] = []
-        self._is_pushed = False
+        self._watching: Watching | None = None
         self._generation = 0
         self._bridge.on_close(self._leave)
         self.param.watch(self._asked, "request")
@@ -85,50 +80,24 @@ class JobTable(JSComponent):
         self._generation += 1
         generation = self._generation
         query = parse_search(self.search, cursor=self._cursors[-1])
-        self._stop = watch(self._kit, query, lambda text, is_page: self._deliver(generation, text, is_page))
+        depth = len(self._cursors) - 1
+
+        def deliver(text: str, is_page: bool) -> None:
+            if generation != self._generation:
+                return
+            if is_page:
+                self._bridge.put(self, {"page": f'{text[:-1]},"depth":{depth}}}'})
+            else:
+                self._bridge.put(self, {}, {"delta": text})
+
+        self._watching = Watching(self._kit, query, deliver)
 
     def _leave(self) -> None:
-        if self._stop is not None:
-            self._stop()
-            self._stop = None
+        if self._watching is not None:
+            self._watching.stop()
+            self._watching = None
 
-    # -- on the background loop ------------------------------------------------------------------------------------
-
-    def _deliver(self, generation: int, text: str, is_page: bool) -> None:
-        """Keep what comes until the session has taken what is under way: a slow browser gets fewer, larger messages."""
-        if generation != self._generation:
-            return
-        if is_page:
-            with self._lock:
-                self._pending.clear()
-            self._bridge.push(lambda: self._put_page(generation, text))
-            return
-        with self._lock:
-            self._pending.append(text)
-            is_behind = len(self._pending) > _BEHIND
-            if is_behind:
-                self._pending.clear()
-            is_first, self._is_pushed = not self._is_pushed, True
-        if is_behind:
-            self._bridge.push(self._again)
-        elif is_first:
-            self._bridge.push(lambda: self._put_deltas(generation))
-
-    # -- in the session ---------------------------------------------------------------------------------------------
-
-    def _put_page(self, generation: int, text: str) -> None:
-        if generation == self._generation:
-            self.page = text[:-1] + f',"depth":{len(self._cursors) - 1}}}'
-
-    def _put_deltas(self, generation: int) -> None:
-        with self._lock:
-            self._is_pushed = False
-            pending, self._pending = self._pending, []
-        if pending and generation == self._generation:
-            self.delta = merged(pending)
-
-    def _again(self) -> None:
-        self._look(self._cursors)
+    # -- requests of the browser, in the session -------------------------------------------------------------------
 
     def _asked(self, event: Any) -> None:
         try:
@@ -136,7 +105,11 @@ class JobTable(JSComponent):
             action = asked["action"]
         except (ValueError, KeyError, TypeError):
             return
-        if action == "open":
+        if action == "hello":
+            self._bridge.greeted(self)
+            if self._watching is not None:
+                self._watching.resend(asked.get("at", 0))
+        elif action == "open":
             self.selected = str(asked.get("id", ""))
             if self._on_open is not None:
                 self._on_open(self.selected)

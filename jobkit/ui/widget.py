@@ -15,7 +15,7 @@ from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.ui import assets
 from jobkit.ui.feed import JobView
-from jobkit.ui.live import JobFeed
+from jobkit.ui.live import Follower, Following
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -52,31 +52,28 @@ class JobWidget(anywidget.AnyWidget):
         super().__init__()
         self._kit = kit
         self._write = threading.RLock()
-        self._feed = JobFeed(kit, job_id, self._deliver, window_s=_WINDOW_S, on_end=on_end)
         self.observe(self._asked, "request")
-        self._feed.start()
+        self._following = Following(kit, job_id, Follower(self._deliver, on_end), window_s=_WINDOW_S).start()
 
     def close(self) -> None:
-        self._feed.stop()
+        self._following.stop()
         super().close()
 
     def get_state(self, key: str | Iterable[str] | None = None, drop_defaults: bool = False) -> dict[str, Any]:
         """The synced state; asked for as a whole (a page that was loaded again), it holds the log up to now."""
-        view = self._feed.view if key is None and hasattr(self, "_feed") else None
+        view = self._following.view if key is None and hasattr(self, "_following") else None
         if view is not None:
             self._trait_values["log"] = view.log_json()  # no message: the log travels in parts, as `log_append`
         state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
         return state
 
-    def _deliver(self, texts: Mapping[str, str], done: Callable[[], None]) -> None:
+    def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         try:
             with self._write, self.hold_sync():
-                for name, text in texts.items():
+                for name, text in (*whole.items(), *parts.items()):
                     setattr(self, name, text)
         except Exception:  # the kernel is shutting down, or the comm was closed by the page
             logger.debug("a notebook card could not be updated", exc_info=True)
-        finally:
-            done()
 
     def _asked(self, change: Any) -> None:
         try:
@@ -84,12 +81,12 @@ class JobWidget(anywidget.AnyWidget):
         except (ValueError, AttributeError):
             return
         if action == "log":
-            self._feed.resend()
+            self._following.resend()
         elif action == "cancel":
             background.spawn(self._cancel())
 
     async def _cancel(self) -> None:
         try:
-            await self._kit.aio.cancel(self._feed.job_id)
+            await self._kit.aio.cancel(self._following.job_id)
         except JobkitError as error:
-            logger.warning("job %s could not be cancelled: %s", self._feed.job_id, error)
+            logger.warning("job %s could not be cancelled: %s", self._following.job_id, error)

@@ -39,7 +39,8 @@ def at(second: float) -> datetime:
 
 def shown(view: JobView, second: float) -> dict[str, Any]:
     view._dirty.add("snapshot")
-    card: dict[str, Any] = json.loads(view.updates(at(second))["snapshot"])
+    whole, _ = view.updates(at(second))
+    card: dict[str, Any] = json.loads(whole["snapshot"])
     return card
 
 
@@ -55,12 +56,25 @@ def test_a_card_tells_how_long_its_job_waited_and_leaves_default_arguments_out()
 
 def test_only_what_changed_is_sent() -> None:
     view = queued()
-    assert set(view.updates(T0)) == {"snapshot", "log", "preview"}
-    assert view.updates(T0) == {}
+    whole, parts = view.updates(T0)
+    assert (set(whole), parts) == ({"snapshot", "log", "preview"}, {})
+    assert view.updates(T0) == ({}, {})
 
     view.log([LogLine("hello", MS, n=1)])
 
-    assert set(view.updates(T0)) == {"log_append"}
+    whole, parts = view.updates(T0)
+    assert (whole, set(parts)) == ({}, {"log_append"})
+
+
+def test_a_card_that_says_which_text_it_has_is_told_whether_it_missed_something() -> None:
+    view = queued()
+    first = json.loads(view.updates(T0)[0]["snapshot"])["v"]
+    assert json.loads(view.everything(T0)["snapshot"])["v"] == first == view.version
+
+    view.take(STARTED)
+
+    assert json.loads(view.updates(T0)[0]["snapshot"])["v"] == view.version != first
+    assert queued().version != queued().version  # of another server, or after a restart
 
 
 def test_lines_that_come_twice_are_shown_once() -> None:
@@ -72,7 +86,7 @@ def test_lines_that_come_twice_are_shown_once() -> None:
         event(1, EventType.LOGGED, first=2, lines=[[MS, "stdout", "", "", "two"], [MS, "log", "ERROR", "x", "3"]])
     )
 
-    appended = json.loads(view.updates(T0)["log_append"])
+    appended = json.loads(view.updates(T0)[1]["log_append"])
     assert [(line["n"], line["text"], line["level"]) for line in appended["lines"]] == [(3, "3", "ERROR")]
     assert appended["total"] == 3
 
@@ -82,7 +96,7 @@ def test_a_log_of_any_length_stays_bounded() -> None:
 
     view.log([LogLine(str(n), MS, n=n) for n in range(1, 5 * LOG_LINES)])
 
-    kept = json.loads(view.updates(T0)["log"])
+    kept = json.loads(view.updates(T0)[0]["log"])
     assert len(kept["lines"]) == LOG_LINES
     assert kept["lines"][-1]["n"] == kept["total"] == 5 * LOG_LINES - 1
 

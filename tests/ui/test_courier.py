@@ -1,0 +1,143 @@
+"""How texts travel to a browser: merged for a slow one, and asked for again by one that missed some."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from jobkit.ui.board import Board
+from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.courier import Literals, Post
+from tests.support import wait_until
+from tests.ui.conftest import Window, text_of
+from tests.ui.stage import Stage
+
+PART_OF = {"log": "log_append"}
+
+
+def test_of_whole_texts_the_newest_waits_and_of_parts_all() -> None:
+    post = Post()
+    post.add({"snapshot": "a"}, {"log_append": "1"}, PART_OF)
+    post.add({"snapshot": "b"}, {"log_append": "2"}, PART_OF)
+
+    assert post.values() == {"snapshot": "b", "log_append": "[1,2]"}
+
+
+def test_a_whole_text_replaces_the_parts_before_it() -> None:
+    post = Post()
+    post.add({}, {"log_append": "1"}, PART_OF)
+    post.add({"log": "all"}, {}, PART_OF)
+    post.add({}, {"log_append": "2"}, PART_OF)
+
+    assert post.values() == {"log": "all", "log_append": "[2]"}
+
+
+def test_a_browser_that_takes_nothing_holds_a_bounded_number_of_parts() -> None:
+    post = Post()
+
+    for n in range(10_000):
+        post.add({}, {"delta": str(n)}, {})
+
+    assert len(post.parts["delta"]) <= 40
+    assert post.parts["delta"][-1] == "9999"
+
+
+def test_a_text_is_written_as_json_once() -> None:
+    literals = Literals()
+
+    assert json.loads(literals['"\u2028<&\ud83d\ude00'.encode("utf-16", "surrogatepass").decode("utf-16")])
+    assert literals["x"] is literals["x"]
+
+
+def test_without_a_session_texts_arrive_at_once_and_in_order() -> None:
+    class Component:
+        part_of: Mapping[str, str] = PART_OF
+        seen: list[dict[str, str]] = []  # noqa: RUF012
+
+        class param:
+            @staticmethod
+            def update(**texts: str) -> None:
+                Component.seen.append(texts)
+
+    bridge, component = SessionBridge(), Component()
+
+    bridge.put(component, {"snapshot": "a"})
+    bridge.put(component, {}, {"log_append": "1"})
+
+    assert component.seen == [{"snapshot": "a"}, {"log_append": "[1]"}]
+
+
+def test_deltas_are_numbered_from_their_page_on(stage: Stage) -> None:
+    from datetime import UTC, datetime
+
+    from jobkit.store.base import Page, Query
+
+    board = Board(Query())
+    board.load(Page((), ""), {})
+    now = datetime.now(UTC)
+    page = json.loads(board.page_json(now))
+
+    assert board.delta_json(now) == ""
+    board.count({"queued": 1})
+    delta = json.loads(board.delta_json(now))
+
+    assert delta["n"] == page["n"] + 1 == json.loads(board.page_json(now))["n"]
+
+
+@pytest.mark.browser
+def test_a_table_that_missed_a_change_asks_for_the_page(
+    stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window
+) -> None:
+    from jobkit.ui.table import JobTable
+
+    made: list[JobTable] = []
+
+    def page() -> JobTable:
+        made.append(JobTable(stage.kit, sizing_mode="stretch_both", min_height=600))
+        return made[-1]
+
+    job = stage.submit("train", title="Train a model")
+    shown = window.open(serve(page))
+    shown.wait_for_selector(".row[data-face=queued]")
+    table, put = made[-1], made[-1]._bridge.put
+    lost: list[str] = []
+
+    def lose(component: Any, whole: Mapping[str, str], parts: Mapping[str, str] | None = None) -> None:
+        lost.append(str(parts))
+
+    table._bridge.put = lose  # type: ignore[method-assign]
+    stage.start(job)
+    wait_until(lambda: any('"running"' in each for each in lost), 10, "a delta to be lost")
+    table._bridge.put = put  # type: ignore[method-assign]
+    stage.progress(job, 1, 2)
+
+    shown.wait_for_selector(".row[data-face=running] .note:has-text('50 %')")
+    wait_until(lambda: text_of(shown, ".counter[data-name=running] b") == "1", 10, "the counter")
+
+
+@pytest.mark.browser
+def test_two_windows_of_one_job_are_fed_by_one_reader(
+    stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window
+) -> None:
+    from jobkit.ui import live
+    from jobkit.ui.job_card import JobCard
+
+    job = stage.submit("train", title="Train a model")
+    stage.start(job)
+    url = serve(lambda: JobCard(stage.kit, job, sizing_mode="stretch_width"))
+    one, two = window.open(url), window.open(url)
+    for page in (one, two):
+        page.wait_for_selector(".chip:has-text('Running')")
+
+    assert [key[0] for key in live._feeds[stage.kit]] == [job]
+    stage.log(job, "first")
+    stage.log(job, "second")
+    for page in (one, two):
+        page.wait_for_selector(".line:has-text('second')")
+        assert page.locator(".line .text").all_inner_texts() == ["first", "second"]
+    one.goto("about:blank")
+    two.goto("about:blank")
+    wait_until(lambda: not live._feeds.get(stage.kit), 40, "the reader to end")
