@@ -6,6 +6,7 @@ moves, for arq's readers and workers. What is in a payload or a result of arq's 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 from redis.exceptions import RedisError
 
-from jobkit.model import JobSpec
+from jobkit.model import JobSpec, StoreUnavailable
 from jobkit.store.connect import explain
 from jobkit.store.redis import RedisStore
 
@@ -89,6 +90,8 @@ class ArqQueue:
 
     def __init__(self, store: RedisStore, key: str, name: str) -> None:
         self.store, self.key, self.name = store, key, name
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._staging: list[tuple[tuple[str | int | bytes, ...], asyncio.Future[bool]]] = []
         self._ttl_ms = max(1, int(store.settings.result_ttl * 1000))
 
     @property
@@ -129,8 +132,35 @@ class ArqQueue:
             ttl_ms: how long arq's readers find it: 0 not at all, below 0 for ever.
             hold_ms: how long the id stays in progress afterwards.
         """
-        with self._reaching():
-            return bool(await self.store.scripts.run("arq_stage", [job_id, token, ttl_ms, hold_ms, result]))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bool] = loop.create_future()
+        if not self._staging:  # jobs that end together share a round trip
+            loop.call_soon(self._flush)
+        self._staging.append(((job_id, token, ttl_ms, hold_ms, result), answer))
+        return await answer
+
+    def _flush(self) -> None:
+        batch, self._staging = self._staging, []
+        flush = asyncio.get_running_loop().create_task(self._stage_all(batch))
+        self._flushes.add(flush)
+        flush.add_done_callback(self._flushes.discard)
+
+    async def _stage_all(self, batch: Sequence[tuple[tuple[str | int | bytes, ...], asyncio.Future[bool]]]) -> None:
+        args = [part for one, _ in batch for part in one]
+        try:
+            with self._reaching():
+                answers = await self.store.scripts.run("arq_stage", args)
+        except BaseException as error:
+            failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(f"not stored: {error!r}")
+            for _, waiting in batch:
+                if not waiting.done():
+                    waiting.set_exception(failure)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for (_, waiting), holds in zip(batch, answers, strict=True):
+                if not waiting.done():
+                    waiting.set_result(holds == 1)
 
     async def settle(self, results: Sequence[tuple[bytes, bytes, int]]) -> None:
         """`(arq_id, result, ttl_ms)` of jobs that no worker ended."""

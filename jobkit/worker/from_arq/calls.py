@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import inspect
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,15 +138,20 @@ def _bound(function: Function | CronJob | None, order: Order) -> dict[str, Any]:
     kwargs = dict(order.kwargs or {})
     if not order.args:
         return kwargs
-    names: list[str] = []
-    if function is not None:
-        try:
-            kinds = list(inspect.signature(function.coroutine).parameters.values())[1:]
-            names = [p.name for p in kinds if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        except (TypeError, ValueError):
-            pass
+    coroutine: Any = None if function is None else function.coroutine
+    names = [] if coroutine is None else list(_names(coroutine))
     names += [f"arg {n + 1}" for n in range(len(names), len(order.args))]
     return dict(zip(names, order.args, strict=False)) | kwargs
+
+
+@functools.lru_cache(maxsize=1_000)
+def _names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of a function's positional arguments, without `ctx`."""
+    try:
+        kinds = list(inspect.signature(function).parameters.values())[1:]
+    except (TypeError, ValueError):
+        return ()
+    return tuple(p.name for p in kinds if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
 def result_bytes(
