@@ -31,7 +31,7 @@ _NUDGE = signal.SIGUSR1
 
 
 class LoopWatch:
-    """Watches the loop of the main thread from `start` to `close`.
+    """Watches the loop of the thread that calls `start`, until `close`. Only in the main thread can it stop a block.
 
     Args:
         own: runs the coroutines there.
@@ -51,12 +51,14 @@ class LoopWatch:
         self._asked: dict[str, str] = {}  # job to "cancel" or "kill"
         self._nudged: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="jobkit-loop-watch", daemon=True)
+        self._watched = 0
         self._previous: object = None
 
     def start(self) -> None:
-        """To be called in the main thread."""
         if not self._thread.is_alive():
-            self._previous = signal.signal(_NUDGE, self._on_nudge)
+            self._watched = threading.get_ident()
+            if threading.current_thread() is threading.main_thread():
+                self._previous = signal.signal(_NUDGE, self._on_nudge)
             self._thread.start()
 
     def close(self) -> None:
@@ -65,7 +67,8 @@ class LoopWatch:
         if self._thread.is_alive():
             self._thread.join(5)
             faulthandler.cancel_dump_traceback_later()
-            signal.signal(_NUDGE, self._previous)  # type: ignore[arg-type]  # what signal.signal gave
+            if self._previous is not None:
+                signal.signal(_NUDGE, self._previous)  # type: ignore[arg-type]  # what signal.signal gave
 
     def expect(self, job_id: str) -> None:
         """An attempt starts to run on the loop."""
@@ -99,7 +102,7 @@ class LoopWatch:
         running = self._own.running.get(job_id)
         if running is None:
             return
-        trace, where = _stack()
+        trace, where = _stack(self._watched)
         if not self._is_step(began):
             return
         self.on_block(running.assignment, block_text(self._block_s, trace, where))
@@ -108,9 +111,9 @@ class LoopWatch:
             now = time.perf_counter()
             if kind := self._asked.get(job_id):
                 give_up_at = give_up_at or now + running.assignment.cancel_grace_s
-                if now >= nudge_at:
+                if now >= nudge_at and self._previous is not None:
                     nudge_at = now + NUDGE_S
-                    signal.pthread_kill(threading.main_thread().ident or 0, _NUDGE)
+                    signal.pthread_kill(self._watched, _NUDGE)
                 if now >= give_up_at:
                     self.on_hopeless(running.assignment, kind)
             faulthandler.dump_traceback_later(self._dead_s, exit=True)
@@ -133,9 +136,9 @@ class LoopWatch:
             raise Stop("the job was asked to stop, and blocked the loop")
 
 
-def _stack() -> tuple[str, str]:
-    """The main thread's stack now, as `fault_text` gives it."""
-    frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)
+def _stack(thread: int) -> tuple[str, str]:
+    """A thread's stack now, as `fault_text` gives it."""
+    frame: FrameType | None = sys._current_frames().get(thread)
     lines = ["Stack of the event loop:"]
     while frame is not None:
         lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}')
