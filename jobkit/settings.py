@@ -23,6 +23,8 @@ from jobkit.model import InvalidParams
 #: Schemes that `url` may have; what each does is in the contract's §2.
 SCHEMES = ("local", "redis", "rediss", "unix", "redis+sentinel", "sync")
 
+START_METHODS = ("auto", "fork", "spawn")
+
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 
 
@@ -46,6 +48,8 @@ class Settings:
         result_ttl: how long an ended job is kept.
         max_losses: a job whose worker died this often has failed.
         results: directory or fsspec URL for large results; empty: in the home, or in Redis.
+        start_method: how a job's process comes to be: "fork", "spawn", or "auto" for fork where that is safe.
+        locals: keep the local variables of the frame that failed with a job's error, secrets masked.
     """
 
     url: str = "local://"
@@ -62,6 +66,8 @@ class Settings:
     result_ttl: float = 604_800.0
     max_losses: int = 5
     results: str = ""
+    start_method: str = "auto"
+    locals: bool = False
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, start: Path | None = None, **arguments: Any) -> Self:
@@ -210,6 +216,16 @@ def _parse(name: str, value: Any, origin: str) -> Any:
         if not isinstance(value, (str, Path)):
             raise InvalidParams(f"{origin}: {name} must be text, not {type(value).__name__}", name)
         return str(value)
+    if name == "start_method":
+        if value not in START_METHODS:
+            allowed = ", ".join(START_METHODS)
+            raise InvalidParams(f"{origin}: start_method must be one of {allowed}, not {value!r}", name)
+        return value
+    if name == "locals":
+        known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        if str(value).lower() not in known:
+            raise InvalidParams(f"{origin}: locals must be true or false, not {value!r}", name)
+        return known[str(value).lower()]
     return _number(name, value, origin)
 
 

@@ -71,6 +71,8 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_RESULT_TTL": "1e3",
         "JOBKIT_MAX_LOSSES": "1",
         "JOBKIT_RESULTS": "s3://bucket/x",
+        "JOBKIT_START_METHOD": "spawn",
+        "JOBKIT_LOCALS": "1",
     }
     assert {f"JOBKIT_{f.name.upper()}" for f in fields(Settings)} - set(environ) == {"JOBKIT_ROUTING"}
 
@@ -79,6 +81,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
     assert (settings.home, settings.secret, settings.tasks) == (Path("/some/home"), "s1,s2", ("a.b", "c"))
     assert (settings.lease, settings.heartbeat, settings.cancel_grace, settings.result_ttl) == (3, 1.5, 0, 1000)
     assert (settings.max_losses, settings.results) == (1, "s3://bucket/x")
+    assert (settings.start_method, settings.locals) == ("spawn", True)
 
 
 def test_the_nearest_table_is_used_and_files_without_one_are_passed(project: Path) -> None:
@@ -151,6 +154,8 @@ def test_every_scheme_of_the_contract_is_taken(project: Path, scheme: str) -> No
         ({"max_losses": 0}, "max_losses", r"max_losses must be a whole number from 1, not 0"),
         ({"max_losses": "two"}, "max_losses", r"max_losses must be a whole number from 1, not 'two'"),
         ({"max_losses": 1.5}, "max_losses", r"max_losses must be a whole number from 1, not 1.5"),
+        ({"start_method": "x"}, "start_method", r"start_method must be one of auto, fork, spawn, not 'x'"),
+        ({"locals": "perhaps"}, "locals", r"locals must be true or false, not 'perhaps'"),
         ({"tasks": 5}, "tasks", r"tasks must be module names, comma-separated, not 5"),
         ({"tasks": [5]}, "tasks", r"tasks must be module names, comma-separated, not \[5\]"),
         ({"routing": "gpu"}, "routing", r"routing must be a table of pattern = queue, not 'gpu'"),

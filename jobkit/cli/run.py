@@ -37,6 +37,7 @@ _DASHBOARD_STOP_S = 5.0
 @click.option("--max-jobs", type=click.IntRange(1), metavar="N", help="Stop after so many jobs.")
 @click.option("--max-time", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after so long.")
 @click.option("--max-memory", metavar="SIZE", help="Stop, between jobs, above so much: 2GB.")
+@click.option("--locals", "keeps_locals", is_flag=True, help="Keep the failing frame's variables with an error.")
 @click.option("--watch", is_flag=True, help="Start anew on changed task code; running jobs finish on the old.")
 @click.option("--verbose", "-v", is_flag=True)
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by the supervisor of an embedded server.")
@@ -50,6 +51,7 @@ def worker(
     max_jobs: int | None,
     max_time: float | None,
     max_memory: str | None,
+    keeps_locals: bool,
     watch: bool,
     verbose: bool,
     embedded: bool,
@@ -58,6 +60,7 @@ def worker(
     settings = out.settings()
     if arq is None and settings.scheme == "sync":
         raise BadInput("sync:// runs each job where it is submitted and needs no worker; set JOBKIT_URL to a Redis")
+    settings = replace(settings, locals=settings.locals or keeps_locals)
     for queue in queues:
         checked_name("queue", queue)
     memory_bytes = None if max_memory is None else size_bytes("--max-memory", max_memory)

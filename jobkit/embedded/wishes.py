@@ -19,7 +19,9 @@ from jobkit.embedded.home import Home, write_private
 from jobkit.settings import Settings
 
 #: Settings that a local worker takes over from who asked for it.
-_PASSED_ON = ("lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "results")
+_PASSED_ON = (
+    "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "results", "start_method", "locals"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from jobkit.model import JobkitError
+from jobkit.run import frame_locals
 
 _START_LIMIT_S = 120.0
 #: What found no room in the socket is tried again after this.
@@ -46,6 +47,7 @@ class ZygoteLink:
         self._unsent: deque[tuple[bytes, list[int]]] = deque()
         self.forked: dict[int, Forked] = {}
         self.is_alive = True
+        self.unsafe = ""  #: why nothing should be forked from it
         self._loop.add_reader(link, self._on_message)
 
     @property
@@ -53,11 +55,11 @@ class ZygoteLink:
         return self._process.pid
 
     @classmethod
-    async def launch(cls, preload: Sequence[str], path: Sequence[str], spool: str) -> ZygoteLink:
+    async def launch(cls, preload: Sequence[str], path: Sequence[str], spool: str, start: str) -> ZygoteLink:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
-            process = _spawn(theirs.fileno(), preload, path, spool)
+            process = _spawn(theirs.fileno(), preload, path, spool, start)
         except OSError as error:
             ours.close()
             raise JobkitError(f"Python could not be started for the jobs: {error}") from None
@@ -74,6 +76,7 @@ class ZygoteLink:
         if "failed" in first:
             await zygote.close()
             raise JobkitError(first["failed"])
+        zygote.unsafe = first["unsafe"]
         return zygote
 
     def tell(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
@@ -162,8 +165,10 @@ class ZygoteLink:
             each.on_orphaned(why)
 
 
-def _spawn(fd: int, preload: Sequence[str], path: Sequence[str], spool: str) -> subprocess.Popen[bytes]:
-    arguments = msgspec.msgpack.encode({"preload": list(preload), "path": list(path), "spool": spool}).hex()
+def _spawn(fd: int, preload: Sequence[str], path: Sequence[str], spool: str, start: str) -> subprocess.Popen[bytes]:
+    arguments = msgspec.msgpack.encode(
+        {"preload": preload, "path": path, "spool": spool, "start": start, "locals": frame_locals.is_kept()}
+    ).hex()
     # The key that signs payloads is none of the jobs' business. Neither is our URL, which may hold a password; both
     # would stay readable in /proc/PID/environ if they were only removed later.
     environ = {k: v for k, v in os.environ.items() if k not in ("JOBKIT_SECRET", "JOBKIT_URL")}

@@ -8,6 +8,7 @@ news. Limits are kept from outside: by the loop's monotonic clock and by looking
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import tempfile
@@ -21,6 +22,8 @@ from jobkit.run.link import Forked, ZygoteLink
 from jobkit.run.supervised import Supervised
 from jobkit.run.workplace import Occupant, Workplace
 from jobkit.tasks.call import read_head
+
+logger = logging.getLogger("jobkit.worker")
 
 #: How often to look at the memory of what runs.
 _SAMPLE_S = 0.5
@@ -37,9 +40,15 @@ class ProcessRunner:
         preload: modules to import in the zygote, once; their tasks start at once in every child.
         path: directories that are put in front of `sys.path` for that.
         spares: so many processes wait for jobs, once there has been one. Each takes a few MB.
+        start_method: "fork": from a zygote that has imported the task modules. "spawn": from one that has imported
+            nothing of the user's; each process imports them by itself, so that no thread, lock or device is shared, and
+            the spares wait from the beginning. "auto": fork, but spawn where a task module makes that unsafe.
     """
 
-    def __init__(self, preload: Sequence[str] = (), path: Sequence[str] = (), spares: int = 2) -> None:
+    def __init__(
+        self, preload: Sequence[str] = (), path: Sequence[str] = (), spares: int = 2, start_method: str = "auto"
+    ) -> None:
+        self._start_method = start_method
         self._preload = tuple(preload)
         self._path = tuple(path)
         self._spares_wanted = spares
@@ -136,8 +145,20 @@ class ProcessRunner:
                     raise JobkitError("the worker is shutting down")
                 if self._zygote is not None:
                     await self._zygote.close()
-                self._zygote = await ZygoteLink.launch(self._preload, self._path, self._spool)
+                self._zygote = await self._launch()
+                if self._start_method == "spawn":
+                    self._fill(self._zygote)
             return self._zygote
+
+    async def _launch(self) -> ZygoteLink:
+        how = self._preload, self._path, self._spool
+        zygote = await ZygoteLink.launch(*how, self._start_method)
+        if zygote.unsafe and self._start_method == "auto":
+            logger.warning("jobs are spawned and not forked, because %s", zygote.unsafe)
+            await zygote.close()
+            self._start_method = "spawn"
+            zygote = await ZygoteLink.launch(*how, self._start_method)
+        return zygote
 
     # -- processes ---------------------------------------------------------------------------------------------------
 

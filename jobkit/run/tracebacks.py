@@ -14,6 +14,7 @@ from types import TracebackType
 from jobkit.codec import pickled
 from jobkit.model import ErrorKind, LogLine
 from jobkit.model.snapshot import JobError
+from jobkit.run import frame_locals
 from jobkit.run.lines import clean, cut
 
 MESSAGE_LIMIT, TRACEBACK_LINES, TRACEBACK_LIMIT = 1_000, 200, 64_000
@@ -35,8 +36,11 @@ def describe(error: BaseException, kind: ErrorKind = ErrorKind.EXCEPTION) -> Job
     name = type(error).__name__
     try:
         _trim(error, set())
-        where = _where(error.__traceback__)
+        deepest = _deepest(error.__traceback__)
+        where = "" if deepest is None else _place_of(deepest)
         text = _format(error)
+        if deepest is not None and frame_locals.is_kept():
+            text += f"\n\nLocal variables in {where}:\n{frame_locals.locals_text(deepest.tb_frame)}"
     except Exception:  # exceptions of the user's may raise from any attribute
         where, text = "", ""
     return JobError(kind=kind, type=name, message=_message(error), traceback=text, where=where)
@@ -110,15 +114,19 @@ def _trimmed(trace: TracebackType | None) -> TracebackType | None:
     return result
 
 
-def _where(trace: TracebackType | None) -> str:
+def _deepest(trace: TracebackType | None) -> TracebackType | None:
     """The deepest frame of the user's code."""
-    where = ""
+    found = None
     while trace is not None:
-        code = trace.tb_frame.f_code
-        if _is_users(os.path.abspath(code.co_filename)):
-            where = _place(code.co_filename, trace.tb_lineno or 0, code.co_name)
+        if _is_users(os.path.abspath(trace.tb_frame.f_code.co_filename)):
+            found = trace
         trace = trace.tb_next
-    return where
+    return found
+
+
+def _place_of(trace: TracebackType) -> str:
+    code = trace.tb_frame.f_code
+    return _place(code.co_filename, trace.tb_lineno or 0, code.co_name)
 
 
 def _place(filename: str, line: int, name: str) -> str:

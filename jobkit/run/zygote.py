@@ -4,7 +4,7 @@ Single-threaded, no event loop, runs no user code after its start. One message e
 socket, msgpack:
 
     worker to zygote   {"op": "fork", "key", "entry"?} + three descriptors | {"op": "term" or "kill", "key"}
-    zygote to worker   {"ready": pid} or {"failed": text}, once; {"started": key, "pid"};
+    zygote to worker   {"ready": pid, "unsafe": why not to fork} or {"failed": text}, once; {"started": key, "pid"};
                        {"exited": key, "code", "cpu_s", "peak_rss_bytes"}
 
 It is the subreaper of everything below it, and when the worker's end of the socket closes it kills all of that and
@@ -24,8 +24,10 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -33,7 +35,7 @@ import cloudpickle as _cloudpickle  # noqa: F401  # once, not in every child
 import msgspec
 
 from jobkit.model import JobkitError
-from jobkit.run import child, host, tqdm_hook, tree
+from jobkit.run import child, frame_locals, host, tqdm_hook, tree
 from jobkit.run.surroundings import reseed_numpy
 from jobkit.tasks.registry import registry
 
@@ -62,8 +64,12 @@ class _Job:
         return f"{_MARK}={self.key}".encode()
 
 
-def main(fd: int, preload: list[str], path: list[str], spool: str) -> int:
-    """Serve until the worker's end closes; the exit status."""
+def main(fd: int, preload: list[str], path: list[str], spool: str, start: str) -> int:
+    """Serve until the worker's end closes; the exit status.
+
+    Args:
+        start: "spawn": nothing of the user's is imported here, each process does it by itself after the fork.
+    """
     link = socket.socket(fileno=fd)
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # The worker decides about both; SIGTERM is blocked, not ignored, so that a child gets one that comes early.
@@ -73,15 +79,16 @@ def main(fd: int, preload: list[str], path: list[str], spool: str) -> int:
     # Where it was when a signal such as SIGSEGV killed it: on a job's log, and the worker takes it from there. A file
     # would be one more descriptor for the job's own code to stumble over.
     faulthandler.enable(file=2, all_threads=False)
-    problem = _preload(preload, path)
+    is_late = start == "spawn"
+    problem = "" if is_late else _preload(preload, path)
     if problem:
         _send(link, {"failed": problem})
         return 2
-    zygote = Zygote(link, spool)
+    zygote = Zygote(link, spool, (lambda: _preload(preload, path)) if is_late else None)
     gc.collect()
     gc.freeze()
     gc.disable()
-    _send(link, {"ready": os.getpid()})
+    _send(link, {"ready": os.getpid(), "unsafe": "" if is_late else _why_unsafe()})
     return zygote.serve()
 
 
@@ -95,8 +102,26 @@ def _preload(modules: list[str], path: list[str]) -> str:
     return ""
 
 
+#: They run threads of their own, and what those hold at a fork stays locked in the child for ever. (numpy's BLAS and
+#: pyarrow see to themselves.)
+_UNSAFE = ("jax", "tensorflow", "grpc", "ray", "polars")
+
+
+def _why_unsafe() -> str:
+    """Why processes should not be forked from here, or ""."""
+    threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if threads:
+        return f"the task modules have started a thread ({threads[0]})"
+    found = [name for name in _UNSAFE if name in sys.modules]
+    if found:
+        return f"the task modules import {found[0]}"
+    cuda = sys.modules.get("torch.cuda")
+    return "the task modules use CUDA" if cuda is not None and cuda.is_initialized() else ""
+
+
 class Zygote:
-    def __init__(self, link: socket.socket, spool: str) -> None:
+    def __init__(self, link: socket.socket, spool: str, late: Callable[[], str] | None = None) -> None:
+        self._late = late
         self._link = link
         self._spool = spool
         self._jobs: dict[int, _Job] = {}  # by pid
@@ -157,6 +182,9 @@ class Zygote:
         else:
             if pid == 0:
                 os.environ[_MARK] = str(key)
+                if self._late is not None and (problem := self._late()):
+                    os.write(fds[2], f"{problem}\n".encode("utf-8", "backslashreplace"))
+                    os._exit(1)
                 if is_host:
                     host.main(zygote, (fds[0], fds[1], fds[2]))
                 child.main(zygote, (fds[0], fds[1], fds[2]), memoryview(self._busy)[slot : slot + 1])
@@ -260,7 +288,8 @@ _unpack = msgspec.msgpack.Decoder().decode
 def _script() -> NoReturn:
     fd, arguments = int(sys.argv[1]), _unpack(bytes.fromhex(sys.argv[2]))
     sys.argv[1:] = []
-    sys.exit(main(fd, arguments["preload"], arguments["path"], arguments["spool"]))
+    frame_locals.keep(arguments["locals"])
+    sys.exit(main(fd, arguments["preload"], arguments["path"], arguments["spool"], arguments["start"]))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from jobkit.model import JobkitError
+from jobkit.run import frame_locals
 from jobkit.run.base import Runner
 from jobkit.run.coroutines import CoroutineRunner
 from jobkit.run.inline import ThreadRunner
@@ -58,7 +59,8 @@ def run_worker(
     asyncio.set_event_loop(loop)
     try:
         registry.load(tasks)
-        processes = ProcessRunner(preload=tasks)
+        frame_locals.keep(settings.locals)
+        processes = ProcessRunner(preload=tasks, spares=min(2, slots), start_method=settings.start_method)
         coroutines = CoroutineRunner(processes, block_s=min(1.0, 2 * settings.heartbeat), dead_s=settings.lease)
         runners: dict[str, Runner] = {
             "process": processes,

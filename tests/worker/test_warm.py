@@ -8,6 +8,7 @@ import pytest
 
 from jobkit.model import InvalidParams
 
+from . import jobs
 from .conftest import Bench
 
 
@@ -35,3 +36,27 @@ def test_a_coroutine_with_reuse_is_refused_before_anything_is_stored(bench: Benc
     with pytest.raises(InvalidParams, match="reuse=4 needs isolation='process', and nothing runs as 'async'"):
         bench.kit.options(reuse=4).submit(nothing)
     assert not bench.kit.jobs()
+
+
+def test_a_worker_with_locals_keeps_the_failing_frames_variables(bench: Bench) -> None:
+    def evaluate(n: int, token: str) -> float:
+        half = n / 2
+        return half / (n - n)
+
+    async def later(n: int) -> float:
+        return n / (n - n)
+
+    bench.worker("--locals")
+    both = [bench.kit.submit(evaluate, 3, token="hunter2-hunter2"), bench.kit.submit(later, 4)]
+    for job in both:
+        assert job.wait(20)
+
+    plain, coroutine = (job.error.traceback for job in both if job.error is not None)
+    assert plain.endswith("  n = 3\n  token = ***\n  half = 1.5")
+    assert coroutine.endswith("  n = 4")
+
+
+def test_a_worker_can_be_told_to_spawn(bench: Bench) -> None:
+    bench.worker(JOBKIT_START_METHOD="spawn")
+
+    assert bench.kit.submit(jobs.count_up, 3).result(20) == 4

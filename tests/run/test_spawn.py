@@ -1,0 +1,118 @@
+"""Processes that import the task modules by themselves, where forking from one that has them is unsafe."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from jobkit.model import ErrorKind
+from jobkit.run.hosted import HostedRunner
+from jobkit.run.process import ProcessRunner
+
+from .conftest import Heard, assign, until
+from .test_process import failure
+
+TASKS = """
+import os, threading, time
+WHERE = os.getpid()
+{more}
+def where(): return WHERE
+def alive(): return [thread.name for thread in threading.enumerate()]
+"""
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[object]:
+    runners = []
+
+    async def make(more: str = "", **options: object) -> ProcessRunner:
+        (tmp_path / "spawned_tasks.py").write_text(TASKS.format(more=more))
+        runner = ProcessRunner(["spawned_tasks"], [str(tmp_path)], **options)  # type: ignore[arg-type]
+        runners.append(runner)
+        await runner.start()
+        return runner
+
+    yield make
+    for runner in runners:
+        await runner.close()
+
+
+async def test_a_spawned_process_imports_the_tasks_itself_and_spares_wait_from_the_start(
+    make: object, heard: Heard
+) -> None:
+    runner = await make(start_method="spawn")  # type: ignore[operator]
+    await until(lambda: len(runner._spares) == 2 and all(p.is_ready for p in runner._spares), "the spares")
+    waiting = {place.pid for place in runner._spares}
+
+    outcome = await runner.run(assign(None, ref="spawned_tasks:where"), heard)
+
+    assert int(outcome.summary) in waiting
+
+
+async def test_coroutines_share_a_process_that_imports_the_tasks_itself(make: object, heard: Heard) -> None:
+    runner = await make("async def later(): return WHERE == os.getpid()", start_method="spawn")  # type: ignore[operator]
+    hosted = HostedRunner(runner)
+
+    outcome = await hosted.run(assign(None, ref="spawned_tasks:later", isolation="async"), heard)
+    await hosted.close()
+
+    assert outcome.summary == "True"
+
+
+async def test_a_forked_process_has_them_from_the_zygote(make: object, heard: Heard) -> None:
+    runner = await make()  # type: ignore[operator]
+
+    outcome = await runner.run(assign(None, ref="spawned_tasks:where"), heard)
+
+    assert int(outcome.summary) == runner.pid
+
+
+async def test_a_module_that_starts_a_thread_is_not_forked_from(
+    make: object, heard: Heard, caplog: pytest.LogCaptureFixture
+) -> None:
+    thread = "threading.Thread(target=time.sleep, args=(100,), name='its own', daemon=True).start()"
+    with caplog.at_level(logging.WARNING, "jobkit.worker"):
+        runner = await make(thread)  # type: ignore[operator]
+
+    outcome = await runner.run(assign(None, ref="spawned_tasks:alive"), heard)
+
+    assert caplog.messages == [
+        "jobs are spawned and not forked, because the task modules have started a thread (its own)"
+    ]
+    assert "its own" in outcome.summary
+    assert os.listdir(f"/proc/{runner.pid}/task") == [str(runner.pid)]
+
+
+async def test_the_time_of_the_import_does_not_count_for_the_timeout(make: object, heard: Heard) -> None:
+    runner = await make("time.sleep(0.5)", start_method="spawn", spares=0)  # type: ignore[operator]
+
+    outcome = await runner.run(assign(None, ref="spawned_tasks:where", timeout_s=0.3), heard)
+    assert outcome.outcome == "succeeded"
+
+    error = failure(await runner.run(assign(time.sleep, 100, timeout_s=0.2), heard))
+    assert error.kind is ErrorKind.TIMEOUT
+
+
+async def test_a_job_can_be_cancelled_while_its_process_imports(make: object, heard: Heard) -> None:
+    runner = await make("time.sleep(0.3)", start_method="spawn", spares=0)  # type: ignore[operator]
+    running = asyncio.create_task(runner.run(assign(time.sleep, 100), heard))
+    await asyncio.sleep(0.1)
+    runner.cancel("j1")
+
+    assert (await running).outcome == "cancelled"
+
+
+async def test_a_module_that_has_become_broken_is_named(make: object, heard: Heard, tmp_path: Path) -> None:
+    runner = await make(start_method="spawn", spares=0)  # type: ignore[operator]
+    (tmp_path / "spawned_tasks.py").write_text("import no_such_thing")
+
+    error = failure(await runner.run(assign(None, ref="spawned_tasks:where"), heard))
+
+    assert error.kind is ErrorKind.CRASH
+    assert "No module named 'no_such_thing'" in error.traceback
