@@ -1,0 +1,129 @@
+"""Where arq's settings point, and how the worker learns of changes there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from arq.connections import ArqRedis, RedisSettings, create_pool
+from redis.asyncio.sentinel import Sentinel
+
+from jobkit.model import InvalidParams
+from jobkit.settings import Settings
+from jobkit.store.connect import open_blocking
+from jobkit.store.redis import RedisStore
+from jobkit.worker import Worker
+from jobkit.worker.from_arq.main import redis_settings
+from jobkit.worker.from_arq.place import queue_of, url_of, url_of_pool
+from jobkit.worker.from_arq.wake import KeyWatch
+from tests.store.server import Server
+
+from .conftest import Make
+from .test_documented import answer, enqueued, until
+
+PLACES = {
+    "redis://localhost:6379/0": RedisSettings(),
+    "redis://:p%40ss%2F@db.example:6380/3": RedisSettings("db.example", 6380, password="p@ss/", database=3),
+    "redis://me:secret@[::1]:6379/0": RedisSettings("::1", username="me", password="secret"),
+    "unix://:secret@/run/redis/r.sock?db=2": RedisSettings(
+        unix_socket_path="/run/redis/r.sock", password="secret", database=2
+    ),
+    "rediss://db.example:6379/0?ssl_cert_reqs=required&ssl_ca_certs=%2Fetc%2Fca.pem&ssl_check_hostname=False": (
+        RedisSettings("db.example", ssl=True, ssl_ca_certs="/etc/ca.pem")
+    ),
+    "redis+sentinel://:secret@a:1,b:2/mymaster/1": RedisSettings(
+        [("a", 1), ("b", 2)], sentinel=True, password="secret", database=1
+    ),
+}
+
+
+@pytest.mark.parametrize("url", PLACES)
+def test_settings_of_arq_are_a_url_of_ours(url: str) -> None:
+    assert url_of(PLACES[url]) == url
+    with open_blocking(Settings(url=url)) as client:  # redis-py understands it; nothing is sent
+        options = client.connection_pool.connection_kwargs
+    assert options.get("password") == PLACES[url].password
+    assert options.get("db") == PLACES[url].database
+
+
+@pytest.mark.parametrize("url", [url for url in PLACES if "sentinel" not in url])
+def test_a_url_of_ours_is_settings_of_arq(url: str) -> None:
+    assert url_of(redis_settings(url)) == url
+
+
+def test_settings_that_contradict_themselves_are_refused() -> None:
+    with pytest.raises(InvalidParams, match="needs a list of"):
+        url_of(RedisSettings("a", sentinel=True))
+    with pytest.raises(InvalidParams, match="needs sentinel=True"):
+        url_of(RedisSettings([("a", 1)]))
+
+
+async def test_a_pool_says_where_it_is() -> None:
+    tcp = ArqRedis(host="db.example", port=6380, password="p@ss/", db=3, encoding="utf8")
+    tls = ArqRedis(host="db.example", ssl=True, ssl_ca_certs="/etc/ca.pem", ssl_check_hostname=True)
+    master = Sentinel([("a", 1), ("b", 2)]).master_for("mymaster", redis_class=ArqRedis, password="secret", db=1)
+
+    assert url_of_pool(tcp) == "redis://:p%40ss%2F@db.example:6380/3"
+    assert url_of_pool(tls).startswith("rediss://db.example:6379/0?")
+    assert "ssl_ca_certs=%2Fetc%2Fca.pem" in url_of_pool(tls)
+    assert "ssl_check_hostname=True" in url_of_pool(tls)
+    assert url_of_pool(master) == "redis+sentinel://:secret@a:1,b:2/mymaster/1"
+
+
+def test_queues_have_names_that_are_allowed_here() -> None:
+    assert queue_of("arq:queue") == "arq:queue"
+    odd, other = queue_of("a,b"), queue_of("a;b")
+    assert odd.startswith("a-b-")
+    assert odd != other
+
+
+async def test_changes_of_a_key_are_told_and_again_after_a_cut(arq_redis: ArqRedis, settings: Settings) -> None:
+    store = RedisStore(settings)
+    watch = KeyWatch(store.redis, ["arq:queue", "other"])
+    listening = asyncio.create_task(watch.run())
+    await until(lambda: watch.changed.is_set(), "the watch to stand")
+
+    for cut in (False, True, False):
+        if cut:
+            await arq_redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            await until(lambda: watch.changed.is_set(), "the watch to stand again")
+        await watch.arm()
+        assert not watch.changed.is_set()
+        await arq_redis.zadd("other", {"a": time.time()})
+        await until(lambda: watch.changed.is_set(), "the change to be told")
+
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await arq_redis.delete("other")
+    await store.close()
+
+
+async def test_where_changes_are_not_told_the_queue_is_polled(
+    arq_redis: ArqRedis, server: Server, settings: Settings, worker: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "jobkit.worker")
+    rights = ("on", ">secret", "~*", "&*", "+@all", "-client|tracking")
+    await arq_redis.execute_command("ACL", "SETUSER", "limited", *rights)
+    place = RedisSettings(unix_socket_path=str(server.socket), username="limited", password="secret")
+    one = worker([answer], redis_settings=place, burst=False)
+    serving = asyncio.create_task(one.main())
+
+    job = await enqueued(arq_redis, "answer")
+
+    assert await job.result(10, poll_delay=0.02) == 42
+    assert "arq's queue is polled" in caplog.text
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    await arq_redis.execute_command("ACL", "DELUSER", "limited")
+
+
+async def test_a_given_pool_serves_as_well_as_settings(where: RedisSettings, arq_redis: ArqRedis) -> None:
+    pool = await create_pool(where)
+    one = Worker([answer], redis_pool=pool, burst=True, handle_signals=False)
+    job = await enqueued(arq_redis, "answer")
+
+    await one.main()
+
+    assert await job.result() == 42
+    await one.close()
