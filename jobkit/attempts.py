@@ -5,22 +5,28 @@ The worker and `sync://` share it, so that a job ends in the same way in both.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobkit.codec import PICKLE, Codec, Subject
+from jobkit.codec import PICKLE, Codec, Subject, is_reference
 from jobkit.files import Depot
-from jobkit.files.depot import LARGE_BYTES
-from jobkit.model import ErrorKind, JobError, JobSpec, SignatureError
+from jobkit.files.depot import LARGE_BYTES, opened
+from jobkit.model import ErrorKind, JobError, JobSpec, ResultExpired, SignatureError
 from jobkit.run.artifacts import Body, Bounds
+from jobkit.run.attempt import supplied
 from jobkit.run.base import Assignment, Outcome
 from jobkit.settings import Settings
 from jobkit.store.base import Claimed, Ending
 
 #: A result larger than this is not kept in the store; its preview is.
 MAX_RESULT_BYTES = 50_000_000
+
+
+#: Kinds of errors that another attempt would not change.
+_FINAL = (ErrorKind.REJECTED, ErrorKind.DEPENDENCY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +58,66 @@ def is_large(outcome: Outcome) -> bool:
     return len(outcome.body) > LARGE_BYTES
 
 
+class NeedMissing(Exception):
+    """A result that a job needs is not there; the message is the sentence for the user."""
+
+
+async def needed(store: Any, spec: JobSpec, codec: Codec, depot: Depot | None = None) -> dict[str, tuple[bytes, bytes]]:
+    """The results that a job needs by job id, as verified `(format, body)`; nothing is unpickled.
+
+    Args:
+        store: of the worker's loop, or the one of `sync://`. depot: where large results are.
+
+    Raises:
+        NeedMissing: one is not kept any more. StoreUnavailable: the server does not answer.
+    """
+    given: dict[str, tuple[bytes, bytes]] = {}
+    for start in range(0, len(spec.needs), 100):
+        ids = spec.needs[start : start + 100]
+        for job_id, snapshot in zip(ids, await store.snapshots(ids), strict=True):
+            sealed = await store.result(job_id) if snapshot is not None else None
+            if snapshot is None or sealed is None:
+                preview = await store.preview(job_id) if snapshot is not None else None
+                why = (preview or {}).get("unavailable") or "it was removed, or has expired"
+                name = f"job {job_id}" if snapshot is None else f"job {job_id} ({snapshot.spec.task})"
+                raise NeedMissing(f"the result of {name}, which it needs, is not there: {why}")
+            subject = Subject("result", job_id, snapshot.spec.task)
+            try:
+                if is_reference(sealed):
+                    given[job_id] = await asyncio.to_thread(opened, sealed, subject, codec, depot)
+                else:
+                    given[job_id] = codec.verify(sealed, subject)
+            except (SignatureError, ResultExpired) as error:
+                raise NeedMissing(f"the result of job {job_id}, which it needs, cannot be read: {error}") from None
+    return given
+
+
+def lacking(error: NeedMissing) -> Outcome:
+    """The outcome of a job whose need is not there."""
+    return Outcome("failed", error=JobError(ErrorKind.DEPENDENCY, "dependency", str(error)))
+
+
 def assignment(
-    claimed: Claimed, codec: Codec, settings: Settings, filed: Filed | None = None, bounds: Bounds | None = None
+    claimed: Claimed,
+    codec: Codec,
+    settings: Settings,
+    filed: Filed | None = None,
+    bounds: Bounds | None = None,
+    given: Mapping[str, tuple[bytes, bytes]] | None = None,
 ) -> Assignment:
     """What a runner gets, its payload verified.
 
     Args:
         filed: where its files go. bounds: of its artifacts where there is no such place.
+        given: the results that it needs, see `needed`.
 
     Raises:
         SignatureError: the payload was not sealed for this job by a key that we hold.
     """
     spec = claimed.spec
     _, call = codec.verify(claimed.payload, Subject("args", spec.id, spec.task))
+    if given:
+        call = supplied(call, given)
     return Assignment(
         job_id=spec.id,
         task=spec.task,
@@ -106,7 +159,7 @@ def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings,
         delay_s = spec.retry_policy.delay_s(
             retried=claimed.retried, error_types=outcome.error_types, random=random.random(), asked=outcome.retry
         )
-        if delay_s is not None and outcome.error is not None and outcome.error.kind is not ErrorKind.REJECTED:
+        if delay_s is not None and outcome.error is not None and outcome.error.kind not in _FINAL:
             kind, delay_ms = "retried", int(delay_s * 1000)
         elif outcome.error_body:
             result = codec.seal(PICKLE, outcome.error_body, Subject("error", spec.id, spec.task))

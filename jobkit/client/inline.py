@@ -12,9 +12,10 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from jobkit.attempts import artifact_subject, assignment, ending
+from jobkit.attempts import NeedMissing, artifact_subject, assignment, ending, lacking, needed
 from jobkit.codec import RAW, Codec
 from jobkit.model import LogLine
+from jobkit.run import frame_locals
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.inline import run_here
 from jobkit.settings import Settings
@@ -52,16 +53,24 @@ class _Sink:
 
 
 def run_inline(store: MemoryStore, codec: Codec, settings: Settings, job_id: str) -> None:
-    """Run a stored job to its end, attempt after attempt, in the calling thread."""
+    """Run a stored job to its end, attempt after attempt, in the calling thread; then those that waited for it."""
     me = WorkerInfo(
         id="here",
         host=socket.gethostname(),
         pid=os.getpid(),
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
     )
-    while (claimed := immediate(store.claim_one(me, job_id))) is not None:
-        outcome = run_here(assignment(claimed, codec, settings, bounds=_BOUNDS), _Sink(store, codec, claimed))
-        immediate(store.finish([ending(claimed, outcome, codec, settings)]))
+    frame_locals.keep(settings.locals)
+    while job_id:
+        while (claimed := immediate(store.claim_one(me, job_id))) is not None:
+            try:
+                given = immediate(needed(store, claimed.spec, codec)) if claimed.spec.needs else None
+                how = assignment(claimed, codec, settings, bounds=_BOUNDS, given=given)
+                outcome = run_here(how, _Sink(store, codec, claimed))
+            except NeedMissing as error:
+                outcome = lacking(error)
+            immediate(store.finish([ending(claimed, outcome, codec, settings)]))
+        job_id = store.take_freed()
 
 
 def immediate(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -14,14 +14,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import param
 
 from jobkit.client.artifacts import Artifact
 from jobkit.client.lines import Logs
 from jobkit.client.loop import background
-from jobkit.model import Attempt, JobEvent, JobNotFound, JobSnapshot, UnknownTask, attempts_of
+from jobkit.model import Attempt, InvalidParams, JobEvent, JobNotFound, JobSnapshot, UnknownTask, attempts_of
 
 if TYPE_CHECKING:
     from jobkit.client.kit import Kit
@@ -310,6 +310,12 @@ class Job(param.Parameterized):
     def when_done(self, callback: Callable[[], None]) -> None:
         """Call `callback` once it has ended, in some thread of jobkit's; at once if it has."""
         self._ended.add_done_callback(lambda _: callback())
+
+    def __reduce__(self) -> NoReturn:
+        raise InvalidParams(
+            f"job {self.id} cannot travel inside of another object: give it as an argument itself, or in a list, tuple "
+            "or dict, and its result takes its place"
+        )
 
     # -- how it shows itself ------------------------------------------------------------------------------------------
 

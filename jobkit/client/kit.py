@@ -51,6 +51,7 @@ from jobkit.tasks.arguments import shown
 from jobkit.tasks.call import Call, encode_call, read_call, read_head
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import SubmitOptions, check_submit_options
+from jobkit.tasks.references import Reference, ids_of, replaced
 from jobkit.tasks.registry import registry, unknown_task
 from jobkit.tasks.task import BoundTask, TaskDef
 
@@ -214,7 +215,7 @@ class Kit:
             self._live.unexpect(spec.id)
             return self.get(spec.id)
         due = max(submitted_ms + spec.delay_ms, spec.at_ms)
-        state = JobState.SCHEDULED if due > submitted_ms else JobState.QUEUED
+        state = JobState.SCHEDULED if due > submitted_ms or spec.needs else JobState.QUEUED
         data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}
         event = JobEvent(spec.id, 1, EventType.SUBMITTED, submitted_ms, data)
         snapshot = apply(JobSnapshot(spec, seq=0, state=state), event)
@@ -225,12 +226,11 @@ class Kit:
         self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], over: SubmitOptions
     ) -> Submission:
         common: dict[str, Any] = {"settings": self.settings, "codec": self.codec, "owner": self._owner}
-        for name, value in [*enumerate(args), *kwargs.items()]:
-            if isinstance(value, Job):
-                raise InvalidParams(
-                    f"argument {name!r} is a job, which cannot be an argument yet: pass its value, job.result()",
-                    str(name),
-                )
+        given = [list(args), dict(kwargs)]
+        referring = replaced(given, self._reference_of)
+        if referring is not given:
+            args, kwargs = referring
+            common["needs"] = ids_of(referring)
         if isinstance(task, str):
             if task in registry.names():
                 return prepare(registry.get(task), args, kwargs, over, **common)
@@ -243,6 +243,20 @@ class Kit:
         if isinstance(task, BoundTask):
             over = task.parsed.merged(over)
         return prepare(registry.task_of(task), args, kwargs, over, **common)
+
+    def _reference_of(self, value: Any) -> Reference | None:
+        """What stands for a job or batch among arguments until its result is there."""
+        if not isinstance(value, (Job, Batch, Jobs)):
+            return None
+        mine, its = self.settings, value._kit.settings
+        if (mine.url, mine.namespace) != (its.url, its.namespace) or (self._is_inline and value._kit is not self):
+            raise InvalidParams(
+                f"an argument is a job of another kit ({its.masked_url}, namespace {its.namespace}), whose results the "
+                f"workers of this one do not reach: pass its value, job.result()"
+            )
+        if isinstance(value, Job):
+            return Reference([value.id])
+        return Reference([job.id for job in value], is_many=True)
 
     # -- finding ------------------------------------------------------------------------------------------------------
 
@@ -383,7 +397,12 @@ class Kit:
             args, kwargs = task.signature.call_args(bound)
         else:
             args, kwargs = tuple(call.args), {**call.kwargs, **changes}
-        body = encode_call(self.codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd)
+        args, kwargs = replaced([list(args), dict(kwargs)], self._reference_of)
+        spec = replace(spec, needs=ids_of([args, kwargs]))
+        body = encode_call(
+            self.codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
+            has_references=bool(spec.needs),
+        )  # fmt: skip
         return self._again(spec, form, body, {**spec.params, **changes})
 
     def _again(self, old: Any, form: bytes, body: bytes, params: Mapping[str, Any]) -> Job:

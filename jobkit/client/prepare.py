@@ -42,8 +42,12 @@ def prepare(
     codec: Codec,
     owner: str,
     retry_of: str = "",
+    needs: tuple[str, ...] = (),
 ) -> Submission:
     """The submission for a call of a task that is known here.
+
+    Args:
+        needs: ids of the jobs to whose results arguments refer; those are checked when they are known.
 
     Raises:
         InvalidParams: an argument or option is refused; the message names it.
@@ -53,10 +57,11 @@ def prepare(
     path = [task.source_dir] if ref and task.source_dir else []
     call = task.signature.call_args(bound)
     # What travels by value must not be imported, so the bare function goes, not the TaskDef around it.
-    encoded = encode_call(codec, Call(None if ref else task.function, *call), ref=ref, path=path, cwd=_cwd())
+    function = None if ref else task.function
+    encoded = encode_call(codec, Call(function, *call), ref=ref, path=path, cwd=_cwd(), has_references=bool(needs))
     return _submission(
         task.name, task.title, shown(bound), encoded, task.effective(over), over,
-        settings=settings, codec=codec, owner=owner, retry_of=retry_of,
+        settings=settings, codec=codec, owner=owner, retry_of=retry_of, needs=needs,
     )  # fmt: skip
 
 
@@ -68,14 +73,15 @@ def prepare_info(
     settings: Settings,
     codec: Codec,
     owner: str,
+    needs: tuple[str, ...] = (),
 ) -> Submission:
     """The same for a task that only a worker knows: its code is not imported here."""
     bound = plain_arguments(info.check(params))
     path = [info.source_dir] if info.source_dir else []
-    encoded = encode_call(codec, Call(None, (), bound), ref=info.ref, path=path)
+    encoded = encode_call(codec, Call(None, (), bound), ref=info.ref, path=path, has_references=bool(needs))
     return _submission(
         info.name, info.title, shown(bound), encoded, info.effective(over), over,
-        settings=settings, codec=codec, owner=owner,
+        settings=settings, codec=codec, owner=owner, needs=needs,
     )  # fmt: skip
 
 
@@ -91,6 +97,7 @@ def _submission(
     codec: Codec,
     owner: str,
     retry_of: str = "",
+    needs: tuple[str, ...] = (),
 ) -> Submission:
     if len(encoded) > MAX_PAYLOAD_BYTES:
         raise InvalidParams(
@@ -120,9 +127,11 @@ def _submission(
         retries=options.retries,
         backoff=options.backoff,
         retry_on=options.retry_on,
-        result_ttl_s=options.result_ttl_s,
+        # One that ends because of another's end is kept as long as its submitter wants: no worker is there to say.
+        result_ttl_s=settings.result_ttl if needs and options.result_ttl_s is None else options.result_ttl_s,
         delay_ms=int(options.delay_s * 1000),
         at_ms=int(options.at.timestamp() * 1000) if options.at else 0,
+        needs=needs,
     )
     return Submission(spec, codec.seal(MSGPACK, encoded, Subject("args", job_id, name)))
 

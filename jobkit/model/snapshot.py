@@ -184,6 +184,7 @@ class JobSnapshot:
             "priority": spec.priority,
             "key": spec.key,
             "retry_of": spec.retry_of,
+            "needs": list(spec.needs),
             "submitted_at": iso(self.submitted_at),
             "due_at": iso(self.due_at),
             "started_at": iso(self.started_at),

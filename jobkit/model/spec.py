@@ -31,6 +31,7 @@ class JobSpec:
         retries, backoff, retry_on: see `RetryPolicy`.
         result_ttl_s: how long the ended job is kept, or None for the setting.
         on_lost: "" to run it again where its worker died, "fail" to end it there.
+        needs: ids of the jobs whose results are arguments of this one; it waits for them.
         delay_ms: submitted with this delay; 0 for at once. `at_ms`: not before this moment; 0 for none.
     """
 
@@ -56,6 +57,7 @@ class JobSpec:
     on_lost: str = ""
     delay_ms: int = 0
     at_ms: int = 0
+    needs: tuple[str, ...] = ()
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -80,7 +82,7 @@ class JobSpec:
     def from_wire(cls, wire: Mapping[str, Any]) -> JobSpec:
         """The spec in a record; unknown fields (of a newer version) are ignored here and kept in the record."""
         known: dict[str, Any] = {f.name: wire[f.name] for f in fields(cls) if f.name in wire}
-        for name in ("tags", "retry_on"):
+        for name in ("tags", "retry_on", "needs"):
             if name in known:
                 known[name] = tuple(known[name])
         if "backoff" in known:

@@ -7,6 +7,7 @@ Used by the forked child, by jobs on the worker's loop or in a thread, and by `s
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import platform
@@ -15,13 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jobkit.codec import CLOUDPICKLE, Codec
+from jobkit.codec import CLOUDPICKLE, Codec, decode
 from jobkit.model import ErrorKind, InvalidParams, Retry, UnknownTask
 from jobkit.model.snapshot import JobError
 from jobkit.run.base import Outcome
 from jobkit.run.preview import preview_of
 from jobkit.run.tracebacks import describe, error_body, error_types, python_version
-from jobkit.tasks.call import CallHead, read_call, read_head
+from jobkit.tasks.call import Call, CallHead, read_call, read_head, with_results
+from jobkit.tasks.references import put_in
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef, load_ref, target_of
 
@@ -59,7 +61,46 @@ def resolve(task: str, call: bytes, *, owns_process: bool) -> Resolved:
     except Exception as error:
         raise Rejected(f"the arguments of task {task!r} could not be read: {type(error).__name__}: {error}") from error
     function = target_of(decoded.function) if decoded.function is not None else _named(task, head.ref)
-    return function, decoded.args, decoded.kwargs
+    if not head.needs:
+        return function, decoded.args, decoded.kwargs
+    return _with_results(task, head, function, decoded)
+
+
+def _with_results(task: str, head: CallHead, function: Callable[..., Any], call: Call) -> Resolved:
+    """The call with the results of other jobs in their places, and checked as arguments are at a submit."""
+    values: dict[str, Any] = {}
+
+    def result_of(job_id: str) -> Any:
+        if job_id not in values:
+            try:
+                values[job_id] = decode(*head.given[job_id])
+            except KeyError:
+                raise Rejected(f"the result of job {job_id}, which task {task!r} needs, was not sent along") from None
+            except Exception as error:  # unpickling runs code of the value's own classes
+                raise Rejected(
+                    f"the result of job {job_id}, which task {task!r} needs, cannot be rebuilt on {platform.node()}: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+        return values[job_id]
+
+    def value_of(ids: Sequence[str], is_many: bool) -> Any:
+        return [result_of(job_id) for job_id in ids] if is_many else result_of(ids[0])
+
+    args, kwargs = put_in(call.args, call.kwargs, head.needs, value_of)
+    checks_itself = isinstance(getattr(function, "__self__", None), TaskDef) or isinstance(function, functools.partial)
+    if not checks_itself:
+        try:
+            known = TaskDef(function, name=task)
+            args_, kwargs = known.signature.call_args(known.bind(args, kwargs))
+            return function, args_, kwargs
+        except InvalidParams as error:
+            raise Rejected(f"the result of another job does not fit task {task!r}: {error}") from None
+    return function, args, kwargs
+
+
+def supplied(call: bytes, given: Mapping[str, tuple[bytes, bytes]]) -> bytes:
+    """The call with the results of other jobs beside it, by job id as `(format, body)`. Runs no code."""
+    return with_results(call, given)
 
 
 def succeeded(value: Any, *, allow_pickle: bool) -> Outcome:

@@ -93,18 +93,22 @@ class MemoryStore(MemoryFiles):
             return 0
         self._jobs.forget(spec.id)
         due = max(self._jobs.now + spec.delay_ms, spec.at_ms)
-        state = JobState.SCHEDULED if due > self._jobs.now else JobState.QUEUED
+        is_due_later = due > self._jobs.now
+        state = JobState.SCHEDULED if is_due_later or spec.needs else JobState.QUEUED
         record = Record(JobSnapshot(spec, 0, state), self._jobs.now_us + n, payload, client)
         self._jobs.records[spec.id] = record
         self._jobs.by_age.add(spec.id, record.us)
         self._queues.add(spec.queue)
         data: dict[str, Any] = {"state": str(state), "submitted": self._jobs.now}
-        if state is JobState.SCHEDULED:
+        if is_due_later:
             data["due"] = due
-            self._jobs.due[spec.queue].add(spec.id, due + min(n, 2000) / 2048)
-        else:
+        if state is JobState.QUEUED:
             self._jobs.enqueue(record, record.us)
+        elif not spec.needs:
+            self._jobs.due[spec.queue].add(spec.id, due + min(n, 2000) / 2048)
         self._jobs.emit(record, EventType.SUBMITTED, data)
+        if spec.needs:
+            self._jobs.need(record)
         return self._jobs.now
 
     async def claim(self, worker: WorkerInfo, free: int, received: int = 0) -> tuple[list[Claimed], float]:
@@ -129,12 +133,17 @@ class MemoryStore(MemoryFiles):
         """The right to run this one job, whatever its place in the line or its due time; None unless it waits."""
         with self._moving():
             record = self._jobs.find(job_id)
-            if record is None:
+            if record is None or record.waits:
                 return None
             if record.snapshot.state is JobState.SCHEDULED:
                 self._jobs.due[record.snapshot.spec.queue].remove(job_id)
                 self._jobs.emit(record, EventType.QUEUED, {"state": "queued"})
             return self._jobs.start(record, worker.id) if record.snapshot.state is JobState.QUEUED else None
+
+    def take_freed(self) -> str:
+        """A job that has got all results it waited for; "" where there is none."""
+        with self._lock:
+            return self._jobs.freed.popleft() if self._jobs.freed else ""
 
     async def progress(self, news: Sequence[Progress]) -> list[bool]:
         with self._moving():

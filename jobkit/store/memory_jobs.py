@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
+from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.settings import Settings
 from jobkit.store.base import ArtifactInfo, Claimed
 from jobkit.store.memory_log import Log
@@ -39,6 +39,8 @@ class Record:
     log: Log = field(default_factory=Log)
     artifacts: dict[str, tuple[ArtifactInfo, bytes]] = field(default_factory=dict)
     expires_ms: float = float("inf")
+    waits: int = 0
+    """How many results it still waits for."""
 
 
 class Jobs:
@@ -66,6 +68,11 @@ class Jobs:
         #: Folders of files by job, and those whose jobs are forgotten.
         self.filed: dict[str, str] = {}
         self.litter: set[str] = set()
+        #: Jobs by the one whose result they wait for, in the order of their submits.
+        self.after: defaultdict[str, Ordered] = defaultdict(Ordered)
+        #: Jobs that have got all results they waited for, for who runs jobs here and now.
+        self.freed: deque[str] = deque(maxlen=100_000)
+        self._ended: deque[tuple[Record, str, int]] | None = None
         #: `(event, client)`: an event, and who submitted its job.
         self.outbox: deque[tuple[JobEvent, str]] = deque()
 
@@ -132,6 +139,73 @@ class Jobs:
         self.emit(record, kind, {**data, "state": str(kind), "finished": self.now}, rider)
         record.expires_ms = self.now + ttl_ms
         self.expiry.add(spec.id, record.expires_ms)
+        if record.waits:
+            record.waits = 0
+            for need in spec.needs:
+                self.after[need].remove(spec.id)
+        self._settle(record, ttl_ms)
+
+    # -- jobs that wait for others' results ---------------------------------------------------------------------------
+
+    def need(self, record: Record) -> None:
+        """A new job that needs results: it waits, goes on, or ends here. As in `lua/submit.lua`."""
+        open_needs: list[str] = []
+        broken = ""
+        for need in record.snapshot.spec.needs:
+            found = self.find(need)
+            if found is None or found.snapshot.is_terminal:
+                broken = broken or _no_result(need, found)
+            else:
+                open_needs.append(need)
+        if broken:
+            self._fail_for(record, broken, 604_800_000)
+        elif not open_needs:
+            self._free(record)
+        else:
+            record.waits = len(open_needs)
+            for need in open_needs:
+                self.after[need].add(record.snapshot.id, record.us)
+
+    def _settle(self, record: Record, ttl_ms: int) -> None:
+        """Those that wait for the result of a job that has ended go on, or end as well."""
+        if self._ended is not None:
+            self._ended.append((record, record.snapshot.id, ttl_ms))
+            return
+        self._ended = deque([(record, record.snapshot.id, ttl_ms)])
+        while self._ended:
+            parent, job_id, kept_ms = self._ended.popleft()
+            why = _no_result(job_id, parent)
+            followers = self.after.pop(job_id, None)
+            for follower_id in list(followers or ()):
+                follower = self.find(follower_id)
+                if follower is None or not follower.waits:
+                    continue
+                if why:
+                    self._fail_for(follower, why, kept_ms)
+                    continue
+                follower.waits -= 1
+                if not follower.waits:
+                    self._free(follower)
+                    self.freed.append(follower_id)
+        self._ended = None
+
+    def _free(self, record: Record) -> None:
+        """It has all it needs: it is queued, or goes on to wait for its time."""
+        snapshot = record.snapshot
+        due = snapshot.due_at
+        due_ms = int(due.timestamp() * 1000) if due is not None else 0
+        if due_ms > self.now:
+            self.due[snapshot.spec.queue].add(snapshot.id, due_ms)
+        else:
+            self.enqueue(record, self.now_us)
+            self.now_us += 1  # those that one job frees keep their order
+            self.emit(record, EventType.QUEUED, {"state": "queued"})
+
+    def _fail_for(self, record: Record, why: str, ttl_ms: int) -> None:
+        error = {"kind": "dependency", "type": "dependency", "message": why, "traceback": "", "where": ""}
+        own_s = record.snapshot.spec.result_ttl_s
+        kept_ms = ttl_ms if own_s is None else max(1, int(own_s * 1000))
+        self.conclude(record, EventType.FAILED, {"error": error}, kept_ms)
 
     def kept_ms(self, record: Record) -> int:
         """How long to keep a job that no worker ended: its own wish, else the setting."""
@@ -188,3 +262,23 @@ class Jobs:
         folder = self.filed.pop(job_id, None)
         if folder is not None:
             self.litter.add(folder)
+
+
+def _no_result(job_id: str, record: Record | None) -> str:
+    """Why a job that has ended gives no result, as a sentence; "" where it gives one. As in `lua/head.lua`."""
+    if record is None:
+        return f"job {job_id}, whose result it needs, is not kept: it was removed, or has expired"
+    snapshot = record.snapshot
+    if snapshot.state is JobState.SUCCEEDED:
+        return ""
+    name = f"job {job_id} ({snapshot.spec.task}), whose result it needs,"
+    if snapshot.state is JobState.CANCELLED:
+        return f"{name} was cancelled"
+    error = snapshot.error
+    if error is None:
+        return f"{name} failed"
+    first = str(error).split("\n", 1)[0]
+    if error.kind is ErrorKind.DEPENDENCY:  # what began it is enough
+        first = first.partition("cannot run: ")[2] or first
+    first = first if len(first.encode()) <= 300 else first.encode()[:300].decode(errors="ignore") + "..."
+    return f"{name} {'cannot run' if error.kind is ErrorKind.DEPENDENCY else 'failed'}: {first}"

@@ -330,7 +330,16 @@ def submit_args(jobs: Sequence[Submission], client: str) -> list[Any]:
     args: list[Any] = [client]
     for job in jobs:
         spec = job.spec
-        args += [spec.id, _json(spec.to_wire()), job.payload, spec.queue, spec.priority, spec.delay_ms, spec.at_ms]
+        args += [
+            spec.id,
+            _json(spec.to_wire()),
+            job.payload,
+            spec.queue,
+            spec.priority,
+            spec.delay_ms,
+            spec.at_ms,
+            ",".join(spec.needs),
+        ]
     return args
 
 

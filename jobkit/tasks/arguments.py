@@ -89,7 +89,7 @@ def _opaque(value: Any) -> str:
             return f"function {value.__qualname__}"
         reference = getattr(type(value), "__jobkit_reference__", False)
         if reference:
-            return f"result of job {value.id}"
+            return f"results of {value.id}" if getattr(value, "is_many", False) else f"result of job {value.id}"
     except Exception:  # user code: a length may raise anything
         return f"a {type(value).__name__}"
     return short_repr(value, _MAX_TEXT)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from jobkit.codec import MSGPACK, Codec, decode
+from jobkit.tasks.references import Need, Reference, put_in, taken_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class CallHead:
         cwd: the submitter's working directory, likewise.
         python: the submitter's Python, `"3.11"`: pickles of functions do not travel between versions.
         form: how the inner layer is written.
+        needs: where results of other jobs belong, see `jobkit.tasks.references`.
+        given: those results by job id, as `(format, body)`; only where a worker has put them there.
     """
 
     ref: str = ""
@@ -34,6 +37,8 @@ class CallHead:
     cwd: str = ""
     python: str = ""
     form: bytes = MSGPACK
+    needs: tuple[Need, ...] = ()
+    given: Mapping[str, tuple[bytes, bytes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +50,35 @@ class Call:
     kwargs: Mapping[str, Any]
 
 
-def encode_call(codec: Codec, call: Call, *, ref: str = "", path: Sequence[str] = (), cwd: str = "") -> bytes:
+def encode_call(
+    codec: Codec, call: Call, *, ref: str = "", path: Sequence[str] = (), cwd: str = "", has_references: bool = False
+) -> bytes:
     """The body of a payload (its format is always `codec.MSGPACK`).
+
+    Args:
+        has_references: some arguments are references to results of other jobs.
 
     Raises:
         InvalidParams: an argument (or the function) cannot be written; see `Codec.encode`.
     """
-    inner: list[Any] = [list(call.args), dict(call.kwargs)]
+    args, kwargs = list(call.args), dict(call.kwargs)
+    needs: list[Need] = []
+    if has_references:
+        args, kwargs, needs = taken_out(args, kwargs)
+    inner: list[Any] = [args, kwargs]
     if call.function is not None:
         inner.append(call.function)
     form, body = codec.encode(inner)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return msgspec.msgpack.encode(
-        {"ref": ref, "path": list(path), "cwd": cwd, "python": python, "form": form, "body": body}
-    )
+    outer: dict[str, Any] = {"ref": ref, "path": list(path), "cwd": cwd, "python": python, "form": form, "body": body}
+    if needs:
+        outer["needs"] = needs
+    return msgspec.msgpack.encode(outer)
+
+
+def with_results(body: bytes, given: Mapping[str, tuple[bytes, bytes]]) -> bytes:
+    """The same with the results that it needs beside it. Runs no code."""
+    return msgspec.msgpack.encode({**msgspec.msgpack.decode(body), "given": dict(given)})
 
 
 def read_head(body: bytes) -> tuple[CallHead, bytes]:
@@ -71,12 +91,19 @@ def read_head(body: bytes) -> tuple[CallHead, bytes]:
             cwd=outer.get("cwd", ""),
             python=outer.get("python", ""),
             form=outer["form"],
+            needs=tuple((steps, ids, is_many) for steps, ids, is_many in outer.get("needs", ())),
+            given={job_id: (form, result) for job_id, (form, result) in outer.get("given", {}).items()},
         ),
         outer["body"],
     )
 
 
 def read_call(head: CallHead, inner: bytes) -> Call:
-    """The function and its arguments. Unpickles: only in the process that will run them."""
+    """The function and its arguments. Unpickles: only in the process that will run them.
+
+    Where results of other jobs belong there are references (`Reference`).
+    """
     args, kwargs, *function = decode(head.form, inner)
+    if head.needs:
+        args, kwargs = put_in(args, kwargs, head.needs, Reference)
     return Call(function[0] if function else None, args, kwargs)

@@ -23,9 +23,9 @@ from typing import Any
 import arq.worker
 import psutil
 
-from jobkit.attempts import assignment, ending, is_large, rejected
+from jobkit.attempts import NeedMissing, assignment, ending, is_large, lacking, needed, rejected
 from jobkit.codec import Codec
-from jobkit.model import ErrorKind, JobError, SignatureError, StoreUnavailable
+from jobkit.model import ErrorKind, JobError, JobSpec, SignatureError, StoreUnavailable
 from jobkit.run.base import Outcome, Runner
 from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
@@ -435,11 +435,15 @@ class Worker(arq.worker.Worker):
             else:
                 if claimed.attempt > 1:
                     await self.filing.continue_log(claimed)
-                outcome = await runner.run(assignment(claimed, self.codec, self.settings, filed), attempt)
+                given = await self._needed(spec) if spec.needs else None
+                assigned = assignment(claimed, self.codec, self.settings, filed, given=given)
+                outcome = await runner.run(assigned, attempt)
                 await attempt.settle()
         except SignatureError as error:
             logger.warning("job %s rejected: %s", spec.id, error)
             outcome = rejected(error)
+        except NeedMissing as error:
+            outcome = lacking(error)
         except Exception as error:  # ours, not the user's: the job must end all the same, and say so
             logger.exception("job %s: jobkit failed to run it", spec.id)
             outcome = _refused(f"jobkit failed to run it: {type(error).__name__}: {error}")
@@ -458,6 +462,14 @@ class Worker(arq.worker.Worker):
         logger.log(level, "job %s %s attempt %d: %s", spec.id, spec.task, claimed.attempt, ended.outcome)
         self._endings.append(ended)
         self._wake.set()
+
+    async def _needed(self, spec: JobSpec) -> dict[str, tuple[bytes, bytes]]:
+        """The results that a job needs; waits while the server does not answer, as its lease does."""
+        while True:
+            try:
+                return await needed(self.store, spec, self.codec, self.filing.depot)
+            except StoreUnavailable:
+                await asyncio.sleep(_BACKOFF_S[-1])
 
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:
         if outcome.outcome == "succeeded":

@@ -23,7 +23,7 @@ local function exceed_memory()
 end
 
 local FIELDS = {'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel', 'retried', 'losses', 'releases',
-  'priority', 'fin', 'worker', 'spec', 'arq'}
+  'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after'}
 
 -- The record of a job, or nil. Counters are numbers; fields that are not set are false.
 local function read(id)
@@ -172,11 +172,17 @@ local function kept_ms(rec, ttl_ms)
   return type(own_s) == 'number' and math.max(1, math.floor(own_s * 1000)) or ttl_ms
 end
 
--- The end of a job's life: out of every queue, kept for `ttl_ms`.
+local settle
+
+-- The end of a job's life: out of every queue, kept for `ttl_ms`. Those that wait for its result go on, or end as well.
 local function conclude(rec, state, kind, data, set, ttl_ms, rider)
   if rec.arq then arq_end(rec, state, data) end
-  if rec.state == 'running' then -- a live job is in exactly one of the three
+  if rec.state == 'running' then -- a live job is in exactly one of the three, but for one that waits for others
     redis.call('ZREM', P .. 'leases', rec.id)
+  elseif rec.waits then
+    redis.call('HDEL', P .. 'job:' .. rec.id, 'waits')
+    rec.waits = false
+    for _, need in ipairs(wish(rec, 'needs') or {}) do redis.call('ZREM', P .. 'after:' .. need, rec.id) end
   else
     redis.call('ZREM', P .. 'ready:' .. rec.queue, rec.id)
     redis.call('ZREM', P .. 'due:' .. rec.queue, rec.id)
@@ -192,6 +198,75 @@ local function conclude(rec, state, kind, data, set, ttl_ms, rider)
   redis.call('PEXPIRE', P .. 'log:' .. rec.id, ttl_ms)
   redis.call('PEXPIRE', P .. 'artifacts:' .. rec.id, ttl_ms)
   redis.call('PEXPIRE', P .. 'bodies:' .. rec.id, ttl_ms)
+  if rec.after then settle(rec, state, data, ttl_ms) end
+end
+
+-- A job that waited for others has all it needs: it is queued, or goes on to wait for its time.
+local freed = 0
+local function free_to_run(rec)
+  redis.call('HDEL', P .. 'job:' .. rec.id, 'waits')
+  rec.waits = false
+  local due = tonumber(redis.call('HGET', P .. 'job:' .. rec.id, 'due') or 0)
+  if due > NOW then
+    redis.call('ZADD', P .. 'due:' .. rec.queue, due, rec.id)
+    local worker = idlest(rec.queue) -- it must learn of the earlier time
+    if worker then redis.call('PUBLISH', P .. 'inbox:' .. worker.id, 'W') end
+    return
+  end
+  move(rec, 'queued')
+  emit(rec, 'queued', {state = 'queued'}, {'state', 'queued'})
+  ready(rec, NOW_US + freed) -- those that one job frees keep their order
+  freed = freed + 1
+end
+
+-- A job whose need will never be there ends. `why` follows "job ... (task), whose result it needs, ".
+local function fail_for(rec, need, task, why, ttl_ms)
+  local name = 'job ' .. need .. (task and ' (' .. task .. ')' or '')
+  local err = {kind = 'dependency', type = 'dependency', traceback = '', where = '',
+    message = name .. ', whose result it needs, ' .. why}
+  conclude(rec, 'failed', 'failed', {error = err}, {'error', cjson.encode(err)}, kept_ms(rec, ttl_ms))
+end
+
+-- Why a job that has ended gives no result, or nil where it gives one.
+local function no_result(state, error)
+  if state == 'succeeded' then return nil end
+  if state == 'cancelled' then return 'was cancelled' end
+  if state ~= 'failed' then return 'is not kept: it was removed, or has expired' end
+  if not error then return 'failed' end
+  local text = error.kind == 'exception' and error.type .. ': ' .. error.message or error.message
+  local first = string.match(text, '^[^\n]*')
+  first = error.kind == 'dependency' and string.match(first, 'cannot run: (.*)$') or first -- what began it is enough
+  if #first > 300 then first = string.gsub(string.sub(first, 1, 300), '[\128-\255]*$', '') .. '...' end
+  return (error.kind == 'dependency' and 'cannot run: ' or 'failed: ') .. first
+end
+
+-- Those that wait for the result of a job that has ended. A list and not a recursion: chains may be long.
+local ended, is_settling = {}, false
+settle = function(rec, state, data, ttl_ms)
+  ended[#ended + 1] = {rec = rec, state = state, error = data.error, ttl_ms = ttl_ms}
+  if is_settling then return end
+  is_settling = true
+  local done = 0
+  while done < #ended do
+    done = done + 1
+    local one = ended[done]
+    ended[done] = false
+    local key = P .. 'after:' .. one.rec.id
+    local why = no_result(one.state, one.error)
+    local task = why and cjson.decode(one.rec.spec).task
+    for _, id in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+      local follower = read(id)
+      if follower and follower.waits then
+        if why then
+          fail_for(follower, one.rec.id, task, why, one.ttl_ms)
+        elseif redis.call('HINCRBY', P .. 'job:' .. id, 'waits', -1) <= 0 then
+          free_to_run(follower)
+        end
+      end
+    end
+    redis.call('DEL', key)
+  end
+  ended, is_settling = {}, false
 end
 
 -- A waiting job is cancelled here and now; the worker of a running one is told.
@@ -305,6 +380,10 @@ end
 
 -- Everything a job owns, gone. Its files are litter from now on: a worker, which reaches them, removes them.
 local function forget(id)
+  local last = redis.call('HMGET', P .. 'job:' .. id, 'after', 'state', 'spec')
+  if last[1] and last[2] ~= 'succeeded' and last[2] ~= 'failed' and last[2] ~= 'cancelled' then
+    settle({id = id, spec = last[3]}, 'removed', {}, 604800000)
+  end
   redis.call('DEL', P .. 'job:' .. id, P .. 'args:' .. id, P .. 'result:' .. id, P .. 'preview:' .. id, P .. 'log:' .. id,
     P .. 'artifacts:' .. id, P .. 'bodies:' .. id)
   local folder = redis.call('HGET', P .. 'filed', id)

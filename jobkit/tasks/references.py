@@ -1,0 +1,120 @@
+"""Results of other jobs as arguments: what stands in their place until they are there.
+
+A call with such arguments travels with None in each place and a list that says which result belongs where, so that it
+stays plain data where it is. The worker puts the results beside the call; the process that runs it puts them in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+#: How deep lists and dicts are looked into, and how many items of one call.
+MAX_DEPTH, MAX_ITEMS = 8, 200_000
+
+#: `[steps, ids, is_many]`: the way from `[args, kwargs]` to a place, as positions, and whose results belong there.
+Need = tuple[list[int], list[str], bool]
+
+_PLAIN = frozenset({int, float, str, bool, bytes, type(None)})
+
+
+class Reference:
+    """Stands for the result of one job, or (`is_many`) for the list of the results of several."""
+
+    __jobkit_reference__ = True
+    __slots__ = ("ids", "is_many")
+
+    def __init__(self, ids: Sequence[str], is_many: bool = False) -> None:
+        self.ids, self.is_many = tuple(ids), is_many
+
+    @property
+    def id(self) -> str:
+        """What people read: the job's id, or how many."""
+        return f"{len(self.ids)} jobs" if self.is_many else self.ids[0]
+
+
+def replaced(value: Any, reference_of: Callable[[Any], Reference | None]) -> Any:
+    """`value` with references in the places of items for which `reference_of` gives one; itself where there are none.
+
+    Looks into lists, tuples and dicts (of exactly these types).
+    """
+    return _Replacing(reference_of).of(value, 0)
+
+
+class _Replacing:
+    def __init__(self, reference_of: Callable[[Any], Reference | None]) -> None:
+        self._reference_of = reference_of
+        self._left = MAX_ITEMS
+
+    def of(self, value: Any, depth: int) -> Any:
+        kind = type(value)
+        if kind in _PLAIN:
+            return value
+        if kind is list or kind is tuple:
+            items = self._items(value, depth)
+            return value if items is None else kind(items)
+        if kind is dict:
+            items = self._items(list(value.values()), depth)
+            return value if items is None else dict(zip(value, items, strict=True))
+        found = self._reference_of(value)
+        return value if found is None else found
+
+    def _items(self, values: Sequence[Any], depth: int) -> list[Any] | None:
+        self._left -= len(values)
+        if depth >= MAX_DEPTH or self._left < 0:
+            return None
+        changed = [self.of(item, depth + 1) for item in values]
+        return changed if any(a is not b for a, b in zip(changed, values, strict=True)) else None
+
+
+def ids_of(value: Any) -> tuple[str, ...]:
+    """Ids of all references in a value, each once, in order."""
+    found: dict[str, None] = {}
+    for reference, _ in _found(value, []):
+        found.update(dict.fromkeys(reference.ids))
+    return tuple(found)
+
+
+def taken_out(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any], list[Need]]:
+    """The arguments with None in the place of each reference, and the list of what belongs where."""
+    whole: Any = [list(args), dict(kwargs)]
+    needs: list[Need] = [(steps, list(found.ids), found.is_many) for found, steps in _found(whole, [])]
+    for steps, _, _ in needs:
+        whole = _put(whole, steps, None)
+    return whole[0], whole[1], needs
+
+
+def put_in(
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    needs: Sequence[Need],
+    value_of: Callable[[Sequence[str], bool], Any],
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments with `value_of(ids, is_many)` in each of those places."""
+    whole: Any = [list(args), dict(kwargs)]
+    for steps, ids, is_many in needs:
+        whole = _put(whole, steps, value_of(ids, is_many))
+    return whole[0], whole[1]
+
+
+def _found(value: Any, steps: list[int]) -> Iterator[tuple[Reference, list[int]]]:
+    kind = type(value)
+    if kind is Reference:
+        yield value, steps
+    elif kind is list or kind is tuple or kind is dict:
+        for i, item in enumerate(value.values() if kind is dict else value):
+            if type(item) not in _PLAIN:
+                yield from _found(item, [*steps, i])
+
+
+def _put(value: Any, steps: Sequence[int], item: Any) -> Any:
+    """A copy of `value` with `item` at the end of `steps`."""
+    if not steps:
+        return item
+    step = steps[0]
+    if isinstance(value, dict):
+        key = list(value)[step]
+        return {**value, key: _put(value[key], steps[1:], item)}
+    items = list(value)
+    items[step] = _put(items[step], steps[1:], item)
+    return tuple(items) if isinstance(value, tuple) else items

@@ -1,0 +1,162 @@
+"""A job or a batch as an argument: the second waits, gets the result in its place, or fails with the reason."""
+
+from __future__ import annotations
+
+import param
+import pytest
+
+import jobkit
+from jobkit.client.kit import Kit
+from jobkit.model import JobFailed
+
+
+def add(a: int, b: int = 1) -> int:
+    return a + b
+
+
+def failing(kit: Kit, job: jobkit.Job) -> str:
+    with pytest.raises(JobFailed):
+        job.result(30)
+    assert job.error.kind == "dependency"
+    return str(job.error)
+
+
+def test_a_chain_passes_results_on(kit: Kit) -> None:
+    first = kit.submit(add, 1)
+    second = kit.submit(add, first, b=first)
+    third = kit.submit(lambda value: value * 10, second)
+
+    assert third.result(30) == 40
+    assert third.params == {"value": f"result of job {second.id}"}
+    assert third.snapshot.spec.needs == (second.id,)
+
+
+def test_jobs_and_batches_may_stand_anywhere_in_the_arguments(kit: Kit) -> None:
+    def collect(values: list, table: dict, *more: int) -> dict:
+        return {"values": values, "table": table, "more": more}
+
+    one, two = kit.submit(add, 1), kit.submit(add, 2)
+    batch = kit.map(add, [10, 20])
+
+    job = kit.submit(collect, [one, [two, 5]], {"k": (one, "x"), 3: batch}, two)
+
+    assert job.result(30) == {"values": [2, [3, 5]], "table": {"k": (2, "x"), 3: [11, 21]}, "more": (3,)}
+    assert job.snapshot.spec.needs == (one.id, two.id, *(each.id for each in batch))
+
+
+def test_fan_out_and_fan_in(kit: Kit) -> None:
+    squares = kit.map(lambda n: n * n, [1, 2, 3, 4])
+    added = kit.map(add, squares)  # one job for each job
+
+    total = kit.submit(sum, added)
+
+    assert total.result(30) == 34
+
+
+def test_a_failure_flows_downstream_with_its_reason(kit: Kit) -> None:
+    broken = kit.submit(int, "x")
+    second = kit.submit(add, broken)
+    third = kit.submit(add, 1, b=second)
+
+    assert "invalid literal for int" in failing(kit, second)
+    reason = failing(kit, third)
+    assert f"job {second.id} (add), whose result it needs, cannot run" in reason
+    assert f"job {broken.id} (int)" in reason
+
+
+def test_a_result_that_does_not_fit_is_refused_where_it_arrives(kit: Kit) -> None:
+    text = kit.submit(str, "no number")
+
+    job = kit.submit(add, text)
+
+    with pytest.raises(JobFailed, match="a must be a whole number, not 'no number'"):
+        job.result(30)
+    assert job.error.kind == "rejected"
+
+
+def test_a_waiting_job_is_cancelled_alone_and_takes_its_followers_with_it(kit: Kit) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// no job waits")
+    slow = kit.options(delay=60).submit(add, 1)
+    waiting = kit.submit(add, slow)
+    follower = kit.submit(add, waiting)
+    assert (waiting.state, follower.state) == ("scheduled", "scheduled")
+
+    assert waiting.cancel()
+
+    assert waiting.wait(10)
+    assert waiting.state == "cancelled"
+    assert "was cancelled" in failing(kit, follower)
+    assert slow.state == "scheduled"
+
+
+def test_a_retried_parent_keeps_its_children_waiting(kit: Kit, tmp_path: object) -> None:
+    def second_time(flag: str) -> int:
+        import pathlib
+
+        if pathlib.Path(flag).exists():
+            return 7
+        pathlib.Path(flag).touch()
+        raise OSError("not yet")
+
+    parent = kit.options(retries=2, backoff=0.01).submit(second_time, f"{tmp_path}/flag")
+
+    assert kit.submit(add, parent).result(30) == 8
+
+
+def test_a_removed_parent_is_told_of(kit: Kit) -> None:
+    parent = kit.submit(add, 1)
+    parent.wait(30)
+    kit.delete([parent.id])
+
+    assert "is not kept: it was removed" in failing(kit, kit.submit(add, parent))
+
+
+def test_a_rerun_keeps_what_it_needs_and_can_be_given_other_jobs(kit: Kit) -> None:
+    one, two = kit.submit(add, 1), kit.submit(add, 10)
+    job = kit.submit(add, one, b=5)
+    assert job.result(30) == 7
+
+    assert job.rerun(b=100).result(30) == 102
+    again = job.rerun(a=two)
+    assert again.result(30) == 16
+    assert again.snapshot.spec.needs == (two.id,)
+    assert job.retry().result(30) == 7
+
+
+def test_large_and_pickled_results_go_from_worker_to_worker(kit: Kit) -> None:
+    big = kit.submit(lambda: b"x" * 3_000_000)
+    odd = kit.submit(lambda: {1, 2, 3})
+
+    assert kit.submit(lambda a, b: (len(a), sorted(b)), big, odd).result(30) == (3_000_000, [1, 2, 3])
+
+
+def test_coroutines_and_classes_take_results_too(kit: Kit) -> None:
+    async def later(a: int) -> int:
+        return a + 1
+
+    class Doubled(jobkit.Task):
+        n = param.Integer(0)
+
+        def run(self) -> int:
+            return self.n * 2
+
+    assert kit.submit(Doubled, n=kit.submit(later, kit.submit(later, 1))).result(30) == 6
+
+
+def test_a_job_inside_of_an_object_is_refused_with_what_to_do(kit: Kit) -> None:
+    class Box:
+        pass
+
+    box = Box()
+    box.job = kit.submit(add, 1)  # type: ignore[attr-defined]
+
+    with pytest.raises(jobkit.InvalidParams, match="give it as an argument itself, or in a list"):
+        kit.submit(len, box)
+
+
+def test_a_job_of_another_kit_is_refused(kit: Kit) -> None:
+    with jobkit.connect("sync://", namespace="elsewhere") as other:
+        job = other.submit(add, 1)
+        with pytest.raises(jobkit.InvalidParams, match="a job of another kit"):
+            kit.submit(add, job)
