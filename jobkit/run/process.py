@@ -19,6 +19,7 @@ from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import failed
 from jobkit.run.base import Assignment, Outcome, Sink
 from jobkit.run.link import Forked, ZygoteLink
+from jobkit.run.oom import KernelKills, counter_file
 from jobkit.run.supervised import Supervised
 from jobkit.run.workplace import Occupant, Workplace
 from jobkit.tasks.call import read_head
@@ -57,6 +58,7 @@ class ProcessRunner:
         self._attempts: dict[str, Supervised] = {}
         self._spares: list[Workplace] = []
         self._warm: dict[Workplace, asyncio.TimerHandle] = {}  # the longest waiting first
+        self._kernel_kills = KernelKills(counter_file())
         self._sampling: asyncio.TimerHandle | None = None
         self._keys = 0
         self._spool = ""
@@ -79,7 +81,8 @@ class ProcessRunner:
         except JobkitError as error:
             return failed(ErrorKind.CRASH, "zygote", f"no process could be started for the job: {error}")
         self._keys += 1
-        attempt = Supervised(assignment, sink, os.path.join(self._spool, f"{self._keys}.result"))
+        spool = os.path.join(self._spool, f"{self._keys}.result")
+        attempt = Supervised(assignment, sink, spool, self._kernel_kills)
         self._attempts[assignment.job_id] = attempt
         if self._sampling is None:
             self._sampling = asyncio.get_running_loop().call_later(_SAMPLE_S, self._sample)
@@ -223,6 +226,7 @@ class ProcessRunner:
 
     def _sample(self) -> None:
         self._sampling = None
+        self._kernel_kills.look()
         for attempt in tuple(self._attempts.values()):
             attempt.sample()
         if self._attempts:

@@ -17,6 +17,7 @@ from jobkit.run.base import Assignment, Outcome, Sink
 from jobkit.run.child import ARTIFACT_SUFFIX
 from jobkit.run.lines import LineBuffer
 from jobkit.run.log_tee import LoopLog
+from jobkit.run.oom import KernelKills
 from jobkit.run.pipe import Pipe, now_ms
 from jobkit.run.recorder import tamed
 from jobkit.run.tracebacks import SAID_LINES, crash_text, fault_text, is_report, last_words
@@ -32,12 +33,14 @@ class Supervised:
 
     Args:
         spool: path of the file in which a large result may come.
+        kernel_kills: tells whether a SIGKILL was the kernel's.
     """
 
-    def __init__(self, assignment: Assignment, sink: Sink, spool: str) -> None:
+    def __init__(self, assignment: Assignment, sink: Sink, spool: str, kernel_kills: KernelKills) -> None:
         self.assignment = assignment
         self._sink = sink
         self._spool = spool
+        self._kernel_kills = kernel_kills
         self._last: deque[str] = deque(maxlen=SAID_LINES)
         self._report: list[LogLine] = []
         self._loop = asyncio.get_running_loop()
@@ -166,15 +169,18 @@ class Supervised:
             return failed(
                 ErrorKind.CRASH, "protocol", f"the job's process damaged its control channel: {self._damage}", usage
             )
-        type_, sentence = crash_text(code)
+        kind, (type_, sentence) = ErrorKind.CRASH, crash_text(code)
         if code == -signal.SIGKILL:
             last = f", its last known size was {_size(self._rss)}" if self._rss else ""
-            sentence += f", likely out of memory{last}"
+            if self._kernel_kills.take():
+                kind, sentence = ErrorKind.MEMORY, f"the kernel killed the job's process because memory ran out{last}"
+            else:
+                sentence += f", likely out of memory{last}"
         self._flush()
         trace, where = fault_text("\n".join(line.text for line in self._report))
         self._report.clear()
         text = "\n\n".join(filter(None, (trace, last_words(self._last))))
-        error = JobError(ErrorKind.CRASH, type_, sentence, text, where)
+        error = JobError(kind, type_, sentence, text, where)
         return Outcome("failed", error=error, usage=usage)
 
     def _stopped(self, usage: dict[str, Any]) -> Outcome:
