@@ -191,7 +191,7 @@ class Card {
       parts.push(`queued ${ago(since(job.queued_at || job.submitted_at))}`, `queue ${job.queue}`);
     } else {
       const due = since(job.due_at);
-      parts.push(due == null ? "scheduled" : due >= 0 ? "due now" : `${job.retried ? "next attempt" : "starts"} ${ago(due)}`, `queue ${job.queue}`);
+      parts.push(due == null ? (job.needs && job.needs.length ? "waits for results" : "scheduled") : due >= 0 ? "due now" : `${job.retried ? "next attempt" : "starts"} ${ago(due)}`, `queue ${job.queue}`);
     }
     if (job.attempt > 1 || (job.retries && job.attempt)) {
       parts.push(`attempt ${job.attempt}${job.retries ? ` of ${job.retries + 1 + job.losses + job.releases}` : ""}`);
@@ -294,6 +294,7 @@ class Card {
     add("Tags", (job.tags || []).join(", "));
     add("Key", job.key);
     add("Retry of", job.retry_of);
+    add("Needs", (job.needs || []).slice(0, 100).join(", "));
     add("Submitted", job.submitted_at && exact(job.submitted_at));
     add("Started", job.started_at && exact(job.started_at));
     add("Ended", job.finished_at && exact(job.finished_at));

@@ -16,7 +16,7 @@ from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
 from jobkit.model.snapshot import iso
-from jobkit.ui.format import face, params_brief, progress_line
+from jobkit.ui.format import FACES, face, params_brief, percent, progress_line
 from jobkit.ui.trace import chain_of
 
 #: Log lines that a card starts with; it then keeps up to 2,000.
@@ -77,6 +77,7 @@ class JobView:
         is_live: whether events arrive at all.
         lease_s: of the kit's settings; from it follows when a silent worker's job is taken away.
         url: of the job's page in a dashboard, or "".
+        has_looked: somebody has looked at the jobs that it waits for.
     """
 
     snapshot: JobSnapshot
@@ -93,6 +94,8 @@ class JobView:
     _origin: str = field(default_factory=lambda: token_hex(4))
     _updates: int = 0
     _queue_workers: int | None = None
+    has_looked: bool = False
+    _needed: tuple[JobSnapshot, ...] = ()
     _beat_age_s: float | None = None
     _beat_seen_at: datetime | None = None
     _fresh: list[LogLine] = field(default_factory=list)
@@ -173,6 +176,13 @@ class JobView:
         """What a look at queues and workers said: live workers of its queue; how long its own worker is silent."""
         before = self.alert(now)
         self._queue_workers, self._beat_age_s, self._beat_seen_at = queue_workers, beat_age_s, now
+        if self.alert(now) != before:
+            self._dirty.add("snapshot")
+
+    def needed(self, found: Sequence[JobSnapshot | None], now: datetime) -> None:
+        """What a look at (some of) the jobs that it waits for said."""
+        before = self.alert(now)
+        self._needed = tuple(snapshot for snapshot in found if snapshot is not None and not snapshot.is_terminal)
         if self.alert(now) != before:
             self._dirty.add("snapshot")
 
@@ -288,7 +298,22 @@ class JobView:
                 left = self.lease_s - silent
                 when = f"will be restarted in {left:.0f} s" if left >= 1 else "is about to be restarted"
                 return {"level": "warning", "text": f"Stalled: worker last seen {silent:.0f} s ago; the job {when}"}
+        if snapshot.state is JobState.SCHEDULED and snapshot.due_at is None and snapshot.spec.needs:
+            return {"level": "info", "text": self._waiting()}
         return None
+
+    def _waiting(self) -> str:
+        """What it waits for, as far as it was looked at."""
+        needs = self.snapshot.spec.needs
+        count = f"the result of job {needs[0][:8]}" if len(needs) == 1 else f"the results of {len(needs)} jobs"
+        told = [
+            f"{one.spec.title or one.spec.task} {one.id[:8]} is {FACES[face(one)].lower()}"
+            + (f" ({percent(one.progress)})" if one.progress is not None and one.state is JobState.RUNNING else "")
+            for one in self._needed[:3]
+        ]
+        if len(self._needed) > 3:
+            told.append(f"{len(self._needed) - 3} more")
+        return f"Waits for {count}" + (f": {', '.join(told)}" if told else "")
 
     def _count(self, at: datetime) -> None:
         snapshot = self.snapshot

@@ -265,10 +265,15 @@ class JobFeed:
     async def _watch(self, view: JobView) -> None:
         """Look now and then whether somebody works on it: the truth about trouble does not come as an event."""
         while not view.snapshot.is_terminal:
-            await asyncio.sleep(_LOOK_S)
+            needs = view.snapshot.spec.needs if view.snapshot.state is JobState.SCHEDULED else ()
+            if not needs or view.has_looked:
+                await asyncio.sleep(_LOOK_S)
             workers = beat_age_s = None
             try:
-                if view.snapshot.state is JobState.QUEUED:
+                if needs:
+                    view.needed(await self._kit.verbs.store.snapshots(needs[:100]), _now())
+                    view.has_looked = True
+                elif view.snapshot.state is JobState.QUEUED:
                     queues = await self._kit.aio.queues()
                     workers = queues.get(view.snapshot.spec.queue, {}).get("workers", 0)
                 elif view.snapshot.state is JobState.RUNNING:

@@ -130,6 +130,10 @@ def _head(snapshot: JobSnapshot, shown: str, now: datetime) -> str:
     parts.append(f'<p class="m">{facts_text}<code title="{escape(snapshot.id)}">{escape(snapshot.id[:8])}</code></p>')
     if not snapshot.is_terminal:
         verb = {"running": "running", "queued": "queued", "scheduled": "scheduled"}[str(snapshot.state)]
+        if snapshot.spec.needs and snapshot.state == "scheduled":
+            shown_ids = ", ".join(f"<code>{escape(need[:8])}</code>" for need in snapshot.spec.needs[:6])
+            more = f" and {len(snapshot.spec.needs) - 6} more" if len(snapshot.spec.needs) > 6 else ""
+            parts.append(f'<p class="m">waits for the results of {shown_ids}{more}</p>')
         parts.append(
             f'<p class="m">{verb} when this was saved at {now:%H:%M} UTC; '
             f"<code>kit.get({escape(repr(snapshot.id))})</code> shows it live</p>"

@@ -194,6 +194,17 @@ def test_a_silent_worker_is_told_with_the_time_until_the_job_is_taken_away() -> 
     assert alert["text"] == "Stalled: worker last seen 13 s ago; the job will be restarted in 2 s"
 
 
+def test_a_job_that_waits_for_others_says_for_which_and_how_far_they_are() -> None:
+    spec = JobSpec("jchild", "train", needs=("aaaaaaaaaaaa", "bbbbbbbbbbbb"))
+    view = JobView(JobSnapshot(spec, 1, JobState.SCHEDULED))
+    assert (view.alert(T0) or {})["text"] == "Waits for the results of 2 jobs"
+
+    running = JobSnapshot(JobSpec("aaaaaaaaaaaa", "load", title="Load"), 2, JobState.RUNNING, done=2, total=5)
+    view.needed([running, None], T0)
+
+    assert (view.alert(T0) or {})["text"] == "Waits for the results of 2 jobs: Load aaaaaaaa is running (40 %)"
+
+
 def test_a_lost_connection_is_shown_and_the_snapshot_is_read_again_when_it_is_back() -> None:
     view = queued()
 
