@@ -93,6 +93,7 @@ def test_a_job_of_arqs_client_is_a_job_like_any_other(bench: Bench) -> None:
     assert found.params == {"a": 1, "b": 2}
     assert found.result(5) == 3
     assert [str(line) for line in found.logs()] == ["adding 1 and 2"]
+    assert "adding 1 and 2" in bench.said()  # and still where the worker prints
     assert [event.type for event in found.events()] == ["submitted", "started", "succeeded"]
     (worker,) = bench.kit.workers()
     assert worker.queues == ("arq:queue",)

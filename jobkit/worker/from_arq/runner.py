@@ -24,8 +24,10 @@ from arq.worker import Function, JobExecutionFailed, RetryJob
 
 from jobkit.codec import MSGPACK
 from jobkit.model import ErrorKind, Retry, StoreUnavailable
+from jobkit.run import tqdm_hook
 from jobkit.run.attempt import Rejected, raised
 from jobkit.run.base import Assignment, Outcome, Sink
+from jobkit.run.capture import Routing
 from jobkit.run.inline import AsyncRunner
 from jobkit.run.preview import safe_repr
 from jobkit.tasks.call import read_call, read_head
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from jobkit.worker.from_arq.worker import Worker
 
 logger = logging.getLogger("arq.worker")
+
+_copying = Routing(is_copying=True)
 
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 #: arq's line says "delayed" above this.
@@ -114,6 +118,19 @@ class ArqRunner(AsyncRunner):
     def __init__(self, worker: Worker) -> None:
         super().__init__()
         self._worker = worker
+        self._is_open = False
+
+    async def start(self) -> None:
+        """What functions print still shows, as with arq; their jobs have it, too."""
+        if not self._is_open:
+            self._is_open = True
+            _copying.install()
+            tqdm_hook.install()
+
+    async def close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            _copying.remove()
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
         head, inner = read_head(assignment.call)
