@@ -1,7 +1,8 @@
-"""Any tqdm in a job reports as progress, with no code change.
+"""Any tqdm in a job reports as progress, with no code change. So do rich's bars, see `rich_hook`.
 
-tqdm's classes are patched where a bar is made, drawn and closed, never per iteration. A bar made outside a job stays
-exactly what it was. tqdm is not imported for this: an import hook waits for it, whatever imports it and when.
+tqdm's classes are patched where a bar is made, looped over, drawn and closed. In a job the loop looks at one flag
+instead of tqdm's numbers, which is cheaper than tqdm's own. A bar made outside a job stays exactly what it was. Nothing
+is imported for this: an import hook waits for the modules, whatever imports them and when.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ import functools
 import importlib.machinery
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from types import ModuleType
 from typing import Any
 
 from jobkit.run.context import Context, active
-from jobkit.run.recorder import Bar
+from jobkit.run.recorder import Bar, Recorder
 
-_PATCHES = {"tqdm.std": "_patch_std", "tqdm.notebook": "_patch_notebook"}
+_PATCHES = {"tqdm.std": "_patch_std", "tqdm.notebook": "_patch_notebook", "rich.progress": "_patch_rich"}
 
 
 #: Whether tqdm may start its thread that draws bars which seem to be stuck.
@@ -26,7 +27,7 @@ _has_monitor = True
 
 
 def install(*, has_monitor: bool = True) -> None:
-    """See to it that tqdm, loaded or yet to be, reports to the job it runs in.
+    """See to it that tqdm and rich, loaded or yet to be, report to the job they run in.
 
     Args:
         has_monitor: False in a process that runs nothing but jobs, whose bars are seen to anyway: without its thread a
@@ -46,7 +47,7 @@ def install(*, has_monitor: bool = True) -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Lets the usual finder find tqdm's modules, and patches them once they are loaded."""
+    """Lets the usual finder find these modules, and patches them once they are loaded."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -127,6 +128,24 @@ def _report(tqdm: Any) -> None:
         recorder.moved()
 
 
+def _counted(tqdm: Any, bar: Bar, recorder: Recorder) -> Iterator[Any]:
+    """The loop of a bar. As in tqdm's own, what `update` adds meanwhile counts as well."""
+    done = told = 0
+    try:
+        for item in tqdm.iterable:
+            yield item
+            done += 1
+            if bar.due:
+                bar.due = False
+                tqdm.n += done - told
+                told = done
+                _read(tqdm, bar)
+                recorder.moved()
+    finally:
+        tqdm.n += done - told
+        tqdm.close()
+
+
 def _quiet(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a bar that shall draw nothing on standard output or error, and be on unless switched off."""
     if len(args) < 5 and kwargs.get("file") in (None, sys.stdout, sys.stderr):
@@ -136,11 +155,18 @@ def _quiet(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     return kwargs
 
 
+def _patch_rich(module: ModuleType) -> None:
+    from jobkit.run import rich_hook
+
+    rich_hook.patch(module)
+
+
 def _patch_std(module: ModuleType) -> None:
     cls: Any = module.tqdm
     if not _has_monitor:
         cls.monitor_interval = 0
-    init, refresh, display, close = cls.__init__, cls.refresh, cls.display, cls.close
+    init, iterate = cls.__init__, cls.__iter__
+    refresh, display, close = cls.refresh, cls.display, cls.close
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         context = active()
@@ -150,6 +176,10 @@ def _patch_std(module: ModuleType) -> None:
         self.__dict__["_jobkit"] = None  # from now on nothing draws
         init(self, *args, **_quiet(args, kwargs))
         _watch(self, context)
+
+    def __iter__(self: Any) -> Iterator[Any]:
+        watched = None if self.disable else self.__dict__.get("_jobkit")
+        return iterate(self) if watched is None else _counted(self, *watched)
 
     def patched_refresh(self: Any, nolock: bool = False, lock_args: Any = None) -> Any:
         if "_jobkit" not in self.__dict__:
@@ -172,6 +202,7 @@ def _patch_std(module: ModuleType) -> None:
 
     patched: dict[str, tuple[Any, Any]] = {
         "__init__": (__init__, init),
+        "__iter__": (__iter__, iterate),
         "refresh": (patched_refresh, refresh),
         "display": (patched_display, display),
         "close": (patched_close, close),

@@ -144,7 +144,8 @@ async def test_a_million_lines_are_thinned_and_slow_nobody(runner: ProcessRunner
     dropped = [line for line in heard.log if line.source == "jobkit"]
     assert dropped
     counted = sum(int(line.text.split()[1].replace(",", "")) for line in dropped)
-    assert counted + len(heard.log) - len(dropped) == 1_000_000
+    # A line that a busy machine tore into two is shown as two: what stands there for too long is shown as it is.
+    assert 0 <= counted + len(heard.log) - len(dropped) - 1_000_000 <= 5
     assert sorted(gaps)[-3] < 0.3  # two of thousands may be the machine's own
 
 
@@ -295,6 +296,69 @@ async def test_any_tqdm_is_progress_and_no_log_line(runner: ProcessRunner, heard
     assert last(heard) == (20, 20, "bar")
     assert len(heard.news) >= 2
     assert heard.log == []
+
+
+async def test_a_bar_of_tqdm_counts_what_its_loop_and_update_say(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> list[int]:
+        from tqdm import tqdm, trange
+
+        left = tqdm(range(100))
+        for i in left:
+            if i == 30:
+                break
+        twice = tqdm([1, 2, 3], total=6, initial=0)
+        for _ in twice:
+            twice.update(1)
+        failing = trange(10)
+        try:
+            for i in failing:
+                if i == 4:
+                    raise KeyError
+        except KeyError:
+            pass
+        off = trange(5, disable=True)
+        assert list(off) == [0, 1, 2, 3, 4]
+        assert list(tqdm(iter("ab"))) == ["a", "b"]
+        later = trange(3)
+        first = [next(iter(later)) for _ in range(2)]
+        assert first == [0, 0]
+        return [left.n, twice.n, failing.n]
+
+    outcome = await runner.run(assign(job), heard)
+
+    assert outcome.summary == "[30, 6, 4]", outcome.error
+    assert heard.log == []
+
+
+async def test_a_bar_of_rich_is_progress(runner: ProcessRunner, heard: Heard) -> None:
+    def job() -> None:
+        import time
+
+        from rich.progress import Progress, track
+
+        for _ in track(range(20), description="[red]steps[/] [1/2]"):
+            time.sleep(0.02)
+        time.sleep(0.15)
+        with Progress() as bars:
+            first, second = bars.add_task("load", total=3), bars.add_task("fit")
+            bars.update(second, total=4)
+            bars.advance(first, 2)
+            time.sleep(0.15)
+            bars.advance(first)
+            bars.console.print("between")
+            for _ in range(4):
+                bars.advance(second)
+                time.sleep(0.15)
+
+    outcome = await runner.run(assign(job), heard)
+
+    assert outcome.outcome == "succeeded", outcome.error
+    steps = [news for news in heard.news if news[2].startswith("steps [1/2]")]
+    assert len(steps) > 2
+    assert steps[-1][:2] == (20, 20)
+    assert (2, 3, "load · fit 0/4") in heard.news
+    assert last(heard) == (4, 4, "fit")
+    assert [line.text for line in heard.log if "%" not in line.text] == ["between"]
 
 
 async def test_pandas_with_tqdm_is_progress(runner: ProcessRunner, heard: Heard) -> None:
