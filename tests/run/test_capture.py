@@ -338,12 +338,12 @@ async def test_a_bar_of_rich_is_progress(runner: ProcessRunner, heard: Heard) ->
 
         for _ in track(range(20), description="[red]steps[/] [1/2]"):
             time.sleep(0.02)
-        time.sleep(0.15)
+        time.sleep(0.5)
         with Progress() as bars:
             first, second = bars.add_task("load", total=3), bars.add_task("fit")
             bars.update(second, total=4)
             bars.advance(first, 2)
-            time.sleep(0.15)
+            time.sleep(0.5)
             bars.advance(first)
             bars.console.print("between")
             for _ in range(4):
