@@ -1,0 +1,87 @@
+"""The notebooks that teach, each run as a user runs it: from top to bottom, on a fresh machine's embedded server."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tests.notebooks.test_first_job import cell_with, home, run, text_of
+from tests.support import ROOT
+
+__all__ = ["home"]  # the fixture
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    # zmq and Jupyter leave sockets to the garbage collector
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+#: What must be read under which cell.
+EXPECTED = {
+    "02-progress-and-logs": {
+        "job.wait()": r"1\.0, 'rows', \['kept 297 of 300 rows'\]",
+        "line.level": r"WARNING.*row 96 has no date",
+        "seen[-1]": r"'succeeded', True",
+        "survey": r"squares\.csv', 'text/csv', 29",
+        "artifacts()[0].read()": r"4,16",
+        "%%job": r"Done",
+        "total.result()": r"1\.007, \{'weights': \[0\.2, 0\.3, 0\.5\]\}",
+    },
+    "03-sweep": {
+        "decay.sweep(steps=[4, 8": r"14 / 14 · ✓ 14 done[\s\S]*<svg",
+        "json_normalize": r"0\.07284",
+        "seed=1": r"1\.923",
+        "range(1000), rate": r"1,000,000 points.*pass limit=1000",
+        "stop_when": r"True, True",
+    },
+    "04-dependencies": {
+        "average.result()": r"247\.5",
+        "text.result()": r"means: north 122\.5, east 98, south-west 245",
+        "last.error": r"dependency\njob … \(mean\), whose result it needs, cannot run: job … \(load\).*TypeError",
+    },
+    "05-your-own-app": {
+        "app.submit()\n": r"\[1\.0, 0\.855",
+        ".rx()": r"'succeeded, 40', 1\.0",
+        "simulate.form()": r"'TaskForm', \['n', 'damping'\]",
+    },
+    "06-a-team": {
+        "def where": r"on a worker of queue gpu",
+        "team.workers()": r"\('gpu',\), 2, True",
+        "team.jobs": r"'where', True, True",
+    },
+    "07-from-arq": {
+        "enqueue_job": r"30",
+        'task="download"': r"part 3 of a\.zip[\s\S]*succeeded",
+    },
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_notebook_runs_and_says_what_it_should(home: Path, name: str) -> None:
+    ran = run(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4))
+
+    for source, pattern in EXPECTED[name].items():
+        text = text_of(cell_with(ran, source))
+        assert re.search(pattern, text), f"under {source!r} there is {text[:600]!r}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_stored_notebook_is_small_and_reads_well_without_a_kernel(path: Path) -> None:
+    text = path.read_text("utf-8")
+    notebook = nbformat.reads(text, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+
+    assert path.stem in {*EXPECTED, "01-first-job"}
+    assert outputs, "its outputs are not stored"
+    assert len(text) < 60_000
+    assert "widget-view" not in json.dumps(outputs)
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert not re.search(r"/(tmp|home|work|root|Users)/", json.dumps(outputs))
+    assert len(notebook.cells) <= 24
