@@ -1,4 +1,5 @@
-"""What `jobkit.progress` and tqdm add to an iteration of a bare loop, inside a job in its own process."""
+"""What `jobkit.progress` and tqdm add to an iteration of a bare loop, inside a job in its own process; tqdm also outside
+of any job."""
 
 from __future__ import annotations
 
@@ -7,16 +8,22 @@ from benchmarks.place import SECRET, Place, jobkit_worker, running
 from benchmarks.systems.jobkit_tasks import loops
 from benchmarks.table import Row, most, row
 
+_FIGURE = "per iteration over a bare loop"
+
 
 def measure(place: Place) -> list[Row]:
     place.flush()
-    ours, tqdms = [], []
+    ours, tqdms, alone = [], [], []
     with jobkit.connect(place.url, secret=SECRET) as kit, running(jobkit_worker(1), place):
         for _ in range(place.pick(3, 1)):
-            found = kit.submit(loops, place.pick(2_000_000, 10_000)).result(120)
+            n = place.pick(2_000_000, 10_000)
+            found = kit.submit(loops, n).result(120)
             ours.append(found["jobkit"] - found["bare"])
             tqdms.append(found["tqdm"] - found["bare"])
+            outside = loops(n)
+            alone.append(outside["tqdm"] - outside["bare"])
     return [
-        most("progress, per iteration over a bare loop", ours, "ns", 60),
-        row("progress, per iteration over a bare loop", "tqdm in a job", tqdms, "ns"),
+        most(f"jobkit.progress in a job, {_FIGURE}", ours, "ns", 60),
+        most(f"tqdm in a job, {_FIGURE}", tqdms, "ns", 60),
+        row(f"tqdm, {_FIGURE}", "tqdm", alone, "ns"),
     ]
