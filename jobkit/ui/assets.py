@@ -8,13 +8,17 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+#: Modules that a component builds on, beside `common.js`.
+_BEFORE = {"card": ("preview",)}
+
 _HERE = Path(__file__).parent
 
 
 @cache
 def esm(name: str) -> str:
     """The ES module of component `name` ("card", "table", "form", "nav")."""
-    return _read("common.js") + "\n" + _read(f"{name}.js")
+    parts = ("common", *_BEFORE.get(name, ()), name)
+    return "\n".join(_read(f"{part}.js") for part in parts)
 
 
 @cache

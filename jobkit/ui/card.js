@@ -46,8 +46,9 @@ class Card {
     this.unseen = 0;
     this.build();
     el.append(this.root);
-    this.stops = [followTheme(this.root), everySecond(() => this.tick())];
-    for (const [name, fn] of [["snapshot", () => this.show()], ["preview", () => this.showPreview()], ["actions", () => this.showActions()]]) {
+    this.stops = [followTheme(this.root, () => this.showPreview()), everySecond(() => this.tick())];
+    for (const [name, fn] of [["snapshot", () => this.show()], ["preview", () => this.showPreview()], ["actions", () => this.showActions()],
+      ["artifacts", () => this.showArtifacts()], ["file", () => this.takeFile()]]) {
       model.on(`change:${name}`, fn);
       this.stops.push(() => model.off(`change:${name}`, fn));
     }
@@ -96,8 +97,10 @@ class Card {
     n.logCopy = h("button", {class: "btn quiet small", title: "Copy the log", "aria-label": "Copy the log",
       onclick: () => copyText(this.logText(), n.logCopy)}, icon("copy"));
     n.logSave = h("button", {class: "btn quiet small", title: "Save the log", "aria-label": "Save the log", onclick: () => this.saveLog()}, icon("download"));
+    n.level = h("select", {class: "level-choice", "aria-label": "Show lines from this level on", hidden: true, onchange: () => this.filter()},
+      ["All levels", "Info", "Warnings", "Errors"].map((word, i) => h("option", {value: i, text: word})));
     n.logs = h("section", {class: "logs", "aria-label": "Log", hidden: true},
-      h("header", {class: "strip"}, h("h4", {text: "Log"}), n.logCount, h("span", {class: "spring"}), n.find, n.followButton, n.wrap, n.logCopy, n.logSave),
+      h("header", {class: "strip"}, h("h4", {text: "Log"}), n.logCount, h("span", {class: "spring"}), n.level, n.find, n.followButton, n.wrap, n.logCopy, n.logSave),
       h("div", {class: "pane"}, n.rows, n.pill));
     n.attemptsTitle = h("summary");
     n.attemptList = h("ol", {class: "timeline"});
@@ -107,7 +110,7 @@ class Card {
     this.root = h("article", {class: "jk jk-card"},
       h("header", {class: "head"},
         h("div", {class: "top"}, n.chip, n.title, n.args, n.elapsed, n.actions), n.bar, n.below, n.meta),
-      n.alert, n.error, n.result, n.logs, n.attempts, n.details, n.live);
+      n.alert, n.error, n.result, (this.artifacts = new Artifacts(this.model)).root, n.logs, n.attempts, n.details, n.live);
   }
 
   now() { return Date.now() + this.skew; }
@@ -151,6 +154,7 @@ class Card {
     this.showFacts();
     this.showActions();
     this.showLogHead();
+    this.showArtifacts();
     this.tick();
     if (before && before !== face) put(n.live, `${job.title || job.task}: ${word}${job.error && face === "failed" ? `, ${job.error.type}` : ""}`);
     if (before === "running" && face === "failed") this.showLog(true);
@@ -375,6 +379,7 @@ class Card {
     const n = this.n, lines = this.log.lines;
     if (all) {
       n.rows.replaceChildren();
+      n.level.hidden = true;
       this.shownTo = 0;
     }
     const fresh = lines.filter((line) => line.n > this.shownTo);
@@ -389,7 +394,8 @@ class Card {
     while (n.rows.childElementCount > LOG_ROWS) n.rows.firstElementChild.remove();
     this.shownTo = last;
     this.showLogHead();
-    if (n.find.value) this.filter();
+    if (n.level.hidden) n.level.value = "0";
+    if (n.find.value || n.level.value !== "0") this.filter();
     if (all && this.job && this.job.state === "failed") {
       const bad = n.rows.querySelector('[data-level="ERROR"], [data-level="CRITICAL"]');
       this.follow = false;
@@ -403,6 +409,7 @@ class Card {
   }
 
   line(line) {
+    if (line.level || line.source === "warning") this.n.level.hidden = false;
     const warn = line.source === "stderr" || line.source === "warning" ? " err" : line.source === "jobkit" ? " own" : "";
     return h("div", {class: `line${warn}`, "data-level": line.level || false, title: line.logger || false},
       h("span", {class: "num", text: line.n}), h("time", {text: clock(line.at), title: exact(line.at)}),
@@ -433,71 +440,56 @@ class Card {
   }
 
   filter() {
-    const wanted = this.n.find.value.toLowerCase();
-    for (const row of this.n.rows.children) row.hidden = Boolean(wanted) && !row.textContent.toLowerCase().includes(wanted);
+    const wanted = this.n.find.value.toLowerCase(), least = Number(this.n.level.value);
+    for (const row of this.n.rows.children) {
+      row.hidden = least > 0 && !(weight(row) >= least) || Boolean(wanted) && !row.textContent.toLowerCase().includes(wanted);
+    }
+    if (this.follow) this.n.rows.scrollTop = this.n.rows.scrollHeight;
   }
 
   logText() { return this.log.lines.map((line) => line.text).join("\n") + "\n"; }
 
+  /** The whole log where the page's server reaches it, else what is here. */
   saveLog() {
-    const url = URL.createObjectURL(new Blob([this.logText()], {type: "text/plain"}));
-    h("a", {href: url, download: `${this.job.id}.log`}).click();
-    setTimeout(() => URL.revokeObjectURL(url), 1000);
+    if (this.log.lines.length >= (this.log.total || 0)) return void saveFile(`${this.job.id}.log`, {base64: btoa(unescape(encodeURIComponent(this.logText()))), media_type: "text/plain"});
+    this.n.logSave.disabled = true;
+    ask(this.model, "whole-log");
+  }
+
+  takeFile() {
+    const told = parse(this.model.get("file"), null);
+    if (!told) return;
+    this.model.set("file", "");  // it may be large, and is needed once
+    this.model.save_changes();
+    if (told.action !== "whole-log") return this.artifacts.take(told);
+    this.n.logSave.disabled = false;
+    if (told.base64) saveFile(`${this.job.id}.log`, told);
+    else put(this.n.logCount, told.problem || "");
   }
 
   // -- result ------------------------------------------------------------------------------------------------------
 
   showPreview() {
-    const preview = parse(this.model.get("preview"), null), box = this.n.result;
-    const blocks = preview ? previewBlocks(preview) : [];
+    const text = this.model.get("preview"), dark = this.root.dataset.theme === "dark", box = this.n.result;
+    if (this.previewed === text && !(text && text.includes('"bokeh"') && this.previewedDark !== dark)) return;
+    this.previewed = text;
+    this.previewedDark = dark;
+    const preview = parse(text, null), blocks = preview ? previewBlocks(preview, dark) : [];
     box.hidden = !blocks.length;
     box.replaceChildren(...(blocks.length ? [h("header", {class: "strip"}, h("h4", {text: "Result"}), preview.type && h("span", {class: "mono muted", text: preview.type})), ...blocks] : []));
   }
-}
 
-/** In front of markup of a result: it may bring pictures and styles with it, but ask nothing of any host. */
-const SANDBOX = `<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'"><meta charset="utf-8"><style>body{font:13px/18px system-ui,sans-serif;margin:8px}</style>`;
-
-/** What may be shown of a result; see `jobkit.run.preview`. The richest form wins, text is always there. */
-function previewBlocks(preview) {
-  const out = [], text = preview.text || "";
-  if (preview.table) out.push(previewTable(preview.table));
-  else if (typeof preview.png === "string" && /^[A-Za-z0-9+/=\s]+$/.test(preview.png)) {
-    out.push(h("img", {class: "figure", alt: preview.type || "figure", src: `data:image/png;base64,${preview.png.replace(/\s/g, "")}`}));
-  } else if (typeof preview.html === "string") {
-    // No allow-scripts and no allow-same-origin: markup of a result can neither run nor reach this page.
-    out.push(h("iframe", {class: "sandbox", sandbox: "", referrerpolicy: "no-referrer", title: "Result", srcdoc: SANDBOX + preview.html}));
-  } else if (preview.json !== null && typeof preview.json === "object") out.push(previewJson(preview.json));
-  else if (text) out.push(h("pre", {class: text.length < 60 && !text.includes("\n") ? "mono value single" : "mono value", text}));
-  if (preview.unavailable) out.push(h("p", {class: "hint muted", text: preview.unavailable}));
-  return out;
-}
-
-/** A flat object of a few plain values reads as a list of facts, everything else as indented JSON. */
-function previewJson(value) {
-  const entries = Object.entries(value);
-  const isPlain = (item) => item === null || ["string", "number", "boolean"].includes(typeof item);
-  if (!Array.isArray(value) && entries.length && entries.length <= 20 && entries.every(([, item]) => isPlain(item))) {
-    return h("dl", {class: "pairs"}, entries.flatMap(([key, item]) => [h("dt", {class: "muted", text: key}),
-      h("dd", {text: typeof item === "number" ? figures(item) : String(item), title: typeof item === "number" ? item : false})]));
+  showArtifacts() {
+    this.artifacts.show(Boolean(this.job && ["succeeded", "failed", "cancelled"].includes(this.job.state)));
   }
-  return h("pre", {class: "mono value", text: JSON.stringify(value, null, 2)});
 }
 
-/** A result's number: what was computed is not rounded as a progress is, only its noise is cut. */
-function figures(value) {
-  return Number.isInteger(value) ? number(value) : String(Number(value.toPrecision(9)));
-}
-
-function previewTable({columns = [], rows = [], shape}) {
-  const looksNumeric = (cell) => cell === "" || cell == null || /^(nan|none|null|<na>|[-+]?(inf|\d[\d_,]*\.?\d*(e[-+]?\d+)?))$/i.test(String(cell));
-  const numeric = columns.map((_, i) => rows.length > 0 && rows.every((row) => looksNumeric(row[i])));
-  const table = h("table", null,
-    h("thead", null, h("tr", null, columns.map((name, i) => h("th", {scope: "col", class: numeric[i] ? "num" : "", text: name})))),
-    h("tbody", null, rows.map((row) => h("tr", null, columns.map((_, i) => h("td", {class: numeric[i] ? "num" : "", text: row[i] ?? "", title: String(row[i] ?? "").length > 40 ? row[i] : false}))))));
-  const [tall, wide] = shape || [rows.length, columns.length];
-  const more = [tall > rows.length && `${number(rows.length)} of ${number(tall)} rows`, wide > columns.length && `${number(columns.length)} of ${number(wide)} columns`].filter(Boolean).join(", ");
-  return h("div", null, h("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": "Result table"}, table), more && h("p", {class: "hint muted", text: more}));
+/** How grave a line of the log is: 1 info, 2 warning, 3 error; 0 for what was only printed. */
+function weight(row) {
+  const level = row.dataset.level;
+  if (["ERROR", "CRITICAL"].includes(level)) return 3;
+  if (level === "WARNING" || row.classList.contains("err")) return 2;
+  return level === "INFO" || row.classList.contains("own") ? 1 : 0;
 }
 
 export default {

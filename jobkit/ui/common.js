@@ -176,12 +176,14 @@ function whenConnected(el, fn, tries = 200) {
   else if (tries) setTimeout(() => whenConnected(el, fn, tries - 1), tries > 190 ? 10 : 50);
 }
 
-/** Keeps `data-theme` on `el` equal to the theme around it; returns how to stop. */
-function followTheme(el) {
+/** Keeps `data-theme` on `el` equal to the theme around it, and calls `changed` when it does; returns how to stop. */
+function followTheme(el, changed) {
   let stopped = false;
   const look = () => {
     const theme = hostTheme(el);
-    if (el.dataset.theme !== theme) el.dataset.theme = theme;
+    if (el.dataset.theme === theme) return;
+    el.dataset.theme = theme;
+    if (changed) changed();
   };
   const observer = new MutationObserver(look);
   const options = {attributes: true, attributeFilter: ["class", "data-jp-theme-light", "data-theme", "data-bs-theme", "data-vscode-theme-kind"]};
@@ -208,10 +210,15 @@ function everySecond(fn) {
 }
 
 let requests = 0;
+const recent = new WeakMap();
 
-/** Sends a request to Python, in a notebook and in Panel alike: a synced text that is different each time. */
+/** Sends a request to Python, in a notebook and in Panel alike: a synced text that is different each time. It repeats the
+ *  requests of the last second, since Panel may keep only the last text of a moment; Python knows them by `n`. */
 function ask(model, action, more) {
-  model.set("request", JSON.stringify({action, ...more, n: `${Date.now()}-${++requests}`}));
+  const now = Date.now(), asked = {action, ...more, n: `${now}-${++requests}`};
+  const earlier = (recent.get(model) || []).filter((each) => now - parseInt(each.n) < 1000);
+  recent.set(model, [...earlier, asked]);
+  model.set("request", JSON.stringify({...asked, ...(earlier.length && {earlier})}));
   model.save_changes();
 }
 

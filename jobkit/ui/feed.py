@@ -25,6 +25,9 @@ LOG_LINES = 500
 #: A queued job says that no worker serves its queue only after this, since embedded workers need a moment to start.
 GRACE_S = 3.0
 
+#: The card's texts that replace what it has.
+_WHOLE = ("snapshot", "log", "preview", "artifacts")
+
 #: The states that a queued or scheduled job comes from.
 _TO_QUEUE = (EventType.SUBMITTED, EventType.QUEUED, EventType.LOST, EventType.RELEASED)
 
@@ -90,6 +93,7 @@ class JobView:
     total: int = 0
     dropped: int = 0
     preview: Mapping[str, Any] | None = None
+    artifacts: list[dict[str, Any]] = field(default_factory=list)
     _eta: Eta = field(default_factory=Eta)
     _origin: str = field(default_factory=lambda: token_hex(4))
     _updates: int = 0
@@ -99,7 +103,7 @@ class JobView:
     _beat_age_s: float | None = None
     _beat_seen_at: datetime | None = None
     _fresh: list[LogLine] = field(default_factory=list)
-    _dirty: set[str] = field(default_factory=lambda: {"snapshot", "log", "preview"})
+    _dirty: set[str] = field(default_factory=lambda: set(_WHOLE))
 
     # -- in ---------------------------------------------------------------------------------------------------------
 
@@ -165,6 +169,12 @@ class JobView:
         self.preview = preview
         self._dirty.add("preview")
 
+    def keep(self, artifacts: list[dict[str, Any]]) -> None:
+        """What the job has saved was read: name, media type, bytes and time of each, oldest first."""
+        if artifacts != self.artifacts:
+            self.artifacts = artifacts
+            self._dirty.add("artifacts")
+
     def connection(self, is_live: bool) -> None:
         """Events arrive (again), or no longer."""
         if is_live != self.is_live:
@@ -193,8 +203,8 @@ class JobView:
         return bool(self._dirty)
 
     def updates(self, now: datetime) -> tuple[dict[str, str], dict[str, str]]:
-        """The card's texts that changed since the last call: any of `snapshot`, `log` and `preview`, which replace what
-        the card has; and `log_append` where its log goes on.
+        """The card's texts that changed since the last call: any of `snapshot`, `log`, `preview` and `artifacts`, which
+        replace what the card has; and `log_append` where its log goes on.
         """
         dirty, self._dirty = self._dirty, set()
         self._updates += 1
@@ -206,7 +216,7 @@ class JobView:
 
     def everything(self, now: datetime) -> dict[str, str]:
         """All texts of a card that opens now."""
-        return self._texts({"snapshot", "log", "preview"}, now)
+        return self._texts(set(_WHOLE), now)
 
     @property
     def version(self) -> str:
@@ -225,6 +235,8 @@ class JobView:
             out["log"] = self.log_json()
         if "preview" in names:
             out["preview"] = _dumps(self.preview) if self.preview else ""
+        if "artifacts" in names:
+            out["artifacts"] = _dumps(self.artifacts) if self.artifacts else ""
         return out
 
     def log_json(self) -> str:

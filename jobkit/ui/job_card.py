@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,9 @@ from panel.custom import AnyWidgetComponent
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.ui import assets
+from jobkit.ui.asked import Requests
 from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.files import answer
 from jobkit.ui.live import Follower, Following
 
 if TYPE_CHECKING:
@@ -37,8 +40,9 @@ class JobCard(AnyWidgetComponent):
         bridge: of the session, where the caller already has one.
 
     Attributes:
-        snapshot, log, log_append, preview: the texts that the browser shows first; see `feed.JobView`. What follows
-            goes past them, see `courier`.
+        snapshot, log, log_append, preview, artifacts: the texts that the browser shows first; see `feed.JobView`.
+            What follows goes past them, see `courier`.
+        file: the answer to a request for an artifact or the whole log, see `files`.
         request: what the browser asks for.
     """
 
@@ -46,6 +50,8 @@ class JobCard(AnyWidgetComponent):
     log = param.String(default="")
     log_append = param.String(default="")
     preview = param.String(default="")
+    artifacts = param.String(default="")
+    file = param.String(default="")
     actions = param.String(default="[]")
     request = param.String(default="")
 
@@ -76,6 +82,7 @@ class JobCard(AnyWidgetComponent):
         self._on_action = on_action
         self._bridge = bridge or SessionBridge()
         self._following: Following | None = None
+        self._requests = Requests()
         self._bridge.on_close(self._stop)
         self.param.watch(self._asked, "request")
         if kit is not None and job_id:
@@ -108,26 +115,27 @@ class JobCard(AnyWidgetComponent):
             self._following = None
 
     def _show_nothing(self) -> None:
-        empty = {"snapshot": "", "log": "", "preview": ""}
+        empty = {"snapshot": "", "log": "", "preview": "", "artifacts": "", "file": ""}
         self.param.update(log_append="", **empty)
         self._bridge.put(self, empty)
 
     # -- requests of the browser, in the session -------------------------------------------------------------------
 
     def _asked(self, event: Any) -> None:
-        try:
-            asked = json.loads(event.new)
-            action = asked.get("action")
-        except (ValueError, AttributeError):
-            return
+        for asked in self._requests.of(event.new):
+            self._bridge.greeted(self)  # with whatever it asks first
+            self._do(asked["action"], asked)
+
+    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         if action == "hello":
-            self._bridge.greeted(self)
             if self._following is not None:
                 self._following.resend(str(asked.get("v", "")))
             elif asked.get("v"):
                 self._show_nothing()
         elif action == "log" and self._following is not None:
             self._following.resend()
+        elif action in ("show", "save", "whole-log") and self._kit is not None and self.job_id:
+            background.spawn(self._fetch(self._kit, self.job_id, asked))
         # The buttons that a browser shows are no permission: what it may ask for is decided here.
         elif action in self._allowed and action in ACTIONS and self._kit is not None and self.job_id:
             if action == "rerun":
@@ -148,6 +156,12 @@ class JobCard(AnyWidgetComponent):
             following = self._following
             if following is not None and following.job_id == job_id:
                 following.say(str(error))
+
+    async def _fetch(self, kit: Kit, job_id: str, asked: Mapping[str, Any]) -> None:
+        """On the background loop: for this browser alone."""
+        text = await asyncio.to_thread(answer, kit, job_id, asked)
+        if job_id == self.job_id:
+            self._bridge.put(self, {"file": text})
 
     def _tell(self, action: str, job_id: str) -> None:
         if self._on_action is not None:

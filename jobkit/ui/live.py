@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobSnapshot, JobState
+from jobkit.model.snapshot import iso
 from jobkit.ui.feed import LOG_LINES, JobView
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Deliver(Protocol):
 class DeliverJob(Protocol):
     """Takes a job card's texts to where it is shown. Called on the background loop; must not block.
 
-    `whole` holds any of `snapshot`, `log` and `preview`; `parts` at most `log_append`, which goes on from the log.
+    `whole` holds any of `snapshot`, `log`, `preview` and `artifacts`; `parts` at most `log_append`, which goes on from
+    the log.
     """
 
     def __call__(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None: ...
@@ -194,6 +196,7 @@ class JobFeed:
         )
         view.reset(snapshot, _now())
         await self._read_log(view)
+        await self._read_artifacts(view)
         self._view = view
         for event in self._early:
             view.take(event)
@@ -211,6 +214,20 @@ class JobFeed:
     async def _read_log(self, view: JobView) -> None:
         log = await self._kit.aio.logs(self.job_id, tail=LOG_LINES)
         view.load_log(log.lines, log.total, log.dropped)
+
+    async def _read_artifacts(self, view: JobView) -> None:
+        _, infos = await self._kit.verbs.artifacts(self.job_id)
+        view.keep(
+            [
+                {
+                    "name": info.name,
+                    "media_type": info.media_type,
+                    "size_bytes": info.size_bytes,
+                    "created_at": iso(datetime.fromtimestamp(info.at_ms / 1000, UTC)),
+                }
+                for info in infos
+            ]
+        )
 
     def _heard(self, event: JobEvent) -> None:
         on_loop(self._take, event)
@@ -256,6 +273,7 @@ class JobFeed:
         await self._read_log(view)
         if view.snapshot.state is JobState.SUCCEEDED:
             view.show(await self._kit.aio.preview(self.job_id))
+        await self._read_artifacts(view)
         self._flush()
         self._is_told = True
         for follower in list(self._followers):
@@ -263,7 +281,7 @@ class JobFeed:
                 follower.on_end(view)
 
     async def _watch(self, view: JobView) -> None:
-        """Look now and then whether somebody works on it: the truth about trouble does not come as an event."""
+        """Look now and then whether somebody works on it, and what it has saved: neither comes as an event."""
         while not view.snapshot.is_terminal:
             needs = view.snapshot.spec.needs if view.snapshot.state is JobState.SCHEDULED else ()
             if not needs or view.has_looked:
@@ -279,6 +297,7 @@ class JobFeed:
                 elif view.snapshot.state is JobState.RUNNING:
                     alive = {info.id: info.beat_age_s for info in await self._kit.aio.workers()}
                     beat_age_s = alive.get(view.snapshot.worker)
+                    await self._read_artifacts(view)
             except JobkitError:
                 continue
             view.health(workers, beat_age_s, _now())

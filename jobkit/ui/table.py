@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +11,7 @@ from panel.custom import JSComponent
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.ui import assets
+from jobkit.ui.asked import Requests
 from jobkit.ui.board import Watching
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.query import parse_search
@@ -67,6 +67,7 @@ class JobTable(JSComponent):
         self._bridge = bridge or SessionBridge()
         self._cursors: list[str] = [""]
         self._watching: Watching | None = None
+        self._requests = Requests()
         self._generation = 0
         self._bridge.on_close(self._leave)
         self.param.watch(self._asked, "request")
@@ -100,13 +101,12 @@ class JobTable(JSComponent):
     # -- requests of the browser, in the session -------------------------------------------------------------------
 
     def _asked(self, event: Any) -> None:
-        try:
-            asked = json.loads(event.new)
-            action = asked["action"]
-        except (ValueError, KeyError, TypeError):
-            return
+        for asked in self._requests.of(event.new):
+            self._bridge.greeted(self)  # with whatever it asks first
+            self._do(asked["action"], asked)
+
+    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         if action == "hello":
-            self._bridge.greeted(self)
             if self._watching is not None:
                 self._watching.resend(asked.get("at", 0))
         elif action == "open":

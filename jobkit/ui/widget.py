@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,9 @@ import traitlets
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.ui import assets
+from jobkit.ui.asked import Requests
 from jobkit.ui.feed import JobView
+from jobkit.ui.files import answer
 from jobkit.ui.live import Follower, Following
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class JobWidget(anywidget.AnyWidget):
     log = traitlets.Unicode("").tag(sync=True)
     log_append = traitlets.Unicode("").tag(sync=True)
     preview = traitlets.Unicode("").tag(sync=True)
+    artifacts = traitlets.Unicode("").tag(sync=True)
+    file = traitlets.Unicode("").tag(sync=True)
     actions = traitlets.Unicode('["cancel"]').tag(sync=True)
     request = traitlets.Unicode("").tag(sync=True)
 
@@ -52,6 +56,7 @@ class JobWidget(anywidget.AnyWidget):
         super().__init__()
         self._kit = kit
         self._write = threading.RLock()
+        self._requests = Requests()
         self.observe(self._asked, "request")
         self._following = Following(kit, job_id, Follower(self._deliver, on_end), window_s=_WINDOW_S).start()
 
@@ -76,14 +81,21 @@ class JobWidget(anywidget.AnyWidget):
             logger.debug("a notebook card could not be updated", exc_info=True)
 
     def _asked(self, change: Any) -> None:
-        try:
-            action = json.loads(change["new"]).get("action")
-        except (ValueError, AttributeError):
-            return
+        for asked in self._requests.of(change["new"]):
+            self._do(asked["action"], asked)
+
+    def _do(self, action: str, asked: dict[str, Any]) -> None:
         if action == "log":
             self._following.resend()
         elif action == "cancel":
             background.spawn(self._cancel())
+        elif action in ("show", "save", "whole-log"):
+            background.spawn(self._fetch(asked))
+
+    async def _fetch(self, asked: dict[str, Any]) -> None:
+        text = await asyncio.to_thread(answer, self._kit, self._following.job_id, asked)
+        self._deliver({"file": text}, {})
+        self._deliver({"file": ""}, {})  # what was asked for once is not kept with the notebook
 
     async def _cancel(self) -> None:
         try:

@@ -7,12 +7,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from jobkit.attempts import artifact_subject
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
+from jobkit.codec import RAW
 from jobkit.model import ErrorKind, JobSpec, LogLine
 from jobkit.model.snapshot import JobError
 from jobkit.settings import Settings
-from jobkit.store.base import Claimed, Ending, Progress, Submission, WorkerInfo
+from jobkit.store.base import ArtifactInfo, Claimed, Ending, Kept, Progress, Submission, WorkerInfo
 
 
 class Stage:
@@ -52,6 +54,12 @@ class Stage:
         at = int(time.time() * 1000)
         made = [LogLine(text, at, source, level, logger) for text in lines]
         background.call(self.store.progress([Progress(job_id, self._tokens[job_id].token, lines=made)]))
+
+    def save(self, job_id: str, name: str, media_type: str, content: bytes) -> None:
+        token, spec = self._tokens[job_id].token, self.kit.snapshot(job_id).spec
+        body = self.kit.codec.seal(RAW, content, artifact_subject(spec, name, media_type))
+        info = ArtifactInfo(name, media_type, len(content), int(time.time() * 1000))
+        background.call(self.store.keep([Kept(job_id, token, info, body)]))
 
     def succeed(self, job_id: str, preview: Mapping[str, Any] | None = None, summary: str = "") -> None:
         self._finish(job_id, "succeeded", preview=preview or {"type": "int", "text": "42"}, summary=summary)

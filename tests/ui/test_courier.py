@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobkit.ui.asked import Requests
 from jobkit.ui.board import Board
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.courier import Literals, Post
@@ -141,3 +142,18 @@ def test_two_windows_of_one_job_are_fed_by_one_reader(
     one.goto("about:blank")
     two.goto("about:blank")
     wait_until(lambda: not live._feeds.get(stage.kit), 40, "the reader to end")
+
+
+def test_a_request_that_panel_swallowed_comes_with_the_next_and_none_comes_twice() -> None:
+    requests = Requests()
+    one, two = {"action": "show", "n": "1"}, {"action": "hello", "n": "2"}
+
+    assert requests.of(json.dumps({**two, "earlier": [one]})) == [one, {**two, "earlier": [one]}]
+    assert requests.of(json.dumps({"action": "log", "n": "3", "earlier": [one, two]}))[0]["action"] == "log"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", "null", '{"n": 1}', '{"action": 3}', '{"action": {}, "earlier": 1}']
+)
+def test_what_is_no_request_is_left_alone(text: str) -> None:
+    assert Requests().of(text) == []
