@@ -224,7 +224,7 @@ def _redis(facts: _Facts, *, is_exposed: bool) -> Iterator[Finding]:
 
 
 def _workers(facts: _Facts, mend: str) -> Iterator[Finding]:
-    alive = [worker for worker in facts.workers if worker.is_alive]
+    alive = [worker for worker in facts.workers if worker.takes_jobs]
     if alive:
         slots = sum(worker.slots for worker in alive)
         yield Finding("ok", "workers", f"{len(alive)} alive, {slots} slots")

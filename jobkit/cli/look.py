@@ -265,7 +265,7 @@ def workers(with_dead: bool, as_json: bool) -> None:
         [
             (
                 out.one_line(w.id),
-                "yes" if w.is_alive else f"no, seen {duration(w.beat_age_s)} ago",
+                ("draining" if w.is_draining else "yes") if w.is_alive else f"no, seen {duration(w.beat_age_s)} ago",
                 f"{w.running}/{w.slots}",
                 str(w.done),
                 f"{w.cpu_percent:.0f} %",

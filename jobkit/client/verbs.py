@@ -115,9 +115,9 @@ class Verbs:
         return await self.store.workers()
 
     async def stats(self) -> dict[str, Any]:
-        """Jobs by state, queues, and how many workers are alive with how many slots."""
+        """Jobs by state, queues, and how many workers take jobs, with how many slots."""
         counts, queues, workers = await asyncio.gather(self.counts(), self.queues(), self.workers())
-        alive = [worker for worker in workers if worker.is_alive]
+        alive = [worker for worker in workers if worker.takes_jobs]
         return {
             "jobs": counts,
             "queues": queues,

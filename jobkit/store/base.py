@@ -147,7 +147,8 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """One worker as others see it. `beat_age_s` is how long ago it last renewed, by the store's clock."""
+    """One worker as others see it. `beat_age_s` is how long ago it last renewed, by the store's clock; one that
+    `is_draining` finishes what it has and takes no more."""
 
     id: str
     host: str = ""
@@ -164,6 +165,11 @@ class WorkerInfo:
     tasks: tuple[str, ...] = ()
     beat_age_s: float = 0.0
     is_alive: bool = True
+    is_draining: bool = False
+
+    @property
+    def takes_jobs(self) -> bool:
+        return self.is_alive and not self.is_draining
 
     def to_json(self) -> dict[str, Any]:
         return {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in self.__slots__}

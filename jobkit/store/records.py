@@ -65,4 +65,5 @@ def worker(id: str, record: Mapping[bytes, bytes], now_ms: int) -> WorkerInfo:
         tasks=tuple(filter(None, fields.get("tasks", "").split(","))),
         beat_age_s=age_s,
         is_alive=age_s * 1000 < int(fields.get("lease", 15_000)),
+        is_draining=fields.get("draining") == "1",
     )

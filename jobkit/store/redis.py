@@ -217,7 +217,7 @@ class RedisStore(RedisFiles):
                 "queued": sizes[2 * i],
                 "scheduled": sizes[2 * i + 1],
                 "running": running[name.encode()],
-                "workers": sum(w.is_alive and name in w.queues for w in workers),
+                "workers": sum(w.takes_jobs and name in w.queues for w in workers),
             }
             for i, name in enumerate(names)
         }

@@ -517,6 +517,7 @@ class Worker(arq.worker.Worker):
             "cpu": self._process.cpu_percent(),
             "rss": self._process.memory_info().rss,
             "done": self.jobs_complete + self.jobs_failed,
+            "draining": int(bool(self._stop)),
         }
 
     def _wiped_elsewhere(self) -> None:

@@ -132,3 +132,21 @@ def test_stop_may_concern_one_queue_and_give_jobs_back_now(bench: Bench) -> None
     assert bench.alive() == [kept.pid]
     assert bench.kit.stop_workers(host="nowhere") == []
     job.cancel()
+
+
+def test_a_draining_worker_says_so_and_counts_no_more(bench: Bench) -> None:
+    worker = bench.worker(JOBKIT_DRAIN="60")
+    job = bench.kit.submit(jobs.until, bench.file(), bench.file("sign"))
+    bench.started()
+    assert bench.kit.stats()["workers"] == 1
+
+    worker.send_signal(signal.SIGTERM)
+    [info] = wait_until(
+        lambda: [info for info in bench.kit.workers() if info.is_draining], 5, "the heartbeat of a draining worker"
+    )
+
+    assert (info.pid, info.is_alive, info.takes_jobs) == (worker.pid, True, False)
+    assert bench.kit.stats()["workers"] == bench.kit.queues()["default"]["workers"] == 0
+    (bench.folder / "sign").touch()
+    assert job.wait(10)
+    assert worker.wait(10) == 0
