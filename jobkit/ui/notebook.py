@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from jobkit.client import Job, Kit
     from jobkit.client.batch import Batch
     from jobkit.tasks.info import TaskInfo
-    from jobkit.ui.batch_view_model import BatchModel
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -86,38 +86,16 @@ def live_card(job: Job, handle: Any = None) -> None:
     Args:
         job: the job. handle: of an output to show it in; a new one unless given.
     """
-    from IPython.display import display
-
     from jobkit.ui.widget import JobWidget
 
-    place, handle = handle, None
-    early: list[JobView] = []
-    is_static = threading.Event()
+    def static(view: JobView) -> dict[str, Any]:
+        return _bundle(job, card_html(view.snapshot, list(view.lines), view.preview, total_lines=view.total))
 
-    def end(view: JobView) -> None:
-        if handle is None:
-            early.append(view)  # it ended while it was being shown
-            return
-        html = card_html(view.snapshot, list(view.lines), view.preview, total_lines=view.total)
-        try:
-            handle.update({"text/html": html, "text/plain": repr(job)}, raw=True)
-        except Exception:  # the kernel is going away; the next display reads the truth from the store
-            logger.debug("the card of job %s could not be made static", job.id, exc_info=True)
-        is_static.set()
-
-    widget = JobWidget(job._kit, job.id, on_end=end)
-    live = widget._repr_mimebundle_()
-    data = live[0] if isinstance(live, tuple) else live
+    output = _Output(static)
+    job._cards.append(output.is_static)
     # The HTML is what a viewer without widgets shows (GitHub, nbviewer), as long as the job has not ended.
-    bundle = {**(data or {}), **_bundle(job, card_html(job.snapshot, now=datetime.now(UTC)))}
-    if place is not None:
-        place.update(bundle, raw=True)
-        handle = place
-    else:
-        handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
-    job._cards.append(is_static)
-    for view in early:
-        end(view)
+    widget = JobWidget(job._kit, job.id, on_end=output.end)
+    output.show(widget, _bundle(job, card_html(job.snapshot, now=datetime.now(UTC))), handle)
 
 
 def display_batch(batch: Batch, *, is_list: bool = False) -> None:
@@ -151,29 +129,75 @@ def display_batch(batch: Batch, *, is_list: bool = False) -> None:
             {"text/html": batch_html(model), "text/plain": text}, raw=True
         )
         return
-    handle: Any = None
-    early: list[BatchModel] = []
-    is_static = threading.Event()
-
-    def end(model: BatchModel) -> None:
-        if handle is None:
-            early.append(model)  # it ended while it was being shown
-            return
-        try:
-            handle.update({"text/html": batch_html(model), "text/plain": text}, raw=True)
-        except Exception:  # the kernel is going away
-            logger.debug("the card of a batch could not be made static", exc_info=True)
-        is_static.set()
-
-    batch._cards.append(is_static)
-    widget = BatchWidget(batch, is_list=is_list, on_end=end)
-    live = widget._repr_mimebundle_()
-    data = live[0] if isinstance(live, tuple) else live
+    output = _Output(lambda model: {"text/html": batch_html(model), "text/plain": text})
+    batch._cards.append(output.is_static)
+    widget = BatchWidget(batch, is_list=is_list, on_end=output.end)
     first = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=is_list)
-    bundle = {**(data or {}), "text/html": batch_html(first, is_saved_live=True), "text/plain": text}
-    handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
-    for model in early:
-        end(model)
+    output.show(widget, {"text/html": batch_html(first, is_saved_live=True), "text/plain": text})
+
+
+class _Output:
+    """A live output that becomes static once, however early that comes.
+
+    Args:
+        static: makes what it shows then, by MIME type.
+    """
+
+    def __init__(self, static: Callable[[Any], dict[str, Any]]) -> None:
+        self.is_static = threading.Event()
+        self._static = static
+        self._ends: deque[Any] = deque()
+        self._handle: Any = None
+
+    def show(self, widget: Any, fallback: Mapping[str, Any], handle: Any = None) -> None:
+        """Show a widget, with what those see who have none; in the output of `handle` where that is given."""
+        from IPython.display import display
+
+        live = widget._repr_mimebundle_()
+        bundle = {**((live[0] if isinstance(live, tuple) else live) or {}), **fallback}
+        if handle is not None:
+            handle.update(bundle, raw=True)
+            self._handle = handle
+        else:
+            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
+        self._turn()
+
+    def end(self, what: Any) -> None:
+        """It is over; in any thread, perhaps before it was shown."""
+        self._ends.append(what)
+        self._turn()
+
+    def _turn(self) -> None:
+        while self._handle is not None:
+            try:
+                bundle = self._static(self._ends.popleft())
+            except IndexError:
+                return
+            self._update(bundle)
+            # Programs that run notebooks drop what arrives between two cells: say it once more in the next one.
+            _in_next_cell(lambda bundle=bundle: self._update(bundle))  # type: ignore[misc]  # the default binds it
+            self.is_static.set()
+
+    def _update(self, bundle: Mapping[str, Any]) -> None:
+        try:
+            self._handle.update(dict(bundle), raw=True)
+        except Exception:  # the kernel is going away; the next display reads the truth from the store
+            logger.debug("a card could not be made static", exc_info=True)
+
+
+def _in_next_cell(action: Callable[[], None]) -> None:
+    """Do it when the next cell begins, once."""
+    from IPython.core.getipython import get_ipython
+
+    events = getattr(get_ipython(), "events", None)
+    if events is None:
+        return
+
+    def fire(*_: object) -> None:
+        events.unregister("pre_run_cell", fire)
+        action()
+
+    events.register("pre_run_cell", fire)
 
 
 def ended_html(kit: Kit, job: Job) -> str:

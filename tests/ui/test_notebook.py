@@ -124,3 +124,35 @@ def test_outside_a_notebook_a_job_shows_its_line(stage: Stage, capsys: pytest.Ca
     stage.kit.get(job_id)._ipython_display_()
 
     assert capsys.readouterr().out == f"<Job {job_id} train(n=3) queued>\n"
+
+
+def test_what_ends_between_two_cells_is_said_again_in_the_next_one(
+    stage: Stage, display: Display, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs that run notebooks drop what arrives between two cells; the saved card would stay the live one."""
+
+    class Events:
+        def __init__(self) -> None:
+            self.waiting: list[Any] = []
+
+        def register(self, event: str, function: Any) -> None:
+            assert event == "pre_run_cell"
+            self.waiting.append(function)
+
+        def unregister(self, event: str, function: Any) -> None:
+            self.waiting.remove(function)
+
+    events = Events()
+    shell = type("Shell", (), {"kernel": object(), "events": events})()
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: shell)
+    job_id = stage.submit("train")
+    stage.start(job_id)
+    stage.kit.get(job_id)._ipython_display_()
+    stage.succeed(job_id)
+    wait_until(lambda: len(display.shown) == 2 and events.waiting, 5, "the output to be replaced")
+
+    events.waiting[0](None)  # the next cell begins
+
+    assert len(display.shown) == 3
+    assert display.shown[2] == display.shown[1]
+    assert events.waiting == []
