@@ -51,10 +51,11 @@ class Found:
 class Ended:
     """A job that no worker ended; arq's readers wait for a result.
 
-    `state` is "cancelled" or "failed", `why` one sentence, `payload` arq's bytes.
+    `id` is its own here, `state` how it ended, `why` one sentence of that, `payload` arq's bytes.
     """
 
     arq_id: bytes
+    id: str
     state: str
     why: str
     payload: bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ async def until(ctx: Ctx, name: str, path: str) -> str:
     return name
 
 
+async def block(ctx: Ctx, seconds: float) -> None:
+    note("block")
+    time.sleep(seconds)  # noqa: ASYNC251  # what nobody should do
+
+
 async def flaky(ctx: Ctx, succeeds_at: int) -> int:
     if ctx["job_try"] < succeeds_at:
         raise Retry(defer=0.05)
@@ -64,7 +70,7 @@ async def shutdown(ctx: Ctx) -> None:
 
 
 class WorkerSettings:
-    functions = (add, wait, until, func(flaky, max_tries=3), poison)
+    functions = (add, wait, until, block, func(flaky, max_tries=3), poison)
     on_startup = startup
     on_shutdown = shutdown
     redis_settings = RedisSettings(unix_socket_path=os.environ.get("SERVICE_SOCKET"))

@@ -63,7 +63,7 @@ def test_it_takes_every_argument_of_arqs_worker_with_the_same_default() -> None:
     theirs, ours = (inspect.signature(kind).parameters for kind in (arq.worker.Worker, Worker))
 
     assert {name: p.default for name, p in theirs.items()} == {name: ours[name].default for name in theirs}
-    assert set(ours) - set(theirs) == {"settings"}
+    assert set(ours) - set(theirs) == {"settings", "owns_process"}
 
 
 # -- functions and their context

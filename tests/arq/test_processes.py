@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -13,7 +15,7 @@ from arq.connections import ArqRedis
 from arq.jobs import Job, JobStatus
 
 import jobkit
-from tests.support import wait_until
+from tests.support import environment, wait_until
 
 from .conftest import LEASE_S, Bench
 
@@ -157,6 +159,55 @@ def test_the_job_of_a_killed_worker_runs_again_within_the_lease_and_a_second(ben
     assert result(bench, job_id) == "a"
     found = bench.kit.get(job_id)
     assert [attempt.outcome for attempt in found.attempts] == ["lost", "succeeded"]
+
+
+def test_code_that_blocks_the_worker_is_named_and_can_be_stopped(bench: Bench) -> None:
+    worker = bench.worker()
+    job_id = enqueue(bench, "block", 60.0)
+    bench.noted("block")
+    job = bench.kit.get(job_id)
+    wait_until(lambda: "in block" in "".join(job.logs()), 10, "the line that blocks to be named")
+
+    job.cancel()
+
+    assert job.wait(10)
+    assert job.state == "cancelled"
+    with pytest.raises(asyncio.CancelledError):
+        result(bench, job_id)
+    assert result(bench, enqueue(bench, "add", 1)) == 2
+    assert worker.poll() is None
+
+
+def test_jobkit_stop_lets_jobs_finish(bench: Bench) -> None:
+    worker = bench.worker()
+    job_id = enqueue(bench, "wait", "a", 1.5)
+    bench.noted("start a try 1")
+
+    names = {f"JOBKIT_{name.upper()}": value for name, value in bench.place.items()}
+    subprocess.run([sys.executable, "-m", "jobkit", "stop"], env=environment(**names), check=True, timeout=30)
+
+    assert worker.wait(20) == 0
+    assert result(bench, job_id) == "a"
+    assert bench.notes().count("start a try 1") == 1
+
+
+def test_the_result_of_a_job_that_ends_while_redis_is_away_is_stored_by_the_next_worker(own_bench: Bench) -> None:
+    bench = own_bench
+    worker = bench.worker(SERVICE_WAIT="2")
+    job_id = enqueue(bench, "until", "a", str(bench.folder / "go"))
+    bench.noted("start a try 1")
+    bench.server.kill()
+    (bench.folder / "go").touch()
+    bench.noted("end a")
+    worker.terminate()
+    worker.wait(30)
+    bench.server.start()
+
+    bench.worker()
+
+    assert result(bench, job_id) == "a"
+    assert bench.kit.get(job_id).result(10) == "a"
+    assert bench.notes().count("start a try 1") == 1
 
 
 def test_a_worker_that_wakes_up_too_late_never_overwrites(bench: Bench) -> None:

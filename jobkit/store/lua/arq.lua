@@ -67,7 +67,7 @@ arq_end = function(rec, state, data)
   arq_return(rec)
   if redis.call('ZSCORE', queue, rec.arq) then
     local why = data.error and data.error.message or data.reason or ''
-    redis.call('HSET', P .. 'arq-ended:' .. queue, rec.arq, cjson.encode({state = state, why = why}))
+    redis.call('HSET', P .. 'arq-ended:' .. queue, rec.arq, cjson.encode({id = rec.id, state = state, why = why}))
   else
     redis.call('HDEL', P .. 'arq:' .. queue, rec.arq)
   end

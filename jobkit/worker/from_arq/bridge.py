@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
+from jobkit.codec import Subject, is_reference
 from jobkit.model import StoreUnavailable
-from jobkit.store.redis_arq import Found, Scan
+from jobkit.store.redis_arq import Ended, Found, Scan
 from jobkit.worker.from_arq.calls import adoption, ended_result, read_order
 from jobkit.worker.from_arq.wake import KeyWatch
 
@@ -95,11 +96,27 @@ class Bridge:
         results = []
         for ended in scan.ended:
             order = read_order(ended.payload, worker.job_deserializer)
-            body = ended_result(ended, order, worker.queue_name, worker.job_serializer)
+            value = await self._value(ended)
+            body = ended_result(ended, value, order, worker.queue_name, worker.job_serializer)
             ttl_ms = worker.result_ttl_ms(worker.functions.get(order.function))
             results.append((ended.arq_id, body or b"", ttl_ms if body else 0))
-            worker.jobs_failed += 1
+            worker.jobs_failed += ended.state != "succeeded"
         await worker.queue.settle(results)
+
+    async def _value(self, ended: Ended) -> Any:
+        """What a job returned or raised whose end was stored by others than its worker (Redis was away until the worker
+        had stopped); None where nothing of it is kept."""
+        store, codec = self._worker.store, self._worker.codec
+        sealed = None if ended.state == "cancelled" else await store.result(ended.id)
+        (found,) = await store.snapshots([ended.id]) if sealed else (None,)
+        if sealed is None or found is None or is_reference(sealed):
+            return None
+        try:
+            kind = "result" if ended.state == "succeeded" else "error"
+            return codec.loads(sealed, Subject(kind, ended.id, found.spec.task))
+        except Exception as error:  # not ours, or a pickle of the user's
+            logger.warning("the outcome of job %s cannot be read: %s", ended.id, error)
+            return None
 
     async def _adopt(self, scan: Scan) -> int:
         """Records for new members; how many there are now."""

@@ -174,17 +174,25 @@ def result_bytes(
     )  # fmt: skip
 
 
-def ended_result(ended: Ended, order: Order, queue: str, serializer: Serializer | None) -> bytes | None:
-    """The same for a job that no worker ended."""
-    is_cancelled = ended.state == "cancelled"
-    result = asyncio.CancelledError(ended.why) if is_cancelled else JobExecutionFailed(ended.why)
+def ended_result(ended: Ended, value: Any, order: Order, queue: str, serializer: Serializer | None) -> bytes | None:
+    """The same for a job that ended without its worker.
+
+    Args:
+        value: what it returned or raised, where that is known; None otherwise.
+    """
+    is_cancelled, success = ended.state == "cancelled", ended.state == "succeeded"
+    result: Any = value
+    if is_cancelled:
+        result = asyncio.CancelledError(ended.why)
+    elif not success and not isinstance(value, Exception):
+        result = JobExecutionFailed(ended.why)
     now_ms, arq_id = timestamp_ms(), ended.arq_id.decode("utf-8", "replace")
     age_s = max(0, now_ms - order.enqueued_ms) / 1000 if order.enqueued_ms else 0.0
     if is_cancelled:
         logger.info("%6.2fs ⊘ %s:%s aborted before start", age_s, arq_id, order.function)
-    else:
+    elif not success:
         logger.warning("%6.2fs ! %s:%s %s", age_s, arq_id, order.function, ended.why)
     return result_bytes(
-        order, arq_id, job_try=max(1, order.tries), success=False, result=result, started_ms=now_ms,
+        order, arq_id, job_try=max(1, order.tries), success=success, result=result, started_ms=now_ms,
         finished_ms=now_ms, queue=queue, ref=f"{arq_id}:{order.function}", serializer=serializer,
     )  # fmt: skip

@@ -86,7 +86,7 @@ class _CannotStart(Exception):
 
 def _made(path: str, options: dict[str, Any], settings: Settings) -> Worker:
     try:
-        return Worker(**options, settings=settings)
+        return Worker(**options, settings=settings, owns_process=True)
     except (RuntimeError, ValueError, TypeError, ImportError) as error:  # arq's own checks of what is in the class
         raise _CannotStart(f"--arq {path}: {error}") from error
 

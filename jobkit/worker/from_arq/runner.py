@@ -30,6 +30,7 @@ from jobkit.run.base import Assignment, Outcome, Sink
 from jobkit.run.capture import Routing
 from jobkit.run.inline import AsyncRunner
 from jobkit.run.preview import safe_repr
+from jobkit.run.watch import LoopWatch
 from jobkit.tasks.call import read_call, read_head
 from jobkit.worker.attempt import Attempt
 from jobkit.worker.from_arq.calls import DOOR, Entry, Order, read_order, result_bytes
@@ -118,6 +119,7 @@ class ArqRunner(AsyncRunner):
     def __init__(self, worker: Worker) -> None:
         super().__init__()
         self._worker = worker
+        self.watch: LoopWatch | None = None
         self._is_open = False
 
     async def start(self) -> None:
@@ -126,13 +128,19 @@ class ArqRunner(AsyncRunner):
             self._is_open = True
             _copying.install()
             tqdm_hook.install()
+            if self.watch is not None:
+                self.watch.start()
 
     async def close(self) -> None:
         if self._is_open:
             self._is_open = False
             _copying.remove()
+            if self.watch is not None:
+                self.watch.close()
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
+        if self.watch is not None:
+            self.watch.expect(assignment.job_id)
         head, inner = read_head(assignment.call)
         if head.ref != DOOR or head.form != MSGPACK:
             return await super().run(assignment, sink)

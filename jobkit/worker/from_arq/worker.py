@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 
 from jobkit.model import StoreUnavailable
 from jobkit.run.base import Outcome
+from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.base import Ending
 from jobkit.store.redis_arq import ArqQueue
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from arq.typing import SecondsTimedelta, StartupShutdown, WorkerCoroutine
 
 logger = logging.getLogger("arq.worker")
+
+#: A process that was frozen or held up by C code for longer than its lease goes on: its results are refused, not more.
+_NEVER_S = 1e8
 
 #: A suspect is put back so often, before a busy worker takes no more jobs for its sake.
 _MOST_BOUNCES = 4
@@ -69,6 +73,8 @@ class Worker(JobWorker):
         timezone: of cron jobs; the system's unless given.
         log_results: whether log lines show results.
         settings: jobkit's own (namespace, lease, secret, ...), `Settings.load()` unless given; its URL is not used.
+        owns_process: code that blocks the loop is named in the log, and stopped where it is to be cancelled: at worst
+            by starting the whole process over.
     """
 
     def __init__(
@@ -106,6 +112,7 @@ class Worker(JobWorker):
         timezone: Any = None,
         log_results: bool = True,
         settings: Settings | None = None,
+        owns_process: bool = False,
     ) -> None:
         if queue_name is None:
             if redis_pool is None:
@@ -114,9 +121,12 @@ class Worker(JobWorker):
         url = url_of(redis_settings or RedisSettings()) if redis_pool is None else url_of_pool(redis_pool)
         own = Settings.load() if settings is None else settings
         runner = ArqRunner(self)
+        if owns_process:
+            runner.watch = LoopWatch(runner, min(1.0, 2 * own.heartbeat), _NEVER_S)
         super().__init__(
             replace(own, url=url, drain=float(job_completion_wait)),
             {"async": runner},
+            watch=runner.watch,
             functions=functions,
             queues=(queue_of(queue_name),),
             slots=max_jobs,
@@ -158,6 +168,7 @@ class Worker(JobWorker):
         self._after: dict[tuple[str, str], dict[Any, Any]] = {}
         self._hooks: set[asyncio.Task[None]] = set()
         self._alone: Attempt | None = None
+        self._drain_s = own.drain
 
     def limit(self, max_jobs: int | None, max_time_s: float | None, max_memory_bytes: int | None) -> None:
         """Stop (after running jobs) when so many were done, so long has passed, the worker has grown so large."""
@@ -245,6 +256,11 @@ class Worker(JobWorker):
         self._wake.set()
         if self.on_stop:
             self.on_stop(signal.Signals(signum))
+
+    def _take_request(self, how: str) -> None:
+        """`jobkit stop` lets jobs finish, whatever a signal does."""
+        self.settings = replace(self.settings, drain=self._drain_s)
+        super()._take_request(how)
 
     def _log_stop(self, signum: signal.Signals, what: str) -> None:
         logger.info(
