@@ -47,7 +47,7 @@ def everything(chaos: Chaos) -> list[str]:
         if not found and sent.is_accepted:
             problems.append(f"{sent.name} was accepted, and is gone")
         for snapshot in found:
-            problems += one_job(sent, snapshot, runs.pop(sent.name, []), outcome(kit, snapshot))
+            problems += one_job(sent, snapshot, runs.pop(sent.name, []), kit)
     problems += [f"{name} was never submitted" for name in named]
     problems += [f"{name} ran, and no store knows it" for name in runs]
     for watch in chaos.watches:
@@ -64,7 +64,7 @@ def outcome(kit: Any, snapshot: JobSnapshot) -> Any:
         return error
 
 
-def one_job(sent: Sent, snapshot: JobSnapshot, runs: list[Run], outcome: Any) -> Iterator[str]:
+def one_job(sent: Sent, snapshot: JobSnapshot, runs: list[Run], kit: Any) -> Iterator[str]:
     """One job's record, its runs, and what its submitter gets."""
     said = f"{sent.kind} {snapshot.id} ({sent.name})"
     ends = [
@@ -87,15 +87,16 @@ def one_job(sent: Sent, snapshot: JobSnapshot, runs: list[Run], outcome: Any) ->
     if [event.seq for event in snapshot.history] != list(range(1, snapshot.seq + 1)):
         yield f"{said} has gaps in its history"
     yield from _overlaps(said, snapshot, runs)
+    got = outcome(kit, snapshot)
     if snapshot.state == "succeeded":
-        yield from _success(said, snapshot, runs, outcome)
+        yield from _success(said, snapshot, runs, got)
     elif snapshot.state == "failed":
-        yield from _failure(said, sent, snapshot, runs, outcome)
+        yield from _failure(said, sent, snapshot, runs, got)
     else:
         if not sent.is_cancelled:
             yield f"{said} is cancelled, and nobody asked for it"
-        if not isinstance(outcome, JobCancelled):
-            yield f"{said} is cancelled, and its result is {outcome!r}"
+        if not isinstance(got, JobCancelled):
+            yield f"{said} is cancelled, and its result is {got!r}"
 
 
 def _overlaps(said: str, snapshot: JobSnapshot, runs: list[Run]) -> Iterator[str]:

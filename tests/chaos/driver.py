@@ -18,15 +18,15 @@ import jobkit
 from jobkit.client.job import Job
 from jobkit.client.kit import Kit
 from jobkit.model import JobEvent, JobSnapshot, StoreUnavailable
-from tests.chaos import check, jobs
+from tests.chaos import check, faults, jobs
 from tests.chaos.world import LEASE_S, World
 
 #: What is submitted: task, arguments, options, and how often compared to others.
 KINDS: list[tuple[Any, Callable[[random.Random], dict[str, Any]], dict[str, Any], float]] = [
     (jobs.light, lambda rng: {"seconds": rng.choice([0.0, 0.1, 0.5])}, {}, 5),
-    (jobs.light, lambda rng: {"seconds": rng.uniform(1, 2) * LEASE_S}, {}, 1.5),
+    (jobs.light, lambda rng: {"seconds": rng.uniform(1, 2) * LEASE_S}, {}, 2.5),
     (jobs.plain, lambda rng: {"seconds": rng.choice([0.0, 0.1, 0.5])}, {}, 5),
-    (jobs.plain, lambda rng: {"seconds": rng.uniform(1, 2) * LEASE_S}, {}, 1.5),
+    (jobs.plain, lambda rng: {"seconds": rng.uniform(1, 2) * LEASE_S}, {}, 2.5),
     (jobs.light, lambda rng: {"seconds": 0.1}, {"delay": 1.0}, 1),
     (jobs.flaky, lambda rng: {"times": rng.choice([1, 2, 3])}, {"retries": 2, "backoff": 0.1}, 2),
     (jobs.crash, lambda rng: {}, {}, 0.3),
@@ -65,7 +65,7 @@ class Sent:
 
 
 class Chaos:
-    """One run.
+    """One run, in a process of its own: a fault stays in it.
 
     Args:
         seconds: how long things break.
@@ -82,11 +82,12 @@ class Chaos:
         rng = random.Random(seed)
         self.rng = rng
         self.world = World(self.folder, rng, workers, fault, secrets.token_hex(8), only)
-        self.fault = fault
+        faults.apply(fault)
         self.sent: dict[str, Sent] = {}
         self.watches: list[Watch] = []
         self.events: list[JobEvent] = []
         self.problems: list[str] = []
+        self._pauses_s = (1.0, 2.0) if only else (0.1, 1.4)
         self._over = threading.Event()
         self._lock = threading.Lock()
 
@@ -105,7 +106,7 @@ class Chaos:
             wait = threading.Event()
             end = time.monotonic() + self.seconds
             while (left := end - time.monotonic()) > 0:
-                wait.wait(min(left, self.rng.uniform(0.1, 1.4)))
+                wait.wait(min(left, self.rng.uniform(*self._pauses_s)))
                 world.keep_up()
                 world.hurt()
             self._over.set()
@@ -185,7 +186,7 @@ class Chaos:
 
     def _settle(self) -> None:
         """Wait until every job has ended and everybody has seen it."""
-        deadline = time.monotonic() + 60 + self.seconds
+        deadline = time.monotonic() + 45 + self.seconds / 4
         last: Any = None
         pause = threading.Event()
         while time.monotonic() < deadline:

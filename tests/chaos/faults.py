@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 from jobkit.store import scripts
 
-#: name -> (script, text to be replaced, its replacement)
-FAULTS: dict[str, list[tuple[str, str, str]]] = {
+_HUSH = """local function hush(rec, kind, data, set)
+  redis.call('HSET', P .. 'job:' .. rec.id, unpack(set))
+end
+
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What has to go wrong (`world.WEIGHTS`) for it to show, and (script, text to be replaced, its replacement)."""
+
+    only: str
+    changes: list[tuple[str, str, str]]
+
+
+FAULTS: dict[str, Fault] = {
     # Whoever comes last has ended the job, whether it still holds it or not.
-    "no fence": [("finish", "rec.state == 'running' and rec.token == token", "rec.token")],
+    "no fence": Fault("sleep", [("finish", "rec.state == 'running' and rec.token == token", "rec.token")]),
     # A worker that wakes up too late takes its job back from the one that runs it now.
-    "no fence at renewal": [
-        ("renew", "rec[1] == ARGV[i + 1] and rec[2] == 'running'", "rec[2] == 'running'"),
-        ("finish", "rec.token == token then", "true then"),
-    ],
+    "no fence at renewal": Fault(
+        "sleep",
+        [
+            ("renew", "rec[1] == ARGV[i + 1] and rec[2] == 'running'", "rec[2] == 'running'"),
+            ("finish", "rec.token == token then", "true then"),
+        ],
+    ),
     # The job of a dead worker is forgotten.
-    "no recovery": [("*", "    ready(rec, rec.us)\n  end\nend", "  end\nend")],
+    "no recovery": Fault("kill", [("*", "    ready(rec, rec.us)", "")]),
     # A transition that nobody is told of.
-    "silent start": [("*", "emit(rec, 'started',", "rec.seq = rec.seq + 1; local _ = (")],
+    "silent start": Fault(
+        "cut",
+        [
+            ("*", "-- The indexes that pages", _HUSH + "-- The indexes that pages"),
+            ("*", "emit(rec, 'started',", "hush(rec, 'started',"),
+        ],
+    ),
     # A repeated submit stores the job once more.
-    "not idempotent": [("submit", "redis.call('EXISTS', key) == 1", "false")],
+    "not idempotent": Fault("swallow", [("submit", "redis.call('EXISTS', key) == 1", "false")]),
     # Losses are not counted: a job that kills its workers does so for ever.
-    "endless poison": [("*", "rec.losses >= max_losses", "false")],
+    "endless poison": Fault("cut", [("*", "rec.losses >= max_losses", "false")]),
     # An ended job's arguments stay for ever.
-    "no ttl": [("*", "redis.call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)", "")],
+    "no ttl": Fault("cut", [("*", "redis.call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)", "")]),
     # A result that is not kept.
-    "no result": [("finish", "if result ~= ''", "if false")],
+    "no result": Fault("cut", [("finish", "if result ~= ''", "if false")]),
 }
 
 
@@ -36,7 +60,7 @@ def apply(name: str) -> None:
     Raises:
         KeyError: no such fault. ValueError: the scripts have changed, and the fault with them.
     """
-    for script, old, new in FAULTS[name] if name else ():
+    for script, old, new in FAULTS[name].changes if name else ():
         changed = 0
         for known in scripts.NAMES if script == "*" else (script,):
             source = scripts.SOURCES[known].replace(old, new)

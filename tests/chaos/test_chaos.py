@@ -1,0 +1,47 @@
+"""A short run of chaos finds nothing; and it does find a fence, a recovery or an idempotence that is not there.
+
+Longer: `make chaos SECONDS=600`. Every deliberate fault: `python -m tests.chaos --faults`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.chaos.faults import FAULTS
+from tests.support import ROOT
+
+
+def chaos(*options: str) -> tuple[int, str]:
+    """Exit status and words of a run, which is a process of its own: threads, kits and faults stay in it."""
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return run.returncode, "\n".join(line for line in run.stdout.splitlines() if not line.endswith("coming back"))
+
+
+@pytest.mark.timeout(300)
+def test_every_promise_holds_while_everything_dies_freezes_or_is_cut_off() -> None:
+    status, said = chaos(
+        "--seconds", os.environ.get("CHAOS_SECONDS", "60"), "--seed", os.environ.get("CHAOS_SEED", "1")
+    )
+
+    print(said)
+    assert status == 0, said
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("fault", ["no fence", "not idempotent"])
+def test_a_deliberate_fault_is_found(fault: str) -> None:
+    status, said = chaos("--seconds", "20", "--seed", "1", "--fault", fault, "--only", FAULTS[fault].only)
+
+    assert status == 1, said
+    assert "PROBLEM" in said
