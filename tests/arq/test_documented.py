@@ -588,6 +588,21 @@ async def test_jobs_are_logged_as_arq_does(
     assert lines[-2:] == ["  X.XXs → testing:answer()", f"  X.XXs ← testing:answer {end}"]
 
 
+async def test_arguments_are_logged_in_short_and_secrets_not_at_all(
+    arq_redis: ArqRedis, worker: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "arq.worker")
+
+    async def login(ctx: Ctx, user: str, password: str, *more: int, api_token: str = "", note: str = "") -> None: ...
+
+    await enqueued(arq_redis, "login", "me", "s3cret", 7, api_token="s3cret", note="n" * 200)
+    await worker([func(login, name="login")]).main()
+
+    assert "login('me', ***, 7, api_token=***, note='nnn" in caplog.text
+    assert "s3cret" not in caplog.text
+    assert "n" * 81 not in caplog.text
+
+
 # -- serializers, queues
 
 

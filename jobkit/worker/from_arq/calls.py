@@ -6,6 +6,7 @@ import asyncio
 import functools
 import hashlib
 import inspect
+import itertools
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,15 +15,17 @@ from typing import Any
 
 from arq.cron import CronJob
 from arq.jobs import Deserializer, SerializationError, Serializer, deserialize_job_raw, serialize_result
-from arq.utils import timestamp_ms
+from arq.utils import timestamp_ms, truncate
 from arq.worker import Function, JobExecutionFailed
 
 from jobkit.codec import MSGPACK, Codec, Subject
 from jobkit.model import JobSpec
 from jobkit.run.lines import clean
+from jobkit.run.preview import safe_repr
 from jobkit.store.redis_arq import Adoption, Ended, Found
-from jobkit.tasks.arguments import shown
+from jobkit.tasks.arguments import MASK, shown
 from jobkit.tasks.call import Call, encode_call
+from jobkit.tasks.hints import is_secret_name
 
 logger = logging.getLogger("arq.worker")
 
@@ -33,6 +36,9 @@ DOOR = "jobkit.worker.from_arq.runner:door"
 _SHOWN_S = 3600.0
 
 UNKNOWN = "<unknown>"
+
+#: Characters of one argument in a log line.
+_LOGGED = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,8 @@ def adoption(
 def _job_id(arq_id: str, taken_ms: int | None) -> str:
     """arq's own id where it may be one here and no earlier job of that id is kept; else one made from it."""
     if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,200}", arq_id):
-        arq_id = "arq-" + hashlib.sha256(arq_id.encode()).hexdigest()[:16]
+        readable = re.sub(r"[^A-Za-z0-9_.:-]+", "-", arq_id)[:60].strip("-")
+        arq_id = f"{readable or 'arq'}-{hashlib.sha256(arq_id.encode()).hexdigest()[:8]}"
     return arq_id if taken_ms is None else f"{arq_id[:180]}.{taken_ms:x}"
 
 
@@ -142,6 +149,16 @@ def _bound(function: Function | CronJob | None, order: Order) -> dict[str, Any]:
     names = [] if coroutine is None else list(_names(coroutine))
     names += [f"arg {n + 1}" for n in range(len(names), len(order.args))]
     return dict(zip(names, order.args, strict=False)) | kwargs
+
+
+def call_text(function: Function | CronJob, order: Order) -> str:
+    """The arguments for a log line: `1, b='x'`, bounded, secrets masked."""
+    coroutine: Any = function.coroutine
+    kwargs = dict(order.kwargs or {})
+    named = [*itertools.zip_longest(_names(coroutine)[: len(order.args)], order.args, fillvalue=""), *kwargs.items()]
+    texts = [MASK if name and is_secret_name(name) else safe_repr(value, _LOGGED) for name, value in named]
+    texts[len(order.args) :] = [f"{n}={t}" for n, t in zip(kwargs, texts[len(order.args) :], strict=True)]
+    return truncate(", ".join(texts))
 
 
 @functools.lru_cache(maxsize=1_000)

@@ -19,7 +19,7 @@ from jobkit.settings import Settings, masked
 from jobkit.worker.from_arq.worker import Worker
 from jobkit.worker.main import CANNOT_START, STOPPED
 
-logger = logging.getLogger("jobkit.worker")
+logger = logging.getLogger("jobkit.worker.from_arq")
 
 
 def run_arq_worker(
@@ -51,6 +51,8 @@ def run_arq_worker(
         stream=sys.stderr,
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("jobkit.worker").setLevel(logging.DEBUG if verbose else logging.WARNING)
+    logger.setLevel(logging.INFO)  # arq's lines tell of jobs
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:

@@ -33,7 +33,7 @@ from jobkit.run.preview import safe_repr
 from jobkit.run.watch import LoopWatch
 from jobkit.tasks.call import read_call, read_head
 from jobkit.worker.attempt import Attempt
-from jobkit.worker.from_arq.calls import DOOR, Entry, Order, read_order, result_bytes
+from jobkit.worker.from_arq.calls import DOOR, Entry, Order, call_text, read_order, result_bytes
 
 if TYPE_CHECKING:
     from jobkit.worker.from_arq.worker import Worker
@@ -45,7 +45,6 @@ _copying = Routing(is_copying=True)
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 #: arq's line says "delayed" above this.
 _DELAYED_MS = 1200
-_ARGS_SHOWN = 80
 
 
 @dataclass(slots=True)
@@ -250,10 +249,9 @@ class ArqRunner(AsyncRunner):
         extra = f" try={visit.job_try}" if visit.job_try > 1 else ""
         if (late_ms := now_ms - visit.entry.score) > _DELAYED_MS and visit.job_try == 1:
             extra += f" delayed={late_ms / 1000:0.2f}s"
-        shown = [safe_repr(value, _ARGS_SHOWN) for value in order.args]
-        shown += [f"{name}={safe_repr(value, _ARGS_SHOWN)}" for name, value in sorted((order.kwargs or {}).items())]
+        assert visit.function is not None
         waited_s = (now_ms - order.enqueued_ms) / 1000
-        logger.info("%6.2fs → %s(%s)%s", waited_s, visit.ref, truncate(", ".join(shown)), extra)
+        logger.info("%6.2fs → %s(%s)%s", waited_s, visit.ref, call_text(visit.function, order), extra)
 
     def _log_exceeded(self, visit: Visit) -> None:
         age_s = (timestamp_ms() - visit.order.enqueued_ms) / 1000
