@@ -142,7 +142,7 @@ class BatchCard {
   }
 
   showActions() {
-    const job = this.job, n = this.n, key = JSON.stringify([job.open > 0, job.failed, this.asked]);
+    const job = this.job, n = this.n, key = JSON.stringify([job.open, job.ended > 0, job.failed, this.asked]);
     if (n.actions.dataset.key === key) return;
     n.actions.dataset.key = key;
     const button = (text, cls, onclick) => h("button", {class: `btn ${cls}`, text, onclick});
@@ -183,7 +183,7 @@ class BatchCard {
       if (c === at.state) return "116px";
       if (c === at.id) return "72px";
       if (c === at.note) return "minmax(80px, 3fr)";
-      if (book.isList && name === "arguments") return "minmax(160px, 4fr)";
+      if (book.isList && c < 2) return c ? "minmax(160px, 4fr)" : "minmax(140px, 2fr)";
       return this.numeric[c] ? "minmax(84px, 1fr)" : "minmax(96px, 2fr)";
     });
     n.grid.style.setProperty("--columns", widths.join(" "));

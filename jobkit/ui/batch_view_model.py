@@ -172,8 +172,9 @@ class BatchModel:
             "open": size - ended,
             "failed": counts.get("failed", 0),
             "progress": done / size if size else 1.0,
-            "rate": self.rate(now, ended) if ended < size else "",
-            "eta_s": self._eta.left_s if ended < size else None,
+            "rate": self.rate(now, ended) if ended < size and not self.is_list else "",
+            # The first few jobs may be the short ones: an early guess is worse than none.
+            "eta_s": self._eta.left_s if ended < size and ended >= min(3, size - 1) else None,
             "started_at": iso(started),
             "finished_at": iso(finished),
             "stopped_by": self.stopped_by,

@@ -27,7 +27,8 @@ _CSS = (
     "background:var(--b);border:1px solid var(--l);border-radius:8px;max-width:960px;overflow:hidden;text-align:left;"
     "font-variant-numeric:tabular-nums}%s.jkb>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
     ".jkb>:first-child{border:0;padding-top:12px}.jkb p{margin:0}.jkb .t{display:flex;gap:8px;align-items:center;"
-    "flex-wrap:wrap}.jkb .x{margin-left:auto;font-weight:500}.jkb .m{color:var(--m);font-size:13px}.jkb code{"
+    "flex-wrap:wrap}.jkb .i{border-radius:12px;padding:4px 10px;font:500 12px/16px system-ui,sans-serif}"
+    ".jkb .x{margin-left:auto;font-weight:500}.jkb .m{color:var(--m);font-size:13px}.jkb code{"
     "font:12px/18px ui-monospace,monospace;background:none!important;color:var(--m);padding:0;border:0}.jkb .g{"
     "display:flex;height:8px;border-radius:4px;background:var(--l);margin:10px 0 6px;overflow:hidden}.jkb .g i{"
     "height:8px}.jkb .w{overflow:auto;max-height:360px;padding:0}.jkb table{border-collapse:collapse;margin:0;"
@@ -54,9 +55,14 @@ def batch_html(model: BatchModel, *, now: datetime | None = None, is_saved_live:
     """
     now = now or datetime.now(UTC)
     dark = DARK.partition("--c")[0]
+    light, tint, night, night_tint = STATE_COLOURS[model.whole()]
+    chip = f".i-{model.whole()}"  # a page may hold many cards, and each brings its own colours
+    dark_chip = f"color:{night};background:{night_tint}"
     themes = (
-        f"@media(prefers-color-scheme:dark){{body:not([data-jp-theme-light=true]) .jkb{{{dark}}}}}"
-        f"body[data-jp-theme-light=false] .jkb{{{dark}}}"
+        f".jkb {chip}{{color:{light};background:{tint}}}"
+        f"@media(prefers-color-scheme:dark){{body:not([data-jp-theme-light=true]) .jkb{{{dark}}}"
+        f"body:not([data-jp-theme-light=true]) .jkb {chip}{{{dark_chip}}}}}"
+        f"body[data-jp-theme-light=false] .jkb{{{dark}}}body[data-jp-theme-light=false] .jkb {chip}{{{dark_chip}}}"
     )
     css = (_CSS % themes).replace(".jkb", ".jkb.jkb")  # twice: stronger than the page's rules
     name = f"jkb-{secrets.token_hex(4)}"
@@ -72,11 +78,7 @@ def _head(model: BatchModel, now: datetime, is_saved_live: bool) -> str:
     took = duration(((finished or now) - started).total_seconds()) if started and not model.is_list else ""
     chip = ""
     if shown:
-        light, tint, *_ = STATE_COLOURS[shown]
-        chip = (
-            f'<span style="color:{light};background:{tint};border-radius:12px;padding:4px 10px;'
-            f'font:500 12px/16px system-ui">{GLYPHS[shown]} {FACES[shown]}</span> '
-        )
+        chip = f'<span class="i i-{shown}">{GLYPHS[shown]} {FACES[shown]}</span> '
     fixed = f"<code>{escape(model.fixed)}</code> " if model.fixed else ""
     elapsed = f'<span class="x">{took}</span>' if took else ""
     bar = "".join(

@@ -48,10 +48,11 @@ CELLS = (
 
 
 @pytest.fixture
-def lab() -> Iterator[tuple[str, Path]]:
+def lab(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
     """`(url, folder)` of a JupyterLab with one notebook, on a fresh home."""
     folder = Path(tempfile.mkdtemp(prefix="jk-", dir="/tmp"))
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
+    cells = getattr(request, "param", CELLS)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     nbformat.write(notebook, folder / "walk.ipynb")
     with socket.socket() as free:
@@ -173,3 +174,74 @@ def test_a_card_is_live_in_jupyterlab_and_static_when_its_job_has_ended(lab: tup
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     page.locator(".jp-OutputArea-output").filter(has_text="walked").first.wait_for()
     assert page.locator(".jp-OutputArea-output").filter(has_text="Error displaying widget").count() == 0
+
+
+BATCH_CELLS = (
+    "%load_ext jobkit\nimport jobkit, time\nkit = jobkit.connect()\nfactor = 3",
+    "@jobkit.task\n"
+    "def train(n: int = 5, lr: float = 0.1, fails: bool = False):\n"
+    '    """Train a model.\n\n    Args:\n        n: how many rounds\n        lr: step size\n    """\n'
+    "    import time\n"
+    "    time.sleep(0.3)\n"
+    "    if fails: raise ValueError('it failed')\n"
+    "    return {'loss': n * lr, 'rounds': n}",
+    "batch = train.sweep(n=list(range(1, 11)), lr=[0.1, 0.2, 0.4])\nbatch",
+    "train",
+    "%%job tripled tags=demo\n# Triple it\nprint('in the job')\nfactor * 14",
+    "endless = kit.map(time.sleep, [0.01, 300, 300, 300])\nendless",
+    "kit.jobs(limit=5)",
+)
+
+
+@pytest.mark.parametrize("lab", [BATCH_CELLS], indirect=True, ids=["batch"])
+def test_batch_form_and_cell_magic_work_in_jupyterlab(lab: tuple[str, Path], page: Page) -> None:
+    url, folder = lab
+    page.set_viewport_size({"width": 1200, "height": 3400})
+    page.goto(url)
+    start_kernel(page)
+    command(page, "notebook:run-all-cells")
+
+    # A sweep: live, then plain HTML with its plot, whose table sorts without a kernel.
+    outputs = page.locator(".jp-OutputArea-output")
+    sweep = outputs.filter(has_text="30 / 30")
+    sweep.first.wait_for()
+    shot(page, "lab-batch-live")
+    page.locator(".jkb:has-text('30 / 30')").first.wait_for()
+    saved = page.locator(".jkb:has-text('30 / 30')").first
+    assert saved.locator("circle").count() == 30
+    head = saved.get_by_role("columnheader", name="loss")
+    head.click()
+    head.click()
+    losses = [float(text) for text in saved.locator("tbody tr td:nth-child(4)").all_inner_texts()]
+    assert losses == sorted(losses, reverse=True)
+    saved.get_by_label("Filter the rows").fill("0.4")
+    assert saved.locator("tbody tr:visible").count() < 30
+
+    # A task is its form: a refusal beside the field, then a job whose card appears below.
+    form = page.locator(".jk-form")
+    form.locator("[data-name=n] input").first.fill("x")
+    form.get_by_role("button", name="Submit").click()
+    form.locator("[data-name=n] .message:has-text('whole number')").wait_for()
+    form.locator("[data-name=n] input").first.fill("7")
+    form.get_by_role("button", name="Submit").click()
+    outputs.filter(has_text="rounds").filter(has_text="n=7").first.wait_for()
+
+    # A cell as a job.
+    outputs.filter(has_text="Triple it").filter(has_text="Done").first.wait_for()
+    assert "42" in outputs.filter(has_text="Triple it").first.inner_text()
+
+    # A batch that goes on is cancelled from its card.
+    card = page.locator(".jk-batch").filter(has_text="sleep").first
+    card.locator(".below:has-text('1 / 4')").wait_for()
+    shot(page, "lab-batch")
+    page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+    page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+    page.wait_for_selector("#jupyterlab-splash", state="detached")
+    shot(page, "lab-batch-dark")
+    card.get_by_role("button", name="Cancel the rest").click()
+    card.get_by_role("button", name="Cancel 3 jobs").click()
+    page.locator(".jkb:has-text('3 cancelled')").first.wait_for()
+
+    command(page, "docmanager:save")
+    wait_until(lambda: "3 cancelled" in outputs_of(folder / "walk.ipynb"), 30, "the notebook to be saved")
+    assert (folder / "walk.ipynb").stat().st_size < 120_000
