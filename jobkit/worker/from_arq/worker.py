@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,10 @@ from jobkit.settings import Settings
 from jobkit.store.base import Ending
 from jobkit.store.redis_arq import ArqQueue
 from jobkit.worker.attempt import Attempt
+from jobkit.worker.from_arq.alone import LoneWorker
 from jobkit.worker.from_arq.bridge import Bridge
 from jobkit.worker.from_arq.place import queue_of, url_of, url_of_pool
 from jobkit.worker.from_arq.runner import ArqRunner, guarded
-from jobkit.worker.worker import Worker as JobWorker
 
 if TYPE_CHECKING:
     from arq.typing import SecondsTimedelta, StartupShutdown, WorkerCoroutine
@@ -40,11 +40,8 @@ logger = logging.getLogger("arq.worker")
 #: A process that was frozen or held up by C code for longer than its lease goes on: its results are refused, not more.
 _NEVER_S = 1e8
 
-#: A suspect is put back so often, before a busy worker takes no more jobs for its sake.
-_MOST_BOUNCES = 4
 
-
-class Worker(JobWorker):
+class Worker(LoneWorker):
     """Runs plain arq functions: a replacement for `arq.worker.Worker`, with its arguments and their meaning.
 
     Jobs come by arq's own client and are read by arq's own `Job`. Beside that each has a record in jobkit: it is seen
@@ -167,7 +164,6 @@ class Worker(JobWorker):
         self._bridge = Bridge(self)
         self._after: dict[tuple[str, str], dict[Any, Any]] = {}
         self._hooks: set[asyncio.Task[None]] = set()
-        self._alone: Attempt | None = None
         self._drain_s = own.drain
 
     def limit(self, max_jobs: int | None, max_time_s: float | None, max_memory_bytes: int | None) -> None:
@@ -317,58 +313,11 @@ class Worker(JobWorker):
         return (is_full and not self._attempts and not self._endings) or super()._is_at_limit()
 
     def _free(self, running: int) -> int:
-        if self._is_alone():
-            return 0
         free = super()._free(running)
         if self.burst and self.max_burst_jobs >= 0:
             done = self.jobs_complete + self.jobs_failed + self.jobs_retried
             free = min(free, max(0, self.max_burst_jobs - done - running))
         return free
-
-    # -- suspects -----------------------------------------------------------------------------------------------------
-
-    def _run_all(self, held: Sequence[tuple[Attempt, Attempt | None]]) -> None:
-        """All of them share this process, so a job that kills its worker takes its neighbours along. One that has been
-        lost twice is run with nothing beside it: then the next death tells whose it was."""
-        for attempt, before in held:
-            is_suspect = attempt.claimed.losses >= min(2, max(1, self.settings.max_losses - 1))
-            if (is_suspect and self._others(attempt)) or self._is_alone():
-                if is_suspect and not self._is_alone() and _bounces(attempt) >= _MOST_BOUNCES:
-                    self._alone = attempt  # nothing more is taken until it has run
-                    self._tell(attempt, self._run_when_alone(attempt, before))
-                else:
-                    self._put_back(attempt)
-            else:
-                self._alone = attempt if is_suspect else self._alone
-                super()._run_all([(attempt, before)])
-
-    def _others(self, attempt: Attempt) -> list[Attempt]:
-        return [a for a in self._attempts.values() if a is not attempt and a.run is not None and not a.run.done()]
-
-    def _is_alone(self) -> bool:
-        return self._alone is not None and self._attempts.get(self._alone.job_id) is self._alone
-
-    def _put_back(self, attempt: Attempt) -> None:
-        reason = "a job that its workers did not survive runs with nothing beside it"
-        delay_ms = min(5_000, 250 * 2 ** min(10, _bounces(attempt)))
-        self._endings.append(
-            Ending(attempt.job_id, attempt.claimed.token, "released", reason=reason, delay_ms=delay_ms)
-        )
-        self._wake.set()
-
-    def _tell(self, attempt: Attempt, run: Coroutine[Any, Any, None]) -> None:
-        attempt.run = self.loop.create_task(run)
-        self._runs.add(attempt.run)
-        attempt.run.add_done_callback(self._runs.discard)
-
-    async def _run_when_alone(self, attempt: Attempt, before: Attempt | None) -> None:
-        while others := self._others(attempt):
-            await asyncio.wait([other.run for other in others if other.run is not None])
-            if attempt.is_lost:
-                return self._forget(attempt.job_id, attempt.claimed.token)
-            if attempt.is_released:
-                return self._endings.append(self._release(attempt))
-        await self._run_attempt(attempt, before)
 
     # -- hooks and counters -------------------------------------------------------------------------------------------
 
@@ -400,9 +349,3 @@ class Worker(JobWorker):
         return Ending(
             attempt.job_id, claimed.token, "cancelled", reason="its worker was stopped, and retry_jobs is off"
         )
-
-
-def _bounces(attempt: Attempt) -> int:
-    """How often it was given back."""
-    claimed = attempt.claimed
-    return max(0, claimed.attempt - 1 - claimed.losses - claimed.retried)
