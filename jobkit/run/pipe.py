@@ -10,6 +10,8 @@ from jobkit.run.lines import ByteSplitter, LineBuffer
 from jobkit.run.log_tee import LoopLog
 
 READ_BYTES = 65_536
+#: How `faulthandler` begins, and more than it ever writes.
+_REPORT, _REPORT_BYTES = b"Fatal Python error: ", 64_000
 
 
 def now_ms() -> int:
@@ -34,6 +36,7 @@ class Pipe:
         self._held = b""
         self._log = log
         self._rest = b""
+        self._report: bytes | None = None
 
     @property
     def is_partial(self) -> bool:
@@ -73,12 +76,36 @@ class Pipe:
             whole, newline, rest = whole + newline + rest, b"\n", b""
         self._rest = rest
         if newline:
-            self._log.add_bytes(whole + newline)
+            self._keep_lines(whole + newline)
 
-    def finish(self) -> None:
-        if self._rest and self._log is not None:
-            self._log.add_bytes(self._rest + b"\n")
-            self._rest = b""
+    def _keep_lines(self, lines: bytes) -> None:
+        """All but Python's report of a crash, which is our affair until it turns out to be none."""
+        assert self._log is not None
+        if self._report is None and self._source == "stderr":
+            start = 0 if lines.startswith(_REPORT) else lines.find(b"\n" + _REPORT) + 1 or len(lines)
+            before, lines = lines[:start], lines[start:]
+            if before:
+                self._log.add_bytes(before)
+            if not lines:
+                return
+            self._report = b""
+        if self._report is None:
+            self._log.add_bytes(lines)
+            return
+        self._report += lines
+        if len(self._report) > _REPORT_BYTES:  # a task that prints such words
+            self._log.add_bytes(self._report)
+            self._report = None
+
+    def finish(self, *, has_crashed: bool = False) -> None:
+        """At the end of the job. `has_crashed`: what looks like a report of that is one."""
+        if self._log is not None:
+            if self._rest:
+                self._keep_lines(self._rest + b"\n")
+                self._rest = b""
+            if self._report and not has_crashed:
+                self._log.add_bytes(self._report)
+            self._report = None
         self.flush(None)
         self._flush_soon()
 

@@ -52,6 +52,7 @@ class Supervised:
         self._was_polite = False
         self._wire: dict[str, Any] | None = None
         self._damage = ""
+        self._has_crashed = False
         self._rss = self._peak = 0
         self._timers: list[asyncio.TimerHandle] = []
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -176,6 +177,7 @@ class Supervised:
                 kind, sentence = ErrorKind.MEMORY, f"the kernel killed the job's process because memory ran out{last}"
             else:
                 sentence += f", likely out of memory{last}"
+        self._has_crashed = True
         self._flush()
         trace, where = fault_text("\n".join(line.text for line in self._report))
         self._report.clear()
@@ -211,7 +213,7 @@ class Supervised:
         for timer in self._timers:
             timer.cancel()
         for pipe in self._pipes.values():
-            pipe.finish()
+            pipe.finish(has_crashed=self._has_crashed)
         self._flush()
         if self._report:
             self._sink.lines(self._report)

@@ -440,3 +440,25 @@ async def test_threads_of_a_job_belong_to_it(runner: ProcessRunner, heard: Heard
     await runner.run(assign(job), heard)
 
     assert heard.texts == ["in a thread of j1"]
+
+
+@pytest.mark.parametrize("dies", [True, False])
+async def test_the_whole_log_has_what_the_task_printed_and_no_report_of_its_crash(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path, dies: bool
+) -> None:
+    def job(dies: bool) -> None:
+        import ctypes
+        import os
+
+        for i in range(1_000):
+            os.write(2, f"line {i}\n".encode())
+        if dies:
+            ctypes.string_at(0)
+        os.write(2, b"Fatal Python error: said by the task\nand more\n")
+
+    path = tmp_path / "log"
+    await runner.run(assign(job, dies, log_path=str(path), log_owner="x"), heard)
+
+    said = path.read_text().splitlines()
+    assert said[:1_000] == [f"line {i}" for i in range(1_000)]
+    assert said[1_000:] == ([] if dies else ["Fatal Python error: said by the task", "and more"])
