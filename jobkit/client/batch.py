@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import param
 
+from jobkit.client.guarded import Guarded
 from jobkit.client.job import Job, settle
 from jobkit.client.loop import background
 from jobkit.client.sweep import MAX_JOBS
@@ -45,6 +46,8 @@ class Batch(param.Parameterized):
 
     progress = param.Number(0.0, doc="0..1: the mean of the jobs' progress; an ended job counts as 1.")
     counts = param.Dict({}, doc="Number of jobs by state; states without a job are left out.")
+
+    param = Guarded()  # behind them: from here on the name is not the module's
 
     def __init__(self, kit: Kit, jobs: Sequence[Job], *, axes: Sequence[str] = (), seed: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # param has no types here

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import param
 
 from jobkit.client.artifacts import Artifact
+from jobkit.client.guarded import Guarded
 from jobkit.client.lines import Logs
 from jobkit.client.loop import background
 from jobkit.model import Attempt, InvalidParams, JobEvent, JobNotFound, JobSnapshot, UnknownTask, attempts_of
@@ -63,6 +64,8 @@ _MOVING = (
 
 class Job(param.Parameterized):
     """One submission of a task. Get one from `task.submit(...)`, `kit.submit(...)` or `kit.get(id)`."""
+
+    param = Guarded()
 
     id = _FromSnapshot(doc="Id, 1 to 200 characters.")
     task = _FromSnapshot(doc="Name of the task.")

@@ -1,0 +1,80 @@
+"""A job as a param object: watchers of every kind, none of which can harm another, and reactive expressions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import param
+import pytest
+
+import jobkit
+from jobkit.client.kit import Kit
+from tests.support import wait_until
+
+
+def waiting(kit: Kit) -> jobkit.Job:
+    """A job that can be watched before it moves."""
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// the job has ended before a watcher can be set")
+    return kit.options(delay=0.2).submit(len, "abc")
+
+
+def test_a_watcher_that_raises_harms_nobody_and_is_reported_once(kit: Kit, caplog: pytest.LogCaptureFixture) -> None:
+    job, seen, calls = waiting(kit), [], []
+
+    def bad(event: Any) -> None:
+        calls.append(event.new)
+        raise ValueError("of the watcher")
+
+    job.param.watch(bad, ["state"])
+    job.param.watch(lambda event: seen.append(str(event.new)), "state")
+    job.param.watch(lambda event: seen.append("kwargs"), ["finished_at"])
+
+    assert job.result(20) == 3
+    wait_until(lambda: seen[-2:] in (["succeeded", "kwargs"], ["kwargs", "succeeded"]), 5, "the other watchers")
+    assert len(calls) == 3
+    assert caplog.text.count("a watcher of job") == 1
+
+
+def test_coroutines_and_methods_that_depend_on_a_job_are_called(kit: Kit) -> None:
+    job, seen = waiting(kit), []
+
+    async def later(event: Any) -> None:
+        await asyncio.sleep(0)
+        seen.append(f"async {event.new}")
+
+    class View(param.Parameterized):
+        job = param.Parameter()
+
+        @param.depends("job.state", watch=True)
+        def moved(self) -> None:
+            seen.append(f"method {self.job.state}")
+
+    job.param.watch(later, "state")
+    view = View(job=job)
+
+    assert view.job.result(20) == 3
+    wait_until(lambda: "async succeeded" in seen and "method succeeded" in seen, 5, "both")
+
+
+def test_bound_functions_and_reactive_expressions_follow(kit: Kit) -> None:
+    job = waiting(kit)
+    words = job.param.state.rx().rx.pipe(lambda state: f"is {state}")
+    bound = param.bind(lambda state, progress: (str(state), progress), job.param.state, job.param.progress)
+
+    assert job.result(20) == 3
+
+    assert words.rx.value == "is succeeded"
+    assert bound() == ("succeeded", 1.0)
+
+
+def test_watchers_of_a_batch_are_guarded_too(kit: Kit, caplog: pytest.LogCaptureFixture) -> None:
+    waiting(kit)
+    batch, seen = kit.options(delay=0.2).map(len, ["a", "b"]), []
+    batch.param.watch(lambda event: {}[1], "counts")
+    batch.param.watch(lambda event: seen.append(event.new), "counts")
+
+    assert batch.wait(20)
+    wait_until(lambda: seen and seen[-1] == {"succeeded": 2}, 5, "the other watcher")
+    assert caplog.text.count("a watcher of <Batch") == 1
