@@ -65,6 +65,18 @@ def test_an_existing_settings_class_runs_unchanged(bench: Bench) -> None:
     assert "Traceback" not in bench.said()
 
 
+def test_arqs_own_check_finds_the_worker_healthy(bench: Bench) -> None:
+    assert bench.plain("--check").wait(20) == 1
+    worker = bench.worker()
+    wait_until(lambda: bench.redis.exists("arq:queue:health-check"), 10, "the worker to tell its health")
+    assert bench.plain("--check").wait(20) == 0
+
+    worker.terminate()
+    worker.wait(20)
+
+    assert bench.plain("--check").wait(20) == 1
+
+
 def test_a_burst_runs_what_waits_and_ends(bench: Bench) -> None:
     ids = [enqueue(bench, "add", n) for n in range(3)]
 

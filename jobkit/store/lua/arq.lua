@@ -6,7 +6,7 @@
 -- `Job.result` waits as long as it is one. While an attempt runs, arq's in-progress key holds its token, as long as its
 -- lease. `arq:{queue}` (hash) knows which members have a record here, and which one.
 
-local ARQ_RETRY_S = 88400 -- arq's own
+local ARQ_RETRY_S, ARQ_JOB_MS = 88400, 86400000 -- arq's own
 
 -- Before a start. False where the job is not in arq's queue any more, or a worker of arq's own runs it right now.
 arq_take = function(rec, lease_ms)
@@ -53,6 +53,12 @@ local function arq_clear(queue, arq, result, ttl_ms, hold_ms)
   redis.call('HDEL', P .. 'arq-ended:' .. queue, arq)
 end
 
+-- The job is none of ours any more: arq's payload, which we keep without a limit, gets one again.
+local function arq_leave(queue, arq)
+  redis.call('HDEL', P .. 'arq:' .. queue, arq)
+  redis.call('PEXPIRE', 'arq:job:' .. arq, ARQ_JOB_MS)
+end
+
 -- The job ends. Its worker has left the result for arq's readers; where no worker was asked (a job that waited was
 -- cancelled, the last of its workers died), one that can write such a result is told to.
 arq_end = function(rec, state, data)
@@ -69,7 +75,7 @@ arq_end = function(rec, state, data)
     local why = data.error and data.error.message or data.reason or ''
     redis.call('HSET', P .. 'arq-ended:' .. queue, rec.arq, cjson.encode({id = rec.id, state = state, why = why}))
   else
-    redis.call('HDEL', P .. 'arq:' .. queue, rec.arq)
+    arq_leave(queue, rec.arq)
   end
 end
 
@@ -77,7 +83,7 @@ end
 disown = function(rec)
   local queue = redis.call('HGET', P .. 'job:' .. rec.id, 'arqq')
   local why = redis.call('ZSCORE', queue, rec.arq) and "a worker of arq's own runs it" or "it was taken out of arq's queue"
-  redis.call('HDEL', P .. 'arq:' .. queue, rec.arq)
+  arq_leave(queue, rec.arq)
   rec.arq = nil
   conclude(rec, 'cancelled', 'cancelled', {reason = why}, {}, kept_ms(rec, 3600000))
 end

@@ -313,6 +313,8 @@ class Worker(LoneWorker):
         return (is_full and not self._attempts and not self._endings) or super()._is_at_limit()
 
     def _free(self, running: int) -> int:
+        if not self.allow_pick_jobs:
+            return 0
         free = super()._free(running)
         if self.burst and self.max_burst_jobs >= 0:
             done = self.jobs_complete + self.jobs_failed + self.jobs_retried
