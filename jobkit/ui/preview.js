@@ -34,6 +34,27 @@ function bokehScripts() {
   return all.filter((src) => /\/bokeh(-(gl|widgets|tables|mathjax))?(\.min)?\.js(\?|$)/.test(src) || /\/bokeh(-(gl|widgets|tables|mathjax))?-\d[\w.]*\.min\.js/.test(src));
 }
 
+const DARK = {
+  Figure: {background_fill_color: "#0f1216", border_fill_color: "#0f1216", outline_line_color: "#262e38"},
+  Axis: {axis_line_color: "#566274", major_tick_line_color: "#566274", minor_tick_line_color: "#566274", major_label_text_color: "#94a3b8", axis_label_text_color: "#94a3b8"},
+  Grid: {grid_line_color: "#262e38"},
+  Title: {text_color: "#e6eaf0"},
+  Legend: {label_text_color: "#e6eaf0", background_fill_color: "#161b22", border_line_color: "#262e38"},
+  ColorBar: {major_label_text_color: "#94a3b8", title_text_color: "#94a3b8", background_fill_color: "#0f1216"},
+};
+
+/** A figure's document with our dark colours wherever its maker chose none. */
+function darkened(value) {
+  if (Array.isArray(value)) return value.map(darkened);
+  if (value === null || typeof value !== "object") return value;
+  const out = Object.fromEntries(Object.entries(value).map(([key, each]) => [key, darkened(each)]));
+  if (out.type === "object" && typeof out.name === "string") {
+    const name = out.name.endsWith("Axis") ? "Axis" : out.name === "Plot" || out.name === "GridPlot" ? "Figure" : out.name;
+    if (Object.hasOwn(DARK, name)) out.attributes = {...DARK[name], ...out.attributes};
+  }
+  return out;
+}
+
 /** A Bokeh figure, drawn by BokehJS in a frame: a figure may hold scripts and markup of whoever made it. */
 function figureOf({bokeh, text, type}, isDark) {
   const scripts = bokehScripts();
@@ -41,14 +62,13 @@ function figureOf({bokeh, text, type}, isDark) {
     return h("div", null, h("pre", {class: "mono value", text: text || type || "Bokeh figure"}),
       h("p", {class: "hint muted", text: "A Bokeh figure. This page has no BokehJS to draw it: job.result() gives the figure, and the dashboard shows it."}));
   }
-  const json = JSON.stringify({...bokeh.item, target_id: null}).replace(/</g, "\\u003c");
+  const json = JSON.stringify({...(isDark ? darkened(bokeh.item) : bokeh.item), target_id: null}).replace(/</g, "\\u003c");
   const origins = [...new Set(scripts.map((src) => new URL(src).origin))].join(" ");
   const ground = isDark ? "#0f1216" : "#ffffff";
-  const code = `const item=${json},tell=(more)=>parent.postMessage({jobkit:"figure",height:document.documentElement.scrollHeight,...more},"*");
-try{${isDark ? 'const themes=Bokeh.Themes||Bokeh.require?.("api/themes")||{};Bokeh.use_theme?.(themes.dark_minimal)||Bokeh.require?.("core/properties").use_theme(themes.dark_minimal);' : ""}}catch{}
+  const code = `const item=${json},tell=(more)=>parent.postMessage({jobkit:"figure",height:document.getElementById("figure").offsetHeight,...more},"*");
 Bokeh.embed.embed_item(item,"figure").then(()=>{const box=document.getElementById("figure");new ResizeObserver(()=>tell()).observe(box);tell()},(error)=>tell({problem:String(error)}));
 addEventListener("error",(event)=>tell({problem:event.message}))`;
-  const made = frame(text || "Figure", `<style>body{margin:0;background:${ground};overflow:hidden}#figure{padding:4px}</style><div id="figure"></div>${scripts.map((src) => `<script src="${new URL(src).href.replace(/"/g, "%22")}"></scr` + `ipt>`).join("")}<script>${code}</scr` + `ipt>`, `${origins} 'unsafe-inline'`);
+  const made = frame(text || "Figure", `<style>body{margin:0;background:${ground};overflow-x:auto;overflow-y:hidden;scrollbar-width:thin}#figure{padding:4px 0}</style><div id="figure"></div>${scripts.map((src) => `<script src="${new URL(src).href.replace(/"/g, "%22")}"></scr` + `ipt>`).join("")}<script>${code}</scr` + `ipt>`, `${origins} 'unsafe-inline'`);
   made.classList.add("drawn");
   const listen = (event) => {
     if (!made.isConnected) return removeEventListener("message", listen);

@@ -48,7 +48,7 @@ class Table {
       button.count = count;
       return button;
     }));
-    n.search = h("input", {type: "search", class: "search", placeholder: "Search   state:failed task:train text", "aria-label": "Search jobs",
+    n.search = h("input", {type: "search", class: "search", placeholder: "Search, or state:failed task:train", "aria-label": "Search jobs",
       autocomplete: "off", spellcheck: "false", oninput: () => this.searchSoon(),
       onkeydown: (event) => { if (event.key === "Escape") { n.search.value = ""; this.searchSoon(0); n.search.blur(); } }});
     n.dense = h("button", {class: "btn quiet small dense", title: "Compact rows", text: "Compact", onclick: () => this.density(!this.root.classList.contains("compact"))});

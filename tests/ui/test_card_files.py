@@ -98,7 +98,7 @@ def test_the_card_lists_artifacts_shows_small_pictures_and_saves(
 
     page.wait_for_selector(".files img.figure")  # a small picture of an ended job, unasked
     assert set(page.locator(".files .name").all_inner_texts()) == {"losses.csv", "curve.png"}
-    assert text_of(page, ".file:has-text('losses.csv')").split("\n")[1:3] == ["table", "24 B"]
+    assert text_of(page, ".file:has-text('losses.csv')").split("\n")[1:3] == ["table", "23 B"]
     page.click(".file .name:has-text('losses.csv')")
     page.wait_for_selector(".files td:has-text('0.25')")
     with page.expect_download() as download:
