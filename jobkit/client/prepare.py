@@ -16,7 +16,7 @@ from jobkit.tasks.arguments import shown
 from jobkit.tasks.call import Call, encode_call
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.options import SubmitOptions
-from jobkit.tasks.task import TaskDef
+from jobkit.tasks.task import TaskDef, own_paths
 
 #: Sealed arguments larger than this are refused: they belong in a file or a table store.
 MAX_PAYLOAD_BYTES = 10_000_000
@@ -54,7 +54,8 @@ def prepare(
     """
     bound = task.bind(args, kwargs)
     ref = task.ref
-    path = [task.source_dir] if ref and task.source_dir else []
+    # What travels by value may import what lies beside the notebook or script, where the worker's machine has it.
+    path = [task.source_dir] if ref and task.source_dir else [] if ref else own_paths()
     call = task.signature.call_args(bound)
     # What travels by value must not be imported, so the bare function goes, not the TaskDef around it.
     function = None if ref else task.function

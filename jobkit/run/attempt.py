@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import importlib.util
 import os
 import platform
 import sys
@@ -48,6 +49,8 @@ def resolve(task: str, call: bytes, *, owns_process: bool) -> Resolved:
     head, inner = read_head(call)
     if owns_process:
         _follow(head)
+    else:
+        _find_behind(head)
     if head.form == CLOUDPICKLE and head.python and head.python != python_version():
         raise Rejected(
             f"task {task!r} was submitted from Python {head.python} and the worker on {platform.node()} runs Python "
@@ -125,13 +128,28 @@ def raised(error: BaseException, *, allow_pickle: bool) -> Outcome:
         shown = "" if error.code is None else repr(error.code)[:200]
         described = replace(describe(error, ErrorKind.CRASH), message=f"the task called sys.exit({shown})")
         return Outcome("failed", error=described, error_types=error_types(error))
+    described = describe(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and _is_missing(error.name):
+        # The code's author has it, this machine has not: say where, and what to do.
+        described = replace(
+            described,
+            message=f"No module named {error.name!r} on the worker's machine {platform.node()} ({sys.executable}): "
+            "install it there, or start the worker where it can be imported",
+        )
     return Outcome(
         "failed",
-        error=describe(error),
+        error=described,
         error_types=error_types(error),
         error_body=error_body(error) if allow_pickle else b"",
         retry=error if isinstance(error, Retry) else None,
     )
+
+
+def _is_missing(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name.partition(".")[0]) is None
+    except (ImportError, ValueError):
+        return True
 
 
 def rejected(sentence: str) -> Outcome:
@@ -185,6 +203,14 @@ def _follow(head: CallHead) -> None:
     new = [path for path in head.path if path not in sys.path and os.path.isdir(path)]
     sys.path[:0] = new
     if new:
+        importlib.invalidate_caches()
+
+
+def _find_behind(head: CallHead) -> None:
+    """In a process of many jobs: find the submitter's own modules too, behind everything that is there already."""
+    new = [path for path in head.path if path not in sys.path and os.path.isdir(path)]
+    if new:
+        sys.path += new
         importlib.invalidate_caches()
 
 

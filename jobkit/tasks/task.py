@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 import re
 import sys
 import sysconfig
@@ -32,6 +33,9 @@ from jobkit.tasks.specs import ParamSpec as Spec
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: So many directories of its own a submitter may send along.
+_MOST_PATHS = 20
 
 _NAME = re.compile(r"[\w.:-]{1,200}")
 
@@ -375,6 +379,25 @@ def source_dir(module: str) -> str:
         return ""
     depth = module.count(".") + (path.stem == "__init__")
     return str(path.parents[depth])
+
+
+def own_paths() -> list[str]:
+    """Directories of `sys.path` that are the user's own: where modules beside a notebook or script are found."""
+    try:
+        cwd = os.getcwd()
+    except OSError:  # it was removed under us
+        cwd = ""
+    return list(_own_paths(tuple(sys.path), cwd))
+
+
+@functools.lru_cache(maxsize=4)
+def _own_paths(entries: tuple[str, ...], cwd: str) -> tuple[str, ...]:
+    found = dict.fromkeys(os.path.join(cwd, entry) if entry else cwd for entry in entries)
+    return tuple(
+        path
+        for path in found
+        if os.path.isdir(path) and not any(Path(path).is_relative_to(directory) for directory in _installed())
+    )[:_MOST_PATHS]
 
 
 @functools.cache

@@ -1,0 +1,55 @@
+"""Functions typed in a notebook or script: what they refer to goes along, and what cannot is told in one sentence."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from jobkit.client.kit import Kit
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module beside the notebook, known here by the import path alone."""
+    name = f"beside_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text("def twice(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield name
+    sys.modules.pop(name, None)
+
+
+def typed(source: str, **names: object) -> object:
+    """A function as a notebook has it: made in `__main__`."""
+    namespace: dict[str, object] = {"__name__": "__main__", **names}
+    exec(source, namespace)
+    return namespace["f"]
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_modules_beside_the_notebook_are_found(kit: Kit, beside: str, kind: str) -> None:
+    inside = typed(f"{kind} f(x):\n    import {beside}\n    return {beside}.twice(x)")
+    outside = typed(f"{kind} f(x):\n    return module.twice(x)", module=__import__(beside))
+
+    assert kit.submit(inside, 21).result(30) == 42  # type: ignore[arg-type]
+    assert kit.submit(outside, 4).result(30) == 8  # type: ignore[arg-type]
+
+
+def test_a_module_that_the_worker_has_not_is_named_with_the_machine_and_the_mend(kit: Kit) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// the worker has what the notebook has")
+    ghost = types.ModuleType("ghost_of_this_test")
+    sys.modules[ghost.__name__] = ghost
+    try:
+        outside = kit.submit(typed("def f():\n    return ghost.k", ghost=ghost))  # type: ignore[arg-type]
+        inside = kit.submit(typed("def f():\n    import ghost_of_this_test"))  # type: ignore[arg-type]
+        for job in (outside, inside):
+            job.wait(30)
+            assert "ghost_of_this_test" in job.error.message
+            assert "install it there, or start the worker where it can be imported" in job.error.message
+        assert inside.error.type == "ModuleNotFoundError"
+        assert len(str(inside.error).splitlines()) == 1
+    finally:
+        del sys.modules[ghost.__name__]
