@@ -6,6 +6,7 @@ The stories are in `docs/from-arq.md`. What takes real processes is in `test_pro
 from __future__ import annotations
 
 import asyncio
+import pickle
 import sys
 import time
 from typing import Any
@@ -194,14 +195,16 @@ async def test_a_hook_that_fails_fails_its_job_and_not_the_worker(arq_redis: Arq
 async def test_what_is_no_job_is_put_aside(arq_redis: ArqRedis, worker: Make) -> None:
     await arq_redis.zadd("arq:queue", {b"\xff\xfe": 1})
     job = await enqueued(arq_redis, "answer")
-    await arq_redis.set("arq:job:garbled", b"not a pickle")
-    await arq_redis.zadd("arq:queue", {"garbled": 1})
+    strange = {"t": None, "f": ["no name"], "a": 1, "k": None, "et": "now"}
+    for arq_id, payload in {"garbled": b"not a pickle", "strange": pickle.dumps(strange)}.items():
+        await arq_redis.set(f"arq:job:{arq_id}", payload)
+        await arq_redis.zadd("arq:queue", {arq_id: 1})
 
     one = worker([answer])
     await one.main()
 
     assert await job.result() == 42
-    assert (one.jobs_complete, one.jobs_failed) == (1, 1)
+    assert (one.jobs_complete, one.jobs_failed) == (1, 2)
     assert await arq_redis.smembers("jk:default:arq-quarantine:arq:queue") == {b"\xff\xfe"}  # type: ignore[misc]
 
 

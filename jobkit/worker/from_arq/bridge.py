@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from jobkit.codec import Subject, is_reference
 from jobkit.model import StoreUnavailable
-from jobkit.store.redis_arq import Ended, Found, Scan
+from jobkit.store.redis_arq import Ended, Scan
 from jobkit.worker.from_arq.calls import adoption, ended_result, read_order
 from jobkit.worker.from_arq.wake import KeyWatch
 
@@ -57,6 +57,10 @@ class Bridge:
                         logger.warning("arq's queue cannot be read: %s", error)
                     await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                     failures += 1
+                    continue
+                except Exception:  # ours, or a serializer of the user's: the worker must not go deaf
+                    logger.exception("arq's queue cannot be served")
+                    await asyncio.sleep(_BACKOFF_S[-1])
                     continue
                 try:
                     async with asyncio.timeout(self.tick_s):
@@ -140,10 +144,7 @@ class Bridge:
                         codec=worker.codec,
                     )
                 )
-            except UnicodeDecodeError:
-                await self._put_aside(found)
+            except Exception as error:  # one that cannot be understood must not hold up the others
+                logger.warning("%r in arq's queue %s is put aside: %s", found.arq_id, worker.queue_name, error)
+                await worker.queue.quarantine(found.arq_id)
         return sum(await worker.queue.adopt(adoptions)) if adoptions else 0
-
-    async def _put_aside(self, found: Found) -> None:
-        logger.warning("%r in arq's queue %s is no id of arq's; put aside", found.arq_id, self._worker.queue_name)
-        await self._worker.queue.quarantine(found.arq_id)

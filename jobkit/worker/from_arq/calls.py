@@ -76,6 +76,8 @@ def read_order(payload: bytes, deserializer: Deserializer | None) -> Order:
         return Order(problem=JobExecutionFailed("job expired"))
     try:
         function, args, kwargs, tries, enqueued_ms = deserialize_job_raw(payload, deserializer=deserializer)
+        if not isinstance(function, str):
+            raise TypeError(f"a function has a name, not {type(function).__name__}")
         return Order(function, tuple(args), dict(kwargs), int(tries or 0), int(enqueued_ms))
     except SerializationError as error:
         return Order(problem=error)

@@ -166,7 +166,7 @@ class ArqRunner(AsyncRunner):
             if worker.on_job_end:
                 await guarded(worker.on_job_end, visit.ctx, "on_job_end", visit.ref)
         await self._stage(visit, outcome, sink)
-        if visit.problem is None and worker.after_job_end:
+        if visit.problem is None and worker.after_job_end and not sink.is_lost:
             worker.note_after(sink, visit.ctx)
         return outcome
 
