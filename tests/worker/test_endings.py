@@ -14,6 +14,8 @@ import pytest
 
 import jobkit
 from jobkit.client.job import Job
+from jobkit.client.loop import background
+from jobkit.tasks.info import TaskInfo
 from tests.support import ROOT, wait_until
 
 from . import jobs
@@ -37,6 +39,12 @@ def segfault() -> None:
     import ctypes
 
     ctypes.string_at(0)
+
+
+def killed() -> None:
+    import os
+
+    os.kill(os.getpid(), 9)
 
 
 def exits() -> None:
@@ -85,6 +93,7 @@ CASES: dict[str, Callable[[Bench], Job]] = {
     "it raised `KeyboardInterrupt`": lambda bench: bench.kit.submit(interrupts),
     "it called `sys.exit`": lambda bench: bench.kit.submit(says_exit),
     "its process was killed by a signal": lambda bench: bench.kit.submit(segfault),
+    "its process was killed from outside": lambda bench: bench.kit.submit(killed),
     "its process ended": lambda bench: bench.kit.submit(exits),
     "timeout": lambda bench: bench.kit.options(timeout=0.3).submit(sleepy),
     "timeout, and it did not stop": lambda bench: bench.kit.options(timeout=0.3, cancel_grace=0.3).submit(
@@ -95,6 +104,14 @@ CASES: dict[str, Callable[[Bench], Job]] = {
     "cancelled": lambda bench: cancelled(bench, jobs.work, 60.0),
     "cancelled, and it did not stop": lambda bench: cancelled(bench, jobs.in_c, cancel_grace=0.3),
     "its worker was killed too often": lambda bench: lost(bench),
+    'its worker was killed, and `on_lost="fail"`': lambda bench: lost_for_good(bench),
+    "a job whose result it needs failed": lambda bench: bench.kit.submit(jobs.count_up, bench.kit.submit(boom)),
+    "a job whose result it needs was cancelled": lambda bench: bench.kit.submit(
+        jobs.count_up, cancelled_waiting(bench)
+    ),
+    "its module is not on the worker": lambda bench: without_module(bench),
+    "its worker does not know its task": lambda bench: unknown(bench),
+    "its submitter signs with another key": lambda bench: other_key(bench),
     "its payload is not ours": lambda bench: forged(bench),
 }
 
@@ -114,6 +131,45 @@ def lost(bench: Bench) -> Job:
         worker.wait()
     bench.worker("-q", "deadly", JOBKIT_MAX_LOSSES="2")
     return job
+
+
+def lost_for_good(bench: Bench) -> Job:
+    job = bench.kit.options(queue="deadly", on_lost="fail").submit(jobs.work, bench.file(), 60.0)
+    worker = bench.worker("-q", "deadly")
+    bench.started()
+    worker.kill()
+    worker.wait()
+    return job
+
+
+def without_module(bench: Bench) -> Job:
+    import importlib
+    import sys
+
+    module = bench.folder / "gone_tasks.py"
+    module.write_text("def gone() -> None: ...\n")
+    sys.path.insert(0, str(bench.folder))
+    try:
+        job: Job = bench.kit.options(queue="held").submit(importlib.import_module("gone_tasks").gone)
+    finally:
+        sys.path.remove(str(bench.folder))
+        del sys.modules["gone_tasks"]
+    module.unlink()
+    bench.worker("-q", "held")
+    return job
+
+
+def unknown(bench: Bench) -> Job:
+    """A task that another worker has made known, one that had its module."""
+    info = TaskInfo(name="elsewhere")
+    background.call(bench.kit.verbs.store.publish_tasks({"elsewhere": info.to_json()}))
+    return bench.kit.submit("elsewhere")
+
+
+def other_key(bench: Bench) -> Job:
+    with jobkit.connect(**bench.place | {"secret": "of somebody else"}) as kit:
+        job_id = kit.submit(jobs.count_up, 1).id
+    return bench.kit.get(job_id)
 
 
 def forged(bench: Bench) -> Job:
