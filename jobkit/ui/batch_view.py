@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -154,7 +155,10 @@ class BatchFeed:
 
     async def _send(self) -> None:
         try:
+            began = time.monotonic()
             texts = await asyncio.to_thread(self._texts)
+            # A hundred thousand jobs take their time to be told of: not more than a sixth of it.
+            self._pacer.window_s = max(_WINDOW_S, 6 * (time.monotonic() - began))
             if "plot" not in texts and self._is_plot_old and self._later is None:
                 self._later = asyncio.get_running_loop().call_later(_PLOT_S, self._plot_later)
             if not self._is_stopped:
@@ -269,7 +273,7 @@ async def _guarded(feed: BatchFeed, verb: Callable[[], object]) -> None:
         feed.say(str(error))
 
 
-class BatchCard(AnyWidgetComponent):
+class BatchCard(SelfContained, AnyWidgetComponent):
     """The live card of a batch.
 
     Args:
@@ -289,10 +293,6 @@ class BatchCard(AnyWidgetComponent):
 
     _esm = assets.esm("batch")
     _stylesheets: ClassVar[list[str]] = [assets.css("batch")]
-
-    @classmethod
-    def _process_importmap(cls) -> dict[str, Any]:
-        return {}  # panel would map React to a CDN here; the card does not use it
 
     def __init__(self, batch: Batch, *, is_list: bool = False, **params: Any) -> None:
         super().__init__(**{"sizing_mode": "stretch_width", **params})  # type: ignore[no-untyped-call]  # panel's

@@ -50,10 +50,10 @@ class DeliverJob(Protocol):
 
 
 class Pacer:
-    """Calls `flush` at once and then at most once per `window_s`; for one event loop's thread."""
+    """Calls `flush` at once and then at most once per `window_s`, which may be changed; for one event loop's thread."""
 
     def __init__(self, window_s: float, flush: Callable[[], None]) -> None:
-        self._window_s = window_s
+        self.window_s = window_s
         self._flush = flush
         self._last = float("-inf")
         self._handle: asyncio.TimerHandle | None = None
@@ -62,7 +62,7 @@ class Pacer:
         if self._handle is not None:
             return
         loop = asyncio.get_running_loop()
-        wait = self._last + self._window_s - loop.time()
+        wait = self._last + self.window_s - loop.time()
         if wait <= 0:
             self._run()
         else:
