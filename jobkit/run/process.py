@@ -28,7 +28,8 @@ logger = logging.getLogger("jobkit.worker")
 
 #: How often to look at the memory of what runs.
 _SAMPLE_S = 0.5
-#: A warm process without a job ends after this long, and at most so many wait; the longest waiting one goes first.
+#: A warm process without a job ends after this long, as do spares of a worker without one. At most so many warm ones
+#: wait; the longest waiting one goes first.
 _IDLE_S, _IDLE_MOST = 60.0, 16
 
 Adopted = TypeVar("Adopted", bound=Forked)
@@ -60,6 +61,7 @@ class ProcessRunner:
         self._warm: dict[Workplace, asyncio.TimerHandle] = {}  # the longest waiting first
         self._kernel_kills = KernelKills(counter_file())
         self._sampling: asyncio.TimerHandle | None = None
+        self._resting: asyncio.TimerHandle | None = None
         self._keys = 0
         self._spool = ""
         self._is_closed = False
@@ -86,6 +88,7 @@ class ProcessRunner:
         self._attempts[assignment.job_id] = attempt
         if self._sampling is None:
             self._sampling = asyncio.get_running_loop().call_later(_SAMPLE_S, self._sample)
+        self._stay_awake()
         try:
             self._begin(attempt, zygote)
             return await attempt.outcome()
@@ -123,6 +126,7 @@ class ProcessRunner:
     async def close(self) -> None:
         """Kill what still runs and end the zygote."""
         self._is_closed = True
+        self._stay_awake()
         if self._sampling is not None:
             self._sampling.cancel()
             self._sampling = None
@@ -229,8 +233,23 @@ class ProcessRunner:
         self._kernel_kills.look()
         for attempt in tuple(self._attempts.values()):
             attempt.sample()
+        loop = asyncio.get_running_loop()
         if self._attempts:
-            self._sampling = asyncio.get_running_loop().call_later(_SAMPLE_S, self._sample)
+            self._sampling = loop.call_later(_SAMPLE_S, self._sample)
+        elif self._start_method != "spawn":  # those are made in advance because they take long
+            self._resting = loop.call_later(_IDLE_S, self._rest)
+
+    def _rest(self) -> None:
+        """There was no job for a while: an idle worker takes little memory."""
+        self._resting = None
+        spares, self._spares = self._spares, []
+        for place in spares:
+            place.retire()
+
+    def _stay_awake(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
 
 
 def _kind(assignment: Assignment) -> object:

@@ -43,6 +43,19 @@ async def test_spares_wait_after_the_first_job_and_their_number_is_bounded(runne
     await until(lambda: len(zygote.children()) == 2, "the end of all but the spares")
 
 
+async def test_spares_end_when_there_are_no_jobs_and_come_back_with_the_next(
+    runner: ProcessRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobkit.run.process._IDLE_S", 0.05)
+    monkeypatch.setattr("jobkit.run.process._SAMPLE_S", 0.05)
+    await runner.run(assign(os.getpid), heard)
+
+    zygote = psutil.Process(runner.pid)
+    await until(lambda: runner._spares == [] and zygote.children() == [], "the end of the spares")
+    await runner.run(assign(os.getpid), heard)
+    assert len(runner._spares) == 2
+
+
 async def test_a_job_takes_a_spare(runner: ProcessRunner, heard: Heard) -> None:
     await runner.run(assign(os.getpid), heard)
     await until(lambda: all(place.is_ready for place in runner._spares), "the spares to be ready")
