@@ -31,7 +31,7 @@ KNOWN_TO = {
     "anywidget": {"ui"},
     "ipywidgets": {"ui"},
     "click": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "run"},
 }
 
 

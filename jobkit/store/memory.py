@@ -194,7 +194,7 @@ class MemoryStore(MemoryFiles):
             outcome = "cancelled"
             data.pop("error", None)
         if outcome == "lost" or (outcome == "released" and snapshot.spec.on_lost == "fail"):
-            self._jobs.lose(record, ending.max_losses or float("inf"), ending.reason)
+            self._jobs.lose(record, ending.max_losses or float("inf"), ending.reason, data.get("usage"))
             return FINISHED
         if outcome in _ENDS:
             record.result = ending.result or None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -217,15 +218,16 @@ class Jobs:
         for job_id, _ in self.leases.until(self.now, limit):
             self.lose(self.records[job_id], self._max_losses)
 
-    def lose(self, record: Record, max_losses: float, where: str = "") -> None:
+    def lose(self, record: Record, max_losses: float, where: str = "", usage: Mapping[str, Any] | None = None) -> None:
         """Its worker died, or what it ran in died under it (`where`): it runs again, or ends here."""
         snapshot = record.snapshot
         self.leases.remove(snapshot.id)
         losses = snapshot.losses + 1
+        more: dict[str, Any] = {"losses": losses} | ({"usage": usage} if usage else {})
         where = where or f"worker {snapshot.worker} died or lost contact while it ran attempt {snapshot.attempt}"
         if snapshot.cancel_requested_at is not None:
-            data: dict[str, Any] = {"losses": losses, "reason": f"cancelled; its {where}"}
-            self.conclude(record, EventType.CANCELLED, data, self.kept_ms(record))
+            why = {"reason": f"cancelled; its {where}"}
+            self.conclude(record, EventType.CANCELLED, more | why, self.kept_ms(record))
         elif losses >= max_losses or snapshot.spec.on_lost == "fail":
             deaths = [str(event.data["reason"]) for event in snapshot.history if event.type is EventType.LOST]
             message = f"{where}; it is not run again, since it was submitted with on_lost='fail'"
@@ -233,11 +235,11 @@ class Jobs:
                 message = f"its workers died {losses} times while running it; last, {where}"
             trace = "\n".join([*deaths, where])
             error = {"kind": "lost", "type": "lost", "message": message, "traceback": trace, "where": ""}
-            self.conclude(record, EventType.FAILED, {"losses": losses, "error": error}, self.kept_ms(record))
+            self.conclude(record, EventType.FAILED, more | {"error": error}, self.kept_ms(record))
         else:
             record.token = ""
             self.enqueue(record, record.us)
-            self.emit(record, EventType.LOST, {"state": "queued", "losses": losses, "reason": where})
+            self.emit(record, EventType.LOST, {"state": "queued", "reason": where} | more)
 
     def takes(self, worker_id: str, record: Record) -> bool:
         """Whether this worker may run it now: a suspect only where it runs no other one. As in `lua/head.lua`."""

@@ -1,6 +1,6 @@
 -- Ends attempts. ARGV: for each: id, token, outcome, data, result, preview, delay_ms, ttl_ms, inline_bytes, folder.
--- `data` is a JSON object with error, reason, summary, usage, and for a lost attempt max_losses. Returns 1 (done), 2 (this token ended it before: the
--- reply was lost) or 0 (the token does not hold any more; nothing was changed).
+-- `data` is a JSON object with error, reason, summary, usage, and for a lost attempt max_losses. Returns 1 (done), 2 (this
+-- token ended it before: the reply was lost) or 0 (the token does not hold any more; nothing was changed).
 exceed_memory()
 local answers = {}
 for i = 1, #ARGV, 10 do
@@ -20,7 +20,7 @@ for i = 1, #ARGV, 10 do
     if data.error then set[#set + 1] = 'error'; set[#set + 1] = cjson.encode(data.error) end
     if outcome == 'lost' or (outcome == 'released' and wish(rec, 'on_lost') == 'fail') then
       redis.call('HSET', P .. 'job:' .. id, unpack(set))
-      lose(rec, data.max_losses or math.huge, ttl_ms, data.reason)
+      lose(rec, data.max_losses or math.huge, ttl_ms, data.reason, data.usage)
     elseif outcome == 'succeeded' or outcome == 'failed' or outcome == 'cancelled' then
       if data.summary then set[#set + 1] = 'summary'; set[#set + 1] = data.summary end
       if result ~= '' then redis.call('SET', P .. 'result:' .. id, result, 'PX', ttl_ms) end

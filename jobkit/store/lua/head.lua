@@ -293,24 +293,24 @@ end
 
 -- A lease ran out: the worker died, or was away for too long. Or the worker says so itself (`where`): what it ran the
 -- attempt in died under it. The job goes back to its old place in the line, or ends here.
-local function lose(rec, max_losses, ttl_ms, where)
+local function lose(rec, max_losses, ttl_ms, where, usage)
   redis.call('ZREM', P .. 'leases', rec.id)
   if rec.arq then arq_return(rec) end
   rec.losses = rec.losses + 1
   ttl_ms = kept_ms(rec, ttl_ms)
   where = where or 'worker ' .. rec.worker .. ' died or lost contact while it ran attempt ' .. rec.attempt
   if rec.cancel then
-    conclude(rec, 'cancelled', 'cancelled', {losses = rec.losses, reason = 'cancelled; its ' .. where},
+    conclude(rec, 'cancelled', 'cancelled', {losses = rec.losses, reason = 'cancelled; its ' .. where, usage = usage},
       {'losses', rec.losses}, ttl_ms)
   elseif rec.losses >= max_losses or wish(rec, 'on_lost') == 'fail' then
     local err = {kind = 'lost', type = 'lost', traceback = deaths(rec, where), where = '',
       message = rec.losses >= max_losses and 'its workers died ' .. rec.losses .. ' times while running it; last, ' .. where
         or where .. "; it is not run again, since it was submitted with on_lost='fail'"}
-    conclude(rec, 'failed', 'failed', {losses = rec.losses, error = err},
+    conclude(rec, 'failed', 'failed', {losses = rec.losses, error = err, usage = usage},
       {'losses', rec.losses, 'error', cjson.encode(err)}, ttl_ms)
   else
     move(rec, 'queued')
-    emit(rec, 'lost', {state = 'queued', losses = rec.losses, reason = where},
+    emit(rec, 'lost', {state = 'queued', losses = rec.losses, reason = where, usage = usage},
       {'state', 'queued', 'losses', rec.losses, 'token', ''})
     ready(rec, rec.us)
   end
