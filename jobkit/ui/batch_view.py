@@ -23,6 +23,7 @@ from jobkit.ui import assets
 from jobkit.ui.batch_view_model import BatchModel, dumps
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.live import Pacer, on_loop
+from jobkit.ui.own import SelfContained
 
 if TYPE_CHECKING:
     from jobkit.client.batch import Batch

@@ -12,6 +12,7 @@ from panel.custom import JSComponent
 from jobkit.ui import assets
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.job_card import JobCard
+from jobkit.ui.own import SelfContained
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -29,7 +30,7 @@ _SHEET = """
 """
 
 
-class DrawerHead(JSComponent):
+class DrawerHead(SelfContained, JSComponent):
     """The drawer's own line: Close and Copy link."""
 
     _esm = assets.esm("drawer")

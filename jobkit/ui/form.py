@@ -11,6 +11,7 @@ from panel.custom import JSComponent
 from jobkit.ui import assets
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.form_desk import FormDesk, lead
+from jobkit.ui.own import SelfContained
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["TaskForm", "lead"]
 
 
-class TaskForm(JSComponent):
+class TaskForm(SelfContained, JSComponent):
     """A form for each of a kit's tasks.
 
     Args:

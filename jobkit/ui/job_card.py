@@ -18,6 +18,7 @@ from jobkit.ui.asked import Requests
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.files import answer
 from jobkit.ui.live import Follower, Following
+from jobkit.ui.own import SelfContained
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -28,7 +29,7 @@ logger = logging.getLogger("jobkit.ui")
 ACTIONS = ("cancel", "retry", "rerun")
 
 
-class JobCard(AnyWidgetComponent):
+class JobCard(SelfContained, AnyWidgetComponent):
     """The live card of one job.
 
     Args:
@@ -59,10 +60,6 @@ class JobCard(AnyWidgetComponent):
     _stylesheets: ClassVar[list[str]] = [assets.css("card")]
 
     part_of: ClassVar[Mapping[str, str]] = {"log": "log_append"}
-
-    @classmethod
-    def _process_importmap(cls) -> dict[str, Any]:
-        return {}  # panel would map React to a CDN here; the card does not use it
 
     def __init__(
         self,

@@ -10,9 +10,10 @@ import param
 from panel.custom import JSComponent
 
 from jobkit.ui import assets
+from jobkit.ui.own import SelfContained
 
 
-class Nav(JSComponent):
+class Nav(SelfContained, JSComponent):
     """Name, pages and the state of the connection.
 
     Attributes:

@@ -14,13 +14,14 @@ from jobkit.ui import assets
 from jobkit.ui.asked import Requests
 from jobkit.ui.board import Watching
 from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.own import SelfContained
 from jobkit.ui.query import parse_search
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
 
 
-class JobTable(JSComponent):
+class JobTable(SelfContained, JSComponent):
     """One page of a kit's jobs with its counters and search box.
 
     Args:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import panel as pn
 import pytest
+from bokeh.models import ImportedStyleSheet
 
 from jobkit.ui import assets
 from jobkit.ui.format import FACES
+from tests.ui.stage import Stage
 
 HERE = Path(assets.__file__).parent
 TOKENS = (HERE / "tokens.css").read_text("utf-8")
@@ -79,3 +82,18 @@ def test_a_component_is_one_module_and_one_sheet(name: str) -> None:
     assert assets.esm(name).count("export default") == 1
     assert "import " not in re.sub(r"//.*|/\*.*?\*/|`[^`]*`|'[^']*'|\"[^\"]*\"", "", assets.esm(name))
     assert "--jk-bg" in assets.css(name)
+
+
+def test_a_card_in_any_app_or_notebook_names_no_other_host(stage: Stage) -> None:
+    from bokeh.document import Document
+
+    from jobkit.ui.job_card import JobCard
+
+    card = JobCard(stage.kit, stage.submit("train"), stylesheets=["/mine.css"])
+
+    for root in (card.get_root(Document()), pn.Column(card).get_root(Document())):
+        models = [model for model in root.references() if type(model).__name__ != "Column"]
+        own = next(model for model in models if type(model).__name__ == "AnyWidgetComponent")
+        linked = [sheet.url for sheet in own.stylesheets if isinstance(sheet, ImportedStyleSheet)]
+        assert linked == ["/mine.css"]
+        assert own.importmap == {}
