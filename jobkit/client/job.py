@@ -217,6 +217,11 @@ class Job(param.Parameterized):
         form.fill(self.task, self.params)
         return form
 
+    @property
+    def kit(self) -> Kit:
+        """The kit that it was submitted with or found by."""
+        return self._kit
+
     # -- its past and its output --------------------------------------------------------------------------------------
 
     def logs(self, tail: int | None = None) -> Logs:

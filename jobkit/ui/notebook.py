@@ -39,7 +39,7 @@ def display_job(job: Job) -> None:
         return
     if job.snapshot.is_terminal:
         display(  # type: ignore[no-untyped-call]  # IPython's
-            _bundle(job, ended_html(job._kit, job)), raw=True
+            _bundle(job, ended_html(job.kit, job)), raw=True
         )
         return
     live_card(job)
@@ -89,12 +89,15 @@ def live_card(job: Job, handle: Any = None) -> None:
     from jobkit.ui.widget import JobWidget
 
     def static(view: JobView) -> dict[str, Any]:
-        return _bundle(job, card_html(view.snapshot, list(view.lines), view.preview, total_lines=view.total))
+        return _bundle(
+            job,
+            card_html(view.snapshot, list(view.lines), view.preview, total_lines=view.total, artifacts=view.artifacts),
+        )
 
     output = _Output(static)
     job._cards.append(output.is_static)
     # The HTML is what a viewer without widgets shows (GitHub, nbviewer), as long as the job has not ended.
-    widget = JobWidget(job._kit, job.id, on_end=output.end)
+    widget = JobWidget(job.kit, job.id, on_end=output.end)
     output.show(widget, _bundle(job, card_html(job.snapshot, now=datetime.now(UTC))), handle)
 
 
@@ -204,7 +207,8 @@ def ended_html(kit: Kit, job: Job) -> str:
     """The static card of an ended job, with its last lines and preview from the store where that answers."""
     try:
         log = kit.log_slice(job.id, tail=_TAIL)
-        return card_html(job.snapshot, log.lines, kit.preview(job.id), total_lines=log.total)
+        saved = [artifact.to_json() for artifact in kit.artifacts(job.id)]
+        return card_html(job.snapshot, log.lines, kit.preview(job.id), total_lines=log.total, artifacts=saved)
     except JobkitError:
         return card_html(job.snapshot)
 

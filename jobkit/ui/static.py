@@ -72,6 +72,7 @@ def card_html(
     *,
     now: datetime | None = None,
     total_lines: int | None = None,
+    artifacts: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The job as a self-contained piece of HTML.
 
@@ -81,6 +82,7 @@ def card_html(
         preview: of its result, see `jobkit.run.preview`.
         now: the moment that a running job's times refer to; the present unless given.
         total_lines: lines that its log has in all, where `log` is only the end of it.
+        artifacts: what it saved: `name` and `size_bytes` of each.
     """
     now = now or datetime.now(UTC)
     shown = face(snapshot)
@@ -97,6 +99,7 @@ def card_html(
         _head(snapshot, shown, now),
         *_error(snapshot),
         *_result(preview),
+        *_saved(artifacts),
         *_log(log, total_lines),
         *_attempts(snapshot),
     ]
@@ -159,6 +162,23 @@ def _error(snapshot: JobSnapshot) -> list[str]:
     ]
 
 
+def _saved(artifacts: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not artifacts:
+        return []
+    total = size(sum(int(each["size_bytes"]) for each in artifacts))
+    word = "1 artifact" if len(artifacts) == 1 else f"{len(artifacts)} artifacts"
+    rows = "".join(
+        f"<tr><td><code>{escape(_cut(str(each['name']), 80))}</code></td>"
+        f'<td class="n">{size(each["size_bytes"])}</td></tr>'
+        for each in artifacts[:_ROWS]
+    )
+    more = " and more" if len(artifacts) > _ROWS else ""
+    return [
+        f'<details><summary>{word}, {total}</summary><div class="w"><table>{rows}</table></div>'
+        f'<p class="m"><code>job.artifacts()</code> reads and saves them{more}</p></details>'
+    ]
+
+
 def _log(log: Sequence[LogLine], total: int | None) -> list[str]:
     if not log:
         return []
@@ -212,6 +232,8 @@ def _result(preview: Mapping[str, Any] | None) -> list[str]:
             text = json.dumps(plain, indent=1, ensure_ascii=False, default=str)
         # Markup of a result (`html`) is never put into a page that others open; its text says what it is.
         body = f"<pre>{escape(_cut(text, _CHARS))}</pre>" if text else ""
+        if preview.get("bokeh"):
+            body += '<p class="m"><code>job.result()</code> draws it in a notebook; the dashboard shows it</p>'
     return [f"<div>{body}{note}</div>"] if body or note else []
 
 

@@ -134,3 +134,19 @@ def test_a_failed_job_shows_error_root_cause_and_folded_traceback() -> None:
 
     assert html.index("ValueError") < html.index("KeyError") < html.index("<summary>Traceback")
     assert "37 % · 148 / 400" in html
+
+
+def test_what_a_job_saved_is_listed_as_text() -> None:
+    saved = [{"name": "<b>curve</b>.png", "size_bytes": 8_100}, {"name": "model.bin", "size_bytes": 250_000}]
+
+    html = card_html(job(), artifacts=saved)
+
+    assert "2 artifacts, 258 kB" in html
+    assert "&lt;b&gt;curve&lt;/b&gt;.png" in html
+
+
+def test_a_bokeh_figure_says_how_to_see_it() -> None:
+    html = card_html(job(), preview={"type": "figure", "text": 'Bokeh figure "Losses"', "bokeh": {"item": {}}})
+
+    assert "Bokeh figure &quot;Losses&quot;" in html
+    assert "<code>job.result()</code> draws it" in html
