@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import signal
 import sys
 import time
 from typing import Any
@@ -309,6 +310,28 @@ async def test_the_health_key_stays_as_long_as_another_worker_lives(
     await asyncio.gather(serving, return_exceptions=True)
     await other.close()
     assert not await arq_redis.exists("arq:queue:health-check")
+
+
+async def test_a_signal_that_comes_before_the_start_counts(arq_redis: ArqRedis, worker: Make) -> None:
+    one = worker([answer], burst=False)
+    one.handle_sig(signal.SIGTERM)
+    await one.main()
+
+    job = await enqueued(arq_redis, "answer")
+    serving = asyncio.create_task(one.main())
+
+    assert await job.result(10, poll_delay=0.02) == 42
+    one.handle_sig(signal.SIGTERM)
+    await serving
+
+
+async def test_a_closed_worker_may_serve_again(arq_redis: ArqRedis, worker: Make) -> None:
+    one = worker([answer])
+    for _ in range(2):
+        job = await enqueued(arq_redis, "answer")
+        await one.main()
+        assert await job.result() == 42
+        await one.close()
 
 
 async def test_a_cancelled_worker_gives_its_jobs_back_at_once(arq_redis: ArqRedis, worker: Make) -> None:

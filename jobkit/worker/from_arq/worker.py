@@ -193,13 +193,13 @@ class Worker(LoneWorker):
         logger.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
         await log_redis_info(self.pool, logger.info)
         self.ctx["redis"] = self.pool
-        self._stop, self.allow_pick_jobs = "", True
         bridge = self.loop.create_task(self._bridge.run(), name="jobkit-arq-bridge")
         try:
             await super().main()
         finally:
             bridge.cancel()
             await asyncio.gather(bridge, *self._hooks, return_exceptions=True)
+            self._stop, self.allow_pick_jobs = "", True  # for the next time; a signal before this one has counted
 
     async def _serve(self) -> None:
         try:
@@ -226,6 +226,7 @@ class Worker(LoneWorker):
         await self.pool.aclose(close_connection_pool=True)
         self._pool = None
         await self.store.close()
+        self._stop, self.allow_pick_jobs = "", True
 
     async def _has_company(self) -> bool:
         """Whether other workers serve the queue: then the health key is theirs, too."""
