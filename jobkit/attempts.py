@@ -115,6 +115,8 @@ def assignment(
         SignatureError: the payload was not sealed for this job by a key that we hold.
     """
     spec = claimed.spec
+    if claimed.problem:
+        raise SignatureError(claimed.problem)
     _, call = codec.verify(claimed.payload, Subject("args", spec.id, spec.task))
     if given:
         call = supplied(call, given)

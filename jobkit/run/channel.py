@@ -56,7 +56,12 @@ class Channel:
         try:
             data = self._link.recv(_READ_BYTES)
             for kind, content in self._frames.feed(data):
-                self._on_frame(kind, content)
+                try:
+                    self._on_frame(kind, content)
+                except (TypeError, ValueError, LookupError, AttributeError) as error:
+                    raise frames.FrameError(
+                        f"a frame of type {kind!r} makes no sense: {type(error).__name__}: {error}"
+                    ) from error
         except (BlockingIOError, InterruptedError):
             return
         except OSError:

@@ -287,8 +287,9 @@ class Host:
         if hosted is None:
             return
         if kind == frames.ENDED:
+            outcome = hosted.stopped() if rest[0] is None else self._outcome(rest[0])
             del self._attempts[key]
-            hosted.finish(hosted.stopped() if rest[0] is None else self._outcome(rest[0]))
+            hosted.finish(outcome)
             self._end_if_idle()
         elif kind == frames.LINES:
             hosted.sink.lines([LogLine.from_wire(line) for line in rest[0]])

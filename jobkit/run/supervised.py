@@ -267,6 +267,12 @@ class Supervised:
             self._artifacts = max(self._artifacts, int(number))
             self._sink.artifact(str(name), str(media), self._artifact_file(number) if number else bytes(body))
         elif kind == frames.ENDED:
+            outcome_from_wire(
+                content, content["body"], {}
+            )  # what does not hold together is refused here, not at the end
+            is_whole = isinstance(content["stopped"], bool) and isinstance(content["usage"], dict)
+            if not is_whole or content["outcome"] not in ("succeeded", "failed", "cancelled"):
+                raise ValueError(f"an outcome of {content['outcome']!r}")
             self._wire = content
             if content["is_alone"] and not self._stop_kind:
                 self._end_early(content["usage"], is_fit=content["is_fit"])

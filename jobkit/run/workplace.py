@@ -238,7 +238,7 @@ class Workplace:
                         self._occupant.on_ready()
                 elif self._occupant is not None:
                     self._occupant.on_frame(kind, content)
-        except (frames.FrameError, KeyError, TypeError, ValueError) as error:
+        except (frames.FrameError, LookupError, TypeError, ValueError, AttributeError) as error:
             self._is_damaged = True
             if self._occupant is not None:
                 self._occupant.on_damage(str(error))

@@ -48,6 +48,8 @@ class Claimed:
     started_ms: int = 0
     us: int = 0
     """When it was submitted, in microseconds by the store's clock: with its id, the name of this one submission."""
+    problem: str = ""
+    """Its record cannot be read, and this says why: it can only be ended."""
 
 
 @dataclass(frozen=True, slots=True)

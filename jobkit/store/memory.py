@@ -336,7 +336,7 @@ class MemoryStore(MemoryFiles):
             known = [(id, fields) for id, fields in self._workers.items() if "beat" in fields]
             known.sort(key=lambda item: (int(item[1]["beat"]), item[0]), reverse=True)
             return [
-                records.worker(id, {name.encode(): value.encode() for name, value in fields.items()}, self._jobs.now)
+                records.worker(id, self._jobs.now, {name.encode(): value.encode() for name, value in fields.items()})
                 for id, fields in known
             ]
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
-from jobkit.model import JobEvent, JobSnapshot, JobSpec
+from jobkit.model import JobEvent, JobSnapshot, JobSpec, LogLine
 from jobkit.model.snapshot import WIRE, changes, tame
 from jobkit.store.base import WorkerInfo
+
+logger = logging.getLogger("jobkit.store")
+
+T = TypeVar("T")
 
 _unjson = msgspec.json.decode
 
@@ -45,7 +50,56 @@ def snapshot(record: Mapping[bytes, bytes]) -> JobSnapshot:
     )
 
 
-def worker(id: str, record: Mapping[bytes, bytes], now_ms: int) -> WorkerInfo:
+def mapping(raw: bytes) -> dict[str, Any]:
+    """A JSON object."""
+    value = _unjson(raw)
+    if not isinstance(value, dict):
+        raise TypeError(f"{type(value).__name__} where an object belongs")
+    return value
+
+
+def event(id: str, entry: Mapping[bytes, bytes]) -> JobEvent:
+    """An entry of the stream of events."""
+    return JobEvent.from_wire(_unjson(entry[b"e"]), id)
+
+
+def lines(after: int, entry: Mapping[bytes, bytes]) -> list[LogLine]:
+    """The lines of a chunk of a log that are numbered above `after`."""
+    first, count = int(entry[b"f"]), int(entry[b"c"])
+    if first + count - 1 <= after:
+        return []
+    return [LogLine.from_wire(w, n=first + i) for i, w in enumerate(_unjson(entry[b"l"])) if first + i > after]
+
+
+#: What reading may raise where something else was written than this or another version of jobkit writes.
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, msgspec.MsgspecError)
+
+_told: set[str] = set()
+_TOLD_LIMIT = 1_000
+
+
+def readable(what: str, read: Callable[[Any], T], raw: Any) -> T | None:
+    """What `read` makes of `raw`; None where there is nothing, or nothing of ours, which is logged once.
+
+    One damaged record must not hide all others.
+    """
+    if not raw:
+        return None
+    try:
+        return read(raw)
+    except UNREADABLE as error:
+        if what not in _told and len(_told) < _TOLD_LIMIT:
+            _told.add(what)
+            logger.warning("%s cannot be read and is left out: %s: %.200s", what, type(error).__name__, error)
+        return None
+
+
+def is_wrong_type(error: Exception) -> bool:
+    """Whether a key holds another kind of thing than jobkit puts there."""
+    return str(error).startswith("WRONGTYPE")
+
+
+def worker(id: str, now_ms: int, record: Mapping[bytes, bytes]) -> WorkerInfo:
     """A worker's hash; it is alive while its own lease has not run out."""
     fields = {key.decode(): value.decode("utf-8", "replace") for key, value in record.items()}
     age_s = max(0.0, (now_ms - int(fields.get("beat", 0))) / 1000)

@@ -5,14 +5,16 @@ Keys and channels are spelled here and in `lua/` only; `docs/architecture.md` sa
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
 
-from jobkit.model import JobEvent, JobSnapshot, JobState, LogLine
+from jobkit.model import JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.settings import Settings
 from jobkit.store import records
 from jobkit.store.base import (
@@ -30,12 +32,15 @@ from jobkit.store.base import (
     expired,
     is_before,
 )
-from jobkit.store.connect import open_redis
+from jobkit.store.connect import explain, open_redis
 from jobkit.store.redis_files import RedisFiles, awaited, keep_args
 from jobkit.store.scripts import Scripts
 
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
+
+#: How the head of a claim begins, in `lua/head.lua`.
+_CLAIM = re.compile(rb'\{"token":"([\w.:-]{1,300})","id":"([\w.:-]{1,200})","attempt":(\d{1,9}),', re.ASCII)
 
 #: Records that one call of list.lua looks at, and how many calls a page may cost.
 _LIST_BUDGET, _LIST_CALLS = 5_000, 200
@@ -124,7 +129,7 @@ class RedisStore(RedisFiles):
     async def cancel(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
         with self._reaching():
             states = await self.scripts.run("cancel", [reason, self._ttl_ms, *job_ids])
-        return [state.decode() for state in states]
+        return [state.decode("utf-8", "replace") for state in states]
 
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
         with self._reaching():
@@ -159,7 +164,13 @@ class RedisStore(RedisFiles):
             pipe = self.redis.pipeline(transaction=False)
             for job_id in job_ids:
                 pipe.hgetall(f"{self.prefix}job:{job_id}")
-            return [records.snapshot(record) if record else None for record in await pipe.execute()]
+            found = await pipe.execute(raise_on_error=False)
+        snapshots = []
+        for job_id, record in zip(job_ids, found, strict=True):
+            if isinstance(record, Exception) and not records.is_wrong_type(record):
+                raise explain(record, self.settings)
+            snapshots.append(records.readable(f"the record of job {job_id}", records.snapshot, record))
+        return snapshots
 
     async def result(self, job_id: str) -> bytes | None:
         return await self._get(f"{self.prefix}result:{job_id}")
@@ -169,7 +180,7 @@ class RedisStore(RedisFiles):
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
         raw = await self._get(f"{self.prefix}preview:{job_id}")
-        return _unjson(raw) if raw else None
+        return records.readable(f"the preview of job {job_id}", records.mapping, raw)
 
     async def _get(self, key: str) -> bytes | None:
         with self._reaching():
@@ -184,10 +195,7 @@ class RedisStore(RedisFiles):
             (total, dropped), entries = await pipe.execute()
         lines: list[LogLine] = []
         for _, entry in entries:
-            first, count = int(entry[b"f"]), int(entry[b"c"])
-            if first + count - 1 > after:
-                wire = _unjson(entry[b"l"])
-                lines += [LogLine.from_wire(w, n=first + i) for i, w in enumerate(wire) if first + i > after]
+            lines += records.readable(f"log lines of job {job_id}", partial(records.lines, after), entry) or ()
         if tail is not None:
             lines = lines[-tail:] if tail > 0 else []
         return LogSlice(tuple(lines), int(total or 0), int(dropped or 0))
@@ -203,14 +211,17 @@ class RedisStore(RedisFiles):
         workers = await self.workers()
         with self._reaching():
             members = await awaited(self.redis.smembers(f"{self.prefix}queues"))
-            names = sorted({name.decode() for name in members} | {q for w in workers if w.is_alive for q in w.queues})
+            names = sorted(
+                {name.decode("utf-8", "replace") for name in members}
+                | {q for w in workers if w.is_alive for q in w.queues}
+            )
             pipe = self.redis.pipeline(transaction=False)
             for name in names:
                 pipe.zcard(f"{self.prefix}ready:{name}")
                 pipe.zcard(f"{self.prefix}due:{name}")
             sizes = await pipe.execute()
             for job_id in await self.redis.zrange(f"{self.prefix}state:running", 0, -1):
-                pipe.hget(f"{self.prefix}job:{job_id.decode()}", "queue")
+                pipe.hget(f"{self.prefix}job:{job_id.decode('utf-8', 'replace')}", "queue")
             running = Counter(await pipe.execute())
         return {
             name: {
@@ -224,14 +235,18 @@ class RedisStore(RedisFiles):
 
     async def workers(self) -> list[WorkerInfo]:
         with self._reaching():
-            ids = [raw.decode() for raw in await self.redis.zrevrange(f"{self.prefix}workers", 0, -1)]
+            ids = [raw.decode("utf-8", "replace") for raw in await self.redis.zrevrange(f"{self.prefix}workers", 0, -1)]
             pipe = self.redis.pipeline(transaction=False)
             for worker_id in ids:
                 pipe.hgetall(f"{self.prefix}worker:{worker_id}")
             pipe.time()
             *found, (seconds, micros) = await pipe.execute()
         now_ms = seconds * 1000 + micros // 1000
-        return [records.worker(id, record, now_ms) for id, record in zip(ids, found, strict=True) if record]
+        read = [
+            records.readable(f"the record of worker {id}", partial(records.worker, id, now_ms), record)
+            for id, record in zip(ids, found, strict=True)
+        ]
+        return [worker for worker in read if worker is not None]
 
     async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:
         with self._reaching():
@@ -247,7 +262,11 @@ class RedisStore(RedisFiles):
     async def tasks(self) -> dict[str, dict[str, Any]]:
         with self._reaching():
             found = await awaited(self.redis.hgetall(f"{self.prefix}tasks"))
-        return {name.decode(): _unjson(raw) for name, raw in sorted(found.items())}
+        read = {
+            name.decode("utf-8", "replace"): records.readable(f"the definition of task {name!r}", records.mapping, raw)
+            for name, raw in sorted(found.items())
+        }
+        return {name: task for name, task in read.items() if task is not None}
 
     async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
         start = f"({after}" if after else "-"
@@ -259,7 +278,8 @@ class RedisStore(RedisFiles):
             entries, oldest = await pipe.execute()
             if oldest and is_before(after, oldest[0][0].decode()) and await self._is_trimmed(key):
                 raise expired(after, oldest[0][0].decode())
-        return [JobEvent.from_wire(_unjson(entry[b"e"]), id.decode()) for id, entry in entries]
+        read = [records.readable(f"event {id.decode()}", partial(records.event, id.decode()), e) for id, e in entries]
+        return [event for event in read if event is not None]
 
     async def _is_trimmed(self, key: str) -> bool:
         """Whether a stream has ever lost an entry."""
@@ -310,7 +330,9 @@ class RedisStore(RedisFiles):
                     ],
                 )
             cursor = reply[0].decode()
-            found |= {job_id.decode(): int(us) for job_id, us in zip(reply[1::2], reply[2::2], strict=True)}
+            found |= {
+                job_id.decode("utf-8", "replace"): int(us) for job_id, us in zip(reply[1::2], reply[2::2], strict=True)
+            }
             if not cursor or len(found) >= query.limit:
                 break
             below = f"({cursor}"
@@ -375,7 +397,23 @@ def progress_args(news: Sequence[Progress]) -> list[Any]:
 
 
 def read_claimed(message: bytes) -> Claimed:
-    """What a claim or a hand-over brings: a JSON head, a newline, the payload."""
+    """What a claim or a hand-over brings: a JSON head, a newline, the payload.
+
+    Raises:
+        ValueError: it is nothing that a store would send.
+    """
+    try:
+        return _read_claimed(message)
+    except records.UNREADABLE as error:
+        found = _CLAIM.match(message)
+        if found is None:
+            raise ValueError(f"not a claim: {message[:100]!r}") from None
+        token, job_id = found[1].decode(), found[2].decode()
+        problem = f"the record of job {job_id} cannot be read: {type(error).__name__}: {error}"[:500]
+        return Claimed(JobSpec(job_id, ""), token, int(found[3]), b"", problem=problem)
+
+
+def _read_claimed(message: bytes) -> Claimed:
     head, _, payload = message.partition(b"\n")
     wire = _unjson(head)
     return Claimed(

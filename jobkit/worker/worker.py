@@ -371,9 +371,14 @@ class Worker(arq.worker.Worker):
         kind = message[:1]
         if kind == b"J":
             self._received += 1
-            self._launch(read_claimed(message[1:]))
+            try:
+                claimed = read_claimed(message[1:])
+            except ValueError as error:  # from somebody who may write to this Redis and is not jobkit
+                logger.warning("a message to this worker is left out: %s", error)
+                return
+            self._launch(claimed)
         elif kind == b"C":
-            self._cancel(message[1:].decode())
+            self._cancel(message[1:].decode("utf-8", "replace"))
         elif kind == b"S":
             self._take_request(message[1:].decode())
         else:

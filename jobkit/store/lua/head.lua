@@ -25,18 +25,33 @@ end
 local FIELDS = {'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel', 'retried', 'losses', 'releases',
   'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after'}
 
--- The record of a job, or nil. Counters are numbers; fields that are not set are false.
+-- A JSON object, or an empty table for whatever else it is.
+local function object(json)
+  local ok, value = pcall(cjson.decode, json)
+  return ok and type(value) == 'table' and value or {}
+end
+
+-- A number that can be counted on, 0 for whatever else it is.
+local function number(text)
+  local value = tonumber(text or 0) or 0
+  return value > -2^53 and value < 2^53 and value or 0
+end
+
+-- The record of a job, or nil; also nil for what is there but is none, so that it holds up nobody. Counters are numbers;
+-- fields that are not set are false.
 local function read(id)
-  local values = redis.call('HMGET', P .. 'job:' .. id, unpack(FIELDS))
-  if not values[1] then return nil end
+  local values = redis.pcall('HMGET', P .. 'job:' .. id, unpack(FIELDS))
+  if values.err or not values[1] then return nil end
   local rec = {id = id}
   for i, name in ipairs(FIELDS) do rec[name] = values[i] end
-  rec.seq = tonumber(rec.seq)
-  rec.attempt = tonumber(rec.attempt or 0)
-  rec.retried = tonumber(rec.retried or 0)
-  rec.losses = tonumber(rec.losses or 0)
-  rec.releases = tonumber(rec.releases or 0)
-  rec.priority = tonumber(rec.priority or 0)
+  rec.seq = rec.seq and number(rec.seq)
+  rec.attempt = number(rec.attempt)
+  rec.retried = number(rec.retried)
+  rec.losses = number(rec.losses)
+  rec.releases = number(rec.releases)
+  rec.priority = number(rec.priority)
+  rec.worker = rec.worker or ''
+  if not (rec.seq and rec.spec and rec.queue and number(rec.us) > 0) then return nil end
   return rec
 end
 
@@ -91,7 +106,7 @@ local function start(rec, worker, lease_ms)
   move(rec, 'running')
   emit(rec, 'started', {state = 'running', attempt = rec.attempt, worker = worker, started = NOW},
     {'state', 'running', 'attempt', rec.attempt, 'worker', worker, 'token', rec.token, 'started', NOW})
-  return '{"token":"' .. rec.token .. '","attempt":' .. rec.attempt .. ',"retried":' .. rec.retried
+  return '{"token":"' .. rec.token .. '","id":"' .. rec.id .. '","attempt":' .. rec.attempt .. ',"retried":' .. rec.retried
     .. ',"losses":' .. rec.losses .. ',"started":' .. NOW .. ',"us":' .. string.format('%.0f', tonumber(rec.us)) .. ',"spec":' .. rec.spec .. '}\n'
     .. (redis.call('GET', P .. 'args:' .. rec.id) or '')
 end
@@ -163,7 +178,7 @@ end
 -- What the submitter asked for in the spec, or nil.
 local function wish(rec, name)
   if not string.find(rec.spec, '"' .. name .. '":', 1, true) then return nil end
-  return cjson.decode(rec.spec)[name]
+  return object(rec.spec)[name]
 end
 
 -- How long to keep a job that no worker ended: its own wish, else the setting.
@@ -253,7 +268,7 @@ settle = function(rec, state, data, ttl_ms)
     ended[done] = false
     local key = P .. 'after:' .. one.rec.id
     local why = no_result(one.state, one.error)
-    local task = why and cjson.decode(one.rec.spec).task
+    local task = why and object(one.rec.spec).task
     for _, id in ipairs(redis.call('ZRANGE', key, 0, -1)) do
       local follower = read(id)
       if follower and follower.waits then
@@ -284,7 +299,7 @@ local function deaths(rec, last)
   local found = {}
   for seq = 1, rec.seq do
     local kept = redis.call('HGET', P .. 'job:' .. rec.id, 'e' .. seq)
-    local event = kept and cjson.decode(kept)
+    local event = kept and object(kept)
     if event and event.type == 'lost' then found[#found + 1] = event.data.reason end
   end
   found[#found + 1] = last

@@ -25,12 +25,12 @@ local function found(spec, numbers, err, summary, worker)
   if has(summary) or has(worker) then return true end
   local raw = string.lower(spec .. '\n' .. (numbers or '') .. '\n' .. string.gsub(err or '', '\\/', '/'))
   if not string.find(raw, escaped, 1, true) then return false end
-  local s = cjson.decode(spec)
+  local s = object(spec)
   if has(s.id) or has(s.task) or has(s.title) or has(s.params) or has(s.tags) or has(s.owner) or has(s.key) then
     return true
   end
-  if numbers and has(cjson.decode('{' .. numbers .. '}').message) then return true end
-  local e = err and cjson.decode(err)
+  if numbers and has(object('{' .. numbers .. '}').message) then return true end
+  local e = err and object(err)
   return e and (has(e.type) or has(e.message)) or false
 end
 
@@ -43,11 +43,11 @@ while #reply < 1 + 2 * limit and budget > 0 do
     budget = budget - 1
     below = '(' .. us
     reply[1] = us
-    local rec = redis.call('HMGET', P .. 'job:' .. id, 'spec', 'queue', 'p', 'error', 'summary', 'worker')
-    if not rec[1] then
+    local rec = redis.pcall('HMGET', P .. 'job:' .. id, 'spec', 'queue', 'p', 'error', 'summary', 'worker')
+    if rec.err or not rec[1] then
       forget(id) -- it expired, and was not pruned yet
     elseif (queue == '' or rec[2] == queue)
-      and (task == '' or (string.find(rec[1], task, 1, true) and cjson.decode(rec[1]).task == task))
+      and (task == '' or (string.find(rec[1], task, 1, true) and object(rec[1]).task == task))
       and (search == '' or found(rec[1], rec[3], rec[4], rec[5], rec[6])) then
       reply[#reply + 1] = id
       reply[#reply + 1] = us
