@@ -97,6 +97,7 @@ def show(job_id: str, as_json: bool) -> None:
         ("owner", out.one_line(spec.owner)),
         ("tags", out.one_line(", ".join(spec.tags))),
         ("submitted", _moment(snapshot.submitted_at)),
+        ("needs", ", ".join(snapshot.spec.needs)),
         ("due", _moment(snapshot.due_at) if snapshot.state is JobState.SCHEDULED else ""),
         ("started", _moment(snapshot.started_at)),
         ("finished", _moment(snapshot.finished_at)),

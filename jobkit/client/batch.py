@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import param
 
@@ -250,6 +250,12 @@ class Batch(param.Parameterized):
 
     def __getitem__(self, index: int) -> Job:
         return self.jobs[index]
+
+    def __reduce__(self) -> NoReturn:
+        raise InvalidParams(
+            "a batch cannot travel inside of another object: give it as an argument itself, or in a list, tuple or "
+            "dict, and the list of its results takes its place"
+        )
 
     def __repr__(self) -> str:
         return f"<Batch of {len(self.jobs)} jobs, {self.progress:.0%}: {told(self.counts)}>"

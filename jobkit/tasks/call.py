@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from jobkit.codec import MSGPACK, Codec, decode
+from jobkit.model import InvalidParams
 from jobkit.tasks.references import Need, Reference, put_in, taken_out
 
 
@@ -68,12 +69,33 @@ def encode_call(
     inner: list[Any] = [args, kwargs]
     if call.function is not None:
         inner.append(call.function)
-    form, body = codec.encode(inner)
+    try:
+        form, body = codec.encode(inner)
+    except InvalidParams as error:
+        raise _which(codec, args, kwargs, call.function, error) from None
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     outer: dict[str, Any] = {"ref": ref, "path": list(path), "cwd": cwd, "python": python, "form": form, "body": body}
     if needs:
         outer["needs"] = needs
     return msgspec.msgpack.encode(outer)
+
+
+def _which(
+    codec: Codec, args: Sequence[Any], kwargs: Mapping[str, Any], function: object, error: InvalidParams
+) -> InvalidParams:
+    """The refusal, with the name of what was refused."""
+    named = [(str(i + 1), value) for i, value in enumerate(args)] + [(repr(k), value) for k, value in kwargs.items()]
+    for name, value in named:
+        try:
+            codec.encode(value)
+        except InvalidParams as refused:
+            return InvalidParams(f"argument {name} cannot be sent: {refused}", name.strip("'"))
+    if function is not None:
+        try:
+            codec.encode(function)
+        except InvalidParams as refused:
+            return InvalidParams(f"the function (or something that it refers to) cannot be sent: {refused}", "function")
+    return error
 
 
 def with_results(body: bytes, given: Mapping[str, tuple[bytes, bytes]]) -> bytes:

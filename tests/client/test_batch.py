@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,11 @@ def test_a_batch_is_refused_whole_before_anything_is_stored(kit: Kit) -> None:
         (lambda: kit.sweep(half, n=[1], how="random"), "needs samples="),
         (lambda: kit.sweep(half, n=[1], stop_when=3), "stop_when must be a function"),
         (lambda: kit.map(half, "abc"), "items must be a list"),
+        (lambda: kit.sweep(half, n=[1], m=[2]), "unexpected argument 'm'"),
+        (
+            lambda: kit.map(repr, [threading.Lock()]),
+            "argument 1 cannot be sent: a value of type lock cannot be pickled",
+        ),
         (lambda: kit.options(key="k").map(half, [1]), "a key names one job"),
     ):
         with pytest.raises(jobkit.InvalidParams, match=message):

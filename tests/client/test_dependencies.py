@@ -151,7 +151,12 @@ def test_a_job_inside_of_an_object_is_refused_with_what_to_do(kit: Kit) -> None:
     box = Box()
     box.job = kit.submit(add, 1)  # type: ignore[attr-defined]
 
-    with pytest.raises(jobkit.InvalidParams, match="give it as an argument itself, or in a list"):
+    with pytest.raises(
+        jobkit.InvalidParams, match=r"argument 1 cannot be sent: .*give it as an argument itself, or in"
+    ):
+        kit.submit(len, box)
+    box.job = kit.map(add, [1])  # type: ignore[attr-defined]
+    with pytest.raises(jobkit.InvalidParams, match="a batch cannot travel inside of another object"):
         kit.submit(len, box)
 
 
