@@ -18,6 +18,7 @@ from jobkit.worker.from_arq.main import redis_settings
 from jobkit.worker.from_arq.place import queue_of, url_of, url_of_pool
 from jobkit.worker.from_arq.wake import KeyWatch
 from tests.store.server import Server
+from tests.support import ROOT
 
 from .conftest import Make
 from .test_documented import answer, enqueued, until
@@ -113,6 +114,26 @@ async def test_where_changes_are_not_told_the_queue_is_polled(
 
     assert await job.result(10, poll_delay=0.02) == 42
     assert "arq's queue is polled" in caplog.text
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    await arq_redis.execute_command("ACL", "DELUSER", "limited")
+
+
+async def test_the_rights_that_the_documentation_names_are_enough(
+    arq_redis: ArqRedis, server: Server, worker: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "jobkit.worker")
+    rights = "~jk:* ~arq:* &jk:* &__redis__:invalidate +@all -@admin -@dangerous +info"
+    assert rights in (ROOT / "docs" / "from-arq.md").read_text("utf-8")
+    await arq_redis.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">secret", *rights.split())
+    place = RedisSettings(unix_socket_path=str(server.socket), username="limited", password="secret")
+    one = worker([answer], redis_settings=place, burst=False, poll_delay=60)
+    serving = asyncio.create_task(one.main())
+
+    job = await enqueued(arq_redis, "answer")
+
+    assert await job.result(10, poll_delay=0.02) == 42
+    assert caplog.text == ""
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
     await arq_redis.execute_command("ACL", "DELUSER", "limited")
