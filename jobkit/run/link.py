@@ -16,7 +16,8 @@ import msgspec
 from jobkit.model import JobkitError
 from jobkit.run import frame_locals
 
-_START_LIMIT_S = 120.0
+#: The task modules may take so long to import.
+START_LIMIT_S = 120.0
 #: What found no room in the socket is tried again after this.
 _AGAIN_S = 0.005
 
@@ -67,11 +68,11 @@ class ZygoteLink:
             theirs.close()
         zygote = cls(process, ours)
         try:
-            first = await asyncio.wait_for(asyncio.shield(zygote._first), _START_LIMIT_S)
+            first = await asyncio.wait_for(asyncio.shield(zygote._first), START_LIMIT_S)
         except BaseException as error:
             await zygote.close()
             if isinstance(error, TimeoutError):
-                raise JobkitError(f"the task modules took longer than {_START_LIMIT_S:g} s to import") from None
+                raise JobkitError(f"the task modules took longer than {START_LIMIT_S:g} s to import") from None
             raise
         if "failed" in first:
             await zygote.close()

@@ -16,6 +16,7 @@ from jobkit.run.attempt import failed, outcome_from_wire
 from jobkit.run.base import Assignment, Outcome, Sink
 from jobkit.run.child import ARTIFACT_SUFFIX
 from jobkit.run.lines import LineBuffer
+from jobkit.run.link import START_LIMIT_S
 from jobkit.run.log_tee import LoopLog
 from jobkit.run.oom import KernelKills
 from jobkit.run.pipe import Pipe, now_ms
@@ -47,7 +48,7 @@ class Supervised:
         self._ended: asyncio.Future[Outcome] = self._loop.create_future()
         self._place: Workplace | None = None
         self._known: list[int] = []
-        self._stop_kind = ""  # "cancel", "timeout", "memory" or "kill", the first that was asked for
+        self._stop_kind = ""  # "cancel", "timeout", "memory", "start" or "kill", the first that was asked for
         self._was_killed = False
         self._was_polite = False
         self._wire: dict[str, Any] | None = None
@@ -81,12 +82,18 @@ class Supervised:
         place.begin(self, frames.call_frames(meta, assignment.call))
         if place.is_ready:
             self.on_ready()
+        else:
+            self._later(START_LIMIT_S, self._look_at_start)
 
     def on_ready(self) -> None:
         """The process is set up: the job begins."""
         if self.assignment.timeout_s is not None and not self._has_limit:
             self._has_limit = True
             self._later(self.assignment.timeout_s, self.stop, "timeout")
+
+    def _look_at_start(self) -> None:
+        if self._place is not None and not self._place.is_ready:
+            self.kill("start")
 
     @property
     def is_stopping(self) -> bool:
@@ -193,6 +200,11 @@ class Supervised:
             if self._wire is None and self._was_killed:
                 sentence += f", did not stop within {grace} and was killed"
             return failed(ErrorKind.TIMEOUT, "timeout", sentence, usage)
+        if kind == "start":
+            sentence = (
+                f"the job's process was not ready within {START_LIMIT_S:g} s: it hung while it imported the tasks"
+            )
+            return failed(ErrorKind.CRASH, "start", sentence, usage)
         if kind == "memory":
             limit = assignment.memory_limit_bytes or 0
             sentence = f"used {_size(self._peak)} of memory; its limit is {_size(limit)}"

@@ -116,3 +116,12 @@ async def test_a_module_that_has_become_broken_is_named(make: object, heard: Hea
 
     assert error.kind is ErrorKind.CRASH
     assert "No module named 'no_such_thing'" in error.traceback
+
+
+async def test_an_import_that_hangs_ends_the_job(make: object, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = await make("time.sleep(100)", start_method="spawn", spares=0)  # type: ignore[operator]
+    monkeypatch.setattr("jobkit.run.supervised.START_LIMIT_S", 0.3)
+
+    error = failure(await runner.run(assign(None, ref="spawned_tasks:where", timeout_s=0.1), heard))
+
+    assert error.message == "the job's process was not ready within 0.3 s: it hung while it imported the tasks"
