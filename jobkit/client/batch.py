@@ -127,7 +127,8 @@ class Batch(param.Parameterized):
                 whole in the end. The card's button does that.
         """
         failed = [i for i, job in enumerate(self.jobs) if job.state == JobState.FAILED]
-        again = [self.jobs[i].retry() for i in failed]
+        known: dict[str, Job] = {}  # what several of them need runs again once
+        again = [self._kit._retry(self.jobs[i].id, known) for i in failed]
         if replace:
             for i, job in zip(failed, again, strict=True):
                 with self._lock:

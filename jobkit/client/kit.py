@@ -28,6 +28,7 @@ from jobkit.codec import Codec, Subject, is_reference
 from jobkit.files import Depot
 from jobkit.files.depot import opened
 from jobkit.model import (
+    ErrorKind,
     EventType,
     InvalidParams,
     JobEvent,
@@ -48,7 +49,7 @@ from jobkit.store.hub import Hub, RedisHub
 from jobkit.store.memory import MemoryHub, MemoryStore
 from jobkit.store.redis import RedisStore
 from jobkit.tasks.arguments import shown
-from jobkit.tasks.call import Call, encode_call, read_call, read_head
+from jobkit.tasks.call import Call, encode_call, read_call, read_head, with_needs
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import SubmitOptions, check_submit_options
 from jobkit.tasks.references import Reference, ids_of, replaced
@@ -372,12 +373,31 @@ class Kit:
     def retry(self, job_id: str) -> Job:
         """Run an ended job once more with the same arguments: a new job, which names the old one as `retry_of`.
 
+        Where it ended because a job that it needs gave no result, that one runs again too, before it.
+
         Raises:
-            JobkitError: it has not ended.
+            JobkitError: it has not ended, or a job that it needs is no longer kept.
         """
-        spec = self._ended_spec(job_id)
+        return self._retry(job_id, {})
+
+    def _retry(self, job_id: str, again: dict[str, Job]) -> Job:
+        """`retry`. `again` holds the jobs that run again, by the id of the old one: each of them once."""
+        if job_id in again:
+            return again[job_id]
+        snapshot = self._ended(job_id)
+        spec = snapshot.spec
         form, body = self._call(partial(self._verbs.call_of, spec))
-        return self._again(spec, form, body, dict(spec.params))
+        params = dict(spec.params)
+        if spec.needs and snapshot.error is not None and snapshot.error.kind is ErrorKind.DEPENDENCY:
+            renamed: dict[str, str] = {}
+            for need in spec.needs:
+                if self.snapshot(need).state in (JobState.FAILED, JobState.CANCELLED):
+                    renamed[need] = self._retry(need, again).id
+            body = with_needs(body, renamed)
+            spec = replace(spec, needs=tuple(renamed.get(need, need) for need in spec.needs))
+            params = {name: _renamed(value, renamed) for name, value in params.items()}
+        again[job_id] = self._again(replace(spec, id=job_id), form, body, params)
+        return again[job_id]
 
     def rerun(self, job_id: str, changes: Mapping[str, Any]) -> Job:
         """Submit a job once more with some arguments changed. Reads the old arguments, so it unpickles them.
@@ -412,11 +432,11 @@ class Kit:
         prepared = Submission(spec, self.codec.seal(form, body, Subject("args", spec.id, spec.task)))
         return self._send(prepared)
 
-    def _ended_spec(self, job_id: str) -> Any:
+    def _ended(self, job_id: str) -> JobSnapshot:
         snapshot = self.snapshot(job_id)
         if not snapshot.is_terminal:
             raise JobkitError(f"job {job_id} is {snapshot.state}; only an ended job can be retried, so cancel it first")
-        return snapshot.spec
+        return snapshot
 
     def delete(self, job_ids: Sequence[str]) -> list[bool]:
         """Forget ended jobs with all they own; False for those that are unknown or have not ended."""
@@ -619,6 +639,17 @@ def close_all() -> None:
     for kit in list(_open_kits):
         with contextlib.suppress(Exception):  # the process is ending; there is nobody to tell
             kit.close()
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """An argument as it is shown, with the ids of other jobs in it."""
+    if isinstance(value, str):
+        for old, new in names.items():
+            value = value.replace(old, new)
+        return value
+    if isinstance(value, list):
+        return [_renamed(item, names) for item in value]
+    return {key: _renamed(item, names) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _states(state: str | Sequence[str] | None) -> tuple[str, ...]:

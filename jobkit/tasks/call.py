@@ -103,6 +103,16 @@ def with_results(body: bytes, given: Mapping[str, tuple[bytes, bytes]]) -> bytes
     return msgspec.msgpack.encode({**msgspec.msgpack.decode(body), "given": dict(given)})
 
 
+def with_needs(body: bytes, names: Mapping[str, str]) -> bytes:
+    """The same with other jobs in the places of those that `names` has. Runs no code."""
+    outer = msgspec.msgpack.decode(body)
+    outer["needs"] = [
+        [steps, [names.get(job_id, job_id) for job_id in ids], is_many]
+        for steps, ids, is_many in outer.get("needs", ())
+    ]
+    return msgspec.msgpack.encode(outer)
+
+
 def read_head(body: bytes) -> tuple[CallHead, bytes]:
     """The head and the still encoded inner layer. Runs no code."""
     outer = msgspec.msgpack.decode(body)

@@ -52,6 +52,11 @@ class Card {
       model.on(`change:${name}`, fn);
       this.stops.push(() => model.off(`change:${name}`, fn));
     }
+    if (model.get("keyboard")) {
+      const keys = (event) => this.key(event);
+      document.addEventListener("keydown", keys);
+      this.stops.push(() => document.removeEventListener("keydown", keys));
+    }
     this.log = logOf(model);
     this.log.views.add(this);
     this.show();
@@ -218,6 +223,7 @@ class Card {
       ? {level: "warning", text: "Connection lost, reconnecting; what you see may be old"} : job.alert;
     n.alert.hidden = !alert;
     if (!alert) return;
+    if (n.alert.dataset.level !== alert.level) n.alert.firstChild.replaceWith(icon(alert.level === "info" ? "info" : "warn"));
     n.alert.dataset.level = alert.level;
     // `code` in backticks, as text nodes and <code>: the only markup that an alert has.
     if (n.alertText.dataset.text !== alert.text) {
@@ -338,6 +344,21 @@ class Card {
     n.actions.replaceChildren(...out);
     n.actions.hidden = !out.length;
     if (hadFocus && out.length) out[out.length - 1].focus();
+  }
+
+  /** `r` retries, `c` asks whether to cancel and, pressed again, does. */
+  key(event) {
+    if (!this.root.isConnected || !this.root.offsetParent || isTyping(event) || !this.job || !this.job.id || this.pending) return;
+    const allowed = new Set(parse(this.model.get("actions"), [])), ended = ["succeeded", "failed", "cancelled"].includes(this.job.state);
+    if (event.key === "r" && ended && allowed.has("retry")) this.act("retry", "Submitting…");
+    else if (event.key === "c" && !ended && allowed.has("cancel") && !this.job.cancel_requested_at) {
+      if (this.asked === "cancel") this.act("cancel", "Cancelling…");
+      else this.confirm("cancel");
+    } else if (event.key === "/" && !this.n.logs.hidden && this.root.contains(focused())) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      this.n.find.focus();
+    }
   }
 
   confirm(what) {

@@ -104,6 +104,33 @@ def test_a_retried_parent_keeps_its_children_waiting(kit: Kit, tmp_path: object)
     assert kit.submit(add, parent).result(30) == 8
 
 
+def test_a_retry_runs_what_failed_upstream_again_and_each_of_it_once(kit: Kit, tmp_path: object) -> None:
+    def second_time(flag: str) -> int:
+        import pathlib
+
+        if pathlib.Path(flag).exists():
+            return 7
+        pathlib.Path(flag).touch()
+        raise OSError("not yet")
+
+    root = kit.submit(second_time, f"{tmp_path}/flag")
+    middle = kit.submit(add, root)
+    batch = kit.map(add, [(middle, 10), (middle, 20)])
+    assert batch.wait(30)
+    assert batch.counts == {"failed": 2}
+
+    again = batch.retry_failed(replace=True)
+
+    assert [job.result(30) for job in again] == [18, 28]
+    assert batch.wait(30)
+    assert batch.counts == {"succeeded": 2}
+    assert again[0].snapshot.spec.needs == again[1].snapshot.spec.needs
+    assert again[0].params["a"] == f"result of job {again[0].snapshot.spec.needs[0]}"
+    retried = kit.get(again[0].snapshot.spec.needs[0])
+    assert retried.snapshot.spec.retry_of == middle.id
+    assert kit.get(retried.snapshot.spec.needs[0]).snapshot.spec.retry_of == root.id
+
+
 def test_a_removed_parent_is_told_of(kit: Kit) -> None:
     parent = kit.submit(add, 1)
     parent.wait(30)
