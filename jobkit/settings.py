@@ -47,6 +47,7 @@ class Settings:
         idle_stop: the embedded server stops after this long without clients and jobs.
         result_ttl: how long an ended job is kept.
         max_losses: a job whose worker died this often has failed.
+        keep: at most so many ended jobs are kept, whatever their time; 0 for no such bound.
         results: directory or fsspec URL for large results; empty: in the home, or in Redis.
         start_method: how a job's process comes to be: "fork", "spawn", or "auto" for fork where that is safe.
         locals: keep the local variables of the frame that failed with a job's error, secrets masked.
@@ -65,6 +66,7 @@ class Settings:
     idle_stop: float = 600.0
     result_ttl: float = 604_800.0
     max_losses: int = 5
+    keep: int = 0
     results: str = ""
     start_method: str = "auto"
     locals: bool = False
@@ -230,8 +232,8 @@ def _parse(name: str, value: Any, origin: str) -> Any:
 
 
 def _number(name: str, value: Any, origin: str) -> float | int:
-    """A positive number of seconds, or the count `max_losses`."""
-    kind, least = (int, 1) if name == "max_losses" else (float, 0)
+    """A positive number of seconds, or one of the counts `max_losses` and `keep`."""
+    kind, least = {"max_losses": (int, 1), "keep": (int, 0)}.get(name, (float, 0))
     try:
         number = kind(value)
     except (TypeError, ValueError, OverflowError):
@@ -239,6 +241,6 @@ def _number(name: str, value: Any, origin: str) -> float | int:
     if kind is int and isinstance(value, float) and number != value:
         number = None
     if number is None or isinstance(value, bool) or not least <= number < 10**9:
-        what = "a whole number from 1" if kind is int else "a number of seconds, 0 or more"
+        what = f"a whole number from {least}" if kind is int else "a number of seconds, 0 or more"
         raise InvalidParams(f"{origin}: {name} must be {what}, not {value!r}", name)
     return number

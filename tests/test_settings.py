@@ -70,6 +70,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_IDLE_STOP": "2",
         "JOBKIT_RESULT_TTL": "1e3",
         "JOBKIT_MAX_LOSSES": "1",
+        "JOBKIT_KEEP": "1000",
         "JOBKIT_RESULTS": "s3://bucket/x",
         "JOBKIT_START_METHOD": "spawn",
         "JOBKIT_LOCALS": "1",
@@ -80,7 +81,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
 
     assert (settings.home, settings.secret, settings.tasks) == (Path("/some/home"), "s1,s2", ("a.b", "c"))
     assert (settings.lease, settings.heartbeat, settings.cancel_grace, settings.result_ttl) == (3, 1.5, 0, 1000)
-    assert (settings.max_losses, settings.results) == (1, "s3://bucket/x")
+    assert (settings.max_losses, settings.keep, settings.results) == (1, 1000, "s3://bucket/x")
     assert (settings.start_method, settings.locals) == ("spawn", True)
 
 

@@ -148,11 +148,12 @@ def rm(job_ids: tuple[str, ...]) -> int:
 
 
 @click.command()
-def prune() -> None:
+@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Also the oldest ended ones beyond so many.")
+def prune(keep: int | None) -> None:
     """Forget the jobs whose time is over."""
     kit = out.connect()
     try:
-        count = kit.prune()
+        count = kit.prune(keep)
     except JobkitError as error:
         raise JobkitError(f"pruning stopped: {error}") from error
     click.echo(f"{count} jobs removed")

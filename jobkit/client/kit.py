@@ -442,9 +442,15 @@ class Kit:
         """Forget ended jobs with all they own; False for those that are unknown or have not ended."""
         return self._call(partial(self._verbs.delete, job_ids))
 
-    def prune(self) -> int:
-        """Forget the jobs whose time is over; how many."""
-        return self._call(self._verbs.prune)
+    def prune(self, keep: int | None = None) -> int:
+        """Forget the jobs whose time is over; how many.
+
+        Args:
+            keep: of the ended jobs that are left, keep at most so many; those whose time would be over first go first.
+        """
+        if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
+            raise InvalidParams(f"keep must be a whole number from 0, not {keep!r}", "keep")
+        return self._call(partial(self._verbs.prune, keep))
 
     # -- results ------------------------------------------------------------------------------------------------------
 

@@ -198,9 +198,9 @@ class Verbs:
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
         return await self.store.delete(job_ids)
 
-    async def prune(self) -> int:
+    async def prune(self, keep: int | None = None) -> int:
         total = 0
-        while pruned := await self.store.prune():
+        while pruned := await self.store.prune(keep=keep):
             total += pruned
         return total
 

@@ -276,8 +276,11 @@ class Store(Protocol):
         """Forget terminal jobs with everything they own; False for unknown or not terminal ones."""
         ...
 
-    async def prune(self, limit: int = 200) -> int:
-        """Forget up to `limit` jobs whose time is over; how many."""
+    async def prune(self, limit: int = 200, keep: int | None = None) -> int:
+        """Forget up to `limit` jobs whose time is over, or that are more than `keep` ended ones; how many.
+
+        Of too many, those go first whose time would be over first.
+        """
         ...
 
     # -- looking ----------------------------------------------------------------------------------------------------

@@ -111,7 +111,8 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
         return StoreUnavailable(f"{where} is still loading its data: try again in a moment")
     if isinstance(error, OutOfMemoryError) or "OOM command" in text:
         return StoreUnavailable(
-            f"{where} has reached its memory limit (maxmemory): raise it, or remove ended jobs with `jobkit prune`"
+            f"{where} has reached its memory limit (maxmemory): raise it, or remove ended jobs with "
+            "`jobkit prune --keep 1000`"
         )
     if isinstance(error, ReadOnlyError) or text.startswith("READONLY"):
         return StoreUnavailable(f"{where} is a read-only replica: point JOBKIT_URL at the primary")

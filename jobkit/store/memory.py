@@ -246,10 +246,13 @@ class MemoryStore(MemoryFiles):
                 gone.append(ended)
         return gone
 
-    async def prune(self, limit: int = 200) -> int:
+    async def prune(self, limit: int = 200, keep: int | None = None) -> int:
         with self._moving():
-            over = self._jobs.expiry.until(self._jobs.now, limit)
-            for job_id, _ in over:
+            over = [job_id for job_id, _ in self._jobs.expiry.until(self._jobs.now, limit)]
+            excess = 0 if keep is None else len(self._jobs.expiry) - keep
+            if excess > len(over) and len(over) < limit:
+                over = self._jobs.expiry.first(min(excess, limit))
+            for job_id in over:
                 event = JobEvent(job_id, 0, EventType.DELETED, self._jobs.now, {"reason": "expired"})
                 self._jobs.outbox.append((event, ""))
                 self._jobs.forget(job_id)

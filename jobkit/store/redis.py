@@ -135,9 +135,9 @@ class RedisStore(RedisFiles):
         with self._reaching():
             return [gone == 1 for gone in await self.scripts.run("delete", list(job_ids))]
 
-    async def prune(self, limit: int = 200) -> int:
+    async def prune(self, limit: int = 200, keep: int | None = None) -> int:
         with self._reaching():
-            pruned: int = await self.scripts.run("prune", [limit])
+            pruned: int = await self.scripts.run("prune", [limit, -1 if keep is None else keep])
             return pruned
 
     async def renew(self, worker_id: str, held: Mapping[str, str], facts: Mapping[str, Any]) -> Renewal:

@@ -77,7 +77,7 @@ class LeaseKeeper:
         )
         try:
             renewal = read_renewal(run_blocking(self._redis, self._prefix, "renew", args))
-            run_blocking(self._redis, self._prefix, "prune", [200])
+            run_blocking(self._redis, self._prefix, "prune", [200, settings.keep or -1])
             is_wiped = self._is_wiped()
         except (RedisError, OSError) as error:
             raise explain(error, settings) from error

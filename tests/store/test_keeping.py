@@ -120,3 +120,32 @@ async def test_the_clock_of_the_memory_store_decides_when_a_job_is_over() -> Non
     after = await store.prune()
 
     assert (before, after) == (0, 1)
+
+
+async def test_of_too_many_ended_jobs_those_go_whose_time_would_be_over_first(store: AnyStore) -> None:
+    for n, id in enumerate(("a", "b", "c", "d", "e")):
+        await ended(store, id, ttl_ms=1_000_000 - n)
+    await submit(store, "waits")
+
+    assert await store.prune(keep=7) == 0
+    assert await store.prune(limit=1, keep=3) == 1
+    assert await store.prune(keep=3) == 1
+    assert [found and found.id for found in await store.snapshots(["a", "b", "c", "d", "e"])] == [
+        "a",
+        "b",
+        "c",
+        None,
+        None,
+    ]
+    assert await store.prune(keep=0) == 3
+    assert (await snapshot(store, "waits")).state == "queued"
+
+
+async def test_what_is_over_goes_first_and_counts(store: AnyStore) -> None:
+    await ended(store, "over", ttl_ms=1)
+    for id in ("a", "b"):
+        await ended(store, id, ttl_ms=1_000_000)
+    await wait_until(lambda: all_gone(store, ["over"]), "the time to be over")
+
+    assert await store.prune(keep=2) == 1
+    assert await store.prune(keep=2) == 0

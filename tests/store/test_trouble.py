@@ -60,7 +60,7 @@ async def test_a_full_server_takes_no_job_and_lets_every_accepted_one_end(store:
     await store.redis.config_set("maxmemory", 1)
     await store.redis.script_flush()
 
-    with pytest.raises(StoreUnavailable, match=r"has reached its memory limit .* `jobkit prune`"):
+    with pytest.raises(StoreUnavailable, match=r"has reached its memory limit .* `jobkit prune --keep 1000`"):
         await submit(store, "e")
 
     assert await store.progress([numbers(claimed, 1, 2)]) == [True]
