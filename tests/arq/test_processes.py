@@ -323,9 +323,13 @@ def test_a_retry_by_hand_runs_the_function_again(bench: Bench) -> None:
     assert result(bench, job_id) == 42
 
     again = bench.kit.get(job_id).retry()
+    other = again.rerun(a=1, b=5)
 
     assert again.result(10) == 42
     assert again.id != job_id
+    assert other.result(10) == 6
+    assert other.params == {"a": 1, "b": 5}
+    assert other.rerun(b=again).result(10) == 43
     assert bench.notes().count("add 41 for hello") == 2
 
 

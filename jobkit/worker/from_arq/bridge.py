@@ -35,7 +35,6 @@ class Bridge:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._turning = asyncio.Lock()
-        self._names: set[bytes] = set()
 
     @property
     def tick_s(self) -> float:

@@ -10,7 +10,7 @@ import itertools
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from arq.cron import CronJob
@@ -31,6 +31,8 @@ logger = logging.getLogger("arq.worker")
 
 #: What the payload of such a job calls; see `runner`.
 DOOR = "jobkit.worker.from_arq.runner:door"
+#: Its one argument. Others are those of the function that `job.rerun` changes.
+ENTRY = "__arq__"
 
 #: Ended jobs are shown at least so long, also where arq keeps no result.
 _SHOWN_S = 3600.0
@@ -55,7 +57,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The arguments of the door.
+    """The argument of the door.
 
     Attributes:
         arq_id: as text. `payload`: arq's bytes, or empty where they had expired.
@@ -85,6 +87,15 @@ def read_order(payload: bytes, deserializer: Deserializer | None) -> Order:
         problem = SerializationError("unable to deserialize job")
         problem.__cause__ = error
         return Order(problem=problem)
+
+
+def changed(order: Order, function: Function | CronJob | None, changes: Mapping[str, Any]) -> Order:
+    """The order with other arguments, by name."""
+    coroutine: Any = None if function is None else function.coroutine
+    names = () if coroutine is None else _names(coroutine)[: len(order.args)]
+    args = [changes.get(name, value) for name, value in zip(names, order.args, strict=False)]
+    others = {name: value for name, value in changes.items() if name not in names}
+    return replace(order, args=(*args, *order.args[len(args) :]), kwargs={**(order.kwargs or {}), **others})
 
 
 def adoption(
@@ -130,7 +141,7 @@ def adoption(
     )
     expires_ms = 0 if found.ttl_ms is None else now_ms + found.ttl_ms
     entry = {"arq_id": arq_id, "payload": found.payload, "score": found.score, "tries": tries, "expires_ms": expires_ms}
-    call = encode_call(codec, Call(None, (), entry), ref=DOOR)
+    call = encode_call(codec, Call(None, (), {ENTRY: entry}), ref=DOOR)
     return Adoption(found.arq_id, spec, codec.seal(MSGPACK, call, Subject("args", job_id, task)), tries)
 
 

@@ -12,6 +12,7 @@ import contextlib
 import contextvars
 import logging
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from jobkit.run.preview import safe_repr
 from jobkit.run.watch import LoopWatch
 from jobkit.tasks.call import read_call, read_head
 from jobkit.worker.attempt import Attempt
-from jobkit.worker.from_arq.calls import DOOR, Entry, Order, call_text, read_order, result_bytes
+from jobkit.worker.from_arq.calls import DOOR, ENTRY, Entry, Order, call_text, changed, read_order, result_bytes
 
 if TYPE_CHECKING:
     from jobkit.worker.from_arq.worker import Worker
@@ -104,11 +105,13 @@ class Visit:
 _visit: contextvars.ContextVar[Visit | None] = contextvars.ContextVar("jobkit_arq", default=None)
 
 
-async def door(**_: Any) -> Any:
-    """What the payload of a job of arq's calls."""
+async def door(**given: Any) -> Any:
+    """What the payload of a job of arq's calls; `given` are its entry and what a rerun has changed."""
     visit = _visit.get()
     if visit is None:
         raise Rejected("this job came by arq's client, and only `jobkit worker --arq` can run it")
+    if len(given) > 1:  # once more: here a job among them has been replaced by its result
+        visit.order = changed(visit.order, visit.function, {n: v for n, v in given.items() if n != ENTRY})
     return await visit.call()
 
 
@@ -145,7 +148,8 @@ class ArqRunner(AsyncRunner):
             return await super().run(assignment, sink)
         assert isinstance(sink, Attempt)
         worker = self._worker
-        visit = self._open(Entry(**read_call(head, inner).kwargs), sink)
+        kwargs = dict(read_call(head, inner).kwargs)
+        visit = self._open(Entry(**kwargs.pop(ENTRY)), sink, kwargs)
         if visit.problem is None:
             await self._before(visit)
         if visit.problem is not None:
@@ -170,10 +174,10 @@ class ArqRunner(AsyncRunner):
             worker.note_after(sink, visit.ctx)
         return outcome
 
-    def _open(self, entry: Entry, attempt: Attempt) -> Visit:
+    def _open(self, entry: Entry, attempt: Attempt, changes: Mapping[str, Any]) -> Visit:
         worker, claimed = self._worker, attempt.claimed
         job_try = entry.tries + claimed.retried + 1
-        is_expired = 0 < entry.expires_ms <= claimed.started_ms
+        is_expired = 0 < entry.expires_ms <= claimed.started_ms and not claimed.spec.retry_of
         order = read_order(b"" if is_expired else entry.payload, worker.job_deserializer)
         visit = Visit(entry, order, job_try, worker.functions.get(order.function), order.problem)
         if order.problem is not None:
@@ -186,6 +190,8 @@ class ArqRunner(AsyncRunner):
             logger.warning("job %s, function %r not found", entry.arq_id, order.function)
             visit.problem = JobExecutionFailed(f"function {order.function!r} not found")
             return visit
+        if changes:
+            visit.order = changed(order, visit.function, changes)
         visit.max_tries = worker.max_tries if visit.function.max_tries is None else visit.function.max_tries
         visit.retries_errors = worker.retry_jobs
         visit.may_retry = claimed.retried < claimed.spec.retries
