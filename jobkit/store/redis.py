@@ -155,6 +155,11 @@ class RedisStore(RedisFiles):
             handed: int = await self.scripts.run("leave", [worker_id])
             return handed
 
+    async def handed(self, worker_id: str) -> int:
+        """How many jobs were handed over to a worker since it subscribed; the last may still be on their way."""
+        with self._reaching():
+            return int(await awaited(self.redis.hget(f"{self.prefix}worker:{worker_id}", "handed")) or 0)
+
     # -- looking ----------------------------------------------------------------------------------------------------
 
     async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]:

@@ -237,7 +237,10 @@ class Worker(arq.worker.Worker):
             return False
         queues = await self.store.queues()
         waiting = (queues.get(name, {}) for name in self.info.queues)
-        return not any(queue.get("queued") or queue.get("scheduled") for queue in waiting)
+        if any(queue.get("queued") or queue.get("scheduled") for queue in waiting):
+            return False
+        # What was handed over stands in no line, and may not be here yet: the follower of the job that has just ended.
+        return not self._attempts and await self.store.handed(self.info.id) <= self._received
 
     def _is_at_limit(self) -> bool:
         max_jobs, max_time_s, max_memory_bytes = self._limits

@@ -27,6 +27,17 @@ def test_burst_runs_what_waits_and_ends(bench: Bench) -> None:
     assert [job.result(1) for job in waiting] == [1, 2, 3, 4, 5, 6]
 
 
+def test_burst_runs_what_waits_for_the_results_of_others(bench: Bench) -> None:
+    """The follower of the job that has just ended is handed over, and on its way to the worker stands in no line."""
+    job = bench.kit.submit(jobs.count_up, 0)
+    for _ in range(12):
+        job = bench.kit.submit(jobs.count_up, job)
+
+    assert bench.worker("--burst", ready=False).wait(30) == 0
+
+    assert job.result(1) == 13
+
+
 def test_max_jobs_and_max_time_end_a_worker_between_jobs(bench: Bench) -> None:
     submitted = [bench.kit.submit(jobs.work, bench.file(), 0.1) for _ in range(12)]
 
