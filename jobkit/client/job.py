@@ -130,7 +130,8 @@ class Job(param.Parameterized):
 
     @property
     def eta(self) -> timedelta | None:
-        """How long it will still take at its rate so far, or None where that is not known."""
+        """How long it will still take at its rate so far; without progress, by the last runs of its task that took more
+        than a second. None where that is not known."""
         seconds = self._snapshot.eta_s(datetime.now(UTC))
         return None if seconds is None else timedelta(seconds=seconds)
 

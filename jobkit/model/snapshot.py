@@ -98,6 +98,8 @@ class JobSnapshot:
             or last attempt. `finished_at`: reached a terminal state.
         attempt: number of the current or last attempt; 0 before the first. `worker`: id of the worker that has it.
         done, total, message: progress in the job's own unit; None while nothing is known.
+        typical_s: how long runs of the task usually take, where that is more than a second and its worker knows it;
+            set while it runs.
         error: of the last failed attempt; stays on a job that then succeeds only in its history.
         cancel_requested_at: somebody asked a running job to stop.
         retried, losses, releases: the three ways back to the queue, counted apart.
@@ -119,6 +121,7 @@ class JobSnapshot:
     done: float | None = None
     total: float | None = None
     message: str = ""
+    typical_s: float | None = None
     error: JobError | None = None
     cancel_requested_at: datetime | None = None
     retried: int = 0
@@ -157,11 +160,14 @@ class JobSnapshot:
         return max(0.0, ((self.finished_at or now) - self.started_at).total_seconds())
 
     def eta_s(self, now: datetime) -> float | None:
-        """Seconds left at the mean rate so far, or None (not running, no total, no progress yet)."""
+        """Seconds left at the mean rate so far; without progress, what past runs of the task took less what this one
+        has taken. None: not running, nothing to go by, or longer than usual."""
         fraction, elapsed = self.progress, self.elapsed_s(now)
-        if self.state is not JobState.RUNNING or not fraction or elapsed is None:
+        if self.state is not JobState.RUNNING or elapsed is None:
             return None
-        return elapsed / fraction - elapsed
+        if fraction:
+            return elapsed / fraction - elapsed
+        return None if self.typical_s is None or elapsed > self.typical_s else self.typical_s - elapsed
 
     def to_json(self) -> dict[str, Any]:
         """For the CLI, HTTP and the cards: the contract's names, times as ISO 8601 UTC."""
@@ -266,6 +272,7 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
             done=tame(event.data.get("done")),
             total=tame(event.data.get("total")),
             message=str(event.data.get("message") or ""),
+            typical_s=tame(event.data.get("typical_s")),
         )
     if event.type.is_news or event.seq <= snapshot.seq:
         return snapshot
@@ -273,7 +280,7 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
         return None
     moved = changes(event.data)
     if event.type is EventType.STARTED:
-        moved |= {"done": None, "total": None, "message": ""}
+        moved |= {"done": None, "total": None, "message": "", "typical_s": None}
     elif event.type is EventType.SUCCEEDED:
         moved["error"] = None
     return replace(snapshot, seq=event.seq, history=(*snapshot.history, event), **moved)

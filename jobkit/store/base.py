@@ -56,7 +56,8 @@ class Claimed:
 class Progress:
     """News of a running attempt: the newest numbers, new log lines, or both.
 
-    `size_bytes` is what `lines` count towards the log's bound.
+    `size_bytes` is what `lines` count towards the log's bound. `typical_s` is how long runs of the task usually take;
+    it goes with the numbers.
     """
 
     job_id: str
@@ -66,6 +67,7 @@ class Progress:
     total: float | None = None
     message: str = ""
     lines: Sequence[LogLine] = ()
+    typical_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

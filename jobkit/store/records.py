@@ -45,6 +45,7 @@ def snapshot(record: Mapping[bytes, bytes]) -> JobSnapshot:
         done=tame(numbers.get("done")),
         total=tame(numbers.get("total")),
         message=str(numbers.get("message") or ""),
+        typical_s=tame(numbers.get("typical_s")),
         history=tuple(history),
         **changes(fields),
     )

@@ -273,6 +273,17 @@ class RedisStore(RedisFiles):
         }
         return {name: task for name, task in read.items() if task is not None}
 
+    async def publish_took(self, seconds: Mapping[str, float]) -> None:
+        """Keep how long a run of each task usually takes."""
+        with self._reaching():
+            wire = {task: str(value) for task, value in seconds.items()}
+            await awaited(self.redis.hset(f"{self.prefix}took", mapping=wire))
+
+    async def took(self) -> dict[str, float]:
+        with self._reaching():
+            found = await awaited(self.redis.hgetall(f"{self.prefix}took"))
+        return {task.decode(): float(value) for task, value in found.items()}
+
     async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
         start = f"({after}" if after else "-"
         key = f"{self.prefix}events"
@@ -395,7 +406,10 @@ def progress_args(news: Sequence[Progress]) -> list[Any]:
     for item in news:
         numbers = b""
         if item.has_numbers:
-            numbers = _json({"done": item.done, "total": item.total, "message": item.message})[1:-1]
+            fields: dict[str, Any] = {"done": item.done, "total": item.total, "message": item.message}
+            if item.typical_s is not None:
+                fields["typical_s"] = item.typical_s
+            numbers = _json(fields)[1:-1]
         lines = _json([line.to_wire() for line in item.lines]) if item.lines else b""
         args += [item.job_id, item.token, numbers, lines, len(item.lines), len(lines)]
     return args

@@ -291,7 +291,9 @@ class JobView:
         }
 
     def eta_s(self, now: datetime) -> float | None:
-        """Seconds left, smoothed, or None."""
+        """Seconds left, smoothed; of a job without progress, as past runs of its task say; or None."""
+        if self.snapshot.progress is None:
+            return self.snapshot.eta_s(now)
         if self.snapshot.state is not JobState.RUNNING or self._eta.left_s is None:
             return None
         passed = (self.snapshot.elapsed_s(now) or 0.0) - self._eta._at_s

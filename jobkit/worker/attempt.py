@@ -30,6 +30,8 @@ class Attempt:
     """Somebody asked it to stop."""
     run: asyncio.Task[None] | None = None
     """Executes it."""
+    typical_s: float | None = None
+    """How long runs of its task usually take."""
     _numbers: tuple[float | None, float | None, str] | None = None
     _lines: list[LogLine] = field(default_factory=list)
     _dropped: int = 0
@@ -46,6 +48,11 @@ class Attempt:
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._numbers = done, total, message
         self.wake()
+
+    def expect(self, typical_s: float) -> None:
+        """Tell how long it will probably take."""
+        self.typical_s = typical_s
+        self.progress(None, None, "")
 
     def lines(self, lines: Sequence[LogLine]) -> None:
         room = _MAX_WAITING_LINES - len(self._lines)
@@ -97,6 +104,7 @@ class Attempt:
             note = f"… {self._dropped} lines left out: they came faster than they can be stored"
             lines = [*lines, LogLine(note, lines[-1].at_ms, source="jobkit")]
         done, total, message = self._numbers or (None, None, "")
-        news = Progress(self.job_id, self.claimed.token, self._numbers is not None, done, total, message, lines)
+        has_numbers = self._numbers is not None
+        news = Progress(self.job_id, self.claimed.token, has_numbers, done, total, message, lines, self.typical_s)
         self._numbers, self._lines, self._dropped = None, [], 0
         return news

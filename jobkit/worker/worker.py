@@ -33,6 +33,7 @@ from jobkit.store.base import FENCED, Claimed, Ending, Kept, Progress, Renewal, 
 from jobkit.store.redis import RedisStore, read_claimed
 from jobkit.worker.attempt import Attempt
 from jobkit.worker.blocked import BlockedLoop
+from jobkit.worker.durations import Durations
 from jobkit.worker.filing import Filing
 from jobkit.worker.inbox import Inbox
 from jobkit.worker.lease import LeaseKeeper
@@ -103,6 +104,7 @@ class Worker(arq.worker.Worker):
         self.filing = Filing(settings, self.store, self.codec)
         self.definitions: Mapping[str, Mapping[str, Any]] = {}
         """Of the tasks that it makes known."""
+        self.durations = Durations(self.store)
         self.runners = dict(runners)
         self.slots = slots
         self.info = WorkerInfo(
@@ -164,6 +166,7 @@ class Worker(arq.worker.Worker):
             helpers = [
                 self.loop.create_task(self._inbox.read(), name="jobkit-inbox"),
                 self.loop.create_task(self.filing.tidy(), name="jobkit-tidy"),
+                self.loop.create_task(self.durations.keep(self.settings.heartbeat), name="jobkit-durations"),
             ]
             try:
                 await self._serve()
@@ -178,6 +181,7 @@ class Worker(arq.worker.Worker):
                 await runner.close()
             await self.loop.run_in_executor(None, keeper.stop)
             with contextlib.suppress(StoreUnavailable):
+                await self.durations.store()
                 await self.store.leave(self.info.id)
 
     async def _begin(self, keeper: LeaseKeeper) -> None:
@@ -445,7 +449,13 @@ class Worker(arq.worker.Worker):
                     await self.filing.continue_log(claimed)
                 given = await self._needed(spec) if spec.needs else None
                 assigned = assignment(claimed, self.codec, self.settings, filed, given=given)
+                typical_s = self.durations.typical_s(spec.task)
+                if typical_s is not None:
+                    attempt.expect(typical_s)
+                began = time.monotonic()
                 outcome = await runner.run(assigned, attempt)
+                if outcome.outcome == "succeeded":
+                    self.durations.add(spec.task, time.monotonic() - began)
                 await attempt.settle()
         except SignatureError as error:
             logger.warning("job %s rejected: %s", spec.id, error)

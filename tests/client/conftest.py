@@ -65,7 +65,7 @@ class worker_of:
 
 
 #: What a namespace keeps without a job: its queues, workers, task definitions and the stream of events.
-OWNED = ("place", "queues", "workers", "worker:", "tasks", "events", "idle:", "grace")
+OWNED = ("place", "queues", "workers", "worker:", "tasks", "took", "events", "idle:", "grace")
 
 
 @pytest.fixture

@@ -1,0 +1,100 @@
+"""The time that is left of a job without progress: what past runs of its task took."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from jobkit.model import StoreUnavailable
+from jobkit.worker.durations import Durations
+from tests.run.conftest import until
+from tests.support import wait_until
+
+from . import jobs
+from .conftest import Bench
+
+
+class Kept:
+    """What the store has."""
+
+    def __init__(self, **known: float) -> None:
+        self.known = known
+        self.stored: list[dict[str, float]] = []
+
+    async def took(self) -> dict[str, float]:
+        return dict(self.known)
+
+    async def publish_took(self, seconds: dict[str, float]) -> None:
+        self.stored.append(dict(seconds))
+
+
+def made(store: Any) -> Durations:
+    return Durations(store)
+
+
+async def test_the_median_of_the_last_runs_counts_and_short_tasks_do_not() -> None:
+    store = Kept()
+    durations = made(store)
+    for seconds in (2.0, 90.0, 3.0):
+        durations.add("long", seconds)
+    for _ in range(3):
+        durations.add("short", 0.01)
+
+    assert durations.typical_s("long") == 3.0
+    assert durations.typical_s("short") is durations.typical_s("never") is None
+    await durations.store()
+    await durations.store()
+    assert store.stored == [{"long": 3.0}]
+    for _ in range(30):
+        durations.add("long", 8.0)
+    assert durations.typical_s("long") == 8.0
+
+
+async def test_what_workers_before_have_seen_is_where_it_starts() -> None:
+    durations = made(Kept(long=10.0))
+    keeping = asyncio.create_task(durations.keep(60))
+    await until(lambda: durations.typical_s("long"), "what is stored")
+    keeping.cancel()
+
+    assert durations.typical_s("long") == 10.0
+    durations.add("long", 2.0)
+    assert durations.typical_s("long") == 10.0
+    for _ in range(3):
+        durations.add("long", 2.0)
+    assert durations.typical_s("long") == 2.0
+
+
+async def test_a_store_that_is_away_is_asked_again() -> None:
+    class Away(Kept):
+        asked = 0
+
+        async def took(self) -> dict[str, float]:
+            self.asked += 1
+            if self.asked < 3:
+                raise StoreUnavailable("away")
+            return {"long": 4.0}
+
+    durations = made(Away())
+    keeping = asyncio.create_task(durations.keep(0.001))
+    await until(lambda: durations.typical_s("long") == 4.0, "what is stored")
+    keeping.cancel()
+
+
+def test_a_job_without_progress_has_an_eta_from_past_runs_also_after_a_restart(bench: Bench) -> None:
+    worker = bench.worker()
+    first = bench.kit.submit(jobs.work, bench.file("first"), 1.5)
+    bench.started("first")
+    assert first.eta is None
+    assert first.wait(10)
+    worker.terminate()
+    worker.wait(10)
+
+    bench.worker()
+    job = bench.kit.submit(jobs.work, bench.file(), 60.0)
+    left = wait_until(lambda: job.eta, 5, "an estimate")
+
+    assert 0 < left.total_seconds() < 2
+    assert job.progress is None
+    wait_until(lambda: job.eta is None, 5, "the end of the usual time")
+    job.cancel()
+    assert job.wait(10)
