@@ -20,7 +20,8 @@ from jobkit.settings import Settings
 
 #: Settings that a local worker takes over from who asked for it.
 _PASSED_ON = (
-    "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep", "results", "start_method", "locals"
+    "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep", "results", "start_method",
+    "locals",
 )  # fmt: skip
 
 
