@@ -24,6 +24,7 @@ from jobkit.model import InvalidParams
 SCHEMES = ("local", "redis", "rediss", "unix", "redis+sentinel", "sync")
 
 START_METHODS = ("auto", "fork", "spawn")
+_LISTS = {"tasks": "module names", "origins": "origins of web pages"}
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 
@@ -51,6 +52,8 @@ class Settings:
         results: directory or fsspec URL for large results; empty: in the home, or in Redis.
         start_method: how a job's process comes to be: "fork", "spawn", or "auto" for fork where that is safe.
         locals: keep the local variables of the frame that failed with a job's error, secrets masked.
+        public_url: URL under which others reach the HTTP API, where a proxy hides it.
+        origins: of web pages on other servers that may use the HTTP API ("https://app.example").
     """
 
     url: str = "local://"
@@ -70,6 +73,8 @@ class Settings:
     results: str = ""
     start_method: str = "auto"
     locals: bool = False
+    public_url: str = ""
+    origins: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, start: Path | None = None, **arguments: Any) -> Self:
@@ -205,16 +210,16 @@ def _parse(name: str, value: Any, origin: str) -> Any:
         return Path(value).expanduser().absolute()
     if name == "namespace":
         return checked_name("namespace", value)
-    if name == "tasks":
+    if name in ("tasks", "origins"):
         parts = value.split(",") if isinstance(value, str) else value
         if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
-            raise InvalidParams(f"{origin}: tasks must be module names, comma-separated, not {value!r}", name)
+            raise InvalidParams(f"{origin}: {name} must be {_LISTS[name]}, comma-separated, not {value!r}", name)
         return tuple(part.strip() for part in parts if part.strip())
     if name == "routing":
         if not isinstance(value, Mapping):
             raise InvalidParams(f"{origin}: routing must be a table of pattern = queue, not {value!r}", name)
         return {str(pattern): checked_name("queue", queue) for pattern, queue in value.items()}
-    if name in ("url", "secret", "results"):
+    if name in ("url", "secret", "results", "public_url"):
         if not isinstance(value, (str, Path)):
             raise InvalidParams(f"{origin}: {name} must be text, not {type(value).__name__}", name)
         return str(value)

@@ -74,6 +74,8 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_RESULTS": "s3://bucket/x",
         "JOBKIT_START_METHOD": "spawn",
         "JOBKIT_LOCALS": "1",
+        "JOBKIT_PUBLIC_URL": "https://jobs.example",
+        "JOBKIT_ORIGINS": "https://a.example, https://b.example",
     }
     assert {f"JOBKIT_{f.name.upper()}" for f in fields(Settings)} - set(environ) == {"JOBKIT_ROUTING"}
 

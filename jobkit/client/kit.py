@@ -133,14 +133,20 @@ class Kit:
         """
         return self._sweep(task, sweep_of(axes), check_submit_options({}))
 
-    def submit_info(self, name: str, params: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Job:
+    def submit_info(
+        self, name: str, params: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""
+    ) -> Job:
         """Submit a task by name with arguments by name, as forms, the command line and HTTP do.
 
         Args:
             params: values as of JSON; checked and coerced by the task's definition.
             options: queue, delay, at, key, tags, priority, timeout, retries, ...
+            owner: who submits; the person at this process unless given.
         """
-        return self._submit(name, (), params, check_submit_options(options or {}))
+        prepared = self._prepare(name, (), params, check_submit_options(options or {}))
+        if owner:
+            prepared = replace(prepared, spec=replace(prepared.spec, owner=owner))
+        return self._send(prepared)
 
     def _submit(
         self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], over: SubmitOptions

@@ -43,6 +43,7 @@ from jobkit.store.memory_files import MemoryFiles
 from jobkit.store.memory_hub import MemoryHub, Outbox
 from jobkit.store.memory_jobs import Jobs, Record
 from jobkit.store.memory_search import matches
+from jobkit.store.memory_web import MemoryWeb
 
 __all__ = ["MemoryHub", "MemoryStore"]
 
@@ -59,7 +60,7 @@ _ENDS = {
 }
 
 
-class MemoryStore(MemoryFiles):
+class MemoryStore(MemoryFiles, MemoryWeb):
     """See `jobkit.store.base.Store`. Thread-safe; no verb waits for anything.
 
     Args:
@@ -71,6 +72,7 @@ class MemoryStore(MemoryFiles):
         self.settings = settings
         self._clock = clock
         self._lock = threading.RLock()
+        self._revoked: dict[str, float] = {}
         self._jobs = Jobs(settings)
         self._queues: set[str] = set()
         self._workers: dict[str, dict[str, str]] = {}

@@ -34,6 +34,7 @@ from jobkit.store.base import (
 )
 from jobkit.store.connect import explain, open_redis
 from jobkit.store.redis_files import RedisFiles, awaited, keep_args
+from jobkit.store.redis_web import RedisWeb
 from jobkit.store.scripts import Scripts
 
 _json = msgspec.json.encode
@@ -46,7 +47,7 @@ _CLAIM = re.compile(rb'\{"token":"([\w.:-]{1,300})","id":"([\w.:-]{1,200})","att
 _LIST_BUDGET, _LIST_CALLS = 5_000, 200
 
 
-class RedisStore(RedisFiles):
+class RedisStore(RedisFiles, RedisWeb):
     """See `jobkit.store.base.Store`.
 
     Args:

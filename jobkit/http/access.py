@@ -1,0 +1,184 @@
+"""Who is asking, and may they: tokens, the dashboard's login, and the open server on one's own machine.
+
+A server is open, as the dashboard is, to who comes from this machine, by a loopback address, under a loopback name, and
+not through a proxy. Everybody else needs a token or a login.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from urllib.parse import urlsplit
+
+from jobkit.http.messages import Problem, Request
+from jobkit.http.routing import printable
+from jobkit.http.tokens import SCOPES, Grant, InvalidToken, Tokens
+
+#: Headers that a proxy adds: what came through one did not come from this machine.
+_PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_ALL = frozenset(SCOPES)
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without its port, in lower case; "" where it is none."""
+    try:
+        parts = urlsplit(f"//{host}")
+        _ = parts.port
+    except ValueError:
+        return ""
+    if (
+        parts.path
+        or parts.query
+        or parts.fragment
+        or "@" in host
+        or any(c.isspace() or not c.isprintable() for c in host)
+    ):
+        return ""
+    return (parts.hostname or "").lower()
+
+
+def is_own_machine(request: Request) -> bool:
+    """Whether a request came from this machine itself; see the module's docstring."""
+    return (
+        request.is_loopback
+        and host_name(request.host) in _LOOPBACK_NAMES
+        and not any(name in request.headers for name in _PROXIED)
+    )
+
+
+def check_host(request: Request, hosts: Collection[str]) -> None:
+    """Refuse a Host that this server does not have: links are made from it, and a page elsewhere could be given it by
+    DNS.
+
+    Args:
+        hosts: names or `name:port` beside the loopback ones; "*" for any.
+
+    Raises:
+        Problem: it is none of them.
+    """
+    name = host_name(request.host)
+    if name and (name in _LOOPBACK_NAMES or "*" in hosts or name in hosts or request.host.lower() in hosts):
+        return
+    raise Problem(
+        421,
+        "unknown_host",
+        f"this server is not {printable(request.host) or 'without a name'}; who runs it can allow the name "
+        "(--allow-websocket-origin, or hosts= of the app)",
+        "host",
+    )
+
+
+def is_own_origin(request: Request, origin: str) -> bool:
+    """Whether a page came from this server. By host alone: who ends TLS before us hides the scheme."""
+    return urlsplit(origin).netloc.lower() == request.host.lower() != ""
+
+
+def check_origin(request: Request, origins: Collection[str], *, reads_only: bool) -> None:
+    """Refuse a request that a page of somebody else made a browser send.
+
+    Raises:
+        Problem: it comes from an origin that is not allowed.
+    """
+    origin = request.headers.get("origin")
+    if origin is not None:
+        if is_own_origin(request, origin) or origin in origins:
+            return
+        if not reads_only:
+            raise Problem(403, "forbidden_origin", f"pages of {printable(origin)} may not do this", "origin")
+    elif not reads_only and request.headers.get("sec-fetch-site", "none") == "cross-site":
+        raise Problem(403, "forbidden_origin", "pages of other sites may not do this", "origin")
+
+
+def bearer(request: Request) -> str | None:
+    """The token in the Authorization header, or None.
+
+    Raises:
+        Problem: there is such a header, but no token in it.
+    """
+    given = request.headers.get("authorization")
+    if given is None:
+        return None
+    scheme, _, text = given.strip().partition(" ")
+    if scheme.lower() != "bearer" or not text.strip():
+        raise unauthorized("invalid_request", "the Authorization header must be: Bearer TOKEN", status=400)
+    return text.strip()
+
+
+def unauthorized(error: str, message: str, *, status: int = 401) -> Problem:
+    """A refusal with the `WWW-Authenticate` that belongs to it; bare where nothing was shown."""
+    told = "" if not error else f' error="{error}", error_description="{message}"'.replace("`", "'")
+    return Problem(
+        status,
+        error or "unauthorized",
+        message,
+        "authorization",
+        headers={"WWW-Authenticate": f'Bearer realm="jobkit"{"," + told if told else ""}'},
+    )
+
+
+def insufficient(message: str, scope: str = "") -> Problem:
+    """403 for a token that does not reach."""
+    told = f', scope="{scope}"' if scope else ""
+    return Problem(
+        403,
+        "insufficient_scope",
+        message,
+        "authorization",
+        headers={"WWW-Authenticate": f'Bearer realm="jobkit", error="insufficient_scope"{told}'},
+    )
+
+
+def grant_of(request: Request, tokens: Tokens, *, is_open: bool, text: str | None = None) -> Grant | None:
+    """What the one who asks may do; None for nobody. Whether a token was revoked is not asked here.
+
+    Args:
+        is_open: whether the server is open on its own machine.
+        text: a token that came in another way than by the header.
+
+    Raises:
+        Problem: a token was shown that is not accepted, or the login came without its XSRF token.
+    """
+    text = bearer(request) or text
+    if text is not None:
+        try:
+            return tokens.read(text)
+        except InvalidToken as error:
+            raise unauthorized("invalid_token", str(error)) from None
+    if request.login:
+        if request.login_is_forged:
+            raise Problem(
+                403, "xsrf", "a login by cookie needs the cookie _xsrf also as header X-XSRFToken", "x-xsrftoken"
+            )
+        return Grant(request.login, _ALL)
+    if is_open and is_own_machine(request):
+        return Grant("", _ALL, is_open=True)
+    return None
+
+
+class Rate:
+    """How often somebody may ask: `burst` at once, `per_s` in the long run.
+
+    Args:
+        most: callers that are remembered; the ones that were silent for longest are forgotten.
+    """
+
+    def __init__(
+        self, per_s: float, burst: float, *, most: int = 10_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._per_s, self._burst, self._most, self._clock = per_s, burst, most, clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait_s(self, caller: str, cost: float = 1.0) -> float:
+        """0 where it may, and then it is counted; else the seconds until it may."""
+        now = self._clock()
+        left, at = self._left.pop(caller, (self._burst, now))
+        left = min(self._burst, left + (now - at) * self._per_s)
+        wait = 0.0 if left >= cost else (cost - left) / self._per_s
+        self._left[caller] = (left if wait else left - cost, now)
+        if len(self._left) > self._most:
+            self._left.popitem(last=False)
+        return wait

@@ -1,0 +1,306 @@
+"""`Api`: from a request to its response. The adapters call `handle` on their own event loop; it never raises.
+
+Every answer comes from here: host, origin, rate, token, path, query and body are checked in this order, before a
+handler runs; what a handler raises becomes one sentence as problem details. Nothing here unpickles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from jobkit.client import Kit
+from jobkit.client.loop import background
+from jobkit.http import access
+from jobkit.http.messages import Problem, Request, Response
+from jobkit.http.routing import Route, Router, printable, read_body, read_query
+from jobkit.http.tail import Tail
+from jobkit.http.tokens import Grant, Tokens
+from jobkit.model import (
+    InvalidParams,
+    JobkitError,
+    JobNotFound,
+    ResultExpired,
+    SignatureError,
+    StoreUnavailable,
+    UnknownTask,
+)
+
+T = TypeVar("T")
+
+logger = logging.getLogger("jobkit.http")
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, If-None-Match, Last-Event-ID, X-XSRFToken"
+_EXPOSED_HEADERS = "ETag, Last-Event-ID, Link, Location, Mercure-Last-Event-ID, Retry-After, X-Jobkit-Type"
+
+_SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much one caller may ask for.
+
+    Attributes:
+        body_bytes: of a request's body.
+        per_s, burst: requests in the long run and at once, per token, login or address.
+        failures_per_s, failures_burst: refused tokens per address.
+        streams: open streams of one server.
+        heartbeat_s: a comment on a stream that is silent for so long.
+        slow_s: a stream whose client takes nothing for so long is cut.
+        stream_s: a stream's life; a client then comes back by itself.
+    """
+
+    body_bytes: int = 1 << 20
+    per_s: float = 200.0
+    burst: float = 2000.0
+    failures_per_s: float = 1.0
+    failures_burst: float = 20.0
+    streams: int = 1000
+    heartbeat_s: float = 15.0
+    slow_s: float = 10.0
+    stream_s: float = 3600.0
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way: what has been checked of it, and what handlers need."""
+
+    api: Api
+    kit: Kit
+    request: Request
+    grant: Grant
+    params: dict[str, str] = field(default_factory=dict)
+    query: Any = None
+    body: Any = None
+
+    @property
+    def base(self) -> str:
+        """URL of the API's root, without a slash at its end. Its host was checked."""
+        return self.api.public_url or f"{self.request.scheme}://{self.request.host}{self.request.prefix}"
+
+    def job_url(self, job_id: str) -> str:
+        return f"{self.base}/api/jobs/{job_id}"
+
+    @property
+    def hub_url(self) -> str:
+        return f"{self.base}/.well-known/mercure"
+
+    def require_task(self, task: str) -> None:
+        """Refuse what the token is not about."""
+        if not self.grant.covers(task):
+            raise access.insufficient(f"this token is not for task {printable(task)!r}")
+
+
+class Api:
+    """See the module's docstring.
+
+    Args:
+        source: gives the kit, blocking; called once, in a thread, at the first request.
+        hosts: names (or `name:port`) under which the server is reached, beside the loopback ones; "*" for any.
+        origins: of pages of others that may use the API ("https://app.example"), with credentials.
+        public_url: under which the API's root is reached from outside, where a proxy hides it.
+        is_open_on_loopback: who comes from this machine is not asked for a token.
+        limits: see `Limits`.
+    """
+
+    def __init__(
+        self,
+        source: Callable[[], Kit],
+        *,
+        hosts: Collection[str] = (),
+        origins: Collection[str] = (),
+        public_url: str = "",
+        is_open_on_loopback: bool = True,
+        limits: Limits | None = None,
+    ) -> None:
+        from jobkit.http.table import ROUTES
+
+        self._source = source
+        self.hosts: Collection[str] = frozenset(host.lower() for host in hosts)
+        self.origins = frozenset(origins)
+        self.public_url = public_url.rstrip("/")
+        self.is_open_on_loopback = is_open_on_loopback
+        self.limits = limits or Limits()
+        self.router = Router(ROUTES)
+        self._kit: Kit | None = None
+        self._tokens: Tokens | None = None
+        self._opening: asyncio.Task[Kit] | None = None
+        self._rate = access.Rate(self.limits.per_s, self.limits.burst)
+        self._failures = access.Rate(self.limits.failures_per_s, self.limits.failures_burst)
+        self._tails: dict[asyncio.AbstractEventLoop, Tail] = {}
+        self.streams = 0
+        self.answered: dict[tuple[str, int], int] = {}
+
+    # -- one request ------------------------------------------------------------------------------------------------
+
+    async def handle(self, request: Request) -> Response:
+        """The response to a request; never raises, but for being cancelled."""
+        label = "other"
+        try:
+            response, label = await self._answer(request)
+        except Problem as problem:
+            response = problem.response()
+        except JobkitError as error:
+            response = problem_of(error).response()
+        except Exception:
+            logger.exception("%s %s failed", request.method, printable(request.path))
+            response = Problem(500, "internal", "this is a bug of jobkit; the server's log has more").response()
+        key = (label, response.status)
+        self.answered[key] = self.answered.get(key, 0) + 1
+        return self._finish(request, response)
+
+    async def _answer(self, request: Request) -> tuple[Response, str]:
+        access.check_host(request, self.hosts)
+        if request.method == "OPTIONS":
+            return self._options(request), "options"
+        access.check_origin(request, self.origins, reads_only=request.method in _READS)
+        route, params = self.router.find(request)
+        if len(request.body) > self.limits.body_bytes:
+            raise too_large(self.limits.body_bytes)
+        call = Call(self, await self.kit(), request, Grant(), params)
+        call.grant = await self._admit(request, route)
+        call.query = read_query(request, route.query)
+        call.body = read_body(request, route.body, route.body_is_optional)
+        return await route.handler(call), route.path
+
+    async def _admit(self, request: Request, route: Route) -> Grant:
+        """What the caller may do, once it may do this.
+
+        Raises:
+            Problem: 401, 403 or 429.
+        """
+        await self.kit()
+        try:
+            grant = await self.grant(request)
+        except Problem:
+            if wait := self._failures.wait_s(request.peer):
+                raise too_many(wait) from None
+            raise
+        caller = (grant and (grant.token_id or grant.subject)) or request.peer
+        if wait := self._rate.wait_s(caller):
+            raise too_many(wait)
+        if not route.scope:
+            return grant or Grant()
+        if grant is None:
+            raise access.unauthorized("", "this server asks for a token: Authorization: Bearer TOKEN (`jobkit token`)")
+        if not grant.may(route.scope):
+            raise access.insufficient(f"this needs a token with scope {route.scope!r}", route.scope)
+        return grant
+
+    async def grant(self, request: Request, text: str | None = None) -> Grant | None:
+        """What the caller may do, None for nobody; see `access.grant_of`.
+
+        Raises:
+            Problem: what was shown is not accepted.
+        """
+        assert self._tokens is not None  # made with the kit
+        grant = access.grant_of(request, self._tokens, is_open=self.is_open_on_loopback, text=text)
+        if grant is not None and grant.token_id and await self.is_revoked(grant):
+            raise access.unauthorized("invalid_token", "the token was revoked")
+        return grant
+
+    async def is_revoked(self, grant: Grant) -> bool:
+        kit = await self.kit()
+        return bool(grant.token_id) and await on_loop(kit.verbs.store.is_revoked(grant.token_id))
+
+    # -- what they share --------------------------------------------------------------------------------------------
+
+    async def kit(self) -> Kit:
+        """The kit; opened once, in a thread, since an embedded server may have to be started for it."""
+        if self._kit is None:
+            opening = self._opening
+            if opening is None:
+                opening = self._opening = asyncio.get_running_loop().create_task(asyncio.to_thread(self._source))
+            try:
+                kit = await asyncio.shield(opening)
+            except Exception:
+                self._opening = None  # the next request tries again
+                raise
+            self._tokens = Tokens(kit.settings.secret, kit.settings.namespace)
+            self._kit = kit
+        return self._kit
+
+    async def tail(self) -> Tail:
+        """The one reader of events for all streams of this event loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._tails:
+            self._tails = {kept: tail for kept, tail in self._tails.items() if not kept.is_closed()}
+            self._tails[loop] = Tail(await self.kit())
+        return self._tails[loop]
+
+    # -- every answer -----------------------------------------------------------------------------------------------
+
+    def _options(self, request: Request) -> Response:
+        headers = {"Allow": "GET, HEAD, POST, DELETE, OPTIONS"}
+        if "access-control-request-method" in request.headers and self._is_allowed_origin(request):
+            headers["Access-Control-Allow-Methods"] = "GET, HEAD, POST, DELETE"
+            headers["Access-Control-Allow-Headers"] = _ALLOWED_HEADERS
+            headers["Access-Control-Max-Age"] = "600"
+        return Response(204, headers=headers)
+
+    def _is_allowed_origin(self, request: Request) -> bool:
+        return request.headers.get("origin", "") in self.origins
+
+    def _finish(self, request: Request, response: Response) -> Response:
+        headers = {**_SAFE, "Cache-Control": "private, no-cache", **response.headers}
+        headers["Vary"] = "Accept, Authorization, Cookie, Origin"
+        if self._is_allowed_origin(request):
+            headers["Access-Control-Allow-Origin"] = request.headers["origin"]
+            headers["Access-Control-Allow-Credentials"] = "true"
+            headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
+        response.headers = headers
+        if response.status == 200 and response.stream is None and request.method in ("GET", "HEAD"):
+            tag = headers.setdefault("ETag", f'"{hashlib.sha256(response.body).hexdigest()[:24]}"')
+            known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
+            if tag in known or "*" in known:
+                response.status, response.body = 304, b""
+                headers.pop("Content-Type", None)
+        return response
+
+
+def problem_of(error: JobkitError) -> Problem:
+    """An error of jobkit's as a refusal."""
+    text = str(error)
+    match error:
+        case InvalidParams():
+            return Problem(422, "invalid_params", text, error.field)
+        case UnknownTask():
+            return Problem(404, "unknown_task", text, "task")
+        case JobNotFound():
+            return Problem(404, "job_not_found", text, "id")
+        case ResultExpired():
+            return Problem(410, "expired", text)
+        case SignatureError():
+            return Problem(409, "signature", text)
+        case StoreUnavailable():
+            return Problem(503, "unavailable", text, headers={"Retry-After": "1"})
+    return Problem(409, "conflict", text)
+
+
+def too_large(limit: int) -> Problem:
+    return Problem(
+        413, "too_large", f"the body is larger than {limit:,} bytes", "body", headers={"Connection": "close"}
+    )
+
+
+def too_many(wait_s: float) -> Problem:
+    seconds = max(1, math.ceil(wait_s))
+    return Problem(
+        429, "too_many_requests", f"too many requests; come back in {seconds} s", headers={"Retry-After": str(seconds)}
+    )
+
+
+async def on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine of the background loop gives, awaited on another loop."""
+    return await asyncio.wrap_future(background.spawn(coroutine))

@@ -1,0 +1,132 @@
+"""What is answered about jobs: submit, list, read, cancel, retry, remove."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from jobkit.http.api import Call, on_loop
+from jobkit.http.messages import Problem, Response, json_response
+from jobkit.http.routing import printable
+from jobkit.http.shapes import JobList, Submit
+from jobkit.model import InvalidParams, JobNotFound, JobSnapshot
+from jobkit.settings import checked_name
+from jobkit.store.base import Query
+
+#: Pages that one list may cost where a token sees only some of the jobs.
+_MAX_PAGES = 20
+
+
+async def submit(call: Call) -> Response:
+    """202 at once, with where to look."""
+    body: Submit = call.body
+    call.require_task(body.task)
+    asked = msgspec.structs.asdict(body)
+    options = {
+        name: value for name, value in asked.items() if name not in ("task", "params") and value is not msgspec.UNSET
+    }
+    job = await asyncio.to_thread(call.kit.submit_info, body.task, body.params, options, owner=call.grant.subject)
+    return _accepted(call, job.id)
+
+
+def _accepted(call: Call, job_id: str) -> Response:
+    url = call.job_url(job_id)
+    return json_response(
+        {"id": job_id, "topic": url, "url": url, "events": f"{url}/events"},
+        202,
+        Location=url,
+        Link=_links(call, url),
+        Cache_Control="no-store",
+    )
+
+
+def _links(call: Call, url: str) -> str:
+    return f'<{call.hub_url}>; rel="mercure", <{url}>; rel="self"'
+
+
+async def list_jobs(call: Call) -> Response:
+    """One page, newest first."""
+    asked: JobList = call.query
+    if call.grant.tasks and asked.task:
+        call.require_task(asked.task)
+    jobs: list[JobSnapshot] = []
+    cursor = asked.cursor
+    for _ in range(_MAX_PAGES):
+        page = await call.kit.aio.page(
+            Query(
+                states=tuple(asked.state),
+                task=asked.task or None,
+                queue=asked.queue or None,
+                search=asked.search or None,
+                limit=asked.limit - len(jobs),
+                cursor=cursor,
+            )
+        )
+        jobs += [snapshot for snapshot in page.jobs if call.grant.covers(snapshot.spec.task)]
+        cursor = page.next_cursor
+        if not cursor or len(jobs) >= asked.limit:
+            break
+    return json_response({"jobs": [snapshot.to_json() for snapshot in jobs], "next_cursor": cursor or None})
+
+
+async def find(call: Call) -> JobSnapshot:
+    """The snapshot of the job in the path.
+
+    Raises:
+        Problem: it is not kept, or the token is not about it; the two look the same.
+    """
+    try:
+        job_id = checked_name("id", call.params["id"])
+        snapshot: JobSnapshot = await call.kit.aio.snapshot(job_id)
+    except (InvalidParams, JobNotFound):
+        raise _unknown(call) from None
+    if not call.grant.covers(snapshot.spec.task):
+        raise _unknown(call)
+    return snapshot
+
+
+def _unknown(call: Call) -> Problem:
+    return Problem(404, "job_not_found", f"no job {printable(call.params['id'])!r} is kept here", "id")
+
+
+async def read(call: Call) -> Response:
+    """All that is known of a job."""
+    snapshot = await find(call)
+    return json_response(snapshot.to_json(), Link=_links(call, call.job_url(snapshot.id)))
+
+
+async def cancel(call: Call) -> Response:
+    """202 when it was asked to stop."""
+    snapshot = await find(call)
+    if snapshot.is_terminal or not await call.kit.aio.cancel(snapshot.id, call.body.reason):
+        raise Problem(409, "ended", f"job {snapshot.id} has {_ended(snapshot)}; there is nothing to cancel", "id")
+    return json_response((await call.kit.aio.snapshot(snapshot.id)).to_json(), 202)
+
+
+async def retry(call: Call) -> Response:
+    """202 with the new job."""
+    snapshot = await find(call)
+    if not snapshot.is_terminal:
+        raise Problem(
+            409,
+            "not_ended",
+            f"job {snapshot.id} is {snapshot.state}; only an ended job can be retried, so cancel it first",
+            "id",
+        )
+    job: Any = await call.kit.aio.retry(snapshot.id)
+    return _accepted(call, job.id)
+
+
+async def remove(call: Call) -> Response:
+    """204 when it is forgotten."""
+    snapshot = await find(call)
+    (is_gone,) = await on_loop(call.kit.verbs.delete([snapshot.id]))
+    if not is_gone:
+        raise Problem(409, "not_ended", f"job {snapshot.id} has not ended; cancel it first", "id")
+    return Response(204)
+
+
+def _ended(snapshot: JobSnapshot) -> str:
+    return "been cancelled" if snapshot.state == "cancelled" else str(snapshot.state)

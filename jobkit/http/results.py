@@ -1,0 +1,136 @@
+"""What jobs left behind: results, logs, artifacts. As JSON or as bytes that the worker made; nothing is unpickled."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from jobkit.codec import MSGPACK, Subject, decode, is_reference
+from jobkit.http.api import Call, on_loop
+from jobkit.http.jobs import find
+from jobkit.http.messages import Problem, Response, json_response, to_json
+from jobkit.http.routing import printable
+from jobkit.http.shapes import LogQuery
+from jobkit.model import JobSnapshot, JobState, ResultExpired, SignatureError
+
+#: What a result may be asked for as, beside JSON: media type to the preview's part.
+_PARTS = {"image/png": "png", "text/html": "html", "text/plain": "text"}
+
+#: The preview itself, as JSON.
+PREVIEW = "application/vnd.jobkit.preview+json"
+
+
+async def result(call: Call) -> Response:
+    """The value as JSON where it is plain data, else the preview that the worker made: PNG, table or text."""
+    snapshot = await find(call)
+    _require_value(snapshot)
+    preview: Mapping[str, Any] = await call.kit.aio.preview(snapshot.id) or {}
+    headers = {"X-Jobkit-Type": _header(str(preview.get("type", "")))}
+    if call.request.accepts(PREVIEW):
+        return _with(Response(200, to_json(preview), {"Content-Type": PREVIEW}), headers)
+    for media_type, part in _PARTS.items():
+        if call.request.accepts(media_type) and preview.get(part):
+            return _with(_part(preview, media_type, part), headers)
+    found, value = await _plain_value(call, snapshot)
+    if found:
+        return _with(json_response(value), headers)
+    if "json" in preview:
+        return _with(json_response(preview["json"]), headers)
+    if preview.get("png"):
+        return _with(_part(preview, "image/png", "png"), headers)
+    if preview.get("table"):
+        return _with(json_response(preview["table"]), headers)
+    if preview.get("text"):
+        return _with(_part(preview, "text/plain", "text"), headers)
+    why = preview.get("unavailable") or "it is no longer kept"
+    raise Problem(410, "expired", f"the result of job {snapshot.id} is not available: {why}")
+
+
+def _require_value(snapshot: JobSnapshot) -> None:
+    if not snapshot.is_terminal:
+        raise Problem(409, "not_finished", f"job {snapshot.id} is {snapshot.state}; it has no result yet", "id")
+    if snapshot.state is not JobState.SUCCEEDED:
+        why = f": {snapshot.error}" if snapshot.error else ""
+        was = "was " if snapshot.state is JobState.CANCELLED else ""
+        raise Problem(
+            409,
+            str(snapshot.state),
+            f"job {snapshot.id} has no result, since it {was}{snapshot.state}{why}",
+            "id",
+        )
+
+
+async def _plain_value(call: Call, snapshot: JobSnapshot) -> tuple[bool, Any]:
+    """Whether the result is plain data, and that. Anything that would have to be unpickled is not read."""
+    sealed = await on_loop(call.kit.verbs.sealed_result(snapshot.id))
+    if not sealed or is_reference(sealed):  # a large one: its preview will do
+        return False, None
+    try:
+        form, body = call.kit.codec.verify(sealed, Subject("result", snapshot.id, snapshot.spec.task))
+    except SignatureError:
+        return False, None
+    return (True, decode(form, body)) if form == MSGPACK else (False, None)
+
+
+def _part(preview: Mapping[str, Any], media_type: str, part: str) -> Response:
+    raw = preview[part]
+    body = base64.b64decode(raw) if part == "png" else str(raw).encode("utf-8", "replace")
+    charset = "" if part == "png" else "; charset=utf-8"
+    return Response(200, body, {"Content-Type": f"{media_type}{charset}"})
+
+
+async def logs(call: Call) -> Response:
+    """Lines of the log, as JSON, or as text for `Accept: text/plain`."""
+    asked: LogQuery = call.query
+    snapshot = await find(call)
+    log = await call.kit.aio.logs(snapshot.id, after=asked.after, tail=asked.tail)
+    if call.request.accepts("text/plain"):
+        text = "".join(f"{line.text}\n" for line in log.lines)
+        return Response(200, text.encode("utf-8", "replace"), {"Content-Type": "text/plain; charset=utf-8"})
+    return json_response({"lines": [line.to_json() for line in log.lines], "total": log.total, "dropped": log.dropped})
+
+
+async def artifacts(call: Call) -> Response:
+    """What the job saved, oldest first."""
+    snapshot = await find(call)
+    found: Any = await call.kit.aio.artifacts(snapshot.id)
+    base = f"{call.job_url(snapshot.id)}/artifacts"
+    return json_response(
+        {"artifacts": [{**one.to_json(), "url": f"{base}/{quote(one.name, safe='')}"} for one in found]}
+    )
+
+
+async def artifact(call: Call) -> Response:
+    """Its bytes, to be saved and not to be shown: what a job made must not run as a page of this server."""
+    snapshot = await find(call)
+    name = call.params["name"]
+    found: Any = await call.kit.aio.artifacts(snapshot.id)
+    one = next((each for each in found if each.name == name), None)
+    if one is None:
+        raise Problem(404, "artifact_not_found", f"job {snapshot.id} has no artifact {printable(name)!r}", "name")
+    try:
+        content: bytes = await asyncio.to_thread(partial(one.read))
+    except SignatureError as error:
+        raise ResultExpired(str(error)) from None
+    return Response(
+        200,
+        content,
+        {
+            "Content-Type": _header(one.media_type) or "application/octet-stream",
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        },
+    )
+
+
+def _with(response: Response, headers: Mapping[str, str]) -> Response:
+    response.headers |= {name: text for name, text in headers.items() if text}
+    return response
+
+
+def _header(text: str) -> str:
+    """Fit for a header: ASCII on one line, else nothing."""
+    return text if text.isascii() and text.isprintable() and len(text) <= 200 else ""

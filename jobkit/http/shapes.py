@@ -1,0 +1,237 @@
+"""What goes in and comes out, as types: they check requests, and the OpenAPI document is made from them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Seconds = Annotated[float, Meta(ge=0, le=315_360_000)]
+Timeout = Annotated[float, Meta(gt=0, le=315_360_000)]
+Moment = Annotated[datetime, Meta(tz=True)]
+Priority = Annotated[int, Meta(ge=-1000, le=1000)]
+Retries = Annotated[int, Meta(ge=0, le=10_000)]
+Tags = Annotated[list[Name], Meta(max_length=32)]
+Count = Annotated[int, Meta(ge=0, le=100_000)]
+State = Literal["scheduled", "queued", "running", "succeeded", "failed", "cancelled"]
+
+
+def doc(text: str, **meta: Any) -> Meta:
+    return Meta(description=text, **meta)
+
+
+class Submit(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A job to submit."""
+
+    task: Annotated[Name, doc("Name of the task; `GET /api/tasks` lists them.")]
+    params: Annotated[dict[str, Any], doc("Its arguments by name, as the task's JSON Schema says.")] = {}
+    queue: Annotated[Name | UnsetType, doc("Another queue than the task's own.")] = UNSET
+    delay: Annotated[Seconds | UnsetType, doc("Not before so many seconds from now.")] = UNSET
+    at: Annotated[Moment | UnsetType, doc("Not before this moment, with its offset from UTC.")] = UNSET
+    key: Annotated[Name | UnsetType, doc("The same key and task give the same job as long as it is kept.")] = UNSET
+    priority: Annotated[Priority | UnsetType, doc("Higher first.")] = UNSET
+    timeout: Annotated[Timeout | UnsetType, doc("Seconds that one attempt may run.")] = UNSET
+    retries: Annotated[Retries | UnsetType, doc("Further attempts after a failure.")] = UNSET
+    tags: Annotated[Tags | UnsetType, doc("Free labels.")] = UNSET
+
+
+class Cancel(Struct, forbid_unknown_fields=True):
+    """Why."""
+
+    reason: Annotated[str, doc("One sentence for those who look at the job.", max_length=1000)] = ""
+
+
+class Nothing(Struct, forbid_unknown_fields=True):
+    """An empty object."""
+
+
+class JobList(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which jobs, newest first."""
+
+    state: Annotated[list[State], doc("Only in these states; may be repeated.")] = []
+    task: Annotated[str, doc("Only of this task.", max_length=200)] = ""
+    queue: Annotated[str, doc("Only of this queue.", max_length=200)] = ""
+    search: Annotated[
+        str, doc("Text in id, task, arguments, tags, owner, message, summary or error.", max_length=500)
+    ] = ""
+    limit: Annotated[int, doc("At most so many.", ge=1, le=1000)] = 50
+    cursor: Annotated[str, doc("`next_cursor` of the page before.", pattern=r"^[0-9]{0,20}$")] = ""
+
+
+class LogQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which lines."""
+
+    after: Annotated[int, doc("Only lines numbered above.", ge=0, le=2**53)] = 0
+    tail: Annotated[Count | None, doc("Only the last so many.")] = None
+
+
+class JobStreamQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What of one job's news."""
+
+    logs: Annotated[bool, doc("Also its log, as `logged` events.")] = False
+    last_event_id: Annotated[
+        str, doc("Go on after this event, where the client cannot send the header.", max_length=200)
+    ] = ""
+
+
+class StreamQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Of which jobs."""
+
+    job: Annotated[list[Name], doc("Only of these jobs; may be repeated.", max_length=1000)] = []
+    task: Annotated[list[Name], doc("Only of these tasks; may be repeated.", max_length=100)] = []
+    queue: Annotated[list[Name], doc("Only of these queues; may be repeated.", max_length=100)] = []
+    type: Annotated[list[Name], doc("Only events of these types; may be repeated.", max_length=20)] = []
+    progress: Annotated[bool, doc("Also news of progress, which have no id.")] = True
+    last_event_id: Annotated[
+        str, doc("Go on after this event, where the client cannot send the header.", max_length=200)
+    ] = ""
+
+
+class Accepted(Struct):
+    """Where a submitted job is."""
+
+    id: str
+    topic: str
+    url: str
+    events: str
+
+
+class Error(Struct):
+    """Why a job failed."""
+
+    kind: Literal["exception", "timeout", "memory", "crash", "lost", "expired", "dependency", "rejected"]
+    type: str
+    message: str
+    traceback: str
+    where: str
+
+
+class Job(Struct):
+    """All that is known of a job. Times in UTC."""
+
+    id: str
+    task: str
+    title: str
+    queue: str
+    state: State
+    params: dict[str, Any]
+    progress: float | None
+    done: float | None
+    total: float | None
+    message: str
+    attempt: int
+    worker: str
+    owner: str
+    tags: list[str]
+    priority: int
+    key: str
+    retry_of: str
+    needs: list[str]
+    submitted_at: datetime | None
+    due_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    error: Error | None
+    retries: int
+    retried: int
+    losses: int
+    releases: int
+    summary: str
+    usage: dict[str, Any]
+    seq: int
+
+
+class JobPage(Struct):
+    """Jobs, newest first; `next_cursor` is null on the last page."""
+
+    jobs: list[Job]
+    next_cursor: str | None
+
+
+class Line(Struct):
+    """A line of a job's log."""
+
+    n: int
+    at: datetime
+    source: str
+    level: str
+    logger: str
+    text: str
+
+
+class Log(Struct):
+    """Lines; `total` were ever written, of which the bound dropped `dropped` in the middle."""
+
+    lines: list[Line]
+    total: int
+    dropped: int
+
+
+class Artifact(Struct):
+    """What a job saved."""
+
+    name: str
+    media_type: str
+    size_bytes: int
+    created_at: datetime
+    url: str
+
+
+class Artifacts(Struct):
+    artifacts: list[Artifact]
+
+
+class Task(Struct):
+    """A task; `schema` is the JSON Schema of its arguments."""
+
+    name: str
+    title: str
+    doc: str
+    queue: str | None
+    isolation: str
+    schema: dict[str, Any]
+
+
+class Tasks(Struct):
+    tasks: list[Task]
+
+
+class Queues(Struct):
+    """By name: how many jobs are `queued`, `scheduled`, `running`, and how many `workers` serve it."""
+
+    queues: dict[str, dict[str, int]]
+
+
+class Workers(Struct):
+    workers: list[dict[str, Any]]
+
+
+class Stats(Struct):
+    jobs: dict[str, int]
+    queues: dict[str, dict[str, int]]
+    workers: int
+    slots: int
+    running: int
+
+
+class Health(Struct):
+    """`status` is "ok", or "unavailable" with a 503."""
+
+    status: str
+    live: bool
+    version: str
+
+
+class Refusal(Struct):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str
+    field: str | None
+    message: str

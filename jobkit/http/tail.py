@@ -1,0 +1,244 @@
+"""`Tail`: the one reader of events behind all streams of a server.
+
+It keeps the newest events in a ring and wakes the streams; each stream only knows how far it is and takes what comes
+after from the ring, or, where it is further behind, from the store. So a client costs no memory, however slow it is,
+and none misses or repeats an event between the past and the present: both are read by position.
+
+Progress is not numbered: of each job only the newest is kept, so it is coalesced for who is slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from jobkit.client.loop import background
+from jobkit.http.frames import event_frame
+from jobkit.model import EventsExpired, EventType, JobEvent
+from jobkit.store.base import event_key
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+Key = tuple[int, int]
+
+#: Events kept for streams that are a little behind; jobs whose progress, number and task are remembered.
+RING, JOBS = 5_000, 5_000
+
+#: Events that one read from the store takes.
+PAGE = 500
+
+
+class Entry:
+    """An event in the ring; its frame is made once for all."""
+
+    __slots__ = ("_frame", "event", "key")
+
+    def __init__(self, event: JobEvent, key: Key) -> None:
+        self.event, self.key = event, key
+        self._frame: bytes | None = None
+
+    @property
+    def frame(self) -> bytes:
+        if self._frame is None:
+            self._frame = event_frame(self.event)
+        return self._frame
+
+
+class Tail:
+    """See the module's docstring. For one event loop; `enter` and `leave` around its use."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._loop = asyncio.get_running_loop()
+        self._users = 0
+        self._starting: asyncio.Task[None] | None = None
+        self._reader: Future[None] | None = None
+        self._stop_news: Callable[[], None] | None = None
+        self._inbox: deque[JobEvent | str] = deque()
+        self._is_posted = False
+        self._ring: deque[Entry] = deque()
+        self._floor: Key = (0, 0)
+        self._wake = asyncio.Event()
+        self._news: OrderedDict[str, tuple[int, Entry]] = OrderedDict()
+        self._seqs: OrderedDict[str, int] = OrderedDict()
+        self._specs: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self.version = 0
+        """Grows with everything new."""
+
+    async def enter(self) -> None:
+        """Begin to read, where nobody did. Returns when events after `last` will come."""
+        self._users += 1
+        if self._starting is None:
+            self._starting = self._loop.create_task(self._start())
+        try:
+            await asyncio.shield(self._starting)
+        except BaseException:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Stop with the last user."""
+        self._users -= 1
+        if self._users == 0:
+            if self._starting is not None:
+                self._starting.cancel()
+                self._starting = None
+            if self._reader is not None:
+                self._reader.cancel()
+                self._reader = None
+            if self._stop_news is not None:
+                self._stop_news()
+                self._stop_news = None
+            self._ring.clear()
+            self._inbox.clear()
+            self._news.clear()
+            self._seqs.clear()
+            self._wake_all()
+
+    @property
+    def last(self) -> Key:
+        """Position of the newest event that is here."""
+        return self._ring[-1].key if self._ring else self._floor
+
+    async def after(self, position: Key) -> Sequence[Entry]:
+        """The events after a position, oldest first, maybe not all of them at once; none where there are none.
+
+        Raises:
+            EventsExpired: some of them are no longer kept.
+        """
+        if position >= self._floor:
+            found: list[Entry] = []
+            for entry in reversed(self._ring):
+                if entry.key <= position:
+                    break
+                found.append(entry)
+            found.reverse()
+            return found
+        events = await self._on_loop_events("{}-{}".format(*position))
+        return [Entry(event, event_key(event.id)) for event in events]
+
+    async def _on_loop_events(self, after: str) -> list[JobEvent]:
+        return await asyncio.wrap_future(background.spawn(self._kit.verbs.store.events(after, PAGE)))
+
+    def news(self, version: int) -> tuple[int, list[Entry]]:
+        """The newest progress of each job that has some after `version`, oldest first, and the version to go on from.
+
+        Progress that belongs to an event which is not yet here is held back.
+        """
+        found: list[Entry] = []
+        newest = version
+        for job_id in reversed(self._news):
+            number, entry = self._news[job_id]
+            if number <= version:
+                break
+            if entry.event.seq <= self._seqs.get(job_id, entry.event.seq):
+                newest = max(newest, number)
+                found.append(entry)
+        found.reverse()
+        return newest, found
+
+    @property
+    def newest_news(self) -> int:
+        return next((number for number, _ in reversed(self._news.values())), 0)
+
+    async def changed(self, version: int, within_s: float) -> bool:
+        """True when there is something newer than `version`, False when `within_s` seconds were over first."""
+        if self.version != version:
+            return True
+        try:
+            async with asyncio.timeout(within_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def poke(self) -> None:
+        """Wake the streams: something else than an event may have come. From any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            self._loop.call_soon_threadsafe(self._wake_all)
+
+    async def specs(self, job_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Task and queue of jobs, of those that are or were kept."""
+        wanted = list(dict.fromkeys(job_ids))
+        unknown = [job_id for job_id in wanted if job_id not in self._specs]
+        for i in range(0, len(unknown), 200):
+            read = self._kit.verbs.store.snapshots(unknown[i : i + 200])
+            for snapshot in await asyncio.wrap_future(background.spawn(read)):
+                if snapshot is not None:
+                    self._specs[snapshot.id] = snapshot.spec.task, snapshot.spec.queue
+        found = {job_id: self._specs[job_id] for job_id in wanted if job_id in self._specs}
+        while len(self._specs) > JOBS:
+            self._specs.popitem(last=False)
+        return found
+
+    # -- on the server's loop ---------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        last = await asyncio.wrap_future(background.spawn(self._kit.verbs.store.last_event_id()))
+        self._floor = event_key(last)
+        self._stop_news = self._kit.hub.listen(self._heard, None)
+        self._reader = background.spawn(self._read(last))
+
+    def _take(self) -> None:
+        self._is_posted = False
+        while self._inbox:
+            item = self._inbox.popleft()
+            if isinstance(item, str):  # we were too slow ourselves: what is missing is read from the store, or gone
+                self._ring.clear()
+                self._floor = event_key(item)
+                continue
+            if item.type.is_news:
+                known = self._news.pop(item.job_id, None)
+                if known is not None and known[1].event.seq > item.seq:
+                    self._news[item.job_id] = known
+                    continue
+                self.version += 1
+                self._news[item.job_id] = self.version, Entry(item, (0, 0))
+                if len(self._news) > JOBS:
+                    self._news.popitem(last=False)
+                continue
+            self._ring.append(Entry(item, event_key(item.id)))
+            if len(self._ring) > RING:
+                self._floor = self._ring.popleft().key
+            self._seqs.pop(item.job_id, None)
+            self._seqs[item.job_id] = item.seq
+            if len(self._seqs) > JOBS:
+                self._seqs.popitem(last=False)
+            news = self._news.pop(item.job_id, None)
+            if news is not None and news[1].event.seq >= item.seq:  # it came before its event, and was held back
+                self.version += 1
+                self._news[item.job_id] = self.version, news[1]
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        self.version += 1
+        self._wake.set()
+        self._wake = asyncio.Event()
+
+    # -- on jobkit's loop -------------------------------------------------------------------------------------------
+
+    def _heard(self, event: JobEvent) -> None:
+        if event.type is EventType.PROGRESSED:
+            self._post(event)
+
+    def _post(self, item: JobEvent | str) -> None:
+        self._inbox.append(item)
+        if not self._is_posted:
+            self._is_posted = True
+            with contextlib.suppress(RuntimeError):  # the server's loop has been closed
+                self._loop.call_soon_threadsafe(self._take)
+
+    async def _read(self, after: str) -> None:
+        while True:
+            try:
+                async for event in self._kit.verbs.events(after):
+                    self._post(event)
+                    after = event.id
+            except EventsExpired:
+                after = await self._kit.verbs.store.last_event_id()
+                self._post(after)

@@ -1,0 +1,205 @@
+"""The API as routes of Tornado, which is Panel's server: `panel serve dashboard.py --plugins jobkit.http`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import tornado.iostream
+import tornado.web
+from tornado.httputil import HTTPServerRequest
+
+from jobkit.http.api import Api, too_large
+from jobkit.http.messages import Problem, Request, Response
+
+#: What the API answers, of all paths.
+PATTERN = r"(/api(?:/.*)?|/\.well-known/mercure(?:/.*)?)"
+
+
+def routes(api: Api) -> list[tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]]:
+    """Routes for `tornado.web.Application`, or for Panel's `extra_patterns`."""
+    return [(PATTERN, ApiHandler, {"api": api})]
+
+
+@tornado.web.stream_request_body
+class ApiHandler(tornado.web.RequestHandler):
+    """Hands every request to the `Api` and writes what it answers."""
+
+    SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS", "QUERY")
+
+    def initialize(self, api: Api) -> None:
+        self._api = api
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._gone = asyncio.Event()
+
+    async def prepare(self) -> None:
+        """Before the body is read: refuse one that says it is too large."""
+        length = self.request.headers.get("Content-Length", "0")
+        if length.isdecimal() and int(length) > self._api.limits.body_bytes:
+            await self._refuse(too_large(self._api.limits.body_bytes))
+
+    async def data_received(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size > self._api.limits.body_bytes:
+            if not self._finished:
+                await self._refuse(too_large(self._api.limits.body_bytes))
+            return
+        self._parts.append(chunk)
+
+    async def _refuse(self, problem: Problem) -> None:
+        await self._write(self._api._finish(self._request(""), problem.response()))
+
+    async def _serve(self, path: str) -> None:
+        if self._finished:
+            return
+        response = await self._api.handle(self._request(path))
+        await self._write(response)
+
+    get = head = post = delete = patch = put = options = query = _serve
+
+    def _request(self, path: str) -> Request:
+        request = self.request
+        # What the pattern has matched comes decoded; the path is taken apart still encoded.
+        raw = request.path
+        prefix = getattr(self.application, "prefix", "") or ""
+        if not raw.startswith(f"{prefix}/"):
+            prefix = ""
+        origins = getattr(self.application, "websocket_origins", None)
+        if origins and self._api.hosts != origins and not self._api.hosts:
+            self._api.hosts = frozenset(origins)
+        login, is_forged = self._login()
+        return Request(
+            method=request.method or "GET",
+            path=raw.removeprefix(prefix),
+            headers={name.lower(): ", ".join(request.headers.get_list(name)) for name in request.headers},
+            query=request.query,
+            body=b"".join(self._parts),
+            peer=str(request.remote_ip or ""),
+            is_loopback=_is_loopback(request),
+            scheme=request.protocol,
+            prefix=prefix,
+            login=login,
+            login_is_forged=is_forged,
+        )
+
+    def _login(self) -> tuple[str, bool]:
+        """Whom Panel's own login knows (`--basic-auth`, `--oauth-provider`), and whether XSRF protection is missing."""
+        if not self.application.settings.get("cookie_secret"):
+            return "", False
+        user = self.get_signed_cookie("user")
+        if not user:
+            return "", False
+        name = user.decode("utf-8", "replace").strip('"')[:200]
+        if self.request.method in ("GET", "HEAD", "OPTIONS"):
+            return name, False
+        try:
+            self.check_xsrf_cookie()
+        except tornado.web.HTTPError:
+            return name, True
+        return name, False
+
+    async def _write(self, response: Response) -> None:
+        self.clear()
+        self.clear_header("Server")
+        self.set_status(response.status)
+        for name, value in response.headers.items():
+            self.set_header(name, value)
+        if response.status in (204, 304) or (response.stream is None and not response.body):
+            self.clear_header("Content-Type") if "Content-Type" not in response.headers else None
+        with contextlib.suppress(tornado.iostream.StreamClosedError):
+            if response.stream is None or self.request.method == "HEAD":
+                if response.stream is not None:
+                    await _close(response.stream)
+                await self.finish(response.body or None)
+                return
+            await self._pump(response)
+
+    async def _pump(self, response: Response) -> None:
+        """Send a stream's parts, each when the one before it has left; cut a client that takes nothing."""
+        stream = response.stream
+        assert stream is not None
+        _unbuffer(self.request)
+        gone = asyncio.ensure_future(self._gone.wait())
+        try:
+            while True:
+                part = asyncio.ensure_future(anext(stream, None))
+                await asyncio.wait({part, gone}, return_when=asyncio.FIRST_COMPLETED)
+                if not part.done():
+                    part.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await part
+                    return
+                data = part.result()
+                if data is None:
+                    break
+                self.write(data)
+                async with asyncio.timeout(self._api.limits.slow_s):
+                    await self.flush()
+            await self.finish()
+        except TimeoutError:
+            self._cut()
+        finally:
+            gone.cancel()
+            await _close(stream)
+
+    def _cut(self) -> None:
+        connection: Any = self.request.connection
+        if connection is not None and getattr(connection, "stream", None) is not None:
+            connection.stream.close()
+
+    def on_connection_close(self) -> None:
+        self._gone.set()
+
+    def _request_summary(self) -> str:
+        """For the access log: without the query, which may hold a token."""
+        return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
+
+    def check_etag_header(self) -> bool:
+        return False  # the Api did
+
+    def compute_etag(self) -> str | None:
+        return None
+
+    def log_exception(self, *_: Any) -> None:
+        """The Api has logged what was to be logged; a client that went away is nothing."""
+
+
+async def _close(stream: Any) -> None:
+    closing: Callable[[], Any] | None = getattr(stream, "aclose", None)
+    if closing is not None:
+        await closing()
+
+
+def _unbuffer(request: HTTPServerRequest) -> None:
+    """Small parts leave at once; and the system holds back little for a client that takes nothing."""
+    connection: Any = request.connection
+    stream = getattr(connection, "stream", None)
+    if stream is not None:
+        stream.set_nodelay(True)
+        with contextlib.suppress(OSError, AttributeError):
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+
+
+def _is_loopback(request: HTTPServerRequest) -> bool:
+    """Whether both ends of the connection itself are loopback addresses, whatever headers say."""
+    connection: Any = request.connection
+    stream: Any = getattr(connection, "stream", None)
+    try:
+        ends = [stream.socket.getpeername(), stream.socket.getsockname()]
+        return all(isinstance(end, tuple) and is_loopback(end[0]) for end in ends)
+    except (OSError, AttributeError):
+        return False
+
+
+def is_loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback

@@ -1,0 +1,31 @@
+"""The verbs of the store on Redis that only the HTTP API needs: tokens that were revoked."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+
+from redis.asyncio import Redis
+
+
+class RedisWeb:
+    """A part of `RedisStore`, which has the rest."""
+
+    prefix: str
+    redis: Redis
+
+    def _reaching(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    async def revoke(self, token_id: str, until_s: float) -> None:
+        with self._reaching():
+            pipe = self.redis.pipeline(transaction=False)
+            pipe.zremrangebyscore(f"{self.prefix}revoked", 0, time.time() - 3600)
+            pipe.zadd(f"{self.prefix}revoked", {token_id: until_s})
+            await pipe.execute()
+
+    async def is_revoked(self, token_id: str) -> bool:
+        with self._reaching():
+            score: Any = await self.redis.zscore(f"{self.prefix}revoked", token_id)
+        return score is not None

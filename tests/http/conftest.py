@@ -1,0 +1,90 @@
+"""A real Redis, a kit with a namespace of its own, a worker whose moves the test decides, and the API on a server."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from jobkit.client.kit import Kit
+from jobkit.settings import Settings
+from jobkit.tasks.registry import registry
+from tests.http import tasks
+from tests.http.site import Site
+from tests.store.server import Server
+from tests.ui.stage import Stage
+
+
+@pytest.fixture(scope="package")
+def redis_server() -> Iterator[Server]:
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _own_registry() -> Iterator[None]:
+    before = dict(registry._tasks)
+    registry._tasks.clear()
+    registry._tasks.update({"double": tasks.double, "train_model": tasks.train_model})  # type: ignore[dict-item]
+    yield
+    registry._tasks.clear()
+    registry._tasks.update(before)
+
+
+@pytest.fixture
+def kit(redis_server: Server) -> Iterator[Kit]:
+    settings = Settings(url=redis_server.url, namespace=f"t{secrets.token_hex(4)}", secret="of these tests")
+    made = Kit(settings)
+    yield made
+    made.close()
+    with redis.Redis(unix_socket_path=str(redis_server.socket)) as client:
+        for key in client.scan_iter(f"jk:{settings.namespace}:*"):
+            client.delete(key)
+
+
+@pytest.fixture
+def stage(kit: Kit) -> Stage:
+    return Stage(kit)
+
+
+@pytest.fixture
+def serve(kit: Kit) -> Iterator[Callable[..., Site]]:
+    """Starts a site with options."""
+    sites: list[Site] = []
+
+    def start(kind: str = "tornado", **options: Any) -> Site:
+        sites.append(Site(kind, options.pop("kit", kit), **options))
+        return sites[-1]
+
+    yield start
+    for site in sites:
+        site.close()
+
+
+@pytest.fixture(params=["tornado", "asgi"])
+def site(request: pytest.FixtureRequest, serve: Callable[..., Site]) -> Site:
+    """The API, open on this machine."""
+    return serve(request.param)
+
+
+@pytest.fixture
+def http(site: Site) -> Iterator[httpx.Client]:
+    with site.client() as client:
+        yield client
+
+
+@pytest.fixture
+def guarded(serve: Callable[..., Site]) -> Site:
+    """The API as it is for those who are not on this machine."""
+    return serve(is_open_on_loopback=False)
+
+
+def other(kit: Kit, **changes: Any) -> Settings:
+    return replace(kit.settings, **changes)

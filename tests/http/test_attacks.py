@@ -1,0 +1,151 @@
+"""Requests that mean harm: forged names, other sites' pages, odd paths, fields that hold line breaks."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from tests.http.site import Site
+
+
+def raw(site: Site, request: bytes) -> bytes:
+    """What the server says to exactly these bytes."""
+    with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+        connection.sendall(request)
+        parts = []
+        while part := connection.recv(65_536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def status_of(site: Site, target: str, *headers: str, method: str = "GET") -> int:
+    lines = [f"{method} {target} HTTP/1.1", "Connection: close", *headers]
+    answer = raw(site, "\r\n".join([*lines, "", ""]).encode("latin-1"))
+    return int(answer.split(b" ", 2)[1])
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/api/../api/jobs",
+        "/api/./jobs",
+        "/api//jobs",
+        "/api/jobs/..",
+        "/api/jobs/%2e%2e",
+        "/api/jobs/..%2f..%2fetc%2fpasswd",
+        "/api/jobs/x/artifacts/..%2f..%2f..%2fetc%2fpasswd",
+        "/api/jobs/x/artifacts/../../../../etc/passwd",
+        "/api/jobs/%00",
+        "/api/jobs/a%0d%0aX-Injected:%20yes",
+        "/api/jobs/*",
+        "/api/jobs/" + "a" * 5000,
+        "/api/jobs/x;y/result",
+        "/api/JOBS",
+        "/api/jobs/",
+        "/api",
+        "/api/docs.html",
+        "/api/docs/../docs.html",
+    ],
+)
+def test_odd_paths_find_nothing(site: Site, target: str) -> None:
+    answer = raw(site, f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+
+    assert int(answer.split(b" ", 2)[1]) in (400, 404), answer[:300]
+    assert b"root:" not in answer
+    assert b"\r\nx-injected" not in answer.lower()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:5006",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "localhost@evil.example",
+        "localhost/x",
+        "",
+    ],
+)
+def test_a_forged_host_is_refused(site: Site, host: str) -> None:
+    assert status_of(site, "/api/stats", f"Host: {host}") in (400, 421)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1:99", "[::1]:5006"])
+def test_names_of_this_machine_are_served(site: Site, host: str) -> None:
+    assert status_of(site, "/api/stats", f"Host: {host}") == 200
+
+
+def test_another_name_is_served_where_it_is_allowed_but_needs_a_token(serve: Callable[..., Site]) -> None:
+    site = serve(hosts=["jobs.example"])
+
+    assert status_of(site, "/api/healthz", "Host: jobs.example:5006") == 200
+    assert status_of(site, "/api/stats", "Host: jobs.example") == 401
+    assert status_of(site, "/api/stats", "Host: other.example") == 421
+    token = site.token("view")
+    assert status_of(site, "/api/stats", "Host: jobs.example", f"Authorization: Bearer {token}") == 200
+
+
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1", "Via: 1.1 proxy", "X-Real-IP: ::1"]
+)
+def test_what_comes_through_a_proxy_is_not_from_this_machine(site: Site, header: str) -> None:
+    assert status_of(site, "/api/stats", "Host: localhost", header) == 401
+
+
+def test_pages_of_other_sites_can_neither_act_nor_read(http: httpx.Client) -> None:
+    for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
+        acting = http.post("/api/jobs", json={"task": "double"}, headers={"Origin": origin})
+        reading = http.get("/api/stats", headers={"Origin": origin})
+        asking = http.options("/api/jobs", headers={"Origin": origin, "Access-Control-Request-Method": "POST"})
+        assert (acting.status_code, acting.json()["error"]) == (403, "forbidden_origin")
+        for answer in (acting, reading, asking):
+            assert "access-control-allow-origin" not in answer.headers
+    simple = http.post("/api/jobs/x/cancel", headers={"Sec-Fetch-Site": "cross-site"})
+    assert simple.status_code == 403
+    assert http.get("/api/jobs").json()["jobs"] == []
+
+
+def test_a_page_of_this_server_may_act(http: httpx.Client, site: Site) -> None:
+    assert http.post("/api/jobs", json={"task": "double"}, headers={"Origin": site.url}).status_code == 202
+
+
+@pytest.mark.parametrize("kind", ["tornado", "asgi"])
+def test_an_allowed_origin_may_act_with_credentials_and_no_other(serve: Callable[..., Site], kind: str) -> None:
+    site = serve(kind, origins=["https://app.example"])
+    with site.client() as http:
+        asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+        preflight = http.options("/api/jobs", headers=asked)
+        answer = http.post("/api/jobs", json={"task": "double"}, headers={"Origin": "https://app.example"})
+        other = http.post("/api/jobs", json={"task": "double"}, headers={"Origin": "https://app.example.evil"})
+
+    assert preflight.status_code == 204
+    assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
+    assert "last-event-id" in preflight.headers["access-control-allow-headers"].lower()
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    assert "Origin" in answer.headers["vary"]
+    assert other.status_code == 403
+
+
+def test_a_cursor_cannot_bring_fields_into_a_stream(http: httpx.Client) -> None:
+    with http.stream("GET", "/api/events?last_event_id=1%0Adata:%20x%0A%0A") as stream:
+        begin = b""
+        for part in stream.iter_raw():
+            begin += part
+            if b"reset" in begin:
+                break
+
+    assert b"data: x" not in begin
+
+
+def test_an_unknown_method_is_no_way_in(site: Site) -> None:
+    for method in ("TRACE", "CONNECT", "PATCH", "PUT", "FOO"):
+        assert status_of(site, "/api/jobs", "Host: localhost", "Content-Length: 0", method=method) in (400, 405)
+
+
+def test_a_long_header_or_query_is_refused(site: Site) -> None:
+    assert status_of(site, "/api/jobs?" + "a=1&" * 1500, "Host: localhost") in (400, 413)

@@ -1,0 +1,106 @@
+"""The document says what the server does: it is made from the types that check, and answers are held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import jsonschema
+import msgspec
+import pytest
+
+from jobkit.http import shapes
+from jobkit.http.openapi import describe
+from jobkit.http.table import ROUTES
+from jobkit.model import ErrorKind
+from jobkit.model.snapshot import JobError, JobSnapshot
+from jobkit.model.spec import JobSpec
+from jobkit.model.states import JobState
+from tests.ui.stage import Stage
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return describe(ROUTES)
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for each in value.values():
+            yield from references(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from references(each)
+
+
+def test_every_route_is_in_the_document_once(document: dict[str, Any]) -> None:
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    ids = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
+
+    assert described == {(route.method, route.path) for route in ROUTES}
+    assert len(ids) == len(set(ids))
+
+
+def test_the_document_holds_together(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+
+    assert document["openapi"].startswith("3.1")
+    for reference in references(document):
+        assert reference.removeprefix("#/components/schemas/") in schemas
+    for schema in schemas.values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            named = [one["name"] for one in operation["parameters"] if one["in"] == "path"]
+            assert all(f"{{{name}}}" in path for name in named)
+            assert operation["summary"]
+
+
+def validator(document: dict[str, Any], name: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator({**document, "$ref": f"#/components/schemas/{name}"})
+
+
+def test_the_shape_of_a_job_is_what_a_snapshot_gives() -> None:
+    error = JobError(ErrorKind.EXCEPTION, "E", "m")
+    for snapshot in (
+        JobSnapshot(JobSpec("a", "b"), 1, JobState.QUEUED),
+        JobSnapshot(JobSpec("a", "b"), 1, JobState.FAILED, error=error),
+    ):
+        wire = snapshot.to_json()
+
+        msgspec.convert(wire, shapes.Job, strict=True)
+        assert set(wire) == {field.encode_name for field in msgspec.structs.fields(shapes.Job)}
+
+
+def test_answers_are_as_the_document_says(http: httpx.Client, stage: Stage) -> None:
+    document = http.get("/api/openapi.json").json()
+    job = http.post("/api/jobs", json={"task": "double"}).json()
+    stage.start(job["id"])
+    stage.log(job["id"], "a line")
+    for path, name in [
+        (f"/api/jobs/{job['id']}", "Job"),
+        ("/api/jobs", "JobPage"),
+        (f"/api/jobs/{job['id']}/logs", "Log"),
+        (f"/api/jobs/{job['id']}/artifacts", "Artifacts"),
+        ("/api/tasks", "Tasks"),
+        ("/api/queues", "Queues"),
+        ("/api/workers", "Workers"),
+        ("/api/stats", "Stats"),
+        ("/api/healthz", "Health"),
+        ("/api/jobs/nope", "Refusal"),
+    ]:
+        validator(document, name).validate(http.get(path).json())
+    validator(document, "Accepted").validate(job)
+
+
+def test_the_page_to_try_it_asks_nobody_else(http: httpx.Client) -> None:
+    page, script = http.get("/api/docs"), http.get("/api/docs.js")
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert "sandbox" not in page.headers["content-security-policy"]
+    assert "http://" not in page.text + script.text
+    assert "https://" not in page.text + script.text

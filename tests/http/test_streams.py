@@ -1,0 +1,352 @@
+"""Server-Sent Events: named, numbered, resumable; no hole and no double; nothing piles up for who does not read."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import re
+import selectors
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from httpx_sse import ServerSentEvent, connect_sse
+
+from jobkit.client.kit import Kit
+from jobkit.client.loop import background
+from jobkit.http.api import Limits
+from jobkit.http.frames import frame
+from jobkit.model import JobSpec
+from jobkit.store.base import Submission
+from tests.http.site import Site
+from tests.support import wait_until
+from tests.ui.stage import Stage
+
+
+@contextlib.contextmanager
+def events_of(http: httpx.Client, url: str, last: str = "") -> Iterator[Iterator[ServerSentEvent]]:
+    headers = {"Last-Event-ID": last} if last else {}
+    with connect_sse(http, "GET", url, headers=headers) as source:
+        assert source.response.status_code == 200, source.response.read()
+        yield source.iter_sse()
+
+
+def take(source: Iterator[ServerSentEvent], n: int) -> list[ServerSentEvent]:
+    return list(itertools.islice(source, n))
+
+
+def names(events: list[ServerSentEvent]) -> list[str]:
+    return [event.event for event in events]
+
+
+def run(stage: Stage, job_id: str) -> None:
+    stage.start(job_id)
+    stage.succeed(job_id)
+
+
+def test_a_job_is_told_from_a_snapshot_to_its_end(http: httpx.Client, stage: Stage) -> None:
+    job_id = stage.submit()
+    with events_of(http, f"/api/jobs/{job_id}/events") as source:
+        (first,) = take(source, 1)
+        stage.start(job_id)
+        (started,) = take(source, 1)
+        stage.progress(job_id, 3, 4, "three")
+        (progressed,) = take(source, 1)
+        stage.succeed(job_id, summary="42")
+        rest = list(source)
+
+    assert (first.event, first.json()["state"]) == ("snapshot", "queued")
+    assert (started.event, started.json()["changes"]["state"]) == ("started", "running")
+    assert (progressed.event, progressed.id) == ("progressed", started.id)  # an id of its own it has not
+    assert progressed.json()["changes"] == {"done": 3, "total": 4, "message": "three", "progress": 0.75}
+    assert names(rest) == ["succeeded"]
+    assert rest[0].json()["changes"]["summary"] == "42"
+
+
+def test_changes_applied_to_the_snapshot_give_the_job(http: httpx.Client, stage: Stage) -> None:
+    job_id = stage.submit()
+    with events_of(http, f"/api/jobs/{job_id}/events") as source:
+        (first,) = take(source, 1)
+        stage.start(job_id)
+        stage.progress(job_id, 1, 4)
+        stage.retry_later(job_id)
+        stage.start(job_id)
+        stage.fail(job_id)
+        job = first.json()
+        for event in source:
+            job |= event.json()["changes"]
+
+    truth = http.get(f"/api/jobs/{job_id}").json()
+    differing = {name for name in truth if truth[name] != job.get(name)}
+    assert differing <= {"progress", "done", "total", "message"}, {n: (job.get(n), truth[n]) for n in differing}
+
+
+def test_ids_are_those_of_the_kept_events(http: httpx.Client, kit: Kit, stage: Stage) -> None:
+    job_id = stage.submit()
+    with events_of(http, f"/api/jobs/{job_id}/events", "earliest") as source:
+        run(stage, job_id)
+        told = [(event.id, event.event) for event in source]
+
+    kept = background.call(kit.verbs.store.events(""))
+    assert told == [(event.id, str(event.type)) for event in kept if event.job_id == job_id]
+
+
+def test_who_comes_back_gets_what_was_missed_once(http: httpx.Client, stage: Stage) -> None:
+    job_id = stage.submit()
+    with events_of(http, f"/api/jobs/{job_id}/events") as source:
+        (first,) = take(source, 1)
+    stage.start(job_id)
+    stage.submit()
+    with events_of(http, f"/api/jobs/{job_id}/events", first.id) as source:
+        (started,) = take(source, 1)
+    stage.succeed(job_id)
+    with events_of(http, f"/api/jobs/{job_id}/events", started.id) as source:
+        rest = list(source)
+
+    assert (started.event, names(rest)) == ("started", ["succeeded"])
+    over = http.get(f"/api/jobs/{job_id}/events", headers={"Last-Event-ID": rest[-1].id})
+    assert over.status_code == 204  # an EventSource comes back no more
+
+
+@pytest.mark.parametrize("name", ["last_event_id", "lastEventId", "lastEventID", "Last-Event-ID"])
+def test_a_client_without_headers_gives_its_position_in_the_query(http: httpx.Client, stage: Stage, name: str) -> None:
+    job_id = stage.submit()
+    with events_of(http, f"/api/jobs/{job_id}/events") as source:
+        (first,) = take(source, 1)
+    run(stage, job_id)
+
+    with events_of(http, f"/api/jobs/{job_id}/events?{name}={first.id}") as source:
+        assert names(list(source)) == ["started", "succeeded"]
+
+
+@pytest.mark.parametrize("last", ["9999999999999-0", "nonsense", "urn:uuid:x"])
+def test_an_unknown_position_begins_with_a_snapshot_again(http: httpx.Client, stage: Stage, last: str) -> None:
+    job_id = stage.submit()
+    run(stage, job_id)
+
+    with events_of(http, f"/api/jobs/{job_id}/events", last) as source:
+        assert names(list(source)) == ["snapshot"]
+
+
+def test_the_log_comes_whole_before_the_end(http: httpx.Client, stage: Stage) -> None:
+    job_id = stage.submit()
+    stage.start(job_id)
+    stage.log(job_id, "early")
+    with events_of(http, f"/api/jobs/{job_id}/events?logs=true") as source:
+        take(source, 1)
+        stage.log(job_id, "late 1", "late 2\n")
+        stage.succeed(job_id)
+        rest = list(source)
+
+    lines = [line["text"] for event in rest if event.event == "logged" for line in event.json()["lines"]]
+    assert lines[:2] == ["early", "late 1"] or lines == ["late 1", "late 2\n"]
+    assert names(rest)[-1] == "succeeded"
+
+
+def test_all_events_come_from_now_on_or_after_an_id(http: httpx.Client, stage: Stage) -> None:
+    stage.submit()
+    with events_of(http, "/api/events") as source:
+        assert names(take(source, 1)) == ["ready"]
+        second = stage.submit(queue="other")
+        stage.start(second, queue="other")
+        stage.succeed(second)
+        told = take(source, 3)
+    assert [(e.event, e.json()["job_id"]) for e in told] == [(n, second) for n in ("submitted", "started", "succeeded")]
+    with events_of(http, "/api/events", told[0].id) as source:
+        assert names(take(source, 2)) == names(told[1:])
+
+
+def test_silence_still_tells_where_the_stream_is(http: httpx.Client, stage: Stage) -> None:
+    """Else what happens between a silent connection and the next would be missed."""
+    stage.submit()
+    with http.stream("GET", "/api/events") as stream:
+        for part in stream.iter_text():
+            if "id: " in part:
+                last = part.partition("id: ")[2].partition("\n")[0]
+                break
+    job_id = stage.submit()
+
+    with events_of(http, "/api/events", last) as source:
+        assert [(e.event, e.json()["job_id"]) for e in take(source, 1)] == [("submitted", job_id)]
+
+
+def test_a_stream_of_some_jobs_has_no_others(http: httpx.Client, stage: Stage) -> None:
+    with (
+        events_of(http, "/api/events?task=train_model") as by_task,
+        events_of(http, "/api/events?queue=gpu") as by_queue,
+        events_of(http, "/api/events?type=succeeded&progress=false") as by_type,
+    ):
+        assert names([*take(by_task, 1), *take(by_queue, 1), *take(by_type, 1)]) == ["ready"] * 3
+        stage.submit(task="double")
+        mine = stage.submit(task="train_model")
+        gpu = stage.submit(task="double", queue="gpu")
+        stage.start(mine)
+        stage.succeed(mine)
+        assert {e.json()["job_id"] for e in take(by_task, 2)} == {mine}
+        assert {e.json()["job_id"] for e in take(by_queue, 1)} == {gpu}
+        assert [(e.event, e.json()["job_id"]) for e in take(by_type, 1)] == [("succeeded", mine)]
+
+
+def test_an_id_that_is_no_longer_kept_is_told(http: httpx.Client, kit: Kit, stage: Stage) -> None:
+    first = stage.submit()
+    oldest = background.call(kit.verbs.store.events(""))[0].id
+    stage.submit()
+    stage.submit()
+    key = f"{kit.verbs.store.prefix}events"
+    background.call(kit.verbs.store.redis.xtrim(key, maxlen=1, approximate=False))
+
+    with events_of(http, "/api/events", oldest) as source:
+        (reset,) = take(source, 1)
+        after = stage.submit()
+        (submitted,) = take(source, 1)
+    with events_of(http, f"/api/jobs/{first}/events", oldest) as source:
+        assert names(take(source, 1)) == ["snapshot"]
+
+    assert reset.event == "reset"
+    assert submitted.json()["job_id"] == after
+
+
+def test_data_cannot_bring_fields_of_its_own() -> None:
+    made = frame("a\nid: 1\r\ndata: b\revent: c", event="e", id="5")
+
+    assert made == b"event: e\nid: 5\ndata: a\ndata: id: 1\ndata: data: b\ndata: event: c\n\n"
+    for bad in ({"event": "a\nb"}, {"id": "a\rb"}, {"id": "a\0"}):
+        with pytest.raises(ValueError, match="line breaks"):
+            frame("x", **bad)  # type: ignore[arg-type]
+
+
+def test_a_stream_says_at_once_that_it_is_there_and_goes_on_saying_so(http: httpx.Client) -> None:
+    with http.stream("GET", "/api/events") as stream:
+        assert stream.headers["content-type"] == "text/event-stream"
+        assert stream.headers["x-accel-buffering"] == "no"
+        assert "no-store" in stream.headers["cache-control"]
+        text = ""
+        for part in stream.iter_text():
+            text += part
+            if text.count(":\n\n") >= 4:
+                break
+
+    assert text.startswith(":\n\nretry: 1000\nevent: ready\n")
+
+
+def test_there_are_not_more_streams_than_allowed(serve: Callable[..., Site]) -> None:
+    site = serve(limits=Limits(streams=2))
+    with site.client() as http, http.stream("GET", "/api/events"), http.stream("GET", "/api/events"):
+        refused = http.get("/api/events")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    with site.client() as http:
+        wait_until(lambda: site.api.streams == 0, 10, "the streams to end")
+        with http.stream("GET", "/api/events") as stream:
+            assert stream.status_code == 200
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_coming_and_going_at_random_misses_and_doubles_nothing(site: Site, stage: Stage, kit: Kit, seed: int) -> None:
+    """Clients that are cut at any moment, while jobs run, each put together the same events as the store has kept."""
+    rng = random.Random(seed)
+    done = threading.Event()
+
+    def work() -> None:
+        for _ in range(60):
+            run(stage, stage.submit())
+        done.set()
+
+    told: list[tuple[str, str]] = []
+    last = "earliest"
+    stage.submit(id="first")
+    worker = threading.Thread(target=work)
+    worker.start()
+    with site.client() as http:
+        while True:
+            ending = done.is_set()
+            with events_of(http, "/api/events?progress=false", last) as source:
+                for _ in range(rng.randint(1, 25)):
+                    if ending and last == background.call(kit.verbs.store.last_event_id()):
+                        break
+                    (event,) = take(source, 1)
+                    told.append((event.id, event.event))
+                    last = event.id
+                else:
+                    continue
+                break
+    worker.join()
+
+    kept = background.call(kit.verbs.store.events("", 1000))
+    assert told == [(event.id, str(event.type)) for event in kept]
+
+
+def test_a_server_that_dies_and_comes_back_loses_nothing(serve: Callable[..., Site], kit: Kit, stage: Stage) -> None:
+    site = serve()
+    with site.client() as http, events_of(http, "/api/events") as source:
+        first = stage.submit()
+        _, submitted = take(source, 2)
+    port = site.port
+    site.close()
+    run(stage, first)
+    second = Site("tornado", kit, port=port)
+    try:
+        with second.client() as http, events_of(http, "/api/events", submitted.id) as source:
+            assert names(take(source, 2)) == ["started", "succeeded"]
+    finally:
+        second.close()
+        site.close = lambda: None  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("kind", ["tornado", "asgi"])
+def test_a_client_that_never_reads_is_cut(serve: Callable[..., Site], kit: Kit, kind: str) -> None:
+    site = serve(kind, limits=Limits(heartbeat_s=0.5, slow_s=0.5))
+    store: Any = kit.verbs.store
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
+        connection.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: site.api.streams == 1, 10, "the stream")
+        for n in range(100):  # more than the system's buffers hold
+            background.call(store.submit([Submission(JobSpec(f"job{n}", "double"), b"")]))
+            background.call(store.cancel([f"job{n}"], "x" * 200_000))
+
+        wait_until(lambda: site.api.streams == 0, 30, "the client to be cut")
+
+
+def test_two_hundred_clients_of_which_fifty_never_read(serve: Callable[..., Site], kit: Kit) -> None:
+    """Those who read get everything, in order; those who do not are cut, and nothing is kept for them."""
+    site = serve(limits=Limits(heartbeat_s=0.5, slow_s=5.0))
+
+    def open_one() -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", site.port), timeout=30)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+        connection.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return connection
+
+    silent = [open_one() for _ in range(50)]
+    received = {open_one(): bytearray() for _ in range(150)}
+    selector = selectors.DefaultSelector()
+    for connection in received:
+        connection.setblocking(False)
+        selector.register(connection, selectors.EVENT_READ)
+
+    def all_have(what: bytes) -> bool:
+        for key, _ in selector.select(0.1):
+            part = key.fileobj.recv(65_536)  # type: ignore[union-attr]
+            assert part, "a client that reads was cut"
+            received[key.fileobj] += part  # type: ignore[index]
+        return all(what in got for got in received.values())
+
+    wait_until(lambda: all_have(b"event: ready"), 60, "all streams to be there")
+    ids = [f"job{n:04}" for n in range(40)]
+    store: Any = kit.verbs.store
+    for job_id in ids:  # with a reason that is long, so that no buffer of the system holds all of it
+        background.call(store.submit([Submission(JobSpec(job_id, "double"), b"")]))
+        background.call(store.cancel([job_id], "x" * 10_000))
+    background.call(store.submit([Submission(JobSpec("thelast", "double"), b"")]))
+    wait_until(lambda: all_have(b'"thelast"'), 60, "the last event")
+    wait_until(lambda: all_have(b"thelast") and site.api.streams == 150, 60, "those who do not read to be cut")
+    for connection in (*silent, *received):
+        connection.close()
+
+    wanted = [*(job_id for job_id in ids for _ in range(2)), "thelast"]
+    for got in received.values():
+        assert re.findall(r'"job_id":"(\w+)"', got.decode()) == wanted
+    wait_until(lambda: site.api.streams == 0, 30, "the streams to end")
