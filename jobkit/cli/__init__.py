@@ -30,6 +30,7 @@ COMMANDS = {
     "queues": ("look", "Queues and how much waits in them."),
     "workers": ("look", "Workers and what they do."),
     "stop": ("act", "Ask workers to finish their jobs and exit."),
+    "token": ("token", "Make a token for the HTTP API."),
     "down": ("run", "Stop the embedded server and its workers."),
     "doctor": ("doctor", "Check that everything is in order."),
 }

@@ -193,7 +193,7 @@ def dashboard(port: int | None, show: bool) -> None:
 def dashboard_command(port: int) -> list[str]:
     """The command line of the dashboard's server: loopback only, and only pages that came from it may talk to it."""
     command = [sys.executable, "-m", "panel", "serve", str(Path(__file__).with_name("app.py"))]
-    command += ["--address", "127.0.0.1", "--port", str(port)]
+    command += ["--address", "127.0.0.1", "--port", str(port), "--plugins", "jobkit.http"]
     for host in ("localhost", "127.0.0.1"):
         command += ["--allow-websocket-origin", f"{host}:{port}"]
     return command

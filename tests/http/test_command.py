@@ -1,0 +1,91 @@
+"""As users run it: `jobkit dashboard` with the API in its process, `jobkit token`, curl."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.conftest import Terminal, open_terminal, wait_until
+
+fresh = pytest.fixture(open_terminal, name="fresh")
+
+
+@pytest.fixture
+def dashboard(fresh: Terminal) -> Iterator[str]:
+    """URL of a dashboard that runs for a home of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with fresh.start("dashboard", "--port", str(port)) as process:
+        url = f"http://localhost:{port}"
+
+        def answers() -> bool:
+            assert process.poll() is None, process.communicate()
+            try:
+                with urllib.request.urlopen(f"{url}/api/healthz", timeout=2) as answer:
+                    return bool(answer.status == 200)
+            except OSError:
+                return False
+
+        wait_until(answers, 60, "the dashboard")
+        yield url
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+
+def curl(*arguments: str) -> str:
+    assert shutil.which("curl"), "curl has to be installed"
+    done = subprocess.run(
+        ["curl", "-sS", "--fail-with-body", "--noproxy", "*", "-m", "60", *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    return done.stdout
+
+
+def test_curl_submits_a_job_to_the_dashboard_and_is_told_of_its_end(dashboard: str) -> None:
+    made = json.loads(curl(f"{dashboard}/api/jobs", "--json", '{"task": "count", "params": {"n": 3, "pause": 0.1}}'))
+
+    told = curl("-N", f"{made['events']}?logs=true")
+
+    names = [line.removeprefix("event: ") for line in told.splitlines() if line.startswith("event: ")]
+    assert names[0] == "snapshot"
+    assert names[-1] == "succeeded"
+    assert "line 2" in told
+    assert curl(f"{made['url']}/result") == "6"
+    assert curl(f"{made['url']}/logs", "-H", "Accept: text/plain") == "line 0\nline 1\nline 2\n"
+    assert "<title>" in curl("-L", f"{dashboard}/")  # the dashboard itself
+
+
+def test_a_token_of_the_command_line_opens_the_api_until_it_is_revoked(fresh: Terminal, dashboard: str) -> None:
+    token = fresh.ok("token", "--scope", "view,submit", "--tasks", "co*", "--name", "ada", "--expires", "1h")
+    through_a_proxy = ["-H", "X-Forwarded-For: 192.0.2.1"]
+    bearer = [*through_a_proxy, "-H", f"Authorization: Bearer {token}"]
+    code = ["-o", os.devnull, "-w", "%{http_code}"]
+
+    bare = subprocess.run(
+        ["curl", "-s", *code, *through_a_proxy, f"{dashboard}/api/jobs"], capture_output=True, text=True
+    )
+    made = json.loads(curl(f"{dashboard}/api/jobs", "--json", '{"task": "count"}', *bearer))
+    owner = json.loads(curl(made["url"], *bearer))["owner"]
+    fresh.ok("token", "--revoke", token)
+    after = subprocess.run(["curl", "-s", *code, *bearer, f"{dashboard}/api/jobs"], capture_output=True, text=True)
+
+    assert (bare.stdout, owner, after.stdout) == ("401", "ada", "401")
+
+
+def test_a_token_that_cannot_be_made_is_one_sentence(fresh: Terminal) -> None:
+    done = fresh.run("token", "--scope", "root")
+    late = fresh.run("token", "--expires", "soon")
+    other = fresh.run("token", "--revoke", "abc")
+
+    assert [d.returncode for d in (done, late, other)] == [2, 2, 2]
+    assert "view, submit, operate" in done.stderr
+    assert "30d" in late.stderr
