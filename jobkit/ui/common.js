@@ -209,6 +209,19 @@ function everySecond(fn) {
   return () => clearInterval(timer);
 }
 
+/** The element that has the focus, across shadow roots. */
+function focused() {
+  let focus = document.activeElement;
+  while (focus?.shadowRoot?.activeElement) focus = focus.shadowRoot.activeElement;
+  return focus;
+}
+
+/** Whether a key belongs to a field or a shortcut of the browser, and so is no command of ours. */
+function isTyping(event) {
+  const focus = focused();
+  return event.ctrlKey || event.metaKey || event.altKey || focus && (/^(INPUT|TEXTAREA|SELECT)$/.test(focus.tagName) && focus.type !== "checkbox" || focus.isContentEditable);
+}
+
 let requests = 0;
 const recent = new WeakMap();
 

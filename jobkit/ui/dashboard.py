@@ -26,6 +26,7 @@ from jobkit.ui.form import TaskForm
 from jobkit.ui.live import on_loop
 from jobkit.ui.nav import Nav
 from jobkit.ui.table import JobTable
+from jobkit.ui.workers import WorkersPage
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -50,7 +51,7 @@ _LOOK: dict[str, Any] = {
 
 
 class Dashboard(Viewer):
-    """Jobs and Submit, with the card of the chosen job beside them.
+    """Jobs, Workers and Submit, with the card of the chosen job beside them.
 
     Args:
         kit: whose jobs.
@@ -58,7 +59,7 @@ class Dashboard(Viewer):
         title: of the browser's tab.
     """
 
-    page: Any = param.Selector(default="jobs", objects=["jobs", "submit"], doc="The page that is shown.")
+    page: Any = param.Selector(default="jobs", objects=["jobs", "workers", "submit"], doc="The page that is shown.")
     search = param.String(default="", doc="The search text of the jobs page.")
     job = param.String(default="", doc="Id of the job whose card is open, or an empty text.")
 
@@ -91,6 +92,16 @@ class Dashboard(Viewer):
             visible=self.page == "submit",
             margin=0,
         )
+        self._workers = WorkersPage(
+            kit,
+            may_act=may_act,
+            is_open=self.page == "workers",
+            on_open=self._open,
+            bridge=self._bridge,
+            sizing_mode="stretch_both",
+            visible=self.page == "workers",
+            margin=0,
+        )
         self._drawer = Drawer(
             kit,
             actions=("cancel", "retry", "rerun") if may_act else (),
@@ -98,7 +109,7 @@ class Dashboard(Viewer):
             on_close=lambda: self.param.update(job=""),
             bridge=self._bridge,
         )
-        pages = [["jobs", "Jobs"], ["submit", "Submit"]] if may_act else [["jobs", "Jobs"]]
+        pages = [["jobs", "Jobs"], ["workers", "Workers"], *([["submit", "Submit"]] if may_act else [])]
         self._nav = Nav(
             pages=pages,
             page=self.page,
@@ -124,7 +135,9 @@ class Dashboard(Viewer):
         if location is None:
             return
         wanted = {name: values[-1] for name, values in parse_qs(location.search.removeprefix("?")).items()}
-        page = "submit" if wanted.get("page") == "submit" and self._may_act else "jobs"
+        page = wanted.get("page", "")
+        if page not in (("workers", "submit") if self._may_act else ("workers",)):
+            page = "jobs"
         self.param.update(page=page, search=wanted.get("q", "")[:500], job=wanted.get("job", "")[:200])
         self.param.watch(lambda _: self._write_url(), ["page", "search", "job"])
 
@@ -139,6 +152,7 @@ class Dashboard(Viewer):
     def _turn(self) -> None:
         self._nav.page = self.page
         self._table.visible = self.page == "jobs"
+        self._workers.visible = self._workers.is_open = self.page == "workers"
         self._form.visible = self.page == "submit"
         if self.page == "submit":
             self._form.refresh()
@@ -196,6 +210,7 @@ class Dashboard(Viewer):
         if self._layout is None:
             body = pn.Row(
                 self._table,
+                self._workers,
                 self._form,
                 self._drawer,
                 sizing_mode="stretch_both",

@@ -66,6 +66,7 @@ class Drawer(pn.Column):
             actions=actions,
             on_action=on_action,
             bridge=bridge,
+            keyboard=True,
             sizing_mode="stretch_width",
             margin=0,
             stylesheets=[

@@ -44,6 +44,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
         snapshot, log, log_append, preview, artifacts: the texts that the browser shows first; see `feed.JobView`.
             What follows goes past them, see `courier`.
         file: the answer to a request for an artifact or the whole log, see `files`.
+        keyboard: whether `r` and `c` retry and cancel; for a page on which one card is open at a time.
         request: what the browser asks for.
     """
 
@@ -54,6 +55,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
     artifacts = param.String(default="")
     file = param.String(default="")
     actions = param.String(default="[]")
+    keyboard = param.Boolean(default=False)
     request = param.String(default="")
 
     _esm = assets.esm("card")

@@ -11,7 +11,7 @@ class Nav {
     n.status = h("span", {class: "status", role: "status"}, n.dot, n.word);
     n.place = h("span", {class: "place mono muted"});
     n.help = h("dialog", {class: "help", "aria-label": "Keyboard", onclick: (event) => event.target === n.help && n.help.close()},
-      h("h2", {text: "Keyboard"}), h("dl", null, [["/", "search"], ["j  k", "next, previous job"], ["Enter", "open"], ["x", "choose"], ["Esc", "close"], ["n", "start a task"], ["Ctrl+Enter", "submit the form"], ["?", "this list"]]
+      h("h2", {text: "Keyboard"}), h("dl", null, [["/", "search"], ["j  k", "next, previous job"], ["Enter", "open"], ["x", "choose"], ["r", "retry, run again"], ["c", "cancel, asks first"], ["Esc", "close"], ["n", "start a task"], ["Ctrl+Enter", "submit the form"], ["?", "this list"]]
         .flatMap(([key, what]) => [h("dt", null, h("kbd", {text: key})), h("dd", {text: what})])));
     this.root = h("div", {class: "jk jk-nav"}, h("b", {class: "brand"}, h("i", {class: "logo"}), "jobkit"), n.tabs, h("span", {class: "spring"}), n.place, n.status, n.help);
     el.append(this.root);
@@ -44,10 +44,7 @@ class Nav {
   }
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    let focus = document.activeElement;
-    while (focus?.shadowRoot?.activeElement) focus = focus.shadowRoot.activeElement;
-    if (focus && /^(INPUT|TEXTAREA|SELECT)$/.test(focus.tagName)) return;
+    if (isTyping(event)) return;
     if (event.key === "?") this.n.help.open ? this.n.help.close() : this.n.help.showModal();
     if (event.key === "n" && this.model.get("page") !== "submit") ask(this.model, "page", {page: "submit"});
   }

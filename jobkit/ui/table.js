@@ -390,9 +390,7 @@ class Table {
 
   key(event) {
     if (!this.root.isConnected || !this.root.offsetParent || event.ctrlKey || event.metaKey || event.altKey) return;
-    let focus = document.activeElement;
-    while (focus?.shadowRoot?.activeElement) focus = focus.shadowRoot.activeElement;
-    const typing = focus && (/^(INPUT|TEXTAREA|SELECT)$/.test(focus.tagName) && focus.type !== "checkbox");
+    const focus = focused(), typing = isTyping(event);
     if (event.key === "Escape" && this.model.get("selected") && !typing) return void ask(this.model, "open", {id: ""});
     if (typing) return;
     if (event.key === "/") {
@@ -407,11 +405,26 @@ class Table {
     if (event.key === "j" || (event.key === "ArrowDown" && inTable)) this.focusRow(rows[Math.min(rows.length - 1, here + 1)], event);
     else if (event.key === "k" || (event.key === "ArrowUp" && inTable)) this.focusRow(rows[Math.max(0, here - 1)], event);
     else if (event.key === "Enter" && at >= 0 && focus.classList.contains("row")) this.open(rows[at].dataset.id);
+    else if ("rc".includes(event.key) && at >= 0 && !this.model.get("selected") && this.model.get("may_act")) this.actOn(rows[at].dataset.id, event.key);
     else if ((event.key === "x" || event.key === " ") && at >= 0 && this.model.get("may_act")) {
       event.preventDefault();
       const row = this.rows.get(rows[at].dataset.id);
       row.n.pick.checked = !row.n.pick.checked;
       this.choose(rows[at].dataset.id, row.n.pick.checked);
+    }
+  }
+
+  /** `r` and `c` on a row while no card is open: with one, they are the card's. Cancelling asks, as a selection does. */
+  actOn(id, key) {
+    const face = this.rows.get(id).data.face, ended = ["succeeded", "failed", "cancelled"].includes(face);
+    if (key === "r" && ended) ask(this.model, "retry", {ids: [id]});
+    if (key === "c" && !ended) {
+      this.clear();
+      this.rows.get(id).n.pick.checked = true;
+      this.chosen.add(id);
+      this.asking = "cancel";
+      this.showBulk();
+      this.n.bulk.querySelector(".danger").focus();
     }
   }
 

@@ -46,6 +46,12 @@ class Stage:
             self._tokens[claimed[0].spec.id] = claimed[0]
         return self._tokens[job_id]
 
+    def beat(self, worker: str = "gpu-1", queues: str = "default", slots: int = 4, running: int = 1) -> None:
+        """A worker's heartbeat, without which it is not listed."""
+        held = {job_id: claimed.token for job_id, claimed in self._tokens.items() if claimed.token.startswith(worker)}
+        facts = {"host": "box", "queues": queues, "slots": slots, "running": running}
+        background.call(self.store.renew(worker, held, facts))
+
     def progress(self, job_id: str, done: float, total: float | None = None, message: str = "") -> None:
         token = self._tokens[job_id].token
         background.call(self.store.progress([Progress(job_id, token, True, done, total, message)]))

@@ -319,9 +319,10 @@ def _everything() -> Any:
 
 def test_a_server_that_is_away_is_told_on_every_part_of_the_page(stage: Stage, url: str, window: Window) -> None:
     job = stage.submit("train")
+    stage.start(job)  # a job that waits would soon be told that nobody serves its queue
     page = window.open(f"{url}?job={job}", width=1440)
     page.wait_for_selector(".status:has-text('live')")
-    page.wait_for_selector(".jk-card .chip:has-text('Queued')")
+    page.wait_for_selector(".jk-card .chip:has-text('Running')")
 
     stage.kit.hub._listeners.tell_status(False)  # type: ignore[attr-defined]  # what the hub does when Redis goes
 

@@ -1,0 +1,159 @@
+"""The page of workers and queues, and the keys that act on jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jobkit.store.base import WorkerInfo
+from jobkit.ui import workers
+from jobkit.ui.workers import picture
+from tests.support import wait_until
+from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.stage import Stage
+
+Serve = Callable[[Callable[[], Any]], str]
+
+NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def url(stage: Stage, serve: Serve) -> str:
+    from jobkit.ui.dashboard import Dashboard
+
+    return serve(lambda: Dashboard(stage.kit).__panel__())
+
+
+def test_a_queue_that_waits_for_nobody_is_told_with_the_command_that_mends_it() -> None:
+    lines = {
+        "default": {"queued": 1, "scheduled": 0, "running": 0, "workers": 0},
+        "gpu": {"queued": 3, "scheduled": 0, "running": 0, "workers": 0},
+        "cpu": {"queued": 3, "scheduled": 0, "running": 0, "workers": 1},
+        "later": {"queued": 0, "scheduled": 2, "running": 0, "workers": 0},
+    }
+
+    assert picture([], lines, [], NOW)["alerts"] == [
+        "1 job in queue default, and no worker serves it: run `jobkit worker`",
+        "3 jobs in queue gpu, and no worker serves it: run `jobkit worker -q gpu`",
+    ]
+
+
+def test_living_workers_come_first_and_those_that_drain_offer_no_slots() -> None:
+    known = [
+        WorkerInfo("b", slots=2, running=1),
+        WorkerInfo("gone", is_alive=False),
+        WorkerInfo("a", slots=4, running=4, is_draining=True),
+    ]
+
+    shown = picture(known, {}, [], NOW)
+
+    assert [(w["id"], w["state"]) for w in shown["workers"]] == [("a", "draining"), ("b", "working"), ("gone", "ended")]
+    assert (shown["alive"], shown["slots"], shown["busy"]) == (2, 2, 5)
+
+
+@pytest.mark.browser
+def test_the_page_shows_who_works_on_what_and_opens_the_job(stage: Stage, url: str, window: Window) -> None:
+    page = window.open(f"{url}?page=workers", width=1440)
+    page.wait_for_selector("text=No worker runs")
+    job = stage.submit("train", {"n": 3}, title="Train a model")
+
+    stage.start(job, "gpu-1")
+    stage.beat("gpu-1")
+
+    page.wait_for_selector(".worker:has-text('gpu-1') .chip:has-text('Working')")
+    assert text_of(page, ".sum") == "1 worker · 1 of 4 slots busy"
+    assert text_of(page, ".queues").strip() == "default"
+    page.click(".worker .job:has-text('Train a model')")
+    page.wait_for_selector(".jk-card .title:has-text('Train a model')")
+    assert "page=workers" in page.url
+    page.locator(".jk-drawer button:has-text('Close')").click()
+    stage.succeed(job)
+    stage.beat("gpu-1", running=0)
+    page.wait_for_selector(".worker:has-text('gpu-1') .chip:has-text('Ready')")
+
+
+@pytest.mark.browser
+def test_a_worker_is_asked_to_end_after_a_question(stage: Stage, url: str, window: Window) -> None:
+    stage.beat("gpu-1")
+    page = window.open(f"{url}?page=workers")
+
+    page.click(".worker:has-text('gpu-1') button:has-text('End…')")
+    page.click(".worker:has-text('gpu-1') button:has-text('End when idle')")
+
+    wait_until(lambda: stage.store._workers["gpu-1"].get("stop") == "drain", 10, "the request")
+
+
+@pytest.mark.browser
+def test_nobody_reads_workers_while_nobody_looks(stage: Stage, url: str, window: Window) -> None:
+    page = window.open(f"{url}?page=workers")
+    page.wait_for_selector("text=No worker runs")
+    assert stage.kit in workers._feeds
+
+    page.click(".tab:has-text('Jobs')")
+
+    wait_until(lambda: stage.kit not in workers._feeds, 10, "the reading to end")
+    page.click(".tab:has-text('Workers')")
+    wait_until(lambda: stage.kit in workers._feeds, 10, "the reading to begin")
+
+
+@pytest.mark.browser
+def test_what_a_worker_calls_itself_is_text(stage: Stage, url: str, window: Window) -> None:
+    stage.start(stage.submit("train", {CANARY: CANARY}, title=CANARY, queue=CANARY), CANARY, CANARY)
+    stage.beat(CANARY, CANARY)
+    page = window.open(f"{url}?page=workers")
+
+    page.wait_for_selector(".worker .job")
+
+    assert page.evaluate("window.boom === undefined")
+
+
+@pytest.mark.browser
+def test_r_retries_and_c_cancels_the_job_that_is_open(
+    stage: Stage, url: str, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def retry(job_id: str) -> Any:
+        return SimpleNamespace(id=stage.submit("train", title="Again", retry_of=job_id))
+
+    monkeypatch.setattr(stage.kit, "retry", retry)
+    failed, running = stage.submit("train", title="Old"), stage.submit("train", title="New")
+    stage.start(failed)
+    stage.start(running)
+    stage.fail(failed)
+    page = window.open(f"{url}?job={failed}", width=1440)
+    page.wait_for_selector(".jk-card .chip:has-text('Failed')")
+
+    page.keyboard.press("r")
+
+    page.wait_for_selector(".jk-card .chip:has-text('Queued')")
+    wait_until(lambda: stage.kit.counts()["queued"] == 1, 10, "the new job")
+    page.click(".row:has-text('New')")
+    page.wait_for_selector(".jk-card .chip:has-text('Running')")
+    page.keyboard.press("c")
+    page.wait_for_selector(".jk-card button:has-text('Cancel job')")
+    assert stage.kit.snapshot(running).cancel_requested_at is None
+    page.keyboard.press("c")
+    wait_until(lambda: stage.kit.snapshot(running).is_cancelling, 10, "the request")
+    page.keyboard.press("/")
+    page.keyboard.type("r c")  # these are words now
+    wait_until(lambda: page.locator(".search").input_value() == "r c", 5, "the search")
+    assert stage.kit.counts()["queued"] == 1
+
+
+@pytest.mark.browser
+def test_c_on_a_row_asks_before_it_cancels(stage: Stage, url: str, window: Window) -> None:
+    job = stage.submit("train", title="Train a model")
+    stage.start(job)
+    page = window.open(url, width=1440)
+    page.wait_for_selector(".row[data-face=running]")
+
+    page.keyboard.press("j")
+    page.keyboard.press("c")
+
+    page.wait_for_selector(".bulk button.danger:has-text('Cancel 1')")
+    assert stage.kit.snapshot(job).cancel_requested_at is None
+    page.keyboard.press("Enter")
+    wait_until(lambda: stage.kit.snapshot(job).is_cancelling, 10, "the request")
