@@ -64,9 +64,9 @@ def test_a_batch_shows_bar_plot_and_table_and_goes_on_by_itself(
     assert text_of(page, ".jk-batch .args") == "epochs=20"
     assert page.locator(".plot > svg polyline").count() == 2
     assert page.locator(".jk-batch .rows .row").count() == 14
-    assert [cell.inner_text() for cell in page.locator(".jk-batch .headrow button").all()][:6] == [
-        "n", "method", "State", "loss", "steps", "kind",
-    ]  # fmt: skip
+    names = ["n", "method", "State", "loss", "steps", "kind"]
+    heads = page.locator(".jk-batch .headrow button")
+    wait_until(lambda: heads.all_inner_texts()[:6] == names, 5, "the columns")
     assert "bad <img src=x" in text_of(page, ".jk-batch .rows .row[data-face=failed]")
     assert page.evaluate("window.boom") is None
     shot(page, f"batch-{scheme}")
