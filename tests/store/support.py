@@ -191,12 +191,12 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
         if event.type not in (EventType.SUBMITTED, EventType.CANCEL_REQUESTED):
             assert now.state in ALLOWED[before.state], f"{event.type}: {before.state} to {now.state}"
     error = expected.error and replace(expected.error, traceback="")
-    news = {"rev": expected.rev, "done": expected.done, "total": expected.total, "message": expected.message}
+    news = {name: getattr(expected, name) for name in ("rev", "done", "total", "message", "typical_s")}
     assert replace(now, **news, history=()) == replace(expected, error=error, history=())
 
 
 #: Keys that belong to the namespace, not to a job or a worker.
-_SHARED = ("events", "queues", "tasks", "workers", "place", "filed", "litter")
+_SHARED = ("events", "queues", "tasks", "took", "workers", "place", "filed", "litter")
 
 
 async def check_keys(store: RedisStore) -> None:
