@@ -323,9 +323,9 @@ class Card {
   showActions() {
     const job = this.job, n = this.n;
     if (!job || !job.id) return;
-    const allowed = new Set(parse(this.model.get("actions"), []));
+    const allowed = new Set(job.deleted ? [] : parse(this.model.get("actions"), []));
     const waiting = ["queued", "scheduled"].includes(job.state), running = job.state === "running";
-    const key = JSON.stringify([[...allowed], job.id, job.state, job.cancel_requested_at, this.asked, this.pending, job.url]);
+    const key = JSON.stringify([[...allowed], job.id, job.state, job.cancel_requested_at, this.asked, this.pending, job.url, job.deleted]);
     if (n.actions.dataset.key === key) return;
     const hadFocus = n.actions.contains(n.actions.getRootNode().activeElement);
     n.actions.dataset.key = key;
@@ -348,7 +348,7 @@ class Card {
 
   /** `r` retries, `c` asks whether to cancel and, pressed again, does. */
   key(event) {
-    if (!this.root.isConnected || !this.root.offsetParent || isTyping(event) || !this.job || !this.job.id || this.pending) return;
+    if (!this.root.isConnected || !this.root.offsetParent || isTyping(event) || !this.job || !this.job.id || this.job.deleted || this.pending) return;
     const allowed = new Set(parse(this.model.get("actions"), [])), ended = ["succeeded", "failed", "cancelled"].includes(this.job.state);
     if (event.key === "r" && ended && allowed.has("retry")) this.act("retry", "Submitting…");
     else if (event.key === "c" && !ended && allowed.has("cancel") && !this.job.cancel_requested_at) {

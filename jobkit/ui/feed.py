@@ -93,6 +93,7 @@ class JobView:
     total: int = 0
     dropped: int = 0
     preview: Mapping[str, Any] | None = None
+    is_deleted: bool = False
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     _eta: Eta = field(default_factory=Eta)
     _origin: str = field(default_factory=lambda: token_hex(4))
@@ -114,6 +115,7 @@ class JobView:
         if event.type is EventType.LOGGED:
             return self.log(lines_of(event))
         if event.type is EventType.DELETED:
+            self.is_deleted = True
             self._dirty.add("snapshot")
             return True
         moved = apply(self.snapshot, event)
@@ -286,6 +288,7 @@ class JobView:
             "now": iso(now),
             "v": self.version,
             "alert": self.alert(now),
+            "deleted": self.is_deleted,
             "connection": "live" if self.is_live else "reconnecting",
             "url": self.url,
         }
@@ -302,6 +305,8 @@ class JobView:
     def alert(self, now: datetime) -> dict[str, str] | None:
         """The truth about trouble, in one sentence, or None: `{"level", "text"}`."""
         snapshot = self.snapshot
+        if self.is_deleted:
+            return {"level": "warning", "text": "This job was deleted; what you see is no longer kept"}
         if snapshot.state is JobState.QUEUED and self._queue_workers == 0:
             queue = snapshot.spec.queue
             command = "jobkit worker" if queue == "default" else f"jobkit worker -q {queue}"

@@ -53,7 +53,7 @@ class Table {
       onkeydown: (event) => { if (event.key === "Escape") { n.search.value = ""; this.searchSoon(0); n.search.blur(); } }});
     n.dense = h("button", {class: "btn quiet small dense", title: "Compact rows", text: "Compact", onclick: () => this.density(!this.root.classList.contains("compact"))});
     n.bulk = h("div", {class: "bulk", hidden: true, role: "toolbar", "aria-label": "Selected jobs"});
-    n.strip = h("div", {class: "activity", role: "img", "aria-label": "Recent jobs"});
+    n.strip = h("div", {class: "activity", "aria-hidden": "true", hidden: true});  // the rows say the same
     n.head = h("div", {class: "row head", role: "row"},
       (n.all = h("input", {type: "checkbox", class: "pick", "aria-label": "Choose all", onchange: () => this.chooseAll()})),
       h("span"), h("span", {class: "name", role: "columnheader", text: "Job"}), h("span", {class: "state", role: "columnheader", text: "Progress"}),
@@ -69,7 +69,7 @@ class Table {
     n.notice = h("div", {class: "notice", role: "status", hidden: true});
     n.live = h("span", {class: "sr", "aria-live": "polite"});
     this.root = h("section", {class: "jk jk-table", "aria-label": "Jobs"},
-      h("div", {class: "filters"}, n.counters, h("span", {class: "spring"}), h("label", {class: "searchbox"}, icon("search"), n.search, h("kbd", {text: "/"}))),
+      h("div", {class: "filters"}, n.counters, n.strip, h("span", {class: "spring"}), h("label", {class: "searchbox"}, icon("search"), n.search, h("kbd", {text: "/"}))),
       n.notice, n.bulk,
       h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, (n.pane = h("div", {class: "pane"}, n.pill, n.body, n.empty))), n.foot, n.live);
     n.head.lastElementChild.append(n.dense);
@@ -234,6 +234,7 @@ class Table {
 
   tick() {
     for (const row of this.rows.values()) this.time(row);
+    this.showStrip();
   }
 
   drop(id, row) {
@@ -242,8 +243,33 @@ class Table {
     this.chosen.delete(id);
   }
 
+  /** A bar for each row, oldest left: colour is state, height is how long it took, on a scale of decades. */
+  showStrip() {
+    const rows = [...this.n.body.children].map((el) => this.rows.get(el.dataset.id)).filter(Boolean).slice(0, 100).reverse();
+    this.n.strip.hidden = rows.length < 12;
+    if (this.n.strip.hidden) return;
+    const now = Date.now() + this.skew, seconds = ({started_at: from, finished_at: to}) => (from ? Math.max(0, (to ? Date.parse(to) : now) - Date.parse(from)) / 1000 : 0);
+    const scale = Math.log10(1 + Math.max(1, ...rows.map(({data}) => seconds(data)))), bars = [...this.n.strip.children];
+    while (bars.length > rows.length) bars.pop().remove();
+    while (bars.length < rows.length) {
+      const bar = h("i", {onclick: () => this.open(bar.dataset.id)});
+      bars.push(bar);
+      this.n.strip.append(bar);
+    }
+    rows.forEach(({data}, i) => {
+      const bar = bars[i], took = seconds(data), height = `${Math.round(4 + 24 * Math.log10(1 + took) / scale)}px`;
+      if (bar.dataset.id !== data.id) bar.dataset.id = data.id;
+      if (bar.dataset.face !== data.face) bar.dataset.face = data.face;
+      if (bar.style.height !== height) bar.style.height = height;
+      const title = `${data.name}${data.args ? ` ${data.args}` : ""}\n${WORDS[data.face] || data.face}${took ? `, ${duration(took)}` : ""}`;
+      if (bar.title !== title) bar.title = title;
+    });
+  }
+
   finish() {
     const n = this.n, count = this.rows.size;
+    clearTimeout(this.stripTimer);
+    this.stripTimer = setTimeout(() => this.showStrip(), 250);  // not with each of a job's reports
     n.empty.hidden = count > 0;
     n.body.hidden = n.head.hidden = count === 0;
     n.foot.hidden = !this.more && !this.depth;

@@ -84,7 +84,7 @@ def _worker(info: WorkerInfo, jobs: list[dict[str, Any]]) -> dict[str, Any]:
         "pid": info.pid,
         "queues": list(info.queues),
         "slots": info.slots,
-        "running": info.running,
+        "running": max(info.running, len(jobs)),  # a heartbeat may be seconds old
         "done": info.done,
         "started_at": iso(datetime.fromtimestamp(info.started_ms / 1000, UTC)) if info.started_ms else None,
         "beat_age_s": round(info.beat_age_s, 1),

@@ -223,3 +223,13 @@ def test_numbers_that_json_cannot_hold_do_not_reach_the_browser() -> None:
     )
 
     assert shown(view, 0)["params"] == {"x": None, "y": [None]}
+
+
+def test_a_deleted_job_says_so() -> None:
+    view = queued()
+
+    assert view.take(event(0, EventType.DELETED))
+
+    card = shown(view, 1)
+    assert card["deleted"]
+    assert "deleted" in card["alert"]["text"]
