@@ -21,8 +21,8 @@ from jobkit.store.redis import RedisStore
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
 
-#: Members of arq's queue that have a record at the same time: the next ones to run. A longer backlog gets its records
-#: as it moves up.
+#: Members of arq's queue among which a look finds new ones: the next to run. Of a longer backlog between half of these
+#: and all have records; the others get theirs as they move up.
 WINDOW = 5_000
 
 
@@ -102,7 +102,7 @@ class ArqQueue:
 
     async def scan(self, limit: int, *, obeys_aborts: bool) -> Scan:
         """Take notice of aborts, of jobs that were taken out of the queue, and of up to `limit` new ones."""
-        args = [self.key, max(1, limit), WINDOW, int(obeys_aborts), self._ttl_ms]
+        args = [self.key, max(1, limit), WINDOW, int(obeys_aborts), self._ttl_ms, self.name]
         with self._reaching():
             now_ms, members, ended, new = await self.store.scripts.run("arq_scan", args)
         return Scan(

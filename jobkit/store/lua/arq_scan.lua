@@ -1,4 +1,5 @@
--- What has happened in a queue of arq's. ARGV: key of the queue, limit, window, whether aborts are obeyed ("1"), ttl_ms.
+-- What has happened in a queue of arq's. ARGV: key of the queue, limit, window, whether aborts are obeyed ("1"), ttl_ms,
+-- name of the queue here.
 -- Returns {NOW, members, ended, new}:
 --   ended: {id, JSON of how, payload, ...} of jobs that no worker ended: arq_settle.lua must be told their results;
 --   new: {id, score, ttl of the payload in ms (-1: none, -2: no payload), tries, whether the id is taken here, payload,
@@ -42,8 +43,10 @@ for i = 1, math.min(#finished, 2 * limit), 2 do
   ended[#ended + 1] = redis.call('GET', 'arq:job:' .. finished[i]) or ''
 end
 
+-- Looking through the window is dear: not while half of it waits for a slot anyway.
 local new = {}
-if members > redis.call('HLEN', tracked) then
+local is_full = redis.call('ZCARD', P .. 'ready:' .. ARGV[6]) * 2 >= window
+if members > redis.call('HLEN', tracked) and not is_full then
   local first = 0
   while first < window and #new < 6 * limit do
     local found = redis.call('ZRANGE', queue, first, math.min(window, first + 500) - 1, 'WITHSCORES')
