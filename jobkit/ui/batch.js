@@ -53,6 +53,8 @@ class BatchCard {
     this.show();
     this.columns();
     this.draw();
+    // A page that is being loaded misses what is sent meanwhile: say what has come.
+    ask(model, "hello", {n: this.book.n, plot: (model.get("plot") || "").length});
   }
 
   close() {
