@@ -20,6 +20,7 @@ def _parts(text: str) -> list[str]:
 @click.option("--subscribe", multiple=True, metavar="TOPIC", help="Mercure topics that it may see; may be repeated.")
 @click.option("--publish", multiple=True, metavar="TOPIC", help="Mercure topics that it may write to; may be repeated.")
 @click.option("--revoke", metavar="TOKEN", help="Refuse this token from now on.")
+@click.option("--mercure-key", is_flag=True, help="Print the key for an app that makes Mercure tokens itself.")
 @click.option("--json", "as_json", is_flag=True, help="With its id and its end.")
 def token(
     scope: str,
@@ -29,6 +30,7 @@ def token(
     subscribe: tuple[str, ...],
     publish: tuple[str, ...],
     revoke: str | None,
+    mercure_key: bool,
     as_json: bool,
 ) -> None:
     """Make an API token; prints it alone. It cannot be shown again, only revoked."""
@@ -39,6 +41,13 @@ def token(
 
     kit = out.connect()
     tokens = Tokens(kit.settings.secret, kit.settings.namespace)
+    if mercure_key:
+        from jobkit.http.mercure_tokens import hub_keys
+
+        if not tokens.has_key:
+            raise BadInput("the key is derived from JOBKIT_SECRET, and none is set: set it here and for the server")
+        out.echo(hub_keys(kit.settings.secret, kit.settings.namespace)[0])
+        return
     if revoke is not None:
         try:
             grant = tokens.read(revoke.strip())

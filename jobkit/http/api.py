@@ -182,10 +182,10 @@ class Api:
         """
         await self.kit()
         try:
-            grant = await self.grant(request)
+            grant = None if route.asks_itself else await self.grant(request)
         except Problem:
-            if wait := self._failures.wait_s(request.peer):
-                raise too_many(wait) from None
+            if slower := self.failed(request):
+                raise slower from None
             raise
         caller = (grant and (grant.token_id or grant.subject)) or request.peer
         if wait := self._rate.wait_s(caller):
@@ -197,6 +197,11 @@ class Api:
         if not grant.may(route.scope):
             raise access.insufficient(f"this needs a token with scope {route.scope!r}", route.scope)
         return grant
+
+    def failed(self, request: Request) -> Problem | None:
+        """Count a token that was refused; what to answer instead where there were too many."""
+        wait = self._failures.wait_s(request.peer)
+        return too_many(wait) if wait else None
 
     async def grant(self, request: Request, text: str | None = None) -> Grant | None:
         """What the caller may do, None for nobody; see `access.grant_of`.

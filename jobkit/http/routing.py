@@ -37,6 +37,7 @@ class Route:
         refusals: status to a few words.
         body_is_optional: it may be left out.
         tag: heading in the document.
+        asks_itself: the handler finds out who asks; nobody else looks at tokens.
     """
 
     method: str
@@ -50,6 +51,7 @@ class Route:
     refusals: Mapping[int, str] = field(default_factory=dict)
     body_is_optional: bool = False
     tag: str = "jobs"
+    asks_itself: bool = False
 
 
 class Router:

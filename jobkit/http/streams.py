@@ -138,7 +138,16 @@ class Stream(AsyncIterator[bytes]):
     An object and not a generator, so that its end is certain: `aclose` may be called before the first frame.
     """
 
-    def __init__(self, api: Api, grant: Grant, tail: Tail, view: View, stop: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        grant: Grant,
+        tail: Tail,
+        view: View,
+        stop: Callable[[], None] | None,
+        *,
+        retry_ms: int = RETRY_MS,
+    ) -> None:
         self._api, self._grant, self._tail, self._view, self._stop = api, grant, tail, view, stop
         now = time.time()
         life = api.limits.stream_s * random.uniform(0.8, 1.0)
@@ -146,7 +155,7 @@ class Stream(AsyncIterator[bytes]):
         self._is_begun = self._is_closed = self._has_paced = False
         self._checked = time.monotonic()
         # Before the first event and not alone: some clients take a block without data for an event.
-        self._retry = f"retry: {RETRY_MS}\n".encode()
+        self._retry = f"retry: {retry_ms}\n".encode() if retry_ms else b""
 
     def __aiter__(self) -> Stream:
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobkit.http import jobs, looking, openapi, results, shapes, streams
+from jobkit.http import jobs, looking, mercure, openapi, results, shapes, streams
 from jobkit.http.messages import EVENT_STREAM
 from jobkit.http.routing import Route
 
@@ -216,4 +216,26 @@ ROUTES: list[Route] = [
     ),
     Route("GET", "/api/docs", openapi.page, "A page to try the API.", "", {200: ("text/html",)}, tag="service"),
     Route("GET", "/api/docs.js", openapi.script, "The page's script.", "", {200: ("text/javascript",)}, tag="service"),
+    Route(
+        "GET",
+        "/.well-known/mercure",
+        mercure.subscribe,
+        "Subscribe to topics, by Mercure's protocols 0.x (topic=) and 1.0 (match=).",
+        "",
+        {200: (EVENT_STREAM,)},
+        refusals={401: "No token, or one that is not accepted."},
+        tag="mercure",
+        asks_itself=True,
+    ),
+    Route(
+        "POST",
+        "/.well-known/mercure",
+        mercure.publish,
+        "Publish an update (a form: topic, data, private, id, type, retry).",
+        "",
+        {200: ("text/plain",)},
+        refusals={401: "No token.", 403: "The token does not reach.", 413: "Too large.", 415: "No form."},
+        tag="mercure",
+        asks_itself=True,
+    ),
 ]

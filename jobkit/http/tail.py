@@ -14,7 +14,7 @@ import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
 from jobkit.http.frames import event_frame
@@ -69,6 +69,8 @@ class Tail:
         self._specs: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self.version = 0
         """Grows with everything new."""
+        self.updates: Any = None
+        """What was published, where a hub needs it: see `mercure.updates_of`."""
 
     async def enter(self) -> None:
         """Begin to read, where nobody did. Returns when events after `last` will come."""

@@ -379,6 +379,17 @@ class Store(Protocol):
 
     async def is_revoked(self, token_id: str) -> bool: ...
 
+    async def publish(self, update: bytes) -> str:
+        """Keep an update (JSON) for HTTP's subscribers, and wake those who listen to "updates".
+
+        Its id is `ms-n`, where `n // 1_000_000` and `ms` are those of the newest event, behind which it stands.
+        """
+        ...
+
+    async def updates(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, bytes]]:
+        """Updates after an update's id, oldest first."""
+        ...
+
     async def last_event_id(self) -> str:
         """Id of the newest event of the namespace, "0-0" where there is none."""
         ...

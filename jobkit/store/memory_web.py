@@ -1,6 +1,8 @@
-"""The verbs of the store in memory that only the HTTP API needs: tokens that were revoked."""
+"""The verbs of the store in memory that only HTTP needs: tokens that were revoked. Nothing is published here."""
 
 from __future__ import annotations
+
+from jobkit.model import JobkitError
 
 
 class MemoryWeb:
@@ -13,3 +15,9 @@ class MemoryWeb:
 
     async def is_revoked(self, token_id: str) -> bool:
         return token_id in self._revoked
+
+    async def publish(self, update: bytes) -> str:
+        raise JobkitError("sync:// has no hub to publish to; set JOBKIT_URL to a Redis")
+
+    async def updates(self, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
+        return []

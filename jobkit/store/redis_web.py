@@ -1,4 +1,4 @@
-"""The verbs of the store on Redis that only the HTTP API needs: tokens that were revoked."""
+"""The verbs of the store on Redis that only HTTP needs: tokens that were revoked, updates that were published."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from jobkit.store.scripts import Scripts
+
 
 class RedisWeb:
     """A part of `RedisStore`, which has the rest."""
 
     prefix: str
     redis: Redis
+    scripts: Scripts
 
     def _reaching(self) -> AbstractContextManager[None]:
         raise NotImplementedError
@@ -29,3 +32,13 @@ class RedisWeb:
         with self._reaching():
             score: Any = await self.redis.zscore(f"{self.prefix}revoked", token_id)
         return score is not None
+
+    async def publish(self, update: bytes) -> str:
+        with self._reaching():
+            id: bytes = await self.scripts.run("publish", [update])
+        return id.decode()
+
+    async def updates(self, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
+        with self._reaching():
+            found = await self.redis.xrange(f"{self.prefix}updates", f"({after}" if after else "-", "+", count=limit)
+        return [(id.decode(), entry[b"u"]) for id, entry in found]

@@ -12,7 +12,21 @@ from redis.exceptions import NoScriptError
 
 from jobkit.store.line import Line
 
-NAMES = ("submit", "claim", "progress", "keep", "finish", "renew", "leave", "stop", "cancel", "delete", "prune", "list")
+NAMES = (
+    "submit",
+    "claim",
+    "progress",
+    "keep",
+    "finish",
+    "renew",
+    "leave",
+    "stop",
+    "cancel",
+    "delete",
+    "prune",
+    "list",
+    "publish",
+)
 #: Of jobs that come by arq's own client; see `redis_arq`.
 ARQ_NAMES = ("arq_scan", "arq_adopt", "arq_stage", "arq_settle", "arq_enqueue")
 

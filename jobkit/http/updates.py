@@ -1,0 +1,124 @@
+"""What was published to the hub, for all its streams of one server: a ring of the newest, and the store behind it.
+
+An update stands behind an event of a job (see `Store.publish`), so both have one order: `(ms, n, k)`, with `k` 0 for
+the event itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from jobkit.client.loop import background
+from jobkit.http.messages import to_json
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+Place = tuple[int, int, int]
+
+#: Updates behind one event: as in publish.lua.
+ROOM = 1_000_000
+
+RING, PAGE = 2_000, 500
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """An update. `id` is what its subscribers see."""
+
+    place: Place
+    id: str
+    topics: tuple[str, ...]
+    data: str
+    type: str = ""
+    retry: int = 0
+    is_private: bool = False
+
+
+class Updates:
+    """See the module's docstring; for one event loop."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._store: Any = kit.verbs.store
+        self._ring: deque[Update] = deque()
+        self._floor: Place | None = None
+        self._version = -1
+        self._reading = asyncio.Lock()
+
+    async def after(self, place: Place, version: int) -> Sequence[Update]:
+        """Updates after a place, in order; all that were published before `version` of the tail came."""
+        async with self._reading:
+            if self._floor is None:
+                self._floor = place
+            if self._version != version:
+                last = self._ring[-1].place if self._ring else self._floor
+                while page := await self._read(last):
+                    self._ring += page
+                    last = page[-1].place
+                while len(self._ring) > RING:
+                    self._floor = self._ring.popleft().place
+                self._version = version
+        if place >= self._floor:
+            return [update for update in self._ring if update.place > place]
+        found: list[Update] = []
+        while page := await self._read(found[-1].place if found else place):
+            found += page
+        return found
+
+    async def find(self, id: str) -> Place | None:
+        """The place of the oldest kept update with that id of its publisher's."""
+        place: Place = (0, 0, 0)
+        while page := await self._read(place):
+            for update in page:
+                if update.id == id:
+                    return update.place
+            place = page[-1].place
+        return None
+
+    async def publish(
+        self, topics: Sequence[str], data: str, *, type: str, id: str, retry: int, is_private: bool
+    ) -> str:
+        """Keep an update and tell everybody; its id."""
+        wire = {"topics": topics, "data": data, "type": type, "id": id, "retry": retry, "private": is_private}
+        place = await _there(self._store.publish(to_json(wire)))
+        return id or id_of(place_of(place))
+
+    async def _read(self, place: Place) -> list[Update]:
+        ms, n, k = place
+        found = await _there(self._store.updates(f"{ms}-{n * ROOM + k}", PAGE))
+        return [_update(id, raw) for id, raw in found]
+
+
+def place_of(id: str) -> Place:
+    ms, _, n = id.partition("-")
+    return int(ms), int(n) // ROOM, int(n) % ROOM
+
+
+def id_of(place: Place) -> str:
+    """As subscribers see it: a fragment, which no publisher may give."""
+    ms, n, k = place
+    return f"#{ms}-{n}.{k}" if k else f"#{ms}-{n}"
+
+
+def _update(id: str, raw: bytes) -> Update:
+    wire = msgspec.json.decode(raw)
+    place = place_of(id)
+    return Update(
+        place,
+        wire["id"] or id_of(place),
+        tuple(wire["topics"]),
+        wire["data"],
+        wire["type"],
+        wire["retry"],
+        wire["private"],
+    )
+
+
+async def _there(coroutine: Any) -> Any:
+    return await asyncio.wrap_future(background.spawn(coroutine))
