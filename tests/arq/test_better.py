@@ -334,6 +334,27 @@ async def test_a_closed_worker_may_serve_again(arq_redis: ArqRedis, worker: Make
         await one.close()
 
 
+async def test_close_waits_for_what_it_ends(arq_redis: ArqRedis, worker: Make) -> None:
+    started = asyncio.Event()
+
+    async def long(ctx: Ctx) -> None:
+        started.set()
+        await asyncio.sleep(3600)
+
+    job = await enqueued(arq_redis, "long")
+    one = worker([func(long, name="long")], burst=False)
+    serving = asyncio.create_task(one.main())
+    await started.wait()
+
+    await one.close()
+
+    assert serving.done()
+    assert serving.exception() is None
+    assert await job.status() is JobStatus.queued
+    await arq_redis.delete("arq:queue")
+    await worker([answer]).main()
+
+
 async def test_a_cancelled_worker_gives_its_jobs_back_at_once(arq_redis: ArqRedis, worker: Make) -> None:
     started = asyncio.Event()
 

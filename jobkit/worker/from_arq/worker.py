@@ -165,6 +165,7 @@ class Worker(LoneWorker):
         self._after: dict[tuple[str, str], dict[Any, Any]] = {}
         self._hooks: set[asyncio.Task[None]] = set()
         self._drain_s = own.drain
+        self._serving: asyncio.Task[Any] | None = None
 
     def limit(self, max_jobs: int | None, max_time_s: float | None, max_memory_bytes: int | None) -> None:
         """Stop (after running jobs) when so many were done, so long has passed, the worker has grown so large."""
@@ -182,6 +183,7 @@ class Worker(LoneWorker):
 
     async def main(self) -> None:
         """Serve until asked to stop or, in burst mode, nothing is left to do."""
+        self._serving = asyncio.current_task()
         if self._pool is None:
             self._pool = await create_pool(
                 self.redis_settings,
@@ -199,6 +201,7 @@ class Worker(LoneWorker):
         finally:
             bridge.cancel()
             await asyncio.gather(bridge, *self._hooks, return_exceptions=True)
+            self._serving = None
             self._stop, self.allow_pick_jobs = "", True  # for the next time; a signal before this one has counted
 
     async def _serve(self) -> None:
@@ -215,8 +218,8 @@ class Worker(LoneWorker):
             self.handle_sig(signal.SIGUSR1)
         if not self._pool:
             return
-        if self.main_task is not None and not self.main_task.done():
-            await asyncio.wait([self.main_task])
+        if self._serving not in (None, asyncio.current_task()):
+            await asyncio.wait([self._serving])
         await asyncio.gather(*self._runs, *self._hooks, return_exceptions=True)
         with contextlib.suppress(StoreUnavailable, RedisError, OSError):
             if not await self._has_company():
