@@ -77,7 +77,7 @@ class Worker(arq.worker.Worker):
             over, when the worker itself grew beyond this.
         tasks: names to show to others.
         watch: of the loop that coroutines share with the worker.
-        functions, arq_options: what else `arq.worker.Worker` takes: `on_startup`, `on_shutdown`, `ctx`, `handle_signals`.
+        functions, arq_options: what else `arq.worker.Worker` takes, such as `on_startup`, `ctx`, `handle_signals`.
     """
 
     def __init__(
