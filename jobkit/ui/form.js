@@ -13,6 +13,7 @@ class Form {
     model.on("change:reply", () => this.answer());
     this.showTasks();
     this.prefill();
+    if (!this.tasks.length) ask(model, "hello");
   }
 
   close() { this.stops.forEach((stop) => stop()); }
