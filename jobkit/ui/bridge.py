@@ -17,11 +17,9 @@ from typing import Any
 import panel as pn
 
 from jobkit.client.loop import background
-from jobkit.ui.courier import Courier, Literals, Post, changes, send, sockets_of
+from jobkit.ui.courier import Courier, Literals, Post, changes, courier_of, send, sockets_of
 
 logger = logging.getLogger("jobkit.ui")
-
-_couriers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Courier] = weakref.WeakKeyDictionary()
 
 
 class SessionBridge:
@@ -35,7 +33,7 @@ class SessionBridge:
         self._document: Any = document if document is not None and document.session_context is not None else None
         self._lock = threading.RLock()
         self._endings: list[Callable[[], None]] = []
-        self._courier = _courier() if self._document is not None else None
+        self._courier: Courier | None = None
         self._box: dict[Any, Post] = {}
         self._is_due = False
         self._present: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -133,13 +131,20 @@ class SessionBridge:
 
     def _fetch(self) -> None:
         """Have `carry` called, after all that this turn of the background loop still has to say."""
-        courier = self._courier
-        if courier is None:
-            self.push(lambda: self.carry(Literals()))
+        courier = self._courier = self._courier or courier_of(self._document)
+        if courier is None:  # the session is only being made, or the server is none of Tornado's
+            self.push(self._put_all)
         elif background.is_here:
             asyncio.get_running_loop().call_soon(courier.fetch, self)
         else:
             courier.fetch(self)
+
+    def _put_all(self) -> None:
+        """In the session, the long way."""
+        with self._lock:
+            box, self._box = self._box, {}
+            self._is_due = False
+        self._put(box)
 
     def _put(self, posts: Mapping[Any, Post]) -> None:
         """In the session, the long way: for the first look of a page, and for servers that are not Tornado's."""
@@ -171,15 +176,3 @@ class SessionBridge:
             function()
         except Exception:
             logger.exception("a page could not be updated")
-
-
-def _courier() -> Courier | None:
-    """The one of the running loop; None where the page is made outside of one."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-    found = _couriers.get(loop)
-    if found is None:
-        found = _couriers[loop] = Courier(loop)
-    return found

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import threading
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -83,6 +84,22 @@ class Courier:
                 sender.carry(literals)
             except Exception:
                 logger.exception("a page could not be updated")
+
+
+_couriers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Courier] = weakref.WeakKeyDictionary()
+
+
+def courier_of(document: Any) -> Courier | None:
+    """The courier of a session's server; None before the session is there, or where the server is not Tornado's.
+
+    The loop is the session's: Panel makes a page in a thread from 1.10 on, so the running one would be no help.
+    """
+    context = document.session_context
+    session = context.session if context is not None else None
+    loop = getattr(getattr(session, "_loop", None), "asyncio_loop", None)
+    if loop is None:
+        return None
+    return _couriers.get(loop) or _couriers.setdefault(loop, Courier(loop))
 
 
 def sockets_of(document: Any) -> list[WSHandler] | None:
