@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
+import jobkit
 from jobkit.ui.widget import JobWidget
 from tests.support import wait_until
 from tests.ui.stage import Stage
@@ -156,3 +157,40 @@ def test_what_ends_between_two_cells_is_said_again_in_the_next_one(
     assert len(display.shown) == 3
     assert display.shown[2] == display.shown[1]
     assert events.waiting == []
+
+
+def test_a_task_shows_its_form_and_below_it_the_job_that_it_submits(stage: Stage, display: Display) -> None:
+    from jobkit.ui.form_widget import FormWidget
+    from jobkit.ui.notebook import display_form
+
+    @jobkit.task(name="formed")
+    def formed(n: Annotated[int, jobkit.Range(1, 9)] = 3) -> int:
+        """Multiply <b>it</b>.
+
+        Args:
+            n: how much
+        """
+        return n * 10
+
+    widgets: list[FormWidget] = []
+    original = FormWidget.__init__
+
+    def noted(self: FormWidget, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        widgets.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FormWidget, "__init__", noted)
+        assert display_form(lambda: stage.kit, {"formed": formed.info()})
+    form, fields = display.shown[0], '{"action": "submit", "task": "formed", "fields": {"n": {"text": "%s"}}, "k": %d}'
+    assert "application/vnd.jupyter.widget-view+json" in form
+    assert "Multiply &lt;b&gt;it&lt;/b&gt;" in form["text/html"]
+    assert "how much" in form["text/html"]
+
+    widgets[0].request = fields % (77, 1)
+    wait_until(lambda: "n must be a whole number from 1 to 9, not 77" in widgets[0].reply, 5, "the refusal")
+    assert stage.kit.jobs() == []
+
+    widgets[0].request = fields % (4, 2)
+    wait_until(lambda: "40" in display.shown[-1].get("text/html", ""), 10, "the job's card below the form")
+    assert [job.result() for job in stage.kit.jobs()] == [40]
