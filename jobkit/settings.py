@@ -133,6 +133,12 @@ class Settings:
         directory = self.url.removeprefix("local://") if scheme == "local" else ""
         return replace(self, url="local://", home=Path(directory).expanduser()) if directory else self
 
+    def __repr__(self) -> str:
+        """Without passwords, which two of the values may hold."""
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.repr}
+        shown |= {"url": masked(self.url), "results": masked(self.results)}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     @property
     def scheme(self) -> str:
         return self.url.partition("://")[0]

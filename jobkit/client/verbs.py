@@ -124,6 +124,7 @@ class Verbs:
             "workers": len(alive),
             "slots": sum(worker.slots for worker in alive),
             "running": counts[JobState.RUNNING],
+            "rejected": sum(worker.rejected for worker in alive),
         }
 
     async def tasks(self) -> dict[str, TaskInfo]:

@@ -166,6 +166,8 @@ class WorkerInfo:
     cpu_percent: float = 0.0
     rss_bytes: int = 0
     done: int = 0
+    rejected: int = 0
+    """Payloads that it refused: not sealed for their job by a key that it holds, or not to be read."""
     tasks: tuple[str, ...] = ()
     beat_age_s: float = 0.0
     is_alive: bool = True

@@ -117,6 +117,7 @@ def worker(id: str, now_ms: int, record: Mapping[bytes, bytes]) -> WorkerInfo:
         cpu_percent=float(fields.get("cpu", 0)),
         rss_bytes=int(fields.get("rss", 0)),
         done=int(fields.get("done", 0)),
+        rejected=int(fields.get("rejected", 0)),
         tasks=tuple(filter(None, fields.get("tasks", "").split(","))),
         beat_age_s=age_s,
         is_alive=age_s * 1000 < int(fields.get("lease", 15_000)),

@@ -125,6 +125,7 @@ class Worker(arq.worker.Worker):
         self._news: list[Progress] = []  # taken from attempts, not yet stored
         self._kept: list[Kept] = []
         self._received = 0
+        self._rejected = 0
         self._wake = asyncio.Event()
         self._has_news = False
         self._news_at = 0.0
@@ -460,6 +461,7 @@ class Worker(arq.worker.Worker):
         except SignatureError as error:
             logger.warning("job %s rejected: %s", spec.id, error)
             outcome = rejected(error)
+            self._rejected += 1
         except NeedMissing as error:
             outcome = lacking(error)
         except Exception as error:  # ours, not the user's: the job must end all the same, and say so
@@ -535,6 +537,7 @@ class Worker(arq.worker.Worker):
             "cpu": self._process.cpu_percent(),
             "rss": self._process.memory_info().rss,
             "done": self.jobs_complete + self.jobs_failed,
+            "rejected": self._rejected,
             "draining": int(bool(self._stop)),
         }
 

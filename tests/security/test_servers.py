@@ -1,0 +1,218 @@
+"""Redis over a network, the embedded one on a shared machine, and what users may put in (T6 to T8, T14, T16, T19)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+import jobkit
+from jobkit.embedded import shutdown
+from jobkit.settings import Settings
+from tests.store.server import Server
+from tests.support import environment, processes_of
+from tests.worker import jobs
+from tests.worker.conftest import Bench
+
+# -- TLS --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """An authority of our own, and a certificate of its for the name `localhost` alone."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl in PATH")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    for name in ("ca", "server"):
+        openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
+    openssl("req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=tests", "-days", "2", "-out", "ca.crt")
+    openssl("req", "-new", "-key", "server.key", "-subj", "/CN=localhost", "-out", "server.csr")
+    (tmp_path / "names").write_text("subjectAltName=DNS:localhost\n")
+    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+            "-extfile", "names", "-out", "server.crt")  # fmt: skip
+    return tmp_path
+
+
+@pytest.fixture
+def tls(certificates: Path) -> Iterator[int]:
+    """A server that speaks TLS; its port."""
+    server = Server()
+    server.start()
+    port = server.listen()
+    with redis.Redis(unix_socket_path=str(server.socket)) as client:
+        try:
+            for name, file in (("ca-cert-file", "ca.crt"), ("key-file", "server.key"), ("cert-file", "server.crt")):
+                client.config_set(f"tls-{name}", str(certificates / file))
+            client.config_set("tls-auth-clients", "no")
+            client.config_set("port", 0)
+            client.config_set("tls-port", port)
+        except redis.ResponseError as error:
+            server.stop()
+            pytest.skip(f"this server does not speak TLS: {error}")
+    yield port
+    server.stop()
+
+
+def test_tls_verifies_the_certificate_and_the_name(tls: int, certificates: Path) -> None:
+    trusted = f"ssl_ca_certs={certificates}/ca.crt"
+    with jobkit.connect(f"rediss://localhost:{tls}?{trusted}", secret="s") as kit:
+        assert kit.submit(len, "abc").state == "queued"
+
+    with pytest.raises(jobkit.StoreUnavailable, match=r"(?i)certificate"):
+        jobkit.connect(f"rediss://127.0.0.1:{tls}?{trusted}", secret="s")  # another name than the certificate's
+    with pytest.raises(jobkit.StoreUnavailable, match=r"(?i)certificate"):
+        jobkit.connect(f"rediss://localhost:{tls}", secret="s")  # an authority that nobody knows
+
+
+# -- rights -----------------------------------------------------------------------------------------------------------
+
+#: As in docs/reliability.md.
+RIGHTS = "~jk:* ~arq:* &jk:* +@all -@dangerous -@admin +info"
+
+
+def test_the_rights_in_the_documentation_are_enough_and_are_what_it_says(own_bench: Bench) -> None:
+    bench = own_bench
+    page = (Path(__file__).parent.parent.parent / "docs" / "reliability.md").read_text()
+    assert RIGHTS in page
+    port = bench.server.listen()
+    with redis.Redis.from_url(bench.server.url) as client:
+        client.execute_command("ACL", "SETUSER", "jobkit", "on", ">canary", *RIGHTS.split())
+    bench.place["url"] = f"redis://jobkit:canary@127.0.0.1:{port}/0"
+
+    with jobkit.connect(**bench.place) as kit:
+        bench.kit.close()
+        bench.kit = kit
+        bench.worker()
+        job = kit.options(key="k", delay=0.01).submit(jobs.talk, 10)
+        assert job.result(20) == b"x" * 10
+        assert [event.type for event in job.events()][-1] == "succeeded"
+        assert kit.logs(job.id)
+        assert kit.jobs(search="talk")
+        waiting = kit.options(delay=1000).submit(jobs.count_up, 1)
+        assert waiting.cancel()
+        assert kit.delete([waiting.id]) == [True]
+        assert kit.prune(keep=0) == 1
+        assert next(kit.events(after="0-0")).type == "submitted"
+        assert kit.stats()["workers"] == 1
+    with redis.Redis.from_url(bench.place["url"]) as client:
+        for forbidden in (
+            ("FLUSHALL",),
+            ("KEYS", "*"),
+            ("CONFIG", "GET", "*"),
+            ("GET", "other"),
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*forbidden)
+    assert "canary" not in bench.said()
+
+
+# -- the embedded server ----------------------------------------------------------------------------------------------
+
+
+def test_another_user_of_the_machine_cannot_reach_the_embedded_server() -> None:
+    home = Path(tempfile.mkdtemp(prefix="jk-", dir="/tmp"))
+    os.chmod(home, 0o700)
+    before = os.umask(0)
+    try:
+        with jobkit.connect(f"local://{home}") as kit:
+            assert kit.submit(len, "abc").result(30) == 3
+            path = kit.settings.url.removeprefix("unix://").partition("?")[0]
+            for each in (home, *home.rglob("*")):
+                assert each.stat().st_mode & 0o077 == 0, f"{each} is open to others"
+            for process in processes_of(home):
+                assert not [c for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+            if os.getuid() == 0:  # only then can we be somebody else
+                script = (
+                    "import os, socket, sys\nos.setgid(65534); os.setuid(65534)\n"
+                    "try:\n    socket.socket(socket.AF_UNIX).connect(sys.argv[1])\n"
+                    "except PermissionError:\n    sys.exit(7)\n"
+                )
+                assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == 7
+    finally:
+        os.umask(before)
+        shutdown(Settings(home=home), now=True)
+        shutil.rmtree(home)
+
+
+# -- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_password_and_a_secret_stand_in_no_output_no_log_and_no_command_line(own_bench: Bench) -> None:
+    bench = own_bench
+    port = bench.server.listen()
+    with redis.Redis.from_url(bench.server.url) as client:
+        client.config_set("requirepass", "canary-password")
+    bench.place |= {"url": f"redis://:canary-password@127.0.0.1:{port}/0", "secret": "canary-secret"}
+    bench.kit.close()
+    outputs = []
+    env = environment(**{f"JOBKIT_{name.upper()}": value for name, value in bench.place.items()})
+    with jobkit.connect(**bench.place) as kit:
+        bench.kit = kit
+        bench.worker("-v")
+        assert kit.submit(jobs.count_up, 1).result(20) == 2
+        outputs += [repr(kit), repr(kit.settings), str(kit.stats()), str(kit.workers())]
+        for process in psutil.process_iter():
+            try:
+                outputs.append(" ".join(process.cmdline()))
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        for command in (["doctor"], ["jobs"], ["workers", "--json"]):
+            run = subprocess.run([sys.executable, "-m", "jobkit", *command], env=env, capture_output=True, text=True)
+            outputs += [run.stdout, run.stderr]
+        bench.server.kill()
+        with pytest.raises(jobkit.StoreUnavailable) as told:
+            kit.submit(jobs.count_up, 1)
+        outputs.append(str(told.value))
+    run = subprocess.run([sys.executable, "-m", "jobkit", "jobs"], env=env, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    outputs += [run.stdout, run.stderr, bench.said()]
+
+    assert not [text for text in outputs if "canary" in text]
+
+
+# -- what users may put in --------------------------------------------------------------------------------------------
+
+
+def test_arguments_have_a_size_and_a_depth_and_what_is_refused_is_not_stored(bench: Bench) -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    before = len(bench.kit.jobs(limit=1000))
+
+    with pytest.raises(jobkit.InvalidParams, match=r"take 10\.\d MB, more than the 10 MB"):
+        bench.kit.submit(len, bytes(10_100_000))
+    with pytest.raises(jobkit.InvalidParams):
+        bench.kit.submit(len, deep)
+
+    assert len(bench.kit.jobs(limit=1000)) == before
+    while deep:  # taken apart from outside: freeing it at once would recurse
+        deep = deep[0]  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("name", ["os:system", "builtins:eval", "subprocess.run", "../x", "os.system"])
+def test_a_name_that_nobody_registered_is_no_task(bench: Bench, name: str) -> None:
+    with pytest.raises(jobkit.UnknownTask):
+        bench.kit.submit(name)
+
+
+@pytest.mark.parametrize("key", ["\x00", "a\nb", "*", "{x}", "a" * 10_000, "‮abc", "a b", "a/b", "$", "é"])
+def test_a_key_that_could_be_more_than_a_name_is_refused_and_nothing_is_written(bench: Bench, key: str) -> None:
+    with redis.Redis.from_url(bench.server.url) as client:
+        before = set(client.keys(f"jk:{bench.kit.settings.namespace}:*"))
+        for options in ({"key": key}, {"queue": key}):
+            with pytest.raises(jobkit.InvalidParams):
+                bench.kit.options(**options).submit(jobs.count_up, 1)
+        with pytest.raises(jobkit.JobkitError):
+            bench.kit.get(key)
+        assert set(client.keys(f"jk:{bench.kit.settings.namespace}:*")) == before
