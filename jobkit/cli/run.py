@@ -180,14 +180,25 @@ def _without_processes(arguments: Sequence[str]) -> list[str]:
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help=f"[{DEFAULT_PORT}, or the next that is free]")
 @click.option("--show", is_flag=True, help="Open it in a browser.")
-def dashboard(port: int | None, show: bool) -> None:
-    """The dashboard alone, on this machine's own address, against JOBKIT_URL."""
+@click.option("--web", metavar="DIR", help="Also serve a folder with a web page of yours, at /DIR/.")
+def dashboard(port: int | None, show: bool, web: str | None) -> None:
+    """The dashboard and the HTTP API alone, on this machine's own address, against JOBKIT_URL."""
+    served = [] if web is None else _web_folder(web)
     port = free_port(port)
     out.connect().close()  # what is wrong with the URL is said here and not in the middle of a page
     click.echo(f"http://localhost:{port}/", err=True)
-    argv = dashboard_command(port) + (["--show"] if show else [])
+    argv = dashboard_command(port) + served + (["--show"] if show else [])
     sys.stdout.flush()
     os.execv(argv[0], argv)
+
+
+def _web_folder(folder: str) -> list[str]:
+    """Panel's options for a folder, which is served at its own relative path, or at its name."""
+    path = Path(folder)
+    name = path.name if path.is_absolute() or ".." in path.parts else path.as_posix()
+    if not path.is_dir() or name in ("", ".", "api", "app", "static") or name.startswith("api/"):
+        raise BadInput(f"--web must be a folder with another name than api, app or static, not {folder!r}")
+    return ["--static-dirs", f"{name}={path.resolve()}"]
 
 
 def dashboard_command(port: int) -> list[str]:

@@ -185,6 +185,8 @@ def _cached_pattern(text: str, base: str) -> tuple[tuple[Piece, ...] | None, ...
     if match is None:
         raise BadSelector("this is not a URL pattern")
     scheme, host, path, query, fragment = match.groups()
+    if query is None and fragment is not None:
+        query = ""  # what stands before something that is given is empty, what stands behind it anything
     own = urlsplit(base)
     if host is None:
         if scheme is not None and not path.startswith("/"):
@@ -197,7 +199,7 @@ def _cached_pattern(text: str, base: str) -> tuple[tuple[Piece, ...] | None, ...
     return (
         _pieces(scheme if scheme is not None else own.scheme, ""),
         _pieces(host.lower(), "."),
-        _pieces(path or "/", "/"),
+        _pieces(path or "/", "/") if path or query is not None or fragment is not None else None,
         _or_any(query),
         _or_any(fragment),
     )

@@ -25,6 +25,7 @@ class Site:
     def __init__(self, kind: str, kit: Kit, *, port: int = 0, **options: Any) -> None:
         self.kind, self.kit = kind, kit
         options.setdefault("limits", QUICK)
+        self._web = options.pop("web", "")
         self.port = port
         self.api: Any = None
         self._options = options
@@ -44,10 +45,14 @@ class Site:
     async def _tornado(self, stop: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
         from tornado.httpserver import HTTPServer
         from tornado.netutil import bind_sockets
-        from tornado.web import Application
+        from tornado.web import Application, StaticFileHandler
 
         routes = tornado_routes(self.kit, **self._options)
         self.api = routes[0][2]["api"]
+        if self._web:
+            routes.append(
+                (r"/examples/web/(.*)", StaticFileHandler, {"path": self._web, "default_filename": "index.html"})
+            )
         (listening,) = bind_sockets(self.port, "127.0.0.1")
         server = HTTPServer(Application(routes, cookie_secret="of these tests", log_function=lambda handler: None))
         server.add_socket(listening)

@@ -1,0 +1,192 @@
+"""Chromium's own EventSource and fetch: the example page, coming back after a cut, the page to try the API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from jobkit.client.kit import Kit
+from tests.http.site import Site
+from tests.support import ROOT, wait_until
+from tests.ui.conftest import Window
+from tests.ui.conftest import browser as browser
+from tests.ui.stage import Stage
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def window(browser: Any) -> Iterator[Window]:
+    made = Window(browser)
+    yield made
+    made.close()
+    assert made.hosts <= {"127.0.0.1"}
+
+
+@pytest.fixture
+def web(serve: Callable[..., Site]) -> Site:
+    return serve(web=str(ROOT / "examples" / "web"))
+
+
+def row(page: Any, job_id: str) -> Any:
+    return page.locator(f"tr[data-id='{job_id}']")
+
+
+def test_the_plain_page_submits_follows_and_cancels(web: Site, window: Window, kit: Kit, stage: Stage) -> None:
+    old = stage.submit(task="double")
+    page = window.open(f"{web.url}/examples/web/")
+    row(page, old).wait_for()
+    page.select_option("#task", "double")
+    page.fill("#params", '{"n": 5}')
+    page.click("text=Submit")
+    wait_until(lambda: len(kit.jobs()) == 2, 10, "the job")
+    job_id = kit.jobs()[0].id
+    row(page, job_id).locator("text=queued").wait_for()
+
+    stage.start(job_id)
+    row(page, job_id).locator("text=running").wait_for()
+    stage.progress(job_id, 1, 4, "one of four")
+    row(page, job_id).locator("text=one of four").wait_for()
+    assert row(page, job_id).locator("progress").get_attribute("value") == "0.25"
+    stage.succeed(job_id, summary="<b>42</b>")
+    row(page, job_id).locator("text=succeeded").wait_for()
+    assert row(page, job_id).inner_text().endswith("<b>42</b>\t")
+    third = stage.submit(task="train_model")
+    row(page, third).locator("button").click()
+    row(page, third).locator("text=cancelled").wait_for()
+    page.fill("#params", '{"n": 500}')
+    page.click("text=Submit")
+    page.locator("#told", has_text="from 1 to 100").wait_for()
+    assert [error for error in window.errors if "422" not in error] == []
+
+
+def test_the_page_comes_back_after_the_server_died_and_has_missed_nothing(
+    web: Site, serve: Callable[..., Site], window: Window, stage: Stage
+) -> None:
+    job_id = stage.submit(task="double")
+    page = window.open(f"{web.url}/examples/web/")
+    row(page, job_id).locator("text=queued").wait_for()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    web.close()
+    page.locator("text=coming back").wait_for()
+    stage.start(job_id)
+    web.close = lambda: None  # type: ignore[method-assign]
+    serve(port=web.port, web=str(ROOT / "examples" / "web"))
+    row(page, job_id).locator("text=running").wait_for()
+
+    assert not [url for url in asked if url.endswith("/api/jobs?limit=50")]  # by the events alone
+
+
+def test_an_event_source_stops_by_itself_at_the_end_of_a_job(web: Site, window: Window, stage: Stage) -> None:
+    job_id = stage.submit(task="double")
+    page = window.open(f"{web.url}/examples/web/")
+    page.evaluate(
+        """url => {
+            window.told = [];
+            window.source = new EventSource(url);
+            for (const type of ["snapshot", "started", "succeeded"])
+                window.source.addEventListener(type, event => window.told.push([type, event.lastEventId]));
+        }""",
+        f"/api/jobs/{job_id}/events",
+    )
+    page.wait_for_function("window.told.length === 1")
+    stage.start(job_id)
+    stage.succeed(job_id)
+    page.wait_for_function("window.told.length === 3 && window.source.readyState === EventSource.CLOSED")
+
+    told = page.evaluate("window.told")
+    assert [name for name, _ in told] == ["snapshot", "started", "succeeded"]
+    assert len({id for _, id in told}) == 3
+
+
+def test_a_mercure_subscription_of_a_browser(web: Site, window: Window, stage: Stage) -> None:
+    job_id = stage.submit(task="double")
+    page = window.open(f"{web.url}/examples/web/")
+    page.evaluate(
+        """topic => {
+            const url = new URL("/.well-known/mercure", location);
+            url.searchParams.append("topic", topic);
+            window.told = [];
+            window.source = new EventSource(url);
+            window.source.onopen = () => { window.isOpen = true };
+            window.source.onmessage = event => window.told.push(event.data);
+        }""",
+        f"{web.url}/api/jobs/{job_id}",
+    )
+    page.wait_for_function("window.isOpen")
+    stage.start(job_id)
+    page.wait_for_function("window.told.length === 1")
+
+    assert json.loads(page.evaluate("window.told[0]"))["state"] == "running"
+
+
+def test_the_page_to_try_the_api_works(web: Site, window: Window) -> None:
+    page = window.open(f"{web.url}/api/docs")
+    card = page.locator("details", has_text="Submit a job.")
+    card.locator("summary").click()
+    card.locator("textarea").fill('{"task": "double", "params": {"n": 4}}')
+    card.locator("button").click()
+    card.locator("pre", has_text="202").wait_for()
+    stream = page.locator("details", has_text="/api/events").first
+    stream.locator("summary").click()
+    stream.locator("button").click()
+    stream.locator("pre", has_text="event: ready").wait_for()
+
+    assert window.errors == []
+
+
+def test_urlpattern_agrees_with_the_browsers_own(web: Site, window: Window) -> None:
+    from jobkit.http.topics import new
+
+    page = window.open(f"{web.url}/examples/web/")
+    base = f"{web.url}/.well-known/mercure"
+    patterns = [
+        "https://e.com/:id",
+        "https://e.com/*",
+        "https://*.e.com/a",
+        "https://:sub.e.com/a",
+        "http*://e.com/a",
+        "/books/:id",
+        "books/:id",
+        "https://e.com/a?q=*",
+        "https://e.com/:a-:b",
+        "https://e.com/a/*/b",
+        "https://e.com",
+        "https://e.com/a#*",
+    ]
+    topics = [
+        "https://e.com/1",
+        "https://e.com/",
+        "https://e.com",
+        "https://e.com/1/2",
+        "https://x.e.com/a",
+        "https://x.y.e.com/a",
+        "http://e.com/a",
+        "/books/1",
+        f"{web.url}/books/1",
+        f"{web.url}/.well-known/books/1",
+        "https://e.com/a?q=1",
+        "https://e.com/a",
+        "https://e.com/1-2",
+        "https://e.com/a/x/b",
+        "https://e.com/a/x/y/b",
+        "https://e.com/a#f",
+        "urn:x",
+    ]
+    theirs = page.evaluate(
+        "([patterns, topics, base]) => patterns.map(p => topics.map(t => new URLPattern(p, base).test(t, base)))",
+        [patterns, topics, base],
+    )
+    ours = [[new("urlpattern", pattern, base).matches(topic) for topic in topics] for pattern in patterns]
+
+    differing = [
+        (pattern, topic, their)
+        for pattern, row_theirs, row_ours in zip(patterns, theirs, ours, strict=True)
+        for topic, their, our in zip(topics, row_theirs, row_ours, strict=True)
+        if their != our
+    ]
+    assert differing == []
