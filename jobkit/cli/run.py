@@ -181,13 +181,20 @@ def _without_processes(arguments: Sequence[str]) -> list[str]:
 @click.option("--port", type=click.IntRange(1, 65535), help=f"[{DEFAULT_PORT}, or the next that is free]")
 @click.option("--show", is_flag=True, help="Open it in a browser.")
 @click.option("--web", metavar="DIR", help="Also serve a folder with a web page of yours, at /DIR/.")
-def dashboard(port: int | None, show: bool, web: str | None) -> None:
+@click.option("--host", metavar="ADDRESS", help="Serve others than this machine, too; needs --login. [127.0.0.1]")
+@click.option("--login", metavar="FILE", help='Ask for a login; FILE is JSON: {"name": "password"}.')
+def dashboard(port: int | None, show: bool, web: str | None, host: str | None, login: str | None) -> None:
     """The dashboard and the HTTP API alone, on this machine's own address, against JOBKIT_URL."""
+    from jobkit.cli.serving import check_host, login_options
+
+    host = check_host(host, login)
     served = [] if web is None else _web_folder(web)
-    port = free_port(port)
-    out.connect().close()  # what is wrong with the URL is said here and not in the middle of a page
-    click.echo(f"http://localhost:{port}/", err=True)
-    argv = dashboard_command(port) + served + (["--show"] if show else [])
+    port = free_port(port, host)
+    kit = out.connect()  # what is wrong with the URL is said here and not in the middle of a page
+    guarded = [] if login is None else login_options(login, kit.settings)
+    kit.close()
+    click.echo(f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}/", err=True)
+    argv = dashboard_command(port, host) + guarded + served + (["--show"] if show else [])
     sys.stdout.flush()
     os.execv(argv[0], argv)
 
@@ -201,16 +208,18 @@ def _web_folder(folder: str) -> list[str]:
     return ["--static-dirs", f"{name}={path.resolve()}"]
 
 
-def dashboard_command(port: int) -> list[str]:
-    """The command line of the dashboard's server: loopback only, and only pages that came from it may talk to it."""
+def dashboard_command(port: int, host: str = "127.0.0.1") -> list[str]:
+    """The command line of the dashboard's server: only pages that came from it may talk to it."""
+    from jobkit.cli.serving import names_of
+
     command = [sys.executable, "-m", "panel", "serve", str(Path(__file__).with_name("app.py"))]
-    command += ["--address", "127.0.0.1", "--port", str(port), "--plugins", "jobkit.http"]
-    for host in ("localhost", "127.0.0.1"):
-        command += ["--allow-websocket-origin", f"{host}:{port}"]
+    command += ["--address", host, "--port", str(port), "--plugins", "jobkit.http"]
+    for name in names_of(host):
+        command += ["--allow-websocket-origin", f"{name}:{port}"]
     return command
 
 
-def free_port(wanted: int | None) -> int:
+def free_port(wanted: int | None, host: str = "127.0.0.1") -> int:
     """`wanted` if nobody listens there; without a wish the first free one from `DEFAULT_PORT`.
 
     Raises:
@@ -221,7 +230,7 @@ def free_port(wanted: int | None) -> int:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((host, port))
             except OSError:
                 continue
             return port

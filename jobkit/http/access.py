@@ -1,7 +1,7 @@
 """Who is asking, and may they: tokens, the dashboard's login, and the open server on one's own machine.
 
 A server is open, as the dashboard is, to who comes from this machine, by a loopback address, under a loopback name, and
-not through a proxy. Everybody else needs a token or a login.
+not through a proxy; not where the dashboard asks for a login. Everybody else needs a token or a login.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def grant_of(request: Request, tokens: Tokens, *, is_open: bool, text: str | Non
                 403, "xsrf", "a login by cookie needs the cookie _xsrf also as header X-XSRFToken", "x-xsrftoken"
             )
         return Grant(request.login, _ALL)
-    if is_open and is_own_machine(request):
+    if is_open and not request.has_login and is_own_machine(request):
         return Grant("", _ALL, is_open=True)
     return None
 

@@ -36,6 +36,7 @@ class Request:
         is_loopback: both ends of the connection are this machine's own loopback addresses.
         scheme: "http" or "https".
         prefix: what stands before the API's root in the URL, without a slash at its end.
+        has_login: the web server asks people to log in.
         login: name of the person whom the web server itself has logged in (the dashboard's cookie), or "".
         login_is_forged: a request that changes something came with that cookie but without the XSRF token.
     """
@@ -49,6 +50,7 @@ class Request:
     is_loopback: bool = False
     scheme: str = "http"
     prefix: str = ""
+    has_login: bool = False
     login: str = ""
     login_is_forged: bool = False
 

@@ -83,19 +83,21 @@ class ApiHandler(tornado.web.RequestHandler):
             is_loopback=_is_loopback(request),
             scheme=request.protocol,
             prefix=prefix,
+            has_login=_has_login(self.application),
             login=login,
             login_is_forged=is_forged,
         )
 
     def _login(self) -> tuple[str, bool]:
         """Whom Panel's own login knows (`--basic-auth`, `--oauth-provider`), and whether XSRF protection is missing."""
-        if not self.application.settings.get("cookie_secret"):
+        if not _has_login(self.application):
             return "", False
         user = self.get_signed_cookie("user")
         if not user:
             return "", False
         name = user.decode("utf-8", "replace").strip('"')[:200]
         if self.request.method in ("GET", "HEAD", "OPTIONS"):
+            _ = self.xsrf_token  # sets the cookie, for what comes next
             return name, False
         try:
             self.check_xsrf_cookie()
@@ -167,6 +169,12 @@ class ApiHandler(tornado.web.RequestHandler):
 
     def log_exception(self, *_: Any) -> None:
         """The Api has logged what was to be logged; a client that went away is nothing."""
+
+
+def _has_login(application: Any) -> bool:
+    """Whether Panel's server asks for a login; another server's is not known here, and its cookies are not ours."""
+    provider = getattr(application, "auth_provider", None)
+    return provider is not None and (provider.get_user is not None or provider.get_user_async is not None)
 
 
 async def _close(stream: Any) -> None:

@@ -10,21 +10,24 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+import httpx
 import pytest
 
 from tests.cli.conftest import Terminal, open_terminal, wait_until
+from tests.support import ROOT
 
 fresh = pytest.fixture(open_terminal, name="fresh")
 
 
-@pytest.fixture
-def dashboard(fresh: Terminal) -> Iterator[str]:
+@contextmanager
+def running(fresh: Terminal, *options: str) -> Iterator[str]:
     """URL of a dashboard that runs for a home of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with fresh.start("dashboard", "--port", str(port)) as process:
+    with fresh.start("dashboard", "--port", str(port), *options) as process:
         url = f"http://localhost:{port}"
 
         def answers() -> bool:
@@ -39,6 +42,12 @@ def dashboard(fresh: Terminal) -> Iterator[str]:
         yield url
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
+
+
+@pytest.fixture
+def dashboard(fresh: Terminal) -> Iterator[str]:
+    with running(fresh) as url:
+        yield url
 
 
 def curl(*arguments: str) -> str:
@@ -89,3 +98,45 @@ def test_a_token_that_cannot_be_made_is_one_sentence(fresh: Terminal) -> None:
     assert [d.returncode for d in (done, late, other)] == [2, 2, 2]
     assert "view, submit, operate" in done.stderr
     assert "30d" in late.stderr
+
+
+def test_others_are_let_in_by_login_only(fresh: Terminal) -> None:
+    bare = fresh.run("dashboard", "--host", "0.0.0.0")
+    users = fresh.folder / "users.json"
+    users.write_text('{"ada": "a long password"}')
+    users.chmod(0o644)
+    readable = fresh.run("dashboard", "--host", "0.0.0.0", "--login", str(users))
+
+    assert (bare.returncode, readable.returncode) == (2, 2)
+    assert "--login" in bare.stderr
+    assert "chmod 600" in readable.stderr
+
+
+def test_the_dashboards_login_is_the_apis_with_xsrf_protection(fresh: Terminal) -> None:
+    users = fresh.folder / "users.json"
+    users.write_text('{"ada": "a long password"}')
+    users.chmod(0o600)
+    with running(fresh, "--login", str(users)) as url, httpx.Client(base_url=url, trust_env=False, timeout=20) as http:
+        assert http.get("/api/jobs").status_code == 401  # also on this machine: the dashboard asks, too
+        http.post("/login", data={"username": "ada", "password": "wrong"})
+        assert http.get("/api/jobs").status_code == 401
+        http.post("/login", data={"username": "ada", "password": "a long password"})
+        assert http.get("/api/jobs").status_code == 200
+        bare = http.post("/api/jobs", json={"task": "count"})
+        made = http.post("/api/jobs", json={"task": "count"}, headers={"X-XSRFToken": http.cookies["_xsrf"]})
+        token = fresh.ok("token")
+        by_token = httpx.get(f"{url}/api/jobs", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+
+        assert (bare.status_code, bare.json()["error"]) == (403, "xsrf")
+        assert made.status_code == 202
+        assert http.get(made.json()["url"]).json()["owner"] == "ada"
+        assert by_token.status_code == 200
+
+
+def test_a_folder_of_ones_own_is_served_beside_the_api(fresh: Terminal) -> None:
+    (fresh.folder / "examples").mkdir()
+    shutil.copytree(ROOT / "examples" / "web", fresh.folder / "examples" / "web")
+    with running(fresh, "--web", "examples/web") as url:
+        assert "Jobs on a plain page" in curl(f"{url}/examples/web/")
+        assert "EventSource" in curl(f"{url}/examples/web/app.js")
+    assert fresh.run("dashboard", "--web", "nowhere").returncode == 2
