@@ -106,10 +106,10 @@ class Workplace:
     def leave(self, *, is_fit: bool) -> None:
         """The attempt has ended and needs it no more; `is_fit`: it waits for the next call, else it exits by itself."""
         self._occupant = None
-        if not is_fit:
-            self.is_usable = False
-        elif self.is_usable:
+        if is_fit and self.is_usable:
             self._on_vacant(self)
+        else:  # it has nothing more to say, and whoever is deaf need not be woken by its end
+            self._close_all()
 
     def retire(self) -> None:
         """End it, while it waits for a call."""
@@ -158,12 +158,15 @@ class Workplace:
 
     def _end(self) -> Occupant | None:
         """Close all; who was in it."""
+        self._close_all()
+        occupant, self._occupant = self._occupant, None
+        return occupant
+
+    def _close_all(self) -> None:
         self.is_usable = False
         for fd in tuple(self._outputs):
             self._close_output(fd)
         self._close_control()
-        occupant, self._occupant = self._occupant, None
-        return occupant
 
     # -- its pipes ---------------------------------------------------------------------------------------------------
 
