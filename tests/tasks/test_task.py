@@ -21,7 +21,7 @@ from jobkit.tasks import BoundTask, TaskDef, binding, load_ref, registry, source
 
 
 @task
-def double(n: int) -> int:
+def twice_as_much(n: int) -> int:
     """Double a number.
 
     Args:
@@ -40,31 +40,31 @@ def plain_function(n: int) -> int:
 
 
 def test_calling_a_task_calls_the_function() -> None:
-    assert double(4) == 8
+    assert twice_as_much(4) == 8
     assert asyncio.run(slow(3)) == 3  # type: ignore[arg-type]  # an awaitable coroutine
 
 
 def test_task_looks_like_its_function() -> None:
-    assert double.__name__ == "double"  # type: ignore[attr-defined]
-    assert (double.__doc__ or "").startswith("Double")
-    assert str(inspect.signature(double)) == "(n: 'int') -> 'int'"
-    assert repr(double) == "<task double(n)>"
+    assert twice_as_much.__name__ == "twice_as_much"  # type: ignore[attr-defined]
+    assert (twice_as_much.__doc__ or "").startswith("Double")
+    assert str(inspect.signature(twice_as_much)) == "(n: 'int') -> 'int'"
+    assert repr(twice_as_much) == "<task twice_as_much(n)>"
 
 
 def test_title_is_the_first_line_or_what_was_asked_for() -> None:
-    assert double.title == "Double a number"
+    assert twice_as_much.title == "Double a number"
     assert slow.title == "A slow one"
     assert TaskDef(plain_function).title == "plain_function"
 
 
 def test_async_function_runs_in_the_loop_unless_asked_otherwise() -> None:
-    assert (double.isolation, slow.isolation) == ("process", "async")
+    assert (twice_as_much.isolation, slow.isolation) == ("process", "async")
     assert slow.effective().timeout_s == 5.0
 
     with pytest.raises(InvalidParams, match="isolation='async' needs an async def, and plain_function is a plain"):
         task(plain_function_copy(), isolation="async")  # type: ignore[call-overload]
     with pytest.raises(InvalidParams, match="isolation='async' needs an async def"):
-        double.options(isolation="async")
+        twice_as_much.options(isolation="async")
 
 
 def plain_function_copy() -> Any:
@@ -72,11 +72,11 @@ def plain_function_copy() -> Any:
 
 
 def test_function_of_a_module_travels_by_reference() -> None:
-    assert double.ref == f"{__name__}:double"
+    assert twice_as_much.ref == f"{__name__}:twice_as_much"
 
     for dumps in (pickle.dumps, cloudpickle.dumps):
-        assert pickle.loads(dumps(double)) is double
-        assert len(dumps(double)) < 200
+        assert pickle.loads(dumps(twice_as_much)) is twice_as_much
+        assert len(dumps(twice_as_much)) < 200
 
 
 @pytest.mark.parametrize("make", [lambda: lambda x: x, lambda: functools.partial(plain_function, 1), lambda: [].append])
@@ -99,16 +99,16 @@ def test_nested_function_travels_by_value_with_its_closure() -> None:
 
 
 def test_directory_of_a_module_that_is_not_installed_is_known() -> None:
-    assert Path(double.source_dir, *__name__.split(".")).with_suffix(".py") == Path(__file__)
+    assert Path(twice_as_much.source_dir, *__name__.split(".")).with_suffix(".py") == Path(__file__)
     assert source_dir("json.decoder") == ""
     assert source_dir("pytest") == ""
     assert source_dir("math") == ""
 
 
 def test_reference_leads_back_to_the_task_and_to_its_function() -> None:
-    assert load_ref(double.ref) is double
-    assert target_of(load_ref(double.ref))(2) == 4
-    assert target_of(double.options(queue="x"))(2) == 4
+    assert load_ref(twice_as_much.ref) is twice_as_much
+    assert target_of(load_ref(twice_as_much.ref))(2) == 4
+    assert target_of(twice_as_much.options(queue="x"))(2) == 4
     assert target_of(len) is len
     assert target_of(plain_function) is plain_function
     with pytest.raises(UnknownTask, match="has no 'gone'"):
@@ -214,25 +214,25 @@ def kit(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 
 def test_submit_and_options_go_to_the_default_kit(kit: Recorder) -> None:
-    assert double.submit(3) == "job"
-    bound = double.options(queue="gpu").options(delay=5)
+    assert twice_as_much.submit(3) == "job"
+    bound = twice_as_much.options(queue="gpu").options(delay=5)
     assert bound.submit(n=4) == "job"
 
-    assert kit.calls == [(double, (3,), {}, {}), (double, (), {"n": 4}, {"queue": "gpu", "delay": 5})]
+    assert kit.calls == [(twice_as_much, (3,), {}, {}), (twice_as_much, (), {"n": 4}, {"queue": "gpu", "delay": 5})]
     assert isinstance(bound, BoundTask)
     assert bound(5) == 10
 
 
 def test_wrong_option_is_refused_before_submit() -> None:
     with pytest.raises(InvalidParams, match="unknown option 'quue'"):
-        double.options(quue="gpu")
+        twice_as_much.options(quue="gpu")
 
 
 def test_submit_without_a_kit_says_what_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binding, "default_kit", None)
 
     with pytest.raises(JobkitError, match="import jobkit"):
-        double.submit(3)
+        twice_as_much.submit(3)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 201, "a\n", 5])
@@ -268,7 +268,7 @@ def test_task_in_a_class_is_a_method() -> None:
 
 
 def test_help_works_on_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
-    for each in (double, double.options(queue="x"), TaskDef, task, registry):
+    for each in (twice_as_much, twice_as_much.options(queue="x"), TaskDef, task, registry):
         help(each)
 
     assert "submit" in capsys.readouterr().out
