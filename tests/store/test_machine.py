@@ -6,15 +6,17 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from jobkit.model import ErrorKind, JobSnapshot, LogLine
+from jobkit.model import ErrorKind, JobSnapshot, LogLine, StoreUnavailable
 from jobkit.model.snapshot import JobError
+from jobkit.store import scripts
 from jobkit.store.base import Ending, Progress, Query
 from jobkit.store.memory import MemoryStore
 from jobkit.store.redis import RedisStore
+from tests.chaos import faults
 
 from .conftest import settings_for
 from .support import AnyStore, check_keys, check_laws, clear, come_due, job, lapse, worker
@@ -188,15 +190,18 @@ class Verbs(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         async def end() -> None:
-            for store in (self.memory, self.redis):
-                await check_laws(store)
-                if isinstance(store, RedisStore):
-                    await check_keys(store)
-                await clear(store)
-                await store.close()
+            try:
+                for store in (self.memory, self.redis):
+                    await check_laws(store)
+                    if isinstance(store, RedisStore):
+                        await check_keys(store)
+                    await clear(store)
+            finally:
+                await self.redis.close()
+                await self.memory.close()
 
-        self.runner.run(end())
-        self.runner.close()
+        with self.runner:
+            self.runner.run(end())
 
 
 @pytest.mark.timeout(90)
@@ -210,4 +215,36 @@ def test_both_stores_answer_any_sequence_of_verbs_alike(redis_url: str) -> None:
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
+    )
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("fault", ["no fence", "no recovery", "silent start", "not idempotent", "no ttl"])
+def test_a_deliberate_fault_in_the_scripts_is_found(
+    redis_url: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine is no use if it cannot fail."""
+    for name in ("SOURCES", "HASHES"):
+        monkeypatch.setattr(scripts, name, dict(getattr(scripts, name)))
+    faults.apply(fault)
+    machine = type("Machine", (Verbs,), {"url": redis_url})
+
+    with pytest.raises(BaseException) as found:  # noqa: PT011  # an assertion, alone or in a group
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=200,
+                stateful_step_count=40,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate],
+                derandomize=True,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+
+    assert (
+        found.group_contains(AssertionError)
+        if isinstance(found.value, BaseExceptionGroup)
+        else isinstance(found.value, (AssertionError, KeyError, StoreUnavailable))
     )

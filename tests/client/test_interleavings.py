@@ -1,0 +1,126 @@
+"""A live handle against every order of events: lost, late, twice, beside snapshots that are older than they are."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobkit.client.job import Job
+from jobkit.client.live import LiveJobs
+from jobkit.model import JobEvent, JobSnapshot
+from jobkit.store.base import Ending
+from jobkit.store.memory import MemoryStore
+from tests.store.conftest import settings_for
+from tests.store.support import claim, job, lapse, numbers, worker
+
+Steps = list[tuple[str, int]]
+
+#: What becomes of each attempt but the last.
+ways = st.lists(st.sampled_from(["retried", "released", "lost", "progress", "cancel"]), max_size=6)
+#: What happens between the store and the handle; the number chooses among what there is.
+actions = st.lists(
+    st.tuples(st.sampled_from(["happen", "deliver", "lose", "again", "read", "take"]), st.integers(0, 7)), max_size=60
+)
+
+
+async def history(ways: list[str]) -> tuple[list[JobEvent], list[JobSnapshot]]:
+    """What was told of a job, in order, and its snapshot after each."""
+    store = MemoryStore(settings_for("sync://", max_losses=50))
+    await store.submit([job("a")])
+    told = [event async for event in _new(store, [])]
+    [first] = await store.snapshots(["a"])
+    assert first is not None
+    snapshots = [first]
+
+    async def note() -> None:
+        [now] = await store.snapshots(["a"])
+        assert now is not None
+        told.extend([event async for event in _new(store, told)])
+        snapshots.extend([now] * (len(told) - len(snapshots)))
+
+    [claimed] = await claim(store)
+    await note()
+    for way in ways:
+        if way == "progress":
+            await store.progress([numbers(claimed, 1, 2)])
+        elif way == "cancel":
+            await store.cancel(["a"])
+        elif way == "lost":
+            await lapse(store, "a")
+            await store.claim(worker("sweeper", "nothing"), 0)
+        else:
+            await store.finish([Ending("a", claimed.token, way)])
+        await note()
+        found = await claim(store)
+        await note()
+        [claimed] = found or [claimed]
+    await store.finish([Ending("a", claimed.token, "succeeded")])
+    await note()
+    return told, snapshots
+
+
+async def _new(store: MemoryStore, known: list[JobEvent]) -> Any:
+    for event in (await store.events())[len(known) :]:
+        yield replace(event, id="")
+
+
+@settings(max_examples=2_000, deadline=None)
+@given(ways=ways, actions=actions, first=st.integers(0, 3))
+def test_it_shows_each_state_once_in_order_and_ends_where_the_store_is(
+    ways: list[str], actions: Steps, first: int
+) -> None:
+    async def act() -> None:
+        told, snapshots = await history(ways)
+        live = LiveJobs(store=None, hub=None)  # type: ignore[arg-type]  # driven by hand
+        at = min(first, len(snapshots) - 1)  # what has happened in the store so far
+        handle = Job(kit=None, snapshot=snapshots[at])  # type: ignore[arg-type]
+        live._keep(handle)
+        shown = [(handle.snapshot.seq, str(handle.snapshot.state))]
+
+        def changed(before: JobSnapshot, after: JobSnapshot) -> None:
+            assert after.seq >= before.seq
+            if after.seq != before.seq:
+                shown.append((after.seq, str(after.state)))
+
+        handle.observe(changed)
+        underway: list[JobEvent] = []
+        read: list[JobSnapshot] = []
+        for action, n in actions:
+            if action == "happen" and at + 1 < len(snapshots):
+                at += 1
+                underway.append(told[at])
+            elif action == "deliver" and underway:
+                live.take(underway.pop(n % len(underway)))
+            elif action == "lose" and underway:
+                underway.pop(n % len(underway))
+            elif action == "again":
+                live.take(told[n % (at + 1)])
+            elif action == "read":
+                read.append(snapshots[at])
+            elif action == "take" and read and not handle.snapshot.is_terminal:
+                live._catch_up(handle, read.pop(n % len(read)))
+        if not handle.snapshot.is_terminal:  # the next look at the store, which is never far
+            live._catch_up(handle, snapshots[-1])
+
+        truth = [(snapshot.seq, str(snapshot.state)) for snapshot in snapshots_by_seq(told, snapshots)]
+        assert shown == truth[shown[0][0] - 1 :]
+        assert handle.snapshot.seq == snapshots[-1].seq
+
+    asyncio.run(act())
+
+
+def snapshots_by_seq(told: list[JobEvent], snapshots: list[JobSnapshot]) -> list[JobSnapshot]:
+    """The snapshot after each event, also where one verb told of several."""
+    from jobkit.model import apply
+
+    now, found = snapshots[0], [snapshots[0]]
+    for event in told[1:]:
+        after = apply(now, event)
+        assert after is not None
+        now = after
+        found.append(now)
+    return found
