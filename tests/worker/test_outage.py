@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 
@@ -14,7 +16,7 @@ import jobkit
 from tests.support import wait_until
 
 from . import jobs
-from .conftest import Bench
+from .conftest import LEASE_S, Bench
 
 
 def spooled(bench: Bench) -> list[Path]:
@@ -196,3 +198,26 @@ def test_an_exchanged_server_is_noticed(own_bench: Bench) -> None:
         job.result(20)
     wait_until(lambda: "was wiped or exchanged" in bench.said(), 10, "the worker to say so")
     assert bench.kit.submit(jobs.count_up, 1).result(10) == 2
+
+
+def test_a_machine_that_slept_loses_no_job(own_bench: Bench) -> None:
+    """Server and workers wake up at once, long after every lease: the workers live, so nothing runs twice."""
+    bench = own_bench
+    for _ in range(2):
+        bench.worker()
+    running = [bench.kit.submit(jobs.until, bench.file(), bench.file("go")) for _ in range(6)]
+    bench.started(times=6)
+
+    asleep = [psutil.Process(bench.server.pid), *(psutil.Process(worker.pid) for worker in bench.workers)]
+    for process in asleep:
+        process.suspend()
+    time.sleep(LEASE_S + 5.5)  # the sleep itself; Redis's clock goes on
+    for process in asleep:
+        process.resume()
+
+    wait_until(lambda: len(bench.alive()) == 2, 10, "the workers to be back")
+    assert bench.kit.submit(jobs.count_up, 1).result(20) == 2
+    (Path(bench.folder) / "go").touch()
+    assert [job.result(20) for job in running] == ["done"] * 6
+    assert [job.snapshot.losses for job in running] == [0] * 6
+    assert len([note for note in bench.notes() if note.startswith("start")]) == 6
