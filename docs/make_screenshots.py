@@ -20,6 +20,13 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent
 
+#: File name, what the URL asks for, and what is on the page when it is ready.
+PAGES = (
+    ("dashboard", "job={job}", ".jk-card .title"),
+    ("workers", "page=workers", ".jk-workers .worker"),
+    ("submit", "page=submit", ".jk-form h2"),
+)
+
 
 def main() -> None:
     home = str(Path(tempfile.mkdtemp(prefix="jk-", dir="/tmp")) / "jobkit")
@@ -63,12 +70,14 @@ def picture(url: str, job_id: str) -> None:
     with sync_playwright() as playwright:
         path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        for name, scheme in (("dashboard", "light"), ("dashboard-dark", "dark")):
-            page = browser.new_page(viewport={"width": 1280, "height": 640}, color_scheme=scheme)
-            page.goto(f"{url}?job={job_id}")
-            page.wait_for_selector(".jk-card .title")
-            page.wait_for_timeout(800)  # until the fonts and the first flush are there
-            page.screenshot(path=str(ROOT / "docs" / "images" / f"{name}.png"))
+        for theme, suffix in (("light", ""), ("dark", "-dark")):
+            for name, query, ready in PAGES:
+                page = browser.new_page(viewport={"width": 1280, "height": 640}, color_scheme=theme)
+                page.goto(f"{url}?{query.format(job=job_id)}")
+                page.wait_for_selector(ready)
+                page.wait_for_timeout(1200)  # until the fonts and the first flush are there
+                page.screenshot(path=str(ROOT / "docs" / "images" / f"{name}{suffix}.png"))
+                page.close()
         browser.close()
 
 
