@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jobkit.client.kit import Kit, close_all
+from jobkit.client.connection import close_all
+from jobkit.client.kit import Kit
 from jobkit.settings import Settings
 
 _lock = threading.Lock()

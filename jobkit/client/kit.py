@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from functools import partial
+from typing import Any
 
-from jobkit.attempts import artifact_subject
 from jobkit.client.aio import AioKit
-from jobkit.client.artifacts import Artifact, moment
 from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
+from jobkit.client.blocking import Blocking
 from jobkit.client.inline import run_inline
 from jobkit.client.job import Job
-from jobkit.client.live import LiveJobs
 from jobkit.client.loop import background
-from jobkit.client.outcome import outcome_of
 from jobkit.client.prepare import new_id, prepare, prepare_info
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
-from jobkit.client.verbs import Verbs, end_events, log_lines, next_event
-from jobkit.codec import Codec, Subject, is_reference
-from jobkit.files import Depot
-from jobkit.files.depot import opened
+from jobkit.codec import Subject
 from jobkit.model import (
     ErrorKind,
     EventType,
@@ -36,32 +26,21 @@ from jobkit.model import (
     JobSnapshot,
     JobSpec,
     JobState,
-    LogLine,
-    ResultExpired,
     StoreUnavailable,
     UnknownTask,
     apply,
 )
 from jobkit.settings import Settings, user_name
-from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, Submission, WorkerInfo
-from jobkit.store.direct import DirectSubmit
-from jobkit.store.hub import Hub, RedisHub
-from jobkit.store.memory import MemoryHub, MemoryStore
-from jobkit.store.redis import RedisStore
+from jobkit.store.base import Query, Submission
 from jobkit.tasks.arguments import shown
 from jobkit.tasks.call import Call, encode_call, read_call, read_head, with_needs
-from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import SubmitOptions, check_submit_options
 from jobkit.tasks.references import Reference, ids_of, replaced
 from jobkit.tasks.registry import registry, unknown_task
 from jobkit.tasks.task import BoundTask, TaskDef
 
-T = TypeVar("T")
 
-_open_kits: weakref.WeakSet[Kit] = weakref.WeakSet()
-
-
-class Kit:
+class Kit(Blocking):
     """Where jobs go: submits them, finds them again, shows what is there. Made by `jobkit.connect()`.
 
     Args:
@@ -73,17 +52,14 @@ class Kit:
     """
 
     def __init__(self, settings: Settings, *, revive: Callable[[], object] | None = None) -> None:
-        self.settings = settings
-        self.codec = Codec.from_secret(settings.secret)
-        if settings.scheme == "sync":
-            self.codec = Codec([b"this process"])  # nothing leaves it, so pickles are harmless
-        self._revive = revive
+        super().__init__(settings, revive=revive)
         self._owner = user_name()
-        self._generation = -1
-        self._closed = False
         self.aio = AioKit(self)
-        self._connect()
-        _open_kits.add(self)
+
+    def _ipython_display_(self) -> None:
+        print(repr(self))
+        if not self._closed and (jobs := self.jobs()):
+            jobs._ipython_display_()
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 
@@ -300,81 +276,13 @@ class Kit:
         page = self.page(Query(states=_states(state), task=task, queue=queue, search=search, limit=_limit(limit)))
         return Jobs(self, [self._handle(snapshot) for snapshot in page.jobs])
 
-    def page(self, query: Query) -> Page:
-        """One page of snapshots; go on with `cursor=page.next_cursor`."""
-        return self._call(partial(self._verbs.page, query))
-
-    def snapshot(self, job_id: str) -> JobSnapshot:
-        """All that is known of a job now, as one frozen value."""
-        return self._call(partial(self._verbs.snapshot, job_id))
-
     def _handle(self, snapshot: JobSnapshot) -> Job:
         known = self._live.get(snapshot.id)
         if known is not None:
             return known
         return self._live.adopt(Job(self, snapshot))
 
-    # -- looking ------------------------------------------------------------------------------------------------------
-
-    def tasks(self) -> dict[str, TaskInfo]:
-        """Tasks that can be submitted by name: those of this process and those that workers have made known."""
-        found = self._call(self._verbs.tasks)
-        return dict(sorted({**found, **{task.name: task.info() for task in registry.all()}}.items()))
-
-    def queues(self) -> dict[str, dict[str, int]]:
-        """Per queue: how many jobs are `queued` and `scheduled`, and how many `workers` serve it."""
-        return self._call(self._verbs.queues)
-
-    def workers(self) -> list[WorkerInfo]:
-        """Workers, those with the newest heartbeat first; `is_alive` tells."""
-        return self._call(self._verbs.workers)
-
-    def stop_workers(self, *, host: str | None = None, queue: str | None = None, now: bool = False) -> list[WorkerInfo]:
-        """Ask workers to end; returns those that were asked, at once.
-
-        Args:
-            host, queue: only those of that machine, only those that serve that queue.
-            now: give running jobs back, which costs them no attempt, instead of finishing them.
-        """
-        return self._call(partial(self._verbs.stop_workers, host, queue, "now" if now else "drain"))
-
-    def counts(self) -> dict[str, int]:
-        """How many jobs are kept in each state."""
-        return self._call(self._verbs.counts)
-
-    def stats(self) -> dict[str, Any]:
-        """Jobs by state, queues, workers and their slots."""
-        return self._call(self._verbs.stats)
-
-    def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> tuple[LogLine, ...]:
-        """Lines of a job's log, oldest first; where the middle was dropped, a line says so."""
-        return log_lines(self.log_slice(job_id, after=after, tail=tail))
-
-    def log_slice(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
-        """Lines numbered above `after`, with the number of all and of those that were dropped."""
-        return self._call(partial(self._verbs.logs, job_id, after=after, tail=tail))
-
-    def preview(self, job_id: str) -> dict[str, Any] | None:
-        """What any page may show of a job's result, or None."""
-        return self._call(partial(self._verbs.preview, job_id))
-
-    def events(self, after: str | None = None) -> Iterator[JobEvent]:
-        """All jobs' numbered events from now on, or after an event `id`; waits for those to come."""
-        return self._iterate(lambda: self._verbs.events(after))
-
-    def job_events(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
-        """One job's events with a `seq` above `after`, to its end."""
-        return self._iterate(lambda: self._verbs.job_events(job_id, after))
-
     # -- acting -------------------------------------------------------------------------------------------------------
-
-    def cancel(self, job_id: str, reason: str = "") -> bool:
-        """Ask a job to stop; False where it had already ended."""
-        return self._call(partial(self._verbs.cancel, job_id, reason))
-
-    def cancel_many(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
-        """Ask jobs to stop; the state each is in now, "" for an unknown one."""
-        return self._call(partial(self._verbs.cancel_many, job_ids, reason))
 
     def retry(self, job_id: str) -> Job:
         """Run an ended job once more with the same arguments: a new job, which names the old one as `retry_of`.
@@ -444,177 +352,6 @@ class Kit:
             raise JobkitError(f"job {job_id} is {snapshot.state}; only an ended job can be retried, so cancel it first")
         return snapshot
 
-    def delete(self, job_ids: Sequence[str]) -> list[bool]:
-        """Forget ended jobs with all they own; False for those that are unknown or have not ended."""
-        return self._call(partial(self._verbs.delete, job_ids))
-
-    def prune(self, keep: int | None = None) -> int:
-        """Forget the jobs whose time is over; how many.
-
-        Args:
-            keep: of the ended jobs that are left, keep at most so many; those whose time would be over first go first.
-        """
-        if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
-            raise InvalidParams(f"keep must be a whole number from 0, not {keep!r}", "keep")
-        return self._call(partial(self._verbs.prune, keep))
-
-    # -- results ------------------------------------------------------------------------------------------------------
-
-    def _outcome(self, job: Job, sealed: bytes) -> Any:
-        """The value of an ended job, or the exception that says how it ended."""
-        snapshot = job.snapshot
-        if not sealed and snapshot.state is not JobState.CANCELLED:
-            sealed = self._call(partial(self._verbs.sealed_result, job.id)) or b""
-        preview = None if sealed or snapshot.state is not JobState.SUCCEEDED else self.preview(job.id)
-        return outcome_of(snapshot, sealed, preview, self.codec, self._depot if is_reference(sealed) else None)
-
-    def artifacts(self, job_id: str) -> list[Artifact]:
-        """What a job saved with `jobkit.current().save(name, obj)`, oldest first; also while it runs.
-
-        Raises:
-            JobNotFound: the job is not kept.
-        """
-        spec, infos = self._call(partial(self._verbs.artifacts, job_id))
-        return [
-            Artifact(info.name, info.media_type, info.size_bytes, moment(info.at_ms), partial(self._read, spec, info))
-            for info in infos
-        ]
-
-    def artifact(self, job_id: str, name: str) -> Artifact:
-        """One of them.
-
-        Raises:
-            JobNotFound: the job is not kept.
-            InvalidParams: it has none of that name; the message lists those it has.
-        """
-        found = {one.name: one for one in self.artifacts(job_id)}
-        if name not in found:
-            has = ", ".join(map(repr, found)) or "none"
-            raise InvalidParams(f"job {job_id} has no artifact {name!r}; it has {has}", "name")
-        return found[name]
-
-    def _read(self, spec: JobSpec, info: ArtifactInfo) -> bytes:
-        sealed = self._call(partial(self._verbs.sealed_artifact, spec.id, info.name))
-        if sealed is None:
-            raise ResultExpired(f"artifact {info.name!r} of job {spec.id} is no longer kept")
-        depot = self._depot if is_reference(sealed) else None
-        return opened(sealed, artifact_subject(spec, info.name, info.media_type), self.codec, depot)[1]
-
-    def log_file(self, job_id: str) -> Path | None:
-        """The file with a job's whole log, once an attempt has ended; None where there is none on this machine.
-
-        A short log has none: `logs` has all of it. The file goes with the job; copy it to keep it.
-        """
-        folder = self._call(partial(self._verbs.folder, job_id))
-        path = self._depot.log_path(folder) if folder and self._depot is not None else None
-        return path if path is not None and path.is_file() else None
-
-    @cached_property
-    def _depot(self) -> Depot | None:
-        """Where large results are. Made when first needed: not every client has what a URL of the workers' needs."""
-        return Depot.of(self.settings)
-
-    # -- life ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def hub(self) -> Hub:
-        """The process's subscriber: `listen(callback, job_id=None)`, `on_status`, `is_live`."""
-        self._ensure_open()
-        return self._hub
-
-    @property
-    def verbs(self) -> Verbs:
-        """The coroutines behind the verbs, for code that runs on the background loop."""
-        self._ensure_open()
-        return self._verbs
-
-    def close(self) -> None:
-        """End its connections. Jobs are not affected."""
-        if not self._closed:
-            self._closed = True
-            if self._generation == background.generation:
-                background.call(self._close())
-                if self._direct is not None:
-                    self._direct.close()
-            _open_kits.discard(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        state = "closed" if self._closed else "open"
-        return f"<Kit {self.settings.masked_url} namespace={self.settings.namespace} {state}>"
-
-    def _ipython_display_(self) -> None:
-        print(repr(self))
-        if not self._closed and (jobs := self.jobs()):
-            jobs._ipython_display_()
-
-    def _connect(self) -> None:
-        """Make store, hub and live handles anew: at first, and in a forked child."""
-        self._generation = background.generation
-        self._is_inline = self.settings.scheme == "sync"
-        self._direct: DirectSubmit | None = None
-        if self._is_inline:
-            self._memory = MemoryStore(self.settings)
-            self._store: Any = self._memory
-            self._hub: Hub = MemoryHub(self._memory)
-        else:
-            self._store = RedisStore(self.settings)
-            self._hub = RedisHub(self._store)
-            self._direct = DirectSubmit(self.settings, self._hub.client_id)
-        self._verbs = Verbs(self.settings, self._store, self._hub, self.codec)
-        self._live = LiveJobs(self._store, self._hub)
-        background.call(self._open())
-
-    async def _open(self) -> None:
-        try:
-            await self._hub.start()
-            await self._live.remember_store()
-        except BaseException:
-            await self._store.close()
-            raise
-        self._live.start()
-
-    async def _close(self) -> None:
-        self._live.close()
-        await self._hub.close()
-        await self._store.close()
-
-    def _ensure_open(self) -> None:
-        if self._closed:
-            raise JobkitError(f"this kit ({self.settings.masked_url}) is closed; connect again")
-        if self._generation != background.generation:
-            self._connect()
-
-    def _call(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        self._ensure_open()
-        try:
-            return background.call(verb())
-        except ConnectionError:
-            if self._revive is None:
-                raise
-            self._revive()
-            return background.call(verb())
-
-    def _iterate(self, events: Callable[[], AsyncIterator[JobEvent]]) -> Iterator[JobEvent]:
-        self._ensure_open()
-        source = events()
-        try:
-            while True:
-                try:
-                    yield background.call(next_event(source))
-                except StopAsyncIteration:
-                    return
-        finally:
-            with contextlib.suppress(JobkitError, RuntimeError):
-                background.call(end_events(source))
-
 
 class BoundKit:
     """A kit with options for its next submissions; see `Kit.options`."""
@@ -644,13 +381,6 @@ class BoundKit:
     def options(self, **options: Any) -> BoundKit:
         """These options with others in their place."""
         return BoundKit(self._kit, self._over.merged(check_submit_options(options)))
-
-
-def close_all() -> None:
-    """Close every open kit of this process."""
-    for kit in list(_open_kits):
-        with contextlib.suppress(Exception):  # the process is ending; there is nobody to tell
-            kit.close()
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:

@@ -1,0 +1,168 @@
+"""`Blocking`: the verbs of a kit that need no handle of a job: look, stop, forget, read what was kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobkit.attempts import artifact_subject
+from jobkit.client.artifacts import Artifact, moment
+from jobkit.client.connection import Connection
+from jobkit.client.outcome import outcome_of
+from jobkit.client.verbs import log_lines
+from jobkit.codec import is_reference
+from jobkit.files import Depot
+from jobkit.files.depot import opened
+from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, LogLine, ResultExpired
+from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, WorkerInfo
+from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.registry import registry
+
+if TYPE_CHECKING:
+    from jobkit.client.job import Job
+
+
+class Blocking(Connection):
+    """Part of `jobkit.client.kit.Kit`. Every method may raise `StoreUnavailable`."""
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def page(self, query: Query) -> Page:
+        """One page of snapshots; go on with `cursor=page.next_cursor`."""
+        return self._call(partial(self._verbs.page, query))
+
+    def snapshot(self, job_id: str) -> JobSnapshot:
+        """All that is known of a job now, as one frozen value."""
+        return self._call(partial(self._verbs.snapshot, job_id))
+
+    def tasks(self) -> dict[str, TaskInfo]:
+        """Tasks that can be submitted by name: those of this process and those that workers have made known."""
+        found = self._call(self._verbs.tasks)
+        return dict(sorted({**found, **{task.name: task.info() for task in registry.all()}}.items()))
+
+    def queues(self) -> dict[str, dict[str, int]]:
+        """Per queue: how many jobs are `queued` and `scheduled`, and how many `workers` serve it."""
+        return self._call(self._verbs.queues)
+
+    def workers(self) -> list[WorkerInfo]:
+        """Workers, those with the newest heartbeat first; `is_alive` tells."""
+        return self._call(self._verbs.workers)
+
+    def stop_workers(self, *, host: str | None = None, queue: str | None = None, now: bool = False) -> list[WorkerInfo]:
+        """Ask workers to end; returns those that were asked, at once.
+
+        Args:
+            host, queue: only those of that machine, only those that serve that queue.
+            now: give running jobs back, which costs them no attempt, instead of finishing them.
+        """
+        return self._call(partial(self._verbs.stop_workers, host, queue, "now" if now else "drain"))
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are kept in each state."""
+        return self._call(self._verbs.counts)
+
+    def stats(self) -> dict[str, Any]:
+        """Jobs by state, queues, workers and their slots."""
+        return self._call(self._verbs.stats)
+
+    def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> tuple[LogLine, ...]:
+        """Lines of a job's log, oldest first; where the middle was dropped, a line says so."""
+        return log_lines(self.log_slice(job_id, after=after, tail=tail))
+
+    def log_slice(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
+        """Lines numbered above `after`, with the number of all and of those that were dropped."""
+        return self._call(partial(self._verbs.logs, job_id, after=after, tail=tail))
+
+    def preview(self, job_id: str) -> dict[str, Any] | None:
+        """What any page may show of a job's result, or None."""
+        return self._call(partial(self._verbs.preview, job_id))
+
+    def events(self, after: str | None = None) -> Iterator[JobEvent]:
+        """All jobs' numbered events from now on, or after an event `id`; waits for those to come."""
+        return self._iterate(lambda: self._verbs.events(after))
+
+    def job_events(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
+        """One job's events with a `seq` above `after`, to its end."""
+        return self._iterate(lambda: self._verbs.job_events(job_id, after))
+
+    # -- stopping and forgetting ---------------------------------------------------------------------------------------
+
+    def cancel(self, job_id: str, reason: str = "") -> bool:
+        """Ask a job to stop; False where it had already ended."""
+        return self._call(partial(self._verbs.cancel, job_id, reason))
+
+    def cancel_many(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
+        """Ask jobs to stop; the state each is in now, "" for an unknown one."""
+        return self._call(partial(self._verbs.cancel_many, job_ids, reason))
+
+    def delete(self, job_ids: Sequence[str]) -> list[bool]:
+        """Forget ended jobs with all they own; False for those that are unknown or have not ended."""
+        return self._call(partial(self._verbs.delete, job_ids))
+
+    def prune(self, keep: int | None = None) -> int:
+        """Forget the jobs whose time is over; how many.
+
+        Args:
+            keep: of the ended jobs that are left, keep at most so many; those whose time would be over first go first.
+        """
+        if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
+            raise InvalidParams(f"keep must be a whole number from 0, not {keep!r}", "keep")
+        return self._call(partial(self._verbs.prune, keep))
+
+    # -- results ------------------------------------------------------------------------------------------------------
+
+    def _outcome(self, job: Job, sealed: bytes) -> Any:
+        """The value of an ended job, or the exception that says how it ended."""
+        snapshot = job.snapshot
+        if not sealed and snapshot.state is not JobState.CANCELLED:
+            sealed = self._call(partial(self._verbs.sealed_result, job.id)) or b""
+        preview = None if sealed or snapshot.state is not JobState.SUCCEEDED else self.preview(job.id)
+        return outcome_of(snapshot, sealed, preview, self.codec, self._depot if is_reference(sealed) else None)
+
+    def artifacts(self, job_id: str) -> list[Artifact]:
+        """What a job saved with `jobkit.current().save(name, obj)`, oldest first; also while it runs.
+
+        Raises:
+            JobNotFound: the job is not kept.
+        """
+        spec, infos = self._call(partial(self._verbs.artifacts, job_id))
+        return [
+            Artifact(info.name, info.media_type, info.size_bytes, moment(info.at_ms), partial(self._read, spec, info))
+            for info in infos
+        ]
+
+    def artifact(self, job_id: str, name: str) -> Artifact:
+        """One of them.
+
+        Raises:
+            JobNotFound: the job is not kept.
+            InvalidParams: it has none of that name; the message lists those it has.
+        """
+        found = {one.name: one for one in self.artifacts(job_id)}
+        if name not in found:
+            has = ", ".join(map(repr, found)) or "none"
+            raise InvalidParams(f"job {job_id} has no artifact {name!r}; it has {has}", "name")
+        return found[name]
+
+    def _read(self, spec: JobSpec, info: ArtifactInfo) -> bytes:
+        sealed = self._call(partial(self._verbs.sealed_artifact, spec.id, info.name))
+        if sealed is None:
+            raise ResultExpired(f"artifact {info.name!r} of job {spec.id} is no longer kept")
+        depot = self._depot if is_reference(sealed) else None
+        return opened(sealed, artifact_subject(spec, info.name, info.media_type), self.codec, depot)[1]
+
+    def log_file(self, job_id: str) -> Path | None:
+        """The file with a job's whole log, once an attempt has ended; None where there is none on this machine.
+
+        A short log has none: `logs` has all of it. The file goes with the job; copy it to keep it.
+        """
+        folder = self._call(partial(self._verbs.folder, job_id))
+        path = self._depot.log_path(folder) if folder and self._depot is not None else None
+        return path if path is not None and path.is_file() else None
+
+    @cached_property
+    def _depot(self) -> Depot | None:
+        """Where large results are. Made when first needed: not every client has what a URL of the workers' needs."""
+        return Depot.of(self.settings)
