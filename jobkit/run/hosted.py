@@ -27,6 +27,7 @@ from jobkit.run.attempt import failed, outcome_from_wire
 from jobkit.run.base import Assignment, Outcome, Sink
 from jobkit.run.channel import Channel
 from jobkit.run.host import INIT, NUDGE, PING, PONG, STOP, TELL_STACK
+from jobkit.run.oom import KernelKills
 from jobkit.run.pipe import now_ms
 from jobkit.run.process import ProcessRunner
 from jobkit.run.recorder import tamed
@@ -122,7 +123,7 @@ class HostedRunner:
                 return self._host  # another one has waited for it
 
             def make(key: int, spool: str, tell: Callable[..., None]) -> Host:
-                return Host(key, spool, tell, self._block_s, self._suspects.append)
+                return Host(key, spool, tell, self._block_s, self._suspects.append, self._processes.kernel_kills)
 
             host = await self._processes.adopt(make)
             self._hosts.add(host)
@@ -194,7 +195,13 @@ class Host:
     """The worker's end of one process; made and driven by `HostedRunner`, told of its end by the zygote."""
 
     def __init__(
-        self, key: int, spool: str, tell: Callable[..., None], block_s: float, suspect: Callable[[str], None]
+        self,
+        key: int,
+        spool: str,
+        tell: Callable[..., None],
+        block_s: float,
+        suspect: Callable[[str], None],
+        kernel_kills: KernelKills,
     ) -> None:
         self.key = key
         self.is_retired = False
@@ -204,6 +211,7 @@ class Host:
         self._tell = tell
         self._block_s = block_s
         self._suspect = suspect
+        self._kernel_kills = kernel_kills
         self._loop = asyncio.get_running_loop()
         self._attempts: dict[int, _Hosted] = {}
         self._pid = 0
@@ -375,6 +383,12 @@ class Host:
         self._channel.drain()
         trace, where = ("", "") if self._was_killed else self._fault_text()
         shared = len(self._attempts)
+        type_, sentence = crash_text(code)
+        is_memory = code == -signal.SIGKILL and not self._was_killed and self._kernel_kills.take()
+        if is_memory:
+            sentence = "the kernel killed the job's process because memory ran out"
+        elif code == -signal.SIGKILL:
+            sentence += ", likely out of memory"
 
         def verdict(hosted: _Hosted) -> Outcome:
             if hosted.kind:
@@ -383,14 +397,11 @@ class Host:
                 return Outcome("released", reason=f"its process was shared with job {self._guilty}, which did not stop")
             if self._was_killed:
                 return Outcome("released", reason="its worker was stopped")
-            type_, sentence = crash_text(code)
-            if code == -signal.SIGKILL:
-                sentence += ", likely out of memory"
             if shared > 1:
                 self._suspect(hosted.assignment.job_id)
                 reason = f"{sentence}; it was shared with {shared - 1} other jobs, and each runs alone the next time"
                 return Outcome("released", reason=reason)
-            outcome = failed(ErrorKind.CRASH, type_, sentence)
+            outcome = failed(ErrorKind.MEMORY if is_memory else ErrorKind.CRASH, type_, sentence)
             assert outcome.error is not None
             return replace(outcome, error=replace(outcome.error, traceback=trace, where=where))
 
@@ -399,9 +410,7 @@ class Host:
     def on_orphaned(self, why: str) -> None:
         if self._pid:
             tree.kill([self._pid])
-        self._end(
-            lambda hosted: hosted.stopped() if hosted.kind else Outcome("lost", reason=f"killed because {why}")
-        )
+        self._end(lambda hosted: hosted.stopped() if hosted.kind else Outcome("lost", reason=f"killed because {why}"))
 
     def _on_closed(self, problem: str) -> None:
         self.is_retired = True

@@ -59,7 +59,7 @@ class ProcessRunner:
         self._attempts: dict[str, Supervised] = {}
         self._spares: list[Workplace] = []
         self._warm: dict[Workplace, asyncio.TimerHandle] = {}  # the longest waiting first
-        self._kernel_kills = KernelKills(counter_file())
+        self.kernel_kills = KernelKills(counter_file())
         self._sampling: asyncio.TimerHandle | None = None
         self._resting: asyncio.TimerHandle | None = None
         self._keys = 0
@@ -84,7 +84,7 @@ class ProcessRunner:
             return failed(ErrorKind.CRASH, "zygote", f"no process could be started for the job: {error}")
         self._keys += 1
         spool = os.path.join(self._spool, f"{self._keys}.result")
-        attempt = Supervised(assignment, sink, spool, self._kernel_kills)
+        attempt = Supervised(assignment, sink, spool, self.kernel_kills)
         self._attempts[assignment.job_id] = attempt
         if self._sampling is None:
             self._sampling = asyncio.get_running_loop().call_later(_SAMPLE_S, self._sample)
@@ -230,7 +230,7 @@ class ProcessRunner:
 
     def _sample(self) -> None:
         self._sampling = None
-        self._kernel_kills.look()
+        self.kernel_kills.look()
         for attempt in tuple(self._attempts.values()):
             attempt.sample()
         loop = asyncio.get_running_loop()
