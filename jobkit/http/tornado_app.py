@@ -125,6 +125,7 @@ class ApiHandler(tornado.web.RequestHandler):
         """Send a stream's parts, each when the one before it has left; cut a client that takes nothing."""
         stream = response.stream
         assert stream is not None
+        self._auto_finish = False  # where the client went away there is nothing to finish
         _unbuffer(self.request)
         gone = asyncio.ensure_future(self._gone.wait())
         try:
@@ -167,8 +168,10 @@ class ApiHandler(tornado.web.RequestHandler):
     def compute_etag(self) -> str | None:
         return None
 
-    def log_exception(self, *_: Any) -> None:
-        """The Api has logged what was to be logged; a client that went away is nothing."""
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """A client that went away is nothing to tell."""
+        if not isinstance(value, tornado.iostream.StreamClosedError):
+            super().log_exception(typ, value, tb)
 
 
 def _has_login(application: Any) -> bool:

@@ -250,7 +250,7 @@ def test_a_revoked_token_opens_nothing_any_more_and_ends_its_streams(guarded: Si
         background.call(kit.verbs.store.revoke(grant.token_id, grant.expires_at))
 
         assert http.get("/api/jobs").status_code == 401
-        assert b"data:" not in b"".join(parts)  # to its end
+        assert b'"job_id"' not in b"".join(parts)  # to its end
 
 
 def test_a_stream_ends_with_its_token(guarded: Site) -> None:
