@@ -36,12 +36,8 @@ async def follow(job_id: str) -> StreamingResponse:
         raise HTTPException(404, "no such report") from None
 
     async def lines() -> AsyncIterator[str]:
-        ended = False
-        async for event in kit.aio.events(after="0-0"):
-            if event.job_id == job.id and "state" in event.data:
+        async for event in kit.aio.job_events(job.id):
+            if "state" in event.data:
                 yield f"data: {event.data['state']}\n\n"
-                ended = event.data["state"] in ("succeeded", "failed", "cancelled")
-            if ended:
-                return
 
     return StreamingResponse(lines(), media_type="text/event-stream")

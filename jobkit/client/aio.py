@@ -61,9 +61,15 @@ class AioKit:
         """Lines of a job's log; see `Kit.log_slice`."""
         return await self._run(self._kit.verbs.logs(job_id, after=after, tail=tail))
 
-    async def events(self, after: str | None = None) -> AsyncIterator[JobEvent]:
+    def events(self, after: str | None = None) -> AsyncIterator[JobEvent]:
         """All jobs' events; see `Kit.events`."""
-        source = self._kit.verbs.events(after)
+        return self._iterate(self._kit.verbs.events(after))
+
+    def job_events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
+        """One job's events, to its end; see `Kit.job_events`."""
+        return self._iterate(self._kit.verbs.job_events(job_id, after))
+
+    async def _iterate(self, source: AsyncIterator[JobEvent]) -> AsyncIterator[JobEvent]:
         try:
             while True:
                 yield await self._run(next_event(source))
