@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
@@ -216,6 +217,8 @@ def dashboard_command(port: int, host: str = "127.0.0.1") -> list[str]:
     command += ["--address", host, "--port", str(port), "--plugins", "jobkit.http"]
     for name in names_of(host):
         command += ["--allow-websocket-origin", f"{name}:{port}"]
+    if public := urlsplit(out.settings().public_url).netloc:
+        command += ["--allow-websocket-origin", public]
     return command
 
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from jobkit.client import Kit
 from jobkit.client.loop import background
@@ -127,9 +128,10 @@ class Api:
         from jobkit.http.table import ROUTES
 
         self._source = source
-        self.hosts: Collection[str] = frozenset(host.lower() for host in hosts)
-        self.origins = frozenset(origins)
+        self.hosts: frozenset[str] = frozenset()
+        self.origins = frozenset(origin.rstrip("/") for origin in origins)
         self.public_url = public_url.rstrip("/")
+        self.allow_hosts([*hosts, urlsplit(self.public_url).netloc])
         self.is_open_on_loopback = is_open_on_loopback
         self.limits = limits or Limits()
         self.router = Router(ROUTES)
@@ -141,6 +143,10 @@ class Api:
         self._tails: dict[asyncio.AbstractEventLoop, Tail] = {}
         self.streams = 0
         self.answered: dict[tuple[str, int], int] = {}
+
+    def allow_hosts(self, hosts: Collection[str]) -> None:
+        """Serve these names (or `name:port`) too."""
+        self.hosts |= {host.lower() for host in hosts if host}
 
     # -- one request ------------------------------------------------------------------------------------------------
 

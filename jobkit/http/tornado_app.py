@@ -69,9 +69,8 @@ class ApiHandler(tornado.web.RequestHandler):
         prefix = getattr(self.application, "prefix", "") or ""
         if not raw.startswith(f"{prefix}/"):
             prefix = ""
-        origins = getattr(self.application, "websocket_origins", None)
-        if origins and self._api.hosts != origins and not self._api.hosts:
-            self._api.hosts = frozenset(origins)
+        if not self._api.hosts.issuperset(origins := getattr(self.application, "websocket_origins", ())):
+            self._api.allow_hosts(origins)
         login, is_forged = self._login()
         return Request(
             method=request.method or "GET",

@@ -89,6 +89,18 @@ def test_another_name_is_served_where_it_is_allowed_but_needs_a_token(serve: Cal
     assert status_of(site, "/api/stats", "Host: jobs.example", f"Authorization: Bearer {token}") == 200
 
 
+@pytest.mark.parametrize("kind", ["tornado", "asgi"])
+def test_behind_a_proxy_links_and_topics_are_made_from_the_public_url(serve: Callable[..., Site], kind: str) -> None:
+    site = serve(kind, public_url="https://jobs.example/kit/")
+    headers = {"Host": "jobs.example", "X-Forwarded-For": "192.0.2.1"}
+    with site.client(site.token("view", "submit"), headers=headers) as http:
+        job = http.post("/api/jobs", json={"task": "double"}).json()
+        link = http.get(f"/api/jobs/{job['id']}").headers["link"]
+
+    assert job["topic"] == f"https://jobs.example/kit/api/jobs/{job['id']}"
+    assert link.startswith('<https://jobs.example/kit/.well-known/mercure>; rel="mercure"')
+
+
 @pytest.mark.parametrize(
     "header", ["X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1", "Via: 1.1 proxy", "X-Real-IP: ::1"]
 )
