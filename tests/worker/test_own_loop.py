@@ -133,5 +133,6 @@ def test_one_that_lets_no_thread_run_ends_the_worker_and_its_jobs_run_again_else
     job.cancel()
 
     assert job.wait(10)
-    assert (job.state, job.snapshot.losses) == ("cancelled", 1)
+    assert job.state == "cancelled"
+    assert job.snapshot.losses >= 1  # more where the machine is so busy that a second lease lapses
     assert not is_alive(second)
