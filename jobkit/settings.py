@@ -24,6 +24,9 @@ from jobkit.model import InvalidParams
 SCHEMES = ("local", "redis", "rediss", "unix", "redis+sentinel", "sync")
 
 START_METHODS = ("auto", "fork", "spawn")
+#: Not for a file that many people read.
+_PRIVATE = frozenset({"home", "secret", "mercure_jwt"})
+
 _LISTS = {"tasks": "module names", "origins": "origins of web pages"}
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
@@ -53,6 +56,8 @@ class Settings:
         start_method: how a job's process comes to be: "fork", "spawn", or "auto" for fork where that is safe.
         locals: keep the local variables of the frame that failed with a job's error, secrets masked.
         public_url: URL under which others reach the HTTP API, where a proxy hides it.
+        mercure_url: of an external Mercure hub that updates of jobs are published to (also `MERCURE_URL`).
+        mercure_jwt: token for it (also `MERCURE_JWT`).
         origins: of web pages on other servers that may use the HTTP API ("https://app.example").
     """
 
@@ -74,6 +79,8 @@ class Settings:
     start_method: str = "auto"
     locals: bool = False
     public_url: str = ""
+    mercure_url: str = ""
+    mercure_jwt: str = field(default="", repr=False)
     origins: tuple[str, ...] = ()
 
     @classmethod
@@ -93,15 +100,17 @@ class Settings:
         path, table = _project_table(start or Path.cwd())
         known = {f.name for f in fields(cls)}
         for name, value in table.items():
-            if name not in known or name in ("home", "secret"):
+            if name not in known or name in _PRIVATE:
                 raise InvalidParams(
                     f"[tool.jobkit] in {path}: unknown setting {name!r}; allowed are "
-                    f"{', '.join(sorted(known - {'home', 'secret'}))}",
+                    f"{', '.join(sorted(known - _PRIVATE))}",
                     name,
                 )
             values[name] = value, f"[tool.jobkit] in {path}"
         for name in known - {"routing"}:
             variable = f"JOBKIT_{name.upper()}"
+            if name.startswith("mercure_") and not environ.get(variable):
+                variable = name.upper()  # as other publishers know it
             if environ.get(variable):
                 values[name] = environ[variable], variable
         for name, value in arguments.items():
@@ -225,7 +234,7 @@ def _parse(name: str, value: Any, origin: str) -> Any:
         if not isinstance(value, Mapping):
             raise InvalidParams(f"{origin}: routing must be a table of pattern = queue, not {value!r}", name)
         return {str(pattern): checked_name("queue", queue) for pattern, queue in value.items()}
-    if name in ("url", "secret", "results", "public_url"):
+    if name in ("url", "secret", "results", "public_url", "mercure_url", "mercure_jwt"):
         if not isinstance(value, (str, Path)):
             raise InvalidParams(f"{origin}: {name} must be text, not {type(value).__name__}", name)
         return str(value)

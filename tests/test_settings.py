@@ -75,6 +75,8 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_START_METHOD": "spawn",
         "JOBKIT_LOCALS": "1",
         "JOBKIT_PUBLIC_URL": "https://jobs.example",
+        "JOBKIT_MERCURE_URL": "https://hub.example/.well-known/mercure",
+        "JOBKIT_MERCURE_JWT": "a.b.c",
         "JOBKIT_ORIGINS": "https://a.example, https://b.example",
     }
     assert {f"JOBKIT_{f.name.upper()}" for f in fields(Settings)} - set(environ) == {"JOBKIT_ROUTING"}

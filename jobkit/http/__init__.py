@@ -106,6 +106,17 @@ def _default_kit() -> Kit:
 def __getattr__(name: str) -> Any:
     """`ROUTES`, which Panel asks its plugins for: made when asked for, since it reads settings."""
     if name == "ROUTES":
-        globals()["ROUTES"] = tornado_routes()
-        return globals()["ROUTES"]
+        routes = globals()["ROUTES"] = tornado_routes()
+        _begin(routes[0][2]["api"])
+        return routes
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _begin(api: Api) -> None:
+    """Where updates go to an external hub, they do so from the start of the server and not from its first request."""
+    from jobkit.settings import Settings
+
+    if Settings.load().mercure_url:
+        from tornado.ioloop import IOLoop
+
+        IOLoop.current().add_callback(api.kit)

@@ -141,6 +141,7 @@ class Api:
         self._rate = access.Rate(self.limits.per_s, self.limits.burst)
         self._failures = access.Rate(self.limits.failures_per_s, self.limits.failures_burst)
         self._tails: dict[asyncio.AbstractEventLoop, Tail] = {}
+        self._forwarding: asyncio.Task[None] | None = None
         self.streams = 0
         self.answered: dict[tuple[str, int], int] = {}
 
@@ -239,8 +240,19 @@ class Api:
                 self._opening = None  # the next request tries again
                 raise
             self._tokens = Tokens(kit.settings.secret, kit.settings.namespace)
+            if self._kit is None and kit.settings.mercure_url:
+                self._forward(kit)
             self._kit = kit
         return self._kit
+
+    def _forward(self, kit: Kit) -> None:
+        """Publish to an external hub as long as this event loop runs."""
+        from jobkit.http.forward import Forwarder
+
+        if not self.public_url:
+            logger.warning("MERCURE_URL is set, but not JOBKIT_PUBLIC_URL, which topics are made from: nothing is sent")
+            return
+        self._forwarding = asyncio.get_running_loop().create_task(Forwarder(kit, self.public_url).run())
 
     async def tail(self) -> Tail:
         """The one reader of events for all streams of this event loop."""

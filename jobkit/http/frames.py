@@ -10,8 +10,9 @@ from jobkit.http.messages import to_json
 from jobkit.model import EventType, JobEvent, JobSnapshot
 from jobkit.model.snapshot import JobError, changes, iso, tame
 
-#: A comment that only says that we are still there; the first one makes `onopen` fire.
-COMMENT = b":\n\n"
+#: A comment that only says that we are still there; the first one makes `onopen` fire. Without an empty line behind it,
+#: which some clients (httpx-sse) take for an event without data.
+COMMENT = b":\n"
 
 _LINES = re.compile(r"\r\n|\r|\n")
 

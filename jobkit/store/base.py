@@ -392,6 +392,16 @@ class Store(Protocol):
         """Updates after an update's id, oldest first."""
         ...
 
+    async def hold(self, name: str, owner: str, for_s: float) -> bool:
+        """Whether `owner` has the duty `name`, which only one may have; for so many seconds from now."""
+        ...
+
+    async def mark(self, name: str, value: str) -> None:
+        """Remember how far a duty has come."""
+        ...
+
+    async def marked(self, name: str) -> str: ...
+
     async def last_event_id(self) -> str:
         """Id of the newest event of the namespace, "0-0" where there is none."""
         ...

@@ -21,3 +21,12 @@ class MemoryWeb:
 
     async def updates(self, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
         return []
+
+    async def hold(self, name: str, owner: str, for_s: float) -> bool:
+        return True
+
+    async def marked(self, name: str) -> str:
+        return ""
+
+    async def mark(self, name: str, value: str) -> None:
+        """Nothing outlives this process."""

@@ -1,4 +1,4 @@
-"""The verbs of the store on Redis that only HTTP needs: tokens that were revoked, updates that were published."""
+"""The verbs of the store on Redis that only HTTP needs: revoked tokens, published updates, forwarding."""
 
 from __future__ import annotations
 
@@ -42,3 +42,22 @@ class RedisWeb:
         with self._reaching():
             found = await self.redis.xrange(f"{self.prefix}updates", f"({after}" if after else "-", "+", count=limit)
         return [(id.decode(), entry[b"u"]) for id, entry in found]
+
+    async def hold(self, name: str, owner: str, for_s: float) -> bool:
+        key, for_ms = f"{self.prefix}{name}", int(for_s * 1000)
+        with self._reaching():
+            if await self.redis.set(key, owner, nx=True, px=for_ms):
+                return True
+            if await self.redis.get(key) != owner.encode():
+                return False
+            await self.redis.pexpire(key, for_ms)
+            return True
+
+    async def marked(self, name: str) -> str:
+        with self._reaching():
+            value: Any = await self.redis.get(f"{self.prefix}{name}")
+        return value.decode() if value else ""
+
+    async def mark(self, name: str, value: str) -> None:
+        with self._reaching():
+            await self.redis.set(f"{self.prefix}{name}", value)

@@ -227,10 +227,21 @@ def test_a_stream_says_at_once_that_it_is_there_and_goes_on_saying_so(http: http
         text = ""
         for part in stream.iter_text():
             text += part
-            if text.count(":\n\n") >= 4:
+            if text.count(":\n") >= 4:
                 break
 
-    assert text.startswith(":\n\nretry: 1000\nevent: ready\n")
+    assert text.startswith(":\nretry: 1000\nevent: ready\n")
+
+
+def test_silence_is_no_event_to_any_client(http: httpx.Client, stage: Stage) -> None:
+    """A comment with an empty line behind it is an event without data to httpx-sse."""
+    job_id = stage.submit()
+    with events_of(http, f"/api/jobs/{job_id}/events") as source:
+        take(source, 1)
+        heartbeats = threading.Event()
+        threading.Timer(0.7, lambda: (heartbeats.set(), run(stage, job_id))).start()
+        assert names(list(source)) == ["started", "succeeded"]
+    assert heartbeats.is_set()
 
 
 def test_there_are_not_more_streams_than_allowed(serve: Callable[..., Site]) -> None:

@@ -1,0 +1,46 @@
+"""Updates of jobs at an external hub: another server's, here one of our own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+from jobkit.client.kit import Kit
+from tests.http.site import Site
+from tests.http.test_mercure import old_token, subscription, take
+from tests.ui.stage import Stage
+
+PUBLIC = "https://jobs.example"
+
+
+def test_changes_of_jobs_reach_an_external_hub_in_order_also_over_a_restart(
+    serve: Callable[..., Site], kit: Kit, stage: Stage
+) -> None:
+    other = Kit(replace(kit.settings, namespace=f"t{secrets.token_hex(4)}"))
+    hub = serve(kit=other, is_open_on_loopback=False)
+    publisher = old_token(hub, mercure={"publish": [PUBLIC + "/api/jobs/{id}"]})
+    reader = old_token(hub, mercure={"subscribe": ["*"]})
+    sending = Kit(replace(kit.settings, mercure_url=f"{hub.url}/.well-known/mercure", mercure_jwt=publisher))
+    try:
+        with hub.client(reader) as http, subscription(http, f"topic={PUBLIC}/api/jobs/{{id}}") as source:
+            first = Site("tornado", sending, public_url=PUBLIC)
+            with first.client() as own:
+                own.get("/api/healthz")
+            job_id = stage.submit()
+            told = [take(source, 1)[0]]
+            first.close()
+            stage.start(job_id)
+            second = Site("asgi", sending, public_url=PUBLIC)
+            with second.client() as own:
+                own.get("/api/healthz")
+            told += take(source, 1)
+            stage.succeed(job_id)
+            told += take(source, 1)
+            second.close()
+    finally:
+        sending.close()
+        other.close()
+
+    assert [update.json()["state"] for update in told] == ["queued", "running", "succeeded"]
+    assert all(update.id.startswith("urn:jobkit:") for update in told)
