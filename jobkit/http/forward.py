@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
+from jobkit.client.loop import background
 from jobkit.http.api import on_loop
 from jobkit.http.messages import to_json
 from jobkit.model import EventsExpired, JobEvent, JobkitError
@@ -44,14 +45,18 @@ class Forwarder:
         self._held_until = 0.0
 
     async def run(self) -> None:
-        while True:
-            try:
-                if await self._has_duty():
-                    await self._forward_some()
-                    continue
-            except (JobkitError, OSError) as error:
-                logger.warning("updates of jobs wait for %s: %s", masked(self._url), error)
-            await asyncio.sleep(AWAY_S)
+        try:
+            while True:
+                try:
+                    if await self._has_duty():
+                        await self._forward_some()
+                        continue
+                except (JobkitError, OSError) as error:
+                    logger.warning("updates of jobs wait for %s: %s", masked(self._url), error)
+                await asyncio.sleep(AWAY_S)
+        finally:
+            if self._held_until:  # another server need not wait until the time of ours is over
+                background.spawn(self._store.hold("forwarder", self._owner, 0.001))
 
     async def _has_duty(self) -> bool:
         if time.monotonic() < self._held_until:

@@ -30,7 +30,7 @@ class Site:
         self.api: Any = None
         self._options = options
         self._stop: Any = None
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name=f"{kind} site")
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name=f"{kind} site", daemon=True)
         self._thread.start()
         wait_until(lambda: self._stop is not None, 20, "the site")
 
@@ -97,6 +97,8 @@ class Site:
         return Tokens(settings.secret, settings.namespace).make(scopes, lifetime_s=lifetime_s, **options)[0]
 
     def close(self) -> None:
+        if not self._thread.is_alive():
+            return
         self._stop()
         self._thread.join(15)
         assert not self._thread.is_alive()
