@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -37,7 +38,7 @@ from jobkit.tasks.call import Call, encode_call, read_call, read_head, with_need
 from jobkit.tasks.options import SubmitOptions, check_submit_options
 from jobkit.tasks.references import Reference, ids_of, replaced
 from jobkit.tasks.registry import registry, unknown_task
-from jobkit.tasks.task import BoundTask, TaskDef
+from jobkit.tasks.task import BoundTask, TaskDef, load_ref
 
 
 class Kit(Blocking):
@@ -323,15 +324,13 @@ class Kit(Blocking):
         form, body = self._call(partial(self._verbs.call_of, spec))
         head, inner = read_head(body)
         call = read_call(head, inner)
-        task = TaskDef(call.function, name=spec.task) if call.function is not None else None
-        if task is None and spec.task in registry.names():
-            task = registry.get(spec.task)
+        task = _task_of(spec, head.ref, call)
+        changes = replaced(dict(changes), self._reference_of)
         if task is not None:
             bound = task.signature.changed(task.bind(call.args, call.kwargs), changes)
             args, kwargs = task.signature.call_args(bound)
         else:
             args, kwargs = tuple(call.args), {**call.kwargs, **changes}
-        args, kwargs = replaced([list(args), dict(kwargs)], self._reference_of)
         spec = replace(spec, needs=ids_of([args, kwargs]))
         body = encode_call(
             self.codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
@@ -381,6 +380,18 @@ class BoundKit:
     def options(self, **options: Any) -> BoundKit:
         """These options with others in their place."""
         return BoundKit(self._kit, self._over.merged(check_submit_options(options)))
+
+
+def _task_of(spec: JobSpec, ref: str, call: Call) -> TaskDef[..., Any] | None:
+    """The function that a job called, where this process can have it; a task of its name may be another one."""
+    if call.function is not None:
+        return TaskDef(call.function, name=spec.task)
+    if spec.task in registry.names() and registry.get(spec.task).ref == ref:
+        return registry.get(spec.task)
+    if not ref.startswith("jobkit.worker."):  # those run functions that only their worker knows
+        with contextlib.suppress(Exception):  # a module of the worker's that is not here, for instance
+            return registry.task_of(load_ref(ref))
+    return None
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:

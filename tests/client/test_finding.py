@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 
 import pytest
 
@@ -136,3 +137,14 @@ def test_a_task_gives_its_own_form(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         jobkit.connect().close()
         registry._tasks.pop("form_of_its_own")
+
+
+def test_a_rerun_is_of_the_same_function_whatever_else_bears_its_name(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = kit.submit(textwrap.indent, "abc", "- ")
+    assert job.result(20) == "- abc"
+    monkeypatch.setattr(registry, "_tasks", dict(registry._tasks))
+    jobkit.task(name="indent")(lambda n: n)
+
+    assert job.rerun(prefix="+ ").result(20) == "+ abc"

@@ -124,7 +124,7 @@ async def test_the_clock_of_the_memory_store_decides_when_a_job_is_over() -> Non
 
 async def test_of_too_many_ended_jobs_those_go_whose_time_would_be_over_first(store: AnyStore) -> None:
     for n, id in enumerate(("a", "b", "c", "d", "e")):
-        await ended(store, id, ttl_ms=1_000_000 - n)
+        await ended(store, id, ttl_ms=1_000_000 - 10_000 * n)
     await submit(store, "waits")
 
     assert await store.prune(keep=7) == 0

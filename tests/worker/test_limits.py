@@ -43,7 +43,7 @@ def test_max_jobs_and_max_time_end_a_worker_between_jobs(bench: Bench) -> None:
 
     assert bench.worker("-c", "1", "--max-jobs", "3", ready=False).wait(20) == 0
     assert bench.notes().count("end") == 3
-    assert bench.worker("-c", "1", "--max-time", "0.5", ready=False).wait(20) == 0
+    assert bench.worker("-c", "1", "--max-time", "2", ready=False).wait(20) == 0
     assert bench.notes().count("end") >= 4
     assert bench.notes().count("stopped") == 0
 
