@@ -1,0 +1,77 @@
+"""The browser's half by itself: its units under node's test runner, and one card in both of its homes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobkit.model import EventType
+from jobkit.ui import assets
+from tests.ui.test_feed import STARTED, at, event, progress, queued
+
+_ESM = Path(__file__).parent / "esm"
+_UNITS = "parse, duration, ago, timeLeft, number, bytes, ticking, ask, modelOf, logOf"
+
+
+def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
+    from playwright._impl._driver import compute_driver_executable
+
+    node, _ = compute_driver_executable()  # Playwright brings its own, so that nobody has to install one
+    module = tmp_path / "card.mjs"
+    module.write_text(f"{assets.esm('card')}\nexport {{{_UNITS}}};\n", "utf-8")
+    units = sorted(map(str, _ESM.glob("*.test.mjs")))
+
+    ended = subprocess.run(
+        [node, "--test", "--test-reporter=tap", *units],
+        env={**os.environ, "JOBKIT_ESM": module.as_uri()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "# pass 5" in ended.stdout
+
+
+def moments() -> Iterator[dict[str, str]]:
+    """The texts of one job's card as its life goes on."""
+    view = queued(tags=("demo",))
+    yield view.everything(at(1))
+    view.take(STARTED)
+    view.take(progress(1, 25, 100, 6))
+    yield view.everything(at(8))
+    view.take(
+        event(2, EventType.LOGGED, 8, first=1, count=2, lines=[[8, "", "", "", "hello"], [9, "", "", "", "<b>x</b>"]])
+    )
+    error = {"kind": "exception", "type": "ValueError", "message": "boom", "traceback": "", "where": "a.py:3 in f"}
+    view.take(event(3, EventType.FAILED, 9, state="failed", finished=1, error=error))
+    view.show({"type": "dict", "text": "{'a': 1}", "json": {"a": 1}})
+    yield view.everything(at(9))
+
+
+@pytest.mark.browser
+def test_both_homes_show_the_same_snapshots_alike(browser: Any) -> None:
+    page = browser.new_page()
+    page.set_content("<div id='notebook'></div><div id='panel'></div>")
+    page.evaluate(
+        """async ([homes, card]) => {
+          const made = await import(URL.createObjectURL(new Blob([homes], {type: "text/javascript"})));
+          window.feed = await made.homes(card);
+        }""",
+        [(_ESM / "homes.mjs").read_text("utf-8"), assets.esm("card")],
+    )
+
+    shown = [page.evaluate("(texts) => window.feed(texts)", texts) for texts in moments()]
+
+    page.close()
+    for notebook, panel in shown:
+        assert notebook == panel
+    assert len({notebook for notebook, _ in shown}) == 3
+    for (notebook, _), word in zip(shown, ("Queued", "Running", "ValueError"), strict=True):
+        assert word in notebook
+    assert "&lt;b&gt;x" in shown[2][0]
