@@ -114,7 +114,7 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
             f"{where} has reached its memory limit (maxmemory): raise it, or remove ended jobs with "
             "`jobkit prune --keep 1000`"
         )
-    if isinstance(error, ReadOnlyError) or text.startswith("READONLY"):
+    if isinstance(error, ReadOnlyError) or "READONLY " in text:
         return StoreUnavailable(f"{where} is a read-only replica: point JOBKIT_URL at the primary")
     if "MISCONF" in text:
         return StoreUnavailable(f"{where} cannot write to its disk and refuses changes: free space, see its log")

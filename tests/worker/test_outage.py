@@ -190,8 +190,9 @@ def test_an_exchanged_server_is_noticed(own_bench: Bench) -> None:
     bench.started()
 
     bench.server.kill()
-    for path in (bench.server.home / "appendonlydir").iterdir():
-        path.unlink()
+    for pattern in ("*.aof", "*.rdb", "*.manifest"):
+        for path in bench.server.home.rglob(pattern):
+            path.unlink()
     bench.server.start()
 
     with pytest.raises(jobkit.JobNotFound, match="the store was wiped or exchanged"):
