@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Iterator
 from typing import Any
 
 import param
@@ -13,17 +11,6 @@ import pytest
 import jobkit
 from jobkit.client.kit import Kit
 from tests.support import wait_until
-
-#: param runs a coroutine that watches on a loop that it makes and never closes, where no loop runs.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True)
-def _collect_loops_of_param() -> Iterator[None]:
-    """Here, and not in the middle of another test."""
-    yield
-    gc.collect()
-
 
 def waiting(kit: Kit) -> jobkit.Job:
     """A job that can be watched before it moves."""
