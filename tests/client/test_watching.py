@@ -12,6 +12,7 @@ import jobkit
 from jobkit.client.kit import Kit
 from tests.support import wait_until
 
+
 def waiting(kit: Kit) -> jobkit.Job:
     """A job that can be watched before it moves."""
     if kit.settings.scheme == "sync":

@@ -73,7 +73,11 @@ def lab(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
         yield f"http://127.0.0.1:{port}/lab/tree/walk.ipynb", folder
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:  # it waits for kernels; what they left is found by the fixture of all tests
+            process.kill()
+            process.wait()
         shutdown(Settings(home=folder / "home"), now=True)
         shutil.rmtree(folder, ignore_errors=True)
 
