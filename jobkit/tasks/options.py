@@ -122,7 +122,7 @@ def effective_options(
     """The options of a submission: the task's, with those given in `over` in their place, isolation decided.
 
     Raises:
-        InvalidParams: `isolation="async"` for a plain function, `reuse` without a process.
+        InvalidParams: `isolation="async"` for a plain function; `reuse` or `memory_limit` without a process.
     """
     merged = options if isinstance(options, SubmitOptions) else SubmitOptions().merged(options)
     if over is not None:
@@ -132,6 +132,12 @@ def effective_options(
         raise InvalidParams(
             f"reuse={merged.reuse} needs isolation='process', and {task} runs as {runs_as!r}; leave out one of them",
             "reuse",
+        )
+    if merged.memory_limit_bytes is not None and runs_as != "process":
+        raise InvalidParams(
+            f"memory_limit needs isolation='process', and {task} runs as {runs_as!r}, where many jobs share one process; "
+            "leave out one of them",
+            "memory_limit",
         )
     if merged.isolation is None:
         return replace(merged, isolation=isolation)

@@ -135,6 +135,15 @@ def test_reuse_without_a_process_is_refused() -> None:
         TaskDef(work, options=options).effective(check_submit_options({"isolation": "thread"}))
 
 
+def test_a_memory_limit_that_nobody_could_enforce_is_refused() -> None:
+    async def work() -> None: ...
+
+    with pytest.raises(InvalidParams, match="memory_limit needs isolation='process', and work runs as 'async'"):
+        TaskDef(work, options=check_options({"memory_limit": "1GB"}))
+    options = check_options({"memory_limit": "1GB", "isolation": "process"})
+    assert TaskDef(work, options=options).effective(check_submit_options({})).memory_limit_bytes == 10**9
+
+
 def test_given_options_survive_json_and_newer_ones_are_left_out() -> None:
     options = check_options({"queue": "gpu", "backoff": 3, "memory_limit": "2GB", "tags": ["a"], "retry_on": OSError})
 
