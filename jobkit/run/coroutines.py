@@ -50,7 +50,6 @@ class CoroutineRunner:
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
         ref = read_head(assignment.call)[0].ref
         if self.is_trusted(ref) and assignment.timeout_s is None and not assignment.is_suspect:
-            self.watch.expect(assignment.job_id)
             outcome, spent = await self._own.measured(assignment, sink)
             if spent.longest_s > self._block_s:
                 self._barred.add(ref)

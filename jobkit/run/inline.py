@@ -105,6 +105,7 @@ class AsyncRunner(_SharedProcess):
         self._is_hosted = is_hosted
         self.steps = Steps(is_measuring=is_hosted)
         self.running: dict[str, _Running] = {}
+        self.on_start: Callable[[str], None] = lambda job_id: None
 
     def cancel(self, job_id: str) -> None:
         self.stop(job_id, "cancel")
@@ -132,6 +133,7 @@ class AsyncRunner(_SharedProcess):
         own = lazy_context(assignment, SinkOutlet(sink), loop, is_threaded=False)
         running = _Running(assignment, task, loop, own)
         self.running[assignment.job_id] = running
+        self.on_start(assignment.job_id)
         if assignment.timeout_s is not None:
             running.later(assignment.timeout_s, self.stop, assignment.job_id, "timeout")
         token = context.enter(own)

@@ -43,6 +43,7 @@ class LoopWatch:
 
     def __init__(self, own: AsyncRunner, block_s: float, dead_s: float) -> None:
         self._own = own
+        own.on_start = self._expect
         self._block_s, self._dead_s = block_s, dead_s
         self.on_block: Callable[[Assignment, str], None] = lambda assignment, text: None
         self.on_hopeless: Callable[[Assignment, str], None] = lambda assignment, kind: None
@@ -70,8 +71,8 @@ class LoopWatch:
             if self._previous is not None:
                 signal.signal(_NUDGE, self._previous)  # type: ignore[arg-type]  # what signal.signal gave
 
-    def expect(self, job_id: str) -> None:
-        """An attempt starts to run on the loop."""
+    def _expect(self, job_id: str) -> None:
+        """An attempt starts. It is among the running ones already, or the thread could go to sleep just now."""
         self._asked.pop(job_id, None)
         self._nudged.discard(job_id)
         if not self._busy.is_set():

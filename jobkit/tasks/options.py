@@ -135,8 +135,8 @@ def effective_options(
         )
     if merged.memory_limit_bytes is not None and runs_as != "process":
         raise InvalidParams(
-            f"memory_limit needs isolation='process', and {task} runs as {runs_as!r}, where many jobs share one process; "
-            "leave out one of them",
+            f"memory_limit needs isolation='process', and {task} runs as {runs_as!r}, where many jobs share one "
+            "process; leave out one of them",
             "memory_limit",
         )
     if merged.isolation is None:

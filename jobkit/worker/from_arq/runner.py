@@ -141,8 +141,6 @@ class ArqRunner(AsyncRunner):
                 self.watch.close()
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
-        if self.watch is not None:
-            self.watch.expect(assignment.job_id)
         head, inner = read_head(assignment.call)
         if head.ref != DOOR or head.form != MSGPACK:
             return await super().run(assignment, sink)
