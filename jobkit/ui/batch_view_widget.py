@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import traitlets
 
 from jobkit.ui import assets
 from jobkit.ui.batch_view import BatchFeed, act
 from jobkit.ui.batch_view_model import BatchModel, dumps
+from jobkit.ui.text_widget import TextWidget
 
 if TYPE_CHECKING:
     from jobkit.client.batch import Batch
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("jobkit.ui")
 
 
-class BatchWidget(anywidget.AnyWidget):
+class BatchWidget(TextWidget):
     """The live card of a batch.
 
     Args:
@@ -45,7 +44,6 @@ class BatchWidget(anywidget.AnyWidget):
         self, batch: Batch, *, is_list: bool = False, on_end: Callable[[BatchModel], None] | None = None
     ) -> None:
         super().__init__()
-        self._write = threading.RLock()
         self._feed = BatchFeed(batch, self._deliver, is_list=is_list, on_end=on_end)
         self.observe(lambda change: act(self._feed, change["new"]), "request")
         self._feed.start()
@@ -70,11 +68,5 @@ class BatchWidget(anywidget.AnyWidget):
         return state
 
     def _deliver(self, texts: Mapping[str, str], done: Callable[[], None]) -> None:
-        try:
-            with self._write, self.hold_sync():
-                for name, text in texts.items():
-                    setattr(self, name, text)
-        except Exception:  # the kernel is shutting down, or the comm was closed by the page
-            logger.debug("a batch's card could not be updated", exc_info=True)
-        finally:
-            done()
+        self.put(texts)
+        done()

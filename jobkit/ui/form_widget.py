@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import traitlets
 
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui import assets
 from jobkit.ui.form_desk import FormDesk
+from jobkit.ui.text_widget import TextWidget
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("jobkit.ui")
 
 
-class FormWidget(anywidget.AnyWidget):
+class FormWidget(TextWidget):
     """The form of tasks.
 
     Args:
@@ -46,15 +45,6 @@ class FormWidget(anywidget.AnyWidget):
         on_submit: Callable[[str], object] | None = None,
         filled: tuple[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        self._write = threading.RLock()
-        self._desk = FormDesk(kit, self._put, on_submit=on_submit, infos=infos)
+        self._desk = FormDesk(kit, self.put, on_submit=on_submit, infos=infos)
         super().__init__(tasks=self._desk.tasks(), prefill=self._desk.filling(*filled) if filled else "")
         self.observe(lambda change: self._desk.asked(change["new"]), "request")
-
-    def _put(self, texts: Mapping[str, str]) -> None:
-        try:
-            with self._write, self.hold_sync():
-                for name, text in texts.items():
-                    setattr(self, name, text)
-        except Exception:  # the kernel is shutting down, or the comm was closed by the page
-            logger.debug("a form could not be updated", exc_info=True)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import traitlets
 
 from jobkit.client.loop import background
@@ -18,6 +16,7 @@ from jobkit.ui.asked import Requests
 from jobkit.ui.feed import JobView
 from jobkit.ui.files import answer
 from jobkit.ui.live import Follower, Following
+from jobkit.ui.text_widget import TextWidget
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -28,7 +27,7 @@ logger = logging.getLogger("jobkit.ui")
 _WINDOW_S = 0.1
 
 
-class JobWidget(anywidget.AnyWidget):
+class JobWidget(TextWidget):
     """The live card of one job.
 
     Args:
@@ -36,8 +35,7 @@ class JobWidget(anywidget.AnyWidget):
         job_id: the job.
         on_end: called once with the `JobView` of the ended job, on jobkit's background loop.
 
-    Its traits are the texts of `feed.JobView`. They are set by the background loop alone, since a comm may be written
-    from any thread but not from two at once.
+    Its traits are the texts of `feed.JobView`.
     """
 
     _esm = assets.esm("card")
@@ -55,7 +53,6 @@ class JobWidget(anywidget.AnyWidget):
     def __init__(self, kit: Kit, job_id: str, *, on_end: Callable[[JobView], None] | None = None) -> None:
         super().__init__()
         self._kit = kit
-        self._write = threading.RLock()
         self._requests = Requests()
         self.observe(self._asked, "request")
         self._following = Following(kit, job_id, Follower(self._deliver, on_end), window_s=_WINDOW_S).start()
@@ -73,12 +70,7 @@ class JobWidget(anywidget.AnyWidget):
         return state
 
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-        try:
-            with self._write, self.hold_sync():
-                for name, text in (*whole.items(), *parts.items()):
-                    setattr(self, name, text)
-        except Exception:  # the kernel is shutting down, or the comm was closed by the page
-            logger.debug("a notebook card could not be updated", exc_info=True)
+        self.put({**whole, **parts})
 
     def _asked(self, change: Any) -> None:
         for asked in self._requests.of(change["new"]):
