@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from jobkit.http.api import Api, too_large
 from jobkit.http.messages import Request, Response
+from jobkit.http.pump import ClientGone, parts_until
 from jobkit.http.tornado_app import is_loopback
 
 Scope = MutableMapping[str, Any]
@@ -73,21 +73,11 @@ class AsgiApp:
         stream: Any = response.stream
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
-            while True:
-                part = asyncio.ensure_future(anext(stream, None))
-                await asyncio.wait({part, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if not part.done():
-                    part.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await part
-                    return
-                data = part.result()
-                if data is None:
-                    break
+            async for data in parts_until(stream, gone):
                 async with asyncio.timeout(self.api.limits.slow_s):
                     await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
-        except (TimeoutError, OSError):
+        except (ClientGone, TimeoutError, OSError):
             pass  # the server cuts a response that was not ended
         finally:
             gone.cancel()

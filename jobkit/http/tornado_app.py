@@ -15,6 +15,7 @@ from tornado.httputil import HTTPServerRequest
 
 from jobkit.http.api import Api, too_large
 from jobkit.http.messages import Problem, Request, Response
+from jobkit.http.pump import ClientGone, parts_until
 
 #: What the API answers, of all paths.
 PATTERN = r"(/api(?:/.*)?|/\.well-known/mercure(?:/.*)?)"
@@ -128,21 +129,13 @@ class ApiHandler(tornado.web.RequestHandler):
         _unbuffer(self.request)
         gone = asyncio.ensure_future(self._gone.wait())
         try:
-            while True:
-                part = asyncio.ensure_future(anext(stream, None))
-                await asyncio.wait({part, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if not part.done():
-                    part.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await part
-                    return
-                data = part.result()
-                if data is None:
-                    break
+            async for data in parts_until(stream, gone):
                 self.write(data)
                 async with asyncio.timeout(self._api.limits.slow_s):
                     await self.flush()
             await self.finish()
+        except ClientGone:
+            pass
         except TimeoutError:
             self._cut()
         finally:
