@@ -397,7 +397,7 @@ class Card {
 
   showLog(all) {
     if (!this.log) return;
-    const n = this.n, lines = this.log.lines;
+    const n = this.n, lines = this.log.lines, seen = this.shownTo, top = n.rows.scrollTop;
     if (all) {
       n.rows.replaceChildren();
       n.level.hidden = true;
@@ -422,8 +422,11 @@ class Card {
       this.follow = false;
       n.rows.scrollTop = bad ? Math.max(0, bad.offsetTop - n.rows.offsetTop - 18) : n.rows.scrollHeight;
     } else if (this.follow) n.rows.scrollTop = n.rows.scrollHeight;
-    else if (!all && fresh.length) {
-      this.unseen += fresh.length;
+    else {
+      if (all) n.rows.scrollTop = top;  // the whole log came again; whoever reads in it stays there
+      const news = fresh.filter((line) => line.n > seen).length;
+      if (!news) return;
+      this.unseen += news;
       n.pill.hidden = false;
       n.pill.replaceChildren(`${number(this.unseen)} new line${this.unseen > 1 ? "s" : ""}`, icon("down"));
     }

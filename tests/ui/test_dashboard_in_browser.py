@@ -144,9 +144,11 @@ def test_counters_and_search_filter_and_stand_in_the_url(stage: Stage, url: str,
 
 
 def test_new_jobs_wait_behind_a_pill_while_somebody_reads(stage: Stage, url: str, window: Window) -> None:
-    stage.submit("train", title="Old")
+    old = stage.submit("train", title="Old")
     page = window.open(url)
     page.hover(".row:has-text('Old')")
+    stage.start(old)
+    page.wait_for_selector(".row:has-text('Old') .icon .spin")  # so it has caught up with what came while it loaded
 
     stage.submit("train", title="New 1")
     stage.submit("train", title="New 2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -54,8 +55,9 @@ def moments() -> Iterator[dict[str, str]]:
     yield view.everything(at(9))
 
 
-@pytest.mark.browser
-def test_both_homes_show_the_same_snapshots_alike(browser: Any) -> None:
+@pytest.fixture
+def homes(browser: Any) -> Iterator[Any]:
+    """A page with one card in each of its homes; `feed(texts)` there gives both the same."""
     page = browser.new_page()
     page.set_content("<div id='notebook'></div><div id='panel'></div>")
     page.evaluate(
@@ -65,13 +67,39 @@ def test_both_homes_show_the_same_snapshots_alike(browser: Any) -> None:
         }""",
         [(_ESM / "homes.mjs").read_text("utf-8"), assets.esm("card")],
     )
-
-    shown = [page.evaluate("(texts) => window.feed(texts)", texts) for texts in moments()]
-
+    yield page
     page.close()
+
+
+@pytest.mark.browser
+def test_both_homes_show_the_same_snapshots_alike(homes: Any) -> None:
+    shown = [homes.evaluate("(texts) => window.feed(texts)", texts) for texts in moments()]
+
     for notebook, panel in shown:
         assert notebook == panel
     assert len({notebook for notebook, _ in shown}) == 3
     for (notebook, _), word in zip(shown, ("Queued", "Running", "ValueError"), strict=True):
         assert word in notebook
     assert "&lt;b&gt;x" in shown[2][0]
+
+
+@pytest.mark.browser
+def test_who_reads_in_a_log_stays_there_when_the_whole_of_it_comes_again(homes: Any) -> None:
+    """A page that has missed something asks for everything; what is new in it is counted all the same."""
+
+    def log(count: int) -> str:
+        lines = [{"n": n, "at": at(n).isoformat(), "text": f"line {n}", "source": "stdout"} for n in range(1, count)]
+        return json.dumps({"lines": lines, "total": count, "dropped": 0})
+
+    homes.add_style_tag(content=assets.css("card"))
+    _, running, _ = moments()
+    homes.evaluate("(texts) => window.feed(texts)", running | {"log": log(100)})
+    homes.evaluate("document.querySelectorAll('.rows').forEach((rows) => { rows.style.height = '100px'; })")
+    homes.locator("#panel button:has-text('Pause')").click()
+    homes.evaluate("document.querySelector('#panel .rows').scrollTop = 300")
+
+    homes.evaluate("(texts) => window.feed(texts)", {"log": log(102)})
+
+    assert homes.locator("#panel .pill").inner_text().startswith("2 new lines")
+    assert homes.evaluate("document.querySelector('#panel .rows').scrollTop") == 300
+    assert homes.locator("#notebook .pill").is_hidden()  # it follows
