@@ -176,9 +176,10 @@ class _Output:
                 bundle = self._static(self._ends.popleft())
             except IndexError:
                 return
-            self._update(bundle)
-            # Programs that run notebooks drop what arrives between two cells: say it once more in the next one.
+            # Programs that run notebooks drop what arrives between two cells: say it once more in the next one. This
+            # first: a cell that begins just before it takes the update below, one that begins after it says it again.
             _in_next_cell(lambda bundle=bundle: self._update(bundle))  # type: ignore[misc]  # the default binds it
+            self._update(bundle)
             self.is_static.set()
 
     def _update(self, bundle: Mapping[str, Any]) -> None:

@@ -146,11 +146,15 @@ def test_what_ends_between_two_cells_is_said_again_in_the_next_one(
     events = Events()
     shell = type("Shell", (), {"kernel": object(), "events": events})()
     monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: shell)
+    ready: list[int] = []
+    update = display.update
+    monkeypatch.setattr(display, "update", lambda data, raw: (ready.append(len(events.waiting)), update(data, raw=raw)))
     job_id = stage.submit("train")
     stage.start(job_id)
     stage.kit.get(job_id)._ipython_display_()
     stage.succeed(job_id)
     wait_until(lambda: len(display.shown) == 2 and events.waiting, 5, "the output to be replaced")
+    assert ready == [1]  # it waits for the next cell before it speaks: no cell can begin between the two
 
     events.waiting[0](None)  # the next cell begins
 
