@@ -31,10 +31,9 @@ _TAIL = 12
 
 def display_job(job: Job) -> None:
     """Show the card of `job` in the current cell; outside a notebook, print its one line."""
-    from IPython.core.getipython import get_ipython
     from IPython.display import display
 
-    if getattr(get_ipython(), "kernel", None) is None:
+    if getattr(_shell(), "kernel", None) is None:
         print(repr(job))
         return
     if job.snapshot.is_terminal:
@@ -56,10 +55,9 @@ def display_form(
     Returns:
         False where there is no notebook; nothing was shown then.
     """
-    from IPython.core.getipython import get_ipython
     from IPython.display import display
 
-    if getattr(get_ipython(), "kernel", None) is None or not infos:
+    if getattr(_shell(), "kernel", None) is None or not infos:
         return False
     from jobkit.ui.form_static import form_html
     from jobkit.ui.form_widget import FormWidget
@@ -108,10 +106,9 @@ def display_batch(batch: Batch, *, is_list: bool = False) -> None:
         batch: the jobs.
         is_list: they were found and not submitted together, see `BatchModel`.
     """
-    from IPython.core.getipython import get_ipython
     from IPython.display import display
 
-    if getattr(get_ipython(), "kernel", None) is None or not len(batch):
+    if getattr(_shell(), "kernel", None) is None or not len(batch):
         print(repr(list(batch)) if is_list else repr(batch))
         return
     from jobkit.ui.batch_view_model import BatchModel
@@ -191,9 +188,7 @@ class _Output:
 
 def _in_next_cell(action: Callable[[], None]) -> None:
     """Do it when the next cell begins, once."""
-    from IPython.core.getipython import get_ipython
-
-    events = getattr(get_ipython(), "events", None)
+    events = getattr(_shell(), "events", None)
     if events is None:
         return
 
@@ -216,3 +211,10 @@ def ended_html(kit: Kit, job: Job) -> str:
 
 def _bundle(job: Job, html: str) -> dict[str, Any]:
     return {"text/plain": repr(job), "text/html": html}
+
+
+def _shell() -> Any:
+    """IPython's shell of this process, or None."""
+    from IPython.core.getipython import get_ipython
+
+    return get_ipython()  # type: ignore[no-untyped-call,unused-ignore]  # in some versions
