@@ -12,6 +12,7 @@ from typing import Any
 from jobkit.client.aio import AioKit
 from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
 from jobkit.client.blocking import Blocking
+from jobkit.client.hooks import Hook, kinds_of
 from jobkit.client.inline import run_inline
 from jobkit.client.job import Job
 from jobkit.client.loop import background
@@ -55,6 +56,7 @@ class Kit(Blocking):
     def __init__(self, settings: Settings, *, revive: Callable[[], object] | None = None) -> None:
         super().__init__(settings, revive=revive)
         self._owner = user_name()
+        self._hooks: set[Hook] = set()
         self.aio = AioKit(self)
 
     def _ipython_display_(self) -> None:
@@ -282,6 +284,41 @@ class Kit(Blocking):
         if known is not None:
             return known
         return self._live.adopt(Job(self, snapshot))
+
+    # -- listening ----------------------------------------------------------------------------------------------------
+
+    def on(self, *events: str, task: str = "*") -> Callable[[Callable[[Job], object]], Hook]:
+        """Call a function for each job to which something happens, here in this process, as long as it lives.
+
+            @kit.on("failed", task="train_*")
+            def tell(job): ...
+
+        Args:
+            events: "submitted", "started", "failed", ... (see `jobkit.EventType`), or "ended" for every way to end.
+            task: name or pattern of tasks.
+
+        Returns:
+            A decorator, which gives a `Hook`; its `stop()` ends it. It is called in a thread of its own, once for each
+            event from now on, with the job as it is by then; what it raises is logged and harms nothing.
+
+        Raises:
+            InvalidParams: an unknown event.
+        """
+        kinds = kinds_of(events)
+        after = self._call(lambda: self._store.last_event_id())
+
+        def register(call: Callable[[Job], object]) -> Hook:
+            hook = Hook(self, call, kinds, task, after)
+            self._hooks.add(hook)
+            return hook
+
+        return register
+
+    def close(self) -> None:
+        """End its connections and hooks. Jobs are not affected."""
+        for hook in list(self._hooks):
+            hook.stop()
+        super().close()
 
     # -- acting -------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,138 @@
+"""`kit.on("failed")`: users' functions that are called when something happens to a job.
+
+A hook reads the namespace's events in order, all of them, also after a cut connection, and calls the function in a
+thread of its own: one that raises, hangs or is slow harms neither a job nor another hook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Collection
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from jobkit.client.loop import background
+from jobkit.model import EventsExpired, EventType, InvalidParams, JobkitError, JobNotFound
+
+if TYPE_CHECKING:
+    from jobkit.client.job import Job
+    from jobkit.client.kit import Kit
+
+logger = logging.getLogger("jobkit.client")
+
+#: Jobs that wait for one slow hook; of more, the oldest are left out, and the log says how many.
+MOST_WAITING = 10_000
+
+_ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
+
+#: What `on` takes: the events that a job can be asked about, and a word for each way to end.
+EVENTS = ("ended", *(str(kind) for kind in EventType if not kind.is_news and kind is not EventType.DELETED))
+
+
+def kinds_of(names: Collection[str]) -> frozenset[EventType]:
+    """The events that these names mean.
+
+    Raises:
+        InvalidParams: there are none, or one is unknown.
+    """
+    if not names:
+        raise InvalidParams(f"on needs an event: one or several of {', '.join(EVENTS)}", "on")
+    for name in names:
+        if name not in EVENTS:
+            raise InvalidParams(f"on must be one or several of {', '.join(EVENTS)}, not {name!r}", "on")
+    return frozenset(kind for name in names for kind in (_ENDS if name == "ended" else (EventType(name),)))
+
+
+class Hook:
+    """One function that is called with each job to which one of its events happened. Made by `kit.on`.
+
+    Attributes:
+        calls: how often it was called. errors: how often it raised. left_out: jobs it was too slow for.
+    """
+
+    def __init__(
+        self, kit: Kit, call: Callable[[Job], object], kinds: frozenset[EventType], task: str, after: str
+    ) -> None:
+        self._kit, self._call, self._kinds, self._task = kit, call, kinds, task
+        self._name = getattr(call, "__qualname__", None) or repr(call)
+        self._line: deque[tuple[str, bool]] = deque()
+        self._has_news = threading.Condition()
+        self._is_over = False
+        self.calls = self.errors = self.left_out = 0
+        threading.Thread(target=self._run, name=f"jobkit-hook-{self._name}"[:60], daemon=True).start()
+        self._reader = background.spawn(self._read(after))
+
+    def __repr__(self) -> str:
+        return f"<Hook {self._name} on {', '.join(sorted(self._kinds))}: {self.calls} calls, {self.errors} errors>"
+
+    def __call__(self, job: Job) -> Any:
+        """The function itself, as if undecorated."""
+        return self._call(job)
+
+    def stop(self) -> None:
+        """No further calls. One that runs may finish; nobody waits for it."""
+        with self._has_news:
+            self._is_over = True
+            self._has_news.notify()
+        self._reader.cancel()
+
+    # -- on the background loop -------------------------------------------------------------------------------------
+
+    async def _read(self, after: str) -> None:
+        """Every event from `after` on, for as long as it takes."""
+        position: str | None = after
+        while not self._is_over:
+            try:
+                async for event in self._kit.verbs.events(position):
+                    if event.type in self._kinds:
+                        self._put(event.job_id, event.type in _ENDS)
+                    position = event.id
+            except EventsExpired as expired:
+                logger.warning("hook %s missed some jobs: %s", self._name, expired)
+                position = None
+            except JobkitError as error:  # the kit was closed, or its store speaks nonsense
+                if self._kit._closed:
+                    return
+                logger.warning("hook %s waits for the store: %s", self._name, error)
+                await asyncio.sleep(1.0)
+
+    def _put(self, job_id: str, is_end: bool) -> None:
+        with self._has_news:
+            self._line.append((job_id, is_end))
+            if len(self._line) > MOST_WAITING:
+                self._line.popleft()
+                self.left_out += 1
+                if self.left_out % 1000 == 1:
+                    logger.warning("hook %s is too slow: %d jobs were left out so far", self._name, self.left_out)
+            self._has_news.notify()
+
+    # -- in its own thread ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._has_news:
+                while not self._line and not self._is_over:
+                    self._has_news.wait()
+                if self._is_over:
+                    return
+                job_id, is_end = self._line.popleft()
+            try:
+                job = self._kit.get(job_id)
+                if is_end:
+                    job.wait(10)  # the live handle may be a moment behind the event
+            except JobNotFound:  # it is forgotten already
+                continue
+            except (JobkitError, TimeoutError) as error:
+                logger.warning("hook %s cannot look at job %s: %s", self._name, job_id, error)
+                continue
+            if not fnmatchcase(job.task, self._task):
+                continue
+            self.calls += 1
+            try:
+                self._call(job)
+            except Exception:
+                self.errors += 1
+                logger.exception("hook %s raised for job %s; the job is not affected", self._name, job_id)
