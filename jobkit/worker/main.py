@@ -15,6 +15,7 @@ from jobkit.run.inline import ThreadRunner
 from jobkit.run.process import ProcessRunner
 from jobkit.settings import Settings
 from jobkit.tasks.registry import registry
+from jobkit.worker.allowance import Allowance
 from jobkit.worker.worker import Worker
 
 logger = logging.getLogger("jobkit.worker")
@@ -73,9 +74,7 @@ def run_worker(
             queues=queues,
             slots=slots,
             burst=burst,
-            max_jobs=max_jobs,
-            max_time_s=max_time,
-            max_memory_bytes=max_memory,
+            allowance=Allowance(max_jobs, max_time, max_memory),
             tasks=registry.names(),
             watch=coroutines.watch,
         )

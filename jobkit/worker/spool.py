@@ -7,6 +7,7 @@ safe to do twice, and while the first one lives: a token ends its attempt once.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import logging
@@ -23,7 +24,8 @@ from jobkit.files.places import Directory
 from jobkit.model import SignatureError
 from jobkit.model.snapshot import JobError
 from jobkit.settings import Settings
-from jobkit.store.base import Ending
+from jobkit.store.base import FENCED, Ending
+from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -114,3 +116,16 @@ def _from_wire(wire: dict[str, Any]) -> Ending:
     known = {f.name: wire[f.name] for f in fields(Ending) if f.name in wire}
     known["error"] = JobError.from_wire(known["error"]) if known.get("error") else None
     return Ending(**known)
+
+
+async def store_left(spool: Spool, store: RedisStore) -> None:
+    """Store how attempts of earlier workers of this home ended that could not tell.
+
+    Raises:
+        StoreUnavailable: the server does not answer.
+    """
+    for name, endings in await asyncio.to_thread(list, spool.left()):
+        for ended, answer in zip(endings, await store.finish(endings), strict=True):
+            how = "comes too late: somebody else holds the job now" if answer == FENCED else "is stored"
+            logger.info("job %s: that an earlier worker ended it (%s) %s", ended.job_id, ended.outcome, how)
+        await asyncio.to_thread(spool.forget, name)

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from jobkit.model import JobkitError
 from jobkit.settings import Settings, masked
+from jobkit.worker.allowance import Allowance
 from jobkit.worker.from_arq.worker import Worker
 from jobkit.worker.main import CANNOT_START, STOPPED
 
@@ -60,7 +61,7 @@ def run_arq_worker(
         over = {"burst": burst or None, "max_jobs": slots, "queue_name": queue}
         options |= {name: value for name, value in over.items() if value is not None}
         worker = _made(path, options, settings)
-        worker.limit(max_jobs, max_time, max_memory)
+        worker.allowance = Allowance(max_jobs, max_time, max_memory)
         where = masked(worker.settings.url)
         logger.info(
             "worker %s serves %s with %d slots; see it with JOBKIT_URL=%s jobkit dashboard",

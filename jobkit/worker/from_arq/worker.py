@@ -167,10 +167,6 @@ class Worker(LoneWorker):
         self._drain_s = own.drain
         self._serving: asyncio.Task[Any] | None = None
 
-    def limit(self, max_jobs: int | None, max_time_s: float | None, max_memory_bytes: int | None) -> None:
-        """Stop (after running jobs) when so many were done, so long has passed, the worker has grown so large."""
-        self._limits = max_jobs, max_time_s, max_memory_bytes
-
     def result_ttl_ms(self, function: Function | CronJob | None) -> int:
         """How long arq's readers find a result: 0 not at all, below 0 for ever."""
         keep_s, keeps = self.keep_result_s, self.keep_result_forever
