@@ -17,6 +17,7 @@ from jobkit.model.errors import (
     UnknownTask,
 )
 from jobkit.model.events import EventType, JobEvent
+from jobkit.model.failure import FailureGroup, GroupState
 from jobkit.model.log import LogLine
 from jobkit.model.retry import Backoff, Retry, RetryPolicy
 from jobkit.model.snapshot import Attempt, JobError, JobSnapshot, apply, attempts_of
@@ -30,6 +31,8 @@ __all__ = [
     "Backoff",
     "ErrorKind",
     "EventType",
+    "FailureGroup",
+    "GroupState",
     "InvalidParams",
     "JobCancelled",
     "JobError",

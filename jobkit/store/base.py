@@ -11,11 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from jobkit.model import EventsExpired, JobEvent, JobSnapshot, JobSpec, LogLine
+from jobkit.model import EventsExpired, FailureGroup, JobEvent, JobSnapshot, JobSpec, LogLine
 from jobkit.model.snapshot import JobError
 
 #: Called with each event, in the store's own thread; must not block and must not raise.
 Listener = Callable[[JobEvent], None]
+
+#: What to listen to (as if it were a job's id) for news of what is no job's: groups of failures, what is paused. No id
+#: has a space.
+CONTROL = "control news"
 
 #: Results up to this size ride on the event that ends the job, to the client that submitted it.
 INLINE_RESULT_BYTES = 16_384
@@ -342,6 +346,41 @@ class Store(Protocol):
         ...
 
     async def workers(self) -> list[WorkerInfo]: ...
+
+    # -- groups of failed jobs ----------------------------------------------------------------------------------------
+
+    async def failures(self, states: Sequence[str] = (), task: str = "", limit: int = 100) -> list[FailureGroup]:
+        """Groups in any of these states (all where there are none) and of this task, that failed last first."""
+        ...
+
+    async def failure(self, group: str) -> FailureGroup | None: ...
+
+    async def failed_jobs(
+        self,
+        group: str,
+        *,
+        before: str = "",
+        limit: int = 100,
+        oldest_first: bool = False,
+        is_repeated: bool | None = None,
+    ) -> tuple[list[str], str]:
+        """Ids of a group's jobs, that failed last first, and the cursor for the next page: `before`, "" at the end.
+
+        Args:
+            is_repeated: only those that another job repeats, or only those that none does.
+        """
+        ...
+
+    async def judge(self, groups: Sequence[str], state: str, by: str = "") -> list[bool]:
+        """Set what is thought of groups ("open", "muted", "resolved"), or forget those without jobs ("dropped").
+
+        True for those that are known. `by` is who says so.
+        """
+        ...
+
+    async def groups_of(self, job_ids: Sequence[str]) -> list[str]:
+        """The group that each job is in, "" for those that are in none."""
+        ...
 
     async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:
         """Ask workers to end: "drain" lets their jobs finish, "now" gives them back. Returns how many were known."""

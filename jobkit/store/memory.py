@@ -39,6 +39,7 @@ from jobkit.store.base import (
     expired,
     is_before,
 )
+from jobkit.store.memory_failures import MemoryFailures
 from jobkit.store.memory_files import MemoryFiles
 from jobkit.store.memory_hub import MemoryHub, Outbox
 from jobkit.store.memory_jobs import Jobs, Record
@@ -60,7 +61,7 @@ _ENDS = {
 }
 
 
-class MemoryStore(MemoryFiles, MemoryWeb):
+class MemoryStore(MemoryFiles, MemoryFailures, MemoryWeb):
     """See `jobkit.store.base.Store`. Thread-safe; no verb waits for anything.
 
     Args:
@@ -101,6 +102,8 @@ class MemoryStore(MemoryFiles, MemoryWeb):
         self._jobs.records[spec.id] = record
         self._jobs.by_age.add(spec.id, record.us)
         self._queues.add(spec.queue)
+        if spec.retry_of:
+            self._jobs.failures.repeat(spec.retry_of)
         data: dict[str, Any] = {"state": str(state), "submitted": self._jobs.now}
         if is_due_later:
             data["due"] = due

@@ -13,7 +13,8 @@ from typing import Any
 
 from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.settings import Settings
-from jobkit.store.base import ArtifactInfo, Claimed
+from jobkit.store.base import CONTROL, ArtifactInfo, Claimed
+from jobkit.store.memory_failures import Failures
 from jobkit.store.memory_log import Log
 from jobkit.store.ordered import Ordered
 
@@ -74,6 +75,8 @@ class Jobs:
         #: Jobs that have got all results they waited for, for who runs jobs here and now.
         self.freed: deque[str] = deque(maxlen=100_000)
         self._ended: deque[tuple[Record, str, int]] | None = None
+        self.failures = Failures()
+        self.failures_at = self._noted = 0
         #: `(event, client)`: an event, and who submitted its job.
         self.outbox: deque[tuple[JobEvent, str]] = deque()
 
@@ -109,6 +112,10 @@ class Jobs:
         # The answer to a submit tells the submitter as much as its first event.
         self.outbox.append((event, "" if kind is EventType.SUBMITTED else record.client))
 
+    def tell_control(self) -> None:
+        """Something changed that is no job's. As in `lua/head.lua`."""
+        self.outbox.append((JobEvent(CONTROL, 1, EventType.LOGGED, self.now), ""))
+
     def enqueue(self, record: Record, since_us: float) -> None:
         """Puts it into its line. `since_us` is its place: the time from which it has waited."""
         spec = record.snapshot.spec
@@ -140,6 +147,12 @@ class Jobs:
         self.emit(record, kind, {**data, "state": str(kind), "finished": self.now}, rider)
         record.expires_ms = self.now + ttl_ms
         self.expiry.add(spec.id, record.expires_ms)
+        if kind is EventType.FAILED:
+            self._noted = self._noted + 1 if self.failures_at == self.now_us else 0
+            self.failures_at = self.now_us
+            self.failures.note(spec, data.get("error") or {}, self.now, self.now_us + self._noted)
+        elif kind is EventType.SUCCEEDED and spec.retry_of:
+            self.failures.healed(spec.retry_of)
         if record.waits:
             record.waits = 0
             for need in spec.needs:
@@ -261,6 +274,7 @@ class Jobs:
             self.by_age.remove(job_id)
             self.expiry.remove(job_id)
             self.states[record.snapshot.state].remove(job_id)
+            self.failures.leave(job_id, self.now)
         folder = self.filed.pop(job_id, None)
         if folder is not None:
             self.litter.add(folder)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from jobkit.model import JobEvent, JobSnapshot, JobSpec, LogLine
+from jobkit.model import FailureGroup, JobEvent, JobSnapshot, JobSpec, LogLine
 from jobkit.model.snapshot import WIRE, changes, tame
 from jobkit.store.base import WorkerInfo
 
@@ -123,3 +123,9 @@ def worker(id: str, now_ms: int, record: Mapping[bytes, bytes]) -> WorkerInfo:
         is_alive=age_s * 1000 < int(fields.get("lease", 15_000)),
         is_draining=fields.get("draining") == "1",
     )
+
+
+def failure(id: str, record: Mapping[bytes, bytes], *, jobs: int, repeated: int, now_ms: int) -> FailureGroup:
+    """A group of failed jobs."""
+    wire = {key.decode(): value.decode("utf-8", "replace") for key, value in record.items()}
+    return FailureGroup.from_wire(id, wire, jobs=jobs, repeated=repeated, now_ms=now_ms)

@@ -33,6 +33,7 @@ from jobkit.store.base import (
     is_before,
 )
 from jobkit.store.connect import explain, open_redis
+from jobkit.store.redis_failures import RedisFailures
 from jobkit.store.redis_files import RedisFiles, awaited, keep_args
 from jobkit.store.redis_web import RedisWeb
 from jobkit.store.scripts import Scripts
@@ -50,7 +51,7 @@ _EVENTS_KEPT = 20_000
 _LIST_BUDGET, _LIST_CALLS = 5_000, 200
 
 
-class RedisStore(RedisFiles, RedisWeb):
+class RedisStore(RedisFiles, RedisFailures, RedisWeb):
     """See `jobkit.store.base.Store`.
 
     Args:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import ALLOWED, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
+from jobkit.model.failure import group_of
 from jobkit.store.base import Claimed, Ending, Progress, Query, Submission, WorkerInfo
 from jobkit.store.memory import MemoryStore
 from jobkit.store.redis import RedisStore
@@ -155,11 +156,14 @@ async def check_laws(store: AnyStore) -> None:
         assert (id in where.due.get(queue, ())) == (state is JobState.SCHEDULED), f"{id} is {state}"
         assert (id in where.leases) == (state is JobState.RUNNING), f"{id} is {state}"
         assert (id in where.expiry) == state.is_terminal, f"{id} is {state}"
+        [group] = await store.groups_of([id])
+        assert bool(group) == (state is JobState.FAILED), f"{id} is {state}"
     waiting = set().union(*where.ready.values(), *where.due.values(), where.leases, where.expiry)
     assert waiting <= where.jobs
     for ids in where.states.values():
         assert ids <= where.jobs
     await check_events(store, where.jobs)
+    await check_groups(store)
 
 
 async def check_events(store: AnyStore, ids: set[str]) -> None:
@@ -208,12 +212,33 @@ async def check_keys(store: RedisStore) -> None:
             assert state is not None, f"{raw} belongs to no job"
             is_ended = JobState(state.decode()).is_terminal
             assert (await store.redis.pttl(raw) > 0) == is_ended, f"{raw} of a job that is {state.decode()}"
+        elif kind == "group":
+            has_jobs = await store.redis.exists(f"{store.prefix}failed:{name}")
+            assert (await store.redis.pttl(raw) > 0) != bool(has_jobs), f"{raw} has {has_jobs or 'no'} jobs"
+        elif kind in ("failed", "again", "groups"):
+            continue  # `check_groups` looks at what is in them
         elif kind in ("worker", "grace"):
             assert await store.redis.pttl(raw) > 0, f"{raw} would stay for ever"
         else:
             assert kind in ("jobs", "state", "ready", "due", "leases", "expiry", "idle", *_SHARED), (
                 f"{raw} has no owner"
             )
+
+
+async def check_groups(store: AnyStore) -> None:
+    """Each failed job that is kept is in the group of its error, and nothing else is in any group."""
+    where = await structure(store)
+    inside: dict[str, str] = {}
+    for group in await store.failures(limit=10_000):
+        ids, cursor = await store.failed_jobs(group.id, limit=10_000)
+        assert not cursor
+        assert len(ids) == group.jobs
+        inside |= dict.fromkeys(ids, group.id)
+    assert set(inside) == where.states[JobState.FAILED]
+    for id in inside:
+        [found] = await store.snapshots([id])
+        if found is not None and found.error is not None:
+            assert inside[id] == group_of(found.spec.task, found.error), id
 
 
 async def keys(store: RedisStore) -> list[str]:
@@ -236,6 +261,12 @@ async def clear(store: AnyStore) -> None:
     assert not any([left.jobs, left.leases, left.expiry, *lines])
     if isinstance(store, RedisStore):
         owned = {key.removeprefix(store.prefix).partition(":")[0] for key in await keys(store)}
-        assert owned <= {*_SHARED, "worker", "idle"}
+        assert owned <= {
+            *_SHARED,
+            "worker",
+            "idle",
+            "group",
+            "groups",
+        }  # a group that somebody judged outlives its jobs
         if found := await keys(store):
             await store.redis.delete(*found)

@@ -80,6 +80,12 @@ local function emit(rec, kind, data, set, rider)
   redis.call('PUBLISH', P .. 'all', event)
 end
 
+-- Something changed that is no job's: groups of failures, what is paused. Whoever shows such things looks again. It comes
+-- as news of a job that cannot be: no id has a space.
+local function tell_control()
+  redis.call('PUBLISH', P .. 'ch:control news', '{"id":"control news","seq":1,"type":"logged","at":' .. NOW .. ',"data":{}}')
+end
+
 -- The indexes that pages are read from: one sorted set for each state, by the time of submit.
 local function move(rec, state)
   redis.call('ZREM', P .. 'state:' .. rec.state, rec.id)
@@ -88,6 +94,7 @@ local function move(rec, state)
 end
 
 local disown, arq_take, arq_return, arq_end -- of jobs that came by arq's own client; see arq.lua
+local note_failure, leave_group, note_repeat, note_healed -- groups of failed jobs; see failures.lua
 
 -- Gives a queued job to a worker: a new attempt, a new token, a lease. Returns what the worker needs to run it; nil for
 -- one that turns out not to be ours to run, and then its life here is over.
@@ -213,6 +220,8 @@ local function conclude(rec, state, kind, data, set, ttl_ms, rider)
   redis.call('PEXPIRE', P .. 'log:' .. rec.id, ttl_ms)
   redis.call('PEXPIRE', P .. 'artifacts:' .. rec.id, ttl_ms)
   redis.call('PEXPIRE', P .. 'bodies:' .. rec.id, ttl_ms)
+  if state == 'failed' then note_failure(rec, data.error or {}) end
+  if state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then note_healed(rec.spec) end
   if rec.after then settle(rec, state, data, ttl_ms) end
 end
 
@@ -408,5 +417,6 @@ local function forget(id)
   end
   redis.call('ZREM', P .. 'jobs', id)
   redis.call('ZREM', P .. 'expiry', id)
-  for _, state in ipairs({'succeeded', 'failed', 'cancelled'}) do redis.call('ZREM', P .. 'state:' .. state, id) end
+  for _, state in ipairs({'succeeded', 'cancelled'}) do redis.call('ZREM', P .. 'state:' .. state, id) end
+  if redis.call('ZREM', P .. 'state:failed', id) == 1 then leave_group(id) end
 end

@@ -28,6 +28,7 @@ for i = 2, #ARGV, 8 do
     redis.call('ZADD', P .. 'jobs', us, id)
     redis.call('ZADD', P .. 'state:' .. state, us, id)
     redis.call('SADD', P .. 'queues', queue)
+    if string.find(spec, '"retry_of":', 1, true) then note_repeat(spec) end
     rec.client = nil -- the answer tells the submitter as much
     emit(rec, 'submitted', data, set)
     rec.client = client
