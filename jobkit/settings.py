@@ -7,6 +7,7 @@ and never looks at the environment itself.
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import re
 import tomllib
@@ -19,11 +20,13 @@ from typing import Any, Self
 import platformdirs
 
 from jobkit.model import InvalidParams
+from jobkit.model.rules import NotifyRule
 
 #: Schemes that `url` may have; what each does is in the contract's §2.
 SCHEMES = ("local", "redis", "rediss", "unix", "redis+sentinel", "sync")
 
 START_METHODS = ("auto", "fork", "spawn")
+LOG_FORMATS = ("text", "json")
 #: Not for a file that many people read.
 _PRIVATE = frozenset({"home", "secret", "mercure_jwt"})
 
@@ -58,6 +61,9 @@ class Settings:
         public_url: URL under which others reach the HTTP API, where a proxy hides it.
         mercure_url: of an external Mercure hub that updates of jobs are published to (also `MERCURE_URL`).
         mercure_jwt: token for it (also `MERCURE_JWT`).
+        notify: webhooks and commands that are told of jobs (`[[tool.jobkit.notify]]`; in the environment a JSON list).
+        otel: workers tell OpenTelemetry of every job that ends.
+        log_format: of the lines that workers log: "text", or "json" for one object a line.
         origins: of web pages on other servers that may use the HTTP API ("https://app.example").
     """
 
@@ -82,6 +88,9 @@ class Settings:
     mercure_url: str = ""
     mercure_jwt: str = field(default="", repr=False)
     origins: tuple[str, ...] = ()
+    notify: tuple[NotifyRule, ...] = field(default=(), repr=False)
+    otel: bool = False
+    log_format: str = "text"
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, start: Path | None = None, **arguments: Any) -> Self:
@@ -238,17 +247,34 @@ def _parse(name: str, value: Any, origin: str) -> Any:
         if not isinstance(value, (str, Path)):
             raise InvalidParams(f"{origin}: {name} must be text, not {type(value).__name__}", name)
         return str(value)
-    if name == "start_method":
-        if value not in START_METHODS:
-            allowed = ", ".join(START_METHODS)
-            raise InvalidParams(f"{origin}: start_method must be one of {allowed}, not {value!r}", name)
+    if name in ("start_method", "log_format"):
+        choices = START_METHODS if name == "start_method" else LOG_FORMATS
+        if value not in choices:
+            raise InvalidParams(f"{origin}: {name} must be one of {', '.join(choices)}, not {value!r}", name)
         return value
-    if name == "locals":
+    if name == "notify":
+        return _rules(value, origin)
+    if name in ("locals", "otel"):
         known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
         if str(value).lower() not in known:
-            raise InvalidParams(f"{origin}: locals must be true or false, not {value!r}", name)
+            raise InvalidParams(f"{origin}: {name} must be true or false, not {value!r}", name)
         return known[str(value).lower()]
     return _number(name, value, origin)
+
+
+def _rules(value: Any, origin: str) -> tuple[NotifyRule, ...]:
+    """Rules from a file's tables or an environment's JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise InvalidParams(f"{origin}: notify is not valid JSON: {error}", "notify") from None
+    if not isinstance(value, (list, tuple)):
+        raise InvalidParams(f"{origin}: notify must be a list of rules, not {value!r}", "notify")
+    try:
+        return tuple(rule if isinstance(rule, NotifyRule) else NotifyRule.read(rule) for rule in value)
+    except InvalidParams as error:
+        raise InvalidParams(f"{origin}: {error}", "notify") from None
 
 
 def _number(name: str, value: Any, origin: str) -> float | int:

@@ -33,6 +33,7 @@ KNOWN_TO = {
     "ipywidgets": {"ui"},
     "click": {"cli"},
     "rich": {"cli", "run"},
+    "opentelemetry": {"notify"},
 }
 
 

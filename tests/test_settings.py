@@ -78,6 +78,9 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_MERCURE_URL": "https://hub.example/.well-known/mercure",
         "JOBKIT_MERCURE_JWT": "a.b.c",
         "JOBKIT_ORIGINS": "https://a.example, https://b.example",
+        "JOBKIT_NOTIFY": '[{"on": "ended", "url": "https://chat.example/hook"}]',
+        "JOBKIT_OTEL": "yes",
+        "JOBKIT_LOG_FORMAT": "json",
     }
     assert {f"JOBKIT_{f.name.upper()}" for f in fields(Settings)} - set(environ) == {"JOBKIT_ROUTING"}
 
@@ -87,6 +90,8 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
     assert (settings.lease, settings.heartbeat, settings.cancel_grace, settings.result_ttl) == (3, 1.5, 0, 1000)
     assert (settings.max_losses, settings.keep, settings.results) == (1, 1000, "s3://bucket/x")
     assert (settings.start_method, settings.locals) == ("spawn", True)
+    assert ([rule.name for rule in settings.notify], settings.otel) == (["chat.example"], True)
+    assert settings.log_format == "json"
 
 
 def test_the_nearest_table_is_used_and_files_without_one_are_passed(project: Path) -> None:
@@ -272,3 +277,34 @@ def test_a_user_without_a_name_is_nobody(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("getpass.getuser", lambda: {}["no such user"])
 
     assert user_name() == ""
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("7", "must be a list of rules"),
+        ("{", "not valid JSON"),
+        ('["x"]', "a notify rule is a table"),
+        ('[{"urls": "x"}]', "unknown key 'urls'"),
+        ('[{"on": "exploded", "url": "http://x"}]', "not 'exploded'"),
+        ('[{"on": [], "url": "http://x"}]', "on needs an event"),
+        ('[{"url": "ftp://x"}]', "must be http:// or https://"),
+        ('[{"url": "http://x", "command": ["y"]}]', "either a url or a command"),
+        ('[{"on": "failed"}]', "either a url or a command"),
+        ('[{"command": "rm -rf x"}]', "list of program and arguments"),
+        ('[{"url": "http://x", "task": 7}]', "task of a notify rule must be text"),
+    ],
+)
+def test_a_notify_rule_that_is_not_understood_is_refused(project: Path, rule: str, said: str) -> None:
+    with pytest.raises(InvalidParams, match=said):
+        load(project, {"JOBKIT_NOTIFY": rule})
+
+
+def test_notify_rules_are_tables_of_the_project_file(project: Path) -> None:
+    table(project, '[[tool.jobkit.notify]]\non = ["failed", "lost"]\ntask = "train_*"\ncommand = ["notify-send", "oh"]')
+
+    (rule,) = load(project).notify
+
+    assert (sorted(rule.on), rule.command) == (["failed", "lost"], ("notify-send", "oh"))
+    assert rule.wants("train_big", "gpu", "ada")
+    assert not rule.wants("evaluate", "gpu", "ada")

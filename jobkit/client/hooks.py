@@ -10,12 +10,12 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
-from jobkit.model import EventsExpired, EventType, InvalidParams, JobkitError, JobNotFound
+from jobkit.model import EventsExpired, EventType, JobkitError, JobNotFound
 
 if TYPE_CHECKING:
     from jobkit.client.job import Job
@@ -27,23 +27,6 @@ logger = logging.getLogger("jobkit.client")
 MOST_WAITING = 10_000
 
 _ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
-
-#: What `on` takes: the events that a job can be asked about, and a word for each way to end.
-EVENTS = ("ended", *(str(kind) for kind in EventType if not kind.is_news and kind is not EventType.DELETED))
-
-
-def kinds_of(names: Collection[str]) -> frozenset[EventType]:
-    """The events that these names mean.
-
-    Raises:
-        InvalidParams: there are none, or one is unknown.
-    """
-    if not names:
-        raise InvalidParams(f"on needs an event: one or several of {', '.join(EVENTS)}", "on")
-    for name in names:
-        if name not in EVENTS:
-            raise InvalidParams(f"on must be one or several of {', '.join(EVENTS)}, not {name!r}", "on")
-    return frozenset(kind for name in names for kind in (_ENDS if name == "ended" else (EventType(name),)))
 
 
 class Hook:

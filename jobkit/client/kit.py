@@ -12,7 +12,7 @@ from typing import Any
 from jobkit.client.aio import AioKit
 from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
 from jobkit.client.blocking import Blocking
-from jobkit.client.hooks import Hook, kinds_of
+from jobkit.client.hooks import Hook
 from jobkit.client.inline import run_inline
 from jobkit.client.job import Job
 from jobkit.client.loop import background
@@ -32,6 +32,7 @@ from jobkit.model import (
     UnknownTask,
     apply,
 )
+from jobkit.model.rules import kinds_of
 from jobkit.settings import Settings, user_name
 from jobkit.store.base import Query, Submission
 from jobkit.tasks.arguments import shown

@@ -1,4 +1,4 @@
-"""The verbs of the store on Redis that only HTTP needs: revoked tokens, published updates, forwarding."""
+"""The verbs of the store on Redis that only HTTP and notifications need: revoked tokens, updates, duties."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ class RedisWeb:
         with self._reaching():
             found = await self.redis.xrange(f"{self.prefix}updates", f"({after}" if after else "-", "+", count=limit)
         return [(id.decode(), entry[b"u"]) for id, entry in found]
+
+    async def news(self, after: str, wait_s: float) -> None:
+        """Returns when there is an event after this event id, at the latest after `wait_s`; takes a connection."""
+        with self._reaching():
+            await self.redis.xread({f"{self.prefix}events": after}, count=1, block=max(1, int(wait_s * 1000)))
 
     async def hold(self, name: str, owner: str, for_s: float) -> bool:
         key, for_ms = f"{self.prefix}{name}", int(for_s * 1000)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Sequence
 
 from jobkit.model import JobkitError
+from jobkit.notify import teller_of
 from jobkit.run import frame_locals
 from jobkit.run.base import Runner
 from jobkit.run.coroutines import CoroutineRunner
@@ -16,6 +16,7 @@ from jobkit.run.process import ProcessRunner
 from jobkit.settings import Settings
 from jobkit.tasks.registry import registry
 from jobkit.worker.allowance import Allowance
+from jobkit.worker.logs import log_to_stderr
 from jobkit.worker.worker import Worker
 
 logger = logging.getLogger("jobkit.worker")
@@ -49,13 +50,7 @@ def run_worker(
     Returns:
         0 after an orderly end, 3 where `jobkit stop` asked for it, 2 where the worker could not start.
     """
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
-    for chatty in ("asyncio", "arq"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    log_to_stderr(settings.log_format, verbose=verbose)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -93,8 +88,17 @@ def run_worker(
 
 
 async def _serve(worker: Worker) -> None:
+    teller = teller_of(worker.settings, worker.store)
+    telling = None
     try:
+        if teller is not None:
+            await teller.begin()
+            telling = asyncio.ensure_future(teller.run())
         worker.definitions = {task.name: task.definition() for task in registry.all()}
         await worker.async_run()
     finally:
+        if teller is not None and telling is not None:
+            telling.cancel()
+            await asyncio.wait([telling])
+            await teller.close()
         await worker.close()

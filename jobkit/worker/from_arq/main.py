@@ -18,6 +18,7 @@ from jobkit.model import JobkitError
 from jobkit.settings import Settings, masked
 from jobkit.worker.allowance import Allowance
 from jobkit.worker.from_arq.worker import Worker
+from jobkit.worker.logs import log_to_stderr
 from jobkit.worker.main import CANNOT_START, STOPPED
 
 logger = logging.getLogger("jobkit.worker.from_arq")
@@ -46,12 +47,7 @@ def run_arq_worker(
     Returns:
         0 after an orderly end, 2 where the worker could not start.
     """
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    log_to_stderr(settings.log_format, verbose=verbose, quiet=("asyncio",))
     logging.getLogger("jobkit.worker").setLevel(logging.DEBUG if verbose else logging.WARNING)
     logger.setLevel(logging.INFO)  # arq's lines tell of jobs
     loop = asyncio.new_event_loop()

@@ -1,0 +1,150 @@
+"""Those who are told: a webhook gets a POST, a command gets the same JSON on its standard input."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import signal
+import urllib.error
+import urllib.request
+from typing import Any, Protocol
+
+from jobkit.model import EventType, JobEvent, JobSnapshot
+from jobkit.model.rules import NotifyRule
+
+#: Seconds that a receiver has for one message.
+TIMEOUT_S = 10.0
+
+
+class Refused(Exception):
+    """The receiver did not take a message; `may_retry` tells whether it may take the same one later."""
+
+    def __init__(self, why: str, *, may_retry: bool = True) -> None:
+        super().__init__(why)
+        self.may_retry = may_retry
+
+
+class Sink(Protocol):
+    """Somebody who is told of events. `name` is what logs call it."""
+
+    name: str
+
+    def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool: ...
+
+    async def tell(self, event: JobEvent, snapshot: JobSnapshot) -> None:
+        """Raises `Refused`."""
+        ...
+
+    def close(self) -> None:
+        """Nobody tells it anything any more. May block for some seconds."""
+        ...
+
+
+def sink_of(rule: NotifyRule) -> Sink:
+    return Command(rule) if rule.command else Webhook(rule)
+
+
+def message_of(event: JobEvent, snapshot: JobSnapshot) -> bytes:
+    """What receivers get: the event, the job as it is now, and one sentence, which chat programs show."""
+    wire = {"text": sentence(event, snapshot), "event": event.to_json(), "job": snapshot.to_json()}
+    return json.dumps(wire, default=str).encode()
+
+
+def sentence(event: JobEvent, snapshot: JobSnapshot) -> str:
+    """`simulate failed after 3.2 s: ValueError: no such method (job 1f8c03aa)`."""
+    spec = snapshot.spec
+    text = f"{spec.title or spec.task} {str(event.type).replace('_', ' ')}"
+    is_end = event.type in (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
+    if is_end and snapshot.started_at is not None and snapshot.finished_at is not None:
+        text += f" after {(snapshot.finished_at - snapshot.started_at).total_seconds():.1f} s"
+    if event.type is EventType.FAILED and snapshot.error is not None:
+        text += f": {str(snapshot.error).splitlines()[0][:300]}"
+    elif event.type is EventType.SUCCEEDED and snapshot.summary:
+        text += f": {snapshot.summary}"
+    return f"{text} (job {spec.id[:8]})"
+
+
+class _Ruled:
+    def __init__(self, rule: NotifyRule) -> None:
+        self.rule = rule
+        self.name = rule.name
+
+    def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool:
+        spec = snapshot.spec
+        return event.type in self.rule.on and self.rule.wants(spec.task, spec.queue, spec.owner)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """What was meant for one address goes to no other."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+class Webhook(_Ruled):
+    """Posts JSON; with a secret, `X-Jobkit-Signature: sha256=` and the HMAC of the body in hexadecimal."""
+
+    _opener = urllib.request.build_opener(_NoRedirect)
+
+    async def tell(self, event: JobEvent, snapshot: JobSnapshot) -> None:
+        await asyncio.to_thread(self._post, event, message_of(event, snapshot))
+
+    def _post(self, event: JobEvent, body: bytes) -> None:
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "jobkit",
+            "X-Jobkit-Event": str(event.type),
+            "X-Jobkit-Delivery": event.id,
+        }
+        if self.rule.secret:
+            digest = hmac.new(self.rule.secret.encode(), body, hashlib.sha256).hexdigest()
+            headers["X-Jobkit-Signature"] = f"sha256={digest}"
+        request = urllib.request.Request(self.rule.url, body, headers, method="POST")
+        try:
+            self._opener.open(request, timeout=TIMEOUT_S).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            may_retry = error.code >= 500 or error.code in (408, 429)
+            raise Refused(f"it answers {error.code}", may_retry=may_retry) from None
+        except (OSError, ValueError) as error:
+            raise Refused(f"it does not answer: {getattr(error, 'reason', None) or error}") from None
+
+
+class Command(_Ruled):
+    """Runs a program, without a shell, in a process group of its own that is killed when its time is over.
+
+    It gets the JSON on standard input, and `JOBKIT_EVENT` and `JOBKIT_JOB_ID` in its environment.
+    """
+
+    async def tell(self, event: JobEvent, snapshot: JobSnapshot) -> None:
+        told = {"JOBKIT_EVENT": str(event.type), "JOBKIT_JOB_ID": event.job_id}
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self.rule.command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={**os.environ, **told},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Refused(f"it cannot be started: {error}", may_retry=False) from None
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await process.communicate(message_of(event, snapshot))
+        except TimeoutError:
+            raise Refused(f"it had not ended after {TIMEOUT_S:g} s and was killed", may_retry=False) from None
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        if process.returncode:
+            raise Refused(f"it ended with status {process.returncode}", may_retry=False)

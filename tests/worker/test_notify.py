@@ -1,0 +1,128 @@
+"""Webhooks, commands and OpenTelemetry are told of jobs by a worker, once each, and hold up nobody."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import wait_until
+from tests.worker.conftest import Bench
+from tests.worker.receiver import Receiver
+
+
+def test_a_webhook_gets_event_job_sentence_and_signature(bench: Bench) -> None:
+    with Receiver() as receiver:
+        rule = {"on": ["failed"], "task": "le*", "url": receiver.url, "secret": "shared"}
+        bench.worker(JOBKIT_NOTIFY=json.dumps([rule]))
+        bench.kit.submit(len, "abc").wait(30)
+        bench.kit.submit(abs, "no number").wait(30)
+        failed = bench.kit.submit(len, 5)
+        failed.wait(30)
+
+        (body,) = wait_until(lambda: receiver.bodies, 30, "the webhook")
+        told = json.loads(body)
+
+    assert told["job"]["id"] == told["event"]["job_id"] == failed.id
+    assert (told["event"]["type"], told["job"]["state"]) == ("failed", "failed")
+    assert " failed after " in told["text"]
+    assert told["text"].endswith(f"(job {failed.id[:8]})")
+    (headers,) = receiver.headers
+    assert headers["X-Jobkit-Event"] == "failed"
+    assert headers["X-Jobkit-Signature"] == "sha256=" + hmac.new(b"shared", body, hashlib.sha256).hexdigest()
+
+
+def test_of_several_workers_one_tells_and_another_goes_on_where_it_stops(bench: Bench) -> None:
+    with Receiver(answers=[503]) as receiver:
+        rule = json.dumps([{"on": "succeeded", "url": receiver.url}])
+        first = bench.worker(JOBKIT_NOTIFY=rule)
+        bench.worker(JOBKIT_NOTIFY=rule)
+        jobs = [bench.kit.submit(len, "abc")]  # its message is refused once
+        jobs[0].wait(30)
+        wait_until(lambda: receiver.bodies, 30, "the second try")
+        first.terminate()
+        first.wait(30)
+        jobs += [bench.kit.submit(len, "abc") for _ in range(3)]
+
+        wait_until(lambda: len(receiver.bodies) >= 4, 60, "all four")
+
+    told = [json.loads(body)["job"]["id"] for body in receiver.bodies]
+    assert told[0] == jobs[0].id
+    assert sorted(told) == sorted(job.id for job in jobs)
+
+
+def test_a_redirect_is_not_followed_and_a_refusal_holds_up_nobody(bench: Bench) -> None:
+    with Receiver(answers=[302, 410]) as receiver:
+        bench.worker(JOBKIT_NOTIFY=json.dumps([{"on": "succeeded", "url": receiver.url}]))
+        jobs = [bench.kit.submit(len, "abc") for _ in range(3)]
+        for job in jobs:
+            assert job.result(30) == 3
+        wait_until(lambda: receiver.bodies, 30, "the third")
+
+    assert len(receiver.bodies) == 1
+    assert "it answers 302" in bench.said()
+    assert "it answers 410" in bench.said()
+    assert "/hook" not in bench.said()  # a webhook's path is its secret
+
+
+def test_a_command_gets_the_message_and_one_that_fails_is_named(bench: Bench, tmp_path: Path) -> None:
+    write = f"open({str(tmp_path / 'told')!r}, 'a').write(os.environ['JOBKIT_EVENT'] + sys.stdin.read() + chr(10))"
+    code = f"import os, sys; {write}"
+    rules = [
+        {"on": "ended", "command": [sys.executable, "-c", code]},
+        {"on": "ended", "command": ["no-such-program"]},
+        {"on": "ended", "command": [sys.executable, "-c", "raise SystemExit(7)"]},
+    ]
+    bench.worker(JOBKIT_NOTIFY=json.dumps(rules))
+
+    job = bench.kit.submit(len, "abc")
+    job.wait(30)
+
+    (line,) = wait_until(lambda: bench.notes("told"), 30, "the command")
+    assert line.startswith("succeeded{")
+    assert json.loads(line.removeprefix("succeeded"))["job"]["id"] == job.id
+    wait_until(lambda: "it ended with status 7" in bench.said(), 30, "the failure to be named")
+    assert "no-such-program is not told" in bench.said()
+
+
+def test_opentelemetry_gets_a_trace_of_a_job_and_its_attempts(bench: Bench) -> None:
+    trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+    with Receiver() as receiver:
+        worker = bench.worker(
+            JOBKIT_OTEL="1",
+            OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=receiver.url,
+            OTEL_EXPORTER_OTLP_COMPRESSION="none",
+            OTEL_BSP_SCHEDULE_DELAY="100",
+        )
+        job = bench.kit.options(retries=1, backoff=0, tags=["nightly"]).submit(len, 5)
+        job.wait(30)
+        wait_until(lambda: receiver.bodies, 30, "a trace")
+        worker.terminate()
+        worker.wait(30)
+
+    request = trace_service.ExportTraceServiceRequest.FromString(receiver.bodies[0])
+    spans = request.resource_spans[0].scope_spans[0].spans
+    whole = next(span for span in spans if span.name == "job len")
+    runs = [span for span in spans if span.name == "run len"]
+    facts = {one.key: one.value for one in whole.attributes}
+    assert facts["messaging.message.id"].string_value == job.id
+    assert facts["error.type"].string_value == "TypeError"
+    assert [span.parent_span_id for span in runs] == [whole.span_id] * 2
+    assert all(whole.start_time_unix_nano <= run.start_time_unix_nano <= whole.end_time_unix_nano for run in runs)
+
+
+def test_log_lines_are_json_on_request_and_name_their_job(bench: Bench) -> None:
+    bench.worker(JOBKIT_LOG_FORMAT="json")
+    job = bench.kit.submit(len, 5)
+    job.wait(30)
+
+    lines = wait_until(
+        lambda: [line for line in map(json.loads, bench.said().splitlines()) if line.get("job_id")], 30, "a line"
+    )
+    assert lines[0]["job_id"] == job.id
+    assert (lines[0]["level"], lines[0]["logger"]) == ("info", "jobkit.worker")
+    assert lines[0]["time"].endswith("Z")
