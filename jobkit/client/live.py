@@ -165,9 +165,10 @@ class LiveJobs:
             try:
                 for i in range(0, len(ids), _BATCH):
                     await self._refresh(ids[i : i + _BATCH])
-            except StoreUnavailable:  # the hub tells us when it is back
+            except StoreUnavailable:  # the hub may not tell us when it is back: it has a connection of its own
                 self._stale.update(ids)
                 await asyncio.sleep(1.0)
+                self._wake.set()
             except Exception:
                 logger.exception("live jobs could not be read again")
 

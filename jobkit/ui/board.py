@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
-from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
+from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, apply
 from jobkit.model.snapshot import iso
 from jobkit.store.base import Page, Query
 from jobkit.store.memory_search import matches
 from jobkit.ui.feed import Eta
 from jobkit.ui.format import face, params_brief
-from jobkit.ui.live import Pacer, on_loop
+from jobkit.ui.live import Pacer, answered, on_loop
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -32,8 +32,8 @@ logger = logging.getLogger("jobkit.ui")
 #: Shortest time between two deltas, and between two looks at the counters.
 _WINDOW_S, _COUNTS_S = 0.05, 0.5
 
-#: New jobs whose snapshots are read per flush; of a flood, the newest are enough.
-_READ = 50
+#: Unknown jobs whose snapshots are read at once; the others follow.
+_READ = 200
 
 Defaults = Mapping[str, Mapping[str, Any]]
 
@@ -113,8 +113,9 @@ class Board:
                 self._gone.add(event.job_id)
                 del self.jobs[event.job_id]
         elif known is None:
-            # News of a job on another page is nothing to us; a change of state may bring it here.
-            if not event.type.is_news and not self.query.cursor:
+            # News of a job on another page is nothing to us; a change of state may bring it here. To a page of all jobs
+            # only its first event can.
+            if not event.type.is_news and not self.query.cursor and (event.seq == 1 or not self._has_all):
                 self.unknown.pop(event.job_id, None)
                 self.unknown[event.job_id] = None
         else:
@@ -124,12 +125,18 @@ class Board:
             elif moved is not known:
                 self._put(moved, event.at)
 
+    def to_read(self) -> list[str]:
+        """The next ids to read the snapshots of; not unknown any more from here on."""
+        ids = list(self.unknown)[:_READ]
+        for job_id in ids:
+            del self.unknown[job_id]
+        return ids
+
     def learn(self, snapshots: Iterable[JobSnapshot | None], now: datetime) -> None:
         """Snapshots of jobs that were unknown; those that belong on this page join it."""
         for snapshot in snapshots:
             if snapshot is None:
                 continue
-            self.unknown.pop(snapshot.id, None)
             known = self.jobs.get(snapshot.id)
             if known is not None:
                 if (snapshot.seq, snapshot.rev) > (known.seq, known.rev):
@@ -176,6 +183,11 @@ class Board:
         self.n += 1
         return _dumps({**delta, "now": iso(now), "n": self.n})
 
+    @property
+    def _has_all(self) -> bool:
+        """Whether every job belongs on this page or on one behind it."""
+        return self.query == Query(limit=self.query.limit, cursor=self.query.cursor)
+
     def _put(self, snapshot: JobSnapshot, at: datetime) -> None:
         self.jobs[snapshot.id] = snapshot
         self._changed.add(snapshot.id)
@@ -210,6 +222,7 @@ class BoardFeed:
         self._stops: list[Callable[[], None]] = []
         self._runners: set[asyncio.Task[Any]] = set()
         self._early: list[JobEvent] | None = []
+        self._is_loading = self._again = False
         self._reading = False
         self._counts_due = False
         self._counting = False
@@ -247,21 +260,33 @@ class BoardFeed:
     async def _open(self) -> None:
         """The page, then what happened while it was read."""
         await self._kit.hub.ready(None)
-        infos = await self._kit.aio.tasks()
+        infos = await answered(self._kit.aio.tasks)
         self.board.defaults = {
             name: {spec.name: spec.default for spec in info.params if spec.has_default} for name, info in infos.items()
         }
         await self._read()
 
     async def _read(self) -> None:
-        self._early = []
-        page, counts = await asyncio.gather(self._kit.verbs.page(self.board.query), self._kit.verbs.counts())
+        """One after the other: what is under way when somebody asks may be older than his reason to ask."""
+        self._again = True
+        if self._is_loading:
+            return
+        self._is_loading = True
+        try:
+            while self._again:
+                self._again, self._early = False, []
+                page, counts = await answered(self._page)
+        finally:
+            self._is_loading = False
         self.board.load(page, counts)
-        for event in self._early:
+        for event in self._early or ():
             self.board.take(event)
         self._early = None
         self._publish(self.board.page_json(_now()), True)
         self._pacer.poke()
+
+    async def _page(self) -> tuple[Page, dict[str, int]]:
+        return await asyncio.gather(self._kit.verbs.page(self.board.query), self._kit.verbs.counts())
 
     def _take(self, event: JobEvent) -> None:
         if self._early is not None:
@@ -288,9 +313,8 @@ class BoardFeed:
 
     async def _learn(self) -> None:
         try:
-            ids = list(self.board.unknown)[-_READ:]
-            self.board.unknown.clear()
-            found = await self._kit.verbs.store.snapshots(ids)
+            ids = self.board.to_read()
+            found = await answered(lambda: self._kit.verbs.store.snapshots(ids))
             self.board.learn(found, _now())
         finally:
             self._reading = False
@@ -299,7 +323,7 @@ class BoardFeed:
     async def _count(self) -> None:
         try:
             self._counts_due = False
-            self.board.count(await self._kit.verbs.counts())
+            self.board.count(await answered(self._kit.verbs.counts))
             self._pacer.poke()
             await asyncio.sleep(_COUNTS_S)
         finally:
@@ -319,8 +343,6 @@ class BoardFeed:
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except StoreUnavailable as error:  # the hub tells us when it is back
-            logger.debug("a page of jobs could not be read: %s", error)
         except JobkitError as error:
             logger.warning("a page of jobs could not be read: %s", error)
 

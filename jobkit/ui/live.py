@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from jobkit.client.loop import background
-from jobkit.model import JobEvent, JobkitError, JobNotFound, JobSnapshot, JobState
+from jobkit.model import JobEvent, JobkitError, JobNotFound, JobSnapshot, JobState, StoreUnavailable
 from jobkit.model.snapshot import iso
 from jobkit.ui.feed import LOG_LINES, JobView
 
@@ -28,6 +28,9 @@ logger = logging.getLogger("jobkit.ui")
 
 #: Seconds between looks at a waiting job's queue, or at the worker of a job that has gone silent.
 _LOOK_S = 3.0
+
+#: Seconds between questions while the store does not answer.
+_AGAIN_S = 0.5
 
 
 class Deliver(Protocol):
@@ -180,13 +183,13 @@ class JobFeed:
             for follower in list(self._followers):
                 if follower.on_missing is not None:
                     follower.on_missing(self._missing)
-        except JobkitError as error:  # the server is away: the hub's status brings us back
+        except JobkitError as error:
             logger.debug("job %s: its card could not read: %s", self.job_id, error)
 
     async def _open(self) -> None:
         """The snapshot, then the events that came meanwhile: nothing falls between the two."""
         await self._kit.hub.ready(self.job_id)
-        snapshot: JobSnapshot = await self._kit.aio.snapshot(self.job_id)
+        snapshot = await self._read_job()
         view = JobView(
             snapshot,
             defaults=await self._defaults(snapshot.spec.task),
@@ -207,16 +210,19 @@ class JobFeed:
         else:
             self._run(self._watch(view))
 
+    async def _read_job(self) -> JobSnapshot:
+        return await answered(lambda: self._kit.aio.snapshot(self.job_id))
+
     async def _defaults(self, task: str) -> Mapping[str, Any] | None:
-        info = (await self._kit.aio.tasks()).get(task)
+        info = (await answered(self._kit.aio.tasks)).get(task)
         return None if info is None else {spec.name: spec.default for spec in info.params if spec.has_default}
 
     async def _read_log(self, view: JobView) -> None:
-        log = await self._kit.aio.logs(self.job_id, tail=LOG_LINES)
+        log = await answered(lambda: self._kit.aio.logs(self.job_id, tail=LOG_LINES))
         view.load_log(log.lines, log.total, log.dropped)
 
     async def _read_artifacts(self, view: JobView) -> None:
-        _, infos = await self._kit.verbs.artifacts(self.job_id)
+        _, infos = await answered(lambda: self._kit.verbs.artifacts(self.job_id))
         view.keep(
             [
                 {
@@ -259,7 +265,7 @@ class JobFeed:
 
     async def _catch_up(self, view: JobView) -> None:
         view.needs_snapshot = False
-        view.reset(await self._kit.aio.snapshot(self.job_id), _now())
+        view.reset(await self._read_job(), _now())
         await self._read_log(view)
         self._pacer.poke()
         if view.snapshot.is_terminal:
@@ -272,7 +278,7 @@ class JobFeed:
         self._has_ended = True
         await self._read_log(view)
         if view.snapshot.state is JobState.SUCCEEDED:
-            view.show(await self._kit.aio.preview(self.job_id))
+            view.show(await answered(lambda: self._kit.aio.preview(self.job_id)))
         await self._read_artifacts(view)
         self._flush()
         self._is_told = True
@@ -375,6 +381,20 @@ def _forget(feed: JobFeed) -> None:
     feeds = _feeds.get(feed._kit, {})
     for key in [key for key, each in feeds.items() if each is feed]:
         del feeds[key]
+
+
+async def answered(read: Callable[[], Awaitable[T]]) -> T:
+    """The value of a read, as soon as the store answers.
+
+    Who waits for the hub's word instead may wait for ever: events have a connection of their own, and the one that
+    reads can be cut alone. The caller is cancelled when nobody looks any more.
+    """
+    while True:
+        try:
+            return await read()
+        except StoreUnavailable as error:
+            logger.debug("what is shown could not be read, and is asked for again: %s", error)
+            await asyncio.sleep(_AGAIN_S)
 
 
 def on_loop(function: Callable[[T], None], value: T) -> None:
