@@ -26,7 +26,8 @@ class AioKit:
 
     #: Verbs whose coroutines are the background loop's own; the others do a little work in a thread.
     _DIRECT = frozenset(
-        {"page", "snapshot", "counts", "queues", "workers", "stats", "preview", "cancel", "delete", "prune"}
+        {"page", "snapshot", "counts", "queues", "workers", "stats", "preview"}
+        | {"cancel", "cancel_many", "delete", "prune", "audit"}
     )
 
     def __init__(self, kit: Kit) -> None:

@@ -16,6 +16,7 @@ from jobkit.codec import is_reference
 from jobkit.files import Depot
 from jobkit.files.depot import opened
 from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, LogLine, ResultExpired
+from jobkit.model.audit import AuditEntry
 from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import registry
@@ -86,6 +87,15 @@ class Blocking(Connection):
     def job_events(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
         """One job's events with a `seq` above `after`, to its end."""
         return self._iterate(lambda: self._verbs.job_events(job_id, after))
+
+    def audit(self, limit: int = 100, before: str = "") -> list[AuditEntry]:
+        """Who did what on pages, over HTTP and at the command line; newest first.
+
+        Args:
+            limit: at most so many.
+            before: id of an entry; only older ones.
+        """
+        return self._call(partial(self._verbs.audit, limit, before))
 
     # -- stopping and forgetting ---------------------------------------------------------------------------------------
 

@@ -323,17 +323,20 @@ class Kit(Blocking):
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
-    def retry(self, job_id: str) -> Job:
+    def retry(self, job_id: str, *, owner: str = "") -> Job:
         """Run an ended job once more with the same arguments: a new job, which names the old one as `retry_of`.
 
         Where it ended because a job that it needs gave no result, that one runs again too, before it.
 
+        Args:
+            owner: of the new job; the person at this process unless given.
+
         Raises:
             JobkitError: it has not ended, or a job that it needs is no longer kept.
         """
-        return self._retry(job_id, {})
+        return self._retry(job_id, {}, owner)
 
-    def _retry(self, job_id: str, again: dict[str, Job]) -> Job:
+    def _retry(self, job_id: str, again: dict[str, Job], owner: str = "") -> Job:
         """`retry`. `again` holds the jobs that run again, by the id of the old one: each of them once."""
         if job_id in again:
             return again[job_id]
@@ -345,11 +348,11 @@ class Kit(Blocking):
             renamed: dict[str, str] = {}
             for need in spec.needs:
                 if self.snapshot(need).state in (JobState.FAILED, JobState.CANCELLED):
-                    renamed[need] = self._retry(need, again).id
+                    renamed[need] = self._retry(need, again, owner).id
             body = with_needs(body, renamed)
             spec = replace(spec, needs=tuple(renamed.get(need, need) for need in spec.needs))
             params = {name: _renamed(value, renamed) for name, value in params.items()}
-        again[job_id] = self._again(replace(spec, id=job_id), form, body, params)
+        again[job_id] = self._again(replace(spec, id=job_id), form, body, params, owner)
         return again[job_id]
 
     def rerun(self, job_id: str, changes: Mapping[str, Any]) -> Job:
@@ -376,9 +379,16 @@ class Kit(Blocking):
         )  # fmt: skip
         return self._again(spec, form, body, {**spec.params, **changes})
 
-    def _again(self, old: Any, form: bytes, body: bytes, params: Mapping[str, Any]) -> Job:
+    def _again(self, old: Any, form: bytes, body: bytes, params: Mapping[str, Any], owner: str = "") -> Job:
         spec = replace(
-            old, id=new_id(), key="", retry_of=old.id, owner=self._owner, params=shown(params), delay_ms=0, at_ms=0
+            old,
+            id=new_id(),
+            key="",
+            retry_of=old.id,
+            owner=owner or self._owner,
+            params=shown(params),
+            delay_ms=0,
+            at_ms=0,
         )
         prepared = Submission(spec, self.codec.seal(form, body, Subject("args", spec.id, spec.task)))
         return self._send(prepared)

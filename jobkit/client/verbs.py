@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from jobkit.codec import Codec, Subject
 from jobkit.model import InvalidParams, JobEvent, JobNotFound, JobSnapshot, JobSpec, JobState, LogLine, StoreUnavailable
+from jobkit.model.audit import AuditEntry
 from jobkit.settings import Settings
 from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, Store, Submission, WorkerInfo
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain
@@ -204,6 +205,12 @@ class Verbs:
         while pruned := await self.store.prune(keep=keep):
             total += pruned
         return total
+
+    async def note(self, entry: AuditEntry) -> None:
+        await self.store.note(entry)
+
+    async def audit(self, limit: int = 100, before: str = "") -> list[AuditEntry]:
+        return list(await self.store.audit(limit, before))
 
     # -- listening ----------------------------------------------------------------------------------------------------
 

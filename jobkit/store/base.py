@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from jobkit.model import EventsExpired, FailureGroup, JobEvent, JobSnapshot, JobSpec, LogLine
+from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import JobError
 
 #: Called with each event, in the store's own thread; must not block and must not raise.
@@ -429,6 +430,14 @@ class Store(Protocol):
 
     async def updates(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, bytes]]:
         """Updates after an update's id, oldest first."""
+        ...
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Add to the audit trail, of which the last 10,000 entries (or some more) are kept."""
+        ...
+
+    async def audit(self, limit: int = 100, before: str = "") -> Sequence[AuditEntry]:
+        """Up to `limit` entries of the audit trail, newest first; with `before`, an entry's id, older ones."""
         ...
 
     async def hold(self, name: str, owner: str, for_s: float) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState
+from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import tame
 from jobkit.settings import Settings
 from jobkit.store import records
@@ -39,6 +40,7 @@ from jobkit.store.base import (
     expired,
     is_before,
 )
+from jobkit.store.memory_audit import AUDIT_KEPT, MemoryAudit
 from jobkit.store.memory_failures import MemoryFailures
 from jobkit.store.memory_files import MemoryFiles
 from jobkit.store.memory_hub import MemoryHub, Outbox
@@ -61,7 +63,7 @@ _ENDS = {
 }
 
 
-class MemoryStore(MemoryFiles, MemoryFailures, MemoryWeb):
+class MemoryStore(MemoryFiles, MemoryFailures, MemoryWeb, MemoryAudit):
     """See `jobkit.store.base.Store`. Thread-safe; no verb waits for anything.
 
     Args:
@@ -74,6 +76,7 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryWeb):
         self._clock = clock
         self._lock = threading.RLock()
         self._revoked: dict[str, float] = {}
+        self._audit: deque[AuditEntry] = deque(maxlen=AUDIT_KEPT)
         self._jobs = Jobs(settings)
         self._queues: set[str] = set()
         self._workers: dict[str, dict[str, str]] = {}

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from jobkit.model import FailureGroup, JobEvent, JobSnapshot, JobSpec, LogLine
+from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import WIRE, changes, tame
 from jobkit.store.base import WorkerInfo
 
@@ -62,6 +63,11 @@ def mapping(raw: bytes) -> dict[str, Any]:
 def event(id: str, entry: Mapping[bytes, bytes]) -> JobEvent:
     """An entry of the stream of events."""
     return JobEvent.from_wire(_unjson(entry[b"e"]), id)
+
+
+def audit_entry(id: str, entry: Mapping[bytes, bytes]) -> AuditEntry:
+    """An entry of the audit trail."""
+    return AuditEntry.from_wire(id, mapping(entry[b"a"]))
 
 
 def lines(after: int, entry: Mapping[bytes, bytes]) -> list[LogLine]:

@@ -33,6 +33,7 @@ from jobkit.store.base import (
     is_before,
 )
 from jobkit.store.connect import explain, open_redis
+from jobkit.store.redis_audit import RedisAudit
 from jobkit.store.redis_failures import RedisFailures
 from jobkit.store.redis_files import RedisFiles, awaited, keep_args
 from jobkit.store.redis_web import RedisWeb
@@ -51,7 +52,7 @@ _EVENTS_KEPT = 20_000
 _LIST_BUDGET, _LIST_CALLS = 5_000, 200
 
 
-class RedisStore(RedisFiles, RedisFailures, RedisWeb):
+class RedisStore(RedisFiles, RedisFailures, RedisWeb, RedisAudit):
     """See `jobkit.store.base.Store`.
 
     Args:

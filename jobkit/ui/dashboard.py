@@ -20,7 +20,9 @@ from panel_material_ui.template.base import Page
 
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
+from jobkit.model.people import Person, Role
 from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.desk import Desk
 from jobkit.ui.drawer import Drawer
 from jobkit.ui.form import TaskForm
 from jobkit.ui.live import on_loop
@@ -55,7 +57,7 @@ class Dashboard(Viewer):
 
     Args:
         kit: whose jobs.
-        may_act: whether jobs may be submitted, cancelled, retried and deleted from here.
+        may_act: whether jobs may be submitted, cancelled, retried and deleted from here, by those whose role allows it.
         title: of the browser's tab.
     """
 
@@ -67,7 +69,8 @@ class Dashboard(Viewer):
         super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
         self._title = title
-        self._may_act = may_act
+        self._desk = Desk(kit, Person() if may_act else Person().at_most(Role.VIEW))
+        self._may_act = may_act = self._desk.may("submit")
         self._bridge = SessionBridge()
         _ask_nobody_else()
         self._read_url()
@@ -75,7 +78,7 @@ class Dashboard(Viewer):
             kit,
             search=self.search,
             selected=self.job,
-            may_act=may_act,
+            desk=self._desk,
             on_open=self._open,
             on_search=lambda text: self.param.update(search=text),
             bridge=self._bridge,
@@ -87,6 +90,7 @@ class Dashboard(Viewer):
         self._form = TaskForm(
             kit,
             on_submit=self._submitted,
+            desk=self._desk,
             bridge=self._bridge,
             sizing_mode="stretch_both",
             visible=self.page == "submit",
@@ -94,7 +98,7 @@ class Dashboard(Viewer):
         )
         self._workers = WorkersPage(
             kit,
-            may_act=may_act,
+            desk=self._desk,
             is_open=self.page == "workers",
             on_open=self._open,
             bridge=self._bridge,
@@ -104,7 +108,8 @@ class Dashboard(Viewer):
         )
         self._drawer = Drawer(
             kit,
-            actions=("cancel", "retry", "rerun") if may_act else (),
+            actions=("cancel", "retry", "rerun"),
+            desk=self._desk,
             on_action=self._acted,
             on_close=lambda: self.param.update(job=""),
             bridge=self._bridge,

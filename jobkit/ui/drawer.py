@@ -11,6 +11,7 @@ from panel.custom import JSComponent
 
 from jobkit.ui import assets
 from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.desk import Desk
 from jobkit.ui.job_card import JobCard
 from jobkit.ui.own import SelfContained
 
@@ -47,7 +48,7 @@ class Drawer(pn.Column):
     """Shows one job's card, or nothing.
 
     Args:
-        kit, actions, on_action, bridge: as of `JobCard`.
+        kit, actions, on_action, bridge, desk: as of `JobCard`.
         on_close: called in the session when it is closed from inside.
     """
 
@@ -59,6 +60,7 @@ class Drawer(pn.Column):
         on_action: Callable[[str, str], object],
         on_close: Callable[[], object],
         bridge: SessionBridge,
+        desk: Desk | None = None,
     ) -> None:
         head = DrawerHead(on_close, sizing_mode="stretch_width")
         card = JobCard(
@@ -66,6 +68,7 @@ class Drawer(pn.Column):
             actions=actions,
             on_action=on_action,
             bridge=bridge,
+            desk=desk,
             keyboard=True,
             sizing_mode="stretch_width",
             margin=0,

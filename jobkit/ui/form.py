@@ -10,7 +10,8 @@ from panel.custom import JSComponent
 
 from jobkit.ui import assets
 from jobkit.ui.bridge import SessionBridge
-from jobkit.ui.form_desk import FormDesk, lead
+from jobkit.ui.desk import Desk
+from jobkit.ui.form_model import FormModel, lead
 from jobkit.ui.own import SelfContained
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class TaskForm(SelfContained, JSComponent):
         kit: where to submit; it is asked for its tasks.
         on_submit: called in the session with the id of each job that was submitted from here.
         names: only these tasks, in this order; all unless given.
+        bridge, desk: of the session, where the caller already has them.
 
     Attributes:
         tasks: what the browser shows, JSON. `prefill`: a task and values to start from, see `fill`.
@@ -47,6 +49,7 @@ class TaskForm(SelfContained, JSComponent):
         on_submit: Callable[[str], object] | None = None,
         names: Sequence[str] | None = None,
         bridge: SessionBridge | None = None,
+        desk: Desk | None = None,
         **params: Any,
     ) -> None:
         super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
@@ -54,23 +57,23 @@ class TaskForm(SelfContained, JSComponent):
         self._names = names
         self._filled: tuple[str, Mapping[str, Any]] | None = None
         self._bridge = bridge or SessionBridge()
-        self._desk = FormDesk(
-            lambda: kit,
+        self._form = FormModel(
+            lambda: desk or Desk(kit),
             lambda texts: self._bridge.push(lambda: self.param.update(**texts)),
             on_submit=None if on_submit is None else lambda job_id: self._bridge.push(lambda: on_submit(job_id)),
             names=names,
         )
-        self.param.watch(lambda event: self._desk.asked(event.new), "request")
+        self.param.watch(lambda event: self._form.asked(event.new), "request")
         self.refresh()
 
     def refresh(self) -> None:
         """Ask the kit for its tasks again."""
-        self._desk.refresh()
+        self._form.refresh()
 
     def fill(self, task: str, values: Mapping[str, Any], queue: str = "") -> None:
         """Show the form of `task` with `values` filled in, as a job's `params` give them."""
         self._filled = task, dict(values)
-        self.prefill = self._desk.filling(task, values, queue)
+        self.prefill = self._form.filling(task, values, queue)
 
     def _ipython_display_(self) -> None:
         from jobkit.ui.notebook import display_form

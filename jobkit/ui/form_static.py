@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from jobkit.tasks.info import TaskInfo
-from jobkit.ui.form_desk import lead
+from jobkit.ui.form_model import lead
 from jobkit.ui.format import value_brief
 
 

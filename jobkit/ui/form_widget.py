@@ -10,7 +10,8 @@ import traitlets
 
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui import assets
-from jobkit.ui.form_desk import FormDesk
+from jobkit.ui.desk import Desk
+from jobkit.ui.form_model import FormModel
 from jobkit.ui.text_widget import TextWidget
 
 if TYPE_CHECKING:
@@ -45,6 +46,6 @@ class FormWidget(TextWidget):
         on_submit: Callable[[str], object] | None = None,
         filled: tuple[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        self._desk = FormDesk(kit, self.put, on_submit=on_submit, infos=infos)
-        super().__init__(tasks=self._desk.tasks(), prefill=self._desk.filling(*filled) if filled else "")
-        self.observe(lambda change: self._desk.asked(change["new"]), "request")
+        self._form = FormModel(lambda: Desk(kit()), self.put, on_submit=on_submit, infos=infos)
+        super().__init__(tasks=self._form.tasks(), prefill=self._form.filling(*filled) if filled else "")
+        self.observe(lambda change: self._form.asked(change["new"]), "request")

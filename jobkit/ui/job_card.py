@@ -6,16 +6,17 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
 from panel.custom import AnyWidgetComponent
 
 from jobkit.client.loop import background
-from jobkit.model import JobkitError
 from jobkit.ui import assets
 from jobkit.ui.asked import Requests
 from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.desk import Answer, Desk
 from jobkit.ui.files import answer
 from jobkit.ui.live import Follower, Following
 from jobkit.ui.own import SelfContained
@@ -28,6 +29,9 @@ logger = logging.getLogger("jobkit.ui")
 #: What the buttons of a card may ask for.
 ACTIONS = ("cancel", "retry", "rerun")
 
+#: What the desk is asked about, where it is not the same.
+_GATE = {"rerun": "submit"}
+
 
 class JobCard(SelfContained, AnyWidgetComponent):
     """The live card of one job.
@@ -38,7 +42,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
         actions: any of "cancel", "retry" and "rerun"; () makes a card that only looks.
         on_action: called in the session with `(action, job id)`: for "retry" the id of the new job, which the card then
             shows unless `on_action` is given; "rerun" is only offered where this is given.
-        bridge: of the session, where the caller already has one.
+        bridge, desk: of the session, where the caller already has them.
 
     Attributes:
         snapshot, log, log_append, preview, artifacts: the texts that the browser shows first; see `feed.JobView`.
@@ -71,13 +75,14 @@ class JobCard(SelfContained, AnyWidgetComponent):
         actions: Sequence[str] = ("cancel", "retry"),
         on_action: Callable[[str, str], object] | None = None,
         bridge: SessionBridge | None = None,
+        desk: Desk | None = None,
         **params: Any,
     ) -> None:
-        super().__init__(  # type: ignore[no-untyped-call]  # panel's
-            actions=json.dumps([a for a in ACTIONS if a in actions]), **params
-        )
+        offered = [a for a in ACTIONS if a in actions and (desk is None or desk.may(_GATE.get(a, a)))]
+        super().__init__(actions=json.dumps(offered), **params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
-        self._allowed = frozenset(actions)
+        self._desk = desk
+        self._allowed = frozenset(offered)
         self._on_action = on_action
         self._bridge = bridge or SessionBridge()
         self._following: Following | None = None
@@ -140,21 +145,16 @@ class JobCard(SelfContained, AnyWidgetComponent):
             if action == "rerun":
                 self._tell("rerun", self.job_id)
             else:
-                background.spawn(self._act(action, self.job_id))
+                desk = self._desk or Desk(self._kit)
+                desk.begin(action, [job_id := self.job_id], lambda answer: self._acted(job_id, answer))
 
-    async def _act(self, action: str, job_id: str) -> None:
+    def _acted(self, job_id: str, answer: Answer) -> None:
         """On the background loop."""
-        assert self._kit is not None
-        try:
-            if action == "cancel":
-                await self._kit.aio.cancel(job_id)
-            else:
-                new = await self._kit.aio.retry(job_id)
-                self._bridge.push(lambda: self._tell("retry", new.id))
-        except JobkitError as error:
-            following = self._following
-            if following is not None and following.job_id == job_id:
-                following.say(str(error))
+        for new in answer.made:
+            self._bridge.push(partial(self._tell, "retry", new))
+        following = self._following
+        if answer.problem and following is not None and following.job_id == job_id:
+            following.say(answer.problem)
 
     async def _fetch(self, kit: Kit, job_id: str, asked: Mapping[str, Any]) -> None:
         """On the background loop: for this browser alone."""

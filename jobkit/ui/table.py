@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import param
 from panel.custom import JSComponent
 
-from jobkit.client.loop import background
-from jobkit.model import JobkitError
 from jobkit.ui import assets
 from jobkit.ui.asked import Requests
 from jobkit.ui.board import Watching
 from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.desk import Answer, Desk
 from jobkit.ui.own import SelfContained
 from jobkit.ui.query import parse_search
 
@@ -28,7 +27,8 @@ class JobTable(SelfContained, JSComponent):
         kit: whose jobs.
         on_open: called in the session with the id of the job whose row was opened, "" to close.
         on_search: called in the session with the search text when it changes.
-        may_act: whether bulk cancel, retry and delete are offered and obeyed.
+        may_act: whether bulk cancel, retry and delete are offered and obeyed, where the desk allows it.
+        bridge, desk: of the session, where the caller already has them.
 
     Attributes:
         search: the search text, see `query.parse_search`.
@@ -59,9 +59,13 @@ class JobTable(SelfContained, JSComponent):
         on_open: Callable[[str], object] | None = None,
         on_search: Callable[[str], object] | None = None,
         bridge: SessionBridge | None = None,
+        desk: Desk | None = None,
+        may_act: bool = True,
         **params: Any,
     ) -> None:
-        super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
+        self._desk = desk or Desk(kit)
+        may_act = may_act and self._desk.may("cancel")
+        super().__init__(may_act=may_act, **params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
         self._on_open = on_open
         self._on_search = on_search
@@ -126,20 +130,8 @@ class JobTable(SelfContained, JSComponent):
             self._look(self._cursors)
         elif action in ("cancel", "retry", "delete") and self.may_act:
             ids = [str(job_id) for job_id in asked.get("ids", ())][:200]
-            background.spawn(self._act(action, ids))
+            self._desk.begin(action, ids, self._acted)
 
-    async def _act(self, action: str, ids: list[str]) -> None:
-        """On the background loop: one after the other, and one sentence about those that did not work."""
-        failed: list[str] = []
-        for job_id in ids:
-            try:
-                if action == "delete":
-                    await self._kit.aio.delete([job_id])
-                else:
-                    await getattr(self._kit.aio, action)(job_id)
-            except JobkitError as error:
-                failed.append(str(error))
-        sentence = failed[0] if failed else ""
-        if len(failed) > 1:
-            sentence = f"{len(failed)} jobs could not be changed: {sentence}"
-        self._bridge.push(lambda: self.param.update(notice=sentence))
+    def _acted(self, answer: Answer) -> None:
+        """On the background loop: one sentence about what did not work."""
+        self._bridge.push(lambda: self.param.update(notice=answer.problem))

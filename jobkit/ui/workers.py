@@ -24,6 +24,7 @@ from jobkit.store.base import Query, WorkerInfo
 from jobkit.ui import assets
 from jobkit.ui.asked import Requests
 from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.desk import Answer, Desk
 from jobkit.ui.format import params_brief
 from jobkit.ui.live import Pacer, on_loop
 from jobkit.ui.own import SelfContained
@@ -173,8 +174,8 @@ class WorkersPage(SelfContained, JSComponent):
     Args:
         kit: whose.
         on_open: called in the session with the id of the job that was clicked.
-        may_act: whether a worker may be asked to end.
-        bridge: of the session, where the caller already has one.
+        may_act: whether a worker may be asked to end, where the desk allows it.
+        bridge, desk: of the session, where the caller already has them.
 
     Attributes:
         picture: what the browser shows, see `picture`. notice: a sentence about what did not work.
@@ -198,9 +199,13 @@ class WorkersPage(SelfContained, JSComponent):
         *,
         on_open: Callable[[str], object] | None = None,
         bridge: SessionBridge | None = None,
+        desk: Desk | None = None,
+        may_act: bool = True,
         **params: Any,
     ) -> None:
-        super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
+        self._desk = desk or Desk(kit)
+        may_act = may_act and self._desk.may("drain_worker")
+        super().__init__(may_act=may_act, **params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()
@@ -235,13 +240,8 @@ class WorkersPage(SelfContained, JSComponent):
         if feed is not None and self._key is not None:
             feed.tell(self._key)
 
-    async def _stop(self, worker_id: str) -> None:
-        try:
-            await self._kit.verbs.store.stop_workers([worker_id], "drain")
-            sentence = ""
-        except JobkitError as error:
-            sentence = str(error)
-        self._bridge.push(lambda: self.param.update(notice=sentence))
+    def _acted(self, answer: Answer) -> None:
+        self._bridge.push(lambda: self.param.update(notice=answer.problem))
 
     # -- requests of the browser, in the session --------------------------------------------------------------------
 
@@ -254,4 +254,4 @@ class WorkersPage(SelfContained, JSComponent):
             elif action == "open" and self._on_open is not None:
                 self._on_open(id)
             elif action == "drain" and self.may_act:
-                background.spawn(self._stop(id))
+                self._desk.begin("drain_worker", [id], self._acted)

@@ -200,7 +200,7 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
 
 
 #: Keys that belong to the namespace, not to a job or a worker.
-_SHARED = ("events", "queues", "tasks", "took", "workers", "place", "filed", "litter")
+_SHARED = ("events", "queues", "tasks", "took", "workers", "place", "filed", "litter", "audit")
 
 
 async def check_keys(store: RedisStore) -> None:

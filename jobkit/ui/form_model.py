@@ -10,15 +10,13 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.tasks.info import TaskInfo
+from jobkit.ui.desk import Desk
 from jobkit.ui.form_values import read_field, read_form, read_options
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 #: Where the prose of a docstring ends: Google's and NumPy's headings, Sphinx's fields, doctests.
 _SECTION = re.compile(
@@ -28,11 +26,11 @@ _SECTION = re.compile(
 )
 
 
-class FormDesk:
+class FormModel:
     """One form.
 
     Args:
-        kit: gives the kit to submit with; asked when it is needed, since a form that is only looked at needs none.
+        desk: gives the desk to submit at; asked when it is needed, since a form that is only looked at needs no kit.
         put: shows new texts (any of `tasks`, `reply` and `prefill`); called in any thread.
         on_submit: called in any thread with the id of each job that was submitted from here.
         infos: tasks that are known already; the kit is asked for the others by `refresh`.
@@ -41,14 +39,14 @@ class FormDesk:
 
     def __init__(
         self,
-        kit: Callable[[], Kit],
+        desk: Callable[[], Desk],
         put: Callable[[Mapping[str, str]], object],
         *,
         on_submit: Callable[[str], object] | None = None,
         infos: Mapping[str, TaskInfo] | None = None,
         names: Sequence[str] | None = None,
     ) -> None:
-        self._kit = kit
+        self._desk = desk
         self._put = put
         self._on_submit = on_submit
         self._infos = dict(infos or {})
@@ -103,8 +101,8 @@ class FormDesk:
 
     async def _refresh(self) -> None:
         try:
-            kit = await asyncio.to_thread(self._kit)
-            found = await kit.aio.tasks()
+            desk = await asyncio.to_thread(self._desk)
+            found = await desk.kit.aio.tasks()
         except JobkitError:
             return
         names = self._names if self._names is not None else sorted(found)
@@ -117,21 +115,20 @@ class FormDesk:
         errors |= wrong
         if not errors:
             try:
-                kit = await asyncio.to_thread(self._kit)
-                job = await kit.aio.submit_info(info.name, values, chosen)
-            except InvalidParams as error:
-                name = error.field or ""
-                errors[name if name in values or not name else f"option:{name}" if name in chosen else name] = str(
-                    error
-                )
+                desk = await asyncio.to_thread(self._desk)
             except JobkitError as error:
-                errors[""] = str(error)
-            else:
-                self._answer(info, {})
-                if self._on_submit is not None:
-                    self._on_submit(job.id)
+                self._answer(info, {"": str(error)})
                 return
+            answer = await desk.act("submit", [info.name], params=values, options=chosen)
+            if answer.problem:
+                name = (answer.error.field or "") if isinstance(answer.error, InvalidParams) else ""
+                errors[f"option:{name}" if name in chosen and name not in values else name] = answer.problem
+        else:
+            answer = None
         self._answer(info, errors)
+        if answer is not None and self._on_submit is not None:
+            for job_id in answer.made:
+                self._on_submit(job_id)
 
 
 def shown(info: TaskInfo) -> dict[str, Any]:

@@ -1,0 +1,158 @@
+"""The desk: every action by every role, on one's own and on others' jobs, with the audit trail that it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from jobkit.model import InvalidParams, JobState
+from jobkit.model.people import Person, Role
+from jobkit.tasks.decorator import task
+from jobkit.ui.desk import ACTIONS, Answer, Desk, action, each
+from tests.ui.stage import Stage
+
+
+def act(desk: Desk, name: str, targets: list[str], **details: Any) -> Answer:
+    return asyncio.run(desk.act(name, targets, **details))
+
+
+def desk_of(stage: Stage, role: str, name: str = "ada") -> Desk:
+    return Desk(stage.kit, Person(name, Role(role)))
+
+
+#: Who may what, on jobs of their own and of others; `own` never learns that the others' exist.
+MAY = {
+    "none": (False, False),
+    "view": (False, False),
+    "own": (True, False),
+    "operate": (True, True),
+    "admin": (True, True),
+}
+
+
+@pytest.mark.parametrize("role", MAY)
+@pytest.mark.parametrize("whose", ["own", "foreign"])
+def test_a_waiting_job_is_cancelled_by_those_who_may(stage: Stage, role: str, whose: str) -> None:
+    job = stage.submit("train", owner="ada" if whose == "own" else "eve")
+
+    answer = act(desk_of(stage, role), "cancel", [job])
+
+    may = MAY[role][whose == "foreign"]
+    assert answer.is_ok is may, answer
+    assert (stage.kit.snapshot(job).state == JobState.CANCELLED) is may
+    assert stage.kit.audit()[0].outcome == ("done" if may else "failed" if role == "own" else "refused")
+
+
+@pytest.mark.parametrize("role", MAY)
+@pytest.mark.parametrize("whose", ["own", "foreign"])
+def test_an_ended_job_is_deleted_by_those_who_may(stage: Stage, role: str, whose: str) -> None:
+    job = stage.submit("train", owner="ada" if whose == "own" else "eve")
+    stage.kit.cancel(job)
+
+    answer = act(desk_of(stage, role), "delete", [job])
+
+    may = MAY[role][whose == "foreign"]
+    assert answer.is_ok is may, answer
+    assert (stage.kit.counts()["cancelled"] == 0) is may
+
+
+@pytest.mark.parametrize("role", MAY)
+def test_who_submits_becomes_the_owner(stage: Stage, role: str) -> None:
+    @task
+    def double(n: int = 1) -> int:
+        return 2 * n
+
+    answer = act(desk_of(stage, role), "submit", ["double"], params={"n": 2})
+
+    assert answer.is_ok is MAY[role][0]
+    assert [stage.kit.snapshot(made).spec.owner for made in answer.made] == ["ada"] * answer.is_ok
+
+
+@pytest.mark.parametrize("role", MAY)
+@pytest.mark.parametrize("whose", ["own", "foreign"])
+def test_who_retries_becomes_the_owner_of_the_new_job(stage: Stage, role: str, whose: str) -> None:
+    @task
+    def double(n: int = 1) -> int:
+        return 2 * n
+
+    job = stage.kit.submit_info("double", {"n": 2}, owner="ada" if whose == "own" else "eve").id
+
+    answer = act(desk_of(stage, role), "retry", [job])
+
+    assert answer.is_ok is MAY[role][whose == "foreign"], answer
+    assert [stage.kit.snapshot(made).spec.owner for made in answer.made] == ["ada"] * answer.is_ok
+
+
+@pytest.mark.parametrize("role", MAY)
+def test_only_an_admin_ends_a_worker(stage: Stage, role: str) -> None:
+    stage.beat("gpu-1")
+
+    answer = act(desk_of(stage, role), "drain_worker", ["gpu-1"])
+
+    assert answer.is_ok is (role == "admin"), answer
+
+
+def test_every_action_is_in_the_matrix_above() -> None:
+    assert set(ACTIONS) >= {"submit", "cancel", "retry", "delete", "drain_worker", "stop_worker"}
+    for name, one in ACTIONS.items():
+        assert one.least in (Role.OPERATE, Role.ADMIN), f"{name} would be done by who may only look"
+        assert not one.own_too or one.on in ("job", "task"), f"{name}: whose is a {one.on}?"
+
+
+def test_a_foreign_job_and_none_at_all_look_the_same_to_who_sees_their_own(stage: Stage) -> None:
+    foreign = stage.submit("train", owner="eve", id="x" * 32)
+    desk = desk_of(stage, "own")
+
+    told = [act(desk, "cancel", [job]).sentence for job in (foreign, "y" * 32)]
+
+    assert told[0].replace("x", "y") == told[1].replace("x", "y")
+
+
+def test_of_many_each_is_done_that_can_be_and_one_sentence_tells_of_the_rest(stage: Stage) -> None:
+    jobs = [stage.submit("train", owner="ada") for _ in range(3)]
+    stage.start(jobs[0])
+
+    answer = act(Desk(stage.kit), "delete", [*jobs, "nowhere"])
+    assert answer.outcome == "failed"
+
+    assert act(Desk(stage.kit), "cancel", jobs).sentence == "3 jobs were asked to stop"
+    answer = act(Desk(stage.kit), "delete", [*jobs, "nowhere"])
+    assert answer.sentence.startswith("2 of 4 jobs could not be deleted: job 00000001")
+    assert answer.outcome == "partly"
+    assert stage.kit.counts()["cancelled"] == 0
+
+
+def test_a_refused_argument_keeps_its_name(stage: Stage) -> None:
+    @task
+    def double(n: int = 1) -> int:
+        return 2 * n
+
+    answer = act(Desk(stage.kit), "submit", ["double"], params={"n": "many"})
+
+    assert isinstance(answer.error, InvalidParams)
+    assert answer.error.field == "n"
+
+
+def test_what_goes_wrong_inside_is_one_sentence(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wrong(errand: Any, target: str) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.delitem(ACTIONS, "wrong", raising=False)
+    action("wrong", each(wrong), "wronged")
+    try:
+        answer = act(Desk(stage.kit), "wrong", [stage.submit()])
+    finally:
+        del ACTIONS["wrong"]
+
+    assert "fault of jobkit" in answer.sentence
+    assert "secret" not in answer.sentence
+
+
+def test_refusals_do_not_push_out_the_trail(stage: Stage) -> None:
+    desk = desk_of(stage, "view")
+    for _ in range(80):
+        assert not act(desk, "cancel", ["a"]).is_ok
+
+    assert 40 <= len(stage.kit.audit(1000)) <= 60
