@@ -29,6 +29,7 @@ KNOWN_TO = {
     "bokeh": {"ui"},
     "tornado": {"ui", "http"},
     "jwt": {"http"},
+    "cronsim": {"schedules"},
     "anywidget": {"ui"},
     "ipywidgets": {"ui"},
     "click": {"cli"},

@@ -20,6 +20,7 @@ from jobkit.model.events import EventType, JobEvent
 from jobkit.model.failure import FailureGroup, GroupState
 from jobkit.model.log import LogLine
 from jobkit.model.retry import Backoff, Retry, RetryPolicy
+from jobkit.model.schedule import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.snapshot import Attempt, JobError, JobSnapshot, apply, attempts_of
 from jobkit.model.spec import JobSpec
 from jobkit.model.states import ALLOWED, TERMINAL, ErrorKind, JobState
@@ -48,6 +49,9 @@ __all__ = [
     "ResultExpired",
     "Retry",
     "RetryPolicy",
+    "ScheduleRun",
+    "ScheduleSnapshot",
+    "ScheduleSpec",
     "SignatureError",
     "StoreUnavailable",
     "UnknownTask",

@@ -33,6 +33,7 @@ class JobSpec:
         on_lost: "" to run it again where its worker died, "fail" to end it there.
         needs: ids of the jobs whose results are arguments of this one; it waits for them.
         delay_ms: submitted with this delay; 0 for at once. `at_ms`: not before this moment; 0 for none.
+        schedule: name of the schedule that it came from, or "". `slot_ms`: for which of its times; 0 for none of them.
     """
 
     id: str
@@ -58,6 +59,8 @@ class JobSpec:
     delay_ms: int = 0
     at_ms: int = 0
     needs: tuple[str, ...] = ()
+    schedule: str = ""
+    slot_ms: int = 0
 
     @property
     def retry_policy(self) -> RetryPolicy:

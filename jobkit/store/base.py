@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from jobkit.model import EventsExpired, FailureGroup, JobEvent, JobSnapshot, JobSpec, LogLine
 from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import JobError
+from jobkit.store.schedules import Schedules
 
 #: Called with each event, in the store's own thread; must not block and must not raise.
 Listener = Callable[[JobEvent], None]
@@ -240,8 +241,10 @@ def expired(after: str, oldest: str) -> EventsExpired:
     )
 
 
-class Store(Protocol):
-    """See the module's docstring. All verbs raise `StoreUnavailable` where the server does not answer."""
+class Store(Schedules, Protocol):
+    """See the module's docstring; the verbs about schedules are in `jobkit.store.schedules`.
+
+    All verbs raise `StoreUnavailable` where the server does not answer."""
 
     # -- moving jobs ------------------------------------------------------------------------------------------------
 

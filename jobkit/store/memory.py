@@ -45,6 +45,7 @@ from jobkit.store.memory_failures import MemoryFailures
 from jobkit.store.memory_files import MemoryFiles
 from jobkit.store.memory_hub import MemoryHub, Outbox
 from jobkit.store.memory_jobs import Jobs, Record
+from jobkit.store.memory_schedules import MemorySchedules
 from jobkit.store.memory_search import matches
 from jobkit.store.memory_web import MemoryWeb
 
@@ -63,7 +64,7 @@ _ENDS = {
 }
 
 
-class MemoryStore(MemoryFiles, MemoryFailures, MemoryWeb, MemoryAudit):
+class MemoryStore(MemoryFiles, MemoryFailures, MemorySchedules, MemoryWeb, MemoryAudit):
     """See `jobkit.store.base.Store`. Thread-safe; no verb waits for anything.
 
     Args:
@@ -78,6 +79,8 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryWeb, MemoryAudit):
         self._revoked: dict[str, float] = {}
         self._audit: deque[AuditEntry] = deque(maxlen=AUDIT_KEPT)
         self._jobs = Jobs(settings)
+        self._ttl_ms = max(1, int(settings.result_ttl * 1000))
+        self._begin_schedules()
         self._queues: set[str] = set()
         self._workers: dict[str, dict[str, str]] = {}
         self._tasks: dict[str, bytes] = {}

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobState, apply
+from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.settings import Settings
 from jobkit.store.base import CONTROL, ArtifactInfo, Claimed
 from jobkit.store.memory_failures import Failures
@@ -77,6 +77,8 @@ class Jobs:
         self._ended: deque[tuple[Record, str, int]] | None = None
         self.failures = Failures()
         self.failures_at = self._noted = 0
+        #: Called with spec, state and start (ms) of a schedule's job that has ended.
+        self.on_end: Callable[[JobSpec, str, int], None] | None = None
         #: `(event, client)`: an event, and who submitted its job.
         self.outbox: deque[tuple[JobEvent, str]] = deque()
 
@@ -158,6 +160,9 @@ class Jobs:
             for need in spec.needs:
                 self.after[need].remove(spec.id)
         self._settle(record, ttl_ms)
+        if spec.schedule and self.on_end is not None:
+            started = record.snapshot.started_at
+            self.on_end(spec, str(kind), round(started.timestamp() * 1000) if started else 0)
 
     # -- jobs that wait for others' results ---------------------------------------------------------------------------
 

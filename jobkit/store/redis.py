@@ -36,6 +36,7 @@ from jobkit.store.connect import explain, open_redis
 from jobkit.store.redis_audit import RedisAudit
 from jobkit.store.redis_failures import RedisFailures
 from jobkit.store.redis_files import RedisFiles, awaited, keep_args
+from jobkit.store.redis_schedules import RedisSchedules
 from jobkit.store.redis_web import RedisWeb
 from jobkit.store.scripts import Scripts
 
@@ -52,7 +53,7 @@ _EVENTS_KEPT = 20_000
 _LIST_BUDGET, _LIST_CALLS = 5_000, 200
 
 
-class RedisStore(RedisFiles, RedisFailures, RedisWeb, RedisAudit):
+class RedisStore(RedisFiles, RedisFailures, RedisSchedules, RedisWeb, RedisAudit):
     """See `jobkit.store.base.Store`.
 
     Args:
@@ -78,6 +79,9 @@ class RedisStore(RedisFiles, RedisFailures, RedisWeb, RedisAudit):
         with self._reaching():
             answers: list[int] = await self.scripts.run("submit", submit_args(jobs, client))
             return answers
+
+    def _submit_args(self, jobs: Sequence[Submission]) -> list[Any]:
+        return submit_args(jobs, "")
 
     async def claim(self, worker: WorkerInfo, free: int, received: int = 0) -> tuple[list[Claimed], float]:
         with self._reaching():

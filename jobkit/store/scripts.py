@@ -27,6 +27,9 @@ NAMES = (
     "list",
     "publish",
     "judge",
+    "schedule_put",
+    "schedule_due",
+    "schedule_change",
 )
 #: Of jobs that come by arq's own client; see `redis_arq`.
 ARQ_NAMES = ("arq_scan", "arq_adopt", "arq_stage", "arq_settle", "arq_enqueue")
@@ -36,10 +39,12 @@ def _read(name: str) -> str:
     return (files("jobkit.store") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
-_HEAD = _read("head") + _read("arq") + _read("failures")
+_HEAD = _read("head") + _read("arq") + _read("failures") + _read("schedules")
 
 #: name -> source, and name -> its sha1.
 SOURCES = {name: _HEAD + _read(name) for name in NAMES + ARQ_NAMES}
+# A slot's jobs are stored as any others are, in the same step.
+SOURCES["schedule_fire"] = _HEAD + _read("schedule_fire") + _read("submit")
 HASHES = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in SOURCES.items()}
 
 

@@ -95,6 +95,7 @@ end
 
 local disown, arq_take, arq_return, arq_end -- of jobs that came by arq's own client; see arq.lua
 local note_failure, leave_group, note_repeat, note_healed -- groups of failed jobs; see failures.lua
+local schedule_ended -- see schedules.lua
 
 -- Gives a queued job to a worker: a new attempt, a new token, a lease. Returns what the worker needs to run it; nil for
 -- one that turns out not to be ours to run, and then its life here is over.
@@ -223,6 +224,7 @@ local function conclude(rec, state, kind, data, set, ttl_ms, rider)
   if state == 'failed' then note_failure(rec, data.error or {}) end
   if state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then note_healed(rec.spec) end
   if rec.after then settle(rec, state, data, ttl_ms) end
+  if string.byte(rec.id) == 115 then schedule_ended(rec, state) end -- "s..." is the id of a schedule's job
 end
 
 -- A job that waited for others has all it needs: it is queued, or goes on to wait for its time.

@@ -1,0 +1,9 @@
+"""When schedules fire: cron lines, time zones, missed and overlapping slots, and all of it in words.
+
+Decides, and never acts: the store keeps schedules, workers fire them.
+"""
+
+from jobkit.schedules.timing import Timing, checked_cron, checked_zone, timing
+from jobkit.schedules.words import moments, sentence
+
+__all__ = ["Timing", "checked_cron", "checked_zone", "moments", "sentence", "timing"]

@@ -1,0 +1,116 @@
+"""Which slots of a due schedule become jobs: missed ones, overlapping ones, and what comes next. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from jobkit.codec import Codec, Subject
+from jobkit.model import JobSpec, ScheduleRun, ScheduleSpec
+from jobkit.schedules.timing import MOST_COUNTED, Timing
+from jobkit.store.base import Submission
+from jobkit.store.schedules import DueSchedule, Firing
+
+#: A slot that is fired later than this counts as missed.
+MISSED_AFTER_MS = 60_000
+
+#: A slot that waits for the end of the run before it is looked at this often besides; a net under the word of that end.
+HOLD_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of the slots that are due.
+
+    Attributes:
+        slots: each becomes a job, oldest first.
+        left_out: so many do not, from the slot `first_ms` on; `why` says why.
+        next_ms: the next slot; None where there is none.
+        look_ms: when somebody should look again.
+        is_held: nothing happens until the run before has ended.
+    """
+
+    slots: tuple[int, ...] = ()
+    left_out: int = 0
+    first_ms: int = 0
+    why: str = ""
+    next_ms: int | None = None
+    look_ms: int = 0
+    is_held: bool = False
+
+
+def decide(due: DueSchedule) -> Decision:
+    """What to do about a schedule whose slot has come. `due.slot_ms <= due.now_ms`."""
+    spec, now_ms = due.spec, due.now_ms
+    timing = Timing.of(spec)
+    if spec.overlap == "wait" and due.is_running:
+        return Decision(next_ms=due.slot_ms, look_ms=now_ms + HOLD_MS, is_held=True)
+    left = spec.count - due.fired if spec.count else MOST_COUNTED
+    keeps = spec.missed_limit if spec.missed == "all" else 1
+    slots, total = timing.through(due.slot_ms, now_ms, due.anchor_ms, max(1, min(keeps, left)))
+    next_ms = timing.after(now_ms, due.anchor_ms)
+    first_ms, why = due.slot_ms, "missed"
+    if spec.overlap == "skip" and due.is_running:
+        slots, why = [], "overlap"
+    elif spec.missed == "all" and len(slots) > 1 and spec.overlap == "wait":  # one after the other
+        next_ms, total = slots[1], total - len(slots) + 1
+        slots = slots[:1]
+    elif spec.missed == "all" and len(slots) > 1 and spec.overlap == "skip":  # the others would be beside the first
+        slots, why = slots[-1:], "overlap"
+    elif spec.overlap == "wait" and due.is_held and spec.missed != "all":  # those that came while it waited
+        slots, why = [due.slot_ms], "overlap"
+        first_ms = timing.after(due.slot_ms, due.anchor_ms) or 0
+    elif spec.missed == "skip" and now_ms - slots[-1] > MISSED_AFTER_MS:
+        slots = []
+    if left <= len(slots):
+        next_ms = None
+    left_out = max(0, total - len(slots))
+    return Decision(tuple(slots), left_out, first_ms, why, next_ms, next_ms or 0)
+
+
+def firing(due: DueSchedule, decision: Decision, codec: Codec) -> Firing:
+    """The decision with its jobs: the schedule's arguments sealed anew for each. Nothing is unpickled.
+
+    Raises:
+        SignatureError: the arguments were not sealed for this schedule by a key that we hold.
+    """
+    runs: list[ScheduleRun] = []
+    jobs: list[Submission] = []
+    if decision.left_out:
+        runs.append(ScheduleRun(decision.first_ms, due.now_ms, why=decision.why, count=decision.left_out))
+    for slot_ms in decision.slots:
+        job = job_of(due.spec, slot_ms, due.payload, codec)
+        jobs.append(job)
+        runs.append(ScheduleRun(slot_ms, due.now_ms, job.spec.id))
+    return Firing(
+        due.spec.name,
+        due.rev,
+        due.slot_ms,
+        tuple(jobs),
+        tuple(runs),
+        decision.next_ms or 0,
+        decision.look_ms,
+        due.last_job if decision.is_held else "",
+        decision.left_out,
+    )
+
+
+def job_of(spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_id: str = "") -> Submission:
+    """The job of a slot. Its id comes from schedule and slot, so that a repeat finds itself.
+
+    Raises:
+        SignatureError: the arguments were not sealed for this schedule by a key that we hold.
+    """
+    form, body = codec.verify(payload, subject_of(spec))
+    job: JobSpec = replace(spec.job, id=job_id or id_of_slot(spec.name, slot_ms), schedule=spec.name, slot_ms=slot_ms)
+    return Submission(job, codec.seal(form, body, Subject("args", job.id, job.task)))
+
+
+def subject_of(spec: ScheduleSpec) -> Subject:
+    """What the sealed arguments of a schedule belong to: they are nothing for another one."""
+    return Subject("schedule", spec.name, spec.job.task)
+
+
+def id_of_slot(name: str, slot_ms: int) -> str:
+    """The id of a slot's job. It begins with "s", which tells the store that a schedule wants to know its end."""
+    return "s" + hashlib.sha256(f"{name}\x00{slot_ms}".encode()).hexdigest()[:15]

@@ -1,0 +1,75 @@
+"""A schedule in words: `Every day at 03:00 UTC`, `in 4 min · Tue 24 Nov 23:05`."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from cronsim import CronSim
+
+from jobkit.model import ScheduleSnapshot
+from jobkit.schedules.timing import Timing
+
+_AT = re.compile(r"At (\d\d:\d\d) (every day|on .+)")
+
+_UNITS = ((86_400_000, "day", "days"), (3_600_000, "h", "h"), (60_000, "min", "min"), (1_000, "s", "s"))
+
+
+def sentence(timing: Timing) -> str:
+    """When, in one sentence without a full stop. In English; the time zone is always named with a time of day."""
+    if timing.every_ms:
+        return f"Every {interval(timing.every_ms)}"
+    if timing.at_ms:
+        at = datetime.fromtimestamp(timing.at_ms / 1000, timing.zone)
+        return f"Once, on {at:%a %d %b %Y} at {at:%H:%M:%S} {timing.tz}".replace(":00 ", " ", 1)
+    text = CronSim(timing.cron, datetime(2000, 1, 1)).explain()
+    if found := _AT.fullmatch(text):
+        day = found[2]
+        return f"{day[0].upper()}{day[1:]} at {found[1]} {timing.tz}"
+    is_same_everywhere = timing.tz == "UTC" and timing.cron.split()[1:] == ["*"] * 4
+    return text if is_same_everywhere else f"{text}, {timing.tz}"
+
+
+def interval(ms: int) -> str:
+    """`30 s`, `5 min`, `2 h`, `day`, `1 h 30 min`, `250 ms`: exact."""
+    if ms < 1000:
+        return f"{ms} ms"
+    if ms % 1000:
+        return f"{ms / 1000:g} s"
+    parts = []
+    for size, one, many in _UNITS:
+        n, ms = divmod(ms, size)
+        if n:
+            parts.append(f"{n} {one if n == 1 else many}")
+    if parts == ["1 day"]:
+        return "day"
+    return " ".join(parts)
+
+
+def moments(snapshot: ScheduleSnapshot, n: int = 5) -> list[datetime]:
+    """The next `n` slots as aware datetimes in the schedule's own time zone; fewer where it ends before."""
+    spec = snapshot.spec
+    timing = Timing.of(spec)
+    if spec.count:
+        n = min(n, max(0, spec.count - snapshot.fired))
+    if not snapshot.next_ms and not snapshot.is_paused:
+        return []
+    first = [snapshot.next_ms] if snapshot.next_ms else []
+    found = [*first]
+    for slot_ms in timing.slots(snapshot.next_ms or snapshot.now_ms, snapshot.anchor_ms):
+        if len(found) >= n:
+            break
+        found.append(slot_ms)
+    return [datetime.fromtimestamp(ms / 1000, timing.zone) for ms in found[:n]]
+
+
+def moment_text(at: datetime, now: datetime) -> str:
+    """`Tue 24 Nov 23:05`, with seconds where they are not 0, and the year where it is another one."""
+    year = f" {at.year}" if at.year != now.astimezone(at.tzinfo).year else ""
+    seconds = "" if at.second == 0 and at.microsecond == 0 else f":{at:%S}"
+    return f"{at:%a} {at.day} {at:%b}{year} {at:%H:%M}{seconds}"
+
+
+def utc(ms: int) -> datetime:
+    """A moment of the store as an aware datetime."""
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -1,0 +1,120 @@
+"""The verbs of the store on Redis about schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from jobkit.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.store import records
+from jobkit.store.base import Submission
+from jobkit.store.schedules import DueSchedule, Firing, due_of, put_args, snapshot_of, with_states
+from jobkit.store.scripts import Scripts
+
+#: For so long a due schedule is the business of the worker that asked first.
+FIRING_MS = 500
+
+
+class RedisSchedules:
+    """A part of `RedisStore`, which has the rest."""
+
+    prefix: str
+    redis: Redis
+    scripts: Scripts
+    _ttl_ms: int
+
+    def _reaching(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def _submit_args(self, jobs: Sequence[Submission]) -> list[Any]:
+        raise NotImplementedError
+
+    async def clock(self) -> int:
+        with self._reaching():
+            seconds, micros = await self.redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def put_schedule(self, spec: ScheduleSpec, payload: bytes, next_ms: int) -> bool:
+        with self._reaching():
+            return bool(await self.scripts.run("schedule_put", put_args(spec, payload, next_ms)) == 1)
+
+    async def schedules(self, names: Sequence[str] | None = None) -> list[ScheduleSnapshot]:
+        with self._reaching():
+            if names is None:
+                names = [raw.decode() for raw in await self.redis.zrange(f"{self.prefix}schedules", 0, -1)]
+            pipe = self.redis.pipeline(transaction=False)
+            for name in names:
+                pipe.hgetall(f"{self.prefix}schedule:{name}")
+                pipe.lrange(f"{self.prefix}schedule-runs:{name}", 0, -1)
+            pipe.time()
+            *found, (seconds, micros) = await pipe.execute()
+            now_ms = int(seconds) * 1000 + int(micros) // 1000
+            kept: list[ScheduleSnapshot] = []
+            for name, record, raw_runs in zip(names, found[::2], found[1::2], strict=True):
+                read = [records.readable(f"a run of schedule {name}", _run, raw) for raw in raw_runs]
+                runs = [run for run in read if run is not None]
+                snapshot = records.readable(f"schedule {name}", partial(snapshot_of, runs=runs, now_ms=now_ms), record)
+                if snapshot is not None:
+                    kept.append(snapshot)
+            live = [run.job_id for snapshot in kept for run in snapshot.runs if run.job_id and not run.finished_ms]
+            states: dict[str, tuple[str, int]] = {}
+            if live:
+                pipe = self.redis.pipeline(transaction=False)
+                for job_id in live:
+                    pipe.hmget(f"{self.prefix}job:{job_id}", ["state", "started"])
+                for job_id, (state, started) in zip(live, await pipe.execute(), strict=True):
+                    states[job_id] = (state or b"").decode(), int(started or 0)
+        return sorted((with_states(snapshot, states) for snapshot in kept), key=lambda snapshot: snapshot.name)
+
+    async def schedule_payload(self, name: str) -> bytes | None:
+        with self._reaching():
+            value: bytes | None = await self.redis.get(f"{self.prefix}schedule-args:{name}")
+            return value
+
+    async def due_schedules(self, limit: int = 20) -> tuple[list[DueSchedule], float]:
+        with self._reaching():
+            wait_ms, now_ms, *rows = await self.scripts.run("schedule_due", [FIRING_MS, limit])
+        read = [records.readable("a schedule that is due", partial(due_of, now_ms=now_ms), row) for row in rows]
+        return [due for due in read if due is not None], float("inf") if wait_ms < 0 else wait_ms / 1000
+
+    async def fire(self, firing: Firing) -> list[int]:
+        runs = [msgspec.json.encode(run.to_wire()) for run in firing.runs]
+        args = [
+            firing.name,
+            firing.rev,
+            firing.slot_ms,
+            firing.next_ms,
+            firing.look_ms,
+            firing.holds_for,
+            firing.left_out,
+            self._ttl_ms,
+            len(runs),
+            *runs,
+            len(firing.jobs),
+            *self._submit_args(firing.jobs),
+        ]
+        with self._reaching():
+            answers: list[int] = await self.scripts.run("schedule_fire", args)
+            return answers
+
+    async def pause_schedule(self, name: str) -> bool:
+        return await self._change("pause", name)
+
+    async def resume_schedule(self, name: str, rev: str, next_ms: int) -> bool:
+        return await self._change("resume", name, rev, next_ms, self._ttl_ms)
+
+    async def remove_schedule(self, name: str) -> bool:
+        return await self._change("remove", name)
+
+    async def _change(self, what: str, *args: Any) -> bool:
+        with self._reaching():
+            return bool(await self.scripts.run("schedule_change", [what, *args]) == 1)
+
+
+def _run(raw: bytes) -> ScheduleRun:
+    return ScheduleRun.from_wire(records.mapping(raw))
