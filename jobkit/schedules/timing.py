@@ -41,7 +41,7 @@ _FIELDS = (
 )
 
 #: So many missed slots are counted; what came before is not looked for.
-MOST_COUNTED = 10_000
+MOST_COUNTED = 1_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -108,17 +108,17 @@ class Timing:
             last_ms = min(now_ms, self.until_ms) if self.until_ms else now_ms
             count = max(1, (last_ms - first_ms) // self.every_ms + 1)
             return [first_ms + n * self.every_ms for n in range(max(0, count - limit), count)], min(count, MOST_COUNTED)
-        window_ms = 3_600_000
+        window_ms = 6 * 3_600_000
         while True:
             since_ms = max(first_ms, now_ms - window_ms)
             found = [first_ms] if since_ms == first_ms else []
             for slot_ms in self.slots(since_ms, anchor_ms):
-                if slot_ms > now_ms or len(found) >= 2 * MOST_COUNTED:
+                if slot_ms > now_ms:
                     break
                 found.append(slot_ms)
             if since_ms == first_ms or len(found) >= max(limit, MOST_COUNTED):
                 return found[-limit:], min(len(found), MOST_COUNTED)
-            window_ms *= 8
+            window_ms *= 2
 
 
 def timing(

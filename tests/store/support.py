@@ -217,10 +217,14 @@ async def check_keys(store: RedisStore) -> None:
             assert (await store.redis.pttl(raw) > 0) != bool(has_jobs), f"{raw} has {has_jobs or 'no'} jobs"
         elif kind in ("failed", "again", "groups"):
             continue  # `check_groups` looks at what is in them
+        elif kind in ("schedule", "schedule-args", "schedule-runs"):
+            assert await store.schedules([name]), f"{raw} belongs to no schedule"
+            lives = await store.redis.zscore(f"{store.prefix}schedules", name)
+            assert lives is not None, f"schedule {name} is in no index"
         elif kind in ("worker", "grace"):
             assert await store.redis.pttl(raw) > 0, f"{raw} would stay for ever"
         else:
-            assert kind in ("jobs", "state", "ready", "due", "leases", "expiry", "idle", *_SHARED), (
+            assert kind in ("jobs", "state", "ready", "due", "leases", "expiry", "idle", "schedules", *_SHARED), (
                 f"{raw} has no owner"
             )
 
@@ -255,6 +259,8 @@ async def clear(store: AnyStore) -> None:
         await store.claim(worker("sweeper", "nothing"), 0)
     await store.leave("sweeper")
     await store.delete(everything)
+    for schedule in await store.schedules():
+        assert await store.remove_schedule(schedule.name)
     await store.list(Query(limit=10_000))  # meets what expired before it was pruned
     left = await structure(store)
     lines = (*left.states.values(), *left.ready.values(), *left.due.values())

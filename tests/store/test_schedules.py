@@ -1,0 +1,400 @@
+"""Schedules: kept, due once for whoever asks first, fired once however many try, with what became of each slot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobkit.codec import Codec
+from jobkit.model import EventType, JobEvent, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.schedules.firing import decide, firing, subject_of
+from jobkit.store.base import Submission
+from jobkit.store.memory import MemoryStore
+from jobkit.store.schedules import CHANGED, REFUSED, DueSchedule, Firing
+
+from .support import AnyStore, claim, ending, snapshot, wait_until
+
+CODEC = Codec([b"a key of these tests"])
+
+
+def spec(name: str = "nightly", **fields: Any) -> ScheduleSpec:
+    if not {"cron", "at_ms"} & set(fields):
+        fields.setdefault("every_ms", 60_000)
+    return ScheduleSpec(name, JobSpec("", "simulate", params={"n": 1}), **fields)
+
+
+async def put(store: AnyStore, made: ScheduleSpec, in_ms: int = 0) -> ScheduleSnapshot:
+    """Keeps a schedule whose next slot is `in_ms` from now."""
+    payload = CODEC.dumps([1], subject_of(made))
+    assert await store.put_schedule(made, payload, await store.clock() + in_ms)
+    return await kept(store, made.name)
+
+
+async def kept(store: AnyStore, name: str = "nightly") -> ScheduleSnapshot:
+    [found] = await store.schedules([name])
+    return found
+
+
+async def due_one(store: AnyStore) -> DueSchedule:
+    [due] = (await store.due_schedules())[0]
+    return due
+
+
+async def fire_due(store: AnyStore) -> list[int]:
+    due = await wait_until(lambda: _first(store), "a schedule to be due")
+    return await store.fire(firing(due, decide(due), CODEC))
+
+
+async def _first(store: AnyStore) -> DueSchedule | None:
+    return next(iter((await store.due_schedules())[0]), None)
+
+
+async def look_now(store: AnyStore, name: str = "nightly") -> None:
+    """Lets the time come at which somebody should look."""
+    if isinstance(store, MemoryStore):
+        store._looks.add(name, 1)
+    else:
+        await store.redis.zadd(f"{store.prefix}schedules", {name: 1}, xx=True)
+
+
+async def end_run(store: AnyStore, outcome: str = "succeeded") -> str:
+    [claimed] = await claim(store)
+    await store.finish([ending(claimed, outcome)])
+    return claimed.spec.id
+
+
+async def test_a_schedule_is_found_as_it_was_put(store: AnyStore) -> None:
+    made = spec(cron="*/5 * * * *", tz="Europe/Berlin", overlap="skip", missed="all", missed_limit=7)
+
+    found = await put(store, made, in_ms=5_000)
+
+    assert found.spec == made
+    assert 0 < found.next_ms - found.now_ms <= 5_000
+    assert (found.fired, found.left_out, found.runs, found.is_paused) == (0, 0, (), False)
+    assert await store.schedules() == [found] or (await store.schedules())[0].spec == made
+    assert await store.schedules(["another"]) == []
+    assert await store.schedules([]) == []
+
+
+async def test_a_due_schedule_is_given_to_the_first_who_asks(store: AnyStore) -> None:
+    await put(store, spec())
+
+    due, wait_s = await store.due_schedules()
+    again, _ = await store.due_schedules()
+
+    assert [one.spec.name for one in due] == ["nightly"]
+    assert again == []
+    assert 0 < wait_s <= 0.5
+    # Whoever it was has died: half a second later the next one finds it.
+    await wait_until(lambda: _first(store), "it to be due again")
+
+
+async def test_whoever_asks_learns_when_to_ask_again(store: AnyStore) -> None:
+    assert await store.due_schedules() == ([], float("inf"))
+
+    await put(store, spec(), in_ms=5_000)
+
+    due, wait_s = await store.due_schedules()
+    assert due == []
+    assert 4 < wait_s <= 5
+
+
+async def test_a_slot_fires_once_however_many_try(store: AnyStore) -> None:
+    await put(store, spec())
+    due = await due_one(store)
+    made = firing(due, decide(due), CODEC)
+
+    first, second = await store.fire(made), await store.fire(made)
+
+    assert first[0] > 0
+    assert second == [REFUSED]
+    found = await kept(store)
+    assert found.fired == 1
+    assert found.next_ms == due.slot_ms + 60_000
+    [run] = found.runs
+    assert (run.slot_ms, run.job_id, run.state) == (due.slot_ms, made.jobs[0].spec.id, "queued")
+    job = await snapshot(store, run.job_id)
+    assert (job.spec.schedule, job.spec.slot_ms, job.spec.task) == ("nightly", due.slot_ms, "simulate")
+
+
+async def test_a_job_of_a_slot_carries_arguments_sealed_for_itself(store: AnyStore) -> None:
+    await put(store, spec())
+    await fire_due(store)
+
+    [claimed] = await claim(store)
+
+    from jobkit.codec import Subject
+
+    assert CODEC.loads(claimed.payload, Subject("args", claimed.spec.id, "simulate")) == [1]
+
+
+async def test_an_id_that_is_known_is_no_second_job(store: AnyStore) -> None:
+    """A schedule that was removed and made again, for a slot that has been fired already."""
+    first = await put(store, spec())
+    await fire_due(store)
+    await store.remove_schedule("nightly")
+
+    again = spec()
+    await store.put_schedule(again, CODEC.dumps([1], subject_of(again)), first.next_ms)
+
+    assert await fire_due(store) == [0]
+    assert sum((await store.counts()).values()) == 1
+
+
+async def test_what_was_read_before_a_change_cannot_fire(store: AnyStore) -> None:
+    await put(store, spec())
+    due = await due_one(store)
+    stale = firing(due, decide(due), CODEC)
+
+    await put(store, spec(overlap="skip"))
+
+    assert await store.fire(stale) == [REFUSED]
+    await store.pause_schedule("nightly")
+    assert await store.fire(stale) == [REFUSED]
+    await store.remove_schedule("nightly")
+    assert await store.fire(stale) == [REFUSED]
+
+
+async def test_scheduling_again_with_the_same_times_keeps_its_place(store: AnyStore) -> None:
+    before = await put(store, spec(), in_ms=5_000)
+
+    after = await put(store, spec(missed="skip"), in_ms=9_000)
+
+    assert (after.next_ms, after.anchor_ms) == (before.next_ms, before.anchor_ms)
+    assert after.spec.missed == "skip"
+    assert after.rev != before.rev
+    other = await put(store, spec(every_ms=30_000), in_ms=9_000)
+    assert other.next_ms > before.next_ms
+
+
+async def test_how_a_run_ended_stays_with_its_schedule_longer_than_the_job(store: AnyStore) -> None:
+    await put(store, spec())
+    await fire_due(store)
+    job_id = await end_run(store, "failed")
+    await store.delete([job_id])
+
+    [run] = (await kept(store)).runs
+
+    assert (run.job_id, run.state) == (job_id, "failed")
+    assert run.finished_ms >= run.started_ms > 0
+
+
+async def test_only_the_last_runs_are_kept(store: AnyStore) -> None:
+    made = await put(store, spec(), in_ms=60_000)
+    runs = [ScheduleRun(slot, 1, why="missed") for slot in range(1, 21)]
+
+    await store.fire(Firing("nightly", made.rev, made.next_ms, (), runs, made.next_ms + 1, made.next_ms + 1))
+
+    assert [run.slot_ms for run in (await kept(store)).runs] == list(range(20, 6, -1))
+
+
+async def test_a_run_by_hand_moves_nothing(store: AnyStore) -> None:
+    made = await put(store, spec(), in_ms=60_000)
+    job = Submission(JobSpec("s00000000000by1", "simulate", schedule="nightly"), b"sealed")
+
+    answers = await store.fire(Firing("nightly", "", 0, (job,), (ScheduleRun(0, 5, job.spec.id),)))
+
+    assert answers[0] > 0
+    found = await kept(store)
+    assert (found.next_ms, found.fired) == (made.next_ms, 0)
+    assert found.runs[0].job_id == job.spec.id
+
+
+async def test_a_paused_schedule_is_not_due_until_it_is_resumed(store: AnyStore) -> None:
+    made = await put(store, spec())
+
+    assert await store.pause_schedule("nightly")
+    assert await store.pause_schedule("nightly")
+    assert (await store.due_schedules())[0] == []
+    assert (await kept(store)).is_paused
+
+    assert not await store.resume_schedule("nightly", "another", made.now_ms + 60_000)
+    assert await store.resume_schedule("nightly", made.rev, made.now_ms + 1)
+    assert await fire_due(store) != [REFUSED]
+    assert not (await kept(store)).is_paused
+    assert not await store.pause_schedule("another")
+
+
+async def test_a_pause_survives_a_change(store: AnyStore) -> None:
+    await put(store, spec())
+    await store.pause_schedule("nightly")
+
+    found = await put(store, spec(every_ms=1_000))
+
+    assert (found.is_paused, found.next_ms) == (True, 0)
+    assert (await store.due_schedules())[0] == []
+
+
+async def test_a_schedule_without_a_further_slot_ends_and_is_forgotten_later(store: AnyStore) -> None:
+    at_ms = await store.clock() + 1
+    await put(store, spec(at_ms=at_ms))
+    await fire_due(store)
+
+    found = await kept(store)
+
+    assert (found.next_ms, found.fired) == (0, 1)
+    assert found.ended_ms > 0
+    if not isinstance(store, MemoryStore):
+        for kind in ("schedule", "schedule-args", "schedule-runs"):
+            assert await store.redis.pttl(f"{store.prefix}{kind}:nightly") > 0
+    await look_now(store)
+    assert (await store.due_schedules())[0] == []
+
+    again = await put(store, spec(), in_ms=60_000)  # used again, it lives on
+    assert again.ended_ms == 0
+    if not isinstance(store, MemoryStore):
+        assert await store.redis.pttl(f"{store.prefix}schedule:nightly") == -1
+        assert await store.redis.pttl(f"{store.prefix}schedule-runs:nightly") == -1
+
+
+async def test_a_count_of_runs_is_kept_to(store: AnyStore) -> None:
+    await put(store, spec(every_ms=100, count=2))
+
+    await fire_due(store)
+    await fire_due(store)
+
+    found = await kept(store)
+    assert found.fired == 2
+    assert found.ended_ms > 0
+
+
+async def test_a_slot_that_waits_goes_when_the_run_before_it_has_ended(store: AnyStore) -> None:
+    await put(store, spec(every_ms=100, overlap="wait"))
+    await fire_due(store)
+
+    assert await fire_due(store) == []
+
+    held = await kept(store)
+    assert held.holds_for == held.runs[0].job_id
+    assert held.overdue_s == 0
+    assert (await store.due_schedules())[0] == []
+    first = await end_run(store)
+    assert await fire_due(store) != []
+    found = await kept(store)
+    assert found.holds_for == ""
+    fired = [run for run in found.runs if run.job_id]
+    assert [run.job_id for run in fired][1:] == [first]
+    assert fired[0].slot_ms == held.next_ms
+
+
+async def test_the_end_of_a_run_between_asking_and_waiting_is_not_missed(store: AnyStore) -> None:
+    await put(store, spec(every_ms=100, overlap="wait"))
+    await fire_due(store)
+    due = await wait_until(lambda: _first(store), "the second slot")
+    await end_run(store)
+
+    assert await store.fire(firing(due, decide(due), CODEC)) == []
+
+    assert await fire_due(store) != []
+
+
+async def test_a_schedule_from_the_code_yields_to_one_that_somebody_changed(store: AnyStore) -> None:
+    coded = spec(module="tasks")
+    first = await put(store, coded)
+    assert (await put(store, coded)).rev == first.rev  # the same again: nothing changes
+
+    by_hand = spec(every_ms=5_000)
+    await put(store, by_hand)
+
+    assert not await store.put_schedule(coded, CODEC.dumps([1], subject_of(coded)), 1)
+    assert (await kept(store)).spec == by_hand
+
+
+async def test_a_removed_schedule_is_gone_and_its_jobs_are_not(store: AnyStore) -> None:
+    await put(store, spec())
+    await fire_due(store)
+
+    assert await store.remove_schedule("nightly")
+
+    assert not await store.remove_schedule("nightly")
+    assert await store.schedules() == []
+    assert await store.schedule_payload("nightly") is None
+    await end_run(store)
+
+
+async def test_every_change_is_told(store: AnyStore, hub: Any) -> None:
+    told: list[JobEvent] = []
+    hub.listen(told.append, CHANGED)
+    await hub.ready(CHANGED)
+
+    await put(store, spec())
+    await fire_due(store)
+    await end_run(store)
+    await store.pause_schedule("nightly")
+    await store.remove_schedule("nightly")
+
+    await wait_until(lambda: len(told) >= 5, "five changes")
+    assert {(event.type, event.data["name"]) for event in told} == {(EventType.LOGGED, "nightly")}
+
+
+async def test_workers_are_woken_for_an_earlier_slot(redis_store: Any) -> None:
+    await redis_store.renew("w9", {}, {"queues": "default"})
+    async with redis_store.redis.pubsub() as inbox:
+        await inbox.subscribe(redis_store.channel("inbox", "w9"))
+        await inbox.get_message(timeout=5)
+
+        await put(redis_store, spec())
+
+        message = await inbox.get_message(timeout=5)
+    assert message["data"] == b"T"
+    await redis_store.leave("w9")
+
+
+# -- which slots ---------------------------------------------------------------------------------------------------
+
+
+def due(late_ms: int = 0, **fields: Any) -> DueSchedule:
+    """A schedule of every minute whose slot was at 600 s."""
+    state = {name: fields.pop(name) for name in ("is_running", "is_held", "fired", "last_job") if name in fields}
+    return DueSchedule(spec(**fields), "1", 600_000, 600_000 + late_ms, **state)
+
+
+@pytest.mark.parametrize(
+    ("fields", "late_ms", "slots", "left_out", "next_ms"),
+    [
+        ({}, 10, [600], 0, 660),
+        ({}, 185_000, [780], 3, 840),  # "once": the newest of the missed
+        ({"missed": "skip"}, 10_000, [600], 0, 660),
+        ({"missed": "skip"}, 185_000, [780], 3, 840),  # its newest is not missed yet
+        ({"missed": "skip", "every_ms": 3_600_000}, 185_000, [], 1, 3_600),
+        ({"missed": "all"}, 185_000, [600, 660, 720, 780], 0, 840),
+        ({"missed": "all", "missed_limit": 2}, 185_000, [720, 780], 2, 840),
+        ({"missed": "all", "count": 3, "fired": 1}, 185_000, [720, 780], 2, None),
+        ({"count": 1}, 10, [600], 0, None),
+        ({"overlap": "skip", "is_running": True}, 10, [], 1, 660),
+        ({"overlap": "skip"}, 10, [600], 0, 660),
+        ({"overlap": "skip", "missed": "all"}, 185_000, [780], 3, 840),
+        ({"overlap": "wait", "is_held": True}, 185_000, [600], 3, 840),
+        ({"overlap": "wait", "missed": "all"}, 185_000, [600], 0, 660),
+        ({"overlap": "wait", "missed": "all", "missed_limit": 2}, 185_000, [720], 2, 780),
+        ({"overlap": "allow", "is_running": True}, 10, [600], 0, 660),
+        ({"until_ms": 700_000}, 185_000, [660], 1, None),
+    ],
+)
+def test_slots_that_fire_by_policy(
+    fields: dict[str, Any], late_ms: int, slots: list[int], left_out: int, next_ms: int | None
+) -> None:
+    made = decide(due(late_ms, **fields))
+
+    assert [slot // 1000 for slot in made.slots] == slots
+    assert made.left_out == left_out
+    assert (made.next_ms and made.next_ms // 1000) == next_ms
+    assert not made.is_held
+
+
+def test_a_slot_is_held_while_the_run_before_it_runs() -> None:
+    made = decide(due(10, overlap="wait", is_running=True))
+
+    assert made.is_held
+    assert made.slots == ()
+
+
+def test_arguments_of_another_schedule_are_refused() -> None:
+    from jobkit.model import SignatureError
+
+    mine, other = spec("mine"), spec("other")
+    swapped = DueSchedule(mine, "1", 600_000, 600_000, payload=CODEC.dumps([1], subject_of(other)))
+
+    with pytest.raises(SignatureError):
+        firing(swapped, decide(swapped), CODEC)
