@@ -17,7 +17,8 @@ from jobkit.files import Depot
 from jobkit.files.depot import opened
 from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, LogLine, ResultExpired
 from jobkit.model.audit import AuditEntry
-from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, WorkerInfo
+from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, Submission, WorkerInfo
+from jobkit.store.redis_dump import Dump
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import registry
 
@@ -120,6 +121,20 @@ class Blocking(Connection):
         if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
             raise InvalidParams(f"keep must be a whole number from 0, not {keep!r}", "keep")
         return self._call(partial(self._verbs.prune, keep))
+
+    # -- keeping elsewhere --------------------------------------------------------------------------------------------
+
+    def dump(self, job_ids: Sequence[str]) -> list[Dump | None]:
+        """Jobs with all that is kept of them, as `jobkit export` writes them; None for those that are not kept."""
+        return self._call(partial(self._verbs.dump, job_ids))
+
+    def restore(self, dumps: Sequence[Dump]) -> list[bool]:
+        """Put ended jobs back, as `jobkit import` does; False for those whose id is known here."""
+        return self._call(partial(self._verbs.restore, dumps))
+
+    def submit_sealed(self, submissions: Sequence[Submission]) -> list[int]:
+        """Submit jobs that were prepared elsewhere; for each the time of its submit (ms), 0 where its id is known."""
+        return self._call(partial(self._verbs.submit_many, submissions))
 
     # -- results ------------------------------------------------------------------------------------------------------
 

@@ -12,12 +12,23 @@ from functools import partial
 from typing import Any, TypeVar
 
 from jobkit.codec import Codec, Subject
-from jobkit.model import InvalidParams, JobEvent, JobNotFound, JobSnapshot, JobSpec, JobState, LogLine, StoreUnavailable
+from jobkit.model import (
+    InvalidParams,
+    JobEvent,
+    JobkitError,
+    JobNotFound,
+    JobSnapshot,
+    JobSpec,
+    JobState,
+    LogLine,
+    StoreUnavailable,
+)
 from jobkit.model.audit import AuditEntry
 from jobkit.settings import Settings
 from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, Store, Submission, WorkerInfo
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain
 from jobkit.store.hub import Hub
+from jobkit.store.redis_dump import Dump, RedisDump
 from jobkit.tasks.info import TaskInfo
 
 T = TypeVar("T")
@@ -211,6 +222,22 @@ class Verbs:
 
     async def audit(self, limit: int = 100, before: str = "") -> list[AuditEntry]:
         return list(await self.store.audit(limit, before))
+
+    # -- keeping elsewhere --------------------------------------------------------------------------------------------
+
+    async def dump(self, job_ids: Sequence[str]) -> list[Dump | None]:
+        """Jobs with all that is kept of them, to write down elsewhere; None for those that are not kept."""
+        return await self._dumps.dump(job_ids)
+
+    async def restore(self, dumps: Sequence[Dump]) -> list[bool]:
+        """Put ended jobs back; False for those whose id is known here."""
+        return await self._dumps.restore(dumps)
+
+    @property
+    def _dumps(self) -> RedisDump:
+        if not isinstance(self.store, RedisDump):
+            raise JobkitError("sync:// keeps its jobs in this process only: there is nothing to export or import")
+        return self.store
 
     # -- listening ----------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from jobkit.store.base import (
 )
 from jobkit.store.connect import explain, open_redis
 from jobkit.store.redis_audit import RedisAudit
+from jobkit.store.redis_dump import RedisDump
 from jobkit.store.redis_failures import RedisFailures
 from jobkit.store.redis_files import RedisFiles, awaited, keep_args
 from jobkit.store.redis_schedules import RedisSchedules
@@ -53,7 +54,7 @@ _EVENTS_KEPT = 20_000
 _LIST_BUDGET, _LIST_CALLS = 5_000, 200
 
 
-class RedisStore(RedisFiles, RedisFailures, RedisSchedules, RedisWeb, RedisAudit):
+class RedisStore(RedisFiles, RedisFailures, RedisSchedules, RedisDump, RedisWeb, RedisAudit):
     """See `jobkit.store.base.Store`.
 
     Args:

@@ -24,6 +24,7 @@ NAMES = (
     "cancel",
     "delete",
     "prune",
+    "restore",
     "list",
     "publish",
     "judge",

@@ -1,0 +1,162 @@
+"""`jobkit export` and `jobkit import`: jobs as lines of JSON, to keep elsewhere or to take to another Redis."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from jobkit.cli import out
+from jobkit.cli.group import BadInput
+from jobkit.model import InvalidParams, JobState
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+    from jobkit.store.redis_dump import Dump
+
+#: Jobs that are read or stored at once, and how large they may be together.
+_SLICE, _SLICE_BYTES = 100, 8_000_000
+
+
+@click.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.option("--state", "-s", "states", multiple=True, type=click.Choice([str(s) for s in JobState]))
+@click.option("--task", "-t", metavar="NAME")
+@click.option("--queue", "-q", metavar="NAME")
+@click.option("--search", "-S", metavar="TEXT", help="As of `jobkit jobs`.")
+def export(file: Path | None, states: tuple[str, ...], task: str | None, queue: str | None, search: str | None) -> None:
+    """Write jobs down, newest first, one JSON object a line: to FILE, or to standard output.
+
+    With their arguments, results, logs and small artifacts, all sealed as they are. Files of large results stay in
+    their place (JOBKIT_RESULTS); a line has the reference.
+    """
+    from jobkit.store.base import Query
+
+    kit = out.connect()
+    count, cursor = 0, ""
+    with _target(file) as target:
+        while True:
+            page = kit.page(Query(states=states, task=task, queue=queue, search=search, limit=_SLICE, cursor=cursor))
+            for dump in kit.dump([snapshot.id for snapshot in page.jobs]):
+                if dump is not None:  # it may be forgotten by now
+                    target.write(dump.to_line() + b"\n")
+                    count += 1
+            cursor = page.next_cursor
+            if not cursor:
+                break
+    out.echo(f"{count:,} jobs exported", err=True)
+
+
+@contextmanager
+def _target(file: Path | None) -> Iterator[IO[bytes]]:
+    """Where the lines go. A file appears when it is whole, and only its owner may read it: arguments may be secret."""
+    if file is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with tempfile.NamedTemporaryFile(dir=file.absolute().parent, prefix=f".{file.name}.", delete=False) as part:
+            try:
+                yield part
+            except BaseException:
+                Path(part.name).unlink()
+                raise
+        Path(part.name).replace(file)
+    except OSError as error:
+        raise BadInput(f"{file} cannot be written: {error.strerror or error}") from None
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.option("--waiting", is_flag=True, help="Also submit those that waited, under their old ids.")
+@click.option("--dry-run", is_flag=True, help="Check the file and say what would be done.")
+def import_(file: Path | None, waiting: bool, dry_run: bool) -> None:
+    """Take up jobs that `jobkit export` wrote down: from FILE, or from standard input.
+
+    Every line is checked before the first job is stored. Ids that are known here are left alone; jobs that ran at the
+    time of the export are left out. To run them or read their results the same JOBKIT_SECRET is needed.
+    """
+    kit = out.connect()
+    with _source(file) as source:
+        ended = waited = ran = 0
+        for dump in _lines(source):
+            is_running = dump.snapshot.state is JobState.RUNNING
+            ended += dump.snapshot.is_terminal
+            ran += is_running
+            waited += not dump.snapshot.is_terminal and not is_running
+        source.seek(0)
+        if dry_run:
+            out.echo(f"{ended:,} ended jobs, {waited:,} waiting, {ran:,} running; nothing was stored", err=True)
+            return
+        stored = submitted = 0
+        for dumps in _slices(_lines(source)):
+            stored += sum(kit.restore([dump for dump in dumps if dump.snapshot.is_terminal]))
+            if waiting:
+                submitted += _submit(kit, dumps)
+    known = ended - stored + (waited - submitted if waiting else 0)
+    left_out = [
+        f"{known:,} were known already" if known else "",
+        f"{waited:,} that waited were left out (--waiting submits them)" if waited and not waiting else "",
+        f"{ran:,} that ran were left out" if ran else "",
+    ]
+    more = f", {submitted:,} submitted" if waiting else ""
+    out.echo("; ".join([f"{stored:,} jobs imported{more}", *filter(None, left_out)]), err=True)
+
+
+def _submit(kit: Kit, dumps: Iterable[Dump]) -> int:
+    """Submit the jobs that waited; how many were new."""
+    from jobkit.store.base import Submission
+
+    waiting = [
+        Submission(dump.snapshot.spec, dump.args)
+        for dump in dumps
+        if not dump.snapshot.is_terminal and dump.snapshot.state is not JobState.RUNNING
+    ]
+    return sum(at > 0 for at in kit.submit_sealed(waiting)) if waiting else 0
+
+
+@contextmanager
+def _source(file: Path | None) -> Iterator[IO[bytes]]:
+    """The lines, which are read twice: what comes down a pipe is put aside first."""
+    if file is not None:
+        try:
+            source = file.open("rb")
+        except OSError as error:
+            raise BadInput(f"{file} cannot be read: {error.strerror or error}") from None
+        with source:
+            yield source
+        return
+    with tempfile.TemporaryFile() as aside:
+        shutil.copyfileobj(sys.stdin.buffer, aside)
+        aside.seek(0)
+        yield aside
+
+
+def _lines(source: IO[bytes]) -> Iterator[Dump]:
+    from jobkit.store.redis_dump import Dump
+
+    for n, line in enumerate(source, 1):
+        if line.strip():
+            try:
+                yield Dump.from_line(line)
+            except InvalidParams as error:
+                raise BadInput(f"line {n}: {error}; nothing was stored") from None
+
+
+def _slices(dumps: Iterable[Dump]) -> Iterator[list[Dump]]:
+    found: list[Dump] = []
+    size = 0
+    for dump in dumps:
+        found.append(dump)
+        size += len(dump.args) + len(dump.result) + sum(map(len, dump.bodies.values()))
+        if len(found) >= _SLICE or size > _SLICE_BYTES:
+            yield found
+            found, size = [], 0
+    if found:
+        yield found

@@ -1,0 +1,170 @@
+"""Jobs as lines of JSON, to keep elsewhere and to put back: what `jobkit export` and `jobkit import` move.
+
+A line holds what Redis holds of one job, as it is: the record with its events, the sealed arguments and result, what
+pages show, the log, artifacts. Nothing is unsealed, so a line proves itself where it is put back, and runs or unpickles
+there only with the same secret. Files of large results stay where they are; the line has the reference.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from jobkit.model import InvalidParams, JobSnapshot
+from jobkit.settings import Settings, checked_name
+from jobkit.store import records
+from jobkit.store.scripts import Scripts
+
+#: Version of the lines; a reader refuses what is newer.
+VERSION = 1
+
+#: Of the processes that had the job, and of arq's own keys beside it; they mean nothing elsewhere.
+_LEFT_OUT = frozenset({"client", "token", "fin", "waits", "after", "arq", "arqq", "arqt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """One job as it was written down. `snapshot` is what its record says."""
+
+    snapshot: JobSnapshot
+    us: int
+    record: Mapping[str, str]
+    args: bytes
+    result: bytes
+    preview: bytes
+    log: Sequence[Sequence[str]]
+    artifacts: Mapping[str, str]
+    bodies: Mapping[str, bytes]
+
+    def to_line(self) -> bytes:
+        return msgspec.json.encode(
+            {
+                "jobkit": VERSION,
+                "id": self.snapshot.id,
+                "record": dict(self.record),
+                "args": _b64(self.args),
+                "result": _b64(self.result),
+                "preview": self.preview.decode("utf-8", "replace"),
+                "log": [list(chunk) for chunk in self.log],
+                "artifacts": dict(self.artifacts),
+                "bodies": {name: _b64(body) for name, body in self.bodies.items()},
+            }
+        )
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Dump:
+        """Checked before anything is stored.
+
+        Raises:
+            InvalidParams: it is no line of an export, or of a newer jobkit.
+        """
+        try:
+            wire = msgspec.json.decode(line)
+            version = wire["jobkit"]
+        except (msgspec.MsgspecError, TypeError, KeyError):
+            raise InvalidParams("it is not a line of `jobkit export`") from None
+        if not isinstance(version, int) or version > VERSION:
+            raise InvalidParams(f"it was written by a newer jobkit (version {version!r}, here {VERSION})")
+        try:
+            record = {str(name): str(value) for name, value in wire["record"].items()}
+            snapshot = records.snapshot({name.encode(): value.encode() for name, value in record.items()})
+            checked_name("id", snapshot.id)
+            checked_name("queue", snapshot.spec.queue)
+            checked_name("queue", record["queue"])
+            return cls(
+                snapshot,
+                int(record["us"]),
+                record,
+                base64.b64decode(wire["args"], validate=True),
+                base64.b64decode(wire["result"], validate=True),
+                str(wire["preview"]).encode(),
+                [[str(part) for part in chunk] for chunk in wire["log"] if len(chunk) == 4],
+                {str(name): str(meta) for name, meta in wire["artifacts"].items()},
+                {str(name): base64.b64decode(body, validate=True) for name, body in wire["bodies"].items()},
+            )
+        except records.UNREADABLE as error:
+            raise InvalidParams(f"it cannot be read: {type(error).__name__}: {str(error)[:200]}") from None
+
+
+class RedisDump:
+    """A part of `RedisStore`, which has the rest."""
+
+    prefix: str
+    redis: Redis
+    scripts: Scripts
+    settings: Settings
+
+    def _reaching(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    async def dump(self, job_ids: Sequence[str]) -> list[Dump | None]:
+        """All that is kept of each job; None for one that is not, or whose record cannot be read."""
+        with self._reaching():
+            pipe = self.redis.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.hgetall(f"{self.prefix}job:{job_id}")
+                for name in ("args", "result", "preview"):
+                    pipe.get(f"{self.prefix}{name}:{job_id}")
+                pipe.xrange(f"{self.prefix}log:{job_id}")
+                pipe.hgetall(f"{self.prefix}artifacts:{job_id}")
+                pipe.hgetall(f"{self.prefix}bodies:{job_id}")
+            found = await pipe.execute()
+        return [_dump(job_id, found[7 * i : 7 * i + 7]) for i, job_id in enumerate(job_ids)]
+
+    async def restore(self, dumps: Sequence[Dump]) -> list[bool]:
+        """Put ended jobs back, each with the time to keep that it asked for, from now on; False where its id is known.
+
+        Raises:
+            ValueError: one has not ended.
+        """
+        args: list[Any] = []
+        for dump in dumps:
+            if not dump.snapshot.is_terminal:
+                raise ValueError(f"job {dump.snapshot.id} has not ended")
+            own_s = dump.snapshot.spec.result_ttl_s
+            args += [
+                dump.snapshot.id,
+                dump.us,
+                str(dump.snapshot.state),
+                msgspec.json.encode(dump.record),
+                dump.args,
+                dump.result,
+                dump.preview,
+                msgspec.json.encode(dump.log),
+                msgspec.json.encode(dump.artifacts),
+                max(1, int((self.settings.result_ttl if own_s is None else own_s) * 1000)),
+                len(dump.bodies),
+            ]
+            for name, body in dump.bodies.items():
+                args += [name, body]
+        with self._reaching():
+            return [answer == 1 for answer in await self.scripts.run("restore", args)]
+
+
+def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:
+    record, args, result, preview, log, artifacts, bodies = found
+    snapshot = records.readable(f"the record of job {job_id}", records.snapshot, record)
+    if snapshot is None:
+        return None
+    fields = {name.decode(): value.decode("utf-8", "replace") for name, value in record.items()}
+    return Dump(
+        snapshot,
+        int(fields["us"]),
+        {name: value for name, value in fields.items() if name not in _LEFT_OUT},
+        args or b"",
+        result or b"",
+        preview or b"",
+        [[entry[part].decode("utf-8", "replace") for part in (b"f", b"c", b"b", b"l")] for _, entry in log],
+        {name.decode(): meta.decode() for name, meta in artifacts.items()},
+        {name.decode(): body for name, body in bodies.items()},
+    )
+
+
+def _b64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
