@@ -7,7 +7,7 @@ offers those of `jobkit.demo`.
 import importlib
 
 import jobkit
-from jobkit.ui.dashboard import Dashboard
+from jobkit.ui import Dashboard
 
 kit = jobkit.connect()
 for module in kit.settings.tasks or ("jobkit.demo",):

@@ -5,7 +5,7 @@ Nothing but the dashboard of the configured kit. A dashboard of your own starts 
 
 import jobkit
 from jobkit.tasks.registry import registry
-from jobkit.ui.dashboard import Dashboard
+from jobkit.ui import Dashboard
 
 kit = jobkit.connect()  # the process's own: all sessions share its connection
 registry.load(kit.settings.tasks or ("jobkit.demo",))

@@ -5,6 +5,7 @@ One file each on purpose: a notebook gets one self-contained module, and nothing
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from pathlib import Path
 _BEFORE = {"card": ("preview",)}
 
 _HERE = Path(__file__).parent
+
+_TOKEN = re.compile(r"--jk-([\w-]+):\s*([^;]+);")
 
 
 @cache
@@ -23,14 +26,33 @@ def esm(name: str) -> str:
 
 @cache
 def css(name: str) -> str:
-    """The style sheet of component `name`, with the tokens of both themes."""
-    return _read("tokens.css") + "\n" + _read(f"{name}.css")
+    """The style sheet of component `name`, with the tokens of both themes; `theme.py` tells how they are changed."""
+    return _themable(_read("tokens.css")) + "\n" + _read(f"{name}.css")
+
+
+@cache
+def token_names() -> frozenset[str]:
+    """What a theme may change."""
+    return frozenset(name for name, _ in _TOKEN.findall(_read("tokens.css").partition("}")[0]))
 
 
 @cache
 def source(name: str) -> str:
     """A file of the browser's half as it is."""
     return _read(name)
+
+
+def _themable(tokens: str) -> str:
+    """Each token may be given by the page around; the second block, of the dark theme, has names of its own."""
+    light, mark, rest = tokens.partition('.jk[data-theme="dark"]')
+    dark, end, after = rest.partition("}")
+    return (
+        _TOKEN.sub(r"--jk-\1: var(--jk-theme-\1, \2);", light)
+        + mark
+        + _TOKEN.sub(r"--jk-\1: var(--jk-theme-dark-\1, \2);", dark)
+        + end
+        + after
+    )
 
 
 def _read(name: str) -> str:

@@ -3,12 +3,15 @@
     Dashboard(jobkit.connect()).servable()
 
 It holds no state of its own: what is shown comes from the kit, what is chosen stands in the URL
-(`?page=submit`, `?q=state:failed`, `?job=...`), so that a link can be sent.
+(`?page=submit`, `?q=state:failed`, `?job=...`), so that a link can be sent, and the back button goes back.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
@@ -16,171 +19,220 @@ import panel as pn
 import param
 from panel.io.resources import LOCAL_DIST
 from panel.viewable import Viewable, Viewer
-from panel_material_ui.template.base import Page
+from panel_material_ui.template.base import Page as MaterialPage
 
 from jobkit.client.loop import background
-from jobkit.model import JobkitError
 from jobkit.model.people import Person, Role
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Desk
 from jobkit.ui.drawer import Drawer
-from jobkit.ui.form import TaskForm
 from jobkit.ui.live import on_loop
 from jobkit.ui.nav import Nav
-from jobkit.ui.table import JobTable
-from jobkit.ui.workers import WorkersPage
+from jobkit.ui.own import SelfContained
+from jobkit.ui.page import Page, PageSession, tell
+from jobkit.ui.pages import PAGES
+from jobkit.ui.theme import Theme, header_look, palette
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
 
 logger = logging.getLogger("jobkit.ui")
 
-#: The Material theme in jobkit's own colours (tokens.css): a quiet header, the same grounds as the components.
-_THEME: dict[str, Any] = {
-    "light": {"palette": {"primary": {"main": "#1d4ed8"}, "background": {"default": "#ffffff", "paper": "#ffffff"}}},
-    "dark": {"palette": {"primary": {"main": "#93c5fd"}, "background": {"default": "#0f1216", "paper": "#0f1216"}}},
-}
+#: What holds a page: one that fills it, and anything else, which scrolls.
+_FILLED = {"min-height": "0", "overflow": "hidden"}
+_SCROLLED = {"min-height": "0", "overflow": "auto", "padding": "16px"}
 
-_BAR = {"minHeight": "48px !important", "height": "48px", "paddingLeft": "16px", "paddingRight": "8px", "margin": 0}
-_LOOK: dict[str, Any] = {
-    "& .MuiAppBar-root": {"boxShadow": "none", "backgroundImage": "none", "borderBottom": "1px solid"},
-    "&.mui-light .MuiAppBar-root": {"backgroundColor": "#ffffff", "color": "#475569", "borderColor": "#e2e8f0"},
-    "&.mui-dark .MuiAppBar-root": {"backgroundColor": "#0f1216", "color": "#cbd5e1", "borderColor": "#262e38"},
-    "& .MuiToolbar-root": _BAR,
-    "& .MuiAppBar-root .MuiLinearProgress-root": {"display": "none"},
-    "& .main-content": {"paddingTop": "1px"},
-}
+
+def _nothing(_: PageSession) -> Viewable:
+    shown: Viewable = pn.pane.Str("You may see no page here.")  # type: ignore[no-untyped-call]  # panel's
+    return shown
+
+
+#: What somebody gets whose role shows them no page.
+_NOTHING = Page("nothing", "Nothing", _nothing, role=Role.NONE, own_too=True)
 
 
 class Dashboard(Viewer):
-    """Jobs, Workers and Submit, with the card of the chosen job beside them.
+    """Pages of jobs, with the card of the chosen job beside them.
 
     Args:
         kit: whose jobs.
+        pages: in the order of the header, the first is its home: `[*PAGES, Page(...)]` adds one of your own. All of
+            jobkit's unless given.
         may_act: whether jobs may be submitted, cancelled, retried and deleted from here, by those whose role allows it.
         title: of the browser's tab.
+        theme: colours and fonts by name, like `{"accent": "#0f766e", "dark": {"accent": "#5eead4"}}`; see `Theme`.
+
+    Raises:
+        ValueError: no page, two with one slug, or a theme with an unknown name or a value that is no colour.
     """
 
-    page: Any = param.Selector(default="jobs", objects=["jobs", "workers", "submit"], doc="The page that is shown.")
-    search = param.String(default="", doc="The search text of the jobs page.")
+    page = param.String(default="", doc="Slug of the page that is shown.")
     job = param.String(default="", doc="Id of the job whose card is open, or an empty text.")
 
-    def __init__(self, kit: Kit, *, may_act: bool = True, title: str = "jobkit", **params: Any) -> None:
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        pages: Sequence[Page] | None = None,
+        may_act: bool = True,
+        title: str = "jobkit",
+        theme: Mapping[str, Any] | None = None,
+        **params: Any,
+    ) -> None:
         super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
         self._title = title
+        self._theme = Theme.read(theme or {})
         self._desk = Desk(kit, Person() if may_act else Person().at_most(Role.VIEW))
-        self._may_act = may_act = self._desk.may("submit")
         self._bridge = SessionBridge()
+        known = _checked(PAGES if pages is None else pages)
+        self._pages = {page.slug: page for page in known if page.is_for(self._desk.person)} or {_NOTHING.slug: _NOTHING}
+        self._home = next(iter(self._pages))
+        self._sessions: dict[str, PageSession] = {}
+        self._search = ""  # what the URL says
+        self._urls = 0
+        self._is_following = False
         _ask_nobody_else()
-        self._read_url()
-        self._table = JobTable(
-            kit,
-            search=self.search,
-            selected=self.job,
-            desk=self._desk,
-            on_open=self._open,
-            on_search=lambda text: self.param.update(search=text),
-            bridge=self._bridge,
-            sizing_mode="stretch_both",
-            visible=self.page == "jobs",
-            margin=0,
-        )
-        self._table.param.watch(self._table_asked, "request")
-        self._form = TaskForm(
-            kit,
-            on_submit=self._submitted,
-            desk=self._desk,
-            bridge=self._bridge,
-            sizing_mode="stretch_both",
-            visible=self.page == "submit",
-            margin=0,
-        )
-        self._workers = WorkersPage(
-            kit,
-            desk=self._desk,
-            is_open=self.page == "workers",
-            on_open=self._open,
-            bridge=self._bridge,
-            sizing_mode="stretch_both",
-            visible=self.page == "workers",
-            margin=0,
-        )
+        self._holders = {slug: pn.Column(sizing_mode="stretch_both", margin=0, visible=False) for slug in self._pages}
         self._drawer = Drawer(
             kit,
-            actions=("cancel", "retry", "rerun"),
+            actions=("cancel", "retry", *(("rerun",) if "submit" in self._pages else ())),
             desk=self._desk,
             on_action=self._acted,
-            on_close=lambda: self.param.update(job=""),
+            on_close=lambda: self.open(""),
             bridge=self._bridge,
         )
-        pages = [["jobs", "Jobs"], ["workers", "Workers"], *([["submit", "Submit"]] if may_act else [])]
         self._nav = Nav(
-            pages=pages,
-            page=self.page,
+            title=title,
+            home=self._home,
+            keys=[list(pair) for page in self._pages.values() for pair in page.keys],
             place=_place(kit),
             status="live" if kit.hub.is_live else "reconnecting",
-            on_page=lambda page: self.param.update(page=page),
+            on_page=self.go,
+            on_url=self._follow,
             on_theme=self._themed,
             sizing_mode="stretch_width",
             margin=0,
         )
+        self._hidden = {slug for slug, page in self._pages.items() if page.is_shown is not None}
+        self._name_pages()
         self._layout: Any = None
         self._bridge.on_close(kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)))
-        self.param.watch(lambda _: self._turn(), "page")
-        self.param.watch(lambda _: self._show_job(), "job")
-        self.param.watch(lambda _: self._table.param.update(search=self.search), "search")
-        self._show_job()
+        self.param.watch(lambda *_: self._turn(), ["page", "job"])
+        self._follow(pn.state.location.search if pn.state.location is not None else "")
 
-    # -- in the session ---------------------------------------------------------------------------------------------
+    # -- what a page may ask for, in the session ---------------------------------------------------------------------
 
-    def _read_url(self) -> None:
-        """Take page, search and job from the URL, and keep them there."""
-        location = pn.state.location
-        if location is None:
+    def open(self, job_id: str) -> None:
+        """Show the card of a job beside the page; "" closes it."""
+        self.job = job_id
+
+    def go(self, slug: str, query: Mapping[str, str] | None = None) -> None:
+        """Turn to a page; one that is not there, or that this person may not see, is left alone."""
+        if slug not in self._pages:
             return
-        wanted = {name: values[-1] for name, values in parse_qs(location.search.removeprefix("?")).items()}
-        page = wanted.get("page", "")
-        if page not in (("workers", "submit") if self._may_act else ("workers",)):
-            page = "jobs"
-        self.param.update(page=page, search=wanted.get("q", "")[:500], job=wanted.get("job", "")[:200])
-        self.param.watch(lambda _: self._write_url(), ["page", "search", "job"])
+        if query is not None:
+            self._session(slug).take(query, is_asked=True)
+        if slug == self.page:
+            self._write_url()
+        self.page = slug
 
-    def _write_url(self) -> None:
-        location = pn.state.location
-        if location is None:
-            return
-        shown = {"page": self.page if self.page != "jobs" else "", "q": self.search, "job": self.job}
-        query = urlencode({name: value for name, value in shown.items() if value})
-        location.search = f"?{query}" if query else ""
+    def note(self, session: PageSession, replace: bool) -> None:
+        """A page's part of the URL has changed."""
+        if session.page.slug == self.page:
+            self._write_url(replace)
+
+    # -- the URL -----------------------------------------------------------------------------------------------------
+
+    def _follow(self, search: str) -> None:
+        """Show what a URL asks for: at first, when the browser goes back, when a new session takes over a window."""
+        told = {name: values[-1] for name, values in parse_qs(search.removeprefix("?")[:5000]).items()}
+        slug = told.get("page", "")
+        slug = slug if slug in self._pages else self._home
+        with self._following():
+            self._session(slug).take(told)
+            self.param.update(page=slug, job=told.get("job", "")[:200])
+        self._search = self._url()
+
+    @contextmanager
+    def _following(self) -> Iterator[None]:
+        """The browser knows its URL already."""
+        self._is_following = True
+        try:
+            yield
+        finally:
+            self._is_following = False
+
+    def _url(self) -> str:
+        shown = {"page": "" if self.page == self._home else self.page, **self._session(self.page).query}
+        query = urlencode({name: value for name, value in (*shown.items(), ("job", self.job)) if value})
+        return f"?{query}" if query else ""
+
+    def _write_url(self, replace: bool = False) -> None:
+        search = self._url()
+        if search != self._search and not self._is_following:
+            self._search = search
+            self._urls += 1
+            self._nav.go(search, replace, self._urls)
+
+    # -- the pages ---------------------------------------------------------------------------------------------------
+
+    def _session(self, slug: str) -> PageSession:
+        found = self._sessions.get(slug)
+        if found is None:
+            found = self._sessions[slug] = PageSession(self._pages[slug], self._desk, self._bridge, self)
+        return found
 
     def _turn(self) -> None:
-        self._nav.page = self.page
-        self._table.visible = self.page == "jobs"
-        self._workers.visible = self._workers.is_open = self.page == "workers"
-        self._form.visible = self.page == "submit"
-        if self.page == "submit":
-            self._form.refresh()
-
-    def _show_job(self) -> None:
-        self._table.selected = self.job
+        """Show the page and the job that are chosen."""
+        slug = self.page
+        if slug not in self._pages:  # set from outside
+            slug = self.page = self._home
+        for other, session in self._sessions.items():
+            if other != slug:
+                session.show(False)
+        self._build(slug)
+        for other, holder in self._holders.items():
+            holder.visible = other == slug
+        self._sessions[slug].show(True)
+        self._nav.page = slug
+        for session in self._sessions.values():
+            tell(session.hooks.job, self.job)
         self._drawer.open(self.job)
+        self._write_url()
+        if slug in self._hidden:
+            self._name_pages()
+        self._look_for_pages()
 
-    def _open(self, job_id: str) -> None:
-        self.job = job_id
+    def _build(self, slug: str) -> None:
+        holder = self._holders[slug]
+        if len(holder):
+            return
+        try:
+            made = self._pages[slug].build(self._session(slug))
+            shown = pn.panel(made)
+        except Exception:
+            logger.exception("page %s could not be built", slug)
+            sentence = f"The page {escape(self._pages[slug].title)} could not be built; the log of the server says why."
+            shown = pn.pane.Str(sentence)  # type: ignore[no-untyped-call]  # panel's
+        holder.styles = _FILLED if isinstance(shown, SelfContained) else _SCROLLED
+        holder.append(shown)
 
-    def _submitted(self, job_id: str) -> None:
-        self.job = job_id
+    def _name_pages(self) -> None:
+        self._nav.pages = [
+            [slug, page.title] for slug, page in self._pages.items() if slug not in self._hidden or slug == self.page
+        ]
 
-    def _table_asked(self, event: Any) -> None:
-        if '"open-submit"' in event.new and self._may_act:
-            self.page = "submit"
+    def _look_for_pages(self) -> None:
+        if any(page.is_shown is not None for page in self._pages.values()):
+            background.spawn(self._find_pages())
 
     def _acted(self, action: str, job_id: str) -> None:
         if action == "retry":
-            self.job = job_id
+            self.open(job_id)
         elif action == "rerun":
-            background.spawn(self._refill(job_id))
+            self.go("submit", {"again": job_id})
 
     def _themed(self, dark: bool) -> None:
         if self._layout is not None:
@@ -188,47 +240,48 @@ class Dashboard(Viewer):
 
     def _connected(self, is_live: bool) -> None:
         self._nav.status = "live" if is_live else "reconnecting"
-        self._table.away = not is_live
+        for session in self._sessions.values():
+            tell(session.hooks.status, is_live)
+        if is_live:
+            self._look_for_pages()
 
     # -- on the background loop -------------------------------------------------------------------------------------
 
     def _status(self, is_live: bool) -> None:
         self._bridge.push(lambda: self._connected(is_live))
 
-    async def _refill(self, job_id: str) -> None:
-        """'Run again with changes': the form, filled in as the job was."""
-        try:
-            spec = (await self._kit.aio.snapshot(job_id)).spec
-        except JobkitError as error:
-            logger.info("job %s cannot be run again: %s", job_id, error)
-            return
-
-        def show() -> None:
-            self.page = "submit"
-            self._form.fill(spec.task, spec.params, spec.queue)
-
-        self._bridge.push(show)
+    async def _find_pages(self) -> None:
+        """Which of the pages that come and go are there."""
+        hidden: set[str] = set()
+        for slug, page in self._pages.items():
+            try:
+                if page.is_shown is not None and not await page.is_shown(self._kit):
+                    hidden.add(slug)
+            except Exception as error:  # the store is away, or a user's function failed
+                logger.info("whether there is a page %s could not be told: %s", slug, error)
+                hidden |= self._hidden & {slug}
+        if hidden != self._hidden:
+            self._hidden = hidden
+            self._bridge.push(self._name_pages)
 
     # -- how it shows itself ----------------------------------------------------------------------------------------
 
     def __panel__(self) -> Viewable:
         if self._layout is None:
             body = pn.Row(
-                self._table,
-                self._workers,
-                self._form,
+                *self._holders.values(),
                 self._drawer,
                 sizing_mode="stretch_both",
                 margin=0,
                 styles={"gap": "0", "min-height": "0", "overflow": "hidden"},
             )
-            self._layout = Page(  # type: ignore[no-untyped-call]  # panel's
+            self._layout = MaterialPage(  # type: ignore[no-untyped-call]  # panel's
                 header=[self._nav],
                 main=[body],
-                theme_config=_THEME,
-                sx=_LOOK,
+                theme_config=palette(self._theme),
+                sx=header_look(self._theme),
                 busy_indicator=None,
-                meta_title=self._title,
+                meta_title=escape(self._title),  # Panel's template takes it for markup; the header sets the text
                 title="",
             )
         layout: Viewable = self._layout
@@ -236,8 +289,21 @@ class Dashboard(Viewer):
 
     def servable(self, title: str | None = None, *args: Any, **options: Any) -> Viewable:
         """Show it on this server's page, under `title` in the browser's tab."""
-        page: Viewable = self.__panel__().servable(title or self._title, *args, **options)
+        page: Viewable = self.__panel__().servable(escape(title or self._title), *args, **options)
         return page
+
+
+def _checked(pages: Sequence[Page]) -> Sequence[Page]:
+    if not pages:
+        raise ValueError("pages must name at least one")
+    slugs: set[str] = set()
+    for page in pages:
+        if not isinstance(page, Page):
+            raise ValueError(f"pages must be of jobkit.ui.Page, not {page!r}")
+        if page.slug in slugs:
+            raise ValueError(f"pages must not have two of the slug {page.slug!r}")
+        slugs.add(page.slug)
+    return pages
 
 
 def _ask_nobody_else() -> None:

@@ -11,12 +11,16 @@ class Nav {
     n.status = h("span", {class: "status", role: "status"}, n.dot, n.word);
     n.place = h("span", {class: "place mono muted"});
     n.help = h("dialog", {class: "help", "aria-label": "Keyboard", onclick: (event) => event.target === n.help && n.help.close()},
-      h("h2", {text: "Keyboard"}), h("dl", null, [["/", "search"], ["j  k", "next, previous job"], ["Enter", "open"], ["x", "choose"], ["r", "retry, run again"], ["c", "cancel, asks first"], ["Esc", "close"], ["n", "start a task"], ["Ctrl+Enter", "submit the form"], ["?", "this list"]]
+      h("h2", {text: "Keyboard"}), h("dl", null, [["/", "search"], ...model.get("keys"), ["r", "retry, run again"], ["c", "cancel, asks first"], ["Esc", "close"], ["n", "start a task"], ["?", "this list"]]
         .flatMap(([key, what]) => [h("dt", null, h("kbd", {text: key})), h("dd", {text: what})])));
     this.root = h("div", {class: "jk jk-nav"}, h("b", {class: "brand"}, h("i", {class: "logo"}), "jobkit"), n.tabs, h("span", {class: "spring"}), n.place, n.status, n.help);
     el.append(this.root);
     this.stops = [followTheme(this.root), everySecond(() => this.showStatus())];
     for (const name of ["page", "pages"]) model.on(`change:${name}`, () => this.showTabs());
+    model.on("change:url", () => this.turn());
+    const back = () => ask(model, "url", {search: location.search});
+    window.addEventListener("popstate", back);
+    this.stops.push(() => window.removeEventListener("popstate", back));
     model.on("change:status", () => { this.since = Date.now(); this.showStatus(); });
     model.on("change:place", () => put(n.place, model.get("place")));
     const keys = (event) => this.key(event);
@@ -28,13 +32,37 @@ class Nav {
     put(n.place, model.get("place"));
     n.place.title = model.get("place");
     this.theme();
+    back();  // a session that is made anew for an old window knows only the URL with which that was opened
   }
 
   close() { this.stops.forEach((stop) => stop()); }
 
+  /** Links, so that a page can be opened beside this one; a plain click turns to it here. */
   showTabs() {
-    this.n.tabs.replaceChildren(...this.model.get("pages").map(([name, word]) => h("button", {class: "tab", "aria-current": this.model.get("page") === name ? "page" : false, text: word,
-      onclick: () => ask(this.model, "page", {page: name})})));
+    const {tabs} = this.n, pages = this.model.get("pages"), shown = this.model.get("page"), key = JSON.stringify(pages);
+    if (tabs.dataset.key !== key) {
+      tabs.dataset.key = key;
+      tabs.replaceChildren(...pages.map(([slug, word]) => h("a", {class: "tab", "data-page": slug, text: word,
+        href: slug === this.model.get("home") ? location.pathname : `?page=${slug}`, onclick: (event) => {
+          if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+          event.preventDefault();
+          ask(this.model, "page", {page: slug});
+        }})));
+    }
+    for (const tab of tabs.children) {
+      if (tab.dataset.page === shown) tab.setAttribute("aria-current", "page");
+      else tab.removeAttribute("aria-current");
+    }
+    const current = tabs.querySelector("[aria-current]"), title = this.model.get("title");
+    if (current) tabs.scrollLeft = current.offsetLeft - tabs.offsetLeft - (tabs.clientWidth - current.offsetWidth) / 2;
+    document.title = current && shown !== this.model.get("home") ? `${current.textContent} · ${title}` : title;
+  }
+
+  /** The address of what is shown. */
+  turn() {
+    const {search, replace} = parse(this.model.get("url"), {});
+    if (search == null || search === location.search) return;
+    history[replace ? "replaceState" : "pushState"]({}, "", location.pathname + search + location.hash);
   }
 
   showStatus() {
@@ -46,7 +74,7 @@ class Nav {
   key(event) {
     if (isTyping(event)) return;
     if (event.key === "?") this.n.help.open ? this.n.help.close() : this.n.help.showModal();
-    if (event.key === "n" && this.model.get("page") !== "submit") ask(this.model, "page", {page: "submit"});
+    if (event.key === "n" && this.model.get("page") !== "submit" && this.model.get("pages").some(([slug]) => slug === "submit")) ask(this.model, "page", {page: "submit"});
   }
 
   theme() {

@@ -10,6 +10,7 @@ import param
 from panel.custom import JSComponent
 
 from jobkit.ui import assets
+from jobkit.ui.asked import Requests
 from jobkit.ui.own import SelfContained
 
 
@@ -17,13 +18,19 @@ class Nav(SelfContained, JSComponent):
     """Name, pages and the state of the connection.
 
     Attributes:
-        pages: `[name, word]` of each page. `page`: the one that is shown.
+        pages: `[slug, word]` of each page. `page`: the one that is shown. `home`: the one without a slug in the URL.
+        keys: `[key, what]` of the pages' own keys. `title`: of the browser's tab.
+        url: what the browser is to show in its address, see `go`.
         status: "live" or "reconnecting". `place`: where the jobs are, password masked.
         request: what the browser asks for.
     """
 
-    pages = param.List(default=[["jobs", "Jobs"], ["submit", "Submit"]])
-    page = param.String(default="jobs")
+    pages = param.List(default=[])
+    page = param.String(default="")
+    home = param.String(default="")
+    keys = param.List(default=[])
+    title = param.String(default="jobkit")
+    url = param.String(default="")
     status = param.String(default="live")
     place = param.String(default="")
     request = param.String(default="")
@@ -31,19 +38,31 @@ class Nav(SelfContained, JSComponent):
     _esm = assets.esm("nav")
     _stylesheets: ClassVar[list[str]] = [assets.css("nav")]
 
-    def __init__(self, *, on_page: Callable[[str], object], on_theme: Callable[[bool], object], **params: Any) -> None:
+    def __init__(
+        self,
+        *,
+        on_page: Callable[[str], object],
+        on_url: Callable[[str], object],
+        on_theme: Callable[[bool], object],
+        **params: Any,
+    ) -> None:
         super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
         self._on_page = on_page
+        self._on_url = on_url
         self._on_theme = on_theme
+        self._requests = Requests()
         self.param.watch(self._asked, "request")
 
+    def go(self, search: str, replace: bool, n: int) -> None:
+        """Have the browser show `search` (`?page=...`) in its address, as the `n`-th such wish."""
+        self.url = json.dumps({"search": search, "replace": replace, "n": n})
+
     def _asked(self, event: Any) -> None:
-        try:
-            asked = json.loads(event.new)
+        for asked in self._requests.of(event.new):
             action = asked["action"]
-        except (ValueError, KeyError, TypeError):
-            return
-        if action == "page" and asked.get("page") in [name for name, _ in self.pages]:
-            self._on_page(asked["page"])
-        elif action == "theme":
-            self._on_theme(bool(asked.get("dark")))
+            if action == "page" and asked.get("page") in [slug for slug, _ in self.pages]:
+                self._on_page(asked["page"])
+            elif action == "url":  # the back button, or a window that outlived its session
+                self._on_url(str(asked.get("search", "")))
+            elif action == "theme":
+                self._on_theme(bool(asked.get("dark")))

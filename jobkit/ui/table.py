@@ -103,6 +103,15 @@ class JobTable(SelfContained, JSComponent):
             self._watching.stop()
             self._watching = None
 
+    def pause(self) -> None:
+        """Nobody looks: read nothing until `resume`."""
+        self._leave()
+
+    def resume(self) -> None:
+        """Somebody looks again: the page as it is now, and what is new."""
+        if self._watching is None:
+            self._look(self._cursors)
+
     # -- requests of the browser, in the session -------------------------------------------------------------------
 
     def _asked(self, event: Any) -> None:

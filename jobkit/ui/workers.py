@@ -152,8 +152,8 @@ class WorkersFeed:
             self._looking = asyncio.get_running_loop().create_task(self._read())
 
     async def _read(self) -> None:
-        verbs = self._kit.verbs
         try:
+            verbs = self._kit.verbs
             workers, queues, page = await asyncio.gather(
                 verbs.workers(), verbs.queues(), verbs.page(Query(states=("running",), limit=_RUNNING))
             )

@@ -86,7 +86,7 @@ def test_a_row_opens_the_card_beside_the_list_and_the_url_names_it(stage: Stage,
     page.click(".row[data-face=queued]")
 
     page.wait_for_selector(".jk-card .title:has-text('Train a model')")
-    wait_until(lambda: f"job={job}" in page.url, 5, "the URL")
+    wait_until(lambda: f"job={job}" in page.evaluate("location.search"), 5, "the URL")
     assert page.locator(".jk-table").is_visible()
     linked = window.open(page.url, width=380)
     linked.wait_for_selector(".jk-card .title:has-text('Train a model')")
@@ -95,7 +95,7 @@ def test_a_row_opens_the_card_beside_the_list_and_the_url_names_it(stage: Stage,
     linked.locator(".jk-card .title").wait_for(state="hidden")
     page.keyboard.press("Escape")
     page.locator(".jk-card .title").wait_for(state="hidden")
-    wait_until(lambda: "job=" not in page.url, 5, "the URL")
+    wait_until(lambda: "job=" not in page.evaluate("location.search"), 5, "the URL")
 
 
 def test_on_a_small_screen_the_card_covers_the_list_below_the_header(stage: Stage, url: str, window: Window) -> None:

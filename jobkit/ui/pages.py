@@ -1,0 +1,90 @@
+"""`PAGES`: the pages that every dashboard has, in the order of its header. The first one is its home."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from jobkit.client.loop import background
+from jobkit.model import JobkitError
+from jobkit.model.people import Role
+from jobkit.ui.form import TaskForm
+from jobkit.ui.page import Page, PageSession
+from jobkit.ui.table import JobTable
+from jobkit.ui.workers import WorkersPage
+
+logger = logging.getLogger("jobkit.ui")
+
+_FULL: dict[str, Any] = {"sizing_mode": "stretch_both", "margin": 0}
+
+
+def jobs(session: PageSession) -> JobTable:
+    """`q`: the search text."""
+
+    def asked(event: Any) -> None:
+        if '"open-submit"' in event.new:
+            session.go("submit")
+
+    def search(text: str) -> None:
+        session.remember(replace=bool(text) and bool(session.query.get("q")), q=text)
+
+    table = JobTable(
+        session.kit,
+        search=session.query.get("q", ""),
+        selected=session.job,
+        desk=session.desk,
+        on_open=session.open,
+        on_search=search,
+        bridge=session.bridge,
+        **_FULL,
+    )
+    table.param.watch(asked, "request")
+    session.on_shown(table.resume)
+    session.on_hidden(table.pause)
+    session.on_query(lambda query: table.param.update(search=query.get("q", "")))
+    session.on_job(lambda job_id: table.param.update(selected=job_id))
+    session.on_status(lambda is_live: table.param.update(away=not is_live))
+    return table
+
+
+def workers(session: PageSession) -> WorkersPage:
+    page = WorkersPage(
+        session.kit, desk=session.desk, is_open=False, on_open=session.open, bridge=session.bridge, **_FULL
+    )
+    session.on_shown(lambda: page.param.update(is_open=True))
+    session.on_hidden(lambda: page.param.update(is_open=False))
+    return page
+
+
+def submit(session: PageSession) -> TaskForm:
+    """`again`: id of a job whose arguments are filled in. `task`: the one that is chosen."""
+    form = TaskForm(session.kit, on_submit=session.open, desk=session.desk, bridge=session.bridge, **_FULL)
+
+    def fill(query: Mapping[str, str]) -> None:
+        if query.get("again"):
+            background.spawn(again(query["again"]))
+        elif query.get("task"):
+            form.fill(query["task"], {})
+
+    async def again(job_id: str) -> None:
+        """On the background loop."""
+        try:
+            spec = (await session.kit.aio.snapshot(job_id)).spec
+        except JobkitError as error:
+            logger.info("job %s cannot be run again: %s", job_id, error)
+            return
+        session.bridge.push(lambda: form.fill(spec.task, spec.params, spec.queue))
+
+    session.on_shown(form.refresh)
+    session.on_query(fill)
+    fill(session.query)
+    return form
+
+
+#: Each is one line here and a file of its own.
+PAGES: tuple[Page, ...] = (
+    Page("jobs", "Jobs", jobs, own_too=True, keys=(("x", "choose"), ("j  k", "next, previous job"), ("Enter", "open"))),
+    Page("workers", "Workers", workers),
+    Page("submit", "Submit", submit, role=Role.OPERATE, own_too=True, keys=(("Ctrl+Enter", "submit the form"),)),
+)

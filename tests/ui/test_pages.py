@@ -1,0 +1,204 @@
+"""Pages of a dashboard: what stands in the URL, the back button, a page of one's own, a theme."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import panel as pn
+import pytest
+
+from jobkit.ui import PAGES, Dashboard, Page, PageSession
+from jobkit.ui.page import read_query
+from jobkit.ui.theme import Theme
+from tests.support import wait_until
+from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.stage import Stage
+
+Serve = Callable[[Callable[[], Any]], str]
+
+
+def note(session: PageSession) -> Any:
+    return pn.pane.Str("my own page")
+
+
+def pages_of(dashboard: Dashboard) -> list[str]:
+    return [slug for slug, _ in dashboard._nav.pages]
+
+
+def url_of(dashboard: Dashboard) -> str:
+    return str(json.loads(dashboard._nav.url or "{}").get("search", ""))
+
+
+def test_a_page_is_refused_with_a_sentence_that_names_what_is_wrong() -> None:
+    for values, word in (
+        (("My page", "Title", note), "slug"),
+        (("mine", " ", note), "title"),
+        (("mine", "Mine", "note"), "build"),
+        (("mine", "Mine", note, "root"), "role"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            Page(*values)  # type: ignore[arg-type]
+
+
+def test_two_pages_of_one_slug_are_refused(stage: Stage) -> None:
+    with pytest.raises(ValueError, match="'jobs'"):
+        Dashboard(stage.kit, pages=[*PAGES, Page("jobs", "Mine", note)])
+    with pytest.raises(ValueError, match="at least one"):
+        Dashboard(stage.kit, pages=[])
+
+
+def test_a_page_is_built_when_it_is_first_looked_at_and_told_when_it_is_not(stage: Stage) -> None:
+    told: list[str] = []
+
+    def build(session: PageSession) -> Any:
+        told.append("built")
+        session.on_shown(lambda: told.append("shown"))
+        session.on_hidden(lambda: told.append("hidden"))
+        return pn.pane.Str("mine")
+
+    dashboard = Dashboard(stage.kit, pages=[*PAGES, Page("mine", "Mine", build)])
+    assert told == []
+
+    for slug in ("mine", "jobs", "mine", "mine"):
+        dashboard.go(slug)
+
+    assert told == ["built", "shown", "hidden", "shown"]
+
+
+def test_each_page_has_its_own_part_of_the_url_and_finds_it_again(stage: Stage) -> None:
+    sessions: dict[str, PageSession] = {}
+    asked: list[dict[str, str]] = []
+
+    def build(session: PageSession) -> Any:
+        sessions["mine"] = session
+        session.on_query(lambda query: asked.append(dict(query)))
+        return pn.pane.Str("mine")
+
+    dashboard = Dashboard(stage.kit, pages=[*PAGES, Page("mine", "Mine", build)])
+    dashboard.go("mine", {"range": "1h"})
+    assert url_of(dashboard) == "?page=mine&range=1h"
+
+    sessions["mine"].remember(range="6h", empty="")
+    dashboard.open("j1")
+    assert url_of(dashboard) == "?page=mine&range=6h&job=j1"
+    dashboard.go("jobs")
+    assert url_of(dashboard) == "?job=j1"
+    dashboard.go("mine")
+    assert url_of(dashboard) == "?page=mine&range=6h&job=j1"
+    assert asked == []
+
+    dashboard._follow("?page=mine&range=24h")  # the back button
+    assert asked == [{"range": "24h"}]
+    assert dashboard.job == ""
+    assert url_of(dashboard) == "?page=mine&range=6h&job=j1"  # the browser needs not be told
+
+
+def test_a_page_may_not_take_the_dashboards_own_names_of_the_url() -> None:
+    told = {"page": "x", "job": "y", "q": "z" * 900, "bad name": "1", "none": ""}
+
+    assert read_query(told) == {"q": "z" * 500}
+
+
+def test_who_may_not_act_is_shown_no_page_that_acts_and_no_link_to_it_works(stage: Stage) -> None:
+    dashboard = Dashboard(stage.kit, may_act=False, pages=[*PAGES, Page("boss", "Boss", note, role="admin")])
+
+    assert not {"submit", "boss"} & set(pages_of(dashboard))
+    dashboard._follow("?page=submit")
+    assert dashboard.page == "jobs"
+    dashboard.page = "boss"
+    assert dashboard.page == "jobs"
+
+
+def test_a_page_that_fails_to_build_is_a_sentence_and_no_end(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    def build(session: PageSession) -> Any:
+        raise RuntimeError("no such table")
+
+    dashboard = Dashboard(stage.kit, pages=[*PAGES, Page("mine", "Mine", build)])
+    dashboard.go("mine")
+
+    assert "could not be built" in dashboard._holders["mine"][0].object
+    assert "no such table" in caplog.text
+    dashboard.go("jobs")
+    assert dashboard.page == "jobs"
+
+
+def test_a_page_that_comes_and_goes_is_named_when_it_is_there(stage: Stage) -> None:
+    there = False
+
+    async def is_shown(kit: Any) -> bool:
+        return there
+
+    dashboard = Dashboard(stage.kit, pages=[*PAGES, Page("late", "Late", note, is_shown=is_shown)])
+    assert "late" not in pages_of(dashboard)
+    dashboard.go("late")  # a link to it works all the same
+    assert "late" in pages_of(dashboard)
+    dashboard.go("jobs")
+
+    there = True
+    dashboard.go("workers")
+
+    wait_until(lambda: "late" in pages_of(dashboard), 10, "the page to be named")
+
+
+def test_a_theme_is_checked_and_finds_a_text_colour_for_its_accent() -> None:
+    theme = Theme.read({"accent": "#0f766e", "sans": "Inter, sans-serif", "dark": {"accent": "#5eead4"}})
+
+    assert theme.variables("light")["--jk-theme-on-accent"] == "#ffffff"
+    assert theme.variables("dark")["--jk-theme-dark-on-accent"] == "#0b1220"
+    assert theme.variables("dark")["--jk-theme-sans"] == "Inter, sans-serif"
+    for wrong in ({"colour": "#fff"}, {"accent": "red; } body { display: none"}, {"dark": "#000"}, {"accent": 3}):
+        with pytest.raises(ValueError, match="theme"):
+            Theme.read(wrong)
+
+
+@pytest.mark.browser
+def test_the_back_button_goes_back_and_a_reload_stays(stage: Stage, serve: Serve, window: Window) -> None:
+    url = serve(lambda: Dashboard(stage.kit).__panel__())
+    job = stage.submit("train", title="Train a model")
+    page = window.open(url, width=1440)
+    page.click(".row:has-text('Train a model')")
+    page.wait_for_selector(".jk-card .title:has-text('Train a model')")
+    page.click(".tab:has-text('Workers')")
+    page.wait_for_selector("text=No worker runs")
+    wait_until(lambda: page.evaluate("location.href") == f"{url}?page=workers&job={job}", 5, "the URL")
+    assert page.title() == "Workers · jobkit"
+
+    page.reload()
+    page.wait_for_selector("text=No worker runs")
+    page.wait_for_selector(".jk-card .title:has-text('Train a model')")
+    page.go_back()
+    page.wait_for_selector(".jk-table .row:has-text('Train a model')")
+    assert page.evaluate("location.href") == f"{url}?job={job}"
+    page.go_back()
+    page.locator(".jk-card .title").wait_for(state="hidden")
+    assert page.evaluate("location.href") == url
+    page.go_forward()
+    page.wait_for_selector(".jk-card .title:has-text('Train a model')")
+    assert page.title() == "jobkit"
+
+
+@pytest.mark.browser
+def test_a_page_of_ones_own_stands_beside_the_others_in_the_colours_that_were_asked_for(
+    stage: Stage, serve: Serve, window: Window
+) -> None:
+    def costs(session: PageSession) -> Any:
+        return pn.Column(pn.pane.Str(f"{session.kit.counts()['queued']} jobs wait"))
+
+    def make() -> Any:
+        pages = [*PAGES, Page("costs", CANARY, costs)]
+        return Dashboard(stage.kit, pages=pages, title=CANARY, theme={"accent": "#0f766e"}).__panel__()
+
+    stage.submit("train")
+    page = window.open(serve(make))
+
+    page.click(".tab[data-page=costs]")
+
+    page.wait_for_selector("text=1 jobs wait")
+    assert text_of(page, ".tab[aria-current]") == CANARY
+    accent = "el => getComputedStyle(el).getPropertyValue('--jk-accent').trim()"
+    assert page.locator(".jk-nav").evaluate(accent) == "#0f766e"
+    page.click(".tab:has-text('Submit')")
+    assert page.locator(".jk-form").evaluate(accent) == "#0f766e"
+    assert page.evaluate("window.boom === undefined")
