@@ -12,7 +12,6 @@ class Form {
     model.on("change:prefill", () => this.prefill());
     model.on("change:reply", () => this.answer());
     this.showTasks();
-    this.prefill();
     if (!this.tasks.length) ask(model, "hello");
   }
 
@@ -53,6 +52,7 @@ class Form {
       h("b", {text: task.title}), h("span", {class: "mono muted", text: task.name}))));
     if (this.tasks.length && !this.tasks.some((task) => task.name === this.task?.name)) this.choose(this.tasks[0].name);
     else this.markTask();
+    this.prefill();
   }
 
   filter() {
@@ -66,7 +66,9 @@ class Form {
 
   prefill() {
     const wanted = parse(this.model.get("prefill"), null);
-    if (!wanted) return;
+    // A form that has just been made may hear of the values before it hears of the tasks; each is filled in once.
+    if (!wanted || wanted.n === this.filled || !this.tasks.some((task) => task.name === wanted.task)) return;
+    this.filled = wanted.n;
     this.choose(wanted.task, wanted.values || {});
     if (wanted.queue) this.fields.get("option:queue").set(wanted.queue);
     this.changed();
