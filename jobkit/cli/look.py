@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -15,24 +16,41 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the co
 
 
 @click.command()
+@click.argument("words", nargs=-1, metavar="[SEARCH]...")
 @click.option("--state", "-s", "states", multiple=True, type=click.Choice([str(s) for s in JobState]))
 @click.option("--task", "-t", metavar="NAME")
 @click.option("--queue", "-q", metavar="NAME")
 @click.option("--search", "-S", metavar="TEXT", help="Text in id, task, arguments, tags, owner, message or error.")
+@click.option("--order", "-o", metavar="[-]COLUMN", default="", help="Not newest first: took, -took, task, ...")
 @click.option("--limit", "-n", type=click.IntRange(1, 100_000), default=50, show_default=True)
 @_json
 def jobs(
-    states: tuple[str, ...], task: str | None, queue: str | None, search: str | None, limit: int, as_json: bool
+    words: tuple[str, ...],
+    states: tuple[str, ...],
+    task: str | None,
+    queue: str | None,
+    search: str | None,
+    order: str,
+    limit: int,
+    as_json: bool,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first.
+
+    SEARCH is what the search box of the dashboard takes: jobkit jobs state:failed "age:<1h" lr=0.003
+    """
     from jobkit.store.base import Query
+    from jobkit.store.grammar import parse, quoted
+
+    base = Query(states=states, task=task, queue=queue, order=order).checked()
+    wanted = parse(" ".join(map(quoted, words)), base)
+    if search:
+        wanted = replace(wanted, search=(*wanted.texts, search))
 
     kit = out.connect()
     found: list[JobSnapshot] = []
     cursor = ""
     while len(found) < limit:
-        query = Query(states=states, task=task, queue=queue, search=search, limit=limit - len(found), cursor=cursor)
-        page = kit.page(query)
+        page = kit.page(replace(wanted, limit=limit - len(found), cursor=cursor))
         found += page.jobs
         cursor = page.next_cursor
         if not cursor:

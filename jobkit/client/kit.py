@@ -35,6 +35,7 @@ from jobkit.model import (
 from jobkit.model.rules import kinds_of
 from jobkit.settings import Settings, user_name
 from jobkit.store.base import Query, Submission
+from jobkit.store.grammar import parse
 from jobkit.tasks.arguments import shown
 from jobkit.tasks.call import Call, encode_call, read_call, read_head, with_needs
 from jobkit.tasks.options import SubmitOptions, check_submit_options
@@ -269,15 +270,27 @@ class Kit(Blocking):
         queue: str | None = None,
         search: str | None = None,
         limit: int = 50,
+        *,
+        where: str = "",
+        order: str = "",
     ) -> Jobs:
         """Jobs, newest first: a list, which a notebook shows as a live table.
 
         Args:
-            state: one state or several. task, queue: their names.
+            state: one state or several. task, queue: their names; `*` stands for any text.
             search: text that stands in id, arguments, tags, message, error or result line.
             limit: at most so many.
+            where: what the dashboard's search box takes: `"owner:ada age:<1h took:>10s lr=0.003"`.
+            order: "took", "-started", "task", ...: another order than newest first; "-" for the largest first.
+
+        Raises:
+            InvalidParams: names the value that is refused, and what is allowed.
         """
-        page = self.page(Query(states=_states(state), task=task, queue=queue, search=search, limit=_limit(limit)))
+        base = Query(states=_states(state), task=task, queue=queue, limit=_limit(limit), order=order).checked()
+        wanted = parse(where, base)
+        if search:
+            wanted = replace(wanted, search=(*wanted.texts, search))
+        page = self.page(wanted)
         return Jobs(self, [self._handle(snapshot) for snapshot in page.jobs])
 
     def _handle(self, snapshot: JobSnapshot) -> Job:

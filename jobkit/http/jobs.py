@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from jobkit.http.shapes import JobList, Submit
 from jobkit.model import InvalidParams, JobNotFound, JobSnapshot
 from jobkit.settings import checked_name
 from jobkit.store.base import Query
+from jobkit.store.grammar import parse
 
 #: Pages that one list may cost where a token sees only some of the jobs.
 _MAX_PAGES = 20
@@ -47,23 +49,20 @@ def _links(call: Call, url: str) -> str:
 
 
 async def list_jobs(call: Call) -> Response:
-    """One page, newest first."""
+    """One page."""
     asked: JobList = call.query
     if call.grant.tasks and asked.task:
         call.require_task(asked.task)
     jobs: list[JobSnapshot] = []
     cursor = asked.cursor
+    given = Query(
+        states=tuple(asked.state), task=asked.task or None, queue=asked.queue or None, order=asked.order, cursor=cursor
+    ).checked()
+    wanted = parse(asked.q, given)
+    if asked.search:
+        wanted = replace(wanted, search=(*wanted.texts, asked.search))
     for _ in range(_MAX_PAGES):
-        page = await call.kit.aio.page(
-            Query(
-                states=tuple(asked.state),
-                task=asked.task or None,
-                queue=asked.queue or None,
-                search=asked.search or None,
-                limit=asked.limit - len(jobs),
-                cursor=cursor,
-            )
-        )
+        page = await call.kit.aio.page(replace(wanted, limit=asked.limit - len(jobs), cursor=cursor))
         jobs += [snapshot for snapshot in page.jobs if call.grant.covers(snapshot.spec.task)]
         cursor = page.next_cursor
         if not cursor or len(jobs) >= asked.limit:

@@ -48,7 +48,7 @@ class Nothing(Struct, forbid_unknown_fields=True):
 
 
 class JobList(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which jobs, newest first."""
+    """Which jobs, newest first unless ordered."""
 
     state: Annotated[list[State], doc("Only in these states; may be repeated.")] = []
     task: Annotated[str, doc("Only of this task.", max_length=200)] = ""
@@ -56,8 +56,12 @@ class JobList(Struct, forbid_unknown_fields=True, kw_only=True):
     search: Annotated[
         str, doc("Text in id, task, arguments, tags, owner, message, summary or error.", max_length=500)
     ] = ""
+    q: Annotated[
+        str, doc("What the dashboard's search box takes: `state:failed age:<1h lr=0.003`.", max_length=500)
+    ] = ""
+    order: Annotated[str, doc("`took`, `-started`, ...; the newest first unless given.", max_length=20)] = ""
     limit: Annotated[int, doc("At most so many.", ge=1, le=1000)] = 50
-    cursor: Annotated[str, doc("`next_cursor` of the page before.", pattern=r"^[0-9]{0,20}$")] = ""
+    cursor: Annotated[str, doc("`next_cursor` of the page before.", pattern=r"^[0-9A-Za-z_=-]{0,2000}$")] = ""
 
 
 class LogQuery(Struct, forbid_unknown_fields=True, kw_only=True):

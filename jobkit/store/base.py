@@ -14,7 +14,10 @@ from typing import Any, Protocol
 from jobkit.model import EventsExpired, FailureGroup, JobEvent, JobSnapshot, JobSpec, LogLine
 from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import JobError
+from jobkit.store.query import Brief, Page, Query
 from jobkit.store.schedules import Schedules
+
+__all__ = ["Brief", "Page", "Query"]  # of `query`, which has no other home for who reads a store
 
 #: Called with each event, in the store's own thread; must not block and must not raise.
 Listener = Callable[[JobEvent], None]
@@ -188,28 +191,6 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """Which jobs, newest first. `cursor` is the `next_cursor` of the page before; "" for the first page.
-
-    `search` is a text in id, task, title, arguments (names and values), tags, owner, key, message, summary, worker, or
-    the error's type and message; without regard to case for A to Z.
-    """
-
-    states: tuple[str, ...] = ()
-    task: str | None = None
-    queue: str | None = None
-    search: str | None = None
-    limit: int = 50
-    cursor: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    jobs: tuple[JobSnapshot, ...]
-    next_cursor: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class LogSlice:
     """Lines of a job's log, oldest first, each with its number `n`.
 
@@ -298,6 +279,21 @@ class Store(Schedules, Protocol):
     # -- looking ----------------------------------------------------------------------------------------------------
 
     async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]: ...
+
+    async def briefs(self, job_ids: Sequence[str]) -> list[Brief | None]:
+        """What it takes to find and to order jobs; None for unknown ones."""
+        ...
+
+    async def versions(self, below: str, limit: int) -> tuple[list[tuple[str, int, int]], str]:
+        """`(id, us, seq)` of kept jobs, newest first, from a submit time (us) down; "" for the newest.
+
+        Also the us to go on from, "" at the end. Looks at up to `limit` entries; leaves out those that have expired.
+        """
+        ...
+
+    async def now_ms(self) -> int:
+        """The store's clock, milliseconds since the epoch."""
+        ...
 
     async def result(self, job_id: str) -> bytes | None:
         """The sealed value, or None."""
@@ -405,7 +401,14 @@ class Store(Schedules, Protocol):
         ...
 
     # Last, since `list` in an annotation below it would mean this verb.
-    async def list(self, query: Query) -> Page: ...
+    async def list(self, query: Query) -> Page:
+        """A page of jobs. By age it costs what it shows, with other filters what it looks at; in another order it
+        looks at all that match.
+
+        Raises:
+            InvalidParams: the order is none, or the cursor is of another order.
+        """
+        ...
 
     async def renew(self, worker_id: str, held: Mapping[str, str], facts: Mapping[str, Any]) -> Renewal:
         """A worker's heartbeat: its leases (`held` is job id to token) and what others may know of it."""

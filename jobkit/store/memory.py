@@ -30,9 +30,7 @@ from jobkit.store.base import (
     Claimed,
     Ending,
     LogSlice,
-    Page,
     Progress,
-    Query,
     Renewal,
     Submission,
     WorkerInfo,
@@ -45,8 +43,8 @@ from jobkit.store.memory_failures import MemoryFailures
 from jobkit.store.memory_files import MemoryFiles
 from jobkit.store.memory_hub import MemoryHub, Outbox
 from jobkit.store.memory_jobs import Jobs, Record
+from jobkit.store.memory_list import MemoryList
 from jobkit.store.memory_schedules import MemorySchedules
-from jobkit.store.memory_search import matches
 from jobkit.store.memory_web import MemoryWeb
 
 __all__ = ["MemoryHub", "MemoryStore"]
@@ -64,7 +62,7 @@ _ENDS = {
 }
 
 
-class MemoryStore(MemoryFiles, MemoryFailures, MemorySchedules, MemoryWeb, MemoryAudit):
+class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, MemoryWeb, MemoryAudit):
     """See `jobkit.store.base.Store`. Thread-safe; no verb waits for anything.
 
     Args:
@@ -374,26 +372,6 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemorySchedules, MemoryWeb, Memor
         """Id of the newest event, "0-0" where there is none."""
         with self._moving():
             return self._jobs.events[-1].id if self._jobs.events else "0-0"
-
-    # Last, since `list` in an annotation below it would mean this verb.
-    async def list(self, query: Query) -> Page:
-        found: list[JobSnapshot] = []
-        expired: list[str] = []
-        below, cursor = float(query.cursor or "inf"), ""
-        with self._moving():
-            for job_id, us in self._jobs.by_age.below(below):
-                if len(found) >= query.limit:
-                    cursor = str(int(below)) if found else ""
-                    break
-                record = self._jobs.find(job_id)
-                if record is None:
-                    expired.append(job_id)
-                elif matches(record.snapshot, query):
-                    found.append(record.snapshot)
-                below = us
-            for job_id in expired:
-                self._jobs.forget(job_id)
-        return Page(tuple(found), cursor)
 
     def attach(self, hub: Callable[[JobEvent, str], None]) -> Callable[[], None]:
         """Call `hub(event, client)` with every event from now on; returns a function that ends it."""

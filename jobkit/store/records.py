@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from jobkit.model import FailureGroup, JobEvent, JobSnapshot, JobSpec, LogLine
+from jobkit.model import FailureGroup, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import WIRE, changes, tame
 from jobkit.store.base import WorkerInfo
+from jobkit.store.query import Brief
 
 logger = logging.getLogger("jobkit.store")
 
@@ -49,6 +50,53 @@ def snapshot(record: Mapping[bytes, bytes]) -> JobSnapshot:
         typical_s=tame(numbers.get("typical_s")),
         history=tuple(history),
         **changes(fields),
+    )
+
+
+class _Spec(msgspec.Struct):
+    """What of a spec jobs are found by."""
+
+    task: str
+    title: str = ""
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+    key: str = ""
+    params: dict[str, Any] = {}
+
+
+_read_spec = msgspec.json.Decoder(_Spec).decode
+
+
+def brief(id: str, fields: list[bytes | None]) -> Brief:
+    """What `briefs.lua` says of a job."""
+    raw, us, seq, state, queue, worker, attempt, submitted, started, finished, numbers, error, summary = fields
+    spec = _read_spec(raw or b"")
+    now = _unjson(b"{" + numbers + b"}") if numbers else {}
+    done, total = tame(now.get("done")), tame(now.get("total"))
+    err = _unjson(error) if error else {}
+    return Brief(
+        id=id,
+        us=int(us or 0),
+        seq=int(seq or 0),
+        state=JobState((state or b"").decode()).value,
+        task=spec.task,
+        title=spec.title,
+        queue=(queue or b"").decode(),
+        owner=spec.owner,
+        tags=spec.tags,
+        key=spec.key,
+        params=spec.params,
+        worker=(worker or b"").decode(),
+        attempt=int(attempt or 0),
+        submitted_ms=int(submitted or 0),
+        started_ms=int(started or 0),
+        finished_ms=int(finished or 0),
+        message=str(now.get("message") or ""),
+        progress=None if done is None or not total else min(1.0, done / total),
+        summary=(summary or b"").decode(),
+        error_kind=err.get("kind", ""),
+        error_type=err.get("type", ""),
+        error_message=err.get("message", ""),
     )
 
 

@@ -23,9 +23,7 @@ from jobkit.store.base import (
     Ending,
     Kept,
     LogSlice,
-    Page,
     Progress,
-    Query,
     Renewal,
     Submission,
     WorkerInfo,
@@ -37,6 +35,7 @@ from jobkit.store.redis_audit import RedisAudit
 from jobkit.store.redis_dump import RedisDump
 from jobkit.store.redis_failures import RedisFailures
 from jobkit.store.redis_files import RedisFiles, awaited, keep_args
+from jobkit.store.redis_list import RedisList
 from jobkit.store.redis_schedules import RedisSchedules
 from jobkit.store.redis_web import RedisWeb
 from jobkit.store.scripts import Scripts
@@ -50,11 +49,8 @@ _CLAIM = re.compile(rb'\{"token":"([\w.:-]{1,300})","id":"([\w.:-]{1,200})","att
 #: As in lua/head.lua.
 _EVENTS_KEPT = 20_000
 
-#: Records that one call of list.lua looks at, and how many calls a page may cost.
-_LIST_BUDGET, _LIST_CALLS = 5_000, 200
 
-
-class RedisStore(RedisFiles, RedisFailures, RedisSchedules, RedisDump, RedisWeb, RedisAudit):
+class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump, RedisWeb, RedisAudit):
     """See `jobkit.store.base.Store`.
 
     Args:
@@ -320,52 +316,6 @@ class RedisStore(RedisFiles, RedisFailures, RedisSchedules, RedisDump, RedisWeb,
         with self._reaching():
             entries = await self.redis.xrevrange(f"{self.prefix}events", count=1)
         return entries[0][0].decode() if entries else "0-0"
-
-    # Last, since `list` in an annotation below it would mean this verb.
-    async def list(self, query: Query) -> Page:
-        indexes = [f"state:{state}" for state in dict.fromkeys(query.states)] or ["jobs"]
-        found: dict[str, int] = {}  # a job that moves meanwhile may stand in two indexes
-        floor = 0  # below it, some index has not been looked at
-        for index in indexes:
-            ids, cursor = await self._list_index(index, query)
-            found |= ids
-            floor = max(floor, int(cursor or 0))
-        ordered = sorted(((us, job_id) for job_id, us in found.items() if us >= floor), reverse=True)
-        page = ordered[: max(0, query.limit)]
-        snapshots = await self.snapshots([job_id for _, job_id in page])
-        more = floor > 0 or len(ordered) > len(page)
-        cursor = str(page[-1][0] if page and len(page) == query.limit else floor) if more else ""
-        return Page(tuple(s for s in snapshots if s is not None), cursor)
-
-    async def _list_index(self, index: str, query: Query) -> tuple[dict[str, int], str]:
-        """Matching `id: us` of one index, newest first, and the last us looked at ("" at its end)."""
-        found: dict[str, int] = {}
-        search = (query.search or "").encode("utf-8", "replace").lower()  # of bytes: A to Z only, as in Lua
-        below = f"({query.cursor}" if query.cursor else "+inf"
-        cursor = ""
-        for _ in range(_LIST_CALLS):
-            with self._reaching():
-                reply = await self.scripts.run(
-                    "list",
-                    [
-                        index,
-                        below,
-                        query.limit - len(found),
-                        _LIST_BUDGET,
-                        query.task or "",
-                        query.queue or "",
-                        search,
-                        _json(search.decode())[1:-1],
-                    ],
-                )
-            cursor = reply[0].decode()
-            found |= {
-                job_id.decode("utf-8", "replace"): int(us) for job_id, us in zip(reply[1::2], reply[2::2], strict=True)
-            }
-            if not cursor or len(found) >= query.limit:
-                break
-            below = f"({cursor}"
-        return found, cursor
 
     async def ping(self) -> None:
         """Returns when the server answers."""

@@ -26,6 +26,8 @@ NAMES = (
     "prune",
     "restore",
     "list",
+    "versions",
+    "briefs",
     "publish",
     "judge",
     "schedule_put",

@@ -19,7 +19,7 @@ from jobkit.client.loop import background
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, apply
 from jobkit.model.snapshot import iso
 from jobkit.store.base import Page, Query
-from jobkit.store.memory_search import matches
+from jobkit.store.query import Brief, matches
 from jobkit.ui.feed import Eta
 from jobkit.ui.format import face, params_brief
 from jobkit.ui.live import Pacer, answered, on_loop
@@ -141,7 +141,7 @@ class Board:
             if known is not None:
                 if (snapshot.seq, snapshot.rev) > (known.seq, known.rev):
                     self._put(snapshot, now)
-            elif matches(snapshot, self.query) and not self._is_older(snapshot):
+            elif self._belongs(snapshot, now) and not self._is_older(snapshot):
                 self._new.append(snapshot.id)
                 self.jobs = {snapshot.id: snapshot, **self.jobs}
                 limit = 2 * self.query.limit
@@ -201,6 +201,9 @@ class Board:
     def _row(self, snapshot: JobSnapshot) -> dict[str, Any]:
         eta = self._etas.get(snapshot.id)
         return row(snapshot, eta.left_s if eta else None, self.defaults)
+
+    def _belongs(self, snapshot: JobSnapshot, now: datetime) -> bool:
+        return matches(Brief.of(snapshot), self.query, round(now.timestamp() * 1000))
 
     def _is_older(self, snapshot: JobSnapshot) -> bool:
         """Whether it belongs below this page, where the page is full."""

@@ -1,62 +1,15 @@
-"""The search box: `state:failed task:train text` to a `Query` and back. Pure."""
+"""The search box: what a text asks for, or what is wrong with it. Pure."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping
-
-from jobkit.model import JobState
+from jobkit.model import InvalidParams
 from jobkit.store.base import Query
-
-#: The four counters of the jobs page and the states that each stands for.
-COUNTERS: Mapping[str, tuple[str, ...]] = {
-    "waiting": ("queued", "scheduled"),
-    "running": ("running",),
-    "failed": ("failed",),
-    "succeeded": ("succeeded",),
-}
-
-_STATES = frozenset(str(state) for state in JobState)
+from jobkit.store.grammar import parse
 
 
-def parse_search(text: str, limit: int = 50, cursor: str = "") -> Query:
-    """The query that a search text asks for.
-
-    `state:` takes a state or a counter's name, several with commas; `task:` and `queue:` a name. The other words, and
-    fields that are not known, are searched as text. An unknown state finds nothing rather than everything.
-    """
-    states: list[str] = []
-    task = queue = None
-    words: list[str] = []
-    for word in _words(text):
-        field, colon, value = word.partition(":")
-        if colon and value and field == "state":
-            for name in value.lower().split(","):
-                states += COUNTERS.get(name, (name if name in _STATES else "none",))
-        elif colon and value and field == "task":
-            task = value
-        elif colon and value and field == "queue":
-            queue = value
-        else:
-            words.append(word)
-    return Query(
-        states=tuple(dict.fromkeys(states)),
-        task=task,
-        queue=queue,
-        search=" ".join(words) or None,
-        limit=limit,
-        cursor=cursor,
-    )
-
-
-def counter_of(text: str) -> str:
-    """Which of the counters a search text has chosen, or ""."""
-    chosen = [word.partition(":")[2] for word in _words(text) if word.startswith("state:")]
-    return chosen[0] if len(chosen) == 1 and chosen[0] in COUNTERS else ""
-
-
-def _words(text: str) -> list[str]:
+def read_search(text: str, order: str = "", cursor: str = "", limit: int = 50) -> tuple[Query, str]:
+    """The query that all of them ask for and "", or the sentence that says what is wrong with them."""
     try:
-        return shlex.split(text)
-    except ValueError:  # a quote that is still being typed
-        return text.split()
+        return parse(text, Query(order=order, limit=limit, cursor=cursor)).checked(), ""
+    except InvalidParams as error:
+        return Query(limit=0), str(error)

@@ -14,7 +14,7 @@ from jobkit.ui.board import Watching
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Answer, Desk
 from jobkit.ui.own import SelfContained
-from jobkit.ui.query import parse_search
+from jobkit.ui.query import read_search
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -31,7 +31,7 @@ class JobTable(SelfContained, JSComponent):
         bridge, desk: of the session, where the caller already has them.
 
     Attributes:
-        search: the search text, see `query.parse_search`.
+        search: the search text, see `store.grammar`.
         selected: id of the job that is open beside the table.
         page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `courier`.
         notice: one sentence about what did not work. away: the server does not answer, so the page may be old.
@@ -85,7 +85,7 @@ class JobTable(SelfContained, JSComponent):
         self._cursors = cursors or [""]
         self._generation += 1
         generation = self._generation
-        query = parse_search(self.search, cursor=self._cursors[-1])
+        query, self.notice = read_search(self.search, cursor=self._cursors[-1])
         depth = len(self._cursors) - 1
 
         def deliver(text: str, is_page: bool) -> None:

@@ -143,6 +143,8 @@ def test_a_list_is_narrowed_by_state_task_queue_and_text(http: httpx.Client, sta
     assert ids("state=running&state=queued") == [second, first]
     assert ids("queue=gpu") == [second]
     assert ids("search=apple") == [first]
+    assert ids("q=apple%20age:%3C1h") == [first]
+    assert ids("q=apple%20older:1h") == []
     assert ids("task=train_model") == []
 
 
@@ -153,6 +155,8 @@ def test_a_list_is_narrowed_by_state_task_queue_and_text(http: httpx.Client, sta
         ("state=done", "state[0]"),
         ("nope=1", "nope"),
         ("cursor=x", "cursor"),
+        ("order=size", "order"),
+        ("q=age:soon", "age"),
         ("limit=1&limit=2", "limit"),
     ],
 )

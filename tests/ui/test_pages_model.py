@@ -14,7 +14,7 @@ from jobkit.tasks.params import Choice, ParamSpec
 from jobkit.ui.board import Board
 from jobkit.ui.form import lead
 from jobkit.ui.form_values import read_field, read_form, read_options
-from jobkit.ui.query import counter_of, parse_search
+from jobkit.ui.query import read_search
 from jobkit.ui.trace import chain_of
 
 NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
@@ -56,17 +56,16 @@ def test_text_that_is_no_traceback_does_no_harm(text: str) -> None:
     chain_of(text)
 
 
-def test_a_search_text_becomes_a_query() -> None:
-    query = parse_search('state:failed,waiting task:train queue:gpu "two words" host:x')
+def test_a_search_text_that_is_refused_finds_nothing_and_says_why() -> None:
+    good, none = read_search("state:failed lr=0.003", order="-took")
+    nothing, sentence = read_search("state:faild")
 
-    assert query.states == ("failed", "queued", "scheduled")
-    assert (query.task, query.queue, query.search) == ("train", "gpu", "two words host:x")
-
-
-def test_an_unknown_state_finds_nothing_rather_than_everything() -> None:
-    assert parse_search("state:faild").states == ("none",)
-    assert parse_search('an "open quote').search == 'an "open quote'
-    assert (counter_of("state:failed x"), counter_of("x"), counter_of("state:odd")) == ("failed", "", "")
+    assert (good.states, good.texts, good.order, none) == (("failed",), ("lr=0.003",), "-took", "")
+    assert nothing.limit == 0
+    assert sentence == (
+        "state must be one of scheduled, queued, running, succeeded, failed, cancelled, waiting, ended, not 'faild'"
+    )
+    assert "order must be one of" in read_search("", order="size")[1]
 
 
 SPECS = (

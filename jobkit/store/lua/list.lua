@@ -1,54 +1,117 @@
--- One page of ids, newest first. ARGV: index ("jobs" or "state:..."), below (a submit time in us, or "+inf"), limit, budget,
--- task, queue, search (lower case), the same as it stands inside JSON; the last four may be "".
+-- One page of ids by age. ARGV: index ("jobs" or "state:..."), direction ("-" newest first, "+" oldest first), low and
+-- high (bounds of the submit time in us as ZRANGEBYSCORE takes them), limit, budget, and what to look for as JSON
+-- (`filter_of` in redis_list.py).
 -- Returns {last us looked at, or "" at the end of the index; id, us, id, us, ...}.
-local index, below, limit, budget = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local task, queue, search, escaped = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local index, newest, low, high = ARGV[1], ARGV[2] == '-', ARGV[3], ARGV[4]
+local limit, budget, filter = tonumber(ARGV[5]), tonumber(ARGV[6]), cjson.decode(ARGV[7])
 
--- Whether the text stands in a value, or in a name or value inside of it.
-local function has(value)
+local function plain(value)
+  if type(value) == 'number' then
+    return value % 1 == 0 and string.format('%.0f', value) or string.format('%.14g', value)
+  elseif type(value) == 'boolean' then
+    return tostring(value)
+  end
+  return type(value) == 'string' and value or nil
+end
+
+local function holds(value, text)
+  return value and string.find(string.lower(value), text, 1, true) ~= nil
+end
+
+-- Whether the text stands in a value, or in a name or value inside of it; "name=value" are one text.
+local function has(value, text)
   if type(value) == 'table' then
     for name, part in pairs(value) do
-      if (type(name) == 'string' and has(name)) or has(part) then return true end
+      local one = plain(part)
+      if type(name) == 'string' then
+        if holds(one and name .. '=' .. one or name, text) then return true end
+        if not one and has(part, text) then return true end
+      elseif has(part, text) then
+        return true
+      end
     end
     return false
   end
-  if type(value) == 'number' then
-    value = value % 1 == 0 and string.format('%.0f', value) or string.format('%.14g', value)
-  elseif type(value) == 'boolean' then
-    value = tostring(value)
-  end
-  return type(value) == 'string' and string.find(string.lower(value), search, 1, true) ~= nil
+  return holds(plain(value), text)
 end
 
--- Decoding is dear: only where the text is somewhere in the record at all (cjson writes "/" as "\\/").
-local function found(spec, numbers, err, summary, worker)
-  if has(summary) or has(worker) then return true end
+-- Decoding is dear: only where all parts of the text are somewhere in the record (cjson writes "/" as "\\/").
+local function found(one, spec, numbers, err, summary, worker)
+  local text = one.text
+  if holds(summary, text) or holds(worker, text) then return true end
   local raw = string.lower(spec .. '\n' .. (numbers or '') .. '\n' .. string.gsub(err or '', '\\/', '/'))
-  if not string.find(raw, escaped, 1, true) then return false end
+  for _, part in ipairs(one.parts) do
+    if not string.find(raw, part, 1, true) then return false end
+  end
   local s = object(spec)
-  if has(s.id) or has(s.task) or has(s.title) or has(s.params) or has(s.tags) or has(s.owner) or has(s.key) then
+  if has(s.id, text) or has(s.task, text) or has(s.title, text) or has(s.params, text) or has(s.tags, text)
+    or has(s.owner, text) or has(s.key, text) then
     return true
   end
-  if numbers and has(object('{' .. numbers .. '}').message) then return true end
+  if numbers and has(object('{' .. numbers .. '}').message, text) then return true end
   local e = err and object(err)
-  return e and (has(e.type) or has(e.message)) or false
+  return e and (has(e.type, text) or has(e.message, text)) or false
 end
 
+-- Whether a value is one of those asked for: exactly, or by a pattern of Lua.
+local function is_one(value, asked)
+  for _, name in ipairs(asked) do
+    if name.pattern then
+      if string.find(value or '', name.pattern) then return true end
+    elseif value == name.exact then
+      return true
+    end
+  end
+  return false
+end
+
+local function has_one(values, asked)
+  for _, value in ipairs(type(values) == 'table' and values or {}) do
+    if is_one(value, asked) then return true end
+  end
+  return false
+end
+
+local function fits(spec, queue, numbers, err, summary, worker, started, finished)
+  if filter.queue and not is_one(queue, filter.queue) then return false end
+  if filter.worker and not is_one(worker or '', filter.worker) then return false end
+  if filter.took then
+    if not (started and finished) then return false end
+    local took = math.max(0, number(finished) - number(started))
+    if took < filter.took[1] or (filter.took[2] and took > filter.took[2]) then return false end
+  end
+  if filter.error then
+    local e = err and object(err)
+    if not e or not (is_one(e.type, filter.error) or is_one(e.kind, filter.error)) then return false end
+  end
+  if filter.hint and not string.find(spec, filter.hint, 1, true) then return false end
+  if filter.task or filter.owner or filter.tag then
+    local s = object(spec)
+    if filter.task and not is_one(s.task, filter.task) then return false end
+    if filter.owner and not is_one(s.owner or '', filter.owner) then return false end
+    if filter.tag and not has_one(s.tags, filter.tag) then return false end
+  end
+  for _, one in ipairs(filter.texts or {}) do
+    if not found(one, spec, numbers, err, summary, worker) then return false end
+  end
+  return true
+end
+
+local command = newest and 'ZREVRANGEBYSCORE' or 'ZRANGEBYSCORE'
 local reply = {''}
 while #reply < 1 + 2 * limit and budget > 0 do
-  local chunk = redis.call('ZREVRANGEBYSCORE', P .. index, below, '-inf', 'WITHSCORES', 'LIMIT', 0, math.min(budget, 200))
+  local chunk = redis.call(command, P .. index, newest and high or low, newest and low or high, 'WITHSCORES',
+    'LIMIT', 0, math.min(budget, 200))
   if #chunk == 0 then reply[1] = ''; return reply end
   for i = 1, #chunk, 2 do
     local id, us = chunk[i], string.format('%.0f', chunk[i + 1])
     budget = budget - 1
-    below = '(' .. us
+    if newest then high = '(' .. us else low = '(' .. us end
     reply[1] = us
-    local rec = redis.pcall('HMGET', P .. 'job:' .. id, 'spec', 'queue', 'p', 'error', 'summary', 'worker')
+    local rec = redis.pcall('HMGET', P .. 'job:' .. id, 'spec', 'queue', 'p', 'error', 'summary', 'worker', 'started', 'finished')
     if rec.err or not rec[1] then
       forget(id) -- it expired, and was not pruned yet
-    elseif (queue == '' or rec[2] == queue)
-      and (task == '' or (string.find(rec[1], task, 1, true) and object(rec[1]).task == task))
-      and (search == '' or found(rec[1], rec[3], rec[4], rec[5], rec[6])) then
+    elseif fits(unpack(rec)) then
       reply[#reply + 1] = id
       reply[#reply + 1] = us
       if #reply >= 1 + 2 * limit then break end

@@ -1,0 +1,150 @@
+"""The search text: `state:failed task:train age:<1h lr=0.003` to a `Query`. Pure; the same for page, command and HTTP.
+
+Words are joined by "and", values with commas by "or". `"..."` keeps spaces and commas together; a word in quotes, and
+one whose field is not known here, is text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from jobkit.model import InvalidParams
+from jobkit.store.query import STATES, Query
+
+#: Names that stand for several states: the counters of the jobs page.
+COUNTERS: Mapping[str, tuple[str, ...]] = {
+    "waiting": ("queued", "scheduled"),
+    "running": ("running",),
+    "failed": ("failed",),
+    "succeeded": ("succeeded",),
+    "ended": ("succeeded", "failed", "cancelled"),
+}
+
+#: Field, example, what it finds: what the help of the search box shows.
+HELP: tuple[tuple[str, str], ...] = (
+    ("adam lr=0.003", "both texts, in arguments, message, result, error, tags, id"),
+    ('"two words"', "exactly this text"),
+    ("state:failed,running", "one of these; waiting and ended also work"),
+    ("task:train*", "by name; * stands for any text"),
+    ("queue:gpu  owner:ada  tag:nightly", "by queue, owner, tag"),
+    ("worker:gpu-1", "by the last worker, or its host"),
+    ("error:KeyError", "by the type of the error, or timeout, memory, lost, …"),
+    ("age:<1h  older:2d  age:1h..2h", "by the time since the submit: s, m, h, d, w"),
+    ("took:>10s", "by how long the run took"),
+)
+
+#: Longest search text.
+MAX_CHARS = 500
+
+_UNITS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+_LENGTH = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([a-z]*)", re.ASCII)
+_WORD = re.compile(r'(?:"[^"]*(?:"|$)|[^\s"])+')
+_NAMED = ("task", "queue", "owner", "tag", "worker", "error")
+
+
+def parse(text: str, base: Query | None = None) -> Query:
+    """The query that a search text asks for, added to what `base` asks for.
+
+    Raises:
+        InvalidParams: a value is not what its field takes; names both and what is allowed.
+    """
+    if len(text) > MAX_CHARS:
+        raise InvalidParams(f"a search text has at most {MAX_CHARS} characters, this one has {len(text)}", "search")
+    found: dict[str, Any] = {}
+    texts: list[str] = []
+    for word in _WORD.findall(text):
+        name, colon, value = word.partition(":")
+        read = _FIELDS.get(name.lower()) if colon and value else None
+        if read is None:
+            texts.append(word.replace('"', ""))
+            continue
+        for key, part in read(name.lower(), value).items():
+            earlier = found.get(key)
+            found[key] = earlier + part if isinstance(part, tuple) and earlier else part
+    if texts := [word for word in texts if word]:
+        found["search"] = tuple(texts)
+    return replace(base or Query(), **found)
+
+
+def quoted(word: str) -> str:
+    """A word of a command line as one of a search text: the shell has taken its quotes."""
+    if not re.search(r"\s", word) or '"' in word:
+        return word
+    name, colon, value = word.partition(":")
+    return f'{name}:"{value}"' if colon and name.lower() in _FIELDS else f'"{word}"'
+
+
+def _states(name: str, value: str) -> dict[str, Any]:
+    states: list[str] = []
+    for one in _split(value.lower()):
+        if one not in COUNTERS and one not in STATES:
+            raise InvalidParams(f"state must be one of {', '.join((*STATES, 'waiting', 'ended'))}, not {one!r}", name)
+        states += COUNTERS.get(one, (one,))
+    return {"states": tuple(dict.fromkeys(states))}
+
+
+def _named(name: str, value: str) -> dict[str, Any]:
+    return {name: tuple(_split(value))}
+
+
+def _age(name: str, value: str) -> dict[str, Any]:
+    least, most = _span(name, value, "<")
+    return _given(older_s=least, newer_s=most)
+
+
+def _older(name: str, value: str) -> dict[str, Any]:
+    return {"older_s": _seconds(name, value)}
+
+
+def _newer(name: str, value: str) -> dict[str, Any]:
+    return {"newer_s": _seconds(name, value)}
+
+
+def _took(name: str, value: str) -> dict[str, Any]:
+    least, most = _span(name, value, ">")
+    return _given(took_min_s=least, took_max_s=most)
+
+
+def _given(**values: float | None) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _span(name: str, value: str, usual: str) -> tuple[float | None, float | None]:
+    """`(least, most)` of `<1h`, `>1h`, `1h..2h`; a length alone is meant as with the sign `usual`."""
+    least, dots, most = value.partition("..")
+    if dots:
+        both = _seconds(name, least) if least else None, _seconds(name, most) if most else None
+        if None not in both and both[0] > both[1]:  # type: ignore[operator]  # neither is None
+            raise InvalidParams(f"{name} must name the smaller length first, not {value!r}", name)
+        return both
+    sign = value[0] if value[0] in "<>" else usual
+    length = _seconds(name, value.lstrip("<>=") if value[0] in "<>" else value)
+    return (None, length) if sign == "<" else (length, None)
+
+
+def _seconds(name: str, text: str) -> float:
+    match = _LENGTH.fullmatch(text.strip().lower())
+    unit = (match[2] or "s") if match else ""
+    if match is None or unit not in _UNITS:
+        raise InvalidParams(f"{name} must be a length of time like 90s, 10m, 1h, 2d, 1w, not {text!r}", name)
+    return float(match[1]) * _UNITS[unit]
+
+
+def _split(value: str) -> Iterator[str]:
+    """The parts between commas, without quotes; a comma in quotes belongs to its part."""
+    for part in re.findall(r'(?:"[^"]*(?:"|$)|[^,"])+', value):
+        if name := part.replace('"', ""):
+            yield name
+
+
+_FIELDS: Mapping[str, Callable[[str, str], dict[str, Any]]] = {
+    "state": _states,
+    **dict.fromkeys(_NAMED, _named),
+    "age": _age,
+    "older": _older,
+    "newer": _newer,
+    "took": _took,
+}

@@ -1,0 +1,355 @@
+"""Which jobs, in which order: `Query`, the page that answers it, and what both mean, once for every store.
+
+`Brief` is as much of a job as it takes to find and to order it. `matches` and `sort_key` are the meaning of a query;
+`lua/list.lua` and `jobkit.index` do the same faster, and one suite of tests holds all of them together.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from jobkit.model import InvalidParams, JobSnapshot
+
+#: A name, or several of which one is enough; `*` in it stands for any text.
+Names = str | tuple[str, ...] | None
+
+#: What pages can be ordered by. The smallest (or first in the alphabet) comes first, with "-" the largest.
+ORDERS = (
+    "submitted",
+    "started",
+    "finished",
+    "took",
+    "state",
+    "task",
+    "queue",
+    "owner",
+    "worker",
+    "progress",
+    "attempt",
+)
+
+#: The states in the order of a job's life, as `order="state"` sorts them.
+STATES = ("scheduled", "queued", "running", "succeeded", "failed", "cancelled")
+
+NEWEST = "-submitted"
+
+#: Text of a job that is searched; what stands behind is not found.
+TEXT_CHARS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which jobs, and a page of them.
+
+    Attributes:
+        states: one of these; empty for all.
+        task, queue, owner, tag: see `Names`. worker: the id of the last worker, or its beginning up to a dot (a host).
+            error: the type or kind of the error.
+        search: a text, or several which all must stand in id, task, title, arguments (`name=value`), tags, owner, key,
+            message, summary, worker, or the error's type and message; without regard to case for A to Z.
+        limit: jobs on a page. cursor: the `next_cursor` of the page before; "" for the first page.
+        newer_s, older_s: submitted at most, at least so many seconds ago.
+        took_min_s, took_max_s: seconds that the last attempt took; only jobs that have ended.
+        order: one of `ORDERS`, with "-" in front for the largest first; "" for the newest first. Jobs that have nothing
+            to order by come last, and those that are equal newest first.
+    """
+
+    states: tuple[str, ...] = ()
+    task: Names = None
+    queue: Names = None
+    search: Names = None
+    limit: int = 50
+    cursor: str = ""
+    owner: Names = None
+    tag: Names = None
+    worker: Names = None
+    error: Names = None
+    newer_s: float | None = None
+    older_s: float | None = None
+    took_min_s: float | None = None
+    took_max_s: float | None = None
+    order: str = ""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts of `search`, in lower case as far as A to Z go."""
+        return tuple(filter(None, map(lower, names(self.search))))
+
+    @property
+    def is_newest_first(self) -> bool:
+        return self.order in ("", NEWEST)
+
+    @property
+    def is_by_age(self) -> bool:
+        """Newest or oldest first: what the store's own indexes are ordered by."""
+        return self.order in ("", NEWEST, "submitted")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the store's own indexes answer it without a look at the records: by state and age alone."""
+        return self.is_by_age and not any(
+            (self.task, self.queue, self.owner, self.tag, self.worker, self.error, self.texts)
+        ) and self.took_min_s is None and self.took_max_s is None  # fmt: skip
+
+    def checked(self) -> Query:
+        """Itself.
+
+        Raises:
+            InvalidParams: the order is none, or the cursor is of another order.
+        """
+        if self.order.removeprefix("-") not in ORDERS and self.order:
+            raise InvalidParams(
+                f"order must be one of {', '.join(ORDERS)}, or one with '-', not {self.order!r}", "order"
+            )
+        read_cursor(self)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of jobs. `next_cursor` is "" on the last one.
+
+    `searched`: only the newest so many of the kept jobs were looked at, since the others are not known yet; None: all.
+    """
+
+    jobs: tuple[JobSnapshot, ...]
+    next_cursor: str = ""
+    searched: int | None = None
+
+
+@dataclass(slots=True)
+class Brief:
+    """As much of a job as it takes to find and to order it. Times in milliseconds, 0 for "not yet".
+
+    Attributes:
+        us: its place among the others, the time of its submit in microseconds; 0 where that is not known.
+    """
+
+    id: str
+    us: int = 0
+    seq: int = 0
+    state: str = "queued"
+    task: str = ""
+    title: str = ""
+    queue: str = "default"
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+    key: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    worker: str = ""
+    attempt: int = 0
+    submitted_ms: int = 0
+    started_ms: int = 0
+    finished_ms: int = 0
+    message: str = ""
+    progress: float | None = None
+    summary: str = ""
+    error_kind: str = ""
+    error_type: str = ""
+    error_message: str = ""
+
+    @classmethod
+    def of(cls, job: JobSnapshot, us: int = 0) -> Brief:
+        spec, error = job.spec, job.error
+        return cls(
+            id=spec.id,
+            us=us,
+            seq=job.seq,
+            state=str(job.state),
+            task=spec.task,
+            title=spec.title,
+            queue=spec.queue,
+            owner=spec.owner,
+            tags=spec.tags,
+            key=spec.key,
+            params=spec.params,
+            worker=job.worker,
+            attempt=job.attempt,
+            submitted_ms=_ms(job.submitted_at),
+            started_ms=_ms(job.started_at),
+            finished_ms=_ms(job.finished_at),
+            message=job.message,
+            progress=None if job.done is None or not job.total else min(1.0, job.done / job.total),
+            summary=job.summary,
+            error_kind=str(error.kind) if error else "",
+            error_type=error.type if error else "",
+            error_message=error.message if error else "",
+        )
+
+    @property
+    def took_ms(self) -> int | None:
+        """How long the last attempt took, for a job that has ended."""
+        if not self.started_ms or not self.finished_ms:
+            return None
+        return max(0, self.finished_ms - self.started_ms)
+
+    @property
+    def text(self) -> str:
+        """All that is searched, a line for each value, in lower case as far as A to Z go."""
+        parts = (self.id, self.task, self.title, self.params, self.tags, self.owner, self.key)
+        rest = (self.message, self.summary, self.worker, self.error_type, self.error_message)
+        return lower("\n".join(_lines((*parts, *rest))))[:TEXT_CHARS]
+
+
+def matches(job: Brief, query: Query, now_ms: int) -> bool:
+    """True where `job` passes every filter of `query` at that moment."""
+    if query.states and job.state not in query.states:
+        return False
+    if not (_is_one(job.task, query.task) and _is_one(job.queue, query.queue) and _is_one(job.owner, query.owner)):
+        return False
+    if query.tag and not any(_is_one(tag, query.tag) for tag in job.tags):
+        return False
+    if not is_worker(job.worker, query.worker):
+        return False
+    if query.error and not (_is_one(job.error_type, query.error) or _is_one(job.error_kind, query.error)):
+        return False
+    if query.newer_s is not None and job.submitted_ms < now_ms - query.newer_s * 1000:
+        return False
+    if query.older_s is not None and job.submitted_ms > now_ms - query.older_s * 1000:
+        return False
+    if query.took_min_s is not None or query.took_max_s is not None:
+        took = job.took_ms
+        if took is None or not (query.took_min_s or 0) * 1000 <= took <= _ms_or_inf(query.took_max_s):
+            return False
+    texts = query.texts
+    if not texts:
+        return True
+    text = job.text
+    return all(one in text for one in texts)
+
+
+def sort_value(job: Brief, order: str) -> Any:
+    """What `order` compares, or None where the job has nothing of the kind."""
+    match order.removeprefix("-") or "submitted":
+        case "submitted":
+            return job.us
+        case "started":
+            return job.started_ms or None
+        case "finished":
+            return job.finished_ms or None
+        case "took":
+            return job.took_ms
+        case "state":
+            return STATES.index(job.state)
+        case "progress":
+            return job.progress
+        case "attempt":
+            return job.attempt or None
+        case name:
+            return getattr(job, name) or None
+
+
+def read_cursor(query: Query) -> tuple[Any, int] | None:
+    """`(value, us)` of the last job of the page before; None for the first page. By age the value is the us itself.
+
+    Raises:
+        InvalidParams: it is no cursor of this order.
+    """
+    if not query.cursor:
+        return None
+    try:
+        if query.is_by_age:
+            us = int(query.cursor)
+            return us, us
+        order, value, us = json.loads(base64.urlsafe_b64decode(query.cursor.encode()))
+        if order == query.order and isinstance(us, int):
+            return value, us
+    except (ValueError, TypeError):
+        pass
+    raise InvalidParams("cursor must be the next_cursor of a page of the same order", "cursor")
+
+
+def write_cursor(query: Query, value: Any, us: int) -> str:
+    """The cursor behind a job."""
+    if query.is_by_age:
+        return str(us)
+    return base64.urlsafe_b64encode(json.dumps([query.order, value, us]).encode()).decode()
+
+
+def in_order(jobs: Iterable[Brief], query: Query) -> list[Brief]:
+    """Those that come after the cursor, in the order of the query."""
+    order = query.order or NEWEST
+    keyed = sorted(((sort_value(job, order), job) for job in jobs), key=lambda pair: pair[1].us, reverse=True)
+    some = [pair for pair in keyed if pair[0] is not None]
+    some.sort(key=lambda pair: pair[0], reverse=order.startswith("-"))  # stable: equals stay newest first
+    ordered = some + [pair for pair in keyed if pair[0] is None]
+    after = read_cursor(query)
+    return [job for value, job in ordered if after is None or is_after(value, job.us, after, order)]
+
+
+def is_after(value: Any, us: int, after: tuple[Any, int], order: str) -> bool:
+    """Whether a job with that value belongs behind the cursor `after`."""
+    last, last_us = after
+    if value is None or last is None:
+        return value is None and (last is not None or us < last_us)
+    if value == last:
+        return us < last_us
+    return bool(value < last) if order.startswith("-") else bool(value > last)
+
+
+def names(value: Names) -> tuple[str, ...]:
+    """None, one or several, as several."""
+    return () if not value else (value,) if isinstance(value, str) else value
+
+
+def is_pattern(name: str) -> bool:
+    return "*" in name
+
+
+def is_worker(worker: str, asked: Names) -> bool:
+    """Whether a worker's id is one that was asked for, or begins with it up to a dot."""
+    return not asked or any(_fits(worker, name) or _fits(worker, f"{name}.*") for name in names(asked))
+
+
+def lower(text: str) -> str:
+    """A to Z in lower case, as Lua does it; what is no text (lone surrogates) becomes "?"."""
+    return text.encode("utf-8", "replace").lower().decode()
+
+
+def _ms(at: datetime | None) -> int:
+    return 0 if at is None else round(at.timestamp() * 1000)
+
+
+def _is_one(value: str, asked: Names) -> bool:
+    return not asked or any(_fits(value, name) for name in names(asked))
+
+
+def _fits(value: str, name: str) -> bool:
+    if not is_pattern(name):
+        return value == name
+    return fnmatchcase(value, name.replace("[", "[[]").replace("?", "[?]"))
+
+
+def _ms_or_inf(seconds: float | None) -> float:
+    return float("inf") if seconds is None else seconds * 1000
+
+
+def _lines(value: Any, name: str = "") -> Iterator[str]:
+    """A line for each value inside of it; what has a name comes as `name=value`."""
+    if isinstance(value, Mapping):
+        if name:
+            yield name
+        for key, part in value.items():
+            yield from _lines(part, str(key))
+        return
+    if isinstance(value, (list, tuple)):
+        if name:
+            yield name
+        for part in value:
+            yield from _lines(part)
+        return
+    if isinstance(value, bool):
+        value = str(value)
+    elif isinstance(value, (int, float)):
+        value = f"{float(value):.0f}" if value % 1 == 0 else f"{value:.14g}"
+    if isinstance(value, str):
+        if value or name:
+            yield f"{name}={value}" if name else value
+    elif name:
+        yield name

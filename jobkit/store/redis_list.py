@@ -1,0 +1,205 @@
+"""The verbs of the store on Redis that find jobs: a page by age from its sorted sets, any other by looking at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from jobkit.model import JobSnapshot
+from jobkit.store import records
+from jobkit.store.query import (
+    Brief,
+    Names,
+    Page,
+    Query,
+    in_order,
+    is_pattern,
+    names,
+    read_cursor,
+    sort_value,
+    write_cursor,
+)
+from jobkit.store.scripts import Scripts
+
+_json = msgspec.json.encode
+
+#: Records that one call of list.lua looks at, and how many calls a page may cost.
+_LIST_BUDGET, _LIST_CALLS = 5_000, 200
+
+#: Records that are read at once where all have to be compared.
+_SLICE = 500
+
+
+class RedisList:
+    """A part of `RedisStore`, which has the rest."""
+
+    prefix: str
+    redis: Redis
+    scripts: Scripts
+
+    def _reaching(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]:
+        raise NotImplementedError
+
+    async def versions(self, below: str, limit: int) -> tuple[list[tuple[str, int, int]], str]:
+        with self._reaching():
+            last, *found = await self.scripts.run("versions", [f"({below}" if below else "+inf", limit])
+        rows = zip(found[::3], found[1::3], found[2::3], strict=True)
+        return [(job_id.decode("utf-8", "replace"), int(us), int(seq)) for job_id, us, seq in rows], last.decode()
+
+    async def briefs(self, job_ids: Sequence[str]) -> list[Brief | None]:
+        if not job_ids:
+            return []
+        with self._reaching():
+            found = await self.scripts.run("briefs", job_ids)
+        return [
+            records.readable(f"the record of job {job_id}", partial(records.brief, job_id), record)
+            for job_id, record in zip(job_ids, found, strict=True)
+        ]
+
+    async def now_ms(self) -> int:
+        with self._reaching():
+            seconds, micros = await self.redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def _compared(self, query: Query, bounds: tuple[str, str]) -> Page:
+        """A page in an order that no index has: all that match are read and compared."""
+        best: list[Brief] = []
+        by_age = Query(**{**_filters(query), "limit": _SLICE})
+        while True:
+            found, floor = await self._by_age(by_age, bounds, _SLICE)
+            ids = [job_id for job_id, _ in found]
+            briefs = [brief for brief in await self.briefs(ids) if brief is not None]
+            best = in_order([*best, *briefs], query)[: query.limit + 1]
+            if floor is None:
+                break
+            bounds = bounds[0], f"({floor}"
+        page = best[: query.limit]
+        snapshots = await self.snapshots([brief.id for brief in page])
+        cursor = ""
+        if len(best) > len(page):
+            cursor = write_cursor(query, sort_value(page[-1], query.order), page[-1].us)
+        return Page(tuple(s for s in snapshots if s is not None), cursor)
+
+    async def _by_age(
+        self, query: Query, bounds: tuple[str, str], limit: int
+    ) -> tuple[list[tuple[str, int]], int | None]:
+        """Matching `(id, us)` in order, and the us from which to go on; None where there are no more."""
+        indexes = [f"state:{state}" for state in dict.fromkeys(query.states)] or ["jobs"]
+        found: dict[str, int] = {}  # a job that moves meanwhile may stand in two indexes
+        floors: list[int] = []  # beyond it, an index has not been looked at
+        for index in indexes:
+            ids, cursor = await self._list_index(index, query, bounds, limit)
+            found |= ids
+            if cursor:
+                floors.append(int(cursor))
+        newest = query.is_newest_first
+        floor = (max(floors) if newest else min(floors)) if floors else None
+        ordered = sorted(found.items(), key=lambda pair: (pair[1], pair[0]), reverse=newest)
+        if floor is not None:
+            ordered = [pair for pair in ordered if (pair[1] >= floor if newest else pair[1] <= floor)]
+        if len(ordered) > limit:
+            floor = ordered[limit - 1][1]
+            ordered = ordered[:limit]
+        return ordered, floor
+
+    async def _list_index(
+        self, index: str, query: Query, bounds: tuple[str, str], limit: int
+    ) -> tuple[dict[str, int], str]:
+        """Matching `id: us` of one index, and the last us looked at ("" at its end)."""
+        found: dict[str, int] = {}
+        wanted = _json(filter_of(query))
+        low, high = bounds
+        cursor = ""
+        for _ in range(_LIST_CALLS):
+            args = [index, "-" if query.is_newest_first else "+", low, high, limit - len(found), _LIST_BUDGET, wanted]
+            with self._reaching():
+                reply = await self.scripts.run("list", args)
+            cursor = reply[0].decode()
+            found |= {
+                job_id.decode("utf-8", "replace"): int(us) for job_id, us in zip(reply[1::2], reply[2::2], strict=True)
+            }
+            if not cursor or len(found) >= limit:
+                break
+            low, high = (low, f"({cursor}") if query.is_newest_first else (f"({cursor}", high)
+        return found, cursor
+
+    async def _bounds(self, query: Query) -> tuple[str, str]:
+        """Lowest and highest time of submit, as Redis reads them."""
+        low, high = "-inf", "+inf"
+        if query.newer_s is not None or query.older_s is not None:
+            now_ms = await self.now_ms()
+            if query.newer_s is not None:
+                low = str(int(now_ms - query.newer_s * 1000) * 1000)
+            if query.older_s is not None:
+                high = str(int(now_ms - query.older_s * 1000) * 1000 + 999)
+        after = read_cursor(query) if query.is_by_age else None
+        if after is not None and query.is_newest_first:
+            high = f"({after[1]}" if high == "+inf" or after[1] <= int(high) else high
+        elif after is not None:
+            low = f"({after[1]}" if low == "-inf" or after[1] >= int(low) else low
+        return low, high
+
+    # Last, since `list` in an annotation below it would mean this verb.
+    async def list(self, query: Query) -> Page:
+        query.checked()
+        if query.limit < 1:
+            return Page(())
+        bounds = await self._bounds(query)
+        if not query.is_by_age:
+            return await self._compared(query, bounds)
+        found, floor = await self._by_age(query, bounds, query.limit)
+        page = found[: query.limit]
+        snapshots = await self.snapshots([job_id for job_id, _ in page])
+        more = floor is not None or len(found) > len(page)
+        cursor = str(page[-1][1] if page and len(page) == query.limit else floor) if more else ""
+        return Page(tuple(s for s in snapshots if s is not None), cursor)
+
+
+def _filters(query: Query) -> dict[str, Any]:
+    """All of a query but its order and page."""
+    return {name: getattr(query, name) for name in Query.__slots__ if name not in ("order", "limit", "cursor")}
+
+
+def filter_of(query: Query) -> dict[str, Any]:
+    """What list.lua looks for in a record; what is not asked for is left out."""
+    wanted: dict[str, Any] = {}
+    for name in ("task", "queue", "owner", "tag", "error"):
+        if asked := getattr(query, name):
+            wanted[name] = [_name(one) for one in names(asked)]
+    if query.worker:
+        wanted["worker"] = [_name(one) for name in names(query.worker) for one in (name, f"{name}.*")]
+    if query.took_min_s is not None or query.took_max_s is not None:
+        most = () if query.took_max_s is None else (query.took_max_s * 1000,)
+        wanted["took"] = [(query.took_min_s or 0) * 1000, *most]
+    if (hint := _hint(query.task) or _hint(query.owner) or _hint(query.tag)) is not None:
+        wanted["hint"] = hint
+    if query.texts:
+        wanted["texts"] = [
+            {"text": text, "parts": [_json(part)[1:-1].decode() for part in text.split("=") if part]}
+            for text in query.texts
+        ]
+    return wanted
+
+
+def _hint(asked: Names) -> str | None:
+    """A text that the spec's JSON has wherever it has that name: it saves decoding the others."""
+    found = names(asked)
+    if len(found) != 1 or is_pattern(found[0]):
+        return None
+    return _json(found[0])[1:-1].decode()
+
+
+def _name(name: str) -> dict[str, str]:
+    if not is_pattern(name):
+        return {"exact": name}
+    parts = [re.sub(r"([^\w\s])", r"%\1", part, flags=re.ASCII) for part in name.split("*")]
+    return {"pattern": "^" + ".*".join(parts) + "$"}

@@ -1,0 +1,149 @@
+"""Filters and orders of a page: the same jobs in the same order from both stores, and from plain Python."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from jobkit.model import ErrorKind, InvalidParams
+from jobkit.model.snapshot import JobError
+from jobkit.store.base import Query
+from jobkit.store.query import ORDERS, Brief, in_order, matches, sort_value
+from jobkit.store.redis import RedisStore
+
+from .support import AnyStore, claim, ending, numbers, submit, worker
+from .test_looking import flat, ids, pages
+
+
+@pytest.fixture
+async def team(store: AnyStore) -> AnyStore:
+    """Jobs of three people, run by two hosts."""
+    await submit(
+        store, "old", task="train", owner="ada", tags=("nightly", "a"), params={"lr": 0.003, "opt": {"name": "adam"}}
+    )
+    await submit(store, "bad", task="train_more", owner="bob", tags=("a",), params={"lr": 0.1, "seeds": [22, 23]})
+    await submit(store, "gpu", task="score", queue="gpu", owner="ada", title="A=B")
+    await submit(store, "new", task="train", owner="cy", key="k%1")
+    [old] = await claim(store, 1, worker("gpu-1.4711.abc"))
+    [bad] = await claim(store, 1, worker("gpu-10.1.abc"))
+    await store.progress([numbers(old, 1, 2, "Epoch 1"), numbers(bad, 3, 4, "Epoch 9")])
+    await store.finish([ending(old, summary="a table")])
+    error = JobError(ErrorKind.TIMEOUT, "TimeoutError", "took too long")
+    await store.finish([ending(bad, "failed", error=error)])
+    return store
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"owner": "ada"}, ["gpu", "old"]),
+        ({"owner": ("ada", "cy")}, ["new", "gpu", "old"]),
+        ({"owner": "ad"}, []),
+        ({"owner": "a*"}, ["gpu", "old"]),
+        ({"tag": "a"}, ["bad", "old"]),
+        ({"tag": "night*"}, ["old"]),
+        ({"tag": "x"}, []),
+        ({"task": "train*"}, ["new", "bad", "old"]),
+        ({"task": ("train", "score")}, ["new", "gpu", "old"]),
+        ({"task": "train", "owner": "cy"}, ["new"]),
+        ({"task": "*"}, ["new", "gpu", "bad", "old"]),
+        ({"task": "tr[a]in"}, []),
+        ({"queue": "g*"}, ["gpu"]),
+        ({"worker": "gpu-1"}, ["old"]),
+        ({"worker": "gpu-10.1.abc"}, ["bad"]),
+        ({"worker": "gpu-*"}, ["bad", "old"]),
+        ({"worker": "gpu"}, []),
+        ({"error": "TimeoutError"}, ["bad"]),
+        ({"error": "timeout"}, ["bad"]),
+        ({"error": "KeyError"}, []),
+        ({"search": "lr=0.003"}, ["old"]),
+        ({"search": "LR=0.1"}, ["bad"]),
+        ({"search": "name=adam"}, ["old"]),
+        ({"search": "opt"}, ["old"]),
+        ({"search": "seeds"}, ["bad"]),
+        ({"search": "23"}, ["bad"]),
+        ({"search": "a=b"}, ["gpu"]),
+        ({"search": "k%1"}, ["new"]),
+        ({"search": ("epoch", "9")}, ["bad"]),
+        ({"search": ("epoch", "table")}, ["old"]),
+        ({"search": ("epoch", "nothing")}, []),
+        ({"newer_s": 3600}, ["new", "gpu", "bad", "old"]),
+        ({"older_s": 3600}, []),
+        ({"older_s": 0}, ["new", "gpu", "bad", "old"]),
+        ({"took_min_s": 0}, ["bad", "old"]),
+        ({"took_min_s": 3600}, []),
+        ({"took_max_s": 3600, "states": ("failed",)}, ["bad"]),
+    ],
+)
+async def test_every_filter_finds_what_it_names(team: AnyStore, query: dict[str, Any], found: list[str]) -> None:
+    assert await ids(team, **query) == found
+    briefs = await team.briefs(["old", "bad", "gpu", "new"])
+    now = await team.now_ms()
+    plain = [brief for brief in briefs if brief and matches(brief, Query(**query), now)]
+    assert [brief.id for brief in in_order(plain, Query())] == found
+
+
+@pytest.mark.parametrize("order", [sign + name for name in ORDERS for sign in ("", "-")])
+async def test_pages_of_every_order_join_without_doubles_and_holes(team: AnyStore, order: str) -> None:
+    briefs = [brief for brief in await team.briefs(["old", "bad", "gpu", "new"]) if brief]
+
+    whole = await ids(team, order=order)
+
+    assert whole == [brief.id for brief in in_order(briefs, Query(order=order))]
+    values = [sort_value(brief, order) for id in whole for brief in briefs if brief.id == id]
+    known = [value for value in values if value is not None]
+    assert known == sorted(known, reverse=order.startswith("-"))
+    assert values[: len(known)] == known  # those that have nothing of the kind come last
+    for limit in (1, 2, 3):
+        assert flat(await pages(team, order=order, limit=limit)) == whole
+    assert flat(await pages(team, order=order, limit=1, task="train*")) == [id for id in whole if id != "gpu"]
+
+
+async def test_ages_bound_the_pages_that_follow_too(team: AnyStore) -> None:
+    for order in ("", "submitted"):
+        found = flat(await pages(team, newer_s=3600, older_s=0, order=order, limit=1))
+        assert sorted(found) == ["bad", "gpu", "new", "old"]
+
+
+async def test_an_order_or_a_cursor_that_is_none_is_refused(team: AnyStore) -> None:
+    with pytest.raises(InvalidParams, match="order must be one of submitted, .* not 'size'"):
+        await team.list(Query(order="size"))
+    cursor = (await team.list(Query(order="-took", limit=1))).next_cursor
+    for query in (Query(cursor=cursor), Query(cursor="x", order="took"), Query(cursor=cursor, order="took")):
+        with pytest.raises(InvalidParams, match="cursor must be the next_cursor of a page of the same order"):
+            await team.list(query)
+
+
+async def test_a_brief_says_the_same_as_the_snapshot(team: AnyStore) -> None:
+    names = ["old", "bad", "gpu", "new"]
+
+    briefs = await team.briefs([*names, "none"])
+
+    assert briefs[-1] is None
+    for brief, snapshot in zip(briefs, await team.snapshots(names), strict=False):
+        assert brief is not None
+        assert snapshot is not None
+        assert brief == Brief.of(snapshot, brief.us)
+        assert brief.us // 1000 == brief.submitted_ms
+
+
+async def test_versions_walk_all_jobs_newest_first(team: AnyStore) -> None:
+    found, below = [], ""
+    for _ in itertools.count():
+        some, below = await team.versions(below, 3)
+        found += some
+        if not below:
+            break
+
+    assert [id for id, _, _ in found] == ["new", "gpu", "bad", "old"]
+    assert [seq for _, _, seq in found] == [1, 1, 3, 3]
+    assert await team.versions(str(found[-1][1]), 3) == ([], "")
+    if isinstance(team, RedisStore):
+        await team.redis.delete(f"{team.prefix}job:new")  # its time is over, and nobody has pruned
+        assert [id for id, _, _ in (await team.versions("", 2))[0]] == ["gpu"]
+        await team.redis.zrem(f"{team.prefix}jobs", "new")
+        await team.redis.zrem(f"{team.prefix}state:queued", "new")
+        await team.redis.zrem(f"{team.prefix}ready:default", "new")
+        await team.redis.delete(f"{team.prefix}args:new")
