@@ -55,12 +55,7 @@ async def list_jobs(call: Call) -> Response:
         call.require_task(asked.task)
     jobs: list[JobSnapshot] = []
     cursor = asked.cursor
-    given = Query(
-        states=tuple(asked.state), task=asked.task or None, queue=asked.queue or None, order=asked.order, cursor=cursor
-    ).checked()
-    wanted = parse(asked.q, given)
-    if asked.search:
-        wanted = replace(wanted, search=(*wanted.texts, asked.search))
+    wanted = _wanted(asked)
     for _ in range(_MAX_PAGES):
         page = await call.kit.aio.page(replace(wanted, limit=asked.limit - len(jobs), cursor=cursor))
         jobs += [snapshot for snapshot in page.jobs if call.grant.covers(snapshot.spec.task)]
@@ -68,6 +63,26 @@ async def list_jobs(call: Call) -> Response:
         if not cursor or len(jobs) >= asked.limit:
             break
     return json_response({"jobs": [snapshot.to_json() for snapshot in jobs], "next_cursor": cursor or None})
+
+
+def _wanted(asked: JobList) -> Query:
+    """What a list is asked for.
+
+    Raises:
+        Problem: a value of the search text, the order or the cursor is none.
+    """
+    given = Query(
+        states=tuple(asked.state),
+        task=asked.task or None,
+        queue=asked.queue or None,
+        order=asked.order,
+        cursor=asked.cursor,
+    )
+    try:
+        wanted = parse(asked.q, given.checked())
+    except InvalidParams as error:
+        raise Problem(400, "invalid_request", printable(str(error)), error.field) from None
+    return replace(wanted, search=(*wanted.texts, asked.search)) if asked.search else wanted
 
 
 async def find(call: Call) -> JobSnapshot:
