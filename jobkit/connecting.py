@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import atexit
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,19 @@ def connect(
         if _default is None or _default._closed:
             _default = open_kit(Settings.load())
         return _default
+
+
+@contextmanager
+def default_kit(kit: Kit) -> Iterator[Kit]:
+    """Within the block, the process-wide default kit is this one: `task.submit(...)` goes there."""
+    global _default
+    with _lock:
+        before, _default = _default, kit
+    try:
+        yield kit
+    finally:
+        with _lock:
+            _default = before
 
 
 def open_kit(settings: Settings) -> Kit:

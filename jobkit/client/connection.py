@@ -81,7 +81,7 @@ class Connection:
         self._is_inline = self.settings.scheme == "sync"
         self._direct: DirectSubmit | None = None
         if self._is_inline:
-            self._memory = MemoryStore(self.settings)
+            self._memory = self._memory_store()
             self._store: Any = self._memory
             self._hub: Hub = MemoryHub(self._memory)
         else:
@@ -91,6 +91,9 @@ class Connection:
         self._verbs = Verbs(self.settings, self._store, self._hub, self.codec)
         self._live = LiveJobs(self._store, self._hub)
         background.call(self._begin())
+
+    def _memory_store(self) -> MemoryStore:
+        return MemoryStore(self.settings)
 
     async def _begin(self) -> None:
         try:

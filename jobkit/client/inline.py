@@ -54,23 +54,29 @@ class _Sink:
 
 def run_inline(store: MemoryStore, codec: Codec, settings: Settings, job_id: str) -> None:
     """Run a stored job to its end, attempt after attempt, in the calling thread; then those that waited for it."""
-    me = WorkerInfo(
-        id="here",
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        python=f"{sys.version_info.major}.{sys.version_info.minor}",
-    )
-    frame_locals.keep(settings.locals)
+    me = this_process()
     while job_id:
         while (claimed := immediate(store.claim_one(me, job_id))) is not None:
-            try:
-                given = immediate(needed(store, claimed.spec, codec)) if claimed.spec.needs else None
-                how = assignment(claimed, codec, settings, bounds=_BOUNDS, given=given)
-                outcome = run_here(how, _Sink(store, codec, claimed))
-            except NeedMissing as error:
-                outcome = lacking(error)
-            immediate(store.finish([ending(claimed, outcome, codec, settings)]))
+            run_claimed(store, codec, settings, claimed)
         job_id = store.take_freed()
+
+
+def this_process(queues: Sequence[str] = ("default",)) -> WorkerInfo:
+    """The worker that runs jobs where they are submitted."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return WorkerInfo(id="here", host=socket.gethostname(), pid=os.getpid(), python=python, queues=tuple(queues))
+
+
+def run_claimed(store: MemoryStore, codec: Codec, settings: Settings, claimed: Claimed) -> None:
+    """Run one attempt to its end, in the calling thread."""
+    frame_locals.keep(settings.locals)
+    try:
+        given = immediate(needed(store, claimed.spec, codec)) if claimed.spec.needs else None
+        how = assignment(claimed, codec, settings, bounds=_BOUNDS, given=given)
+        outcome = run_here(how, _Sink(store, codec, claimed))
+    except NeedMissing as error:
+        outcome = lacking(error)
+    immediate(store.finish([ending(claimed, outcome, codec, settings)]))
 
 
 def immediate(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -144,7 +144,7 @@ class Kit(Blocking):
         try:
             submitted_ms = self._store_one(prepared)
             if self._is_inline and submitted_ms:
-                run_inline(self._memory, self.codec, self.settings, spec.id)
+                self._run_inline(spec.id)
         except BaseException:
             self._live.unexpect(spec.id)
             raise
@@ -180,9 +180,13 @@ class Kit(Blocking):
             batch.stop_when(rule)
         if self._is_inline:
             for job in jobs:
-                run_inline(self._memory, self.codec, self.settings, job.id)
+                self._run_inline(job.id)
                 batch._judge()
         return batch
+
+    def _run_inline(self, job_id: str) -> None:
+        """`sync://`: the job runs before its submit returns."""
+        run_inline(self._memory, self.codec, self.settings, job_id)
 
     def _store_one(self, prepared: Submission) -> int:
         """The time of the submit (ms), or 0 where the id was known."""

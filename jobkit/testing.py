@@ -1,0 +1,196 @@
+"""Help for tests of code that submits jobs: no Redis, no worker, no waiting.
+
+    pytest_plugins = ["jobkit.testing"]                  # in conftest.py
+
+    def test_upload_starts_a_job(jobkit_kit):            # jobs run at once, in this process
+        upload("data.csv")
+        jobkit_kit.assert_submitted(simulate, path="data.csv")
+
+    def test_reminder_comes_after_a_day(jobkit_queue):   # jobs wait, and so does the clock
+        remind.options(delay=86_400).submit("ada")
+        assert jobkit_queue.run() == []
+        jobkit_queue.clock.tick(days=1)
+        [job] = jobkit_queue.run()
+
+Both fixtures are a `MemoryKit` and, during the test, the process's default kit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from jobkit.client.inline import immediate, run_claimed, this_process
+from jobkit.client.job import Job
+from jobkit.client.kit import Kit
+from jobkit.connecting import default_kit
+from jobkit.model import InvalidParams
+from jobkit.schedules.firing import decide, firing
+from jobkit.settings import Settings
+from jobkit.store.memory import MemoryStore
+from jobkit.tasks.arguments import shown
+from jobkit.tasks.registry import registry
+
+__all__ = ["FrozenClock", "MemoryKit", "jobkit_kit", "jobkit_queue"]
+
+#: More jobs than this at one time of the clock are a loop of jobs that submit jobs.
+MOST_JOBS = 100_000
+
+
+class FrozenClock:
+    """The time of a `MemoryKit`: it stands still until it is moved.
+
+    Args:
+        now: aware; the true time unless given.
+    """
+
+    def __init__(self, now: datetime | None = None) -> None:
+        self._now = now or datetime.now(UTC)
+        if self._now.tzinfo is None:
+            raise InvalidParams(f"now must have a time zone, not {now!r}", "now")
+
+    @property
+    def now(self) -> datetime:
+        return self._now
+
+    def __call__(self) -> float:
+        """Seconds since the epoch, as `time.time` gives them."""
+        return self._now.timestamp()
+
+    def tick(self, seconds: float = 0.0, **more: float) -> datetime:
+        """Move on: `tick(90)`, `tick(hours=1)`, as `datetime.timedelta` takes them. Returns the new time."""
+        return self.move_to(self._now + timedelta(seconds=seconds, **more))
+
+    def move_to(self, moment: datetime) -> datetime:
+        """Move on to a moment (aware).
+
+        Raises:
+            InvalidParams: it is in the past; time does not run backwards for a store.
+        """
+        if moment < self._now:
+            raise InvalidParams(f"the clock cannot go back from {self._now} to {moment}", "moment")
+        self._now = moment
+        return moment
+
+
+class MemoryKit(Kit):
+    """A kit whose jobs stay in this process, and which remembers what was submitted.
+
+    Args:
+        at_once: jobs run before their submit returns, delays or not, as with `sync://`. Else they wait for `run()`.
+        clock: its time; one that stands still unless given.
+        settings: as of `jobkit.connect`.
+    """
+
+    def __init__(self, *, at_once: bool = True, clock: FrozenClock | None = None, **settings: Any) -> None:
+        self.clock = clock or FrozenClock()
+        self._at_once = at_once
+        super().__init__(Settings.load(environ={}, url="sync://", **settings))
+
+    def _memory_store(self) -> MemoryStore:
+        return MemoryStore(self.settings, self.clock)
+
+    def _run_inline(self, job_id: str) -> None:
+        if self._at_once:
+            super()._run_inline(job_id)
+
+    def run(self) -> list[Job]:
+        """Run all jobs whose time has come, and those that they submit, in their order; schedules fire.
+
+        Returns:
+            The jobs that ran, each once, in the order in which they began.
+        """
+        ran: dict[str, None] = {}
+        while True:
+            self._fire()
+            queues = immediate(self._memory.queues())
+            claimed, _ = immediate(self._memory.claim(this_process(tuple(queues) or ("default",)), 1))
+            if not claimed:
+                return [self.get(job_id) for job_id in ran]
+            ran[claimed[0].spec.id] = None
+            if len(ran) > MOST_JOBS:
+                raise RuntimeError(f"more than {MOST_JOBS:,} jobs are due at once: do they submit one another?")
+            run_claimed(self._memory, self.codec, self.settings, claimed[0])
+
+    def _fire(self) -> None:
+        """Submit the jobs of all schedules that are due."""
+        while True:
+            due, _ = immediate(self._memory.due_schedules())
+            if not due:
+                return
+            for one in due:
+                immediate(self._memory.fire(firing(one, decide(one), self.codec)))
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    def submitted(self, task: Callable[..., Any] | str | None = None, **params: Any) -> list[Job]:
+        """The jobs that were submitted, oldest first: all, or those of a task with these arguments.
+
+        Args:
+            task: a task or its name.
+            params: arguments that they must have; others do not count. Those left at their default count as given.
+        """
+        name = None if task is None else task if isinstance(task, str) else registry.task_of(task).name
+        found = self.jobs(task=name, limit=MOST_JOBS)
+        return [job for job in reversed(found) if all(_is(job, key, value) for key, value in params.items())]
+
+    def assert_submitted(
+        self, task: Callable[..., Any] | str | None = None, *, times: int | None = None, **params: Any
+    ) -> Job:
+        """Fails unless such a job was submitted; see `submitted`. Returns the newest.
+
+        Args:
+            times: exactly so often.
+        """
+        found = self.submitted(task, **params)
+        if not found or (times is not None and len(found) != times):
+            wanted = "no such job was" if times is None else f"{len(found)} such jobs were"
+            often = "" if times is None else f", not {times}"
+            pytest.fail(f"{wanted} submitted{often}: {_call(task, params)}\n{self._all()}", pytrace=False)
+        return found[-1]
+
+    def assert_not_submitted(self, task: Callable[..., Any] | str | None = None, **params: Any) -> None:
+        """Fails if such a job was submitted; see `submitted`."""
+        if self.submitted(task, **params):
+            pytest.fail(f"such a job was submitted: {_call(task, params)}\n{self._all()}", pytrace=False)
+
+    def _all(self) -> str:
+        jobs = self.submitted()
+        lines = [f"  {_call(job.task, job.params)}  {job.state}" for job in jobs[-20:]]
+        return "\n".join([f"{len(jobs)} jobs were submitted{':' if jobs else ''}", *lines])
+
+
+def _is(job: Job, name: str, value: Any) -> bool:
+    """Whether a job has this argument. Shown arguments are what JSON can hold; others are compared by their text."""
+    if name not in job.params:
+        return False
+    return bool(job.params[name] == value or job.params[name] == shown({name: value})[name])
+
+
+def _call(task: Any, params: Any) -> str:
+    name = "any task" if task is None else task if isinstance(task, str) else getattr(task, "__name__", str(task))
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in params.items())})"
+
+
+@contextmanager
+def _kit(*, at_once: bool) -> Iterator[MemoryKit]:
+    with MemoryKit(at_once=at_once) as kit, default_kit(kit):
+        yield kit
+
+
+@pytest.fixture
+def jobkit_kit() -> Iterator[MemoryKit]:
+    """The default kit of the test: jobs run at once."""
+    with _kit(at_once=True) as kit:
+        yield kit
+
+
+@pytest.fixture
+def jobkit_queue() -> Iterator[MemoryKit]:
+    """The default kit of the test: jobs wait for `jobkit_queue.run()`, and time for `jobkit_queue.clock.tick()`."""
+    with _kit(at_once=False) as kit:
+        yield kit

@@ -1,0 +1,139 @@
+"""`jobkit.testing`: what users' own tests stand on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import jobkit
+from jobkit.model import InvalidParams
+from jobkit.testing import FrozenClock, MemoryKit
+from tests.support import environment
+
+calls: list[str] = []
+
+
+@jobkit.task
+def remind_testing(who: str, text: str = "hello", n: int = 1) -> str:
+    calls.append(who)
+    return f"{text}, {who}"
+
+
+@jobkit.task
+def stumble_testing() -> None:
+    calls.append("stumbled")
+    raise ValueError("on purpose")
+
+
+@pytest.fixture(autouse=True)
+def _no_calls() -> None:
+    calls.clear()
+
+
+def test_jobs_run_at_once_and_tasks_find_the_kit_of_the_test(jobkit_kit: MemoryKit) -> None:
+    job = remind_testing.submit("ada")
+
+    assert job.result() == "hello, ada"
+    assert jobkit.connect() is jobkit_kit
+
+
+def test_what_was_submitted_is_found_by_task_and_arguments(jobkit_kit: MemoryKit) -> None:
+    remind_testing.submit("ada", n=2)
+    newest = remind_testing.submit("ada", n=2, text="bye")
+    remind_testing.submit("bob")
+
+    assert jobkit_kit.assert_submitted(remind_testing, n=2) == newest
+    assert jobkit_kit.assert_submitted("remind_testing", who="ada", times=2) == newest
+    assert [job.params["who"] for job in jobkit_kit.submitted(remind_testing, text="hello")] == ["ada", "bob"]
+    jobkit_kit.assert_not_submitted(stumble_testing)
+
+
+def test_an_assertion_that_fails_tells_what_was_submitted_instead(jobkit_kit: MemoryKit) -> None:
+    remind_testing.submit("ada")
+
+    with pytest.raises(pytest.fail.Exception, match=r"no such job was submitted: .*who='bob'.*\n.*\n.*who='ada'"):
+        jobkit_kit.assert_submitted(remind_testing, who="bob")
+    with pytest.raises(pytest.fail.Exception, match="1 such jobs were submitted, not 2"):
+        jobkit_kit.assert_submitted(remind_testing, times=2)
+    with pytest.raises(pytest.fail.Exception, match="such a job was submitted"):
+        jobkit_kit.assert_not_submitted(remind_testing, who="ada")
+
+
+def test_a_delayed_job_runs_when_the_clock_has_come_so_far(jobkit_queue: MemoryKit) -> None:
+    late = remind_testing.options(delay=86_400).submit("late")
+    soon = remind_testing.submit("soon")
+
+    assert jobkit_queue.run() == [soon]
+    assert str(late.state) == "scheduled"
+    jobkit_queue.clock.tick(hours=23.9)
+    assert jobkit_queue.run() == []
+    jobkit_queue.clock.tick(hours=0.2)
+    assert jobkit_queue.run() == [late]
+    assert calls == ["soon", "late"]
+    assert late.submitted_at is not None
+    assert late.started_at == late.submitted_at + timedelta(hours=24.1)
+
+
+def test_backoff_is_waited_for_by_the_clock(jobkit_queue: MemoryKit) -> None:
+    job = stumble_testing.options(retries=1, backoff=60).submit()
+
+    jobkit_queue.run()
+    assert (calls, str(job.state)) == (["stumbled"], "scheduled")
+    jobkit_queue.clock.tick(120)
+    jobkit_queue.run()
+
+    assert (calls, str(job.state)) == (["stumbled", "stumbled"], "failed")
+
+
+def test_dependencies_run_in_one_go(jobkit_queue: MemoryKit) -> None:
+    first = remind_testing.submit("ada")
+    second = jobkit_queue.submit(len, first)
+
+    assert jobkit_queue.run() == [first, second]
+    assert second.result() == len("hello, ada")
+
+
+def test_the_clock_stands_still_and_does_not_go_back() -> None:
+    clock = FrozenClock(datetime(2026, 3, 1, tzinfo=UTC))
+
+    assert clock.tick(minutes=5) == clock.now == datetime(2026, 3, 1, 0, 5, tzinfo=UTC)
+    with pytest.raises(InvalidParams, match="cannot go back"):
+        clock.move_to(datetime(2026, 2, 1, tzinfo=UTC))
+    with pytest.raises(InvalidParams, match="time zone"):
+        FrozenClock(datetime(2026, 3, 1))
+
+
+def test_the_kit_needs_no_pytest_fixture_and_no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("JOBKIT_URL", "redis://nowhere.invalid")
+
+    with MemoryKit(max_losses=2) as kit:
+        assert kit.submit(len, "abc").result() == 3
+
+
+def test_a_users_own_tests_get_the_fixtures_by_one_line(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["jobkit.testing"]\n')
+    (tmp_path / "test_mine.py").write_text(
+        "import jobkit\n\n"
+        "@jobkit.task\ndef double(n: int) -> int:\n    return 2 * n\n\n"
+        "def test_it(jobkit_queue):\n"
+        "    job = double.options(delay=60).submit(n=21)\n"
+        "    jobkit_queue.clock.tick(60)\n"
+        "    assert jobkit_queue.run() == [job]\n"
+        "    assert job.result() == 42\n"
+        "    jobkit_queue.assert_submitted(double, n=21, times=1)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path)],
+        cwd=tmp_path,
+        env=environment(JOBKIT_HOME=str(tmp_path / "home")),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
