@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from jobkit.client.batch import Batch, as_completed, wait
     from jobkit.client.job import Job
     from jobkit.client.kit import Kit
+    from jobkit.client.schedule import Schedule
     from jobkit.connecting import connect
 
 __version__ = "0.1.0"
@@ -64,6 +65,7 @@ __all__ = [
     "Job",
     "Kit",
     "Batch",
+    "Schedule",
     "as_completed",
     "connect",
     "wait",
@@ -95,6 +97,7 @@ _LAZY = {
     "Batch": "jobkit.client.batch",
     "Job": "jobkit.client.job",
     "Kit": "jobkit.client.kit",
+    "Schedule": "jobkit.client.schedule",
     "as_completed": "jobkit.client.batch",
     "connect": "jobkit.connecting",
     "wait": "jobkit.client.batch",

@@ -9,4 +9,5 @@ from jobkit.ui import Dashboard
 
 kit = jobkit.connect()  # the process's own: all sessions share its connection
 registry.load(kit.settings.tasks or ("jobkit.demo",))
+kit.register_schedules()
 Dashboard(kit).servable()

@@ -11,12 +11,12 @@ from typing import Any
 
 from jobkit.client.aio import AioKit
 from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
-from jobkit.client.blocking import Blocking
 from jobkit.client.hooks import Hook
 from jobkit.client.inline import run_inline
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.prepare import new_id, prepare, prepare_info
+from jobkit.client.schedules import SchedulingKit
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
 from jobkit.codec import Subject
 from jobkit.model import (
@@ -44,7 +44,7 @@ from jobkit.tasks.registry import registry, unknown_task
 from jobkit.tasks.task import BoundTask, TaskDef, load_ref
 
 
-class Kit(Blocking):
+class Kit(SchedulingKit):
     """Where jobs go: submits them, finds them again, shows what is there. Made by `jobkit.connect()`.
 
     Args:

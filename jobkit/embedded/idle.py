@@ -21,7 +21,8 @@ WORKER_CLIENT = "jobkit-local-worker"
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """`clients`: connections other than workers' and ours. `waiting`, `running`: jobs in all known namespaces."""
+    """`clients`: connections other than workers' and ours. `waiting`, `running`: jobs in all known namespaces, and
+    schedules that wait for their time."""
 
     clients: int
     waiting: int
@@ -63,6 +64,7 @@ def activity(home: Home, namespaces: Iterable[str]) -> Activity:
 
 
 async def _counts(home: Home, namespaces: list[str]) -> list[Mapping[str, int]]:
+    """Jobs by state; a schedule with a slot to come counts as a job that waits for its time."""
     from jobkit.store.redis import RedisStore
 
     settings = Settings(url=server_url(home, WORKER_CLIENT), home=home.path)
@@ -70,7 +72,9 @@ async def _counts(home: Home, namespaces: list[str]) -> list[Mapping[str, int]]:
     for namespace in namespaces:
         store = RedisStore(replace(settings, namespace=namespace))
         try:
-            found.append(await store.counts())
+            counts = await store.counts()
+            counts[JobState.SCHEDULED] += sum(schedule.next_ms > 0 for schedule in await store.schedules())
+            found.append(counts)
         finally:
             await store.close()
     return found

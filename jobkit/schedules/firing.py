@@ -95,6 +95,15 @@ def firing(due: DueSchedule, decision: Decision, codec: Codec) -> Firing:
     )
 
 
+def without_jobs(due: DueSchedule, decision: Decision, why: str) -> Firing:
+    """The same where no job can be made of it; `why` is the sentence for people."""
+    count = decision.left_out + len(decision.slots)
+    runs = (ScheduleRun(due.slot_ms, due.now_ms, why=why[:500], count=max(1, count)),)
+    return Firing(
+        due.spec.name, due.rev, due.slot_ms, (), runs, decision.next_ms or 0, decision.look_ms, "", max(1, count)
+    )
+
+
 def job_of(spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_id: str = "") -> Submission:
     """The job of a slot. Its id comes from schedule and slot, so that a repeat finds itself.
 

@@ -10,6 +10,8 @@ from math import isfinite
 from typing import Any, Self
 
 from jobkit.model import Backoff, InvalidParams
+from jobkit.schedules.rules import checked_rules
+from jobkit.schedules.timing import timing
 from jobkit.settings import checked_name
 from jobkit.tasks.signature import close_names
 
@@ -22,6 +24,8 @@ MAX_TAGS = 32
 MAX_REUSE = 100_000
 _LONGEST_S = 10 * 365 * 86_400.0
 _LEAST_MEMORY_BYTES = 16 * 1024**2
+
+_SCHEDULE = ("cron", "every", "tz", "missed", "missed_limit", "overlap")
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -43,7 +47,7 @@ class TaskOptions:
         result_ttl_s: how long the ended job is kept; None for the setting.
         unique: at most one job of this task with the same arguments waits or runs.
         priority: -1000 to 1000, higher first.
-        schedule: a cron line, or "".
+        schedule: what `kit.schedule` takes (cron or every, tz, missed, missed_limit, overlap), or empty.
         cancel_grace_s: between the polite and the final stop; None for the setting.
         on_lost: when its worker dies: "retry" runs it again (at least once), "fail" ends it (at most once).
         tags: free labels.
@@ -62,7 +66,7 @@ class TaskOptions:
     result_ttl_s: float | None = None
     unique: bool = False
     priority: int = 0
-    schedule: str = ""
+    schedule: Mapping[str, Any] = field(default_factory=dict)
     cancel_grace_s: float | None = None
     on_lost: str = "retry"
     tags: tuple[str, ...] = ()
@@ -313,10 +317,26 @@ def _unique(name: str, value: Any) -> bool:
     return False
 
 
-def _schedule(name: str, value: Any) -> str:
-    if not isinstance(value, str) or len(value.split()) != 5:
-        raise InvalidParams(f'{name} must be a cron line of five fields, like "*/5 * * * *", not {value!r}', name)
-    raise InvalidParams(f"{name} is not in this version yet; let cron run `jobkit submit` until it is", name)
+def _schedule(name: str, value: Any) -> Mapping[str, Any]:
+    """What `kit.schedule` takes: a cron line is short for `{"cron": ...}`, a number for `{"every": ...}`."""
+    given = value
+    if isinstance(value, str):
+        given = {"cron": value}
+    elif not isinstance(value, Mapping):
+        given = {"every": value}
+    if unknown := given.keys() - set(_SCHEDULE):
+        raise InvalidParams(
+            f"{name} takes {', '.join(_SCHEDULE)}, not {min(map(str, unknown))!r}; schedules with an end or arguments "
+            "are made with kit.schedule",
+            name,
+        )
+    try:
+        made = timing(**{each: given.get(each) for each in ("cron", "every", "tz")}, now_ms=0)
+        rules = checked_rules(given.get("missed"), given.get("missed_limit"), given.get("overlap"))
+    except InvalidParams as error:
+        raise InvalidParams(f"{name}: {error}", name) from None
+    when = {"every": made.every_ms / 1000} if made.every_ms else {"cron": made.cron}
+    return {**when, **({"tz": made.tz} if made.tz != "UTC" else {}), **rules}
 
 
 def _at(name: str, value: Any) -> datetime:
@@ -343,7 +363,7 @@ _TASK: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
     "result_ttl": ("result_ttl_s", _optional(_positive)),
     "unique": ("unique", _unique),
     "priority": ("priority", _int(-MAX_PRIORITY, MAX_PRIORITY)),
-    "schedule": ("schedule", _optional(_schedule, "")),
+    "schedule": ("schedule", _optional(_schedule, {})),
     "cancel_grace": ("cancel_grace_s", _optional(seconds)),
     "on_lost": ("on_lost", _on_lost),
     "tags": ("tags", _optional(_tags, ())),

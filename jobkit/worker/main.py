@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from jobkit.model import JobkitError
 from jobkit.notify import teller_of
@@ -94,7 +95,10 @@ async def _serve(worker: Worker) -> None:
         if teller is not None:
             await teller.begin()
             telling = asyncio.ensure_future(teller.run())
+        from jobkit.client.coded import put_coded
+
         worker.definitions = {task.name: task.definition() for task in registry.all()}
+        worker.also_introduce = partial(put_coded, worker.store, registry.all(), worker.settings, worker.codec)
         await worker.async_run()
     finally:
         if teller is not None and telling is not None:

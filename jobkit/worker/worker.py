@@ -13,7 +13,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -31,6 +31,7 @@ from jobkit.worker.blocked import BlockedLoop
 from jobkit.worker.inbox import Inbox
 from jobkit.worker.lease import LeaseKeeper
 from jobkit.worker.running import RunningWorker
+from jobkit.worker.scheduler import Scheduler
 from jobkit.worker.spool import Spool, store_left
 
 logger = logging.getLogger("jobkit.worker")
@@ -45,6 +46,10 @@ _HANDED_LIMIT_S, _KILL_LIMIT_S = 1.0, 10.0
 _AWAY_S = 0.5
 
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+async def _nothing() -> None:
+    """Until `run_worker` says what."""
 
 
 async def _never(ctx: dict[Any, Any]) -> None:
@@ -87,6 +92,8 @@ class Worker(RunningWorker):
         super().__init__(settings, info, runners, codec, functions, **arq_options)
         self.definitions: Mapping[str, Mapping[str, Any]] = {}
         """Of the tasks that it makes known."""
+        self.also_introduce: Callable[[], Awaitable[None]] = _nothing
+        """What else it makes known with them: the schedules in their code."""
         self.slots = slots
         self.allowance = allowance or Allowance()
         self._spool = Spool(settings, self.codec, self.info.id)
@@ -104,8 +111,9 @@ class Worker(RunningWorker):
                 settings, self._attempts, lambda: self.store.claim_args(self.info, 0, self._received)
             )  # fmt: skip
             watch.on_block, watch.on_hopeless = blocked.on_block, blocked.on_hopeless
+        self._scheduler = Scheduler(self.store, self.codec)
         self._inbox = Inbox(
-            self.store, self.info.id, before=self._reset_handover, on_message=self._on_message, on_live=self._wake.set
+            self.store, self.info.id, before=self._reset_handover, on_message=self._on_message, on_live=self._on_live
         )
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -127,10 +135,14 @@ class Worker(RunningWorker):
                 await runner.start()
             if self.on_startup:
                 await self.on_startup(self.ctx)
+            if self.burst:  # which is over when nothing waits: first what is due, then the look at the queues
+                with contextlib.suppress(StoreUnavailable):
+                    await self._scheduler.look()
             helpers = [
                 self.loop.create_task(self._inbox.read(), name="jobkit-inbox"),
                 self.loop.create_task(self.filing.tidy(), name="jobkit-tidy"),
                 self.loop.create_task(self.durations.keep(self.settings.heartbeat), name="jobkit-durations"),
+                self.loop.create_task(self._scheduler.keep(), name="jobkit-scheduler"),
             ]
             try:
                 await self._serve()
@@ -328,8 +340,14 @@ class Worker(RunningWorker):
             self._cancel(message[1:].decode("utf-8", "replace"))
         elif kind == b"S":
             self._take_request(message[1:].decode())
+        elif kind == b"T":
+            self._scheduler.wake()
         else:
             self._wake.set()
+
+    def _on_live(self) -> None:
+        self._wake.set()
+        self._scheduler.wake()
 
     # -- the heartbeat's thread ---------------------------------------------------------------------------------------
 
@@ -357,6 +375,7 @@ class Worker(RunningWorker):
         """Make its tasks known, and learn where its files go: at the start, and when the store has forgotten both."""
         await self.store.publish_tasks(self.definitions)
         await self.filing.start()
+        await self.also_introduce()
 
     def _renewed_elsewhere(self, renewal: Renewal) -> None:
         if self._watch is not None:

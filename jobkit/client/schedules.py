@@ -1,0 +1,315 @@
+"""`SchedulingKit`: the verbs of a kit about schedules."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from jobkit.client.blocking import Blocking
+from jobkit.client.coded import put_coded
+from jobkit.client.inline import immediate, run_inline
+from jobkit.client.loop import background
+from jobkit.client.schedule import Schedule
+from jobkit.client.scheduling import scheduled
+from jobkit.model import InvalidParams, JobEvent, JobkitError, JobNotFound, JobSpec, ScheduleRun, ScheduleSnapshot
+from jobkit.schedules.firing import decide, firing, job_of
+from jobkit.schedules.rules import checked_count, checked_rules
+from jobkit.schedules.timing import Timing, timing
+from jobkit.schedules.words import utc
+from jobkit.settings import checked_name
+from jobkit.store.base import Submission
+from jobkit.store.schedules import CHANGED, REFUSED, Firing
+from jobkit.tasks.options import SubmitOptions, check_submit_options
+from jobkit.tasks.registry import registry
+from jobkit.tasks.signature import close_names
+
+if TYPE_CHECKING:
+    from jobkit.client.job import Job
+
+_WHEN = ("cron", "every", "at", "tz", "until")
+_RULES = ("missed", "missed_limit", "overlap")
+
+
+class SchedulingKit(Blocking):
+    """Part of `jobkit.client.kit.Kit`. Every method may raise `StoreUnavailable`."""
+
+    def _prepare(
+        self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], over: SubmitOptions
+    ) -> Submission:
+        raise NotImplementedError
+
+    def get(self, job_id: str) -> Job:
+        raise NotImplementedError
+
+    def schedule(
+        self,
+        task: Callable[..., Any] | str,
+        params: Mapping[str, Any] | Sequence[Any] | None = None,
+        *,
+        cron: str | None = None,
+        every: Any = None,
+        at: Any = None,
+        tz: str | None = None,
+        until: Any = None,
+        count: int | None = None,
+        name: str | None = None,
+        missed: str = "once",
+        missed_limit: int = 100,
+        overlap: str = "allow",
+        **options: Any,
+    ) -> Schedule:
+        """Run a task again and again, or once at a later time: `kit.schedule(simulate, {"n": 10}, cron="*/5 * * * *")`.
+
+        Exactly one of `cron`, `every` and `at` says when. Each of its times gives one job, however many workers there
+        are; some worker has to live then. An existing schedule of the same name is changed.
+
+        Args:
+            params: the arguments, by name or (a list) by position; checked here.
+            cron: minute, hour, day, month, weekday; or "@hourly", "@daily", "@weekly", "@monthly", "@yearly".
+            every: seconds (from 0.1) or a `timedelta`, counted from now.
+            at: a datetime or ISO 8601 text; without a zone it is meant in `tz`, else in this machine's.
+            tz: time zone of `cron`, such as "Europe/Berlin"; UTC unless given.
+            until: no run after this moment. count: so many runs in all.
+            name: 1 to 200 characters of `A-Z a-z 0-9 _ . : -`; unless given, made of the task's name and the arguments.
+            missed: of times that passed while no worker lived, "once" runs the newest, "skip" none that is over by more
+                than a minute, "all" each, but at most the newest `missed_limit` (up to 500).
+            overlap: while the run before has not ended, "allow" starts the next one all the same, "skip" leaves it out,
+                "wait" starts it when that one has ended.
+            options: queue, priority, tags, timeout, retries, ... of its jobs.
+
+        Raises:
+            InvalidParams: an argument or option is refused, or the schedule would never fire; nothing was stored then.
+            UnknownTask: no task of that name.
+        """
+        now_ms = self._call(self._verbs.store.clock)
+        when = timing(cron=cron, every=every, at=at, tz=tz, until=until, now_ms=now_ms)
+        rules = {"count": checked_count(count), **checked_rules(missed, missed_limit, overlap)}
+        wanted = "" if name is None else checked_name("name", name)
+        prepared = self._prepare(task, *_arguments(params), _options(options))
+        spec, payload = scheduled(prepared, wanted, when, self.codec, **rules)
+        next_ms = when.after(now_ms, now_ms)
+        assert next_ms is not None  # `timing` has seen to it
+        self._call(lambda: self._verbs.store.put_schedule(spec, payload, next_ms))
+        return self.get_schedule(spec.name)
+
+    def change_schedule(self, name: str, params: Mapping[str, Any] | None = None, /, **changes: Any) -> Schedule:
+        """Change some of a schedule; what is not named stays.
+
+        Args:
+            params: all arguments, by name; None leaves them.
+            changes: of `cron`, `every` and `at` at most one, `tz`, `until`, `count`, `missed`, `missed_limit`,
+                `overlap`; and with `params` the options of its jobs.
+
+        Raises:
+            InvalidParams: there is none of that name, or something is refused; nothing was changed then.
+        """
+        kept = self._kept_schedule(name)
+        options = {key: value for key, value in changes.items() if key not in (*_WHEN, *_RULES, "count")}
+        if options and params is None:
+            raise InvalidParams(
+                f"{min(options)} belongs to the jobs of a schedule: give it together with params", min(options)
+            )
+        spec, payload = kept.spec, b""
+        when = Timing.of(spec)
+        if set(changes) & set(_WHEN):
+            now_ms = self._call(self._verbs.store.clock)
+            given = _given(when) | {key: changes[key] for key in _WHEN if key in changes}
+            for key in ("cron", "every", "at"):
+                if changes.get(key) is not None:
+                    given |= {other: None for other in ("cron", "every", "at") if other not in changes}
+            when = timing(**given, now_ms=now_ms)
+        rules = {key: getattr(spec, key) for key in _RULES} | checked_rules(**{k: changes.get(k) for k in _RULES})
+        count = checked_count(changes["count"]) if "count" in changes else spec.count
+        if params is not None:
+            prepared = self._prepare(spec.job.task, (), dict(params), _options(options))
+            kept_options = {} if options else _like(spec.job)
+            prepared = replace(prepared, spec=replace(prepared.spec, **kept_options))
+            spec, payload = scheduled(prepared, name, when, self.codec, count=count, **rules)
+        else:
+            payload = self._call(lambda: self._verbs.store.schedule_payload(name)) or b""
+            spec = replace(
+                spec, cron=when.cron, every_ms=when.every_ms, at_ms=when.at_ms, tz=when.tz, until_ms=when.until_ms,
+                count=count, module="", **rules,
+            )  # fmt: skip
+        next_ms = when.after(kept.now_ms, kept.now_ms)
+        if next_ms is None:
+            raise InvalidParams(f"schedule {name!r} has no further time: change at, or until", "at")
+        self._call(lambda: self._verbs.store.put_schedule(spec, payload, next_ms))
+        return self.get_schedule(name)
+
+    # -- finding ------------------------------------------------------------------------------------------------------
+
+    def schedules(self) -> list[Schedule]:
+        """All schedules, by name."""
+        return [self._schedule_handle(found) for found in self._call(self._verbs.store.schedules)]
+
+    def get_schedule(self, name: str) -> Schedule:
+        """The schedule of that name.
+
+        Raises:
+            InvalidParams: there is none; names the close ones.
+        """
+        return self._schedule_handle(self._kept_schedule(name))
+
+    def jobs_of(self, snapshot: ScheduleSnapshot) -> list[Job]:
+        """The jobs of a schedule's last runs that are still kept, newest first."""
+        found: list[Job] = []
+        for run in snapshot.runs:
+            if run.job_id:
+                try:
+                    found.append(self.get(run.job_id))
+                except JobNotFound:
+                    continue
+        return found
+
+    def _kept_schedule(self, name: str) -> ScheduleSnapshot:
+        found = self._call(lambda: self._verbs.store.schedules([name])) if isinstance(name, str) else []
+        if not found:
+            names = [schedule.name for schedule in self._call(self._verbs.store.schedules)]
+            raise InvalidParams(f"there is no schedule {name!r}{close_names(str(name), names)}"[:400], "name")
+        return found[0]
+
+    def _schedule_handle(self, snapshot: ScheduleSnapshot) -> Schedule:
+        handles = self._schedule_handles()
+        with self._schedules_lock:
+            known: Schedule | None = handles.get(snapshot.name)
+            if known is None:
+                known = handles[snapshot.name] = Schedule(self, snapshot)
+        known._advance(snapshot)
+        return known
+
+    # -- acting -------------------------------------------------------------------------------------------------------
+
+    def pause_schedule(self, name: str) -> Schedule:
+        """Fire nothing until it is resumed."""
+        self._kept_schedule(name)
+        self._call(lambda: self._verbs.store.pause_schedule(name))
+        return self.get_schedule(name)
+
+    def resume_schedule(self, name: str) -> Schedule:
+        """Go on with the next time from now."""
+        for _ in range(5):  # somebody else may change it in between
+            kept = self._kept_schedule(name)
+            next_ms = Timing.of(kept.spec).after(kept.now_ms, kept.anchor_ms) or 0
+            if self._call(partial(self._verbs.store.resume_schedule, name, kept.rev, next_ms)):
+                break
+        return self.get_schedule(name)
+
+    def remove_schedule(self, name: str) -> None:
+        """Forget it; its jobs stay."""
+        self._kept_schedule(name)
+        self._call(lambda: self._verbs.store.remove_schedule(name))
+
+    def run_schedule(self, name: str) -> Job:
+        """Run it once now, paused or not."""
+        kept = self._kept_schedule(name)
+        payload = self._call(lambda: self._verbs.store.schedule_payload(name)) or b""
+        made = job_of(kept.spec, 0, payload, self.codec, "s" + secrets.token_hex(8)[:15])
+        run = ScheduleRun(0, kept.now_ms, made.spec.id)
+        if self._call(lambda: self._verbs.store.fire(Firing(name, "", 0, (made,), (run,)))) == [REFUSED]:
+            raise JobkitError(f"schedule {name!r} was removed meanwhile")
+        if self._is_inline:
+            run_inline(self._memory, self.codec, self.settings, made.spec.id)
+        return self.get(made.spec.id)
+
+    def fire_schedules(self) -> list[Job]:
+        """Fire what is due by the store's clock, as workers do by themselves; the jobs of that.
+
+        For `sync://`, which has no worker: there nobody else does, and the jobs have run when this returns.
+        """
+        fired: list[Job] = []
+        while found := self._call(self._verbs.store.due_schedules)[0]:
+            for due in found:
+                made = firing(due, decide(due), self.codec)
+                if self._call(partial(self._verbs.store.fire, made)) == [REFUSED]:
+                    continue
+                for job in made.jobs:
+                    if self._is_inline:
+                        run_inline(self._memory, self.codec, self.settings, job.spec.id)
+                    fired.append(self.get(job.spec.id))
+        return fired
+
+    def register_schedules(self) -> None:
+        """Keep the schedules that stand in the code of the tasks of this process: `@task(schedule=...)`."""
+        tasks = registry.all()
+        self._call(lambda: put_coded(self._verbs.store, tasks, self.settings, self.codec))
+
+    # -- live ---------------------------------------------------------------------------------------------------------
+
+    def _schedule_handles(self) -> weakref.WeakValueDictionary[str, Schedule]:
+        """Those that somebody holds; with the first one this process begins to listen."""
+        known: weakref.WeakValueDictionary[str, Schedule] | None = self.__dict__.get("_known_schedules")
+        if known is None or self.__dict__.get("_schedules_hub") is not self._hub:
+            known = known if known is not None else weakref.WeakValueDictionary()
+            self._known_schedules, self._schedules_hub = known, self._hub
+            self._hub.listen(self._schedule_news, CHANGED)
+            self._hub.on_status(lambda is_live: self._read_schedules(list(known)) if is_live else None)
+        return known
+
+    _schedules_lock = threading.Lock()
+
+    def _schedule_news(self, event: JobEvent) -> None:
+        self._read_schedules([str(event.data.get("name", ""))])
+
+    def _read_schedules(self, names: Sequence[str]) -> None:
+        """Move the handles of these; called in the hub's thread."""
+        wanted = [name for name in names if name in self._known_schedules]
+        if not wanted or self._closed:
+            return
+        if self._is_inline:
+            self._move_schedules(immediate(self._verbs.store.schedules(wanted)))
+        else:
+            background.spawn(self._reread(wanted))
+
+    async def _reread(self, names: Sequence[str]) -> None:
+        self._move_schedules(await self._verbs.store.schedules(names))
+
+    def _move_schedules(self, found: Sequence[ScheduleSnapshot]) -> None:
+        for snapshot in found:
+            if (handle := self._known_schedules.get(snapshot.name)) is not None:
+                handle._advance(snapshot)
+
+
+def _arguments(params: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    if params is None:
+        return (), {}
+    if isinstance(params, Mapping):
+        return (), params
+    if isinstance(params, (list, tuple)):
+        return params, {}
+    raise InvalidParams(
+        f'the arguments of a schedule are a dict by name, like {{"n": 10}}, or a list, not {type(params).__name__}',
+        "params",
+    )
+
+
+def _options(options: Mapping[str, Any]) -> SubmitOptions:
+    for name in ("delay", "key"):
+        if name in options:
+            raise InvalidParams(
+                f"{name} is for one job; a schedule says when with cron, every or at, and has a name", name
+            )
+    return check_submit_options(options)
+
+
+def _given(when: Timing) -> dict[str, Any]:
+    """A timing as somebody would have typed it."""
+    return {
+        "cron": when.cron or None,
+        "every": when.every_ms / 1000 if when.every_ms else None,
+        "at": utc(when.at_ms) if when.at_ms else None,
+        "tz": when.tz,
+        "until": utc(when.until_ms) if when.until_ms else None,
+    }
+
+
+def _like(old: JobSpec) -> dict[str, Any]:
+    """Options of the jobs so far, for those that come."""
+    names = ("queue", "tags", "priority", "isolation", "reuse", "timeout_s", "memory_limit_bytes", "cancel_grace_s",
+             "retries", "backoff", "retry_on", "result_ttl_s", "on_lost", "title")  # fmt: skip
+    return {name: getattr(old, name) for name in names}

@@ -1,0 +1,88 @@
+"""Fires schedules whose slot has come.
+
+Every worker does, whatever its queues and however busy its slots are: a slot is not late because one of them is
+frozen. The store gives a due schedule to the first who asks and lets its slot fire once. A worker's own clock is never
+asked: it sleeps for as long as the store told it, or until it hears of an earlier slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from jobkit.codec import Codec
+from jobkit.model import SignatureError, StoreUnavailable
+from jobkit.schedules.firing import decide, firing, without_jobs
+from jobkit.store.redis import RedisStore
+from jobkit.store.schedules import REFUSED, DueSchedule
+
+logger = logging.getLogger("jobkit.worker")
+
+#: Look this often even if nobody woke us: a net under the word of a new schedule, not how it comes.
+SAFETY_LOOK_S = 5.0
+
+_BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+#: Later than this, it is worth a line in the log.
+_LATE_S = 1.0
+
+
+class Scheduler:
+    """Runs beside the worker's own exchanges with the store, on its loop."""
+
+    def __init__(self, store: RedisStore, codec: Codec) -> None:
+        self._store, self._codec = store, codec
+        self._wake = asyncio.Event()
+        self._told: set[tuple[str, str]] = set()  # schedules that cannot be read here
+
+    def wake(self) -> None:
+        """There may be an earlier slot than was known."""
+        self._wake.set()
+
+    async def keep(self) -> None:
+        """Fire what is due, until cancelled."""
+        failures = 0
+        while True:
+            self._wake.clear()
+            try:
+                wait_s = await self.look()
+                failures = 0
+            except StoreUnavailable:  # the worker says it
+                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                failures += 1
+                continue
+            if wait_s > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(wait_s, SAFETY_LOOK_S)):
+                        await self._wake.wait()
+
+    async def look(self) -> float:
+        """Fire what is due now; the seconds until the next slot.
+
+        Raises:
+            StoreUnavailable: the server does not answer.
+        """
+        due, wait_s = await self._store.due_schedules()
+        for one in due:
+            await self._fire(one)
+        return 0.0 if due else wait_s
+
+    async def _fire(self, due: DueSchedule) -> None:
+        name = due.spec.name
+        try:
+            decision = decide(due)
+            try:
+                made = firing(due, decision, self._codec)
+            except SignatureError as error:
+                logger.warning("schedule %s: its slot is left out: %s", name, error)
+                made = without_jobs(due, decision, str(error))
+        except Exception:  # a timing of a newer version, for instance: another worker may know it
+            if (name, due.rev) not in self._told and len(self._told) < 1_000:
+                self._told.add((name, due.rev))
+                logger.exception("schedule %s: this worker cannot fire it", name)
+            return
+        answers = await self._store.fire(made)
+        late_s = (due.now_ms - due.slot_ms) / 1000
+        if answers != [REFUSED] and made.jobs and late_s > _LATE_S:
+            logger.info("schedule %s: fired %.1f s late", name, late_s)
