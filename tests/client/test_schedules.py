@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -57,7 +58,7 @@ def test_the_next_times_can_be_asked_for(kit: Kit) -> None:
     times = schedule.next(5)
 
     assert len(times) == 3
-    assert {b - a for a, b in zip(times, times[1:], strict=False)} == {timedelta(hours=6)}
+    assert {b - a for a, b in itertools.pairwise(times)} == {timedelta(hours=6)}
     assert times[0] == schedule.next_at
     with pytest.raises(jobkit.InvalidParams, match="n must be"):
         schedule.next(0)

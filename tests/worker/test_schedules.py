@@ -1,0 +1,176 @@
+"""Schedules with real workers: each slot once, whatever becomes of the workers; schedules in the code come and go."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from jobkit.client.kit import Kit
+from jobkit.model import JobSnapshot
+from jobkit.store.base import Query
+from tests.support import wait_until
+
+from . import jobs
+from .conftest import Bench
+
+#: Run by `JOBKIT_TEST_SLOTS=600` for longer.
+SLOTS = int(os.environ.get("JOBKIT_TEST_SLOTS", "72"))
+EVERY_S = 0.25
+
+
+def fired(kit: Kit, name: str) -> list[JobSnapshot]:
+    """Every job of a schedule, whatever its state."""
+    found: list[JobSnapshot] = []
+    cursor = ""
+    while True:
+        page = kit.page(Query(limit=1000, cursor=cursor))
+        found += [snapshot for snapshot in page.jobs if snapshot.spec.schedule == name]
+        cursor = page.next_cursor
+        if not cursor:
+            return found
+
+
+@pytest.mark.timeout(300)
+def test_each_slot_fires_once_while_workers_freeze_die_and_have_wrong_clocks(bench: Bench) -> None:
+    """Three workers, one an hour ahead, one an hour behind. All the time one of them is frozen, or is killed and
+    another one started; the schedule goes on, and in the end there is one job for each slot."""
+    clocks = {"right": "0", "ahead": "3600", "behind": "-3600"}
+
+    def start(name: str):  # type: ignore[no-untyped-def]
+        return bench.worker("-t", "tests.worker.skewed", JOBKIT_TEST_SKEW=clocks[name])
+
+    workers = {name: start(name) for name in clocks}
+    schedule = bench.kit.schedule(
+        jobs.work, [bench.file()], every=EVERY_S, count=SLOTS, missed="all", missed_limit=500, name="each-slot"
+    )
+    first_ms = schedule.snapshot.next_ms
+
+    for turn in itertools.count():
+        if schedule.ended or bench.kit.get_schedule("each-slot").ended:
+            break
+        assert turn < 2 * SLOTS, f"the schedule goes on for too long: {schedule.snapshot}"
+        name = list(clocks)[turn % 3]
+        victim = workers[name]
+        if turn % 4 == 3:
+            victim.kill()
+            victim.wait()
+            workers[name] = start(name)
+        else:
+            victim.send_signal(signal.SIGSTOP)
+            goes_on = partial(_goes_on, bench.kit, bench.kit.get_schedule("each-slot").fired)
+            wait_until(goes_on, 30, "more slots with one worker less")
+            victim.send_signal(signal.SIGCONT)
+
+    found = fired(bench.kit, "each-slot")
+    slots = sorted(snapshot.spec.slot_ms for snapshot in found)
+    assert slots == [first_ms + n * int(EVERY_S * 1000) for n in range(SLOTS)]
+    assert all(bench.kit.get(snapshot.id).wait(30) for snapshot in found)
+    states = {bench.kit.snapshot(snapshot.id).state for snapshot in found}
+    assert states == {"succeeded"}
+
+
+def _goes_on(kit: Kit, fired_before: int) -> bool:
+    """Some slots more, with one worker less."""
+    schedule = kit.get_schedule("each-slot")
+    return schedule.ended or schedule.fired >= fired_before + 4
+
+
+def test_a_slot_that_no_worker_could_fire_runs_once_when_one_comes(bench: Bench) -> None:
+    schedule = bench.kit.schedule(jobs.work, [bench.file()], every=0.2)
+    wait_until(lambda: bench.kit.get_schedule(schedule.id).snapshot.overdue_s > 1, 10, "slots to be missed")
+
+    bench.worker()
+
+    kept = wait_until(lambda: s if (s := bench.kit.get_schedule(schedule.id).snapshot).fired else None, 20, "a run")
+    schedule.pause()
+    missed = next(run for run in kept.runs if run.why)
+    assert (missed.why, missed.job_id) == ("missed", "")
+    assert missed.count >= 4
+    assert wait_until(lambda: bench.notes(), 10, "the run")
+
+
+def test_a_worker_hears_of_a_schedule_at_once(bench: Bench) -> None:
+    """It sleeps for as long as nothing is due, and is woken for a slot that is sooner."""
+    bench.worker()
+    bench.kit.schedule(jobs.work, [bench.file("late")], cron="0 3 1 1 *", name="once-a-year")
+
+    soon = bench.kit.schedule(jobs.work, [bench.file()], at=datetime.now(UTC) + timedelta(seconds=0.3))
+
+    (job,) = wait_until(lambda: bench.kit.get_schedule(soon.id).jobs(), 10, "the job")
+    assert job.result(10) == "done"
+    assert bench.notes("late") == []
+
+
+def test_a_schedule_of_another_key_is_left_out_with_the_reason(bench: Bench) -> None:
+    """As a job with such arguments is rejected: nothing of it is read."""
+    bench.worker(JOBKIT_SECRET="another one")
+
+    schedule = bench.kit.schedule(jobs.work, [bench.file()], at=datetime.now(UTC) + timedelta(seconds=0.2))
+
+    [run] = wait_until(lambda: bench.kit.get_schedule(schedule.id).runs, 10, "what became of it")
+    assert run.job_id == ""
+    assert "JOBKIT_SECRET must be the same" in run.why
+    assert bench.notes() == []
+
+
+CODE = '''
+import jobkit
+from pathlib import Path
+
+@jobkit.task(schedule={schedule})
+def tidy(n: int = 3) -> int:
+    Path({marker!r}).touch()
+    return n
+
+@jobkit.task(schedule="0 3 * * *")
+def needs(n: int) -> int:
+    """Its schedule cannot work: n must be given."""
+    return n
+'''
+
+
+def test_a_schedule_in_the_code_comes_changes_and_goes_with_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = bench.folder / "code"
+    folder.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    def worker_with(schedule: str) -> None:
+        (folder / "coded_tasks.py").write_text(CODE.format(schedule=schedule, marker=bench.file("tidied")))
+        process = bench.worker("-t", "coded_tasks", PYTHONDONTWRITEBYTECODE="1")
+        yield_to(bench)
+        process.terminate()
+        process.wait(20)
+
+    worker_with('"30 4 * * *"')
+    [schedule] = bench.kit.schedules()
+    assert (schedule.id, schedule.task, schedule.cron) == ("tidy", "tidy", "30 4 * * *")
+    assert schedule.snapshot.spec.module == "coded_tasks"
+    assert "its schedule is left out" in bench.said()
+    schedule.pause()
+
+    worker_with('{"every": 3600, "overlap": "skip"}')
+    assert (schedule.every, schedule.overlap) == (3600.0, "skip")
+    assert schedule.paused  # a pause is not the code's
+
+    schedule.change(every=7200)
+    worker_with('"30 4 * * *"')
+    assert bench.kit.get_schedule("tidy").every == 7200  # changed at run time: it stays so
+    schedule.remove()
+
+    worker_with("0.5")
+    wait_until(lambda: bench.notes("tidied") or Path(bench.file("tidied")).exists(), 10, "a run of it")
+
+    worker_with("None")
+    assert bench.kit.schedules() == []
+
+
+def yield_to(bench: Bench) -> None:
+    """Until the worker has taken part in an exchange: what it makes known at its start is known by then."""
+    job = bench.kit.submit(jobs.work, bench.file("exchange"))
+    assert job.result(20) == "done"
