@@ -18,11 +18,12 @@ from jobkit.model.errors import (
 )
 from jobkit.model.events import EventType, JobEvent
 from jobkit.model.failure import FailureGroup, GroupState
+from jobkit.model.limits import Gate, Rule, Waiting
 from jobkit.model.log import LogLine
 from jobkit.model.retry import Backoff, Retry, RetryPolicy
 from jobkit.model.schedule import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.snapshot import Attempt, JobError, JobSnapshot, apply, attempts_of
-from jobkit.model.spec import JobSpec
+from jobkit.model.spec import JobSpec, Once
 from jobkit.model.states import ALLOWED, TERMINAL, ErrorKind, JobState
 
 __all__ = [
@@ -40,21 +41,25 @@ __all__ = [
     "JobEvent",
     "JobFailed",
     "EventsExpired",
+    "Gate",
     "JobNotFound",
     "JobSnapshot",
     "JobSpec",
     "JobState",
     "JobkitError",
     "LogLine",
+    "Once",
     "ResultExpired",
     "Retry",
     "RetryPolicy",
+    "Rule",
     "ScheduleRun",
     "ScheduleSnapshot",
     "ScheduleSpec",
     "SignatureError",
     "StoreUnavailable",
     "UnknownTask",
+    "Waiting",
     "apply",
     "attempts_of",
 ]

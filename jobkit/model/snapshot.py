@@ -105,6 +105,7 @@ class JobSnapshot:
         retried, losses, releases: the three ways back to the queue, counted apart.
         summary: one line about the result, made by the worker, at most 200 characters.
         usage: of the last attempt: `cpu_s`, `peak_rss_bytes`, `exit`.
+        cached_from: id of the job whose kept result is this one's; "" for one that ran itself.
         history: the numbered events so far, oldest first; the middle of very long ones is dropped.
     """
 
@@ -129,6 +130,7 @@ class JobSnapshot:
     releases: int = 0
     summary: str = ""
     usage: Mapping[str, Any] = field(default_factory=dict)
+    cached_from: str = ""
     history: tuple[JobEvent, ...] = ()
 
     @property
@@ -191,6 +193,8 @@ class JobSnapshot:
             "key": spec.key,
             "retry_of": spec.retry_of,
             "needs": list(spec.needs),
+            "resources": dict(spec.resources),
+            "cached_from": self.cached_from,
             "submitted_at": iso(self.submitted_at),
             "due_at": iso(self.due_at),
             "started_at": iso(self.started_at),
@@ -240,6 +244,8 @@ WIRE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "releases": ("releases", int),
     "summary": ("summary", str),
     "usage": ("usage", _mapping),
+    "cached": ("cached_from", str),
+    "asked": ("spec", JobSpec.from_wire),  # only in events: another submit took its place
 }
 
 

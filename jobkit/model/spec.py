@@ -6,7 +6,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from jobkit.model.limits import Gate, resources_text
 from jobkit.model.retry import Backoff, RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Which jobs are the same work.
+
+    Attributes:
+        key: stands for the work: hex digits.
+        scope: a second submit gives the first job as long as that one is waiting ("queued"), has not ended ("active"),
+            or for `ms` from its submit ("time"); or it takes the place of the one that waits, and waits `ms` from then
+            on ("debounce").
+    """
+
+    key: str
+    scope: str = "active"
+    ms: int = 0
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"key": self.key, "scope": self.scope} | ({"ms": self.ms} if self.ms else {})
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Once:
+        return cls(str(wire["key"]), str(wire["scope"]), int(wire.get("ms", 0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +56,9 @@ class JobSpec:
         result_ttl_s: how long the ended job is kept, or None for the setting.
         on_lost: "" to run it again where its worker died, "fail" to end it there.
         needs: ids of the jobs whose results are arguments of this one; it waits for them.
+        limits: gates that it passes before an attempt starts, the narrowest first.
+        resources: what an attempt takes of a worker's resources, by name.
+        once: whose work is the same, or None. cache_key, cache_ms: the result stands for this key so long; "" for not.
         delay_ms: submitted with this delay; 0 for at once. `at_ms`: not before this moment; 0 for none.
         schedule: name of the schedule that it came from, or "". `slot_ms`: for which of its times; 0 for none of them.
     """
@@ -61,10 +88,28 @@ class JobSpec:
     needs: tuple[str, ...] = ()
     schedule: str = ""
     slot_ms: int = 0
+    limits: tuple[Gate, ...] = ()
+    resources: Mapping[str, float] = field(default_factory=dict)
+    once: Once | None = None
+    cache_key: str = ""
+    cache_ms: int = 0
 
     @property
     def retry_policy(self) -> RetryPolicy:
         return RetryPolicy(self.retries, self.backoff, self.retry_on)
+
+    def terms(self) -> dict[str, Any]:
+        """What the store's transitions have to look at, for a job that is not plain; {} for one that is."""
+        terms: dict[str, Any] = {}
+        if self.limits:
+            terms["gates"] = [gate.to_wire() for gate in self.limits]
+        if self.resources:
+            terms |= {"use": dict(self.resources), "uses": resources_text(self.resources)}
+        if self.once is not None:
+            terms["once"] = self.once.to_wire()
+        if self.cache_key:
+            terms["cache"] = {"key": self.cache_key, "ms": self.cache_ms}
+        return terms
 
     def to_wire(self) -> dict[str, Any]:
         """JSON for the record; fields at their default are left out, so that a kept job stays small."""
@@ -74,9 +119,15 @@ class JobSpec:
             if f.name == "backoff":
                 if value != Backoff():
                     wire["backoff"] = value.to_wire()
-            elif f.name == "params":
+            elif f.name in ("params", "resources"):
                 if value:
-                    wire["params"] = dict(value)
+                    wire[f.name] = dict(value)
+            elif f.name == "limits":
+                if value:
+                    wire["limits"] = [gate.to_wire() for gate in value]
+            elif f.name == "once":
+                if value is not None:
+                    wire["once"] = value.to_wire()
             elif value != f.default:  # not "is true": a grace or a time to keep of 0 seconds means something
                 wire[f.name] = list(value) if isinstance(value, tuple) else value
         return wire
@@ -90,4 +141,8 @@ class JobSpec:
                 known[name] = tuple(known[name])
         if "backoff" in known:
             known["backoff"] = Backoff.from_wire(known["backoff"])
+        if "limits" in known:
+            known["limits"] = tuple(Gate.from_wire(gate) for gate in known["limits"])
+        if "once" in known:
+            known["once"] = Once.from_wire(known["once"])
         return cls(**known)

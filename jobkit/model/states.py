@@ -32,7 +32,14 @@ TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 #: Every transition that the store may make; anything else is a bug in a script.
 ALLOWED: Mapping[JobState, frozenset[JobState]] = {
     JobState.SCHEDULED: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.FAILED}),
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.FAILED}),
+    JobState.QUEUED: frozenset(
+        {
+            JobState.RUNNING,
+            JobState.CANCELLED,
+            JobState.FAILED,
+            JobState.SUCCEEDED,  # at once: a kept result is its own
+        }
+    ),
     JobState.RUNNING: frozenset(
         {
             JobState.SUCCEEDED,

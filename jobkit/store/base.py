@@ -7,11 +7,11 @@ Two stores pass the same tests: `RedisStore` (Lua transitions, shared by process
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from jobkit.model import EventsExpired, FailureGroup, JobEvent, JobSnapshot, JobSpec, LogLine
+from jobkit.model import EventsExpired, FailureGroup, JobEvent, JobSnapshot, JobSpec, LogLine, Rule, Waiting
 from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import Brief, Page, Query
@@ -181,13 +181,38 @@ class WorkerInfo:
     beat_age_s: float = 0.0
     is_alive: bool = True
     is_draining: bool = False
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """How its queues share its slots; {} where they are served in their order."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """What it has for jobs that need such things, by name."""
 
     @property
     def takes_jobs(self) -> bool:
         return self.is_alive and not self.is_draining
 
     def to_json(self) -> dict[str, Any]:
-        return {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in self.__slots__}
+        return {name: _plain(getattr(self, name)) for name in self.__slots__}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+
+
+def by_turns(worker: WorkerInfo, turns: dict[str, float]) -> Iterator[str]:
+    """Which of a worker's weighted queues is next, again and again: the one that has had least turns.
+
+    Whoever asks adds a job's turn to `turns`, or takes the queue out of it where nothing waits there; that one comes
+    back with as many turns as the others have, so that it does not make up for the time. As in `lua/claim.lua`.
+    """
+    open_queues = [queue for queue in worker.queues if worker.weights]
+    while open_queues:
+        least = min(turns.values(), default=0.0)
+        for queue in open_queues:
+            turns.setdefault(queue, least)
+        chosen = min(open_queues, key=turns.__getitem__)
+        yield chosen
+        if chosen not in turns:
+            open_queues.remove(chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +301,25 @@ class Store(Schedules, Protocol):
         """
         ...
 
+    async def set_rule(self, gate: str, change: Mapping[str, Any] | None) -> Rule:
+        """What holds for a task or queue from now on, instead of what its task was declared with.
+
+        Args:
+            gate: "task:NAME" or "queue:NAME".
+            change: parts of the rule: `n`, `count` with `period_ms`, `paused`; None for a part ends that part. {}
+                changes nothing, None ends the whole rule.
+        """
+        ...
+
     # -- looking ----------------------------------------------------------------------------------------------------
+
+    async def rules(self) -> list[Rule]:
+        """What was set for tasks and queues, by the gate's name."""
+        ...
+
+    async def waiting(self, job_ids: Sequence[str]) -> list[Waiting | None]:
+        """What keeps queued jobs from starting, apart from slots; None for a job that nothing does."""
+        ...
 
     async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]: ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, Rule, Waiting
 from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import tame
 from jobkit.settings import Settings
@@ -34,6 +34,7 @@ from jobkit.store.base import (
     Renewal,
     Submission,
     WorkerInfo,
+    by_turns,
     event_key,
     expired,
     is_before,
@@ -81,6 +82,7 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
         self._begin_schedules()
         self._queues: set[str] = set()
         self._workers: dict[str, dict[str, str]] = {}
+        self._turns: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._tasks: dict[str, bytes] = {}
         self._outbox = Outbox(self._jobs.outbox)
 
@@ -111,11 +113,11 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
         data: dict[str, Any] = {"state": str(state), "submitted": self._jobs.now}
         if is_due_later:
             data["due"] = due
+        self._jobs.emit(record, EventType.SUBMITTED, data)
         if state is JobState.QUEUED:
             self._jobs.enqueue(record, record.us)
         elif not spec.needs:
             self._jobs.due[spec.queue].add(spec.id, due + min(n, 2000) / 2048)
-        self._jobs.emit(record, EventType.SUBMITTED, data)
         if spec.needs:
             self._jobs.need(record)
         return self._jobs.now
@@ -126,17 +128,45 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
             self._jobs.recover(100)
             for queue in worker.queues:
                 self._jobs.promote(queue, 100)
-                for job_id in list(self._jobs.ready[queue]):
-                    if len(claimed) >= free:
-                        break
-                    record = self._jobs.records[job_id]
-                    if self._jobs.takes(worker.id, record):
-                        claimed.append(self._jobs.start(record, worker.id))
+                self._jobs.hold.wake(queue)
+                if worker.resources and free > 0:
+                    self._jobs.hold.bring(queue, worker.id, worker.resources, free - len(claimed))
+                if not worker.weights:
+                    claimed += self._take(worker, queue, free - len(claimed))
+            turns = self._turns[worker.id]
+            for queue in by_turns(worker, turns):
+                if len(claimed) >= free:
+                    break
+                if found := self._take(worker, queue, 1):
+                    claimed += found
+                    turns[queue] += 1 / worker.weights[queue]
+                else:
+                    del turns[queue]
             facts = {"free": free - len(claimed), "lease": self._jobs.lease_ms, "queues": ",".join(worker.queues)}
             self._workers.setdefault(worker.id, {}).update({name: str(fact) for name, fact in facts.items()})
-            moments = [self._jobs.leases.lowest(), *(self._jobs.due[queue].lowest() for queue in worker.queues)]
+            lines = (self._jobs.due, self._jobs.hold.wakes)
+            moments = [
+                self._jobs.leases.lowest(),
+                *(line[queue].lowest() for line in lines for queue in worker.queues),
+            ]
             next_at = min((at for at in moments if at is not None), default=float("inf"))
             return claimed, max(0.0, next_at - self._jobs.now) / 1000
+
+    def _take(self, worker: WorkerInfo, queue: str, most: int) -> list[Claimed]:
+        """Up to `most` jobs of a queue."""
+        taken: list[Claimed] = []
+        for job_id in list(self._jobs.ready[queue]):
+            if len(taken) >= most:
+                break
+            record = self._jobs.records[job_id]
+            if not self._jobs.takes(worker.id, record):
+                continue
+            may = self._jobs.hold.admit(record, self._jobs.ready[queue].score(job_id), worker.id, worker.resources)
+            if may is False:
+                break
+            if may:
+                taken.append(self._jobs.start(record, worker.id))
+        return taken
 
     async def claim_one(self, worker: WorkerInfo, job_id: str) -> Claimed | None:
         """The right to run this one job, whatever its place in the line or its due time; None unless it waits."""
@@ -147,6 +177,8 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
             if record.snapshot.state is JobState.SCHEDULED:
                 self._jobs.due[record.snapshot.spec.queue].remove(job_id)
                 self._jobs.emit(record, EventType.QUEUED, {"state": "queued"})
+            if record.snapshot.state is JobState.QUEUED:
+                self._jobs.hold.leave_line(record)
             return self._jobs.start(record, worker.id) if record.snapshot.state is JobState.QUEUED else None
 
     def take_freed(self) -> str:
@@ -212,6 +244,7 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
             self._jobs.conclude(record, _ENDS[outcome], data, max(1, ending.ttl_ms), rider)
             return FINISHED
         self._jobs.leases.remove(ending.job_id)
+        self._jobs.hold.leave_places(record)
         record.token = ""
         data.pop("summary", None)
         if outcome == "retried":
@@ -223,8 +256,10 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
             self._jobs.due[snapshot.spec.queue].add(ending.job_id, data["due"])
         else:
             data["state"] = "queued"
-            self._jobs.enqueue(record, record.us if kind is EventType.RELEASED else self._jobs.now_us)
         self._jobs.emit(record, kind, data)
+        if data["state"] == "queued":
+            self._jobs.enqueue(record, record.us if kind is EventType.RELEASED else self._jobs.now_us)
+        self._jobs.hold.pump()
         return FINISHED
 
     async def cancel(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
@@ -285,7 +320,24 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
             for id, fields in list(self._workers.items()):
                 if int(fields.get("beat", self._jobs.now)) <= self._jobs.now - _WORKER_KEPT_MS:
                     del self._workers[id]
+            self._jobs.hold.look()
             return Renewal(tuple(lost), tuple(cancelled), known.get("stop", ""))
+
+    async def set_rule(self, gate: str, change: Mapping[str, Any] | None) -> Rule:
+        with self._moving():
+            plain = None if change is None else _unjson(_json(change))
+            return Rule.from_wire(gate, *self._jobs.hold.set_rule(gate, plain))
+
+    async def rules(self) -> list[Rule]:
+        with self._moving():
+            hold = self._jobs.hold
+            return [Rule.from_wire(gate, rule, len(hold.holders[gate])) for gate, rule in sorted(hold.rules.items())]
+
+    async def waiting(self, job_ids: Sequence[str]) -> list[Waiting | None]:
+        with self._moving():
+            return [
+                self._jobs.hold.waiting(record) if (record := self._jobs.find(job_id)) else None for job_id in job_ids
+            ]
 
     async def leave(self, worker_id: str) -> int:
         with self._moving():
@@ -335,7 +387,7 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
             running = Counter(self._jobs.records[job_id].snapshot.spec.queue for job_id in self._jobs.leases)
             return {
                 name: {
-                    "queued": len(self._jobs.ready[name]),
+                    "queued": len(self._jobs.ready[name]) + len(self._jobs.hold.held[name]),
                     "scheduled": len(self._jobs.due[name]),
                     "running": running[name],
                     "workers": sum(name in worker.queues for worker in workers),

@@ -15,6 +15,7 @@ from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, J
 from jobkit.settings import Settings
 from jobkit.store.base import CONTROL, ArtifactInfo, Claimed
 from jobkit.store.memory_failures import Failures
+from jobkit.store.memory_hold import Hold
 from jobkit.store.memory_log import Log
 from jobkit.store.ordered import Ordered
 
@@ -43,6 +44,12 @@ class Record:
     expires_ms: float = float("inf")
     waits: int = 0
     """How many results it still waits for."""
+    gates: tuple[str, ...] = ()
+    """At which it has a place."""
+    parked: str = ""
+    freed: str = ""
+    said: str = ""
+    """The gate that it waits at; the one that let it go, until it starts; what it says of that."""
 
 
 class Jobs:
@@ -63,6 +70,7 @@ class Jobs:
         self.ready: defaultdict[str, Ordered] = defaultdict(Ordered)
         self.due: defaultdict[str, Ordered] = defaultdict(Ordered)
         self.leases = Ordered()
+        self.hold = Hold(self)
         self.expiry = Ordered()
         self.events: deque[JobEvent] = deque(maxlen=EVENTS_KEPT)
         self._event_id = (0, 0)
@@ -119,9 +127,22 @@ class Jobs:
         self.outbox.append((JobEvent(CONTROL, 1, EventType.LOGGED, self.now), ""))
 
     def enqueue(self, record: Record, since_us: float) -> None:
-        """Puts it into its line. `since_us` is its place: the time from which it has waited."""
+        """Puts it into its line, once it is queued. `since_us` is its place: the time from which it has waited."""
+        self.back(record, since_us - record.snapshot.spec.priority * PRIORITY_US)
+
+    def back(self, record: Record, score: float) -> None:
+        """To that place in its line, or to the gate that holds it back."""
         spec = record.snapshot.spec
-        self.ready[spec.queue].add(spec.id, since_us - spec.priority * PRIORITY_US)
+        if (spec.limits or spec.resources or record.freed) and self.hold.admit(record, score) is None:
+            return
+        self.ready[spec.queue].add(spec.id, score)
+
+    def tell(self, record: Record, news: JobEvent) -> None:
+        """News of a job that carry no number."""
+        moved = apply(record.snapshot, news)
+        assert moved is not None, "news of the store itself are always of now"
+        record.snapshot = moved
+        self.outbox.append((news, record.client))
 
     def start(self, record: Record, worker_id: str) -> Claimed:
         snapshot = record.snapshot
@@ -129,6 +150,7 @@ class Jobs:
         self.ready[snapshot.spec.queue].remove(snapshot.id)
         self.leases.add(snapshot.id, self.now + self.lease_ms)
         record.token = f"{worker_id}:{attempt}"
+        self.hold.take(record, worker_id)
         data = {"state": "running", "attempt": attempt, "worker": worker_id, "started": self.now}
         self.emit(record, EventType.STARTED, data)
         return Claimed(
@@ -146,6 +168,8 @@ class Jobs:
         spec = record.snapshot.spec
         for line in (self.leases, self.ready[spec.queue], self.due[spec.queue]):
             line.remove(spec.id)
+        self.hold.leave_line(record)
+        self.hold.leave_places(record)
         self.emit(record, kind, {**data, "state": str(kind), "finished": self.now}, rider)
         record.expires_ms = self.now + ttl_ms
         self.expiry.add(spec.id, record.expires_ms)
@@ -163,6 +187,7 @@ class Jobs:
         if spec.schedule and self.on_end is not None:
             started = record.snapshot.started_at
             self.on_end(spec, str(kind), round(started.timestamp() * 1000) if started else 0)
+        self.hold.pump()
 
     # -- jobs that wait for others' results ---------------------------------------------------------------------------
 
@@ -216,9 +241,9 @@ class Jobs:
         if due_ms > self.now:
             self.due[snapshot.spec.queue].add(snapshot.id, due_ms)
         else:
+            self.emit(record, EventType.QUEUED, {"state": "queued"})
             self.enqueue(record, self.now_us)
             self.now_us += 1  # those that one job frees keep their order
-            self.emit(record, EventType.QUEUED, {"state": "queued"})
 
     def _fail_for(self, record: Record, why: str, ttl_ms: int) -> None:
         error = {"kind": "dependency", "type": "dependency", "message": why, "traceback": "", "where": ""}
@@ -240,6 +265,7 @@ class Jobs:
         """Its worker died, or what it ran in died under it (`where`): it runs again, or ends here."""
         snapshot = record.snapshot
         self.leases.remove(snapshot.id)
+        self.hold.leave_places(record)
         losses = snapshot.losses + 1
         more: dict[str, Any] = {"losses": losses} | ({"usage": usage} if usage else {})
         where = where or f"worker {snapshot.worker} died or lost contact while it ran attempt {snapshot.attempt}"
@@ -256,8 +282,9 @@ class Jobs:
             self.conclude(record, EventType.FAILED, more | {"error": error}, self.kept_ms(record))
         else:
             record.token = ""
-            self.enqueue(record, record.us)
             self.emit(record, EventType.LOST, {"state": "queued", "reason": where} | more)
+            self.enqueue(record, record.us)
+            self.hold.pump()
 
     def takes(self, worker_id: str, record: Record) -> bool:
         """Whether this worker may run it now: a suspect only where it runs no other one. As in `lua/head.lua`."""
@@ -270,8 +297,8 @@ class Jobs:
         """Scheduled jobs whose time has come. They wait since then, whenever that is noticed."""
         for job_id, due in self.due[queue].until(self.now, limit):
             self.due[queue].remove(job_id)
-            self.enqueue(self.records[job_id], due * 1000)
             self.emit(self.records[job_id], EventType.QUEUED, {"state": "queued"})
+            self.enqueue(self.records[job_id], due * 1000)
 
     def forget(self, job_id: str) -> None:
         record = self.records.pop(job_id, None)

@@ -31,6 +31,14 @@ class Ordered:
         if score is not None:
             del self._order[bisect_left(self._order, (score, id))]
 
+    def score(self, id: str) -> float:
+        """Where `id` is; it has to be in."""
+        return self._scores[id]
+
+    def rank(self, id: str) -> int:
+        """How many come before `id`, which has to be in."""
+        return bisect_left(self._order, (self._scores[id], id))
+
     def first(self, count: int) -> list[str]:
         """The `count` ids of lowest score."""
         return [id for _, id in self._order[: max(0, count)]]

@@ -176,6 +176,8 @@ def worker(id: str, now_ms: int, record: Mapping[bytes, bytes]) -> WorkerInfo:
         beat_age_s=age_s,
         is_alive=age_s * 1000 < int(fields.get("lease", 15_000)),
         is_draining=fields.get("draining") == "1",
+        weights=_amounts(fields.get("weights")),
+        resources=_amounts(fields.get("has")),
     )
 
 
@@ -183,3 +185,7 @@ def failure(id: str, record: Mapping[bytes, bytes], *, jobs: int, repeated: int,
     """A group of failed jobs."""
     wire = {key.decode(): value.decode("utf-8", "replace") for key, value in record.items()}
     return FailureGroup.from_wire(id, wire, jobs=jobs, repeated=repeated, now_ms=now_ms)
+
+
+def _amounts(raw: str | None) -> dict[str, float]:
+    return {str(name): float(amount) for name, amount in _unjson(raw).items()} if raw else {}

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from jobkit.model import JobEvent, JobSnapshot, JobSpec, JobState, LogLine
+from jobkit.model import JobEvent, JobSnapshot, JobSpec, JobState, LogLine, Rule, Waiting
 from jobkit.settings import Settings
 from jobkit.store import records
 from jobkit.store.base import (
@@ -94,6 +94,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
             self.settings.max_losses,
             self._ttl_ms,
             100,
+            *_claim_options(worker),
             *worker.queues,
         ]
 
@@ -161,6 +162,30 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
         with self._reaching():
             handed: int = await self.scripts.run("leave", [worker_id])
             return handed
+
+    async def set_rule(self, gate: str, change: Mapping[str, Any] | None) -> Rule:
+        with self._reaching():
+            rule, held = await self.scripts.run("rule", [gate, b"" if change is None else _json(change)])
+        return Rule.from_wire(gate, _unjson(rule) if rule else {}, held)
+
+    async def rules(self) -> list[Rule]:
+        with self._reaching():
+            found = await awaited(self.redis.hgetall(f"{self.prefix}rules"))
+            gates = sorted(gate.decode() for gate in found)
+            pipe = self.redis.pipeline(transaction=False)
+            for gate in gates:
+                pipe.zcard(f"{self.prefix}holders:{gate}")
+            held = await pipe.execute()
+        return [
+            Rule.from_wire(gate, _unjson(found[gate.encode()]), n) for gate, n in zip(gates, held, strict=True)
+        ]  # fmt: skip
+
+    async def waiting(self, job_ids: Sequence[str]) -> list[Waiting | None]:
+        if not job_ids:
+            return []
+        with self._reaching():
+            answers = await self.scripts.run("waiting", list(job_ids))
+        return [Waiting.from_wire(_unjson(answer)) if answer else None for answer in answers]
 
     async def handed(self, worker_id: str) -> int:
         """How many jobs were handed over to a worker since it subscribed; the last may still be on their way."""
@@ -231,14 +256,17 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
             for name in names:
                 pipe.zcard(f"{self.prefix}ready:{name}")
                 pipe.zcard(f"{self.prefix}due:{name}")
-            sizes = await pipe.execute()
+                pipe.zcard(f"{self.prefix}held:{name}")
+            pipe.hvals(f"{self.prefix}armed")  # gates that wait for their time in the same lines
+            *sizes, gates = await pipe.execute()
+            armed = Counter(gates)
             for job_id in await self.redis.zrange(f"{self.prefix}state:running", 0, -1):
                 pipe.hget(f"{self.prefix}job:{job_id.decode('utf-8', 'replace')}", "queue")
             running = Counter(await pipe.execute())
         return {
             name: {
-                "queued": sizes[2 * i],
-                "scheduled": sizes[2 * i + 1],
+                "queued": sizes[3 * i] + sizes[3 * i + 2],
+                "scheduled": max(0, sizes[3 * i + 1] - armed[name.encode()]),
                 "running": running[name.encode()],
                 "workers": sum(w.takes_jobs and name in w.queues for w in workers),
             }
@@ -340,8 +368,19 @@ def submit_args(jobs: Sequence[Submission], client: str) -> list[Any]:
             spec.delay_ms,
             spec.at_ms,
             ",".join(spec.needs),
+            _json(terms) if (terms := spec.terms()) else b"",
         ]
     return args
+
+
+def _claim_options(worker: WorkerInfo) -> list[bytes]:
+    """What only few workers have to say."""
+    options: dict[str, Any] = {}
+    if worker.weights:
+        options["weights"] = dict(worker.weights)
+    if worker.resources:
+        options["has"] = dict(worker.resources)
+    return [_json(options)] if options else []
 
 
 def finish_args(endings: Sequence[Ending]) -> list[Any]:

@@ -33,6 +33,8 @@ NAMES = (
     "schedule_put",
     "schedule_due",
     "schedule_change",
+    "rule",
+    "waiting",
 )
 #: Of jobs that come by arq's own client; see `redis_arq`.
 ARQ_NAMES = ("arq_scan", "arq_adopt", "arq_stage", "arq_settle", "arq_enqueue")
@@ -42,7 +44,7 @@ def _read(name: str) -> str:
     return (files("jobkit.store") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
-_HEAD = _read("head") + _read("arq") + _read("failures") + _read("schedules")
+_HEAD = _read("head") + _read("hold") + _read("arq") + _read("failures") + _read("schedules")
 
 #: name -> source, and name -> its sha1.
 SOURCES = {name: _HEAD + _read(name) for name in NAMES + ARQ_NAMES}

@@ -114,6 +114,8 @@ class Structure:
     due: dict[str, set[str]]
     leases: set[str]
     expiry: set[str]
+    parked: dict[str, set[str]]
+    holders: dict[str, set[str]]
 
 
 async def structure(store: AnyStore) -> Structure:
@@ -126,6 +128,8 @@ async def structure(store: AnyStore) -> Structure:
             {queue: set(ids) for queue, ids in jobs.due.items()},
             set(jobs.leases),
             set(jobs.expiry),
+            {gate: set(ids) for gate, ids in jobs.hold.parked.items()},
+            {gate: set(ids) for gate, ids in jobs.hold.holders.items()},
         )
     queues = [queue.decode() for queue in await store.redis.smembers(f"{store.prefix}queues")]
 
@@ -139,7 +143,15 @@ async def structure(store: AnyStore) -> Structure:
         {queue: await ids(f"due:{queue}") for queue in queues},
         await ids("leases"),
         await ids("expiry"),
+        {gate: await ids(f"parked:{gate}") for gate in await names(store, "parked")},
+        {gate: await ids(f"holders:{gate}") for gate in await names(store, "holders")},
     )
+
+
+async def names(store: RedisStore, kind: str) -> list[str]:
+    """Of the keys of one kind."""
+    start = f"{store.prefix}{kind}:"
+    return [key.decode().removeprefix(start) async for key in store.redis.scan_iter(f"{start}*", count=1000)]
 
 
 async def check_laws(store: AnyStore) -> None:
@@ -152,14 +164,17 @@ async def check_laws(store: AnyStore) -> None:
             continue
         queue, state = found.spec.queue, found.state
         assert [name for name, ids in where.states.items() if id in ids] == [state], id
-        assert (id in where.ready.get(queue, ())) == (state is JobState.QUEUED), f"{id} is {state}"
+        lines = [id in where.ready.get(queue, ()), *(id in ids for ids in where.parked.values())]
+        assert sum(lines) == (state is JobState.QUEUED), f"{id} is {state}"
         assert (id in where.due.get(queue, ())) == (state is JobState.SCHEDULED), f"{id} is {state}"
         assert (id in where.leases) == (state is JobState.RUNNING), f"{id} is {state}"
         assert (id in where.expiry) == state.is_terminal, f"{id} is {state}"
         [group] = await store.groups_of([id])
         assert bool(group) == (state is JobState.FAILED), f"{id} is {state}"
     waiting = set().union(*where.ready.values(), *where.due.values(), where.leases, where.expiry)
-    assert waiting <= where.jobs
+    assert {id for id in waiting if id[0] != "!"} <= where.jobs  # a gate may wait for its time among the due
+    for gate, ids in where.holders.items():
+        assert ids <= where.leases, f"places of {gate} are held by jobs that do not run"
     for ids in where.states.values():
         assert ids <= where.jobs
     await check_events(store, where.jobs)
@@ -200,6 +215,7 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
 
 
 #: Keys that belong to the namespace, not to a job or a worker.
+_HOLD = ("parked", "held", "gates", "holders", "starts", "freed", "armed", "wanted", "using", "rules")
 _SHARED = ("events", "queues", "tasks", "took", "workers", "place", "filed", "litter", "audit")
 
 
@@ -221,12 +237,21 @@ async def check_keys(store: RedisStore) -> None:
             assert await store.schedules([name]), f"{raw} belongs to no schedule"
             lives = await store.redis.zscore(f"{store.prefix}schedules", name)
             assert lives is not None, f"schedule {name} is in no index"
-        elif kind in ("worker", "grace"):
+        elif kind in ("worker", "grace", "starts", "using"):
             assert await store.redis.pttl(raw) > 0, f"{raw} would stay for ever"
         else:
-            assert kind in ("jobs", "state", "ready", "due", "leases", "expiry", "idle", "schedules", *_SHARED), (
-                f"{raw} has no owner"
-            )
+            assert kind in (
+                "jobs",
+                "state",
+                "ready",
+                "due",
+                "leases",
+                "expiry",
+                "idle",
+                "schedules",
+                *_HOLD,
+                *_SHARED,
+            ), f"{raw} has no owner"
 
 
 async def check_groups(store: AnyStore) -> None:
@@ -269,6 +294,8 @@ async def clear(store: AnyStore) -> None:
         owned = {key.removeprefix(store.prefix).partition(":")[0] for key in await keys(store)}
         assert owned <= {
             *_SHARED,
+            "rules",
+            "starts",
             "worker",
             "idle",
             "group",

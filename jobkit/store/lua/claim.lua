@@ -1,50 +1,107 @@
--- Up to `free` jobs for a worker. ARGV: worker, free, received, lease_ms, max_losses, ttl_ms, limit, queue...
+-- Up to `free` jobs for a worker. ARGV: worker, free, received, lease_ms, max_losses, ttl_ms, limit, perhaps {has, weights}
+-- (JSON: resources by name, weights by queue), queue...
 -- A negative `received` starts the count of handed-over jobs anew: the worker is about to subscribe (again).
 -- Returns {milliseconds until the next job is due or a lease ends (-1: nothing known), message...}.
 exceed_memory()
 local worker, free, received = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease_ms, max_losses, ttl_ms, limit = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local key = P .. 'worker:' .. worker
-local queues = {unpack(ARGV, 8)}
+local queues, options = {unpack(ARGV, 8)}, {}
+if string.sub(queues[1], 1, 1) == '{' then options = cjson.decode(table.remove(queues, 1)) end
 
 -- While this script runs, nothing may be handed over to the caller itself.
 for _, queue in ipairs(queues) do redis.call('ZREM', P .. 'idle:' .. queue, worker) end
 
+local known = redis.call('HMGET', key, 'handed', 'ruled', 'turns')
 if received < 0 then
   redis.call('HSET', key, 'handed', 0)
   received = 0
+  known[1] = 0
 end
+local ruled = known[2] == '1' or (not known[2] and redis.call('EXISTS', P .. 'rules') == 1)
+local me = {id = worker, has = options.has and cjson.encode(options.has)}
 
 -- Jobs that were handed over and are still on their way already fill slots that the worker thinks are free.
-free = free - (tonumber(redis.call('HGET', key, 'handed') or 0) - received)
+free = free - (tonumber(known[1] or 0) - received)
 
 local grace = recover(limit, lease_ms, max_losses, ttl_ms)
 local reply = {-1}
-for _, queue in ipairs(queues) do
-  promote(queue, limit)
-  local passed = 0
-  while free > 0 and passed <= 2 * limit do
-    local before = passed
-    for _, id in ipairs(redis.call('ZRANGE', P .. 'ready:' .. queue, passed, passed + free - 1)) do
+local parked, is_more = 0, false -- what was found at the head of a line and may not start
+
+-- Up to `most` jobs of a queue; returns how many.
+local function take(queue, most)
+  local passed, taken = 0, 0
+  while taken < most and passed + parked <= 2 * limit do
+    local before, is_shut_whole = passed + parked, false
+    for _, id in ipairs(redis.call('ZRANGE', P .. 'ready:' .. queue, passed, passed + most - taken - 1)) do
       local rec = read(id)
+      local may = true
       if rec and rec.losses >= SUSPECT and has_suspect(worker) then
         passed = passed + 1 -- it waits for another worker, or for the end of that one
-      else
+        may = false
+      elseif rec and (ruled or rec.terms) and rec.state == 'queued' then
+        may = admit(rec, nil, me)
+        if may == nil then parked = parked + 1 end
+        if may == false then is_shut_whole = true; break end
+      end
+      if may then
         redis.call('ZREM', P .. 'ready:' .. queue, id)
         if rec and rec.state == 'queued' then
           local message = start(rec, worker, lease_ms)
           if message then
             reply[#reply + 1] = message
-            free = free - 1
+            taken = taken + 1
           end
         end
       end
     end
-    if passed == before then break end
+    if is_shut_whole or passed + parked == before then break end
   end
+  is_more = is_more or (taken < most and parked > 2 * limit)
+  return taken
 end
 
-redis.call('HSET', key, 'free', math.max(0, free), 'lease', lease_ms, 'queues', table.concat(queues, ','))
+if options.has then redis.call('PEXPIRE', P .. 'using:' .. worker, 3600000) end
+for _, queue in ipairs(queues) do
+  promote(queue, limit)
+  if options.has and free > 0 then bring(queue, me, free) end
+  if not options.weights and free > 0 then free = free - take(queue, free) end
+end
+
+-- By weight: each job costs its queue a turn of 1 / weight, and the one that has had least turns is next. Who had nothing
+-- to run comes back with as many turns as the others have, so that it does not make up for the time.
+local turns = options.weights and object(known[3] or '{}')
+if turns then
+  local open = {}
+  for i, queue in ipairs(queues) do open[i] = queue end
+  local function least()
+    local found = math.huge
+    for _, had in pairs(turns) do found = math.min(found, had) end
+    return found < math.huge and found or 0
+  end
+  while free > 0 and #open > 0 do
+    local floor, chosen = least(), 1
+    for _, queue in ipairs(open) do turns[queue] = turns[queue] or floor end
+    for i, queue in ipairs(open) do
+      if turns[queue] < turns[open[chosen]] then chosen = i end
+    end
+    local queue = open[chosen]
+    if take(queue, 1) == 1 then
+      free = free - 1
+      turns[queue] = turns[queue] + 1 / options.weights[queue]
+    else
+      turns[queue] = nil
+      table.remove(open, chosen)
+    end
+  end
+  local floor = least()
+  for queue, had in pairs(turns) do turns[queue] = had - floor end
+end
+
+redis.call('HSET', key, 'free', math.max(0, free), 'lease', lease_ms, 'queues', table.concat(queues, ','),
+  'ruled', ruled and 1 or 0)
+if turns then redis.call('HSET', key, 'turns', cjson.encode(turns)) end
+if me.has then redis.call('HSET', key, 'has', me.has) end
 redis.call('PEXPIRE', key, 3600000)
 local next_at = tonumber(redis.call('ZRANGE', P .. 'leases', 0, 0, 'WITHSCORES')[2])
 if grace > 0 then -- the leases that are over have to wait; the next one to end does not
@@ -56,5 +113,6 @@ for _, queue in ipairs(queues) do
   local due = tonumber(redis.call('ZRANGE', P .. 'due:' .. queue, 0, 0, 'WITHSCORES')[2])
   if due and (not next_at or due < next_at) then next_at = due end
 end
+if is_more then next_at = NOW end
 if next_at then reply[1] = math.max(0, math.ceil(next_at - NOW)) end
 return reply

@@ -29,6 +29,7 @@ for i = 1, #ARGV, 10 do
       conclude(rec, outcome, outcome, data, set, ttl_ms, result ~= '' and #result <= inline and result or nil)
     else
       redis.call('ZREM', P .. 'leases', id)
+      if rec.terms then leave_places(rec) end
       data.summary = nil
       set[#set + 1] = 'token'; set[#set + 1] = ''
       if outcome == 'retried' then
@@ -55,6 +56,7 @@ for i = 1, #ARGV, 10 do
       else
         ready(rec, outcome == 'released' and rec.us or NOW_US) -- given back: its old place; retried: a new one
       end
+      if rec.terms then pump() end
     end
   end
   answers[#answers + 1] = answer

@@ -23,7 +23,7 @@ local function exceed_memory()
 end
 
 local FIELDS = {'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel', 'retried', 'losses', 'releases',
-  'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after'}
+  'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after', 'terms'}
 
 -- A JSON object, or an empty table for whatever else it is.
 local function object(json)
@@ -96,6 +96,7 @@ end
 local disown, arq_take, arq_return, arq_end -- of jobs that came by arq's own client; see arq.lua
 local note_failure, leave_group, note_repeat, note_healed -- groups of failed jobs; see failures.lua
 local schedule_ended -- see schedules.lua
+local admit, park, take_places, leave_places, leave_line, fitting, pump -- of jobs under a limit; see hold.lua
 
 -- Gives a queued job to a worker: a new attempt, a new token, a lease. Returns what the worker needs to run it; nil for
 -- one that turns out not to be ours to run, and then its life here is over.
@@ -109,7 +110,8 @@ local function start(rec, worker, lease_ms)
   end
   rec.worker = worker
   redis.call('ZADD', P .. 'leases', NOW + lease_ms, rec.id)
-  if rec.attempt > 1 then redis.call('HDEL', key, 'p') end
+  if rec.attempt > 1 or rec.terms then redis.call('HDEL', key, 'p') end
+  if rec.gates then take_places(rec, worker) end
   if rec.losses >= SUSPECT then redis.call('HSET', P .. 'worker:' .. worker, 'suspect', rec.id) end
   move(rec, 'running')
   emit(rec, 'started', {state = 'running', attempt = rec.attempt, worker = worker, started = NOW},
@@ -125,14 +127,17 @@ local function unregister(worker, queues)
   if queues then redis.call('HSET', P .. 'worker:' .. worker, 'free', 0) end
 end
 
--- The idle worker of a queue with most free slots, as {id, free, lease_ms, queues}, or nil.
+-- The idle worker of a queue with most free slots, as {id, free, lease_ms, queues, ruled}, or nil. `ruled` says that the
+-- namespace has rules (limits of tasks and queues, see hold.lua), so that who meets no rule needs not to ask for them.
 local function idlest(queue)
   for _ = 1, 16 do
     local id = redis.call('ZREVRANGE', P .. 'idle:' .. queue, 0, 0)[1]
     if not id then return nil end
-    local w = redis.call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues')
+    local w = redis.call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled')
     local free = tonumber(w[1] or 0)
-    if free > 0 and w[2] then return {id = id, free = free, lease_ms = tonumber(w[2]), queues = w[3]} end
+    if free > 0 and w[2] then
+      return {id = id, free = free, lease_ms = tonumber(w[2]), queues = w[3], ruled = w[4] == '1'}
+    end
     redis.call('ZREM', P .. 'idle:' .. queue, id)
   end
 end
@@ -151,9 +156,21 @@ end
 -- `since_us` is its place in the line: the time from which it has waited.
 local function ready(rec, since_us)
   local queue = rec.queue
-  if rec.losses < SUSPECT and redis.call('EXISTS', P .. 'ready:' .. queue) == 0 then
-    local worker = idlest(queue)
+  local score = since_us - rec.priority * PRIORITY_US
+  local is_open = true
+  if rec.terms then
+    is_open = admit(rec, score)
+    if is_open == nil then return end
+  end
+  local find = rec.resources and fitting or idlest
+  if is_open and rec.losses < SUSPECT and (rec.resources or redis.call('EXISTS', P .. 'ready:' .. queue) == 0) then
+    local worker = find(queue, rec)
     while worker do
+      if worker.ruled and not rec.gates then
+        is_open = admit(rec, score)
+        if is_open == nil then return end
+        if not is_open then break end
+      end
       local inbox = P .. 'inbox:' .. worker.id
       if redis.call('PUBSUB', 'NUMSUB', inbox)[2] > 0 then
         local message = start(rec, worker.id, worker.lease_ms)
@@ -169,10 +186,12 @@ local function ready(rec, since_us)
         return
       end
       unregister(worker.id, worker.queues)
-      worker = idlest(queue)
+      worker = find(queue, rec)
     end
   end
-  redis.call('ZADD', P .. 'ready:' .. queue, since_us - rec.priority * PRIORITY_US, rec.id)
+  if rec.resources then return park(rec, rec.resources.gate, score) end
+  redis.call('ZADD', P .. 'ready:' .. queue, score, rec.id)
+  if not is_open then return end
   if rec.losses >= SUSPECT then -- not every worker may take it
     for _, id in ipairs(redis.call('ZREVRANGE', P .. 'idle:' .. queue, 0, 15)) do
       redis.call('PUBLISH', P .. 'inbox:' .. id, 'W')
@@ -209,7 +228,9 @@ local function conclude(rec, state, kind, data, set, ttl_ms, rider)
   else
     redis.call('ZREM', P .. 'ready:' .. rec.queue, rec.id)
     redis.call('ZREM', P .. 'due:' .. rec.queue, rec.id)
+    if rec.terms then leave_line(rec) end
   end
+  if rec.terms then leave_places(rec) end
   move(rec, state)
   data.state, data.finished = state, NOW
   local n = #set
@@ -225,6 +246,7 @@ local function conclude(rec, state, kind, data, set, ttl_ms, rider)
   if state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then note_healed(rec.spec) end
   if rec.after then settle(rec, state, data, ttl_ms) end
   if string.byte(rec.id) == 115 then schedule_ended(rec, state) end -- "s..." is the id of a schedule's job
+  if rec.terms then pump() end
 end
 
 -- A job that waited for others has all it needs: it is queued, or goes on to wait for its time.
@@ -322,6 +344,7 @@ end
 local function lose(rec, max_losses, ttl_ms, where, usage)
   redis.call('ZREM', P .. 'leases', rec.id)
   if rec.arq then arq_return(rec) end
+  if rec.terms then leave_places(rec) end
   rec.losses = rec.losses + 1
   ttl_ms = kept_ms(rec, ttl_ms)
   where = where or 'worker ' .. rec.worker .. ' died or lost contact while it ran attempt ' .. rec.attempt
@@ -339,6 +362,7 @@ local function lose(rec, max_losses, ttl_ms, where, usage)
     emit(rec, 'lost', {state = 'queued', losses = rec.losses, reason = where, usage = usage},
       {'state', 'queued', 'losses', rec.losses, 'token', ''})
     ready(rec, rec.us)
+    if rec.terms then pump() end
   end
 end
 
@@ -395,8 +419,12 @@ local function promote(queue, limit)
   for i = 1, #found, 2 do
     local id = found[i]
     redis.call('ZREM', P .. 'due:' .. queue, id)
-    local rec = read(id)
-    if rec and rec.state == 'scheduled' then
+    local gate = string.match(id, '^!(.*)$') -- no job: a limit by rate lets another one start
+    local rec = not gate and read(id)
+    if gate then
+      redis.call('HDEL', P .. 'armed', gate)
+      pump(gate)
+    elseif rec and rec.state == 'scheduled' then
       move(rec, 'queued')
       emit(rec, 'queued', {state = 'queued'}, {'state', 'queued'})
       ready(rec, tonumber(found[i + 1]) * 1000)

@@ -20,6 +20,7 @@ for i = 6 + 2 * facts, #ARGV, 2 do
   end
 end
 recover(64, lease_ms, tonumber(ARGV[3]), tonumber(ARGV[4]), beat)
+look_at_gates()
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW - 3600000, 'LIMIT', 0, 100)) do
   redis.call('ZREM', P .. 'workers', gone)
 end

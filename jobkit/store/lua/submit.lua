@@ -1,10 +1,11 @@
 -- Stores jobs once each. ARGV: client, then for each job: id, spec, payload, queue, priority, delay_ms, at_ms,
--- needs (ids of the jobs whose results are arguments of this one, comma-separated, each once).
+-- needs (ids of the jobs whose results are arguments of this one, comma-separated, each once), terms (JSON of what
+-- hold.lua and once.lua look at, "" for a plain job).
 -- Returns the time of the submit (ms) for each new job, 0 where the id was known; nothing changes then.
 local client = ARGV[1]
 local created = {}
 local first_us = NOW_US
-for i = 2, #ARGV, 8 do
+for i = 2, #ARGV, 9 do
   local id, spec, payload, queue = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local key = P .. 'job:' .. id
   if redis.call('EXISTS', key) == 1 then
@@ -15,11 +16,13 @@ for i = 2, #ARGV, 8 do
     local state = (due > NOW or needs ~= '') and 'scheduled' or 'queued'
     local us = first_us + #created -- jobs of one call keep their order
     local rec = {id = id, state = state, seq = 0, queue = queue, client = client, attempt = 0, us = us, retried = 0,
-      losses = 0, releases = 0, priority = tonumber(ARGV[i + 4]), spec = spec}
+      losses = 0, releases = 0, priority = tonumber(ARGV[i + 4]), spec = spec, worker = '',
+      terms = ARGV[i + 8] ~= '' and ARGV[i + 8] or false}
     local set = {'state', state, 'spec', spec, 'queue', queue, 'us', us, 'submitted', NOW}
     local data = {state = state, submitted = NOW}
     if client ~= '' then set[#set + 1] = 'client'; set[#set + 1] = client end
     if rec.priority ~= 0 then set[#set + 1] = 'priority'; set[#set + 1] = rec.priority end
+    if rec.terms then set[#set + 1] = 'terms'; set[#set + 1] = rec.terms end
     if due > NOW then set[#set + 1] = 'due'; set[#set + 1] = due; data.due = due end
     -- Still in the index: an ended job of this id expired and was not pruned yet. What is left of it must go now, or
     -- its entry in `expiry` would take the new job with it.

@@ -1,0 +1,189 @@
+"""Limits: gates that let some jobs start while others wait, and how that is said.
+
+A *gate* belongs to a task, a queue or a key and lets so many attempts run at a time, or start in a period. What is
+decided here is pure; where the places and tokens are counted is the store's (`lua/hold.lua`, `memory_hold.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Places and starts that a gate may have.
+MAX_PLACES, MAX_STARTS = 100_000, 10_000
+_LONGEST_MS = 31 * 86_400_000
+
+_RATE = re.compile(
+    r"\s*(\d{1,9})\s*/\s*(\d+(?:\.\d+)?)?\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)\s*", re.IGNORECASE
+)
+_UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What holds jobs back.
+
+    Attributes:
+        name: "task:NAME", "queue:NAME" or "key:NAME".
+        n: attempts that may run at a time; 0 for any number.
+        count, period_ms: attempts that may start in any such period; 0 for any number.
+    """
+
+    name: str
+    n: int = 0
+    count: int = 0
+    period_ms: int = 0
+
+    def to_wire(self) -> dict[str, Any]:
+        wire: dict[str, Any] = {"name": self.name}
+        if self.n:
+            wire["n"] = self.n
+        if self.count:
+            wire |= {"count": self.count, "period_ms": self.period_ms}
+        return wire
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Gate:
+        return cls(str(wire["name"]), int(wire.get("n", 0)), int(wire.get("count", 0)), int(wire.get("period_ms", 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What somebody set for a task or a queue while the system runs; in the place of what the task was declared with.
+
+    Attributes:
+        gate: "task:NAME" or "queue:NAME".
+        n, count, period_ms: as of a `Gate`. paused: nothing starts.
+        held: attempts that have a place now.
+    """
+
+    gate: str
+    n: int = 0
+    count: int = 0
+    period_ms: int = 0
+    paused: Mapping[str, Any] = field(default_factory=dict)
+    held: int = 0
+
+    @classmethod
+    def from_wire(cls, gate: str, wire: Mapping[str, Any], held: int = 0) -> Rule:
+        paused = wire.get("paused")
+        n, count, period_ms = (int(wire.get(name) or 0) for name in ("n", "count", "period_ms"))
+        return cls(
+            gate, n, count, period_ms, paused if isinstance(paused, Mapping) else {"by": ""} if paused else {}, held
+        )
+
+    @property
+    def rate(self) -> str:
+        return rate_text(self.count, self.period_ms) if self.count else ""
+
+    def to_json(self) -> dict[str, Any]:
+        kind, _, name = self.gate.partition(":")
+        return {kind: name, "concurrency": self.n or None, "rate": self.rate or None, "running": self.held}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a queued job waits for.
+
+    Attributes:
+        gate: the gate's name; "res:QUEUE:WHAT" for resources.
+        before: jobs that wait in front of it. held: attempts that have a place.
+        n, count, period_ms, is_paused: of the gate. open_ms: until it lets the next start, where time alone decides.
+        use: the resources that it needs.
+    """
+
+    gate: str
+    before: int = 0
+    held: int = 0
+    n: int = 0
+    count: int = 0
+    period_ms: int = 0
+    open_ms: int | None = None
+    is_paused: bool = False
+    use: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Waiting:
+        names = ("before", "held", "n", "count", "period_ms")
+        before, held, n, count, period_ms = (int(wire.get(name) or 0) for name in names)
+        return cls(
+            gate=str(wire["gate"]),
+            before=before,
+            held=held,
+            n=n,
+            count=count,
+            period_ms=period_ms,
+            open_ms=wire.get("open"),
+            is_paused=bool(wire.get("paused")),
+            use=dict(wire.get("use") or {}),
+        )
+
+    def sentence(self, has: Mapping[str, float] | None = None) -> str:
+        """For people: "waits for 1 of 2 places of train ada; 3 before it".
+
+        Args:
+            has: the most that one living worker of its queue has of each resource; None where nobody looked.
+        """
+        before = f"; {self.before:,} before it" if self.before else ""
+        whose = gate_text(self.gate)
+        if self.gate.startswith("res:"):
+            lacking = [name for name, amount in self.use.items() if has is not None and has.get(name, 0) < amount]
+            if lacking:
+                most = (has or {}).get(lacking[0], 0)
+                tells = f"the most that one has is {most:g}" if most else "none has any"
+                asked = f"{lacking[0]}={self.use[lacking[0]]:g}"
+                return f"waits for a worker with {asked}: {tells}; jobkit worker --resources {asked}"
+            return f"waits for {resources_text(self.use)} of a worker, all in use{before}"
+        if self.is_paused:
+            return f"{whose} is paused{before}"
+        if self.n and (self.held >= self.n or not self.count):
+            places = "the one place" if self.n == 1 else f"1 of {self.n:,} places"
+            return f"waits for {places} of {whose}{before}"
+        after = "" if self.open_ms is None else f", next in {_seconds(self.open_ms)}"
+        return f"waits for its rate: {rate_text(self.count, self.period_ms)} of {whose}{after}{before}"
+
+
+def gate_text(name: str) -> str:
+    """ "task train", "queue gpu"; of a key and of resources, what they say."""
+    kind, _, rest = name.partition(":")
+    return rest if kind == "key" else rest.rpartition(":")[2] if kind == "res" else f"{kind} {rest}"
+
+
+def parked_text(name: str, gate: Gate | None, is_paused: bool = False) -> str:
+    """What a job says of itself from the moment it is held back. As in `lua/hold.lua`."""
+    if gate is None:
+        return f"waits for {gate_text(name)}"
+    if is_paused:
+        return f"{gate_text(name)} is paused"
+    if not gate.n:
+        return f"waits for its rate: {rate_text(gate.count, gate.period_ms)} for {gate_text(name)}"
+    return f"waits for a place of {gate_text(name)} ({gate.n} at a time)"
+
+
+def rate_text(count: int, period_ms: int) -> str:
+    """ "10/m", or "10/90 s" for a period that has no name."""
+    unit = next((unit for unit, ms in _UNIT_MS.items() if ms == period_ms), f"{period_ms / 1000:g} s")
+    return f"{count}/{unit}"
+
+
+def resources_text(use: Mapping[str, float]) -> str:
+    """ "gpu=1,mem=16", in the order of names."""
+    return ",".join(f"{name}={use[name]:g}" for name in sorted(use))
+
+
+def parse_rate(text: object) -> tuple[int, int] | None:
+    """`(count, period in ms)` of "10/m" or "5/10s"; None where it is none, or lets nothing start."""
+    match = _RATE.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        return None
+    count, amount, unit = match.groups()
+    period_ms = round(float(amount or 1) * _UNIT_MS[unit[0].lower()])
+    if not 1 <= int(count) <= MAX_STARTS or not 1 <= period_ms <= _LONGEST_MS:
+        return None
+    return int(count), period_ms
+
+
+def _seconds(ms: int) -> str:
+    return f"{ms} ms" if ms < 1000 else f"{ms / 1000:.0f} s" if ms < 120_000 else f"{ms / 60_000:.0f} min"

@@ -1,0 +1,407 @@
+"""Limits: so many at a time, so many in a period, for a task, a queue or a key; and where the others wait."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from jobkit.model import Gate, JobState
+from jobkit.store.base import WorkerInfo
+from jobkit.store.redis import RedisStore
+
+from .support import AnyStore, claim, ending, lapse, snapshot, structure, submit, worker
+from .test_handover import inbox
+
+HOUR_MS = 3_600_000
+TWO = (Gate("task:simulate", n=2),)
+ONE = (Gate("key:simulate ada", n=1),)
+
+
+def has(name: str = "w1", **resources: float) -> WorkerInfo:
+    return WorkerInfo(id=name, resources=resources)
+
+
+async def ids(store: AnyStore, free: int = 10, by: WorkerInfo | None = None) -> list[str]:
+    return [claimed.spec.id for claimed in await claim(store, free, by)]
+
+
+async def sentence(store: AnyStore, id: str, **look: Any) -> str:
+    [found] = await store.waiting([id])
+    return "" if found is None else found.sentence(**look)
+
+
+# -- places -----------------------------------------------------------------------------------------------------------
+
+
+async def test_no_more_run_than_there_are_places(store: AnyStore) -> None:
+    await submit(store, "a", "b", "c", limits=TWO)
+
+    assert await ids(store) == ["a", "b"]
+    assert await ids(store) == []
+    assert (await snapshot(store, "c")).state is JobState.QUEUED
+
+
+async def test_a_job_over_its_limit_blocks_nobody_behind_it(store: AnyStore) -> None:
+    await submit(store, "a", "b", limits=ONE)
+    await submit(store, "plain")
+
+    assert await ids(store) == ["a", "plain"]
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed", "cancelled"])
+async def test_the_first_that_waits_goes_on_when_a_place_is_free(store: AnyStore, outcome: str) -> None:
+    await submit(store, "a", "b", "c", limits=ONE)
+    [a] = await claim(store, 10)
+    assert await ids(store) == []
+
+    await store.finish([ending(a, outcome)])
+
+    assert await ids(store) == ["b"]
+
+
+async def test_priority_decides_who_of_those_that_wait_is_next(store: AnyStore) -> None:
+    await submit(store, "a", limits=ONE)
+    [a] = await claim(store, 10)
+    await submit(store, "b", limits=ONE)
+    await submit(store, "c", limits=ONE, priority=1)
+
+    await store.finish([ending(a)])
+
+    assert await ids(store) == ["c"]
+
+
+@pytest.mark.parametrize("how", ["retried", "released", "lost"])
+async def test_the_place_of_an_attempt_that_comes_back_is_free(store: AnyStore, how: str) -> None:
+    await submit(store, "a", "b", limits=ONE)
+    [a] = await claim(store, 10)
+
+    await store.finish([ending(a, how, delay_ms=60_000 if how == "retried" else 0, max_losses=3)])
+
+    assert await ids(store) == ["b" if how == "retried" else "a"]  # else its old place is before b's
+    assert await ids(store) == []
+
+
+async def test_a_dead_workers_place_comes_back_with_its_lease(store: AnyStore) -> None:
+    await submit(store, "a", "b", limits=ONE)
+    await claim(store, 10, worker("dead"))
+    assert await ids(store) == []
+
+    await lapse(store, "a")
+
+    assert await ids(store) == ["a"]
+    assert (await structure(store)).holders["key:simulate ada"] == {"a"}
+
+
+async def test_a_cancelled_one_leaves_its_place_in_the_line(store: AnyStore) -> None:
+    await submit(store, "a", "b", "c", limits=ONE)
+    [a] = await claim(store, 10)
+
+    assert await store.cancel(["b"]) == ["cancelled"]
+    await store.finish([ending(a)])
+
+    assert await ids(store) == ["c"]
+    assert (await snapshot(store, "b")).message == ""
+
+
+async def test_one_that_is_let_go_and_cancelled_passes_the_place_on(store: AnyStore) -> None:
+    await submit(store, "a", "b", "c", limits=ONE)
+    [a] = await claim(store, 10)
+    await store.finish([ending(a)])  # b is back in the line, and nobody has taken it yet
+
+    await store.cancel(["b"])
+
+    assert await ids(store) == ["c"]
+
+
+async def test_one_that_meets_the_next_gate_lets_others_through_the_first(store: AnyStore) -> None:
+    """Two gates each: ada's job is let go by the task and held by her own key; that must not keep bob's."""
+    task = Gate("task:simulate", n=2)
+    for id, who in (("a1", "ada"), ("b1", "bob"), ("a2", "ada"), ("a3", "ada"), ("b2", "bob")):
+        await submit(store, id, limits=(Gate(f"key:simulate {who}", n=1), task))
+    running = {claimed.spec.id: claimed for claimed in await claim(store, 10)}
+    assert list(running) == ["a1", "b1"]
+
+    await store.finish([ending(running["b1"])])
+
+    assert await ids(store) == ["b2"]
+
+
+async def test_jobs_of_two_queues_share_the_places_of_their_key(store: AnyStore) -> None:
+    await submit(store, "a", queue="gpu", limits=ONE)
+    await submit(store, "b", limits=ONE)
+    [a] = await claim(store, 10, worker("w1", "gpu"))
+    assert await ids(store) == []
+
+    await store.finish([ending(a)])
+
+    assert await ids(store) == ["b"]
+
+
+async def test_a_line_that_nobody_serves_does_not_hold_up_the_others(store: AnyStore) -> None:
+    """The place is let to a job of a queue without workers; a heartbeat looks after it."""
+    await submit(store, "a", limits=ONE)
+    [a] = await claim(store, 10)
+    await submit(store, "nobody", queue="gpu", limits=ONE)
+    await submit(store, "b", limits=ONE)
+    await store.finish([ending(a)])
+    assert await ids(store) == []
+
+    await _pass_pending(store, "key:simulate ada")
+    await store.renew("w1", {}, {"queues": "default"})
+
+    assert await ids(store) == ["b"]
+
+
+async def _pass_pending(store: AnyStore, gate: str) -> None:
+    """As if those that were let go had not started for long."""
+    if isinstance(store, RedisStore):
+        for id in await store.redis.zrange(f"{store.prefix}freed:{gate}", 0, -1):
+            await store.redis.zadd(f"{store.prefix}freed:{gate}", {id: 1})
+        await store.redis.zadd(f"{store.prefix}gates", {gate: 1}, xx=True)
+    else:
+        for id in list(store._jobs.hold._freed[gate]):
+            store._jobs.hold._freed[gate].add(id, 1)
+
+
+# -- rates ------------------------------------------------------------------------------------------------------------
+
+
+async def test_no_more_start_in_a_period_than_its_rate_allows(store: AnyStore) -> None:
+    await submit(store, "a", "b", "c", limits=(Gate("task:simulate", count=2, period_ms=HOUR_MS),))
+
+    started = await claim(store, 10)
+    await store.finish([ending(one) for one in started])
+
+    assert [one.spec.id for one in started] == ["a", "b"]
+    claimed, wait_s = await store.claim(worker(), 10)
+    assert claimed == []
+    assert 3500 < wait_s <= 3601, "the worker is told when the next one may start"
+
+
+async def test_the_next_one_starts_when_its_time_has_come(store: AnyStore) -> None:
+    await submit(store, "a", "b", "c", limits=(Gate("task:simulate", count=1, period_ms=60),))
+    order = []
+    while len(order) < 3:
+        claimed, _ = await store.claim(worker(), 10)
+        assert len(claimed) <= 1
+        order += [one.spec.id for one in claimed]
+        await store.finish([ending(one) for one in claimed])
+
+    assert order == ["a", "b", "c"]
+    starts = [(await snapshot(store, id)).started_at for id in order]
+    gaps = [(after - before).total_seconds() for before, after in pairwise(starts)]  # type: ignore[operator]
+    assert min(gaps) >= 0.059
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_queue_can_be_limited_while_it_runs(store: AnyStore) -> None:
+    await store.renew("w1", {}, {"queues": "default"})
+    await submit(store, "a", "b", "c", "d")
+    running = await claim(store, 2)
+
+    rule = await store.set_rule("queue:default", {"n": 2})
+
+    assert (rule.n, rule.held) == (2, 2)
+    assert await ids(store) == []
+    assert "1 of 2 places of queue default; 1 before it" in await sentence(store, "d")
+    await store.finish([ending(running[0])])
+    assert await ids(store) == ["c"]
+
+
+async def test_a_limit_below_what_runs_starts_nothing_more(store: AnyStore) -> None:
+    await store.renew("w1", {}, {"queues": "default"})
+    await submit(store, "a", "b", "c", "d", limits=TWO)
+    running = await claim(store, 10)
+
+    assert (await store.set_rule("task:simulate", {"n": 1})).held == 2
+    await store.finish([ending(running[0])])
+
+    assert await ids(store) == []
+    await store.finish([ending(running[1])])
+    assert await ids(store) == ["c"]
+
+
+async def test_more_places_let_those_that_wait_go_at_once(store: AnyStore) -> None:
+    await store.renew("w1", {}, {"queues": "default"})
+    await submit(store, "a", "b", "c", "d", limits=TWO)
+    await claim(store, 10)
+
+    await store.set_rule("task:simulate", {"n": 3})
+
+    assert await ids(store) == ["c"]
+
+
+async def test_a_rule_that_has_ended_holds_nobody(store: AnyStore) -> None:
+    await store.renew("w1", {}, {"queues": "default"})
+    await store.set_rule("task:simulate", {"paused": {"by": "ada"}})
+    await submit(store, "a", "b")
+    await submit(store, "other", task="other")
+    assert await ids(store) == ["other"]
+    assert (await snapshot(store, "a")).message == "task simulate is paused"
+    assert [(rule.gate, rule.paused) for rule in await store.rules()] == [("task:simulate", {"by": "ada"})]
+
+    await store.set_rule("task:simulate", None)
+
+    assert await ids(store) == ["a", "b"]
+    assert await store.rules() == []
+
+
+# -- what it says -----------------------------------------------------------------------------------------------------
+
+
+async def test_it_says_what_it_waits_for(store: AnyStore) -> None:
+    await submit(store, "a", "b", "c", limits=ONE)
+    await submit(store, "r1", "r2", task="call", limits=(Gate("task:call", count=1, period_ms=60_000),))
+    await claim(store, 10)
+    await claim(store, 10)
+
+    assert (await snapshot(store, "b")).message == "waits for a place of simulate ada (1 at a time)"
+    assert await sentence(store, "c") == "waits for the one place of simulate ada; 1 before it"
+    assert (await snapshot(store, "r2")).message == "waits for its rate: 1/m for task call"
+    assert (await sentence(store, "r2")).startswith("waits for its rate: 1/m of task call, next in ")
+    assert await sentence(store, "a") == ""
+    assert (await store.queues())["default"]["queued"] == 3
+    assert (await store.queues())["default"]["scheduled"] == 0
+
+
+# -- resources --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_takes_only_what_fits_into_what_it_has_left(store: AnyStore) -> None:
+    await submit(store, "a", "b", "c", resources={"gpu": 1, "mem": 4})
+    await submit(store, "plain")
+
+    assert await ids(store, by=worker("w0")) == ["plain"]
+    first = await claim(store, 10, has("w1", gpu=2, mem=8))
+    assert [one.spec.id for one in first] == ["a", "b"]
+    assert await ids(store, by=has("w1", gpu=2, mem=8)) == []
+    await store.finish([ending(first[0])])
+
+    assert await ids(store, by=has("w1", gpu=2, mem=8)) == ["c"]
+
+
+async def test_many_jobs_that_fit_nowhere_keep_nobody_behind_them(store: AnyStore) -> None:
+    await submit(store, *(f"gpu{i}" for i in range(250)), resources={"gpu": 1})
+    await submit(store, "plain")
+
+    assert await ids(store) == ["plain"]
+    assert "none has any" in await sentence(store, "gpu9", has={})
+    assert await sentence(store, "gpu9", has={"gpu": 1}) == "waits for gpu=1 of a worker, all in use; 9 before it"
+
+
+async def test_a_job_with_resources_stands_in_the_same_line_as_others(store: AnyStore) -> None:
+    await submit(store, "a")
+    await submit(store, "g", resources={"gpu": 1})
+    await submit(store, "b")
+
+    assert await ids(store, 1, has(gpu=1)) == ["a"]
+    assert await ids(store, 1, has(gpu=1)) == ["g"]
+    assert await ids(store, 1, has(gpu=1)) == ["b"]
+
+
+async def test_a_dead_workers_resources_are_not_those_of_others(store: AnyStore) -> None:
+    await submit(store, "a", resources={"gpu": 1})
+    await claim(store, 10, has("dead", gpu=1))
+
+    await lapse(store, "a")
+
+    assert await ids(store, by=has("w2", gpu=1)) == ["a"]
+
+
+# -- weights ----------------------------------------------------------------------------------------------------------
+
+
+async def test_queues_share_a_worker_by_their_weights(store: AnyStore) -> None:
+    by = WorkerInfo(id="w1", queues=("fast", "slow"), weights={"fast": 3, "slow": 1})
+    for queue in ("fast", "slow"):
+        await submit(store, *(f"{queue}{i}" for i in range(90)), queue=queue)
+    started: list[str] = []
+    for free in (1, 2, 1, 4, 1, 1) * 8:
+        started += await ids(store, free, by)
+
+    share = sum(id.startswith("fast") for id in started) / len(started)
+
+    assert len(started) == 80
+    assert abs(share - 0.75) <= 0.02
+
+
+async def test_a_queue_that_was_empty_does_not_make_up_for_the_time(store: AnyStore) -> None:
+    by = WorkerInfo(id="w1", queues=("fast", "slow"), weights={"fast": 1, "slow": 1})
+    await submit(store, *(f"fast{i}" for i in range(60)), queue="fast")
+    assert len(await ids(store, 40, by)) == 40
+
+    await submit(store, *(f"slow{i}" for i in range(20)), queue="slow")
+
+    started = await ids(store, 20, by)
+    assert 9 <= sum(id.startswith("slow") for id in started) <= 11
+
+
+# -- the hand-over ----------------------------------------------------------------------------------------------------
+
+
+async def test_the_hand_over_keeps_to_limits(redis_store: RedisStore) -> None:
+    async with inbox(redis_store) as box:
+        await redis_store.renew("w1", {}, {"queues": "default"})
+        await redis_store.claim(worker(), 5)
+
+        await submit(redis_store, "a", "b", limits=ONE)
+        a = await box.job()
+        await redis_store.finish([ending(a)])
+        b = await box.job()
+
+        assert [a.spec.id, b.spec.id] == ["a", "b"]
+        assert (await structure(redis_store)).holders["key:simulate ada"] == {"b"}
+
+
+async def test_the_hand_over_keeps_to_rules(redis_store: RedisStore) -> None:
+    async with inbox(redis_store) as box:
+        await redis_store.renew("w1", {}, {"queues": "default"})
+        await redis_store.set_rule("queue:default", {"n": 1})
+        assert await box.next() == b"W"
+        await redis_store.claim(worker(), 5)
+
+        await submit(redis_store, "a", "b")
+        a = await box.job()
+
+        assert (await snapshot(redis_store, "b")).state is JobState.QUEUED
+        await redis_store.finish([ending(a)])
+        assert await box.next() == b"W", "a place of the queue is free"
+        assert await ids(redis_store) == ["b"]
+
+
+async def test_a_job_with_resources_is_handed_to_a_worker_that_has_them(redis_store: RedisStore) -> None:
+    async with inbox(redis_store, "w0"), inbox(redis_store, "w1") as box:
+        await redis_store.claim(worker("w0"), 9)
+        await redis_store.claim(has("w1", gpu=1), 1)
+
+        await submit(redis_store, "a", "b", resources={"gpu": 1})
+
+        assert (await box.job()).spec.id == "a"
+        assert (await snapshot(redis_store, "b")).message == "waits for gpu=1"
+
+
+async def test_a_worker_is_woken_when_a_rate_lets_the_next_one_start(redis_store: RedisStore) -> None:
+    async with inbox(redis_store) as box:
+        await redis_store.claim(worker(), 5)
+        await submit(redis_store, "a", "b", limits=(Gate("task:simulate", count=1, period_ms=HOUR_MS),))
+
+        assert (await box.job()).spec.id == "a"
+        assert await box.next() == b"W"
+        _, wait_s = await redis_store.claim(worker(), 4, received=1)
+
+        assert wait_s <= 3601
+
+
+async def test_places_that_an_older_version_left_behind_are_found(redis_store: RedisStore) -> None:
+    """Its scripts end jobs without knowing of places."""
+    await submit(redis_store, "a", "b", limits=ONE)
+    await claim(redis_store, 10)
+    await redis_store.redis.zadd(f"{redis_store.prefix}holders:key:simulate ada", {"gone": 1})
+    assert await ids(redis_store) == []
+    await lapse(redis_store, "a")
+
+    assert await ids(redis_store) == ["a"]
