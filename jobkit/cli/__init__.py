@@ -28,6 +28,8 @@ COMMANDS = {
     "prune": ("act", "Forget the jobs whose time is over."),
     "export": ("move", "Write jobs down as JSON lines."),
     "import": ("move", "Take up jobs that were exported."),
+    "schedule": ("schedules", "Run a task again and again, or later once."),
+    "schedules": ("schedules", "List schedules; pause, resume, run, rm."),
     "tasks": ("look", "Tasks that can be submitted."),
     "queues": ("look", "Queues and how much waits in them."),
     "workers": ("look", "Workers and what they do."),

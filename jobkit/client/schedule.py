@@ -14,7 +14,7 @@ from jobkit.client.guarded import Guarded
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobState, ScheduleRun, ScheduleSnapshot
 from jobkit.schedules.timing import Timing
-from jobkit.schedules.words import moment_text, moments, sentence, utc
+from jobkit.schedules.words import LATE_S, moment_text, moments, sentence, utc
 
 if TYPE_CHECKING:
     from jobkit.client.job import Job
@@ -169,7 +169,11 @@ class Schedule(param.Parameterized):
         if snapshot.ended_ms or not snapshot.next_ms:
             return "ended"
         at = self.next_at
-        return f"next {_ahead((at - now).total_seconds())} ({moment_text(at, now)})"
+        from jobkit.ui.format import ago, duration
+
+        late_s = (now - at).total_seconds()
+        when = f"{duration(late_s)} late" if late_s > LATE_S else f"next {ago(at, now)}"
+        return f"{when} ({moment_text(at, now)})"
 
     def _repr_html_(self) -> str:
         """In a notebook: the sentence, the next five times and the last runs. All of it is text."""
@@ -204,15 +208,3 @@ def _bar(run: ScheduleRun) -> str:
     glyph = _GLYPHS.get(JobState(run.state), "·") if run.state in JobState._value2member_map_ else "·"
     what = run.state or (f"{run.count} left out: {run.why}" if run.why else "no longer kept")
     return f'<span title="{html.escape(f"{utc(run.at_ms):%d %b %H:%M:%S} UTC: {what}", quote=True)}">{glyph}</span>'
-
-
-def _ahead(seconds: float) -> str:
-    """`in 4 min`, `now`, `1 m 38 s late`."""
-    size = abs(seconds)
-    if seconds < -1.5:
-        whole = int(size)
-        return f"{whole} s late" if whole < 60 else f"{whole // 60} m {whole % 60:02d} s late"
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        if size >= length * (2 if unit == "d" else 1):
-            return f"in {int(size // length)} {unit}"
-    return "now"

@@ -4,6 +4,6 @@ Decides, and never acts: the store keeps schedules, workers fire them.
 """
 
 from jobkit.schedules.timing import Timing, checked_cron, checked_zone, timing
-from jobkit.schedules.words import moments, sentence
+from jobkit.schedules.words import lateness, moments, sentence
 
-__all__ = ["Timing", "checked_cron", "checked_zone", "moments", "sentence", "timing"]
+__all__ = ["Timing", "checked_cron", "checked_zone", "lateness", "moments", "sentence", "timing"]

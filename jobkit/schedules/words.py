@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from cronsim import CronSim
 
-from jobkit.model import ScheduleSnapshot
+from jobkit.model import JobState, ScheduleSnapshot
 from jobkit.schedules.timing import Timing
+from jobkit.store.base import WorkerInfo
+
+#: Seconds from which a run counts as late.
+LATE_S = 1.5
 
 _AT = re.compile(r"At (\d\d:\d\d) (every day|on .+)")
 
@@ -61,6 +66,25 @@ def moments(snapshot: ScheduleSnapshot, n: int = 5) -> list[datetime]:
             break
         found.append(slot_ms)
     return [datetime.fromtimestamp(ms / 1000, timing.zone) for ms in found[:n]]
+
+
+def lateness(snapshot: ScheduleSnapshot, workers: Sequence[WorkerInfo]) -> tuple[float, str]:
+    """How many seconds late it is, and why; `(0, "")` where it is not (less than `LATE_S` does not count).
+
+    Late is a slot that nobody has fired, and a run that waits for a worker.
+    """
+    alive = [worker for worker in workers if worker.takes_jobs]
+    if snapshot.overdue_s > LATE_S:
+        return snapshot.overdue_s, "" if alive else "no worker"
+    last = next((run for run in snapshot.runs if run.job_id), None)
+    if last is None or last.state != JobState.QUEUED:
+        return 0.0, ""
+    late_s = (snapshot.now_ms - (last.slot_ms or last.at_ms)) / 1000
+    if late_s <= LATE_S:
+        return 0.0, ""
+    queue = snapshot.spec.job.queue
+    serves = any(queue in worker.queues for worker in alive)
+    return late_s, "no worker free" if serves else f"no worker serves queue {queue}"
 
 
 def moment_text(at: datetime, now: datetime) -> str:

@@ -1,0 +1,197 @@
+"""Commands about schedules: `schedule` makes or changes one, `schedules` lists them, and acts on them by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from jobkit.cli import out
+from jobkit.cli.act import task_info
+from jobkit.cli.group import BadInput
+from jobkit.model import ScheduleRun
+from jobkit.model.schedule import MISSED, OVERLAP
+from jobkit.ui.format import ago, duration, params_brief
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the contract's names, times in UTC.")
+
+#: How the last runs look in a table, oldest first.
+_MARKS = {"succeeded": "✓", "failed": "✗", "cancelled": "■", "running": "▶", "queued": "○", "scheduled": "◷"}
+
+
+@click.command()
+@click.argument("task")
+@click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--cron", metavar="LINE", help='"minute hour day month weekday", or @daily and the like.')
+@click.option("--every", type=float, metavar="SECONDS", help="From one run to the next.")
+@click.option("--at", metavar="TIME", help="Once: 2026-11-24T16:30.")
+@click.option("--tz", metavar="ZONE", help="Time zone of --cron, such as Europe/Berlin. [UTC]")
+@click.option("--until", metavar="TIME", help="No run after this time.")
+@click.option("--count", type=int, metavar="N", help="So many runs in all.")
+@click.option("--name", metavar="NAME", help="Scheduling again under a name changes it. [made of task and arguments]")
+@click.option("--missed", type=click.Choice(MISSED), default="once", help="Of times without a worker. [once]")
+@click.option("--missed-limit", type=int, default=100, metavar="N", help="With --missed all, at most so many. [100]")
+@click.option("--overlap", type=click.Choice(OVERLAP), default="allow", help="While the run before goes on. [allow]")
+@click.option("--queue", "-q", metavar="NAME")
+@click.option("--priority", "-p", type=int, help="Higher first.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="One attempt may run so long.")
+@click.option("--retries", type=int, metavar="N", help="Further attempts after a failure.")
+@click.option("--tag", "tags", multiple=True, metavar="TEXT")
+@_json
+def schedule(
+    task: str, arguments: tuple[str, ...], name: str | None, tags: tuple[str, ...], as_json: bool, **given: Any
+) -> None:
+    """Run a task again and again, or later once; prints the schedule's name, and the next times on stderr.
+
+    \b
+    jobkit schedule report day=today --cron "0 6 * * MON-FRI" --tz Europe/Berlin
+    jobkit schedule tidy --every 300 --overlap skip
+    """
+    kit = out.connect()
+    values = task_info(kit, task).parse(arguments)
+    options = {key: value for key, value in given.items() if value is not None}
+    if tags:
+        options["tags"] = list(tags)
+    made = kit.schedule(task, values, name=name, **options)
+    if as_json:
+        out.echo_json(_shown(made))
+        return
+    click.echo(made.id)
+    out.echo(f"{made.sentence}; next:", err=True)
+    _times(made, err=True)
+
+
+@click.group(invoke_without_command=True)
+@_json
+@click.pass_context
+def schedules(ctx: click.Context, as_json: bool) -> None:
+    """List schedules, or act on them by name: pause, resume, run, rm, show."""
+    if ctx.invoked_subcommand is not None:
+        if as_json:
+            raise BadInput(f"--json goes behind the word: jobkit schedules {ctx.invoked_subcommand} --json")
+        return
+    from jobkit.schedules.words import lateness
+
+    kit = out.connect()
+    found = kit.schedules()
+    if as_json:
+        out.echo_json([_shown(each) for each in found])
+        return
+    if not found:
+        out.echo("No schedules. `jobkit schedule TASK --cron ...` makes one.", err=True)
+        return
+    now, workers = out.now(), kit.workers()
+    rows = []
+    for each in found:
+        late_s, why = lateness(each.snapshot, workers)
+        when = "paused" if each.paused else "ended" if each.next_at is None else ago(each.next_at, now)
+        if each.snapshot.holds_for:
+            when = "after the run before"
+        elif late_s:
+            when = ", ".join(filter(None, (f"{duration(late_s)} late", why)))
+        runs = "".join(_mark(run) for run in reversed(each.runs))
+        arguments = out.one_line(params_brief(each.params))
+        rows.append(
+            (out.one_line(each.id), each.sentence, out.one_line(when), runs, out.one_line(each.task), arguments)
+        )
+    out.table(("NAME", "WHEN", "NEXT", "LAST RUNS", "TASK", "ARGUMENTS"), rows)
+
+
+@schedules.command()
+@click.argument("name", metavar="NAME")
+@_json
+def show(name: str, as_json: bool) -> None:
+    """All about one schedule: its next times, its last runs."""
+    found = out.connect().get_schedule(name)
+    if as_json:
+        out.echo_json({**_shown(found), "next": [at.isoformat() for at in found.next(5)] if not found.ended else []})
+        return
+    state = "paused" if found.paused else "ended" if found.ended else ""
+    out.echo(f"{out.one_line(found.id)}  {found.sentence}{'  ' + state if state else ''}", bold=True)
+    spec = found.snapshot.spec
+    facts = [
+        ("task", out.one_line(found.task)),
+        ("arguments", out.one_line(params_brief(found.params, limit=2000))),
+        ("cron", spec.cron),
+        ("queue", spec.job.queue),
+        ("missed", f"{found.missed}, at most {found.missed_limit}" if found.missed == "all" else found.missed),
+        ("overlap", found.overlap),
+        ("fired", str(found.fired)),
+        ("left out", str(found.left_out or "")),
+        ("from code", out.one_line(spec.module)),
+    ]
+    for fact, value in facts:
+        if value:
+            out.echo(f"  {fact:<10} {value}")
+    if not found.ended:
+        out.echo("next", bold=True)
+        _times(found)
+    if found.runs:
+        out.echo("last runs", bold=True)
+        from jobkit.schedules.words import utc
+
+        now = out.now()
+        for run in found.runs:
+            what = run.state or (f"{run.count} left out: {run.why}" if run.why else "no longer kept")
+            late = f"{duration(run.late_s)} late" if run.late_s > 1 else ""
+            cells = (ago(utc(run.at_ms), now), what, duration(run.duration_s), run.job_id[: out.SHOWN_ID], late)
+            out.echo(f"  {_mark(run)} " + "  ".join(out.one_line(cell) for cell in cells if cell))
+
+
+@schedules.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def pause(names: tuple[str, ...]) -> None:
+    """Fire nothing until they are resumed."""
+    kit = out.connect()
+    for name in names:
+        click.echo(kit.pause_schedule(name).id)
+
+
+@schedules.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def resume(names: tuple[str, ...]) -> None:
+    """Go on with the next time from now."""
+    kit = out.connect()
+    for name in names:
+        click.echo(kit.resume_schedule(name).id)
+
+
+@schedules.command()
+@click.argument("name", metavar="NAME")
+@click.option("--wait", "-w", "is_waiting", is_flag=True, help="Show log and progress, then the result.")
+def run(name: str, is_waiting: bool) -> int:
+    """Run one now; prints the job's id. Its next times stay as they are."""
+    kit = out.connect()
+    job = kit.run_schedule(name)
+    click.echo(job.id)
+    if not is_waiting:
+        return 0
+    from jobkit.cli.follow import follow
+
+    return follow(kit, job.id)
+
+
+@schedules.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def rm(names: tuple[str, ...]) -> None:
+    """Forget them; their jobs stay."""
+    kit = out.connect()
+    for name in names:
+        kit.remove_schedule(name)
+        click.echo(out.one_line(name))
+
+
+def _shown(schedule: Any) -> dict[str, Any]:
+    return {**schedule.snapshot.to_json(), "sentence": schedule.sentence}
+
+
+def _times(schedule: Any, err: bool = False) -> None:
+    from jobkit.schedules.words import moment_text
+
+    now = out.now()
+    for at in schedule.next(5):
+        out.echo(f"  {moment_text(at, now)} {schedule.tz}  ({ago(at, now)})", err=err)
+
+
+def _mark(run: ScheduleRun) -> str:
+    return _MARKS.get(run.state, "·")
