@@ -22,11 +22,14 @@ from jobkit.http.routing import printable
 from jobkit.http.streams import HEADERS, Stream, enter, is_known, key_of, leave
 from jobkit.http.tail import Entry, Key, Tail
 from jobkit.http.tokens import Grant, InvalidToken
-from jobkit.http.topics import ALL, BadSelector, Selector, checked, new, old
+from jobkit.http.topics import ALL, BadSelector, Selector, checked, new, old, together
 from jobkit.http.updates import Place, Update, Updates, id_of
 from jobkit.model import EventsExpired
 
 MAX_MATCHERS, MAX_TOPICS = 100, 1000
+
+#: Characters of all topics of one update: what each subscriber's selectors have to look through.
+MAX_TOPICS_SIZE = 16_384
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -87,15 +90,16 @@ def read_query(call: Call) -> Asked:
     if len(topics) + len(matchers) > MAX_MATCHERS:
         raise _bad(f"at most {MAX_MATCHERS} matchers", "match")
     try:
-        selectors = [old(topic) for topic in topics]
-        selectors += [new(_KINDS[name], value, call.hub_url) for name, value in matchers]
+        selectors = together(
+            map(old, topics) if topics else (new(_KINDS[name], value, call.hub_url) for name, value in matchers)
+        )
     except BadSelector as error:
         raise _bad(str(error), "topic" if topics else "match") from None
     tokens = [value for name, value in pairs if name == "authorization"]
     cursors = [value for name, value in pairs if name in _CURSORS]
     header = call.request.headers.get("last-event-id")
     cursor = header if header is not None else cursors[0] if cursors else None
-    return Asked(tuple(selectors), bool(topics), tokens[0] if topics and tokens else None, cursor)
+    return Asked(selectors, bool(topics), tokens[0] if topics and tokens else None, cursor)
 
 
 async def identify(call: Call, in_query: str | None, *, is_old: bool) -> Grant | None:
@@ -138,7 +142,7 @@ async def identify(call: Call, in_query: str | None, *, is_old: bool) -> Grant |
 def _selecting(grant: Grant) -> Grant:
     """A token of `jobkit token`: its topics are written as in 0.x."""
     try:
-        return replace(grant, publish=tuple(map(old, grant.publish)), subscribe=tuple(map(old, grant.subscribe)))
+        return replace(grant, publish=together(map(old, grant.publish)), subscribe=together(map(old, grant.subscribe)))
     except BadSelector:
         raise access.unauthorized("invalid_token", "the token's topics cannot be understood") from None
 
@@ -286,6 +290,8 @@ def read_update(call: Call) -> tuple[list[str], dict[str, Any]]:
         raise _bad('missing "topic"', "topic")
     if len(topics) > MAX_TOPICS:
         raise Problem(413, "too_large", f"an update has at most {MAX_TOPICS} topics", "topic")
+    if sum(map(len, topics)) > MAX_TOPICS_SIZE:
+        raise Problem(413, "too_large", f"the topics of an update have at most {MAX_TOPICS_SIZE} characters", "topic")
     for topic in topics:
         try:
             checked(topic)

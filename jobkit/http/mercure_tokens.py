@@ -14,7 +14,7 @@ from typing import Any
 import jwt
 
 from jobkit.http.tokens import LEEWAY_S, Grant, InvalidToken
-from jobkit.http.topics import BadSelector, Selector, new, old
+from jobkit.http.topics import BadSelector, Selector, new, old, together
 
 _DETAIL = "https://mercure.rocks/authorization-detail"
 _NAMESPACED = "https://mercure.rocks/"
@@ -64,8 +64,8 @@ def _old_grant(claims: dict[str, Any]) -> Grant:
     try:
         return _grant(
             claims,
-            [old(each) for each in found.get("publish") or ()],
-            [old(each) for each in found.get("subscribe") or ()],
+            together(map(old, found.get("publish") or ())),
+            together(map(old, found.get("subscribe") or ())),
             found.get("payload"),
         )
     except (BadSelector, TypeError):
@@ -81,23 +81,25 @@ def _new_grant(claims: dict[str, Any], hub: str) -> Grant:
         for detail in details or ():
             if detail.get("type") != _DETAIL:
                 continue
-            topics = [new(topic.get("match_type", "exact"), topic["match"], hub) for topic in detail["topics"]]
+            topics = together(new(each.get("match_type", "exact"), each["match"], hub) for each in detail["topics"])
             actions = detail["actions"]
-            publish += topics if "publish" in actions else []
-            subscribe += topics if "subscribe" in actions else []
+            publish += topics if "publish" in actions else ()
+            subscribe += topics if "subscribe" in actions else ()
             payload = detail.get("payload", payload)
     except (BadSelector, AttributeError, KeyError, TypeError):
         raise InvalidToken("the token's authorization_details cannot be understood") from None
-    return _grant(claims, publish, subscribe, payload)
+    return _grant(claims, tuple(publish), tuple(subscribe), payload)
 
 
-def _grant(claims: dict[str, Any], publish: list[Selector], subscribe: list[Selector], payload: Any) -> Grant:
+def _grant(
+    claims: dict[str, Any], publish: tuple[Selector, ...], subscribe: tuple[Selector, ...], payload: Any
+) -> Grant:
     ends = claims.get("exp")
     return Grant(
         subject=str(claims.get("sub", ""))[:200],
         token_id=str(claims.get("jti", ""))[:200],
         expires_at=float(ends) if isinstance(ends, (int, float)) else math.inf,
-        publish=tuple(publish),
-        subscribe=tuple(subscribe),
+        publish=publish,
+        subscribe=subscribe,
         payload=payload,
     )

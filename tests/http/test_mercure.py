@@ -116,7 +116,7 @@ def test_a_job_is_found_by_selectors_of_both_protocols(
         ("match=%00", "control"),
         ("match=%E2%80%8B", "control"),
         ("match=%FF", "UTF-8"),
-        ("match_urlpattern=(a%2B)%2B", "without groups"),
+        ("match_urlpattern=/(%3F=a)", "parentheses"),
         ("topic=a{b", "braces"),
         ("&".join(["match=a"] * 101), "at most 100"),
     ],
@@ -194,6 +194,7 @@ def test_data_that_is_not_utf_8_is_a_400_and_too_many_topics_a_413(http: httpx.C
 
     assert http.post(HUB, content=b"topic=a&data=%FF", headers=form).status_code == 400
     assert http.post(HUB, content=b"topic=a&" * 1001, headers=form).status_code == 413
+    assert http.post(HUB, data={"topic": ["a" * 4000] * 5}).status_code == 413
     assert http.post(HUB, json={"topic": "a"}).status_code == 415
 
 
