@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger("jobkit.http")
 
-_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_READS = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 
 _ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, If-None-Match, Last-Event-ID, X-XSRFToken"
 _EXPOSED_HEADERS = "ETag, Last-Event-ID, Link, Location, Mercure-Last-Event-ID, Retry-After, X-Jobkit-Type"
@@ -265,9 +265,9 @@ class Api:
     # -- every answer -----------------------------------------------------------------------------------------------
 
     def _options(self, request: Request) -> Response:
-        headers = {"Allow": "GET, HEAD, POST, DELETE, OPTIONS"}
+        headers = {"Allow": "GET, HEAD, POST, DELETE, QUERY, OPTIONS"}
         if "access-control-request-method" in request.headers and self._is_allowed_origin(request):
-            headers["Access-Control-Allow-Methods"] = "GET, HEAD, POST, DELETE"
+            headers["Access-Control-Allow-Methods"] = "GET, HEAD, POST, DELETE, QUERY"
             headers["Access-Control-Allow-Headers"] = _ALLOWED_HEADERS
             headers["Access-Control-Max-Age"] = "600"
         return Response(204, headers=headers)

@@ -8,28 +8,25 @@ publish stands in one order with them, so one position resumes both.
 from __future__ import annotations
 
 import re
-import unicodedata
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from jobkit.http import access, mercure_tokens
 from jobkit.http.api import Api, Call, on_loop
 from jobkit.http.frames import frame
 from jobkit.http.messages import Problem, Response, form, to_json
+from jobkit.http.presence import Presence, Subscription, match_type
 from jobkit.http.routing import printable
 from jobkit.http.streams import HEADERS, Stream, enter, is_known, key_of, leave
 from jobkit.http.tail import Entry, Key, Tail
 from jobkit.http.tokens import Grant, InvalidToken
-from jobkit.http.topics import ALL, BadSelector, Selector, checked, new, old, together
-from jobkit.http.updates import Place, Update, Updates, id_of
+from jobkit.http.topics import ALL, BadSelector, Selector, new, old, together
+from jobkit.http.updates import NEW, OLD, Place, Update, Updates, id_of
 from jobkit.model import EventsExpired
 
-MAX_MATCHERS, MAX_TOPICS = 100, 1000
-
-#: Characters of all topics of one update: what each subscriber's selectors have to look through.
-MAX_TOPICS_SIZE = 16_384
+MAX_MATCHERS = 100
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -57,8 +54,19 @@ async def subscribe(call: Call) -> Response:
     api = call.api
     tail = await api.tail()
     await enter(api, tail)
-    stop = call.kit.hub.listen(lambda _: tail.poke(), "updates")
+    stop_listening = call.kit.hub.listen(lambda _: tail.poke(), "updates")
+    presence, subscriber = presence_of(tail, call), uuid.uuid4().urn
+    present: list[str] = []
+
+    def stop() -> None:
+        stop_listening()
+        presence.leave(present)
+
     try:
+        # Before the stream knows where it begins: nobody is told of himself.
+        present += await presence.enter(
+            [Subscription(subscriber, match_type(one.kind), one.value, grant.payload) for one in asked.selectors]
+        )
         view = HubView(call, grant, tail, asked)
         known = await view.begin(asked.cursor)
     except BaseException:
@@ -78,23 +86,27 @@ def read_query(call: Call) -> Asked:
         Problem: no topic, a matcher that is unknown or cannot be understood, too many of them.
     """
     pairs = call.request.arguments()
+    if call.request.method == "QUERY":
+        if call.request.media_type != FORM:
+            raise Problem(415, "unsupported_media_type", f"a QUERY is sent as Content-Type: {FORM}", "body")
+        pairs += form(call.request.body)
     topics = [value for name, value in pairs if name == "topic"]
     matchers = [(name, value) for name, value in pairs if name.lower().startswith("match")]
     for name, _ in matchers:
         if name not in _KINDS:
-            raise _bad(f"{printable(name)} is no matcher; there are {', '.join(_KINDS)}", name)
+            raise bad(f"{printable(name)} is no matcher; there are {', '.join(_KINDS)}", name)
     if topics and matchers:
-        raise _bad("topic is of protocol 0.x and match of 1.0: ask by one of them", "topic")
+        raise bad("topic is of protocol 0.x and match of 1.0: ask by one of them", "topic")
     if not topics and not matchers:
-        raise _bad('missing "match"', "match")
+        raise bad('missing "match"', "match")
     if len(topics) + len(matchers) > MAX_MATCHERS:
-        raise _bad(f"at most {MAX_MATCHERS} matchers", "match")
+        raise bad(f"at most {MAX_MATCHERS} matchers", "match")
     try:
         selectors = together(
             map(old, topics) if topics else (new(_KINDS[name], value, call.hub_url) for name, value in matchers)
         )
     except BadSelector as error:
-        raise _bad(str(error), "topic" if topics else "match") from None
+        raise bad(str(error), "topic" if topics else "match") from None
     tokens = [value for name, value in pairs if name == "authorization"]
     cursors = [value for name, value in pairs if name in _CURSORS]
     header = call.request.headers.get("last-event-id")
@@ -153,6 +165,7 @@ class HubView:
     def __init__(self, call: Call, grant: Grant, tail: Tail, asked: Asked) -> None:
         self._kit, self._base, self._grant, self._tail = call.kit, call.base, grant, tail
         self._selectors = asked.selectors
+        self._form = OLD if asked.is_old else NEW
         self._updates = updates_of(call.api, tail, call)
         self._place: Place = (*tail.last, 0)
         self._news = tail.newest_news
@@ -222,7 +235,12 @@ class HubView:
         return made
 
     def _of_update(self, update: Update) -> bytes:
-        if not self._is_asked(update.topics):
+        if update.form:  # of a subscription: `*` of 0.x does not ask for it, since pages would take it for data
+            selectors = [s for s in self._selectors if self._form == NEW or s.kind != ALL]
+            is_asked = update.form == self._form and any(s.matches(t) for s in selectors for t in update.topics)
+        else:
+            is_asked = self._is_asked(update.topics)
+        if not is_asked:
             return b""
         if update.is_private and not any(s.matches(topic) for s in self._grant.subscribe for topic in update.topics):
             return b""
@@ -248,110 +266,19 @@ def updates_of(api: Api, tail: Tail, call: Call) -> Updates:
     return found
 
 
-# -- publishing ---------------------------------------------------------------------------------------------------
+def presence_of(tail: Tail, call: Call) -> Presence:
+    """Who is subscribed at this server, by any stream of a tail."""
+    if tail.presence is None:
+        tail.presence = Presence(call.kit, updates_of(call.api, tail, call), root_of(call))
+    found: Presence = tail.presence
+    return found
 
 
-async def publish(call: Call) -> Response:
-    """Keep an update and send it to those who see it; its id, as text."""
-    request = call.request
-    if request.media_type != FORM:
-        raise Problem(415, "unsupported_media_type", f"an update is sent as Content-Type: {FORM}", "body")
-    if "authorization" not in request.headers and request.headers.get("cookie"):
-        origin = request.headers.get("origin") or _origin(request.headers.get("referer", ""))
-        if not origin or not (access.is_own_origin(request, origin) or origin in call.api.origins):
-            raise access.unauthorized(
-                "invalid_request", "with a cookie an allowed Origin or Referer is needed", status=400
-            )
-    grant = await identify(call, None, is_old=True)
-    if grant is None:
-        raise access.unauthorized("", "this hub asks publishers for a token")
-    topics, fields = read_update(call)
-    for topic in topics:
-        if not any(selector.matches(topic) for selector in grant.publish):
-            raise access.insufficient(f"this token may not publish to {printable(topic)}")
-        if resolved(topic, call.hub_url).startswith((f"{urlsplit(call.base).path}/api/",)) and _is_here(topic, call):
-            raise access.insufficient("what is told of jobs comes from the store alone")
-    id = await updates_of(call.api, await call.api.tail(), call).publish(topics, **fields)
-    return Response(200, id.encode(), {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"})
+def root_of(call: Call) -> str:
+    """Path of the subscriptions."""
+    return f"{urlsplit(call.hub_url).path}/subscriptions"
 
 
-def read_update(call: Call) -> tuple[list[str], dict[str, Any]]:
-    """Topics and fields of an update.
-
-    Raises:
-        Problem: one of them is not allowed; see "publish checks" of the specification.
-    """
-    pairs = form(call.request.body)
-    values: dict[str, str] = {}
-    for name, value in pairs:
-        values.setdefault(name, value)
-    topics = [value for name, value in pairs if name == "topic"]
-    if not topics:
-        raise _bad('missing "topic"', "topic")
-    if len(topics) > MAX_TOPICS:
-        raise Problem(413, "too_large", f"an update has at most {MAX_TOPICS} topics", "topic")
-    if sum(map(len, topics)) > MAX_TOPICS_SIZE:
-        raise Problem(413, "too_large", f"the topics of an update have at most {MAX_TOPICS_SIZE} characters", "topic")
-    for topic in topics:
-        try:
-            checked(topic)
-        except BadSelector as error:
-            raise _bad(str(error), "topic") from None
-        if topic == "*":
-            raise _bad("* is no topic to publish to", "topic")
-        hub = urlsplit(call.hub_url).path
-        path = resolved(topic, call.hub_url)
-        if path == hub or path.startswith(f"{hub}/"):
-            raise _bad("the hub's own addresses are no topics to publish to", "topic")
-    id, kind, retry = values.get("id", ""), values.get("type", ""), values.get("retry", "")
-    for name, value in (("id", id), ("type", kind)):
-        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in value) or len(value) > 1000:
-            raise _bad(f"{name} must have at most 1000 characters, and no control characters", name)
-    if id.startswith("#") or id == "earliest" or _PLAIN_ID.fullmatch(id):
-        raise _bad("an id is not earliest, begins with no #, and is none of the hub's own", "id")
-    if kind == "mercure":
-        raise _bad("the type mercure is the hub's own", "type")
-    if retry and not (retry.isascii() and retry.isdigit() and len(retry) <= 9):
-        raise _bad("retry must be a number of milliseconds", "retry")
-    return topics, {
-        "data": values.get("data", ""),
-        "type": kind,
-        "id": id,
-        "retry": int(retry or 0),
-        "is_private": "private" in values,
-    }
-
-
-_PLAIN_ID = re.compile(r"\d+(-\d+)?")
-
-
-def resolved(topic: str, hub: str) -> str:
-    """The path that a topic comes to, seen from the hub: without dots, decoded."""
-    try:
-        path = unquote(urlsplit(urljoin(hub, topic)).path)
-    except ValueError:
-        return ""
-    for _ in range(3):  # %252e: decoded as often as somebody might
-        path = unquote(path)
-    parts: list[str] = []
-    for part in path.replace("\\", "/").split("/"):
-        if part == "..":
-            parts = parts[:-1] or [""]
-        elif part != ".":
-            parts.append(part)
-    return re.sub("/+", "/", "/".join(parts))
-
-
-def _is_here(topic: str, call: Call) -> bool:
-    """Whether a topic is an address of this server, or one without a host."""
-    host = urlsplit(urljoin(call.hub_url, topic)).netloc.lower()
-    return host == urlsplit(call.base).netloc.lower()
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
-
-
-def _bad(message: str, field: str) -> Problem:
+def bad(message: str, field: str) -> Problem:
+    """400 for what cannot be meant."""
     return Problem(400, "invalid_request", message, printable(field))

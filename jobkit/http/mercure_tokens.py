@@ -16,7 +16,7 @@ import jwt
 from jobkit.http.tokens import LEEWAY_S, Grant, InvalidToken
 from jobkit.http.topics import BadSelector, Selector, new, old, together
 
-_DETAIL = "https://mercure.rocks/authorization-detail"
+DETAIL = "https://mercure.rocks/authorization-detail"
 _NAMESPACED = "https://mercure.rocks/"
 
 
@@ -67,6 +67,7 @@ def _old_grant(claims: dict[str, Any]) -> Grant:
             together(map(old, found.get("publish") or ())),
             together(map(old, found.get("subscribe") or ())),
             found.get("payload"),
+            is_old=True,
         )
     except (BadSelector, TypeError):
         raise InvalidToken("the token's topics cannot be understood") from None
@@ -79,7 +80,7 @@ def _new_grant(claims: dict[str, Any], hub: str) -> Grant:
     payload = None
     try:
         for detail in details or ():
-            if detail.get("type") != _DETAIL:
+            if detail.get("type") != DETAIL:
                 continue
             topics = together(new(each.get("match_type", "exact"), each["match"], hub) for each in detail["topics"])
             actions = detail["actions"]
@@ -88,11 +89,16 @@ def _new_grant(claims: dict[str, Any], hub: str) -> Grant:
             payload = detail.get("payload", payload)
     except (BadSelector, AttributeError, KeyError, TypeError):
         raise InvalidToken("the token's authorization_details cannot be understood") from None
-    return _grant(claims, tuple(publish), tuple(subscribe), payload)
+    return _grant(claims, tuple(publish), tuple(subscribe), payload, is_old=False)
 
 
 def _grant(
-    claims: dict[str, Any], publish: tuple[Selector, ...], subscribe: tuple[Selector, ...], payload: Any
+    claims: dict[str, Any],
+    publish: tuple[Selector, ...],
+    subscribe: tuple[Selector, ...],
+    payload: Any,
+    *,
+    is_old: bool,
 ) -> Grant:
     ends = claims.get("exp")
     return Grant(
@@ -102,4 +108,5 @@ def _grant(
         publish=publish,
         subscribe=subscribe,
         payload=payload,
+        is_old=is_old,
     )

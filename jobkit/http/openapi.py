@@ -66,6 +66,8 @@ def _describe(routes: tuple[Route, ...]) -> dict[str, Any]:
         components.setdefault(shape.__name__, msgspec.json.schema(shape))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
+        if route.method == "QUERY":
+            continue  # OpenAPI 3.1 has no word for it
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from jobkit.http import jobs, looking, mercure, openapi, results, shapes, streams
+from jobkit.http import (
+    jobs,
+    looking,
+    mercure,
+    mercure_publish,
+    mercure_subscriptions,
+    openapi,
+    results,
+    shapes,
+    streams,
+)
 from jobkit.http.messages import EVENT_STREAM
 from jobkit.http.routing import Route
 
@@ -230,12 +240,59 @@ ROUTES: list[Route] = [
     Route(
         "POST",
         "/.well-known/mercure",
-        mercure.publish,
+        mercure_publish.publish,
         "Publish an update (a form: topic, data, private, id, type, retry).",
         "",
         {200: ("text/plain",)},
         refusals={401: "No token.", 403: "The token does not reach.", 413: "Too large.", 415: "No form."},
         tag="mercure",
         asks_itself=True,
+    ),
+    Route(
+        "QUERY",
+        "/.well-known/mercure",
+        mercure.subscribe,
+        "Subscribe, with the matchers in a form that is the body.",
+        "",
+        {200: (EVENT_STREAM,)},
+        refusals={401: "No token, or one that is not accepted.", 415: "No form."},
+        tag="mercure",
+        asks_itself=True,
+    ),
+    *(
+        Route(
+            "GET",
+            f"/.well-known/mercure/subscriptions{path}",
+            handler,
+            summary,
+            "",
+            {200: (None, mercure_subscriptions.LD_JSON)},
+            refusals={
+                401: "No token, or one that is not accepted.",
+                403: "The token does not reach.",
+                404: "No such subscription.",
+            },
+            tag="mercure",
+            asks_itself=True,
+        )
+        for path, handler, summary in (
+            ("", mercure_subscriptions.subscriptions, "Who is subscribed to the hub."),
+            ("/{topic}", mercure_subscriptions.of_topic, "The subscriptions to a topic (0.x)."),
+            (
+                "/{match_type}/{match}",
+                mercure_subscriptions.of_match,
+                "Those of a matcher (1.0), or one (0.x).",
+            ),
+            ("/{match_type}/{match}/{subscriber}", mercure_subscriptions.one_of_match, "One subscription (1.0)."),
+        )
+    ),
+    Route(
+        "GET",
+        "/.well-known/oauth-protected-resource/.well-known/mercure",
+        mercure_subscriptions.metadata,
+        "What the hub understands (RFC 9728).",
+        "",
+        {200: (None,)},
+        tag="mercure",
     ),
 ]

@@ -71,6 +71,8 @@ class Tail:
         """Grows with everything new."""
         self.updates: Any = None
         """What was published, where a hub needs it: see `mercure.updates_of`."""
+        self.presence: Any = None
+        """Who is subscribed, likewise: see `mercure.presence_of`."""
 
     async def enter(self) -> None:
         """Begin to read, where nobody did. Returns when events after `last` will come."""

@@ -56,6 +56,7 @@ class Grant:
         expires_at: seconds since the epoch, or infinity.
         publish, subscribe: Mercure's topic selectors, see `jobkit.http.mercure`.
         is_open: nobody was asked: the server is open on this machine.
+        is_old: by a token of Mercure's protocol 0.x.
     """
 
     subject: str = ""
@@ -67,6 +68,7 @@ class Grant:
     subscribe: tuple[Any, ...] = ()
     payload: Any = None
     is_open: bool = False
+    is_old: bool = False
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes

@@ -18,7 +18,7 @@ from jobkit.http.messages import Problem, Request, Response
 from jobkit.http.pump import ClientGone, parts_until
 
 #: What the API answers, of all paths.
-PATTERN = r"(/api(?:/.*)?|/\.well-known/mercure(?:/.*)?)"
+PATTERN = r"(/api(?:/.*)?|/\.well-known/(?:oauth-protected-resource/\.well-known/)?mercure(?:/.*)?)"
 
 
 def routes(api: Api) -> list[tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]]:

@@ -16,11 +16,15 @@ import msgspec
 
 from jobkit.client.loop import background
 from jobkit.http.messages import to_json
+from jobkit.store.base import event_key
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
 
 Place = tuple[int, int, int]
+
+#: Protocols 0.x and 1.0, where an update is for the subscribers of one of them.
+OLD, NEW = "old", "new"
 
 #: Updates behind one event: as in publish.lua.
 ROOM = 1_000_000
@@ -30,7 +34,7 @@ RING, PAGE = 2_000, 500
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """An update. `id` is what its subscribers see."""
+    """An update. `id` is what its subscribers see; `form` is `OLD` or `NEW` where it is for those of one protocol."""
 
     place: Place
     id: str
@@ -39,6 +43,7 @@ class Update:
     type: str = ""
     retry: int = 0
     is_private: bool = False
+    form: str = ""
 
 
 class Updates:
@@ -71,6 +76,15 @@ class Updates:
             found += page
         return found
 
+    async def newest(self) -> Place:
+        """The place of the newest event or update that is kept."""
+        ms, n = event_key(await there(self._store.last_event_id()))
+        place: Place = (ms, n, 0)
+        # An update stands behind an event, so what is newer than the newest event are only those behind it.
+        while page := await self._read(place):
+            place = page[-1].place
+        return place
+
     async def find(self, id: str) -> Place | None:
         """The place of the oldest kept update with that id of its publisher's."""
         place: Place = (0, 0, 0)
@@ -82,16 +96,24 @@ class Updates:
         return None
 
     async def publish(
-        self, topics: Sequence[str], data: str, *, type: str, id: str, retry: int, is_private: bool
+        self,
+        topics: Sequence[str],
+        data: str,
+        *,
+        type: str = "",
+        id: str = "",
+        retry: int = 0,
+        is_private: bool = False,
+        form: str = "",
     ) -> str:
         """Keep an update and tell everybody; its id."""
         wire = {"topics": topics, "data": data, "type": type, "id": id, "retry": retry, "private": is_private}
-        place = await _there(self._store.publish(to_json(wire)))
+        place = await there(self._store.publish(to_json({**wire, "form": form} if form else wire)))
         return id or id_of(place_of(place))
 
     async def _read(self, place: Place) -> list[Update]:
         ms, n, k = place
-        found = await _there(self._store.updates(f"{ms}-{n * ROOM + k}", PAGE))
+        found = await there(self._store.updates(f"{ms}-{n * ROOM + k}", PAGE))
         return [_update(id, raw) for id, raw in found]
 
 
@@ -117,8 +139,10 @@ def _update(id: str, raw: bytes) -> Update:
         wire["type"],
         wire["retry"],
         wire["private"],
+        wire.get("form", ""),
     )
 
 
-async def _there(coroutine: Any) -> Any:
+async def there(coroutine: Any) -> Any:
+    """What a coroutine of the background loop gives, awaited on a server's loop."""
     return await asyncio.wrap_future(background.spawn(coroutine))

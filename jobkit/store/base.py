@@ -481,6 +481,21 @@ class Store(Schedules, Protocol):
         """Updates after an update's id, oldest first."""
         ...
 
+    async def attend(self, records: Mapping[str, bytes], for_s: float) -> dict[str, bytes]:
+        """Say that subscribers of HTTP's hub are there, each under an id of its own, for so many seconds.
+
+        Returns the records of those whose time was over, once: they are forgotten with that.
+        """
+        ...
+
+    async def attending(self) -> dict[str, bytes]:
+        """Records of the subscribers that are there, by id; at most 20,000."""
+        ...
+
+    async def depart(self, ids: Sequence[str]) -> Sequence[bool]:
+        """Forget subscribers; False for one that was not there any more."""
+        ...
+
     async def note(self, entry: AuditEntry) -> None:
         """Add to the audit trail, of which the last 10,000 entries (or some more) are kept."""
         ...

@@ -76,6 +76,7 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
         self._clock = clock
         self._lock = threading.RLock()
         self._revoked: dict[str, float] = {}
+        self._attending: dict[str, tuple[float, bytes]] = {}
         self._audit: deque[AuditEntry] = deque(maxlen=AUDIT_KEPT)
         self._jobs = Jobs(settings)
         self._ttl_ms = max(1, int(settings.result_ttl * 1000))

@@ -1,6 +1,9 @@
-"""The verbs of the store in memory that only HTTP needs: tokens that were revoked. Nothing is published here."""
+"""The verbs of the store in memory that only HTTP needs: revoked tokens, subscribers. Nothing is published here."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
 
 from jobkit.model import JobkitError
 
@@ -9,6 +12,7 @@ class MemoryWeb:
     """A part of `MemoryStore`, which has the rest."""
 
     _revoked: dict[str, float]
+    _attending: dict[str, tuple[float, bytes]]
 
     async def revoke(self, token_id: str, until_s: float) -> None:
         self._revoked[token_id] = until_s
@@ -21,6 +25,21 @@ class MemoryWeb:
 
     async def updates(self, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
         return []
+
+    async def attend(self, records: Mapping[str, bytes], for_s: float) -> dict[str, bytes]:
+        now = time.monotonic()
+        self._attending |= {id: (now + for_s, record) for id, record in records.items()}
+        over = {id: record for id, (until, record) in self._attending.items() if until <= now}
+        for id in over:
+            del self._attending[id]
+        return over
+
+    async def attending(self) -> dict[str, bytes]:
+        now = time.monotonic()
+        return {id: record for id, (until, record) in self._attending.items() if until > now}
+
+    async def depart(self, ids: Sequence[str]) -> list[bool]:
+        return [self._attending.pop(id, None) is not None for id in ids]
 
     async def hold(self, name: str, owner: str, for_s: float) -> bool:
         return True

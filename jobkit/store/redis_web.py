@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -48,6 +49,26 @@ class RedisWeb:
         with self._reaching():
             await self.redis.xread({f"{self.prefix}events": after}, count=1, block=max(1, int(wait_s * 1000)))
 
+    async def attend(self, records: Mapping[str, bytes], for_s: float) -> dict[str, bytes]:
+        given = [part for pair in records.items() for part in pair]
+        with self._reaching():
+            return _pairs(await self.scripts.run("attend", [int(for_s * 1000), *given]))
+
+    async def attending(self) -> dict[str, bytes]:
+        with self._reaching():
+            return _pairs(await self.scripts.run("attending", []))
+
+    async def depart(self, ids: Sequence[str]) -> list[bool]:
+        if not ids:
+            return []
+        with self._reaching():
+            pipe = self.redis.pipeline()
+            for id in ids:
+                pipe.zrem(f"{self.prefix}subs:ends", id)
+            pipe.hdel(f"{self.prefix}subs", *ids)
+            replies: list[int] = await pipe.execute()
+        return [bool(reply) for reply in replies[:-1]]
+
     async def hold(self, name: str, owner: str, for_s: float) -> bool:
         key, for_ms = f"{self.prefix}{name}", int(for_s * 1000)
         with self._reaching():
@@ -66,3 +87,7 @@ class RedisWeb:
     async def mark(self, name: str, value: str) -> None:
         with self._reaching():
             await self.redis.set(f"{self.prefix}{name}", value)
+
+
+def _pairs(reply: list[bytes]) -> dict[str, bytes]:
+    return {id.decode(): record for id, record in zip(reply[::2], reply[1::2], strict=True)}

@@ -29,6 +29,8 @@ NAMES = (
     "versions",
     "briefs",
     "publish",
+    "attend",
+    "attending",
     "judge",
     "schedule_put",
     "schedule_due",

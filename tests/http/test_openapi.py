@@ -40,7 +40,7 @@ def test_every_route_is_in_the_document_once(document: dict[str, Any]) -> None:
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     ids = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
 
-    assert described == {(route.method, route.path) for route in ROUTES}
+    assert described == {(route.method, route.path) for route in ROUTES if route.method != "QUERY"}
     assert len(ids) == len(set(ids))
 
 

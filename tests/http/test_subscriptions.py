@@ -1,0 +1,176 @@
+"""Who is subscribed: as resources and as updates, in the forms of both protocols, across servers and their deaths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from jobkit.client.loop import background
+from tests.http.site import Site
+from tests.http.test_mercure import HUB, new_token, old_token, publish, subscription, take
+from tests.support import wait_until
+
+ROOT = f"{HUB}/subscriptions"
+BOOK = "https://example.com/books/1"
+
+
+def active(http: httpx.Client, path: str = ROOT, **headers: str) -> list[dict[str, Any]]:
+    answer = http.get(path, headers=headers)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["subscriptions"]
+    return found
+
+
+def test_subscriptions_are_listed_as_long_as_their_streams_are_open(http: httpx.Client) -> None:
+    assert active(http) == []
+    with subscription(http, f"match={BOOK}&match_urlpattern=/a/:id"):
+        one, other = active(http)
+        assert (one["type"], one["match_type"], one["match"], one["active"]) == ("subscription", "exact", BOOK, True)
+        assert (other["match_type"], other["match"]) == ("urlpattern", "/a/:id")
+        assert one["subscriber"] == other["subscriber"]
+        assert one["subscriber"].startswith("urn:uuid:")
+        assert one["id"] == f"{ROOT}/exact/{quote(BOOK, safe='')}/{quote(one['subscriber'], safe='')}"
+        assert http.get(one["id"]).json() == one
+        assert active(http, f"{ROOT}/urlpattern/{quote('/a/:id', safe='')}") == [other]
+        assert active(http, f"{ROOT}/exact/none") == []
+    wait_until(lambda: active(http) == [], 15, "the subscriptions to end")
+    assert http.get(one["id"]).status_code == 404
+
+
+def test_the_old_protocol_has_its_own_form(guarded: Site) -> None:
+    rights = ["https://example.com/{id}", f"{ROOT}{{/topic}}{{/subscriber}}", ROOT]
+    token = old_token(guarded, mercure={"subscribe": rights, "payload": {"name": "ada"}})
+    with guarded.client(token) as http, subscription(http, f"topic={BOOK}"):
+        answer = http.get(ROOT)
+        whole = answer.json()
+        (one,) = whole["subscriptions"]
+        alone = http.get(one["id"]).json()
+        of_topic = active(http, f"{ROOT}/{quote(BOOK, safe='')}")
+
+    assert answer.headers["content-type"] == "application/ld+json"
+    assert (whole["@context"], whole["type"], whole["id"]) == ("https://mercure.rocks/", "Subscriptions", ROOT)
+    assert whole["lastEventID"].startswith("#")
+    assert (one["type"], one["topic"], one["payload"]) == ("Subscription", BOOK, {"name": "ada"})
+    assert one["id"] == f"{ROOT}/{quote(BOOK, safe='')}/{quote(one['subscriber'], safe='')}"
+    assert {name: alone[name] for name in one} == one
+    assert of_topic == [one]
+
+
+def test_a_list_tells_where_to_go_on_and_when_it_has_changed(http: httpx.Client) -> None:
+    first = http.get(ROOT)
+    publish(http, data="meanwhile")
+    cursor = first.headers["link"].partition('last-event-id="')[2].partition('"')[0]
+
+    assert first.headers["cache-control"] == "private, must-revalidate, max-age=0"
+    assert 'rel="mercure"' in first.headers["link"]
+    assert http.get(ROOT, headers={"If-None-Match": first.headers["etag"]}).status_code == 304
+    with subscription(http, "match=*", Last_Event_ID=cursor) as source:
+        assert take(source, 1)[0].data == "meanwhile"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/regexp/a", 400),
+        ("/regexp/a/b", 400),
+        ("/exact/a/urn:nobody", 404),
+        ("/exact/a/b/c", 404),
+        ("/a", 404),
+        ("/exact/%FF", 400),
+        ("/exact/", 404),
+    ],
+)
+def test_what_is_not_there_or_cannot_be_meant(http: httpx.Client, path: str, status: int) -> None:
+    assert http.get(f"{ROOT}{path}").status_code == status
+
+
+def test_only_a_token_that_may_subscribe_to_the_address_reads_it(guarded: Site) -> None:
+    with guarded.client() as http:
+        assert http.get(ROOT).status_code == 401
+    with guarded.client(old_token(guarded, mercure={"subscribe": ["a"]})) as http:
+        refused = http.get(ROOT)
+        assert (refused.status_code, refused.json()["error"]) == (403, "insufficient_scope")
+    with guarded.client(guarded.token("view")) as http:
+        assert http.get(ROOT).status_code == 403
+    token = new_token(guarded, ["subscribe"], [{"match": f"{ROOT}/exact/:match", "match_type": "urlpattern"}])
+    with guarded.client(token) as http:
+        assert http.get(ROOT).status_code == 403
+        assert active(http, f"{ROOT}/exact/a") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "kind"), [(f"match_urlpattern={ROOT}/*", "mercure"), (f"topic={ROOT}{{/topic}}{{/who}}", "message")]
+)
+def test_coming_and_going_is_told_as_private_updates(http: httpx.Client, query: str, kind: str) -> None:
+    with subscription(http, query) as source:
+        with subscription(http, f"match={BOOK}"):  # the first that is told: nobody is told of himself
+            (came,) = take(source, 1)
+        (left,) = take(source, 1)
+
+    for update, is_active in ((came, True), (left, False)):
+        told = update.json()
+        assert (update.event, told["active"]) == (kind, is_active)
+        assert told.get("match", told.get("topic")) == BOOK
+    assert came.json()["id"] == left.json()["id"]
+
+
+def test_who_may_not_is_not_told(guarded: Site) -> None:
+    """Everybody may ask for all topics; of these updates come only those that the token is about."""
+    outsider = old_token(guarded, mercure={"subscribe": [BOOK], "publish": ["*"]})
+    with guarded.client(outsider) as http, subscription(http, "match=*") as source:
+        with subscription(http, f"match={BOOK}"):
+            pass
+        publish(http, data="public")
+        assert take(source, 1)[0].data == "public"
+
+
+def test_a_page_of_the_old_protocol_that_asks_for_everything_is_not_sent_what_it_did_not_mean(
+    http: httpx.Client,
+) -> None:
+    with subscription(http, "topic=*") as source:
+        with subscription(http, f"topic={BOOK}"):
+            pass
+        publish(http, data="news")
+        assert take(source, 1)[0].data == "news"
+
+
+def test_all_servers_see_all_and_tell_of_one_that_died(serve: Callable[..., Site]) -> None:
+    """Its streams were never closed: the store forgets them, and the next who renews tells."""
+    first, second = serve("tornado"), serve("asgi")
+    with first.client() as one, second.client() as two, subscription(one, f"match={BOOK}"):
+        assert [each["match"] for each in active(two)] == [BOOK]
+    wait_until(lambda: active_of(first) == [], 15, "the stream to end")
+    with second.client() as http, subscription(http, f"match_urlpattern={ROOT}/exact/*") as source:
+        dead = {"subscriber": "urn:uuid:dead", "match_type": "exact", "match": BOOK, "payload": None}
+        store: Any = first.kit.verbs.store
+        background.call(store.attend({"urn:uuid:dead 0": json.dumps(dead).encode()}, 0.05))
+        wait_until(lambda: "urn:uuid:dead 0" not in background.call(store.attending()), 10, "its time to be over")
+        with subscription(http, "match_urlpattern=/b/:id"):
+            told = take(source, 1)[0].json()
+    assert (told["subscriber"], told["match"], told["active"]) == ("urn:uuid:dead", BOOK, False)
+
+
+def active_of(site: Site) -> list[dict[str, Any]]:
+    with site.client() as http:
+        return active(http)
+
+
+def test_the_hub_says_what_it_is(http: httpx.Client, site: Site) -> None:
+    told = http.get("/.well-known/oauth-protected-resource/.well-known/mercure").json()
+
+    assert told["resource"] == f"{site.url}{HUB}"
+    assert told["authorization_details_types_supported"] == ["https://mercure.rocks/authorization-detail"]
+    assert told["mercure_subscriptions"] is True
+
+
+def test_matchers_may_stand_in_a_body(http: httpx.Client) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    with http.stream("QUERY", f"{HUB}?match=a", content=b"match_urlpattern=/b/:id", headers=form) as stream:
+        assert stream.status_code == 200
+        assert [one["match"] for one in active(http)] == ["a", "/b/:id"]
+    assert http.request("QUERY", HUB, content=b"match=a", headers={"Content-Type": "text/plain"}).status_code == 415

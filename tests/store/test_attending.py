@@ -1,0 +1,38 @@
+"""Who listens to HTTP's hub: there until they leave, or until nobody says so any more."""
+
+from __future__ import annotations
+
+from jobkit.store.redis import RedisStore
+
+from .support import AnyStore, keys, wait_until
+
+
+async def test_subscribers_are_there_until_they_leave(store: AnyStore) -> None:
+    assert await store.attend({"a": b"1", "b": b"2"}, 60) == {}
+    assert await store.attending() == {"a": b"1", "b": b"2"}
+
+    assert await store.depart(["a", "nobody"]) == [True, False]
+    assert await store.attending() == {"b": b"2"}
+    assert await store.depart(["a"]) == [False]  # so that only one server tells of it
+    assert await store.depart([]) == []
+
+
+async def test_who_is_not_renewed_has_left_and_that_is_told_once(store: AnyStore) -> None:
+    await store.attend({"dead": b"1"}, 0.05)
+    await store.attend({"alive": b"2"}, 60)
+
+    async def is_alone() -> bool:
+        return await store.attending() == {"alive": b"2"}
+
+    await wait_until(is_alone, what="the time to be over")
+    assert await store.attend({"alive": b"3"}, 60) == {"dead": b"1"}
+    assert await store.attend({}, 60) == {}
+    assert await store.attending() == {"alive": b"3"}
+
+
+async def test_where_no_server_is_left_they_go_by_themselves(redis_store: RedisStore) -> None:
+    await redis_store.attend({"a": b"1"}, 60)
+
+    for key in await keys(redis_store):
+        if "subs" in key:
+            assert 0 < await redis_store.redis.pttl(key) <= 240_000
