@@ -13,6 +13,7 @@ import hiredis
 from redis.exceptions import NoScriptError, RedisError
 
 from jobkit.settings import Settings
+from jobkit.store import faults
 from jobkit.store.base import Submission
 from jobkit.store.connect import explain, open_blocking
 from jobkit.store.redis import submit_args
@@ -44,10 +45,14 @@ class DirectSubmit:
         args = submit_args([job], self._client)
         try:
             with self._lock:
+                if faults.armed:
+                    faults.meet("submit", "before_send")
                 try:
                     answers = self._call("EVALSHA", HASHES["submit"], 1, self._prefix, *args)
                 except NoScriptError:
                     answers = self._call("EVAL", SOURCES["submit"], 1, self._prefix, *args)
+                if faults.armed:
+                    faults.meet("submit", "before_reply")
         except (RedisError, OSError) as error:
             raise explain(error, self._settings) from error
         submitted_ms: int = answers[0]

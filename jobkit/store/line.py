@@ -46,6 +46,11 @@ class Line:
                 await self._drop(connection)
         return replies
 
+    async def cut(self) -> None:
+        """Close what is not in use; the next call opens another."""
+        while self._idle:
+            await self._drop(self._idle.pop())
+
     async def _idle_one(self) -> Any:
         """A connection that was not cut since its last use, or None. Does not wait where there is one."""
         while self._idle:

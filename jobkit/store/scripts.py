@@ -10,6 +10,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from jobkit.store import faults
 from jobkit.store.line import Line
 
 NAMES = (
@@ -57,10 +58,23 @@ HASHES = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in SO
 
 def run_blocking(client: Any, prefix: str, name: str, args: Sequence[Any]) -> Any:
     """A script's reply over a blocking client, for the heartbeat thread."""
+    if not faults.armed:
+        return _run_blocking(client, prefix, name, args)
+    faults.meet(name, "before_send")
+    reply = _run_blocking(client, prefix, name, args)
+    faults.meet(name, "before_reply")
+    return reply
+
+
+def _run_blocking(client: Any, prefix: str, name: str, args: Sequence[Any]) -> Any:
     try:
         return client.execute_command("EVALSHA", HASHES[name], 1, prefix, *args)
     except NoScriptError:
         return client.execute_command("EVAL", SOURCES[name], 1, prefix, *args)
+
+
+def _name_of(command: tuple[Any, ...]) -> str:
+    return next((name for name, sha1 in HASHES.items() if sha1 == command[1]), "") if len(command) > 1 else ""
 
 
 class Scripts:
@@ -68,7 +82,8 @@ class Scripts:
 
     def __init__(self, redis: Redis, prefix: str) -> None:
         self._redis = redis
-        self._line = Line(redis)
+        line = Line(redis)
+        self._line: faults.Calls = faults.FaultyLine(line, _name_of) if faults.armed else line
         self._prefix = prefix
 
     async def run(self, name: str, args: Sequence[Any]) -> Any:

@@ -164,3 +164,17 @@ async def moody(path: str, mood: str = "good") -> str:
     elif mood == "waits":
         await asyncio.sleep(60)
     return "done"
+
+
+@jobkit.task
+def everything(path: str, sign: str) -> str:
+    """Reports, prints and saves, waits for a file, returns what names this execution."""
+    nonce = f"{os.getpid()}-{time.monotonic_ns()}"
+    note(path, f"start {os.getpid()} {nonce}")
+    jobkit.current().report(1, 2, "half")
+    print("a line")
+    jobkit.current().save("kept.txt", "some text")
+    while not Path(sign).exists():
+        time.sleep(0.01)
+    note(path, f"end {nonce}")
+    return nonce

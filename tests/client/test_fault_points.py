@@ -1,0 +1,118 @@
+"""A client dies, is cut off or waits exactly before and after the reply to its submit: never a second job."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import jobkit
+from jobkit.client.kit import Kit
+from jobkit.store import faults
+from tests.store.server import Server
+from tests.support import environment
+from tests.worker import jobs
+
+MOMENTS = ("before_send", "before_reply", "after_reply")
+
+PROGRAM = """
+import jobkit
+from tests.worker import jobs
+with jobkit.connect() as kit:
+    print(kit.options(key="nightly").submit(jobs.count_up, 1).id)
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def place(server: Server) -> dict[str, str]:
+    return {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "of these tests"}
+
+
+@pytest.fixture
+def kit(place: dict[str, str]) -> Iterator[Kit]:
+    """One without faults."""
+    with jobkit.connect(**place) as kit:
+        yield kit
+
+
+@pytest.fixture
+def struck(place: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Kit]:
+    """One whose submit meets the fault that the test names."""
+    faults.arm(request.param)
+    try:
+        with jobkit.connect(**place) as kit:
+            yield kit
+    finally:
+        faults.arm("")
+
+
+EVERY = [f"submit:{moment}:{what}" for moment in MOMENTS for what in ("drop", "delay=0.2")]
+
+
+@pytest.mark.parametrize("struck", [fault for fault in EVERY if "after" not in fault], indirect=True)
+def test_a_submit_that_is_cut_off_or_waits_makes_one_job(struck: Kit, kit: Kit) -> None:
+    job = struck.submit(jobs.count_up, 1)
+
+    assert [found.id for found in kit.jobs()] == [job.id]
+    assert [event.type for event in kit.snapshot(job.id).history] == ["submitted"]
+    assert faults.armed[0].left == 0
+
+
+@pytest.mark.parametrize("struck", EVERY, indirect=True)
+def test_many_that_are_submitted_together_are_each_there_once(struck: Kit, kit: Kit) -> None:
+    batch = struck.map(jobs.count_up, [{"n": n} for n in range(20)])
+
+    assert {found.id for found in kit.jobs()} == {job.id for job in batch.jobs}
+    assert kit.counts()["queued"] == 20
+    assert faults.armed[0].left == 0
+
+
+@pytest.mark.parametrize("struck", ["cancel:before_reply:drop", "cancel:before_send:drop"], indirect=True)
+def test_a_cancel_whose_reply_is_lost_says_so_and_may_be_repeated(struck: Kit, kit: Kit) -> None:
+    job = struck.submit(jobs.count_up, 1)
+
+    with pytest.raises(jobkit.StoreUnavailable):
+        job.cancel()
+    job.cancel()
+
+    assert job.wait(10)
+    assert [event.type for event in kit.snapshot(job.id).history] == ["submitted", "cancelled"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS[:2])
+def test_a_client_that_dies_at_its_submit_and_starts_again_with_the_key_has_one_job(
+    moment: str, place: dict[str, str], kit: Kit
+) -> None:
+    names = {f"JOBKIT_{name.upper()}": value for name, value in place.items()}
+
+    def run(**more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", PROGRAM]
+        return subprocess.run(command, env=environment(**names, **more), capture_output=True, text=True, check=False)
+
+    first = run(JOBKIT_FAULT=f"submit:{moment}:kill")
+    accepted = [job.id for job in kit.jobs()]
+    second = run()
+
+    assert first.returncode == -signal.SIGKILL
+    assert len(accepted) == (moment != "before_send")
+    [job] = kit.jobs()
+    assert second.stdout.split() == [job.id]
+    assert accepted in ([], [job.id])
+
+
+def test_a_text_that_is_no_fault_is_refused() -> None:
+    for text in ("finish", "finish:now:kill", "finish:before_send:burn", "finish:before_send:kill:x"):
+        with pytest.raises(ValueError, match="."):
+            faults.parse(text)
