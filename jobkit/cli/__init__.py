@@ -24,6 +24,7 @@ COMMANDS = {
     "logs": ("look", "What a job printed."),
     "cancel": ("act", "Ask jobs to stop."),
     "retry": ("act", "Run ended jobs once more."),
+    "failed": ("failed", "Failed jobs in groups: list, show, retry, rm, mute, resolve."),
     "rm": ("act", "Forget ended jobs."),
     "prune": ("act", "Forget the jobs whose time is over."),
     "export": ("move", "Write jobs down as JSON lines."),

@@ -11,11 +11,12 @@ from typing import Any
 
 from jobkit.client.aio import AioKit
 from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
+from jobkit.client.failures import FailureVerbs, repeating
 from jobkit.client.hooks import Hook
 from jobkit.client.inline import run_inline
 from jobkit.client.job import Job
 from jobkit.client.loop import background
-from jobkit.client.prepare import new_id, prepare, prepare_info
+from jobkit.client.prepare import prepare, prepare_info
 from jobkit.client.schedules import SchedulingKit
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
 from jobkit.codec import Subject
@@ -36,7 +37,6 @@ from jobkit.model.rules import kinds_of
 from jobkit.settings import Settings, user_name
 from jobkit.store.base import Query, Submission
 from jobkit.store.grammar import parse
-from jobkit.tasks.arguments import shown
 from jobkit.tasks.call import Call, encode_call, read_call, read_head, with_needs
 from jobkit.tasks.options import SubmitOptions, check_submit_options
 from jobkit.tasks.references import Reference, ids_of, replaced
@@ -44,7 +44,7 @@ from jobkit.tasks.registry import registry, unknown_task
 from jobkit.tasks.task import BoundTask, TaskDef, load_ref
 
 
-class Kit(SchedulingKit):
+class Kit(FailureVerbs, SchedulingKit):
     """Where jobs go: submits them, finds them again, shows what is there. Made by `jobkit.connect()`.
 
     Args:
@@ -383,7 +383,7 @@ class Kit(SchedulingKit):
         head, inner = read_head(body)
         call = read_call(head, inner)
         task = _task_of(spec, head.ref, call)
-        changes = replaced(dict(changes), self._reference_of)
+        changes = {**head.changes, **replaced(dict(changes), self._reference_of)}
         if task is not None:
             bound = task.signature.changed(task.bind(call.args, call.kwargs), changes)
             args, kwargs = task.signature.call_args(bound)
@@ -397,16 +397,7 @@ class Kit(SchedulingKit):
         return self._again(spec, form, body, {**spec.params, **changes})
 
     def _again(self, old: Any, form: bytes, body: bytes, params: Mapping[str, Any], owner: str = "") -> Job:
-        spec = replace(
-            old,
-            id=new_id(),
-            key="",
-            retry_of=old.id,
-            owner=owner or self._owner,
-            params=shown(params),
-            delay_ms=0,
-            at_ms=0,
-        )
+        spec = repeating(old, owner or self._owner, params)
         prepared = Submission(spec, self.codec.seal(form, body, Subject("args", spec.id, spec.task)))
         return self._send(prepared)
 

@@ -24,6 +24,7 @@ from jobkit.run.base import Outcome
 from jobkit.run.preview import preview_of
 from jobkit.run.tracebacks import describe, error_body, error_types, python_version
 from jobkit.tasks.call import Call, CallHead, read_call, read_head, with_results
+from jobkit.tasks.classes import run_class
 from jobkit.tasks.references import put_in
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef, load_ref, target_of
@@ -64,9 +65,26 @@ def resolve(task: str, call: bytes, *, owns_process: bool) -> Resolved:
     except Exception as error:
         raise Rejected(f"the arguments of task {task!r} could not be read: {type(error).__name__}: {error}") from error
     function = target_of(decoded.function) if decoded.function is not None else _named(task, head.ref)
-    if not head.needs:
-        return function, decoded.args, decoded.kwargs
-    return _with_results(task, head, function, decoded)
+    args, kwargs = decoded.args, decoded.kwargs
+    if head.needs:
+        function, args, kwargs = _with_results(task, head, function, decoded)
+    if head.changes:
+        args, kwargs = _changed(task, function, args, kwargs, head.changes)
+    return function, args, kwargs
+
+
+def _changed(
+    task: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], changes: Mapping[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """The arguments with some changed by who ran the job again, who did not unpickle them."""
+    known = getattr(function, "__self__", None)
+    if not isinstance(known, TaskDef):
+        is_class = isinstance(function, functools.partial) and function.func is run_class
+        known = TaskDef(function.args[0] if is_class else function, name=task)  # type: ignore[attr-defined]  # a partial
+    try:
+        return known.signature.call_args(known.signature.changed(known.bind(args, kwargs), changes))
+    except InvalidParams as error:
+        raise Rejected(f"the changed arguments do not fit task {task!r} as it is here: {error}") from None
 
 
 def _with_results(task: str, head: CallHead, function: Callable[..., Any], call: Call) -> Resolved:

@@ -346,6 +346,10 @@ class Store(Schedules, Protocol):
         """The sealed arguments, kept as long as the job."""
         ...
 
+    async def payloads(self, job_ids: Sequence[str]) -> list[bytes | None]:
+        """The same of several jobs."""
+        ...
+
     async def artifacts(self, job_id: str) -> list[ArtifactInfo]:
         """A job's artifacts, oldest first."""
         ...
@@ -406,11 +410,13 @@ class Store(Schedules, Protocol):
         limit: int = 100,
         oldest_first: bool = False,
         is_repeated: bool | None = None,
+        until: float | None = None,
     ) -> tuple[list[str], str]:
         """Ids of a group's jobs, that failed last first, and the cursor for the next page: `before`, "" at the end.
 
         Args:
             is_repeated: only those that another job repeats, or only those that none does.
+            until: with `oldest_first`, only those that failed up to this time (us).
         """
         ...
 

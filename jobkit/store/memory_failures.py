@@ -123,14 +123,16 @@ class MemoryFailures:
         limit: int = 100,
         oldest_first: bool = False,
         is_repeated: bool | None = None,
+        until: float | None = None,
     ) -> tuple[list[str], str]:
         with self._moving():
             known = self._jobs.failures.groups.get(group)
             if known is None:
                 return [], ""
             members = list(known.jobs.below(float("inf")))
+            last = float("inf") if until is None else until
             if oldest_first:
-                members = [(id, us) for id, us in reversed(members) if us > float(before or "-inf")]
+                members = [(id, us) for id, us in reversed(members) if float(before or "-inf") < us <= last]
             else:
                 members = [(id, us) for id, us in members if us < float(before or "inf")]
             if is_repeated is not None:
@@ -156,3 +158,7 @@ class MemoryFailures:
     async def groups_of(self, job_ids: Sequence[str]) -> list[str]:
         with self._moving():
             return [self._jobs.failures.of.get(job_id, "") for job_id in job_ids]
+
+    async def payloads(self, job_ids: Sequence[str]) -> list[bytes | None]:
+        with self._moving():
+            return [record.payload if (record := self._jobs.find(job_id)) else None for job_id in job_ids]

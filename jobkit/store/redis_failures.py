@@ -79,6 +79,7 @@ class RedisFailures:
         limit: int = 100,
         oldest_first: bool = False,
         is_repeated: bool | None = None,
+        until: float | None = None,
     ) -> tuple[list[str], str]:
         key, again = f"{self.prefix}failed:{group}", f"{self.prefix}again:{group}"
         found: list[str] = []
@@ -88,7 +89,9 @@ class RedisFailures:
             with self._reaching():
                 page: list[tuple[bytes, float]]
                 if oldest_first:
-                    page = await self.redis.zrangebyscore(key, bound, "+inf", 0, limit, withscores=True)
+                    page = await self.redis.zrangebyscore(
+                        key, bound, "+inf" if until is None else until, 0, limit, withscores=True
+                    )
                 else:
                     page = await self.redis.zrevrangebyscore(key, bound, "-inf", 0, limit, withscores=True)
                 if not page:
@@ -114,3 +117,10 @@ class RedisFailures:
         with self._reaching():
             found = await awaited(self.redis.hmget(f"{self.prefix}failed", list(job_ids)))
         return [group.decode() if group else "" for group in found]
+
+    async def payloads(self, job_ids: Sequence[str]) -> list[bytes | None]:
+        if not job_ids:
+            return []
+        with self._reaching():
+            found: list[bytes | None] = await self.redis.mget([f"{self.prefix}args:{job_id}" for job_id in job_ids])
+        return found

@@ -31,6 +31,7 @@ class CallHead:
         form: how the inner layer is written.
         needs: where results of other jobs belong, see `jobkit.tasks.references`.
         given: those results by job id, as `(format, body)`; only where a worker has put them there.
+        changes: arguments by name, plain values, that go in the place of those in the call; later ones win.
     """
 
     ref: str = ""
@@ -40,6 +41,7 @@ class CallHead:
     form: bytes = MSGPACK
     needs: tuple[Need, ...] = ()
     given: Mapping[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,17 @@ def with_needs(body: bytes, names: Mapping[str, str]) -> bytes:
     return msgspec.msgpack.encode(outer)
 
 
+def with_changes(body: bytes, changes: Mapping[str, Any]) -> bytes:
+    """The same with other values for some arguments. Runs no code: the job's own process puts them in.
+
+    Args:
+        changes: arguments by name, checked before; plain values (`specs.plain`).
+    """
+    outer = msgspec.msgpack.decode(body)
+    outer["changes"] = {**outer.get("changes", {}), **changes}
+    return msgspec.msgpack.encode(outer)
+
+
 def read_head(body: bytes) -> tuple[CallHead, bytes]:
     """The head and the still encoded inner layer. Runs no code."""
     outer = msgspec.msgpack.decode(body)
@@ -125,6 +138,7 @@ def read_head(body: bytes) -> tuple[CallHead, bytes]:
             form=outer["form"],
             needs=tuple((steps, ids, is_many) for steps, ids, is_many in outer.get("needs", ())),
             given={job_id: (form, result) for job_id, (form, result) in outer.get("given", {}).items()},
+            changes=outer.get("changes", {}),
         ),
         outer["body"],
     )

@@ -60,6 +60,25 @@ class TaskInfo:
         Raises:
             InvalidParams: a pair without "=", a name given twice, and everything that `check` refuses.
         """
+        return self.check(self._read(pairs))
+
+    def changes(self, values: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
+        """Checked values for some of its arguments, as plain data, whatever the others are: to run a job again with.
+
+        Args:
+            values: by name, or a command line's `["n=5"]`.
+
+        Raises:
+            InvalidParams: there is none, one is unknown or not allowed.
+        """
+        given = values if isinstance(values, Mapping) else self._read(values)
+        if not given:
+            raise InvalidParams("there is nothing to change: give at least one argument, like n=5")
+        bound = self.signature.changed({}, given)
+        return plain_arguments({**bound, **bound.pop("kwargs", {})} if self.takes_extra else bound)
+
+    def _read(self, pairs: Iterable[str]) -> dict[str, Any]:
+        """The values in `["n=5", "method=rk4"]`, by name."""
         specs = {spec.name: spec for spec in self.params}
         values: dict[str, Any] = {}
         for pair in pairs:
@@ -70,9 +89,9 @@ class TaskInfo:
                 raise InvalidParams(f"argument {name!r} is given twice", name)
             spec = specs.get(name)
             if spec is None and not self.takes_extra:
-                self.check({name: text})  # refuses it, with the close names
+                self.signature.changed({}, {name: text})  # refuses it, with the close names
             values[name] = parse_text(spec or ParamSpec(name=name), text)
-        return self.check(values)
+        return values
 
     def effective(self, over: SubmitOptions | None = None) -> SubmitOptions:
         """The options of a submission; see `TaskDef.effective`."""

@@ -10,7 +10,9 @@ from functools import cache
 from pathlib import Path
 
 #: Modules that a component builds on, beside `common.js`.
-_BEFORE = {"card": ("preview",)}
+_BEFORE = {"card": ("preview", "error"), "failures": ("error",)}
+#: Sheets likewise, beside the tokens.
+_SHEETS = {"card": ("error",), "failures": ("error",)}
 
 _HERE = Path(__file__).parent
 
@@ -27,7 +29,8 @@ def esm(name: str) -> str:
 @cache
 def css(name: str) -> str:
     """The style sheet of component `name`, with the tokens of both themes; `theme.py` tells how they are changed."""
-    return _themable(_read("tokens.css")) + "\n" + _read(f"{name}.css")
+    parts = (*_SHEETS.get(name, ()), name)
+    return "\n".join([_themable(_read("tokens.css")), *(_read(f"{part}.css") for part in parts)])
 
 
 @cache

@@ -1,0 +1,230 @@
+"""Groups of failures from Python: what they tell, and running many again, also with other arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Annotated, Any, Literal
+
+import pytest
+
+import jobkit
+from jobkit.client.kit import Kit
+from jobkit.model import FailureGroup
+from jobkit.tasks.registry import registry
+
+
+@pytest.fixture(autouse=True)
+def own_tasks() -> Iterator[None]:
+    before = dict(registry._tasks)
+    yield
+    registry._tasks.clear()
+    registry._tasks.update(before)
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(kit: Kit) -> Iterator[None]:
+    """What somebody said of a group outlives its jobs, and the tests of a place share a namespace."""
+    yield
+    for group in kit.failures(limit=1000):
+        kit.drop(group.id)
+
+
+def divide(a: Annotated[int, jobkit.Range(0, 100)], b: int = 0, how: Literal["exact", "whole"] = "exact") -> float:
+    """Divide."""
+    return a / b if how == "exact" else a // b
+
+
+def day(when: date, extra: object = None) -> str:
+    """Fail on the first of April."""
+    if (when.month, when.day) == (4, 1):
+        raise ValueError("no joking")
+    return when.isoformat()
+
+
+def only(kit: Kit) -> FailureGroup:
+    [group] = kit.failures()
+    return group
+
+
+def failed(kit: Kit, task: Any, *calls: dict[str, Any]) -> list[jobkit.Job]:
+    """Jobs that have ended, in this order."""
+    jobs = []
+    for call in calls:
+        jobs.append(kit.submit(task, **call))
+        assert jobs[-1].wait(30), f"{jobs[-1]} does not end"
+    return jobs
+
+
+def results(kit: Kit, ids: Any) -> list[Any]:
+    return [kit.get(job_id).result(30) for job_id in ids]
+
+
+def test_failed_jobs_are_grouped_and_told(kit: Kit) -> None:
+    task = jobkit.task(name="divide")(divide)
+
+    failed(kit, task, {"a": 1}, {"a": 2}, {"a": 4, "b": 2})
+
+    group = only(kit)
+    assert (group.task, group.type, group.title) == (
+        "divide",
+        "ZeroDivisionError",
+        "ZeroDivisionError: division by zero",
+    )
+    assert (group.count, group.jobs, group.state) == (2, 2, "open")
+    assert group.where.endswith("in divide")
+    assert [job.spec.params["a"] for job in kit.failed_snapshots(group.id)] == [2, 1]
+    assert kit.failures(task="other") == []
+    assert kit.failures("muted") == []
+
+
+def test_a_group_is_run_again_once_however_often_it_is_asked_for(kit: Kit) -> None:
+    task = jobkit.task(name="divide")(divide)
+    old = failed(kit, task, {"a": 1}, {"a": 2})
+
+    came = kit.retry_failures(only(kit).id)
+
+    assert list(came.jobs) == [job.id for job in old]
+    assert [kit.snapshot(new).spec.retry_of for new in came.jobs.values()] == [job.id for job in old]
+    for new in came.jobs.values():
+        kit.get(new).wait(30)
+    assert only(kit).jobs == 4
+    assert list(kit.failed_jobs(only(kit).id, is_repeated=False)) == list(came.jobs.values())
+
+
+@pytest.mark.parametrize("is_importable", [True, False], ids=["a task", "a function that travels by value"])
+def test_changed_arguments_are_checked_and_put_in_by_the_jobs_own_process(kit: Kit, is_importable: bool) -> None:
+    task = jobkit.task(name="divide")(divide)
+
+    def by_value(a: int, b: int = 0, how: str = "exact") -> float:
+        return a / b
+
+    by_value.__name__ = "divide"
+    failed(kit, task if is_importable else by_value, {"a": 6}, {"a": 9})
+
+    came = kit.retry_failures(only(kit).id, changes={"b": 3})
+
+    assert results(kit, came.jobs.values()) == [2.0, 3.0]
+    assert [kit.snapshot(new).spec.params for new in came.jobs.values()] == [
+        {"a": a, "b": 3, "how": "exact"} for a in (6, 9)
+    ]
+    assert only(kit).healed == 2
+
+
+def test_what_was_changed_once_stays_so_when_it_is_run_again(kit: Kit) -> None:
+    """By a retry, by other changes, and by `rerun`, which reads the arguments."""
+    task = jobkit.task(name="divide")(divide)
+    [first] = failed(kit, task, {"a": 6})
+    [second] = kit.retry_many([first.id], changes={"a": 8}).jobs.values()
+    kit.get(second).wait(30)
+
+    [third] = kit.retry_many([second], changes={"b": 3}).jobs.values()
+
+    assert results(kit, [third]) == [8 / 3]
+    assert kit.get(third).retry().result(30) == 8 / 3
+    assert kit.get(third).rerun(how="whole").result(30) == 2
+
+
+def test_a_date_is_changed_as_text_and_arrives_as_a_date(kit: Kit) -> None:
+    task = jobkit.task(name="day")(day)
+    failed(kit, task, {"when": date(2026, 4, 1), "extra": {1, 2}})  # the set makes it a pickle
+
+    came = kit.retry_failures(only(kit).id, changes={"when": "2026-04-02"})
+
+    assert results(kit, came.jobs.values()) == ["2026-04-02"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"a": 101}, "a must be a whole number from 0 to 100, not 101"),
+        ({"a": "many"}, "a must be a whole number from 0 to 100, not 'many'"),
+        ({"how": "wild"}, "how must be one of exact, whole"),
+        ({"aa": 1}, "unexpected argument 'aa'"),
+    ],
+)
+def test_a_change_that_does_not_fit_is_refused_before_anything_is_submitted(
+    kit: Kit, changes: dict[str, Any], sentence: str
+) -> None:
+    task = jobkit.task(name="divide")(divide)
+    failed(kit, task, {"a": 1})
+    before = len(kit.jobs(limit=1000))
+
+    with pytest.raises(jobkit.InvalidParams, match=sentence):
+        kit.retry_failures(only(kit).id, changes=changes)
+
+    assert len(kit.jobs(limit=1000)) == before
+    assert only(kit).repeated == 0
+
+
+def test_changes_for_jobs_of_several_tasks_are_refused(kit: Kit) -> None:
+    jobs = failed(kit, jobkit.task(name="divide")(divide), {"a": 1})
+    jobs += failed(kit, jobkit.task(name="day")(day), {"when": date(2026, 4, 1)})
+
+    with pytest.raises(jobkit.InvalidParams, match="jobs of one task, not of day, divide"):
+        kit.retry_many([job.id for job in jobs], changes={"a": 2})
+
+
+def test_jobs_that_cannot_be_run_again_are_named_and_the_others_run(kit: Kit) -> None:
+    task = jobkit.task(name="divide")(divide)
+    [job] = failed(kit, task, {"a": 1})
+
+    came = kit.retry_many([job.id, "gone"])
+
+    assert list(came.jobs) == [job.id]
+    assert "no job 'gone' is kept here" in came.refused["gone"]
+
+
+def test_what_failed_for_want_of_a_result_is_run_again_with_what_it_needs(kit: Kit) -> None:
+    task = jobkit.task(name="divide")(divide)
+    need = kit.submit(task, 1)
+    after = kit.submit(divide, need, 1)
+    assert after.wait(30)
+    groups = {group.kind: group.id for group in kit.failures()}
+
+    came = kit.retry_failures(groups["dependency"])
+
+    again = kit.snapshot(came.jobs[after.id])
+    assert again.spec.needs != after.snapshot.spec.needs
+    assert kit.snapshot(again.spec.needs[0]).spec.retry_of == need.id
+
+
+def test_muted_resolved_and_opened_again(kit: Kit) -> None:
+    failed(kit, divide, {"a": 1})
+    group = only(kit).id
+
+    for verb, state in ((kit.mute, "muted"), (kit.resolve, "resolved"), (kit.reopen, "open")):
+        verb(group, by="ada")
+        assert (kit.failure(group).state, kit.failure(group).changed_by) == (state, "ada")
+    kit.resolve(group)
+    failed(kit, divide, {"a": 2})
+
+    assert kit.failure(group).state == "regressed"
+
+
+def test_dropping_forgets_the_jobs_and_the_group(kit: Kit) -> None:
+    jobs = failed(kit, divide, {"a": 1}, {"a": 2})
+    kit.mute(only(kit).id)
+
+    assert kit.drop(only(kit).id) == 2
+
+    assert kit.failures() == []
+    with pytest.raises(jobkit.JobNotFound):
+        kit.snapshot(jobs[0].id)
+
+
+def test_unknown_groups_and_states_are_refused_by_name(kit: Kit) -> None:
+    with pytest.raises(jobkit.JobNotFound, match="there is no group of failures 'nobody'"):
+        kit.mute("nobody")
+    with pytest.raises(jobkit.InvalidParams, match="state must be one of open, muted, resolved, regressed, not 'bad'"):
+        kit.failures("bad")
+    with pytest.raises(jobkit.InvalidParams, match="limit must be a whole number"):
+        kit.failures(limit=0)
+
+
+async def test_the_same_verbs_are_coroutines(kit: Kit) -> None:
+    failed(kit, divide, {"a": 1})
+
+    [group] = await kit.aio.failures()
+
+    assert len((await kit.aio.retry_failures(group.id)).jobs) == 1
