@@ -111,6 +111,7 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
         self._queues.add(spec.queue)
         if spec.retry_of:
             self._jobs.failures.repeat(spec.retry_of)
+            self._jobs.tell_control()
         data: dict[str, Any] = {"state": str(state), "submitted": self._jobs.now}
         if is_due_later:
             data["due"] = due

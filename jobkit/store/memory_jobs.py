@@ -179,6 +179,7 @@ class Jobs:
             self.failures.note(spec, data.get("error") or {}, self.now, self.now_us + self._noted)
         elif kind is EventType.SUCCEEDED and spec.retry_of:
             self.failures.healed(spec.retry_of)
+            self.tell_control()
         if record.waits:
             record.waits = 0
             for need in spec.needs:

@@ -9,6 +9,8 @@ from typing import Any
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.model.people import Role
+from jobkit.ui.failures import FailuresPage
+from jobkit.ui.failures_feed import STATES
 from jobkit.ui.form import TaskForm
 from jobkit.ui.page import Page, PageSession
 from jobkit.ui.table import JobTable
@@ -57,6 +59,32 @@ def workers(session: PageSession) -> WorkersPage:
     return page
 
 
+def failures(session: PageSession) -> FailuresPage:
+    """`group`: id of the group that is open. `state`: what is listed, where it is not "open"."""
+
+    def chosen(group: str, state: str) -> None:
+        session.remember(group=group, state="" if state == "open" else state)
+
+    def take(query: Mapping[str, str]) -> None:
+        state = query.get("state", "open")
+        page.param.update(group=query.get("group", "")[:40], state=state if state in STATES else "open")
+
+    page = FailuresPage(
+        session.kit,
+        desk=session.desk,
+        is_open=False,
+        on_open=session.open,
+        on_choose=chosen,
+        bridge=session.bridge,
+        **_FULL,
+    )
+    take(session.query)
+    session.on_query(take)
+    session.on_shown(lambda: page.param.update(is_open=True))
+    session.on_hidden(lambda: page.param.update(is_open=False))
+    return page
+
+
 def submit(session: PageSession) -> TaskForm:
     """`again`: id of a job whose arguments are filled in. `task`: the one that is chosen."""
     form = TaskForm(session.kit, on_submit=session.open, desk=session.desk, bridge=session.bridge, **_FULL)
@@ -85,6 +113,7 @@ def submit(session: PageSession) -> TaskForm:
 #: Each is one line here and a file of its own.
 PAGES: tuple[Page, ...] = (
     Page("jobs", "Jobs", jobs, own_too=True, keys=(("x", "choose"), ("j  k", "next, previous job"), ("Enter", "open"))),
+    Page("failures", "Failures", failures, keys=(("j  k", "next, previous group"),)),
     Page("workers", "Workers", workers),
     Page("submit", "Submit", submit, role=Role.OPERATE, own_too=True, keys=(("Ctrl+Enter", "submit the form"),)),
 )

@@ -71,11 +71,15 @@ end
 -- A job that repeats a failed one was submitted.
 note_repeat = function(spec)
   local group, old = repeats(spec)
-  if group then redis.call('SADD', P .. 'again:' .. group, old) end
+  if not group then return end
+  redis.call('SADD', P .. 'again:' .. group, old)
+  tell_control()
 end
 
 -- It has succeeded.
 note_healed = function(spec)
   local group = repeats(spec)
-  if group then redis.call('HINCRBY', P .. 'group:' .. group, 'healed', 1) end
+  if not group then return end
+  redis.call('HINCRBY', P .. 'group:' .. group, 'healed', 1)
+  tell_control()
 end

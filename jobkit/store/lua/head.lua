@@ -82,7 +82,10 @@ end
 
 -- Something changed that is no job's: groups of failures, what is paused. Whoever shows such things looks again. It comes
 -- as news of a job that cannot be: no id has a space.
+local is_told = false
 local function tell_control()
+  if is_told then return end
+  is_told = true
   redis.call('PUBLISH', P .. 'ch:control news', '{"id":"control news","seq":1,"type":"logged","at":' .. NOW .. ',"data":{}}')
 end
 

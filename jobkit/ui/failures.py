@@ -1,0 +1,155 @@
+"""`FailuresPage`: failed jobs in groups, what each is about, and what to do with it. Live."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import param
+from panel.custom import JSComponent
+
+from jobkit.client.loop import background
+from jobkit.ui import assets
+from jobkit.ui.asked import Requests
+from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.desk import Answer, Desk
+from jobkit.ui.failures_desk import GROUP_ACTIONS
+from jobkit.ui.failures_feed import JOBS, MOST_JOBS, STATES, Looker, feed_of
+from jobkit.ui.own import SelfContained
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+
+class FailuresPage(SelfContained, JSComponent):
+    """Groups of failures.
+
+    Args:
+        kit: whose.
+        on_open: called in the session with the id of the job that was clicked.
+        on_choose: called in the session with the id of the group that was opened ("" for none) and the state that
+            is listed, when either was chosen in the browser.
+        bridge, desk: of the session, where the caller already has them.
+
+    Attributes:
+        picture, detail: what the browser shows; see `failures_feed`.
+        group: id of the group that is open, or "". state: "open" (with those that regressed), "muted" or "resolved".
+        notice: what came of the last action, JSON. actions: what may be done, JSON.
+        is_open: whether anybody looks; only then is anything read.
+    """
+
+    picture = param.String(default="")
+    detail = param.String(default="")
+    group = param.String(default="")
+    state = param.String(default="open")
+    notice = param.String(default="")
+    actions = param.String(default="[]")
+    is_open = param.Boolean(default=True)
+    request = param.String(default="")
+
+    part_of: ClassVar[Mapping[str, str]] = {}
+
+    _esm = assets.esm("failures")
+    _stylesheets: ClassVar[list[str]] = [assets.css("failures")]
+
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        on_open: Callable[[str], object] | None = None,
+        on_choose: Callable[[str, str], object] | None = None,
+        bridge: SessionBridge | None = None,
+        desk: Desk | None = None,
+        **params: Any,
+    ) -> None:
+        self._desk = desk or Desk(kit)
+        offered = json.dumps(self._desk.offered(GROUP_ACTIONS))
+        super().__init__(actions=offered, **params)  # type: ignore[no-untyped-call]  # panel's
+        self._kit = kit
+        self._on_open, self._on_choose = on_open, on_choose
+        self._bridge = bridge or SessionBridge()
+        self._requests = Requests()
+        self._looker = Looker(lambda texts: self._bridge.put(self, texts), self.group)
+        self._is_reading = False
+        self._n = 0
+        self._bridge.on_close(lambda: void(background.start().call_soon_threadsafe(self._end)))
+        self.param.watch(self._asked, "request")
+        self.param.watch(lambda _: self._follow(), ["is_open", "group"])
+        self._follow()
+
+    def _follow(self) -> None:
+        background.start().call_soon_threadsafe(partial(self._begin, self.group) if self.is_open else self._end)
+
+    # -- on the background loop -------------------------------------------------------------------------------------
+
+    def _begin(self, group: str) -> None:
+        if group != self._looker.group:
+            self._looker.group, self._looker.limit = group, JOBS
+        if not self._bridge.is_open:
+            return
+        if self._is_reading:
+            feed_of(self._kit).again(self._looker)
+        else:
+            self._is_reading = True
+            feed_of(self._kit).add(self._looker)
+
+    def _end(self) -> None:
+        if self._is_reading:
+            self._is_reading = False
+            feed_of(self._kit).leave(self._looker)
+
+    def _again(self, more: bool = False) -> None:
+        if more:
+            self._looker.limit = min(MOST_JOBS, self._looker.limit * 3)
+        if self._is_reading:
+            feed_of(self._kit).again(self._looker)
+
+    def _acted(self, action: str, group: str, answer: Answer) -> None:
+        can_undo = answer.is_ok and action in ("mute_group", "resolve_group")
+        told = {
+            "text": answer.sentence,
+            "level": "info" if answer.is_ok else "error",
+            "undo": group if can_undo else "",
+            "action": action,
+        }
+        self._bridge.push(lambda: self._told(told))
+
+    # -- in the session ---------------------------------------------------------------------------------------------
+
+    def _told(self, told: Mapping[str, Any]) -> None:
+        self._n += 1
+        self.notice = json.dumps({**told, "n": self._n})  # the same sentence twice is told twice
+
+    def _asked(self, event: Any) -> None:
+        for asked in self._requests.of(event.new):
+            self._bridge.greeted(self)
+            self._do(asked["action"], asked)
+
+    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
+        id = str(asked.get("id", ""))[:200]
+        if action == "hello":
+            background.start().call_soon_threadsafe(self._again)
+        elif action == "open" and self._on_open is not None:
+            self._on_open(id)
+        elif action == "group":
+            self.group = id
+            self._chosen()
+        elif action == "state" and asked.get("state") in STATES:
+            self.param.update(state=str(asked["state"]), group="")
+            self._chosen()
+        elif action == "more":
+            background.start().call_soon_threadsafe(self._again, True)
+        elif action in GROUP_ACTIONS:
+            changes = asked.get("changes")
+            details = {"changes": changes} if action == "retry_group" and isinstance(changes, dict) else {}
+            self._desk.begin(action, [id], partial(self._acted, action, id), **details)
+
+    def _chosen(self) -> None:
+        if self._on_choose is not None:
+            self._on_choose(self.group, self.state)
+
+
+def void(_: object) -> None:
+    """For callbacks whose value nobody wants."""
