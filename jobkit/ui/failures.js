@@ -214,7 +214,7 @@ class Failures {
       return;
     }
     const count = row.group.waiting;
-    form.replaceChildren(h("p", {text: `Fill in what is to be different; the rest stays as it was in each of the ${number(count)} jobs.`}),
+    form.replaceChildren(h("p", {text: `Fill in what is to be different; the rest stays as it was${count > 1 ? ` in each of the ${number(count)} jobs` : ""}.`}),
       ...detail.params.map((param) => {
         const id = `p-${row.group.id}-${param.name}`;
         const field = h("div", {class: "field"}, h("label", {for: id, class: "mono", text: param.name}),
