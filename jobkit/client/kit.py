@@ -129,6 +129,17 @@ class Kit(FailureVerbs, SchedulingKit):
             prepared = replace(prepared, spec=replace(prepared.spec, owner=owner))
         return self._send(prepared)
 
+    def map_info(
+        self,
+        name: str,
+        items: Sequence[Mapping[str, Any]],
+        options: Mapping[str, Any] | None = None,
+        *,
+        owner: str = "",
+    ) -> Batch:
+        """`submit_info` once for each of `items`, in bulk; see there."""
+        return self._map(name, items, check_submit_options(options or {}), owner=owner)
+
     def _submit(
         self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], over: SubmitOptions
     ) -> Job:
@@ -160,12 +171,15 @@ class Kit(FailureVerbs, SchedulingKit):
         over: SubmitOptions,
         stop_when: Callable[..., object] | str | None = None,
         sweep: Sweep | None = None,
+        owner: str = "",
     ) -> Batch:
         if over.key:
             raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
         rule = None if stop_when is None else rule_of(stop_when)
         most = MAX_JOBS if sweep is None else MAX_LIMIT
         prepared = [self._prepare(task, *arguments(item), over) for item in listed(items, most)]
+        if owner:
+            prepared = [replace(each, spec=replace(each.spec, owner=owner)) for each in prepared]
         for each in prepared:
             self._live.expect(each.spec.id)
         try:

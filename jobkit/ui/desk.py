@@ -12,6 +12,7 @@ The buttons that a page shows are a courtesy (`may`): a request that comes all t
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -329,6 +330,16 @@ async def _submit(errand: Errand, task: str) -> None:
     errand.make(job.id)
 
 
+async def _sweep(errand: Errand, task: str) -> None:
+    axes, params = errand.details.get("axes") or {}, errand.details.get("params") or {}
+    points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+    each_params = [{**params, **point} for point in points]
+    options = errand.details.get("options") or {}
+    for job in await errand.kit.aio.map_info(task, each_params, options, owner=errand.person.name):
+        errand.make(job.id)
+    errand.done = f"submitted {len(points):,} times"
+
+
 def _stop(how: str) -> Do:
     async def do(errand: Errand, worker_id: str) -> None:
         if not await on_loop(errand.kit.verbs.store.stop_workers([worker_id], how)):
@@ -338,6 +349,7 @@ def _stop(how: str) -> Do:
 
 
 action("submit", each(_submit), "submitted", on="task", own_too=True)
+action("sweep", each(_sweep), "submitted", on="task", own_too=True)
 action("cancel", _cancel, "cancelled", is_dangerous=True)
 action("retry", each(_retry), "submitted again")
 action("delete", _delete, "deleted", is_dangerous=True)

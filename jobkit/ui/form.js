@@ -29,11 +29,14 @@ class Form {
     n.trouble = h("p", {class: "trouble", role: "alert", hidden: true});
     n.call = h("code");
     n.copy = h("button", {class: "btn quiet small", type: "button", title: "Copy the Python call", "aria-label": "Copy the Python call", onclick: () => copyText(n.call.textContent, n.copy)}, icon("copy"));
+    n.modes = ["Now", "Later", ...(this.model.get("sweeps") ? ["Sweep"] : [])].map((word) => h("button", {type: "button", role: "radio", text: word, title: MODES[word], onclick: () => this.turn(word.toLowerCase()),
+      onkeydown: (event) => { const step = {ArrowRight: 1, ArrowLeft: -1}[event.key]; if (step) { event.preventDefault(); const i = (n.modes.indexOf(event.target) + step + n.modes.length) % n.modes.length; n.modes[i].focus(); n.modes[i].click(); } }}));
+    n.at = h("input", {type: "datetime-local", class: "input at", step: 60, hidden: true, "aria-label": "Not before", oninput: () => this.changed()});
     n.submit = h("button", {class: "btn primary submit", type: "submit", title: "Ctrl+Enter", text: "Submit"});
     n.form = h("form", {class: "form", novalidate: true, autocomplete: "off", onsubmit: (event) => { event.preventDefault(); this.submit(); },
       onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.submit(); } }},
       h("header", {class: "about"}, n.title, n.doc), n.fields, n.none, n.options, n.trouble,
-      h("footer", null, h("div", {class: "call mono", title: "The same from Python"}, n.call, n.copy), n.submit));
+      h("footer", null, h("div", {class: "when"}, h("div", {class: "segments", role: "radiogroup", "aria-label": "When"}, n.modes), n.at), h("div", {class: "call mono", title: "The same from Python"}, n.call, n.copy), n.submit));
     n.empty = h("div", {class: "nothing", hidden: true},
       h("p", {class: "big", text: "No tasks yet"}), h("p", {class: "muted", text: "Write a function with @jobkit.task in a module and name the module, for instance:"}),
       h("pre", {class: "mono", text: "JOBKIT_TASKS=mytasks jobkit up"}));
@@ -91,8 +94,39 @@ class Form {
     n.options.open = false;
     n.trouble.hidden = true;
     this.markTask();
+    this.turn("now");
+  }
+
+  /** When, and how often: "now", "later" (not before a time) or "sweep" (once for each combination of several values). */
+  turn(mode) {
+    const n = this.n;
+    this.mode = mode;
+    n.modes.forEach((button) => { const is = button.textContent.toLowerCase() === mode; button.setAttribute("aria-checked", String(is)); button.tabIndex = is ? 0 : -1; });
+    n.at.hidden = mode !== "later";
+    if (mode === "later" && !n.at.value) n.at.value = localTime(new Date(Date.now() + 3600000));
+    n.form.classList.toggle("sweeping", mode === "sweep");
+    for (const field of this.fields.values()) this.spread(field, false);
     this.changed();
   }
+
+  /** In a sweep: whether this field has several values, which then are typed or picked in place of the one. */
+  spread(field, isSpread) {
+    if (!field.several) return;
+    field.isSpread = isSpread;
+    field.several.setAttribute("aria-pressed", String(isSpread));
+    put(field.several, isSpread ? "one value" : "several");
+    field.control.hidden = isSpread;
+    if (isSpread && !field.axis) field.el.insertBefore((field.axis = axisOf(field, () => this.changed())).control, field.message);
+    if (field.axis) field.axis.control.hidden = !isSpread;
+    this.error(field, "");
+    if (isSpread) field.axis.control.querySelector("input,button")?.focus();
+    this.changed();
+  }
+
+  axes() { return [...this.fields.values()].filter((field) => field.isSpread); }
+
+  /** How many jobs a sweep has. */
+  count() { return this.axes().reduce((product, field) => product * field.axis.values().length, 1); }
 
   // -- fields ------------------------------------------------------------------------------------------------------
 
@@ -171,9 +205,10 @@ class Form {
       }
     }
     field.dot = h("button", {type: "button", class: "reset", hidden: true, title: "Back to the default", text: "reset", onclick: () => { field.set(field.initial); this.error(field, ""); this.changed(); }});
+    field.several = !spec.option && SPREADABLE.includes(kind) && !spec.is_secret && h("button", {type: "button", class: "several", "aria-pressed": "false", title: "Give several values: one job for each combination", text: "several", onclick: () => this.spread(field, !field.isSpread)});
     field.message = h("p", {class: "message", id: `${id}-m`, role: "alert", hidden: true});
     const label = h("label", {class: "label", for: id, text: spec.shown || spec.label || spec.name, title: spec.label && spec.label !== spec.name ? spec.name : false});
-    const line = h("div", {class: "line"}, kind === "bool" && field.control, label, spec.required && !has && h("span", {class: "required", text: "required"}), field.dot, h("span", {class: "spring"}), h("span", {class: "kind muted", text: spec.range !== undefined ? spec.range : kindOf(spec)}));
+    const line = h("div", {class: "line"}, kind === "bool" && field.control, label, spec.required && !has && h("span", {class: "required", text: "required"}), field.dot, field.several, h("span", {class: "spring"}), h("span", {class: "kind muted", text: spec.range !== undefined ? spec.range : kindOf(spec)}));
     const el = h("div", {class: `field${wide ? " wide" : ""} kind-${kind}`, "data-name": spec.name}, line, kind !== "bool" && field.control, field.message, spec.help && h("p", {class: "hint muted", text: spec.help}));
     (field.control.matches?.("input,select,textarea") ? field.control : field.control.querySelector("input") || field.control).setAttribute("aria-describedby", `${id}-m`);
     field.el = el;
@@ -189,8 +224,10 @@ class Form {
     const fields = {}, options = {};
     for (const [name, field] of this.fields) {
       if (field.spec.option) options[name.slice(7)] = field.get();
+      else if (field.isSpread) fields[name] = field.axis.read();
       else if (this.isChanged(field) || (field.spec.required && !("default" in field.spec))) fields[name] = field.read();
     }
+    if (this.mode === "later" && this.n.at.value) options.at = new Date(this.n.at.value).toISOString();
     return {fields, options};
   }
 
@@ -201,17 +238,20 @@ class Form {
       field.dot.hidden = !changed || field.spec.option;
     }
     put(this.n.call, this.pythonCall());
+    if (!this.busy) this.ready();
   }
 
   pythonCall() {
     const values = [], options = [];
     for (const [name, field] of this.fields) {
-      if (!this.isChanged(field)) continue;
+      if (field.isSpread) values.push(`${name}=[${field.axis.values().map((value) => pythonText(field.spec, value)).join(", ")}]`);
+      if (field.isSpread || !this.isChanged(field)) continue;
       const value = field.get();
       if (field.spec.option) options.push(`${name.slice(7)}=${name === "option:tags" ? pythonValue(value.split(",").map((tag) => tag.trim()).filter(Boolean)) : name === "option:queue" ? pythonValue(value) : value}`);
-      else values.push(`${name}=${pythonText(field.spec, value)}`);
+      else values.push(`${name}=${this.mode === "sweep" ? `[${pythonText(field.spec, value)}]` : pythonText(field.spec, value)}`);
     }
-    return `${this.task.name}${options.length ? `.options(${options.join(", ")})` : ""}.submit(${values.join(", ")})`;
+    if (this.mode === "later" && this.n.at.value) options.push(`at=datetime(${this.n.at.value.match(/\d+/g).slice(0, 5).map(Number).join(", ")}).astimezone()`);
+    return `${this.task.name}${options.length ? `.options(${options.join(", ")})` : ""}.${this.mode === "sweep" ? "sweep" : "submit"}(${values.join(", ")})`;
   }
 
   check(field) {
@@ -230,7 +270,7 @@ class Form {
     this.busy = true;
     this.n.submit.disabled = true;
     put(this.n.submit, "Submitting…");
-    ask(this.model, "submit", {task: this.task.name, ...this.collect()});
+    ask(this.model, this.mode === "sweep" ? "sweep" : "submit", {task: this.task.name, ...this.collect()});
     clearTimeout(this.busyTimer);
     this.busyTimer = setTimeout(() => this.ready(), 15000);
   }
@@ -238,8 +278,10 @@ class Form {
   ready() {
     clearTimeout(this.busyTimer);
     this.busy = false;
-    this.n.submit.disabled = false;
-    put(this.n.submit, "Submit");
+    const count = this.mode === "sweep" ? this.count() : 1, isSweep = this.mode === "sweep";
+    this.n.submit.disabled = isSweep && (!this.axes().length || !count);
+    put(this.n.submit, isSweep && this.axes().length ? `Submit ${number(count)} ${count === 1 ? "job" : "jobs"}` : "Submit");
+    this.n.submit.title = isSweep && !this.axes().length ? "Give at least one field several values" : "Ctrl+Enter";
   }
 
   answer() {
@@ -265,9 +307,44 @@ class Form {
       (first.control.matches("input,select,textarea") ? first.control : first.control.querySelector("input,button"))?.focus();
     } else if (!rest.length) {
       put(this.n.submit, "Submitted");
-      setTimeout(() => this.busy || put(this.n.submit, "Submit"), 1200);
+      setTimeout(() => this.busy || this.ready(), 1200);
     }
   }
+}
+
+const MODES = {Now: "It may start at once", Later: "It waits for a time", Sweep: "One job for each combination of values"};
+const SPREADABLE = ["int", "float", "str", "bool", "choice", "path", "date", "datetime"];
+
+/** A moment as a datetime-local field takes it. */
+function localTime(at) {
+  const two = (n) => String(n).padStart(2, "0");
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}T${two(at.getHours())}:${two(at.getMinutes())}`;
+}
+
+/** Where several values of a field are typed ("1, 2, 5" or "1..5", "0..1 by 0.25") or picked. */
+function axisOf(field, touched) {
+  const {spec} = field, choices = spec.kind === "bool" ? [["False", false], ["True", true]] : spec.kind === "choice" ? spec.choices || [] : null;
+  if (choices) {
+    const chosen = new Set(choices.map(([label]) => label));
+    const chips = choices.map(([label]) => h("button", {type: "button", class: "pickchip", "aria-pressed": "true", text: label, onclick: (event) => { if (chosen.has(label)) chosen.delete(label); else chosen.add(label); event.target.setAttribute("aria-pressed", String(chosen.has(label))); touched(); }}));
+    const values = () => choices.filter(([label]) => chosen.has(label)).map(([label, value]) => (spec.kind === "bool" ? value : label));
+    return {control: h("div", {class: "chips axis", role: "group", "aria-label": `values of ${spec.name}`}, chips), values, read: () => ({values: values()})};
+  }
+  const isNumber = ["int", "float"].includes(spec.kind), first = String(field.get() ?? "");
+  const input = h("input", {class: "input mono", type: "text", spellcheck: "false", value: first ? `${first}, ` : "", placeholder: isNumber ? "1, 2, 5 or 1..5 or 0..1 by 0.25" : "a, b, c", "aria-label": `values of ${spec.name}, comma-separated`, oninput: touched});
+  input.value = first ? `${first}, ` : "";
+  const values = () => input.value.split(",").map((part) => part.trim()).filter(Boolean).flatMap((part) => (isNumber ? spreadOf(part, spec.kind) : [part]));
+  return {control: h("div", {class: "axis"}, input), values, read: () => ({texts: values()})};
+}
+
+/** "1..5" and "0..1 by 0.25" as their values; anything else is one value as it was typed. */
+function spreadOf(part, kind) {
+  const found = part.match(/^(-?[\d.e_]*\d)\s*\.\.\s*(-?[\d.e_]*\d)(?:\s+by\s+([\d.e]+))?$/i);
+  if (!found) return [part];
+  const [from, to, step] = [found[1], found[2], found[3] || "1"].map((text) => Number(text.replaceAll("_", "")));
+  const count = Math.floor((to - from) / step + 1e-9) + 1;
+  if (![from, to, step].every(Number.isFinite) || !(step > 0) || count < 1 || count > 100000 || (kind === "int" && ![from, step].every(Number.isInteger))) return [part];
+  return Array.from({length: count}, (_, i) => String(Number((from + i * step).toPrecision(12))));
 }
 
 const KIND_WORDS = {int: "whole number", float: "number", bool: "", str: "text", choice: "", path: "path", date: "date", datetime: "date and time", list: "list", dict: "JSON", table: "table", any: "JSON or text"};

@@ -26,18 +26,20 @@ class TaskForm(SelfContained, JSComponent):
     Args:
         kit: where to submit; it is asked for its tasks.
         on_submit: called in the session with the id of each job that was submitted from here.
+        on_sweep: called in the session with the tag of a sweep that was submitted; without it none is offered.
         names: only these tasks, in this order; all unless given.
         bridge, desk: of the session, where the caller already has them.
 
     Attributes:
         tasks: what the browser shows, JSON. `prefill`: a task and values to start from, see `fill`.
-        reply: what the checks said. `request`: what the browser asks for.
+        reply: what the checks said. `request`: what the browser asks for. `sweeps`: whether sweeps are offered.
     """
 
     tasks = param.String(default="[]")
     prefill = param.String(default="")
     reply = param.String(default="")
     request = param.String(default="")
+    sweeps = param.Boolean(default=False)
 
     _esm = assets.esm("form")
     _stylesheets: ClassVar[list[str]] = [assets.css("form")]
@@ -47,12 +49,13 @@ class TaskForm(SelfContained, JSComponent):
         kit: Kit,
         *,
         on_submit: Callable[[str], object] | None = None,
+        on_sweep: Callable[[str], object] | None = None,
         names: Sequence[str] | None = None,
         bridge: SessionBridge | None = None,
         desk: Desk | None = None,
         **params: Any,
     ) -> None:
-        super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
+        super().__init__(sweeps=on_sweep is not None, **params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
         self._names = names
         self._filled: tuple[str, Mapping[str, Any]] | None = None
@@ -61,6 +64,7 @@ class TaskForm(SelfContained, JSComponent):
             lambda: desk or Desk(kit),
             lambda texts: self._bridge.push(lambda: self.param.update(**texts)),
             on_submit=None if on_submit is None else lambda job_id: self._bridge.push(lambda: on_submit(job_id)),
+            on_sweep=None if on_sweep is None else lambda tag: self._bridge.push(lambda: on_sweep(tag)),
             names=names,
         )
         self.param.watch(lambda event: self._form.asked(event.new), "request")

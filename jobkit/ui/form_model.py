@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui.desk import Desk
-from jobkit.ui.form_values import read_field, read_form, read_options
+from jobkit.ui.form_values import read_axes, read_field, read_form, read_options
 
 #: Where the prose of a docstring ends: Google's and NumPy's headings, Sphinx's fields, doctests.
 _SECTION = re.compile(
@@ -33,6 +34,7 @@ class FormModel:
         desk: gives the desk to submit at; asked when it is needed, since a form that is only looked at needs no kit.
         put: shows new texts (any of `tasks`, `reply` and `prefill`); called in any thread.
         on_submit: called in any thread with the id of each job that was submitted from here.
+        on_sweep: called in any thread with the tag that the jobs of a sweep have.
         infos: tasks that are known already; the kit is asked for the others by `refresh`.
         names: only these tasks, in this order; all unless given.
     """
@@ -43,12 +45,14 @@ class FormModel:
         put: Callable[[Mapping[str, str]], object],
         *,
         on_submit: Callable[[str], object] | None = None,
+        on_sweep: Callable[[str], object] | None = None,
         infos: Mapping[str, TaskInfo] | None = None,
         names: Sequence[str] | None = None,
     ) -> None:
         self._desk = desk
         self._put = put
         self._on_submit = on_submit
+        self._on_sweep = on_sweep
         self._infos = dict(infos or {})
         self._names = names
         self._replies = 0
@@ -89,6 +93,8 @@ class FormModel:
                     self._answer(info, {}, checked=spec.name)
                 except InvalidParams as error:
                     self._answer(info, {spec.name: str(error)}, checked=spec.name)
+        elif action == "sweep":
+            background.spawn(self._sweep(info, asked.get("fields") or {}, asked.get("options") or {}))
         elif action == "submit":
             # Reading a table takes its time, and the store may be away: not in the session's thread.
             background.spawn(self._submit(info, asked.get("fields") or {}, asked.get("options") or {}))
@@ -108,6 +114,27 @@ class FormModel:
         names = self._names if self._names is not None else sorted(found)
         self._infos = {name: found[name] for name in names if name in found}
         self._put({"tasks": self.tasks()})
+
+    async def _sweep(self, info: TaskInfo, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        axes, errors = await asyncio.to_thread(read_axes, info.params, fields)
+        rest = [spec for spec in info.params if spec.name not in axes and spec.name not in errors]
+        values, wrong = await asyncio.to_thread(read_form, rest, fields)
+        chosen, wrong_options = read_options(options)
+        errors |= wrong | wrong_options
+        tag = f"sweep-{secrets.token_hex(3)}"
+        chosen["tags"] = [*chosen.get("tags", ()), tag]
+        if not errors:
+            try:
+                desk = await asyncio.to_thread(self._desk)
+            except JobkitError as error:
+                self._answer(info, {"": str(error)})
+                return
+            answer = await desk.act("sweep", [info.name], axes=axes, params=values, options=chosen)
+            if answer.problem:
+                errors[(answer.error.field or "") if isinstance(answer.error, InvalidParams) else ""] = answer.problem
+        self._answer(info, errors)
+        if not errors and self._on_sweep is not None:
+            self._on_sweep(tag)
 
     async def _submit(self, info: TaskInfo, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         values, errors = await asyncio.to_thread(read_form, info.params, fields)

@@ -8,11 +8,16 @@ to be opened.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from jobkit.model import InvalidParams
 from jobkit.tasks.params import ParamSpec, check, describe, parse_text
+
+#: Jobs of one sweep from a page.
+MOST_POINTS = 10_000
 
 #: Largest table that a form takes, in characters of its text.
 TABLE_CHARS = 12_000_000
@@ -60,14 +65,52 @@ def read_field(spec: ParamSpec, field: Mapping[str, Any]) -> Any:
     return parse_text(spec, text)
 
 
+def read_axes(
+    specs: Iterable[ParamSpec], fields: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """`(axes, errors)` of a sweep: the fields that have several values, `{"texts": [...]}` or `{"values": [...]}`."""
+    axes: dict[str, list[Any]] = {}
+    errors: dict[str, str] = {}
+    for spec in specs:
+        field = fields.get(spec.name) or {}
+        typed, picked = field.get("texts"), field.get("values")
+        if not isinstance(typed, list) and not isinstance(picked, list):
+            continue
+        one = [{"text": text} for text in typed] if isinstance(typed, list) else [{"value": v} for v in picked or ()]
+        try:
+            axes[spec.name] = [read_field(spec, each) for each in one[: MOST_POINTS + 1]]
+        except InvalidParams as error:
+            errors[spec.name] = str(error)
+        else:
+            if not axes[spec.name]:
+                errors[spec.name] = f"{spec.name} needs at least one value"
+    if not errors:
+        count = math.prod(map(len, axes.values()))
+        if not axes:
+            errors[""] = "a sweep needs a field with several values"
+        elif count > MOST_POINTS:
+            errors[""] = f"this sweep has more than {MOST_POINTS:,} jobs; from Python it may have more: task.sweep(...)"
+    return axes, errors
+
+
 def read_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Queue, delay, tags and priority as they were typed; empty ones are left out."""
+    """Queue, delay, time, tags and priority as they were typed; empty ones are left out."""
     out: dict[str, Any] = {}
     errors: dict[str, str] = {}
     if queue := str(options.get("queue") or "").strip():
         out["queue"] = queue
     if tags := [tag.strip() for tag in str(options.get("tags") or "").split(",") if tag.strip()]:
         out["tags"] = tags
+    if at := str(options.get("at") or "").strip():
+        try:
+            out["at"] = datetime.fromisoformat(at)
+            if out["at"].tzinfo is None:
+                raise ValueError
+        except ValueError:
+            errors[""] = f"the time must be a date and time with its zone, not {at[:40]!r}"
+            out.pop("at", None)
+        if str(options.get("delay") or "").strip():
+            errors["option:delay"] = "a job has a delay or a time, not both"
     for name, kind, what in (("delay", float, "a number of seconds, 0 or more"), ("priority", int, "a whole number")):
         text = str(options.get(name) or "").strip()
         if not text:

@@ -87,7 +87,14 @@ def failures(session: PageSession) -> FailuresPage:
 
 def submit(session: PageSession) -> TaskForm:
     """`again`: id of a job whose arguments are filled in. `task`: the one that is chosen."""
-    form = TaskForm(session.kit, on_submit=session.open, desk=session.desk, bridge=session.bridge, **_FULL)
+    form = TaskForm(
+        session.kit,
+        on_submit=session.open,
+        on_sweep=lambda tag: session.go("jobs", q=f"tag:{tag}"),
+        desk=session.desk,
+        bridge=session.bridge,
+        **_FULL,
+    )
 
     def fill(query: Mapping[str, str]) -> None:
         if query.get("again"):

@@ -1,0 +1,75 @@
+"""A form submits now, later, or once for each combination of several values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from jobkit.client.loop import background
+from jobkit.store.base import Query
+from jobkit.ui.dashboard import Dashboard
+from tests.support import wait_until
+from tests.ui.conftest import Window, text_of
+from tests.ui.stage import Stage
+from tests.ui.test_dashboard_in_browser import TRAIN
+
+pytestmark = pytest.mark.browser
+
+Serve = Callable[[Callable[[], Any]], str]
+
+
+@pytest.fixture
+def page(stage: Stage, serve: Serve, window: Window) -> Any:
+    background.call(stage.store.publish_tasks({"train": TRAIN.to_json()}))
+    page = window.open(f"{serve(lambda: Dashboard(stage.kit).__panel__())}?page=submit", width=1440)
+    page.wait_for_selector("h2:has-text('Train a model')")
+    return page
+
+
+def test_a_sweep_submits_each_combination_and_shows_its_jobs(stage: Stage, page: Any) -> None:
+    page.click(".segments button:has-text('Sweep')")
+    assert page.locator("button.submit").is_disabled()
+    page.click("[data-name=n] .several")
+    page.fill("[data-name=n] .axis input", "1..3, 7")
+    page.click("[data-name=method] .several")
+    page.fill("[data-name=lr] input.input", "0.5")
+    call = 'train.sweep(n=[1, 2, 3, 7], lr=[0.5], method=["euler", "rk4"])'
+    assert text_of(page, ".call code") == call
+
+    page.click("button.submit:has-text('Submit 8 jobs')")
+
+    wait_until(lambda: page.locator(".jk-table .row:not(.head)").count() == 8, 15, "the jobs of the sweep")
+    found = stage.kit.page(Query()).jobs
+    assert {(job.spec.params["n"], job.spec.params["method"]) for job in found} == {
+        (n, method) for n in (1, 2, 3, 7) for method in ("euler", "rk4")
+    }
+    assert {job.spec.params["lr"] for job in found} == {0.5}
+    (tag,) = {job.spec.tags for job in found}
+    assert tag[0] in page.url.replace("%3A", ":")
+
+
+def test_a_value_of_a_sweep_that_is_not_allowed_is_refused_beside_its_field(stage: Stage, page: Any) -> None:
+    page.click(".segments button:has-text('Sweep')")
+    page.click("[data-name=n] .several")
+    page.fill("[data-name=n] .axis input", "9..11")
+
+    page.keyboard.press("Control+Enter")
+
+    page.wait_for_selector("[data-name=n] .message:has-text('n must be a whole number from 1 to 10, not 11')")
+    assert stage.kit.page(Query()).jobs == ()
+
+
+def test_a_job_for_later_waits_for_its_time(stage: Stage, page: Any) -> None:
+    page.fill("[data-name=n] input.input", "7")
+    page.click(".segments button:has-text('Later')")
+    page.fill("input.at", "2031-02-03T04:05")
+    assert text_of(page, ".call code") == "train.options(at=datetime(2031, 2, 3, 4, 5).astimezone()).submit(n=7)"
+
+    page.click("button.submit")
+
+    page.wait_for_selector(".jk-card .title:has-text('Train a model')")
+    (job,) = stage.kit.page(Query()).jobs
+    assert datetime.fromtimestamp(job.spec.at_ms / 1000).strftime("%Y-%m-%dT%H:%M") == "2031-02-03T04:05"
