@@ -137,3 +137,16 @@ def test_a_users_own_tests_get_the_fixtures_by_one_line(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_schedule_fires_when_the_clock_comes_to_its_slots() -> None:
+    clock = FrozenClock(datetime(2026, 3, 28, 22, 30, tzinfo=UTC))
+    with MemoryKit(at_once=False, clock=clock) as kit:
+        kit.schedule(remind_testing, {"who": "ada"}, cron="0 3 * * *", tz="Europe/Berlin")
+
+        assert kit.run() == []
+        clock.move_to(datetime(2026, 3, 29, 1, 0, tzinfo=UTC))  # three o'clock: the hour before it was left out
+        assert len(kit.run()) == 1
+        clock.tick(days=1)
+        assert len(kit.run()) == 1
+        kit.assert_submitted(remind_testing, who="ada", times=2)
