@@ -20,6 +20,7 @@ from typing import Any, Self
 import platformdirs
 
 from jobkit.model import InvalidParams
+from jobkit.model.people import Role
 from jobkit.model.rules import NotifyRule
 
 #: Schemes that `url` may have; what each does is in the contract's §2.
@@ -65,6 +66,8 @@ class Settings:
         otel: workers tell OpenTelemetry of every job that ends.
         log_format: of the lines that workers log: "text", or "json" for one object a line.
         origins: of web pages on other servers that may use the HTTP API ("https://app.example").
+        login: file of names and passwords for the dashboard and the HTTP API (`JOBKIT_LOGIN`); see `jobkit.people`.
+        roles: pattern of names to role, the first that matches wins: `JOBKIT_ROLES=ada=admin,*@lab.example=own`.
     """
 
     url: str = "local://"
@@ -88,6 +91,8 @@ class Settings:
     mercure_url: str = ""
     mercure_jwt: str = field(default="", repr=False)
     origins: tuple[str, ...] = ()
+    login: str = ""
+    roles: Mapping[str, str] = field(default_factory=dict)
     notify: tuple[NotifyRule, ...] = field(default=(), repr=False)
     otel: bool = False
     log_format: str = "text"
@@ -243,7 +248,9 @@ def _parse(name: str, value: Any, origin: str) -> Any:
         if not isinstance(value, Mapping):
             raise InvalidParams(f"{origin}: routing must be a table of pattern = queue, not {value!r}", name)
         return {str(pattern): checked_name("queue", queue) for pattern, queue in value.items()}
-    if name in ("url", "secret", "results", "public_url", "mercure_url", "mercure_jwt"):
+    if name == "roles":
+        return _roles(value, origin)
+    if name in ("login", "url", "secret", "results", "public_url", "mercure_url", "mercure_jwt"):
         if not isinstance(value, (str, Path)):
             raise InvalidParams(f"{origin}: {name} must be text, not {type(value).__name__}", name)
         return str(value)
@@ -275,6 +282,25 @@ def _rules(value: Any, origin: str) -> tuple[NotifyRule, ...]:
         return tuple(rule if isinstance(rule, NotifyRule) else NotifyRule.read(rule) for rule in value)
     except InvalidParams as error:
         raise InvalidParams(f"{origin}: {error}", "notify") from None
+
+
+def _roles(value: Any, origin: str) -> dict[str, str]:
+    """A table, or `pattern=role` with commas."""
+    if isinstance(value, str):
+        pairs = [(pattern, role.strip()) for pattern, _, role in (part.rpartition("=") for part in value.split(","))]
+        pairs = [pair for pair in pairs if any(pair)]
+    elif isinstance(value, Mapping):
+        pairs = [(str(pattern), role) for pattern, role in value.items()]
+    else:
+        raise InvalidParams(f"{origin}: roles must be a table of pattern = role, not {value!r}", "roles")
+    for pattern, role in pairs:
+        if not pattern.strip() or role not in Role._value2member_map_:
+            raise InvalidParams(
+                f"{origin}: roles must be patterns of names, each with one of {', '.join(Role)}, not "
+                f"{pattern.strip()!r} = {role!r}",
+                "roles",
+            )
+    return {pattern.strip(): str(role) for pattern, role in pairs}
 
 
 def _number(name: str, value: Any, origin: str) -> float | int:

@@ -81,6 +81,8 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_NOTIFY": '[{"on": "ended", "url": "https://chat.example/hook"}]',
         "JOBKIT_OTEL": "yes",
         "JOBKIT_LOG_FORMAT": "json",
+        "JOBKIT_LOGIN": "/some/users.json",
+        "JOBKIT_ROLES": "ada = admin, *@lab.example=own",
     }
     assert {f"JOBKIT_{f.name.upper()}" for f in fields(Settings)} - set(environ) == {"JOBKIT_ROUTING"}
 
@@ -92,6 +94,8 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
     assert (settings.start_method, settings.locals) == ("spawn", True)
     assert ([rule.name for rule in settings.notify], settings.otel) == (["chat.example"], True)
     assert settings.log_format == "json"
+    assert settings.login == "/some/users.json"
+    assert dict(settings.roles) == {"ada": "admin", "*@lab.example": "own"}
 
 
 def test_the_nearest_table_is_used_and_files_without_one_are_passed(project: Path) -> None:

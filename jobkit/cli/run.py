@@ -186,18 +186,19 @@ def _without_processes(arguments: Sequence[str]) -> list[str]:
 @click.option("--login", metavar="FILE", help='Ask for a login; FILE is JSON: {"name": "password"}.')
 def dashboard(port: int | None, show: bool, web: str | None, host: str | None, login: str | None) -> None:
     """The dashboard and the HTTP API alone, on this machine's own address, against JOBKIT_URL."""
-    from jobkit.cli.serving import check_host, login_options
+    from jobkit.cli.serving import check_host, guard
 
+    login = login or out.settings().login or None
     host = check_host(host, login)
     served = [] if web is None else _web_folder(web)
     port = free_port(port, host)
     kit = out.connect()  # what is wrong with the URL is said here and not in the middle of a page
-    guarded = [] if login is None else login_options(login, kit.settings)
+    guarded, environ = guard(kit.settings, login)
     kit.close()
     click.echo(f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}/", err=True)
     argv = dashboard_command(port, host) + guarded + served + (["--show"] if show else [])
     sys.stdout.flush()
-    os.execv(argv[0], argv)
+    os.execve(argv[0], argv, {**os.environ, **environ})
 
 
 def _web_folder(folder: str) -> list[str]:

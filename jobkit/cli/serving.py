@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-import json
-import os
 import secrets
 import socket
 from pathlib import Path
 
 from jobkit.cli.group import BadInput
+from jobkit.people import read_login
 from jobkit.settings import Settings
+
+#: Where Panel and Bokeh look for the keys of cookies and sessions.
+SEALING = {"PANEL_COOKIE_SECRET": "cookie", "BOKEH_SECRET_KEY": "session"}
 
 
 def check_host(host: str | None, login: str | None) -> str:
@@ -43,24 +45,23 @@ def names_of(host: str) -> list[str]:
     return list(dict.fromkeys(["localhost", "127.0.0.1", *([own, socket.getfqdn()] if host == "0.0.0.0" else [host])]))
 
 
-def login_options(path: str, settings: Settings) -> list[str]:
-    """Panel's options for a login. The key of its cookies is derived from the secret and goes by the environment, where
-    other users of this machine do not see it.
+def guard(settings: Settings, login: str | None = None) -> tuple[list[str], dict[str, str]]:
+    """Panel's options, and what has to stand in its environment: sessions and cookies are signed, forms of other sites
+    refused, and with a login file (`login`, or the settings') people are asked who they are.
+
+    The keys are derived from the secret, so that all processes of a server, and the next one, know them; they go by
+    the environment, where other users of this machine do not see them.
 
     Raises:
-        BadInput: the file cannot be used.
+        InvalidParams: the login file cannot be used.
     """
-    file = Path(path)
-    try:
-        users = json.loads(file.read_text("utf-8"))
-        mode = file.stat().st_mode
-    except (OSError, ValueError) as error:
-        raise BadInput(f"--login {path} cannot be read: {error}") from None
-    if not isinstance(users, dict) or not users or not all(isinstance(word, str) and word for word in users.values()):
-        raise BadInput(f'--login {path} must be JSON of names and passwords: {{"ada": "a long password"}}')
-    if os.name == "posix" and mode & 0o077:
-        raise BadInput(f"--login {path} can be read by others: chmod 600 {path}")
-    key = settings.secret.partition(",")[0].strip().encode() or secrets.token_bytes(32)
-    cookie = hmac.new(key, b"jobkit-cookie\x00" + settings.namespace.encode(), hashlib.sha256).hexdigest()
-    os.environ["PANEL_COOKIE_SECRET"] = cookie
-    return ["--basic-auth", str(file.resolve())]
+    options, environ = ["--session-ids", "signed", "--enable-xsrf-cookies"], {}
+    secret = settings.secret.partition(",")[0].strip().encode() or secrets.token_bytes(32)
+    for name, use in SEALING.items():
+        text = f"jobkit-{use}\x00{settings.namespace}".encode()
+        environ[name] = hmac.new(secret, text, hashlib.sha256).hexdigest()
+    if path := login or settings.login:
+        read_login(path)
+        environ["JOBKIT_LOGIN"] = str(Path(path).resolve())
+        options += ["--auth-module", str(Path(__file__).parent.parent / "http" / "login.py")]
+    return options, environ

@@ -17,6 +17,7 @@ def _parts(text: str) -> list[str]:
 @click.option("--tasks", default="", metavar="PATTERNS", help="Only for these tasks: 'train_*,report'. [all]")
 @click.option("--expires", default="30d", show_default=True, metavar="TIME", help="90, 15m, 12h, 30d, 4w.")
 @click.option("--name", default="", metavar="NAME", help="Who will use it; shown as the owner of the jobs.")
+@click.option("--own", "only_own", is_flag=True, help="Only for the jobs of --name: sees and acts on no others.")
 @click.option("--subscribe", multiple=True, metavar="TOPIC", help="Mercure topics that it may see; may be repeated.")
 @click.option("--publish", multiple=True, metavar="TOPIC", help="Mercure topics that it may write to; may be repeated.")
 @click.option("--revoke", metavar="TOKEN", help="Refuse this token from now on.")
@@ -27,6 +28,7 @@ def token(
     tasks: str,
     expires: str,
     name: str,
+    only_own: bool,
     subscribe: tuple[str, ...],
     publish: tuple[str, ...],
     revoke: str | None,
@@ -64,6 +66,7 @@ def token(
         subject=name,
         subscribe=subscribe,
         publish=publish,
+        only_own=only_own,
     )
     if as_json:
         ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(grant.expires_at))

@@ -13,6 +13,7 @@ import sys
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ import click
 from jobkit.cli.group import BadInput
 from jobkit.cli.keep import Keeper
 from jobkit.cli.run import _DASHBOARD_STOP_S, KEPT, STOPPED, dashboard_command, free_port
+from jobkit.cli.serving import guard
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.children import Child
 from jobkit.embedded.home import Home, holding
@@ -47,8 +49,8 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
             )
         port = free_port(port)
         home.up_lock.write_text(_address(port), "utf-8")
-        ensure_running(settings)
-        child = _dashboard(port, home)
+        server = ensure_running(settings)
+        child = _dashboard(port, home, replace(settings, secret=server.secret))
         with Keeper([child]) as keeper:
             tell = _Announcement(port, show=show)
 
@@ -83,18 +85,21 @@ def run_remote(settings: Settings, port: int, *, show: bool) -> int:
         give_up=frozenset({2, STOPPED}),
         say=_say,
     )
-    with Keeper([worker, _dashboard(port, home)]) as keeper:
+    with Keeper([worker, _dashboard(port, home, settings)]) as keeper:
         _say(f"worker and dashboard for {settings.masked_url}; Ctrl-C ends both")
         keeper.run(_Announcement(port, show=show))
         keeper.stop(settings.drain + 5.0)
     return worker.gave_up_with or 0
 
 
-def _dashboard(port: int, home: Home) -> Child:
+def _dashboard(port: int, home: Home, settings: Settings) -> Child:
+    options, environ = guard(settings)
+    if not settings.is_embedded and settings.secret:
+        environ["JOBKIT_SECRET"] = settings.secret  # by which it knows tokens; an embedded server's is in its home
     return Child(
         name="dashboard",
-        argv=dashboard_command(port),
-        env=environment(),
+        argv=dashboard_command(port) + options,
+        env=environment() | environ,
         log=home.logs / "dashboard.log",
         death_signal=signal.SIGTERM,
         say=_say_of(home.logs / "dashboard.log"),

@@ -266,7 +266,7 @@ def environment() -> dict[str, str]:
     environ = {
         name: value
         for name, value in os.environ.items()
-        if name != "JOBKIT_SECRET"
+        if name not in ("JOBKIT_SECRET", "PANEL_COOKIE_SECRET", "BOKEH_SECRET_KEY")
         and not name.startswith("JPY_")
         # A kernel's inline backend draws into a notebook that is not there.
         and not (name == "MPLBACKEND" and value.startswith("module://"))

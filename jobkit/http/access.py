@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 from jobkit.http.messages import Problem, Request
 from jobkit.http.routing import printable
 from jobkit.http.tokens import SCOPES, Grant, InvalidToken, Tokens
+from jobkit.model.people import Person, Role
+from jobkit.people import person_named, stranger
+from jobkit.settings import Settings
 
 #: Headers that a proxy adds: what came through one did not come from this machine.
 _PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
@@ -21,6 +24,15 @@ _PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwar
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _ALL = frozenset(SCOPES)
+
+#: The scopes of each role; to which jobs they reach says `Person.only_owner`.
+SCOPES_OF = {
+    Role.NONE: frozenset[str](),
+    Role.OWN: _ALL,
+    Role.VIEW: frozenset({"view"}),
+    Role.OPERATE: _ALL,
+    Role.ADMIN: _ALL,
+}
 
 
 def host_name(host: str) -> str:
@@ -132,10 +144,13 @@ def insufficient(message: str, scope: str = "") -> Problem:
     )
 
 
-def grant_of(request: Request, tokens: Tokens, *, is_open: bool, text: str | None = None) -> Grant | None:
+def grant_of(
+    request: Request, tokens: Tokens, settings: Settings, *, is_open: bool, text: str | None = None
+) -> Grant | None:
     """What the one who asks may do; None for nobody. Whether a token was revoked is not asked here.
 
     Args:
+        settings: say which role a login has.
         is_open: whether the server is open on its own machine.
         text: a token that came in another way than by the header.
 
@@ -153,10 +168,18 @@ def grant_of(request: Request, tokens: Tokens, *, is_open: bool, text: str | Non
             raise Problem(
                 403, "xsrf", "a login by cookie needs the cookie _xsrf also as header X-XSRFToken", "x-xsrftoken"
             )
-        return Grant(request.login, _ALL)
+        return grant_for(person_named(request.login, settings, is_listed=request.login_is_listed))
     if is_open and not request.has_login and is_own_machine(request):
         return Grant("", _ALL, is_open=True)
+    if is_open and not request.has_login:
+        person = stranger(settings, is_own_machine=False)
+        return grant_for(person) if person.role is not Role.NONE else None
     return None
+
+
+def grant_for(person: Person) -> Grant:
+    """What a role means here."""
+    return Grant(person.name, SCOPES_OF[person.role], owner=person.only_owner, role=person.role)
 
 
 class Rate:
@@ -182,3 +205,7 @@ class Rate:
         if len(self._left) > self._most:
             self._left.popitem(last=False)
         return wait
+
+    def forgive(self, caller: str) -> None:
+        """Forget what was counted of a caller."""
+        self._left.pop(caller, None)

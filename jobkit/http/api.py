@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -31,6 +31,7 @@ from jobkit.model import (
     StoreUnavailable,
     UnknownTask,
 )
+from jobkit.model.audit import AuditEntry
 
 T = TypeVar("T")
 
@@ -102,6 +103,11 @@ class Call:
         if not self.grant.covers(task):
             raise access.insufficient(f"this token is not for task {printable(task)!r}")
 
+    def require_all(self) -> None:
+        """Refuse those who see their own jobs alone what tells of everybody's."""
+        if self.grant.owner is not None:
+            raise access.insufficient("this is about everybody's jobs, and you see your own")
+
 
 class Api:
     """See the module's docstring.
@@ -139,6 +145,7 @@ class Api:
         self._tokens: Tokens | None = None
         self._opening: asyncio.Task[Kit] | None = None
         self._rate = access.Rate(self.limits.per_s, self.limits.burst)
+        self._refused = access.Rate(0.05, 20)
         self._failures = access.Rate(self.limits.failures_per_s, self.limits.failures_burst)
         self._tails: dict[asyncio.AbstractEventLoop, Tail] = {}
         self._forwarding: asyncio.Task[None] | None = None
@@ -176,12 +183,36 @@ class Api:
         if len(request.body) > self.limits.body_bytes:
             raise too_large(self.limits.body_bytes)
         call = Call(self, await self.kit(), request, Grant(), params)
-        call.grant = await self._admit(request, route)
+        call.grant = await self._admit(request, route, params)
         call.query = read_query(request, route.query)
         call.body = read_body(request, route.body, route.body_is_optional)
-        return await route.handler(call), route.path
+        if route.scope != "operate":
+            return await route.handler(call), route.path
+        try:
+            response = await route.handler(call)
+        except (Problem, JobkitError) as error:
+            self._note(call.grant, route, params, "failed", str(error))
+            raise
+        self._note(call.grant, route, params, "done")
+        return response, route.path
 
-    async def _admit(self, request: Request, route: Route) -> Grant:
+    def _note(self, grant: Grant, route: Route, params: Mapping[str, str], outcome: str, why: str = "") -> None:
+        """Write an act into the audit trail, without waiting for it. A submit is none: its job says who it was."""
+        if self._kit is not None and not (outcome == "refused" and self._refused.wait_s(grant.subject)):
+            who, target = grant.subject, [params["id"]] if "id" in params else []
+            entry = AuditEntry.of(
+                who, grant.role or "token", "http", route.handler.__name__, "job", target, outcome, why
+            )
+            background.spawn(self._keep(self._kit, entry))
+
+    @staticmethod
+    async def _keep(kit: Kit, entry: AuditEntry) -> None:
+        try:
+            await kit.verbs.note(entry)
+        except JobkitError as error:
+            logger.warning("%s by %s could not be written into the audit trail: %s", entry.action, entry.who, error)
+
+    async def _admit(self, request: Request, route: Route, params: Mapping[str, str]) -> Grant:
         """What the caller may do, once it may do this.
 
         Raises:
@@ -202,7 +233,9 @@ class Api:
         if grant is None:
             raise access.unauthorized("", "this server asks for a token: Authorization: Bearer TOKEN (`jobkit token`)")
         if not grant.may(route.scope):
-            raise access.insufficient(f"this needs a token with scope {route.scope!r}", route.scope)
+            if route.scope != "view":
+                self._note(grant, route, params, "refused")
+            raise access.insufficient(_not_allowed(grant, route), route.scope)
         return grant
 
     def failed(self, request: Request) -> Problem | None:
@@ -217,7 +250,8 @@ class Api:
             Problem: what was shown is not accepted.
         """
         assert self._tokens is not None  # made with the kit
-        grant = access.grant_of(request, self._tokens, is_open=self.is_open_on_loopback, text=text)
+        kit = await self.kit()
+        grant = access.grant_of(request, self._tokens, kit.settings, is_open=self.is_open_on_loopback, text=text)
         if grant is not None and grant.token_id and await self.is_revoked(grant):
             raise access.unauthorized("invalid_token", "the token was revoked")
         return grant
@@ -290,6 +324,12 @@ class Api:
                 response.status, response.body = 304, b""
                 headers.pop("Content-Type", None)
         return response
+
+
+def _not_allowed(grant: Grant, route: Route) -> str:
+    if grant.role:
+        return f"{printable(grant.subject)} may not do this: it takes {route.scope!r}, and their role is {grant.role}"
+    return f"this needs a token with scope {route.scope!r}"
 
 
 def problem_of(error: JobkitError) -> Problem:

@@ -30,6 +30,10 @@ async def submit(call: Call) -> Response:
         name: value for name, value in asked.items() if name not in ("task", "params") and value is not msgspec.UNSET
     }
     job = await asyncio.to_thread(call.kit.submit_info, body.task, body.params, options, owner=call.grant.subject)
+    if call.grant.owner not in (None, job.owner):
+        raise Problem(
+            409, "key_taken", f"the key {printable(str(options.get('key')))!r} names a job of somebody else", "key"
+        )
     return _accepted(call, job.id)
 
 
@@ -56,9 +60,11 @@ async def list_jobs(call: Call) -> Response:
     jobs: list[JobSnapshot] = []
     cursor = asked.cursor
     wanted = _wanted(asked)
+    if call.grant.owner is not None and not wanted.owner:
+        wanted = replace(wanted, owner=call.grant.owner)
     for _ in range(_MAX_PAGES):
         page = await call.kit.aio.page(replace(wanted, limit=asked.limit - len(jobs), cursor=cursor))
-        jobs += [snapshot for snapshot in page.jobs if call.grant.covers(snapshot.spec.task)]
+        jobs += [snapshot for snapshot in page.jobs if call.grant.sees(snapshot.spec)]
         cursor = page.next_cursor
         if not cursor or len(jobs) >= asked.limit:
             break
@@ -96,7 +102,7 @@ async def find(call: Call) -> JobSnapshot:
         snapshot: JobSnapshot = await call.kit.aio.snapshot(job_id)
     except (InvalidParams, JobNotFound):
         raise _unknown(call) from None
-    if not call.grant.covers(snapshot.spec.task):
+    if not call.grant.sees(snapshot.spec):
         raise _unknown(call)
     return snapshot
 
@@ -129,7 +135,7 @@ async def retry(call: Call) -> Response:
             f"job {snapshot.id} is {snapshot.state}; only an ended job can be retried, so cancel it first",
             "id",
         )
-    job: Any = await call.kit.aio.retry(snapshot.id)
+    job: Any = await call.kit.aio.retry(snapshot.id, **({"owner": call.grant.subject} if call.grant.subject else {}))
     return _accepted(call, job.id)
 
 

@@ -50,6 +50,7 @@ async def workers(call: Call) -> Response:
 
 
 async def stats(call: Call) -> Response:
+    call.require_all()
     return json_response(await call.kit.aio.stats())
 
 
@@ -69,6 +70,7 @@ async def health(call: Call) -> Response:
 
 async def metrics(call: Call) -> Response:
     """For Prometheus."""
+    call.require_all()
     counts, queues, workers, position = await asyncio.gather(
         call.kit.aio.counts(),
         call.kit.aio.queues(),

@@ -24,7 +24,7 @@ from jobkit.http.tail import Entry, Key, Tail
 from jobkit.http.tokens import Grant, InvalidToken
 from jobkit.http.topics import ALL, BadSelector, Selector, new, old, together
 from jobkit.http.updates import NEW, OLD, Place, Update, Updates, id_of
-from jobkit.model import EventsExpired
+from jobkit.model import EventsExpired, JobSpec
 
 MAX_MATCHERS = 100
 
@@ -228,7 +228,7 @@ class HubView:
         made = []
         for entry in wanted:
             snapshot = found.get(entry.event.job_id)
-            if snapshot is None or not self._may_see_job(snapshot.id, snapshot.spec.task):
+            if snapshot is None or not self._may_see(snapshot.spec):
                 continue
             place = (*entry.key, 0) if entry.event.id else self._place
             made.append((place, frame(to_json(snapshot.to_json()), id=id_of(place))))
@@ -252,10 +252,10 @@ class HubView:
     def _is_asked(self, topics: Sequence[str]) -> bool:
         return any(selector.matches(topic) for selector in self._selectors for topic in topics)
 
-    def _may_see_job(self, job_id: str, task: str) -> bool:
+    def _may_see(self, spec: JobSpec) -> bool:
         if self._grant.may("view"):
-            return self._grant.covers(task)
-        return any(s.matches(topic) for s in self._grant.subscribe for topic in self._topics(job_id))
+            return self._grant.sees(spec)
+        return any(s.matches(topic) for s in self._grant.subscribe for topic in self._topics(spec.id))
 
 
 def updates_of(api: Api, tail: Tail, call: Call) -> Updates:

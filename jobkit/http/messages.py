@@ -38,6 +38,7 @@ class Request:
         prefix: what stands before the API's root in the URL, without a slash at its end.
         has_login: the web server asks people to log in.
         login: name of the person whom the web server itself has logged in (the dashboard's cookie), or "".
+        login_is_listed: who runs the server has written down who may log in, by name; not so with OAuth.
         login_is_forged: a request that changes something came with that cookie but without the XSRF token.
     """
 
@@ -52,6 +53,7 @@ class Request:
     prefix: str = ""
     has_login: bool = False
     login: str = ""
+    login_is_listed: bool = False
     login_is_forged: bool = False
 
     @property

@@ -24,7 +24,7 @@ from jobkit.http.messages import EVENT_STREAM, Problem, Request, Response, to_js
 from jobkit.http.shapes import JobStreamQuery, StreamQuery
 from jobkit.http.tail import Entry, Key, Tail
 from jobkit.http.tokens import Grant
-from jobkit.model import EventsExpired, EventType, JobEvent, JobkitError, JobNotFound, JobSnapshot, JobState
+from jobkit.model import EventsExpired, EventType, JobEvent, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState
 from jobkit.store.base import event_key
 
 #: Milliseconds after which a client comes back.
@@ -329,7 +329,7 @@ class AllView:
         self._jobs, self._tasks, self._queues = frozenset(asked.job), frozenset(asked.task), frozenset(asked.queue)
         self._types = frozenset(asked.type)
         self._with_news = asked.progress
-        self._needs_spec = bool(asked.task or asked.queue or call.grant.tasks)
+        self._needs_spec = bool(asked.task or asked.queue or not call.grant.sees_all)
         self._position: Key = tail.last
         self._news = tail.newest_news
         self._first: list[bytes] = []
@@ -375,14 +375,12 @@ class AllView:
         specs = await self._tail.specs(entry.event.job_id for entry in page)
         return [entry for entry in page if self._is_of(specs.get(entry.event.job_id))]
 
-    def _is_of(self, spec: tuple[str, str] | None) -> bool:
-        if spec is None:
-            return False
-        task, queue = spec
+    def _is_of(self, spec: JobSpec | None) -> bool:
         return (
-            self._grant.covers(task)
-            and (not self._tasks or task in self._tasks)
-            and (not self._queues or queue in self._queues)
+            spec is not None
+            and self._grant.sees(spec)
+            and (not self._tasks or spec.task in self._tasks)
+            and (not self._queues or spec.queue in self._queues)
         )
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
 from jobkit.http.frames import event_frame
-from jobkit.model import EventsExpired, EventType, JobEvent
+from jobkit.model import EventsExpired, EventType, JobEvent, JobSpec
 from jobkit.store.base import event_key
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Tail:
         self._wake = asyncio.Event()
         self._news: OrderedDict[str, tuple[int, Entry]] = OrderedDict()
         self._seqs: OrderedDict[str, int] = OrderedDict()
-        self._specs: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._specs: OrderedDict[str, JobSpec] = OrderedDict()
         self.version = 0
         """Grows with everything new."""
         self.updates: Any = None
@@ -166,15 +166,16 @@ class Tail:
         with contextlib.suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(self._wake_all)
 
-    async def specs(self, job_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
-        """Task and queue of jobs, of those that are or were kept."""
+    async def specs(self, job_ids: Iterable[str]) -> dict[str, JobSpec]:
+        """What jobs are, of those that are or were kept: task, queue and owner of it, nothing that could be large."""
         wanted = list(dict.fromkeys(job_ids))
         unknown = [job_id for job_id in wanted if job_id not in self._specs]
         for i in range(0, len(unknown), 200):
             read = self._kit.verbs.store.snapshots(unknown[i : i + 200])
             for snapshot in await asyncio.wrap_future(background.spawn(read)):
                 if snapshot is not None:
-                    self._specs[snapshot.id] = snapshot.spec.task, snapshot.spec.queue
+                    spec = snapshot.spec
+                    self._specs[snapshot.id] = JobSpec(spec.id, spec.task, queue=spec.queue, owner=spec.owner)
         found = {job_id: self._specs[job_id] for job_id in wanted if job_id in self._specs}
         while len(self._specs) > JOBS:
             self._specs.popitem(last=False)
@@ -206,6 +207,8 @@ class Tail:
                 if len(self._news) > JOBS:
                     self._news.popitem(last=False)
                 continue
+            if item.type is EventType.SUBMITTED:
+                self._specs.pop(item.job_id, None)  # a key that somebody else had before
             self._ring.append(Entry(item, event_key(item.id)))
             if len(self._ring) > RING:
                 self._floor = self._ring.popleft().key

@@ -20,7 +20,7 @@ from typing import Any
 
 import jwt
 
-from jobkit.model import InvalidParams
+from jobkit.model import InvalidParams, JobSpec
 
 #: What a token may allow: see jobs; submit jobs; cancel, retry and remove them.
 SCOPES = ("view", "submit", "operate")
@@ -57,6 +57,8 @@ class Grant:
         publish, subscribe: Mercure's topic selectors, see `jobkit.http.mercure`.
         is_open: nobody was asked: the server is open on this machine.
         is_old: by a token of Mercure's protocol 0.x.
+        owner: whose jobs it is about; None for everybody's.
+        role: of a login, for the audit trail.
     """
 
     subject: str = ""
@@ -69,6 +71,8 @@ class Grant:
     payload: Any = None
     is_open: bool = False
     is_old: bool = False
+    owner: str | None = None
+    role: str = ""
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes
@@ -76,6 +80,14 @@ class Grant:
     def covers(self, task: str) -> bool:
         """Whether it is about this task."""
         return not self.tasks or any(fnmatchcase(task, pattern) for pattern in self.tasks)
+
+    def sees(self, spec: JobSpec) -> bool:
+        """Whether it is about this job."""
+        return self.owner in (None, spec.owner) and self.covers(spec.task)
+
+    @property
+    def sees_all(self) -> bool:
+        return self.owner is None and not self.tasks
 
 
 class Tokens:
@@ -104,6 +116,7 @@ class Tokens:
         subject: str = "",
         publish: Sequence[Any] = (),
         subscribe: Sequence[Any] = (),
+        only_own: bool = False,
         now: float | None = None,
     ) -> tuple[str, Grant]:
         """A new token, and what it grants.
@@ -114,6 +127,7 @@ class Tokens:
             tasks: patterns of the task names that it is about; none for all.
             subject: who will use it; shown as the owner of the jobs.
             publish, subscribe: Mercure's topic selectors.
+            only_own: about the jobs of `subject` alone.
 
         Raises:
             InvalidParams: one of them is not allowed, or there is no secret to sign with.
@@ -146,6 +160,10 @@ class Tokens:
         }
         if tasks:
             claims["tasks"] = list(tasks)
+        if only_own:
+            if not subject:
+                raise InvalidParams("a token for one's own jobs needs a name, which owns them: --name", "name")
+            claims["own"] = True
         if publish or subscribe:
             claims["mercure"] = {"publish": list(publish), "subscribe": list(subscribe)}
         key_id, key = next(iter(self._keys.items()))
@@ -217,6 +235,7 @@ def _grant(claims: dict[str, Any]) -> Grant:
         publish=_selectors(topics.get("publish")),
         subscribe=_selectors(topics.get("subscribe")),
         payload=topics.get("payload"),
+        owner=str(claims["sub"])[:200] if claims.get("own") else None,
     )
 
 

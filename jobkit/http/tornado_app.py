@@ -85,6 +85,7 @@ class ApiHandler(tornado.web.RequestHandler):
             prefix=prefix,
             has_login=_has_login(self.application),
             login=login,
+            login_is_listed=bool(login) and is_listed(self.application.auth_provider),  # type: ignore[attr-defined]  # Bokeh's
             login_is_forged=is_forged,
         )
 
@@ -92,18 +93,20 @@ class ApiHandler(tornado.web.RequestHandler):
         """Whom Panel's own login knows (`--basic-auth`, `--oauth-provider`), and whether XSRF protection is missing."""
         if not _has_login(self.application):
             return "", False
-        user = self.get_signed_cookie("user")
-        if not user:
+        name = _user(self)
+        if not name:
             return "", False
-        name = user.decode("utf-8", "replace").strip('"')[:200]
         if self.request.method in ("GET", "HEAD", "OPTIONS"):
             _ = self.xsrf_token  # sets the cookie, for what comes next
             return name, False
         try:
-            self.check_xsrf_cookie()
+            super().check_xsrf_cookie()
         except tornado.web.HTTPError:
             return name, True
         return name, False
+
+    def check_xsrf_cookie(self) -> None:
+        """Of all requests is not asked for what only a login by cookie needs; see `_login`."""
 
     async def _write(self, response: Response) -> None:
         self.clear()
@@ -170,6 +173,20 @@ def _has_login(application: Any) -> bool:
     """Whether Panel's server asks for a login; another server's is not known here, and its cookies are not ours."""
     provider = getattr(application, "auth_provider", None)
     return provider is not None and (provider.get_user is not None or provider.get_user_async is not None)
+
+
+def is_listed(provider: Any) -> bool:
+    """Whether somebody has written down who may log in: so it is with names and passwords, not with OAuth."""
+    return not any(kind.__name__ == "OAuthProvider" for kind in type(provider).__mro__)
+
+
+def _user(handler: tornado.web.RequestHandler) -> str:
+    """The name in the cookie of the login: jobkit's own, which looks into its file once more, or Panel's."""
+    found = getattr(getattr(handler.application.auth_provider, "_module", None), "get_user", None)  # type: ignore[attr-defined]  # Bokeh's
+    if found is not None:
+        return str(found(handler) or "")
+    user = handler.get_signed_cookie("user")
+    return "" if not user else user.decode("utf-8", "replace").strip('"')[:200]
 
 
 async def _close(stream: Any) -> None:

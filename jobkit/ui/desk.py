@@ -22,6 +22,7 @@ from jobkit.client.loop import background
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot
 from jobkit.model.audit import AuditEntry
 from jobkit.model.people import Person, Role
+from jobkit.ui.session import person_here
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -155,12 +156,12 @@ class Desk:
 
     Args:
         kit: where it is done.
-        person: who looks; by default somebody whom nobody asked, on their own machine, who may do everything.
+        person: who looks; the one of this browser session unless given, see `person_here`.
     """
 
     def __init__(self, kit: Kit, person: Person | None = None) -> None:
         self.kit = kit
-        self.person = person or Person()
+        self.person = person or person_here(kit.settings)
         self._refusals = 0
 
     def may(self, name: str) -> bool:

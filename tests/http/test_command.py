@@ -118,9 +118,15 @@ def test_the_dashboards_login_is_the_apis_with_xsrf_protection(fresh: Terminal) 
     users.chmod(0o600)
     with running(fresh, "--login", str(users)) as url, httpx.Client(base_url=url, trust_env=False, timeout=20) as http:
         assert http.get("/api/jobs").status_code == 401  # also on this machine: the dashboard asks, too
-        http.post("/login", data={"username": "ada", "password": "wrong"})
+        assert http.post("/login", data={"username": "ada", "password": "a long password"}).status_code == 403
+        assert "a long password" not in http.get("/login").text
+        form = {"username": "ada", "_xsrf": http.cookies["_xsrf"]}
+        assert http.post("/login", data={**form, "password": "wrong"}).status_code == 403
         assert http.get("/api/jobs").status_code == 401
-        http.post("/login", data={"username": "ada", "password": "a long password"})
+        done = http.post("/login", data={**form, "password": "a long password"})
+        cookie = next(each for each in done.headers.get_list("set-cookie") if each.startswith("user="))
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
         assert http.get("/api/jobs").status_code == 200
         bare = http.post("/api/jobs", json={"task": "count"})
         made = http.post("/api/jobs", json={"task": "count"}, headers={"X-XSRFToken": http.cookies["_xsrf"]})

@@ -1,0 +1,149 @@
+"""The login by name and password, as Bokeh's hooks for one: `panel serve ... --auth-module .../jobkit/http/login.py`.
+
+`jobkit dashboard --login FILE` serves with it. Who is in the file, with which password and role, `jobkit.people` reads;
+a line that is taken out, or a password that is changed, ends the login at the next request. After it the name stands in
+the signed cookie `user`, where Panel (`pn.state.user`) looks for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import html
+import logging
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tornado.web
+
+from jobkit.http.access import Rate
+from jobkit.model import InvalidParams
+from jobkit.people import Account, is_password, read_login
+from jobkit.settings import Settings
+
+logger = logging.getLogger("jobkit.http")
+
+#: Where Bokeh finds them.
+login_url, logout_url = "/login", "/logout"
+
+#: How long a login lasts.
+_DAYS = 7
+
+#: Wrong passwords from one address: so many at once, and one in ten seconds from then on.
+_wrong = Rate(0.1, 10)
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def get_user(handler: Any) -> str | None:
+    """The name of who is logged in, or None."""
+    name, seal = handler.get_signed_cookie("user", max_age_days=_DAYS), handler.get_signed_cookie("user_seal")
+    if not name or not seal:
+        return None
+    text: str = name.decode("utf-8", "replace")
+    account = _accounts().get(text)
+    return text if account is not None and seal.decode("ascii", "replace") == _seal(account) else None
+
+
+def _accounts() -> dict[str, Account]:
+    try:
+        return dict(read_login(_settings().login))
+    except InvalidParams as error:
+        logger.error("nobody can log in: %s", error)
+        return {}
+
+
+@cache
+def _settings() -> Settings:
+    return Settings.load()
+
+
+def _seal(account: Account) -> str:
+    """Changes with the password, and tells nothing of it; the cookie that holds it is signed."""
+    return hashlib.sha256(b"jobkit-seal\x00" + account.password.encode()).hexdigest()[:16]
+
+
+class LoginHandler(tornado.web.RequestHandler):
+    """A form for name and password."""
+
+    def set_default_headers(self) -> None:
+        for name, value in _HEADERS.items():
+            self.set_header(name, value)
+
+    def initialize(self) -> None:
+        self.settings.setdefault("xsrf_cookie_kwargs", {"samesite": "Lax", "secure": _is_tls(self)})
+
+    def get(self) -> None:
+        self._show("")
+
+    async def post(self) -> None:
+        peer = str(self.request.remote_ip or "")
+        name, password = self.get_body_argument("username", "")[:200], self.get_body_argument("password", "")
+        if wait := _wrong.wait_s(peer, 0.0 if not password else 1.0):
+            self.set_status(429)
+            self.set_header("Retry-After", str(int(wait) + 1))
+            self._show(f"Too many attempts. Try again in {int(wait) + 1} s.")
+            return
+        account = _accounts().get(name)
+        is_right = await asyncio.get_running_loop().run_in_executor(None, is_password, password, account)
+        if account is None or not is_right:
+            logger.warning("a login as %.60r from %s was refused", name, peer)
+            self.set_status(403)
+            self._show("Name and password do not belong together.")
+            return
+        _wrong.forgive(peer)
+        how: dict[str, Any] = {
+            "expires_days": _DAYS, "httponly": True, "samesite": "Lax", "secure": _is_tls(self), "path": _path(self),
+        }  # fmt: skip
+        self.set_signed_cookie("user", name, **how)
+        self.set_signed_cookie("user_seal", _seal(account), **how)
+        self.redirect(_next(self))
+
+    def _show(self, problem: str) -> None:
+        page = (Path(__file__).parent / "login.html").read_text("utf-8")
+        marks = {
+            "{{xsrf}}": self.xsrf_form_html(),
+            "{{next}}": html.escape(self.get_argument("next", "")[:500]),
+            "{{problem}}": f'<p class="problem" role="alert">{html.escape(problem)}</p>' if problem else "",
+            "{{name}}": html.escape(self.get_body_argument("username", "")[:200]),
+        }
+        for mark, text in marks.items():
+            page = page.replace(mark, text)
+        self.finish(page)
+
+
+class LogoutHandler(tornado.web.RequestHandler):
+    """Forgets who it was."""
+
+    def get(self) -> None:
+        for name in ("user", "user_seal", "is_guest", "id_token"):
+            self.clear_cookie(name, path=_path(self))
+        self.redirect(f"{_prefix(self)}{login_url}")
+
+
+def _is_tls(handler: tornado.web.RequestHandler) -> bool:
+    """Whether the browser speaks TLS, to us or to the proxy in front of us."""
+    return handler.request.protocol == "https" or _settings().public_url.startswith("https://")
+
+
+def _prefix(handler: Any) -> str:
+    return str(getattr(handler.application, "prefix", "") or "")
+
+
+def _path(handler: Any) -> str:
+    return _prefix(handler) or "/"
+
+
+def _next(handler: tornado.web.RequestHandler) -> str:
+    """Where they wanted to go: a path of this server, and nowhere else."""
+    wanted = handler.get_argument("next", "")
+    is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
+    return wanted if is_ours and "\\" not in wanted and login_url not in wanted else f"{_prefix(handler)}/"

@@ -1,0 +1,212 @@
+"""Names, passwords and roles: the login file, and who may what by the settings.
+
+The file is JSON: `{"ada": "a long password"}`, or with a role and a hash instead of the word itself:
+`{"ada": {"password": "scrypt$...", "role": "operate"}}`. `jobkit people` writes it. Who serves and who asks do not
+matter here; dashboard, HTTP and command line use it alike.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+
+from jobkit.model import InvalidParams
+from jobkit.model.people import Person, Role
+from jobkit.settings import Settings
+
+#: Name in `roles` for who comes from elsewhere and was not asked: by a proxy that does the asking, for instance.
+ANONYMOUS = "anonymous"
+
+#: Cost of a hash: 16 MiB and some 50 ms each, as OWASP's list has it for scrypt with p=5 at half of the memory.
+_N, _R, _P = 2**14, 8, 5
+_MAX_MEMORY = 64 * 2**20
+
+#: Longer passwords are not looked at.
+_LONGEST = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One line of the login file. `role` is None where `roles` decides."""
+
+    password: str = field(repr=False)
+    role: Role | None = None
+
+    @property
+    def is_hashed(self) -> bool:
+        return self.password.startswith("scrypt$")
+
+
+def hashed(password: str) -> str:
+    """A password as it may be kept: `scrypt$n$r$p$salt$key`."""
+    salt = secrets.token_bytes(16)
+    return "$".join(["scrypt", f"{_N}", f"{_R}", f"{_P}", _base64(salt), _base64(_key(password, salt, _N, _R, _P))])
+
+
+def is_password(given: str, account: Account | None) -> bool:
+    """Whether it is the account's password. Takes its time also where there is no such account, or no hash."""
+    if len(given) > _LONGEST:
+        return False
+    stored = account.password if account is not None else ""
+    if account is None or not account.is_hashed:
+        _key(given, b"nobody's", _N, _R, _P)
+        return hmac.compare_digest(_digest(given), _digest(stored)) and bool(stored)
+    try:
+        n, r, p, salt, key = _hash_parts(stored)
+    except ValueError:
+        return False
+    return hmac.compare_digest(_key(given, salt, n, r, p), key)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()
+
+
+def _key(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
+    return hashlib.scrypt(password.encode("utf-8", "replace"), salt=salt, n=n, r=r, p=p, maxmem=_MAX_MEMORY, dklen=32)
+
+
+def _hash_parts(stored: str) -> tuple[int, int, int, bytes, bytes]:
+    """Raises ValueError where it is no hash of ours."""
+    try:
+        _, n, r, p, salt, key = stored.split("$")
+        numbers = int(n), int(r), int(p)
+        if not (2 <= numbers[0] <= 2**20 and 1 <= numbers[1] <= 32 and 1 <= numbers[2] <= 16):
+            raise ValueError("cost")
+        return *numbers, base64.b64decode(salt, validate=True), base64.b64decode(key, validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise ValueError(str(error)) from None
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
+
+
+def read_login(path: str | Path) -> Mapping[str, Account]:
+    """The accounts of a login file.
+
+    Raises:
+        InvalidParams: it cannot be read, others can read it, or it does not say what it should.
+    """
+    file = Path(path)
+    try:
+        facts = file.stat()
+        if os.name == "posix" and facts.st_mode & 0o077:
+            raise InvalidParams(f"the login file {file} can be read by others: chmod 600 {file}", "login")
+        return _read(str(file), facts.st_mtime_ns, facts.st_size)
+    except OSError as error:
+        raise InvalidParams(f"the login file {file} cannot be read: {error.strerror or error}", "login") from None
+
+
+@lru_cache(maxsize=8)
+def _read(path: str, _changed_ns: int, _size: int) -> Mapping[str, Account]:
+    """Read once for each change of the file: it is asked for with every request."""
+    try:
+        told = json.loads(Path(path).read_text("utf-8"))
+    except ValueError as error:
+        raise InvalidParams(f"the login file {path} is not JSON: {error}", "login") from None
+    if not isinstance(told, dict) or not told:
+        raise InvalidParams(
+            f"the login file {path} must be JSON of names and passwords, like "
+            '{"ada": "a long password"} or {"ada": {"password": "a long password", "role": "operate"}}',
+            "login",
+        )
+    return {name: _account(path, name, entry) for name, entry in told.items()}
+
+
+def _account(path: str, name: str, entry: object) -> Account:
+    if isinstance(entry, str):
+        entry = {"password": entry}
+    where = f"the login file {path}: {name!r}"
+    if not name or len(name) > 200 or not name.isprintable():
+        raise InvalidParams(f"{where} must be a name of 1 to 200 printable characters", "login")
+    if not isinstance(entry, dict) or not isinstance(entry.get("password"), str) or not entry["password"]:
+        raise InvalidParams(f'{where} must have a password, like {{"password": "a long password"}}', "login")
+    if unknown := set(entry) - {"password", "role"}:
+        raise InvalidParams(f"{where} has {min(unknown)!r}; allowed are password and role", "login")
+    account = Account(entry["password"], None if entry.get("role") is None else role_named(entry["role"], where))
+    if account.is_hashed:
+        try:
+            _hash_parts(account.password)
+        except ValueError:
+            raise InvalidParams(f"{where} has a hash that cannot be read; `jobkit people` makes one", "login") from None
+    return account
+
+
+def write_login(path: str | Path, accounts: Mapping[str, Account]) -> None:
+    """Replace a login file, readable by its owner alone."""
+    file = Path(path)
+    told = {
+        name: {"password": account.password} | ({"role": str(account.role)} if account.role else {})
+        for name, account in accounts.items()
+    }
+    beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            json.dump(told, out, indent=2, ensure_ascii=False)
+            out.write("\n")
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+# -- who may what ------------------------------------------------------------------------------------------------------
+
+
+def role_named(name: object, where: str) -> Role:
+    """Raises InvalidParams, which begins with `where`."""
+    if not isinstance(name, str) or name not in Role._value2member_map_:
+        raise InvalidParams(f"{where}: role must be one of {', '.join(Role)}, not {name!r}", "roles")
+    return Role(name)
+
+
+def person_named(name: str, settings: Settings, *, is_listed: bool) -> Person:
+    """Somebody who has logged in, with their role.
+
+    The first of these that says something: the login file; the first pattern of `settings.roles` that their name
+    matches; and where there are no `roles` at all, an operator's own list of names (`is_listed`) means that each of
+    them may do everything. Everybody else may nothing: whom an OAuth provider knows is not yet who was meant.
+
+    Args:
+        is_listed: whether whoever runs the server has written down these people, by name.
+    """
+    if settings.login:
+        account = accounts_of(settings).get(name)
+        if account is None:
+            return Person(name, Role.NONE)
+        if account.role is not None:
+            return Person(name, account.role)
+    for pattern, role in settings.roles.items():
+        if fnmatchcase(name, pattern) and name:
+            return Person(name, Role(role))
+    return Person(name, Role.ADMIN if is_listed and not settings.roles else Role.NONE)
+
+
+def accounts_of(settings: Settings) -> Mapping[str, Account]:
+    """Of the login file; none where it cannot be read just now, for then nobody may anything."""
+    try:
+        return read_login(settings.login)
+    except InvalidParams:
+        return {}
+
+
+def stranger(settings: Settings, *, is_own_machine: bool) -> Person:
+    """Somebody whom nobody asked: on this machine they may everything; from elsewhere what `roles` says of
+    `anonymous`, by that very name."""
+    if is_own_machine:
+        return Person()
+    return Person("", Role(settings.roles.get(ANONYMOUS, Role.NONE)))
