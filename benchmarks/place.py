@@ -18,6 +18,8 @@ from typing import Any
 
 import redis
 
+from jobkit.embedded.binary import find_server
+
 ROOT = Path(__file__).parent.parent
 
 #: Seconds that anything may take before the run is given up.
@@ -70,9 +72,7 @@ class Place:
 @contextmanager
 def private_redis() -> Iterator[tuple[str, Path]]:
     """URL and folder of a fresh server, which ends with the block."""
-    binary = shutil.which("redis-server") or shutil.which("valkey-server")
-    if binary is None:
-        raise SystemExit("benchmarks need redis-server (or valkey-server) in PATH")
+    binary = str(find_server().path)  # the one that jobkit itself would take
     folder = Path(tempfile.mkdtemp(prefix="jkb-"))
     port = free_port()
     server = subprocess.Popen(
