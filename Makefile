@@ -1,5 +1,5 @@
 # One command each; `make` alone lists them.
-.PHONY: help check format test bench chaos
+.PHONY: help check format test docs bench chaos
 
 SECONDS = 60
 SEED =
@@ -8,6 +8,7 @@ help:
 	@echo "make check   ruff (lint and format) and mypy"
 	@echo "make format  let ruff format and mend"
 	@echo "make test    the whole suite (real Redis, workers, browser)"
+	@echo "make docs    the site, in docs/_build; pip install -e .[docs]"
 	@echo "make chaos   kill, freeze and cut everything at random and check every promise; SECONDS=600 SEED=1"
 	@echo "make bench   figures side by side with peers; results in benchmarks/results.md"
 
@@ -25,6 +26,10 @@ test:
 
 chaos:
 	python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+docs:
+	python -m sphinx -q -W --keep-going -b html docs docs/_build
+	@echo "docs/_build/index.html"
 
 bench:
 	python -m benchmarks

@@ -167,7 +167,7 @@ class TaskDef(Generic[P, R]):
 
     @property
     def ref(self) -> str:
-        """`"module:qualname"` by which another process finds it, or "" where it must travel by value."""
+        """Where another process finds it, by module and qualified name; "" where it must travel by value."""
         found: str = self.__dict__.get("_ref", "")
         if not found and (found := reference(self.function)):  # not kept while the module is still being imported
             self.__dict__["_ref"] = found

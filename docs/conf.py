@@ -1,0 +1,118 @@
+"""The site: `make docs`. Sphinx reads the pages of this folder, and the reference from the docstrings of the code.
+
+What leads nowhere is an error. The site asks no other host for anything, so it can be read from a disk.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.nodes import nested_parse_with_titles
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import jobkit
+
+project = "jobkit"
+release = version = jobkit.__version__
+copyright = "the authors of jobkit"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build", "images"]
+
+default_role = "code"  # docstrings write names in single backticks
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True}
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+python_use_unqualified_type_names = True
+add_module_names = False
+
+html_theme = "furo"
+html_title = "jobkit"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_copy_source = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#1d4ed8", "color-brand-content": "#1d4ed8"},
+    "dark_css_variables": {"color-brand-primary": "#93c5fd", "color-brand-content": "#93c5fd"},
+    "footer_icons": [],
+}
+
+#: Pages of the repository's root that the site has, too.
+ROOT_PAGES = {"SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md", "README.md": "index.md"}
+
+
+def _lead_to_pages(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Links to pages of the repository's root lead to their places in the site."""
+    depth = docname.count("/")
+    up = "../" * (depth + 1)
+    for name, page in ROOT_PAGES.items():
+        source[0] = source[0].replace(f"]({up}{name}", f"]({'../' * depth}{page}")
+
+
+class Commands(Directive):
+    """`jobkit --help`, and that of each command."""
+
+    def run(self) -> list[nodes.Node]:
+        import click
+
+        from jobkit.cli import main
+
+        context = click.Context(main, info_name="jobkit", max_content_width=88, terminal_width=88)
+        made = [_literal(main.get_help(context))]
+        for name in main.list_commands(context):
+            command = main.get_command(context, name)
+            assert command is not None
+            section = nodes.section(ids=[f"jobkit-{name}"])
+            section += nodes.title(text=f"jobkit {name}")
+            inner = click.Context(command, info_name=name, parent=context, max_content_width=88, terminal_width=88)
+            section += _literal(command.get_help(inner))
+            made.append(section)
+        return made
+
+
+class Routes(Directive):
+    """Every route of the HTTP API, from the table that serves it."""
+
+    def run(self) -> list[nodes.Node]:
+        from jobkit.http.table import ROUTES
+
+        rows = ["| request | answer | needs |", "|---|---|---|"]
+        for route in ROUTES:
+            needs = f"`{route.scope}`" if route.scope else "a hub's token" if route.asks_itself else "nothing"
+            rows.append(f"| `{route.method} {route.path}` | {route.summary} | {needs} |")
+        node = nodes.section()
+        node.document = self.state.document
+        nested_parse_with_titles(self.state, StringList(rows, "jobkit.http.table"), node)
+        return list(node.children)
+
+
+def _literal(text: str) -> nodes.literal_block:
+    return nodes.literal_block(text, text, language="text")
+
+
+def _as_rst(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Docstrings are written to be read by `help()`: an indented example needs a sign before it."""
+    text = "\n".join(lines)
+    text = re.sub(r"(?ms)^```\w*\n(.*?)^```$", lambda block: "::\n\n" + re.sub(r"(?m)^(?=.)", "    ", block[1]), text)
+    lines[:] = re.sub(r"(?m)^(\S.*[^:])\n\n(    \S)", r"\1\n\n::\n\n\2", text).split("\n")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", _lead_to_pages)
+    app.connect("autodoc-process-docstring", _as_rst, priority=100)
+    app.add_directive("jobkit-commands", Commands)
+    app.add_directive("jobkit-routes", Routes)

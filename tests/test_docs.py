@@ -1,0 +1,145 @@
+"""The site: it builds without a link that leads nowhere, asks no other host for anything, and its files can be used."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from tests.support import ROOT
+
+TEAM = ROOT / "docs" / "team"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("sphinx")
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(ROOT / "docs"), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_the_site_builds_and_holds_every_page(site: Path) -> None:
+    pages = [path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")]
+    index = (site / "index.html").read_text("utf-8")
+
+    for page in pages:
+        target = page.with_suffix(".html").as_posix()
+        assert (site / target).is_file()
+        assert f'href="{target}"' in index or page.stem == "index", f"no way leads to {page}"
+
+
+def test_the_reference_is_made_from_the_docstrings(site: Path) -> None:
+    import jobkit
+
+    reference = "".join(path.read_text("utf-8") for path in (site / "reference").glob("*.html"))
+
+    for name in jobkit.__all__:
+        assert re.search(rf'id="jobkit\.([\w.]+\.)?{name}"', reference), f"{name} is not in the reference"
+    assert "jobkit worker [OPTIONS]" in reference
+    assert "/api/jobs/{id}/events" in reference
+
+
+def test_the_site_asks_no_other_host_for_anything(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        text = page.read_text("utf-8")
+        loaded = re.findall(r'<(?:script|img|iframe)[^>]* src="([^"]*)"', text)
+        loaded += re.findall(r'<link(?![^>]*rel="(?:canonical|next|prev|search|index)")[^>]* href="([^"]*)"', text)
+        assert not [url for url in loaded if url.startswith(("http:", "https:", "//"))], page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\([\"']?(?:https?:)?//", style.read_text("utf-8")), style
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """Every `jobkit COMMAND ...` of a text, up to what joins it to another."""
+    for match in re.finditer(r"(?:^\$ |bin/|exec |^)jobkit ((?:[a-z]|--)[^\n|&#;]*)", text, re.MULTILINE):
+        yield match[1].split()
+
+
+def check_command(words: list[str]) -> None:
+    """The command is there, and so are its options."""
+    from jobkit.cli import main
+
+    context = click.Context(main, info_name="jobkit")
+    command: Any = main.get_command(context, words[0])
+    assert command is not None, f"there is no jobkit {words[0]}"
+    while isinstance(command, click.Group) and len(words) > 1 and command.get_command(context, words[1]):
+        command, words = command.get_command(context, words[1]), words[1:]
+    known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)} | {"--help", "-h"}
+    for word in words[1:]:
+        if re.match(r"--?[a-zA-Z]", word):
+            assert word.partition("=")[0] in known, f"jobkit {words[0]} has no {word}"
+
+
+def test_commands_in_the_documentation_exist() -> None:
+    found = 0
+    for page in [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]:
+        for block in re.findall(r"```console\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+            for words in commands_in(block):
+                found += 1
+                try:
+                    check_command(words)
+                except AssertionError as error:
+                    raise AssertionError(f"{page.relative_to(ROOT)}: {error}") from None
+    assert found > 12
+
+
+def test_services_can_be_read_by_systemd(tmp_path: Path) -> None:
+    for unit in TEAM.glob("*.service"):
+        (words,) = commands_in(unit.read_text())
+        check_command(words)
+        if shutil.which("systemd-analyze") is None:
+            continue
+        # The program and the user of the example are not on this machine.
+        text = unit.read_text().replace("/srv/mytasks/venv/bin/jobkit", "/bin/true").replace("User=jobkit", "User=root")
+        copy = tmp_path / unit.name.replace("@", "@default")
+        copy.write_text(re.sub(r"(?m)^(WorkingDirectory|EnvironmentFile|ReadWritePaths)=.*\n", "", text))
+        done = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False)
+        assert unit.name.partition("@")[0] not in done.stderr, done.stderr
+
+
+def test_the_environment_of_services_has_settings_that_exist() -> None:
+    from jobkit.settings import Settings
+
+    names = re.findall(r"(?m)\b(JOBKIT_[A-Z_]+)\b", "".join(path.read_text() for path in TEAM.iterdir()))
+    known = {f"JOBKIT_{name.upper()}" for name in Settings.__dataclass_fields__}
+
+    assert set(names) - known <= {"JOBKIT_HOME"}
+
+
+def test_compose_and_kubernetes_are_well_formed_and_start_what_exists() -> None:
+    compose = yaml.safe_load((TEAM / "compose.yaml").read_text())
+    for name, service in compose["services"].items():
+        assert "image" in service or "build" in service, name
+        assert set(service.get("depends_on", ())) <= set(compose["services"])
+        mounted = {volume.partition(":")[0] for volume in service.get("volumes", ())}
+        assert mounted <= set(compose["volumes"])
+        assert set(service.get("secrets", ())) <= set(compose["secrets"])
+    check_command(compose["services"]["worker"]["command"])
+    (started,) = commands_in(compose["services"]["dashboard"]["command"][0])
+    check_command(started)
+
+    objects = list(yaml.safe_load_all((TEAM / "kubernetes.yaml").read_text()))
+    assert [each["kind"] for each in objects] == ["Deployment", "Deployment", "Service"]
+    for each in objects[:2]:
+        template = each["spec"]["template"]
+        assert each["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"]
+        (container,) = template["spec"]["containers"]
+        volumes = {volume["name"] for volume in template["spec"].get("volumes", ())}
+        assert {mount["name"] for mount in container.get("volumeMounts", ())} <= volumes
+        if "command" in container:
+            (words,) = commands_in(container["args"][0])
+        else:
+            words = container["args"]
+        check_command(words)
+    assert objects[2]["spec"]["selector"] == objects[1]["spec"]["selector"]["matchLabels"]
