@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobkit.codec import Codec, Subject
 from jobkit.model import (
@@ -31,6 +32,9 @@ from jobkit.store.hub import Hub
 from jobkit.store.redis_dump import Dump, RedisDump
 from jobkit.tasks.info import TaskInfo
 
+if TYPE_CHECKING:
+    from jobkit.index import Index
+
 T = TypeVar("T")
 
 _EVENT_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
@@ -49,6 +53,7 @@ class Verbs:
         self.settings, self.store, self.hub, self.codec = settings, store, hub, codec
         self._queue: list[tuple[Submission, asyncio.Future[int]]] = []
         self._sender: asyncio.Task[None] | None = None
+        self._index: Index | None = None
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 
@@ -114,8 +119,31 @@ class Verbs:
             raise JobNotFound(f"no job {job_id!r} is kept here: it was never submitted, was removed, or has expired")
         return found
 
+    def use_index(self) -> None:
+        """Let an index answer what Redis is slow at; on the background loop. It is made when somebody asks for that."""
+        if self._index is not None or self.settings.scheme == "sync":
+            return
+        try:
+            from jobkit.index import Index
+        except ImportError:  # a Python that was built without SQLite
+            return
+        self._index = Index(self.store, self.hub)
+
     async def page(self, query: Query) -> Page:
-        return await self.store.list(query)
+        return await (self.store.list(query) if self._index is None else self._index.page(query))
+
+    async def count(self, query: Query, for_s: float = 0.15) -> int | None:
+        """How many jobs a query finds, whatever its page; None where that is not known within so many seconds."""
+        if self._index is not None:
+            return await self._index.count(query, for_s)
+        total, cursor = 0, ""
+        began = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() - began < for_s:
+            page = await self.store.list(replace(query, limit=1000, cursor=cursor, order=""))
+            total, cursor = total + len(page.jobs), page.next_cursor
+            if not cursor:
+                return total
+        return None
 
     async def counts(self) -> dict[str, int]:
         return await self.store.counts()

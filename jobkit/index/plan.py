@@ -1,0 +1,261 @@
+"""From a query to SQL. What SQLite cannot know is how often each value occurs; the index counts, and says so here.
+
+Three ways lead to a page: walk the index of its order and look at each row, walk the index of its rarest filter, or
+take what the pieces of its text find. A filter of few rows is always safe; else the way that finds a page soonest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from jobkit.index.schema import COUNTED, pieces
+from jobkit.store.query import STATES, Names, Query, is_pattern, is_worker, names, read_cursor
+
+#: Rows that may be looked at and sorted within a page's time.
+FEW = 20_000
+
+#: Values of one filter that are walked one by one, each in the order of age.
+_WALKS = 8
+
+Counts = Mapping[str, Counter[Any]]
+
+#: How many rows a condition finds in `source`; `FEW + 1` for more than `FEW`.
+Probe = Callable[[str, str, tuple[Any, ...]], int]
+
+#: A statement with its arguments; its rows are `(value, us, id)`.
+Statement = tuple[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition on a row.
+
+    Attributes:
+        rows: how many fulfil it, at most.
+        column: the one whose index finds them; "" for none. values: of a counted column.
+    """
+
+    sql: str
+    arguments: tuple[Any, ...] = ()
+    rows: float = float("inf")
+    column: str = ""
+    values: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What comes first, and from where on.
+
+    `behind`: conditions of the parts that follow each other; where `has_rest`, the last is of rows without a value.
+    """
+
+    column: str
+    is_down: bool
+    behind: tuple[Condition, ...]
+    has_rest: bool = False
+
+    @property
+    def sql(self) -> str:
+        sign = "DESC" if self.is_down else "ASC"
+        return (
+            f"ORDER BY jobs.us {sign}" if self.column == "us" else f"ORDER BY jobs.{self.column} {sign}, jobs.us DESC"
+        )
+
+    def is_rest(self, behind: Condition) -> bool:
+        return self.has_rest and behind is self.behind[-1]
+
+
+def plan_page(query: Query, counts: Counts, now_ms: int, limit: int, probe: Probe, has_grams: bool) -> list[Statement]:
+    """Statements whose rows together hold the `limit` first behind the query's cursor; merge them in its order."""
+    total = max(1, sum(counts["state"].values()))
+    conditions = conditions_of(query, counts, now_ms, probe)
+    if any(not each.rows for each in conditions):
+        return []
+    order = _order_of(query)
+    rarest = min((each for each in conditions if each.column), key=lambda each: each.rows, default=None)
+    match = match_of(query) if has_grams else ""
+    if match:
+        found = probe("grams", "grams MATCH ?", (match,))
+        if found <= FEW and (rarest is None or found <= 4 * rarest.rows):
+            return list(_by_text(query, match, conditions, order, limit))
+    share = 1.0
+    for each in conditions:
+        share *= min(1.0, each.rows / total)
+    walk = min(total, limit / max(share, 1e-9))
+    is_ordered = order.column == "us" and 0 < len(rarest.values if rarest else ()) <= _WALKS
+    if rarest is not None and (rarest.rows <= FEW or rarest.rows < walk or (is_ordered and not match)):
+        return list(_by_condition(query, conditions, rarest, order, limit))
+    if match and order.column == "us":
+        return list(_along_text(query, match, conditions, order, limit))
+    return list(_along_order(query, conditions, order, limit))
+
+
+def plan_count(query: Query, counts: Counts, now_ms: int, probe: Probe, has_grams: bool) -> Statement:
+    """The statement that counts all rows of a query."""
+    conditions = conditions_of(query, counts, now_ms, probe)
+    if any(not each.rows for each in conditions):
+        return "SELECT 0", ()
+    if len(conditions) == 1 and conditions[0].values and conditions[0].column != "tag" and not query.texts:
+        return "SELECT ?", (conditions[0].rows,)
+    source = "jobs"
+    if has_grams and (match := match_of(query)):
+        source = "grams CROSS JOIN jobs ON jobs.n = grams.rowid"
+        conditions = [Condition("grams MATCH ?", (match,)), *conditions]
+    conditions += _texts(query)
+    arguments = tuple(argument for each in conditions for argument in each.arguments)
+    where = f" WHERE {' AND '.join(each.sql for each in conditions)}" if conditions else ""
+    return f"SELECT count(*) FROM {source}{where}", arguments
+
+
+def conditions_of(query: Query, counts: Counts, now_ms: int, probe: Probe) -> list[Condition]:
+    """A query's filters but for its texts."""
+    found: list[Condition] = []
+    if query.states:
+        states = tuple(STATES.index(state) for state in dict.fromkeys(query.states) if state in STATES)
+        found.append(_counted("state", states, counts))
+    for column, asked in (("task", query.task), ("queue", query.queue), ("owner", query.owner)):
+        found += [_counted(column, _values(counts[column], asked), counts)] if asked else []
+    if query.worker:
+        workers = tuple(one for one in counts["worker"] if counts["worker"][one] and is_worker(one, query.worker))
+        found.append(_counted("worker", workers, counts))
+    if query.error:
+        errors = tuple(one for one in counts["error"] if one and _values(Counter(one.split("\t")), query.error))
+        found.append(_counted("error", errors, counts))
+    if query.tag:
+        tags = _values(counts["tag"], query.tag)
+        sql = f"EXISTS (SELECT 1 FROM tags WHERE tags.tag IN ({_marks(tags)}) AND tags.n = jobs.n)"
+        found.append(Condition(sql, tags, sum(counts["tag"][tag] for tag in tags), "tag", tags))
+    newest = None if query.older_s is None else int(now_ms - query.older_s * 1000) * 1000 + 999
+    oldest = None if query.newer_s is None else int(now_ms - query.newer_s * 1000) * 1000
+    found += _between("us", oldest, newest, probe)
+    least = None if query.took_min_s is None else query.took_min_s * 1000
+    most = None if query.took_max_s is None else query.took_max_s * 1000
+    found += _between("took", least, most, probe)
+    return found
+
+
+def _between(column: str, least: float | None, most: float | None, probe: Probe) -> list[Condition]:
+    bounds = [(f"jobs.{column} >= ?", least), (f"jobs.{column} <= ?", most)]
+    given = [(sql, value) for sql, value in bounds if value is not None]
+    if not given:
+        return []
+    sql, arguments = " AND ".join(part for part, _ in given), tuple(value for _, value in given)
+    rows = probe(f"jobs INDEXED BY jobs_{column}", sql, arguments)
+    return [Condition(sql, arguments, rows if rows <= FEW else float("inf"), column)]
+
+
+def _counted(column: str, values: tuple[Any, ...], counts: Counts) -> Condition:
+    rows = sum(counts[column][value] for value in values)
+    return Condition(f"jobs.{column} IN ({_marks(values)})", values, rows, column, values)
+
+
+def _values(counter: Counter[Any], asked: Names) -> tuple[str, ...]:
+    """The values that occur and were asked for."""
+    found: dict[str, None] = {}
+    for name in names(asked):
+        if is_pattern(name):
+            pattern = name.replace("[", "[[]").replace("?", "[?]")
+            found |= dict.fromkeys(value for value in counter if counter[value] and fnmatchcase(value, pattern))
+        elif counter[name]:
+            found[name] = None
+    return tuple(found)
+
+
+def match_of(query: Query) -> str:
+    """What the pieces of a query's texts are asked; "" where all are too short."""
+    return " AND ".join(filter(None, map(pieces, query.texts)))
+
+
+def _texts(query: Query) -> list[Condition]:
+    return [Condition("instr((SELECT text FROM texts WHERE texts.n = jobs.n), ?) > 0", (text,)) for text in query.texts]
+
+
+def _order_of(query: Query) -> _Order:
+    order = query.order or "-submitted"
+    name, is_down = order.removeprefix("-"), order.startswith("-")
+    column = "us" if name == "submitted" else name
+    after = read_cursor(query)
+    if column == "us":
+        behind = Condition("TRUE") if after is None else Condition(f"jobs.us {'<' if is_down else '>'} ?", after[1:])
+        return _Order(column, is_down, (behind,))
+    if column == "state":
+        present, absent = "TRUE", "FALSE"
+    elif column in COUNTED:
+        present, absent = f"jobs.{column} > ''", f"jobs.{column} = ''"
+    else:
+        present, absent = f"jobs.{column} IS NOT NULL", f"jobs.{column} IS NULL"
+    rest = Condition(absent)
+    if after is None:
+        return _Order(column, is_down, (Condition(present), rest), True)
+    value, us = after
+    if value is None:
+        return _Order(column, is_down, (Condition(f"{absent} AND jobs.us < ?", (us,)),), True)
+    equal = Condition(f"jobs.{column} = ? AND jobs.us < ?", (value, us))
+    beyond = Condition(f"{present} AND jobs.{column} {'<' if is_down else '>'} ?", (value,))
+    return _Order(column, is_down, (equal, beyond, rest), True)
+
+
+def _along_order(query: Query, conditions: Sequence[Condition], order: _Order, limit: int) -> Iterator[Statement]:
+    """Walk the order's own index, which has an end with each part: jobs that have no value come last, newest first."""
+    for behind in order.behind:
+        wanted = [behind, *conditions, *_texts(query)]
+        if order.is_rest(behind):
+            yield _select("jobs", order.column, wanted, "ORDER BY jobs.us DESC", limit)
+        else:
+            yield _select(f"jobs INDEXED BY jobs_{order.column}", order.column, wanted, order.sql, limit)
+
+
+def _by_condition(
+    query: Query, conditions: Sequence[Condition], rarest: Condition, order: _Order, limit: int
+) -> Iterator[Statement]:
+    """Walk the index of one filter; value by value where they are few, since within one it is in the order of age."""
+    rest = [*(each for each in conditions if each is not rarest), *_texts(query)]
+    parts = [rarest]
+    source = f"jobs INDEXED BY jobs_{rarest.column}"
+    if rarest.column == "tag":
+        source = "jobs"
+        parts = [Condition(f"jobs.n IN (SELECT n FROM tags WHERE tag IN ({_marks(rarest.values)}))", rarest.values)]
+    elif 0 < len(rarest.values) <= _WALKS:
+        parts = [Condition(f"jobs.{rarest.column} = ?", (value,)) for value in rarest.values]
+    for part in parts:
+        for behind in order.behind:
+            yield _select(source, order.column, [part, behind, *rest], order.sql, limit)
+
+
+def _by_text(
+    query: Query, match: str, conditions: Sequence[Condition], order: _Order, limit: int
+) -> Iterator[Statement]:
+    """All that the pieces find, sorted."""
+    for behind in order.behind:
+        wanted = [Condition("grams MATCH ?", (match,)), behind, *conditions, *_texts(query)]
+        yield _select("grams CROSS JOIN jobs ON jobs.n = grams.rowid", order.column, wanted, order.sql, limit)
+
+
+def _along_text(
+    query: Query, match: str, conditions: Sequence[Condition], order: _Order, limit: int
+) -> Iterator[Statement]:
+    """Walk what the pieces find in the order of age, which is that of `n` but for the strays."""
+    rest = [*order.behind, *conditions, *_texts(query)]
+    wanted = [Condition("grams MATCH ?", (match,)), Condition("NOT jobs.is_stray"), *rest]
+    if (after := read_cursor(query)) is not None:  # the pieces are walked from there, not from their beginning
+        compared, first = ("<", "DESC") if order.is_down else (">", "ASC")
+        nearest = f"SELECT n FROM jobs WHERE us {compared} ? AND NOT is_stray ORDER BY us {first} LIMIT 1"
+        wanted.insert(1, Condition(f"grams.rowid {'>=' if order.is_down else '<='} ({nearest})", (after[1],)))
+    along = f"ORDER BY grams.rowid {'ASC' if order.is_down else 'DESC'}"  # `n` is counted from the newest
+    yield _select("grams CROSS JOIN jobs ON jobs.n = grams.rowid", order.column, wanted, along, limit)
+    strays = [Condition("jobs.is_stray"), *rest]
+    yield _select("jobs INDEXED BY jobs_stray", order.column, strays, order.sql, limit)
+
+
+def _select(source: str, column: str, conditions: Sequence[Condition], order: str, limit: int) -> Statement:
+    where = " AND ".join(each.sql for each in conditions)
+    arguments = tuple(argument for each in conditions for argument in each.arguments)
+    return f"SELECT jobs.{column}, jobs.us, jobs.id FROM {source} WHERE {where} {order} LIMIT ?", (*arguments, limit)
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ",".join("?" * len(values))

@@ -1,0 +1,98 @@
+"""What the index holds. Times are milliseconds since the epoch, NULL for "not yet".
+
+jobs   n         place: newest first by the time of submit, counted down from the newest
+       id, us    the job, its time of submit in microseconds
+       seq       how far it had come; state: index into `query.STATES`
+       task, queue, owner, worker (of the last attempt), attempt (its number)
+       error     type and kind of the error, joined by a tab; "" for none
+       started, finished, took (ms; of jobs that have ended), progress (0..1)
+       is_stray  1 where `n` is not in the order of `us`: it was heard of late
+tags   tag, n    one row a label
+texts  n, text   what is searched: a line for each value, A to Z in lower case
+grams  the three-letter pieces of `texts` (FTS5), where this SQLite has that tokenizer
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from jobkit.store.query import STATES, Brief
+
+#: Columns that filter or order; each has an index that ends with `us`.
+INDEXED = ("state", "task", "queue", "owner", "worker", "error", "started", "finished", "took", "progress", "attempt")
+
+#: Columns of few different values, which are counted.
+COUNTED = ("state", "task", "queue", "owner", "worker", "error")
+
+COLUMNS = ("n", "id", "us", "seq", *INDEXED, "is_stray")
+
+_TABLES = """
+CREATE TABLE jobs(
+  n INTEGER PRIMARY KEY, id TEXT NOT NULL, us INTEGER NOT NULL, seq INTEGER NOT NULL, state INTEGER NOT NULL,
+  task TEXT NOT NULL, queue TEXT NOT NULL, owner TEXT NOT NULL, worker TEXT NOT NULL, error TEXT NOT NULL,
+  started INTEGER, finished INTEGER, took INTEGER, progress REAL, attempt INTEGER, is_stray INTEGER NOT NULL);
+CREATE UNIQUE INDEX jobs_id ON jobs(id);
+CREATE INDEX jobs_us ON jobs(us);
+CREATE INDEX jobs_stray ON jobs(n) WHERE is_stray;
+CREATE TABLE tags(tag TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(tag, n)) WITHOUT ROWID;
+CREATE INDEX tags_n ON tags(n);
+CREATE TABLE texts(n INTEGER PRIMARY KEY, text TEXT NOT NULL);
+"""
+
+#: Without positions: the pieces find candidates, `instr` decides. A fifth of the size, and of the time to fill.
+_GRAMS = """
+CREATE VIRTUAL TABLE grams USING fts5(
+  text, content='texts', content_rowid='n', detail='none', columnsize=0, tokenize='trigram case_sensitive 1');
+INSERT INTO grams(grams, rank) VALUES('hashsize', 8388608);
+"""
+
+#: A scan of a cold page costs more than a bigger cache; this bounds the memory of the index.
+_CACHE_KB = 48 * 1024
+
+
+def open_index() -> tuple[sqlite3.Connection, bool]:
+    """A new, empty index in a file of its own that goes with the connection, and whether it has `grams`."""
+    connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+    for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", f"cache_size=-{_CACHE_KB}"):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.executescript(_TABLES)
+    for column in INDEXED:
+        condition = f" WHERE {column} IS NOT NULL" if column in ("finished", "took", "progress") else ""
+        connection.execute(f"CREATE INDEX jobs_{column} ON jobs({column}, us){condition}")
+    try:
+        connection.executescript(_GRAMS)
+    except sqlite3.OperationalError:  # built without FTS5, or older than its trigrams
+        return connection, False
+    return connection, True
+
+
+def row_of(brief: Brief) -> tuple[Any, ...]:
+    """The values of a job's row from `id` to `attempt`."""
+    return (
+        brief.id,
+        brief.us,
+        brief.seq,
+        STATES.index(brief.state),
+        brief.task,
+        brief.queue,
+        brief.owner,
+        brief.worker,
+        error_of(brief),
+        brief.started_ms or None,
+        brief.finished_ms or None,
+        brief.took_ms,
+        brief.progress,
+        brief.attempt or None,
+    )
+
+
+def error_of(brief: Brief) -> str:
+    return f"{brief.error_type}\t{brief.error_kind}" if brief.error_kind else ""
+
+
+def pieces(text: str, most: int = 24) -> str:
+    """The MATCH expression that all texts with `text` in it fulfil; "" where it is too short to have a piece."""
+    found = dict.fromkeys(text[i : i + 3] for i in range(len(text) - 2))
+    step = max(1, len(found) // most)
+    return " AND ".join('"{}"'.format(piece.replace('"', '""')) for piece in list(found)[::step])

@@ -1,0 +1,223 @@
+"""The index's own file and thread: rows in and out, and how often each value occurs. Nothing here knows the store.
+
+One connection on one thread: SQLite needs no locks then, and a question waits for one small write at most.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from jobkit.index.plan import FEW, plan_count, plan_page
+from jobkit.index.schema import COLUMNS, COUNTED, INDEXED, error_of, open_index, row_of
+from jobkit.store.query import NEWEST, STATES, Brief, Query
+
+T = TypeVar("T")
+
+#: Questions go before writes, writes before counts.
+ASK, WRITE, COUNT = 0, 1, 2
+
+_INSERT = f"INSERT INTO jobs({', '.join(COLUMNS)}) VALUES({', '.join('?' * len(COLUMNS))})"
+_UPDATE = f"UPDATE jobs SET seq=?, {', '.join(f'{column}=?' for column in INDEXED)} WHERE n=?"
+
+#: Steps of SQLite's machine between two looks at the clock, where a question has a time to be answered in.
+_STEPS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A job of a page: what it is ordered by, its time of submit and its id."""
+
+    value: Any
+    us: int
+    id: str
+
+
+class Shelf:
+    """See the module's docstring. All but `do` and `close` are called on its own thread, by `do`."""
+
+    def __init__(self) -> None:
+        self._calls: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]] = queue.PriorityQueue()
+        self._order = itertools.count()
+        self._deadline = float("inf")
+        self.counts: dict[str, Counter[Any]] = {column: Counter() for column in (*COUNTED, "tag")}
+        self.size = 0
+        self._first, self._last = 1, 0  # `n` of the newest and the oldest row
+        self._newest_us = -1
+        threading.Thread(target=self._run, name="jobkit-index", daemon=True).start()
+        self._db, self.has_grams = self.do(WRITE, open_index).result()
+        self._db.set_progress_handler(lambda: time.monotonic() > self._deadline, _STEPS)
+
+    def do(self, urgency: int, function: Callable[[], T]) -> Future[T]:
+        """Call `function` on the shelf's thread; from any thread."""
+        future: Future[T] = Future()
+
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(function())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._calls.put((urgency, next(self._order), call))
+        return future
+
+    def close(self) -> None:
+        """The file goes with the thread, after what it is doing now."""
+        self._calls.put((-1, next(self._order), None))
+
+    def _run(self) -> None:
+        while (call := self._calls.get()[2]) is not None:
+            call()
+        self._db.close()
+
+    # -- in -----------------------------------------------------------------------------------------------------------
+
+    def append(self, briefs: Sequence[Brief]) -> None:
+        """Jobs that are older than all that it has, newest first."""
+        rows, texts, tags = [], [], []
+        for brief in briefs:
+            self._last += 1
+            rows.append((self._last, *row_of(brief), 0))
+            texts.append((self._last, brief.text))
+            tags += [(tag, self._last) for tag in dict.fromkeys(brief.tags)]
+            self._count(brief, 1)
+            self._newest_us = max(self._newest_us, brief.us)
+        self._db.execute("BEGIN")
+        self._db.executemany(_INSERT, rows)
+        self._write_texts(texts)
+        self._db.executemany("INSERT INTO tags VALUES(?, ?)", tags)
+        self._db.execute("COMMIT")
+
+    def put(self, briefs: Iterable[Brief], gone: Iterable[str] = ()) -> None:
+        """Take in what has changed, in whichever order, and drop those that are gone."""
+        self._db.execute("BEGIN")
+        for brief in sorted(briefs, key=lambda each: each.us):
+            known = self._db.execute("SELECT n FROM jobs WHERE id = ? AND us = ?", (brief.id, brief.us)).fetchone()
+            if known is None:
+                self._remove(brief.id)  # an earlier job of the same id
+                self._add(brief)
+            else:
+                self._change(known[0], brief)
+        for job_id in gone:
+            self._remove(job_id)
+        self._db.execute("COMMIT")
+
+    def _add(self, brief: Brief) -> None:
+        self._first -= 1
+        is_stray = brief.us <= self._newest_us
+        self._newest_us = max(self._newest_us, brief.us)
+        self._db.execute(_INSERT, (self._first, *row_of(brief), int(is_stray)))
+        self._write_texts([(self._first, brief.text)])
+        self._db.executemany("INSERT INTO tags VALUES(?, ?)", [(tag, self._first) for tag in dict.fromkeys(brief.tags)])
+        self._count(brief, 1)
+
+    def _change(self, n: int, brief: Brief) -> None:
+        columns = ", ".join(COUNTED)
+        old = self._db.execute(f"SELECT {columns} FROM jobs WHERE n = ?", (n,)).fetchone()
+        for column, value in zip(COUNTED, old, strict=True):
+            self._less(column, value)
+        _, _, seq, *values = row_of(brief)
+        self._db.execute(_UPDATE, (seq, *values, n))
+        for column, value in zip(COUNTED, values, strict=False):
+            self.counts[column][value] += 1
+        (text,) = self._db.execute("SELECT text FROM texts WHERE n = ?", (n,)).fetchone()
+        if text != brief.text:
+            self._drop_text(n, text)
+            self._write_texts([(n, brief.text)])
+
+    def _remove(self, job_id: str) -> None:
+        columns = ", ".join(COUNTED)
+        found = self._db.execute(f"SELECT n, {columns} FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if found is None:
+            return
+        n, *values = found
+        for column, value in zip(COUNTED, values, strict=True):
+            self._less(column, value)
+        for (tag,) in self._db.execute("SELECT tag FROM tags WHERE n = ?", (n,)).fetchall():
+            self._less("tag", tag)
+        (text,) = self._db.execute("SELECT text FROM texts WHERE n = ?", (n,)).fetchone()
+        self._drop_text(n, text)
+        self._db.execute("DELETE FROM tags WHERE n = ?", (n,))
+        self._db.execute("DELETE FROM jobs WHERE n = ?", (n,))
+        self.size -= 1
+
+    def _write_texts(self, texts: Sequence[tuple[int, str]]) -> None:
+        self._db.executemany("INSERT INTO texts VALUES(?, ?)", texts)
+        if self.has_grams:
+            self._db.executemany("INSERT INTO grams(rowid, text) VALUES(?, ?)", texts)
+
+    def _drop_text(self, n: int, text: str) -> None:
+        if self.has_grams:
+            self._db.execute("INSERT INTO grams(grams, rowid, text) VALUES('delete', ?, ?)", (n, text))
+        self._db.execute("DELETE FROM texts WHERE n = ?", (n,))
+
+    def _count(self, brief: Brief, by: int) -> None:
+        self.size += by
+        counts = self.counts
+        counts["state"][STATES.index(brief.state)] += by
+        counts["task"][brief.task] += by
+        counts["queue"][brief.queue] += by
+        counts["owner"][brief.owner] += by
+        counts["worker"][brief.worker] += by
+        counts["error"][error_of(brief)] += by
+        for tag in dict.fromkeys(brief.tags):
+            counts["tag"][tag] += by
+
+    def _less(self, column: str, value: Any) -> None:
+        counter = self.counts[column]
+        counter[value] -= 1
+        if not counter[value]:
+            del counter[value]  # worker ids come and go
+
+    # -- out ----------------------------------------------------------------------------------------------------------
+
+    def page(self, query: Query, now_ms: int, limit: int) -> list[Hit]:
+        """Up to `limit` jobs behind the query's cursor, in its order."""
+        hits: dict[str, Hit] = {}
+        for sql, arguments in plan_page(query, self.counts, now_ms, limit, self._probe, self.has_grams):
+            hits |= {row[2]: Hit(*row) for row in self._db.execute(sql, arguments)}
+        found = list(hits.values())
+        order = query.order or NEWEST
+        is_text = order.removeprefix("-") in ("task", "queue", "owner", "worker")
+        found.sort(key=lambda hit: hit.us, reverse=order != "submitted")
+        if query.is_by_age:
+            return found[:limit]
+        some = [hit for hit in found if hit.value is not None and not (is_text and not hit.value)]
+        some.sort(key=lambda hit: hit.value, reverse=order.startswith("-"))
+        rest = [replace(hit, value=None) for hit in found if hit.value is None or (is_text and not hit.value)]
+        return [*some, *rest][:limit]
+
+    def count(self, query: Query, now_ms: int, for_s: float) -> int | None:
+        """How many jobs a query finds; None where that is not known within `for_s` seconds."""
+        self._deadline = time.monotonic() + for_s
+        try:
+            sql, arguments = plan_count(query, self.counts, now_ms, self._probe, self.has_grams)
+            (found,) = self._db.execute(sql, arguments).fetchone()
+        except sqlite3.OperationalError:
+            if time.monotonic() < self._deadline:
+                raise
+            return None
+        finally:
+            self._deadline = float("inf")
+        return int(found)
+
+    def versions(self, from_us: int, below_us: float) -> dict[str, tuple[int, int]]:
+        """`id: (us, seq)` of what it has between two times of submit, the first included."""
+        high = 2**63 - 1 if below_us == float("inf") else int(below_us)
+        found = self._db.execute("SELECT id, us, seq FROM jobs WHERE us >= ? AND us < ?", (from_us, high))
+        return {job_id: (us, seq) for job_id, us, seq in found}
+
+    def _probe(self, source: str, condition: str, arguments: tuple[Any, ...]) -> int:
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {condition} LIMIT {FEW + 1})"
+        (found,) = self._db.execute(sql, arguments).fetchone()
+        return int(found)

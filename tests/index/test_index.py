@@ -1,0 +1,317 @@
+"""The index finds what the store finds, in the same order, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jobkit.index import Index, schema
+from jobkit.index.shelf import Shelf
+from jobkit.model import ErrorKind, InvalidParams
+from jobkit.model.snapshot import JobError
+from jobkit.store.base import Query
+from jobkit.store.query import ORDERS
+from jobkit.store.redis import RedisStore
+from tests.store.support import AnyStore, claim, ending, job, numbers, submit, wait_until, worker
+
+QUERIES: list[dict[str, Any]] = [
+    {"owner": "ada"},
+    {"owner": ("ada", "cy", "none")},
+    {"task": "train*"},
+    {"task": "train", "queue": "gpu"},
+    {"tag": "nightly"},
+    {"tag": "n*", "owner": "bob"},
+    {"worker": "gpu-1"},
+    {"worker": "gpu-*", "states": ("failed",)},
+    {"error": "KeyError"},
+    {"error": "exception"},
+    {"search": "adam"},
+    {"search": ("adam", "lr=0.0")},
+    {"search": "n=7"},
+    {"search": "no column"},
+    {"search": "ep"},
+    {"search": "Größe Ä"},
+    {"search": 'say "x"'},
+    {"search": "nothing of the kind"},
+    {"states": ("queued", "running"), "search": "adam"},
+    {"newer_s": 3600, "owner": "ada"},
+    {"older_s": 3600, "owner": "ada"},
+    {"took_min_s": 0},
+    {"took_max_s": 3600, "owner": "bob"},
+]
+
+
+async def fill(store: AnyStore, count: int, start: int = 0) -> None:
+    """Jobs in every state, of few people and tasks."""
+    dice = random.Random(7 + start)
+    jobs = []
+    for n in range(start, start + count):
+        params = {"n": n, "lr": dice.choice((0.003, 0.1)), "method": dice.choice(("adam", "sgd"))}
+        spec: dict[str, Any] = {
+            "task": dice.choice(("train", "train_more", "score")),
+            "owner": dice.choice(("ada", "bob", "cy", "")),
+            "tags": dice.choice(((), ("nightly",), ("nightly", "a"))),
+            "title": dice.choice(("", "Größe Ä", 'say "x" \\ /y')),
+        }
+        if n % 5 == 0:
+            spec["queue"] = "gpu"
+        jobs.append(job(f"j{n:04}", params=params, **spec))
+    await store.submit(jobs)
+    for claimed in await claim(store, count // 2, worker(f"gpu-{start % 3}.1.abc")):
+        await store.progress([numbers(claimed, dice.randint(0, 9), 10, f"Epoch {dice.randint(0, 3)}")])
+        match dice.choice(("succeeded", "failed", "running")):
+            case "succeeded":
+                await store.finish([ending(claimed, summary="a table")])
+            case "failed":
+                error = JobError(ErrorKind.EXCEPTION, dice.choice(("KeyError", "OSError")), "no column /x", "Traceback")
+                await store.finish([ending(claimed, "failed", error=error)])
+    await store.cancel([f"j{start + count - 1:04}"])
+
+
+async def ids(finder: AnyStore | Index, query: Query) -> list[str]:
+    """All ids of a query, page by page."""
+    find = finder.page if isinstance(finder, Index) else finder.list
+    found: list[str] = []
+    while True:
+        page = await find(query)
+        assert len(page.jobs) <= query.limit
+        found += [one.id for one in page.jobs]
+        if not page.next_cursor:
+            return found
+        query = replace(query, cursor=page.next_cursor)
+
+
+async def finds(index: Index, query: Query, expected: list[str]) -> None:
+    """Soon: what was published is on its way."""
+    found: list[list[str]] = []
+
+    async def is_found() -> bool:
+        found.append(await ids(index, query))
+        return found[-1] == expected
+
+    await wait_until(is_found, f"{query} to find {expected}", 10)
+
+
+async def same(store: AnyStore, index: Index, query: Query) -> list[str]:
+    """What both find."""
+    found = await ids(index, query)
+    assert found == await ids(store, replace(query, limit=1000)), query
+    return found
+
+
+@pytest.mark.parametrize("has_grams", [True, False], ids=["grams", "no grams"])
+async def test_it_finds_what_the_store_finds(
+    store: AnyStore, index: Index, has_grams: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_grams:
+        monkeypatch.setattr(schema, "_GRAMS", "CREATE VIRTUAL TABLE grams USING no_such_module(text)")
+    await fill(store, 60)
+
+    for query in QUERIES:
+        found = await same(store, index, Query(**query, limit=7))
+        await same(store, index, Query(**query, limit=7, order="-took"))
+        assert await index.count(Query(**query)) == len(found)
+
+    assert index.is_whole
+    assert index.size == 60
+
+
+@pytest.mark.parametrize("order", [sign + name for name in ORDERS for sign in ("", "-")])
+async def test_it_orders_as_the_store_does(store: AnyStore, index: Index, order: str) -> None:
+    await fill(store, 30)
+
+    assert len(await same(store, index, Query(order=order, limit=4))) == 30
+    for query in ({"search": "adam"}, {"owner": "ada"}, {"tag": "nightly"}, {"states": ("failed", "running")}):
+        await same(store, index, Query(**query, order=order, limit=4))  # type: ignore[arg-type]
+
+
+async def test_the_ways_for_many_rows_find_the_same(
+    store: AnyStore, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With few rows the way by the rarest filter would always be taken."""
+    monkeypatch.setattr("jobkit.index.plan.FEW", 3)
+    monkeypatch.setattr("jobkit.index.shelf.FEW", 3)
+    await fill(store, 60)
+    await index.whole()
+    await fill(store, 20, 60)  # these stand in front
+    await finds(index, Query(task="*", limit=1000), await ids(store, Query(limit=1000)))
+    await caught_up(store, index)
+
+    for query in QUERIES:
+        for order in ("", "submitted", "-took", "worker", "-progress"):
+            await same(store, index, Query(**query, order=order, limit=7))
+
+
+async def caught_up(store: AnyStore, index: Index) -> None:
+    """Until it has heard all that was said before."""
+    await submit(store, "last-word", owner="last-word")
+    await finds(index, Query(owner="last-word"), ["last-word"])
+
+
+async def test_it_hears_of_every_change(store: AnyStore, index: Index) -> None:
+    await fill(store, 20)
+    await finds(index, Query(owner="new"), [])
+
+    await submit(store, "x", owner="new", params={"text": "zebra"})
+    await finds(index, Query(owner="new"), ["x"])
+    await finds(index, Query(search="zebra"), ["x"])
+    [last] = [one for one in await claim(store, 20) if one.spec.id == "x"]
+    await finds(index, Query(owner="new", states=("running",)), ["x"])
+    await store.finish([ending(last, summary="quagga")])
+    await finds(index, Query(owner="new", states=("running",)), [])
+    await finds(index, Query(search="quagga", order="-took"), ["x"])
+    await store.delete(["x"])
+    await finds(index, Query(owner="new"), [])
+    await finds(index, Query(search="zebra"), [])
+    await wait_until(lambda: index.size == 20, "the job to leave")
+
+
+async def test_an_id_that_is_used_again_is_the_new_job(store: AnyStore, index: Index) -> None:
+    await submit(store, "x", owner="ada")
+    await submit(store, "y", owner="ada")
+    await store.cancel(["x"])
+    await finds(index, Query(owner="ada"), ["y", "x"])
+
+    await store.delete(["x"])
+    await submit(store, "x", owner="ada")
+
+    await finds(index, Query(owner="ada"), ["x", "y"])
+
+
+async def test_what_expired_leaves_the_page_and_the_index(store: AnyStore, index: Index) -> None:
+    if not isinstance(store, RedisStore):
+        pytest.skip("time goes by in Redis")
+    await submit(store, "a", "b", "c", owner="ada")
+    await store.cancel(["b"])
+    await finds(index, Query(owner="ada"), ["c", "b", "a"])
+
+    await store.redis.pexpire(f"{store.prefix}job:b", 1)
+    await wait_until(lambda: _is_gone(store, "b"), "the record to expire")
+
+    await finds(index, Query(owner="ada", limit=2), ["c", "a"])
+    await wait_until(lambda: index.size == 2, "the job to leave the index")
+    await store.list(Query())  # and what is left of it leaves the store
+
+
+async def _is_gone(store: RedisStore, job_id: str) -> bool:
+    return not await store.redis.exists(f"{store.prefix}job:{job_id}")
+
+
+async def test_what_the_index_missed_is_found_by_comparing(store: AnyStore, index: Index) -> None:
+    await fill(store, 20)
+    await index.whole()
+    for stop in index._stops:  # as deaf as with a cut connection
+        stop()
+    await fill(store, 10, 20)
+    await store.cancel(["j0003", "j0029"])
+
+    await index._sweep()
+
+    for query in QUERIES:
+        for order in ("", "submitted", "-took"):
+            await same(store, index, Query(**query, order=order, limit=7))
+    assert index.size == 30
+
+
+async def test_a_store_that_was_wiped_is_read_anew(store: AnyStore, index: Index) -> None:
+    if not isinstance(store, RedisStore):
+        pytest.skip("memory goes with its process")
+    await submit(store, "a", owner="ada")
+    assert await ids(index, Query(owner="ada")) == ["a"]
+
+    async for key in store.redis.scan_iter(f"{store.prefix}*"):
+        await store.redis.delete(key)
+    await submit(store, "b", owner="ada")
+    await index._catch_up()  # as after the connection was cut
+
+    await index.whole()
+    await finds(index, Query(owner="ada"), ["b"])
+    await wait_until(lambda: index.size == 1, "the old job to be forgotten")
+
+
+async def test_changes_while_it_is_filled_are_not_lost(
+    store: AnyStore, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slice may be on its way with what was read before the change."""
+    monkeypatch.setattr("jobkit.index.index._SLICE", 5)
+    monkeypatch.setattr("jobkit.index.index._PATIENCE_S", 0.0)
+    await fill(store, 40)
+    queued = [one.id for one in (await store.list(Query(states=("queued",), limit=100))).jobs]
+    read = type(store).briefs
+    changed = asyncio.Event()
+
+    async def briefs(self: AnyStore, job_ids: Any) -> Any:
+        found = await read(self, job_ids)
+        if not changed.is_set() and queued[-1] in job_ids:
+            changed.set()
+            await store.cancel([queued[-1]])
+            await submit(store, "late", owner="late")
+        return found
+
+    monkeypatch.setattr(type(store), "briefs", briefs)
+    await index.page(Query(owner="ada"))
+    await index.whole()
+
+    assert changed.is_set()
+    await finds(index, Query(owner="late"), ["late"])
+    await caught_up(store, index)
+    for query in QUERIES:
+        await same(store, index, Query(**query, limit=50))
+    assert queued[-1] in await ids(index, Query(states=("cancelled",), task="*"))
+
+
+async def test_a_page_says_how_far_it_has_looked_while_the_index_is_filled(
+    store: AnyStore, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobkit.index.index._SLICE", 5)
+    monkeypatch.setattr("jobkit.index.index._PATIENCE_S", 0.0)
+    await fill(store, 30)
+    gate = asyncio.Event()
+    append = Shelf.append
+    loop = asyncio.get_running_loop()
+
+    def slowly(self: Shelf, briefs: Any) -> None:
+        if self.size >= 10:
+            asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
+        append(self, briefs)
+
+    monkeypatch.setattr(Shelf, "append", slowly)
+    index._start()
+    await wait_until(lambda: index.size == 10, "the first slices")
+    gate_later = loop.call_later(0.2, gate.set)
+
+    assert await index.count(Query(owner="ada")) is None
+    page = await index.page(Query(task="*", limit=100))
+
+    gate_later.cancel()
+    gate.set()
+    assert page.searched is not None
+    assert [one.id for one in page.jobs][:10] == [f"j{29 - n:04}" for n in range(10)]
+    await index.whole()
+    assert (await index.page(Query(task="*"))).searched is None
+
+
+async def test_what_is_simple_never_makes_an_index(store: AnyStore, index: Index) -> None:
+    await submit(store, "a", "b")
+
+    assert [one.id for one in (await index.page(Query(states=("queued",), newer_s=60))).jobs] == ["b", "a"]
+    assert await index.count(Query(states=("queued",))) == 2
+    assert index._shelf is None
+
+
+async def test_a_wrong_order_is_refused(index: Index) -> None:
+    with pytest.raises(InvalidParams, match="order must be one of"):
+        await index.page(Query(order="size"))
+
+
+async def test_values_that_occur_are_told_most_frequent_first(store: AnyStore, index: Index) -> None:
+    await submit(store, "a", "b", owner="ada", tags=("x",))
+    await submit(store, "c", owner="bob")
+
+    await index.whole()
+    assert await index.values("owner") == ["ada", "bob"]
+    assert await index.values("tag") == ["x"]
