@@ -81,7 +81,7 @@ async def needed(store: Any, spec: JobSpec, codec: Codec, depot: Depot | None = 
                 why = (preview or {}).get("unavailable") or "it was removed, or has expired"
                 name = f"job {job_id}" if snapshot is None else f"job {job_id} ({snapshot.spec.task})"
                 raise NeedMissing(f"the result of {name}, which it needs, is not there: {why}")
-            subject = Subject("result", job_id, snapshot.spec.task)
+            subject = Subject("result", snapshot.result_id, snapshot.spec.task)
             try:
                 if is_reference(sealed):
                     given[job_id] = await asyncio.to_thread(opened, sealed, subject, codec, depot)

@@ -40,13 +40,19 @@ class AioKit:
             return await asyncio.to_thread(kit.submit, task, *args, **kwargs)
         prepared = kit._prepare(task, args, kwargs, check_submit_options({}))
         spec = prepared.spec
+        if spec.once is not None:  # may take several steps
+            return await asyncio.to_thread(partial(kit.submit, task, *args, **kwargs))
         kit._live.expect(spec.id)
         try:
-            submitted_ms = await self._run(kit.verbs.submit(prepared))
+            answer = await self._run(kit.verbs.submit(prepared))
         except BaseException:
             kit._live.unexpect(spec.id)
             raise
-        return kit._accepted(spec, submitted_ms) if submitted_ms else await self.get(spec.id)
+        if isinstance(answer, str) or not answer:
+            kit._live.unexpect(spec.id)
+            known: Job = await self.get(answer or spec.id)
+            return known
+        return kit._accepted(spec, answer)
 
     async def outcome(self, job: Job) -> Any:
         """What `await job` gives: see `Job.result`."""

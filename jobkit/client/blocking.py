@@ -132,8 +132,8 @@ class Blocking(Connection):
         """Put ended jobs back, as `jobkit import` does; False for those whose id is known here."""
         return self._call(partial(self._verbs.restore, dumps))
 
-    def submit_sealed(self, submissions: Sequence[Submission]) -> list[int]:
-        """Submit jobs that were prepared elsewhere; for each the time of its submit (ms), 0 where its id is known."""
+    def submit_sealed(self, submissions: Sequence[Submission]) -> list[int | str]:
+        """Submit jobs that were prepared elsewhere; for each the answer, see `Store.submit`."""
         return self._call(partial(self._verbs.submit_many, submissions))
 
     # -- results ------------------------------------------------------------------------------------------------------

@@ -228,10 +228,11 @@ class FailureVerbs(Blocking):
                 if isinstance(error, ConnectionError):
                     raise
                 out.refused[job_id] = str(error)
-        self._call(partial(self._verbs.submit_many, list(made.values())))
-        for job_id, submission in made.items():
-            out.jobs[job_id] = submission.spec.id
-            if self._is_inline:
+        answers = self._call(partial(self._verbs.submit_many, list(made.values())))
+        for (job_id, submission), answer in zip(made.items(), answers, strict=True):
+            is_other = isinstance(answer, str)  # the same work waits or runs already
+            out.jobs[job_id] = str(answer) if is_other else submission.spec.id
+            if self._is_inline and not is_other:
                 run_inline(self._memory, self.codec, self.settings, submission.spec.id)
 
     def _again_as(
@@ -255,6 +256,7 @@ class FailureVerbs(Blocking):
                 raise JobkitError(f"job {job_id} came by arq's client; its arguments cannot be changed here")
             body = with_changes(body, changes)
             params |= changes
+            old = replace(old, once=None, cache_key="", cache_ms=0)  # other arguments are other work
         spec = repeating(old, owner or self._owner, params)
         return Submission(spec, self.codec.seal(form, body, Subject("args", spec.id, spec.task)))
 
@@ -280,10 +282,19 @@ class FailureVerbs(Blocking):
 
 
 def repeating(old: JobSpec, owner: str, params: Mapping[str, Any]) -> JobSpec:
-    """The spec of a new job that repeats one, at once."""
+    """The spec of a new job that repeats one, at once: whatever result is kept, and not in the place of another."""
     return replace(
-        old, id=new_id(), key="", retry_of=old.id, owner=owner, params=shown(params), delay_ms=0, at_ms=0
-    )  # fmt: skip
+        old,
+        id=new_id(),
+        key="",
+        retry_of=old.id,
+        owner=owner,
+        params=shown(params),
+        delay_ms=0,
+        at_ms=0,
+        once=None if old.once is not None and old.once.scope == "debounce" else old.once,
+        is_fresh=bool(old.cache_key),
+    )
 
 
 def _failed_with_a_need(snapshot: JobSnapshot | None) -> bool:

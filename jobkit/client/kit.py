@@ -16,7 +16,7 @@ from jobkit.client.hooks import Hook
 from jobkit.client.inline import run_inline
 from jobkit.client.job import Job
 from jobkit.client.loop import background
-from jobkit.client.prepare import prepare, prepare_info
+from jobkit.client.prepare import limits_of, prepare, prepare_info
 from jobkit.client.schedules import SchedulingKit
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
 from jobkit.codec import Subject
@@ -124,10 +124,13 @@ class Kit(FailureVerbs, SchedulingKit):
             options: queue, delay, at, key, tags, priority, timeout, retries, ...
             owner: who submits; the person at this process unless given.
         """
-        prepared = self._prepare(name, (), params, check_submit_options(options or {}))
-        if owner:
-            prepared = replace(prepared, spec=replace(prepared.spec, owner=owner))
-        return self._send(prepared)
+        over = check_submit_options(options or {})
+
+        def prepared(job_id: str = "") -> Submission:
+            made = self._prepare(name, (), params, over, job_id)
+            return replace(made, spec=replace(made.spec, owner=owner)) if owner else made
+
+        return self._send(prepared(), prepared)
 
     def map_info(
         self,
@@ -143,23 +146,26 @@ class Kit(FailureVerbs, SchedulingKit):
     def _submit(
         self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], over: SubmitOptions
     ) -> Job:
-        return self._send(self._prepare(task, args, kwargs, over))
+        return self._send(self._prepare(task, args, kwargs, over), partial(self._prepare, task, args, kwargs, over))
 
-    def _send(self, prepared: Submission) -> Job:
-        """Store a submission and give its handle."""
+    def _send(self, prepared: Submission, again: Callable[[str], Submission] | None = None) -> Job:
+        """Store a submission and give its handle. `again` prepares it for the id of the job whose place it takes."""
         spec = prepared.spec
         # One that has ended may be forgotten by now, and then this is a new job.
         if spec.key and (known := self._live.get(spec.id)) is not None and not known._is_over:
             return known
         self._live.expect(spec.id)
         try:
-            submitted_ms = self._store_one(prepared)
-            if self._is_inline and submitted_ms:
+            answer = self._store_one(prepared)
+            if self._is_inline and isinstance(answer, int) and answer:
                 self._run_inline(spec.id)
         except BaseException:
             self._live.unexpect(spec.id)
             raise
-        return self._accepted(spec, submitted_ms)
+        if isinstance(answer, str) and answer[:1] == "?" and again is not None:
+            self._live.unexpect(spec.id)
+            return self._send(again(answer[1:]), again)
+        return self._accepted(spec, answer)
 
     def _sweep(self, task: Callable[..., Any] | str, sweep: Sweep, over: SubmitOptions) -> Batch:
         return self._map(task, sweep.points, over, sweep.stop_when, sweep)
@@ -175,6 +181,8 @@ class Kit(FailureVerbs, SchedulingKit):
     ) -> Batch:
         if over.key:
             raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
+        if over.debounce_s is not None:
+            raise InvalidParams("debounce keeps the last submit alone; it cannot be of a batch", "debounce")
         rule = None if stop_when is None else rule_of(stop_when)
         most = MAX_JOBS if sweep is None else MAX_LIMIT
         prepared = [self._prepare(task, *arguments(item), over) for item in listed(items, most)]
@@ -189,12 +197,14 @@ class Kit(FailureVerbs, SchedulingKit):
                 self._live.unexpect(each.spec.id)
             raise
         jobs = [self._accepted(each.spec, at) for each, at in zip(prepared, answers, strict=True)]
+        jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
         batch = Batch(self, jobs, axes=sweep.axes if sweep else (), seed=sweep.seed if sweep else None)
         if rule is not None:
             batch.stop_when(rule)
         if self._is_inline:
             for job in jobs:
-                self._run_inline(job.id)
+                if not job.is_terminal:
+                    self._run_inline(job.id)
                 batch._judge()
         return batch
 
@@ -202,8 +212,8 @@ class Kit(FailureVerbs, SchedulingKit):
         """`sync://`: the job runs before its submit returns."""
         run_inline(self._memory, self.codec, self.settings, job_id)
 
-    def _store_one(self, prepared: Submission) -> int:
-        """The time of the submit (ms), or 0 where the id was known."""
+    def _store_one(self, prepared: Submission) -> int | str:
+        """The answer to a submit, see `Store.submit`."""
         self._ensure_open()
         if self._direct is not None and not background.is_here:
             began = time.monotonic()
@@ -215,11 +225,12 @@ class Kit(FailureVerbs, SchedulingKit):
                     raise
         return self._call(partial(self._verbs.submit, prepared))
 
-    def _accepted(self, spec: JobSpec, submitted_ms: int) -> Job:
+    def _accepted(self, spec: JobSpec, answer: int | str) -> Job:
         """The handle of a submission that the store has answered; it knows its first event, arrived or not."""
-        if submitted_ms == 0:  # its key or id was known
+        if isinstance(answer, str) or answer == 0:  # its key or id was known, or it is another job
             self._live.unexpect(spec.id)
-            return self.get(spec.id)
+            return self.get(answer if isinstance(answer, str) else spec.id)
+        submitted_ms = answer
         due = max(submitted_ms + spec.delay_ms, spec.at_ms)
         state = JobState.SCHEDULED if due > submitted_ms or spec.needs else JobState.QUEUED
         data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}
@@ -229,9 +240,15 @@ class Kit(FailureVerbs, SchedulingKit):
         return self._live.adopt_own(partial(Job, self), snapshot)
 
     def _prepare(
-        self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], over: SubmitOptions
+        self,
+        task: Callable[..., Any] | str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        over: SubmitOptions,
+        job_id: str = "",
     ) -> Submission:
         common: dict[str, Any] = {"settings": self.settings, "codec": self.codec, "owner": self._owner}
+        common["job_id"] = job_id
         given = [list(args), dict(kwargs)]
         referring = replaced(given, self._reference_of)
         if referring is not given:
@@ -403,7 +420,10 @@ class Kit(FailureVerbs, SchedulingKit):
             args, kwargs = task.signature.call_args(bound)
         else:
             args, kwargs = tuple(call.args), {**call.kwargs, **changes}
-        spec = replace(spec, needs=ids_of([args, kwargs]))
+        # Other arguments are other work; whose place it takes is asked anew, where that can be.
+        spec = replace(spec, needs=ids_of([args, kwargs]), once=None, cache_key="", cache_ms=0)
+        if task is not None and spec.limits:
+            spec = replace(spec, limits=limits_of(task, bound, spec.limits, self.codec))
         body = encode_call(
             self.codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
             has_references=bool(spec.needs),

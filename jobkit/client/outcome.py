@@ -33,8 +33,10 @@ def outcome_of(
         raise _failure(snapshot) from _original(snapshot, sealed, codec)
     if not sealed:
         why = (preview or {}).get("unavailable") or "it has expired or was removed"
+        if snapshot.cached_from:
+            why = f"it is that of job {snapshot.cached_from}, which is no longer kept"
         raise ResultExpired(f"the result of job {spec.id} ({spec.task}) is not available: {why}")
-    form, body = opened(sealed, Subject("result", spec.id, spec.task), codec, depot)
+    form, body = opened(sealed, Subject("result", snapshot.result_id, spec.task), codec, depot)
     try:
         return _decode(form, body)
     except Exception as error:  # unpickling runs code of the value's own classes

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobkit.codec import MSGPACK, Codec, Subject
-from jobkit.model import InvalidParams, JobSpec
+from jobkit.model import Gate, InvalidParams, JobSpec
 from jobkit.settings import Settings
 from jobkit.store.base import Submission
 from jobkit.tasks.arguments import shown
@@ -17,6 +17,7 @@ from jobkit.tasks.call import Call, encode_call
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.options import SubmitOptions
 from jobkit.tasks.task import TaskDef, own_paths
+from jobkit.tasks.work import Work, work_of
 
 #: Sealed arguments larger than this are refused: they belong in a file or a table store.
 MAX_PAYLOAD_BYTES = 10_000_000
@@ -43,16 +44,20 @@ def prepare(
     owner: str,
     retry_of: str = "",
     needs: tuple[str, ...] = (),
+    job_id: str = "",
 ) -> Submission:
     """The submission for a call of a task that is known here.
 
     Args:
+        job_id: of the waiting job whose place it takes; "" for a new one.
         needs: ids of the jobs to whose results arguments refer; those are checked when they are known.
 
     Raises:
         InvalidParams: an argument or option is refused; the message names it.
     """
     bound = task.bind(args, kwargs)
+    options = task.effective(over)
+    work = work_of(task.name, options, bound, {}, codec, lambda: task.code_version)
     ref = task.ref
     # What travels by value may import what lies beside the notebook or script, where the worker's machine has it.
     path = [task.source_dir] if ref and task.source_dir else [] if ref else own_paths()
@@ -61,8 +66,8 @@ def prepare(
     function = None if ref else task.function
     encoded = encode_call(codec, Call(function, *call), ref=ref, path=path, cwd=_cwd(), has_references=bool(needs))
     return _submission(
-        task.name, task.title, shown(bound), encoded, task.effective(over), over,
-        settings=settings, codec=codec, owner=owner, retry_of=retry_of, needs=needs,
+        task.name, task.title, shown(bound), encoded, options, over,
+        settings=settings, codec=codec, owner=owner, retry_of=retry_of, needs=needs, work=work, job_id=job_id,
     )  # fmt: skip
 
 
@@ -75,14 +80,18 @@ def prepare_info(
     codec: Codec,
     owner: str,
     needs: tuple[str, ...] = (),
+    job_id: str = "",
 ) -> Submission:
     """The same for a task that only a worker knows: its code is not imported here."""
     bound = plain_arguments(info.check(params))
+    options = info.effective(over)
+    defaults = {spec.name: spec.default for spec in info.params if spec.has_default and not spec.default_text}
+    work = work_of(info.name, options, bound, defaults, codec, lambda: options.version)
     path = [info.source_dir] if info.source_dir else []
     encoded = encode_call(codec, Call(None, (), bound), ref=info.ref, path=path, has_references=bool(needs))
     return _submission(
-        info.name, info.title, shown(bound), encoded, info.effective(over), over,
-        settings=settings, codec=codec, owner=owner, needs=needs,
+        info.name, info.title, shown(bound), encoded, options, over,
+        settings=settings, codec=codec, owner=owner, needs=needs, work=work, job_id=job_id,
     )  # fmt: skip
 
 
@@ -99,13 +108,20 @@ def _submission(
     owner: str,
     retry_of: str = "",
     needs: tuple[str, ...] = (),
+    work: Work,
+    job_id: str,
 ) -> Submission:
     if len(encoded) > MAX_PAYLOAD_BYTES:
         raise InvalidParams(
             f"the arguments of {name} take {len(encoded) / 1e6:.1f} MB, more than the {MAX_PAYLOAD_BYTES / 1e6:.0f} MB "
             "that travel through the queue; save the data to a file and pass its path"
         )
-    job_id = id_of_key(name, options.key) if options.key else new_id()
+    job_id = job_id or (id_of_key(name, options.key) if options.key else new_id())
+    delay_s = max(options.delay_s, options.debounce_s or 0.0)
+    result_ttl_s = options.result_ttl_s
+    if result_ttl_s is None and (work.cache_ms > settings.result_ttl * 1000 or needs):
+        # One that ends because of another's end is kept as long as its submitter wants: no worker is there to say.
+        result_ttl_s = max(settings.result_ttl, work.cache_ms / 1000)
     # Who submits decides first, then the routing table, which can be changed without touching code, then the task.
     queue = over.queue or settings.queue_for(name, options.queue or "default")
     spec = JobSpec(
@@ -128,9 +144,14 @@ def _submission(
         retries=options.retries,
         backoff=options.backoff,
         retry_on=options.retry_on,
-        # One that ends because of another's end is kept as long as its submitter wants: no worker is there to say.
-        result_ttl_s=settings.result_ttl if needs and options.result_ttl_s is None else options.result_ttl_s,
-        delay_ms=int(options.delay_s * 1000),
+        result_ttl_s=result_ttl_s,
+        limits=work.limits,
+        resources=options.resources,
+        once=work.once,
+        cache_key=work.cache_key,
+        cache_ms=work.cache_ms,
+        is_fresh=options.fresh and bool(work.cache_key),
+        delay_ms=int(delay_s * 1000),
         at_ms=int(options.at.timestamp() * 1000) if options.at else 0,
         needs=needs,
     )
@@ -142,3 +163,11 @@ def _cwd() -> str:
         return os.getcwd()
     except OSError:  # it was removed under us
         return ""
+
+
+def limits_of(
+    task: TaskDef[..., Any], bound: Mapping[str, Any], before: tuple[Gate, ...], codec: Codec
+) -> tuple[Gate, ...]:
+    """The gates of a job that runs again with other arguments; those it had where its task has no limits now."""
+    found = work_of(task.name, task.effective(), bound, {}, codec, lambda: task.code_version).limits
+    return found or before

@@ -51,23 +51,23 @@ class Verbs:
 
     def __init__(self, settings: Settings, store: Store, hub: Hub, codec: Codec) -> None:
         self.settings, self.store, self.hub, self.codec = settings, store, hub, codec
-        self._queue: list[tuple[Submission, asyncio.Future[int]]] = []
+        self._queue: list[tuple[Submission, asyncio.Future[int | str]]] = []
         self._sender: asyncio.Task[None] | None = None
         self._index: Index | None = None
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 
-    async def submit(self, submission: Submission) -> int:
-        """The time of the submit (ms), or 0 where the id was known. Submits that meet share a round trip."""
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async def submit(self, submission: Submission) -> int | str:
+        """The answer to a submit, see `Store.submit`. Submits that meet share a round trip."""
+        answer: asyncio.Future[int | str] = asyncio.get_running_loop().create_future()
         self._queue.append((submission, answer))
         if self._sender is None or self._sender.done():
             self._sender = asyncio.get_running_loop().create_task(self._send(), name="jobkit-submit")
         return await answer
 
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[int]:
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[int | str]:
         """The same for many, in slices that do not hold up others."""
-        answers: list[int] = []
+        answers: list[int | str] = []
         for batch in _slices(submissions):
             answers += await self._store_once_or_twice(batch)
         return answers
@@ -87,7 +87,7 @@ class Verbs:
                 if not answer.done():
                     answer.set_result(value)
 
-    async def _store_once_or_twice(self, batch: Sequence[Submission]) -> list[int]:
+    async def _store_once_or_twice(self, batch: Sequence[Submission]) -> list[int | str]:
         """Ids are ours, so a submit whose reply was lost is safe to repeat: it finds itself."""
         began = asyncio.get_running_loop().time()
         try:
@@ -98,7 +98,7 @@ class Verbs:
             await asyncio.sleep(0.05)
             return await self._store(batch)
 
-    async def _store(self, batch: Sequence[Submission]) -> list[int]:
+    async def _store(self, batch: Sequence[Submission]) -> list[int | str]:
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
                 return await self.store.submit(batch, self.hub.client_id)

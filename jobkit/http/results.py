@@ -70,7 +70,7 @@ async def _plain_value(call: Call, snapshot: JobSnapshot) -> tuple[bool, Any]:
     if not sealed or is_reference(sealed):  # a large one: its preview will do
         return False, None
     try:
-        form, body = call.kit.codec.verify(sealed, Subject("result", snapshot.id, snapshot.spec.task))
+        form, body = call.kit.codec.verify(sealed, Subject("result", snapshot.result_id, snapshot.spec.task))
     except SignatureError:
         return False, None
     return (True, decode(form, body)) if form == MSGPACK else (False, None)

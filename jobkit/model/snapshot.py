@@ -138,6 +138,11 @@ class JobSnapshot:
         return self.spec.id
 
     @property
+    def result_id(self) -> str:
+        """Id of the job under which its result is sealed: its own, or the one whose kept result it has."""
+        return self.cached_from or self.id
+
+    @property
     def is_terminal(self) -> bool:
         return self.state.is_terminal
 

@@ -59,6 +59,7 @@ class JobSpec:
         limits: gates that it passes before an attempt starts, the narrowest first.
         resources: what an attempt takes of a worker's resources, by name.
         once: whose work is the same, or None. cache_key, cache_ms: the result stands for this key so long; "" for not.
+        is_fresh: it runs, whatever result is kept.
         delay_ms: submitted with this delay; 0 for at once. `at_ms`: not before this moment; 0 for none.
         schedule: name of the schedule that it came from, or "". `slot_ms`: for which of its times; 0 for none of them.
     """
@@ -93,6 +94,7 @@ class JobSpec:
     once: Once | None = None
     cache_key: str = ""
     cache_ms: int = 0
+    is_fresh: bool = False
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -106,9 +108,9 @@ class JobSpec:
         if self.resources:
             terms |= {"use": dict(self.resources), "uses": resources_text(self.resources)}
         if self.once is not None:
-            terms["once"] = self.once.to_wire()
+            terms["once"] = self.once.to_wire() | ({"but": self.retry_of} if self.retry_of else {})
         if self.cache_key:
-            terms["cache"] = {"key": self.cache_key, "ms": self.cache_ms}
+            terms["cache"] = {"key": self.cache_key, "ms": self.cache_ms} | ({"fresh": True} if self.is_fresh else {})
         return terms
 
     def to_wire(self) -> dict[str, Any]:

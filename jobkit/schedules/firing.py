@@ -111,7 +111,9 @@ def job_of(spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_i
         SignatureError: the arguments were not sealed for this schedule by a key that we hold.
     """
     form, body = codec.verify(payload, subject_of(spec))
-    job: JobSpec = replace(spec.job, id=job_id or id_of_slot(spec.name, slot_ms), schedule=spec.name, slot_ms=slot_ms)
+    job_id = job_id or id_of_slot(spec.name, slot_ms)
+    # Which slots make a job is the schedule's to say (`overlap`), not that of `unique` or `debounce`.
+    job: JobSpec = replace(spec.job, id=job_id, schedule=spec.name, slot_ms=slot_ms, once=None)
     return Submission(job, codec.seal(form, body, Subject("args", job.id, job.task)))
 
 

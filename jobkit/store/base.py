@@ -254,8 +254,12 @@ class Store(Schedules, Protocol):
 
     # -- moving jobs ------------------------------------------------------------------------------------------------
 
-    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int]:
+    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int | str]:
         """Store each job once; its time of submit (ms), or 0 where its id was known (nothing changes then).
+
+        Of one whose spec says `once` or has a `cache_key`, perhaps an id: of the job that it already is (nothing
+        changes then), or its own, where it has taken the place of one that waits or has ended with a kept result. "?"
+        and an id: it may take the place of that job, sealed for that id; "?" alone: not any more, a new id is due.
 
         `client` names the submitter's own channel: every event of the job after this one goes there too.
         """

@@ -13,7 +13,7 @@ import hiredis
 from redis.exceptions import NoScriptError, RedisError
 
 from jobkit.settings import Settings
-from jobkit.store import faults
+from jobkit.store import faults, records
 from jobkit.store.base import Submission
 from jobkit.store.connect import explain, open_blocking
 from jobkit.store.redis import submit_args
@@ -36,8 +36,8 @@ class DirectSubmit:
         self._connection: Any = None
         self._lock = threading.Lock()
 
-    def submit(self, job: Submission) -> int:
-        """The time of the submit (ms), or 0 where the id was known.
+    def submit(self, job: Submission) -> int | str:
+        """The answer to a submit, see `Store.submit`.
 
         Raises:
             StoreUnavailable: no answer; the job may be stored or not, and the submit may be repeated.
@@ -55,8 +55,7 @@ class DirectSubmit:
                     faults.meet("submit", "before_reply")
         except (RedisError, OSError) as error:
             raise explain(error, self._settings) from error
-        submitted_ms: int = answers[0]
-        return submitted_ms
+        return records.answers(answers)[0]
 
     def _call(self, *command: Any) -> Any:
         """A command's reply, without the bookkeeping of redis-py's pool."""

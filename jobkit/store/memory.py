@@ -89,7 +89,7 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
 
     # -- moving jobs ------------------------------------------------------------------------------------------------
 
-    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int]:
+    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int | str]:
         # A copy each, before anything is stored: a spec that a record cannot hold refuses all of them, as in Redis.
         specs = [JobSpec.from_wire(_unjson(_json(job.spec.to_wire()))) for job in jobs]
         both = list(zip(specs, jobs, strict=True))
@@ -98,13 +98,20 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
             self._jobs.now_us += len(jobs)  # the next verb comes after the last of these
             return answers
 
-    def _submit(self, spec: JobSpec, payload: bytes, client: str, n: int) -> int:
-        if self._jobs.find(spec.id):
+    def _submit(self, spec: JobSpec, payload: bytes, client: str, n: int) -> int | str:
+        is_there = self._jobs.find(spec.id) is not None
+        known, other = self._jobs.same.known_as(spec, is_there)
+        if known:
+            if other is not None:
+                self._queues.add(spec.queue)
+                self._jobs.same.replace(other, spec, payload)
+            return known
+        if is_there:
             return 0
         self._jobs.forget(spec.id)
         due = max(self._jobs.now + spec.delay_ms, spec.at_ms)
-        is_due_later = due > self._jobs.now
-        state = JobState.SCHEDULED if is_due_later or spec.needs else JobState.QUEUED
+        is_due_later = due > self._jobs.now and other is None
+        state = JobState.SCHEDULED if is_due_later or (spec.needs and other is None) else JobState.QUEUED
         record = Record(JobSnapshot(spec, 0, state), self._jobs.now_us + n, payload, client)
         self._jobs.records[spec.id] = record
         self._jobs.by_age.add(spec.id, record.us)
@@ -116,6 +123,10 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
         if is_due_later:
             data["due"] = due
         self._jobs.emit(record, EventType.SUBMITTED, data)
+        self._jobs.same.stand(spec)
+        if other is not None:
+            self._jobs.same.end_as(record, other)
+            return spec.id
         if state is JobState.QUEUED:
             self._jobs.enqueue(record, record.us)
         elif not spec.needs:
@@ -361,8 +372,13 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
 
     async def result(self, job_id: str) -> bytes | None:
         with self._moving():
-            record = self._jobs.find(job_id)
+            record = self._result_record(job_id)
             return record.result if record else None
+
+    def _result_record(self, job_id: str) -> Record | None:
+        """The job's, or that of the job whose kept result it has."""
+        record = self._jobs.find(job_id)
+        return record if record is None else self._jobs.find(record.snapshot.result_id)
 
     async def payload(self, job_id: str) -> bytes | None:
         with self._moving():
@@ -371,7 +387,7 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, Memo
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
         with self._moving():
-            record = self._jobs.find(job_id)
+            record = self._result_record(job_id)
             return _unjson(record.preview) if record and record.preview else None
 
     async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:

@@ -17,6 +17,7 @@ from jobkit.store.base import CONTROL, ArtifactInfo, Claimed
 from jobkit.store.memory_failures import Failures
 from jobkit.store.memory_hold import Hold
 from jobkit.store.memory_log import Log
+from jobkit.store.memory_once import SameWork
 from jobkit.store.ordered import Ordered
 
 #: The same as in `lua/head.lua`, which says why.
@@ -71,6 +72,7 @@ class Jobs:
         self.due: defaultdict[str, Ordered] = defaultdict(Ordered)
         self.leases = Ordered()
         self.hold = Hold(self)
+        self.same = SameWork(self)
         self.expiry = Ordered()
         self.events: deque[JobEvent] = deque(maxlen=EVENTS_KEPT)
         self._event_id = (0, 0)
@@ -188,6 +190,7 @@ class Jobs:
         if spec.schedule and self.on_end is not None:
             started = record.snapshot.started_at
             self.on_end(spec, str(kind), round(started.timestamp() * 1000) if started else 0)
+        self.same.ended(record, ttl_ms)
         self.hold.pump()
 
     # -- jobs that wait for others' results ---------------------------------------------------------------------------

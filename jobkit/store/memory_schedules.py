@@ -37,7 +37,7 @@ class MemorySchedules:
     def _moving(self) -> AbstractContextManager[None]:
         raise NotImplementedError
 
-    def _submit(self, spec: JobSpec, payload: bytes, client: str, n: int) -> int:
+    def _submit(self, spec: JobSpec, payload: bytes, client: str, n: int) -> int | str:
         raise NotImplementedError
 
     def _begin_schedules(self) -> None:
@@ -131,7 +131,7 @@ class MemorySchedules:
         record = self._jobs.find(job_id)
         return record is not None and not record.snapshot.is_terminal
 
-    async def fire(self, firing: Firing) -> list[int]:
+    async def fire(self, firing: Firing) -> list[int | str]:
         specs = [JobSpec.from_wire(msgspec.json.decode(msgspec.json.encode(job.spec.to_wire()))) for job in firing.jobs]
         with self._moving():
             entry = self._find(firing.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -98,6 +98,11 @@ def brief(id: str, fields: list[bytes | None]) -> Brief:
         error_type=err.get("type", ""),
         error_message=err.get("message", ""),
     )
+
+
+def answers(reply: Sequence[Any]) -> list[int | str]:
+    """Answers to a submit."""
+    return [answer.decode() if isinstance(answer, bytes) else answer for answer in reply]
 
 
 def mapping(raw: bytes) -> dict[str, Any]:

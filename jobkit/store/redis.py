@@ -72,10 +72,9 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
 
     # -- moving jobs ------------------------------------------------------------------------------------------------
 
-    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int]:
+    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int | str]:
         with self._reaching():
-            answers: list[int] = await self.scripts.run("submit", submit_args(jobs, client))
-            return answers
+            return records.answers(await self.scripts.run("submit", submit_args(jobs, client)))
 
     def _submit_args(self, jobs: Sequence[Submission]) -> list[Any]:
         return submit_args(jobs, "")
@@ -210,14 +209,24 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
         return snapshots
 
     async def result(self, job_id: str) -> bytes | None:
-        return await self._get(f"{self.prefix}result:{job_id}")
+        return await self._result_part("result", job_id)
 
     async def payload(self, job_id: str) -> bytes | None:
         return await self._get(f"{self.prefix}args:{job_id}")
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
-        raw = await self._get(f"{self.prefix}preview:{job_id}")
+        raw = await self._result_part("preview", job_id)
         return records.readable(f"the preview of job {job_id}", records.mapping, raw)
+
+    async def _result_part(self, part: str, job_id: str) -> bytes | None:
+        """Its own, or that of the job whose kept result it has."""
+        found = await self._get(f"{self.prefix}{part}:{job_id}")
+        if found is None:
+            with self._reaching():
+                source: Any = await awaited(self.redis.hget(f"{self.prefix}job:{job_id}", "cached"))
+            if source:
+                found = await self._get(f"{self.prefix}{part}:{source.decode()}")
+        return found
 
     async def _get(self, key: str) -> bytes | None:
         with self._reaching():

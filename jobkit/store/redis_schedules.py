@@ -82,7 +82,7 @@ class RedisSchedules:
         read = [records.readable("a schedule that is due", partial(due_of, now_ms=now_ms), row) for row in rows]
         return [due for due in read if due is not None], float("inf") if wait_ms < 0 else wait_ms / 1000
 
-    async def fire(self, firing: Firing) -> list[int]:
+    async def fire(self, firing: Firing) -> list[int | str]:
         runs = [msgspec.json.encode(run.to_wire()) for run in firing.runs]
         args = [
             firing.name,
@@ -99,8 +99,7 @@ class RedisSchedules:
             *self._submit_args(firing.jobs),
         ]
         with self._reaching():
-            answers: list[int] = await self.scripts.run("schedule_fire", args)
-            return answers
+            return records.answers(await self.scripts.run("schedule_fire", args))
 
     async def pause_schedule(self, name: str) -> bool:
         return await self._change("pause", name)

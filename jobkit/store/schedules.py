@@ -99,7 +99,7 @@ class Schedules(Protocol):
         """Schedules whose slot has come, and the seconds until somebody should look again (infinity: none known)."""
         ...
 
-    async def fire(self, firing: Firing) -> list[int]:
+    async def fire(self, firing: Firing) -> list[int | str]:
         """Submit the jobs of a slot and set the next one, once however many try.
 
         Returns:

@@ -47,7 +47,7 @@ def _read(name: str) -> str:
     return (files("jobkit.store") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
-_HEAD = _read("head") + _read("hold") + _read("arq") + _read("failures") + _read("schedules")
+_HEAD = _read("head") + _read("hold") + _read("once") + _read("arq") + _read("failures") + _read("schedules")
 
 #: name -> source, and name -> its sha1.
 SOURCES = {name: _HEAD + _read(name) for name in NAMES + ARQ_NAMES}

@@ -33,9 +33,9 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str = "", **opt
     Args:
         function: a plain function or an `async def`.
         name: name of the task; the function's name unless given.
-        options: queue, timeout, retries, backoff, retry_on, isolation, reuse, memory_limit, result_ttl, unique,
-            priority, schedule, cancel_grace, tags, title. Durations are seconds or `timedelta`, `memory_limit` bytes
-            or "2GB".
+        options: queue, timeout, retries, backoff, retry_on, isolation, reuse, memory_limit, result_ttl, priority,
+            schedule, cancel_grace, on_lost, tags, title; concurrency, rate, limit_key, resources; unique, unique_key,
+            debounce, cache, cache_ignore, version. Durations are seconds or `timedelta`, `memory_limit` bytes or "2GB".
 
     Returns:
         A `TaskDef`: calling it runs the function as if undecorated, `submit` runs it in the background.

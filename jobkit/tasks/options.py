@@ -13,6 +13,8 @@ from jobkit.model import Backoff, InvalidParams
 from jobkit.schedules.rules import checked_rules
 from jobkit.schedules.timing import timing
 from jobkit.settings import checked_name
+from jobkit.tasks import limit_options
+from jobkit.tasks.limit_options import Key, Unique
 from jobkit.tasks.signature import close_names
 
 ISOLATIONS = ("process", "thread", "async")
@@ -45,7 +47,14 @@ class TaskOptions:
             for isolation "process".
         memory_limit_bytes: what the job's processes may use together; None for no limit.
         result_ttl_s: how long the ended job is kept; None for the setting.
-        unique: at most one job of this task with the same arguments waits or runs.
+        concurrency: attempts at a time. rate: attempts that start in a time, like "10/m". limit_key: for each value of
+            this key, instead of for the whole task.
+        resources: what an attempt takes of what its worker has, by name.
+        unique: a second submit of the same work gives the first job, and how long. unique_key: what the same work is,
+            instead of the same arguments (of `debounce`: instead of the same task).
+        debounce_s: start so long after the last submit, with its arguments; None for at once.
+        cache_s: a result stands for the same arguments and version so long; None for not. cache_ignore: arguments that
+            do not count. version: of the code; "" for a hash of it.
         priority: -1000 to 1000, higher first.
         schedule: what `kit.schedule` takes (cron or every, tz, missed, missed_limit, overlap), or empty.
         cancel_grace_s: between the polite and the final stop; None for the setting.
@@ -64,7 +73,16 @@ class TaskOptions:
     reuse: int = 1
     memory_limit_bytes: int | None = None
     result_ttl_s: float | None = None
-    unique: bool = False
+    concurrency: int | None = None
+    rate: str | None = None
+    limit_key: Key | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+    unique: Unique | None = None
+    unique_key: Key | None = None
+    debounce_s: float | None = None
+    cache_s: float | None = None
+    cache_ignore: tuple[str, ...] = ()
+    version: str = ""
     priority: int = 0
     schedule: Mapping[str, Any] = field(default_factory=dict)
     cancel_grace_s: float | None = None
@@ -72,6 +90,17 @@ class TaskOptions:
     tags: tuple[str, ...] = ()
     title: str = ""
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+
+    @property
+    def is_plain(self) -> bool:
+        """Nothing about the job depends on its arguments' values."""
+        return (
+            self.concurrency is None
+            and self.rate is None
+            and self.unique is None
+            and self.debounce_s is None
+            and self.cache_s is None
+        )
 
     def merged(self, over: TaskOptions) -> Self:
         """These options with those that were given in `over` in their place; tags add up."""
@@ -96,11 +125,13 @@ class SubmitOptions(TaskOptions):
         delay_s: not before so many seconds from now; 0 for at once.
         at: not before this moment (aware), or None.
         key: idempotency key, or "".
+        fresh: run, whatever result is kept.
     """
 
     delay_s: float = 0.0
     at: datetime | None = None
     key: str = ""
+    fresh: bool = False
 
 
 def check_options(given: Mapping[str, Any]) -> TaskOptions:
@@ -143,6 +174,13 @@ def effective_options(
             "process; leave out one of them",
             "memory_limit",
         )
+    if merged.resources and runs_as != "process":
+        raise InvalidParams(
+            f"resources needs isolation='process', and {task} runs as {runs_as!r}, where many jobs share one process; "
+            "leave out one of them",
+            "resources",
+        )
+    _check_together(merged)
     if merged.isolation is None:
         return replace(merged, isolation=isolation)
     if merged.isolation == "async" and not is_async:
@@ -153,13 +191,32 @@ def effective_options(
     return merged
 
 
+def _check_together(options: SubmitOptions) -> None:
+    if options.limit_key is not None and options.concurrency is None and options.rate is None:
+        raise InvalidParams("limit_key says of what there is a limit: give concurrency or rate as well", "limit_key")
+    if options.unique is not None and options.debounce_s is not None:
+        raise InvalidParams("unique keeps the first submit and debounce the last: give one of them", "debounce")
+    if options.unique is not None and options.unique.key is not None and options.unique_key is not None:
+        raise InvalidParams("unique and unique_key both give a key: give it once", "unique_key")
+    if options.unique_key is not None and options.unique is None and options.debounce_s is None:
+        raise InvalidParams("unique_key says what is the same work: give unique or debounce as well", "unique_key")
+    if options.debounce_s is not None and options.key:
+        raise InvalidParams("key names one job for good, and debounce replaces what waits: give one of them", "key")
+    if options.debounce_s is not None and options.at is not None:
+        raise InvalidParams("debounce says when to start, and so does at: give one of them", "at")
+    if options.cache_ignore and options.cache_s is None:
+        raise InvalidParams(
+            "cache_ignore says what a kept result does not depend on: give cache as well", "cache_ignore"
+        )
+
+
 def write_options(options: TaskOptions) -> dict[str, Any]:
     """The options that were given, as JSON, by the names that people type."""
     out: dict[str, Any] = {}
     for name, (target, _) in _TASK.items():
         if target in options.given:
             value = getattr(options, target)
-            if isinstance(value, Backoff):
+            if isinstance(value, (Backoff, Key, Unique)):
                 value = value.to_wire()
             out[name] = list(value) if isinstance(value, tuple) else value
     return out
@@ -309,14 +366,6 @@ def _title(name: str, value: Any) -> str:
     return value
 
 
-def _unique(name: str, value: Any) -> bool:
-    if _bool(name, value):
-        raise InvalidParams(
-            f"{name}=True is not in this version yet; task.options(key=...) gives the same job for the same key", name
-        )
-    return False
-
-
 def _schedule(name: str, value: Any) -> Mapping[str, Any]:
     """What `kit.schedule` takes: a cron line is short for `{"cron": ...}`, a number for `{"every": ...}`."""
     given = value
@@ -361,7 +410,16 @@ _TASK: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
     "reuse": ("reuse", _optional(_int(1, MAX_REUSE), 1)),
     "memory_limit": ("memory_limit_bytes", _optional(size_bytes)),
     "result_ttl": ("result_ttl_s", _optional(_positive)),
-    "unique": ("unique", _unique),
+    "concurrency": ("concurrency", _optional(limit_options.places)),
+    "rate": ("rate", _optional(limit_options.rate)),
+    "limit_key": ("limit_key", _optional(limit_options.key)),
+    "resources": ("resources", _optional(limit_options.resources, {})),
+    "unique": ("unique", limit_options.unique),
+    "unique_key": ("unique_key", _optional(limit_options.key)),
+    "debounce": ("debounce_s", _optional(limit_options.duration)),
+    "cache": ("cache_s", _optional(limit_options.duration)),
+    "cache_ignore": ("cache_ignore", _optional(limit_options.names, ())),
+    "version": ("version", _optional(limit_options.version, "")),
     "priority": ("priority", _int(-MAX_PRIORITY, MAX_PRIORITY)),
     "schedule": ("schedule", _optional(_schedule, {})),
     "cancel_grace": ("cancel_grace_s", _optional(seconds)),
@@ -375,4 +433,5 @@ _SUBMIT: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
     "delay": ("delay_s", _optional(seconds, 0.0)),
     "at": ("at", _optional(_at)),
     "key": ("key", _optional(checked_name, "")),
+    "fresh": ("fresh", _bool),
 }

@@ -14,6 +14,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -92,7 +93,8 @@ class TaskDef(Generic[P, R]):
 
         Args:
             options: queue, delay, at, key, priority, timeout, retries, backoff, retry_on, tags, title, isolation,
-                reuse, memory_limit, result_ttl, cancel_grace, unique. Durations are seconds or `timedelta`.
+                reuse, memory_limit, result_ttl, cancel_grace, concurrency, rate, limit_key, resources, unique,
+                unique_key, debounce, cache, cache_ignore, version, fresh. Durations are seconds or `timedelta`.
 
         Raises:
             InvalidParams: an unknown option or a value that is not allowed.
@@ -213,10 +215,24 @@ class TaskDef(Generic[P, R]):
             params=self.params,
             takes_extra=bool(self.signature.var_keyword),
             isolation=self.isolation,
-            options=self.options_set.without("title", "isolation"),  # decided above
+            options=self._published(),
             ref=self.ref,
             source_dir=self.source_dir,
         )
+
+    def _published(self) -> TaskOptions:
+        """Its options as others need them: what is decided here is left out, and the version told."""
+        options = self.options_set.without("title", "isolation")
+        if options.cache_s is None or options.version:
+            return options
+        return replace(options, version=self.code_version, given=options.given | {"version"})
+
+    @functools.cached_property
+    def code_version(self) -> str:
+        """Stands for the function's own code, see `work.code_version`."""
+        from jobkit.tasks.work import code_version
+
+        return code_version(self.function)
 
     def definition(self) -> dict[str, Any]:
         """`info()` as JSON, for the store."""

@@ -185,7 +185,7 @@ async def check_events(store: AnyStore, ids: set[str]) -> None:
     stream: dict[str, list[JobEvent]] = {}
     for event in await store.events(limit=100_000):
         lives = stream.setdefault(event.job_id, [])
-        if event.type is EventType.SUBMITTED:
+        if event.type is EventType.SUBMITTED and event.seq == 1:
             lives.clear()  # an id may be used again once its job is forgotten
         lives.append(event)
     for id in sorted(ids):
@@ -215,7 +215,7 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
 
 
 #: Keys that belong to the namespace, not to a job or a worker.
-_HOLD = ("parked", "held", "gates", "holders", "starts", "freed", "armed", "wanted", "using", "rules")
+_HOLD = ("parked", "held", "gates", "holders", "starts", "freed", "armed", "wanted", "using", "rules", "once", "cache")
 _SHARED = ("events", "queues", "tasks", "took", "workers", "place", "filed", "litter", "audit")
 
 
@@ -296,6 +296,8 @@ async def clear(store: AnyStore) -> None:
             *_SHARED,
             "rules",
             "starts",
+            "once",
+            "cache",
             "worker",
             "idle",
             "group",

@@ -69,8 +69,23 @@ def test_option_becomes_its_field(given: dict[str, Any], field: str, value: Any)
         ({"tags": 5}, "tags must be a list of at most 32 texts, not 5"),
         ({"title": 5}, "title must be text"),
         ({"schedule": "daily"}, "schedule must be a cron line of five fields"),
-        ({"unique": 1}, "unique must be True or False, not 1"),
-        ({"unique": True}, "unique=True is not in this version yet"),
+        ({"unique": "foo"}, 'unique must be True, "queued", "active", seconds'),
+        ({"unique": -1}, "unique must be a time above 0"),
+        ({"unique_key": "{"}, "unique_key must be a function of the task's arguments"),
+        ({"concurrency": 0}, "concurrency must be a whole number from 1 to"),
+        ({"concurrency": True}, "concurrency must be a whole number from 1 to"),
+        ({"rate": "0/m"}, "rate must be a number of starts in a time"),
+        ({"rate": "often"}, "rate must be a number of starts in a time"),
+        ({"rate": "5/0s"}, "rate must be a number of starts in a time"),
+        ({"limit_key": len}, "limit_key must take arguments of the task by their names"),
+        ({"limit_key": lambda *a: a}, "limit_key must take arguments of the task by their names"),
+        ({"limit_key": "{0}"}, "limit_key must be a function of the task's arguments or a text with them"),
+        ({"resources": {"gpu": 0}}, "resources must be amounts above 0 by name"),
+        ({"resources": {"gpu": 0.5}}, "gpu is counted in whole devices"),
+        ({"resources": "a b=1"}, "resources must be amounts above 0 by name"),
+        ({"cache": "soon"}, "cache must be a time above 0"),
+        ({"cache_ignore": "a b"}, "cache_ignore must be names of the task's arguments"),
+        ({"version": ""}, "version must be text of 1 to 100 printable characters"),
         ({"schedule": "*/5 * * * *"}, "schedule is not in this version yet"),
     ],
 )
@@ -149,4 +164,4 @@ def test_given_options_survive_json_and_newer_ones_are_left_out() -> None:
 
     wire = json.loads(json.dumps(write_options(options)))
 
-    assert read_options({**wire, "priority": 10**9, "concurrency": 2}) == options
+    assert read_options({**wire, "priority": 10**9, "from_the_future": 2}) == options

@@ -61,6 +61,10 @@ local function emit(rec, kind, data, set, rider)
   local seq = rec.seq + 1
   rec.seq = seq
   local event = cjson.encode({id = rec.id, seq = seq, type = kind, at = NOW, data = data})
+  if data.asked then -- a spec as it came: decoded and encoded again, an empty list would be an object
+    local from, to = string.find(event, cjson.encode(data.asked), 1, true)
+    event = string.sub(event, 1, from - 1) .. data.asked .. string.sub(event, to + 1)
+  end
   local kept = event
   if data.error and data.error.traceback ~= '' then -- the record's own field has it once
     local traceback = data.error.traceback
@@ -99,6 +103,7 @@ end
 local disown, arq_take, arq_return, arq_end -- of jobs that came by arq's own client; see arq.lua
 local note_failure, leave_group, note_repeat, note_healed -- groups of failed jobs; see failures.lua
 local schedule_ended -- see schedules.lua
+local once_ended -- see once.lua
 local admit, park, take_places, leave_places, leave_line, fitting, pump -- of jobs under a limit; see hold.lua
 
 -- Gives a queued job to a worker: a new attempt, a new token, a lease. Returns what the worker needs to run it; nil for
@@ -249,7 +254,10 @@ local function conclude(rec, state, kind, data, set, ttl_ms, rider)
   if state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then note_healed(rec.spec) end
   if rec.after then settle(rec, state, data, ttl_ms) end
   if string.byte(rec.id) == 115 then schedule_ended(rec, state) end -- "s..." is the id of a schedule's job
-  if rec.terms then pump() end
+  if rec.terms then
+    once_ended(rec, state, ttl_ms, data.cached)
+    pump()
+  end
 end
 
 -- A job that waited for others has all it needs: it is queued, or goes on to wait for its time.

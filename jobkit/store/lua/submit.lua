@@ -1,18 +1,29 @@
 -- Stores jobs once each. ARGV: client, then for each job: id, spec, payload, queue, priority, delay_ms, at_ms,
 -- needs (ids of the jobs whose results are arguments of this one, comma-separated, each once), terms (JSON of what
 -- hold.lua and once.lua look at, "" for a plain job).
--- Returns the time of the submit (ms) for each new job, 0 where the id was known; nothing changes then.
+-- Returns the time of the submit (ms) for each new job, 0 where the id was known; nothing changes then. Of one with terms
+-- perhaps an id, see known_as in once.lua.
 local client = ARGV[1]
 local created = {}
 local first_us = NOW_US
 for i = 2, #ARGV, 9 do
   local id, spec, payload, queue = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local key = P .. 'job:' .. id
-  if redis.call('EXISTS', key) == 1 then
+  local is_there = redis.call('EXISTS', key) == 1
+  local known, other
+  if ARGV[i + 8] ~= '' then known, other = known_as(object(ARGV[i + 8]), id, is_there) end
+  if known then
+    if other then
+      local due = math.max(NOW + tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6]))
+      replace(other, spec, payload, queue, ARGV[i + 4], due, ARGV[i + 8])
+    end
+    created[#created + 1] = known
+  elseif is_there then
     created[#created + 1] = 0
   else
     local due = math.max(NOW + tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6]))
     local needs = ARGV[i + 7]
+    if other then due, needs = NOW, '' end
     local state = (due > NOW or needs ~= '') and 'scheduled' or 'queued'
     local us = first_us + #created -- jobs of one call keep their order
     local rec = {id = id, state = state, seq = 0, queue = queue, client = client, attempt = 0, us = us, retried = 0,
@@ -35,7 +46,14 @@ for i = 2, #ARGV, 9 do
     rec.client = nil -- the answer tells the submitter as much
     emit(rec, 'submitted', data, set)
     rec.client = client
-    if needs ~= '' then
+    if rec.terms then
+      local once = object(rec.terms).once
+      if once then redis.call('SET', P .. 'once:' .. once.key, id) end
+      if once and once.scope == 'time' then redis.call('PEXPIRE', P .. 'once:' .. once.key, once.ms) end
+    end
+    if other then
+      end_as(rec, other)
+    elseif needs ~= '' then
       local open, broken = {}, nil
       for need in string.gmatch(needs, '[^,]+') do
         local found = redis.call('HMGET', P .. 'job:' .. need, 'state', 'spec', 'error')
@@ -66,7 +84,7 @@ for i = 2, #ARGV, 9 do
     else
       ready(rec, us)
     end
-    created[#created + 1] = NOW
+    created[#created + 1] = other and id or NOW
   end
 end
 return created

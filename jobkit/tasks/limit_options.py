@@ -1,0 +1,190 @@
+"""Values of the options that say how much may run at a time, and which jobs are the same work: checked, before use.
+
+`options.py` has the table of options; what they make of one submission is in `work.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from math import isfinite
+from string import Formatter
+from typing import Any
+
+from jobkit.model import InvalidParams
+from jobkit.model.limits import MAX_PLACES, MAX_STARTS, parse_rate
+
+_LONGEST_S = 10 * 365 * 86_400.0
+_MAX_AMOUNT = 1e9
+_MAX_RESOURCES = 16
+
+#: While the first job waits, or until it ends.
+SCOPES = ("queued", "active")
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)\s*", re.IGNORECASE)
+_UNIT_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Gives a text for a job's arguments: a template like "{user}", or a function of some of them.
+
+    Attributes:
+        template: "" where it is a function. function: None also where it is known by name only, in another process.
+    """
+
+    template: str = ""
+    function: Callable[..., Any] | None = None
+
+    def to_wire(self) -> Any:
+        return self.template or {"function": True}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The arguments that it takes."""
+        if self.function is None:
+            fields = (field for _, field, _, _ in Formatter().parse(self.template) if field is not None)
+            return tuple(dict.fromkeys(re.split(r"[.\[]", field, maxsplit=1)[0] for field in fields))
+        return tuple(inspect.signature(self.function).parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """How long a job stands for its work: `scope` is one of `SCOPES`, or "time" for `seconds` from its submit."""
+
+    scope: str
+    seconds: float = 0.0
+    key: Key | None = None
+
+    def to_wire(self) -> Any:
+        return {"scope": self.scope, "seconds": self.seconds, "key": self.key and self.key.to_wire()}
+
+
+def places(name: str, value: Any) -> int:
+    """How many at a time."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PLACES:
+        raise InvalidParams(f"{name} must be a whole number from 1 to {MAX_PLACES}, not {value!r}", name)
+    return value
+
+
+def rate(name: str, value: Any) -> str:
+    """ "10/m", as it was written."""
+    if parse_rate(value) is None:
+        raise InvalidParams(
+            f'{name} must be a number of starts in a time, like "10/m", "5/10s" or "1000/h" (1 to {MAX_STARTS} in at '
+            f"most 31 days), not {value!r}",
+            name,
+        )
+    return str(value).strip()
+
+
+def key(name: str, value: Any) -> Key:
+    """A function of some of the task's arguments, or a template with them."""
+    if callable(value):
+        try:
+            kinds = {parameter.kind for parameter in inspect.signature(value).parameters.values()}
+        except (TypeError, ValueError):
+            kinds = {inspect.Parameter.VAR_POSITIONAL}
+        if kinds - {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}:
+            raise InvalidParams(f"{name} must take arguments of the task by their names, like lambda user: user", name)
+        return Key(function=value)
+    if isinstance(value, Mapping) and value.get("function"):
+        return Key()
+    if isinstance(value, str) and 1 <= len(value) <= 200 and value.isprintable():
+        try:
+            made = Key(value)
+            if all(found.isidentifier() for found in made.names):
+                return made
+        except ValueError:  # a single brace
+            pass
+    raise InvalidParams(
+        f'{name} must be a function of the task\'s arguments or a text with them, like "{{user}}", not {value!r}', name
+    )
+
+
+def resources(name: str, value: Any) -> Mapping[str, float]:
+    """Amounts by name, from a mapping or a text like "gpu=1,mem=16"."""
+    found: Any = value
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",")]
+        try:
+            found = {left.strip(): float(right) if equals else 1.0 for left, equals, right in pairs}
+        except ValueError:
+            found = None
+    is_good = isinstance(found, Mapping) and 1 <= len(found) <= _MAX_RESOURCES
+    for each, amount in found.items() if isinstance(found, Mapping) else ():
+        is_number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
+        is_good = (
+            is_good
+            and isinstance(each, str)
+            and bool(_NAME.fullmatch(each))
+            and is_number
+            and isfinite(amount)
+            and 0 < amount <= _MAX_AMOUNT
+        )
+        if is_good and each == "gpu" and amount != int(amount):
+            raise InvalidParams(f"{name}: gpu is counted in whole devices, not {amount!r}", name)
+    if not is_good:
+        raise InvalidParams(
+            f'{name} must be amounts above 0 by name, like {{"gpu": 1, "mem": 16}} or "gpu=1,mem=16", not {value!r}',
+            name,
+        )
+    return {each: float(found[each]) for each in sorted(found)}
+
+
+def unique(name: str, value: Any) -> Unique | None:
+    """True, a scope, seconds from the submit, or what `key` takes."""
+    if value is False or value is None:
+        return None
+    if value is True:
+        return Unique("active")
+    if isinstance(value, Mapping) and "scope" in value:
+        inner = value.get("key")
+        return Unique(str(value["scope"]), float(value.get("seconds") or 0), key(name, inner) if inner else None)
+    if isinstance(value, str) and value in SCOPES:
+        return Unique(value)
+    if isinstance(value, (int, float, timedelta)):
+        return Unique("time", duration(name, value))
+    if callable(value) or (isinstance(value, str) and "{" in value):
+        return Unique("active", key=key(name, value))
+    raise InvalidParams(
+        f'{name} must be True, "queued", "active", seconds, or a function or text that gives the key, like "{{user}}", '
+        f"not {value!r}",
+        name,
+    )
+
+
+def duration(name: str, value: Any) -> float:
+    """Seconds from a number, a `timedelta` or a text like "7d", "12h", "90s"."""
+    number: Any = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        number = float(match[1]) * _UNIT_S[match[2].lower()]
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if not is_number or not isfinite(number) or not 1e-3 <= number <= _LONGEST_S:
+        raise InvalidParams(
+            f'{name} must be a time above 0: seconds, a timedelta or a text like "7d", "12h", "30m", not {value!r}',
+            name,
+        )
+    return float(number)
+
+
+def names(name: str, value: Any) -> tuple[str, ...]:
+    """Names of arguments."""
+    several = (value,) if isinstance(value, str) else value
+    if not isinstance(several, (tuple, list, set, frozenset)) or not all(
+        isinstance(each, str) and each.isidentifier() for each in several
+    ):
+        raise InvalidParams(f"{name} must be names of the task's arguments, not {value!r}", name)
+    return tuple(sorted(set(several)))
+
+
+def version(name: str, value: Any) -> str:
+    """Of a task's code, in its author's words."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not 1 <= len(text) <= 100 or not text.isprintable():
+        raise InvalidParams(f"{name} must be text of 1 to 100 printable characters, not {value!r}", name)
+    return text

@@ -1,0 +1,199 @@
+"""What a task's limits, and its options about same work, make of one submission with these arguments."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from jobkit.codec import Codec
+from jobkit.model import Gate, InvalidParams, Once
+from jobkit.model.limits import parse_rate
+from jobkit.tasks.limit_options import Key
+from jobkit.tasks.options import SubmitOptions
+from jobkit.tasks.specs import plain
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The parts of a spec that depend on the arguments' values."""
+
+    limits: tuple[Gate, ...] = ()
+    once: Once | None = None
+    cache_key: str = ""
+    cache_ms: int = 0
+
+
+def work_of(
+    task: str,
+    options: SubmitOptions,
+    bound: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    codec: Codec,
+    version: Callable[[], str],
+) -> Work:
+    """The gates that a job passes, and what it is the same as.
+
+    Args:
+        bound: its arguments by name. defaults: of those that may be left out, where they are known.
+        version: of the task's code; asked for only where it matters.
+
+    Raises:
+        InvalidParams: a key cannot be made of these arguments.
+    """
+    if options.is_plain:
+        return Work()
+    values = {**defaults, **bound}
+    once = None
+    if options.unique is not None:
+        chosen = options.unique_key or options.unique.key
+        text = _keyed(task, "unique_key" if options.unique_key else "unique", chosen, values)
+        if chosen is None:
+            text = _arguments(values, codec)
+        if text is not None:  # a key may say that this job is like no other
+            once = Once(_digest("unique", task, text), options.unique.scope, round(options.unique.seconds * 1000))
+    elif options.debounce_s is not None:
+        text = _keyed(task, "unique_key", options.unique_key, values)
+        once = Once(_digest("debounce", task, text or ""), "debounce", round(options.debounce_s * 1000))
+    cache_key, cache_ms = "", 0
+    if options.cache_s is not None:
+        if unknown := set(options.cache_ignore) - set(values):
+            raise InvalidParams(
+                f"cache_ignore names {min(unknown)!r}, which task {task} does not have: {', '.join(values) or 'none'}",
+                "cache_ignore",
+            )
+        counted = {name: value for name, value in values.items() if name not in options.cache_ignore}
+        cache_key = _digest("cache", task, options.version or version(), _arguments(counted, codec))
+        cache_ms = round(options.cache_s * 1000)
+    return Work(_gates(task, options, values), once, cache_key, cache_ms)
+
+
+def _gates(task: str, options: SubmitOptions, values: Mapping[str, Any]) -> tuple[Gate, ...]:
+    if options.concurrency is None and options.rate is None:
+        return ()
+    name = f"task:{task}"
+    if options.limit_key is not None:
+        text = _keyed(task, "limit_key", options.limit_key, values)
+        if text is None:
+            return ()
+        # A function's value belongs to the task; a text is the limit's own name, for all tasks that use it.
+        name = f"key:{text}" if options.limit_key.template else f"key:{task} {text}"
+    count, period_ms = (parse_rate(options.rate) or (0, 0)) if options.rate else (0, 0)
+    return (Gate(name, options.concurrency or 0, count, period_ms),)
+
+
+def _keyed(task: str, option: str, key: Key | None, values: Mapping[str, Any]) -> str | None:
+    """The key's text for these arguments; None where there is no key, or it gives None."""
+    if key is None:
+        return None
+    if not key.template and key.function is None:
+        raise InvalidParams(
+            f"task {task} has a function as its {option}, and its code is not here: submit it where its module is "
+            f'imported, or let {option} be a text like "{{user}}"',
+            option,
+        )
+    if unknown := [name for name in key.names if name not in values]:
+        raise InvalidParams(
+            f"{option} takes {unknown[0]!r}, which task {task} does not have; its arguments are: "
+            f"{', '.join(values) or 'none'}",
+            option,
+        )
+    try:
+        if key.function is not None:
+            value = key.function(**{name: values[name] for name in key.names})
+        else:
+            value = key.template.format(**values)
+    except Exception as error:  # the user's own code, and formats of the user's values
+        raise InvalidParams(f"{option} of task {task} raised {type(error).__name__}: {error}", option) from error
+    if value is None:
+        return None
+    if isinstance(value, Enum):
+        value = value.name
+    text = str(value) if isinstance(value, (str, int, float, bool)) else ""
+    if not 1 <= len(text) <= 200 or not text.isprintable():
+        raise InvalidParams(
+            f"{option} of task {task} must give a text of 1 to 200 printable characters, a number or None, "
+            f"not {value!r}",
+            option,
+        )
+    return text
+
+
+def _arguments(values: Mapping[str, Any], codec: Codec) -> str:
+    """The same text for the same arguments."""
+    parts: list[str] = []
+    for name in sorted(values):
+        try:
+            written = msgspec.json.encode(plain(values[name]), order="sorted")
+        except ValueError:  # JSON has no form for it, so its pickle has to do
+            written = b"".join(codec.encode([values[name]]))
+        parts.append(f"{name}={hashlib.sha256(written).hexdigest()}")
+    return "\0".join(parts)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\1".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def code_version(function: Any) -> str:
+    """A text that is another one when the function's own code is: of a class, of its methods. What they call in turn is
+    not looked at."""
+    digest = hashlib.sha256()
+    for each in _functions(function):
+        _feed(digest, each.__code__)
+        for value in (each.__defaults__, each.__kwdefaults__, [_content(cell) for cell in each.__closure__ or ()]):
+            digest.update(_stable(value))
+    return digest.hexdigest()[:16]
+
+
+def _functions(function: Any) -> list[types.FunctionType]:
+    if isinstance(function, type):
+        return [member for _, member in sorted(vars(function).items()) if isinstance(member, types.FunctionType)]
+    while hasattr(function, "func"):  # a partial
+        function = function.func
+    found = inspect.unwrap(function)
+    found = getattr(found, "__func__", found)
+    if not isinstance(found, types.FunctionType):
+        found = vars(type(found)).get("__call__")
+    return [found] if isinstance(found, types.FunctionType) else []
+
+
+def _feed(digest: Any, code: types.CodeType) -> None:
+    digest.update(code.co_code)
+    digest.update(repr((code.co_names, code.co_varnames[: code.co_argcount], code.co_freevars)).encode())
+    for constant in code.co_consts[1:] if code.co_consts and isinstance(code.co_consts[0], str) else code.co_consts:
+        if isinstance(constant, types.CodeType):
+            _feed(digest, constant)
+        else:
+            digest.update(_stable(constant))
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None
+
+
+def _stable(value: Any) -> bytes:
+    """A value of the code as text that does not depend on the process."""
+    if isinstance(value, (frozenset, set)):
+        return repr(sorted(map(repr, value))).encode()
+    if isinstance(value, (list, tuple)):
+        return b"".join(map(_stable, value))
+    if isinstance(value, types.FunctionType):
+        return value.__code__.co_code
+    if value is None or isinstance(value, (bool, int, float, str, bytes, complex, type(Ellipsis))):
+        return repr(value).encode("utf-8", "surrogatepass")
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(value))
+    except Exception:  # what cannot be pickled cannot be a closure of a task that travels
+        return type(value).__qualname__.encode()

@@ -1,0 +1,191 @@
+"""Same work once: a second submit gives the first job, takes its place, or has its result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobkit.model import JobState, Once
+from jobkit.store.base import Submission
+
+from .support import AnyStore, claim, come_due, ending, job, snapshot, submit, types, wait_until
+
+HOUR_MS = 3_600_000
+
+
+async def ask(store: AnyStore, id: str, **spec: Any) -> int | str:
+    """The answer to one submit, whether it is a number of milliseconds or an id."""
+    [answer] = await store.submit([job(id, **spec)])
+    return answer
+
+
+def unique(scope: str = "active", ms: int = 0) -> Once:
+    return Once("f00d", scope, ms)
+
+
+# -- unique -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["queued", "active", "time"])
+async def test_a_second_submit_gives_the_job_that_waits(store: AnyStore, scope: str) -> None:
+    assert isinstance(await ask(store, "a", once=unique(scope, HOUR_MS)), int)
+
+    assert await ask(store, "b", once=unique(scope, HOUR_MS)) == "a"
+
+    assert await store.snapshots(["b"]) == [None]
+    assert await ask(store, "a", once=unique(scope, HOUR_MS)) == "a", "a submit that is repeated finds itself"
+    assert isinstance(await ask(store, "c", once=Once("other", scope, HOUR_MS)), int)
+
+
+@pytest.mark.parametrize(("scope", "is_same"), [("queued", False), ("active", True), ("time", True)])
+async def test_while_it_runs_only_some_scopes_hold(store: AnyStore, scope: str, is_same: bool) -> None:
+    await ask(store, "a", once=unique(scope, HOUR_MS))
+    await claim(store)
+
+    assert (await ask(store, "b", once=unique(scope, HOUR_MS)) == "a") == is_same
+
+
+@pytest.mark.parametrize(("scope", "is_same"), [("queued", False), ("active", False), ("time", True)])
+async def test_when_it_has_ended_only_time_holds(store: AnyStore, scope: str, is_same: bool) -> None:
+    await ask(store, "a", once=unique(scope, HOUR_MS))
+    [a] = await claim(store)
+    await store.finish([ending(a)])
+
+    assert (await ask(store, "b", once=unique(scope, HOUR_MS)) == "a") == is_same
+
+
+async def test_a_time_ends(store: AnyStore) -> None:
+    await ask(store, "a", once=unique("time", 1))
+    answer: int | str = "a"
+    for n in range(1000):
+        if (answer := await ask(store, f"b{n}", once=unique("time", 1))) != "a":
+            break
+
+    assert isinstance(answer, int)
+
+
+async def test_a_waiting_one_that_is_cancelled_makes_room(store: AnyStore) -> None:
+    await ask(store, "a", once=unique())
+    await store.cancel(["a"])
+
+    assert isinstance(await ask(store, "b", once=unique()), int)
+    assert await ask(store, "c", once=unique()) == "b"
+
+
+@pytest.mark.parametrize("scope", ["active", "time"])
+async def test_a_repeat_by_hand_is_never_the_job_that_it_repeats(store: AnyStore, scope: str) -> None:
+    await ask(store, "a", once=unique(scope, HOUR_MS))
+    [a] = await claim(store)
+    await store.finish([ending(a, "failed")])
+
+    assert isinstance(await ask(store, "b", retry_of="a", once=unique(scope, HOUR_MS)), int)
+
+    assert await ask(store, "c", retry_of="a", once=unique(scope, HOUR_MS)) == "b", "but it is the one that runs again"
+
+
+async def test_an_attempt_that_comes_back_still_stands_for_its_work(store: AnyStore) -> None:
+    await ask(store, "a", once=unique())
+    [a] = await claim(store)
+    await store.finish([ending(a, "retried", delay_ms=HOUR_MS)])
+
+    assert await ask(store, "b", once=unique()) == "a"
+
+
+# -- debounce ---------------------------------------------------------------------------------------------------------
+
+
+def last(ms: int = HOUR_MS) -> dict[str, Any]:
+    return {"once": Once("bead", "debounce", ms), "delay_ms": ms}
+
+
+async def test_the_last_submit_takes_the_place_of_the_one_that_waits(store: AnyStore) -> None:
+    await ask(store, "a", params={"n": 1}, **last())
+    due = (await snapshot(store, "a")).due_at
+    assert await ask(store, "b", params={"n": 2}, **last(2 * HOUR_MS)) == "?a"
+
+    spec = job("a", params={"n": 2, "list": []}, **last(2 * HOUR_MS)).spec
+    assert await store.submit([Submission(spec, b"new")]) == ["a"]
+
+    found = await snapshot(store, "a")
+    assert (found.spec, found.state, types(found)) == (spec, "scheduled", ["submitted", "submitted"])
+    assert found.due_at > due  # type: ignore[operator]
+    assert await store.payload("a") == b"new"
+    await come_due(store, "a")
+    [claimed] = await claim(store)
+    assert (claimed.spec, claimed.payload) == (spec, b"new")
+
+
+async def test_one_that_has_started_is_not_replaced(store: AnyStore) -> None:
+    await ask(store, "a", **last())
+    await come_due(store, "a")
+    [a] = await claim(store)
+
+    assert await ask(store, "a", **last()) == "?", "another id is due: this one has begun"
+    assert isinstance(await ask(store, "b", **last()), int)
+    await store.finish([ending(a)])
+    assert await ask(store, "c", **last()) == "?b"
+
+
+# -- cache ------------------------------------------------------------------------------------------------------------
+
+KEPT: dict[str, Any] = {"cache_key": "cafe", "cache_ms": HOUR_MS}
+
+
+async def made(store: AnyStore, id: str = "a", **fields: Any) -> None:
+    await submit(store, id, **KEPT)
+    [claimed] = await claim(store)
+    await store.finish([ending(claimed, **({"result": b"42", "preview": {"text": "42"}, "summary": "42"} | fields))])
+
+
+async def test_the_same_work_has_the_kept_result_at_once(store: AnyStore) -> None:
+    await made(store)
+
+    assert await ask(store, "b", delay_ms=HOUR_MS, needs=("gone",), **KEPT) == "b"
+
+    found = await snapshot(store, "b")
+    assert (found.state, found.cached_from, found.summary, found.attempt) == ("succeeded", "a", "42", 0)
+    assert types(found) == ["submitted", "succeeded"]
+    assert (await store.result("b"), await store.preview("b")) == (b"42", {"text": "42"})
+    assert await claim(store) == []
+
+
+async def test_a_fresh_one_runs_and_its_result_is_kept_from_then_on(store: AnyStore) -> None:
+    await made(store)
+
+    assert isinstance(await ask(store, "b", is_fresh=True, **KEPT), int)
+    [b] = await claim(store)
+    await store.finish([ending(b, result=b"43")])
+
+    await ask(store, "c", **KEPT)
+    assert (await snapshot(store, "c")).cached_from == "b"
+
+
+@pytest.mark.parametrize("outcome", ["failed", "cancelled"])
+async def test_only_what_succeeded_is_kept(store: AnyStore, outcome: str) -> None:
+    await made(store, outcome=outcome)
+
+    assert isinstance(await ask(store, "b", **KEPT), int)
+
+
+async def test_a_job_that_has_a_kept_result_is_not_where_the_next_one_is_from(store: AnyStore) -> None:
+    await made(store)
+    await ask(store, "b", **KEPT)
+    await ask(store, "c", **KEPT)
+    assert (await snapshot(store, "c")).cached_from == "a"
+
+    await store.delete(["a"])
+
+    assert await store.result("c") is None
+    assert isinstance(await ask(store, "d", **KEPT), int), "with the job its result is gone"
+
+
+async def test_it_is_kept_no_longer_than_the_job_that_made_it(store: AnyStore) -> None:
+    await made(store, ttl_ms=300)
+    await ask(store, "b", **KEPT)
+    assert (await snapshot(store, "b")).state is JobState.SUCCEEDED
+
+    async def is_gone() -> bool:
+        return await store.snapshots(["a", "b"]) == [None, None]
+
+    await wait_until(is_gone, "both to be forgotten")
