@@ -1,0 +1,83 @@
+"""The OpenAPI document is a promise: whatever fits it, and much that does not, gets an answer that the document has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from jobkit.http.table import ROUTES
+from tests.http.site import Site
+from tests.ui.stage import Stage
+
+#: Streams have no end, and that of the hub is published to by a form.
+OPERATIONS = sorted(
+    (
+        (route.method, route.path)
+        for route in ROUTES
+        if route.method != "QUERY" and not route.path.endswith("/events") and route.path != "/.well-known/mercure"
+    ),
+    key=lambda one: ["GET", "POST", "DELETE"].index(one[0]),
+)
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    response_headers_conformance,
+]
+
+
+@pytest.fixture
+def site(serve: Callable[..., Site]) -> Site:
+    return serve()
+
+
+@pytest.fixture
+def schema(site: Site, stage: Stage) -> Any:
+    """The document of a server that has some jobs."""
+    ended = stage.submit(id="ended", task="double")
+    stage.start(ended)
+    stage.log(ended, "a line")
+    stage.succeed(ended)
+    stage.submit(id="waits", task="double")
+    return schemathesis.openapi.from_url(f"{site.url}/api/openapi.json")
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
+def test_every_answer_is_in_the_document(schema: Any, site: Site, mode: GenerationMode) -> None:
+    """Requests that fit the document, and requests that break one thing of it; half of them about what is there."""
+    answered: set[int] = set()
+    for method, path in OPERATIONS:
+        operation = schema[path][method]
+        if mode is GenerationMode.NEGATIVE and not (operation.query or operation.body):
+            continue
+
+        @settings(max_examples=10, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy(mode), known=st.sampled_from(["", "ended", "waits"]))
+        def holds(case: Any, known: str) -> None:
+            if known:
+                for name in case.path_parameters:
+                    case.path_parameters[name] = {"id": known, "name": "double", "topic": "a"}.get(name, "exact")
+                if isinstance(case.body, dict) and "task" in case.body:
+                    case.body["task"] = "double"
+            answer = case.call(base_url=site.url)
+            answered.add(answer.status_code)
+            case.validate_response(answer, checks=CHECKS)
+
+        holds()
+
+    assert answered >= ({200, 202, 404, 409, 422} if mode is GenerationMode.POSITIVE else {400, 422}), answered
