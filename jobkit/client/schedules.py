@@ -6,7 +6,7 @@ import secrets
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _WHEN = ("cron", "every", "at", "tz", "until")
 _RULES = ("missed", "missed_limit", "overlap")
+
+#: What other arguments change of a job.
+_OF_ARGUMENTS = frozenset({"id", "task", "params", "needs", "key", "once", "cache_key", "cache_ms"})
 
 
 class SchedulingKit(Blocking):
@@ -86,11 +89,39 @@ class SchedulingKit(Blocking):
             InvalidParams: an argument or option is refused, or the schedule would never fire; nothing was stored then.
             UnknownTask: no task of that name.
         """
-        now_ms = self._call(self._verbs.store.clock)
-        when = timing(cron=cron, every=every, at=at, tz=tz, until=until, now_ms=now_ms)
+        given = {"cron": cron, "every": every, "at": at, "tz": tz, "until": until}
         rules = {"count": checked_count(count), **checked_rules(missed, missed_limit, overlap)}
+        return self._put_schedule(task, params, given, rules, name, options)
+
+    def schedule_info(
+        self, task: str, params: Mapping[str, Any], given: Mapping[str, Any], *, owner: str = ""
+    ) -> Schedule:
+        """Schedule a task by name, as pages do.
+
+        Args:
+            given: further arguments of `schedule`. owner: whose; the person at this process unless given.
+        """
+        when = {key: given.get(key) for key in _WHEN}
+        rules = {"count": checked_count(given.get("count")), **checked_rules(**{k: given.get(k) for k in _RULES})}
+        options = {k: v for k, v in given.items() if k not in (*_WHEN, *_RULES, "count", "name")}
+        return self._put_schedule(task, params, when, rules, given.get("name"), options, owner)
+
+    def _put_schedule(
+        self,
+        task: Callable[..., Any] | str,
+        params: Any,
+        given: Mapping[str, Any],
+        rules: Mapping[str, Any],
+        name: str | None,
+        options: Mapping[str, Any],
+        owner: str = "",
+    ) -> Schedule:
+        now_ms = self._call(self._verbs.store.clock)
+        when = timing(**given, now_ms=now_ms)
         wanted = "" if name is None else checked_name("name", name)
         prepared = self._prepare(task, *_arguments(params), _options(options))
+        if owner:
+            prepared = replace(prepared, spec=replace(prepared.spec, owner=owner))
         spec, payload = scheduled(prepared, wanted, when, self.codec, **rules)
         next_ms = when.after(now_ms, now_ms)
         assert next_ms is not None  # `timing` has seen to it
@@ -309,7 +340,5 @@ def _given(when: Timing) -> dict[str, Any]:
 
 
 def _like(old: JobSpec) -> dict[str, Any]:
-    """Options of the jobs so far, for those that come."""
-    names = ("queue", "tags", "priority", "isolation", "reuse", "timeout_s", "memory_limit_bytes", "cancel_grace_s",
-             "retries", "backoff", "retry_on", "result_ttl_s", "on_lost", "title")  # fmt: skip
-    return {name: getattr(old, name) for name in names}
+    """The options of the jobs so far, for those with other arguments."""
+    return {f.name: getattr(old, f.name) for f in fields(JobSpec) if f.name not in _OF_ARGUMENTS}

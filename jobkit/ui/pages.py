@@ -13,6 +13,7 @@ from jobkit.ui.failures import FailuresPage
 from jobkit.ui.failures_feed import STATES
 from jobkit.ui.form import TaskForm
 from jobkit.ui.page import Page, PageSession
+from jobkit.ui.schedules import SchedulesPage, are_there
 from jobkit.ui.table import JobTable
 from jobkit.ui.workers import WorkersPage
 
@@ -117,10 +118,20 @@ def submit(session: PageSession) -> TaskForm:
     return form
 
 
+def schedules(session: PageSession) -> SchedulesPage:
+    page = SchedulesPage(
+        session.kit, desk=session.desk, is_open=False, on_open=session.open, bridge=session.bridge, **_FULL
+    )
+    session.on_shown(lambda: page.param.update(is_open=True))
+    session.on_hidden(lambda: page.param.update(is_open=False))
+    return page
+
+
 #: Each is one line here and a file of its own.
 PAGES: tuple[Page, ...] = (
     Page("jobs", "Jobs", jobs, own_too=True, keys=(("x", "choose"), ("j  k", "next, previous job"), ("Enter", "open"))),
     Page("failures", "Failures", failures, keys=(("j  k", "next, previous group"),)),
     Page("workers", "Workers", workers),
+    Page("schedules", "Schedules", schedules, is_shown=are_there),
     Page("submit", "Submit", submit, role=Role.OPERATE, own_too=True, keys=(("Ctrl+Enter", "submit the form"),)),
 )

@@ -1,0 +1,331 @@
+// Schedules (schedules.py): a row each, changed in place, and a form that shows the next times while one types.
+
+const RULES = {
+  missed: {once: "run the newest once", skip: "leave them out", all: "run them all"},
+  overlap: {allow: "start beside it", skip: "leave it out", wait: "start when it has ended"},
+};
+const WHYS = {missed: "missed: no worker", overlap: "the run before had not ended"};
+
+class Schedules {
+  constructor(model, el) {
+    this.model = model;
+    this.rows = new Map();
+    this.skew = 0;
+    this.asked = 0;
+    const n = (this.n = {});
+    n.sum = h("p", {class: "sum", role: "status"});
+    n.add = h("button", {class: "btn", text: "New schedule", onclick: () => this.edit(null)});
+    n.notice = h("div", {class: "notice", role: "status", hidden: true});
+    n.form = h("div", {class: "formbox", hidden: true});
+    n.list = h("div", {class: "list", role: "list", "aria-label": "Schedules"});
+    n.empty = h("div", {class: "nothing", hidden: true});
+    this.root = h("section", {class: "jk jk-schedules", "aria-label": "Schedules"}, h("div", {class: "head"}, n.sum, h("span", {class: "spring"}), n.add), n.notice, n.form, n.list, n.empty);
+    el.append(this.root);
+    this.stops = [followTheme(this.root), everySecond(() => this.tick())];
+    for (const [name, fn] of [["picture", () => this.show()], ["notice", () => this.showNotice()], ["reply", () => this.answer()], ["tasks", () => this.showTasks()], ["may_act", () => this.show()]]) model.on(`change:${name}`, fn);
+    this.show();
+    this.showNotice();
+    ask(model, "hello");
+  }
+
+  close() { this.stops.forEach((stop) => stop()); clearTimeout(this.timer); }
+
+  now() { return Date.now() + this.skew; }
+
+  // -- rows --------------------------------------------------------------------------------------------------------
+
+  show() {
+    const data = parse(this.model.get("picture"), null), n = this.n, may = this.model.get("may_act");
+    n.add.hidden = !may;
+    if (!data) return put(n.sum, "Looking for schedules…");
+    this.skew = Date.parse(data.now) - Date.now();
+    this.readAt = this.now();
+    const keep = new Set(data.schedules.map((one) => one.name));
+    for (const [name, row] of this.rows) if (!keep.has(name)) { row.el.remove(); this.rows.delete(name); }
+    data.schedules.forEach((one, i) => {
+      const row = this.fill(one);
+      if (n.list.children[i] !== row.el) n.list.insertBefore(row.el, n.list.children[i] || null);
+    });
+    const count = data.schedules.length, paused = data.schedules.filter((one) => one.state === "paused").length;
+    put(n.sum, count ? [`${number(count)} schedule${count > 1 ? "s" : ""}`, paused && `${number(paused)} paused`].filter(Boolean).join(" · ") : "");
+    n.list.hidden = !count;
+    n.empty.hidden = Boolean(count) || !n.form.hidden;
+    if (!count && !n.empty.childElementCount) this.showEmpty();
+    this.tick();
+  }
+
+  fill(one) {
+    let row = this.rows.get(one.name);
+    if (!row) {
+      const n = {};
+      row = {n, name: one.name};
+      n.name = h("button", {class: "name", "aria-expanded": "false", onclick: () => { row.open = !row.open; this.showMore(row); }});
+      n.task = h("span", {class: "mono muted task"});
+      n.sentence = h("span", {class: "sentence"});
+      n.cron = h("span", {class: "mono muted"});
+      n.next = h("b", {class: "next"});
+      n.exact = h("span", {class: "muted exact"});
+      n.bars = h("span", {class: "bars", role: "list", "aria-label": "Last runs"});
+      n.act = h("span", {class: "act"});
+      n.more = h("div", {class: "more", hidden: true});
+      row.el = h("div", {class: "schedule", role: "listitem", "data-name": one.name}, h("div", {class: "line"}, h("div", {class: "what"}, n.name, n.task), h("div", {class: "when"}, n.sentence, n.cron),
+        h("div", {class: "due"}, n.next, n.exact), n.bars, n.act), n.more);
+      this.rows.set(one.name, row);
+    }
+    row.one = one;
+    const n = row.n;
+    row.el.dataset.state = one.state;
+    put(n.name, one.name);
+    const call = `${one.task}(${one.args})`, title = one.title === one.name ? "" : one.title;
+    if (n.task.title !== call || n.task.dataset.title !== title) {
+      n.task.title = call;
+      n.task.dataset.title = title;
+      n.task.replaceChildren(...(title ? [h("span", {class: "title", text: title})] : []), one.args);
+    }
+    put(n.sentence, one.sentence);
+    put(n.cron, one.cron);
+    this.showBars(row);
+    this.showAct(row);
+    if (row.open) this.showMore(row);
+    return row;
+  }
+
+  showBars({n, one}) {
+    const key = JSON.stringify(one.runs);
+    if (n.bars.dataset.key === key) return;
+    n.bars.dataset.key = key;
+    const most = Math.max(...one.runs.map((run) => run.seconds || 0), 0.001);
+    const bars = [...one.runs].reverse().map((run) => {
+      const height = run.job ? Math.max(4, Math.round(24 * (run.seconds || 0) / most)) : 4, label = runText(run);
+      const props = {class: `run${run.job ? "" : " none"}`, role: "listitem", "data-face": faceOf(run), title: label, "aria-label": label, style: `--h: ${height}px`};
+      return run.job ? h("button", {...props, onclick: () => ask(this.model, "open", {id: run.job})}) : h("span", props);
+    });
+    n.bars.replaceChildren(...Array.from({length: 14 - bars.length}, () => h("i", {class: "run empty", "aria-hidden": "true"})), ...bars);
+  }
+
+  showAct(row) {
+    const {n, one} = row, may = this.model.get("may_act"), key = `${may}${one.state}`;
+    if (n.act.dataset.key === key) return;
+    n.act.dataset.key = key;
+    if (!may) return n.act.replaceChildren();
+    const on = one.state !== "paused", ended = one.state === "ended";
+    n.act.replaceChildren(
+      h("button", {class: "switch", role: "switch", "aria-checked": String(on && !ended), disabled: ended, "aria-label": `${one.name} fires`, title: ended ? "No run is left" : on ? "Pause" : "Resume",
+        onclick: () => { ask(this.model, on ? "pause" : "resume", {name: one.name}); }}, h("i")),
+      h("button", {class: "btn small", text: "Run now", title: "Run it once now; its next times stay as they are", onclick: (event) => { event.target.disabled = true; setTimeout(() => { event.target.disabled = false; }, 1500); ask(this.model, "run", {name: one.name}); }}));
+  }
+
+  /** Next times, last runs and rules of one schedule, below its row. */
+  showMore(row) {
+    const {n, one} = row, may = this.model.get("may_act");
+    n.name.setAttribute("aria-expanded", String(Boolean(row.open)));
+    n.more.hidden = !row.open;
+    const key = JSON.stringify([one.runs, one.next, one.state, row.asking, may, one.missed, one.overlap]);
+    if (!row.open || n.more.dataset.key === key) return;
+    n.more.dataset.key = key;
+    const facts = [["Task", one.task], ["Queue", one.queue], ["Missed times", RULES.missed[one.missed]], ["While the run before goes on", RULES.overlap[one.overlap]], ["Until", one.until && `${one.until.replace("T", " ")} ${one.tz}`], ["Runs", one.count ? `${number(one.fired)} of ${number(one.count)}` : number(one.fired)],
+      ["Left out", one.left_out ? number(one.left_out) : ""], ["From the code", one.from_code]];
+    const say = (asking) => { row.asking = asking; this.showMore(row); };
+    n.more.replaceChildren(
+      h("div", {class: "cols"},
+        h("section", null, h("h3", {text: one.state === "paused" ? "Next, once resumed" : "Next"}), one.next.length ? h("ol", {class: "times"}, one.next.map((time) => h("li", {"data-at": time.at}, h("b"), h("span", {class: "muted", text: `${time.text} ${one.tz}`})))) : h("p", {class: "muted", text: "No run is left."})),
+        h("section", null, h("h3", {text: "Last runs"}), one.runs.length ? h("ol", {class: "runs"}, one.runs.map((run) => h("li", {"data-face": faceOf(run)}, icon(run.job ? faceOf(run) : "info"), run.job ? h("button", {class: "job", text: run.text, onclick: () => ask(this.model, "open", {id: run.job})}) : h("span", {text: run.text}), h("span", {class: "muted", text: runText(run, true)})))) : h("p", {class: "muted", text: "It has not run yet."})),
+        h("section", null, h("h3", {text: "Rules"}), h("dl", null, facts.filter(([, value]) => value).map(([name, value]) => [h("dt", {class: "muted", text: name}), h("dd", {text: value})]).flat()))),
+      may && h("div", {class: "foot"}, row.asking
+        ? [h("span", {text: one.from_code ? "Remove it? It comes back when a worker with this task starts; a pause stays." : "Remove it? Its jobs stay."}), h("button", {class: "btn small", text: "Keep", onclick: () => say(false)}), h("span", {class: "gap"}), h("button", {class: "btn small danger", text: "Remove", onclick: () => { say(false); ask(this.model, "remove", {name: one.name}); }})]
+        : [h("button", {class: "btn small", text: "Edit", onclick: () => this.edit(one)}), h("span", {class: "gap"}), h("button", {class: "btn small quiet", text: "Remove…", onclick: () => say(true)})]));
+    this.tickMore(row);
+  }
+
+  tick() {
+    for (const row of this.rows.values()) {
+      const {n, one} = row, next = one.next[0], ahead = next ? (Date.parse(next.at) - this.now()) / 1000 : null;
+      const late = one.late_s ? one.late_s + (this.now() - this.readAt) / 1000 : one.state === "on" && ahead != null && ahead < -1.5 ? -ahead : 0;
+      row.el.classList.toggle("late", late > 0);
+      put(n.next, one.state === "paused" ? "Paused" : one.state === "ended" ? "Ended" : one.state === "held" ? "After the run before" : late ? [`${duration(late)} late`, one.why].filter(Boolean).join(", ") : ago(-ahead));
+      put(n.exact, next && one.state !== "ended" ? `${next.text} ${one.tz}` : "");
+      n.exact.title = next ? exact(next.at) : "";
+      if (row.open) this.tickMore(row);
+    }
+    if (!this.n.form.hidden) this.tickTimes(this.n.form);
+  }
+
+  tickMore(row) { this.tickTimes(row.n.more); }
+
+  tickTimes(el) { for (const li of el.querySelectorAll(".times li")) put(li.firstChild, ago((this.now() - Date.parse(li.dataset.at)) / 1000)); }
+
+  showEmpty() {
+    const code = 'kit = jobkit.connect()\nkit.schedule(report, {"day": "today"}, cron="0 6 * * *", tz="Europe/Berlin")\nkit.schedules()', copy = h("button", {class: "btn small", onclick: () => copyText(code, copy)}, icon("copy"), "Copy");
+    this.n.empty.replaceChildren(h("p", {class: "big", text: "No schedules"}), h("p", {class: "muted", text: "Run a task every morning, every five minutes, or once tonight:"}), h("div", {class: "code"}, h("pre", {class: "mono", text: code}), copy));
+  }
+
+  showNotice() {
+    const text = this.model.get("notice");
+    this.n.notice.hidden = !text;
+    this.n.notice.replaceChildren(icon("warn"), text || "");
+  }
+
+  // -- the form ----------------------------------------------------------------------------------------------------
+
+  /** A form for a new schedule, or for `one` that is there. */
+  edit(one) {
+    const f = (this.form = {one, fields: new Map(), kind: one ? (one.cron ? "cron" : one.every ? "every" : "at") : "cron"});
+    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+    const text = (key, label, value, hint, more) => this.field(f, key, label, h("input", {class: `input${["cron", "name", "tz"].includes(key) ? " mono" : ""}`, type: "text", value: value ?? "", spellcheck: "false", autocomplete: "off", ...more}), hint);
+    const pick = (key, label, value) => this.field(f, key, label, h("select", {class: "input"}, Object.entries(RULES[key]).map(([name, words]) => h("option", {value: name, text: words, selected: name === value}))));
+    const kinds = [["cron", "Cron line"], ["every", "Interval"], ["at", "Once"]].map(([kind, word]) => h("button", {type: "button", role: "radio", text: word, "data-kind": kind, onclick: () => { f.kind = kind; this.showKind(f); this.typed(); }}));
+    f.kinds = h("div", {class: "segments", role: "radiogroup", "aria-label": "When", onkeydown: (event) => { const step = {ArrowRight: 1, ArrowLeft: -1}[event.key]; if (step) { const order = ["cron", "every", "at"]; f.kind = order[(order.indexOf(f.kind) + step + 3) % 3]; this.showKind(f); kinds[order.indexOf(f.kind)].focus(); this.typed(); } }}, kinds);
+    f.task = one ? null : h("select", {class: "input", onchange: () => { this.showParams(f); this.typed(); }});
+    f.params = h("div", {class: "params"});
+    f.trouble = h("p", {class: "message", role: "alert", hidden: true});
+    f.preview = h("div", {class: "preview", "aria-live": "polite"});
+    f.save = h("button", {class: "btn primary", type: "button", text: one ? "Save" : "Schedule", onclick: () => this.save()});
+    const form = h("form", {class: "edit", "aria-label": one ? `Edit ${one.name}` : "New schedule", onsubmit: (event) => { event.preventDefault(); this.save(); }, oninput: () => this.typed(), onkeydown: (event) => { if (event.key === "Escape") this.leave(); }},
+      h("h2", {text: one ? `Edit ${one.name}` : "New schedule"}),
+      h("div", {class: "sides"},
+        h("div", {class: "fields"},
+          f.task && this.field(f, "task", "Task", f.task), !one && text("name", "Name", "", "Scheduling again under a name changes that one.", {placeholder: "made of task and arguments"}),
+          h("div", {class: "field wide"}, h("span", {class: "label", text: "When"}), f.kinds),
+          text("cron", "Cron line", one ? one.cron : "", "minute hour day month weekday, or @daily, @hourly, @weekly", {placeholder: "0 6 * * MON-FRI"}),
+          text("every", "Seconds from one run to the next", one && one.every ? String(one.every) : "", "", {inputmode: "decimal", placeholder: "300"}),
+          this.field(f, "at", "At", h("input", {class: "input", type: "datetime-local", step: 1, value: one ? one.at : ""})),
+          text("tz", "Time zone", one ? one.tz : zone, "", {placeholder: "UTC"}),
+          f.params,
+          h("details", {class: "rules"}, h("summary", {text: "Rules and end"}),
+            pick("missed", "Times that pass while no worker lives", one ? one.missed : "once"), text("missed_limit", "Of those, at most", one ? String(one.missed_limit) : "100", "", {inputmode: "numeric"}), pick("overlap", "When the run before has not ended", one ? one.overlap : "allow"),
+            this.field(f, "until", "No run after", h("input", {class: "input", type: "datetime-local", step: 1, value: one ? one.until : ""})), text("count", "Runs in all", one && one.count ? String(one.count) : "", "", {inputmode: "numeric", placeholder: "no bound"}))),
+        h("aside", {class: "side"}, h("h3", {text: "Next five times"}), f.preview)),
+      f.trouble, h("div", {class: "foot"}, f.save, h("button", {class: "btn", type: "button", text: "Cancel", onclick: () => this.leave()})));
+    this.n.form.replaceChildren(form);
+    this.n.form.hidden = false;
+    this.n.empty.hidden = true;
+    this.showKind(f);
+    this.showTasks();
+    ask(this.model, "tasks");
+    this.typed(true);
+    (f.task || f.fields.get(f.kind).input).focus();
+    form.scrollIntoView({block: "nearest"});
+  }
+
+  field(f, key, label, input, hint) {
+    const id = `s-${key.replace(/\W/g, "-")}`, message = h("p", {class: "message", id: `${id}-m`, role: "alert", hidden: true});
+    input.id = id;
+    input.setAttribute("aria-describedby", `${id}-m`);
+    const el = h("div", {class: "field", "data-key": key}, h("label", {class: "label", for: id, text: label}), input, message, hint && h("p", {class: "hint muted", text: hint}));
+    f.fields.set(key, {input, el, message});
+    return el;
+  }
+
+  showKind(f) {
+    for (const button of f.kinds.children) {
+      const on = button.dataset.kind === f.kind;
+      button.setAttribute("aria-checked", String(on));
+      button.tabIndex = on ? 0 : -1;
+    }
+    for (const kind of ["cron", "every", "at"]) f.fields.get(kind).el.hidden = kind !== f.kind;
+    f.fields.get("tz").el.hidden = f.kind === "every";
+  }
+
+  showTasks() {
+    const f = this.form, tasks = parse(this.model.get("tasks"), []);
+    if (!f) return;
+    f.tasks = new Map(tasks.map((task) => [task.name, task]));
+    if (f.task) {
+      const chosen = f.task.value;
+      f.task.replaceChildren(h("option", {value: "", text: "choose…"}), ...tasks.map((task) => h("option", {value: task.name, text: task.title === task.name ? task.name : `${task.name}: ${task.title}`})));
+      f.task.value = f.tasks.has(chosen) ? chosen : "";
+    }
+    this.showParams(f);
+  }
+
+  /** A field for each argument; what is not touched keeps its default, or what the schedule has. */
+  showParams(f) {
+    const name = f.one ? f.one.task : f.task.value, task = f.tasks?.get(name);
+    if (f.shown === name && f.had === Boolean(task)) return;
+    f.shown = name;
+    f.had = Boolean(task);
+    for (const key of [...f.fields.keys()]) if (key.startsWith("param:")) f.fields.delete(key);
+    f.params.replaceChildren(...(task ? task.params : []).map((spec) => {
+      const old = f.one && spec.name in f.one.params ? f.one.params[spec.name] : undefined, usual = old === undefined ? ("default" in spec ? spec.default : undefined) : old;
+      const shown = usual == null ? "" : typeof usual === "object" ? JSON.stringify(usual) : String(usual), choices = spec.kind === "bool" ? [["true"], ["false"]] : spec.kind === "choice" ? spec.choices || [] : null;
+      const input = choices ? h("select", {class: "input"}, h("option", {value: "", text: spec.required ? "choose…" : "default"}), choices.map(([label]) => h("option", {value: label, text: label, selected: String(label).toLowerCase() === shown.toLowerCase()}))) : h("input", {class: "input mono", type: spec.is_secret ? "password" : "text", value: shown, spellcheck: "false", placeholder: spec.default_text || (spec.required ? "required" : "default")});
+      input.dataset.initial = input.value;
+      return this.field(f, `param:${spec.name}`, spec.label || spec.name, input, spec.help);
+    }), ...(f.one && !task && Object.keys(f.one.params).length ? [h("p", {class: "hint muted", text: "Its arguments can be changed where the function is: kit.schedule(...) with the same name."})] : []));
+  }
+
+  values() {
+    const f = this.form, given = {}, fields = {};
+    let changed = !f.one;
+    for (const [key, {input}] of f.fields) {
+      if (key.startsWith("param:")) {
+        if (input.value !== input.dataset.initial) changed = true;
+        if (f.one ? input.value !== "" : input.value !== input.dataset.initial) fields[key.slice(6)] = {text: input.value};
+      } else if (!["task", "name"].includes(key)) given[key] = ["cron", "every", "at"].includes(key) && key !== f.kind ? "" : input.value;
+    }
+    return {task: f.one ? f.one.task : f.task.value, name: f.one ? f.one.name : f.fields.get("name").input.value, is_new: !f.one, given, ...(changed && {fields})};
+  }
+
+  /** Ask for the next times a moment after the last key. */
+  typed(now) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.form && ask(this.model, "preview", {...this.values(), id: ++this.asked}), now ? 0 : 250);
+  }
+
+  save() {
+    clearTimeout(this.timer);
+    this.form.saving = true;
+    this.form.save.disabled = true;
+    for (const {message} of this.form.fields.values()) message.dataset.on = "1";
+    ask(this.model, "save", this.values());
+  }
+
+  leave() {
+    const name = this.form?.one?.name;
+    this.form = null;
+    this.n.form.hidden = true;
+    this.n.form.replaceChildren();
+    this.n.empty.hidden = this.rows.size > 0;
+    if (name) this.rows.get(name)?.n.name.focus();
+    else this.n.add.focus();
+  }
+
+  answer() {
+    const f = this.form, reply = parse(this.model.get("reply"), null);
+    if (!f || !reply) return;
+    if (reply.doing === "save") {
+      f.saving = false;
+      f.save.disabled = false;
+      if (reply.saved) return this.leave();
+    } else if (f.saving) return;
+    const errors = {...reply.errors}, saved = reply.doing === "save";
+    let first = null;
+    for (const [key, field] of f.fields) {
+      const sentence = errors[key] || "", touched = saved || field.message.dataset.on || field.input.value !== "";
+      delete errors[key];
+      field.message.hidden = !(sentence && touched);
+      put(field.message, sentence);
+      field.el.classList.toggle("wrong", Boolean(sentence && touched));
+      if (sentence && saved && !field.el.hidden) first ||= field;
+    }
+    const rest = Object.values(errors).filter(Boolean);
+    f.trouble.hidden = !(saved && rest.length);
+    put(f.trouble, rest.join("\n"));
+    if (first) {
+      first.el.closest("details")?.setAttribute("open", "");
+      first.input.focus();
+    }
+    f.preview.replaceChildren(...(reply.sentence ? [h("p", {class: "sentence", text: reply.sentence}), h("ol", {class: "times"}, reply.next.map((time) => h("li", {"data-at": time.at}, h("b"), h("span", {class: "muted", text: time.text}))))] : [h("p", {class: "muted", text: "They show up here while you type."})]));
+    this.tickTimes(this.n.form);
+  }
+}
+
+function faceOf(run) { return run.job ? run.state || "cancelled" : "cancelled"; }
+
+/** `3 Nov 03:00 · Done · 4.2 s · 12 s late`. */
+function runText(run, short) {
+  const what = run.job ? WORDS[run.state] || "no longer kept" : run.count > 1 ? `${number(run.count)}${run.count >= 1000 ? " or more" : ""} left out: ${WHYS[run.why] || run.why}` : `left out: ${WHYS[run.why] || run.why}`;
+  return [!short && run.text, run.by_hand && "by hand", what, run.seconds != null && duration(run.seconds), run.late_s > 1 && `${duration(run.late_s)} late`].filter(Boolean).join(" · ");
+}
+
+export default {render: (props) => mount(props, (model, el) => new Schedules(model, el))};

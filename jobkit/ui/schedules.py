@@ -1,0 +1,330 @@
+"""`SchedulesPage`: what runs again and again: when next, how its last runs went, a switch, and a form.
+
+Live: the store tells of each change, and one reader per server feeds all who look. That a slot is late because no
+worker lives is no event, so besides that it looks every few seconds while somebody looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import param
+from panel.custom import JSComponent
+
+from jobkit.client.loop import background
+from jobkit.model import JobEvent, JobkitError, ScheduleRun, ScheduleSnapshot
+from jobkit.model.schedule import instant_iso
+from jobkit.schedules.timing import Timing
+from jobkit.schedules.words import lateness, moment_text, moments, sentence, utc
+from jobkit.store.base import WorkerInfo
+from jobkit.store.schedules import CHANGED
+from jobkit.ui import assets
+from jobkit.ui.asked import Requests
+from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.desk import Answer, Desk, Errand, action, each
+from jobkit.ui.format import params_brief
+from jobkit.ui.live import Pacer, on_loop
+from jobkit.ui.own import SelfContained
+from jobkit.ui.schedule_form import ScheduleForm
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+logger = logging.getLogger("jobkit.ui")
+
+#: Seconds between looks that nothing has asked for, and the least between two that events asked for.
+_LOOK_S, _WINDOW_S = 5.0, 0.3
+
+#: What stands behind the next time, so that the row of a paused one shows what it would be.
+_NEXT = 5
+
+
+def picture(schedules: Sequence[ScheduleSnapshot], workers: Sequence[WorkerInfo], now_ms: int) -> dict[str, Any]:
+    """What the page shows, in the order of the next times; paused and ended ones last."""
+    order = sorted(schedules, key=lambda s: (s.next_ms or float("inf"), s.name))
+    return {"schedules": [_row(one, workers, utc(one.now_ms)) for one in order], "now": instant_iso(now_ms)}
+
+
+def _row(one: ScheduleSnapshot, workers: Sequence[WorkerInfo], now: datetime) -> dict[str, Any]:
+    spec, job = one.spec, one.spec.job
+    timing = Timing.of(spec)
+    late_s, why = lateness(one, workers)
+    alive = any(worker.takes_jobs for worker in workers)
+    return {
+        "name": one.name,
+        "task": job.task,
+        "title": job.title or job.task,
+        "args": params_brief(job.params, limit=160),
+        "sentence": sentence(timing),
+        "cron": spec.cron,
+        "every": spec.every_ms / 1000 if spec.every_ms else None,
+        "at": _local(spec.at_ms, timing),
+        "tz": spec.tz,
+        "until": _local(spec.until_ms, timing),
+        "count": spec.count or None,
+        "missed": spec.missed,
+        "missed_limit": spec.missed_limit,
+        "overlap": spec.overlap,
+        "queue": job.queue,
+        "params": dict(job.params),
+        "from_code": spec.module,
+        "state": "paused" if one.is_paused else "ended" if not one.next_ms else "held" if one.holds_for else "on",
+        "next": [{"at": instant_iso(_ms(at)), "text": moment_text(at, now)} for at in moments(one, _NEXT)],
+        "late_s": round(late_s, 1),
+        "why": why or ("" if alive else "no worker"),
+        "fired": one.fired,
+        "left_out": one.left_out,
+        "runs": [_run(run, timing, now) for run in one.runs],
+    }
+
+
+def _run(run: ScheduleRun, timing: Timing, now: datetime) -> dict[str, Any]:
+    moment = utc(run.slot_ms or run.at_ms).astimezone(timing.zone)
+    return {
+        "job": run.job_id,
+        "state": run.state,
+        "at": instant_iso(run.at_ms),
+        "text": moment_text(moment, now),
+        "by_hand": not run.slot_ms,
+        "seconds": run.duration_s,
+        "late_s": round(run.late_s, 1),
+        "why": run.why,
+        "count": run.count,
+    }
+
+
+def _local(ms: int, timing: Timing) -> str:
+    """A moment as a field of a form takes it: in the schedule's own time zone."""
+    return utc(ms).astimezone(timing.zone).strftime("%Y-%m-%dT%H:%M:%S") if ms else ""
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+async def are_there(kit: Kit) -> bool:
+    """Whether the header names the page."""
+    return bool(await kit.verbs.store.schedules())
+
+
+# -- what can be done --------------------------------------------------------------------------------------------------
+
+
+async def _add(errand: Errand, task: str) -> None:
+    params, given = errand.details.get("params") or {}, errand.details.get("given") or {}
+    await errand.kit.aio.schedule_info(task, params, given, owner=errand.person.name)
+
+
+async def _change(errand: Errand, name: str) -> None:
+    params, given = errand.details.get("params"), errand.details.get("given") or {}
+    await errand.kit.aio.change_schedule(name, params, **given)
+
+
+async def _run_now(errand: Errand, name: str) -> None:
+    errand.make((await errand.kit.aio.run_schedule(name)).id)
+
+
+async def _pause(errand: Errand, name: str) -> None:
+    await errand.kit.aio.pause_schedule(name)
+
+
+async def _resume(errand: Errand, name: str) -> None:
+    await errand.kit.aio.resume_schedule(name)
+
+
+async def _remove(errand: Errand, name: str) -> None:
+    await errand.kit.aio.remove_schedule(name)
+
+
+action("add_schedule", each(_add), "scheduled", on="task")
+action("change_schedule", each(_change), "changed", on="schedule")
+action("run_schedule", each(_run_now), "started", on="schedule")
+action("pause_schedule", each(_pause), "paused", on="schedule")
+action("resume_schedule", each(_resume), "resumed", on="schedule")
+action("remove_schedule", each(_remove), "removed", on="schedule", is_dangerous=True)
+
+_SWITCHES = {"pause": "pause_schedule", "resume": "resume_schedule", "run": "run_schedule", "remove": "remove_schedule"}
+
+
+class SchedulesFeed:
+    """Reads for all who look. Lives on the background loop."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._deliver: dict[int, Callable[[str], None]] = {}
+        self._next = 0
+        self._text = ""
+        self._runs: frozenset[str] = frozenset()
+        self._pacer = Pacer(_WINDOW_S, self._look)
+        self._runner: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._is_stale = False
+        self._stops: list[Callable[[], None]] = []
+
+    def add(self, deliver: Callable[[str], None]) -> int:
+        self._next += 1
+        self._deliver[self._next] = deliver
+        if self._runner is None:
+            hub = self._kit.hub
+            self._stops = [
+                hub.listen(lambda event: on_loop(self._heard, event), CHANGED),
+                hub.listen(lambda event: on_loop(self._heard, event), None),
+            ]
+            self._runner = asyncio.get_running_loop().create_task(self._watch())
+        elif self._text:
+            deliver(self._text)
+        return self._next
+
+    def leave(self, key: int) -> None:
+        self._deliver.pop(key, None)
+        if not self._deliver and self._runner is not None:
+            self._runner.cancel()
+            self._pacer.stop()
+            for stop in self._stops:
+                stop()
+            if self._looking is not None:
+                self._looking.cancel()
+            self._runner = None
+            if _feeds.get(self._kit) is self:
+                del _feeds[self._kit]
+
+    def tell(self, key: int) -> None:
+        if self._text and key in self._deliver:
+            self._deliver[key](self._text)
+
+    def _heard(self, event: JobEvent) -> None:
+        """A schedule has changed, or a run that is shown has begun."""
+        if event.job_id == CHANGED or (event.job_id in self._runs and not event.type.is_news):
+            self._pacer.poke()
+
+    async def _watch(self) -> None:
+        while True:
+            self._pacer.poke()
+            await asyncio.sleep(_LOOK_S)
+
+    def _look(self) -> None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._read())
+        else:
+            self._is_stale = True  # what is being read may be from before
+
+    async def _read(self) -> None:
+        while True:
+            self._is_stale = False
+            try:
+                store = self._kit.verbs.store
+                found, workers, now_ms = await asyncio.gather(store.schedules(), store.workers(), store.clock())
+            except JobkitError as error:  # the header says that the server is away
+                logger.debug("the schedules could not be read: %s", error)
+                return
+            self._runs = frozenset(run.job_id for one in found for run in one.runs if run.job_id)
+            self._text = json.dumps(picture(found, workers, now_ms), separators=(",", ":"), default=str)
+            for deliver in list(self._deliver.values()):
+                deliver(self._text)
+            if not self._is_stale:
+                return
+
+
+_feeds: weakref.WeakKeyDictionary[Kit, SchedulesFeed] = weakref.WeakKeyDictionary()
+
+
+class SchedulesPage(SelfContained, JSComponent):
+    """All schedules, and a form for new ones.
+
+    Args:
+        kit: whose.
+        on_open: called in the session with the id of the job that was clicked.
+        bridge, desk: of the session, where the caller already has them.
+
+    Attributes:
+        picture: what the browser shows, see `picture`. tasks: those that can be scheduled, for the form.
+        reply: what the server says to the form. notice: a sentence about what did not work.
+        may_act: whether there are switches, buttons and the form.
+        is_open: whether anybody looks; only then is anything read.
+    """
+
+    picture = param.String(default="")
+    tasks = param.String(default="")
+    reply = param.String(default="")
+    notice = param.String(default="")
+    may_act = param.Boolean(default=True)
+    is_open = param.Boolean(default=True)
+    request = param.String(default="")
+
+    part_of: ClassVar[Mapping[str, str]] = {}
+
+    _esm = assets.esm("schedules")
+    _stylesheets: ClassVar[list[str]] = [assets.css("schedules")]
+
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        on_open: Callable[[str], object] | None = None,
+        bridge: SessionBridge | None = None,
+        desk: Desk | None = None,
+        **params: Any,
+    ) -> None:
+        self._desk = desk or Desk(kit)
+        super().__init__(may_act=self._desk.may("pause_schedule"), **params)  # type: ignore[no-untyped-call]  # panel's
+        self._kit = kit
+        self._on_open = on_open
+        self._bridge = bridge or SessionBridge()
+        self._form = ScheduleForm(self._desk, self._say)
+        self._requests = Requests()
+        self._key: int | None = None
+        self._bridge.on_close(self._leave)
+        self.param.watch(self._asked, "request")
+        self.param.watch(lambda _: self._follow(), "is_open")
+        self._follow()
+
+    def _follow(self) -> None:
+        background.start().call_soon_threadsafe(self._begin if self.is_open else self._end)
+
+    def _leave(self) -> None:
+        background.start().call_soon_threadsafe(self._end)
+
+    def _say(self, texts: Mapping[str, str]) -> None:
+        self._bridge.push(lambda: self.param.update(**texts))
+
+    # -- on the background loop -------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        if self._key is None and self._bridge.is_open:
+            feed = _feeds.get(self._kit) or _feeds.setdefault(self._kit, SchedulesFeed(self._kit))
+            self._key = feed.add(lambda text: self._bridge.put(self, {"picture": text}))
+
+    def _end(self) -> None:
+        feed = _feeds.get(self._kit)
+        if feed is not None and self._key is not None:
+            feed.leave(self._key)
+        self._key = None
+
+    def _again(self) -> None:
+        feed = _feeds.get(self._kit)
+        if feed is not None and self._key is not None:
+            feed.tell(self._key)
+
+    def _acted(self, answer: Answer) -> None:
+        self._say({"notice": answer.problem})
+
+    # -- requests of the browser, in the session --------------------------------------------------------------------
+
+    def _asked(self, event: Any) -> None:
+        for asked in self._requests.of(event.new):
+            self._bridge.greeted(self)
+            doing, name = asked["action"], str(asked.get("name", ""))[:200]
+            if doing == "hello":
+                background.start().call_soon_threadsafe(self._again)
+            elif doing == "open" and self._on_open is not None:
+                self._on_open(str(asked.get("id", ""))[:200])
+            elif doing in _SWITCHES and self.may_act:
+                self._desk.begin(_SWITCHES[doing], [name], self._acted)
+            elif doing in ("tasks", "preview", "save"):
+                background.spawn(self._form.asked(doing, asked))
