@@ -68,7 +68,6 @@ def test_option_becomes_its_field(given: dict[str, Any], field: str, value: Any)
         ({"tags": ["x\n"]}, "each of the tags must be"),
         ({"tags": 5}, "tags must be a list of at most 32 texts, not 5"),
         ({"title": 5}, "title must be text"),
-        ({"schedule": "daily"}, "schedule must be a cron line of five fields"),
         ({"unique": "foo"}, 'unique must be True, "queued", "active", seconds'),
         ({"unique": -1}, "unique must be a time above 0"),
         ({"unique_key": "{"}, "unique_key must be a function of the task's arguments"),
@@ -86,7 +85,10 @@ def test_option_becomes_its_field(given: dict[str, Any], field: str, value: Any)
         ({"cache": "soon"}, "cache must be a time above 0"),
         ({"cache_ignore": "a b"}, "cache_ignore must be names of the task's arguments"),
         ({"version": ""}, "version must be text of 1 to 100 printable characters"),
-        ({"schedule": "*/5 * * * *"}, "schedule is not in this version yet"),
+        ({"schedule": "daily"}, "schedule: cron must be a line of five fields"),
+        ({"schedule": "0 0 30 2 *"}, "schedule: cron '0 0 30 2 *' never fires"),
+        ({"schedule": {"cron": "@daily", "at": "2030-01-01"}}, "schedule takes cron, every, tz,"),
+        ({"schedule": {"every": 5, "overlap": "queue"}}, "schedule: overlap must be one of allow, skip, wait"),
     ],
 )
 def test_option_that_is_not_allowed_is_refused_by_name(given: dict[str, Any], sentence: str) -> None:
