@@ -189,11 +189,16 @@ def person_named(name: str, settings: Settings, *, is_listed: bool) -> Person:
         if account is None:
             return Person(name, Role.NONE)
         if account.role is not None:
-            return Person(name, account.role)
+            return _person(name, account.role)
     for pattern, role in settings.roles.items():
         if fnmatchcase(name, pattern) and name:
-            return Person(name, Role(role))
+            return _person(name, Role(role))
     return Person(name, Role.ADMIN if is_listed and not settings.roles else Role.NONE)
+
+
+def _person(name: str, role: Role) -> Person:
+    """A name with a `*` would find the jobs of others too, where jobs are looked for by their owner."""
+    return Person(name, Role.NONE if role is Role.OWN and "*" in name else role)
 
 
 def accounts_of(settings: Settings) -> Mapping[str, Account]:

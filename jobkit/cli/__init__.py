@@ -36,6 +36,8 @@ COMMANDS = {
     "workers": ("look", "Workers and what they do."),
     "stats": ("stats", "Everything in numbers, once or live."),
     "stop": ("act", "Ask workers to finish their jobs and exit."),
+    "audit": ("people", "Who did what."),
+    "people": ("people", "Names, passwords and roles of a login file."),
     "token": ("token", "Make a token for the HTTP API."),
     "down": ("run", "Stop the embedded server and its workers."),
     "doctor": ("doctor", "Check that everything is in order."),

@@ -81,15 +81,18 @@ def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, tags: tuple[
 def cancel(job_ids: tuple[str, ...], reason: str) -> int:
     """Ask jobs to stop. A waiting job is cancelled at once, a running one when its worker has stopped it."""
     kit = out.connect()
-    status = 0
-    for job_id in [out.find(kit, prefix) for prefix in job_ids]:
+    status = failed = 0
+    ids = [out.find(kit, prefix) for prefix in job_ids]
+    for job_id in ids:
         was_asked = kit.cancel(job_id, reason)
         state = kit.snapshot(job_id).state
         if not was_asked:
             out.echo(f"job {job_id} has already ended ({state})", err=True)
             status = FAILED
+            failed += 1
         else:
             click.echo(f"{job_id} {'cancelling' if state is JobState.RUNNING else state}")
+    out.note(kit, "cancel", "job", ids, failed)
     return status
 
 
@@ -102,8 +105,11 @@ def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None) -> None:
     if bool(job_ids) == all_failed:
         raise BadInput("give the ids of jobs, or --failed for all failed ones")
     kit = out.connect()
-    for job_id in [out.find(kit, prefix) for prefix in job_ids] if job_ids else _failed(kit, task):
+    ids = [out.find(kit, prefix) for prefix in job_ids] if job_ids else _failed(kit, task)
+    for job_id in ids:
         click.echo(kit.retry(job_id).id)
+    if ids:
+        out.note(kit, "retry", "job", ids)
 
 
 def _failed(kit: Kit, task: str | None) -> list[str]:
@@ -133,7 +139,9 @@ def rm(job_ids: tuple[str, ...]) -> int:
     kit = out.connect()
     ids = [out.find(kit, prefix) for prefix in job_ids]
     status = 0
-    for job_id, is_gone in zip(ids, kit.delete(ids), strict=True):
+    gone = kit.delete(ids)
+    out.note(kit, "delete", "job", ids, gone.count(False))
+    for job_id, is_gone in zip(ids, gone, strict=True):
         if is_gone:
             click.echo(job_id)
             continue
@@ -173,6 +181,8 @@ def stop(now: bool, host: str | None, queue: str | None) -> int:
     asked = kit.stop_workers(host=host, queue=queue, now=now)
     for worker in asked:
         click.echo(out.one_line(worker.id))
+    if asked:
+        out.note(kit, "stop_worker" if now else "drain_worker", "worker", [worker.id for worker in asked])
     if not asked:
         which = " and ".join(
             [*([f"on host {host!r}"] if host else []), *([f"for queue {queue!r}"] if queue else [])]

@@ -47,6 +47,17 @@ def connect() -> Kit:
     return jobkit.connect()
 
 
+def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0) -> None:
+    """Write what was done into the audit trail, in the name of who is logged in on this machine."""
+    from jobkit.client.loop import background
+    from jobkit.model.audit import AuditEntry
+    from jobkit.settings import user_name
+
+    outcome = "done" if not failed else "failed" if failed == len(targets) else "partly"
+    entry = AuditEntry.of(user_name(), "", "cli", action, on, targets, outcome, "")
+    background.call(kit.verbs.note(entry))
+
+
 def block(text: str) -> str:
     """Several lines of somebody's text, fit for a terminal."""
     return "\n".join(clean(line) for line in text.splitlines())

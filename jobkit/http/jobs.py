@@ -16,6 +16,7 @@ from jobkit.model import InvalidParams, JobNotFound, JobSnapshot
 from jobkit.settings import checked_name
 from jobkit.store.base import Query
 from jobkit.store.grammar import parse
+from jobkit.store.query import narrowed
 
 #: Pages that one list may cost where a token sees only some of the jobs.
 _MAX_PAGES = 20
@@ -60,8 +61,8 @@ async def list_jobs(call: Call) -> Response:
     jobs: list[JobSnapshot] = []
     cursor = asked.cursor
     wanted = _wanted(asked)
-    if call.grant.owner is not None and not wanted.owner:
-        wanted = replace(wanted, owner=call.grant.owner)
+    if call.grant.owner is not None:
+        wanted = narrowed(wanted, call.grant.owner)
     for _ in range(_MAX_PAGES):
         page = await call.kit.aio.page(replace(wanted, limit=asked.limit - len(jobs), cursor=cursor))
         jobs += [snapshot for snapshot in page.jobs if call.grant.sees(snapshot.spec)]

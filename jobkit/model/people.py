@@ -35,14 +35,23 @@ class Person:
     Attributes:
         name: as the login knows them; owner of the jobs that they submit. "" where nobody was asked.
         role: what they may.
+        only_looks: on a page where nothing can be done, whatever the role.
     """
 
     name: str = ""
     role: Role = Role.ADMIN
+    only_looks: bool = False
 
     def may(self, least: Role) -> bool:
         """Whether the role reaches `least`, on everything there is."""
+        if self.only_looks and least is not Role.VIEW:
+            return False
         return self.role is not Role.OWN and _LADDER.index(self.role) >= _LADDER.index(least)
+
+    @property
+    def may_with_own(self) -> bool:
+        """Whether they may do things with their own jobs, and with no others."""
+        return self.role is Role.OWN and not self.only_looks
 
     @property
     def only_owner(self) -> str | None:
@@ -62,6 +71,6 @@ class Person:
     def sees_all(self) -> bool:
         return self.only_owner is None
 
-    def at_most(self, role: Role) -> Person:
-        """The same person on a page that allows no more than `role`."""
-        return Person(self.name, role) if self.role is not Role.OWN and self.may(role) else self
+    def looking(self) -> Person:
+        """The same person on a page where nothing can be done."""
+        return Person(self.name, self.role, only_looks=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -195,6 +195,13 @@ class Brief:
         parts = (self.id, self.task, self.title, self.params, self.tags, self.owner, self.key)
         rest = (self.message, self.summary, self.worker, self.error_type, self.error_message)
         return lower("\n".join(_lines((*parts, *rest))))[:TEXT_CHARS]
+
+
+def narrowed(query: Query, only: str) -> Query:
+    """What a query finds among the jobs of one owner."""
+    if query.owner is not None and not any(fnmatchcase(only, name) for name in names(query.owner)):
+        return replace(query, states=("none",))
+    return replace(query, owner=only)
 
 
 def matches(job: Brief, query: Query, now_ms: int) -> bool:

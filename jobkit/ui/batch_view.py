@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import param
@@ -22,6 +23,7 @@ from jobkit.model import JobkitError, JobSnapshot, JobState
 from jobkit.ui import assets
 from jobkit.ui.batch_view_model import BatchModel, dumps
 from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.desk import Answer, Desk, Errand, action, each
 from jobkit.ui.live import Pacer, on_loop
 from jobkit.ui.own import SelfContained
 
@@ -263,7 +265,7 @@ class BatchFeed:
                 self.model.alert = {"level": "warning", "text": text}
 
 
-def act(feed: BatchFeed, text: str) -> None:
+def act(feed: BatchFeed, text: str, desk: Desk) -> None:
     """What a card's browser asks for. Anything else than these is left alone."""
     try:
         asked = json.loads(text)
@@ -276,18 +278,26 @@ def act(feed: BatchFeed, text: str) -> None:
         feed.resend()
     elif action == "plot":
         feed.choose({name: str(asked[name]) for name in ("x", "y", "by") if name in asked})
-    elif action == "cancel":
-        background.spawn(_guarded(feed, feed.batch.cancel))
-    elif action == "retry":
-        background.spawn(_guarded(feed, lambda: feed.batch.retry_failed(replace=True)))
+    elif action in ("cancel", "retry"):
+        feed.model.refused = ""
+        desk.begin(f"{action}_batch", [f"of {len(feed.batch.jobs)} jobs"], partial(_answered, feed), batch=feed.batch)
 
 
-async def _guarded(feed: BatchFeed, verb: Callable[[], object]) -> None:
-    feed.model.refused = ""
-    try:
-        await asyncio.to_thread(verb)
-    except JobkitError as error:
-        feed.say(str(error))
+def _answered(feed: BatchFeed, answer: Answer) -> None:
+    if answer.problem:
+        feed.say(answer.problem)
+
+
+async def _cancel(errand: Errand, _: str) -> None:
+    await asyncio.to_thread(errand.details["batch"].cancel)
+
+
+async def _retry(errand: Errand, _: str) -> None:
+    await asyncio.to_thread(partial(errand.details["batch"].retry_failed, replace=True))
+
+
+action("cancel_batch", each(_cancel), "asked to stop", on="batch", is_dangerous=True)
+action("retry_batch", each(_retry), "run again", on="batch")
 
 
 class BatchCard(SelfContained, AnyWidgetComponent):
@@ -314,15 +324,19 @@ class BatchCard(SelfContained, AnyWidgetComponent):
     def __init__(self, batch: Batch, *, is_list: bool = False, **params: Any) -> None:
         super().__init__(**{"sizing_mode": "stretch_width", **params})  # type: ignore[no-untyped-call]  # panel's
         self._bridge = SessionBridge()
+        self._desk = Desk(batch._kit)
         self._feed = BatchFeed(batch, self._deliver, is_list=is_list)
         self._bridge.on_close(self._feed.stop)
-        self.param.watch(lambda event: act(self._feed, event.new), "request")
+        self.param.watch(lambda event: act(self._feed, event.new, self._desk), "request")
         self._feed.start()
 
     def _deliver(self, texts: Mapping[str, str], done: Callable[[], None]) -> None:
+        is_seen = self._desk.person.sees_all or all(map(self._desk.sees, self._feed.model.snapshots))
+
         def put() -> None:
             try:
-                self.param.update(**texts)
+                if is_seen:
+                    self.param.update(**texts)
             finally:
                 done()
 

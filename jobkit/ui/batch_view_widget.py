@@ -12,6 +12,7 @@ import traitlets
 from jobkit.ui import assets
 from jobkit.ui.batch_view import BatchFeed, act
 from jobkit.ui.batch_view_model import BatchModel, dumps
+from jobkit.ui.desk import Desk
 from jobkit.ui.text_widget import TextWidget
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class BatchWidget(TextWidget):
     ) -> None:
         super().__init__()
         self._feed = BatchFeed(batch, self._deliver, is_list=is_list, on_end=on_end)
-        self.observe(lambda change: act(self._feed, change["new"]), "request")
+        self.observe(lambda change: act(self._feed, change["new"], Desk(self._feed.batch._kit)), "request")
         self._feed.start()
 
     @property

@@ -19,7 +19,7 @@ from jobkit.client.loop import background
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, apply
 from jobkit.model.snapshot import iso
 from jobkit.store.base import Page, Query
-from jobkit.store.query import Brief, matches
+from jobkit.store.query import Brief, matches, narrowed
 from jobkit.ui.feed import Eta
 from jobkit.ui.format import face, params_brief
 from jobkit.ui.live import Pacer, answered, on_loop
@@ -31,6 +31,9 @@ logger = logging.getLogger("jobkit.ui")
 
 #: Shortest time between two deltas, and between two looks at the counters.
 _WINDOW_S, _COUNTS_S = 0.05, 0.5
+
+#: The same for the counters of one owner, for which jobs have to be looked for.
+_OWN_COUNTS_S = 3.0
 
 #: Unknown jobs whose snapshots are read at once; the others follow.
 _READ = 200
@@ -76,8 +79,9 @@ def _note(snapshot: JobSnapshot, error: str) -> str:
 class Board:
     """A page of jobs and what has changed on it since the last delta. Not thread-safe."""
 
-    def __init__(self, query: Query, defaults: Defaults | None = None) -> None:
+    def __init__(self, query: Query, defaults: Defaults | None = None, only: str | None = None) -> None:
         self.query = query
+        self.only = only
         self.defaults = defaults or {}
         self.jobs: dict[str, JobSnapshot] = {}
         self.counts: dict[str, int] = {}
@@ -94,7 +98,7 @@ class Board:
 
     def load(self, page: Page, counts: Mapping[str, int]) -> None:
         """Start from a page that was just read."""
-        self.jobs = {snapshot.id: snapshot for snapshot in page.jobs}
+        self.jobs = {job.id: job for job in page.jobs if self.only in (None, job.spec.owner)}
         self.counts = dict(counts)
         self.next_cursor = page.next_cursor
         self.unknown.clear()
@@ -203,6 +207,8 @@ class Board:
         return row(snapshot, eta.left_s if eta else None, self.defaults)
 
     def _belongs(self, snapshot: JobSnapshot, now: datetime) -> bool:
+        if self.only not in (None, snapshot.spec.owner):
+            return False
         return matches(Brief.of(snapshot), self.query, round(now.timestamp() * 1000))
 
     def _is_older(self, snapshot: JobSnapshot) -> bool:
@@ -216,9 +222,10 @@ class Board:
 class BoardFeed:
     """Keeps one `Board` up to date for all who subscribed. Lives on the background loop."""
 
-    def __init__(self, kit: Kit, query: Query) -> None:
+    def __init__(self, kit: Kit, query: Query, only: str | None = None) -> None:
         self._kit = kit
-        self.board = Board(query)
+        self._only = only
+        self.board = Board(query, only=only)
         self._subscribers: dict[int, Callable[[str, bool], None]] = {}
         self._next = 0
         self._pacer = Pacer(_WINDOW_S, self._flush)
@@ -289,7 +296,7 @@ class BoardFeed:
         self._pacer.poke()
 
     async def _page(self) -> tuple[Page, dict[str, int]]:
-        return await asyncio.gather(self._kit.verbs.page(self.board.query), self._kit.verbs.counts())
+        return await asyncio.gather(self._kit.verbs.page(self.board.query), self._kit.verbs.counts(self._only))
 
     def _take(self, event: JobEvent) -> None:
         if self._early is not None:
@@ -326,9 +333,9 @@ class BoardFeed:
     async def _count(self) -> None:
         try:
             self._counts_due = False
-            self.board.count(await answered(self._kit.verbs.counts))
+            self.board.count(await answered(lambda: self._kit.verbs.counts(self._only)))
             self._pacer.poke()
-            await asyncio.sleep(_COUNTS_S)
+            await asyncio.sleep(_COUNTS_S if self._only is None else _OWN_COUNTS_S)
         finally:
             self._counting = False
         if self._counts_due:
@@ -350,15 +357,24 @@ class BoardFeed:
             logger.warning("a page of jobs could not be read: %s", error)
 
 
-_feeds: weakref.WeakKeyDictionary[Kit, dict[Query, BoardFeed]] = weakref.WeakKeyDictionary()
+_feeds: weakref.WeakKeyDictionary[Kit, dict[tuple[Query, str | None], BoardFeed]] = weakref.WeakKeyDictionary()
 
 
 class Watching:
-    """One table's hold on a page of jobs; from any thread."""
+    """One table's hold on a page of jobs; from any thread.
 
-    def __init__(self, kit: Kit, query: Query, deliver: Callable[[str, bool], None]) -> None:
+    Args:
+        kit, query: which.
+        deliver: called with each text, and whether it is the whole page.
+        only: the owner whose jobs are shown and counted, whatever the query says; None for everybody's.
+    """
+
+    def __init__(
+        self, kit: Kit, query: Query, deliver: Callable[[str, bool], None], *, only: str | None = None
+    ) -> None:
         self._kit = kit
-        self._query = query
+        self._only = only
+        self._query = query if only is None else narrowed(query, only)
         self._deliver = deliver
         self._feed: BoardFeed | None = None
         self._key = 0
@@ -376,7 +392,8 @@ class Watching:
     def _begin(self) -> None:
         if not self._is_stopped:
             feeds = _feeds.setdefault(self._kit, {})
-            self._feed = feeds.get(self._query) or feeds.setdefault(self._query, BoardFeed(self._kit, self._query))
+            key = self._query, self._only
+            self._feed = feeds.get(key) or feeds.setdefault(key, BoardFeed(self._kit, *key))
             self._key = self._feed.add(self._deliver)
 
     def _end(self) -> None:
@@ -390,8 +407,8 @@ class Watching:
 
 def _forget(kit: Kit, feed: BoardFeed) -> None:
     feeds = _feeds.get(kit, {})
-    if feeds.get(feed.board.query) is feed:
-        del feeds[feed.board.query]
+    for key in [key for key, each in feeds.items() if each is feed]:
+        del feeds[key]
 
 
 def _now() -> datetime:

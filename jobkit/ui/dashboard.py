@@ -22,7 +22,7 @@ from panel.viewable import Viewable, Viewer
 from panel_material_ui.template.base import Page as MaterialPage
 
 from jobkit.client.loop import background
-from jobkit.model.people import Person, Role
+from jobkit.model.people import Role
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Desk
 from jobkit.ui.drawer import Drawer
@@ -31,6 +31,7 @@ from jobkit.ui.nav import Nav
 from jobkit.ui.own import SelfContained
 from jobkit.ui.page import Page, PageSession, tell
 from jobkit.ui.pages import PAGES
+from jobkit.ui.session import person_here, refusal
 from jobkit.ui.theme import Theme, header_look, palette
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ _FILLED = {"min-height": "0", "overflow": "hidden"}
 _SCROLLED = {"min-height": "0", "overflow": "auto", "padding": "16px"}
 
 
-def _nothing(_: PageSession) -> Viewable:
-    shown: Viewable = pn.pane.Str("You may see no page here.")  # type: ignore[no-untyped-call]  # panel's
+def _nothing(session: PageSession) -> Viewable:
+    sentence = escape(refusal(session.person) or "You may see no page here.")
+    shown: Viewable = pn.pane.Str(sentence, styles={"white-space": "pre-wrap"})  # type: ignore[no-untyped-call]  # panel's
     return shown
 
 
@@ -84,7 +86,8 @@ class Dashboard(Viewer):
         self._kit = kit
         self._title = title
         self._theme = Theme.read(theme or {})
-        self._desk = Desk(kit, Person() if may_act else Person().at_most(Role.VIEW))
+        person = person_here(kit.settings)
+        self._desk = Desk(kit, person if may_act else person.looking())
         self._bridge = SessionBridge()
         known = _checked(PAGES if pages is None else pages)
         self._pages = {page.slug: page for page in known if page.is_for(self._desk.person)} or {_NOTHING.slug: _NOTHING}
@@ -107,7 +110,9 @@ class Dashboard(Viewer):
             title=title,
             home=self._home,
             keys=[list(pair) for page in self._pages.values() for pair in page.keys],
-            place=_place(kit),
+            place=_place(kit) if person.role is not Role.NONE else "",
+            who=person.name,
+            logout=f"{pn.state.base_url}logout" if person.name else "",
             status="live" if kit.hub.is_live else "reconnecting",
             on_page=self.go,
             on_url=self._follow,

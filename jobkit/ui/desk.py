@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,6 @@ from jobkit.client.loop import background
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot
 from jobkit.model.audit import AuditEntry
 from jobkit.model.people import Person, Role
-from jobkit.ui.session import person_here
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -161,7 +161,7 @@ class Desk:
 
     def __init__(self, kit: Kit, person: Person | None = None) -> None:
         self.kit = kit
-        self.person = person or person_here(kit.settings)
+        self.person = person or _person_here(kit)
         self._refusals = 0
 
     def may(self, name: str) -> bool:
@@ -247,10 +247,12 @@ class Desk:
         errand.targets = kept
 
     def _is_allowed(self, wanted: Action) -> bool:
-        return self.person.may(wanted.least) or (self.person.role is Role.OWN and wanted.own_too)
+        return self.person.may(wanted.least) or (self.person.may_with_own and wanted.own_too)
 
     def _not_allowed(self, wanted: Action) -> str:
         words = wanted.name.replace("_", " ")
+        if self.person.only_looks:
+            return f"this page only shows: you may not {words} here"
         return (
             f"{self.person.name or 'you'} may not {words} here: that takes the role {wanted.least}, "
             f"and {'theirs' if self.person.name else 'yours'} is {self.person.role}"
@@ -265,6 +267,15 @@ class Desk:
             await on_loop(self.kit.verbs.note(entry))
         except JobkitError as error:
             logger.warning("%s by %s could not be written into the audit trail: %s", entry.action, entry.who, error)
+
+
+def _person_here(kit: Kit) -> Person:
+    """See `person_here`; a notebook without Panel does not load it for this."""
+    if "panel" not in sys.modules:
+        return Person()
+    from jobkit.ui.session import person_here
+
+    return person_here(kit.settings)
 
 
 def _answer(wanted: Action, errand: Errand) -> Answer:

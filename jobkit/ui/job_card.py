@@ -16,7 +16,7 @@ from jobkit.client.loop import background
 from jobkit.ui import assets
 from jobkit.ui.asked import Requests
 from jobkit.ui.bridge import SessionBridge
-from jobkit.ui.desk import Answer, Desk
+from jobkit.ui.desk import Answer, Desk, not_found
 from jobkit.ui.files import answer
 from jobkit.ui.live import Follower, Following
 from jobkit.ui.own import SelfContained
@@ -78,6 +78,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
         desk: Desk | None = None,
         **params: Any,
     ) -> None:
+        desk = desk or (Desk(kit) if kit is not None else None)
         offered = [a for a in ACTIONS if a in actions and (desk is None or desk.may(_GATE.get(a, a)))]
         super().__init__(actions=json.dumps(offered), **params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
@@ -104,14 +105,29 @@ class JobCard(SelfContained, AnyWidgetComponent):
         self._show_nothing()
         if not job_id or self._kit is None:
             return
+        self._desk = self._desk or Desk(self._kit)
 
         def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-            if following is self._following:  # else the card shows another job by now
+            if following is not self._following:  # the card shows another job by now
+                return
+            if self._sees(following):
                 self._bridge.put(self, whole, parts)
+            else:
+                missing(str(not_found(job_id)))
 
-        follower = Follower(deliver, on_missing=lambda sentence: deliver({"snapshot": _missing(job_id, sentence)}, {}))
+        def missing(sentence: str) -> None:
+            if following is self._following:
+                self._bridge.put(self, {"snapshot": _missing(job_id, sentence)})
+
+        follower = Follower(deliver, on_missing=missing)
         self._following = following = Following(self._kit, job_id, follower)
         following.start()
+
+    def _sees(self, following: Following) -> bool:
+        """Whether the person of this session sees the job at all."""
+        view = following.view
+        desk = self._desk
+        return desk is not None and (desk.person.sees_all or (view is not None and desk.sees(view.snapshot)))
 
     def _stop(self) -> None:
         if self._following is not None:
@@ -138,6 +154,8 @@ class JobCard(SelfContained, AnyWidgetComponent):
                 self._show_nothing()
         elif action == "log" and self._following is not None:
             self._following.resend()
+        elif self._following is None or not self._sees(self._following):
+            return
         elif action in ("show", "save", "whole-log") and self._kit is not None and self.job_id:
             background.spawn(self._fetch(self._kit, self.job_id, asked))
         # The buttons that a browser shows are no permission: what it may ask for is decided here.
@@ -145,8 +163,8 @@ class JobCard(SelfContained, AnyWidgetComponent):
             if action == "rerun":
                 self._tell("rerun", self.job_id)
             else:
-                desk = self._desk or Desk(self._kit)
-                desk.begin(action, [job_id := self.job_id], lambda answer: self._acted(job_id, answer))
+                assert self._desk is not None  # with the kit
+                self._desk.begin(action, [job_id := self.job_id], lambda answer: self._acted(job_id, answer))
 
     def _acted(self, job_id: str, answer: Answer) -> None:
         """On the background loop."""

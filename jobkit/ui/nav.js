@@ -10,10 +10,12 @@ class Nav {
     n.word = h("span", {class: "word"});
     n.status = h("span", {class: "status", role: "status"}, n.dot, n.word);
     n.place = h("span", {class: "place mono muted"});
+    const who = model.get("who"), logout = model.get("logout");
+    n.who = who && h("span", {class: "who", title: who}, h("span", {class: "name", text: who}), logout && h("a", {href: logout, text: "Log out"}));
     n.help = h("dialog", {class: "help", "aria-label": "Keyboard", onclick: (event) => event.target === n.help && n.help.close()},
       h("h2", {text: "Keyboard"}), h("dl", null, [["/", "search"], ...model.get("keys"), ["r", "retry, run again"], ["c", "cancel, asks first"], ["Esc", "close"], ["n", "start a task"], ["?", "this list"]]
         .flatMap(([key, what]) => [h("dt", null, h("kbd", {text: key})), h("dd", {text: what})])));
-    this.root = h("div", {class: "jk jk-nav"}, h("b", {class: "brand"}, h("i", {class: "logo"}), "jobkit"), n.tabs, h("span", {class: "spring"}), n.place, n.status, n.help);
+    this.root = h("div", {class: "jk jk-nav"}, h("b", {class: "brand"}, h("i", {class: "logo"}), "jobkit"), n.tabs, h("span", {class: "spring"}), n.place, n.status, n.who, n.help);
     el.append(this.root);
     this.stops = [followTheme(this.root), everySecond(() => this.showStatus())];
     for (const name of ["page", "pages"]) model.on(`change:${name}`, () => this.showTabs());

@@ -22,6 +22,7 @@ class Nav(SelfContained, JSComponent):
         keys: `[key, what]` of the pages' own keys. `title`: of the browser's tab.
         url: what the browser is to show in its address, see `go`.
         status: "live" or "reconnecting". `place`: where the jobs are, password masked.
+        who: name of the person who has logged in. `logout`: where to end that.
         request: what the browser asks for.
     """
 
@@ -33,6 +34,8 @@ class Nav(SelfContained, JSComponent):
     url = param.String(default="")
     status = param.String(default="live")
     place = param.String(default="")
+    who = param.String(default="")
+    logout = param.String(default="")
     request = param.String(default="")
 
     _esm = assets.esm("nav")

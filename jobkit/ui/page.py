@@ -75,7 +75,8 @@ class Page:
 
     def is_for(self, person: Person) -> bool:
         """Whether they may see it."""
-        return person.may(Role(self.role)) or (self.own_too and person.role is Role.OWN)
+        is_own = person.may_with_own or (person.role is Role.OWN and self.role == Role.VIEW)
+        return person.may(Role(self.role)) or (self.own_too and is_own)
 
 
 @dataclass(eq=False, slots=True)

@@ -9,6 +9,8 @@ from typing import Any
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.model.people import Role
+from jobkit.ui.audit import audit, has_people
+from jobkit.ui.desk import not_found
 from jobkit.ui.failures import FailuresPage
 from jobkit.ui.failures_feed import STATES
 from jobkit.ui.form import TaskForm
@@ -106,7 +108,10 @@ def submit(session: PageSession) -> TaskForm:
     async def again(job_id: str) -> None:
         """On the background loop."""
         try:
-            spec = (await session.kit.aio.snapshot(job_id)).spec
+            snapshot = await session.kit.aio.snapshot(job_id)
+            if not session.desk.sees(snapshot):
+                raise not_found(job_id)
+            spec = snapshot.spec
         except JobkitError as error:
             logger.info("job %s cannot be run again: %s", job_id, error)
             return
@@ -134,4 +139,5 @@ PAGES: tuple[Page, ...] = (
     Page("workers", "Workers", workers),
     Page("schedules", "Schedules", schedules, is_shown=are_there),
     Page("submit", "Submit", submit, role=Role.OPERATE, own_too=True, keys=(("Ctrl+Enter", "submit the form"),)),
+    Page("audit", "Audit", audit, role=Role.ADMIN, is_shown=has_people),
 )

@@ -52,16 +52,15 @@ def refusal(person: Person) -> str:
 def is_own_machine(request: Any) -> bool:
     """Whether a session was asked for from this machine, under a name that this server has.
 
-    Both ends of the connection have to be loopback addresses; a proxy on this machine passes, since whoever set it up
-    has to let its name in by `--allow-websocket-origin` too. The name is looked at because a page elsewhere may have
-    its own name point here.
+    The other end of the connection has to be this machine's; a proxy on it passes, since whoever set it up has to let
+    its name in by `--allow-websocket-origin` too. The name is looked at because a page elsewhere may have its own name
+    point here.
     """
-    stream = getattr(getattr(request, "connection", None), "stream", None)
-    try:
-        ends = [stream.socket.getpeername(), stream.socket.getsockname()]  # type: ignore[union-attr]  # seen below
-    except (AttributeError, OSError):
-        return False
-    if not all(isinstance(end, str) or _is_loopback(end[0]) for end in ends):  # a text is a unix socket's path
+    context = getattr(getattr(request, "connection", None), "context", None)
+    # Of the connection itself, whatever headers say; a websocket has no stream of its own any more. A peer without an
+    # address has come by a unix socket.
+    address, family = getattr(context, "address", None), getattr(context, "address_family", None)
+    if not (_is_loopback(str(address[0])) if isinstance(address, tuple) else getattr(family, "name", "") == "AF_UNIX"):
         return False
     host = str(request.host or "").lower()
     name = (urlsplit(f"//{host}").hostname or "") if "@" not in host else ""

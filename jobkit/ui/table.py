@@ -96,7 +96,7 @@ class JobTable(SelfContained, JSComponent):
             else:
                 self._bridge.put(self, {}, {"delta": text})
 
-        self._watching = Watching(self._kit, query, deliver)
+        self._watching = Watching(self._kit, query, deliver, only=self._desk.person.only_owner)
 
     def _leave(self) -> None:
         if self._watching is not None:

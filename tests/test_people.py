@@ -1,0 +1,153 @@
+"""Names, passwords, roles: the login file, and who may what by the settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobkit.model import InvalidParams
+from jobkit.model.people import Person, Role
+from jobkit.people import Account, hashed, is_password, person_named, read_login, stranger, write_login
+from jobkit.settings import Settings
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "users.json"
+
+
+def written(file: Path, told: object) -> Path:
+    file.write_text(json.dumps(told), "utf-8")
+    file.chmod(0o600)
+    return file
+
+
+def settings(**values: object) -> Settings:
+    return Settings(url="sync://", **values)  # type: ignore[arg-type]
+
+
+def test_a_password_is_known_by_its_hash_and_by_itself() -> None:
+    kept = hashed("a long password")
+
+    assert "long" not in kept
+    assert kept != hashed("a long password")  # salted
+    assert is_password("a long password", Account(kept))
+    assert is_password("a long password", Account("a long password"))
+
+
+@pytest.mark.parametrize("given", ["", "A long password", "a long password ", "x" * 2000, "\ud800"])
+def test_another_password_is_not(given: str) -> None:
+    for account in (Account(hashed("a long password")), Account("a long password"), None):
+        assert not is_password(given, account)
+
+
+def test_nobody_has_the_empty_password() -> None:
+    assert not is_password("", None)
+    assert not is_password("", Account(""))
+
+
+def test_a_login_file_is_read_back_as_it_was_written(file: Path) -> None:
+    people = {"ada": Account(hashed("a long password"), Role.OPERATE), "eve": Account("plain word")}
+
+    write_login(file, people)
+
+    assert read_login(file) == people
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in file.parent.iterdir()] == ["users.json"]
+
+
+def test_a_changed_file_counts_at_once(file: Path) -> None:
+    read_login(written(file, {"ada": "a long password"}))
+
+    assert set(read_login(written(file, {"eve": "another password"}))) == {"eve"}
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ([], "JSON of names"),
+        ({}, "JSON of names"),
+        ({"ada": ""}, "'ada'"),
+        ({"ada": 7}, "'ada'"),
+        ({"ada": {"password": "x", "role": "root"}}, "none, own, view, operate, admin"),
+        ({"ada": {"password": "x", "rolle": "view"}}, "'rolle'"),
+        ({"ada": {"role": "view"}}, "password"),
+        ({"": "x"}, "printable"),
+        ({"a\nb": "x"}, "printable"),
+        ({"ada": "scrypt$1$2$3"}, "jobkit people"),
+        ({"ada": "scrypt$99999999999$8$5$YQ==$YQ=="}, "jobkit people"),
+    ],
+)
+def test_what_is_wrong_with_a_login_file_is_one_sentence(file: Path, told: object, named: str) -> None:
+    with pytest.raises(InvalidParams, match="login file") as refused:
+        read_login(written(file, told))
+
+    assert named in str(refused.value)
+
+
+def test_a_file_that_others_can_read_is_refused(file: Path) -> None:
+    written(file, {"ada": "x"}).chmod(0o644)
+
+    with pytest.raises(InvalidParams, match="chmod 600"):
+        read_login(file)
+
+
+def test_the_role_beside_a_name_beats_the_table_and_a_list_without_roles_is_of_admins(file: Path) -> None:
+    login = str(written(file, {"ada": {"password": "x", "role": "own"}, "eve": "y"}))
+    table = {"ada": "admin", "e*": "view"}
+
+    def role(name: str, **more: object) -> Role:
+        return person_named(name, settings(login=login, **more), is_listed=True).role
+
+    assert (role("ada"), role("eve")) == (Role.OWN, Role.ADMIN)
+    assert (role("ada", roles=table), role("eve", roles=table)) == (Role.OWN, Role.VIEW)
+    assert role("mallory", roles={"*": "admin"}) is Role.NONE  # in no list, whatever a cookie says
+
+
+def test_whom_only_an_oauth_provider_knows_may_nothing_until_roles_say_so() -> None:
+    def role(name: str, **roles: str) -> Role:
+        return person_named(name, settings(roles=roles), is_listed=False).role
+
+    assert role("ada@lab.example") is Role.NONE
+    assert role("ada@lab.example", **{"*@lab.example": "own"}) is Role.OWN
+    assert role("ada@evil.example", **{"*@lab.example": "own"}) is Role.NONE
+    assert role("ada", **{"ada": "admin", "*": "view"}) is Role.ADMIN
+    assert role("bob", **{"ada": "admin", "*": "view"}) is Role.VIEW
+    assert role("guest", **{"ada": "admin"}) is Role.NONE
+
+
+def test_a_name_that_would_be_a_pattern_has_nothing_of_its_own() -> None:
+    assert person_named("*", settings(roles={"*": "own"}), is_listed=False).role is Role.NONE
+
+
+def test_a_login_file_that_cannot_be_read_lets_nobody_in(file: Path) -> None:
+    assert person_named("ada", settings(login=str(file)), is_listed=True).role is Role.NONE
+
+
+def test_strangers_may_everything_from_this_machine_and_nothing_from_elsewhere_unless_it_is_said() -> None:
+    assert stranger(settings(), is_own_machine=True).role is Role.ADMIN
+    assert stranger(settings(roles={"*": "admin"}), is_own_machine=False).role is Role.NONE
+    assert stranger(settings(roles={"anonymous": "view"}), is_own_machine=False).role is Role.VIEW
+
+
+def test_who_has_a_role_sees_and_may_what_it_says() -> None:
+    sees = {role: (Person("ada", role).sees("ada"), Person("ada", role).sees("eve")) for role in Role}
+    may = {
+        role: [least for least in (Role.VIEW, Role.OPERATE, Role.ADMIN) if Person("a", role).may(least)]
+        for role in Role
+    }
+
+    assert sees == {
+        Role.NONE: (False, False),
+        Role.OWN: (True, False),
+        Role.VIEW: (True, True),
+        Role.OPERATE: (True, True),
+        Role.ADMIN: (True, True),
+    }
+    assert [len(may[role]) for role in (Role.NONE, Role.OWN, Role.VIEW, Role.OPERATE, Role.ADMIN)] == [0, 0, 1, 2, 3]
+    assert not Person("", Role.OWN).sees("")  # nobody's jobs are not theirs
+    looking = [Person("ada", role).looking() for role in Role]
+    assert not any(each.may(Role.OPERATE) or each.may_with_own for each in looking)
+    assert [each.sees("ada") for each in looking] == [Person("ada", role).sees("ada") for role in Role]
