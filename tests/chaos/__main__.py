@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=6.0, help="submits a second (6)")
     parser.add_argument("--fault", choices=sorted(FAULTS), default="", help="a fault on purpose, to be caught")
     parser.add_argument("--only", choices=sorted(WEIGHTS), default="", help="the one thing that goes wrong")
+    parser.add_argument("--older", default="", help="a revision, whose workers serve beside those of this version")
     parser.add_argument("--faults", action="store_true", help="show that every deliberate fault is found")
     given = parser.parse_args()
     if given.faults:
@@ -28,12 +29,21 @@ def main() -> int:
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
     print(f"chaos: seed {seed}, {given.seconds:g} s", flush=True)
     began = time.monotonic()
-    chaos = Chaos(given.seconds, seed, workers=given.workers, rate=given.rate, fault=given.fault, only=given.only)
+    chaos = Chaos(
+        given.seconds,
+        seed,
+        workers=given.workers,
+        rate=given.rate,
+        fault=given.fault,
+        only=given.only,
+        older=given.older,
+    )
     problems = chaos.run()
     took = time.monotonic() - began
     print(
         f"{len(chaos.sent)} submissions, {len(chaos.watches)} live handles, {len(chaos.events)} events in {took:.0f} s"
     )
+    print(f"the table was compared {chaos.looks} times; the stream of events has told {chaos.told}")
     print("broken: " + ", ".join(f"{name} {count}" for name, count in sorted(chaos.world.counts.items())))
     for problem in problems:
         print("PROBLEM", problem)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import redis
+
 from jobkit.model import EventType, JobCancelled, JobFailed, JobkitError, JobSnapshot
 from jobkit.settings import Settings
 from jobkit.store.base import Query
 from jobkit.store.redis import RedisStore
-from tests.chaos import record
+from jobkit.ui.format import face
+from tests.chaos import newer, record
+from tests.chaos.onlookers import Window
 from tests.chaos.record import Run
-from tests.chaos.world import MAX_LOSSES
+from tests.chaos.world import MAX_LOSSES, SETTLE_S, World
 from tests.store import support
 
 if TYPE_CHECKING:
@@ -28,13 +33,7 @@ _STORED = {EventType.SUCCEEDED, EventType.FAILED, EventType.RETRIED, EventType.R
 def everything(chaos: Chaos) -> list[str]:
     """What was promised to users and did not hold, each as one sentence."""
     kit = chaos.kits[2]
-    kept: dict[str, JobSnapshot] = {}
-    cursor = ""
-    while True:
-        page = kit.page(Query(limit=200, cursor=cursor))
-        kept |= {snapshot.id: snapshot for snapshot in page.jobs}
-        if not (cursor := page.next_cursor):
-            break
+    kept = _everything(kit)
     named: dict[str, list[JobSnapshot]] = {}
     for snapshot in kept.values():
         named.setdefault(str(snapshot.spec.params["name"]), []).append(snapshot)
@@ -52,8 +51,20 @@ def everything(chaos: Chaos) -> list[str]:
     problems += [f"{name} ran, and no store knows it" for name in runs]
     for watch in chaos.watches:
         problems += handle(watch, kept.get(watch.job.id))
+    problems += specs(chaos.world.server.url, chaos.world.settings["namespace"])
     missed = list(stream(chaos.events, kept))
     return problems + missed[:5] + ([f"and so of {len(missed) - 5} jobs more"] if len(missed) > 5 else [])
+
+
+def _everything(kit: Any) -> dict[str, JobSnapshot]:
+    """Every job that is kept, by id."""
+    kept: dict[str, JobSnapshot] = {}
+    cursor = ""
+    while True:
+        page = kit.page(Query(limit=200, cursor=cursor))
+        kept |= {snapshot.id: snapshot for snapshot in page.jobs}
+        if not (cursor := page.next_cursor):
+            return kept
 
 
 def outcome(kit: Any, snapshot: JobSnapshot) -> Any:
@@ -173,6 +184,70 @@ def stream(events: list[Any], kept: dict[str, JobSnapshot]) -> Iterator[str]:
     for job_id, snapshot in kept.items():
         if seen.get(job_id, []) != list(range(1, snapshot.seq + 1)):
             yield f"kit.events() gave {seen.get(job_id)} of job {job_id}, which is at {snapshot.seq}"
+
+
+def behind(window: Window, world: World) -> list[str]:
+    """Rows of the table that are older than the records, although nothing has disturbed the dashboard for a while and
+    the change was made a while ago."""
+    found = []
+    prefix = f"jk:{world.settings['namespace']}:"
+    rows = dict(window.rows)
+    with redis.Redis(unix_socket_path=str(world.server.socket)) as client:
+        seconds, _ = client.time()
+        newest = [raw.decode() for raw in client.zrevrange(f"{prefix}jobs", 0, 19)]
+        for job_id in newest:
+            seq = client.hget(f"{prefix}job:{job_id}", "seq")
+            if seq is None:
+                continue
+            at = json.loads(client.hget(f"{prefix}job:{job_id}", f"e{int(seq)}") or b"{}").get("at", seconds * 1000)
+            if seconds - at / 1000 <= SETTLE_S or rows.get(job_id, {}).get("seq", 0) >= int(seq):
+                continue
+            if window.rows.get(job_id, {}).get("seq", 0) < int(seq):
+                found.append(
+                    f"the table shows job {job_id} at {rows.get(job_id, {}).get('seq')}, and it has been at {int(seq)} "
+                    f"for {seconds - at / 1000:.1f} s"
+                )
+    return found
+
+
+def shown(chaos: Chaos) -> list[str]:
+    """What dashboard and stream of events show in the end, and is not so."""
+    window, kit = chaos.windows[0], chaos.kits[2]
+    found = []
+    counts = {state: n for state, n in kit.counts().items() if n}
+    if {state: n for state, n in window.counts.items() if n} != counts:
+        found.append(f"the counters show {window.counts}, and there are {counts}")
+    newest = kit.page(Query(limit=40)).jobs
+    for snapshot in newest:
+        row = window.rows.get(snapshot.id, {})
+        if (row.get("seq"), row.get("face")) != (snapshot.seq, face(snapshot)):
+            found.append(
+                f"the table shows job {snapshot.id} as {row.get('face')} at {row.get('seq')}, "
+                f"it is {snapshot.state} at {snapshot.seq}"
+            )
+    for other in chaos.windows[1:]:
+        job = kit.snapshot(other.url.rpartition("job=")[2])
+        if (other.card.get("state"), other.card.get("seq")) != (str(job.state), job.seq):
+            found.append(f"the card of {job.id} shows {other.card}, and it is {job.state} at {job.seq}")
+    if chaos.reader is not None:
+        chaos.told = len(chaos.reader.events)
+        seen: dict[str, list[int]] = {}
+        for _, job_id, seq in chaos.reader.events:
+            seen.setdefault(job_id, []).append(seq)
+        found += [
+            f"the stream gave {seen.get(snapshot.id)} of job {snapshot.id}, which is at {snapshot.seq}"
+            for snapshot in _everything(kit).values()
+            if seen.get(snapshot.id, []) != list(range(1, snapshot.seq + 1))
+        ]
+    return found[:5]
+
+
+def specs(url: str, namespace: str) -> list[str]:
+    """Records whose spec has lost what only a later version knows."""
+    with redis.Redis.from_url(url) as client:
+        keys = list(client.scan_iter(f"jk:{namespace}:job:*", count=1000))
+        lost = [key.decode() for key in keys if not newer.kept(client.hget(key, "spec") or b"{}")]
+    return [f"{len(lost)} records have lost what a later version wrote, {lost[0]} among them"] if lost else []
 
 
 def structure(url: str, namespace: str) -> list[str]:

@@ -18,7 +18,8 @@ import jobkit
 from jobkit.client.job import Job
 from jobkit.client.kit import Kit
 from jobkit.model import JobEvent, JobSnapshot, StoreUnavailable
-from tests.chaos import check, faults, jobs
+from tests.chaos import check, faults, jobs, newer
+from tests.chaos.onlookers import EventReader, Window
 from tests.chaos.world import LEASE_S, World
 
 #: What is submitted: task, arguments, options, and how often compared to others.
@@ -31,6 +32,10 @@ KINDS: list[tuple[Any, Callable[[random.Random], dict[str, Any]], dict[str, Any]
     (jobs.flaky, lambda rng: {"times": rng.choice([1, 2, 3])}, {"retries": 2, "backoff": 0.1}, 2),
     (jobs.crash, lambda rng: {}, {}, 0.3),
 ]
+
+
+#: When all is well again something has to end at least so often, until everything has.
+STUCK_S = 45.0
 
 
 @dataclass(slots=True)
@@ -71,22 +76,36 @@ class Chaos:
         seconds: how long things break.
         seed: of everything that the driver chooses; what comes of it also depends on the machine.
         fault: on purpose, see `faults`. only: the one thing that goes wrong, see `world.WEIGHTS`.
+        older: a revision of this repository, whose workers serve, too.
     """
 
     def __init__(
-        self, seconds: float, seed: int, *, workers: int = 3, rate: float = 6.0, fault: str = "", only: str = ""
+        self,
+        seconds: float,
+        seed: int,
+        *,
+        workers: int = 3,
+        rate: float = 6.0,
+        fault: str = "",
+        only: str = "",
+        older: str = "",
     ) -> None:
         self.seconds, self.seed, self.rate = seconds, seed, rate
         self.folder = Path(tempfile.mkdtemp(prefix="jkc-"))
         self.path = str(self.folder / "record")
         rng = random.Random(seed)
         self.rng = rng
-        self.world = World(self.folder, rng, workers, fault, secrets.token_hex(8), only)
+        self.world = World(self.folder, rng, workers, fault, secrets.token_hex(8), only, older)
         faults.apply(fault)
         self.sent: dict[str, Sent] = {}
         self.watches: list[Watch] = []
         self.events: list[JobEvent] = []
         self.problems: list[str] = []
+        self.reader: EventReader | None = None
+        self.windows: list[Window] = []
+        """The first shows the table, and stays; the last a card of a job that was sent not long ago."""
+        self.looks = self.told = 0
+        """How often the table was compared with the records while all was quiet around it; events of the stream."""
         self._pauses_s = (1.0, 2.0) if only else (0.1, 1.4)
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -97,6 +116,8 @@ class Chaos:
         try:
             world.start()
             self.kits = [jobkit.connect(**world.settings) for _ in range(3)]
+            self._open_dashboard()
+            newer.become()  # what the producers submit is of a later version
             threads = [
                 *(threading.Thread(target=self._produce, args=(n, random.Random(self.seed * 10 + n))) for n in (0, 1)),
                 threading.Thread(target=self._follow, daemon=True),
@@ -108,14 +129,17 @@ class Chaos:
             while (left := end - time.monotonic()) > 0:
                 wait.wait(min(left, self.rng.uniform(*self._pauses_s)))
                 world.keep_up()
-                world.hurt()
+                world.hurt(lull=self._is_lull(end))
+                self._look_around()
             self._over.set()
             for thread in threads[:-1]:
                 thread.join()
             world.calm()
             self._settle()
+            self._await_onlookers()
             self.problems += check.everything(self)
             self.problems += world.stop_workers()
+            self._close_dashboard()
             self.problems += check.structure(world.server.url, world.settings["namespace"])
         finally:
             self._over.set()
@@ -123,7 +147,9 @@ class Chaos:
                 with contextlib.suppress(Exception):
                     kit.close()
             world.stop_workers()
+            self._close_dashboard()
             self.problems += check.said(self.folder / "workers.log")
+            self.problems += check.said(self.folder / "dashboard.log")
             self.problems += world.close()
         if not self.problems:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -184,18 +210,60 @@ class Chaos:
             if not self._over.is_set():
                 self.problems.append(f"the reader of kit.events() was ended by {type(error).__name__}: {error}")
 
+    def _open_dashboard(self) -> None:
+        base = f"http://127.0.0.1:{self.world.port}"
+        self.reader = EventReader(f"{base}/api/events")
+        self.windows.append(Window(f"{base}/app"))
+
+    def _close_dashboard(self) -> None:
+        for onlooker in (*self.windows, self.reader):
+            if onlooker is not None:
+                onlooker.close()
+                self.problems += onlooker.problems
+        self.windows, self.reader = [], None
+
+    def _is_lull(self, end: float) -> bool:
+        """The middle third of each 20 seconds: workers die as ever, and a page must not be behind."""
+        return 7 < (self.seconds - (end - time.monotonic())) % 20 < 15
+
+    def _look_around(self) -> None:
+        """Compare the table with the records; now and then cut the stream, and turn to another job's card."""
+        if self.world.is_calm and self.windows[0].is_open:
+            self.looks += 1
+            self.problems += check.behind(self.windows[0], self.world)[: max(0, 3 - len(self.problems))]
+        if self.reader is not None and self.rng.random() < 0.1:
+            self.reader.cut()
+        if self.rng.random() < 0.15:
+            with self._lock:
+                sent = [watch.job.id for watch in self.watches[-30:]]
+            if sent:
+                for window in self.windows[1:]:
+                    window.close()
+                url = f"{self.windows[0].url}?job={self.rng.choice(sent)}"
+                self.windows[1:] = [Window(url)]
+
+    def _await_onlookers(self) -> None:
+        """Wait until the dashboard shows what is; what it does not show in the end is told."""
+        deadline = time.monotonic() + STUCK_S
+        pause = threading.Event()
+        while (found := check.shown(self)) and time.monotonic() < deadline:
+            pause.wait(0.3)
+        self.problems += found
+
     def _settle(self) -> None:
         """Wait until every job has ended and everybody has seen it."""
-        deadline = time.monotonic() + 45 + self.seconds / 4
+        moved_at = time.monotonic()
         last: Any = None
         pause = threading.Event()
-        while time.monotonic() < deadline:
+        while time.monotonic() < moved_at + STUCK_S:
             self.world.keep_up()
             try:
                 counts = self.kits[2].counts()
                 open_ = {state: n for state, n in counts.items() if state in ("scheduled", "queued", "running") and n}
                 stale = sum(not watch.job.is_terminal for watch in self.watches)
-                last = f"{open_ or 'no'} open jobs in the store, {stale} live handles that have not ended"
+                before, last = last, f"{open_ or 'no'} open jobs in the store, {stale} live handles that have not ended"
+                if last != before:  # as long as it goes on it may be slow: the machine has other things to do
+                    moved_at = time.monotonic()
                 if not open_ and not stale:
                     break
             except StoreUnavailable as error:

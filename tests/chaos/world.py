@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,9 +15,12 @@ from pathlib import Path
 import psutil
 
 from tests.store.server import Server
-from tests.support import environment, living_with, wait_until
+from tests.support import ROOT, environment, living_with, wait_until
 
 LEASE_S, HEARTBEAT_S, MAX_LOSSES = 2.0, 0.5, 4
+
+#: After so long without trouble on its way to the records a page has to show what is.
+SETTLE_S = 5.0
 
 
 class World:
@@ -26,9 +30,12 @@ class World:
         folder: of the run, with a short path.
         workers: how many are kept alive.
         fault: see `faults`. run: marks its processes. only: what goes wrong, "" for all of `WEIGHTS`.
+        older: a revision of this repository, whose workers serve beside those of this version and a later one.
     """
 
-    def __init__(self, folder: Path, rng: random.Random, workers: int, fault: str, run: str, only: str) -> None:
+    def __init__(
+        self, folder: Path, rng: random.Random, workers: int, fault: str, run: str, only: str, older: str = ""
+    ) -> None:
         self.folder, self.rng, self._count, self._run = folder, rng, workers, run
         self._only = only
         self.server = Server()
@@ -47,12 +54,25 @@ class World:
             CHAOS_FAULT=fault,
             CHAOS_RUN=run,
         )
+        self._older = _earlier(older, folder / "older") if older else None
+        self._started = 0
+        self._born: dict[int, float] = {}
         self.workers: list[subprocess.Popen[bytes]] = []
+        self.dashboard: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+        self.disturbed_at = time.monotonic()
+        """When something last went wrong on the way between the dashboard and the records."""
         self.ending: list[subprocess.Popen[bytes]] = []
         self._asleep: dict[int, tuple[float, list[psutil.Process]]] = {}  # pid -> when to wake, what sleeps
         self.log = (folder / "workers.log").open("ab")
+        self.dashboard_log = (folder / "dashboard.log").open("ab")
         self._down_until = 0.0
         self.counts: dict[str, int] = {}
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether the dashboard has had long enough to show what is."""
+        return not self._down_until and time.monotonic() - self.disturbed_at > SETTLE_S
 
     def start(self) -> None:
         self.server.start()
@@ -75,18 +95,44 @@ class World:
         if self._down_until and now >= self._down_until:
             self._down_until = 0.0
             self.server.start()
+            self.disturbed_at = now
         self.ending = [worker for worker in self.ending if worker.poll() is None]
         self.workers = [worker for worker in self.workers if worker.poll() is None]
         while len(self.workers) < self._count:
-            command = [sys.executable, "-m", "jobkit", "worker", "-c", "4", "-t", "tests.chaos.jobs"]
-            self.workers.append(subprocess.Popen(command, env=self._env, stderr=self.log))
+            self.workers.append(self._worker())
+        if self.dashboard is None or self.dashboard.poll() is not None:
+            command = [sys.executable, "-m", "jobkit", "dashboard", "--port", str(self.port)]
+            self.dashboard = subprocess.Popen(
+                command, env=self._env, stdout=subprocess.DEVNULL, stderr=self.dashboard_log
+            )
+            self.disturbed_at = now
+
+    def _worker(self) -> subprocess.Popen[bytes]:
+        """The next one: of this version, of a later one, of an earlier one, in turns."""
+        self._started += 1
+        kind = self._started % (3 if self._older else 2)
+        module = "tests.chaos.newer" if kind == 1 else "jobkit"
+        env = (
+            {**self._env, "PYTHONPATH": f"{self._older}{os.pathsep}{self._env['PYTHONPATH']}"}
+            if kind == 2
+            else self._env
+        )
+        command = [sys.executable, "-m", module, "worker", "-c", "4", "-t", "tests.chaos.jobs"]
+        worker = subprocess.Popen(command, env=env, stderr=self.log, cwd=self._older if kind == 2 else None)
+        self._born[worker.pid] = time.monotonic()
+        return worker
 
     # -- what can happen ----------------------------------------------------------------------------------------------
 
-    def hurt(self) -> None:
-        """One thing goes wrong."""
-        name = self._only or self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+    def hurt(self, lull: bool = False) -> None:
+        """One thing goes wrong; in a lull nothing that comes between the dashboard and the records."""
+        weights = {name: weight for name, weight in WEIGHTS.items() if not lull or name not in _DISTURBS}
+        name = self._only or self.rng.choices(list(weights), list(weights.values()))[0]
+        if lull and name in _DISTURBS:
+            return
         self.counts[name] = self.counts.get(name, 0) + 1
+        if name in _DISTURBS:
+            self.disturbed_at = time.monotonic()
         getattr(self, f"_{name}")()
 
     def _kill(self) -> None:
@@ -132,16 +178,25 @@ class World:
         self._tell(f"cut {self.rng.choice([0.2, 1.0])}")
 
     def _swallow(self) -> None:
-        self._tell(f"swallow {self.rng.uniform(0.05, 0.5)}")
+        seconds = self.rng.uniform(0.05, 0.5)
+        self.disturbed_at += seconds
+        self._tell(f"swallow {seconds}")
 
     def _freeze(self) -> None:
-        self._tell(f"freeze {self.rng.choice([0.3, 1.5 * LEASE_S])}")
+        seconds = self.rng.choice([0.3, 1.5 * LEASE_S])
+        self.disturbed_at += seconds
+        self._tell(f"freeze {seconds}")
 
     def _forget_scripts(self) -> None:
         self._ask("SCRIPT", "FLUSH")
 
     def _kill_subscribers(self) -> None:
         self._ask("CLIENT", "KILL", "TYPE", "pubsub")
+
+    def _dashboard(self) -> None:
+        if self.dashboard is not None:
+            self.dashboard.kill()
+            self.dashboard.wait()
 
     def _tell(self, command: str) -> None:
         assert self._proxy.stdin is not None
@@ -172,7 +227,8 @@ class World:
         for worker in (*self.workers, *self.ending):
             try:
                 status = worker.wait(20)
-                if status and worker not in self.ending:
+                is_unborn = status == -signal.SIGTERM and time.monotonic() - self._born[worker.pid] < 30
+                if status and worker not in self.ending and not is_unborn:  # it could not yet hear the signal
                     problems.append(f"worker {worker.pid} ended with status {status}")
             except subprocess.TimeoutExpired:
                 problems.append(f"worker {worker.pid} did not end within 20 s of SIGTERM")
@@ -180,6 +236,13 @@ class World:
 
     def close(self) -> list[str]:
         """End everything else; processes that were left."""
+        if self.dashboard is not None:
+            self.dashboard.terminate()
+            try:
+                self.dashboard.wait(20)
+            except subprocess.TimeoutExpired:
+                self.dashboard.kill()
+                self.dashboard.wait()
         assert self._proxy.stdin is not None
         self._proxy.stdin.close()
         self._proxy.wait(5)
@@ -187,6 +250,7 @@ class World:
         self._proxy.stdout.close()
         self.server.stop()
         self.log.close()
+        self.dashboard_log.close()
         try:
             wait_until(lambda: not living_with("CHAOS_RUN", self._run), 5)
         except AssertionError:
@@ -211,7 +275,26 @@ WEIGHTS = {
     "freeze": 1,
     "forget_scripts": 0.5,
     "kill_subscribers": 2,
+    "dashboard": 0.4,
 }
+
+#: What comes between the dashboard and the records.
+_DISTURBS = {"crash", "outage", "cut", "swallow", "freeze", "kill_subscribers", "dashboard"}
+
+
+def _earlier(revision: str, folder: Path) -> Path:
+    """The package as it was at a revision of this repository, to be imported from the folder that is returned."""
+    folder.mkdir()
+    kept = subprocess.run(["git", "archive", revision, "jobkit"], cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=kept, check=True)
+    return folder
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 def _signal(process: psutil.Process, what: signal.Signals) -> None:
