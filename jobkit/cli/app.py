@@ -3,11 +3,14 @@
 Nothing but the dashboard of the configured kit. A dashboard of your own starts from the `dashboard.py` of the README.
 """
 
+import contextlib
+
 import jobkit
 from jobkit.tasks.registry import registry
 from jobkit.ui import Dashboard
 
 kit = jobkit.connect()  # the process's own: all sessions share its connection
 registry.load(kit.settings.tasks or ("jobkit.demo",))
-kit.register_schedules()
+with contextlib.suppress(jobkit.StoreUnavailable):  # the page opens all the same, and workers see to them as well
+    kit.register_schedules()
 Dashboard(kit).servable()

@@ -59,7 +59,7 @@ class World:
         self._born: dict[int, float] = {}
         self.workers: list[subprocess.Popen[bytes]] = []
         self.dashboard: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self.disturbed_at = time.monotonic()
         """When something last went wrong on the way between the dashboard and the records."""
         self.ending: list[subprocess.Popen[bytes]] = []
@@ -290,7 +290,8 @@ def _earlier(revision: str, folder: Path) -> Path:
     return folder
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One of this machine that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
