@@ -199,9 +199,9 @@ class Api:
     def _note(self, grant: Grant, route: Route, params: Mapping[str, str], outcome: str, why: str = "") -> None:
         """Write an act into the audit trail, without waiting for it. A submit is none: its job says who it was."""
         if self._kit is not None and not (outcome == "refused" and self._refused.wait_s(grant.subject)):
-            who, target = grant.subject, [params["id"]] if "id" in params else []
+            who, target = grant.subject, [value for name, value in params.items() if name in ("id", "name")]
             entry = AuditEntry.of(
-                who, grant.role or "token", "http", route.handler.__name__, "job", target, outcome, why
+                who, grant.role or "token", "http", route.handler.__name__, route.on, target, outcome, why
             )
             background.spawn(self._keep(self._kit, entry))
 

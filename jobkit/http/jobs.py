@@ -35,10 +35,11 @@ async def submit(call: Call) -> Response:
         raise Problem(
             409, "key_taken", f"the key {printable(str(options.get('key')))!r} names a job of somebody else", "key"
         )
-    return _accepted(call, job.id)
+    return accepted(call, job.id)
 
 
-def _accepted(call: Call, job_id: str) -> Response:
+def accepted(call: Call, job_id: str) -> Response:
+    """202 with where to look."""
     url = call.job_url(job_id)
     return json_response(
         {"id": job_id, "topic": url, "url": url, "events": f"{url}/events"},
@@ -137,7 +138,7 @@ async def retry(call: Call) -> Response:
             "id",
         )
     job: Any = await call.kit.aio.retry(snapshot.id, **({"owner": call.grant.subject} if call.grant.subject else {}))
-    return _accepted(call, job.id)
+    return accepted(call, job.id)
 
 
 async def remove(call: Call) -> Response:

@@ -38,6 +38,7 @@ class Route:
         body_is_optional: it may be left out.
         tag: heading in the document.
         asks_itself: the handler finds out who asks; nobody else looks at tokens.
+        on: what it acts on, for the audit trail.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Route:
     body_is_optional: bool = False
     tag: str = "jobs"
     asks_itself: bool = False
+    on: str = "job"
 
 
 class Router:

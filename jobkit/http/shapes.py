@@ -145,6 +145,8 @@ class Job(Struct):
     releases: int
     summary: str
     usage: dict[str, Any]
+    resources: dict[str, Any]
+    cached_from: str
     seq: int
 
 

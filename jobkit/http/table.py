@@ -15,6 +15,7 @@ from jobkit.http import (
 )
 from jobkit.http.messages import EVENT_STREAM
 from jobkit.http.routing import Route
+from jobkit.http.table_steering import STEERING
 
 _KEPT = {404: "No such job is kept."}
 
@@ -193,6 +194,7 @@ ROUTES: list[Route] = [
         query=shapes.Nothing,
         tag="all",
     ),
+    *STEERING,
     Route(
         "GET",
         "/api/healthz",

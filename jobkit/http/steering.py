@@ -1,0 +1,156 @@
+"""What is answered about what steers jobs: schedules, groups of failures, the audit trail."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from typing import Any
+
+from jobkit.http import access
+from jobkit.http.api import Call, on_loop
+from jobkit.http.jobs import accepted
+from jobkit.http.messages import Problem, Response, json_response
+from jobkit.http.routing import printable
+from jobkit.http.shapes_steering import AuditQuery, FailureQuery
+from jobkit.model import FailureGroup, InvalidParams, ScheduleSnapshot
+from jobkit.model.people import Role
+from jobkit.settings import checked_name
+
+#: Jobs of a group that one request runs again; the next request goes on.
+AT_ONCE = 1000
+
+
+async def schedules(call: Call) -> Response:
+    """All of them, by name."""
+    found = await on_loop(call.kit.verbs.store.schedules())
+    return json_response({"schedules": [one.to_json() for one in found if call.grant.sees(one.spec.job)]})
+
+
+async def schedule(call: Call) -> Response:
+    """One."""
+    return json_response((await _schedule(call)).to_json())
+
+
+async def pause_schedule(call: Call) -> Response:
+    """It fires no more until it is resumed."""
+    return await _steered(call, call.kit.pause_schedule)
+
+
+async def resume_schedule(call: Call) -> Response:
+    """It goes on with its next time from now."""
+    return await _steered(call, call.kit.resume_schedule)
+
+
+async def run_schedule(call: Call) -> Response:
+    """Once now; 202 with the job."""
+    found = await _schedule(call)
+    job = await asyncio.to_thread(call.kit.run_schedule, found.name)
+    return accepted(call, job.id)
+
+
+async def remove_schedule(call: Call) -> Response:
+    """204 when it is forgotten; its jobs stay."""
+    found = await _schedule(call)
+    await asyncio.to_thread(call.kit.remove_schedule, found.name)
+    return Response(204)
+
+
+async def _steered(call: Call, verb: Any) -> Response:
+    found = await _schedule(call)
+    await asyncio.to_thread(verb, found.name)
+    return json_response((await _schedule(call)).to_json())
+
+
+async def _schedule(call: Call) -> ScheduleSnapshot:
+    name = call.params["name"]
+    try:
+        found = await on_loop(call.kit.verbs.store.schedules([checked_name("name", name)]))
+    except InvalidParams:
+        found = []
+    if not found or not call.grant.sees(found[0].spec.job):
+        raise Problem(404, "schedule_not_found", f"there is no schedule {printable(name)!r}", "name")
+    return found[0]
+
+
+# -- failures -----------------------------------------------------------------------------------------------------
+
+
+async def failures(call: Call) -> Response:
+    """Groups of failed jobs: of one task, with the same error at the same place; that failed last first."""
+    asked: FailureQuery = call.query
+    _require_everybodys(call)
+    found = await asyncio.to_thread(
+        call.kit.failures, state=list(asked.state) or None, task=asked.task or None, limit=asked.limit
+    )
+    return json_response({"failures": [group.to_json() for group in found if call.grant.covers(group.task)]})
+
+
+async def failure(call: Call) -> Response:
+    """One group."""
+    return json_response((await _group(call)).to_json())
+
+
+async def retry_failures(call: Call) -> Response:
+    """202: jobs of the group that nobody has run again yet are run again, at most 1000 of them."""
+    group = await _group(call)
+
+    def retry() -> Any:
+        ids = list(islice(call.kit.failed_jobs(group.id, is_repeated=False), AT_ONCE))
+        return call.kit.retry_many(ids, owner=call.grant.subject)
+
+    made = await asyncio.to_thread(retry)
+    left = max(0, group.waiting - len(made.jobs) - len(made.refused))
+    return json_response({"jobs": made.jobs, "refused": made.refused, "left": left}, 202)
+
+
+async def mute_failures(call: Call) -> Response:
+    """Known: it goes on counting, and is not shown any more."""
+    return await _judged(call, call.kit.mute)
+
+
+async def resolve_failures(call: Call) -> Response:
+    """Mended: when it fails again, it is shown as regressed."""
+    return await _judged(call, call.kit.resolve)
+
+
+async def reopen_failures(call: Call) -> Response:
+    """What was said of it is taken back."""
+    return await _judged(call, call.kit.reopen)
+
+
+async def _judged(call: Call, verb: Any) -> Response:
+    group = await _group(call)
+    await asyncio.to_thread(verb, group.id, by=call.grant.subject)
+    return json_response((await _group(call)).to_json())
+
+
+async def _group(call: Call) -> FailureGroup:
+    _require_everybodys(call)
+    id = call.params["id"]
+    try:
+        found = await on_loop(call.kit.verbs.store.failure(checked_name("id", id)))
+    except InvalidParams:
+        found = None
+    if found is None or not call.grant.covers(found.task):
+        raise Problem(404, "failure_not_found", f"there is no group of failures {printable(id)!r}", "id")
+    return found
+
+
+def _require_everybodys(call: Call) -> None:
+    """A group holds the jobs of many people, and shows what their errors say."""
+    if call.grant.owner is not None:
+        raise access.insufficient("groups of failures are about everybody's jobs, and you see your own", "view")
+
+
+# -- the audit trail ----------------------------------------------------------------------------------------------
+
+
+async def audit(call: Call) -> Response:
+    """Who did what, newest first; for administrators."""
+    asked: AuditQuery = call.query
+    if not call.grant.is_open and call.grant.role != Role.ADMIN:
+        raise access.insufficient("the audit trail is for people who log in with the role admin", "admin")
+    found = await asyncio.to_thread(call.kit.audit, asked.limit, asked.before)
+    return json_response(
+        {"entries": [entry.to_json() for entry in found], "next_before": found[-1].id if found else None}
+    )

@@ -1,0 +1,144 @@
+"""The API's table, second part: what steers jobs."""
+
+from __future__ import annotations
+
+from jobkit.http import shapes, steering
+from jobkit.http import shapes_steering as mine
+from jobkit.http.routing import Handler, Route
+
+
+def _act(path: str, handler: Handler, summary: str, answer: dict[int, type], on: str) -> Route:
+    """A `POST` without a body on one schedule or group."""
+    return Route(
+        "POST",
+        path,
+        handler,
+        summary,
+        "operate",
+        answer,
+        body=shapes.Nothing,
+        body_is_optional=True,
+        refusals={404: f"No such {on}.", 409: "Not in this state."},
+        tag="all",
+        on=on,
+    )
+
+
+_GROUP = "group of failures"
+
+#: In the order of the document.
+STEERING: list[Route] = [
+    Route(
+        "GET",
+        "/api/schedules",
+        steering.schedules,
+        "Schedules, with their last runs.",
+        "view",
+        {200: mine.Schedules},
+        query=shapes.Nothing,
+        tag="all",
+    ),
+    Route(
+        "GET",
+        "/api/schedules/{name}",
+        steering.schedule,
+        "One schedule.",
+        "view",
+        {200: mine.Schedule},
+        query=shapes.Nothing,
+        refusals={404: "No such schedule."},
+        tag="all",
+    ),
+    Route(
+        "DELETE",
+        "/api/schedules/{name}",
+        steering.remove_schedule,
+        "Forget a schedule; its jobs stay.",
+        "operate",
+        {204: None},
+        query=shapes.Nothing,
+        refusals={404: "No such schedule."},
+        tag="all",
+        on="schedule",
+    ),
+    _act(
+        "/api/schedules/{name}/pause",
+        steering.pause_schedule,
+        "Fire nothing until it is resumed.",
+        {200: mine.Schedule},
+        "schedule",
+    ),
+    _act(
+        "/api/schedules/{name}/resume",
+        steering.resume_schedule,
+        "Go on with its next time.",
+        {200: mine.Schedule},
+        "schedule",
+    ),
+    _act(
+        "/api/schedules/{name}/run",
+        steering.run_schedule,
+        "Run it once now.",
+        {202: shapes.Accepted},
+        "schedule",
+    ),
+    Route(
+        "GET",
+        "/api/failures",
+        steering.failures,
+        "Failed jobs in groups, that failed last first.",
+        "view",
+        {200: mine.Failures},
+        query=mine.FailureQuery,
+        tag="all",
+    ),
+    Route(
+        "GET",
+        "/api/failures/{id}",
+        steering.failure,
+        "One group.",
+        "view",
+        {200: mine.Failure},
+        query=shapes.Nothing,
+        refusals={404: "No such group."},
+        tag="all",
+    ),
+    _act(
+        "/api/failures/{id}/retry",
+        steering.retry_failures,
+        "Run its jobs again that nobody has run again; at most 1000 at once.",
+        {202: mine.Repeated},
+        _GROUP,
+    ),
+    _act(
+        "/api/failures/{id}/mute",
+        steering.mute_failures,
+        "Known; not to be shown any more.",
+        {200: mine.Failure},
+        _GROUP,
+    ),
+    _act(
+        "/api/failures/{id}/resolve",
+        steering.resolve_failures,
+        "Mended; when it fails again, it is shown as regressed.",
+        {200: mine.Failure},
+        _GROUP,
+    ),
+    _act(
+        "/api/failures/{id}/reopen",
+        steering.reopen_failures,
+        "Take back what was said of it.",
+        {200: mine.Failure},
+        _GROUP,
+    ),
+    Route(
+        "GET",
+        "/api/audit",
+        steering.audit,
+        "Who did what, newest first; for administrators.",
+        "view",
+        {200: mine.Audit},
+        query=mine.AuditQuery,
+        tag="all",
+    ),
+]

@@ -1,0 +1,96 @@
+"""Schedules, groups of failures and the audit trail over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from jobkit.client.kit import Kit
+from tests.http.site import Site
+from tests.http.test_openapi import validator
+from tests.support import wait_until
+from tests.ui.stage import Stage
+
+
+@pytest.fixture
+def nightly(kit: Kit) -> str:
+    return kit.schedule("double", {"n": 4}, cron="0 3 * * *", name="nightly").name
+
+
+def checked(http: httpx.Client, answer: httpx.Response, shape: str) -> Any:
+    assert answer.status_code in (200, 202), answer.text
+    validator(http.get("/api/openapi.json").json(), shape).validate(answer.json())
+    return answer.json()
+
+
+def test_a_schedule_is_seen_paused_run_and_forgotten(http: httpx.Client, nightly: str) -> None:
+    (listed,) = checked(http, http.get("/api/schedules"), "Schedules")["schedules"]
+    assert (listed["name"], listed["cron"], listed["paused"]) == ("nightly", "0 3 * * *", False)
+
+    paused = checked(http, http.post(f"/api/schedules/{nightly}/pause"), "Schedule")
+    assert (paused["paused"], paused["next_at"]) == (True, None)
+    resumed = checked(http, http.post(f"/api/schedules/{nightly}/resume"), "Schedule")
+    assert (resumed["paused"], resumed["next_at"]) == (False, listed["next_at"])
+
+    job = checked(http, http.post(f"/api/schedules/{nightly}/run"), "Accepted")
+    assert http.get(job["url"]).json()["params"]["n"] == 4
+    (run,) = checked(http, http.get(f"/api/schedules/{nightly}"), "Schedule")["runs"]
+    assert run["job_id"] == job["id"]
+
+    assert http.delete(f"/api/schedules/{nightly}").status_code == 204
+    for answer in (http.get(f"/api/schedules/{nightly}"), http.post(f"/api/schedules/{nightly}/pause")):
+        assert (answer.status_code, answer.json()["field"]) == (404, "name")
+
+
+def test_a_token_for_some_tasks_sees_their_schedules_and_groups_alone(
+    guarded: Site, kit: Kit, stage: Stage, nightly: str
+) -> None:
+    kit.schedule("train_model", every=3600, name="train")
+    for task in ("double", "train_model"):
+        job = stage.submit(task=task)
+        stage.start(job)
+        stage.fail(job)
+    with guarded.client(guarded.token("view", "operate", tasks=["train_*"])) as http:
+        assert [one["name"] for one in http.get("/api/schedules").json()["schedules"]] == ["train"]
+        assert http.post(f"/api/schedules/{nightly}/run").status_code == 404
+        assert [one["task"] for one in http.get("/api/failures").json()["failures"]] == ["train_model"]
+        assert http.get("/api/audit").status_code == 403
+    assert not kit.get_schedule(nightly).paused
+
+
+def test_failures_are_seen_in_groups_and_run_again(http: httpx.Client, kit: Kit, stage: Stage) -> None:
+    """From jobs that were really submitted: what is run again is their sealed call."""
+    for n in (1, 2):
+        job = http.post("/api/jobs", json={"task": "double", "params": {"n": n}}).json()
+        stage.start(job["id"])
+        stage.fail(job["id"], "KeyError", "'a'")
+    (group,) = checked(http, http.get("/api/failures?state=open&task=double"), "Failures")["failures"]
+    url = f"/api/failures/{group['id']}"
+
+    muted = checked(http, http.post(f"{url}/mute"), "Failure")
+    reopened = checked(http, http.post(f"{url}/reopen"), "Failure")
+    repeated = checked(http, http.post(f"{url}/retry"), "Repeated")
+    resolved = checked(http, http.post(f"{url}/resolve"), "Failure")
+
+    assert (group["type"], group["jobs"]) == ("KeyError", 2)
+    assert [each["state"] for each in (muted, reopened, resolved)] == ["muted", "open", "resolved"]
+    assert (len(repeated["jobs"]), repeated["refused"], repeated["left"]) == (2, {}, 0)
+    assert {kit.get(new).snapshot.spec.retry_of for new in repeated["jobs"].values()} == set(repeated["jobs"])
+    assert http.get("/api/failures/nope").status_code == 404
+    assert http.get("/api/failures?state=gone").json()["field"] == "state[0]"
+
+
+def test_acts_are_in_the_audit_trail(http: httpx.Client, nightly: str) -> None:
+    http.post(f"/api/schedules/{nightly}/pause")
+    http.post("/api/schedules/nope/pause")
+    wait_until(lambda: len(http.get("/api/audit").json()["entries"]) == 2, 15, "the trail")
+    newest, oldest = checked(http, http.get("/api/audit"), "Audit")["entries"]
+    page = http.get(f"/api/audit?before={newest['id']}").json()
+
+    assert (oldest["action"], oldest["on"], oldest["targets"], oldest["via"]) == (
+        "pause_schedule", "schedule", ["nightly"], "http",
+    )  # fmt: skip
+    assert (newest["outcome"], newest["targets"]) == ("failed", ["nope"])
+    assert [entry["id"] for entry in page["entries"]] == [oldest["id"]]
