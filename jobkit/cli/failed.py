@@ -254,6 +254,8 @@ def retry(
     if dry_run:
         return _would(ids, f"run again with {params_brief(changes)}" if changes else "run again", as_json)
     came = kit.retry_many(ids, changes=changes, on_step=_Steps("submitted", len(ids)))
+    if ids:
+        out.note(kit, "retry", "job", ids, len(came.refused))
     if as_json:
         out.echo_json({"jobs": came.jobs, "refused": came.refused})
     else:
@@ -295,6 +297,8 @@ def rm(
     if dry_run:
         return _would(ids, "removed", as_json)
     gone = kit.delete_many(ids, on_step=_Steps("removed", len(ids)))
+    if ids:
+        out.note(kit, "delete", "job", ids, len(ids) - gone)
     if not picked.is_by_age:
         for group in picked.groups:
             kit.forget_group(group.id)
@@ -319,6 +323,7 @@ def _judging(name: str, line: str) -> None:
         for _, group in found:
             assert group is not None  # looked at above
             getattr(kit, name)(group.id)
+            out.note(kit, f"{name}_group", "group", [group.id])
             click.echo(f"{group.id} {kit.failure(group.id).state if group.jobs or name != 'reopen' else 'gone'}")
 
 

@@ -253,15 +253,24 @@ def _usage(spec: Any) -> str:
 @_json
 def queues(as_json: bool) -> None:
     """Queues, how much waits in them, and how many workers serve them."""
-    found = out.connect().queues()
+    kit = out.connect()
+    paused = {pause.name: pause for pause in kit.paused() if pause.kind == "queue"}
+    found: dict[str, dict[str, int]] = {name: {} for name in paused} | kit.queues()
     if as_json:
-        out.echo_json([{"queue": name, **numbers} for name, numbers in found.items()])
+        pauses = {name: {"by": pause.by, "at": _iso(pause.at)} for name, pause in paused.items()}
+        out.echo_json([{"queue": name, **numbers, "paused": pauses.get(name)} for name, numbers in found.items()])
         return
     names = list(dict.fromkeys(name for numbers in found.values() for name in numbers))
     out.table(
         ("QUEUE", *(name.upper() for name in names)),
         [(queue, *(str(numbers.get(name, 0)) for name in names)) for queue, numbers in found.items()],
     )
+    for pause in kit.paused():
+        by = f" by {out.one_line(pause.by)}" if pause.by else ""
+        option = "--task " if pause.kind == "task" else ""
+        name = out.one_line(pause.name)
+        when = ago(pause.at, out.now())
+        out.echo(f"{pause.kind} {name} was paused{by} {when}: `jobkit resume {option}{name}`", err=True)
     for queue, numbers in found.items():
         if numbers.get("queued") and not numbers.get("workers"):
             out.echo(f"No worker serves {queue}: run `jobkit worker -q {queue}`", err=True)

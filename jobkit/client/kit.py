@@ -18,6 +18,7 @@ from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.prepare import limits_of, prepare, prepare_info
 from jobkit.client.schedules import SchedulingKit
+from jobkit.client.steering import SteeringVerbs
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
 from jobkit.codec import Subject
 from jobkit.model import (
@@ -44,7 +45,7 @@ from jobkit.tasks.registry import registry, unknown_task
 from jobkit.tasks.task import BoundTask, TaskDef, load_ref
 
 
-class Kit(FailureVerbs, SchedulingKit):
+class Kit(FailureVerbs, SteeringVerbs, SchedulingKit):
     """Where jobs go: submits them, finds them again, shows what is there. Made by `jobkit.connect()`.
 
     Args:

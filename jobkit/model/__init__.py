@@ -20,6 +20,7 @@ from jobkit.model.events import EventType, JobEvent
 from jobkit.model.failure import FailureGroup, GroupState
 from jobkit.model.limits import Gate, Rule, Waiting
 from jobkit.model.log import LogLine
+from jobkit.model.pause import Pause
 from jobkit.model.retry import Backoff, Retry, RetryPolicy
 from jobkit.model.schedule import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.snapshot import Attempt, JobError, JobSnapshot, apply, attempts_of
@@ -48,6 +49,7 @@ __all__ = [
     "JobState",
     "JobkitError",
     "LogLine",
+    "Pause",
     "Once",
     "ResultExpired",
     "Retry",

@@ -29,6 +29,8 @@ class EventType(StrEnum):
     """The worker's lease ran out; the job is queued again."""
     RELEASED = "released"
     """The worker gave it back at its own shutdown; costs nothing."""
+    MOVED = "moved"
+    """It waits in another queue, or with another priority; its state stays as it was."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -91,6 +91,7 @@ class Waiting:
         gate: the gate's name; "res:QUEUE:WHAT" for resources.
         before: jobs that wait in front of it. held: attempts that have a place.
         n, count, period_ms, is_paused: of the gate. open_ms: until it lets the next start, where time alone decides.
+        paused_by, paused_ms: who paused it ("" where nobody said), and how long ago.
         use: the resources that it needs.
     """
 
@@ -103,11 +104,14 @@ class Waiting:
     open_ms: int | None = None
     is_paused: bool = False
     use: Mapping[str, float] = field(default_factory=dict)
+    paused_by: str = ""
+    paused_ms: int = 0
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Waiting:
         names = ("before", "held", "n", "count", "period_ms")
         before, held, n, count, period_ms = (int(wire.get(name) or 0) for name in names)
+        paused = wire.get("paused")
         return cls(
             gate=str(wire["gate"]),
             before=before,
@@ -116,8 +120,10 @@ class Waiting:
             count=count,
             period_ms=period_ms,
             open_ms=wire.get("open"),
-            is_paused=bool(wire.get("paused")),
+            is_paused=bool(paused),
             use=dict(wire.get("use") or {}),
+            paused_by=str(paused.get("by", "")) if isinstance(paused, Mapping) else "",
+            paused_ms=int(wire.get("since") or 0),
         )
 
     def sentence(self, has: Mapping[str, float] | None = None) -> str:
@@ -137,7 +143,10 @@ class Waiting:
                 return f"waits for a worker with {asked}: {tells}; jobkit worker --resources {asked}"
             return f"waits for {resources_text(self.use)} of a worker, all in use{before}"
         if self.is_paused:
-            return f"{whose} is paused{before}"
+            kind, _, name = self.gate.partition(":")
+            by = f" by {self.paused_by}" if self.paused_by else ""
+            command = f"jobkit resume {'--task ' if kind == 'task' else ''}{name}"
+            return f"{whose} is paused{by} since {_seconds(self.paused_ms)}: `{command}`{before}"
         if self.n and (self.held >= self.n or not self.count):
             places = "the one place" if self.n == 1 else f"1 of {self.n:,} places"
             return f"waits for {places} of {whose}{before}"
@@ -186,4 +195,9 @@ def parse_rate(text: object) -> tuple[int, int] | None:
 
 
 def _seconds(ms: int) -> str:
-    return f"{ms} ms" if ms < 1000 else f"{ms / 1000:.0f} s" if ms < 120_000 else f"{ms / 60_000:.0f} min"
+    if ms < 120_000:
+        return f"{ms} ms" if ms < 1000 else f"{ms / 1000:.0f} s"
+    for unit, size_ms, most in (("min", 60_000, 7_200_000), ("h", 3_600_000, 172_800_000)):
+        if ms < most:
+            return f"{ms / size_ms:.0f} {unit}"
+    return f"{ms / 86_400_000:.0f} d"

@@ -294,7 +294,17 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
         moved |= {"done": None, "total": None, "message": "", "typical_s": None}
     elif event.type is EventType.SUCCEEDED:
         moved["error"] = None
+    elif event.type is EventType.MOVED:
+        moved["spec"] = moved_spec(snapshot.spec, event.data)
     return replace(snapshot, seq=event.seq, history=(*snapshot.history, event), **moved)
+
+
+def moved_spec(spec: JobSpec, data: Mapping[str, Any]) -> JobSpec:
+    """The spec of a job that was moved: all of it as it was asked for, but for its queue and priority."""
+    queue, priority = str(data.get("queue", spec.queue)), int(data.get("priority", spec.priority))
+    if queue == spec.queue and priority == spec.priority:
+        return spec
+    return replace(spec, queue=queue, priority=priority)
 
 
 _ENDS: Mapping[EventType, str] = {

@@ -294,6 +294,15 @@ class Store(Schedules, Protocol):
         """
         ...
 
+    async def move(
+        self, job_ids: Sequence[str], queue: str | None = None, priority: int | None = None, reason: str = ""
+    ) -> list[str]:
+        """Let waiting jobs wait in another queue or with another priority, from the same time on.
+
+        "" for each that is there now, else why not: "unknown", "arq" (its queue is arq's own), or its state.
+        """
+        ...
+
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
         """Forget terminal jobs with everything they own; False for unknown or not terminal ones."""
         ...

@@ -45,6 +45,7 @@ from jobkit.store.memory_files import MemoryFiles
 from jobkit.store.memory_hub import MemoryHub, Outbox
 from jobkit.store.memory_jobs import Jobs, Record
 from jobkit.store.memory_list import MemoryList
+from jobkit.store.memory_move import MemoryMove
 from jobkit.store.memory_schedules import MemorySchedules
 from jobkit.store.memory_web import MemoryWeb
 
@@ -63,7 +64,7 @@ _ENDS = {
 }
 
 
-class MemoryStore(MemoryFiles, MemoryFailures, MemoryList, MemorySchedules, MemoryWeb, MemoryAudit):
+class MemoryStore(MemoryFiles, MemoryFailures, MemoryMove, MemoryList, MemorySchedules, MemoryWeb, MemoryAudit):
     """See `jobkit.store.base.Store`. Thread-safe; no verb waits for anything.
 
     Args:

@@ -230,6 +230,8 @@ class Hold:
         """The rule that holds now, and how many attempts have a place."""
         rule = {**self.rules.pop(gate, {}), **(change or {})} if change is not None else {}
         rule = {name: value for name, value in rule.items() if value is not None}
+        if isinstance(rule.get("paused"), dict):
+            rule["paused"] = {"at": self._jobs.now, **rule["paused"]}
         self.rules.pop(gate, None)
         if rule:
             self.rules[gate] = rule
@@ -241,6 +243,7 @@ class Hold:
                     record.gates = (*record.gates, gate)
                     self.holders[gate].add(job_id, self._jobs.now)
         self.pump(gate)
+        self._jobs.tell_control()
         return rule, len(self.holders[gate])
 
     def waiting(self, record: Record) -> Waiting | None:
@@ -257,8 +260,11 @@ class Hold:
                 line = self.parked[name] if name else self._jobs.ready[spec.queue]
                 open_ms = None if open_us is None else max(0, math.ceil(open_us / 1000) - self._jobs.now)
                 held = len(self.holders[gate.name])
+                paused = self.rules.get(gate.name, {}).get("paused")
+                paused = paused if isinstance(paused, dict) else {"at": self._jobs.now}
                 return Waiting(
-                    gate.name, line.rank(spec.id), held, gate.n, gate.count, gate.period_ms, open_ms, is_paused
+                    gate.name, line.rank(spec.id), held, gate.n, gate.count, gate.period_ms, open_ms, is_paused,
+                    paused_by=paused.get("by", ""), paused_ms=self._jobs.now - paused["at"],
                 )  # fmt: skip
         if name.startswith("res:"):
             return Waiting(name, self.parked[name].rank(spec.id), use=spec.resources)

@@ -36,6 +36,7 @@ from jobkit.store.redis_dump import RedisDump
 from jobkit.store.redis_failures import RedisFailures
 from jobkit.store.redis_files import RedisFiles, awaited, keep_args
 from jobkit.store.redis_list import RedisList
+from jobkit.store.redis_move import RedisMove
 from jobkit.store.redis_schedules import RedisSchedules
 from jobkit.store.redis_web import RedisWeb
 from jobkit.store.scripts import Scripts
@@ -50,7 +51,7 @@ _CLAIM = re.compile(rb'\{"token":"([\w.:-]{1,300})","id":"([\w.:-]{1,200})","att
 _EVENTS_KEPT = 20_000
 
 
-class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump, RedisWeb, RedisAudit):
+class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules, RedisDump, RedisWeb, RedisAudit):
     """See `jobkit.store.base.Store`.
 
     Args:

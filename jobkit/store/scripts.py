@@ -33,6 +33,7 @@ NAMES = (
     "attend",
     "attending",
     "judge",
+    "move",
     "schedule_put",
     "schedule_due",
     "schedule_change",

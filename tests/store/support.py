@@ -207,7 +207,7 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
         after = apply(now, event)
         assert after is not None
         now = after
-        if event.type not in (EventType.SUBMITTED, EventType.CANCEL_REQUESTED):
+        if event.type not in (EventType.SUBMITTED, EventType.CANCEL_REQUESTED, EventType.MOVED):
             assert now.state in ALLOWED[before.state], f"{event.type}: {before.state} to {now.state}"
     error = expected.error and replace(expected.error, traceback="")
     news = {name: getattr(expected, name) for name in ("rev", "done", "total", "message", "typical_s")}

@@ -12,13 +12,14 @@ if string.sub(queues[1], 1, 1) == '{' then options = cjson.decode(table.remove(q
 -- While this script runs, nothing may be handed over to the caller itself.
 for _, queue in ipairs(queues) do redis.call('ZREM', P .. 'idle:' .. queue, worker) end
 
-local known = redis.call('HMGET', key, 'handed', 'ruled', 'turns')
+local known = redis.call('HMGET', key, 'handed', 'ruled', 'turns', 'beat')
 if received < 0 then
   redis.call('HSET', key, 'handed', 0)
   received = 0
   known[1] = 0
 end
-local ruled = known[2] == '1' or (not known[2] and redis.call('EXISTS', P .. 'rules') == 1)
+-- Who sets a rule tells all workers that have shown a sign of life.
+local ruled = known[2] == '1' or ((not known[2] or not known[4]) and redis.call('EXISTS', P .. 'rules') == 1)
 local me = {id = worker, has = options.has and cjson.encode(options.has)}
 
 -- Jobs that were handed over and are still on their way already fill slots that the worker thinks are free.

@@ -9,6 +9,7 @@ if change == '' then
 else
   for name, value in pairs(object(change)) do rule[name] = value ~= cjson.null and value or nil end
 end
+if type(rule.paused) == 'table' and not rule.paused.at then rule.paused.at = NOW end
 if next(rule) then
   redis.call('HSET', P .. 'rules', gate, cjson.encode(rule))
 else
@@ -36,10 +37,18 @@ end
 
 -- Workers learn that there are rules from their own hash, and claim anew.
 local ruled = redis.call('EXISTS', P .. 'rules')
-for _, id in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do
+local told = {}
+local function tell(id)
+  if told[id] then return end
+  told[id] = true
   if redis.call('EXISTS', P .. 'worker:' .. id) == 1 then redis.call('HSET', P .. 'worker:' .. id, 'ruled', ruled) end
   redis.call('PUBLISH', P .. 'inbox:' .. id, 'W')
 end
+for _, id in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do tell(id) end
+for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do -- those that have just begun
+  for _, id in ipairs(redis.call('ZRANGE', P .. 'idle:' .. queue, 0, -1)) do tell(id) end
+end
 disarm(gate)
 pump(gate)
+tell_control()
 return {next(rule) and cjson.encode(rule) or '', redis.call('ZCARD', P .. 'holders:' .. gate)}

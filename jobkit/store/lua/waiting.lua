@@ -16,7 +16,8 @@ for _, id in ipairs(ARGV) do
         if name or shut then
           found = {gate = gate.name, before = before or redis.call('ZRANK', P .. 'ready:' .. rec.queue, id), n = gate.n,
             held = redis.call('ZCARD', P .. 'holders:' .. gate.name), count = gate.count, period_ms = gate.period_ms,
-            paused = gate.paused and true or nil, open = open_us and math.max(0, math.ceil(open_us / 1000) - NOW) or nil}
+            paused = gate.paused or nil,
+            since = gate.paused and NOW - number(type(gate.paused) == 'table' and gate.paused.at or NOW) or nil, open = open_us and math.max(0, math.ceil(open_us / 1000) - NOW) or nil}
         end
       end
     end

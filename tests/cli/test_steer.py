@@ -1,0 +1,91 @@
+"""Pause, resume and move, from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .conftest import Terminal, wait_until
+
+
+def job(terminal: Terminal, job_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(terminal.ok("show", job_id, "--json"))
+    return found
+
+
+def ended(terminal: Terminal, job_id: str) -> bool:
+    return job(terminal, job_id)["state"] == "succeeded"
+
+
+@pytest.fixture(autouse=True)
+def resumed(terminal: Terminal) -> Iterator[None]:
+    yield
+    terminal.run("resume", "default", "--task", "count")
+
+
+def test_a_paused_queue_says_so_and_goes_on_when_it_is_resumed(terminal: Terminal) -> None:
+    assert terminal.ok("pause", "default") == "queue default paused"
+
+    job_id = terminal.ok("submit", "count", "n=1")
+    listed = terminal.run("queues")
+    [queue] = [q for q in json.loads(terminal.ok("queues", "--json")) if q["queue"] == "default"]
+
+    assert job(terminal, job_id)["state"] == "queued"
+    assert "queue default was paused" in listed.stderr
+    assert "`jobkit resume default`" in listed.stderr
+    assert (queue["queued"], queue["paused"]["at"][:2]) == (1, "20")
+    assert terminal.ok("pause", "default") == "queue default was paused already"
+    assert terminal.ok("resume", "default") == "queue default resumed"
+    wait_until(lambda: ended(terminal, job_id), 30, "the job")
+
+
+def test_a_paused_task_lets_the_others_pass(terminal: Terminal) -> None:
+    terminal.ok("pause", "--task", "count")
+
+    held = terminal.ok("submit", "count", "n=1")
+    assert terminal.run("submit", "paint", "--wait").returncode == 0
+
+    assert (job(terminal, held)["state"], job(terminal, held)["message"]) == ("queued", "task count is paused")
+    assert terminal.ok("resume", "--task", "count") == "task count resumed"
+    wait_until(lambda: ended(terminal, held), 30, "the job")
+
+
+def test_a_waiting_job_moves_to_the_queue_that_is_served(terminal: Terminal) -> None:
+    job_id = terminal.ok("submit", "count", "n=1", "--queue", "nobody")
+
+    assert terminal.ok("move", job_id[:6], "--queue", "default", "--priority", "3") == job_id
+
+    wait_until(lambda: ended(terminal, job_id), 30, "the job")
+    assert (job(terminal, job_id)["queue"], job(terminal, job_id)["priority"]) == ("default", 3)
+    done = terminal.run("move", job_id, "--queue", "nobody")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"job {job_id} has already succeeded; only waiting jobs can be moved" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("pause",), "give the name of a queue, or --task NAME"),
+        (("pause", "my queue"), "queue must be 1 to 200 characters"),
+        (("move", "abcdef", "--queue", "gpu"), "no job 'abcdef' is kept here"),
+        (("move", "abcdef"), "give --queue or --priority, or both"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(terminal: Terminal, arguments: tuple[str, ...], sentence: str) -> None:
+    done = terminal.run(*arguments)
+
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert sentence in done.stderr
+
+
+def test_resuming_what_is_not_paused_and_pausing_what_nobody_knows_is_said(terminal: Terminal) -> None:
+    done = terminal.run("resume", "default")
+    assert (done.returncode, done.stdout) == (1, "queue default was not paused\n")
+
+    done = terminal.run("pause", "nowhere")
+    assert (done.returncode, done.stdout) == (0, "queue nowhere paused\n")
+    assert "nothing has used queue nowhere so far" in done.stderr
+    terminal.ok("resume", "nowhere")
