@@ -88,6 +88,10 @@ class Card {
     n.copy = h("button", {class: "id mono", title: "Copy the job's id", onclick: () => copyText(this.job.id, n.copy)});
     n.alertText = h("span");
     n.alert = h("div", {class: "notice", role: "status", hidden: true}, icon("warn"), n.alertText);
+    n.toQueue = h("input", {type: "text", name: "queue", autocomplete: "off", spellcheck: "false", "aria-label": "Queue"});
+    n.toPriority = h("input", {type: "number", name: "priority", step: 1, "aria-label": "Priority"});
+    n.mover = h("form", {class: "mover", hidden: true, onsubmit: (event) => this.move(event)}, h("label", null, "Queue ", n.toQueue), h("label", null, "Priority ", n.toPriority),
+      h("button", {class: "btn small primary", type: "submit", text: "Move"}), h("button", {class: "btn small", type: "button", text: "Keep", onclick: () => { n.mover.hidden = true; }}));
     n.error = h("section", {class: "failure", "aria-label": "Error", hidden: true});
     n.result = h("section", {class: "result", "aria-label": "Result", hidden: true});
     n.rows = h("div", {class: "rows", role: "log", "aria-live": "off", tabindex: 0, "aria-label": "Log",
@@ -115,7 +119,7 @@ class Card {
     this.root = h("article", {class: "jk jk-card"},
       h("header", {class: "head"},
         h("div", {class: "top"}, n.chip, n.title, n.args, n.elapsed, n.actions), n.bar, n.below, n.meta),
-      n.alert, n.error, n.result, (this.artifacts = new Artifacts(this.model)).root, n.logs, n.attempts, n.details, n.live);
+      n.mover, n.alert, n.error, n.result, (this.artifacts = new Artifacts(this.model)).root, n.logs, n.attempts, n.details, n.live);
   }
 
   now() { return Date.now() + this.skew; }
@@ -267,6 +271,7 @@ class Card {
     add("Id", job.id);
     for (const [key, value] of Object.entries(job.params || {})) add(key, typeof value === "string" ? value : JSON.stringify(value));
     add("Queue", job.queue);
+    add("Priority", job.priority && String(job.priority));
     add("Owner", job.owner);
     add("Tags", (job.tags || []).join(", "));
     add("Key", job.key);
@@ -303,7 +308,10 @@ class Card {
       if (this.asked === "cancel") {
         out.push(button("Keep", "", () => this.confirm("")), button("Cancel job", "danger", () => this.act("cancel", "Cancelling…")));
       } else out.push(button("Cancel", "", () => (running ? this.confirm("cancel") : this.act("cancel", "Cancelling…"))));
-    } else if (!running && !waiting) {
+    }
+    if (!this.pending && this.asked !== "cancel" && waiting && allowed.has("move")) out.unshift(button("Move…", "", () => this.openMover(), {title: "To another queue or priority"}));
+    if (!waiting) n.mover.hidden = true;
+    if (!this.pending && !running && !waiting) {
       if (allowed.has("rerun")) out.push(button("Change…", "", () => ask(this.model, "rerun"), {title: "Run again with other arguments"}));
       if (allowed.has("retry")) out.push(button(job.state === "succeeded" ? "Run again" : "Retry", job.state === "failed" ? "primary" : "", () => this.act("retry", "Submitting…")));
     }
@@ -311,6 +319,23 @@ class Card {
     n.actions.replaceChildren(...out);
     n.actions.hidden = !out.length;
     if (hadFocus && out.length) out[out.length - 1].focus();
+  }
+
+  openMover() {
+    const {mover, toQueue, toPriority} = this.n;
+    mover.hidden = !mover.hidden;
+    if (mover.hidden) return;
+    toQueue.value = this.job.queue;
+    toPriority.value = String(this.job.priority || 0);
+    toQueue.select();
+    toQueue.focus();
+  }
+
+  move(event) {
+    event.preventDefault();
+    const {mover, toQueue, toPriority} = this.n;
+    mover.hidden = true;
+    ask(this.model, "move", {queue: toQueue.value, priority: toPriority.value});
   }
 
   /** `r` retries, `c` asks whether to cancel and, pressed again, does. */

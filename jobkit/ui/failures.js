@@ -101,9 +101,10 @@ class Failures {
     put(n.title, group.title);
     n.title.title = group.title;
     n.chip.hidden = group.state !== "regressed";
+    const paused = this.data.paused[group.task] ? "task paused" : "";
     const again = group.repeated ? `${number(group.repeated)} run again${group.healed ? `, ${number(group.healed)} healed` : ""}` : "";
     const kept = group.jobs === group.count ? "" : group.jobs ? `${number(group.jobs)} kept` : "none kept";
-    put(n.sub, [group.where, group.task, `${number(group.count)} job${group.count === 1 ? "" : "s"}`, kept, again].filter(Boolean).join(" · "));
+    put(n.sub, [group.where, group.task, `${number(group.count)} job${group.count === 1 ? "" : "s"}`, kept, again, paused].filter(Boolean).join(" · "));
     n.sub.title = n.sub.textContent;
     this.spark(n.spark, group);
   }
@@ -177,7 +178,7 @@ class Failures {
   }
 
   showActions(row) {
-    const {group, n} = row, key = JSON.stringify([group.id, group.state, group.waiting, group.jobs, row.asking || "", this.model.get("actions")]);
+    const {group, n} = row, key = JSON.stringify([group.id, group.state, group.waiting, group.jobs, row.asking || "", this.model.get("actions"), this.data.paused[group.task]]);
     if (n.do.dataset.key === key) return;
     const hadFocus = n.do.contains(n.do.getRootNode().activeElement);
     n.do.dataset.key = key;
@@ -198,6 +199,9 @@ class Failures {
         this.may("mute_group") && group.state !== "muted" && h("button", {class: "btn", text: "Mute", title: "Known: not to be shown, goes on counting", onclick: act("mute_group")}),
         this.may("resolve_group") && group.state !== "resolved" && h("button", {class: "btn", text: "Resolve", title: "Mended: if it fails again it comes back as regressed", onclick: act("resolve_group")}),
         this.may("reopen_group") && quiet && h("button", {class: "btn", text: "Open again", onclick: act("reopen_group")}),
+        this.may("pause_task") && (this.data.paused[group.task]
+          ? h("button", {class: "btn far", text: `Resume ${group.task}`, title: "Let jobs of this task start again", onclick: () => ask(this.model, "resume_task", {id: group.id, task: group.task})})
+          : h("button", {class: "btn far", text: `Pause ${group.task}`, title: "No more jobs of this task start until it is resumed", onclick: () => ask(this.model, "pause_task", {id: group.id, task: group.task})})),
         this.may("drop_group") && h("button", {class: "btn far", text: "Drop", title: "Delete its jobs and forget the group", onclick: question("drop_group")})];
       if (quiet) parts.unshift(h("span", {class: "ask muted", text: `${group.state === "muted" ? "Muted" : "Resolved"}${group.changed_by ? ` by ${group.changed_by}` : ""}${group.changed_at ? `, ${ago((this.now() - Date.parse(group.changed_at)) / 1000)}` : ""}`}));
     }

@@ -18,9 +18,12 @@ from jobkit.ui.desk import Answer, Desk
 from jobkit.ui.failures_desk import GROUP_ACTIONS
 from jobkit.ui.failures_feed import JOBS, MOST_JOBS, STATES, Looker, feed_of
 from jobkit.ui.own import SelfContained
+from jobkit.ui.steering_desk import PAUSE_ACTIONS
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
+
+OFFERED = (*GROUP_ACTIONS, *PAUSE_ACTIONS)
 
 
 class FailuresPage(SelfContained, JSComponent):
@@ -65,7 +68,7 @@ class FailuresPage(SelfContained, JSComponent):
         **params: Any,
     ) -> None:
         self._desk = desk or Desk(kit)
-        offered = json.dumps(self._desk.offered(GROUP_ACTIONS))
+        offered = json.dumps(self._desk.offered(OFFERED))
         super().__init__(actions=offered, **params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
         self._on_open, self._on_choose = on_open, on_choose
@@ -141,6 +144,8 @@ class FailuresPage(SelfContained, JSComponent):
             self._chosen()
         elif action == "more":
             background.start().call_soon_threadsafe(self._again, True)
+        elif action in ("pause_task", "resume_task"):
+            self._desk.begin(action, [str(asked.get("task", ""))[:200]], partial(self._acted, action, id))
         elif action in GROUP_ACTIONS:
             changes = asked.get("changes")
             details = {"changes": changes} if action == "retry_group" and isinstance(changes, dict) else {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from jobkit.model import EventType, FailureGroup, GroupState, JobEvent, JobkitError, JobSnapshot
+from jobkit.model import EventType, FailureGroup, GroupState, JobEvent, JobkitError, JobSnapshot, Pause
 from jobkit.model.failure import shared
 from jobkit.model.snapshot import iso
 from jobkit.store.base import CONTROL
@@ -39,14 +39,15 @@ _COMPARED = 100
 _TELLING = (EventType.FAILED, EventType.DELETED)
 
 
-def picture(groups: Sequence[FailureGroup]) -> dict[str, Any]:
-    """All groups, that failed last first, and how many there are of each kind."""
+def picture(groups: Sequence[FailureGroup], pauses: Sequence[Pause] = ()) -> dict[str, Any]:
+    """All groups, that failed last first, how many there are of each kind, and which tasks are paused."""
     counts = {"open": 0, "muted": 0, "resolved": 0}
     for group in groups:
         counts["open" if group.state.needs_a_look else str(group.state)] += 1
     return {
         "groups": [{**group.to_json(), "message": "", "waiting": group.waiting} for group in groups],
         "counts": counts,
+        "paused": {pause.name: pause.to_json() for pause in pauses if pause.kind == "task"},
         "is_cut": len(groups) >= GROUPS,
     }
 
@@ -184,7 +185,9 @@ class FailuresFeed:
     async def _read(self) -> None:
         self._is_due = False
         try:
-            whole = picture(await self._kit.verbs.store.failures((), "", GROUPS))
+            store = self._kit.verbs.store
+            pauses = [pause for rule in await store.rules() if (pause := Pause.of(rule)) is not None]
+            whole = picture(await store.failures((), "", GROUPS), pauses)
             self._give(self._lookers, "picture", whole)
             details: dict[tuple[str, int], dict[str, Any]] = {}
             for looker in list(self._lookers):

@@ -101,6 +101,7 @@ class JobView:
     _queue_workers: int | None = None
     has_looked: bool = False
     _needed: tuple[JobSnapshot, ...] = ()
+    _held: str = ""
     _beat_age_s: float | None = None
     _beat_seen_at: datetime | None = None
     _fresh: list[LogLine] = field(default_factory=list)
@@ -188,6 +189,13 @@ class JobView:
         """What a look at queues and workers said: live workers of its queue; how long its own worker is silent."""
         before = self.alert(now)
         self._queue_workers, self._beat_age_s, self._beat_seen_at = queue_workers, beat_age_s, now
+        if self.alert(now) != before:
+            self._dirty.add("snapshot")
+
+    def held(self, sentence: str, now: datetime) -> None:
+        """What a look at pauses and limits said that keeps it from starting; "" where nothing does."""
+        before = self.alert(now)
+        self._held = sentence
         if self.alert(now) != before:
             self._dirty.add("snapshot")
 
@@ -307,6 +315,8 @@ class JobView:
         snapshot = self.snapshot
         if self.is_deleted:
             return {"level": "warning", "text": "This job was deleted; what you see is no longer kept"}
+        if snapshot.state is JobState.QUEUED and self._held:
+            return {"level": "info", "text": f"{self._held[0].upper()}{self._held[1:]}"}
         if snapshot.state is JobState.QUEUED and self._queue_workers == 0:
             queue = snapshot.spec.queue
             command = "jobkit worker" if queue == "default" else f"jobkit worker -q {queue}"

@@ -13,7 +13,10 @@ import param
 from panel.custom import AnyWidgetComponent
 
 from jobkit.client.loop import background
-from jobkit.ui import assets
+from jobkit.ui import (
+    assets,
+    steering_desk,  # noqa: F401  # makes "move" known
+)
 from jobkit.ui.asked import Requests
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Answer, Desk, not_found
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("jobkit.ui")
 
 #: What the buttons of a card may ask for.
-ACTIONS = ("cancel", "retry", "rerun")
+ACTIONS = ("cancel", "retry", "move", "rerun")
 
 #: What the desk is asked about, where it is not the same.
 _GATE = {"rerun": "submit"}
@@ -39,7 +42,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
     Args:
         kit: where the job is; None for an empty card that `follow` fills.
         job_id: the job, or "" for none yet.
-        actions: any of "cancel", "retry" and "rerun"; () makes a card that only looks.
+        actions: any of "cancel", "retry", "move" and "rerun"; () makes a card that only looks.
         on_action: called in the session with `(action, job id)`: for "retry" the id of the new job, which the card then
             shows unless `on_action` is given; "rerun" is only offered where this is given.
         bridge, desk: of the session, where the caller already has them.
@@ -164,7 +167,9 @@ class JobCard(SelfContained, AnyWidgetComponent):
                 self._tell("rerun", self.job_id)
             else:
                 assert self._desk is not None  # with the kit
-                self._desk.begin(action, [job_id := self.job_id], lambda answer: self._acted(job_id, answer))
+                details = {name: asked.get(name) for name in ("queue", "priority")} if action == "move" else {}
+                job_id = self.job_id
+                self._desk.begin(action, [job_id], lambda answer: self._acted(job_id, answer), **details)
 
     def _acted(self, job_id: str, answer: Answer) -> None:
         """On the background loop."""

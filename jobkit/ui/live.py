@@ -7,9 +7,10 @@ touched by one thread. `deliver` is what differs between a notebook and a Panel 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobSnapshot, JobState, StoreUnavailable
 from jobkit.model.snapshot import iso
+from jobkit.store.base import CONTROL, WorkerInfo
 from jobkit.ui.feed import LOG_LINES, JobView
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ logger = logging.getLogger("jobkit.ui")
 
 #: Seconds between looks at a waiting job's queue, or at the worker of a job that has gone silent.
 _LOOK_S = 3.0
+
+#: Seconds from news of a pause to the look: a storm of such news costs no more than some looks.
+_AFTER_NEWS_S = 0.1
 
 #: Seconds between questions while the store does not answer.
 _AGAIN_S = 0.5
@@ -118,6 +123,7 @@ class JobFeed:
         self._early: list[JobEvent] = []
         self._stops: list[Callable[[], None]] = []
         self._runners: set[asyncio.Task[Any]] = set()
+        self._news = asyncio.Event()  # what is paused has changed
         self._has_ended = False
         self._is_told = False
 
@@ -130,7 +136,11 @@ class JobFeed:
         """On the background loop: all that is known, then what is new."""
         self._followers.append(follower)
         if len(self._followers) == 1 and not self._stops:
-            self._stops += [self._kit.hub.listen(self._heard, self.job_id), self._kit.hub.on_status(self._told)]
+            self._stops += [
+                self._kit.hub.listen(self._heard, self.job_id),
+                self._kit.hub.listen(lambda event: on_loop(lambda _: self._news.set(), event), CONTROL),
+                self._kit.hub.on_status(self._told),
+            ]
             self._run(self._open())
         elif self._view is not None:
             follower.deliver(self._view.everything(_now()), {})
@@ -290,8 +300,13 @@ class JobFeed:
         """Look now and then whether somebody works on it, and what it has saved: neither comes as an event."""
         while not view.snapshot.is_terminal:
             needs = view.snapshot.spec.needs if view.snapshot.state is JobState.SCHEDULED else ()
+            await self._look_at_gates(view)
             if not needs or view.has_looked:
-                await asyncio.sleep(_LOOK_S)
+                self._news.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await self._news.wait()
+                        await asyncio.sleep(_AFTER_NEWS_S)
             workers = beat_age_s = None
             try:
                 if needs:
@@ -309,6 +324,23 @@ class JobFeed:
             view.health(workers, beat_age_s, _now())
             if view.is_dirty:
                 self._pacer.poke()
+
+    async def _look_at_gates(self, view: JobView) -> None:
+        """What keeps a queued job from starting: what is paused, limits, resources."""
+        sentence = ""
+        if view.snapshot.state is JobState.QUEUED:
+            try:
+                (waiting,) = await self._kit.verbs.store.waiting([self.job_id])
+                if waiting is not None:
+                    queue = view.snapshot.spec.queue
+                    sentence = waiting.sentence(
+                        most_of(await self._kit.verbs.workers(), queue) if waiting.use else None
+                    )
+            except JobkitError:
+                return
+        view.held(sentence, _now())
+        if view.is_dirty:
+            self._pacer.poke()
 
     def _flush(self) -> None:
         view = self._view
@@ -395,6 +427,16 @@ async def answered(read: Callable[[], Awaitable[T]]) -> T:
         except StoreUnavailable as error:
             logger.debug("what is shown could not be read, and is asked for again: %s", error)
             await asyncio.sleep(_AGAIN_S)
+
+
+def most_of(workers: Sequence[WorkerInfo], queue: str) -> dict[str, float]:
+    """The most that one living worker of a queue has of each resource."""
+    most: dict[str, float] = {}
+    for worker in workers:
+        if worker.takes_jobs and queue in worker.queues:
+            for name, amount in worker.resources.items():
+                most[name] = max(amount, most.get(name, 0.0))
+    return most
 
 
 def on_loop(function: Callable[[T], None], value: T) -> None:

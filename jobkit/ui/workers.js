@@ -13,8 +13,10 @@ class Workers {
     n.empty = h("div", {class: "nothing", hidden: true});
     n.queues = h("tbody");
     n.queueBox = h("section", {"aria-label": "Queues", hidden: true}, h("h2", {text: "Queues"}), h("div", {class: "scroll"}, h("table", null,
-      h("thead", null, h("tr", null, ["Queue", "Waiting", "Scheduled", "Running", "Workers"].map((word, i) => h("th", {scope: "col", class: i ? "num" : "", text: word})))), n.queues)));
-    this.root = h("section", {class: "jk jk-workers", "aria-label": "Workers"}, n.notice, n.alerts, n.sum, n.list, n.empty, n.queueBox);
+      h("thead", null, h("tr", null, ["Queue", "Waiting", "Scheduled", "Running", "Workers"].map((word, i) => h("th", {scope: "col", class: i ? "num" : "", text: word})), h("th", {scope: "col"}, h("span", {class: "sr", text: "Pause"})))), n.queues)));
+    n.tasks = h("tbody");
+    n.taskBox = h("section", {"aria-label": "Paused tasks", hidden: true}, h("h2", {text: "Paused tasks"}), h("table", null, n.tasks));
+    this.root = h("section", {class: "jk jk-workers", "aria-label": "Workers"}, n.notice, n.alerts, n.sum, n.list, n.empty, n.queueBox, n.taskBox);
     el.append(this.root);
     this.stops = [followTheme(this.root), everySecond(() => this.tick())];
     for (const [name, fn] of [["picture", () => this.show()], ["notice", () => this.showNotice()]]) model.on(`change:${name}`, fn);
@@ -41,9 +43,25 @@ class Workers {
     n.empty.hidden = Boolean(data.alive);
     if (!data.alive && !n.empty.childElementCount) this.showEmpty();
     n.queueBox.hidden = !data.queues.length;
-    n.queues.replaceChildren(...data.queues.map((queue) => h("tr", {class: queue.queued && !queue.workers ? "bad" : ""},
-      h("th", {scope: "row", class: "mono", text: queue.name}), ["queued", "scheduled", "running", "workers"].map((name) => h("td", {class: queue[name] ? "num" : "num muted", text: number(queue[name] || 0)})))));
+    this.showPauses(n.queues, data.queues, "queue", (queue) => ["queued", "scheduled", "running", "workers"].map((name) => h("td", {class: queue[name] ? "num" : "num muted", text: number(queue[name] || 0)})));
+    n.taskBox.hidden = !(data.tasks || []).length;
+    this.showPauses(n.tasks, data.tasks || [], "task", () => []);
     this.tick();
+  }
+
+  /** Lines with what is paused, since when and by whom, and the button that pauses or resumes. */
+  showPauses(body, lines, kind, cells) {
+    const may = this.model.get("may_pause"), key = JSON.stringify([lines, may]);
+    if (body.dataset.key === key) return;
+    body.dataset.key = key;
+    const focus = body.getRootNode().activeElement, kept = body.contains(focus) ? focus.dataset.id : null;
+    body.replaceChildren(...lines.map((line) => {
+      const {name, paused} = line, verb = paused ? "resume" : "pause";
+      return h("tr", {class: [kind === "queue" && line.queued && !line.workers && "bad", paused && "paused"].filter(Boolean).join(" "), "data-id": name}, h("th", {scope: "row", class: "mono", text: name}), cells(line),
+        h("td", {class: "pause"}, may && h("button", {class: paused ? "btn small" : "btn small quiet", "data-id": name, text: paused ? "Resume" : "Pause", "aria-label": `${paused ? "Resume" : "Pause"} ${kind} ${name}`, onclick: () => ask(this.model, `${verb}_${kind}`, {id: name})}),
+          paused && h("span", {class: "since", "data-at": paused.at || "", "data-by": paused.by || "", title: paused.at ? exact(paused.at) : ""})));
+    }));
+    if (kept != null) body.querySelector(`button[data-id="${CSS.escape(kept)}"]`)?.focus();
   }
 
   fill(worker) {
@@ -102,6 +120,7 @@ class Workers {
   }
 
   tick() {
+    this.showSince();
     for (const {worker, n} of this.lines.values()) {
       const silent = worker.beat_age_s + (this.now() - this.readAt) / 1000, up = worker.started_at ? (this.now() - Date.parse(worker.started_at)) / 1000 : null;
       const facts = [worker.host && `${worker.host}${worker.pid ? `, process ${worker.pid}` : ""}`];
@@ -117,6 +136,10 @@ class Workers {
       put(n.facts, facts.filter(Boolean).join(" · "));
       worker.jobs.slice(0, 8).forEach((job, i) => put(n.jobs.children[i].querySelector(".time"), job.started_at ? ticking((this.now() - Date.parse(job.started_at)) / 1000) : ""));
     }
+  }
+
+  showSince() {
+    for (const el of this.root.querySelectorAll(".since")) put(el, `paused${el.dataset.by ? ` by ${el.dataset.by}` : ""}${el.dataset.at ? `, ${ago((this.now() - Date.parse(el.dataset.at)) / 1000)}` : ""}`);
   }
 
   showEmpty() {

@@ -18,9 +18,9 @@ import param
 from panel.custom import JSComponent
 
 from jobkit.client.loop import background
-from jobkit.model import JobEvent, JobkitError, JobSnapshot
+from jobkit.model import JobEvent, JobkitError, JobSnapshot, Pause
 from jobkit.model.snapshot import iso
-from jobkit.store.base import Query, WorkerInfo
+from jobkit.store.base import CONTROL, Query, WorkerInfo
 from jobkit.ui import assets
 from jobkit.ui.asked import Requests
 from jobkit.ui.bridge import SessionBridge
@@ -28,6 +28,7 @@ from jobkit.ui.desk import Answer, Desk
 from jobkit.ui.format import params_brief
 from jobkit.ui.live import Pacer, on_loop
 from jobkit.ui.own import SelfContained
+from jobkit.ui.steering_desk import PAUSE_ACTIONS
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -46,6 +47,7 @@ def picture(
     queues: Mapping[str, Mapping[str, int]],
     running: Sequence[JobSnapshot],
     now: datetime,
+    pauses: Sequence[Pause] = (),
 ) -> dict[str, Any]:
     """What the page shows: workers (those that live first), queues, and sentences about what nobody will do."""
     jobs: dict[str, list[dict[str, Any]]] = {}
@@ -63,9 +65,13 @@ def picture(
     alive = sorted((w for w in workers if w.is_alive), key=lambda w: (w.host, w.id))
     ended = [w for w in workers if not w.is_alive][:_ENDED]
     idle = {name: line for name, line in queues.items() if line.get("queued") and not line.get("workers")}
+    paused = {pause.name: pause.to_json() for pause in pauses if pause.kind == "queue"}
     return {
         "workers": [_worker(w, jobs.get(w.id, [])) for w in (*alive, *ended)],
-        "queues": [{"name": name, **line} for name, line in sorted(queues.items())],
+        "queues": [
+            {"name": name, **queues.get(name, {}), "paused": paused.get(name)} for name in sorted({*queues, *paused})
+        ],
+        "tasks": [{"name": pause.name, "paused": pause.to_json()} for pause in pauses if pause.kind == "task"],
         "alerts": [
             f"{line['queued']} job{'s' if line['queued'] > 1 else ''} in queue {name}, and no worker serves it: run "
             f"`jobkit worker{'' if name == 'default' else f' -q {name}'}`"
@@ -109,13 +115,17 @@ class WorkersFeed:
         self._pacer = Pacer(_WINDOW_S, self._look)
         self._runner: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
-        self._stop: Callable[[], None] | None = None
+        self._stop: Callable[[], object] | None = None
 
     def add(self, deliver: Callable[[str], None]) -> int:
         self._next += 1
         self._deliver[self._next] = deliver
         if self._runner is None:
-            self._stop = self._kit.hub.listen(lambda event: on_loop(self._heard, event), None)
+            stops = [
+                self._kit.hub.listen(lambda event: on_loop(self._heard, event), None),
+                self._kit.hub.listen(lambda event: on_loop(lambda _: self._pacer.poke(), event), CONTROL),
+            ]
+            self._stop = lambda: [stop() for stop in stops]
             self._runner = asyncio.get_running_loop().create_task(self._watch())
         elif self._text:
             deliver(self._text)
@@ -154,13 +164,17 @@ class WorkersFeed:
     async def _read(self) -> None:
         try:
             verbs = self._kit.verbs
-            workers, queues, page = await asyncio.gather(
-                verbs.workers(), verbs.queues(), verbs.page(Query(states=("running",), limit=_RUNNING))
+            workers, queues, page, rules = await asyncio.gather(
+                verbs.workers(),
+                verbs.queues(),
+                verbs.page(Query(states=("running",), limit=_RUNNING)),
+                verbs.store.rules(),
             )
         except JobkitError as error:  # the header says that the server is away
             logger.debug("the workers could not be read: %s", error)
             return
-        self._text = json.dumps(picture(workers, queues, page.jobs, datetime.now(UTC)), separators=(",", ":"))
+        pauses = [pause for rule in rules if (pause := Pause.of(rule)) is not None]
+        self._text = json.dumps(picture(workers, queues, page.jobs, datetime.now(UTC), pauses), separators=(",", ":"))
         for deliver in list(self._deliver.values()):
             deliver(self._text)
 
@@ -179,12 +193,14 @@ class WorkersPage(SelfContained, JSComponent):
 
     Attributes:
         picture: what the browser shows, see `picture`. notice: a sentence about what did not work.
+        may_pause: whether queues and tasks may be paused and resumed.
         is_open: whether anybody looks; only then is anything read.
     """
 
     picture = param.String(default="")
     notice = param.String(default="")
     may_act = param.Boolean(default=True)
+    may_pause = param.Boolean(default=True)
     is_open = param.Boolean(default=True)
     request = param.String(default="")
 
@@ -205,7 +221,8 @@ class WorkersPage(SelfContained, JSComponent):
     ) -> None:
         self._desk = desk or Desk(kit)
         may_act = may_act and self._desk.may("drain_worker")
-        super().__init__(may_act=may_act, **params)  # type: ignore[no-untyped-call]  # panel's
+        may_pause = self._desk.may("pause_queue")
+        super().__init__(may_act=may_act, may_pause=may_pause, **params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()
@@ -255,3 +272,5 @@ class WorkersPage(SelfContained, JSComponent):
                 self._on_open(id)
             elif action == "drain" and self.may_act:
                 self._desk.begin("drain_worker", [id], self._acted)
+            elif action in PAUSE_ACTIONS and self.may_pause:
+                self._desk.begin(action, [id], self._acted)

@@ -1,0 +1,305 @@
+"""The page of failures in a real browser, and what it is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import pytest
+
+import jobkit
+from jobkit.client.loop import background
+from jobkit.model.people import Person, Role
+from jobkit.ui.desk import Desk
+from jobkit.ui.failures import FailuresPage
+from tests.support import wait_until
+from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.stage import Stage
+
+Serve = Callable[[Callable[[], Any]], str]
+
+
+@pytest.fixture
+def divide() -> Any:
+    @jobkit.task(name="divide")
+    def divide(a: Annotated[int, jobkit.Range(0, 100)], b: int = 0, note: str = "") -> float:
+        """Divide."""
+        return a / b
+
+    return divide
+
+
+@pytest.fixture
+def url(stage: Stage, serve: Serve) -> str:
+    from jobkit.ui.dashboard import Dashboard
+
+    return serve(lambda: Dashboard(stage.kit).__panel__())
+
+
+def fail(stage: Stage, task: Any, *values: int, **more: Any) -> list[str]:
+    """Jobs that fail here and now."""
+    return [stage.kit.submit(task, a=value, **more).id for value in values]
+
+
+def act(desk: Desk, name: str, target: str, **details: Any) -> str:
+    return asyncio.run(desk.act(name, [target], **details)).sentence
+
+
+# -- the desk ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_came_of_an_action_is_one_sentence(stage: Stage, divide: Any) -> None:
+    fail(stage, divide, 1, 2)
+    [group] = stage.kit.failures()
+    desk = Desk(stage.kit, Person("ada"))
+
+    assert act(desk, "retry_group", group.id) == f"group {group.id} was run again: 2 jobs"
+    assert act(desk, "mute_group", group.id) == f"group {group.id} was muted"
+    assert stage.kit.failure(group.id).changed_by == "ada"
+    assert act(desk, "pause_task", "divide") == "task divide was paused"
+    assert act(desk, "pause_task", "divide") == "task divide is paused already"
+    assert act(desk, "drop_group", group.id) == f"group {group.id} was dropped: 4 jobs deleted"
+    assert "there is no group of failures" in act(desk, "resolve_group", group.id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"a": {"text": "101"}}, "a must be a whole number from 0 to 100, not 101"),
+        ({"x": {"text": "1"}}, "task 'divide' has no argument 'x'"),
+        ({"b": {"text": "many"}}, "b must be a whole number, not 'many'"),
+    ],
+)
+def test_a_change_that_does_not_fit_is_refused_before_anything_runs(
+    stage: Stage, divide: Any, changes: dict[str, Any], sentence: str
+) -> None:
+    fail(stage, divide, 1)
+    [group] = stage.kit.failures()
+
+    assert act(Desk(stage.kit), "retry_group", group.id, changes=changes).startswith(sentence)
+    assert stage.kit.failure(group.id).repeated == 0
+
+
+def test_who_may_only_look_is_refused_and_gets_no_buttons(stage: Stage, divide: Any) -> None:
+    fail(stage, divide, 1)
+    [group] = stage.kit.failures()
+    desk = Desk(stage.kit, Person("eve", Role.VIEW))
+
+    page = FailuresPage(stage.kit, desk=desk, is_open=False)
+    page.request = f'{{"action":"mute_group","id":"{group.id}","n":"1"}}'
+
+    wait_until(lambda: "eve may not mute group here" in page.notice, 10, "a refusal")
+    assert page.actions == "[]"
+    assert stage.kit.failure(group.id).state == "open"
+
+
+def test_a_closed_page_reads_nothing(stage: Stage, divide: Any) -> None:
+    page = FailuresPage(stage.kit, is_open=False)
+
+    fail(stage, divide, 1)
+    background.call(asyncio.sleep(0.3))
+
+    assert page.picture == ""
+
+
+def test_jobs_are_moved_from_the_desk(stage: Stage) -> None:
+    waits = stage.submit("train")
+    desk = Desk(stage.kit, Person("ada"))
+
+    assert act(desk, "move", waits, queue="gpu", priority="5") == f"job {waits} was moved to queue gpu and priority 5"
+    assert act(desk, "move", waits, priority="high") == "priority must be a whole number, not 'high'"
+    assert "give a queue or a priority" in act(desk, "move", waits)
+    snapshot = stage.kit.snapshot(waits)
+    assert (snapshot.spec.queue, snapshot.spec.priority) == ("gpu", 5)
+    assert snapshot.history[-1].data["reason"] == "moved by ada"
+
+
+# -- in the browser ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+def test_a_failure_arrives_without_a_reload_and_its_group_counts(
+    stage: Stage, url: str, window: Window, divide: Any
+) -> None:
+    page = window.open(f"{url}?page=failures")
+    page.wait_for_selector("text=Nothing has failed")
+
+    fail(stage, divide, 1)
+    page.wait_for_selector(".group .title:has-text('ZeroDivisionError: division by zero')")
+    fail(stage, divide, 2, 3)
+
+    page.wait_for_selector(".group .sub:has-text('3 jobs')")
+    assert text_of(page, ".states [data-state='open'] b") == "1"
+
+
+@pytest.mark.browser
+def test_a_group_shows_its_error_what_its_jobs_share_and_opens_them(
+    stage: Stage, url: str, window: Window, divide: Any
+) -> None:
+    ids = fail(stage, divide, 1, 2, note="same")
+    [group] = stage.kit.failures()
+
+    page = window.open(f"{url}?page=failures")
+    page.click(".group .row")
+
+    page.wait_for_selector(".failure .frame.failing:has-text('in divide')")
+    assert f"group={group.id}" in page.url
+    assert "note=same" in text_of(page, ".detail .args")
+    assert text_of(page, ".differ") == "They differ in a"
+    page.click(f".jobs li[data-id='{ids[0]}'] .link")
+    page.wait_for_selector(".jk-card .title:has-text('divide')")
+    page.go_back()
+    page.go_back()
+    page.wait_for_selector(".group .row[aria-expanded='false']")
+
+
+@pytest.mark.browser
+def test_a_link_opens_the_group_and_retry_asks_with_the_count(
+    stage: Stage, url: str, window: Window, divide: Any
+) -> None:
+    fail(stage, divide, 1, 2)
+    [group] = stage.kit.failures()
+    page = window.open(f"{url}?page=failures&group={group.id}")
+
+    page.get_by_role("button", name="Retry all 2").click()
+    assert stage.kit.failure(group.id).repeated == 0
+    page.get_by_role("button", name="Run 2 jobs again").click()
+
+    page.wait_for_selector(".notice:has-text('was run again: 2 jobs')")
+    page.wait_for_selector(".group .sub:has-text('2 run again')")
+    assert stage.kit.failure(group.id).jobs == 4
+
+
+@pytest.mark.browser
+def test_retry_with_changes_refuses_what_does_not_fit_and_keeps_what_was_typed(
+    stage: Stage, url: str, window: Window, divide: Any
+) -> None:
+    fail(stage, divide, 6, 9)
+    [group] = stage.kit.failures()
+    page = window.open(f"{url}?page=failures&group={group.id}")
+    page.get_by_role("button", name="Retry with changes").click()
+
+    page.fill("form input[name='b']", "three")
+    page.click("form button[type='submit']")
+    page.wait_for_selector(".notice:has-text('b must be a whole number')")
+    assert page.input_value("form input[name='b']") == "three"
+
+    page.fill("form input[name='b']", "3")
+    page.click("form button[type='submit']")
+    page.wait_for_selector(".notice:has-text('was run again: 2 jobs')")
+    page.wait_for_selector(".group .sub:has-text('2 healed')")
+    assert [job.result(5) for job in stage.kit.jobs(state="succeeded")] == [3.0, 2.0]
+
+
+@pytest.mark.browser
+def test_muted_and_resolved_groups_leave_the_list_and_can_be_taken_back(
+    stage: Stage, url: str, window: Window, divide: Any
+) -> None:
+    fail(stage, divide, 1)
+    [group] = stage.kit.failures()
+    page = window.open(f"{url}?page=failures&group={group.id}")
+
+    page.get_by_role("button", name="Mute", exact=True).click()
+    page.wait_for_selector(".notice:has-text('was muted')")
+    page.get_by_role("button", name="Undo").click()
+    wait_until(lambda: stage.kit.failure(group.id).state == "open", 10, "the mute to be taken back")
+
+    page.get_by_role("button", name="Resolve").click()
+    page.wait_for_selector(".group[data-state='resolved']")
+    page.click(".group .row")
+    page.wait_for_selector("text=Nothing to look at")
+    fail(stage, divide, 2)
+    page.wait_for_selector(".group .chip:has-text('Regressed')")
+
+
+@pytest.mark.browser
+def test_drop_asks_and_forgets(stage: Stage, url: str, window: Window, divide: Any) -> None:
+    fail(stage, divide, 1, 2)
+    [group] = stage.kit.failures()
+    page = window.open(f"{url}?page=failures&group={group.id}")
+
+    page.get_by_role("button", name="Drop").click()
+    page.get_by_role("button", name="Delete 2 jobs").click()
+
+    page.wait_for_selector("text=Nothing has failed")
+    assert stage.kit.jobs() == []
+
+
+@pytest.mark.browser
+def test_a_task_is_paused_from_here_and_its_waiting_jobs_say_so(
+    stage: Stage, url: str, window: Window, divide: Any
+) -> None:
+    fail(stage, divide, 1)
+    [group] = stage.kit.failures()
+    page = window.open(f"{url}?page=failures&group={group.id}")
+
+    page.get_by_role("button", name="Pause divide").click()
+    page.get_by_role("button", name="Resume divide").wait_for()
+    assert [(pause.kind, pause.name) for pause in stage.kit.paused()] == [("task", "divide")]
+    waits = stage.submit("divide")
+    background.call(stage.store.claim(_worker(), 1))
+    card = window.open(f"{url}?job={waits}")
+    card.wait_for_selector(".jk-card .notice:has-text('Task divide is paused')")
+
+    page.get_by_role("button", name="Resume divide").click()
+    page.get_by_role("button", name="Pause divide").wait_for()
+    card.wait_for_selector(".jk-card .notice:has-text('no worker serves')")  # which is true, and all there is
+
+
+@pytest.mark.browser
+def test_a_queue_is_paused_from_the_workers_page(stage: Stage, url: str, window: Window) -> None:
+    waits = stage.submit("train")
+    page = window.open(f"{url}?page=workers")
+
+    page.get_by_role("button", name="Pause queue default").click()
+    page.wait_for_selector("tr.paused .since:has-text('paused')")
+    card = window.open(f"{url}?job={waits}")
+    card.wait_for_selector(".jk-card .notice:has-text('Queue default is paused')")
+    page.get_by_role("button", name="Resume queue default").click()
+
+    page.get_by_role("button", name="Pause queue default").wait_for()
+    assert stage.kit.paused() == []
+
+
+@pytest.mark.browser
+def test_a_waiting_job_is_moved_from_its_card(stage: Stage, url: str, window: Window) -> None:
+    waits = stage.submit("train")
+    page = window.open(f"{url}?job={waits}")
+
+    page.get_by_role("button", name="Move…").click()
+    page.get_by_label("Queue", exact=True).last.fill("gpu")
+    page.get_by_label("Priority", exact=True).last.fill("7")
+    page.locator(".mover button[type='submit']").click()
+
+    page.wait_for_selector(".jk-card .meta:has-text('queue gpu')")
+    assert stage.kit.snapshot(waits).spec.priority == 7
+    page.get_by_role("button", name="Move…").click()
+    page.get_by_label("Queue", exact=True).last.fill("my queue")
+    page.locator(".mover button[type='submit']").click()
+    page.wait_for_selector(".jk-card .notice:has-text('queue must be 1 to 200 characters')")
+
+
+@pytest.mark.browser
+def test_text_of_users_is_text(stage: Stage, url: str, window: Window) -> None:
+    for _ in range(2):
+        job = stage.submit("train", {CANARY: CANARY, "n": CANARY}, owner=CANARY)
+        stage.start(job)
+        trace = f'Traceback\n  File "{CANARY}", line 1, in {CANARY}\n    {CANARY}\n{CANARY}'
+        stage.fail(job, CANARY, CANARY, trace, CANARY)
+    [group] = stage.kit.failures()
+    stage.kit.mute(group.id, by=CANARY)
+
+    page = window.open(f"{url}?page=failures&state=muted&group={group.id}")
+    page.wait_for_selector(".failure")
+    page.wait_for_selector(".jobs li")
+
+    assert "<img" in text_of(page, ".group .title")
+    assert page.locator(".jk-failures img, .jk-failures script").count() == 0
+    assert page.evaluate("window.boom") is None
+
+
+def _worker() -> Any:
+    from jobkit.store.base import WorkerInfo
+
+    return WorkerInfo("gpu-1")
