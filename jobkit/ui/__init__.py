@@ -1,6 +1,6 @@
 """What a person sees: the job card, the table, the form, the pages, and the words and numbers on them.
 
-    from jobkit.ui import Dashboard, JobCard, JobTable, Page, PAGES, TaskForm
+    from jobkit.ui import Dashboard, JobCard, JobTable, Page, PAGES, TaskForm, Timeline
 
 These names are loaded when they are asked for, so that the pure modules (`format`, `trace`, `feed`, `static`) serve the
 command line and a notebook without loading panel.
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from jobkit.ui.page import Page, PageSession
     from jobkit.ui.pages import PAGES
     from jobkit.ui.table import JobTable
+    from jobkit.ui.timeline import Timeline
 
-__all__ = ["Dashboard", "Page", "PageSession", "PAGES", "JobCard", "JobTable", "TaskForm"]
+__all__ = ["Dashboard", "Page", "PageSession", "PAGES", "JobCard", "JobTable", "TaskForm", "Timeline"]
 
 _HOMES = {
     "Dashboard": "dashboard",
@@ -29,6 +30,7 @@ _HOMES = {
     "JobCard": "job_card",
     "JobTable": "table",
     "TaskForm": "form",
+    "Timeline": "timeline",
 }
 
 

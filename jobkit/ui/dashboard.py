@@ -28,7 +28,6 @@ from jobkit.ui.desk import Desk
 from jobkit.ui.drawer import Drawer
 from jobkit.ui.live import on_loop
 from jobkit.ui.nav import Nav
-from jobkit.ui.own import SelfContained
 from jobkit.ui.page import Page, PageSession, tell
 from jobkit.ui.pages import PAGES
 from jobkit.ui.session import person_here, refusal
@@ -109,7 +108,6 @@ class Dashboard(Viewer):
         self._nav = Nav(
             title=title,
             home=self._home,
-            keys=[list(pair) for page in self._pages.values() for pair in page.keys],
             place=_place(kit) if person.role is not Role.NONE else "",
             who=person.name,
             logout=f"{pn.state.base_url}logout" if person.name else "",
@@ -201,7 +199,7 @@ class Dashboard(Viewer):
         for other, holder in self._holders.items():
             holder.visible = other == slug
         self._sessions[slug].show(True)
-        self._nav.page = slug
+        self._nav.param.update(page=slug, keys=[list(pair) for pair in self._pages[slug].keys])
         for session in self._sessions.values():
             tell(session.hooks.job, self.job)
         self._drawer.open(self.job)
@@ -221,7 +219,7 @@ class Dashboard(Viewer):
             logger.exception("page %s could not be built", slug)
             sentence = f"The page {escape(self._pages[slug].title)} could not be built; the log of the server says why."
             shown = pn.pane.Str(sentence)  # type: ignore[no-untyped-call]  # panel's
-        holder.styles = _FILLED if isinstance(shown, SelfContained) else _SCROLLED
+        holder.styles = _FILLED if getattr(shown, "fills_page", False) else _SCROLLED
         holder.append(shown)
 
     def _name_pages(self) -> None:
@@ -286,6 +284,7 @@ class Dashboard(Viewer):
                 theme_config=palette(self._theme),
                 sx=header_look(self._theme),
                 busy_indicator=None,
+                dark_theme=(pn.state.cookies or {}).get("jobkit-theme") == "dark",
                 meta_title=escape(self._title),  # Panel's template takes it for markup; the header sets the text
                 title="",
             )

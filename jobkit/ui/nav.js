@@ -12,9 +12,8 @@ class Nav {
     n.place = h("span", {class: "place mono muted"});
     const who = model.get("who"), logout = model.get("logout");
     n.who = who && h("span", {class: "who", title: who}, h("span", {class: "name", text: who}), logout && h("a", {href: logout, text: "Log out"}));
-    n.help = h("dialog", {class: "help", "aria-label": "Keyboard", onclick: (event) => event.target === n.help && n.help.close()},
-      h("h2", {text: "Keyboard"}), h("dl", null, [["/", "search"], ...model.get("keys"), ["r", "retry, run again"], ["c", "cancel, asks first"], ["Esc", "close"], ["n", "start a task"], ["?", "this list"]]
-        .flatMap(([key, what]) => [h("dt", null, h("kbd", {text: key})), h("dd", {text: what})])));
+    n.keys = h("dl");
+    n.help = h("dialog", {class: "help", "aria-label": "Keyboard", onclick: (event) => event.target === n.help && n.help.close()}, h("h2", {text: "Keyboard"}), n.keys);
     this.root = h("div", {class: "jk jk-nav"}, h("b", {class: "brand"}, h("i", {class: "logo"}), "jobkit"), n.tabs, h("span", {class: "spring"}), n.place, n.status, n.who, n.help);
     el.append(this.root);
     this.stops = [followTheme(this.root), everySecond(() => this.showStatus())];
@@ -75,8 +74,15 @@ class Nav {
 
   key(event) {
     if (isTyping(event)) return;
-    if (event.key === "?") this.n.help.open ? this.n.help.close() : this.n.help.showModal();
+    if (event.key === "?") this.n.help.open ? this.n.help.close() : this.showKeys();
     if (event.key === "n" && this.model.get("page") !== "submit" && this.model.get("pages").some(([slug]) => slug === "submit")) ask(this.model, "page", {page: "submit"});
+  }
+
+  /** The keys of this page, and those that hold everywhere. */
+  showKeys() {
+    const every = [["r", "retry the job that is open, run it again"], ["c", "cancel it, asks first"], ["Esc", "close"], ["n", "start a task"], ["?", "this list"]];
+    this.n.keys.replaceChildren(...[...this.model.get("keys"), ...every].flatMap(([key, what]) => [h("dt", null, h("kbd", {text: key})), h("dd", {text: what})]));
+    this.n.help.showModal();
   }
 
   theme() {
@@ -85,6 +91,8 @@ class Nav {
     const now = () => hostTheme(this.root);
     const follow = () => {
       const wanted = stored() || (media.matches ? "dark" : "light");
+      // So that the server makes the next page in this theme, and it need not change before one's eyes.
+      document.cookie = `jobkit-theme=${wanted}; path=/; max-age=31536000; SameSite=Lax`;
       if (wanted === now()) return;
       this.expected = wanted;
       ask(this.model, "theme", {dark: wanted === "dark"});
@@ -95,7 +103,7 @@ class Nav {
         if (now() === last) return;
         last = now();
         if (this.expected === last) this.expected = null;  // our own request, or the system's: not a choice
-        else try { localStorage.setItem("jobkit-theme", last); } catch { /* storage is blocked: not remembered */ }
+        else try { localStorage.setItem("jobkit-theme", last); follow(); } catch { /* storage is blocked: not remembered */ }
       });
       const page = materialPage(this.root);
       if (page) observer.observe(page, {attributes: true, attributeFilter: ["class"]});

@@ -6,14 +6,20 @@ everywhere else, also for a window whose session is made anew after a long absen
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import panel as pn
 from bokeh.models import ImportedStyleSheet
 
 
 class SelfContained:
-    """Mixed into a component of `panel.custom`; drops the style sheets that nobody but Panel asked for."""
+    """Mixed into a component of `panel.custom`; drops the style sheets that nobody but Panel asked for.
+
+    Attributes:
+        fills_page: a dashboard gives it the whole page; it has its own margins and scrolls by itself.
+    """
+
+    fills_page: ClassVar[bool] = True
 
     def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
         properties: dict[str, Any] = super()._process_param_change(params)  # type: ignore[misc]  # the component's

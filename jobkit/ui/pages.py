@@ -9,6 +9,7 @@ from typing import Any
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.model.people import Role
+from jobkit.ui import timeline
 from jobkit.ui.audit import audit, has_people
 from jobkit.ui.desk import not_found
 from jobkit.ui.failures import FailuresPage
@@ -134,7 +135,14 @@ def schedules(session: PageSession) -> SchedulesPage:
 
 #: Each is one line here and a file of its own.
 PAGES: tuple[Page, ...] = (
-    Page("jobs", "Jobs", jobs, own_too=True, keys=(("x", "choose"), ("j  k", "next, previous job"), ("Enter", "open"))),
+    Page(
+        "jobs",
+        "Jobs",
+        jobs,
+        own_too=True,
+        keys=(("/", "search"), ("x", "choose"), ("j  k", "next, previous job"), ("Enter", "open")),
+    ),
+    Page("timeline", "Timeline", timeline.page, keys=(("j  k", "attempt before, after"), ("Enter", "open its job"))),
     Page("failures", "Failures", failures, keys=(("j  k", "next, previous group"),)),
     Page("workers", "Workers", workers),
     Page("schedules", "Schedules", schedules, is_shown=are_there),

@@ -1,0 +1,284 @@
+"""Keeps one `TimelineModel` up to date for all who look at a kit's timeline: read once, written once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import weakref
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jobkit.client.loop import background
+from jobkit.model import JobEvent, JobkitError, JobSnapshot
+from jobkit.store.base import Query
+from jobkit.ui.live import Pacer, on_loop
+from jobkit.ui.timeline_model import ATTEMPTS, TimelineModel
+from jobkit.ui.timeline_series import RANGES_MS, fit, series
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+logger = logging.getLogger("jobkit.ui")
+
+#: Shortest time between two deltas, and between two looks at the series; the longest, since time goes on.
+_WINDOW_S, _SERIES_S, _IDLE_S = 0.25, 1.0, 15.0
+
+#: Jobs that are read at once, those that wait of which the comings are known, and new ones that may be outstanding.
+_READ, _WAITING, _OUTSTANDING = 200, 500, 2_000
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+_ENDED = ("succeeded", "failed", "cancelled")
+
+
+class DeliverTimeline(Protocol):
+    """Takes texts to a browser; `whole` holds any of `page` and `series`, `parts` at most `delta`."""
+
+    def __call__(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class _Looker:
+    deliver: DeliverTimeline
+    range: str
+
+
+class TimelineFeed:
+    """Lives on the background loop, from the first who looks to the last."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self.model = TimelineModel()
+        self._n = time.time_ns() // 1_000_000
+        self._lookers: list[_Looker] = []
+        self._pacer = Pacer(_WINDOW_S, self._flush)
+        self._counter = Pacer(_SERIES_S, self._count)
+        self._stops: list[Callable[[], None]] = []
+        self._runners: set[asyncio.Task[Any]] = set()
+        self._early: list[JobEvent] | None = []
+        self._is_reading = self._is_counting = False
+        self._skew_ms = 0
+
+    # -- who looks ----------------------------------------------------------------------------------------------------
+
+    def add(self, looker: _Looker) -> None:
+        self._lookers.append(looker)
+        if len(self._lookers) == 1:
+            self._stops = [
+                self._kit.hub.listen(lambda event: on_loop(self._take, event), None),
+                self._kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)),
+            ]
+            self._run(self._open())
+            self._run(self._go_on())
+        else:
+            self.tell(looker)
+
+    def tell(self, looker: _Looker, n: int = 0) -> None:
+        """Everything, unless `n` says that nothing was missed."""
+        if self._early is not None:
+            return
+        if n != self._n:
+            looker.deliver({"page": self._page()}, {})
+        self._counter.poke()
+
+    def leave(self, looker: _Looker) -> None:
+        if looker in self._lookers:
+            self._lookers.remove(looker)
+            if not self._lookers:
+                self._pacer.stop()
+                self._counter.stop()
+                for stop in self._stops:
+                    stop()
+                for runner in self._runners:
+                    runner.cancel()
+                if _feeds.get(self._kit) is self:
+                    del _feeds[self._kit]
+
+    def recount(self) -> None:
+        """Somebody looks at another range."""
+        self._counter.poke()
+
+    # -- what is read -------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        """What was, then what happened while it was read."""
+        await self._kit.hub.ready(None)
+        self._early = []
+        jobs, since_ms, depth_since_ms = await self._read_jobs()
+        self.model.load(jobs, since_ms, self.model.queued, depth_since_ms)
+        for event in self._early:
+            self.model.take(event)
+        self._early = None
+        self._n += 1
+        page = self._page()
+        for looker in list(self._lookers):
+            looker.deliver({"page": page}, {})
+        self._counter.poke()
+        self._pacer.poke()
+
+    async def _read_jobs(self) -> tuple[list[JobSnapshot], int | None, int]:
+        """The newest jobs; before when there are more that have ended, and more that wait."""
+        page, counts = self._kit.verbs.page, await self._kit.verbs.counts()
+        self.model.queued = counts.get("queued", 0)
+        found: list[JobSnapshot] = []
+        depth_since_ms = 0
+        for state, limit in (("running", _WAITING), ("scheduled", 100), ("queued", _WAITING)):
+            read = await page(Query(states=(state,), limit=limit))
+            found += read.jobs
+            if state == "queued" and read.next_cursor and read.jobs:
+                depth_since_ms = _submitted_ms(read.jobs[-1])
+        since_ms, cursor, attempts = None, "", 0
+        oldest_ms = self._now_ms() - RANGES_MS["24h"]
+        while attempts < ATTEMPTS:
+            read = await page(Query(states=_ENDED, limit=_READ, cursor=cursor))
+            found += read.jobs
+            attempts += sum(max(1, snapshot.attempt) for snapshot in read.jobs)
+            cursor = read.next_cursor
+            if not cursor or all((s.finished_at or _EPOCH).timestamp() * 1000 < oldest_ms for s in read.jobs):
+                break
+            since_ms = _submitted_ms(read.jobs[-1]) if read.jobs and attempts >= ATTEMPTS else None
+        return found, since_ms, max(depth_since_ms, since_ms or 0)
+
+    async def _learn(self) -> None:
+        try:
+            ids = list(self.model.unknown)[-_READ:]
+            for job_id in ids:
+                self.model.unknown.pop(job_id, None)
+            self.model.learn(await self._kit.verbs.store.snapshots(ids))
+        finally:
+            self._is_reading = False
+        self._pacer.poke()
+
+    async def _go_on(self) -> None:
+        """Time goes on where nothing happens, too."""
+        while True:
+            await asyncio.sleep(_IDLE_S)
+            self._counter.poke()
+
+    # -- what is told -------------------------------------------------------------------------------------------------
+
+    def _take(self, event: JobEvent) -> None:
+        if self._early is not None:
+            self._early.append(event)
+        elif not event.type.is_news:
+            self._skew_ms = max(self._skew_ms, event.at_ms - time.time_ns() // 1_000_000)
+            self.model.take(event)
+            self._pacer.poke()
+            self._counter.poke()
+
+    def _status(self, is_live: bool) -> None:
+        if is_live:
+            self._run(self._open())
+
+    def _page(self) -> str:
+        return _dumps({**self.model.whole(self._now_ms()), "n": self._n})
+
+    def _flush(self) -> None:
+        if len(self.model.unknown) > _OUTSTANDING:
+            self.model.skip(self._now_ms())
+        delta = self.model.delta(self._now_ms())
+        if delta is not None:
+            self._n += 1
+            text = _dumps({**delta, "n": self._n})
+            for looker in list(self._lookers):
+                looker.deliver({}, {"delta": text})
+        if self.model.unknown and not self._is_reading:
+            self._is_reading = True
+            self._run(self._learn())
+
+    def _count(self) -> None:
+        if not self._is_counting and self._early is None:
+            self._is_counting = True
+            self._run(self._tell_series())
+
+    async def _tell_series(self) -> None:
+        try:
+            counts, workers = await asyncio.gather(self._kit.verbs.counts(), self._kit.verbs.workers())
+            self.model.queued = counts.get("queued", 0)
+            slots = sum(worker.slots for worker in workers if worker.takes_jobs)
+            now_ms = self._now_ms()
+            texts: dict[str, str] = {}
+            for looker in list(self._lookers):
+                if looker.range not in texts:
+                    texts[looker.range] = self._series(looker.range, now_ms, slots)
+                looker.deliver({"series": texts[looker.range]}, {})
+        finally:
+            self._is_counting = False
+
+    def _series(self, name: str, now_ms: int, slots: int) -> str:
+        if name in RANGES_MS:
+            start_ms = now_ms - RANGES_MS[name]
+        else:
+            start_ms, now_ms = fit(self.model.all_bars(), now_ms, self.model.since_ms)
+        return _dumps({"range": name, "slots": slots, "now": now_ms, **series(self.model, start_ms, now_ms)})
+
+    def _now_ms(self) -> int:
+        """By this machine's clock, but never before an event that was already heard of."""
+        return time.time_ns() // 1_000_000 + self._skew_ms
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        runner = asyncio.get_running_loop().create_task(self._guarded(work))
+        self._runners.add(runner)
+        runner.add_done_callback(self._runners.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except JobkitError as error:  # the header says that the server is away; the hub tells us when it is back
+            logger.debug("the timeline could not be read: %s", error)
+
+
+_feeds: weakref.WeakKeyDictionary[Kit, TimelineFeed] = weakref.WeakKeyDictionary()
+
+
+class Looking:
+    """One page's hold on the feed; from any thread."""
+
+    def __init__(self, kit: Kit, range: str, deliver: DeliverTimeline) -> None:
+        self._kit = kit
+        self._looker = _Looker(deliver, range)
+        self._feed: TimelineFeed | None = None
+        self._is_stopped = False
+        background.start().call_soon_threadsafe(self._begin)
+
+    def resend(self, n: int) -> None:
+        """Everything again, unless `n` is the number of the last delta."""
+        background.start().call_soon_threadsafe(self._again, n)
+
+    def look(self, range: str) -> None:
+        """At another range: one of `RANGES_MS`, or "fit"."""
+        background.start().call_soon_threadsafe(self._turn, range)
+
+    def stop(self) -> None:
+        self._is_stopped = True
+        background.start().call_soon_threadsafe(self._end)
+
+    def _begin(self) -> None:
+        if not self._is_stopped:
+            self._feed = _feeds.get(self._kit) or _feeds.setdefault(self._kit, TimelineFeed(self._kit))
+            self._feed.add(self._looker)
+
+    def _again(self, n: int) -> None:
+        if self._feed is not None and not self._is_stopped:
+            self._feed.tell(self._looker, n)
+
+    def _turn(self, range: str) -> None:
+        self._looker.range = range
+        if self._feed is not None and not self._is_stopped:
+            self._feed.recount()
+
+    def _end(self) -> None:
+        if self._feed is not None:
+            self._feed.leave(self._looker)
+
+
+def _submitted_ms(snapshot: JobSnapshot) -> int:
+    return round((snapshot.submitted_at or _EPOCH).timestamp() * 1000)
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,205 @@
+"""The figures of the timeline, empty: `timeline.js` fills their sources from the texts that all sessions share.
+
+So the server keeps no data of a plot, and a session costs no more than the text. Colours, fonts and the height of the
+lanes are set in the browser too, from the tokens of the theme that it shows. All times on the axes are local: the
+browser adds its zone's offset.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bokeh.layouts import column
+from bokeh.models import (
+    BasicTicker,
+    ColumnDataSource,
+    DatetimeTicker,
+    DatetimeTickFormatter,
+    FactorRange,
+    FixedTicker,
+    LayoutDOM,
+    PanTool,
+    Range1d,
+    WheelZoomTool,
+)
+from bokeh.plotting import figure
+from bokeh.transform import dodge
+
+#: What the browser fills: columns of each source, by name.
+SOURCES: dict[str, tuple[str, ...]] = {
+    "waits": ("y", "left", "right"),
+    "bars": ("y", "left", "right", "fill", "line", "alpha", "label", "ink"),
+    "joins": ("x0", "y0", "x1", "y1"),
+    "fails": ("x", "y", "ink"),
+    "due": ("x", "y"),
+    "now": ("x",),
+    "ends": ("left", "right", "zero", "s", "f", "c"),
+    "depth": ("left", "right", "top"),
+    "busy": ("left", "right", "top"),
+}
+
+#: Of each side of the times by task.
+TIMES = ("y", "low", "q1", "mid", "q3", "high", "fill")
+
+#: Height in px of a lane, of what stands above and below the lanes, and of each chart below them.
+LANE, CHROME, CHART = 24, 34, 88
+
+_BARE: dict[str, Any] = {
+    "toolbar_location": None,
+    "tools": "",
+    "sizing_mode": "stretch_width",
+    "min_border_right": 30,
+    "min_border_top": 4,
+    "background_fill_alpha": 0,
+    "border_fill_alpha": 0,
+    "outline_line_color": None,
+}
+
+#: Ticks of durations, in seconds, and their words.
+_DURATIONS: dict[float | str, Any] = {
+    0.001: "1 ms",
+    0.01: "10 ms",
+    0.1: "100 ms",
+    1: "1 s",
+    10: "10 s",
+    60: "1 min",
+    600: "10 min",
+    3600: "1 h",
+    36000: "10 h",
+    86400: "1 d",
+}
+
+
+def figures(name: str) -> LayoutDOM:
+    """All figures, one below the other; `name` begins the name of each model that the browser looks for."""
+    sources = {
+        each: ColumnDataSource({column: [] for column in columns}, name=f"{name}-{each}")
+        for each, columns in SOURCES.items()
+    }
+    x_range = Range1d(start=0, end=1, name=f"{name}-x")
+    parts = [
+        _lanes(name, x_range, sources),
+        _ends(name, x_range, sources["ends"]),
+        _area(name, "depth", "Jobs in a queue", x_range, sources["depth"]),
+        _area(name, "busy", "Attempts at once", x_range, sources["busy"]),
+        _tasks(name),
+    ]
+    return column(*parts, sizing_mode="stretch_width", name=f"{name}-all", spacing=8)
+
+
+def _lanes(name: str, x_range: Range1d, sources: dict[str, ColumnDataSource]) -> figure:
+    pan, wheel = PanTool(dimensions="width"), WheelZoomTool(dimensions="width", modifiers={"ctrl": True})
+    plot = figure(
+        **_BARE,
+        name=f"{name}-lanes",
+        height=CHROME + LANE,
+        x_range=x_range,
+        y_range=FactorRange(factors=[], name=f"{name}-y"),
+        x_axis_type="datetime",
+    )
+    plot.add_tools(pan, wheel)
+    plot.toolbar.active_drag = pan
+    plot.toolbar.active_scroll = wheel
+    # In units of a lane: 4 px of waiting, 16 px of running.
+    plot.hbar("y", left="left", right="right", height=4 / LANE, source=sources["waits"], name="wait", line_color=None)
+    plot.segment("x0", "y0", "x1", "y1", source=sources["joins"], name="join")
+    plot.hbar(
+        "y",
+        left="left",
+        right="right",
+        height=16 / LANE,
+        source=sources["bars"],
+        fill_color="fill",
+        fill_alpha="alpha",
+        line_color="line",
+    )
+    plot.text(
+        "left",
+        "y",
+        "label",
+        source=sources["bars"],
+        x_offset=5,
+        text_color="ink",
+        text_font_size="11px",
+        text_baseline="middle",
+        name="label",
+    )
+    plot.scatter("x", "y", source=sources["fails"], marker="x", size=7, line_color="ink", line_width=2)
+    plot.scatter(
+        "x", "y", source=sources["due"], marker="inverted_triangle", size=9, fill_color=None, line_width=1.5, name="due"
+    )
+    plot.vspan("x", source=sources["now"], line_width=1, name="now")
+    _time_axis(plot)
+    plot.yaxis.major_tick_line_color = None
+    plot.ygrid.grid_line_color = None
+    return plot
+
+
+def _ends(name: str, x_range: Range1d, source: ColumnDataSource) -> figure:
+    plot = _chart(name, "ends", "Jobs that ended", x_range)
+    for part, bottom, top in (("succeeded", "zero", "s"), ("failed", "s", "f"), ("cancelled", "f", "c")):
+        plot.quad("left", "right", top, bottom, source=source, line_color=None, name=part)
+    return plot
+
+
+def _area(name: str, part: str, title: str, x_range: Range1d, source: ColumnDataSource) -> figure:
+    plot = _chart(name, part, title, x_range)
+    plot.quad("left", "right", "top", 0, source=source, line_color=None, name="area")
+    return plot
+
+
+def _chart(name: str, part: str, title: str, x_range: Range1d) -> figure:
+    plot = figure(
+        **_BARE,
+        name=f"{name}-chart-{part}",
+        title=title,
+        height=CHART,
+        x_range=x_range,
+        y_range=Range1d(start=0, end=1, name=f"{name}-top-{part}"),
+        x_axis_type="datetime",
+    )
+    _time_axis(plot)
+    if part != "busy":  # the last of them says what time it is
+        plot.xaxis.visible = False
+        plot.height = CHART - 22
+    plot.yaxis.ticker = BasicTicker(desired_num_ticks=2, num_minor_ticks=0, min_interval=1)
+    plot.xgrid.grid_line_color = None
+    return plot
+
+
+def _tasks(name: str) -> figure:
+    """Waiting and running by task: a line from 10 to 90 %, a bar over the middle half, a mark at the median."""
+    plot = figure(
+        **_BARE,
+        name=f"{name}-chart-tasks",
+        title="Waiting and running by task",
+        height=CHART,
+        x_axis_type="log",
+        x_range=Range1d(start=0.001, end=10, name=f"{name}-seconds"),
+        y_range=FactorRange(factors=[], name=f"{name}-names"),
+    )
+    for side, shift in (("waited", 0.16), ("ran", -0.16)):
+        place = dodge("y", shift, range=plot.y_range)
+        part = ColumnDataSource({column: [] for column in TIMES}, name=f"{name}-tasks-{side}")
+        plot.segment("low", place, "high", place, source=part, line_color="fill", line_width=1)
+        plot.hbar(place, left="q1", right="q3", height=0.26, source=part, fill_color="fill", line_color=None)
+        plot.scatter("mid", place, source=part, marker="circle", size=6, line_color="fill", line_width=2, name="median")
+    plot.xaxis.ticker = FixedTicker(ticks=[float(each) for each in _DURATIONS], minor_ticks=[])
+    plot.xaxis.major_label_overrides = dict(_DURATIONS)
+    plot.yaxis.major_tick_line_color = None
+    plot.ygrid.grid_line_color = None
+    return plot
+
+
+def _time_axis(plot: figure) -> None:
+    plot.xaxis.formatter = DatetimeTickFormatter(
+        milliseconds="%H:%M:%S",
+        seconds="%H:%M:%S",
+        minsec="%H:%M:%S",
+        minutes="%H:%M",
+        hourmin="%H:%M",
+        hours="%H:%M",
+        days="%a %d %b",
+        months="%d %b",
+    )
+    plot.xaxis.ticker = DatetimeTicker(num_minor_ticks=0, desired_num_ticks=6)

@@ -1,0 +1,136 @@
+"""The timeline in a real browser: bars come as jobs start and end, a click opens the job, nobody reads unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobkit.ui import timeline_feed
+from tests.support import wait_until
+from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.stage import Stage
+
+pytestmark = pytest.mark.browser
+
+Serve = Callable[[Callable[[], Any]], str]
+
+#: Columns of one of the timeline's sources, as they are drawn.
+DATA = """name => {
+  const models = [...(window.Bokeh?.documents?.[0]?._all_models.values() ?? [])];
+  const found = models.find((model) => model.type === "ColumnDataSource" && model.name?.endsWith(`-${name}`));
+  return found ? Object.fromEntries(Object.entries(found.data).map(([key, values]) => [key, [...values]])) : null;
+}"""
+
+#: Where on the screen the `i`-th bar is.
+PLACE = """i => {
+  const models = [...Bokeh.documents[0]._all_models.values()];
+  const of = (name) => models.find((model) => model.name?.endsWith(name));
+  const view = Bokeh.index.find_one(of("-lanes")), bars = of("-bars").data, frame = view.frame;
+  const box = view.el.getBoundingClientRect();
+  return [box.x + frame.x_scale.compute((bars.left[i] + bars.right[i]) / 2), box.y + frame.y_scale.compute(bars.y[i])];
+}"""
+
+
+@pytest.fixture
+def url(stage: Stage, serve: Serve) -> str:
+    from jobkit.ui import Dashboard
+
+    return serve(lambda: Dashboard(stage.kit).__panel__())
+
+
+def bars(page: Any) -> int:
+    found = page.evaluate(DATA, "bars")
+    return len(found["y"]) if found else -1
+
+
+def test_bars_come_as_jobs_start_and_a_click_opens_the_job(stage: Stage, url: str, window: Window) -> None:
+    failed = stage.submit("train", {"n": 1}, title="Train a model")
+    stage.start(failed, "gpu-1")
+    stage.fail(failed)
+    page, other = window.open(f"{url}?page=timeline", width=1440), window.open(f"{url}?page=timeline", width=380)
+    for each in (page, other):
+        each.wait_for_selector(".jk-timeline .sum:has-text('1 attempt · 1 failed · 1 worker')")
+
+    job = stage.submit("count", title="Count words")
+    stage.start(job, "gpu-1")
+
+    for each in (page, other):
+        each.wait_for_selector(".jk-timeline .sum:has-text('2 attempts · 1 failed · 1 running · 1 worker')")
+        wait_until(lambda each=each: bars(each) == 2, 10, "two bars")
+    assert page.locator(".legend li").all_inner_texts() == ["count", "train", "failed", "waited"]
+    page.keyboard.press("k")
+    page.wait_for_selector(".tip b:has-text('Count words')")
+    page.keyboard.press("j")
+    page.wait_for_selector(".tip b:has-text('Train a model')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".jk-card .title:has-text('Train a model')")
+    page.keyboard.press("Escape")
+    page.locator(".jk-card .title").wait_for(state="hidden")
+    page.click("[aria-label='Zoom out']")  # from now on it does not follow the clock
+    page.wait_for_selector("text=Back to now")
+    page.mouse.click(*page.evaluate(PLACE, bars(page) - 1))
+    page.wait_for_selector(".jk-card .title:has-text('Count words')")
+    assert "page=timeline" in page.url
+    stage.succeed(job)
+    page.wait_for_selector(".jk-timeline .sum:has-text('2 attempts · 1 failed · 1 worker')")
+
+
+def test_what_waited_what_failed_and_what_is_due_is_marked(stage: Stage, url: str, window: Window) -> None:
+    job = stage.submit("train", retries=2)
+    stage.start(job, "gpu-1")
+    stage.retry_later(job)
+    stage.start(job, "gpu-2")
+    stage.submit("later", delay_ms=5_000)
+    page = window.open(f"{url}?page=timeline")
+
+    wait_until(lambda: bars(page) == 2, 20, "two attempts")
+
+    assert len(page.evaluate(DATA, "joins")["x0"]) == 1
+    wait_until(lambda: page.evaluate(DATA, "due")["y"] == ["scheduled"], 10, "the one that is due")
+    wait_until(lambda: page.evaluate(DATA, "busy")["top"][-1] > 0, 10, "the load")
+    stage.succeed(job)
+    wait_until(lambda: sum(page.evaluate(DATA, "ends")["s"]) == 1, 10, "the job that ended")
+    wait_until(lambda: len(page.evaluate(DATA, "tasks-ran")["y"]) == 1, 10, "the task's times")
+
+
+def test_the_range_stands_in_the_url(stage: Stage, url: str, window: Window) -> None:
+    page = window.open(f"{url}?page=timeline&range=6h")
+    page.wait_for_selector(".ranges [data-range='6h'][aria-checked=true]")
+
+    page.click(".ranges [data-range='1h']")
+
+    page.wait_for_selector(".ranges [data-range='1h'][aria-checked=true]")
+    wait_until(lambda: page.evaluate("location.search") == "?page=timeline&range=1h", 10, "the URL")
+    page.go_back()
+    page.wait_for_selector(".ranges [data-range='6h'][aria-checked=true]")
+
+
+def test_nobody_reads_while_nobody_looks_and_it_is_right_when_somebody_looks_again(
+    stage: Stage, url: str, window: Window
+) -> None:
+    page = window.open(f"{url}?page=timeline")
+    page.wait_for_selector("text=Nothing has run yet")
+    assert stage.kit in timeline_feed._feeds
+
+    page.click(".tab:has-text('Jobs')")
+    wait_until(lambda: stage.kit not in timeline_feed._feeds, 10, "the reading to end")
+    stage.start(stage.submit("train"))
+
+    page.click(".tab:has-text('Timeline')")
+    page.wait_for_selector(".jk-timeline .sum:has-text('1 attempt · 1 running · 1 worker')")
+
+
+def test_names_on_the_timeline_are_text(stage: Stage, url: str, window: Window) -> None:
+    job = stage.submit(CANARY, {CANARY: CANARY}, title=CANARY, queue=CANARY)
+    stage.start(job, CANARY, CANARY)
+    stage.fail(job, CANARY, CANARY)
+    page = window.open(f"{url}?page=timeline")
+    wait_until(lambda: bars(page) == 1, 20, "the bar")
+
+    page.keyboard.press("k")
+
+    page.wait_for_selector(".tip b")
+    assert text_of(page, ".tip b") == CANARY
+    assert page.evaluate("window.boom === undefined")

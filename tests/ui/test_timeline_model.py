@@ -1,0 +1,204 @@
+"""The timeline's model: a list of events in, bars, lanes and series out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
+from jobkit.ui.timeline_model import LANES, TimelineModel, bars_of
+from jobkit.ui.timeline_series import fit, quantiles, series
+
+T0 = 1_800_000_000_000
+
+STATES = {"submitted": "queued", "queued": "queued", "started": "running", "lost": "queued", "retried": "scheduled"}
+
+
+def event(job_id: str, seq: int, type: str, at_s: float, **data: Any) -> JobEvent:
+    state = data.pop("state", STATES.get(type, type))
+    return JobEvent(job_id, seq, EventType(type), T0 + round(at_s * 1000), {"state": state, **data})
+
+
+def started(job_id: str, seq: int, at_s: float, worker: str = "w", attempt: int = 1) -> JobEvent:
+    at_ms = T0 + round(at_s * 1000)
+    return event(job_id, seq, "started", at_s, worker=worker, attempt=attempt, started=at_ms)
+
+
+def job(job_id: str, *events: JobEvent, task: str = "train") -> JobSnapshot:
+    at = datetime.fromtimestamp(events[0].at_ms / 1000, UTC)
+    made: JobSnapshot | None = JobSnapshot(JobSpec(job_id, task), 0, JobState.QUEUED, submitted_at=at)
+    for each in events:
+        assert made is not None
+        made = apply(made, each)
+    assert made is not None
+    return made
+
+
+def ran(job_id: str, start_s: float, end_s: float, worker: str = "w", task: str = "train") -> JobSnapshot:
+    return job(
+        job_id,
+        event(job_id, 1, "submitted", start_s - 1),
+        started(job_id, 2, start_s, worker),
+        event(job_id, 3, "succeeded", end_s, finished=T0 + round(end_s * 1000)),
+        task=task,
+    )
+
+
+def loaded(*jobs: JobSnapshot, limit: int = 100, **told: Any) -> TimelineModel:
+    made = TimelineModel(limit)
+    made.load(jobs, None, **told)
+    return made
+
+
+def lanes(timeline: TimelineModel) -> dict[str, int]:
+    return {bar.key: bar.lane for bar in timeline.all_bars()}
+
+
+def keys(bars: Iterable[Any]) -> list[str]:
+    return [f"{bar[0]}/{bar[1]}" for bar in bars]
+
+
+def test_each_attempt_is_a_bar_that_begins_with_its_wait() -> None:
+    bars = bars_of(
+        job(
+            "a",
+            event("a", 1, "submitted", 0),
+            started("a", 2, 3),
+            event("a", 3, "retried", 5, due=T0 + 9_000, reason="try again"),
+            started("a", 4, 10, "v", attempt=2),
+            event("a", 5, "lost", 12),
+            started("a", 6, 14, attempt=3),
+        )
+    )
+
+    assert [(b.attempt, b.worker, b.outcome, b.ended_ms and b.ended_ms - T0) for b in bars] == [
+        (1, "w", "retried", 5_000),
+        (2, "v", "lost", 12_000),
+        (3, "w", "running", None),
+    ]
+    # The second waited from the end of its backoff, the third from the moment at which its worker was lost.
+    assert [b.ready_ms and b.ready_ms - T0 for b in bars] == [0, 9_000, 12_000]
+
+
+def test_a_job_that_waits_for_a_time_or_another_job_has_not_waited_for_a_worker() -> None:
+    late = job(
+        "a",
+        event("a", 1, "submitted", 0, state="scheduled", due=T0 + 60_000),
+        event("a", 2, "queued", 60),
+        started("a", 3, 61),
+    )
+    after = job("b", event("b", 1, "submitted", 0, state="scheduled"), started("b", 2, 9))
+
+    assert bars_of(late)[0].ready_ms == T0 + 60_000
+    assert bars_of(after)[0].ready_ms is None
+
+
+def test_attempts_at_one_time_get_lanes_of_their_own_and_a_lane_is_used_again() -> None:
+    timeline = loaded(ran("a", 0, 10), ran("b", 5, 20), ran("c", 12, 15), ran("d", 6, 7, worker="v"))
+
+    assert lanes(timeline) == {"a/1": 0, "b/1": 1, "c/1": 0, "d/1": 0}
+
+    timeline.learn([job("e", event("e", 1, "submitted", 29), started("e", 2, 30))])
+    timeline.learn([job("f", event("f", 1, "submitted", 29), started("f", 2, 31))])
+    assert (lanes(timeline)["e/1"], lanes(timeline)["f/1"]) == (0, 1)
+    timeline.take(event("e", 3, "succeeded", 33))
+    timeline.learn([job("g", event("g", 1, "submitted", 32), started("g", 2, 34))])
+    assert lanes(timeline)["g/1"] == 0
+    assert lanes(timeline)["e/1"] == 0  # an ended bar stays where it is
+
+
+def test_a_worker_has_at_most_so_many_lanes() -> None:
+    timeline = loaded(*(ran(f"j{n}", 0, 10) for n in range(40)))
+
+    assert max(lanes(timeline).values()) == LANES - 1
+
+
+def test_a_delta_holds_the_jobs_that_moved_and_nothing_else() -> None:
+    timeline = loaded(ran("a", 0, 10), job("b", event("b", 1, "submitted", 11)))
+    timeline.whole(T0)
+    assert timeline.delta(T0) is None
+
+    timeline.take(started("b", 2, 12))
+    delta = timeline.delta(T0 + 12_000)
+
+    assert delta is not None
+    assert keys(delta["bars"]) == ["b/1"]
+    timeline.take(event("a", 9, "deleted", 13))
+    delta = timeline.delta(T0)
+    assert delta is not None
+    assert (delta["bars"], delta["gone"]) == ([], ["a"])
+
+
+def test_jobs_that_are_new_or_were_missed_are_asked_for() -> None:
+    timeline = loaded(job("a", event("a", 1, "submitted", 0)))
+
+    timeline.take(event("new", 1, "submitted", 1))
+    timeline.take(event("a", 3, "succeeded", 2))  # 2 was missed
+    timeline.take(event("a", 1, "submitted", 0))  # old news
+
+    assert list(timeline.unknown) == ["new", "a"]
+    timeline.learn([job("new", event("new", 1, "submitted", 1)), None])
+    assert list(timeline.unknown) == ["a"]
+
+
+def test_of_more_attempts_than_are_kept_those_go_that_ended_first_and_it_says_so() -> None:
+    timeline = loaded(*(ran(f"j{n}", n, n + 1) for n in range(10)), limit=4)
+
+    assert sorted(timeline.bars) == ["j6", "j7", "j8", "j9"]
+    assert timeline.since_ms == T0 + 6_000
+    assert series(timeline, T0, T0 + 10_000, 10)["busy"] == [None] * 5 + [0.0, 1.0, 1.0, 1.0, 1.0]
+    assert sum(series(timeline, T0, T0 + 10_000, 10)["succeeded"]) == 10  # endings are counted all the same
+
+
+def test_jobs_that_wait_for_a_time_are_due() -> None:
+    timeline = loaded(job("a", event("a", 1, "submitted", 0, state="scheduled", due=T0 + 60_000)))
+
+    assert timeline.whole(T0)["due"] == [["a", "train", T0 + 60_000]]
+
+
+def test_series_count_endings_and_attempts_that_ran_at_once() -> None:
+    failed = job(
+        "x", event("x", 1, "submitted", 0), started("x", 2, 10), event("x", 3, "failed", 25, finished=T0 + 25_000)
+    )
+    found = series(loaded(ran("a", 0, 10), ran("b", 5, 25), failed), T0, T0 + 30_000, 3)
+
+    assert found["succeeded"] == [0, 1, 1]
+    assert found["failed"] == [0, 0, 1]
+    assert found["busy"] == [1.5, 2.0, 1.0]
+    assert found["edges"] == [T0, T0 + 10_000, T0 + 20_000, T0 + 30_000]
+
+
+def test_the_depth_of_the_queues_is_counted_back_from_what_is_true_now() -> None:
+    waiting = [job(f"q{n}", event(f"q{n}", 1, "submitted", 14)) for n in range(3)]
+    # Of 5,000 that wait, three came in the range; "a" stood in the queue from -1 to 8.
+    a = job("a", event("a", 1, "submitted", -1), started("a", 2, 8))
+    timeline = loaded(*waiting, a, queued=5_000)
+
+    assert series(timeline, T0, T0 + 30_000, 6)["depth"] == [4998, 4997, 5000, 5000, 5000, 5000]
+    timeline.take(event("q0", 2, "cancelled", 22))
+    timeline.take(event("new", 1, "submitted", 27))
+    timeline.take(started("unknown", 2, 28))
+    timeline.queued = 4_999
+    assert series(timeline, T0, T0 + 30_000, 6)["depth"] == [4998, 4997, 5000, 5000, 4999, 4999]
+    timeline.depth_since_ms = T0 + 6_000
+    assert series(timeline, T0, T0 + 30_000, 6)["depth"][:2] == [None, 4997]
+
+
+def test_waiting_and_running_times_are_told_by_task() -> None:
+    jobs = [ran(f"j{n}", n, 2 * n) for n in range(1, 11)]
+    found = series(loaded(*jobs, ran("k", 0, 1, task="plot")), T0, T0 + 60_000)["tasks"]
+
+    assert [(each["task"], each["count"]) for each in found] == [("train", 10), ("plot", 1)]
+    assert found[0]["ran"] == [2.0, 3.0, 6.0, 8.0, 10.0]
+    assert found[0]["waited"] == [1.0] * 5
+    assert quantiles([]) == []
+
+
+def test_the_first_range_fits_the_data() -> None:
+    now = T0 + 1_000_000
+
+    assert fit([], now) == (now - 60_000, now)
+    assert fit(bars_of(ran("a", 100, 900)), now) == (T0 + 99_000, now)
+    assert fit(bars_of(ran("a", 100, 900)), now, T0 + 500_000) == (T0 + 500_000, now)
+    assert fit(bars_of(ran("a", -200_000, 900)), now) == (now - 86_400_000, now)
