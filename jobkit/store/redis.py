@@ -345,9 +345,12 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
     async def _is_trimmed(self, key: str) -> bool:
         """Whether a stream has ever lost an entry."""
         facts: Any = await self.redis.xinfo_stream(key)
-        if "entries-added" not in facts:  # servers before 7 do not say; it is trimmed when it has grown to its bound
-            return bool(facts["length"] >= _EVENTS_KEPT)
-        return bool(facts["entries-added"] != facts["length"])
+        length, added = facts["length"], facts.get("entries-added")
+        if added is None:  # a server before 7; the transitions count
+            added = int(await self.redis.get(f"{key}-added") or 0)
+            if added < length:  # not from the first one on: it is trimmed when it has grown to its bound
+                return bool(length >= _EVENTS_KEPT)
+        return bool(added != length)
 
     async def last_event_id(self) -> str:
         """Id of the newest event of the namespace, "0-0" where there is none."""

@@ -140,7 +140,7 @@ class Chaos:
             self.problems += check.everything(self)
             self.problems += world.stop_workers()
             self._close_dashboard()
-            self.problems += check.structure(world.server.url, world.settings["namespace"])
+            self.problems += check.structure(world.server.url, world.settings["namespace"], has_older=world.has_older)
         finally:
             self._over.set()
             for kit in getattr(self, "kits", ()):

@@ -70,6 +70,11 @@ class World:
         self.counts: dict[str, int] = {}
 
     @property
+    def has_older(self) -> bool:
+        """Whether workers of an earlier version serve."""
+        return self._older is not None
+
+    @property
     def is_calm(self) -> bool:
         """Whether the dashboard has had long enough to show what is."""
         return not self._down_until and time.monotonic() - self.disturbed_at > SETTLE_S

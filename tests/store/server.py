@@ -37,8 +37,8 @@ def skip_before_7(what: str) -> None:
 class Server:
     """One server process, which may be killed and started again on the same data (append-only file)."""
 
-    def __init__(self) -> None:
-        self._binary = find_server()
+    def __init__(self, program: str = "") -> None:
+        self._binary = program or find_server()
         self.home = Path(tempfile.mkdtemp(prefix="jk-"))  # short: a socket's path has about 100 characters
         self.socket = self.home / "r.sock"
         self.url = f"unix://{self.socket}"

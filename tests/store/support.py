@@ -247,6 +247,7 @@ async def check_keys(store: RedisStore) -> None:
                 "due",
                 "leases",
                 "expiry",
+                "events-added",
                 "idle",
                 "schedules",
                 *_HOLD,
