@@ -10,7 +10,7 @@ import msgspec
 
 from jobkit.model import FailureGroup, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.audit import AuditEntry
-from jobkit.model.snapshot import WIRE, changes, moved_spec, tame
+from jobkit.model.snapshot import WIRE, changes, tame
 from jobkit.store.base import WorkerInfo
 from jobkit.store.query import Brief
 
@@ -40,11 +40,8 @@ def snapshot(record: Mapping[bytes, bytes]) -> JobSnapshot:
             history.append(JobEvent.from_wire(_unjson(value)))
     history.sort(key=lambda event: event.seq)
     numbers = _unjson(b"{" + record[b"p"] + b"}") if b"p" in record else {}
-    place = {"queue": record[b"queue"].decode()} if b"queue" in record else {}
-    if b"priority" in record:
-        place["priority"] = record[b"priority"].decode()
     return JobSnapshot(
-        spec=moved_spec(spec(_unjson(record[b"spec"])), place),
+        spec=spec(_unjson(record[b"spec"])),
         seq=int(record[b"seq"]),
         rev=int(record.get(b"rev", 0)),
         done=tame(numbers.get("done")),

@@ -90,6 +90,14 @@ class Verbs(RuleBasedStateMachine):
 
         self.both(act)
 
+    @rule(
+        names=st.lists(ids, min_size=1, max_size=2),
+        queue=st.sampled_from([None, *QUEUES]),
+        priority=st.sampled_from([None, -1, 0, 1]),
+    )
+    def move(self, names: list[str], queue: str | None, priority: int | None) -> None:
+        self.both(lambda store: store.move(names, queue, priority, "why"))
+
     @rule(by=workers, free=st.integers(0, 3))
     def claim(self, by: Any, free: int) -> None:
         async def act(store: AnyStore) -> Any:

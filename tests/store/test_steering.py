@@ -184,6 +184,19 @@ async def test_a_waiting_job_waits_in_another_queue_from_the_time_it_came(store:
     assert (await store.queues())["gpu"]["running"] == 2
 
 
+async def test_a_worker_is_told_where_a_moved_job_is_now_and_the_rest_as_it_was(store: AnyStore) -> None:
+    tricky = {"moved": True, "queue": "x", "priority": 1, "empty": [], "object": {}}
+    await submit(store, "a", params=tricky, tags=("t",))
+
+    for queue, priority in (("gpu", 5), ("default", 0), ("gpu", -3)):
+        await store.move(["a"], queue=queue, priority=priority)
+
+    [claimed] = await claim(store, 1, worker("w1", "gpu"))
+    assert (claimed.spec.queue, claimed.spec.priority) == ("gpu", -3)
+    assert (claimed.spec.params, claimed.spec.tags) == (tricky, ("t",))
+    assert (await snapshot(store, "a")).spec == claimed.spec
+
+
 async def test_a_higher_priority_comes_first(store: AnyStore) -> None:
     await submit(store, "a", "b", "c")
 

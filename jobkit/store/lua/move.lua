@@ -1,8 +1,8 @@
 -- Moves waiting jobs to another queue or priority. ARGV: queue or "", priority or "", reason, id... Returns for each "" where
 -- it is there now, else why not: "unknown", "arq", or its state.
 --
--- It keeps its place: the time from which it has waited. The spec stays as it was asked for; the record's `queue` and
--- `priority` are what counts.
+-- It keeps its place: the time from which it has waited. The spec stays the text that it was, with queue and priority once
+-- more at its end, where they win: writing it anew would lose what Lua cannot tell, like an empty list from an empty object.
 exceed_memory()
 local to, level, reason = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local answers = {}
@@ -32,8 +32,11 @@ for i = 4, #ARGV do
         redis.call('ZREM', P .. 'due:' .. from, id)
       end
       rec.queue, rec.priority = queue, priority
+      local spec = string.gsub(rec.spec, ',"moved":true,"queue":"[%w_.:-]+","priority":%-?%d+}$', '}')
+      rec.spec = string.sub(spec, 1, -2) .. string.format(',"moved":true,"queue":"%s","priority":%d}', queue, priority)
       redis.call('SADD', P .. 'queues', queue)
-      emit(rec, 'moved', {queue = queue, priority = priority, reason = reason}, {'queue', queue, 'priority', priority})
+      emit(rec, 'moved', {queue = queue, priority = priority, reason = reason}, 
+        {'queue', queue, 'priority', priority, 'spec', rec.spec})
       if score then
         ready(rec, score)
       elseif due then
