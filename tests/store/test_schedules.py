@@ -227,8 +227,8 @@ async def test_a_pause_survives_a_change(store: AnyStore) -> None:
 
 
 async def test_a_schedule_without_a_further_slot_ends_and_is_forgotten_later(store: AnyStore) -> None:
-    at_ms = await store.clock() + 1
-    await put(store, spec(at_ms=at_ms))
+    once = spec(at_ms=await store.clock())
+    await store.put_schedule(once, CODEC.dumps([1], subject_of(once)), once.at_ms)
     await fire_due(store)
 
     found = await kept(store)
