@@ -123,6 +123,7 @@ def show(job_id: str, as_json: bool) -> None:
         ("progress", " ".join(filter(None, [percent(snapshot.progress), progress_line(snapshot)]))),
         ("message", out.one_line(snapshot.message)),
         ("worker", out.one_line(snapshot.worker)),
+        ("schedule", spec.schedule),
         ("retry of", spec.retry_of),
         ("memory", size(snapshot.usage.get("peak_rss_bytes"))),
     ]

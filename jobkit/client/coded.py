@@ -14,7 +14,7 @@ from typing import Any
 from jobkit.client.prepare import prepare
 from jobkit.client.scheduling import scheduled
 from jobkit.codec import Codec
-from jobkit.model import InvalidParams, ScheduleSpec
+from jobkit.model import ScheduleSpec
 from jobkit.schedules.timing import Timing, timing
 from jobkit.settings import Settings
 from jobkit.store.base import Store
@@ -27,7 +27,8 @@ logger = logging.getLogger("jobkit.worker")
 async def put_coded(store: Store, tasks: Sequence[TaskDef[..., Any]], settings: Settings, codec: Codec) -> None:
     """Keep the schedules of these tasks, and remove those that their modules do not have any more.
 
-    A schedule whose task cannot run without arguments is left out, and the log says so.
+    A schedule whose task cannot run without arguments, or has a signature that cannot be read, is left out, and the log
+    says so.
 
     Raises:
         StoreUnavailable: the server does not answer.
@@ -38,7 +39,7 @@ async def put_coded(store: Store, tasks: Sequence[TaskDef[..., Any]], settings: 
     for task in coded.values():
         try:
             spec, payload = of_task(task, settings, codec)
-        except InvalidParams as error:
+        except Exception as error:  # of the user's: a hint that names what is not there, for instance
             logger.warning("task %s: its schedule is left out: %s", task.name, error)
             continue
         next_ms = Timing.of(spec).after(now_ms, now_ms)

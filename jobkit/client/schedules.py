@@ -266,7 +266,13 @@ class SchedulingKit(Blocking):
         return fired
 
     def register_schedules(self) -> None:
-        """Keep the schedules that stand in the code of the tasks of this process: `@task(schedule=...)`."""
+        """Keep the schedules that stand in the code of the tasks of this process: `@task(schedule=...)`.
+
+        Once for each kit, as a worker does at its start: a page that is opened does not bring back what was removed.
+        """
+        if self.__dict__.setdefault("_has_registered_schedules", False):
+            return
+        self._has_registered_schedules = True
         tasks = registry.all()
         self._call(lambda: put_coded(self._verbs.store, tasks, self.settings, self.codec))
 

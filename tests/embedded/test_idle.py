@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from jobkit.embedded import ensure_running
 from jobkit.embedded.home import Home
-from jobkit.embedded.idle import activity
+from jobkit.embedded.idle import WORKER_CLIENT, activity, server_url
+from jobkit.model import JobSpec, ScheduleSpec
 from jobkit.settings import Settings
+from jobkit.store.redis import RedisStore
 
 from .conftest import IDLE_WORKER, wait_until
 
@@ -14,3 +18,20 @@ async def test_activity_can_be_asked_inside_a_running_loop(settings: Settings) -
     ensure_running(settings, worker_command=IDLE_WORKER)
 
     wait_until(lambda: activity(Home.open(settings.home), ["default"]).is_idle, what="nobody to be connected")
+
+
+async def test_a_schedule_with_a_time_to_come_keeps_the_server(settings: Settings) -> None:
+    ensure_running(settings, worker_command=IDLE_WORKER)
+    home = Home.open(settings.home)
+    wait_until(lambda: activity(home, ["default"]).is_idle, what="nobody to be connected")
+    store = RedisStore(replace(settings, url=server_url(home, WORKER_CLIENT)))
+    try:
+        next_ms = await store.clock() + 3_600_000
+        await store.put_schedule(ScheduleSpec("hourly", JobSpec("", "t"), every_ms=3_600_000), b"", next_ms)
+        assert activity(home, ["default"]).waiting == 1
+
+        await store.pause_schedule("hourly")
+
+        assert activity(home, ["default"]).is_idle
+    finally:
+        await store.close()

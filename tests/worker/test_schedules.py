@@ -107,6 +107,18 @@ def test_a_worker_hears_of_a_schedule_at_once(bench: Bench) -> None:
     assert bench.notes("late") == []
 
 
+def test_a_burst_worker_fires_what_is_due_and_ends(bench: Bench) -> None:
+    """So a schedule can be served by cron itself, once in a while."""
+    schedule = bench.kit.schedule(jobs.work, [bench.file()], every=0.2)
+    wait_until(lambda: bench.kit.get_schedule(schedule.id).snapshot.overdue_s > 0.5, 10, "a slot")
+
+    worker = bench.worker("--burst", ready=False)
+
+    assert worker.wait(30) == 0
+    assert "end" in bench.notes()
+    schedule.remove()
+
+
 def test_a_schedule_of_another_key_is_left_out_with_the_reason(bench: Bench) -> None:
     """As a job with such arguments is rejected: nothing of it is read."""
     bench.worker(JOBKIT_SECRET="another one")
