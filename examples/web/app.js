@@ -35,7 +35,7 @@ function show(job, isNew = false) {
     if (job.progress !== null) bar.value = job.progress; // without a value the bar moves to and fro
     cells[2].append(bar, ` ${job.message || ""}`);
   }
-  cells[3].textContent = job.error?.message || job.summary || "";
+  cells[3].textContent = cells[3].title = job.error?.message || job.summary || "";
   if (["scheduled", "queued", "running"].includes(job.state)) {
     const button = document.createElement("button");
     button.textContent = "Cancel";

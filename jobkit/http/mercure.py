@@ -109,6 +109,8 @@ def read_query(call: Call) -> Asked:
         raise bad(str(error), "topic" if topics else "match") from None
     tokens = [value for name, value in pairs if name == "authorization"]
     cursors = [value for name, value in pairs if name in _CURSORS]
+    if [name for name, _ in pairs].count("last_event_id") > 1:
+        raise bad("last_event_id is given twice", "last_event_id")
     header = call.request.headers.get("last-event-id")
     cursor = header if header is not None else cursors[0] if cursors else None
     return Asked(selectors, bool(topics), tokens[0] if topics and tokens else None, cursor)

@@ -26,6 +26,7 @@ class Site:
         self.kind, self.kit = kind, kit
         options.setdefault("limits", QUICK)
         self._web = options.pop("web", "")
+        self._is_logging = options.pop("is_logging", False)
         self.port = port
         self.api: Any = None
         self._options = options
@@ -54,7 +55,8 @@ class Site:
                 (r"/examples/web/(.*)", StaticFileHandler, {"path": self._web, "default_filename": "index.html"})
             )
         (listening,) = bind_sockets(self.port, "127.0.0.1")
-        server = HTTPServer(Application(routes, cookie_secret="of these tests", log_function=lambda handler: None))
+        silent = {} if self._is_logging else {"log_function": lambda handler: None}
+        server = HTTPServer(Application(routes, cookie_secret="of these tests", **silent))
         server.add_socket(listening)
         self.port = listening.getsockname()[1]
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
@@ -67,8 +69,9 @@ class Site:
 
         app = asgi_app(self.kit, **self._options)
         self.api = app.api
+        level = "info" if self._is_logging else "error"
         config = uvicorn.Config(
-            app, host="127.0.0.1", port=self.port, log_level="error", timeout_graceful_shutdown=0, lifespan="off",
+            app, host="127.0.0.1", port=self.port, log_level=level, timeout_graceful_shutdown=0, lifespan="off",
             server_header=False, timeout_keep_alive=30,
         )  # fmt: skip
         server = uvicorn.Server(config)

@@ -119,6 +119,7 @@ def test_a_job_is_found_by_selectors_of_both_protocols(
         ("match_urlpattern=/(%3F=a)", "parentheses"),
         ("topic=a{b", "braces"),
         ("&".join(["match=a"] * 101), "at most 100"),
+        ("match=a&last_event_id=1&last_event_id=2", "twice"),
     ],
 )
 def test_a_subscription_that_cannot_be_meant_is_a_400(http: httpx.Client, query: str, says: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from jobkit.client.loop import background
 from jobkit.http.tokens import InvalidToken, Tokens, seconds_of
 from jobkit.model import InvalidParams
 from tests.http.site import Site
+from tests.support import wait_until
 from tests.ui.stage import Stage
 
 NOW = 1_800_000_000.0
@@ -245,6 +247,27 @@ def test_a_token_in_the_query_opens_nothing(guarded: Site) -> None:
         assert http.get(f"/api/jobs?authorization={token}").status_code == 401
         assert http.get(f"/api/jobs?access_token={token}").status_code == 401
         assert http.get("/api/jobs", headers={"Cookie": f"mercureAuthorization={token}"}).status_code == 401
+
+
+@pytest.mark.parametrize("kind", ["tornado", "asgi"])
+def test_a_token_in_the_query_is_not_logged(
+    serve: Callable[..., Site], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Protocol 0.x of Mercure has it there; the server's access log must not."""
+    site = serve(kind, is_open_on_loopback=False, is_logging=True)
+    uvicorn = logging.getLogger("uvicorn.access")  # its own configuration keeps it from the root
+    monkeypatch.setattr(uvicorn, "handlers", [caplog.handler])
+    caplog.set_level(logging.WARNING, "httpx")  # the client's own
+    caplog.set_level(logging.INFO)
+    with site.client() as http:
+        for token in (site.token("view"), "not.a.token"):
+            assert http.get(f"/.well-known/mercure/subscriptions?authorization={token}").status_code == 401
+            assert http.get(f"/api/jobs?authorization={token}").status_code == 401
+            http.get(f"/.well-known/mercure?topic=a&topic=&authorization={token}")
+
+    wait_until(lambda: caplog.text.count("/.well-known/mercure") >= 4, 10, "the access log")
+    assert "eyJ" not in caplog.text
+    assert "not.a.token" not in caplog.text
 
 
 def test_guessing_tokens_is_slowed_down(guarded: Site) -> None:
