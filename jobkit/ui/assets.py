@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 
 #: Modules that a component builds on, beside `common.js`.
-_BEFORE = {"card": ("preview", "error"), "failures": ("error",)}
+_BEFORE = {"table": ("bulk",), "card": ("preview", "error"), "failures": ("error",)}
 #: Sheets likewise, beside the tokens.
-_SHEETS = {"card": ("error",), "failures": ("error",)}
+_SHEETS = {"table": ("bulk",), "card": ("error",), "failures": ("error",)}
 
 _HERE = Path(__file__).parent
 

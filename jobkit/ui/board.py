@@ -1,39 +1,22 @@
 """One page of jobs, kept up to date: what every session that looks at the same page shares.
 
-`Board` is pure: a page of snapshots and events in, rows and deltas as JSON out. `BoardFeed` keeps one up to date on the
-background loop; a delta is made once per flush, however many sessions look at it.
+Pure: a page of snapshots and events in, rows and deltas as JSON out; `board_feed.py` keeps it up to date.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import time
-import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
 
-from jobkit.client.loop import background
-from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, apply
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.snapshot import iso
 from jobkit.store.base import Page, Query
-from jobkit.store.query import Brief, matches, narrowed
+from jobkit.store.query import Brief, matches
 from jobkit.ui.feed import Eta
 from jobkit.ui.format import face, params_brief
-from jobkit.ui.live import Pacer, answered, on_loop
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
-
-logger = logging.getLogger("jobkit.ui")
-
-#: Shortest time between two deltas, and between two looks at the counters.
-_WINDOW_S, _COUNTS_S = 0.05, 0.5
-
-#: The same for the counters of one owner, for which jobs have to be looked for.
-_OWN_COUNTS_S = 3.0
 
 #: Unknown jobs whose snapshots are read at once; the others follow.
 _READ = 200
@@ -91,13 +74,24 @@ class Board:
         self._etas: dict[str, Eta] = {}
         self._changed: set[str] = set()
         self._gone: set[str] = set()
+        self._left: set[str] = set()
         self._new: list[str] = []
+        self._fresh: set[str] = set()
+        self._fresh_told = 0
+        self.total: int | None = None
+        """How many jobs the query finds, where that is known."""
+        self.searched: int | None = None
+        """Only the newest so many were looked at, while the index is being filled."""
         self._counts_changed = False
         self.n = time.time_ns() // 1_000_000
         """Number of the last page or delta; starts so that no two boards share one."""
 
-    def load(self, page: Page, counts: Mapping[str, int]) -> None:
+    def load(self, page: Page, counts: Mapping[str, int], total: int | None = None) -> None:
         """Start from a page that was just read."""
+        self.total, self.searched = total, page.searched
+        self._fresh.clear()
+        self._fresh_told = 0
+        self._left.clear()
         self.jobs = {job.id: job for job in page.jobs if self.only in (None, job.spec.owner)}
         self.counts = dict(counts)
         self.next_cursor = page.next_cursor
@@ -126,8 +120,11 @@ class Board:
             moved = apply(known, event)
             if moved is None:
                 self.unknown[event.job_id] = None
-            elif moved is not known:
+            elif moved is not known and (event.type.is_news or self._belongs(moved, event.at)):
                 self._put(moved, event.at)
+            elif moved is not known:  # it ended, say, on a page of those that run
+                del self.jobs[event.job_id]
+                self._left.add(event.job_id)
 
     def to_read(self) -> list[str]:
         """The next ids to read the snapshots of; not unknown any more from here on."""
@@ -143,27 +140,41 @@ class Board:
                 continue
             known = self.jobs.get(snapshot.id)
             if known is not None:
-                if (snapshot.seq, snapshot.rev) > (known.seq, known.rev):
+                if not self._belongs(snapshot, now):
+                    del self.jobs[snapshot.id]
+                    self._left.add(snapshot.id)
+                elif (snapshot.seq, snapshot.rev) > (known.seq, known.rev):
                     self._put(snapshot, now)
-            elif self._belongs(snapshot, now) and not self._is_older(snapshot):
+            elif not self._belongs(snapshot, now):
+                continue
+            elif not self.query.is_newest_first:
+                self._fresh.add(snapshot.id)  # where it belongs is seen when the page is read again
+            elif not self._is_older(snapshot):
                 self._new.append(snapshot.id)
                 self.jobs = {snapshot.id: snapshot, **self.jobs}
                 limit = 2 * self.query.limit
                 if len(self.jobs) > limit:
                     self.jobs = dict(list(self.jobs.items())[:limit])
 
-    def count(self, counts: Mapping[str, int]) -> None:
-        if counts != self.counts:
-            self.counts = dict(counts)
+    def count(self, counts: Mapping[str, int], total: int | None = None) -> None:
+        if (counts, total) != (self.counts, self.total):
+            self.counts, self.total = dict(counts), total
             self._counts_changed = True
 
+    @property
+    def is_thin(self) -> bool:
+        """Whether so many jobs have left it that it should be filled up from the next page."""
+        return bool(self.next_cursor) and len(self.jobs) < self.query.limit * 0.6
+
     def page_json(self, now: datetime) -> str:
-        """The whole page: `{"rows": [...], "counts": {...}, "more": cursor, "now", "n"}`."""
+        """The whole page: `{"rows": [...], "counts": {...}, "total", "searched", "more": cursor, "now", "n"}`."""
         rows = [self._row(snapshot) for snapshot in self.jobs.values()]
-        return _dumps({"rows": rows, "counts": self.counts, "more": self.next_cursor, "now": iso(now), "n": self.n})
+        numbers = {"counts": self.counts, "total": self.total, "searched": self.searched}
+        return _dumps({"rows": rows, **numbers, "more": self.next_cursor, "now": iso(now), "n": self.n})
 
     def delta_json(self, now: datetime) -> str:
-        """What changed since the last call: any of `rows`, `new` (newest first), `gone`, `counts`; "" for nothing.
+        """What changed since the last call: any of `rows`, `new` (newest first), `gone` (deleted), `left` (they do
+        not match any more), `fresh` (so many would come in another order), `counts` with `total`; "" for nothing.
 
         Deltas are numbered (`n`) without a gap, from the page's number on.
         """
@@ -176,10 +187,15 @@ class Board:
             delta["new"] = [self._row(self.jobs[job_id]) for job_id in new]
         if self._gone:
             delta["gone"] = sorted(self._gone)
+        if self._left:
+            delta["left"] = sorted(self._left)
+        if len(self._fresh) != self._fresh_told:
+            delta["fresh"] = self._fresh_told = len(self._fresh)
         if self._counts_changed:
-            delta["counts"] = self.counts
+            delta["counts"], delta["total"] = self.counts, self.total
         self._changed.clear()
         self._gone.clear()
+        self._left.clear()
         self._new.clear()
         self._counts_changed = False
         if not delta:
@@ -190,7 +206,7 @@ class Board:
     @property
     def _has_all(self) -> bool:
         """Whether every job belongs on this page or on one behind it."""
-        return self.query == Query(limit=self.query.limit, cursor=self.query.cursor)
+        return self.query == Query(limit=self.query.limit, cursor=self.query.cursor, order=self.query.order)
 
     def _put(self, snapshot: JobSnapshot, at: datetime) -> None:
         self.jobs[snapshot.id] = snapshot
@@ -209,7 +225,7 @@ class Board:
     def _belongs(self, snapshot: JobSnapshot, now: datetime) -> bool:
         if self.only not in (None, snapshot.spec.owner):
             return False
-        return matches(Brief.of(snapshot), self.query, round(now.timestamp() * 1000))
+        return self._has_all or matches(Brief.of(snapshot), self.query, round(now.timestamp() * 1000))
 
     def _is_older(self, snapshot: JobSnapshot) -> bool:
         """Whether it belongs below this page, where the page is full."""
@@ -217,202 +233,6 @@ class Board:
             return False
         oldest = next(reversed(self.jobs.values())).submitted_at
         return oldest is not None and snapshot.submitted_at < oldest
-
-
-class BoardFeed:
-    """Keeps one `Board` up to date for all who subscribed. Lives on the background loop."""
-
-    def __init__(self, kit: Kit, query: Query, only: str | None = None) -> None:
-        self._kit = kit
-        self._only = only
-        self.board = Board(query, only=only)
-        self._subscribers: dict[int, Callable[[str, bool], None]] = {}
-        self._next = 0
-        self._pacer = Pacer(_WINDOW_S, self._flush)
-        self._stops: list[Callable[[], None]] = []
-        self._runners: set[asyncio.Task[Any]] = set()
-        self._early: list[JobEvent] | None = []
-        self._is_loading = self._again = False
-        self._reading = False
-        self._counts_due = False
-        self._counting = False
-
-    def add(self, deliver: Callable[[str, bool], None]) -> int:
-        """Call `deliver(text, is_page)` with the page and then each delta; returns the key for `leave` and `tell`."""
-        self._next += 1
-        key = self._next
-        self._subscribers[key] = deliver
-        if len(self._subscribers) == 1:
-            self._stops = [
-                self._kit.hub.listen(lambda event: on_loop(self._take, event), None),
-                self._kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)),
-            ]
-            self._early = []
-            self._run(self._open())
-        else:
-            self.tell(key)
-        return key
-
-    def tell(self, key: int, n: int = 0) -> None:
-        """The whole page to one of them, unless `n` says that it has missed nothing."""
-        if self._early is None and key in self._subscribers and n != self.board.n:
-            self._subscribers[key](self.board.page_json(_now()), True)
-
-    def leave(self, key: int) -> None:
-        if self._subscribers.pop(key, None) is not None and not self._subscribers:
-            self._pacer.stop()
-            for stop in self._stops:
-                stop()
-            for runner in self._runners:
-                runner.cancel()
-            _forget(self._kit, self)
-
-    async def _open(self) -> None:
-        """The page, then what happened while it was read."""
-        await self._kit.hub.ready(None)
-        infos = await answered(self._kit.aio.tasks)
-        self.board.defaults = {
-            name: {spec.name: spec.default for spec in info.params if spec.has_default} for name, info in infos.items()
-        }
-        await self._read()
-
-    async def _read(self) -> None:
-        """One after the other: what is under way when somebody asks may be older than his reason to ask."""
-        self._again = True
-        if self._is_loading:
-            return
-        self._is_loading = True
-        try:
-            while self._again:
-                self._again, self._early = False, []
-                page, counts = await answered(self._page)
-        finally:
-            self._is_loading = False
-        self.board.load(page, counts)
-        for event in self._early or ():
-            self.board.take(event)
-        self._early = None
-        self._publish(self.board.page_json(_now()), True)
-        self._pacer.poke()
-
-    async def _page(self) -> tuple[Page, dict[str, int]]:
-        return await asyncio.gather(self._kit.verbs.page(self.board.query), self._kit.verbs.counts(self._only))
-
-    def _take(self, event: JobEvent) -> None:
-        if self._early is not None:
-            self._early.append(event)
-            return
-        self.board.take(event)
-        self._counts_due = self._counts_due or not event.type.is_news
-        self._pacer.poke()
-
-    def _status(self, is_live: bool) -> None:
-        if is_live:
-            self._run(self._read())
-
-    def _flush(self) -> None:
-        text = self.board.delta_json(_now())
-        if text:
-            self._publish(text, False)
-        if self.board.unknown and not self._reading:
-            self._reading = True
-            self._run(self._learn())
-        if self._counts_due and not self._counting:
-            self._counting = True
-            self._run(self._count())
-
-    async def _learn(self) -> None:
-        try:
-            ids = self.board.to_read()
-            found = await answered(lambda: self._kit.verbs.store.snapshots(ids))
-            self.board.learn(found, _now())
-        finally:
-            self._reading = False
-        self._pacer.poke()
-
-    async def _count(self) -> None:
-        try:
-            self._counts_due = False
-            self.board.count(await answered(lambda: self._kit.verbs.counts(self._only)))
-            self._pacer.poke()
-            await asyncio.sleep(_COUNTS_S if self._only is None else _OWN_COUNTS_S)
-        finally:
-            self._counting = False
-        if self._counts_due:
-            self._pacer.poke()
-
-    def _publish(self, text: str, is_page: bool) -> None:
-        for deliver in list(self._subscribers.values()):
-            deliver(text, is_page)
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        runner = asyncio.get_running_loop().create_task(self._guarded(work))
-        self._runners.add(runner)
-        runner.add_done_callback(self._runners.discard)
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except JobkitError as error:
-            logger.warning("a page of jobs could not be read: %s", error)
-
-
-_feeds: weakref.WeakKeyDictionary[Kit, dict[tuple[Query, str | None], BoardFeed]] = weakref.WeakKeyDictionary()
-
-
-class Watching:
-    """One table's hold on a page of jobs; from any thread.
-
-    Args:
-        kit, query: which.
-        deliver: called with each text, and whether it is the whole page.
-        only: the owner whose jobs are shown and counted, whatever the query says; None for everybody's.
-    """
-
-    def __init__(
-        self, kit: Kit, query: Query, deliver: Callable[[str, bool], None], *, only: str | None = None
-    ) -> None:
-        self._kit = kit
-        self._only = only
-        self._query = query if only is None else narrowed(query, only)
-        self._deliver = deliver
-        self._feed: BoardFeed | None = None
-        self._key = 0
-        self._is_stopped = False
-        background.start().call_soon_threadsafe(self._begin)
-
-    def stop(self) -> None:
-        self._is_stopped = True
-        background.start().call_soon_threadsafe(self._end)
-
-    def resend(self, n: int) -> None:
-        """Deliver the page again, unless `n` is the number of the last delta."""
-        background.start().call_soon_threadsafe(lambda: self._again(n))
-
-    def _begin(self) -> None:
-        if not self._is_stopped:
-            feeds = _feeds.setdefault(self._kit, {})
-            key = self._query, self._only
-            self._feed = feeds.get(key) or feeds.setdefault(key, BoardFeed(self._kit, *key))
-            self._key = self._feed.add(self._deliver)
-
-    def _end(self) -> None:
-        if self._feed is not None:
-            self._feed.leave(self._key)
-
-    def _again(self, n: int) -> None:
-        if self._feed is not None and not self._is_stopped:
-            self._feed.tell(self._key, n)
-
-
-def _forget(kit: Kit, feed: BoardFeed) -> None:
-    feeds = _feeds.get(kit, {})
-    for key in [key for key, each in feeds.items() if each is feed]:
-        del feeds[key]
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _dumps(value: Any) -> str:

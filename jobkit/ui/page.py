@@ -33,7 +33,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 RESERVED = ("page", "job")
 
 #: Characters of one value in the URL, and how many values a page may have.
-_LONG, _MANY = 500, 20
+_LONG, _MANY = 1000, 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,29 +26,35 @@ _FULL: dict[str, Any] = {"sizing_mode": "stretch_both", "margin": 0}
 
 
 def jobs(session: PageSession) -> JobTable:
-    """`q`: the search text."""
+    """`q`: the search text. `sort`: the order, where it is not newest first. `at`: where the page begins."""
 
     def asked(event: Any) -> None:
         if '"open-submit"' in event.new:
             session.go("submit")
 
-    def search(text: str) -> None:
-        session.remember(replace=bool(text) and bool(session.query.get("q")), q=text)
+    def look() -> None:
+        is_typing = bool(table.search) and bool(session.query.get("q")) and table.order == session.query.get("sort", "")
+        session.remember(is_typing, q=table.search, sort=table.order, at=table.cursor)
+
+    def take(query: Mapping[str, str]) -> None:
+        table.turn_to(query.get("q", ""), query.get("sort", ""), query.get("at", ""))
 
     table = JobTable(
         session.kit,
         search=session.query.get("q", ""),
+        order=session.query.get("sort", ""),
+        cursor=session.query.get("at", ""),
         selected=session.job,
         desk=session.desk,
         on_open=session.open,
-        on_search=search,
+        on_look=look,
         bridge=session.bridge,
         **_FULL,
     )
     table.param.watch(asked, "request")
     session.on_shown(table.resume)
     session.on_hidden(table.pause)
-    session.on_query(lambda query: table.param.update(search=query.get("q", "")))
+    session.on_query(take)
     session.on_job(lambda job_id: table.param.update(selected=job_id))
     session.on_status(lambda is_live: table.param.update(away=not is_live))
     return table

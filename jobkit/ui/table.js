@@ -1,5 +1,11 @@
 // Counters, search box and one page of jobs (table.py). Rows are made once and changed in place; new ones wait behind a
-// pill while the pointer or the scroll position says that somebody is reading.
+// pill while the pointer or the scroll position says that somebody is reading. What is done to many is in bulk.js.
+
+/** Column, its head, what it orders by, and which end comes first. */
+const COLUMNS = [
+  ["mark", "", "state", ""], ["name", "Job", "task", ""], ["state", "Progress", "progress", "-"], ["queue", "Queue", "queue", ""], ["owner", "Owner", "owner", ""],
+  ["when", "When", "submitted", "-"], ["time", "Duration", "took", "-"], ["worker", "Worker", "worker", ""],
+];
 
 const COUNTERS = [
   ["", "All", ""],
@@ -14,7 +20,8 @@ class Table {
     this.model = model;
     this.rows = new Map();  // id -> {data, el, ...nodes}
     this.waiting = [];
-    this.chosen = new Set();
+    this.bulk = new Bulk(this);
+    this.fresh = 0;
     this.skew = 0;
     this.more = "";
     this.depth = 0;
@@ -27,12 +34,18 @@ class Table {
     on("delta", () => this.change());
     on("selected", () => this.mark());
     on("search", () => this.showSearch());
+    on("order", () => this.showOrder());
+    on("problem", () => this.showProblem());
+    on("work", () => this.bulk.told());
     on("notice", () => this.showNotice());
     on("away", () => this.showNotice());
     const keys = (event) => this.key(event);
     document.addEventListener("keydown", keys);
     this.stops.push(() => document.removeEventListener("keydown", keys));
     this.showSearch();
+    this.showOrder();
+    this.showProblem();
+    this.bulk.told();
     this.load();
     ask(model, "hello", {at: this.number});
   }
@@ -49,30 +62,35 @@ class Table {
       return button;
     }));
     n.search = h("input", {type: "search", class: "search", placeholder: "Search, or state:failed task:train", "aria-label": "Search jobs",
-      autocomplete: "off", spellcheck: "false", oninput: () => this.searchSoon(),
+      autocomplete: "off", spellcheck: "false", maxlength: 500, "aria-describedby": "jk-search-problem", oninput: () => this.searchSoon(),
       onkeydown: (event) => { if (event.key === "Escape") { n.search.value = ""; this.searchSoon(0); n.search.blur(); } }});
     n.dense = h("button", {class: "btn quiet small dense", title: "Compact rows", text: "Compact", onclick: () => this.density(!this.root.classList.contains("compact"))});
-    n.bulk = h("div", {class: "bulk", hidden: true, role: "toolbar", "aria-label": "Selected jobs"});
+    n.hint = h("button", {class: "btn quiet small ask", title: "What can be searched", "aria-label": "What can be searched", "aria-expanded": "false", text: "?", onclick: () => this.showHelp(n.help.hidden)});
+    n.help = h("div", {class: "help", hidden: true, role: "note"}, h("dl", null, this.model.get("help").flatMap(([example, what]) => [h("dt", {class: "mono", text: example}), h("dd", {text: what})])));
+    n.problem = h("div", {class: "problem", id: "jk-search-problem", role: "status", hidden: true});
+    n.bulk = this.bulk.el;
     n.strip = h("div", {class: "activity", "aria-hidden": "true", hidden: true});  // the rows say the same
+    n.heads = COLUMNS.map(([name, word, by, first]) => {
+      const button = h("button", {class: "by", title: `Order by ${word ? word.toLowerCase() : "state"}`, onclick: () => this.orderBy(by, first)}, h("span", {class: word ? "" : "sr", text: word || "State"}), h("i", {class: "arrow"}));
+      return h("span", {class: name, role: "columnheader", "data-by": by}, button);
+    });
     n.head = h("div", {class: "row head", role: "row"},
-      (n.all = h("input", {type: "checkbox", class: "pick", "aria-label": "Choose all", onchange: () => this.chooseAll()})),
-      h("span"), h("span", {class: "name", role: "columnheader", text: "Job"}), h("span", {class: "state", role: "columnheader", text: "Progress"}),
-      h("span", {class: "when", role: "columnheader", text: "When"}), h("span", {class: "time", role: "columnheader", text: "Duration"}),
-      h("span", {class: "worker", role: "columnheader", text: "Worker"}));
+      (n.all = h("input", {type: "checkbox", class: "pick", "aria-label": "Choose all on this page", onchange: () => this.bulk.choosePage(n.all.checked)})), n.heads);
     n.body = h("div", {class: "rows", role: "rowgroup", tabindex: 0, "aria-label": "Jobs"});
     n.pill = h("button", {class: "pill", hidden: true, onclick: () => this.flushNew()});
     n.empty = h("div", {class: "nothing", hidden: true});
     n.range = h("span", {class: "muted"});
-    n.newer = h("button", {class: "btn small", text: "Newer", onclick: () => ask(this.model, "newer")});
-    n.older = h("button", {class: "btn small", text: "Older", onclick: () => ask(this.model, "older", {cursor: this.more})});
-    n.foot = h("div", {class: "foot"}, n.range, h("span", {class: "spring"}), n.newer, n.older);
+    n.first = h("button", {class: "btn small quiet", text: "First", onclick: () => this.turn("first")});
+    n.newer = h("button", {class: "btn small", text: "Previous", onclick: () => this.turn("newer")});
+    n.older = h("button", {class: "btn small", text: "Next", onclick: () => this.turn("older", {cursor: this.more})});
+    n.foot = h("div", {class: "foot"}, n.range, h("span", {class: "spring"}), n.first, n.newer, n.older);
     n.notice = h("div", {class: "notice", role: "status", hidden: true});
     n.live = h("span", {class: "sr", "aria-live": "polite"});
     this.root = h("section", {class: "jk jk-table", "aria-label": "Jobs"},
-      h("div", {class: "filters"}, n.counters, n.strip, h("span", {class: "spring"}), h("label", {class: "searchbox"}, icon("search"), n.search, h("kbd", {text: "/"}))),
-      n.notice, n.bulk,
+      h("div", {class: "filters"}, n.counters, n.strip, h("span", {class: "spring"}), h("div", {class: "searchbox"}, icon("search"), n.search, h("kbd", {text: "/"}), n.hint, n.help)),
+      n.problem, n.notice, n.bulk,
       h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, (n.pane = h("div", {class: "pane"}, n.pill, n.body, n.empty))), n.foot, n.live);
-    n.head.lastElementChild.append(n.dense);
+    n.foot.insertBefore(n.dense, n.first);
     try { this.density(localStorage.getItem("jobkit-compact") === "1"); } catch { /* storage is blocked: comfortable rows */ }
   }
 
@@ -91,7 +109,10 @@ class Table {
     this.number = page.n || 0;
     this.more = page.more || "";
     this.depth = page.depth || 0;
+    this.total = page.total;
+    this.searched = page.searched;
     this.waiting = [];
+    this.fresh = 0;
     const keep = new Set(page.rows.map((data) => data.id));
     for (const [id, row] of this.rows) if (!keep.has(id)) this.drop(id, row);
     const elements = page.rows.map((data) => {
@@ -121,20 +142,44 @@ class Table {
         if (this.rows.has(id)) this.drop(id, this.rows.get(id));
         this.waiting = this.waiting.filter((data) => data.id !== id);
       }
+      for (const id of delta.left || []) {
+        this.waiting = this.waiting.filter((data) => data.id !== id);
+        if (this.rows.has(id)) this.leave(this.rows.get(id));
+      }
+      if (delta.fresh) this.fresh = delta.fresh;
       if (delta.new) {
         const known = new Set(this.waiting.map((data) => data.id));
         this.waiting.unshift(...delta.new.filter((data) => !known.has(data.id) && !this.rows.has(data.id)));
       }
       if (delta.counts) this.counts(delta.counts);
+      if (delta.counts) this.total = delta.total;
     }
-    const reading = this.n.body.scrollTop > 4 || (this.n.pane.matches(":hover") && this.rows.size > 0) || this.chosen.size > 0;
+    const reading = this.isRead();
     if (this.waiting.length && !reading) this.flushNew(); else this.showPill();
     this.finish();
   }
 
   setNow(now) { if (now) this.skew = Date.parse(now) - Date.now(); }
 
+  /** Whether somebody is at it: nothing may move then. */
+  isRead() { return this.n.body.scrollTop > 4 || (this.n.pane.matches(":hover") && this.rows.size > 0) || this.bulk.chosen.size > 0; }
+
+  /** A row that does not match any more goes when nobody is reading; until then it is pale. */
+  leave(row) {
+    row.el.classList.add("left");
+    row.leaving = true;
+    clearTimeout(this.leaveTimer);
+    this.leaveTimer = setTimeout(() => this.dropLeft(), 2500);
+  }
+
+  dropLeft() {
+    if (this.isRead()) { this.leaveTimer = setTimeout(() => this.dropLeft(), 1000); return; }
+    for (const [id, row] of [...this.rows]) if (row.leaving) this.drop(id, row);
+    this.finish();
+  }
+
   flushNew() {
+    if (this.fresh) { this.fresh = 0; this.turn("refresh"); return; }
     const fresh = this.waiting.splice(0).reverse();
     for (const data of fresh) {
       if (this.rows.has(data.id)) continue;
@@ -152,14 +197,14 @@ class Table {
   }
 
   showPill() {
-    const count = this.waiting.length;
+    const count = this.waiting.length + this.fresh;
     this.n.pill.hidden = !count;
     if (count) put(this.n.pill, `${number(count)} new job${count > 1 ? "s" : ""} ↑`);
   }
 
   add(data) {
     const n = {};
-    n.pick = h("input", {type: "checkbox", class: "pick", "aria-label": "Choose this job", tabindex: -1, onclick: (event) => event.stopPropagation(), onchange: () => this.choose(data.id, n.pick.checked)});
+    n.pick = h("input", {type: "checkbox", class: "pick", "aria-label": "Choose this job", tabindex: -1, onclick: (event) => { event.stopPropagation(); this.bulk.choose(data.id, n.pick.checked, event.shiftKey); }});
     n.icon = h("span", {class: "glyph"});
     n.title = h("b");
     n.args = h("span", {class: "mono muted"});
@@ -168,12 +213,14 @@ class Table {
     n.bar = h("span", {class: "bar"}, n.fill);
     n.note = h("span", {class: "note"});
     n.state = h("span", {class: "state", role: "cell"}, n.bar, n.note);
+    n.queue = h("span", {class: "queue muted", role: "cell"});
+    n.owner = h("span", {class: "owner muted", role: "cell"});
     n.when = h("span", {class: "when muted", role: "cell"});
     n.time = h("span", {class: "time", role: "cell"});
     n.worker = h("span", {class: "worker muted", role: "cell"});
     n.word = h("span", {class: "sr"});
-    const el = h("div", {class: "row", role: "row", tabindex: -1, "data-id": data.id, onclick: () => this.open(data.id)},
-      n.pick, h("span", {class: "mark", role: "cell"}, n.icon, n.word), n.name, n.state, n.when, n.time, n.worker);
+    const el = h("div", {class: "row", role: "row", tabindex: -1, "data-id": data.id, onclick: (event) => this.clicked(data.id, event)},
+      n.pick, h("span", {class: "mark", role: "cell"}, n.icon, n.word), n.name, n.state, n.queue, n.owner, n.when, n.time, n.worker);
     const row = {el, n, data: {}};
     this.rows.set(data.id, row);
     this.fill(row, data, false);
@@ -183,6 +230,7 @@ class Table {
   fill(row, data, flash) {
     const {n, el} = row, before = row.data;
     row.data = data;
+    if (row.leaving) { row.leaving = false; el.classList.remove("left"); }
     if (before.face !== data.face || before.cancelling !== data.cancelling) {
       el.dataset.face = data.face;
       n.icon.replaceChildren(icon(data.face));
@@ -197,7 +245,11 @@ class Table {
     put(n.title, data.name);
     put(n.args, data.args || "");
     n.name.title = [data.name !== data.task ? `${data.name} (${data.task})` : data.task, data.args, data.message].filter(Boolean).join("\n");
-    put(n.worker, data.worker || "");
+    put(n.queue, data.queue || "");
+    put(n.owner, data.owner || "");
+    n.queue.title = data.queue || "";
+    n.owner.title = data.owner || "";
+    put(n.worker, (data.worker || "").replace(/\.[0-9a-f]{6}$/, ""));  // host and process are enough to tell them apart
     n.worker.title = data.worker || "";
     const running = data.face === "running", stopped = ["failed", "cancelled"].includes(data.face) && data.progress != null;
     n.bar.hidden = !running;
@@ -240,7 +292,7 @@ class Table {
   drop(id, row) {
     row.el.remove();
     this.rows.delete(id);
-    this.chosen.delete(id);
+    this.bulk.chosen.delete(id);
   }
 
   /** A bar for each row, oldest left: colour is state, height is how long it took, on a scale of decades. */
@@ -272,13 +324,26 @@ class Table {
     this.stripTimer = setTimeout(() => this.showStrip(), 250);  // not with each of a job's reports
     n.empty.hidden = count > 0;
     n.body.hidden = n.head.hidden = count === 0;
-    n.foot.hidden = !this.more && !this.depth;
-    n.newer.disabled = !this.depth;
+    n.foot.hidden = !count && !this.depth && this.searched == null;
+    n.first.hidden = n.newer.hidden = n.older.hidden = !this.more && !this.depth;
+    n.newer.disabled = n.first.disabled = !this.depth;
     n.older.disabled = !this.more;
-    put(n.range, this.depth ? `Page ${this.depth + 1}` : `The newest ${number(count)}`);
+    put(n.range, this.rangeText(count));
     if (!count) this.showEmpty();
     this.mark();
-    this.showBulk();
+    this.bulk.show();
+  }
+
+  rangeText(count) {
+    if (this.searched != null) return `Searching the newest ${number(this.searched)} of ${number(this.kept)} jobs…`;
+    const some = this.total == null ? (this.more ? "many jobs" : "") : `${number(this.total)} ${this.total === 1 ? "job" : "jobs"}`;
+    return [this.depth ? `Page ${number(this.depth + 1)}` : this.more ? `${number(count)} shown` : "", some].filter(Boolean).join(" · ");
+  }
+
+  turn(action, more) {
+    this.bulk.clear();
+    this.n.body.scrollTop = 0;
+    ask(this.model, action, more);
   }
 
   counts(counts) {
@@ -288,7 +353,7 @@ class Table {
       put(button.count, number(totals[button.dataset.name]));
       button.classList.toggle("zero", !totals[button.dataset.name]);
     }
-    this.total = totals[""];
+    this.kept = totals[""];
   }
 
   showSkeleton() {
@@ -297,12 +362,12 @@ class Table {
   }
 
   showEmpty() {
-    const searching = Boolean(this.model.get("search"));
-    const key = searching ? "search" : "none";
+    const searching = Boolean(this.model.get("search")), problem = this.model.get("problem"), waits = this.searched != null;
+    const key = problem || (waits ? "waits" : searching ? "search" : "none");
     if (this.n.empty.dataset.key === key) return;
     this.n.empty.dataset.key = key;
-    if (searching) {
-      this.n.empty.replaceChildren(h("p", {class: "big", text: "No job matches"}), h("p", null, h("button", {class: "btn", text: "Show all jobs", onclick: () => this.search("")})));
+    if (problem || waits || searching) {
+      this.n.empty.replaceChildren(h("p", {class: "big", text: problem ? "This search is not understood" : waits ? "Still looking" : "No job matches"}), h("p", {class: "muted", text: problem || (waits ? "None among the newest jobs so far; the older ones are being read." : "")}), h("p", null, h("button", {class: "btn", text: "Show all jobs", onclick: () => this.search("")})));
       return;
     }
     const code = 'import jobkit\n\njob = jobkit.connect().submit(sum, [1, 2, 3])\njob.result()';
@@ -314,52 +379,7 @@ class Table {
       h("p", {class: "muted"}, "or ", h("button", {class: "btn primary", text: "Start a task", onclick: () => ask(this.model, "open-submit")})));
   }
 
-  // -- choosing and acting -----------------------------------------------------------------------------------------
-
-  choose(id, on) {
-    if (on) this.chosen.add(id); else this.chosen.delete(id);
-    this.showBulk();
-  }
-
-  chooseAll() {
-    const on = this.n.all.checked;
-    for (const [id, row] of this.rows) {
-      row.n.pick.checked = on;
-      if (on) this.chosen.add(id); else this.chosen.delete(id);
-    }
-    this.showBulk();
-  }
-
-  showBulk() {
-    const n = this.n, chosen = [...this.chosen].filter((id) => this.rows.has(id));
-    const faces = chosen.map((id) => this.rows.get(id).data.face);
-    const live = chosen.filter((_, i) => ["queued", "scheduled", "running", "retrying"].includes(faces[i]));
-    const ended = chosen.filter((_, i) => ["succeeded", "failed", "cancelled"].includes(faces[i]));
-    const key = JSON.stringify([chosen, live.length, this.asking]);
-    n.all.checked = chosen.length > 0 && chosen.length === this.rows.size;
-    n.all.indeterminate = chosen.length > 0 && !n.all.checked;
-    n.all.hidden = !this.model.get("may_act");
-    this.root.classList.toggle("readonly", !this.model.get("may_act"));
-    this.root.classList.toggle("choosing", chosen.length > 0);
-    n.bulk.hidden = !chosen.length;
-    if (n.bulk.dataset.key === key) return;
-    n.bulk.dataset.key = key;
-    const act = (action, ids) => () => { this.asking = ""; ask(this.model, action, {ids}); this.clear(); };
-    const sure = (action, ids, word) => (this.asking === action
-      ? [h("button", {class: "btn small danger", text: `${word} ${ids.length}`, onclick: act(action, ids)}), h("button", {class: "btn small", text: "Keep", onclick: () => { this.asking = ""; this.showBulk(); }})]
-      : [h("button", {class: "btn small", text: `${word} ${ids.length}…`, onclick: () => { this.asking = action; this.showBulk(); }})]);
-    n.bulk.replaceChildren(h("b", {text: `${chosen.length} chosen`}),
-      ...(ended.length ? [h("button", {class: "btn small", text: `Retry ${ended.length}`, onclick: act("retry", ended)})] : []),
-      h("span", {class: "apart"}),
-      ...(live.length ? sure("cancel", live, "Cancel") : []), ...(ended.length ? sure("delete", ended, "Delete") : []),
-      h("span", {class: "spring"}), h("button", {class: "btn small quiet", text: "Clear", onclick: () => this.clear()}));
-  }
-
-  clear() {
-    this.chosen.clear();
-    for (const row of this.rows.values()) row.n.pick.checked = false;
-    this.showBulk();
-  }
+  // -- notices, the open job ---------------------------------------------------------------------------------------
 
   showNotice() {
     const away = this.model.get("away"), text = away
@@ -368,6 +388,13 @@ class Table {
     this.n.notice.dataset.level = away ? "warning" : "error";
     this.root.classList.toggle("stale", away);
     this.n.notice.replaceChildren(icon("warn"), text || "");
+  }
+
+  clicked(id, event) {
+    if (!this.model.get("may_act") || !(event.shiftKey || event.ctrlKey || event.metaKey)) return this.open(id);
+    event.preventDefault();
+    getSelection()?.removeAllRanges();
+    this.bulk.choose(id, event.shiftKey || !this.bulk.chosen.has(id), event.shiftKey);
   }
 
   open(id) { ask(this.model, "open", {id: this.model.get("selected") === id ? "" : id}); }
@@ -379,6 +406,35 @@ class Table {
       if (id === selected) row.el.setAttribute("aria-current", "true"); else row.el.removeAttribute("aria-current");
     }
     this.root.classList.toggle("beside", Boolean(selected));
+  }
+
+  // -- order -------------------------------------------------------------------------------------------------------
+
+  orderBy(by, first) {
+    const now = this.model.get("order") || "-submitted", wanted = first + by;
+    const other = first ? by : `-${by}`, order = now === wanted ? other : wanted;
+    this.bulk.clear();
+    ask(this.model, "order", {by: order === "-submitted" ? "" : order});
+  }
+
+  showOrder() {
+    const now = this.model.get("order") || "-submitted";
+    for (const head of this.n.heads) {
+      const is = now.replace("-", "") === head.dataset.by;
+      head.setAttribute("aria-sort", is ? (now.startsWith("-") ? "descending" : "ascending") : "none");
+    }
+  }
+
+  showProblem() {
+    const text = this.model.get("problem");
+    this.n.problem.hidden = !text;
+    put(this.n.problem, text);
+    this.n.search.setAttribute("aria-invalid", String(Boolean(text)));
+  }
+
+  showHelp(open) {
+    this.n.help.hidden = !open;
+    this.n.hint.setAttribute("aria-expanded", String(open));
   }
 
   // -- search ------------------------------------------------------------------------------------------------------
@@ -396,13 +452,14 @@ class Table {
   }
 
   search(text) {
+    this.bulk.clear();
     this.n.search.value = text;
     ask(this.model, "search", {text});
   }
 
   searchSoon(wait = 180) {
     clearTimeout(this.searchTimer);
-    this.searchTimer = setTimeout(() => ask(this.model, "search", {text: this.n.search.value}), wait);
+    this.searchTimer = setTimeout(() => { this.bulk.clear(); ask(this.model, "search", {text: this.n.search.value}); }, wait);
   }
 
   showSearch() {
@@ -417,6 +474,8 @@ class Table {
   key(event) {
     if (!this.root.isConnected || !this.root.offsetParent || event.ctrlKey || event.metaKey || event.altKey) return;
     const focus = focused(), typing = isTyping(event);
+    if (event.key === "Escape" && !this.n.help.hidden) return this.showHelp(false);
+    if (event.key === "Escape" && this.bulk.escape()) return;
     if (event.key === "Escape" && this.model.get("selected") && !typing) return void ask(this.model, "open", {id: ""});
     if (typing) return;
     if (event.key === "/") {
@@ -434,9 +493,8 @@ class Table {
     else if ("rc".includes(event.key) && at >= 0 && !this.model.get("selected") && this.model.get("may_act")) this.actOn(rows[at].dataset.id, event.key);
     else if ((event.key === "x" || event.key === " ") && at >= 0 && this.model.get("may_act")) {
       event.preventDefault();
-      const row = this.rows.get(rows[at].dataset.id);
-      row.n.pick.checked = !row.n.pick.checked;
-      this.choose(rows[at].dataset.id, row.n.pick.checked);
+      const id = rows[at].dataset.id;
+      this.bulk.choose(id, !this.bulk.chosen.has(id), event.shiftKey);
     }
   }
 
@@ -445,12 +503,9 @@ class Table {
     const face = this.rows.get(id).data.face, ended = ["succeeded", "failed", "cancelled"].includes(face);
     if (key === "r" && ended) ask(this.model, "retry", {ids: [id]});
     if (key === "c" && !ended) {
-      this.clear();
-      this.rows.get(id).n.pick.checked = true;
-      this.chosen.add(id);
-      this.asking = "cancel";
-      this.showBulk();
-      this.n.bulk.querySelector(".danger").focus();
+      this.bulk.clear();
+      this.bulk.choose(id, true);
+      this.bulk.begin("cancel");
     }
   }
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import param
 from panel.custom import JSComponent
 
+from jobkit.store.grammar import HELP
 from jobkit.ui import assets
 from jobkit.ui.asked import Requests
-from jobkit.ui.board import Watching
+from jobkit.ui.board_feed import Watching
 from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.bulk import MOST, Bulk, Errand
 from jobkit.ui.desk import Answer, Desk
 from jobkit.ui.own import SelfContained
 from jobkit.ui.query import read_search
@@ -26,19 +28,26 @@ class JobTable(SelfContained, JSComponent):
     Args:
         kit: whose jobs.
         on_open: called in the session with the id of the job whose row was opened, "" to close.
-        on_search: called in the session with the search text when it changes.
+        on_look: called in the session when search text, order or cursor have changed here.
         may_act: whether bulk cancel, retry and delete are offered and obeyed, where the desk allows it.
         bridge, desk: of the session, where the caller already has them.
 
     Attributes:
-        search: the search text, see `store.grammar`.
+        search: the search text, see `store.grammar`. order: see `store.query.ORDERS`. cursor: where the page begins.
         selected: id of the job that is open beside the table.
         page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `courier`.
-        notice: one sentence about what did not work. away: the server does not answer, so the page may be old.
+        notice: one sentence about what did not work. problem: what is wrong with the search text.
+        work: what is being done to many, see `bulk.Bulk`. help: the lines of the search box's help.
+        away: the server does not answer, so the page may be old.
         request: what the browser asks for.
     """
 
     search = param.String(default="")
+    order = param.String(default="")
+    cursor = param.String(default="")
+    problem = param.String(default="")
+    work = param.String(default="")
+    help = param.List(default=[])
     selected = param.String(default="")
     page = param.String(default="")
     delta = param.String(default="")
@@ -57,7 +66,7 @@ class JobTable(SelfContained, JSComponent):
         kit: Kit,
         *,
         on_open: Callable[[str], object] | None = None,
-        on_search: Callable[[str], object] | None = None,
+        on_look: Callable[[], object] | None = None,
         bridge: SessionBridge | None = None,
         desk: Desk | None = None,
         may_act: bool = True,
@@ -65,28 +74,29 @@ class JobTable(SelfContained, JSComponent):
     ) -> None:
         self._desk = desk or Desk(kit)
         may_act = may_act and self._desk.may("cancel")
+        params.setdefault("help", [list(line) for line in HELP])
         super().__init__(may_act=may_act, **params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
         self._on_open = on_open
-        self._on_search = on_search
+        self._on_look = on_look
         self._bridge = bridge or SessionBridge()
-        self._cursors: list[str] = [""]
+        self._cursors: list[str] = []
+        self._bulk = Bulk(self._desk, lambda text: self._bridge.put(self, {"work": text}))
         self._watching: Watching | None = None
         self._requests = Requests()
         self._generation = 0
         self._bridge.on_close(self._leave)
         self.param.watch(self._asked, "request")
-        self.param.watch(lambda _: self._look(), "search")
+        self.param.watch(lambda *_: self._look(), ["search", "order", "cursor"])
         self._look()
 
-    def _look(self, cursors: list[str] | None = None) -> None:
-        """Watch the page that search text and cursor name."""
+    def _look(self) -> None:
+        """Watch the page that search text, order and cursor name."""
         self._leave()
-        self._cursors = cursors or [""]
         self._generation += 1
         generation = self._generation
-        query, self.notice = read_search(self.search, cursor=self._cursors[-1])
-        depth = len(self._cursors) - 1
+        query, self.problem = read_search(self.search, self.order, self.cursor)
+        depth = len(self._cursors)
 
         def deliver(text: str, is_page: bool) -> None:
             if generation != self._generation:
@@ -110,7 +120,12 @@ class JobTable(SelfContained, JSComponent):
     def resume(self) -> None:
         """Somebody looks again: the page as it is now, and what is new."""
         if self._watching is None:
-            self._look(self._cursors)
+            self._look()
+
+    def turn_to(self, search: str, order: str = "", cursor: str = "") -> None:
+        """Another page: a link, or the back button."""
+        self._cursors = [""] if cursor else []
+        self.param.update(search=search[:500], order=order[:20], cursor=cursor[:2000])
 
     # -- requests of the browser, in the session -------------------------------------------------------------------
 
@@ -123,23 +138,48 @@ class JobTable(SelfContained, JSComponent):
         if action == "hello":
             if self._watching is not None:
                 self._watching.resend(asked.get("at", 0))
+            if self._bulk.shown:
+                self._bridge.put(self, {"work": self._bulk.shown})
         elif action == "open":
             self.selected = str(asked.get("id", ""))
             if self._on_open is not None:
                 self._on_open(self.selected)
         elif action == "search":
-            self.search = str(asked.get("text", ""))[:500]
-            if self._on_search is not None:
-                self._on_search(self.search)
+            self._turn([], search=str(asked.get("text", ""))[:500])
+        elif action == "order":
+            self._turn([], order=str(asked.get("by", ""))[:20])
         elif action == "older" and asked.get("cursor"):
-            self._look([*self._cursors, str(asked["cursor"])])
+            self._turn([*self._cursors, self.cursor], cursor=str(asked["cursor"])[:2000])
         elif action == "newer":
-            self._look(self._cursors[:-1] or [""])
+            self._turn(self._cursors[:-1], cursor=self._cursors[-1] if self._cursors else "")
+        elif action == "first":
+            self._turn([])
         elif action == "refresh":
-            self._look(self._cursors)
-        elif action in ("cancel", "retry", "delete") and self.may_act:
-            ids = [str(job_id) for job_id in asked.get("ids", ())][:200]
-            self._desk.begin(action, ids, self._acted)
+            self._look()
+        elif self.may_act:
+            self._act(action, asked)
+
+    def _turn(self, cursors: list[str], **changes: str) -> None:
+        """To another page; `cursors` are those of the pages before it."""
+        self._cursors = cursors
+        self.param.update(**{"cursor": "", **changes})
+        if self._on_look is not None:
+            self._on_look()
+
+    def _act(self, action: str, asked: Mapping[str, Any]) -> None:
+        ids = asked.get("ids")
+        if action == "bulk" and isinstance(ids, list):
+            self._bulk.ask(Errand(str(asked.get("what")), tuple(map(str, ids[:MOST]))))
+        elif action == "bulk":
+            query, problem = read_search(self.search)
+            if not problem:
+                self._bulk.ask(Errand(str(asked.get("what")), query=query))
+        elif action == "go":
+            self._bulk.go()
+        elif action == "stop":
+            self._bulk.stop()
+        elif action == "retry" and isinstance(ids, list):
+            self._desk.begin(action, [str(job_id) for job_id in ids[:MOST]], self._acted)
 
     def _acted(self, answer: Answer) -> None:
         """On the background loop: one sentence about what did not work."""

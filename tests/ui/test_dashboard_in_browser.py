@@ -185,9 +185,10 @@ def test_deleting_asks_and_says_how_many(stage: Stage, url: str, window: Window)
     page.check(".row:has-text('Train 0') .pick")
     page.click(".bulk button:has-text('Delete 1')")
     assert len(names(page)) == 2
-    page.click(".bulk button.danger")
+    page.click(".bulk button.danger:has-text('Delete 1 job')")
+    page.wait_for_selector(".bulk:has-text('Deleting 1 job in')")
 
-    wait_until(lambda: names(page) == ["Train 1"], 5, "the row to go")
+    wait_until(lambda: names(page) == ["Train 1"], 15, "the row to go")
     assert stage.kit.counts()["succeeded"] == 1
 
 
@@ -268,15 +269,15 @@ def test_nothing_that_a_user_wrote_runs_on_any_page(stage: Stage, url: str, wind
 
 
 def test_a_closed_window_is_no_longer_fed(stage: Stage, url: str, window: Window) -> None:
-    from jobkit.ui import board
+    from jobkit.ui import board_feed
 
     page = window.open(url)
     page.wait_for_selector("text=No jobs yet")
-    assert any(feeds for kit, feeds in board._feeds.items() if kit is stage.kit)
+    assert any(feeds for kit, feeds in board_feed._feeds.items() if kit is stage.kit)
 
     page.goto("about:blank")
 
-    wait_until(lambda: not any(f for kit, f in board._feeds.items() if kit is stage.kit), 40, "the feed to end")
+    wait_until(lambda: not any(f for kit, f in board_feed._feeds.items() if kit is stage.kit), 40, "the feed to end")
     stage.submit("train")  # and nobody minds
 
 

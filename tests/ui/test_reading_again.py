@@ -11,7 +11,7 @@ import pytest
 from jobkit.model import StoreUnavailable
 from jobkit.store.base import Query
 from jobkit.ui import live
-from jobkit.ui.board import Watching
+from jobkit.ui.board_feed import Watching
 from jobkit.ui.live import Follower, Following
 from tests.support import wait_until
 from tests.ui.stage import Stage

@@ -1,0 +1,204 @@
+"""The jobs page in a real browser: order, pages, choosing, and what is done to many, by two people at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobkit.client.loop import background
+from jobkit.model import JobSpec
+from jobkit.store.base import Ending, Submission, WorkerInfo
+from tests.support import wait_until
+from tests.ui.conftest import Window, text_of
+from tests.ui.stage import Stage
+
+pytestmark = pytest.mark.browser
+
+Serve = Callable[[Callable[[], Any]], str]
+
+
+@pytest.fixture
+def url(stage: Stage, serve: Serve) -> str:
+    from jobkit.ui.dashboard import Dashboard
+
+    return serve(lambda: Dashboard(stage.kit).__panel__())
+
+
+def names(page: Any) -> list[str]:
+    found: list[str] = page.locator(".jk-table .row:not(.head):not(.left) .name b").all_inner_texts()
+    return found
+
+
+def shows(page: Any, expected: list[str]) -> None:
+    wait_until(lambda: names(page) == expected, 15, f"the page to show {expected}")
+
+
+def ended(stage: Stage, count: int, **spec: Any) -> list[str]:
+    """Jobs that have run, `Job 0` first."""
+    ids = []
+    for n in range(count):
+        job = stage.submit(title=f"Job {n}", **spec)
+        stage.start(job, f"w{n % 3}.1.abcdef")
+        stage.succeed(job)
+        ids.append(job)
+    return ids
+
+
+def many(stage: Stage, count: int, start: int = 0, *, ends: bool = False) -> None:
+    """Jobs without a handle for each, in the fewest calls."""
+    jobs = [
+        Submission(JobSpec(id=f"m{n:05}", task="many", title=f"Many {n}"), b"") for n in range(start, start + count)
+    ]
+    background.call(stage.store.submit(jobs))
+    if ends:
+        claimed, _ = background.call(stage.store.claim(WorkerInfo("fast"), count))
+        background.call(stage.store.finish([Ending(each.spec.id, each.token, "succeeded") for each in claimed]))
+
+
+def test_a_click_on_a_head_orders_and_the_url_names_it(stage: Stage, url: str, window: Window) -> None:
+    for n, (task, owner) in enumerate((("b", "zoe"), ("a", "ada"), ("c", ""))):
+        stage.submit(task, title=f"Job {n}", owner=owner)
+    page = window.open(url, width=1440)
+    shows(page, ["Job 2", "Job 1", "Job 0"])
+
+    page.click(".head .name .by")
+    shows(page, ["Job 1", "Job 0", "Job 2"])
+    page.click(".head .name .by")
+    shows(page, ["Job 2", "Job 0", "Job 1"])
+    assert page.locator(".head .name").get_attribute("aria-sort") == "descending"
+    page.click(".head .owner .by")
+    shows(page, ["Job 1", "Job 0", "Job 2"])  # who has no owner comes last
+
+    wait_until(lambda: "sort=owner" in page.url, 5, "the URL")
+    shows(window.open(page.url, width=1440), ["Job 1", "Job 0", "Job 2"])
+    page.go_back()
+    shows(page, ["Job 2", "Job 0", "Job 1"])
+
+
+def test_pages_follow_each_other_and_stand_in_the_url(stage: Stage, url: str, window: Window) -> None:
+    many(stage, 120)
+    page = window.open(url)
+    wait_until(lambda: len(names(page)) == 50, 15, "the first page")
+    assert names(page)[0] == "Many 119"
+    assert "50 shown · 120 jobs" in text_of(page, ".foot")
+
+    page.click(".foot button:has-text('Next')")
+    wait_until(lambda: names(page)[:1] == ["Many 69"], 15, "the second page")
+    assert "Page 2 · 120 jobs" in text_of(page, ".foot")
+    page.click(".foot button:has-text('Next')")
+    wait_until(lambda: len(names(page)) == 20, 15, "the third page")
+    wait_until(lambda: "at=" in page.url, 5, "the URL")
+    linked = window.open(page.url)
+    wait_until(lambda: names(linked)[:1] == ["Many 19"], 15, "the linked page")
+    page.click(".foot button:has-text('Previous')")
+    wait_until(lambda: names(page)[:1] == ["Many 69"], 15, "the second page again")
+    page.click(".foot button:has-text('First')")
+    wait_until(lambda: names(page)[:1] == ["Many 119"], 15, "the first page again")
+
+
+def test_a_search_that_is_not_understood_says_why(stage: Stage, url: str, window: Window) -> None:
+    ended(stage, 1)
+    page = window.open(f"{url}?q=state:faild")
+
+    page.wait_for_selector('.problem:has-text("state must be one of")')
+    page.wait_for_selector("text=This search is not understood")
+    page.click(".ask")
+    page.wait_for_selector(".searchbox .help dt:has-text('age:<1h')")
+    page.keyboard.press("Escape")
+    page.locator(".searchbox .help").wait_for(state="hidden")
+    page.fill(".search", "age:<1h")
+    shows(page, ["Job 0"])
+
+
+def test_what_does_not_match_any_more_leaves_the_page(stage: Stage, url: str, window: Window) -> None:
+    jobs = [stage.submit(title=f"Job {n}") for n in range(2)]
+    for job in jobs:
+        stage.start(job)
+    page = window.open(f"{url}?q=state:running")
+    shows(page, ["Job 1", "Job 0"])
+
+    stage.succeed(jobs[1])
+
+    shows(page, ["Job 0"])
+    page.locator(".row.left").wait_for(state="detached", timeout=15_000)
+
+
+def test_shift_chooses_a_span_and_the_head_the_page(stage: Stage, url: str, window: Window) -> None:
+    ended(stage, 5)
+    page = window.open(url)
+    shows(page, [f"Job {n}" for n in (4, 3, 2, 1, 0)])
+
+    page.click(".row:has-text('Job 3') .name", modifiers=["Control"])
+    page.click(".row:has-text('Job 1') .name", modifiers=["Shift"])
+    page.wait_for_selector(".bulk:has-text('3 chosen')")
+    assert page.locator(".row[aria-selected=true]").count() == 3
+    page.keyboard.press("Escape")
+    page.locator(".bulk").wait_for(state="hidden")
+    page.check(".head .pick")
+    page.wait_for_selector(".bulk:has-text('5 chosen')")
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    page.wait_for_selector(".bulk:has-text('4 chosen')")
+
+
+def test_all_that_match_are_deleted_by_one_and_gone_for_the_other(stage: Stage, url: str, window: Window) -> None:
+    many(stage, 130, ends=True)
+    kept = stage.submit("train", title="Kept")
+    one, two = window.open(f"{url}?q=task:many"), window.open(url)
+    wait_until(lambda: len(names(one)) == 50, 15, "the first page")
+
+    one.check(".head .pick")
+    one.click(".bulk button:has-text('Choose all 130 that match')")
+    one.click(".bulk [data-do=delete]")
+    one.click(".bulk button.danger:has-text('Delete 130 jobs')")
+    one.click(".bulk button:has-text('Undo')")
+    one.locator(".bulk").wait_for(state="hidden")
+    assert stage.kit.counts()["succeeded"] == 130
+    one.check(".head .pick")
+    one.click(".bulk button:has-text('Choose all 130 that match')")
+    one.click(".bulk [data-do=delete]")
+    one.click(".bulk button.danger:has-text('Delete 130 jobs')")
+
+    one.wait_for_selector(".bulk:has-text('130 jobs deleted')", timeout=20_000)
+    one.wait_for_selector("text=No job matches")
+    shows(two, ["Kept"])
+    wait_until(lambda: text_of(two, ".counter[data-name=''] b") == "1", 5, "the counter")
+    assert stage.kit.snapshot(kept).state == "queued"
+
+
+def test_a_question_names_the_count_and_keeping_does_nothing(stage: Stage, url: str, window: Window) -> None:
+    many(stage, 60)
+    page = window.open(url)
+    wait_until(lambda: len(names(page)) == 50, 15, "the first page")
+
+    page.check(".head .pick")
+    page.click(".bulk [data-do=cancel]")
+    page.wait_for_selector(".bulk:has-text('Cancel 50 jobs?')")
+    page.click(".bulk button:has-text('Keep')")
+    page.wait_for_selector(".bulk:has-text('50 chosen')")
+    assert stage.kit.counts()["cancelled"] == 0
+    page.click(".bulk button:has-text('Choose all 60 that match')")
+    page.click(".bulk [data-do=cancel]")
+    page.click(".bulk button.danger:has-text('Cancel 60 jobs')")
+
+    wait_until(lambda: stage.kit.counts()["cancelled"] == 60, 20, "all to be cancelled")
+    page.wait_for_selector(".bulk:has-text('60 jobs cancelled')")
+
+
+def test_ten_thousand_jobs_run_through_a_page_that_stays_small(stage: Stage, url: str, window: Window) -> None:
+    page = window.open(url)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.wait_for_selector("text=No jobs yet")
+
+    for start in range(0, 10_000, 500):
+        many(stage, 500, start, ends=True)
+
+    wait_until(lambda: text_of(page, ".counter[data-name=succeeded] b") == "10,000", 60, "the counter")
+    wait_until(lambda: text_of(page, ".counter[data-name=waiting] b") == "0", 10, "the counter")
+    assert page.locator(".jk-table .row").count() <= 120
+    assert errors == []
+    wait_until(lambda: names(page)[:1] == ["Many 9999"], 20, "the newest job")
+    page.locator(".jk-table .row[data-face=running]").first.wait_for(state="detached", timeout=20_000)
