@@ -106,6 +106,7 @@ class Connection:
 
     async def _close(self) -> None:
         self._live.close()
+        await self._verbs.close()
         await self._hub.close()
         await self._store.close()
 

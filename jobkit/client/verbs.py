@@ -132,6 +132,12 @@ class Verbs:
             return
         self._index = Index(self.store, self.hub)
 
+    async def close(self) -> None:
+        """Forget the index."""
+        if self._index is not None:
+            await self._index.close()
+            self._index = None
+
     async def page(self, query: Query) -> Page:
         return await (self.store.list(query) if self._index is None else self._index.page(query))
 

@@ -19,6 +19,7 @@ from jobkit.store.base import Page, Query
 from jobkit.store.query import STATES
 from jobkit.ui.board import Board
 from jobkit.ui.live import Pacer, answered, on_loop
+from jobkit.ui.query import only_of
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -33,7 +34,7 @@ _WINDOW_S, _COUNTS_S, _TOTAL_S, _THIN_S, _FILLING_S = 0.05, 0.5, 3.0, 1.0, 1.5
 class BoardFeed:
     """Keeps one `Board` up to date for all who subscribed. Lives on the background loop."""
 
-    def __init__(self, kit: Kit, query: Query, own: str = "") -> None:
+    def __init__(self, kit: Kit, query: Query, own: str | None = None) -> None:
         self._kit = kit
         self._own = own
         self.board = Board(query)
@@ -126,10 +127,10 @@ class BoardFeed:
 
     async def _counts(self) -> dict[str, int]:
         """Jobs by state; where only somebody's own are seen, of those."""
-        if not self._own:
+        if self._own is None:
             return await self._kit.verbs.counts()
         count = self._kit.verbs.count
-        own = Query(owner=self._own)
+        own = only_of(Query(), self._own)
         found = [await count(replace(own, states=(state,))) for state in STATES]
         return {state: n or 0 for state, n in zip(STATES, found, strict=True)}
 
@@ -215,15 +216,15 @@ class BoardFeed:
             logger.warning("a page of jobs could not be read: %s", error)
 
 
-_feeds: weakref.WeakKeyDictionary[Kit, dict[tuple[Query, str], BoardFeed]] = weakref.WeakKeyDictionary()
+_feeds: weakref.WeakKeyDictionary[Kit, dict[tuple[Query, str | None], BoardFeed]] = weakref.WeakKeyDictionary()
 
 
 class Watching:
     """One table's hold on a page of jobs; from any thread. `own`: the person whose jobs alone are seen and counted."""
 
-    def __init__(self, kit: Kit, query: Query, deliver: Callable[[str, bool], None], own: str = "") -> None:
+    def __init__(self, kit: Kit, query: Query, deliver: Callable[[str, bool], None], own: str | None = None) -> None:
         self._kit = kit
-        self._key = (replace(query, owner=own) if own else query, own)
+        self._key = (only_of(query, own), own)
         self._deliver = deliver
         self._feed: BoardFeed | None = None
         self._place = 0

@@ -19,6 +19,7 @@ from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.store.base import Query
 from jobkit.ui.desk import Desk
+from jobkit.ui.query import only_of
 
 #: What may be done to many, and the states in which it makes sense.
 ACTIONS = {
@@ -112,9 +113,8 @@ class Bulk:
         states: tuple[str, ...] = ACTIONS[errand.action]
         if errand.query.states:
             states = tuple(state for state in errand.query.states if state in states) or ("none",)
-        own = self._desk.person.only_owner
         query = replace(errand.query, states=states, order="", cursor="", limit=SLICE)
-        return query if own is None else replace(query, owner=own)
+        return only_of(query, self._desk.person.only_owner)
 
     async def _run(self, errand: Errand, total: int | None) -> None:
         self._stopped = False

@@ -1,0 +1,167 @@
+"""What a page of jobs is fed with: whose jobs, how many, and what comes and goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from jobkit.client.loop import background
+from jobkit.model.people import Person, Role
+from jobkit.store.base import Query
+from jobkit.ui import bulk as bulk_module
+from jobkit.ui.board_feed import Watching
+from jobkit.ui.bulk import Bulk, Errand
+from jobkit.ui.desk import Desk
+from jobkit.ui.query import read_search
+from tests.support import wait_until
+from tests.ui.stage import Stage
+
+Look = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def look(stage: Stage) -> Iterator[Look]:
+    """`look(query, own)`: a screen that is fed."""
+    watched: list[Watching] = []
+
+    def begin(query: Query, own: str | None = None) -> dict[str, Any]:
+        screen: dict[str, Any] = {"rows": [], "left": [], "fresh": 0}
+
+        def deliver(text: str, is_page: bool) -> None:
+            told = json.loads(text)
+            if is_page:
+                screen.update(told)
+            else:
+                screen["rows"] = told.get("new", []) + screen["rows"]
+                screen["left"] += told.get("left", [])
+                screen.update({name: told[name] for name in ("counts", "total", "fresh") if name in told})
+
+        watched.append(Watching(stage.kit, query, deliver, own))
+        wait_until(lambda: "n" in screen, 10, "the page")
+        return screen
+
+    yield begin
+    for each in watched:
+        each.stop()
+
+
+def ids(screen: dict[str, Any]) -> list[str]:
+    return [row["id"] for row in screen["rows"]]
+
+
+def test_somebody_who_sees_their_own_jobs_alone_gets_no_others_and_no_counts_of_them(stage: Stage, look: Look) -> None:
+    mine = stage.submit(owner="ada")
+    stage.submit(owner="bob")
+    everybodys = Query(owner=("ada", "bob"))
+
+    screen = look(everybodys, "ada")
+    assert (ids(screen), screen["counts"]["queued"], screen["total"]) == ([mine], 1, 1)
+    stage.submit(owner="bob")
+    more = stage.submit(owner="ada")
+    wait_until(lambda: ids(screen) == [more, mine], 10, "the new one")
+    wait_until(lambda: screen["counts"]["queued"] == 2, 10, "the counter")
+
+    for nobody in ("*", "\x00nobody", "a*"):
+        assert ids(look(everybodys, nobody)) == []
+
+
+def test_a_job_that_does_not_match_any_more_leaves(stage: Stage, look: Look) -> None:
+    job = stage.submit()
+    stage.start(job)
+    screen = look(Query(states=("running",)))
+    assert (ids(screen), screen["total"]) == ([job], 1)
+
+    stage.succeed(job)
+
+    wait_until(lambda: screen["left"] == [job], 10, "the job to leave")
+    wait_until(lambda: screen["total"] == 0, 10, "the number that match")
+
+
+def test_in_another_order_new_jobs_are_told_as_a_number(stage: Stage, look: Look) -> None:
+    job = stage.submit("b")
+    screen = look(Query(order="task"))
+
+    stage.submit("a")
+
+    wait_until(lambda: screen["fresh"] == 1, 10, "the number")
+    assert ids(screen) == [job]
+
+
+@pytest.fixture
+def told() -> list[dict[str, Any]]:
+    return []
+
+
+def bulk(stage: Stage, told: list[dict[str, Any]], person: Person | None = None) -> Bulk:
+    return Bulk(Desk(stage.kit, person), lambda text: told.append(json.loads(text) if text else {}))
+
+
+def states(told: list[dict[str, Any]]) -> list[str]:
+    return [each.get("state", "") for each in told]
+
+
+def test_nothing_is_done_before_the_answer_and_all_that_match_after_it(
+    stage: Stage, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_module, "SLICE", 2)
+    jobs = [stage.submit("train", owner="ada") for _ in range(5)]
+    other = stage.submit("score")
+    work = bulk(stage, told)
+
+    work.ask(Errand("cancel", query=read_search("task:train")[0]))
+    wait_until(lambda: states(told)[-1:] == ["asking"], 10, "the question")
+    assert told[-1]["total"] == 5
+    assert stage.kit.counts()["cancelled"] == 0
+    work.go()
+
+    wait_until(lambda: states(told)[-1:] == ["ended"], 10, "the end")
+    assert [each["done"] for each in told if each.get("state") == "running"] == [0, 2, 4]
+    assert told[-1]["sentence"] == "5 jobs cancelled or asked to stop"
+    assert all(stage.kit.snapshot(job).state == "cancelled" for job in jobs)
+    assert stage.kit.snapshot(other).state == "queued"
+
+
+def test_a_delete_that_is_taken_back_deletes_nothing(stage: Stage, told: list[dict[str, Any]]) -> None:
+    job = stage.submit()
+    stage.start(job)
+    stage.succeed(job)
+    work = bulk(stage, told)
+
+    work.ask(Errand("delete", (job,)))
+    wait_until(lambda: states(told)[-1:] == ["asking"], 10, "the question")
+    work.go()
+    wait_until(lambda: states(told)[-1:] == ["undoable"], 10, "the moment in which it can be taken back")
+    work.stop()
+
+    wait_until(lambda: states(told)[-1:] == [""], 10, "the bar to go")
+    assert stage.kit.snapshot(job).state == "succeeded"
+
+
+def test_where_nothing_can_be_done_it_says_so_instead_of_asking(stage: Stage, told: list[dict[str, Any]]) -> None:
+    stage.submit()
+
+    bulk(stage, told).ask(Errand("retry", query=Query()))
+
+    wait_until(lambda: states(told)[-1:] == ["ended"], 10, "the sentence")
+    assert told[-1]["sentence"] == "no job here can be retried"
+
+
+@pytest.mark.parametrize("person", [Person("eve", Role.VIEW), Person("ada", Role.OWN)])
+def test_many_are_checked_as_one_is(stage: Stage, told: list[dict[str, Any]], person: Person) -> None:
+    foreign, own = stage.submit(owner="bob"), stage.submit(owner="ada")
+    work = bulk(stage, told, person)
+
+    work.ask(Errand("cancel", query=Query(owner="*")))
+    if person.role is Role.VIEW:
+        background.call(stage.store.counts())  # what was spawned before has run
+        assert told == []
+    else:
+        wait_until(lambda: states(told)[-1:] == ["asking"], 10, "the question")
+        assert told[-1]["total"] == 1
+        work.go()
+        wait_until(lambda: states(told)[-1:] == ["ended"], 10, "the end")
+        assert stage.kit.snapshot(own).state == "cancelled"
+    assert stage.kit.snapshot(foreign).state == "queued"
