@@ -158,6 +158,10 @@ class Verbs:
         """Jobs by state: all, or those of one owner, of whom 1,000 in a state are counted."""
         if owner is None:
             return await self.store.counts()
+        if self._index is not None and self._index.is_whole:
+            own = [await self._index.count(Query(states=(state,), owner=owner), 1.0) for state in JobState]
+            if None not in own:
+                return {str(state): count or 0 for state, count in zip(JobState, own, strict=True)}
         pages = await asyncio.gather(
             *(self.store.list(Query(states=(str(state),), owner=owner, limit=_OWN_MOST)) for state in JobState)
         )

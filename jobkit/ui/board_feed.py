@@ -9,35 +9,33 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError
 from jobkit.store.base import Page, Query
-from jobkit.store.query import STATES
+from jobkit.store.query import is_pattern, narrowed
 from jobkit.ui.board import Board
 from jobkit.ui.live import Pacer, answered, on_loop
-from jobkit.ui.query import only_of
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
 
 logger = logging.getLogger("jobkit.ui")
 
-#: Seconds, at least: between two deltas; two looks at the counters, and at how many match; two readings of a page whose
-#: rows have left; of one whose index is being filled.
-_WINDOW_S, _COUNTS_S, _TOTAL_S, _THIN_S, _FILLING_S = 0.05, 0.5, 3.0, 1.0, 1.5
+#: Seconds, at least: between two deltas; two looks at the counters; at those of one owner, for which jobs are looked for;
+#: at how many match; two readings of a page whose rows have left; of one whose index is being filled.
+_WINDOW_S, _COUNTS_S, _OWN_COUNTS_S, _TOTAL_S, _THIN_S, _FILLING_S = 0.05, 0.5, 3.0, 3.0, 1.0, 1.5
 
 
 class BoardFeed:
     """Keeps one `Board` up to date for all who subscribed. Lives on the background loop."""
 
-    def __init__(self, kit: Kit, query: Query, own: str | None = None) -> None:
+    def __init__(self, kit: Kit, query: Query, only: str | None = None) -> None:
         self._kit = kit
-        self._own = own
-        self.board = Board(query)
+        self._only = only
+        self.board = Board(query, only=only)
         self._subscribers: dict[int, Callable[[str, bool], None]] = {}
         self._next = 0
         self._pacer = Pacer(_WINDOW_S, self._flush)
@@ -120,22 +118,15 @@ class BoardFeed:
 
     async def _page(self) -> tuple[Page, dict[str, int], int | None]:
         query = self.board.query
-        page, counts = await asyncio.gather(self._kit.verbs.page(query), self._counts())
+        page, counts = await asyncio.gather(self._kit.verbs.page(query), self._kit.verbs.counts(self._only))
         if not page.next_cursor and not query.cursor and page.searched is None:
             return page, counts, len(page.jobs)
         return page, counts, await self._total(counts)
 
-    async def _counts(self) -> dict[str, int]:
-        """Jobs by state; where only somebody's own are seen, of those."""
-        if self._own is None:
-            return await self._kit.verbs.counts()
-        count = self._kit.verbs.count
-        own = only_of(Query(), self._own)
-        found = [await count(replace(own, states=(state,))) for state in STATES]
-        return {state: n or 0 for state, n in zip(STATES, found, strict=True)}
-
     async def _total(self, counts: dict[str, int]) -> int | None:
         query = self.board.query
+        if self._only is not None and is_pattern(self._only):
+            return None  # a name, and no pattern: others' jobs are not to be counted
         if query.is_plain and query.newer_s is None and query.older_s is None:
             return sum(counts.get(state, 0) for state in query.states or counts)
         return await self._kit.verbs.count(query)
@@ -186,7 +177,7 @@ class BoardFeed:
     async def _count(self) -> None:
         try:
             self._counts_due = False
-            counts = await answered(self._counts)
+            counts = await answered(lambda: self._kit.verbs.counts(self._only))
             total = self.board.total
             now = asyncio.get_running_loop().time()
             if self.board.query.is_plain or now - self._total_at > _TOTAL_S:
@@ -194,7 +185,7 @@ class BoardFeed:
                 total = await answered(lambda: self._total(counts))
             self.board.count(counts, total)
             self._pacer.poke()
-            await asyncio.sleep(_COUNTS_S)
+            await asyncio.sleep(_COUNTS_S if self._only is None else _OWN_COUNTS_S)
         finally:
             self._counting = False
         if self._counts_due:
@@ -220,11 +211,19 @@ _feeds: weakref.WeakKeyDictionary[Kit, dict[tuple[Query, str | None], BoardFeed]
 
 
 class Watching:
-    """One table's hold on a page of jobs; from any thread. `own`: the person whose jobs alone are seen and counted."""
+    """One table's hold on a page of jobs; from any thread.
 
-    def __init__(self, kit: Kit, query: Query, deliver: Callable[[str, bool], None], own: str | None = None) -> None:
+    Args:
+        kit, query: which.
+        deliver: called with each text, and whether it is the whole page.
+        only: the owner whose jobs are shown and counted, whatever the query says; None for everybody's.
+    """
+
+    def __init__(
+        self, kit: Kit, query: Query, deliver: Callable[[str, bool], None], *, only: str | None = None
+    ) -> None:
         self._kit = kit
-        self._key = (only_of(query, own), own)
+        self._key = (query if only is None else narrowed(query, only), only)
         self._deliver = deliver
         self._feed: BoardFeed | None = None
         self._place = 0

@@ -18,8 +18,8 @@ from typing import Any
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.store.base import Query
+from jobkit.store.query import narrowed
 from jobkit.ui.desk import Desk
-from jobkit.ui.query import only_of
 
 #: What may be done to many, and the states in which it makes sense.
 ACTIONS = {
@@ -114,7 +114,8 @@ class Bulk:
         if errand.query.states:
             states = tuple(state for state in errand.query.states if state in states) or ("none",)
         query = replace(errand.query, states=states, order="", cursor="", limit=SLICE)
-        return only_of(query, self._desk.person.only_owner)
+        only = self._desk.person.only_owner
+        return query if only is None else narrowed(query, only)
 
     async def _run(self, errand: Errand, total: int | None) -> None:
         self._stopped = False

@@ -39,7 +39,7 @@ def look(stage: Stage) -> Iterator[Look]:
                 screen["left"] += told.get("left", [])
                 screen.update({name: told[name] for name in ("counts", "total", "fresh") if name in told})
 
-        watched.append(Watching(stage.kit, query, deliver, own))
+        watched.append(Watching(stage.kit, query, deliver, only=own))
         wait_until(lambda: "n" in screen, 10, "the page")
         return screen
 
