@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jobkit.ui")
 
-#: Seconds, at least: between two deltas; two looks at the counters; at those of one owner, for which jobs are looked for;
-#: at how many match; two readings of a page whose rows have left; of one whose index is being filled.
+#: Seconds, at least: between two deltas; two looks at the counters; at those of one owner, which cost more; at how many
+#: match; two readings of a page whose rows have left; of one whose index is being filled.
 _WINDOW_S, _COUNTS_S, _OWN_COUNTS_S, _TOTAL_S, _THIN_S, _FILLING_S = 0.05, 0.5, 3.0, 3.0, 1.0, 1.5
 
 
