@@ -104,12 +104,13 @@ def assignment(
     filed: Filed | None = None,
     bounds: Bounds | None = None,
     given: Mapping[str, tuple[bytes, bytes]] | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Assignment:
     """What a runner gets, its payload verified.
 
     Args:
         filed: where its files go. bounds: of its artifacts where there is no such place.
-        given: the results that it needs, see `needed`.
+        given: the results that it needs, see `needed`. environ: variables of its process.
 
     Raises:
         SignatureError: the payload was not sealed for this job by a key that we hold.
@@ -135,6 +136,7 @@ def assignment(
         log_path=str((filed and filed.depot.log_path(filed.folder)) or ""),
         log_owner=filed.owner if filed is not None else "",
         is_suspect=claimed.losses > 0,
+        environ=environ or {},
     )
 
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "pause": ("steer", "Let nothing more of a queue or task start."),
     "resume": ("steer", "Let a paused queue or task go on."),
     "move": ("steer", "Let waiting jobs wait in another queue or priority."),
+    "limit": ("limit", "Limit how many jobs of a queue or task may run."),
     "stop": ("act", "Ask workers to finish their jobs and exit."),
     "audit": ("people", "Who did what."),
     "people": ("people", "Names, passwords and roles of a login file."),

@@ -10,6 +10,7 @@ import click
 from jobkit.cli import out
 from jobkit.cli.group import BadInput
 from jobkit.model import JobSnapshot, JobState
+from jobkit.model.limits import resources_text
 from jobkit.ui.format import ago, duration, params_brief, percent, progress_line, size
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the contract's names, times in UTC.")
@@ -89,6 +90,7 @@ def show(job_id: str, as_json: bool) -> None:
     snapshot = kit.snapshot(out.find(kit, job_id))
     attempts = attempts_of(snapshot.history)
     preview = kit.preview(snapshot.id)
+    waits_for = kit.waits_for(snapshot.id) if snapshot.state is JobState.QUEUED else ""
     if as_json:
         shown = [
             {
@@ -102,7 +104,7 @@ def show(job_id: str, as_json: bool) -> None:
             }
             for a in attempts
         ]
-        out.echo_json({**snapshot.to_json(), "attempts": shown, "preview": preview})
+        out.echo_json({**snapshot.to_json(), "waits_for": waits_for, "attempts": shown, "preview": preview})
         return
     now = out.now()
     spec = snapshot.spec
@@ -125,11 +127,14 @@ def show(job_id: str, as_json: bool) -> None:
         ("worker", out.one_line(snapshot.worker)),
         ("schedule", spec.schedule),
         ("retry of", spec.retry_of),
+        ("cached from", snapshot.cached_from),
+        ("resources", resources_text(spec.resources)),
+        ("waits for", out.one_line(waits_for.removeprefix("waits for "))),
         ("memory", size(snapshot.usage.get("peak_rss_bytes"))),
     ]
     for name, value in facts:
         if value:
-            out.echo(f"  {name:<10} {value}")
+            out.echo(f"  {name:<11} {value}")
     if len(attempts) > 1 or (attempts and attempts[0].reason):
         out.echo("attempts", bold=True)
         for a in attempts:

@@ -17,6 +17,7 @@ from jobkit.cli import out
 from jobkit.cli.act import task_modules
 from jobkit.cli.group import BadInput
 from jobkit.settings import Settings, checked_name
+from jobkit.tasks import limit_options
 from jobkit.tasks.options import size_bytes
 
 #: Exit status of a worker that `jobkit stop` ended (`jobkit.worker.main`), and the variable that tells a worker that
@@ -30,7 +31,15 @@ _DASHBOARD_STOP_S = 5.0
 
 @click.command()
 @click.option("--tasks", "-t", "modules", multiple=True, metavar="MODULE", help="Import its tasks; may be repeated.")
-@click.option("--queue", "-q", "queues", multiple=True, metavar="NAME", help="Served in the order given. [default]")
+@click.option(
+    "--queue",
+    "-q",
+    "queues",
+    multiple=True,
+    metavar="NAME[:WEIGHT]",
+    help="Served in the order given, or sharing the slots by weight: -q fast:3 -q slow:1. [default]",
+)
+@click.option("--resources", metavar="NAME=N,...", help="What it has for jobs that need it: gpu=2,mem=16.")
 @click.option("--slots", "-c", type=click.IntRange(1, 10_000), help="Jobs at once. [CPUs, at least 2]")
 @click.option("--processes", "-n", type=click.IntRange(1, 512), default=1, help="Worker processes. [1]")
 @click.option("--arq", metavar="PATH", help="Run the jobs of an arq worker: module.WorkerSettings.")
@@ -45,6 +54,7 @@ _DASHBOARD_STOP_S = 5.0
 def worker(
     modules: tuple[str, ...],
     queues: tuple[str, ...],
+    resources: str | None,
     slots: int | None,
     processes: int,
     arq: str | None,
@@ -62,11 +72,14 @@ def worker(
     if arq is None and settings.scheme == "sync":
         raise BadInput("sync:// runs each job where it is submitted and needs no worker; set JOBKIT_URL to a Redis")
     settings = replace(settings, locals=settings.locals or keeps_locals)
-    for queue in queues:
-        checked_name("queue", queue)
+    served = queues_of(queues)
+    has = None if resources is None else limit_options.resources("--resources", resources)
     memory_bytes = None if max_memory is None else size_bytes("--max-memory", max_memory)
-    if arq is not None and (modules or len(queues) > 1):
-        raise BadInput("--arq takes its functions from the settings class, and one queue: leave out -t and further -q")
+    if arq is not None and (modules or len(queues) > 1 or has or isinstance(served, dict)):
+        raise BadInput(
+            "--arq takes its functions from the settings class, and one queue: leave out -t, further -q, weights and "
+            "--resources"
+        )
     tasks = task_modules(modules or settings.tasks) if arq is None else (arq.replace(":", ".").rpartition(".")[0],)
     if processes > 1 or watch:
         return _several(processes, is_finite=burst, watched=tasks if watch else ())
@@ -92,7 +105,8 @@ def worker(
     status = run_worker(
         settings,
         tasks=tasks,
-        queues=queues or (_all_queues(tasks, settings) if embedded else ("default",)),
+        queues=served or (_all_queues(tasks, settings) if embedded else ("default",)),
+        resources=has,
         slots=slots or max(2, os.cpu_count() or 2),
         burst=burst,
         max_jobs=max_jobs,
@@ -101,6 +115,29 @@ def worker(
         verbose=verbose,
     )
     return _status(status)
+
+
+def queues_of(given: Sequence[str]) -> tuple[str, ...] | dict[str, float]:
+    """Names in their order, or where any has one (`fast:3`) their weights; those without have 1.
+
+    Raises:
+        BadInput: a weight is not a number above 0, or a queue is named twice.
+    """
+    weights: dict[str, float] = {}
+    has_weights = False
+    for text in given:
+        name, colon, weight = text.rpartition(":")
+        if not colon or not weight.replace(".", "", 1).lstrip("-").isdigit():
+            name, weight = text, "1"
+        else:
+            has_weights = True
+        checked_name("queue", name)
+        if not 0 < float(weight) <= 1_000_000:
+            raise BadInput(f"the weight of queue {name} must be above 0, not {weight}: -q {name}:3")
+        if name in weights:
+            raise BadInput(f"queue {name} is given twice")
+        weights[name] = float(weight)
+    return weights if has_weights else tuple(weights)
 
 
 def _status(status: int) -> int:

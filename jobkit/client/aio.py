@@ -28,6 +28,7 @@ class AioKit:
     _DIRECT = frozenset(
         {"page", "snapshot", "counts", "queues", "workers", "stats", "preview"}
         | {"cancel", "cancel_many", "delete", "prune", "audit"}
+        | {"waits_for_many"}
     )
 
     def __init__(self, kit: Kit) -> None:

@@ -15,6 +15,7 @@ from jobkit.client.failures import FailureVerbs, repeating
 from jobkit.client.hooks import Hook
 from jobkit.client.inline import run_inline
 from jobkit.client.job import Job
+from jobkit.client.limiting import LimitingKit
 from jobkit.client.loop import background
 from jobkit.client.prepare import limits_of, prepare, prepare_info
 from jobkit.client.schedules import SchedulingKit
@@ -45,7 +46,7 @@ from jobkit.tasks.registry import registry, unknown_task
 from jobkit.tasks.task import BoundTask, TaskDef, load_ref
 
 
-class Kit(FailureVerbs, SteeringVerbs, SchedulingKit):
+class Kit(FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit):
     """Where jobs go: submits them, finds them again, shows what is there. Made by `jobkit.connect()`.
 
     Args:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +23,7 @@ from jobkit.model import (
     JobState,
     LogLine,
     StoreUnavailable,
+    Waiting,
 )
 from jobkit.model.audit import AuditEntry
 from jobkit.settings import Settings
@@ -189,6 +190,14 @@ class Verbs:
     async def tasks(self) -> dict[str, TaskInfo]:
         """Tasks that workers (or this process) have made known, by name."""
         return {name: TaskInfo.from_definition(found) for name, found in (await self.store.tasks()).items()}
+
+    async def waits_for_many(self, job_ids: Sequence[str]) -> list[str]:
+        """What keeps each of these jobs from starting, as a sentence; "" where it is only a free slot, or nothing."""
+        found = await self.store.waiting(job_ids)
+        workers: list[WorkerInfo] = []
+        if any(one is not None and one.use for one in found):
+            workers = [worker for worker in await self.store.workers() if worker.takes_jobs]
+        return ["" if one is None else one.sentence(_nearest(workers, one)) for one in found]
 
     async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
         return await self.store.logs(job_id, after=after, tail=tail)
@@ -363,6 +372,18 @@ class Verbs:
         finally:
             for stop in stops:
                 stop()
+
+
+def _nearest(workers: Sequence[WorkerInfo], waiting: Waiting) -> Mapping[str, float] | None:
+    """What the worker has that comes nearest to what a job needs; None where it needs nothing."""
+    if not waiting.use:
+        return None
+    queue = waiting.gate.partition(":")[2].rpartition(":")[0]
+
+    def met(worker: WorkerInfo) -> int:
+        return sum(worker.resources.get(name, 0) >= amount for name, amount in waiting.use.items())
+
+    return max((worker for worker in workers if queue in worker.queues), key=met, default=WorkerInfo("")).resources
 
 
 def _slices(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:

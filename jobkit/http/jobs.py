@@ -12,7 +12,7 @@ from jobkit.http.api import Call, on_loop
 from jobkit.http.messages import Problem, Response, json_response
 from jobkit.http.routing import printable
 from jobkit.http.shapes import JobList, Submit
-from jobkit.model import InvalidParams, JobNotFound, JobSnapshot
+from jobkit.model import InvalidParams, JobNotFound, JobSnapshot, JobState
 from jobkit.settings import checked_name
 from jobkit.store.base import Query
 from jobkit.store.grammar import parse
@@ -116,7 +116,10 @@ def _unknown(call: Call) -> Problem:
 async def read(call: Call) -> Response:
     """All that is known of a job."""
     snapshot = await find(call)
-    return json_response(snapshot.to_json(), Link=_links(call, call.job_url(snapshot.id)))
+    waits_for = [""]
+    if snapshot.state is JobState.QUEUED:
+        waits_for = await call.kit.aio.waits_for_many([snapshot.id])
+    return json_response(snapshot.to_json() | {"waits_for": waits_for[0]}, Link=_links(call, call.job_url(snapshot.id)))
 
 
 async def cancel(call: Call) -> Response:

@@ -133,6 +133,8 @@ class Job(Struct):
     key: str
     retry_of: str
     needs: list[str]
+    resources: dict[str, float]
+    cached_from: str
     submitted_at: datetime | None
     due_at: datetime | None
     started_at: datetime | None
@@ -148,6 +150,12 @@ class Job(Struct):
     resources: dict[str, Any]
     cached_from: str
     seq: int
+
+
+class JobRead(Job):
+    """One job, and what keeps it from starting while it is queued, in words; "" where only a free slot does."""
+
+    waits_for: str
 
 
 class JobPage(Struct):

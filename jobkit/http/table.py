@@ -46,7 +46,7 @@ ROUTES: list[Route] = [
         jobs.read,
         "All that is known of a job.",
         "view",
-        {200: shapes.Job},
+        {200: shapes.JobRead},
         query=shapes.Nothing,
         refusals=_KEPT,
     ),

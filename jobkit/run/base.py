@@ -24,6 +24,7 @@ class Assignment:
         allow_pickle: whether the result may be written as a pickle.
         bounds: how much it may keep as artifacts.
         log_path: file for its whole log, or "". log_owner: what the folder of that file says about its owner.
+        environ: variables of its process, for isolation "process".
         is_suspect: a worker died while it ran this job, so nothing else may share a process with it.
     """
 
@@ -41,6 +42,7 @@ class Assignment:
     log_path: str = ""
     log_owner: str = ""
     is_suspect: bool = False
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sink(Protocol):

@@ -187,6 +187,7 @@ class _Life:
         self._recorder = recorder
         shell.context = Context(meta["job_id"], meta["attempt"], meta["task"], recorder)
         os.environ["JOBKIT_JOB_ID"] = meta["job_id"]
+        os.environ.update(meta["environ"])
         context.own_process(shell.context)
         self._capture.begin(recorder)
         spent_s = _spent_s()

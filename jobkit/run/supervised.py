@@ -72,6 +72,7 @@ class Supervised:
             "job_id": assignment.job_id,
             "attempt": assignment.attempt,
             "task": assignment.task,
+            "environ": dict(assignment.environ),
             "allow_pickle": assignment.allow_pickle,
             "spool": self._spool,
             "bounds": [assignment.bounds.count, assignment.bounds.each_bytes, assignment.bounds.total_bytes],

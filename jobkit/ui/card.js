@@ -276,6 +276,7 @@ class Card {
     add("Tags", (job.tags || []).join(", "));
     add("Key", job.key);
     add("Retry of", job.retry_of);
+    add("Cached from", job.cached_from);
     add("Needs", (job.needs || []).slice(0, 100).join(", "));
     add("Submitted", job.submitted_at && exact(job.submitted_at));
     add("Started", job.started_at && exact(job.started_at));

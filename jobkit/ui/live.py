@@ -308,6 +308,7 @@ class JobFeed:
                         await self._news.wait()
                         await asyncio.sleep(_AFTER_NEWS_S)
             workers = beat_age_s = None
+            waits_for = ""
             try:
                 if needs:
                     view.needed(await self._kit.verbs.store.snapshots(needs[:100]), _now())
@@ -315,13 +316,14 @@ class JobFeed:
                 elif view.snapshot.state is JobState.QUEUED:
                     queues = await self._kit.aio.queues()
                     workers = queues.get(view.snapshot.spec.queue, {}).get("workers", 0)
+                    (waits_for,) = await self._kit.aio.waits_for_many([self.job_id])
                 elif view.snapshot.state is JobState.RUNNING:
                     alive = {info.id: info.beat_age_s for info in await self._kit.aio.workers()}
                     beat_age_s = alive.get(view.snapshot.worker)
                     await self._read_artifacts(view)
             except JobkitError:
                 continue
-            view.health(workers, beat_age_s, _now())
+            view.health(workers, beat_age_s, _now(), waits_for)
             if view.is_dirty:
                 self._pacer.poke()
 

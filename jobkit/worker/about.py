@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -15,8 +16,13 @@ import psutil
 from jobkit.store.base import WorkerInfo
 
 
-def identify(queues: Sequence[str], slots: int, tasks: Sequence[str]) -> WorkerInfo:
-    """This process as a worker, under a new id."""
+def identify(
+    queues: Sequence[str] | Mapping[str, float],
+    slots: int,
+    tasks: Sequence[str],
+    resources: Mapping[str, float] | None = None,
+) -> WorkerInfo:
+    """This process as a worker, under a new id. Queues with weights share its slots, others are served in order."""
     host = socket.gethostname()
     return WorkerInfo(
         id=f"{_safe(host)}.{os.getpid()}.{secrets.token_hex(3)}",
@@ -27,6 +33,8 @@ def identify(queues: Sequence[str], slots: int, tasks: Sequence[str]) -> WorkerI
         started_ms=int(time.time() * 1000),
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
         tasks=tuple(tasks),
+        weights=dict(queues) if isinstance(queues, Mapping) else {},
+        resources=dict(resources or {}),
     )
 
 
@@ -43,6 +51,8 @@ def facts(info: WorkerInfo, process: psutil.Process, **counted: int) -> dict[str
         "tasks": ",".join(info.tasks),
         "cpu": process.cpu_percent(),
         "rss": process.memory_info().rss,
+        **({"weights": json.dumps(dict(info.weights))} if info.weights else {}),
+        **({"has": json.dumps(dict(info.resources))} if info.resources else {}),
         **counted,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from jobkit.model import JobkitError
@@ -32,8 +32,9 @@ def run_worker(
     settings: Settings,
     *,
     tasks: Sequence[str] = (),
-    queues: Sequence[str] = ("default",),
+    queues: Sequence[str] | Mapping[str, float] = ("default",),
     slots: int = 10,
+    resources: Mapping[str, float] | None = None,
     burst: bool = False,
     max_jobs: int | None = None,
     max_time: float | None = None,
@@ -45,7 +46,8 @@ def run_worker(
     Args:
         settings: where and how; `settings.url` is a Redis, not `local://`.
         tasks: modules to import before the first job.
-        queues: served in this order. `slots`: jobs at once.
+        queues: served in this order; with weights ({"fast": 3, "slow": 1}) they share the slots. `slots`: jobs at once.
+        resources: what it has for jobs that need such things: {"gpu": 2}.
         max_jobs, max_time (seconds), max_memory (bytes): stop after that much.
 
     Returns:
@@ -69,6 +71,7 @@ def run_worker(
             runners,
             queues=queues,
             slots=slots,
+            resources=resources,
             burst=burst,
             allowance=Allowance(max_jobs, max_time, max_memory),
             tasks=registry.names(),

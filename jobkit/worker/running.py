@@ -24,6 +24,7 @@ from jobkit.store.redis import RedisStore
 from jobkit.worker.attempt import Attempt
 from jobkit.worker.durations import Durations
 from jobkit.worker.filing import Filing
+from jobkit.worker.shares import Shares
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -66,6 +67,7 @@ class RunningWorker(arq.worker.Worker):
         self.filing = Filing(settings, self.store, self.codec)
         self.durations = Durations(self.store)
         self.runners = dict(runners)
+        self.shares = Shares(info.resources)
         self._attempts: dict[str, Attempt] = {}
         self._runs: set[asyncio.Task[None]] = set()
         self._endings: list[Ending] = []
@@ -130,12 +132,15 @@ class RunningWorker(arq.worker.Worker):
                 if claimed.attempt > 1:
                     await self.filing.continue_log(claimed)
                 given = await self._needed(spec) if spec.needs else None
-                assigned = assignment(claimed, self.codec, self.settings, filed, given=given)
+                if spec.resources:
+                    await self.shares.available(spec.resources)
                 typical_s = self.durations.typical_s(spec.task)
                 if typical_s is not None:
                     attempt.expect(typical_s)
-                began = time.monotonic()
-                outcome = await runner.run(assigned, attempt)
+                with self.shares.taken(spec.resources) as environ:
+                    assigned = assignment(claimed, self.codec, self.settings, filed, given=given, environ=environ)
+                    began = time.monotonic()
+                    outcome = await runner.run(assigned, attempt)
                 if outcome.outcome == "succeeded":
                     self.durations.add(spec.task, time.monotonic() - began)
                 await attempt.settle()

@@ -62,8 +62,9 @@ class Worker(RunningWorker):
     Args:
         settings: URL, namespace and times.
         runners: isolation to runner; a job with another isolation is rejected.
-        queues: served in this order.
+        queues: served in this order; with weights ({"fast": 3, "slow": 1}) they share the slots.
         slots: attempts at once.
+        resources: what it has for jobs that need such things, by name.
         burst: stop when its queues are empty.
         allowance: stop (after running jobs) when it is used up.
         tasks: names to show to others.
@@ -76,8 +77,9 @@ class Worker(RunningWorker):
         settings: Settings,
         runners: Mapping[str, Runner],
         *,
-        queues: Sequence[str] = ("default",),
+        queues: Sequence[str] | Mapping[str, float] = ("default",),
         slots: int = 10,
+        resources: Mapping[str, float] | None = None,
         codec: Codec | None = None,
         burst: bool = False,
         allowance: Allowance | None = None,
@@ -87,8 +89,8 @@ class Worker(RunningWorker):
         **arq_options: Any,
     ) -> None:
         codec = codec or Codec.from_secret(settings.secret)
-        info = identify(queues, slots, tasks)
-        arq_options |= {"queue_name": queues[0], "burst": burst, "max_jobs": slots}
+        info = identify(queues, slots, tasks, resources)
+        arq_options |= {"queue_name": info.queues[0], "burst": burst, "max_jobs": slots}
         super().__init__(settings, info, runners, codec, functions, **arq_options)
         self.definitions: Mapping[str, Mapping[str, Any]] = {}
         """Of the tasks that it makes known."""

@@ -178,3 +178,18 @@ def everything(path: str, sign: str) -> str:
         time.sleep(0.01)
     note(path, f"end {nonce}")
     return nonce
+
+
+@jobkit.task
+def occupy(path: str, user: str = "ada", seconds: float = 0.1) -> str:
+    """Tells when it held what it was given, and of whom."""
+    name = os.environ["JOBKIT_JOB_ID"]
+    note(path, f"begin {name} {user} {time.time()} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')}")
+    time.sleep(seconds)
+    note(path, f"end {name} {user} {time.time()}")
+    return os.environ.get("JOBKIT_RESOURCES", "")
+
+
+@jobkit.task
+async def pass_by() -> None:
+    """Nothing."""
