@@ -133,8 +133,6 @@ class Job(Struct):
     key: str
     retry_of: str
     needs: list[str]
-    resources: dict[str, float]
-    cached_from: str
     submitted_at: datetime | None
     due_at: datetime | None
     started_at: datetime | None

@@ -65,7 +65,20 @@ class worker_of:
 
 
 #: What a namespace keeps without a job: its queues, workers, task definitions and the stream of events.
-OWNED = ("place", "queues", "workers", "worker:", "tasks", "took", "events", "idle:", "grace")
+OWNED = (
+    "once:",  # has a TTL where its job has ended
+    "cache:",
+    "starts:",
+    "place",
+    "queues",
+    "workers",
+    "worker:",
+    "tasks",
+    "took",
+    "events",
+    "idle:",
+    "grace",
+)
 
 
 @pytest.fixture

@@ -1,0 +1,199 @@
+"""Same work once, over the client: `unique`, `debounce` and `cache`, in each place where jobs go."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobkit.client.kit import Kit
+from jobkit.model import Gate, InvalidParams
+from jobkit.tasks.task import TaskDef, new_task
+from jobkit.tasks.work import code_version
+
+
+def task(function: Callable[..., Any], **options: Any) -> TaskDef[..., Any]:
+    """A task that nobody else has: its keys are its own."""
+    return new_task(function, name=f"t{secrets.token_hex(4)}", **options)
+
+
+def draw(n: int = 1, user: str = "ada", verbose: bool = False) -> str:
+    import secrets
+
+    return f"{n} {secrets.token_hex(8)}"
+
+
+def test_the_same_work_while_it_waits_is_one_job(kit: Kit) -> None:
+    same = task(draw, unique=60)
+
+    first = kit.submit(same, 1)
+
+    assert kit.submit(same, n=1) is first
+    assert kit.submit(same, 2).id != first.id
+    assert kit.options(unique=False).submit(same, 1).id != first.id
+
+
+def test_a_key_says_what_the_same_work_is(kit: Kit) -> None:
+    same = task(draw, unique=60, unique_key=lambda user: user)
+    first = kit.submit(same, 1, user="bob")
+
+    assert kit.submit(same, 2, user="bob") is first
+    assert kit.submit(same, 1, user="cleo").id != first.id
+    by_text = task(draw, unique=60, unique_key="{user}-{n}")
+    assert kit.submit(by_text, 1).id == kit.submit(by_text, 1, verbose=True).id
+
+
+def test_a_batch_has_the_same_work_once(kit: Kit) -> None:
+    batch = kit.map(task(draw, unique=60), [{"n": 1}, {"n": 2}, {"n": 1}])
+
+    assert len(batch.jobs) == 2
+
+
+def test_a_repeat_by_hand_of_unique_work_is_another_job(kit: Kit) -> None:
+    job = kit.submit(task(draw, unique=600), 1)
+    first = job.result(20)
+
+    again = job.retry()
+
+    assert (again.id != job.id, again.snapshot.spec.retry_of) == (True, job.id)
+    assert again.result(20) != first
+
+
+def test_the_last_submit_wins(kit: Kit) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// nothing waits")
+    last = task(draw, debounce=0.5)
+
+    jobs = [kit.submit(last, n) for n in (1, 2, 3)]
+
+    assert len({job.id for job in jobs}) == 1
+    assert jobs[0].result(20).startswith("3 ")
+    assert jobs[0].params["n"] == 3
+
+
+def test_a_kept_result_is_given_at_once_and_says_where_it_is_from(kit: Kit) -> None:
+    kept = task(draw, cache="7d", cache_ignore="verbose")
+    made = kit.submit(kept, 1)
+    value = made.result(20)
+
+    hit = kit.submit(kept, n=1, user="ada", verbose=True)
+
+    assert (hit.state, hit.snapshot.cached_from) == ("succeeded", made.id)
+    assert hit.result() == value
+    assert hit.snapshot.to_json()["cached_from"] == made.id
+    assert kit.preview(hit.id) == kit.preview(made.id)
+    assert kit.submit(kept, 2).result(20) != value
+    assert kit.options(version="2").submit(kept, 1).result(20) != value
+
+
+def test_fresh_and_retry_run_again(kit: Kit) -> None:
+    kept = task(draw, cache=3600)
+    value = kit.submit(kept, 1).result(20)
+
+    fresh = kit.options(fresh=True).submit(kept, 1)
+
+    assert fresh.result(20) != value
+    hit = kit.submit(kept, 1)
+    assert hit.snapshot.cached_from == fresh.id
+    assert hit.retry().result(20) != fresh.result()
+
+
+def test_a_kept_result_can_be_what_another_job_needs(kit: Kit) -> None:
+    kept = task(lambda n: n, cache=3600)
+    kit.submit(kept, 20).result(20)
+
+    assert kit.submit(lambda a, b: a + b, kit.submit(kept, 20), 1).result(20) == 21
+
+
+def test_another_code_is_another_version() -> None:
+    def one(n: int) -> int:
+        return n + 1
+
+    def two(n: int) -> int:
+        return n + 2
+
+    def closed(by: int) -> Callable[[int], int]:
+        return lambda n: n + by
+
+    assert code_version(one) == code_version(one)
+    assert code_version(one) != code_version(two)
+    assert code_version(closed(1)) == code_version(closed(1)) != code_version(closed(2))
+
+
+def test_limits_are_made_of_the_arguments(kit: Kit) -> None:
+    def gates(*args: Any, **options: Any) -> tuple[Gate, ...]:
+        return kit.options(**options).submit(limited, *args).snapshot.spec.limits
+
+    limited = task(draw)
+
+    assert gates(1, concurrency=2, rate="5/10s") == (Gate(f"task:{limited.name}", 2, 5, 10_000),)
+    assert gates(1, "bob", concurrency=1, limit_key=lambda user: user) == (Gate(f"key:{limited.name} bob", 1),)
+    assert gates(1, "bob", rate="1/h", limit_key="api-{user}") == (Gate("key:api-bob", 0, 1, 3_600_000),)
+    assert gates(1, concurrency=1, limit_key=lambda user: None) == ()
+    assert gates(1) == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"concurrency": 1, "limit_key": lambda who: who}, "limit_key takes 'who', which task"),
+        ({"concurrency": 1, "limit_key": "{who}"}, "its arguments are: n, user, verbose"),
+        ({"concurrency": 1, "limit_key": lambda user: [user]}, "must give a text of 1 to 200 printable characters"),
+        ({"concurrency": 1, "limit_key": lambda n: 1 / (n - 1)}, "raised ZeroDivisionError: division by zero"),
+        ({"limit_key": "{user}"}, "give concurrency or rate as well"),
+        ({"unique": True, "debounce": 5}, "unique keeps the first submit and debounce the last"),
+        ({"unique": "later"}, "unique must be True"),
+        ({"unique_key": "{user}"}, "give unique or debounce as well"),
+        ({"debounce": 5, "key": "a"}, "key names one job for good"),
+        ({"cache": "7d", "cache_ignore": "who"}, "cache_ignore names 'who', which task"),
+        ({"cache_ignore": "n"}, "give cache as well"),
+        ({"resources": {"gpu": 1}, "isolation": "thread"}, "resources needs isolation='process'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_stored(
+    kit: Kit, options: dict[str, Any], sentence: str
+) -> None:
+    before = len(kit.jobs(limit=1000))
+
+    with pytest.raises(InvalidParams) as caught:
+        kit.options(**options).submit(draw, 1)
+
+    assert sentence in str(caught.value)
+    assert len(kit.jobs(limit=1000)) == before
+
+
+def test_a_limit_is_set_listed_and_ended(kit: Kit) -> None:
+    name = f"q{secrets.token_hex(4)}"
+
+    rule = kit.limit(queue=name, concurrency=2, rate="10/m")
+
+    assert rule.to_json() == {"queue": name, "concurrency": 2, "rate": "10/m", "running": 0}
+    assert rule in kit.limits()
+    kit.limit(queue=name, rate="1/s")
+    assert [(found.n, found.rate) for found in kit.limits() if found.gate == rule.gate] == [(0, "1/s")]
+    kit.unlimit(queue=name)
+    assert kit.limits() == []
+    for wrong in ({}, {"queue": "a", "task": "b"}, {"queue": "a", "rate": "0/m"}, {"task": "a", "concurrency": 0}):
+        with pytest.raises(InvalidParams):
+            kit.limit(**{"concurrency": 1, **wrong} if "rate" not in wrong else wrong)  # type: ignore[arg-type]
+
+
+def test_tasks_with_a_key_function_are_submitted_where_their_code_is(kit: Kit) -> None:
+    """A dashboard knows the task by its definition only."""
+    from jobkit.client.prepare import prepare_info
+    from jobkit.tasks.info import TaskInfo
+    from jobkit.tasks.options import check_submit_options
+
+    def info(**options: Any) -> TaskInfo:
+        return TaskInfo.from_definition(task(draw, **options).definition())
+
+    def limits(known: TaskInfo) -> Any:
+        options = {"settings": kit.settings, "codec": kit.codec, "owner": "me"}
+        return prepare_info(known, {}, check_submit_options({}), **options).spec.limits
+
+    by_text = info(concurrency=1, limit_key="{user}")
+    assert limits(by_text) == (Gate("key:ada", 1),)
+    with pytest.raises(InvalidParams, match="its code is not here"):
+        limits(info(concurrency=1, limit_key=lambda user: user))
