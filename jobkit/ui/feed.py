@@ -99,7 +99,6 @@ class JobView:
     _origin: str = field(default_factory=lambda: token_hex(4))
     _updates: int = 0
     _queue_workers: int | None = None
-    _waits_for: str = ""
     has_looked: bool = False
     _needed: tuple[JobSnapshot, ...] = ()
     _held: str = ""
@@ -186,11 +185,9 @@ class JobView:
             self.needs_snapshot = self.needs_snapshot or is_live
             self._dirty.add("snapshot")
 
-    def health(self, queue_workers: int | None, beat_age_s: float | None, now: datetime, waits_for: str = "") -> None:
-        """What a look at queues and workers said: live workers of its queue; how long its own worker is silent; what a
-        queued job waits for, apart from a slot."""
+    def health(self, queue_workers: int | None, beat_age_s: float | None, now: datetime) -> None:
+        """What a look at queues and workers said: live workers of its queue; how long its own worker is silent."""
         before = self.alert(now)
-        self._waits_for = waits_for
         self._queue_workers, self._beat_age_s, self._beat_seen_at = queue_workers, beat_age_s, now
         if self.alert(now) != before:
             self._dirty.add("snapshot")
@@ -319,14 +316,14 @@ class JobView:
         if self.is_deleted:
             return {"level": "warning", "text": "This job was deleted; what you see is no longer kept"}
         if snapshot.state is JobState.QUEUED and self._held:
-            return {"level": "info", "text": f"{self._held[0].upper()}{self._held[1:]}"}
+            level = (
+                "warning" if self._held.startswith("waits for a worker with") else "info"
+            )  # nobody has what it needs
+            return {"level": level, "text": f"{self._held[0].upper()}{self._held[1:]}"}
         if snapshot.state is JobState.QUEUED and self._queue_workers == 0:
             queue = snapshot.spec.queue
             command = "jobkit worker" if queue == "default" else f"jobkit worker -q {queue}"
             return {"level": "warning", "text": f"Queued; no worker serves queue {queue}: run `{command}`"}
-        if snapshot.state is JobState.QUEUED and (waits_for := self._waits_for or snapshot.message):
-            is_warning = "worker with" in waits_for or "is paused" in waits_for
-            return {"level": "warning" if is_warning else "info", "text": waits_for[:1].upper() + waits_for[1:]}
         if snapshot.state is JobState.RUNNING and self._beat_age_s is not None and self._beat_seen_at is not None:
             silent = self._beat_age_s + (now - self._beat_seen_at).total_seconds()
             if self._beat_age_s > self.lease_s / 2:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobSnapshot, JobState, StoreUnavailable
 from jobkit.model.snapshot import iso
-from jobkit.store.base import CONTROL, WorkerInfo
+from jobkit.store.base import CONTROL
 from jobkit.ui.feed import LOG_LINES, JobView
 
 if TYPE_CHECKING:
@@ -308,7 +308,6 @@ class JobFeed:
                         await self._news.wait()
                         await asyncio.sleep(_AFTER_NEWS_S)
             workers = beat_age_s = None
-            waits_for = ""
             try:
                 if needs:
                     view.needed(await self._kit.verbs.store.snapshots(needs[:100]), _now())
@@ -316,14 +315,13 @@ class JobFeed:
                 elif view.snapshot.state is JobState.QUEUED:
                     queues = await self._kit.aio.queues()
                     workers = queues.get(view.snapshot.spec.queue, {}).get("workers", 0)
-                    (waits_for,) = await self._kit.aio.waits_for_many([self.job_id])
                 elif view.snapshot.state is JobState.RUNNING:
                     alive = {info.id: info.beat_age_s for info in await self._kit.aio.workers()}
                     beat_age_s = alive.get(view.snapshot.worker)
                     await self._read_artifacts(view)
             except JobkitError:
                 continue
-            view.health(workers, beat_age_s, _now(), waits_for)
+            view.health(workers, beat_age_s, _now())
             if view.is_dirty:
                 self._pacer.poke()
 
@@ -332,12 +330,7 @@ class JobFeed:
         sentence = ""
         if view.snapshot.state is JobState.QUEUED:
             try:
-                (waiting,) = await self._kit.verbs.store.waiting([self.job_id])
-                if waiting is not None:
-                    queue = view.snapshot.spec.queue
-                    sentence = waiting.sentence(
-                        most_of(await self._kit.verbs.workers(), queue) if waiting.use else None
-                    )
+                (sentence,) = await self._kit.verbs.waits_for_many([self.job_id])
             except JobkitError:
                 return
         view.held(sentence, _now())
@@ -429,16 +422,6 @@ async def answered(read: Callable[[], Awaitable[T]]) -> T:
         except StoreUnavailable as error:
             logger.debug("what is shown could not be read, and is asked for again: %s", error)
             await asyncio.sleep(_AGAIN_S)
-
-
-def most_of(workers: Sequence[WorkerInfo], queue: str) -> dict[str, float]:
-    """The most that one living worker of a queue has of each resource."""
-    most: dict[str, float] = {}
-    for worker in workers:
-        if worker.takes_jobs and queue in worker.queues:
-            for name, amount in worker.resources.items():
-                most[name] = max(amount, most.get(name, 0.0))
-    return most
 
 
 def on_loop(function: Callable[[T], None], value: T) -> None:
