@@ -5,9 +5,35 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
-from jobkit.http.shapes import doc
+from jobkit.http.shapes import Name, Priority, doc
+
+
+class Move(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Where to; at least one of both."""
+
+    queue: Annotated[Name | UnsetType, doc("Another queue.")] = UNSET
+    priority: Annotated[Priority | UnsetType, doc("Another priority; higher first.")] = UNSET
+
+
+class Pause(Struct):
+    """A queue or a task of which nothing starts."""
+
+    kind: Literal["queue", "task"]
+    name: str
+    by: str
+    at: datetime | None
+
+
+class Paused(Struct):
+    paused: list[Pause]
+
+
+class Changed(Struct):
+    """`changed` is false where it was so already."""
+
+    changed: bool
 
 
 class FailureQuery(Struct, forbid_unknown_fields=True, kw_only=True):

@@ -1,19 +1,24 @@
-"""What is answered about what steers jobs: schedules, groups of failures, the audit trail."""
+"""What is answered about what steers jobs: schedules, pauses, groups of failures, the audit trail."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Any
 
+import msgspec
+
 from jobkit.http import access
 from jobkit.http.api import Call, on_loop
-from jobkit.http.jobs import accepted
+from jobkit.http.jobs import accepted, find
 from jobkit.http.messages import Problem, Response, json_response
 from jobkit.http.routing import printable
-from jobkit.http.shapes_steering import AuditQuery, FailureQuery
+from jobkit.http.shapes_steering import AuditQuery, FailureQuery, Move
 from jobkit.model import FailureGroup, InvalidParams, ScheduleSnapshot
 from jobkit.model.people import Role
+from jobkit.model.snapshot import iso
 from jobkit.settings import checked_name
 
 #: Jobs of a group that one request runs again; the next request goes on.
@@ -70,6 +75,65 @@ async def _schedule(call: Call) -> ScheduleSnapshot:
     if not found or not call.grant.sees(found[0].spec.job):
         raise Problem(404, "schedule_not_found", f"there is no schedule {printable(name)!r}", "name")
     return found[0]
+
+
+# -- pausing and moving -------------------------------------------------------------------------------------------
+
+
+async def paused(call: Call) -> Response:
+    """Queues and tasks that somebody has paused."""
+    found = await asyncio.to_thread(call.kit.paused)
+    seen = [one for one in found if one.kind == "queue" or call.grant.covers(one.name)]
+    return json_response(
+        {"paused": [{"kind": one.kind, "name": one.name, "by": one.by, "at": iso(one.at)} for one in seen]}
+    )
+
+
+async def pause_queue(call: Call) -> Response:
+    """Nothing more of it starts; false where it was paused already."""
+    _require_everything(call)
+    return await _changed(partial(call.kit.pause, call.params["name"], by=call.grant.subject))
+
+
+async def resume_queue(call: Call) -> Response:
+    """It goes on; false where it was not paused."""
+    _require_everything(call)
+    return await _changed(partial(call.kit.resume, call.params["name"]))
+
+
+async def pause_task(call: Call) -> Response:
+    """No more of its jobs start, in whichever queue."""
+    _require_everything(call, call.params["name"])
+    return await _changed(partial(call.kit.pause_task, call.params["name"], by=call.grant.subject))
+
+
+async def resume_task(call: Call) -> Response:
+    """Its jobs go on, from their old places in the line."""
+    _require_everything(call, call.params["name"])
+    return await _changed(partial(call.kit.resume_task, call.params["name"]))
+
+
+async def _changed(verb: Callable[[], bool]) -> Response:
+    return json_response({"changed": await asyncio.to_thread(verb)})
+
+
+async def move_job(call: Call) -> Response:
+    """It waits in another queue, or with another priority."""
+    body: Move = call.body
+    snapshot = await find(call)
+    given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
+    refused = await asyncio.to_thread(partial(call.kit.move, snapshot.id, by=call.grant.subject, **given))
+    if refused:
+        raise Problem(409, "not_waiting", refused[snapshot.id], "id")
+    return json_response((await find(call)).to_json())
+
+
+def _require_everything(call: Call, task: str | None = None) -> None:
+    """A queue holds everybody's jobs of all tasks, a task everybody's jobs."""
+    if call.grant.owner is not None or (task is None and call.grant.tasks):
+        raise access.insufficient("this concerns the jobs of others, and yours alone are your business", "operate")
+    if task is not None:
+        call.require_task(task)
 
 
 # -- failures -----------------------------------------------------------------------------------------------------

@@ -84,6 +84,36 @@ STEERING: list[Route] = [
     ),
     Route(
         "GET",
+        "/api/paused",
+        steering.paused,
+        "Queues and tasks that are paused.",
+        "view",
+        {200: mine.Paused},
+        query=shapes.Nothing,
+        tag="all",
+    ),
+    *(
+        _act(f"/api/{on}s/{{name}}/{word}", handler, summary, {200: mine.Changed}, on)
+        for on, word, handler, summary in (
+            ("queue", "pause", steering.pause_queue, "Let nothing more of a queue start; what runs goes on."),
+            ("queue", "resume", steering.resume_queue, "Let a paused queue go on."),
+            ("task", "pause", steering.pause_task, "Let no more jobs of a task start, in whichever queue."),
+            ("task", "resume", steering.resume_task, "Let the jobs of a paused task go on."),
+        )
+    ),
+    Route(
+        "POST",
+        "/api/jobs/{id}/move",
+        steering.move_job,
+        "Let a waiting job wait in another queue, or with another priority.",
+        "operate",
+        {200: shapes.Job},
+        body=mine.Move,
+        refusals={404: "No such job is kept.", 409: "It does not wait."},
+        tag="all",
+    ),
+    Route(
+        "GET",
         "/api/failures",
         steering.failures,
         "Failed jobs in groups, that failed last first.",

@@ -60,6 +60,40 @@ def test_a_token_for_some_tasks_sees_their_schedules_and_groups_alone(
     assert not kit.get_schedule(nightly).paused
 
 
+def test_queues_and_tasks_are_paused_and_go_on(http: httpx.Client, stage: Stage, kit: Kit) -> None:
+    assert checked(http, http.post("/api/queues/gpu/pause"), "Changed") == {"changed": True}
+    assert http.post("/api/queues/gpu/pause").json() == {"changed": False}
+    assert http.post("/api/tasks/double/pause").json() == {"changed": True}
+
+    listed = checked(http, http.get("/api/paused"), "Paused")["paused"]
+    assert [(each["kind"], each["name"]) for each in listed] == [("queue", "gpu"), ("task", "double")]
+
+    assert http.post("/api/queues/gpu/resume").json() == {"changed": True}
+    assert http.post("/api/tasks/double/resume").json() == {"changed": True}
+    assert kit.paused() == []
+    assert http.post("/api/queues/no%20name/pause").status_code == 422
+
+
+def test_who_sees_some_jobs_pauses_nothing_that_holds_others(guarded: Site, kit: Kit) -> None:
+    with guarded.client(guarded.token("view", "operate", tasks=["train_*"])) as http:
+        assert http.post("/api/queues/gpu/pause").status_code == 403
+        assert http.post("/api/tasks/double/pause").status_code == 403
+        assert http.post("/api/tasks/train_model/pause").status_code == 200
+    assert [pause.name for pause in kit.paused()] == ["train_model"]
+
+
+def test_a_waiting_job_is_moved_and_no_other(http: httpx.Client, stage: Stage) -> None:
+    job_id = stage.submit(task="double")
+    moved = checked(http, http.post(f"/api/jobs/{job_id}/move", json={"queue": "gpu", "priority": 5}), "Job")
+    stage.start(job_id, queue="gpu")
+    late = http.post(f"/api/jobs/{job_id}/move", json={"queue": "cpu"})
+
+    assert (moved["queue"], moved["priority"]) == ("gpu", 5)
+    assert (late.status_code, late.json()["error"]) == (409, "not_waiting")
+    assert http.post(f"/api/jobs/{job_id}/move", json={}).status_code == 422
+    assert http.post("/api/jobs/nope/move", json={"queue": "a"}).status_code == 404
+
+
 def test_failures_are_seen_in_groups_and_run_again(http: httpx.Client, kit: Kit, stage: Stage) -> None:
     """From jobs that were really submitted: what is run again is their sealed call."""
     for n in (1, 2):
