@@ -8,9 +8,14 @@ import contextlib
 import jobkit
 from jobkit.tasks.registry import registry
 from jobkit.ui import Dashboard
+from jobkit.ui.away import away_page
 
-kit = jobkit.connect()  # the process's own: all sessions share its connection
-registry.load(kit.settings.tasks or ("jobkit.demo",))
-with contextlib.suppress(jobkit.StoreUnavailable):  # the page opens all the same, and workers see to them as well
-    kit.register_schedules()
-Dashboard(kit).servable()
+try:
+    kit = jobkit.connect()  # the process's own: all sessions share its connection
+except jobkit.StoreUnavailable as error:
+    away_page(str(error)).servable("jobkit")
+else:
+    registry.load(kit.settings.tasks or ("jobkit.demo",))
+    with contextlib.suppress(jobkit.StoreUnavailable):  # the page opens all the same, and workers see to them as well
+        kit.register_schedules()
+    Dashboard(kit).servable()

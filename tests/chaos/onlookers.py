@@ -80,6 +80,8 @@ class Window:
                     await self._send("PULL-DOC-REQ", {})
                 elif kind == "PULL-DOC-REPLY":
                     await self._open(content)
+                    if not self._names:  # the page that says that the store is away: it looks again by itself
+                        return
                 elif kind == "PATCH-DOC":
                     await self._patch(content)
         finally:
