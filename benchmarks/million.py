@@ -208,12 +208,19 @@ async def _measure(place: Place, count: int) -> list[Row]:
         row(f"{name}: CPU to fill it", "jobkit", [sum(me.cpu_times()[:2]) - cpu], "s"),
     ]
     everything: list[float] = []
+    cpu = sum(me.cpu_times()[:2])
     for title, text, order in SEARCHES:
+        before = sum(me.cpu_times()[:2])
         times = await _times(index, parse(text, Query(order=order)), place.pick(20, 5))
+        spent = (sum(me.cpu_times()[:2]) - before) * 1000 / len(times)
         everything += times
         rows.append(row(f"page: {title}, p50", "jobkit", [percentile(times, 0.5)], "ms"))
+        rows.append(row(f"page: {title}, CPU", "jobkit", [spent], "ms"))
         rows.append(most(f"page: {title}, p95", [percentile(times, 0.95)], "ms", 150))
     rows.append(most(f"page of {count:,} jobs, all kinds, p95", [percentile(everything, 0.95)], "ms", 150))
+    rows.append(
+        row("page: CPU of the server, mean", "jobkit", [(sum(me.cpu_times()[:2]) - cpu) * 1000 / len(everything)], "ms")
+    )
     rows.append(most(f"{name}: memory that it adds", [me.memory_info().rss / 1e6 - before_mb], "MB", 150))
     await index.close()
     await hub.close()

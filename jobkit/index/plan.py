@@ -7,12 +7,12 @@ take what the pieces of its text find. A filter of few rows is always safe; else
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from jobkit.index.schema import COUNTED, pieces
+from jobkit.index.schema import COUNTED, REPEATED, pieces
 from jobkit.store.query import STATES, Names, Query, is_pattern, is_worker, names, read_cursor
 
 #: Rows that may be looked at and sorted within a page's time.
@@ -28,6 +28,17 @@ Probe = Callable[[str, str, tuple[Any, ...]], int]
 
 #: A statement with its arguments; its rows are `(value, us, id)`.
 Statement = tuple[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Statements whose rows together hold the first of a page; merge them in the query's order.
+
+    `is_in_order`: those of each come before those of the next, so that the rest need not be asked for.
+    """
+
+    statements: Iterable[Statement] = ()
+    is_in_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,32 +80,36 @@ class _Order:
         return self.has_rest and behind is self.behind[-1]
 
 
-def plan_page(query: Query, counts: Counts, now_ms: int, limit: int, probe: Probe, has_grams: bool) -> list[Statement]:
-    """Statements whose rows together hold the `limit` first behind the query's cursor; merge them in its order."""
+def plan_page(query: Query, counts: Counts, now_ms: int, limit: int, probe: Probe, match: str) -> Plan:
+    """The way to the `limit` first behind the query's cursor. `match`: see `match_of`; "" where there are no pieces."""
     total = max(1, sum(counts["state"].values()))
     conditions = conditions_of(query, counts, now_ms, probe)
     if any(not each.rows for each in conditions):
-        return []
+        return Plan()
     order = _order_of(query)
     rarest = min((each for each in conditions if each.column), key=lambda each: each.rows, default=None)
-    match = match_of(query) if has_grams else ""
     if match:
         found = probe("grams", "grams MATCH ?", (match,))
         if found <= FEW and (rarest is None or found <= 4 * rarest.rows):
-            return list(_by_text(query, match, conditions, order, limit))
+            return Plan(_by_text(query, match, conditions, order, limit))
     share = 1.0
     for each in conditions:
         share *= min(1.0, each.rows / total)
     walk = min(total, limit / max(share, 1e-9))
-    is_ordered = order.column == "us" and 0 < len(rarest.values if rarest else ()) <= _WALKS
-    if rarest is not None and (rarest.rows <= FEW or rarest.rows < walk or (is_ordered and not match)):
-        return list(_by_condition(query, conditions, rarest, order, limit))
-    if match and order.column == "us":
-        return list(_along_text(query, match, conditions, order, limit))
-    return list(_along_order(query, conditions, order, limit))
+    by_age = order.column == "us"
+    is_walked = by_age and not match and 0 < len(rarest.values if rarest else ()) <= _WALKS
+    if rarest is not None and is_walked and rarest.column == "tag" and rarest.rows > FEW:
+        return Plan(_along_tags(query, conditions, rarest, order, limit))
+    if rarest is not None and (rarest.rows <= FEW or rarest.rows < walk or is_walked):
+        return Plan(_by_condition(query, conditions, rarest, order, limit))
+    if match and by_age:
+        return Plan(_along_text(query, match, conditions, order, limit))
+    if order.column in COUNTED:
+        return Plan(_along_values(query, conditions, order, counts[order.column], limit), True)
+    return Plan(_along_order(query, conditions, order, limit))
 
 
-def plan_count(query: Query, counts: Counts, now_ms: int, probe: Probe, has_grams: bool) -> Statement:
+def plan_count(query: Query, counts: Counts, now_ms: int, probe: Probe, match: str) -> Statement:
     """The statement that counts all rows of a query."""
     conditions = conditions_of(query, counts, now_ms, probe)
     if any(not each.rows for each in conditions):
@@ -102,7 +117,7 @@ def plan_count(query: Query, counts: Counts, now_ms: int, probe: Probe, has_gram
     if len(conditions) == 1 and conditions[0].values and conditions[0].column != "tag" and not query.texts:
         return "SELECT ?", (conditions[0].rows,)
     source = "jobs"
-    if has_grams and (match := match_of(query)):
+    if match:
         source = "grams CROSS JOIN jobs ON jobs.n = grams.rowid"
         conditions = [Condition("grams MATCH ?", (match,)), *conditions]
     conditions += _texts(query)
@@ -165,9 +180,13 @@ def _values(counter: Counter[Any], asked: Names) -> tuple[str, ...]:
     return tuple(found)
 
 
-def match_of(query: Query) -> str:
-    """What the pieces of a query's texts are asked; "" where all are too short."""
-    return " AND ".join(filter(None, map(pieces, query.texts)))
+def match_of(query: Query, usual: Mapping[str, int]) -> str:
+    """What the pieces of a query's texts are asked; "" where all are too short.
+
+    The rarest of each text are enough, by how often pieces are `usual`: to join long lists takes long.
+    """
+    chosen = [piece for text in query.texts for piece in sorted(pieces(text), key=lambda each: usual.get(each, 0))[:3]]
+    return " AND ".join('"{}"'.format(piece.replace('"', '""')) for piece in dict.fromkeys(chosen))
 
 
 def _texts(query: Query) -> list[Condition]:
@@ -206,7 +225,55 @@ def _along_order(query: Query, conditions: Sequence[Condition], order: _Order, l
         if order.is_rest(behind):
             yield _select("jobs", order.column, wanted, "ORDER BY jobs.us DESC", limit)
         else:
-            yield _select(f"jobs INDEXED BY jobs_{order.column}", order.column, wanted, order.sql, limit)
+            index = order.column + ("_up" if order.column in REPEATED and not order.is_down else "")
+            yield _select(f"jobs INDEXED BY jobs_{index}", order.column, wanted, order.sql, limit)
+
+
+def _along_values(
+    query: Query, conditions: Sequence[Condition], order: _Order, values: Counter[Any], limit: int
+) -> Iterator[Statement]:
+    """Value by value of a column that has few; those who have none come last."""
+    rest = [*conditions, *_texts(query)]
+    after = read_cursor(query)
+    absent = None if order.column == "state" else ""
+    ordered = sorted((value for value in values if values[value] and value != absent), reverse=order.is_down)
+    if absent is not None:
+        ordered.append(absent)
+    if after is not None:
+        last = absent if after[0] is None else after[0]
+        if last in ordered:
+            ordered = ordered[ordered.index(last) :]
+        else:  # the last of its value has gone meanwhile
+            ordered = [each for each in ordered if each == absent or (each < last if order.is_down else each > last)]
+    for value in ordered:
+        wanted = [Condition(f"jobs.{order.column} = ?", (value,)), *rest]
+        if after is not None and value == (absent if after[0] is None else after[0]):
+            wanted.append(Condition("jobs.us < ?", after[1:]))
+        source = f"jobs INDEXED BY jobs_{order.column}"
+        yield _select(source, order.column, wanted, "ORDER BY jobs.us DESC", limit)
+
+
+def _along_tags(
+    query: Query, conditions: Sequence[Condition], tag: Condition, order: _Order, limit: int
+) -> Iterator[Statement]:
+    """Walk the rows of a label that many have, which are in the order of `n`; with the strays apart."""
+    rest = [*order.behind, *(each for each in conditions if each is not tag), *_texts(query)]
+    along = f"ORDER BY tags.n {'ASC' if order.is_down else 'DESC'}"
+    source = "tags CROSS JOIN jobs ON jobs.n = tags.n"
+    for value in tag.values:
+        wanted = [Condition("tags.tag = ?", (value,)), *_from_n("tags.n", query, order), Condition("NOT is_stray")]
+        yield _select(source, order.column, [*wanted, *rest], along, limit)
+    yield _select("jobs INDEXED BY jobs_stray", order.column, [Condition("is_stray"), tag, *rest], order.sql, limit)
+
+
+def _from_n(column: str, query: Query, order: _Order) -> list[Condition]:
+    """Where a walk in the order of `n` begins for a page that follows another."""
+    after = read_cursor(query)
+    if after is None:
+        return []
+    compared, first = ("<", "DESC") if order.is_down else (">", "ASC")
+    nearest = f"SELECT n FROM jobs WHERE us {compared} ? AND NOT is_stray ORDER BY us {first} LIMIT 1"
+    return [Condition(f"{column} {'>=' if order.is_down else '<='} ({nearest})", (after[1],))]
 
 
 def _by_condition(
@@ -240,11 +307,12 @@ def _along_text(
 ) -> Iterator[Statement]:
     """Walk what the pieces find in the order of age, which is that of `n` but for the strays."""
     rest = [*order.behind, *conditions, *_texts(query)]
-    wanted = [Condition("grams MATCH ?", (match,)), Condition("NOT jobs.is_stray"), *rest]
-    if (after := read_cursor(query)) is not None:  # the pieces are walked from there, not from their beginning
-        compared, first = ("<", "DESC") if order.is_down else (">", "ASC")
-        nearest = f"SELECT n FROM jobs WHERE us {compared} ? AND NOT is_stray ORDER BY us {first} LIMIT 1"
-        wanted.insert(1, Condition(f"grams.rowid {'>=' if order.is_down else '<='} ({nearest})", (after[1],)))
+    wanted = [
+        Condition("grams MATCH ?", (match,)),
+        *_from_n("grams.rowid", query, order),
+        Condition("NOT jobs.is_stray"),
+        *rest,
+    ]
     along = f"ORDER BY grams.rowid {'ASC' if order.is_down else 'DESC'}"  # `n` is counted from the newest
     yield _select("grams CROSS JOIN jobs ON jobs.n = grams.rowid", order.column, wanted, along, limit)
     strays = [Condition("jobs.is_stray"), *rest]

@@ -22,8 +22,13 @@ from jobkit.store.query import STATES, Brief
 #: Columns that filter or order; each has an index that ends with `us`.
 INDEXED = ("state", "task", "queue", "owner", "worker", "error", "started", "finished", "took", "progress", "attempt")
 
+#: Columns whose values repeat so often that the smallest first, and of equals the newest, takes an index of its own.
+REPEATED = ("progress", "attempt")
+
 #: Columns of few different values, which are counted.
 COUNTED = ("state", "task", "queue", "owner", "worker", "error")
+#: How many texts tell which pieces are usual, and each how many-th of the later ones.
+SAMPLED, SAMPLE_EVERY = 500, 200
 
 COLUMNS = ("n", "id", "us", "seq", *INDEXED, "is_stray")
 
@@ -60,6 +65,8 @@ def open_index() -> tuple[sqlite3.Connection, bool]:
     for column in INDEXED:
         condition = f" WHERE {column} IS NOT NULL" if column in ("finished", "took", "progress") else ""
         connection.execute(f"CREATE INDEX jobs_{column} ON jobs({column}, us){condition}")
+    for column in REPEATED:
+        connection.execute(f"CREATE INDEX jobs_{column}_up ON jobs({column}, us DESC) WHERE {column} IS NOT NULL")
     try:
         connection.executescript(_GRAMS)
     except sqlite3.OperationalError:  # built without FTS5, or older than its trigrams
@@ -91,8 +98,6 @@ def error_of(brief: Brief) -> str:
     return f"{brief.error_type}\t{brief.error_kind}" if brief.error_kind else ""
 
 
-def pieces(text: str, most: int = 24) -> str:
-    """The MATCH expression that all texts with `text` in it fulfil; "" where it is too short to have a piece."""
-    found = dict.fromkeys(text[i : i + 3] for i in range(len(text) - 2))
-    step = max(1, len(found) // most)
-    return " AND ".join('"{}"'.format(piece.replace('"', '""')) for piece in list(found)[::step])
+def pieces(text: str) -> list[str]:
+    """The three-letter pieces of a text, each once; none where it is shorter."""
+    return list(dict.fromkeys(text[i : i + 3] for i in range(len(text) - 2)))

@@ -16,8 +16,18 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from jobkit.index.plan import FEW, plan_count, plan_page
-from jobkit.index.schema import COLUMNS, COUNTED, INDEXED, error_of, open_index, row_of
+from jobkit.index.plan import FEW, match_of, plan_count, plan_page
+from jobkit.index.schema import (
+    COLUMNS,
+    COUNTED,
+    INDEXED,
+    SAMPLE_EVERY,
+    SAMPLED,
+    error_of,
+    open_index,
+    pieces,
+    row_of,
+)
 from jobkit.store.query import NEWEST, STATES, Brief, Query
 
 T = TypeVar("T")
@@ -50,6 +60,8 @@ class Shelf:
         self._deadline = float("inf")
         self.counts: dict[str, Counter[Any]] = {column: Counter() for column in (*COUNTED, "tag")}
         self.size = 0
+        self._usual: Counter[str] = Counter()
+        self._texts = 0
         self._first, self._last = 1, 0  # `n` of the newest and the oldest row
         self._newest_us = -1
         threading.Thread(target=self._run, name="jobkit-index", daemon=True).start()
@@ -154,6 +166,10 @@ class Shelf:
     def _write_texts(self, texts: Sequence[tuple[int, str]]) -> None:
         self._db.executemany("INSERT INTO texts VALUES(?, ?)", texts)
         if self.has_grams:
+            for _, text in texts:
+                self._texts += 1
+                if self._texts < SAMPLED or self._texts % SAMPLE_EVERY == 0:
+                    self._usual.update(pieces(text))
             self._db.executemany("INSERT INTO grams(rowid, text) VALUES(?, ?)", texts)
 
     def _drop_text(self, n: int, text: str) -> None:
@@ -184,8 +200,11 @@ class Shelf:
     def page(self, query: Query, now_ms: int, limit: int) -> list[Hit]:
         """Up to `limit` jobs behind the query's cursor, in its order."""
         hits: dict[str, Hit] = {}
-        for sql, arguments in plan_page(query, self.counts, now_ms, limit, self._probe, self.has_grams):
+        plan = plan_page(query, self.counts, now_ms, limit, self._probe, self._match(query))
+        for sql, arguments in plan.statements:
             hits |= {row[2]: Hit(*row) for row in self._db.execute(sql, arguments)}
+            if plan.is_in_order and len(hits) >= limit:
+                break
         found = list(hits.values())
         order = query.order or NEWEST
         is_text = order.removeprefix("-") in ("task", "queue", "owner", "worker")
@@ -201,7 +220,7 @@ class Shelf:
         """How many jobs a query finds; None where that is not known within `for_s` seconds."""
         self._deadline = time.monotonic() + for_s
         try:
-            sql, arguments = plan_count(query, self.counts, now_ms, self._probe, self.has_grams)
+            sql, arguments = plan_count(query, self.counts, now_ms, self._probe, self._match(query))
             (found,) = self._db.execute(sql, arguments).fetchone()
         except sqlite3.OperationalError:
             if time.monotonic() < self._deadline:
@@ -216,6 +235,9 @@ class Shelf:
         high = 2**63 - 1 if below_us == float("inf") else int(below_us)
         found = self._db.execute("SELECT id, us, seq FROM jobs WHERE us >= ? AND us < ?", (from_us, high))
         return {job_id: (us, seq) for job_id, us, seq in found}
+
+    def _match(self, query: Query) -> str:
+        return match_of(query, self._usual) if self.has_grams else ""
 
     def _probe(self, source: str, condition: str, arguments: tuple[Any, ...]) -> int:
         sql = f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {condition} LIMIT {FEW + 1})"
