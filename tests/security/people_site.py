@@ -1,0 +1,70 @@
+"""The dashboard and the API on one server of this process, as `jobkit dashboard --login FILE` serves them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+import jobkit
+from jobkit.client.kit import Kit
+from tests.support import wait_until
+
+AUTH = Path(jobkit.__file__).parent / "http" / "login.py"
+
+
+class PeopleSite:
+    """Serves `make` at /page and the API of `kit`, with `options` for Bokeh's server, until `close`."""
+
+    def __init__(self, kit: Kit, make: Callable[[], Any], *, address: str = "127.0.0.1", **options: Any) -> None:
+        self._kit, self._make, self._address, self._options = kit, make, address, options
+        self._running: Any = None
+        self._thread = threading.Thread(target=self._run, name="people site", daemon=True)
+        self._thread.start()
+        wait_until(lambda: self._running is not None, 30, "the site")
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self._running[0].port}"
+
+    def _run(self) -> None:
+        import panel as pn
+        from tornado.ioloop import IOLoop
+
+        from jobkit.http import tornado_routes
+        from tests.ui.conftest import _SHORT, _end_rest
+
+        asyncio.set_event_loop(asyncio.new_event_loop())
+        server = pn.serve(
+            {"page": self._make}, port=0, address=self._address, show=False, start=False, threaded=False,
+            extra_patterns=tornado_routes(self._kit), **{**_SHORT, **self._options},
+        )  # fmt: skip
+        server.start()
+        loop = IOLoop.current()
+        self._running = server, loop
+        loop.start()
+        server.stop()
+        loop.run_sync(_end_rest)
+        loop.close(all_fds=True)
+
+    def close(self) -> None:
+        _, loop = self._running
+        loop.add_callback(loop.stop)
+        self._thread.join(15)
+        assert not self._thread.is_alive()
+
+    @contextmanager
+    def client(self, name: str = "", password: str = "a long password") -> Iterator[httpx.Client]:
+        """A client that has logged in, and knows its XSRF token."""
+        with httpx.Client(base_url=self.url, timeout=30, trust_env=False) as http:
+            if name:
+                http.get("/login")
+                form = {"username": name, "password": password, "_xsrf": http.cookies["_xsrf"]}
+                assert http.post("/login", data=form).status_code == 302
+                http.headers["X-XSRFToken"] = http.cookies["_xsrf"]
+            yield http

@@ -1,0 +1,370 @@
+"""The role matrix: every action by every role, on own and on foreign jobs, over HTTP and by what a browser sends.
+
+The pages' requests are forged: they go through the real websocket of a real browser, past every button.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from jobkit.client.kit import Kit
+from jobkit.http.tokens import Tokens
+from jobkit.model import JobState
+from jobkit.settings import Settings
+from jobkit.tasks.decorator import task
+from tests.security.people_site import AUTH, PeopleSite
+from tests.support import wait_until
+from tests.ui.conftest import Window, _own_registry, browser, window
+from tests.ui.stage import Stage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+__all__ = ["_own_registry", "browser", "window"]
+
+ROLES = ("none", "own", "view", "operate", "admin")
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """A kit whose login file has one person of each role, named like it."""
+    login = tmp_path / "users.json"
+    login.write_text(json.dumps({role: {"password": "a long password", "role": role} for role in ROLES}))
+    login.chmod(0o600)
+    monkeypatch.setenv("JOBKIT_LOGIN", str(login))
+    monkeypatch.setattr("panel.config.cookie_secret", "of these tests")
+    made = Stage(Kit(Settings(url="sync://", login=str(login), secret="of these tests")))
+
+    @task
+    def double(n: int = 1) -> int:
+        return 2 * n
+
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def site(stage: Stage) -> Iterator[PeopleSite]:
+    from bokeh.server.auth_provider import AuthModule
+
+    from jobkit.ui.dashboard import Dashboard
+
+    made = PeopleSite(
+        stage.kit,
+        lambda: Dashboard(stage.kit).__panel__(),
+        auth_provider=AuthModule(AUTH),
+        cookie_secret="of these tests",
+        xsrf_cookies=True,
+        sign_sessions=True,
+        secret_key=b"of these tests",
+    )
+    yield made
+    made.close()
+
+
+def jobs_of(stage: Stage, owner: str) -> dict[str, str]:
+    """A waiting, a running and an ended job of somebody."""
+    made = {"running": stage.submit("double", {"n": 1}, owner=owner, title=f"{owner}s running", queue=owner)}
+    stage.start(made["running"], queue=owner)
+    made["waiting"] = stage.submit("double", {"n": 1}, owner=owner, title=f"{owner}s waiting")
+    made["ended"] = stage.kit.submit_info("double", {"n": 3}, owner=owner).id
+    return made
+
+
+@pytest.fixture
+def jobs(stage: Stage, request: pytest.FixtureRequest) -> dict[str, dict[str, str]]:
+    return {whose: jobs_of(stage, whose) for whose in ("foreign", request.getfixturevalue("role"))}
+
+
+#: What each role gets over HTTP: for a job of its own, and for one of somebody else.
+LOOKS = {"none": (403, 403), "own": (200, 404), "view": (200, 200), "operate": (200, 200), "admin": (200, 200)}
+ACTS = {"none": (403, 403), "own": (202, 404), "view": (403, 403), "operate": (202, 202), "admin": (202, 202)}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_over_http_each_role_sees_and_does_what_it_may(
+    stage: Stage, site: PeopleSite, role: str, jobs: dict[str, dict[str, str]]
+) -> None:
+    with site.client(role) as http:
+        for n, whose in enumerate((role, "foreign")):
+            mine = jobs[whose]
+            for path in ("", "/result", "/logs", "/artifacts", "/events"):
+                got = http.get(f"/api/jobs/{mine['ended']}{path}")
+                assert got.status_code == LOOKS[role][n] or (got.status_code, path) == (204, "/events"), (whose, path)
+            allowed = ACTS[role][n]
+            assert http.post(f"/api/jobs/{mine['waiting']}/cancel").status_code == allowed
+            assert (stage.kit.snapshot(mine["waiting"]).state == JobState.CANCELLED) is (allowed == 202)
+            retried = http.post(f"/api/jobs/{mine['ended']}/retry")
+            assert retried.status_code == allowed
+            if allowed == 202:
+                assert stage.kit.snapshot(retried.json()["id"]).spec.owner == role
+            assert http.delete(f"/api/jobs/{mine['ended']}").status_code == (204 if allowed == 202 else allowed)
+
+        listed = http.get("/api/jobs")
+        if listed.status_code == 200:
+            owners = {job["owner"] for job in listed.json()["jobs"]}
+            assert ("foreign" in owners) is (LOOKS[role][1] == 200)
+        made = http.post("/api/jobs", json={"task": "double", "params": {"n": 2}})
+        assert made.status_code == (202 if role in ("own", "operate", "admin") else 403)
+        if made.status_code == 202:
+            assert stage.kit.snapshot(made.json()["id"]).spec.owner == role
+        for path in ("/api/stats", "/api/metrics"):
+            assert http.get(path).status_code == (403 if role in ("none", "own") else 200), path
+
+    outcomes = {entry.outcome for entry in stage.kit.audit() if entry.action == "cancel" and entry.who == role}
+    assert outcomes == {"none": {"refused"}, "view": {"refused"}, "own": {"done", "failed"}}.get(role, {"done"})
+
+
+@pytest.mark.parametrize("role", ["own"])
+def test_a_stream_of_all_events_has_ones_own_alone(
+    stage: Stage, site: PeopleSite, role: str, jobs: dict[str, dict[str, str]]
+) -> None:
+    with site.client("own") as http, http.stream("GET", "/api/events", timeout=20) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == "event: ready" or True
+        stage.kit.cancel(jobs["foreign"]["waiting"])
+        stage.kit.cancel(jobs["own"]["waiting"])
+        told = ""
+        for line in lines:
+            told += line
+            if jobs["own"]["waiting"] in line:
+                break
+
+    assert jobs["foreign"]["waiting"] not in told
+
+
+def test_a_token_for_ones_own_sees_no_others(stage: Stage, site: PeopleSite) -> None:
+    mine, foreign = jobs_of(stage, "ada"), jobs_of(stage, "foreign")
+    tokens = Tokens("of these tests", "default")
+    text, _ = tokens.make(["view", "operate"], lifetime_s=60, subject="ada", only_own=True)
+    with httpx.Client(base_url=site.url, trust_env=False, headers={"Authorization": f"Bearer {text}"}) as http:
+        assert http.get(f"/api/jobs/{mine['waiting']}").status_code == 200
+        assert http.get(f"/api/jobs/{foreign['waiting']}").status_code == 404
+        assert http.post(f"/api/jobs/{foreign['waiting']}/cancel").status_code == 404
+        assert {job["owner"] for job in http.get("/api/jobs").json()["jobs"]} == {"ada"}
+        assert http.get("/api/jobs", params={"search": "foreign"}).json()["jobs"] == []
+
+
+#: Sends requests as the buttons of any component would, past all of them. The drawer's head only closes it.
+FORGE = """(asked) => {
+  const sent = [];
+  for (const document of Bokeh.documents) for (const model of document._all_models.values()) {
+    const data = model.data, names = Object.keys((data && data.attributes) || {});
+    const asks = names.some((name) => ['snapshot', 'page', 'picture', 'tasks'].includes(name));
+    if (!asks || !names.includes('request')) continue;
+    const told = asked.map((each, n) => ({...each, n: `forged-${model.id}-${n}-${Math.random()}`}));
+    data.request = JSON.stringify({...told.at(-1), earlier: told.slice(0, -1)});
+    sent.push(told.at(-1).n);
+  }
+  return sent;
+}"""
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What components were asked, as it came in."""
+    from jobkit.ui.asked import Requests
+    from jobkit.ui.form_model import FormModel
+
+    texts: list[str] = []
+    for kind, name in ((Requests, "of"), (FormModel, "asked")):
+        known = getattr(kind, name)
+
+        def spy(self: Any, text: str, known: Any = known) -> Any:
+            texts.append(text)
+            return known(self, text)
+
+        monkeypatch.setattr(kind, name, spy)
+    return texts
+
+
+def forge(page: Page, heard: list[str], *asked: dict[str, Any]) -> None:
+    """Send it, and wait until the server has got it."""
+    sent = page.evaluate(FORGE, list(asked))
+    assert sent
+    wait_until(lambda: all(any(n in text for text in heard) for n in sent), 20, "what was sent")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("role", ROLES)
+def test_whatever_a_browser_sends_each_role_does_what_it_may(
+    stage: Stage, site: PeopleSite, window: Window, heard: list[str], role: str, jobs: dict[str, dict[str, str]]
+) -> None:
+    stage.beat("gpu-1")
+    mine, foreign = jobs[role], jobs["foreign"]
+    page = window.open(f"{site.url}/page?job={foreign['running']}")
+    page.fill("[name=username]", role)
+    page.fill("[name=password]", "a long password")
+    page.click("button")
+    page.wait_for_selector(".jk-nav .brand")
+    may_all, may_own = role in ("operate", "admin"), role in ("own", "operate", "admin")
+
+    # The card of a foreign job, by a direct link.
+    if role in ("own", "none"):
+        if role == "own":
+            page.wait_for_selector(".jk-card:has-text('Job not found')")
+    else:
+        page.wait_for_selector(".jk-card:has-text('foreigns running')")
+    forge(
+        page,
+        heard,
+        {"action": "cancel"},
+        {"action": "cancel", "ids": [foreign["waiting"], mine["waiting"]]},
+        {"action": "delete", "ids": [foreign["ended"], mine["ended"]]},
+        {"action": "retry", "ids": [foreign["ended"], mine["ended"]]},
+        *({"action": action, "name": "secret"} for action in ("show", "save", "whole-log")),
+    )
+    page.goto(f"{site.url}/page?page=workers")
+    page.wait_for_selector(".jk-nav .brand")
+    if role in ("view", "operate", "admin"):
+        page.wait_for_selector(".worker:has-text('gpu-1')")
+    forge(page, heard, {"action": "drain", "id": "gpu-1"})
+    page.goto(f"{site.url}/page?page=submit")
+    page.wait_for_selector(".jk-nav .brand")
+    if may_own:
+        page.wait_for_selector(".jk-form")
+    forge(page, heard, {"action": "submit", "task": "double", "fields": {"n": {"text": "7"}}, "options": {}})
+
+    kit = stage.kit
+    if may_own:
+        wait_until(lambda: any(e.action == "submit" for e in kit.audit(100)), 20, "the submit to be heard")
+        wait_until(lambda: kit.snapshot(mine["waiting"]).state == JobState.CANCELLED, 20, "one's own to be cancelled")
+    if may_all:
+        wait_until(lambda: kit.snapshot(foreign["waiting"]).state == JobState.CANCELLED, 20, "the foreign one, too")
+        wait_until(lambda: kit.snapshot(foreign["running"]).is_cancelling, 20, "by its card")
+    page.goto(f"{site.url}/page")
+    page.wait_for_selector(".jk-nav .brand")
+    if role != "none":
+        page.wait_for_selector(f".row:has-text('{role}s running')")
+
+    assert (kit.snapshot(foreign["waiting"]).state == JobState.CANCELLED) is may_all
+    assert (kit.snapshot(mine["waiting"]).state == JobState.CANCELLED) is may_own
+    assert kit.snapshot(foreign["running"]).is_cancelling is may_all
+    submitted = [job for job in kit.jobs(limit=100) if job.params == {"n": 7}]
+    assert [job.owner for job in submitted] == ([role] if may_own else [])
+    ended = any(worker.is_draining for worker in kit.workers()) or any(
+        entry.action == "drain_worker" and entry.outcome == "done" for entry in kit.audit(100)
+    )
+    assert ended is (role == "admin")
+    shown = page.evaluate(TEXT)
+    assert ("foreigns" in shown) is (role in ("view", "operate", "admin")), shown
+    if role == "none":
+        assert "has no role here" in shown
+    if role == "own":
+        assert kit.audit(200)
+        assert all(e.outcome in ("failed", "partly") for e in kit.audit(200) if foreign["waiting"] in e.targets)
+
+
+#: All text of a page, across shadow roots.
+TEXT = """() => {
+  const parts = [];
+  const walk = (node) => {
+    if (node.nodeType === 3) parts.push(node.textContent);
+    else { if (node.shadowRoot) walk(node.shadowRoot); node.childNodes.forEach(walk); }
+  };
+  walk(document.body);
+  return parts.join(' ');
+}"""
+
+
+def test_who_has_not_logged_in_gets_nothing_on_any_route(stage: Stage, site: PeopleSite) -> None:
+    job = jobs_of(stage, "foreign")["ended"]
+    with site.client() as http:
+        for path in ("", "/result", "/logs", "/artifacts", "/artifacts/x", "/events"):
+            assert http.get(f"/api/jobs/{job}{path}").status_code == 401
+        for path in (
+            "/api/jobs",
+            "/api/tasks",
+            "/api/queues",
+            "/api/workers",
+            "/api/stats",
+            "/api/metrics",
+            "/api/events",
+        ):
+            assert http.get(path).status_code == 401, path
+        assert http.get("/page").status_code == 302
+        assert http.get("/page/ws", headers=UPGRADE).status_code == 403
+        for name, value in (("user", "admin"), ("is_guest", "1"), ("user_seal", "x")):
+            http.cookies.set(name, value)
+        assert http.get("/page").status_code == 302
+        assert http.get("/api/jobs").status_code == 401
+
+
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Protocol": "bokeh, x.y",
+}
+
+
+def test_a_page_of_another_site_opens_no_websocket_and_forges_no_form(stage: Stage, site: PeopleSite) -> None:
+    with site.client("admin") as http:
+        evil = {"Origin": "https://evil.example"}
+        assert http.get("/page/ws", headers={**UPGRADE, **evil}).status_code == 403
+        del http.headers["X-XSRFToken"]
+        assert http.post("/api/jobs", json={"task": "double"}).status_code == 403
+        assert http.post("/login", data={"username": "admin", "password": "a long password"}).status_code == 403
+        assert stage.kit.counts()["queued"] == 0
+
+
+def test_a_login_ends_when_its_line_or_password_changes(stage: Stage, site: PeopleSite) -> None:
+    file = Path(stage.kit.settings.login)
+    with site.client("view") as http:
+        assert http.get("/api/jobs").status_code == 200
+        people = json.loads(file.read_text())
+        people["view"]["password"] = "another long password"
+        file.write_text(json.dumps(people))
+        assert http.get("/api/jobs").status_code == 401
+        assert http.get("/page").status_code == 302
+
+
+def test_guessing_is_slowed_down(stage: Stage, site: PeopleSite) -> None:
+    with site.client() as http:
+        http.get("/login")
+        form = {"username": "admin", "_xsrf": http.cookies["_xsrf"]}
+        codes = [http.post("/login", data={**form, "password": f"guess {n}"}).status_code for n in range(13)]
+        blocked = http.post("/login", data={**form, "password": "a long password"})
+
+    assert codes[0] == 403
+    assert codes[-1] == 429
+    assert blocked.status_code == 429
+    assert int(blocked.headers["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize(
+    "wanted", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"]
+)
+def test_a_login_leads_to_this_server_alone(site: PeopleSite, wanted: str) -> None:
+    with site.client() as http:
+        http.get("/login")
+        form = {"username": "view", "password": "a long password", "next": wanted, "_xsrf": http.cookies["_xsrf"]}
+        assert http.post("/login", data=form).headers["Location"] == "/"
+
+
+@pytest.mark.browser
+def test_without_a_login_others_than_this_machine_get_one_sentence(
+    stage: Stage, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobkit.ui import session
+    from jobkit.ui.dashboard import Dashboard
+
+    stage.submit("double", title="A secret job")
+    made = PeopleSite(stage.kit, lambda: Dashboard(stage.kit).__panel__())
+    try:
+        page = window.open(f"{made.url}/page")
+        page.wait_for_selector(".row:has-text('A secret job')")
+
+        monkeypatch.setattr(session, "_is_loopback", lambda address: False)
+        page = window.open(f"{made.url}/page")
+        page.wait_for_selector("text=jobkit dashboard --host 0.0.0.0 --login users.json")
+        assert "A secret job" not in page.evaluate(TEXT)
+    finally:
+        made.close()
