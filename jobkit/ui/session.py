@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import weakref
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,11 @@ from jobkit.people import person_named, stranger
 from jobkit.settings import Settings
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+#: As in `http.access`: what came through a proxy did not come from this machine.
+_PROXIED = frozenset(
+    {"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "x-forwarded-context"}
+)
 
 
 def person_here(settings: Settings) -> Person:
@@ -45,16 +51,16 @@ def refusal(person: Person) -> str:
         )
     return (
         "This server asks nobody who they are, so it shows jobs to its own machine alone. To let others in, serve it "
-        "with a login: jobkit dashboard --host 0.0.0.0 --login users.json"
+        "with a login (jobkit dashboard --host 0.0.0.0 --login users.json), or, behind a proxy that asks people "
+        "itself, say what they may: JOBKIT_ROLES=anonymous=view"
     )
 
 
 def is_own_machine(request: Any) -> bool:
-    """Whether a session was asked for from this machine, under a name that this server has.
+    """Whether a session was asked for from this machine, and not through a proxy on it.
 
-    The other end of the connection has to be this machine's; a proxy on it passes, since whoever set it up has to let
-    its name in by `--allow-websocket-origin` too. The name is looked at because a page elsewhere may have its own name
-    point here.
+    The name is looked at because a page elsewhere may have its own name point here. A proxy need not leave a trace, but
+    it serves under a name of its own, which this server then has to know.
     """
     context = getattr(getattr(request, "connection", None), "context", None)
     # Of the connection itself, whatever headers say; a websocket has no stream of its own any more. A peer without an
@@ -62,9 +68,17 @@ def is_own_machine(request: Any) -> bool:
     address, family = getattr(context, "address", None), getattr(context, "address_family", None)
     if not (_is_loopback(str(address[0])) if isinstance(address, tuple) else getattr(family, "name", "") == "AF_UNIX"):
         return False
-    host = str(request.host or "").lower()
-    name = (urlsplit(f"//{host}").hostname or "") if "@" not in host else ""
-    return name in _LOOPBACK or not _origins().isdisjoint((host, "*"))
+    names = [str(request.host or ""), *(name for server in _servers_here() for name in server.websocket_origins)]
+    is_proxied = any(header.lower() in _PROXIED for header in request.headers)
+    return not is_proxied and all(_name(name) in _LOOPBACK for name in names)
+
+
+def _name(host: str) -> str:
+    """The name in `name:port`; "" where it is none."""
+    try:
+        return (urlsplit(f"//{host.lower()}").hostname or "") if "@" not in host else ""
+    except ValueError:
+        return ""
 
 
 def _is_loopback(address: str) -> bool:
@@ -75,9 +89,13 @@ def _is_loopback(address: str) -> bool:
     return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
-def _origins() -> frozenset[str]:
-    """The names that this process's server was told to serve under. Asked for only where a name is not loopback."""
+_servers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _servers_here() -> list[Any]:
+    """This process's servers, which nobody hands to a session."""
     from bokeh.server.tornado import BokehTornado
 
-    servers = [each for each in gc.get_objects() if isinstance(each, BokehTornado)]
-    return frozenset(origin.lower() for server in servers for origin in server.websocket_origins)
+    if not _servers:
+        _servers.update(each for each in gc.get_objects() if isinstance(each, BokehTornado))
+    return list(_servers)
