@@ -74,8 +74,8 @@ class Odd:
         ([{"Secret_Token": b"hunter2"}], "[{'Secret_Token': ***}]"),
         ("?access_token=hunter2&x=1", "'?access_token=***"),
         (Odd(), "<Odd instance at"),
-        (bytes(10**8), "(100,000,000 bytes)"),
-        (list(range(10**6)), "[0, 1, 2, 3, 4, 5, ...]"),
+        pytest.param(bytes(10**8), "(100,000,000 bytes)", id="many bytes"),  # which would be its name
+        pytest.param(list(range(10**6)), "[0, 1, 2, 3, 4, 5, ...]", id="a long list"),
         ("a\nb\x1b[31m", r"'a\nb\x1b[31m'"),
     ],
 )
