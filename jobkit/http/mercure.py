@@ -1,7 +1,7 @@
 """Mercure's hub at `/.well-known/mercure`: pages and services written for one work against jobkit.
 
 Both protocols of today at one address: `topic=` is 0.x, `match=` and `match_urlpattern=` are 1.0. A job's topic is its
-URL, and each of its updates is the job's JSON as `GET` on that URL gives it; updates of jobs are private. What others
+URL, and each of its updates is the job's JSON as the list of jobs has it; updates of jobs are private. What others
 publish stands in one order with them, so one position resumes both.
 """
 

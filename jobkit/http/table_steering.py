@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from jobkit.http import shapes, steering
 from jobkit.http import shapes_steering as mine
 from jobkit.http.routing import Handler, Route
 
 
-def _act(path: str, handler: Handler, summary: str, answer: dict[int, type], on: str) -> Route:
+def _see(
+    path: str, handler: Handler, summary: str, answer: type, query: type = shapes.Nothing, missing: str = ""
+) -> Route:
+    """A `GET`; `missing` is what a name or id may not find."""
+    refusals = {404: f"No such {missing}."} if missing else {}
+    return Route("GET", path, handler, summary, "view", {200: answer}, query=query, refusals=refusals, tag="all")
+
+
+def _act(path: str, handler: Handler, summary: str, answer: Mapping[int, type], on: str) -> Route:
     """A `POST` without a body on one schedule or group."""
     return Route(
         "POST",
@@ -28,27 +38,8 @@ _GROUP = "group of failures"
 
 #: In the order of the document.
 STEERING: list[Route] = [
-    Route(
-        "GET",
-        "/api/schedules",
-        steering.schedules,
-        "Schedules, with their last runs.",
-        "view",
-        {200: mine.Schedules},
-        query=shapes.Nothing,
-        tag="all",
-    ),
-    Route(
-        "GET",
-        "/api/schedules/{name}",
-        steering.schedule,
-        "One schedule.",
-        "view",
-        {200: mine.Schedule},
-        query=shapes.Nothing,
-        refusals={404: "No such schedule."},
-        tag="all",
-    ),
+    _see("/api/schedules", steering.schedules, "Schedules, with their last runs.", mine.Schedules),
+    _see("/api/schedules/{name}", steering.schedule, "One schedule.", mine.Schedule, missing="schedule"),
     Route(
         "DELETE",
         "/api/schedules/{name}",
@@ -61,37 +52,15 @@ STEERING: list[Route] = [
         tag="all",
         on="schedule",
     ),
-    _act(
-        "/api/schedules/{name}/pause",
-        steering.pause_schedule,
-        "Fire nothing until it is resumed.",
-        {200: mine.Schedule},
-        "schedule",
+    *(
+        _act(f"/api/schedules/{{name}}/{word}", handler, summary, answer, "schedule")
+        for word, handler, summary, answer in (
+            ("pause", steering.pause_schedule, "Fire nothing until it is resumed.", {200: mine.Schedule}),
+            ("resume", steering.resume_schedule, "Go on with its next time.", {200: mine.Schedule}),
+            ("run", steering.run_schedule, "Run it once now.", {202: shapes.Accepted}),
+        )
     ),
-    _act(
-        "/api/schedules/{name}/resume",
-        steering.resume_schedule,
-        "Go on with its next time.",
-        {200: mine.Schedule},
-        "schedule",
-    ),
-    _act(
-        "/api/schedules/{name}/run",
-        steering.run_schedule,
-        "Run it once now.",
-        {202: shapes.Accepted},
-        "schedule",
-    ),
-    Route(
-        "GET",
-        "/api/paused",
-        steering.paused,
-        "Queues and tasks that are paused.",
-        "view",
-        {200: mine.Paused},
-        query=shapes.Nothing,
-        tag="all",
-    ),
+    _see("/api/paused", steering.paused, "Queues and tasks that are paused.", mine.Paused),
     *(
         _act(f"/api/{on}s/{{name}}/{word}", handler, summary, {200: mine.Changed}, on)
         for on, word, handler, summary in (
@@ -112,63 +81,27 @@ STEERING: list[Route] = [
         refusals={404: "No such job is kept.", 409: "It does not wait."},
         tag="all",
     ),
-    Route(
-        "GET",
+    _see(
         "/api/failures",
         steering.failures,
         "Failed jobs in groups, that failed last first.",
-        "view",
-        {200: mine.Failures},
-        query=mine.FailureQuery,
-        tag="all",
+        mine.Failures,
+        mine.FailureQuery,
     ),
-    Route(
-        "GET",
-        "/api/failures/{id}",
-        steering.failure,
-        "One group.",
-        "view",
-        {200: mine.Failure},
-        query=shapes.Nothing,
-        refusals={404: "No such group."},
-        tag="all",
+    _see("/api/failures/{id}", steering.failure, "One group.", mine.Failure, missing=_GROUP),
+    *(
+        _act(f"/api/failures/{{id}}/{word}", handler, summary, answer, _GROUP)
+        for word, handler, summary, answer in (
+            (
+                "retry",
+                steering.retry_failures,
+                "Run its jobs again that nobody has run again; at most 1000 at once.",
+                {202: mine.Repeated},
+            ),
+            ("mute", steering.mute_failures, "Known; not to be shown any more.", {200: mine.Failure}),
+            ("resolve", steering.resolve_failures, "Mended; failing again is shown.", {200: mine.Failure}),
+            ("reopen", steering.reopen_failures, "Take back what was said of it.", {200: mine.Failure}),
+        )
     ),
-    _act(
-        "/api/failures/{id}/retry",
-        steering.retry_failures,
-        "Run its jobs again that nobody has run again; at most 1000 at once.",
-        {202: mine.Repeated},
-        _GROUP,
-    ),
-    _act(
-        "/api/failures/{id}/mute",
-        steering.mute_failures,
-        "Known; not to be shown any more.",
-        {200: mine.Failure},
-        _GROUP,
-    ),
-    _act(
-        "/api/failures/{id}/resolve",
-        steering.resolve_failures,
-        "Mended; when it fails again, it is shown as regressed.",
-        {200: mine.Failure},
-        _GROUP,
-    ),
-    _act(
-        "/api/failures/{id}/reopen",
-        steering.reopen_failures,
-        "Take back what was said of it.",
-        {200: mine.Failure},
-        _GROUP,
-    ),
-    Route(
-        "GET",
-        "/api/audit",
-        steering.audit,
-        "Who did what, newest first; for administrators.",
-        "view",
-        {200: mine.Audit},
-        query=mine.AuditQuery,
-        tag="all",
-    ),
+    _see("/api/audit", steering.audit, "Who did what, newest first; for administrators.", mine.Audit, mine.AuditQuery),
 ]
