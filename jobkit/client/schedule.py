@@ -43,7 +43,7 @@ _READ: dict[str, Callable[[ScheduleSnapshot], Any]] = {
 
 
 def _instant(ms: int, snapshot: ScheduleSnapshot) -> datetime | None:
-    return utc(ms).astimezone(Timing.of(snapshot.spec).zone) if ms else None
+    return utc(ms).astimezone(Timing.of(snapshot.spec).shown_zone) if ms else None
 
 
 class _FromSnapshot(param.Parameter):  # type: ignore[type-arg]  # generic for type checkers only

@@ -96,6 +96,24 @@ class ScheduleRun:
     count: int = 1
 
     @property
+    def slot_at(self) -> datetime | None:
+        """For which moment (aware, UTC); None by hand."""
+        return _instant(self.slot_ms)
+
+    @property
+    def at(self) -> datetime | None:
+        """When it was fired or left out."""
+        return _instant(self.at_ms)
+
+    @property
+    def started_at(self) -> datetime | None:
+        return _instant(self.started_ms)
+
+    @property
+    def finished_at(self) -> datetime | None:
+        return _instant(self.finished_ms)
+
+    @property
     def late_s(self) -> float:
         """How long after its moment it was fired, or has its job waited for a worker until it started."""
         return max(0, (self.started_ms or self.at_ms) - self.slot_ms) / 1000 if self.slot_ms and self.job_id else 0.0
@@ -214,6 +232,9 @@ class ScheduleSnapshot:
 
 def instant_iso(ms: int) -> str | None:
     """`2026-11-24T15:00:00.123Z`, or None for 0."""
-    if not ms:
-        return None
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at = _instant(ms)
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _instant(ms: int) -> datetime | None:
+    return datetime.fromtimestamp(ms / 1000, UTC) if ms else None

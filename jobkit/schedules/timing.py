@@ -64,6 +64,14 @@ class Timing:
     def zone(self) -> tzinfo:
         return _zone(self.tz)
 
+    @property
+    def shown_zone(self) -> tzinfo:
+        """The zone, or UTC where this machine does not know it: to show moments, not to find them."""
+        try:
+            return self.zone
+        except Exception:  # whatever a name that is no name makes zoneinfo raise
+            return UTC
+
     def after(self, moment_ms: int, anchor_ms: int = 0) -> int | None:
         """The first slot after a moment; None where there is none any more.
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from cronsim import CronSim
+from cronsim import CronSim, CronSimError
 
 from jobkit.model import JobState, ScheduleSnapshot
 from jobkit.schedules.timing import Timing
@@ -21,13 +21,19 @@ _UNITS = ((86_400_000, "day", "days"), (3_600_000, "h", "h"), (60_000, "min", "m
 
 
 def sentence(timing: Timing) -> str:
-    """When, in one sentence without a full stop. In English; the time zone is always named with a time of day."""
+    """When, in one sentence without a full stop. In English; the time zone is always named with a time of day.
+
+    Of a line that cannot be read here (a newer version's, or nobody's), the sentence says that.
+    """
     if timing.every_ms:
         return f"Every {interval(timing.every_ms)}"
     if timing.at_ms:
-        at = datetime.fromtimestamp(timing.at_ms / 1000, timing.zone)
+        at = datetime.fromtimestamp(timing.at_ms / 1000, timing.shown_zone)
         return f"Once, on {at:%a %d %b %Y} at {at:%H:%M:%S} {timing.tz}".replace(":00 ", " ", 1)
-    text = CronSim(timing.cron, datetime(2000, 1, 1)).explain()
+    try:
+        text = CronSim(timing.cron, datetime(2000, 1, 1)).explain()
+    except (CronSimError, ValueError, TypeError):
+        return f"By a line that cannot be read here: {timing.cron[:80]}"
     if found := _AT.fullmatch(text):
         day = found[2]
         return f"{day[0].upper()}{day[1:]} at {found[1]} {timing.tz}"
@@ -59,13 +65,15 @@ def moments(snapshot: ScheduleSnapshot, n: int = 5) -> list[datetime]:
         n = min(n, max(0, spec.count - snapshot.fired))
     if not snapshot.next_ms and not snapshot.is_paused:
         return []
-    first = [snapshot.next_ms] if snapshot.next_ms else []
-    found = [*first]
-    for slot_ms in timing.slots(snapshot.next_ms or snapshot.now_ms, snapshot.anchor_ms):
-        if len(found) >= n:
-            break
-        found.append(slot_ms)
-    return [datetime.fromtimestamp(ms / 1000, timing.zone) for ms in found[:n]]
+    found = [snapshot.next_ms] if snapshot.next_ms else []
+    try:
+        for slot_ms in timing.slots(snapshot.next_ms or snapshot.now_ms, snapshot.anchor_ms):
+            if len(found) >= n:
+                break
+            found.append(slot_ms)
+    except Exception:  # a line or a zone that cannot be read here: `sentence` says it
+        found = []
+    return [datetime.fromtimestamp(ms / 1000, timing.shown_zone) for ms in found[:n]]
 
 
 def lateness(snapshot: ScheduleSnapshot, workers: Sequence[WorkerInfo]) -> tuple[float, str]:

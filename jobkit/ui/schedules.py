@@ -85,7 +85,7 @@ def _row(one: ScheduleSnapshot, workers: Sequence[WorkerInfo], now: datetime) ->
 
 
 def _run(run: ScheduleRun, timing: Timing, now: datetime) -> dict[str, Any]:
-    moment = utc(run.slot_ms or run.at_ms).astimezone(timing.zone)
+    moment = utc(run.slot_ms or run.at_ms).astimezone(timing.shown_zone)
     return {
         "job": run.job_id,
         "state": run.state,
@@ -101,7 +101,7 @@ def _run(run: ScheduleRun, timing: Timing, now: datetime) -> dict[str, Any]:
 
 def _local(ms: int, timing: Timing) -> str:
     """A moment as a field of a form takes it: in the schedule's own time zone."""
-    return utc(ms).astimezone(timing.zone).strftime("%Y-%m-%dT%H:%M:%S") if ms else ""
+    return utc(ms).astimezone(timing.shown_zone).strftime("%Y-%m-%dT%H:%M:%S") if ms else ""
 
 
 def _ms(at: datetime) -> int:

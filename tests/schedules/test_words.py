@@ -23,6 +23,7 @@ from jobkit.schedules.words import moment_text, moments, sentence
         (Timing(every_ms=5_400_000), "Every 1 h 30 min"),
         (Timing(every_ms=1_500), "Every 1.5 s"),
         (Timing(at_ms=1_795_600_800_000), "Once, on Wed 25 Nov 2026 at 10:00 UTC"),
+        (Timing(cron="of a newer version"), "By a line that cannot be read here: of a newer version"),
     ],
 )
 def test_a_schedule_is_a_sentence(timing: Timing, text: str) -> None:
@@ -38,3 +39,9 @@ def test_the_next_moments_are_in_the_zone_of_the_schedule_and_end_with_it() -> N
     assert [at.isoformat() for at in found] == ["2026-11-25T03:00:00+01:00", "2026-11-26T03:00:00+01:00"]
     assert moment_text(found[0], datetime(2026, 11, 24, tzinfo=UTC)) == "Wed 25 Nov 03:00"
     assert moment_text(found[0], datetime(2025, 11, 24, tzinfo=UTC)) == "Wed 25 Nov 2026 03:00"
+
+
+def test_what_cannot_be_read_here_hides_no_other_schedule() -> None:
+    spec = ScheduleSpec("s", JobSpec("", "t"), cron="of a newer version", tz="Mars/Olympus")
+
+    assert moments(ScheduleSnapshot(spec, next_ms=1, now_ms=1)) == []
