@@ -1,15 +1,12 @@
 """`SchedulesPage`: what runs again and again: when next, how its last runs went, a switch, and a form.
 
-Live: the store tells of each change, and one reader per server feeds all who look. That a slot is late because no
-worker lives is no event, so besides that it looks every few seconds while somebody looks.
+Live: the store tells of each change, and one reader per server feeds all who look.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,7 +15,7 @@ import param
 from panel.custom import JSComponent
 
 from jobkit.client.loop import background
-from jobkit.model import JobEvent, JobkitError, ScheduleRun, ScheduleSnapshot
+from jobkit.model import JobEvent, ScheduleRun, ScheduleSnapshot
 from jobkit.model.schedule import instant_iso
 from jobkit.schedules.timing import Timing
 from jobkit.schedules.words import lateness, moment_text, moments, sentence, utc
@@ -29,17 +26,12 @@ from jobkit.ui.asked import Requests
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Answer, Desk, Errand, action, each
 from jobkit.ui.format import params_brief
-from jobkit.ui.live import Pacer, on_loop
 from jobkit.ui.own import SelfContained
+from jobkit.ui.page_feed import Follower, PageFeed
 from jobkit.ui.schedule_form import ScheduleForm
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
-
-logger = logging.getLogger("jobkit.ui")
-
-#: Seconds between looks that nothing has asked for, and the least between two that events asked for.
-_LOOK_S, _WINDOW_S = 5.0, 0.3
 
 #: What stands behind the next time, so that the row of a paused one shows what it would be.
 _NEXT = 5
@@ -152,86 +144,21 @@ action("remove_schedule", each(_remove), "removed", on="schedule", is_dangerous=
 _SWITCHES = {"pause": "pause_schedule", "resume": "resume_schedule", "run": "run_schedule", "remove": "remove_schedule"}
 
 
-class SchedulesFeed:
-    """Reads for all who look. Lives on the background loop."""
+class SchedulesFeed(PageFeed):
+    """That a slot is late because no worker lives is no event, so it looks now and then."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
-        self._deliver: dict[int, Callable[[str], None]] = {}
-        self._next = 0
-        self._text = ""
-        self._runs: frozenset[str] = frozenset()
-        self._pacer = Pacer(_WINDOW_S, self._look)
-        self._runner: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
-        self._is_stale = False
-        self._stops: list[Callable[[], None]] = []
+    LOOK_S, WINDOW_S, HEARS = 5.0, 0.3, (CHANGED, None)
+    _runs: frozenset[str] = frozenset()
 
-    def add(self, deliver: Callable[[str], None]) -> int:
-        self._next += 1
-        self._deliver[self._next] = deliver
-        if self._runner is None:
-            hub = self._kit.hub
-            self._stops = [
-                hub.listen(lambda event: on_loop(self._heard, event), CHANGED),
-                hub.listen(lambda event: on_loop(self._heard, event), None),
-            ]
-            self._runner = asyncio.get_running_loop().create_task(self._watch())
-        elif self._text:
-            deliver(self._text)
-        return self._next
-
-    def leave(self, key: int) -> None:
-        self._deliver.pop(key, None)
-        if not self._deliver and self._runner is not None:
-            self._runner.cancel()
-            self._pacer.stop()
-            for stop in self._stops:
-                stop()
-            if self._looking is not None:
-                self._looking.cancel()
-            self._runner = None
-            if _feeds.get(self._kit) is self:
-                del _feeds[self._kit]
-
-    def tell(self, key: int) -> None:
-        if self._text and key in self._deliver:
-            self._deliver[key](self._text)
-
-    def _heard(self, event: JobEvent) -> None:
+    def is_news(self, event: JobEvent) -> bool:
         """A schedule has changed, or a run that is shown has begun."""
-        if event.job_id == CHANGED or (event.job_id in self._runs and not event.type.is_news):
-            self._pacer.poke()
+        return event.job_id == CHANGED or (event.job_id in self._runs and not event.type.is_news)
 
-    async def _watch(self) -> None:
-        while True:
-            self._pacer.poke()
-            await asyncio.sleep(_LOOK_S)
-
-    def _look(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._read())
-        else:
-            self._is_stale = True  # what is being read may be from before
-
-    async def _read(self) -> None:
-        while True:
-            self._is_stale = False
-            try:
-                store = self._kit.verbs.store
-                found, workers, now_ms = await asyncio.gather(store.schedules(), store.workers(), store.clock())
-            except JobkitError as error:  # the header says that the server is away
-                logger.debug("the schedules could not be read: %s", error)
-                return
-            self._runs = frozenset(run.job_id for one in found for run in one.runs if run.job_id)
-            self._text = json.dumps(picture(found, workers, now_ms), separators=(",", ":"), default=str)
-            for deliver in list(self._deliver.values()):
-                deliver(self._text)
-            if not self._is_stale:
-                return
-
-
-_feeds: weakref.WeakKeyDictionary[Kit, SchedulesFeed] = weakref.WeakKeyDictionary()
+    async def read(self) -> str:
+        store = self.kit.verbs.store
+        found, workers, now_ms = await asyncio.gather(store.schedules(), store.workers(), store.clock())
+        self._runs = frozenset(run.job_id for one in found for run in one.runs if run.job_id)
+        return json.dumps(picture(found, workers, now_ms), separators=(",", ":"), default=str)
 
 
 class SchedulesPage(SelfContained, JSComponent):
@@ -278,38 +205,15 @@ class SchedulesPage(SelfContained, JSComponent):
         self._bridge = bridge or SessionBridge()
         self._form = ScheduleForm(self._desk, self._say)
         self._requests = Requests()
-        self._key: int | None = None
-        self._bridge.on_close(self._leave)
+        self._follower = Follower(
+            kit, SchedulesFeed, self._bridge, lambda text: self._bridge.put(self, {"picture": text})
+        )
         self.param.watch(self._asked, "request")
-        self.param.watch(lambda _: self._follow(), "is_open")
-        self._follow()
-
-    def _follow(self) -> None:
-        background.start().call_soon_threadsafe(self._begin if self.is_open else self._end)
-
-    def _leave(self) -> None:
-        background.start().call_soon_threadsafe(self._end)
+        self.param.watch(lambda _: self._follower.follow(self.is_open), "is_open")
+        self._follower.follow(self.is_open)
 
     def _say(self, texts: Mapping[str, str]) -> None:
         self._bridge.push(lambda: self.param.update(**texts))
-
-    # -- on the background loop -------------------------------------------------------------------------------------
-
-    def _begin(self) -> None:
-        if self._key is None and self._bridge.is_open:
-            feed = _feeds.get(self._kit) or _feeds.setdefault(self._kit, SchedulesFeed(self._kit))
-            self._key = feed.add(lambda text: self._bridge.put(self, {"picture": text}))
-
-    def _end(self) -> None:
-        feed = _feeds.get(self._kit)
-        if feed is not None and self._key is not None:
-            feed.leave(self._key)
-        self._key = None
-
-    def _again(self) -> None:
-        feed = _feeds.get(self._kit)
-        if feed is not None and self._key is not None:
-            feed.tell(self._key)
 
     def _acted(self, answer: Answer) -> None:
         self._say({"notice": answer.problem})
@@ -321,7 +225,7 @@ class SchedulesPage(SelfContained, JSComponent):
             self._bridge.greeted(self)
             doing, name = asked["action"], str(asked.get("name", ""))[:200]
             if doing == "hello":
-                background.start().call_soon_threadsafe(self._again)
+                self._follower.again()
             elif doing == "open" and self._on_open is not None:
                 self._on_open(str(asked.get("id", ""))[:200])
             elif doing in _SWITCHES and self.may_act:

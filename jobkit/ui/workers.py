@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,8 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import param
 from panel.custom import JSComponent
 
-from jobkit.client.loop import background
-from jobkit.model import JobEvent, JobkitError, JobSnapshot, Pause
+from jobkit.model import JobEvent, JobSnapshot, Pause
 from jobkit.model.snapshot import iso
 from jobkit.store.base import CONTROL, Query, WorkerInfo
 from jobkit.ui import assets
@@ -26,17 +23,12 @@ from jobkit.ui.asked import Requests
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Answer, Desk
 from jobkit.ui.format import params_brief
-from jobkit.ui.live import Pacer, on_loop
 from jobkit.ui.own import SelfContained
+from jobkit.ui.page_feed import Follower, PageFeed
 from jobkit.ui.steering_desk import PAUSE_ACTIONS
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
-
-logger = logging.getLogger("jobkit.ui")
-
-#: Seconds between looks, and the least between two that events asked for.
-_LOOK_S, _WINDOW_S = 2.0, 0.4
 
 #: Running jobs that are told apart by worker, and workers that ended which are still listed.
 _RUNNING, _ENDED = 200, 5
@@ -104,82 +96,24 @@ def _worker(info: WorkerInfo, jobs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-class WorkersFeed:
-    """Reads for all who look. Lives on the background loop."""
+class WorkersFeed(PageFeed):
+    """Heartbeats are no events, so it looks now and then."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
-        self._deliver: dict[int, Callable[[str], None]] = {}
-        self._next = 0
-        self._text = ""
-        self._pacer = Pacer(_WINDOW_S, self._look)
-        self._runner: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
-        self._stop: Callable[[], object] | None = None
+    HEARS = (None, CONTROL)
 
-    def add(self, deliver: Callable[[str], None]) -> int:
-        self._next += 1
-        self._deliver[self._next] = deliver
-        if self._runner is None:
-            stops = [
-                self._kit.hub.listen(lambda event: on_loop(self._heard, event), None),
-                self._kit.hub.listen(lambda event: on_loop(lambda _: self._pacer.poke(), event), CONTROL),
-            ]
-            self._stop = lambda: [stop() for stop in stops]
-            self._runner = asyncio.get_running_loop().create_task(self._watch())
-        elif self._text:
-            deliver(self._text)
-        return self._next
+    def is_news(self, event: JobEvent) -> bool:
+        return event.job_id == CONTROL or super().is_news(event)
 
-    def leave(self, key: int) -> None:
-        self._deliver.pop(key, None)
-        if not self._deliver and self._runner is not None:
-            self._runner.cancel()
-            self._pacer.stop()
-            if self._stop is not None:
-                self._stop()
-            if self._looking is not None:
-                self._looking.cancel()
-            self._runner = None
-            if _feeds.get(self._kit) is self:
-                del _feeds[self._kit]
-
-    def tell(self, key: int) -> None:
-        if self._text and key in self._deliver:
-            self._deliver[key](self._text)
-
-    def _heard(self, event: JobEvent) -> None:
-        if not event.type.is_news:
-            self._pacer.poke()
-
-    async def _watch(self) -> None:
-        while True:
-            self._pacer.poke()
-            await asyncio.sleep(_LOOK_S)
-
-    def _look(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._read())
-
-    async def _read(self) -> None:
-        try:
-            verbs = self._kit.verbs
-            workers, queues, page, rules = await asyncio.gather(
-                verbs.workers(),
-                verbs.queues(),
-                verbs.page(Query(states=("running",), limit=_RUNNING)),
-                verbs.store.rules(),
-            )
-        except JobkitError as error:  # the header says that the server is away
-            logger.debug("the workers could not be read: %s", error)
-            return
+    async def read(self) -> str:
+        verbs = self.kit.verbs
+        workers, queues, page, rules = await asyncio.gather(
+            verbs.workers(),
+            verbs.queues(),
+            verbs.page(Query(states=("running",), limit=_RUNNING)),
+            verbs.store.rules(),
+        )
         pauses = [pause for rule in rules if (pause := Pause.of(rule)) is not None]
-        self._text = json.dumps(picture(workers, queues, page.jobs, datetime.now(UTC), pauses), separators=(",", ":"))
-        for deliver in list(self._deliver.values()):
-            deliver(self._text)
-
-
-_feeds: weakref.WeakKeyDictionary[Kit, WorkersFeed] = weakref.WeakKeyDictionary()
+        return json.dumps(picture(workers, queues, page.jobs, datetime.now(UTC), pauses), separators=(",", ":"))
 
 
 class WorkersPage(SelfContained, JSComponent):
@@ -227,35 +161,12 @@ class WorkersPage(SelfContained, JSComponent):
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()
         self._requests = Requests()
-        self._key: int | None = None
-        self._bridge.on_close(self._leave)
+        self._follower = Follower(
+            kit, WorkersFeed, self._bridge, lambda text: self._bridge.put(self, {"picture": text})
+        )
         self.param.watch(self._asked, "request")
-        self.param.watch(lambda _: self._follow(), "is_open")
-        self._follow()
-
-    def _follow(self) -> None:
-        background.start().call_soon_threadsafe(self._begin if self.is_open else self._end)
-
-    def _leave(self) -> None:
-        background.start().call_soon_threadsafe(self._end)
-
-    # -- on the background loop -------------------------------------------------------------------------------------
-
-    def _begin(self) -> None:
-        if self._key is None and self._bridge.is_open:
-            feed = _feeds.get(self._kit) or _feeds.setdefault(self._kit, WorkersFeed(self._kit))
-            self._key = feed.add(lambda text: self._bridge.put(self, {"picture": text}))
-
-    def _end(self) -> None:
-        feed = _feeds.get(self._kit)
-        if feed is not None and self._key is not None:
-            feed.leave(self._key)
-        self._key = None
-
-    def _again(self) -> None:
-        feed = _feeds.get(self._kit)
-        if feed is not None and self._key is not None:
-            feed.tell(self._key)
+        self.param.watch(lambda _: self._follower.follow(self.is_open), "is_open")
+        self._follower.follow(self.is_open)
 
     def _acted(self, answer: Answer) -> None:
         self._bridge.push(lambda: self.param.update(notice=answer.problem))
@@ -267,7 +178,7 @@ class WorkersPage(SelfContained, JSComponent):
             self._bridge.greeted(self)
             action, id = asked["action"], str(asked.get("id", ""))[:200]
             if action == "hello":
-                background.start().call_soon_threadsafe(self._again)
+                self._follower.again()
             elif action == "open" and self._on_open is not None:
                 self._on_open(id)
             elif action == "drain" and self.may_act:

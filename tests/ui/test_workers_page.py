@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from jobkit.store.base import WorkerInfo
-from jobkit.ui import workers
-from jobkit.ui.workers import picture
+from jobkit.ui.page_feed import is_read
+from jobkit.ui.workers import WorkersFeed, picture
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
@@ -91,13 +91,13 @@ def test_a_worker_is_asked_to_end_after_a_question(stage: Stage, url: str, windo
 def test_nobody_reads_workers_while_nobody_looks(stage: Stage, url: str, window: Window) -> None:
     page = window.open(f"{url}?page=workers")
     page.wait_for_selector("text=No worker runs")
-    assert stage.kit in workers._feeds
+    assert is_read(stage.kit, WorkersFeed)
 
     page.click(".tab:has-text('Jobs')")
 
-    wait_until(lambda: stage.kit not in workers._feeds, 10, "the reading to end")
+    wait_until(lambda: not is_read(stage.kit, WorkersFeed), 10, "the reading to end")
     page.click(".tab:has-text('Workers')")
-    wait_until(lambda: stage.kit in workers._feeds, 10, "the reading to begin")
+    wait_until(lambda: is_read(stage.kit, WorkersFeed), 10, "the reading to begin")
 
 
 @pytest.mark.browser
