@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from jobkit.client.blocking import Blocking
+from jobkit.client.inline import run_inline
 from jobkit.model import InvalidParams, Pause
 from jobkit.settings import checked_name
+from jobkit.store.base import Query
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.task import checked_task_name
 
@@ -62,7 +64,22 @@ class SteeringVerbs(Blocking):
         was_paused = self._is_paused(gate) is not None
         if was_paused:
             self._call(partial(self._verbs.store.set_rule, gate, {"paused": None}))
+            if self._is_inline:
+                self._run_waiting()
         return was_paused
+
+    def _run_waiting(self) -> None:
+        """`sync://`: what was submitted while it was paused runs here and now, in the order of the submits."""
+        waiting: list[str] = []
+        cursor = ""
+        while True:
+            page = self.page(Query(states=("queued", "scheduled"), limit=500, cursor=cursor))
+            waiting += [snapshot.id for snapshot in page.jobs]
+            cursor = page.next_cursor
+            if not cursor:
+                break
+        for job_id in reversed(waiting):
+            run_inline(self._memory, self.codec, self.settings, job_id)
 
     def _is_paused(self, gate: str) -> Pause | None:
         rules = self._call(self._verbs.store.rules)
@@ -100,6 +117,8 @@ class SteeringVerbs(Blocking):
             refused |= {
                 job_id: _why_not(job_id, answer) for job_id, answer in zip(part, answers, strict=True) if answer
             }
+        if self._is_inline:
+            self._run_waiting()
         return refused
 
 

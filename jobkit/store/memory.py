@@ -183,10 +183,13 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryMove, MemoryList, MemorySch
         return taken
 
     async def claim_one(self, worker: WorkerInfo, job_id: str) -> Claimed | None:
-        """The right to run this one job, whatever its place in the line or its due time; None unless it waits."""
+        """The right to run this one job, whatever its place in the line or its due time.
+
+        None unless it waits, and while its queue or task is paused.
+        """
         with self._moving():
             record = self._jobs.find(job_id)
-            if record is None or record.waits:
+            if record is None or record.waits or self._jobs.hold.is_paused(record):
                 return None
             if record.snapshot.state is JobState.SCHEDULED:
                 self._jobs.due[record.snapshot.spec.queue].remove(job_id)

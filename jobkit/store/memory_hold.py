@@ -52,6 +52,10 @@ class Hold:
             if name in self.rules and name not in declared:
                 yield self._ruled(Gate(name))
 
+    def is_paused(self, record: Record) -> bool:
+        """Whether its queue or task is paused, whatever else holds it back."""
+        return bool(self.rules) and any(is_paused for _, is_paused in self.gates(record))
+
     def _ruled(self, gate: Gate) -> tuple[Gate, bool]:
         rule = self.rules.get(gate.name, {})
         count, period_ms = (rule["count"], rule["period_ms"]) if rule.get("count") else (gate.count, gate.period_ms)

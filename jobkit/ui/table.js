@@ -277,7 +277,7 @@ class Table {
       note = data.cancelling ? "cancelling" : data.progress != null ? `${Math.floor(data.progress * 100 + 1e-9)} %` : "";
       const left = data.cancelling || data.eta_s == null ? "" : timeLeft(data.eta_s).replace(/^about /, "").replace("a few seconds left", "a few s left");
       if (left) note += ` · ${left}`;
-    } else if (data.face === "queued") note = "";
+    } else if (data.face === "queued") note = data.message || "";  // what holds it back
     else if (data.face === "scheduled") note = "waits for its time";
     else if (data.face === "retrying") note = `attempt ${(data.attempt || 1) + 1} waits`;
     if (data.face === "failed" && row.stopped && data.progress < 1) note = `${Math.floor(data.progress * 100)} % · ${note}`;
