@@ -15,6 +15,9 @@ const COUNTERS = [
   ["succeeded", "Succeeded", "succeeded"],
 ];
 
+/** How long a tab is hidden before it counts as left. */
+const HIDDEN_MS = 15000;
+
 class Table {
   constructor(model, el) {
     this.model = model;
@@ -39,6 +42,9 @@ class Table {
     on("work", () => this.bulk.told());
     on("notice", () => this.showNotice());
     on("away", () => this.showNotice());
+    const seen = () => this.seen();
+    document.addEventListener("visibilitychange", seen);
+    this.stops.push(() => { clearTimeout(this.hiddenTimer); document.removeEventListener("visibilitychange", seen); });
     const keys = (event) => this.key(event);
     document.addEventListener("keydown", keys);
     this.stops.push(() => document.removeEventListener("keydown", keys));
@@ -51,6 +57,17 @@ class Table {
   }
 
   close() { this.stops.forEach((stop) => stop()); }
+
+  /** A tab that nobody has looked at for a while is fed no more; seen again, it gets the page as it is then. */
+  seen() {
+    clearTimeout(this.hiddenTimer);
+    if (document.visibilityState === "hidden") {
+      this.hiddenTimer = setTimeout(() => { this.isHidden = true; ask(this.model, "hidden"); }, HIDDEN_MS);
+    } else if (this.isHidden) {
+      this.isHidden = false;
+      ask(this.model, "visible");
+    }
+  }
 
   build() {
     const n = (this.n = {});

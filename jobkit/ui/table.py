@@ -85,6 +85,7 @@ class JobTable(SelfContained, JSComponent):
         self._watching: Watching | None = None
         self._requests = Requests()
         self._generation = 0
+        self._is_turned = self._is_hidden = False
         self._bridge.on_close(self._leave)
         self.param.watch(self._asked, "request")
         self.param.watch(lambda *_: self._look(), ["search", "order", "cursor"])
@@ -93,6 +94,8 @@ class JobTable(SelfContained, JSComponent):
     def _look(self) -> None:
         """Watch the page that search text, order and cursor name."""
         self._leave()
+        if self._is_turned or self._is_hidden:
+            return
         self._generation += 1
         generation = self._generation
         query, self.problem = read_search(self.search, self.order, self.cursor)
@@ -115,11 +118,21 @@ class JobTable(SelfContained, JSComponent):
 
     def pause(self) -> None:
         """Nobody looks: read nothing until `resume`."""
+        self._is_turned = True
         self._leave()
 
     def resume(self) -> None:
         """Somebody looks again: the page as it is now, and what is new."""
+        self._is_turned = False
         if self._watching is None:
+            self._look()
+
+    def _hide(self, is_hidden: bool) -> None:
+        """The browser shows another tab: this one costs nothing until it is seen again."""
+        self._is_hidden = is_hidden
+        if is_hidden:
+            self._leave()
+        elif self._watching is None:
             self._look()
 
     def turn_to(self, search: str, order: str = "", cursor: str = "") -> None:
@@ -156,6 +169,8 @@ class JobTable(SelfContained, JSComponent):
             self._turn([])
         elif action == "refresh":
             self._look()
+        elif action in ("hidden", "visible"):
+            self._hide(action == "hidden")
         elif self.may_act:
             self._act(action, asked)
 

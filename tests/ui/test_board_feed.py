@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,10 +13,11 @@ from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
 from jobkit.store.base import Query
 from jobkit.ui import bulk as bulk_module
-from jobkit.ui.board_feed import Watching
+from jobkit.ui.board_feed import Watching, _feeds
 from jobkit.ui.bulk import Bulk, Errand
 from jobkit.ui.desk import Desk
 from jobkit.ui.query import read_search
+from jobkit.ui.table import JobTable
 from tests.support import wait_until
 from tests.ui.stage import Stage
 
@@ -88,6 +90,30 @@ def test_in_another_order_new_jobs_are_told_as_a_number(stage: Stage, look: Look
 
     wait_until(lambda: screen["fresh"] == 1, 10, "the number")
     assert ids(screen) == [job]
+
+
+def test_a_tab_that_nobody_sees_is_fed_no_more_until_it_is_seen_again(stage: Stage) -> None:
+    table = JobTable(stage.kit)
+    n = itertools.count()
+
+    def ask(action: str) -> None:
+        table.request = json.dumps({"action": action, "n": str(next(n))})
+
+    def feeds() -> int:
+        return len(_feeds.get(stage.kit, {}))
+
+    wait_until(lambda: '"rows":[]' in table.page, 10, "the first page")
+    ask("hidden")
+    wait_until(lambda: feeds() == 0, 10, "the feed to end")
+    table.resume()  # its page is turned to, in a tab that is still hidden
+    table.search = "state:queued"
+    assert feeds() == 0
+    job = stage.submit()
+    ask("visible")
+
+    wait_until(lambda: job in table.page, 10, "the page as it is now")
+    table.pause()
+    wait_until(lambda: feeds() == 0, 10, "the feed to end")
 
 
 @pytest.fixture
