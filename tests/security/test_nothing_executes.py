@@ -1,0 +1,187 @@
+"""A canary in every text that somebody may choose, on every page, every card and in what a notebook keeps.
+
+Whatever is markup, a template, a link or a script in one of them stays text. The one thing that is rendered is a result
+that is HTML, in a frame without rights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from jobkit.client.loop import background
+from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState, LogLine, ScheduleSpec
+from jobkit.model.audit import AuditEntry
+from jobkit.tasks.decorator import task
+from jobkit.ui.batch_view_model import BatchModel
+from jobkit.ui.batch_view_static import batch_html
+from jobkit.ui.form_static import form_html
+from jobkit.ui.pages import PAGES
+from jobkit.ui.static import card_html
+from tests.support import wait_until
+from tests.ui.conftest import CANARY, _own_registry, browser, serve, stage
+from tests.ui.stage import Stage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+__all__ = ["_own_registry", "browser", "serve", "stage"]
+
+#: Sets `boom` on the window, whichever way it comes to run: markup, attributes, markdown, templates, closed elements.
+EVIL = (
+    "<img src='/canary/img' onerror='window.top.boom=1'><script>window.top.boom=1</script>"
+    "<svg onload=window.top.boom=1></script></style></textarea></title></pre>\"'>"
+    "<details open ontoggle=window.top.boom=1><iframe src='/canary/frame'>"
+    "<a href='javascript:window.top.boom=1'>link</a> ![x](/canary/md) [y](javascript:window.top.boom=1) `code` "
+    "{{ 7 * 191 }} {% raw %} ${7 * 191} <%= 7 * 191 %> @{custom} $name &lt;b&gt; \u202egnp.exe"
+)
+
+
+@pytest.fixture
+def jobs(stage: Stage) -> list[str]:
+    """Jobs in every state, each text of which is the canary."""
+
+    def evil(choice: Literal["a", "b"] = "a", text: str = EVIL) -> str:
+        return text
+
+    evil.__doc__ = f"{EVIL}\n\n{EVIL}\n\nArgs:\n    text: {EVIL}\n"
+    task(evil, name="evil", title=CANARY)
+    store = stage.store
+    names = {"title": EVIL, "queue": EVIL, "owner": EVIL, "tags": (EVIL,), "key": EVIL}
+
+    def submit(**more: Any) -> str:
+        return stage.submit(EVIL, {EVIL: EVIL, "nested": {EVIL: [EVIL]}}, **{**names, **more})
+
+    running, failed, retried, done = submit(), submit(), submit(), submit()
+    for job in (running, failed, retried, done):
+        stage.start(job, EVIL, EVIL)
+        stage.progress(job, 1, 2, EVIL)
+        for source in ("stdout", "stderr", "logging"):
+            stage.log(job, EVIL, source=source, level="ERROR", logger=EVIL)
+    stage.beat(EVIL, EVIL)
+    for kind in ("text/html", "image/svg+xml", "text/csv", "application/json", "text/plain", EVIL):
+        stage.save(done, f"{kind} {EVIL}"[:180], kind, json.dumps({EVIL: EVIL}).encode())
+    trace = f'Traceback (most recent call last):\n  File "{EVIL}", line 1, in {EVIL}\n    {EVIL}\n{EVIL}: {EVIL}\n'
+    stage.fail(failed, type=EVIL, message=EVIL, traceback=trace, where=EVIL)
+    stage.retry_later(retried, EVIL, delay_ms=3_600_000)
+    preview = {
+        "type": EVIL,
+        "text": EVIL,
+        "page": f"<h1>shown</h1>{EVIL}",
+        "table": {"columns": [EVIL, "b"], "rows": [[EVIL, EVIL]], "shape": [1, 2], "index": [EVIL]},
+        "json": {EVIL: [EVIL]},
+    }
+    stage.succeed(done, preview=preview, summary=EVIL)
+    cancelled = submit()
+    background.call(store.cancel([cancelled], EVIL))
+    plain = {}
+    for name, only in {"table": "table", "json": "json", "text": "text"}.items():
+        plain[name] = submit()
+        stage.start(plain[name], EVIL, EVIL)
+        stage.succeed(plain[name], preview={"type": EVIL, only: preview[only]}, summary=EVIL)
+    spec: dict[str, Any] = {"params": {EVIL: EVIL}, **names}
+    background.call(store.put_schedule(ScheduleSpec(EVIL, JobSpec("", EVIL, **spec), cron="0 6 * * *"), b"", 9))
+    background.call(store.note(AuditEntry.of(EVIL, EVIL, "page", EVIL, EVIL, [EVIL], EVIL, EVIL)))
+    background.call(store.note(AuditEntry.of(EVIL, EVIL, EVIL, EVIL, "job", [EVIL] * 5, "failed", EVIL)))
+    return [running, failed, retried, done, cancelled, submit(), *plain.values()]
+
+
+class Trap:
+    """A page that notes whatever a canary would do."""
+
+    def __init__(self, browser: Browser, theme: str) -> None:
+        self._context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
+        self.page: Page = self._context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.fired: list[str] = []
+        self.page.on("dialog", lambda dialog: (self.fired.append("dialog"), dialog.dismiss()))
+        self.page.on("pageerror", lambda error: self.fired.append(str(error)))
+        self.page.on("request", lambda request: self._asked(request.url))
+        self.page.on("popup", lambda _: self.fired.append("popup"))
+
+    def _asked(self, url: str) -> None:
+        if "canary" in url or not url.startswith(("http://127.0.0.1:", "data:", "blob:", "about:")):
+            self.fired.append(url)
+
+    def check(self, where: str) -> None:
+        if self.page.evaluate("window.boom !== undefined"):
+            self.fired.append("a script ran")
+        assert self.fired == [], where
+
+    def close(self) -> None:
+        self._context.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def trap(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Trap]:
+    made = Trap(browser, request.param)
+    yield made
+    made.close()
+
+
+#: Opens whatever can be opened: folded parts, and the artifacts' own buttons.
+OPEN = """() => {
+  const found = [];
+  const walk = (node) => {
+    if (node.shadowRoot) walk(node.shadowRoot);
+    for (const child of node.children || []) walk(child);
+    if (node.tagName === 'DETAILS') node.open = true;
+    if (node.tagName === 'BUTTON' && /^(Show|View|Open|All)/.test(node.textContent.trim())) found.push(node);
+  };
+  walk(document.body);
+  found.forEach((button) => button.click());
+  return found.length;
+}"""
+
+
+@pytest.mark.browser
+def test_no_text_of_anybody_runs_on_any_page_or_card(
+    stage: Stage, jobs: list[str], serve: Callable[[Callable[[], Any]], str], trap: Trap
+) -> None:
+    from jobkit.ui.dashboard import Dashboard
+
+    url = serve(lambda: Dashboard(stage.kit, title=EVIL).__panel__())
+    for shown in PAGES:
+        trap.page.goto(f"{url}?page={shown.slug}")
+        trap.page.wait_for_selector(f".tab[data-page={shown.slug}][aria-current]")
+        trap.page.wait_for_function("(canary) => document.body.innerHTML.length > 0 && !window.boom", arg=EVIL)
+        trap.page.evaluate(OPEN)
+        trap.check(shown.slug)
+    for job in jobs:
+        trap.page.goto(f"{url}?job={job}")
+        trap.page.wait_for_selector(".jk-card .title, .jk-card h2, .jk-card b")
+        trap.page.evaluate(OPEN)
+        wait_until(lambda: trap.page.evaluate("document.readyState") == "complete", 10, "the card")
+        trap.check(job)
+    trap.page.goto(f"{url}?job={EVIL}&q={EVIL}")
+    trap.page.wait_for_selector(".jk-card:has-text('Job not found')")
+    trap.check("a link")
+
+
+@pytest.mark.browser
+def test_what_a_notebook_keeps_runs_nothing_either(stage: Stage, jobs: list[str], trap: Trap) -> None:
+    at = datetime(2026, 11, 24, tzinfo=UTC)
+    line = LogLine(EVIL, 1, "stdout", "ERROR", EVIL)
+    snapshots = [stage.kit.snapshot(job) for job in jobs]
+    parts = [
+        card_html(each, [line], {"type": EVIL, "text": EVIL}, now=at, artifacts=[{"name": EVIL, "size_bytes": 1}])
+        for each in snapshots
+    ]
+    table = {"columns": [EVIL], "rows": [[EVIL]], "shape": [1, 1]}
+    parts += [card_html(snapshots[3], [], preview, now=at) for preview in ({"table": table}, {"json": {EVIL: EVIL}})]
+    parts.append(card_html(snapshots[3], [], {"page": EVIL, "text": EVIL}, now=at))
+    spec = JobSpec("a" * 8, EVIL, params={EVIL: EVIL, "n": 1}, title=EVIL)
+    error = JobError(ErrorKind.EXCEPTION, EVIL, EVIL, EVIL, EVIL)
+    pair = [JobSnapshot(spec, 3, JobState.FAILED, error=error, summary=EVIL), snapshots[3]]
+    parts += [batch_html(BatchModel(pair), now=at), form_html(list(stage.kit.tasks().values()))]
+    trap.page.goto("data:text/html,<!doctype html><body>")
+
+    for part in parts:
+        trap.page.set_content(f"<!doctype html><meta charset=utf-8><body>{part}")
+        trap.page.evaluate(OPEN)
+        trap.check(part[:200])
+        assert "1337" not in trap.page.inner_text("body")
