@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -104,7 +105,9 @@ class Trap:
         self.page.on("popup", lambda _: self.fired.append("popup"))
 
     def _asked(self, url: str) -> None:
-        if "canary" in url or not url.startswith(("http://127.0.0.1:", "data:", "blob:", "about:")):
+        if urlsplit(url).path.startswith("/canary") or not url.startswith(
+            ("http://127.0.0.1:", "data:", "blob:", "about:")
+        ):
             self.fired.append(url)
 
     def check(self, where: str) -> None:
