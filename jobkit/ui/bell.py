@@ -42,7 +42,8 @@ def _word(job: JobSnapshot) -> dict[str, str]:
     took = job.elapsed_s(job.finished_at) if job.finished_at is not None else None
     reason = str(job.error) if job.error is not None else job.summary
     parts = [f"after {duration(took)}" if took else "", reason]
-    return {"id": job.id, "title": f"{job.spec.title or job.spec.task} {how}"[:200], "body": " · ".join(filter(None, parts))[:300]}
+    title = f"{(job.spec.title or job.spec.task)[:150]} {how}"
+    return {"id": job.id, "title": title, "body": " · ".join(filter(None, parts))[:300]}
 
 
 class _Reader:

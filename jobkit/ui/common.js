@@ -29,6 +29,7 @@ const SHAPES = {
   close: [["path", {d: "M4 4l8 8M12 4l-8 8"}]],
   warn: [["path", {d: "M8 2.2L14.4 13.4H1.6z"}], ["path", {d: "M8 6.4v3.2M8 11.6v.1"}]],
   info: [["circle", {cx: 8, cy: 8, r: 6}], ["path", {d: "M8 7.4v3.4M8 5.1v.1"}]],
+  bell: [["path", {d: "M3.5 11.5h9L11.3 9.8V7a3.3 3.3 0 0 0-6.6 0v2.8z"}], ["path", {d: "M6.8 13.4a1.3 1.3 0 0 0 2.4 0"}]],
   search: [["circle", {cx: 7, cy: 7, r: 4.4}], ["path", {d: "M10.4 10.4L14 14"}]],
   down: [["path", {d: "M8 3v9.5M4 8.8l4 4 4-4"}]],
   download: [["path", {d: "M8 2.5v7.5M4.8 7.2L8 10.4l3.2-3.2M3 13.5h10"}]],

@@ -23,6 +23,8 @@ from panel_material_ui.template.base import Page as MaterialPage
 
 from jobkit.client.loop import background
 from jobkit.model.people import Role
+from jobkit.settings import user_name
+from jobkit.ui.bell import Bell
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Desk
 from jobkit.ui.drawer import Drawer
@@ -105,6 +107,8 @@ class Dashboard(Viewer):
             on_close=lambda: self.open(""),
             bridge=self._bridge,
         )
+        self._bell = Bell(kit, person.name or user_name(), self._told)
+        self._bridge.on_close(lambda: self._bell.ring(False))
         self._nav = Nav(
             title=title,
             home=self._home,
@@ -115,6 +119,9 @@ class Dashboard(Viewer):
             on_page=self.go,
             on_url=self._follow,
             on_theme=self._themed,
+            bell=person.role is not Role.NONE,
+            on_bell=self._ring,
+            on_open=self.open,
             sizing_mode="stretch_width",
             margin=0,
         )
@@ -237,6 +244,9 @@ class Dashboard(Viewer):
         elif action == "rerun":
             self.go("submit", {"again": job_id})
 
+    def _ring(self, is_on: bool) -> None:
+        self._bell.ring(is_on)
+
     def _themed(self, dark: bool) -> None:
         if self._layout is not None:
             self._layout.dark_theme = dark
@@ -249,6 +259,9 @@ class Dashboard(Viewer):
             self._look_for_pages()
 
     # -- on the background loop -------------------------------------------------------------------------------------
+
+    def _told(self, text: str) -> None:
+        self._bridge.push(lambda: self._nav.param.update(ended=text))
 
     def _status(self, is_live: bool) -> None:
         self._bridge.push(lambda: self._connected(is_live))

@@ -10,11 +10,12 @@ class Nav {
     n.word = h("span", {class: "word"});
     n.status = h("span", {class: "status", role: "status"}, n.dot, n.word);
     n.place = h("span", {class: "place mono muted"});
+    n.bell = model.get("bell") && "Notification" in window && h("button", {class: "btn quiet small bell", "aria-pressed": "false", "aria-label": "Notify me when my jobs end", onclick: () => this.ring()}, icon("bell"));
     const who = model.get("who"), logout = model.get("logout");
     n.who = who && h("span", {class: "who", title: who}, h("span", {class: "name", text: who}), logout && h("a", {href: logout, text: "Log out"}));
     n.keys = h("dl");
     n.help = h("dialog", {class: "help", "aria-label": "Keyboard", onclick: (event) => event.target === n.help && n.help.close()}, h("h2", {text: "Keyboard"}), n.keys);
-    this.root = h("div", {class: "jk jk-nav"}, h("b", {class: "brand"}, h("i", {class: "logo"}), "jobkit"), n.tabs, h("span", {class: "spring"}), n.place, n.status, n.who, n.help);
+    this.root = h("div", {class: "jk jk-nav"}, h("b", {class: "brand"}, h("i", {class: "logo"}), "jobkit"), n.tabs, h("span", {class: "spring"}), n.place, n.status, n.bell, n.who, n.help);
     el.append(this.root);
     this.stops = [followTheme(this.root), everySecond(() => this.showStatus())];
     for (const name of ["page", "pages"]) model.on(`change:${name}`, () => this.showTabs());
@@ -23,6 +24,8 @@ class Nav {
     window.addEventListener("popstate", back);
     this.stops.push(() => window.removeEventListener("popstate", back));
     model.on("change:status", () => { this.since = Date.now(); this.showStatus(); });
+    model.on("change:ended", () => this.notify());
+    if (n.bell) this.setBell(Notification.permission === "granted" && bellStored());
     model.on("change:place", () => put(n.place, model.get("place")));
     const keys = (event) => this.key(event);
     document.addEventListener("keydown", keys);
@@ -85,6 +88,29 @@ class Nav {
     this.n.help.showModal();
   }
 
+  /** A click on the bell; the browser asks for permission then, and never by itself. */
+  async ring() {
+    const on = this.n.bell.getAttribute("aria-pressed") !== "true";
+    const answer = on && Notification.permission !== "granted" ? await Notification.requestPermission() : "granted";
+    try { localStorage.setItem("jobkit-bell", on && answer === "granted" ? "on" : ""); } catch { /* not remembered */ }
+    this.setBell(on && answer === "granted");
+    if (answer !== "granted") this.n.bell.title = "This browser does not allow notifications of this page; they can be allowed beside its address";
+  }
+
+  setBell(on) {
+    this.n.bell.setAttribute("aria-pressed", String(on));
+    this.n.bell.title = on ? "You are notified when a job of yours ends; click to stop" : "Notify me when a job of mine ends";
+    if (on || this.belled) ask(this.model, "bell", {on});
+    this.belled = on;
+  }
+
+  notify() {
+    for (const {id, title, body} of parse(this.model.get("ended"), {}).ended || []) {
+      const note = new Notification(title, {body, tag: id || "jobkit"});
+      note.onclick = () => { window.focus(); note.close(); if (id) ask(this.model, "open", {id}); };
+    }
+  }
+
   theme() {
     const media = matchMedia("(prefers-color-scheme: dark)");
     const stored = () => { try { return localStorage.getItem("jobkit-theme"); } catch { return null; } };
@@ -114,5 +140,7 @@ class Nav {
     this.stops.push(() => media.removeEventListener("change", follow));
   }
 }
+
+function bellStored() { try { return localStorage.getItem("jobkit-bell") === "on"; } catch { return false; } }
 
 export default {render: (props) => mount(props, (model, el) => new Nav(model, el))};

@@ -22,6 +22,7 @@ class Nav(SelfContained, JSComponent):
         keys: `[key, what]` of the pages' own keys. `title`: of the browser's tab.
         url: what the browser is to show in its address, see `go`.
         status: "live" or "reconnecting". `place`: where the jobs are, password masked.
+        ended: jobs that have ended, for a notification, see `bell.words`; `bell` is whether there is one at all.
         who: name of the person who has logged in. `logout`: where to end that.
         request: what the browser asks for.
     """
@@ -34,6 +35,8 @@ class Nav(SelfContained, JSComponent):
     url = param.String(default="")
     status = param.String(default="live")
     place = param.String(default="")
+    ended = param.String(default="")
+    bell = param.Boolean(default=False)
     who = param.String(default="")
     logout = param.String(default="")
     request = param.String(default="")
@@ -47,12 +50,16 @@ class Nav(SelfContained, JSComponent):
         on_page: Callable[[str], object],
         on_url: Callable[[str], object],
         on_theme: Callable[[bool], object],
+        on_bell: Callable[[bool], object],
+        on_open: Callable[[str], object],
         **params: Any,
     ) -> None:
         super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
         self._on_page = on_page
         self._on_url = on_url
         self._on_theme = on_theme
+        self._on_bell = on_bell
+        self._on_open = on_open
         self._requests = Requests()
         self.param.watch(self._asked, "request")
 
@@ -67,5 +74,9 @@ class Nav(SelfContained, JSComponent):
                 self._on_page(asked["page"])
             elif action == "url":  # the back button, or a window that outlived its session
                 self._on_url(str(asked.get("search", "")))
+            elif action == "bell" and self.bell:
+                self._on_bell(asked.get("on") is True)
+            elif action == "open":
+                self._on_open(str(asked.get("id", ""))[:200])
             elif action == "theme":
                 self._on_theme(bool(asked.get("dark")))
