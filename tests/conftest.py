@@ -1,4 +1,4 @@
-"""Nets under every test: nothing of the user's own set-up leaks in, and no process or temporary file leaks out."""
+"""Nets under every test: nothing of the user's own set-up leaks in; no process, thread or file leaks out."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.leaks import Before
 from tests.support import chromium, living_with, wait_until
 
 #: Marks every process that this run starts, however it detaches itself.
@@ -46,6 +48,17 @@ def _no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
             5,
             f"the processes of {request.node.name} to end",
         )
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_or_descriptor_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Likewise with its threads and open files. A browser's driver has its own, which go when it pleases."""
+    before = None if request.node.get_closest_marker("browser") else Before()
+    yield
+    end = time.monotonic() + 5
+    while before is not None and (left := before.left()):
+        assert time.monotonic() < end, f"{request.node.name} has left {left}"
+        time.sleep(0.02)  # between two questions
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

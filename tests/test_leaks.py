@@ -1,0 +1,31 @@
+"""The nets hold: a thread or an open file that a test leaves behind is named."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from tests.leaks import Before
+
+
+def test_a_thread_that_goes_on_is_named() -> None:
+    before, over = Before(), threading.Event()
+    thread = threading.Thread(target=over.wait, name="forgotten")
+    thread.start()
+
+    assert before.left() == "thread forgotten;"
+    over.set()
+    thread.join()
+    assert before.left() == ""
+
+
+def test_an_open_file_and_a_pipe_are_named() -> None:
+    before = Before()
+    opened = [*os.pipe(), os.open(__file__, os.O_RDONLY)]
+
+    left = before.left()
+
+    assert [f"descriptor {fd} " in left for fd in opened] == [True] * 3
+    for fd in opened:
+        os.close(fd)
+    assert before.left() == ""
