@@ -71,6 +71,8 @@ class Board:
         self.next_cursor = ""
         self.unknown: dict[str, None] = {}
         """Ids of jobs that are new, or that were missed: read them and call `learn`. Newest last."""
+        self.paused: dict[str, str] = {}
+        """Queues that hand out nothing, and what rows of jobs that wait in them say of it."""
         self._etas: dict[str, Eta] = {}
         self._changed: set[str] = set()
         self._gone: set[str] = set()
@@ -166,6 +168,14 @@ class Board:
         """Whether so many jobs have left it that it should be filled up from the next page."""
         return bool(self.next_cursor) and len(self.jobs) < self.query.limit * 0.6
 
+    def pause(self, paused: Mapping[str, str]) -> None:
+        """What is paused now: the rows that say so, or did, have changed."""
+        before, self.paused = self.paused, dict(paused)
+        touched = {queue for queue in {*before, *paused} if before.get(queue) != paused.get(queue)}
+        self._changed |= {
+            job.id for job in self.jobs.values() if job.state is JobState.QUEUED and job.spec.queue in touched
+        }
+
     def page_json(self, now: datetime) -> str:
         """The whole page: `{"rows": [...], "counts": {...}, "total", "searched", "more": cursor, "now", "n"}`."""
         rows = [self._row(snapshot) for snapshot in self.jobs.values()]
@@ -220,7 +230,10 @@ class Board:
 
     def _row(self, snapshot: JobSnapshot) -> dict[str, Any]:
         eta = self._etas.get(snapshot.id)
-        return row(snapshot, eta.left_s if eta else None, self.defaults)
+        cells = row(snapshot, eta.left_s if eta else None, self.defaults)
+        if snapshot.state is JobState.QUEUED and snapshot.spec.queue in self.paused:
+            cells["message"] = self.paused[snapshot.spec.queue]
+        return cells
 
     def _belongs(self, snapshot: JobSnapshot, now: datetime) -> bool:
         if self.only not in (None, snapshot.spec.owner):

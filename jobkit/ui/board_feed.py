@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
-from jobkit.model import JobEvent, JobkitError
-from jobkit.store.base import Page, Query
+from jobkit.model import JobEvent, JobkitError, Pause
+from jobkit.store.base import CONTROL, Page, Query
 from jobkit.store.query import is_pattern, narrowed
 from jobkit.ui.board import Board
 from jobkit.ui.live import Pacer, answered, on_loop
@@ -57,6 +57,9 @@ class BoardFeed:
         if len(self._subscribers) == 1:
             self._stops = [
                 self._kit.hub.listen(lambda event: on_loop(self._take, event), None),
+                self._kit.hub.listen(
+                    lambda event: on_loop(lambda _: self._run(self._look_at_pauses()), event), CONTROL
+                ),
                 self._kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)),
             ]
             self._early = []
@@ -89,7 +92,18 @@ class BoardFeed:
         self.board.defaults = {
             name: {spec.name: spec.default for spec in info.params if spec.has_default} for name, info in infos.items()
         }
+        await self._look_at_pauses()
         await self._read()
+
+    def _steered(self, _: JobEvent) -> None:
+        self._run(self._look_at_pauses())
+
+    async def _look_at_pauses(self) -> None:
+        rules = await answered(self._kit.verbs.store.rules)
+        pauses = [pause for rule in rules if (pause := Pause.of(rule)) is not None and pause.kind == "queue"]
+        by = {pause.name: f" by {pause.by}" if pause.by else "" for pause in pauses}
+        self.board.pause({name: f"queue {name} is paused{who}" for name, who in by.items()})
+        self._pacer.poke()
 
     async def _read(self) -> None:
         """One after the other: what is under way when somebody asks may be older than his reason to ask."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import pytest
@@ -11,6 +13,8 @@ import pytest
 import jobkit
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
+from jobkit.store.base import Query
+from jobkit.ui.board import Board
 from jobkit.ui.desk import Desk
 from jobkit.ui.failures import FailuresPage
 from tests.support import wait_until
@@ -113,6 +117,21 @@ def test_jobs_are_moved_from_the_desk(stage: Stage) -> None:
     snapshot = stage.kit.snapshot(waits)
     assert (snapshot.spec.queue, snapshot.spec.priority) == ("gpu", 5)
     assert snapshot.history[-1].data["reason"] == "moved by ada"
+
+
+def test_rows_of_a_paused_queue_say_so_and_stop_saying_it(stage: Stage) -> None:
+    waits, other = stage.submit("train", queue="gpu"), stage.submit("train")
+    board = Board(Query())
+    board.load(background.call(stage.store.list(Query())), {})
+    now = datetime.now(UTC)
+
+    board.pause({"gpu": "queue gpu is paused by ada"})
+    rows = {row["id"]: row.get("message") for row in json.loads(board.delta_json(now))["rows"]}
+    assert rows == {waits: "queue gpu is paused by ada"}
+
+    board.pause({})
+    assert [row.get("message") for row in json.loads(board.delta_json(now))["rows"]] == [None]
+    assert other not in rows
 
 
 # -- in the browser ---------------------------------------------------------------------------------------------------
@@ -225,7 +244,7 @@ def test_a_task_is_paused_from_here_and_its_waiting_jobs_say_so(
 
     page.get_by_role("button", name="Resume divide").click()
     page.get_by_role("button", name="Pause divide").wait_for()
-    card.wait_for_selector(".jk-card .notice:has-text('no worker serves')")  # which is true, and all there is
+    card.wait_for_selector(".jk-card .notice:has-text('Task divide is paused')", state="hidden", timeout=30_000)
 
 
 @pytest.mark.browser
@@ -237,6 +256,9 @@ def test_a_queue_is_paused_from_the_workers_page(stage: Stage, url: str, window:
     page.wait_for_selector("tr.paused .since:has-text('paused')")
     page.goto(f"{url}?page=workers&job={waits}")
     page.wait_for_selector(".jk-card .notice:has-text('Queue default is paused')")
+    jobs = window.open(url)
+    jobs.wait_for_selector(".jk-table .row .note:has-text('queue default is paused')")
+    page.bring_to_front()
     page.get_by_role("button", name="Resume queue default").click()
 
     page.get_by_role("button", name="Pause queue default").wait_for()
