@@ -384,7 +384,7 @@ class Table {
     if (this.n.empty.dataset.key === key) return;
     this.n.empty.dataset.key = key;
     if (problem || waits || searching) {
-      this.n.empty.replaceChildren(h("p", {class: "big", text: problem ? "This search is not understood" : waits ? "Still looking" : "No job matches"}), h("p", {class: "muted", text: problem || (waits ? "None among the newest jobs so far; the older ones are being read." : "")}), h("p", null, h("button", {class: "btn", text: "Show all jobs", onclick: () => this.search("")})));
+      this.n.empty.replaceChildren(h("p", {class: "big", text: problem ? "This search is not understood" : waits ? "Still looking" : "No job matches"}), ...(waits ? [h("p", {class: "muted", text: "None among the newest jobs so far; the older ones are being read."})] : []), h("p", null, h("button", {class: "btn", text: "Show all jobs", onclick: () => this.search("")})));
       return;
     }
     const code = 'import jobkit\n\njob = jobkit.connect().submit(sum, [1, 2, 3])\njob.result()';

@@ -196,7 +196,7 @@ def test_ten_thousand_jobs_run_through_a_page_that_stays_small(stage: Stage, url
     for start in range(0, 10_000, 500):
         many(stage, 500, start, ends=True)
 
-    wait_until(lambda: text_of(page, ".counter[data-name=succeeded] b") == "10,000", 60, "the counter")
+    wait_until(lambda: text_of(page, ".counter[data-name=succeeded] b") == "10,000", 100, "the counter")
     wait_until(lambda: text_of(page, ".counter[data-name=waiting] b") == "0", 10, "the counter")
     assert page.locator(".jk-table .row").count() <= 120
     assert errors == []
