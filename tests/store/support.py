@@ -298,6 +298,7 @@ async def clear(store: AnyStore) -> None:
             "rules",
             "starts",
             "once",
+            "subs",
             "cache",
             "worker",
             "idle",
