@@ -48,7 +48,8 @@ def _read(name: str) -> str:
     return (files("jobkit.store") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
-_HEAD = _read("head") + _read("hold") + _read("once") + _read("arq") + _read("failures") + _read("schedules")
+_HOLD = "\nhold = function()\nhold = function() end\n" + _read("hold") + _read("once") + "\nend\n"
+_HEAD = _read("head") + _HOLD + _read("arq") + _read("failures") + _read("schedules")
 
 #: name -> source, and name -> its sha1.
 SOURCES = {name: _HEAD + _read(name) for name in NAMES + ARQ_NAMES}

@@ -34,18 +34,23 @@ class Key:
     """Gives a text for a job's arguments: a template like "{user}", or a function of some of them.
 
     Attributes:
-        template: "" where it is a function. function: None also where it is known by name only, in another process.
+        template: "" where it is a function.
+        argument: of a function that only gives this argument back, which others can do without its code.
+        function: None also where it is known by name only, in another process.
     """
 
     template: str = ""
+    argument: str = ""
     function: Callable[..., Any] | None = None
 
     def to_wire(self) -> Any:
-        return self.template or {"function": True}
+        return self.template or ({"argument": self.argument} if self.argument else {"function": True})
 
     @property
     def names(self) -> tuple[str, ...]:
         """The arguments that it takes."""
+        if self.argument:
+            return (self.argument,)
         if self.function is None:
             fields = (field for _, field, _, _ in Formatter().parse(self.template) if field is not None)
             return tuple(dict.fromkeys(re.split(r"[.\[]", field, maxsplit=1)[0] for field in fields))
@@ -91,7 +96,9 @@ def key(name: str, value: Any) -> Key:
             kinds = {inspect.Parameter.VAR_POSITIONAL}
         if kinds - {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}:
             raise InvalidParams(f"{name} must take arguments of the task by their names, like lambda user: user", name)
-        return Key(function=value)
+        return Key(argument=_given_back(value), function=value)
+    if isinstance(value, Mapping) and isinstance(value.get("argument"), str):
+        return Key(argument=value["argument"])
     if isinstance(value, Mapping) and value.get("function"):
         return Key()
     if isinstance(value, str) and 1 <= len(value) <= 200 and value.isprintable():
@@ -104,6 +111,16 @@ def key(name: str, value: Any) -> Key:
     raise InvalidParams(
         f'{name} must be a function of the task\'s arguments or a text with them, like "{{user}}", not {value!r}', name
     )
+
+
+_SAME = (lambda same: same).__code__
+
+
+def _given_back(function: Callable[..., Any]) -> str:
+    """The argument that a function like `lambda user: user` gives back; "" for one that does more."""
+    code = getattr(function, "__code__", None)
+    is_same = code is not None and code.co_code == _SAME.co_code and code.co_argcount == 1 and code.co_nlocals == 1
+    return str(code.co_varnames[0]) if code is not None and is_same else ""
 
 
 def resources(name: str, value: Any) -> Mapping[str, float]:

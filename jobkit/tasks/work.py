@@ -92,7 +92,7 @@ def _keyed(task: str, option: str, key: Key | None, values: Mapping[str, Any]) -
     """The key's text for these arguments; None where there is no key, or it gives None."""
     if key is None:
         return None
-    if not key.template and key.function is None:
+    if not (key.template or key.argument or key.function):
         raise InvalidParams(
             f"task {task} has a function as its {option}, and its code is not here: submit it where its module is "
             f'imported, or let {option} be a text like "{{user}}"',
@@ -105,7 +105,9 @@ def _keyed(task: str, option: str, key: Key | None, values: Mapping[str, Any]) -
             option,
         )
     try:
-        if key.function is not None:
+        if key.argument:
+            value = values[key.argument]
+        elif key.function is not None:
             value = key.function(**{name: values[name] for name in key.names})
         else:
             value = key.template.format(**values)

@@ -195,5 +195,9 @@ def test_tasks_with_a_key_function_are_submitted_where_their_code_is(kit: Kit) -
 
     by_text = info(concurrency=1, limit_key="{user}")
     assert limits(by_text) == (Gate("key:ada", 1),)
+    given_back = info(concurrency=1, limit_key=lambda user: user)
+    assert limits(given_back) == (Gate(f"key:{given_back.name} ada", 1),), (
+        "what this one does is known without its code"
+    )
     with pytest.raises(InvalidParams, match="its code is not here"):
-        limits(info(concurrency=1, limit_key=lambda user: user))
+        limits(info(concurrency=1, limit_key=lambda user: user.lower()))

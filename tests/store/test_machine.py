@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from jobkit.model import ErrorKind, JobSnapshot, LogLine, StoreUnavailable
+from jobkit.model import ErrorKind, Gate, JobSnapshot, LogLine, StoreUnavailable
 from jobkit.model.snapshot import JobError
 from jobkit.store import scripts
 from jobkit.store.base import Ending, Progress, Query
@@ -23,6 +23,12 @@ from .support import AnyStore, check_keys, check_laws, clear, come_due, job, lap
 
 IDS = ["a", "b", "c", "d"]
 QUEUES = ["default", "gpu"]
+#: A place, two places, and both of them in a row.
+LIMITS = [
+    (Gate("key:ada", n=1),),
+    (Gate("task:simulate", n=2),),
+    (Gate("key:ada", n=1), Gate("task:simulate", n=2)),
+]
 ids = st.sampled_from(IDS)
 workers = st.sampled_from([worker("w1"), worker("w2", "gpu", "default")])
 ERROR = JobError(ErrorKind.EXCEPTION, "ValueError", "boom", "Traceback of it")
@@ -77,16 +83,26 @@ class Verbs(RuleBasedStateMachine):
         delay_ms=st.sampled_from([0, 0, LONG_MS]),
         client=st.sampled_from(["", "me"]),
         on_lost=st.sampled_from(["", "", "fail"]),
+        limits=st.sampled_from([(), (), *LIMITS]),
         params=st.dictionaries(st.text(max_size=2), st.integers() | st.none() | st.floats(allow_nan=False), max_size=1),
     )
     def submit(
-        self, names: list[str], queue: str, priority: int, delay_ms: int, client: str, on_lost: str, params: Any
+        self,
+        names: list[str],
+        queue: str,
+        priority: int,
+        delay_ms: int,
+        client: str,
+        on_lost: str,
+        limits: tuple[Gate, ...],
+        params: Any,
     ) -> None:
         wishes = {"queue": queue, "priority": priority, "delay_ms": delay_ms, "on_lost": on_lost, "params": params}
+        wishes["limits"] = limits
         jobs = [job(id, **wishes) for id in names]
 
         async def act(store: AnyStore) -> list[bool]:
-            return [at_ms > 0 for at_ms in await store.submit(jobs, client)]
+            return [at_ms != 0 for at_ms in await store.submit(jobs, client)]
 
         self.both(act)
 
@@ -150,6 +166,17 @@ class Verbs(RuleBasedStateMachine):
         id, token = self.token(n)
         self.both(lambda store: store.renew(by.id, {id: token}, {"queues": ",".join(by.queues)}))
 
+    @rule(
+        gate=st.sampled_from(["task:simulate", "queue:gpu"]),
+        change=st.sampled_from([{"n": 1}, {"n": 3}, {"paused": {"by": "me"}}, {"paused": None}, None]),
+    )
+    def set_rule(self, gate: str, change: Any) -> None:
+        async def act(store: AnyStore) -> Any:
+            rule = await store.set_rule(gate, change)
+            return rule.n, rule.held, bool(rule.paused)
+
+        self.both(act)
+
     @rule(by=workers)
     def leave(self, by: Any) -> None:
         self.both(lambda store: store.leave(by.id))
@@ -190,6 +217,7 @@ class Verbs(RuleBasedStateMachine):
                 [await store.logs(id) for id in IDS],
                 await store.counts(),
                 await store.queues(),
+                await store.waiting(IDS),
                 sorted(found.id for found in await store.workers()),
                 [(event.job_id, event.seq, event.type) for event in await store.events()],
             )

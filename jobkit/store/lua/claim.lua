@@ -20,6 +20,7 @@ if received < 0 then
 end
 -- Who sets a rule tells all workers that have shown a sign of life.
 local ruled = known[2] == '1' or ((not known[2] or not known[4]) and redis.call('EXISTS', P .. 'rules') == 1)
+if ruled or options.has then hold() end
 local me = {id = worker, has = options.has and cjson.encode(options.has)}
 
 -- Jobs that were handed over and are still on their way already fill slots that the worker thinks are free.

@@ -38,6 +38,13 @@ local function number(text)
   return value > -2^53 and value < 2^53 and value or 0
 end
 
+-- What only jobs with limits need, and such as are the same work as others: `hold` makes these functions, from hold.lua and
+-- once.lua, the first time that it is called in a script. Making them costs half as much as a whole claim.
+local hold
+local admit, park, take_places, leave_places, leave_line, fitting, pump
+local gates_of, is_shut, task_of, disarm, look_at_gates, bring
+local once_ended, known_as, replace, end_as
+
 -- The record of a job, or nil; also nil for what is there but is none, so that it holds up nobody. Counters are numbers;
 -- fields that are not set are false.
 local function read(id)
@@ -53,6 +60,7 @@ local function read(id)
   rec.priority = number(rec.priority)
   rec.worker = rec.worker or ''
   if not (rec.seq and rec.spec and rec.queue and number(rec.us) > 0) then return nil end
+  if rec.terms then hold() end
   return rec
 end
 
@@ -105,8 +113,6 @@ end
 local disown, arq_take, arq_return, arq_end -- of jobs that came by arq's own client; see arq.lua
 local note_failure, leave_group, note_repeat, note_healed -- groups of failed jobs; see failures.lua
 local schedule_ended -- see schedules.lua
-local once_ended -- see once.lua
-local admit, park, take_places, leave_places, leave_line, fitting, pump -- of jobs under a limit; see hold.lua
 
 -- Gives a queued job to a worker: a new attempt, a new token, a lease. Returns what the worker needs to run it; nil for
 -- one that turns out not to be ours to run, and then its life here is over.
@@ -177,6 +183,7 @@ local function ready(rec, since_us)
     local worker = find(queue, rec)
     while worker do
       if worker.ruled and not rec.gates then
+        hold()
         is_open = admit(rec, score)
         if is_open == nil then return end
         if not is_open then break end
@@ -436,6 +443,7 @@ local function promote(queue, limit)
     local rec = not gate and read(id)
     if gate then
       redis.call('HDEL', P .. 'armed', gate)
+      hold()
       pump(gate)
     elseif rec and rec.state == 'scheduled' then
       move(rec, 'queued')

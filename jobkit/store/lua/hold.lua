@@ -1,5 +1,5 @@
 
--- Limits: which jobs may start, and where the others wait. Put behind head.lua in every script.
+-- Limits: which jobs may start, and where the others wait. The body of `hold`, see head.lua.
 --
 -- A *gate* lets some of the jobs that come to it start: so many at a time (`n`), so many in a period (`count`,
 -- `period_ms`), or none (`paused`). Those of a job come from its `terms` (what its task was declared with, JSON) and from
@@ -28,7 +28,7 @@ local function rules()
   return rules_read
 end
 
-local function task_of(rec)
+task_of = function(rec)
   return string.match(rec.spec, '^{"id":"[^"\\]*","task":"([^"\\]*)"') or object(rec.spec).task or ''
 end
 
@@ -39,7 +39,7 @@ local function gate_of(name, declared)
 end
 
 -- The gates of a job, the narrowest first, and the resources that it needs: {gate, use = {name: amount}} or nil.
-local function gates_of(rec)
+gates_of = function(rec)
   local terms = rec.terms and object(rec.terms) or {}
   local found, task = {}, 'task:' .. task_of(rec)
   local has_task = false
@@ -55,7 +55,7 @@ end
 
 -- Whether a gate lets nobody more start; where only time keeps it shut, also when that is over (us). `pending` have been
 -- let go and not started yet.
-local function is_shut(gate, pending)
+is_shut = function(gate, pending)
   if gate.paused then return true end
   if gate.n then
     local key = P .. 'holders:' .. gate.name
@@ -81,7 +81,7 @@ local function pending_at(name)
 end
 
 -- A gate wakes nobody any more.
-local function disarm(name)
+disarm = function(name)
   local queue = redis.call('HGET', P .. 'armed', name)
   if queue then
     redis.call('ZREM', P .. 'due:' .. queue, '!' .. name)
@@ -349,7 +349,7 @@ end
 
 -- With each heartbeat: a net under the wake-ups, for places of jobs that a script of an older version has ended, and for
 -- those that were let go into a line that nobody serves.
-local function look_at_gates()
+look_at_gates = function()
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'gates', '-inf', NOW - 2500, 'LIMIT', 0, 20)) do
     redis.call('ZADD', P .. 'gates', 'XX', NOW, name)
     pump(name)
@@ -357,7 +357,7 @@ local function look_at_gates()
 end
 
 -- For a worker that has resources: the first of those that wait for such ones come to the line, where it is just looking.
-local function bring(queue, worker, free)
+bring = function(queue, worker, free)
   local left = left_of(worker.id, worker.has)
   local found = redis.call('SMEMBERS', P .. 'wanted:' .. queue)
   for _, name in ipairs(found) do

@@ -4,6 +4,7 @@
 -- It keeps its place: the time from which it has waited. The spec stays the text that it was, with queue and priority once
 -- more at its end, where they win: writing it anew would lose what Lua cannot tell, like an empty list from an empty object.
 exceed_memory()
+hold()
 local to, level, reason = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local answers = {}
 for i = 4, #ARGV do

@@ -1,5 +1,5 @@
 
--- Same work once. Put behind head.lua in every script. What a job's `terms` say of it:
+-- Same work once. The rest of the body of `hold`, see head.lua. What a job's `terms` say of it:
 --   once {key, scope, ms, but}: `once:{key}` is the id of the job that stands for this work: while it waits ("queued"), until
 --     it ends ("active"), for `ms` from its submit ("time"), or while it waits to be replaced ("debounce"). `but` is the job
 --     that this one repeats, which never stands for it.
@@ -20,7 +20,7 @@ local function standing_for(once)
 end
 
 -- Another submit takes the place of one that waits: its arguments, from its time on.
-local function replace(rec, spec, payload, queue, priority, due, terms)
+replace = function(rec, spec, payload, queue, priority, due, terms)
   redis.call('ZREM', P .. 'due:' .. rec.queue, rec.id)
   redis.call('SET', P .. 'args:' .. rec.id, payload)
   redis.call('SADD', P .. 'queues', queue)
@@ -34,7 +34,7 @@ end
 
 -- What a submit gives instead of a new job: the id of the job that it already is; "?" and the id of the job whose place it
 -- may take, once its arguments are sealed for that one; nil for a new job, and then perhaps the record whose result it has.
-local function known_as(terms, id, is_there)
+known_as = function(terms, id, is_there)
   local once = terms.once
   if once then
     local rec = standing_for(once)
@@ -51,7 +51,7 @@ local function known_as(terms, id, is_there)
 end
 
 -- A new job with another one's kept result: it ends as it begins, and is kept no longer than that one.
-local function end_as(rec, source)
+end_as = function(rec, source)
   local more = redis.call('HMGET', P .. 'job:' .. source.id, 'summary')
   local left_ms = redis.call('PTTL', P .. 'job:' .. source.id)
   local ttl_ms = math.min(kept_ms(rec, 604800000), left_ms > 0 and left_ms or 604800000)

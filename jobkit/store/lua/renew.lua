@@ -20,7 +20,10 @@ for i = 6 + 2 * facts, #ARGV, 2 do
   end
 end
 recover(64, lease_ms, tonumber(ARGV[3]), tonumber(ARGV[4]), beat)
-look_at_gates()
+if redis.call('EXISTS', P .. 'gates') == 1 then
+  hold()
+  look_at_gates()
+end
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW - 3600000, 'LIMIT', 0, 100)) do
   redis.call('ZREM', P .. 'workers', gone)
 end

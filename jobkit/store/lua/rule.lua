@@ -15,7 +15,7 @@ if next(rule) then
 else
   redis.call('HDEL', P .. 'rules', gate)
 end
-rules_read = nil
+hold()
 
 -- Attempts that run already count: they hold places from now on.
 local kind, name = string.match(gate, '^(%a+):(.*)$')

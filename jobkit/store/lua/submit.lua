@@ -11,7 +11,10 @@ for i = 2, #ARGV, 9 do
   local key = P .. 'job:' .. id
   local is_there = redis.call('EXISTS', key) == 1
   local known, other
-  if ARGV[i + 8] ~= '' then known, other = known_as(object(ARGV[i + 8]), id, is_there) end
+  if ARGV[i + 8] ~= '' then
+    hold()
+    known, other = known_as(object(ARGV[i + 8]), id, is_there)
+  end
   if known then
     if other then
       local due = math.max(NOW + tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6]))

@@ -1,6 +1,7 @@
 -- What queued jobs wait for. ARGV: id... Returns for each JSON or "": for one that is parked gate, before (so many are in
 -- front of it), and what of n, held, count, period_ms, open (ms until it opens), paused, use there is; for one whose
 -- queue's gate is shut the same.
+hold()
 local answers = {}
 for _, id in ipairs(ARGV) do
   local rec, answer = read(id), ''
