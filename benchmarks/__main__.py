@@ -11,7 +11,19 @@ from pathlib import Path
 from benchmarks import peers, table
 from benchmarks.place import Place, private_redis
 
-NAMES = ("latency", "throughput", "submit", "process", "imports", "progress", "memory", "idle", "schedules", "dom")
+NAMES = (
+    "latency",
+    "throughput",
+    "submit",
+    "process",
+    "imports",
+    "progress",
+    "memory",
+    "idle",
+    "schedules",
+    "order",
+    "dom",
+)
 RESULTS = Path(__file__).parent / "results.md"
 
 _CAVEATS = """\

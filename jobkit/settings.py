@@ -121,7 +121,7 @@ class Settings:
                     name,
                 )
             values[name] = value, f"[tool.jobkit] in {path}"
-        for name in known - {"routing"}:
+        for name in known:
             variable = f"JOBKIT_{name.upper()}"
             if name.startswith("mercure_") and not environ.get(variable):
                 variable = name.upper()  # as other publishers know it
@@ -245,6 +245,10 @@ def _parse(name: str, value: Any, origin: str) -> Any:
             raise InvalidParams(f"{origin}: {name} must be {_LISTS[name]}, comma-separated, not {value!r}", name)
         return tuple(part.strip() for part in parts if part.strip())
     if name == "routing":
+        if isinstance(value, str) and "=" in value:
+            value = {
+                pattern.strip(): queue.strip() for pattern, _, queue in (p.partition("=") for p in value.split(","))
+            }
         if not isinstance(value, Mapping):
             raise InvalidParams(f"{origin}: routing must be a table of pattern = queue, not {value!r}", name)
         return {str(pattern): checked_name("queue", queue) for pattern, queue in value.items()}

@@ -118,6 +118,14 @@ def test_lists_and_tables_come_from_the_file(project: Path) -> None:
     assert Settings().queue_for("simulate", "own") == "own"
 
 
+def test_routing_can_be_set_for_one_process() -> None:
+    settings = Settings.load({"JOBKIT_ROUTING": "train_*=gpu, *=rest"})
+
+    assert (settings.queue_for("train_a", "default"), settings.queue_for("x", "default")) == ("gpu", "rest")
+    with pytest.raises(InvalidParams, match="queue must be 1 to 200 characters"):
+        Settings.load({"JOBKIT_ROUTING": "a=b,c"})
+
+
 def test_routing_tells_upper_from_lower_case_and_the_first_match_wins() -> None:
     settings = Settings(routing={"Train": "one", "train*": "two", "train_x": "three"})
 
