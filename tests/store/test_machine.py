@@ -117,6 +117,7 @@ class Verbs(RuleBasedStateMachine):
     @rule(by=workers, free=st.integers(0, 3))
     def claim(self, by: Any, free: int) -> None:
         async def act(store: AnyStore) -> Any:
+            await store.renew(by.id, {}, {"queues": ",".join(by.queues)})  # as a worker does before it claims
             claimed, wait_s = await store.claim(by, free)
             return (
                 [(one.spec, one.token, one.attempt, one.payload, one.retried, one.losses) for one in claimed],
