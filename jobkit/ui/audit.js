@@ -45,8 +45,8 @@ class Audit {
     const more = many ? row.count - targets.length : 0;
     return h("tr", {"data-outcome": row.outcome},
       h("td", {class: "when muted", title: exact(row.at), "data-at": row.at}),
-      h("td", null, h("b", {text: row.who || "somebody"}), h("span", {class: "muted small", text: ` ${WAYS[row.via] || row.via}${row.role ? `, as ${row.role}` : ""}`})),
-      h("td", null, h("span", {text: words}), " ", h("span", {class: "muted", text: many ? `${number(row.count)} ${row.on}s` : row.on}), " ", targets.flatMap((target) => [target, " "]), more > 0 && rest >= 0 && h("span", {class: "muted", text: `and ${number(more)} more`})),
+      h("td", null, h("b", {text: row.who || "somebody"}), h("span", {class: "muted small way", text: ` ${WAYS[row.via] || row.via}${row.role ? `, as ${row.role}` : ""}`})),
+      h("td", null, h("span", {text: words}), " ", h("span", {class: "muted", text: many ? `${number(row.count)} ${row.on}s` : words.endsWith(row.on) ? "" : row.on}), " ", targets.flatMap((target) => [target, " "]), more > 0 && rest >= 0 && h("span", {class: "muted", text: `and ${number(more)} more`})),
       h("td", {class: "note"}, h("span", {class: "chip small", "data-face": face}, icon(face), word), row.note && row.outcome !== "done" && h("span", {class: "muted", text: row.note})));
   }
 

@@ -45,14 +45,18 @@ _FILLED = {"min-height": "0", "overflow": "hidden"}
 _SCROLLED = {"min-height": "0", "overflow": "auto", "padding": "16px"}
 
 
+#: How the only sentence of a page looks, which Panel would set like code.
+_SENTENCE = {"white-space": "pre-wrap", "font": "14px/20px system-ui, sans-serif", "max-width": "640px"}
+
+
 def _nothing(session: PageSession) -> Viewable:
     sentence = escape(refusal(session.person) or "You may see no page here.")
-    shown: Viewable = pn.pane.Str(sentence, styles={"white-space": "pre-wrap"})  # type: ignore[no-untyped-call]  # panel's
+    shown: Viewable = pn.pane.Str(sentence, styles=_SENTENCE)  # type: ignore[no-untyped-call]  # panel's
     return shown
 
 
 #: What somebody gets whose role shows them no page.
-_NOTHING = Page("nothing", "Nothing", _nothing, role=Role.NONE, own_too=True)
+_NOTHING = Page("nothing", "No access", _nothing, role=Role.NONE, own_too=True)
 
 
 class Dashboard(Viewer):
