@@ -1,0 +1,95 @@
+"""What holds on every page, in both themes: nothing for axe-core to complain about, no other host, no console error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobkit.ui import PAGES, Dashboard
+from tests.support import wait_until
+from tests.ui.conftest import Window
+from tests.ui.stage import Stage
+
+pytestmark = pytest.mark.browser
+
+Serve = Callable[[Callable[[], Any]], str]
+
+#: Turns to a page as the back button does.
+TURN = "search => { history.pushState({}, '', search); dispatchEvent(new PopStateEvent('popstate')); }"
+
+
+@pytest.fixture
+def url(stage: Stage, serve: Serve) -> str:
+    return serve(lambda: Dashboard(stage.kit).__panel__())
+
+
+def fill(stage: Stage) -> str:
+    """A bit of everything; the id of a failed job."""
+    done, failed, running = (stage.submit("train", {"n": n}, title=f"Train {n}") for n in range(3))
+    for job in (done, failed, running):
+        stage.start(job, "gpu-1.4711")
+    stage.progress(running, 37, 100, "epoch 3")
+    stage.log(failed, "one line", "loss is nan", level="WARNING")
+    stage.succeed(done, summary="DataFrame 3 × 4")
+    stage.fail(failed, "ValueError", "loss is nan", 'File "train.py", line 28, in evaluate\n    raise', "train.py:28")
+    stage.submit("train", title="Waits")
+    stage.submit("train", title="Later", delay_ms=60_000)
+    stage.beat("gpu-1.4711")
+    return failed
+
+
+def turn(page: Any, slug: str, job: str = "") -> None:
+    page.evaluate(TURN, f"?page={slug}" + (f"&job={job}" if job else ""))
+    page.wait_for_selector(f".tab[data-page={slug}][aria-current=page]")
+    wait_until(lambda: page.locator("section.jk:visible").count() > 0, 15, f"page {slug} to be shown")
+    if job:
+        page.wait_for_selector(".jk-card .title:visible")
+    page.wait_for_timeout(300)  # what fades in has its colours then
+
+
+def findings(page: Any, where: str) -> list[str]:
+    """Serious and critical findings of axe-core, a line each."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response
+    lines = []
+    for each in found["violations"]:
+        if each["impact"] in ("serious", "critical"):
+            for node in each["nodes"][:4]:
+                why = " ".join(node["failureSummary"].split())
+                lines.append(f"{where}: {each['id']}: {node['target'][0][-1]}: {node['html'][:120]}: {why[:240]}")
+    return lines
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_audit_has_nothing_serious_to_say_of_any_page(stage: Stage, url: str, window: Window, theme: Any) -> None:
+    failed = fill(stage)
+    page = window.open(url, width=1440, height=900, color_scheme=theme)
+    page.wait_for_selector(f".jk-nav[data-theme={theme}]")
+    wrong: list[str] = []
+
+    for slug in [each.slug for each in PAGES if each.slug != "jobs"] + ["jobs"]:
+        turn(page, slug)
+        wrong += findings(page, slug)
+    turn(page, "jobs", failed)
+    wrong += findings(page, "a job's card")
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog.help[open]")
+    wrong += findings(page, "the list of keys")
+
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_audit_has_nothing_serious_to_say_of_empty_pages(stage: Stage, url: str, window: Window) -> None:
+    page = window.open(url, width=380, height=800)
+    page.wait_for_selector("text=No jobs yet")
+    wrong: list[str] = []
+
+    for slug in [each.slug for each in PAGES]:
+        turn(page, slug)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 380, slug
+        wrong += findings(page, slug)
+
+    assert not wrong, "\n".join(wrong)
