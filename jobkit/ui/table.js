@@ -92,7 +92,7 @@ class Table {
       return h("span", {class: name, role: "columnheader", "data-by": by}, button);
     });
     n.head = h("div", {class: "row head", role: "row"},
-      (n.all = h("input", {type: "checkbox", class: "pick", "aria-label": "Choose all on this page", onchange: () => this.bulk.choosePage(n.all.checked)})), n.heads);
+      h("span", {class: "bare", role: "columnheader"}, (n.all = h("input", {type: "checkbox", class: "pick", "aria-label": "Choose all on this page", onchange: () => this.bulk.choosePage(n.all.checked)}))), n.heads);
     n.body = h("div", {class: "rows", role: "rowgroup", tabindex: 0, "aria-label": "Jobs"});
     n.pill = h("button", {class: "pill", hidden: true, onclick: () => this.flushNew()});
     n.empty = h("div", {class: "nothing", hidden: true});
@@ -106,7 +106,7 @@ class Table {
     this.root = h("section", {class: "jk jk-table", "aria-label": "Jobs"},
       h("div", {class: "filters"}, n.counters, n.strip, h("span", {class: "spring"}), h("div", {class: "searchbox"}, icon("search"), n.search, h("kbd", {text: "/"}), n.hint, n.help)),
       n.problem, n.notice, n.bulk,
-      h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, (n.pane = h("div", {class: "pane"}, n.pill, n.body, n.empty))), n.foot, n.live);
+      h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, (n.pane = h("div", {class: "pane"}, alone(n.pill), n.body, alone(n.empty)))), n.foot, n.live);
     n.foot.insertBefore(n.dense, n.first);
     try { this.density(localStorage.getItem("jobkit-compact") === "1"); } catch { /* storage is blocked: comfortable rows */ }
   }
@@ -237,7 +237,7 @@ class Table {
     n.worker = h("span", {class: "worker muted", role: "cell"});
     n.word = h("span", {class: "sr"});
     const el = h("div", {class: "row", role: "row", tabindex: -1, "data-id": data.id, onclick: (event) => this.clicked(data.id, event)},
-      n.pick, h("span", {class: "mark", role: "cell"}, n.icon, n.word), n.name, n.state, n.queue, n.owner, n.when, n.time, n.worker);
+      h("span", {class: "bare", role: "cell"}, n.pick), h("span", {class: "mark", role: "cell"}, n.icon, n.word), n.name, n.state, n.queue, n.owner, n.when, n.time, n.worker);
     const row = {el, n, data: {}};
     this.rows.set(data.id, row);
     this.fill(row, data, false);
@@ -535,5 +535,8 @@ class Table {
     if (this.model.get("selected") && el.dataset.id !== this.model.get("selected")) ask(this.model, "open", {id: el.dataset.id});
   }
 }
+
+/** In a table nothing may stand but rows of cells: what is neither stands in one of its own, which has no box. */
+function alone(el) { return h("div", {class: "bare", role: "row"}, h("div", {class: "bare", role: "cell"}, el)); }
 
 export default {render: (props) => mount(props, (model, el) => new Table(model, el))};
