@@ -1,0 +1,67 @@
+"""A reverse proxy as small as one can be: HTTP and websockets under a prefix, which it strips or keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+
+from tests.support import wait_until
+
+
+class Forwarder:
+    """Listens on 127.0.0.1 and hands requests below `/prefix` to `port`, with the prefix or without it."""
+
+    def __init__(self, prefix: str, *, strips: bool) -> None:
+        self.port = self.target = 0
+        self.paths: list[str] = []
+        self._prefix, self._strips = f"/{prefix}", strips
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="forwarder")
+        self._thread.start()
+        wait_until(lambda: self.port, 10, "the forwarder")
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port = server.sockets[0].getsockname()[1]
+        self._loop.run_forever()
+        server.close()
+        rest = asyncio.all_tasks(self._loop)
+        for each in rest:
+            each.cancel()
+        self._loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+        self._loop.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request a connection, so that nothing but its head is looked at."""
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            first, *headers = head.split("\r\n")[:-2]
+            method, path, version = first.split(" ")
+            self.paths.append(path)
+            if not path.startswith(self._prefix + "/"):
+                writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            else:
+                if self._strips:
+                    path = path.removeprefix(self._prefix)
+                if not any(line.lower().startswith("upgrade:") for line in headers):
+                    headers = [line for line in headers if not line.lower().startswith("connection:")]
+                    headers.append("Connection: close")
+                up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target)
+                up_writer.write("\r\n".join([f"{method} {path} {version}", *headers, "", ""]).encode("latin-1"))
+                await asyncio.gather(_pipe(reader, up_writer), _pipe(up_reader, writer))
+        writer.close()
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    with contextlib.suppress(OSError):
+        writer.close()

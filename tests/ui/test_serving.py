@@ -1,0 +1,107 @@
+"""How dashboards are served: several by one server of two processes, behind a reverse proxy that has a prefix."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+import jobkit
+from tests.store.server import Server
+from tests.support import environment, wait_until
+from tests.ui.conftest import Window
+from tests.ui.forwarder import Forwarder
+
+pytestmark = pytest.mark.browser
+
+_APP = """
+import jobkit
+from jobkit.ui import Dashboard
+Dashboard(jobkit.connect(), title={title!r}, theme={{"accent": {accent!r}}}).servable()
+"""
+
+#: How a proxy may treat its prefix, and the option that tells Panel of it.
+WAYS = {"kept": "--prefix", "stripped": "--root-path"}
+
+
+@pytest.fixture
+def redis() -> Iterator[Server]:
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=WAYS)
+def forwarder(request: pytest.FixtureRequest) -> Iterator[tuple[Forwarder, str]]:
+    made = Forwarder("team/jobs", strips=request.param == "stripped")
+    yield made, WAYS[request.param]
+    made.close()
+
+
+def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_prefix(
+    redis: Server, forwarder: tuple[Forwarder, str], window: Window, tmp_path: Path
+) -> None:
+    proxy, option = forwarder
+    for name, accent in (("one", "#0f766e"), ("two", "#be185d")):
+        (tmp_path / f"{name}.py").write_text(_APP.format(title=f"Dashboard {name}", accent=accent))
+    log = tmp_path / "log"
+    with jobkit.connect(redis.url, secret="of these tests") as kit, log.open("wb") as output:
+        job = kit.submit(len, "abc")
+        row = f".jk-table .row[data-id='{job.id}']"
+        proxy.target = _free_port()
+        argv = [sys.executable, "-m", "panel", "serve", "one.py", "two.py", "--port", str(proxy.target)]
+        argv += [
+            "--address",
+            "127.0.0.1",
+            "--num-procs",
+            "2",
+            option,
+            "/team/jobs/" if "root" in option else "team/jobs",
+        ]
+        argv += ["--allow-websocket-origin", f"127.0.0.1:{proxy.port}"]
+        variables = environment(JOBKIT_URL=redis.url, JOBKIT_SECRET="of these tests")
+        server = subprocess.Popen(argv, cwd=tmp_path, env=variables, stdout=output, stderr=output)
+        try:
+            home = f"http://127.0.0.1:{proxy.port}/team/jobs"
+            wait_until(lambda: _answers(f"{home}/one"), 60, f"the server: {log.read_text()}")
+            for name, accent in (("one", "#0f766e"), ("two", "#be185d"), ("one", "#0f766e")):
+                page = window.open(f"{home}/{name}")
+                page.wait_for_selector(row, timeout=60_000)
+                assert page.title() == f"Dashboard {name}"
+                colour = "el => getComputedStyle(el).getPropertyValue('--jk-accent').trim()"
+                assert page.locator(".jk-nav").evaluate(colour) == accent
+                page.click(".tab:has-text('Workers')")
+                page.wait_for_selector("text=No worker runs")
+                page.go_back()
+                page.wait_for_selector(row)
+                assert page.evaluate("location.pathname") == f"/team/jobs/{name}"
+            page.click(row)
+            page.wait_for_selector(".jk-card .chip:has-text('Queued')")
+            job.cancel()
+            page.wait_for_selector(".jk-card .chip:has-text('Cancelled')")
+        finally:
+            for process in (*psutil.Process(server.pid).children(), server):  # Bokeh leaves its children to themselves
+                process.terminate()
+            server.wait(20)
+    assert [path for path in proxy.paths if not path.startswith("/team/jobs/")] == []
+
+
+def _answers(url: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(url, timeout=20) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
