@@ -61,7 +61,7 @@ def main() -> None:
                 job.wait(120)
             kit.options(delay=90).submit(demo.count_words)
             kit.schedule(demo.count_words, {}, cron="0 3 * * *", name="nightly-count")
-            kit.schedule(demo.estimate_pi, {"points": 100_000}, every=3600, name="hourly-estimate")
+            kit.schedule(demo.estimate_pi, {"points": 2_000_000}, every=3600, name="hourly-estimate")
             kit.submit(demo.estimate_pi, points=2_000_000_000)
             shown = kit.submit(demo.bootstrap_regression, resamples=400_000)
             while (shown.progress or 0) < 0.4 or shown.total < 1000:

@@ -60,13 +60,17 @@ class Window:
         page.set_default_timeout(15_000)
         page.on("request", lambda request: self._asked(request.url))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("console", self._said)
         page.goto(url)
         return page
 
     def close(self) -> None:
         for context in self._contexts:
             context.close()
+
+    def _said(self, message: Any) -> None:
+        if message.type == "error":
+            self.errors.append(f"{message.text} ({message.location.get('url', '')})")
 
     def _asked(self, url: str) -> None:
         parts = urlsplit(url)

