@@ -120,12 +120,6 @@ class Index:
         found: int | None = await self._do(shelf, COUNT, lambda: shelf.count(query, now_ms, for_s))
         return found
 
-    async def values(self, column: str) -> list[str]:
-        """Values of "task", "queue", "owner", "worker" or "tag" that occur, most frequent first."""
-        shelf = await self._ready()
-        found = await self._do(shelf, ASK, lambda: shelf.counts[column].most_common())
-        return [value for value, _ in found if value]
-
     async def _read(self, hits: list[Hit]) -> list[JobSnapshot | None]:
         """The jobs as they are now; what has gone leaves the index."""
         snapshots = await self._store.snapshots([hit.id for hit in hits])

@@ -11,7 +11,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,7 +58,6 @@ class Bulk:
         self._show = show
         self._errand: Errand | None = None
         self._total: int | None = None
-        self._work: Future[None] | None = None
         self._undo = asyncio.Event()
         self._stopped = False
         self._is_busy = False
@@ -75,7 +73,7 @@ class Bulk:
         errand, self._errand = self._errand, None
         if errand is not None and not self._is_busy:
             self._is_busy = True
-            self._work = background.spawn(self._run(errand, self._total))
+            background.spawn(self._run(errand, self._total))
 
     def stop(self) -> None:
         """Not meant, taken back, or enough of it; what was done stays done."""

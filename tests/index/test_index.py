@@ -306,12 +306,3 @@ async def test_what_is_simple_never_makes_an_index(store: AnyStore, index: Index
 async def test_a_wrong_order_is_refused(index: Index) -> None:
     with pytest.raises(InvalidParams, match="order must be one of"):
         await index.page(Query(order="size"))
-
-
-async def test_values_that_occur_are_told_most_frequent_first(store: AnyStore, index: Index) -> None:
-    await submit(store, "a", "b", owner="ada", tags=("x",))
-    await submit(store, "c", owner="bob")
-
-    await index.whole()
-    assert await index.values("owner") == ["ada", "bob"]
-    assert await index.values("tag") == ["x"]
