@@ -167,17 +167,6 @@ class Verbs(RuleBasedStateMachine):
         id, token = self.token(n)
         self.both(lambda store: store.renew(by.id, {id: token}, {"queues": ",".join(by.queues)}))
 
-    @rule(
-        gate=st.sampled_from(["task:simulate", "queue:gpu"]),
-        change=st.sampled_from([{"n": 1}, {"n": 3}, {"paused": {"by": "me"}}, {"paused": None}, None]),
-    )
-    def set_rule(self, gate: str, change: Any) -> None:
-        async def act(store: AnyStore) -> Any:
-            rule = await store.set_rule(gate, change)
-            return rule.n, rule.held, bool(rule.paused)
-
-        self.both(act)
-
     @rule(by=workers)
     def leave(self, by: Any) -> None:
         self.both(lambda store: store.leave(by.id))
