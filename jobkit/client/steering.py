@@ -9,7 +9,6 @@ from jobkit.client.blocking import Blocking
 from jobkit.client.inline import run_inline
 from jobkit.model import InvalidParams, Pause
 from jobkit.settings import checked_name
-from jobkit.store.base import Query
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.task import checked_task_name
 
@@ -70,15 +69,7 @@ class SteeringVerbs(Blocking):
 
     def _run_waiting(self) -> None:
         """`sync://`: what was submitted while it was paused runs here and now, in the order of the submits."""
-        waiting: list[str] = []
-        cursor = ""
-        while True:
-            page = self.page(Query(states=("queued", "scheduled"), limit=500, cursor=cursor))
-            waiting += [snapshot.id for snapshot in page.jobs]
-            cursor = page.next_cursor
-            if not cursor:
-                break
-        for job_id in reversed(waiting):
+        for job_id in self._memory.take_left():
             run_inline(self._memory, self.codec, self.settings, job_id)
 
     def _is_paused(self, gate: str) -> Pause | None:

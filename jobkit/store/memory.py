@@ -86,6 +86,7 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryMove, MemoryList, MemorySch
         self._workers: dict[str, dict[str, str]] = {}
         self._turns: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._tasks: dict[str, bytes] = {}
+        self._left: list[str] = []
         self._outbox = Outbox(self._jobs.outbox)
 
     # -- moving jobs ------------------------------------------------------------------------------------------------
@@ -189,7 +190,10 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryMove, MemoryList, MemorySch
         """
         with self._moving():
             record = self._jobs.find(job_id)
-            if record is None or record.waits or self._jobs.hold.is_paused(record):
+            if record is None or record.waits:
+                return None
+            if self._jobs.hold.is_paused(record):
+                self._left.append(job_id)
                 return None
             if record.snapshot.state is JobState.SCHEDULED:
                 self._jobs.due[record.snapshot.spec.queue].remove(job_id)
@@ -197,6 +201,12 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryMove, MemoryList, MemorySch
             if record.snapshot.state is JobState.QUEUED:
                 self._jobs.hold.leave_line(record)
             return self._jobs.start(record, worker.id) if record.snapshot.state is JobState.QUEUED else None
+
+    def take_left(self) -> list[str]:
+        """Jobs that should have run here and were not given out, since something was paused; in their order, once."""
+        with self._lock:
+            left, self._left = list(dict.fromkeys(self._left)), []
+            return left
 
     def take_freed(self) -> str:
         """A job that has got all results it waited for; "" where there is none."""
