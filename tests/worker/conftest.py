@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import signal
@@ -15,7 +16,10 @@ import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.settings import Settings
+from jobkit.store.redis import RedisStore
 from tests.client.conftest import check_keys
+from tests.store import support as store_support
 from tests.store.server import Server
 from tests.support import environment, wait_until
 
@@ -76,6 +80,18 @@ class Bench:
         )
         return [int(word) for word in lines[-1].split()[1:]]
 
+    def check_keys(self) -> None:
+        """No key of the namespace is without an owner or an end."""
+
+        async def look() -> None:
+            store = RedisStore(Settings(url=self.place["url"], namespace=self.place["namespace"]).checked())
+            try:
+                await store_support.check_keys(store)
+            finally:
+                await store.close()
+
+        asyncio.run(look())
+
     def close(self) -> None:
         self.kit.close()
         for process in self.workers:
@@ -116,6 +132,7 @@ def bench(shared_server: Server, tmp_path: Path) -> Iterator[Bench]:
         assert not bench.log.exists() or "Traceback" not in bench.said()
     finally:
         bench.close()
+    bench.check_keys()
 
 
 @pytest.fixture
