@@ -97,9 +97,8 @@ class Bulk {
     table.root.classList.toggle("choosing", this.chosen.size > 0);
     const parts = this.work ? this.working() : this.chosen.size ? this.choosing(all) : null;
     this.el.hidden = !parts;
-    const key = parts ? parts.map((part) => part.outerHTML).join("") : "";
-    if (key !== this.key) this.el.replaceChildren(...(parts || []));
-    this.key = key;
+    const shown = this.el.childNodes, is = (parts || []).filter(Boolean).map((part) => (part instanceof Node ? part : document.createTextNode(part)));
+    if (is.length !== shown.length || is.some((part, i) => !part.isEqualNode(shown[i]))) this.el.replaceChildren(...is); // else what has the focus keeps it
   }
 
   choosing(all) {

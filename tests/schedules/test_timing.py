@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSim
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jobkit.model import InvalidParams
@@ -86,6 +86,7 @@ def test_slots_are_those_of_the_library_wherever_one_begins(
     begin = datetime(*day, tzinfo=UTC)
     tz = UTC if zone == "UTC" else ZoneInfo(zone)
     oracle = [ms(at) for at in itertools.islice(CronSim(line, begin.astimezone(tz)), 60)]
+    assume(oracle)  # some lines have no slot in the library's fifty years
     made = Timing(cron=line, tz=zone)
 
     chain: list[int] = []
