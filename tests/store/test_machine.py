@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from jobkit.model import ErrorKind, Gate, JobSnapshot, LogLine, StoreUnavailable
@@ -289,6 +290,7 @@ def test_a_deliberate_fault_in_the_scripts_is_found(
                 database=None,
                 phases=[Phase.generate],
                 derandomize=True,
+                report_multiple_bugs=False,
                 suppress_health_check=list(HealthCheck),
             ),
         )
@@ -296,5 +298,5 @@ def test_a_deliberate_fault_in_the_scripts_is_found(
     assert (
         found.group_contains(AssertionError)
         if isinstance(found.value, BaseExceptionGroup)
-        else isinstance(found.value, (AssertionError, KeyError, StoreUnavailable))
+        else isinstance(found.value, (AssertionError, KeyError, StoreUnavailable, Flaky))  # a fault may come and go
     )
