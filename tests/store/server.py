@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -49,7 +50,9 @@ class Server:
         options = (
             f"--port 0 --unixsocket {self.socket} --dir {self.home} --appendonly yes --appendfsync no --logfile log"
         )
-        self._process = subprocess.Popen([self._binary, *options.split(), "--save", ""])
+        # Python ignores SIGXFSZ, and the server has to do so as well: see `fill_disk`.
+        command = [self._binary, *options.split(), "--save", ""]
+        self._process = subprocess.Popen(command, restore_signals=False)
         with redis.Redis(unix_socket_path=str(self.socket)) as client:
             deadline = time.monotonic() + 10
             while True:
@@ -74,6 +77,15 @@ class Server:
         with redis.Redis(unix_socket_path=str(self.socket)) as client:
             client.config_set("port", port)
         return port
+
+    def fill_disk(self) -> None:
+        """From now on the append-only file cannot grow, as on a full disk; the server notices with its next write."""
+        full = max(path.stat().st_size for path in self.home.rglob("*.incr.aof"))
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY))
+
+    def free_disk(self) -> None:
+        """There is room again."""
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def kill(self) -> None:
         """SIGKILL, as a crash would."""

@@ -20,7 +20,7 @@ from jobkit.store.direct import DirectSubmit
 from jobkit.store.redis import RedisStore
 
 from .conftest import settings_for
-from .server import Server
+from .server import Server, skip_before_7
 from .support import (
     check_keys,
     check_laws,
@@ -32,6 +32,7 @@ from .support import (
     snapshot,
     started,
     submit,
+    wait_until,
     worker,
 )
 
@@ -94,6 +95,47 @@ async def test_a_full_server_can_be_pruned(store: RedisStore) -> None:
 async def check_laws_of_kept(store: RedisStore) -> None:
     await check_keys(store)
     await check_laws(store)
+
+
+# -- a full disk ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_full_disk_refuses_every_change_in_one_sentence_and_none_once_there_is_room(
+    server: Server, store: RedisStore
+) -> None:
+    skip_before_7("have another append-only file")
+    claimed = await started(store, "a")
+    server.fill_disk()
+    await wait_until(lambda: _refuses(store), "the server to have tried to write")
+
+    for change in (
+        submit(store, "c"),
+        store.claim(worker(), 1),
+        store.progress([numbers(claimed, 1, 2)]),
+        store.finish([ending(claimed, result=b"value")]),
+        store.cancel(["a"]),
+        store.renew("w1", {"a": claimed.token}, {}),
+    ):
+        with pytest.raises(StoreUnavailable, match="cannot write to its disk and refuses changes: free space, see"):
+            await change
+    assert (await snapshot(store, "a")).state == "running"  # looking is possible
+
+    server.free_disk()
+    await wait_until(lambda: _takes(store), "the server to try again")
+    assert await store.finish([ending(claimed, result=b"value")]) == [1]
+    await check_laws_of_kept(store)
+
+
+async def _takes(store: RedisStore) -> bool:
+    try:
+        await submit(store, job().spec.id)
+    except StoreUnavailable:
+        return False
+    return True
+
+
+async def _refuses(store: RedisStore) -> bool:
+    return not await _takes(store)
 
 
 # -- silence of all workers -------------------------------------------------------------------------------------------

@@ -70,6 +70,12 @@ def until(path: str, sign: str) -> str:
 
 
 @jobkit.task
+def much(path: str, sign: str) -> str:
+    """Runs until a file appears; its result needs some room on a disk."""
+    return until(path, sign) * 25_000
+
+
+@jobkit.task
 def count_up(n: int) -> int:
     return n + 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import resource
 import signal
 import subprocess
 import time
@@ -13,6 +15,9 @@ import pytest
 import redis
 
 import jobkit
+from jobkit.model.people import Person, Role
+from jobkit.ui.desk import Desk
+from tests.store.server import skip_before_7
 from tests.support import wait_until
 
 from . import jobs
@@ -162,6 +167,55 @@ def test_a_full_server_is_named_and_running_jobs_end(own_bench: Bench) -> None:
         assert job.result(10) == "done"
         client.config_set("maxmemory", 0)
     assert bench.kit.submit(jobs.count_up, 1).result(10) == 2
+
+
+def test_a_server_that_cannot_write_is_named_everywhere_and_what_ended_meanwhile_is_stored(
+    own_bench: Bench, home: dict[str, str]
+) -> None:
+    skip_before_7("have another append-only file")
+    bench = own_bench
+    worker = bench.worker(**home)
+    job = bench.kit.submit(jobs.until, bench.file(), bench.file("go"))
+    bench.started()
+    sentence = "cannot write to its disk and refuses changes: free space, see its log"
+
+    bench.server.fill_disk()
+    wait_until(lambda: sentence in bench.said(), 10, "the worker to say so")
+    with pytest.raises(jobkit.StoreUnavailable, match=sentence):
+        bench.kit.submit(jobs.count_up, 1)
+    desk = Desk(bench.kit, Person("ada", Role.OPERATE))  # what the pages of the dashboard ask, and show
+    assert sentence in asyncio.run(desk.act("cancel", [job.id])).sentence
+    assert bench.kit.snapshot(job.id).state == "running"
+    (bench.folder / "go").touch()
+    wait_until(lambda: spooled(bench), 10, "the end of the job to be kept in a file")
+
+    bench.server.free_disk()
+
+    assert job.result(20) == "done"
+    assert (job.attempt, job.snapshot.losses) == (1, 0)
+    assert bench.kit.submit(jobs.count_up, 1).result(20) == 2
+    wait_until(lambda: not spooled(bench), 5, "the file to be gone")
+    assert worker.poll() is None
+
+
+def test_a_full_disk_below_the_spool_is_named_and_a_worker_that_lives_still_stores_what_ended(
+    own_bench: Bench, home: dict[str, str]
+) -> None:
+    bench = own_bench
+    worker = bench.worker(**home)
+    job = bench.kit.submit(jobs.much, bench.file(), bench.file("go"))
+    bench.started()
+    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+    bench.server.kill()
+
+    (bench.folder / "go").touch()
+    wait_until(lambda: "is only in memory" in bench.said(), 20, "the worker to say so")
+    assert not list(bench.folder.glob("home/spool/*/*"))  # nor half of a file
+    bench.server.start()
+
+    assert job.result(20) == "done" * 25_000
+    assert (job.attempt, job.snapshot.losses) == (1, 0)
+    assert worker.poll() is None
 
 
 def test_a_wiped_server_is_noticed_and_named_by_worker_and_handle(own_bench: Bench) -> None:
