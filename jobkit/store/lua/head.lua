@@ -391,12 +391,14 @@ local function last_beat()
   return tonumber(redis.call('ZRANGE', P .. 'workers', -1, -1, 'WITHSCORES')[2])
 end
 
--- When no worker could write for longer than any lease (a machine that slept, a server that was frozen, full or cut
--- off), those that live get time to renew before anybody's job counts as lost. Returns when that time is over, or 0.
+-- When no worker could write for so long that leases of the living may be over (a machine that slept, a server that was
+-- frozen, full or cut off), they get time to renew before anybody's job counts as lost. A lease may be a beat old when the
+-- silence begins, so two thirds of one are long enough; less than 5.5 s is a busy machine. Returns when that time is
+-- over, or 0.
 local function waits_until(beat, lease_ms)
   local until_ms = tonumber(redis.call('GET', P .. 'grace') or 0)
   if until_ms > NOW then return until_ms end
-  if not beat or NOW - beat <= lease_ms + 5000 then return 0 end
+  if not beat or NOW - beat <= math.min(lease_ms + 5000, math.max(5500, lease_ms * 2 / 3)) then return 0 end
   local grace_ms = math.floor(lease_ms / 2) + 1000 -- a worker beats at least twice in a lease
   redis.call('SET', P .. 'grace', NOW + grace_ms, 'PX', grace_ms)
   redis.call('ZADD', P .. 'workers', 'XX', NOW, redis.call('ZRANGE', P .. 'workers', -1, -1)[1]) -- once for each silence
