@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import threading
 
 #: Threads that live as long as the process, by the beginning of their names: the background loop and who calls watchers
-#: for it, the executors of loops, pytest's own, tqdm's monitor, playwright's.
-_STAY = ("jobkit-loop", "jobkit-watchers", "asyncio_", "ThreadPoolExecutor", "pytest", "Thread-", "playwright", "tqdm")
+#: for it, the executors of loops, pytest's own, tqdm's monitor, playwright's, IPython's.
+_STAY = (
+    "jobkit-loop",
+    "jobkit-watchers",
+    "asyncio_",
+    "ThreadPoolExecutor",
+    "pytest",
+    "Thread-",
+    "playwright",
+    "tqdm",
+    "IPythonHistorySavingThread",
+)
 
 #: Descriptors that come with loops and threads that stay.
 _STAY_FDS = ("anon_inode:[event", "/dev/", "/proc/")
+
+#: Files that libraries keep open for their own use: fonts, IPython's history.
+_STAY_FILES = (".ttf", ".otf", "/history.sqlite", "/history.sqlite-journal")
 
 
 def threads() -> set[threading.Thread]:
@@ -27,9 +41,19 @@ def descriptors() -> dict[int, str]:
             target = os.readlink(f"/proc/self/fd/{name}")
         except OSError:  # the one that read the directory
             continue
-        if not target.startswith(_STAY_FDS):
+        stays = target.startswith(_STAY_FDS) or target.endswith(_STAY_FILES)
+        if not stays and not (target.startswith("socket:") and _wakes_a_loop(int(name))):
             found[int(name)] = target
     return found
+
+
+def _wakes_a_loop(fd: int) -> bool:
+    """Whether a socket is one of the pair by which an event loop is woken: param and Panel never close theirs."""
+    try:
+        with socket.socket(fileno=os.dup(fd)) as one:
+            return one.family == socket.AF_UNIX and not one.getsockname() and not one.getpeername()
+    except OSError:
+        return False
 
 
 class Before:

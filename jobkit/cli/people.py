@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,14 +60,13 @@ def people(file: str, name: str | None, role: str | None, remove: bool, as_json:
 
 def _ask(*, is_optional: bool) -> str:
     """The password, from the terminal or from the first line of what is piped in."""
-    stream = click.get_text_stream("stdin")
-    if stream.isatty():
+    if sys.stdin.isatty():
         default = "" if is_optional else None
         password: str = click.prompt(
             "Password", hide_input=True, confirmation_prompt=True, err=True, default=default, show_default=False
         )
     else:
-        password = stream.readline().rstrip("\r\n")
+        password = sys.stdin.readline().rstrip("\r\n")
     if len(password) < 8 and not (is_optional and not password):
         raise BadInput("a password has at least 8 characters")
     if len(password) > 1024:

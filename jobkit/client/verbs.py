@@ -380,8 +380,10 @@ def _nearest(workers: Sequence[WorkerInfo], waiting: Waiting) -> Mapping[str, fl
         return None
     queue = waiting.gate.partition(":")[2].rpartition(":")[0]
 
-    def met(worker: WorkerInfo) -> int:
-        return sum(worker.resources.get(name, 0) >= amount for name, amount in waiting.use.items())
+    def met(worker: WorkerInfo) -> tuple[int, float]:
+        """How much of it is there: whole wishes first, then the share of those that are not met."""
+        shares = [min(1.0, worker.resources.get(name, 0) / amount) for name, amount in waiting.use.items() if amount]
+        return sum(share >= 1.0 for share in shares), sum(shares)
 
     return max((worker for worker in workers if queue in worker.queues), key=met, default=WorkerInfo("")).resources
 

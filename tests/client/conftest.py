@@ -71,6 +71,7 @@ OWNED = (
     "starts:",
     "place",
     "queues",
+    "told",
     "workers",
     "worker:",
     "tasks",

@@ -71,7 +71,7 @@ def test_no_forged_payload_runs_each_is_refused_once_and_counted_and_the_worker_
     with redis.Redis.from_url(bench.server.url) as client:
         for name, forge in forgeries(mark).items():
             key = f"{prefix}args:{forged[name].id}"
-            client.set(key, forge(client.get(key), forged[name].id))
+            client.set(key, forge(client.get(key), forged[name].id), keepttl=True)
 
     worker = bench.worker()
 
@@ -96,7 +96,7 @@ def test_no_forged_result_is_unpickled_by_a_client(bench: Bench, mark: Path) -> 
         for name, forge in forgeries(mark).items():
             if name == "a result as arguments":  # here it is what it says, signed with our key
                 continue
-            client.set(f"{prefix}result:{job.id}", forge(sealed, job.id))
+            client.set(f"{prefix}result:{job.id}", forge(sealed, job.id), keepttl=True)
             with pytest.raises((jobkit.SignatureError, jobkit.ResultExpired)):
                 other.get(job.id).result(5)
             assert not mark.exists(), name
@@ -160,7 +160,7 @@ def test_without_a_secret_a_pickle_that_somebody_wrote_is_refused(own_bench: Ben
         bench.workers[-1].wait(20)
         job = kit.submit(jobs.count_up, 1)
         evil = MAGIC + bytes(36) + PICKLE + pickle.dumps(Trap(mark))
-        client.set(f"jk:{kit.settings.namespace}:args:{job.id}", evil)
+        client.set(f"jk:{kit.settings.namespace}:args:{job.id}", evil, keepttl=True)
         bench.worker(JOBKIT_SECRET="")
         with pytest.raises(jobkit.JobFailed, match="has a format that is not allowed here"):
             job.result(10)
@@ -180,9 +180,9 @@ def test_what_only_looks_never_unpickles(bench: Bench, mark: Path) -> None:
     sealed = Codec.from_secret(SECRET).seal(PICKLE, pickle.dumps(Trap(mark)), Subject("result", job.id, "count_up"))
     args = encode_call(Codec.from_secret(SECRET), Call(None, (Trap(mark),), {}), ref="tests.worker.jobs:count_up")
     with redis.Redis.from_url(bench.server.url) as client:
-        client.set(f"jk:{bench.kit.settings.namespace}:result:{job.id}", sealed)
-        client.set(f"jk:{bench.kit.settings.namespace}:args:{job.id}", Codec.from_secret(SECRET).seal(
-            PICKLE, args, Subject("args", job.id, "count_up")))  # fmt: skip
+        client.set(f"jk:{bench.kit.settings.namespace}:result:{job.id}", sealed, keepttl=True)
+        swapped = Codec.from_secret(SECRET).seal(PICKLE, args, Subject("args", job.id, "count_up"))
+        client.set(f"jk:{bench.kit.settings.namespace}:args:{job.id}", swapped, keepttl=True)
     env = environment(**{f"JOBKIT_{name.upper()}": value for name, value in bench.place.items()})
     for command in (["show", job.id], ["jobs", "--json"], ["logs", job.id], ["watch", job.id], ["tasks"], ["queues"]):
         run = subprocess.run([sys.executable, "-m", "jobkit", *command], env=env, capture_output=True, timeout=30)

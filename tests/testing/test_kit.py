@@ -128,7 +128,7 @@ def test_a_users_own_tests_get_the_fixtures_by_one_line(tmp_path: Path) -> None:
     )
 
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
         cwd=tmp_path,
         env=environment(JOBKIT_HOME=str(tmp_path / "home")),
         capture_output=True,
