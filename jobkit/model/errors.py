@@ -7,15 +7,19 @@ class JobkitError(Exception):
     """Base of everything that jobkit raises on purpose."""
 
 
+#: Characters of a refusal: some show the value, which may be megabytes.
+_MESSAGE_LIMIT = 2_000
+
+
 class InvalidParams(JobkitError, ValueError):
-    """An argument was refused before anything was stored.
+    """An argument was refused before anything was stored. A message that shows a huge value is cut.
 
     Attributes:
         field: name of the parameter or option, or None where no single one is at fault.
     """
 
     def __init__(self, message: str, field: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message if len(message) <= _MESSAGE_LIMIT else message[:_MESSAGE_LIMIT] + "…")
         self.field = field
 
 

@@ -163,6 +163,22 @@ async def test_a_result_that_cannot_be_pickled_is_a_success_with_the_reason(
     assert "lock" in outcome.preview["text"]
 
 
+async def test_a_result_that_is_nested_too_deep_is_a_success_with_the_reason(
+    runner: ProcessRunner, heard: Heard
+) -> None:
+    def nest() -> Any:
+        deep: Any = []
+        for _ in range(100_000):
+            deep = [deep]
+        return deep
+
+    outcome = await run(runner, heard, nest)
+
+    assert (outcome.outcome, outcome.body) == ("succeeded", b"")
+    assert outcome.preview is not None
+    assert "recursion" in outcome.preview["unavailable"]
+
+
 async def test_without_a_key_a_result_that_needs_a_pickle_is_shown_but_not_kept(
     runner: ProcessRunner, heard: Heard
 ) -> None:

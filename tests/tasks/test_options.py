@@ -67,6 +67,9 @@ def test_option_becomes_its_field(given: dict[str, Any], field: str, value: Any)
         ({"tags": [1]}, "each of the tags must be 1 to 100 printable characters, not 1"),
         ({"tags": ["x\n"]}, "each of the tags must be"),
         ({"tags": 5}, "tags must be a list of at most 32 texts, not 5"),
+        ({"tags": [f"t{n}" for n in range(33)]}, "tags must be a list of at most 32 texts"),
+        ({"tags": ["x" * 101]}, "each of the tags must be 1 to 100 printable characters"),
+        ({"title": "x" * 201}, "title must be text of at most 200 printable characters"),
         ({"title": 5}, "title must be text"),
         ({"unique": "foo"}, 'unique must be True, "queued", "active", seconds'),
         ({"unique": -1}, "unique must be a time above 0"),
@@ -97,6 +100,12 @@ def test_option_that_is_not_allowed_is_refused_by_name(given: dict[str, Any], se
 
     assert sentence in str(caught.value)
     assert caught.value.field == next(iter(given))
+
+
+def test_a_refusal_of_a_huge_value_is_a_sentence_still() -> None:
+    with pytest.raises(InvalidParams) as caught:
+        check_options({"title": "x" * 10_000_000})
+    assert len(str(caught.value)) <= 2_001
 
 
 def test_submission_has_delay_at_and_key_as_well() -> None:

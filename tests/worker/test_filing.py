@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from jobkit.attempts import Filed
-from jobkit.codec import Codec
+from jobkit.attempts import MAX_RESULT_BYTES, Filed, ending
+from jobkit.codec import PICKLE, Codec, Subject, is_reference
 from jobkit.model import JobSpec, LogLine
+from jobkit.run.base import Outcome
 from jobkit.settings import Settings
 from jobkit.store.base import Claimed, Ending, Progress, Submission, WorkerInfo
 from jobkit.store.redis import RedisStore
@@ -115,3 +117,52 @@ async def test_what_an_attempt_said_begins_the_log_of_the_next(filing: Filing) -
     path = filing.depot.log_path(filing.depot.folder("a", again.us))
     assert path is not None
     assert path.read_text() == "first\nsecond\n"
+
+
+# -- results that are too large, for the store or for the disk ---------------------------------------------------------
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file of this process can grow above 2 MB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def value(size: int) -> Outcome:
+    return Outcome("succeeded", form=PICKLE, body=bytes(size), preview={"text": "many zeros"})
+
+
+async def test_a_result_above_50_mb_without_a_place_for_files_is_a_success_that_says_what_to_do(filing: Filing) -> None:
+    job = await claimed(filing, "a")
+
+    fits = ending(job, value(MAX_RESULT_BYTES), CODEC, filing._settings)
+    exceeds = ending(job, value(51_000_000), CODEC, filing._settings)
+
+    assert len(fits.result) > MAX_RESULT_BYTES
+    assert (exceeds.outcome, exceeds.result) == ("succeeded", b"")
+    assert exceeds.preview is not None
+    assert exceeds.preview["text"] == "many zeros"
+    assert (
+        "takes 50 MB, more than the 50 MB that are kept in Redis; set JOBKIT_RESULTS" in exceeds.preview["unavailable"]
+    )
+
+
+@pytest.mark.usefixtures("full_disk")
+async def test_where_the_disk_is_full_a_large_result_goes_into_the_store_and_leaves_no_half_of_a_file(
+    filing: Filing, tmp_path: Path
+) -> None:
+    job = await claimed(filing, "a")
+    place = filed(filing, job)
+
+    stored = ending(job, value(5_000_000), CODEC, filing._settings, place)
+    exceeds = ending(job, value(MAX_RESULT_BYTES + 1), CODEC, filing._settings, place)
+
+    assert not is_reference(stored.result)
+    assert CODEC.verify(stored.result, Subject("result", "a", "t")) == (PICKLE, bytes(5_000_000))
+    assert exceeds.preview is not None
+    assert "could not be written to" in exceeds.preview["unavailable"]
+    assert "File too large" in exceeds.preview["unavailable"]
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 1000] == []
