@@ -23,8 +23,14 @@ class Fault:
 
 
 FAULTS: dict[str, Fault] = {
-    # Whoever comes last has ended the job, whether it still holds it or not.
-    "no fence": Fault("sleep", [("finish", "rec.state == 'running' and rec.token == token", "rec.token")]),
+    # Whoever comes last has ended the job, whether it still holds it or not, and is not told that it does not.
+    "no fence": Fault(
+        "sleep",
+        [
+            ("finish", "rec.state == 'running' and rec.token == token", "rec.token"),
+            ("renew", "lost[#lost + 1] = ARGV[i]\n", ""),
+        ],
+    ),
     # A worker that wakes up too late takes its job back from the one that runs it now.
     "no fence at renewal": Fault(
         "sleep",

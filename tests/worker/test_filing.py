@@ -146,7 +146,7 @@ async def test_a_result_above_50_mb_without_a_place_for_files_is_a_success_that_
     assert exceeds.preview is not None
     assert exceeds.preview["text"] == "many zeros"
     assert (
-        "takes 50 MB, more than the 50 MB that are kept in Redis; set JOBKIT_RESULTS" in exceeds.preview["unavailable"]
+        "takes 51 MB, more than the 50 MB that are kept in Redis; set JOBKIT_RESULTS" in exceeds.preview["unavailable"]
     )
 
 
