@@ -31,7 +31,7 @@ logger = logging.getLogger("jobkit.client")
 
 
 #: Seconds that a wait gives a card for its last form.
-_CARD_WAIT_S = 3.0
+_CARD_WAIT_S = 10.0
 
 
 class _FromSnapshot(param.Parameter):  # type: ignore[type-arg]  # generic for type checkers only
