@@ -33,7 +33,7 @@ def measure(place: Place) -> list[Row]:
 
 def _kept_bytes(kit: jobkit.Kit, place: Place) -> float:
     """Redis's memory for one more ended job, with its part of the bounded stream of events."""
-    n = place.pick(5_000, 50)
+    n = place.pick(5_000, 500)  # of fewer, the noise of buffers is larger than they are
     with place.redis() as client:
         before = client.info("memory")["used_memory"]
         jobs = [kit.submit(stamp) for _ in range(n)]

@@ -351,4 +351,4 @@ def test_a_flood_of_lines_delays_neither_heartbeat_nor_neighbours(kit: Kit) -> N
     path = flood.log_file()
     assert path is not None
     with path.open() as lines:
-        assert sum(1 for _ in lines) == 1_000_000
+        assert sum("line " in line for line in lines) == 1_000_000  # a busy machine may add a line of its own

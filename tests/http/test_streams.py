@@ -258,6 +258,7 @@ def test_there_are_not_more_streams_than_allowed(serve: Callable[..., Site]) -> 
             assert stream.status_code == 200
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_coming_and_going_at_random_misses_and_doubles_nothing(site: Site, stage: Stage, kit: Kit, seed: int) -> None:
     """Clients that are cut at any moment, while jobs run, each put together the same events as the store has kept."""

@@ -57,7 +57,7 @@ class Window:
         made = self._browser.new_context(viewport={"width": width, "height": height}, **context)
         self._contexts.append(made)
         page = made.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(40_000)
         page.on("request", lambda request: self._asked(request.url))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._said)

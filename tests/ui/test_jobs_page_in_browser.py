@@ -122,7 +122,7 @@ def test_what_does_not_match_any_more_leaves_the_page(stage: Stage, url: str, wi
     stage.succeed(jobs[1])
 
     shows(page, ["Job 0"])
-    page.locator(".row.left").wait_for(state="detached", timeout=15_000)
+    page.locator(".row.left").wait_for(state="detached", timeout=40_000)
 
 
 def test_shift_chooses_a_span_and_the_head_the_page(stage: Stage, url: str, window: Window) -> None:

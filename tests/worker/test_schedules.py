@@ -176,7 +176,7 @@ def test_a_schedule_in_the_code_comes_changes_and_goes_with_it(bench: Bench, mon
     schedule.remove()
 
     worker_with("0.5")
-    wait_until(lambda: bench.notes("tidied") or Path(bench.file("tidied")).exists(), 10, "a run of it")
+    wait_until(lambda: bench.notes("tidied") or Path(bench.file("tidied")).exists(), 60, "a run of it")
 
     worker_with("None")
     assert bench.kit.schedules() == []
