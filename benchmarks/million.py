@@ -21,10 +21,11 @@ from jobkit.index import Index
 from jobkit.model import ErrorKind, JobSpec
 from jobkit.model.snapshot import JobError
 from jobkit.settings import Settings
-from jobkit.store.base import Ending, Progress, Query, Submission, WorkerInfo
 from jobkit.store.grammar import parse
 from jobkit.store.hub import RedisHub
+from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import Ending, Progress, Submission, WorkerInfo
 
 #: Copies a template's keys to `count` jobs. KEYS[1] is the prefix. ARGV: template id, first number, count, newest us, step
 #: in us, jobs in all, ttl in ms. What is taken from `VARIED` differs by the number, so that a search finds few or many.

@@ -19,7 +19,7 @@ from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.attempt import supplied
 from jobkit.run.base import Assignment, Outcome
 from jobkit.settings import Settings
-from jobkit.store.base import Claimed, Ending
+from jobkit.store.values import Claimed, Ending
 
 #: A result larger than this is not kept in the store; its preview is.
 MAX_RESULT_BYTES = 50_000_000

@@ -114,7 +114,7 @@ def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None) -> None:
 
 def _failed(kit: Kit, task: str | None) -> list[str]:
     """Ids of failed jobs that no other job repeats, oldest first."""
-    from jobkit.store.base import Query
+    from jobkit.store.query import Query
 
     failed: list[str] = []
     repeated: set[str] = set()

@@ -39,8 +39,8 @@ def jobs(
 
     SEARCH is what the search box of the dashboard takes: jobkit jobs state:failed "age:<1h" lr=0.003
     """
-    from jobkit.store.base import Query
     from jobkit.store.grammar import parse, quoted
+    from jobkit.store.query import Query
 
     base = Query(states=states, task=task, queue=queue, order=order).checked()
     wanted = parse(" ".join(map(quoted, words)), base)

@@ -36,7 +36,7 @@ def export(file: Path | None, states: tuple[str, ...], task: str | None, queue: 
     With their arguments, results, logs and small artifacts, all sealed as they are. Files of large results stay in
     their place (JOBKIT_RESULTS); a line has the reference.
     """
-    from jobkit.store.base import Query
+    from jobkit.store.query import Query
 
     kit = out.connect()
     count, cursor = 0, ""
@@ -111,7 +111,7 @@ def import_(file: Path | None, waiting: bool, dry_run: bool) -> None:
 
 def _submit(kit: Kit, dumps: Iterable[Dump]) -> int:
     """Submit the jobs that waited; how many were new."""
-    from jobkit.store.base import Submission
+    from jobkit.store.values import Submission
 
     waiting = [
         Submission(dump.snapshot.spec, dump.args)

@@ -116,7 +116,7 @@ def find(kit: Kit, prefix: str) -> str:
         JobNotFound: there is none.
         BadInput: too short to search for, or several begin so.
     """
-    from jobkit.store.base import Query
+    from jobkit.store.query import Query
 
     try:
         return kit.snapshot(prefix).id

@@ -12,7 +12,7 @@ from jobkit.client.loop import background
 from jobkit.client.verbs import end_events, next_event
 from jobkit.codec import is_reference
 from jobkit.model import JobEvent, JobState
-from jobkit.store.base import LogSlice
+from jobkit.store.values import LogSlice
 from jobkit.tasks.options import check_submit_options
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from jobkit.files import Depot
 from jobkit.files.depot import opened
 from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, LogLine, ResultExpired
 from jobkit.model.audit import AuditEntry
-from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, Submission, WorkerInfo
+from jobkit.store.query import Page, Query
 from jobkit.store.redis_dump import Dump
+from jobkit.store.values import ArtifactInfo, LogSlice, Submission, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import registry
 

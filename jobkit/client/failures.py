@@ -27,7 +27,7 @@ from jobkit.model import (
     JobState,
     UnknownTask,
 )
-from jobkit.store.base import Submission
+from jobkit.store.values import Submission
 from jobkit.tasks.arguments import shown
 from jobkit.tasks.call import read_head, with_changes
 from jobkit.tasks.registry import unknown_task

@@ -19,8 +19,8 @@ from jobkit.run import frame_locals
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.inline import run_here
 from jobkit.settings import Settings
-from jobkit.store.base import ArtifactInfo, Claimed, Kept, Progress, WorkerInfo
 from jobkit.store.memory import MemoryStore
+from jobkit.store.values import ArtifactInfo, Claimed, Kept, Progress, WorkerInfo
 
 T = TypeVar("T")
 

@@ -37,8 +37,9 @@ from jobkit.model import (
 )
 from jobkit.model.rules import kinds_of
 from jobkit.settings import Settings, user_name
-from jobkit.store.base import Query, Submission
 from jobkit.store.grammar import parse
+from jobkit.store.query import Query
+from jobkit.store.values import Submission
 from jobkit.tasks.call import Call, encode_call, read_call, read_head, with_needs
 from jobkit.tasks.options import SubmitOptions, check_submit_options
 from jobkit.tasks.references import Reference, ids_of, replaced

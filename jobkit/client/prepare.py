@@ -11,7 +11,7 @@ from typing import Any
 from jobkit.codec import MSGPACK, Codec, Subject
 from jobkit.model import Gate, InvalidParams, JobSpec
 from jobkit.settings import Settings
-from jobkit.store.base import Submission
+from jobkit.store.values import Submission
 from jobkit.tasks.arguments import shown
 from jobkit.tasks.call import Call, encode_call
 from jobkit.tasks.info import TaskInfo, plain_arguments

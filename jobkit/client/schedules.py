@@ -22,8 +22,8 @@ from jobkit.schedules.rules import checked_count, checked_rules
 from jobkit.schedules.timing import Timing, timing
 from jobkit.schedules.words import utc
 from jobkit.settings import checked_name
-from jobkit.store.base import Submission
 from jobkit.store.schedules import CHANGED, REFUSED, Firing
+from jobkit.store.values import Submission
 from jobkit.tasks.options import SubmitOptions, check_submit_options
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import close_names

@@ -14,7 +14,7 @@ from jobkit.codec import Codec, Subject
 from jobkit.model import InvalidParams, ScheduleSpec
 from jobkit.schedules.firing import subject_of
 from jobkit.schedules.timing import Timing
-from jobkit.store.base import Submission
+from jobkit.store.values import Submission
 
 
 def scheduled(prepared: Submission, name: str, when: Timing, codec: Codec, **rules: Any) -> tuple[ScheduleSpec, bytes]:

@@ -27,10 +27,12 @@ from jobkit.model import (
 )
 from jobkit.model.audit import AuditEntry
 from jobkit.settings import Settings
-from jobkit.store.base import ArtifactInfo, LogSlice, Page, Query, Store, Submission, WorkerInfo
+from jobkit.store.base import Store
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain
 from jobkit.store.hub import Hub
+from jobkit.store.query import Page, Query
 from jobkit.store.redis_dump import Dump, RedisDump
+from jobkit.store.values import ArtifactInfo, LogSlice, Submission, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 
 if TYPE_CHECKING:

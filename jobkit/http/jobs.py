@@ -14,9 +14,8 @@ from jobkit.http.routing import printable
 from jobkit.http.shapes import JobList, Submit
 from jobkit.model import InvalidParams, JobNotFound, JobSnapshot, JobState
 from jobkit.settings import checked_name
-from jobkit.store.base import Query
 from jobkit.store.grammar import parse
-from jobkit.store.query import narrowed
+from jobkit.store.query import Query, narrowed
 
 #: Pages that one list may cost where a token sees only some of the jobs.
 _MAX_PAGES = 20

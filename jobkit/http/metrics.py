@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from jobkit.store.base import WorkerInfo, event_key
+from jobkit.store.values import WorkerInfo, event_key
 
 Sample = tuple[Mapping[str, str], float]
 

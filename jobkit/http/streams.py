@@ -25,7 +25,7 @@ from jobkit.http.shapes import JobStreamQuery, StreamQuery
 from jobkit.http.tail import Entry, Key, Tail
 from jobkit.http.tokens import Grant
 from jobkit.model import EventsExpired, EventType, JobEvent, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState
-from jobkit.store.base import event_key
+from jobkit.store.values import event_key
 
 #: Milliseconds after which a client comes back.
 RETRY_MS = 1000

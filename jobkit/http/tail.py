@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from jobkit.client.loop import background
 from jobkit.http.frames import event_frame
 from jobkit.model import EventsExpired, EventType, JobEvent, JobSpec
-from jobkit.store.base import event_key
+from jobkit.store.values import event_key
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -16,7 +16,7 @@ import msgspec
 
 from jobkit.client.loop import background
 from jobkit.http.messages import to_json
-from jobkit.store.base import event_key
+from jobkit.store.values import event_key
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -10,7 +10,7 @@ from cronsim import CronSim, CronSimError
 
 from jobkit.model import JobState, ScheduleSnapshot
 from jobkit.schedules.timing import Timing
-from jobkit.store.base import WorkerInfo
+from jobkit.store.values import WorkerInfo
 
 #: Seconds from which a run counts as late.
 LATE_S = 1.5

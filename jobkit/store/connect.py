@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -137,6 +139,19 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
     )
     reason = _first(text) if isinstance(error, RedisError | OSError) and text else type(error).__name__
     return StoreUnavailable(f"{where} does not answer ({reason}): {hint}")
+
+
+@contextmanager
+def reaching(settings: Settings) -> Iterator[None]:
+    """Whatever goes wrong between here and the server leaves the block as one sentence.
+
+    Raises:
+        StoreUnavailable: see `explain`.
+    """
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise explain(error, settings) from error
 
 
 def _first(text: str) -> str:

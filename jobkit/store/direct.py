@@ -14,10 +14,10 @@ from redis.exceptions import NoScriptError, RedisError
 
 from jobkit.settings import Settings
 from jobkit.store import faults, records
-from jobkit.store.base import Submission
-from jobkit.store.connect import explain, open_blocking
-from jobkit.store.redis import submit_args
+from jobkit.store.connect import open_blocking, reaching
 from jobkit.store.scripts import HASHES, SOURCES
+from jobkit.store.values import Submission
+from jobkit.store.wire import submit_args
 
 
 class DirectSubmit:
@@ -43,18 +43,15 @@ class DirectSubmit:
             StoreUnavailable: no answer; the job may be stored or not, and the submit may be repeated.
         """
         args = submit_args([job], self._client)
-        try:
-            with self._lock:
-                if faults.armed:
-                    faults.meet("submit", "before_send")
-                try:
-                    answers = self._call("EVALSHA", HASHES["submit"], 1, self._prefix, *args)
-                except NoScriptError:
-                    answers = self._call("EVAL", SOURCES["submit"], 1, self._prefix, *args)
-                if faults.armed:
-                    faults.meet("submit", "before_reply")
-        except (RedisError, OSError) as error:
-            raise explain(error, self._settings) from error
+        with reaching(self._settings), self._lock:
+            if faults.armed:
+                faults.meet("submit", "before_send")
+            try:
+                answers = self._call("EVALSHA", HASHES["submit"], 1, self._prefix, *args)
+            except NoScriptError:
+                answers = self._call("EVAL", SOURCES["submit"], 1, self._prefix, *args)
+            if faults.armed:
+                faults.meet("submit", "before_reply")
         return records.answers(answers)[0]
 
     def _call(self, *command: Any) -> Any:

@@ -7,11 +7,9 @@ told when the lock is free again, in order, before the verb returns; see `memory
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,33 +19,29 @@ from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, Ru
 from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import tame
 from jobkit.settings import Settings
-from jobkit.store import records
-from jobkit.store.base import (
+from jobkit.store.memory_audit import AUDIT_KEPT, MemoryAudit
+from jobkit.store.memory_failures import MemoryFailures
+from jobkit.store.memory_files import MemoryFiles
+from jobkit.store.memory_hub import MemoryHub
+from jobkit.store.memory_jobs import Record
+from jobkit.store.memory_list import MemoryList
+from jobkit.store.memory_look import MemoryLook
+from jobkit.store.memory_move import MemoryMove
+from jobkit.store.memory_schedules import MemorySchedules
+from jobkit.store.memory_web import MemoryWeb
+from jobkit.store.values import (
     ALREADY,
     FENCED,
     FINISHED,
     INLINE_RESULT_BYTES,
     Claimed,
     Ending,
-    LogSlice,
     Progress,
     Renewal,
     Submission,
     WorkerInfo,
     by_turns,
-    event_key,
-    expired,
-    is_before,
 )
-from jobkit.store.memory_audit import AUDIT_KEPT, MemoryAudit
-from jobkit.store.memory_failures import MemoryFailures
-from jobkit.store.memory_files import MemoryFiles
-from jobkit.store.memory_hub import MemoryHub, Outbox
-from jobkit.store.memory_jobs import Jobs, Record
-from jobkit.store.memory_list import MemoryList
-from jobkit.store.memory_move import MemoryMove
-from jobkit.store.memory_schedules import MemorySchedules
-from jobkit.store.memory_web import MemoryWeb
 
 __all__ = ["MemoryHub", "MemoryStore"]
 
@@ -64,30 +58,21 @@ _ENDS = {
 }
 
 
-class MemoryStore(MemoryFiles, MemoryFailures, MemoryMove, MemoryList, MemorySchedules, MemoryWeb, MemoryAudit):
-    """See `jobkit.store.base.Store`. Thread-safe; no verb waits for anything.
-
-    Args:
-        settings: times and limits.
-        clock: seconds since the epoch; another one only in tests.
-    """
+class MemoryStore(
+    MemoryLook, MemoryFiles, MemoryFailures, MemoryMove, MemoryList, MemorySchedules, MemoryWeb, MemoryAudit
+):
+    """See `jobkit.store.base.Store`. Thread-safe; no verb waits for anything."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
-        self.settings = settings
-        self._clock = clock
-        self._lock = threading.RLock()
+        super().__init__(settings, clock)
         self._revoked: dict[str, float] = {}
         self._attending: dict[str, tuple[float, bytes]] = {}
         self._audit: deque[AuditEntry] = deque(maxlen=AUDIT_KEPT)
-        self._jobs = Jobs(settings)
-        self._ttl_ms = max(1, int(settings.result_ttl * 1000))
         self._begin_schedules()
-        self._queues: set[str] = set()
         self._workers: dict[str, dict[str, str]] = {}
         self._turns: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._tasks: dict[str, bytes] = {}
         self._left: list[str] = []
-        self._outbox = Outbox(self._jobs.outbox)
 
     # -- moving jobs ------------------------------------------------------------------------------------------------
 
@@ -378,85 +363,6 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryMove, MemoryList, MemorySch
                 fields["stop"] = how
             return len(known)
 
-    # -- looking ----------------------------------------------------------------------------------------------------
-
-    async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]:
-        with self._moving():
-            return [record.snapshot if (record := self._jobs.find(job_id)) else None for job_id in job_ids]
-
-    async def result(self, job_id: str) -> bytes | None:
-        with self._moving():
-            record = self._result_record(job_id)
-            return record.result if record else None
-
-    def _result_record(self, job_id: str) -> Record | None:
-        """The job's, or that of the job whose kept result it has."""
-        record = self._jobs.find(job_id)
-        return record if record is None else self._jobs.find(record.snapshot.result_id)
-
-    async def payload(self, job_id: str) -> bytes | None:
-        with self._moving():
-            record = self._jobs.find(job_id)
-            return record.payload if record else None
-
-    async def preview(self, job_id: str) -> dict[str, Any] | None:
-        with self._moving():
-            record = self._result_record(job_id)
-            return _unjson(record.preview) if record and record.preview else None
-
-    async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
-        with self._moving():
-            record = self._jobs.find(job_id)
-            return record.log.read(after, tail) if record else LogSlice(())
-
-    async def counts(self) -> dict[str, int]:
-        with self._moving():
-            return {str(state): len(ids) for state, ids in self._jobs.states.items()}
-
-    async def queues(self) -> dict[str, dict[str, int]]:
-        workers = [worker for worker in await self.workers() if worker.is_alive]
-        with self._moving():
-            running = Counter(self._jobs.records[job_id].snapshot.spec.queue for job_id in self._jobs.leases)
-            return {
-                name: {
-                    "queued": len(self._jobs.ready[name]) + len(self._jobs.hold.held[name]),
-                    "scheduled": len(self._jobs.due[name]),
-                    "running": running[name],
-                    "workers": sum(name in worker.queues for worker in workers),
-                }
-                for name in sorted(self._queues.union(*(worker.queues for worker in workers)))
-            }
-
-    async def workers(self) -> list[WorkerInfo]:
-        with self._moving():
-            known = [(id, fields) for id, fields in self._workers.items() if "beat" in fields]
-            known.sort(key=lambda item: (int(item[1]["beat"]), item[0]), reverse=True)
-            return [
-                records.worker(id, self._jobs.now, {name.encode(): value.encode() for name, value in fields.items()})
-                for id, fields in known
-            ]
-
-    async def publish_tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
-        with self._moving():
-            self._tasks |= {name: _json(task) for name, task in tasks.items()}
-
-    async def tasks(self) -> dict[str, dict[str, Any]]:
-        with self._moving():
-            return {name: _unjson(raw) for name, raw in sorted(self._tasks.items())}
-
-    async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
-        start = event_key(after) if after else (-1, -1)
-        with self._moving():
-            kept = self._jobs.events
-            if kept and is_before(after, kept[0].id) and len(kept) == kept.maxlen:
-                raise expired(after, kept[0].id)
-            return [event for event in self._jobs.events if event_key(event.id) > start][:limit]
-
-    async def last_event_id(self) -> str:
-        """Id of the newest event, "0-0" where there is none."""
-        with self._moving():
-            return self._jobs.events[-1].id if self._jobs.events else "0-0"
-
     def attach(self, hub: Callable[[JobEvent, str], None]) -> Callable[[], None]:
         """Call `hub(event, client)` with every event from now on; returns a function that ends it."""
         return self._outbox.attach(hub)
@@ -466,14 +372,3 @@ class MemoryStore(MemoryFiles, MemoryFailures, MemoryMove, MemoryList, MemorySch
 
     async def close(self) -> None:
         """Nothing to close; what it holds goes with it."""
-
-    @contextmanager
-    def _moving(self) -> Iterator[None]:
-        """One verb: alone, at one moment, and then tells what happened."""
-        with self._lock:
-            self._jobs.now_us = max(
-                self._jobs.now_us + 1, int(self._clock() * 1_000_000)
-            )  # no two verbs at the same moment
-            self._jobs.now = self._jobs.now_us // 1000
-            yield
-        self._outbox.tell()

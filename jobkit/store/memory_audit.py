@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 import msgspec
 
 from jobkit.model.audit import AuditEntry
-from jobkit.store.base import event_key
+from jobkit.store.memory_part import MemoryPart
+from jobkit.store.values import event_key
 
 #: As in Redis.
 AUDIT_KEPT = 10_000
 
 
-class MemoryAudit:
-    """A part of `MemoryStore`, which has the rest."""
-
-    _clock: Callable[[], float]
+class MemoryAudit(MemoryPart):
     _audit: deque[AuditEntry]
 
     async def note(self, entry: AuditEntry) -> None:

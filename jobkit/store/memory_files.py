@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
-from jobkit.store.base import ArtifactInfo, Kept
-from jobkit.store.memory_jobs import Jobs
+from jobkit.store.memory_part import MemoryPart
+from jobkit.store.values import ArtifactInfo, Kept
 
 
-class MemoryFiles:
-    """A part of `MemoryStore`, which has the rest."""
-
-    _jobs: Jobs
-
-    def _moving(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
+class MemoryFiles(MemoryPart):
     async def keep(self, artifacts: Sequence[Kept]) -> list[bool]:
         with self._moving():
             return [self._keep(kept) for kept in artifacts]

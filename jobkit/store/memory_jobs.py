@@ -13,12 +13,12 @@ from typing import Any
 
 from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.settings import Settings
-from jobkit.store.base import CONTROL, ArtifactInfo, Claimed
-from jobkit.store.memory_failures import Failures
+from jobkit.store.memory_groups import Groups
 from jobkit.store.memory_hold import Hold
 from jobkit.store.memory_log import Log
 from jobkit.store.memory_once import SameWork
 from jobkit.store.ordered import Ordered
+from jobkit.store.values import CONTROL, ArtifactInfo, Claimed
 
 #: The same as in `lua/head.lua`, which says why.
 EVENTS_KEPT = 20_000
@@ -85,7 +85,7 @@ class Jobs:
         #: Jobs that have got all results they waited for, for who runs jobs here and now.
         self.freed: deque[str] = deque(maxlen=100_000)
         self._ended: deque[tuple[Record, str, int]] | None = None
-        self.failures = Failures()
+        self.failures = Groups()
         self.failures_at = self._noted = 0
         #: Called with spec, state and start (ms) of a schedule's job that has ended.
         self.on_end: Callable[[JobSpec, str, int], None] | None = None

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
-from jobkit.store.memory_jobs import Jobs
+from jobkit.store.memory_part import MemoryPart
 from jobkit.store.query import Brief, Page, Query, in_order, matches, sort_value, write_cursor
 
 
-class MemoryList:
-    """A part of `MemoryStore`, which has the rest."""
-
-    _jobs: Jobs
-
-    def _moving(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
+class MemoryList(MemoryPart):
     async def versions(self, below: str, limit: int) -> tuple[list[tuple[str, int, int]], str]:
         found, last = [], ""
         with self._moving():

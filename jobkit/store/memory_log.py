@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobkit.model import LogLine
-from jobkit.store.base import LogSlice
+from jobkit.store.values import LogSlice
 
 #: The same as in `lua/progress.lua`. The head is what was written until it reached its size; it is never removed.
 LOG_BYTES, LOG_HEAD_BYTES = 1_000_000, 100_000

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
 from jobkit.model import EventType, JobState
-from jobkit.store.memory_jobs import PRIORITY_US, Jobs
+from jobkit.store.memory_jobs import PRIORITY_US
+from jobkit.store.memory_part import MemoryPart
 
 
-class MemoryMove:
-    """A part of `MemoryStore`, which has the rest."""
-
-    _jobs: Jobs
-    _queues: set[str]
-
-    def _moving(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
+class MemoryMove(MemoryPart):
     async def move(
         self, job_ids: Sequence[str], queue: str | None = None, priority: int | None = None, reason: str = ""
     ) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import msgspec
 
 from jobkit.model import EventType, JobEvent, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.schedule import RUNS_KEPT
-from jobkit.store.memory_jobs import Jobs
+from jobkit.store.memory_part import MemoryPart
 from jobkit.store.ordered import Ordered
 from jobkit.store.schedules import CHANGED, REFUSED, DueSchedule, Firing, timing_text
 
@@ -28,15 +27,7 @@ class Entry:
     expires_ms: float = float("inf")
 
 
-class MemorySchedules:
-    """A part of `MemoryStore`, which has the rest."""
-
-    _jobs: Jobs
-    _ttl_ms: int
-
-    def _moving(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
+class MemorySchedules(MemoryPart):
     def _submit(self, spec: JobSpec, payload: bytes, client: str, n: int) -> int | str:
         raise NotImplementedError
 

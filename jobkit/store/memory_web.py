@@ -6,11 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 
 from jobkit.model import JobkitError
+from jobkit.store.memory_part import MemoryPart
 
 
-class MemoryWeb:
-    """A part of `MemoryStore`, which has the rest."""
-
+class MemoryWeb(MemoryPart):
     _revoked: dict[str, float]
     _attending: dict[str, tuple[float, bytes]]
 

@@ -11,8 +11,8 @@ import msgspec
 from jobkit.model import FailureGroup, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import WIRE, changes, tame
-from jobkit.store.base import WorkerInfo
 from jobkit.store.query import Brief
+from jobkit.store.values import WorkerInfo
 
 logger = logging.getLogger("jobkit.store")
 

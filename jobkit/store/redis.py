@@ -5,7 +5,6 @@ Keys and channels are spelled here and in `lua/` only; `docs/architecture.md` sa
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,11 +13,20 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from jobkit.model import JobEvent, JobSnapshot, JobSpec, JobState, LogLine, Rule, Waiting
+from jobkit.model import JobEvent, JobSnapshot, JobState, LogLine, Rule, Waiting
 from jobkit.settings import Settings
 from jobkit.store import records
-from jobkit.store.base import (
-    INLINE_RESULT_BYTES,
+from jobkit.store.connect import explain
+from jobkit.store.redis_audit import RedisAudit
+from jobkit.store.redis_dump import RedisDump
+from jobkit.store.redis_failures import RedisFailures
+from jobkit.store.redis_files import RedisFiles
+from jobkit.store.redis_list import RedisList
+from jobkit.store.redis_move import RedisMove
+from jobkit.store.redis_part import awaited
+from jobkit.store.redis_schedules import RedisSchedules
+from jobkit.store.redis_web import RedisWeb
+from jobkit.store.values import (
     Claimed,
     Ending,
     Kept,
@@ -30,42 +38,30 @@ from jobkit.store.base import (
     expired,
     is_before,
 )
-from jobkit.store.connect import explain, open_redis
-from jobkit.store.redis_audit import RedisAudit
-from jobkit.store.redis_dump import RedisDump
-from jobkit.store.redis_failures import RedisFailures
-from jobkit.store.redis_files import RedisFiles, awaited, keep_args
-from jobkit.store.redis_list import RedisList
-from jobkit.store.redis_move import RedisMove
-from jobkit.store.redis_schedules import RedisSchedules
-from jobkit.store.redis_web import RedisWeb
-from jobkit.store.scripts import Scripts
+from jobkit.store.wire import (
+    claim_options,
+    finish_args,
+    keep_args,
+    progress_args,
+    read_claim,
+    read_renewal,
+    renew_args,
+    submit_args,
+)
 
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
-
-#: How the head of a claim begins, in `lua/head.lua`.
-_CLAIM = re.compile(rb'\{"token":"([\w.:-]{1,300})","id":"([\w.:-]{1,200})","attempt":(\d{1,9}),', re.ASCII)
 
 #: As in lua/head.lua.
 _EVENTS_KEPT = 20_000
 
 
 class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules, RedisDump, RedisWeb, RedisAudit):
-    """See `jobkit.store.base.Store`.
-
-    Args:
-        settings: namespace and times.
-        redis: a client to use; one for `settings.url` is opened (and owned) unless given.
-    """
+    """See `jobkit.store.base.Store`."""
 
     def __init__(self, settings: Settings, redis: Redis | None = None) -> None:
-        self.settings = settings
-        self.prefix = f"jk:{settings.namespace}:"
-        self.redis: Redis = open_redis(settings) if redis is None else redis
-        self.scripts = Scripts(self.redis, self.prefix)
+        super().__init__(settings, redis)
         self._lease_ms = int(settings.lease * 1000)
-        self._ttl_ms = max(1, int(settings.result_ttl * 1000))
 
     def channel(self, kind: str, name: str = "") -> str:
         """Address of "all", a job's "ch", a process's "client" or a worker's "inbox"."""
@@ -94,7 +90,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
             self.settings.max_losses,
             self._ttl_ms,
             100,
-            *_claim_options(worker),
+            *claim_options(worker),
             *worker.queues,
         ]
 
@@ -365,121 +361,3 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
 
     async def close(self) -> None:
         await self.redis.aclose()
-
-
-def submit_args(jobs: Sequence[Submission], client: str) -> list[Any]:
-    """ARGV of submit.lua."""
-    args: list[Any] = [client]
-    for job in jobs:
-        spec = job.spec
-        args += [
-            spec.id,
-            _json(spec.to_wire()),
-            job.payload,
-            spec.queue,
-            spec.priority,
-            spec.delay_ms,
-            spec.at_ms,
-            ",".join(spec.needs),
-            _json(terms) if (terms := spec.terms()) else b"",
-        ]
-    return args
-
-
-def _claim_options(worker: WorkerInfo) -> list[bytes]:
-    """What only few workers have to say."""
-    options: dict[str, Any] = {}
-    if worker.weights:
-        options["weights"] = dict(worker.weights)
-    if worker.resources:
-        options["has"] = dict(worker.resources)
-    return [_json(options)] if options else []
-
-
-def finish_args(endings: Sequence[Ending]) -> list[Any]:
-    """ARGV of finish.lua."""
-    args: list[Any] = []
-    for ending in endings:
-        args += [
-            ending.job_id,
-            ending.token,
-            ending.outcome,
-            _json(ending.data()),
-            ending.result,
-            _json(ending.preview) if ending.preview else b"",
-            ending.delay_ms,
-            max(1, ending.ttl_ms),
-            INLINE_RESULT_BYTES,
-            ending.folder,
-        ]
-    return args
-
-
-def progress_args(news: Sequence[Progress]) -> list[Any]:
-    """ARGV of progress.lua."""
-    args: list[Any] = []
-    for item in news:
-        numbers = b""
-        if item.has_numbers:
-            fields: dict[str, Any] = {"done": item.done, "total": item.total, "message": item.message}
-            if item.typical_s is not None:
-                fields["typical_s"] = item.typical_s
-            numbers = _json(fields)[1:-1]
-        lines = _json([line.to_wire() for line in item.lines]) if item.lines else b""
-        args += [item.job_id, item.token, numbers, lines, len(item.lines), len(lines)]
-    return args
-
-
-def read_claimed(message: bytes) -> Claimed:
-    """What a claim or a hand-over brings: a JSON head, a newline, the payload.
-
-    Raises:
-        ValueError: it is nothing that a store would send.
-    """
-    try:
-        return _read_claimed(message)
-    except records.UNREADABLE as error:
-        found = _CLAIM.match(message)
-        if found is None:
-            raise ValueError(f"not a claim: {message[:100]!r}") from None
-        token, job_id = found[1].decode(), found[2].decode()
-        problem = f"the record of job {job_id} cannot be read: {type(error).__name__}: {error}"[:500]
-        return Claimed(JobSpec(job_id, ""), token, int(found[3]), b"", problem=problem)
-
-
-def _read_claimed(message: bytes) -> Claimed:
-    head, _, payload = message.partition(b"\n")
-    wire = _unjson(head)
-    return Claimed(
-        spec=records.spec(wire["spec"]),
-        token=wire["token"],
-        attempt=wire["attempt"],
-        payload=payload,
-        retried=wire["retried"],
-        losses=wire["losses"],
-        started_ms=wire["started"],
-        us=wire["us"],
-    )
-
-
-def read_claim(reply: Sequence[Any]) -> tuple[list[Claimed], float]:
-    """Jobs, and seconds until the next is due (infinity where nothing is known)."""
-    wait_ms = reply[0]
-    return [read_claimed(message) for message in reply[1:]], float("inf") if wait_ms < 0 else wait_ms / 1000
-
-
-def renew_args(
-    worker: str, facts: Mapping[str, Any], held: Mapping[str, str], lease_ms: int, max_losses: int, ttl_ms: int
-) -> list[Any]:
-    """ARGV of renew.lua: what a heartbeat says. `held` is job id to token."""
-    args: list[Any] = [worker, lease_ms, max_losses, ttl_ms, len(facts)]
-    for pair in facts.items():
-        args += pair
-    for pair in held.items():
-        args += pair
-    return args
-
-
-def read_renewal(reply: Sequence[Any]) -> Renewal:
-    stop, lost, cancelled = reply
-    return Renewal(tuple(i.decode() for i in lost), tuple(i.decode() for i in cancelled), stop.decode())

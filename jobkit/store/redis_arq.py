@@ -7,15 +7,13 @@ moves, for arq's readers and workers. What is in a payload or a result of arq's 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from redis.exceptions import RedisError
 
 from jobkit.model import JobSpec, StoreUnavailable
-from jobkit.store.connect import explain
+from jobkit.store.connect import reaching
 from jobkit.store.redis import RedisStore
 
 _json = msgspec.json.encode
@@ -103,7 +101,7 @@ class ArqQueue:
     async def scan(self, limit: int, *, obeys_aborts: bool) -> Scan:
         """Take notice of aborts, of jobs that were taken out of the queue, and of up to `limit` new ones."""
         args = [self.key, max(1, limit), WINDOW, int(obeys_aborts), self._ttl_ms, self.name]
-        with self._reaching():
+        with reaching(self.store.settings):
             now_ms, members, ended, new = await self.store.scripts.run("arq_scan", args)
         return Scan(
             now_ms,
@@ -123,7 +121,7 @@ class ArqQueue:
         args: list[bytes | str | int] = [self.key, self.name]
         for one in adoptions:
             args += [one.arq_id, one.spec.id, _json(one.spec.to_wire()), one.payload, one.tries]
-        with self._reaching():
+        with reaching(self.store.settings):
             return [answer == 1 for answer in await self.store.scripts.run("arq_adopt", args)]
 
     async def stage(self, job_id: str, token: str, result: bytes, ttl_ms: int, hold_ms: int) -> bool:
@@ -149,7 +147,7 @@ class ArqQueue:
     async def _stage_all(self, batch: Sequence[tuple[tuple[str | int | bytes, ...], asyncio.Future[bool]]]) -> None:
         args = [part for one, _ in batch for part in one]
         try:
-            with self._reaching():
+            with reaching(self.store.settings):
                 answers = await self.store.scripts.run("arq_stage", args)
         except BaseException as error:
             failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(f"not stored: {error!r}")
@@ -168,7 +166,7 @@ class ArqQueue:
         args: list[bytes | str | int] = [self.key]
         for one in results:
             args += one
-        with self._reaching():
+        with reaching(self.store.settings):
             await self.store.scripts.run("arq_settle", args)
 
     async def enqueue(self, arq_id: str, payload: bytes, *, score: int, ttl_ms: int, is_slot: bool) -> bool:
@@ -178,22 +176,15 @@ class ArqQueue:
             is_slot: the id is of this moment alone: it is enqueued once, also after it has run.
         """
         args = [self.key, arq_id, int(is_slot), score, max(1, ttl_ms), payload]
-        with self._reaching():
+        with reaching(self.store.settings):
             return bool(await self.store.scripts.run("arq_enqueue", args))
 
     async def quarantine(self, arq_id: bytes) -> None:
         """Take a member that cannot be an id of arq's out of the queue, and keep it aside for a week."""
         aside = f"{self.store.prefix}arq-quarantine:{self.key}"
-        with self._reaching():
+        with reaching(self.store.settings):
             pipe = self.store.redis.pipeline(transaction=True)
             pipe.zrem(self.key, arq_id)
             pipe.sadd(aside, arq_id)
             pipe.expire(aside, 604_800)
             await pipe.execute()
-
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        try:
-            yield
-        except (RedisError, OSError) as error:
-            raise explain(error, self.store.settings) from error

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from functools import partial
 
 import msgspec
-from redis.asyncio import Redis
 
 from jobkit.model.audit import AuditEntry
 from jobkit.store import records
+from jobkit.store.redis_part import RedisPart
 
 #: Entries that are kept, about.
 AUDIT_KEPT = 10_000
 
 
-class RedisAudit:
-    """A part of `RedisStore`, which has the rest."""
-
-    prefix: str
-    redis: Redis
-
-    def _reaching(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
+class RedisAudit(RedisPart):
     async def note(self, entry: AuditEntry) -> None:
         with self._reaching():
             await self.redis.xadd(

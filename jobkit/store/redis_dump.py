@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 
 from jobkit.model import InvalidParams, JobSnapshot
-from jobkit.settings import Settings, checked_name
+from jobkit.settings import checked_name
 from jobkit.store import records
-from jobkit.store.scripts import Scripts
+from jobkit.store.redis_part import RedisPart
 
 #: Version of the lines; a reader refuses what is newer.
 VERSION = 1
@@ -92,17 +90,7 @@ class Dump:
             raise InvalidParams(f"it cannot be read: {type(error).__name__}: {str(error)[:200]}") from None
 
 
-class RedisDump:
-    """A part of `RedisStore`, which has the rest."""
-
-    prefix: str
-    redis: Redis
-    scripts: Scripts
-    settings: Settings
-
-    def _reaching(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
+class RedisDump(RedisPart):
     async def dump(self, job_ids: Sequence[str]) -> list[Dump | None]:
         """All that is kept of each job; None for one that is not, or whose record cannot be read."""
         with self._reaching():

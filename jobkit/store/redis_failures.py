@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
-from redis.asyncio import Redis
-
 from jobkit.model import FailureGroup
 from jobkit.store import records
-from jobkit.store.redis_files import awaited
-from jobkit.store.scripts import Scripts
+from jobkit.store.redis_part import RedisPart, awaited
 
 #: Groups that one look reads at a time.
 _CHUNK = 200
 
 
-class RedisFailures:
-    """A part of `RedisStore`, which has the rest."""
-
-    prefix: str
-    redis: Redis
-    scripts: Scripts
-
-    def _reaching(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
+class RedisFailures(RedisPart):
     async def failures(self, states: Sequence[str] = (), task: str = "", limit: int = 100) -> list[FailureGroup]:
         found: list[FailureGroup] = []
         start = 0

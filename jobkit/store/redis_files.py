@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from jobkit.settings import Settings
-from jobkit.store.base import ArtifactInfo, Kept
-from jobkit.store.connect import explain
-from jobkit.store.scripts import Scripts
+from jobkit.store.redis_part import RedisPart, awaited
+from jobkit.store.values import ArtifactInfo, Kept
+from jobkit.store.wire import keep_args
 
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
-T = TypeVar("T")
 
 
-class RedisFiles:
-    """A part of `RedisStore`, which has the rest."""
-
-    settings: Settings
-    prefix: str
-    redis: Redis
-    scripts: Scripts
-
+class RedisFiles(RedisPart):
     async def keep(self, artifacts: Sequence[Kept]) -> list[bool]:
         with self._reaching():
             return [answer == 1 for answer in await self.scripts.run("keep", keep_args(artifacts))]
@@ -74,26 +62,3 @@ class RedisFiles:
                 pipe.hget(f"{self.prefix}job:{job_id}", "us")
             found = await pipe.execute()
         return [raw is not None and int(float(raw)) == us for raw, (_, us) in zip(found, submissions, strict=True)]
-
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        """Turns a connection error into one sentence."""
-        try:
-            yield
-        except (RedisError, OSError) as error:
-            raise explain(error, self.settings) from error
-
-
-async def awaited(value: Awaitable[T] | T) -> T:
-    """redis-py types its asyncio commands as "awaitable or value"."""
-    return await value  # type: ignore[misc,no-any-return]
-
-
-def keep_args(artifacts: Sequence[Kept]) -> list[Any]:
-    """ARGV of keep.lua."""
-    args: list[Any] = []
-    for kept in artifacts:
-        info = kept.info
-        meta = _json({"media_type": info.media_type, "size_bytes": info.size_bytes, "at_ms": info.at_ms})
-        args += [kept.job_id, kept.token, info.name, meta, kept.body, kept.folder]
-    return args

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 
 from jobkit.model import JobSnapshot
 from jobkit.store import records
@@ -25,7 +23,7 @@ from jobkit.store.query import (
     sort_value,
     write_cursor,
 )
-from jobkit.store.scripts import Scripts
+from jobkit.store.redis_part import RedisPart
 
 _json = msgspec.json.encode
 
@@ -36,16 +34,7 @@ _LIST_BUDGET, _LIST_CALLS = 5_000, 200
 _SLICE = 500
 
 
-class RedisList:
-    """A part of `RedisStore`, which has the rest."""
-
-    prefix: str
-    redis: Redis
-    scripts: Scripts
-
-    def _reaching(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
+class RedisList(RedisPart):
     async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]:
         raise NotImplementedError
 

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
-from jobkit.store.scripts import Scripts
+from jobkit.store.redis_part import RedisPart
 
 
-class RedisMove:
-    """A part of `RedisStore`, which has the rest."""
-
-    scripts: Scripts
-
-    def _reaching(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
+class RedisMove(RedisPart):
     async def move(
         self, job_ids: Sequence[str], queue: str | None = None, priority: int | None = None, reason: str = ""
     ) -> list[str]:

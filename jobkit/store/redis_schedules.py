@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 
 from jobkit.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.store import records
-from jobkit.store.base import Submission
+from jobkit.store.redis_part import RedisPart
 from jobkit.store.schedules import DueSchedule, Firing, due_of, put_args, snapshot_of, with_states
-from jobkit.store.scripts import Scripts
+from jobkit.store.values import Submission
 
 #: For so long a due schedule is the business of the worker that asked first.
 FIRING_MS = 500
 
 
-class RedisSchedules:
-    """A part of `RedisStore`, which has the rest."""
-
-    prefix: str
-    redis: Redis
-    scripts: Scripts
-    _ttl_ms: int
-
-    def _reaching(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
+class RedisSchedules(RedisPart):
     def _submit_args(self, jobs: Sequence[Submission]) -> list[Any]:
         raise NotImplementedError
 

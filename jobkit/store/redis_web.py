@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
-from redis.asyncio import Redis
-
-from jobkit.store.scripts import Scripts
+from jobkit.store.redis_part import RedisPart
 
 
-class RedisWeb:
-    """A part of `RedisStore`, which has the rest."""
-
-    prefix: str
-    redis: Redis
-    scripts: Scripts
-
-    def _reaching(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
+class RedisWeb(RedisPart):
     async def revoke(self, token_id: str, until_s: float) -> None:
         with self._reaching():
             pipe = self.redis.pipeline(transaction=False)

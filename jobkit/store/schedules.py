@@ -11,7 +11,7 @@ import msgspec
 from jobkit.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 
 if TYPE_CHECKING:
-    from jobkit.store.base import Submission
+    from jobkit.store.values import Submission
 
 #: The job id under which a hub tells of a change of any schedule; the event's data has its `name`.
 CHANGED = "schedules"

@@ -13,8 +13,7 @@ from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.snapshot import iso
-from jobkit.store.base import Page, Query
-from jobkit.store.query import Brief, matches
+from jobkit.store.query import Brief, Page, Query, matches
 from jobkit.ui.feed import Eta
 from jobkit.ui.format import face, params_brief
 

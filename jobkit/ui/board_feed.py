@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, Pause
-from jobkit.store.base import CONTROL, Page, Query
-from jobkit.store.query import is_pattern, narrowed
+from jobkit.store.query import Page, Query, is_pattern, narrowed
+from jobkit.store.values import CONTROL
 from jobkit.ui.board import Board
 from jobkit.ui.live import Pacer, answered, on_loop
 

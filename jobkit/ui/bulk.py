@@ -16,8 +16,7 @@ from typing import Any
 
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
-from jobkit.store.base import Query
-from jobkit.store.query import narrowed
+from jobkit.store.query import Query, narrowed
 from jobkit.ui.desk import Desk
 
 #: What may be done to many, and the states in which it makes sense.

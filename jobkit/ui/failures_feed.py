@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jobkit.model import EventType, FailureGroup, GroupState, JobEvent, JobkitError, JobSnapshot, Pause
 from jobkit.model.failure import shared
 from jobkit.model.snapshot import iso
-from jobkit.store.base import CONTROL
+from jobkit.store.values import CONTROL
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import describe
 from jobkit.ui.format import params_brief, value_brief

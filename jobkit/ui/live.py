@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobSnapshot, JobState, StoreUnavailable
 from jobkit.model.snapshot import iso
-from jobkit.store.base import CONTROL
+from jobkit.store.values import CONTROL
 from jobkit.ui.feed import LOG_LINES, JobView
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from jobkit.model import InvalidParams
-from jobkit.store.base import Query
 from jobkit.store.grammar import parse
+from jobkit.store.query import Query
 
 
 def read_search(text: str, order: str = "", cursor: str = "", limit: int = 50) -> tuple[Query, str]:

@@ -19,8 +19,8 @@ from jobkit.model import JobEvent, ScheduleRun, ScheduleSnapshot
 from jobkit.model.schedule import instant_iso
 from jobkit.schedules.timing import Timing
 from jobkit.schedules.words import lateness, moment_text, moments, sentence, utc
-from jobkit.store.base import WorkerInfo
 from jobkit.store.schedules import CHANGED
+from jobkit.store.values import WorkerInfo
 from jobkit.ui import assets
 from jobkit.ui.asked import Requests
 from jobkit.ui.bridge import SessionBridge

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
-from jobkit.store.base import Query
+from jobkit.store.query import Query
 from jobkit.ui.live import Pacer, on_loop
 from jobkit.ui.timeline_model import ATTEMPTS, TimelineModel
 from jobkit.ui.timeline_series import RANGES_MS, fit, series

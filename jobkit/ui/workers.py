@@ -17,7 +17,8 @@ from panel.custom import JSComponent
 
 from jobkit.model import JobEvent, JobSnapshot, Pause
 from jobkit.model.snapshot import iso
-from jobkit.store.base import CONTROL, Query, WorkerInfo
+from jobkit.store.query import Query
+from jobkit.store.values import CONTROL, WorkerInfo
 from jobkit.ui import assets
 from jobkit.ui.asked import Requests
 from jobkit.ui.bridge import SessionBridge

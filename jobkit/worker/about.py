@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from jobkit.store.base import WorkerInfo
+from jobkit.store.values import WorkerInfo
 
 
 def identify(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from jobkit.model import LogLine
 from jobkit.run.artifacts import Body, Bounds
-from jobkit.store.base import Claimed, Kept, Progress
+from jobkit.store.values import Claimed, Kept, Progress
 from jobkit.worker.filing import Filing, note
 
 #: Log lines that wait for one exchange with the store; what comes beyond is counted, not kept.

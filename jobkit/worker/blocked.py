@@ -19,10 +19,10 @@ from jobkit.model import LogLine
 from jobkit.run.base import Assignment
 from jobkit.run.pipe import now_ms
 from jobkit.settings import Settings
-from jobkit.store.base import Ending, Progress
 from jobkit.store.connect import open_blocking
-from jobkit.store.redis import finish_args, progress_args
 from jobkit.store.scripts import run_blocking
+from jobkit.store.values import Ending, Progress
+from jobkit.store.wire import finish_args, progress_args
 from jobkit.worker.attempt import Attempt
 
 logger = logging.getLogger("jobkit.worker")

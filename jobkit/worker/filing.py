@@ -21,8 +21,8 @@ from jobkit.files.depot import owner_text
 from jobkit.model import LogLine, StoreUnavailable
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.settings import Settings
-from jobkit.store.base import ArtifactInfo, Claimed, Kept
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import ArtifactInfo, Claimed, Kept
 
 logger = logging.getLogger("jobkit.worker")
 

@@ -18,10 +18,10 @@ from redis.exceptions import RedisError
 
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.store.base import Renewal
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain, open_blocking
-from jobkit.store.redis import read_renewal, renew_args
 from jobkit.store.scripts import run_blocking
+from jobkit.store.values import Renewal
+from jobkit.store.wire import read_renewal, renew_args
 
 logger = logging.getLogger("jobkit.worker")
 

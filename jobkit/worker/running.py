@@ -19,8 +19,8 @@ from jobkit.codec import Codec
 from jobkit.model import ErrorKind, JobError, JobSpec, SignatureError, StoreUnavailable
 from jobkit.run.base import Outcome, Runner
 from jobkit.settings import Settings
-from jobkit.store.base import Claimed, Ending, WorkerInfo
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import Claimed, Ending, WorkerInfo
 from jobkit.worker.attempt import Attempt
 from jobkit.worker.durations import Durations
 from jobkit.worker.filing import Filing

@@ -24,8 +24,8 @@ from jobkit.files.places import Directory
 from jobkit.model import SignatureError
 from jobkit.model.snapshot import JobError
 from jobkit.settings import Settings
-from jobkit.store.base import FENCED, Ending
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import FENCED, Ending
 
 logger = logging.getLogger("jobkit.worker")
 

@@ -23,8 +23,8 @@ from jobkit.model import StoreUnavailable
 from jobkit.run.base import Runner
 from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
-from jobkit.store.base import FENCED, Kept, Progress, Renewal
-from jobkit.store.redis import read_claimed
+from jobkit.store.values import FENCED, Kept, Progress, Renewal
+from jobkit.store.wire import read_claimed
 from jobkit.worker.about import facts, identify
 from jobkit.worker.allowance import Allowance
 from jobkit.worker.blocked import BlockedLoop

@@ -21,7 +21,7 @@ from arq.worker import FailedJobs, JobExecutionFailed
 
 from jobkit.model import JobSnapshot
 from jobkit.settings import Settings
-from jobkit.store.base import Query
+from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.worker import Worker
 

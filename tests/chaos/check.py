@@ -14,7 +14,7 @@ import redis
 
 from jobkit.model import EventType, JobCancelled, JobFailed, JobkitError, JobSnapshot
 from jobkit.settings import Settings
-from jobkit.store.base import Query
+from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.ui.format import face
 from tests.chaos import newer, record

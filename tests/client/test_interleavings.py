@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from jobkit.client.job import Job
 from jobkit.client.live import LiveJobs
 from jobkit.model import JobEvent, JobSnapshot
-from jobkit.store.base import Ending
 from jobkit.store.memory import MemoryStore
+from jobkit.store.values import Ending
 from tests.store.conftest import settings_for
 from tests.store.support import claim, job, lapse, numbers, worker
 

@@ -16,8 +16,10 @@ from jobkit.attempts import assignment, ending, rejected
 from jobkit.codec import Codec
 from jobkit.model import SignatureError
 from jobkit.settings import Settings
-from jobkit.store.base import Claimed, Query
-from jobkit.store.redis import RedisStore, read_claimed
+from jobkit.store.query import Query
+from jobkit.store.redis import RedisStore
+from jobkit.store.values import Claimed
+from jobkit.store.wire import read_claimed
 from tests.store.conftest import settings_for
 from tests.store.server import Server
 from tests.store.support import submit, worker

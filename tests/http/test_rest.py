@@ -11,7 +11,7 @@ import pytest
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.codec import Subject
-from jobkit.store.base import ArtifactInfo, Kept
+from jobkit.store.values import ArtifactInfo, Kept
 from tests.http.site import Site
 from tests.ui.stage import Stage
 
@@ -372,7 +372,7 @@ def test_labels_of_metrics_cannot_break_out() -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
     from jobkit.http.metrics import exposition
-    from jobkit.store.base import WorkerInfo
+    from jobkit.store.values import WorkerInfo
 
     odd = 'w"\n\\1'
     text = exposition({}, {}, [WorkerInfo(odd, running=1)], {}, 0, "0-0")

@@ -21,7 +21,7 @@ from jobkit.client.loop import background
 from jobkit.http.api import Limits
 from jobkit.http.frames import frame
 from jobkit.model import JobSpec
-from jobkit.store.base import Submission
+from jobkit.store.values import Submission
 from tests.http.site import Site
 from tests.support import wait_until
 from tests.ui.stage import Stage

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.million import ENDINGS, fill, template
 from jobkit.index import Index
-from jobkit.store.base import Query
 from jobkit.store.hub import RedisHub
+from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from tests.store.conftest import redis_url, settings_for
 from tests.store.support import clear

@@ -13,8 +13,7 @@ from jobkit.index import Index, schema
 from jobkit.index.shelf import Shelf
 from jobkit.model import ErrorKind, InvalidParams
 from jobkit.model.snapshot import JobError
-from jobkit.store.base import Query
-from jobkit.store.query import ORDERS
+from jobkit.store.query import ORDERS, Query
 from jobkit.store.redis import RedisStore
 from tests.store.support import AnyStore, claim, ending, job, numbers, submit, wait_until, worker
 

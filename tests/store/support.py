@@ -14,9 +14,10 @@ import pytest
 
 from jobkit.model import ALLOWED, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.model.failure import group_of
-from jobkit.store.base import Claimed, Ending, Progress, Query, Submission, WorkerInfo
 from jobkit.store.memory import MemoryStore
+from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import Claimed, Ending, Progress, Submission, WorkerInfo
 
 AnyStore = MemoryStore | RedisStore
 

@@ -6,7 +6,7 @@ import pytest
 
 from jobkit.model import ErrorKind, JobState, attempts_of
 from jobkit.model.snapshot import JobError
-from jobkit.store.base import ALREADY, FENCED, FINISHED, Progress
+from jobkit.store.values import ALREADY, FENCED, FINISHED, Progress
 
 from .support import (
     AnyStore,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobkit.model import ErrorKind, JobState
 from jobkit.model.snapshot import JobError
-from jobkit.store.base import ALREADY, FENCED, FINISHED
+from jobkit.store.values import ALREADY, FENCED, FINISHED
 
 from .support import AnyStore, claim, come_due, ending, lapse, numbers, snapshot, started, submit, types, worker
 

@@ -9,10 +9,10 @@ import pytest
 
 from jobkit.embedded import binary
 from jobkit.model import EventsExpired, EventType, JobEvent, LogLine
-from jobkit.store.base import INLINE_RESULT_BYTES, Progress
 from jobkit.store.hub import RedisHub
 from jobkit.store.memory import MemoryHub, MemoryStore
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import INLINE_RESULT_BYTES, Progress
 
 from .conftest import settings_for
 from .server import Server

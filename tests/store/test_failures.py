@@ -11,10 +11,10 @@ import pytest
 from jobkit.model import ErrorKind, EventType, FailureGroup, GroupState, JobEvent
 from jobkit.model.failure import group_of, shared
 from jobkit.model.snapshot import JobError
-from jobkit.store.base import CONTROL
 from jobkit.store.hub import RedisHub
 from jobkit.store.memory import MemoryHub
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import CONTROL
 
 from .support import AnyStore, claim, ending, job, keys, lapse, snapshot, started, submit, wait_until
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from jobkit.store.base import ArtifactInfo, Claimed, Kept
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import ArtifactInfo, Claimed, Kept
 
 from .support import AnyStore, claim, ending, keys, lapse, started, submit, wait_until
 

@@ -9,8 +9,7 @@ import pytest
 
 from jobkit.model import ErrorKind, InvalidParams
 from jobkit.model.snapshot import JobError
-from jobkit.store.base import Query
-from jobkit.store.query import ORDERS, Brief, in_order, matches, sort_value
+from jobkit.store.query import ORDERS, Brief, Query, in_order, matches, sort_value
 from jobkit.store.redis import RedisStore
 
 from .support import AnyStore, claim, ending, numbers, submit, worker

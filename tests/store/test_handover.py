@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from jobkit.model import JobState
-from jobkit.store.base import Claimed
-from jobkit.store.redis import RedisStore, read_claimed
+from jobkit.store.redis import RedisStore
+from jobkit.store.values import Claimed
+from jobkit.store.wire import read_claimed
 
 from .support import claim, come_due, ending, lapse, numbers, snapshot, started, submit, types, worker
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from jobkit.model import JobState, LogLine
 from jobkit.settings import Settings
-from jobkit.store.base import Progress, Query
 from jobkit.store.memory import MemoryStore
+from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import Progress
 
 from .support import AnyStore, claim, ending, keys, lapse, numbers, snapshot, started, structure, submit, wait_until
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from jobkit.model import Gate, JobState
-from jobkit.store.base import WorkerInfo
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import WorkerInfo
 
 from .support import AnyStore, claim, ending, lapse, snapshot, structure, submit, worker
 from .test_handover import inbox

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobkit.model import LogLine
-from jobkit.store.base import Claimed, LogSlice, Progress
+from jobkit.store.values import Claimed, LogSlice, Progress
 
 from .support import AnyStore, claim, ending, lapse, started, worker
 

@@ -6,7 +6,7 @@ import pytest
 
 from jobkit.model import ErrorKind, JobState
 from jobkit.model.snapshot import JobError
-from jobkit.store.base import Query
+from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 
 from .support import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from jobkit.model import ErrorKind, JobState
-from jobkit.store.base import FINISHED
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import FINISHED
 
 from .support import AnyStore, claim, ending, lapse, snapshot, started, submit, types, wait_until, worker
 

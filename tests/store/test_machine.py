@@ -15,9 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from jobkit.model import ErrorKind, Gate, JobSnapshot, LogLine, StoreUnavailable
 from jobkit.model.snapshot import JobError
 from jobkit.store import scripts
-from jobkit.store.base import Ending, Progress, Query
 from jobkit.store.memory import MemoryStore
+from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import Ending, Progress
 from tests.chaos import faults
 
 from .conftest import settings_for

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import JobState, Once
-from jobkit.store.base import Submission
+from jobkit.store.values import Submission
 
 from .support import AnyStore, claim, come_due, ending, job, snapshot, submit, types, wait_until
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from jobkit.model import StoreUnavailable
-from jobkit.store.base import Claimed
 from jobkit.store.hub import RedisHub
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import Claimed
 
 from .conftest import settings_for
 from .server import Server

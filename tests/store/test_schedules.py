@@ -9,9 +9,9 @@ import pytest
 from jobkit.codec import Codec
 from jobkit.model import EventType, JobEvent, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.schedules.firing import decide, firing, subject_of
-from jobkit.store.base import Submission
 from jobkit.store.memory import MemoryStore
 from jobkit.store.schedules import CHANGED, REFUSED, DueSchedule, Firing
+from jobkit.store.values import Submission
 
 from .support import AnyStore, claim, ending, snapshot, wait_until
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from jobkit.model import EventType, Gate, JobEvent, JobState, Pause
-from jobkit.store.base import CONTROL
 from jobkit.store.hub import RedisHub
 from jobkit.store.memory import MemoryHub
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import CONTROL
 
 from .support import AnyStore, claim, come_due, ending, job, lapse, snapshot, started, submit, types, wait_until, worker
 from .test_handover import inbox

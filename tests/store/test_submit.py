@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from jobkit.model import Backoff, JobState
-from jobkit.store.base import Query, Submission
+from jobkit.store.query import Query
+from jobkit.store.values import Submission
 
 from .support import AnyStore, claim, come_due, ending, job, snapshot, submit, types, wait_until, worker
 

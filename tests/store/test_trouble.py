@@ -14,10 +14,11 @@ from redis.exceptions import AuthorizationError, BusyLoadingError, NoPermissionE
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store import connect
-from jobkit.store.base import ArtifactInfo, Kept, Query
 from jobkit.store.connect import explain, open_blocking
 from jobkit.store.direct import DirectSubmit
+from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import ArtifactInfo, Kept
 
 from .conftest import settings_for
 from .server import Server, skip_before_7

@@ -14,7 +14,7 @@ from jobkit.codec import RAW
 from jobkit.model import ErrorKind, JobSpec, LogLine
 from jobkit.model.snapshot import JobError
 from jobkit.settings import Settings
-from jobkit.store.base import ArtifactInfo, Claimed, Ending, Kept, Progress, Submission, WorkerInfo
+from jobkit.store.values import ArtifactInfo, Claimed, Ending, Kept, Progress, Submission, WorkerInfo
 
 
 class Stage:

@@ -11,7 +11,7 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
-from jobkit.store.base import Query
+from jobkit.store.query import Query
 from jobkit.ui import bulk as bulk_module
 from jobkit.ui.board_feed import Watching, _feeds
 from jobkit.ui.bulk import Bulk, Errand

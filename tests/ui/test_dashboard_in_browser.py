@@ -315,7 +315,7 @@ def test_no_page_is_wider_than_its_window(stage: Stage, url: str, window: Window
 
 
 def _everything() -> Any:
-    from jobkit.store.base import Query
+    from jobkit.store.query import Query
 
     return Query()
 

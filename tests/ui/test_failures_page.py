@@ -13,7 +13,7 @@ import pytest
 import jobkit
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
-from jobkit.store.base import Query
+from jobkit.store.query import Query
 from jobkit.ui.board import Board
 from jobkit.ui.desk import Desk
 from jobkit.ui.failures import FailuresPage
@@ -303,6 +303,6 @@ def test_text_of_users_is_text(stage: Stage, url: str, window: Window) -> None:
 
 
 def _worker() -> Any:
-    from jobkit.store.base import WorkerInfo
+    from jobkit.store.values import WorkerInfo
 
     return WorkerInfo("gpu-1")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobkit.client.loop import background
-from jobkit.store.base import Query
+from jobkit.store.query import Query
 from jobkit.ui.dashboard import Dashboard
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of

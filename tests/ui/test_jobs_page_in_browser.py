@@ -9,7 +9,7 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.model import JobSpec
-from jobkit.store.base import Ending, Submission, WorkerInfo
+from jobkit.store.values import Ending, Submission, WorkerInfo
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
-from jobkit.store.base import Page, Query
+from jobkit.store.query import Page, Query
 from jobkit.tasks.params import Choice, ParamSpec
 from jobkit.ui.board import Board
 from jobkit.ui.form import lead

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import StoreUnavailable
-from jobkit.store.base import Query
+from jobkit.store.query import Query
 from jobkit.ui import live
 from jobkit.ui.board_feed import Watching
 from jobkit.ui.live import Follower, Following

@@ -12,7 +12,7 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model import JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.people import Person, Role
-from jobkit.store.base import WorkerInfo
+from jobkit.store.values import WorkerInfo
 from jobkit.tasks.task import new_task
 from jobkit.ui.desk import Desk
 from jobkit.ui.schedule_form import ScheduleForm, read_given

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobkit.store.base import WorkerInfo
+from jobkit.store.values import WorkerInfo
 from jobkit.ui.page_feed import is_read
 from jobkit.ui.workers import WorkersFeed, picture
 from tests.support import wait_until

@@ -13,8 +13,8 @@ from jobkit.codec import PICKLE, Codec, Subject, is_reference
 from jobkit.model import JobSpec, LogLine
 from jobkit.run.base import Outcome
 from jobkit.settings import Settings
-from jobkit.store.base import Claimed, Ending, Progress, Submission, WorkerInfo
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import Claimed, Ending, Progress, Submission, WorkerInfo
 from jobkit.worker.filing import Filing
 from tests.store.server import Server
 

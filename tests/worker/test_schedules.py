@@ -13,7 +13,7 @@ import pytest
 
 from jobkit.client.kit import Kit
 from jobkit.model import JobSnapshot
-from jobkit.store.base import Query
+from jobkit.store.query import Query
 from tests.support import wait_until
 
 from . import jobs

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from jobkit.store.base import Ending
+from jobkit.store.values import Ending
 from jobkit.worker.attempt import Attempt
 from jobkit.worker.worker import Worker as JobWorker
 

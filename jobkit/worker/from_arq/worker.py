@@ -24,8 +24,8 @@ from jobkit.model import StoreUnavailable
 from jobkit.run.base import Outcome
 from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
-from jobkit.store.base import Ending
 from jobkit.store.redis_arq import ArqQueue
+from jobkit.store.values import Ending
 from jobkit.worker.attempt import Attempt
 from jobkit.worker.from_arq.alone import LoneWorker
 from jobkit.worker.from_arq.bridge import Bridge

@@ -1,0 +1,39 @@
+"""What all parts of the store on Redis have: the client, and the scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from redis.asyncio import Redis
+
+from jobkit.settings import Settings
+from jobkit.store.connect import open_redis, reaching
+from jobkit.store.scripts import Scripts
+
+T = TypeVar("T")
+
+
+class RedisPart:
+    """A part of `RedisStore`; each has verbs about one thing.
+
+    Args:
+        settings: namespace and times.
+        redis: a client to use; one for `settings.url` is opened (and owned) unless given.
+    """
+
+    def __init__(self, settings: Settings, redis: Redis | None = None) -> None:
+        self.settings = settings
+        self.prefix = f"jk:{settings.namespace}:"
+        self.redis: Redis = open_redis(settings) if redis is None else redis
+        self.scripts = Scripts(self.redis, self.prefix)
+        self._ttl_ms = max(1, int(settings.result_ttl * 1000))
+
+    def _reaching(self) -> AbstractContextManager[None]:
+        return reaching(self.settings)
+
+
+async def awaited(value: Awaitable[T] | T) -> T:
+    """redis-py types its asyncio commands as "awaitable or value"."""
+    return await value  # type: ignore[misc,no-any-return]
