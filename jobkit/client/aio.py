@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobkit.client.job import Job
+from jobkit.client.listening import end_events, next_event
 from jobkit.client.loop import background
-from jobkit.client.verbs import end_events, next_event
 from jobkit.codec import is_reference
 from jobkit.model import JobEvent, JobState
 from jobkit.store.values import LogSlice

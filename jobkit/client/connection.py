@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from jobkit.client.listening import end_events, next_event
 from jobkit.client.live import LiveJobs
 from jobkit.client.loop import background
-from jobkit.client.verbs import Verbs, end_events, next_event
+from jobkit.client.verbs import Verbs
 from jobkit.codec import Codec
 from jobkit.model import JobEvent, JobkitError
 from jobkit.settings import Settings

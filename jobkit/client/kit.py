@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,23 +10,22 @@ from typing import Any
 
 from jobkit.client.aio import AioKit
 from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
-from jobkit.client.failures import FailureVerbs, repeating
+from jobkit.client.bound import BoundKit
+from jobkit.client.failures import FailureVerbs
 from jobkit.client.hooks import Hook
 from jobkit.client.inline import run_inline
 from jobkit.client.job import Job
 from jobkit.client.limiting import LimitingKit
 from jobkit.client.loop import background
-from jobkit.client.prepare import limits_of, prepare, prepare_info
+from jobkit.client.prepare import prepare, prepare_info
+from jobkit.client.repeating import RepeatingKit
 from jobkit.client.schedules import SchedulingKit
 from jobkit.client.steering import SteeringVerbs
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
-from jobkit.codec import Subject
 from jobkit.model import (
-    ErrorKind,
     EventType,
     InvalidParams,
     JobEvent,
-    JobkitError,
     JobSnapshot,
     JobSpec,
     JobState,
@@ -40,14 +38,13 @@ from jobkit.settings import Settings, user_name
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query
 from jobkit.store.values import Submission
-from jobkit.tasks.call import Call, encode_call, read_call, read_head, with_needs
 from jobkit.tasks.options import SubmitOptions, check_submit_options
 from jobkit.tasks.references import Reference, ids_of, replaced
 from jobkit.tasks.registry import registry, unknown_task
-from jobkit.tasks.task import BoundTask, TaskDef, load_ref
+from jobkit.tasks.task import BoundTask
 
 
-class Kit(FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit):
+class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit):
     """Where jobs go: submits them, finds them again, shows what is there. Made by `jobkit.connect()`.
 
     Args:
@@ -371,131 +368,6 @@ class Kit(FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit):
         for hook in list(self._hooks):
             hook.stop()
         super().close()
-
-    # -- acting -------------------------------------------------------------------------------------------------------
-
-    def retry(self, job_id: str, *, owner: str = "") -> Job:
-        """Run an ended job once more with the same arguments: a new job, which names the old one as `retry_of`.
-
-        Where it ended because a job that it needs gave no result, that one runs again too, before it.
-
-        Args:
-            owner: of the new job; the person at this process unless given.
-
-        Raises:
-            JobkitError: it has not ended, or a job that it needs is no longer kept.
-        """
-        return self._retry(job_id, {}, owner)
-
-    def _retry(self, job_id: str, again: dict[str, Job], owner: str = "") -> Job:
-        """`retry`. `again` holds the jobs that run again, by the id of the old one: each of them once."""
-        if job_id in again:
-            return again[job_id]
-        snapshot = self._ended(job_id)
-        spec = snapshot.spec
-        form, body = self._call(partial(self._verbs.call_of, spec))
-        params = dict(spec.params)
-        if spec.needs and snapshot.error is not None and snapshot.error.kind is ErrorKind.DEPENDENCY:
-            renamed: dict[str, str] = {}
-            for need in spec.needs:
-                if self.snapshot(need).state in (JobState.FAILED, JobState.CANCELLED):
-                    renamed[need] = self._retry(need, again, owner).id
-            body = with_needs(body, renamed)
-            spec = replace(spec, needs=tuple(renamed.get(need, need) for need in spec.needs))
-            params = {name: _renamed(value, renamed) for name, value in params.items()}
-        again[job_id] = self._again(replace(spec, id=job_id), form, body, params, owner)
-        return again[job_id]
-
-    def rerun(self, job_id: str, changes: Mapping[str, Any]) -> Job:
-        """Submit a job once more with some arguments changed. Reads the old arguments, so it unpickles them.
-
-        Raises:
-            InvalidParams: a changed argument is refused.
-        """
-        spec = self.snapshot(job_id).spec
-        form, body = self._call(partial(self._verbs.call_of, spec))
-        head, inner = read_head(body)
-        call = read_call(head, inner)
-        task = _task_of(spec, head.ref, call)
-        changes = {**head.changes, **replaced(dict(changes), self._reference_of)}
-        if task is not None:
-            bound = task.signature.changed(task.bind(call.args, call.kwargs), changes)
-            args, kwargs = task.signature.call_args(bound)
-        else:
-            args, kwargs = tuple(call.args), {**call.kwargs, **changes}
-        # Other arguments are other work; whose place it takes is asked anew, where that can be.
-        spec = replace(spec, needs=ids_of([args, kwargs]), once=None, cache_key="", cache_ms=0)
-        if task is not None and spec.limits:
-            spec = replace(spec, limits=limits_of(task, bound, spec.limits, self.codec))
-        body = encode_call(
-            self.codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
-            has_references=bool(spec.needs),
-        )  # fmt: skip
-        return self._again(spec, form, body, {**spec.params, **changes})
-
-    def _again(self, old: Any, form: bytes, body: bytes, params: Mapping[str, Any], owner: str = "") -> Job:
-        spec = repeating(old, owner or self._owner, params)
-        prepared = Submission(spec, self.codec.seal(form, body, Subject("args", spec.id, spec.task)))
-        return self._send(prepared)
-
-    def _ended(self, job_id: str) -> JobSnapshot:
-        snapshot = self.snapshot(job_id)
-        if not snapshot.is_terminal:
-            raise JobkitError(f"job {job_id} is {snapshot.state}; only an ended job can be retried, so cancel it first")
-        return snapshot
-
-
-class BoundKit:
-    """A kit with options for its next submissions; see `Kit.options`."""
-
-    def __init__(self, kit: Kit, over: SubmitOptions) -> None:
-        self._kit, self._over = kit, over
-
-    def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
-        """Submit with these options; see `Kit.submit`."""
-        return self._kit._submit(task, args, kwargs, self._over)
-
-    def map(
-        self,
-        task: Callable[..., Any] | str,
-        items: Iterable[Any],
-        /,
-        *,
-        stop_when: Callable[[Job], object] | str | None = None,
-    ) -> Batch:
-        """Submit once for each item with these options; see `Kit.map`."""
-        return self._kit._map(task, items, self._over, stop_when)
-
-    def sweep(self, task: Callable[..., Any] | str, /, **axes: Any) -> Batch:
-        """Submit once for each combination with these options; see `Kit.sweep`."""
-        return self._kit._sweep(task, sweep_of(axes), self._over)
-
-    def options(self, **options: Any) -> BoundKit:
-        """These options with others in their place."""
-        return BoundKit(self._kit, self._over.merged(check_submit_options(options)))
-
-
-def _task_of(spec: JobSpec, ref: str, call: Call) -> TaskDef[..., Any] | None:
-    """The function that a job called, where this process can have it; a task of its name may be another one."""
-    if call.function is not None:
-        return TaskDef(call.function, name=spec.task)
-    if spec.task in registry.names() and registry.get(spec.task).ref == ref:
-        return registry.get(spec.task)
-    if not ref.startswith("jobkit.worker."):  # those run functions that only their worker knows
-        with contextlib.suppress(Exception):  # a module of the worker's that is not here, for instance
-            return registry.task_of(load_ref(ref))
-    return None
-
-
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """An argument as it is shown, with the ids of other jobs in it."""
-    if isinstance(value, str):
-        for old, new in names.items():
-            value = value.replace(old, new)
-        return value
-    if isinstance(value, list):
-        return [_renamed(item, names) for item in value]
-    return {key: _renamed(item, names) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _states(state: str | Sequence[str] | None) -> tuple[str, ...]:

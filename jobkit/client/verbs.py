@@ -6,33 +6,29 @@ Nothing here runs code of users or unpickles; the outcome of a job is decoded by
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jobkit.client.listening import Listening
+from jobkit.client.sending import Sending
 from jobkit.codec import Codec, Subject
 from jobkit.model import (
-    InvalidParams,
-    JobEvent,
     JobkitError,
     JobNotFound,
     JobSnapshot,
     JobSpec,
     JobState,
     LogLine,
-    StoreUnavailable,
     Waiting,
 )
 from jobkit.model.audit import AuditEntry
 from jobkit.settings import Settings
 from jobkit.store.base import Store
-from jobkit.store.connect import REPLY_TIMEOUT_S, explain
 from jobkit.store.hub import Hub
 from jobkit.store.query import Page, Query
 from jobkit.store.redis_dump import Dump, RedisDump
-from jobkit.store.values import ArtifactInfo, LogSlice, Submission, WorkerInfo
+from jobkit.store.values import ArtifactInfo, LogSlice, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 
 if TYPE_CHECKING:
@@ -40,77 +36,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_EVENT_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
-
-#: Seconds between questions of an iterator over events while the server does not answer.
-_AWAY_S = 0.5
-
 #: Jobs of one owner that are counted in each state: they have no index of their own.
 _OWN_MOST = 1_000
 
-#: What one call that submits may carry, so that it does not hold up others, and has its reply in time.
-_SLICE_JOBS, _SLICE_BYTES = 500, 4_000_000
 
-
-class Verbs:
+class Verbs(Sending, Listening):
     """See the module's docstring. Every method may raise `StoreUnavailable`."""
 
     def __init__(self, settings: Settings, store: Store, hub: Hub, codec: Codec) -> None:
-        self.settings, self.store, self.hub, self.codec = settings, store, hub, codec
-        self._queue: list[tuple[Submission, asyncio.Future[int | str]]] = []
-        self._sender: asyncio.Task[None] | None = None
+        super().__init__(settings, store, hub)
+        self.codec = codec
         self._index: Index | None = None
-
-    # -- submitting ---------------------------------------------------------------------------------------------------
-
-    async def submit(self, submission: Submission) -> int | str:
-        """The answer to a submit, see `Store.submit`. Submits that meet share a round trip."""
-        answer: asyncio.Future[int | str] = asyncio.get_running_loop().create_future()
-        self._queue.append((submission, answer))
-        if self._sender is None or self._sender.done():
-            self._sender = asyncio.get_running_loop().create_task(self._send(), name="jobkit-submit")
-        return await answer
-
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[int | str]:
-        """The same for many, in slices that do not hold up others."""
-        answers: list[int | str] = []
-        for batch in _slices(submissions):
-            answers += await self._store_once_or_twice(batch)
-        return answers
-
-    async def _send(self) -> None:
-        while self._queue:
-            count = len(next(_slices([submission for submission, _ in self._queue[:_SLICE_JOBS]])))
-            batch, self._queue = self._queue[:count], self._queue[count:]
-            try:
-                answers = await self._store_once_or_twice([submission for submission, _ in batch])
-            except Exception as error:
-                for _, answer in batch:
-                    if not answer.done():
-                        answer.set_exception(error)
-                continue
-            for (_, answer), value in zip(batch, answers, strict=True):
-                if not answer.done():
-                    answer.set_result(value)
-
-    async def _store_once_or_twice(self, batch: Sequence[Submission]) -> list[int | str]:
-        """Ids are ours, so a submit whose reply was lost is safe to repeat: it finds itself."""
-        began = asyncio.get_running_loop().time()
-        try:
-            return await self._store(batch)
-        except StoreUnavailable:
-            if asyncio.get_running_loop().time() - began > 1.0:
-                raise  # a server that does not answer in time is not asked once more
-            await asyncio.sleep(0.05)
-            return await self._store(batch)
-
-    async def _store(self, batch: Sequence[Submission]) -> list[int | str]:
-        try:
-            async with asyncio.timeout(REPLY_TIMEOUT_S):
-                return await self.store.submit(batch, self.hub.client_id)
-        except TimeoutError:
-            error = TimeoutError(f"no reply within {REPLY_TIMEOUT_S:g} s")
-            raise explain(error, self.settings) from None
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -297,84 +233,6 @@ class Verbs:
             raise JobkitError("sync:// keeps its jobs in this process only: there is nothing to export or import")
         return self.store
 
-    # -- listening ----------------------------------------------------------------------------------------------------
-
-    async def events(self, after: str | None = None) -> AsyncIterator[JobEvent]:
-        """Numbered events of all jobs, from now on or after an event id; each with its `id`, none left out.
-
-        Pub/sub only says that there is something new; what it is comes from the kept stream. While the server is away
-        this waits.
-
-        Raises:
-            InvalidParams: `after` is not an event id.
-            EventsExpired: some of them are no longer kept: `after` is too old, or the reader too slow.
-        """
-        if after is not None and not _EVENT_ID.fullmatch(after):
-            raise InvalidParams(f"after must be the id of an event, like '1764000000000-0', not {after!r}", "after")
-        wake = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        stop = self.hub.listen(lambda event: void(loop.call_soon_threadsafe(wake.set)), None)
-        try:
-            await self.hub.ready(None)
-            last = await _patiently(self.store.last_event_id) if after is None else after
-            while True:
-                wake.clear()
-                found = await _patiently(partial(self.store.events, last))
-                for event in found:
-                    yield event
-                    last = event.id
-                if not found:
-                    try:
-                        async with asyncio.timeout(10):
-                            await wake.wait()
-                    except TimeoutError:
-                        pass  # look again, in case the connection for news was cut
-        finally:
-            stop()
-
-    async def job_events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
-        """One job's events with a `seq` above `after`, to its end: numbered ones without a gap, news as they come."""
-        news: asyncio.Queue[JobEvent | None] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        def put(event: JobEvent | None) -> None:
-            loop.call_soon_threadsafe(news.put_nowait, event)
-
-        stops = [
-            self.hub.listen(put, job_id),
-            self.hub.on_status(lambda is_live: put(None) if is_live else None),
-        ]
-        try:
-            await self.hub.ready(job_id)
-            last, is_stale = after, True
-            while True:
-                if is_stale:
-                    snapshot = await _patiently(lambda: self.snapshot(job_id))
-                    for event in snapshot.history:
-                        if event.seq > last:
-                            last = event.seq
-                            yield event
-                    if snapshot.is_terminal:
-                        return
-                try:
-                    async with asyncio.timeout(10):
-                        got = await news.get()
-                except TimeoutError:
-                    got = None
-                is_stale = got is None or (not got.type.is_news and got.seq > last + 1)
-                if got is None or is_stale:
-                    continue
-                if got.type.is_news:
-                    yield got
-                elif got.seq == last + 1:
-                    last = got.seq
-                    yield got
-                    if JobState(got.data.get("state", "queued")).is_terminal:
-                        return
-        finally:
-            for stop in stops:
-                stop()
-
 
 def _nearest(workers: Sequence[WorkerInfo], waiting: Waiting) -> Mapping[str, float] | None:
     """What the worker has that comes nearest to what a job needs; None where it needs nothing."""
@@ -388,41 +246,6 @@ def _nearest(workers: Sequence[WorkerInfo], waiting: Waiting) -> Mapping[str, fl
         return sum(share >= 1.0 for share in shares), sum(shares)
 
     return max((worker for worker in workers if queue in worker.queues), key=met, default=WorkerInfo("")).resources
-
-
-def _slices(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
-    """Parts that one call may carry: neither too many nor too large."""
-    start = size = 0
-    for i, submission in enumerate(submissions):
-        if i > start and (i - start >= _SLICE_JOBS or size + len(submission.payload) > _SLICE_BYTES):
-            yield submissions[start:i]
-            start, size = i, 0
-        size += len(submission.payload)
-    if start < len(submissions):
-        yield submissions[start:]
-
-
-async def _patiently(verb: Callable[[], Awaitable[T]]) -> T:
-    """What a verb answers, once the server does."""
-    while True:
-        try:
-            return await verb()
-        except StoreUnavailable:
-            await asyncio.sleep(_AWAY_S)
-
-
-async def next_event(source: AsyncIterator[JobEvent]) -> JobEvent:
-    """The next event, as a coroutine that can be handed to the loop."""
-    return await anext(source)
-
-
-async def end_events(source: AsyncIterator[JobEvent]) -> None:
-    """Stop listening."""
-    await source.aclose()  # type: ignore[attr-defined]  # an async generator
-
-
-def void(_: object) -> None:
-    """For callbacks whose value nobody wants."""
 
 
 def log_lines(found: LogSlice) -> tuple[LogLine, ...]:

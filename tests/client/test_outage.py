@@ -85,7 +85,7 @@ def test_events_after_something_that_is_no_event_is_refused(kit: Kit, after: str
 def test_a_frozen_server_does_not_keep_a_submit_from_the_caller(
     server: Server, kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobkit.client.verbs.REPLY_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("jobkit.client.sending.REPLY_TIMEOUT_S", 0.5)
     kit.submit(len, "")  # from now on the server knows the script
     frozen = psutil.Process(server.pid)
     frozen.suspend()
@@ -100,7 +100,7 @@ def test_a_frozen_server_does_not_keep_a_submit_from_the_caller(
 
 
 def test_many_submissions_go_in_slices_that_are_not_too_large() -> None:
-    from jobkit.client.verbs import _slices
+    from jobkit.client.sending import _slices
     from tests.store.support import job
 
     small = [job() for _ in range(1100)]

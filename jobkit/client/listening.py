@@ -1,0 +1,125 @@
+"""Events as iterators: of all jobs, or of one to its end; none is left out, whatever becomes of the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobState, StoreUnavailable
+from jobkit.store.base import Store
+from jobkit.store.hub import Hub, void
+
+T = TypeVar("T")
+
+_EVENT_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
+
+#: Seconds between questions of an iterator over events while the server does not answer.
+_AWAY_S = 0.5
+
+
+class Listening:
+    """Part of `jobkit.client.verbs.Verbs`."""
+
+    store: Store
+    hub: Hub
+
+    async def snapshot(self, job_id: str) -> JobSnapshot:
+        raise NotImplementedError
+
+    async def events(self, after: str | None = None) -> AsyncIterator[JobEvent]:
+        """Numbered events of all jobs, from now on or after an event id; each with its `id`, none left out.
+
+        Pub/sub only says that there is something new; what it is comes from the kept stream. While the server is away
+        this waits.
+
+        Raises:
+            InvalidParams: `after` is not an event id.
+            EventsExpired: some of them are no longer kept: `after` is too old, or the reader too slow.
+        """
+        if after is not None and not _EVENT_ID.fullmatch(after):
+            raise InvalidParams(f"after must be the id of an event, like '1764000000000-0', not {after!r}", "after")
+        wake = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        stop = self.hub.listen(lambda event: void(loop.call_soon_threadsafe(wake.set)), None)
+        try:
+            await self.hub.ready(None)
+            last = await _patiently(self.store.last_event_id) if after is None else after
+            while True:
+                wake.clear()
+                found = await _patiently(partial(self.store.events, last))
+                for event in found:
+                    yield event
+                    last = event.id
+                if not found:
+                    try:
+                        async with asyncio.timeout(10):
+                            await wake.wait()
+                    except TimeoutError:
+                        pass  # look again, in case the connection for news was cut
+        finally:
+            stop()
+
+    async def job_events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
+        """One job's events with a `seq` above `after`, to its end: numbered ones without a gap, news as they come."""
+        news: asyncio.Queue[JobEvent | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def put(event: JobEvent | None) -> None:
+            loop.call_soon_threadsafe(news.put_nowait, event)
+
+        stops = [
+            self.hub.listen(put, job_id),
+            self.hub.on_status(lambda is_live: put(None) if is_live else None),
+        ]
+        try:
+            await self.hub.ready(job_id)
+            last, is_stale = after, True
+            while True:
+                if is_stale:
+                    snapshot = await _patiently(lambda: self.snapshot(job_id))
+                    for event in snapshot.history:
+                        if event.seq > last:
+                            last = event.seq
+                            yield event
+                    if snapshot.is_terminal:
+                        return
+                try:
+                    async with asyncio.timeout(10):
+                        got = await news.get()
+                except TimeoutError:
+                    got = None
+                is_stale = got is None or (not got.type.is_news and got.seq > last + 1)
+                if got is None or is_stale:
+                    continue
+                if got.type.is_news:
+                    yield got
+                elif got.seq == last + 1:
+                    last = got.seq
+                    yield got
+                    if JobState(got.data.get("state", "queued")).is_terminal:
+                        return
+        finally:
+            for stop in stops:
+                stop()
+
+
+async def _patiently(verb: Callable[[], Awaitable[T]]) -> T:
+    """What a verb answers, once the server does."""
+    while True:
+        try:
+            return await verb()
+        except StoreUnavailable:
+            await asyncio.sleep(_AWAY_S)
+
+
+async def next_event(source: AsyncIterator[JobEvent]) -> JobEvent:
+    """The next event, as a coroutine that can be handed to the loop."""
+    return await anext(source)
+
+
+async def end_events(source: AsyncIterator[JobEvent]) -> None:
+    """Stop listening."""
+    await source.aclose()  # type: ignore[attr-defined]  # an async generator

@@ -1,0 +1,86 @@
+"""How submits go to the store: those that meet share a round trip, many go in slices, a lost reply is asked again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from jobkit.model import StoreUnavailable
+from jobkit.settings import Settings
+from jobkit.store.base import Store
+from jobkit.store.connect import REPLY_TIMEOUT_S, explain
+from jobkit.store.hub import Hub
+from jobkit.store.values import Submission
+
+#: What one call that submits may carry, so that it does not hold up others, and has its reply in time.
+_SLICE_JOBS, _SLICE_BYTES = 500, 4_000_000
+
+
+class Sending:
+    """Part of `jobkit.client.verbs.Verbs`."""
+
+    def __init__(self, settings: Settings, store: Store, hub: Hub) -> None:
+        self.settings, self.store, self.hub = settings, store, hub
+        self._queue: list[tuple[Submission, asyncio.Future[int | str]]] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def submit(self, submission: Submission) -> int | str:
+        """The answer to a submit, see `Store.submit`. Submits that meet share a round trip."""
+        answer: asyncio.Future[int | str] = asyncio.get_running_loop().create_future()
+        self._queue.append((submission, answer))
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.get_running_loop().create_task(self._send(), name="jobkit-submit")
+        return await answer
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[int | str]:
+        """The same for many, in slices that do not hold up others."""
+        answers: list[int | str] = []
+        for batch in _slices(submissions):
+            answers += await self._store_once_or_twice(batch)
+        return answers
+
+    async def _send(self) -> None:
+        while self._queue:
+            count = len(next(_slices([submission for submission, _ in self._queue[:_SLICE_JOBS]])))
+            batch, self._queue = self._queue[:count], self._queue[count:]
+            try:
+                answers = await self._store_once_or_twice([submission for submission, _ in batch])
+            except Exception as error:
+                for _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, answer), value in zip(batch, answers, strict=True):
+                if not answer.done():
+                    answer.set_result(value)
+
+    async def _store_once_or_twice(self, batch: Sequence[Submission]) -> list[int | str]:
+        """Ids are ours, so a submit whose reply was lost is safe to repeat: it finds itself."""
+        began = asyncio.get_running_loop().time()
+        try:
+            return await self._store(batch)
+        except StoreUnavailable:
+            if asyncio.get_running_loop().time() - began > 1.0:
+                raise  # a server that does not answer in time is not asked once more
+            await asyncio.sleep(0.05)
+            return await self._store(batch)
+
+    async def _store(self, batch: Sequence[Submission]) -> list[int | str]:
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                return await self.store.submit(batch, self.hub.client_id)
+        except TimeoutError:
+            error = TimeoutError(f"no reply within {REPLY_TIMEOUT_S:g} s")
+            raise explain(error, self.settings) from None
+
+
+def _slices(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
+    """Parts that one call may carry: neither too many nor too large."""
+    start = size = 0
+    for i, submission in enumerate(submissions):
+        if i > start and (i - start >= _SLICE_JOBS or size + len(submission.payload) > _SLICE_BYTES):
+            yield submissions[start:i]
+            start, size = i, 0
+        size += len(submission.payload)
+    if start < len(submissions):
+        yield submissions[start:]
