@@ -27,6 +27,9 @@ from jobkit.settings import Settings
 #: Name in `roles` for who comes from elsewhere and was not asked: by a proxy that does the asking, for instance.
 ANONYMOUS = "anonymous"
 
+#: What begins a pattern in `roles` that is of groups and not of names.
+GROUP = "@"
+
 #: Cost of a hash: 16 MiB and some 50 ms each, as OWASP's list has it for scrypt with p=5 at half of the memory.
 _N, _R, _P = 2**14, 8, 5
 _MAX_MEMORY = 64 * 2**20
@@ -174,15 +177,19 @@ def role_named(name: object, where: str) -> Role:
     return Role(name)
 
 
-def person_named(name: str, settings: Settings, *, is_listed: bool) -> Person:
+def person_named(
+    name: str, settings: Settings, *, is_listed: bool, claims: Mapping[str, object] | None = None
+) -> Person:
     """Somebody who has logged in, with their role.
 
     The first of these that says something: the login file; the first pattern of `settings.roles` that their name
-    matches; and where there are no `roles` at all, an operator's own list of names (`is_listed`) means that each of
-    them may do everything. Everybody else may nothing: whom an OAuth provider knows is not yet who was meant.
+    matches, or, where it begins with `@`, one of their groups; and where there are no `roles` at all, an operator's own
+    list of names (`is_listed`) means that each of them may do everything. Everybody else may nothing: whom an OAuth
+    provider knows is not yet who was meant.
 
     Args:
         is_listed: whether whoever runs the server has written down these people, by name.
+        claims: what an OAuth provider says of them; `groups`, and `email_verified`, are looked at.
     """
     if settings.login:
         account = accounts_of(settings).get(name)
@@ -190,10 +197,21 @@ def person_named(name: str, settings: Settings, *, is_listed: bool) -> Person:
             return Person(name, Role.NONE)
         if account.role is not None:
             return _person(name, account.role)
+    claims = claims or {}
+    if claims.get("email") == name and claims.get("email_verified") in (False, "false"):
+        return Person(name, Role.NONE)  # anybody may write any address into their profile
+    groups = _groups(name, claims)
     for pattern, role in settings.roles.items():
-        if fnmatchcase(name, pattern) and name:
+        is_group = pattern.startswith(GROUP)
+        if name and any(fnmatchcase(each, pattern.removeprefix(GROUP)) for each in (groups if is_group else [name])):
             return _person(name, Role(role))
     return Person(name, Role.ADMIN if is_listed and not settings.roles else Role.NONE)
+
+
+def _groups(name: str, claims: Mapping[str, object]) -> list[str]:
+    """Of the claims; none where they are somebody else's, of an older login for instance."""
+    told = claims.get("groups") if name in claims.values() else None
+    return [each for each in told if isinstance(each, str)] if isinstance(told, list) else []
 
 
 def _person(name: str, role: Role) -> Person:

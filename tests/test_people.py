@@ -151,3 +151,23 @@ def test_who_has_a_role_sees_and_may_what_it_says() -> None:
     looking = [Person("ada", role).looking() for role in Role]
     assert not any(each.may(Role.OPERATE) or each.may_with_own for each in looking)
     assert [each.sees("ada") for each in looking] == [Person("ada", role).sees("ada") for role in Role]
+
+
+@pytest.mark.parametrize(
+    ("claims", "role"),
+    [
+        ({"email": "ada@lab.example", "groups": ["gpu-team"]}, Role.OPERATE),
+        ({"email": "ada@lab.example", "groups": ["chess", 7, None]}, Role.VIEW),
+        ({"email": "ada@lab.example", "groups": "gpu-team"}, Role.VIEW),  # a text is no list of groups
+        ({"email": "eve@lab.example", "groups": ["gpu-team"]}, Role.VIEW),  # what was said of somebody else
+        ({"email": "ada@lab.example", "groups": ["gpu-team"], "email_verified": False}, Role.NONE),
+        ({"email": "ada@lab.example", "email_verified": "false"}, Role.NONE),
+        ({}, Role.VIEW),
+        (None, Role.VIEW),
+    ],
+)
+def test_a_role_may_come_from_a_group_that_the_provider_tells(claims: dict[str, object] | None, role: Role) -> None:
+    known = settings(roles={"@gpu-*": "operate", "*@lab.example": "view"})
+
+    assert person_named("ada@lab.example", known, is_listed=False, claims=claims).role is role
+    assert person_named("@gpu-team", known, is_listed=False).role is Role.NONE  # a name is no group

@@ -219,21 +219,35 @@ def _without_processes(arguments: Sequence[str]) -> list[str]:
 @click.option("--port", type=click.IntRange(1, 65535), help=f"[{DEFAULT_PORT}, or the next that is free]")
 @click.option("--show", is_flag=True, help="Open it in a browser.")
 @click.option("--web", metavar="DIR", help="Also serve a folder with a web page of yours, at /DIR/.")
-@click.option("--host", metavar="ADDRESS", help="Serve others than this machine, too; needs --login. [127.0.0.1]")
+@click.option("--host", metavar="ADDRESS", help="Serve others than this machine, too; needs a login. [127.0.0.1]")
 @click.option("--login", metavar="FILE", help='Ask for a login; FILE is JSON: {"name": "password"}.')
-def dashboard(port: int | None, show: bool, web: str | None, host: str | None, login: str | None) -> None:
+@click.option("--oauth", metavar="PROVIDER", help="Have people log in at github, google, azurev2, generic, ...")
+@click.option("--cert", metavar="FILE", help="Speak TLS, with this certificate (PEM).")
+@click.option("--key", metavar="FILE", help="Key of the certificate, where it is a file of its own.")
+def dashboard(
+    port: int | None,
+    show: bool,
+    web: str | None,
+    host: str | None,
+    login: str | None,
+    oauth: str | None,
+    cert: str | None,
+    key: str | None,
+) -> None:
     """The dashboard and the HTTP API alone, on this machine's own address, against JOBKIT_URL."""
-    from jobkit.cli.serving import check_host, guard
+    from jobkit.cli.serving import PROVIDER, check_host, guard, tls
 
-    login = login or out.settings().login or None
-    host = check_host(host, login)
+    login, oauth = login or out.settings().login or None, oauth or os.environ.get(PROVIDER)
+    secured = tls(cert, key)
+    host = check_host(host, bool(login or oauth))
     served = [] if web is None else _web_folder(web)
     port = free_port(port, host)
     kit = out.connect()  # what is wrong with the URL is said here and not in the middle of a page
-    guarded, environ = guard(kit.settings, login)
+    guarded, environ = guard(kit.settings, login, oauth)
     kit.close()
-    click.echo(f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}/", err=True)
-    argv = dashboard_command(port, host) + guarded + served + (["--show"] if show else [])
+    name = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
+    click.echo(f"http{'s' if secured else ''}://{name}:{port}/", err=True)
+    argv = dashboard_command(port, host) + guarded + secured + served + (["--show"] if show else [])
     sys.stdout.flush()
     os.execve(argv[0], argv, {**os.environ, **environ})
 

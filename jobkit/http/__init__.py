@@ -106,6 +106,9 @@ def _default_kit() -> Kit:
 def __getattr__(name: str) -> Any:
     """`ROUTES`, which Panel asks its plugins for: made when asked for, since it reads settings."""
     if name == "ROUTES":
+        from jobkit.http.cookies import mark_panels
+
+        mark_panels()
         routes = globals()["ROUTES"] = tornado_routes()
         _begin(routes[0][2]["api"])
         return routes

@@ -168,7 +168,8 @@ def grant_of(
             raise Problem(
                 403, "xsrf", "a login by cookie needs the cookie _xsrf also as header X-XSRFToken", "x-xsrftoken"
             )
-        return grant_for(person_named(request.login, settings, is_listed=request.login_is_listed))
+        person = person_named(request.login, settings, is_listed=request.login_is_listed, claims=request.login_claims)
+        return grant_for(person)
     if is_open and not request.has_login and is_own_machine(request):
         return Grant("", _ALL, is_open=True)
     if is_open and not request.has_login:

@@ -11,16 +11,15 @@ import asyncio
 import hashlib
 import html
 import logging
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import tornado.web
 
 from jobkit.http.access import Rate
+from jobkit.http.cookies import marks, settings
 from jobkit.model import InvalidParams
 from jobkit.people import Account, is_password, read_login
-from jobkit.settings import Settings
 
 logger = logging.getLogger("jobkit.http")
 
@@ -55,15 +54,10 @@ def get_user(handler: Any) -> str | None:
 
 def _accounts() -> dict[str, Account]:
     try:
-        return dict(read_login(_settings().login))
+        return dict(read_login(settings().login))
     except InvalidParams as error:
         logger.error("nobody can log in: %s", error)
         return {}
-
-
-@cache
-def _settings() -> Settings:
-    return Settings.load()
 
 
 def _seal(account: Account) -> str:
@@ -79,7 +73,7 @@ class LoginHandler(tornado.web.RequestHandler):
             self.set_header(name, value)
 
     def initialize(self) -> None:
-        self.settings.setdefault("xsrf_cookie_kwargs", {"samesite": "Lax", "secure": _is_tls(self)})
+        self.settings.setdefault("xsrf_cookie_kwargs", marks(self))
 
     def get(self) -> None:
         self._show("")
@@ -100,9 +94,7 @@ class LoginHandler(tornado.web.RequestHandler):
             self._show("Name and password do not belong together.")
             return
         _wrong.forgive(peer)
-        how: dict[str, Any] = {
-            "expires_days": _DAYS, "httponly": True, "samesite": "Lax", "secure": _is_tls(self), "path": _path(self),
-        }  # fmt: skip
+        how: dict[str, Any] = {"expires_days": _DAYS, "httponly": True, "path": _path(self), **marks(self)}
         self.set_signed_cookie("user", name, **how)
         self.set_signed_cookie("user_seal", _seal(account), **how)
         self.redirect(_next(self))
@@ -127,11 +119,6 @@ class LogoutHandler(tornado.web.RequestHandler):
         for name in ("user", "user_seal", "is_guest", "id_token"):
             self.clear_cookie(name, path=_path(self))
         self.redirect(f"{_prefix(self)}{login_url}")
-
-
-def _is_tls(handler: tornado.web.RequestHandler) -> bool:
-    """Whether the browser speaks TLS, to us or to the proxy in front of us."""
-    return handler.request.protocol == "https" or _settings().public_url.startswith("https://")
 
 
 def _prefix(handler: Any) -> str:

@@ -39,6 +39,7 @@ class Request:
         has_login: the web server asks people to log in.
         login: name of the person whom the web server itself has logged in (the dashboard's cookie), or "".
         login_is_listed: who runs the server has written down who may log in, by name; not so with OAuth.
+        login_claims: what an OAuth provider has said of that person.
         login_is_forged: a request that changes something came with that cookie but without the XSRF token.
     """
 
@@ -54,6 +55,7 @@ class Request:
     has_login: bool = False
     login: str = ""
     login_is_listed: bool = False
+    login_claims: Mapping[str, Any] = field(default_factory=dict)
     login_is_forged: bool = False
 
     @property

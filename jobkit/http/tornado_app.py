@@ -14,6 +14,7 @@ import tornado.web
 from tornado.httputil import HTTPServerRequest
 
 from jobkit.http.api import Api, too_large
+from jobkit.http.cookies import claims_of, kept_by_panel, marks
 from jobkit.http.messages import Problem, Request, Response
 from jobkit.http.pump import ClientGone, parts_until
 
@@ -33,6 +34,7 @@ class ApiHandler(tornado.web.RequestHandler):
     SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS", "QUERY")
 
     def initialize(self, api: Api) -> None:
+        self.settings.setdefault("xsrf_cookie_kwargs", marks(self))
         self._api = api
         self._parts: list[bytes] = []
         self._size = 0
@@ -73,6 +75,7 @@ class ApiHandler(tornado.web.RequestHandler):
         if not self._api.hosts.issuperset(origins := getattr(self.application, "websocket_origins", ())):
             self._api.allow_hosts(origins)
         login, is_forged = self._login()
+        is_login_listed = bool(login) and is_listed(self.application.auth_provider)  # type: ignore[attr-defined]  # Bokeh's
         return Request(
             method=request.method or "GET",
             path=raw.removeprefix(prefix),
@@ -85,7 +88,8 @@ class ApiHandler(tornado.web.RequestHandler):
             prefix=prefix,
             has_login=_has_login(self.application),
             login=login,
-            login_is_listed=bool(login) and is_listed(self.application.auth_provider),  # type: ignore[attr-defined]  # Bokeh's
+            login_is_listed=is_login_listed,
+            login_claims=claims_of(self) if login and not is_login_listed else {},
             login_is_forged=is_forged,
         )
 
@@ -185,7 +189,7 @@ def _user(handler: tornado.web.RequestHandler) -> str:
     found = getattr(getattr(handler.application.auth_provider, "_module", None), "get_user", None)  # type: ignore[attr-defined]  # Bokeh's
     if found is not None:
         return str(found(handler) or "")
-    user = handler.get_signed_cookie("user")
+    user = kept_by_panel(handler, "user")
     return "" if not user else user.decode("utf-8", "replace").strip('"')[:200]
 
 

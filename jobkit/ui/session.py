@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import logging
 import weakref
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +19,8 @@ import panel as pn
 from jobkit.model.people import Person, Role
 from jobkit.people import person_named, stranger
 from jobkit.settings import Settings
+
+logger = logging.getLogger("jobkit.ui")
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -36,8 +40,19 @@ def person_here(settings: Settings) -> Person:
     name = str(pn.state.user or "").strip('"')[:200]
     if name:
         # A guest of `--oauth-optional` has shown no name that anybody vouches for.
-        return person_named(name, settings, is_listed=not pn.config.oauth_provider and name != "guest")
+        is_listed = not pn.config.oauth_provider and name != "guest"
+        return person_named(name, settings, is_listed=is_listed, claims=_claims())
     return stranger(settings, is_own_machine=is_own_machine(request))
+
+
+def _claims() -> Mapping[str, Any]:
+    """What an OAuth provider has said of who is logged in; nothing of other logins."""
+    try:
+        told = pn.state.user_info if pn.config.oauth_provider else None
+    except Exception as error:  # a cookie of another key, or no token at all
+        logger.info("what the OAuth provider said cannot be read: %s", error)
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def refusal(person: Person) -> str:

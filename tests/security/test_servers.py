@@ -27,25 +27,6 @@ from tests.worker.conftest import Bench
 
 
 @pytest.fixture
-def certificates(tmp_path: Path) -> Path:
-    """An authority of our own, and a certificate of its for the name `localhost` alone."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl in PATH")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    for name in ("ca", "server"):
-        openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
-    openssl("req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=tests", "-days", "2", "-out", "ca.crt")
-    openssl("req", "-new", "-key", "server.key", "-subj", "/CN=localhost", "-out", "server.csr")
-    (tmp_path / "names").write_text("subjectAltName=DNS:localhost\n")
-    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
-            "-extfile", "names", "-out", "server.crt")  # fmt: skip
-    return tmp_path
-
-
-@pytest.fixture
 def tls(certificates: Path) -> Iterator[int]:
     """A server that speaks TLS; its port."""
     server = Server()

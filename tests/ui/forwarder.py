@@ -1,18 +1,21 @@
-"""A reverse proxy as small as one can be: HTTP and websockets under a prefix, which it strips or keeps."""
+"""A reverse proxy as small as one can be: HTTP and websockets under a prefix, which it strips or keeps, and TLS."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import threading
 
 from tests.support import wait_until
 
 
 class Forwarder:
-    """Listens on 127.0.0.1 and hands requests below `/prefix` to `port`, with the prefix or without it."""
+    """Listens on 127.0.0.1 and hands requests below `/prefix` to `port`, with the prefix or without it; with `tls` it
+    ends that, and says so."""
 
-    def __init__(self, prefix: str, *, strips: bool) -> None:
+    def __init__(self, prefix: str, *, strips: bool, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.port = self.target = 0
         self.paths: list[str] = []
         self._writers: list[asyncio.StreamWriter] = []
@@ -29,7 +32,7 @@ class Forwarder:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls))
         self.port = server.sockets[0].getsockname()[1]
         self._loop.run_forever()
         server.close()
@@ -56,6 +59,8 @@ class Forwarder:
                 if not any(line.lower().startswith("upgrade:") for line in headers):
                     headers = [line for line in headers if not line.lower().startswith("connection:")]
                     headers.append("Connection: close")
+                if self._tls is not None:
+                    headers.append("X-Forwarded-Proto: https")
                 up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target)
                 self._writers.append(up_writer)
                 up_writer.write("\r\n".join([f"{method} {path} {version}", *headers, "", ""]).encode("latin-1"))
