@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -106,33 +107,47 @@ def test_events_tell_the_whole_life_without_a_gap(kit: Kit) -> None:
     assert [event.type for event in job.events(after=2)] == ["succeeded"]
 
 
-def test_watchers_see_every_state_in_order(kit: Kit) -> None:
+def abc_after(gate: str) -> str:
+    """Waits until the test has set its watchers."""
+    import time
+    from pathlib import Path
+
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    return "abc"
+
+
+def test_watchers_see_every_state_in_order(kit: Kit, tmp_path: Path) -> None:
     if kit.settings.scheme == "sync":
         pytest.skip("with sync:// the job has ended before a watcher can be set")
     seen = []
-    job = kit.options(delay=0.3).submit(len, "abc")
+    gate = tmp_path / "gate"
+    job = kit.submit(len, kit.submit(abc_after, str(gate)))  # scheduled until that one has ended
     job.param.watch(lambda event: seen.append(str(event.new)), "state")
 
+    gate.touch()
     job.result(20)
 
     assert seen == ["queued", "running", "succeeded"]
 
 
 def test_a_raising_watcher_harms_neither_the_job_nor_other_watchers_of_other_jobs(
-    kit: Kit, caplog: pytest.LogCaptureFixture
+    kit: Kit, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     if kit.settings.scheme == "sync":
         pytest.skip("with sync:// the job has ended before a watcher can be set")
-    job, other, seen = kit.options(delay=0.2).submit(len, "a"), kit.options(delay=0.2).submit(len, "b"), []
+    gate = tmp_path / "gate"
+    job, other, seen = kit.submit(abc_after, str(gate)), kit.submit(abc_after, str(gate)), []
 
     def bad(event: object) -> None:
         raise RuntimeError("mine")
 
     job.param.watch(bad, "state")
     other.param.watch(lambda event: seen.append(str(event.new)), "state")
+    gate.touch()
 
-    assert job.result(20) == 1
-    assert other.result(20) == 1
+    assert job.result(20) == "abc"
+    assert other.result(20) == "abc"
     assert seen[-1] == "succeeded"
     assert "watcher of job" in caplog.text
 

@@ -40,7 +40,9 @@ def _own_registry() -> Iterator[None]:
 
 @pytest.fixture
 def kit(redis_server: Server) -> Iterator[Kit]:
-    settings = Settings(url=redis_server.url, namespace=f"t{secrets.token_hex(4)}", secret="of these tests")
+    # The worker that a test plays beats when the test says so: a short lease would end on a slow machine.
+    namespace = f"t{secrets.token_hex(4)}"
+    settings = Settings(url=redis_server.url, namespace=namespace, secret="of these tests", lease=3600.0)
     made = Kit(settings)
     yield made
     made.close()
