@@ -208,6 +208,38 @@ def person_named(
     return Person(name, Role.ADMIN if is_listed and not settings.roles else Role.NONE)
 
 
+class Standing:
+    """What somebody was when they came in, and what they are now: the login file may have changed since.
+
+    Roles of the settings do not change while a process lives.
+
+    Args:
+        name, settings, is_listed, claims: see `person_named`.
+
+    Attributes:
+        person: as they came.
+    """
+
+    def __init__(
+        self, name: str, settings: Settings, *, is_listed: bool, claims: Mapping[str, object] | None = None
+    ) -> None:
+        self._name, self._settings, self._is_listed, self._claims = name, settings, is_listed, claims
+        self._password = self._password_now()
+        self.person = person_named(name, settings, is_listed=is_listed, claims=claims)
+
+    def now(self) -> Person:
+        """Who they are now; nobody where their line is gone, or has another password than when they came."""
+        if not self._settings.login:
+            return self.person
+        if self._password_now() != self._password:
+            return Person(self._name, Role.NONE)
+        return person_named(self._name, self._settings, is_listed=self._is_listed, claims=self._claims)
+
+    def _password_now(self) -> str:
+        account = accounts_of(self._settings).get(self._name) if self._settings.login else None
+        return "" if account is None else account.password
+
+
 def _groups(name: str, claims: Mapping[str, object]) -> list[str]:
     """Of the claims; none where they are somebody else's, of an older login for instance."""
     told = claims.get("groups") if name in claims.values() else None

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from jobkit.http.messages import Problem, Request
 from jobkit.http.routing import printable
 from jobkit.http.tokens import SCOPES, Grant, InvalidToken, Tokens
 from jobkit.model.people import Person, Role
-from jobkit.people import person_named, stranger
+from jobkit.people import Standing, stranger
 from jobkit.settings import Settings
 
 #: Headers that a proxy adds: what came through one did not come from this machine.
@@ -168,8 +169,8 @@ def grant_of(
             raise Problem(
                 403, "xsrf", "a login by cookie needs the cookie _xsrf also as header X-XSRFToken", "x-xsrftoken"
             )
-        person = person_named(request.login, settings, is_listed=request.login_is_listed, claims=request.login_claims)
-        return grant_for(person)
+        standing = Standing(request.login, settings, is_listed=request.login_is_listed, claims=request.login_claims)
+        return replace(grant_for(standing.person), standing=standing)
     if is_open and not request.has_login and is_own_machine(request):
         return Grant("", _ALL, is_open=True)
     if is_open and not request.has_login:

@@ -260,6 +260,12 @@ class Api:
         kit = await self.kit()
         return bool(grant.token_id) and await on_loop(kit.verbs.store.is_revoked(grant.token_id))
 
+    async def holds(self, grant: Grant) -> bool:
+        """Whether what was granted still is: the token was not revoked, who logged in may what they might."""
+        if grant.standing is not None:
+            return grant.standing.now() == grant.standing.person
+        return not await self.is_revoked(grant)
+
     # -- what they share --------------------------------------------------------------------------------------------
 
     async def kit(self) -> Kit:

@@ -168,13 +168,15 @@ class Stream(AsyncIterator[bytes]):
             await asyncio.sleep(PACE_S)
         try:
             while not self._is_closed:
+                if await self._is_ending():  # also of a stream that is never silent
+                    break
                 version = self._tail.version
                 frames = await self._view.collect()
                 self._has_paced = bool(frames)
                 if frames:
                     retry, self._retry = self._retry, b""
                     return b"".join([retry, *frames])
-                if self._view.is_over or await self._is_ending():
+                if self._view.is_over:
                     break
                 left = self._until - time.monotonic()
                 is_new = await self._tail.changed(version, max(0.0, min(self._api.limits.heartbeat_s, left)))
@@ -197,9 +199,9 @@ class Stream(AsyncIterator[bytes]):
         now = time.monotonic()
         if now >= self._until:
             return True
-        if self._grant.token_id and now - self._checked >= min(5.0, self._api.limits.heartbeat_s):
+        if now - self._checked >= min(5.0, self._api.limits.heartbeat_s):
             self._checked = now
-            if await self._api.is_revoked(self._grant):
+            if not await self._api.holds(self._grant):
                 self._until = now
                 return True
         return False

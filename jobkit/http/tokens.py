@@ -14,13 +14,14 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 import jwt
 
 from jobkit.model import InvalidParams, JobSpec
+from jobkit.people import Standing
 
 #: What a token may allow: see jobs; submit jobs; cancel, retry and remove them.
 SCOPES = ("view", "submit", "operate")
@@ -58,7 +59,7 @@ class Grant:
         is_open: nobody was asked: the server is open on this machine.
         is_old: by a token of Mercure's protocol 0.x.
         owner: whose jobs it is about; None for everybody's.
-        role: of a login, for the audit trail.
+        role: of a login, for the audit trail. standing: of a login, to see whether it still holds.
     """
 
     subject: str = ""
@@ -73,6 +74,7 @@ class Grant:
     is_old: bool = False
     owner: str | None = None
     role: str = ""
+    standing: Standing | None = field(default=None, repr=False, compare=False)
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes

@@ -27,12 +27,13 @@ from jobkit.settings import user_name
 from jobkit.ui.bell import Bell
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Desk
+from jobkit.ui.doorkeeper import watch
 from jobkit.ui.drawer import Drawer
 from jobkit.ui.live import on_loop
 from jobkit.ui.nav import Nav
 from jobkit.ui.page import Page, PageSession, tell
 from jobkit.ui.pages import PAGES
-from jobkit.ui.session import person_here, refusal
+from jobkit.ui.session import refusal
 from jobkit.ui.theme import Theme, header_look, palette
 
 if TYPE_CHECKING:
@@ -91,8 +92,8 @@ class Dashboard(Viewer):
         self._kit = kit
         self._title = title
         self._theme = Theme.read(theme or {})
-        person = person_here(kit.settings)
-        self._desk = Desk(kit, person if may_act else person.looking())
+        self._desk = Desk(kit, only_looks=not may_act)
+        person = self._desk.person
         self._bridge = SessionBridge()
         known = _checked(PAGES if pages is None else pages)
         self._pages = {page.slug: page for page in known if page.is_for(self._desk.person)} or {_NOTHING.slug: _NOTHING}
@@ -133,6 +134,7 @@ class Dashboard(Viewer):
         self._name_pages()
         self._layout: Any = None
         self._bridge.on_close(kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)))
+        self._bridge.on_close(watch(self._desk, lambda: self._bridge.push(self._show_out)))
         self.param.watch(lambda *_: self._turn(), ["page", "job"])
         self._follow(pn.state.location.search if pn.state.location is not None else "")
 
@@ -254,6 +256,11 @@ class Dashboard(Viewer):
     def _themed(self, dark: bool) -> None:
         if self._layout is not None:
             self._layout.dark_theme = dark
+
+    def _show_out(self) -> None:
+        """They have another role now, or none: the browser asks for the page anew, and nothing more is told here."""
+        self._nav.again = True
+        self._bridge.close()
 
     def _connected(self, is_live: bool) -> None:
         self._nav.status = "live" if is_live else "reconnecting"

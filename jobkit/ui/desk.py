@@ -157,11 +157,17 @@ class Desk:
     Args:
         kit: where it is done.
         person: who looks; the one of this browser session unless given, see `person_here`.
+        only_looks: nothing can be done here, whatever the role.
+
+    Attributes:
+        judge: says who they are now: their role may have changed since their page was opened.
     """
 
-    def __init__(self, kit: Kit, person: Person | None = None) -> None:
+    def __init__(self, kit: Kit, person: Person | None = None, *, only_looks: bool = False) -> None:
         self.kit = kit
-        self.person = person or _person_here(kit)
+        judge = _judge_here(kit) if person is None else lambda: person
+        self.judge: Callable[[], Person] = (lambda: judge().looking()) if only_looks else judge
+        self.person = self.judge()
         self._refusals = 0
 
     def may(self, name: str) -> bool:
@@ -201,6 +207,7 @@ class Desk:
         if wanted is None:
             return Answer(f"there is no action {name[:60]!r} here", "refused")
         targets = list(dict.fromkeys(map(str, targets)))
+        self.person = self.judge()
         if not self._is_allowed(wanted):
             answer = Answer(self._not_allowed(wanted), "refused")
             if self._refusals < _REFUSALS:
@@ -269,13 +276,13 @@ class Desk:
             logger.warning("%s by %s could not be written into the audit trail: %s", entry.action, entry.who, error)
 
 
-def _person_here(kit: Kit) -> Person:
-    """See `person_here`; a notebook without Panel does not load it for this."""
+def _judge_here(kit: Kit) -> Callable[[], Person]:
+    """See `judge_here`; a notebook without Panel does not load it for this."""
     if "panel" not in sys.modules:
-        return Person()
-    from jobkit.ui.session import person_here
+        return Person
+    from jobkit.ui.session import judge_here
 
-    return person_here(kit.settings)
+    return judge_here(kit.settings)
 
 
 def _answer(wanted: Action, errand: Errand) -> Answer:

@@ -26,6 +26,7 @@ class Nav {
     model.on("change:status", () => { this.since = Date.now(); this.showStatus(); });
     model.on("change:ended", () => this.notify());
     if (n.bell) this.setBell(Notification.permission === "granted" && bellStored());
+    model.on("change:again", () => model.get("again") && location.reload());
     model.on("change:place", () => put(n.place, model.get("place")));
     const keys = (event) => this.key(event);
     document.addEventListener("keydown", keys);

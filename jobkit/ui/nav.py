@@ -24,6 +24,7 @@ class Nav(SelfContained, JSComponent):
         status: "live" or "reconnecting". `place`: where the jobs are, password masked.
         ended: jobs that have ended, for a notification, see `bell.words`; `bell` is whether there is one at all.
         who: name of the person who has logged in. `logout`: where to end that.
+        again: the page is to be asked for anew, by somebody whose role has changed.
         request: what the browser asks for.
     """
 
@@ -39,6 +40,7 @@ class Nav(SelfContained, JSComponent):
     bell = param.Boolean(default=False)
     who = param.String(default="")
     logout = param.String(default="")
+    again = param.Boolean(default=False)
     request = param.String(default="")
 
     _esm = assets.esm("nav")

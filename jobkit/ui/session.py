@@ -10,14 +10,14 @@ import gc
 import ipaddress
 import logging
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import panel as pn
 
 from jobkit.model.people import Person, Role
-from jobkit.people import person_named, stranger
+from jobkit.people import Standing, stranger
 from jobkit.settings import Settings
 
 logger = logging.getLogger("jobkit.ui")
@@ -32,17 +32,23 @@ _PROXIED = frozenset(
 
 def person_here(settings: Settings) -> Person:
     """The person of the current session; outside of any (a notebook, a script) its own user, who may everything."""
+    return judge_here(settings)()
+
+
+def judge_here(settings: Settings) -> Callable[[], Person]:
+    """Says who it is that looks, in the current session: now, and whenever it is asked later, from anywhere."""
     document: Any = pn.state.curdoc
     context = document.session_context if document is not None else None
     request = context.request if context is not None else None
     if request is None:
-        return Person()
+        return Person
     name = str(pn.state.user or "").strip('"')[:200]
     if name:
         # A guest of `--oauth-optional` has shown no name that anybody vouches for.
         is_listed = not pn.config.oauth_provider and name != "guest"
-        return person_named(name, settings, is_listed=is_listed, claims=_claims())
-    return stranger(settings, is_own_machine=is_own_machine(request))
+        return Standing(name, settings, is_listed=is_listed, claims=_claims()).now
+    person = stranger(settings, is_own_machine=is_own_machine(request))
+    return lambda: person
 
 
 def _claims() -> Mapping[str, Any]:

@@ -296,6 +296,18 @@ def test_a_revoked_token_opens_nothing_any_more_and_ends_its_streams(guarded: Si
         assert b'"job_id"' not in b"".join(parts)  # to its end
 
 
+def test_a_stream_that_is_never_silent_ends_with_its_token_as_well(guarded: Site, kit: Kit, stage: Stage) -> None:
+    token = guarded.token("view")
+    grant = Tokens(kit.settings.secret, kit.settings.namespace).read(token)
+    with guarded.client(token) as http, http.stream("GET", "/api/events") as stream:
+        parts = stream.iter_raw()
+        next(parts)
+        background.call(kit.verbs.store.revoke(grant.token_id, grant.expires_at))
+        for count, _ in enumerate(parts):
+            stage.submit()  # so that there is something to tell, each time
+            assert count < 200
+
+
 def test_a_stream_ends_with_its_token(guarded: Site) -> None:
     token = guarded.token("view", lifetime_s=2)
     with guarded.client(token) as http, http.stream("GET", "/api/events") as stream:

@@ -37,12 +37,13 @@ class PeopleSite:
         from tornado.ioloop import IOLoop
 
         from jobkit.http import tornado_routes
+        from jobkit.http.api import Limits
         from tests.ui.conftest import _SHORT, _end_rest
 
         asyncio.set_event_loop(asyncio.new_event_loop())
         server = pn.serve(
             {"page": self._make}, port=0, address=self._address, show=False, start=False, threaded=False,
-            extra_patterns=tornado_routes(self._kit), **{**_SHORT, **self._options},
+            extra_patterns=tornado_routes(self._kit, limits=Limits(heartbeat_s=0.2)), **{**_SHORT, **self._options},
         )  # fmt: skip
         server.start()
         loop = IOLoop.current()

@@ -16,6 +16,8 @@ import pytest
 from jobkit.client.kit import Kit
 from jobkit.http.tokens import Tokens
 from jobkit.model import JobState
+from jobkit.model.people import Role
+from jobkit.people import Account, read_login, write_login
 from jobkit.settings import Settings
 from jobkit.tasks.decorator import task
 from tests.security.people_site import AUTH, PeopleSite
@@ -191,6 +193,13 @@ def forge(page: Page, heard: list[str], *asked: dict[str, Any]) -> None:
     wait_until(lambda: all(any(n in text for text in heard) for n in sent), 20, "what was sent")
 
 
+def log_in(page: Page, name: str) -> None:
+    page.fill("[name=username]", name)
+    page.fill("[name=password]", "a long password")
+    page.click("button")
+    page.wait_for_selector(".jk-nav .brand")
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("role", ROLES)
 def test_whatever_a_browser_sends_each_role_does_what_it_may(
@@ -199,10 +208,7 @@ def test_whatever_a_browser_sends_each_role_does_what_it_may(
     stage.beat("gpu-1")
     mine, foreign = jobs[role], jobs["foreign"]
     page = window.open(f"{site.url}/page?job={foreign['running']}")
-    page.fill("[name=username]", role)
-    page.fill("[name=password]", "a long password")
-    page.click("button")
-    page.wait_for_selector(".jk-nav .brand")
+    log_in(page, role)
     may_all, may_own = role in ("operate", "admin"), role in ("own", "operate", "admin")
 
     # The card of a foreign job, by a direct link.
@@ -328,6 +334,57 @@ def test_a_login_ends_when_its_line_or_password_changes(stage: Stage, site: Peop
         file.write_text(json.dumps(people))
         assert http.get("/api/jobs").status_code == 401
         assert http.get("/page").status_code == 302
+
+
+def change(stage: Stage, name: str, **values: str) -> None:
+    """Somebody's line in the login file; without values it goes."""
+    file = Path(stage.kit.settings.login)
+    people = read_login(file)
+    write_login(
+        file,
+        {each: people[each] for each in people if each != name}
+        | (
+            {name: Account(values.get("password", "a long password"), Role(values.get("role", name)))} if values else {}
+        ),
+    )
+
+
+def test_an_open_stream_ends_with_the_login_that_opened_it(stage: Stage, site: PeopleSite) -> None:
+    with site.client("view") as http, http.stream("GET", "/api/events", timeout=20) as stream:
+        parts = stream.iter_raw()
+        next(parts)
+        change(stage, "view")
+
+        assert b'"job_id"' not in b"".join(parts)  # to its end
+
+
+@pytest.mark.browser
+def test_a_change_of_role_reaches_what_is_done_next_and_then_the_page(
+    stage: Stage, site: PeopleSite, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobkit.ui import doorkeeper
+
+    job = stage.submit("double", title="A job")
+    monkeypatch.setattr(doorkeeper, "_LOOK_S", 0.1)
+    page = window.open(f"{site.url}/page?job={job}")
+    with pytest.MonkeyPatch.context() as nobody:  # looks, for now
+        nobody.setattr(doorkeeper._doorkeeper, "add", lambda visitor: None)
+        log_in(page, "operate")
+    page.wait_for_selector(".tab:has-text('Submit')")
+    page.wait_for_selector(".jk-card button:has-text('Cancel')")
+    change(stage, "operate", role="view")
+    page.click(".jk-card button:has-text('Cancel')")
+    page.wait_for_selector("text=operate may not cancel here: that takes the role operate")
+    assert stage.kit.snapshot(job).state == JobState.QUEUED
+
+    page.reload()
+    page.wait_for_selector(".tab:has-text('Failures')")
+    assert page.locator(".tab:has-text('Submit')").count() == 0
+    change(stage, "operate", role="operate")
+    page.wait_for_selector(".tab:has-text('Submit')")  # by itself
+    change(stage, "operate", password="another long password")
+    page.wait_for_selector("[name=password]")
+    assert page.locator("text=A job").count() == 0
 
 
 def test_guessing_is_slowed_down(stage: Stage, site: PeopleSite) -> None:
