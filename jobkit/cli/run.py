@@ -236,6 +236,7 @@ def dashboard(
 ) -> None:
     """The dashboard and the HTTP API alone, on this machine's own address, against JOBKIT_URL."""
     from jobkit.cli.serving import PROVIDER, check_host, guard, tls
+    from jobkit.people import ANONYMOUS
 
     login, oauth = login or out.settings().login or None, oauth or os.environ.get(PROVIDER)
     secured = tls(cert, key)
@@ -245,6 +246,12 @@ def dashboard(
     kit = out.connect()  # what is wrong with the URL is said here and not in the middle of a page
     guarded, environ = guard(kit.settings, login, oauth)
     kit.close()
+    if kit.settings.public_url and not (login or oauth or ANONYMOUS in kit.settings.roles):
+        click.echo(
+            "jobkit: as JOBKIT_PUBLIC_URL says, others reach it, and nobody asks them who they are: it shows no jobs. "
+            "Give it --login FILE or --oauth PROVIDER, or say what strangers may: JOBKIT_ROLES=anonymous=view",
+            err=True,
+        )
     name = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
     click.echo(f"http{'s' if secured else ''}://{name}:{port}/", err=True)
     argv = dashboard_command(port, host) + guarded + secured + served + (["--show"] if show else [])

@@ -31,6 +31,7 @@ from jobkit.ui.doorkeeper import watch
 from jobkit.ui.drawer import Drawer
 from jobkit.ui.live import on_loop
 from jobkit.ui.nav import Nav
+from jobkit.ui.notice import Notice
 from jobkit.ui.page import Page, PageSession, tell
 from jobkit.ui.pages import PAGES
 from jobkit.ui.session import refusal
@@ -46,14 +47,10 @@ _FILLED = {"min-height": "0", "overflow": "hidden"}
 _SCROLLED = {"min-height": "0", "overflow": "auto", "padding": "16px"}
 
 
-#: How the only sentence of a page looks, which Panel would set like code.
-_SENTENCE = {"white-space": "pre-wrap", "font": "14px/20px system-ui, sans-serif", "max-width": "640px"}
-
-
-def _nothing(session: PageSession) -> Viewable:
-    sentence = escape(refusal(session.person) or "You may see no page here.")
-    shown: Viewable = pn.pane.Str(sentence, styles=_SENTENCE)  # type: ignore[no-untyped-call]  # panel's
-    return shown
+def _nothing(session: PageSession) -> Notice:
+    if session.person.role is not Role.NONE:
+        return Notice("No page", "None of the pages here is for you.")
+    return Notice(*refusal(session.person, session.kit.settings))
 
 
 #: What somebody gets whose role shows them no page.
@@ -230,8 +227,8 @@ class Dashboard(Viewer):
             shown = pn.panel(made)
         except Exception:
             logger.exception("page %s could not be built", slug)
-            sentence = f"The page {escape(self._pages[slug].title)} could not be built; the log of the server says why."
-            shown = pn.pane.Str(sentence)  # type: ignore[no-untyped-call]  # panel's
+            said = f"The page {self._pages[slug].title} could not be built"
+            shown = Notice(said, "The log of the server says why.")
         holder.styles = _FILLED if getattr(shown, "fills_page", False) else _SCROLLED
         holder.append(shown)
 

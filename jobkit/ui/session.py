@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import panel as pn
 
-from jobkit.model.people import Person, Role
+from jobkit.model.people import Person
 from jobkit.people import Standing, stranger
 from jobkit.settings import Settings
 
@@ -61,19 +61,22 @@ def _claims() -> Mapping[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def refusal(person: Person) -> str:
-    """What to tell somebody who sees nothing; "" for others."""
-    if person.role is not Role.NONE:
-        return ""
+def refusal(person: Person, settings: Settings) -> tuple[str, str, list[str]]:
+    """What to tell somebody who sees nothing: in a few words, in a sentence, and what may be set."""
     if person.name:
         return (
-            f"{person.name} is logged in, but has no role here. Who runs this server can give one: "
-            f"JOBKIT_ROLES={person.name}=view, or operate, admin, own"
+            "No access",
+            f"{person.name} is logged in, but has no role here. Who runs this server can give one, by name or by group "
+            "(view, operate, admin, or own for their own jobs):",
+            [f"JOBKIT_ROLES={person.name}=view"],
         )
+    why = "This server asks nobody who they are, so it shows jobs to its own machine alone."
+    if url := settings.public_url:
+        why = f"This server asks nobody who they are, and as {url} others reach it, so it shows jobs to nobody."
     return (
-        "This server asks nobody who they are, so it shows jobs to its own machine alone. To let others in, serve it "
-        "with a login (jobkit dashboard --host 0.0.0.0 --login users.json), or, behind a proxy that asks people "
-        "itself, say what they may: JOBKIT_ROLES=anonymous=view"
+        "No access",
+        f"{why} To let people in, serve it with a login; or, where a proxy asks them, say what they may:",
+        ["jobkit dashboard --host 0.0.0.0 --login users.json", "JOBKIT_ROLES=anonymous=view"],
     )
 
 

@@ -16,10 +16,11 @@ import pytest
 from jobkit.client.kit import Kit
 from jobkit.http.tokens import Tokens
 from jobkit.model import JobState
-from jobkit.model.people import Role
+from jobkit.model.people import Person, Role
 from jobkit.people import Account, read_login, write_login
 from jobkit.settings import Settings
 from jobkit.tasks.decorator import task
+from jobkit.ui.session import refusal
 from tests.security.people_site import AUTH, PeopleSite
 from tests.support import wait_until
 from tests.ui.conftest import Window, _own_registry, browser, window
@@ -410,6 +411,13 @@ def test_a_login_leads_to_this_server_alone(site: PeopleSite, wanted: str) -> No
         assert http.post("/login", data=form).headers["Location"] == "/"
 
 
+def test_where_others_reach_a_server_without_a_login_it_says_what_to_set() -> None:
+    _, said, lines = refusal(Person("", Role.NONE), Settings(url="sync://", public_url="https://jobs.example"))
+
+    assert "as https://jobs.example others reach it, so it shows jobs to nobody" in said
+    assert lines == ["jobkit dashboard --host 0.0.0.0 --login users.json", "JOBKIT_ROLES=anonymous=view"]
+
+
 @pytest.mark.browser
 def test_without_a_login_others_than_this_machine_get_one_sentence(
     stage: Stage, window: Window, monkeypatch: pytest.MonkeyPatch
@@ -426,6 +434,9 @@ def test_without_a_login_others_than_this_machine_get_one_sentence(
         monkeypatch.setattr(session, "_is_loopback", lambda address: False)
         page = window.open(f"{made.url}/page")
         page.wait_for_selector("text=jobkit dashboard --host 0.0.0.0 --login users.json")
+        page.wait_for_selector("text=to its own machine alone")
         assert "A secret job" not in page.evaluate(TEXT)
+        font = "el => getComputedStyle(el).fontFamily"
+        assert "mono" not in page.locator("p:has-text('asks nobody')").evaluate(font)  # a sentence, and no code
     finally:
         made.close()

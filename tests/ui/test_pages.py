@@ -118,7 +118,7 @@ def test_a_page_that_fails_to_build_is_a_sentence_and_no_end(stage: Stage, caplo
     dashboard = Dashboard(stage.kit, pages=[*PAGES, Page("mine", "Mine", build)])
     dashboard.go("mine")
 
-    assert "could not be built" in dashboard._holders["mine"][0].object
+    assert "could not be built" in dashboard._holders["mine"][0].said
     assert "no such table" in caplog.text
     dashboard.go("jobs")
     assert dashboard.page == "jobs"
