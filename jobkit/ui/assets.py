@@ -10,9 +10,14 @@ from functools import cache
 from pathlib import Path
 
 #: Modules that a component builds on, beside `common.js`.
-_BEFORE = {"table": ("bulk",), "card": ("preview", "error"), "failures": ("error",)}
+_BEFORE = {
+    "table": ("bulk", "strip"),
+    "card": ("preview", "error"),
+    "failures": ("error",),
+    "timeline": ("timeline_lanes", "timeline_charts", "timeline_pointer"),
+}
 #: Sheets likewise, beside the tokens.
-_SHEETS = {"table": ("bulk",), "card": ("error",), "failures": ("error",)}
+_SHEETS = {"table": ("bulk", "strip"), "card": ("error",), "failures": ("error",)}
 
 _HERE = Path(__file__).parent
 

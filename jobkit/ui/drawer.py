@@ -30,6 +30,14 @@ _SHEET = """
 @media (max-width: 620px) { :host { inset: 49px 0 0 0 !important; width: 100% !important; border: 0; } }
 """
 
+#: The card fills the drawer, and its head stays while the rest scrolls.
+_CARD = """
+.jk-card { border: 0; border-radius: 0; max-width: none; overflow: visible; }
+.jk-card .head { position: sticky; top: 0; z-index: 2; background: var(--jk-bg); }
+.jk-card .title { font-size: 20px; line-height: 28px; }
+.jk-card .rows { max-height: 332px; }
+"""
+
 
 class DrawerHead(SelfContained, JSComponent):
     """The drawer's own line: Close and Copy link."""
@@ -74,7 +82,7 @@ class Drawer(pn.Column):
             margin=0,
             stylesheets=[
                 assets.css("card"),
-                ".jk-card { border: 0; border-radius: 0; max-width: none; } .jk-card .rows { max-height: 332px; }",
+                _CARD,
             ],
         )
         super().__init__(head, card, visible=False, margin=0, stylesheets=[_SHEET])

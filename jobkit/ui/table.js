@@ -1,5 +1,6 @@
 // Counters, search box and one page of jobs (table.py). Rows are made once and changed in place; new ones wait behind a
-// pill while the pointer or the scroll position says that somebody is reading. What is done to many is in bulk.js.
+// pill while the pointer or the scroll position says that somebody is reading. What is done to many is in bulk.js, the
+// bars above them are in strip.js.
 
 /** Column, its head, what it orders by, and which end comes first. */
 const COLUMNS = [
@@ -24,6 +25,7 @@ class Table {
     this.rows = new Map();  // id -> {data, el, ...nodes}
     this.waiting = [];
     this.bulk = new Bulk(this);
+    this.strip = new Strip(this);
     this.fresh = 0;
     this.skew = 0;
     this.more = "";
@@ -86,7 +88,6 @@ class Table {
     n.help = h("div", {class: "help", hidden: true, role: "note"}, h("dl", null, this.model.get("help").flatMap(([example, what]) => [h("dt", {class: "mono", text: example}), h("dd", {text: what})])));
     n.problem = h("div", {class: "problem", id: "jk-search-problem", role: "status", hidden: true});
     n.bulk = this.bulk.el;
-    n.strip = h("div", {class: "activity", "aria-hidden": "true", hidden: true});  // the rows say the same
     n.heads = COLUMNS.map(([name, word, by, first]) => {
       const button = h("button", {class: "by", title: `Order by ${word ? word.toLowerCase() : "state"}`, onclick: () => this.orderBy(by, first)}, h("span", {class: word ? "" : "sr", text: word || "State"}), h("i", {class: "arrow"}));
       return h("span", {class: name, role: "columnheader", "data-by": by}, button);
@@ -104,8 +105,8 @@ class Table {
     n.notice = h("div", {class: "notice", role: "status", hidden: true});
     n.live = h("span", {class: "sr", "aria-live": "polite"});
     this.root = h("section", {class: "jk jk-table", "aria-label": "Jobs"},
-      h("div", {class: "filters"}, n.counters, n.strip, h("span", {class: "spring"}), h("div", {class: "searchbox"}, icon("search"), n.search, h("kbd", {text: "/"}), n.hint, n.help)),
-      n.problem, n.notice, n.bulk,
+      h("div", {class: "filters"}, n.counters, h("span", {class: "spring"}), h("div", {class: "searchbox"}, icon("search"), n.search, h("kbd", {text: "/"}), n.hint, n.help)),
+      n.problem, n.notice, this.strip.el, n.bulk,
       h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, (n.pane = h("div", {class: "pane"}, alone(n.pill), n.body, alone(n.empty)))), n.foot, n.live);
     n.foot.insertBefore(n.dense, n.first);
     try { this.density(localStorage.getItem("jobkit-compact") === "1"); } catch { /* storage is blocked: comfortable rows */ }
@@ -236,8 +237,9 @@ class Table {
     n.time = h("span", {class: "time", role: "cell"});
     n.worker = h("span", {class: "worker muted", role: "cell"});
     n.word = h("span", {class: "sr"});
+    n.act = h("button", {class: "btn small", tabindex: -1, onclick: (event) => { event.stopPropagation(); this.actOn(data.id, isLive(row.data) ? "c" : "r"); }});  // the keys do the same
     const el = h("div", {class: "row", role: "row", tabindex: -1, "data-id": data.id, onclick: (event) => this.clicked(data.id, event)},
-      h("span", {class: "bare", role: "cell"}, n.pick), h("span", {class: "mark", role: "cell"}, n.icon, n.word), n.name, n.state, n.queue, n.owner, n.when, n.time, n.worker);
+      h("span", {class: "bare", role: "cell"}, n.pick), h("span", {class: "mark", role: "cell"}, n.icon, n.word), n.name, n.state, n.queue, n.owner, n.when, n.time, n.worker, h("span", {class: "acts", role: "cell"}, n.act));
     const row = {el, n, data: {}};
     this.rows.set(data.id, row);
     this.fill(row, data, false);
@@ -268,6 +270,8 @@ class Table {
     n.owner.title = data.owner || "";
     put(n.worker, (data.worker || "").replace(/\.[0-9a-f]{6}$/, ""));  // host and process are enough to tell them apart
     n.worker.title = data.worker || "";
+    put(n.act, isLive(data) ? "Cancel…" : data.face === "succeeded" ? "Run again" : "Retry");
+    n.act.disabled = Boolean(data.cancelling);
     const running = data.face === "running", stopped = ["failed", "cancelled"].includes(data.face) && data.progress != null;
     n.bar.hidden = !running;
     n.bar.className = `bar${data.cancelling ? " cancelling" : running && data.progress == null ? " unknown" : ""}`;
@@ -298,12 +302,12 @@ class Table {
     else if (data.face === "scheduled") note = "waits for its time";
     else if (data.face === "retrying") note = `attempt ${(data.attempt || 1) + 1} waits`;
     if (data.face === "failed" && row.stopped && data.progress < 1) note = `${Math.floor(data.progress * 100)} % · ${note}`;
-    put(n.note, note);
+    put(n.note, note || (running ? "" : WORDS[data.face] || data.face));  // never a glyph alone
   }
 
   tick() {
     for (const row of this.rows.values()) this.time(row);
-    this.showStrip();
+    this.strip.show();
   }
 
   drop(id, row) {
@@ -312,33 +316,9 @@ class Table {
     this.bulk.chosen.delete(id);
   }
 
-  /** A bar for each row, oldest left: colour is state, height is how long it took, on a scale of decades. */
-  showStrip() {
-    const rows = [...this.n.body.children].map((el) => this.rows.get(el.dataset.id)).filter(Boolean).slice(0, 100).reverse();
-    this.n.strip.hidden = rows.length < 12;
-    if (this.n.strip.hidden) return;
-    const now = Date.now() + this.skew, seconds = ({started_at: from, finished_at: to}) => (from ? Math.max(0, (to ? Date.parse(to) : now) - Date.parse(from)) / 1000 : 0);
-    const scale = Math.log10(1 + Math.max(1, ...rows.map(({data}) => seconds(data)))), bars = [...this.n.strip.children];
-    while (bars.length > rows.length) bars.pop().remove();
-    while (bars.length < rows.length) {
-      const bar = h("i", {onclick: () => this.open(bar.dataset.id)});
-      bars.push(bar);
-      this.n.strip.append(bar);
-    }
-    rows.forEach(({data}, i) => {
-      const bar = bars[i], took = seconds(data), height = `${Math.round(4 + 24 * Math.log10(1 + took) / scale)}px`;
-      if (bar.dataset.id !== data.id) bar.dataset.id = data.id;
-      if (bar.dataset.face !== data.face) bar.dataset.face = data.face;
-      if (bar.style.height !== height) bar.style.height = height;
-      const title = `${data.name}${data.args ? ` ${data.args}` : ""}\n${WORDS[data.face] || data.face}${took ? `, ${duration(took)}` : ""}`;
-      if (bar.title !== title) bar.title = title;
-    });
-  }
-
   finish() {
     const n = this.n, count = this.rows.size;
-    clearTimeout(this.stripTimer);
-    this.stripTimer = setTimeout(() => this.showStrip(), 250);  // not with each of a job's reports
+    this.strip.soon();
     n.empty.hidden = count > 0;
     n.body.hidden = n.head.hidden = count === 0;
     n.foot.hidden = !count && !this.depth && this.searched == null;
@@ -517,9 +497,9 @@ class Table {
 
   /** `r` and `c` on a row while no card is open: with one, they are the card's. Cancelling asks, as a selection does. */
   actOn(id, key) {
-    const face = this.rows.get(id).data.face, ended = ["succeeded", "failed", "cancelled"].includes(face);
-    if (key === "r" && ended) ask(this.model, "retry", {ids: [id]});
-    if (key === "c" && !ended) {
+    const live = isLive(this.rows.get(id).data);
+    if (key === "r" && !live) ask(this.model, "retry", {ids: [id]});
+    if (key === "c" && live) {
       this.bulk.clear();
       this.bulk.choose(id, true);
       this.bulk.begin("cancel");
@@ -535,6 +515,9 @@ class Table {
     if (this.model.get("selected") && el.dataset.id !== this.model.get("selected")) ask(this.model, "open", {id: el.dataset.id});
   }
 }
+
+/** Whether the job of a row has not ended. */
+function isLive(data) { return LIVE.includes(data.face); }
 
 /** In a table nothing may stand but rows of cells: what is neither stands in one of its own, which has no box. */
 function alone(el) { return h("div", {class: "bare", role: "row"}, h("div", {class: "bare", role: "cell"}, el)); }

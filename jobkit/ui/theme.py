@@ -91,6 +91,7 @@ def header_look(theme: Theme) -> dict[str, Any]:
         },
         "& .MuiToolbar-root": _BAR,
         "& .MuiAppBar-root .MuiLinearProgress-root": {"display": "none"},
+        "& .MuiAppBar-root .MuiSvgIcon-root": {"fontSize": "20px"},
         "& .main-content": {"paddingTop": "1px"},
     }
 

@@ -25,18 +25,20 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     node, _ = compute_driver_executable()  # Playwright brings its own, so that nobody has to install one
     module = tmp_path / "card.mjs"
     module.write_text(f"{assets.esm('card')}\nexport {{{_UNITS}}};\n", "utf-8")
+    lanes = tmp_path / "lanes.mjs"
+    lanes.write_text(f"{assets.source('timeline_lanes.js')}\nexport {{laneBlocks, laneLabel}};\n", "utf-8")
     units = sorted(map(str, _ESM.glob("*.test.mjs")))
 
     ended = subprocess.run(
         [node, "--test", "--test-reporter=tap", *units],
-        env={**os.environ, "JOBKIT_ESM": module.as_uri()},
+        env={**os.environ, "JOBKIT_ESM": module.as_uri(), "JOBKIT_LANES": lanes.as_uri()},
         capture_output=True,
         text=True,
         timeout=60,
     )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "# pass 5" in ended.stdout
+    assert "# pass 6" in ended.stdout
 
 
 def moments() -> Iterator[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model import JobSpec
 from jobkit.store.values import Ending, Submission, WorkerInfo
+from jobkit.testing import MemoryKit
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage
@@ -202,3 +204,52 @@ def test_ten_thousand_jobs_run_through_a_page_that_stays_small(stage: Stage, url
     assert errors == []
     wait_until(lambda: names(page)[:1] == ["Many 9999"], 20, "the newest job")
     page.locator(".jk-table .row[data-face=running]").first.wait_for(state="detached", timeout=20_000)
+
+
+def test_dragging_over_the_strip_asks_for_the_jobs_of_that_time(serve: Serve, window: Window) -> None:
+    from jobkit.ui.dashboard import Dashboard
+
+    back_s = [20 * 60.0]
+    stage = Stage(MemoryKit(at_once=False, clock=lambda: time.time() - back_s[0]))
+    for n in range(20):
+        stage.submit(title=f"Job {n}")
+        back_s[0] -= 60.0
+    page = window.open(serve(lambda: Dashboard(stage.kit).__panel__()), width=1440, height=900)
+    bars = page.locator(".activity i")
+    wait_until(lambda: bars.count() == 20, 15, "a bar for each job")
+    rows = page.locator(".jk-table .rows").bounding_box()
+    assert rows["height"] >= 18 * 36  # the list comes first: as many rows fit below the strip
+
+    first, last = bars.nth(5).bounding_box(), bars.nth(9).bounding_box()
+    page.mouse.move(first["x"] + 3, first["y"])
+    page.mouse.down()
+    page.mouse.move(last["x"] + 3, last["y"], steps=4)
+    page.mouse.up()
+
+    shows(page, [f"Job {n}" for n in (9, 8, 7, 6, 5)])
+    wait_until(lambda: "age%3A" in page.url, 5, "the URL")
+    page.click("text=All times")
+    wait_until(lambda: bars.count() == 20, 15, "all jobs")
+    bars.nth(5).click()
+    page.wait_for_selector(".jk-card .title:has-text('Job 5')")
+    stage.close()
+
+
+def test_a_row_that_is_pointed_at_offers_what_can_be_done(stage: Stage, url: str, window: Window) -> None:
+    stage.kit.options(title="Counts").submit(len, [1])
+    stage.submit(title="Waits")
+    page = window.open(url, width=1440)
+    shows(page, ["Waits", "Counts"])
+    first, second = (page.locator(".jk-table .row:not(.head)").nth(n) for n in range(2))
+    assert [each.locator(".note").inner_text() for each in (first, second)] == ["Queued", "1"]
+
+    first.hover()
+    first.locator("button:has-text('Cancel…')").click()
+    page.wait_for_selector(".bulk b:has-text('Cancel 1 job?')")
+    page.click(".bulk button:has-text('Keep')")
+    page.click(".bulk button:has-text('Clear')")
+    second.hover()
+    second.locator("button:has-text('Run again')").click()
+
+    wait_until(lambda: len(stage.kit.jobs()) == 3, 10, "the new job")
+    assert page.locator(".jk-card .title:visible").count() == 0
