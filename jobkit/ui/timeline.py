@@ -13,6 +13,7 @@ from panel.custom import JSComponent
 from jobkit.ui import assets
 from jobkit.ui.asked import Requests
 from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.desk import Desk
 from jobkit.ui.own import SelfContained
 from jobkit.ui.page import PageSession
 from jobkit.ui.timeline_feed import Looking
@@ -60,6 +61,7 @@ class Timeline(pn.Column):
         on_open: called in the session with the id of the job whose bar was clicked.
         on_range: called in the session with the range that was chosen.
         is_open: whether it reads at once; see `pause`.
+        desk: of the session, which knows who looks: some see their own jobs alone.
         bridge: of the session, where the caller already has one.
 
     Raises:
@@ -76,6 +78,7 @@ class Timeline(pn.Column):
         on_open: Callable[[str], object] | None = None,
         on_range: Callable[[str], object] | None = None,
         is_open: bool = True,
+        desk: Desk | None = None,
         bridge: SessionBridge | None = None,
         **params: Any,
     ) -> None:
@@ -90,6 +93,7 @@ class Timeline(pn.Column):
         )
         super().__init__(self._head, plots, **{"margin": 0, "styles": _SCROLLED, **params})
         self._kit = kit
+        self._desk = desk or Desk(kit)
         self._on_open = on_open
         self._on_range = on_range
         self._bridge = bridge or SessionBridge()
@@ -130,7 +134,7 @@ class Timeline(pn.Column):
             if generation == self._generation:  # which is there before the first delivery may come, in another thread
                 self._bridge.put(self._head, whole, parts)
 
-        self._looking = Looking(self._kit, self._head.range, deliver)
+        self._looking = Looking(self._kit, self._head.range, deliver, self._desk.person.only_owner)
 
     # -- requests of the browser, in the session --------------------------------------------------------------------
 
@@ -162,6 +166,7 @@ def page(session: PageSession) -> Timeline:
         on_open=session.open,
         on_range=chosen,
         is_open=False,
+        desk=session.desk,
         bridge=session.bridge,
         sizing_mode="stretch_both",
     )

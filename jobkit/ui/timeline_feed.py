@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
-from jobkit.store.query import Query
+from jobkit.store.query import Page, Query, narrowed
 from jobkit.ui.live import Pacer, on_loop
 from jobkit.ui.timeline_model import ATTEMPTS, TimelineModel
 from jobkit.ui.timeline_series import RANGES_MS, fit, series
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jobkit.ui")
 
-#: Shortest time between two deltas, and between two looks at the series; the longest, since time goes on.
-_WINDOW_S, _SERIES_S, _IDLE_S = 0.25, 1.0, 15.0
+#: Shortest time between two deltas, and between two looks at the series (at those of one owner, which cost more); the
+#: longest, since time goes on; from a look at an index that is being filled to the next.
+_WINDOW_S, _SERIES_S, _OWN_SERIES_S, _IDLE_S, _FILLING_S = 0.25, 1.0, 3.0, 15.0, 1.5
 
 #: Jobs that are read at once, those that wait of which the comings are known, and new ones that may be outstanding.
 _READ, _WAITING, _OUTSTANDING = 200, 500, 2_000
@@ -48,19 +49,19 @@ class _Looker:
 
 
 class TimelineFeed:
-    """Lives on the background loop, from the first who looks to the last."""
+    """Lives on the background loop, from the first who looks to the last. With `only`: of the jobs of one owner."""
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, kit: Kit, only: str | None = None) -> None:
         self._kit = kit
-        self.model = TimelineModel()
+        self.model = TimelineModel(only=only)
         self._n = time.time_ns() // 1_000_000
         self._lookers: list[_Looker] = []
         self._pacer = Pacer(_WINDOW_S, self._flush)
-        self._counter = Pacer(_SERIES_S, self._count)
+        self._counter = Pacer(_SERIES_S if only is None else _OWN_SERIES_S, self._count)
         self._stops: list[Callable[[], None]] = []
         self._runners: set[asyncio.Task[Any]] = set()
         self._early: list[JobEvent] | None = []
-        self._is_reading = self._is_counting = False
+        self._is_reading = self._is_counting = self._is_filling = False
         self._skew_ms = 0
 
     # -- who looks ----------------------------------------------------------------------------------------------------
@@ -82,7 +83,7 @@ class TimelineFeed:
         if self._early is not None:
             return
         if n != self._n:
-            looker.deliver({"page": self._page()}, {})
+            looker.deliver({"page": self._whole()}, {})
         self._counter.poke()
 
     def leave(self, looker: _Looker) -> None:
@@ -95,8 +96,7 @@ class TimelineFeed:
                     stop()
                 for runner in self._runners:
                     runner.cancel()
-                if _feeds.get(self._kit) is self:
-                    del _feeds[self._kit]
+                _forget(self._kit, self)
 
     def recount(self) -> None:
         """Somebody looks at another range."""
@@ -108,21 +108,36 @@ class TimelineFeed:
         """What was, then what happened while it was read."""
         await self._kit.hub.ready(None)
         self._early = []
+        if self.model.only is not None:
+            self._kit.verbs.use_index()
+        self._is_filling = False
         jobs, since_ms, depth_since_ms = await self._read_jobs()
+        if self._is_filling:
+            self._run(self._open_again())
         self.model.load(jobs, since_ms, self.model.queued, depth_since_ms)
         for event in self._early:
             self.model.take(event)
         self._early = None
         self._n += 1
-        page = self._page()
+        page = self._whole()
         for looker in list(self._lookers):
             looker.deliver({"page": page}, {})
         self._counter.poke()
         self._pacer.poke()
 
+    async def _open_again(self) -> None:
+        """The index that knows whose jobs are whose is only being made."""
+        await asyncio.sleep(_FILLING_S)
+        await self._open()
+
+    async def _page(self, query: Query) -> Page:
+        read = await self._kit.verbs.page(query if self.model.only is None else narrowed(query, self.model.only))
+        self._is_filling |= read.searched is not None
+        return read
+
     async def _read_jobs(self) -> tuple[list[JobSnapshot], int | None, int]:
         """The newest jobs; before when there are more that have ended, and more that wait."""
-        page, counts = self._kit.verbs.page, await self._kit.verbs.counts()
+        page, counts = self._page, await self._kit.verbs.counts(self.model.only)
         self.model.queued = counts.get("queued", 0)
         found: list[JobSnapshot] = []
         depth_since_ms = 0
@@ -174,7 +189,7 @@ class TimelineFeed:
         if is_live:
             self._run(self._open())
 
-    def _page(self) -> str:
+    def _whole(self) -> str:
         return _dumps({**self.model.whole(self._now_ms()), "n": self._n})
 
     def _flush(self) -> None:
@@ -197,8 +212,8 @@ class TimelineFeed:
 
     async def _tell_series(self) -> None:
         try:
-            counts, workers = await asyncio.gather(self._kit.verbs.counts(), self._kit.verbs.workers())
-            self.model.queued = counts.get("queued", 0)
+            self.model.queued = (await self._kit.verbs.counts(self.model.only)).get("queued", 0)
+            workers = await self._kit.verbs.workers() if self.model.only is None else ()
             slots = sum(worker.slots for worker in workers if worker.takes_jobs)
             now_ms = self._now_ms()
             texts: dict[str, str] = {}
@@ -232,14 +247,23 @@ class TimelineFeed:
             logger.debug("the timeline could not be read: %s", error)
 
 
-_feeds: weakref.WeakKeyDictionary[Kit, TimelineFeed] = weakref.WeakKeyDictionary()
+#: By owner, None for everybody.
+_feeds: weakref.WeakKeyDictionary[Kit, dict[str | None, TimelineFeed]] = weakref.WeakKeyDictionary()
+
+
+def _forget(kit: Kit, feed: TimelineFeed) -> None:
+    feeds = _feeds.get(kit, {})
+    if feeds.get(feed.model.only) is feed:
+        del feeds[feed.model.only]
+    if not feeds:
+        _feeds.pop(kit, None)
 
 
 class Looking:
     """One page's hold on the feed; from any thread."""
 
-    def __init__(self, kit: Kit, range: str, deliver: DeliverTimeline) -> None:
-        self._kit = kit
+    def __init__(self, kit: Kit, range: str, deliver: DeliverTimeline, only: str | None = None) -> None:
+        self._kit, self._only = kit, only
         self._looker = _Looker(deliver, range)
         self._feed: TimelineFeed | None = None
         self._is_stopped = False
@@ -259,7 +283,8 @@ class Looking:
 
     def _begin(self) -> None:
         if not self._is_stopped:
-            self._feed = _feeds.get(self._kit) or _feeds.setdefault(self._kit, TimelineFeed(self._kit))
+            feeds = _feeds.setdefault(self._kit, {})
+            self._feed = feeds.get(self._only) or feeds.setdefault(self._only, TimelineFeed(self._kit, self._only))
             self._feed.add(self._looker)
 
     def _again(self, n: int) -> None:

@@ -19,6 +19,9 @@ from jobkit.ui.format import params_brief
 #: Attempts that are kept, and lanes of one worker: with more jobs at once, the rest shares the last.
 ATTEMPTS, LANES = 2_000, 16
 
+#: Jobs of others that are remembered as such, so that they are not read again with each event.
+FOREIGN = 10_000
+
 #: Seconds of which endings and the queues' comings and goings are counted.
 COUNTED_S = 86_400
 
@@ -120,10 +123,12 @@ class TimelineModel:
 
     Args:
         limit: attempts that are kept; of more, those that ended first go.
+        only: whose jobs; everybody's unless given.
     """
 
-    def __init__(self, limit: int = ATTEMPTS) -> None:
+    def __init__(self, limit: int = ATTEMPTS, only: str | None = None) -> None:
         self.limit = limit
+        self.only = only
         self.jobs: dict[str, JobSnapshot] = {}
         self.bars: dict[str, list[Bar]] = {}
         """By job, for those that have started at least once."""
@@ -141,6 +146,8 @@ class TimelineModel:
         self._busy: dict[str, dict[int, str]] = {}  # worker: lane: key of the bar that runs there
         self._changed: dict[str, None] = {}
         self._gone: set[str] = set()
+        self._held: dict[str, list[JobEvent]] = {}  # of jobs of which it is not known yet whose they are
+        self._foreign: dict[str, None] = {}
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
@@ -159,7 +166,8 @@ class TimelineModel:
         self._lanes = {}
         self._busy = {}
         self._gone = set()
-        found = {snapshot.id: snapshot for snapshot in snapshots}
+        self._held = {}
+        found = {snapshot.id: snapshot for snapshot in snapshots if self.only in (None, snapshot.spec.owner)}
         # Lanes are given in the order of starts, whichever order the jobs were read in.
         starts = sorted((bar for each in found.values() for bar in bars_of(each)), key=lambda bar: bar.started_ms)
         ends: dict[tuple[str, int], int] = {}  # worker, lane: busy until
@@ -182,6 +190,11 @@ class TimelineModel:
         if event.type.is_news:
             return
         known = self.jobs.get(event.job_id)
+        if self.only is not None and known is None:
+            if event.job_id not in self._foreign and event.type is not EventType.DELETED:
+                self._held.setdefault(event.job_id, []).append(event)
+                self.unknown[event.job_id] = None
+            return
         if known is not None and event.seq <= known.seq and event.type is not EventType.DELETED:
             return
         if event.type is EventType.DELETED:
@@ -202,14 +215,24 @@ class TimelineModel:
             if snapshot is None:
                 continue
             self.unknown.pop(snapshot.id, None)
+            if self.only not in (None, snapshot.spec.owner):
+                self._foreign[snapshot.id] = None
+                continue
+            was_queued = False
+            for event in self._held.get(snapshot.id, ()):
+                was_queued = self._note(event, was_queued or event.type is EventType.STARTED)
             known = self.jobs.get(snapshot.id)
             if known is None or snapshot.seq > known.seq:
                 self._put(snapshot)
+        self._held = {job_id: events for job_id, events in self._held.items() if job_id in self.unknown}
+        while len(self._foreign) > FOREIGN:
+            del self._foreign[next(iter(self._foreign))]
         self._forget_old()
 
     def skip(self, now_ms: int) -> None:
         """There are more new jobs than can be read: from now on they are missing."""
         self.unknown = {}
+        self._held = {}
         self.since_ms = now_ms
 
     # -- out ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -202,3 +203,32 @@ def test_the_first_range_fits_the_data() -> None:
     assert fit(bars_of(ran("a", 100, 900)), now) == (T0 + 99_000, now)
     assert fit(bars_of(ran("a", 100, 900)), now, T0 + 500_000) == (T0 + 500_000, now)
     assert fit(bars_of(ran("a", -200_000, 900)), now) == (now - 86_400_000, now)
+
+
+def test_ones_own_timeline_has_nothing_of_others_whatever_comes_first() -> None:
+    def of(owner: str, snapshot: JobSnapshot) -> JobSnapshot:
+        return replace(snapshot, spec=replace(snapshot.spec, owner=owner))
+
+    made = TimelineModel(only="ada")
+    made.load([of("ada", ran("mine", 1, 2)), of("bob", ran("theirs", 1, 2))], None)
+    for job_id in ("mine-2", "theirs-2"):
+        made.take(event(job_id, 1, "submitted", 10))
+        made.take(started(job_id, 2, 11))
+    assert {bar.job_id for bar in made.all_bars()} == {"mine"}
+    assert list(made.unknown) == ["mine-2", "theirs-2"]
+    running = {
+        job_id: job(job_id, event(job_id, 1, "submitted", 10), started(job_id, 2, 11))
+        for job_id in ("mine-2", "theirs-2")
+    }
+    made.learn([of("ada", running["mine-2"]), of("bob", running["theirs-2"])])
+    for job_id in ("mine-2", "theirs-2"):
+        made.take(event(job_id, 3, "failed", 12, finished=T0 + 12_000))
+        made.take(event("theirs", 4, "deleted", 13))
+
+    assert made.unknown == {}
+    assert {bar.job_id for bar in made.all_bars()} == {"mine", "mine-2"}
+    assert made.ended(T0, T0 + 60_000) == [(T0 // 1000 + 2, [1, 0, 0]), (T0 // 1000 + 12, [0, 1, 0])]
+    assert made.depth([T0 + 9_500, T0 + 10_500, T0 + 20_000]) == [0, 1, 0]
+    delta = made.delta(T0)
+    assert delta is not None
+    assert "theirs" not in str(delta)
