@@ -42,10 +42,12 @@ def _task(call: Call, info: TaskInfo) -> dict[str, Any]:
 
 
 async def queues(call: Call) -> Response:
+    call.require_all()
     return json_response({"queues": await call.kit.aio.queues()})
 
 
 async def workers(call: Call) -> Response:
+    call.require_all()
     return json_response({"workers": [worker.to_json() for worker in await call.kit.aio.workers()]})
 
 

@@ -1,0 +1,215 @@
+"""Every route by every role, on what is somebody else's: the table has to name each, so that no new one is forgotten.
+
+`test_roles` has whole errands, of pages too; `tests/ui/test_desk.py` every action of a page by every role.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from jobkit.client.loop import background
+from jobkit.http.table import ROUTES
+from jobkit.model import JobSpec, ScheduleSpec
+from jobkit.model.people import Person, Role
+from jobkit.store.query import Query
+from jobkit.ui.desk import Desk
+from jobkit.ui.failures import FailuresPage
+from jobkit.ui.failures_desk import GROUP_ACTIONS
+from jobkit.ui.job_card import JobCard
+from jobkit.ui.pages import PAGES
+from jobkit.ui.schedules import SchedulesPage
+from jobkit.ui.steering_desk import PAUSE_ACTIONS
+from jobkit.ui.table import JobTable
+from jobkit.ui.workers import WorkersPage
+from tests.security.people_site import PeopleSite
+from tests.security.test_roles import ROLES, site, stage
+from tests.support import wait_until
+from tests.ui.conftest import _own_registry
+from tests.ui.stage import Stage
+
+__all__ = ["_own_registry", "site", "stage"]
+
+#: In everything that belongs to somebody else.
+SECRET = "foreign-secret"
+
+
+def a_job(stage: Stage, way: str) -> str:
+    job = stage.submit("double", {"n": 1}, owner="foreign", title=SECRET, tags=(SECRET,))
+    if way != "waiting":
+        stage.start(job)
+        stage.log(job, SECRET)
+        stage.save(job, "a.txt", "text/plain", SECRET.encode())
+    if way == "ended":
+        stage.succeed(job, {"type": "str", "text": SECRET, "json": SECRET})
+    if way == "failed":
+        stage.fail(job, message=f"{SECRET} {job}")
+    return job
+
+
+def a_schedule(stage: Stage) -> str:
+    spec = ScheduleSpec(SECRET, JobSpec("", "double", owner="foreign", title=SECRET), cron="0 6 * * *")
+    background.call(stage.store.put_schedule(spec, b"", 9))
+    return SECRET
+
+
+def a_group(stage: Stage) -> str:
+    a_job(stage, "failed")
+    return str(stage.kit.failures()[0].id)
+
+
+#: What each of none, own, view, operate and admin gets, of what is a foreigner's.
+EVERYBODY = (200, 200, 200, 200, 200)
+LOOK_AT_ALL = (403, 403, 200, 200, 200)  # tells of everybody's jobs
+LOOK_AT_ONE = (403, 404, 200, 200, 200)  # does not exist for who sees their own
+LIST = (403, 200, 200, 200, 200)  # which has their own alone
+
+
+def acts(status: int, own: int = 404) -> tuple[int, ...]:
+    return 403, own, 403, status, status
+
+
+TABLE = {
+    "POST /api/jobs": (403, 202, 403, 202, 202),
+    "GET /api/jobs": LIST,
+    "GET /api/jobs/{id}": LOOK_AT_ONE,
+    "DELETE /api/jobs/{id}": acts(204),
+    "POST /api/jobs/{id}/cancel": acts(202),
+    "POST /api/jobs/{id}/retry": acts(409),  # a stage keeps no arguments
+    "POST /api/jobs/{id}/move": acts(200),
+    "GET /api/jobs/{id}/result": LOOK_AT_ONE,
+    "GET /api/jobs/{id}/logs": LOOK_AT_ONE,
+    "GET /api/jobs/{id}/artifacts": LOOK_AT_ONE,
+    "GET /api/jobs/{id}/artifacts/{name}": LOOK_AT_ONE,
+    "GET /api/tasks": LIST,
+    "GET /api/tasks/{name}": LIST,
+    "GET /api/queues": LOOK_AT_ALL,
+    "GET /api/workers": LOOK_AT_ALL,
+    "GET /api/stats": LOOK_AT_ALL,
+    "GET /api/metrics": LOOK_AT_ALL,
+    "GET /api/schedules": LIST,
+    "GET /api/schedules/{name}": LOOK_AT_ONE,
+    "DELETE /api/schedules/{name}": acts(204),
+    "POST /api/schedules/{name}/pause": acts(200),
+    "POST /api/schedules/{name}/resume": acts(200),
+    "POST /api/schedules/{name}/run": acts(409),  # as above
+    "GET /api/paused": LIST,
+    "POST /api/queues/{name}/pause": acts(200, 403),
+    "POST /api/queues/{name}/resume": acts(200, 403),
+    "POST /api/tasks/{name}/pause": acts(200, 403),
+    "POST /api/tasks/{name}/resume": acts(200, 403),
+    "GET /api/failures": LOOK_AT_ALL,
+    "GET /api/failures/{id}": LOOK_AT_ALL,
+    "POST /api/failures/{id}/retry": acts(202, 403),
+    "POST /api/failures/{id}/mute": acts(200, 403),
+    "POST /api/failures/{id}/resolve": acts(200, 403),
+    "POST /api/failures/{id}/reopen": acts(200, 403),
+    "GET /api/audit": (403, 403, 403, 403, 200),
+    "GET /api/healthz": EVERYBODY,
+    "GET /api/openapi.json": EVERYBODY,
+    "GET /api/docs": EVERYBODY,
+    "GET /api/docs.js": EVERYBODY,
+}
+
+#: Streams, which `test_roles` and `tests/http` look at.
+STREAMS = re.compile(r".*/events|/\.well-known/.*")
+
+BODIES = {"POST /api/jobs": {"task": "double"}, "POST /api/jobs/{id}/move": {"queue": "other"}}
+
+
+def test_every_route_gives_each_role_what_the_table_says(stage: Stage, site: PeopleSite) -> None:
+    routes = [(route.method, route.path) for route in ROUTES if not STREAMS.fullmatch(route.path)]
+    assert {f"{method} {path}" for method, path in routes} == set(TABLE)
+    got: dict[str, list[int]] = {name: [] for name in TABLE}
+    for role in ROLES:
+        with site.client(role) as http:
+            for method, path in routes:
+                name = f"{method} {path}"
+                if "/jobs/{id}" in path:
+                    job = a_job(stage, "waiting" if path.endswith(("cancel", "move")) else "ended")
+                    path = path.replace("{id}", job).replace("{name}", "a.txt")
+                elif "/schedules/{name}" in path:
+                    path = path.replace("{name}", a_schedule(stage))
+                elif "/failures/{id}" in path:
+                    path = path.replace("{id}", a_group(stage))
+                answer = http.request(method, path.replace("{name}", "double"), json=BODIES.get(name))
+                got[name].append(answer.status_code)
+                if role in ("none", "own"):
+                    told = answer.text.replace(f"'{SECRET}'", "")  # what they asked for by name, repeated
+                    assert SECRET not in told, (role, name)
+
+    assert {name: tuple(codes) for name, codes in got.items()} == TABLE
+
+
+#: Which pages each role may open.
+PAGES_OF = {
+    "none": set(),
+    "own": {"jobs", "timeline", "submit"},
+    "view": {"jobs", "timeline", "failures", "workers", "schedules"},
+    "operate": {"jobs", "timeline", "failures", "workers", "schedules", "submit"},
+    "admin": {"jobs", "timeline", "failures", "workers", "schedules", "submit", "audit"},
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_may_open_the_pages_of_the_table(role: str) -> None:
+    assert {page.slug for page in PAGES if page.is_for(Person("x", Role(role)))} == PAGES_OF[role]
+
+
+def everything(stage: Stage) -> object:
+    """All that somebody could have changed."""
+    kit = stage.kit
+    jobs = sorted((job.id, str(job.state), job.spec.queue) for job in kit.page(Query(limit=1000)).jobs)
+    groups = sorted((group.id, str(group.state), group.jobs) for group in kit.failures())
+    schedules = sorted((one.name, one.paused, len(one.runs)) for one in kit.schedules())
+    return jobs, groups, schedules, kit.paused(), [worker.is_draining for worker in kit.workers()]
+
+
+@pytest.mark.parametrize("role", ["none", "own", "view"])
+def test_no_request_to_any_page_changes_what_is_somebody_elses(stage: Stage, role: str) -> None:
+    """As `test_roles` forges them through a browser, for each page and its card, built as if they might see it."""
+    ids = {way: a_job(stage, way) for way in ("waiting", "running", "ended")}
+    group, schedule = a_group(stage), a_schedule(stage)
+    stage.beat("gpu-1")
+    before = everything(stage)
+    desk = Desk(stage.kit, Person(role, Role(role)))
+    found: list[Any] = [
+        FailuresPage(stage.kit, desk=desk),
+        SchedulesPage(stage.kit, desk=desk),
+        WorkersPage(stage.kit, desk=desk),
+    ]
+    found += [JobTable(stage.kit, desk=desk), *(JobCard(stage.kit, each, desk=desk) for each in ids.values())]
+    cards = found[4:]
+    if role == "view":
+        wait_until(lambda: all(SECRET in card.snapshot for card in cards), 10, "the cards")
+    else:
+        wait_until(lambda: all("not found" in card.snapshot for card in cards), 10, "the cards")
+    asked = [{"action": action, "id": group} for action in GROUP_ACTIONS]
+    asked += [{"action": action, "id": "double", "task": "double"} for action in PAUSE_ACTIONS]
+    asked += [{"action": action, "name": schedule} for action in ("pause", "resume", "run", "remove")]
+    asked += [{"action": "drain", "id": "gpu-1"}, {"action": "move", "queue": "other", "priority": 9}]
+    asked += [{"action": action, "ids": list(ids.values())} for action in ("cancel", "retry", "delete", "rerun")]
+    asked += [{"action": "bulk", "what": what, "query": ""} for what in ("cancel", "retry", "delete")]
+    asked += [{"action": "bulk", "what": "cancel", "ids": list(ids.values())}, {"action": "go"}]
+    asked += [{"action": action, "name": "a.txt"} for action in ("show", "save", "whole-log")]
+    new = {"task": "double", "name": "mine", "given": {"cron": "0 6 * * *"}, "fields": {}, "is_new": True}
+    asked += [
+        {"action": "save", **new},
+        {"action": "save", "name": schedule, "given": {"every": "60"}, "is_new": False},
+    ]
+
+    for component in found:
+        for n, each in enumerate(asked):
+            component.request = json.dumps({**each, "n": f"{n}"})
+    desk.begin("drop_group", ["the last"])
+    wait_until(lambda: any("the last" in entry.targets for entry in stage.kit.audit(500)), 10, "all of it to be heard")
+
+    assert everything(stage) == before
+    assert all(entry.outcome in ("refused", "failed") for entry in stage.kit.audit(500))
+    if role != "view":
+        assert all(not card.file and not card.log and not card.artifacts for card in cards)
+    for component in found:
+        component._bridge.close()
