@@ -17,6 +17,7 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState, LogLine, ScheduleSpec
 from jobkit.model.audit import AuditEntry
+from jobkit.model.limits import Gate
 from jobkit.tasks.decorator import task
 from jobkit.ui.batch_view_model import BatchModel
 from jobkit.ui.batch_view_static import batch_html
@@ -84,18 +85,28 @@ def jobs(stage: Stage) -> list[str]:
         plain[name] = submit()
         stage.start(plain[name], EVIL, EVIL)
         stage.succeed(plain[name], preview={"type": EVIL, only: preview[only]}, summary=EVIL)
+    moved = stage.submit(EVIL, queue="default")
+    background.call(store.move([moved], EVIL, 3, EVIL))
+    gates = {"limits": (Gate(f"key:{EVIL}", n=1),), "resources": {EVIL: 1.0}}
+    held = [stage.submit(EVIL, **{**names, **gates}) for _ in range(2)]
+    stage.kit.mute(stage.kit.failures()[0].id, by=EVIL)
+    again = submit()
+    stage.start(again, EVIL, EVIL)
+    stage.fail(again, type=EVIL, message=EVIL, where=f"another {EVIL}")
+    for gate in (f"queue:{EVIL}", f"task:{EVIL}", "queue:default"):
+        background.call(store.set_rule(gate, {"paused": {"by": EVIL}, "n": 1}))
     spec: dict[str, Any] = {"params": {EVIL: EVIL}, **names}
     background.call(store.put_schedule(ScheduleSpec(EVIL, JobSpec("", EVIL, **spec), cron="0 6 * * *"), b"", 9))
     background.call(store.note(AuditEntry.of(EVIL, EVIL, "page", EVIL, EVIL, [EVIL], EVIL, EVIL)))
     background.call(store.note(AuditEntry.of(EVIL, EVIL, EVIL, EVIL, "job", [EVIL] * 5, "failed", EVIL)))
-    return [running, failed, retried, done, cancelled, submit(), *plain.values()]
+    return [running, failed, retried, done, cancelled, submit(), *plain.values(), moved, *held, again]
 
 
 class Trap:
     """A page that notes whatever a canary would do."""
 
-    def __init__(self, browser: Browser, theme: str) -> None:
-        self._context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
+    def __init__(self, browser: Browser) -> None:
+        self._context = browser.new_context(viewport={"width": 1440, "height": 900})
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(20_000)
         self.fired: list[str] = []
@@ -119,12 +130,14 @@ class Trap:
         self._context.close()
 
 
-@pytest.fixture(params=["light", "dark"])
-def trap(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Trap]:
-    made = Trap(browser, request.param)
+@pytest.fixture
+def trap(browser: Browser) -> Iterator[Trap]:
+    made = Trap(browser)
     yield made
     made.close()
 
+
+FAILURES = next(page for page in PAGES if page.slug == "failures")
 
 #: Opens whatever can be opened: folded parts, and the artifacts' own buttons.
 OPEN = """() => {
@@ -148,8 +161,12 @@ def test_no_text_of_anybody_runs_on_any_page_or_card(
     from jobkit.ui.dashboard import Dashboard
 
     url = serve(lambda: Dashboard(stage.kit, title=EVIL).__panel__())
-    for shown in PAGES:
-        trap.page.goto(f"{url}?page={shown.slug}")
+    group = stage.kit.failures()[0].id
+    for shown, more in (
+        *((page, "") for page in PAGES),
+        *((FAILURES, each) for each in ("&state=muted", f"&group={group}")),
+    ):
+        trap.page.goto(f"{url}?page={shown.slug}{more}")
         trap.page.wait_for_selector(f".tab[data-page={shown.slug}][aria-current]")
         trap.page.wait_for_function("(canary) => document.body.innerHTML.length > 0 && !window.boom", arg=EVIL)
         trap.page.evaluate(OPEN)
