@@ -11,12 +11,13 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from jobkit.index.shelf import ASK, COUNT, WRITE, Hit, Shelf
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
+from jobkit.runners import Runners
 from jobkit.store.base import Store
 from jobkit.store.hub import Hub
 from jobkit.store.query import Brief, Page, Query, matches, write_cursor
@@ -40,7 +41,7 @@ class Index:
     def __init__(self, store: Store, hub: Hub) -> None:
         self._store, self._hub = store, hub
         self._shelf: Shelf | None = None
-        self._runners: set[asyncio.Task[None]] = set()
+        self._runners = Runners(self._failed)
         self._stops: list[Callable[[], None]] = []
         self._dirty: dict[str, None] = {}
         self._moving: dict[str, None] = {}
@@ -163,16 +164,14 @@ class Index:
             loop.call_soon_threadsafe(self._told, is_live)
 
         self._stops = [self._hub.listen(heard, None), self._hub.on_status(told)]
-        self._run(self._keep())
+        self._runners.run(self._keep())
 
     async def close(self) -> None:
         """Forget all; the next question begins anew."""
         for stop in self._stops:
             stop()
         self._stops = []
-        for runner in list(self._runners):
-            if runner is not asyncio.current_task():
-                runner.cancel()
+        self._runners.cancel()
         if self._shelf is not None:
             self._shelf.close()
         self._shelf = None
@@ -180,18 +179,11 @@ class Index:
         for heard in (self._dirty, self._moving, self._early):
             heard.clear()
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        runner = asyncio.get_running_loop().create_task(self._guarded(work))
-        self._runners.add(runner)
-        runner.add_done_callback(self._runners.discard)
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except JobkitError as error:
+    async def _failed(self, error: Exception) -> None:
+        if isinstance(error, JobkitError):
             logger.debug("the index of jobs waits for its store: %s", error)
-        except Exception:
-            logger.exception("the index of jobs is made anew")
+        else:
+            logger.error("the index of jobs is made anew", exc_info=error)
             await self.close()
 
     async def _keep(self) -> None:
@@ -258,7 +250,7 @@ class Index:
     def _told(self, is_live: bool) -> None:
         """After a cut connection: what was said meanwhile is among the kept events, or all is compared."""
         if is_live and self._shelf is not None:
-            self._run(self._catch_up())
+            self._runners.run(self._catch_up())
 
     async def _catch_up(self) -> None:
         if await self._store.place() != self._place:
@@ -279,7 +271,7 @@ class Index:
     def _gather(self) -> None:
         if not self._gathering:
             self._gathering = True
-            self._run(self._later())
+            self._runners.run(self._later())
 
     async def _later(self) -> None:
         try:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobkit.ui.bridge import SessionBridge
 
 
 class Requests:
@@ -34,3 +38,15 @@ class Requests:
             self._seen.append(n)
             found.append(asked)
         return found
+
+
+def obey(component: Any, bridge: SessionBridge, do: Callable[[str, Mapping[str, Any]], object]) -> None:
+    """Call `do(action, request)` in the session for each request of a Panel component's browser."""
+    requests = Requests()
+
+    def asked(event: Any) -> None:
+        for request in requests.of(event.new):
+            bridge.greeted(component)  # with whatever it asks first
+            do(request["action"], request)
+
+    component.param.watch(asked, "request")

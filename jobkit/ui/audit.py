@@ -18,7 +18,7 @@ from jobkit.model.audit import AuditEntry
 from jobkit.model.people import Role
 from jobkit.model.snapshot import iso
 from jobkit.ui import assets
-from jobkit.ui.asked import Requests
+from jobkit.ui.asked import obey
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Desk
 from jobkit.ui.own import SelfContained
@@ -72,11 +72,10 @@ class AuditPage(SelfContained, JSComponent):
         self._desk = desk
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()
-        self._requests = Requests()
         self._before = ""
         self._runner: asyncio.Task[None] | None = None
         self._bridge.on_close(self._leave)
-        self.param.watch(self._asked, "request")
+        obey(self, self._bridge, self._do)
         self.param.watch(lambda _: self._follow(), "is_open")
         self._follow()
 
@@ -115,16 +114,13 @@ class AuditPage(SelfContained, JSComponent):
 
     # -- requests of the browser, in the session --------------------------------------------------------------------
 
-    def _asked(self, event: Any) -> None:
-        for asked in self._requests.of(event.new):
-            self._bridge.greeted(self)
-            action = asked["action"]
-            if action == "open" and self._on_open is not None:
-                self._on_open(str(asked.get("id", ""))[:200])
-            elif action in ("hello", "first", "older"):
-                self._before = str(asked.get("before", ""))[:60] if action == "older" else ""
-                if self.is_open:
-                    self._follow()
+    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
+        if action == "open" and self._on_open is not None:
+            self._on_open(str(asked.get("id", ""))[:200])
+        elif action in ("hello", "first", "older"):
+            self._before = str(asked.get("before", ""))[:60] if action == "older" else ""
+            if self.is_open:
+                self._follow()
 
 
 def audit(session: PageSession) -> AuditPage:

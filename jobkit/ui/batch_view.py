@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -20,12 +20,13 @@ from panel.custom import AnyWidgetComponent
 
 from jobkit.client.loop import background
 from jobkit.model import JobkitError, JobSnapshot, JobState
+from jobkit.runners import Runners
 from jobkit.ui import assets
 from jobkit.ui.batch_view_model import BatchModel, dumps
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Answer, Desk, Errand, action, each
-from jobkit.ui.live import Pacer, on_loop
 from jobkit.ui.own import SelfContained
+from jobkit.ui.pace import Pacer, on_loop
 
 if TYPE_CHECKING:
     from jobkit.client.batch import Batch
@@ -74,7 +75,7 @@ class BatchFeed:
         self.model = BatchModel([job.snapshot for job in batch.jobs], axes=batch.axes, is_list=is_list)
         self._pacer = Pacer(_WINDOW_S, self._flush)
         self._stops: list[Callable[[], None]] = []
-        self._runners: set[asyncio.Task[Any]] = set()
+        self._runners = Runners()
         self._is_busy = self._is_stopped = self._is_late = self._wants_all = self._is_plot_old = False
         self._due = False
         self._plotted_at = float("-inf")
@@ -131,7 +132,7 @@ class BatchFeed:
     def _begin(self) -> None:
         if not self._is_stopped:
             self._stops.append(self.batch._kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)))
-            self._run(self._watch())
+            self._runners.run(self._watch())
             self._poke()
 
     def _close(self) -> None:
@@ -141,13 +142,7 @@ class BatchFeed:
         for stop in self._stops:
             stop()
         self._stops.clear()
-        for runner in self._runners:
-            runner.cancel()
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        runner = asyncio.get_running_loop().create_task(work)
-        self._runners.add(runner)
-        runner.add_done_callback(self._runners.discard)
+        self._runners.cancel()
 
     def _poke(self) -> None:
         self._due = False
@@ -163,7 +158,7 @@ class BatchFeed:
             self._is_late = True  # what has changed since goes when this has arrived
         elif not self._is_stopped:
             self._is_busy, self._is_late = True, False
-            self._run(self._send())
+            self._runners.run(self._send())
 
     async def _send(self) -> None:
         try:

@@ -5,17 +5,17 @@ Asked for with a click and never before. All sessions share one reader: it reads
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobkit.client.loop import background
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot
+from jobkit.runners import Runners
 from jobkit.ui.format import duration
-from jobkit.ui.live import Pacer, on_loop
+from jobkit.ui.pace import Pacer, on_loop
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -55,7 +55,7 @@ class _Reader:
         self._next = 0
         self._ended: dict[str, None] = {}
         self._pacer = Pacer(_WINDOW_S, self._flush)
-        self._runners: set[asyncio.Task[Any]] = set()
+        self._runners = Runners()
         self._stop: Callable[[], None] | None = None
 
     def add(self, owner: str, tell: Callable[[str], None]) -> int:
@@ -80,9 +80,7 @@ class _Reader:
     def _flush(self) -> None:
         ended, self._ended = list(self._ended), {}
         if ended:
-            runner = asyncio.get_running_loop().create_task(self._tell(ended))
-            self._runners.add(runner)
-            runner.add_done_callback(self._runners.discard)
+            self._runners.run(self._tell(ended))
 
     async def _tell(self, ended: Sequence[str]) -> None:
         try:

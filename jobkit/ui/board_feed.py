@@ -8,16 +8,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, Pause
+from jobkit.runners import Runners
 from jobkit.store.query import Page, Query, is_pattern, narrowed
 from jobkit.store.values import CONTROL
 from jobkit.ui.board import Board
-from jobkit.ui.live import Pacer, answered, on_loop
+from jobkit.ui.pace import Pacer, answered, on_loop
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -40,7 +41,7 @@ class BoardFeed:
         self._next = 0
         self._pacer = Pacer(_WINDOW_S, self._flush)
         self._stops: list[Callable[[], None]] = []
-        self._runners: set[asyncio.Task[Any]] = set()
+        self._runners = Runners(self._failed)
         self._early: list[JobEvent] | None = []
         self._is_loading = self._again = False
         self._reading = False
@@ -58,12 +59,12 @@ class BoardFeed:
             self._stops = [
                 self._kit.hub.listen(lambda event: on_loop(self._take, event), None),
                 self._kit.hub.listen(
-                    lambda event: on_loop(lambda _: self._run(self._look_at_pauses()), event), CONTROL
+                    lambda event: on_loop(lambda _: self._runners.run(self._look_at_pauses()), event), CONTROL
                 ),
                 self._kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)),
             ]
             self._early = []
-            self._run(self._open())
+            self._runners.run(self._open())
         else:
             self.tell(key)
         return key
@@ -80,8 +81,7 @@ class BoardFeed:
                 self._timer.cancel()
             for stop in self._stops:
                 stop()
-            for runner in self._runners:
-                runner.cancel()
+            self._runners.cancel()
             _forget(self._kit, self)
 
     async def _open(self) -> None:
@@ -94,9 +94,6 @@ class BoardFeed:
         }
         await self._look_at_pauses()
         await self._read()
-
-    def _steered(self, _: JobEvent) -> None:
-        self._run(self._look_at_pauses())
 
     async def _look_at_pauses(self) -> None:
         rules = await answered(self._kit.verbs.store.rules)
@@ -152,7 +149,7 @@ class BoardFeed:
 
     def _time_has_come(self) -> None:
         self._timer = None
-        self._run(self._read())
+        self._runners.run(self._read())
 
     def _take(self, event: JobEvent) -> None:
         if self._early is not None:
@@ -164,7 +161,7 @@ class BoardFeed:
 
     def _status(self, is_live: bool) -> None:
         if is_live:
-            self._run(self._read())
+            self._runners.run(self._read())
 
     def _flush(self) -> None:
         text = self.board.delta_json(_now())
@@ -172,12 +169,12 @@ class BoardFeed:
             self._publish(text, False)
         if self.board.unknown and not self._reading:
             self._reading = True
-            self._run(self._learn())
+            self._runners.run(self._learn())
         if self.board.is_thin and self._timer is None:
             self._read_in(_THIN_S)
         if self._counts_due and not self._counting:
             self._counting = True
-            self._run(self._count())
+            self._runners.run(self._count())
 
     async def _learn(self) -> None:
         try:
@@ -209,16 +206,10 @@ class BoardFeed:
         for deliver in list(self._subscribers.values()):
             deliver(text, is_page)
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        runner = asyncio.get_running_loop().create_task(self._guarded(work))
-        self._runners.add(runner)
-        runner.add_done_callback(self._runners.discard)
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except JobkitError as error:
-            logger.warning("a page of jobs could not be read: %s", error)
+    def _failed(self, error: Exception) -> None:
+        if not isinstance(error, JobkitError):
+            raise error
+        logger.warning("a page of jobs could not be read: %s", error)
 
 
 _feeds: weakref.WeakKeyDictionary[Kit, dict[tuple[Query, str | None], BoardFeed]] = weakref.WeakKeyDictionary()

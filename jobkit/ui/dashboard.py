@@ -29,9 +29,9 @@ from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Desk
 from jobkit.ui.doorkeeper import watch
 from jobkit.ui.drawer import Drawer
-from jobkit.ui.live import on_loop
 from jobkit.ui.nav import Nav
 from jobkit.ui.notice import Notice
+from jobkit.ui.pace import on_loop
 from jobkit.ui.page import Page, PageSession, tell
 from jobkit.ui.pages import PAGES
 from jobkit.ui.session import refusal

@@ -12,7 +12,7 @@ from panel.custom import JSComponent
 
 from jobkit.client.loop import background
 from jobkit.ui import assets
-from jobkit.ui.asked import Requests
+from jobkit.ui.asked import obey
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Answer, Desk
 from jobkit.ui.failures_desk import GROUP_ACTIONS
@@ -73,12 +73,11 @@ class FailuresPage(SelfContained, JSComponent):
         self._kit = kit
         self._on_open, self._on_choose = on_open, on_choose
         self._bridge = bridge or SessionBridge()
-        self._requests = Requests()
         self._looker = Looker(lambda texts: self._bridge.put(self, texts), self.group)
         self._is_reading = False
         self._n = 0
         self._bridge.on_close(lambda: void(background.start().call_soon_threadsafe(self._end)))
-        self.param.watch(self._asked, "request")
+        obey(self, self._bridge, self._do)
         self.param.watch(lambda _: self._follow(), ["is_open", "group"])
         self._follow()
 
@@ -124,11 +123,6 @@ class FailuresPage(SelfContained, JSComponent):
     def _told(self, told: Mapping[str, Any]) -> None:
         self._n += 1
         self.notice = json.dumps({**told, "n": self._n})  # the same sentence twice is told twice
-
-    def _asked(self, event: Any) -> None:
-        for asked in self._requests.of(event.new):
-            self._bridge.greeted(self)
-            self._do(asked["action"], asked)
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         id = str(asked.get("id", ""))[:200]

@@ -18,7 +18,7 @@ from jobkit.store.values import CONTROL
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import describe
 from jobkit.ui.format import params_brief, value_brief
-from jobkit.ui.live import Pacer, on_loop
+from jobkit.ui.pace import Pacer, on_loop
 from jobkit.ui.trace import chain_of
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from jobkit.ui import (
     assets,
     steering_desk,  # noqa: F401  # makes "move" known
 )
-from jobkit.ui.asked import Requests
+from jobkit.ui.asked import obey
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Answer, Desk, not_found
 from jobkit.ui.files import answer
-from jobkit.ui.live import Follower, Following
+from jobkit.ui.job_feed import Follower, Following
 from jobkit.ui.own import SelfContained
 
 if TYPE_CHECKING:
@@ -90,9 +90,8 @@ class JobCard(SelfContained, AnyWidgetComponent):
         self._on_action = on_action
         self._bridge = bridge or SessionBridge()
         self._following: Following | None = None
-        self._requests = Requests()
         self._bridge.on_close(self._stop)
-        self.param.watch(self._asked, "request")
+        obey(self, self._bridge, self._do)
         if kit is not None and job_id:
             self.follow(job_id, kit)
 
@@ -143,11 +142,6 @@ class JobCard(SelfContained, AnyWidgetComponent):
         self._bridge.put(self, empty)
 
     # -- requests of the browser, in the session -------------------------------------------------------------------
-
-    def _asked(self, event: Any) -> None:
-        for asked in self._requests.of(event.new):
-            self._bridge.greeted(self)  # with whatever it asks first
-            self._do(asked["action"], asked)
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         if action == "hello":

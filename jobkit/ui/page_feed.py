@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError
 from jobkit.ui.bridge import SessionBridge
-from jobkit.ui.live import Pacer, on_loop
+from jobkit.ui.pace import Pacer, on_loop
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, ScheduleRun, ScheduleSnapshot
@@ -22,12 +21,10 @@ from jobkit.schedules.words import lateness, moment_text, moments, sentence, utc
 from jobkit.store.schedules import CHANGED
 from jobkit.store.values import WorkerInfo
 from jobkit.ui import assets
-from jobkit.ui.asked import Requests
-from jobkit.ui.bridge import SessionBridge
-from jobkit.ui.desk import Answer, Desk, Errand, action, each
+from jobkit.ui.desk import Errand, action, each
+from jobkit.ui.feed_page import FeedPage
 from jobkit.ui.format import params_brief
-from jobkit.ui.own import SelfContained
-from jobkit.ui.page_feed import Follower, PageFeed
+from jobkit.ui.page_feed import PageFeed
 from jobkit.ui.schedule_form import ScheduleForm
 
 if TYPE_CHECKING:
@@ -161,74 +158,35 @@ class SchedulesFeed(PageFeed):
         return json.dumps(picture(found, workers, now_ms), separators=(",", ":"), default=str)
 
 
-class SchedulesPage(SelfContained, JSComponent):
+class SchedulesPage(FeedPage):
     """All schedules, and a form for new ones.
 
     Args:
-        kit: whose.
-        on_open: called in the session with the id of the job that was clicked.
-        bridge, desk: of the session, where the caller already has them.
+        kit, on_open, bridge, desk: as of `FeedPage`.
 
     Attributes:
         picture: what the browser shows, see `picture`. tasks: those that can be scheduled, for the form.
-        reply: what the server says to the form. notice: a sentence about what did not work.
+        reply: what the server says to the form.
         may_act: whether there are switches, buttons and the form.
-        is_open: whether anybody looks; only then is anything read.
     """
 
-    picture = param.String(default="")
+    FEED = SchedulesFeed
+
     tasks = param.String(default="")
     reply = param.String(default="")
-    notice = param.String(default="")
-    may_act = param.Boolean(default=True)
-    is_open = param.Boolean(default=True)
-    request = param.String(default="")
-
-    part_of: ClassVar[Mapping[str, str]] = {}
 
     _esm = assets.esm("schedules")
     _stylesheets: ClassVar[list[str]] = [assets.css("schedules")]
 
-    def __init__(
-        self,
-        kit: Kit,
-        *,
-        on_open: Callable[[str], object] | None = None,
-        bridge: SessionBridge | None = None,
-        desk: Desk | None = None,
-        **params: Any,
-    ) -> None:
-        self._desk = desk or Desk(kit)
-        super().__init__(may_act=self._desk.may("pause_schedule"), **params)  # type: ignore[no-untyped-call]  # panel's
-        self._kit = kit
-        self._on_open = on_open
-        self._bridge = bridge or SessionBridge()
+    def __init__(self, kit: Kit, **params: Any) -> None:
+        super().__init__(kit, **params)
         self._form = ScheduleForm(self._desk, self._say)
-        self._requests = Requests()
-        self._follower = Follower(
-            kit, SchedulesFeed, self._bridge, lambda text: self._bridge.put(self, {"picture": text})
-        )
-        self.param.watch(self._asked, "request")
-        self.param.watch(lambda _: self._follower.follow(self.is_open), "is_open")
-        self._follower.follow(self.is_open)
 
-    def _say(self, texts: Mapping[str, str]) -> None:
-        self._bridge.push(lambda: self.param.update(**texts))
+    def _allowed(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {**params, "may_act": self._desk.may("pause_schedule")}
 
-    def _acted(self, answer: Answer) -> None:
-        self._say({"notice": answer.problem})
-
-    # -- requests of the browser, in the session --------------------------------------------------------------------
-
-    def _asked(self, event: Any) -> None:
-        for asked in self._requests.of(event.new):
-            self._bridge.greeted(self)
-            doing, name = asked["action"], str(asked.get("name", ""))[:200]
-            if doing == "hello":
-                self._follower.again()
-            elif doing == "open" and self._on_open is not None:
-                self._on_open(str(asked.get("id", ""))[:200])
-            elif doing in _SWITCHES and self.may_act:
-                self._desk.begin(_SWITCHES[doing], [name], self._acted)
-            elif doing in ("tasks", "preview", "save"):
-                background.spawn(self._form.asked(doing, asked))
+    def _act(self, action: str, asked: Mapping[str, Any]) -> None:
+        if action in _SWITCHES and self.may_act:
+            self._desk.begin(_SWITCHES[action], [str(asked.get("name", ""))[:200]], self._acted)
+        elif action in ("tasks", "preview", "save"):
+            background.spawn(self._form.asked(action, asked))

@@ -10,7 +10,7 @@ from panel.custom import JSComponent
 
 from jobkit.store.grammar import HELP
 from jobkit.ui import assets
-from jobkit.ui.asked import Requests
+from jobkit.ui.asked import obey
 from jobkit.ui.board_feed import Watching
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.bulk import MOST, Bulk, Errand
@@ -83,11 +83,10 @@ class JobTable(SelfContained, JSComponent):
         self._cursors: list[str] = []
         self._bulk = Bulk(self._desk, lambda text: self._bridge.put(self, {"work": text}))
         self._watching: Watching | None = None
-        self._requests = Requests()
         self._generation = 0
         self._is_turned = self._is_hidden = False
         self._bridge.on_close(self._leave)
-        self.param.watch(self._asked, "request")
+        obey(self, self._bridge, self._do)
         self.param.watch(lambda *_: self._look(), ["search", "order", "cursor"])
         self._look()
 
@@ -141,11 +140,6 @@ class JobTable(SelfContained, JSComponent):
         self.param.update(search=search[:500], order=order[:20], cursor=cursor[:2000])
 
     # -- requests of the browser, in the session -------------------------------------------------------------------
-
-    def _asked(self, event: Any) -> None:
-        for asked in self._requests.of(event.new):
-            self._bridge.greeted(self)  # with whatever it asks first
-            self._do(asked["action"], asked)
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         if action == "hello":

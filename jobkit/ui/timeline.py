@@ -11,7 +11,7 @@ from bokeh.util.serialization import make_globally_unique_id
 from panel.custom import JSComponent
 
 from jobkit.ui import assets
-from jobkit.ui.asked import Requests
+from jobkit.ui.asked import obey
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Desk
 from jobkit.ui.own import SelfContained
@@ -97,11 +97,10 @@ class Timeline(pn.Column):
         self._on_open = on_open
         self._on_range = on_range
         self._bridge = bridge or SessionBridge()
-        self._requests = Requests()
         self._looking: Looking | None = None
         self._generation = 0
         self._bridge.on_close(self.pause)
-        self._head.param.watch(self._asked, "request")
+        obey(self._head, self._bridge, self._do)
         if is_open:
             self.resume()
 
@@ -138,19 +137,16 @@ class Timeline(pn.Column):
 
     # -- requests of the browser, in the session --------------------------------------------------------------------
 
-    def _asked(self, event: Any) -> None:
-        for asked in self._requests.of(event.new):
-            self._bridge.greeted(self._head)
-            action = asked["action"]
-            if action == "hello" and self._looking is not None:
-                at = asked.get("at", 0)
-                self._looking.resend(at if isinstance(at, int) else 0)
-            elif action == "open" and self._on_open is not None:
-                self._on_open(str(asked.get("id", ""))[:200])
-            elif action == "range" and asked.get("range") in RANGES:
-                self.turn(asked["range"])
-                if self._on_range is not None:
-                    self._on_range(asked["range"])
+    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
+        if action == "hello" and self._looking is not None:
+            at = asked.get("at", 0)
+            self._looking.resend(at if isinstance(at, int) else 0)
+        elif action == "open" and self._on_open is not None:
+            self._on_open(str(asked.get("id", ""))[:200])
+        elif action == "range" and asked.get("range") in RANGES:
+            self.turn(asked["range"])
+            if self._on_range is not None:
+                self._on_range(asked["range"])
 
 
 def page(session: PageSession) -> Timeline:

@@ -7,15 +7,16 @@ import json
 import logging
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
+from jobkit.runners import Runners
 from jobkit.store.query import Page, Query, narrowed
-from jobkit.ui.live import Pacer, on_loop
+from jobkit.ui.pace import Pacer, on_loop
 from jobkit.ui.timeline_model import ATTEMPTS, TimelineModel
 from jobkit.ui.timeline_series import RANGES_MS, fit, series
 
@@ -59,7 +60,7 @@ class TimelineFeed:
         self._pacer = Pacer(_WINDOW_S, self._flush)
         self._counter = Pacer(_SERIES_S if only is None else _OWN_SERIES_S, self._count)
         self._stops: list[Callable[[], None]] = []
-        self._runners: set[asyncio.Task[Any]] = set()
+        self._runners = Runners(self._failed)
         self._early: list[JobEvent] | None = []
         self._is_reading = self._is_counting = self._is_filling = False
         self._skew_ms = 0
@@ -73,8 +74,8 @@ class TimelineFeed:
                 self._kit.hub.listen(lambda event: on_loop(self._take, event), None),
                 self._kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)),
             ]
-            self._run(self._open())
-            self._run(self._go_on())
+            self._runners.run(self._open())
+            self._runners.run(self._go_on())
         else:
             self.tell(looker)
 
@@ -94,8 +95,7 @@ class TimelineFeed:
                 self._counter.stop()
                 for stop in self._stops:
                     stop()
-                for runner in self._runners:
-                    runner.cancel()
+                self._runners.cancel()
                 _forget(self._kit, self)
 
     def recount(self) -> None:
@@ -113,7 +113,7 @@ class TimelineFeed:
         self._is_filling = False
         jobs, since_ms, depth_since_ms = await self._read_jobs()
         if self._is_filling:
-            self._run(self._open_again())
+            self._runners.run(self._open_again())
         self.model.load(jobs, since_ms, self.model.queued, depth_since_ms)
         for event in self._early:
             self.model.take(event)
@@ -187,7 +187,7 @@ class TimelineFeed:
 
     def _status(self, is_live: bool) -> None:
         if is_live:
-            self._run(self._open())
+            self._runners.run(self._open())
 
     def _whole(self) -> str:
         return _dumps({**self.model.whole(self._now_ms()), "n": self._n})
@@ -203,12 +203,12 @@ class TimelineFeed:
                 looker.deliver({}, {"delta": text})
         if self.model.unknown and not self._is_reading:
             self._is_reading = True
-            self._run(self._learn())
+            self._runners.run(self._learn())
 
     def _count(self) -> None:
         if not self._is_counting and self._early is None:
             self._is_counting = True
-            self._run(self._tell_series())
+            self._runners.run(self._tell_series())
 
     async def _tell_series(self) -> None:
         try:
@@ -235,16 +235,11 @@ class TimelineFeed:
         """By this machine's clock, but never before an event that was already heard of."""
         return time.time_ns() // 1_000_000 + self._skew_ms
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        runner = asyncio.get_running_loop().create_task(self._guarded(work))
-        self._runners.add(runner)
-        runner.add_done_callback(self._runners.discard)
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except JobkitError as error:  # the header says that the server is away; the hub tells us when it is back
-            logger.debug("the timeline could not be read: %s", error)
+    def _failed(self, error: Exception) -> None:
+        if not isinstance(error, JobkitError):
+            raise error
+        # The header says that the server is away; the hub tells us when it is back.
+        logger.debug("the timeline could not be read: %s", error)
 
 
 #: By owner, None for everybody.

@@ -17,10 +17,13 @@ RANGES_MS: Mapping[str, int] = {"15m": 900_000, "1h": 3_600_000, "6h": 21_600_00
 
 
 def fit(bars: Iterable[Bar], now_ms: int, since_ms: int | None = None) -> tuple[int, int]:
-    """The range that shows everything: a minute at least, a day at most."""
-    first = min((bar.started_ms if bar.ready_ms is None else bar.ready_ms for bar in bars), default=now_ms)
-    first = max(first, since_ms or 0, now_ms - RANGES_MS["24h"])
-    return min(first, now_ms - 60_000), now_ms
+    """The range that shows every attempt: a minute at least, a day at most; a tenth of it is for waiting before."""
+    bars = list(bars)
+    first = min((bar.started_ms for bar in bars), default=now_ms)
+    first = min(first, now_ms - 60_000)
+    waited = min((bar.ready_ms for bar in bars if bar.ready_ms is not None), default=first)
+    first = max(min(first, waited), first - (now_ms - first) // 10)
+    return min(max(first, since_ms or 0, now_ms - RANGES_MS["24h"]), now_ms - 60_000), now_ms
 
 
 def series(timeline: TimelineModel, start_ms: int, end_ms: int, steps: int = STEPS) -> dict[str, Any]:

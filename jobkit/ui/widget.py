@@ -15,7 +15,7 @@ from jobkit.ui import assets
 from jobkit.ui.asked import Requests
 from jobkit.ui.feed import JobView
 from jobkit.ui.files import answer
-from jobkit.ui.live import Follower, Following
+from jobkit.ui.job_feed import Follower, Following
 from jobkit.ui.text_widget import TextWidget
 
 if TYPE_CHECKING:

@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from jobkit.model import JobEvent, JobSnapshot, Pause
 from jobkit.model.snapshot import iso
 from jobkit.store.query import Query
 from jobkit.store.values import CONTROL, WorkerInfo
 from jobkit.ui import assets
-from jobkit.ui.asked import Requests
-from jobkit.ui.bridge import SessionBridge
-from jobkit.ui.desk import Answer, Desk
+from jobkit.ui.feed_page import FeedPage
 from jobkit.ui.format import params_brief
-from jobkit.ui.own import SelfContained
-from jobkit.ui.page_feed import Follower, PageFeed
+from jobkit.ui.page_feed import PageFeed
 from jobkit.ui.steering_desk import PAUSE_ACTIONS
 
 if TYPE_CHECKING:
-    from jobkit.client import Kit
+    pass
 
 #: Running jobs that are told apart by worker, and workers that ended which are still listed.
 _RUNNING, _ENDED = 200, 5
@@ -117,72 +113,32 @@ class WorkersFeed(PageFeed):
         return json.dumps(picture(workers, queues, page.jobs, datetime.now(UTC), pauses), separators=(",", ":"))
 
 
-class WorkersPage(SelfContained, JSComponent):
+class WorkersPage(FeedPage):
     """Workers and queues.
 
     Args:
-        kit: whose.
-        on_open: called in the session with the id of the job that was clicked.
         may_act: whether a worker may be asked to end, where the desk allows it.
-        bridge, desk: of the session, where the caller already has them.
+        kit, on_open, bridge, desk: as of `FeedPage`.
 
     Attributes:
-        picture: what the browser shows, see `picture`. notice: a sentence about what did not work.
+        picture: what the browser shows, see `picture`.
         may_pause: whether queues and tasks may be paused and resumed.
-        is_open: whether anybody looks; only then is anything read.
     """
 
-    picture = param.String(default="")
-    notice = param.String(default="")
-    may_act = param.Boolean(default=True)
-    may_pause = param.Boolean(default=True)
-    is_open = param.Boolean(default=True)
-    request = param.String(default="")
+    FEED = WorkersFeed
 
-    part_of: ClassVar[Mapping[str, str]] = {}
+    may_pause = param.Boolean(default=True)
 
     _esm = assets.esm("workers")
     _stylesheets: ClassVar[list[str]] = [assets.css("workers")]
 
-    def __init__(
-        self,
-        kit: Kit,
-        *,
-        on_open: Callable[[str], object] | None = None,
-        bridge: SessionBridge | None = None,
-        desk: Desk | None = None,
-        may_act: bool = True,
-        **params: Any,
-    ) -> None:
-        self._desk = desk or Desk(kit)
-        may_act = may_act and self._desk.may("drain_worker")
-        may_pause = self._desk.may("pause_queue")
-        super().__init__(may_act=may_act, may_pause=may_pause, **params)  # type: ignore[no-untyped-call]  # panel's
-        self._kit = kit
-        self._on_open = on_open
-        self._bridge = bridge or SessionBridge()
-        self._requests = Requests()
-        self._follower = Follower(
-            kit, WorkersFeed, self._bridge, lambda text: self._bridge.put(self, {"picture": text})
-        )
-        self.param.watch(self._asked, "request")
-        self.param.watch(lambda _: self._follower.follow(self.is_open), "is_open")
-        self._follower.follow(self.is_open)
+    def _allowed(self, params: dict[str, Any]) -> dict[str, Any]:
+        may_act = params.get("may_act", True) and self._desk.may("drain_worker")
+        return {**params, "may_act": may_act, "may_pause": self._desk.may("pause_queue")}
 
-    def _acted(self, answer: Answer) -> None:
-        self._bridge.push(lambda: self.param.update(notice=answer.problem))
-
-    # -- requests of the browser, in the session --------------------------------------------------------------------
-
-    def _asked(self, event: Any) -> None:
-        for asked in self._requests.of(event.new):
-            self._bridge.greeted(self)
-            action, id = asked["action"], str(asked.get("id", ""))[:200]
-            if action == "hello":
-                self._follower.again()
-            elif action == "open" and self._on_open is not None:
-                self._on_open(id)
-            elif action == "drain" and self.may_act:
-                self._desk.begin("drain_worker", [id], self._acted)
-            elif action in PAUSE_ACTIONS and self.may_pause:
-                self._desk.begin(action, [id], self._acted)
+    def _act(self, action: str, asked: Mapping[str, Any]) -> None:
+        id = str(asked.get("id", ""))[:200]
+        if action == "drain" and self.may_act:
+            self._desk.begin("drain_worker", [id], self._acted)
+        elif action in PAUSE_ACTIONS and self.may_pause:
+            self._desk.begin(action, [id], self._acted)

@@ -123,7 +123,7 @@ def test_a_table_that_missed_a_change_asks_for_the_page(
 def test_two_windows_of_one_job_are_fed_by_one_reader(
     stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window
 ) -> None:
-    from jobkit.ui import live
+    from jobkit.ui import job_feed
     from jobkit.ui.job_card import JobCard
 
     job = stage.submit("train", title="Train a model")
@@ -133,7 +133,7 @@ def test_two_windows_of_one_job_are_fed_by_one_reader(
     for page in (one, two):
         page.wait_for_selector(".chip:has-text('Running')")
 
-    assert [key[0] for key in live._feeds[stage.kit]] == [job]
+    assert [key[0] for key in job_feed._feeds[stage.kit]] == [job]
     stage.log(job, "first")
     stage.log(job, "second")
     for page in (one, two):
@@ -141,7 +141,7 @@ def test_two_windows_of_one_job_are_fed_by_one_reader(
         assert page.locator(".line .text").all_inner_texts() == ["first", "second"]
     one.goto("about:blank")
     two.goto("about:blank")
-    wait_until(lambda: not live._feeds.get(stage.kit), 40, "the reader to end")
+    wait_until(lambda: not job_feed._feeds.get(stage.kit), 40, "the reader to end")
 
 
 def test_a_request_that_panel_swallowed_comes_with_the_next_and_none_comes_twice() -> None:

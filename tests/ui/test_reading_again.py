@@ -10,9 +10,9 @@ import pytest
 
 from jobkit.model import StoreUnavailable
 from jobkit.store.query import Query
-from jobkit.ui import live
+from jobkit.ui import pace
 from jobkit.ui.board_feed import Watching
-from jobkit.ui.live import Follower, Following
+from jobkit.ui.job_feed import Follower, Following
 from tests.support import wait_until
 from tests.ui.stage import Stage
 
@@ -39,7 +39,7 @@ class Cut:
 
 @pytest.fixture
 def cut(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cut]:
-    monkeypatch.setattr(live, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(pace, "_AGAIN_S", 0.01)
     return Cut(stage, monkeypatch)
 
 

@@ -10,21 +10,21 @@ import asyncio
 import contextlib
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jobkit.client.loop import background
-from jobkit.model import JobEvent, JobkitError, JobNotFound, JobSnapshot, JobState, StoreUnavailable
+from jobkit.model import JobEvent, JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.model.snapshot import iso
+from jobkit.runners import Runners
 from jobkit.store.values import CONTROL
 from jobkit.ui.feed import LOG_LINES, JobView
+from jobkit.ui.pace import Pacer, answered, on_loop
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
-
-T = TypeVar("T")
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -33,18 +33,6 @@ _LOOK_S = 3.0
 
 #: Seconds from news of a pause to the look: a storm of such news costs no more than some looks.
 _AFTER_NEWS_S = 0.1
-
-#: Seconds between questions while the store does not answer.
-_AGAIN_S = 0.5
-
-
-class Deliver(Protocol):
-    """Takes a card's texts to where it is shown. Called on the background loop; must not block.
-
-    `done` is to be called, from any thread, when they have arrived: until then newer ones are kept back and merged.
-    """
-
-    def __call__(self, texts: Mapping[str, str], done: Callable[[], None]) -> None: ...
 
 
 class DeliverJob(Protocol):
@@ -55,36 +43,6 @@ class DeliverJob(Protocol):
     """
 
     def __call__(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None: ...
-
-
-class Pacer:
-    """Calls `flush` at once and then at most once per `window_s`, which may be changed; for one event loop's thread."""
-
-    def __init__(self, window_s: float, flush: Callable[[], None]) -> None:
-        self.window_s = window_s
-        self._flush = flush
-        self._last = float("-inf")
-        self._handle: asyncio.TimerHandle | None = None
-
-    def poke(self) -> None:
-        if self._handle is not None:
-            return
-        loop = asyncio.get_running_loop()
-        wait = self._last + self.window_s - loop.time()
-        if wait <= 0:
-            self._run()
-        else:
-            self._handle = loop.call_later(wait, self._run)
-
-    def stop(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    def _run(self) -> None:
-        self._handle = None
-        self._last = asyncio.get_running_loop().time()
-        self._flush()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -122,7 +80,7 @@ class JobFeed:
         self._missing = ""
         self._early: list[JobEvent] = []
         self._stops: list[Callable[[], None]] = []
-        self._runners: set[asyncio.Task[Any]] = set()
+        self._runners = Runners(self._failed)
         self._news = asyncio.Event()  # what is paused has changed
         self._has_ended = False
         self._is_told = False
@@ -141,7 +99,7 @@ class JobFeed:
                 self._kit.hub.listen(lambda event: on_loop(lambda _: self._news.set(), event), CONTROL),
                 self._kit.hub.on_status(self._told),
             ]
-            self._run(self._open())
+            self._runners.run(self._open())
         elif self._view is not None:
             follower.deliver(self._view.everything(_now()), {})
             if self._is_told and follower.on_end is not None:
@@ -176,25 +134,19 @@ class JobFeed:
         for stop in self._stops:
             stop()
         self._stops.clear()
-        for runner in self._runners:
-            runner.cancel()
+        self._runners.cancel()
         _forget(self)
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        runner = asyncio.get_running_loop().create_task(self._guarded(work))
-        self._runners.add(runner)
-        runner.add_done_callback(self._runners.discard)
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except JobNotFound as error:
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, JobNotFound):
             self._missing = str(error)
             for follower in list(self._followers):
                 if follower.on_missing is not None:
                     follower.on_missing(self._missing)
-        except JobkitError as error:
+        elif isinstance(error, JobkitError):
             logger.debug("job %s: its card could not read: %s", self.job_id, error)
+        else:
+            raise error
 
     async def _open(self) -> None:
         """The snapshot, then the events that came meanwhile: nothing falls between the two."""
@@ -218,7 +170,7 @@ class JobFeed:
         if view.snapshot.is_terminal:
             await self._end(view)
         else:
-            self._run(self._watch(view))
+            self._runners.run(self._watch(view))
 
     async def _read_job(self) -> JobSnapshot:
         return await answered(lambda: self._kit.aio.snapshot(self.job_id))
@@ -256,9 +208,9 @@ class JobFeed:
         if view.take(event):
             self._pacer.poke()
         if view.needs_snapshot:
-            self._run(self._catch_up(view))
+            self._runners.run(self._catch_up(view))
         elif view.snapshot.is_terminal and not self._has_ended:
-            self._run(self._end(view))
+            self._runners.run(self._end(view))
 
     def _told(self, is_live: bool) -> None:
         on_loop(self._status, is_live)
@@ -266,12 +218,12 @@ class JobFeed:
     def _status(self, is_live: bool) -> None:
         if self._view is None:
             if is_live and not self._runners:
-                self._run(self._open())
+                self._runners.run(self._open())
             return
         self._view.connection(is_live)
         self._pacer.poke()
         if is_live:
-            self._run(self._catch_up(self._view))
+            self._runners.run(self._catch_up(self._view))
 
     async def _catch_up(self, view: JobView) -> None:
         view.needs_snapshot = False
@@ -408,33 +360,6 @@ def _forget(feed: JobFeed) -> None:
     feeds = _feeds.get(feed._kit, {})
     for key in [key for key, each in feeds.items() if each is feed]:
         del feeds[key]
-
-
-async def answered(read: Callable[[], Awaitable[T]]) -> T:
-    """The value of a read, as soon as the store answers.
-
-    Who waits for the hub's word instead may wait for ever: events have a connection of their own, and the one that
-    reads can be cut alone. The caller is cancelled when nobody looks any more.
-    """
-    while True:
-        try:
-            return await read()
-        except StoreUnavailable as error:
-            logger.debug("what is shown could not be read, and is asked for again: %s", error)
-            await asyncio.sleep(_AGAIN_S)
-
-
-def on_loop(function: Callable[[T], None], value: T) -> None:
-    """Call it on the background loop: at once where we are on it, as with Redis; soon where not, as with `sync://`."""
-    loop = background.start()
-    try:
-        is_there = asyncio.get_running_loop() is loop
-    except RuntimeError:
-        is_there = False
-    if is_there:
-        function(value)
-    else:
-        loop.call_soon_threadsafe(function, value)
 
 
 def _now() -> datetime:

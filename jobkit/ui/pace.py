@@ -1,0 +1,75 @@
+"""How feeds keep to jobkit's background loop: called there, not too often, and not put off by a store that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from jobkit.client.loop import background
+from jobkit.model import StoreUnavailable
+
+T = TypeVar("T")
+
+logger = logging.getLogger("jobkit.ui")
+
+#: Seconds between questions while the store does not answer.
+_AGAIN_S = 0.5
+
+
+class Pacer:
+    """Calls `flush` at once and then at most once per `window_s`, which may be changed; for one event loop's thread."""
+
+    def __init__(self, window_s: float, flush: Callable[[], None]) -> None:
+        self.window_s = window_s
+        self._flush = flush
+        self._last = float("-inf")
+        self._handle: asyncio.TimerHandle | None = None
+
+    def poke(self) -> None:
+        if self._handle is not None:
+            return
+        loop = asyncio.get_running_loop()
+        wait = self._last + self.window_s - loop.time()
+        if wait <= 0:
+            self._run()
+        else:
+            self._handle = loop.call_later(wait, self._run)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _run(self) -> None:
+        self._handle = None
+        self._last = asyncio.get_running_loop().time()
+        self._flush()
+
+
+async def answered(read: Callable[[], Awaitable[T]]) -> T:
+    """The value of a read, as soon as the store answers.
+
+    Who waits for the hub's word instead may wait for ever: events have a connection of their own, and the one that
+    reads can be cut alone. The caller is cancelled when nobody looks any more.
+    """
+    while True:
+        try:
+            return await read()
+        except StoreUnavailable as error:
+            logger.debug("what is shown could not be read, and is asked for again: %s", error)
+            await asyncio.sleep(_AGAIN_S)
+
+
+def on_loop(function: Callable[[T], None], value: T) -> None:
+    """Call it on the background loop: at once where we are on it, as with Redis; soon where not, as with `sync://`."""
+    loop = background.start()
+    try:
+        is_there = asyncio.get_running_loop() is loop
+    except RuntimeError:
+        is_there = False
+    if is_there:
+        function(value)
+    else:
+        loop.call_soon_threadsafe(function, value)

@@ -1,0 +1,38 @@
+"""Runners: their owner hears of what fails, and ends the others without ending itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+from jobkit.runners import Runners
+
+
+def test_the_owner_hears_of_what_fails_and_may_end_the_others_from_there() -> None:
+    heard: list[str] = []
+
+    async def failed(error: Exception) -> None:
+        runners.cancel()
+        await asyncio.sleep(0)
+        heard.append(str(error))
+
+    async def fails() -> None:
+        raise ValueError("lost its way")
+
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            heard.append("ended")
+            raise
+
+    runners = Runners(failed)
+
+    async def scene() -> None:
+        runners.run(waits())
+        await asyncio.sleep(0)
+        runners.run(fails())
+        await asyncio.wait(runners._running)
+
+    asyncio.run(scene())
+
+    assert heard == ["ended", "lost its way"]
