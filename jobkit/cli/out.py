@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobkit.cli.group import BadInput
-from jobkit.model import JobNotFound, JobState
+from jobkit.model import JobkitError, JobNotFound, JobState
 from jobkit.run.lines import clean
 from jobkit.settings import Settings
 
@@ -55,7 +55,10 @@ def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0
 
     outcome = "done" if not failed else "failed" if failed == len(targets) else "partly"
     entry = AuditEntry.of(user_name(), "", "cli", action, on, targets, outcome, "")
-    background.call(kit.verbs.note(entry))
+    try:
+        background.call(kit.verbs.note(entry))
+    except JobkitError as error:
+        echo(f"jobkit: it was done, but is not in the audit trail: {one_line(str(error))}", err=True)
 
 
 def block(text: str) -> str:

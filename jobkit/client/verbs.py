@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobkit.client.listening import Listening
 from jobkit.client.sending import Sending
+from jobkit.client.trail import Trail
 from jobkit.codec import Codec, Subject
 from jobkit.model import (
     JobkitError,
@@ -47,6 +48,7 @@ class Verbs(Sending, Listening):
         super().__init__(settings, store, hub)
         self.codec = codec
         self._index: Index | None = None
+        self._trail = Trail(store)
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -72,7 +74,8 @@ class Verbs(Sending, Listening):
         self._index = Index(self.store, self.hub)
 
     async def close(self) -> None:
-        """Forget the index."""
+        """Forget the index, and entries of the audit trail that could not be written."""
+        self._trail.close()
         if self._index is not None:
             await self._index.close()
             self._index = None
@@ -212,7 +215,8 @@ class Verbs(Sending, Listening):
         return total
 
     async def note(self, entry: AuditEntry) -> None:
-        await self.store.note(entry)
+        """Write an act into the audit trail; see `Trail`."""
+        await self._trail.note(entry)
 
     async def audit(self, limit: int = 100, before: str = "") -> list[AuditEntry]:
         return list(await self.store.audit(limit, before))

@@ -7,6 +7,7 @@ handler runs; what a handler raises becomes one sentence as problem details. Not
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import math
@@ -207,10 +208,8 @@ class Api:
 
     @staticmethod
     async def _keep(kit: Kit, entry: AuditEntry) -> None:
-        try:
+        with contextlib.suppress(JobkitError):  # it is in the log, and written later
             await kit.verbs.note(entry)
-        except JobkitError as error:
-            logger.warning("%s by %s could not be written into the audit trail: %s", entry.action, entry.who, error)
 
     async def _admit(self, request: Request, route: Route, params: Mapping[str, str]) -> Grant:
         """What the caller may do, once it may do this.

@@ -16,7 +16,7 @@ import itertools
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
@@ -134,12 +134,14 @@ class Answer:
     Attributes:
         sentence: for the page. outcome: "done", "partly", "failed" or "refused".
         made: ids of jobs that were made. error: the first thing that went wrong.
+        is_noted: whether it stands in the audit trail.
     """
 
     sentence: str
     outcome: str = "done"
     made: tuple[str, ...] = ()
     error: JobkitError | None = None
+    is_noted: bool = True
 
     @property
     def is_ok(self) -> bool:
@@ -147,8 +149,8 @@ class Answer:
 
     @property
     def problem(self) -> str:
-        """The sentence where something did not work, else ""."""
-        return "" if self.is_ok else self.sentence
+        """The sentence where something did not work, or was not written down; else ""."""
+        return "" if self.is_ok and self.is_noted else self.sentence
 
 
 class Desk:
@@ -212,7 +214,7 @@ class Desk:
             answer = Answer(self._not_allowed(wanted), "refused")
             if self._refusals < _REFUSALS:
                 self._refusals += 1
-                await self._note(wanted, targets, answer)
+                return await self._noted(wanted, targets, answer)
             return answer
         if not targets:
             return Answer(f"there is nothing to be {wanted.done}", "failed")
@@ -221,8 +223,7 @@ class Desk:
         except Exception:
             logger.exception("%s failed", name)
             answer = Answer("it did not work, by a fault of jobkit; the server's log has more", "failed")
-        await self._note(wanted, targets, answer)
-        return answer
+        return await self._noted(wanted, targets, answer)
 
     async def _carry_out(self, wanted: Action, targets: Sequence[str], details: Mapping[str, Any]) -> Answer:
         whole = Errand(self.kit, self.person, targets, details, wanted.done)
@@ -265,15 +266,18 @@ class Desk:
             f"and {'theirs' if self.person.name else 'yours'} is {self.person.role}"
         )
 
-    async def _note(self, wanted: Action, targets: Sequence[str], answer: Answer) -> None:
+    async def _noted(self, wanted: Action, targets: Sequence[str], answer: Answer) -> Answer:
+        """The answer, once it is written down; it says so where it is not."""
         entry = AuditEntry.of(
             self.person.name, self.person.role, "page", wanted.name, wanted.on, targets, answer.outcome, answer.sentence
         )
         logger.info("%s: %s %s: %s", entry.who or "somebody", entry.action, ", ".join(entry.targets), entry.outcome)
         try:
             await on_loop(self.kit.verbs.note(entry))
-        except JobkitError as error:
-            logger.warning("%s by %s could not be written into the audit trail: %s", entry.action, entry.who, error)
+        except JobkitError:  # the log has more
+            sentence = f"{answer.sentence}; this is not in the audit trail yet, which cannot be written just now"
+            return replace(answer, sentence=sentence, is_noted=False)
+        return answer
 
 
 def _judge_here(kit: Kit) -> Callable[[], Person]:

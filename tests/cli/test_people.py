@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 from click.testing import CliRunner
 
+import jobkit
 from jobkit.cli import main
+from jobkit.client.loop import background
+from jobkit.connecting import default_kit
+from jobkit.model.audit import AuditEntry
 from jobkit.people import is_password, read_login
+from tests.store.server import Server
 
 
 def run(*arguments: str, typed: str = "") -> tuple[int, str]:
@@ -70,3 +78,68 @@ def test_a_dashboard_whose_login_or_tls_could_not_work_does_not_start(
 
     assert done.exit_code == 2, done.output
     assert said in " ".join(done.output.split())
+
+
+# -- jobkit audit -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kit() -> Iterator[jobkit.Kit]:
+    """On a server of its own, for the commands of this process."""
+    server = Server()
+    server.start()
+    with jobkit.connect(server.url, secret="of these tests") as made, default_kit(made):
+        yield made
+    server.stop()
+
+
+def cli(*arguments: str) -> Any:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def told(*options: str) -> list[dict[str, Any]]:
+    done = cli("audit", "--json", *options)
+    assert done.exit_code == 0, done.output
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_the_audit_trail_is_listed_by_who_and_by_what_newest_first(kit: jobkit.Kit) -> None:
+    empty = cli("audit")
+    assert (empty.exit_code, empty.stdout, empty.stderr.strip()) == (0, "", "Nothing was done yet.")
+    assert told() == []
+    job = kit.submit(len, "abc").id
+    for who, action, note in (("ada", "cancel", "done"), ("bob", "cancel", "\x1b[2Jno"), ("bob", "retry", "done")):
+        background.call(kit.verbs.note(AuditEntry.of(who, "own", "page", action, "job", [job], "done", note)))
+    assert cli("cancel", job).exit_code == 0
+
+    assert [(each["action"], each["via"]) for each in told()] == [
+        ("cancel", "cli"), ("retry", "page"), ("cancel", "page"), ("cancel", "page")
+    ]  # fmt: skip
+    assert [each["action"] for each in told("--who", "bob")] == ["retry", "cancel"]
+    assert [each["who"] for each in told("--action", "cancel", "--who", "ada")] == ["ada"]
+    assert [each["action"] for each in told("-n", "1")] == ["cancel"]
+    assert told("--who", "b*") == []
+    table = cli("audit", "--who", "bob").stdout
+    assert [word for word in ("WHEN", "bob", "retry", f"job {job[:8]}") if word not in table] == []
+    assert "\x1b" not in table
+
+
+@pytest.mark.parametrize("options", [["-n", "0"], ["-n", "many"], ["--since", "today"], ["bob"]])
+def test_the_audit_trail_refuses_what_it_does_not_know(options: list[str]) -> None:
+    done = cli("audit", *options)
+
+    assert done.exit_code == 2
+    assert "Traceback" not in done.output
+
+
+def test_a_command_that_is_not_in_the_audit_trail_says_so(kit: jobkit.Kit) -> None:
+    job = kit.submit(len, "abc")
+    with redis.Redis.from_url(kit.settings.url) as client:
+        client.set("jk:default:audit", "no stream")
+
+    done = cli("cancel", job.id)
+
+    assert done.exit_code == 0
+    assert "it was done, but is not in the audit trail" in done.stderr
+    assert kit.snapshot(job.id).state == "cancelled"

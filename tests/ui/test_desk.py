@@ -6,11 +6,16 @@ import asyncio
 from typing import Any
 
 import pytest
+import redis
 
+from jobkit.client.kit import Kit
 from jobkit.model import InvalidParams, JobState
 from jobkit.model.people import Person, Role
+from jobkit.settings import Settings
 from jobkit.tasks.decorator import task
 from jobkit.ui.desk import ACTIONS, Answer, Desk, action, each
+from tests.store.server import Server
+from tests.support import wait_until
 from tests.ui.stage import Stage
 
 
@@ -156,3 +161,23 @@ def test_refusals_do_not_push_out_the_trail(stage: Stage) -> None:
         assert not act(desk, "cancel", ["a"]).is_ok
 
     assert 40 <= len(stage.kit.audit(1000)) <= 60
+
+
+def test_an_act_that_cannot_be_written_down_says_so_and_is_written_as_soon_as_it_can_be() -> None:
+    server = Server()
+    server.start()
+    with Kit(Settings(url=server.url, secret="of these tests")) as kit, redis.Redis.from_url(server.url) as client:
+        client.set("jk:default:audit", "no stream")
+        job = kit.submit(len, "abc").id
+
+        answer = act(Desk(kit, Person("ada", Role.OPERATE)), "cancel", [job])
+
+        assert (answer.is_ok, answer.is_noted) == (True, False)
+        assert answer.problem.endswith(
+            "was cancelled; this is not in the audit trail yet, which cannot be written just now"
+        )
+        client.delete("jk:default:audit")
+        (entry,) = wait_until(kit.audit, 10, "the entry")
+        assert (entry.who, entry.action, entry.targets, entry.outcome) == ("ada", "cancel", (job,), "done")
+        assert "written down late" in entry.note
+    server.stop()
