@@ -240,6 +240,8 @@ def dashboard(
 
     login, oauth = login or out.settings().login or None, oauth or os.environ.get(PROVIDER)
     secured = tls(cert, key)
+    if secured and show:
+        raise BadInput("--show does not go with --cert: Panel would open http://; open the address that is printed")
     host = check_host(host, bool(login or oauth))
     served = [] if web is None else _web_folder(web)
     port = free_port(port, host)

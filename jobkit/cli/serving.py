@@ -128,6 +128,11 @@ def check_provider(provider: str, settings: Settings, *, has_file: bool) -> None
         raise BadInput(f"a login by {provider} needs {' and '.join(missing)} in the environment")
     if importlib.util.find_spec("cryptography") is None:
         raise BadInput("OAuth needs the package that encrypts its cookies: pip install cryptography")
+    if provider == "auth_code" and not (settings.public_url or os.environ.get("PANEL_OAUTH_REDIRECT_URI")):
+        raise BadInput(
+            "a login by auth_code comes back to one address: say which it is, as people type it, like "
+            "JOBKIT_PUBLIC_URL=https://jobs.example"
+        )
     if not settings.roles and not has_file:
         raise BadInput(
             f"whom {provider} knows is not yet whom you mean, so nobody would have a role here: say who may what, like "

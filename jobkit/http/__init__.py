@@ -106,9 +106,9 @@ def _default_kit() -> Kit:
 def __getattr__(name: str) -> Any:
     """`ROUTES`, which Panel asks its plugins for: made when asked for, since it reads settings."""
     if name == "ROUTES":
-        from jobkit.http.cookies import mark_panels
+        from jobkit.http.cookies import mend_panels_logins
 
-        mark_panels()
+        mend_panels_logins()
         routes = globals()["ROUTES"] = tornado_routes()
         _begin(routes[0][2]["api"])
         return routes

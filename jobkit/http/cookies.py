@@ -1,11 +1,14 @@
-"""How cookies of a login are marked: for this site alone, and for TLS alone where the browser speaks it."""
+"""How cookies of a login are marked: for this site alone, and for TLS alone where the browser speaks it.
+
+Those of Panel's own logins as well, which are mended here in one more thing: see `mend_panels_logins`.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache, wraps
 from typing import Any
 
 import tornado.web
@@ -31,13 +34,17 @@ def is_tls(handler: tornado.web.RequestHandler) -> bool:
     return handler.request.protocol == "https" or settings().public_url.startswith("https://")
 
 
-def mark_panels() -> None:
-    """Panel sets the cookies of its own logins, and sets them anew on pages, without these marks. It has no hook for
-    that; this room does not know it, and is its plugin only where it is there already."""
+def mend_panels_logins() -> None:
+    """Panel sets the cookies of its own logins, and sets them anew on pages, without these marks; and its login by PKCE
+    answers a provider that refuses somebody by asking it again, for ever. It has no hook for either; this room does
+    not know Panel, and is its plugin only where it is there already."""
     for module, name in _SETTERS:
         kind: Any = getattr(sys.modules.get(module), name, None)
         if kind is not None:
             kind.set_cookie = _set_cookie
+    pkce: Any = getattr(sys.modules.get("panel.auth"), "CodeChallengeLoginHandler", None)
+    if pkce is not None and not hasattr(pkce.get, "__wrapped__"):
+        pkce.get = _refusing(pkce.get)
 
 
 #: Panel's and Bokeh's handlers that set cookies of a login.
@@ -50,6 +57,17 @@ _SETTERS = (
 
 def _set_cookie(self: tornado.web.RequestHandler, *given: Any, **options: Any) -> None:
     tornado.web.RequestHandler.set_cookie(self, *given, **{**marks(self), **options})
+
+
+def _refusing(get: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    @wraps(get)
+    async def mended(self: Any) -> None:
+        error = self.get_argument("error", "")
+        if error:
+            raise tornado.web.HTTPError(401, self.get_argument("error_description", error), reason=error)
+        await get(self)
+
+    return mended
 
 
 def claims_of(handler: tornado.web.RequestHandler) -> Mapping[str, Any]:

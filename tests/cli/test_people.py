@@ -62,6 +62,7 @@ def test_what_cannot_be_put_in_is_refused(tmp_path: Path) -> None:
             "JOBKIT_ROLES='you@lab.example=admin",
         ),
         ([], {"PANEL_OAUTH_PROVIDER": "auth_code", "PANEL_OAUTH_KEY": "k"}, "PANEL_OAUTH_AUTHORIZE_URL and"),
+        (["--oauth", "auth_code"], {"PANEL_OAUTH_KEY": "k", "PANEL_OAUTH_EXTRA_PARAMS": "{}"}, "JOBKIT_PUBLIC_URL="),
         (["--oauth", "azurev2"], {"PANEL_OAUTH_KEY": "k", "PANEL_OAUTH_SECRET": "s"}, "AAD_TENANT_ID"),
         (["--key", "server.key"], {}, "--cert FILE"),
         (["--cert", "nowhere.pem"], {}, "--cert nowhere.pem cannot be used"),

@@ -272,8 +272,17 @@ def proxied(provider: Provider, redis: Server, certificates: Path, tmp_path: Pat
 
 
 def test_a_login_by_pkce_works_for_ones_own_dashboard_behind_a_proxy_with_tls_and_a_prefix(
-    provider: Provider, proxied: str, window: Window, kit: jobkit.Kit
+    provider: Provider, proxied: str, certificates: Path, window: Window, kit: jobkit.Kit
 ) -> None:
+    tls = ssl.create_default_context(cafile=str(certificates / "ca.crt"))
+    with httpx.Client(verify=tls, trust_env=False, timeout=30) as http:
+        for wrong in (
+            {"error": "access_denied", "error_description": "ada said no"},
+            {"code": "x", "state": "another"},
+        ):
+            answer = http.get(f"{proxied}/login", params=wrong)
+            assert answer.status_code in (400, 401)
+            assert "The login did not work: " in answer.text
     provider.tells = "userinfo"
     waiting(kit, "ada")
     sockets: list[str] = []
