@@ -107,8 +107,10 @@ def __getattr__(name: str) -> Any:
     """`ROUTES`, which Panel asks its plugins for: made when asked for, since it reads settings."""
     if name == "ROUTES":
         from jobkit.http.cookies import mend_panels_logins
+        from jobkit.http.forked import end_with_parent
 
         mend_panels_logins()
+        end_with_parent()
         routes = globals()["ROUTES"] = tornado_routes()
         _begin(routes[0][2]["api"])
         return routes

@@ -57,6 +57,7 @@ def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_pre
         row = f".jk-table .row[data-id='{job.id}']"
         proxy.target = _free_port()
         argv = [sys.executable, "-m", "panel", "serve", "one.py", "two.py", "--port", str(proxy.target)]
+        argv += ["--plugins", "jobkit.http"]
         argv += [
             "--address",
             "127.0.0.1",
@@ -87,9 +88,14 @@ def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_pre
             job.cancel()
             page.wait_for_selector(".jk-card .chip:has-text('Cancelled')")
         finally:
-            for process in (*psutil.Process(server.pid).children(), server):  # Bokeh leaves its children to themselves
-                process.terminate()
+            processes = psutil.Process(server.pid).children()
+            server.terminate()
             server.wait(20)
+            _, left = psutil.wait_procs(processes, timeout=20)
+            for process in left:
+                process.kill()
+    assert len(processes) == 2
+    assert left == []  # they end with the one that started them
     # Panel asks for a style sheet of its extension below its own `--prefix`, but serves it without; nothing needs it.
     window.errors[:] = [each for each in window.errors if "panel-material-ui.bundle.css" not in each]
     assert [path for path in proxy.paths if not path.startswith("/team/jobs/")] == []
