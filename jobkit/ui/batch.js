@@ -242,7 +242,7 @@ class BatchCard {
     return h("div", {class: "row", role: "row", style: `top:${i * ROW}px`, "data-face": row[1]}, this.names.map((name, c) => {
       const value = this.cell(row, c);
       if (c === at.state) return h("span", {role: "cell", class: "st"}, icon(row[1]), row[6] == null ? WORDS[row[1]] || row[1] : `${Math.floor(row[6] * 100)} %`);
-      if (c === at.id) return h("button", {role: "cell", class: "id mono muted", title: `Copy ${value}`, onclick: (event) => copyText(value, event.currentTarget), text: String(value).slice(0, 8)});
+      if (c === at.id) return h("button", {role: "cell", class: "id mono muted", title: `${this.model.get("opens") ? "Open" : "Copy"} ${value}`, onclick: (event) => (this.model.get("opens") ? ask(this.model, "open", {id: value}) : copyText(value, event.currentTarget)), text: String(value).slice(0, 8)});
       if (c === at.duration) return h("span", {role: "cell", class: "num", text: value == null ? "" : duration(value), title: row[8] ? `started ${exact(row[8])}` : false});
       const text = value == null ? "" : typeof value === "number" ? number(value) : value === true ? "True" : value === false ? "False" : String(value);
       return h("span", {role: "cell", class: this.numeric[c] ? "num" : c === at.note ? "muted" : c < at.state ? "mono" : "", text, title: typeof value === "number" ? value : text});

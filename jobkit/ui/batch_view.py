@@ -260,7 +260,7 @@ class BatchFeed:
                 self.model.alert = {"level": "warning", "text": text}
 
 
-def act(feed: BatchFeed, text: str, desk: Desk) -> None:
+def act(feed: BatchFeed, text: str, desk: Desk, on_open: Callable[[str], object] | None = None) -> None:
     """What a card's browser asks for. Anything else than these is left alone."""
     try:
         asked = json.loads(text)
@@ -273,6 +273,8 @@ def act(feed: BatchFeed, text: str, desk: Desk) -> None:
         feed.resend()
     elif action == "plot":
         feed.choose({name: str(asked[name]) for name in ("x", "y", "by") if name in asked})
+    elif action == "open" and on_open is not None:
+        on_open(str(asked.get("id", ""))[:200])
     elif action in ("cancel", "retry"):
         feed.model.refused = ""
         desk.begin(f"{action}_batch", [f"of {len(feed.batch.jobs)} jobs"], partial(_answered, feed), batch=feed.batch)
@@ -301,9 +303,11 @@ class BatchCard(SelfContained, AnyWidgetComponent):
     Args:
         batch: the jobs.
         is_list: see `BatchModel`.
+        on_open: called in the session with the id of the job that was clicked; without, a click copies it.
+        desk: of the session, where the caller already has it.
 
     Attributes:
-        head, table, delta, plot: the texts that the browser shows; see `BatchModel`.
+        head, table, delta, plot: the texts that the browser shows; see `BatchModel`. opens: see `on_open`.
         request: what the browser asks for.
     """
 
@@ -311,19 +315,34 @@ class BatchCard(SelfContained, AnyWidgetComponent):
     table = param.String(default="")
     delta = param.String(default="")
     plot = param.String(default="")
+    opens = param.Boolean(default=False)
     request = param.String(default="")
 
     _esm = assets.esm("batch")
     _stylesheets: ClassVar[list[str]] = [assets.css("batch")]
 
-    def __init__(self, batch: Batch, *, is_list: bool = False, **params: Any) -> None:
-        super().__init__(**{"sizing_mode": "stretch_width", **params})  # type: ignore[no-untyped-call]  # panel's
+    def __init__(
+        self,
+        batch: Batch,
+        *,
+        is_list: bool = False,
+        on_open: Callable[[str], object] | None = None,
+        desk: Desk | None = None,
+        **params: Any,
+    ) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]  # panel's
+            **{"sizing_mode": "stretch_width", "opens": on_open is not None, **params}
+        )
         self._bridge = SessionBridge()
-        self._desk = Desk(batch._kit)
+        self._desk = desk or Desk(batch._kit)
         self._feed = BatchFeed(batch, self._deliver, is_list=is_list)
         self._bridge.on_close(self._feed.stop)
-        self.param.watch(lambda event: act(self._feed, event.new, self._desk), "request")
+        self.param.watch(lambda event: act(self._feed, event.new, self._desk, on_open), "request")
         self._feed.start()
+
+    def stop(self) -> None:
+        """It is not shown any more."""
+        self._feed.stop()
 
     def _deliver(self, texts: Mapping[str, str], done: Callable[[], None]) -> None:
         is_seen = self._desk.person.sees_all or all(map(self._desk.sees, self._feed.model.snapshots))

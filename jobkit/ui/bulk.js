@@ -10,6 +10,9 @@ const WORDS_OF = {
 /** Retrying so many asks first: each is a new job. */
 const MANY = 20;
 
+/** So many ids have room in an address. */
+const COMPARED = 50;
+
 class Bulk {
   constructor(table) {
     this.table = table;
@@ -112,6 +115,7 @@ class Bulk {
       const asks = what !== "retry" || this.all || ids.length > MANY;
       return [h("button", {class: "btn small", "data-do": what, text: `${word}${this.all ? "" : ` ${number(ids.length)}`}${asks ? "…" : ""}`, onclick: () => this.begin(what)})];
     };
+    if (count > 1 && (this.all || count <= COMPARED) && this.model.get("may_compare")) parts.push(h("button", {class: "btn small", "data-do": "compare", text: "Compare", onclick: () => ask(this.model, "compare", this.all ? {} : {ids: [...this.chosen]})}));
     parts.push(...button("retry"), h("span", {class: "apart"}), ...button("cancel"), ...button("delete"),
       h("span", {class: "spring"}), h("button", {class: "btn small quiet", text: "Clear", onclick: () => this.clear()}));
     return parts;

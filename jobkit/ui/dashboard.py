@@ -141,6 +141,10 @@ class Dashboard(Viewer):
         """Show the card of a job beside the page; "" closes it."""
         self.job = job_id
 
+    def has(self, slug: str) -> bool:
+        """Whether there is such a page for this person."""
+        return slug in self._pages
+
     def go(self, slug: str, query: Mapping[str, str] | None = None) -> None:
         """Turn to a page; one that is not there, or that this person may not see, is left alone."""
         if slug not in self._pages:

@@ -140,6 +140,10 @@ class PageSession:
         """Open the card of a job beside the page; "" closes it."""
         self._host.open(job_id)
 
+    def has(self, slug: str) -> bool:
+        """Whether there is such a page for this person."""
+        return bool(self._host.has(slug))
+
     def go(self, slug: str, **query: str) -> None:
         """Turn to another page, which then shows what `query` says."""
         self._host.go(slug, query)

@@ -11,6 +11,7 @@ from jobkit.model import JobkitError
 from jobkit.model.people import Role
 from jobkit.ui import timeline
 from jobkit.ui.audit import audit, has_people
+from jobkit.ui.compare import Compared, nowhere
 from jobkit.ui.desk import not_found
 from jobkit.ui.failures import FailuresPage
 from jobkit.ui.failures_feed import STATES
@@ -39,6 +40,9 @@ def jobs(session: PageSession) -> JobTable:
     def take(query: Mapping[str, str]) -> None:
         table.turn_to(query.get("q", ""), query.get("sort", ""), query.get("at", ""))
 
+    def compare(ids: list[str]) -> None:
+        session.go("compare", **({"ids": ",".join(ids)} if ids else {"q": table.search or "state:ended"}))
+
     table = JobTable(
         session.kit,
         search=session.query.get("q", ""),
@@ -48,6 +52,7 @@ def jobs(session: PageSession) -> JobTable:
         desk=session.desk,
         on_open=session.open,
         on_look=look,
+        on_compare=compare if session.has("compare") else None,
         bridge=session.bridge,
         **_FULL,
     )
@@ -158,6 +163,7 @@ PAGES: tuple[Page, ...] = (
     Page("failures", "Failures", failures, keys=(("j  k", "next, previous group"),)),
     Page("workers", "Workers", workers),
     Page("schedules", "Schedules", schedules, is_shown=are_there),
+    Page("compare", "Compare", Compared, own_too=True, is_shown=nowhere),
     Page("submit", "Submit", submit, role=Role.OPERATE, own_too=True, keys=(("Ctrl+Enter", "submit the form"),)),
     Page("audit", "Audit", audit, role=Role.ADMIN, is_shown=has_people),
 )

@@ -29,6 +29,8 @@ class JobTable(SelfContained, JSComponent):
         kit: whose jobs.
         on_open: called in the session with the id of the job whose row was opened, "" to close.
         on_look: called in the session when search text, order or cursor have changed here.
+        on_compare: called in the session with the ids of the jobs that are to be compared, none for all that are found;
+            where it is given, comparing is offered.
         may_act: whether bulk cancel, retry and delete are offered and obeyed, where the desk allows it.
         bridge, desk: of the session, where the caller already has them.
 
@@ -54,6 +56,7 @@ class JobTable(SelfContained, JSComponent):
     notice = param.String(default="")
     away = param.Boolean(default=False)
     may_act = param.Boolean(default=True)
+    may_compare = param.Boolean(default=False)
     request = param.String(default="")
 
     _esm = assets.esm("table")
@@ -67,6 +70,7 @@ class JobTable(SelfContained, JSComponent):
         *,
         on_open: Callable[[str], object] | None = None,
         on_look: Callable[[], object] | None = None,
+        on_compare: Callable[[list[str]], object] | None = None,
         bridge: SessionBridge | None = None,
         desk: Desk | None = None,
         may_act: bool = True,
@@ -75,10 +79,10 @@ class JobTable(SelfContained, JSComponent):
         self._desk = desk or Desk(kit)
         may_act = may_act and self._desk.may("cancel")
         params.setdefault("help", [list(line) for line in HELP])
-        super().__init__(may_act=may_act, **params)  # type: ignore[no-untyped-call]  # panel's
+        super().__init__(may_act=may_act, may_compare=on_compare is not None, **params)  # type: ignore[no-untyped-call]  # panel's
         self._kit = kit
         self._on_open = on_open
-        self._on_look = on_look
+        self._on_look, self._on_compare = on_look, on_compare
         self._bridge = bridge or SessionBridge()
         self._cursors: list[str] = []
         self._bulk = Bulk(self._desk, lambda text: self._bridge.put(self, {"work": text}))
@@ -163,6 +167,9 @@ class JobTable(SelfContained, JSComponent):
             self._turn([])
         elif action == "refresh":
             self._look()
+        elif action == "compare" and self._on_compare is not None:
+            ids = asked.get("ids")
+            self._on_compare([str(job_id)[:100] for job_id in ids[:MOST]] if isinstance(ids, list) else [])
         elif action in ("hidden", "visible"):
             self._hide(action == "hidden")
         elif self.may_act:

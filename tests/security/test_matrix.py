@@ -147,10 +147,10 @@ def test_every_route_gives_each_role_what_the_table_says(stage: Stage, site: Peo
 #: Which pages each role may open.
 PAGES_OF = {
     "none": set(),
-    "own": {"jobs", "timeline", "submit"},
-    "view": {"jobs", "timeline", "failures", "workers", "schedules"},
-    "operate": {"jobs", "timeline", "failures", "workers", "schedules", "submit"},
-    "admin": {"jobs", "timeline", "failures", "workers", "schedules", "submit", "audit"},
+    "own": {"jobs", "timeline", "compare", "submit"},
+    "view": {"jobs", "timeline", "failures", "workers", "schedules", "compare"},
+    "operate": {"jobs", "timeline", "failures", "workers", "schedules", "compare", "submit"},
+    "admin": {"jobs", "timeline", "failures", "workers", "schedules", "compare", "submit", "audit"},
 }
 
 

@@ -138,6 +138,7 @@ def trap(browser: Browser) -> Iterator[Trap]:
 
 
 FAILURES = next(page for page in PAGES if page.slug == "failures")
+COMPARE = next(page for page in PAGES if page.slug == "compare")
 
 #: Opens whatever can be opened: folded parts, and the artifacts' own buttons.
 OPEN = """() => {
@@ -165,6 +166,7 @@ def test_no_text_of_anybody_runs_on_any_page_or_card(
     for shown, more in (
         *((page, "") for page in PAGES),
         *((FAILURES, each) for each in ("&state=muted", f"&group={group}")),
+        (COMPARE, f"&ids={','.join(jobs)}"),
     ):
         trap.page.goto(f"{url}?page={shown.slug}{more}")
         trap.page.wait_for_selector(f".tab[data-page={shown.slug}][aria-current]")

@@ -253,3 +253,27 @@ def test_a_row_that_is_pointed_at_offers_what_can_be_done(stage: Stage, url: str
 
     wait_until(lambda: len(stage.kit.jobs()) == 3, 10, "the new job")
     assert page.locator(".jk-card .title:visible").count() == 0
+
+
+def test_chosen_jobs_are_compared_by_what_differs_and_a_click_opens_one(stage: Stage, url: str, window: Window) -> None:
+    for n in range(4):
+        job = stage.submit("train", {"lr": n / 10, "epochs": 40}, title="Train a model")
+        stage.start(job)
+        stage.succeed(job, {"type": "dict", "text": "…", "json": {"loss": 1 / (n + 1)}}, summary="dict of 1: loss")
+    page = window.open(url, width=1440)
+    shows(page, ["Train a model"] * 4)
+
+    page.check(".head .pick")
+    page.click(".bulk [data-do=compare]")
+
+    page.wait_for_selector(".jk-batch .row:has-text('0.25')")
+    assert "epochs=40" in text_of(page, ".jk-batch .args")  # what is equal is no column
+    page.wait_for_selector(".jk-batch circle >> nth=3")
+    stage.start(stage.submit("train", {"lr": 0.7}))  # not one of them
+    page.click(".jk-batch .id >> nth=0")
+    page.wait_for_selector(".jk-card .title:has-text('Train a model')")
+    linked = window.open(page.url.partition("&job=")[0], width=380)
+    wait_until(lambda: linked.locator(".jk-batch .id").count() == 4, 15, "the linked page")
+    assert linked.evaluate("document.documentElement.scrollWidth") <= 380
+    alone = window.open(f"{url}?page=compare")
+    alone.wait_for_selector("text=Nothing to compare")

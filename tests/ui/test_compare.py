@@ -1,0 +1,38 @@
+"""The page that compares jobs, without a browser: whose jobs it shows, and that it costs nothing unseen."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from jobkit.model.people import Person, Role
+from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.compare import Compared
+from jobkit.ui.desk import Desk
+from jobkit.ui.page import PageSession
+from jobkit.ui.pages import PAGES
+from tests.support import wait_until
+from tests.ui.stage import Stage
+
+COMPARE = next(page for page in PAGES if page.slug == "compare")
+
+
+def test_only_the_jobs_that_somebody_sees_are_compared_and_only_while_they_look(stage: Stage) -> None:
+    jobs = [stage.submit("train", {"n": n}, owner=owner) for n, owner in enumerate(("ada", "zoe", "ada"))]
+    session = PageSession(COMPARE, Desk(stage.kit, Person("ada", Role.OWN)), SessionBridge(), SimpleNamespace(job=""))
+    page = Compared(session)
+    session.query = {"ids": ",".join(jobs)}
+
+    session.show(True)
+
+    wait_until(lambda: page._card is not None, 10, "the card")
+    card = page._card
+    assert card is not None
+    assert [job.id for job in card._feed.batch.jobs] == [jobs[0], jobs[2]]
+    wait_until(lambda: "zoe" not in card.table and jobs[2] in card.table, 10, "the table")
+    session.show(False)
+    assert page._card is None
+    assert card._feed._is_stopped
+    session.take({"q": "owner:zoe"}, is_asked=True)
+    session.show(True)
+    wait_until(lambda: "Nothing to compare" in str(getattr(page[0], "said", "")), 10, "nothing of others")
+    session.bridge.close()
