@@ -139,6 +139,7 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
 @dataclass(frozen=True, slots=True)
 class _Facts:
     info: Mapping[str, Any]
+    refused: str
     skew_s: float
     round_trip_s: float
     workers: list[Any]
@@ -157,6 +158,7 @@ async def _facts(settings: Settings) -> _Facts:
         end = time.time()
         return _Facts(
             info=await store.redis.info("everything"),
+            refused=str(await store.refused() or ""),
             skew_s=seconds + micros / 1e6 - (begin + end) / 2,
             round_trip_s=end - begin,
             workers=await store.workers(),
@@ -186,8 +188,10 @@ def _redis(facts: _Facts, *, is_exposed: bool) -> Iterator[Finding]:
         yield Finding("warn", "server", f"{said}; {weak}", "upgrade it")
     else:
         yield Finding("ok", "server", said)
-    if info.get("role") not in (None, "master"):
-        yield Finding("fail", "role", "this server is a read-only replica", "point JOBKIT_URL at the primary")
+    if facts.refused:
+        yield Finding("fail", "changes", facts.refused)
+    elif info.get("role") not in (None, "master"):
+        yield Finding("fail", "role", "this server is a replica", "point JOBKIT_URL at the primary")
 
     policy, limit = str(info.get("maxmemory_policy", "")), int(info.get("maxmemory") or 0)
     if policy in ("noeviction", ""):

@@ -287,10 +287,13 @@ def queues(as_json: bool) -> None:
 @_json
 def workers(with_dead: bool, as_json: bool) -> None:
     """Workers and what they do."""
-    found = [worker for worker in out.connect().workers() if worker.is_alive or with_dead]
+    kit = out.connect()
+    found = [worker for worker in kit.workers() if worker.is_alive or with_dead]
     if as_json:
         out.echo_json([worker.to_json() for worker in found])
         return
+    if refused := kit.refused():
+        out.echo(out.one_line(refused), err=True)
     if not found:
         out.echo("No workers. `jobkit worker` starts one.", err=True)
         return

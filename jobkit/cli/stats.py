@@ -118,6 +118,8 @@ def shown(found: Mapping[str, Any], rate: int | None) -> RenderableType:
     for name, numbers in found["queues"].items():
         table.add_row(Text(name), *(_cell(numbers.get(column, 0)) for column in names))
     parts: list[RenderableType] = [states, Text(work)]
+    if found.get("refused"):
+        parts.append(Text(out.one_line(found["refused"]), style="red"))
     if rejected:
         parts.append(Text(f"{rejected:,} payloads were refused: see the workers' logs", style="red"))
     if found["queues"]:

@@ -53,6 +53,10 @@ class Blocking(Connection):
         """Workers, those with the newest heartbeat first; `is_alive` tells."""
         return self._call(self._verbs.workers)
 
+    def refused(self) -> str:
+        """Why the store takes no changes just now though it can be read, in one sentence; "" where it takes them."""
+        return self._call(self._verbs.refused)
+
     def stop_workers(self, *, host: str | None = None, queue: str | None = None, now: bool = False) -> list[WorkerInfo]:
         """Ask workers to end; returns those that were asked, at once.
 

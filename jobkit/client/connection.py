@@ -101,6 +101,7 @@ class Connection:
             await self._hub.start()
             await self._live.remember_store()
         except BaseException:
+            await self._hub.close()
             await self._store.close()
             raise
         self._live.start()

@@ -116,8 +116,10 @@ class Verbs(Sending, Listening):
         return await self.store.workers()
 
     async def stats(self) -> dict[str, Any]:
-        """Jobs by state, queues, and how many workers take jobs, with how many slots."""
-        counts, queues, workers = await asyncio.gather(self.counts(), self.queues(), self.workers())
+        """Jobs by state, queues, how many workers take jobs, with how many slots; why the store takes no changes."""
+        counts, queues, workers, refused = await asyncio.gather(
+            self.counts(), self.queues(), self.workers(), self.refused()
+        )
         alive = [worker for worker in workers if worker.takes_jobs]
         return {
             "jobs": counts,
@@ -126,7 +128,12 @@ class Verbs(Sending, Listening):
             "slots": sum(worker.slots for worker in alive),
             "running": counts[JobState.RUNNING],
             "rejected": sum(worker.rejected for worker in alive),
+            "refused": refused,
         }
+
+    async def refused(self) -> str:
+        """Why the store takes no changes just now though it can be read, in one sentence; "" where it takes them."""
+        return str(await self.store.refused() or "")
 
     async def tasks(self) -> dict[str, TaskInfo]:
         """Tasks that workers (or this process) have made known, by name."""

@@ -17,6 +17,11 @@ Reply = str | int | None | list["Reply"]
 class ServerReply(JobkitError):
     """The server answered with an error (`LOADING ...`, `NOAUTH ...`)."""
 
+    @property
+    def serves(self) -> bool:
+        """It can be read, at least: a server that cannot write to its disk refuses even a PING."""
+        return str(self).startswith("MISCONF")
+
 
 def ask(path: str, *command: str, timeout_s: float = 1.0) -> Reply:
     """The answer to one command on a connection of its own.
@@ -38,7 +43,9 @@ def answers(path: str, timeout_s: float = 1.0) -> bool:
     """True where a server at `path` is ready to serve."""
     try:
         return ask(path, "PING", timeout_s=timeout_s) == "PONG"
-    except (OSError, ServerReply):
+    except ServerReply as reply:
+        return reply.serves
+    except OSError:
         return False
 
 

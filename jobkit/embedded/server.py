@@ -69,8 +69,10 @@ class Server:
             try:
                 if resp.ask(str(socket), "PING") == "PONG":
                     return
-            except resp.ServerReply:  # LOADING
-                on_loading()
+            except resp.ServerReply as reply:
+                if reply.serves:
+                    return
+                on_loading()  # what it said is LOADING
                 if waited > LOADING_S:
                     self.stop()
                     raise JobkitError(

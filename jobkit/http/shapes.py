@@ -222,11 +222,14 @@ class Workers(Struct):
 
 
 class Stats(Struct):
+    """`refused`: why the store takes no changes just now, "" where it takes them."""
+
     jobs: dict[str, int]
     queues: dict[str, dict[str, int]]
     workers: int
     slots: int
     running: int
+    refused: str
 
 
 class Health(Struct):

@@ -74,8 +74,10 @@ class StoreUnavailable(JobkitError, ConnectionError):
 
     Attributes:
         is_refusal: it did answer, and waiting does not help: wrong password, missing rights.
+        only_reads: it did answer, and can be looked at, but takes no changes: full, a disk that fails, a replica.
     """
 
-    def __init__(self, message: str = "", *, is_refusal: bool = False) -> None:
+    def __init__(self, message: str = "", *, is_refusal: bool = False, only_reads: bool = False) -> None:
         super().__init__(message)
         self.is_refusal = is_refusal
+        self.only_reads = only_reads

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from jobkit.model import JobEvent, JobSnapshot, Rule, Waiting
+from jobkit.model import JobEvent, JobSnapshot, Rule, StoreUnavailable, Waiting
 from jobkit.model.audit import AuditEntry
 from jobkit.store.failures import Failures
 from jobkit.store.query import Brief, Page, Query
@@ -248,6 +248,10 @@ class Store(Schedules, Failures, Web, Protocol):
 
     async def last_event_id(self) -> str:
         """Id of the newest event of the namespace, "0-0" where there is none."""
+        ...
+
+    async def refused(self) -> StoreUnavailable | None:
+        """Why the server takes no changes just now though it can be read, or None: it is full, or its disk fails."""
         ...
 
     async def close(self) -> None: ...

@@ -114,14 +114,20 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
     if isinstance(error, OutOfMemoryError) or "OOM command" in text:
         return StoreUnavailable(
             f"{where} has reached its memory limit (maxmemory): raise it, or remove ended jobs with "
-            "`jobkit prune --keep 1000`"
+            "`jobkit prune --keep 1000`",
+            only_reads=True,
         )
     if isinstance(error, ReadOnlyError) or "READONLY " in text:
-        return StoreUnavailable(f"{where} is a read-only replica: point JOBKIT_URL at the primary")
+        return StoreUnavailable(f"{where} is a read-only replica: point JOBKIT_URL at the primary", only_reads=True)
     if "MISCONF" in text:
-        return StoreUnavailable(f"{where} cannot write to its disk and refuses changes: free space, see its log")
+        return StoreUnavailable(
+            f"{where} cannot write to its disk and refuses changes: free space, see its log", only_reads=True
+        )
     if "NOREPLICAS" in text:
-        return StoreUnavailable(f"{where} has too few replicas in reach and refuses changes (min-replicas-to-write)")
+        return StoreUnavailable(
+            f"{where} has too few replicas in reach and refuses changes (min-replicas-to-write): bring them back",
+            only_reads=True,
+        )
     if "MASTERDOWN" in text:
         return StoreUnavailable(f"{where} is a replica that has lost its primary: try again in a moment")
     if text.startswith("BUSY "):

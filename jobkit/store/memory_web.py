@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from jobkit.model import JobkitError
+from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.store.memory_part import MemoryPart
 
 
@@ -24,6 +24,9 @@ class MemoryWeb(MemoryPart):
 
     async def updates(self, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
         return []
+
+    async def refused(self) -> StoreUnavailable | None:
+        return None
 
     async def attend(self, records: Mapping[str, bytes], for_s: float) -> dict[str, bytes]:
         now = time.monotonic()

@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
-from jobkit.model import JobEvent, JobSnapshot, JobState, LogLine, Rule, Waiting
+from jobkit.model import JobEvent, JobSnapshot, JobState, LogLine, Rule, StoreUnavailable, Waiting
 from jobkit.settings import Settings
 from jobkit.store import records
 from jobkit.store.connect import explain
@@ -355,9 +356,14 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
         return entries[0][0].decode() if entries else "0-0"
 
     async def ping(self) -> None:
-        """Returns when the server answers."""
+        """Returns when the server answers. Not by PING, which a server refuses like a change when its disk is full."""
         with self._reaching():
-            await self.redis.ping()
+            await self.redis.exists(f"{self.prefix}place")
+
+    async def refused(self) -> StoreUnavailable | None:
+        with self._reaching():
+            said: bytes = await self.scripts.run("refused", [])
+        return explain(ResponseError(said.decode("utf-8", "replace")), self.settings) if said else None
 
     async def close(self) -> None:
         await self.redis.aclose()

@@ -38,9 +38,12 @@ class RedisFiles(RedisPart):
         return value.decode() if value else ""
 
     async def place(self) -> str:
+        key = f"{self.prefix}place"
         with self._reaching():
-            await self.redis.set(f"{self.prefix}place", secrets.token_hex(8), nx=True)
-            value: Any = await self.redis.get(f"{self.prefix}place")
+            value: Any = await self.redis.get(key)  # first: a full server takes no mark, and has one
+            if value is None:
+                await self.redis.set(key, secrets.token_hex(8), nx=True)
+                value = await self.redis.get(key)
         return str(value.decode())
 
     async def litter(self, limit: int = 100) -> list[str]:

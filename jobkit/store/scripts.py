@@ -39,6 +39,7 @@ NAMES = (
     "schedule_change",
     "rule",
     "waiting",
+    "refused",
 )
 #: Of jobs that come by arq's own client; see `redis_arq`.
 ARQ_NAMES = ("arq_scan", "arq_adopt", "arq_stage", "arq_settle", "arq_enqueue")

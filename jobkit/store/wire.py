@@ -143,5 +143,10 @@ def renew_args(
 
 
 def read_renewal(reply: Sequence[Any]) -> Renewal:
-    stop, lost, cancelled = reply
-    return Renewal(tuple(i.decode() for i in lost), tuple(i.decode() for i in cancelled), stop.decode())
+    stop, lost, cancelled, refused = reply
+    return Renewal(
+        tuple(i.decode() for i in lost),
+        tuple(i.decode() for i in cancelled),
+        stop.decode(),
+        refused.decode("utf-8", "replace"),
+    )

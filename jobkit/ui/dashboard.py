@@ -33,8 +33,10 @@ from jobkit.ui.nav import Nav
 from jobkit.ui.notice import Notice
 from jobkit.ui.pace import on_loop
 from jobkit.ui.page import Page, PageSession, tell
+from jobkit.ui.page_feed import Follower, look_soon
 from jobkit.ui.pages import PAGES
 from jobkit.ui.session import refusal
+from jobkit.ui.standing import Standing, StandingFeed
 from jobkit.ui.theme import Theme, header_look, palette
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ class Dashboard(Viewer):
         self._title = title
         self._theme = Theme.read(theme or {})
         self._desk = Desk(kit, only_looks=not may_act)
+        self._desk.on_refused = lambda: look_soon(kit, StandingFeed)
         person = self._desk.person
         self._bridge = SessionBridge()
         known = _checked(PAGES if pages is None else pages)
@@ -127,6 +130,9 @@ class Dashboard(Viewer):
             sizing_mode="stretch_width",
             margin=0,
         )
+        self._standing = Standing()
+        if person.role is not Role.NONE:
+            Follower(kit, StandingFeed, self._bridge, self._stands).follow(True)
         self._hidden = {slug for slug, page in self._pages.items() if page.is_shown is not None}
         self._name_pages()
         self._layout: Any = None
@@ -278,6 +284,10 @@ class Dashboard(Viewer):
     def _status(self, is_live: bool) -> None:
         self._bridge.push(lambda: self._connected(is_live))
 
+    def _stands(self, text: str) -> None:
+        if text != self._standing.text:
+            self._bridge.push(lambda: self._standing.param.update(text=text))
+
     async def _find_pages(self) -> None:
         """Which of the pages that come and go are there."""
         hidden: set[str] = set()
@@ -305,7 +315,7 @@ class Dashboard(Viewer):
             )
             self._layout = MaterialPage(  # type: ignore[no-untyped-call]  # panel's
                 header=[self._nav],
-                main=[body],
+                main=[self._standing, body],
                 theme_config=palette(self._theme),
                 sx=header_look(self._theme),
                 busy_indicator=None,

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
-from jobkit.model import JobkitError, JobNotFound, JobSnapshot
+from jobkit.model import JobkitError, JobNotFound, JobSnapshot, StoreUnavailable
 from jobkit.model.audit import AuditEntry
 from jobkit.model.people import Person, Role
 
@@ -163,6 +163,7 @@ class Desk:
 
     Attributes:
         judge: says who they are now: their role may have changed since their page was opened.
+        on_refused: called where the store took no change, though it can be read.
     """
 
     def __init__(self, kit: Kit, person: Person | None = None, *, only_looks: bool = False) -> None:
@@ -170,6 +171,7 @@ class Desk:
         judge = _judge_here(kit) if person is None else lambda: person
         self.judge: Callable[[], Person] = (lambda: judge().looking()) if only_looks else judge
         self.person = self.judge()
+        self.on_refused: Callable[[], object] = lambda: None
         self._refusals = 0
 
     def may(self, name: str) -> bool:
@@ -223,6 +225,8 @@ class Desk:
         except Exception:
             logger.exception("%s failed", name)
             answer = Answer("it did not work, by a fault of jobkit; the server's log has more", "failed")
+        if isinstance(answer.error, StoreUnavailable) and answer.error.only_reads:
+            self.on_refused()
         return await self._noted(wanted, targets, answer)
 
     async def _carry_out(self, wanted: Action, targets: Sequence[str], details: Mapping[str, Any]) -> Answer:

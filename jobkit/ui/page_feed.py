@@ -88,6 +88,10 @@ class PageFeed:
         if self._text and key in self._deliver:
             self._deliver[key](self._text)
 
+    def poke(self) -> None:
+        """Look soon."""
+        self._pacer.poke()
+
     def _heard(self, event: JobEvent) -> None:
         if self.is_news(event):
             self._pacer.poke()
@@ -118,6 +122,16 @@ class PageFeed:
 
 
 _feeds: weakref.WeakKeyDictionary[Kit, dict[type[PageFeed], PageFeed]] = weakref.WeakKeyDictionary()
+
+
+def look_soon(kit: Kit, kind: type[PageFeed]) -> None:
+    """Something has happened that such a page shows; from any thread."""
+
+    def poke() -> None:
+        if (feed := _feeds.get(kit, {}).get(kind)) is not None:
+            feed.poke()
+
+    background.start().call_soon_threadsafe(poke)
 
 
 def is_read(kit: Kit, kind: type[PageFeed]) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
@@ -22,11 +22,16 @@ from jobkit.store.connect import REPLY_TIMEOUT_S, explain, open_blocking
 from jobkit.store.scripts import run_blocking
 from jobkit.store.values import Renewal
 from jobkit.store.wire import read_renewal, renew_args
+from jobkit.worker.trouble import Trouble
 
 logger = logging.getLogger("jobkit.worker")
 
 #: Seconds between attempts while Redis does not answer.
 _RETRY_S = 0.5
+
+#: What goes on while the server is away or takes no changes, and while it only takes no new jobs.
+MEANWHILE = "running jobs go on, the worker waits"
+_MEANWHILE_FULL = "no job can be submitted, those that were accepted are run"
 
 
 class LeaseKeeper:
@@ -39,6 +44,7 @@ class LeaseKeeper:
         facts: what others may see of the worker; likewise.
         on_renewal: what a beat learned; called in the keeper's thread.
         on_wiped: the server does not know what it knew before; likewise.
+        trouble: what it tells of a server that is away, or takes no changes.
     """
 
     def __init__(
@@ -50,10 +56,14 @@ class LeaseKeeper:
         facts: Callable[[], Mapping[str, Any]],
         on_renewal: Callable[[Renewal], None],
         on_wiped: Callable[[], None] = lambda: None,
+        trouble: Trouble | None = None,
     ) -> None:
         self._settings = settings
         self._worker_id = worker_id
         self._held, self._facts, self._on_renewal, self._on_wiped = held, facts, on_renewal, on_wiped
+        self._trouble = trouble or Trouble()
+        self.is_full = False
+        """By the last beat: the server takes nothing new, but lets what was accepted go on."""
         self._place = b""
         self._prefix = f"jk:{settings.namespace}:"
         self._redis: redis.Redis = open_blocking(settings, min(REPLY_TIMEOUT_S, max(0.5, settings.heartbeat)))
@@ -66,7 +76,7 @@ class LeaseKeeper:
         Raises:
             StoreUnavailable: the server does not answer.
         """
-        settings = self._settings
+        settings, self.is_full = self._settings, False
         args = renew_args(
             self._worker_id,
             self._facts(),
@@ -78,7 +88,7 @@ class LeaseKeeper:
         try:
             renewal = read_renewal(run_blocking(self._redis, self._prefix, "renew", args))
             run_blocking(self._redis, self._prefix, "prune", [200, settings.keep or -1])
-            is_wiped = self._is_wiped()
+            is_wiped = not renewal.refused and self._is_wiped()  # one that is full takes no mark either
         except (RedisError, OSError) as error:
             raise explain(error, settings) from error
         if is_wiped:
@@ -90,6 +100,11 @@ class LeaseKeeper:
             self._on_wiped()
         if renewal.lost or renewal.cancelled or renewal.stop:
             self._on_renewal(renewal)
+        self.is_full = bool(renewal.refused)
+        if renewal.refused:
+            self._trouble.met(explain(ResponseError(renewal.refused), settings), _MEANWHILE_FULL)
+        else:
+            self._trouble.is_over()
 
     def _is_wiped(self) -> bool:
         """Whether the mark of the namespace, which is made once, is another than at the beat before."""
@@ -112,17 +127,13 @@ class LeaseKeeper:
         self._redis.close()
 
     def _run(self) -> None:
-        is_away = False
         while True:
             began = time.monotonic()
             try:
                 self.beat()
-                if is_away:
-                    logger.info("Redis answers again; leases renewed")
-                is_away, pause_s = False, self._settings.heartbeat - (time.monotonic() - began)
+                pause_s = self._settings.heartbeat - (time.monotonic() - began)
             except StoreUnavailable as error:
-                if not is_away:
-                    logger.warning("%s; running jobs go on, the worker waits", error)
-                is_away, pause_s = True, _RETRY_S
+                self._trouble.met(error, MEANWHILE)
+                pause_s = _RETRY_S
             if self._stopping.wait(max(0.0, pause_s)):
                 return

@@ -29,10 +29,11 @@ from jobkit.worker.about import facts, identify
 from jobkit.worker.allowance import Allowance
 from jobkit.worker.blocked import BlockedLoop
 from jobkit.worker.inbox import Inbox
-from jobkit.worker.lease import LeaseKeeper
+from jobkit.worker.lease import MEANWHILE, LeaseKeeper
 from jobkit.worker.running import RunningWorker
 from jobkit.worker.scheduler import Scheduler
 from jobkit.worker.spool import Spool, store_left
+from jobkit.worker.trouble import Trouble
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -98,6 +99,8 @@ class Worker(RunningWorker):
         """What else it makes known with them: the schedules in their code."""
         self.slots = slots
         self.allowance = allowance or Allowance()
+        self._trouble = Trouble()
+        self._is_known = False
         self._spool = Spool(settings, self.codec, self.info.id)
         self._news: list[Progress] = []  # taken from attempts, not yet stored
         self._kept: list[Kept] = []
@@ -129,6 +132,7 @@ class Worker(RunningWorker):
             facts=self._facts,
             on_renewal=self._renewed_elsewhere,
             on_wiped=self._wiped_elsewhere,
+            trouble=self._trouble,
         )
         try:
             await self._begin(keeper)
@@ -145,6 +149,7 @@ class Worker(RunningWorker):
                 self.loop.create_task(self.filing.tidy(), name="jobkit-tidy"),
                 self.loop.create_task(self.durations.keep(self.settings.heartbeat), name="jobkit-durations"),
                 self.loop.create_task(self._scheduler.keep(), name="jobkit-scheduler"),
+                self.loop.create_task(self._introduce_later(), name="jobkit-introduction"),
             ]
             try:
                 await self._serve()
@@ -168,19 +173,20 @@ class Worker(RunningWorker):
         Raises:
             StoreUnavailable: waiting would not help; or in burst mode, whose users wait themselves.
         """
-        is_told = False
         while not self._stop:
             try:
                 await self.loop.run_in_executor(None, keeper.beat)
-                await self.introduce()
+                await self.filing.start()
                 await store_left(self._spool, self.store)
+                await self.introduce()
+                self._is_known = True
                 return
             except StoreUnavailable as error:
+                if keeper.is_full:  # it takes no tasks, but lets those jobs run that it has
+                    return
                 if self.burst or error.is_refusal:
                     raise
-                if not is_told:
-                    logger.warning("%s; the worker waits", error)
-                is_told = True
+                self._trouble.met(error, "the worker waits")
                 await asyncio.sleep(_AWAY_S)
 
     async def _serve(self) -> None:
@@ -190,8 +196,7 @@ class Worker(RunningWorker):
                 await self._exchange()
                 failures = 0
             except StoreUnavailable as error:
-                if failures == 0:
-                    logger.warning("%s; the worker waits", error)
+                self._trouble.met(error, MEANWHILE)
                 await self._spool_endings()
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                 failures += 1
@@ -375,9 +380,17 @@ class Worker(RunningWorker):
 
     async def introduce(self) -> None:
         """Make its tasks known, and learn where its files go: at the start, and when the store has forgotten both."""
-        await self.store.publish_tasks(self.definitions)
         await self.filing.start()
+        await self.store.publish_tasks(self.definitions)
         await self.also_introduce()
+
+    async def _introduce_later(self) -> None:
+        """What a full store did not take at the start."""
+        while not self._is_known:
+            await asyncio.sleep(_AWAY_S)
+            with contextlib.suppress(StoreUnavailable):  # the heartbeat says it
+                await self.introduce()
+                self._is_known = True
 
     def _renewed_elsewhere(self, renewal: Renewal) -> None:
         if self._watch is not None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 
 from jobkit.embedded.home import Home
 
@@ -180,6 +181,24 @@ def test_doctor_warns_of_a_redis_that_forgets(fresh: Terminal) -> None:
     assert "maxmemory-policy noeviction" in done.stdout
     assert "warn  persistence" in done.stdout
     assert "warn  workers" in done.stdout
+
+
+def test_a_redis_that_takes_no_changes_is_named_and_can_be_looked_at(fresh: Terminal) -> None:
+    with other_redis(fresh) as url:
+        fresh.ok("--url", url, "queues")
+        with redis.Redis.from_url(url) as client:
+            client.config_set("maxmemory", 1)
+        examined = fresh.run("--url", url, "doctor")
+        seen = fresh.run("--url", url, "workers")
+        numbers = fresh.run("--url", url, "stats", "--json")
+        refused = fresh.run("--url", url, "submit", "count", "n=1")
+
+    sentence = f"Redis at {url} has reached its memory limit (maxmemory): raise it, or remove ended jobs with"
+    assert examined.returncode == 1
+    assert f"fail  changes      {sentence}" in examined.stdout
+    assert seen.stderr.startswith(sentence)
+    assert json.loads(numbers.stdout)["refused"].startswith(sentence)
+    assert (refused.returncode, refused.stderr.startswith(f"jobkit: {sentence}")) == (1, True)
 
 
 def test_up_with_a_redis_of_ones_own_runs_a_worker_and_the_dashboard(fresh: Terminal) -> None:

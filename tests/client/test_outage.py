@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
+import redis
 
 import jobkit
 from jobkit.client.kit import Kit
@@ -61,6 +62,16 @@ def _until_end(events: Iterator[JobEvent]) -> Iterator[JobEvent]:
         yield event
         if event.type == "cancelled":
             return
+
+
+def test_a_kit_that_cannot_begin_leaves_no_connection(server: Server) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", 1)  # takes no mark of a new namespace
+
+        with pytest.raises(jobkit.StoreUnavailable, match="has reached its memory limit"):
+            jobkit.connect(server.url, secret="of these tests")
+
+        wait_until(lambda: len(client.client_list()) == 1, 5, "its connections to be closed")
 
 
 def test_a_submit_says_within_seconds_that_the_server_is_away_and_where(server: Server, kit: Kit) -> None:

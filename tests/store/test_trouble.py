@@ -11,11 +11,13 @@ import pytest
 import redis
 from redis.exceptions import AuthorizationError, BusyLoadingError, NoPermissionError, ResponseError
 
+from jobkit.embedded import resp
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store import connect
 from jobkit.store.connect import explain, open_blocking
 from jobkit.store.direct import DirectSubmit
+from jobkit.store.hub import RedisHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, Kept
@@ -61,6 +63,7 @@ async def test_a_full_server_takes_no_job_and_lets_every_accepted_one_end(store:
     await submit(store, "b", "c", "d")
     await store.redis.config_set("maxmemory", 1)
     await store.redis.script_flush()
+    assert "has reached its memory limit" in str(await store.refused())
 
     with pytest.raises(StoreUnavailable, match=r"has reached its memory limit .* `jobkit prune --keep 1000`"):
         await submit(store, "e")
@@ -68,7 +71,8 @@ async def test_a_full_server_takes_no_job_and_lets_every_accepted_one_end(store:
     assert await store.progress([numbers(claimed, 1, 2)]) == [True]
     info = ArtifactInfo("x", "text/plain", 1, 0)
     assert await store.keep([Kept("a", claimed.token, info, b"x")]) == [True]
-    assert (await store.renew("w1", {"a": claimed.token}, {})).lost == ()
+    renewed = await store.renew("w1", {"a": claimed.token}, {})
+    assert (renewed.lost, renewed.refused[:4]) == ((), "OOM ")
     assert await store.finish([ending(claimed, result=b"value")]) == [1]
     assert await store.result("a") == b"value"
     [other] = await claim(store)
@@ -81,6 +85,7 @@ async def test_a_full_server_takes_no_job_and_lets_every_accepted_one_end(store:
 
     await store.redis.config_set("maxmemory", 0)
     await submit(store, "e")
+    assert await store.refused() is None
     await check_laws_of_kept(store)
 
 
@@ -119,12 +124,28 @@ async def test_a_full_disk_refuses_every_change_in_one_sentence_and_none_once_th
     ):
         with pytest.raises(StoreUnavailable, match="cannot write to its disk and refuses changes: free space, see"):
             await change
+    assert "cannot write to its disk" in str(await store.refused())
     assert (await snapshot(store, "a")).state == "running"  # looking is possible
+    hub = RedisHub(store)
+    await hub.start()  # for who comes now, too
+    await hub.close()
+    assert resp.answers(str(server.socket))
 
     server.free_disk()
     await wait_until(lambda: _takes(store), "the server to try again")
     assert await store.finish([ending(claimed, result=b"value")]) == [1]
+    assert await store.refused() is None
     await check_laws_of_kept(store)
+
+
+async def test_too_few_replicas_are_named(store: RedisStore) -> None:
+    skip_before_7("let scripts write")
+    await started(store, "a")
+    await store.redis.config_set("min-replicas-to-write", 1)
+
+    assert "has too few replicas in reach" in str(await store.refused())
+    with pytest.raises(StoreUnavailable, match="has too few replicas in reach and refuses changes"):
+        await submit(store, "b")
 
 
 async def _takes(store: RedisStore) -> bool:
@@ -231,6 +252,7 @@ async def test_a_replica_is_named(store: RedisStore) -> None:
 
     with pytest.raises(StoreUnavailable, match="is a read-only replica: point JOBKIT_URL at the primary"):
         await submit(store, "b")
+    assert "is a read-only replica" in str(await store.refused())
     assert (await store.list(Query())).jobs[0].id == "a"  # looking is possible
     await store.redis.replicaof("NO", "ONE")
 

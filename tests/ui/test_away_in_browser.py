@@ -1,4 +1,4 @@
-"""A dashboard whose store goes away before anybody has looked: a sentence, and the dashboard when it is there again."""
+"""A dashboard whose store goes away, or takes no changes: a sentence that stands there as long as it is true."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from tests.chaos.world import free_port
-from tests.store.server import Server
+from tests.store.server import Server, skip_before_7
 from tests.support import environment, wait_until
 from tests.ui.conftest import Window, text_of
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     server = Server()
     server.start()
@@ -25,9 +26,9 @@ def server() -> Iterator[Server]:
     server.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def url(server: Server) -> Iterator[str]:
-    """Of a dashboard that nobody has looked at yet."""
+    """Of a dashboard that nobody has looked at before the first test."""
     port = free_port()
     named = environment(JOBKIT_URL=server.url, JOBKIT_SECRET="of these tests", JOBKIT_HOME=str(server.home / "home"))
     process = subprocess.Popen(
@@ -58,3 +59,35 @@ def test_a_page_says_that_the_store_is_away_and_becomes_the_dashboard(server: Se
     server.start()
 
     wait_until(lambda: text_of(page, ".jk-table"), 60, "the dashboard")
+
+
+def test_every_page_says_that_the_store_takes_no_changes_as_long_as_it_does_not(
+    server: Server, url: str, window: Window
+) -> None:
+    """Also to who comes while it is so: what can be read is shown."""
+    skip_before_7("have another append-only file")
+    page = window.open(url)
+    page.wait_for_selector(".jk-table")
+    assert text_of(page, ".jk-standing") == ""
+
+    server.fill_disk()
+    with redis.Redis.from_url(server.url) as client:
+        wait_until(lambda: not _takes(client), 20, "the server to have tried to write")
+    page.wait_for_selector(".jk-standing:has-text('cannot write to its disk and refuses changes: free space')")
+    for name in ("Workers", "Submit"):
+        page.click(f".tab:has-text('{name}')")
+        assert "nothing can be submitted or changed here; jobs that run go on" in text_of(page, ".jk-standing")
+    late = window.open(url)
+    late.wait_for_selector(".jk-standing:has-text('cannot write to its disk')")
+    late.wait_for_selector(".jk-table")
+    server.free_disk()
+
+    for each in (page, late):
+        each.locator(".jk-standing").wait_for(state="hidden")
+
+
+def _takes(client: redis.Redis) -> bool:
+    try:
+        return bool(client.set("something", "x" * 100))
+    except redis.ResponseError:
+        return False

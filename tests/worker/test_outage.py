@@ -15,6 +15,7 @@ import pytest
 import redis
 
 import jobkit
+from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
 from jobkit.ui.desk import Desk
 from tests.store.server import skip_before_7
@@ -27,6 +28,11 @@ from .conftest import LEASE_S, Bench
 def spooled(bench: Bench) -> list[Path]:
     """Files that a worker left for the next."""
     return [path for path in bench.folder.glob("home/spool/*/*") if not path.name.startswith(".")]
+
+
+def published(bench: Bench) -> set[str]:
+    """Names of the tasks that workers have made known."""
+    return set(background.call(bench.kit.verbs.tasks()))
 
 
 @pytest.fixture
@@ -162,11 +168,31 @@ def test_a_full_server_is_named_and_running_jobs_end(own_bench: Bench) -> None:
         client.config_set("maxmemory", 1)
         with pytest.raises(jobkit.StoreUnavailable, match="has reached its memory limit"):
             bench.kit.submit(jobs.count_up, 1)
+        wait_until(
+            lambda: "no job can be submitted, those that were accepted are run" in bench.said(), 10, "the worker"
+        )
+        assert "has reached its memory limit" in bench.kit.refused()
         (Path(bench.folder) / "go").touch()
 
         assert job.result(10) == "done"
         client.config_set("maxmemory", 0)
     assert bench.kit.submit(jobs.count_up, 1).result(10) == 2
+    wait_until(lambda: "Redis takes changes again" in bench.said(), 10, "the worker to say that it is over")
+    assert bench.said().count("has reached its memory limit") == 1
+    assert bench.kit.refused() == ""
+
+
+def test_a_worker_that_starts_on_a_full_server_runs_what_was_accepted(own_bench: Bench) -> None:
+    bench = own_bench
+    job = bench.kit.submit(jobs.count_up, 1)
+    with redis.Redis.from_url(bench.server.url) as client:
+        client.config_set("maxmemory", 1)
+        bench.worker()
+
+        assert job.result(10) == 2
+        assert "count_up" not in published(bench)
+        client.config_set("maxmemory", 0)
+    wait_until(lambda: "count_up" in published(bench), 10, "its tasks to be known")
 
 
 def test_a_server_that_cannot_write_is_named_everywhere_and_what_ended_meanwhile_is_stored(
@@ -195,6 +221,8 @@ def test_a_server_that_cannot_write_is_named_everywhere_and_what_ended_meanwhile
     assert (job.attempt, job.snapshot.losses) == (1, 0)
     assert bench.kit.submit(jobs.count_up, 1).result(20) == 2
     wait_until(lambda: not spooled(bench), 5, "the file to be gone")
+    wait_until(lambda: "Redis takes changes again" in bench.said(), 10, "the worker to say that it is over")
+    assert bench.said().count(sentence) == 1
     assert worker.poll() is None
 
 

@@ -23,6 +23,13 @@ local function exceed_memory()
   redis.call('HDEL', P .. 'nothing', '')
 end
 
+-- Why the server takes no submit just now (full, its disk fails, a replica), in its own words, or "". Another write of
+-- nothing, but of a kind that could make it grow. To be asked before anything is written.
+local function refusal()
+  local reply = redis.pcall('SET', P .. 'nothing', '', 'XX')
+  return type(reply) == 'table' and reply.err or ''
+end
+
 local FIELDS = {'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel', 'retried', 'losses', 'releases',
   'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after', 'terms'}
 

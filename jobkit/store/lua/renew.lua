@@ -1,6 +1,7 @@
 -- A worker's heartbeat. ARGV: worker, lease_ms, max_losses, ttl_ms, n facts, fact, value, ..., then id, token of each job.
--- Returns {stop, ids no longer held..., "", ids asked to stop...}. A lapsed lease is taken back as long as nobody else has
--- recovered the job: the token tells.
+-- Returns {stop, {ids no longer held}, {ids asked to stop}, why the server takes no submit or ""}. A lapsed lease is taken
+-- back as long as nobody else has recovered the job: the token tells.
+local refused = refusal()
 exceed_memory()
 local worker, lease_ms = ARGV[1], tonumber(ARGV[2])
 local key = P .. 'worker:' .. worker
@@ -27,4 +28,4 @@ end
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW - 3600000, 'LIMIT', 0, 100)) do
   redis.call('ZREM', P .. 'workers', gone)
 end
-return {redis.call('HGET', key, 'stop') or '', lost, cancelled}
+return {redis.call('HGET', key, 'stop') or '', lost, cancelled, refused}
