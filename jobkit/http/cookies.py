@@ -18,12 +18,6 @@ from jobkit.settings import Settings
 logger = logging.getLogger("jobkit.http")
 
 
-@cache
-def settings() -> Settings:
-    """Of the process; a server reads them once."""
-    return Settings.load()
-
-
 def marks(handler: tornado.web.RequestHandler) -> dict[str, Any]:
     """Options of a cookie, beside whether scripts may read it."""
     return {"samesite": "Lax", "secure": is_tls(handler)}
@@ -31,7 +25,13 @@ def marks(handler: tornado.web.RequestHandler) -> dict[str, Any]:
 
 def is_tls(handler: tornado.web.RequestHandler) -> bool:
     """Whether the browser speaks TLS, to us or to the proxy in front of us."""
-    return handler.request.protocol == "https" or settings().public_url.startswith("https://")
+    return handler.request.protocol == "https" or _public_url().startswith("https://")
+
+
+@cache
+def _public_url() -> str:
+    """A server reads its settings once."""
+    return Settings.load().public_url
 
 
 def mend_panels_logins() -> None:

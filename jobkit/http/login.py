@@ -11,15 +11,17 @@ import asyncio
 import hashlib
 import html
 import logging
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import tornado.web
 
 from jobkit.http.access import Rate
-from jobkit.http.cookies import marks, settings
+from jobkit.http.cookies import marks
 from jobkit.model import InvalidParams
 from jobkit.people import Account, is_password, read_login
+from jobkit.settings import Settings
 
 logger = logging.getLogger("jobkit.http")
 
@@ -54,10 +56,15 @@ def get_user(handler: Any) -> str | None:
 
 def _accounts() -> dict[str, Account]:
     try:
-        return dict(read_login(settings().login))
+        return dict(read_login(_settings().login))
     except InvalidParams as error:
         logger.error("nobody can log in: %s", error)
         return {}
+
+
+@cache
+def _settings() -> Settings:
+    return Settings.load()
 
 
 def _seal(account: Account) -> str:
