@@ -24,6 +24,7 @@ from jobkit.ui.pages import PAGES
 from jobkit.ui.schedules import SchedulesPage
 from jobkit.ui.steering_desk import PAUSE_ACTIONS
 from jobkit.ui.table import JobTable
+from jobkit.ui.timeline import Timeline
 from jobkit.ui.workers import WorkersPage
 from tests.security.people_site import PeopleSite
 from tests.security.test_roles import ROLES, site, stage
@@ -212,4 +213,23 @@ def test_no_request_to_any_page_changes_what_is_somebody_elses(stage: Stage, rol
     if role != "view":
         assert all(not card.file and not card.log and not card.artifacts for card in cards)
     for component in found:
+        component._bridge.close()
+
+
+@pytest.mark.parametrize("role", ["none", "own", "view"])
+def test_no_search_and_no_timeline_shows_what_is_somebody_elses(stage: Stage, role: str) -> None:
+    for way in ("waiting", "running", "ended"):
+        a_job(stage, way)
+    mine = stage.submit("double", owner=role, title="mine")
+    stage.start(mine, "gpu-9")
+    desk = Desk(stage.kit, Person(role, Role(role)))
+    tables = [JobTable(stage.kit, search=text, desk=desk) for text in ("", "owner:foreign", SECRET, f"tag:{SECRET}")]
+    timeline = Timeline(stage.kit, desk=desk)
+
+    wait_until(lambda: all(table.page for table in tables) and timeline._head.page, 10, "what they show")
+
+    texts = [*(table.page for table in tables), timeline._head.page]
+    assert [SECRET in text for text in texts] == [role == "view"] * 5
+    assert ["mine" in texts[0], "mine" in texts[-1]] == [role != "none"] * 2
+    for component in (*tables, timeline):
         component._bridge.close()
