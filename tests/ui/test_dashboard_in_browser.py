@@ -336,3 +336,33 @@ def test_a_server_that_is_away_is_told_on_every_part_of_the_page(stage: Stage, u
     page.locator(".jk-table .notice").wait_for(state="hidden")
     page.locator(".jk-card .notice").wait_for(state="hidden")
     page.wait_for_selector(".status:has-text('live')")
+
+
+def test_a_page_of_running_jobs_lays_out_nothing_while_there_is_no_news(stage: Stage, url: str, window: Window) -> None:
+    jobs = [stage.submit("train", {"n": n}, title=f"Train {n}") for n in range(1, 9)]
+    for n, job in enumerate(jobs):
+        stage.start(job)
+        if n % 2:
+            stage.progress(job, n, 10)
+    stage.kit.get(jobs[0]).cancel()
+    page = window.open(url)
+    page.wait_for_selector(".row .bar.cancelling")
+    wait_until(lambda: page.locator(".row .bar.unknown").count() == 3, 5, "three rows without numbers")
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def layouts() -> int:
+        """How often something was laid out in 60 frames."""
+
+        def so_far() -> int:
+            found = session.send("Performance.getMetrics")["metrics"]
+            return next(int(one["value"]) for one in found if one["name"] == "LayoutCount")
+
+        before = so_far()
+        page.evaluate(
+            """() => new Promise(done => { let n = 0;
+            const step = () => ++n < 60 ? requestAnimationFrame(step) : done(); step(); })"""
+        )
+        return so_far() - before
+
+    wait_until(lambda: layouts() < 15, 10, "a page that lays out little more than its clocks")
