@@ -121,7 +121,8 @@ class LiveJobs:
         """Move the job's handle, where there is one."""
         with self._lock:
             job = self._jobs.get(event.job_id)
-            if job is None and (waiting := self._expected.get(event.job_id)) is not None:
+            is_new = job is None or job.snapshot.is_terminal  # or of a forgotten job, whose key is used again
+            if is_new and (waiting := self._expected.get(event.job_id)) is not None:
                 waiting.append(event)
         if job is None or event.type is EventType.DELETED:
             return

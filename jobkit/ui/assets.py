@@ -11,6 +11,7 @@ from pathlib import Path
 
 #: Modules that a component builds on, beside `common.js`.
 _BEFORE = {
+    "batch": ("csv",),
     "table": ("bulk", "strip"),
     "card": ("preview", "error"),
     "failures": ("error",),

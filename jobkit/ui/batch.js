@@ -250,9 +250,8 @@ class BatchCard {
   }
 
   save() {
-    const quote = (value) => { const text = value == null ? "" : value === true ? "True" : value === false ? "False" : String(value); return /[",\n\r]/.test(text) ? `"${text.replace(/"/g, '""')}"` : /^[=+@\t]/.test(text) || /^-(?![\d.])/.test(text) ? `'${text}` : text; };
     const names = this.names.map((name, c) => (c === this.at.duration ? "duration_s" : name));
-    const text = [names, ...this.rows.map((row) => this.names.map((_, c) => this.cell(row, c)))].map((cells) => cells.map(quote).join(",")).join("\r\n") + "\r\n";
+    const text = [names, ...this.rows.map((row) => this.names.map((_, c) => this.cell(row, c)))].map((cells) => cells.map(csvCell).join(",")).join("\r\n") + "\r\n";
     const url = URL.createObjectURL(new Blob([text], {type: "text/csv"}));
     h("a", {href: url, download: `${this.job ? this.job.title.replace(/\W+/g, "-") : "jobs"}.csv`}).click();
     setTimeout(() => URL.revokeObjectURL(url), 1000);

@@ -1,5 +1,6 @@
 // Makes the table of a saved batch sort, filter and save itself, where a page runs scripts; see batch_view_static.py.
 (function () {
+  /* csv.js */
   const table = document.getElementById("NAME");
   if (!table || !table.tHead) return;
   const body = table.tBodies[0], rows = [...body.rows], heads = [...table.tHead.rows[0].cells];
@@ -25,8 +26,7 @@
     };
   });
   save.onclick = () => {
-    const cell = (text) => (/[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : /^[=+@\t]/.test(text) ? `'${text}` : text);
-    const lines = [heads.map((head) => cell(head.textContent)), ...[...body.rows].filter((row) => !row.hidden).map((row) => heads.map((_, i) => cell(value(row, i))))];
+    const lines = [heads.map((head) => csvCell(head.textContent)), ...[...body.rows].filter((row) => !row.hidden).map((row) => heads.map((_, i) => csvCell(value(row, i))))];
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([lines.map((line) => line.join(",")).join("\r\n")], {type: "text/csv"}));
     link.download = "jobs.csv";

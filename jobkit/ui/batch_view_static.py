@@ -67,7 +67,8 @@ def batch_html(model: BatchModel, *, now: datetime | None = None, is_saved_live:
     css = (_CSS % themes).replace(".jkb", ".jkb.jkb")  # twice: stronger than the page's rules
     name = f"jkb-{secrets.token_hex(4)}"
     parts = [_head(model, now, is_saved_live), _plot(model), _table(model, name)]
-    script = f"<script>{assets.source('batch_static.js').replace('NAME', name)}</script>"
+    source = assets.source("batch_static.js").replace("/* csv.js */", assets.source("csv.js")).replace("NAME", name)
+    script = f"<script>{source}</script>"
     return f'<div class="jkb">{"".join(parts)}<style>{css}</style>{script}</div>'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobkit.client.kit import Kit
+from tests.support import wait_until
 
 
 def one(n: int = 0) -> int:
@@ -26,6 +27,17 @@ def test_a_key_gives_the_same_job_while_it_waits_runs_and_when_it_has_ended(kit:
 
 def test_another_task_has_keys_of_its_own(kit: Kit) -> None:
     assert kit.options(key="nightly").submit(one).id != kit.options(key="nightly").submit(other).id
+
+
+def test_a_key_is_free_again_when_its_job_has_expired(kit: Kit) -> None:
+    first = kit.options(key="nightly", result_ttl=0.2).submit(one, 1)
+    assert first.result(20) == 1
+    wait_until(lambda: first.id not in [job.id for job in kit.jobs()], 20, "a worker to forget the job")
+
+    again = kit.options(key="nightly").submit(one, 2)
+
+    assert again.id == first.id
+    assert again.result(20) == 2
 
 
 def test_a_key_is_free_again_when_its_job_is_forgotten(kit: Kit) -> None:

@@ -252,10 +252,14 @@ async def test_reported_nonsense_is_tamed(runner: ProcessRunner, heard: Heard) -
         for done, total in ((float("nan"), 10), (-5, 10), (50, 10), ("x", None), (3, 0), (10**400, float("inf"))):
             current().report(done, total, "m")  # type: ignore[arg-type]
             time.sleep(0.12)
+        current().report(1, 2, "a\n\x1b[2J" + "b" * 1_000_000)
 
     await runner.run(assign(job), heard)
 
-    assert [news[:2] for news in heard.news] == [(None, 10), (0, 10), (10, 10), (None, None), (3, None), (None, None)]
+    figures = [(None, 10), (0, 10), (10, 10), (None, None), (3, None), (None, None), (1, 2)]
+    assert [news[:2] for news in heard.news] == figures
+    message = heard.news[-1][2]
+    assert (message[:4], len(message) < 550) == ("a bb", True)
 
 
 @pytest.mark.parametrize("flavour", ["std", "auto", "notebook", "trange", "update", "before", "asyncio"])

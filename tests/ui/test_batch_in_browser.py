@@ -44,7 +44,7 @@ def swept(stage: Stage) -> Batch:
             stage.fail(job_id, "ValueError", f"bad {CANARY}")
         elif i < 9:
             loss = round((1.0 if i % 2 else 1.7) / (i // 2 + 1), 4)
-            plain = {"loss": loss, "steps": 20 * i, "kind": "a long word " * 3}
+            plain = {"loss": loss, "steps": 20 * i, "kind": '=HYPERLINK("http://x","a long word")'}
             stage.succeed(job_id, {"type": "dict", "text": "…", "json": plain}, summary="dict of 3: loss, steps, kind")
         else:
             stage.progress(job_id, 5 + i, 20, "epochs")
@@ -102,6 +102,7 @@ def test_rows_are_sorted_filtered_and_saved(stage: Stage, serve: Serve, window: 
     lines = waiting.value.path().read_text("utf-8").splitlines()
     assert lines[0] == "n,method,state,loss,steps,kind,duration_s,note,id"
     assert len(lines) == 8
+    assert ',"\'=HYPERLINK(""http://x"",""a long word"")",' in lines[1]  # text where a spreadsheet opens it
 
 
 def test_the_plot_can_show_another_number_over_another_argument(stage: Stage, serve: Serve, window: Window) -> None:

@@ -27,18 +27,20 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     module.write_text(f"{assets.esm('card')}\nexport {{{_UNITS}}};\n", "utf-8")
     lanes = tmp_path / "lanes.mjs"
     lanes.write_text(f"{assets.source('timeline_lanes.js')}\nexport {{laneBlocks, laneLabel}};\n", "utf-8")
+    csv = tmp_path / "csv.mjs"
+    csv.write_text(f"{assets.source('csv.js')}\nexport {{csvCell}};\n", "utf-8")
     units = sorted(map(str, _ESM.glob("*.test.mjs")))
 
     ended = subprocess.run(
         [node, "--test", "--test-reporter=tap", *units],
-        env={**os.environ, "JOBKIT_ESM": module.as_uri(), "JOBKIT_LANES": lanes.as_uri()},
+        env={**os.environ, "JOBKIT_ESM": module.as_uri(), "JOBKIT_LANES": lanes.as_uri(), "JOBKIT_CSV": csv.as_uri()},
         capture_output=True,
         text=True,
         timeout=60,
     )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "# pass 6" in ended.stdout
+    assert "# pass 8" in ended.stdout
 
 
 def moments() -> Iterator[dict[str, str]]:
