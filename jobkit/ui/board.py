@@ -14,6 +14,7 @@ from typing import Any
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.snapshot import iso
 from jobkit.store.query import Brief, Page, Query, matches
+from jobkit.tasks.info import TaskInfo
 from jobkit.ui.feed import Eta
 from jobkit.ui.format import face, params_brief
 
@@ -39,6 +40,7 @@ def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | 
         "cancelling": snapshot.is_cancelling,
         "progress": snapshot.progress if snapshot.state is not JobState.SUCCEEDED else None,
         "eta_s": eta_s,
+        "typical_s": snapshot.typical_s if snapshot.progress is None else None,
         "message": snapshot.message if snapshot.state in (JobState.RUNNING, JobState.QUEUED) else "",
         "note": _note(snapshot, str(error) if error else ""),
         "submitted_at": iso(snapshot.submitted_at),
@@ -56,6 +58,11 @@ def _note(snapshot: JobSnapshot, error: str) -> str:
         snapshot.summary if snapshot.state is JobState.SUCCEEDED else error if snapshot.state is JobState.FAILED else ""
     )
     return text if len(text) <= 200 else text[:199] + "…"
+
+
+def defaults_of(infos: Mapping[str, TaskInfo]) -> dict[str, dict[str, Any]]:
+    """The defaults of each task's parameters: arguments that equal them are not worth a place in a row."""
+    return {name: {spec.name: spec.default for spec in info.params if spec.has_default} for name, info in infos.items()}
 
 
 class Board:

@@ -17,7 +17,7 @@ from jobkit.model import JobEvent, JobkitError, Pause
 from jobkit.runners import Runners
 from jobkit.store.query import Page, Query, is_pattern, narrowed
 from jobkit.store.values import CONTROL
-from jobkit.ui.board import Board
+from jobkit.ui.board import Board, defaults_of
 from jobkit.ui.pace import Pacer, answered, on_loop
 
 if TYPE_CHECKING:
@@ -88,10 +88,7 @@ class BoardFeed:
         """The page, then what happened while it was read."""
         self._kit.verbs.use_index()
         await self._kit.hub.ready(None)
-        infos = await answered(self._kit.aio.tasks)
-        self.board.defaults = {
-            name: {spec.name: spec.default for spec in info.params if spec.has_default} for name, info in infos.items()
-        }
+        self.board.defaults = defaults_of(await answered(self._kit.aio.tasks))
         await self._look_at_pauses()
         await self._read()
 

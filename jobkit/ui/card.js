@@ -154,7 +154,7 @@ class Card {
     n.args.title = Object.entries(job.params || {}).map(([key, value]) => `${key} = ${typeof value === "string" ? value : JSON.stringify(value)}`).join("\n");
     this.root.setAttribute("aria-label", `Job ${job.title || job.task}, ${word}`);
     this.showBar(face, cancelling);
-    put(n.count, job.count || "");
+    put(n.count, job.count || (job.state === "running" && job.progress == null && job.typical_s ? `usually ${duration(job.typical_s)}` : ""));
     put(n.message, job.message || "");
     n.message.title = job.message || "";
     this.showAlert();
@@ -171,8 +171,8 @@ class Card {
 
   showBar(face, cancelling) {
     const job = this.job, bar = this.n.bar, known = job.progress != null;
-    const unknown = face === "running" && !known && !cancelling;
-    bar.className = `bar${cancelling ? " cancelling" : unknown ? " unknown" : ""}`;
+    const unknown = face === "running" && !known && !cancelling, usual = unknown && job.typical_s;
+    bar.className = `bar${cancelling ? " cancelling" : usual ? " usual" : unknown ? " unknown" : ""}`;
     // Waiting jobs have nothing to show, and an ended one that never counted has no honest place to stop.
     bar.hidden = ["queued", "scheduled", "retrying", "succeeded"].includes(face) || (["failed", "cancelled"].includes(face) && !known);
     this.n.fill.style.width = unknown || cancelling ? "" : `${(job.progress || 0) * 100}%`;
@@ -190,6 +190,7 @@ class Card {
     else if (job.finished_at && job.started_at) put(n.elapsed, duration((Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000));
     else put(n.elapsed, "");
     n.elapsed.title = job.started_at ? `started ${exact(job.started_at)}${job.finished_at ? `\nended ${exact(job.finished_at)}` : ""}` : "";
+    if (n.bar.classList.contains("usual")) n.fill.style.width = usualWidth(since(job.started_at) || 0, job.typical_s);
     const eta = running && job.eta_s != null ? Math.max(0, job.eta_s - (this.now() - this.receivedAt) / 1000) : null;
     put(n.left, running && !job.cancel_requested_at ? timeLeft(eta) : "");
     n.below.hidden = job.state === "succeeded" || !n.count.textContent && !n.message.textContent && !n.left.textContent;

@@ -103,6 +103,12 @@ function timeLeft(eta) {
   return `about ${Math.floor(minutes / 1440 + 0.5)} d left`;
 }
 
+/** Width of the bar of a job that counts nothing, by what its task's runs usually take: the tick stands at 80 %. */
+function usualWidth(elapsed, typical) {
+  const part = elapsed / typical;
+  return `${part <= 1 ? 80 * part : 100 - 20 / part}%`;
+}
+
 /** Twin of `format.number`. */
 function number(value) {
   if (value == null || !Number.isFinite(value)) return "";

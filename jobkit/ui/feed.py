@@ -269,6 +269,7 @@ class JobView:
             if not snapshot.is_terminal or snapshot.error
             else progress_line(snapshot),
             "eta_s": self.eta_s(now),
+            "typical_s": snapshot.typical_s,
             "waited_s": waited,
             "queued_at": iso(queued_at),
             "attempts": [

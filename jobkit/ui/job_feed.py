@@ -20,6 +20,7 @@ from jobkit.model import JobEvent, JobkitError, JobNotFound, JobSnapshot, JobSta
 from jobkit.model.snapshot import iso
 from jobkit.runners import Runners
 from jobkit.store.values import CONTROL
+from jobkit.ui.board import defaults_of
 from jobkit.ui.feed import LOG_LINES, JobView
 from jobkit.ui.pace import Pacer, answered, on_loop
 
@@ -176,8 +177,7 @@ class JobFeed:
         return await answered(lambda: self._kit.aio.snapshot(self.job_id))
 
     async def _defaults(self, task: str) -> Mapping[str, Any] | None:
-        info = (await answered(self._kit.aio.tasks)).get(task)
-        return None if info is None else {spec.name: spec.default for spec in info.params if spec.has_default}
+        return defaults_of(await answered(self._kit.aio.tasks)).get(task)
 
     async def _read_log(self, view: JobView) -> None:
         log = await answered(lambda: self._kit.aio.logs(self.job_id, tail=LOG_LINES))

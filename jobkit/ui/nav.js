@@ -37,6 +37,7 @@ class Nav {
     put(n.place, model.get("place"));
     n.place.title = model.get("place");
     this.theme();
+    ask(model, "hello", {status: model.get("status")});  // what is told while a page is being loaded does not reach it
     back();  // a session that is made anew for an old window knows only the URL with which that was opened
   }
 

@@ -50,7 +50,7 @@ _CSS = (
     "flex-wrap:wrap}.jks .x{margin-left:auto;font-weight:500}.jks .i{color:var(--c);background:var(--k);"
     "border-radius:12px;padding:4px 10px;font:500 12px/16px system-ui,sans-serif}.jks .m,.jks summary{color:var(--m);"
     "font-size:13px}.jks .m{margin-top:4px}.jks code,.jks pre{font:12px/18px ui-monospace,monospace;"
-    "background:none!important;color:inherit;padding:0;border:0}.jks .t code,.jks .m code{color:var(--m)}"
+    "background:none!important;color:inherit;padding:0!important;border:0}.jks .t code,.jks .m code{color:var(--m)}"
     ".jks pre{margin:0;white-space:pre-wrap;"
     "overflow-wrap:anywhere}.jks .e{border-left:3px solid var(--c);padding-left:13px}.jks .e b code{color:var(--c);"
     "font-size:14px;font-weight:600}.jks .g{height:8px;border-radius:4px;background:var(--l);margin:10px 0 6px;"

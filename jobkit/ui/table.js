@@ -274,7 +274,7 @@ class Table {
     n.act.disabled = Boolean(data.cancelling);
     const running = data.face === "running", stopped = ["failed", "cancelled"].includes(data.face) && data.progress != null;
     n.bar.hidden = !running;
-    n.bar.className = `bar${data.cancelling ? " cancelling" : running && data.progress == null ? " unknown" : ""}`;
+    n.bar.className = `bar${data.cancelling ? " cancelling" : running && data.progress == null ? data.typical_s ? " usual" : " unknown" : ""}`;
     n.fill.style.width = data.progress != null && !data.cancelling ? `${data.progress * 100}%` : "";
     n.note.title = data.note || data.message || "";
     n.note.className = `note${data.face === "failed" ? " bad" : running ? "" : " muted"}`;
@@ -298,6 +298,10 @@ class Table {
       note = data.cancelling ? "cancelling" : data.progress != null ? `${Math.floor(data.progress * 100 + 1e-9)} %` : "";
       const left = data.cancelling || data.eta_s == null ? "" : timeLeft(data.eta_s).replace(/^about /, "").replace("a few seconds left", "a few s left");
       if (left) note += ` · ${left}`;
+      if (!note && data.typical_s) {
+        n.fill.style.width = usualWidth(since(data.started_at) || 0, data.typical_s);
+        note = `usually ${duration(data.typical_s)}`;
+      }
     } else if (data.face === "queued") note = data.message || "";  // what holds it back
     else if (data.face === "scheduled") note = "waits for its time";
     else if (data.face === "retrying") note = `attempt ${(data.attempt || 1) + 1} waits`;

@@ -19,6 +19,7 @@ from jobkit.model.snapshot import iso
 from jobkit.store.query import Query
 from jobkit.store.values import CONTROL, WorkerInfo
 from jobkit.ui import assets
+from jobkit.ui.board import Defaults, defaults_of
 from jobkit.ui.feed_page import FeedPage
 from jobkit.ui.format import params_brief
 from jobkit.ui.page_feed import PageFeed
@@ -37,6 +38,7 @@ def picture(
     running: Sequence[JobSnapshot],
     now: datetime,
     pauses: Sequence[Pause] = (),
+    defaults: Defaults | None = None,
 ) -> dict[str, Any]:
     """What the page shows: workers (those that live first), queues, and sentences about what nobody will do."""
     jobs: dict[str, list[dict[str, Any]]] = {}
@@ -46,7 +48,7 @@ def picture(
             {
                 "id": snapshot.id,
                 "name": spec.title or spec.task,
-                "args": params_brief(spec.params, limit=80),
+                "args": params_brief(spec.params, (defaults or {}).get(spec.task), limit=80),
                 "started_at": iso(snapshot.started_at),
                 "progress": snapshot.progress,
             }
@@ -103,14 +105,17 @@ class WorkersFeed(PageFeed):
 
     async def read(self) -> str:
         verbs = self.kit.verbs
-        workers, queues, page, rules = await asyncio.gather(
+        workers, queues, page, rules, infos = await asyncio.gather(
             verbs.workers(),
             verbs.queues(),
             verbs.page(Query(states=("running",), limit=_RUNNING)),
             verbs.store.rules(),
+            verbs.tasks(),
         )
         pauses = [pause for rule in rules if (pause := Pause.of(rule)) is not None]
-        return json.dumps(picture(workers, queues, page.jobs, datetime.now(UTC), pauses), separators=(",", ":"))
+        return json.dumps(
+            picture(workers, queues, page.jobs, datetime.now(UTC), pauses, defaults_of(infos)), separators=(",", ":")
+        )
 
 
 class WorkersPage(FeedPage):

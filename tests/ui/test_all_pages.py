@@ -63,10 +63,12 @@ def findings(page: Any, where: str) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_audit_has_nothing_serious_to_say_of_any_page(stage: Stage, url: str, window: Window, theme: Any) -> None:
+@pytest.mark.parametrize(("theme", "width"), [("light", 2560), ("dark", 1440)])
+def test_the_audit_has_nothing_serious_to_say_of_any_page(
+    stage: Stage, url: str, window: Window, theme: Any, width: int
+) -> None:
     failed = fill(stage)
-    page = window.open(url, width=1440, height=900, color_scheme=theme)
+    page = window.open(url, width=width, height=900, color_scheme=theme)
     page.wait_for_selector(f".jk-nav[data-theme={theme}]")
     wrong: list[str] = []
 
@@ -82,7 +84,9 @@ def test_the_audit_has_nothing_serious_to_say_of_any_page(stage: Stage, url: str
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_audit_has_nothing_serious_to_say_of_empty_pages(stage: Stage, url: str, window: Window) -> None:
+def test_the_audit_has_nothing_serious_to_say_of_empty_pages_on_a_phone_nor_of_a_card(
+    stage: Stage, url: str, window: Window
+) -> None:
     page = window.open(url, width=380, height=800)
     page.wait_for_selector("text=No jobs yet")
     wrong: list[str] = []
@@ -91,5 +95,9 @@ def test_the_audit_has_nothing_serious_to_say_of_empty_pages(stage: Stage, url: 
         turn(page, slug)
         assert page.evaluate("document.documentElement.scrollWidth") <= 380, slug
         wrong += findings(page, slug)
+    failed = fill(stage)
+    turn(page, "jobs", failed)  # the drawer is the page now
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    wrong += findings(page, "a job's card as the page")
 
     assert not wrong, "\n".join(wrong)

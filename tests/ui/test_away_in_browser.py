@@ -10,12 +10,18 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from jobkit import demo
+from jobkit.client.kit import Kit
+from jobkit.settings import Settings
 from tests.chaos.world import free_port
 from tests.store.server import Server, skip_before_7
 from tests.support import environment, wait_until
 from tests.ui.conftest import Window, text_of
+from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
+
+SECRET = "of these tests"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +36,7 @@ def server() -> Iterator[Server]:
 def url(server: Server) -> Iterator[str]:
     """Of a dashboard that nobody has looked at before the first test."""
     port = free_port()
-    named = environment(JOBKIT_URL=server.url, JOBKIT_SECRET="of these tests", JOBKIT_HOME=str(server.home / "home"))
+    named = environment(JOBKIT_URL=server.url, JOBKIT_SECRET=SECRET, JOBKIT_HOME=str(server.home / "home"))
     process = subprocess.Popen(
         [sys.executable, "-m", "jobkit", "dashboard", "--port", str(port)],
         env=named,
@@ -91,3 +97,44 @@ def _takes(client: redis.Redis) -> bool:
         return bool(client.set("something", "x" * 100))
     except redis.ResponseError:
         return False
+
+
+def test_every_page_says_that_the_store_is_away_and_is_right_afterwards(
+    server: Server, url: str, window: Window
+) -> None:
+    settings = {"url": server.url, "secret": SECRET, "home": server.home / "home"}
+    stage = Stage(Kit(Settings.load(environ={}, **settings)))
+    kit = stage.kit
+    kit.schedule(demo.count_words, every=3600, name="before")
+    runs, waits = (stage.submit("train", {"n": n}, title=f"Job {n}") for n in range(2))
+    stage.start(runs)
+    #: What each page shows before, and when it is right again.
+    shows = {
+        "jobs": (".row[data-face=running] b:text-is('Job 0')", ".row[data-face=failed] b:text-is('Job 0')"),
+        "timeline": (".sum:has-text('1 attempt · 1 running')", ".sum:has-text('2 attempts · 1 failed · 1 running')"),
+        "failures": ("text=Nothing has failed", ".group .title:has-text('KeyError')"),
+        "workers": (".jobs .job:text-is('Job 0')", ".jobs .job:text-is('Job 1')"),
+        "schedules": (".schedule .name:text-is('before')", ".schedule .name:text-is('after')"),
+        f"compare&ids={runs},{waits}": (".states:has-text('1 running')", ".states:has-text('1 failed')"),
+        "submit": (".jk-form h2", ".jk-card .chip:has-text('Queued')"),
+    }
+    stage.beat()
+    pages = {slug: window.open(f"{url}?page={slug}", width=1280) for slug in shows}
+    for slug, page in pages.items():
+        page.wait_for_selector(shows[slug][0])
+
+    server.kill()
+
+    for page in pages.values():
+        page.wait_for_selector(".status[data-status=reconnecting]:has-text('reconnecting')")
+    server.start()
+    for page in pages.values():
+        page.wait_for_selector(".status[data-status=live]")
+    stage.fail(runs, "KeyError", "f1", "", "train.py:28 in evaluate")
+    stage.start(waits)
+    stage.beat()
+    kit.schedule(demo.count_words, every=3600, name="after")
+    pages["submit"].click("button:text-is('Submit')")
+    for slug, page in pages.items():
+        page.wait_for_selector(shows[slug][1])
+    stage.close()

@@ -114,6 +114,16 @@ def test_a_missed_event_asks_for_the_snapshot_and_an_older_one_is_ignored() -> N
     assert view.snapshot.state is JobState.SUCCEEDED
 
 
+def test_a_job_that_counts_nothing_is_measured_by_what_its_task_usually_takes() -> None:
+    view = queued()
+    view.take(STARTED)
+    view.take(event(2, EventType.PROGRESSED, 6, rev=1, typical_s=200.0))
+
+    card = shown(view, 44)
+
+    assert (card["progress"], card["typical_s"], card["eta_s"]) == (None, 200.0, 160.0)
+
+
 def test_no_time_left_is_guessed_from_the_first_update() -> None:
     view = queued()
     view.take(STARTED)

@@ -15,6 +15,7 @@ from jobkit.testing import MemoryKit
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage
+from tests.ui.test_all_pages import findings, turn
 
 pytestmark = pytest.mark.browser
 
@@ -204,6 +205,11 @@ def test_ten_thousand_jobs_run_through_a_page_that_stays_small(stage: Stage, url
     assert errors == []
     wait_until(lambda: names(page)[:1] == ["Many 9999"], 20, "the newest job")
     page.locator(".jk-table .row[data-face=running]").first.wait_for(state="detached", timeout=20_000)
+    wrong = findings(page, "ten thousand jobs")
+    turn(page, "timeline")
+    page.wait_for_selector(".jk-timeline .sum:has-text('2,000 attempts')")
+    wrong += findings(page, "two thousand attempts")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_dragging_over_the_strip_asks_for_the_jobs_of_that_time(serve: Serve, window: Window) -> None:

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
 
-const {parse, duration, ago, timeLeft, number, bytes, ticking, ask, modelOf, logOf} = await import(process.env.JOBKIT_ESM);
+const {parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf} = await import(process.env.JOBKIT_ESM);
 
 /** A model as anywidget spells it. */
 function model(values = {}) {
@@ -30,6 +30,7 @@ test("times and sizes are written for people", () => {
   assert.deepEqual([0, 999, 1234, 2_500_000].map(bytes), ["0 B", "999 B", "1.2 kB", "2.5 MB"]);
   assert.deepEqual([1234567, 0.123456, null].map(number), ["1,234,567", "0.1235", ""]);
   assert.equal(ticking(9.99), "9 s");
+  assert.deepEqual([0, 100, 200, 400].map((seconds) => usualWidth(seconds, 200)), ["0%", "40%", "80%", "90%"]);  // never full
 });
 
 test("a request repeats those of the last second, which Panel may have lost", () => {
