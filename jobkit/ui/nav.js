@@ -37,7 +37,9 @@ class Nav {
     put(n.place, model.get("place"));
     n.place.title = model.get("place");
     this.theme();
-    ask(model, "hello", {status: model.get("status")});  // what is told while a page is being loaded does not reach it
+    // What is told while a page is being loaded may not reach it, and that goes on for a moment after this.
+    const hellos = [0, 2000].map((ms) => setTimeout(() => ask(model, "hello", {status: model.get("status")}), ms));
+    this.stops.push(() => hellos.forEach(clearTimeout));
     back();  // a session that is made anew for an old window knows only the URL with which that was opened
   }
 

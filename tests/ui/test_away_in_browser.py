@@ -67,38 +67,6 @@ def test_a_page_says_that_the_store_is_away_and_becomes_the_dashboard(server: Se
     wait_until(lambda: text_of(page, ".jk-table"), 60, "the dashboard")
 
 
-def test_every_page_says_that_the_store_takes_no_changes_as_long_as_it_does_not(
-    server: Server, url: str, window: Window
-) -> None:
-    """Also to who comes while it is so: what can be read is shown."""
-    skip_before_7("have another append-only file")
-    page = window.open(url)
-    page.wait_for_selector(".jk-table")
-    assert text_of(page, ".jk-standing") == ""
-
-    server.fill_disk()
-    with redis.Redis.from_url(server.url) as client:
-        wait_until(lambda: not _takes(client), 20, "the server to have tried to write")
-    page.wait_for_selector(".jk-standing:has-text('cannot write to its disk and refuses changes: free space')")
-    for name in ("Workers", "Submit"):
-        page.click(f".tab:has-text('{name}')")
-        assert "nothing can be submitted or changed here; jobs that run go on" in text_of(page, ".jk-standing")
-    late = window.open(url)
-    late.wait_for_selector(".jk-standing:has-text('cannot write to its disk')")
-    late.wait_for_selector(".jk-table")
-    server.free_disk()
-
-    for each in (page, late):
-        each.locator(".jk-standing").wait_for(state="hidden")
-
-
-def _takes(client: redis.Redis) -> bool:
-    try:
-        return bool(client.set("something", "x" * 100))
-    except redis.ResponseError:
-        return False
-
-
 def test_every_page_says_that_the_store_is_away_and_is_right_afterwards(
     server: Server, url: str, window: Window
 ) -> None:
@@ -138,3 +106,35 @@ def test_every_page_says_that_the_store_is_away_and_is_right_afterwards(
     for slug, page in pages.items():
         page.wait_for_selector(shows[slug][1])
     stage.close()
+
+
+def test_every_page_says_that_the_store_takes_no_changes_as_long_as_it_does_not(
+    server: Server, url: str, window: Window
+) -> None:
+    """Also to who comes while it is so: what can be read is shown."""
+    skip_before_7("have another append-only file")
+    page = window.open(url)
+    page.wait_for_selector(".jk-table")
+    assert text_of(page, ".jk-standing") == ""
+
+    server.fill_disk()
+    with redis.Redis.from_url(server.url) as client:
+        wait_until(lambda: not _takes(client), 20, "the server to have tried to write")
+    page.wait_for_selector(".jk-standing:has-text('cannot write to its disk and refuses changes: free space')")
+    for name in ("Workers", "Submit"):
+        page.click(f".tab:has-text('{name}')")
+        assert "nothing can be submitted or changed here; jobs that run go on" in text_of(page, ".jk-standing")
+    late = window.open(url)
+    late.wait_for_selector(".jk-standing:has-text('cannot write to its disk')")
+    late.wait_for_selector(".jk-table")
+    server.free_disk()
+
+    for each in (page, late):
+        each.locator(".jk-standing").wait_for(state="hidden")
+
+
+def _takes(client: redis.Redis) -> bool:
+    try:
+        return bool(client.set("something", "x" * 100))
+    except redis.ResponseError:
+        return False
