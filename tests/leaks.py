@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import threading
 
 #: Threads that live as long as the process, by the beginning of their names: the background loop and who calls watchers
@@ -21,8 +22,7 @@ _STAY = (
 )
 
 #: Descriptors that come with loops and threads that stay.
-#: Sockets are closed by their loops, in their own time, so a test cannot tell a late one from a lost one.
-_STAY_FDS = ("anon_inode:[event", "/dev/", "/proc/", "socket:")
+_STAY_FDS = ("anon_inode:[event", "/dev/", "/proc/")
 
 #: Files that libraries keep open for their own use: fonts, IPython's history.
 _STAY_FILES = (".ttf", ".otf", "/history.sqlite", "/history.sqlite-journal")
@@ -41,9 +41,23 @@ def descriptors() -> dict[int, str]:
             target = os.readlink(f"/proc/self/fd/{name}")
         except OSError:  # the one that read the directory
             continue
-        if not target.startswith(_STAY_FDS) and not target.endswith(_STAY_FILES):
+        if target.startswith("socket:"):
+            # Pairs of loops and browsers' connections end in their own time: a late one looks like a lost one. But who
+            # connects to a Redis has to close that, and says so.
+            target = _server_of(int(name))
+        if target and not target.startswith(_STAY_FDS) and not target.endswith(_STAY_FILES):
             found[int(name)] = target
     return found
+
+
+def _server_of(fd: int) -> str:
+    """Path of the server's socket that this one is connected to; "" for any other."""
+    try:
+        with socket.socket(fileno=os.dup(fd)) as copy:
+            peer = copy.getpeername() if copy.family == socket.AF_UNIX else ""
+    except OSError:  # closed meanwhile, or not connected
+        return ""
+    return f"connection to {peer}" if isinstance(peer, str) and peer else ""
 
 
 class Before:

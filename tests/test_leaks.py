@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
+from pathlib import Path
 
 from tests.leaks import Before
 
@@ -17,6 +19,22 @@ def test_a_thread_that_goes_on_is_named() -> None:
     over.set()
     thread.join()
     assert before.left() == ""
+
+
+def test_a_connection_to_a_server_is_named_and_a_pair_of_sockets_is_not(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+        before = Before()
+        pair, client = socket.socketpair(), socket.socket(socket.AF_UNIX)
+        client.connect(str(tmp_path / "s"))
+
+        assert before.left() == f"descriptor {client.fileno()} (connection to {tmp_path / 's'});"
+
+        client.close()
+        assert before.left() == ""
+    for one in pair:
+        one.close()
 
 
 def test_an_open_file_and_a_pipe_are_named() -> None:
