@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import re
 import secrets
 import subprocess
 import sys
 import time
 
+from tests.chaos import faults
 from tests.chaos.driver import Chaos
 from tests.chaos.faults import FAULTS
 from tests.chaos.world import WEIGHTS
+from tests.store.machine import difference
+from tests.store.server import Server
 
 
 def main() -> int:
@@ -22,10 +26,13 @@ def main() -> int:
     parser.add_argument("--fault", choices=sorted(FAULTS), default="", help="a fault on purpose, to be caught")
     parser.add_argument("--only", choices=sorted(WEIGHTS), default="", help="the one thing that goes wrong")
     parser.add_argument("--older", default="", help="a revision, whose workers serve beside those of this version")
+    parser.add_argument("--machine", action="store_true", help="ask the state machine instead of breaking things")
     parser.add_argument("--faults", action="store_true", help="show that every deliberate fault is found")
     given = parser.parse_args()
     if given.faults:
         return _every_fault()
+    if given.machine:
+        return _ask_machine(given.fault)
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
     print(f"chaos: seed {seed}, {given.seconds:g} s", flush=True)
     began = time.monotonic()
@@ -53,21 +60,61 @@ def main() -> int:
     return 1 if problems else 0
 
 
+def _ask_machine(fault: str) -> int:
+    faults.apply(fault)
+    server = Server()
+    server.start()
+    try:
+        found = difference(FAULTS[fault].machine if fault else "lives", server.url)
+    finally:
+        server.stop()
+    print("PROBLEM " + found if found else "both stores do the same")
+    return 1 if found else 0
+
+
 def _every_fault() -> int:
-    """Each in a process of its own."""
-    missed = 0
+    """Each in a process of its own, by whoever has to find it; and nothing where there is none."""
+    missed = _report("no fault", "the state machine", _first_problem("--machine"), is_wanted=False)
     for n, (name, fault) in enumerate(FAULTS.items()):
-        for seed in (n, n + 100, n + 200):  # whether a fault shows depends on the machine, too
-            options = ["--seconds", "20", "--seed", str(seed), "--fault", name, "--only", fault.only]
-            run = subprocess.run(
-                [sys.executable, "-m", "tests.chaos", *options], capture_output=True, text=True, check=False
-            )
-            found = next((line for line in run.stdout.splitlines() if line.startswith("PROBLEM")), "")
-            if found:
-                break
-        missed += not found
-        print(f"{name}: {found[8:200] or 'NOT FOUND'}", flush=True)
+        if fault.machine:
+            missed += _report(name, "the state machine", _first_problem("--machine", "--fault", name))
+        if fault.only:
+            for seed in (n, n + 100, n + 200):  # what comes of a seed depends on the machine, too
+                options = (
+                    "--seconds",
+                    "10",
+                    "--rate",
+                    "12",
+                    "--seed",
+                    str(seed),
+                    "--fault",
+                    name,
+                    "--only",
+                    fault.only,
+                )
+                if (found := _first_problem(*options, pattern=fault.shows))[0]:
+                    break
+            missed += _report(name, f"chaos ({fault.only})", found)
     return 1 if missed else 0
+
+
+def _first_problem(*options: str, pattern: str = "") -> tuple[str, float]:
+    """What a run has found that matches, or "", and how long it took."""
+    began = time.monotonic()
+    run = subprocess.run([sys.executable, "-m", "tests.chaos", *options], capture_output=True, text=True, check=False)
+    problems = [line[8:] for line in run.stdout.splitlines() if line.startswith("PROBLEM") and re.search(pattern, line)]
+    if run.returncode not in (0, 1):
+        raise RuntimeError(run.stderr[-3000:])
+    return next(iter(problems), ""), time.monotonic() - began
+
+
+def _report(name: str, by: str, found: tuple[str, float], is_wanted: bool = True) -> bool:
+    """Print a line; True where something was found that should not have been, or the other way round."""
+    what, took = found
+    said = f"found by {by}" if what else f"nothing found by {by}"
+    is_wrong = bool(what) is not is_wanted
+    print(f"{'WRONG ' * is_wrong}{name}: {said} in {took:.0f} s{': ' * bool(what)}{what[:200]}", flush=True)
+    return is_wrong
 
 
 if __name__ == "__main__":

@@ -1,9 +1,17 @@
-"""Deliberate faults in copies of the scripts, in this process only: what a chaos run has to catch."""
+"""Deliberate faults, in this process only: in copies of the scripts, or in classes. What has to be caught.
+
+Each says who is to find it: the state machine that holds both stores to each other (`tests.store.machine`), where the
+order of a few verbs brings it out, or a run of chaos, where it takes processes, cut connections, pages and streams.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from jobkit.store import scripts
 
@@ -16,57 +24,140 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What has to go wrong (`world.WEIGHTS`) for it to show, and (script, text to be replaced, its replacement)."""
+    """One fault.
 
-    only: str
-    changes: list[tuple[str, str, str]]
+    Attributes:
+        changes: (script, text to be replaced, its replacement). patch: or what changes the classes of this process.
+        machine: the verbs with which the state machine finds it, "" where it cannot.
+        only: what has to go wrong (`world.WEIGHTS`) for a run of chaos to find it, "" where it is not asked to.
+        shows: what has to be said then, as a pattern: nothing else counts as found.
+    """
+
+    changes: tuple[tuple[str, str, str], ...] = ()
+    patch: Callable[[], None] | None = None
+    machine: str = ""
+    only: str = ""
+    shows: str = ""
+
+
+def _every(n: int, module: str, owner: str, method: str, instead: Callable[..., Any]) -> Callable[[], None]:
+    """A patch: each `n`th call of a method is `instead(original, self, ...)`."""
+
+    def patch() -> None:
+        kind = getattr(importlib.import_module(module), owner)
+        original, count = getattr(kind, method), itertools.count(1)
+
+        def faulty(self: Any, *args: Any) -> Any:
+            return original(self, *args) if next(count) % n else instead(original, self, *args)
+
+        setattr(kind, method, faulty)
+
+    return patch
+
+
+def _not_at_all(*_: Any) -> None:
+    """The call is lost."""
+
+
+def _jump(_: Any, live: Any, job: Any, fresh: Any) -> None:
+    """`LiveJobs._catch_up` without what was in between."""
+    if fresh.seq > job.snapshot.seq:
+        live._advance(job, fresh)
+
+
+async def _but_the_first(original: Any, *args: Any) -> Any:
+    found = await original(*args)
+    return found[1:] if len(found) > 1 else found
+
+
+async def _no_count(_: Any, feed: Any) -> None:
+    """`BoardFeed._count`, which reads nothing."""
+    feed._counting = feed._counts_due = False
 
 
 FAULTS: dict[str, Fault] = {
     # Whoever comes last has ended the job, whether it still holds it or not, and is not told that it does not.
     "no fence": Fault(
-        "sleep",
-        [
+        (
             ("finish", "rec.state == 'running' and rec.token == token", "rec.token"),
             ("renew", "lost[#lost + 1] = ARGV[i]\n", ""),
-        ],
+        ),
+        machine="lives",
+        only="sleep",
+        shows="ran at the same time|succeeded with|showed|had .* attempts|with [2-9] terminal events",
     ),
     # A worker that wakes up too late takes its job back from the one that runs it now.
     "no fence at renewal": Fault(
-        "sleep",
-        [
+        (
             ("renew", "rec[1] == ARGV[i + 1] and rec[2] == 'running'", "rec[2] == 'running'"),
             ("finish", "rec.token == token then", "true then"),
-        ],
+        ),
+        machine="lives",
     ),
     # The job of a dead worker is forgotten.
-    "no recovery": Fault("kill", [("*", "    ready(rec, rec.us)", "")]),
+    "no recovery": Fault((("*", "    ready(rec, rec.us)", ""),), machine="lives"),
     # A transition that nobody is told of.
     "silent start": Fault(
-        "cut",
-        [
+        (
             ("*", "-- The indexes that pages", _HUSH + "-- The indexes that pages"),
             ("*", "emit(rec, 'started',", "hush(rec, 'started',"),
-        ],
+        ),
+        machine="lives",
     ),
     # A repeated submit stores the job once more.
-    "not idempotent": Fault("swallow", [("submit", "redis.call('EXISTS', key) == 1", "false")]),
+    "not idempotent": Fault(
+        (("submit", "redis.call('EXISTS', key) == 1", "false"),),
+        machine="lives",
+        only="swallow",
+        shows="ran .* times in|ran as|gaps|showed|had .* attempts|with [2-9] terminal events",
+    ),
     # Losses are not counted: a job that kills its workers does so for ever.
-    "endless poison": Fault("cut", [("*", "rec.losses >= max_losses", "false")]),
+    "endless poison": Fault((("*", "rec.losses >= max_losses", "false"),), machine="deaths"),
     # An ended job's arguments stay for ever.
-    "no ttl": Fault("cut", [("*", "redis.call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)", "")]),
+    "no ttl": Fault((("*", "redis.call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)", ""),), machine="lives"),
     # A result that is not kept.
-    "no result": Fault("cut", [("finish", "if result ~= ''", "if false")]),
+    "no result": Fault((("finish", "if result ~= ''", "if false"),), machine="lives"),
+    # A live handle that was cut off shows what is, and not what was in between.
+    "jumping handle": Fault(
+        patch=_every(1, "jobkit.client.live", "LiveJobs", "_catch_up", _jump),
+        only="cut",
+        shows="the handle of .* showed",
+    ),
+    # The reader of all events misses one now and then.
+    "skipping reader": Fault(
+        patch=_every(5, "jobkit.store.redis", "RedisStore", "events", _but_the_first), only="cut", shows="kit.events"
+    ),
+    # Likewise a stream of events to a browser.
+    "skipping stream": Fault(
+        patch=_every(5, "jobkit.http.tail", "Tail", "after", _but_the_first), only="cut", shows="the stream gave"
+    ),
+    # The table of the dashboard misses an event now and then.
+    "stale table": Fault(
+        patch=_every(5, "jobkit.ui.board_feed", "BoardFeed", "_take", _not_at_all), only="kill", shows="the table shows"
+    ),
+    # Its counters are those of the first moment.
+    "stale counters": Fault(
+        patch=_every(1, "jobkit.ui.board_feed", "BoardFeed", "_count", _no_count), only="kill", shows="the counters"
+    ),
+    # A job's card is told nothing.
+    "stale card": Fault(
+        patch=_every(1, "jobkit.ui.live", "JobFeed", "_take", _not_at_all), only="kill", shows="the card"
+    ),
 }
 
 
 def apply(name: str) -> None:
-    """Replace the scripts of this process.
+    """Change the scripts and classes of this process.
 
     Raises:
         KeyError: no such fault. ValueError: the scripts have changed, and the fault with them.
     """
-    for script, old, new in FAULTS[name].changes if name else ():
+    if not name:
+        return
+    fault = FAULTS[name]
+    if fault.patch is not None:
+        fault.patch()
+    for script, old, new in fault.changes:
         changed = 0
         for known in scripts.NAMES if script == "*" else (script,):
             source = scripts.SOURCES[known].replace(old, new)

@@ -1,4 +1,4 @@
-"""A short run of chaos finds nothing; and it does find a fence, a recovery or an idempotence that is not there.
+"""A short run of chaos finds nothing; and it does find a fence that is not there, and a page that shows what was.
 
 Longer: `make chaos SECONDS=600`. Every deliberate fault: `python -m tests.chaos --faults`.
 """
@@ -6,6 +6,7 @@ Longer: `make chaos SECONDS=600`. Every deliberate fault: `python -m tests.chaos
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -39,13 +40,12 @@ def test_every_promise_holds_while_everything_dies_freezes_or_is_cut_off() -> No
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("fault", ["no fence", "not idempotent"])
+@pytest.mark.parametrize("fault", ["no fence", "stale table"])
 def test_a_deliberate_fault_is_found(fault: str) -> None:
-    for seed in (1, 2, 3):  # whether a fault shows depends on the machine, too
-        options = ("--seconds", "20", "--seed", str(seed), "--fault", fault, "--only", FAULTS[fault].only)
-        status, said = chaos(*options)
-        if status == 1:
+    for seed in (1, 2, 3):  # what comes of a seed depends on the machine, too
+        options = ("--seconds", "10", "--rate", "12", "--seed", str(seed), "--fault", fault)
+        _, said = chaos(*options, "--only", FAULTS[fault].only)
+        if found := re.search(f"PROBLEM .*({FAULTS[fault].shows})", said):
             break
 
-    assert status == 1, said
-    assert "PROBLEM" in said
+    assert found, said

@@ -107,9 +107,8 @@ class World:
             self.workers.append(self._worker())
         if self.dashboard is None or self.dashboard.poll() is not None:
             command = [sys.executable, "-m", "jobkit", "dashboard", "--port", str(self.port)]
-            self.dashboard = subprocess.Popen(
-                command, env=self._env, stdout=subprocess.DEVNULL, stderr=self.dashboard_log
-            )
+            env = {**self._env, "JOBKIT_TASKS": "tests.chaos.jobs"}  # a fault comes with them
+            self.dashboard = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=self.dashboard_log)
             self.disturbed_at = now
 
     def _worker(self) -> subprocess.Popen[bytes]:
