@@ -47,8 +47,8 @@ def _every(n: int, module: str, owner: str, method: str, instead: Callable[..., 
         kind = getattr(importlib.import_module(module), owner)
         original, count = getattr(kind, method), itertools.count(1)
 
-        def faulty(self: Any, *args: Any) -> Any:
-            return original(self, *args) if next(count) % n else instead(original, self, *args)
+        def faulty(*args: Any, **options: Any) -> Any:
+            return original(*args, **options) if next(count) % n else instead(original, *args, **options)
 
         setattr(kind, method, faulty)
 
@@ -65,8 +65,13 @@ def _jump(_: Any, live: Any, job: Any, fresh: Any) -> None:
         live._advance(job, fresh)
 
 
-async def _but_the_first(original: Any, *args: Any) -> Any:
-    found = await original(*args)
+def _deaf_and_jumping() -> None:
+    _every(3, "jobkit.client.live", "LiveJobs", "take", _not_at_all)()
+    _every(1, "jobkit.client.live", "LiveJobs", "_catch_up", _jump)()
+
+
+async def _but_the_first(original: Any, *args: Any, **options: Any) -> Any:
+    found = await original(*args, **options)
     return found[1:] if len(found) > 1 else found
 
 
@@ -117,19 +122,17 @@ FAULTS: dict[str, Fault] = {
     "no ttl": Fault((("*", "redis.call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)", ""),), machine="lives"),
     # A result that is not kept.
     "no result": Fault((("finish", "if result ~= ''", "if false"),), machine="lives"),
-    # A live handle that was cut off shows what is, and not what was in between.
-    "jumping handle": Fault(
-        patch=_every(1, "jobkit.client.live", "LiveJobs", "_catch_up", _jump),
-        only="cut",
-        shows="the handle of .* showed",
-    ),
-    # The reader of all events misses one now and then.
+    # A live handle that has missed an event shows what is, and not what was in between.
+    "jumping handle": Fault(patch=_deaf_and_jumping, only="kill", shows="the handle of .* showed"),
+    # The reader of all events misses the first of several that it reads at once.
     "skipping reader": Fault(
-        patch=_every(5, "jobkit.store.redis", "RedisStore", "events", _but_the_first), only="cut", shows="kit.events"
+        patch=_every(1, "jobkit.store.redis", "RedisStore", "events", _but_the_first),
+        only="swallow",
+        shows="kit.events",
     ),
     # Likewise a stream of events to a browser.
     "skipping stream": Fault(
-        patch=_every(5, "jobkit.http.tail", "Tail", "after", _but_the_first), only="cut", shows="the stream gave"
+        patch=_every(1, "jobkit.http.tail", "Tail", "after", _but_the_first), only="swallow", shows="the stream gave"
     ),
     # The table of the dashboard misses an event now and then.
     "stale table": Fault(
@@ -141,7 +144,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # A job's card is told nothing.
     "stale card": Fault(
-        patch=_every(1, "jobkit.ui.live", "JobFeed", "_take", _not_at_all), only="kill", shows="the card"
+        patch=_every(1, "jobkit.ui.job_feed", "JobFeed", "_take", _not_at_all), only="kill", shows="the card"
     ),
 }
 
