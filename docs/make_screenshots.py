@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = (
     ("dashboard", "job={job}", ".jk-card .title"),
     ("timeline", "page=timeline", ".jk-timeline .legend li"),
-    ("failures", "page=failures", ".jk-failures .group"),
+    ("failures", "page=failures&group={group}", ".jk-failures .failure"),
     ("workers", "page=workers", ".jk-workers .worker"),
     ("schedules", "page=schedules", ".jk-schedules .schedule"),
     ("submit", "page=submit", ".jk-form h2"),
@@ -56,6 +56,7 @@ def main() -> None:
                 kit.submit(demo.cross_validate),
                 kit.submit(demo.mandelbrot, width=300),
                 kit.submit(demo.estimate_pi, method="stratified"),
+                *(kit.submit(demo.mandelbrot, width=width) for width in (120, 160, 200, 240, 280)),
             ]
             for job in ended:
                 job.wait(120)
@@ -66,7 +67,7 @@ def main() -> None:
             shown = kit.submit(demo.bootstrap_regression, resamples=400_000)
             while (shown.progress or 0) < 0.4 or shown.total < 1000:
                 time.sleep(0.05)
-            picture(f"http://localhost:{port}/dashboard", shown.id)
+            picture(f"http://localhost:{port}/dashboard", shown.id, kit.failures()[0].id)
             for job in kit.jobs(state=["running", "scheduled"]):
                 job.cancel()
     finally:
@@ -76,7 +77,7 @@ def main() -> None:
         shutil.rmtree(Path(home).parent, ignore_errors=True)
 
 
-def picture(url: str, job_id: str) -> None:
+def picture(url: str, job_id: str, group: str) -> None:
     with sync_playwright() as playwright:
         path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
@@ -84,7 +85,7 @@ def picture(url: str, job_id: str) -> None:
             context = browser.new_context(viewport={"width": 1280, "height": 720}, color_scheme=theme)
             page = context.new_page()
             for name, query, ready in PAGES:
-                page.goto(f"{url}?{query.format(job=job_id)}")
+                page.goto(f"{url}?{query.format(job=job_id, group=group)}")
                 page.wait_for_selector(f".jk-nav[data-theme={theme}]")
                 page.wait_for_selector(ready)
                 page.locator(".jk-nav .place").evaluate("place => { place.textContent = 'local://'; }")
