@@ -17,6 +17,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from jobkit.run.figures import bokeh_json, bokeh_summary, holoviews_figure, is_bokeh
 from jobkit.run.lines import clean, cut
 
@@ -271,10 +273,13 @@ def _plain(value: Any, preview: Preview) -> str | None:
     size = len(value)
     preview["text"] = _block(safe_repr(value))
     if kind in (list, tuple, dict) and size <= 2_000:
-        with contextlib.suppress(TypeError, ValueError, RecursionError):  # not plain: the text is there by now
+        # Not plain, or not to be sent (file names that are no UTF-8, integers above 64 bits): the text is there by now.
+        with contextlib.suppress(TypeError, ValueError, RecursionError, OverflowError):
             text = json.dumps(value, allow_nan=False)
             if len(text) <= JSON_LIMIT:
-                preview["json"] = json.loads(text)
+                plain = json.loads(text)
+                msgspec.msgpack.encode(plain)
+                preview["json"] = plain
     if size == 0:
         return f"empty {kind.__name__}"
     if size <= 6 and len(preview["text"]) <= 60:

@@ -190,6 +190,17 @@ async def test_without_a_key_a_result_that_needs_a_pickle_is_shown_but_not_kept(
     assert "JOBKIT_SECRET" in outcome.preview["unavailable"]
 
 
+@pytest.mark.parametrize("value", [["\udcff.txt"], {"\udcff": 1}, [10**30], [[-(10**30)]]])
+async def test_a_result_that_no_preview_can_carry_is_kept(runner: ProcessRunner, heard: Heard, value: Any) -> None:
+    """A file name that is no UTF-8, for instance, within the list that `os.listdir` gives."""
+
+    outcome = await run(runner, heard, lambda: value)
+
+    assert outcome.outcome == "succeeded"
+    assert outcome.body
+    assert "json" not in (outcome.preview or {})
+
+
 async def test_a_large_call_and_a_large_result_arrive(runner: ProcessRunner, heard: Heard) -> None:
     outcome = await run(runner, heard, lambda data: data + b"!", bytes(40_000_000))
 
