@@ -140,7 +140,6 @@ def resources(name: str, value: Any) -> Mapping[str, float]:
             and isinstance(each, str)
             and bool(_NAME.fullmatch(each))
             and is_number
-            and isfinite(amount)
             and 0 < amount <= _MAX_AMOUNT
         )
         if is_good and each == "gpu" and amount != int(amount):

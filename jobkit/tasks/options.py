@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from math import isfinite
 from typing import Any, Self
 
 from jobkit.model import Backoff, InvalidParams
@@ -25,6 +24,7 @@ MAX_RETRIES = 10_000
 MAX_TAGS = 32
 MAX_REUSE = 100_000
 _LONGEST_S = 10 * 365 * 86_400.0
+_DAY = timedelta(days=1)
 _LEAST_MEMORY_BYTES = 16 * 1024**2
 
 _SCHEDULE = ("cron", "every", "tz", "missed", "missed_limit", "overlap")
@@ -243,7 +243,7 @@ def seconds(name: str, value: Any, *, least: float = 0.0) -> float:
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
     is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    if not is_number or not isfinite(number) or not least <= number <= _LONGEST_S:
+    if not is_number or not least <= number <= _LONGEST_S:
         what = "more than 0" if least else "0 or more"
         raise InvalidParams(f"{name} must be a number of seconds ({what}) or a timedelta, not {value!r}", name)
     return float(number)
@@ -397,7 +397,12 @@ def _at(name: str, value: Any) -> datetime:
             moment = None
     if not isinstance(moment, datetime):
         raise InvalidParams(f"{name} must be a datetime or ISO 8601 text like 2026-11-24T16:30, not {value!r}", name)
-    return moment if moment.tzinfo else moment.astimezone()  # without a zone: this machine's
+    try:
+        aware = moment if moment.tzinfo else moment.astimezone()  # without a zone: this machine's
+        _ = aware + _DAY  # what rounds it, or shows it elsewhere, must not leave the calendar
+    except (ValueError, OverflowError, OSError):
+        raise InvalidParams(f"{name} must not be at an end of the calendar, like {value!r}", name) from None
+    return aware
 
 
 _TASK: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {

@@ -126,6 +126,13 @@ def test_moment_without_zone_is_of_this_machine() -> None:
     [
         ({"delay": 5, "at": datetime(2026, 1, 1)}, "delay and at exclude each other"),
         ({"delay": -1}, "delay must be a number of seconds (0 or more)"),
+        ({"delay": 10**400}, "delay must be a number of seconds (0 or more)"),
+        ({"delay": float("nan")}, "delay must be a number of seconds (0 or more)"),
+        ({"delay": float("inf")}, "delay must be a number of seconds (0 or more)"),
+        ({"resources": {"gpu": 10**400}}, "resources must be amounts above 0 by name"),
+        ({"resources": {"mem": float("nan")}}, "resources must be amounts above 0 by name"),
+        ({"at": datetime.min}, "at must not be at an end of the calendar"),
+        ({"at": datetime.max}, "at must not be at an end of the calendar"),
         ({"at": "tomorrow"}, "at must be a datetime or ISO 8601 text"),
         ({"key": ""}, "key must be 1 to 200 characters"),
         ({"schedule": "* * * * *"}, "unknown option 'schedule'"),
