@@ -79,6 +79,8 @@ class Board:
         """Ids of jobs that are new, or that were missed: read them and call `learn`. Newest last."""
         self.paused: dict[str, str] = {}
         """Queues that hand out nothing, and what rows of jobs that wait in them say of it."""
+        self.is_away = self._away_told = False
+        """The server does not answer, so what is shown may be old."""
         self._etas: dict[str, Eta] = {}
         self._changed: set[str] = set()
         self._gone: set[str] = set()
@@ -183,14 +185,17 @@ class Board:
         }
 
     def page_json(self, now: datetime) -> str:
-        """The whole page: `{"rows": [...], "counts": {...}, "total", "searched", "more": cursor, "now", "n"}`."""
+        """The whole page: `{"rows": [...], "counts": {...}, "total", "searched", "away", "more", "now", "n"}`.
+
+        `more` is the cursor of the next one.
+        """
         rows = [self._row(snapshot) for snapshot in self.jobs.values()]
-        numbers = {"counts": self.counts, "total": self.total, "searched": self.searched}
+        numbers = {"counts": self.counts, "total": self.total, "searched": self.searched, "away": self.is_away}
         return _dumps({"rows": rows, **numbers, "more": self.next_cursor, "now": iso(now), "n": self.n})
 
     def delta_json(self, now: datetime) -> str:
-        """What changed since the last call: any of `rows`, `new` (newest first), `gone` (deleted), `left` (they do
-        not match any more), `fresh` (so many would come in another order), `counts` with `total`; "" for nothing.
+        """What changed since the last call: any of `rows`, `new` (newest first), `gone` (deleted), `left` (they do not
+        match any more), `fresh` (so many would come in another order), `counts` with `total`, `away`; "" for nothing.
 
         Deltas are numbered (`n`) without a gap, from the page's number on.
         """
@@ -209,6 +214,8 @@ class Board:
             delta["fresh"] = self._fresh_told = len(self._fresh)
         if self._counts_changed:
             delta["counts"], delta["total"] = self.counts, self.total
+        if self.is_away != self._away_told:
+            delta["away"] = self._away_told = self.is_away
         self._changed.clear()
         self._gone.clear()
         self._left.clear()

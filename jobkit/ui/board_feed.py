@@ -65,6 +65,8 @@ class BoardFeed:
             ]
             self._early = []
             self._runners.run(self._open())
+            if not self._kit.hub.is_live:
+                self._status(False)
         else:
             self.tell(key)
         return key
@@ -113,6 +115,7 @@ class BoardFeed:
             self._is_loading = False
         self._total_at = asyncio.get_running_loop().time()
         self.board.load(page, counts, total)
+        self.board.is_away = not self._kit.hub.is_live
         for event in self._early or ():
             self.board.take(event)
         self._early = None
@@ -159,6 +162,9 @@ class BoardFeed:
     def _status(self, is_live: bool) -> None:
         if is_live:
             self._runners.run(self._read())
+        else:
+            self.board.is_away = True
+            self._pacer.poke()
 
     def _flush(self) -> None:
         text = self.board.delta_json(_now())

@@ -85,6 +85,7 @@ class JobFeed:
         self._news = asyncio.Event()  # what is paused has changed
         self._has_ended = False
         self._is_told = False
+        self._was_cut = False  # while the job was read for the first time
 
     @property
     def view(self) -> JobView | None:
@@ -152,6 +153,7 @@ class JobFeed:
     async def _open(self) -> None:
         """The snapshot, then the events that came meanwhile: nothing falls between the two."""
         await self._kit.hub.ready(self.job_id)
+        self._was_cut = not self._kit.hub.is_live
         snapshot = await self._read_job()
         view = JobView(
             snapshot,
@@ -167,7 +169,10 @@ class JobFeed:
         for event in self._early:
             view.take(event)
         self._early.clear()
+        view.connection(self._kit.hub.is_live)
         self._pacer.poke()
+        if self._was_cut and view.is_live:  # what happened meanwhile was told to nobody
+            await self._catch_up(view)
         if view.snapshot.is_terminal:
             await self._end(view)
         else:
@@ -217,6 +222,7 @@ class JobFeed:
 
     def _status(self, is_live: bool) -> None:
         if self._view is None:
+            self._was_cut = True
             if is_live and not self._runners:
                 self._runners.run(self._open())
             return

@@ -61,7 +61,6 @@ def jobs(session: PageSession) -> JobTable:
     session.on_hidden(table.pause)
     session.on_query(take)
     session.on_job(lambda job_id: table.param.update(selected=job_id))
-    session.on_status(lambda is_live: table.param.update(away=not is_live))
     return table
 
 

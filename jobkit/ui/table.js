@@ -31,6 +31,7 @@ class Table {
     this.more = "";
     this.depth = 0;
     this.number = 0;  // of the last page or delta
+    this.away = false;
     this.build();
     el.append(this.root);
     this.stops = [followTheme(this.root), everySecond(() => this.tick())];
@@ -43,7 +44,6 @@ class Table {
     on("problem", () => this.showProblem());
     on("work", () => this.bulk.told());
     on("notice", () => this.showNotice());
-    on("away", () => this.showNotice());
     const seen = () => this.seen();
     document.addEventListener("visibilitychange", seen);
     this.stops.push(() => { clearTimeout(this.hiddenTimer); document.removeEventListener("visibilitychange", seen); });
@@ -131,6 +131,7 @@ class Table {
     this.searched = page.searched;
     this.waiting = [];
     this.fresh = 0;
+    this.setAway(page.away);
     const keep = new Set(page.rows.map((data) => data.id));
     for (const [id, row] of this.rows) if (!keep.has(id)) this.drop(id, row);
     const elements = page.rows.map((data) => {
@@ -151,6 +152,7 @@ class Table {
       if (delta.n > this.number + 1) return ask(this.model, "hello", {at: this.number});  // some are missing
       this.number = delta.n;
       this.setNow(delta.now);
+      if (delta.away != null) this.setAway(delta.away);
       for (const data of delta.rows || []) {
         const row = this.rows.get(data.id), at = this.waiting.findIndex((each) => each.id === data.id);
         if (row) this.fill(row, data, true);
@@ -382,8 +384,13 @@ class Table {
 
   // -- notices, the open job ---------------------------------------------------------------------------------------
 
+  /** Redis does not answer, or does so again. */
+  setAway(away) {
+    if (away !== this.away) { this.away = away; this.showNotice(); }
+  }
+
   showNotice() {
-    const away = this.model.get("away"), text = away
+    const {away} = this, text = away
       ? `Redis does not answer. What you see is from ${clock(new Date()).slice(0, 8)}; it goes on by itself when the connection is back.` : this.model.get("notice");
     this.n.notice.hidden = !text;
     this.n.notice.dataset.level = away ? "warning" : "error";

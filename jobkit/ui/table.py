@@ -40,7 +40,6 @@ class JobTable(SelfContained, JSComponent):
         page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `courier`.
         notice: one sentence about what did not work. problem: what is wrong with the search text.
         work: what is being done to many, see `bulk.Bulk`. help: the lines of the search box's help.
-        away: the server does not answer, so the page may be old.
         request: what the browser asks for.
     """
 
@@ -54,7 +53,6 @@ class JobTable(SelfContained, JSComponent):
     page = param.String(default="")
     delta = param.String(default="")
     notice = param.String(default="")
-    away = param.Boolean(default=False)
     may_act = param.Boolean(default=True)
     may_compare = param.Boolean(default=False)
     request = param.String(default="")

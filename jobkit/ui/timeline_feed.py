@@ -16,7 +16,7 @@ from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.runners import Runners
 from jobkit.store.query import Page, Query, narrowed
-from jobkit.ui.pace import Pacer, on_loop
+from jobkit.ui.pace import Pacer, answered, on_loop
 from jobkit.ui.timeline_model import ATTEMPTS, TimelineModel
 from jobkit.ui.timeline_series import RANGES_MS, fit, series
 
@@ -62,6 +62,7 @@ class TimelineFeed:
         self._stops: list[Callable[[], None]] = []
         self._runners = Runners(self._failed)
         self._early: list[JobEvent] | None = []
+        self._is_loading = self._again = False
         self._is_reading = self._is_counting = self._is_filling = False
         self._skew_ms = 0
 
@@ -105,17 +106,27 @@ class TimelineFeed:
     # -- what is read -------------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        """What was, then what happened while it was read."""
-        await self._kit.hub.ready(None)
-        self._early = []
-        if self.model.only is not None:
-            self._kit.verbs.use_index()
-        self._is_filling = False
-        jobs, since_ms, depth_since_ms = await self._read_jobs()
+        """What was, then what happened while it was read; one after the other, since what is under way when the
+        connection comes back may be from before."""
+        self._again = True
+        if self._is_loading:
+            return
+        self._is_loading = True
+        try:
+            while self._again:
+                self._again = False
+                await self._kit.hub.ready(None)
+                self._early = []
+                if self.model.only is not None:
+                    self._kit.verbs.use_index()
+                self._is_filling = False
+                jobs, since_ms, depth_since_ms = await answered(self._read_jobs)
+        finally:
+            self._is_loading = False
         if self._is_filling:
             self._runners.run(self._open_again())
         self.model.load(jobs, since_ms, self.model.queued, depth_since_ms)
-        for event in self._early:
+        for event in self._early or ():
             self.model.take(event)
         self._early = None
         self._n += 1
@@ -163,7 +174,7 @@ class TimelineFeed:
             ids = list(self.model.unknown)[-_READ:]
             for job_id in ids:
                 self.model.unknown.pop(job_id, None)
-            self.model.learn(await self._kit.verbs.store.snapshots(ids))
+            self.model.learn(await answered(lambda: self._kit.verbs.store.snapshots(ids)))
         finally:
             self._is_reading = False
         self._pacer.poke()

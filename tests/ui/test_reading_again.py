@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from jobkit.store.query import Query
 from jobkit.ui import pace
 from jobkit.ui.board_feed import Watching
 from jobkit.ui.job_feed import Follower, Following
+from jobkit.ui.timeline_feed import Looking
 from tests.support import wait_until
 from tests.ui.stage import Stage
 
@@ -49,7 +51,7 @@ class Screen:
     def __init__(self, stage: Stage, query: Query) -> None:
         self.rows: dict[str, Any] = {}
         self.counts: dict[str, int] = {}
-        self.is_loaded = False
+        self.is_loaded = self.is_away = False
         self._watching = Watching(stage.kit, query, self._take)
 
     def _take(self, text: str, is_page: bool) -> None:
@@ -61,6 +63,7 @@ class Screen:
         for job_id in told.get("gone", ()):
             self.rows.pop(job_id, None)
         self.counts = told.get("counts", self.counts)
+        self.is_away = told.get("away", self.is_away)
 
     def faces(self) -> dict[str, str]:
         return {job_id: row["face"] for job_id, row in self.rows.items()}
@@ -129,3 +132,104 @@ def test_a_card_whose_last_reads_fail_shows_the_end_of_the_job_all_the_same(stag
     assert "4711" in shown["preview"]
     assert set(cut.failed) == {"logs", "preview"}
     following.stop()
+
+
+def test_a_card_that_was_being_read_when_the_connection_was_cut_says_so_and_catches_up(
+    stage: Stage, cut: Cut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens then is told to nobody; neither may it go on to look live."""
+    job_id = stage.submit()
+    told: dict[str, Any] = {}
+    reads, hub = stage.store.logs, stage.kit.hub
+
+    async def cut_meanwhile(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(stage.store, "logs", reads)
+        monkeypatch.setattr(type(hub), "is_live", False)
+        hub._listeners.tell_status(False)  # type: ignore[attr-defined]
+        return await reads(*args, **options)
+
+    monkeypatch.setattr(stage.store, "logs", cut_meanwhile)
+    following = Following(
+        stage.kit, job_id, Follower(lambda whole, parts: told.update(json.loads(whole.get("snapshot", "{}"))))
+    ).start()
+    wait_until(lambda: told.get("connection") == "reconnecting", 10, "the card to say so")
+
+    monkeypatch.setattr(type(hub), "is_live", True)
+    hub._listeners.tell_status(True)  # type: ignore[attr-defined]
+
+    wait_until(lambda: told.get("connection") == "live", 10, "the card to be live")
+    following.stop()
+
+
+def test_a_card_catches_up_with_what_happened_while_it_was_cut_during_its_first_reads(
+    stage: Stage, cut: Cut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = stage.submit()
+    told: dict[str, Any] = {}
+    reads, hub = stage.store.logs, stage.kit.hub
+
+    async def cut_meanwhile(*args: Any, **options: Any) -> Any:
+        """Cut, changed and back, between the read of the snapshot and the end of the reads."""
+        monkeypatch.setattr(stage.store, "logs", reads)
+        hub._listeners.tell_status(False)  # type: ignore[attr-defined]
+        with monkeypatch.context() as deaf:
+            deaf.setattr(hub._listeners, "tell", lambda event, *_: None)  # type: ignore[attr-defined]
+            await stage.store.cancel([job_id])
+        hub._listeners.tell_status(True)  # type: ignore[attr-defined]
+        return await reads(*args, **options)
+
+    monkeypatch.setattr(stage.store, "logs", cut_meanwhile)
+    following = Following(
+        stage.kit, job_id, Follower(lambda whole, parts: told.update(json.loads(whole.get("snapshot", "{}"))))
+    ).start()
+
+    wait_until(lambda: told.get("state") == "cancelled", 10, "the card to know")
+    following.stop()
+
+
+def test_a_page_of_jobs_says_that_the_store_is_away_until_it_has_been_read_again(stage: Stage, screen: Screen) -> None:
+    hub = stage.kit.hub
+
+    hub._listeners.tell_status(False)  # type: ignore[attr-defined]
+    wait_until(lambda: screen.is_away, 10, "the page to say so")
+    hub._listeners.tell_status(True)  # type: ignore[attr-defined]
+
+    wait_until(lambda: not screen.is_away, 10, "the page to be live")
+
+
+def test_a_timeline_whose_reads_fail_is_there_when_the_store_answers(stage: Stage, cut: Cut) -> None:
+    job_id = stage.submit()
+    stage.start(job_id)
+    pages: list[str] = []
+    cut.left = {"list": 2, "counts": 1}
+
+    looking = Looking(stage.kit, "fit", lambda whole, parts: pages.extend(filter(None, [whole.get("page")])))
+
+    wait_until(lambda: any(job_id in page for page in pages), 10, "the attempt")
+    assert "list" in cut.failed
+    looking.stop()
+
+
+def test_a_timeline_reads_once_more_where_the_connection_is_back_while_it_reads(
+    stage: Stage, cut: Cut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two reads at a time would undo each other."""
+    pages: list[str] = []
+    reads, under_way, most, calls = stage.store.list, 0, 0, 0
+
+    async def slow(*args: Any, **options: Any) -> Any:
+        nonlocal under_way, most, calls
+        calls, under_way = calls + 1, under_way + 1
+        most = max(most, under_way)
+        if calls == 1:
+            stage.kit.hub._listeners.tell_status(True)  # type: ignore[attr-defined]
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        return await reads(*args, **options)
+
+    monkeypatch.setattr(stage.store, "list", slow)
+    looking = Looking(stage.kit, "fit", lambda whole, parts: pages.extend(filter(None, [whole.get("page")])))
+
+    wait_until(lambda: pages, 10, "the page")
+    assert (calls, most) == (8, 1)  # four for each of two reads
+    looking.stop()
