@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import param
 
+from jobkit.client import checks
 from jobkit.client.guarded import Guarded
 from jobkit.client.job import Job, settle
 from jobkit.client.loop import background
 from jobkit.client.sweep import MAX_JOBS
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
+from jobkit.tasks.specs import short_repr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -303,11 +305,10 @@ def as_completed(
     Raises:
         TimeoutError: not all have ended within `timeout` seconds (with `raises=False` it just ends).
     """
+    seconds, waiting = checks.timeout_s(timeout), _handles(jobs)
     ended: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    waiting = list(jobs)
     for job in waiting:
         job.when_done(lambda job=job: ended.put(job))  # type: ignore[misc]  # the default binds this job
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     deadline = None if seconds is None else time.monotonic() + seconds
     for left in range(len(waiting), 0, -1):
         try:
@@ -322,10 +323,18 @@ def as_completed(
 
 def wait(jobs: Iterable[Job], timeout: float | timedelta | None = None) -> tuple[list[Job], list[Job]]:
     """Wait until all have ended or `timeout` seconds are over; `(ended, not ended)`, each in the order given."""
-    waiting = list(jobs)
+    waiting = _handles(jobs)
     for _ in as_completed(waiting, timeout, raises=False):
         pass
     return [job for job in waiting if job.is_terminal], [job for job in waiting if not job.is_terminal]
+
+
+def _handles(jobs: object) -> list[Job]:
+    if isinstance(jobs, Iterable) and not isinstance(jobs, str):
+        found = list(jobs)
+        if all(isinstance(each, Job) for each in found):
+            return found
+    raise InvalidParams(f"jobs must be a list of jobs, not {short_repr(jobs, 60)}", "jobs")
 
 
 def rule_of(rule: object) -> Rule:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from jobkit.client import checks
 from jobkit.client.blocking import Blocking
 from jobkit.client.inline import run_inline
 from jobkit.client.prepare import new_id
@@ -74,13 +75,10 @@ class FailureVerbs(Blocking):
             task: only groups of this task.
             limit: at most so many, from 1 to 10000.
         """
-        names = () if state is None else (state,) if isinstance(state, str) else tuple(state)
-        for name in names:
-            if name not in GroupState._value2member_map_:
-                raise InvalidParams(f"state must be one of {', '.join(GroupState)}, not {name!r}", "state")
+        names = checks.states(state, GroupState)
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 10_000:
             raise InvalidParams(f"limit must be a whole number from 1 to 10000, not {limit!r}", "limit")
-        return self._call(lambda: self._verbs.store.failures(tuple(map(str, names)), task or "", limit))
+        return self._call(lambda: self._verbs.store.failures(names, task or "", limit))
 
     def failure(self, group: str) -> FailureGroup:
         """One group by its id.

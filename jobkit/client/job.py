@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import param
 
+from jobkit.client import checks
 from jobkit.client.artifacts import Artifact
 from jobkit.client.guarded import Guarded
 from jobkit.client.lines import Logs
@@ -169,7 +170,7 @@ class Job(param.Parameterized):
         Raises:
             JobNotFound: the store no longer knows it.
         """
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        seconds = checks.timeout_s(timeout)
         try:
             self._ended.result(seconds)
         except TimeoutError:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from jobkit.client import checks
 from jobkit.client.aio import AioKit
 from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
 from jobkit.client.bound import BoundKit
@@ -289,7 +290,7 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
         Raises:
             JobNotFound: it is not kept.
         """
-        known = self._live.get(job_id)
+        known = self._live.get(checks.job_id(job_id))
         if known is not None and known.snapshot.is_terminal:
             return known
         return self._handle(self._call(partial(self._verbs.snapshot, job_id)))
@@ -321,7 +322,11 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
         Raises:
             InvalidParams: names the value that is refused, and what is allowed.
         """
-        base = Query(states=_states(state), task=task, queue=queue, limit=_limit(limit), order=order).checked()
+        for name, value in {"task": task, "queue": queue, "search": search, "where": where, "order": order}.items():
+            checks.text(name, value)
+        base = Query(
+            states=checks.states(state, JobState), task=task, queue=queue, limit=_limit(limit), order=order
+        ).checked()
         wanted = parse(where, base)
         if search:
             wanted = replace(wanted, search=(*wanted.texts, search))
@@ -368,16 +373,6 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
         for hook in list(self._hooks):
             hook.stop()
         super().close()
-
-
-def _states(state: str | Sequence[str] | None) -> tuple[str, ...]:
-    if state is None:
-        return ()
-    names = (state,) if isinstance(state, str) else tuple(state)
-    for name in names:
-        if name not in JobState._value2member_map_:
-            raise InvalidParams(f"state must be one of {', '.join(JobState)}, not {name!r}", "state")
-    return tuple(map(str, names))
 
 
 def _limit(limit: int) -> int:

@@ -39,7 +39,7 @@ class Listening:
             InvalidParams: `after` is not an event id.
             EventsExpired: some of them are no longer kept: `after` is too old, or the reader too slow.
         """
-        if after is not None and not _EVENT_ID.fullmatch(after):
+        if after is not None and not (isinstance(after, str) and _EVENT_ID.fullmatch(after)):
             raise InvalidParams(f"after must be the id of an event, like '1764000000000-0', not {after!r}", "after")
         wake = asyncio.Event()
         loop = asyncio.get_running_loop()

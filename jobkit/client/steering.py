@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from jobkit.client import checks
 from jobkit.client.blocking import Blocking
 from jobkit.client.inline import run_inline
 from jobkit.model import InvalidParams, Pause
@@ -94,7 +95,7 @@ class SteeringVerbs(Blocking):
         Raises:
             InvalidParams: a queue's name or a priority that is not allowed, or neither.
         """
-        ids = [job_ids] if isinstance(job_ids, str) else list(dict.fromkeys(job_ids))
+        ids = list(dict.fromkeys(checks.job_ids(job_ids)))
         if queue is None and priority is None:
             raise InvalidParams("give a queue or a priority to move to", "queue")
         given = {"queue": queue, "priority": priority}

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jobkit.client import checks
 from jobkit.client.listening import Listening
 from jobkit.client.sending import Sending
 from jobkit.client.trail import Trail
@@ -58,7 +59,7 @@ class Verbs(Sending, Listening):
         Raises:
             JobNotFound: it is not kept.
         """
-        (found,) = await self.store.snapshots([job_id])
+        (found,) = await self.store.snapshots([checks.job_id(job_id)])
         if found is None:
             raise JobNotFound(f"no job {job_id!r} is kept here: it was never submitted, was removed, or has expired")
         return found
@@ -148,7 +149,9 @@ class Verbs(Sending, Listening):
         return ["" if one is None else one.sentence(_nearest(workers, one)) for one in found]
 
     async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
-        return await self.store.logs(job_id, after=after, tail=tail)
+        checks.whole("after", after)
+        checks.whole("tail", tail)
+        return await self.store.logs(checks.job_id(job_id), after=after, tail=tail)
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
         return await self.store.preview(job_id)
@@ -196,9 +199,9 @@ class Verbs(Sending, Listening):
         return not before.is_terminal
 
     async def cancel_many(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
-        states: list[str] = []
-        for i in range(0, len(job_ids), 500):
-            states += await self.store.cancel(job_ids[i : i + 500], reason)
+        ids, states = checks.job_ids(job_ids), list[str]()
+        for i in range(0, len(ids), 500):
+            states += await self.store.cancel(ids[i : i + 500], reason)
         return states
 
     async def stop_workers(self, host: str | None, queue: str | None, how: str) -> list[WorkerInfo]:
@@ -213,7 +216,7 @@ class Verbs(Sending, Listening):
         return found
 
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
-        return await self.store.delete(job_ids)
+        return await self.store.delete(checks.job_ids(job_ids))
 
     async def prune(self, keep: int | None = None) -> int:
         total = 0

@@ -1,0 +1,81 @@
+"""What a caller may give to verbs that take an id, a time or a text: else refused in one sentence, before all else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from enum import StrEnum
+
+from jobkit.model import InvalidParams
+from jobkit.tasks.specs import short_repr
+
+#: What is longer waits for ever: 31 years. Threads could not count so far.
+_EVER_S = 1e9
+
+
+def job_id(value: object) -> str:
+    """An id, whether known or not.
+
+    Raises:
+        InvalidParams: no text.
+    """
+    if not isinstance(value, str):
+        raise InvalidParams(f"job_id must be the id of a job, a text, not {short_repr(value, 60)}", "job_id")
+    return value
+
+
+def job_ids(values: object) -> Sequence[str]:
+    """One id or several, as a list.
+
+    Raises:
+        InvalidParams: neither a text nor a list of texts.
+    """
+    if isinstance(values, str):
+        return [values]
+    if not isinstance(values, Iterable):
+        raise InvalidParams(f"job_ids must be a list of ids, not {short_repr(values, 60)}", "job_ids")
+    return [job_id(value) for value in values]
+
+
+def states(value: object, allowed: type[StrEnum]) -> tuple[str, ...]:
+    """One state or several; None for none.
+
+    Raises:
+        InvalidParams: not of those that are `allowed`.
+    """
+    if value is None:
+        return ()
+    found = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    for each in found:
+        if not isinstance(each, str) or each not in allowed._value2member_map_:
+            raise InvalidParams(f"state must be one of {', '.join(allowed)}, not {short_repr(each, 60)}", "state")
+    return tuple(map(str, found))
+
+
+def text(name: str, value: object) -> None:
+    """Raises `InvalidParams` where it is neither None nor a text."""
+    if value is not None and not isinstance(value, str):
+        raise InvalidParams(f"{name} must be a text, not {short_repr(value, 60)}", name)
+
+
+def whole(name: str, value: object) -> None:
+    """Raises `InvalidParams` where it is neither None nor a whole number."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise InvalidParams(f"{name} must be a whole number, not {short_repr(value, 60)}", name)
+
+
+def timeout_s(value: object) -> float | None:
+    """Seconds to wait at most, None for ever.
+
+    Raises:
+        InvalidParams: no number and no `timedelta`.
+    """
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
+        return value if value < _EVER_S else None
+    raise InvalidParams(
+        f"timeout must be a number of seconds, a timedelta or None, not {short_repr(value, 60)}", "timeout"
+    )

@@ -1,0 +1,64 @@
+"""What is no id, no time and no text is refused in one sentence that names it, by every verb that takes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+import jobkit
+from jobkit import InvalidParams, Job, Kit
+
+Verb = Callable[[Kit, Job], Any]
+
+REFUSED: dict[str, tuple[Verb, str]] = {
+    "a state that is a number": (lambda kit, _: kit.jobs(state=5), "state must be one of scheduled, .*, not 5"),  # type: ignore[arg-type]
+    "a state among several": (lambda kit, _: kit.jobs(state=["failed", None]), "state must be .*, not None"),  # type: ignore[list-item]
+    "a task": (lambda kit, _: kit.jobs(task=5), "task must be a text, not 5"),  # type: ignore[arg-type]
+    "a queue": (lambda kit, _: kit.jobs(queue=[]), r"queue must be a text, not \[\]"),  # type: ignore[arg-type]
+    "a search": (lambda kit, _: kit.jobs(search=5), "search must be a text, not 5"),  # type: ignore[arg-type]
+    "a condition": (lambda kit, _: kit.jobs(where=5), "where must be a text, not 5"),  # type: ignore[arg-type]
+    "an order": (lambda kit, _: kit.jobs(order=5), "order must be a text, not 5"),  # type: ignore[arg-type]
+    "a state of groups": (lambda kit, _: kit.failures(state=5), "state must be one of open, .*, not 5"),  # type: ignore[arg-type]
+    "an id": (lambda kit, _: kit.get([]), r"job_id must be the id of a job, a text, not \[\]"),  # type: ignore[arg-type]
+    "an id to look at": (lambda kit, _: kit.snapshot({}), "job_id must be the id of a job, a text, not {}"),  # type: ignore[arg-type]
+    "an id to cancel": (lambda kit, _: kit.cancel(5), "job_id must be the id of a job, a text, not 5"),  # type: ignore[arg-type]
+    "an id to retry": (lambda kit, _: kit.retry(None), "job_id must be the id of a job, a text, not None"),  # type: ignore[arg-type]
+    "ids": (lambda kit, _: kit.delete(5), "job_ids must be a list of ids, not 5"),  # type: ignore[arg-type]
+    "one of several ids": (lambda kit, job: kit.cancel_many([job.id, 5]), "job_id must be .*, not 5"),  # type: ignore[list-item]
+    "ids to move": (lambda kit, _: kit.move(5, queue="b"), "job_ids must be a list of ids, not 5"),  # type: ignore[arg-type]
+    "a number of lines": (lambda kit, job: kit.logs(job.id, tail="x"), "tail must be a whole number, not 'x'"),  # type: ignore[arg-type]
+    "an event": (lambda kit, _: next(kit.events(after=5)), "after must be the id of an event"),  # type: ignore[arg-type]
+    "a time to wait": (lambda _, job: job.result("x"), "timeout must be a number of seconds, .*, not 'x'"),  # type: ignore[arg-type]
+    "a time that is none": (lambda _, job: job.wait(float("nan")), "timeout must be .*, not nan"),
+    "a time for several": (lambda _, job: jobkit.wait([job], timeout="x"), "timeout must be .*, not 'x'"),  # type: ignore[arg-type]
+    "jobs": (lambda *_: list(jobkit.as_completed(5)), "jobs must be a list of jobs, not 5"),  # type: ignore[arg-type]
+    "ids for jobs": (lambda _, job: jobkit.wait([job.id]), "jobs must be a list of jobs"),  # type: ignore[list-item]
+}
+
+
+@pytest.fixture(scope="module")
+def kit() -> Kit:
+    return jobkit.connect("sync://")
+
+
+@pytest.mark.parametrize(("verb", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_what_is_none_is_refused_in_one_sentence(kit: Kit, verb: Verb, sentence: str) -> None:
+    job = kit.submit(len, "abc")
+
+    with pytest.raises(InvalidParams, match=sentence):
+        verb(kit, job)
+
+
+@pytest.mark.parametrize("timeout", [None, 0, 1.5, timedelta(seconds=1), 1e300, float("inf"), 10**400])
+def test_any_time_may_be_waited(kit: Kit, timeout: Any) -> None:
+    job = kit.submit(len, "abc")
+
+    assert job.result(timeout) == 3
+    assert jobkit.wait([job], timeout) == ([job], [])
+
+
+def test_one_id_is_as_good_as_a_list_of_one(kit: Kit) -> None:
+    assert kit.delete(kit.submit(len, "abc").id) == [True]
