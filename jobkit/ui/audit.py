@@ -68,7 +68,7 @@ class AuditPage(SelfContained, JSComponent):
     _stylesheets: ClassVar[list[str]] = [assets.css("audit")]
 
     def __init__(self, desk: Desk, *, on_open: Any = None, bridge: SessionBridge | None = None, **params: Any) -> None:
-        super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
+        super().__init__(**params)
         self._desk = desk
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()

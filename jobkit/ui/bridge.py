@@ -152,7 +152,9 @@ class SessionBridge:
         for component, post in posts.items():
             if is_short and component in self._present:
                 continue  # it came meanwhile, and was told all
-            component.param.update(**(post.whole if is_short else post.values()))
+            values = post.whole if is_short else post.values()
+            component.carried.update(values)
+            component.param.update(**values)
 
     def _sent(self, runner: asyncio.Future[None]) -> None:
         if not runner.cancelled() and runner.exception() is not None:

@@ -48,7 +48,7 @@ class DrawerHead(SelfContained, JSComponent):
     request = param.String(default="")
 
     def __init__(self, on_close: Callable[[], object], **params: Any) -> None:
-        super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
+        super().__init__(**params)
         self.param.watch(lambda _: on_close(), "request")
 
 

@@ -69,7 +69,7 @@ class FailuresPage(SelfContained, JSComponent):
     ) -> None:
         self._desk = desk or Desk(kit)
         offered = json.dumps(self._desk.offered(OFFERED))
-        super().__init__(actions=offered, **params)  # type: ignore[no-untyped-call]  # panel's
+        super().__init__(actions=offered, **params)
         self._kit = kit
         self._on_open, self._on_choose = on_open, on_choose
         self._bridge = bridge or SessionBridge()

@@ -53,7 +53,7 @@ class FeedPage(SelfContained, JSComponent):
         **params: Any,
     ) -> None:
         self._desk = desk or Desk(kit)
-        super().__init__(**self._allowed(params))  # type: ignore[no-untyped-call]  # panel's
+        super().__init__(**self._allowed(params))
         self._kit = kit
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()

@@ -55,7 +55,7 @@ class TaskForm(SelfContained, JSComponent):
         desk: Desk | None = None,
         **params: Any,
     ) -> None:
-        super().__init__(sweeps=on_sweep is not None, **params)  # type: ignore[no-untyped-call]  # panel's
+        super().__init__(sweeps=on_sweep is not None, **params)
         self._kit = kit
         self._names = names
         self._filled: tuple[str, Mapping[str, Any]] | None = None

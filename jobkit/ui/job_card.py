@@ -83,7 +83,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
     ) -> None:
         desk = desk or (Desk(kit) if kit is not None else None)
         offered = [a for a in ACTIONS if a in actions and (desk is None or desk.may(_GATE.get(a, a)))]
-        super().__init__(actions=json.dumps(offered), **params)  # type: ignore[no-untyped-call]  # panel's
+        super().__init__(actions=json.dumps(offered), **params)
         self._kit = kit
         self._desk = desk
         self._allowed = frozenset(offered)

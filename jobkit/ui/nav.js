@@ -37,9 +37,7 @@ class Nav {
     put(n.place, model.get("place"));
     n.place.title = model.get("place");
     this.theme();
-    // What is told while a page is being loaded may not reach it, and that goes on for a moment after this.
-    const hellos = [0, 2000].map((ms) => setTimeout(() => ask(model, "hello", {status: model.get("status")}), ms));
-    this.stops.push(() => hellos.forEach(clearTimeout));
+    ask(model, "hello", {status: model.get("status")});
     back();  // a session that is made anew for an old window knows only the URL with which that was opened
   }
 

@@ -56,7 +56,7 @@ class Nav(SelfContained, JSComponent):
         on_open: Callable[[str], object],
         **params: Any,
     ) -> None:
-        super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
+        super().__init__(**params)
         self._on_page = on_page
         self._on_url = on_url
         self._on_theme = on_theme

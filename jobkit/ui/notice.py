@@ -27,6 +27,4 @@ class Notice(SelfContained, JSComponent):
     _stylesheets: ClassVar[list[str]] = [assets.css("notice")]
 
     def __init__(self, said: str, more: str, lines: Sequence[str] = ()) -> None:
-        super().__init__(  # type: ignore[no-untyped-call]  # panel's
-            said=said, more=more, lines=list(lines), sizing_mode="stretch_both", margin=0
-        )
+        super().__init__(said=said, more=more, lines=list(lines), sizing_mode="stretch_both", margin=0)

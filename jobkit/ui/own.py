@@ -1,7 +1,11 @@
-"""`SelfContained`: a component that brings all of its style with it.
+"""`SelfContained`: a component that brings all of its style with it, and whose browser misses nothing.
 
 Panel gives every component links to its own style sheets: on its server's address inside `panel serve`, on a CDN
 everywhere else, also for a window whose session is made anew after a long absence. jobkit's components need none.
+
+A browser pulls the document first and says later that it is ready. What a parameter became between the two reaches it
+never: Panel drops such changes, since "the Document is serialized in full once the session connects"
+(`panel.io.document._drain_unconnected_events`). So they are told once more when it is ready.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from typing import Any, ClassVar
 
 import panel as pn
 from bokeh.models import ImportedStyleSheet
+from panel.custom import JSComponent
 
 
 class SelfContained:
@@ -20,6 +25,23 @@ class SelfContained:
     """
 
     fills_page: ClassVar[bool] = True
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self.carried: set[str] = set()
+        """Parameters that a `SessionBridge` takes to the browser: that asks for them itself."""
+        document: Any = pn.state.curdoc
+        if document is not None and document.session_context is not None and not pn.state.loaded:
+            moved: set[str] = set()
+            own = [name for name in self.param if name not in JSComponent.param]  # type: ignore[attr-defined]
+            self.param.watch(lambda *events: moved.update(event.name for event in events), own)  # type: ignore[attr-defined]
+            pn.state.onload(lambda: self._tell_again(moved - self.carried))
+
+    def _tell_again(self, names: set[str]) -> None:
+        for model, _ in list(self._models.values()):  # type: ignore[attr-defined]  # panel's
+            for name in sorted(names):
+                value = getattr(model.data, name)
+                model.data.trigger(name, None, value)
 
     def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
         properties: dict[str, Any] = super()._process_param_change(params)  # type: ignore[misc]  # the component's

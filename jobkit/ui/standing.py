@@ -44,4 +44,4 @@ class Standing(SelfContained, JSComponent):
     _stylesheets: ClassVar[list[str]] = [assets.css("standing")]
 
     def __init__(self, **params: Any) -> None:
-        super().__init__(sizing_mode="stretch_width", margin=0, **params)  # type: ignore[no-untyped-call]  # panel's
+        super().__init__(sizing_mode="stretch_width", margin=0, **params)

@@ -77,7 +77,7 @@ class JobTable(SelfContained, JSComponent):
         self._desk = desk or Desk(kit)
         may_act = may_act and self._desk.may("cancel")
         params.setdefault("help", [list(line) for line in HELP])
-        super().__init__(may_act=may_act, may_compare=on_compare is not None, **params)  # type: ignore[no-untyped-call]  # panel's
+        super().__init__(may_act=may_act, may_compare=on_compare is not None, **params)
         self._kit = kit
         self._on_open = on_open
         self._on_look, self._on_compare = on_look, on_compare

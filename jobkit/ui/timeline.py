@@ -85,9 +85,7 @@ class Timeline(pn.Column):
         if range not in RANGES:
             raise ValueError(f"range must be one of {', '.join(RANGES)}, not {range!r}")
         name = f"jk-{make_globally_unique_id()}"
-        self._head = TimelineHead(  # type: ignore[no-untyped-call]  # panel's, as below
-            name_of=name, range=range, sizing_mode="stretch_width", margin=0
-        )
+        self._head = TimelineHead(name_of=name, range=range, sizing_mode="stretch_width", margin=0)
         plots = pn.pane.Bokeh(  # type: ignore[no-untyped-call]
             figures(name), sizing_mode="stretch_width", margin=(0, 8)
         )

@@ -366,3 +366,46 @@ def test_a_page_of_running_jobs_lays_out_nothing_while_there_is_no_news(stage: S
         return so_far() - before
 
     wait_until(lambda: layouts() < 15, 10, "a page that lays out little more than its clocks")
+
+
+def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
+    stage: Stage, serve: Serve, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the moment when a browser pulls the document and the one when it is ready, Panel tells it nothing."""
+    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.standing import StandingFeed
+
+    sentence, made, held, seen = "", [], [], set()
+
+    async def read(_: StandingFeed) -> str:
+        return sentence
+
+    def make() -> Any:
+        made.append(Dashboard(stage.kit))
+        return made[-1].__panel__()
+
+    def between(browser: Any) -> None:
+        """What the browser says after it has the document waits."""
+        server = browser.connect_to_server()
+
+        def told(message: str) -> None:
+            seen.update(kind for kind in ("PULL-DOC-REPLY",) if kind in message)
+            browser.send(message)
+
+        server.on_message(told)
+        browser.on_message(lambda message: held.append((server, message)) if seen else server.send(message))
+
+    monkeypatch.setattr(StandingFeed, "read", read)
+    monkeypatch.setattr(StandingFeed, "LOOK_S", 0.05)
+    page = window.open("about:blank")
+    page.route_web_socket("**/ws*", between)
+    page.goto(serve(make))
+    page.wait_for_selector(".jk-nav .tab")  # so it has the document
+
+    sentence = "It takes no changes."
+    wait_until(lambda: made[0]._standing.text == sentence, 10, "the page to be told")
+    seen.clear()
+    for server, message in held:
+        server.send(message)
+
+    page.wait_for_selector(f".jk-standing:has-text('{sentence}')")
