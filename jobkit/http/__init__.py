@@ -107,9 +107,10 @@ def __getattr__(name: str) -> Any:
     """`ROUTES`, which Panel asks its plugins for: made when asked for, since it reads settings."""
     if name == "ROUTES":
         from jobkit.http.cookies import mend_panels_logins
-        from jobkit.http.forked import end_with_parent
+        from jobkit.http.forked import end_with_parent, know_extensions
 
         mend_panels_logins()
+        know_extensions()
         end_with_parent()
         routes = globals()["ROUTES"] = tornado_routes()
         _begin(routes[0][2]["api"])

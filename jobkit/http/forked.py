@@ -1,4 +1,4 @@
-"""`panel serve --num-procs 2`: the processes of a server end with the one that started them.
+"""`panel serve --num-procs 2`: the processes of a server know the same, and end with the one that started them.
 
 Bokeh leaves them to themselves: whoever ends the server by its process id (`kill`, a container's stop) would leave the
 others behind, which keep the port and answer from it. There is no place in them that runs before their first page, but
@@ -8,6 +8,7 @@ this plugin is loaded before they are forked.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 import sys
@@ -28,6 +29,12 @@ def end_with_parent() -> None:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     os.register_at_fork(after_in_child=forked)
+
+
+def know_extensions() -> None:
+    """Each process serves the files of every page. Bokeh finds those of an extension only where that has been imported,
+    so a process that has not made a page yet would not have what a page of its sibling asks it for."""
+    importlib.import_module("panel_material_ui")
 
 
 def _is_a_servers() -> bool:
