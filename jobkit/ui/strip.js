@@ -77,11 +77,11 @@ class Strip {
 
   up(event) {
     if (this.from == null) return;
-    const [low, high] = this.span(event), {table, bars} = this, dragged = Math.abs(event.clientX - this.x) >= 4, [first, last] = [bars.children[low], bars.children[high]];
+    const [low, high] = this.span(event), {table, bars} = this, dragged = Math.abs(event.clientX - this.x) >= 4;
     const hit = event.clientY >= bars.children[this.from].getBoundingClientRect().top;
     this.stop();
-    if (dragged) table.search([without(table.model.get("search")), this.age(first.at, last.at)].filter(Boolean).join(" "));
-    else if (hit) table.open(first.job);
+    if (dragged) table.search([without(table.model.get("search")), this.age(low, high)].filter(Boolean).join(" "));
+    else if (hit) table.open(bars.children[low].job);
   }
 
   span(event) {
@@ -95,11 +95,12 @@ class Strip {
     this.show();
   }
 
-  /** `age:602s..847s`: a bit more than was dragged over, so that its first and last job are in it, and no others. */
-  age(from, to) {
-    const now = this.now(), [least, most] = [(now - to) / 1000, (now - from) / 1000], span = most - least;
+  /** `age:602s..847s`: from half way to the bar before to half way to the one behind, since jobs grow older while one looks. */
+  age(low, high) {
+    const at = [...this.bars.children].map((bar) => (this.now() - bar.at) / 1000), [most, least] = [at[low], at[high]], span = most - least;
+    const oldest = low ? (most + at[low - 1]) / 2 : most + Math.max(2, span / 10), newest = high + 1 < at.length ? (least + at[high + 1]) / 2 : least;
     const [unit, name] = span < 7200 ? [1, "s"] : span < 432000 ? [60, "m"] : [3600, "h"];
-    return `age:${Math.max(0, Math.floor(least / unit))}${name}..${Math.ceil((most + 2) / unit)}${name}`;
+    return `age:${Math.max(0, Math.floor(newest / unit))}${name}..${Math.ceil(oldest / unit)}${name}`;
   }
 }
 

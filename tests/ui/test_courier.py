@@ -57,6 +57,7 @@ def test_without_a_session_texts_arrive_at_once_and_in_order() -> None:
     class Component:
         part_of: Mapping[str, str] = PART_OF
         seen: list[dict[str, str]] = []  # noqa: RUF012
+        carried: set[str] = set()  # noqa: RUF012
 
         class param:
             @staticmethod
