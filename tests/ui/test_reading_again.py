@@ -134,6 +134,12 @@ def test_a_card_whose_last_reads_fail_shows_the_end_of_the_job_all_the_same(stag
     following.stop()
 
 
+def followed(stage: Stage, job_id: str, told: dict[str, Any]) -> Following:
+    """A card of the job, of whose face `told` is kept the newest."""
+    follower = Follower(lambda whole, _: told.update(json.loads(whole.get("snapshot", "{}"))))
+    return Following(stage.kit, job_id, follower).start()
+
+
 def test_a_card_that_was_being_read_when_the_connection_was_cut_says_so_and_catches_up(
     stage: Stage, cut: Cut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,9 +155,7 @@ def test_a_card_that_was_being_read_when_the_connection_was_cut_says_so_and_catc
         return await reads(*args, **options)
 
     monkeypatch.setattr(stage.store, "logs", cut_meanwhile)
-    following = Following(
-        stage.kit, job_id, Follower(lambda whole, parts: told.update(json.loads(whole.get("snapshot", "{}"))))
-    ).start()
+    following = followed(stage, job_id, told)
     wait_until(lambda: told.get("connection") == "reconnecting", 10, "the card to say so")
 
     monkeypatch.setattr(type(hub), "is_live", True)
@@ -179,9 +183,7 @@ def test_a_card_catches_up_with_what_happened_while_it_was_cut_during_its_first_
         return await reads(*args, **options)
 
     monkeypatch.setattr(stage.store, "logs", cut_meanwhile)
-    following = Following(
-        stage.kit, job_id, Follower(lambda whole, parts: told.update(json.loads(whole.get("snapshot", "{}"))))
-    ).start()
+    following = followed(stage, job_id, told)
 
     wait_until(lambda: told.get("state") == "cancelled", 10, "the card to know")
     following.stop()
