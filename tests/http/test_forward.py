@@ -44,6 +44,7 @@ def test_changes_of_jobs_reach_an_external_hub_in_order_also_over_a_restart(
             second.close()
     finally:
         sending.close()
+        hub.close()  # it says goodbye to its subscribers, over its kit
         other.close()
 
     assert [update.json()["state"] for update in told] == ["queued", "running", "succeeded"]
