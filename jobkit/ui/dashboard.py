@@ -120,7 +120,6 @@ class Dashboard(Viewer):
             place=_place(kit) if person.role is not Role.NONE else "",
             who=person.name,
             logout=f"{pn.state.base_url}logout" if person.name else "",
-            status="live" if kit.hub.is_live else "reconnecting",
             on_page=self.go,
             on_url=self._follow,
             on_theme=self._themed,
@@ -137,6 +136,7 @@ class Dashboard(Viewer):
         self._name_pages()
         self._layout: Any = None
         self._bridge.on_close(kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)))
+        self._nav.status = _status(kit.hub.is_live)  # looked at after that, so that no change falls between the two
         self._bridge.on_close(watch(self._desk, lambda: self._bridge.push(self._show_out)))
         self.param.watch(lambda *_: self._turn(), ["page", "job"])
         self._follow(pn.state.location.search if pn.state.location is not None else "")
@@ -270,7 +270,7 @@ class Dashboard(Viewer):
         self._bridge.close()
 
     def _connected(self, is_live: bool) -> None:
-        self._nav.status = "live" if is_live else "reconnecting"
+        self._nav.status = _status(is_live)
         for session in self._sessions.values():
             tell(session.hooks.status, is_live)
         if is_live:
@@ -355,6 +355,11 @@ def _ask_nobody_else() -> None:
     if document is not None and document.session_context is not None:
         prefix = f"{pn.state.rel_path}/" if pn.state.rel_path else ""
         document.template_variables.setdefault("dist_url", prefix + LOCAL_DIST)
+
+
+def _status(is_live: bool) -> str:
+    """What the header says of the connection."""
+    return "live" if is_live else "reconnecting"
 
 
 def _place(kit: Kit) -> str:

@@ -202,3 +202,19 @@ def test_a_page_of_ones_own_stands_beside_the_others_in_the_colours_that_were_as
     page.click(".tab:has-text('Submit')")
     assert page.locator(".jk-form").evaluate(accent) == "#0f766e"
     assert page.evaluate("window.boom === undefined")
+
+
+def test_a_connection_that_is_cut_while_a_dashboard_is_made_is_told(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the connection and the first word of the hub, nobody would be told."""
+    hub = stage.kit.hub
+    listen = hub.on_status
+
+    def cut_before(callback: Callable[[bool], None]) -> Callable[[], None]:
+        monkeypatch.setattr(type(hub), "is_live", False)
+        return listen(callback)
+
+    monkeypatch.setattr(hub, "on_status", cut_before)
+
+    assert Dashboard(stage.kit)._nav.status == "reconnecting"
