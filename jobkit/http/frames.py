@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,26 @@ from jobkit.model.snapshot import JobError, changes, iso, tame
 #: which some clients (httpx-sse) take for an event without data.
 COMMENT = b":\n"
 
+#: What one write to a client carries, about: as much is kept for each of those who do not read.
+PART_BYTES = 256_000
+
 _LINES = re.compile(r"\r\n|\r|\n")
+
+
+class Part:
+    """Frames of one write, until they are enough."""
+
+    def __init__(self, frames: Iterable[bytes] = ()) -> None:
+        self.frames = list(frames)
+        self._left = PART_BYTES - sum(map(len, self.frames))
+
+    @property
+    def is_full(self) -> bool:
+        return self._left <= 0
+
+    def add(self, *frames: bytes) -> None:
+        self.frames += frames
+        self._left -= sum(map(len, frames))
 
 
 def frame(data: str | bytes, *, event: str = "", id: str = "", retry: int = 0) -> bytes:

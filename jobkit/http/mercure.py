@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from jobkit.http import access, mercure_tokens
 from jobkit.http.api import Api, Call, on_loop
-from jobkit.http.frames import frame
+from jobkit.http.frames import Part, frame
 from jobkit.http.messages import Problem, Response, form, to_json
 from jobkit.http.presence import Presence, Subscription, match_type
 from jobkit.http.routing import printable
@@ -23,10 +23,13 @@ from jobkit.http.streams import HEADERS, Stream, enter, is_known, key_of, leave
 from jobkit.http.tail import Entry, Key, Tail
 from jobkit.http.tokens import Grant, InvalidToken
 from jobkit.http.topics import ALL, BadSelector, Selector, new, old, together
-from jobkit.http.updates import NEW, OLD, Place, Update, Updates, id_of
+from jobkit.http.updates import NEW, OLD, UPDATES_PAGE, Place, Update, Updates, id_of
 from jobkit.model import EventsExpired, JobSpec
 
 MAX_MATCHERS = 100
+
+#: Events that one look takes, since each becomes all that is known of its job.
+PAGE = 100
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -178,8 +181,8 @@ class HubView:
         """Find where to begin; the id that the answer names, which is the one asked for or "earliest"."""
         if cursor is None or cursor == "":
             # Behind everything that was published before this subscription.
-            newest = await self._updates.after(self._place, self._tail.version)
-            self._place = newest[-1].place if newest else self._place
+            while newest := await self._updates.after(self._place, self._tail.version):
+                self._place = newest[-1].place
             return "earliest"
         place = await self._find(cursor)
         if place is None:
@@ -199,22 +202,38 @@ class HubView:
         return await self._updates.find(cursor)
 
     async def collect(self) -> Sequence[bytes]:
+        """Goes on through what nobody asked for: nothing is said only where nothing is new."""
+        while True:
+            before = self._place, self._news
+            if (bodies := await self._page()) or (self._place, self._news) == before:
+                return bodies
+
+    async def _page(self) -> list[bytes]:
+        """What comes next; moves the place behind it."""
         version = self._tail.version
         try:
             entries = await self._tail.after(self._place[:2])
         except EventsExpired as expired:
             entries = await self._oldest(expired)
+        entries = entries[:PAGE]
         # The updates are read after the events: all that stand before one of these events are there.
         updates = await self._updates.after(self._place, version)
         last: Key = entries[-1].key if entries else self._tail.last
-        updates = [update for update in updates if update.place[:2] <= max(last, self._place[:2])]
-        made = [*await self._of_jobs(entries), *((update.place, self._of_update(update)) for update in updates)]
+        within = [update for update in updates if update.place[:2] <= max(last, self._place[:2])]
+        if len(within) == len(updates) >= UPDATES_PAGE:  # there may be more of them, which stand before later events
+            entries = [entry for entry in entries if (*entry.key, 0) < within[-1].place]
+        made = [*await self._of_jobs(entries), *((update.place, self._of_update(update)) for update in within)]
         made.sort(key=lambda one: one[0])
-        places = [(*entry.key, 0) for entry in entries] + [update.place for update in updates]
-        self._place = max([self._place, *places])
-        self._news, news = self._tail.news(self._news)
-        made += [(self._place, body) for _, body in await self._of_jobs(news)]
-        return [body for _, body in made if body]
+        part = Part()
+        for place, body in made:
+            if part.is_full:
+                return part.frames
+            part.add(*filter(None, [body]))
+            self._place = place
+        self._place = max([self._place, *((*entry.key, 0) for entry in entries)])
+        self._news, news = self._tail.news(self._news, PAGE)
+        part.add(*(body for _, body in await self._of_jobs(news)))
+        return part.frames
 
     async def _oldest(self, expired: EventsExpired) -> Sequence[Entry]:
         self._place = (0, 0, self._place[2])

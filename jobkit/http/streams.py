@@ -18,7 +18,7 @@ from typing import Protocol
 
 from jobkit.client import Kit
 from jobkit.http.api import Api, Call, on_loop
-from jobkit.http.frames import COMMENT, frame, snapshot_frame
+from jobkit.http.frames import COMMENT, Part, frame, snapshot_frame
 from jobkit.http.jobs import find
 from jobkit.http.messages import EVENT_STREAM, Problem, Request, Response, to_json
 from jobkit.http.shapes import JobStreamQuery, StreamQuery
@@ -54,7 +54,10 @@ class View(Protocol):
     """What one client sees."""
 
     async def collect(self) -> Sequence[bytes]:
-        """What is new, as frames; may be called at any time, and gives each thing once."""
+        """What is new, as frames, maybe not all of it at once; none where there is none.
+
+        May be called at any time, and gives each thing once.
+        """
         ...
 
     @property
@@ -272,9 +275,12 @@ class JobView:
             if frames:
                 frames = [*await self._lines(), *frames]
             return frames
+        part = Part(frames)
         try:
             while page := await self._tail.after(self._position):
                 for entry in page:
+                    if part.is_full:
+                        return part.frames
                     self._position = entry.key
                     event = entry.event
                     if event.job_id != self._id or event.seq <= self._seq:
@@ -282,19 +288,28 @@ class JobView:
                     self._seq = event.seq
                     if self._ends(event):
                         self._is_over = True
-                        return [*frames, *await self._lines(), entry.frame]
-                    frames.append(entry.frame)
+                        return [*part.frames, *await self._lines(), entry.frame]
+                    part.add(entry.frame)
         except EventsExpired:
             try:
                 await self._restart()
             except JobNotFound:
                 self._is_over = True
-                return frames
-            frames, self._first = [*frames, *self._first], []
-        self._news, news = self._tail.news(self._news)
-        frames += [entry.frame for entry in news if entry.event.job_id == self._id and entry.event.seq >= self._seq]
-        frames += await self._lines()
-        return frames
+                return part.frames
+            part.add(*self._first)
+            self._first = []
+        part.add(*self._newest())
+        part.add(*await self._lines())
+        return part.frames
+
+    def _newest(self) -> list[bytes]:
+        """The job's newest progress, where that is news."""
+        found: list[bytes] = []
+        while True:
+            self._news, news = self._tail.news(self._news)
+            if not news:
+                return found
+            found += [e.frame for e in news if e.event.job_id == self._id and e.event.seq >= self._seq]
 
     @staticmethod
     def _ends(event: JobEvent) -> bool:
@@ -353,19 +368,23 @@ class AllView:
         return frame(to_json(body), event="reset", id=id_of(self._position))
 
     async def collect(self) -> Sequence[bytes]:
-        frames, self._first = self._first, []
+        part, self._first = Part(self._first), []
         try:
-            while page := await self._tail.after(self._position):
-                frames += [entry.frame for entry in await self._wanted(page)]
+            while not part.is_full and (page := await self._tail.after(self._position)):
+                for entry in await self._wanted(page):
+                    if part.is_full:
+                        return part.frames
+                    part.add(entry.frame)
+                    self._position = entry.key
                 self._position = page[-1].key
-                if len(frames) >= 1000:
-                    return frames
         except EventsExpired:
-            return [*frames, self._reset("some events are no longer kept")]
-        if self._with_news:
+            return [*part.frames, self._reset("some events are no longer kept")]
+        while self._with_news and not part.is_full:
             self._news, news = self._tail.news(self._news)
-            frames += [entry.frame for entry in await self._wanted(news)]
-        return frames
+            if not news:
+                break
+            part.add(*(entry.frame for entry in await self._wanted(news)))
+        return part.frames
 
     async def _wanted(self, page: Sequence[Entry]) -> Sequence[Entry]:
         if self._jobs:

@@ -29,7 +29,7 @@ Key = tuple[int, int]
 #: Events kept for streams that are a little behind; jobs whose progress, number and task are remembered.
 RING, JOBS = 5_000, 5_000
 
-#: Events that one read from the store takes.
+#: Events that one read takes.
 PAGE = 500
 
 
@@ -122,29 +122,27 @@ class Tail:
                     break
                 found.append(entry)
             found.reverse()
-            return found
+            return found[:PAGE]
         events = await self._on_loop_events("{}-{}".format(*position))
         return [Entry(event, event_key(event.id)) for event in events]
 
     async def _on_loop_events(self, after: str) -> list[JobEvent]:
         return await asyncio.wrap_future(background.spawn(self._kit.verbs.store.events(after, PAGE)))
 
-    def news(self, version: int) -> tuple[int, list[Entry]]:
+    def news(self, version: int, most: int = PAGE) -> tuple[int, list[Entry]]:
         """The newest progress of each job that has some after `version`, oldest first, and the version to go on from.
 
-        Progress that belongs to an event which is not yet here is held back.
+        Not more than `most`. Progress that belongs to an event which is not yet here is held back.
         """
-        found: list[Entry] = []
-        newest = version
+        found: list[tuple[int, Entry]] = []
         for job_id in reversed(self._news):
             number, entry = self._news[job_id]
             if number <= version:
                 break
             if entry.event.seq <= self._seqs.get(job_id, entry.event.seq):
-                newest = max(newest, number)
-                found.append(entry)
-        found.reverse()
-        return newest, found
+                found.append((number, entry))
+        found = found[::-1][:most]
+        return found[-1][0] if found else version, [entry for _, entry in found]
 
     @property
     def newest_news(self) -> int:

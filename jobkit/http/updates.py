@@ -29,7 +29,8 @@ OLD, NEW = "old", "new"
 #: Updates behind one event: as in publish.lua.
 ROOM = 1_000_000
 
-RING, PAGE = 2_000, 500
+#: Updates that are kept here, and their characters; those that one read takes.
+RING, RING_SIZE, UPDATES_PAGE = 2_000, 16_000_000, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +53,32 @@ class Updates:
     def __init__(self, kit: Kit) -> None:
         self._store: Any = kit.verbs.store
         self._ring: deque[Update] = deque()
+        self._size = 0
         self._floor: Place | None = None
         self._version = -1
         self._reading = asyncio.Lock()
 
     async def after(self, place: Place, version: int) -> Sequence[Update]:
-        """Updates after a place, in order; all that were published before `version` of the tail came."""
+        """Updates after a place, in order, not more than `UPDATES_PAGE`, up to the `version` of the tail."""
         async with self._reading:
             if self._floor is None:
                 self._floor = place
             if self._version != version:
                 last = self._ring[-1].place if self._ring else self._floor
                 while page := await self._read(last):
-                    self._ring += page
+                    self._keep(page)
                     last = page[-1].place
-                while len(self._ring) > RING:
-                    self._floor = self._ring.popleft().place
                 self._version = version
         if place >= self._floor:
-            return [update for update in self._ring if update.place > place]
-        found: list[Update] = []
-        while page := await self._read(found[-1].place if found else place):
-            found += page
-        return found
+            return [update for update in self._ring if update.place > place][:UPDATES_PAGE]
+        return await self._read(place)
+
+    def _keep(self, page: Sequence[Update]) -> None:
+        self._ring += page
+        self._size += sum(len(update.data) for update in page)
+        while len(self._ring) > RING or self._size > RING_SIZE:
+            oldest = self._ring.popleft()
+            self._floor, self._size = oldest.place, self._size - len(oldest.data)
 
     async def newest(self) -> Place:
         """The place of the newest event or update that is kept."""
@@ -113,7 +117,7 @@ class Updates:
 
     async def _read(self, place: Place) -> list[Update]:
         ms, n, k = place
-        found = await there(self._store.updates(f"{ms}-{n * ROOM + k}", PAGE))
+        found = await there(self._store.updates(f"{ms}-{n * ROOM + k}", UPDATES_PAGE))
         return [_update(id, raw) for id, raw in found]
 
 

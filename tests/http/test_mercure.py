@@ -13,7 +13,14 @@ import jwt
 import pytest
 from httpx_sse import ServerSentEvent, connect_sse
 
+from jobkit.client.kit import Kit
+from jobkit.client.loop import background
+from jobkit.http import tail
+from jobkit.http.api import Limits
 from jobkit.http.mercure_tokens import hub_keys
+from jobkit.http.updates import UPDATES_PAGE
+from jobkit.model import JobSpec
+from jobkit.store.values import Submission
 from tests.http.site import Site
 from tests.ui.stage import Stage
 
@@ -373,3 +380,29 @@ def test_of_two_updates_with_one_id_the_earliest_is_meant(http: httpx.Client) ->
         publish(http, data=data, id="urn:same" if data != "c" else "urn:other")
     with subscription(http, "topic=*", Last_Event_ID="urn:same") as source:
         assert [update.data for update in take(source, 2)] == ["b", "c"]
+
+
+def test_who_comes_back_does_not_wait_where_a_page_of_what_is_kept_is_of_others(
+    serve: Callable[..., Site], stage: Stage
+) -> None:
+    """It used to wait for the next event or a sign of life at each page, which is 15 s."""
+    stage.submit(id="first")
+    others = [Submission(JobSpec(f"other{n}", "double"), b"") for n in range(3 * tail.PAGE)]
+    background.call(stage.store.submit(others))
+    site = serve(limits=Limits(heartbeat_s=3600))
+    with site.client() as http:
+        for _ in range(UPDATES_PAGE + 1):
+            publish(http, "https://example.com/theirs")
+        publish(http, "https://example.com/mine", data="it")
+        stage.submit(id="last")
+        asked = "match=/api/jobs/first&match=/api/jobs/last&match=https://example.com/mine"
+        with subscription(http, asked, Last_Event_ID="earliest") as source:
+            first, update, last = take(source, 3)
+
+    assert [first.json()["id"], update.data, last.json()["id"]] == ["first", "it", "last"]
+
+
+def test_of_large_updates_no_more_are_kept_than_a_server_can_hold(kit: Kit) -> None:
+    ids = [background.call(kit.verbs.store.publish(b"x" * 4_000_000)) for _ in range(12)]
+
+    assert [id for id, _ in background.call(kit.verbs.store.updates("", 100))] == ids[-8:]

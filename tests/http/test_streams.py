@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from httpx_sse import ServerSentEvent, connect_sse
 
@@ -358,3 +359,36 @@ def test_two_hundred_clients_of_which_fifty_never_read(serve: Callable[..., Site
     for got in received.values():
         assert re.findall(r'"job_id":"(\w+)"', got.decode()) == wanted
     wait_until(lambda: site.api.streams == 0, 30, "the streams to end")
+
+
+@pytest.mark.parametrize("kind", ["tornado", "asgi"])
+@pytest.mark.parametrize("path", ["/api/events", "/.well-known/mercure?match=*"])
+def test_two_hundred_slow_clients_that_are_far_behind_take_little_memory(
+    serve: Callable[..., Site], kit: Kit, kind: str, path: str
+) -> None:
+    """What they have not taken yet is kept once for all, however much it is; each has one write under way."""
+    site = serve(kind, limits=Limits(slow_s=60.0))
+    store: Any = kit.verbs.store
+    with site.client() as http, events_of(http, "/api/events") as source:
+        (ready,) = take(source, 1)
+        params = {"text": "x" * 1_500}
+        for n in range(0, 2_400, 400):
+            some = [Submission(JobSpec(f"job{n + i}", "double", params=params), b"") for i in range(400)]
+            background.call(store.submit(some))
+        wait_until(lambda: len(next(iter(site.api._tails.values()))._ring) == 2_400, 20, "all events to be here")
+        before = psutil.Process().memory_info().rss
+
+        clients = []
+        for _ in range(200):
+            connection = socket.create_connection(("127.0.0.1", site.port), timeout=30)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {ready.id}\r\n\r\n".encode())
+            clients.append(connection)
+        for connection in clients:
+            wait_until(lambda it=connection: b"\ndata: " in it.recv(8_192, socket.MSG_PEEK), 60, "the first write")
+        grown = psutil.Process().memory_info().rss - before
+        for connection in clients:
+            connection.close()
+
+    assert site.api.streams <= 201
+    assert grown < 150_000_000

@@ -12,6 +12,15 @@ if before then
   if bms > ms or (bms == ms and bn >= n) then ms, n = bms, bn end
 end
 local id = string.format('%.0f-%.0f', ms, n + 1)
-redis.call('XADD', P .. 'updates', 'MAXLEN', '~', 10000, id, 'u', ARGV[1])
+-- As many as may be kept, and not more bytes of them than a server can read for each of its subscribers. `b`: bytes of all
+-- updates before this one.
+local UPDATES_BYTES = 32000000
+local above = before and (tonumber(before[2][4]) or 0) + #before[2][2] or 0
+redis.call('XADD', P .. 'updates', 'MAXLEN', '~', 10000, id, 'u', ARGV[1], 'b', string.format('%.0f', above))
+local oldest = redis.call('XRANGE', P .. 'updates', '-', '+', 'COUNT', 1)[1]
+while oldest[1] ~= id and above + #ARGV[1] - (tonumber(oldest[2][4]) or 0) > UPDATES_BYTES do
+  redis.call('XDEL', P .. 'updates', oldest[1])
+  oldest = redis.call('XRANGE', P .. 'updates', '-', '+', 'COUNT', 1)[1]
+end
 redis.call('PUBLISH', P .. 'ch:updates', '{"id":"updates","seq":0,"type":"logged","at":' .. NOW .. ',"data":{}}')
 return id
