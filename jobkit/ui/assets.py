@@ -12,13 +12,18 @@ from pathlib import Path
 #: Modules that a component builds on, beside `common.js`.
 _BEFORE = {
     "batch": ("csv",),
-    "table": ("bulk", "strip"),
+    "table": ("search", "bulk", "strip"),
     "card": ("preview", "error"),
     "failures": ("error",),
-    "timeline": ("timeline_lanes", "timeline_charts", "timeline_pointer"),
+    "timeline": ("search", "timeline_lanes", "timeline_charts", "timeline_pointer"),
 }
 #: Sheets likewise, beside the tokens.
-_SHEETS = {"table": ("bulk", "strip"), "card": ("error",), "failures": ("error",)}
+_SHEETS = {
+    "table": ("search", "bulk", "strip"),
+    "card": ("error",),
+    "failures": ("error",),
+    "timeline": ("search",),
+}
 
 _HERE = Path(__file__).parent
 

@@ -157,7 +157,7 @@ PAGES: tuple[Page, ...] = (
         "Timeline",
         timeline.page,
         own_too=True,
-        keys=(("j  k", "attempt before, after"), ("Enter", "open its job")),
+        keys=(("/", "search"), ("j  k", "attempt before, after"), ("Enter", "open its job")),
     ),
     Page("failures", "Failures", failures, keys=(("j  k", "next, previous group"),)),
     Page("workers", "Workers", workers),

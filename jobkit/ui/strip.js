@@ -14,7 +14,7 @@ class Strip {
     this.bars = h("div", {class: "bars", "aria-hidden": "true", title: "Drag over bars to see the jobs of that time",
       onpointerdown: (event) => this.down(event), onpointermove: (event) => this.move(event), onpointerup: (event) => this.up(event), onpointercancel: () => this.stop()});
     [this.since, this.until] = [h("span", {class: "edge"}), h("span", {class: "edge"})];
-    this.all = h("button", {class: "btn quiet small", text: "All times", onclick: () => table.search(without(table.model.get("search")))});
+    this.all = h("button", {class: "btn quiet small", text: "All times", onclick: () => table.box.ask(without(table.model.get("search")))});
     this.el = h("div", {class: "activity", hidden: true}, this.all, this.since, this.bars, this.until);
   }
 
@@ -80,7 +80,7 @@ class Strip {
     const [low, high] = this.span(event), {table, bars} = this, dragged = Math.abs(event.clientX - this.x) >= 4;
     const hit = event.clientY >= bars.children[this.from].getBoundingClientRect().top;
     this.stop();
-    if (dragged) table.search([without(table.model.get("search")), this.age(low, high)].filter(Boolean).join(" "));
+    if (dragged) table.box.ask([without(table.model.get("search")), this.age(low, high)].filter(Boolean).join(" "));
     else if (hit) table.open(bars.children[low].job);
   }
 

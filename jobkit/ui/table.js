@@ -25,6 +25,7 @@ class Table {
     this.rows = new Map();  // id -> {data, el, ...nodes}
     this.waiting = [];
     this.bulk = new Bulk(this);
+    this.box = new SearchBox(model, "jobs", () => this.bulk.clear());
     this.strip = new Strip(this);
     this.fresh = 0;
     this.skew = 0;
@@ -39,9 +40,8 @@ class Table {
     on("page", () => this.load());
     on("delta", () => this.change());
     on("selected", () => this.mark());
-    on("search", () => this.showSearch());
+    on("search", () => this.showCounter());
     on("order", () => this.showOrder());
-    on("problem", () => this.showProblem());
     on("work", () => this.bulk.told());
     on("notice", () => this.showNotice());
     const seen = () => this.seen();
@@ -50,15 +50,17 @@ class Table {
     const keys = (event) => this.key(event);
     document.addEventListener("keydown", keys);
     this.stops.push(() => document.removeEventListener("keydown", keys));
-    this.showSearch();
+    this.showCounter();
     this.showOrder();
-    this.showProblem();
     this.bulk.told();
     this.load();
     ask(model, "hello", {at: this.number});
   }
 
-  close() { this.stops.forEach((stop) => stop()); }
+  close() {
+    this.stops.forEach((stop) => stop());
+    this.box.close();
+  }
 
   /** A tab that nobody has looked at for a while is fed no more; seen again, it gets the page as it is then. */
   seen() {
@@ -80,13 +82,7 @@ class Table {
       button.count = count;
       return button;
     }));
-    n.search = h("input", {type: "search", class: "search", placeholder: "Search, or state:failed task:train", "aria-label": "Search jobs",
-      autocomplete: "off", spellcheck: "false", maxlength: 500, "aria-describedby": "jk-search-problem", oninput: () => this.searchSoon(),
-      onkeydown: (event) => { if (event.key === "Escape") { n.search.value = ""; this.searchSoon(0); n.search.blur(); } }});
     n.dense = h("button", {class: "btn quiet small dense", title: "Compact rows", text: "Compact", onclick: () => this.density(!this.root.classList.contains("compact"))});
-    n.hint = h("button", {class: "btn quiet small ask", title: "What can be searched", "aria-label": "What can be searched", "aria-expanded": "false", text: "?", onclick: () => this.showHelp(n.help.hidden)});
-    n.help = h("div", {class: "help", hidden: true, role: "note"}, h("dl", null, this.model.get("help").flatMap(([example, what]) => [h("dt", {class: "mono", text: example}), h("dd", {text: what})])));
-    n.problem = h("div", {class: "problem", id: "jk-search-problem", role: "status", hidden: true});
     n.bulk = this.bulk.el;
     n.heads = COLUMNS.map(([name, word, by, first]) => {
       const button = h("button", {class: "by", title: `Order by ${word ? word.toLowerCase() : "state"}`, onclick: () => this.orderBy(by, first)}, h("span", {class: word ? "" : "sr", text: word || "State"}), h("i", {class: "arrow"}));
@@ -105,8 +101,8 @@ class Table {
     n.notice = h("div", {class: "notice", role: "status", hidden: true});
     n.live = h("span", {class: "sr", "aria-live": "polite"});
     this.root = h("section", {class: "jk jk-table", "aria-label": "Jobs"},
-      h("div", {class: "filters"}, n.counters, h("span", {class: "spring"}), h("div", {class: "searchbox"}, icon("search"), n.search, h("kbd", {text: "/"}), n.hint, n.help)),
-      n.problem, n.notice, this.strip.el, n.bulk,
+      h("div", {class: "filters"}, n.counters, h("span", {class: "spring"}), this.box.el),
+      this.box.problem, n.notice, this.strip.el, n.bulk,
       h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, (n.pane = h("div", {class: "pane"}, alone(n.pill), n.body, alone(n.empty)))), n.foot, n.live);
     n.foot.insertBefore(n.dense, n.first);
     try { this.density(localStorage.getItem("jobkit-compact") === "1"); } catch { /* storage is blocked: comfortable rows */ }
@@ -370,7 +366,7 @@ class Table {
     if (this.n.empty.dataset.key === key) return;
     this.n.empty.dataset.key = key;
     if (problem || waits || searching) {
-      this.n.empty.replaceChildren(h("p", {class: "big", text: problem ? "This search is not understood" : waits ? "Still looking" : "No job matches"}), ...(waits ? [h("p", {class: "muted", text: "None among the newest jobs so far; the older ones are being read."})] : []), h("p", null, h("button", {class: "btn", text: "Show all jobs", onclick: () => this.search("")})));
+      this.n.empty.replaceChildren(h("p", {class: "big", text: problem ? "This search is not understood" : waits ? "Still looking" : "No job matches"}), ...(waits ? [h("p", {class: "muted", text: "None among the newest jobs so far; the older ones are being read."})] : []), h("p", null, h("button", {class: "btn", text: "Show all jobs", onclick: () => this.box.ask("")})));
       return;
     }
     const code = 'import jobkit\n\njob = jobkit.connect().submit(sum, [1, 2, 3])\njob.result()';
@@ -433,25 +429,13 @@ class Table {
     }
   }
 
-  showProblem() {
-    const text = this.model.get("problem");
-    this.n.problem.hidden = !text;
-    put(this.n.problem, text);
-    this.n.search.setAttribute("aria-invalid", String(Boolean(text)));
-  }
-
-  showHelp(open) {
-    this.n.help.hidden = !open;
-    this.n.hint.setAttribute("aria-expanded", String(open));
-  }
-
   // -- search ------------------------------------------------------------------------------------------------------
 
   filter(name) {
     const words = (this.model.get("search") || "").split(/\s+/).filter((word) => word && !word.startsWith("state:"));
     const before = this.chosenCounter();
     if (name && name !== before) words.unshift(`state:${name}`);
-    this.search(words.join(" "));
+    this.box.ask(words.join(" "));
   }
 
   chosenCounter() {
@@ -459,20 +443,7 @@ class Table {
     return found ? found.slice(6) : "";
   }
 
-  search(text) {
-    this.bulk.clear();
-    this.n.search.value = text;
-    ask(this.model, "search", {text});
-  }
-
-  searchSoon(wait = 180) {
-    clearTimeout(this.searchTimer);
-    this.searchTimer = setTimeout(() => { this.bulk.clear(); ask(this.model, "search", {text: this.n.search.value}); }, wait);
-  }
-
-  showSearch() {
-    const text = this.model.get("search") || "", input = this.n.search;
-    if (input.value !== text && input.getRootNode().activeElement !== input) input.value = text;
+  showCounter() {
     const counter = this.chosenCounter();
     for (const button of this.n.counters.children) button.setAttribute("aria-pressed", String(button.dataset.name === counter));
   }
@@ -482,16 +453,10 @@ class Table {
   key(event) {
     if (!this.root.isConnected || !this.root.offsetParent || event.ctrlKey || event.metaKey || event.altKey) return;
     const focus = focused(), typing = isTyping(event);
-    if (event.key === "Escape" && !this.n.help.hidden) return this.showHelp(false);
+    if (this.box.key(event)) return;
     if (event.key === "Escape" && this.bulk.escape()) return;
     if (event.key === "Escape" && this.model.get("selected") && !typing) return void ask(this.model, "open", {id: ""});
     if (typing) return;
-    if (event.key === "/") {
-      event.preventDefault();
-      this.n.search.focus();
-      this.n.search.select();
-      return;
-    }
     const rows = [...this.n.body.children], at = rows.indexOf(focus?.closest?.(".row"));
     const here = at >= 0 ? at : rows.findIndex((el) => el.dataset.id === this.model.get("selected"));
     const inTable = focus && this.root.contains(focus);

@@ -19,12 +19,13 @@ class TimelineHead {
     this.follows = true;
     this.shown = [];
     this.pointer = new Pointer(this);
+    this.box = new SearchBox(model, "attempts");
     this.build();
     el.append(this.root);
     this.stops = [followTheme(this.root, () => this.paint()), everySecond(() => this.tick())];
-    for (const [name, fn] of [["page", () => this.load()], ["delta", () => this.change()], ["series", () => showCharts(this)], ["selected", () => this.draw()], ["range", () => this.turn()]]) model.on(`change:${name}`, fn);
-    for (const [target, name, fn] of [[document, "keydown", (event) => this.pointer.key(event)], [document, "pointermove", (event) => this.pointer.moved(event)]]) {
-      target.addEventListener(name, fn, {passive: true});
+    for (const [name, fn] of [["page", () => this.load()], ["delta", () => this.change()], ["series", () => showCharts(this)], ["selected", () => this.draw()], ["range", () => this.turn()], ["search", () => this.soon()], ["problem", () => this.soon()]]) model.on(`change:${name}`, fn);
+    for (const [target, name, fn] of [[document, "keydown", (event) => this.key(event)], [document, "pointermove", (event) => this.pointer.moved(event)]]) {
+      target.addEventListener(name, fn);
       this.stops.push(() => target.removeEventListener(name, fn));
     }
     this.showRange();
@@ -33,6 +34,7 @@ class TimelineHead {
 
   close() {
     this.stops.forEach((stop) => stop());
+    this.box.close();
     clearTimeout(this.later);
     cancelAnimationFrame(this.frame);
   }
@@ -47,8 +49,8 @@ class TimelineHead {
     n.legend = h("ul", {class: "legend", "aria-label": "Colours"});
     n.note = h("p", {class: "note", hidden: true});
     n.tip = h("div", {class: "tip", hidden: true, role: "status"});
-    n.empty = h("div", {class: "nothing", hidden: true}, h("p", {class: "big", text: "Nothing has run yet"}), h("p", {class: "muted", text: "Each attempt of a job becomes a bar on its worker's line, from the moment at which it starts."}));
-    this.root = h("section", {class: "jk jk-timeline", "aria-label": "Timeline"}, h("div", {class: "line"}, n.sum, h("span", {class: "spring"}), n.now, n.zoom, n.ranges), n.legend, n.note, n.empty, n.tip);
+    n.empty = h("div", {class: "nothing", hidden: true});
+    this.root = h("section", {class: "jk jk-timeline", "aria-label": "Timeline"}, h("div", {class: "line"}, n.sum, h("span", {class: "spring"}), this.box.el, h("div", {class: "view"}, n.now, n.zoom, n.ranges)), this.box.problem, n.legend, n.note, n.empty, n.tip);
   }
 
   // -- the figures ---------------------------------------------------------------------------------------------------
@@ -116,8 +118,9 @@ class TimelineHead {
 
   load() {
     const data = parse(this.model.get("page"), null);
-    if (!data || !this.sources || data.n < this.number) return;
+    if (!data || !this.sources) return;
     this.number = data.n;
+    this.searched = data.searched;
     this.jobs.clear();
     this.take(data);
     this.turn();
@@ -209,6 +212,10 @@ class TimelineHead {
     this.draw();
   }
 
+  key(event) {
+    if (this.root.offsetParent && !this.box.key(event)) this.pointer.key(event);
+  }
+
   tick() {
     if (this.sources && this.root.offsetParent) this.draw();
   }
@@ -265,8 +272,9 @@ class TimelineHead {
     put(n.sum, this.jobs.size ? [many(seen.length, "attempt"), failed && `${number(failed)} failed`, running && `${number(running)} running`, many(workers, "worker")].filter(Boolean).join(" · ") : "");
     const total = this.jobs.size;
     n.empty.hidden = total > 0;
+    if (!total) this.showEmpty();
     if (this.all.visible !== total > 0) this.set(this.all, {visible: total > 0});
-    const notes = [this.since && start < this.since && `Attempts before ${clock(new Date(this.since).toISOString()).slice(0, 8)} are not all shown: the newest 2,000 are kept here.`, hidden && `${many(hidden, "more lane")} not shown.`].filter(Boolean);
+    const notes = [this.since && start < this.since && `Attempts before ${clock(new Date(this.since).toISOString()).slice(0, 8)} are not all shown: the newest 2,000 are kept here.`, this.searched != null && `Only the newest ${many(this.searched, "job")} looked through so far.`, hidden && `${many(hidden, "more lane")} not shown.`].filter(Boolean);
     put(n.note, notes.join(" "));
     n.note.hidden = !notes.length;
     const tasks = [...new Set(seen.map((bar) => bar.task))].sort().slice(0, 8), key = `${tasks.join("\n")}${this.root.dataset.theme}`;
@@ -275,6 +283,19 @@ class TimelineHead {
     n.legend.hidden = !tasks.length;
     const entry = (style, text, kind = "") => h("li", {title: text}, h("i", {class: kind, style}), h("span", {text}));
     n.legend.replaceChildren(...tasks.map((task) => entry(`--s: var(--jk-series-${this.hues.get(task)})`, task)), entry("--s: var(--jk-failed)", "failed"), entry("", "waited", "wait"));
+  }
+
+  /** What stands there in place of the figures. */
+  showEmpty() {
+    const {box} = this, problem = this.model.get("problem");
+    const [big, small] = problem ? ["This search is not understood", ""]
+      : this.searched != null ? ["Still looking", "None among the newest jobs so far; the older ones are being read."]
+        : box.text ? ["No attempt matches", "No job that this search finds has run."]
+          : ["Nothing has run yet", "Each attempt of a job becomes a bar on its worker's line, from the moment at which it starts."];
+    if (this.n.empty.dataset.key === big) return;
+    this.n.empty.dataset.key = big;
+    const all = h("button", {class: "btn", text: "Show all attempts", onclick: () => box.ask("")});
+    this.n.empty.replaceChildren(h("p", {class: "big", text: big}), h("p", {class: "muted", text: small, hidden: !small}), h("p", {hidden: !box.text}, all));
   }
 }
 

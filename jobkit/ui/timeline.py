@@ -10,12 +10,15 @@ import param
 from bokeh.util.serialization import make_globally_unique_id
 from panel.custom import JSComponent
 
+from jobkit.store.grammar import HELP
+from jobkit.store.query import Query
 from jobkit.ui import assets
 from jobkit.ui.asked import obey
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Desk
 from jobkit.ui.own import SelfContained
 from jobkit.ui.page import PageSession
+from jobkit.ui.query import read_search
 from jobkit.ui.timeline_feed import Looking
 from jobkit.ui.timeline_plot import figures
 from jobkit.ui.timeline_series import RANGES_MS
@@ -35,11 +38,15 @@ class TimelineHead(SelfContained, JSComponent):
     Attributes:
         name_of: what the names of the figures' models begin with.
         range: one of `RANGES`. page, delta, series: see `TimelineFeed`.
+        search: the search text, see `store.grammar`. problem: what is wrong with it. help: the lines of its help.
         request: what the browser asks for.
     """
 
     name_of = param.String(default="")
     range: Any = param.Selector(default="fit", objects=list(RANGES))
+    search = param.String(default="")
+    problem = param.String(default="")
+    help = param.List(default=[])
     selected = param.String(default="")
     page = param.String(default="")
     delta = param.String(default="")
@@ -58,8 +65,9 @@ class Timeline(pn.Column):
     Args:
         kit: whose jobs.
         range: "fit" (all that is kept), "15m", "1h", "6h" or "24h".
+        search: which jobs, as in the search box of the jobs: "task:train state:failed".
         on_open: called in the session with the id of the job whose bar was clicked.
-        on_range: called in the session with the range that was chosen.
+        on_look: called in the session when range or search text have changed here.
         is_open: whether it reads at once; see `pause`.
         desk: of the session, which knows who looks: some see their own jobs alone.
         bridge: of the session, where the caller already has one.
@@ -75,8 +83,9 @@ class Timeline(pn.Column):
         kit: Kit,
         *,
         range: str = "fit",
+        search: str = "",
         on_open: Callable[[str], object] | None = None,
-        on_range: Callable[[str], object] | None = None,
+        on_look: Callable[[], object] | None = None,
         is_open: bool = True,
         desk: Desk | None = None,
         bridge: SessionBridge | None = None,
@@ -85,7 +94,8 @@ class Timeline(pn.Column):
         if range not in RANGES:
             raise ValueError(f"range must be one of {', '.join(RANGES)}, not {range!r}")
         name = f"jk-{make_globally_unique_id()}"
-        self._head = TimelineHead(name_of=name, range=range, sizing_mode="stretch_width", margin=0)
+        told: dict[str, Any] = {"range": range, "search": search, "help": [list(line) for line in HELP]}
+        self._head = TimelineHead(name_of=name, **told, sizing_mode="stretch_width", margin=0)
         plots = pn.pane.Bokeh(  # type: ignore[no-untyped-call]
             figures(name), sizing_mode="stretch_width", margin=(0, 8)
         )
@@ -93,7 +103,7 @@ class Timeline(pn.Column):
         self._kit = kit
         self._desk = desk or Desk(kit)
         self._on_open = on_open
-        self._on_range = on_range
+        self._on_look = on_look
         self._bridge = bridge or SessionBridge()
         self._looking: Looking | None = None
         self._generation = 0
@@ -102,12 +112,27 @@ class Timeline(pn.Column):
         if is_open:
             self.resume()
 
-    def turn(self, range: str) -> None:
-        """Turn to another range; one that is none is left alone."""
-        if range in RANGES and range != self._head.range:
+    @property
+    def range(self) -> str:
+        """The range that is looked at."""
+        return str(self._head.range)
+
+    @property
+    def search(self) -> str:
+        """The search text."""
+        return str(self._head.search)
+
+    def turn(self, range: str, search: str) -> None:
+        """Turn to another range, where it is one, and to the jobs that a search text finds."""
+        if range in RANGES and range != self.range:
             self._head.range = range
             if self._looking is not None:
                 self._looking.look(range)
+        if search[:500] != self.search:
+            self._head.search = search[:500]
+            if self._looking is not None:
+                self.pause()
+                self.resume()
 
     def mark(self, job_id: str) -> None:
         """Mark the bars of a job."""
@@ -131,7 +156,9 @@ class Timeline(pn.Column):
             if generation == self._generation:  # which is there before the first delivery may come, in another thread
                 self._bridge.put(self._head, whole, parts)
 
-        self._looking = Looking(self._kit, self._head.range, deliver, self._desk.person.only_owner)
+        query, self._head.problem = read_search(self.search)
+        query = Query(states=("none",)) if self._head.problem else query
+        self._looking = Looking(self._kit, self.range, deliver, query=query, only=self._desk.person.only_owner)
 
     # -- requests of the browser, in the session --------------------------------------------------------------------
 
@@ -141,24 +168,27 @@ class Timeline(pn.Column):
             self._looking.resend(at if isinstance(at, int) else 0)
         elif action == "open" and self._on_open is not None:
             self._on_open(str(asked.get("id", ""))[:200])
-        elif action == "range" and asked.get("range") in RANGES:
-            self.turn(asked["range"])
-            if self._on_range is not None:
-                self._on_range(asked["range"])
+        elif action in ("range", "search"):
+            range, search = asked.get("range", self.range), asked.get("text", self.search)
+            self.turn(str(range), str(search))
+            if self._on_look is not None:
+                self._on_look()
 
 
 def page(session: PageSession) -> Timeline:
-    """`range`: what is looked at."""
+    """`q`: the search text. `range`: what is looked at."""
 
-    def chosen(range: str) -> None:
-        session.remember(range="" if range == "fit" else range)
+    def look() -> None:
+        is_typing = bool(made.search) and bool(session.query.get("q")) and made.search != session.query.get("q")
+        session.remember(is_typing, q=made.search, range="" if made.range == "fit" else made.range)
 
     wanted = session.query.get("range", "")
     made = Timeline(
         session.kit,
         range=wanted if wanted in RANGES else "fit",
+        search=session.query.get("q", ""),
         on_open=session.open,
-        on_range=chosen,
+        on_look=look,
         is_open=False,
         desk=session.desk,
         bridge=session.bridge,
@@ -166,7 +196,7 @@ def page(session: PageSession) -> Timeline:
     )
     session.on_shown(made.resume)
     session.on_hidden(made.pause)
-    session.on_query(lambda query: made.turn(query.get("range", "") or "fit"))
+    session.on_query(lambda query: made.turn(query.get("range", "") or "fit", query.get("q", "")))
     session.on_job(made.mark)
     made.mark(session.job)
     return made

@@ -8,14 +8,14 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.runners import Runners
-from jobkit.store.query import Page, Query, narrowed
+from jobkit.store.query import Page, Query, is_pattern, narrowed
 from jobkit.ui.pace import Pacer, answered, on_loop
 from jobkit.ui.timeline_model import ATTEMPTS, TimelineModel
 from jobkit.ui.timeline_series import RANGES_MS, fit, series
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jobkit.ui")
 
-#: Shortest time between two deltas, and between two looks at the series (at those of one owner, which cost more); the
+#: Shortest time between two deltas, and between two looks at the series (at those of some jobs, which cost more); the
 #: longest, since time goes on; from a look at an index that is being filled to the next.
-_WINDOW_S, _SERIES_S, _OWN_SERIES_S, _IDLE_S, _FILLING_S = 0.25, 1.0, 3.0, 15.0, 1.5
+_WINDOW_S, _SERIES_S, _NARROW_SERIES_S, _IDLE_S, _FILLING_S = 0.25, 1.0, 3.0, 15.0, 1.5
 
 #: Jobs that are read at once, those that wait of which the comings are known, and new ones that may be outstanding.
 _READ, _WAITING, _OUTSTANDING = 200, 500, 2_000
@@ -35,6 +35,8 @@ _READ, _WAITING, _OUTSTANDING = 200, 500, 2_000
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 _ENDED = ("succeeded", "failed", "cancelled")
+
+_ALL = Query()
 
 
 class DeliverTimeline(Protocol):
@@ -50,21 +52,29 @@ class _Looker:
 
 
 class TimelineFeed:
-    """Lives on the background loop, from the first who looks to the last. With `only`: of the jobs of one owner."""
+    """Lives on the background loop, from the first who looks to the last.
 
-    def __init__(self, kit: Kit, only: str | None = None) -> None:
+    Args:
+        kit, query: which jobs.
+        only: the owner whose jobs are shown and counted, whatever the query says; None for everybody's.
+    """
+
+    def __init__(self, kit: Kit, query: Query = _ALL, only: str | None = None) -> None:
         self._kit = kit
-        self.model = TimelineModel(only=only)
+        self._query = query if only is None else narrowed(query, only)
+        self.model = TimelineModel(only=only, query=query)
         self._n = time.time_ns() // 1_000_000
         self._lookers: list[_Looker] = []
         self._pacer = Pacer(_WINDOW_S, self._flush)
-        self._counter = Pacer(_SERIES_S if only is None else _OWN_SERIES_S, self._count)
+        self._counter = Pacer(_NARROW_SERIES_S if self.model.is_narrow else _SERIES_S, self._count)
         self._stops: list[Callable[[], None]] = []
         self._runners = Runners(self._failed)
         self._early: list[JobEvent] | None = []
         self._is_loading = self._again = False
-        self._is_reading = self._is_counting = self._is_filling = False
+        self._is_reading = self._is_counting = False
+        self._searched: int | None = None  # only the newest so many were looked at, while the index is being filled
         self._skew_ms = 0
+        self._counted: dict[str, str] = {}  # the newest series by range, for who comes before the next
 
     # -- who looks ----------------------------------------------------------------------------------------------------
 
@@ -85,7 +95,8 @@ class TimelineFeed:
         if self._early is not None:
             return
         if n != self._n:
-            looker.deliver({"page": self._whole()}, {})
+            counted = self._counted.get(looker.range)
+            looker.deliver({"page": self._whole(), **({"series": counted} if counted else {})}, {})
         self._counter.poke()
 
     def leave(self, looker: _Looker) -> None:
@@ -117,13 +128,13 @@ class TimelineFeed:
                 self._again = False
                 await self._kit.hub.ready(None)
                 self._early = []
-                if self.model.only is not None:
+                if not self._query.is_plain:
                     self._kit.verbs.use_index()
-                self._is_filling = False
+                self._searched = None
                 jobs, since_ms, depth_since_ms = await answered(self._read_jobs)
         finally:
             self._is_loading = False
-        if self._is_filling:
+        if self._searched is not None:
             self._runners.run(self._open_again())
         self.model.load(jobs, since_ms, self.model.queued, depth_since_ms)
         for event in self._early or ():
@@ -141,26 +152,40 @@ class TimelineFeed:
         await asyncio.sleep(_FILLING_S)
         await self._open()
 
-    async def _page(self, query: Query) -> Page:
-        read = await self._kit.verbs.page(query if self.model.only is None else narrowed(query, self.model.only))
-        self._is_filling |= read.searched is not None
+    async def _page(self, states: tuple[str, ...], limit: int, cursor: str = "") -> Page:
+        """Some of the jobs in these states that the query finds."""
+        asked = self._query.states
+        wanted = tuple(state for state in states if not asked or state in asked)
+        if not wanted:
+            return Page(())
+        read = await self._kit.verbs.page(replace(self._query, states=wanted, limit=limit, cursor=cursor, order=""))
+        if read.searched is not None:
+            self._searched = read.searched
         return read
+
+    async def _look_at_queues(self) -> None:
+        if not self.model.is_narrow:
+            self.model.queued = (await self._kit.verbs.counts()).get("queued", 0)
+        elif is_pattern(self.model.only or "") or (self._query.states and "queued" not in self._query.states):
+            self.model.queued = 0  # a name, and no pattern: others' jobs are not to be counted
+        elif (count := await self._kit.verbs.count(replace(self._query, states=("queued",)))) is not None:
+            self.model.queued = count
 
     async def _read_jobs(self) -> tuple[list[JobSnapshot], int | None, int]:
         """The newest jobs; before when there are more that have ended, and more that wait."""
-        page, counts = self._page, await self._kit.verbs.counts(self.model.only)
-        self.model.queued = counts.get("queued", 0)
+        await self._look_at_queues()
+        page = self._page
         found: list[JobSnapshot] = []
         depth_since_ms = 0
         for state, limit in (("running", _WAITING), ("scheduled", 100), ("queued", _WAITING)):
-            read = await page(Query(states=(state,), limit=limit))
+            read = await page((state,), limit)
             found += read.jobs
             if state == "queued" and read.next_cursor and read.jobs:
                 depth_since_ms = _submitted_ms(read.jobs[-1])
         since_ms, cursor, attempts = None, "", 0
         oldest_ms = self._now_ms() - RANGES_MS["24h"]
         while attempts < ATTEMPTS:
-            read = await page(Query(states=_ENDED, limit=_READ, cursor=cursor))
+            read = await page(_ENDED, _READ, cursor)
             found += read.jobs
             attempts += sum(max(1, snapshot.attempt) for snapshot in read.jobs)
             cursor = read.next_cursor
@@ -171,9 +196,7 @@ class TimelineFeed:
 
     async def _learn(self) -> None:
         try:
-            ids = list(self.model.unknown)[-_READ:]
-            for job_id in ids:
-                self.model.unknown.pop(job_id, None)
+            ids = self.model.to_read(_READ)
             self.model.learn(await answered(lambda: self._kit.verbs.store.snapshots(ids)))
         finally:
             self._is_reading = False
@@ -184,6 +207,8 @@ class TimelineFeed:
         while True:
             await asyncio.sleep(_IDLE_S)
             self._counter.poke()
+            if self._query.newer_s is not None or self._query.older_s is not None:
+                await self._open()  # jobs grow older by themselves
 
     # -- what is told -------------------------------------------------------------------------------------------------
 
@@ -201,7 +226,7 @@ class TimelineFeed:
             self._runners.run(self._open())
 
     def _whole(self) -> str:
-        return _dumps({**self.model.whole(self._now_ms()), "n": self._n})
+        return _dumps({**self.model.whole(self._now_ms()), "searched": self._searched, "n": self._n})
 
     def _flush(self) -> None:
         if len(self.model.unknown) > _OUTSTANDING:
@@ -223,15 +248,15 @@ class TimelineFeed:
 
     async def _tell_series(self) -> None:
         try:
-            self.model.queued = (await self._kit.verbs.counts(self.model.only)).get("queued", 0)
-            workers = await self._kit.verbs.workers() if self.model.only is None else ()
+            await self._look_at_queues()
+            workers = () if self.model.is_narrow else await self._kit.verbs.workers()
             slots = sum(worker.slots for worker in workers if worker.takes_jobs)
             now_ms = self._now_ms()
-            texts: dict[str, str] = {}
+            self._counted = {}
             for looker in list(self._lookers):
-                if looker.range not in texts:
-                    texts[looker.range] = self._series(looker.range, now_ms, slots)
-                looker.deliver({"series": texts[looker.range]}, {})
+                if looker.range not in self._counted:
+                    self._counted[looker.range] = self._series(looker.range, now_ms, slots)
+                looker.deliver({"series": self._counted[looker.range]}, {})
         finally:
             self._is_counting = False
 
@@ -253,14 +278,14 @@ class TimelineFeed:
         logger.debug("the timeline could not be read: %s", error)
 
 
-#: By owner, None for everybody.
-_feeds: weakref.WeakKeyDictionary[Kit, dict[str | None, TimelineFeed]] = weakref.WeakKeyDictionary()
+#: By query, and the owner whose jobs alone are shown, None for everybody's.
+_feeds: weakref.WeakKeyDictionary[Kit, dict[tuple[Query, str | None], TimelineFeed]] = weakref.WeakKeyDictionary()
 
 
 def _forget(kit: Kit, feed: TimelineFeed) -> None:
     feeds = _feeds.get(kit, {})
-    if feeds.get(feed.model.only) is feed:
-        del feeds[feed.model.only]
+    for key in [key for key, each in feeds.items() if each is feed]:
+        del feeds[key]
     if not feeds:
         _feeds.pop(kit, None)
 
@@ -268,8 +293,10 @@ def _forget(kit: Kit, feed: TimelineFeed) -> None:
 class Looking:
     """One page's hold on the feed; from any thread."""
 
-    def __init__(self, kit: Kit, range: str, deliver: DeliverTimeline, only: str | None = None) -> None:
-        self._kit, self._only = kit, only
+    def __init__(
+        self, kit: Kit, range: str, deliver: DeliverTimeline, *, query: Query = _ALL, only: str | None = None
+    ) -> None:
+        self._kit, self._key = kit, (query, only)
         self._looker = _Looker(deliver, range)
         self._feed: TimelineFeed | None = None
         self._is_stopped = False
@@ -290,7 +317,7 @@ class Looking:
     def _begin(self) -> None:
         if not self._is_stopped:
             feeds = _feeds.setdefault(self._kit, {})
-            self._feed = feeds.get(self._only) or feeds.setdefault(self._only, TimelineFeed(self._kit, self._only))
+            self._feed = feeds.get(self._key) or feeds.setdefault(self._key, TimelineFeed(self._kit, *self._key))
             self._feed.add(self._looker)
 
     def _again(self, n: int) -> None:

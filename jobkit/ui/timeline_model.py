@@ -8,18 +8,19 @@ clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.snapshot import attempts_of
+from jobkit.store.query import Brief, Query, matches
 from jobkit.ui.format import params_brief
 
 #: Attempts that are kept, and lanes of one worker: with more jobs at once, the rest shares the last.
 ATTEMPTS, LANES = 2_000, 16
 
-#: Jobs of others that are remembered as such, so that they are not read again with each event.
+#: Jobs that are never shown are remembered as such, so that they are not read again with each event.
 FOREIGN = 10_000
 
 #: Seconds of which endings and the queues' comings and goings are counted.
@@ -124,16 +125,21 @@ class TimelineModel:
     Args:
         limit: attempts that are kept; of more, those that ended first go.
         only: whose jobs; everybody's unless given.
+        query: which jobs, by what they are now; limit, cursor and order mean nothing here.
     """
 
-    def __init__(self, limit: int = ATTEMPTS, only: str | None = None) -> None:
+    def __init__(self, limit: int = ATTEMPTS, only: str | None = None, query: Query | None = None) -> None:
         self.limit = limit
         self.only = only
+        self.query = replace(query or Query(), limit=0, cursor="", order="")
+        self.is_narrow = only is not None or self.query != Query(limit=0)
+        """Whether some jobs are not shown: then each is read before anything of it is counted."""
+        self._lasting = Query(task=self.query.task, owner=self.query.owner, tag=self.query.tag, queue=self.query.queue)
         self.jobs: dict[str, JobSnapshot] = {}
         self.bars: dict[str, list[Bar]] = {}
         """By job, for those that have started at least once."""
-        self.unknown: dict[str, None] = {}
-        """Ids of jobs to read and `learn`, newest last."""
+        self.unknown: dict[str, int] = {}
+        """Ids of jobs to read and `learn`, newest last, with the number of the newest event of each."""
         self.since_ms: int | None = None
         """Before it attempts are missing; None where none is."""
         self.depth_since_ms = 0
@@ -146,8 +152,9 @@ class TimelineModel:
         self._busy: dict[str, dict[int, str]] = {}  # worker: lane: key of the bar that runs there
         self._changed: dict[str, None] = {}
         self._gone: set[str] = set()
-        self._held: dict[str, list[JobEvent]] = {}  # of jobs of which it is not known yet whose they are
+        self._reading: set[str] = set()
         self._foreign: dict[str, None] = {}
+        self._at_ms = 0  # of the newest event, the clock by which jobs grow old
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
@@ -166,7 +173,6 @@ class TimelineModel:
         self._lanes = {}
         self._busy = {}
         self._gone = set()
-        self._held = {}
         found = {snapshot.id: snapshot for snapshot in snapshots if self.only in (None, snapshot.spec.owner)}
         # Lanes are given in the order of starts, whichever order the jobs were read in.
         starts = sorted((bar for each in found.values() for bar in bars_of(each)), key=lambda bar: bar.started_ms)
@@ -179,9 +185,8 @@ class TimelineModel:
                 self._busy.setdefault(bar.worker, {})[lane] = bar.key
         for snapshot in found.values():
             self._put(snapshot)
-            was_queued = False
-            for event in snapshot.history:
-                was_queued = self._note(event, was_queued)
+            if not self.is_narrow:
+                self._note_all(snapshot)
         self._forget_old()
         self._changed = {}
 
@@ -189,42 +194,47 @@ class TimelineModel:
         """An event of any job."""
         if event.type.is_news:
             return
+        self._at_ms = max(self._at_ms, event.at_ms)
         known = self.jobs.get(event.job_id)
-        if self.only is not None and known is None:
-            if event.job_id not in self._foreign and event.type is not EventType.DELETED:
-                self._held.setdefault(event.job_id, []).append(event)
-                self.unknown[event.job_id] = None
-            return
         if known is not None and event.seq <= known.seq and event.type is not EventType.DELETED:
             return
         if event.type is EventType.DELETED:
             self.unknown.pop(event.job_id, None)
-            self._drop(event.job_id)
+            if known is not None or not self.is_narrow:
+                self._drop(event.job_id)
             return
-        self._note(event, event.type is EventType.STARTED or (known is not None and known.state is JobState.QUEUED))
+        if self.is_narrow and known is None:
+            if self._may_be(event):
+                self._ask_for(event)
+            return
+        if not self.is_narrow:
+            self._note(event, event.type is EventType.STARTED or (known is not None and known.state is JobState.QUEUED))
         moved = apply(known, event) if known is not None else None
         if moved is None:
-            self.unknown.pop(event.job_id, None)
-            self.unknown[event.job_id] = None
+            self._ask_for(event)
         elif moved is not known:
-            self._put(moved)
+            self._put_or_leave(moved)
+
+    def to_read(self, limit: int) -> list[str]:
+        """The newest ids to read; call `learn` with their snapshots before the next ones."""
+        ids = list(self.unknown)[-limit:]
+        for job_id in ids:
+            del self.unknown[job_id]
+        self._reading = set(ids)
+        return ids
 
     def learn(self, snapshots: Iterable[JobSnapshot | None]) -> None:
-        """Jobs that were unknown."""
+        """Jobs that were unknown, as they were read; None for those that are gone."""
+        self._reading = set()
         for snapshot in snapshots:
             if snapshot is None:
                 continue
-            self.unknown.pop(snapshot.id, None)
-            if self.only not in (None, snapshot.spec.owner):
-                self._foreign[snapshot.id] = None
-                continue
-            was_queued = False
-            for event in self._held.get(snapshot.id, ()):
-                was_queued = self._note(event, was_queued or event.type is EventType.STARTED)
+            # What happened while it was read may be missing in it: then it is to be read once more.
+            if self.unknown.get(snapshot.id, 0) <= snapshot.seq:
+                self.unknown.pop(snapshot.id, None)
             known = self.jobs.get(snapshot.id)
             if known is None or snapshot.seq > known.seq:
-                self._put(snapshot)
-        self._held = {job_id: events for job_id, events in self._held.items() if job_id in self.unknown}
+                self._put_or_leave(snapshot)
         while len(self._foreign) > FOREIGN:
             del self._foreign[next(iter(self._foreign))]
         self._forget_old()
@@ -232,7 +242,6 @@ class TimelineModel:
     def skip(self, now_ms: int) -> None:
         """There are more new jobs than can be read: from now on they are missing."""
         self.unknown = {}
-        self._held = {}
         self.since_ms = now_ms
 
     # -- out ----------------------------------------------------------------------------------------------------------
@@ -287,7 +296,34 @@ class TimelineModel:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    def _ask_for(self, event: JobEvent) -> None:
+        newest = max(event.seq, self.unknown.pop(event.job_id, 0))
+        self.unknown[event.job_id] = newest
+
+    def _may_be(self, event: JobEvent) -> bool:
+        """Whether a job that is not shown may have to be after this event, as far as that is known without reading."""
+        if event.job_id in self.unknown or event.job_id in self._reading:
+            return True  # what is being read may be from before it
+        if event.job_id in self._foreign and event.type is not EventType.MOVED:
+            return False
+        state = event.data.get("state")
+        return not self.query.states or state is None or state in self.query.states
+
+    def _put_or_leave(self, snapshot: JobSnapshot) -> None:
+        brief = Brief.of(snapshot)
+        if self.only in (None, brief.owner) and matches(brief, self.query, self._at_ms):
+            self._put(snapshot)
+        elif snapshot.id in self.jobs:
+            self._note_all(self.jobs[snapshot.id], -1)
+            self._drop(snapshot.id)
+        elif self.only not in (None, brief.owner) or not matches(brief, self._lasting, self._at_ms):
+            self._foreign[snapshot.id] = None
+
     def _put(self, snapshot: JobSnapshot) -> None:
+        if self.is_narrow:
+            if snapshot.id in self.jobs:
+                self._note_all(self.jobs[snapshot.id], -1)
+            self._note_all(snapshot)
         self.jobs[snapshot.id] = snapshot
         bars = bars_of(snapshot, self._lanes)
         for bar in bars:
@@ -337,19 +373,31 @@ class TimelineModel:
         for job_id in idle[: max(0, len(idle) - self.limit)]:
             del self.jobs[job_id]
 
-    def _note(self, event: JobEvent, was_queued: bool) -> bool:
-        """Count an event into the seconds; gives whether the job stands in a queue after it."""
+    def _note_all(self, snapshot: JobSnapshot, by: int = 1) -> None:
+        was_queued = False
+        for event in snapshot.history:
+            was_queued = self._note(event, was_queued, by)
+
+    def _note(self, event: JobEvent, was_queued: bool, by: int = 1) -> bool:
+        """Count an event into the seconds, or out of them; gives whether the job stands in a queue after it."""
         second, state = event.at_ms // 1000, str(event.data.get("state", ""))
         if event.type in (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED):
-            counts = self._ended.setdefault(second, [0, 0, 0])
-            counts[(EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED).index(event.type)] += 1
+            column = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED).index(event.type)
+            _count(self._ended, second, [0, 0, 0], column, by)
         is_queued = state == "queued" if state else was_queued
         if is_queued != was_queued:
-            self._flow.setdefault(second, [0, 0])[0 if is_queued else 1] += 1
-        for seconds in (self._ended, self._flow):
-            if len(seconds) > COUNTED_S:
-                del seconds[min(seconds)]
+            _count(self._flow, second, [0, 0], 0 if is_queued else 1, by)
         return is_queued
+
+
+def _count(seconds: dict[int, list[int]], second: int, empty: list[int], column: int, by: int) -> None:
+    """Count into one of the seconds, or out of it where it is still kept."""
+    if by > 0:
+        seconds.setdefault(second, empty)
+    if second in seconds:
+        seconds[second][column] += by
+    if len(seconds) > COUNTED_S:
+        del seconds[min(seconds)]
 
 
 def _ms(at: datetime | None) -> int:

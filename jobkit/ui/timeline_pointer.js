@@ -61,7 +61,7 @@ class Pointer {
   /** `j` and `k` go from attempt to attempt, Enter opens its job: the same as the pointer does. */
   key(event) {
     const {head} = this;
-    if (!head.root.offsetParent || isTyping(event) || !head.sources) return;
+    if (isTyping(event) || !head.sources) return;
     const alone = head.shown.filter((each) => each.bars.length === 1), at = alone.findIndex((each) => each.bar === this.picked), step = {j: -1, k: 1}[event.key];
     if (step && alone.length) {
       const found = alone[at < 0 ? alone.length - 1 : Math.max(0, Math.min(alone.length - 1, at + step))];

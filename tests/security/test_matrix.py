@@ -224,12 +224,13 @@ def test_no_search_and_no_timeline_shows_what_is_somebody_elses(stage: Stage, ro
     stage.start(mine, "gpu-9")
     desk = Desk(stage.kit, Person(role, Role(role)))
     tables = [JobTable(stage.kit, search=text, desk=desk) for text in ("", "owner:foreign", SECRET, f"tag:{SECRET}")]
-    timeline = Timeline(stage.kit, desk=desk)
+    timelines = [Timeline(stage.kit, search=text, desk=desk) for text in ("", "owner:foreign", SECRET, f"tag:{SECRET}")]
 
-    wait_until(lambda: all(table.page for table in tables) and timeline._head.page, 10, "what they show")
+    wait_until(lambda: all(table.page for table in tables), 10, "what the tables show")
+    wait_until(lambda: all(each._head.page and each._head.series for each in timelines), 10, "what the timelines show")
 
-    texts = [*(table.page for table in tables), timeline._head.page]
-    assert [SECRET in text for text in texts] == [role == "view"] * 5
-    assert ["mine" in texts[0], "mine" in texts[-1]] == [role != "none"] * 2
-    for component in (*tables, timeline):
+    texts = [*(table.page for table in tables), *(each._head.page + each._head.series for each in timelines)]
+    assert [SECRET in text for text in texts] == [role == "view"] * 8
+    assert ["mine" in texts[0], "mine" in texts[4]] == [role != "none"] * 2
+    for component in (*tables, *timelines):
         component._bridge.close()

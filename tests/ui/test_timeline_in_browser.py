@@ -107,6 +107,38 @@ def test_the_range_stands_in_the_url(stage: Stage, url: str, window: Window) -> 
     page.wait_for_selector(".ranges [data-range='6h'][aria-checked=true]")
 
 
+def test_the_search_decides_what_is_on_the_timeline_and_stands_in_the_url(
+    stage: Stage, url: str, window: Window
+) -> None:
+    for task, owner in (("train", "ada"), ("train", "bob"), ("count", "bob")):
+        job = stage.submit(task, owner=owner, title=f"{task} of {owner}")
+        stage.start(job, "gpu-1")
+        stage.fail(job) if owner == "ada" else stage.succeed(job)
+    page = window.open(f"{url}?page=timeline&q=owner:bob")
+    page.wait_for_selector(".jk-timeline .sum:text-is('2 attempts · 1 worker')")
+    assert page.input_value(".search") == "owner:bob"
+
+    page.keyboard.press("/")
+    page.keyboard.type("owner:bob task:train")
+    page.wait_for_selector(".jk-timeline .sum:text-is('1 attempt · 1 worker')")
+    wait_until(lambda: bars(page) == 1, 10, "one bar")
+    wait_until(lambda: "task%3Atrain" in page.evaluate("location.search"), 10, "the URL")
+    stage.start(stage.submit("train", owner="bob"), "gpu-1")  # new ones come, others stay away
+    stage.start(stage.submit("train", owner="ada"), "gpu-1")
+    page.wait_for_selector(".jk-timeline .sum:text-is('2 attempts · 1 running · 1 worker')")
+    wait_until(lambda: sum(page.evaluate(DATA, "ends")["s"]) == 1, 10, "endings of those alone")
+
+    page.fill(".search", "task:nothing")
+    page.wait_for_selector("text=No attempt matches")
+    page.fill(".search", "state:lost")
+    page.wait_for_selector(".problem:has-text('state must be one of')")
+    page.wait_for_selector("text=This search is not understood")
+    page.click("text=Show all attempts")
+    page.wait_for_selector(".jk-timeline .sum:has-text('5 attempts')")
+    page.go_back()
+    page.wait_for_selector("text=This search is not understood")
+
+
 def test_nobody_reads_while_nobody_looks_and_it_is_right_when_somebody_looks_again(
     stage: Stage, url: str, window: Window
 ) -> None:

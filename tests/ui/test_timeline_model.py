@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
+from jobkit.store.query import Query
 from jobkit.ui.timeline_model import LANES, TimelineModel, bars_of
 from jobkit.ui.timeline_series import fit, quantiles, series
 
@@ -143,6 +144,20 @@ def test_jobs_that_are_new_or_were_missed_are_asked_for() -> None:
     assert list(timeline.unknown) == ["a"]
 
 
+def test_what_happens_to_a_job_while_it_is_read_is_not_forgotten() -> None:
+    for query in (Query(), Query(states=("running",))):
+        timeline = TimelineModel(query=query)
+        timeline.take(started("a", 2, 1))
+        assert timeline.to_read(10) == ["a"]
+
+        timeline.take(event("a", 3, "succeeded", 5))  # the answer to the reading is already on its way
+        timeline.learn([job("a", event("a", 1, "submitted", 0), started("a", 2, 1))])
+
+        assert timeline.to_read(10) == ["a"]
+        timeline.learn([ran("a", 1, 5)])
+        assert [bar.outcome for bar in timeline.all_bars()] == ([] if query.states else ["succeeded"])
+
+
 def test_of_more_attempts_than_are_kept_those_go_that_ended_first_and_it_says_so() -> None:
     timeline = loaded(*(ran(f"j{n}", n, n + 1) for n in range(10)), limit=4)
 
@@ -232,3 +247,38 @@ def test_ones_own_timeline_has_nothing_of_others_whatever_comes_first() -> None:
     delta = made.delta(T0)
     assert delta is not None
     assert "theirs" not in str(delta)
+
+
+def test_a_job_comes_and_goes_with_what_the_query_asks_for() -> None:
+    timeline = TimelineModel(query=Query(states=("failed",), task=("train",)))
+    timeline.load([], None)
+    begun = [event("a", 1, "submitted", 0), started("a", 2, 1)]
+
+    for each in begun:
+        timeline.take(each)
+    assert timeline.unknown == {}  # what runs is not asked for
+    failed = event("a", 3, "failed", 5, finished=T0 + 5_000)
+    timeline.take(failed)
+    assert timeline.to_read(10) == ["a"]
+    timeline.learn([job("a", *begun, failed)])
+    assert keys(timeline.whole(T0)["bars"]) == ["a/1"]
+    assert timeline.ended(T0, T0 + 9_000) == [(T0 // 1000 + 5, [0, 1, 0])]
+    assert series(timeline, T0, T0 + 10_000, 10)["depth"] == [1] + [0] * 9  # when it waited, it was to fail
+
+    timeline.take(event("a", 4, "queued", 7))  # it is given another chance
+
+    delta = timeline.delta(T0)
+    assert delta is not None
+    assert (delta["bars"], delta["gone"]) == ([], ["a"])
+    assert [counts for _, counts in timeline.ended(T0, T0 + 9_000) if any(counts)] == []
+
+
+def test_jobs_that_can_never_match_are_read_once_but_for_those_that_move() -> None:
+    timeline = TimelineModel(query=Query(queue=("gpu",)))
+    timeline.take(event("a", 1, "submitted", 0))
+    timeline.learn([job("a", event("a", 1, "submitted", 0))])
+
+    timeline.take(event("a", 2, "queued", 1))
+    assert timeline.unknown == {}
+    timeline.take(event("a", 3, "moved", 2, queue="gpu"))
+    assert timeline.to_read(10) == ["a"]
