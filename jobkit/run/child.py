@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from jobkit.files.log import LogFile
 from jobkit.model import ErrorKind
-from jobkit.run import context, frames, tqdm_hook, tree
+from jobkit.run import context, frames, hidden, tqdm_hook, tree
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.attempt import failed, outcome_to_wire, raised, resolve, succeeded
 from jobkit.run.base import Outcome
@@ -86,7 +86,7 @@ def prepare(zygote: int, fds: tuple[int, int, int]) -> None:
         os.dup2(fd, target, inheritable=target != CONTROL_FD)
     os.closerange(CONTROL_FD + 1, _SC_OPEN_MAX)
     _prefer_in_oom_kills()
-    for name in ("JOBKIT_SECRET", "JOBKIT_URL"):
+    for name in hidden.NAMES:
         os.environ.pop(name, None)
     _libc.setvbuf(ctypes.c_void_p.in_dll(_libc, "stdout"), None, 1, 0)  # C's printf: by lines, although to a pipe
     gc.enable()

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from jobkit.model import JobkitError
-from jobkit.run import frame_locals
+from jobkit.run import frame_locals, hidden
 
 #: The task modules may take so long to import.
 START_LIMIT_S = 120.0
@@ -172,7 +172,7 @@ def _spawn(fd: int, preload: Sequence[str], path: Sequence[str], spool: str, sta
     ).hex()
     # The key that signs payloads is none of the jobs' business. Neither is our URL, which may hold a password; both
     # would stay readable in /proc/PID/environ if they were only removed later.
-    environ = {k: v for k, v in os.environ.items() if k not in ("JOBKIT_SECRET", "JOBKIT_URL")}
+    environ = hidden.without(os.environ)
     environ["PYTHONPATH"] = os.pathsep.join(_import_path(environ))
     return subprocess.Popen(
         [sys.executable, "-m", "jobkit.run.zygote", str(fd), arguments],

@@ -16,6 +16,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from jobkit.model import LogLine
+from jobkit.run import hidden
 from jobkit.run.base import Assignment
 from jobkit.run.pipe import now_ms
 from jobkit.settings import Settings
@@ -65,7 +66,7 @@ class BlockedLoop:
                     Ending(job_id, token, "cancelled", reason=f"killed: {sentence}", ttl_ms=int(ttl_s * 1000))
                 )
         self._run([("finish", finish_args(endings))])
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], hidden.whole())
 
     def _run(self, calls: Iterable[tuple[str, Sequence[Any]]]) -> None:
         try:

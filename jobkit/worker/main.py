@@ -9,7 +9,7 @@ from functools import partial
 
 from jobkit.model import JobkitError
 from jobkit.notify import teller_of
-from jobkit.run import frame_locals
+from jobkit.run import frame_locals, hidden
 from jobkit.run.base import Runner
 from jobkit.run.coroutines import CoroutineRunner
 from jobkit.run.inline import ThreadRunner
@@ -78,7 +78,8 @@ def run_worker(
             watch=coroutines.watch,
         )
         logger.info("worker %s serves %s with %d slots", worker.info.id, ", ".join(queues), slots)
-        loop.run_until_complete(_serve(worker))
+        with hidden.hiding():  # coroutines may run in this very process
+            loop.run_until_complete(_serve(worker))
     except JobkitError as error:
         logger.error("%s", error)
         return CANNOT_START

@@ -165,6 +165,28 @@ def test_a_password_and_a_secret_stand_in_no_output_no_log_and_no_command_line(o
     assert not [text for text in outputs if "canary" in text]
 
 
+def test_no_job_finds_the_key_or_the_url_in_its_environment_wherever_it_runs(bench: Bench) -> None:
+    worker = bench.worker()
+    coroutine = jobs.surroundings_of_coroutine
+    seen = {
+        "process": bench.kit.submit(jobs.surroundings).result(20),
+        "thread": bench.kit.options(isolation="thread").submit(jobs.surroundings).result(20),
+        "host": bench.kit.submit(coroutine).result(20),
+    }
+    for job in bench.kit.map(coroutine, [{}] * 40).jobs:  # by which it has earned the worker's own loop
+        seen["own loop"] = job.result(20)
+
+    own = {name for name, found in seen.items() if found["pid"] == worker.pid}
+    assert own == {"thread", "own loop"}
+    for found in seen.values():
+        environ = found["environ"]
+        assert environ["PATH"]
+        assert not {"JOBKIT_SECRET", "JOBKIT_URL"} & set(environ)
+        assert "of these tests" not in environ.values()
+    left = {fd: what for fd, what in seen["process"]["fds"].items() if fd not in ("0", "1", "2", "3")}
+    assert left == {}, "what its worker has open"
+
+
 # -- what users may put in --------------------------------------------------------------------------------------------
 
 
