@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import jobkit
 
@@ -136,7 +135,13 @@ def surroundings() -> dict[str, object]:
             fds[int(name)] = os.readlink(f"/proc/self/fd/{name}")
         except OSError:  # the one that read the directory
             continue
-    return {"environ": dict(os.environ), "started_with": Path("/proc/self/environ").read_text(), "fds": fds}
+    started_with = Path("/proc/self/environ").read_text()
+    return {"pid": os.getpid(), "environ": dict(os.environ), "started_with": started_with, "fds": fds}
+
+
+@jobkit.task
+async def surroundings_of_coroutine() -> dict[str, object]:
+    return surroundings.function()
 
 
 @jobkit.task
@@ -200,23 +205,3 @@ def occupy(path: str, user: str = "ada", seconds: float = 0.1) -> str:
 @jobkit.task
 async def pass_by() -> None:
     """Nothing."""
-
-
-def _surroundings() -> dict[str, Any]:
-    fds = {
-        fd: os.readlink(f"/proc/self/fd/{fd}")
-        for fd in os.listdir("/proc/self/fd")
-        if os.path.exists(f"/proc/self/fd/{fd}")
-    }
-    return {"pid": os.getpid(), "environ": dict(os.environ), "fds": fds}
-
-
-@jobkit.task
-def surroundings() -> dict[str, Any]:
-    """What a job finds around it."""
-    return _surroundings()
-
-
-@jobkit.task
-async def surroundings_of_coroutine() -> dict[str, Any]:
-    return _surroundings()
