@@ -315,7 +315,7 @@ class Card {
     if (!waiting) n.mover.hidden = true;
     if (!this.pending && !running && !waiting) {
       if (allowed.has("rerun")) out.push(button("Change…", "", () => ask(this.model, "rerun"), {title: "Run again with other arguments"}));
-      if (allowed.has("retry")) out.push(button(job.state === "succeeded" ? "Run again" : "Retry", job.state === "failed" ? "primary" : "", () => this.act("retry", "Submitting…")));
+      if (allowed.has("retry")) out.push(button(job.state === "succeeded" ? "Run again" : "Retry", job.state === "cancelled" ? "" : "primary", () => this.act("retry", "Submitting…")));
     }
     if (job.url) out.push(h("a", {class: "btn", href: job.url, target: "_blank", rel: "noopener", text: "Open in dashboard"}));
     n.actions.replaceChildren(...out);

@@ -17,6 +17,7 @@ from jobkit.model.snapshot import iso
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import describe
+from jobkit.ui.board import defaults_of
 from jobkit.ui.format import params_brief, value_brief
 from jobkit.ui.pace import Pacer, on_loop
 from jobkit.ui.trace import chain_of
@@ -64,6 +65,7 @@ def detail(
     same, different = shared(job.spec.params for job in jobs[:_COMPARED])
     newest = next((job for job in jobs if job.error is not None), None)
     error = newest.error if newest is not None else None
+    defaults = None if info is None else defaults_of({group.task: info})[group.task]
     return {
         "id": group.id,
         "task": group.task,
@@ -85,9 +87,9 @@ def detail(
         "jobs": [
             {
                 "id": job.id,
-                "args": params_brief(
-                    {n: v for n, v in job.spec.params.items() if n in different} if len(jobs) > 1 else job.spec.params
-                ),
+                "args": params_brief({n: v for n, v in job.spec.params.items() if n in different})
+                if len(jobs) > 1
+                else params_brief(job.spec.params, defaults),
                 "finished_at": iso(job.finished_at),
                 "worker": job.worker,
                 "owner": job.spec.owner,

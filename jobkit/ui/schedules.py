@@ -21,6 +21,7 @@ from jobkit.schedules.words import lateness, moment_text, moments, sentence, utc
 from jobkit.store.schedules import CHANGED
 from jobkit.store.values import WorkerInfo
 from jobkit.ui import assets
+from jobkit.ui.board import Defaults, defaults_of
 from jobkit.ui.desk import Errand, action, each
 from jobkit.ui.feed_page import FeedPage
 from jobkit.ui.format import params_brief
@@ -34,13 +35,21 @@ if TYPE_CHECKING:
 _NEXT = 5
 
 
-def picture(schedules: Sequence[ScheduleSnapshot], workers: Sequence[WorkerInfo], now_ms: int) -> dict[str, Any]:
+def picture(
+    schedules: Sequence[ScheduleSnapshot],
+    workers: Sequence[WorkerInfo],
+    now_ms: int,
+    defaults: Defaults | None = None,
+) -> dict[str, Any]:
     """What the page shows, in the order of the next times; paused and ended ones last."""
     order = sorted(schedules, key=lambda s: (s.next_ms or float("inf"), s.name))
-    return {"schedules": [_row(one, workers, utc(one.now_ms)) for one in order], "now": instant_iso(now_ms)}
+    return {
+        "schedules": [_row(one, workers, utc(one.now_ms), defaults or {}) for one in order],
+        "now": instant_iso(now_ms),
+    }
 
 
-def _row(one: ScheduleSnapshot, workers: Sequence[WorkerInfo], now: datetime) -> dict[str, Any]:
+def _row(one: ScheduleSnapshot, workers: Sequence[WorkerInfo], now: datetime, defaults: Defaults) -> dict[str, Any]:
     spec, job = one.spec, one.spec.job
     timing = Timing.of(spec)
     late_s, why = lateness(one, workers)
@@ -49,7 +58,7 @@ def _row(one: ScheduleSnapshot, workers: Sequence[WorkerInfo], now: datetime) ->
         "name": one.name,
         "task": job.task,
         "title": job.title or job.task,
-        "args": params_brief(job.params, limit=160),
+        "args": params_brief(job.params, defaults.get(job.task)),
         "sentence": sentence(timing),
         "cron": spec.cron,
         "every": spec.every_ms / 1000 if spec.every_ms else None,
@@ -153,9 +162,12 @@ class SchedulesFeed(PageFeed):
 
     async def read(self) -> str:
         store = self.kit.verbs.store
-        found, workers, now_ms = await asyncio.gather(store.schedules(), store.workers(), store.clock())
+        found, workers, now_ms, infos = await asyncio.gather(
+            store.schedules(), store.workers(), store.clock(), self.kit.aio.tasks()
+        )
         self._runs = frozenset(run.job_id for one in found for run in one.runs if run.job_id)
-        return json.dumps(picture(found, workers, now_ms), separators=(",", ":"), default=str)
+        shown = picture(found, workers, now_ms, defaults_of(infos))
+        return json.dumps(shown, separators=(",", ":"), default=str)
 
 
 class SchedulesPage(FeedPage):

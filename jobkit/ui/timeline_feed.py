@@ -16,6 +16,7 @@ from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.runners import Runners
 from jobkit.store.query import Page, Query, is_pattern, narrowed
+from jobkit.ui.board import defaults_of
 from jobkit.ui.pace import Pacer, answered, on_loop
 from jobkit.ui.timeline_model import ATTEMPTS, TimelineModel
 from jobkit.ui.timeline_series import RANGES_MS, fit, series
@@ -131,6 +132,7 @@ class TimelineFeed:
                 if not self._query.is_plain:
                     self._kit.verbs.use_index()
                 self._searched = None
+                self.model.defaults = defaults_of(await answered(self._kit.aio.tasks))
                 jobs, since_ms, depth_since_ms = await answered(self._read_jobs)
         finally:
             self._is_loading = False

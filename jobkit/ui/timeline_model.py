@@ -15,6 +15,7 @@ from typing import Any
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.snapshot import attempts_of
 from jobkit.store.query import Brief, Query, matches
+from jobkit.ui.board import Defaults
 from jobkit.ui.format import params_brief
 
 #: Attempts that are kept, and lanes of one worker: with more jobs at once, the rest shares the last.
@@ -73,8 +74,10 @@ class Bar:
         ]
 
 
-def bars_of(snapshot: JobSnapshot, lanes: Mapping[str, int] | None = None) -> list[Bar]:
-    """The attempts of a job, oldest first; `lanes` by `Bar.key`, 0 where one is not named."""
+def bars_of(
+    snapshot: JobSnapshot, lanes: Mapping[str, int] | None = None, defaults: Defaults | None = None
+) -> list[Bar]:
+    """The attempts of a job, oldest first; `lanes` by `Bar.key`, 0 where one is not named, `defaults` by task."""
     spec = snapshot.spec
     ready = _ready(snapshot.history)
     bars = []
@@ -87,7 +90,7 @@ def bars_of(snapshot: JobSnapshot, lanes: Mapping[str, int] | None = None) -> li
                 attempt.number,
                 spec.task,
                 spec.title or spec.task,
-                params_brief(spec.params, limit=60),
+                params_brief(spec.params, (defaults or {}).get(spec.task), limit=60),
                 attempt.worker,
                 (lanes or {}).get(key, 0),
                 ready.get(started),
@@ -135,6 +138,8 @@ class TimelineModel:
         self.is_narrow = only is not None or self.query != Query(limit=0)
         """Whether some jobs are not shown: then each is read before anything of it is counted."""
         self._lasting = Query(task=self.query.task, owner=self.query.owner, tag=self.query.tag, queue=self.query.queue)
+        self.defaults: Defaults = {}
+        """Arguments that equal them are not named."""
         self.jobs: dict[str, JobSnapshot] = {}
         self.bars: dict[str, list[Bar]] = {}
         """By job, for those that have started at least once."""
@@ -325,7 +330,7 @@ class TimelineModel:
                 self._note_all(self.jobs[snapshot.id], -1)
             self._note_all(snapshot)
         self.jobs[snapshot.id] = snapshot
-        bars = bars_of(snapshot, self._lanes)
+        bars = bars_of(snapshot, self._lanes, self.defaults)
         for bar in bars:
             if bar.key not in self._lanes:
                 self._lanes[bar.key] = self._free_lane(bar)
@@ -334,7 +339,7 @@ class TimelineModel:
                 if lanes.get(self._lanes[bar.key]) == bar.key:
                     del lanes[self._lanes[bar.key]]
         if bars:
-            self.bars[snapshot.id] = bars_of(snapshot, self._lanes)
+            self.bars[snapshot.id] = [replace(bar, lane=self._lanes[bar.key]) for bar in bars]
         self._changed[snapshot.id] = None
 
     def _free_lane(self, bar: Bar) -> int:

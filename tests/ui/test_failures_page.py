@@ -14,9 +14,12 @@ import jobkit
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
 from jobkit.store.query import Query
+from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.specs import ParamSpec
 from jobkit.ui.board import Board
 from jobkit.ui.desk import Desk
 from jobkit.ui.failures import FailuresPage
+from jobkit.ui.failures_feed import detail
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
@@ -65,6 +68,20 @@ def test_what_came_of_an_action_is_one_sentence(stage: Stage, divide: Any) -> No
     assert act(desk, "pause_task", "divide") == "task divide is paused already"
     assert act(desk, "drop_group", group.id) == f"group {group.id} was dropped: 4 jobs deleted"
     assert "there is no group of failures" in act(desk, "resolve_group", group.id)
+
+
+def test_a_single_job_of_a_group_names_the_arguments_that_are_not_the_tasks_defaults(stage: Stage) -> None:
+    params = (
+        ParamSpec(name="a", kind="int", has_default=True, default=1),
+        ParamSpec(name="b", kind="int", has_default=True, default=0),
+    )
+    stage.start(job := stage.submit("divide", {"a": 5, "b": 0}))
+    stage.fail(job)
+    [group], snapshot = stage.kit.failures(), stage.kit.snapshot(job)
+
+    [row] = detail(group, [snapshot], set(), False, TaskInfo("divide", params=params), 10)["jobs"]
+
+    assert row["args"] == "a=5"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ NOW_MS = round(datetime(2026, 11, 24, 15, 0, tzinfo=UTC).timestamp() * 1000)
 
 
 def kept(name: str = "nightly", **fields: Any) -> ScheduleSnapshot:
-    spec = ScheduleSpec(name, JobSpec("", "report", params={"n": 3}), **{"cron": "0 6 * * *", **fields.pop("spec", {})})
+    given = {"job": JobSpec("", "report", params={"n": 3}), "cron": "0 6 * * *", **fields.pop("spec", {})}
+    spec = ScheduleSpec(name, **given)
     return ScheduleSnapshot(spec, now_ms=NOW_MS, **{"next_ms": NOW_MS + 3_600_000, **fields})
 
 
@@ -44,6 +45,14 @@ def test_rows_come_by_their_next_time_and_those_without_one_last() -> None:
     assert [(row["name"], row["state"]) for row in shown] == [("a", "on"), ("b", "on"), ("paused", "paused")]
     assert shown[1]["sentence"] == "Every day at 06:00 UTC"
     assert len(shown[2]["next"]) == 5  # what they would be
+
+
+def test_a_row_names_the_arguments_that_are_not_the_tasks_defaults() -> None:
+    job = JobSpec("", "report", params={"day": "friday", "n": 3})
+
+    [row] = picture([kept(spec={"job": job})], [], NOW_MS, {"report": {"day": "today", "n": 3}})["schedules"]
+
+    assert row["args"] == "day=friday"
 
 
 @pytest.mark.parametrize(

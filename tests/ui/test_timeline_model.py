@@ -273,6 +273,16 @@ def test_a_job_comes_and_goes_with_what_the_query_asks_for() -> None:
     assert [counts for _, counts in timeline.ended(T0, T0 + 9_000) if any(counts)] == []
 
 
+def test_a_bar_names_the_arguments_that_are_not_the_tasks_defaults() -> None:
+    begun = [event("a", 1, "submitted", 0), started("a", 2, 1)]
+    given = job("a", *begun)
+    timeline = TimelineModel()
+    timeline.defaults = {"train": {"n": 1, "lr": 0.1}}
+    timeline.load([replace(given, spec=replace(given.spec, params={"n": 1, "lr": 0.5}))], None)
+
+    assert [bar.args for bar in timeline.all_bars()] == ["lr=0.5"]
+
+
 def test_jobs_that_can_never_match_are_read_once_but_for_those_that_move() -> None:
     timeline = TimelineModel(query=Query(queue=("gpu",)))
     timeline.take(event("a", 1, "submitted", 0))
