@@ -208,8 +208,12 @@ class Form {
     field.several = !spec.option && SPREADABLE.includes(kind) && !spec.is_secret && h("button", {type: "button", class: "several", "aria-pressed": "false", title: "Give several values: one job for each combination", text: "several", onclick: () => this.spread(field, !field.isSpread)});
     field.message = h("p", {class: "message", id: `${id}-m`, role: "alert", hidden: true});
     const label = h("label", {class: "label", for: id, text: spec.shown || spec.label || spec.name, title: spec.label && spec.label !== spec.name ? spec.name : false});
-    const line = h("div", {class: "line"}, kind === "bool" && field.control, label, spec.required && !has && h("span", {class: "required", text: "required"}), field.dot, field.several, h("span", {class: "spring"}), h("span", {class: "kind muted", text: spec.range !== undefined ? spec.range : kindOf(spec)}));
-    const el = h("div", {class: `field${wide ? " wide" : ""} kind-${kind}`, "data-name": spec.name}, line, kind !== "bool" && field.control, field.message, spec.help && h("p", {class: "hint muted", text: spec.help}));
+    const what = spec.range !== undefined ? spec.range : kindOf(spec), hint = spec.help && h("p", {class: "hint muted", text: spec.help, title: spec.help});
+    // Short help stands beside the label, so that ten parameters are seen at once; what is longer stands under its field.
+    const isShort = hint && label.textContent.length + spec.help.length + what.length <= SHORT;
+    hint?.classList.toggle("beside", isShort);
+    const line = h("div", {class: "line"}, kind === "bool" && field.control, label, isShort && hint, spec.required && !has && h("span", {class: "required", text: "required"}), field.dot, field.several, h("span", {class: "spring"}), h("span", {class: "kind muted", text: what}));
+    const el = h("div", {class: `field${wide ? " wide" : ""} kind-${kind}`, "data-name": spec.name}, line, kind !== "bool" && field.control, field.message, !isShort && hint);
     (field.control.matches?.("input,select,textarea") ? field.control : field.control.querySelector("input") || field.control).setAttribute("aria-describedby", `${id}-m`);
     field.el = el;
     this.fields.set(spec.name, field);
@@ -311,6 +315,9 @@ class Form {
     }
   }
 }
+
+/** Characters of label, help and kind that have room in one line of a column. */
+const SHORT = 62;
 
 const MODES = {Now: "It may start at once", Later: "It waits for a time", Sweep: "One job for each combination of values"};
 const SPREADABLE = ["int", "float", "str", "bool", "choice", "path", "date", "datetime"];

@@ -10,6 +10,8 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.store.query import Query
+from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.specs import ParamSpec
 from jobkit.ui.dashboard import Dashboard
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
@@ -73,3 +75,23 @@ def test_a_job_for_later_waits_for_its_time(stage: Stage, page: Any) -> None:
     page.wait_for_selector(".jk-card .title:has-text('Train a model')")
     (job,) = stage.kit.page(Query()).jobs
     assert datetime.fromtimestamp(job.spec.at_ms / 1000).strftime("%Y-%m-%dT%H:%M") == "2031-02-03T04:05"
+
+
+def test_ten_arguments_with_help_are_seen_without_scrolling_and_long_help_is_not_cut(
+    stage: Stage, page: Any, window: Window
+) -> None:
+    helps = ["learning rate.", "passes over the data.", *["one of many."] * 8]
+    params = tuple(
+        ParamSpec(name=f"p{n}", kind="float", required=False, has_default=True, default=n, help=text)
+        for n, text in enumerate((*helps, "a sentence of help that has no place beside its label. " * 2))
+    )
+    background.call(stage.store.publish_tasks({"many": TaskInfo("many", "Many", params=params).to_json()}))
+    page = window.open(f"{page.url.partition('?')[0]}?page=submit&task=many", width=1440, height=900)
+    page.wait_for_selector("h2:has-text('Many')")
+
+    tops = [page.locator(f"[data-name=p{n}]").bounding_box()["y"] for n in range(10)]
+
+    assert {below - above for above, below in zip(tops[::2], tops[2::2], strict=False)} == {64}
+    assert tops[-1] + 64 < page.locator(".jk-form footer").bounding_box()["y"]
+    cut = "hints => hints.filter(hint => hint.scrollWidth > hint.clientWidth).map(hint => hint.textContent)"
+    assert page.locator(".jk-form .hint:visible").evaluate_all(cut) == []
