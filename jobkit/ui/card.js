@@ -54,8 +54,10 @@ class Card {
     }
     if (model.get("keyboard")) {
       const keys = (event) => this.key(event);
+      const turned = () => { this.jumped = ""; this.jump(); };
       document.addEventListener("keydown", keys);
-      this.stops.push(() => document.removeEventListener("keydown", keys));
+      addEventListener("hashchange", turned);
+      this.stops.push(() => { document.removeEventListener("keydown", keys); removeEventListener("hashchange", turned); });
     }
     this.log = logOf(model);
     this.log.views.add(this);
@@ -129,6 +131,7 @@ class Card {
     const n = this.n, before = this.root.dataset.face;
     this.root.classList.toggle("empty", !job.id);
     this.root.classList.toggle("missing", Boolean(job.missing));
+    if (this.jobId && this.jobId !== job.id) this.forgetLine();
     if (!job.id) return;
     if (job.now) this.skew = Date.parse(job.now) - Date.now();
     this.receivedAt = this.now();
@@ -384,7 +387,8 @@ class Card {
     if (!log) return;
     n.logs.hidden = !log.lines.length;
     const dropped = log.dropped ? `, ${number(log.dropped)} not kept` : "";
-    put(n.logCount, `${number(log.total || log.lines.length)} line${log.total === 1 ? "" : "s"}${dropped}`);
+    const first = log.lines.length ? log.lines[0].n : 0, lost = this.named && this.named < first ? `, line ${number(this.named)} is not shown` : "";
+    put(n.logCount, `${number(log.total || log.lines.length)} line${log.total === 1 ? "" : "s"}${dropped}${lost}`);
     n.followButton.hidden = !live;
     put(n.followButton, this.follow ? "Pause" : "Follow");
   }
@@ -411,6 +415,7 @@ class Card {
     this.showLogHead();
     if (n.level.hidden) n.level.value = "0";
     if (n.find.value || n.level.value !== "0") this.filter();
+    if (this.jump()) return;
     if (all && this.job && this.job.state === "failed") {
       const bad = n.rows.querySelector('[data-level="ERROR"], [data-level="CRITICAL"]');
       this.follow = false;
@@ -429,9 +434,51 @@ class Card {
   line(line) {
     if (line.level || line.source === "warning") this.n.level.hidden = false;
     const warn = line.source === "stderr" || line.source === "warning" ? " err" : line.source === "jobkit" ? " own" : "";
-    return h("div", {class: `line${warn}`, "data-level": line.level || false, title: line.logger || false},
-      h("span", {class: "num", text: line.n}), h("time", {text: clock(line.at), title: exact(line.at)}),
+    const link = this.model.get("keyboard") && {href: `#L${line.n}`, tabindex: -1, title: "Link to this line", onclick: (event) => this.point(event, line.n)};
+    return h("div", {class: `line${warn}`, "data-n": line.n, "data-level": line.level || false, title: line.logger || false},
+      h(link ? "a" : "span", {class: "num", text: line.n, ...link}), h("time", {text: clock(line.at), title: exact(line.at)}),
       h("span", {class: "level", text: LEVELS[line.level] || (line.source === "warning" ? "WARN" : "")}), h("span", {class: "text", text: line.text}));
+  }
+
+  // -- a link to a line: `#L182` in the address of the page that this card is a part of ------------------------------
+
+  /** The line that the address names, or 0. */
+  get named() { return this.model.get("keyboard") ? Number(location.hash.match(/^#L(\d{1,9})$/)?.[1] || 0) : 0; }
+
+  /** A plain click on a line's number puts it into the address; others are the browser's own. */
+  point(event, number) {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    history.replaceState(history.state, "", `${location.pathname}${location.search}#L${number}`);
+    this.jumped = `${this.jobId}#L${number}`;
+    this.markLine();
+  }
+
+  /** Marks the line that the address names; gives it, where it is here. */
+  markLine() {
+    const row = this.named ? this.n.rows.querySelector(`[data-n="${this.named}"]`) : null;
+    if (row === this.markedRow) return row;
+    this.markedRow?.classList.remove("marked");
+    row?.classList.add("marked");
+    return (this.markedRow = row);
+  }
+
+  /** Goes to the line that the address names, once; whether that line is there and nothing else may scroll now. */
+  jump(tries = 60) {
+    const key = `${this.jobId}#L${this.named}`, row = this.markLine();
+    if (!row || this.jumped === key) return false;
+    this.follow = false;
+    if (row.offsetParent) {
+      this.jumped = key;
+      row.scrollIntoView({block: "center"});
+    } else if (tries) requestAnimationFrame(() => this.jump(tries - 1));  // the drawer is only being opened
+    return true;
+  }
+
+  /** Another job is shown, or none: the address names a line of the one before. */
+  forgetLine() {
+    if (this.named) history.replaceState(history.state, "", location.pathname + location.search);
+    this.jobId = "";
   }
 
   scrolled() {

@@ -98,6 +98,41 @@ def test_a_row_opens_the_card_beside_the_list_and_the_url_names_it(stage: Stage,
     wait_until(lambda: "job=" not in page.evaluate("location.search"), 5, "the URL")
 
 
+def test_a_link_names_a_line_of_the_log_and_opens_at_it(stage: Stage, url: str, window: Window) -> None:
+    jobs = [stage.submit("train", title=title) for title in ("First", "Second")]
+    for job in jobs:
+        stage.start(job)
+        stage.log(job, *[f"line {n}" for n in range(1, 401)])
+    in_sight = """row => {
+      const [line, pane] = [row, row.parentNode].map((el) => el.getBoundingClientRect());
+      return line.top >= pane.top && line.bottom <= pane.bottom;
+    }"""
+    page = window.open(f"{url}?job={jobs[0]}#L182", width=1440)
+
+    page.wait_for_selector(".line.marked .text:text-is('line 182')")
+    wait_until(lambda: page.locator(".line.marked").evaluate(in_sight), 10, "the line to be in sight")
+    stage.log(jobs[0], "line 401")  # it runs, and the log stays where the reader is
+    page.wait_for_selector(".pill:has-text('1 new line')")
+    assert page.locator(".line.marked").evaluate(in_sight)
+
+    page.click(".line:has(.text:text-is('line 180')) .num")
+    page.wait_for_selector(".line.marked .text:text-is('line 180')")
+    assert page.evaluate("location.hash") == "#L180"
+    assert f"job={jobs[0]}" in page.url
+    linked = window.open(page.url, width=380)
+    linked.wait_for_selector(".line.marked .text:text-is('line 180')")
+    wait_until(lambda: linked.locator(".line.marked").evaluate(in_sight), 10, "the line to be in sight")
+    page.evaluate("location.hash = '#L390'")
+    page.wait_for_selector(".line.marked .text:text-is('line 390')")
+    wait_until(lambda: page.locator(".line.marked").evaluate(in_sight), 10, "the line to be in sight")
+
+    page.click(".row:has-text('Second')")
+    page.wait_for_selector(".jk-card .title:has-text('Second')")
+    page.wait_for_selector(".line .text:text-is('line 400')")
+    wait_until(lambda: page.evaluate("location.hash") == "" and jobs[1] in page.url, 10, "the URL of the other job")
+    assert page.locator(".line.marked").count() == 0
+
+
 def test_on_a_small_screen_the_card_covers_the_list_below_the_header(stage: Stage, url: str, window: Window) -> None:
     job = stage.submit("train", title="Train a model")
     stage.start(job)
