@@ -110,6 +110,9 @@ class Error(Struct):
     message: str
     traceback: str
     where: str
+    source: Annotated[
+        str | UnsetType, doc("Lines of code around the place, each `number, tab, text`; where they are known.")
+    ] = UNSET
 
 
 class Job(Struct):

@@ -27,6 +27,7 @@ class JobError:
         message: one sentence.
         traceback: the remote traceback, from the user's own frames on; "" where there is none.
         where: "file.py:28 in evaluate", the deepest frame of the user's code, or "".
+        source: up to five lines of code around that place, each `number, tab, text`; "" where they are not known.
     """
 
     kind: ErrorKind
@@ -34,6 +35,7 @@ class JobError:
     message: str
     traceback: str = ""
     where: str = ""
+    source: str = ""
 
     def to_wire(self) -> dict[str, Any]:
         return {
@@ -42,6 +44,7 @@ class JobError:
             "message": self.message,
             "traceback": self.traceback,
             "where": self.where,
+            **({"source": self.source} if self.source else {}),
         }
 
     to_json = to_wire
@@ -54,6 +57,7 @@ class JobError:
             message=wire.get("message", ""),
             traceback=wire.get("traceback", ""),
             where=wire.get("where", ""),
+            source=wire.get("source", ""),
         )
 
     def __str__(self) -> str:

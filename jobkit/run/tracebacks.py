@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import pickle
 import re
 import sys
 import sysconfig
+import textwrap
 import traceback
 from collections.abc import Iterable
 from types import TracebackType
@@ -19,6 +21,9 @@ from jobkit.run.lines import clean, cut
 
 MESSAGE_LIMIT, TRACEBACK_LINES, TRACEBACK_LIMIT = 1_000, 200, 64_000
 ERROR_BODY_LIMIT = 1_000_000
+
+#: Lines of code that are kept on each side of the failing one.
+SOURCE_AROUND = 2
 
 #: The file name of functions that travelled by value: cloudpickle leaves out where they were typed.
 DYNAMIC = "<dynamic-code>"
@@ -38,12 +43,13 @@ def describe(error: BaseException, kind: ErrorKind = ErrorKind.EXCEPTION) -> Job
         _trim(error, set())
         deepest = _deepest(error.__traceback__)
         where = "" if deepest is None else _place_of(deepest)
+        source = "" if deepest is None else _source_of(deepest)
         text = _format(error)
         if deepest is not None and frame_locals.is_kept():
             text += f"\n\nLocal variables in {where}:\n{frame_locals.locals_text(deepest.tb_frame)}"
     except Exception:  # exceptions of the user's may raise from any attribute
-        where, text = "", ""
-    return JobError(kind=kind, type=name, message=_message(error), traceback=text, where=where)
+        where, text, source = "", "", ""
+    return JobError(kind=kind, type=name, message=_message(error), traceback=text, where=where, source=source)
 
 
 def error_types(error: BaseException) -> tuple[str, ...]:
@@ -127,6 +133,18 @@ def _deepest(trace: TracebackType | None) -> TracebackType | None:
 def _place_of(trace: TracebackType) -> str:
     code = trace.tb_frame.f_code
     return _place(code.co_filename, trace.tb_lineno or 0, code.co_name)
+
+
+def _source_of(trace: TracebackType) -> str:
+    """The lines around the failing one, without the indentation that all of them have."""
+    frame, at = trace.tb_frame, trace.tb_lineno or 0
+    numbers = range(max(1, at - SOURCE_AROUND), at + SOURCE_AROUND + 1)
+    lines = {n: linecache.getline(frame.f_code.co_filename, n, frame.f_globals) for n in numbers}
+    if not lines.get(at):
+        return ""
+    found = [n for n in numbers if lines[n]]
+    text = textwrap.dedent("\n".join(lines[n].rstrip().expandtabs(4) for n in found))
+    return "\n".join(f"{n}\t{clean(cut(line, 200))}" for n, line in zip(found, text.split("\n"), strict=True))
 
 
 def _place(filename: str, line: int, name: str) -> str:

@@ -109,7 +109,8 @@ class Jobs:
         event = JobEvent(before.id, before.seq + 1, kind, self.now, data, result=rider)
         kept = replace(event, result=b"")
         if data.get("error"):  # the snapshot's own error has the traceback once
-            kept = replace(kept, data={**data, "error": {**data["error"], "traceback": ""}})
+            error = {name: value for name, value in data["error"].items() if name != "source"}
+            kept = replace(kept, data={**data, "error": {**error, "traceback": ""}})
         after = apply(before, event)
         assert after is not None, "an event of the store itself is always the next one"
         history = (*before.history, kept)

@@ -11,7 +11,8 @@ function errorParts(error, chain) {
     let folded = [];
     const flush = () => {
       if (!folded.length) return;
-      frames.append(h("details", null, h("summary", {class: "muted", text: `${folded.length} library frame${folded.length > 1 ? "s" : ""}`}), folded.map((f) => errorFrame(f, false))));
+      const count = folded.reduce((sum, frame) => sum + (frame.count || 1), 0);
+      frames.append(h("details", null, h("summary", {class: "muted", text: `${number(count)} library frame${count > 1 ? "s" : ""}`}), folded.map((f) => errorFrame(f))));
       folded = [];
     };
     const own = raised.frames.filter((f) => !f.library);
@@ -19,7 +20,8 @@ function errorParts(error, chain) {
       if (frame.library) folded.push(frame);
       else {
         flush();
-        frames.append(errorFrame(frame, frame === own[own.length - 1]));
+        const isFailing = frame === own[own.length - 1];
+        frames.append(errorFrame(frame, isFailing, isFailing && raised === deepest && frame.place === error.where ? error.source : ""));
       }
     }
     flush();
@@ -34,6 +36,10 @@ function errorParts(error, chain) {
   return parts;
 }
 
-function errorFrame(frame, isFailing) {
-  return h("div", {class: isFailing ? "frame failing" : "frame"}, h("span", {class: "place muted", text: frame.place, title: frame.file}), frame.code && h("code", {text: frame.code}));
+/** One frame; `source` has the lines around its own, each with its number, where they are known. */
+function errorFrame(frame, isFailing = false, source = "") {
+  const at = frame.place.match(/(\d+)(?= in |$)/)?.[1], times = frame.count > 1 ? ` · ${number(frame.count)} times` : "";
+  const lines = (source || "").split("\n").map((line) => line.split("\t")).filter(([n]) => n);
+  const code = lines.length ? h("div", {class: "source"}, lines.map(([n, ...text]) => h("code", {class: n === at ? "at" : ""}, h("span", {class: "n", text: n}), h("span", {text: text.join("\t") || " "})))) : frame.code && h("code", {text: frame.code});
+  return h("div", {class: `frame${isFailing ? " failing" : ""}${lines.length ? " seen" : ""}`}, h("span", {class: "place muted", text: frame.place + times, title: frame.file}), code);
 }

@@ -75,9 +75,7 @@ def detail(
         "chain": [
             {
                 "headline": raised.headline,
-                "frames": [
-                    {"place": f.place, "file": f.file, "code": f.code, "library": f.is_library} for f in raised.frames
-                ],
+                "frames": [frame.to_json() for frame in raised.frames],
             }
             for raised in (chain_of(error.traceback) if error else ())
         ],

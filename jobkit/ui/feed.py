@@ -287,10 +287,7 @@ class JobView:
             "chain": [
                 {
                     "headline": raised.headline,
-                    "frames": [
-                        {"place": f.place, "file": f.file, "code": f.code, "library": f.is_library}
-                        for f in raised.frames
-                    ],
+                    "frames": [frame.to_json() for frame in raised.frames],
                 }
                 for raised in (chain_of(error.traceback) if error else ())
             ],

@@ -7,25 +7,38 @@ understand simply yields no frames, and the pages then show the text itself.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 _FRAME = re.compile(r'^\s*File "(?P<file>.+?)", line (?P<line>\d+)(?:, in (?P<name>.+))?$')
 _CHAIN = re.compile(
     r"^(The above exception was the direct cause of the following exception:"
     r"|During handling of the above exception, another exception occurred:)$"
 )
+_REPEATED = re.compile(r"^\s*\[Previous line repeated (?P<count>\d{1,9}) more times?\]$")
 _LIBRARY = re.compile(r"(site-packages|dist-packages|[/\\]lib[/\\]python\d|[/\\]jobkit[/\\]run[/\\]|<frozen )")
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame. `code` is its source line, where the traceback had it; `is_library`: not the user's own code."""
+    """One frame, or several equal ones in a row.
+
+    Attributes:
+        code: its source line, where the traceback had it.
+        is_library: not the user's own code.
+        count: how many there are of it.
+    """
 
     file: str
     line: int
     name: str
     code: str = ""
     is_library: bool = False
+    count: int = 1
+
+    def to_json(self) -> dict[str, object]:
+        """As the pages take it."""
+        shown = {"place": self.place, "file": self.file, "code": self.code, "library": self.is_library}
+        return shown if self.count == 1 else {**shown, "count": self.count}
 
     @property
     def place(self) -> str:
@@ -52,18 +65,30 @@ def chain_of(text: str, limit: int = 60) -> list[Raised]:
         match = _FRAME.match(line)
         if match:
             file = match["file"]
+            _fold(frames)
             frames.append(Frame(file, int(match["line"]), match["name"] or "", "", bool(_LIBRARY.search(file))))
             in_frame = True
+        elif repeated := _REPEATED.match(line):
+            _fold(frames)
+            if frames:
+                frames[-1] = replace(frames[-1], count=frames[-1].count + int(repeated["count"]))
         elif _CHAIN.match(line.strip()):
+            _fold(frames)
             chain.append(Raised(headline, tuple(frames[-limit:])))
             frames, headline, in_frame = [], "", False
         elif line.startswith("    ") and in_frame and frames:
             if not frames[-1].code and not set(line.strip()) <= set("^~ "):
-                last = frames[-1]
-                frames[-1] = Frame(last.file, last.line, last.name, line.strip(), last.is_library)
+                frames[-1] = replace(frames[-1], code=line.strip())
         elif line.strip() and not line[:1].isspace() and not line.startswith("Traceback ("):
             headline = headline if headline and frames and not in_frame else line.strip()
             in_frame = False
     if headline or frames:
+        _fold(frames)
         chain.append(Raised(headline, tuple(frames[-limit:])))
     return chain
+
+
+def _fold(frames: list[Frame]) -> None:
+    """Make one of the last two frames where they are equal: a recursion says the same many times."""
+    if len(frames) > 1 and replace(frames[-2], count=1) == frames[-1]:
+        frames[-2:] = [replace(frames[-2], count=frames[-2].count + 1)]

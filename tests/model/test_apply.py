@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobkit.model import ALLOWED, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply, attempts_of
@@ -228,6 +228,7 @@ class Record:
             self.snapshots.append(after(self.snapshots[-1], one))
 
 
+@settings(deadline=None)
 @given(lives())
 def test_every_way_is_allowed_and_numbered_without_holes(events: list[JobEvent]) -> None:
     snapshots = Record(events).snapshots
@@ -238,6 +239,7 @@ def test_every_way_is_allowed_and_numbered_without_holes(events: list[JobEvent])
     assert [one.seq for one in snapshots[-1].history] == list(range(1, snapshots[-1].seq + 1))
 
 
+@settings(deadline=None)
 @given(lives(), st.data())
 def test_any_delivery_with_refreshes_on_holes_ends_in_the_same_snapshot(events: list[JobEvent], data: Any) -> None:
     """A live handle: events come doubled, late, in any order, or never; a hole makes it read the record, and so does
@@ -264,6 +266,7 @@ def test_any_delivery_with_refreshes_on_holes_ends_in_the_same_snapshot(events: 
     assert settled == final
 
 
+@settings(deadline=None)
 @given(lives(), st.data())
 def test_events_in_order_may_be_dropped_and_doubled_and_the_last_state_is_right(
     events: list[JobEvent], data: Any
@@ -282,6 +285,7 @@ def test_events_in_order_may_be_dropped_and_doubled_and_the_last_state_is_right(
     assert replace(handle, **numbered) == replace(record[-1], **numbered)
 
 
+@settings(deadline=None)
 @given(lives())
 def test_attempts_tell_the_same_as_the_counters(events: list[JobEvent]) -> None:
     final = Record(events).snapshots[-1]

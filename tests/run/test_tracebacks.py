@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobkit.model import ErrorKind
+from jobkit.model.snapshot import JobError
 from jobkit.run.tracebacks import crash_text, describe, error_body, error_types, fault_text
 
 
@@ -25,6 +26,32 @@ def test_where_is_the_deepest_frame_of_the_user() -> None:
     assert error.where.startswith("test_tracebacks.py:")
     assert error.where.endswith(" in evaluate")
     assert "json/decoder.py" in error.traceback
+
+
+def test_the_lines_around_the_failing_one_are_kept_without_their_indentation() -> None:
+    def evaluate() -> None:
+        scores = {}
+        if not scores:
+            raise KeyError("f1")
+        print("there are some")
+
+    error = describe(caught(evaluate))
+
+    lines = [line.partition("\t") for line in error.source.split("\n")]
+    assert [text for _, _, text in lines[:4]] == [
+        "scores = {}",
+        "if not scores:",
+        '    raise KeyError("f1")',
+        'print("there are some")',
+    ]
+    assert error.where.startswith(f"test_tracebacks.py:{lines[2][0]} ")
+    assert JobError.from_wire(error.to_wire()) == error
+
+
+def test_code_that_no_file_has_fails_without_its_lines() -> None:
+    error = describe(caught(lambda: exec(compile("1 / 0", "<made up>", "exec"))))
+
+    assert (error.type, error.where, error.source) == ("ZeroDivisionError", "<made up>:1 in <module>", "")
 
 
 def test_without_a_frame_of_the_user_there_is_no_where() -> None:

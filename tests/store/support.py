@@ -201,7 +201,7 @@ async def check_events(store: AnyStore, ids: set[str]) -> None:
 
 
 def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
-    """The events alone lead to the record, but for progress (news) and the traceback (kept once)."""
+    """The events alone lead to the record, but for progress (news) and the traceback with its source (kept once)."""
     now = JobSnapshot(expected.spec, 0, JobState(events[0].data["state"]))
     for event in events:
         before = now
@@ -210,7 +210,7 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
         now = after
         if event.type not in (EventType.SUBMITTED, EventType.CANCEL_REQUESTED, EventType.MOVED):
             assert now.state in ALLOWED[before.state], f"{event.type}: {before.state} to {now.state}"
-    error = expected.error and replace(expected.error, traceback="")
+    error = expected.error and replace(expected.error, traceback="", source="")
     news = {name: getattr(expected, name) for name in ("rev", "done", "total", "message", "typical_s")}
     assert replace(now, **news, history=()) == replace(expected, error=error, history=())
 

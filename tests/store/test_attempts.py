@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from jobkit.model import ErrorKind, JobState, attempts_of
@@ -56,12 +58,14 @@ async def test_a_success_without_a_value_has_none(store: AnyStore) -> None:
 async def test_a_failure_says_why_and_its_history_has_no_second_traceback(store: AnyStore) -> None:
     claimed = await started(store, "a")
 
-    await store.finish([ending(claimed, "failed", error=BOOM)])
+    boom = replace(BOOM, source="1\tdef f():\n2\t    raise")
+    await store.finish([ending(claimed, "failed", error=boom)])
 
     found = await snapshot(store, "a")
-    assert (found.state, found.error) == (JobState.FAILED, BOOM)
+    assert (found.state, found.error) == (JobState.FAILED, boom)
     assert found.history[-1].data["error"]["message"] == BOOM.message
     assert found.history[-1].data["error"]["traceback"] == ""
+    assert "source" not in found.history[-1].data["error"]
 
 
 async def test_an_old_token_is_refused_and_changes_nothing(store: AnyStore) -> None:

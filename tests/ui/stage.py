@@ -72,9 +72,15 @@ class Stage:
         self._finish(job_id, "succeeded", preview=preview or {"type": "int", "text": "42"}, summary=summary)
 
     def fail(
-        self, job_id: str, type: str = "ValueError", message: str = "bad", traceback: str = "", where: str = ""
+        self,
+        job_id: str,
+        type: str = "ValueError",
+        message: str = "bad",
+        traceback: str = "",
+        where: str = "",
+        source: str = "",
     ) -> None:
-        self._finish(job_id, "failed", error=JobError(ErrorKind.EXCEPTION, type, message, traceback, where))
+        self._finish(job_id, "failed", error=JobError(ErrorKind.EXCEPTION, type, message, traceback, where, source))
 
     def retry_later(self, job_id: str, message: str = "try again", delay_ms: int = 0) -> None:
         error = JobError(ErrorKind.EXCEPTION, "OSError", message)

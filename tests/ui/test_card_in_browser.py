@@ -120,12 +120,16 @@ def test_an_error_stands_first_with_the_users_line_and_folded_libraries(
         '  File "/usr/lib/python3/site-packages/x.py", line 1, in y\n    z()\n'
         '  File "/home/a/train.py", line 28, in evaluate\n    raise ValueError("no score")\nValueError: no score\n',
         "train.py:28 in evaluate",
+        f"27\tif not score:\n28\t    raise ValueError({CANARY!r})\n29\treturn score",
     )
 
     page = window.open(serve(card(stage, job)))
 
     page.wait_for_selector(".failure b:has-text('ValueError')")
-    assert text_of(page, ".frame.failing") == 'train.py:28 in evaluate\nraise ValueError("no score")'
+    assert text_of(page, ".frame.failing .place") == "train.py:28 in evaluate"
+    assert page.locator(".source .n").all_inner_texts() == ["27", "28", "29"]
+    assert page.locator(".source .at span").all_text_contents() == ["28", f"    raise ValueError({CANARY!r})"]
+    assert page.locator(".frame:not(.failing) code").first.inner_text() == "evaluate()"
     assert text_of(page, ".failure summary") == "1 library frame"
     assert page.locator(".failure").bounding_box()["y"] < page.locator(".logs").bounding_box()["y"]  # type: ignore[index]
     # The log opens at the first error, not at its end.

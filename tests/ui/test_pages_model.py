@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,6 +50,21 @@ def test_a_traceback_is_read_root_cause_first_with_library_frames_marked() -> No
     assert [frame.is_library for frame in last.frames] == [False, True, False]
     assert last.frames[-1].place == "train.py:28 in evaluate"
     assert last.headline == "ValueError: no score"
+
+
+def test_equal_frames_of_a_recursion_are_one_with_a_count() -> None:
+    def dive(n: int) -> None:
+        dive(n - 1) if n else fail()
+
+    def fail() -> None:
+        raise ValueError("at the bottom")
+
+    with pytest.raises(ValueError, match="bottom") as info:
+        dive(500)
+    [raised] = chain_of("".join(traceback.format_exception(info.value)))
+
+    assert [(frame.name, frame.count) for frame in raised.frames[1:]] == [("dive", 501), ("fail", 1)]
+    assert raised.headline == "ValueError: at the bottom"
 
 
 @pytest.mark.parametrize("text", ["", "no traceback at all", "\x00\n  File \n^^^", '  File "x", line 1'])

@@ -83,10 +83,10 @@ local function emit(rec, kind, data, set, rider)
   end
   local kept = event
   if data.error and data.error.traceback ~= '' then -- the record's own field has it once
-    local traceback = data.error.traceback
-    data.error.traceback = ''
+    local traceback, source = data.error.traceback, data.error.source
+    data.error.traceback, data.error.source = '', nil
     kept = cjson.encode({id = rec.id, seq = seq, type = kind, at = NOW, data = data})
-    data.error.traceback = traceback
+    data.error.traceback, data.error.source = traceback, source
   end
   local n = #set
   set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'seq', seq, 'e' .. seq, kept
