@@ -18,6 +18,7 @@ import panel as pn
 
 from jobkit.client.loop import background
 from jobkit.ui.courier import Courier, Literals, Post, changes, courier_of, send, sockets_of
+from jobkit.ui.outgoing import held
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -175,6 +176,7 @@ class SessionBridge:
         if not self.is_open:
             return
         try:
-            function()
+            with held(self._document):
+                function()
         except Exception:
             logger.exception("a page could not be updated")

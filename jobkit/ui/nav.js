@@ -37,7 +37,6 @@ class Nav {
     put(n.place, model.get("place"));
     n.place.title = model.get("place");
     this.theme();
-    ask(model, "hello", {status: model.get("status")});
     back();  // a session that is made anew for an old window knows only the URL with which that was opened
   }
 

@@ -74,9 +74,6 @@ class Nav(SelfContained, JSComponent):
             action = asked["action"]
             if action == "page" and asked.get("page") in [slug for slug, _ in self.pages]:
                 self._on_page(asked["page"])
-            elif action == "hello" and asked.get("status") != self.status:
-                now, self.status = self.status, ""  # a value that does not change is not sent
-                self.status = now
             elif action == "url":  # the back button, or a window that outlived its session
                 self._on_url(str(asked.get("search", "")))
             elif action == "bell" and self.bell:

@@ -13,8 +13,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import panel as pn
+from bokeh.document.events import ModelChangedEvent
 from bokeh.models import ImportedStyleSheet
 from panel.custom import JSComponent
+
+from jobkit.ui.outgoing import held, tell
 
 
 class SelfContained:
@@ -39,9 +42,16 @@ class SelfContained:
 
     def _tell_again(self, names: set[str]) -> None:
         for model, _ in list(self._models.values()):  # type: ignore[attr-defined]  # panel's
-            for name in sorted(names):
-                value = getattr(model.data, name)
-                model.data.trigger(name, None, value)
+            document = model.document
+            if document is not None and document.session_context is not None:
+                changes = [
+                    ModelChangedEvent(document, model.data, name, getattr(model.data, name)) for name in sorted(names)
+                ]
+                tell(document.session_context.session, changes)
+
+    def _change_event(self, doc: Any) -> None:
+        with held(doc):  # whatever the browser's request changes, here and in other components
+            super()._change_event(doc)  # type: ignore[misc]  # the component's
 
     def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
         properties: dict[str, Any] = super()._process_param_change(params)  # type: ignore[misc]  # the component's

@@ -1,0 +1,97 @@
+"""What a session's callback changes reaches the browser, also where Panel is just writing something else to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import panel as pn
+import pytest
+from panel.io import document as panel_document
+
+from jobkit.ui.bridge import SessionBridge
+from jobkit.ui.nav import Nav
+from tests.ui.conftest import Window
+
+pytestmark = pytest.mark.browser
+
+
+def _as_a_write_ends() -> None:
+    """What a coroutine of Panel's does that ends now: it takes away the mark that others set while it wrote."""
+    document = pn.state.curdoc
+    panel_document._WRITE_BLOCK[document] = True
+    asyncio.get_running_loop().call_soon(lambda: panel_document._WRITE_BLOCK.pop(document, None))
+
+
+class _Site:
+    """Pages with nothing but a header, and their bridges."""
+
+    def __init__(self) -> None:
+        self.navs: list[Nav] = []
+        self.bridges: list[SessionBridge] = []
+
+    def page(self) -> Nav:
+        self.bridges.append(SessionBridge())
+        self.navs.append(
+            Nav(
+                pages=[["jobs", "Jobs"], ["submit", "Submit"]],
+                page="jobs",
+                home="jobs",
+                on_page=self._turn,
+                on_url=lambda _: None,
+                on_theme=lambda _: None,
+                on_bell=lambda _: None,
+                on_open=lambda _: None,
+            )
+        )
+        return self.navs[-1]
+
+    def _turn(self, slug: str) -> None:
+        _as_a_write_ends()
+        self.navs[-1].page = slug
+
+
+def test_what_is_pushed_while_panel_writes_is_not_left_behind(
+    serve: Callable[[Callable[[], Any]], str], window: Window
+) -> None:
+    site = _Site()
+    page = window.open(serve(site.page))
+    page.wait_for_selector(".status[data-status=live]")
+
+    def change() -> None:
+        _as_a_write_ends()
+        site.navs[-1].status = "reconnecting"
+
+    site.bridges[-1].push(change)
+
+    page.wait_for_selector(".status[data-status=reconnecting]")
+
+
+def test_what_a_request_changes_while_panel_writes_is_not_left_behind(
+    serve: Callable[[Callable[[], Any]], str], window: Window
+) -> None:
+    page = window.open(serve(_Site().page))
+    page.wait_for_selector(".status[data-status=live]")
+
+    page.click(".tab:text-is('Submit')")
+
+    page.wait_for_selector(".tab[aria-current]:text-is('Submit')")
+
+
+def test_nothing_that_the_server_tells_looks_like_a_wish_of_the_browser(
+    serve: Callable[[Callable[[], Any]], str], window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Panel would take it for one, and drop what a request sets to the same value."""
+    wished: set[str] = set()
+    process = Nav._process_events
+    monkeypatch.setattr(Nav, "_process_events", lambda nav, events: (wished.update(events), process(nav, events))[1])
+    site = _Site()
+    page = window.open(serve(site.page))
+    page.wait_for_selector(".status[data-status=live]")
+
+    site.bridges[-1].push(lambda: site.navs[-1]._tell_again({"status", "place"}))
+    page.click(".tab:text-is('Submit')")
+
+    page.wait_for_selector(".tab[aria-current]:text-is('Submit')")
+    assert wished == {"request"}
