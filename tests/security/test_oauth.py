@@ -25,6 +25,7 @@ from tests.support import ROOT, environment, wait_until
 from tests.ui.conftest import Window, browser, window
 from tests.ui.forwarder import Forwarder
 from tests.ui.stage import Stage
+from tests.ui.test_all_pages import findings
 from tests.ui.test_serving import _free_port
 
 if TYPE_CHECKING:
@@ -221,6 +222,23 @@ def test_what_goes_wrong_at_the_login_is_one_sentence(
     assert "x-evil" not in answer.headers
     assert "user" not in http.cookies
     assert http.get("/api/jobs").status_code == 401
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_audit_has_nothing_serious_to_say_of_a_failed_login_nor_of_the_way_out(
+    dashboard: str, window: Window, theme: Any
+) -> None:
+    page = window.open(
+        f"{dashboard}/login?error=access_denied&error_description=no", ignore_https_errors=True, color_scheme=theme
+    )
+    page.wait_for_selector("text=The login did not work")
+    wrong = findings(page, "a failed login")
+    page.goto(f"{dashboard}/logout")
+    page.wait_for_selector("text=You are logged out here")
+    wrong += findings(page, "the way out")
+
+    window.errors = [each for each in window.errors if "status of 40" not in each]  # the login that failed
+    assert not wrong, "\n".join(wrong)
 
 
 def test_no_cookie_is_believed_that_was_altered_or_is_somebody_elses(provider: Provider, http: httpx.Client) -> None:

@@ -25,6 +25,7 @@ from tests.security.people_site import AUTH, PeopleSite
 from tests.support import wait_until
 from tests.ui.conftest import Window, _own_registry, browser, window
 from tests.ui.stage import Stage
+from tests.ui.test_all_pages import findings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -416,6 +417,27 @@ def test_where_others_reach_a_server_without_a_login_it_says_what_to_set() -> No
 
     assert "as https://jobs.example others reach it, so it shows jobs to nobody" in said
     assert lines == ["jobkit dashboard --host 0.0.0.0 --login users.json", "JOBKIT_ROLES=anonymous=view"]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_audit_has_nothing_serious_to_say_of_the_login_nor_of_a_page_for_nobody(
+    site: PeopleSite, window: Window, theme: Any
+) -> None:
+    page = window.open(f"{site.url}/page", width=380, color_scheme=theme)
+    page.wait_for_selector("text=Password")
+    wrong = findings(page, "the login")
+
+    for password in ("a wrong one", "a long password"):
+        page.fill("[name=username]", "none")
+        page.fill("[name=password]", password)
+        page.click("button")
+        page.wait_for_selector(".problem, .jk-notice[data-theme] .big:has-text('No access')")
+        page.wait_for_timeout(300)  # what fades in has its colours then
+        wrong += findings(page, page.title())
+
+    window.errors = [each for each in window.errors if "401" not in each and "403" not in each]  # the wrong password
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.browser
