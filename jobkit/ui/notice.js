@@ -3,7 +3,7 @@
 class Notice {
   constructor(model, el) {
     const lines = model.get("lines");
-    this.root = h("section", {class: "jk jk-notice", role: "status"}, h("p", {class: "big", text: model.get("said")}),
+    this.root = h("section", {class: "jk jk-notice", role: "status"}, h("h1", {class: "big", text: model.get("said")}),
       h("p", {class: "muted", text: model.get("more")}), lines.map((line) => h("p", null, h("code", {text: line}))));
     el.append(this.root);
     this.stop = followTheme(this.root);
