@@ -48,6 +48,9 @@ logger = logging.getLogger("jobkit.ui")
 _FILLED = {"min-height": "0", "overflow": "hidden"}
 _SCROLLED = {"min-height": "0", "overflow": "auto", "padding": "16px"}
 
+#: What is old is pale: the header sets this while the server is away.
+_PALE = {"opacity": "var(--jk-stale, 1)"}
+
 
 def _nothing(session: PageSession) -> Notice:
     if session.person.role is not Role.NONE:
@@ -239,7 +242,8 @@ class Dashboard(Viewer):
             logger.exception("page %s could not be built", slug)
             said = f"The page {self._pages[slug].title} could not be built"
             shown = Notice(said, "The log of the server says why.")
-        holder.styles = _FILLED if getattr(shown, "fills_page", False) else _SCROLLED
+        look = _FILLED if getattr(shown, "fills_page", False) else _SCROLLED
+        holder.styles = {**look, **_PALE} if getattr(shown, "pales", True) else look
         holder.append(shown)
 
     def _name_pages(self) -> None:

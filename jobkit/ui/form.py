@@ -41,6 +41,9 @@ class TaskForm(SelfContained, JSComponent):
     request = param.String(default="")
     sweeps = param.Boolean(default=False)
 
+    pales: ClassVar[bool] = False
+    """Nothing here grows old while the server is away."""
+
     _esm = assets.esm("form")
     _stylesheets: ClassVar[list[str]] = [assets.css("form")]
 

@@ -40,7 +40,10 @@ class Nav {
     back();  // a session that is made anew for an old window knows only the URL with which that was opened
   }
 
-  close() { this.stops.forEach((stop) => stop()); }
+  close() {
+    this.stops.forEach((stop) => stop());
+    document.documentElement.style.removeProperty("--jk-stale");
+  }
 
   /** Links, so that a page can be opened beside this one; a plain click turns to it here. */
   showTabs() {
@@ -73,6 +76,7 @@ class Nav {
   showStatus() {
     const live = this.model.get("status") === "live", old = Math.floor((Date.now() - this.since) / 1000);
     this.n.status.dataset.status = this.model.get("status");
+    document.documentElement.style.setProperty("--jk-stale", live ? "1" : "0.65");  // of the pages, see dashboard.py
     put(this.n.word, live ? "live" : `reconnecting${old >= 2 ? `, data ${duration(old)} old` : ""}`);
   }
 

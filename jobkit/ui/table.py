@@ -60,6 +60,9 @@ class JobTable(SelfContained, JSComponent):
     _esm = assets.esm("table")
     _stylesheets: ClassVar[list[str]] = [assets.css("table")]
 
+    pales: ClassVar[bool] = False
+    """A dashboard leaves it to the table to show that its rows may be old."""
+
     part_of: ClassVar[Mapping[str, str]] = {"page": "delta"}
 
     def __init__(

@@ -373,6 +373,36 @@ def test_a_server_that_is_away_is_told_on_every_part_of_the_page(stage: Stage, u
     page.wait_for_selector(".status:has-text('live')")
 
 
+def test_what_may_be_old_is_pale_on_every_page_until_the_server_is_back(stage: Stage, url: str, window: Window) -> None:
+    stage.beat("gpu-1.4711")
+    page = window.open(f"{url}?page=workers", width=1440)
+    page.wait_for_selector(".jk-workers .worker")
+    paleness = """selector => {
+      const inside = (root) => [...root.querySelectorAll("*")].map((el) => el.shadowRoot && find(el.shadowRoot));
+      const find = (root) => root.querySelector(selector) || inside(root).find(Boolean);
+      let found = 1;
+      for (let node = find(document); node; node = node.parentNode || node.host)
+        if (node.nodeType === 1) found *= Number(getComputedStyle(node).opacity);
+      return found;
+    }"""
+    assert page.evaluate(paleness, ".jk-workers") == 1
+
+    stage.kit.hub._listeners.tell_status(False)  # type: ignore[attr-defined]  # what the hub does when Redis goes
+
+    wait_until(lambda: page.evaluate(paleness, ".jk-workers") == 0.65, 10, "the page to be pale")
+    page.click(".tab:has-text('Submit')")
+    page.wait_for_selector(".jk-form")
+    assert page.evaluate(paleness, ".jk-form") == 1
+    page.click(".tab:has-text('Jobs')")
+    page.wait_for_selector(".jk-table")
+    assert page.evaluate(paleness, ".jk-table") == 1  # its rows are, by themselves
+    page.click(".tab:has-text('Timeline')")
+    page.wait_for_selector(".jk-timeline")
+    assert page.evaluate(paleness, ".jk-timeline") == 0.65
+    stage.kit.hub._listeners.tell_status(True)  # type: ignore[attr-defined]
+    wait_until(lambda: page.evaluate(paleness, ".jk-timeline") == 1, 10, "the page to be as it was")
+
+
 def test_a_page_of_running_jobs_lays_out_nothing_while_there_is_no_news(stage: Stage, url: str, window: Window) -> None:
     jobs = [stage.submit("train", {"n": n}, title=f"Train {n}") for n in range(1, 9)]
     for n, job in enumerate(jobs):
