@@ -21,7 +21,7 @@ from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.http.api import Limits
 from jobkit.http.frames import frame
-from jobkit.model import JobSpec
+from jobkit.model import EventType, JobEvent, JobSpec
 from jobkit.store.values import Submission
 from tests.http.site import Site
 from tests.support import wait_until
@@ -212,6 +212,23 @@ def test_an_id_that_is_no_longer_kept_is_told(http: httpx.Client, kit: Kit, stag
 
     assert reset.event == "reset"
     assert submitted.json()["job_id"] == after
+
+
+def test_progress_that_comes_before_the_event_that_it_belongs_to_waits_for_it(
+    http: httpx.Client, site: Site, stage: Stage
+) -> None:
+    """The two come on different ways, and who is told of progress takes the job for running."""
+    with events_of(http, "/api/events") as source:
+        job_id = stage.submit()
+        assert names(take(source, 2)) == ["ready", "submitted"]
+        tail = next(iter(site.api._tails.values()))
+        tail._heard(JobEvent(job_id, 2, EventType.PROGRESSED, 1, {"rev": 1, "done": 1}))
+        stage.submit()
+        before = take(source, 1)
+        stage.start(job_id)
+        after = take(source, 2)
+
+    assert names([*before, *after]) == ["submitted", "started", "progressed"]
 
 
 def test_data_cannot_bring_fields_of_its_own() -> None:
