@@ -51,7 +51,11 @@ class LiveJobs:
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stops = [self._hub.listen_own(self.take), self._hub.on_status(self._status_changed)]
+        self._stops = [
+            self._hub.listen_own(self.take),
+            self._hub.on_status(self._status_changed),
+            self._hub.on_heard(self._heard),
+        ]
         self._runner = self._loop.create_task(self._refresh_for_ever(), name="jobkit-live")
 
     def close(self) -> None:
@@ -147,6 +151,11 @@ class LiveJobs:
         known = job.snapshot
         if (fresh.seq, fresh.rev) > (known.seq, known.rev):
             self._advance(job, fresh)
+
+    def _heard(self, job_id: str) -> None:
+        """What happened between the read of a handle's snapshot and this moment was told to nobody here."""
+        if job_id in self._jobs:
+            self.refresh_later(job_id)
 
     def _status_changed(self, is_live: bool) -> None:
         if is_live:

@@ -50,6 +50,8 @@ class Hub(Protocol):
 
     def on_status(self, callback: Callable[[bool], None]) -> Callable[[], None]: ...
 
+    def on_heard(self, callback: Callable[[str], None]) -> Callable[[], None]: ...
+
     async def start(self) -> None: ...
 
     async def ready(self, job_id: str | None = None) -> None: ...
@@ -64,6 +66,7 @@ class Listeners:
         self.lock = threading.RLock()
         self._of: dict[str | None, dict[int, Listener]] = {}
         self._status: dict[int, Callable[[bool], None]] = {}
+        self._heard: dict[int, Callable[[str], None]] = {}
         self._next = 0
 
     def add(self, listener: Listener, job_id: str | None) -> tuple[int, bool]:
@@ -91,14 +94,20 @@ class Listeners:
             return list(self._of)
 
     def add_status(self, callback: Callable[[bool], None]) -> Callable[[], None]:
+        return self._added(self._status, callback)
+
+    def add_heard(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        return self._added(self._heard, callback)
+
+    def _added(self, callbacks: dict[int, Any], callback: Callable[[Any], None]) -> Callable[[], None]:
         with self.lock:
             self._next += 1
             key = self._next
-            self._status[key] = callback
+            callbacks[key] = callback
 
         def stop() -> None:
             with self.lock:
-                self._status.pop(key, None)
+                callbacks.pop(key, None)
 
         return stop
 
@@ -113,6 +122,12 @@ class Listeners:
             callbacks = list(self._status.values())
         for callback in callbacks:
             _guarded(callback, is_live)
+
+    def tell_heard(self, job_id: str) -> None:
+        with self.lock:
+            callbacks = list(self._heard.values())
+        for callback in callbacks:
+            _guarded(callback, job_id)
 
 
 def void(_: object) -> None:
@@ -181,6 +196,11 @@ class RedisHub:
     def on_status(self, callback: Callable[[bool], None]) -> Callable[[], None]:
         """Call `callback(is_live)` when the connection is cut or back; returns a function that ends it."""
         return self._listeners.add_status(callback)
+
+    def on_heard(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Call `callback(job_id)` when the server has confirmed that we listen to a job's own channel: what was told before
+        is in its record. Returns a function that ends it."""
+        return self._listeners.add_heard(callback)
 
     async def ready(self, job_id: str | None = None) -> None:
         """Returns when the server has confirmed the subscription for a listener of `job_id` (None: all jobs)."""
@@ -260,6 +280,8 @@ class RedisHub:
         if not self._is_live and len(self._acknowledged) >= wanted:
             self._is_live = True
             self._listeners.tell_status(True)
+        if kind == "subscribe" and channel.startswith(self._job_prefix):
+            self._listeners.tell_heard(channel.removeprefix(self._job_prefix))
 
     def _deliver(self, channel: str, data: bytes) -> None:
         head, _, rider = data.partition(b"\n")

@@ -91,6 +91,10 @@ class MemoryHub:
         """Call `callback(is_live)` at start and close; returns a function that ends it."""
         return self._listeners.add_status(callback)
 
+    def on_heard(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Nothing is told between a `listen` and its confirmation here."""
+        return lambda: None
+
     async def ready(self, job_id: str | None = None) -> None:
         """Nothing to wait for."""
 
