@@ -180,6 +180,21 @@ async def test_a_lost_released_or_due_job_is_handed_over_as_well(redis_store: Re
         assert {(await box.job()).spec.id for _ in range(3)} == {"lost", "released", "due"}
 
 
+async def test_a_lost_job_is_not_given_to_those_again_who_have_lost_one(redis_store: RedisStore) -> None:
+    """A frozen worker still has its channel, and most free slots of all. It used to cost the job another lease."""
+    async with inbox(redis_store, "w1"), inbox(redis_store, "w2"), inbox(redis_store, "w3") as box:
+        await submit(redis_store, "a", "b")
+        for id in ("w1", "w2"):
+            assert len(await claim(redis_store, by=worker(id))) == 1
+        for id, free in (("w1", 8), ("w2", 8), ("w3", 3)):
+            await redis_store.claim(worker(id), free)
+        await lapse(redis_store, "a", "b")
+
+        await redis_store.claim(worker("sweeper", "nothing"), 0)
+
+        assert [(await box.job()).token for _ in range(2)] == ["w3:2", "w3:2"]
+
+
 async def test_the_worker_of_a_job_is_told_of_a_cancel_at_once(redis_store: RedisStore) -> None:
     async with inbox(redis_store) as box:
         await started(redis_store, "a")

@@ -70,6 +70,17 @@ def until(path: str, sign: str) -> str:
 
 
 @jobkit.task
+def one_by_one(path: str, sign: str) -> int:
+    """Each attempt runs until a file of its own appears, and gives its number."""
+    attempt = jobkit.current().attempt
+    note(path, f"start {os.getpid()}")
+    while not Path(f"{sign}{attempt}").exists():
+        time.sleep(0.01)
+    note(path, f"end {attempt}")
+    return attempt
+
+
+@jobkit.task
 def much(path: str, sign: str) -> str:
     """Runs until a file appears; its result needs some room on a disk."""
     return until(path, sign) * 25_000

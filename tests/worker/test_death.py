@@ -86,6 +86,28 @@ def test_a_worker_that_wakes_up_too_late_never_overwrites(bench: Bench) -> None:
     assert frozen.poll() is None
 
 
+def test_what_a_frozen_workers_process_has_made_does_not_end_the_attempt_that_runs_now(bench: Bench) -> None:
+    """The job's process went on while its worker was frozen; when that wakes up it finds a result."""
+    frozen = bench.worker()
+    job = bench.kit.submit(jobs.one_by_one, bench.file(), bench.file("go"))
+    bench.started()
+    frozen.send_signal(signal.SIGSTOP)
+    bench.worker()
+    bench.started(times=2)
+    (bench.folder / "go1").touch()
+    wait_until(lambda: "end 1" in bench.notes(), 10, "the first attempt's process to end")
+
+    frozen.send_signal(signal.SIGCONT)
+
+    wait_until(lambda: "the lease is lost" in bench.said() or "was not stored" in bench.said(), 5, "the zombie to know")
+    assert bench.kit.submit(jobs.count_up, 1).result(10) == 2
+    now = bench.kit.snapshot(job.id)
+    assert (str(now.state), now.attempt, now.losses) == ("running", 2, 1)
+    (bench.folder / "go2").touch()
+    assert job.result(10) == 2
+    assert [attempt.outcome for attempt in job.attempts] == ["lost", "succeeded"]
+
+
 def test_a_running_job_survives_a_restart_of_redis_and_its_result_is_stored(own_bench: Bench) -> None:
     bench = own_bench
     worker = bench.worker()

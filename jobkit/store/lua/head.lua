@@ -431,14 +431,18 @@ local function recover(limit, lease_ms, max_losses, ttl_ms, beat)
     end
     ids = young
   end
+  local lost = {}
   for _, id in ipairs(ids) do
     local rec = read(id)
     if rec and rec.state == 'running' then
-      lose(rec, max_losses, ttl_ms)
+      lost[#lost + 1] = rec
+      -- It may only be frozen, and then still has a channel: it would be given this very job again.
+      unregister(rec.worker, redis.call('HGET', P .. 'worker:' .. rec.worker, 'queues'))
     else
       redis.call('ZREM', P .. 'leases', id)
     end
   end
+  for _, rec in ipairs(lost) do lose(rec, max_losses, ttl_ms) end
   return again
 end
 
