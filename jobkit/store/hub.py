@@ -198,8 +198,10 @@ class RedisHub:
         return self._listeners.add_status(callback)
 
     def on_heard(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        """Call `callback(job_id)` when the server has confirmed that we listen to a job's own channel: what was told before
-        is in its record. Returns a function that ends it."""
+        """Call `callback(job_id)` when the server has confirmed that we listen to a job: what it told before is in its record.
+
+        Returns a function that ends it.
+        """
         return self._listeners.add_heard(callback)
 
     async def ready(self, job_id: str | None = None) -> None:
