@@ -198,7 +198,7 @@ class RedisHub:
         return self._listeners.add_status(callback)
 
     def on_heard(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        """Call `callback(job_id)` when the server has confirmed that we listen to a job: what it told before is in its record.
+        """Call `callback(job_id)` when it is confirmed that we listen to a job: what was told before is in its record.
 
         Returns a function that ends it.
         """
