@@ -366,4 +366,5 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
         return explain(ResponseError(said.decode("utf-8", "replace")), self.settings) if said else None
 
     async def close(self) -> None:
+        self._is_closed = True
         await self.redis.aclose()

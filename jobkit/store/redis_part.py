@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from redis.asyncio import Redis
 
+from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.connect import open_redis, reaching
 from jobkit.store.scripts import Scripts
@@ -29,8 +30,11 @@ class RedisPart:
         self.redis: Redis = open_redis(settings) if redis is None else redis
         self.scripts = Scripts(self.redis, self.prefix)
         self._ttl_ms = max(1, int(settings.result_ttl * 1000))
+        self._is_closed = False
 
     def _reaching(self) -> AbstractContextManager[None]:
+        if self._is_closed:  # redis-py would open another connection, which nobody closes
+            raise StoreUnavailable(f"the connection to Redis at {self.settings.masked_url} was closed: connect again")
         return reaching(self.settings)
 
 

@@ -298,3 +298,15 @@ def test_a_connection_over_tcp_is_given_up_when_its_other_end_is_gone(server: Se
         assert connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
     finally:
         client.close()
+
+
+async def test_a_store_that_was_closed_opens_no_other_connection(redis_url: str) -> None:
+    """Nobody would close it: who still has something to say learns that it is too late."""
+    store = RedisStore(settings_for(redis_url))
+    await store.counts()
+    await store.close()
+
+    for verb in (store.counts, lambda: store.publish(b"{}")):
+        with pytest.raises(StoreUnavailable, match="was closed: connect again"):
+            await verb()
+    assert not any(connection.is_connected for connection in store.redis.connection_pool._available_connections)
