@@ -365,6 +365,10 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
             said: bytes = await self.scripts.run("refused", [])
         return explain(ResponseError(said.decode("utf-8", "replace")), self.settings) if said else None
 
+    def open(self) -> None:
+        """Let it be spoken to again after `close`; a new one is open."""
+        self._is_closed = False
+
     async def close(self) -> None:
         self._is_closed = True
         await self.redis.aclose()

@@ -180,6 +180,7 @@ class Worker(LoneWorker):
     async def main(self) -> None:
         """Serve until asked to stop or, in burst mode, nothing is left to do."""
         self._serving = asyncio.current_task()
+        self.store.open()  # arq's users may have closed this worker before
         if self._pool is None:
             self._pool = await create_pool(
                 self.redis_settings,
