@@ -59,7 +59,7 @@ class Window:
         page = made.new_page()
         page.set_default_timeout(40_000)
         page.on("request", lambda request: self._asked(request.url))
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
         page.on("console", self._said)
         page.goto(url)
         return page
