@@ -175,9 +175,26 @@ class Settings:
         """The URL as it may be shown: its password replaced by `***`."""
         return f"local://{self.home}" if self.is_embedded else masked(self.url)
 
+    @property
+    def missing_guard(self) -> str:
+        """What a Redis on the network lacks: "TLS", "a password", "TLS and a password", or "" for nothing."""
+        if self.scheme not in ("redis", "rediss", "redis+sentinel"):
+            return ""
+        login, _, place = self.url.partition("://")[2].partition("?")[0].rpartition("@")
+        hosts = place.partition("/")[0].lower().split(",")
+        if all(_LOOPBACK.fullmatch(host) for host in hosts):
+            return ""
+        has_password = bool(login.partition(":")[2]) or "password=" in self.url.partition("?")[2]
+        missing = [*([] if self.scheme == "rediss" else ["TLS"]), *([] if has_password else ["a password"])]
+        return " and ".join(missing)
+
     def queue_for(self, task: str, default: str = "default") -> str:
         """The queue that routing gives a task, else `default`."""
         return next((queue for pattern, queue in self.routing.items() if fnmatchcase(task, pattern)), default)
+
+
+#: A host of this machine, with its port; without one it is this machine as well.
+_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\]|)(:\d+)?")
 
 
 def masked(url: str) -> str:

@@ -320,3 +320,28 @@ def test_notify_rules_are_tables_of_the_project_file(project: Path) -> None:
     assert (sorted(rule.on), rule.command) == (["failed", "lost"], ("notify-send", "oh"))
     assert rule.wants("train_big", "gpu", "ada")
     assert not rule.wants("evaluate", "gpu", "ada")
+
+
+@pytest.mark.parametrize(
+    ("url", "missing"),
+    [
+        ("local://", ""),
+        ("sync://", ""),
+        ("unix:///run/redis.sock", ""),
+        ("redis://localhost:6379/0", ""),
+        ("redis://127.0.0.2", ""),
+        ("redis://[::1]:6379", ""),
+        ("redis:///0", ""),
+        ("redis://redis.example", "TLS and a password"),
+        ("redis://127.0.0.1.example:6379/0", "TLS and a password"),
+        ("redis://[2001:db8::1]:6379", "TLS and a password"),
+        ("redis://user@redis.example", "TLS and a password"),
+        ("redis://:word@redis.example", "TLS"),
+        ("redis://redis.example/0?password=word", "TLS"),
+        ("rediss://redis.example", "a password"),
+        ("rediss://user:word@redis.example:6380/0", ""),
+        ("redis+sentinel://localhost:26379,b.example:26379/main", "TLS and a password"),
+    ],
+)
+def test_it_is_known_what_a_redis_on_the_network_lacks(url: str, missing: str) -> None:
+    assert Settings(url=url).missing_guard == missing

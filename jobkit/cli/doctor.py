@@ -82,6 +82,13 @@ def _server(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "secret", "payloads are signed")
+    if missing := settings.missing_guard:
+        yield Finding(
+            "warn",
+            "network",
+            f"{settings.masked_url} is reached over the network without {missing}",
+            "use rediss:// and a user with a password, see docs/reliability.md",
+        )
     try:
         facts = asyncio.run(_facts(settings))
     except JobkitError as error:

@@ -54,6 +54,12 @@ def run_worker(
         0 after an orderly end, 3 where `jobkit stop` asked for it, 2 where the worker could not start.
     """
     log_to_stderr(settings.log_format, verbose=verbose)
+    if settings.missing_guard == "TLS and a password":
+        logger.warning(
+            "%s is reached over the network without TLS and a password: whoever reaches it too can read and change "
+            "what it holds; docs/reliability.md says how to guard it",
+            settings.masked_url,
+        )
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:

@@ -57,6 +57,18 @@ def test_tls_verifies_the_certificate_and_the_name(tls: int, certificates: Path)
         jobkit.connect(f"rediss://localhost:{tls}", secret="s")  # an authority that nobody knows
 
 
+def test_a_redis_on_the_network_without_tls_and_a_password_is_warned_of_by_worker_and_doctor() -> None:
+    env = environment(JOBKIT_URL="redis://redis.invalid:6379/0", JOBKIT_SECRET="s")
+
+    def say(*command: str) -> str:
+        run = subprocess.run([sys.executable, "-m", "jobkit", *command], env=env, capture_output=True, text=True)
+        assert run.returncode != 0  # there is none
+        return run.stdout + run.stderr
+
+    for command in (["doctor"], ["worker", "--burst"]):
+        assert "redis://redis.invalid:6379/0 is reached over the network without TLS and a password" in say(*command)
+
+
 # -- rights -----------------------------------------------------------------------------------------------------------
 
 #: As in docs/reliability.md.
