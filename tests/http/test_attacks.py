@@ -161,3 +161,24 @@ def test_an_unknown_method_is_no_way_in(site: Site) -> None:
 
 def test_a_long_header_or_query_is_refused(site: Site) -> None:
     assert status_of(site, "/api/jobs?" + "a=1&" * 1500, "Host: localhost") in (400, 413)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "9" * 5_000, "1e999", '"\\ud800"', "[" * 100_000])
+def test_a_value_that_breaks_other_readers_is_refused_in_a_sentence(http: httpx.Client, value: str) -> None:
+    body = f'{{"task": "double", "params": {{"n": {value}}}}}'
+
+    answer = http.post("/api/jobs", content=body.encode(), headers={"Content-Type": "application/json"})
+
+    assert answer.status_code in (400, 422)
+    assert answer.json()["message"]
+    assert http.get("/api/jobs").json()["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["os:system", "os.system", "builtins:eval", "subprocess.run", "../double", "__main__:x"]
+)
+def test_code_that_nobody_registered_is_no_task(http: httpx.Client, name: str) -> None:
+    answer = http.post("/api/jobs", json={"task": name, "params": {"command": "true"}})
+
+    assert (answer.status_code, answer.json()["error"]) == (404, "unknown_task")
+    assert http.get("/api/jobs").json()["jobs"] == []

@@ -6,15 +6,19 @@ that is HTML, in a frame without rights.
 
 from __future__ import annotations
 
+import itertools
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
 
 from jobkit.client.loop import background
+from jobkit.codec import PICKLE, Subject
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState, LogLine, ScheduleSpec
 from jobkit.model.audit import AuditEntry
 from jobkit.model.limits import Gate
@@ -43,9 +47,19 @@ EVIL = (
 )
 
 
+class Mark:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
 @pytest.fixture
-def jobs(stage: Stage) -> list[str]:
-    """Jobs in every state, each text of which is the canary."""
+def jobs(stage: Stage, tmp_path: Path) -> list[str]:
+    """Jobs in every state, each text of which is the canary. What is sealed makes a file where it is unpickled."""
 
     def evil(choice: Literal["a", "b"] = "a", text: str = EVIL) -> str:
         return text
@@ -55,9 +69,15 @@ def jobs(stage: Stage) -> list[str]:
     store = stage.store
     names = {"title": EVIL, "queue": EVIL, "owner": EVIL, "tags": (EVIL,), "key": EVIL}
 
+    def sealed(kind: str, job_id: str) -> bytes:
+        return stage.kit.codec.seal(PICKLE, pickle.dumps(Mark(tmp_path / "mark")), Subject(kind, job_id, EVIL))
+
     def submit(**more: Any) -> str:
+        more["id"] = f"job{next(numbers)}"
+        more["payload"] = sealed("args", more["id"])
         return stage.submit(EVIL, {EVIL: EVIL, "nested": {EVIL: [EVIL]}}, **{**names, **more})
 
+    numbers = itertools.count()
     running, failed, retried, done = submit(), submit(), submit(), submit()
     for job in (running, failed, retried, done):
         stage.start(job, EVIL, EVIL)
@@ -77,7 +97,7 @@ def jobs(stage: Stage) -> list[str]:
         "table": {"columns": [EVIL, "b"], "rows": [[EVIL, EVIL]], "shape": [1, 2], "index": [EVIL]},
         "json": {EVIL: [EVIL]},
     }
-    stage.succeed(done, preview=preview, summary=EVIL)
+    stage.succeed(done, preview=preview, summary=EVIL, result=sealed("result", done))
     cancelled = submit()
     background.call(store.cancel([cancelled], EVIL))
     plain = {}
@@ -156,8 +176,8 @@ OPEN = """() => {
 
 
 @pytest.mark.browser
-def test_no_text_of_anybody_runs_on_any_page_or_card(
-    stage: Stage, jobs: list[str], serve: Callable[[Callable[[], Any]], str], trap: Trap
+def test_no_text_of_anybody_runs_on_any_page_or_card_and_nothing_is_unpickled(
+    stage: Stage, jobs: list[str], serve: Callable[[Callable[[], Any]], str], trap: Trap, tmp_path: Path
 ) -> None:
     from jobkit.ui.dashboard import Dashboard
 
@@ -182,6 +202,9 @@ def test_no_text_of_anybody_runs_on_any_page_or_card(
     trap.page.goto(f"{url}?job={EVIL}&q={EVIL}")
     trap.page.wait_for_selector(".jk-card:has-text('Job not found')")
     trap.check("a link")
+    assert not (tmp_path / "mark").exists()
+    assert stage.kit.get(jobs[3]).result(5) is None
+    assert (tmp_path / "mark").exists(), "who asks for the result does unpickle it"
 
 
 @pytest.mark.browser

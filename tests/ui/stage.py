@@ -32,9 +32,9 @@ class Stage:
 
     def submit(self, task: str = "train", params: Mapping[str, Any] | None = None, **spec: Any) -> str:
         """A job that waits; its id."""
-        job_id = spec.pop("id", f"{next(self._ids):08x}-stage")
+        job_id, payload = spec.pop("id", f"{next(self._ids):08x}-stage"), spec.pop("payload", b"")
         whole = JobSpec(id=job_id, task=task, params=dict(params or {}), **{"owner": "ada", **spec})
-        background.call(self.store.submit([Submission(whole, b"")]))
+        background.call(self.store.submit([Submission(whole, payload)]))
         return job_id
 
     def start(self, job_id: str, worker: str = "gpu-1", queue: str = "default") -> Claimed:
@@ -68,8 +68,11 @@ class Stage:
         info = ArtifactInfo(name, media_type, len(content), int(time.time() * 1000))
         background.call(self.store.keep([Kept(job_id, token, info, body)]))
 
-    def succeed(self, job_id: str, preview: Mapping[str, Any] | None = None, summary: str = "") -> None:
-        self._finish(job_id, "succeeded", preview=preview or {"type": "int", "text": "42"}, summary=summary)
+    def succeed(
+        self, job_id: str, preview: Mapping[str, Any] | None = None, summary: str = "", result: bytes = b""
+    ) -> None:
+        preview = preview or {"type": "int", "text": "42"}
+        self._finish(job_id, "succeeded", preview=preview, summary=summary, result=result)
 
     def fail(
         self,
