@@ -25,7 +25,10 @@ _WIDE, _TALL = 720, 280
 _CSS = (
     ".jkb{--t:#0f172a;--m:#586780;--l:#e2e8f0;--b:#fff;font:14px/20px system-ui,sans-serif;color:var(--t);"
     "background:var(--b);border:1px solid var(--l);border-radius:8px;max-width:960px;overflow:hidden;text-align:left;"
-    "font-variant-numeric:tabular-nums}%s.jkb>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
+    "font-variant-numeric:tabular-nums}%s"
+    # JupyterLab keeps 20 px at the right of HTML; a live card has none.
+    ".jp-RenderedHTMLCommon>.jkb{margin-right:-20px}"
+    ".jkb>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
     ".jkb>:first-child{border:0;padding-top:12px}.jkb p{margin:0}.jkb .t{display:flex;gap:8px;align-items:center;"
     "flex-wrap:wrap}.jkb .i{border-radius:12px;padding:4px 10px;font:500 12px/16px system-ui,sans-serif}"
     ".jkb .x{margin-left:auto;font-weight:500}.jkb .m{color:var(--m);font-size:13px}.jkb code{"

@@ -20,6 +20,9 @@ from jobkit.ui.trace import chain_of
 #: Log lines, table rows and characters of a text that a saved card keeps.
 _LINES, _ROWS, _COLUMNS, _CHARS = 12, 10, 12, 2_000
 
+#: The line in "train.py:28 in evaluate".
+_NUMBER = re.compile(r"\d+(?= in |$)")
+
 _NUMERIC = re.compile(r"|nan|none|null|<na>|[-+]?(inf|\d[\d_,]*\.?\d*(e[-+]?\d+)?)", re.IGNORECASE)
 
 #: A figure larger than this is left out: a notebook that is kept in git should stay small.
@@ -45,7 +48,10 @@ _CSS = (
     ".jks{--t:#0f172a;--m:#586780;--l:#e2e8f0;--b:#fff;--c:%s;--k:%s;font:14px/20px system-ui,sans-serif;"
     "color:var(--t);background:var(--b);border:1px solid var(--l);border-radius:8px;"
     "max-width:960px;overflow:hidden;text-align:left;"
-    "font-variant-numeric:tabular-nums}%s.jks>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
+    "font-variant-numeric:tabular-nums}%s"
+    # JupyterLab keeps 20 px at the right of HTML; a live card has none.
+    ".jp-RenderedHTMLCommon>.jks{margin-right:-20px}"
+    ".jks>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
     ".jks>:first-child{border:0;padding-top:12px}.jks p{margin:0}.jks .t{display:flex;gap:8px;align-items:center;"
     "flex-wrap:wrap}.jks .x{margin-left:auto;font-weight:500}.jks .i{color:var(--c);background:var(--k);"
     "border-radius:12px;padding:4px 10px;font:500 12px/16px system-ui,sans-serif}.jks .m,.jks summary{color:var(--m);"
@@ -53,7 +59,8 @@ _CSS = (
     "background:none!important;color:inherit;padding:0!important;border:0}.jks .t code,.jks .m code{color:var(--m)}"
     ".jks pre{margin:0;white-space:pre-wrap;"
     "overflow-wrap:anywhere}.jks .e{border-left:3px solid var(--c);padding-left:13px}.jks .e b code{color:var(--c);"
-    "font-size:14px;font-weight:600}.jks .g{height:8px;border-radius:4px;background:var(--l);margin:10px 0 6px;"
+    "font-size:14px;font-weight:600}.jks .s{margin-top:6px}.jks .s b{color:var(--c);font-weight:500}.jks .s~*{margin-top:6px}"
+    ".jks .g{height:8px;border-radius:4px;background:var(--l);margin:10px 0 6px;"
     "overflow:hidden}.jks .g i{display:block;height:8px;background:var(--c)}.jks summary{cursor:pointer}"
     ".jks details pre,.jks details div{margin-top:6px}.jks .w{overflow-x:auto}.jks img{max-width:100%%;background:#fff}"
     ".jks table{border-collapse:collapse;margin:0;font-size:13px;color:inherit}.jks th,.jks td{padding:3px 16px 3px 0;"
@@ -138,7 +145,7 @@ def _head(snapshot: JobSnapshot, shown: str, now: datetime) -> str:
             more = f" and {len(snapshot.spec.needs) - 6} more" if len(snapshot.spec.needs) > 6 else ""
             parts.append(f'<p class="m">waits for the results of {shown_ids}{more}</p>')
         parts.append(
-            f'<p class="m">{verb} when this was saved at {now:%H:%M} UTC; '
+            f'<p class="m">{verb} at {now:%H:%M} UTC, when this was shown; '
             f"<code>kit.get({escape(repr(snapshot.id))})</code> shows it live</p>"
         )
     return f"<div>{''.join(parts)}</div>"
@@ -151,6 +158,8 @@ def _error(snapshot: JobSnapshot) -> list[str]:
     chain = chain_of(error.traceback)
     cause = f'<p class="m">Root cause <code>{escape(_cut(chain[0].headline, 300))}</code></p>' if len(chain) > 1 else ""
     where = f'<p class="m"><code>{escape(error.where)}</code></p>' if error.where else ""
+    at = _NUMBER.search(error.where)
+    source = f'<pre class="s">{_source(error.source, at[0] if at else "")}</pre>' if error.source else ""
     trace = (
         f"<details><summary>Traceback</summary><pre>{escape(_cut_front(error.traceback, _CHARS))}</pre></details>"
         if error.traceback
@@ -158,8 +167,16 @@ def _error(snapshot: JobSnapshot) -> list[str]:
     )
     return [
         f'<div class="e"><p><b><code>{escape(error.type)}</code></b> {escape(_cut(error.message, 600))}</p>'
-        f"{where}{cause}{trace}</div>"
+        f"{where}{source}{cause}{trace}</div>"
     ]
+
+
+def _source(source: str, at: str) -> str:
+    """The lines around the failing one, which is marked also where styles are dropped."""
+    lines = [line.partition("\t") for line in source.split("\n")]
+    width = max(len(number) for number, _, _ in lines)
+    texts = [(number == at, escape(f"{number:>{width}}  {text}")) for number, _, text in lines]
+    return "\n".join(f"<b>&gt; {text}</b>" if is_failing else f"  {text}" for is_failing, text in texts)
 
 
 def _saved(artifacts: Sequence[Mapping[str, Any]]) -> list[str]:

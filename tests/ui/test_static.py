@@ -66,7 +66,7 @@ def test_an_ended_job_reads_well_without_any_style() -> None:
 def test_a_job_that_was_still_going_on_says_so_and_how_to_see_it_live() -> None:
     html = card_html(job("running", done=3, total=10, message="fold 3"), now=NOW)
 
-    assert "running when this was saved at 15:04 UTC" in html
+    assert "running at 15:04 UTC, when this was shown" in html
     assert "kit.get(&#x27;8f2c1a9bd0&#x27;)" in html
     assert "30 % · 3 / 10 · fold 3" in html
 
@@ -134,6 +134,14 @@ def test_a_failed_job_shows_error_root_cause_and_folded_traceback() -> None:
 
     assert html.index("ValueError") < html.index("KeyError") < html.index("<summary>Traceback")
     assert "37 % · 148 / 400" in html
+
+
+def test_the_lines_around_the_failing_one_are_shown_and_it_is_marked_without_style() -> None:
+    error = JobError(ErrorKind.EXCEPTION, "E", "m", "", "b.py:10 in h", "9\tif <b>:\n10\t    raise E\n11\t")
+
+    html = card_html(job("failed", error=error), now=NOW)
+
+    assert "   9  if &lt;b&gt;:\n<b>&gt; 10      raise E</b>\n  11  </pre>" in html
 
 
 def test_what_a_job_saved_is_listed_as_text() -> None:
