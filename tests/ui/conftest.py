@@ -84,7 +84,7 @@ def window(browser: Browser) -> Iterator[Window]:
     made = Window(browser)
     yield made
     made.close()
-    assert made.errors == []
+    assert not made.errors, "\n".join(made.errors)
     assert made.hosts <= {"localhost", "127.0.0.1"}
 
 
