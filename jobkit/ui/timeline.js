@@ -105,7 +105,9 @@ class TimelineHead {
     solid(find(this.lanes, "join"), "line_color")(muted);
     solid(find(this.lanes, "due"), "line_color")(this.colour("scheduled"));
     solid(find(this.lanes, "now"), "line_color")(this.colour("accent"));
-    this.set(find(this.lanes, "label"), {text_font: {value: sans}});
+    for (const [name, token] of [["label", "on-series"], ["label_failed", "bg"], ["label_quiet", "text"]])
+      this.set(find(this.lanes, name), {text_font: {value: sans}, text_color: {value: this.colour(token)}});
+    solid(find(this.lanes, "fail"), "line_color")(this.colour("bg"));
     for (const [name, token] of [["succeeded", "good"], ["failed", "failed"], ["cancelled", "line-strong"]]) solid(find(this.charts.ends, name), "fill_color")(this.colour(token));
     for (const name of ["depth", "busy"]) solid(find(this.charts[name], "area"), "fill_color")(name === "depth" ? strong : this.colour("fill"));
     for (const each of this.charts.tasks.renderers.filter((one) => one.name === "median")) solid(each.glyph, "fill_color")(this.colour("bg"));
@@ -240,16 +242,17 @@ class TimelineHead {
     const scale = (this.lanes.inner_width || Math.max(200, this.root.clientWidth - this.gutter - 20)) / (end - start);
     const at = (bar) => names[places.get(`${bar.worker}\n${bar.slot}`)];
     this.shown = laneBlocks(seen.filter((bar) => at(bar)), at, now, scale);
-    const chosen = this.model.get("selected"), local = (ms) => ms + this.shift, red = this.colour("failed"), ground = this.colour("bg"), hollow = this.colour("line-strong"), text = this.colour("text"), ink = this.colour("on-series");
+    const chosen = this.model.get("selected"), local = (ms) => ms + this.shift, red = this.colour("failed"), ground = this.colour("bg"), hollow = this.colour("line-strong"), text = this.colour("text");
+    const labelled = (kind) => (each) => ((each.failed ? "failed" : each.quiet ? "quiet" : "plain") === kind ? laneLabel(each, scale) : null);
     const fills = Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8].map((i) => [i, this.colour(`series-${i}`)]));
     const fill = (each) => (each.failed ? red : each.quiet ? hollow : fills[this.hues.get(each.bar.task)]);
     this.columns("bars", this.shown, {y: (each) => each.y, left: (each) => local(each.left), right: (each) => local(each.right), fill,
       line: (each) => (each.bars.some((bar) => bar.job === chosen) || each.bar === this.pointer.picked ? text : each.bar.outcome === "running" && each.bars.length === 1 ? fill(each) : ground),
       alpha: (each) => (each.bars.length > 1 ? 0.75 : each.bar.outcome === "running" ? 0.8 : each.quiet ? 0.45 : 1),
-      label: (each) => laneLabel(each, scale), ink: (each) => (each.failed ? ground : each.quiet ? text : ink)});
+      label: labelled("plain"), label_failed: labelled("failed"), label_quiet: labelled("quiet")});
     const alone = this.shown.filter((each) => each.bars.length === 1);
     this.columns("waits", alone.filter(({bar}) => bar.ready != null && (bar.start - bar.ready) * scale >= 2), {y: (each) => each.y, left: (each) => local(each.bar.ready), right: (each) => local(each.bar.start)});
-    this.columns("fails", alone.filter((each) => each.failed && (each.right - each.left) * scale >= 14), {x: (each) => local(each.right - 7 / scale), y: (each) => each.y, ink: () => ground});
+    this.columns("fails", alone.filter((each) => each.failed && (each.right - each.left) * scale >= 14), {x: (each) => local(each.right - 7 / scale), y: (each) => each.y});
     const joins = [];
     for (const attempts of this.jobs.values()) for (let i = 1; i < attempts.length; i++) if (at(attempts[i]) && at(attempts[i - 1]) && attempts[i - 1].end != null) joins.push([attempts[i - 1], attempts[i]]);
     // A web of them would say nothing: of many, those of the job that is looked at.

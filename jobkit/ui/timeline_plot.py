@@ -25,12 +25,16 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from bokeh.transform import dodge
 
+#: What is written on bars, by what it is written on: each in one colour, since Bokeh may ask for those of labels that
+#: have gone while it takes new ones, and fail where they stand in a column.
+LABELS = ("label", "label_failed", "label_quiet")
+
 #: What the browser fills: columns of each source, by name.
 SOURCES: dict[str, tuple[str, ...]] = {
     "waits": ("y", "left", "right"),
-    "bars": ("y", "left", "right", "fill", "line", "alpha", "label", "ink"),
+    "bars": ("y", "left", "right", "fill", "line", "alpha", *LABELS),
     "joins": ("x0", "y0", "x1", "y1"),
-    "fails": ("x", "y", "ink"),
+    "fails": ("x", "y"),
     "due": ("x", "y"),
     "now": ("x",),
     "ends": ("left", "right", "zero", "s", "f", "c"),
@@ -113,18 +117,18 @@ def _lanes(name: str, x_range: Range1d, sources: dict[str, ColumnDataSource]) ->
         fill_alpha="alpha",
         line_color="line",
     )
-    plot.text(
-        "left",
-        "y",
-        "label",
-        source=sources["bars"],
-        x_offset=5,
-        text_color="ink",
-        text_font_size="11px",
-        text_baseline="middle",
-        name="label",
-    )
-    plot.scatter("x", "y", source=sources["fails"], marker="x", size=7, line_color="ink", line_width=2)
+    for label in LABELS:
+        plot.text(
+            "left",
+            "y",
+            label,
+            source=sources["bars"],
+            x_offset=5,
+            text_font_size="11px",
+            text_baseline="middle",
+            name=label,
+        )
+    plot.scatter("x", "y", source=sources["fails"], marker="x", size=7, line_width=2, name="fail")
     plot.scatter(
         "x", "y", source=sources["due"], marker="inverted_triangle", size=9, fill_color=None, line_width=1.5, name="due"
     )
