@@ -48,7 +48,7 @@ class Card {
     el.append(this.root);
     this.stops = [followTheme(this.root, () => this.showPreview()), everySecond(() => this.tick())];
     for (const [name, fn] of [["snapshot", () => this.show()], ["preview", () => this.showPreview()], ["actions", () => this.showActions()],
-      ["artifacts", () => this.showArtifacts()], ["file", () => this.takeFile()]]) {
+      ["artifacts", () => this.showArtifacts()], ["alike", () => this.showAlike()], ["file", () => this.takeFile()]]) {
       model.on(`change:${name}`, fn);
       this.stops.push(() => model.off(`change:${name}`, fn));
     }
@@ -95,6 +95,7 @@ class Card {
     n.mover = h("form", {class: "mover", hidden: true, onsubmit: (event) => this.move(event)}, h("label", null, "Queue ", n.toQueue), h("label", null, "Priority ", n.toPriority),
       h("button", {class: "btn small primary", type: "submit", text: "Move"}), h("button", {class: "btn small", type: "button", text: "Keep", onclick: () => { n.mover.hidden = true; }}));
     n.error = h("section", {class: "failure", "aria-label": "Error", hidden: true});
+    n.alike = h("button", {class: "btn quiet small", hidden: true, title: "The group of failures", onclick: () => ask(this.model, "group", {id: this.group})});
     n.result = h("section", {class: "result", "aria-label": "Result", hidden: true});
     n.rows = h("div", {class: "rows", role: "log", "aria-live": "off", tabindex: 0, "aria-label": "Log",
       onscroll: () => this.scrolled(), onkeydown: (event) => this.logKey(event)});
@@ -249,6 +250,17 @@ class Card {
     box.dataset.key = key;
     if (!shown) return box.replaceChildren();
     box.replaceChildren(...errorParts(error, chain));
+    box.firstChild.lastChild.before(this.n.alike);
+    if (this.model.get("keyboard")) ask(this.model, "alike");
+    this.showAlike();
+  }
+
+  /** How many more have failed like this job, where somebody may know that. */
+  showAlike() {
+    const told = parse(this.model.get("alike"), null), more = told && told.job === this.job?.id ? told.more : 0;
+    this.n.alike.hidden = more < 1;
+    this.group = told?.group;
+    put(this.n.alike, `${number(more)} more like this`);
   }
 
   showAttempts() {

@@ -113,6 +113,7 @@ class Dashboard(Viewer):
             desk=self._desk,
             on_action=self._acted,
             on_close=lambda: self.open(""),
+            on_group=(lambda group: self.go("failures", {"group": group})) if "failures" in self._pages else None,
             bridge=self._bridge,
         )
         self._bell = Bell(kit, person.name or user_name(), self._told)

@@ -56,7 +56,7 @@ class Drawer(pn.Column):
     """Shows one job's card, or nothing.
 
     Args:
-        kit, actions, on_action, bridge, desk: as of `JobCard`.
+        kit, actions, on_action, on_group, bridge, desk: as of `JobCard`.
         on_close: called in the session when it is closed from inside.
     """
 
@@ -67,6 +67,7 @@ class Drawer(pn.Column):
         actions: Sequence[str],
         on_action: Callable[[str, str], object],
         on_close: Callable[[], object],
+        on_group: Callable[[str], object] | None = None,
         bridge: SessionBridge,
         desk: Desk | None = None,
     ) -> None:
@@ -75,6 +76,7 @@ class Drawer(pn.Column):
             kit,
             actions=actions,
             on_action=on_action,
+            on_group=on_group,
             bridge=bridge,
             desk=desk,
             keyboard=True,

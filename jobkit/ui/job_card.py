@@ -13,6 +13,8 @@ import param
 from panel.custom import AnyWidgetComponent
 
 from jobkit.client.loop import background
+from jobkit.model import JobkitError, JobState
+from jobkit.model.failure import group_id
 from jobkit.ui import (
     assets,
     steering_desk,  # noqa: F401  # makes "move" known
@@ -45,11 +47,14 @@ class JobCard(SelfContained, AnyWidgetComponent):
         actions: any of "cancel", "retry", "move" and "rerun"; () makes a card that only looks.
         on_action: called in the session with `(action, job id)`: for "retry" the id of the new job, which the card then
             shows unless `on_action` is given; "rerun" is only offered where this is given.
+        on_group: called in the session with the id of the group of failures that the job belongs to; where it is given,
+            those who see all jobs are told how many more have failed like it.
         bridge, desk: of the session, where the caller already has them.
 
     Attributes:
         snapshot, log, log_append, preview, artifacts: the texts that the browser shows first; see `feed.JobView`.
             What follows goes past them, see `courier`.
+        alike: how many more have failed like this job, where somebody asked.
         file: the answer to a request for an artifact or the whole log, see `files`.
         keyboard: whether `r` and `c` retry and cancel; for a page on which one card is open at a time.
         request: what the browser asks for.
@@ -60,6 +65,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
     log_append = param.String(default="")
     preview = param.String(default="")
     artifacts = param.String(default="")
+    alike = param.String(default="")
     file = param.String(default="")
     actions = param.String(default="[]")
     keyboard = param.Boolean(default=False)
@@ -77,6 +83,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
         *,
         actions: Sequence[str] = ("cancel", "retry"),
         on_action: Callable[[str, str], object] | None = None,
+        on_group: Callable[[str], object] | None = None,
         bridge: SessionBridge | None = None,
         desk: Desk | None = None,
         **params: Any,
@@ -88,6 +95,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
         self._desk = desk
         self._allowed = frozenset(offered)
         self._on_action = on_action
+        self._on_group = on_group
         self._bridge = bridge or SessionBridge()
         self._following: Following | None = None
         self._bridge.on_close(self._stop)
@@ -155,6 +163,10 @@ class JobCard(SelfContained, AnyWidgetComponent):
             return
         elif action in ("show", "save", "whole-log") and self._kit is not None and self.job_id:
             background.spawn(self._fetch(self._kit, self.job_id, asked))
+        elif action == "alike" and self._kit is not None:
+            background.spawn(self._look_alike(self._kit, self._following))
+        elif action == "group" and self._on_group is not None:
+            self._on_group(str(asked.get("id", ""))[:40])
         # The buttons that a browser shows are no permission: what it may ask for is decided here.
         elif action in self._allowed and action in ACTIONS and self._kit is not None and self.job_id:
             if action == "rerun":
@@ -178,6 +190,22 @@ class JobCard(SelfContained, AnyWidgetComponent):
         text = await asyncio.to_thread(answer, kit, job_id, asked)
         if job_id == self.job_id:
             self._bridge.put(self, {"file": text})
+
+    async def _look_alike(self, kit: Kit, following: Following) -> None:
+        """On the background loop: for this browser alone, since others may not know of all jobs."""
+        snapshot = following.view.snapshot if following.view is not None else None
+        if self._on_group is None or self._desk is None or not self._desk.person.sees_all:
+            return
+        if snapshot is None or snapshot.state is not JobState.FAILED or snapshot.error is None:
+            return
+        try:
+            group = await kit.verbs.store.failure(group_id(snapshot.spec.task, snapshot.error.to_wire()))
+        except JobkitError as error:
+            logger.debug("what failed like job %s could not be read: %s", snapshot.id, error)
+            return
+        if group is not None:
+            told = {"job": snapshot.id, "group": group.id, "more": group.jobs - 1}
+            self._bridge.put(self, {"alike": json.dumps(told)})
 
     def _tell(self, action: str, job_id: str) -> None:
         if self._on_action is not None:

@@ -20,6 +20,7 @@ from jobkit.ui.board import Board
 from jobkit.ui.desk import Desk
 from jobkit.ui.failures import FailuresPage
 from jobkit.ui.failures_feed import detail
+from jobkit.ui.job_card import JobCard
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
@@ -180,6 +181,39 @@ def test_failures_arrive_without_a_reload_and_a_group_shows_what_its_jobs_share(
 
 
 @pytest.mark.browser
+def test_a_failed_jobs_card_leads_to_those_that_failed_like_it(
+    stage: Stage, divide: Any, url: str, window: Window
+) -> None:
+    jobs = fail(stage, divide, 1, 2, 3)
+    [group] = stage.kit.failures()
+    page = window.open(f"{url}?job={jobs[0]}", width=1440)
+
+    page.click(".jk-card .failure button:has-text('2 more like this')")
+
+    page.wait_for_selector(f".group[data-id='{group.id}'][data-open]")
+    assert f"group={group.id}" in page.url
+    assert "page=failures" in page.url
+
+
+@pytest.mark.parametrize(("role", "is_told"), [("view", True), ("own", False)])
+def test_who_sees_own_jobs_alone_is_not_told_how_many_others_failed(
+    stage: Stage, divide: Any, role: str, is_told: bool
+) -> None:
+    job, *_ = fail(stage, divide, 1, 2, 3)
+    owner = stage.kit.snapshot(job).spec.owner
+    card = JobCard(stage.kit, job, desk=Desk(stage.kit, Person(owner, Role(role))), on_group=lambda group: None)
+    wait_until(lambda: '"failed"' in card.snapshot, 10, "the card")
+
+    card.request = json.dumps({"action": "alike", "n": "1"})
+    card.request = json.dumps({"action": "whole-log", "n": "2"})
+    wait_until(lambda: card.file, 10, "the answer to the next request")
+
+    if is_told:
+        wait_until(lambda: '"more": 2' in card.alike, 10, "the number of others")
+    assert bool(card.alike) is is_told
+    card._bridge.close()
+
+
 def test_a_link_opens_the_group_and_what_hurts_asks_with_the_count(
     stage: Stage, url: str, window: Window, divide: Any
 ) -> None:
