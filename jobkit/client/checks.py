@@ -12,6 +12,9 @@ from jobkit.tasks.specs import short_repr
 #: What is longer waits for ever: 31 years. Threads could not count so far.
 _EVER_S = 1e9
 
+#: Characters of a reason, as over HTTP.
+MAX_REASON = 1000
+
 
 def job_id(value: object) -> str:
     """An id, whether known or not.
@@ -56,6 +59,17 @@ def text(name: str, value: object) -> None:
     """Raises `InvalidParams` where it is neither None nor a text."""
     if value is not None and not isinstance(value, str):
         raise InvalidParams(f"{name} must be a text, not {short_repr(value, 60)}", name)
+
+
+def reason(value: object) -> None:
+    """What is told to everybody who looks at a job, with each event of its end.
+
+    Raises:
+        InvalidParams: no text, or a long one.
+    """
+    text("reason", value)
+    if isinstance(value, str) and len(value) > MAX_REASON:
+        raise InvalidParams(f"reason must have at most {MAX_REASON:,} characters, not {len(value):,}", "reason")
 
 
 def whole(name: str, value: object) -> None:

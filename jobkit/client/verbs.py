@@ -194,11 +194,13 @@ class Verbs(Sending, Listening):
         Raises:
             JobNotFound: it is not kept.
         """
+        checks.reason(reason)
         before = await self.snapshot(job_id)
         await self.store.cancel([job_id], reason)
         return not before.is_terminal
 
     async def cancel_many(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
+        checks.reason(reason)
         ids, states = checks.job_ids(job_ids), list[str]()
         for i in range(0, len(ids), 500):
             states += await self.store.cancel(ids[i : i + 500], reason)

@@ -27,6 +27,11 @@ REFUSED: dict[str, tuple[Verb, str]] = {
     "an id to cancel": (lambda kit, _: kit.cancel(5), "job_id must be the id of a job, a text, not 5"),  # type: ignore[arg-type]
     "an id to retry": (lambda kit, _: kit.retry(None), "job_id must be the id of a job, a text, not None"),  # type: ignore[arg-type]
     "ids": (lambda kit, _: kit.delete(5), "job_ids must be a list of ids, not 5"),  # type: ignore[arg-type]
+    "a reason that is no text": (lambda kit, job: kit.cancel(job.id, 5), "reason must be a text, not 5"),  # type: ignore[arg-type]
+    "a long reason": (
+        lambda kit, job: kit.cancel_many([job.id], "x" * 1001),
+        "reason must have at most 1,000 characters, not 1,001",
+    ),
     "one of several ids": (lambda kit, job: kit.cancel_many([job.id, 5]), "job_id must be .*, not 5"),  # type: ignore[list-item]
     "ids to move": (lambda kit, _: kit.move(5, queue="b"), "job_ids must be a list of ids, not 5"),  # type: ignore[arg-type]
     "a number of lines": (lambda kit, job: kit.logs(job.id, tail="x"), "tail must be a whole number, not 'x'"),  # type: ignore[arg-type]
