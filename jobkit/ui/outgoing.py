@@ -16,18 +16,18 @@ from typing import Any
 from bokeh.document.events import DocumentPatchedEvent
 
 #: What is on its way; a loop holds its tasks only weakly.
-_under_way: set[asyncio.Task[Any]] = set()
+_under_way: set[asyncio.Future[Any]] = set()
 
 
 @contextmanager
 def held(document: Any) -> Iterator[None]:
     """Hold the changes of a session's document until the end; only in a callback of that session.
 
-    Nothing is done for None, outside a session or its loop, and where somebody holds the document already.
+    Nothing is done for None, outside a session, and where somebody holds the document already.
     """
     context = document.session_context if document is not None else None
     session = getattr(context, "session", None)
-    if session is None or document.callbacks.hold_value or not _is_on_loop():
+    if session is None or document.callbacks.hold_value or not (_is_on_loop() or session._loop):
         yield
         return
     document.hold("collect")
@@ -50,9 +50,16 @@ def tell(session: Any, changes: list[Any]) -> None:
     """
     for connection in session._subscribed_connections if changes else ():
         message = connection.protocol.create("PATCH-DOC", changes)
-        runner = asyncio.ensure_future(connection._socket.send_message(message))
-        _under_way.add(runner)
-        runner.add_done_callback(_under_way.discard)
+        if _is_on_loop():
+            _send(connection._socket, message)
+        else:  # from Panel 1.10 on, callbacks run in a thread
+            session._loop.add_callback(_send, connection._socket, message)
+
+
+def _send(socket: Any, message: Any) -> None:
+    runner = asyncio.ensure_future(socket.send_message(message))
+    _under_way.add(runner)
+    runner.add_done_callback(_under_way.discard)
 
 
 def _is_on_loop() -> bool:

@@ -75,12 +75,15 @@ class TimelineHead {
     // Panel's Material page colours every figure by its own theme, when it finds one and when the theme changes.
     const repaint = () => { if (!this.paints) { clearTimeout(this.later); this.later = setTimeout(() => this.paint(), 0); } };
     for (const plot of [this.lanes, ...Object.values(this.charts)]) for (const axis of plot.below) axis.properties.major_label_text_color.change.connect(repaint);
-    this.lanes.properties.inner_width?.change.connect(() => this.soon());
+    this.lanes.properties.inner_width.change.connect(() => this.soon());
     this.paint();
     this.load();
     showCharts(this);
     ask(this.model, "hello", {at: this.number});
   }
+
+  /** Of the lanes, in px; 0 before Bokeh has laid them out, when newer versions answer with an error. */
+  get width() { return this.lanes.properties.inner_width.is_unset ? 0 : this.lanes.inner_width; }
 
   set(model, values) { model.setv(values, {sync: false}); }
 
@@ -239,7 +242,7 @@ class TimelineHead {
     if (due.length) names.push(SCHEDULED);
     this.set(this.y, {factors: [...names].reverse()});
     this.set(this.lanes, {height: CHROME + LANE * Math.max(1, names.length)});
-    const scale = (this.lanes.inner_width || Math.max(200, this.root.clientWidth - this.gutter - 20)) / (end - start);
+    const scale = (this.width || Math.max(200, this.root.clientWidth - this.gutter - 20)) / (end - start);
     const at = (bar) => names[places.get(`${bar.worker}\n${bar.slot}`)];
     this.shown = laneBlocks(seen.filter((bar) => at(bar)), at, now, scale);
     const chosen = this.model.get("selected"), local = (ms) => ms + this.shift, red = this.colour("failed"), ground = this.colour("bg"), hollow = this.colour("line-strong"), text = this.colour("text");

@@ -16,7 +16,7 @@ class Pointer {
   /** What is drawn at a place of the figure. */
   under({x, y}) {
     const {head} = this;
-    const names = [...head.y.factors], row = names[Math.floor(y)], slack = 3 * (head.x.end - head.x.start) / (head.lanes.inner_width || 800), ms = x - head.shift;
+    const names = [...head.y.factors], row = names[Math.floor(y)], slack = 3 * (head.x.end - head.x.start) / (head.width || 800), ms = x - head.shift;
     return head.shown.filter((each) => each.y === row && each.left - slack <= ms && ms <= each.right + slack).pop();
   }
 
@@ -67,7 +67,7 @@ class Pointer {
       const found = alone[at < 0 ? alone.length - 1 : Math.max(0, Math.min(alone.length - 1, at + step))];
       this.picked = found.bar;
       const box = head.root.getBoundingClientRect();
-      this.at = {clientX: box.left + head.gutter + (found.left + head.shift - head.x.start) / (head.x.end - head.x.start) * (head.lanes.inner_width || 0), clientY: box.bottom};
+      this.at = {clientX: box.left + head.gutter + (found.left + head.shift - head.x.start) / (head.x.end - head.x.start) * head.width, clientY: box.bottom};
       head.draw();
       this.show(found);
     } else if (event.key === "Enter" && this.picked && !/^(BUTTON|A)$/.test(focused()?.tagName)) ask(head.model, "open", {id: this.picked.job});

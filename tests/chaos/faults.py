@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import itertools
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,16 @@ async def _no_count(_: Any, feed: Any) -> None:
     feed._counting = feed._counts_due = False
 
 
+def _first_counters() -> None:
+    first: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+    def load(original: Any, board: Any, page: Any, counts: Any, total: Any = None) -> None:
+        original(board, page, first.setdefault(board, dict(counts)), total)
+
+    _every(1, "jobkit.ui.board_feed", "BoardFeed", "_count", _no_count)()
+    _every(1, "jobkit.ui.board", "Board", "load", load)()  # after a cut it reads all of its page again
+
+
 FAULTS: dict[str, Fault] = {
     # Whoever comes last has ended the job, whether it still holds it or not, and is not told that it does not.
     "no fence": Fault(
@@ -139,9 +150,7 @@ FAULTS: dict[str, Fault] = {
         patch=_every(5, "jobkit.ui.board_feed", "BoardFeed", "_take", _not_at_all), only="kill", shows="the table shows"
     ),
     # Its counters are those of the first moment.
-    "stale counters": Fault(
-        patch=_every(1, "jobkit.ui.board_feed", "BoardFeed", "_count", _no_count), only="kill", shows="the counters"
-    ),
+    "stale counters": Fault(patch=_first_counters, only="kill", shows="the counters"),
     # A job's card is told nothing.
     "stale card": Fault(
         patch=_every(1, "jobkit.ui.job_feed", "JobFeed", "_take", _not_at_all), only="kill", shows="the card"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +18,9 @@ pytestmark = pytest.mark.browser
 
 def _as_a_write_ends() -> None:
     """What a coroutine of Panel's does that ends now: it takes away the mark that others set while it wrote."""
-    document = pn.state.curdoc
+    document: Any = pn.state.curdoc
     panel_document._WRITE_BLOCK[document] = True
-    asyncio.get_running_loop().call_soon(lambda: panel_document._WRITE_BLOCK.pop(document, None))
+    document.session_context.session._loop.add_callback(panel_document._WRITE_BLOCK.pop, document, None)
 
 
 class _Site:
