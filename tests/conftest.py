@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.leaks import Before
-from tests.support import chromium, living_with, wait_until
+from tests.support import MARK, chromium, living_with, wait_until
 
-#: Marks every process that this run starts, however it detaches itself.
+#: The mark of this run's processes.
 RUN = secrets.token_hex(8)
 
 
@@ -26,10 +27,10 @@ def _clean_environment() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("JOBKIT_")]:
             patch.delenv(name)
-        patch.setenv("JOBKIT_TEST_RUN", RUN)
+        patch.setenv(MARK, RUN)
         patch.setenv("JOBKIT_HOME", str(folder / "home"))
         yield
-    left = living_with("JOBKIT_TEST_RUN", RUN)
+    left = living_with(MARK, RUN)
     for process in left:
         process.kill()
     shutil.rmtree(folder, ignore_errors=True)
@@ -39,15 +40,23 @@ def _clean_environment() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test ends with the processes that it began with (its longer-lived fixtures' included)."""
-    before = {process.pid for process in living_with("JOBKIT_TEST_RUN", RUN)}
+    before = {process.pid for process in living_with(MARK, RUN)}
     shared = {"terminal", "place", "served"} & set(request.fixturenames)
     yield
     if not shared:
-        wait_until(
-            lambda: all(process.pid in before for process in living_with("JOBKIT_TEST_RUN", RUN)),
-            5,
-            f"the processes of {request.node.name} to end",
-        )
+        wait_until(lambda: not _new(before), 5, f"the processes of {request.node.name} to end")
+
+
+def _new(before: set[int]) -> list[psutil.Process]:
+    """Those that are not from before, and were started by none of these: a worker of several tests has spare ones."""
+    found = []
+    for process in living_with(MARK, RUN):
+        try:
+            if process.pid not in before and before.isdisjoint(each.pid for each in process.parents()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
 
 
 @pytest.fixture(autouse=True)

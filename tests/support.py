@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
 
+#: The variable that marks every process that a run of the tests starts, however it detaches itself.
+MARK = "JOBKIT_TEST_RUN"
+
 
 def wait_until(predicate: Callable[[], T], timeout_s: float = 15.0, what: str = "") -> T:
     """The first true value of `predicate`; says what it last saw when that does not come."""
@@ -73,8 +76,11 @@ def processes_of(home: Path) -> list[psutil.Process]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without jobkit's variables, with this checkout importable."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBKIT_")}
+    """This process's environment without jobkit's variables, with this checkout importable.
+
+    The mark by which this run knows its processes stays: see `tests/conftest.py`.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBKIT_") or name == MARK}
     path = os.pathsep.join(filter(None, (str(ROOT), inherited.get("PYTHONPATH", ""))))
     return {**inherited, "PYTHONPATH": path, **more}
 
