@@ -19,7 +19,7 @@ from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import describe
 from jobkit.ui.board import defaults_of
 from jobkit.ui.format import params_brief, value_brief
-from jobkit.ui.pace import Pacer, on_loop
+from jobkit.ui.pace import Pacer, Rereading, answered, on_loop
 from jobkit.ui.trace import chain_of
 
 if TYPE_CHECKING:
@@ -124,11 +124,10 @@ class FailuresFeed:
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
         self._lookers: list[Looker] = []
-        self._pacer = Pacer(_WINDOW_S, self._look)
+        self._reading = Rereading(self._read)
+        self._pacer = Pacer(_WINDOW_S, self._reading.ask)
         self._stops: list[Callable[[], None]] = []
         self._runner: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
-        self._is_due = False
 
     def add(self, looker: Looker) -> None:
         self._lookers.append(looker)
@@ -149,9 +148,8 @@ class FailuresFeed:
             self._pacer.stop()
             for stop in self._stops:
                 stop()
-            for runner in (self._runner, self._looking):
-                if runner is not None:
-                    runner.cancel()
+            self._reading.stop()
+            self._runner.cancel()
             self._runner = None
             if _feeds.get(self._kit) is self:
                 del _feeds[self._kit]
@@ -176,30 +174,24 @@ class FailuresFeed:
             self._pacer.poke()
             await asyncio.sleep(_LOOK_S)
 
-    def _look(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._read())
-        else:
-            self._is_due = True
-
     async def _read(self) -> None:
-        self._is_due = False
         try:
-            store = self._kit.verbs.store
-            pauses = [pause for rule in await store.rules() if (pause := Pause.of(rule)) is not None]
-            whole = picture(await store.failures((), "", GROUPS), pauses)
-            self._give(self._lookers, "picture", whole)
-            details: dict[tuple[str, int], dict[str, Any]] = {}
-            for looker in list(self._lookers):
-                which = (looker.group, looker.limit)
-                if looker.group and which not in details:
-                    details[which] = await self._detail(*which)
-            for which, found in details.items():
-                self._give([one for one in self._lookers if (one.group, one.limit) == which], "detail", found)
-        except JobkitError as error:  # the hub tells when the server is back
-            logger.debug("failures could not be read: %s", error)
-        if self._is_due:
-            self._pacer.poke()
+            await answered(self._read_all)
+        except JobkitError as error:
+            logger.warning("failures could not be read: %s", error)
+
+    async def _read_all(self) -> None:
+        store = self._kit.verbs.store
+        pauses = [pause for rule in await store.rules() if (pause := Pause.of(rule)) is not None]
+        whole = picture(await store.failures((), "", GROUPS), pauses)
+        self._give(self._lookers, "picture", whole)
+        details: dict[tuple[str, int], dict[str, Any]] = {}
+        for looker in list(self._lookers):
+            which = (looker.group, looker.limit)
+            if looker.group and which not in details:
+                details[which] = await self._detail(*which)
+        for which, found in details.items():
+            self._give([one for one in self._lookers if (one.group, one.limit) == which], "detail", found)
 
     async def _detail(self, id: str, limit: int) -> dict[str, Any]:
         store = self._kit.verbs.store

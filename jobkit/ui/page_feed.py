@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError
 from jobkit.ui.bridge import SessionBridge
-from jobkit.ui.pace import Pacer, on_loop
+from jobkit.ui.pace import Pacer, Rereading, on_loop
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -39,10 +39,9 @@ class PageFeed:
         self._deliver: dict[int, Callable[[str], object]] = {}
         self._next = 0
         self._text = ""
-        self._pacer = Pacer(self.WINDOW_S, self._look)
+        self._reading = Rereading(self._read)
+        self._pacer = Pacer(self.WINDOW_S, self._reading.ask)
         self._runner: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
-        self._is_stale = False
         self._stops: list[Callable[[], None]] = []
 
     def is_news(self, event: JobEvent) -> bool:
@@ -76,8 +75,7 @@ class PageFeed:
             self._pacer.stop()
             for stop in self._stops:
                 stop()
-            if self._looking is not None:
-                self._looking.cancel()
+            self._reading.stop()
             self._runner = None
             feeds = _feeds.get(self.kit, {})
             if feeds.get(type(self)) is self:
@@ -101,24 +99,14 @@ class PageFeed:
             self._pacer.poke()
             await asyncio.sleep(self.LOOK_S)
 
-    def _look(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._read())
-        else:
-            self._is_stale = True  # what is being read may be from before
-
     async def _read(self) -> None:
-        while True:
-            self._is_stale = False
-            try:
-                self._text = await self.read()
-            except JobkitError as error:
-                logger.debug("a page could not be read: %s", error)
-                return
-            for deliver in list(self._deliver.values()):
-                deliver(self._text)
-            if not self._is_stale:
-                return
+        try:
+            self._text = await self.read()
+        except JobkitError as error:
+            logger.debug("a page could not be read: %s", error)
+            return
+        for deliver in list(self._deliver.values()):
+            deliver(self._text)
 
 
 _feeds: weakref.WeakKeyDictionary[Kit, dict[type[PageFeed], PageFeed]] = weakref.WeakKeyDictionary()

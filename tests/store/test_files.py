@@ -91,7 +91,8 @@ async def test_an_id_that_is_used_again_does_not_inherit_files(store: AnyStore) 
 
     async def is_new() -> bool:
         await submit(store, "a")
-        return (await store.snapshots(["a"]))[0] is not None and not (await store.snapshots(["a"]))[0].is_terminal  # type: ignore[union-attr]
+        [found] = await store.snapshots(["a"])
+        return found is not None and not found.is_terminal
 
     await wait_until(is_new, "the id to be free")
 
