@@ -13,7 +13,7 @@ from pathlib import Path
 _BEFORE = {
     "batch": ("csv",),
     "table": ("search", "bulk", "strip"),
-    "card": ("preview", "error"),
+    "card": ("preview", "error", "log_pane"),
     "failures": ("error",),
     "timeline": ("search", "timeline_lanes", "timeline_charts", "timeline_pointer"),
 }

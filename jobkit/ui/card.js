@@ -2,48 +2,13 @@
 // It shows the synced texts `snapshot`, `log`, `log_append` and `preview` (made by feed.py) and sends `request`.
 // Nodes are made once and then changed in place, so that a selection, the focus and a scroll position survive updates.
 
-const LOG_ROWS = 2000;
-const LEVELS = {DEBUG: "DEBG", INFO: "INFO", WARNING: "WARN", ERROR: "ERRO", CRITICAL: "CRIT"};
-
-const logs = new WeakMap();
-
-/** The log of a model, kept up to date while no view of it exists (a notebook may detach an output and show it again). */
-function logOf(model) {
-  let log = logs.get(model);
-  if (log) return log;
-  log = {lines: [], total: 0, dropped: 0, views: new Set()};
-  const load = () => {
-    const data = parse(model.get("log"), {});
-    Object.assign(log, {lines: data.lines || [], total: data.total || 0, dropped: data.dropped || 0});
-    log.views.forEach((view) => view.showLog(true));
-  };
-  const append = () => {
-    const parts = [parse(model.get("log_append"), [])].flat(), data = parts[parts.length - 1] || {};
-    const last = log.lines.length ? log.lines[log.lines.length - 1].n : 0;
-    const fresh = parts.flatMap((part) => part.lines || []).filter((line) => line.n > last);
-    if (!fresh.length) return;
-    if (log.lines.length && fresh[0].n > last + 1) ask(model, "log");
-    log.lines.push(...fresh);
-    if (log.lines.length > LOG_ROWS) log.lines.splice(0, log.lines.length - LOG_ROWS);
-    Object.assign(log, {total: data.total || log.total, dropped: data.dropped || 0});
-    log.views.forEach((view) => view.showLog(false));
-  };
-  model.on("change:log", load);
-  model.on("change:log_append", append);
-  load();
-  append();
-  logs.set(model, log);
-  return log;
-}
-
 class Card {
   constructor(model, el) {
     this.model = model;
     this.skew = 0;
     this.pending = null;
     this.asked = "";
-    this.follow = true;
-    this.unseen = 0;
+    this.pane = new LogPane(this);
     this.build();
     el.append(this.root);
     this.stops = [followTheme(this.root, () => this.showPreview()), everySecond(() => this.tick())];
@@ -54,22 +19,18 @@ class Card {
     }
     if (model.get("keyboard")) {
       const keys = (event) => this.key(event);
-      const turned = () => { this.jumped = ""; this.jump(); };
       document.addEventListener("keydown", keys);
-      addEventListener("hashchange", turned);
-      this.stops.push(() => { document.removeEventListener("keydown", keys); removeEventListener("hashchange", turned); });
+      this.stops.push(() => document.removeEventListener("keydown", keys));
     }
-    this.log = logOf(model);
-    this.log.views.add(this);
     this.show();
     this.showPreview();
-    this.showLog(true);
+    this.pane.show(true);
     ask(model, "hello", {v: this.job.v});
-    requestAnimationFrame(() => this.showLog(true));  // scrolling needs a height, and that needs the document
+    requestAnimationFrame(() => this.pane.show(true));  // scrolling needs a height, and that needs the document
   }
 
   close() {
-    this.log.views.delete(this);
+    this.pane.close();
     this.stops.forEach((stop) => stop());
   }
 
@@ -97,23 +58,6 @@ class Card {
     n.error = h("section", {class: "failure", "aria-label": "Error", hidden: true});
     n.alike = h("button", {class: "btn quiet small", hidden: true, title: "The group of failures", onclick: () => ask(this.model, "group", {id: this.group})});
     n.result = h("section", {class: "result", "aria-label": "Result", hidden: true});
-    n.rows = h("div", {class: "rows", role: "log", "aria-live": "off", tabindex: 0, "aria-label": "Log",
-      onscroll: () => this.scrolled(), onkeydown: (event) => this.logKey(event)});
-    n.pill = h("button", {class: "pill", hidden: true, onclick: () => this.toEnd()});
-    n.logCount = h("span", {class: "muted"});
-    n.followButton = h("button", {class: "btn quiet small", onclick: () => (this.follow ? this.pause() : this.toEnd())});
-    n.wrap = h("button", {class: "btn quiet small", text: "Wrap", "aria-pressed": "false", onclick: () => {
-      n.wrap.setAttribute("aria-pressed", String(n.rows.classList.toggle("wrap")));
-    }});
-    n.find = h("input", {class: "find", type: "search", placeholder: "Find", "aria-label": "Find in the log", oninput: () => this.filter()});
-    n.logCopy = h("button", {class: "btn quiet small", title: "Copy the log", "aria-label": "Copy the log",
-      onclick: () => copyText(this.logText(), n.logCopy)}, icon("copy"));
-    n.logSave = h("button", {class: "btn quiet small", title: "Save the log", "aria-label": "Save the log", onclick: () => this.saveLog()}, icon("download"));
-    n.level = h("select", {class: "level-choice", "aria-label": "Show lines from this level on", hidden: true, onchange: () => this.filter()},
-      ["All levels", "Info", "Warnings", "Errors"].map((word, i) => h("option", {value: i, text: word})));
-    n.logs = h("section", {class: "logs", "aria-label": "Log", hidden: true},
-      h("header", {class: "strip"}, h("h4", {text: "Log"}), n.logCount, h("span", {class: "spring"}), n.level, n.find, n.followButton, n.wrap, n.logCopy, n.logSave),
-      h("div", {class: "pane"}, n.rows, n.pill));
     n.attemptsTitle = h("summary");
     n.attemptList = h("ol", {class: "timeline"});
     n.attempts = h("details", {class: "attempts", hidden: true}, n.attemptsTitle, n.attemptList);
@@ -122,7 +66,7 @@ class Card {
     this.root = h("article", {class: "jk jk-card"},
       h("header", {class: "head"},
         h("div", {class: "top"}, n.chip, n.title, n.args, n.elapsed, n.actions), n.bar, n.below, n.meta),
-      n.mover, n.alert, n.error, n.result, (this.artifacts = new Artifacts(this.model)).root, n.logs, n.attempts, n.details, n.live);
+      n.mover, n.alert, n.error, n.result, (this.artifacts = new Artifacts(this.model)).root, this.pane.el, n.attempts, n.details, n.live);
   }
 
   now() { return Date.now() + this.skew; }
@@ -132,14 +76,17 @@ class Card {
     const n = this.n, before = this.root.dataset.face;
     this.root.classList.toggle("empty", !job.id);
     this.root.classList.toggle("missing", Boolean(job.missing));
-    if (this.jobId && this.jobId !== job.id) this.forgetLine();
+    if (this.jobId && this.jobId !== job.id) {
+      this.pane.forget();
+      this.jobId = "";
+    }
     if (!job.id) return;
     if (job.now) this.skew = Date.parse(job.now) - Date.now();
     this.receivedAt = this.now();
     if (this.jobId !== job.id || this.seq !== job.seq || job.alert) this.pending = null;
     if (this.jobId !== job.id) {
       this.jobId = job.id;
-      this.follow = true;
+      this.pane.begin();
       this.asked = "";
       n.details.open = false;
       n.attempts.open = false;
@@ -166,11 +113,11 @@ class Card {
     this.showAttempts();
     this.showFacts();
     this.showActions();
-    this.showLogHead();
+    this.pane.showHead();
     this.showArtifacts();
     this.tick();
     if (before && before !== face) put(n.live, `${job.title || job.task}: ${word}${job.error && face === "failed" ? `, ${job.error.type}` : ""}`);
-    if (before === "running" && face === "failed") this.showLog(true);
+    if (before === "running" && face === "failed") this.pane.show(true);
   }
 
   showBar(face, cancelling) {
@@ -363,10 +310,10 @@ class Card {
     else if (event.key === "c" && !ended && allowed.has("cancel") && !this.job.cancel_requested_at) {
       if (this.asked === "cancel") this.act("cancel", "Cancelling…");
       else this.confirm("cancel");
-    } else if (event.key === "/" && !this.n.logs.hidden && this.root.contains(focused())) {
+    } else if (event.key === "/" && !this.pane.el.hidden && this.root.contains(focused())) {
       event.preventDefault();
       event.stopImmediatePropagation();
-      this.n.find.focus();
+      this.pane.n.find.focus();
     }
   }
 
@@ -392,156 +339,12 @@ class Card {
     }, 2500);
   }
 
-  // -- log ---------------------------------------------------------------------------------------------------------
-
-  showLogHead() {
-    const n = this.n, log = this.log, live = this.job && this.job.state === "running";
-    if (!log) return;
-    n.logs.hidden = !log.lines.length;
-    const dropped = log.dropped ? `, ${number(log.dropped)} not kept` : "";
-    const first = log.lines.length ? log.lines[0].n : 0, lost = this.named && this.named < first ? `, line ${number(this.named)} is not shown` : "";
-    put(n.logCount, `${number(log.total || log.lines.length)} line${log.total === 1 ? "" : "s"}${dropped}${lost}`);
-    n.followButton.hidden = !live;
-    put(n.followButton, this.follow ? "Pause" : "Follow");
-  }
-
-  showLog(all) {
-    if (!this.log) return;
-    const n = this.n, lines = this.log.lines, seen = this.shownTo, top = n.rows.scrollTop;
-    if (all) {
-      n.rows.replaceChildren();
-      n.level.hidden = true;
-      this.shownTo = 0;
-    }
-    const fresh = lines.filter((line) => line.n > this.shownTo);
-    const fragment = document.createDocumentFragment();
-    let last = this.shownTo;
-    for (const line of fresh) {
-      if (line.n > last + 1 && (last || this.log.dropped)) fragment.append(h("div", {class: "gap muted", text: `… ${number(line.n - last - 1)} lines not shown …`}));
-      fragment.append(this.line(line));
-      last = line.n;
-    }
-    n.rows.append(fragment);
-    while (n.rows.childElementCount > LOG_ROWS) n.rows.firstElementChild.remove();
-    this.shownTo = last;
-    this.showLogHead();
-    if (n.level.hidden) n.level.value = "0";
-    if (n.find.value || n.level.value !== "0") this.filter();
-    if (this.jump()) return;
-    if (all && this.job && this.job.state === "failed") {
-      const bad = n.rows.querySelector('[data-level="ERROR"], [data-level="CRITICAL"]');
-      this.follow = false;
-      n.rows.scrollTop = bad ? Math.max(0, bad.offsetTop - n.rows.offsetTop - 18) : n.rows.scrollHeight;
-    } else if (this.follow) n.rows.scrollTop = n.rows.scrollHeight;
-    else {
-      if (all) n.rows.scrollTop = top;  // the whole log came again; whoever reads in it stays there
-      const news = fresh.filter((line) => line.n > seen).length;
-      if (!news) return;
-      this.unseen += news;
-      n.pill.hidden = false;
-      n.pill.replaceChildren(`${number(this.unseen)} new line${this.unseen > 1 ? "s" : ""}`, icon("down"));
-    }
-  }
-
-  line(line) {
-    if (line.level || line.source === "warning") this.n.level.hidden = false;
-    const warn = line.source === "stderr" || line.source === "warning" ? " err" : line.source === "jobkit" ? " own" : "";
-    const link = this.model.get("keyboard") && {href: `#L${line.n}`, tabindex: -1, title: "Link to this line", onclick: (event) => this.point(event, line.n)};
-    return h("div", {class: `line${warn}`, "data-n": line.n, "data-level": line.level || false, title: line.logger || false},
-      h(link ? "a" : "span", {class: "num", text: line.n, ...link}), h("time", {text: clock(line.at), title: exact(line.at)}),
-      h("span", {class: "level", text: LEVELS[line.level] || (line.source === "warning" ? "WARN" : "")}), h("span", {class: "text", text: line.text}));
-  }
-
-  // -- a link to a line: `#L182` in the address of the page that this card is a part of ------------------------------
-
-  /** The line that the address names, or 0. */
-  get named() { return this.model.get("keyboard") ? Number(location.hash.match(/^#L(\d{1,9})$/)?.[1] || 0) : 0; }
-
-  /** A plain click on a line's number puts it into the address; others are the browser's own. */
-  point(event, number) {
-    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
-    event.preventDefault();
-    history.replaceState(history.state, "", `${location.pathname}${location.search}#L${number}`);
-    this.jumped = `${this.jobId}#L${number}`;
-    this.markLine();
-  }
-
-  /** Marks the line that the address names; gives it, where it is here. */
-  markLine() {
-    const row = this.named ? this.n.rows.querySelector(`[data-n="${this.named}"]`) : null;
-    if (row === this.markedRow) return row;
-    this.markedRow?.classList.remove("marked");
-    row?.classList.add("marked");
-    return (this.markedRow = row);
-  }
-
-  /** Goes to the line that the address names, once; whether that line is there and nothing else may scroll now. */
-  jump(tries = 60) {
-    const key = `${this.jobId}#L${this.named}`, row = this.markLine();
-    if (!row || this.jumped === key) return false;
-    this.follow = false;
-    if (row.offsetParent) {
-      this.jumped = key;
-      row.scrollIntoView({block: "center"});
-    } else if (tries) requestAnimationFrame(() => this.jump(tries - 1));  // the drawer is only being opened
-    return true;
-  }
-
-  /** Another job is shown, or none: the address names a line of the one before. */
-  forgetLine() {
-    if (this.named) history.replaceState(history.state, "", location.pathname + location.search);
-    this.jobId = "";
-  }
-
-  scrolled() {
-    const rows = this.n.rows, atEnd = rows.scrollHeight - rows.scrollTop - rows.clientHeight < 12;
-    if (atEnd && !this.follow && this.job && this.job.state === "running") this.toEnd();
-    else if (!atEnd && this.follow && rows.scrollTop < (this.lastTop ?? 0)) this.pause();
-    if (atEnd) this.n.pill.hidden = true;
-    this.lastTop = rows.scrollTop;
-  }
-
-  pause() { this.follow = false; this.unseen = 0; this.showLogHead(); }
-
-  toEnd() {
-    this.follow = true;
-    this.unseen = 0;
-    this.n.pill.hidden = true;
-    this.n.rows.scrollTop = this.n.rows.scrollHeight;
-    this.showLogHead();
-  }
-
-  logKey(event) {
-    if (event.key === "End") this.toEnd();
-    else if (event.key === "Home" || event.key === "PageUp" || event.key === "ArrowUp") this.pause();
-  }
-
-  filter() {
-    const wanted = this.n.find.value.toLowerCase(), least = Number(this.n.level.value);
-    for (const row of this.n.rows.children) {
-      row.hidden = least > 0 && !(weight(row) >= least) || Boolean(wanted) && !row.textContent.toLowerCase().includes(wanted);
-    }
-    if (this.follow) this.n.rows.scrollTop = this.n.rows.scrollHeight;
-  }
-
-  logText() { return this.log.lines.map((line) => line.text).join("\n") + "\n"; }
-
-  /** The whole log where the page's server reaches it, else what is here. */
-  saveLog() {
-    if (this.log.lines.length >= (this.log.total || 0)) return void saveFile(`${this.job.id}.log`, {base64: btoa(unescape(encodeURIComponent(this.logText()))), media_type: "text/plain"});
-    this.n.logSave.disabled = true;
-    ask(this.model, "whole-log");
-  }
-
   takeFile() {
     const told = parse(this.model.get("file"), null);
     if (!told) return;
     this.model.set("file", "");  // it may be large, and is needed once
     this.model.save_changes();
-    if (told.action !== "whole-log") return this.artifacts.take(told);
-    this.n.logSave.disabled = false;
-    if (told.base64) saveFile(`${this.job.id}.log`, told);
-    else put(this.n.logCount, told.problem || "");
+    (told.action === "whole-log" ? this.pane : this.artifacts).take(told);
   }
 
   // -- result ------------------------------------------------------------------------------------------------------
@@ -559,14 +362,6 @@ class Card {
   showArtifacts() {
     this.artifacts.show(Boolean(this.job && ["succeeded", "failed", "cancelled"].includes(this.job.state)));
   }
-}
-
-/** How grave a line of the log is: 1 info, 2 warning, 3 error; 0 for what was only printed. */
-function weight(row) {
-  const level = row.dataset.level;
-  if (["ERROR", "CRITICAL"].includes(level)) return 3;
-  if (level === "WARNING" || row.classList.contains("err")) return 2;
-  return level === "INFO" || row.classList.contains("own") ? 1 : 0;
 }
 
 export default {
