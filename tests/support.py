@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
@@ -16,17 +18,35 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
 
+#: Seconds that a test waits at least before it says that something does not come: on a busy machine less says nothing.
+PATIENCE_S = 40.0
+
 #: The variable that marks every process that a run of the tests starts, however it detaches itself.
 MARK = "JOBKIT_TEST_RUN"
 
 
-def wait_until(predicate: Callable[[], T], timeout_s: float = 15.0, what: str = "") -> T:
+def wait_until(predicate: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "") -> T:
     """The first true value of `predicate`; says what it last saw when that does not come."""
+    timeout_s = max(timeout_s, PATIENCE_S)
     deadline = time.monotonic() + timeout_s
     while not (value := predicate()):
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {what or predicate}; last saw {value!r}"
         time.sleep(0.01)  # between two questions
     return value
+
+
+async def until(predicate: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
+    """Likewise on an event loop; the predicate may be a coroutine function."""
+    timeout_s = max(timeout_s, PATIENCE_S)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = predicate()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}; last saw {value!r}"
+        await asyncio.sleep(0.005)  # between two questions
 
 
 def living_with(name: str, value: str) -> list[psutil.Process]:

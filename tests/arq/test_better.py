@@ -24,9 +24,10 @@ from jobkit.settings import Settings
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.worker import Worker
+from tests.support import until
 
 from .conftest import LEASE_S, Make
-from .test_documented import Ctx, answer, enqueued, fails, until
+from .test_documented import Ctx, answer, enqueued, fails
 
 
 async def records(settings: Settings) -> list[JobSnapshot]:

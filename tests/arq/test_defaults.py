@@ -12,8 +12,10 @@ from arq.connections import ArqRedis
 from arq.cron import cron
 from arq.worker import FailedJobs
 
+from tests.support import until
+
 from .conftest import Make
-from .test_documented import Ctx, answer, enqueued, until
+from .test_documented import Ctx, answer, enqueued
 
 
 async def test_max_tries_holds_for_functions_without_their_own(arq_redis: ArqRedis, worker: Make) -> None:

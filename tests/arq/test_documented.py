@@ -22,6 +22,7 @@ from arq.worker import FailedJobs, JobExecutionFailed, async_check_health
 
 from jobkit.settings import Settings
 from jobkit.worker import Worker
+from tests.support import until
 
 from .conftest import Make
 
@@ -44,19 +45,6 @@ async def enqueued(pool: ArqRedis, *args: Any, **options: Any) -> Job:
     job = await pool.enqueue_job(*args, **options)
     assert job is not None
     return job
-
-
-async def until(condition: Any, what: str, timeout_s: float = 10.0) -> None:
-    """Waits for a condition; it may be a coroutine function."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        value = condition()
-        if inspect.isawaitable(value):
-            value = await value
-        if value:
-            return
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
-        await asyncio.sleep(0.01)
 
 
 def test_it_takes_every_argument_of_arqs_worker_with_the_same_default() -> None:

@@ -18,10 +18,10 @@ from jobkit.worker.from_arq.main import redis_settings
 from jobkit.worker.from_arq.place import queue_of, url_of, url_of_pool
 from jobkit.worker.from_arq.wake import KeyWatch
 from tests.store.server import Server, skip_before_7
-from tests.support import ROOT
+from tests.support import ROOT, until
 
 from .conftest import Make
-from .test_documented import answer, enqueued, until
+from .test_documented import answer, enqueued
 
 PLACES = {
     "redis://localhost:6379/0": RedisSettings(),

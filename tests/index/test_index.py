@@ -15,7 +15,8 @@ from jobkit.model import ErrorKind, InvalidParams
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import ORDERS, Query
 from jobkit.store.redis import RedisStore
-from tests.store.support import AnyStore, claim, ending, job, numbers, submit, wait_until, worker
+from tests.store.support import AnyStore, claim, ending, job, numbers, submit, worker
+from tests.support import until
 
 QUERIES: list[dict[str, Any]] = [
     {"owner": "ada"},
@@ -92,7 +93,7 @@ async def finds(index: Index, query: Query, expected: list[str]) -> None:
         found.append(await ids(index, query))
         return found[-1] == expected
 
-    await wait_until(is_found, f"{query} to find {expected}", 10)
+    await until(is_found, f"{query} to find {expected}", 10)
 
 
 async def same(store: AnyStore, index: Index, query: Query) -> list[str]:
@@ -166,7 +167,7 @@ async def test_it_hears_of_every_change(store: AnyStore, index: Index) -> None:
     await store.delete(["x"])
     await finds(index, Query(owner="new"), [])
     await finds(index, Query(search="zebra"), [])
-    await wait_until(lambda: index.size == 20, "the job to leave")
+    await until(lambda: index.size == 20, "the job to leave")
 
 
 async def test_an_id_that_is_used_again_is_the_new_job(store: AnyStore, index: Index) -> None:
@@ -189,10 +190,10 @@ async def test_what_expired_leaves_the_page_and_the_index(store: AnyStore, index
     await finds(index, Query(owner="ada"), ["c", "b", "a"])
 
     await store.redis.pexpire(f"{store.prefix}job:b", 1)
-    await wait_until(lambda: _is_gone(store, "b"), "the record to expire")
+    await until(lambda: _is_gone(store, "b"), "the record to expire")
 
     await finds(index, Query(owner="ada", limit=2), ["c", "a"])
-    await wait_until(lambda: index.size == 2, "the job to leave the index")
+    await until(lambda: index.size == 2, "the job to leave the index")
     await store.list(Query())  # and what is left of it leaves the store
 
 
@@ -229,7 +230,7 @@ async def test_a_store_that_was_wiped_is_read_anew(store: AnyStore, index: Index
 
     await index.whole()
     await finds(index, Query(owner="ada"), ["b"])
-    await wait_until(lambda: index.size == 1, "the old job to be forgotten")
+    await until(lambda: index.size == 1, "the old job to be forgotten")
 
 
 async def test_changes_while_it_is_filled_are_not_lost(
@@ -280,7 +281,7 @@ async def test_a_page_says_how_far_it_has_looked_while_the_index_is_filled(
 
     monkeypatch.setattr(Shelf, "append", slowly)
     index._start()
-    await wait_until(lambda: index.size == 10, "the first slices")
+    await until(lambda: index.size == 10, "the first slices")
     gate_later = loop.call_later(0.2, gate.set)
 
     assert await index.count(Query(owner="ada")) is None

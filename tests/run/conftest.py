@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
@@ -51,15 +50,6 @@ def assign(function: Callable[..., Any] | None, *args: Any, ref: str = "", **opt
     call = encode_call(CODEC, Call(function, args, {}), ref=ref, **options.pop("head", {}))
     names = {"job_id": "j1", "task": "task", "attempt": 1} | options
     return Assignment(call=call, **names)
-
-
-async def until(predicate: Callable[[], Any], what: str, timeout_s: float = 10) -> Any:
-    """The first true value of `predicate`."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := predicate()):
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
-        await asyncio.sleep(0.005)
-    return value
 
 
 def is_alive(pid: int) -> bool:

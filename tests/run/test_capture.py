@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from jobkit.run.process import ProcessRunner
+from tests.support import until
 
-from .conftest import Heard, assign, until
+from .conftest import Heard, assign
 
 
 async def test_print_logging_and_warnings_keep_their_order(runner: ProcessRunner, heard: Heard) -> None:

@@ -16,8 +16,9 @@ from jobkit.model import ErrorKind
 from jobkit.run.context import current
 from jobkit.run.inline import AsyncRunner, ThreadRunner, run_here
 from jobkit.run.progress import progress
+from tests.support import until
 
-from .conftest import Heard, assign, until
+from .conftest import Heard, assign
 from .test_process import failure
 
 
@@ -216,7 +217,7 @@ async def test_cancel_of_a_thread_raises_in_it(threads: ThreadRunner, heard: Hea
         import time
 
         try:
-            (path / "started").touch()
+            (path / "started").mkdir()  # at once: a file would be left open by what is raised between open and close
             while True:
                 time.sleep(0.005)
         finally:

@@ -19,8 +19,9 @@ import pytest
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.base import Outcome
 from jobkit.run.process import ProcessRunner
+from tests.support import until
 
-from .conftest import Heard, assign, is_alive, pid_in, until
+from .conftest import Heard, assign, is_alive, pid_in
 
 
 async def run(runner: ProcessRunner, heard: Heard, function: Any, *args: Any, **options: Any) -> Outcome:

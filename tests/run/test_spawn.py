@@ -14,8 +14,9 @@ import pytest
 from jobkit.model import ErrorKind
 from jobkit.run.hosted import HostedRunner
 from jobkit.run.process import ProcessRunner
+from tests.support import until
 
-from .conftest import Heard, assign, until
+from .conftest import Heard, assign
 from .test_process import failure
 
 TASKS = """

@@ -11,8 +11,9 @@ import pytest
 
 from jobkit.model import ErrorKind
 from jobkit.run.process import ProcessRunner
+from tests.support import until
 
-from .conftest import Heard, assign, is_alive, pid_in, until
+from .conftest import Heard, assign, is_alive, pid_in
 from .test_process import failure, family
 
 

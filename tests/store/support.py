@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import itertools
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,19 +64,6 @@ async def snapshot(store: AnyStore, id: str) -> JobSnapshot:
 
 def types(snapshot: JobSnapshot) -> list[str]:
     return [str(event.type) for event in snapshot.history]
-
-
-async def wait_until(predicate: Callable[[], Any], what: str, timeout_s: float = 5.0) -> Any:
-    """The first true value of `predicate` (plain or async); fails with what it last saw."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        value = predicate()
-        if inspect.isawaitable(value):
-            value = await value
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}; last saw {value!r}"
-        await asyncio.sleep(0.005)
 
 
 async def lapse(store: AnyStore, *ids: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from jobkit.model import ErrorKind, JobState, attempts_of
 from jobkit.model.snapshot import JobError
 from jobkit.store.values import ALREADY, FENCED, FINISHED, Progress
+from tests.support import until
 
 from .support import (
     AnyStore,
@@ -23,7 +24,6 @@ from .support import (
     started,
     submit,
     types,
-    wait_until,
     worker,
 )
 
@@ -197,7 +197,7 @@ async def test_a_lease_that_runs_out_queues_the_job_again(store: AnyStore) -> No
     await started(store, "a")
     await submit(store, "b")
 
-    both = await wait_until(lambda: claims_of_two(store), "the lease to end")
+    both = await until(lambda: claims_of_two(store), "the lease to end")
 
     found = await snapshot(store, "a")
     assert [claimed.spec.id for claimed in both] == ["a", "b"]  # at its old place in the line
@@ -225,7 +225,7 @@ async def test_a_heartbeat_keeps_the_lease(store: AnyStore) -> None:
         assert (renewal.lost, renewal.cancelled, renewal.stop) == ((), (), "")
         return (await snapshot(store, "b")).losses == 1
 
-    await wait_until(b_is_lost, "the other lease to end, three times over")
+    await until(b_is_lost, "the other lease to end, three times over")
     assert (await snapshot(store, "a")).losses == 0
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from jobkit.store.redis import RedisStore
+from tests.support import until
 
-from .support import AnyStore, keys, wait_until
+from .support import AnyStore, keys
 
 
 async def test_subscribers_are_there_until_they_leave(store: AnyStore) -> None:
@@ -24,7 +25,7 @@ async def test_who_is_not_renewed_has_left_and_that_is_told_once(store: AnyStore
     async def is_alone() -> bool:
         return await store.attending() == {"alive": b"2"}
 
-    await wait_until(is_alone, what="the time to be over")
+    await until(is_alone, what="the time to be over")
     assert await store.attend({"alive": b"3"}, 60) == {"dead": b"1"}
     assert await store.attend({}, 60) == {}
     assert await store.attending() == {"alive": b"3"}

@@ -13,10 +13,11 @@ from jobkit.store.hub import RedisHub
 from jobkit.store.memory import MemoryHub, MemoryStore
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import INLINE_RESULT_BYTES, Progress
+from tests.support import until
 
 from .conftest import settings_for
 from .server import Server
-from .support import AnyStore, claim, come_due, ending, lapse, numbers, snapshot, started, submit, types, wait_until
+from .support import AnyStore, claim, come_due, ending, lapse, numbers, snapshot, started, submit, types
 
 AnyHub = MemoryHub | RedisHub
 Heard = list[JobEvent]
@@ -37,7 +38,7 @@ async def test_a_listener_of_a_job_hears_every_event_and_its_log(store: AnyStore
     await store.finish([ending(claimed, "cancelled")])
     await store.delete(["a"])
 
-    await wait_until(lambda: "deleted" in told(heard), "the last event")
+    await until(lambda: "deleted" in told(heard), "the last event")
     assert told(heard) == [
         "submitted",
         "started",
@@ -65,7 +66,7 @@ async def test_what_is_heard_is_what_the_record_keeps(store: AnyStore, hub: AnyH
     [third] = await claim(store)
     await store.finish([ending(third, usage={}, summary="s", result=b"x")])
 
-    await wait_until(lambda: "succeeded" in told(heard), "the last event")
+    await until(lambda: "succeeded" in told(heard), "the last event")
     assert tuple(heard) == (await snapshot(store, "a")).history
     assert first.attempt == 1
 
@@ -78,9 +79,9 @@ async def test_a_listener_of_all_jobs_hears_all_but_log_lines(store: AnyStore, h
     await store.progress([numbers(claimed, 1), Progress("a", claimed.token, lines=[LogLine("hello")])])
     await submit(store, "b")
     await store.finish([ending(claimed, result=b"x", ttl_ms=1)])
-    await wait_until(lambda: store.prune(), "the job to expire")
+    await until(lambda: store.prune(), "the job to expire")
 
-    await wait_until(lambda: "deleted" in told(heard), "the last event")
+    await until(lambda: "deleted" in told(heard), "the last event")
     assert [(event.job_id, str(event.type)) for event in heard] == [
         ("a", "submitted"),
         ("a", "started"),
@@ -104,7 +105,7 @@ async def test_the_submitter_hears_its_jobs_and_gets_a_small_result_with_the_end
 
     await store.finish([ending(theirs, result=b"no"), ending(mine, result=result)])
 
-    await wait_until(lambda: "succeeded" in told(heard), "the last event")
+    await until(lambda: "succeeded" in told(heard), "the last event")
     assert told(heard) == ["started", "progressed", "succeeded"], "the answer to the submit told the first one"
     assert {event.job_id for event in heard} == {"mine"}
     assert [event.result for event in heard] == [b"", b"", result]
@@ -118,7 +119,7 @@ async def test_a_large_result_does_not_ride(store: AnyStore, hub: AnyHub, heard:
     largest = b"x" * INLINE_RESULT_BYTES
     await store.finish([ending(a, result=largest), ending(b, result=largest + b"x")])
 
-    await wait_until(lambda: told(heard).count("succeeded") == 2, "the last event")
+    await until(lambda: told(heard).count("succeeded") == 2, "the last event")
     assert [event.result for event in heard[-2:]] == [largest, b""]
     assert await store.result("b") == largest + b"x"
 
@@ -131,7 +132,7 @@ async def test_an_error_is_told_with_its_traceback(store: AnyStore, hub: AnyHub,
 
     await store.finish([ending(await started(store, "a"), "failed", error=BOOM)])
 
-    await wait_until(lambda: "failed" in told(heard), "the last event")
+    await until(lambda: "failed" in told(heard), "the last event")
     assert heard[-1].data["error"] == BOOM.to_wire()
 
 
@@ -147,7 +148,7 @@ async def test_who_stopped_listening_hears_no_more(store: AnyStore, hub: AnyHub,
     stop_own()
     await submit(store, "a", client=hub.client_id)
 
-    await wait_until(lambda: other, "the other listener to hear it")
+    await until(lambda: other, "the other listener to hear it")
     assert heard == []
 
 
@@ -164,7 +165,7 @@ async def test_a_listener_that_raises_harms_nobody(
     await submit(store, "a")
     await store.cancel(["a"])
 
-    await wait_until(lambda: len(heard) == 2, "both events")
+    await until(lambda: len(heard) == 2, "both events")
     assert "a listener of job events raised" in caplog.text
 
 
@@ -195,11 +196,11 @@ async def test_a_cut_connection_comes_back_and_says_so(redis_store: RedisStore, 
     try:
         for cut in (1, 2):
             await redis_store.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-            await wait_until(lambda cut=cut: statuses.count(False) == cut and hub.is_live, "the hub to come back")
+            await until(lambda cut=cut: statuses.count(False) == cut and hub.is_live, "the hub to come back")
         await hub.ready("a")
         await submit(redis_store, "a", client=hub.client_id)
         await claim(redis_store)
-        await wait_until(lambda: sorted(told(heard)) == ["started", "started", "submitted"], "events on both channels")
+        await until(lambda: sorted(told(heard)) == ["started", "started", "submitted"], "events on both channels")
     finally:
         await hub.close()
 
@@ -218,7 +219,7 @@ async def test_a_message_that_is_no_event_is_left_out(
         for message in (b"", b"\xff\xfe", b"[1]", b'{"id": "a"}', b'{"id":"a","seq":1,"type":"of tomorrow","at":1}'):
             await redis_store.redis.publish(redis_store.channel("all"), message)
         await submit(redis_store, "a")
-        await wait_until(lambda: heard, "the event")
+        await until(lambda: heard, "the event")
     finally:
         await hub.close()
 
@@ -273,7 +274,7 @@ async def test_threads_that_share_a_store_lose_nothing(heard: Heard) -> None:
     for thread in threads:
         thread.join()
 
-    await wait_until(lambda: len(heard) == 800, "every event")
+    await until(lambda: len(heard) == 800, "every event")
     assert [replace_id(event) for event in heard] == [replace_id(event) for event in await store.events()]
 
 

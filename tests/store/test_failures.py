@@ -15,8 +15,9 @@ from jobkit.store.hub import RedisHub
 from jobkit.store.memory import MemoryHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import CONTROL
+from tests.support import until
 
-from .support import AnyStore, claim, ending, job, keys, lapse, snapshot, started, submit, wait_until
+from .support import AnyStore, claim, ending, job, keys, lapse, snapshot, started, submit
 
 
 def error(message: str = "'f1'", type: str = "KeyError", where: str = "train.py:28 in fit", **more: Any) -> JobError:
@@ -124,14 +125,14 @@ async def test_members_leave_with_their_jobs_and_an_open_group_with_the_last(sto
 async def test_members_leave_when_the_time_of_their_jobs_is_over(store: AnyStore) -> None:
     await fails(store, "a", ttl_ms=1)
 
-    await wait_until(lambda: store.prune(), "its time to be over")
+    await until(lambda: store.prune(), "its time to be over")
 
     assert await store.failures() == []
 
 
 async def test_an_id_that_is_used_again_is_in_the_group_of_its_last_failure(store: AnyStore) -> None:
     await fails(store, "a", ttl_ms=1)
-    await wait_until(lambda: is_gone(store, "a"), "its time to be over")
+    await until(lambda: is_gone(store, "a"), "its time to be over")
 
     await fails(store, "a", error(type="ValueError"))
 
@@ -258,7 +259,7 @@ async def test_a_verdict_is_told_to_those_who_listen(
 
     await store.judge([(await only(store)).id], "muted")
 
-    await wait_until(lambda: [e.type for e in heard] == [EventType.LOGGED], "news")
+    await until(lambda: [e.type for e in heard] == [EventType.LOGGED], "news")
 
 
 async def test_hours_are_a_ring(redis_store: RedisStore) -> None:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, Claimed, Kept
+from tests.support import until
 
-from .support import AnyStore, claim, ending, keys, lapse, started, submit, wait_until
+from .support import AnyStore, claim, ending, keys, lapse, started, submit
 
 
 def kept(claimed: Claimed, name: str = "a.txt", body: bytes = b"sealed", folder: str = "", at_ms: int = 1) -> Kept:
@@ -78,7 +79,7 @@ async def test_files_of_a_deleted_job_are_litter_until_somebody_has_removed_them
 async def test_files_of_an_expired_job_are_litter_once_it_is_pruned(store: AnyStore) -> None:
     claimed = await started(store, "a")
     await store.finish([ending(claimed, "failed", ttl_ms=1, folder="one")])
-    await wait_until(lambda: store.prune(), "something to prune")
+    await until(lambda: store.prune(), "something to prune")
 
     assert await store.litter() == ["one"]
     await store.swept(["one"])
@@ -94,7 +95,7 @@ async def test_an_id_that_is_used_again_does_not_inherit_files(store: AnyStore) 
         [found] = await store.snapshots(["a"])
         return found is not None and not found.is_terminal
 
-    await wait_until(is_new, "the id to be free")
+    await until(is_new, "the id to be free")
 
     assert (await store.artifacts("a"), await store.folder("a"), await store.litter()) == ([], "", ["one"])
     [again] = await claim(store)

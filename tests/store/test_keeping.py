@@ -8,8 +8,9 @@ from jobkit.store.memory import MemoryStore
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Progress
+from tests.support import until
 
-from .support import AnyStore, claim, ending, keys, lapse, numbers, snapshot, started, structure, submit, wait_until
+from .support import AnyStore, claim, ending, keys, lapse, numbers, snapshot, started, structure, submit
 
 
 async def ended(store: AnyStore, id: str, ttl_ms: int) -> None:
@@ -46,7 +47,7 @@ async def test_prune_forgets_what_is_over_and_nothing_else(store: AnyStore) -> N
     await ended(store, "kept", 60_000)
     await submit(store, "waits")
 
-    pruned = await wait_until(lambda: store.prune(), "something to prune")
+    pruned = await until(lambda: store.prune(), "something to prune")
 
     assert pruned == 1
     assert await store.prune() == 0
@@ -59,7 +60,7 @@ async def test_prune_forgets_what_is_over_and_nothing_else(store: AnyStore) -> N
 async def test_prune_takes_no_more_than_it_may(store: AnyStore) -> None:
     for n in range(5):
         await ended(store, f"j{n}", 1)
-    await wait_until(lambda: all_gone(store, [f"j{n}" for n in range(5)]), "their time to be over")
+    await until(lambda: all_gone(store, [f"j{n}" for n in range(5)]), "their time to be over")
 
     assert [await store.prune(3), await store.prune(3), await store.prune(3)] == [3, 2, 0]
 
@@ -71,7 +72,7 @@ async def all_gone(store: AnyStore, ids: list[str]) -> bool:
 async def test_an_expired_job_is_gone_before_anybody_prunes(store: AnyStore) -> None:
     await ended(store, "a", 1)
 
-    await wait_until(lambda: all_gone(store, ["a"]), "its time to be over")
+    await until(lambda: all_gone(store, ["a"]), "its time to be over")
 
     assert (await store.result("a"), await store.payload("a"), await store.preview("a")) == (None, None, None)
     assert (await store.logs("a")).lines == ()
@@ -89,7 +90,7 @@ async def test_a_job_that_no_worker_ended_is_kept_as_long_as_it_wished(store: An
 
     await store.cancel(["short", "default"])
 
-    await wait_until(lambda: all_gone(store, ["short"]), "its time to be over")
+    await until(lambda: all_gone(store, ["short"]), "its time to be over")
     assert (await snapshot(store, "default")).state is JobState.CANCELLED
 
 
@@ -99,7 +100,7 @@ async def test_a_lost_job_is_kept_as_long_as_it_wished(store: AnyStore) -> None:
         await lapse(store, "a")
         await claim(store)
 
-    await wait_until(lambda: all_gone(store, ["a"]), "its time to be over")
+    await until(lambda: all_gone(store, ["a"]), "its time to be over")
 
 
 async def test_a_live_job_has_no_time_limit(store: AnyStore) -> None:
@@ -146,7 +147,7 @@ async def test_what_is_over_goes_first_and_counts(store: AnyStore) -> None:
     await ended(store, "over", ttl_ms=1)
     for id in ("a", "b"):
         await ended(store, id, ttl_ms=1_000_000)
-    await wait_until(lambda: all_gone(store, ["over"]), "the time to be over")
+    await until(lambda: all_gone(store, ["over"]), "the time to be over")
 
     assert await store.prune(keep=2) == 1
     assert await store.prune(keep=2) == 0

@@ -8,6 +8,7 @@ from jobkit.model import ErrorKind, JobState
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
+from tests.support import until
 
 from .support import (
     AnyStore,
@@ -20,7 +21,6 @@ from .support import (
     short_lease,
     started,
     submit,
-    wait_until,
     worker,
 )
 
@@ -221,7 +221,7 @@ async def test_a_worker_that_stops_beating_is_dead_but_listed(store: AnyStore) -
         [found] = await store.workers()
         return not found.is_alive
 
-    await wait_until(is_dead, "the worker's lease to end")
+    await until(is_dead, "the worker's lease to end")
     assert (await store.queues()).get("default", {"workers": 0})["workers"] == 0
 
 

@@ -7,8 +7,9 @@ import pytest
 from jobkit.model import ErrorKind, JobState
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FINISHED
+from tests.support import until
 
-from .support import AnyStore, claim, ending, lapse, snapshot, started, submit, types, wait_until, worker
+from .support import AnyStore, claim, ending, lapse, snapshot, started, submit, types, worker
 
 
 async def lose(store: AnyStore, *ids: str, times: int = 1) -> None:
@@ -138,7 +139,7 @@ async def test_every_idle_worker_hears_of_a_suspect(redis_store: RedisStore) -> 
                 heard.append(message["channel"])
             return len(set(heard)) == 2
 
-        await wait_until(both, "both workers to be woken")
+        await until(both, "both workers to be woken")
 
 
 @pytest.mark.parametrize("value", ["", "again", None, True])

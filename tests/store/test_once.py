@@ -8,8 +8,9 @@ import pytest
 
 from jobkit.model import JobState, Once
 from jobkit.store.values import Submission
+from tests.support import until
 
-from .support import AnyStore, claim, come_due, ending, job, snapshot, submit, types, wait_until
+from .support import AnyStore, claim, come_due, ending, job, snapshot, submit, types
 
 HOUR_MS = 3_600_000
 
@@ -188,4 +189,4 @@ async def test_it_is_kept_no_longer_than_the_job_that_made_it(store: AnyStore) -
     async def is_gone() -> bool:
         return await store.snapshots(["a", "b"]) == [None, None]
 
-    await wait_until(is_gone, "both to be forgotten")
+    await until(is_gone, "both to be forgotten")

@@ -10,10 +10,11 @@ from jobkit.model import StoreUnavailable
 from jobkit.store.hub import RedisHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed
+from tests.support import until
 
 from .conftest import settings_for
 from .server import Server
-from .support import check_keys, check_laws, claim, ending, snapshot, started, submit, wait_until, worker
+from .support import check_keys, check_laws, claim, ending, snapshot, started, submit, worker
 
 
 @pytest.fixture
@@ -34,13 +35,13 @@ async def store(server: Server) -> AsyncIterator[RedisStore]:
 async def test_no_job_is_lost_by_an_outage_that_is_longer_than_its_lease(server: Server, store: RedisStore) -> None:
     held = await started(store, "a")
     other = await started(store, "nobody's")
-    await wait_until(lambda: is_older(store, held, other), "the attempts to be older than the next server may be")
+    await until(lambda: is_older(store, held, other), "the attempts to be older than the next server may be")
 
     server.kill()
     with pytest.raises(StoreUnavailable, match="does not answer"):
         await store.ping()
     server.start()
-    await wait_until(lambda: lease_over(store, "a"), "the lease to end")
+    await until(lambda: lease_over(store, "a"), "the lease to end")
     early, wait_s = await store.claim(worker("w2"), 2)
     renewal = await store.renew("w1", {"a": held.token}, {})
 
@@ -55,7 +56,7 @@ async def test_no_job_is_lost_by_an_outage_that_is_longer_than_its_lease(server:
         await store.renew("w2", {"later": later.token}, {})
         return (await snapshot(store, "nobody's")).losses == 1
 
-    await wait_until(recovered, "the job that nobody renews to be lost after all", timeout_s=10)
+    await until(recovered, "the job that nobody renews to be lost after all", timeout_s=10)
     assert (await snapshot(store, "a")).losses == 0
     assert await store.finish([ending(held), ending(later)]) == [1, 1]
     await check_laws(store)
@@ -81,7 +82,7 @@ async def test_a_job_that_started_after_the_restart_is_recovered_by_its_lease(
     """The server being young is no reason to wait for workers that began after it."""
     await started(store, "a")
 
-    [claimed] = await wait_until(lambda: claim(store, by=worker("w2")), "the lease to end", timeout_s=1.8)
+    [claimed] = await until(lambda: claim(store, by=worker("w2")), "the lease to end", timeout_s=1.8)
 
     assert (claimed.attempt, claimed.losses) == (2, 1)
 
@@ -107,11 +108,11 @@ async def test_the_hub_comes_back_after_the_server(server: Server, store: RedisS
     await hub.ready()
 
     server.kill()
-    await wait_until(lambda: not hub.is_live, "the hub to notice")
+    await until(lambda: not hub.is_live, "the hub to notice")
     server.start()
-    await wait_until(lambda: hub.is_live, "the hub to come back")
+    await until(lambda: hub.is_live, "the hub to come back")
     await submit(store, "a")
-    await wait_until(lambda: heard, "a later event")
+    await until(lambda: heard, "a later event")
 
     assert statuses == [True, False, True]
     await hub.close()

@@ -12,8 +12,9 @@ from jobkit.schedules.firing import decide, firing, subject_of
 from jobkit.store.memory import MemoryStore
 from jobkit.store.schedules import CHANGED, REFUSED, DueSchedule, Firing
 from jobkit.store.values import Submission
+from tests.support import until
 
-from .support import AnyStore, claim, ending, snapshot, wait_until
+from .support import AnyStore, claim, ending, snapshot
 
 CODEC = Codec([b"a key of these tests"])
 
@@ -42,7 +43,7 @@ async def due_one(store: AnyStore) -> DueSchedule:
 
 
 async def fire_due(store: AnyStore) -> list[int]:
-    due = await wait_until(lambda: _first(store), "a schedule to be due")
+    due = await until(lambda: _first(store), "a schedule to be due")
     return await store.fire(firing(due, decide(due), CODEC))
 
 
@@ -87,7 +88,7 @@ async def test_a_due_schedule_is_given_to_the_first_who_asks(store: AnyStore) ->
     assert again == []
     assert 0 < wait_s <= 0.5
     # Whoever it was has died: half a second later the next one finds it.
-    await wait_until(lambda: _first(store), "it to be due again")
+    await until(lambda: _first(store), "it to be due again")
 
 
 async def test_whoever_asks_learns_when_to_ask_again(store: AnyStore) -> None:
@@ -281,7 +282,7 @@ async def test_a_slot_that_waits_goes_when_the_run_before_it_has_ended(store: An
 async def test_the_end_of_a_run_between_asking_and_waiting_is_not_missed(store: AnyStore) -> None:
     await put(store, spec(every_ms=100, overlap="wait"))
     await fire_due(store)
-    due = await wait_until(lambda: _first(store), "the second slot")
+    due = await until(lambda: _first(store), "the second slot")
     await end_run(store)
 
     assert await store.fire(firing(due, decide(due), CODEC)) == []
@@ -324,7 +325,7 @@ async def test_every_change_is_told(store: AnyStore, hub: Any) -> None:
     await store.pause_schedule("nightly")
     await store.remove_schedule("nightly")
 
-    await wait_until(lambda: len(told) >= 5, "five changes")
+    await until(lambda: len(told) >= 5, "five changes")
     assert {(event.type, event.data["name"]) for event in told} == {(EventType.LOGGED, "nightly")}
 
 

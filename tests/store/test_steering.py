@@ -12,8 +12,9 @@ from jobkit.store.hub import RedisHub
 from jobkit.store.memory import MemoryHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import CONTROL
+from tests.support import until
 
-from .support import AnyStore, claim, come_due, ending, job, lapse, snapshot, started, submit, types, wait_until, worker
+from .support import AnyStore, claim, come_due, ending, job, lapse, snapshot, started, submit, types, worker
 from .test_handover import inbox
 
 ADA = {"paused": {"by": "ada"}}
@@ -164,7 +165,7 @@ async def test_a_pause_is_told_to_those_who_listen(
 
     await store.set_rule("queue:default", ADA)
 
-    await wait_until(lambda: heard, "news")
+    await until(lambda: heard, "news")
 
 
 # -- moving -----------------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ import pytest
 from jobkit.model import Backoff, JobState
 from jobkit.store.query import Query
 from jobkit.store.values import Submission
+from tests.support import until
 
-from .support import AnyStore, claim, come_due, ending, job, snapshot, submit, types, wait_until, worker
+from .support import AnyStore, claim, come_due, ending, job, snapshot, submit, types, worker
 
 
 async def test_a_submitted_job_is_queued_and_can_be_read_back(store: AnyStore) -> None:
@@ -153,7 +154,7 @@ async def test_a_delayed_job_waits_for_its_time(store: AnyStore) -> None:
     before = await snapshot(store, "a")
     early, wait_s = await store.claim(worker(), 1)
 
-    [claimed] = await wait_until(lambda: claim(store), "the delayed job")
+    [claimed] = await until(lambda: claim(store), "the delayed job")
 
     assert before.state is JobState.SCHEDULED
     assert before.due_at is not None
@@ -203,15 +204,15 @@ async def test_delayed_jobs_of_one_call_keep_their_order(store: AnyStore) -> Non
         seen.extend(claimed.spec.id for claimed in await claim(store, 50))
         return len(seen) == 30
 
-    await wait_until(all_claimed, "all of them")
+    await until(all_claimed, "all of them")
     assert seen == ids
 
 
 async def test_jobs_that_came_due_unnoticed_start_in_the_order_of_their_times(store: AnyStore) -> None:
     await submit(store, "b", delay_ms=1)
-    await wait_until(lambda: wait_is_over(store, "b"), "its time")
+    await until(lambda: wait_is_over(store, "b"), "its time")
     await submit(store, "a", delay_ms=1)
-    await wait_until(lambda: wait_is_over(store, "a"), "its time")
+    await until(lambda: wait_is_over(store, "a"), "its time")
     await submit(store, "c")
 
     assert [claimed.spec.id for claimed in await claim(store, 9)] == ["b", "a", "c"]
@@ -244,7 +245,7 @@ async def test_an_expired_job_whose_id_is_used_again_does_not_take_the_new_one_w
     async def accepted() -> bool:
         return (await store.submit([job("nightly")]))[0] > 0
 
-    await wait_until(accepted, "the old job to expire")
+    await until(accepted, "the old job to expire")
     pruned = await store.prune()
 
     assert pruned == 0

@@ -21,6 +21,7 @@ from jobkit.store.hub import RedisHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, Kept
+from tests.support import until
 
 from .conftest import settings_for
 from .server import Server, skip_before_7
@@ -35,7 +36,6 @@ from .support import (
     snapshot,
     started,
     submit,
-    wait_until,
     worker,
 )
 
@@ -112,7 +112,7 @@ async def test_a_full_disk_refuses_every_change_in_one_sentence_and_none_once_th
     skip_before_7("have another append-only file")
     claimed = await started(store, "a")
     server.fill_disk()
-    await wait_until(lambda: _refuses(store), "the server to have tried to write")
+    await until(lambda: _refuses(store), "the server to have tried to write")
 
     for change in (
         submit(store, "c"),
@@ -132,7 +132,7 @@ async def test_a_full_disk_refuses_every_change_in_one_sentence_and_none_once_th
     assert resp.answers(str(server.socket))
 
     server.free_disk()
-    await wait_until(lambda: _takes(store), "the server to try again")
+    await until(lambda: _takes(store), "the server to try again")
     assert await store.finish([ending(claimed, result=b"value")]) == [1]
     assert await store.refused() is None
     await check_laws_of_kept(store)

@@ -7,8 +7,7 @@ from typing import Any
 
 from jobkit.model import StoreUnavailable
 from jobkit.worker.durations import Durations
-from tests.run.conftest import until
-from tests.support import wait_until
+from tests.support import until, wait_until
 
 from . import jobs
 from .conftest import Bench
