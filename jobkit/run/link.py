@@ -36,6 +36,10 @@ class Forked(Protocol):
     def on_orphaned(self, why: str) -> None: ...
 
 
+class Died(JobkitError):
+    """A zygote died while it imported the task modules: somebody killed it, or one of them does."""
+
+
 class ZygoteLink:
     """The worker's end of one zygote."""
 
@@ -157,7 +161,7 @@ class ZygoteLink:
         self._loop.remove_reader(self._link)
         self._link.close()
         if not self._first.done():
-            self._first.set_result({"failed": "the process that imports the task modules died while doing so"})
+            self._first.set_exception(Died("the process that imports the task modules died while doing so"))
         self._orphan_all(f"its parent, the worker's zygote (process {self.pid}), died")
 
     def _orphan_all(self, why: str) -> None:

@@ -18,7 +18,7 @@ from typing import TypeVar
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import failed
 from jobkit.run.base import Assignment, Outcome, Sink
-from jobkit.run.link import Forked, ZygoteLink
+from jobkit.run.link import Died, Forked, ZygoteLink
 from jobkit.run.oom import KernelKills, counter_file
 from jobkit.run.supervised import Supervised
 from jobkit.run.workplace import Occupant, Workplace
@@ -26,6 +26,8 @@ from jobkit.tasks.call import read_head
 
 logger = logging.getLogger("jobkit.worker")
 
+#: So often a zygote is started that dies while it imports the task modules.
+_STARTS = 3
 #: How often to look at the memory of what runs.
 _SAMPLE_S = 0.5
 #: A warm process without a job ends after this long, as do spares of a worker without one. At most so many warm ones
@@ -158,6 +160,14 @@ class ProcessRunner:
             return self._zygote
 
     async def _launch(self) -> ZygoteLink:
+        for _ in range(_STARTS - 1):
+            try:
+                return await self._launch_once()
+            except Died as error:  # of memory that had run out, for instance: no reason to fail the job that waits
+                logger.warning("%s; starting another", error)
+        return await self._launch_once()
+
+    async def _launch_once(self) -> ZygoteLink:
         how = self._preload, self._path, self._spool
         zygote = await ZygoteLink.launch(*how, self._start_method)
         if zygote.unsafe and self._start_method == "auto":

@@ -50,9 +50,13 @@ class SessionBridge:
             with self._lock:
                 self._guarded(function)
             return
+        courier = self._courier = self._courier or courier_of(self._document)
+        if courier is None:  # the session is only being made
+            self._add(function)
+            return
         try:
-            self._document.add_next_tick_callback(lambda: self._guarded(function))
-        except Exception:  # the document's callbacks are gone: a closed tab whose session has just expired
+            courier.call(self._add, function)
+        except RuntimeError:  # the server has ended
             self.close()
 
     def put(self, component: Any, whole: Mapping[str, str], parts: Mapping[str, str] | None = None) -> None:
@@ -129,6 +133,14 @@ class SessionBridge:
                 ending()
             except Exception:
                 logger.exception("the end of a session was not clean")
+
+    def _add(self, function: Callable[[], object]) -> None:
+        """On the server's loop: Bokeh and Panel lose a callback that comes from another thread just as they let go of
+        a document that they held (they copy what was held first, and then begin a new list)."""
+        try:
+            self._document.add_next_tick_callback(lambda: self._guarded(function))
+        except Exception:  # a closed tab whose session has just expired
+            self.close()
 
     def _fetch(self) -> None:
         """Have `carry` called, after all that this turn of the background loop still has to say."""

@@ -12,12 +12,14 @@ import json
 import logging
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from bokeh.server.views.ws import WSHandler
 from bokeh.util.serialization import make_id
 from tornado.websocket import WebSocketClosedError
+
+T = TypeVar("T")
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -74,6 +76,14 @@ class Courier:
             self._loop.call_soon_threadsafe(self._go)
         except RuntimeError:  # the server has ended
             self._ready.clear()
+
+    def call(self, function: Callable[[T], object], value: T) -> None:
+        """Call `function(value)` on the server's loop soon, in order; from any thread.
+
+        Raises:
+            RuntimeError: the server has ended.
+        """
+        self._loop.call_soon_threadsafe(function, value)
 
     def _go(self) -> None:
         with self._lock:

@@ -339,6 +339,33 @@ async def test_a_module_that_cannot_be_imported_fails_the_start_with_its_error(t
     await runner.close()
 
 
+@pytest.mark.parametrize(("deaths", "outcome"), [(2, "succeeded"), (3, "failed")])
+async def test_a_process_that_is_killed_while_it_imports_the_tasks_is_started_again_twice(
+    deaths: int, outcome: str, heard: Heard, tmp_path: Path
+) -> None:
+    (tmp_path / "deadly_tasks.py").write_text(
+        "import os, pathlib, signal\n"
+        "died = pathlib.Path(__file__).with_suffix('.died')\n"
+        "before = len(died.read_text()) if died.exists() else 0\n"
+        f"if 0 < before <= {deaths}:\n"
+        "    died.write_text('x' * (before + 1))\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    runner = ProcessRunner(preload=["deadly_tasks"], path=[str(tmp_path)])
+    try:
+        await runner.start()
+        (tmp_path / "deadly_tasks.died").write_text("x")
+        os.kill(runner._zygote.pid, signal.SIGKILL)  # type: ignore[union-attr]
+        await until(lambda: not runner._zygote.is_alive, "its death to be noticed")  # type: ignore[union-attr]
+
+        ended = await runner.run(assign(lambda: 1), heard)
+    finally:
+        await runner.close()
+
+    assert ended.outcome == outcome, ended
+    assert ended.error is None or "imports the task modules died" in ended.error.message
+
+
 async def test_a_grandchild_that_outlives_its_job_is_killed(
     runner: ProcessRunner, heard: Heard, tmp_path: Path
 ) -> None:

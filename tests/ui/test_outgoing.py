@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -94,3 +95,24 @@ def test_nothing_that_the_server_tells_looks_like_a_wish_of_the_browser(
 
     page.wait_for_selector(".tab[aria-current]:text-is('Submit')")
     assert wished == {"request"}
+
+
+def test_what_another_thread_pushes_is_handed_over_on_the_servers_own(
+    serve: Callable[[Callable[[], Any]], str], window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another one it is lost, where the server has just written down what the document held."""
+    site = _Site()
+    page = window.open(serve(site.page))
+    page.wait_for_selector(".status[data-status=live]")
+    bridge, threads = site.bridges[-1], list[str]()
+    add = bridge._document.add_next_tick_callback
+
+    def noted(callback: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return add(callback)
+
+    monkeypatch.setattr(bridge._document, "add_next_tick_callback", noted)
+    bridge.push(lambda: setattr(site.navs[-1], "status", "reconnecting"))
+
+    page.wait_for_selector(".status[data-status=reconnecting]")
+    assert threads == ["page server"]
