@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.leaks import Before
+from tests.store.server import Server
 from tests.support import MARK, chromium, living_with, wait_until
 
 #: The mark of this run's processes.
@@ -68,6 +69,15 @@ def _no_thread_or_descriptor_left(request: pytest.FixtureRequest) -> Iterator[No
     while before is not None and (left := before.left()):
         assert time.monotonic() < end, f"{request.node.name} has left {left}"
         time.sleep(0.02)  # between two questions
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A real server of the module's own, which may be killed and started again."""
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -27,14 +27,6 @@ with jobkit.connect() as kit:
 """
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def place(server: Server) -> dict[str, str]:
     return {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "of these tests"}

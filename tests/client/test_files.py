@@ -24,14 +24,6 @@ from .conftest import worker_of
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def team(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A namespace whose workers keep files in a directory, and beat fast."""
     results = tmp_path_factory.mktemp("shared") / "results"

@@ -23,14 +23,6 @@ from tests.store.server import Server
 from tests.support import wait_until
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def place(server: Server) -> dict[str, str]:
     return {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "of these tests"}

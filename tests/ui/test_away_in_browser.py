@@ -25,14 +25,6 @@ SECRET = "of these tests"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def url(server: Server) -> Iterator[str]:
     """Of a dashboard that nobody has looked at before the first test."""
     port = free_port()
