@@ -1,5 +1,5 @@
 # One command each; `make` alone lists them.
-.PHONY: help check format test docs bench chaos
+.PHONY: help check format test nightly docs bench chaos
 
 SECONDS = 60
 SEED =
@@ -7,7 +7,8 @@ SEED =
 help:
 	@echo "make check   ruff (lint and format) and mypy"
 	@echo "make format  let ruff format and mend"
-	@echo "make test    the whole suite (real Redis, workers, browser)"
+	@echo "make test    the default tests (real Redis, workers, browser)"
+	@echo "make nightly what the default run leaves out: matrices, fuzzing, long runs of chaos"
 	@echo "make docs    the site, in docs/_build; pip install -e .[docs]"
 	@echo "make chaos   kill, freeze and cut everything at random and check every promise; SECONDS=600 SEED=1"
 	@echo "make bench   figures side by side with peers; results in benchmarks/results.md"
@@ -23,6 +24,9 @@ format:
 
 test:
 	pytest
+
+nightly:
+	pytest -m nightly
 
 chaos:
 	python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

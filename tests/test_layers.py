@@ -68,6 +68,9 @@ def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+ROOMS = {room_of(path) for path in MODULES}
+
+
 def rooms_imported(one: Import) -> set[str]:
     """The rooms of jobkit that an import reaches; `from jobkit import model` names one by its name."""
     head, *rest = one.module.split(".")
@@ -75,8 +78,7 @@ def rooms_imported(one: Import) -> set[str]:
         return set()
     if rest:
         return {rest[0]}
-    rooms = {room_of(path) for path in MODULES}
-    return {name if name in rooms else FACE for name in one.names} or {FACE}
+    return {name if name in ROOMS else FACE for name in one.names} or {FACE}
 
 
 class Table:
@@ -133,43 +135,36 @@ def table() -> Table:
     return Table((ROOT / "docs" / "architecture.md").read_text("utf-8"))
 
 
-def test_every_room_stands_in_the_table(table: Table) -> None:
-    assert {room_of(path) for path in MODULES} == set(table.now)
-
-
-def test_the_table_itself_runs_downwards(table: Table) -> None:
+def test_the_table_lists_every_room_and_runs_downwards(table: Table) -> None:
+    assert set(table.now) == ROOMS
     rooms = list(table.now)
-
     for index, (room, allowed) in enumerate(table.now.items()):
         if room not in ("cli", "__main__"):  # they may import all
             assert allowed <= set(rooms[:index]), f"{room} may import {allowed - set(rooms[:index])}, which comes later"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_imports_only_what_its_room_may(path: Path, table: Table) -> None:
-    room = room_of(path)
-
+def _breaches(path: Path, table: Table) -> Iterator[str]:
+    """Yield one line for each import of a module that its room may not make."""
+    room, name = room_of(path), path.relative_to(PACKAGE)
     for one in imports(path):
-        allowed = (table.later if one.is_later else table.now)[room] | {room}
+        where = f"jobkit/{name}:{one.line}: {room}"
+        library = one.module.partition(".")[0]
+        if room not in KNOWN_TO.get(library, {room}):
+            yield f"{where} may not know {library}"
+        if room == "model" and library not in {"jobkit", *sys.stdlib_module_names}:
+            yield f"{where} is standard library only and imports {library}"
         if one.is_later and one.names == ("__version__",):
             continue
-        if path.relative_to(PACKAGE) in PROGRAMS and one.module == "jobkit":
+        if name in PROGRAMS and one.module == "jobkit":
             continue
-        for other in rooms_imported(one):
-            assert other in allowed, f"{path.relative_to(ROOT)}:{one.line}: {room} may not import {other}"
+        allowed = (table.later if one.is_later else table.now)[room] | {room}
+        yield from (f"{where} may not import {other}" for other in sorted(rooms_imported(one) - allowed))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_knows_no_library_that_its_room_should_not_know(path: Path) -> None:
-    room = room_of(path)
+def test_modules_import_only_what_their_room_may(table: Table) -> None:
+    breaches = [line for path in MODULES for line in _breaches(path, table)]
 
-    for one in imports(path):
-        library = one.module.partition(".")[0]
-        assert room in KNOWN_TO.get(library, {room}), (
-            f"{path.relative_to(ROOT)}:{one.line}: {room} may not know {library}"
-        )
-        if room == "model":
-            assert library in {"jobkit", *sys.stdlib_module_names}, f"{path}:{one.line}: model is standard library only"
+    assert not breaches, "\n".join(breaches)
 
 
 def test_importing_jobkit_loads_no_dashboard_no_tables_and_no_redis_client() -> None:
