@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextvars
 from typing import Any
 
-from jobkit.run.recorder import Recorder
+from jobkit.run.recorder import KEEP, Keep, Recorder
 
 
 class Stop(BaseException):
@@ -50,13 +50,19 @@ class Context:
         """True once the job was asked to stop. Code that cannot be interrupted (a thread) looks here and returns."""
         return self.is_stopping
 
-    def report(self, done: float | None = None, total: float | None = None, message: str = "") -> None:
-        """Show progress.
+    def report(
+        self, done: float | Keep | None = KEEP, total: float | Keep | None = KEEP, message: str | Keep = KEEP
+    ) -> None:
+        """Show progress. An argument that is not given keeps its value.
+
+        Inside a progress bar (`jobkit.progress`, tqdm, rich) the numbers are the bar's, so `report(message="loss 0.3")`
+        shows the text beside the bar.
 
         Args:
-            done: how much is done, in the job's own unit; above `total` counts as `total`, below 0 as 0.
-            total: how much there is to do, or None where that is not known.
-            message: a few words beside the bar.
+            done: how much is done, in the job's own unit; above `total` counts as `total`, below 0 as 0; None if not
+                known.
+            total: how much there is to do; None if not known.
+            message: a few words beside the bar; "" clears them.
         """
         recorder = self.recorder
         if recorder is not None:

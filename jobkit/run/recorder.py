@@ -10,8 +10,9 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable
+from enum import Enum
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.lines import LineBuffer, Splitter, WireLine, clean, cut
@@ -23,6 +24,18 @@ BATCH_S = 0.05
 _BATCH_MS = int(BATCH_S * 1000)
 _BATCH_CHARS = 64_000
 _PARTS = 1_000
+
+
+class Keep(Enum):
+    """The default of arguments that keep their value when they are not given. None is a value: "not known"."""
+
+    KEEP = "as it was"
+
+    def __repr__(self) -> str:
+        return "<as it was>"
+
+
+KEEP: Final = Keep.KEEP
 
 
 class Outlet(Protocol):
@@ -96,6 +109,10 @@ class Recorder:
         self._buffer = LineBuffer(now_ms)
         self._window = now_ms // _BATCH_MS
         self._bars: list[Bar] = []
+        self._done: object = None
+        self._total: object = None
+        self._said: object = ""  # the message of the last `report`
+        self._bar_text = ""  # what the open bars add to it
         self._progress: tuple[float | None, float | None, str] | None = None
         self._sent: tuple[float | None, float | None, str] | None = None
         self._sent_at = -math.inf
@@ -127,9 +144,23 @@ class Recorder:
                 self._buffer.add([now_ms, source, level, logger, cut(part)])
             self._leave(now_ms)
 
-    def report(self, done: float | None, total: float | None, message: str) -> None:
-        """The job's progress, as numbers that may be anything."""
-        self._progress = tamed(done, total, message)
+    def report(
+        self, done: float | Keep | None = KEEP, total: float | Keep | None = KEEP, message: str | Keep = KEEP
+    ) -> None:
+        """Set the job's progress. Values may be anything; what is not given stays as it was."""
+        if done is not KEEP:
+            self._done = done
+        if total is not KEEP:
+            self._total = total
+        if message is not KEEP:
+            self._said = message
+        self._changed()
+
+    def _changed(self) -> None:
+        text = _text(self._said)
+        if self._bar_text:
+            text = f"{self._bar_text} · {text}" if text else self._bar_text
+        self._progress = tamed(self._done, self._total, text)
         now = time.monotonic()
         if now - self._sent_at >= PROGRESS_INTERVAL_S:
             self._send_progress(now)
@@ -145,7 +176,12 @@ class Recorder:
             self._kept[name] = size
 
     def open_bar(self, bar: Bar) -> None:
-        """Start following a bar. The first open one is the job's progress, later ones add to its message."""
+        """Start following a bar. The first open one is the job's progress, later ones add to its message.
+
+        A first bar with a description starts a new phase of the job: the message of an earlier `report` is cleared.
+        """
+        if not self._bars and bar.message:
+            self._said = ""
         self._bars.append(bar)
         self.moved()
         if not self._is_armed:
@@ -157,11 +193,10 @@ class Recorder:
         if not bars:
             return
         outer = bars[0]
-        if len(bars) == 1:
-            self.report(outer.done, outer.total, outer.message)
-            return
-        parts = [outer.message, *(_inner(bar) for bar in bars[1:3])]
-        self.report(outer.done, outer.total, " · ".join(part for part in parts if part))
+        self._done, self._total = outer.done, outer.total
+        parts = [_text(outer.message), *(_inner(bar) for bar in bars[1:3])]
+        self._bar_text = " · ".join(part for part in parts if part)
+        self._changed()
 
     def close_bar(self, bar: Bar) -> None:
         if bar in self._bars:

@@ -300,6 +300,7 @@ class Table {
         n.fill.style.width = usualWidth(since(data.started_at) || 0, data.typical_s);
         note = `usually ${duration(data.typical_s)}`;
       }
+      if (data.message && !data.cancelling) note = [note, data.message].filter(Boolean).join(" · ");
     } else if (data.face === "queued") note = data.message || "";  // what holds it back
     else if (data.face === "scheduled") note = "waits for its time";
     else if (data.face === "retrying") note = `attempt ${(data.attempt || 1) + 1} waits`;

@@ -1,0 +1,102 @@
+"""The progress of one attempt: what `report` says and what bars count, together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobkit.run.artifacts import Body
+from jobkit.run.context import Context, current
+from jobkit.run.inline import run_here
+from jobkit.run.lines import WireLine
+from jobkit.run.progress import progress
+from jobkit.run.recorder import Bar, Recorder
+
+from .conftest import Heard, assign
+
+Shown = tuple[float | None, float | None, str]
+
+
+class Last:
+    """An outlet that keeps what a card would show last."""
+
+    def __init__(self) -> None:
+        self.shown: Shown = (None, None, "")
+
+    def lines(self, lines: list[WireLine]) -> None: ...
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None:
+        self.shown = done, total, message
+
+    def artifact(self, name: str, media: str, body: Body) -> None: ...
+
+
+def shown_after(*steps: Callable[[Context, Recorder], Any]) -> Shown:
+    last = Last()
+    recorder = Recorder(last, lambda: None)
+    context = Context("j1", 1, "task", recorder)
+    for step in steps:
+        step(context, recorder)
+    recorder.close()
+    return last.shown
+
+
+def bar(done: float, total: float, desc: str = "steps") -> Callable[[Context, Recorder], None]:
+    def step(_: Context, recorder: Recorder) -> None:
+        opened = Bar(desc, total)
+        recorder.open_bar(opened)
+        opened.done = done
+        recorder.moved()
+
+    return step
+
+
+def report(*args: Any, **kwargs: Any) -> Callable[[Context, Recorder], None]:
+    return lambda context, _: context.report(*args, **kwargs)
+
+
+def move(done: float) -> Callable[[Context, Recorder], None]:
+    def step(_: Context, recorder: Recorder) -> None:
+        recorder._bars[0].done = done
+        recorder.moved()
+
+    return step
+
+
+def close(_: Context, recorder: Recorder) -> None:
+    recorder.close_bar(recorder._bars[-1])
+
+
+@pytest.mark.parametrize(
+    ("steps", "shown"),
+    [
+        ([report(3, 10, "a"), report(message="b")], (3, 10, "b")),
+        ([report(3, 10, "a"), report(4)], (4, 10, "a")),
+        ([report(3, 10, "a"), report(total=20)], (3, 20, "a")),
+        ([report(3, 10, "a"), report()], (3, 10, "a")),
+        ([report(3, 10, "a"), report(total=None)], (3, None, "a")),
+        ([report(3, 10, "a"), report(done=None, message="")], (None, 10, "")),
+        ([bar(2, 5), report(message="loss 0.3")], (2, 5, "steps · loss 0.3")),
+        ([bar(2, 5, ""), report(message="loss 0.3")], (2, 5, "loss 0.3")),
+        ([bar(2, 5), report(message="loss 0.3"), move(3)], (3, 5, "steps · loss 0.3")),
+        ([bar(2, 5), report(message="loss 0.3"), report(message="")], (2, 5, "steps")),
+        ([bar(2, 5), bar(1, 4, "batches"), report(message="loss 0.3")], (2, 5, "steps · batches 1/4 · loss 0.3")),
+        ([bar(5, 5), report(message="loss 0.3"), close], (5, 5, "steps · loss 0.3")),
+        ([report(message="loading"), bar(1, 5)], (1, 5, "steps")),
+        ([report(message="loading"), bar(1, 5, "")], (1, 5, "loading")),
+    ],
+)
+def test_what_is_not_reported_keeps_its_value_beside_the_bar(steps: list[Any], shown: Shown) -> None:
+    assert shown_after(*steps) == shown
+
+
+def test_a_message_inside_of_a_loop_leaves_the_bar_alone(heard: Heard) -> None:
+    def train() -> None:
+        for step in progress(range(4), desc="steps"):
+            current().report(message=f"loss {1 / (step + 1):.2f}")
+
+    run_here(assign(train), heard)
+
+    assert heard.news[-1] == (4, 4, "steps · loss 0.25")
