@@ -13,7 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import importlib
+import io
+import json
 import pickle
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -170,12 +174,41 @@ def pickled(value: Any) -> tuple[bytes, bytes]:
             return PICKLE, body
     except Exception:  # pickle raises nearly anything; cloudpickle gets its chance
         pass
-    import cloudpickle
-
     try:
-        return CLOUDPICKLE, cloudpickle.dumps(value, protocol=5)
+        return CLOUDPICKLE, _cloudpickled(value)
     except Exception as error:  # likewise
         raise InvalidParams(f"a value of type {type(value).__name__} cannot be pickled: {error}") from None
+
+
+def _cloudpickled(value: Any) -> bytes:
+    """A cloudpickle of `value`. Bokeh's models, which no pickle takes, travel in Bokeh's own JSON."""
+    import cloudpickle
+
+    kind = getattr(sys.modules.get("bokeh.model"), "Model", ())
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+        def reducer_override(self, obj: Any) -> Any:
+            return (bokeh_model, (_bokeh_text(obj),)) if isinstance(obj, kind) else super().reducer_override(obj)
+
+    target = io.BytesIO()
+    Pickler(target, protocol=5).dump(value)
+    return target.getvalue()
+
+
+def _bokeh_text(model: Any) -> str:
+    serialization = importlib.import_module("bokeh.core.serialization")
+    return json.dumps(serialization.Serializer(deferred=False).encode(model))
+
+
+def bokeh_model(text: str) -> Any:
+    """The Bokeh model of a pickle, with new ids: a result may be read twice and shown beside itself."""
+    serialization = importlib.import_module("bokeh.core.serialization")
+    importlib.import_module("bokeh.models")  # makes the classes known by name
+    make_id = importlib.import_module("bokeh.util.serialization").make_id
+    model = serialization.Deserializer().deserialize(json.loads(text))
+    for each in model.references():
+        each._id = make_id()
+    return model
 
 
 def is_plain(value: Any) -> bool:

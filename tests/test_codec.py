@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobkit.codec import CLOUDPICKLE, MSGPACK, PICKLE, Codec, Subject, is_plain
+from jobkit.codec import CLOUDPICKLE, MSGPACK, PICKLE, Codec, Subject, decode, is_plain, pickled
 from jobkit.model import InvalidParams, SignatureError
 
 SUBJECT = Subject("args", "job1", "simulate")
@@ -290,3 +290,21 @@ def test_pickles_can_be_forbidden_with_a_key_and_allowed_without() -> None:
     refused(strict, CODEC.seal(PICKLE, BOMB, SUBJECT), "has a format that is not allowed here")
     free = Codec(allow_pickle=True)
     assert free.loads(free.dumps(Point(1), SUBJECT), SUBJECT) == Point(1)
+
+
+def test_a_figure_of_bokeh_is_read_back_as_often_as_one_likes() -> None:
+    """No pickle takes Bokeh's models; the card of such a job says that `job.result()` gives the figure."""
+    from bokeh.layouts import row
+    from bokeh.plotting import figure
+
+    made = figure(title="Losses")
+    made.line([1, 2, 3], [3, 1, 2])
+
+    form, body = pickled({"figure": made, "loss": 0.5})
+
+    first, second = (decode(form, body) for _ in range(2))
+    assert first["loss"] == 0.5
+    assert first["figure"].title.text == "Losses"
+    assert list(first["figure"].renderers[0].data_source.data["y"]) == [3, 1, 2]
+    both = {model.id for model in row(first["figure"], second["figure"]).references()}
+    assert len(both) == 1 + 2 * len(made.references())

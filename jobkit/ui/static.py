@@ -251,7 +251,7 @@ def _result(preview: Mapping[str, Any] | None) -> list[str]:
         # Markup of a result (`html`) is never put into a page that others open; its text says what it is.
         body = f"<pre>{escape(_cut(text, _CHARS))}</pre>" if text else ""
         if preview.get("bokeh"):
-            body += '<p class="m"><code>job.result()</code> draws it in a notebook; the dashboard shows it</p>'
+            body += '<p class="m"><code>bokeh.io.show(job.result())</code> draws it; the dashboard shows it</p>'
     return [f"<div>{body}{note}</div>"] if body or note else []
 
 

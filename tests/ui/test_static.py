@@ -157,4 +157,4 @@ def test_a_bokeh_figure_says_how_to_see_it() -> None:
     html = card_html(job(), preview={"type": "figure", "text": 'Bokeh figure "Losses"', "bokeh": {"item": {}}})
 
     assert "Bokeh figure &quot;Losses&quot;" in html
-    assert "<code>job.result()</code> draws it" in html
+    assert "<code>bokeh.io.show(job.result())</code> draws it" in html
