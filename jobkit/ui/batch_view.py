@@ -330,7 +330,7 @@ class BatchCard(SelfContained, AnyWidgetComponent):
         desk: Desk | None = None,
         **params: Any,
     ) -> None:
-        super().__init__(**{"sizing_mode": "stretch_width", "opens": on_open is not None, **params})
+        super().__init__(**{"opens": on_open is not None, **params})
         self._bridge = SessionBridge()
         self._desk = desk or Desk(batch._kit)
         self._feed = BatchFeed(batch, self._deliver, is_list=is_list)

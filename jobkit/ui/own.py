@@ -30,6 +30,8 @@ class SelfContained:
     fills_page: ClassVar[bool] = True
 
     def __init__(self, **params: Any) -> None:
+        if not params.keys() & {"sizing_mode", "width"}:
+            params["sizing_mode"] = "stretch_width"  # Panel's own default is as narrow as the browser can make it
         super().__init__(**params)
         self.carried: set[str] = set()
         """Parameters that a `SessionBridge` takes to the browser: that asks for them itself."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from jobkit.ui import assets
-from tests.support import wait_until
+from tests.support import ROOT, wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
 from tests.ui.test_format import AGES, DURATIONS, LEFT
@@ -22,7 +24,7 @@ Serve = Callable[[Callable[[], Any]], str]
 def card(stage: Stage, job_id: str, **options: Any) -> Callable[[], Any]:
     from jobkit.ui.job_card import JobCard
 
-    return lambda: JobCard(stage.kit, job_id, sizing_mode="stretch_width", **options)
+    return lambda: JobCard(stage.kit, job_id, **options)
 
 
 @pytest.mark.parametrize(("name", "table"), [("duration", DURATIONS), ("timeLeft", LEFT), ("ago", AGES)])
@@ -254,3 +256,41 @@ def test_a_card_fits_a_small_screen(stage: Stage, serve: Serve, window: Window) 
     assert box["x"] + box["width"] <= 380
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
     assert re.match(r"\d+ s", text_of(page, ".elapsed"))
+
+
+def test_a_job_in_a_plain_panel_app_has_the_width_of_the_app(
+    stage: Stage, serve: Serve, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is passed by hand: the app of notebook 05 as it stands there, and each way to put a job into a layout."""
+    import panel as pn
+
+    monkeypatch.setattr("jobkit.connect", lambda: stage.kit)
+    monkeypatch.setattr("jobkit.tasks.binding.default_kit", lambda: stage.kit)
+    warnings.simplefilter("ignore", PendingDeprecationWarning)  # of `name=` in a widget; pytest restores the filters
+    notebook = json.loads(next((ROOT / "notebooks").glob("05-*.ipynb")).read_text("utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    names: dict[str, Any] = {"__name__": "notebook_05"}
+    for source in cells[:2]:
+        exec(source, names)  # the task and the class App
+    job = stage.kit.get(stage.submit("train", {"n": 3}, title="Train"))
+    batch = stage.kit.map(len, ["ab", "abc"])
+
+    def page() -> Any:
+        names["app"].submit()
+        shown = names["app"].view()
+        return pn.Column(shown, job, pn.panel(job), pn.Row(job.view()), batch, pn.Row(batch.view()), job.kit.jobs())
+
+    opened = window.open(serve(page), width=1280)
+    opened.wait_for_selector(".jk >> nth=6")
+
+    widths = wait_until(lambda: all_of([box["width"] for box in boxes(opened)], 7), 20, "seven cards")
+    assert min(widths) > 900, widths
+
+
+def boxes(page: Any) -> list[Any]:
+    return [each.bounding_box() or {"width": 0} for each in page.locator(".jk").all()]
+
+
+def all_of(widths: list[float], count: int) -> list[float]:
+    """`widths` once there are so many, none of them of a card that is still empty."""
+    return widths if len(widths) == count and min(widths) > 0 else []

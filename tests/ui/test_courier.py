@@ -129,7 +129,7 @@ def test_two_windows_of_one_job_are_fed_by_one_reader(
 
     job = stage.submit("train", title="Train a model")
     stage.start(job)
-    url = serve(lambda: JobCard(stage.kit, job, sizing_mode="stretch_width"))
+    url = serve(lambda: JobCard(stage.kit, job))
     one, two = window.open(url), window.open(url)
     for page in (one, two):
         page.wait_for_selector(".chip:has-text('Running')")
