@@ -82,7 +82,7 @@ def private_redis() -> Iterator[tuple[str, Path]]:
     try:
         url = f"redis://127.0.0.1:{port}/0"
         with redis.Redis.from_url(url) as client:
-            until(lambda: _answers(client), "redis-server to answer", 10)
+            until(lambda: _answers(client), "redis-server to answer")
         yield url, folder
     finally:
         server.terminate()

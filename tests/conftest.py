@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ from tests.support import MARK, chromium, living_with, wait_until
 
 #: The mark of this run's processes.
 RUN = secrets.token_hex(8)
+
+# A worker of the tests starts in half the time where the bytecode of what it imports is kept.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,14 +43,38 @@ def _clean_environment() -> Iterator[None]:
     assert not left, f"the tests left these processes: {left}"
 
 
+class _Starts:
+    """Counts the processes that this process starts, so that a test without one need not search the process table."""
+
+    _EVENTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._counted = -1
+        self._alive: set[int] = set()
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, _: tuple[object, ...]) -> None:
+        if event in self._EVENTS:
+            self.count += 1
+
+    def alive(self) -> set[int]:
+        """Return the ids of this run's processes. As long as nothing is started, those of the last search."""
+        if self._counted != self.count:
+            self._counted, self._alive = self.count, {process.pid for process in living_with(MARK, RUN)}
+        return self._alive
+
+
+_starts = _Starts()
+
+
 @pytest.fixture(autouse=True)
 def _no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test ends with the processes that it began with (its longer-lived fixtures' included)."""
-    before = {process.pid for process in living_with(MARK, RUN)}
-    shared = {"terminal", "place", "served"} & set(request.fixturenames)
+    before, count = _starts.alive(), _starts.count
     yield
-    if not shared:
-        wait_until(lambda: not _new(before), 5, f"the processes of {request.node.name} to end")
+    if _starts.count != count and not {"terminal", "place", "served"} & set(request.fixturenames):
+        wait_until(lambda: not _new(before), what=f"the processes of {request.node.name} to end")
 
 
 def _new(before: set[int]) -> list[psutil.Process]:

@@ -18,16 +18,15 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
 
-#: Seconds that a test waits at least before it says that something does not come: on a busy machine less says nothing.
-PATIENCE_S = 40.0
+#: Seconds that a test waits for a condition before it fails: on a busy machine less says nothing.
+PATIENCE_S = 60.0
 
 #: The variable that marks every process that a run of the tests starts, however it detaches itself.
 MARK = "JOBKIT_TEST_RUN"
 
 
 def wait_until(predicate: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "") -> T:
-    """The first true value of `predicate`; says what it last saw when that does not come."""
-    timeout_s = max(timeout_s, PATIENCE_S)
+    """Return the first true value of `predicate`; raise AssertionError with its last one after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while not (value := predicate()):
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {what or predicate}; last saw {value!r}"
@@ -37,7 +36,6 @@ def wait_until(predicate: Callable[[], T], timeout_s: float = PATIENCE_S, what: 
 
 async def until(predicate: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
     """Likewise on an event loop; the predicate may be a coroutine function."""
-    timeout_s = max(timeout_s, PATIENCE_S)
     deadline = time.monotonic() + timeout_s
     while True:
         value = predicate()

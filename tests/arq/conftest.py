@@ -102,7 +102,7 @@ class Bench:
         argv = [sys.executable, "-m", "jobkit", "worker", "--arq", "tests.arq.service.WorkerSettings", *options]
         process = self._start(argv, names)
         if ready:
-            wait_until(lambda: process.pid in self.alive() or process.poll() is not None, 20, "the worker to serve")
+            wait_until(lambda: process.pid in self.alive() or process.poll() is not None, what="the worker to serve")
         return process
 
     def plain(self, *options: str) -> subprocess.Popen[bytes]:
@@ -130,7 +130,7 @@ class Bench:
         return path.read_text().splitlines() if path.exists() else []
 
     def noted(self, line: str, times: int = 1) -> None:
-        wait_until(lambda: self.notes().count(line) >= times, 20, f"{times} times {line!r} in {self.notes()}")
+        wait_until(lambda: self.notes().count(line) >= times, what=f"{times} times {line!r} in {self.notes()}")
 
     def close(self) -> None:
         self.kit.close()
@@ -142,7 +142,7 @@ class Bench:
                 process.terminate()
         for process in self.processes:
             try:
-                process.wait(20)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -97,7 +97,7 @@ async def test_an_abort_by_a_clock_that_is_wrong_is_obeyed(arq_redis: ArqRedis, 
     await arq_redis.zadd(abort_jobs_ss, {job.job_id: (time.time() + skew_s) * 1000})
 
     with pytest.raises(asyncio.CancelledError):
-        await job.result(10, poll_delay=0.02)
+        await job.result(60, poll_delay=0.02)
     await asyncio.gather(*serving)
 
 
@@ -133,7 +133,7 @@ async def test_long_jobs_do_not_keep_short_ones_from_another_worker(arq_redis: A
 
     short = await enqueued(arq_redis, "answer")
 
-    assert await short.result(10, poll_delay=0.02) == 42
+    assert await short.result(60, poll_delay=0.02) == 42
     go.set()
     await asyncio.gather(*serving)
 
@@ -220,7 +220,7 @@ async def test_a_queue_that_is_none_is_waited_for(arq_redis: ArqRedis, worker: M
     await arq_redis.delete("arq:queue")
     job = await enqueued(arq_redis, "answer")
 
-    assert await job.result(10, poll_delay=0.02) == 42
+    assert await job.result(60, poll_delay=0.02) == 42
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 
@@ -241,7 +241,7 @@ async def test_a_wiped_server_does_not_end_the_worker(arq_redis: ArqRedis, worke
 
     job = await enqueued(arq_redis, "answer")
 
-    assert await job.result(10, poll_delay=0.02) == 42
+    assert await job.result(60, poll_delay=0.02) == 42
     assert len(await arq_redis.keys("arq:result:*")) == 1
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
@@ -321,7 +321,7 @@ async def test_a_signal_that_comes_before_the_start_counts(arq_redis: ArqRedis, 
     job = await enqueued(arq_redis, "answer")
     serving = asyncio.create_task(one.main())
 
-    assert await job.result(10, poll_delay=0.02) == 42
+    assert await job.result(60, poll_delay=0.02) == 42
     one.handle_sig(signal.SIGTERM)
     await serving
 

@@ -76,7 +76,7 @@ def break_something(bench: Bench, luck: random.Random, frozen: list[Any]) -> Non
         frozen.append(worker)
     elif worker not in frozen:
         worker.kill() if what < 0.8 else worker.terminate()
-        worker.wait(20)
+        worker.wait(60)
         bench.processes.remove(worker)
         bench.worker(ready=False, JOBKIT_MAX_LOSSES="50")
     elif frozen:
@@ -97,7 +97,7 @@ def test_each_job_ends_once_whatever_breaks(own_bench: Bench, seed: int) -> None
     for worker in frozen:
         worker.send_signal(signal.SIGCONT)
 
-    wait_until(lambda: not bench.redis.zcard("arq:queue"), 60, "arq's queue to be empty")
+    wait_until(lambda: not bench.redis.zcard("arq:queue"), what="arq's queue to be empty")
     results = asyncio.run(producer.results())
     records = {job.id: job for job in bench.kit.jobs(limit=10_000)}
     wrong = {

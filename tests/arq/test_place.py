@@ -113,7 +113,7 @@ async def test_where_changes_are_not_told_the_queue_is_polled(
 
     job = await enqueued(arq_redis, "answer")
 
-    assert await job.result(10, poll_delay=0.02) == 42
+    assert await job.result(60, poll_delay=0.02) == 42
     assert "arq's queue is polled" in caplog.text
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
@@ -134,7 +134,7 @@ async def test_the_rights_that_the_documentation_names_are_enough(
 
     job = await enqueued(arq_redis, "answer")
 
-    assert await job.result(10, poll_delay=0.02) == 42
+    assert await job.result(60, poll_delay=0.02) == 42
     assert caplog.text == ""
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)

@@ -41,7 +41,7 @@ def recovery(times: int, **settings: str) -> list[float]:
             bench.worker(**settings)
             killed = time.monotonic()
             first.kill()
-            wait_until(lambda bench=bench: len(bench.notes()) == 2, 40, "the second start")
+            wait_until(lambda bench=bench: len(bench.notes()) == 2, what="the second start")
             took.append(time.monotonic() - killed)
             Path(bench.file("go")).touch()
             assert job.result(20) == "done"
@@ -55,7 +55,7 @@ def outage(seconds: float, lease_s: float, count: int) -> tuple[int, int, float]
         for _ in range(2):
             bench.worker(**settings)
         running = [bench.kit.submit(jobs.wait, bench.file(), seconds) for _ in range(count)]
-        wait_until(lambda: len(bench.notes()) == count, 20, "all to run")
+        wait_until(lambda: len(bench.notes()) == count, what="all to run")
         bench.server.kill()
         pause(seconds + 0.5)
         bench.server.start()
@@ -79,7 +79,7 @@ def handover(times: int) -> list[float]:
             asked = time.monotonic()
             first.terminate()
             wait_until(
-                lambda bench=bench: sum(n.startswith("start") for n in bench.notes()) == 2, 40, "the second start"
+                lambda bench=bench: sum(n.startswith("start") for n in bench.notes()) == 2, what="the second start"
             )
             took.append(time.monotonic() - asked)
             job.cancel()

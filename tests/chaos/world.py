@@ -256,7 +256,7 @@ class World:
         self.log.close()
         self.dashboard_log.close()
         try:
-            wait_until(lambda: not living_with("CHAOS_RUN", self._run), 5)
+            wait_until(lambda: not living_with("CHAOS_RUN", self._run))
         except AssertionError:
             left = living_with("CHAOS_RUN", self._run)
             said = [f"process {p.pid} was left: {' '.join(p.cmdline())[:100]}" for p in left]

@@ -109,7 +109,7 @@ def open_terminal() -> Iterator[Terminal]:
     yield terminal
     shutdown(terminal.settings, now=True)
     try:
-        wait_until(lambda: not processes_of(terminal.home), 5, "all processes of the home to end")
+        wait_until(lambda: not processes_of(terminal.home), what="all processes of the home to end")
     finally:
         for process in processes_of(terminal.home):
             process.kill()

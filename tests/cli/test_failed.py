@@ -18,7 +18,7 @@ def groups(terminal: Terminal, *options: str) -> list[dict[str, Any]]:
 def fail(terminal: Terminal, *texts: str) -> list[str]:
     """Jobs that have failed."""
     ids = [terminal.ok("submit", "fail", f"text={text}") for text in texts]
-    wait_until(lambda: {job["id"] for job in failed_jobs(terminal)} >= set(ids), 30, "the jobs to fail")
+    wait_until(lambda: {job["id"] for job in failed_jobs(terminal)} >= set(ids), what="the jobs to fail")
     return ids
 
 
@@ -63,7 +63,7 @@ def test_retry_with_another_argument_and_dry_run(terminal: Terminal) -> None:
     for new, old in zip(done.stdout.split(), ids, strict=True):
         job = json.loads(terminal.ok("show", new, "--json"))
         assert (job["retry_of"], job["params"]) == (old, {"text": "still not"})
-    wait_until(lambda: groups(terminal)[0]["jobs"] == 4, 30, "the new jobs to fail")
+    wait_until(lambda: groups(terminal)[0]["jobs"] == 4, what="the new jobs to fail")
 
     again = json.loads(terminal.ok("failed", "retry", "--task", "fail", "--json"))
     assert set(again["jobs"]) == set(done.stdout.split())

@@ -52,7 +52,7 @@ def test_wait_for_a_cancelled_job_ends_with_3(terminal: Terminal) -> None:
         job_id = waiting.stdout.readline().strip()
         wait_until(lambda: state_of(terminal, job_id) == "running")
         assert terminal.ok("cancel", job_id[:6]).startswith(job_id)
-        waiting.communicate(timeout=30)
+        waiting.communicate(timeout=60)
 
     assert waiting.returncode == 3
     assert state_of(terminal, job_id) == "cancelled"
@@ -64,7 +64,7 @@ def test_ctrl_c_stops_the_waiting_and_not_the_job(terminal: Terminal) -> None:
         job_id = waiting.stdout.readline().strip()
         assert waiting.stdout.readline() == "line 0\n"
         waiting.send_signal(signal.SIGINT)
-        _, err = waiting.communicate(timeout=30)
+        _, err = waiting.communicate(timeout=60)
 
     assert waiting.returncode == 130
     assert f"Come back with: jobkit watch {job_id}" in err
@@ -113,7 +113,7 @@ def test_a_terminal_gets_a_moving_bar(terminal: Terminal) -> None:
     os.close(ours)
 
     text = seen.decode()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=60) == 0
     assert "━" in text
     assert "/ 20" in text
     for i in range(20):

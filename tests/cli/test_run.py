@@ -85,7 +85,7 @@ def test_up_brings_everything_up_and_ctrl_c_ends_all(fresh: Terminal) -> None:
 
     assert up.returncode == 0, err
     assert "Traceback" not in err
-    wait_until(lambda: not processes_of(fresh.home), 5, "everything to end")
+    wait_until(lambda: not processes_of(fresh.home), what="everything to end")
 
 
 def test_up_refuses_a_port_that_is_taken(fresh: Terminal) -> None:
@@ -271,8 +271,8 @@ def test_an_idle_home_stops_its_real_workers_too(fresh: Terminal) -> None:
     fresh.ok("submit", "count", "n=1", "--wait", JOBKIT_IDLE_STOP="1")
 
     home = Home(fresh.home)
-    wait_until(lambda: not home.is_supervised(), 15, "the idle stop")
-    wait_until(lambda: not processes_of(fresh.home), 5, "everything to end")
+    wait_until(lambda: not home.is_supervised(), what="the idle stop")
+    wait_until(lambda: not processes_of(fresh.home), what="everything to end")
     log = (fresh.home / "logs" / "supervisor.log").read_text()
     assert "nobody needs the server any more" in log
 
@@ -287,7 +287,7 @@ def test_down_gives_a_running_job_back_and_the_next_start_runs_it_again(fresh: T
     assert time.monotonic() - begin < 10
     assert processes_of(fresh.home) == []
 
-    again = wait_until(lambda: (now := json.loads(fresh.ok("show", job_id, "--json")))["attempt"] == 2 and now, 30)
+    again = wait_until(lambda: (now := json.loads(fresh.ok("show", job_id, "--json")))["attempt"] == 2 and now)
     assert (again["state"], again["releases"], again["losses"]) == ("running", 1, 0)
     fresh.ok("cancel", job_id)
 

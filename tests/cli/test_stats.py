@@ -30,7 +30,7 @@ def test_watched_stats_move_when_a_job_ends_and_stop_with_ctrl_c(terminal: Termi
         while seen["jobs"]["succeeded"] <= first["jobs"]["succeeded"] or not seen["ended_per_minute"]:
             seen = json.loads(watching.stdout.readline())
         watching.send_signal(2)
-        _, err = watching.communicate(timeout=30)
+        _, err = watching.communicate(timeout=60)
 
     assert watching.returncode in (0, 130)
     assert "Traceback" not in err

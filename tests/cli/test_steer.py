@@ -39,7 +39,7 @@ def test_a_paused_queue_says_so_and_goes_on_when_it_is_resumed(terminal: Termina
     assert (queue["queued"], queue["paused"]["at"][:2]) == (1, "20")
     assert terminal.ok("pause", "default") == "queue default was paused already"
     assert terminal.ok("resume", "default") == "queue default resumed"
-    wait_until(lambda: ended(terminal, job_id), 30, "the job")
+    wait_until(lambda: ended(terminal, job_id), what="the job")
 
 
 def test_a_paused_task_lets_the_others_pass(terminal: Terminal) -> None:
@@ -50,7 +50,7 @@ def test_a_paused_task_lets_the_others_pass(terminal: Terminal) -> None:
 
     assert (job(terminal, held)["state"], job(terminal, held)["message"]) == ("queued", "task count is paused")
     assert terminal.ok("resume", "--task", "count") == "task count resumed"
-    wait_until(lambda: ended(terminal, held), 30, "the job")
+    wait_until(lambda: ended(terminal, held), what="the job")
 
 
 def test_a_waiting_job_moves_to_the_queue_that_is_served(terminal: Terminal) -> None:
@@ -58,7 +58,7 @@ def test_a_waiting_job_moves_to_the_queue_that_is_served(terminal: Terminal) -> 
 
     assert terminal.ok("move", job_id[:6], "--queue", "default", "--priority", "3") == job_id
 
-    wait_until(lambda: ended(terminal, job_id), 30, "the job")
+    wait_until(lambda: ended(terminal, job_id), what="the job")
     assert (job(terminal, job_id)["queue"], job(terminal, job_id)["priority"]) == ("default", 3)
     done = terminal.run("move", job_id, "--queue", "nobody")
     assert (done.returncode, done.stdout) == (1, "")

@@ -61,7 +61,7 @@ class worker_of:
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.wait(timeout=40)
+        self.process.wait(timeout=60)
 
 
 #: What a namespace keeps without a job: its queues, workers, task definitions and the stream of events.
@@ -91,7 +91,7 @@ def kit(place: dict[str, str]) -> Iterator[Kit]:
         for job in running:
             job.cancel()
         for job in running:
-            assert job.wait(20), f"{job} does not end"
+            assert job.wait(60), f"{job} does not end"
         kit.delete([job.id for job in kit.jobs(limit=10_000)])
         if kit.settings.scheme != "sync":
             check_keys(kit)
@@ -102,8 +102,7 @@ def check_keys(kit: Kit) -> None:
     with redis.Redis.from_url(kit.settings.url) as client:
         wait_until(
             lambda: not _unowned(client, prefix),
-            12,  # files go with a heartbeat
-            "keys without an owner to be gone",
+            what="keys without an owner to be gone",
         )
 
 

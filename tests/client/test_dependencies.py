@@ -16,7 +16,7 @@ def add(a: int, b: int = 1) -> int:
 
 def failing(kit: Kit, job: jobkit.Job) -> str:
     with pytest.raises(JobFailed):
-        job.result(30)
+        job.result(60)
     assert job.error.kind == "dependency"
     return str(job.error)
 
@@ -26,7 +26,7 @@ def test_a_chain_passes_results_on(kit: Kit) -> None:
     second = kit.submit(add, first, b=first)
     third = kit.submit(lambda value: value * 10, second)
 
-    assert third.result(30) == 40
+    assert third.result(60) == 40
     assert third.params == {"value": f"result of job {second.id}"}
     assert third.snapshot.spec.needs == (second.id,)
 
@@ -40,7 +40,7 @@ def test_jobs_and_batches_may_stand_anywhere_in_the_arguments(kit: Kit) -> None:
 
     job = kit.submit(collect, [one, [two, 5]], {"k": (one, "x"), 3: batch}, two)
 
-    assert job.result(30) == {"values": [2, [3, 5]], "table": {"k": (2, "x"), 3: [11, 21]}, "more": (3,)}
+    assert job.result(60) == {"values": [2, [3, 5]], "table": {"k": (2, "x"), 3: [11, 21]}, "more": (3,)}
     assert job.snapshot.spec.needs == (one.id, two.id, *(each.id for each in batch))
 
 
@@ -50,7 +50,7 @@ def test_fan_out_and_fan_in(kit: Kit) -> None:
 
     total = kit.submit(sum, added)
 
-    assert total.result(30) == 34
+    assert total.result(60) == 34
 
 
 def test_a_failure_flows_downstream_with_its_reason(kit: Kit) -> None:
@@ -70,7 +70,7 @@ def test_a_result_that_does_not_fit_is_refused_where_it_arrives(kit: Kit) -> Non
     job = kit.submit(add, text)
 
     with pytest.raises(JobFailed, match="a must be a whole number, not 'no number'"):
-        job.result(30)
+        job.result(60)
     assert job.error.kind == "rejected"
 
 
@@ -84,7 +84,7 @@ def test_a_waiting_job_is_cancelled_alone_and_takes_its_followers_with_it(kit: K
 
     assert waiting.cancel()
 
-    assert waiting.wait(10)
+    assert waiting.wait(60)
     assert waiting.state == "cancelled"
     assert "was cancelled" in failing(kit, follower)
     assert slow.state == "scheduled"
@@ -101,7 +101,7 @@ def test_a_retried_parent_keeps_its_children_waiting(kit: Kit, tmp_path: object)
 
     parent = kit.options(retries=2, backoff=0.01).submit(second_time, f"{tmp_path}/flag")
 
-    assert kit.submit(add, parent).result(30) == 8
+    assert kit.submit(add, parent).result(60) == 8
 
 
 def test_a_retry_runs_what_failed_upstream_again_and_each_of_it_once(kit: Kit, tmp_path: object) -> None:
@@ -116,13 +116,13 @@ def test_a_retry_runs_what_failed_upstream_again_and_each_of_it_once(kit: Kit, t
     root = kit.submit(second_time, f"{tmp_path}/flag")
     middle = kit.submit(add, root)
     batch = kit.map(add, [(middle, 10), (middle, 20)])
-    assert batch.wait(30)
+    assert batch.wait(60)
     assert batch.counts == {"failed": 2}
 
     again = batch.retry_failed(replace=True)
 
-    assert [job.result(30) for job in again] == [18, 28]
-    assert batch.wait(30)
+    assert [job.result(60) for job in again] == [18, 28]
+    assert batch.wait(60)
     assert batch.counts == {"succeeded": 2}
     assert again[0].snapshot.spec.needs == again[1].snapshot.spec.needs
     assert again[0].params["a"] == f"result of job {again[0].snapshot.spec.needs[0]}"
@@ -133,7 +133,7 @@ def test_a_retry_runs_what_failed_upstream_again_and_each_of_it_once(kit: Kit, t
 
 def test_a_removed_parent_is_told_of(kit: Kit) -> None:
     parent = kit.submit(add, 1)
-    parent.wait(30)
+    parent.wait(60)
     kit.delete([parent.id])
 
     assert "is not kept: it was removed" in failing(kit, kit.submit(add, parent))
@@ -142,20 +142,20 @@ def test_a_removed_parent_is_told_of(kit: Kit) -> None:
 def test_a_rerun_keeps_what_it_needs_and_can_be_given_other_jobs(kit: Kit) -> None:
     one, two = kit.submit(add, 1), kit.submit(add, 10)
     job = kit.submit(add, one, b=5)
-    assert job.result(30) == 7
+    assert job.result(60) == 7
 
-    assert job.rerun(b=100).result(30) == 102
+    assert job.rerun(b=100).result(60) == 102
     again = job.rerun(a=two)
-    assert again.result(30) == 16
+    assert again.result(60) == 16
     assert again.snapshot.spec.needs == (two.id,)
-    assert job.retry().result(30) == 7
+    assert job.retry().result(60) == 7
 
 
 def test_large_and_pickled_results_go_from_worker_to_worker(kit: Kit) -> None:
     big = kit.submit(lambda: b"x" * 3_000_000)
     odd = kit.submit(lambda: {1, 2, 3})
 
-    assert kit.submit(lambda a, b: (len(a), sorted(b)), big, odd).result(30) == (3_000_000, [1, 2, 3])
+    assert kit.submit(lambda a, b: (len(a), sorted(b)), big, odd).result(60) == (3_000_000, [1, 2, 3])
 
 
 def test_coroutines_and_classes_take_results_too(kit: Kit) -> None:
@@ -168,7 +168,7 @@ def test_coroutines_and_classes_take_results_too(kit: Kit) -> None:
         def run(self) -> int:
             return self.n * 2
 
-    assert kit.submit(Doubled, n=kit.submit(later, kit.submit(later, 1))).result(30) == 6
+    assert kit.submit(Doubled, n=kit.submit(later, kit.submit(later, 1))).result(60) == 6
 
 
 def test_a_job_inside_of_an_object_is_refused_with_what_to_do(kit: Kit) -> None:

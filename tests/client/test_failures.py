@@ -52,12 +52,12 @@ def failed(kit: Kit, task: Any, *calls: dict[str, Any]) -> list[jobkit.Job]:
     jobs = []
     for call in calls:
         jobs.append(kit.submit(task, **call))
-        assert jobs[-1].wait(30), f"{jobs[-1]} does not end"
+        assert jobs[-1].wait(60), f"{jobs[-1]} does not end"
     return jobs
 
 
 def results(kit: Kit, ids: Any) -> list[Any]:
-    return [kit.get(job_id).result(30) for job_id in ids]
+    return [kit.get(job_id).result(60) for job_id in ids]
 
 
 def test_failed_jobs_are_grouped_and_told(kit: Kit) -> None:
@@ -87,7 +87,7 @@ def test_a_group_is_run_again_once_however_often_it_is_asked_for(kit: Kit) -> No
     assert list(came.jobs) == [job.id for job in old]
     assert [kit.snapshot(new).spec.retry_of for new in came.jobs.values()] == [job.id for job in old]
     for new in came.jobs.values():
-        kit.get(new).wait(30)
+        kit.get(new).wait(60)
     assert only(kit).jobs == 4
     assert set(kit.failed_jobs(only(kit).id, is_repeated=False)) == set(came.jobs.values())
 
@@ -116,13 +116,13 @@ def test_what_was_changed_once_stays_so_when_it_is_run_again(kit: Kit) -> None:
     task = jobkit.task(name="divide")(divide)
     [first] = failed(kit, task, {"a": 6})
     [second] = kit.retry_many([first.id], changes={"a": 8}).jobs.values()
-    kit.get(second).wait(30)
+    kit.get(second).wait(60)
 
     [third] = kit.retry_many([second], changes={"b": 3}).jobs.values()
 
     assert results(kit, [third]) == [8 / 3]
-    assert kit.get(third).retry().result(30) == 8 / 3
-    assert kit.get(third).rerun(how="whole").result(30) == 2
+    assert kit.get(third).retry().result(60) == 8 / 3
+    assert kit.get(third).rerun(how="whole").result(60) == 2
 
 
 def test_a_date_is_changed_as_text_and_arrives_as_a_date(kit: Kit) -> None:
@@ -179,7 +179,7 @@ def test_what_failed_for_want_of_a_result_is_run_again_with_what_it_needs(kit: K
     task = jobkit.task(name="divide")(divide)
     need = kit.submit(task, 1)
     after = kit.submit(divide, need, 1)
-    assert after.wait(30)
+    assert after.wait(60)
     groups = {group.kind: group.id for group in kit.failures()}
 
     came = kit.retry_failures(groups["dependency"])

@@ -79,7 +79,7 @@ def test_a_cancel_whose_reply_is_lost_says_so_and_may_be_repeated(struck: Kit, k
         job.cancel()
     job.cancel()
 
-    assert job.wait(10)
+    assert job.wait(60)
     assert [event.type for event in kit.snapshot(job.id).history] == ["submitted", "cancelled"]
 
 

@@ -48,7 +48,7 @@ def kit(team: dict[str, Any]) -> Iterator[Kit]:
     with jobkit.connect(**team) as kit:
         yield kit
         kit.delete([job.id for job in kit.jobs(limit=10_000)])
-        wait_until(lambda: not files_of(kit), 10, "all files to be gone")
+        wait_until(lambda: not files_of(kit), what="all files to be gone")
 
 
 def files_of(kit: Kit) -> list[Path]:
@@ -72,7 +72,7 @@ def test_files_are_for_their_owner_alone_and_have_opaque_names(kit: Kit) -> None
         return bytes(3_000_000)
 
     job = kit.options(key="a-telling-key").submit(saves)
-    assert job.result(30) == bytes(3_000_000)
+    assert job.result(60) == bytes(3_000_000)
 
     paths = list(Path(kit.settings.results).rglob("*"))
     assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_dir()} == {0o700}
@@ -85,27 +85,27 @@ def test_files_are_for_their_owner_alone_and_have_opaque_names(kit: Kit) -> None
 
 def test_files_go_with_a_job_that_is_removed(kit: Kit) -> None:
     job = kit.submit(big)
-    job.result(30)
+    job.result(60)
     assert files_of(kit)
 
     kit.delete([job.id])
 
-    wait_until(lambda: not files_of(kit), 10, "the files to go")
+    wait_until(lambda: not files_of(kit), what="the files to go")
     with pytest.raises(jobkit.JobNotFound):
         kit.artifacts(job.id)
 
 
 def test_files_go_with_a_job_that_expires(kit: Kit) -> None:
     job = kit.options(result_ttl=1).submit(big)
-    job.result(30)
+    job.result(60)
     assert files_of(kit)
 
-    wait_until(lambda: not files_of(kit), 10, "the files to go")
+    wait_until(lambda: not files_of(kit), what="the files to go")
 
 
 def test_the_store_holds_a_reference_and_no_result(kit: Kit) -> None:
     job = kit.submit(big)
-    job.result(30)
+    job.result(60)
 
     with redis.Redis.from_url(kit.settings.url) as client:
         sealed = client.get(f"jk:{kit.settings.namespace}:result:{job.id}")
@@ -120,7 +120,7 @@ def test_a_forged_reference_is_refused(kit: Kit, tmp_path: Path, key: str) -> No
     import msgspec
 
     job = kit.submit(big)
-    job.result(30)
+    job.result(60)
     (tmp_path / "target").write_bytes(b"JK1")
     up = "../" * 8 + str(tmp_path / "target")
     forged = Codec.from_secret(key).seal(
@@ -130,7 +130,7 @@ def test_a_forged_reference_is_refused(kit: Kit, tmp_path: Path, key: str) -> No
         client.set(f"jk:{kit.settings.namespace}:result:{job.id}", forged, px=60_000)
 
     with pytest.raises(jobkit.SignatureError), jobkit.connect(**arguments_of(kit)) as other:
-        other.get(job.id).result(5)
+        other.get(job.id).result(60)
 
 
 def arguments_of(kit: Kit) -> dict[str, Any]:
@@ -142,17 +142,17 @@ def arguments_of(kit: Kit) -> dict[str, Any]:
 
 def test_a_file_that_was_changed_or_exchanged_is_refused(kit: Kit) -> None:
     first, second = kit.submit(big), kit.submit(big, 4_000_000)
-    assert len(first.result(30)) + len(second.result(30)) == 7_000_000
+    assert len(first.result(60)) + len(second.result(60)) == 7_000_000
     one, other = sorted((p for p in files_of(kit) if p.name.startswith("result")), key=lambda p: p.stat().st_size)
 
     content = bytearray(one.read_bytes())
     content[-1] ^= 1
     one.write_bytes(content)
     with pytest.raises(jobkit.SignatureError):
-        first.result(5)
+        first.result(60)
     one.write_bytes(other.read_bytes())
     with pytest.raises(jobkit.SignatureError):
-        first.result(5)
+        first.result(60)
 
 
 def test_where_the_directory_is_not_shared_the_sentence_says_so(kit: Kit, tmp_path: Path) -> None:
@@ -163,13 +163,13 @@ def test_where_the_directory_is_not_shared_the_sentence_says_so(kit: Kit, tmp_pa
         return bytes(3_000_000)
 
     job = kit.submit(saves)
-    job.result(30)
+    job.result(60)
 
     for results in ("", str(tmp_path)):
         with jobkit.connect(**arguments_of(kit) | {"results": results}) as elsewhere:
             found = elsewhere.get(job.id)
             with pytest.raises(jobkit.ResultExpired, match="3.0 MB.* JOBKIT_RESULTS|not shared with the workers"):
-                found.result(5)
+                found.result(60)
             with pytest.raises(jobkit.ResultExpired, match="the artifact of job"):
                 found.artifacts()[0].read()
             assert found.log_file() is None
@@ -207,7 +207,7 @@ def test_a_short_log_needs_no_file(kit: Kit) -> None:
         print("hello")
 
     job = kit.submit(speaks)
-    job.result(30)
+    job.result(60)
 
     assert (job.log_file(), list(job.logs())) == (None, ["hello"])
     assert files_of(kit) == []
@@ -225,7 +225,7 @@ def test_the_log_of_several_attempts_is_one_file(kit: Kit, tmp_path: Path) -> No
             print("line", n)
 
     job = kit.options(retries=1).submit(second_time_lucky, str(tmp_path / "flag"))
-    job.result(30)
+    job.result(60)
 
     path = job.log_file()
     assert path is not None
@@ -247,7 +247,7 @@ def test_jobs_that_share_a_process_have_whole_logs_and_artifacts_too(kit: Kit, i
         return body()
 
     job = kit.options(isolation=isolation).submit(body if isolation == "thread" else coroutine)
-    assert len(job.result(30)) == 2_000_000
+    assert len(job.result(60)) == 2_000_000
 
     path = job.log_file()
     assert path is not None
@@ -267,11 +267,11 @@ def test_too_many_and_too_large_artifacts_are_refused_where_there_is_no_director
     with worker_of(arguments), jobkit.connect(**arguments) as kit:
         large, much, many = (kit.submit(saves, sizes) for sizes in ([300_000], [250_000] * 5, [1] * 101))
         with pytest.raises(jobkit.JobFailed, match="at most 256,000 are kept; larger ones need a directory"):
-            large.result(30)
+            large.result(60)
         with pytest.raises(jobkit.JobFailed, match="'a4' would make 1,250,000 bytes"):
-            much.result(30)
+            much.result(60)
         with pytest.raises(jobkit.JobFailed, match="one too many: a job may keep 100"):
-            many.result(30)
+            many.result(60)
         assert [len(one.read()) for one in much.artifacts()] == [250_000] * 4
         assert len(many.artifacts()) == 100
 
@@ -290,14 +290,14 @@ def test_results_may_lie_where_fsspec_reaches(server: Server, tmp_path: Path) ->
 
     with worker_of(arguments), jobkit.connect(**arguments) as kit:
         job = kit.submit(saves)
-        assert len(job.result(30)) == 3_000_000
+        assert len(job.result(60)) == 3_000_000
         assert len(job.artifacts()[0].read()) == 2_000_000
         assert job.log_file() is None
         assert list(tmp_path.rglob("result.1"))
 
         kit.delete([job.id])
 
-        wait_until(lambda: not list(tmp_path.rglob("result.1")), 10, "the files to go")
+        wait_until(lambda: not list(tmp_path.rglob("result.1")), what="the files to go")
 
 
 @pytest.mark.parametrize(
@@ -331,11 +331,11 @@ def test_a_flood_of_lines_delays_neither_heartbeat_nor_neighbours(kit: Kit) -> N
         return 1
 
     flood = kit.submit(floods)
-    wait_until(lambda: flood.state == "running", 10, "the flood")
+    wait_until(lambda: flood.state == "running", what="the flood")
     during, beats = 0, set()
     with redis.Redis.from_url(kit.settings.url) as client:
         while not flood.is_terminal:
-            assert kit.submit(quick).result(30) == 1
+            assert kit.submit(quick).result(60) == 1
             during += not flood.is_terminal
             beats.add(client.hget(f"jk:{kit.settings.namespace}:worker:{flood.worker}", "beat"))
 

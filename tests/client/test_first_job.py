@@ -17,7 +17,7 @@ def test_a_submitted_function_runs_elsewhere_and_gives_its_value(kit: Kit) -> No
 
     job = kit.submit(double, 21)
 
-    assert job.result(20) == 42
+    assert job.result(60) == 42
     assert job.state == "succeeded"
     assert job.progress == 1.0
     assert job.params == {"x": 21}
@@ -30,7 +30,7 @@ def test_lambdas_builtins_and_coroutines_are_as_good_as_functions(kit: Kit) -> N
 
     jobs = [kit.submit(lambda x: x + 1, 41), kit.submit(len, "x" * 42), kit.submit(later, 41)]
 
-    assert [job.result(20) for job in jobs] == [42, 42, 42]
+    assert [job.result(60) for job in jobs] == [42, 42, 42]
 
 
 @pytest.mark.filterwarnings("default")  # with sync:// the job's warning is also one of this process
@@ -45,7 +45,7 @@ def test_what_a_job_prints_logs_and_warns_is_in_its_log_in_order(kit: Kit) -> No
         print("fourth")
 
     job = kit.submit(talk)
-    job.wait(20)
+    job.wait(60)
     logs = job.logs()
 
     assert [line.split(": ")[-1] for line in logs] == ["first", "second", "third", "fourth"]
@@ -62,7 +62,7 @@ def test_progress_reaches_the_handle_and_its_last_value_always_arrives(kit: Kit)
 
     job = kit.submit(steps, 1000)
 
-    assert job.result(20) == 1000
+    assert job.result(60) == 1000
     assert (job.done, job.total, job.message) == (1000, 1000, "steps")
 
 
@@ -73,7 +73,7 @@ def test_the_error_of_a_failed_job_is_told_with_the_users_own_traceback(kit: Kit
     job = kit.submit(broken, "missing")
 
     with pytest.raises(jobkit.JobFailed, match="KeyError: 'missing'") as caught:
-        job.result(20)
+        job.result(60)
     assert isinstance(caught.value.__cause__, KeyError)
     assert job.state == "failed"
     assert job.error.kind == "exception"
@@ -91,14 +91,14 @@ def test_a_value_that_cannot_be_pickled_costs_only_the_value(kit: Kit) -> None:
     job = kit.submit(handle)
 
     with pytest.raises(jobkit.ResultExpired, match="cannot be pickled"):
-        job.result(20)
+        job.result(60)
     assert job.state == "succeeded"
     assert "lock" in job.preview()["text"]
 
 
 def test_events_tell_the_whole_life_without_a_gap(kit: Kit) -> None:
     job = kit.submit(len, "abc")
-    job.wait(20)
+    job.wait(60)
 
     numbered = [event for event in job.events() if not event.type.is_news]
 
@@ -126,7 +126,7 @@ def test_watchers_see_every_state_in_order(kit: Kit, tmp_path: Path) -> None:
     job.param.watch(lambda event: seen.append(str(event.new)), "state")
 
     gate.touch()
-    job.result(20)
+    job.result(60)
 
     assert seen == ["queued", "running", "succeeded"]
 
@@ -146,8 +146,8 @@ def test_a_raising_watcher_harms_neither_the_job_nor_other_watchers_of_other_job
     other.param.watch(lambda event: seen.append(str(event.new)), "state")
     gate.touch()
 
-    assert job.result(20) == "abc"
-    assert other.result(20) == "abc"
+    assert job.result(60) == "abc"
+    assert other.result(60) == "abc"
     assert seen[-1] == "succeeded"
     assert "watcher of job" in caplog.text
 

@@ -21,10 +21,10 @@ def test_a_hook_is_called_with_each_job_of_its_events_and_tasks(kit) -> None:
 
     good, bad, other = kit.submit(len, "abc"), kit.submit(len, 5), kit.submit(abs, -1)
     for job in (good, bad, other):
-        job.wait(30)
+        job.wait(60)
 
     wait_until(lambda: len(ended) >= 2, what="two ends")
-    kit.submit(len, "the last").wait(30)
+    kit.submit(len, "the last").wait(60)
     wait_until(lambda: len(ended) >= 3, what="the last end")
     assert dict(ended[:2]) == {good.id: "succeeded", bad.id: "failed"}
     assert other.id not in dict(ended)
@@ -35,7 +35,7 @@ def test_a_hook_that_raises_is_logged_and_called_again(kit, caplog: pytest.LogCa
 
     with caplog.at_level(logging.ERROR, logger="jobkit.client"):
         for _ in range(2):
-            assert kit.submit(len, "abc").result(30) == 3
+            assert kit.submit(len, "abc").result(60) == 3
         wait_until(lambda: hook.errors == 2, what="two errors")
 
     assert "the job is not affected" in caplog.text
@@ -51,7 +51,7 @@ def test_a_hook_that_hangs_holds_up_neither_jobs_nor_other_hooks_nor_the_end(pla
 
     jobs = [kit.submit(len, "abc") for _ in range(3)]
 
-    assert [job.result(30) for job in jobs] == [3, 3, 3]
+    assert [job.result(60) for job in jobs] == [3, 3, 3]
     wait_until(lambda: len(told) == 3, what="the other hook")
     kit.close()
     assert hanging.calls == 1
@@ -60,15 +60,15 @@ def test_a_hook_that_hangs_holds_up_neither_jobs_nor_other_hooks_nor_the_end(pla
 
 def test_a_stopped_hook_is_not_called_any_more(kit) -> None:
     hook = kit.on("ended")(lambda job: None)
-    kit.submit(len, "abc").wait(30)
+    kit.submit(len, "abc").wait(60)
     wait_until(lambda: hook.calls == 1, what="the first call")
     seen = threading.Event()
     hook.stop()
 
     kit.on("ended")(lambda job: seen.set())
-    kit.submit(len, "abc").wait(30)
+    kit.submit(len, "abc").wait(60)
 
-    assert seen.wait(30)
+    assert seen.wait(60)
     assert hook.calls == 1
 
 

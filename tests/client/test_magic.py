@@ -39,7 +39,7 @@ def test_a_cell_runs_as_a_job_with_the_variables_that_it_uses(shell: Any, kit: K
         "job", "mine tags=a,b retries=1", "# Triple it\nprint('hi')\ntriple(14) + math.floor(0.5)"
     )
 
-    assert job.result(30) == 42
+    assert job.result(60) == 42
     assert shell.user_ns["mine"] is job
     assert (job.task, job.snapshot.spec.title, job.tags) == ("mine", "Triple it", ["a", "b"])
     assert job.params == {"triple": "function triple", "math": "module math"}
@@ -49,7 +49,7 @@ def test_a_cell_runs_as_a_job_with_the_variables_that_it_uses(shell: Any, kit: K
 def test_what_goes_wrong_in_a_cell_is_told_with_its_line(shell: Any) -> None:
     job = shell.run_cell_magic("job", "", "a = 1\nb = [][a]")
 
-    job.wait(30)
+    job.wait(60)
 
     assert job.error.where == "<job cell>:2 in <module>"
     assert job.error.traceback.count("File ") == 1

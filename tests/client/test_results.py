@@ -34,13 +34,13 @@ def saves_much(folder: str) -> str:
 def test_a_result_of_many_megabytes_comes_back(kit: Kit) -> None:
     job = kit.submit(many_bytes, 5_120_000)
 
-    assert job.result(30) == bytes(range(256)) * 20_000
-    assert kit.get(job.id).result(5)[:3] == b"\x00\x01\x02"
+    assert job.result(60) == bytes(range(256)) * 20_000
+    assert kit.get(job.id).result(60)[:3] == b"\x00\x01\x02"
 
 
 def test_what_a_job_saves_can_be_read_by_everybody(kit: Kit, tmp_path: Path) -> None:
     job = kit.submit(saves_much, str(tmp_path))
-    assert job.result(30) == "kept"
+    assert job.result(60) == "kept"
 
     found = {artifact.name: artifact for artifact in job.artifacts()}
 
@@ -65,7 +65,7 @@ def test_an_artifact_that_is_not_there_names_those_that_are(kit: Kit) -> None:
         jobkit.current().save("one", 1)
 
     job = kit.submit(saves)
-    job.result(30)
+    job.result(60)
 
     with pytest.raises(jobkit.InvalidParams, match=r"no artifact 'two'; it has 'one'"):
         kit.artifact(job.id, "two")
@@ -82,4 +82,4 @@ def test_a_job_that_saves_what_cannot_be_kept_fails_with_the_sentence(kit: Kit) 
     job = kit.submit(saves)
 
     with pytest.raises(jobkit.JobFailed, match=r"'o': a value of type object cannot be kept; allowed are bytes"):
-        job.result(30)
+        job.result(60)

@@ -29,11 +29,13 @@ def _no_schedule_left(kit: Kit):  # type: ignore[no-untyped-def]
 def test_a_schedule_runs_its_task_when_its_time_comes(kit: Kit) -> None:
     schedule = kit.schedule(add, {"a": 20, "b": 22}, at=datetime.now(UTC) + timedelta(seconds=0.3))
 
-    [job] = wait_until(lambda: kit.fire_schedules() if kit._is_inline else schedule.jobs(), 20, "the job")
+    [job] = wait_until(lambda: kit.fire_schedules() if kit._is_inline else schedule.jobs(), what="the job")
 
-    assert job.result(20) == 42
+    assert job.result(60) == 42
     assert job.id.startswith("s")
-    [run] = wait_until(lambda: [r for r in kit.get_schedule(schedule.id).runs if r.state == "succeeded"], 10, "its end")
+    [run] = wait_until(
+        lambda: [r for r in kit.get_schedule(schedule.id).runs if r.state == "succeeded"], what="its end"
+    )
     assert run.job_id == job.id
     assert kit.get_schedule(schedule.id).ended
 
@@ -69,12 +71,12 @@ def test_run_now_gives_the_job_and_moves_nothing(kit: Kit) -> None:
     next_at = schedule.next_at
     schedule.pause()
 
-    assert schedule.run_now().result(20) == 7
+    assert schedule.run_now().result(60) == 7
 
     assert schedule.paused
     schedule.resume()
     assert schedule.next_at == next_at
-    assert len(wait_until(lambda: kit.get_schedule(schedule.id).runs, 10, "the run")) == 1
+    assert len(wait_until(lambda: kit.get_schedule(schedule.id).runs, what="the run")) == 1
 
 
 def test_pause_and_resume_move_a_handle_and_its_watchers(kit: Kit) -> None:
@@ -88,7 +90,7 @@ def test_pause_and_resume_move_a_handle_and_its_watchers(kit: Kit) -> None:
     schedule.resume()
 
     assert not schedule.paused
-    wait_until(lambda: seen == [True, False] or seen == [], 5, "the watcher")
+    wait_until(lambda: seen == [True, False] or seen == [], what="the watcher")
 
 
 def test_a_handle_hears_of_what_others_do(place: dict[str, str], kit: Kit) -> None:
@@ -99,7 +101,7 @@ def test_a_handle_hears_of_what_others_do(place: dict[str, str], kit: Kit) -> No
     with jobkit.connect(**place) as other:
         other.get_schedule(schedule.id).pause()
 
-    wait_until(lambda: schedule.paused, 10, "the word of the pause")
+    wait_until(lambda: schedule.paused, what="the word of the pause")
 
 
 def test_a_change_keeps_what_it_does_not_name(kit: Kit) -> None:
@@ -109,10 +111,10 @@ def test_a_change_keeps_what_it_does_not_name(kit: Kit) -> None:
 
     assert (schedule.cron, schedule.every, schedule.overlap, schedule.missed) == ("0 4 * * *", None, "skip", "all")
     assert schedule.count == 9
-    assert schedule.run_now().result(20) == 21
+    assert schedule.run_now().result(60) == 21
     schedule.change({"a": 30})
     job = schedule.run_now()
-    assert job.result(20) == 32
+    assert job.result(60) == 32
     assert job.tags == ["x"]
 
 
@@ -122,17 +124,17 @@ def test_any_callable_can_be_scheduled_and_options_stay(kit: Kit) -> None:
 
     job = schedule.run_now()
 
-    assert job.result(20) == 42
+    assert job.result(60) == 42
     assert (job.snapshot.spec.priority, job.snapshot.spec.timeout_s) == (7, 60)
     assert job.snapshot.spec.schedule == "by-value"
 
 
 def test_a_scheduled_job_can_be_retried_and_rerun_like_any_other(kit: Kit) -> None:
     job = kit.schedule(add, {"a": 40}, every=3600).run_now()
-    job.result(20)
+    job.result(60)
 
-    assert job.retry().result(20) == 42
-    assert job.rerun(b=3).result(20) == 43
+    assert job.retry().result(60) == 42
+    assert job.rerun(b=3).result(60) == 43
 
 
 def test_what_is_wrong_is_said_before_anything_is_stored(kit: Kit) -> None:

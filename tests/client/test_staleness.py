@@ -49,14 +49,14 @@ def test_what_happened_while_the_connection_was_cut_is_shown_when_it_is_back(
     with jobkit.connect(**place) as kit:
         own = kit.options(delay=1000).submit(len, "abc")
         found = kit.get(other.options(delay=1000).submit(len, "abc").id)
-        wait_until(lambda: found.id in str(kit.hub._acknowledged), 10, "the subscription")
+        wait_until(lambda: found.id in str(kit.hub._acknowledged), what="the subscription")
         with redis.Redis.from_url(server.url) as client:
             client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        wait_until(lambda: not kit.hub.is_live, 10, "the cut to be noticed")
+        wait_until(lambda: not kit.hub.is_live, what="the cut to be noticed")
         for job in (own, found):
             other.get(job.id).cancel()
 
-        wait_until(lambda: (own.state, found.state) == ("cancelled", "cancelled"), 10, "the handles to move")
+        wait_until(lambda: (own.state, found.state) == ("cancelled", "cancelled"), what="the handles to move")
 
 
 @pytest.mark.usefixtures("without_looks")
@@ -83,11 +83,11 @@ def test_what_happened_before_the_server_had_confirmed_that_we_listen_is_shown(
         monkeypatch.setattr(RedisHub, "_sync", late)
         monkeypatch.setattr(kit.verbs.store, "snapshots", counted)
         found = kit.get(job_id)
-        wait_until(lambda: len(read) >= 2, 10, "the handle's first reads")
+        wait_until(lambda: len(read) >= 2, what="the handle's first reads")
         other.get(job_id).cancel()
         background.call(_set(may_go_on))
 
-        wait_until(lambda: found.state == "cancelled", 10, "the handle to move")
+        wait_until(lambda: found.state == "cancelled", what="the handle to move")
 
 
 async def _set(event: asyncio.Event) -> None:
@@ -103,4 +103,4 @@ def test_an_event_that_was_lost_without_a_trace_is_made_up_for(
         monkeypatch.setattr(kit.hub, "_deliver", lambda channel, data: None)
         other.get(job.id).cancel()
 
-        wait_until(lambda: job.state == "cancelled", 10, "the handle to move")
+        wait_until(lambda: job.state == "cancelled", what="the handle to move")

@@ -28,12 +28,12 @@ def test_a_paused_task_waits_while_others_run_and_goes_on_when_it_is_resumed(kit
     assert kit.pause_task("double", by="ada")
     held = [kit.submit(double, n) for n in (1, 2)]
 
-    assert kit.submit(len, "abc").result(30) == 3
+    assert kit.submit(len, "abc").result(60) == 3
     assert [job.state for job in held] == ["queued", "queued"]
     assert [(pause.kind, pause.name, pause.by) for pause in kit.paused()] == [("task", "double", "ada")]
 
     assert kit.resume_task("double")
-    assert [job.result(30) for job in held] == [2, 4]
+    assert [job.result(60) for job in held] == [2, 4]
 
 
 def test_a_paused_queue_takes_submits_and_starts_none(kit: Kit) -> None:
@@ -43,7 +43,7 @@ def test_a_paused_queue_takes_submits_and_starts_none(kit: Kit) -> None:
 
     assert kit.snapshot(held.id).state == "queued"
     assert kit.resume("default")
-    assert held.result(30) == 3
+    assert held.result(60) == 3
     assert not kit.resume("default")
 
 
@@ -53,8 +53,8 @@ def test_a_moved_handle_shows_its_new_queue_live(kit: Kit) -> None:
 
     assert kit.move(job.id, queue="default", priority=3) == {}
 
-    assert job.result(30) == 3
-    wait_until(lambda: (job.queue, job.snapshot.spec.priority) == ("default", 3), 20, "the handle to follow")
+    assert job.result(60) == 3
+    wait_until(lambda: (job.queue, job.snapshot.spec.priority) == ("default", 3), what="the handle to follow")
     assert kit.move([job.id, "nobody"], queue="gpu") == {
         job.id: f"job {job.id} has already succeeded; only waiting jobs can be moved",
         "nobody": "no job 'nobody' is kept here: it was never submitted, was removed, or has expired",

@@ -33,8 +33,8 @@ def test_modules_beside_the_notebook_are_found(kit: Kit, beside: str, kind: str)
     inside = typed(f"{kind} f(x):\n    import {beside}\n    return {beside}.twice(x)")
     outside = typed(f"{kind} f(x):\n    return module.twice(x)", module=__import__(beside))
 
-    assert kit.submit(inside, 21).result(30) == 42  # type: ignore[arg-type]
-    assert kit.submit(outside, 4).result(30) == 8  # type: ignore[arg-type]
+    assert kit.submit(inside, 21).result(60) == 42  # type: ignore[arg-type]
+    assert kit.submit(outside, 4).result(60) == 8  # type: ignore[arg-type]
 
 
 def test_a_module_that_the_worker_has_not_is_named_with_the_machine_and_the_mend(kit: Kit) -> None:
@@ -46,7 +46,7 @@ def test_a_module_that_the_worker_has_not_is_named_with_the_machine_and_the_mend
         outside = kit.submit(typed("def f():\n    return ghost.k", ghost=ghost))  # type: ignore[arg-type]
         inside = kit.submit(typed("def f():\n    import ghost_of_this_test"))  # type: ignore[arg-type]
         for job in (outside, inside):
-            job.wait(30)
+            job.wait(60)
             assert "ghost_of_this_test" in job.error.message
             assert "install it there, or start the worker where it can be imported" in job.error.message
         assert inside.error.type == "ModuleNotFoundError"

@@ -31,8 +31,8 @@ def test_a_watcher_that_raises_harms_nobody_and_is_reported_once(kit: Kit, caplo
     job.param.watch(lambda event: seen.append(str(event.new)), "state")
     job.param.watch(lambda event: seen.append("kwargs"), ["finished_at"])
 
-    assert job.result(20) == 3
-    wait_until(lambda: seen[-2:] in (["succeeded", "kwargs"], ["kwargs", "succeeded"]), 5, "the other watchers")
+    assert job.result(60) == 3
+    wait_until(lambda: seen[-2:] in (["succeeded", "kwargs"], ["kwargs", "succeeded"]), what="the other watchers")
     assert len(calls) == 3
     assert caplog.text.count("a watcher of job") == 1
 
@@ -54,8 +54,8 @@ def test_coroutines_and_methods_that_depend_on_a_job_are_called(kit: Kit) -> Non
     job.param.watch(later, "state")
     view = View(job=job)
 
-    assert view.job.result(20) == 3
-    wait_until(lambda: "async succeeded" in seen and "method succeeded" in seen, 5, "both")
+    assert view.job.result(60) == 3
+    wait_until(lambda: "async succeeded" in seen and "method succeeded" in seen, what="both")
 
 
 def test_bound_functions_and_reactive_expressions_follow(kit: Kit) -> None:
@@ -63,7 +63,7 @@ def test_bound_functions_and_reactive_expressions_follow(kit: Kit) -> None:
     words = job.param.state.rx().rx.pipe(lambda state: f"is {state}")
     bound = param.bind(lambda state, progress: (str(state), progress), job.param.state, job.param.progress)
 
-    assert job.result(20) == 3
+    assert job.result(60) == 3
 
     assert words.rx.value == "is succeeded"
     assert bound() == ("succeeded", 1.0)
@@ -75,6 +75,6 @@ def test_watchers_of_a_batch_are_guarded_too(kit: Kit, caplog: pytest.LogCapture
     batch.param.watch(lambda event: {}[1], "counts")
     batch.param.watch(lambda event: seen.append(event.new), "counts")
 
-    assert batch.wait(20)
-    wait_until(lambda: seen and seen[-1] == {"succeeded": 2}, 5, "the other watcher")
+    assert batch.wait(60)
+    wait_until(lambda: seen and seen[-1] == {"succeeded": 2}, what="the other watcher")
     assert caplog.text.count("a watcher of <Batch") == 1

@@ -27,7 +27,7 @@ def settings() -> Iterator[Settings]:
     yield replace(Settings(), home=home, drain=1.0)
     shutdown(Settings(home=home), now=True)
     try:
-        wait_until(lambda: not processes_of(home), 5, "all processes of the home to end")
+        wait_until(lambda: not processes_of(home), what="all processes of the home to end")
     finally:
         for process in processes_of(home):
             process.kill()

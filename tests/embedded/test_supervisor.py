@@ -119,7 +119,7 @@ def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_call_starts_anew
     assert resp.ask(str(Home(again.home).socket), "GET", "key") == "kept"
     wait_until(lambda: len(workers_of(settings)) == 1)
     os.kill(supervisor_of(settings), signal.SIGKILL)
-    wait_until(lambda: not processes_of(settings.home), 5, "everything to end with its supervisor")
+    wait_until(lambda: not processes_of(settings.home), what="everything to end with its supervisor")
 
 
 def test_everything_is_private_under_any_umask(settings: Settings) -> None:
@@ -152,8 +152,8 @@ def test_it_stops_by_itself_when_nobody_needs_it(settings: Settings) -> None:
         wait_until(lambda: time.monotonic() - begin > 1.5)
         assert resp.answers(str(home.socket))
 
-    wait_until(lambda: not home.is_supervised(), 10, "the idle stop")
-    wait_until(lambda: not processes_of(settings.home), 5)
+    wait_until(lambda: not home.is_supervised(), what="the idle stop")
+    wait_until(lambda: not processes_of(settings.home))
     assert home.status()["state"] == "stopped"
     assert started(settings).url
 
@@ -169,7 +169,7 @@ def test_jobs_that_wait_keep_it_running(settings: Settings) -> None:
     assert home.is_supervised()
 
     say(settings, "DEL", f"jk:{settings.namespace}:state:queued")
-    wait_until(lambda: not home.is_supervised(), 10, "the idle stop")
+    wait_until(lambda: not home.is_supervised(), what="the idle stop")
 
 
 def test_down_ends_everything_and_keeps_the_data(settings: Settings) -> None:

@@ -97,9 +97,9 @@ def test_a_job_that_writes_nonsense_to_its_worker_ends_and_harms_nobody(bench: B
     worker = bench.worker()
     job = bench.kit.submit(scribble, noise)
 
-    assert job.wait(20)
+    assert job.wait(60)
 
-    assert bench.kit.submit(jobs.count_up, 1).result(20) == 2
+    assert bench.kit.submit(jobs.count_up, 1).result(60) == 2
     assert worker.poll() is None
     if job.state == "failed":
         assert job.error.message

@@ -162,7 +162,7 @@ def test_a_worker_ends_a_job_it_cannot_read_once_and_lives(own_bench: Bench) -> 
         for noise in (b"", b"J", b"J{}", b"C\xff", b"W", b"\x00" * 100):
             client.publish(f"{prefix}inbox:{bench.kit.workers()[0].id}", noise)
 
-        assert bench.kit.submit(jobs.count_up, 1).result(10) == 2
+        assert bench.kit.submit(jobs.count_up, 1).result(60) == 2
         assert client.hget(f"{prefix}job:{bad.id}", "state") == b"failed"
         assert b"cannot be read" in client.hget(f"{prefix}job:{bad.id}", "error")
     assert len(bench.kit.jobs()) == 1

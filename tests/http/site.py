@@ -33,7 +33,7 @@ class Site:
         self._stop: Any = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name=f"{kind} site", daemon=True)
         self._thread.start()
-        wait_until(lambda: self._stop is not None, 20, "the site")
+        wait_until(lambda: self._stop is not None, what="the site")
 
     async def _run(self) -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
@@ -103,5 +103,5 @@ class Site:
         if not self._thread.is_alive():
             return
         self._stop()
-        self._thread.join(15)
+        self._thread.join(60)
         assert not self._thread.is_alive()

@@ -38,10 +38,10 @@ def running(fresh: Terminal, *options: str) -> Iterator[str]:
             except OSError:
                 return False
 
-        wait_until(answers, 60, "the dashboard")
+        wait_until(answers, what="the dashboard")
         yield url
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def test_a_client_without_jobkit_submits_and_follows(serve: Callable[..., Site],
     site = serve()
 
     def work() -> None:
-        (job,) = wait_until(kit.jobs, 20, "the job")
+        (job,) = wait_until(kit.jobs, what="the job")
         stage.start(job.id)
         stage.progress(job.id, 1, 2)
         stage.succeed(job.id, preview={"type": "int", "text": "42", "json": 42})

@@ -30,7 +30,7 @@ def test_changes_of_jobs_reach_an_external_hub_in_order_also_over_a_restart(
             with first.client() as own:
                 own.get("/api/healthz")
             # From now on: what was before the first server with a hub is not told.
-            wait_until(lambda: background.call(kit.verbs.store.marked("forwarded")), 20, "its beginning")
+            wait_until(lambda: background.call(kit.verbs.store.marked("forwarded")), what="its beginning")
             job_id = stage.submit()
             told = take(source, 1)
             first.close()

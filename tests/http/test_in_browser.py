@@ -42,7 +42,7 @@ def test_the_plain_page_submits_follows_and_cancels(web: Site, window: Window, k
     page.select_option("#task", "double")
     page.fill("#params", '{"n": 5}')
     page.click("text=Submit")
-    wait_until(lambda: len(kit.jobs()) == 2, 10, "the job")
+    wait_until(lambda: len(kit.jobs()) == 2, what="the job")
     job_id = kit.jobs()[0].id
     row(page, job_id).locator("text=queued").wait_for()
 

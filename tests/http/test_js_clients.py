@@ -67,7 +67,7 @@ class Running:
     def wait(self) -> None:
         """Until it has ended by itself."""
         assert self.process.wait(60) == 0, self.process.stderr.read() if self.process.stderr else ""
-        self._reader.join(10)
+        self._reader.join(60)
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def run(folder: Path) -> Iterator[Callable[..., Running]]:
     yield start
     for each in started:
         each.process.kill()
-        each.process.wait(10)
-        each._reader.join(10)
+        each.process.wait(60)
+        each._reader.join(60)
         for stream in (each.process.stdout, each.process.stderr):
             if stream is not None:
                 stream.close()
@@ -101,10 +101,10 @@ def test_a_client_with_a_token_follows_a_job_to_its_end(
     job_id = stage.submit(task="double")
     token = guarded.token("view")
     running = run(client, f"{guarded.url}/api/jobs/{job_id}/events", token=token, until="succeeded")
-    wait_until(lambda: running.types == ["snapshot"], 60, "the snapshot")
+    wait_until(lambda: running.types == ["snapshot"], what="the snapshot")
     stage.start(job_id)
     stage.progress(job_id, 1, 2, "half")
-    wait_until(lambda: running.types[-1] == "progressed", 30, "the progress")
+    wait_until(lambda: running.types[-1] == "progressed", what="the progress")
     stage.succeed(job_id)
     running.wait()
 
@@ -121,16 +121,16 @@ def test_a_client_comes_back_by_itself_and_misses_and_doubles_nothing(
     site = serve()
     first = stage.submit(task="double")
     running = run(client, f"{site.url}/api/events?progress=false", until="failed")
-    wait_until(lambda: "ready" in running.types, 60, "the stream")
+    wait_until(lambda: "ready" in running.types, what="the stream")
     stage.start(first)
-    wait_until(lambda: running.types[-1] == "started", 30, "the first event")
+    wait_until(lambda: running.types[-1] == "started", what="the first event")
     port = site.port
     site.close()
     stage.succeed(first)
     second = stage.submit(task="double")
     again = Site("tornado", kit, port=port)
     try:
-        wait_until(lambda: "submitted" in running.types, 60, "the client to be back")
+        wait_until(lambda: "submitted" in running.types, what="the client to be back")
         stage.start(second)
         stage.fail(second)
         running.wait()
@@ -146,7 +146,7 @@ def test_an_event_source_comes_back_no_more_after_the_end(
     site = serve()
     job_id = stage.submit(task="double")
     running = run("eventsource", f"{site.url}/api/jobs/{job_id}/events")
-    wait_until(lambda: running.types == ["snapshot"], 60, "the snapshot")
+    wait_until(lambda: running.types == ["snapshot"], what="the snapshot")
     stage.start(job_id)
     stage.succeed(job_id)
     running.wait()  # told 204, it closes and its process ends
@@ -161,7 +161,7 @@ def test_a_client_subscribes_to_the_hub(guarded: Site, run: Callable[..., Runnin
         url = f"{guarded.url}{HUB}?topic=https://example.com/1&lastEventID=earliest"
         running = run(client, url, token=token, until="data", last="earliest")
         http.post(HUB, data={"topic": "https://example.com/1", "data": "one\ntwo", "private": "on"})
-        wait_until(lambda: running.types == ["message"], 60, "the first update")
+        wait_until(lambda: running.types == ["message"], what="the first update")
         http.post(HUB, data={"topic": "https://example.com/1", "data": "the last"})
         running.wait()
 

@@ -119,7 +119,7 @@ def test_failures_are_seen_in_groups_and_run_again(http: httpx.Client, kit: Kit,
 def test_acts_are_in_the_audit_trail(http: httpx.Client, nightly: str) -> None:
     http.post(f"/api/schedules/{nightly}/pause")
     http.post("/api/schedules/nope/pause")
-    wait_until(lambda: len(http.get("/api/audit").json()["entries"]) == 2, 15, "the trail")
+    wait_until(lambda: len(http.get("/api/audit").json()["entries"]) == 2, what="the trail")
     newest, oldest = checked(http, http.get("/api/audit"), "Audit")["entries"]
     page = http.get(f"/api/audit?before={newest['id']}").json()
 

@@ -271,7 +271,7 @@ def test_there_are_not_more_streams_than_allowed(serve: Callable[..., Site]) -> 
         refused = http.get("/api/events")
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
     with site.client() as http:
-        wait_until(lambda: site.api.streams == 0, 10, "the streams to end")
+        wait_until(lambda: site.api.streams == 0, what="the streams to end")
         with http.stream("GET", "/api/events") as stream:
             assert stream.status_code == 200
 
@@ -328,12 +328,12 @@ def test_a_client_that_never_reads_is_cut(serve: Callable[..., Site], kit: Kit, 
     store: Any = kit.verbs.store
     with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
         connection.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        wait_until(lambda: site.api.streams == 1, 10, "the stream")
+        wait_until(lambda: site.api.streams == 1, what="the stream")
         for n in range(100):  # more than the system's buffers hold
             background.call(store.submit([Submission(JobSpec(f"job{n}", "double"), b"")]))
             background.call(store.cancel([f"job{n}"], "x" * 200_000))
 
-        wait_until(lambda: site.api.streams == 0, 30, "the client to be cut")
+        wait_until(lambda: site.api.streams == 0, what="the client to be cut")
 
 
 def test_two_hundred_clients_of_which_fifty_never_read(serve: Callable[..., Site], kit: Kit) -> None:
@@ -360,22 +360,22 @@ def test_two_hundred_clients_of_which_fifty_never_read(serve: Callable[..., Site
             received[key.fileobj] += part  # type: ignore[index]
         return all(what in got for got in received.values())
 
-    wait_until(lambda: all_have(b"event: ready"), 60, "all streams to be there")
+    wait_until(lambda: all_have(b"event: ready"), what="all streams to be there")
     ids = [f"job{n:04}" for n in range(40)]
     store: Any = kit.verbs.store
     for job_id in ids:  # with a reason that is long, so that no buffer of the system holds all of it
         background.call(store.submit([Submission(JobSpec(job_id, "double"), b"")]))
         background.call(store.cancel([job_id], "x" * 10_000))
     background.call(store.submit([Submission(JobSpec("thelast", "double"), b"")]))
-    wait_until(lambda: all_have(b'"thelast"'), 60, "the last event")
-    wait_until(lambda: all_have(b"thelast") and site.api.streams == 150, 60, "those who do not read to be cut")
+    wait_until(lambda: all_have(b'"thelast"'), what="the last event")
+    wait_until(lambda: all_have(b"thelast") and site.api.streams == 150, what="those who do not read to be cut")
     for connection in (*silent, *received):
         connection.close()
 
     wanted = [*(job_id for job_id in ids for _ in range(2)), "thelast"]
     for got in received.values():
         assert re.findall(r'"job_id":"(\w+)"', got.decode()) == wanted
-    wait_until(lambda: site.api.streams == 0, 30, "the streams to end")
+    wait_until(lambda: site.api.streams == 0, what="the streams to end")
 
 
 @pytest.mark.parametrize("kind", ["tornado", "asgi"])
@@ -392,7 +392,7 @@ def test_two_hundred_slow_clients_that_are_far_behind_take_little_memory(
         for n in range(0, 2_400, 400):
             some = [Submission(JobSpec(f"job{n + i}", "double", params=params), b"") for i in range(400)]
             background.call(store.submit(some))
-        wait_until(lambda: len(next(iter(site.api._tails.values()))._ring) == 2_400, 20, "all events to be here")
+        wait_until(lambda: len(next(iter(site.api._tails.values()))._ring) == 2_400, what="all events to be here")
         before = psutil.Process().memory_info().rss
 
         clients = []
@@ -402,7 +402,7 @@ def test_two_hundred_slow_clients_that_are_far_behind_take_little_memory(
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {ready.id}\r\n\r\n".encode())
             clients.append(connection)
         for connection in clients:
-            wait_until(lambda it=connection: b"\ndata: " in it.recv(8_192, socket.MSG_PEEK), 60, "the first write")
+            wait_until(lambda it=connection: b"\ndata: " in it.recv(8_192, socket.MSG_PEEK), what="the first write")
         grown = psutil.Process().memory_info().rss - before
         for connection in clients:
             connection.close()

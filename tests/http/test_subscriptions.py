@@ -38,7 +38,7 @@ def test_subscriptions_are_listed_as_long_as_their_streams_are_open(http: httpx.
         assert http.get(one["id"]).json() == one
         assert active(http, f"{ROOT}/urlpattern/{quote('/a/:id', safe='')}") == [other]
         assert active(http, f"{ROOT}/exact/none") == []
-    wait_until(lambda: active(http) == [], 15, "the subscriptions to end")
+    wait_until(lambda: active(http) == [], what="the subscriptions to end")
     assert http.get(one["id"]).status_code == 404
 
 
@@ -144,12 +144,12 @@ def test_all_servers_see_all_and_tell_of_one_that_died(serve: Callable[..., Site
     first, second = serve("tornado"), serve("asgi")
     with first.client() as one, second.client() as two, subscription(one, f"match={BOOK}"):
         assert [each["match"] for each in active(two)] == [BOOK]
-    wait_until(lambda: active_of(first) == [], 15, "the stream to end")
+    wait_until(lambda: active_of(first) == [], what="the stream to end")
     with second.client() as http, subscription(http, f"match_urlpattern={ROOT}/exact/*") as source:
         dead = {"subscriber": "urn:uuid:dead", "match_type": "exact", "match": BOOK, "payload": None}
         store: Any = first.kit.verbs.store
         background.call(store.attend({"urn:uuid:dead 0": json.dumps(dead).encode()}, 0.05))
-        wait_until(lambda: "urn:uuid:dead 0" not in background.call(store.attending()), 10, "its time to be over")
+        wait_until(lambda: "urn:uuid:dead 0" not in background.call(store.attending()), what="its time to be over")
         with subscription(http, "match_urlpattern=/b/:id"):
             told = take(source, 1)[0].json()
     assert (told["subscriber"], told["match"], told["active"]) == ("urn:uuid:dead", BOOK, False)

@@ -271,7 +271,7 @@ def test_a_token_in_the_query_is_not_logged(
             assert http.get(f"/api/jobs?authorization={token}").status_code == 401
             http.get(f"/.well-known/mercure?topic=a&topic=&authorization={token}")
 
-    wait_until(lambda: caplog.text.count("/.well-known/mercure") >= 4, 10, "the access log")
+    wait_until(lambda: caplog.text.count("/.well-known/mercure") >= 4, what="the access log")
     assert "eyJ" not in caplog.text
     assert "not.a.token" not in caplog.text
 

@@ -93,7 +93,7 @@ async def finds(index: Index, query: Query, expected: list[str]) -> None:
         found.append(await ids(index, query))
         return found[-1] == expected
 
-    await until(is_found, f"{query} to find {expected}", 10)
+    await until(is_found, f"{query} to find {expected}")
 
 
 async def same(store: AnyStore, index: Index, query: Query) -> list[str]:

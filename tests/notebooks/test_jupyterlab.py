@@ -69,12 +69,12 @@ def lab(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        wait_until(lambda: _answers(port), 60, "JupyterLab to answer")
+        wait_until(lambda: _answers(port), what="JupyterLab to answer")
         yield f"http://127.0.0.1:{port}/lab/tree/walk.ipynb", folder
     finally:
         process.terminate()
         try:
-            process.wait(timeout=30)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:  # it waits for kernels; what they left is found by the fixture of all tests
             process.kill()
             process.wait()
@@ -150,8 +150,8 @@ def test_a_card_is_live_in_jupyterlab_and_static_when_its_job_has_ended(lab: tup
     # Two live cards, which move while a cell blocks the kernel and afterwards.
     page.wait_for_selector(".jk-card >> nth=1")
     first = page.locator(".jk-card").first
-    early = wait_until(lambda: max(0, done_steps(first)), 30, "the first steps on the card")
-    wait_until(lambda: done_steps(first) > early, 20, "the bar to move")
+    early = wait_until(lambda: max(0, done_steps(first)), what="the first steps on the card")
+    wait_until(lambda: done_steps(first) > early, what="the bar to move")
     assert "step " in first.inner_text()
     shot(page, "lab-live")
 
@@ -171,7 +171,7 @@ def test_a_card_is_live_in_jupyterlab_and_static_when_its_job_has_ended(lab: tup
     # Saved, reloaded, kernel restarted: still there, in a small file.
     command(page, "docmanager:save")
     saved = folder / "walk.ipynb"
-    wait_until(lambda: "walked" in outputs_of(saved), 30, "the notebook to be saved with its outputs")
+    wait_until(lambda: "walked" in outputs_of(saved), what="the notebook to be saved with its outputs")
     assert "widget-view" not in outputs_of(saved)
     assert saved.stat().st_size < 60_000
     page.reload()
@@ -247,5 +247,5 @@ def test_batch_form_and_cell_magic_work_in_jupyterlab(lab: tuple[str, Path], pag
     page.locator(".jkb:has-text('3 cancelled')").first.wait_for()
 
     command(page, "docmanager:save")
-    wait_until(lambda: "3 cancelled" in outputs_of(folder / "walk.ipynb"), 30, "the notebook to be saved")
+    wait_until(lambda: "3 cancelled" in outputs_of(folder / "walk.ipynb"), what="the notebook to be saved")
     assert (folder / "walk.ipynb").stat().st_size < 120_000

@@ -85,7 +85,7 @@ async def test_a_forked_process_prints_too_and_leaves_the_control_channel_alone(
         for child in children:
             child.start()
         for child in children:
-            child.join(5)
+            child.join(60)
         return sum(child.exitcode or 0 for child in children)
 
     outcome = await runner.run(assign(job), heard)

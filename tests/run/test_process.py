@@ -432,7 +432,7 @@ async def test_when_the_worker_is_killed_nothing_of_its_jobs_lives_on(tmp_path: 
         await worker.wait()
 
     for pid in (*pids, zygote):
-        await until(lambda pid=pid: not is_alive(pid), f"the end of process {pid}", 3)
+        await until(lambda pid=pid: not is_alive(pid), f"the end of process {pid}")
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

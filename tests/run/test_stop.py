@@ -140,7 +140,7 @@ async def test_a_polite_end_also_takes_the_family_along(runner: ProcessRunner, h
     runner.cancel("j1")
 
     assert (await running).outcome == "cancelled"
-    await until(lambda: not is_alive(pid), "the end of the fork", 2)
+    await until(lambda: not is_alive(pid), "the end of the fork")
 
 
 async def test_a_timeout_is_named_and_runs_the_clean_up(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:

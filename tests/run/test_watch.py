@@ -47,7 +47,7 @@ def test_a_loop_in_another_thread_is_watched_as_well() -> None:
     found: list[tuple[str, str]] = []
     thread = threading.Thread(target=lambda: found.extend(block_and_tell("j8", 0.8)))
     thread.start()
-    thread.join(20)
+    thread.join(60)
 
     assert [job_id for job_id, _ in found] == ["j8"]
     assert " in hold" in found[0][1]

@@ -26,7 +26,7 @@ class PeopleSite:
         self._running: Any = None
         self._thread = threading.Thread(target=self._run, name="people site", daemon=True)
         self._thread.start()
-        wait_until(lambda: self._running is not None, 30, "the site")
+        wait_until(lambda: self._running is not None, what="the site")
 
     @property
     def url(self) -> str:
@@ -56,7 +56,7 @@ class PeopleSite:
     def close(self) -> None:
         _, loop = self._running
         loop.add_callback(loop.stop)
-        self._thread.join(15)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     @contextmanager

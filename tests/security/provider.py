@@ -37,7 +37,7 @@ class Provider:
         self._running: Any = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="provider")
         self._thread.start()
-        wait_until(lambda: self._running is not None, 20, "the provider")
+        wait_until(lambda: self._running is not None, what="the provider")
 
     @property
     def url(self) -> str:
@@ -71,7 +71,7 @@ class Provider:
     def close(self) -> None:
         _, loop, end = self._running
         loop.call_soon_threadsafe(end.set)
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
 

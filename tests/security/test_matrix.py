@@ -185,9 +185,9 @@ def test_no_request_to_any_page_changes_what_is_somebody_elses(stage: Stage, rol
     found += [JobTable(stage.kit, desk=desk), *(JobCard(stage.kit, each, desk=desk) for each in ids.values())]
     cards = found[4:]
     if role == "view":
-        wait_until(lambda: all(SECRET in card.snapshot for card in cards), 10, "the cards")
+        wait_until(lambda: all(SECRET in card.snapshot for card in cards), what="the cards")
     else:
-        wait_until(lambda: all("not found" in card.snapshot for card in cards), 10, "the cards")
+        wait_until(lambda: all("not found" in card.snapshot for card in cards), what="the cards")
     asked = [{"action": action, "id": group} for action in GROUP_ACTIONS]
     asked += [{"action": action, "id": "double", "task": "double"} for action in PAUSE_ACTIONS]
     asked += [{"action": action, "name": schedule} for action in ("pause", "resume", "run", "remove")]
@@ -206,7 +206,7 @@ def test_no_request_to_any_page_changes_what_is_somebody_elses(stage: Stage, rol
         for n, each in enumerate(asked):
             component.request = json.dumps({**each, "n": f"{n}"})
     desk.begin("drop_group", ["the last"])
-    wait_until(lambda: any("the last" in entry.targets for entry in stage.kit.audit(500)), 10, "all of it to be heard")
+    wait_until(lambda: any("the last" in entry.targets for entry in stage.kit.audit(500)), what="all of it to be heard")
 
     assert everything(stage) == before
     assert all(entry.outcome in ("refused", "failed") for entry in stage.kit.audit(500))
@@ -226,8 +226,8 @@ def test_no_search_and_no_timeline_shows_what_is_somebody_elses(stage: Stage, ro
     tables = [JobTable(stage.kit, search=text, desk=desk) for text in ("", "owner:foreign", SECRET, f"tag:{SECRET}")]
     timelines = [Timeline(stage.kit, search=text, desk=desk) for text in ("", "owner:foreign", SECRET, f"tag:{SECRET}")]
 
-    wait_until(lambda: all(table.page for table in tables), 10, "what the tables show")
-    wait_until(lambda: all(each._head.page and each._head.series for each in timelines), 10, "what the timelines show")
+    wait_until(lambda: all(table.page for table in tables), what="what the tables show")
+    wait_until(lambda: all(each._head.page and each._head.series for each in timelines), what="what the timelines show")
 
     texts = [*(table.page for table in tables), *(each._head.page + each._head.series for each in timelines)]
     assert [SECRET in text for text in texts] == [role == "view"] * 8

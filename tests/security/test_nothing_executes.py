@@ -197,13 +197,13 @@ def test_no_text_of_anybody_runs_on_any_page_or_card_and_nothing_is_unpickled(
         trap.page.goto(f"{url}?job={job}")
         trap.page.wait_for_selector(".jk-card .title, .jk-card h2, .jk-card b")
         trap.page.evaluate(OPEN)
-        wait_until(lambda: trap.page.evaluate("document.readyState") == "complete", 10, "the card")
+        wait_until(lambda: trap.page.evaluate("document.readyState") == "complete", what="the card")
         trap.check(job)
     trap.page.goto(f"{url}?job={EVIL}&q={EVIL}")
     trap.page.wait_for_selector(".jk-card:has-text('Job not found')")
     trap.check("a link")
     assert not (tmp_path / "mark").exists()
-    assert stage.kit.get(jobs[3]).result(5) is None
+    assert stage.kit.get(jobs[3]).result(60) is None
     assert (tmp_path / "mark").exists(), "who asks for the result does unpickle it"
 
 

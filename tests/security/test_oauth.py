@@ -77,11 +77,11 @@ def running(argv: list[str], folder: Path, url: str, certificates: Path, **more:
     with log.open("wb") as output:
         process = subprocess.Popen(argv, cwd=folder, env=environment(**more), stdout=output, stderr=output)
         try:
-            wait_until(answers, 60, "the server")
+            wait_until(answers, what="the server")
             yield log
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
     said = log.read_text()
     assert "Traceback" not in said, said
 

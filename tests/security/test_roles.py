@@ -192,7 +192,7 @@ def forge(page: Page, heard: list[str], *asked: dict[str, Any]) -> None:
     """Send it, and wait until the server has got it."""
     sent = page.evaluate(FORGE, list(asked))
     assert sent
-    wait_until(lambda: all(any(n in text for text in heard) for n in sent), 20, "what was sent")
+    wait_until(lambda: all(any(n in text for text in heard) for n in sent), what="what was sent")
 
 
 def log_in(page: Page, name: str) -> None:
@@ -231,7 +231,7 @@ def test_whatever_a_browser_sends_each_role_does_what_it_may(
         page.wait_for_selector(".jk-table .danger")
     forge(page, heard, {"action": "go"})
     if may_own:
-        wait_until(lambda: stage.kit.snapshot(mine["waiting"]).state == JobState.CANCELLED, 20, "one's own to go")
+        wait_until(lambda: stage.kit.snapshot(mine["waiting"]).state == JobState.CANCELLED, what="one's own to go")
     page.goto(f"{site.url}/page?page=workers")
     page.wait_for_selector(".jk-nav .brand")
     if role in ("view", "operate", "admin"):
@@ -245,11 +245,11 @@ def test_whatever_a_browser_sends_each_role_does_what_it_may(
 
     kit = stage.kit
     if may_own:
-        wait_until(lambda: any(e.action == "submit" for e in kit.audit(100)), 20, "the submit to be heard")
-        wait_until(lambda: kit.snapshot(mine["waiting"]).state == JobState.CANCELLED, 20, "one's own to be cancelled")
+        wait_until(lambda: any(e.action == "submit" for e in kit.audit(100)), what="the submit to be heard")
+        wait_until(lambda: kit.snapshot(mine["waiting"]).state == JobState.CANCELLED, what="one's own to be cancelled")
     if may_all:
-        wait_until(lambda: kit.snapshot(foreign["waiting"]).state == JobState.CANCELLED, 20, "the foreign one, too")
-        wait_until(lambda: kit.snapshot(foreign["running"]).is_cancelling, 20, "by its card")
+        wait_until(lambda: kit.snapshot(foreign["waiting"]).state == JobState.CANCELLED, what="the foreign one, too")
+        wait_until(lambda: kit.snapshot(foreign["running"]).is_cancelling, what="by its card")
     page.goto(f"{site.url}/page")
     page.wait_for_selector(".jk-nav .brand")
     if role != "none":

@@ -90,7 +90,7 @@ def test_the_rights_in_the_documentation_are_enough_and_are_what_it_says(own_ben
         bench.kit = kit
         bench.worker()
         job = kit.options(key="k", delay=0.01).submit(jobs.talk, 10)
-        assert job.result(20) == b"x" * 10
+        assert job.result(60) == b"x" * 10
         assert [event.type for event in job.events()][-1] == "succeeded"
         assert kit.logs(job.id)
         assert kit.jobs(search="talk")
@@ -121,7 +121,7 @@ def test_another_user_of_the_machine_cannot_reach_the_embedded_server() -> None:
     before = os.umask(0)
     try:
         with jobkit.connect(f"local://{home}") as kit:
-            assert kit.submit(len, "abc").result(30) == 3
+            assert kit.submit(len, "abc").result(60) == 3
             path = kit.settings.url.removeprefix("unix://").partition("?")[0]
             for each in (home, *home.rglob("*")):
                 assert each.stat().st_mode & 0o077 == 0, f"{each} is open to others"
@@ -156,7 +156,7 @@ def test_a_password_and_a_secret_stand_in_no_output_no_log_and_no_command_line(o
     with jobkit.connect(**bench.place) as kit:
         bench.kit = kit
         bench.worker("-v")
-        assert kit.submit(jobs.count_up, 1).result(20) == 2
+        assert kit.submit(jobs.count_up, 1).result(60) == 2
         outputs += [repr(kit), repr(kit.settings), str(kit.stats()), str(kit.workers())]
         for process in psutil.process_iter():
             try:
@@ -181,12 +181,12 @@ def test_no_job_finds_the_key_or_the_url_in_its_environment_wherever_it_runs(ben
     worker = bench.worker()
     coroutine = jobs.surroundings_of_coroutine
     seen = {
-        "process": bench.kit.submit(jobs.surroundings).result(20),
-        "thread": bench.kit.options(isolation="thread").submit(jobs.surroundings).result(20),
-        "host": bench.kit.submit(coroutine).result(20),
+        "process": bench.kit.submit(jobs.surroundings).result(60),
+        "thread": bench.kit.options(isolation="thread").submit(jobs.surroundings).result(60),
+        "host": bench.kit.submit(coroutine).result(60),
     }
     for job in bench.kit.map(coroutine, [{}] * 40).jobs:  # by which it has earned the worker's own loop
-        seen["own loop"] = job.result(20)
+        seen["own loop"] = job.result(60)
 
     own = {name for name, found in seen.items() if found["pid"] == worker.pid}
     assert own == {"thread", "own loop"}

@@ -56,7 +56,7 @@ async def test_no_job_is_lost_by_an_outage_that_is_longer_than_its_lease(server:
         await store.renew("w2", {"later": later.token}, {})
         return (await snapshot(store, "nobody's")).losses == 1
 
-    await until(recovered, "the job that nobody renews to be lost after all", timeout_s=10)
+    await until(recovered, "the job that nobody renews to be lost after all")
     assert (await snapshot(store, "a")).losses == 0
     assert await store.finish([ending(held), ending(later)]) == [1, 1]
     await check_laws(store)
@@ -82,7 +82,7 @@ async def test_a_job_that_started_after_the_restart_is_recovered_by_its_lease(
     """The server being young is no reason to wait for workers that began after it."""
     await started(store, "a")
 
-    [claimed] = await until(lambda: claim(store, by=worker("w2")), "the lease to end", timeout_s=1.8)
+    [claimed] = await until(lambda: claim(store, by=worker("w2")), "the lease to end")
 
     assert (claimed.attempt, claimed.losses) == (2, 1)
 

@@ -114,14 +114,14 @@ def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
 
         thread = threading.Thread(target=run, name="page server")
         thread.start()
-        wait_until(lambda: loops, 20, "the page server")
+        wait_until(lambda: loops, what="the page server")
         servers.append((thread, *loops[0]))
         return f"http://127.0.0.1:{loops[0][0].port}/page"
 
     yield start
     for thread, _, loop in servers:
         loop.add_callback(loop.stop)
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 

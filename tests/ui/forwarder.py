@@ -23,11 +23,11 @@ class Forwarder:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="forwarder")
         self._thread.start()
-        wait_until(lambda: self.port, 10, "the forwarder")
+        wait_until(lambda: self.port, what="the forwarder")
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def _run(self) -> None:

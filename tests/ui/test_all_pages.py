@@ -43,7 +43,7 @@ def fill(stage: Stage) -> str:
 def turn(page: Any, slug: str, job: str = "") -> None:
     page.evaluate(TURN, f"?page={slug}" + (f"&job={job}" if job else ""))
     page.wait_for_selector(f".tab[data-page={slug}][aria-current=page]")
-    wait_until(lambda: page.locator("section.jk:visible").count() > 0, 15, f"page {slug} to be shown")
+    wait_until(lambda: page.locator("section.jk:visible").count() > 0, what=f"page {slug} to be shown")
     if job:
         page.wait_for_selector(".jk-card .title:visible")
     page.wait_for_timeout(300)  # what fades in has its colours then

@@ -41,22 +41,22 @@ def url(server: Server) -> Iterator[str]:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     try:
-        wait_until(listens, 90, "the dashboard to listen")
+        wait_until(listens, what="the dashboard to listen")
         yield f"http://127.0.0.1:{port}/app"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def test_a_page_says_that_the_store_is_away_and_becomes_the_dashboard(server: Server, url: str, window: Window) -> None:
     server.kill()
     page = window.open(url)
-    wait_until(lambda: "does not answer" in text_of(page, "[role=status]"), 30, "the sentence")
+    wait_until(lambda: "does not answer" in text_of(page, "[role=status]"), what="the sentence")
     assert "Traceback" not in page.content()
 
     server.start()
 
-    wait_until(lambda: text_of(page, ".jk-table"), 60, "the dashboard")
+    wait_until(lambda: text_of(page, ".jk-table"), what="the dashboard")
 
 
 def test_every_page_says_that_the_store_is_away_and_is_right_afterwards(
@@ -111,7 +111,7 @@ def test_every_page_says_that_the_store_takes_no_changes_as_long_as_it_does_not(
 
     server.fill_disk()
     with redis.Redis.from_url(server.url) as client:
-        wait_until(lambda: not _takes(client), 20, "the server to have tried to write")
+        wait_until(lambda: not _takes(client), what="the server to have tried to write")
     page.wait_for_selector(".jk-standing:has-text('cannot write to its disk and refuses changes: free space')")
     for name in ("Workers", "Submit"):
         page.click(f".tab:has-text('{name}')")

@@ -59,14 +59,14 @@ def test_a_batch_shows_bar_plot_and_table_and_goes_on_by_itself(
     batch = swept(stage)
     page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860, color_scheme=scheme)
 
-    wait_until(lambda: "9 / 14" in text_of(page, ".jk-batch .below"), 10, "the counts")
-    wait_until(lambda: page.locator(".plot > svg circle").count() == 8, 5, "the plot")
+    wait_until(lambda: "9 / 14" in text_of(page, ".jk-batch .below"), what="the counts")
+    wait_until(lambda: page.locator(".plot > svg circle").count() == 8, what="the plot")
     assert text_of(page, ".jk-batch .args") == "epochs=20"
     assert page.locator(".plot > svg polyline").count() == 2
     assert page.locator(".jk-batch .rows .row").count() == 14
     names = ["n", "method", "State", "loss", "steps", "kind"]
     heads = page.locator(".jk-batch .headrow button")
-    wait_until(lambda: heads.all_inner_texts()[:6] == names, 5, "the columns")
+    wait_until(lambda: heads.all_inner_texts()[:6] == names, what="the columns")
     assert "bad <img src=x" in text_of(page, ".jk-batch .rows .row[data-face=failed]")
     assert page.evaluate("window.boom") is None
     shot(page, f"batch-{scheme}")
@@ -74,14 +74,14 @@ def test_a_batch_shows_bar_plot_and_table_and_goes_on_by_itself(
     running = batch[9].id
     stage.succeed(running, {"type": "dict", "text": "…", "json": {"loss": 0.01}}, summary="{'loss': 0.01}")
 
-    wait_until(lambda: "10 / 14" in text_of(page, ".jk-batch .below"), 5, "the news")
-    wait_until(lambda: page.locator(".plot > svg circle").count() == 9, 5, "the new point")
+    wait_until(lambda: "10 / 14" in text_of(page, ".jk-batch .below"), what="the news")
+    wait_until(lambda: page.locator(".plot > svg circle").count() == 9, what="the new point")
 
 
 def test_rows_are_sorted_filtered_and_saved(stage: Stage, serve: Serve, window: Window) -> None:
     batch = swept(stage)
     page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860)
-    wait_until(lambda: "loss" in text_of(page, ".jk-batch .headrow"), 10, "the columns")
+    wait_until(lambda: "loss" in text_of(page, ".jk-batch .headrow"), what="the columns")
 
     def column(c: int) -> list[str]:
         return [row.locator(":scope > *").nth(c).inner_text() for row in page.locator(".jk-batch .rows .row").all()]
@@ -108,31 +108,31 @@ def test_rows_are_sorted_filtered_and_saved(stage: Stage, serve: Serve, window: 
 def test_the_plot_can_show_another_number_over_another_argument(stage: Stage, serve: Serve, window: Window) -> None:
     batch = swept(stage)
     page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860)
-    wait_until(lambda: page.locator(".plot > svg circle").count() == 8, 10, "the plot")
+    wait_until(lambda: page.locator(".plot > svg circle").count() == 8, what="the plot")
 
     page.locator(".plot select").nth(0).select_option("steps")
     page.locator(".plot select").nth(1).select_option("method")
 
     label = page.locator(".jk-batch .plot > svg")
-    wait_until(lambda: label.get_attribute("aria-label") == "steps over method, 8 points", 5, "the other plot")
+    wait_until(lambda: label.get_attribute("aria-label") == "steps over method, 8 points", what="the other plot")
 
 
 def test_the_rest_is_cancelled_and_what_cannot_be_done_is_said(stage: Stage, serve: Serve, window: Window) -> None:
     batch = swept(stage)
     page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860)
     failed = batch[4].id
-    wait_until(lambda: "9 / 14" in text_of(page, ".jk-batch .below"), 10, "the counts")
+    wait_until(lambda: "9 / 14" in text_of(page, ".jk-batch .below"), what="the counts")
 
     page.get_by_role("button", name="Cancel the rest").click()
     page.get_by_role("button", name="Cancel 5 jobs").click()
 
-    wait_until(lambda: batch.counts.get("cancelled") == 3, 5, "the waiting ones to be cancelled")
+    wait_until(lambda: batch.counts.get("cancelled") == 3, what="the waiting ones to be cancelled")
     assert sum(job.snapshot.is_cancelling for job in batch) == 2
-    wait_until(lambda: "3 cancelled" in text_of(page, ".jk-batch .states"), 5, "the card")
+    wait_until(lambda: "3 cancelled" in text_of(page, ".jk-batch .states"), what="the card")
 
     # The stage's jobs have no arguments that a worker could read: the card says why there is no retry.
     page.get_by_role("button", name="Retry 1 failed").click()
-    wait_until(lambda: "is not a jobkit payload" in text_of(page, ".jk-batch .notice"), 5, "the refusal")
+    wait_until(lambda: "is not a jobkit payload" in text_of(page, ".jk-batch .notice"), what="the refusal")
     assert batch[4].id == failed
 
 
@@ -141,7 +141,7 @@ def test_ten_thousand_rows_scroll_like_ten(stage: Stage, serve: Serve, window: W
     batch = Batch(stage.kit, [stage.kit.get(job_id) for job_id in ids])
     page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860)
 
-    wait_until(lambda: page.locator(".jk-batch .rows .row").count() > 5, 20, "the rows")
+    wait_until(lambda: page.locator(".jk-batch .rows .row").count() > 5, what="the rows")
     assert page.locator(".jk-batch .rows .row").count() < 40
     page.locator(".jk-batch .grid").evaluate("grid => grid.scrollTop = 30 * 9000")
-    wait_until(lambda: "9,005" in text_of(page, ".jk-batch .rows"), 5, "rows far below")
+    wait_until(lambda: "9,005" in text_of(page, ".jk-batch .rows"), what="rows far below")

@@ -59,7 +59,7 @@ def test_who_has_clicked_the_bell_is_told_of_the_ends_of_their_jobs(
     page.click(".bell")
 
     page.wait_for_selector(".bell[aria-pressed=true]")
-    wait_until(lambda: _is_listening(stage), 20, "the bell to be heard")
+    wait_until(lambda: _is_listening(stage), what="the bell to be heard")
     stage.succeed(other)
     stage.succeed(mine, summary="42")
     page.wait_for_function("window.notes.length > 0")
@@ -68,7 +68,7 @@ def test_who_has_clicked_the_bell_is_told_of_the_ends_of_their_jobs(
     page.wait_for_selector(".jk-card:has-text('Mine')")
 
     page.click(".bell")
-    wait_until(lambda: not _is_listening(stage), 20, "the bell to be silent")
+    wait_until(lambda: not _is_listening(stage), what="the bell to be silent")
     stage.succeed(later)
     page.wait_for_selector(".row[data-face=succeeded]:has-text('Later')")
     assert len(page.evaluate("window.notes")) == 1

@@ -42,7 +42,7 @@ def look(stage: Stage) -> Iterator[Look]:
                 screen.update({name: told[name] for name in ("counts", "total", "fresh") if name in told})
 
         watched.append(Watching(stage.kit, query, deliver, only=own))
-        wait_until(lambda: "n" in screen, 10, "the page")
+        wait_until(lambda: "n" in screen, what="the page")
         return screen
 
     yield begin
@@ -63,8 +63,8 @@ def test_somebody_who_sees_their_own_jobs_alone_gets_no_others_and_no_counts_of_
     assert (ids(screen), screen["counts"]["queued"], screen["total"]) == ([mine], 1, 1)
     stage.submit(owner="bob")
     more = stage.submit(owner="ada")
-    wait_until(lambda: ids(screen) == [more, mine], 10, "the new one")
-    wait_until(lambda: screen["counts"]["queued"] == 2, 10, "the counter")
+    wait_until(lambda: ids(screen) == [more, mine], what="the new one")
+    wait_until(lambda: screen["counts"]["queued"] == 2, what="the counter")
 
     for nobody in ("*", "\x00nobody", "a*"):
         assert ids(look(everybodys, nobody)) == []
@@ -78,8 +78,8 @@ def test_a_job_that_does_not_match_any_more_leaves(stage: Stage, look: Look) -> 
 
     stage.succeed(job)
 
-    wait_until(lambda: screen["left"] == [job], 10, "the job to leave")
-    wait_until(lambda: screen["total"] == 0, 10, "the number that match")
+    wait_until(lambda: screen["left"] == [job], what="the job to leave")
+    wait_until(lambda: screen["total"] == 0, what="the number that match")
 
 
 def test_in_another_order_new_jobs_are_told_as_a_number(stage: Stage, look: Look) -> None:
@@ -88,7 +88,7 @@ def test_in_another_order_new_jobs_are_told_as_a_number(stage: Stage, look: Look
 
     stage.submit("a")
 
-    wait_until(lambda: screen["fresh"] == 1, 10, "the number")
+    wait_until(lambda: screen["fresh"] == 1, what="the number")
     assert ids(screen) == [job]
 
 
@@ -102,18 +102,18 @@ def test_a_tab_that_nobody_sees_is_fed_no_more_until_it_is_seen_again(stage: Sta
     def feeds() -> int:
         return len(_feeds.get(stage.kit, {}))
 
-    wait_until(lambda: '"rows":[]' in table.page, 10, "the first page")
+    wait_until(lambda: '"rows":[]' in table.page, what="the first page")
     ask("hidden")
-    wait_until(lambda: feeds() == 0, 10, "the feed to end")
+    wait_until(lambda: feeds() == 0, what="the feed to end")
     table.resume()  # its page is turned to, in a tab that is still hidden
     table.search = "state:queued"
     assert feeds() == 0
     job = stage.submit()
     ask("visible")
 
-    wait_until(lambda: job in table.page, 10, "the page as it is now")
+    wait_until(lambda: job in table.page, what="the page as it is now")
     table.pause()
-    wait_until(lambda: feeds() == 0, 10, "the feed to end")
+    wait_until(lambda: feeds() == 0, what="the feed to end")
 
 
 @pytest.fixture
@@ -138,12 +138,12 @@ def test_nothing_is_done_before_the_answer_and_all_that_match_after_it(
     work = bulk(stage, told)
 
     work.ask(Errand("cancel", query=read_search("task:train")[0]))
-    wait_until(lambda: states(told)[-1:] == ["asking"], 10, "the question")
+    wait_until(lambda: states(told)[-1:] == ["asking"], what="the question")
     assert told[-1]["total"] == 5
     assert stage.kit.counts()["cancelled"] == 0
     work.go()
 
-    wait_until(lambda: states(told)[-1:] == ["ended"], 10, "the end")
+    wait_until(lambda: states(told)[-1:] == ["ended"], what="the end")
     assert [each["done"] for each in told if each.get("state") == "running"] == [0, 2, 4]
     assert told[-1]["sentence"] == "5 jobs cancelled or asked to stop"
     assert all(stage.kit.snapshot(job).state == "cancelled" for job in jobs)
@@ -157,12 +157,12 @@ def test_a_delete_that_is_taken_back_deletes_nothing(stage: Stage, told: list[di
     work = bulk(stage, told)
 
     work.ask(Errand("delete", (job,)))
-    wait_until(lambda: states(told)[-1:] == ["asking"], 10, "the question")
+    wait_until(lambda: states(told)[-1:] == ["asking"], what="the question")
     work.go()
-    wait_until(lambda: states(told)[-1:] == ["undoable"], 10, "the moment in which it can be taken back")
+    wait_until(lambda: states(told)[-1:] == ["undoable"], what="the moment in which it can be taken back")
     work.stop()
 
-    wait_until(lambda: states(told)[-1:] == [""], 10, "the bar to go")
+    wait_until(lambda: states(told)[-1:] == [""], what="the bar to go")
     assert stage.kit.snapshot(job).state == "succeeded"
 
 
@@ -171,7 +171,7 @@ def test_where_nothing_can_be_done_it_says_so_instead_of_asking(stage: Stage, to
 
     bulk(stage, told).ask(Errand("retry", query=Query()))
 
-    wait_until(lambda: states(told)[-1:] == ["ended"], 10, "the sentence")
+    wait_until(lambda: states(told)[-1:] == ["ended"], what="the sentence")
     assert told[-1]["sentence"] == "no job here can be retried"
 
 
@@ -185,9 +185,9 @@ def test_many_are_checked_as_one_is(stage: Stage, told: list[dict[str, Any]], pe
         background.call(stage.store.counts())  # what was spawned before has run
         assert told == []
     else:
-        wait_until(lambda: states(told)[-1:] == ["asking"], 10, "the question")
+        wait_until(lambda: states(told)[-1:] == ["asking"], what="the question")
         assert told[-1]["total"] == 1
         work.go()
-        wait_until(lambda: states(told)[-1:] == ["ended"], 10, "the end")
+        wait_until(lambda: states(told)[-1:] == ["ended"], what="the end")
         assert stage.kit.snapshot(own).state == "cancelled"
     assert stage.kit.snapshot(foreign).state == "queued"

@@ -160,7 +160,7 @@ def test_a_bokeh_figure_is_drawn_in_a_frame_that_reaches_nothing(
 
     frame = page.frame_locator(".result iframe.drawn")
     frame.locator("canvas").first.wait_for()
-    wait_until(lambda: page.locator("iframe.drawn").bounding_box()["height"] > 220, 10, "the frame to fit")  # type: ignore[index]
+    wait_until(lambda: page.locator("iframe.drawn").bounding_box()["height"] > 220, what="the frame to fit")  # type: ignore[index]
     assert page.evaluate("window.boom === undefined")
     assert page.locator("iframe.drawn").get_attribute("sandbox") == "allow-scripts"
     window.errors[:] = [

@@ -51,13 +51,13 @@ def test_a_running_job_moves_without_a_reload_and_ticks_by_itself(stage: Stage, 
 
     page.wait_for_selector(".chip:has-text('Running')")
     bar = page.locator("[role=progressbar]")
-    wait_until(lambda: bar.get_attribute("aria-valuenow") == "25", 10, "the bar")
+    wait_until(lambda: bar.get_attribute("aria-valuenow") == "25", what="the bar")
     assert text_of(page, ".count").startswith("100 / 400")
     assert text_of(page, ".args") == "n=400, method=rk4"
     assert "worker gpu-1" in text_of(page, ".meta")
     page.wait_for_selector(".line:has-text('hello from the job')")
     before = text_of(page, ".elapsed")
-    wait_until(lambda: text_of(page, ".elapsed") != before, 5, "the clock to tick")
+    wait_until(lambda: text_of(page, ".elapsed") != before, what="the clock to tick")
 
     table = {"columns": ["model", "score"], "rows": [["forest", "0.96"]], "shape": [1, 2]}
     stage.succeed(job, {"type": "DataFrame", "text": "", "table": table})
@@ -76,7 +76,7 @@ def test_cancel_asks_once_and_retry_shows_the_new_job(stage: Stage, serve: Serve
     assert stage.kit.snapshot(job).cancel_requested_at is None
     page.click(".actions button.danger")
 
-    wait_until(lambda: stage.kit.snapshot(job).is_cancelling, 10, "the request")
+    wait_until(lambda: stage.kit.snapshot(job).is_cancelling, what="the request")
     page.wait_for_selector(".chip:has-text('Cancelling')")
     page.wait_for_selector(".bar.cancelling")
     stage.cancelled(job)
@@ -139,7 +139,7 @@ def test_an_error_stands_first_with_the_users_line_and_folded_libraries(
         const box = el.parentElement.getBoundingClientRect(), me = el.getBoundingClientRect();
         return me.top >= box.top && me.bottom <= box.bottom;
     }"""
-    wait_until(lambda: page.locator("[data-level=ERROR]").evaluate(inside), 5, "the error line to be in sight")
+    wait_until(lambda: page.locator("[data-level=ERROR]").evaluate(inside), what="the error line to be in sight")
     assert page.locator(".actions button").all_inner_texts() == ["Retry"]
 
 
@@ -151,7 +151,7 @@ def test_scrolling_up_pauses_the_log_and_a_pill_leads_back(stage: Stage, serve: 
     page.wait_for_selector(".line:has-text('line 99')")
     rows = page.locator(".rows")
     at_end = "(el) => el.scrollHeight - el.scrollTop - el.clientHeight < 12"
-    wait_until(lambda: rows.evaluate(at_end), 5, "the log to follow")
+    wait_until(lambda: rows.evaluate(at_end), what="the log to follow")
 
     rows.hover()
     page.mouse.wheel(0, -400)
@@ -161,7 +161,7 @@ def test_scrolling_up_pauses_the_log_and_a_pill_leads_back(stage: Stage, serve: 
     page.wait_for_selector(".pill:has-text('2 new lines')")
     assert not rows.evaluate(at_end)
     page.click(".pill")
-    wait_until(lambda: rows.evaluate(at_end), 5, "the end of the log")
+    wait_until(lambda: rows.evaluate(at_end), what="the end of the log")
     assert page.locator(".pill").is_hidden()
 
 
@@ -196,7 +196,7 @@ def test_nothing_that_a_job_says_runs_in_the_browser(stage: Stage, serve: Serve,
 
     page = window.open(serve(page_of_all))
     page.wait_for_selector(".failure b")
-    wait_until(lambda: page.locator(".result:visible").count() == len(previews), 10, "all results")
+    wait_until(lambda: page.locator(".result:visible").count() == len(previews), what="all results")
     for summary in page.locator("summary:visible").all():
         summary.click()
     frame = page.frame_locator("iframe.sandbox")
@@ -221,7 +221,7 @@ def test_the_card_speaks_to_screen_readers_and_rests_for_those_who_want_less_mot
     stage.fail(job, "KeyError", "'f1'")
 
     wait_until(
-        lambda: page.locator("[aria-live=polite]").inner_text() == "Train: Failed, KeyError", 10, "the live region"
+        lambda: page.locator("[aria-live=polite]").inner_text() == "Train: Failed, KeyError", what="the live region"
     )
 
 
@@ -283,7 +283,7 @@ def test_a_job_in_a_plain_panel_app_has_the_width_of_the_app(
     opened = window.open(serve(page), width=1280)
     opened.wait_for_selector(".jk >> nth=6")
 
-    widths = wait_until(lambda: all_of([box["width"] for box in boxes(opened)], 7), 20, "seven cards")
+    widths = wait_until(lambda: all_of([box["width"] for box in boxes(opened)], 7), what="seven cards")
     assert min(widths) > 900, widths
 
 

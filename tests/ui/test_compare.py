@@ -24,15 +24,15 @@ def test_only_the_jobs_that_somebody_sees_are_compared_and_only_while_they_look(
 
     session.show(True)
 
-    wait_until(lambda: page._card is not None, 10, "the card")
+    wait_until(lambda: page._card is not None, what="the card")
     card = page._card
     assert card is not None
     assert [job.id for job in card._feed.batch.jobs] == [jobs[0], jobs[2]]
-    wait_until(lambda: "zoe" not in card.table and jobs[2] in card.table, 10, "the table")
+    wait_until(lambda: "zoe" not in card.table and jobs[2] in card.table, what="the table")
     session.show(False)
     assert page._card is None
     assert card._feed._is_stopped
     session.take({"q": "owner:zoe"}, is_asked=True)
     session.show(True)
-    wait_until(lambda: "Nothing to compare" in str(getattr(page[0], "said", "")), 10, "nothing of others")
+    wait_until(lambda: "Nothing to compare" in str(getattr(page[0], "said", "")), what="nothing of others")
     session.bridge.close()

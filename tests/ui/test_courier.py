@@ -112,12 +112,12 @@ def test_a_table_that_missed_a_change_asks_for_the_page(
 
     table._bridge.put = lose  # type: ignore[method-assign]
     stage.start(job)
-    wait_until(lambda: any('"running"' in each for each in lost), 10, "a delta to be lost")
+    wait_until(lambda: any('"running"' in each for each in lost), what="a delta to be lost")
     table._bridge.put = put  # type: ignore[method-assign]
     stage.progress(job, 1, 2)
 
     shown.wait_for_selector(".row[data-face=running] .note:has-text('50 %')")
-    wait_until(lambda: text_of(shown, ".counter[data-name=running] b") == "1", 10, "the counter")
+    wait_until(lambda: text_of(shown, ".counter[data-name=running] b") == "1", what="the counter")
 
 
 @pytest.mark.browser
@@ -142,7 +142,7 @@ def test_two_windows_of_one_job_are_fed_by_one_reader(
         assert page.locator(".line .text").all_inner_texts() == ["first", "second"]
     one.goto("about:blank")
     two.goto("about:blank")
-    wait_until(lambda: not job_feed._feeds.get(stage.kit), 40, "the reader to end")
+    wait_until(lambda: not job_feed._feeds.get(stage.kit), what="the reader to end")
 
 
 def test_a_request_that_panel_swallowed_comes_with_the_next_and_none_comes_twice() -> None:

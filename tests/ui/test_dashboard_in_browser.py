@@ -70,13 +70,13 @@ def test_two_windows_see_the_same_job_from_its_start_to_its_end(stage: Stage, ur
 
     for page in (one, two):
         page.wait_for_selector(".row[data-face=running] .note:has-text('37 %')")
-        wait_until(lambda page=page: count(page, "running") == "1", 5, "the counter")
+        wait_until(lambda page=page: count(page, "running") == "1", what="the counter")
         assert text_of(page, ".row[data-face=running] .worker") == "gpu-1"
         assert text_of(page, ".row[data-face=running] .name") == "Train a model n=3"
     stage.succeed(job, summary="DataFrame 3 × 4")
     for page in (one, two):
         page.wait_for_selector(".row[data-face=succeeded] .note:has-text('DataFrame 3 × 4')")
-        wait_until(lambda page=page: count(page, "succeeded") == "1", 5, "the counter")
+        wait_until(lambda page=page: count(page, "succeeded") == "1", what="the counter")
 
 
 def test_a_row_opens_the_card_beside_the_list_and_the_url_names_it(stage: Stage, url: str, window: Window) -> None:
@@ -86,7 +86,7 @@ def test_a_row_opens_the_card_beside_the_list_and_the_url_names_it(stage: Stage,
     page.click(".row[data-face=queued]")
 
     page.wait_for_selector(".jk-card .title:has-text('Train a model')")
-    wait_until(lambda: f"job={job}" in page.evaluate("location.search"), 5, "the URL")
+    wait_until(lambda: f"job={job}" in page.evaluate("location.search"), what="the URL")
     assert page.locator(".jk-table").is_visible()
     linked = window.open(page.url, width=380)
     linked.wait_for_selector(".jk-card .title:has-text('Train a model')")
@@ -95,7 +95,7 @@ def test_a_row_opens_the_card_beside_the_list_and_the_url_names_it(stage: Stage,
     linked.locator(".jk-card .title").wait_for(state="hidden")
     page.keyboard.press("Escape")
     page.locator(".jk-card .title").wait_for(state="hidden")
-    wait_until(lambda: "job=" not in page.evaluate("location.search"), 5, "the URL")
+    wait_until(lambda: "job=" not in page.evaluate("location.search"), what="the URL")
 
 
 def test_a_link_names_a_line_of_the_log_and_opens_at_it(stage: Stage, url: str, window: Window) -> None:
@@ -110,7 +110,7 @@ def test_a_link_names_a_line_of_the_log_and_opens_at_it(stage: Stage, url: str, 
     page = window.open(f"{url}?job={jobs[0]}#L182", width=1440)
 
     page.wait_for_selector(".line.marked .text:text-is('line 182')")
-    wait_until(lambda: page.locator(".line.marked").evaluate(in_sight), 10, "the line to be in sight")
+    wait_until(lambda: page.locator(".line.marked").evaluate(in_sight), what="the line to be in sight")
     stage.log(jobs[0], "line 401")  # it runs, and the log stays where the reader is
     page.wait_for_selector(".pill:has-text('1 new line')")
     assert page.locator(".line.marked").evaluate(in_sight)
@@ -121,15 +121,15 @@ def test_a_link_names_a_line_of_the_log_and_opens_at_it(stage: Stage, url: str, 
     assert f"job={jobs[0]}" in page.url
     linked = window.open(page.url, width=380)
     linked.wait_for_selector(".line.marked .text:text-is('line 180')")
-    wait_until(lambda: linked.locator(".line.marked").evaluate(in_sight), 10, "the line to be in sight")
+    wait_until(lambda: linked.locator(".line.marked").evaluate(in_sight), what="the line to be in sight")
     page.evaluate("location.hash = '#L390'")
     page.wait_for_selector(".line.marked .text:text-is('line 390')")
-    wait_until(lambda: page.locator(".line.marked").evaluate(in_sight), 10, "the line to be in sight")
+    wait_until(lambda: page.locator(".line.marked").evaluate(in_sight), what="the line to be in sight")
 
     page.click(".row:has-text('Second')")
     page.wait_for_selector(".jk-card .title:has-text('Second')")
     page.wait_for_selector(".line .text:text-is('line 400')")
-    wait_until(lambda: page.evaluate("location.hash") == "" and jobs[1] in page.url, 10, "the URL of the other job")
+    wait_until(lambda: page.evaluate("location.hash") == "" and jobs[1] in page.url, what="the URL of the other job")
     assert page.locator(".line.marked").count() == 0
 
 
@@ -161,21 +161,21 @@ def test_counters_and_search_filter_and_stand_in_the_url(stage: Stage, url: str,
         else:
             stage.succeed(job)
     page = window.open(url)
-    wait_until(lambda: len(names(page)) == 3, 10, "three rows")
+    wait_until(lambda: len(names(page)) == 3, what="three rows")
 
     page.click(".counter[data-name=failed]")
-    wait_until(lambda: names(page) == ["Train 2", "Train 1"], 5, "the failed ones")
+    wait_until(lambda: names(page) == ["Train 2", "Train 1"], what="the failed ones")
     page.keyboard.press("/")
     page.keyboard.type('state:failed "train 2"')
 
-    wait_until(lambda: names(page) == ["Train 2"], 5, "the one that was searched")
+    wait_until(lambda: names(page) == ["Train 2"], what="the one that was searched")
     assert "q=state%3Afailed" in page.url
     again = window.open(page.url)
-    wait_until(lambda: names(again) == ["Train 2"], 10, "the linked search")
+    wait_until(lambda: names(again) == ["Train 2"], what="the linked search")
     again.fill(".search", "nothing like this")
     again.wait_for_selector("text=No job matches")
     again.click("text=Show all jobs")
-    wait_until(lambda: len(names(again)) == 3, 5, "all rows")
+    wait_until(lambda: len(names(again)) == 3, what="all rows")
 
 
 def test_new_jobs_wait_behind_a_pill_while_somebody_reads(stage: Stage, url: str, window: Window) -> None:
@@ -223,7 +223,7 @@ def test_deleting_asks_and_says_how_many(stage: Stage, url: str, window: Window)
     page.click(".bulk button.danger:has-text('Delete 1 job')")
     page.wait_for_selector(".bulk:has-text('Deleting 1 job in')")
 
-    wait_until(lambda: names(page) == ["Train 1"], 15, "the row to go")
+    wait_until(lambda: names(page) == ["Train 1"], what="the row to go")
     assert stage.kit.counts()["succeeded"] == 1
 
 
@@ -260,8 +260,7 @@ def test_run_again_with_changes_fills_the_form_in(stage: Stage, url: str, window
         lambda: (
             text_of(page, ".call code") == 'train.options(queue="gpu").submit(n=3, method="euler", day="2026-01-02")'
         ),
-        10,
-        "the form to be filled in",
+        what="the form to be filled in",
     )
 
 
@@ -312,7 +311,7 @@ def test_a_closed_window_is_no_longer_fed(stage: Stage, url: str, window: Window
 
     page.goto("about:blank")
 
-    wait_until(lambda: not any(f for kit, f in board_feed._feeds.items() if kit is stage.kit), 40, "the feed to end")
+    wait_until(lambda: not any(f for kit, f in board_feed._feeds.items() if kit is stage.kit), what="the feed to end")
     stage.submit("train")  # and nobody minds
 
 
@@ -325,7 +324,7 @@ def test_the_page_follows_the_dark_system_and_remembers_a_choice(stage: Stage, u
     page.reload()
 
     page.wait_for_selector("text=No jobs yet")
-    wait_until(lambda: page.evaluate("localStorage.getItem('jobkit-theme')") == "light", 5, "the choice to be kept")
+    wait_until(lambda: page.evaluate("localStorage.getItem('jobkit-theme')") == "light", what="the choice to be kept")
     assert page.locator(".jk-table").get_attribute("data-theme") == "light"
 
 
@@ -389,7 +388,7 @@ def test_what_may_be_old_is_pale_on_every_page_until_the_server_is_back(stage: S
 
     stage.kit.hub._listeners.tell_status(False)  # type: ignore[attr-defined]  # what the hub does when Redis goes
 
-    wait_until(lambda: page.evaluate(paleness, ".jk-workers") == 0.65, 10, "the page to be pale")
+    wait_until(lambda: page.evaluate(paleness, ".jk-workers") == 0.65, what="the page to be pale")
     page.click(".tab:has-text('Submit')")
     page.wait_for_selector(".jk-form")
     assert page.evaluate(paleness, ".jk-form") == 1
@@ -400,7 +399,7 @@ def test_what_may_be_old_is_pale_on_every_page_until_the_server_is_back(stage: S
     page.wait_for_selector(".jk-timeline")
     assert page.evaluate(paleness, ".jk-timeline") == 0.65
     stage.kit.hub._listeners.tell_status(True)  # type: ignore[attr-defined]
-    wait_until(lambda: page.evaluate(paleness, ".jk-timeline") == 1, 10, "the page to be as it was")
+    wait_until(lambda: page.evaluate(paleness, ".jk-timeline") == 1, what="the page to be as it was")
 
 
 def test_a_page_of_running_jobs_lays_out_nothing_while_there_is_no_news(stage: Stage, url: str, window: Window) -> None:
@@ -412,7 +411,7 @@ def test_a_page_of_running_jobs_lays_out_nothing_while_there_is_no_news(stage: S
     stage.kit.get(jobs[0]).cancel()
     page = window.open(url)
     page.wait_for_selector(".row .bar.cancelling")
-    wait_until(lambda: page.locator(".row .bar.unknown").count() == 3, 5, "three rows without numbers")
+    wait_until(lambda: page.locator(".row .bar.unknown").count() == 3, what="three rows without numbers")
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable")
 
@@ -430,7 +429,7 @@ def test_a_page_of_running_jobs_lays_out_nothing_while_there_is_no_news(stage: S
         )
         return so_far() - before
 
-    wait_until(lambda: layouts() < 15, 10, "a page that lays out little more than its clocks")
+    wait_until(lambda: layouts() < 15, what="a page that lays out little more than its clocks")
 
 
 def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
@@ -468,7 +467,7 @@ def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
     page.wait_for_selector(".jk-nav .tab")  # so it has the document
 
     sentence = "It takes no changes."
-    wait_until(lambda: made[0]._standing.text == sentence, 10, "the page to be told")
+    wait_until(lambda: made[0]._standing.text == sentence, what="the page to be told")
     seen.clear()
     for server, message in held:
         server.send(message)

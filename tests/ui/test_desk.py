@@ -177,7 +177,7 @@ def test_an_act_that_cannot_be_written_down_says_so_and_is_written_as_soon_as_it
             "was cancelled; this is not in the audit trail yet, which cannot be written just now"
         )
         client.delete("jk:default:audit")
-        (entry,) = wait_until(kit.audit, 10, "the entry")
+        (entry,) = wait_until(kit.audit, what="the entry")
         assert (entry.who, entry.action, entry.targets, entry.outcome) == ("ada", "cancel", (job,), "done")
         assert "written down late" in entry.note
     server.stop()

@@ -111,7 +111,7 @@ def test_who_may_only_look_is_refused_and_gets_no_buttons(stage: Stage, divide: 
     page = FailuresPage(stage.kit, desk=desk, is_open=False)
     page.request = f'{{"action":"mute_group","id":"{group.id}","n":"1"}}'
 
-    wait_until(lambda: "eve may not mute group here" in page.notice, 10, "a refusal")
+    wait_until(lambda: "eve may not mute group here" in page.notice, what="a refusal")
     assert page.actions == "[]"
     assert stage.kit.failure(group.id).state == "open"
 
@@ -202,14 +202,14 @@ def test_who_sees_own_jobs_alone_is_not_told_how_many_others_failed(
     job, *_ = fail(stage, divide, 1, 2, 3)
     owner = stage.kit.snapshot(job).spec.owner
     card = JobCard(stage.kit, job, desk=Desk(stage.kit, Person(owner, Role(role))), on_group=lambda group: None)
-    wait_until(lambda: '"failed"' in card.snapshot, 10, "the card")
+    wait_until(lambda: '"failed"' in card.snapshot, what="the card")
 
     card.request = json.dumps({"action": "alike", "n": "1"})
     card.request = json.dumps({"action": "whole-log", "n": "2"})
-    wait_until(lambda: card.file, 10, "the answer to the next request")
+    wait_until(lambda: card.file, what="the answer to the next request")
 
     if is_told:
-        wait_until(lambda: '"more": 2' in card.alike, 10, "the number of others")
+        wait_until(lambda: '"more": 2' in card.alike, what="the number of others")
     assert bool(card.alike) is is_told
     card._bridge.close()
 
@@ -253,7 +253,7 @@ def test_retry_with_changes_refuses_what_does_not_fit_and_keeps_what_was_typed(
     page.click("form button[type='submit']")
     page.wait_for_selector(".notice:has-text('was run again: 2 jobs')")
     page.wait_for_selector(".group .sub:has-text('2 healed')")
-    assert [job.result(5) for job in stage.kit.jobs(state="succeeded")] == [3.0, 2.0]
+    assert [job.result(60) for job in stage.kit.jobs(state="succeeded")] == [3.0, 2.0]
 
 
 @pytest.mark.browser
@@ -267,7 +267,7 @@ def test_muted_and_resolved_groups_leave_the_list_and_can_be_taken_back(
     page.get_by_role("button", name="Mute", exact=True).click()
     page.wait_for_selector(".notice:has-text('was muted')")
     page.get_by_role("button", name="Undo").click()
-    wait_until(lambda: stage.kit.failure(group.id).state == "open", 10, "the mute to be taken back")
+    wait_until(lambda: stage.kit.failure(group.id).state == "open", what="the mute to be taken back")
 
     page.get_by_role("button", name="Resolve", exact=True).click()
     page.wait_for_selector(".group[data-state='resolved']")

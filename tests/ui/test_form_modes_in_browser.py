@@ -43,7 +43,7 @@ def test_a_sweep_submits_each_combination_and_shows_its_jobs(stage: Stage, page:
 
     page.click("button.submit:has-text('Submit 8 jobs')")
 
-    wait_until(lambda: page.locator(".jk-table .row:not(.head)").count() == 8, 15, "the jobs of the sweep")
+    wait_until(lambda: page.locator(".jk-table .row:not(.head)").count() == 8, what="the jobs of the sweep")
     found = stage.kit.page(Query()).jobs
     assert {(job.spec.params["n"], job.spec.params["method"]) for job in found} == {
         (n, method) for n in (1, 2, 3, 7) for method in ("euler", "rk4")

@@ -35,7 +35,7 @@ def names(page: Any) -> list[str]:
 
 
 def shows(page: Any, expected: list[str]) -> None:
-    wait_until(lambda: names(page) == expected, 15, f"the page to show {expected}")
+    wait_until(lambda: names(page) == expected, what=f"the page to show {expected}")
 
 
 def ended(stage: Stage, count: int, **spec: Any) -> list[str]:
@@ -74,7 +74,7 @@ def test_a_click_on_a_head_orders_and_the_url_names_it(stage: Stage, url: str, w
     page.click(".head .owner .by")
     shows(page, ["Job 1", "Job 0", "Job 2"])  # who has no owner comes last
 
-    wait_until(lambda: "sort=owner" in page.url, 5, "the URL")
+    wait_until(lambda: "sort=owner" in page.url, what="the URL")
     shows(window.open(page.url, width=1440), ["Job 1", "Job 0", "Job 2"])
     page.go_back()
     shows(page, ["Job 2", "Job 0", "Job 1"])
@@ -83,22 +83,22 @@ def test_a_click_on_a_head_orders_and_the_url_names_it(stage: Stage, url: str, w
 def test_pages_follow_each_other_and_stand_in_the_url(stage: Stage, url: str, window: Window) -> None:
     many(stage, 120)
     page = window.open(url)
-    wait_until(lambda: len(names(page)) == 50, 15, "the first page")
+    wait_until(lambda: len(names(page)) == 50, what="the first page")
     assert names(page)[0] == "Many 119"
     assert "50 shown · 120 jobs" in text_of(page, ".foot")
 
     page.click(".foot button:has-text('Next')")
-    wait_until(lambda: names(page)[:1] == ["Many 69"], 15, "the second page")
+    wait_until(lambda: names(page)[:1] == ["Many 69"], what="the second page")
     assert "Page 2 · 120 jobs" in text_of(page, ".foot")
     page.click(".foot button:has-text('Next')")
-    wait_until(lambda: len(names(page)) == 20, 15, "the third page")
-    wait_until(lambda: "at=" in page.url, 5, "the URL")
+    wait_until(lambda: len(names(page)) == 20, what="the third page")
+    wait_until(lambda: "at=" in page.url, what="the URL")
     linked = window.open(page.url)
-    wait_until(lambda: names(linked)[:1] == ["Many 19"], 15, "the linked page")
+    wait_until(lambda: names(linked)[:1] == ["Many 19"], what="the linked page")
     page.click(".foot button:has-text('Previous')")
-    wait_until(lambda: names(page)[:1] == ["Many 69"], 15, "the second page again")
+    wait_until(lambda: names(page)[:1] == ["Many 69"], what="the second page again")
     page.click(".foot button:has-text('First')")
-    wait_until(lambda: names(page)[:1] == ["Many 119"], 15, "the first page again")
+    wait_until(lambda: names(page)[:1] == ["Many 119"], what="the first page again")
 
 
 def test_a_search_that_is_not_understood_says_why(stage: Stage, url: str, window: Window) -> None:
@@ -150,7 +150,7 @@ def test_all_that_match_are_deleted_by_one_and_gone_for_the_other(stage: Stage, 
     many(stage, 130, ends=True)
     kept = stage.submit("train", title="Kept")
     one, two = window.open(f"{url}?q=task:many"), window.open(url)
-    wait_until(lambda: len(names(one)) == 50, 15, "the first page")
+    wait_until(lambda: len(names(one)) == 50, what="the first page")
 
     one.check(".head .pick")
     one.click(".bulk button:has-text('Choose all 130 that match')")
@@ -167,14 +167,14 @@ def test_all_that_match_are_deleted_by_one_and_gone_for_the_other(stage: Stage, 
     one.wait_for_selector(".bulk:has-text('130 jobs deleted')", timeout=20_000)
     one.wait_for_selector("text=No job matches")
     shows(two, ["Kept"])
-    wait_until(lambda: text_of(two, ".counter[data-name=''] b") == "1", 5, "the counter")
+    wait_until(lambda: text_of(two, ".counter[data-name=''] b") == "1", what="the counter")
     assert stage.kit.snapshot(kept).state == "queued"
 
 
 def test_a_question_names_the_count_and_keeping_does_nothing(stage: Stage, url: str, window: Window) -> None:
     many(stage, 60)
     page = window.open(url)
-    wait_until(lambda: len(names(page)) == 50, 15, "the first page")
+    wait_until(lambda: len(names(page)) == 50, what="the first page")
 
     page.check(".head .pick")
     page.click(".bulk [data-do=cancel]")
@@ -186,7 +186,7 @@ def test_a_question_names_the_count_and_keeping_does_nothing(stage: Stage, url: 
     page.click(".bulk [data-do=cancel]")
     page.click(".bulk button.danger:has-text('Cancel 60 jobs')")
 
-    wait_until(lambda: stage.kit.counts()["cancelled"] == 60, 20, "all to be cancelled")
+    wait_until(lambda: stage.kit.counts()["cancelled"] == 60, what="all to be cancelled")
     page.wait_for_selector(".bulk:has-text('60 jobs cancelled')")
 
 
@@ -199,11 +199,11 @@ def test_ten_thousand_jobs_run_through_a_page_that_stays_small(stage: Stage, url
     for start in range(0, 10_000, 500):
         many(stage, 500, start, ends=True)
 
-    wait_until(lambda: text_of(page, ".counter[data-name=succeeded] b") == "10,000", 100, "the counter")
-    wait_until(lambda: text_of(page, ".counter[data-name=waiting] b") == "0", 10, "the counter")
+    wait_until(lambda: text_of(page, ".counter[data-name=succeeded] b") == "10,000", what="the counter")
+    wait_until(lambda: text_of(page, ".counter[data-name=waiting] b") == "0", what="the counter")
     assert page.locator(".jk-table .row").count() <= 120
     assert errors == []
-    wait_until(lambda: names(page)[:1] == ["Many 9999"], 20, "the newest job")
+    wait_until(lambda: names(page)[:1] == ["Many 9999"], what="the newest job")
     page.locator(".jk-table .row[data-face=running]").first.wait_for(state="detached", timeout=20_000)
     wrong = findings(page, "ten thousand jobs")
     turn(page, "timeline")
@@ -222,7 +222,7 @@ def test_dragging_over_the_strip_asks_for_the_jobs_of_that_time(serve: Serve, wi
         back_s[0] -= 60.0
     page = window.open(serve(lambda: Dashboard(stage.kit).__panel__()), width=1440, height=900)
     bars = page.locator(".activity i")
-    wait_until(lambda: bars.count() == 20, 15, "a bar for each job")
+    wait_until(lambda: bars.count() == 20, what="a bar for each job")
     rows = page.locator(".jk-table .rows").bounding_box()
     assert rows["height"] >= 18 * 36  # the list comes first: as many rows fit below the strip
 
@@ -233,9 +233,9 @@ def test_dragging_over_the_strip_asks_for_the_jobs_of_that_time(serve: Serve, wi
     page.mouse.up()
 
     shows(page, [f"Job {n}" for n in (9, 8, 7, 6, 5)])
-    wait_until(lambda: "age%3A" in page.url, 5, "the URL")
+    wait_until(lambda: "age%3A" in page.url, what="the URL")
     page.click("text=All times")
-    wait_until(lambda: bars.count() == 20, 15, "all jobs")
+    wait_until(lambda: bars.count() == 20, what="all jobs")
     bars.nth(5).click()
     page.wait_for_selector(".jk-card .title:has-text('Job 5')")
     stage.close()
@@ -257,7 +257,7 @@ def test_a_row_that_is_pointed_at_offers_what_can_be_done(stage: Stage, url: str
     second.hover()
     second.locator("button:has-text('Run again')").click()
 
-    wait_until(lambda: len(stage.kit.jobs()) == 3, 10, "the new job")
+    wait_until(lambda: len(stage.kit.jobs()) == 3, what="the new job")
     assert page.locator(".jk-card .title:visible").count() == 0
 
 
@@ -279,7 +279,7 @@ def test_chosen_jobs_are_compared_by_what_differs_and_a_click_opens_one(stage: S
     page.click(".jk-batch .id >> nth=0")
     page.wait_for_selector(".jk-card .title:has-text('Train a model')")
     linked = window.open(page.url.partition("&job=")[0], width=380)
-    wait_until(lambda: linked.locator(".jk-batch .id").count() == 4, 15, "the linked page")
+    wait_until(lambda: linked.locator(".jk-batch .id").count() == 4, what="the linked page")
     assert linked.evaluate("document.documentElement.scrollWidth") <= 380
     alone = window.open(f"{url}?page=compare")
     alone.wait_for_selector("text=Nothing to compare")

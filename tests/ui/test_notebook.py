@@ -41,7 +41,7 @@ def widget(stage: Stage) -> Iterator[JobWidget]:
     job = stage.submit("train", {"n": 3}, title="Train")
     stage.start(job)
     made = JobWidget(stage.kit, job)
-    wait_until(lambda: made.snapshot, 5, "the first snapshot")
+    wait_until(lambda: made.snapshot, what="the first snapshot")
     yield made
     made.close()
 
@@ -58,16 +58,16 @@ def test_a_widget_follows_its_job(stage: Stage, widget: JobWidget) -> None:
     stage.progress(job, 3, 10, "fold 3")
     stage.log(job, "hello")
 
-    wait_until(lambda: shown(widget)["count"].startswith("3 / 10"), 5, "the progress")
-    wait_until(lambda: "hello" in widget.log_append, 5, "the line")
+    wait_until(lambda: shown(widget)["count"].startswith("3 / 10"), what="the progress")
+    wait_until(lambda: "hello" in widget.log_append, what="the line")
 
 
 def test_a_page_that_is_loaded_again_gets_the_whole_log(stage: Stage, widget: JobWidget) -> None:
     job = shown(widget)["id"]
     stage.log(job, "one")
-    wait_until(lambda: "one" in widget.log_append, 5, "the line")
+    wait_until(lambda: "one" in widget.log_append, what="the line")
     stage.log(job, "two")
-    wait_until(lambda: "two" in widget.log_append, 5, "the line")
+    wait_until(lambda: "two" in widget.log_append, what="the line")
 
     state = widget.get_state()
 
@@ -82,8 +82,8 @@ def test_the_widget_cancels_and_obeys_nothing_else(stage: Stage, widget: JobWidg
 
     widget.request = '{"action": "cancel", "n": 1}'
 
-    wait_until(lambda: stage.kit.snapshot(job).is_cancelling, 5, "the request")
-    wait_until(lambda: shown(widget)["cancel_requested_at"], 5, "the card")
+    wait_until(lambda: stage.kit.snapshot(job).is_cancelling, what="the request")
+    wait_until(lambda: shown(widget)["cancel_requested_at"], what="the card")
 
 
 def test_a_job_is_shown_live_and_its_output_becomes_static_at_its_end(stage: Stage, display: Display) -> None:
@@ -98,7 +98,7 @@ def test_a_job_is_shown_live_and_its_output_becomes_static_at_its_end(stage: Sta
     assert "shows it live" in live["text/html"]  # what a viewer without widgets shows
     stage.log(job_id, "the last words")
     stage.succeed(job_id, {"type": "int", "text": "42"})
-    wait_until(lambda: len(display.shown) == 2, 5, "the output to be replaced")
+    wait_until(lambda: len(display.shown) == 2, what="the output to be replaced")
     ended = display.shown[1]
     assert set(ended) == {"text/html", "text/plain"}
     assert "the last words" in ended["text/html"]
@@ -153,7 +153,7 @@ def test_what_ends_between_two_cells_is_said_again_in_the_next_one(
     stage.start(job_id)
     stage.kit.get(job_id)._ipython_display_()
     stage.succeed(job_id)
-    wait_until(lambda: len(display.shown) == 2 and events.waiting, 5, "the output to be replaced")
+    wait_until(lambda: len(display.shown) == 2 and events.waiting, what="the output to be replaced")
     assert ready == [1]  # it waits for the next cell before it speaks: no cell can begin between the two
 
     events.waiting[0](None)  # the next cell begins
@@ -192,9 +192,9 @@ def test_a_task_shows_its_form_and_below_it_the_job_that_it_submits(stage: Stage
     assert "how much" in form["text/html"]
 
     widgets[0].request = fields % (77, 1)
-    wait_until(lambda: "n must be a whole number from 1 to 9, not 77" in widgets[0].reply, 5, "the refusal")
+    wait_until(lambda: "n must be a whole number from 1 to 9, not 77" in widgets[0].reply, what="the refusal")
     assert stage.kit.jobs() == []
 
     widgets[0].request = fields % (4, 2)
-    wait_until(lambda: "40" in display.shown[-1].get("text/html", ""), 10, "the job's card below the form")
+    wait_until(lambda: "40" in display.shown[-1].get("text/html", ""), what="the job's card below the form")
     assert [job.result() for job in stage.kit.jobs()] == [40]

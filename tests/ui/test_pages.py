@@ -139,7 +139,7 @@ def test_a_page_that_comes_and_goes_is_named_when_it_is_there(stage: Stage) -> N
     there = True
     dashboard.go("workers")
 
-    wait_until(lambda: "late" in pages_of(dashboard), 10, "the page to be named")
+    wait_until(lambda: "late" in pages_of(dashboard), what="the page to be named")
 
 
 def test_a_theme_is_checked_and_finds_a_text_colour_for_its_accent() -> None:
@@ -162,7 +162,7 @@ def test_the_back_button_goes_back_and_a_reload_stays(stage: Stage, serve: Serve
     page.wait_for_selector(".jk-card .title:has-text('Train a model')")
     page.click(".tab:has-text('Workers')")
     page.wait_for_selector("text=No worker runs")
-    wait_until(lambda: page.evaluate("location.href") == f"{url}?page=workers&job={job}", 5, "the URL")
+    wait_until(lambda: page.evaluate("location.href") == f"{url}?page=workers&job={job}", what="the URL")
     assert page.title() == "Workers · jobkit"
 
     page.reload()

@@ -75,7 +75,7 @@ class Screen:
 @pytest.fixture
 def screen(stage: Stage, cut: Cut) -> Iterator[Screen]:
     screen = Screen(stage, Query())
-    wait_until(lambda: screen.is_loaded, 10, "the page")
+    wait_until(lambda: screen.is_loaded, what="the page")
     yield screen
     screen.close()
 
@@ -86,7 +86,7 @@ def test_a_page_whose_first_reads_fail_is_there_when_the_store_answers(stage: St
 
     screen = Screen(stage, Query())
 
-    wait_until(lambda: screen.faces() == {job_id: "queued"}, 10, "the page")
+    wait_until(lambda: screen.faces() == {job_id: "queued"}, what="the page")
     assert {"tasks", "list"} <= set(cut.failed)
     screen.close()
 
@@ -96,14 +96,14 @@ def test_a_new_job_whose_reads_fail_comes_to_the_page(stage: Stage, cut: Cut, sc
 
     job_id = stage.submit()
 
-    wait_until(lambda: screen.faces() == {job_id: "queued"} and screen.counts.get("queued") == 1, 10, "the new row")
+    wait_until(lambda: screen.faces() == {job_id: "queued"} and screen.counts.get("queued") == 1, what="the new row")
     assert cut.failed.count("snapshots") == 2
 
 
 def test_of_a_flood_no_job_is_left_out(stage: Stage, cut: Cut) -> None:
     """A page of failed jobs, while hundreds of others change their state in the same moment."""
     screen = Screen(stage, Query(states=("failed",)))
-    wait_until(lambda: screen.is_loaded, 10, "the page")
+    wait_until(lambda: screen.is_loaded, what="the page")
     cut.left = {"snapshots": 3}  # so that they pile up
 
     first = stage.submit()
@@ -112,7 +112,7 @@ def test_of_a_flood_no_job_is_left_out(stage: Stage, cut: Cut) -> None:
     for _ in range(450):
         stage.submit()
 
-    wait_until(lambda: screen.faces() == {first: "failed"}, 10, "the failed job")
+    wait_until(lambda: screen.faces() == {first: "failed"}, what="the failed job")
     screen.close()
 
 
@@ -123,12 +123,12 @@ def test_a_card_whose_last_reads_fail_shows_the_end_of_the_job_all_the_same(stag
     ended: list[bool] = []
     follower = Follower(lambda whole, _: shown.update(whole), on_end=lambda _: ended.append(True))
     following = Following(stage.kit, job_id, follower).start()
-    wait_until(lambda: "snapshot" in shown, 10, "the card")
+    wait_until(lambda: "snapshot" in shown, what="the card")
 
     cut.left = {"logs": 2, "preview": 2}
     stage.succeed(job_id, preview={"type": "int", "text": "4711"})
 
-    wait_until(lambda: ended, 10, "the card to end")
+    wait_until(lambda: ended, what="the card to end")
     assert "4711" in shown["preview"]
     assert set(cut.failed) == {"logs", "preview"}
     following.stop()
@@ -156,12 +156,12 @@ def test_a_card_that_was_being_read_when_the_connection_was_cut_says_so_and_catc
 
     monkeypatch.setattr(stage.store, "logs", cut_meanwhile)
     following = followed(stage, job_id, told)
-    wait_until(lambda: told.get("connection") == "reconnecting", 10, "the card to say so")
+    wait_until(lambda: told.get("connection") == "reconnecting", what="the card to say so")
 
     monkeypatch.setattr(type(hub), "is_live", True)
     hub._listeners.tell_status(True)  # type: ignore[attr-defined]
 
-    wait_until(lambda: told.get("connection") == "live", 10, "the card to be live")
+    wait_until(lambda: told.get("connection") == "live", what="the card to be live")
     following.stop()
 
 
@@ -185,7 +185,7 @@ def test_a_card_catches_up_with_what_happened_while_it_was_cut_during_its_first_
     monkeypatch.setattr(stage.store, "logs", cut_meanwhile)
     following = followed(stage, job_id, told)
 
-    wait_until(lambda: told.get("state") == "cancelled", 10, "the card to know")
+    wait_until(lambda: told.get("state") == "cancelled", what="the card to know")
     following.stop()
 
 
@@ -193,10 +193,10 @@ def test_a_page_of_jobs_says_that_the_store_is_away_until_it_has_been_read_again
     hub = stage.kit.hub
 
     hub._listeners.tell_status(False)  # type: ignore[attr-defined]
-    wait_until(lambda: screen.is_away, 10, "the page to say so")
+    wait_until(lambda: screen.is_away, what="the page to say so")
     hub._listeners.tell_status(True)  # type: ignore[attr-defined]
 
-    wait_until(lambda: not screen.is_away, 10, "the page to be live")
+    wait_until(lambda: not screen.is_away, what="the page to be live")
 
 
 def test_a_timeline_whose_reads_fail_is_there_when_the_store_answers(stage: Stage, cut: Cut) -> None:
@@ -207,7 +207,7 @@ def test_a_timeline_whose_reads_fail_is_there_when_the_store_answers(stage: Stag
 
     looking = Looking(stage.kit, "fit", lambda whole, parts: pages.extend(filter(None, [whole.get("page")])))
 
-    wait_until(lambda: any(job_id in page for page in pages), 10, "the attempt")
+    wait_until(lambda: any(job_id in page for page in pages), what="the attempt")
     assert "list" in cut.failed
     looking.stop()
 
@@ -232,6 +232,6 @@ def test_a_timeline_reads_once_more_where_the_connection_is_back_while_it_reads(
     monkeypatch.setattr(stage.store, "list", slow)
     looking = Looking(stage.kit, "fit", lambda whole, parts: pages.extend(filter(None, [whole.get("page")])))
 
-    wait_until(lambda: pages, 10, "the page")
+    wait_until(lambda: pages, what="the page")
     assert (calls, most) == (8, 1)  # four for each of two reads
     looking.stop()

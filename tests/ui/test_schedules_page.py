@@ -209,6 +209,6 @@ def test_a_new_schedule_is_made_with_errors_beside_its_fields(stage: Stage, url:
     page.click(".edit button:has-text('Schedule')")
 
     page.wait_for_selector(".schedule:has-text('Every day at 06:00')")
-    made = wait_until(lambda: next(iter(stage.kit.schedules()), None), 5, "the schedule")
+    made = wait_until(lambda: next(iter(stage.kit.schedules()), None), what="the schedule")
     assert (made.cron, made.params["n"]) == ("0 6 * * *", 7)
     page.wait_for_selector(".formbox", state="hidden")

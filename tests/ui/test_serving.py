@@ -71,7 +71,7 @@ def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_pre
         server = subprocess.Popen(argv, cwd=tmp_path, env=variables, stdout=output, stderr=output)
         try:
             home = f"http://127.0.0.1:{proxy.port}/team/jobs"
-            wait_until(lambda: _answers(f"{home}/one"), 60, f"the server: {log.read_text()}")
+            wait_until(lambda: _answers(f"{home}/one"), what=f"the server: {log.read_text()}")
             for name, accent in (("one", "#0f766e"), ("two", "#be185d"), ("one", "#0f766e")):
                 page = window.open(f"{home}/{name}")
                 page.wait_for_selector(row, timeout=60_000)
@@ -90,7 +90,7 @@ def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_pre
         finally:
             processes = psutil.Process(server.pid).children()
             server.terminate()
-            server.wait(20)
+            server.wait(60)
             _, left = psutil.wait_procs(processes, timeout=20)
             for process in left:
                 process.kill()

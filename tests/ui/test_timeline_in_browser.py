@@ -58,7 +58,7 @@ def test_bars_come_as_jobs_start_and_a_click_opens_the_job(stage: Stage, url: st
 
     for each in (page, other):
         each.wait_for_selector(".jk-timeline .sum:has-text('2 attempts · 1 failed · 1 running · 1 worker')")
-        wait_until(lambda each=each: bars(each) == 2, 10, "two bars")
+        wait_until(lambda each=each: bars(each) == 2, what="two bars")
     assert page.locator(".legend li").all_inner_texts() == ["count", "train", "failed", "waited"]
     page.keyboard.press("k")
     page.wait_for_selector(".tip b:has-text('Count words')")
@@ -85,14 +85,14 @@ def test_what_waited_what_failed_and_what_is_due_is_marked(stage: Stage, url: st
     stage.submit("later", delay_ms=5_000)
     page = window.open(f"{url}?page=timeline")
 
-    wait_until(lambda: bars(page) == 2, 20, "two attempts")
+    wait_until(lambda: bars(page) == 2, what="two attempts")
 
     assert len(page.evaluate(DATA, "joins")["x0"]) == 1
-    wait_until(lambda: page.evaluate(DATA, "due")["y"] == ["scheduled"], 10, "the one that is due")
-    wait_until(lambda: page.evaluate(DATA, "busy")["top"][-1] > 0, 10, "the load")
+    wait_until(lambda: page.evaluate(DATA, "due")["y"] == ["scheduled"], what="the one that is due")
+    wait_until(lambda: page.evaluate(DATA, "busy")["top"][-1] > 0, what="the load")
     stage.succeed(job)
-    wait_until(lambda: sum(page.evaluate(DATA, "ends")["s"]) == 1, 10, "the job that ended")
-    wait_until(lambda: len(page.evaluate(DATA, "tasks-ran")["y"]) == 1, 10, "the task's times")
+    wait_until(lambda: sum(page.evaluate(DATA, "ends")["s"]) == 1, what="the job that ended")
+    wait_until(lambda: len(page.evaluate(DATA, "tasks-ran")["y"]) == 1, what="the task's times")
 
 
 def test_the_range_stands_in_the_url(stage: Stage, url: str, window: Window) -> None:
@@ -102,7 +102,7 @@ def test_the_range_stands_in_the_url(stage: Stage, url: str, window: Window) -> 
     page.click(".ranges [data-range='1h']")
 
     page.wait_for_selector(".ranges [data-range='1h'][aria-checked=true]")
-    wait_until(lambda: page.evaluate("location.search") == "?page=timeline&range=1h", 10, "the URL")
+    wait_until(lambda: page.evaluate("location.search") == "?page=timeline&range=1h", what="the URL")
     page.go_back()
     page.wait_for_selector(".ranges [data-range='6h'][aria-checked=true]")
 
@@ -121,12 +121,12 @@ def test_the_search_decides_what_is_on_the_timeline_and_stands_in_the_url(
     page.keyboard.press("/")
     page.keyboard.type("owner:bob task:train")
     page.wait_for_selector(".jk-timeline .sum:text-is('1 attempt · 1 worker')")
-    wait_until(lambda: bars(page) == 1, 10, "one bar")
-    wait_until(lambda: "task%3Atrain" in page.evaluate("location.search"), 10, "the URL")
+    wait_until(lambda: bars(page) == 1, what="one bar")
+    wait_until(lambda: "task%3Atrain" in page.evaluate("location.search"), what="the URL")
     stage.start(stage.submit("train", owner="bob"), "gpu-1")  # new ones come, others stay away
     stage.start(stage.submit("train", owner="ada"), "gpu-1")
     page.wait_for_selector(".jk-timeline .sum:text-is('2 attempts · 1 running · 1 worker')")
-    wait_until(lambda: sum(page.evaluate(DATA, "ends")["s"]) == 1, 10, "endings of those alone")
+    wait_until(lambda: sum(page.evaluate(DATA, "ends")["s"]) == 1, what="endings of those alone")
 
     page.fill(".search", "task:nothing")
     page.wait_for_selector("text=No attempt matches")
@@ -147,7 +147,7 @@ def test_nobody_reads_while_nobody_looks_and_it_is_right_when_somebody_looks_aga
     assert stage.kit in timeline_feed._feeds
 
     page.click(".tab:has-text('Jobs')")
-    wait_until(lambda: stage.kit not in timeline_feed._feeds, 10, "the reading to end")
+    wait_until(lambda: stage.kit not in timeline_feed._feeds, what="the reading to end")
     stage.start(stage.submit("train"))
 
     page.click(".tab:has-text('Timeline')")
@@ -159,7 +159,7 @@ def test_names_on_the_timeline_are_text(stage: Stage, url: str, window: Window) 
     stage.start(job, CANARY, CANARY)
     stage.fail(job, CANARY, CANARY)
     page = window.open(f"{url}?page=timeline")
-    wait_until(lambda: bars(page) == 1, 20, "the bar")
+    wait_until(lambda: bars(page) == 1, what="the bar")
 
     page.keyboard.press("k")
 

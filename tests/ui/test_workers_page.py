@@ -84,7 +84,7 @@ def test_a_worker_is_asked_to_end_after_a_question(stage: Stage, url: str, windo
     page.click(".worker:has-text('gpu-1') button:has-text('End…')")
     page.click(".worker:has-text('gpu-1') button:has-text('End when idle')")
 
-    wait_until(lambda: stage.store._workers["gpu-1"].get("stop") == "drain", 10, "the request")
+    wait_until(lambda: stage.store._workers["gpu-1"].get("stop") == "drain", what="the request")
 
 
 @pytest.mark.browser
@@ -95,9 +95,9 @@ def test_nobody_reads_workers_while_nobody_looks(stage: Stage, url: str, window:
 
     page.click(".tab:has-text('Jobs')")
 
-    wait_until(lambda: not is_read(stage.kit, WorkersFeed), 10, "the reading to end")
+    wait_until(lambda: not is_read(stage.kit, WorkersFeed), what="the reading to end")
     page.click(".tab:has-text('Workers')")
-    wait_until(lambda: is_read(stage.kit, WorkersFeed), 10, "the reading to begin")
+    wait_until(lambda: is_read(stage.kit, WorkersFeed), what="the reading to begin")
 
 
 @pytest.mark.browser
@@ -129,17 +129,17 @@ def test_r_retries_and_c_cancels_the_job_that_is_open(
     page.keyboard.press("r")
 
     page.wait_for_selector(".jk-card .chip:has-text('Queued')")
-    wait_until(lambda: stage.kit.counts()["queued"] == 1, 10, "the new job")
+    wait_until(lambda: stage.kit.counts()["queued"] == 1, what="the new job")
     page.click(".row:has-text('New')")
     page.wait_for_selector(".jk-card .chip:has-text('Running')")
     page.keyboard.press("c")
     page.wait_for_selector(".jk-card button:has-text('Cancel job')")
     assert stage.kit.snapshot(running).cancel_requested_at is None
     page.keyboard.press("c")
-    wait_until(lambda: stage.kit.snapshot(running).is_cancelling, 10, "the request")
+    wait_until(lambda: stage.kit.snapshot(running).is_cancelling, what="the request")
     page.keyboard.press("/")
     page.keyboard.type("r c")  # these are words now
-    wait_until(lambda: page.locator(".search").input_value() == "r c", 5, "the search")
+    wait_until(lambda: page.locator(".search").input_value() == "r c", what="the search")
     assert stage.kit.counts()["queued"] == 1
 
 
@@ -156,4 +156,4 @@ def test_c_on_a_row_asks_before_it_cancels(stage: Stage, url: str, window: Windo
     page.wait_for_selector(".bulk button.danger:has-text('Cancel 1')")
     assert stage.kit.snapshot(job).cancel_requested_at is None
     page.keyboard.press("Enter")
-    wait_until(lambda: stage.kit.snapshot(job).is_cancelling, 10, "the request")
+    wait_until(lambda: stage.kit.snapshot(job).is_cancelling, what="the request")

@@ -112,10 +112,10 @@ def main() -> None:
         with jobkit.connect(**place) as kit, redis.Redis.from_url(server.url) as client:
             from tests.upgrade.sample import add as known  # by its name in a module, not in `__main__`
 
-            kit.options(key="kept", tags=["kept"]).submit(known, 1).result(20)
-            kit.options(retries=1, backoff=0.01).submit(known, -1).wait(20)
+            kit.options(key="kept", tags=["kept"]).submit(known, 1).result(60)
+            kit.options(retries=1, backoff=0.01).submit(known, -1).wait(60)
             running = kit.submit("until", path="/tmp/nothing", sign="/nowhere")
-            wait_until(lambda: running.state == "running", 20, "a job to run")
+            wait_until(lambda: running.state == "running", what="a job to run")
             worker.kill()
             worker.wait()
             kit.submit(known, 5)

@@ -48,7 +48,7 @@ class Bench:
             )
         self.workers.append(process)
         if ready:
-            wait_until(lambda: process.pid in self.alive() or process.poll() is not None, 20, "the worker to serve")
+            wait_until(lambda: process.pid in self.alive() or process.poll() is not None, what="the worker to serve")
         return process
 
     @property
@@ -75,8 +75,7 @@ class Bench:
         """Waits until a job has started so often; the process ids in its last such line."""
         lines = wait_until(
             lambda: found if len(found := [n for n in self.notes(name) if n.startswith("start")]) >= times else None,
-            20,
-            f"{name} to be started {times} times",
+            what=f"{name} to be started {times} times",
         )
         return [int(word) for word in lines[-1].split()[1:]]
 
@@ -102,7 +101,7 @@ class Bench:
                 process.terminate()
         for process in self.workers:
             try:
-                process.wait(20)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

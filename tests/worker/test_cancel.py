@@ -22,7 +22,7 @@ def test_the_soft_path_takes_less_than_a_second_and_cleans_up(bench: Bench, task
     asked = time.monotonic()
     job.cancel()
 
-    assert job.wait(5)
+    assert job.wait(60)
     assert time.monotonic() - asked < 1
     assert job.state == "cancelled"
     assert bench.notes()[-1] == "stopped"
@@ -37,7 +37,7 @@ def test_a_thread_is_asked_to_stop(bench: Bench) -> None:
 
     job.cancel()
 
-    assert job.wait(5)
+    assert job.wait(60)
     assert job.state == "cancelled"
 
 
@@ -49,11 +49,11 @@ def test_what_does_not_listen_is_killed_after_its_grace_with_all_its_family(benc
 
     stubborn.cancel()
     in_c.cancel()
-    wait_until(lambda: stubborn.snapshot.cancel_requested_at is not None, 2, "the request to be shown")
+    wait_until(lambda: stubborn.snapshot.cancel_requested_at is not None, what="the request to be shown")
     assert stubborn.state == "running"
 
     for job in (stubborn, in_c):
-        assert job.wait(5)
+        assert job.wait(60)
         assert job.state == "cancelled"
         assert job.attempts[-1].reason == "killed: it did not stop within its grace of 0.5 s"
     assert not any(map(is_alive, pids))
@@ -71,17 +71,17 @@ def test_cancel_and_success_have_one_outcome_everywhere(bench: Bench) -> None:
         raced.append(job)
 
     for job in raced:
-        assert job.wait(10)
+        assert job.wait(60)
         stored = bench.kit.get(job.id)
         assert stored.state == job.state
         assert job.state in ("succeeded", "cancelled")
         terminal = [event for event in stored.events() if event.type in ("succeeded", "cancelled", "failed")]
         assert len(terminal) == 1
         if job.state == "succeeded":
-            assert isinstance(job.result(5), int)
+            assert isinstance(job.result(60), int)
         else:
             with pytest.raises(jobkit.JobCancelled):
-                job.result(5)
+                job.result(60)
 
 
 def test_a_job_that_was_cancelled_while_its_worker_was_dead_ends_cancelled(bench: Bench) -> None:
@@ -94,6 +94,6 @@ def test_a_job_that_was_cancelled_while_its_worker_was_dead_ends_cancelled(bench
     job.cancel()
     bench.worker()
 
-    assert job.wait(10)
+    assert job.wait(60)
     assert job.state == "cancelled"
     assert len(bench.notes()) == 1

@@ -28,7 +28,7 @@ def test_workers_and_clients_whose_clocks_are_off_by_an_hour_change_nothing(
     monkeypatch.setattr(time, "time", lambda: right() + client_s)
 
     delayed = bench.kit.options(delay=1.0).submit(jobs.count_up, 1)
-    assert delayed.result(20) == 2
+    assert delayed.result(60) == 2
     assert delayed.submitted_at is not None
     assert delayed.started_at is not None
     assert delayed.started_at - delayed.submitted_at >= timedelta(seconds=1)
@@ -37,7 +37,7 @@ def test_workers_and_clients_whose_clocks_are_off_by_an_hour_change_nothing(
     running = [bench.kit.submit(jobs.until, bench.file(f"n{n}"), bench.file("go")) for n in range(4)]
     for n in range(4):
         bench.started(f"n{n}")
-    wait_until(lambda: len(bench.alive()) == 2, 10, "both workers to be seen as alive")
+    wait_until(lambda: len(bench.alive()) == 2, what="both workers to be seen as alive")
     beats = {worker.pid: worker.beat_age_s for worker in bench.kit.workers()}
     assert all(age < 60 for age in beats.values()), beats
 
@@ -48,4 +48,4 @@ def test_workers_and_clients_whose_clocks_are_off_by_an_hour_change_nothing(
     cancelled = bench.kit.options(delay=HOUR_S).submit(jobs.count_up, 1)
     cancelled.cancel()
     with pytest.raises(jobkit.JobCancelled):
-        cancelled.result(10)
+        cancelled.result(60)

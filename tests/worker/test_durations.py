@@ -84,16 +84,16 @@ def test_a_job_without_progress_has_an_eta_from_past_runs_also_after_a_restart(b
     first = bench.kit.submit(jobs.work, bench.file("first"), 1.5)
     bench.started("first")
     assert first.eta is None
-    assert first.wait(10)
+    assert first.wait(60)
     worker.terminate()
-    worker.wait(10)
+    worker.wait(60)
 
     bench.worker()
     job = bench.kit.submit(jobs.work, bench.file(), 60.0)
-    left = wait_until(lambda: job.eta, 5, "an estimate")
+    left = wait_until(lambda: job.eta, what="an estimate")
 
     assert 0 < left.total_seconds() < 2
     assert job.progress is None
-    wait_until(lambda: job.eta is None, 5, "the end of the usual time")
+    wait_until(lambda: job.eta is None, what="the end of the usual time")
     job.cancel()
-    assert job.wait(10)
+    assert job.wait(60)

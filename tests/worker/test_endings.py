@@ -199,8 +199,8 @@ def test_the_page_says_what_is_shown(bench: Bench, case: str) -> None:
 
     job = CASES[case](bench)
 
-    assert job.wait(20), job
-    wait_until(lambda: job.is_terminal, 5, "the end")
+    assert job.wait(60), job
+    wait_until(lambda: job.is_terminal, what="the end")
     assert job.state == state
     assert (job.error.kind if job.error else "") == kind.strip("`")
     pattern = ".*".join(map(re.escape, sentence.split("…")))
@@ -214,7 +214,7 @@ def test_every_row_of_the_page_is_proved_here() -> None:
 def test_a_child_has_no_secret_no_url_and_three_descriptors_and_its_channel(bench: Bench) -> None:
     bench.worker()
 
-    seen = bench.kit.submit(jobs.surroundings).result(10)
+    seen = bench.kit.submit(jobs.surroundings).result(60)
 
     for name in ("JOBKIT_SECRET", "JOBKIT_URL"):
         assert name not in seen["environ"]

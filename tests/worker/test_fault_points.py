@@ -108,12 +108,12 @@ class Crew:
         """Wait until all faults have happened: those of `finish` once all jobs may end."""
         for case in self.cases:
             if case.place.startswith("finish"):
-                wait_until(lambda case=case: case.notes("start"), 40, f"the job of {case.fault} to begin")
+                wait_until(lambda case=case: case.notes("start"), what=f"the job of {case.fault} to begin")
             else:
-                wait_until(lambda case=case: self._is_struck(case), 40, f"{case.fault} to happen")
+                wait_until(lambda case=case: self._is_struck(case), what=f"{case.fault} to happen")
         self.sign.touch()
         for case in self.cases:
-            wait_until(lambda case=case: self._is_struck(case), 40, f"{case.fault} to happen")
+            wait_until(lambda case=case: self._is_struck(case), what=f"{case.fault} to happen")
 
     def _is_struck(self, case: Case) -> bool:
         return case.pid in self.statuses or psutil.Process(case.pid).status() in ("stopped", "zombie")
@@ -125,7 +125,7 @@ class Crew:
 
     def await_ends(self) -> None:
         for case in self.cases:
-            assert case.job.wait(40), f"{case.fault}: {case.job}"
+            assert case.job.wait(60), f"{case.fault}: {case.job}"
 
     def close(self) -> None:
         for case in self.cases:
@@ -154,8 +154,8 @@ class Crew:
                 yield f"{case.fault}: {attempts} attempts, {snapshot.losses} losses, {snapshot.releases} releases"
             if runs > attempts:
                 yield f"{case.fault}: {runs} runs in {attempts} attempts"
-            if case.job.result(5) not in case.notes("end"):
-                yield f"{case.fault}: the result is {case.job.result(5)}, and {case.notes('end')} have ended"
+            if case.job.result(60) not in case.notes("end"):
+                yield f"{case.fault}: the result is {case.job.result(60)}, and {case.notes('end')} have ended"
             if case.place in STORED and (attempts, runs) != (1, 1):
                 yield f"{case.fault}: the end was stored, and the job ran again"
             if [info.name for info in case.job.artifacts()] != ["kept.txt"]:
@@ -196,9 +196,9 @@ def test_a_worker_that_freezes_before_or_after_any_reply_changes_nothing_when_it
     for case in crew.cases:
         os.kill(case.pid, signal.SIGCONT)
 
-    wait_until(lambda: {case.pid for case in crew.cases} <= set(crew.bench.alive()), 20, "the workers to be back")
+    wait_until(lambda: {case.pid for case in crew.cases} <= set(crew.bench.alive()), what="the workers to be back")
     later = [crew.bench.kit.options(queue=case.queue).submit(jobs.count_up, 1) for case in crew.cases]
-    assert all(job.wait(20) for job in later)
+    assert all(job.wait(60) for job in later)
     crew.bench.kit.delete([job.id for job in later])
     assert list(crew.broken()) == []
     assert [crew.bench.kit.snapshot(case.job.id).seq for case in crew.cases] == [one.seq for one in before]
@@ -210,7 +210,7 @@ def test_a_cut_or_a_wait_before_or_after_any_reply_is_lived_through_by_the_same_
     crew.begin(what)
 
     for case in crew.cases:
-        wait_until(lambda case=case: case.notes("start"), 40, f"the job of {case.fault} to begin")
+        wait_until(lambda case=case: case.notes("start"), what=f"the job of {case.fault} to begin")
     crew.sign.touch()
     crew.await_ends()
 

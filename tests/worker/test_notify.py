@@ -19,12 +19,12 @@ def test_a_webhook_gets_event_job_sentence_and_signature(bench: Bench) -> None:
     with Receiver() as receiver:
         rule = {"on": ["failed"], "task": "le*", "url": receiver.url, "secret": "shared"}
         bench.worker(JOBKIT_NOTIFY=json.dumps([rule]))
-        bench.kit.submit(len, "abc").wait(30)
-        bench.kit.submit(abs, "no number").wait(30)
+        bench.kit.submit(len, "abc").wait(60)
+        bench.kit.submit(abs, "no number").wait(60)
         failed = bench.kit.submit(len, 5)
-        failed.wait(30)
+        failed.wait(60)
 
-        (body,) = wait_until(lambda: receiver.bodies, 30, "the webhook")
+        (body,) = wait_until(lambda: receiver.bodies, what="the webhook")
         told = json.loads(body)
 
     assert told["job"]["id"] == told["event"]["job_id"] == failed.id
@@ -42,13 +42,13 @@ def test_of_several_workers_one_tells_and_another_goes_on_where_it_stops(bench: 
         first = bench.worker(JOBKIT_NOTIFY=rule)
         bench.worker(JOBKIT_NOTIFY=rule)
         jobs = [bench.kit.submit(len, "abc")]  # its message is refused once
-        jobs[0].wait(30)
-        wait_until(lambda: receiver.bodies, 30, "the second try")
+        jobs[0].wait(60)
+        wait_until(lambda: receiver.bodies, what="the second try")
         first.terminate()
-        first.wait(30)
+        first.wait(60)
         jobs += [bench.kit.submit(len, "abc") for _ in range(3)]
 
-        wait_until(lambda: len(receiver.bodies) >= 4, 60, "all four")
+        wait_until(lambda: len(receiver.bodies) >= 4, what="all four")
 
     told = [json.loads(body)["job"]["id"] for body in receiver.bodies]
     assert told[0] == jobs[0].id
@@ -60,8 +60,8 @@ def test_a_redirect_is_not_followed_and_a_refusal_holds_up_nobody(bench: Bench) 
         bench.worker(JOBKIT_NOTIFY=json.dumps([{"on": "succeeded", "url": receiver.url}]))
         jobs = [bench.kit.submit(len, "abc") for _ in range(3)]
         for job in jobs:
-            assert job.result(30) == 3
-        wait_until(lambda: receiver.bodies, 30, "the third")
+            assert job.result(60) == 3
+        wait_until(lambda: receiver.bodies, what="the third")
 
     assert len(receiver.bodies) == 1
     assert "it answers 302" in bench.said()
@@ -80,12 +80,12 @@ def test_a_command_gets_the_message_and_one_that_fails_is_named(bench: Bench, tm
     bench.worker(JOBKIT_NOTIFY=json.dumps(rules))
 
     job = bench.kit.submit(len, "abc")
-    job.wait(30)
+    job.wait(60)
 
-    (line,) = wait_until(lambda: bench.notes("told"), 30, "the command")
+    (line,) = wait_until(lambda: bench.notes("told"), what="the command")
     assert line.startswith("succeeded{")
     assert json.loads(line.removeprefix("succeeded"))["job"]["id"] == job.id
-    wait_until(lambda: "it ended with status 7" in bench.said(), 30, "the failure to be named")
+    wait_until(lambda: "it ended with status 7" in bench.said(), what="the failure to be named")
     assert "no-such-program is not told" in bench.said()
 
 
@@ -99,10 +99,10 @@ def test_opentelemetry_gets_a_trace_of_a_job_and_its_attempts(bench: Bench) -> N
             OTEL_BSP_SCHEDULE_DELAY="100",
         )
         job = bench.kit.options(retries=1, backoff=0, tags=["nightly"]).submit(len, 5)
-        job.wait(30)
-        wait_until(lambda: receiver.bodies, 30, "a trace")
+        job.wait(60)
+        wait_until(lambda: receiver.bodies, what="a trace")
         worker.terminate()
-        worker.wait(30)
+        worker.wait(60)
 
     request = trace_service.ExportTraceServiceRequest.FromString(receiver.bodies[0])
     spans = request.resource_spans[0].scope_spans[0].spans
@@ -118,10 +118,10 @@ def test_opentelemetry_gets_a_trace_of_a_job_and_its_attempts(bench: Bench) -> N
 def test_log_lines_are_json_on_request_and_name_their_job(bench: Bench) -> None:
     bench.worker(JOBKIT_LOG_FORMAT="json")
     job = bench.kit.submit(len, 5)
-    job.wait(30)
+    job.wait(60)
 
     lines = wait_until(
-        lambda: [line for line in map(json.loads, bench.said().splitlines()) if line.get("job_id")], 30, "a line"
+        lambda: [line for line in map(json.loads, bench.said().splitlines()) if line.get("job_id")], what="a line"
     )
     assert lines[0]["job_id"] == job.id
     assert (lines[0]["level"], lines[0]["logger"]) == ("info", "jobkit.worker")

@@ -65,14 +65,14 @@ def test_limits_are_never_exceeded_and_never_stuck_while_workers_are_killed(benc
     kills: list[float] = []
     for _ in range(3):
         seen = len(bench.notes())
-        wait_until(lambda seen=seen: len(bench.notes()) >= seen + 6 or all_ended(made), 30, "the storm to go on")
+        wait_until(lambda seen=seen: len(bench.notes()) >= seen + 6 or all_ended(made), what="the storm to go on")
         victim = workers.pop(0)
         victim.kill()
         victim.wait()
         kills.append(time.time())
         workers.append(bench.worker(**patient))
 
-    wait_until(lambda: all_ended(made), 60, "every job to end")
+    wait_until(lambda: all_ended(made), what="every job to end")
 
     found = spans(bench.notes(), kills)
     assert {job.state for job in made} == {"succeeded"}
@@ -88,7 +88,7 @@ def test_a_rate_holds_across_workers(bench: Bench) -> None:
     limited = bench.kit.options(rate="4/s")
     made = [limited.submit(jobs.occupy, bench.file(), "ada", 0.0) for _ in range(12)]
 
-    wait_until(lambda: all_ended(made), 30, "every job to end")
+    wait_until(lambda: all_ended(made), what="every job to end")
 
     starts = sorted(job.started_at for job in made)
     assert all((after - before).total_seconds() >= 0.998 for before, after in zip(starts, starts[4:], strict=False))
@@ -102,7 +102,7 @@ def test_jobs_get_devices_of_their_own(bench: Bench) -> None:
     both = bench.kit.options(resources={"gpu": 2}).submit(jobs.occupy, bench.file("both"))
     nobody = bench.kit.options(resources={"gpu": 3}).submit(jobs.occupy, bench.file("never"))
 
-    wait_until(lambda: all_ended([*made, both]), 30, "every job that fits to end")
+    wait_until(lambda: all_ended([*made, both]), what="every job that fits to end")
 
     found = spans(bench.notes())
     assert {devices for *_, devices in found} == {"GPU-a", "GPU-b"}
@@ -120,7 +120,7 @@ def test_two_queues_share_a_worker_by_weight(bench: Bench) -> None:
     made = {queue: bench.kit.options(queue=queue).map(jobs.pass_by, [{}] * n) for queue in ("fast", "slow")}
     bench.worker("-q", "fast:3", "-q", "slow:1", ready=False)
 
-    wait_until(lambda: all(all_ended(list(batch.jobs)) for batch in made.values()), 40, "every job to end")
+    wait_until(lambda: all(all_ended(list(batch.jobs)) for batch in made.values()), what="every job to end")
 
     order = sorted((job.started_at, queue) for queue, batch in made.items() for job in batch.jobs)
     both_waited = [queue for _, queue in order][: int(n * 4 / 3 * 0.9)]

@@ -19,10 +19,10 @@ def test_jobs_with_reuse_run_in_one_process_and_a_crash_ends_only_its_own_job(be
     bench.worker("-c", "1")
     warm = bench.kit.options(reuse=4)
 
-    pids = [warm.submit(job).result(20) for _ in range(5)]
+    pids = [warm.submit(job).result(60) for _ in range(5)]
     crashed = warm.submit(job, dies=True)
-    assert crashed.wait(20)
-    after = warm.submit(job).result(20)
+    assert crashed.wait(60)
+    after = warm.submit(job).result(60)
 
     assert len(set(pids)) == 2
     assert crashed.error is not None
@@ -49,7 +49,7 @@ def test_a_worker_with_locals_keeps_the_failing_frames_variables(bench: Bench) -
     bench.worker("--locals")
     both = [bench.kit.submit(evaluate, 3, token="hunter2-hunter2"), bench.kit.submit(later, 4)]
     for job in both:
-        assert job.wait(20)
+        assert job.wait(60)
 
     plain, coroutine = (job.error.traceback for job in both if job.error is not None)
     assert plain.endswith("  n = 3\n  token = ***\n  half = 1.5")
@@ -59,4 +59,4 @@ def test_a_worker_with_locals_keeps_the_failing_frames_variables(bench: Bench) -
 def test_a_worker_can_be_told_to_spawn(bench: Bench) -> None:
     bench.worker(JOBKIT_START_METHOD="spawn")
 
-    assert bench.kit.submit(jobs.count_up, 3).result(20) == 4
+    assert bench.kit.submit(jobs.count_up, 3).result(60) == 4

@@ -36,25 +36,25 @@ def module(tmp_path: Path) -> Path:
 def test_new_jobs_run_on_changed_code_and_running_ones_finish_on_the_old(bench: Bench, module: Path) -> None:
     path = f"{ROOT}:{module.parent}"
     parent = bench.worker("--watch", "-t", "watched_tasks", ready=False, PYTHONPATH=path)
-    (first,) = wait_until(bench.alive, 20, "the worker")
-    wait_until(lambda: "version" in bench.kit.tasks(), 10, "its tasks")
+    (first,) = wait_until(bench.alive, what="the worker")
+    wait_until(lambda: "version" in bench.kit.tasks(), what="its tasks")
     go, started = module.parent / "go", module.parent / "started"
     running = bench.kit.submit("version", go=str(go), started=str(started))
-    wait_until(started.exists, 10, "the start")
+    wait_until(started.exists, what="the start")
 
     module.write_text(CODE.format(number=2))
-    wait_until(lambda: set(bench.alive()) - {first}, 20, "a worker on the new code")
-    wait_until(lambda: "waiting up to" in bench.said(), 10, "the old one to take nothing new")
-    assert bench.kit.submit("version").result(10) == 2
+    wait_until(lambda: set(bench.alive()) - {first}, what="a worker on the new code")
+    wait_until(lambda: "waiting up to" in bench.said(), what="the old one to take nothing new")
+    assert bench.kit.submit("version").result(60) == 2
 
     go.touch()
-    assert running.result(10) == 1
+    assert running.result(60) == 1
     assert (running.attempt, running.snapshot.releases) == (1, 0)
 
     module.write_text("import no_such_module\n")
-    wait_until(lambda: "the code from before goes on" in bench.said(), 10, "the broken change to be told")
+    wait_until(lambda: "the code from before goes on" in bench.said(), what="the broken change to be told")
     assert "no_such_module" in bench.said()
-    assert bench.kit.submit("version").result(10) == 2
-    assert bench.kit.submit(jobs.count_up, 1).result(10) == 2
+    assert bench.kit.submit("version").result(60) == 2
+    assert bench.kit.submit(jobs.count_up, 1).result(60) == 2
     parent.terminate()
-    assert parent.wait(20) == 0
+    assert parent.wait(60) == 0
