@@ -15,7 +15,7 @@ class Audit {
     this.root = h("section", {class: "jk jk-audit", "aria-label": "Audit"}, h("p", {class: "sum muted", text: "Who did what on pages, over HTTP and at the command line. The last 10,000 acts are kept."}),
       h("div", {class: "scroll"}, n.table), n.empty, h("div", {class: "foot"}, n.first, n.older));
     el.append(this.root);
-    this.stops = [followTheme(this.root), everySecond(() => this.tick())];
+    this.stops = [followTheme(this.root), everySecond(() => this.tick(), this.root)];
     model.on("change:picture", () => this.show());
     this.show();
     ask(model, "hello");

@@ -43,7 +43,7 @@ class BatchCard {
     el.append(this.root);
     this.resize = new ResizeObserver(() => { this.draw(); this.paint(); });
     this.resize.observe(this.root);
-    this.stops = [followTheme(this.root), everySecond(() => this.tick()), () => this.resize.disconnect()];
+    this.stops = [followTheme(this.root), everySecond(() => this.tick(), this.root), () => this.resize.disconnect()];
     for (const [name, fn] of [["head", () => this.show()], ["plot", () => this.draw()]]) {
       model.on(`change:${name}`, fn);
       this.stops.push(() => model.off(`change:${name}`, fn));
@@ -56,6 +56,8 @@ class BatchCard {
     // A page that is being loaded misses what is sent meanwhile: say what has come.
     ask(model, "hello", {n: this.book.n, plot: (model.get("plot") || "").length});
   }
+
+  get again() { return "`kit.jobs()` in a new kernel shows its jobs live."; }
 
   close() {
     this.book.views.delete(this);
@@ -137,7 +139,7 @@ class BatchCard {
     const alert = job.connection !== "live" ? {level: "warning", text: "Connection lost, reconnecting; what you see may be old"} : job.alert;
     n.alert.hidden = !alert;
     if (alert) n.alert.dataset.level = alert.level;
-    if (alert) n.alertText.replaceChildren(...alert.text.split("`").map((part, i) => (i % 2 ? h("code", {text: part}) : part)));
+    if (alert) n.alertText.replaceChildren(...ticked(alert.text));
     this.showActions();
     this.tick();
     if (before && before !== job.face) put(n.live, `${job.title}: ${WORDS[job.face]}`);

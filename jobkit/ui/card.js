@@ -11,7 +11,7 @@ class Card {
     this.pane = new LogPane(this);
     this.build();
     el.append(this.root);
-    this.stops = [followTheme(this.root, () => this.showPreview()), everySecond(() => this.tick())];
+    this.stops = [followTheme(this.root, () => this.showPreview()), everySecond(() => this.tick(), this.root)];
     for (const [name, fn] of [["snapshot", () => this.show()], ["preview", () => this.showPreview()], ["actions", () => this.showActions()],
       ["artifacts", () => this.showArtifacts()], ["alike", () => this.showAlike()], ["file", () => this.takeFile()]]) {
       model.on(`change:${name}`, fn);
@@ -27,6 +27,15 @@ class Card {
     this.pane.show(true);
     ask(model, "hello", {v: this.job.v});
     requestAnimationFrame(() => this.pane.show(true));  // scrolling needs a height, and that needs the document
+  }
+
+  /** Where else the job is shown live. */
+  get again() { return `\`kit.get('${this.jobId}')\` in a new kernel shows the job live.`; }
+
+  onPulse() {
+    this.pending = null;
+    this.asked = "";
+    this.showActions();
   }
 
   close() {
@@ -181,10 +190,9 @@ class Card {
     if (!alert) return;
     if (n.alert.dataset.level !== alert.level) n.alert.firstChild.replaceWith(icon(alert.level === "info" ? "info" : "warn"));
     n.alert.dataset.level = alert.level;
-    // `code` in backticks, as text nodes and <code>: the only markup that an alert has.
     if (n.alertText.dataset.text !== alert.text) {
       n.alertText.dataset.text = alert.text;
-      n.alertText.replaceChildren(...alert.text.split("`").map((part, i) => (i % 2 ? h("code", {text: part}) : part)));
+      n.alertText.replaceChildren(...ticked(alert.text));
     }
   }
 
@@ -318,6 +326,7 @@ class Card {
   }
 
   confirm(what) {
+    if (what && refused(this.model)) return;
     this.asked = what;
     clearTimeout(this.askedTimer);
     if (what) this.askedTimer = setTimeout(() => this.confirm(""), 6000);
@@ -326,16 +335,14 @@ class Card {
 
   act(action, word) {
     this.asked = "";
-    this.pending = word;
+    this.pending = ask(this.model, action) ? word : null;
     this.showActions();
-    ask(this.model, action);
     clearTimeout(this.pendingTimer);
-    // No answer: in a notebook the kernel is busy with a cell; say so instead of looking dead.
+    // No answer: in a notebook the kernel is busy with a cell. It answers when that ends, or is found to be gone.
     this.pendingTimer = setTimeout(() => {
       if (!this.pending) return;
       this.pending = "Waiting for an answer…";
       this.showActions();
-      this.pendingTimer = setTimeout(() => { this.pending = null; this.showActions(); }, 8000);
     }, 2500);
   }
 

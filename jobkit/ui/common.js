@@ -210,11 +210,127 @@ function followTheme(el, changed) {
   };
 }
 
-/** Calls `fn` once a second while the page is visible. */
-function everySecond(fn) {
-  const timer = setInterval(() => document.visibilityState !== "hidden" && fn(), 1000);
+/** Calls `fn` once a second while the page is visible and, where `root` is given, the other side speaks: no clock ticks on stale data. */
+function everySecond(fn, root) {
+  const timer = setInterval(() => document.visibilityState !== "hidden" && !root?.hasAttribute("data-away") && fn(), 1000);
   return () => clearInterval(timer);
 }
+
+/** Milliseconds between two checks for silence, and from the server's return to a reload if its session does not speak again. */
+const CHECK_MS = 250, RELOAD_MS = 3000;
+
+/**
+ * Knows whether the other side still speaks: this page's session (`Heartbeat` in heartbeat.py) or a notebook's kernel. It
+ * counts its own checks and no clock, and none while the page is hidden: a laptop that slept and a throttled tab are no silence.
+ */
+class Pulse {
+  constructor(limitMs, isPage) {
+    Object.assign(this, {limit: limitMs / CHECK_MS, isPage, silent: 0, isAway: false, isExpected: false, refused: false, listeners: new Set(), holds: new Set(), heardAt: Date.now()});
+    this.timer = setInterval(() => this.check(), CHECK_MS);
+  }
+
+  beat() {
+    this.silent = 0;
+    this.heardAt = Date.now();
+    this.isExpected = true;
+    this.answeredAt = null;
+    if (this.isAway) this.turn(false);
+  }
+
+  check() {
+    if (document.visibilityState === "hidden" || !this.isExpected) return;
+    this.silent += 1;
+    if (!this.isAway && this.silent >= this.limit) this.turn(true);
+    else if (this.isAway && this.silent % (1000 / CHECK_MS) === 0) {
+      if (this.isPage) this.probe();
+      this.notify();
+    }
+  }
+
+  turn(isAway) {
+    this.isAway = isAway;
+    this.refused = isAway && this.askedAt > this.heardAt && "Your last request may not have arrived. ";
+    this.notify();
+  }
+
+  notify() { this.listeners.forEach((fn) => fn()); }
+
+  /** A request while nobody answers: it is not sent. */
+  refuse() {
+    this.refused = "Nothing was sent. ";
+    this.notify();
+  }
+
+  /** Whether the server answers again. A session that then stays silent is lost: the page is loaded again, at its address,
+   *  unless something is typed in it. A proxy's "bad gateway" is no answer of the server. */
+  async probe() {
+    let status = 0;
+    try {
+      const answer = await fetch(location.href, {method: "HEAD", cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(2000)});
+      status = answer.type === "opaqueredirect" ? 302 : answer.status;
+    } catch { /* no answer */ }
+    if (!this.isAway) return;
+    if (!status || [502, 503, 504].includes(status)) this.answeredAt = null;
+    else if (!(this.answeredAt ??= Date.now()) || Date.now() - this.answeredAt < RELOAD_MS) return;
+    else if (this.holdsInput()) this.notify();
+    else location.reload();
+  }
+
+  holdsInput() { return [...this.holds].some((holds) => holds()); }
+
+  /** What the page says of it; `again` is where to look instead, in a notebook. */
+  sentence(again) {
+    const old = duration(Math.max(0, Math.floor((Date.now() - this.heardAt) / 1000))), said = this.refused || "";
+    if (!this.isPage) return `${said}The kernel does not answer: it is gone, or was restarted.${again ? ` ${again}` : ""}`;
+    if (this.answeredAt && this.holdsInput()) return `${said}The server is back, but this page is not connected to it any more. Load it again to go on; what is typed here is lost then.`;
+    return `${said}The server does not answer: what you see is ${old} old, and nothing can be changed. The page connects again by itself.`;
+  }
+}
+
+/** The pulse of a model: one for the whole page in Panel, one for each view in a notebook. */
+const pulses = new WeakMap();
+
+/** Lets a component show that nobody answers: its root gets `data-away`, its buttons are disabled, and it says why unless
+ *  the page has a place for that (`Standing`). A component may have `onPulse()`, called with each change, and `again`. */
+function followPulse(model, el, isPage) {
+  const pulse = isPage ? (globalThis.jobkitPulse ??= new Pulse(2500, true)) : new Pulse(7000, false);
+  pulses.set(model, pulse);
+  const stops = [];
+  const on = (name, fn) => { model.on(name, fn); stops.push(() => model.off(name, fn)); };
+  const beat = () => { if (Number(model.get("beat")) > 0) pulse.beat(); else pulse.isExpected = false; };
+  on("change:beat", beat);
+  if (!isPage) {
+    beat();
+    on("comm_live_update", () => { if (el.closest(".jupyter-widgets-disconnected")) { pulse.isExpected = true; pulse.turn(true); } });
+    stops.push(() => clearInterval(pulse.timer));
+  }
+  return {stop: () => stops.forEach((stop) => stop()), show(component) {
+    const root = component.root || el, said = h("span"), reload = h("button", {class: "btn small reload", text: "Load again", hidden: true, onclick: () => location.reload()});
+    const note = h("div", {class: "away", role: "status", hidden: true}, icon("warn"), said, reload);
+    const show = () => {
+      const isAway = pulse.isAway, isSaid = isAway && (component.saysAway || !pulse.isSaid);
+      root.toggleAttribute("data-away", isAway);
+      component.onPulse?.();
+      for (const button of root.querySelectorAll(isAway ? ".btn:not(:disabled, .quiet, .reload)" : ".btn[data-locked]")) button.disabled = button.toggleAttribute("data-locked", isAway);
+      if (isSaid && !note.isConnected) root.prepend(note);
+      note.hidden = !isSaid;
+      root.classList.toggle("stale", isSaid && !component.saysAway);
+      if (isSaid) {
+        const text = pulse.sentence(component.again);
+        if (said.dataset.text !== text) { said.dataset.text = text; said.replaceChildren(...ticked(text)); }
+        reload.hidden = !(pulse.answeredAt && pulse.holdsInput());
+      }
+    };
+    if (component.saysAway) pulse.isSaid = true;
+    if (component.holds) pulse.holds.add(component.holds);
+    pulse.listeners.add(show);
+    stops.push(() => { pulse.listeners.delete(show); pulse.holds.delete(component.holds); if (component.saysAway) pulse.isSaid = false; });
+    if (pulse.isAway) show();
+  }};
+}
+
+/** `code` in backticks becomes <code>: the only markup that a sentence has. */
+function ticked(text) { return text.split("`").map((part, i) => (i % 2 ? h("code", {text: part}) : part)); }
 
 /** The element that has the focus, across shadow roots. */
 function focused() {
@@ -232,14 +348,29 @@ function isTyping(event) {
 let requests = 0;
 const recent = new WeakMap();
 
+/** Requests that nobody has made by hand. */
+const BY_ITSELF = ["hello", "url", "theme", "hidden", "visible", "alike", "log", "check", "tasks", "preview", "first"];
+
+/** Whether nobody answers; then the page says that nothing was sent. */
+function refused(model) {
+  const pulse = pulses.get(model);
+  if (pulse?.isAway) pulse.refuse();
+  return Boolean(pulse?.isAway);
+}
+
 /** Sends a request to Python, in a notebook and in Panel alike: a synced text that is different each time. It repeats the
- *  requests of the last second, since Panel may keep only the last text of a moment; Python knows them by `n`. */
+ *  requests of the last second, since Panel may keep only the last text of a moment; Python knows them by `n`.
+ *  While nobody answers nothing is sent: it returns false, and the page says so. */
 function ask(model, action, more) {
-  const now = Date.now(), asked = {action, ...more, n: `${now}-${++requests}`};
+  const now = Date.now(), pulse = pulses.get(model), isByHand = !BY_ITSELF.includes(action);
+  if (isByHand && refused(model) || pulse?.isAway && action !== "hello") return false;
+  if (pulse && isByHand) pulse.askedAt = now;
+  const asked = {action, ...more, n: `${now}-${++requests}`};
   const earlier = (recent.get(model) || []).filter((each) => now - parseInt(each.n) < 1000);
   recent.set(model, [...earlier, asked]);
   model.set("request", JSON.stringify({...asked, ...(earlier.length && {earlier})}));
   model.save_changes();
+  return true;
 }
 
 /** The model as anywidget spells it. Panel gives its components one of two other shapes, and which one is decided by the
@@ -258,7 +389,10 @@ function modelOf({model, view}) {
 
 /** Mounts a component: `make(model, el)` returns an object with `close`. For anywidget, returns how to end it. */
 function mount(props, make) {
-  const made = make(modelOf(props), props.el || props.view.container);
-  if (props.view) props.view.model_proxy.on("remove", () => made.close());
-  else return () => made.close();
+  const model = modelOf(props), el = props.el || props.view.container;
+  const pulse = followPulse(model, el, Boolean(props.view)), made = make(model, el);
+  pulse.show(made);
+  const close = () => { pulse.stop(); made.close(); };
+  if (props.view) props.view.model_proxy.on("remove", close);
+  else return close;
 }

@@ -100,16 +100,22 @@ _couriers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Courier] = weakr
 
 
 def courier_of(document: Any) -> Courier | None:
-    """The courier of a session's server; None before the session is there, or where the server is not Tornado's.
+    """The courier of a session's server; None if `loop_of` gives None."""
+    loop = loop_of(document)
+    if loop is None:
+        return None
+    return _couriers.get(loop) or _couriers.setdefault(loop, Courier(loop))
+
+
+def loop_of(document: Any) -> asyncio.AbstractEventLoop | None:
+    """The loop of a session's server; None before the session is there, and if the server is not Tornado's.
 
     The loop is the session's: Panel makes a page in a thread from 1.10 on, so the running one would be no help.
     """
     context = document.session_context
     session = context.session if context is not None else None
-    loop = getattr(getattr(session, "_loop", None), "asyncio_loop", None)
-    if loop is None:
-        return None
-    return _couriers.get(loop) or _couriers.setdefault(loop, Courier(loop))
+    loop: asyncio.AbstractEventLoop | None = getattr(getattr(session, "_loop", None), "asyncio_loop", None)
+    return loop
 
 
 def sockets_of(document: Any) -> list[WSHandler] | None:

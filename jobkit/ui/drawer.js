@@ -6,5 +6,5 @@ export default {render: (props) => mount(props, (model, el) => {
     h("button", {class: "btn quiet small", title: "Close (Esc)", "aria-label": "Close", onclick: () => ask(model, "close")}, icon("close"), "Close"),
     h("span", {class: "spring"}), link);
   el.append(root);
-  return {close: followTheme(root)};
+  return {root, close: followTheme(root)};
 })};

@@ -18,7 +18,7 @@ class Failures {
     n.empty = h("div", {class: "nothing", hidden: true});
     this.root = h("section", {class: "jk jk-failures", "aria-label": "Failures", onkeydown: (event) => this.key(event)}, n.notice, n.states, n.list, n.empty);
     el.append(this.root);
-    this.stops = [followTheme(this.root), everySecond(() => this.tick())];
+    this.stops = [followTheme(this.root), everySecond(() => this.tick(), this.root)];
     for (const [name, fn] of [["picture", () => this.show()], ["state", () => this.show()], ["group", () => this.show()], ["detail", () => this.showDetail()], ["notice", () => this.showNotice()]]) model.on(`change:${name}`, fn);
     this.show();
     ask(model, "hello");

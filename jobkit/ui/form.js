@@ -17,6 +17,13 @@ class Form {
 
   close() { this.stops.forEach((stop) => stop()); }
 
+  get again() { return "Run this cell again to get a form that submits."; }
+
+  /** Whether something is typed that a page which is loaded again would lose. */
+  holds = () => [...this.fields.values()].some((field) => this.isChanged(field));
+
+  onPulse() { this.ready(); }
+
   build() {
     const n = (this.n = {});
     n.find = h("input", {type: "search", class: "input", placeholder: "Find a task", "aria-label": "Find a task", oninput: () => this.filter()});
@@ -274,7 +281,7 @@ class Form {
     this.busy = true;
     this.n.submit.disabled = true;
     put(this.n.submit, "Submitting…");
-    ask(this.model, this.mode === "sweep" ? "sweep" : "submit", {task: this.task.name, ...this.collect()});
+    if (!ask(this.model, this.mode === "sweep" ? "sweep" : "submit", {task: this.task.name, ...this.collect()})) return this.ready();
     clearTimeout(this.busyTimer);
     this.busyTimer = setTimeout(() => this.ready(), 15000);
   }

@@ -45,6 +45,8 @@ class Nav {
     document.documentElement.style.removeProperty("--jk-stale");
   }
 
+  onPulse() { this.showStatus(); }
+
   /** Links, so that a page can be opened beside this one; a plain click turns to it here. */
   showTabs() {
     const {tabs} = this.n, pages = this.model.get("pages"), shown = this.model.get("page"), key = JSON.stringify(pages);
@@ -74,8 +76,9 @@ class Nav {
   }
 
   showStatus() {
-    const live = this.model.get("status") === "live", old = Math.floor((Date.now() - this.since) / 1000);
-    this.n.status.dataset.status = this.model.get("status");
+    const pulse = pulses.get(this.model), status = pulse.isAway ? "reconnecting" : this.model.get("status"), live = status === "live";
+    const old = Math.floor((Date.now() - (pulse.isAway ? pulse.heardAt : this.since)) / 1000);
+    this.n.status.dataset.status = status;
     document.documentElement.style.setProperty("--jk-stale", live ? "1" : "0.65");  // of the pages, see dashboard.py
     put(this.n.word, live ? "live" : `reconnecting${old >= 2 ? `, data ${duration(old)} old` : ""}`);
   }

@@ -13,33 +13,43 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import panel as pn
+import param
 from bokeh.document.events import ModelChangedEvent
 from bokeh.models import ImportedStyleSheet
 from panel.custom import JSComponent
 
+from jobkit.ui import heartbeat
 from jobkit.ui.outgoing import held, tell
 
 
-class SelfContained:
+class SelfContained(param.Parameterized):
     """Mixed into a component of `panel.custom`; drops the style sheets that nobody but Panel asked for.
 
     Attributes:
         fills_page: a dashboard gives it the whole page; it has its own margins and scrolls by itself.
+        beat: changes in the browser as long as the server lives, see `heartbeat`; never here.
     """
+
+    beat = param.String(default="")
 
     fills_page: ClassVar[bool] = True
 
     def __init__(self, **params: Any) -> None:
         if not params.keys() & {"sizing_mode", "width"}:
             params["sizing_mode"] = "stretch_width"  # Panel's own default is as narrow as the browser can make it
-        super().__init__(**params)
+        super().__init__(**params)  # type: ignore[no-untyped-call]  # param's
         self.carried: set[str] = set()
         """Parameters that a `SessionBridge` takes to the browser: that asks for them itself."""
         document: Any = pn.state.curdoc
-        if document is not None and document.session_context is not None and not pn.state.loaded:
+        if document is None or document.session_context is None:
+            return
+        if pn.state.loaded:
+            heartbeat.join(document, self)
+        else:
+            pn.state.onload(lambda: heartbeat.join(document, self))
             moved: set[str] = set()
-            own = [name for name in self.param if name not in JSComponent.param]  # type: ignore[attr-defined]
-            self.param.watch(lambda *events: moved.update(event.name for event in events), own)  # type: ignore[attr-defined]
+            own = [name for name in self.param if name not in JSComponent.param]
+            self.param.watch(lambda *events: moved.update(event.name for event in events), own)
             pn.state.onload(lambda: self._tell_again(moved - self.carried))
 
     def _tell_again(self, names: set[str]) -> None:

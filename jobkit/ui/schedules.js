@@ -21,7 +21,7 @@ class Schedules {
     n.empty = h("div", {class: "nothing", hidden: true});
     this.root = h("section", {class: "jk jk-schedules", "aria-label": "Schedules"}, h("div", {class: "head"}, n.sum, h("span", {class: "spring"}), n.add), n.notice, n.form, n.list, n.empty);
     el.append(this.root);
-    this.stops = [followTheme(this.root), everySecond(() => this.tick())];
+    this.stops = [followTheme(this.root), everySecond(() => this.tick(), this.root)];
     for (const [name, fn] of [["picture", () => this.show()], ["notice", () => this.showNotice()], ["reply", () => this.answer()], ["tasks", () => this.showTasks()], ["may_act", () => this.show()]]) model.on(`change:${name}`, fn);
     this.show();
     this.showNotice();

@@ -1,10 +1,13 @@
-// A sentence above every page (standing.py): the store takes no changes.
+// A sentence above every page (standing.py): the store takes no changes, or the server does not answer.
 
 class Standing {
+  saysAway = true;
+
   constructor(model, el) {
     this.model = model;
     this.words = h("span");
-    this.root = h("div", {class: "jk jk-standing", role: "status", hidden: true}, icon("warn"), this.words);
+    this.line = h("div", {class: "refused", role: "status", hidden: true}, icon("warn"), this.words);
+    this.root = h("div", {class: "jk jk-standing"}, this.line);
     el.append(this.root);
     this.stop = followTheme(this.root);
     model.on("change:text", () => this.show());
@@ -15,7 +18,7 @@ class Standing {
 
   show() {
     const text = this.model.get("text");
-    this.root.hidden = !text;
+    this.line.hidden = !text;
     put(this.words, text);
   }
 }

@@ -35,7 +35,7 @@ class Table {
     this.away = false;
     this.build();
     el.append(this.root);
-    this.stops = [followTheme(this.root), everySecond(() => this.tick())];
+    this.stops = [followTheme(this.root), everySecond(() => this.tick(), this.root)];
     const on = (name, fn) => model.on(`change:${name}`, fn);
     on("page", () => this.load());
     on("delta", () => this.change());

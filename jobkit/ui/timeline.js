@@ -22,7 +22,7 @@ class TimelineHead {
     this.box = new SearchBox(model, "attempts");
     this.build();
     el.append(this.root);
-    this.stops = [followTheme(this.root, () => this.paint()), everySecond(() => this.tick())];
+    this.stops = [followTheme(this.root, () => this.paint()), everySecond(() => this.tick(), this.root)];
     for (const [name, fn] of [["page", () => this.load()], ["delta", () => this.change()], ["series", () => showCharts(this)], ["selected", () => this.draw()], ["range", () => this.turn()], ["search", () => this.soon()], ["problem", () => this.soon()]]) model.on(`change:${name}`, fn);
     for (const [target, name, fn] of [[document, "keydown", (event) => this.key(event)], [document, "pointermove", (event) => this.pointer.moved(event)]]) {
       target.addEventListener(name, fn);

@@ -18,7 +18,7 @@ class Workers {
     n.taskBox = h("section", {"aria-label": "Paused tasks", hidden: true}, h("h2", {text: "Paused tasks"}), h("table", null, n.tasks));
     this.root = h("section", {class: "jk jk-workers", "aria-label": "Workers"}, n.notice, n.alerts, n.sum, n.list, n.empty, n.queueBox, n.taskBox);
     el.append(this.root);
-    this.stops = [followTheme(this.root), everySecond(() => this.tick())];
+    this.stops = [followTheme(this.root), everySecond(() => this.tick(), this.root)];
     for (const [name, fn] of [["picture", () => this.show()], ["notice", () => this.showNotice()]]) model.on(`change:${name}`, fn);
     this.show();
     this.showNotice();
@@ -155,8 +155,5 @@ class Workers {
     this.n.notice.replaceChildren(icon("warn"), text || "");
   }
 }
-
-/** `code` in backticks becomes <code>: the only markup that a sentence has. */
-function ticked(text) { return text.split("`").map((part, i) => (i % 2 ? h("code", {text: part}) : part)); }
 
 export default {render: (props) => mount(props, (model, el) => new Workers(model, el))};

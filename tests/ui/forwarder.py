@@ -1,4 +1,5 @@
-"""A reverse proxy as small as one can be: HTTP and websockets under a prefix, which it strips or keeps, and TLS."""
+"""A reverse proxy as small as one can be: HTTP and websockets under a prefix, which it strips or keeps, and TLS. It can
+also stop forwarding, as a network that was cut."""
 
 from __future__ import annotations
 
@@ -19,11 +20,21 @@ class Forwarder:
         self.port = self.target = 0
         self.paths: list[str] = []
         self._writers: list[asyncio.StreamWriter] = []
-        self._prefix, self._strips = f"/{prefix}", strips
+        self._prefix, self._strips = f"/{prefix}" if prefix else "", strips
         self._loop = asyncio.new_event_loop()
+        self._is_through = asyncio.Event()
+        self._is_through.set()
         self._thread = threading.Thread(target=self._run, name="forwarder")
         self._thread.start()
         wait_until(lambda: self.port, what="the forwarder")
+
+    def cut(self) -> None:
+        """Forward nothing in either direction from now on; connections stay open, new ones wait."""
+        self._loop.call_soon_threadsafe(self._is_through.clear)
+
+    def mend(self) -> None:
+        """Forward again, first what has come meanwhile."""
+        self._loop.call_soon_threadsafe(self._is_through.set)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -47,6 +58,7 @@ class Forwarder:
         """One request a connection, so that nothing but its head is looked at."""
         self._writers.append(writer)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await self._is_through.wait()
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             first, *headers = head.split("\r\n")[:-2]
             method, path, version = first.split(" ")
@@ -64,14 +76,14 @@ class Forwarder:
                 up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target)
                 self._writers.append(up_writer)
                 up_writer.write("\r\n".join([f"{method} {path} {version}", *headers, "", ""]).encode("latin-1"))
-                await asyncio.gather(_pipe(reader, up_writer), _pipe(up_reader, writer))
+                await asyncio.gather(self._pipe(reader, up_writer), self._pipe(up_reader, writer))
         writer.close()
 
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    with contextlib.suppress(OSError):
-        writer.close()
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                await self._is_through.wait()
+                writer.write(data)
+                await writer.drain()
+        with contextlib.suppress(OSError):
+            writer.close()

@@ -1,0 +1,145 @@
+"""A page whose server is gone, frozen or out of reach says so, sends nothing, and is live again by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page
+
+from jobkit.client.kit import Kit
+from jobkit.settings import Settings
+from tests.chaos.world import free_port
+from tests.store.server import Server
+from tests.support import environment, wait_until
+from tests.ui.conftest import Window, text_of
+from tests.ui.forwarder import Forwarder
+from tests.ui.stage import Stage
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+SECRET = "of these tests"
+
+
+class Dashboard:
+    """A dashboard process that can be frozen, killed and started again at its port."""
+
+    def __init__(self, server: Server) -> None:
+        self.port = free_port()
+        self._environment = environment(
+            JOBKIT_URL=server.url, JOBKIT_SECRET=SECRET, JOBKIT_HOME=str(server.home / "home")
+        )
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jobkit", "dashboard", "--port", str(self.port)],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(self._listens, 90, "the dashboard to listen")
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def send(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(20)
+
+
+@pytest.fixture
+def dashboard(server: Server) -> Iterator[Dashboard]:
+    made = Dashboard(server)
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def network(dashboard: Dashboard) -> Iterator[Forwarder]:
+    made = Forwarder("", strips=False)
+    made.target = dashboard.port
+    yield made
+    made.mend()
+    made.close()
+
+
+def is_live(page: Page) -> None:
+    page.wait_for_selector(".status[data-status=live]")
+
+
+def is_away(page: Page) -> None:
+    page.wait_for_selector(".status[data-status=reconnecting]")
+    page.wait_for_selector(".jk-standing .away:has-text('The server does not answer')")
+
+
+def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself(
+    server: Server, dashboard: Dashboard, network: Forwarder, window: Window
+) -> None:
+    stage = Stage(Kit(Settings.load(environ={}, url=server.url, secret=SECRET, home=server.home / "home")))
+    job = stage.submit("train", {"n": 3}, title="Train")
+    stage.start(job)
+    url = f"http://127.0.0.1:{network.port}/app"
+    page = window.open(f"{url}?q=state%3Arunning&job={job}")
+    form = window.open(f"{url}?page=submit")
+    for each in (page, form):
+        each.wait_for_selector(".jk-table .row[data-face=running]" if each is page else ".jk-form h2")
+        is_live(each)
+        each.evaluate("() => { window.isTheSame = true }")
+    cancel = page.locator(".jk-card .actions").get_by_role("button", name="Cancel")
+    assert cancel.is_enabled()
+
+    network.cut()  # no connection ends: the only sign is silence
+
+    is_away(page)
+    assert cancel.is_disabled()
+    assert float(page.locator(":root").evaluate("el => getComputedStyle(el).getPropertyValue('--jk-stale')")) < 1
+    elapsed, age = text_of(page, ".jk-card .elapsed"), text_of(page, ".status .word")
+    page.keyboard.press("c")
+    page.wait_for_selector(".jk-standing .away:has-text('Nothing was sent')")
+    wait_until(lambda: text_of(page, ".status .word") != age, 10, "the age of the data")
+    assert text_of(page, ".jk-card .elapsed") == elapsed
+    network.mend()
+    is_live(page)
+    page.locator(".jk-standing .away").wait_for(state="hidden")
+    assert cancel.is_enabled()
+
+    dashboard.send(signal.SIGSTOP)
+
+    is_away(page)
+    dashboard.send(signal.SIGCONT)
+    for each in (page, form):
+        is_live(each)
+        assert each.evaluate("() => window.isTheSame")  # the session went on
+    assert not stage.kit.snapshot(job).is_cancelling
+
+    form.click(".jk-form .options summary")
+    form.fill(".jk-form [data-name='option:tags'] input", "typed here")
+    dashboard.kill()
+
+    is_away(page)
+    is_away(form)
+    assert form.get_by_role("button", name="Submit", exact=True).is_disabled()
+    dashboard.start()
+    page.wait_for_function("() => !window.isTheSame")  # the session is lost: loaded again, at its address
+    is_live(page)
+    page.wait_for_selector(".jk-card .chip:has-text('Running')")
+    assert "q=state%3Arunning" in page.url
+    form.get_by_role("button", name="Load again").wait_for()  # what somebody typed is not thrown away
+    assert form.input_value(".jk-form [data-name='option:tags'] input") == "typed here"
+    form.get_by_role("button", name="Load again").click()
+    is_live(form)
+    stage.close()
+    # Chromium logs each request that found no server, and each websocket that was cut.
+    window.errors[:] = [
+        each for each in window.errors if "Failed to load resource" not in each and "WebSocket" not in each
+    ]
