@@ -28,6 +28,7 @@ class BatchWidget(TextWidget):
         batch: the jobs.
         is_list: see `BatchModel`.
         on_end: called once with the model when every job has ended, on jobkit's background loop.
+        on_change: called there with the model after each delivery.
 
     Its traits are the texts of `BatchModel`, set by the background loop alone.
     """
@@ -42,11 +43,19 @@ class BatchWidget(TextWidget):
     request = traitlets.Unicode("").tag(sync=True)
 
     def __init__(
-        self, batch: Batch, *, is_list: bool = False, on_end: Callable[[BatchModel], None] | None = None
+        self,
+        batch: Batch,
+        *,
+        is_list: bool = False,
+        on_end: Callable[[BatchModel], None] | None = None,
+        on_change: Callable[[BatchModel], None] | None = None,
     ) -> None:
         super().__init__()
-        self._feed = BatchFeed(batch, self._deliver, is_list=is_list, on_end=on_end)
+        self._on_end = on_end
+        self._on_change = on_change
+        self._feed = BatchFeed(batch, self._deliver, is_list=is_list, on_end=self._ended)
         self.observe(lambda change: act(self._feed, change["new"], Desk(self._feed.batch._kit)), "request")
+        self.start_beating()
         self._feed.start()
 
     @property
@@ -56,6 +65,7 @@ class BatchWidget(TextWidget):
 
     def close(self) -> None:
         self._feed.stop()
+        self.stop_beating()
         super().close()
 
     def get_state(self, key: str | Iterable[str] | None = None, drop_defaults: bool = False) -> dict[str, Any]:
@@ -70,4 +80,11 @@ class BatchWidget(TextWidget):
 
     def _deliver(self, texts: Mapping[str, str], done: Callable[[], None]) -> None:
         self.put(texts)
+        if self._on_change is not None:
+            self._on_change(self._feed.model)
         done()
+
+    def _ended(self, model: BatchModel) -> None:
+        self.stop_beating()
+        if self._on_end is not None:
+            self._on_end(model)

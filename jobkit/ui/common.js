@@ -302,7 +302,9 @@ function followPulse(model, el, isPage) {
   if (!isPage) {
     beat();
     on("comm_live_update", () => { if (el.closest(".jupyter-widgets-disconnected")) { pulse.isExpected = true; pulse.turn(true); } });
-    stops.push(() => clearInterval(pulse.timer));
+    const hidden = h("style", {text: `#${model.get("saved")}, .jp-OutputArea-child:has(#${model.get("saved")}) { display: none }`});
+    if (model.get("saved")) document.head.append(hidden);  // the static card that a saved notebook shows
+    stops.push(() => clearInterval(pulse.timer), () => hidden.remove());
   }
   return {stop: () => stops.forEach((stop) => stop()), show(component) {
     const root = component.root || el, said = h("span"), reload = h("button", {class: "btn small reload", text: "Load again", hidden: true, onclick: () => location.reload()});

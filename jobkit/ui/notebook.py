@@ -1,15 +1,19 @@
 """How jobs show themselves in a notebook: a live card while they go on, static HTML once they have ended.
 
-The output is replaced when the job ends, so that a saved notebook, a restarted kernel and an export show the truth and
-weigh a few kilobytes. A job that has already ended is static from the start.
+A live card has two outputs: static HTML, and the widget, which hides it as long as it is there. JupyterLab prefers a
+widget to all else in an output, also one whose kernel is gone ("model not found"), so the HTML needs an output of its
+own. It is renewed as the job goes on: a notebook that is saved, opened without a kernel, exported or not trusted shows
+how things stood. When the job ends the widget's output becomes empty. A job that has ended is static from the start.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +31,9 @@ logger = logging.getLogger("jobkit.ui")
 
 #: Log lines that are read for the static card of a job that has already ended.
 _TAIL = 12
+
+#: Seconds after which a saved notebook may show an older state of a job that goes on.
+_KEEP_S = 10.0
 
 
 def display_job(job: Job) -> None:
@@ -62,41 +69,42 @@ def display_form(
     from jobkit.ui.form_static import form_html
     from jobkit.ui.form_widget import FormWidget
 
-    below: Any = None
+    below: list[Any] = []
 
     def submitted(job_id: str) -> None:
         # Not on the background loop, which reads the job: it must not wait for itself.
         background.watchers_do(lambda: live_card(kit().get(job_id), below))
 
-    widget = FormWidget(kit, infos, on_submit=submitted, filled=filled)
-    live = widget._repr_mimebundle_()
-    data = live[0] if isinstance(live, tuple) else live
     text = ", ".join(f"form of task {name}" for name in infos)
-    bundle = {**(data or {}), "text/plain": text, "text/html": form_html(list(infos.values()))}
-    display(bundle, raw=True)  # type: ignore[no-untyped-call]  # IPython's
-    below = display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    saved = {"text/plain": text, "text/html": form_html(list(infos.values()))}
+    _Output().show(FormWidget(kit, infos, on_submit=submitted, filled=filled), saved)
+    below = [
+        display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
+        for _ in range(2)
+    ]
     return True
 
 
-def live_card(job: Job, handle: Any = None) -> None:
+def live_card(job: Job, handles: Sequence[Any] = ()) -> None:
     """Show the live card; the output becomes static by itself when the job ends.
 
     Args:
-        job: the job. handle: of an output to show it in; a new one unless given.
+        job: the job.
+        handles: of two outputs to show it in; new ones unless given.
     """
     from jobkit.ui.widget import JobWidget
 
     def static(view: JobView) -> dict[str, Any]:
-        return _bundle(
-            job,
-            card_html(view.snapshot, list(view.lines), view.preview, total_lines=view.total, artifacts=view.artifacts),
-        )
+        lines, now = list(view.lines), datetime.now(UTC)
+        html = card_html(view.snapshot, lines, view.preview, now=now, total_lines=view.total, artifacts=view.artifacts)
+        return _bundle(job, html)
 
     output = _Output(static)
     job._cards.append(output.is_static)
-    # The HTML is what a viewer without widgets shows (GitHub, nbviewer), as long as the job has not ended.
-    widget = JobWidget(job.kit, job.id, on_end=output.end)
-    output.show(widget, _bundle(job, card_html(job.snapshot, now=datetime.now(UTC))), handle)
+    widget = JobWidget(
+        job.kit, job.id, on_end=output.end, on_change=lambda view: output.keep(view, str(view.snapshot.state))
+    )
+    output.show(widget, _bundle(job, card_html(job.snapshot, now=datetime.now(UTC))), handles)
 
 
 def display_batch(batch: Batch, *, is_list: bool = False) -> None:
@@ -129,9 +137,13 @@ def display_batch(batch: Batch, *, is_list: bool = False) -> None:
             {"text/html": batch_html(model), "text/plain": text}, raw=True
         )
         return
-    output = _Output(lambda model: {"text/html": batch_html(model), "text/plain": text})
+    output = _Output(
+        lambda model: {"text/html": batch_html(model, is_saved_live=not model.is_terminal), "text/plain": text}
+    )
     batch._cards.append(output.is_static)
-    widget = BatchWidget(batch, is_list=is_list, on_end=output.end)
+    widget = BatchWidget(
+        batch, is_list=is_list, on_end=output.end, on_change=lambda model: output.keep(model, model.whole())
+    )
     first = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=is_list)
     output.show(widget, {"text/html": batch_html(first, is_saved_live=True), "text/plain": text})
 
@@ -140,27 +152,46 @@ class _Output:
     """A live output that becomes static once, however early that comes.
 
     Args:
-        static: makes what it shows then, by MIME type.
+        static: makes what a saved notebook shows, by MIME type; called again and again, and once at the end.
     """
 
-    def __init__(self, static: Callable[[Any], dict[str, Any]]) -> None:
+    def __init__(self, static: Callable[[Any], dict[str, Any]] | None = None) -> None:
         self.is_static = threading.Event()
         self._static = static
         self._ends: deque[Any] = deque()
-        self._handle: Any = None
+        self._handles: Sequence[Any] = ()
+        self._id = f"jk-{secrets.token_hex(6)}"
+        self._kept: tuple[float, str] = (0.0, "")
 
-    def show(self, widget: Any, fallback: Mapping[str, Any], handle: Any = None) -> None:
-        """Show a widget, with what those see who have none; in the output of `handle` where that is given."""
+    def show(self, widget: Any, saved: Mapping[str, Any], handles: Sequence[Any] = ()) -> None:
+        """Show a widget, and hidden behind it what a saved notebook shows; in the outputs of `handles` if given."""
         from IPython.display import display
 
+        widget.saved = self._id
         live = widget._repr_mimebundle_()
-        bundle = {**((live[0] if isinstance(live, tuple) else live) or {}), **fallback}
-        if handle is not None:
-            handle.update(bundle, raw=True)
-            self._handle = handle
+        bundles = (
+            self._behind(saved),
+            {**((live[0] if isinstance(live, tuple) else live) or {}), "text/plain": ""},
+        )
+        self._kept = (time.monotonic(), "")
+        if handles:
+            for handle, bundle in zip(handles, bundles, strict=True):
+                handle.update(bundle, raw=True)
         else:
-            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
+            handles = [
+                display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
+                for bundle in bundles
+            ]
+        self._handles = handles
         self._turn()
+
+    def keep(self, what: Any, state: str) -> None:
+        """Renew what a saved notebook shows, if its `state` has changed or it is older than `_KEEP_S`."""
+        at, before = self._kept
+        is_due = state != before or time.monotonic() - at >= _KEEP_S
+        if self._handles and self._static is not None and is_due and not self.is_static.is_set() and not self._ends:
+            self._kept = (time.monotonic(), state)
+            self._update([self._behind(self._static(what))])
 
     def end(self, what: Any) -> None:
         """It is over; in any thread, perhaps before it was shown."""
@@ -168,20 +199,28 @@ class _Output:
         self._turn()
 
     def _turn(self) -> None:
-        while self._handle is not None:
+        while self._handles and self._static is not None:
             try:
-                bundle = self._static(self._ends.popleft())
+                bundles = [self._static(self._ends.popleft()), {"text/plain": ""}]
             except IndexError:
                 return
             # Programs that run notebooks drop what arrives between two cells: say it once more in the next one. This
             # first: a cell that begins just before it takes the update below, one that begins after it says it again.
-            _in_next_cell(lambda bundle=bundle: self._update(bundle))  # type: ignore[misc]  # the default binds it
-            self._update(bundle)
+            _in_next_cell(lambda bundles=bundles: self._update(bundles))  # type: ignore[misc]  # the default binds it
+            self._update(bundles)
             self.is_static.set()
 
-    def _update(self, bundle: Mapping[str, Any]) -> None:
+    def _behind(self, bundle: Mapping[str, Any]) -> dict[str, Any]:
+        """`bundle` as the output before the widget's: common.js hides it while the widget is there, and in JupyterLab
+        its style hides what a widget says that cannot be shown ("Loading widget...", "model not found")."""
+        child, own = ".jp-OutputArea-child", f":has(#{self._id})"
+        style = f"{child}{own}+{child}:has(>.jp-OutputArea-output:not([data-mime-type])):not(:has(.jk)){{display:none}}"
+        return {**bundle, "text/html": f'<div id="{self._id}">{bundle["text/html"]}<style>{style}</style></div>'}
+
+    def _update(self, bundles: Sequence[Mapping[str, Any]]) -> None:
         try:
-            self._handle.update(dict(bundle), raw=True)
+            for handle, bundle in zip(self._handles, bundles, strict=False):
+                handle.update(dict(bundle), raw=True)
         except Exception:  # the kernel is going away; the next display reads the truth from the store
             logger.debug("a card could not be made static", exc_info=True)
 

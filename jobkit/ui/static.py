@@ -146,7 +146,7 @@ def _head(snapshot: JobSnapshot, shown: str, now: datetime) -> str:
             more = f" and {len(snapshot.spec.needs) - 6} more" if len(snapshot.spec.needs) > 6 else ""
             parts.append(f'<p class="m">waits for the results of {shown_ids}{more}</p>')
         parts.append(
-            f'<p class="m">{verb} at {now:%H:%M} UTC, when this was shown; '
+            f'<p class="m">{verb} at {now:%H:%M:%S} UTC, when this was saved; '
             f"<code>kit.get({escape(repr(snapshot.id))})</code> shows it live</p>"
         )
     return f"<div>{''.join(parts)}</div>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,6 @@ from jobkit.ui.text_widget import TextWidget
 if TYPE_CHECKING:
     from jobkit.client import Kit
 
-logger = logging.getLogger("jobkit.ui")
-
 #: Shortest time between two messages to the notebook.
 _WINDOW_S = 0.1
 
@@ -34,6 +31,7 @@ class JobWidget(TextWidget):
         kit: where the job is.
         job_id: the job.
         on_end: called once with the `JobView` of the ended job, on jobkit's background loop.
+        on_change: called there with the `JobView` after each delivery.
 
     Its traits are the texts of `feed.JobView`.
     """
@@ -50,15 +48,27 @@ class JobWidget(TextWidget):
     actions = traitlets.Unicode('["cancel"]').tag(sync=True)
     request = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, kit: Kit, job_id: str, *, on_end: Callable[[JobView], None] | None = None) -> None:
+    def __init__(
+        self,
+        kit: Kit,
+        job_id: str,
+        *,
+        on_end: Callable[[JobView], None] | None = None,
+        on_change: Callable[[JobView], None] | None = None,
+    ) -> None:
         super().__init__()
         self._kit = kit
+        self._on_end = on_end
+        self._on_change = on_change
         self._requests = Requests()
         self.observe(self._asked, "request")
-        self._following = Following(kit, job_id, Follower(self._deliver, on_end), window_s=_WINDOW_S).start()
+        self.start_beating()
+        follower = Follower(self._deliver, self._ended, lambda _: self.stop_beating())
+        self._following = Following(kit, job_id, follower, window_s=_WINDOW_S).start()
 
     def close(self) -> None:
         self._following.stop()
+        self.stop_beating()
         super().close()
 
     def get_state(self, key: str | Iterable[str] | None = None, drop_defaults: bool = False) -> dict[str, Any]:
@@ -71,6 +81,14 @@ class JobWidget(TextWidget):
 
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         self.put({**whole, **parts})
+        view = self._following.view if hasattr(self, "_following") else None
+        if view is not None and self._on_change is not None:
+            self._on_change(view)
+
+    def _ended(self, view: JobView) -> None:
+        self.stop_beating()
+        if self._on_end is not None:
+            self._on_end(view)
 
     def _asked(self, change: Any) -> None:
         for asked in self._requests.of(change["new"]):
@@ -93,4 +111,4 @@ class JobWidget(TextWidget):
         try:
             await self._kit.aio.cancel(self._following.job_id)
         except JobkitError as error:
-            logger.warning("job %s could not be cancelled: %s", self._following.job_id, error)
+            self._following.say(str(error))

@@ -43,7 +43,7 @@ class Dashboard:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until(self._listens, 90, "the dashboard to listen")
+        wait_until(self._listens, what="the dashboard to listen")
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
@@ -106,7 +106,7 @@ def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself
     elapsed, age = text_of(page, ".jk-card .elapsed"), text_of(page, ".status .word")
     page.keyboard.press("c")
     page.wait_for_selector(".jk-standing .away:has-text('Nothing was sent')")
-    wait_until(lambda: text_of(page, ".status .word") != age, 10, "the age of the data")
+    wait_until(lambda: text_of(page, ".status .word") != age, what="the age of the data")
     assert text_of(page, ".jk-card .elapsed") == elapsed
     network.mend()
     is_live(page)

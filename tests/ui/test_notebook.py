@@ -14,18 +14,29 @@ from tests.support import wait_until
 from tests.ui.stage import Stage
 
 
+class Output:
+    """One output of a cell, with all that it has shown; also its handle."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.shown = [data]
+
+    @property
+    def now(self) -> dict[str, Any]:
+        return self.shown[-1]
+
+    def update(self, data: dict[str, Any], *, raw: bool) -> None:
+        self.shown.append(data)
+
+
 class Display:
     """IPython's `display`, as far as a card uses it."""
 
     def __init__(self) -> None:
-        self.shown: list[dict[str, Any]] = []
+        self.outputs: list[Output] = []
 
-    def __call__(self, data: dict[str, Any], *, raw: bool, display_id: bool = False) -> Display:
-        self.shown.append(data)
-        return self
-
-    def update(self, data: dict[str, Any], *, raw: bool) -> None:
-        self.shown.append(data)
+    def __call__(self, data: dict[str, Any], *, raw: bool, display_id: bool = False) -> Output:
+        self.outputs.append(Output(data))
+        return self.outputs[-1]
 
 
 @pytest.fixture
@@ -93,16 +104,33 @@ def test_a_job_is_shown_live_and_its_output_becomes_static_at_its_end(stage: Sta
 
     job._ipython_display_()
 
-    live = display.shown[0]
-    assert "application/vnd.jupyter.widget-view+json" in live
-    assert "shows it live" in live["text/html"]  # what a viewer without widgets shows
+    saved, live = display.outputs
+    assert set(live.now) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
+    assert "shows it live" in saved.now["text/html"]  # what a saved notebook shows, and a viewer without widgets
     stage.log(job_id, "the last words")
     stage.succeed(job_id, {"type": "int", "text": "42"})
-    wait_until(lambda: len(display.shown) == 2, what="the output to be replaced")
-    ended = display.shown[1]
-    assert set(ended) == {"text/html", "text/plain"}
-    assert "the last words" in ended["text/html"]
-    assert "42" in ended["text/html"]
+    wait_until(lambda: live.now == {"text/plain": ""}, what="the output to be replaced")
+    assert set(saved.now) == {"text/html", "text/plain"}
+    assert "the last words" in saved.now["text/html"]
+    assert "42" in saved.now["text/html"]
+    assert "shows it live" not in saved.now["text/html"]
+
+
+def test_what_a_saved_notebook_shows_is_renewed_as_the_job_goes_on(
+    stage: Stage, display: Display, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = stage.submit("train", {"n": 3}, title="Train")
+    stage.kit.get(job_id)._ipython_display_()
+    saved, live = display.outputs
+    wait_until(lambda: "Queued" in saved.now["text/html"], what="the queued job")
+
+    stage.start(job_id)
+
+    wait_until(lambda: "Running" in saved.now["text/html"], what="the running job")
+    monkeypatch.setattr("jobkit.ui.notebook._KEEP_S", 0.0)
+    stage.progress(job_id, 3, 10, "fold 3")
+    wait_until(lambda: "30 % · 3 / 10 · fold 3" in saved.now["text/html"], what="the progress")
+    assert len(live.shown) == 1  # the widget goes on
 
 
 def test_an_ended_job_is_static_from_the_start(stage: Stage, display: Display) -> None:
@@ -113,10 +141,10 @@ def test_an_ended_job_is_static_from_the_start(stage: Stage, display: Display) -
 
     stage.kit.get(job_id)._ipython_display_()
 
-    (only,) = display.shown
-    assert set(only) == {"text/html", "text/plain"}
-    assert "KeyError" in only["text/html"]
-    assert "last 12 of 50 lines" in only["text/html"]
+    (only,) = display.outputs
+    assert set(only.now) == {"text/html", "text/plain"}
+    assert "KeyError" in only.now["text/html"]
+    assert "last 12 of 50 lines" in only.now["text/html"]
 
 
 def test_outside_a_notebook_a_job_shows_its_line(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,21 +174,32 @@ def test_what_ends_between_two_cells_is_said_again_in_the_next_one(
     events = Events()
     shell = type("Shell", (), {"kernel": object(), "events": events})()
     monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: shell)
-    ready: list[int] = []
-    update = display.update
-    monkeypatch.setattr(display, "update", lambda data, raw: (ready.append(len(events.waiting)), update(data, raw=raw)))
     job_id = stage.submit("train")
     stage.start(job_id)
     stage.kit.get(job_id)._ipython_display_()
+    saved, live = display.outputs
+    ready: list[int] = []
+    update = live.update
+    monkeypatch.setattr(live, "update", lambda data, raw: (ready.append(len(events.waiting)), update(data, raw=raw)))
     stage.succeed(job_id)
-    wait_until(lambda: len(display.shown) == 2 and events.waiting, what="the output to be replaced")
+    wait_until(lambda: live.now == {"text/plain": ""} and events.waiting, what="the output to be replaced")
     assert ready == [1]  # it waits for the next cell before it speaks: no cell can begin between the two
 
     events.waiting[0](None)  # the next cell begins
 
-    assert len(display.shown) == 3
-    assert display.shown[2] == display.shown[1]
+    assert live.shown[-2:] == [{"text/plain": ""}] * 2
+    assert saved.shown[-1] == saved.shown[-2]
     assert events.waiting == []
+
+
+def test_a_kernel_beats_until_its_job_has_ended(stage: Stage, widget: JobWidget) -> None:
+    """A browser that misses the beats says that the kernel is gone. A busy kernel beats: a thread of ours does."""
+    assert int(widget.beat) > 0
+    job = shown(widget)["id"]
+
+    stage.succeed(job)
+
+    wait_until(lambda: widget.beat == "", what="the last beat")
 
 
 def test_a_task_shows_its_form_and_below_it_the_job_that_it_submits(stage: Stage, display: Display) -> None:
@@ -186,15 +225,18 @@ def test_a_task_shows_its_form_and_below_it_the_job_that_it_submits(stage: Stage
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FormWidget, "__init__", noted)
         assert display_form(lambda: stage.kit, {"formed": formed.info()})
-    form, fields = display.shown[0], '{"action": "submit", "task": "formed", "fields": {"n": {"text": "%s"}}, "k": %d}'
-    assert "application/vnd.jupyter.widget-view+json" in form
-    assert "Multiply &lt;b&gt;it&lt;/b&gt;" in form["text/html"]
-    assert "how much" in form["text/html"]
+    (saved, form, below, _), fields = (
+        display.outputs,
+        '{"action": "submit", "task": "formed", "fields": {"n": {"text": "%s"}}, "k": %d}',
+    )
+    assert "application/vnd.jupyter.widget-view+json" in form.now
+    assert "Multiply &lt;b&gt;it&lt;/b&gt;" in saved.now["text/html"]
+    assert "how much" in saved.now["text/html"]
 
     widgets[0].request = fields % (77, 1)
     wait_until(lambda: "n must be a whole number from 1 to 9, not 77" in widgets[0].reply, what="the refusal")
     assert stage.kit.jobs() == []
 
     widgets[0].request = fields % (4, 2)
-    wait_until(lambda: "40" in display.shown[-1].get("text/html", ""), what="the job's card below the form")
+    wait_until(lambda: "40" in below.now.get("text/html", ""), what="the job's card below the form")
     assert [job.result() for job in stage.kit.jobs()] == [40]

@@ -66,7 +66,7 @@ def test_an_ended_job_reads_well_without_any_style() -> None:
 def test_a_job_that_was_still_going_on_says_so_and_how_to_see_it_live() -> None:
     html = card_html(job("running", done=3, total=10, message="fold 3"), now=NOW)
 
-    assert "running at 15:04 UTC, when this was shown" in html
+    assert "running at 15:04:00 UTC, when this was saved" in html
     assert "kit.get(&#x27;8f2c1a9bd0&#x27;)" in html
     assert "30 % · 3 / 10 · fold 3" in html
 
