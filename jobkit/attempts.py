@@ -14,7 +14,7 @@ from typing import Any
 from jobkit.codec import PICKLE, Codec, Subject, is_reference
 from jobkit.files import Depot
 from jobkit.files.depot import LARGE_BYTES, opened
-from jobkit.model import ErrorKind, JobError, JobSpec, ResultExpired, SignatureError
+from jobkit.model import ErrorKind, JobError, JobSpec, ResultUnavailable, SignatureError
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.attempt import supplied
 from jobkit.run.base import Assignment, Outcome
@@ -87,7 +87,7 @@ async def needed(store: Any, spec: JobSpec, codec: Codec, depot: Depot | None = 
                     given[job_id] = await asyncio.to_thread(opened, sealed, subject, codec, depot)
                 else:
                     given[job_id] = codec.verify(sealed, subject)
-            except (SignatureError, ResultExpired) as error:
+            except (SignatureError, ResultUnavailable) as error:
                 raise NeedMissing(f"the result of job {job_id}, which it needs, cannot be read: {error}") from None
     return given
 

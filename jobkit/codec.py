@@ -11,6 +11,7 @@ asked for a result ever call `loads`; the dashboard, the command line and HTTP n
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import importlib
@@ -18,6 +19,7 @@ import io
 import json
 import pickle
 import sys
+import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -176,23 +178,74 @@ def pickled(value: Any) -> tuple[bytes, bytes]:
         pass
     try:
         return CLOUDPICKLE, _cloudpickled(value)
+    except InvalidParams:
+        raise
     except Exception as error:  # likewise
         raise InvalidParams(f"a value of type {type(value).__name__} cannot be pickled: {error}") from None
 
 
 def _cloudpickled(value: Any) -> bytes:
-    """A cloudpickle of `value`. Bokeh's models, which no pickle takes, travel in Bokeh's own JSON."""
+    """A cloudpickle of `value`, with what cloudpickle cannot write, or writes by a name that no other process knows.
+
+    Bokeh's models travel in Bokeh's own JSON.
+    """
     import cloudpickle
 
-    kind = getattr(sys.modules.get("bokeh.model"), "Model", ())
+    model = getattr(sys.modules.get("bokeh.model"), "Model", ())
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no type hints
         def reducer_override(self, obj: Any) -> Any:
-            return (bokeh_model, (_bokeh_text(obj),)) if isinstance(obj, kind) else super().reducer_override(obj)
+            if isinstance(obj, model):
+                return bokeh_model, (_bokeh_text(obj),)
+            if isinstance(obj, _CACHED) and not _is_importable(obj):  # typed in a notebook or script
+                return _cached, (obj.__wrapped__, obj.cache_parameters())
+            if type(obj) is functools.cached_property:  # it holds a lock before Python 3.12
+                return _cached_property, (obj.func, obj.attrname, obj.__doc__)
+            if callable(obj) and not isinstance(obj, _BY_CLOUDPICKLE) and getattr(obj, "__module__", "") == "__main__":
+                try:
+                    reduced = obj.__reduce_ex__(5)
+                except Exception:  # cloudpickle may know a way, or says why there is none
+                    reduced = None
+                if isinstance(reduced, str):
+                    raise InvalidParams(
+                        f"{reduced} (of type {type(obj).__name__}) can only be sent by its name in a module, and it is "
+                        "defined in a notebook or script: move it to a module, or submit a function that makes it"
+                    )
+            return super().reducer_override(obj)
 
-    target = io.BytesIO()
-    Pickler(target, protocol=5).dump(value)
-    return target.getvalue()
+    with io.BytesIO() as file:
+        Pickler(file, protocol=5).dump(value)
+        return file.getvalue()
+
+
+_CACHED = type(functools.lru_cache(lambda: None))
+_BY_CLOUDPICKLE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+
+
+def _is_importable(function: Any) -> bool:
+    """Whether another process finds exactly this object by its module and name."""
+    import cloudpickle
+
+    name = getattr(function, "__module__", None) or ""
+    if name in cloudpickle.list_registry_pickle_by_value():
+        return False
+    found: Any = None if name in ("__main__", "__mp_main__") else sys.modules.get(name)
+    if found is None or getattr(found, "__spec__", None) is None:
+        return False
+    for part in function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is function
+
+
+def _cached(function: Any, parameters: dict[str, Any]) -> Any:
+    """A function with an empty cache of its own."""
+    return functools.lru_cache(**parameters)(function)
+
+
+def _cached_property(function: Any, name: str | None, doc: str | None) -> Any:
+    made: functools.cached_property[Any] = functools.cached_property(function)
+    made.attrname, made.__doc__ = name, doc
+    return made
 
 
 def _bokeh_text(model: Any) -> str:

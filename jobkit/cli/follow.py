@@ -149,8 +149,9 @@ def ending(kit: Kit, snapshot: JobSnapshot) -> int:
 
 def result_text(preview: object, summary: str) -> str:
     """A result as text: what the worker wrote about it, never the value itself."""
-    text = preview.get("text") if isinstance(preview, dict) else None
-    return out.block(str(text)) if text else out.one_line(summary) or "(no preview)"
+    shown = preview if isinstance(preview, dict) else {}
+    text = out.block(str(shown["text"])) if shown.get("text") else out.one_line(summary) or "(no preview)"
+    return f"{text}\n{out.one_line(str(shown['unavailable']))}" if shown.get("unavailable") else text
 
 
 class _Screen:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+import contextlib
+import sys
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +22,41 @@ if TYPE_CHECKING:
     from jobkit.client.kit import Kit
 
 T = TypeVar("T")
+
+
+#: A kernel that awaits a job sees an interrupt within so many seconds.
+_WAKE_S = 0.25
+
+_waiting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
+_ticking: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+
+
+@contextlib.contextmanager
+def _wakeful() -> Iterator[None]:
+    """Let the running loop wake up now and then, in the kernel of a notebook.
+
+    ipykernel's handler of SIGINT schedules the end of the cell with `call_soon`, which does not wake a loop that sleeps
+    in `select`: without this, stopping a cell that awaits a job takes until the job says something.
+    """
+    if "ipykernel" not in sys.modules:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def tick() -> None:
+        if _waiting.get(loop):
+            loop.call_later(_WAKE_S, tick)
+        else:
+            _ticking.discard(loop)
+
+    _waiting[loop] = _waiting.get(loop, 0) + 1
+    if loop not in _ticking:
+        _ticking.add(loop)
+        tick()
+    try:
+        yield
+    finally:
+        _waiting[loop] -= 1
 
 
 class AioKit:
@@ -56,8 +94,9 @@ class AioKit:
         return kit._accepted(spec, answer)
 
     async def outcome(self, job: Job) -> Any:
-        """What `await job` gives: see `Job.result`."""
-        await asyncio.shield(asyncio.wrap_future(job._ended))
+        """What `await job` gives: see `Job.result`. Cancelling it ends the waiting at once, not the job."""
+        with _wakeful():
+            await asyncio.shield(asyncio.wrap_future(job._ended))
         job._publish()
         if job._cards:
             await asyncio.to_thread(job._settle)

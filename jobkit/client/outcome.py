@@ -8,7 +8,7 @@ from typing import Any
 from jobkit.codec import Codec, Subject
 from jobkit.files import Depot
 from jobkit.files.depot import opened
-from jobkit.model import JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState, ResultExpired
+from jobkit.model import JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState, ResultExpired, ResultUnavailable
 
 
 def outcome_of(
@@ -23,7 +23,8 @@ def outcome_of(
 
     Raises:
         JobFailed, JobCancelled: it did not succeed.
-        ResultExpired: it did, but its value is not there.
+        ResultUnavailable: it did, but its value could not be written, or cannot be read here.
+        ResultExpired: it did, but its value is no longer kept.
     """
     spec = snapshot.spec
     if snapshot.state is JobState.CANCELLED:
@@ -32,15 +33,17 @@ def outcome_of(
     if snapshot.state is JobState.FAILED:
         raise _failure(snapshot) from _original(snapshot, sealed, codec)
     if not sealed:
-        why = (preview or {}).get("unavailable") or "it has expired or was removed"
+        what = f"the result of job {spec.id} ({spec.task}) is not available"
+        if why := (preview or {}).get("unavailable"):
+            raise ResultUnavailable(f"{what}: {why}")
         if snapshot.cached_from:
-            why = f"it is that of job {snapshot.cached_from}, which is no longer kept"
-        raise ResultExpired(f"the result of job {spec.id} ({spec.task}) is not available: {why}")
+            raise ResultExpired(f"{what}: it is that of job {snapshot.cached_from}, which is no longer kept")
+        raise ResultExpired(f"{what}: it has expired or was removed")
     form, body = opened(sealed, Subject("result", snapshot.result_id, spec.task), codec, depot)
     try:
         return _decode(form, body)
     except Exception as error:  # unpickling runs code of the value's own classes
-        raise ResultExpired(
+        raise ResultUnavailable(
             f"the result of job {spec.id} ({spec.task}) cannot be rebuilt here: {type(error).__name__}: {error}"
         ) from error
 

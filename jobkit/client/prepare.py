@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -55,6 +57,7 @@ def prepare(
     Raises:
         InvalidParams: an argument or option is refused; the message names it.
     """
+    _refuse_generators(task)
     bound = task.bind(args, kwargs)
     options = task.effective(over)
     work = work_of(task.name, options, bound, {}, codec, lambda: task.code_version)
@@ -69,6 +72,25 @@ def prepare(
         task.name, task.title, shown(bound), encoded, options, over,
         settings=settings, codec=codec, owner=owner, retry_of=retry_of, needs=needs, work=work, job_id=job_id,
     )  # fmt: skip
+
+
+def _refuse_generators(task: TaskDef[..., Any]) -> None:
+    """Nothing of a generator function runs when it is called.
+
+    Raises:
+        InvalidParams: it is one; says what to write instead.
+    """
+    function: Any = task.function.run if task.is_class else task.function  # type: ignore[attr-defined]  # of a Task class
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not inspect.isroutine(function) and not isinstance(function, type):
+        function = getattr(function, "__call__", function)  # noqa: B004  # an instance's own
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidParams(
+            f"{task.name} is a generator function, of which a call runs nothing: submit a function that returns a list "
+            "instead of using yield",
+            "task",
+        )
 
 
 def prepare_info(

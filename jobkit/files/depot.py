@@ -20,7 +20,7 @@ import msgspec
 
 from jobkit.codec import FILE, Codec, Subject
 from jobkit.files.places import Part, Place, place_of
-from jobkit.model import ResultExpired, SignatureError
+from jobkit.model import ResultExpired, ResultUnavailable, SignatureError
 from jobkit.settings import Settings
 
 #: Results above this size (sealed) go to a file.
@@ -126,7 +126,8 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, depot: Depot | None) -
 
     Raises:
         SignatureError: envelope or file were not sealed for this subject; nothing of them has been parsed then.
-        ResultExpired: the file cannot be reached from here; the message says where it is.
+        ResultUnavailable: no place for results is set here; the message says where the file is.
+        ResultExpired: the file is not there (any more), or this machine does not reach it.
     """
     form, body = codec.verify(sealed, subject)
     if form != FILE:
@@ -134,7 +135,7 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, depot: Depot | None) -
     path, size, shown = _reference(body, subject)
     what = f"the {subject.kind.partition(chr(0))[0]} of job {subject.job_id}"
     if depot is None:
-        raise ResultExpired(
+        raise ResultUnavailable(
             f"{what} ({size / 1e6:.1f} MB) is a file in {shown}, and no directory for results is set here: set "
             "JOBKIT_RESULTS to the one that the workers use"
         )

@@ -28,6 +28,7 @@ from jobkit.model import (
     JobkitError,
     JobNotFound,
     ResultExpired,
+    ResultUnavailable,
     SignatureError,
     StoreUnavailable,
     UnknownTask,
@@ -349,6 +350,8 @@ def problem_of(error: JobkitError) -> Problem:
             return Problem(404, "job_not_found", text, "id")
         case ResultExpired():
             return Problem(410, "expired", text)
+        case ResultUnavailable():
+            return Problem(410, "result_unavailable", text)
         case SignatureError():
             return Problem(409, "signature", text)
         case StoreUnavailable():

@@ -44,10 +44,11 @@ async def result(call: Call) -> Response:
         return _with(_part(preview, "image/png", "png"), headers)
     if preview.get("table"):
         return _with(json_response(preview["table"]), headers)
+    if why := preview.get("unavailable"):  # its text is not the value, and says nothing about it
+        raise Problem(410, "result_unavailable", f"the result of job {snapshot.id} is not available: {why}")
     if preview.get("text"):
         return _with(_part(preview, "text/plain", "text"), headers)
-    why = preview.get("unavailable") or "it is no longer kept"
-    raise Problem(410, "expired", f"the result of job {snapshot.id} is not available: {why}")
+    raise Problem(410, "expired", f"the result of job {snapshot.id} is not available: it is no longer kept")
 
 
 def _require_value(snapshot: JobSnapshot) -> None:

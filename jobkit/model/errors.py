@@ -49,8 +49,13 @@ class JobCancelled(JobkitError):
     """The job ended as `cancelled`: raised by `job.result()`."""
 
 
-class ResultExpired(JobkitError):
-    """The job succeeded, but its value is no longer (or was never) available; the message says why."""
+class ResultUnavailable(JobkitError):
+    """The job succeeded, but its value cannot be had: it could not be written, or cannot be read here. The message says
+    why and what to do."""
+
+
+class ResultExpired(ResultUnavailable):
+    """The job succeeded, but its value is no longer kept."""
 
 
 class EventsExpired(JobkitError):

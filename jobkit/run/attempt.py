@@ -13,7 +13,13 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 from typing import Any
 
@@ -274,9 +280,19 @@ def _missing(task: str, error: ModuleNotFoundError) -> str:
 
 
 def _unavailable(value: Any, reason: str, allow_pickle: bool) -> str:
+    kind, is_async = type(value).__name__, isinstance(value, AsyncIterator)
+    if is_async or isinstance(value, Iterator):
+        instead = "[x async for x in ...]" if is_async else "list(...)"
+        return (
+            f"the task returned a value of type {kind}, which yields its items only inside the job's own process and "
+            f"was not kept: return {instead} instead"
+        )
     if not allow_pickle:
         return (
-            f"the task succeeded, but its result of type {type(value).__name__} was not kept: it can only travel as a "
+            f"the task succeeded, but its result of type {kind} was not kept: it can only travel as a "
             "pickle, and pickles need a signing key (JOBKIT_SECRET)"
         )
-    return f"the task succeeded, but its result could not be kept: {reason}"
+    return (
+        f"the task succeeded, but its result could not be kept: {reason}; return plain data, arrays or tables, or save "
+        "it to a file and return its path"
+    )

@@ -31,6 +31,8 @@ class Signature:
         positional_only: how many of them may be given only so.
         var_positional, var_keyword: names of `*args` and `**kwargs`, or "".
         defaults: the Python defaults by name.
+        omits_defaults: keyword arguments that equal their default are not passed: a function written in C (a ufunc of
+            NumPy) may refuse some of them together.
     """
 
     params: tuple[ParamSpec, ...]
@@ -39,6 +41,7 @@ class Signature:
     var_positional: str = ""
     var_keyword: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    omits_defaults: bool = False
     _names: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +90,9 @@ class Signature:
 
     def call_args(self, bound: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """`(args, kwargs)` for the call that `bind` described: by name, but for what Python takes only by position."""
+        if self.omits_defaults:
+            keywords = {*self.defaults} - {*self.positional[: self.positional_only]}
+            bound = {n: v for n, v in bound.items() if n not in keywords or v is not self.defaults[n]}
         if not (self.positional_only or self.var_positional or self.var_keyword):
             return (), dict(bound)
         more = bound.get(self.var_positional, ())
@@ -160,7 +166,20 @@ def signature_of(function: Callable[..., Any]) -> Signature:
             spec = with_default(spec, default)
             defaults[name] = default
         params.append(spec)
-    return Signature(tuple(params), tuple(positional), positional_only, var_positional, var_keyword, defaults)
+    if inspect.isfunction(function) and hasattr(function, "__wrapped__"):
+        kinds = {each.kind for each in inspect.signature(function, follow_wrapped=False).parameters.values()}
+        if inspect.Parameter.VAR_POSITIONAL in kinds and inspect.Parameter.VAR_KEYWORD not in kinds:
+            positional_only = len(positional)  # a decorator's `def inner(*args)`
+    return Signature(
+        tuple(params), tuple(positional), positional_only, var_positional, var_keyword, defaults, _is_native(function)
+    )
+
+
+def _is_native(function: Any) -> bool:
+    """Whether a callable is written in C."""
+    if inspect.isfunction(function) or inspect.ismethod(function) or isinstance(function, (type, functools.partial)):
+        return False
+    return not inspect.isfunction(inspect.getattr_static(type(function), "__call__", None))
 
 
 def _hinted(function: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,18 +83,25 @@ def test_the_error_of_a_failed_job_is_told_with_the_users_own_traceback(kit: Kit
     assert "jobkit/run" not in job.error.traceback
 
 
-def test_a_value_that_cannot_be_pickled_costs_only_the_value(kit: Kit) -> None:
-    def handle() -> object:
-        import threading
+UNAVAILABLE: dict[str, tuple[Callable[[], object], str]] = {
+    "lock": (
+        lambda: __import__("threading").Lock(),
+        "cannot pickle '_thread.lock'.*; return plain data, arrays or tab",
+    ),
+    "generator": (lambda: (i for i in range(3)), r"of type generator.*: return list\(\.\.\.\) instead"),
+}
 
-        return threading.Lock()
 
-    job = kit.submit(handle)
+@pytest.mark.parametrize("kind", UNAVAILABLE)
+def test_a_value_that_cannot_be_kept_costs_only_the_value(kit: Kit, kind: str) -> None:
+    function, why = UNAVAILABLE[kind]
+    job = kit.submit(function)
 
-    with pytest.raises(jobkit.ResultExpired, match="cannot be pickled"):
+    with pytest.raises(jobkit.ResultUnavailable, match=why) as caught:
         job.result(60)
+    assert not isinstance(caught.value, jobkit.ResultExpired)
     assert job.state == "succeeded"
-    assert "lock" in job.preview()["text"]
+    assert job.preview()["text"]
 
 
 def test_events_tell_the_whole_life_without_a_gap(kit: Kit) -> None:

@@ -18,7 +18,7 @@ from jobkit.files import log as log_module
 from jobkit.files.depot import opened, owner_text
 from jobkit.files.log import join
 from jobkit.files.places import Directory, place_of
-from jobkit.model import InvalidParams, ResultExpired, SignatureError
+from jobkit.model import InvalidParams, ResultExpired, ResultUnavailable, SignatureError
 from jobkit.settings import Settings
 
 CODEC = Codec([b"key"])
@@ -118,7 +118,7 @@ def test_a_file_that_is_gone_or_out_of_reach_is_one_sentence(depot: Depot, tmp_p
         opened(sealed, SUBJECT, CODEC, depot)
     with pytest.raises(ResultExpired, match=f"it was written to {tmp_path}/results"):
         opened(sealed, SUBJECT, CODEC, Depot(Directory(tmp_path / "other")))
-    with pytest.raises(ResultExpired, match="set JOBKIT_RESULTS to the one that the workers use"):
+    with pytest.raises(ResultUnavailable, match="set JOBKIT_RESULTS to the one that the workers use"):
         opened(sealed, SUBJECT, CODEC, None)
 
 

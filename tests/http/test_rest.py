@@ -199,20 +199,25 @@ def test_a_result_is_never_unpickled_and_shows_its_preview(http: httpx.Client, k
 
 
 def test_a_result_that_is_not_there_says_why(http: httpx.Client, kit: Kit, stage: Stage) -> None:
-    waiting, failed, lost = submit(http), submit(http), submit(http)
+    waiting, failed, lost, generator = submit(http), submit(http), submit(http), submit(http)
     stage.start(failed["id"])
     stage.fail(failed["id"], message="no luck")
     stage.start(lost["id"])
     stage._finish(lost["id"], "succeeded")
+    stage.start(generator["id"])
+    preview = {"type": "generator", "text": "<generator object>", "unavailable": "return list(...) instead"}
+    stage._finish(generator["id"], "succeeded", preview=preview)
 
-    answers = [http.get(f"{job['url']}/result") for job in (waiting, failed, lost)]
+    answers = [http.get(f"{job['url']}/result") for job in (waiting, failed, lost, generator)]
 
     assert [(a.status_code, a.json()["error"]) for a in answers] == [
         (409, "not_finished"),
         (409, "failed"),
         (410, "expired"),
+        (410, "result_unavailable"),
     ]
     assert "no luck" in answers[1].json()["message"]
+    assert answers[3].json()["message"].endswith("is not available: return list(...) instead")
     assert http.get("/api/jobs/nope/result").status_code == 404
 
 

@@ -1,0 +1,84 @@
+"""`await job`: who stops waiting has stopped at once; the job goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType, ModuleType
+
+import pytest
+
+from jobkit.client.aio import AioKit
+from jobkit.client.kit import Kit
+from jobkit.testing import MemoryKit
+from tests.support import PATIENCE_S, wait_until
+
+
+@pytest.fixture
+def kit() -> Iterator[Kit]:
+    """One whose jobs wait for ever."""
+    with MemoryKit(at_once=False) as kit:
+        yield kit
+
+
+def test_a_cancelled_await_ends_at_once_and_not_the_job(kit: Kit) -> None:
+    job = kit.submit(len, "abc")
+
+    async def cell() -> None:
+        waiting = asyncio.ensure_future(AioKit.outcome(kit.aio, job))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(cell())
+
+    assert job.state == "queued"
+
+
+def test_an_interrupt_of_a_notebook_cell_that_awaits_a_job_is_seen_at_once(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ipykernel's handler schedules the end of the cell without waking the loop."""
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    job = kit.submit(len, "abc")
+    is_over = threading.Event()
+    woken: list[bool] = []
+
+    def sleeps() -> bool:
+        frame = sys._current_frames()[threading.main_thread().ident or 0]
+        return frame.f_code.co_name == "select"
+
+    async def cell() -> bool:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def interrupt() -> None:
+            wait_until(sleeps, what="the loop to sleep")
+            os.kill(os.getpid(), signal.SIGUSR1)
+            if not is_over.wait(PATIENCE_S / 2):  # the loop sleeps on: end the test, which has failed
+                woken.append(True)
+                loop.call_soon_threadsafe(lambda: None)
+
+        def handler(number: int, frame: FrameType | None) -> None:
+            loop.call_soon(task.cancel)
+
+        before = signal.signal(signal.SIGUSR1, handler)
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        try:
+            await job
+        except asyncio.CancelledError:
+            return not woken
+        finally:
+            is_over.set()
+            thread.join()
+            signal.signal(signal.SIGUSR1, before)
+        return False
+
+    assert asyncio.run(cell())
+    assert job.state == "queued"
