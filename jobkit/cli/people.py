@@ -120,7 +120,7 @@ def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> Non
                 entry.via,
                 out.one_line(entry.action),
                 out.one_line(target_words(entry.on, entry.targets, entry.count)),
-                entry.outcome,
+                entry.outcome if entry.times == 1 else f"{entry.outcome} {entry.times:,} times",
                 out.one_line(entry.note),
             )
             for entry in entries

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import TypeVar
@@ -11,10 +10,9 @@ from typing import TypeVar
 from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobState, StoreUnavailable
 from jobkit.store.base import Store
 from jobkit.store.hub import Hub, void
+from jobkit.store.values import parse_stream_id
 
 T = TypeVar("T")
-
-_EVENT_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
 
 #: Seconds between questions of an iterator over events while the server does not answer.
 _AWAY_S = 0.5
@@ -39,7 +37,9 @@ class Listening:
             InvalidParams: `after` is not an event id.
             EventsExpired: some of them are no longer kept: `after` is too old, or the reader too slow.
         """
-        if after is not None and not (isinstance(after, str) and _EVENT_ID.fullmatch(after)):
+        if isinstance(after, str) and after and "-" not in after:
+            after = f"{after}-0"
+        if after is not None and not (isinstance(after, str) and parse_stream_id(after)):
             raise InvalidParams(f"after must be the id of an event, like '1764000000000-0', not {after!r}", "after")
         wake = asyncio.Event()
         loop = asyncio.get_running_loop()

@@ -7,6 +7,13 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from jobkit.store.query import ORDERS
+
+#: What names queues, schedules, keys and ids, and what an id of a stream looks like.
+ID = r"^[A-Za-z0-9_.:-]{1,200}$"
+CURSOR = r"^[0-9]{0,18}$|^[0-9A-Za-z_-]{19,2000}={0,2}$"
+STREAM_ID = r"^((0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19}))?$"
+
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Seconds = Annotated[float, Meta(ge=0, le=315_360_000)]
 Timeout = Annotated[float, Meta(gt=0, le=315_360_000)]
@@ -15,6 +22,7 @@ Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 Retries = Annotated[int, Meta(ge=0, le=10_000)]
 Tags = Annotated[list[Name], Meta(max_length=32)]
 Count = Annotated[int, Meta(ge=0, le=100_000)]
+Identifier = Annotated[Name, Meta(extra_json_schema={"pattern": ID})]
 State = Literal["scheduled", "queued", "running", "succeeded", "failed", "cancelled"]
 
 
@@ -22,15 +30,22 @@ def doc(text: str, **meta: Any) -> Meta:
     return Meta(description=text, **meta)
 
 
+def shown(pattern: str) -> Meta:
+    """A pattern for the document alone: what does not match it is refused later, by a better sentence."""
+    return Meta(extra_json_schema={"pattern": pattern})
+
+
 class Submit(Struct, forbid_unknown_fields=True, kw_only=True):
     """A job to submit."""
 
     task: Annotated[Name, doc("Name of the task; `GET /api/tasks` lists them.")]
     params: Annotated[dict[str, Any], doc("Its arguments by name, as the task's JSON Schema says.")] = {}
-    queue: Annotated[Name | UnsetType, doc("Another queue than the task's own.")] = UNSET
+    queue: Annotated[Identifier | UnsetType, doc("Another queue than the task's own.")] = UNSET
     delay: Annotated[Seconds | UnsetType, doc("Not before so many seconds from now.")] = UNSET
     at: Annotated[Moment | UnsetType, doc("Not before this moment, with its offset from UTC.")] = UNSET
-    key: Annotated[Name | UnsetType, doc("The same key and task give the same job as long as it is kept.")] = UNSET
+    key: Annotated[Identifier | UnsetType, doc("The same key and task give the same job as long as it is kept.")] = (
+        UNSET
+    )
     priority: Annotated[Priority | UnsetType, doc("Higher first.")] = UNSET
     timeout: Annotated[Timeout | UnsetType, doc("Seconds that one attempt may run.")] = UNSET
     retries: Annotated[Retries | UnsetType, doc("Further attempts after a failure.")] = UNSET
@@ -59,9 +74,13 @@ class JobList(Struct, forbid_unknown_fields=True, kw_only=True):
     q: Annotated[
         str, doc("What the dashboard's search box takes: `state:failed age:<1h lr=0.003`.", max_length=500)
     ] = ""
-    order: Annotated[str, doc("`took`, `-started`, ...; the newest first unless given.", max_length=20)] = ""
+    order: Annotated[
+        str,
+        doc(f"One of {', '.join(ORDERS)}; with `-` the largest first. Newest first unless given.", max_length=20),
+        shown(f"^(-?({'|'.join(ORDERS)}))?$"),
+    ] = ""
     limit: Annotated[int, doc("At most so many.", ge=1, le=1000)] = 50
-    cursor: Annotated[str, doc("`next_cursor` of the page before.", pattern=r"^[0-9A-Za-z_=-]{0,2000}$")] = ""
+    cursor: Annotated[str, doc("`next_cursor` of the page before.", max_length=2000), shown(CURSOR)] = ""
 
 
 class LogQuery(Struct, forbid_unknown_fields=True, kw_only=True):

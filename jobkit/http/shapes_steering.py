@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from jobkit.http.shapes import Name, Priority, doc
+from jobkit.http.shapes import STREAM_ID, Identifier, Priority, doc, shown
 
 
 class Move(Struct, forbid_unknown_fields=True, kw_only=True):
     """Where to; at least one of both."""
 
-    queue: Annotated[Name | UnsetType, doc("Another queue.")] = UNSET
+    more_of_schema: ClassVar[dict[str, Any]] = {"minProperties": 1}
+
+    queue: Annotated[Identifier | UnsetType, doc("Another queue.")] = UNSET
     priority: Annotated[Priority | UnsetType, doc("Another priority; higher first.")] = UNSET
 
 
@@ -51,7 +53,7 @@ class AuditQuery(Struct, forbid_unknown_fields=True, kw_only=True):
 
     limit: Annotated[int, doc("At most so many.", ge=1, le=1000)] = 100
     before: Annotated[
-        str, doc("Older than this entry: `next_before` of the page before.", pattern=r"^([0-9]{1,18}(-[0-9]{1,10})?)?$")
+        str, doc("Older than this entry: `next_before` of the page before.", max_length=60), shown(STREAM_ID)
     ] = ""
 
 
@@ -140,7 +142,7 @@ class Repeated(Struct):
 
 
 class AuditEntry(Struct):
-    """What somebody did."""
+    """What somebody did: `times` acts of one kind since `since`, folded into one entry; `at` is the newest of them."""
 
     id: str
     at: datetime | None
@@ -153,6 +155,8 @@ class AuditEntry(Struct):
     count: int
     outcome: str
     note: str
+    times: int
+    since: datetime | None
 
 
 class Audit(Struct):

@@ -1,9 +1,12 @@
-"""The audit trail: who did what to what, when, by which way, and what came of it. Pure."""
+"""The audit trail: who did what to what, when, by which way, and what came of it. Pure.
+
+The trail is bounded, so its bounds decide what an attacker can push out of it: see `AuditBounds`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +16,33 @@ from jobkit.model.snapshot import iso
 NAMED = 20
 
 OUTCOMES = ("done", "partly", "failed", "refused")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditBounds:
+    """How many entries the store keeps, and when it folds several into one.
+
+    Entries of one kind (same person, role, way, action and outcome) within `fold_s` are folded once there are more than
+    `alone` of them: a loop that fails 10,000 times costs one entry with its count. What is left is bounded per person
+    (and role), so nobody pushes out the entries of somebody else.
+
+    Attributes:
+        kept: entries of everybody. Above it, the oldest entry of the person with the most entries is deleted.
+        per_person: entries of one person. Above it, their own oldest entry is deleted.
+        alone_done: entries of one kind that are kept as they are, if the act was done, at least in part.
+        alone_failed: the same for acts that failed or were refused.
+        fold_s: seconds from the first entry of a kind until its counting starts again.
+    """
+
+    kept: int = 10_000
+    per_person: int = 2_000
+    alone_done: int = 100
+    alone_failed: int = 1
+    fold_s: float = 3_600.0
+
+    def alone(self, entry: AuditEntry) -> int:
+        """Number of entries of this kind that are not folded."""
+        return self.alone_done if entry.outcome in ("done", "partly") else self.alone_failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +55,11 @@ class AuditEntry:
         via: "page", "http" or "cli".
         action: "cancel", "retry", "submit", "drain_worker", ...
         on: what was acted on: "job", "queue", "worker", ...
-        targets: ids or names, at most `NAMED`. count: of all.
+        targets: ids or names, at most `NAMED`. count: of all; those that are not named may be counted twice.
         outcome: "done", "partly", "failed" (it could not be done) or "refused" (they might not do it).
-        note: one sentence: what was done, or why not.
-        id, at: given by the store, whose clock it is.
+        note: one sentence: what was done, or why not; of the newest act.
+        times: number of acts that this entry stands for, see `AuditBounds`. since: when the first of them was.
+        id, at: of the newest act, given by the store, whose clock it is.
     """
 
     who: str
@@ -40,6 +71,8 @@ class AuditEntry:
     count: int = 0
     outcome: str = "done"
     note: str = ""
+    times: int = 1
+    since: datetime | None = None
     id: str = ""
     at: datetime | None = None
 
@@ -50,6 +83,27 @@ class AuditEntry:
         """An entry that may be stored: of many targets the first, of long texts the beginning."""
         named = tuple(_cut(target, 200) for target in targets[:NAMED])
         return cls(_cut(who, 200), role, via, _cut(action, 60), on, named, len(targets), outcome, _cut(note, 500))
+
+    @property
+    def person(self) -> str:
+        """Whose share of the trail this entry belongs to."""
+        return f"{self.who}\x1f{self.role}"
+
+    @property
+    def kind(self) -> str:
+        """What entries that may be folded have in common."""
+        return "\x1f".join((self.who, self.role, self.via, self.action, self.on, self.outcome))
+
+    def folded(self, newer: AuditEntry) -> AuditEntry:
+        """This entry and a newer one of the same kind as one; as in `lua/note.lua`."""
+        others = [target for target in newer.targets if target not in self.targets]
+        return replace(
+            newer,
+            targets=(*self.targets, *others)[:NAMED],
+            count=self.count + newer.count - len(newer.targets) + len(others),
+            times=self.times + newer.times,
+            since=self.since or self.at,
+        )
 
     def to_wire(self) -> dict[str, Any]:
         wire = {
@@ -63,7 +117,10 @@ class AuditEntry:
             "outcome": self.outcome,
             "note": self.note,
         }
-        return {name: value for name, value in wire.items() if value not in ("", [], 0)}
+        kept = {name: value for name, value in wire.items() if value not in ("", [], 0)}
+        if self.since is not None:
+            kept |= {"times": self.times, "since": int(self.since.timestamp() * 1000)}
+        return kept
 
     @classmethod
     def from_wire(cls, id: str, wire: Mapping[str, Any]) -> AuditEntry:
@@ -81,8 +138,10 @@ class AuditEntry:
             count=int(wire.get("count", len(targets))),
             outcome=str(wire.get("outcome", "done")),
             note=str(wire.get("note", "")),
+            times=int(wire.get("times", 1)),
+            since=_at(wire["since"]) if "since" in wire else None,
             id=id,
-            at=datetime.fromtimestamp(int(id.partition("-")[0]) / 1000, UTC),
+            at=_at(id.partition("-")[0]),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -95,8 +154,13 @@ class AuditEntry:
             "on": "job",
             "targets": [],
             "count": 0,
+            "note": "",
         }
-        return {**whole, "note": "", **self.to_wire()}
+        return {**whole, **self.to_wire(), "times": self.times, "since": iso(self.since or self.at)}
+
+
+def _at(ms: Any) -> datetime:
+    return datetime.fromtimestamp(int(ms) / 1000, UTC)
 
 
 def _cut(text: str, most: int) -> str:

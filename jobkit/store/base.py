@@ -229,11 +229,15 @@ class Store(Schedules, Failures, Web, Protocol):
         ...
 
     async def note(self, entry: AuditEntry) -> None:
-        """Add to the audit trail, of which the last 10,000 entries (or some more) are kept."""
+        """Add to the audit trail, within its bounds; see `AuditBounds`."""
         ...
 
     async def audit(self, limit: int = 100, before: str = "") -> Sequence[AuditEntry]:
-        """Up to `limit` entries of the audit trail, newest first; with `before`, an entry's id, older ones."""
+        """Up to `limit` entries of the audit trail, newest first; with `before`, an entry's id, older ones.
+
+        Raises:
+            InvalidParams: `before` is not the id of an entry.
+        """
         ...
 
     async def hold(self, name: str, owner: str, for_s: float) -> bool:

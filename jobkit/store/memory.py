@@ -8,7 +8,7 @@ told when the lock is free again, in order, before the verb returns; see `memory
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, Ru
 from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import tame
 from jobkit.settings import Settings
-from jobkit.store.memory_audit import AUDIT_KEPT, MemoryAudit
+from jobkit.store.memory_audit import MemoryAudit
 from jobkit.store.memory_failures import MemoryFailures
 from jobkit.store.memory_files import MemoryFiles
 from jobkit.store.memory_hub import MemoryHub
@@ -67,7 +67,9 @@ class MemoryStore(
         super().__init__(settings, clock)
         self._revoked: dict[str, float] = {}
         self._attending: dict[str, tuple[float, bytes]] = {}
-        self._audit: deque[AuditEntry] = deque(maxlen=AUDIT_KEPT)
+        self._audit: dict[str, AuditEntry] = {}
+        self._audit_last = (0, 0)
+        self._audit_kinds: dict[str, tuple[int, str, float]] = {}
         self._begin_schedules()
         self._workers: dict[str, dict[str, str]] = {}
         self._turns: defaultdict[str, dict[str, float]] = defaultdict(dict)

@@ -1,4 +1,4 @@
-"""The audit trail on Redis: one bounded stream, `audit`."""
+"""The audit trail on Redis: a stream, `audit`, whose bounds `lua/note.lua` keeps."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ from functools import partial
 
 import msgspec
 
-from jobkit.model.audit import AuditEntry
+from jobkit.model.audit import NAMED, AuditBounds, AuditEntry
 from jobkit.store import records
 from jobkit.store.redis_part import RedisPart
-
-#: Entries that are kept, about.
-AUDIT_KEPT = 10_000
+from jobkit.store.values import checked_stream_id
 
 
 class RedisAudit(RedisPart):
+    #: Other bounds only in tests.
+    audit_bounds = AuditBounds()
+
     async def note(self, entry: AuditEntry) -> None:
+        bounds = self.audit_bounds
+        wire = msgspec.json.encode(entry.to_wire())
+        fold_ms = max(1, int(bounds.fold_s * 1000))
+        args = [entry.person, entry.kind, bounds.alone(entry), fold_ms, bounds.per_person, bounds.kept, NAMED]
         with self._reaching():
-            await self.redis.xadd(
-                f"{self.prefix}audit", {"a": msgspec.json.encode(entry.to_wire())}, maxlen=AUDIT_KEPT, approximate=True
-            )
+            await self.scripts.run("note", [wire, *args])
 
     async def audit(self, limit: int = 100, before: str = "") -> list[AuditEntry]:
+        if before and checked_stream_id("before", before) == (0, 0):
+            return []  # Redis refuses to look before the first id there is
         with self._reaching():
             found = await self.redis.xrevrange(
                 f"{self.prefix}audit", f"({before}" if before else "+", "-", count=max(1, limit)

@@ -40,6 +40,7 @@ NAMES = (
     "rule",
     "waiting",
     "refused",
+    "note",
 )
 #: Of jobs that come by arq's own client; see `redis_arq`.
 ARQ_NAMES = ("arq_scan", "arq_adopt", "arq_stage", "arq_settle", "arq_enqueue")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobkit.model import EventsExpired, JobEvent, JobSpec, LogLine
+from jobkit.model import EventsExpired, InvalidParams, JobEvent, JobSpec, LogLine
 from jobkit.model.snapshot import JobError
 
 #: Called with each event, in the store's own thread; must not block and must not raise.
@@ -224,6 +225,30 @@ def event_key(id: str) -> tuple[int, int]:
     """An event's id, in the order of events."""
     ms, _, n = id.partition("-")
     return int(ms), int(n or 0)
+
+
+#: As Redis writes the id of an entry of a stream; a part has 64 bits.
+_STREAM_ID = re.compile(r"(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})", re.ASCII)
+
+
+def parse_stream_id(text: str) -> tuple[int, int] | None:
+    """Both parts of the id of a stream's entry, `ms-n`; None if it is none."""
+    found = _STREAM_ID.fullmatch(text)
+    parts = (int(found[1]), int(found[2])) if found else (2**64, 0)
+    return None if max(parts) >= 2**64 else parts
+
+
+def checked_stream_id(name: str, text: str) -> tuple[int, int]:
+    """The same.
+
+    Raises:
+        InvalidParams: it is none; names the parameter.
+    """
+    parts = parse_stream_id(text)
+    if parts is None:
+        shown = text if len(text) <= 60 else f"{text[:60]}…"
+        raise InvalidParams(f"{name} must be an id like '1764000000000-0', not {shown!r}", name)
+    return parts
 
 
 def is_before(after: str, oldest: str) -> bool:

@@ -12,7 +12,7 @@ class Audit {
     n.empty = h("p", {class: "nothing muted", text: "Nobody has done anything yet.", hidden: true});
     n.first = h("button", {class: "btn small", text: "Newest", hidden: true, onclick: () => ask(model, "first")});
     n.older = h("button", {class: "btn small", text: "Older", hidden: true, onclick: () => ask(model, "older", {before: this.more})});
-    this.root = h("section", {class: "jk jk-audit", "aria-label": "Audit"}, h("p", {class: "sum muted", text: "Who did what on pages, over HTTP and at the command line. The last 10,000 acts are kept."}),
+    this.root = h("section", {class: "jk jk-audit", "aria-label": "Audit"}, h("p", {class: "sum muted", text: "Who did what on pages, over HTTP and at the command line. The last 10,000 entries are kept, at most 2,000 of one person."}),
       h("div", {class: "scroll"}, n.table), n.empty, h("div", {class: "foot"}, n.first, n.older));
     el.append(this.root);
     this.stops = [followTheme(this.root), everySecond(() => this.tick(), this.root)];
@@ -47,7 +47,7 @@ class Audit {
       h("td", {class: "when muted", title: exact(row.at), "data-at": row.at}),
       h("td", null, h("b", {text: row.who || "somebody"}), h("span", {class: "muted small way", text: ` ${WAYS[row.via] || row.via}${row.role ? `, as ${row.role}` : ""}`})),
       h("td", null, h("span", {text: words}), " ", h("span", {class: "muted", text: many ? `${number(row.count)} ${row.on}s` : words.endsWith(row.on) ? "" : row.on}), " ", targets.flatMap((target) => [target, " "]), more > 0 && rest >= 0 && h("span", {class: "muted", text: `and ${number(more)} more`})),
-      h("td", {class: "note"}, h("span", {class: "chip small", "data-face": face}, icon(face), word), row.note && row.outcome !== "done" && h("span", {class: "muted", text: row.note})));
+      h("td", {class: "note"}, h("span", {class: "chip small", "data-face": face}, icon(face), word), row.times > 1 && h("span", {class: "muted", title: `since ${exact(row.since)}`, text: `${number(row.times)} times`}), row.note && row.outcome !== "done" && h("span", {class: "muted", text: row.note})));
   }
 
   tick() {

@@ -32,9 +32,6 @@ logger = logging.getLogger("jobkit.ui")
 #: Targets that one call of the store is asked about, and how many `each` has under way at once.
 _SLICE, _AT_ONCE = 500, 8
 
-#: Refusals of one session that are written into the audit trail: who asks in vain for ever must not push out the rest.
-_REFUSALS = 50
-
 
 @dataclass(slots=True)
 class Errand:
@@ -172,7 +169,6 @@ class Desk:
         self.judge: Callable[[], Person] = (lambda: judge().looking()) if only_looks else judge
         self.person = self.judge()
         self.on_refused: Callable[[], object] = lambda: None
-        self._refusals = 0
 
     def may(self, name: str) -> bool:
         """Whether a button for this action makes sense; what they do not own is refused later all the same."""
@@ -213,11 +209,7 @@ class Desk:
         targets = list(dict.fromkeys(map(str, targets)))
         self.person = self.judge()
         if not self._is_allowed(wanted):
-            answer = Answer(self._not_allowed(wanted), "refused")
-            if self._refusals < _REFUSALS:
-                self._refusals += 1
-                return await self._noted(wanted, targets, answer)
-            return answer
+            return await self._noted(wanted, targets, Answer(self._not_allowed(wanted), "refused"))
         if not targets:
             return Answer(f"there is nothing to be {wanted.done}", "failed")
         try:
