@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -34,6 +34,7 @@ from jobkit.model import (
     UnknownTask,
 )
 from jobkit.model.audit import AuditEntry
+from jobkit.settings import Settings
 
 T = TypeVar("T")
 
@@ -106,9 +107,9 @@ class Call:
             raise access.insufficient(f"this token is not for task {printable(task)!r}")
 
     def require_all(self) -> None:
-        """Refuse those who see their own jobs alone what tells of everybody's."""
-        if self.grant.owner is not None:
-            raise access.insufficient("this is about everybody's jobs, and you see your own")
+        """Refuse what tells of everybody's jobs to those who see some of them: their own, or those of some tasks."""
+        if not self.grant.sees_all:
+            raise access.insufficient("this is about everybody's jobs, and you see some of them")
 
 
 class Api:
@@ -147,7 +148,6 @@ class Api:
         self._tokens: Tokens | None = None
         self._opening: asyncio.Task[Kit] | None = None
         self._rate = access.Rate(self.limits.per_s, self.limits.burst)
-        self._refused = access.Rate(0.05, 20)
         self._failures = access.Rate(self.limits.failures_per_s, self.limits.failures_burst)
         self._tails: dict[asyncio.AbstractEventLoop, Tail] = {}
         self._forwarding: asyncio.Task[None] | None = None
@@ -166,9 +166,9 @@ class Api:
         try:
             response, label = await self._answer(request)
         except Problem as problem:
-            response = problem.response()
+            response = self._without_places(problem).response()
         except JobkitError as error:
-            response = problem_of(error).response()
+            response = self._without_places(problem_of(error)).response()
         except Exception:
             logger.exception("%s %s failed", request.method, printable(request.path))
             response = Problem(500, "internal", "this is a bug of jobkit; the server's log has more").response()
@@ -176,10 +176,16 @@ class Api:
         self.answered[key] = self.answered.get(key, 0) + 1
         return self._finish(request, response)
 
+    def _without_places(self, problem: Problem) -> Problem:
+        """The same without the addresses and directories of this server, which messages for its owner may name."""
+        if self._kit is not None:
+            problem.message = without_places(problem.message, self._kit.settings)
+        return problem
+
     async def _answer(self, request: Request) -> tuple[Response, str]:
         access.check_host(request, self.hosts)
         if request.method == "OPTIONS":
-            return self._options(request), "options"
+            return self._options(request, self.router.methods(request.path)), "options"
         access.check_origin(request, self.origins, reads_only=request.method in _READS)
         route, params = self.router.find(request)
         if len(request.body) > self.limits.body_bytes:
@@ -200,7 +206,7 @@ class Api:
 
     def _note(self, grant: Grant, route: Route, params: Mapping[str, str], outcome: str, why: str = "") -> None:
         """Write an act into the audit trail, without waiting for it. A submit is none: its job says who it was."""
-        if self._kit is not None and not (outcome == "refused" and self._refused.wait_s(grant.subject)):
+        if self._kit is not None:
             who, target = grant.subject, [value for name, value in params.items() if name in ("id", "name")]
             entry = AuditEntry.of(
                 who, grant.role or "token", "http", route.handler.__name__, route.on, target, outcome, why
@@ -276,8 +282,10 @@ class Api:
                 opening = self._opening = asyncio.get_running_loop().create_task(asyncio.to_thread(self._source))
             try:
                 kit = await asyncio.shield(opening)
-            except Exception:
+            except Exception as error:
                 self._opening = None  # the next request tries again
+                if isinstance(error, JobkitError):  # of the server's own settings, not of the request
+                    raise StoreUnavailable(str(error)) from error
                 raise
             self._tokens = Tokens(kit.settings.secret, kit.settings.namespace)
             if self._kit is None and kit.settings.mercure_url:
@@ -304,10 +312,10 @@ class Api:
 
     # -- every answer -----------------------------------------------------------------------------------------------
 
-    def _options(self, request: Request) -> Response:
-        headers = {"Allow": "GET, HEAD, POST, DELETE, QUERY, OPTIONS"}
+    def _options(self, request: Request, methods: Sequence[str]) -> Response:
+        headers = {"Allow": ", ".join(methods)}
         if "access-control-request-method" in request.headers and self._is_allowed_origin(request):
-            headers["Access-Control-Allow-Methods"] = "GET, HEAD, POST, DELETE, QUERY"
+            headers["Access-Control-Allow-Methods"] = ", ".join(name for name in methods if name != "OPTIONS")
             headers["Access-Control-Allow-Headers"] = _ALLOWED_HEADERS
             headers["Access-Control-Max-Age"] = "600"
         return Response(204, headers=headers)
@@ -355,8 +363,26 @@ def problem_of(error: JobkitError) -> Problem:
         case SignatureError():
             return Problem(409, "signature", text)
         case StoreUnavailable():
-            return Problem(503, "unavailable", text, headers={"Retry-After": "1"})
+            logger.warning("a request was answered with 503: %s", text)
+            return Problem(503, "unavailable", _unavailable(error), headers={"Retry-After": "1"})
     return Problem(409, "conflict", text)
+
+
+def _unavailable(error: StoreUnavailable) -> str:
+    """What others may know of it: the reason names the store's address and is in the log."""
+    if error.only_reads:
+        return "the store takes no changes just now (it is full, or cannot write); the server's log says why"
+    return "the store does not answer just now; the server's log says why"
+
+
+def without_places(text: str, settings: Settings) -> str:
+    """A text without the store's URL and the directories of these settings."""
+    places = {settings.url, settings.masked_url, str(settings.home), settings.results, settings.login}
+    places |= {place.partition("://")[2] for place in places}
+    for place in sorted(places, key=len, reverse=True):
+        if ("/" in place or ":" in place) and len(place) > 2 and not place.endswith("://"):
+            text = text.replace(place, "…")
+    return text
 
 
 def too_large(limit: int) -> Problem:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from jobkit.http import access
 from jobkit.http.api import Call, on_loop
 from jobkit.http.messages import Problem, Response, json_response
 from jobkit.http.routing import printable
@@ -25,6 +26,8 @@ async def submit(call: Call) -> Response:
     """202 at once, with where to look."""
     body: Submit = call.body
     call.require_task(body.task)
+    if call.grant.owner not in (None, call.grant.subject):
+        raise access.insufficient("a job needs an owner, and you have no name: log in, or use a token with a name")
     asked = msgspec.structs.asdict(body)
     options = {
         name: value for name, value in asked.items() if name not in ("task", "params") and value is not msgspec.UNSET
@@ -76,7 +79,7 @@ def _wanted(asked: JobList) -> Query:
     """What a list is asked for.
 
     Raises:
-        Problem: a value of the search text, the order or the cursor is none.
+        InvalidParams: a value of the search text, the order or the cursor is none.
     """
     given = Query(
         states=tuple(asked.state),
@@ -85,10 +88,7 @@ def _wanted(asked: JobList) -> Query:
         order=asked.order,
         cursor=asked.cursor,
     )
-    try:
-        wanted = parse(asked.q, given.checked())
-    except InvalidParams as error:
-        raise Problem(400, "invalid_request", printable(str(error)), error.field) from None
+    wanted = parse(asked.q, given.checked())
     return replace(wanted, search=(*wanted.texts, asked.search)) if asked.search else wanted
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from jobkit.http.api import Call, on_loop
+from jobkit.http.api import Call, on_loop, without_places
 from jobkit.http.messages import Response, json_response
 from jobkit.http.metrics import exposition
 from jobkit.model import StoreUnavailable
@@ -53,7 +53,8 @@ async def workers(call: Call) -> Response:
 
 async def stats(call: Call) -> Response:
     call.require_all()
-    return json_response(await call.kit.aio.stats())
+    found = await call.kit.aio.stats()
+    return json_response(found | {"refused": without_places(found["refused"], call.kit.settings)})
 
 
 async def health(call: Call) -> Response:

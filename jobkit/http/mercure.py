@@ -7,7 +7,6 @@ publish stands in one order with them, so one position resumes both.
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +18,11 @@ from jobkit.http.frames import Part, frame
 from jobkit.http.messages import Problem, Response, form, to_json
 from jobkit.http.presence import Presence, Subscription, match_type
 from jobkit.http.routing import printable
-from jobkit.http.streams import HEADERS, Stream, enter, is_known, key_of, leave
+from jobkit.http.streams import HEADERS, Stream, enter, is_known, leave
 from jobkit.http.tail import Entry, Key, Tail
 from jobkit.http.tokens import Grant, InvalidToken
 from jobkit.http.topics import ALL, BadSelector, Selector, new, old, together
-from jobkit.http.updates import NEW, OLD, UPDATES_PAGE, Place, Update, Updates, id_of
+from jobkit.http.updates import NEW, OLD, UPDATES_PAGE, Place, Update, Updates, id_of, place_in
 from jobkit.model import EventsExpired, JobSpec
 
 MAX_MATCHERS = 100
@@ -35,7 +34,6 @@ FORM = "application/x-www-form-urlencoded"
 
 _KINDS = {"match": "exact", "match_exact": "exact", "match_urlpattern": "urlpattern"}
 _CURSORS = ("last_event_id", "lastEventID", "lastEventId", "Last-Event-ID")
-_PLACE = re.compile(r"#(\d{1,20})-(\d{1,20})(?:\.(\d{1,7}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +192,8 @@ class HubView:
     async def _find(self, cursor: str) -> Place | None:
         if cursor == "earliest":
             return (0, 0, 0)
-        if match := _PLACE.fullmatch(cursor):
-            at = (int(match[1]), int(match[2]))
-            return (*at, int(match[3] or 0)) if await is_known(self._kit, self._tail, at) else None
-        if (key := key_of(cursor)) is not None:  # an id of /api/events
-            return (*key, 0) if await is_known(self._kit, self._tail, key) else None
+        if (place := place_in(cursor)) is not None:
+            return place if await is_known(self._kit, self._tail, place[:2]) else None
         return await self._updates.find(cursor)
 
     async def collect(self) -> Sequence[bytes]:

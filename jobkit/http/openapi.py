@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -13,7 +13,8 @@ import msgspec
 from jobkit.http import shapes
 from jobkit.http.api import Call
 from jobkit.http.messages import JSON, PROBLEM, Response, json_response
-from jobkit.http.routing import Route
+from jobkit.http.presence import MATCH_TYPES
+from jobkit.http.routing import Route, Router
 
 #: Refusals that every route with a token may answer with, and every route at all.
 _GUARDED = {401: "No token, or one that is not accepted.", 403: "The token does not reach.", 429: "Too many requests."}
@@ -65,16 +66,21 @@ def _describe(routes: tuple[Route, ...]) -> dict[str, Any]:
     for shape in ordered:
         components.setdefault(shape.__name__, msgspec.json.schema(shape))
     paths: dict[str, dict[str, Any]] = {}
+    router = Router(list(routes))
     for route in routes:
-        if route.method == "QUERY":
-            continue  # OpenAPI 3.1 has no word for it
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        item = paths.setdefault(route.path, {"description": _methods(router.methods(route.path))})
+        # OpenAPI 3.1 has no word for QUERY.
+        item["x-query" if route.method == "QUERY" else route.method.lower()] = _operation(route)
+    for shape in ordered:
+        components[shape.__name__] |= getattr(shape, "more_of_schema", {})
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "jobkit",
             "version": __version__,
-            "description": "Jobs over HTTP: submit, look, stop, and be told. Times are ISO 8601 in UTC.",
+            "description": "Jobs over HTTP: submit, look, stop, and be told. Times are ISO 8601 in UTC. "
+            "Each path tells the methods that it allows. OPTIONS gives them as `Allow`; "
+            "any other method, TRACE for instance, is answered with 405 and the same `Allow`.",
         },
         "paths": paths,
         "components": {
@@ -84,6 +90,10 @@ def _describe(routes: tuple[Route, ...]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _methods(allowed: Sequence[str]) -> str:
+    return f"Allow: {', '.join(allowed)}"
 
 
 def _types(route: Route) -> list[type]:
@@ -96,7 +106,7 @@ def _types(route: Route) -> list[type]:
 
 def _operation(route: Route) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "operationId": route.handler.__name__
+        "operationId": ("query_" if route.method == "QUERY" else "") + route.handler.__name__
         if route.tag != "jobs"
         else f"{route.handler.__name__}_job".replace("_jobs_job", "_jobs"),
         "summary": route.summary,
@@ -115,7 +125,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        {"name": name, "in": "path", "required": True, "schema": _named(route, name)}
         for name in _NAMES.findall(route.path)
     ]
     if route.query is None:
@@ -134,6 +144,14 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
              "description": "Id of the last event that came; a browser sends it by itself."}
         )  # fmt: skip
     return made
+
+
+def _named(route: Route, name: str) -> dict[str, Any]:
+    """The schema of a path's parameter."""
+    if name == "match_type" and "{subscriber}" in route.path:
+        return {"type": "string", "enum": list(MATCH_TYPES)}
+    is_free = name in ("topic", "match", "match_type", "subscriber") or "/artifacts/{name}" in route.path
+    return {"type": "string", "minLength": 1, **({} if is_free and name != "id" else {"pattern": shapes.ID})}
 
 
 def _responses(route: Route) -> dict[str, Any]:

@@ -74,23 +74,26 @@ class Router:
         """
         parts = request.path.split("/")
         wanted = "GET" if request.method == "HEAD" else request.method
-        allowed: set[str] = set()
         for route, pattern in self._parts:
-            found = _match(pattern, parts)
-            if found is None:
-                continue
-            if route.method == wanted:
+            if route.method == wanted and (found := _match(pattern, parts)) is not None:
                 return route, found
-            allowed.add(route.method)
-        if not allowed:
-            raise Problem(404, "not_found", f"there is nothing at {printable(request.path)}")
-        if "GET" in allowed:
-            allowed.add("HEAD")
-        allow = ", ".join(sorted(allowed | {"OPTIONS"}))
+        allow = ", ".join(self.methods(request.path))
         raise Problem(
             405, "method_not_allowed", f"{printable(request.method)} is not possible here; allowed are {allow}",
             headers={"Allow": allow},
         )  # fmt: skip
+
+    def methods(self, path: str) -> list[str]:
+        """What `Allow` says of a path: the methods of its routes, and OPTIONS.
+
+        Raises:
+            Problem: 404.
+        """
+        parts = path.split("/")
+        found = {route.method for route, pattern in self._parts if _match(pattern, parts) is not None}
+        if not found:
+            raise Problem(404, "not_found", f"there is nothing at {printable(path)}")
+        return sorted(found | {"OPTIONS"} | ({"HEAD"} if "GET" in found else set()))
 
 
 def _match(pattern: list[str], parts: list[str]) -> dict[str, str] | None:
@@ -115,7 +118,7 @@ def read_query(request: Request, kind: type | None) -> Any:
     """The query as `kind`.
 
     Raises:
-        Problem: a value is not allowed, or a name not known.
+        Problem: 400 a name stands twice, 422 a value is not allowed, or a name not known.
     """
     pairs = request.arguments()
     if kind is None:
@@ -134,7 +137,7 @@ def read_query(request: Request, kind: type | None) -> Any:
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise refused(error, 400) from None
+        raise refused(error) from None
 
 
 def read_body(request: Request, kind: type | None, is_optional: bool) -> Any:
@@ -155,14 +158,14 @@ def read_body(request: Request, kind: type | None, is_optional: bool) -> Any:
             raise Problem(422, "too_deep", f"the body is nested deeper than {MAX_DEPTH} levels", "body")
         return msgspec.convert(plain, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise refused(error, 422) from None
+        raise refused(error) from None
     except RecursionError:
         raise Problem(422, "too_deep", f"the body is nested deeper than {MAX_DEPTH} levels", "body") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, "invalid_json", f"the body is not JSON: {printable(str(error))}", "body") from None
 
 
-def refused(error: msgspec.ValidationError, status: int) -> Problem:
+def refused(error: msgspec.ValidationError) -> Problem:
     """What msgspec refuses, as a sentence that begins with the field."""
     text = str(error)
     at = _AT.search(text)
@@ -179,7 +182,7 @@ def refused(error: msgspec.ValidationError, status: int) -> Problem:
         told = told.removeprefix("Expected ").replace(", got ", ", not ")
         is_wish = message.startswith("Expected ")
         sentence = f"{name or 'it'} must be {printable(told)}" if is_wish else printable(f"{name}: {told}".strip(": "))
-    return Problem(status, "invalid_params", sentence, name or None)
+    return Problem(422, "invalid_params", sentence, name or None)
 
 
 _TYPES = re.compile(r"`([^`]*)`")

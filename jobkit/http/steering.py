@@ -83,10 +83,21 @@ async def _schedule(call: Call) -> ScheduleSnapshot:
 async def paused(call: Call) -> Response:
     """Queues and tasks that somebody has paused."""
     found = await asyncio.to_thread(call.kit.paused)
-    seen = [one for one in found if one.kind == "queue" or call.grant.covers(one.name)]
+    queues = None if not call.grant.tasks else await _queues_of_tasks(call)
+    seen = [
+        one
+        for one in found
+        if (queues is None or one.name in queues if one.kind == "queue" else call.grant.covers(one.name))
+    ]
     return json_response(
         {"paused": [{"kind": one.kind, "name": one.name, "by": one.by, "at": iso(one.at)} for one in seen]}
     )
+
+
+async def _queues_of_tasks(call: Call) -> set[str]:
+    """The queues that jobs of the token's tasks go to."""
+    found = [one for name, one in (await call.kit.aio.tasks()).items() if call.grant.covers(name)]
+    return {call.kit.settings.queue_for(one.name, one.options.queue or "default") for one in found}
 
 
 async def pause_queue(call: Call) -> Response:

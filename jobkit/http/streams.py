@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
@@ -25,7 +24,7 @@ from jobkit.http.shapes import JobStreamQuery, StreamQuery
 from jobkit.http.tail import Entry, Key, Tail
 from jobkit.http.tokens import Grant
 from jobkit.model import EventsExpired, EventType, JobEvent, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState
-from jobkit.store.values import event_key
+from jobkit.store.values import event_key, parse_stream_id
 
 #: Milliseconds after which a client comes back.
 RETRY_MS = 1000
@@ -46,8 +45,6 @@ HEADERS = {
 
 #: Everything that is kept.
 EARLIEST: Key = (0, 0)
-
-_ID = re.compile(r"#?(\d{1,20})(?:-(\d{1,20}))?")
 
 
 class View(Protocol):
@@ -418,8 +415,8 @@ def key_of(cursor: str) -> Key | None:
     """Position of an event's id, or None where it is none; "earliest" for everything kept."""
     if cursor == "earliest":
         return EARLIEST
-    match = _ID.fullmatch(cursor)
-    return (int(match[1]), int(match[2] or 0)) if match else None
+    text = cursor.removeprefix("#")
+    return parse_stream_id(text if "-" in text else f"{text}-0")
 
 
 async def is_known(kit: Kit, tail: Tail, at: Key) -> bool:

@@ -31,7 +31,7 @@ def routes(api: Api) -> list[tuple[str, type[tornado.web.RequestHandler], dict[s
 class ApiHandler(tornado.web.RequestHandler):
     """Hands every request to the `Api` and writes what it answers."""
 
-    SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS", "QUERY")
+    SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS", "QUERY", "TRACE")
 
     def initialize(self, api: Api) -> None:
         self.settings.setdefault("xsrf_cookie_kwargs", marks(self))
@@ -63,7 +63,22 @@ class ApiHandler(tornado.web.RequestHandler):
         response = await self._api.handle(self._request(path))
         await self._write(response)
 
-    get = head = post = delete = patch = put = options = query = _serve
+    get = head = post = delete = patch = put = options = query = trace = _serve
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """What Tornado refuses by itself, a method that it does not know for instance, in the form of the API."""
+        problem = Problem(status_code, "internal", "this is a bug of jobkit; the server's log has more")
+        if status_code < 500:
+            problem = Problem(status_code, "invalid_request", "the request is not understood")
+        if status_code == 405:
+            with contextlib.suppress(Problem):
+                allow = ", ".join(self._api.router.methods(self._request("").path))
+                problem = Problem(405, "method_not_allowed", f"allowed are {allow}", headers={"Allow": allow})
+        response = self._api._finish(self._request(""), problem.response())
+        for name, value in response.headers.items():
+            self.set_header(name, value)
+        self.set_header("Connection", "close")  # the body of the request, if any, is not read
+        self.finish(response.body)
 
     def _request(self, path: str) -> Request:
         request = self.request

@@ -7,6 +7,7 @@ the event itself.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import msgspec
 
 from jobkit.client.loop import background
 from jobkit.http.messages import to_json
-from jobkit.store.values import event_key
+from jobkit.store.values import event_key, parse_stream_id
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -28,6 +29,9 @@ OLD, NEW = "old", "new"
 
 #: Updates behind one event: as in publish.lua.
 ROOM = 1_000_000
+
+#: Events of one millisecond. An id has 64 bits, of which `ROOM` takes a part.
+_MOST_EVENTS = 2**64 // ROOM - 1
 
 #: Updates that are kept here, and their characters; those that one read takes.
 RING, RING_SIZE, UPDATES_PAGE = 2_000, 16_000_000, 200
@@ -130,6 +134,15 @@ def id_of(place: Place) -> str:
     """As subscribers see it: a fragment, which no publisher may give."""
     ms, n, k = place
     return f"#{ms}-{n}.{k}" if k else f"#{ms}-{n}"
+
+
+def place_in(cursor: str) -> Place | None:
+    """The place that a subscriber names: an id as `id_of` writes it, or one of `/api/events`; None if it is neither."""
+    text, _, k = cursor.removeprefix("#").partition(".")
+    key = parse_stream_id(text if "-" in text else f"{text}-0")
+    if key is None or key[1] >= _MOST_EVENTS or not re.fullmatch(r"\d{0,6}", k, re.ASCII):
+        return None
+    return (*key, int(k or 0))
 
 
 def _update(id: str, raw: bytes) -> Update:

@@ -50,8 +50,8 @@ class Person:
 
     @property
     def may_with_own(self) -> bool:
-        """Whether they may do things with their own jobs, and with no others."""
-        return self.role is Role.OWN and not self.only_looks
+        """Whether they may do things with their own jobs, and with no others. Without a name no job is theirs."""
+        return self.role is Role.OWN and bool(self.name) and not self.only_looks
 
     @property
     def only_owner(self) -> str | None:

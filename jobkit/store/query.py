@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -33,6 +35,9 @@ ORDERS = (
     "progress",
     "attempt",
 )
+
+#: Those of them that compare text.
+_TEXT_ORDERS = frozenset({"task", "queue", "owner", "worker"})
 
 #: The states in the order of a job's life, as `order="state"` sorts them.
 STATES = ("scheduled", "queued", "running", "succeeded", "failed", "cancelled")
@@ -260,16 +265,27 @@ def read_cursor(query: Query) -> tuple[Any, int] | None:
     """
     if not query.cursor:
         return None
-    try:
-        if query.is_by_age:
-            us = int(query.cursor)
-            return us, us
-        order, value, us = json.loads(base64.urlsafe_b64decode(query.cursor.encode()))
-        if order == query.order and isinstance(us, int):
-            return value, us
-    except (ValueError, TypeError):
-        pass
+    if query.is_by_age:
+        if re.fullmatch(r"\d{1,18}", query.cursor, re.ASCII):
+            return int(query.cursor), int(query.cursor)
+    else:
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            order, value, us = json.loads(base64.urlsafe_b64decode(query.cursor.encode()))
+            if order == query.order and _is_place(order, value, us):
+                return value, us
     raise InvalidParams("cursor must be the next_cursor of a page of the same order", "cursor")
+
+
+def _is_place(order: str, value: Any, us: Any) -> bool:
+    """Whether a cursor's parts can be compared with those of jobs; a cursor comes from outside."""
+    if type(us) is not int or not 0 <= us < 10**18:
+        return False
+    name = order.removeprefix("-")
+    if value is None:
+        return name != "state"
+    if name in _TEXT_ORDERS:
+        return type(value) is str and value == value.encode("utf-8", "replace").decode()
+    return type(value) in (int, float) and abs(value) < 2**53
 
 
 def write_cursor(query: Query, value: Any, us: int) -> str:

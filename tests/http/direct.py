@@ -1,0 +1,80 @@
+"""The API without a socket: requests go straight to `Api.handle`, in an event loop of this thread."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from jobkit.client.kit import Kit
+from jobkit.http.api import Api
+from jobkit.http.messages import Request
+from jobkit.http.tokens import Tokens
+
+T = TypeVar("T")
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    stream: Any = None
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Direct:
+    """Asks an `Api` of this kit as somebody on another machine; `is_loopback` for somebody on this one."""
+
+    kit: Kit | None
+    is_loopback: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    source: Callable[[], Kit] | None = None
+
+    def __post_init__(self) -> None:
+        self.api = Api(self.source or (lambda: self.kit), hosts=["jobs.example"], **self.options)
+        self.runner = asyncio.Runner()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(coroutine)
+
+    def ask(self, method: str, path: str, query: str = "", **options: Any) -> Answer:
+        return self.run(self.asked(method, path, query, **options))
+
+    async def asked(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        *,
+        token: str = "",
+        body: Any = None,
+        form: str | None = None,
+        headers: dict[str, str] | None = None,
+        peer: str = "127.0.0.1",
+        **given: Any,
+    ) -> Answer:
+        named = {"host": "localhost" if self.is_loopback else "jobs.example", **(headers or {})}
+        if token:
+            named["authorization"] = f"Bearer {token}"
+        content = b""
+        if body is not None:
+            content, named["content-type"] = json.dumps(body).encode(), "application/json"
+        if form is not None:
+            content, named["content-type"] = form.encode(), "application/x-www-form-urlencoded"
+        given.setdefault("is_loopback", self.is_loopback)
+        found = await self.api.handle(Request(method, path, named, query, content, peer, **given))
+        return Answer(found.status, found.headers, found.body, found.stream)
+
+    def token(self, *scopes: str, **options: Any) -> str:
+        assert self.kit is not None
+        settings = self.kit.settings
+        return Tokens(settings.secret, settings.namespace).make(scopes, **{"lifetime_s": 3600, **options})[0]
+
+    def close(self) -> None:
+        self.runner.close()
