@@ -8,7 +8,7 @@ help:
 	@echo "make check   ruff (lint and format) and mypy"
 	@echo "make format  let ruff format and mend"
 	@echo "make test    the default tests (real Redis, workers, browser)"
-	@echo "make nightly what the default run leaves out: matrices, fuzzing, long runs of chaos"
+	@echo "make nightly all tests, also the slow ones: matrices, fuzzing with many examples, long runs of chaos"
 	@echo "make docs    the site, in docs/_build; pip install -e .[docs]"
 	@echo "make chaos   kill, freeze and cut everything at random and check every promise; SECONDS=600 SEED=1"
 	@echo "make bench   figures side by side with peers; results in benchmarks/results.md"
@@ -26,7 +26,7 @@ test:
 	pytest
 
 nightly:
-	pytest -m nightly
+	NIGHTLY=1 pytest -m ""
 
 chaos:
 	python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

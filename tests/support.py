@@ -8,11 +8,12 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+import pytest
 
 T = TypeVar("T")
 
@@ -106,3 +107,14 @@ def environment(**more: str) -> dict[str, str]:
 def chromium() -> str | None:
     """Path of a Chromium, or None."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def by_default(values: Iterable[Any], count: int = 1) -> list[Any]:
+    """Return parameters of a test: the first `count` run by default, the others are nightly."""
+    every = [each if isinstance(each, tuple) else (each,) for each in values]
+    return [pytest.param(*each, marks=pytest.mark.nightly if n >= count else ()) for n, each in enumerate(every)]
+
+
+def examples(count: int) -> int:
+    """Return how many examples Hypothesis tries: `count` in a nightly run (`NIGHTLY=1`), else a tenth of it."""
+    return count if os.environ.get("NIGHTLY") else max(10, count // 10)

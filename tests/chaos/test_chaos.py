@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from tests.chaos.faults import FAULTS
-from tests.support import ROOT
+from tests.support import ROOT, by_default
 
 
 def chaos(*options: str) -> tuple[int, str]:
@@ -30,15 +30,15 @@ def chaos(*options: str) -> tuple[int, str]:
 
 
 @pytest.mark.timeout(600)
-def test_every_promise_holds_while_everything_dies_freezes_or_is_cut_off() -> None:
-    status, said = chaos(
-        "--seconds", os.environ.get("CHAOS_SECONDS", "60"), "--seed", os.environ.get("CHAOS_SEED", "1")
-    )
+@pytest.mark.parametrize("seconds", by_default([20, 120]))
+def test_every_promise_holds_while_everything_dies_freezes_or_is_cut_off(seconds: int) -> None:
+    status, said = chaos("--seconds", str(seconds), "--seed", os.environ.get("CHAOS_SEED", "1"))
 
     print(said)
     assert status == 0, said
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("fault", ["no fence", "stale table"])
 def test_a_deliberate_fault_is_found(fault: str) -> None:

@@ -16,6 +16,7 @@ from jobkit.store.memory import MemoryStore
 from jobkit.store.values import Ending
 from tests.store.conftest import settings_for
 from tests.store.support import claim, job, lapse, numbers, worker
+from tests.support import examples
 
 Steps = list[tuple[str, int]]
 
@@ -68,7 +69,7 @@ async def _new(store: MemoryStore, known: list[JobEvent]) -> Any:
         yield replace(event, id="")
 
 
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=examples(2_000), deadline=None)
 @given(ways=ways, actions=actions, first=st.integers(0, 3))
 def test_it_shows_each_state_once_in_order_and_ends_where_the_store_is(
     ways: list[str], actions: Steps, first: int

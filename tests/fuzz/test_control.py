@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import jobkit
 from jobkit.run import frames
 from jobkit.run.channel import Channel
+from tests.support import examples
 from tests.worker import jobs
 from tests.worker.conftest import Bench, bench, shared_server
 
@@ -47,7 +48,7 @@ def reads_like_a_worker(kind: bytes, content: Any) -> None:
         rest[0].get("file")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(kind=st.sampled_from([frames.LINES, frames.PROGRESS, frames.ARTIFACT, frames.ENDED, b"?"]), content=values)
 def test_a_frame_that_makes_no_sense_closes_the_channel_with_a_reason(kind: bytes, content: Any) -> None:
     async def act() -> None:

@@ -23,6 +23,7 @@ from jobkit.store.wire import read_claimed
 from tests.store.conftest import settings_for
 from tests.store.server import Server
 from tests.store.support import submit, worker
+from tests.support import examples
 from tests.worker import jobs
 from tests.worker.conftest import Bench, own_bench
 
@@ -54,7 +55,7 @@ def run(coroutine: Awaitable[Any]) -> Any:
     return asyncio.run(main())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     fields=st.dictionaries(st.sampled_from(FIELDS), damaged, min_size=1, max_size=4),
     entry=damaged,

@@ -81,6 +81,7 @@ def test_the_page_comes_back_after_the_server_died_and_has_missed_nothing(
     assert not [url for url in asked if url.endswith("/api/jobs?limit=50")]  # by the events alone
 
 
+@pytest.mark.nightly
 def test_an_event_source_stops_by_itself_at_the_end_of_a_job(web: Site, window: Window, stage: Stage) -> None:
     job_id = stage.submit(task="double")
     page = window.open(f"{web.url}/examples/web/")
@@ -103,6 +104,7 @@ def test_an_event_source_stops_by_itself_at_the_end_of_a_job(web: Site, window: 
     assert len({id for _, id in told}) == 3
 
 
+@pytest.mark.nightly
 def test_a_mercure_subscription_of_a_browser(web: Site, window: Window, stage: Stage) -> None:
     job_id = stage.submit(task="double")
     page = window.open(f"{web.url}/examples/web/")
@@ -124,6 +126,7 @@ def test_a_mercure_subscription_of_a_browser(web: Site, window: Window, stage: S
     assert json.loads(page.evaluate("window.told[0]"))["state"] == "running"
 
 
+@pytest.mark.nightly
 def test_the_page_to_try_the_api_works(web: Site, window: Window) -> None:
     page = window.open(f"{web.url}/api/docs")
     card = page.locator("details", has_text="Submit a job.")
@@ -139,6 +142,7 @@ def test_the_page_to_try_the_api_works(web: Site, window: Window) -> None:
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_urlpattern_agrees_with_the_browsers_own(web: Site, window: Window) -> None:
     from jobkit.http.topics import BadSelector, new
 

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from tests.notebooks.test_first_job import cell_with, home, run, text_of
-from tests.support import ROOT
+from tests.support import ROOT, by_default
 
 __all__ = ["home"]  # the fixture
 
@@ -63,7 +63,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", by_default(EXPECTED))
 def test_a_notebook_runs_and_says_what_it_should(home: Path, name: str) -> None:
     ran = run(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4))
 

@@ -207,6 +207,7 @@ def test_no_text_of_anybody_runs_on_any_page_or_card_and_nothing_is_unpickled(
     assert (tmp_path / "mark").exists(), "who asks for the result does unpickle it"
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_what_a_notebook_keeps_runs_nothing_either(stage: Stage, jobs: list[str], trap: Trap) -> None:
     at = datetime(2026, 11, 24, tzinfo=UTC)

@@ -164,6 +164,7 @@ def test_who_logs_in_at_a_provider_is_named_owns_what_they_submit_and_can_log_ou
     assert "/authorize?" in page.url
 
 
+@pytest.mark.nightly
 def test_the_table_of_roles_may_name_groups_that_the_provider_tells(
     dashboard: str, window: Window, kit: jobkit.Kit
 ) -> None:
@@ -176,6 +177,7 @@ def test_the_table_of_roles_may_name_groups_that_the_provider_tells(
     assert page.locator(".tab:has-text('Audit')").count() == 0
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("who", "status", "owners"),
     [
@@ -200,6 +202,7 @@ def test_a_login_at_a_provider_opens_the_api_as_its_role_says(
         assert {job["owner"] for job in answer.json()["jobs"]} == owners
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -224,6 +227,7 @@ def test_what_goes_wrong_at_the_login_is_one_sentence(
     assert http.get("/api/jobs").status_code == 401
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_audit_has_nothing_serious_to_say_of_a_failed_login_nor_of_the_way_out(
     dashboard: str, window: Window, theme: Any
@@ -241,6 +245,7 @@ def test_the_audit_has_nothing_serious_to_say_of_a_failed_login_nor_of_the_way_o
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.nightly
 def test_no_cookie_is_believed_that_was_altered_or_is_somebody_elses(provider: Provider, http: httpx.Client) -> None:
     assert come_back(http, provider, "cy").status_code == 302
     assert http.get("/api/jobs").status_code == 200
@@ -289,6 +294,7 @@ def proxied(provider: Provider, redis: Server, certificates: Path, tmp_path: Pat
         proxy.close()
 
 
+@pytest.mark.nightly
 def test_a_login_by_pkce_works_for_ones_own_dashboard_behind_a_proxy_with_tls_and_a_prefix(
     provider: Provider, proxied: str, certificates: Path, window: Window, kit: jobkit.Kit
 ) -> None:

@@ -8,6 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from jobkit.store import scripts
 from tests.chaos import faults
+from tests.support import by_default, examples
 
 from .machine import Verbs, difference
 
@@ -18,7 +19,7 @@ def test_both_stores_answer_any_sequence_of_verbs_alike(redis_url: str) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
+            max_examples=examples(40),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -28,10 +29,10 @@ def test_both_stores_answer_any_sequence_of_verbs_alike(redis_url: str) -> None:
 
 def test_without_a_fault_nothing_is_found(redis_url: str) -> None:
     """Else the next test would say nothing."""
-    assert difference("lives", redis_url, examples=30) == ""
+    assert difference("lives", redis_url, examples=examples(30)) == ""
 
 
-@pytest.mark.parametrize("fault", [name for name, fault in faults.FAULTS.items() if fault.machine])
+@pytest.mark.parametrize("fault", by_default([name for name, fault in faults.FAULTS.items() if fault.machine], 2))
 def test_a_deliberate_fault_in_the_scripts_is_found(
     redis_url: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobkit.ui import PAGES, Dashboard
-from tests.support import wait_until
+from tests.support import by_default, wait_until
 from tests.ui.conftest import Window
 from tests.ui.stage import Stage
 
@@ -63,7 +63,7 @@ def findings(page: Any, where: str) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 2560), ("dark", 1440)])
+@pytest.mark.parametrize(("theme", "width"), by_default([("light", 2560), ("dark", 1440)]))
 def test_the_audit_has_nothing_serious_to_say_of_any_page(
     stage: Stage, url: str, window: Window, theme: Any, width: int
 ) -> None:
@@ -84,6 +84,7 @@ def test_the_audit_has_nothing_serious_to_say_of_any_page(
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.nightly
 def test_the_audit_has_nothing_serious_to_say_of_empty_pages_on_a_phone_nor_of_a_card(
     stage: Stage, url: str, window: Window
 ) -> None:

@@ -59,6 +59,7 @@ def test_a_page_says_that_the_store_is_away_and_becomes_the_dashboard(server: Se
     wait_until(lambda: text_of(page, ".jk-table"), what="the dashboard")
 
 
+@pytest.mark.nightly
 def test_every_page_says_that_the_store_is_away_and_is_right_afterwards(
     server: Server, url: str, window: Window
 ) -> None:
@@ -100,6 +101,7 @@ def test_every_page_says_that_the_store_is_away_and_is_right_afterwards(
     stage.close()
 
 
+@pytest.mark.nightly
 def test_every_page_says_that_the_store_takes_no_changes_as_long_as_it_does_not(
     server: Server, url: str, window: Window
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from jobkit.client.batch import Batch
 from jobkit.ui.batch_view import BatchCard
-from tests.support import wait_until
+from tests.support import by_default, wait_until
 from tests.ui.conftest import CANARY, text_of
 from tests.ui.stage import Stage
 
@@ -52,7 +52,7 @@ def swept(stage: Stage) -> Batch:
     return Batch(stage.kit, jobs, axes=("n", "method"))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", by_default(["light", "dark"]))
 def test_a_batch_shows_bar_plot_and_table_and_goes_on_by_itself(
     stage: Stage, serve: Serve, window: Window, scheme: Any
 ) -> None:
@@ -78,6 +78,7 @@ def test_a_batch_shows_bar_plot_and_table_and_goes_on_by_itself(
     wait_until(lambda: page.locator(".plot > svg circle").count() == 9, what="the new point")
 
 
+@pytest.mark.nightly
 def test_rows_are_sorted_filtered_and_saved(stage: Stage, serve: Serve, window: Window) -> None:
     batch = swept(stage)
     page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860)
@@ -105,6 +106,7 @@ def test_rows_are_sorted_filtered_and_saved(stage: Stage, serve: Serve, window: 
     assert ',"\'=HYPERLINK(""http://x"",""a long word"")",' in lines[1]  # text where a spreadsheet opens it
 
 
+@pytest.mark.nightly
 def test_the_plot_can_show_another_number_over_another_argument(stage: Stage, serve: Serve, window: Window) -> None:
     batch = swept(stage)
     page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860)
@@ -117,6 +119,7 @@ def test_the_plot_can_show_another_number_over_another_argument(stage: Stage, se
     wait_until(lambda: label.get_attribute("aria-label") == "steps over method, 8 points", what="the other plot")
 
 
+@pytest.mark.nightly
 def test_the_rest_is_cancelled_and_what_cannot_be_done_is_said(stage: Stage, serve: Serve, window: Window) -> None:
     batch = swept(stage)
     page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860)
@@ -136,6 +139,7 @@ def test_the_rest_is_cancelled_and_what_cannot_be_done_is_said(stage: Stage, ser
     assert batch[4].id == failed
 
 
+@pytest.mark.nightly
 def test_ten_thousand_rows_scroll_like_ten(stage: Stage, serve: Serve, window: Window) -> None:
     ids = [stage.submit("train", {"n": n}) for n in range(10_000)]
     batch = Batch(stage.kit, [stage.kit.get(job_id) for job_id in ids])

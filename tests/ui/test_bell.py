@@ -39,6 +39,7 @@ def test_a_few_ends_are_told_one_by_one_and_many_as_a_number(stage: Stage) -> No
     assert words(ended) == [{"id": "", "title": "5 of your jobs have ended", "body": "1 failed"}]
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_who_has_clicked_the_bell_is_told_of_the_ends_of_their_jobs(
     stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window

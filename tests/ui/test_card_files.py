@@ -12,7 +12,7 @@ import pytest
 from jobkit.run.preview import preview_of
 from jobkit.ui import files
 from jobkit.ui.files import answer
-from tests.support import wait_until
+from tests.support import by_default, wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
 from tests.ui.test_card_in_browser import Serve, card
@@ -107,6 +107,7 @@ def test_the_card_lists_artifacts_shows_small_pictures_and_saves(
     assert Path(download.value.path()).read_bytes() == b"step,loss\n1,0.5\n2,0.25\n"
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_a_whole_log_is_saved_though_the_card_holds_its_end(
     stage: Stage, serve: Serve, window: Window, running: str
@@ -123,6 +124,7 @@ def test_a_whole_log_is_saved_though_the_card_holds_its_end(
     assert (len(saved), saved[0], saved[-1]) == (1_200, "line 0 \u03c0", "line 1199 \u03c0")
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_a_log_is_narrowed_to_warnings_and_errors(stage: Stage, serve: Serve, window: Window, running: str) -> None:
     stage.log(running, "printed")
@@ -143,7 +145,7 @@ def test_a_log_is_narrowed_to_warnings_and_errors(stage: Stage, serve: Serve, wi
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", by_default(["light", "dark"]))
 def test_a_bokeh_figure_is_drawn_in_a_frame_that_reaches_nothing(
     stage: Stage, serve: Serve, window: Window, running: str, scheme: str
 ) -> None:
@@ -168,6 +170,7 @@ def test_a_bokeh_figure_is_drawn_in_a_frame_that_reaches_nothing(
     ]  # the frame's refusals
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_a_page_of_an_artifact_may_run_but_reach_nothing(
     stage: Stage, serve: Serve, window: Window, running: str

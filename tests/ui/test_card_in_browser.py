@@ -27,6 +27,7 @@ def card(stage: Stage, job_id: str, **options: Any) -> Callable[[], Any]:
     return lambda: JobCard(stage.kit, job_id, **options)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("name", "table"), [("duration", DURATIONS), ("timeLeft", LEFT), ("ago", AGES)])
 def test_the_browser_writes_times_as_python_does(browser: Any, name: str, table: list[tuple[float, str]]) -> None:
     page = browser.new_page()
@@ -83,6 +84,7 @@ def test_cancel_asks_once_and_retry_shows_the_new_job(stage: Stage, serve: Serve
     page.wait_for_selector(".chip:has-text('Cancelled')")
 
 
+@pytest.mark.nightly
 def test_a_card_that_only_looks_obeys_no_request(stage: Stage, serve: Serve, window: Window) -> None:
     made: list[Any] = []
     job = stage.submit()
@@ -105,6 +107,7 @@ def test_a_card_that_only_looks_obeys_no_request(stage: Stage, serve: Serve, win
     assert stage.kit.snapshot(job).cancel_requested_at is None
 
 
+@pytest.mark.nightly
 def test_an_error_stands_first_with_the_users_line_and_folded_libraries(
     stage: Stage, serve: Serve, window: Window
 ) -> None:
@@ -143,6 +146,7 @@ def test_an_error_stands_first_with_the_users_line_and_folded_libraries(
     assert page.locator(".actions button").all_inner_texts() == ["Retry"]
 
 
+@pytest.mark.nightly
 def test_scrolling_up_pauses_the_log_and_a_pill_leads_back(stage: Stage, serve: Serve, window: Window) -> None:
     job = stage.submit()
     stage.start(job)
@@ -225,6 +229,7 @@ def test_the_card_speaks_to_screen_readers_and_rests_for_those_who_want_less_mot
     )
 
 
+@pytest.mark.nightly
 def test_a_job_that_nobody_can_run_says_so(stage: Stage, serve: Serve, window: Window) -> None:
     job = stage.submit(queue="gpu")
 
@@ -234,6 +239,7 @@ def test_a_job_that_nobody_can_run_says_so(stage: Stage, serve: Serve, window: W
     assert text_of(page, ".notice code") == "jobkit worker -q gpu"
 
 
+@pytest.mark.nightly
 def test_an_unknown_job_is_said_to_be_unknown(stage: Stage, serve: Serve, window: Window) -> None:
     page = window.open(serve(card(stage, "no-such-job")))
 
@@ -241,6 +247,7 @@ def test_an_unknown_job_is_said_to_be_unknown(stage: Stage, serve: Serve, window
     assert page.locator(".chip").is_hidden()
 
 
+@pytest.mark.nightly
 def test_a_card_fits_a_small_screen(stage: Stage, serve: Serve, window: Window) -> None:
     job = stage.submit(
         "a_task_with_quite_a_long_name", {"parameter": "x" * 300}, title="A title that is much too long " * 4

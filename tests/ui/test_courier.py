@@ -120,6 +120,7 @@ def test_a_table_that_missed_a_change_asks_for_the_page(
     wait_until(lambda: text_of(shown, ".counter[data-name=running] b") == "1", what="the counter")
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_two_windows_of_one_job_are_fed_by_one_reader(
     stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window

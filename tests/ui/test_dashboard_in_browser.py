@@ -98,6 +98,7 @@ def test_a_row_opens_the_card_beside_the_list_and_the_url_names_it(stage: Stage,
     wait_until(lambda: "job=" not in page.evaluate("location.search"), what="the URL")
 
 
+@pytest.mark.nightly
 def test_a_link_names_a_line_of_the_log_and_opens_at_it(stage: Stage, url: str, window: Window) -> None:
     jobs = [stage.submit("train", title=title) for title in ("First", "Second")]
     for job in jobs:
@@ -133,6 +134,7 @@ def test_a_link_names_a_line_of_the_log_and_opens_at_it(stage: Stage, url: str, 
     assert page.locator(".line.marked").count() == 0
 
 
+@pytest.mark.nightly
 def test_on_a_small_screen_the_card_covers_the_list_below_the_header(stage: Stage, url: str, window: Window) -> None:
     job = stage.submit("train", title="Train a model")
     stage.start(job)
@@ -178,6 +180,7 @@ def test_counters_and_search_filter_and_stand_in_the_url(stage: Stage, url: str,
     wait_until(lambda: len(names(again)) == 3, what="all rows")
 
 
+@pytest.mark.nightly
 def test_new_jobs_wait_behind_a_pill_while_somebody_reads(stage: Stage, url: str, window: Window) -> None:
     old = stage.submit("train", title="Old")
     page = window.open(url)
@@ -209,6 +212,7 @@ def test_the_keyboard_walks_the_list(stage: Stage, url: str, window: Window) -> 
     page.wait_for_selector(".jk-card .title:has-text('Train 2')")
 
 
+@pytest.mark.nightly
 def test_deleting_asks_and_says_how_many(stage: Stage, url: str, window: Window) -> None:
     for n in range(2):
         job = stage.submit("train", title=f"Train {n}")
@@ -264,6 +268,7 @@ def test_run_again_with_changes_fills_the_form_in(stage: Stage, url: str, window
     )
 
 
+@pytest.mark.nightly
 def test_a_task_without_its_argument_is_not_submitted(stage: Stage, url: str, window: Window) -> None:
     page = window.open(f"{url}?page=submit")
     page.click("button.submit")
@@ -272,6 +277,7 @@ def test_a_task_without_its_argument_is_not_submitted(stage: Stage, url: str, wi
     assert stage.kit.page(_everything()).jobs == ()
 
 
+@pytest.mark.nightly
 def test_nothing_that_a_user_wrote_runs_on_any_page(stage: Stage, url: str, window: Window) -> None:
     from jobkit.client.loop import background
 
@@ -302,6 +308,7 @@ def test_nothing_that_a_user_wrote_runs_on_any_page(stage: Stage, url: str, wind
     assert page.evaluate("window.boom === undefined")
 
 
+@pytest.mark.nightly
 def test_a_closed_window_is_no_longer_fed(stage: Stage, url: str, window: Window) -> None:
     from jobkit.ui import board_feed
 
@@ -315,6 +322,7 @@ def test_a_closed_window_is_no_longer_fed(stage: Stage, url: str, window: Window
     stage.submit("train")  # and nobody minds
 
 
+@pytest.mark.nightly
 def test_the_page_follows_the_dark_system_and_remembers_a_choice(stage: Stage, url: str, window: Window) -> None:
     page = window.open(url, color_scheme="dark")
     page.wait_for_selector(".jk-table[data-theme=dark]")
@@ -328,6 +336,7 @@ def test_the_page_follows_the_dark_system_and_remembers_a_choice(stage: Stage, u
     assert page.locator(".jk-table").get_attribute("data-theme") == "light"
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("width", [380, 1280, 1440, 2560])
 def test_no_page_is_wider_than_its_window(stage: Stage, url: str, window: Window, width: int, tmp_path: Path) -> None:
     for n in range(30):
@@ -354,6 +363,7 @@ def _everything() -> Any:
     return Query()
 
 
+@pytest.mark.nightly
 def test_a_server_that_is_away_is_told_on_every_part_of_the_page(stage: Stage, url: str, window: Window) -> None:
     job = stage.submit("train")
     stage.start(job)  # a job that waits would soon be told that nobody serves its queue
@@ -372,6 +382,7 @@ def test_a_server_that_is_away_is_told_on_every_part_of_the_page(stage: Stage, u
     page.wait_for_selector(".status:has-text('live')")
 
 
+@pytest.mark.nightly
 def test_what_may_be_old_is_pale_on_every_page_until_the_server_is_back(stage: Stage, url: str, window: Window) -> None:
     stage.beat("gpu-1.4711")
     page = window.open(f"{url}?page=workers", width=1440)
@@ -402,6 +413,7 @@ def test_what_may_be_old_is_pale_on_every_page_until_the_server_is_back(stage: S
     wait_until(lambda: page.evaluate(paleness, ".jk-timeline") == 1, what="the page to be as it was")
 
 
+@pytest.mark.nightly
 def test_a_page_of_running_jobs_lays_out_nothing_while_there_is_no_news(stage: Stage, url: str, window: Window) -> None:
     jobs = [stage.submit("train", {"n": n}, title=f"Train {n}") for n in range(1, 9)]
     for n, job in enumerate(jobs):
@@ -432,6 +444,7 @@ def test_a_page_of_running_jobs_lays_out_nothing_while_there_is_no_news(stage: S
     wait_until(lambda: layouts() < 15, what="a page that lays out little more than its clocks")
 
 
+@pytest.mark.nightly
 def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
     stage: Stage, serve: Serve, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:

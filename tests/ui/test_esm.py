@@ -87,6 +87,7 @@ def test_both_homes_show_the_same_snapshots_alike(homes: Any) -> None:
     assert "&lt;b&gt;x" in shown[2][0]
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_who_reads_in_a_log_stays_there_when_the_whole_of_it_comes_again(homes: Any) -> None:
     """A page that has missed something asks for everything; what is new in it is counted all the same."""

@@ -180,6 +180,7 @@ def test_failures_arrive_without_a_reload_and_a_group_shows_what_its_jobs_share(
     page.wait_for_selector(".group .row[aria-expanded='false']")
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_a_failed_jobs_card_leads_to_those_that_failed_like_it(
     stage: Stage, divide: Any, url: str, window: Window
@@ -235,6 +236,7 @@ def test_a_link_opens_the_group_and_what_hurts_asks_with_the_count(
     assert stage.kit.jobs() == []
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_retry_with_changes_refuses_what_does_not_fit_and_keeps_what_was_typed(
     stage: Stage, url: str, window: Window, divide: Any
@@ -256,6 +258,7 @@ def test_retry_with_changes_refuses_what_does_not_fit_and_keeps_what_was_typed(
     assert [job.result(60) for job in stage.kit.jobs(state="succeeded")] == [3.0, 2.0]
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_muted_and_resolved_groups_leave_the_list_and_can_be_taken_back(
     stage: Stage, url: str, window: Window, divide: Any
@@ -298,6 +301,7 @@ def test_a_task_is_paused_from_here_and_its_waiting_jobs_say_so(
     card.wait_for_selector(".jk-card .notice:has-text('Task divide is paused')", state="hidden", timeout=30_000)
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_a_queue_is_paused_from_the_workers_page(stage: Stage, url: str, window: Window) -> None:
     waits = stage.submit("train")
@@ -316,6 +320,7 @@ def test_a_queue_is_paused_from_the_workers_page(stage: Stage, url: str, window:
     assert stage.kit.paused() == []
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_a_waiting_job_is_moved_from_its_card(stage: Stage, url: str, window: Window) -> None:
     waits = stage.submit("train")
@@ -334,6 +339,7 @@ def test_a_waiting_job_is_moved_from_its_card(stage: Stage, url: str, window: Wi
     page.wait_for_selector(".jk-card .notice:has-text('queue must be 1 to 200 characters')")
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_text_of_users_is_text(stage: Stage, url: str, window: Window) -> None:
     for _ in range(2):

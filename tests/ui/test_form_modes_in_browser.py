@@ -53,6 +53,7 @@ def test_a_sweep_submits_each_combination_and_shows_its_jobs(stage: Stage, page:
     assert tag[0] in page.url.replace("%3A", ":")
 
 
+@pytest.mark.nightly
 def test_a_value_of_a_sweep_that_is_not_allowed_is_refused_beside_its_field(stage: Stage, page: Any) -> None:
     page.click(".segments button:has-text('Sweep')")
     page.click("[data-name=n] .several")
@@ -64,6 +65,7 @@ def test_a_value_of_a_sweep_that_is_not_allowed_is_refused_beside_its_field(stag
     assert stage.kit.page(Query()).jobs == ()
 
 
+@pytest.mark.nightly
 def test_a_job_for_later_waits_for_its_time(stage: Stage, page: Any) -> None:
     page.fill("[data-name=n] input.input", "7")
     page.click(".segments button:has-text('Later')")
@@ -77,6 +79,7 @@ def test_a_job_for_later_waits_for_its_time(stage: Stage, page: Any) -> None:
     assert datetime.fromtimestamp(job.spec.at_ms / 1000).strftime("%Y-%m-%dT%H:%M") == "2031-02-03T04:05"
 
 
+@pytest.mark.nightly
 def test_ten_arguments_with_help_are_seen_without_scrolling_and_long_help_is_not_cut(
     stage: Stage, page: Any, window: Window
 ) -> None:

@@ -60,6 +60,7 @@ def many(stage: Stage, count: int, start: int = 0, *, ends: bool = False) -> Non
         background.call(stage.store.finish([Ending(each.spec.id, each.token, "succeeded") for each in claimed]))
 
 
+@pytest.mark.nightly
 def test_a_click_on_a_head_orders_and_the_url_names_it(stage: Stage, url: str, window: Window) -> None:
     for n, (task, owner) in enumerate((("b", "zoe"), ("a", "ada"), ("c", ""))):
         stage.submit(task, title=f"Job {n}", owner=owner)
@@ -80,6 +81,7 @@ def test_a_click_on_a_head_orders_and_the_url_names_it(stage: Stage, url: str, w
     shows(page, ["Job 2", "Job 0", "Job 1"])
 
 
+@pytest.mark.nightly
 def test_pages_follow_each_other_and_stand_in_the_url(stage: Stage, url: str, window: Window) -> None:
     many(stage, 120)
     page = window.open(url)
@@ -101,6 +103,7 @@ def test_pages_follow_each_other_and_stand_in_the_url(stage: Stage, url: str, wi
     wait_until(lambda: names(page)[:1] == ["Many 119"], what="the first page again")
 
 
+@pytest.mark.nightly
 def test_a_search_that_is_not_understood_says_why(stage: Stage, url: str, window: Window) -> None:
     ended(stage, 1)
     page = window.open(f"{url}?q=state:faild")
@@ -115,6 +118,7 @@ def test_a_search_that_is_not_understood_says_why(stage: Stage, url: str, window
     shows(page, ["Job 0"])
 
 
+@pytest.mark.nightly
 def test_what_does_not_match_any_more_leaves_the_page(stage: Stage, url: str, window: Window) -> None:
     jobs = [stage.submit(title=f"Job {n}") for n in range(2)]
     for job in jobs:
@@ -128,6 +132,7 @@ def test_what_does_not_match_any_more_leaves_the_page(stage: Stage, url: str, wi
     page.locator(".row.left").wait_for(state="detached", timeout=40_000)
 
 
+@pytest.mark.nightly
 def test_shift_chooses_a_span_and_the_head_the_page(stage: Stage, url: str, window: Window) -> None:
     ended(stage, 5)
     page = window.open(url)
@@ -171,6 +176,7 @@ def test_all_that_match_are_deleted_by_one_and_gone_for_the_other(stage: Stage, 
     assert stage.kit.snapshot(kept).state == "queued"
 
 
+@pytest.mark.nightly
 def test_a_question_names_the_count_and_keeping_does_nothing(stage: Stage, url: str, window: Window) -> None:
     many(stage, 60)
     page = window.open(url)
@@ -190,6 +196,7 @@ def test_a_question_names_the_count_and_keeping_does_nothing(stage: Stage, url: 
     page.wait_for_selector(".bulk:has-text('60 jobs cancelled')")
 
 
+@pytest.mark.nightly
 def test_ten_thousand_jobs_run_through_a_page_that_stays_small(stage: Stage, url: str, window: Window) -> None:
     page = window.open(url)
     errors: list[str] = []
@@ -212,6 +219,7 @@ def test_ten_thousand_jobs_run_through_a_page_that_stays_small(stage: Stage, url
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.nightly
 def test_dragging_over_the_strip_asks_for_the_jobs_of_that_time(serve: Serve, window: Window) -> None:
     from jobkit.ui.dashboard import Dashboard
 
@@ -241,6 +249,7 @@ def test_dragging_over_the_strip_asks_for_the_jobs_of_that_time(serve: Serve, wi
     stage.close()
 
 
+@pytest.mark.nightly
 def test_a_row_that_is_pointed_at_offers_what_can_be_done(stage: Stage, url: str, window: Window) -> None:
     stage.kit.options(title="Counts").submit(len, [1])
     stage.submit(title="Waits")

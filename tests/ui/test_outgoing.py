@@ -68,6 +68,7 @@ def test_what_is_pushed_while_panel_writes_is_not_left_behind(
     page.wait_for_selector(".status[data-status=reconnecting]")
 
 
+@pytest.mark.nightly
 def test_what_a_request_changes_while_panel_writes_is_not_left_behind(
     serve: Callable[[Callable[[], Any]], str], window: Window
 ) -> None:
@@ -79,6 +80,7 @@ def test_what_a_request_changes_while_panel_writes_is_not_left_behind(
     page.wait_for_selector(".tab[aria-current]:text-is('Submit')")
 
 
+@pytest.mark.nightly
 def test_nothing_that_the_server_tells_looks_like_a_wish_of_the_browser(
     serve: Callable[[Callable[[], Any]], str], window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +99,7 @@ def test_nothing_that_the_server_tells_looks_like_a_wish_of_the_browser(
     assert wished == {"request"}
 
 
+@pytest.mark.nightly
 def test_what_another_thread_pushes_is_handed_over_on_the_servers_own(
     serve: Callable[[Callable[[], Any]], str], window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,6 +179,7 @@ def test_the_back_button_goes_back_and_a_reload_stays(stage: Stage, serve: Serve
     assert page.title() == "jobkit"
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_a_page_of_ones_own_stands_beside_the_others_in_the_colours_that_were_asked_for(
     stage: Stage, serve: Serve, window: Window

@@ -159,6 +159,7 @@ def url(stage: Stage, serve: Serve) -> str:
     return serve(lambda: Dashboard(stage.kit).__panel__())
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_a_row_is_switched_run_and_opened_and_follows_what_others_do(stage: Stage, url: str, window: Window) -> None:
     stage.kit.schedule(report, {"day": CANARY}, every=3600, name="hourly")

@@ -14,7 +14,7 @@ import pytest
 
 import jobkit
 from tests.store.server import Server
-from tests.support import environment, wait_until
+from tests.support import by_default, environment, wait_until
 from tests.ui.conftest import Window
 from tests.ui.forwarder import Forwarder
 
@@ -38,7 +38,7 @@ def redis() -> Iterator[Server]:
     server.stop()
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=by_default(WAYS))
 def forwarder(request: pytest.FixtureRequest) -> Iterator[tuple[Forwarder, str]]:
     made = Forwarder("team/jobs", strips=request.param == "stripped")
     yield made, WAYS[request.param]

@@ -77,6 +77,7 @@ def test_bars_come_as_jobs_start_and_a_click_opens_the_job(stage: Stage, url: st
     page.wait_for_selector(".jk-timeline .sum:has-text('2 attempts · 1 failed · 1 worker')")
 
 
+@pytest.mark.nightly
 def test_what_waited_what_failed_and_what_is_due_is_marked(stage: Stage, url: str, window: Window) -> None:
     job = stage.submit("train", retries=2)
     stage.start(job, "gpu-1")
@@ -95,6 +96,7 @@ def test_what_waited_what_failed_and_what_is_due_is_marked(stage: Stage, url: st
     wait_until(lambda: len(page.evaluate(DATA, "tasks-ran")["y"]) == 1, what="the task's times")
 
 
+@pytest.mark.nightly
 def test_the_range_stands_in_the_url(stage: Stage, url: str, window: Window) -> None:
     page = window.open(f"{url}?page=timeline&range=6h")
     page.wait_for_selector(".ranges [data-range='6h'][aria-checked=true]")
@@ -107,6 +109,7 @@ def test_the_range_stands_in_the_url(stage: Stage, url: str, window: Window) -> 
     page.wait_for_selector(".ranges [data-range='6h'][aria-checked=true]")
 
 
+@pytest.mark.nightly
 def test_the_search_decides_what_is_on_the_timeline_and_stands_in_the_url(
     stage: Stage, url: str, window: Window
 ) -> None:
@@ -139,6 +142,7 @@ def test_the_search_decides_what_is_on_the_timeline_and_stands_in_the_url(
     page.wait_for_selector("text=This search is not understood")
 
 
+@pytest.mark.nightly
 def test_nobody_reads_while_nobody_looks_and_it_is_right_when_somebody_looks_again(
     stage: Stage, url: str, window: Window
 ) -> None:
@@ -154,6 +158,7 @@ def test_nobody_reads_while_nobody_looks_and_it_is_right_when_somebody_looks_aga
     page.wait_for_selector(".jk-timeline .sum:has-text('1 attempt · 1 running · 1 worker')")
 
 
+@pytest.mark.nightly
 def test_names_on_the_timeline_are_text(stage: Stage, url: str, window: Window) -> None:
     job = stage.submit(CANARY, {CANARY: CANARY}, title=CANARY, queue=CANARY)
     stage.start(job, CANARY, CANARY)

@@ -76,6 +76,7 @@ def test_the_page_shows_who_works_on_what_and_opens_the_job(stage: Stage, url: s
     page.wait_for_selector(".worker:has-text('gpu-1') .chip:has-text('Ready')")
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_a_worker_is_asked_to_end_after_a_question(stage: Stage, url: str, window: Window) -> None:
     stage.beat("gpu-1")
@@ -87,6 +88,7 @@ def test_a_worker_is_asked_to_end_after_a_question(stage: Stage, url: str, windo
     wait_until(lambda: stage.store._workers["gpu-1"].get("stop") == "drain", what="the request")
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_nobody_reads_workers_while_nobody_looks(stage: Stage, url: str, window: Window) -> None:
     page = window.open(f"{url}?page=workers")
@@ -100,6 +102,7 @@ def test_nobody_reads_workers_while_nobody_looks(stage: Stage, url: str, window:
     wait_until(lambda: is_read(stage.kit, WorkersFeed), what="the reading to begin")
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_what_a_worker_calls_itself_is_text(stage: Stage, url: str, window: Window) -> None:
     stage.start(stage.submit("train", {CANARY: CANARY}, title=CANARY, queue=CANARY), CANARY, CANARY)
@@ -111,6 +114,7 @@ def test_what_a_worker_calls_itself_is_text(stage: Stage, url: str, window: Wind
     assert page.evaluate("window.boom === undefined")
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_r_retries_and_c_cancels_the_job_that_is_open(
     stage: Stage, url: str, window: Window, monkeypatch: pytest.MonkeyPatch
@@ -143,6 +147,7 @@ def test_r_retries_and_c_cancels_the_job_that_is_open(
     assert stage.kit.counts()["queued"] == 1
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_c_on_a_row_asks_before_it_cancels(stage: Stage, url: str, window: Window) -> None:
     job = stage.submit("train", title="Train a model")

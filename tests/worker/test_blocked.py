@@ -50,6 +50,7 @@ def test_a_timeout_ends_a_coroutine_that_sleeps_without_await(bench: Bench) -> N
     assert neighbour.attempt == 1
 
 
+@pytest.mark.nightly
 def test_a_coroutine_in_c_is_killed_and_its_neighbours_are_given_back(bench: Bench) -> None:
     bench.worker()
     neighbour = bench.kit.submit(jobs.wait, bench.file("neighbour"), 4.0)
@@ -80,6 +81,7 @@ def test_a_coroutine_that_swallows_its_cancellation_is_killed_after_its_grace(be
     assert bench.kit.submit(jobs.count_up_async, 1).result(60) == 2
 
 
+@pytest.mark.nightly
 def test_a_coroutine_that_kills_its_process_is_found_out_and_its_neighbours_run_again(bench: Bench) -> None:
     bench.worker()
     neighbour = bench.kit.submit(jobs.wait, bench.file("neighbour"), 1.0)
@@ -93,6 +95,7 @@ def test_a_coroutine_that_kills_its_process_is_found_out_and_its_neighbours_run_
     assert neighbour.snapshot.losses == 0
 
 
+@pytest.mark.nightly
 def test_large_results_output_and_artifacts_come_out_of_the_shared_process(bench: Bench) -> None:
     bench.worker()
     job = bench.kit.submit(jobs.talk, 3_000_000)

@@ -82,6 +82,7 @@ def test_cancel_and_success_have_one_outcome_everywhere(bench: Bench) -> None:
                 job.result(60)
 
 
+@pytest.mark.nightly
 def test_a_job_that_was_cancelled_while_its_worker_was_dead_ends_cancelled(bench: Bench) -> None:
     worker = bench.worker()
     job = bench.kit.submit(jobs.work, bench.file(), 60.0)

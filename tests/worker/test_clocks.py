@@ -17,6 +17,7 @@ from .conftest import LEASE_S, Bench
 HOUR_S = 3600.0
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("client_s", [HOUR_S, -HOUR_S], ids=["client fast", "client slow"])
 def test_workers_and_clients_whose_clocks_are_off_by_an_hour_change_nothing(
     bench: Bench, client_s: float, monkeypatch: pytest.MonkeyPatch

@@ -48,6 +48,7 @@ def test_the_family_of_a_job_dies_with_its_worker(bench: Bench) -> None:
     assert job.state == "cancelled"
 
 
+@pytest.mark.nightly
 def test_a_job_whose_workers_die_too_often_fails_as_lost(bench: Bench) -> None:
     limit = {"JOBKIT_MAX_LOSSES": "2"}
     job = bench.kit.submit(jobs.work, bench.file(), 60.0)
@@ -64,6 +65,7 @@ def test_a_job_whose_workers_die_too_often_fails_as_lost(bench: Bench) -> None:
     assert job.attempt == 2
 
 
+@pytest.mark.nightly
 def test_a_worker_that_wakes_up_too_late_never_overwrites(bench: Bench) -> None:
     frozen = bench.worker()
     job = bench.kit.submit(jobs.wait, bench.file(), 1.0)
@@ -86,6 +88,7 @@ def test_a_worker_that_wakes_up_too_late_never_overwrites(bench: Bench) -> None:
     assert frozen.poll() is None
 
 
+@pytest.mark.nightly
 def test_what_a_frozen_workers_process_has_made_does_not_end_the_attempt_that_runs_now(bench: Bench) -> None:
     """The job's process went on while its worker was frozen; when that wakes up it finds a result."""
     frozen = bench.worker()
@@ -128,6 +131,7 @@ def test_a_running_job_survives_a_restart_of_redis_and_its_result_is_stored(own_
     assert "Traceback" not in bench.said()
 
 
+@pytest.mark.nightly
 def test_a_job_goes_on_under_its_lease_through_a_short_outage(own_bench: Bench) -> None:
     bench = own_bench
     bench.worker()

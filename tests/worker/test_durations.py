@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from jobkit.model import StoreUnavailable
 from jobkit.worker.durations import Durations
 from tests.support import until, wait_until
@@ -79,6 +81,7 @@ async def test_a_store_that_is_away_is_asked_again() -> None:
     keeping.cancel()
 
 
+@pytest.mark.nightly
 def test_a_job_without_progress_has_an_eta_from_past_runs_also_after_a_restart(bench: Bench) -> None:
     worker = bench.worker()
     first = bench.kit.submit(jobs.work, bench.file("first"), 1.5)

@@ -16,7 +16,7 @@ import jobkit
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.tasks.info import TaskInfo
-from tests.support import ROOT, wait_until
+from tests.support import ROOT, by_default, wait_until
 
 from . import jobs
 from .conftest import Bench
@@ -191,7 +191,7 @@ def shown(job: Job) -> str:
     return ""
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", by_default(CASES, 8))
 def test_the_page_says_what_is_shown(bench: Bench, case: str) -> None:
     (row,) = [row for row in rows() if row[0] == case]
     _, state, kind, sentence, _ = row

@@ -186,6 +186,7 @@ def test_a_worker_that_dies_before_or_after_any_reply_costs_no_job_its_end(crew:
     assert lost == {case.place for case in crew.cases} - STORED - {"claim:before_send"}
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(240)
 def test_a_worker_that_freezes_before_or_after_any_reply_changes_nothing_when_it_wakes(crew: Crew) -> None:
     crew.begin("stop")
@@ -204,6 +205,7 @@ def test_a_worker_that_freezes_before_or_after_any_reply_changes_nothing_when_it
     assert [crew.bench.kit.snapshot(case.job.id).seq for case in crew.cases] == [one.seq for one in before]
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("what", ["drop", "delay=0.5"])
 def test_a_cut_or_a_wait_before_or_after_any_reply_is_lived_through_by_the_same_worker(crew: Crew, what: str) -> None:

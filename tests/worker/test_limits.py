@@ -38,6 +38,7 @@ def test_burst_runs_what_waits_for_the_results_of_others(bench: Bench) -> None:
     assert job.result(1) == 13
 
 
+@pytest.mark.nightly
 def test_max_jobs_and_max_time_end_a_worker_between_jobs(bench: Bench) -> None:
     submitted = [bench.kit.submit(jobs.work, bench.file(), 0.1) for _ in range(12)]
 
@@ -115,6 +116,7 @@ def test_a_module_that_does_not_import_ends_the_worker_with_2_and_one_sentence(b
     assert "no_such_tasks" in bench.said()
 
 
+@pytest.mark.nightly
 def test_several_processes_are_restarted_and_stopped_together(bench: Bench) -> None:
     parent = bench.worker("-n", "2", ready=False)
     first = wait_until(lambda: pids if len(pids := bench.alive()) == 2 else None, what="two workers")

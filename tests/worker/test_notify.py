@@ -36,6 +36,7 @@ def test_a_webhook_gets_event_job_sentence_and_signature(bench: Bench) -> None:
     assert headers["X-Jobkit-Signature"] == "sha256=" + hmac.new(b"shared", body, hashlib.sha256).hexdigest()
 
 
+@pytest.mark.nightly
 def test_of_several_workers_one_tells_and_another_goes_on_where_it_stops(bench: Bench) -> None:
     with Receiver(answers=[503]) as receiver:
         rule = json.dumps([{"on": "succeeded", "url": receiver.url}])

@@ -86,6 +86,7 @@ def test_a_worker_that_lives_stores_what_ended_itself_and_leaves_no_file(
     assert worker.poll() is None
 
 
+@pytest.mark.nightly
 def test_what_was_left_comes_too_late_where_somebody_else_runs_the_job(own_bench: Bench, home: dict[str, str]) -> None:
     bench = own_bench
     worker, running = started_and_then_away(bench, home)
@@ -103,6 +104,7 @@ def test_what_was_left_comes_too_late_where_somebody_else_runs_the_job(own_bench
     assert not spooled(bench)
 
 
+@pytest.mark.nightly
 def test_a_forged_file_is_removed_and_harms_nobody(own_bench: Bench, home: dict[str, str]) -> None:
     bench = own_bench
     worker, running = started_and_then_away(bench, home)
@@ -147,6 +149,7 @@ def test_a_worker_that_waits_for_the_server_ends_on_a_signal(own_bench: Bench) -
     assert worker.wait(60) == 0
 
 
+@pytest.mark.nightly
 def test_a_worker_that_is_refused_or_only_to_empty_the_queue_does_not_wait(own_bench: Bench) -> None:
     bench = own_bench
     with redis.Redis.from_url(bench.server.url) as client:
@@ -182,6 +185,7 @@ def test_a_full_server_is_named_and_running_jobs_end(own_bench: Bench) -> None:
     assert bench.kit.refused() == ""
 
 
+@pytest.mark.nightly
 def test_a_worker_that_starts_on_a_full_server_runs_what_was_accepted(own_bench: Bench) -> None:
     bench = own_bench
     job = bench.kit.submit(jobs.count_up, 1)
@@ -195,6 +199,7 @@ def test_a_worker_that_starts_on_a_full_server_runs_what_was_accepted(own_bench:
     wait_until(lambda: "count_up" in published(bench), what="its tasks to be known")
 
 
+@pytest.mark.nightly
 def test_a_server_that_cannot_write_is_named_everywhere_and_what_ended_meanwhile_is_stored(
     own_bench: Bench, home: dict[str, str]
 ) -> None:
@@ -226,6 +231,7 @@ def test_a_server_that_cannot_write_is_named_everywhere_and_what_ended_meanwhile
     assert worker.poll() is None
 
 
+@pytest.mark.nightly
 def test_a_full_disk_below_the_spool_is_named_and_a_worker_that_lives_still_stores_what_ended(
     own_bench: Bench, home: dict[str, str]
 ) -> None:
@@ -264,6 +270,7 @@ def test_a_wiped_server_is_noticed_and_named_by_worker_and_handle(own_bench: Ben
     assert worker.poll() is None
 
 
+@pytest.mark.nightly
 def test_an_exchanged_server_is_noticed(own_bench: Bench) -> None:
     """Another server at the same place, empty."""
     bench = own_bench
@@ -283,6 +290,7 @@ def test_an_exchanged_server_is_noticed(own_bench: Bench) -> None:
     assert bench.kit.submit(jobs.count_up, 1).result(60) == 2
 
 
+@pytest.mark.nightly
 def test_a_silence_of_server_and_workers_loses_no_job(own_bench: Bench) -> None:
     """The server was frozen, and so was one of two workers, for longer than a lease and less than a lease and 5 s (with
     the usual times 15 to 20 s). Both live, so nothing runs twice, although the one that wakes up first looks around."""

@@ -37,6 +37,7 @@ def test_a_coroutine_that_behaves_moves_to_the_workers_own_process(bench: Bench)
     assert bench.started(times=42) == [worker.pid]
 
 
+@pytest.mark.nightly
 def test_one_with_a_timeout_stays_where_it_can_be_killed(bench: Bench) -> None:
     pid = trusted(bench)
 
@@ -64,6 +65,7 @@ def test_one_that_holds_the_loop_is_told_cancelled_and_sent_back(bench: Bench) -
     assert is_alive(pid)
 
 
+@pytest.mark.nightly
 def test_one_in_c_that_must_stop_costs_the_process_but_no_other_job(bench: Bench) -> None:
     pid = trusted(bench)
     neighbours = [bench.kit.submit(task, bench.file(name), 3.0) for task, name in NEIGHBOURS]
@@ -110,6 +112,7 @@ def test_one_that_waits_is_cancelled_at_once(bench: Bench) -> None:
     assert job.attempts[-1].reason == "stopped on request; its clean-up ran"
 
 
+@pytest.mark.nightly
 def test_one_that_kills_the_worker_runs_alone_elsewhere_and_the_crash_is_told(bench: Bench) -> None:
     trusted(bench)
     job = bench.kit.submit(jobs.moody, bench.file(), "falls")
@@ -122,6 +125,7 @@ def test_one_that_kills_the_worker_runs_alone_elsewhere_and_the_crash_is_told(be
     assert job.snapshot.losses == 1
 
 
+@pytest.mark.nightly
 def test_one_that_lets_no_thread_run_ends_the_worker_and_its_jobs_run_again_elsewhere(bench: Bench) -> None:
     pid = trusted(bench)
     job = bench.kit.options(cancel_grace=0.5).submit(jobs.moody, bench.file(), "hogs")

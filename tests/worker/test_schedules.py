@@ -36,6 +36,7 @@ def fired(kit: Kit, name: str) -> list[JobSnapshot]:
             return found
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_each_slot_fires_once_while_workers_freeze_die_and_have_wrong_clocks(bench: Bench) -> None:
     """Three workers, one an hour ahead, one an hour behind. All the time one of them is frozen, or is killed and
@@ -147,6 +148,7 @@ def needs(n: int) -> int:
 '''
 
 
+@pytest.mark.nightly
 def test_a_schedule_in_the_code_comes_changes_and_goes_with_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = bench.folder / "code"
     folder.mkdir()

@@ -6,6 +6,8 @@ import random
 import time
 from collections.abc import Iterable
 
+import pytest
+
 from jobkit.client.job import Job
 from tests.support import wait_until
 
@@ -53,6 +55,7 @@ def all_ended(made: list[Job]) -> bool:
     return all(job.is_terminal for job in made)
 
 
+@pytest.mark.nightly
 def test_limits_are_never_exceeded_and_never_stuck_while_workers_are_killed(bench: Bench) -> None:
     """Three places for the task, by a rule, and two for each user: whoever dies, both hold, and every job ends."""
     chance = random.Random(7)
@@ -82,6 +85,7 @@ def test_limits_are_never_exceeded_and_never_stuck_while_workers_are_killed(benc
     assert len(found) >= 48
 
 
+@pytest.mark.nightly
 def test_a_rate_holds_across_workers(bench: Bench) -> None:
     for _ in range(2):
         bench.worker()

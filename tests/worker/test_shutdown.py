@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from tests.support import wait_until
 
 from . import jobs
@@ -61,6 +63,7 @@ def test_the_second_signal_gives_running_jobs_back_at_once(bench: Bench) -> None
     job.cancel()
 
 
+@pytest.mark.nightly
 def test_twenty_restarts_in_a_row_fail_nothing(bench: Bench) -> None:
     """A worker serves while another is being stopped, jobs come in all the time: each runs once or is given back."""
     submitted = []
@@ -81,6 +84,7 @@ def test_twenty_restarts_in_a_row_fail_nothing(bench: Bench) -> None:
         assert bench.notes(f"work{turn}")[-1] == "end"
 
 
+@pytest.mark.nightly
 def test_jobs_that_were_handed_over_to_a_worker_that_ends_are_not_lost(bench: Bench) -> None:
     """Submits race with SIGTERM: a job on its way to a worker that takes nothing new is run or given back, not lost."""
     kept = bench.worker("-q", "other")  # so that leases are looked at
