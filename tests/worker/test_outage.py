@@ -18,7 +18,6 @@ import jobkit
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
 from jobkit.ui.desk import Desk
-from tests.store.server import skip_before_7
 from tests.support import wait_until
 
 from . import jobs
@@ -203,7 +202,6 @@ def test_a_worker_that_starts_on_a_full_server_runs_what_was_accepted(own_bench:
 def test_a_server_that_cannot_write_is_named_everywhere_and_what_ended_meanwhile_is_stored(
     own_bench: Bench, home: dict[str, str]
 ) -> None:
-    skip_before_7("have another append-only file")
     bench = own_bench
     worker = bench.worker(**home)
     job = bench.kit.submit(jobs.until, bench.file(), bench.file("go"))

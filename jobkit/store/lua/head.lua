@@ -5,13 +5,16 @@
 --
 -- The only clock is Redis's own. NOW is in milliseconds; NOW_US in microseconds orders jobs of the same millisecond.
 
+if (redis.REDIS_VERSION_NUM or 0) < 0x00070200 then -- servers before 7.0 do not define it
+  return redis.error_reply('OLDSERVER ' .. (redis.REDIS_VERSION or 'before 7.0'))
+end
+
 local P = KEYS[1]
 local TIME = redis.call('TIME')
 local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
 local NOW_US = TIME[1] * 1000000 + TIME[2]
 
 local EVENTS_KEPT = 20000        -- numbered events of the namespace, for those who were away
-local COUNTS_EVENTS = not redis.REDIS_VERSION_NUM -- before 7 no server tells how many entries a stream has had
 local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
 local PRIORITY_US = 600 * 1000000 -- one point of priority is worth ten minutes of waiting: nobody starves
 
@@ -93,7 +96,6 @@ local function emit(rec, kind, data, set, rider)
   redis.call('HSET', P .. 'job:' .. rec.id, unpack(set))
   if seq > HISTORY_HEAD + HISTORY_TAIL then redis.call('HDEL', P .. 'job:' .. rec.id, 'e' .. (seq - HISTORY_TAIL)) end
   redis.call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'e', kept)
-  if COUNTS_EVENTS then redis.call('INCR', P .. 'events-added') end
   if rec.client and rec.client ~= '' then -- first, so that of two copies the one with the result is applied
     redis.call('PUBLISH', P .. 'client:' .. rec.client, rider and (event .. '\n' .. rider) or event)
   end
