@@ -13,10 +13,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from tests.leaks import Before
 from tests.store.server import Server
-from tests.support import MARK, chromium, living_with, wait_until
+from tests.support import MARK, NIGHTLY, chromium, examples, living_with, wait_until
 
 #: The mark of this run's processes.
 RUN = secrets.token_hex(8)
@@ -24,6 +25,10 @@ RUN = secrets.token_hex(8)
 # A worker of the tests starts in half the time where the bytecode of what it imports is kept.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# The default run tries the same examples each time; a nightly run looks for new ones. No example has to be quick.
+settings.register_profile("jobkit", deadline=None, max_examples=examples(200), derandomize=not NIGHTLY)
+settings.load_profile("jobkit")
 
 
 @pytest.fixture(scope="session", autouse=True)

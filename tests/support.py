@@ -22,6 +22,9 @@ ROOT = Path(__file__).parent.parent
 #: Seconds that a test waits for a condition before it fails: on a busy machine less says nothing.
 PATIENCE_S = 60.0
 
+#: Whether this is a nightly run, which tries more examples.
+NIGHTLY = bool(os.environ.get("NIGHTLY"))
+
 #: The variable that marks every process that a run of the tests starts, however it detaches itself.
 MARK = "JOBKIT_TEST_RUN"
 
@@ -117,4 +120,4 @@ def by_default(values: Iterable[Any], count: int = 1) -> list[Any]:
 
 def examples(count: int) -> int:
     """Return how many examples Hypothesis tries: `count` in a nightly run (`NIGHTLY=1`), else a tenth of it."""
-    return count if os.environ.get("NIGHTLY") else max(10, count // 10)
+    return count if NIGHTLY else max(10, count // 10)

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import table
 from benchmarks.__main__ import NAMES
 from benchmarks.table import Row
-from tests.support import ROOT, environment
+from tests.support import ROOT, by_default, environment
 
 _CODE = """
 import dataclasses, json, sys
@@ -23,7 +23,7 @@ print(json.dumps([dataclasses.asdict(row) for row in rows]))
 """
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", by_default(NAMES))
 def test_a_quick_run_of_a_benchmark_yields_numbers(name: str) -> None:
     run = subprocess.run(
         [sys.executable, "-c", _CODE, name], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False

@@ -83,6 +83,7 @@ def break_something(bench: Bench, luck: random.Random, frozen: list[Any]) -> Non
         frozen.pop().send_signal(signal.SIGCONT)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", [1])
 def test_each_job_ends_once_whatever_breaks(own_bench: Bench, seed: int) -> None:
     bench, luck, frozen = own_bench, random.Random(seed), []  # type: ignore[var-annotated]

@@ -238,6 +238,7 @@ def test_a_worker_that_wakes_up_too_late_never_overwrites(bench: Bench) -> None:
     assert frozen.poll() is None
 
 
+@pytest.mark.nightly
 def test_the_end_of_a_worker_is_no_try(bench: Bench) -> None:
     job_id = enqueue(bench, "wait", "a", 0.5)
     for turn in range(1, 7):  # more often than there are tries
@@ -328,6 +329,7 @@ def test_a_retry_by_hand_runs_the_function_again(bench: Bench) -> None:
     assert bench.notes().count("add 41 for hello") == 2
 
 
+@pytest.mark.nightly
 def test_a_poison_job_fails_and_its_neighbours_succeed(bench: Bench) -> None:
     neighbours = [enqueue(bench, "wait", f"n{n}", 0.3) for n in range(3)]
     poison = enqueue(bench, "poison")

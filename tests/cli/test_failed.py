@@ -33,6 +33,7 @@ def clean(terminal: Terminal) -> None:
         terminal.ok("failed", "rm", group["id"])
 
 
+@pytest.mark.nightly
 def test_list_and_show_tell_what_failed_where_and_with_what(terminal: Terminal) -> None:
     ids = [*fail(terminal, "no"), *fail(terminal, "never")]  # the last one gives the group its title
 
@@ -50,6 +51,7 @@ def test_list_and_show_tell_what_failed_where_and_with_what(terminal: Terminal) 
     assert (more["different"], [job["id"] for job in more["newest"]]) == (["text"], ids[::-1])
 
 
+@pytest.mark.nightly
 def test_retry_with_another_argument_and_dry_run(terminal: Terminal) -> None:
     ids = fail(terminal, "no", "never")
     [group] = groups(terminal)
@@ -69,6 +71,7 @@ def test_retry_with_another_argument_and_dry_run(terminal: Terminal) -> None:
     assert set(again["jobs"]) == set(done.stdout.split())
 
 
+@pytest.mark.nightly
 def test_mute_resolve_and_reopen_decide_what_is_listed(terminal: Terminal) -> None:
     fail(terminal, "no")
     [group] = groups(terminal)
@@ -85,6 +88,7 @@ def test_mute_resolve_and_reopen_decide_what_is_listed(terminal: Terminal) -> No
     assert terminal.ok("failed", "reopen", group["id"]) == f"{group['id']} open"
 
 
+@pytest.mark.nightly
 def test_rm_by_age_leaves_the_others(terminal: Terminal) -> None:
     fail(terminal, "no")
 

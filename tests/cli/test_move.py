@@ -10,6 +10,7 @@ import pytest
 from tests.cli.conftest import Terminal
 
 
+@pytest.mark.nightly
 def test_exported_jobs_come_back_whole(terminal: Terminal) -> None:
     good = terminal.ok("submit", "count", "n=3", "--tag", "moved", "--wait").split()[0]
     bad = terminal.run("submit", "fail", "text=on purpose", "--tag", "moved", "--wait").stdout.split()[0]

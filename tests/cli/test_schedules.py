@@ -36,6 +36,7 @@ def test_a_schedule_is_made_listed_and_shown(terminal: Terminal) -> None:
     assert len(json.loads(terminal.ok("schedules", "show", "six", "--json"))["next"]) == 5
 
 
+@pytest.mark.nightly
 def test_a_schedule_is_paused_resumed_run_and_removed_by_name(terminal: Terminal) -> None:
     terminal.ok("schedule", "count", "n=1", "--every", "3600", "--name", "hourly")
 

@@ -26,6 +26,7 @@ def resumed(terminal: Terminal) -> Iterator[None]:
     terminal.run("resume", "default", "--task", "count")
 
 
+@pytest.mark.nightly
 def test_a_paused_queue_says_so_and_goes_on_when_it_is_resumed(terminal: Terminal) -> None:
     assert terminal.ok("pause", "default") == "queue default paused"
 
@@ -42,6 +43,7 @@ def test_a_paused_queue_says_so_and_goes_on_when_it_is_resumed(terminal: Termina
     wait_until(lambda: ended(terminal, job_id), what="the job")
 
 
+@pytest.mark.nightly
 def test_a_paused_task_lets_the_others_pass(terminal: Terminal) -> None:
     terminal.ok("pause", "--task", "count")
 
@@ -53,6 +55,7 @@ def test_a_paused_task_lets_the_others_pass(terminal: Terminal) -> None:
     wait_until(lambda: ended(terminal, held), what="the job")
 
 
+@pytest.mark.nightly
 def test_a_waiting_job_moves_to_the_queue_that_is_served(terminal: Terminal) -> None:
     job_id = terminal.ok("submit", "count", "n=1", "--queue", "nobody")
 

@@ -322,6 +322,7 @@ def test_a_worker_that_cannot_keep_files_says_so_at_once(server: Server, results
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.nightly
 def test_a_flood_of_lines_delays_neither_heartbeat_nor_neighbours(kit: Kit) -> None:
     def floods() -> None:
         for n in range(400_000):

@@ -73,6 +73,7 @@ def test_curl_submits_a_job_to_the_dashboard_and_is_told_of_its_end(dashboard: s
     assert "<title>" in curl("-L", f"{dashboard}/")  # the dashboard itself
 
 
+@pytest.mark.nightly
 def test_a_token_of_the_command_line_opens_the_api_until_it_is_revoked(fresh: Terminal, dashboard: str) -> None:
     token = fresh.ok("token", "--scope", "view,submit", "--tasks", "co*", "--name", "ada", "--expires", "1h")
     through_a_proxy = ["-H", "X-Forwarded-For: 192.0.2.1"]
@@ -139,6 +140,7 @@ def test_the_dashboards_login_is_the_apis_with_xsrf_protection(fresh: Terminal) 
         assert by_token.status_code == 200
 
 
+@pytest.mark.nightly
 def test_a_folder_of_ones_own_is_served_beside_the_api(fresh: Terminal) -> None:
     (fresh.folder / "examples").mkdir()
     shutil.copytree(ROOT / "examples" / "web", fresh.folder / "examples" / "web")

@@ -378,6 +378,7 @@ def test_two_hundred_clients_of_which_fifty_never_read(serve: Callable[..., Site
     wait_until(lambda: site.api.streams == 0, what="the streams to end")
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tornado", "asgi"])
 @pytest.mark.parametrize("path", ["/api/events", "/.well-known/mercure?match=*"])
 def test_two_hundred_slow_clients_that_are_far_behind_take_little_memory(

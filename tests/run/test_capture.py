@@ -124,6 +124,7 @@ async def test_a_return_redraws_the_line(runner: ProcessRunner, heard: Heard) ->
     assert heard.texts == ["100 %"]
 
 
+@pytest.mark.nightly
 async def test_a_million_lines_are_thinned_and_slow_nobody(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
         for i in range(1_000_000):

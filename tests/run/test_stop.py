@@ -118,6 +118,7 @@ async def test_cancel_kills_the_whole_family_that_ignores_it(
         assert not is_alive(pid)
 
 
+@pytest.mark.nightly
 async def test_a_polite_end_also_takes_the_family_along(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
     def job(path: Path) -> None:
         import os

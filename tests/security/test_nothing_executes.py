@@ -175,6 +175,7 @@ OPEN = """() => {
 }"""
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_no_text_of_anybody_runs_on_any_page_or_card_and_nothing_is_unpickled(
     stage: Stage, jobs: list[str], serve: Callable[[Callable[[], Any]], str], trap: Trap, tmp_path: Path

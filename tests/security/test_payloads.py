@@ -86,6 +86,7 @@ def test_no_forged_payload_runs_each_is_refused_once_and_counted_and_the_worker_
     assert bench.said().count(" rejected: ") == len(forged)
 
 
+@pytest.mark.nightly
 def test_no_forged_result_is_unpickled_by_a_client(bench: Bench, mark: Path) -> None:
     prefix = f"jk:{bench.kit.settings.namespace}:"
     bench.worker()
@@ -117,6 +118,7 @@ def test_arguments_of_an_ended_job_that_are_put_back_in_line_do_not_run_again(be
     assert bench.kit.get(job.id).seq == job.seq
 
 
+@pytest.mark.nightly
 def test_keys_are_rotated_without_losing_a_job(own_bench: Bench) -> None:
     """Old and new everywhere, then the new one first, then the new one alone."""
     bench = own_bench
@@ -151,6 +153,7 @@ def test_without_a_secret_a_pickle_is_refused_at_submit_with_what_to_do(bench: B
         assert kit.jobs() == []
 
 
+@pytest.mark.nightly
 def test_without_a_secret_a_pickle_that_somebody_wrote_is_refused(own_bench: Bench, mark: Path) -> None:
     bench = own_bench
     bench.worker(JOBKIT_SECRET="")
@@ -167,6 +170,7 @@ def test_without_a_secret_a_pickle_that_somebody_wrote_is_refused(own_bench: Ben
     assert not mark.exists()
 
 
+@pytest.mark.nightly
 def test_what_only_looks_never_unpickles(bench: Bench, mark: Path) -> None:
     """A validly signed pickle, as a result: the command line, pages and previews do not touch it."""
     import subprocess

@@ -57,6 +57,7 @@ def test_tls_verifies_the_certificate_and_the_name(tls: int, certificates: Path)
         jobkit.connect(f"rediss://localhost:{tls}", secret="s")  # an authority that nobody knows
 
 
+@pytest.mark.nightly
 def test_a_redis_on_the_network_without_tls_and_a_password_is_warned_of_by_worker_and_doctor() -> None:
     env = environment(JOBKIT_URL="redis://redis.invalid:6379/0", JOBKIT_SECRET="s")
 
@@ -75,6 +76,7 @@ def test_a_redis_on_the_network_without_tls_and_a_password_is_warned_of_by_worke
 RIGHTS = "~jk:* ~arq:* &jk:* +@all -@dangerous -@admin +info"
 
 
+@pytest.mark.nightly
 def test_the_rights_in_the_documentation_are_enough_and_are_what_it_says(own_bench: Bench) -> None:
     bench = own_bench
     page = (Path(__file__).parent.parent.parent / "docs" / "reliability.md").read_text()
@@ -114,6 +116,7 @@ def test_the_rights_in_the_documentation_are_enough_and_are_what_it_says(own_ben
 # -- the embedded server ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_another_user_of_the_machine_cannot_reach_the_embedded_server() -> None:
     home = Path(tempfile.mkdtemp(prefix="jk-", dir="/tmp"))
     os.chmod(home, 0o700)
@@ -143,6 +146,7 @@ def test_another_user_of_the_machine_cannot_reach_the_embedded_server() -> None:
 # -- secrets ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_a_password_and_a_secret_stand_in_no_output_no_log_and_no_command_line(own_bench: Bench) -> None:
     bench = own_bench
     port = bench.server.listen()

@@ -33,6 +33,7 @@ def test_estimate_is_within_its_own_error_and_repeatable() -> None:
         assert result == demo.estimate_pi(points=20_000_000, method=method, seed=3)
 
 
+@pytest.mark.nightly
 def test_regression_gives_a_row_for_each_coefficient() -> None:
     table = demo.bootstrap_regression(predictors=["functions", "branches"], resamples=200)
 

@@ -270,6 +270,7 @@ def test_a_row_that_is_pointed_at_offers_what_can_be_done(stage: Stage, url: str
     assert page.locator(".jk-card .title:visible").count() == 0
 
 
+@pytest.mark.nightly
 def test_chosen_jobs_are_compared_by_what_differs_and_a_click_opens_one(stage: Stage, url: str, window: Window) -> None:
     for n in range(4):
         job = stage.submit("train", {"lr": n / 10, "epochs": 40}, title="Train a model")

@@ -14,7 +14,7 @@ import pytest
 
 import jobkit
 from tests.store.server import Server
-from tests.support import by_default, environment, wait_until
+from tests.support import environment, wait_until
 from tests.ui.conftest import Window
 from tests.ui.forwarder import Forwarder
 
@@ -38,13 +38,14 @@ def redis() -> Iterator[Server]:
     server.stop()
 
 
-@pytest.fixture(params=by_default(WAYS))
+@pytest.fixture(params=WAYS)
 def forwarder(request: pytest.FixtureRequest) -> Iterator[tuple[Forwarder, str]]:
     made = Forwarder("team/jobs", strips=request.param == "stripped")
     yield made, WAYS[request.param]
     made.close()
 
 
+@pytest.mark.nightly
 def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_prefix(
     redis: Server, forwarder: tuple[Forwarder, str], window: Window, tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_jobs_of_then_run_now(kit: Kit, sample: dict[str, Any], place: dict[str,
         assert again.wait(60)
 
 
+@pytest.mark.nightly
 def test_what_a_newer_version_has_added_is_read_past_and_kept(
     kit: Kit, sample: dict[str, Any], place: dict[str, str], client: redis.Redis
 ) -> None:

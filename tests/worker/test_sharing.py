@@ -98,6 +98,7 @@ def test_a_rate_holds_across_workers(bench: Bench) -> None:
     assert all((after - before).total_seconds() >= 0.998 for before, after in zip(starts, starts[4:], strict=False))
 
 
+@pytest.mark.nightly
 def test_jobs_get_devices_of_their_own(bench: Bench) -> None:
     bench.worker("--resources", "gpu=2,mem=16", CUDA_VISIBLE_DEVICES="GPU-a,GPU-b")
     bench.worker()

@@ -101,6 +101,7 @@ def test_jobs_that_were_handed_over_to_a_worker_that_ends_are_not_lost(bench: Be
     assert kept.poll() is None
 
 
+@pytest.mark.nightly
 def test_stop_lets_jobs_finish_and_nobody_starts_the_worker_again(bench: Bench) -> None:
     lone, several = bench.worker(), bench.worker("-n", "2", "-q", "other", ready=False)
     wait_until(lambda: len(bench.alive()) == 3, what="three workers to serve")

@@ -33,6 +33,7 @@ def module(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.nightly
 def test_new_jobs_run_on_changed_code_and_running_ones_finish_on_the_old(bench: Bench, module: Path) -> None:
     path = f"{ROOT}:{module.parent}"
     parent = bench.worker("--watch", "-t", "watched_tasks", ready=False, PYTHONPATH=path)
