@@ -1,7 +1,7 @@
 """Who is asking, and may they: tokens, the dashboard's login, and the open server on one's own machine.
 
-A server is open, as the dashboard is, to who comes from this machine, by a loopback address, under a loopback name, and
-not through a proxy; not where the dashboard asks for a login. Everybody else needs a token or a login.
+A server without a login is open to the person who runs it, on this machine: `jobkit.own_machine` decides. Everybody
+else needs a token or a login.
 """
 
 from __future__ import annotations
@@ -16,13 +16,9 @@ from jobkit.http.messages import Problem, Request
 from jobkit.http.routing import printable
 from jobkit.http.tokens import SCOPES, Grant, InvalidToken, Tokens
 from jobkit.model.people import Person, Role
+from jobkit.own_machine import LOOPBACK_NAMES, Decision, is_host_among, without_default_port
 from jobkit.people import Standing, stranger
 from jobkit.settings import Settings
-
-#: Headers that a proxy adds: what came through one did not come from this machine.
-_PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
-
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _ALL = frozenset(SCOPES)
 
@@ -36,45 +32,17 @@ SCOPES_OF = {
 }
 
 
-def host_name(host: str) -> str:
-    """The name in a Host header, without its port, in lower case; "" where it is none."""
-    try:
-        parts = urlsplit(f"//{host}")
-        _ = parts.port
-    except ValueError:
-        return ""
-    if (
-        parts.path
-        or parts.query
-        or parts.fragment
-        or "@" in host
-        or any(c.isspace() or not c.isprintable() for c in host)
-    ):
-        return ""
-    return (parts.hostname or "").lower()
-
-
-def is_own_machine(request: Request) -> bool:
-    """Whether a request came from this machine itself; see the module's docstring."""
-    return (
-        request.is_loopback
-        and host_name(request.host) in _LOOPBACK_NAMES
-        and not any(name in request.headers for name in _PROXIED)
-    )
-
-
 def check_host(request: Request, hosts: Collection[str]) -> None:
     """Refuse a Host that this server does not have: links are made from it, and a page elsewhere could be given it by
     DNS.
 
     Args:
-        hosts: names or `name:port` beside the loopback ones; "*" for any.
+        hosts: names or `name:port` beside the loopback ones, or patterns; see `is_host_among`.
 
     Raises:
         Problem: it is none of them.
     """
-    name = host_name(request.host)
-    if name and (name in _LOOPBACK_NAMES or "*" in hosts or name in hosts or request.host.lower() in hosts):
+    if is_host_among(request.host, LOOPBACK_NAMES) or is_host_among(request.host, hosts):
         return
     raise Problem(
         421,
@@ -87,7 +55,7 @@ def check_host(request: Request, hosts: Collection[str]) -> None:
 
 def is_own_origin(request: Request, origin: str) -> bool:
     """Whether a page came from this server. By host alone: who ends TLS before us hides the scheme."""
-    return urlsplit(origin).netloc.lower() == request.host.lower() != ""
+    return without_default_port(urlsplit(origin).netloc) == without_default_port(request.host) != ""
 
 
 def check_origin(request: Request, origins: Collection[str], *, reads_only: bool) -> None:
@@ -146,13 +114,13 @@ def insufficient(message: str, scope: str = "") -> Problem:
 
 
 def grant_of(
-    request: Request, tokens: Tokens, settings: Settings, *, is_open: bool, text: str | None = None
+    request: Request, tokens: Tokens, settings: Settings, *, own: Decision | None, text: str | None = None
 ) -> Grant | None:
     """What the one who asks may do; None for nobody. Whether a token was revoked is not asked here.
 
     Args:
         settings: say which role a login has.
-        is_open: whether the server is open on its own machine.
+        own: whether the server is open to this request; None if it is open to nobody.
         text: a token that came in another way than by the header.
 
     Raises:
@@ -171,9 +139,9 @@ def grant_of(
             )
         standing = Standing(request.login, settings, is_listed=request.login_is_listed, claims=request.login_claims)
         return replace(grant_for(standing.person), standing=standing)
-    if is_open and not request.has_login and is_own_machine(request):
+    if own is not None and own.is_own:
         return Grant("", _ALL, is_open=True)
-    if is_open and not request.has_login:
+    if own is not None and not request.server.has_login:
         person = stranger(settings, is_own_machine=False)
         return grant_for(person) if person.role is not Role.NONE else None
     return None

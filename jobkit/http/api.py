@@ -34,6 +34,7 @@ from jobkit.model import (
     UnknownTask,
 )
 from jobkit.model.audit import AuditEntry
+from jobkit.own_machine import Decision, Visitor, decide
 from jobkit.settings import Settings
 
 T = TypeVar("T")
@@ -237,7 +238,9 @@ class Api:
         if not route.scope:
             return grant or Grant()
         if grant is None:
-            raise access.unauthorized("", "this server asks for a token: Authorization: Bearer TOKEN (`jobkit token`)")
+            own = self._decide(request, (await self.kit()).settings)
+            why = f"{own.why}; a token opens it:" if own is not None else "this server asks for a token:"
+            raise access.unauthorized("", f"{why} Authorization: Bearer TOKEN (`jobkit token`)")
         if not grant.may(route.scope):
             if route.scope != "view":
                 self._note(grant, route, params, "refused")
@@ -257,10 +260,17 @@ class Api:
         """
         assert self._tokens is not None  # made with the kit
         kit = await self.kit()
-        grant = access.grant_of(request, self._tokens, kit.settings, is_open=self.is_open_on_loopback, text=text)
+        grant = access.grant_of(request, self._tokens, kit.settings, own=self._decide(request, kit.settings), text=text)
         if grant is not None and grant.token_id and await self.is_revoked(grant):
             raise access.unauthorized("invalid_token", "the token was revoked")
         return grant
+
+    def _decide(self, request: Request, settings: Settings) -> Decision | None:
+        """Decide whether the server is open to this request; None if it is open to nobody."""
+        if not self.is_open_on_loopback:
+            return None
+        server = request.server.configured(settings, names=self.hosts, public_url=self.public_url)
+        return decide(Visitor(request.connection, server, request.host, request.headers, request.cookies()))
 
     async def is_revoked(self, grant: Grant) -> bool:
         kit = await self.kit()

@@ -9,7 +9,7 @@ from typing import Any
 from jobkit.http.api import Api, too_large
 from jobkit.http.messages import Request, Response
 from jobkit.http.pump import ClientGone, parts_until
-from jobkit.http.tornado_app import is_loopback
+from jobkit.own_machine import Connection
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -116,15 +116,15 @@ def _request(scope: Scope, body: bytes) -> Request:
     whole = raw_path.decode("latin-1").partition("?")[0] if raw_path else scope["path"]
     prefix = scope.get("root_path", "").rstrip("/")
     path = whole.removeprefix(prefix) if whole.startswith(f"{prefix}/") else whole
-    ends = [scope.get("client"), scope.get("server")]
+    client, server = (tuple(end) if end and end[1] else None for end in (scope.get("client"), scope.get("server")))
     return Request(
         method=scope["method"],
         path=path,
         headers=headers,
         query=scope.get("query_string", b"").decode("latin-1"),
         body=body,
-        peer=str(ends[0][0]) if ends[0] else "",
-        is_loopback=all(end and is_loopback(str(end[0])) for end in ends),
+        peer=str(scope["client"][0]) if scope.get("client") else "",
+        connection=Connection(client, server),
         scheme=scope.get("scheme", "http"),
         prefix=prefix,
     )

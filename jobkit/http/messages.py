@@ -15,6 +15,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from jobkit.own_machine import Connection, Server
+
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 EVENT_STREAM = "text/event-stream"
@@ -33,10 +35,10 @@ class Request:
         query: the raw query string, without "?".
         body: all of it.
         peer: the other end's address, or "".
-        is_loopback: both ends of the connection are this machine's own loopback addresses.
+        connection: its two ends, as the system tells them.
+        server: what the web server says of itself.
         scheme: "http" or "https".
         prefix: what stands before the API's root in the URL, without a slash at its end.
-        has_login: the web server asks people to log in.
         login: name of the person whom the web server itself has logged in (the dashboard's cookie), or "".
         login_is_listed: who runs the server has written down who may log in, by name; not so with OAuth.
         login_claims: what an OAuth provider has said of that person.
@@ -49,10 +51,10 @@ class Request:
     query: str = ""
     body: bytes = b""
     peer: str = ""
-    is_loopback: bool = False
+    connection: Connection = field(default_factory=Connection)
+    server: Server = field(default_factory=Server)
     scheme: str = "http"
     prefix: str = ""
-    has_login: bool = False
     login: str = ""
     login_is_listed: bool = False
     login_claims: Mapping[str, Any] = field(default_factory=dict)

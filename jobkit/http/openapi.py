@@ -116,7 +116,7 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.scope:
         made["security"] = [{"token": []}, {}]
-        made["description"] = f"Needs the scope `{route.scope}`, unless the server is open on its own machine."
+        made["description"] = f"Needs the scope `{route.scope}`, unless the server is open to its own person."
     if route.body is not None:
         content = {JSON: {"schema": {"$ref": f"#/components/schemas/{route.body.__name__}"}}}
         made["requestBody"] = {"required": not route.body_is_optional, "content": content}

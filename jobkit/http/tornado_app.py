@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,7 @@ from jobkit.http.api import Api, too_large
 from jobkit.http.cookies import claims_of, kept_by_panel, marks
 from jobkit.http.messages import Problem, Request, Response
 from jobkit.http.pump import ClientGone, parts_until
+from jobkit.own_machine import of_tornado, server_of_tornado
 
 #: What the API answers, of all paths.
 PATTERN = r"(/api(?:/.*)?|/\.well-known/(?:oauth-protected-resource/\.well-known/)?mercure(?:/.*)?)"
@@ -87,9 +87,10 @@ class ApiHandler(tornado.web.RequestHandler):
         prefix = getattr(self.application, "prefix", "") or ""
         if not raw.startswith(f"{prefix}/"):
             prefix = ""
-        if not self._api.hosts.issuperset(origins := getattr(self.application, "websocket_origins", ())):
-            self._api.allow_hosts(origins)
-        login, is_forged = self._login()
+        server = server_of_tornado(self.application)
+        if not self._api.hosts.issuperset(server.names):
+            self._api.allow_hosts(server.names)
+        login, is_forged = self._login() if server.has_login else ("", False)
         is_login_listed = bool(login) and is_listed(self.application.auth_provider)  # type: ignore[attr-defined]  # Bokeh's
         return Request(
             method=request.method or "GET",
@@ -98,10 +99,10 @@ class ApiHandler(tornado.web.RequestHandler):
             query=request.query,
             body=b"".join(self._parts),
             peer=str(request.remote_ip or ""),
-            is_loopback=_is_loopback(request),
+            connection=of_tornado(request),
+            server=server,
             scheme=request.protocol,
             prefix=prefix,
-            has_login=_has_login(self.application),
             login=login,
             login_is_listed=is_login_listed,
             login_claims=claims_of(self) if login and not is_login_listed else {},
@@ -110,8 +111,6 @@ class ApiHandler(tornado.web.RequestHandler):
 
     def _login(self) -> tuple[str, bool]:
         """Whom Panel's own login knows (`--basic-auth`, `--oauth-provider`), and whether XSRF protection is missing."""
-        if not _has_login(self.application):
-            return "", False
         name = _user(self)
         if not name:
             return "", False
@@ -188,12 +187,6 @@ class ApiHandler(tornado.web.RequestHandler):
             super().log_exception(typ, value, tb)
 
 
-def _has_login(application: Any) -> bool:
-    """Whether Panel's server asks for a login; another server's is not known here, and its cookies are not ours."""
-    provider = getattr(application, "auth_provider", None)
-    return provider is not None and (provider.get_user is not None or provider.get_user_async is not None)
-
-
 def is_listed(provider: Any) -> bool:
     """Whether somebody has written down who may log in: so it is with names and passwords, not with OAuth."""
     return not any(kind.__name__ == "OAuthProvider" for kind in type(provider).__mro__)
@@ -222,23 +215,3 @@ def _unbuffer(request: HTTPServerRequest) -> None:
         stream.set_nodelay(True)
         with contextlib.suppress(OSError, AttributeError):
             stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
-
-
-def _is_loopback(request: HTTPServerRequest) -> bool:
-    """Whether both ends of the connection itself are loopback addresses, whatever headers say."""
-    connection: Any = request.connection
-    stream: Any = getattr(connection, "stream", None)
-    try:
-        ends = [stream.socket.getpeername(), stream.socket.getsockname()]
-        return all(isinstance(end, tuple) and is_loopback(end[0]) for end in ends)
-    except (OSError, AttributeError):
-        return False
-
-
-def is_loopback(address: str) -> bool:
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback

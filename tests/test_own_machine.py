@@ -1,0 +1,282 @@
+"""Whether a request comes from the person who runs a server: each fact that closes it, and what the system tells."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobkit import own_machine
+from jobkit.model import JobkitError
+from jobkit.own_machine import Connection, Server, Visitor, decide, is_host_among, tcp_peer_uid
+from jobkit.settings import Settings
+
+#: A user who is not us: `nobody` of most systems.
+STRANGER = 65534
+
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says whose a TCP connection is")
+needs_root = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can be another user")
+
+
+@contextmanager
+def as_stranger() -> Iterator[None]:
+    """Sockets that this thread makes belong to another user, as those of a process of theirs do."""
+    libc = ctypes.CDLL(None)
+    libc.setfsuid(STRANGER)
+    try:
+        yield
+    finally:
+        libc.setfsuid(os.geteuid())
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("JOBKIT_HOME", str(tmp_path / "home"))
+    own_machine._home.cache_clear()
+    yield
+    own_machine._home.cache_clear()
+
+
+def a_connection(uid: int | None, peer: str = "127.0.0.1", local: str = "127.0.0.1") -> Connection:
+    made = Connection((peer, 50_000), (local, 5006))
+    made.__dict__["uid"] = uid
+    return made
+
+
+OWNER = Visitor(
+    a_connection(os.geteuid()), Server(names=frozenset({"localhost:5006"})), "localhost:5006", ("Host",), {}
+)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"server": Server(public_url="https://jobs.example")},
+        {"server": Server(names=frozenset({"localhost:5006", "jobs.example:80"}))},
+        {"server": Server(names=frozenset({"*"}))},
+        {"server": Server(address="0.0.0.0")},
+        {"server": Server(address="192.0.2.7")},
+        {"server": Server(has_login=True)},
+        {"connection": a_connection(os.geteuid(), peer="192.0.2.7")},
+        {"connection": a_connection(os.geteuid(), local="192.0.2.7")},
+        {"connection": Connection()},
+        {"connection": a_connection(STRANGER)},
+        {"connection": a_connection(None)},
+        {"connection": Connection(is_unix=True, unix_uid=STRANGER)},
+        {"connection": Connection(is_unix=True)},
+        {"headers": ("Host", "X-Forwarded-For")},
+        {"headers": ("Host", "X-Forwarded-Context")},
+        {"headers": ("Host", "VIA")},
+        {"host": "jobs.example"},
+        {"host": "localhost.example"},
+        {"host": "localhost@jobs.example"},
+        {"host": ""},
+    ],
+)
+def test_a_server_is_closed_by_each_of_these_facts_alone(changed: dict[str, Any]) -> None:
+    assert decide(OWNER).is_own
+
+    answer = decide(replace(OWNER, **changed))
+
+    assert not answer.is_own
+    assert answer.why.isprintable()
+    assert answer.why
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"connection": a_connection(0)},
+        {"connection": a_connection(os.geteuid(), "::ffff:127.0.0.1", "::ffff:127.0.0.1")},
+        {"connection": a_connection(os.geteuid(), "::1", "::1"), "host": "[::1]:5006"},
+        {"connection": Connection(is_unix=True, unix_uid=os.geteuid())},
+        {"host": "127.0.0.1:5006"},
+        {"server": Server(address="127.0.0.1", names=frozenset({"127.0.0.1:5006", "LOCALHOST:80"}))},
+    ],
+)
+def test_a_server_is_open_to_its_own_person_and_root(changed: dict[str, Any]) -> None:
+    assert decide(replace(OWNER, **changed)) == own_machine.OWN
+
+
+def test_if_the_system_does_not_say_the_cookie_of_the_token_opens_it_and_nothing_like_it() -> None:
+    untold = replace(OWNER, connection=a_connection(None))
+    name, right = "jobkit-access-5006", own_machine.access_cookie()
+
+    assert decide(untold).needs_token
+    assert decide(replace(untold, cookies={name: right})).is_own
+    for cookies in ({name: right[:-1]}, {name: own_machine.access_token()}, {"jobkit-access-5007": right}, {name: "é"}):
+        assert not decide(replace(untold, cookies=cookies)).is_own
+    assert not decide(replace(untold, cookies={name: right}, host="jobs.example")).is_own
+    other = replace(untold, connection=a_connection(STRANGER), cookies={name: right})
+    assert not decide(other).is_own  # the system says that it is somebody else's
+
+
+def test_the_token_is_made_once_and_is_for_its_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        token = own_machine.access_token()
+    finally:
+        os.umask(before)
+    file = tmp_path / "home" / "dashboard-token"
+
+    assert own_machine.access_token() == token == file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [each.name for each in file.parent.iterdir()] == ["dashboard-token"]
+    assert token not in own_machine.access_cookie()
+    file.chmod(0o644)
+    with pytest.raises(JobkitError, match="not yours alone"):
+        own_machine.access_token()
+    assert not own_machine.is_access_token(token)
+
+
+def test_a_browser_is_started_without_the_token_on_its_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_machine, "tcp_peer_uid", lambda peer, local: None)
+
+    opened = own_machine.to_open("http://localhost:5006/?page=jobs")
+
+    assert opened.startswith("file:///")
+    assert own_machine.access_token() not in opened
+    page = Path(opened.removeprefix("file://"))
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert f"url=http://localhost:5006/?page=jobs&amp;token={own_machine.access_token()}" in page.read_text()
+
+
+@needs_linux
+def test_where_the_system_says_nothing_is_to_be_typed() -> None:
+    assert own_machine.system_tells()
+    assert own_machine.to_print("http://localhost:5006/") == own_machine.to_open("http://localhost:5006/")
+
+
+# -- what the system tells ---------------------------------------------------------------------------------------------
+
+WAYS = {"netlink": own_machine._uid_of_netlink, "table": own_machine._uid_in_table}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_machine, "_uid_of_netlink", WAYS[request.param])
+
+
+@pytest.fixture(
+    params=[("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "::"), ("::1", "::"), ("::ffff:127.0.0.1", "127.0.0.1")]
+)
+def ends(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A client's socket of another user if we may, and the accepted one; IPv4, IPv6 and the one inside of the other."""
+    host, listening = request.param
+    is_both = listening == "::"
+    family = socket.AF_INET6 if is_both else socket.AF_INET
+    try:
+        server = socket.create_server((listening, 0), family=family, dualstack_ipv6=is_both)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with server:
+        address = host, server.getsockname()[1]
+        if os.geteuid() == 0:
+            with as_stranger():
+                client = socket.create_connection(address)
+        else:
+            client = socket.create_connection(address)
+        accepted, _ = server.accept()
+        with client, accepted:
+            yield client, accepted
+
+
+@needs_linux
+@pytest.mark.usefixtures("way")
+def test_the_uid_of_the_other_end_is_found(ends: tuple[socket.socket, socket.socket]) -> None:
+    _, accepted = ends
+    connection = Connection.of_socket(accepted)
+
+    assert connection.is_local
+    assert connection.uid == (STRANGER if os.geteuid() == 0 else os.geteuid())
+
+
+@needs_linux
+@pytest.mark.usefixtures("way")
+def test_a_socket_that_its_process_has_closed_is_nobodys_and_not_roots(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    client, accepted = ends
+    client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    client.close()
+
+    assert accepted.recv(100)
+    assert Connection.of_socket(accepted).uid is None
+
+
+@needs_linux
+def test_without_netlink_the_table_is_read(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "not here")
+
+    monkeypatch.setattr(own_machine, "_diagnosed", refuse)
+
+    assert Connection.of_socket(ends[1]).uid is not None
+    monkeypatch.setattr(own_machine, "TABLES", ("/nowhere",))
+    assert Connection.of_socket(ends[1]).uid is None
+
+
+@needs_linux
+def test_a_user_whom_this_namespace_does_not_have_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_machine, "_uid_now", lambda peer, local: 65534)
+    ends = ("127.0.0.1", 1), ("127.0.0.1", 2)
+
+    assert tcp_peer_uid(*ends) == 65534
+    monkeypatch.setattr(own_machine, "_sees_all_users", lambda: False)
+    assert tcp_peer_uid(*ends) is None
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no unix sockets")
+def test_a_unix_socket_says_whose_its_other_end_is(tmp_path: Path) -> None:
+    one, other = socket.socketpair(socket.AF_UNIX)
+    with one, other:
+        connection = Connection.of_socket(one)
+
+    assert (connection.is_local, connection.uid) == (True, os.geteuid())
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "expected"),
+    [
+        ("jobs.example.org", "jobs.example.org:80", True),  # as Bokeh keeps `--allow-websocket-origin jobs.example.org`
+        ("JOBS.example.org:443", "jobs.example.org:80", True),
+        ("jobs.example.org:8443", "jobs.example.org", True),
+        ("jobs.example.org:8443", "jobs.example.org:8444", False),
+        ("a.example.org", "*.example.org:80", True),
+        ("a.b.example.org", "*.example.org", False),
+        ("example.org", "*.example.org", False),
+        ("evil.example", "jobs.example.org", False),
+        ("anything", "*", True),
+        ("", "*", False),
+        ("a b", "*", False),
+        ("[::1]:80", "::1", True),
+    ],
+)
+def test_a_host_is_among_names_without_minding_default_ports(host: str, allowed: str, expected: bool) -> None:
+    assert is_host_among(host, [allowed]) is expected
+
+
+def test_names_in_bokehs_environment_close_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Application:
+        websocket_origins = frozenset({"localhost:5006"})
+        _absolute_url = "http://localhost:5006/"
+
+    monkeypatch.setenv("BOKEH_ALLOW_WS_ORIGIN", "jobs.example")
+    server = own_machine.server_of_tornado(Application()).configured(Settings(url="sync://"))
+
+    assert server.address == "localhost"
+    assert not decide(replace(OWNER, server=server)).is_own
