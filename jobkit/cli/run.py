@@ -236,6 +236,7 @@ def dashboard(
 ) -> None:
     """The dashboard and the HTTP API alone, on this machine's own address, against JOBKIT_URL."""
     from jobkit.cli.serving import PROVIDER, check_host, guard, tls
+    from jobkit.own_machine import system_tells
     from jobkit.people import ANONYMOUS
 
     login, oauth = login or out.settings().login or None, oauth or os.environ.get(PROVIDER)
@@ -255,7 +256,8 @@ def dashboard(
             err=True,
         )
     name = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
-    click.echo(f"http{'s' if secured else ''}://{name}:{port}/", err=True)
+    if login or oauth or system_tells():  # else the server itself prints its address, with a token
+        click.echo(f"http{'s' if secured else ''}://{name}:{port}/", err=True)
     argv = dashboard_command(port, host) + guarded + secured + served + (["--show"] if show else [])
     sys.stdout.flush()
     os.execve(argv[0], argv, {**os.environ, **environ})

@@ -21,13 +21,14 @@ import click
 from jobkit.cli.group import BadInput
 from jobkit.cli.keep import Keeper
 from jobkit.cli.run import _DASHBOARD_STOP_S, KEPT, STOPPED, dashboard_command, free_port
-from jobkit.cli.serving import guard
+from jobkit.cli.serving import PROVIDER, guard
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.children import Child
 from jobkit.embedded.home import Home, holding
 from jobkit.embedded.launch import environment
 from jobkit.embedded.wishes import ask_for
 from jobkit.model import JobkitError
+from jobkit.own_machine import to_open, to_print
 from jobkit.settings import Settings
 
 
@@ -52,7 +53,7 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
         server = ensure_running(settings)
         child = _dashboard(port, home, replace(settings, secret=server.secret))
         with Keeper([child]) as keeper:
-            tell = _Announcement(port, show=show)
+            tell = _Announcement(port, settings, show=show)
 
             def tick() -> None:
                 tell()
@@ -87,7 +88,7 @@ def run_remote(settings: Settings, port: int, *, show: bool) -> int:
     )
     with Keeper([worker, _dashboard(port, home, settings)]) as keeper:
         _say(f"worker and dashboard for {settings.masked_url}; Ctrl-C ends both")
-        keeper.run(_Announcement(port, show=show))
+        keeper.run(_Announcement(port, settings, show=show))
         keeper.stop(settings.drain + 5.0)
     return worker.gave_up_with or 0
 
@@ -107,11 +108,12 @@ def _dashboard(port: int, home: Home, settings: Settings) -> Child:
 
 
 class _Announcement:
-    """Says where the dashboard is, once it answers."""
+    """Prints the address of the dashboard once it answers; with a token if the system does not say who connects."""
 
-    def __init__(self, port: int, *, show: bool) -> None:
+    def __init__(self, port: int, settings: Settings, *, show: bool) -> None:
         self.port = port
         self.show = show
+        self.has_login = bool(settings.login or os.environ.get(PROVIDER))
         self.is_said = False
 
     def __call__(self) -> None:
@@ -122,9 +124,10 @@ class _Announcement:
             if probe.connect_ex(("127.0.0.1", self.port)) != 0:
                 return
         self.is_said = True
-        click.echo(_address(self.port))
+        address = _address(self.port)
+        click.echo(address if self.has_login else to_print(address))
         if self.show:
-            webbrowser.open(_address(self.port))
+            webbrowser.open(address if self.has_login else to_open(address))
 
 
 def _shut_down(settings: Settings, keeper: Keeper) -> None:

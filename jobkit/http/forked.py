@@ -32,9 +32,11 @@ def end_with_parent() -> None:
 
 
 def know_extensions() -> None:
-    """Each process serves the files of every page. Bokeh finds those of an extension only where that has been imported,
-    so a process that has not made a page yet would not have what a page of its sibling asks it for."""
-    importlib.import_module("panel_material_ui")
+    """Each process serves the files of every page. Bokeh finds those of an extension only if that is imported, so a
+    process that has not made a page yet would not have what a page of its sibling asks it for. The same holds for what
+    jobkit changes in Panel's server."""
+    for module in ("panel_material_ui", "jobkit.ui.panel_server"):
+        importlib.import_module(module)
 
 
 def _is_a_servers() -> bool:

@@ -24,6 +24,7 @@ from panel_material_ui.template.base import Page as MaterialPage
 from jobkit.client.loop import background
 from jobkit.model.people import Role
 from jobkit.settings import user_name
+from jobkit.ui import panel_server
 from jobkit.ui.bell import Bell
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Desk
@@ -97,6 +98,9 @@ class Dashboard(Viewer):
         self._desk = Desk(kit, only_looks=not may_act)
         self._desk.on_refused = lambda: look_soon(kit, StandingFeed)
         person = self._desk.person
+        panel_server.forbid_frames()
+        if person.role is Role.NONE and not person.name:
+            panel_server.refuse(*refusal(person, kit.settings))
         self._bridge = SessionBridge()
         known = _checked(PAGES if pages is None else pages)
         self._pages = {page.slug: page for page in known if page.is_for(self._desk.person)} or {_NOTHING.slug: _NOTHING}

@@ -1,0 +1,384 @@
+"""What jobkit changes in Panel's server, for `panel serve dashboard.py` as for `jobkit dashboard`.
+
+Panel has no hooks for these: who may have a session, which files `/components` serves, how long a request may take,
+which address `--show` opens. All names of Panel and Bokeh that are not public stand here. The module is loaded with any
+part of `jobkit.ui`, and by `panel serve` itself before it listens (the entry point in the group `panel.io.rest`), since
+a dashboard's own code runs only when its first page is opened.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import wraps
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+from weakref import WeakKeyDictionary
+
+import bokeh.server.server
+import param
+import tornado.web
+from bokeh.document import Document
+from bokeh.model import Model
+from bokeh.server.contexts import ApplicationContext
+from bokeh.server.views.auth_request_handler import AuthRequestHandler
+from bokeh.server.views.ws import WSHandler
+from bokeh.util.browser import view
+from panel.io import server as panel_server
+from panel.io.liveness import LivenessHandler
+from panel.io.state import state
+from tornado.httpserver import HTTPServer
+
+from jobkit.model import JobkitError
+from jobkit.own_machine import (
+    OWN,
+    TOKEN_FIELD,
+    Decision,
+    Visitor,
+    access_cookie,
+    cookie_name,
+    decide,
+    is_access_token,
+    of_tornado,
+    server_of_tornado,
+    system_tells,
+    to_open,
+    to_print,
+    visitor_of_tornado,
+    why_closed,
+)
+from jobkit.settings import Settings
+
+logger = logging.getLogger("jobkit.ui")
+
+#: Seconds for the headers of a request, also between two requests of one connection, and for its body.
+HEADER_S = BODY_S = 60.0
+
+#: Largest body of a request in bytes. The API has a limit of its own; pages send what they have by their websocket.
+BODY_BYTES = 2 * 2**20
+
+#: Name under which a request keeps its visitor.
+_VISITOR = "jobkit_visitor"
+
+#: Who may put a page into a frame.
+FRAMES = "frame-ancestors 'self'"
+
+
+def rest_provider(_files: list[str], _endpoint: str) -> list[Any]:
+    """Give no routes. Panel loads the providers of this group when it starts to serve, which is why there is one."""
+    return []
+
+
+# -- sessions ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Note:
+    """What jobkit knows of a session.
+
+    Attributes:
+        own_for: settings, if it was opened to the server's own person: nobody else may come to it later.
+        refusal: page in place of it.
+        framed: whether pages of other sites may put it into a frame.
+    """
+
+    own_for: Settings | None = None
+    refusal: str = ""
+    framed: bool = True
+
+
+_notes: WeakKeyDictionary[Document, _Note] = WeakKeyDictionary()
+
+
+class Refused(tornado.web.HTTPError):
+    """A session that somebody may not have; `page` says so."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(403)
+        self.page = page
+
+
+def decide_here(settings: Settings) -> Decision | None:
+    """Decide whether the current session is of the server's own person; None outside of any session of a server."""
+    document: Any = state.curdoc
+    context = document.session_context if document is not None else None
+    if context is None:
+        return None
+    # One that the server made ahead (`--warm`) has no request. Only the server's own person may come to it.
+    decision = OWN if context.request is None else _decide(context.request, settings)
+    if decision.is_own:
+        note = _notes.setdefault(document, _Note())
+        note.own_for, note.framed = settings, False
+    return decision
+
+
+def forbid_frames() -> None:
+    """Keep pages of other sites from putting the current session into a frame, where people click on what they do not
+    see."""
+    if (document := state.curdoc) is not None:
+        _notes.setdefault(document, _Note()).framed = False
+
+
+def refuse(title: str, sentence: str, lines: list[str]) -> None:
+    """Give whoever asked for the current session a page with this sentence, and no session."""
+    if (document := state.curdoc) is not None:
+        _notes.setdefault(document, _Note()).refusal = _page(title, sentence, lines)
+
+
+def sentence_of(decision: Decision) -> str:
+    return f"{decision.why[:1].upper()}{decision.why[1:]}."
+
+
+def _page(title: str, sentence: str, lines: list[str]) -> str:
+    page = (Path(__file__).parent / "refused.html").read_text("utf-8")
+    page = page.replace("{{title}}", html.escape(title)).replace("{{sentence}}", html.escape(sentence))
+    return page.replace("{{lines}}", "".join(f"<code>{html.escape(line)}</code>" for line in lines))
+
+
+def _decide(request: Any, settings: Settings) -> Decision:
+    """Decide by the request that came. What a session shows as its request may come from the browser's session token,
+    which is not signed unless the server says so: headers and cookies of that prove nothing."""
+    visitor = getattr(request, _VISITOR, None)
+    if not isinstance(visitor, Visitor):  # a server that is not Panel's on Tornado
+        return Decision(False, "this server asks nobody who they are")
+    return decide(replace(visitor, server=visitor.server.configured(settings)))
+
+
+def _remember(handler: Any) -> None:
+    """Keep who sent a request; a websocket cannot be asked for its connection later."""
+    setattr(handler.request, _VISITOR, visitor_of_tornado(handler.request, handler.application))
+
+
+def _check(document: Document, request: Any) -> None:
+    """Raise Refused if whoever sends `request` may not have the session of `document`."""
+    note = _notes.get(document)
+    if note is None:
+        return
+    if note.refusal:
+        raise Refused(note.refusal)
+    if note.own_for is not None and not (decision := _decide(request, note.own_for)).is_own:
+        raise Refused(_page("No access", sentence_of(decision), []))
+
+
+def _judging(create: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Every page and every websocket comes through here for its session, a new one or one that is there."""
+
+    @wraps(create)
+    async def judged(self: Any, session_id: Any, request: Any = None, token: Any = None) -> Any:
+        session = await create(self, session_id, request, token)
+        if request is not None:
+            try:
+                _check(session.document, request)
+            except Refused:
+                if not session.connection_count:
+                    session.request_expiration()
+                raise
+        return session
+
+    return judged
+
+
+def _framing(get_session: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @wraps(get_session)
+    async def framed(self: Any) -> Any:
+        session = await get_session(self)
+        if (note := _notes.get(session.document)) is not None:
+            _check(session.document, self.request)  # `--reuse-sessions` gives the session of somebody else
+            if not note.framed:
+                self.set_header("Content-Security-Policy", FRAMES)
+        return session
+
+    return framed
+
+
+def _preparing(prepare: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @wraps(prepare)
+    async def prepared(self: Any) -> None:
+        _remember(self)
+        await prepare(self)
+        if self.request.method == "GET" and not self._finished and TOKEN_FIELD in self.request.query_arguments:
+            _take_token(self)
+
+    return prepared
+
+
+def _take_token(handler: Any) -> None:
+    """Give a browser that brings the token of the printed address a cookie for it, and the address without it."""
+    token = handler.get_query_argument(TOKEN_FIELD, "")
+    if not is_access_token(token):
+        return
+    if _decide(handler.request, Settings.load()).needs_token:
+        handler.set_cookie(
+            cookie_name(of_tornado(handler.request)),
+            access_cookie(),
+            path=getattr(handler.application, "prefix", "") or "/",
+            httponly=True,
+            samesite="Lax",
+            secure=handler.request.protocol == "https",
+        )
+    others = {name: values for name, values in handler.request.query_arguments.items() if name != TOKEN_FIELD}
+    path = f"/{handler.request.path.lstrip('/')}"
+    handler.request.uri = path  # for the access log
+    handler.redirect(f"{path}?{urlencode(others, doseq=True)}".rstrip("?"))
+
+
+def _writing(write_error: Callable[..., None]) -> Callable[..., None]:
+    @wraps(write_error)
+    def written(self: Any, status: int, **options: Any) -> None:
+        error = (options.get("exc_info") or (None, None))[1]
+        if not isinstance(error, Refused):
+            write_error(self, status, **options)
+            return
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Content-Security-Policy", f"default-src 'none'; style-src 'unsafe-inline'; {FRAMES}")
+        self.finish(error.page)
+
+    return written
+
+
+def _closing(open_: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @wraps(open_)
+    async def opened(self: Any, token: str) -> Any:
+        try:
+            return await open_(self, token)
+        except Refused:
+            self.close(1008, "no access")
+
+    return opened
+
+
+# -- other routes ------------------------------------------------------------------------------------------------------
+
+
+def _is_component(path: str) -> bool:
+    """Return whether `module/Class/...` names a component of a module that is loaded. Asking must load nothing: neither
+    a module, nor what a module loads when it is asked for a name."""
+    module, name, *_ = [*path.split("/"), "", ""]
+    found = vars(sys.modules.get(module) or object).get(name)
+    return isinstance(found, type) and issubclass(found, param.Parameterized | Model)
+
+
+def _finding(parse: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
+    @wraps(parse)
+    def found(self: Any, path: str) -> str:
+        if not _is_component(path):
+            raise tornado.web.HTTPError(404)
+        return parse(self, path)
+
+    return found
+
+
+async def _ask_for_login(self: Any) -> None:
+    """Let those in who are logged in, if the server asks for a login."""
+    if not await _is_logged_in(self):
+        raise tornado.web.HTTPError(403)
+
+
+async def _ask_before_running(self: Any) -> None:
+    """`/liveness?endpoint=...` runs a page's code: only for those who may see the page."""
+    if self.get_query_argument("endpoint", ""):
+        _remember(self)
+        is_open = server_of_tornado(self.application).has_login or _decide(self.request, Settings.load()).is_own
+        if not (is_open and await _is_logged_in(self)):
+            raise tornado.web.HTTPError(403)
+
+
+async def _is_logged_in(handler: Any) -> bool:
+    provider = handler.application.auth_provider
+    if provider.get_user_async is not None:
+        return bool(await provider.get_user_async(handler))
+    return provider.get_user is None or bool(provider.get_user(handler))
+
+
+# -- the server itself -------------------------------------------------------------------------------------------------
+
+
+class _PatientServer(HTTPServer):
+    """Tornado's server with time-outs and a bound for bodies, if it serves jobkit; options that are given hold."""
+
+    def initialize(self, request_callback: Any, *args: Any, **options: Any) -> None:
+        if serves_jobkit(request_callback):
+            options.setdefault("idle_connection_timeout", HEADER_S)
+            options.setdefault("body_timeout", BODY_S)
+            options.setdefault("max_body_size", BODY_BYTES)
+        super().initialize(request_callback, *args, **options)
+
+
+def serves_jobkit(application: Any) -> bool:
+    """Return whether a server of Bokeh's has pages with jobkit: its code is loaded, or a page's text names it."""
+    if "jobkit.http" in sys.modules or "jobkit.ui.session" in sys.modules:
+        return True
+    handlers = [h for each in getattr(application, "applications", {}).values() for h in each.application.handlers]
+    mains = [getattr(handler, "_main_handler", handler) for handler in handlers]  # of a directory
+    return any("jobkit" in str(getattr(getattr(main, "_runner", None), "source", "")) for main in mains)
+
+
+def _needs_token(server: Any) -> bool:
+    application = server._tornado
+    if server.port is None or not serves_jobkit(application):
+        return False
+    return not why_closed(server_of_tornado(application).configured(Settings.load())) and not system_tells()
+
+
+def _showing(show: Callable[..., None]) -> Callable[..., None]:
+    @wraps(show)
+    def shown(self: Any, app_path: str, browser: str | None = None, new: Any = "tab") -> None:
+        if not _needs_token(self):
+            show(self, app_path, browser, new)
+            return
+        try:
+            view(to_open(f"{_base(self)}{app_path}"), browser=browser, new=new)
+        except JobkitError as error:
+            logger.error("%s", error)
+
+    return shown
+
+
+def _starting(start: Callable[[Any], None]) -> Callable[[Any], None]:
+    @wraps(start)
+    def started(self: Any) -> None:
+        start(self)
+        if _needs_token(self) and not tornado.process.task_id():
+            try:
+                for path in self._tornado.applications:
+                    print(f"jobkit: open {to_print(_base(self) + path)}", flush=True)
+            except JobkitError as error:
+                logger.error("%s", error)
+
+    return started
+
+
+def _base(server: Any) -> str:
+    scheme = "https" if urlsplit(server._absolute_url).scheme == "https" else "http"
+    return f"{scheme}://{server.address or 'localhost'}:{server.port}{server.prefix}"
+
+
+def _install() -> None:
+    """Once in a process: a second import of this module finds what it put there."""
+    if getattr(ApplicationContext.create_session_if_needed, "__wrapped__", None) is not None:
+        return
+    changed: list[tuple[Any, str, Callable[[Any], Any]]] = [
+        (ApplicationContext, "create_session_if_needed", _judging),
+        (panel_server.DocHandler, "get_session", _framing),
+        (AuthRequestHandler, "prepare", _preparing),
+        (AuthRequestHandler, "write_error", _writing),
+        (WSHandler, "_async_open", _closing),
+        (panel_server.WSHandler, "_async_open", _closing),
+        (panel_server.ComponentResourceHandler, "parse_url_path", _finding),
+        (panel_server.ComponentResourceHandler, "prepare", lambda _: _ask_for_login),
+        (LivenessHandler, "prepare", lambda _: _ask_before_running),
+        (bokeh.server.server.BaseServer, "show", _showing),
+        (bokeh.server.server.BaseServer, "start", _starting),
+    ]
+    for kind, name, change in changed:
+        setattr(kind, name, change(getattr(kind, name)))
+    vars(bokeh.server.server)["HTTPServer"] = _PatientServer
+
+
+_install()

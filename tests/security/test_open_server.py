@@ -1,0 +1,285 @@
+"""A server without a login: open to the person who runs it, closed to everybody else, on every route."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from jobkit import own_machine
+from jobkit.client.kit import Kit
+from jobkit.settings import Settings
+from tests.security.people_site import PeopleSite
+from tests.support import ROOT, environment, wait_until
+from tests.test_own_machine import as_stranger, needs_root
+from tests.ui.conftest import Window, _own_registry, browser, window
+from tests.ui.stage import Stage
+
+__all__ = ["_own_registry", "browser", "window"]
+
+SECRET_TITLE = "A secret job"
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    monkeypatch.setenv("JOBKIT_HOME", str(tmp_path / "home"))
+    own_machine._home.cache_clear()
+    made = Stage(Kit(Settings(url="sync://", secret="of these tests", home=tmp_path / "home")))
+    made.submit("double", title=SECRET_TITLE)
+    yield made
+    made.close()
+    own_machine._home.cache_clear()
+
+
+@pytest.fixture
+def site(stage: Stage) -> Iterator[PeopleSite]:
+    from jobkit.ui.dashboard import Dashboard
+
+    made = PeopleSite(stage.kit, lambda: Dashboard(stage.kit).__panel__())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a Mac: the system does not say whose a connection is."""
+    monkeypatch.setattr(own_machine, "tcp_peer_uid", lambda peer, local: None)
+
+
+def page_of(site: PeopleSite, **options: Any) -> httpx.Response:
+    return httpx.get(f"{site.url}/page", timeout=30, trust_env=False, **options)
+
+
+def websocket_says(
+    site: PeopleSite, *, headers: dict[str, str] | None = None, payload: Any = None
+) -> tuple[int, bytes]:
+    """Open a session by a websocket, with a session token that anybody can write; the first frame's opcode and data."""
+    from bokeh.util.token import generate_jwt_token, generate_session_id
+
+    token = generate_jwt_token(generate_session_id(), extra_payload=payload or {"headers": {}, "cookies": {}})
+    address = urlsplit(site.url)
+    lines = ["GET /page/ws HTTP/1.1", f"Host: {address.netloc}", "Upgrade: websocket", "Connection: Upgrade"]
+    lines += [f"Sec-WebSocket-Protocol: bokeh, {token}", "Sec-WebSocket-Version: 13", f"Origin: {site.url}"]
+    lines += [f"Sec-WebSocket-Key: {b64encode(os.urandom(16)).decode()}"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    with socket.create_connection(("127.0.0.1", address.port or 0), timeout=30) as stream:
+        stream.sendall("\r\n".join([*lines, "", ""]).encode())
+        reader = stream.makefile("rb")
+        status = int(reader.readline().split()[1])
+        while reader.readline().strip():
+            pass
+        if status != 101:
+            return status, b""
+        opcode, length = reader.read(2)
+        return opcode & 15, reader.read(length if length < 126 else int.from_bytes(reader.read(2), "big"))
+
+
+CLOSE, TEXT = 8, 1
+
+
+def test_its_own_person_gets_in_with_nothing_typed(site: PeopleSite) -> None:
+    assert page_of(site).status_code == 200
+    assert httpx.get(f"{site.url}/api/jobs", trust_env=False).json()["jobs"][0]["title"] == SECRET_TITLE
+    assert websocket_says(site)[0] == TEXT
+
+
+@needs_root
+def test_another_user_of_the_machine_gets_one_sentence_on_page_api_and_websocket(site: PeopleSite) -> None:
+    with as_stranger():
+        page = page_of(site)
+        jobs = httpx.get(f"{site.url}/api/jobs", trust_env=False)
+        submit = httpx.post(f"{site.url}/api/jobs", json={"task": "double"}, trust_env=False)
+        stream = httpx.get(f"{site.url}/api/events", trust_env=False)
+        hub = httpx.get(f"{site.url}/.well-known/mercure?topic=*", trust_env=False)
+        said = websocket_says(site)
+
+    assert page.status_code == 403
+    assert "This server belongs to another user of this machine." in page.text
+    assert SECRET_TITLE not in page.text
+    assert [each.status_code for each in (jobs, submit, stream)] == [401] * 3
+    assert hub.status_code in (401, 403)
+    assert "this server belongs to another user of this machine" in jobs.json()["message"]
+    assert said == (CLOSE, (1008).to_bytes(2, "big") + b"no access")
+    assert page_of(site).status_code == 200
+
+
+@needs_root
+def test_a_session_of_its_own_person_is_not_for_a_stranger_who_knows_its_token(site: PeopleSite) -> None:
+    import re
+
+    token = re.search(r'"token":"([^"]+)"', page_of(site).text)
+    assert token is not None
+    with as_stranger():
+        page = page_of(site, params={"bokeh-token": token[1]})
+    assert page.status_code == 403
+
+
+@needs_root
+def test_a_role_for_strangers_opens_it_on_purpose(stage: Stage) -> None:
+    from jobkit.ui.dashboard import Dashboard
+
+    kit = Kit(Settings(url="sync://", roles={"anonymous": "view"}))
+    site = PeopleSite(kit, lambda: Dashboard(kit).__panel__())
+    try:
+        with as_stranger():
+            assert page_of(site).status_code == 200
+            assert httpx.get(f"{site.url}/api/jobs", trust_env=False).status_code == 200
+            submit = httpx.post(f"{site.url}/api/jobs", json={"task": "double"}, trust_env=False)
+            assert submit.status_code == 403
+    finally:
+        site.close()
+        kit.close()
+
+
+def test_headers_in_a_session_token_that_anybody_can_write_open_nothing(site: PeopleSite) -> None:
+    """Bokeh shows a session the headers of its token, which is not signed by default: a proxy's would be missing."""
+    proxied = {"X-Forwarded-For": "192.0.2.1"}
+
+    assert websocket_says(site, headers=proxied, payload={"headers": {"Host": "localhost"}})[0] == CLOSE
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"websocket_origin": ["localhost", "jobs.example.org"]}, {"websocket_origin": "*"}],
+    ids=["a name", "any name"],
+)
+def test_pages_and_api_of_a_server_with_another_name_are_closed_alike(stage: Stage, options: dict[str, Any]) -> None:
+    from jobkit.ui.dashboard import Dashboard
+
+    site = PeopleSite(stage.kit, lambda: Dashboard(stage.kit).__panel__(), **options)
+    try:
+        page, jobs = page_of(site), httpx.get(f"{site.url}/api/jobs", trust_env=False)
+        named = httpx.get(f"{site.url}/api/jobs", headers={"Host": "jobs.example.org"}, trust_env=False)
+    finally:
+        site.close()
+
+    assert (page.status_code, jobs.status_code, named.status_code) == (403, 401, 401)  # and not 421
+    assert "Others reach this server as" in page.text
+    assert "others reach this server as" in jobs.json()["message"]
+
+
+def test_with_a_public_url_pages_and_api_are_closed_alike(stage: Stage) -> None:
+    from jobkit.ui.dashboard import Dashboard
+
+    kit = Kit(Settings(url="sync://", public_url="https://jobs.example"))
+    site = PeopleSite(kit, lambda: Dashboard(kit).__panel__())
+    try:
+        page, jobs = page_of(site), httpx.get(f"{site.url}/api/jobs", trust_env=False)
+    finally:
+        site.close()
+        kit.close()
+
+    assert (page.status_code, jobs.status_code) == (403, 401)
+    assert "Others reach this server as https://jobs.example" in page.text
+
+
+@pytest.mark.usefixtures("untold")
+def test_if_the_system_does_not_say_the_token_of_the_address_gives_a_cookie(site: PeopleSite) -> None:
+    with httpx.Client(base_url=site.url, timeout=30, trust_env=False) as http:
+        assert http.get("/page").status_code == 403
+        assert "the address that the server printed" in http.get("/page").text
+        assert http.get("/page?token=wrong").status_code == 403
+        assert http.get("/api/jobs").status_code == 401
+        assert not http.cookies
+
+        came = http.get(f"/page?q=state:failed&token={own_machine.access_token()}")
+        cookie = came.headers["set-cookie"]
+
+        assert (came.status_code, came.headers["location"]) == (302, "/page?q=state%3Afailed")
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+        assert own_machine.access_token() not in cookie
+        assert http.get("/page").status_code == 200
+        assert http.get("/api/jobs").json()["jobs"][0]["title"] == SECRET_TITLE
+        cookies = {"Cookie": f"{next(iter(http.cookies))}={next(iter(http.cookies.values()))}"}
+
+    assert websocket_says(site, headers=cookies)[0] == TEXT
+    assert websocket_says(site)[0] == CLOSE
+    forged = {"headers": {}, "cookies": {next(iter(cookies.values())).partition("=")[0]: "0" * 64}}
+    assert websocket_says(site, payload=forged)[0] == CLOSE
+
+
+@pytest.mark.browser
+@pytest.mark.usefixtures("untold")
+def test_a_browser_that_comes_by_the_printed_address_stays_in(site: PeopleSite, window: Window) -> None:
+    page = window.open(own_machine.to_print(f"{site.url}/page"))
+    page.wait_for_selector(f".row:has-text('{SECRET_TITLE}')")
+
+    assert "token" not in page.url
+    page.reload()
+    page.wait_for_selector(f".row:has-text('{SECRET_TITLE}')")
+
+
+@pytest.mark.browser
+def test_a_page_of_another_site_cannot_put_it_into_a_frame(site: PeopleSite, window: Window, tmp_path: Path) -> None:
+    (tmp_path / "trap.html").write_text(f"<iframe src='{site.url}/page' width=900 height=600></iframe>")
+    page = window.open(f"file://{tmp_path}/trap.html")
+    wait_until(lambda: any("frame-ancestors" in error for error in window.errors), what="the refusal of the frame")
+
+    assert page.frames[1].locator("text=jobkit").count() == 0
+    window.errors.clear()
+
+
+# -- plain `panel serve` -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[str]:
+    """`panel serve dashboard.py` in a directory with a module that ends the process, before anybody opens a page."""
+    (tmp_path / "canary.py").write_text("import os\nos._exit(9)\n")
+    (tmp_path / "dashboard.py").write_text((ROOT / "dashboard.py").read_text())
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = (tmp_path / "log").open("wb")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "panel", "serve", "dashboard.py", "--port", str(port)],
+        cwd=tmp_path,
+        env=environment(JOBKIT_URL="sync://", JOBKIT_HOME=str(tmp_path / "home"), PYTHONPATH=f"{tmp_path}:{ROOT}"),
+        stdout=log,
+        stderr=log,
+    )
+    url = f"http://localhost:{port}"
+    try:
+        wait_until(lambda: server.poll() is not None or _status(f"{url}/favicon.ico") == 200, what="the server")
+        yield url
+        assert server.poll() is None, (tmp_path / "log").read_text()
+    finally:
+        server.terminate()
+        server.wait(20)
+        log.close()
+
+
+def _status(url: str) -> int:
+    try:
+        return httpx.get(url, trust_env=False, timeout=30).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def test_no_path_imports_a_module_before_or_after_the_first_page(plain: str) -> None:
+    paths = ["canary/x/_css/y", "unittest.__main__/x/_css/y", "jobkit.ui/Timeline/_css/y", "os/environ/css/y"]
+    for _ in ("before", "after"):
+        assert [_status(f"{plain}/components/{path}") for path in paths] == [404] * len(paths)
+        page = httpx.get(f"{plain}/dashboard", trust_env=False, timeout=60)
+        assert page.status_code == 200
+    assert page.headers["content-security-policy"] == "frame-ancestors 'self'"
+
+
+@needs_root
+@pytest.mark.skipif(not os.access("/usr/bin/curl", os.X_OK), reason="no curl")
+def test_curl_of_another_user_is_refused_and_ours_is_not(plain: str) -> None:
+    def code(**user: Any) -> str:
+        argv = ["/usr/bin/curl", "-s", "-o", os.devnull, "-w", "%{http_code}", f"{plain}/dashboard"]
+        return subprocess.run(argv, cwd="/", capture_output=True, text=True, check=True, **user).stdout
+
+    assert code(user="nobody") == "403"
+    assert code() == "200"
