@@ -29,9 +29,11 @@ from jobkit.model import (
     UnknownTask,
 )
 from jobkit.store.values import Submission
-from jobkit.tasks.arguments import shown
+from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.tasks.call import read_head, with_changes
+from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.registry import unknown_task
+from jobkit.tasks.specs import with_part
 
 if TYPE_CHECKING:
     from jobkit.client.job import Job
@@ -61,6 +63,9 @@ class FailureVerbs(Blocking):
     _owner: str
 
     def _retry(self, job_id: str, again: dict[str, Job], owner: str = "") -> Job:
+        raise NotImplementedError
+
+    def _send(self, prepared: Submission, again: Callable[[str], Submission] | None = None) -> Job:
         raise NotImplementedError
 
     # -- looking ------------------------------------------------------------------------------------------------------
@@ -233,6 +238,31 @@ class FailureVerbs(Blocking):
             if self._is_inline and not is_other:
                 run_inline(self._memory, self.codec, self.settings, submission.spec.id)
 
+    def rerun_with(
+        self, job_id: str, changes: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""
+    ) -> Job:
+        """Submit an ended job once more with other values for some arguments; the others keep theirs, unread.
+
+        Args:
+            changes: values as of JSON, by name; checked by the task's definition.
+            options: queue, delay, at, tags and priority of the new job.
+            owner: who submits; the person at this process unless given.
+
+        Raises:
+            InvalidParams: a change or option is refused. UnknownTask: the task's definition is not known here.
+        """
+        over = check_submit_options(options or {})
+        snapshots = self._call(partial(self._verbs.store.snapshots, [job_id]))
+        payloads = self._call(partial(self._verbs.store.payloads, [job_id]))
+        plain = self.checked_changes(snapshots[0].spec.task, changes) if changes and snapshots[0] else {}
+        made = self._again_as(job_id, snapshots[0], payloads[0], plain, owner)
+        chosen: dict[str, Any] = {
+            name: getattr(over, name) for name in ("queue", "tags", "priority") if name in over.given
+        }
+        chosen["delay_ms"] = round(over.delay_s * 1000)
+        chosen["at_ms"] = int(over.at.timestamp() * 1000) if over.at else 0
+        return self._send(replace(made, spec=replace(made.spec, **chosen)))
+
     def _again_as(
         self,
         job_id: str,
@@ -253,7 +283,9 @@ class FailureVerbs(Blocking):
             if form != MSGPACK or read_head(body)[0].ref.startswith("jobkit.worker."):
                 raise JobkitError(f"job {job_id} came by arq's client; its arguments cannot be changed here")
             body = with_changes(body, changes)
-            params |= changes
+            for name, value in changes.items():
+                first, dot, rest = name.partition(".")
+                params[first] = with_part(params.get(first), rest, value) if dot and first in params else value
             old = replace(old, once=None, cache_key="", cache_ms=0)  # other arguments are other work
         spec = repeating(old, owner or self._owner, params)
         return Submission(spec, self.codec.seal(form, body, Subject("args", spec.id, spec.task)))
@@ -281,13 +313,16 @@ class FailureVerbs(Blocking):
 
 def repeating(old: JobSpec, owner: str, params: Mapping[str, Any]) -> JobSpec:
     """The spec of a new job that repeats one, at once: whatever result is kept, and not in the place of another."""
+    params, abridged = shown_and_abridged(params)
+    kept = [name for name in old.abridged if params.get(name) == old.params.get(name)]
     return replace(
         old,
         id=new_id(),
         key="",
         retry_of=old.id,
         owner=owner,
-        params=shown(params),
+        params=params,
+        abridged=tuple(dict.fromkeys([*kept, *abridged])),
         delay_ms=0,
         at_ms=0,
         once=None if old.once is not None and old.once.scope == "debounce" else old.once,

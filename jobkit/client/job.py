@@ -216,7 +216,7 @@ class Job(param.Parameterized):
                 "the arguments to change"
             )
         form = TaskForm(self._kit, names=[self.task])
-        form.fill(self.task, self.params)
+        form.fill_from(self.snapshot)
         return form
 
     @property

@@ -14,7 +14,7 @@ from jobkit.codec import MSGPACK, Codec, Subject
 from jobkit.model import Gate, InvalidParams, JobSpec
 from jobkit.settings import Settings
 from jobkit.store.values import Submission
-from jobkit.tasks.arguments import shown
+from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.tasks.call import Call, encode_call
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.options import SubmitOptions
@@ -69,7 +69,7 @@ def prepare(
     function = None if ref else task.function
     encoded = encode_call(codec, Call(function, *call), ref=ref, path=path, cwd=_cwd(), has_references=bool(needs))
     return _submission(
-        task.name, task.title, shown(bound), encoded, options, over,
+        task.name, task.title, bound, encoded, options, over,
         settings=settings, codec=codec, owner=owner, retry_of=retry_of, needs=needs, work=work, job_id=job_id,
     )  # fmt: skip
 
@@ -105,14 +105,14 @@ def prepare_info(
     job_id: str = "",
 ) -> Submission:
     """The same for a task that only a worker knows: its code is not imported here."""
-    bound = plain_arguments(info.check(params))
+    bound = plain_arguments(info.check(params), info.params)
     options = info.effective(over)
     defaults = {spec.name: spec.default for spec in info.params if spec.has_default and not spec.default_text}
     work = work_of(info.name, options, bound, defaults, codec, lambda: options.version)
     path = [info.source_dir] if info.source_dir else []
     encoded = encode_call(codec, Call(None, (), bound), ref=info.ref, path=path, has_references=bool(needs))
     return _submission(
-        info.name, info.title, shown(bound), encoded, options, over,
+        info.name, info.title, bound, encoded, options, over,
         settings=settings, codec=codec, owner=owner, needs=needs, work=work, job_id=job_id,
     )  # fmt: skip
 
@@ -120,7 +120,7 @@ def prepare_info(
 def _submission(
     name: str,
     title: str,
-    params: Mapping[str, Any],
+    bound: Mapping[str, Any],
     encoded: bytes,
     options: SubmitOptions,
     over: SubmitOptions,
@@ -146,12 +146,14 @@ def _submission(
         result_ttl_s = max(settings.result_ttl, work.cache_ms / 1000)
     # Who submits decides first, then the routing table, which can be changed without touching code, then the task.
     queue = over.queue or settings.queue_for(name, options.queue or "default")
+    params, abridged = shown_and_abridged(bound)
     spec = JobSpec(
         id=job_id,
         task=name,
         title="" if (options.title or title) == name else options.title or title,
         queue=queue,
         params=params,
+        abridged=abridged,
         owner=owner,
         tags=options.tags,
         priority=options.priority,

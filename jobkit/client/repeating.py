@@ -91,7 +91,7 @@ class RepeatingKit(Blocking):
             self.codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
             has_references=bool(spec.needs),
         )  # fmt: skip
-        return self._again(spec, form, body, {**spec.params, **changes})
+        return self._again(spec, form, body, bound if task is not None else {**spec.params, **changes})
 
     def _again(self, old: Any, form: bytes, body: bytes, params: Mapping[str, Any], owner: str = "") -> Job:
         spec = repeating(old, owner or self._owner, params)

@@ -35,7 +35,7 @@ _WHEN = ("cron", "every", "at", "tz", "until")
 _RULES = ("missed", "missed_limit", "overlap")
 
 #: What other arguments change of a job.
-_OF_ARGUMENTS = frozenset({"id", "task", "params", "needs", "key", "once", "cache_key", "cache_ms"})
+_OF_ARGUMENTS = frozenset({"id", "task", "params", "abridged", "needs", "key", "once", "cache_key", "cache_ms"})
 
 
 class SchedulingKit(Blocking):

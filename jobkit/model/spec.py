@@ -43,6 +43,7 @@ class JobSpec:
         title: what people read; the task's title, or its name.
         queue: name of the queue.
         params: arguments as JSON can show them: plain values as they are, others as short text. Never used to run.
+        abridged: names of those in `params` whose text is not the whole value: cut, masked, or only a description.
         owner: who submitted (user name).
         tags: free labels.
         priority: higher first.
@@ -95,6 +96,7 @@ class JobSpec:
     cache_key: str = ""
     cache_ms: int = 0
     is_fresh: bool = False
+    abridged: tuple[str, ...] = ()
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -138,7 +140,7 @@ class JobSpec:
     def from_wire(cls, wire: Mapping[str, Any]) -> JobSpec:
         """The spec in a record; unknown fields (of a newer version) are ignored here and kept in the record."""
         known: dict[str, Any] = {f.name: wire[f.name] for f in fields(cls) if f.name in wire}
-        for name in ("tags", "retry_on", "needs"):
+        for name in ("tags", "retry_on", "needs", "abridged"):
             if name in known:
                 known[name] = tuple(known[name])
         if "backoff" in known:

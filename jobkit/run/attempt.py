@@ -74,6 +74,9 @@ def resolve(task: str, call: bytes, *, owns_process: bool) -> Resolved:
     args, kwargs = decoded.args, decoded.kwargs
     if head.needs:
         function, args, kwargs = _with_results(task, head, function, decoded)
+    elif decoded.function is None and not _checks_itself(function):
+        # The decorated task goes by another name than its function: plain data is still turned into what it takes.
+        args, kwargs = _bound(task, function, args, kwargs, "the arguments do not fit")
     if head.changes:
         args, kwargs = _changed(task, function, args, kwargs, head.changes)
     return function, args, kwargs
@@ -114,15 +117,23 @@ def _with_results(task: str, head: CallHead, function: Callable[..., Any], call:
         return [result_of(job_id) for job_id in ids] if is_many else result_of(ids[0])
 
     args, kwargs = put_in(call.args, call.kwargs, head.needs, value_of)
-    checks_itself = isinstance(getattr(function, "__self__", None), TaskDef) or isinstance(function, functools.partial)
-    if not checks_itself:
-        try:
-            known = TaskDef(function, name=task)
-            args_, kwargs = known.signature.call_args(known.bind(args, kwargs))
-            return function, args_, kwargs
-        except InvalidParams as error:
-            raise Rejected(f"the result of another job does not fit task {task!r}: {error}") from None
+    if not _checks_itself(function):
+        args, kwargs = _bound(task, function, args, kwargs, "the result of another job does not fit")
     return function, args, kwargs
+
+
+def _checks_itself(function: Callable[..., Any]) -> bool:
+    return isinstance(getattr(function, "__self__", None), TaskDef) or isinstance(function, functools.partial)
+
+
+def _bound(
+    task: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], wrong: str
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    try:
+        known = TaskDef(function, name=task)
+        return known.signature.call_args(known.bind(args, kwargs))
+    except InvalidParams as error:
+        raise Rejected(f"{wrong} task {task!r}: {error}") from None
 
 
 def supplied(call: bytes, given: Mapping[str, tuple[bytes, bytes]]) -> bytes:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, time, timedelta
+from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
 from types import FunctionType, ModuleType
 from typing import Any
+from uuid import UUID
 
+from jobkit.tasks import structs
 from jobkit.tasks.hints import is_secret_name
-from jobkit.tasks.specs import short_repr
+from jobkit.tasks.specs import plain, short_repr
 
 #: Upper bound of the JSON of what `shown` returns.
 MAX_BYTES = 2048
@@ -21,6 +24,7 @@ MASK = "***"
 _MAX_TEXT = 100
 _MAX_ITEMS = 12
 _MAX_KEYS = 60
+_MAX_DEPTH = 4
 #: Beyond it JSON readers that know only doubles (Lua, JavaScript) would show another number.
 _MAX_EXACT = 2**53
 
@@ -28,20 +32,42 @@ _MAX_EXACT = 2**53
 def shown(bound: Mapping[str, Any], secrets: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Arguments by name as JSON of at most 2 kB.
 
-    Plain scalars and short plain lists are as they are; everything else is text of at most 100 characters
-    ("DataFrame 120 by 4"). Values whose name says secret, token, password or key, or is in `secrets`, are "***".
+    Plain scalars, short plain lists and structures (by field) are as they are; everything else is text of at most 100
+    characters ("DataFrame 120 by 4"). Values whose name says secret, token, password or key, or is in `secrets`, are
+    "***".
 
     Args:
         bound: arguments by name, as `Signature.bind` gives them.
         secrets: further names to mask (`ParamSpec.is_secret`).
     """
+    return shown_and_abridged(bound, secrets)[0]
+
+
+def shown_and_abridged(
+    bound: Mapping[str, Any], secrets: frozenset[str] = frozenset()
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """`shown`, and the names of those arguments whose shown value is not the whole value: cut, masked, or a text about
+    it. `params.check` turns each of the others into the argument again, if the parameter has a type hint."""
     out: dict[str, Any] = {}
+    abridged: list[str] = []
     for name, value in bound.items():
         if len(out) >= _MAX_KEYS:
             out["…"] = f"{len(bound) - len(out)} more"
+            abridged += [each for each in bound if each not in out]
             break
-        out[short_name(name)] = MASK if name in secrets or is_secret_name(name) else _value(value, 0)
-    return out if _is_small(out) else _shortened(out)
+        short = short_name(name)
+        if name in secrets or is_secret_name(name):
+            out[short] = MASK
+            abridged += [] if value is None else [short]
+            continue
+        cut: list[str] = []
+        out[short] = _value(value, 0, cut)
+        if cut:
+            abridged.append(short)
+    if _is_small(out):
+        return out, tuple(abridged)
+    short_of = _shortened(out)
+    return short_of, tuple(dict.fromkeys([*abridged, *(name for name in out if short_of.get(name) != out[name])]))
 
 
 def short_name(name: object) -> str:
@@ -50,32 +76,47 @@ def short_name(name: object) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _value(value: Any, depth: int) -> Any:
+def _value(value: Any, depth: int, cut: list[str]) -> Any:
+    """`value` as it is shown; adds to `cut` if that is not the whole value."""
     kind = type(value)
     if value is None or kind is bool:
         return value
-    if kind is int:
-        return value if -_MAX_EXACT <= value <= _MAX_EXACT else _int_text(value)
-    if kind is float:
-        return value if math.isfinite(value) else str(value)
+    if kind is int and -_MAX_EXACT <= value <= _MAX_EXACT:
+        return value
+    if kind is float and math.isfinite(value):
+        return value
     if kind is str:
-        return _text(value)
+        return _text(value, cut)
     if isinstance(value, Enum):
-        return _text(value.name)
+        return _text(value.name, cut)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, PurePath):
-        return _text(str(value))
-    if kind in (list, tuple) and depth < 2 and len(value) <= _MAX_ITEMS:
-        return [_value(item, depth + 1) for item in value]
-    if kind is dict and depth < 2 and len(value) <= _MAX_ITEMS:
-        return {
-            short_name(key): MASK if isinstance(key, str) and is_secret_name(key) else _value(item, depth + 1)
-            for key, item in value.items()
-        }
-    if kind is bytes:
-        return f"{len(value)} bytes"
-    return _opaque(value)
+        return _text(str(value), cut)
+    if isinstance(value, (time, timedelta, Decimal, UUID)):
+        return _text(plain(value), cut)
+    is_struct = structs.is_struct(kind)
+    if is_struct:
+        value, kind = structs.values_of(value), dict
+    if kind in (set, frozenset) and len(value) <= _MAX_ITEMS:
+        value, kind = sorted(value, key=repr), list
+    if kind in (list, tuple) and depth < _MAX_DEPTH and len(value) <= _MAX_ITEMS:
+        return [_value(item, depth + 1, cut) for item in value]
+    if kind is dict and depth < _MAX_DEPTH and (is_struct or len(value) <= _MAX_ITEMS):
+        return {short_name(key): _member(key, item, depth + 1, cut) for key, item in value.items()}
+    cut.append("")
+    if kind is int:
+        return _int_text(value)
+    if kind is float:
+        return str(value)
+    return f"{len(value)} bytes" if kind is bytes else _opaque(value)
+
+
+def _member(key: Any, value: Any, depth: int, cut: list[str]) -> Any:
+    if isinstance(key, str) and is_secret_name(key) and value is not None:
+        cut.append(key)
+        return MASK
+    return _value(value, depth, cut)
 
 
 def _opaque(value: Any) -> str:
@@ -95,7 +136,9 @@ def _opaque(value: Any) -> str:
     return short_repr(value, _MAX_TEXT)
 
 
-def _text(text: str) -> str:
+def _text(text: str, cut: list[str]) -> str:
+    if len(text) > _MAX_TEXT:
+        cut.append("")
     text = text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 

@@ -8,7 +8,8 @@ from datetime import date, datetime
 from enum import Enum
 from typing import Any
 
-from jobkit.tasks.hints import choices_of, is_secret_name, with_default
+from jobkit.tasks import structs
+from jobkit.tasks.hints import choices_of, is_secret_name, spec_of, with_default
 from jobkit.tasks.signature import Signature
 from jobkit.tasks.specs import ParamSpec
 
@@ -80,6 +81,9 @@ def _spec(name: str, parameter: Any) -> ParamSpec:
         spec = replace(spec, min=low, max=high)
     elif kind == "list":
         spec = _list(spec, parameter)
+    elif structs.is_struct(struct := getattr(parameter, "class_", None)) and getattr(parameter, "is_instance", True):
+        of_class = spec_of(name, struct)
+        spec = replace(of_class, nullable=spec.nullable, label=spec.label, help=spec.help, is_secret=spec.is_secret)
     elif kind == "choice":
         names = getattr(parameter, "names", None)
         objects = list(names.values()) if names else list(parameter.objects)

@@ -10,13 +10,17 @@ import typing
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from uuid import UUID
 
 from jobkit.model import InvalidParams
+from jobkit.tasks import structs
+from jobkit.tasks.labels import documented
 from jobkit.tasks.range import Range
 from jobkit.tasks.specs import Choice, ParamSpec, plain, short_repr
 
@@ -30,7 +34,15 @@ _SCALARS: tuple[tuple[type, str], ...] = (
     (str, "str"),
     (datetime, "datetime"),
     (date, "date"),
+    (time, "time"),
+    (timedelta, "duration"),
+    (UUID, "uuid"),
+    (Decimal, "decimal"),
+    (bytes, "bytes"),
 )
+
+#: Structures are described down to this depth; what lies deeper is a plain "dict".
+_MAX_DEPTH = 6
 
 _LISTS: tuple[Any, ...] = (
     list,
@@ -80,7 +92,7 @@ def spec_of(name: str, hint: Any) -> ParamSpec:
     Raises:
         InvalidParams: a `Range` on something that has no size.
     """
-    spec = replace(_spec(name, hint), name=name)
+    spec = replace(_spec(name, hint, ()), name=name)
     return replace(spec, is_secret=True) if is_secret_name(name) else spec
 
 
@@ -111,14 +123,22 @@ def _default_json(spec: ParamSpec, default: Any) -> tuple[Any, str]:
         if value is default:
             return choice.label if isinstance(default, Enum) or choice.value != default else choice.value, ""
     try:
-        if isinstance(default, (set, frozenset)):
-            default = sorted(default)
-        return plain(default), ""
+        return _without_secrets(plain(default)), ""
     except (ValueError, TypeError, RecursionError):
         return None, short_repr(default)
 
 
-def _spec(name: str, hint: Any) -> ParamSpec:
+def _without_secrets(value: Any) -> Any:
+    """A default as JSON without the secrets in it: definitions are public."""
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {k: _without_secrets(v) for k, v in value.items() if v is None or not is_secret_name(k)}
+
+
+def _spec(name: str, hint: Any, inside: tuple[type, ...]) -> ParamSpec:
+    """The spec of a hint. `inside`: the structures around it, outermost first."""
     any_value = ParamSpec(name=name)
     if isinstance(hint, str):  # could not be evaluated: the last word is all that we know
         is_table = hint.replace('"', "").rpartition(".")[2].strip() == "DataFrame"
@@ -126,22 +146,22 @@ def _spec(name: str, hint: Any) -> ParamSpec:
     origin = get_origin(hint)
     if origin is Annotated:
         inner, *extras = get_args(hint)
-        return _annotated(_spec(name, inner), extras)
+        return _annotated(_spec(name, inner, inside), extras)
     if origin in (Union, types.UnionType):
-        return _union(name, get_args(hint))
+        return _union(name, get_args(hint), inside)
     if origin is Literal:
         return _literal(name, get_args(hint))
-    if origin in (typing.Required, typing.Final):
-        return _spec(name, get_args(hint)[0])
+    if origin in (typing.Required, typing.NotRequired, typing.Final):
+        return _spec(name, get_args(hint)[0], inside)
     base = origin or hint
     if isinstance(base, typing.NewType):
-        return _spec(name, base.__supertype__)
+        return _spec(name, base.__supertype__, inside)
     if isinstance(base, typing.TypeAliasType) if hasattr(typing, "TypeAliasType") else False:
-        return _spec(name, base.__value__)
+        return _spec(name, base.__value__, inside)
     if base in _LISTS:
-        return _list(name, base, get_args(hint))
+        return _list(name, base, get_args(hint), inside)
     if base in _DICTS:
-        return replace(any_value, kind="dict")
+        return _dict(name, hint, get_args(hint), inside)
     if not isinstance(base, type):
         return any_value
     if issubclass(base, Enum):
@@ -152,9 +172,24 @@ def _spec(name: str, hint: Any) -> ParamSpec:
     for scalar, kind in _SCALARS:
         if base is scalar:
             return replace(any_value, kind=kind)
+    if structs.is_struct(base):
+        return _struct(name, base, inside)
     if base.__name__ == "DataFrame":
         return replace(any_value, kind="table")
     return any_value
+
+
+def _struct(name: str, cls: Any, inside: tuple[type, ...]) -> ParamSpec:
+    spec = ParamSpec(name=name, kind="struct", type_name=cls.__name__, container=cls)
+    if cls in inside or len(inside) >= _MAX_DEPTH:  # a tree, for instance: its inner nodes are checked when made
+        return replace(spec, kind="dict")
+    parts = []
+    for field in structs.fields_of(cls):
+        part = replace(_spec(field.name, field.hint, (*inside, cls)), name=field.name)
+        part = _annotated(replace(part, help=field.help or part.help), list(field.extras))
+        part = replace(part, is_secret=is_secret_name(field.name), required=field.is_required)
+        parts.append(part if field.default is structs.MISSING else with_default(part, field.default))
+    return replace(spec, parts=documented(parts, inspect.cleandoc(cls.__doc__ or "")))
 
 
 def _annotated(spec: ParamSpec, extras: list[Any]) -> ParamSpec:
@@ -168,12 +203,27 @@ def _annotated(spec: ParamSpec, extras: list[Any]) -> ParamSpec:
             spec = replace(spec, min=extra.min, max=extra.max)
         elif isinstance(extra, str) and not spec.help:
             spec = replace(spec, help=extra)
+        else:
+            spec = _constrained(spec, extra)
     return spec
 
 
-def _union(name: str, members: tuple[Any, ...]) -> ParamSpec:
-    """`X | None` is X, nullable; a union of more is what holds all of them, or any."""
-    specs = [_spec(name, member) for member in members if member is not type(None)]
+def _constrained(spec: ParamSpec, extra: Any) -> ParamSpec:
+    """`spec` with the bounds of `msgspec.Meta`, pydantic's `Field` or `annotated_types`, known by their attributes."""
+    low, high = ("min_length", "max_length") if spec.kind in ("str", "list") else ("ge", "le")
+    if spec.kind in ("int", "float", "str", "list"):
+        least, most = getattr(extra, low, None), getattr(extra, high, None)
+        if isinstance(least, (int, float)):
+            spec = replace(spec, min=least)
+        if isinstance(most, (int, float)):
+            spec = replace(spec, max=most)
+    text = getattr(extra, "description", None)
+    return replace(spec, help=text) if isinstance(text, str) and text and not spec.help else spec
+
+
+def _union(name: str, members: tuple[Any, ...], inside: tuple[type, ...]) -> ParamSpec:
+    """`X | None` is X, nullable; a union of more is what holds all of them, or one of several kinds."""
+    specs = [_spec(name, member, inside) for member in members if member is not type(None)]
     nullable = len(specs) < len(members)
     kinds = {spec.kind for spec in specs}
     if len(specs) == 1:
@@ -185,10 +235,12 @@ def _union(name: str, members: tuple[Any, ...]) -> ParamSpec:
     elif kinds == {"choice"}:
         choices = tuple(choice for spec in specs for choice in spec.choices)
         spec = ParamSpec(name=name, kind="choice", choices=choices, objects=tuple(o for s in specs for o in s.objects))
-    elif len(kinds) == 1 and kinds <= {"int", "float", "str", "bool", "dict", "table", "date", "datetime"}:
+    elif len(kinds) == 1 and kinds <= {"int", "float", "str", "bool", "table", "date", "datetime"}:
         spec = ParamSpec(name=name, kind=kinds.pop())
-    else:
+    elif "any" in kinds:
         spec = ParamSpec(name=name)
+    else:
+        spec = ParamSpec(name=name, kind="union", parts=tuple(specs))
     return replace(spec, nullable=nullable or spec.nullable)
 
 
@@ -203,7 +255,7 @@ def _literal(name: str, values: tuple[Any, ...]) -> ParamSpec:
     )
 
 
-def _list(name: str, base: Any, arguments: tuple[Any, ...]) -> ParamSpec:
+def _list(name: str, base: Any, arguments: tuple[Any, ...], inside: tuple[type, ...]) -> ParamSpec:
     container = base if base in (tuple, set, frozenset) else None
     spec = ParamSpec(name=name, kind="list", container=container)
     if base is tuple:
@@ -211,10 +263,22 @@ def _list(name: str, base: Any, arguments: tuple[Any, ...]) -> ParamSpec:
             arguments = arguments[:1]
         elif arguments:
             fixed = len(arguments)
-            same = all(argument == arguments[0] for argument in arguments)
-            item = _spec("item", arguments[0]) if same else None
-            return replace(spec, min=fixed, max=fixed, item=item)
+            items = tuple(_spec(f"item {n}", argument, inside) for n, argument in enumerate(arguments, 1))
+            if all(argument == arguments[0] for argument in arguments):
+                item = None if items[0].kind == "any" else replace(items[0], name="item")
+                return replace(spec, min=fixed, max=fixed, item=item)
+            return replace(spec, min=fixed, max=fixed, parts=items)
     if arguments and not isinstance(arguments[0], typing.TypeVar):
-        item = _spec("item", arguments[0])
+        item = _spec("item", arguments[0], inside)
         return spec if item.kind == "any" else replace(spec, item=item)
     return spec
+
+
+def _dict(name: str, hint: Any, arguments: tuple[Any, ...], inside: tuple[type, ...]) -> ParamSpec:
+    spec = ParamSpec(name=name, kind="dict")
+    if len(arguments) != 2:
+        return spec
+    key, value = (_spec("item", argument, inside) for argument in arguments)
+    if key.kind not in ("str", "any"):  # JSON has text for keys: the whole is turned back by its hint
+        return replace(spec, container=hint)
+    return spec if value.kind == "any" else replace(spec, item=value)

@@ -13,8 +13,8 @@ from typing import Any
 from jobkit.model import InvalidParams
 from jobkit.tasks.options import SubmitOptions, TaskOptions, effective_options, read_options, write_options
 from jobkit.tasks.params import parse_text
-from jobkit.tasks.signature import Signature
-from jobkit.tasks.specs import ParamSpec, json_schema, plain
+from jobkit.tasks.signature import Signature, part_of
+from jobkit.tasks.specs import ParamSpec, json_schema, plain, with_part
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,28 @@ class TaskInfo:
         return self.signature.call_args(self.signature.bind((), values))[1]
 
     def parse(self, pairs: Iterable[str]) -> dict[str, Any]:
-        """Checked keyword arguments from a command line's `["n=5", "method=rk4"]`.
+        """Checked keyword arguments from a command line's `["n=5", "model.lr=0.1"]`.
+
+        Fields of a structure that are not given keep the parameter's default.
 
         Raises:
             InvalidParams: a pair without "=", a name given twice, and everything that `check` refuses.
         """
-        return self.check(self._read(pairs))
+        values: dict[str, Any] = {}
+        defaults = {spec.name: spec.default for spec in self.params}
+        for name, value in self._read(pairs).items():
+            first, dot, rest = name.partition(".")
+            if dot and first in defaults:
+                values[first] = with_part(values.get(first, defaults[first]), rest, plain(value))
+            else:
+                values[name] = value
+        return self.check(values)
 
     def changes(self, values: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
         """Checked values for some of its arguments, as plain data, whatever the others are: to run a job again with.
 
         Args:
-            values: by name, or a command line's `["n=5"]`.
+            values: by name (`"model.lr"` for one field of a structure), or a command line's `["n=5"]`.
 
         Raises:
             InvalidParams: there is none, one is unknown or not allowed.
@@ -75,10 +85,10 @@ class TaskInfo:
         if not given:
             raise InvalidParams("there is nothing to change: give at least one argument, like n=5")
         bound = self.signature.changed({}, given)
-        return plain_arguments({**bound, **bound.pop("kwargs", {})} if self.takes_extra else bound)
+        return plain_arguments({**bound, **bound.pop("kwargs", {})} if self.takes_extra else bound, self.params)
 
     def _read(self, pairs: Iterable[str]) -> dict[str, Any]:
-        """The values in `["n=5", "method=rk4"]`, by name."""
+        """The values in `["n=5", "model.lr=0.1"]`, by name."""
         specs = {spec.name: spec for spec in self.params}
         values: dict[str, Any] = {}
         for pair in pairs:
@@ -88,6 +98,9 @@ class TaskInfo:
             if name in values:
                 raise InvalidParams(f"argument {name!r} is given twice", name)
             spec = specs.get(name)
+            first, dot, rest = name.partition(".")
+            if spec is None and dot and first in specs:
+                spec = part_of(specs[first], rest)
             if spec is None and not self.takes_extra:
                 self.signature.changed({}, {name: text})  # refuses it, with the close names
             values[name] = parse_text(spec or ParamSpec(name=name), text)
@@ -132,15 +145,19 @@ class TaskInfo:
         )
 
 
-def plain_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Checked arguments as JSON where that says the same (dates, paths, enum members), else as they are.
+def plain_arguments(values: Mapping[str, Any], specs: Iterable[ParamSpec] = ()) -> dict[str, Any]:
+    """Checked arguments as JSON where that says the same (dates, paths, structures), else as they are.
 
     So a job submitted by name needs no pickle, unless it carries a table; the child's `bind` turns them back.
+
+    Args:
+        specs: of the parameters. Without one, or with one that accepts anything, no type would turn a structure back.
     """
+    typed = {spec.name for spec in specs if spec.kind != "any"}
     out = {}
     for name, value in values.items():
         try:
-            out[name] = plain(value)
+            out[name] = plain(value, typed=name.partition(".")[0] in typed)
         except ValueError:
             out[name] = value
     return out

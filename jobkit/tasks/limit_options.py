@@ -177,8 +177,8 @@ def unique(name: str, value: Any) -> Unique | None:
 def duration(name: str, value: Any) -> float:
     """Seconds from a number, a `timedelta` or a text like "7d", "12h", "90s"."""
     number: Any = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-        number = float(match[1]) * _UNIT_S[match[2].lower()]
+    if isinstance(value, str):
+        number = seconds_in(value)
     is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
     if not is_number or not isfinite(number) or not 1e-3 <= number <= _LONGEST_S:
         raise InvalidParams(
@@ -186,6 +186,12 @@ def duration(name: str, value: Any) -> float:
             name,
         )
     return float(number)
+
+
+def seconds_in(text: str) -> float | None:
+    """Seconds in a text like "7d", "12h", "90s"; None if it is no such text."""
+    match = _DURATION.fullmatch(text)
+    return float(match[1]) * _UNIT_S[match[2].lower()] if match else None
 
 
 def names(name: str, value: Any) -> tuple[str, ...]:

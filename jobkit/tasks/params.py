@@ -9,18 +9,29 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from numbers import Integral, Real
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NoReturn
+from uuid import UUID
+
+import msgspec
 
 from jobkit.model import InvalidParams
+from jobkit.tasks import structs
+from jobkit.tasks.limit_options import seconds_in
+from jobkit.tasks.references import ids_of
 from jobkit.tasks.specs import KINDS, Choice, ParamSpec, json_schema, plain, short_repr
 
 __all__ = ["KINDS", "Choice", "ParamSpec", "check", "describe", "json_schema", "parse_text", "plain"]
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _MAX_LISTED = 12
+
+#: Kinds whose text is JSON, so that a list of them is JSON too.
+_NESTED = frozenset({"dict", "struct", "list", "union"})
 
 
 def check(spec: ParamSpec, value: Any) -> Any:
@@ -49,9 +60,9 @@ def describe(spec: ParamSpec) -> str:
 def parse_text(spec: ParamSpec, text: str) -> Any:
     """The value in the text of `name=text` on a command line.
 
-    Lists are JSON (`[1, 2]`) or comma-separated, dicts JSON, tables the path of a .csv, .tsv, .parquet or .json file;
-    "any" is JSON where it parses, else the text. `null` is None where that is allowed, and for other kinds than "str"
-    also `none` and nothing.
+    Lists are JSON (`[1, 2]`) or comma-separated, dicts and structures JSON, tables the path of a .csv, .tsv, .parquet
+    or .json file; "any" and "union" are JSON if it parses, else the text. `null` is None where that is allowed, and for
+    other kinds than "str" also `none` and nothing.
 
     Raises:
         InvalidParams: see `check`; also a table's file that cannot be read.
@@ -67,13 +78,18 @@ def parse_text(spec: ParamSpec, text: str) -> Any:
                 _refuse(spec, text)
             return word in _TRUE
         case "list":
-            if text.lstrip().startswith("["):
+            items = [spec.item, *spec.parts]
+            if text.lstrip().startswith("[") or any(item and item.kind in _NESTED for item in items):
                 return check(spec, _json(spec, text))
-            item = spec.item or ParamSpec(name=spec.name)
             parts = [part.strip() for part in text.split(",")] if text.strip() else []
-            return check(spec, [parse_text(_item(spec, item, n), part) for n, part in enumerate(parts)])
-        case "dict":
+            return check(spec, [parse_text(_item(spec, n), part) for n, part in enumerate(parts)])
+        case "dict" | "struct":
             return check(spec, _json(spec, text))
+        case "union":
+            try:
+                return check(spec, json.loads(text))
+            except (ValueError, RecursionError):  # no JSON, or refused (InvalidParams is a ValueError too)
+                return check(spec, text)
         case "table":
             return check(spec, _read_table(spec, Path(text).expanduser()))
         case "any":
@@ -224,7 +240,9 @@ def _check_list(spec: ParamSpec, value: Any) -> Any:
             return _wrong(spec, value)
     _within(spec, len(value), value)
     item = spec.item
-    if item is None or item.kind == "any":
+    if spec.parts:
+        checked = [check(_item(spec, n), part) for n, part in enumerate(value)]
+    elif item is None or item.kind == "any":
         checked = list(value)
     else:
         checked = []
@@ -232,22 +250,132 @@ def _check_list(spec: ParamSpec, value: Any) -> Any:
             try:
                 checked.append(check(item, part))
             except InvalidParams:
-                check(_item(spec, item, n), part)  # the same refusal, and now it names the item
+                check(_item(spec, n), part)  # the same refusal, and now it names the item
                 raise
-    return spec.container(checked) if spec.container is not None else checked
+    if spec.container is None:
+        return checked
+    try:
+        return spec.container(checked)
+    except TypeError:  # items of a set that cannot be hashed
+        _refuse(spec, value)
 
 
-def _item(spec: ParamSpec, item: ParamSpec, n: int) -> ParamSpec:
+def _item(spec: ParamSpec, n: int) -> ParamSpec:
     """The spec of item `n`, under a name that says so: `sizes[2]`."""
-    from dataclasses import replace
+    item = spec.parts[n] if n < len(spec.parts) else spec.item or ParamSpec(name=spec.name)
+    return _inside(spec, item, f"[{n}]")
 
-    return replace(item, name=f"{spec.name}[{n}]", is_secret=item.is_secret or spec.is_secret)
+
+def _inside(spec: ParamSpec, part: ParamSpec, step: str) -> ParamSpec:
+    """The spec of what lies in a value of `spec`, under a name that says where: `model.lr`."""
+    return replace(part, name=f"{spec.name}{step}", is_secret=part.is_secret or spec.is_secret)
 
 
 def _check_dict(spec: ParamSpec, value: Any) -> Any:
-    if isinstance(value, dict):
+    if not isinstance(value, Mapping):
+        is_made = isinstance(spec.container, type) and isinstance(value, spec.container)  # a node of a tree
+        return value if is_made else _wrong(spec, value)
+    if spec.item is not None:
+        return {key: check(_inside(spec, spec.item, f"[{key!r}]"), each) for key, each in value.items()}
+    if spec.container is not None and all(isinstance(key, str) for key in value):
+        try:
+            return msgspec.convert(value, spec.container, strict=False, str_keys=True, dec_hook=_decoded)
+        except (msgspec.ValidationError, TypeError, ValueError) as error:
+            _refuse(spec, value, f": {error}")
+    return value if isinstance(value, dict) else dict(value)
+
+
+def _decoded(hint: Any, value: Any) -> Any:
+    """What msgspec does not know: paths, and values that are of their type already."""
+    if isinstance(hint, type) and isinstance(value, hint):
         return value
-    return dict(value) if isinstance(value, Mapping) else _wrong(spec, value)
+    if isinstance(hint, type) and issubclass(hint, PurePath) and isinstance(value, str):
+        return hint(value)
+    if hasattr(hint, "model_validate"):  # pydantic
+        return hint.model_validate(value)
+    raise TypeError(f"JSON has no form for {getattr(hint, '__name__', hint)}")
+
+
+def _check_struct(spec: ParamSpec, value: Any) -> Any:
+    """An instance of the structure where its class is known here, else its values by name."""
+    cls = spec.container
+    if not isinstance(value, Mapping):
+        kind = type(value)
+        if cls is not None and isinstance(value, cls):
+            return value
+        # The class of the same name: defined again in a notebook, or imported where only the definition is known.
+        if structs.is_struct(kind) and kind.__name__ == spec.type_name:
+            value = structs.values_of(value)
+        elif isinstance(value, (list, tuple)) and isinstance(cls, type) and issubclass(cls, tuple):
+            _within(replace(spec, max=len(spec.parts)), len(value), value)
+            value = dict(zip((part.name for part in spec.parts), value, strict=False))
+        else:
+            return _wrong(spec, value)
+    known = {part.name: part for part in spec.parts}
+    if unknown := [name for name in value if name not in known]:
+        name = short_repr(unknown[0], 40)
+        raise InvalidParams(
+            f"{spec.name} has no field {name}; its fields are: {', '.join(known) or 'none'}",
+            f"{spec.name}.{unknown[0]}" if isinstance(unknown[0], str) else spec.name,
+        )
+    checked = {}
+    for name, part in known.items():
+        if name in value:
+            checked[name] = check(_inside(spec, part, f".{name}"), value[name])
+        elif part.required:
+            raise InvalidParams(f"{spec.name}.{name} is missing: it must be {describe(part)}", f"{spec.name}.{name}")
+    if cls is None or structs.is_mapping(cls) or ids_of(checked):  # results of jobs come later: it is made then
+        return checked
+    try:
+        return structs.make(cls, checked)
+    except Exception as error:  # the constructor is the user's code
+        path, why = structs.why_refused(error)
+        name = f"{spec.name}.{path}" if path else spec.name
+        shown = "" if spec.is_secret else f": {short_repr(why, 300).strip(chr(39) + chr(34))}"
+        raise InvalidParams(f"{name} was refused by {spec.type_name}{shown}", name) from None
+
+
+def _check_union(spec: ParamSpec, value: Any) -> Any:
+    """The first alternative that takes the value as it is, else the first that takes it at all."""
+    found: list[Any] = []
+    for part in spec.parts:
+        try:
+            checked = check(replace(part, name=spec.name), value)
+        except InvalidParams:
+            continue
+        if checked is value and not isinstance(value, (str, dict, list)):
+            return checked
+        found.append(checked)
+    return found[0] if found else _wrong(spec, value, _check_union)
+
+
+def _duration(value: Any) -> timedelta:
+    """From seconds, "90", "1h" or ISO text. Raises ValueError or OverflowError."""
+    if isinstance(value, str):
+        seconds = seconds_in(value)
+        value = _number(value.strip()) if seconds is None else seconds
+    if isinstance(value, str):
+        found: timedelta = msgspec.convert(value, timedelta)
+        return found
+    return timedelta(seconds=value)
+
+
+def _check_text(
+    kind: type, read: Callable[[Any], Any], takes: type | tuple[type, ...] = str
+) -> Callable[[ParamSpec, Any], Any]:
+    """A check for a type that JSON writes as text (or another of the types in `takes`)."""
+
+    def check_text(spec: ParamSpec, value: Any) -> Any:
+        if isinstance(value, kind):
+            return value
+        if not isinstance(value, takes) or isinstance(value, bool):
+            return _wrong(spec, value, check_text)
+        try:
+            return read(value.strip() if isinstance(value, str) else value)
+        except (ValueError, ArithmeticError):  # msgspec's ValidationError is a ValueError, Decimal's an ArithmeticError
+            _refuse(spec, value)
+
+    return check_text
 
 
 def _check_table(spec: ParamSpec, value: Any) -> Any:
@@ -279,7 +407,14 @@ _CHECKS: Mapping[str, Callable[[ParamSpec, Any], Any]] = {
     "date": _check_date,
     "datetime": _check_datetime,
     "list": _check_list,
+    "time": _check_text(time, time.fromisoformat),
+    "duration": _check_text(timedelta, _duration, (str, int, float)),
+    "uuid": _check_text(UUID, UUID),
+    "decimal": _check_text(Decimal, lambda value: Decimal(str(value)), (str, int, float)),
+    "bytes": _check_text(bytes, lambda text: msgspec.convert(text, bytes)),
     "dict": _check_dict,
+    "struct": _check_struct,
+    "union": _check_union,
     "table": _check_table,
     "any": _check_any,
 }
@@ -292,6 +427,11 @@ _NOUNS: Mapping[str, tuple[str, str]] = {  # one, and many
     "path": ("a path", "paths"),
     "date": ("a date like 2026-11-24", "dates like 2026-11-24"),
     "datetime": ("a date and time like 2026-11-24T16:30", "dates and times like 2026-11-24T16:30"),
+    "time": ("a time like 16:30", "times like 16:30"),
+    "duration": ("a duration like 90, 1h or PT1H30M", "durations like 90, 1h or PT1H30M"),
+    "uuid": ("a UUID", "UUIDs"),
+    "decimal": ("a decimal number", "decimal numbers"),
+    "bytes": ("bytes as base64", "bytes as base64"),
     "list": ("a list", "lists"),
     "dict": ("a dictionary", "dictionaries"),
     "table": ("a table (a DataFrame)", "tables (DataFrames)"),
@@ -304,7 +444,16 @@ def _describe(spec: ParamSpec, *, many: bool = False) -> str:
         labels = [choice.label for choice in spec.choices]
         more = f", ... ({len(labels)} in all)" if len(labels) > _MAX_LISTED else ""
         return f"one of {', '.join(labels[:_MAX_LISTED])}{more}" if labels else "a choice (there are none)"
+    if spec.kind == "union":
+        return " or ".join(_describe(part, many=many) for part in spec.parts)
+    if spec.kind == "struct":
+        noun = f"{spec.type_name} objects" if many else f"{_article(spec.type_name)} {spec.type_name}"
+        return noun if many else f"{noun} with {', '.join(part.name for part in spec.parts) or 'no fields'}"
     noun = _NOUNS[spec.kind][many]
+    if spec.kind == "dict" and spec.item is not None:
+        return f"{noun} of {_describe(spec.item, many=True)}"
+    if spec.kind == "list" and spec.parts:
+        return f"{noun} of {', '.join(_describe(part) for part in spec.parts)}"
     if spec.kind == "list" and spec.item is not None and spec.item.kind != "any":
         noun = f"{noun} of {_describe(spec.item, many=True)}"
     low, high = spec.min, spec.max
@@ -323,6 +472,10 @@ def _describe(spec: ParamSpec, *, many: bool = False) -> str:
     if low is None:
         return f"{noun}, at most {_shown(high)}"
     return f"{noun}, {_shown(low)} or more" if high is None else f"{noun} from {_shown(low)} to {_shown(high)}"
+
+
+def _article(word: str) -> str:
+    return "an" if word[:1].upper() in tuple("AEIOU") else "a"
 
 
 def _shown(number: float | None) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from jobkit.model import InvalidParams
 from jobkit.tasks.hints import hints_of, spec_of, with_default
 from jobkit.tasks.params import check
-from jobkit.tasks.specs import ParamSpec
+from jobkit.tasks.specs import ParamSpec, plain, with_part
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -105,14 +105,26 @@ class Signature:
     def changed(self, bound: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments that `bind` gave, with some in their place, each checked: for running a job once more.
 
+        Args:
+            bound: from `bind`; {} to only check the changes.
+            changes: by name. `"model.lr"` changes one field of a structure and keeps the others; it stays as it is in
+                the result if `bound` has no `model`.
+
         Raises:
             InvalidParams: a change is refused, or names no parameter.
         """
         specs = {spec.name: spec for spec in self.params}
         out = dict(bound)
         for name, value in changes.items():
+            first, dot, rest = name.partition(".")
             if name in specs:
                 out[name] = check(specs[name], value)
+            elif dot and first in specs:
+                changed = check(part_of(specs[first], rest), value)
+                if first in out:
+                    out[first] = check(specs[first], with_part(plain(out[first]), rest, plain(changed)))
+                else:
+                    out[name] = changed
             elif self.var_keyword:
                 out[self.var_keyword] = {**out.get(self.var_keyword, {}), name: value}
             else:
@@ -191,33 +203,21 @@ def _hinted(function: Any) -> Any:
     return function if inspect.isroutine(function) else getattr(type(function), "__call__", function)  # noqa: B004  # to look at, not to ask
 
 
-def documented(params: Sequence[ParamSpec], doc: str, labels: Mapping[str, str] | None = None) -> tuple[ParamSpec, ...]:
-    """The parameters with help from a docstring (Google, NumPy, reST or Epydoc style) and with labels."""
-    helps: dict[str, str] = {}
-    if doc:
-        import docstring_parser
+def part_of(spec: ParamSpec, path: str) -> ParamSpec:
+    """The spec of a field of a structure: `"optimizer.lr"` of `model`, under its whole name.
 
-        try:
-            parsed = docstring_parser.parse(doc)
-        except docstring_parser.ParseError:
-            parsed = docstring_parser.Docstring()
-        for entry in parsed.params:
-            for name in entry.arg_name.split(","):
-                helps[name.strip().lstrip("*")] = " ".join((entry.description or "").split())
-    labels = labels or {}
-    return tuple(
-        replace(
-            spec,
-            help=spec.help or helps.get(spec.name, ""),
-            label=spec.label or labels.get(spec.name, "") or label_of(spec.name),
-        )
-        for spec in params
-    )
-
-
-def label_of(name: str) -> str:
-    """What a form writes beside a parameter: `n_steps` becomes "n steps"."""
-    return name.strip("_").replace("_", " ") or name
+    Raises:
+        InvalidParams: there is no such field.
+    """
+    for name in path.split("."):
+        part = next((part for part in spec.parts if part.name == name), None) if spec.kind == "struct" else None
+        if part is None:
+            fields = ", ".join(part.name for part in spec.parts) if spec.kind == "struct" else ""
+            raise InvalidParams(
+                f"{spec.name} has no field {name!r}; its fields are: {fields or 'none'}", f"{spec.name}.{name}"
+            )
+        spec = replace(part, name=f"{spec.name}.{name}", is_secret=part.is_secret or spec.is_secret)
+    return spec
 
 
 def close_names(name: str, known: Sequence[str] | frozenset[str]) -> str:

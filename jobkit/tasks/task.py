@@ -22,6 +22,7 @@ from jobkit.model import InvalidParams, UnknownTask
 from jobkit.tasks import binding
 from jobkit.tasks.classes import is_task_class, run_class, signature_of_class
 from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.labels import documented
 from jobkit.tasks.options import (
     SubmitOptions,
     TaskOptions,
@@ -29,7 +30,7 @@ from jobkit.tasks.options import (
     check_submit_options,
     effective_options,
 )
-from jobkit.tasks.signature import Signature, documented, signature_of
+from jobkit.tasks.signature import Signature, signature_of
 from jobkit.tasks.specs import ParamSpec as Spec
 
 P = ParamSpec("P")

@@ -14,6 +14,7 @@ from typing import Any
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.snapshot import iso
 from jobkit.store.query import Brief, Page, Query, matches
+from jobkit.tasks.arguments import shown
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui.feed import Eta
 from jobkit.ui.format import face, params_brief
@@ -62,7 +63,10 @@ def _note(snapshot: JobSnapshot, error: str) -> str:
 
 def defaults_of(infos: Mapping[str, TaskInfo]) -> dict[str, dict[str, Any]]:
     """The defaults of each task's parameters: arguments that equal them are not worth a place in a row."""
-    return {name: {spec.name: spec.default for spec in info.params if spec.has_default} for name, info in infos.items()}
+    return {
+        name: shown({spec.name: spec.default_text or spec.default for spec in info.params if spec.has_default})
+        for name, info in infos.items()
+    }
 
 
 class Board:

@@ -349,6 +349,12 @@ async def _submit(errand: Errand, task: str) -> None:
     errand.make(job.id)
 
 
+async def _change(errand: Errand, job_id: str) -> None:
+    params, options = errand.details.get("params") or {}, errand.details.get("options") or {}
+    job = await errand.kit.aio.rerun_with(job_id, params, options, owner=errand.person.name)
+    errand.make(job.id)
+
+
 async def _sweep(errand: Errand, task: str) -> None:
     axes, params = errand.details.get("axes") or {}, errand.details.get("params") or {}
     points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
@@ -371,6 +377,7 @@ action("submit", each(_submit), "submitted", on="task", own_too=True)
 action("sweep", each(_sweep), "submitted", on="task", own_too=True)
 action("cancel", _cancel, "cancelled", is_dangerous=True)
 action("retry", each(_retry), "submitted again")
+action("change", each(_change), "submitted again")
 action("delete", _delete, "deleted", is_dangerous=True)
 action("drain_worker", _stop("drain"), "asked to finish and end", on="worker", least=Role.ADMIN, is_dangerous=True)
 action("stop_worker", _stop("now"), "asked to end at once", on="worker", least=Role.ADMIN, is_dangerous=True)

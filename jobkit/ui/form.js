@@ -4,7 +4,8 @@
 class Form {
   constructor(model, el) {
     this.model = model;
-    this.fields = new Map();
+    this.fields = new Map();  // every input by the name of its parameter; in a structure by its path: "model.lr"
+    this.groups = new Map();  // every structure by its path
     this.build();
     el.append(this.root);
     this.stops = [followTheme(this.root)];
@@ -79,20 +80,27 @@ class Form {
     // A form that has just been made may hear of the values before it hears of the tasks; each is filled in once.
     if (!wanted || wanted.n === this.filled || !this.tasks.some((task) => task.name === wanted.task)) return;
     this.filled = wanted.n;
-    this.choose(wanted.task, wanted.values || {});
+    this.choose(wanted.task, wanted.values || {}, wanted.job || "", wanted.kept || []);
     if (wanted.queue) this.fields.get("option:queue").set(wanted.queue);
     this.changed();
   }
 
-  choose(name, values = {}) {
+  /** Shows a task's form. `job`: the job that `values` are of; its arguments in `kept` are not known here as a whole. */
+  choose(name, values = {}, job = "", kept = []) {
     const task = this.tasks.find((each) => each.name === name), n = this.n;
     if (!task) return;
     this.task = task;
+    this.again = job;
     this.fields.clear();
+    this.groups.clear();
     put(n.title, task.title);
     put(n.doc, task.doc || "");
     n.doc.hidden = !task.doc;
-    n.fields.replaceChildren(...task.params.map((spec) => this.field(spec, values[spec.name])));
+    n.fields.replaceChildren(...task.params.map((spec) => {
+      const isKept = kept.includes(spec.name), el = this.field(spec, isKept ? undefined : values[spec.name]);
+      if (isKept) this.keep(this.groups.get(spec.name) || this.fields.get(spec.name), values[spec.name]);
+      return el;
+    }));
     n.none.hidden = task.params.length > 0;
     const option = (key, label, range, help, placeholder) => this.field({name: `option:${key}`, shown: label, kind: "str", range, help, placeholder, required: false, default: "", option: true});
     n.optionFields.replaceChildren(
@@ -138,13 +146,15 @@ class Form {
   // -- fields ------------------------------------------------------------------------------------------------------
 
   field(spec, prefilled) {
+    if (spec.kind === "struct" && spec.parts) return this.fieldset(spec, prefilled);
+    if (spec.kind === "bool" && spec.nullable) spec = {...spec, kind: "choice", choices: [["yes", true], ["no", false]], isBool: true};
     const id = `f-${spec.name.replace(/\W/g, "-")}`, kind = spec.kind, has = "default" in spec && spec.default !== null;
     const usual = spec.default_text && !has ? "" : has ? spec.default : kind === "bool" ? false : "";
-    const field = {spec, initial: usual};
+    const field = {spec, initial: usual, restore: () => field.set(field.initial)};
     const touched = () => this.changed();
     const checked = () => this.check(field);
     let input, wide = false;
-    const text = (value) => (value == null ? "" : Array.isArray(value) ? (value.some((v) => typeof v === "object") ? JSON.stringify(value) : value.join(", ")) : typeof value === "object" ? JSON.stringify(value) : String(value));
+    const text = (value) => fieldText(spec, value);
     if (kind === "bool") {
       input = h("input", {type: "checkbox", id, class: "check", checked: Boolean(usual), onchange: touched});
       Object.assign(field, {read: () => ({value: input.checked}), get: () => input.checked, set: (value) => { input.checked = Boolean(value); }, control: input});
@@ -189,19 +199,27 @@ class Form {
       Object.assign(field, {read: () => (file ? {file} : {text: ""}), get: () => file && file.name, control: drop, set: () => { file = null; pick.value = ""; put(name, "a .csv, .tsv or .json file"); }});
       field.initial = null;
     } else {
-      const long = kind === "dict" || kind === "any" || (kind === "str" && typeof usual === "string" && (usual.includes("\n") || usual.length > 80));
-      const props = {id, class: `input${["dict", "any", "path", "list"].includes(kind) ? " mono" : ""}${["int", "float"].includes(kind) ? " short" : ""}`, oninput: touched, onblur: checked, spellcheck: "false",
-        placeholder: spec.placeholder || (spec.nullable ? "none" : spec.default_text || (kind === "dict" ? "{}" : kind === "list" ? "a, b, c" : kind === "path" ? "/path/to/file" : ""))};
+      const isLong = (value) => typeof value === "string" && (value.includes("\n") || value.length > 80);
+      const long = ["dict", "any", "union"].includes(kind) || isJsonList(spec) || (kind === "str" && (isLong(usual) || isLong(prefilled)));
+      const props = {id, class: `input${["dict", "any", "union", "path", "list", "uuid", "bytes"].includes(kind) ? " mono" : ""}${["int", "float", "decimal", "duration"].includes(kind) ? " short" : ""}`, oninput: touched, onblur: checked, spellcheck: "false",
+        placeholder: spec.placeholder || (spec.nullable ? "none" : spec.default_text || (kind === "dict" ? "{}" : isJsonList(spec) ? "[]" : kind === "list" ? "a, b, c" : kind === "duration" ? "90, 1h or PT1H30M" : kind === "path" ? "/path/to/file" : ""))};
       if (long) {
         wide = true;
         input = h("textarea", {...props, rows: 2});
       } else {
-        const type = spec.is_secret ? "password" : kind === "date" ? "date" : kind === "datetime" ? "datetime-local" : "text";
-        input = h("input", {...props, type, step: kind === "datetime" ? 1 : false, inputmode: kind === "int" ? "numeric" : kind === "float" ? "decimal" : false});
+        const type = spec.is_secret ? "password" : MOMENTS[kind] || "text";
+        input = h("input", {...props, type, step: ["datetime", "time"].includes(kind) ? 1 : false, inputmode: kind === "int" ? "numeric" : kind === "float" ? "decimal" : false});
       }
-      input.value = text(usual);
-      field.initial = text(usual);
-      Object.assign(field, {read: () => ({text: input.value}), get: () => input.value, set: (value) => { input.value = text(value); field.slide?.(); }, control: input});
+      // A browser's field for moments drops what it does not know: zones and fractions of a second. Text keeps them.
+      const put_ = (value) => {
+        if (MOMENTS[kind]) input.type = MOMENTS[kind];
+        input.value = value;
+        if (input.value !== value && input.value !== value.replace(/:00$/, "")) Object.assign(input, {type: "text"}).value = value;
+        field.slide?.();
+      };
+      Object.assign(field, {read: () => ({text: input.value}), get: () => input.value, set: (value) => put_(text(value)), restore: () => put_(field.initial), control: input});
+      put_(text(usual));
+      field.initial = input.value;
       if (["int", "float"].includes(kind) && spec.min != null && spec.max != null && spec.max - spec.min <= 10000 && (kind === "float" || spec.max - spec.min >= 2)) {
         const slider = h("input", {type: "range", class: "slider", min: spec.min, max: spec.max, step: kind === "int" ? 1 : (spec.max - spec.min) / 1000, "aria-label": spec.label || spec.name, tabindex: -1,
           oninput: () => { input.value = kind === "int" ? slider.value : String(Number(Number(slider.value).toPrecision(4))); touched(); }, onchange: checked});
@@ -211,8 +229,8 @@ class Form {
         field.control = h("div", {class: "numeric"}, input, slider);
       }
     }
-    field.dot = h("button", {type: "button", class: "reset", hidden: true, title: "Back to the default", text: "reset", onclick: () => { field.set(field.initial); this.error(field, ""); this.changed(); }});
-    field.several = !spec.option && SPREADABLE.includes(kind) && !spec.is_secret && h("button", {type: "button", class: "several", "aria-pressed": "false", title: "Give several values: one job for each combination", text: "several", onclick: () => this.spread(field, !field.isSpread)});
+    field.dot = h("button", {type: "button", class: "reset", hidden: true, title: "Back to the default", text: "reset", onclick: () => { this.release(field); field.restore(); this.error(field, ""); this.changed(); }});
+    field.several = !spec.option && !spec.isPart && SPREADABLE.includes(kind) && !spec.is_secret && h("button", {type: "button", class: "several", "aria-pressed": "false", title: "Give several values: one job for each combination", text: "several", onclick: () => this.spread(field, !field.isSpread)});
     field.message = h("p", {class: "message", id: `${id}-m`, role: "alert", hidden: true});
     const label = h("label", {class: "label", for: id, text: spec.shown || spec.label || spec.name, title: spec.label && spec.label !== spec.name ? spec.name : false});
     const what = spec.range !== undefined ? spec.range : kindOf(spec), hint = spec.help && h("p", {class: "hint muted", text: spec.help, title: spec.help});
@@ -224,26 +242,102 @@ class Form {
     (field.control.matches?.("input,select,textarea") ? field.control : field.control.querySelector("input") || field.control).setAttribute("aria-describedby", `${id}-m`);
     field.el = el;
     this.fields.set(spec.name, field);
-    if (prefilled !== undefined) field.set(prefilled);
+    if (spec.isBool) {
+      const read = field.read;
+      field.read = () => { const sent = read(); return "value" in sent ? {value: sent.value === null ? null : sent.value === "yes"} : sent; };
+    }
+    if (prefilled !== undefined) {
+      field.set(prefilled);
+      // What was filled in and nobody touched goes back as it came, and not as the text that stands for it.
+      const came = JSON.stringify(field.get()), read = field.read;
+      if (kind !== "table") field.read = () => (JSON.stringify(field.get()) === came ? {value: prefilled} : read());
+    }
     return el;
   }
 
-  isChanged(field) { return JSON.stringify(field.get()) !== JSON.stringify(field.initial); }
+  /** The fields of a structure, behind a rule; a nullable one may be none. */
+  fieldset(spec, prefilled) {
+    const base = spec.default && typeof spec.default === "object" ? spec.default : null;
+    const values = prefilled && typeof prefilled === "object" && !Array.isArray(prefilled) ? prefilled : null;
+    const group = {spec, parts: []};
+    group.initial = Boolean(spec.nullable && (spec.default === null || (!base && !spec.required)));
+    group.isNone = prefilled === undefined ? group.initial : Boolean(spec.nullable && prefilled === null);
+    group.control = h("div", {class: "parts fields"}, spec.parts.map((part) => {
+      const own = {...part, name: `${spec.name}.${part.name}`, shown: part.label || part.name, isPart: true};
+      if (base && part.name in base) Object.assign(own, {default: base[part.name], default_text: ""});
+      group.parts.push(own.name);
+      return this.field(own, values ? values[part.name] : undefined);
+    }));
+    group.dot = h("button", {type: "button", class: "reset", hidden: true, title: "Back to the defaults", text: "reset", onclick: () => { this.restore(group); this.changed(); }});
+    group.none = spec.nullable && h("input", {type: "checkbox", class: "check", checked: !group.isNone, "aria-label": `give ${spec.name}`, onchange: (event) => { group.isNone = !event.target.checked; this.changed(); }});
+    group.message = h("p", {class: "message", role: "alert", hidden: true});
+    const label = h("span", {class: "label", text: spec.shown || spec.label || spec.name, title: spec.name}), hint = spec.help && h("span", {class: "hint beside muted", text: spec.help, title: spec.help});
+    group.el = h("fieldset", {class: "field wide group", "data-name": spec.name},
+      h("legend", {class: "line"}, group.none, label, hint, spec.required && !spec.parts.every((part) => !part.required) && h("span", {class: "required", text: "required"}), group.dot, h("span", {class: "spring"}), h("span", {class: "kind muted", text: spec.type_name || ""})),
+      group.control, group.message);
+    this.groups.set(spec.name, group);
+    return group.el;
+  }
 
-  /** What to send: changed fields, and those without a default. */
+  /** Everything of a structure back at its default. */
+  restore(group) {
+    this.release(group);
+    group.isNone = group.initial;
+    if (group.none) group.none.checked = !group.isNone;
+    this.error(group, "");
+    for (const name of group.parts) {
+      const field = this.fields.get(name);
+      if (!field) this.restore(this.groups.get(name));
+      else { field.restore(); this.error(field, ""); }
+    }
+  }
+
+  /** An argument that stays as it is in the job that the form was filled from, until somebody wants another. */
+  keep(field, shown) {
+    field.isKept = true;
+    field.control.hidden = true;
+    field.kept = h("p", {class: "kept muted"}, h("span", {text: `as in job ${this.again.slice(0, 8)}: `}), h("code", {text: typeof shown === "string" ? shown : JSON.stringify(shown) ?? ""}),
+      h("button", {type: "button", class: "btn quiet small", text: "Change", onclick: () => { this.release(field); this.changed(); (field.control.matches("input,select,textarea") ? field.control : field.control.querySelector("input,button,textarea"))?.focus(); }}));
+    field.el.insertBefore(field.kept, field.message);
+  }
+
+  release(field) {
+    if (!field.isKept) return;
+    field.isKept = false;
+    field.control.hidden = false;
+    field.kept.remove();
+  }
+
+  isChanged(field) {
+    if (field.isKept) return true;
+    if (field.parts) return field.isNone !== field.initial || (!field.isNone && field.parts.some((name) => this.isChanged(this.fields.get(name) || this.groups.get(name))));
+    return JSON.stringify(field.get()) !== JSON.stringify(field.initial);
+  }
+
+  /** What to send: changed fields, and those without a default. Of a structure that is sent, every field goes along. */
   collect() {
     const fields = {}, options = {};
-    for (const [name, field] of this.fields) {
-      if (field.spec.option) options[name.slice(7)] = field.get();
-      else if (field.isSpread) fields[name] = field.axis.read();
-      else if (this.isChanged(field) || (field.spec.required && !("default" in field.spec))) fields[name] = field.read();
-    }
+    for (const [name, field] of this.fields) if (field.spec.option) options[name.slice(7)] = field.get();
+    for (const spec of this.task.params) this.collectOne(spec.name, fields, false);
     if (this.mode === "later" && this.n.at.value) options.at = new Date(this.n.at.value).toISOString();
     return {fields, options};
   }
 
+  collectOne(name, out, whole) {
+    const field = this.fields.get(name) || this.groups.get(name), {spec} = field;
+    const isChanged = this.isChanged(field), isNeeded = spec.required && !("default" in spec);
+    if (field.isKept) out[name] = {kept: true};
+    else if (field.isSpread) out[name] = field.axis.read();
+    else if (field.parts) {
+      if (field.isNone) { if (isChanged || whole || isNeeded) out[name] = {none: true}; }
+      else if (isChanged || whole || isNeeded) field.parts.forEach((part) => this.collectOne(part, out, true));
+    } else if (isChanged || isNeeded) out[name] = field.read();
+    else if (whole && "default" in spec && !spec.default_text) out[name] = {value: spec.default};
+  }
+
   changed() {
-    for (const field of this.fields.values()) {
+    for (const group of this.groups.values()) if (!group.isKept) group.control.hidden = group.isNone;
+    for (const field of [...this.fields.values(), ...this.groups.values()]) {
       const changed = this.isChanged(field);
       field.el.classList.toggle("changed", changed);
       field.dot.hidden = !changed || field.spec.option;
@@ -254,7 +348,12 @@ class Form {
 
   pythonCall() {
     const values = [], options = [];
+    const kept = [...this.fields.values(), ...this.groups.values()].some((field) => field.isKept);
+    for (const [name, group] of this.groups) {
+      if (!name.includes(".") && !group.isKept && this.isChanged(group)) values.push(`${name}=${this.mode === "sweep" ? `[${this.pythonGroup(group)}]` : this.pythonGroup(group)}`);
+    }
     for (const [name, field] of this.fields) {
+      if (field.spec.isPart || field.isKept) continue;
       if (field.isSpread) values.push(`${name}=[${field.axis.values().map((value) => pythonText(field.spec, value)).join(", ")}]`);
       if (field.isSpread || !this.isChanged(field)) continue;
       const value = field.get();
@@ -262,7 +361,20 @@ class Form {
       else values.push(`${name}=${this.mode === "sweep" ? `[${pythonText(field.spec, value)}]` : pythonText(field.spec, value)}`);
     }
     if (this.mode === "later" && this.n.at.value) options.push(`at=datetime(${this.n.at.value.match(/\d+/g).slice(0, 5).map(Number).join(", ")}).astimezone()`);
+    if (kept) return `kit.get(${pythonValue(this.again)}).rerun(${values.join(", ")})`;
     return `${this.task.name}${options.length ? `.options(${options.join(", ")})` : ""}.${this.mode === "sweep" ? "sweep" : "submit"}(${values.join(", ")})`;
+  }
+
+  /** A structure as Python makes it, with those of its fields that differ from its own defaults. */
+  pythonGroup(group) {
+    if (group.isNone) return "None";
+    const parts = group.spec.parts.map((part) => [part, `${group.spec.name}.${part.name}`]).flatMap(([part, path]) => {
+      const inner = this.groups.get(path), field = this.fields.get(path);
+      if (inner) return this.isChanged(inner) || part.required ? [`${part.name}=${this.pythonGroup(inner)}`] : [];
+      const isOwn = !this.isChanged(field) && JSON.stringify(field.spec.default) === JSON.stringify(part.default);
+      return isOwn && !part.required ? [] : [`${part.name}=${pythonText(field.spec, field.get())}`];
+    });
+    return `${group.spec.type_name || "dict"}(${parts.join(", ")})`;
   }
 
   check(field) {
@@ -281,7 +393,7 @@ class Form {
     this.busy = true;
     this.n.submit.disabled = true;
     put(this.n.submit, "Submitting…");
-    if (!ask(this.model, this.mode === "sweep" ? "sweep" : "submit", {task: this.task.name, ...this.collect()})) return this.ready();
+    if (!ask(this.model, this.mode === "sweep" ? "sweep" : "submit", {task: this.task.name, again: this.again, ...this.collect()})) return this.ready();
     clearTimeout(this.busyTimer);
     this.busyTimer = setTimeout(() => this.ready(), 15000);
   }
@@ -305,11 +417,12 @@ class Form {
     this.ready();
     const errors = reply.errors || {};
     let first = null;
-    for (const [name, field] of this.fields) {
+    const all = new Map([...this.fields, ...this.groups]);
+    for (const [name, field] of all) {
       this.error(field, errors[name] || "");
       if (errors[name] && !first) first = field;
     }
-    const rest = Object.entries(errors).filter(([name]) => !this.fields.has(name)).map(([, sentence]) => sentence);
+    const rest = Object.entries(errors).filter(([name]) => !all.has(name)).map(([, sentence]) => sentence);
     this.n.trouble.hidden = !rest.length;
     put(this.n.trouble, rest.join("\n"));
     if (first) {
@@ -361,12 +474,28 @@ function spreadOf(part, kind) {
   return Array.from({length: count}, (_, i) => String(Number((from + i * step).toPrecision(12))));
 }
 
-const KIND_WORDS = {int: "whole number", float: "number", bool: "", str: "text", choice: "", path: "path", date: "date", datetime: "date and time", list: "list", dict: "JSON", table: "table", any: "JSON or text"};
+/** Kinds that browsers have a field for. */
+const MOMENTS = {date: "date", datetime: "datetime-local", time: "time"};
+
+/** A list whose items are typed as JSON. */
+const isJsonList = (spec) => spec.kind === "list" && [spec.item, ...(spec.parts || [])].some((item) => ["dict", "struct", "list", "union"].includes(item?.kind));
+
+/** A value as the text of its field, which is read as that value again. */
+function fieldText(spec, value) {
+  if (value == null) return "";
+  if (typeof value === "string") return ["any", "union"].includes(spec.kind) && parse(value, undefined) !== undefined ? JSON.stringify(value) : value;
+  if (!Array.isArray(value)) return typeof value === "object" ? JSON.stringify(value) : String(value);
+  const isPlain = !isJsonList(spec) && spec.kind === "list" && value.every((item) => typeof item !== "object" && (typeof item !== "string" || (item && item.trim() === item && !item.includes(",") && !item.startsWith("["))));
+  return isPlain ? value.join(", ") : JSON.stringify(value);
+}
+
+const KIND_WORDS = {time: "time", duration: "duration", uuid: "UUID", decimal: "decimal number", bytes: "base64", int: "whole number", float: "number", bool: "", str: "text", choice: "", path: "path", date: "date", datetime: "date and time", list: "list", dict: "JSON", table: "table", any: "JSON or text"};
 
 function kindOf(spec) {
   const unit = {str: " characters", list: " items"}[spec.kind] || "";
-  const range = spec.min == null && spec.max == null ? "" : spec.min == null ? `at most ${number(spec.max)}${unit}` : spec.max == null ? `from ${number(spec.min)}${unit}` : `${number(spec.min)} – ${number(spec.max)}${unit}`;
-  const word = spec.kind === "list" && spec.item && spec.item.kind !== "choice" ? `${KIND_WORDS[spec.item.kind] || "value"}s, comma-separated`.replace("texts", "texts") : spec.kind === "list" && spec.item ? "any of" : KIND_WORDS[spec.kind] ?? spec.kind;
+  const range = spec.min == null && spec.max == null ? "" : spec.min == null ? `at most ${number(spec.max)}${unit}` : spec.max == null ? `from ${number(spec.min)}${unit}` : unit && spec.min === spec.max ? `${number(spec.min)}${unit}` : `${number(spec.min)} – ${number(spec.max)}${unit}`;
+  const words = (each) => each.type_name || KIND_WORDS[each.kind] || each.kind;
+  const word = isJsonList(spec) ? `JSON list${spec.item ? ` of ${words(spec.item)}` : ""}` : spec.kind === "union" ? (spec.parts || []).map(words).join(" or ") : spec.kind === "dict" && spec.item ? `JSON of ${words(spec.item)}` : spec.kind === "list" && spec.item && spec.item.kind !== "choice" ? `${KIND_WORDS[spec.item.kind] || "value"}s, comma-separated`.replace("texts", "texts") : spec.kind === "list" && spec.item ? "any of" : KIND_WORDS[spec.kind] ?? spec.kind;
   return [word, range].filter(Boolean).join(" · ");
 }
 
@@ -399,7 +528,7 @@ function pythonText(spec, value) {
   if (spec.kind === "list" && !value.trim().startsWith("[")) {
     return `[${value.split(",").map((part) => part.trim()).filter(Boolean).map((part) => (isNumber(part) && ["int", "float"].includes(spec.item?.kind) ? part : pythonValue(part))).join(", ")}]`;
   }
-  if (["list", "dict", "any"].includes(spec.kind)) {
+  if (["list", "dict", "any", "union"].includes(spec.kind)) {
     const parsed = parse(value, undefined);
     return parsed === undefined ? pythonValue(value) : pythonValue(parsed);
   }

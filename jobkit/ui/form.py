@@ -11,11 +11,12 @@ from panel.custom import JSComponent
 from jobkit.ui import assets
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Desk
-from jobkit.ui.form_model import FormModel, lead
+from jobkit.ui.form_model import Filled, FormModel, lead
 from jobkit.ui.own import SelfContained
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
+    from jobkit.model import JobSnapshot
 
 __all__ = ["TaskForm", "lead"]
 
@@ -61,7 +62,7 @@ class TaskForm(SelfContained, JSComponent):
         super().__init__(sweeps=on_sweep is not None, **params)
         self._kit = kit
         self._names = names
-        self._filled: tuple[str, Mapping[str, Any]] | None = None
+        self._filled: Filled | None = None
         self._bridge = bridge or SessionBridge()
         self._form = FormModel(
             lambda: desk or Desk(kit),
@@ -79,8 +80,16 @@ class TaskForm(SelfContained, JSComponent):
 
     def fill(self, task: str, values: Mapping[str, Any], queue: str = "") -> None:
         """Show the form of `task` with `values` filled in, as a job's `params` give them."""
-        self._filled = task, dict(values)
-        self.prefill = self._form.filling(task, values, queue)
+        self._fill(Filled(task, dict(values), queue))
+
+    def fill_from(self, snapshot: JobSnapshot) -> None:
+        """Show the form of a job's task with the job's arguments filled in, to run it again with changes."""
+        spec = snapshot.spec
+        self._fill(Filled(spec.task, dict(spec.params), spec.queue, spec.id, spec.abridged))
+
+    def _fill(self, filled: Filled) -> None:
+        self._filled = filled
+        self.prefill = self._form.filling(filled)
 
     def _ipython_display_(self) -> None:
         from jobkit.ui.notebook import display_form

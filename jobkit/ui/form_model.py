@@ -11,13 +11,16 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.signature import part_of
+from jobkit.tasks.specs import ParamSpec
 from jobkit.ui.desk import Desk
-from jobkit.ui.form_values import read_axes, read_field, read_form, read_options
+from jobkit.ui.form_values import kept_in, read_axes, read_field, read_form, read_options
 
 #: Where the prose of a docstring ends: Google's and NumPy's headings, Sphinx's fields, doctests.
 _SECTION = re.compile(
@@ -25,6 +28,25 @@ _SECTION = re.compile(
     r"|:(param|returns?|raises|type)\b|>>>)",
     re.IGNORECASE,
 )
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a form starts from.
+
+    Attributes:
+        task: name of the task. values: by name, as a job's `params` give them.
+        queue: chosen among the options; "" for the task's own.
+        job: id of the job that the values are of, or "".
+        kept: names of those of its arguments that `values` does not hold as a whole; they stay as they are in the job
+            unless another value is typed.
+    """
+
+    task: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    queue: str = ""
+    job: str = ""
+    kept: tuple[str, ...] = ()
 
 
 class FormModel:
@@ -65,12 +87,10 @@ class FormModel:
         """Ask the kit for its tasks again."""
         background.spawn(self._refresh())
 
-    def filling(self, task: str, values: Mapping[str, Any], queue: str = "") -> str:
-        """What makes the browser show the form of `task` with `values` filled in, as a job's `params` give them."""
+    def filling(self, filled: Filled) -> str:
+        """What makes the browser show the form of a task with these values."""
         self._replies += 1
-        return json.dumps(
-            {"task": task, "values": dict(values), "queue": queue, "n": self._replies}, default=str, ensure_ascii=False
-        )
+        return json.dumps({**asdict(filled), "n": self._replies}, default=str, ensure_ascii=False)
 
     def asked(self, text: str) -> None:
         """What the browser asks for: the tasks, to check a field, or to submit. Anything else is left alone."""
@@ -86,7 +106,7 @@ class FormModel:
         except (ValueError, KeyError, TypeError):
             return
         if action == "check":
-            spec = next((spec for spec in info.params if spec.name == asked.get("name")), None)
+            spec = _spec_of(info, str(asked.get("name")))
             if spec is not None:
                 try:
                     read_field(spec, asked.get("field") or {})
@@ -97,7 +117,8 @@ class FormModel:
             background.spawn(self._sweep(info, asked.get("fields") or {}, asked.get("options") or {}))
         elif action == "submit":
             # Reading a table takes its time, and the store may be away: not in the session's thread.
-            background.spawn(self._submit(info, asked.get("fields") or {}, asked.get("options") or {}))
+            again = str(asked.get("again") or "")
+            background.spawn(self._submit(info, asked.get("fields") or {}, asked.get("options") or {}, again))
 
     def _answer(self, info: TaskInfo, errors: Mapping[str, str], checked: str = "") -> None:
         self._replies += 1
@@ -136,7 +157,8 @@ class FormModel:
         if not errors and self._on_sweep is not None:
             self._on_sweep(tag)
 
-    async def _submit(self, info: TaskInfo, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    async def _submit(self, info: TaskInfo, fields: Mapping[str, Any], options: Mapping[str, Any], again: str) -> None:
+        """`again`: id of the job that the form was filled from; its arguments that are kept are not known here."""
         values, errors = await asyncio.to_thread(read_form, info.params, fields)
         chosen, wrong = read_options(options)
         errors |= wrong
@@ -146,7 +168,13 @@ class FormModel:
             except JobkitError as error:
                 self._answer(info, {"": str(error)})
                 return
-            answer = await desk.act("submit", [info.name], params=values, options=chosen)
+            if again and (kept := kept_in(fields)):
+                # Those that nobody typed are at the task's default, which the old job's value must not stand for.
+                usual = {spec.name: spec.default for spec in info.params if spec.has_default and not spec.default_text}
+                changes = {name: value for name, value in (usual | values).items() if name not in kept}
+                answer = await desk.act("change", [again], params=changes, options=chosen)
+            else:
+                answer = await desk.act("submit", [info.name], params=values, options=chosen)
             if answer.problem:
                 name = (answer.error.field or "") if isinstance(answer.error, InvalidParams) else ""
                 errors[f"option:{name}" if name in chosen and name not in values else name] = answer.problem
@@ -156,6 +184,18 @@ class FormModel:
         if answer is not None and self._on_submit is not None:
             for job_id in answer.made:
                 self._on_submit(job_id)
+
+
+def _spec_of(info: TaskInfo, name: str) -> ParamSpec | None:
+    """The spec of a parameter, or ("model.lr") of a field of a structure; None if there is none."""
+    first, _, rest = name.partition(".")
+    spec = next((spec for spec in info.params if spec.name == first), None)
+    if spec is None or not rest:
+        return spec
+    try:
+        return part_of(spec, rest)
+    except InvalidParams:
+        return None
 
 
 def shown(info: TaskInfo) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """From the fields of a form to arguments: each value checked, each refusal beside its field.
 
 A field sends `{"text": ...}` (what was typed), `{"value": ...}` (what was picked) or, for a table,
-`{"file": {"name", "text"}}`. Text is read as on the command line, except that no field may name a file of this machine
+`{"file": {"name", "text"}}`; `{"none": true}` is None, and `{"kept": true}` the value of the job that the form was
+filled from. Text is read as on the command line, except that no field may name a file of this machine
 to be opened.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +20,9 @@ from jobkit.tasks.params import ParamSpec, check, describe, parse_text
 
 #: Jobs of one sweep from a page.
 MOST_POINTS = 10_000
+
+#: Kinds of which an empty text is no value.
+_NEVER_EMPTY = frozenset({"int", "float", "date", "datetime", "time", "duration", "uuid", "decimal", "choice", "path"})
 
 #: Largest table that a form takes, in characters of its text.
 TABLE_CHARS = 12_000_000
@@ -28,21 +33,42 @@ def read_form(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """`(arguments, errors)`: the values that were sent, and one sentence for each that is refused or missing.
 
-    Fields that were not sent keep the task's default.
+    Fields that were not sent keep the task's default, and those that are kept (see `kept_in`) are left out. The fields
+    of a structure have dotted names, in `fields` and in `errors`: "model.lr".
     """
     values: dict[str, Any] = {}
     errors: dict[str, str] = {}
     for spec in specs:
         field = fields.get(spec.name)
-        if field is None:
+        name = spec.name.rpartition(".")[2]
+        if field is None and spec.kind == "struct" and (spec.required or _has_parts(spec, fields)):
+            parts = [replace(part, name=f"{spec.name}.{part.name}") for part in spec.parts]
+            inner, wrong = read_form(parts, fields)
+            errors |= wrong
+            if not wrong:
+                _read(spec, {"value": inner}, name, values, errors)
+        elif field is None:
             if spec.required and not spec.has_default:
                 errors[spec.name] = f"{spec.name} is required: {describe(spec)}"
-            continue
-        try:
-            values[spec.name] = read_field(spec, field)
-        except InvalidParams as error:
-            errors[spec.name] = str(error)
+        elif not field.get("kept"):
+            _read(spec, field, name, values, errors)
     return values, errors
+
+
+def kept_in(fields: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Names of the arguments that are to stay as they are in the job that the form was filled from."""
+    return frozenset(name for name, field in fields.items() if field.get("kept"))
+
+
+def _has_parts(spec: ParamSpec, fields: Mapping[str, Any]) -> bool:
+    return any(name.startswith(f"{spec.name}.") for name in fields)
+
+
+def _read(spec: ParamSpec, field: Mapping[str, Any], name: str, values: dict[str, Any], errors: dict[str, str]) -> None:
+    try:
+        values[name] = read_field(spec, field)
+    except InvalidParams as error:
+        errors[error.field if error.field and error.field.startswith(f"{spec.name}.") else spec.name] = str(error)
 
 
 def read_field(spec: ParamSpec, field: Mapping[str, Any]) -> Any:
@@ -55,12 +81,14 @@ def read_field(spec: ParamSpec, field: Mapping[str, Any]) -> Any:
         return check(spec, _table(spec, field["file"]))
     if "value" in field:
         return check(spec, field["value"])
+    if field.get("none"):
+        return check(spec, None)
     text = str(field.get("text", ""))
     if spec.nullable and not text.strip():
         return None
     if _opens_files(spec):
         raise InvalidParams(f"{spec.name} must be given as a file to upload", spec.name)
-    if not text and spec.kind in ("int", "float", "date", "datetime", "choice", "path") and spec.required:
+    if not text and spec.kind in _NEVER_EMPTY and spec.required:
         raise InvalidParams(f"{spec.name} is required: {describe(spec)}", spec.name)
     return parse_text(spec, text)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import traitlets
 
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui import assets
 from jobkit.ui.desk import Desk
-from jobkit.ui.form_model import FormModel
+from jobkit.ui.form_model import Filled, FormModel
 from jobkit.ui.text_widget import TextWidget
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class FormWidget(TextWidget):
         kit: gives the kit to submit with.
         infos: the tasks, by name.
         on_submit: called with the id of each job that was submitted from here, on jobkit's background loop.
-        filled: a task and values to start from.
+        filled: what it starts from.
     """
 
     _esm = assets.esm("form")
@@ -44,8 +44,8 @@ class FormWidget(TextWidget):
         infos: Mapping[str, TaskInfo],
         *,
         on_submit: Callable[[str], object] | None = None,
-        filled: tuple[str, Mapping[str, Any]] | None = None,
+        filled: Filled | None = None,
     ) -> None:
         self._form = FormModel(lambda: Desk(kit()), self.put, on_submit=on_submit, infos=infos)
-        super().__init__(tasks=self._form.tasks(), prefill=self._form.filling(*filled) if filled else "")
+        super().__init__(tasks=self._form.tasks(), prefill=self._form.filling(filled) if filled else "")
         self.observe(lambda change: self._form.asked(change["new"]), "request")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jobkit.client import Job, Kit
     from jobkit.client.batch import Batch
     from jobkit.tasks.info import TaskInfo
+    from jobkit.ui.form_model import Filled
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -51,13 +52,11 @@ def display_job(job: Job) -> None:
     live_card(job)
 
 
-def display_form(
-    kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], filled: tuple[str, Mapping[str, Any]] | None = None
-) -> bool:
+def display_form(kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], filled: Filled | None = None) -> bool:
     """Show the form of tasks in the current cell, and below it the card of the job that was submitted last.
 
     Args:
-        kit: gives the kit to submit with. infos: the tasks, by name. filled: a task and values to start from.
+        kit: gives the kit to submit with. infos: the tasks, by name. filled: what it starts from.
 
     Returns:
         False where there is no notebook; nothing was shown then.

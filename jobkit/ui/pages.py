@@ -122,11 +122,10 @@ def submit(session: PageSession) -> TaskForm:
             snapshot = await session.kit.aio.snapshot(job_id)
             if not session.desk.sees(snapshot):
                 raise not_found(job_id)
-            spec = snapshot.spec
         except JobkitError as error:
             logger.info("job %s cannot be run again: %s", job_id, error)
             return
-        session.bridge.push(lambda: form.fill(spec.task, spec.params, spec.queue))
+        session.bridge.push(lambda: form.fill_from(snapshot))
 
     session.on_shown(form.refresh)
     session.on_query(fill)

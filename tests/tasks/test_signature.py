@@ -60,7 +60,7 @@ def test_each_hint_becomes_its_kind() -> None:
     assert kinds(f) == {
         "a": "int", "b": "float", "c": "bool", "d": "str", "e": "choice", "f": "choice", "g": "path", "h": "date",
         "i": "datetime", "j": "list", "k": "list", "lookup": "dict", "m": "int", "n": "str", "o": "int", "p": "list",
-        "q": "float", "r": "path", "s": "any", "t": "any", "u": "any", "v": "any", "w": "list",
+        "q": "float", "r": "path", "s": "union", "t": "any", "u": "any", "v": "any", "w": "list",
     }  # fmt: skip
     by_name = {spec.name: spec for spec in signature_of(f).params}
     assert by_name["m"].nullable

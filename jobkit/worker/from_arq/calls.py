@@ -23,7 +23,7 @@ from jobkit.model import JobSpec
 from jobkit.run.lines import clean
 from jobkit.run.preview import safe_repr
 from jobkit.store.redis_arq import Adoption, Ended, Found
-from jobkit.tasks.arguments import MASK, shown
+from jobkit.tasks.arguments import MASK, shown_and_abridged
 from jobkit.tasks.call import Call, encode_call
 from jobkit.tasks.hints import is_secret_name
 
@@ -126,11 +126,13 @@ def adoption(
     if function is not None:
         job_timeout_s = job_timeout_s if function.timeout_s is None else function.timeout_s
         max_tries = max_tries if function.max_tries is None else function.max_tries
+    params, abridged = shown_and_abridged(_bound(function, order))
     spec = JobSpec(
         id=job_id,
         task=task,
         queue=queue,
-        params=shown(_bound(function, order)),
+        params=params,
+        abridged=abridged,
         key=clean(arq_id)[:200] if job_id != arq_id else "",
         isolation="async",
         timeout_s=job_timeout_s,

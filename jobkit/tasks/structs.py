@@ -1,0 +1,203 @@
+"""Structured types: their fields, how one is made from values by name, and its values by name.
+
+Understood: dataclasses, `msgspec.Struct`, attrs classes, pydantic models, `NamedTuple` and `TypedDict`. None of these
+libraries is imported here: a value of a library's type exists only where that library is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+#: Stands for "no default", since None is one.
+MISSING: Any = object()
+
+
+class _MadeAtUse:
+    def __repr__(self) -> str:
+        return "made at each use"
+
+
+#: Stands for a default that is another one each time (`uuid4`, `datetime.now`) or cannot be made alone.
+MADE_AT_USE: Any = _MadeAtUse()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a structured type.
+
+    Attributes:
+        name: as users spell it; `init` is the name that the constructor takes (pydantic aliases, attrs' `_x`).
+        hint: its type hint with `Annotated` extras.
+        default: `MISSING` if it must be given.
+        help: from the library's own description, or "".
+        extras: further constraints that are not part of the hint (pydantic).
+        is_required: False for a key of a `TypedDict` that may be left out and has no default.
+    """
+
+    name: str
+    hint: Any
+    default: Any = MISSING
+    init: str = ""
+    help: str = ""
+    extras: tuple[Any, ...] = ()
+    is_required: bool = True
+
+
+def is_struct(cls: Any) -> bool:
+    """True if `cls` is a structured type."""
+    return _reader(cls) is not None
+
+
+def is_mapping(cls: Any) -> bool:
+    """True if the values of a structured type are plain dicts (`TypedDict`)."""
+    return typing.is_typeddict(cls)
+
+
+def fields_of(cls: type) -> list[Field]:
+    """The fields that the constructor of a structured type takes, in order.
+
+    Raises:
+        TypeError: `cls` is not a structured type.
+    """
+    reader = _reader(cls)
+    if reader is None:
+        raise TypeError(f"{cls!r} is not a structured type")
+    return reader(cls, _hints(cls))
+
+
+def make(cls: type, values: Mapping[str, Any]) -> Any:
+    """An instance from checked values by field name. Whatever the constructor raises comes through."""
+    names = {field.name: field.init or field.name for field in fields_of(cls)}
+    return cls(**{names[name]: value for name, value in values.items()})
+
+
+def values_of(value: Any) -> dict[str, Any]:
+    """The values of an instance of a structured type by field name; nested ones are left as they are."""
+    if isinstance(value, dict):
+        return value
+    return {field.name: getattr(value, field.name) for field in fields_of(type(value))}
+
+
+def why_refused(error: Exception) -> tuple[str, str]:
+    """`(path, sentence)` of an exception of a constructor: "" or "lr" and what is wrong, on one line."""
+    details = getattr(error, "errors", None)  # pydantic's ValidationError
+    if callable(details):
+        with suppress(Exception):
+            first = details()[0]
+            return ".".join(map(str, first["loc"])), str(first["msg"])
+    return "", " ".join(str(error).split()) or type(error).__name__
+
+
+def _reader(cls: Any) -> Callable[[Any, Mapping[str, Any]], list[Field]] | None:
+    if not isinstance(cls, type):
+        return None
+    if typing.is_typeddict(cls):
+        return _typed_dict
+    if issubclass(cls, msgspec.Struct):
+        return _msgspec
+    if isinstance(getattr(cls, "__pydantic_fields__", None), dict) and hasattr(cls, "model_validate"):
+        return _pydantic
+    if dataclasses.is_dataclass(cls):
+        return _dataclass
+    if hasattr(cls, "__attrs_attrs__"):
+        return _attrs
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return _named_tuple
+    return None
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """The hints of a class. A hint that cannot be evaluated makes all of them unknown, which accepts any value."""
+    try:
+        return typing.get_type_hints(cls, include_extras=True)
+    except Exception:  # evaluating hints runs code of the user
+        return dict(getattr(cls, "__annotations__", {}))
+
+
+def _made(factory: Any) -> Any:
+    """The value of a default factory; `MADE_AT_USE` if it raises or gives another one each time."""
+    try:
+        first = factory()
+        return first if first == factory() else MADE_AT_USE
+    except Exception:  # user code
+        return MADE_AT_USE
+
+
+def _dataclass(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
+    none = dataclasses.MISSING
+    return [
+        Field(
+            each.name,
+            hints.get(each.name, Any),
+            each.default if each.default is not none
+            else _made(each.default_factory) if each.default_factory is not none
+            else MISSING,
+            help=str(each.metadata.get("help") or each.metadata.get("description") or ""),
+        )
+        for each in dataclasses.fields(cls)
+        if each.init
+    ]  # fmt: skip
+
+
+def _msgspec(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
+    return [
+        Field(
+            each.name,
+            hints.get(each.name, Any),
+            each.default if each.default is not msgspec.NODEFAULT
+            else _made(each.default_factory) if each.default_factory is not msgspec.NODEFAULT
+            else MISSING,
+        )
+        for each in msgspec.structs.fields(cls)
+    ]  # fmt: skip
+
+
+def _attrs(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
+    import attr  # loaded already: the class is of its making
+
+    fields = []
+    for each in cls.__attrs_attrs__:
+        if not each.init:
+            continue
+        default = each.default
+        if default is attr.NOTHING:
+            default = MISSING
+        elif isinstance(default, attr.Factory):  # type: ignore[arg-type]  # attrs types it as a function
+            default = MADE_AT_USE if default.takes_self else _made(default.factory)
+        init = each.alias or each.name
+        fields.append(Field(each.name, hints.get(each.name, each.type or Any), default, init))
+    return fields
+
+
+def _pydantic(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
+    fields = []
+    for name, info in cls.__pydantic_fields__.items():
+        default = (
+            MISSING if info.is_required() else _made(lambda info=info: info.get_default(call_default_factory=True))
+        )
+        by_name = cls.model_config.get("populate_by_name") or cls.model_config.get("validate_by_name")
+        alias = info.validation_alias if isinstance(info.validation_alias, str) else info.alias
+        hint = hints.get(name, Any)
+        init = name if by_name or not alias else alias
+        fields.append(Field(name, hint, default, init, info.description or "", tuple(info.metadata)))
+    return fields
+
+
+def _named_tuple(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
+    return [Field(name, hints.get(name, Any), cls._field_defaults.get(name, MISSING)) for name in cls._fields]
+
+
+def _typed_dict(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
+    required = []
+    for name, hint in hints.items():
+        # The class itself cannot tell if its module postpones the evaluation of hints.
+        marker = typing.get_origin(hint)
+        is_marked = marker in (typing.Required, typing.NotRequired)
+        required.append(marker is typing.Required if is_marked else name in cls.__required_keys__)
+    return [Field(name, hint, is_required=is_) for (name, hint), is_ in zip(hints.items(), required, strict=True)]
