@@ -23,7 +23,7 @@ from collections.abc import (
 from dataclasses import replace
 from typing import Any
 
-from jobkit.codec import CLOUDPICKLE, Codec, decode
+from jobkit.codec import CLOUDPICKLE, MSGPACK, Codec, decode
 from jobkit.model import ErrorKind, InvalidParams, Retry, UnknownTask
 from jobkit.model.snapshot import JobError
 from jobkit.run.base import Outcome
@@ -74,8 +74,8 @@ def resolve(task: str, call: bytes, *, owns_process: bool) -> Resolved:
     args, kwargs = decoded.args, decoded.kwargs
     if head.needs:
         function, args, kwargs = _with_results(task, head, function, decoded)
-    elif decoded.function is None and not _checks_itself(function):
-        # The decorated task goes by another name than its function: plain data is still turned into what it takes.
+    elif decoded.function is None and kwargs and head.form == MSGPACK and not _checks_itself(function):
+        # The task has another name than its function, which the reference leads to: plain data still becomes its types.
         args, kwargs = _bound(task, function, args, kwargs, "the arguments do not fit")
     if head.changes:
         args, kwargs = _changed(task, function, args, kwargs, head.changes)
@@ -118,7 +118,7 @@ def _with_results(task: str, head: CallHead, function: Callable[..., Any], call:
 
     args, kwargs = put_in(call.args, call.kwargs, head.needs, value_of)
     if not _checks_itself(function):
-        args, kwargs = _bound(task, function, args, kwargs, "the result of another job does not fit")
+        return function, *_bound(task, function, args, kwargs, "the result of another job does not fit")
     return function, args, kwargs
 
 
