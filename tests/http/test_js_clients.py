@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made: Path = tmp_path_factory.mktemp("js")
     for name in ("package.json", "client.mjs"):
         shutil.copy(FOLDER / name, made)
-    why = "node and npm have to be installed"
+    why = "these tests need node and npm on the PATH"
     if shutil.which("node") and shutil.which("npm"):
         command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
         done = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=100, check=False)

@@ -1,0 +1,65 @@
+"""Run the tests that belong to what has changed since a commit: `python -m tests.touched [COMMIT]`.
+
+The pre-push hook runs it. The tests of a module are in the folder or file of the same name, so paths say which to run.
+It does not follow imports: what uses a changed module is tested by the whole run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+
+import pytest
+
+from tests.support import ROOT
+
+#: Tests of rooms that have no folder or file of their own name.
+ELSEWHERE = {
+    "__init__": ["tests/test_layers.py"],
+    "attempts": ["tests/client/test_first_job.py", "tests/worker/test_endings.py"],
+    "connecting": ["tests/client/test_first_job.py", "tests/test_settings.py"],
+    "demo": ["tests/tasks/test_demo.py"],
+    "notify": ["tests/worker/test_notify.py"],
+}
+
+
+def paths_for(changed: Iterable[str]) -> list[str]:
+    """Return the paths of the tests that belong to changed files; an empty list if none does."""
+    found = set()
+    for path in changed:
+        first, _, rest = path.partition("/")
+        room = rest.partition("/")[0].removesuffix(".py")
+        if first == "jobkit":
+            names = ELSEWHERE.get(room, [f"tests/{room}", f"tests/test_{room}.py"])
+            found |= {"tests/test_layers.py", *names}
+        elif path.startswith("tests/") and os.path.basename(path).startswith("test_"):
+            found.add(path)
+        elif path.startswith("tests/") and "/" in rest:
+            found.add(os.path.dirname(path))
+        elif first in ("docs", "notebooks") or path.endswith(".md"):
+            found |= {f"tests/{first}" if first == "notebooks" else "tests/test_docs.py"}
+        elif first == "benchmarks":
+            found.add("tests/test_benchmarks.py")
+        elif path in ("pyproject.toml", "tests/conftest.py", "tests/support.py"):
+            found |= {"tests/test_layers.py", "tests/test_packaging.py", "tests/test_leaks.py", "tests/store"}
+    kept = sorted(path for path in found if (ROOT / path).exists())
+    return [path for path in kept if not any(path.startswith(f"{other}/") for other in kept)]
+
+
+def changed_since(commit: str) -> list[str]:
+    """Return the files that differ from `commit`, also those that are not committed."""
+    command = ["git", "diff", "--name-only", commit, "--"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def main() -> int:
+    commit = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("PRE_COMMIT_FROM_REF") or "@{upstream}"
+    tests = paths_for(changed_since(commit))
+    print("tests of what has changed:", " ".join(tests) or "none")
+    return int(pytest.main(["-q", *tests])) if tests else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
