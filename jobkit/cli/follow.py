@@ -216,7 +216,7 @@ class _Screen:
         facts = (
             percent(fraction),
             progress_line(snapshot),
-            out.one_line(snapshot.message),
+            out.one_line(snapshot.shown_message),
             duration(elapsed),
             word or time_left(eta),
         )

@@ -124,6 +124,7 @@ def show(job_id: str, as_json: bool) -> None:
         ("took", duration(snapshot.elapsed_s(now))),
         ("progress", " ".join(filter(None, [percent(snapshot.progress), progress_line(snapshot)]))),
         ("message", out.one_line(snapshot.message)),
+        ("now", snapshot.lent_text),
         ("worker", out.one_line(snapshot.worker)),
         ("schedule", spec.schedule),
         ("retry of", spec.retry_of),

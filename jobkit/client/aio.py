@@ -15,6 +15,7 @@ from jobkit.client.listening import end_events, next_event
 from jobkit.client.loop import background
 from jobkit.codec import is_reference
 from jobkit.model import JobEvent, JobState
+from jobkit.run import context
 from jobkit.store.values import LogSlice
 from jobkit.tasks.options import check_submit_options
 
@@ -95,7 +96,7 @@ class AioKit:
 
     async def outcome(self, job: Job) -> Any:
         """What `await job` gives: see `Job.result`. Cancelling it ends the waiting at once, not the job."""
-        with _wakeful():
+        with _wakeful(), contextlib.nullcontext() if job._ended.done() else context.waiting([job.id]):
             await asyncio.shield(asyncio.wrap_future(job._ended))
         job._publish()
         if job._cards:

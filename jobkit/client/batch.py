@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import queue
@@ -21,6 +22,8 @@ from jobkit.client.job import Job, settle
 from jobkit.client.loop import background
 from jobkit.client.sweep import MAX_JOBS
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
+from jobkit.run import context
+from jobkit.run.recorder import AWAITED_MOST
 from jobkit.tasks.specs import short_repr
 
 if TYPE_CHECKING:
@@ -310,15 +313,28 @@ def as_completed(
     for job in waiting:
         job.when_done(lambda job=job: ended.put(job))  # type: ignore[misc]  # the default binds this job
     deadline = None if seconds is None else time.monotonic() + seconds
+    unended = deque(waiting)
     for left in range(len(waiting), 0, -1):
         try:
-            job = ended.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+            job = _next(ended, unended, None if deadline is None else max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             if raises:
                 raise TimeoutError(f"{left} of {len(waiting)} jobs have not ended after {timeout} s") from None
             return
         job.wait(0)
         yield job
+
+
+def _next(ended: queue.SimpleQueue[Job], jobs: deque[Job], timeout_s: float | None) -> Job:
+    """The next job that has ended. Raises queue.Empty when `timeout_s` seconds are over first."""
+    with contextlib.suppress(queue.Empty):
+        return ended.get_nowait()
+    if context.active() is None:
+        return ended.get(timeout=timeout_s)
+    while jobs and jobs[0]._is_over:
+        jobs.popleft()
+    with context.waiting([job.id for job in itertools.islice((j for j in jobs if not j._is_over), AWAITED_MOST)]):
+        return ended.get(timeout=timeout_s)
 
 
 def wait(jobs: Iterable[Job], timeout: float | timedelta | None = None) -> tuple[list[Job], list[Job]]:

@@ -41,6 +41,9 @@ class _Sink:
     def lines(self, lines: Sequence[LogLine]) -> None:
         self._tell(Progress(self._job_id, self._token, lines=lines))
 
+    def awaits(self, job_ids: Sequence[str]) -> None:
+        """There is no slot to lend: a job that is submitted here has ended when its submit returns."""
+
     def artifact(self, name: str, media: str, body: Body) -> None:
         content = body if isinstance(body, bytes) else body.read_bytes()
         spec = self._claimed.spec

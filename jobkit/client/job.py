@@ -24,6 +24,7 @@ from jobkit.client.guarded import Guarded
 from jobkit.client.lines import Logs
 from jobkit.client.loop import background
 from jobkit.model import Attempt, InvalidParams, JobEvent, JobNotFound, JobSnapshot, UnknownTask, attempts_of
+from jobkit.run import context
 
 if TYPE_CHECKING:
     from jobkit.client.kit import Kit
@@ -153,7 +154,8 @@ class Job(param.Parameterized):
             JobFailed: it failed; the message holds error and remote traceback, `__cause__` the exception if possible.
             JobCancelled: it was cancelled.
             TimeoutError: it has not ended in time; it goes on.
-            ResultExpired: it succeeded, but its value is not available; the message says why.
+            ResultUnavailable: it succeeded, but its value cannot be had; the message says why and what to do.
+            ResultExpired: (a ResultUnavailable) it succeeded, but its value is no longer kept.
         """
         try:
             if not self.wait(timeout):
@@ -167,14 +169,18 @@ class Job(param.Parameterized):
     def wait(self, timeout: float | timedelta | None = None) -> bool:
         """Wait until it has ended; True if it has, False when `timeout` seconds were over first.
 
+        Inside a job the slot of that job is lent meanwhile; see "Jobs that wait for jobs" in the documentation.
+
         Raises:
             JobNotFound: the store no longer knows it.
         """
         seconds = checks.timeout_s(timeout)
-        try:
-            self._ended.result(seconds)
-        except TimeoutError:
+        if not self._ended.done() and seconds != 0:
+            with context.waiting([self.id]), contextlib.suppress(TimeoutError):
+                self._ended.result(seconds)
+        if not self._ended.done():
             return False
+        self._ended.result()
         self._publish()  # what is read from the parameters after this is the end
         self._settle()
         return True

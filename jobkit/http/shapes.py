@@ -147,6 +147,7 @@ class Job(Struct):
     done: float | None
     total: float | None
     message: str
+    awaits: str
     attempt: int
     worker: str
     owner: str

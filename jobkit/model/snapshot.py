@@ -102,6 +102,8 @@ class JobSnapshot:
             or last attempt. `finished_at`: reached a terminal state.
         attempt: number of the current or last attempt; 0 before the first. `worker`: id of the worker that has it.
         done, total, message: progress in the job's own unit; None while nothing is known.
+        awaits: id of the job that the running attempt waits for (or "ID and 3 more"), its slot being lent; "" while it
+            waits for none.
         typical_s: how long runs of the task usually take, where that is more than a second and its worker knows it;
             set while it runs.
         error: of the last failed attempt; stays on a job that then succeeds only in its history.
@@ -126,6 +128,7 @@ class JobSnapshot:
     done: float | None = None
     total: float | None = None
     message: str = ""
+    awaits: str = ""
     typical_s: float | None = None
     error: JobError | None = None
     cancel_requested_at: datetime | None = None
@@ -154,6 +157,16 @@ class JobSnapshot:
     def is_cancelling(self) -> bool:
         """Still running, but asked to stop."""
         return self.state is JobState.RUNNING and self.cancel_requested_at is not None
+
+    @property
+    def lent_text(self) -> str:
+        """What a running job that waits for another says of itself, else ""."""
+        return f"Waiting for job {self.awaits} (its slot is lent)" if self.awaits else ""
+
+    @property
+    def shown_message(self) -> str:
+        """What stands beside the bar: what it waits for, and its message."""
+        return " · ".join(filter(None, (self.lent_text, self.message)))
 
     @property
     def progress(self) -> float | None:
@@ -194,6 +207,7 @@ class JobSnapshot:
             "done": self.done,
             "total": self.total,
             "message": self.message,
+            "awaits": self.awaits,
             "attempt": self.attempt,
             "worker": self.worker,
             "owner": spec.owner,
@@ -287,6 +301,7 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
             done=tame(event.data.get("done")),
             total=tame(event.data.get("total")),
             message=str(event.data.get("message") or ""),
+            awaits=str(event.data.get("awaits") or ""),
             typical_s=tame(event.data.get("typical_s")),
         )
     if event.type.is_news or event.seq <= snapshot.seq:
@@ -294,6 +309,8 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
     if event.seq != snapshot.seq + 1:
         return None
     moved = changes(event.data)
+    if event.type is not EventType.CANCEL_REQUESTED:
+        moved["awaits"] = ""
     if event.type is EventType.STARTED:
         moved |= {"done": None, "total": None, "message": "", "typical_s": None}
     elif event.type is EventType.SUCCEEDED:

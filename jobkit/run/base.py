@@ -52,6 +52,10 @@ class Sink(Protocol):
 
     def lines(self, lines: Sequence[LogLine]) -> None: ...
 
+    def awaits(self, job_ids: Sequence[str]) -> None:
+        """The task waits for these jobs now, those of its newest wait first; empty: it goes on."""
+        ...
+
     def artifact(self, name: str, media: str, body: Body) -> None:
         """Something to keep. A file belongs to the sink from now on, which removes it when it has its content."""
         ...

@@ -45,7 +45,7 @@ class Channel:
             self._waiting.append(frame)
             if not self._is_asked:
                 self._is_asked = True
-                self._loop.call_soon(self._flush)
+                self._loop.call_soon(self.flush)
 
     def read(self) -> None:
         """Handle what has come. Harmless where it interrupts itself: see `host.Host.on_nudge`."""
@@ -91,7 +91,8 @@ class Channel:
             self._loop.remove_writer(self._link)
             self._link.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send now what waits, as far as the other end takes it."""
         self._is_asked = False
         if not self.is_open:
             return
@@ -103,7 +104,7 @@ class Channel:
             while self._unsent:
                 self._unsent = self._unsent[self._link.send(self._unsent) :]
         except (BlockingIOError, InterruptedError):
-            self._loop.add_writer(self._link, self._flush)
+            self._loop.add_writer(self._link, self.flush)
             return
         except OSError:  # the reader sees it, and what had come before it
             self._unsent = memoryview(b"")

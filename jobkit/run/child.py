@@ -15,7 +15,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -134,6 +134,9 @@ class _Outlet:
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._send(frames.PROGRESS, (done, total, message))
+
+    def awaits(self, job_ids: Sequence[str]) -> None:
+        self._send(frames.AWAITS, job_ids)
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         if isinstance(body, bytes) and len(body) <= SPOOL_BYTES:

@@ -5,7 +5,10 @@ Outside a job everything here still works and does nothing harmful, so that a ta
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from jobkit.run.recorder import KEEP, Keep, Recorder
@@ -68,6 +71,11 @@ class Context:
         if recorder is not None:
             recorder.report(done, total, message)
 
+    def waiting(self, job_ids: Sequence[str]) -> AbstractContextManager[None]:
+        """While entered, this job waits for other jobs: its worker runs one of them in its slot."""
+        recorder = self.recorder
+        return contextlib.nullcontext() if recorder is None else recorder.waiting(job_ids)
+
     def log(self, text: str) -> None:
         """Add lines to the job's log."""
         recorder = self.recorder
@@ -114,6 +122,12 @@ def current() -> Context:
 def active() -> Context | None:
     """The job that runs here, or None."""
     return _current.get() or _of_process
+
+
+def waiting(job_ids: Sequence[str]) -> AbstractContextManager[None]:
+    """While entered, the job that runs here (if any) waits for other jobs and lends its slot to them."""
+    context = active()
+    return contextlib.nullcontext() if context is None else context.waiting(job_ids)
 
 
 def enter(context: Context) -> contextvars.Token[Context | None]:

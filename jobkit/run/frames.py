@@ -21,6 +21,8 @@ FRAME_LIMIT = 16 * 1024 * 1024
 PART, CALL = b"b", b"c"
 #: Child to parent: it is set up and waits for a call; lines, progress, an artifact, how the attempt ended.
 READY, LINES, PROGRESS, ARTIFACT, ENDED = b"r", b"l", b"p", b"a", b"e"
+#: Child to parent: ids of the jobs that the task waits for now, [] when it goes on.
+AWAITS = b"w"
 
 _READ_BYTES = 262_144
 

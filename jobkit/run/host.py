@@ -163,6 +163,10 @@ class _Outlet:
     def lines(self, lines: Sequence[LogLine]) -> None:
         self._host.channel.send(frames.LINES, (self._key, [line.to_wire() for line in lines]))
 
+    def awaits(self, job_ids: Sequence[str]) -> None:
+        self._host.channel.send(frames.AWAITS, (self._key, job_ids))
+        self._host.channel.flush()  # the wait may block the loop itself
+
     def artifact(self, name: str, media: str, body: Body) -> None:
         content = body.read_bytes() if isinstance(body, Path) else body
         file = ""

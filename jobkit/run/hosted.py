@@ -303,6 +303,8 @@ class Host:
             hosted.sink.lines([LogLine.from_wire(line) for line in rest[0]])
         elif kind == frames.PROGRESS:
             hosted.sink.progress(*tamed(*rest))
+        elif kind == frames.AWAITS:
+            hosted.sink.awaits([str(job_id) for job_id in rest[0]])
         elif kind == frames.ARTIFACT:
             name, media, body, file = rest
             hosted.sink.artifact(str(name), str(media), Path(file) if file else bytes(body))

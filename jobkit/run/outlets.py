@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ class SinkOutlet:
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._sink.progress(done, total, message)
 
+    def awaits(self, job_ids: Sequence[str]) -> None:
+        self._sink.awaits(job_ids)
+
     def artifact(self, name: str, media: str, body: Body) -> None:
         # A file is read here and now: once `save` has returned, the job may change it.
         self._sink.artifact(name, media, body.read_bytes() if isinstance(body, Path) else body)
@@ -50,6 +53,9 @@ class LoopOutlet(SinkOutlet):
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._call(super().progress, done, total, message)
+
+    def awaits(self, job_ids: Sequence[str]) -> None:
+        self._call(super().awaits, job_ids)
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         self._call(super().artifact, name, media, body.read_bytes() if isinstance(body, Path) else body)

@@ -6,10 +6,12 @@ The same recorder serves a forked child (whose `outlet` writes frames), jobs on 
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from types import TracebackType
 from typing import Any, Final, Protocol
@@ -24,6 +26,8 @@ BATCH_S = 0.05
 _BATCH_MS = int(BATCH_S * 1000)
 _BATCH_CHARS = 64_000
 _PARTS = 1_000
+#: Of the jobs that a task waits for so many are told to its worker, those of the newest wait first.
+AWAITED_MOST = 100
 
 
 class Keep(Enum):
@@ -46,6 +50,8 @@ class Outlet(Protocol):
     def progress(self, done: float | None, total: float | None, message: str) -> None: ...
 
     def artifact(self, name: str, media: str, body: Body) -> None: ...
+
+    def awaits(self, job_ids: Sequence[str]) -> None: ...
 
 
 class WholeLog(Protocol):
@@ -113,6 +119,7 @@ class Recorder:
         self._total: object = None
         self._said: object = ""  # the message of the last `report`
         self._bar_text = ""  # what the open bars add to it
+        self._awaited: list[Sequence[str]] = []  # the jobs of each wait, in the order in which they began
         self._progress: tuple[float | None, float | None, str] | None = None
         self._sent: tuple[float | None, float | None, str] | None = None
         self._sent_at = -math.inf
@@ -174,6 +181,23 @@ class Recorder:
             self._bounds.check(self._kept, name, size)
             self._outlet.artifact(name, media, body)
             self._kept[name] = size
+
+    @contextlib.contextmanager
+    def waiting(self, job_ids: Sequence[str]) -> Iterator[None]:
+        """Tell the worker that the task waits for other jobs, so that it can lend the slot."""
+        with self._guard, self._lock:
+            self._awaited.append(job_ids)
+            self._tell_awaited()
+        try:
+            yield
+        finally:
+            with self._guard, self._lock:
+                self._awaited.remove(job_ids)
+                self._tell_awaited()
+
+    def _tell_awaited(self) -> None:
+        newest = itertools.chain.from_iterable(reversed(self._awaited))
+        self._outlet.awaits(list(dict.fromkeys(itertools.islice(newest, AWAITED_MOST))))
 
     def open_bar(self, bar: Bar) -> None:
         """Start following a bar. The first open one is the job's progress, later ones add to its message.

@@ -275,6 +275,8 @@ class Supervised:
             self._flush_soon()
         elif kind == frames.PROGRESS:
             self._sink.progress(*tamed(*content))
+        elif kind == frames.AWAITS:
+            self._sink.awaits([str(job_id) for job_id in content])
         elif kind == frames.ARTIFACT:
             name, media, body, number = content
             self._artifacts = max(self._artifacts, int(number))

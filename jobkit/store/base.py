@@ -47,12 +47,17 @@ class Store(Schedules, Failures, Web, Protocol):
         """
         ...
 
-    async def claim(self, worker: WorkerInfo, free: int, received: int = 0) -> tuple[list[Claimed], float]:
+    async def claim(
+        self, worker: WorkerInfo, free: int, received: int = 0, awaited: Sequence[str] = (), lent: int = 0
+    ) -> tuple[list[Claimed], float]:
         """Up to `free` jobs for this worker, in the order of its queues, and the seconds until the next is due.
 
         First returns jobs with an expired lease to their queue and makes due ones ready. Registers what stays free,
         so that a submit may hand a job over without a further round trip; `received` counts the ones handed over
         that the worker has seen.
+
+        `awaited` are jobs for which jobs of this worker wait, most urgent first. Up to `lent` of them (or of those
+        whose results they need, or that jobs of other workers wait for) are claimed first, whatever their place.
         """
         ...
 

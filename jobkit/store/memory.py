@@ -31,6 +31,7 @@ from jobkit.store.memory_schedules import MemorySchedules
 from jobkit.store.memory_web import MemoryWeb
 from jobkit.store.values import (
     ALREADY,
+    AWAITED_MOST,
     FENCED,
     FINISHED,
     INLINE_RESULT_BYTES,
@@ -75,6 +76,7 @@ class MemoryStore(
         self._turns: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._tasks: dict[str, bytes] = {}
         self._left: list[str] = []
+        self._awaited: dict[str, tuple[str, ...]] = {}  # by worker: what the jobs wait for that lend their slots
 
     # -- moving jobs ------------------------------------------------------------------------------------------------
 
@@ -124,10 +126,13 @@ class MemoryStore(
             self._jobs.need(record)
         return self._jobs.now
 
-    async def claim(self, worker: WorkerInfo, free: int, received: int = 0) -> tuple[list[Claimed], float]:
+    async def claim(
+        self, worker: WorkerInfo, free: int, received: int = 0, awaited: Sequence[str] = (), lent: int = 0
+    ) -> tuple[list[Claimed], float]:
         claimed: list[Claimed] = []
         with self._moving():
             self._jobs.recover(100)
+            claimed += self._take_awaited(worker, awaited, lent)
             for queue in worker.queues:
                 self._jobs.promote(queue, 100)
                 self._jobs.hold.wake(queue)
@@ -153,6 +158,30 @@ class MemoryStore(
             ]
             next_at = min((at for at in moments if at is not None), default=float("inf"))
             return claimed, max(0.0, next_at - self._jobs.now) / 1000
+
+    def _take_awaited(self, worker: WorkerInfo, awaited: Sequence[str], most: int) -> list[Claimed]:
+        """Up to `most` of the jobs that running jobs wait for, or of those whose results these need."""
+        self._awaited.pop(worker.id, None)
+        if not awaited:
+            return []
+        self._awaited[worker.id] = tuple(awaited)
+        lines = [awaited, *(ids for id, ids in self._awaited.items() if id != worker.id)]
+        open_ids, seen = [job_id for ids in reversed(lines) for job_id in reversed(ids)], set[str]()
+        taken: list[Claimed] = []
+        while open_ids and len(taken) < most and len(seen) < AWAITED_MOST:
+            record = self._jobs.find(job_id := open_ids.pop())
+            if record is None or job_id in seen:
+                continue
+            seen.add(job_id)
+            spec = record.snapshot.spec
+            if record.waits:
+                open_ids += reversed(spec.needs)
+            elif spec.queue in worker.queues and job_id in self._jobs.ready[spec.queue]:
+                score = self._jobs.ready[spec.queue].score(job_id)
+                hold = self._jobs.hold
+                if self._jobs.takes(worker.id, record) and hold.admit(record, score, worker.id, worker.resources):
+                    taken.append(self._jobs.start(record, worker.id))
+        return taken
 
     def _take(self, worker: WorkerInfo, queue: str, most: int) -> list[Claimed]:
         """Up to `most` jobs of a queue."""
@@ -210,7 +239,10 @@ class MemoryStore(
             return False
         seq = record.snapshot.seq
         if news.has_numbers:
-            numbers = _unjson(_json({"done": news.done, "total": news.total, "message": news.message}))
+            shown: dict[str, Any] = {"done": news.done, "total": news.total, "message": news.message}
+            if news.awaits:
+                shown["awaits"] = news.awaits
+            numbers = _unjson(_json(shown))
             data = {"rev": record.snapshot.rev + 1, **numbers}
             event = JobEvent(news.job_id, seq, EventType.PROGRESSED, self._jobs.now, data)
             record.snapshot = replace(
@@ -219,6 +251,7 @@ class MemoryStore(
                 done=tame(data["done"]),
                 total=tame(data["total"]),
                 message=news.message,
+                awaits=news.awaits,
             )
             self._jobs.outbox.append((event, record.client))
         if news.lines:
@@ -356,6 +389,7 @@ class MemoryStore(
     async def leave(self, worker_id: str) -> int:
         with self._moving():
             self._workers.pop(worker_id, None)
+            self._awaited.pop(worker_id, None)
         return 0  # nothing is handed over here
 
     async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:

@@ -47,6 +47,7 @@ def snapshot(record: Mapping[bytes, bytes]) -> JobSnapshot:
         done=tame(numbers.get("done")),
         total=tame(numbers.get("total")),
         message=str(numbers.get("message") or ""),
+        awaits=str(numbers.get("awaits") or "") if record[b"state"] == b"running" else "",
         typical_s=tame(numbers.get("typical_s")),
         history=tuple(history),
         **changes(fields),

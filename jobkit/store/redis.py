@@ -74,12 +74,16 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
     def _submit_args(self, jobs: Sequence[Submission]) -> list[Any]:
         return submit_args(jobs, "")
 
-    async def claim(self, worker: WorkerInfo, free: int, received: int = 0) -> tuple[list[Claimed], float]:
+    async def claim(
+        self, worker: WorkerInfo, free: int, received: int = 0, awaited: Sequence[str] = (), lent: int = 0
+    ) -> tuple[list[Claimed], float]:
         with self._reaching():
-            reply = await self.scripts.run("claim", self.claim_args(worker, free, received))
+            reply = await self.scripts.run("claim", self.claim_args(worker, free, received, awaited, lent))
         return read_claim(reply)
 
-    def claim_args(self, worker: WorkerInfo, free: int, received: int) -> list[Any]:
+    def claim_args(
+        self, worker: WorkerInfo, free: int, received: int, awaited: Sequence[str] = (), lent: int = 0
+    ) -> list[Any]:
         return [
             worker.id,
             free,
@@ -88,7 +92,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
             self.settings.max_losses,
             self._ttl_ms,
             100,
-            *claim_options(worker),
+            *claim_options(worker, awaited, lent),
             *worker.queues,
         ]
 
@@ -106,7 +110,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
         self,
         news: Sequence[Progress],
         endings: Sequence[Ending],
-        claim: tuple[WorkerInfo, int, int] | None,
+        claim: tuple[WorkerInfo, int, int, Sequence[str], int] | None,
         artifacts: Sequence[Kept] = (),
     ) -> tuple[list[int], list[Claimed], float]:
         """`progress`, `keep`, `finish` and `claim`, whichever there is need of, in this order and one round trip.

@@ -56,8 +56,8 @@ class Claimed:
 class Progress:
     """News of a running attempt: the newest numbers, new log lines, or both.
 
-    `size_bytes` is what `lines` count towards the log's bound. `typical_s` is how long runs of the task usually take;
-    it goes with the numbers.
+    `size_bytes` is what `lines` count towards the log's bound. `typical_s` is how long runs of the task usually take,
+    `awaits` names the jobs that it waits for with its slot lent; both go with the numbers.
     """
 
     job_id: str
@@ -68,6 +68,7 @@ class Progress:
     message: str = ""
     lines: Sequence[LogLine] = ()
     typical_s: float | None = None
+    awaits: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,9 @@ class Ending:
             data["max_losses"] = self.max_losses
         return data
 
+
+#: Of the jobs that running jobs wait for so many are looked at in one claim.
+AWAITED_MOST = 200
 
 #: Answers of `finish`, one per ending.
 FINISHED, ALREADY, FENCED = 1, 2, 0

@@ -38,13 +38,15 @@ def submit_args(jobs: Sequence[Submission], client: str) -> list[Any]:
     return args
 
 
-def claim_options(worker: WorkerInfo) -> list[bytes]:
+def claim_options(worker: WorkerInfo, awaited: Sequence[str] = (), lent: int = 0) -> list[bytes]:
     """What only few workers have to say."""
     options: dict[str, Any] = {}
     if worker.weights:
         options["weights"] = dict(worker.weights)
     if worker.resources:
         options["has"] = dict(worker.resources)
+    if awaited:
+        options |= {"awaited": list(awaited), "lent": lent}
     return [_json(options)] if options else []
 
 
@@ -76,6 +78,8 @@ def progress_args(news: Sequence[Progress]) -> list[Any]:
             fields: dict[str, Any] = {"done": item.done, "total": item.total, "message": item.message}
             if item.typical_s is not None:
                 fields["typical_s"] = item.typical_s
+            if item.awaits:
+                fields["awaits"] = item.awaits
             numbers = _json(fields)[1:-1]
         lines = _json([line.to_wire() for line in item.lines]) if item.lines else b""
         args += [item.job_id, item.token, numbers, lines, len(item.lines), len(lines)]

@@ -229,7 +229,7 @@ class BatchModel:
         else:
             args = [_cell(spec.params.get(name)) for name in self.args]
         started, finished = snapshot.started_at, snapshot.finished_at
-        note = snapshot.message
+        note = snapshot.shown_message
         if snapshot.state is not JobState.SUCCEEDED and snapshot.error is not None:
             note = str(snapshot.error)
         return [

@@ -42,7 +42,7 @@ def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | 
         "progress": snapshot.progress if snapshot.state is not JobState.SUCCEEDED else None,
         "eta_s": eta_s,
         "typical_s": snapshot.typical_s if snapshot.progress is None else None,
-        "message": snapshot.message if snapshot.state in (JobState.RUNNING, JobState.QUEUED) else "",
+        "message": snapshot.shown_message if snapshot.state in (JobState.RUNNING, JobState.QUEUED) else "",
         "note": _note(snapshot, str(error) if error else ""),
         "submitted_at": iso(snapshot.submitted_at),
         "due_at": iso(snapshot.due_at) if snapshot.state is JobState.SCHEDULED else None,

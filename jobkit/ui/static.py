@@ -129,7 +129,8 @@ def _head(snapshot: JobSnapshot, shown: str, now: datetime) -> str:
     if fraction is not None and snapshot.state != "succeeded":
         count = progress_line(snapshot)
         parts.append(f'<div class="g"><i style="width:{fraction * 100:.1f}%"></i></div>')
-        parts.append(f"<p>{escape(' · '.join(p for p in (percent(fraction), count, snapshot.message) if p))}</p>")
+        told = (percent(fraction), count, snapshot.shown_message)
+        parts.append(f"<p>{escape(' · '.join(p for p in told if p))}</p>")
     facts = []
     if snapshot.finished_at is not None:
         facts.append(f"ended {snapshot.finished_at:%Y-%m-%d %H:%M} UTC")

@@ -22,6 +22,7 @@ class Attempt:
     claimed: Claimed
     wake: Callable[[], None]
     filing: Filing
+    lend: Callable[[Attempt], None]
     is_lost: bool = False
     """Its lease is gone: whatever it ends as, nobody wants to know."""
     is_released: bool = False
@@ -32,7 +33,12 @@ class Attempt:
     """Executes it."""
     typical_s: float | None = None
     """How long runs of its task usually take."""
+    awaited: Sequence[str] = ()
+    """Jobs that it waits for, those of its newest wait first; its slot is lent meanwhile."""
+    refusal: str = ""
+    """Why its worker has ended it."""
     _numbers: tuple[float | None, float | None, str] | None = None
+    _shown: tuple[float | None, float | None, str] = (None, None, "")
     _lines: list[LogLine] = field(default_factory=list)
     _dropped: int = 0
     _artifacts: list[tuple[str, str, Body]] = field(default_factory=list)
@@ -46,8 +52,14 @@ class Attempt:
         return self.claimed.spec.id
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self._numbers = done, total, message
+        self._numbers = self._shown = done, total, message
         self.wake()
+
+    def awaits(self, job_ids: Sequence[str]) -> None:
+        self.awaited = job_ids
+        done, total, message = self._shown
+        self.progress(done, total, message)
+        self.lend(self)
 
     def expect(self, typical_s: float) -> None:
         """Tell how long it will probably take."""
@@ -90,6 +102,12 @@ class Attempt:
         if self._keeping is not None:
             await asyncio.wait([self._keeping])
 
+    @property
+    def _awaited_text(self) -> str:
+        """What it waits for: an id, or the first of several with the number of the others."""
+        first, *others = self.awaited or [""]
+        return f"{first} and {len(others)} more" if others else first
+
     def take_kept(self) -> list[Kept]:
         """Artifacts that have come since the last call."""
         kept, self._kept = self._kept, []
@@ -105,6 +123,16 @@ class Attempt:
             lines = [*lines, LogLine(note, lines[-1].at_ms, source="jobkit")]
         done, total, message = self._numbers or (None, None, "")
         has_numbers = self._numbers is not None
-        news = Progress(self.job_id, self.claimed.token, has_numbers, done, total, message, lines, self.typical_s)
+        news = Progress(
+            self.job_id,
+            self.claimed.token,
+            has_numbers,
+            done,
+            total,
+            message,
+            lines,
+            self.typical_s,
+            self._awaited_text if has_numbers else "",
+        )
         self._numbers, self._lines, self._dropped = None, [], 0
         return news

@@ -35,6 +35,10 @@ NEWS_WINDOW_S = 0.05
 #: A request to stop is repeated to the runner this often, while the attempt is held.
 _ASK_AGAIN_S = 0.2
 
+#: At most so many attempts, or so many for each slot, wait for other jobs at once. One that would be the next fails: a
+#: chain of jobs each of which waits for the next would else take a process for each.
+_WAITING_MOST, _WAITING_SHARE = 100, 10
+
 #: Between questions for the results that a job needs, while the server is away.
 _NEEDS_AGAIN_S = 5.0
 
@@ -69,6 +73,8 @@ class RunningWorker(arq.worker.Worker):
         self.runners = dict(runners)
         self.shares = Shares(info.resources)
         self._attempts: dict[str, Attempt] = {}
+        self._lenders: dict[Attempt, None] = {}
+        """Attempts that wait for other jobs and lend their slots, in the order in which they began to wait."""
         self._runs: set[asyncio.Task[None]] = set()
         self._endings: list[Ending] = []
         self._rejected = 0
@@ -94,12 +100,28 @@ class RunningWorker(arq.worker.Worker):
 
     def _hold(self, claimed: Claimed) -> tuple[Attempt, Attempt | None]:
         """From now on the job fills a slot, and its lease is renewed. With the attempt that it takes over from."""
-        attempt = Attempt(claimed, self._note_news, self.filing)
+        attempt = Attempt(claimed, self._note_news, self.filing, self._lend)
         before = self._attempts.get(attempt.job_id)
         if before is not None:  # lost to a lapsed lease, and claimed again by ourselves
             self._abandon(before)
         self._attempts[attempt.job_id] = attempt
         return attempt, before
+
+    def _lend(self, attempt: Attempt) -> None:
+        """An attempt waits for other jobs now, or goes on."""
+        self._lenders.pop(attempt, None)
+        if not attempt.awaited or self._attempts.get(attempt.job_id) is not attempt:
+            return
+        most = max(_WAITING_MOST, _WAITING_SHARE * self.info.slots)
+        if len(self._lenders) >= most:
+            attempt.refusal = (
+                f"it waits for job {attempt.awaited[0]} while {most} jobs of its worker wait for others already: jobs "
+                "that wait for jobs are nested too deep; pass a job as an argument of the next one instead"
+            )
+            self.runners[attempt.claimed.spec.isolation].kill(attempt.job_id)
+            return
+        self._lenders[attempt] = None
+        self._wake.set()
 
     def _run_all(self, held: Sequence[tuple[Attempt, Attempt | None]]) -> None:
         for attempt, before in held:
@@ -117,6 +139,7 @@ class RunningWorker(arq.worker.Worker):
         attempt = self._attempts.get(job_id)
         if attempt is not None and attempt.claimed.token == token:
             del self._attempts[job_id]
+            self._lenders.pop(attempt, None)
 
     async def _run_attempt(self, attempt: Attempt, before: Attempt | None) -> None:
         claimed = attempt.claimed
@@ -153,10 +176,13 @@ class RunningWorker(arq.worker.Worker):
         except Exception as error:  # ours, not the user's: the job must end all the same, and say so
             logger.exception("job %s: jobkit failed to run it", spec.id)
             outcome = _refused(f"jobkit failed to run it: {type(error).__name__}: {error}")
+        self._lenders.pop(attempt, None)
         if attempt.is_lost:
             self._forget(spec.id, claimed.token)
             self._wake.set()
             return
+        if attempt.refusal:
+            outcome = _refused(attempt.refusal)
         self._count(attempt, outcome)
         if attempt.is_released and outcome.outcome != "succeeded":
             ended = self._release(attempt)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import signal
 import time
@@ -23,7 +24,7 @@ from jobkit.model import StoreUnavailable
 from jobkit.run.base import Runner
 from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
-from jobkit.store.values import FENCED, Kept, Progress, Renewal
+from jobkit.store.values import AWAITED_MOST, FENCED, Kept, Progress, Renewal
 from jobkit.store.wire import read_claimed
 from jobkit.worker.about import facts, identify
 from jobkit.worker.allowance import Allowance
@@ -305,12 +306,13 @@ class Worker(RunningWorker):
             self._kept += [kept for attempt in self._attempts.values() for kept in attempt.take_kept()]
         running = len(self._attempts) - len(endings)
         free = self._free(running)
+        awaited, lent = self._awaited(), max(0, self.slots - running + len(self._lenders))
         claims = takes and not self._stop and self._inbox.is_live
         if not self._news and not self._kept and not endings and not claims:
             return
         try:
             answers, claimed, wait_s = await self.store.exchange(
-                self._news, endings, (self.info, free, self._received) if claims else None, self._kept
+                self._news, endings, (self.info, free, self._received, awaited, lent) if claims else None, self._kept
             )
         except StoreUnavailable:
             self._endings = endings + self._endings
@@ -325,8 +327,18 @@ class Worker(RunningWorker):
         self._launch_all(claimed)
 
     def _free(self, running: int) -> int:
-        """How many more attempts may be taken."""
-        return self.allowance.room(self.slots - running, self._ended + running)
+        """How many more attempts may be taken from the queues.
+
+        Lent slots count as free, but at most as many as the worker has: an attempt that has waited goes on at once, and
+        until others end both run side by side.
+        """
+        free = min(self.slots - running + len(self._lenders), 2 * self.slots - running)
+        return self.allowance.room(max(0, free), self._ended + running)
+
+    def _awaited(self) -> list[str]:
+        """The jobs that attempts of this worker wait for, those of the newest wait first."""
+        newest = itertools.chain.from_iterable(attempt.awaited for attempt in reversed(self._lenders))
+        return list(dict.fromkeys(itertools.islice(newest, AWAITED_MOST)))
 
     async def _reset_handover(self) -> None:
         """Nothing may be handed over while nobody listens; the next claim offers our free slots again."""
@@ -369,7 +381,7 @@ class Worker(RunningWorker):
         return facts(
             self.info,
             self._process,
-            running=len(self._attempts),
+            running=len(self._attempts) - len(self._lenders),
             done=self._ended,
             rejected=self._rejected,
             draining=int(bool(self._stop)),

@@ -26,12 +26,16 @@ class Heard:
 
     def __init__(self) -> None:
         self.news: list[tuple[float | None, float | None, str]] = []
+        self.awaited: list[list[str]] = []
         self.log: list[LogLine] = []
         self.arrived: list[float] = []
         self.artifacts: dict[str, tuple[str, bytes]] = {}
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self.news.append((done, total, message))
+
+    def awaits(self, job_ids: Sequence[str]) -> None:
+        self.awaited.append(list(job_ids))
 
     def lines(self, lines: Sequence[LogLine]) -> None:
         self.log += lines

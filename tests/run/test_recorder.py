@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -29,6 +29,8 @@ class Last:
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self.shown = done, total, message
+
+    def awaits(self, job_ids: Sequence[str]) -> None: ...
 
     def artifact(self, name: str, media: str, body: Body) -> None: ...
 

@@ -221,7 +221,7 @@ async def check_keys(store: RedisStore) -> None:
             assert await store.schedules([name]), f"{raw} belongs to no schedule"
             lives = await store.redis.zscore(f"{store.prefix}schedules", name)
             assert lives is not None, f"schedule {name} is in no index"
-        elif kind in ("worker", "grace", "starts", "using", "subs"):
+        elif kind in ("worker", "grace", "starts", "using", "subs", "lending"):
             assert await store.redis.pttl(raw) > 0, f"{raw} would stay for ever"
         else:
             assert kind in (
@@ -285,6 +285,7 @@ async def clear(store: AnyStore) -> None:
             "cache",
             "worker",
             "idle",
+            "lending",
             "group",
             "groups",
         }  # a group that somebody judged outlives its jobs

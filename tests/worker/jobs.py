@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -216,3 +217,87 @@ def occupy(path: str, user: str = "ada", seconds: float = 0.1) -> str:
 @jobkit.task
 async def pass_by() -> None:
     """Nothing."""
+
+
+# -- jobs that wait for jobs -------------------------------------------------------------------------------------------
+
+
+@jobkit.task
+def nest(place: dict[str, str], depth: int) -> int:
+    """Waits for the next one, `depth` times."""
+    if depth == 0:
+        return 0
+    with jobkit.connect(**place) as kit:
+        return int(kit.submit(nest, place, depth - 1).result()) + 1
+
+
+#: Ways to wait for jobs.
+WAYS = ("result", "wait", "batch", "as_completed", "jobkit.wait", "dependency", "thread")
+
+
+@jobkit.task
+def wait_in(place: dict[str, str], way: str) -> int:
+    """Waits for three jobs, which give 1, 2 and 3; their sum."""
+    with jobkit.connect(**place) as kit:
+        batch = kit.map(count_up, [0, 1, 2])
+        if way == "wait":
+            assert all(job.wait() for job in batch)
+        elif way == "batch":
+            assert batch.wait()
+        elif way == "as_completed":
+            assert len(list(batch.as_completed())) == 3
+        elif way == "jobkit.wait":
+            assert len(jobkit.wait(batch.jobs)[0]) == 3
+        elif way == "dependency":
+            return int(kit.submit(sum, batch).result())
+        elif way == "thread":
+            thread = threading.Thread(target=batch.wait)
+            thread.start()
+            thread.join()
+        return sum(int(job.result()) for job in batch)
+
+
+@jobkit.task
+async def await_in(place: dict[str, str], depth: int) -> int:
+    """The same with coroutines."""
+    if depth == 0:
+        return 0
+    kit = await asyncio.to_thread(lambda: jobkit.connect(**place))
+    try:
+        return int(await (await kit.aio.submit(await_in, place, depth - 1))) + 1
+    finally:
+        await asyncio.to_thread(kit.close)
+
+
+@jobkit.task
+def wait_for_queue(place: dict[str, str], queue: str, ready: str) -> int:
+    """Waits for a job of a queue, once as many as two such jobs run."""
+    note(ready, f"start {os.getpid()}")
+    while len(Path(ready).read_text().splitlines()) < 2:
+        time.sleep(0.01)
+    with jobkit.connect(**place) as kit:
+        return int(kit.options(queue=queue).submit(count_up, 0).result())
+
+
+@jobkit.task
+def wait_for_a_file(place: dict[str, str], path: str, sign: str) -> str:
+    with jobkit.connect(**place) as kit:
+        return str(kit.submit(until, path, sign).result())
+
+
+@jobkit.task
+def wait_for_a_failure(place: dict[str, str]) -> str:
+    with jobkit.connect(**place) as kit:
+        try:
+            return str(kit.submit(int, "x").result())
+        except jobkit.JobFailed as error:
+            return type(error).__name__
+
+
+@jobkit.task
+def wait_too_short(place: dict[str, str], path: str, sign: str) -> str:
+    with jobkit.connect(**place) as kit:
+        try:
+            return str(kit.submit(until, path, sign).result(timeout=0.2))
+        except TimeoutError as error:
+            return type(error).__name__

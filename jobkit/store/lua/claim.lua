@@ -1,5 +1,6 @@
--- Up to `free` jobs for a worker. ARGV: worker, free, received, lease_ms, max_losses, ttl_ms, limit, perhaps {has, weights}
--- (JSON: resources by name, weights by queue), queue...
+-- Up to `free` jobs for a worker. ARGV: worker, free, received, lease_ms, max_losses, ttl_ms, limit, perhaps {has, weights,
+-- awaited, lent} (JSON: resources by name, weights by queue; ids of the jobs that jobs of this worker wait for, the most
+-- urgent first, and how many of such may start in the slots that those have lent), queue...
 -- A negative `received` starts the count of handed-over jobs anew: the worker is about to subscribe (again).
 -- Returns {milliseconds until the next job is due or a lease ends (-1: nothing known), message...}.
 exceed_memory()
@@ -12,7 +13,7 @@ if string.sub(queues[1], 1, 1) == '{' then options = cjson.decode(table.remove(q
 -- While this script runs, nothing may be handed over to the caller itself.
 for _, queue in ipairs(queues) do redis.call('ZREM', P .. 'idle:' .. queue, worker) end
 
-local known = redis.call('HMGET', key, 'handed', 'ruled', 'turns', 'beat')
+local known = redis.call('HMGET', key, 'handed', 'ruled', 'turns', 'beat', 'awaited')
 if received < 0 then
   redis.call('HSET', key, 'handed', 0)
   received = 0
@@ -61,6 +62,56 @@ local function take(queue, most)
   end
   is_more = is_more or (taken < most and parked > 2 * limit)
   return taken
+end
+
+-- A job that waits for others lends its slot. The slot takes what is waited for, so that jobs that wait can never fill up
+-- all slots of all workers for good: what jobs of this worker wait for, then what those of others do. The newest wait is
+-- the most urgent: depth first, or each of a thousand such jobs would start before the first one could end.
+local function take_awaited(ids, lent)
+  local serves, open, seen, n = {}, {}, {}, 0
+  for _, queue in ipairs(queues) do serves[queue] = true end
+  for i = #ids, 1, -1 do open[#open + 1] = ids[i] end
+  while #open > 0 and lent > 0 and n < AWAITED_MOST do
+    local id = table.remove(open)
+    local rec = not seen[id] and read(id)
+    seen[id] = true
+    n = n + 1
+    if rec and rec.waits then -- for the results of others: it is those that have to run
+      for _, need in ipairs(wish(rec, 'needs') or {}) do open[#open + 1] = need end
+    elseif rec and rec.state == 'queued' and serves[rec.queue] and redis.call('ZSCORE', P .. 'ready:' .. rec.queue, id)
+      and not (rec.losses >= SUSPECT and has_suspect(worker))
+      and (not (ruled or rec.terms) or admit(rec, nil, me)) then
+      redis.call('ZREM', P .. 'ready:' .. rec.queue, id)
+      local message = start(rec, worker, lease_ms)
+      if message then
+        reply[#reply + 1] = message
+        lent, free = lent - 1, free - 1
+      end
+    end
+  end
+  return lent
+end
+
+if options.awaited then
+  local awaited = table.concat(options.awaited, ',')
+  redis.call('HSET', key, 'awaited', awaited)
+  redis.call('ZADD', P .. 'lending', NOW, worker)
+  redis.call('PEXPIRE', P .. 'lending', 3600000)
+  local lent = take_awaited(options.awaited, options.lent - (tonumber(known[1] or 0) - received))
+  for _, other in ipairs(redis.call('ZREVRANGE', P .. 'lending', 0, 99)) do
+    local theirs = other ~= worker and redis.call('HGET', P .. 'worker:' .. other, 'awaited')
+    if theirs then
+      local ids = {}
+      for id in string.gmatch(theirs, '[^,]+') do ids[#ids + 1] = id end
+      lent = take_awaited(ids, lent)
+      if awaited ~= known[5] then redis.call('PUBLISH', P .. 'inbox:' .. other, 'W') end -- it may serve their queues
+    elseif other ~= worker then
+      redis.call('ZREM', P .. 'lending', other)
+    end
+  end
+elseif known[5] then
+  redis.call('HDEL', key, 'awaited')
+  redis.call('ZREM', P .. 'lending', worker)
 end
 
 if options.has then redis.call('PEXPIRE', P .. 'using:' .. worker, 3600000) end

@@ -18,6 +18,7 @@ local EVENTS_KEPT = 20000        -- numbered events of the namespace, for those 
 local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
 local PRIORITY_US = 600 * 1000000 -- one point of priority is worth ten minutes of waiting: nobody starves
 
+local AWAITED_MOST = 200         -- of the jobs that running jobs wait for so many are looked at in one claim
 local SUSPECT = 2                -- a job that lost so many workers is the only such one of the next
 
 -- A server above its maxmemory refuses what may make it grow, but not to a script that has written before. What was
@@ -176,6 +177,15 @@ local function has_suspect(worker)
   return found[1] == 'running' and found[2] == worker
 end
 
+-- Workers with jobs that wait for others look again, once for each script: the slots that those have lent are for what
+-- becomes ready.
+local are_lenders_told = false
+local function tell_lenders()
+  if are_lenders_told then return end
+  are_lenders_told = true
+  for _, id in ipairs(redis.call('ZREVRANGE', P .. 'lending', 0, 99)) do redis.call('PUBLISH', P .. 'inbox:' .. id, 'W') end
+end
+
 -- Makes a queued job ready. If nobody waits before it and a worker is idle, the worker gets it at once, as a message on
 -- its own channel. A channel without subscriber tells here and now that the worker is dead; then the next one is tried.
 -- `since_us` is its place in the line: the time from which it has waited.
@@ -217,6 +227,7 @@ local function ready(rec, since_us)
   end
   if rec.resources then return park(rec, rec.resources.gate, score) end
   redis.call('ZADD', P .. 'ready:' .. queue, score, rec.id)
+  tell_lenders()
   if not is_open then return end
   if rec.losses >= SUSPECT then -- not every worker may take it
     for _, id in ipairs(redis.call('ZREVRANGE', P .. 'idle:' .. queue, 0, 15)) do

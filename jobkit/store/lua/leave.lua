@@ -6,4 +6,5 @@ unregister(ARGV[1], redis.call('HGET', key, 'queues'))
 local handed = tonumber(redis.call('HGET', key, 'handed') or 0)
 redis.call('DEL', key, P .. 'using:' .. ARGV[1])
 redis.call('ZREM', P .. 'workers', ARGV[1])
+redis.call('ZREM', P .. 'lending', ARGV[1])
 return handed
