@@ -34,6 +34,7 @@ class Channel:
         self._is_asked = False
         self._is_reading = False
         self.is_open = True
+        self.is_flushing = False  #: nothing may raise in it: see `host.Host.on_nudge`
         self._loop.add_reader(link, self.read)
 
     def send(self, kind: bytes, content: Any) -> None:
@@ -93,6 +94,13 @@ class Channel:
 
     def flush(self) -> None:
         """Send now what waits, as far as the other end takes it."""
+        self.is_flushing = True
+        try:
+            self._flush()
+        finally:
+            self.is_flushing = False
+
+    def _flush(self) -> None:
         self._is_asked = False
         if not self.is_open:
             return

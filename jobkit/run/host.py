@@ -134,6 +134,8 @@ class Host:
         """
         self.channel.read()
         own = context.active()
+        if self.channel.is_flushing:  # in our code, not the job's; the worker nudges again
+            return
         if own is not None and own.job_id in self._stopped and own.job_id not in self._nudged:
             self._nudged.add(own.job_id)
             raise Stop("the job was asked to stop, and blocked the loop")

@@ -71,6 +71,11 @@ class Splitter:
     def is_partial(self) -> bool:
         return bool(self._pending)
 
+    @property
+    def partial(self) -> str:
+        """The line that has begun, "" if none has."""
+        return self._pending
+
     def feed(self, text: str, now_ms: int) -> list[str]:
         """The lines that `text` completes, not yet cleaned, each cut to `LINE_LIMIT`."""
         if "\n" not in text:
@@ -128,6 +133,11 @@ class ByteSplitter:
     @property
     def is_partial(self) -> bool:
         return self._splitter.is_partial
+
+    @property
+    def partial(self) -> str:
+        """The line that has begun, "" if none has."""
+        return self._splitter.partial
 
     def feed(self, data: bytes, now_ms: int) -> list[str]:
         return self._splitter.feed(self._decoder.decode(data), now_ms)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from jobkit.run.recorder import BATCH_S, Recorder
 class SinkOutlet:
     """A recorder's batches to a sink."""
 
-    __slots__ = ("_sink",)
+    __slots__ = ("_home", "_sink", "_thread")
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, home: asyncio.AbstractEventLoop | None = None) -> None:
         self._sink = sink
+        self._home, self._thread = home, threading.get_ident()
 
     def lines(self, lines: list[WireLine]) -> None:
         self._sink.lines([LogLine.from_wire(line) for line in lines])
@@ -32,7 +34,11 @@ class SinkOutlet:
         self._sink.progress(done, total, message)
 
     def awaits(self, job_ids: Sequence[str]) -> None:
-        self._sink.awaits(job_ids)
+        if self._home is None or threading.get_ident() == self._thread:
+            self._sink.awaits(job_ids)
+        else:  # a coroutine waits in a thread: asyncio.to_thread(job.result)
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._home.call_soon_threadsafe(self._sink.awaits, job_ids)
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         # A file is read here and now: once `save` has returned, the job may change it.

@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Callable
 
-from jobkit.run.lines import ByteSplitter, LineBuffer
+from jobkit.run.lines import ByteSplitter, LineBuffer, WireLine
 from jobkit.run.log_tee import LoopLog
 
 READ_BYTES = 65_536
 #: How `faulthandler` begins, and more than it ever writes.
 _REPORT, _REPORT_BYTES = b"Fatal Python error: ", 64_000
+#: It writes a hundred frames at most, and the list of loaded extension modules.
+_REPORT_LINES = 300
 
 
 def now_ms() -> int:
@@ -24,7 +26,11 @@ class Closed(Exception):
 
 
 class Pipe:
-    """What C code and grandchildren write to a job's standard output or error."""
+    """What C code and grandchildren write to a job's standard output or error.
+
+    Python's report of a crash comes this way too, in many small pieces. It is held back whole (`report`): it goes into
+    the error, and on the log only where no crash follows.
+    """
 
     def __init__(
         self, source: str, lines: LineBuffer, flush_soon: Callable[[], None], log: LoopLog | None = None
@@ -36,11 +42,26 @@ class Pipe:
         self._held = b""
         self._log = log
         self._rest = b""
-        self._report: bytes | None = None
+        self._report: bytes | None = None  # of the whole log
+        self._reported: list[WireLine] = []
 
     @property
     def is_partial(self) -> bool:
-        return self._splitter.is_partial
+        """A line has begun that will be due even if nothing follows."""
+        return self._splitter.is_partial and not self._is_reporting
+
+    @property
+    def _is_reporting(self) -> bool:
+        """What comes, or has just begun, may be a report of a crash."""
+        if self._source != "stderr":
+            return False
+        begun, head = self._splitter.partial, _REPORT.decode()
+        return bool(self._reported) or (begun != "" and (head.startswith(begun) or begun.startswith(head)))
+
+    def report(self) -> str:
+        """The report of a crash, "" if there is none."""
+        self._add(self._splitter.flush(None), None)
+        return "\n".join(str(line[4]) for line in self._reported)
 
     def read(self, fd: int) -> None:
         """Read what has come.
@@ -53,7 +74,7 @@ class Pipe:
             raise Closed
         if self._log is not None:
             self._keep(data)
-        if self._lines.is_flooded:
+        if self._lines.is_flooded and not self._is_reporting and _REPORT not in data:
             # Only the newest portion will be shown: counting newlines is a hundred times cheaper than splitting.
             self._lines.skip(self._held.count(b"\n"))
             self._held = data
@@ -66,7 +87,8 @@ class Pipe:
         if self._held:
             data, self._held = self._held, b""
             self._feed(data)
-        self._add(self._splitter.flush(due_ms), due_ms)
+        if due_ms is None or not self._is_reporting:
+            self._add(self._splitter.flush(due_ms), due_ms)
 
     def _keep(self, data: bytes) -> None:
         """Whole lines to the log as they are; a line without end in pieces."""
@@ -107,6 +129,9 @@ class Pipe:
                 self._log.add_bytes(self._report)
             self._report = None
         self.flush(None)
+        if not has_crashed:
+            self._release()
+        self._reported = []
         self._flush_soon()
 
     def _feed(self, data: bytes) -> None:
@@ -115,5 +140,18 @@ class Pipe:
             self._add(line, now)
 
     def _add(self, line: str | None, at_ms: int | None) -> None:
-        if line is not None:
-            self._lines.add([at_ms or now_ms(), self._source, "", "", line])
+        if line is None:
+            return
+        told: WireLine = [at_ms or now_ms(), self._source, "", "", line]
+        if not self._reported and not (self._source == "stderr" and line.startswith(_REPORT.decode())):
+            self._lines.add(told)
+            return
+        self._reported.append(told)
+        if len(self._reported) > _REPORT_LINES:
+            self._release()
+
+    def _release(self) -> None:
+        """It was none, but a task that prints such words."""
+        for told in self._reported:
+            self._lines.add(told)
+        self._reported = []

@@ -21,12 +21,10 @@ from jobkit.run.log_tee import LoopLog
 from jobkit.run.oom import KernelKills
 from jobkit.run.pipe import Pipe, now_ms
 from jobkit.run.recorder import tamed
-from jobkit.run.tracebacks import SAID_LINES, crash_text, fault_text, is_report, last_words
+from jobkit.run.tracebacks import SAID_LINES, crash_text, fault_text, last_words
 from jobkit.run.workplace import Workplace
 
 _FLUSH_S = 0.03
-#: A report of a crash has a hundred frames at most, and the list of loaded extension modules.
-_REPORT_LINES = 300
 
 
 class Supervised:
@@ -43,7 +41,6 @@ class Supervised:
         self._spool = spool
         self._kernel_kills = kernel_kills
         self._last: deque[str] = deque(maxlen=SAID_LINES)
-        self._report: list[LogLine] = []
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[Outcome] = self._loop.create_future()
         self._place: Workplace | None = None
@@ -186,9 +183,8 @@ class Supervised:
             else:
                 sentence += f", likely out of memory{last}"
         self._has_crashed = True
+        trace, where = fault_text(self._pipes["stderr"].report() if "stderr" in self._pipes else "")
         self._flush()
-        trace, where = fault_text("\n".join(line.text for line in self._report))
-        self._report.clear()
         text = "\n\n".join(filter(None, (trace, last_words(self._last))))
         error = JobError(kind, type_, sentence, text, where)
         return Outcome("failed", error=error, usage=usage)
@@ -228,9 +224,6 @@ class Supervised:
         for pipe in self._pipes.values():
             pipe.finish(has_crashed=self._has_crashed)
         self._flush()
-        if self._report:
-            self._sink.lines(self._report)
-            self._report = []
         if self._flush_timer is not None:
             self._flush_timer.cancel()
         self._place = None
@@ -316,16 +309,9 @@ class Supervised:
             pipe.flush(now)
             is_partial = is_partial or pipe.is_partial
         if self._lines:
-            lines = [LogLine.from_wire(line) for line in self._lines.take(now)]
-            # Python's report of a crash goes into the error, not on the log; it is shown after all where none follows.
-            start = 0 if self._report else next((i for i, line in enumerate(lines) if is_report(line)), len(lines))
-            shown = lines[:start]
-            self._report += lines[start:]
-            if len(self._report) > _REPORT_LINES:  # none, but a task that prints such words
-                shown, self._report = lines[:start] + self._report, []
+            shown = [LogLine.from_wire(line) for line in self._lines.take(now)]
             self._last.extend(line.text for line in shown[-SAID_LINES:])
-            if shown:
-                self._sink.lines(shown)
+            self._sink.lines(shown)
         if is_partial:
             self._flush_soon()
 

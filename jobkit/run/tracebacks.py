@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from jobkit.codec import pickled
-from jobkit.model import ErrorKind, LogLine
+from jobkit.model import ErrorKind
 from jobkit.model.snapshot import JobError
 from jobkit.run import frame_locals
 from jobkit.run.lines import clean, cut
@@ -197,11 +197,6 @@ def fault_text(text: str) -> tuple[str, str]:
 
 #: Of its log, a crashed job's error has so many lines.
 SAID_LINES = 10
-
-
-def is_report(line: LogLine) -> bool:
-    """Whether `faulthandler`'s report of a crash starts here."""
-    return line.source == "stderr" and line.text.startswith("Fatal Python error: ")
 
 
 def last_words(lines: Iterable[str]) -> str:

@@ -171,15 +171,8 @@ class Workplace:
     # -- its pipes ---------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Read what has come and not been read."""
-        for fd in tuple(self._outputs):
-            try:
-                for _ in range(_LAST_BYTES // READ_BYTES):
-                    self._read_output(fd)
-            except BlockingIOError:
-                continue
-            except Closed:
-                self._close_output(fd)
+        """Read all that it has said: its pipes to their end, or until nothing is left in them."""
+        self.drain_output()
         try:
             while self._control is not None:
                 self._read_control()
@@ -187,9 +180,15 @@ class Workplace:
             pass
 
     def drain_output(self) -> None:
-        """The same of what C code and other processes have printed, while the process lives."""
+        """The same of what C code and other processes have printed, of which at most `_LAST_BYTES`: a process that it
+        has left behind may write without end."""
         for fd in tuple(self._outputs):
-            self._on_output(fd)
+            with contextlib.suppress(BlockingIOError):
+                try:
+                    for _ in range(_LAST_BYTES // READ_BYTES):
+                        self._read_output(fd)
+                except Closed:
+                    self._close_output(fd)
 
     def _on_output(self, fd: int) -> None:
         try:

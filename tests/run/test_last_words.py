@@ -1,0 +1,167 @@
+"""What a process says before it dies is told whole, in whatever order its end and its pipes are noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from jobkit.run import frames
+from jobkit.run.base import Outcome
+from jobkit.run.channel import Channel
+from jobkit.run.hosted import HostedRunner
+from jobkit.run.oom import KernelKills, counter_file
+from jobkit.run.process import ProcessRunner
+from jobkit.run.supervised import Supervised
+from jobkit.run.workplace import Workplace
+
+from .conftest import Heard, assign
+
+REPORT = b"""Fatal Python error: Segmentation fault
+
+Current thread 0x00007f (most recent call first):
+  File "/home/ada/lab.py", line 7 in crash
+  File "/home/ada/lab.py", line 9 in <module>
+"""
+
+SAID = [[1, "stdout", "", "", "last words"]]
+
+
+class Ending:
+    """An attempt whose pipes are read, and whose end is seen, when a test says so."""
+
+    def __init__(self, heard: Heard) -> None:
+        self.attempt = Supervised(assign(len, "abc"), heard, "/nowhere", KernelKills(counter_file()))
+        self.reader, self.writer = os.pipe()
+
+    def write(self, data: bytes) -> None:
+        os.write(self.writer, data)
+        self.attempt.read_output("stderr", self.reader)
+
+    def say(self) -> None:
+        self.attempt.on_frame(frames.LINES, SAID)
+
+    def flush(self) -> None:
+        """The timer that shows a partial line is due."""
+        for pipe in self.attempt._pipes.values():
+            pipe._splitter._splitter._since_ms = 0
+        self.attempt._flush()
+
+    async def die(self, code: int = -signal.SIGSEGV) -> Outcome:
+        self.attempt.on_exit(code, 0.0, 0)
+        return await self.attempt.outcome()
+
+
+@pytest.fixture
+async def ending(heard: Heard) -> Any:
+    ending = Ending(heard)
+    yield ending
+    os.close(ending.reader)
+    os.close(ending.writer)
+
+
+def write_and_flush(ending: Ending, at: int) -> None:
+    ending.write(REPORT[at : at + 1])
+    ending.flush()
+
+
+ORDERS: dict[str, list[Callable[[Ending], None]]] = {
+    "words first": [Ending.say, lambda it: it.write(REPORT)],
+    "report first": [lambda it: it.write(REPORT), Ending.say],
+    "report first, shown between": [lambda it: it.write(REPORT), Ending.flush, Ending.say],
+    "in the middle of a word": [
+        Ending.say, lambda it: it.write(REPORT[:10]), Ending.flush, lambda it: it.write(REPORT[10:]),
+    ],
+    "in the middle of a frame": [
+        Ending.say, lambda it: it.write(REPORT[:120]), Ending.flush, lambda it: it.write(REPORT[120:]),
+    ],
+    "byte by byte": [Ending.say, *(partial(write_and_flush, at=at) for at in range(len(REPORT)))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("order", ORDERS)
+async def test_report_and_words_are_told_apart_in_every_order(ending: Ending, heard: Heard, order: str) -> None:
+    for step in ORDERS[order]:
+        step(ending)
+    outcome = await ending.die()
+
+    assert outcome.error is not None
+    assert outcome.error.where == "lab.py:7 in crash"
+    assert outcome.error.traceback.startswith("Fatal Python error: Segmentation fault\n")
+    assert outcome.error.traceback.endswith("The last lines of its log:\n  last words")
+    assert heard.texts == ["last words"]
+
+
+async def test_a_task_that_prints_such_words_and_lives_has_them_on_its_log(ending: Ending, heard: Heard) -> None:
+    ending.write(REPORT)
+    ending.say()
+    ending.attempt.stop("cancel")
+    await ending.die(0)
+
+    assert sorted(heard.texts) == sorted([*REPORT.decode().splitlines(), "last words"])
+
+
+def crash() -> None:
+    import ctypes
+    import sys
+
+    print("last words")
+    os.write(2, b"from C\n" * 3_000)
+    sys.stdout.flush()
+    ctypes.string_at(0)
+
+
+@pytest.fixture
+def only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The worker is so busy that it notices a process's end first, and reads its pipes after that."""
+    monkeypatch.setattr(Workplace, "_on_output", lambda self, fd: None)
+    monkeypatch.setattr(Workplace, "_on_control", lambda self: None)
+    return iter([None])
+
+
+@pytest.mark.usefixtures("only_at_the_end")
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+async def test_pipes_are_read_to_their_end_before_the_end_is_told(heard: Heard, start_method: str) -> None:
+    runner = ProcessRunner(start_method=start_method, spares=0)
+    await runner.start()
+    try:
+        outcome = await runner.run(assign(crash), heard)
+    finally:
+        await runner.close()
+
+    assert outcome.error is not None
+    assert outcome.error.where.endswith("in crash")
+    assert (heard.texts.count("last words"), heard.texts.count("from C")) == (1, 3_000)
+
+
+async def test_what_a_process_of_coroutines_has_sent_is_told(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def speak() -> None:
+        print("last words")
+        await asyncio.sleep(0.2)  # lines leave such a process each 50 ms
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    made = Channel.__init__
+
+    def deaf(self: Channel, link: socket.socket, *more: Any) -> None:
+        made(self, link, *more)
+        asyncio.get_running_loop().remove_reader(link)
+
+    monkeypatch.setattr(Channel, "__init__", deaf)
+    processes = ProcessRunner(spares=0)
+    runner = HostedRunner(processes)
+    await runner.start()
+    try:
+        outcome = await runner.run(assign(speak, isolation="async"), heard)
+    finally:
+        await runner.close()
+        await processes.close()
+
+    assert outcome.error is not None
+    assert outcome.error.type == "SIGKILL"
+    assert heard.texts == ["last words"]
