@@ -72,13 +72,14 @@ def open_kit(settings: Settings) -> Kit:
     """A kit for settings; starts the embedded server where they ask for it."""
     if not settings.is_embedded:
         return Kit(settings)
-    from jobkit.embedded.launch import ensure_running
+    from jobkit.embedded.launch import ensure_running, want_workers
 
-    server = ensure_running(settings)
+    server = ensure_running(settings, only_looks=True)
     return Kit(
         # The home's own key: the supervisor's workers do not know a JOBKIT_SECRET that is meant for a shared Redis.
         replace(settings, url=server.url, secret=server.secret, results=settings.results or str(server.results)),
-        revive=lambda: ensure_running(settings),
+        revive=lambda: ensure_running(settings, only_looks=True),
+        before_submit=lambda: want_workers(settings),
     )
 
 

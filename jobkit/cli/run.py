@@ -113,6 +113,7 @@ def worker(
         max_time=max_time,
         max_memory=memory_bytes,
         verbose=verbose,
+        is_local=embedded,
     )
     return _status(status)
 

@@ -51,13 +51,21 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
     Args:
         settings: `settings.url` is a Redis or `sync://`; `local://` has been resolved to its socket.
         revive: called when an embedded server does not answer, before the next try; it starts the server again.
+        before_submit: called once, before the first submit; it starts local workers that can run it.
 
     Raises:
         StoreUnavailable: the server does not answer.
     """
 
-    def __init__(self, settings: Settings, *, revive: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        revive: Callable[[], object] | None = None,
+        before_submit: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(settings, revive=revive)
+        self._before_submit = before_submit
         self._owner = user_name()
         self._hooks: set[Hook] = set()
         self.aio = AioKit(self)
@@ -247,6 +255,20 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
         kwargs: Mapping[str, Any],
         over: SubmitOptions,
         job_id: str = "",
+    ) -> Submission:
+        prepared = self._prepared(task, args, kwargs, over, job_id)
+        if self._before_submit is not None:
+            self._before_submit()
+            self._before_submit = None
+        return prepared
+
+    def _prepared(
+        self,
+        task: Callable[..., Any] | str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        over: SubmitOptions,
+        job_id: str,
     ) -> Submission:
         common: dict[str, Any] = {"settings": self.settings, "codec": self.codec, "owner": self._owner}
         common["job_id"] = job_id

@@ -147,6 +147,11 @@ class Child:
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    def retire(self) -> None:
+        """Ask a worker to take no new job and to end when its jobs have, however long they take."""
+        if self.is_running and self.process is not None:
+            self.process.send_signal(signal.SIGHUP)
+
     def terminate(self) -> None:
         """Asks it to end; `tend` must not be called any more."""
         if self.is_running and self.process is not None:

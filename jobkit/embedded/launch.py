@@ -23,7 +23,7 @@ from pathlib import Path
 from jobkit.embedded import idle, resp
 from jobkit.embedded.home import Home, holding, own_version
 from jobkit.embedded.logs import last_line
-from jobkit.embedded.wishes import ask_for, wishes
+from jobkit.embedded.wishes import ask_for, attend, wishes
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
 
@@ -51,11 +51,14 @@ class EmbeddedServer:
         return Home(self.home).results
 
 
-def ensure_running(settings: Settings, *, worker_command: Sequence[str] | None = None) -> EmbeddedServer:
+def ensure_running(
+    settings: Settings, *, worker_command: Sequence[str] | None = None, only_looks: bool = False
+) -> EmbeddedServer:
     """The server of `settings.home`, started where it does not run; local workers for `settings.namespace` follow.
 
     Args:
         settings: home, namespace, tasks and times.
+        only_looks: workers that run stay as they are, whatever `settings.tasks` says; see `want_workers`.
         worker_command: how a worker is started, if not as `python -m jobkit worker --embedded`.
 
     Raises:
@@ -63,7 +66,8 @@ def ensure_running(settings: Settings, *, worker_command: Sequence[str] | None =
             use by another version of jobkit or Python; one sentence.
     """
     home = Home.open(settings.home)
-    is_news = ask_for(home, settings)  # before we look: a server about to stop for want of users sees it
+    # Before we look: a server about to stop for want of users sees it.
+    is_news = attend(home, settings) if only_looks else ask_for(home, settings)
     secret = home.secret()
     server = EmbeddedServer(idle.server_url(home), secret, home.path)
     deadline = time.monotonic() + _START_S
@@ -91,6 +95,16 @@ def ensure_running(settings: Settings, *, worker_command: Sequence[str] | None =
                 f"see {home.supervisor_log}"
             )
         time.sleep(0.01)
+
+
+def want_workers(settings: Settings) -> None:
+    """Ask the supervisor of a running server for workers that load the task modules of `settings`.
+
+    It starts a new worker beside the old one, which ends when its jobs have.
+    """
+    home = Home(settings.home)
+    if ask_for(home, settings):
+        _signal(home.status(), signal.SIGHUP)
 
 
 def attach(settings: Settings) -> EmbeddedServer:

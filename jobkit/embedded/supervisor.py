@@ -159,10 +159,10 @@ class Supervisor:
         return pause_s
 
     def _replace_worker(self, namespace: str, wish: wishes.Wish) -> None:
-        """A worker for `wish`; one with other modules finishes its jobs and leaves."""
+        """Start a worker for `wish` beside the one with other modules, which ends when its jobs have."""
         old = self.workers.get(namespace)
         if old is not None:
-            old.terminate()
+            old.retire()
             self.retiring.append(old)
         self.problems.pop(namespace, None)
         self._set_state(None)

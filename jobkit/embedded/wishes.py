@@ -1,4 +1,4 @@
-"""What local workers shall serve: one small file per namespace, written by who connects, read by the supervisor.
+"""What local workers shall serve: one small file per namespace, written by who submits, read by the supervisor.
 
 A file and not a message: wishes outlive the supervisor, so that jobs that waited through a restart find their worker.
 Its modification time says when somebody last connected.
@@ -85,6 +85,19 @@ def ask_for(home: Home, settings: Settings) -> bool:
             return False
     write_private(path, json.dumps(asdict(wish)))
     return known is None or wish.workers_need != known.workers_need
+
+
+def attend(home: Home, settings: Settings) -> bool:
+    """Note that somebody is here now. What running workers load stays: only a submit changes that (`ask_for`).
+
+    Returns:
+        True if this is news for the supervisor: nobody has asked for this namespace before.
+    """
+    path = home.namespaces / f"{settings.namespace}.json"
+    if _read(path) is None:
+        return ask_for(home, settings)
+    os.utime(path)
+    return False
 
 
 def wishes(home: Home) -> dict[str, Wish]:

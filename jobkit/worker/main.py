@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -40,6 +41,7 @@ def run_worker(
     max_time: float | None = None,
     max_memory: int | None = None,
     verbose: bool = False,
+    is_local: bool = False,
 ) -> int:
     """Run jobs until a signal, a limit or (burst) an empty queue; blocks.
 
@@ -49,6 +51,7 @@ def run_worker(
         queues: served in this order; with weights ({"fast": 3, "slow": 1}) they share the slots. `slots`: jobs at once.
         resources: what it has for jobs that need such things: {"gpu": 2}.
         max_jobs, max_time (seconds), max_memory (bytes): stop after that much.
+        is_local: it belongs to the supervisor of a home, which asks it by SIGHUP to retire.
 
     Returns:
         0 after an orderly end, 3 where `jobkit stop` asked for it, 2 where the worker could not start.
@@ -85,6 +88,8 @@ def run_worker(
         )
         logger.info("worker %s serves %s with %d slots", worker.info.id, ", ".join(queues), slots)
         with hidden.hiding():  # coroutines may run in this very process
+            if is_local:
+                loop.add_signal_handler(signal.SIGHUP, worker.retire)
             loop.run_until_complete(_serve(worker))
     except JobkitError as error:
         logger.error("%s", error)

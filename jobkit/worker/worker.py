@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -108,7 +109,7 @@ class Worker(RunningWorker):
         self._received = 0
         self._wait_s = float("inf")
         self._process = psutil.Process()
-        self._stop = ""  # "", "drain" or "now"
+        self._stop = ""  # "", "retire", "drain" or "now"
         self.was_asked_to_stop = False
         """By `jobkit stop`: who keeps this process shall not start it again."""
         self._watch = watch
@@ -235,12 +236,15 @@ class Worker(RunningWorker):
 
     async def _drain(self) -> None:
         """Take nothing new; wait for running jobs, then give back what is left."""
-        deadline = time.monotonic() + self.settings.drain
+        deadline = math.inf
         with contextlib.suppress(StoreUnavailable):
             await self._await_handed(await self.store.leave(self.info.id))
         if self._attempts:
-            logger.info("waiting up to %g s for %d running jobs", self.settings.drain, len(self._attempts))
+            limit = "without a limit" if self._stop == "retire" else f"up to {self.settings.drain:g} s"
+            logger.info("waiting %s for %d running jobs", limit, len(self._attempts))
         while (self._attempts or self._endings) and self._stop != "now" and time.monotonic() < deadline:
+            if self._stop != "retire":  # perhaps only now: a retiring worker is stopped
+                deadline = min(deadline, time.monotonic() + self.settings.drain)
             try:
                 await self._exchange(takes=False)
             except StoreUnavailable:
@@ -286,10 +290,15 @@ class Worker(RunningWorker):
 
     def handle_sig(self, signum: signal.Signals) -> None:
         """First signal: finish running jobs. Second: give them back now."""
-        self._ask_to_stop("now" if self._stop else "drain", signal.Signals(signum).name)
+        self._ask_to_stop("now" if self._stop in ("drain", "now") else "drain", signal.Signals(signum).name)
+
+    def retire(self) -> None:
+        """Another worker takes its place: finish running jobs, however long they take, and end."""
+        if not self._stop:
+            self._ask_to_stop("retire", "replaced")
 
     def _ask_to_stop(self, how: str, why: str) -> None:
-        logger.info("%s: %s", why, "finishing running jobs" if how == "drain" else "giving running jobs back")
+        logger.info("%s: %s", why, "giving running jobs back" if how == "now" else "finishing running jobs")
         self._stop = how
         self._wake.set()
 

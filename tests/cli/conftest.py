@@ -57,6 +57,7 @@ class Terminal:
 
     folder: Path
     environ: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
 
     @property
     def home(self) -> Path:
@@ -82,7 +83,7 @@ class Terminal:
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "jobkit", *arguments],
-            cwd=self.folder,
+            cwd=self.cwd or self.folder,
             env=self.env(**more),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

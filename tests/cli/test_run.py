@@ -228,6 +228,35 @@ def test_a_broken_task_module_is_told_by_doctor_while_other_jobs_run(fresh: Term
     assert "later_tasks" in done.stdout
 
 
+def test_who_only_looks_changes_no_worker_and_a_submit_lets_running_jobs_end(fresh: Terminal) -> None:
+    """The first job would begin again after the drain time if its worker had to end for the modules of another one."""
+    other = fresh.folder / "other"
+    other.mkdir()
+    (other / "other_tasks.py").write_text("import jobkit\n\n@jobkit.task\ndef fine() -> int:\n    return 1\n")
+
+    def shown(job_id: str) -> dict[str, object]:
+        return dict(json.loads(fresh.ok("show", job_id, "--json")))
+
+    first = fresh.ok("submit", "count", "n=1000", "pause=0.05", JOBKIT_DRAIN="0.5")
+    before = wait_until(lambda: (found := shown(first))["state"] == "running" and found)
+    elsewhere = Terminal(fresh.folder, {"JOBKIT_TASKS": "other_tasks", "JOBKIT_DRAIN": "0.5"}, other)
+    wish = Home(fresh.home).namespaces / "default.json"
+
+    known = wish.read_text()
+    for command in ("jobs", "tasks", "queues"):
+        elsewhere.ok(command)
+    assert wish.read_text() == known
+    assert elsewhere.run("submit", "fine", "--wait").returncode == 0
+    assert json.loads(wish.read_text())["tasks"] == ["cli_tasks", "other_tasks"]
+
+    now = shown(first)
+    assert (now["state"], now["attempt"], now["worker"]) == ("running", 1, before["worker"])
+    workers = {each["id"]: each for each in json.loads(fresh.ok("workers", "--json"))}
+    assert len(workers) == 2
+    fresh.ok("cancel", first)
+    wait_until(lambda: len(json.loads(fresh.ok("workers", "--json"))) == 1, what="the end of the first worker")
+
+
 @pytest.mark.parametrize("command", [("worker",), ("up",)])
 def test_sync_needs_neither_worker_nor_server(terminal: Terminal, command: tuple[str, ...]) -> None:
     done = terminal.run("--url", "sync://", *command)
