@@ -131,6 +131,7 @@ def show(job_id: str, as_json: bool) -> None:
         ("cached from", snapshot.cached_from),
         ("resources", resources_text(spec.resources)),
         ("waits for", out.one_line(waits_for.removeprefix("waits for "))),
+        ("python", out.one_line(str(snapshot.usage.get("python", "")))),
         ("memory", size(snapshot.usage.get("peak_rss_bytes"))),
     ]
     for name, value in facts:

@@ -100,7 +100,8 @@ def worker(
         return _status(status)
     from jobkit.worker.main import run_worker
 
-    if settings.is_embedded:
+    is_local = settings.is_embedded
+    if is_local:
         settings = _on_socket(settings, is_supervised=embedded)
     status = run_worker(
         settings,
@@ -113,7 +114,7 @@ def worker(
         max_time=max_time,
         max_memory=memory_bytes,
         verbose=verbose,
-        is_local=embedded,
+        is_local=is_local,
     )
     return _status(status)
 

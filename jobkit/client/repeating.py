@@ -89,6 +89,7 @@ class RepeatingKit(Blocking):
             spec = replace(spec, limits=limits_of(task, bound, spec.limits, self.codec))
         body = encode_call(
             self.codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
+            environment=head.environment if head.ref else None,
             has_references=bool(spec.needs),
         )  # fmt: skip
         return self._again(spec, form, body, bound if task is not None else {**spec.params, **changes})

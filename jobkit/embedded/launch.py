@@ -170,14 +170,17 @@ def _check_host(home: Home, status: Mapping[str, object]) -> None:
 
 
 def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
-    """True where the supervisor that runs is ours, or near enough. One that nobody uses is stopped instead: False.
+    """True if the supervisor is of our version of jobkit. One of another version is stopped if nobody uses it: False.
+
+    Its Python does not matter: jobs run in the environment of who submitted them. But one that has gone with its
+    environment cannot start a worker any more.
 
     Raises:
         JobkitError: it is of another version, and in use.
     """
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    same_kind = status.get("version") == own_version() and status.get("python") == python
-    if same_kind and status.get("environment") == sys.prefix:  # not the executable: python, python3, python3.11
+    environment = status.get("environment")
+    has_gone = isinstance(environment, str) and not os.path.isdir(environment)
+    if status.get("version") == own_version() and not has_gone:
         return True
     for _ in range(5):  # a connection that was just closed, like that of our PING, may still be listed
         found = idle.activity(home, wishes(home))
@@ -187,12 +190,11 @@ def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
     if not found.clients and not found.running:
         shutdown(Settings(home=home.path), now=True)
         return False
-    if same_kind:  # another environment of the same Python: what is installed may differ, payloads do not
+    if has_gone:  # it serves what runs
         return True
     raise JobkitError(
-        f"the embedded server in {home.path} belongs to jobkit {status.get('version')} on Python "
-        f"{status.get('python')} and is in use (this is jobkit {own_version()} on Python {python}): stop it with "
-        "`jobkit down`, or use another JOBKIT_HOME"
+        f"the embedded server in {home.path} belongs to jobkit {status.get('version')} and is in use (this is jobkit "
+        f"{own_version()}): stop it with `jobkit down`, or use another JOBKIT_HOME"
     )
 
 

@@ -31,6 +31,8 @@ from jobkit.model import JobkitError
 
 #: Exit status of a worker whose task modules do not import.
 BAD_TASKS = 2
+#: `JOBKIT_TASKS` of a worker without modules. Not empty: it means none, whatever a pyproject.toml says.
+_NO_TASKS = ","
 #: A server that fails to start this often in a row is given up.
 _SERVER_TRIES = 5
 _TICK_S, _IDLE_CHECK_S = 1.0, 5.0
@@ -150,7 +152,7 @@ class Supervisor:
         pause_s = _TICK_S
         for namespace, child in self.workers.items():
             pause_s = min(pause_s, child.tend())
-            if child.gave_up_with == BAD_TASKS and namespace not in self.problems:
+            if child.gave_up_with == BAD_TASKS and _tasks_of(child):
                 self._go_without_tasks(namespace, child)
                 pause_s = 0.0
         self.retiring = [child for child in self.retiring if child.is_running]
@@ -177,7 +179,7 @@ class Supervisor:
             "JOBKIT_URL": "local://",
             "JOBKIT_HOME": str(self.home.path),
             "JOBKIT_NAMESPACE": wish.namespace,
-            "JOBKIT_TASKS": ",".join(tasks) or ",",  # not empty: "none", whatever a pyproject.toml says
+            "JOBKIT_TASKS": ",".join(tasks) or _NO_TASKS,
             "PYTHONUNBUFFERED": "1",
         }
         if folders:
@@ -193,14 +195,15 @@ class Supervisor:
         )
 
     def _go_without_tasks(self, namespace: str, failed: Child) -> None:
-        """Modules that do not import must not keep all other jobs from running; the reason is kept for `doctor`."""
+        """Start a worker without the modules that other environments asked for, then without any: modules that do not
+        import must not keep all other jobs from running. The reason is kept for `doctor`."""
         wish = self.served[namespace]
+        own = wish.tasks_of(sys.prefix)
         reason = (last_line(failed.log) if failed.log else "") or f"see {failed.log}"
         self.problems[namespace] = f"task modules {', '.join(wish.tasks)} cannot be imported: {reason}"
         say(self.problems[namespace])
         self._set_state(None)
-        if wish.tasks:
-            self.workers[namespace] = self._worker(wish, ())
+        self.workers[namespace] = self._worker(wish, own if own != wish.tasks and _tasks_of(failed) != own else ())
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -248,6 +251,10 @@ class Supervisor:
         """Writes the status file; None: the state stays as it is."""
         self._status |= {"problems": dict(self.problems)} | ({"state": state} if state else {})
         self.home.write_status(self._status)
+
+
+def _tasks_of(worker: Child) -> tuple[str, ...]:
+    return tuple(filter(None, (worker.env or {})["JOBKIT_TASKS"].split(",")))
 
 
 def _pipe() -> tuple[int, int]:

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Wish:
         tasks: modules to import, each once, in the order in which they were asked for.
         folders: directories to import them from: the working directories of those who asked, newest first.
         environ: `JOBKIT_...` variables of the settings in `_PASSED_ON`.
+        origins: `sys.prefix` of who asked first, by module.
         idle_stop: seconds without need after which the server may stop.
         drain: seconds that a stopping worker waits for its jobs.
     """
@@ -43,6 +44,7 @@ class Wish:
     environ: Mapping[str, str] | None = None
     idle_stop: float = 600.0
     drain: float = 30.0
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings) -> Wish:
@@ -54,6 +56,7 @@ class Wish:
             environ={name: value for name, value in environ.items() if value},
             idle_stop=settings.idle_stop,
             drain=settings.drain,
+            origins=dict.fromkeys(settings.tasks, sys.prefix),
         )
 
     def joined(self, other: Wish) -> Wish:
@@ -65,7 +68,12 @@ class Wish:
             self.environ,
             self.idle_stop,
             self.drain,
+            {**self.origins, **other.origins},
         )
+
+    def tasks_of(self, prefix: str) -> tuple[str, ...]:
+        """Return the modules that were asked for from the environment `prefix`."""
+        return tuple(name for name in self.tasks if self.origins.get(name, prefix) == prefix)
 
     @property
     def workers_need(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -122,6 +130,7 @@ def _read(path: Path) -> Wish | None:
             environ={str(name): str(value) for name, value in data["environ"].items()},
             idle_stop=float(data["idle_stop"]),
             drain=float(data["drain"]),
+            origins={str(name): str(value) for name, value in data.get("origins", {}).items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -74,7 +74,8 @@ class Attempt:
         started_at, ended_at: by Redis's clock; `ended_at` is None while it runs.
         outcome: "running", "succeeded", "failed", "cancelled", "retried", "lost" or "released".
         reason: one sentence for an unhappy outcome, else "".
-        usage: what it used, where known: `cpu_s`, `peak_rss_bytes`, `exit` (status or signal).
+        usage: what it used, where known: `cpu_s`, `peak_rss_bytes`, `exit` (status or signal); of a local worker also
+            `python` (version and prefix).
     """
 
     number: int

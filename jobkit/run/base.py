@@ -77,7 +77,8 @@ class Outcome:
         error_body: the pickled exception where it could be pickled, else empty.
         retry: the `Retry` that the task raised, if it did.
         reason: one sentence for "cancelled": whether its clean-up ran or it was killed; for "released" and "lost": why.
-        usage: `cpu_s`, `peak_rss_bytes`, `exit` (status, or name of the signal), where known.
+        usage: `cpu_s`, `peak_rss_bytes`, `exit` (status, or name of the signal), where known;
+            of a local worker also `python` (version and prefix).
         longest_step_s: the longest time for which a coroutine kept its loop from others.
     """
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -60,11 +60,13 @@ class ZygoteLink:
         return self._process.pid
 
     @classmethod
-    async def launch(cls, preload: Sequence[str], path: Sequence[str], spool: str, start: str) -> ZygoteLink:
+    async def launch(
+        cls, preload: Sequence[str], path: Sequence[str], spool: str, start: str, executable: str = ""
+    ) -> ZygoteLink:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
-            process = _spawn(theirs.fileno(), preload, path, spool, start)
+            process = _spawn(theirs.fileno(), preload, path, spool, start, executable)
         except OSError as error:
             ours.close()
             raise JobkitError(f"Python could not be started for the jobs: {error}") from None
@@ -170,21 +172,34 @@ class ZygoteLink:
             each.on_orphaned(why)
 
 
-def _spawn(fd: int, preload: Sequence[str], path: Sequence[str], spool: str, start: str) -> subprocess.Popen[bytes]:
+def _spawn(
+    fd: int, preload: Sequence[str], path: Sequence[str], spool: str, start: str, executable: str
+) -> subprocess.Popen[bytes]:
     arguments = msgspec.msgpack.encode(
         {"preload": preload, "path": path, "spool": spool, "start": start, "locals": frame_locals.is_kept()}
     ).hex()
     # The key that signs payloads is none of the jobs' business. Neither is our URL, which may hold a password; both
     # would stay readable in /proc/PID/environ if they were only removed later.
     environ = hidden.without(os.environ)
+    if executable:
+        environ = _of_other_python(environ, executable)
     environ["PYTHONPATH"] = os.pathsep.join(_import_path(environ))
+    # The worker's working directory belongs to the tasks of its own environment.
+    command = [executable, "-P"] if executable else [sys.executable]
     return subprocess.Popen(
-        [sys.executable, "-m", "jobkit.run.zygote", str(fd), arguments],
+        [*command, "-m", "jobkit.run.zygote", str(fd), arguments],
         stdin=subprocess.DEVNULL,
         pass_fds=[fd],
         start_new_session=True,
         env=environ,
     )
+
+
+def _of_other_python(environ: Mapping[str, str], executable: str) -> dict[str, str]:
+    """Return the variables for a Python of another environment: its programs first, nothing of ours to import."""
+    kept = {name: value for name, value in environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    path = os.path.dirname(executable), environ.get("PATH", os.defpath)
+    return {**kept, "PATH": os.pathsep.join(path)}
 
 
 def _import_path(environ: dict[str, str]) -> list[str]:

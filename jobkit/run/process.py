@@ -47,11 +47,18 @@ class ProcessRunner:
         start_method: "fork": from a zygote that has imported the task modules. "spawn": from one that has imported
             nothing of the user's; each process imports them by itself, so that no thread, lock or device is shared, and
             the spares wait from the beginning. "auto": fork, but spawn where a task module makes that unsafe.
+        executable: the interpreter; this process's own unless given.
     """
 
     def __init__(
-        self, preload: Sequence[str] = (), path: Sequence[str] = (), spares: int = 2, start_method: str = "auto"
+        self,
+        preload: Sequence[str] = (),
+        path: Sequence[str] = (),
+        spares: int = 2,
+        start_method: str = "auto",
+        executable: str = "",
     ) -> None:
+        self._executable = executable
         self._start_method = start_method
         self._preload = tuple(preload)
         self._path = tuple(path)
@@ -169,12 +176,12 @@ class ProcessRunner:
 
     async def _launch_once(self) -> ZygoteLink:
         how = self._preload, self._path, self._spool
-        zygote = await ZygoteLink.launch(*how, self._start_method)
+        zygote = await ZygoteLink.launch(*how, self._start_method, self._executable)
         if zygote.unsafe and self._start_method == "auto":
             logger.warning("jobs are spawned and not forked, because %s", zygote.unsafe)
             await zygote.close()
             self._start_method = "spawn"
-            zygote = await ZygoteLink.launch(*how, self._start_method)
+            zygote = await ZygoteLink.launch(*how, self._start_method, self._executable)
         return zygote
 
     # -- processes ---------------------------------------------------------------------------------------------------

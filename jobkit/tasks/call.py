@@ -7,9 +7,11 @@ the function (where it travels by value) and the arguments.
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -17,6 +19,21 @@ import msgspec
 from jobkit.codec import MSGPACK, Codec, decode
 from jobkit.model import InvalidParams
 from jobkit.tasks.references import Need, Reference, put_in, taken_out
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The Python of a process: `sys.prefix`, its interpreter and its full version ("3.11.7")."""
+
+    prefix: str
+    executable: str
+    version: str
+
+
+@lru_cache(maxsize=1)
+def own_environment() -> Environment:
+    """Return the environment of this process; it has no executable if Python is embedded in another program."""
+    return Environment(sys.prefix, sys.executable or "", platform.python_version())
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +45,7 @@ class CallHead:
         path: directories of the submitter's machine to import from, where the worker's machine has them too.
         cwd: the submitter's working directory, likewise.
         python: the submitter's Python, `"3.11"`: pickles of functions do not travel between versions.
+        environment: where a worker on the submitter's own machine runs it, None for the worker's own.
         form: how the inner layer is written.
         needs: where results of other jobs belong, see `jobkit.tasks.references`.
         given: those results by job id, as `(format, body)`; only where a worker has put them there.
@@ -38,6 +56,7 @@ class CallHead:
     path: tuple[str, ...] = ()
     cwd: str = ""
     python: str = ""
+    environment: Environment | None = None
     form: bytes = MSGPACK
     needs: tuple[Need, ...] = ()
     given: Mapping[str, tuple[bytes, bytes]] = field(default_factory=dict)
@@ -54,12 +73,20 @@ class Call:
 
 
 def encode_call(
-    codec: Codec, call: Call, *, ref: str = "", path: Sequence[str] = (), cwd: str = "", has_references: bool = False
+    codec: Codec,
+    call: Call,
+    *,
+    ref: str = "",
+    path: Sequence[str] = (),
+    cwd: str = "",
+    has_references: bool = False,
+    environment: Environment | None = None,
 ) -> bytes:
     """The body of a payload (its format is always `codec.MSGPACK`).
 
     Args:
         has_references: some arguments are references to results of other jobs.
+        environment: where it shall run on this machine; this process's own unless given.
 
     Raises:
         InvalidParams: an argument (or the function) cannot be written; see `Codec.encode`.
@@ -77,6 +104,9 @@ def encode_call(
         raise _which(codec, args, kwargs, call.function, error) from None
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     outer: dict[str, Any] = {"ref": ref, "path": list(path), "cwd": cwd, "python": python, "form": form, "body": body}
+    environment = environment or own_environment()
+    if environment.executable:
+        outer["env"] = [environment.prefix, environment.executable, environment.version]
     if needs:
         outer["needs"] = needs
     return msgspec.msgpack.encode(outer)
@@ -135,6 +165,7 @@ def read_head(body: bytes) -> tuple[CallHead, bytes]:
             path=tuple(outer.get("path", ())),
             cwd=outer.get("cwd", ""),
             python=outer.get("python", ""),
+            environment=Environment(*outer["env"]) if "env" in outer else None,
             form=outer["form"],
             needs=tuple((steps, ids, is_many) for steps, ids, is_many in outer.get("needs", ())),
             given={job_id: (form, result) for job_id, (form, result) in outer.get("given", {}).items()},

@@ -252,6 +252,7 @@ class Card {
     add("Submitted", job.submitted_at && exact(job.submitted_at));
     add("Started", job.started_at && exact(job.started_at));
     add("Ended", job.finished_at && exact(job.finished_at));
+    add("Python", usage.python);
     add("CPU time", usage.cpu_s != null && duration(usage.cpu_s));
     add("Peak memory", usage.peak_rss_bytes && bytes(usage.peak_rss_bytes));
     add("Exit", usage.exit != null && String(usage.exit));

@@ -13,6 +13,7 @@ from jobkit.notify import teller_of
 from jobkit.run import frame_locals, hidden
 from jobkit.run.base import Runner
 from jobkit.run.coroutines import CoroutineRunner
+from jobkit.run.environments import Environments
 from jobkit.run.inline import ThreadRunner
 from jobkit.run.process import ProcessRunner
 from jobkit.settings import Settings
@@ -51,7 +52,8 @@ def run_worker(
         queues: served in this order; with weights ({"fast": 3, "slow": 1}) they share the slots. `slots`: jobs at once.
         resources: what it has for jobs that need such things: {"gpu": 2}.
         max_jobs, max_time (seconds), max_memory (bytes): stop after that much.
-        is_local: it belongs to the supervisor of a home, which asks it by SIGHUP to retire.
+        is_local: it serves a home on this machine: jobs run in the environment of who submitted them, and SIGHUP asks
+            it to retire.
 
     Returns:
         0 after an orderly end, 3 where `jobkit stop` asked for it, 2 where the worker could not start.
@@ -75,6 +77,8 @@ def run_worker(
             "thread": ThreadRunner(),
             "async": coroutines,
         }
+        if is_local:
+            runners = Environments(settings.start_method).around(runners)
         worker = Worker(
             settings,
             runners,

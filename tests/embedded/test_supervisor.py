@@ -235,13 +235,13 @@ def test_a_supervisor_of_another_version_is_replaced_when_idle_and_refused_when_
     home = Home(settings.home)
     old = supervisor_of(settings)
     wait_until(lambda: workers_of(settings))  # the last moment at which it writes its own
-    home.write_status(home.status() | {"version": "0.0.1", "python": "3.9"})
+    home.write_status(home.status() | {"version": "0.0.1"})
 
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(home.socket))
         client.sendall(b"PING\r\n")
         assert client.recv(100) == b"+PONG\r\n"
-        with pytest.raises(JobkitError, match=r"belongs to jobkit 0\.0\.1 on Python 3\.9 and is in use"):
+        with pytest.raises(JobkitError, match=r"belongs to jobkit 0\.0\.1 and is in use"):
             started(settings)
 
     started(settings)
@@ -394,9 +394,19 @@ def test_an_idle_supervisor_costs_next_to_nothing(settings: Settings) -> None:
     assert process.memory_info().rss < 60e6
 
 
-def test_another_environment_of_the_same_python_takes_over_when_nobody_is_there_and_shares_otherwise(
-    settings: Settings,
-) -> None:
+def test_a_supervisor_of_another_python_is_used_as_it_is(settings: Settings, tmp_path: Path) -> None:
+    started(settings)
+    home = Home(settings.home)
+    old = supervisor_of(settings)
+    wait_until(lambda: workers_of(settings))
+    home.write_status(home.status() | {"environment": str(tmp_path), "python": "3.12"})
+
+    started(settings)
+
+    assert supervisor_of(settings) == old
+
+
+def test_a_supervisor_whose_environment_is_gone_is_replaced_when_nobody_uses_it(settings: Settings) -> None:
     started(settings)
     home = Home(settings.home)
     old = supervisor_of(settings)
@@ -412,3 +422,20 @@ def test_another_environment_of_the_same_python_takes_over_when_nobody_is_there_
 
     started(settings)
     assert supervisor_of(settings) != old
+
+
+def test_modules_of_another_environment_that_do_not_import_leave_ones_own(settings: Settings) -> None:
+    home = Home.open(settings.home)
+    worker = (
+        "import os, signal, sys\n"
+        "if 'foreign' in os.environ['JOBKIT_TASKS']:\n    print('no module named pandas'); sys.exit(2)\n"
+        "signal.pause()\n"
+    )
+    ask_for(home, replace(settings, tasks=("mine",)))
+    wish = home.namespaces / "default.json"
+    known = json.loads(wish.read_text())
+    wish.write_text(json.dumps(known | {"tasks": ["mine", "foreign"], "origins": {"foreign": "/another/venv"}}))
+    ensure_running(settings, worker_command=[sys.executable, "-c", worker])
+
+    wait_until(lambda: [p for p in processes_of(home.path) if p.environ().get("JOBKIT_TASKS") == "mine"])
+    assert "no module named pandas" in home.status()["problems"]["default"]
