@@ -8,7 +8,7 @@ help:
 	@echo "make check   ruff (lint and format) and mypy"
 	@echo "make format  let ruff format and mend"
 	@echo "make test    the default tests (real Redis, workers, browser)"
-	@echo "make touched the tests of what differs from the upstream branch; the pre-push hook runs the same"
+	@echo "make touched the tests of what differs from main; the pre-push hook runs the same"
 	@echo "make nightly all tests, also the slow ones: matrices, fuzzing with many examples, long runs of chaos"
 	@echo "make docs    the site, in docs/_build; pip install -e .[docs]"
 	@echo "make chaos   kill, freeze and cut everything at random and check every promise; SECONDS=600 SEED=1"

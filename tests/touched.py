@@ -1,4 +1,4 @@
-"""Run the tests that belong to what has changed since a commit: `python -m tests.touched [COMMIT]`.
+"""Run the tests that belong to what has changed since a commit (main): `python -m tests.touched [COMMIT]`.
 
 The pre-push hook runs it. The tests of a module are in the folder or file of the same name, so paths say which to run.
 It does not follow imports: what uses a changed module is tested by the whole run.
@@ -49,13 +49,13 @@ def paths_for(changed: Iterable[str]) -> list[str]:
 
 
 def changed_since(commit: str) -> list[str]:
-    """Return the files that differ from `commit`, also those that are not committed."""
-    command = ["git", "diff", "--name-only", commit, "--"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    """Return the files that were changed on the way from `commit` to here, also those that are not committed."""
+    command = ["git", "diff", "--name-only", "--merge-base", commit, "--"]
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
 
 
 def main() -> int:
-    commit = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("PRE_COMMIT_FROM_REF") or "@{upstream}"
+    commit = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("PRE_COMMIT_FROM_REF") or "main"
     tests = paths_for(changed_since(commit))
     print("tests of what has changed:", " ".join(tests) or "none")
     return int(pytest.main(["-q", *tests])) if tests else 0
