@@ -381,6 +381,7 @@ def test_a_snapshot_of_one_flavour_is_read_by_it_and_converted(settings: Setting
     wait_until(lambda: data_flavour(home.data) == "")
 
 
+@pytest.mark.nightly
 def test_an_idle_supervisor_costs_next_to_nothing(settings: Settings) -> None:
     started(settings)
     wait_until(lambda: workers_of(settings))

@@ -177,6 +177,7 @@ async def test_nothing_that_a_coroutine_raises_leaves_run(loop_runner: AsyncRunn
     assert error.type == {"exception": "ValueError", "exit": "SystemExit", "cancelled": "CancelledError"}[leave]
 
 
+@pytest.mark.nightly
 async def test_an_async_no_op_costs_little(loop_runner: AsyncRunner, heard: Heard) -> None:
     """Target: 25 us; this bound is for a busy machine, `benchmarks/` has the figure."""
 

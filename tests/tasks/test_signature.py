@@ -241,6 +241,7 @@ def test_help_comes_from_annotation_then_docstring() -> None:
     assert task.title == "Do it"
 
 
+@pytest.mark.nightly
 def test_binding_two_parameters_costs_at_most_15_microseconds() -> None:
     task = TaskDef(simulate)
     task.bind((), {"n": 1})
