@@ -32,15 +32,25 @@ MARK = "JOBKIT_TEST_RUN"
 def wait_until(predicate: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "") -> T:
     """Return the first true value of `predicate`; raise AssertionError with its last one after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
+    pauses = _pauses()
     while not (value := predicate()):
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {what or predicate}; last saw {value!r}"
-        time.sleep(0.01)  # between two questions
+        time.sleep(next(pauses))
     return value
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between two looks at a condition: the longer it takes, the less often, so that waiting costs little."""
+    pause = 0.005
+    while True:
+        yield pause
+        pause = min(1.2 * pause, 0.05)
 
 
 async def until(predicate: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
     """Likewise on an event loop; the predicate may be a coroutine function."""
     deadline = time.monotonic() + timeout_s
+    pauses = _pauses()
     while True:
         value = predicate()
         if inspect.isawaitable(value):
@@ -48,7 +58,7 @@ async def until(predicate: Callable[[], Any], what: str, timeout_s: float = PATI
         if value:
             return value
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}; last saw {value!r}"
-        await asyncio.sleep(0.005)  # between two questions
+        await asyncio.sleep(next(pauses))
 
 
 def living_with(name: str, value: str) -> list[psutil.Process]:
