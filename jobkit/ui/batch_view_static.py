@@ -27,7 +27,7 @@ _CSS = (
     "background:var(--b);border:1px solid var(--l);border-radius:8px;max-width:960px;overflow:hidden;text-align:left;"
     "font-variant-numeric:tabular-nums}%s"
     # JupyterLab keeps 20 px at the right of HTML; a live card has none.
-    ".jp-RenderedHTMLCommon>.jkb{margin-right:-20px}"
+    ".jp-RenderedHTMLCommon .jkb{margin-right:-20px}"
     ".jkb>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
     ".jkb>:first-child{border:0;padding-top:12px}.jkb p{margin:0}.jkb .t{display:flex;gap:8px;align-items:center;"
     "flex-wrap:wrap}.jkb .i{border-radius:12px;padding:4px 10px;font:500 12px/16px system-ui,sans-serif}"

@@ -280,10 +280,10 @@ class Pulse {
 
   /** What the page says of it; `again` is where to look instead, in a notebook. */
   sentence(again) {
-    const old = duration(Math.max(0, Math.floor((Date.now() - this.heardAt) / 1000))), said = this.refused || "";
-    if (!this.isPage) return `${said}The kernel does not answer: it is gone, or was restarted.${again ? ` ${again}` : ""}`;
+    const said = this.refused || "", state = `What you see is from ${clock(this.heardAt).slice(0, 8)}`;
+    if (!this.isPage) return `${said}The kernel does not answer: it is gone, or was restarted. ${state}.${again ? ` ${again}` : ""}`;
     if (this.answeredAt && this.holdsInput()) return `${said}The server is back, but this page is not connected to it any more. Load it again to go on; what is typed here is lost then.`;
-    return `${said}The server does not answer: what you see is ${old} old, and nothing can be changed. The page connects again by itself.`;
+    return `${said}The server does not answer. ${state}, and nothing can be changed; the page connects again by itself.`;
   }
 }
 
@@ -297,9 +297,12 @@ function followPulse(model, el, isPage) {
   pulses.set(model, pulse);
   const stops = [];
   const on = (name, fn) => { model.on(name, fn); stops.push(() => model.off(name, fn)); };
-  const beat = () => { if (Number(model.get("beat")) > 0) pulse.beat(); else pulse.isExpected = false; };
+  const beat = () => { if (Number(model.get("beat")) > 0) pulse.beat(); else if (!isPage) pulse.isExpected = false; };
   on("change:beat", beat);
-  if (!isPage) {
+  if (isPage) {
+    model.set("beat", "shown");  // from now on beats come here
+    model.save_changes();
+  } else {
     beat();
     on("comm_live_update", () => { if (el.closest(".jupyter-widgets-disconnected")) { pulse.isExpected = true; pulse.turn(true); } });
     const hidden = h("style", {text: `#${model.get("saved")}, .jp-OutputArea-child:has(#${model.get("saved")}) { display: none }`});
@@ -316,7 +319,6 @@ function followPulse(model, el, isPage) {
       for (const button of root.querySelectorAll(isAway ? ".btn:not(:disabled, .quiet, .reload)" : ".btn[data-locked]")) button.disabled = button.toggleAttribute("data-locked", isAway);
       if (isSaid && !note.isConnected) root.prepend(note);
       note.hidden = !isSaid;
-      root.classList.toggle("stale", isSaid && !component.saysAway);
       if (isSaid) {
         const text = pulse.sentence(component.again);
         if (said.dataset.text !== text) { said.dataset.text = text; said.replaceChildren(...ticked(text)); }

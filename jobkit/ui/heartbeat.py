@@ -1,7 +1,7 @@
 """`Heartbeat`: lets the browsers of a server know, more than once a second, that their session is alive.
 
 A browser whose websocket is cut without a word, or whose server is frozen, sees nothing at all: silence is the only
-sign. So each session gets a number every `BEAT_S`, as the property `beat` of one of its components, and `Pulse` in
+sign. So each session gets a number every `BEAT_S`, as the property `beat` of its components, and `Pulse` in
 common.js counts how long none has come. A beat is sent past Panel and the document, as `courier` sends texts: about
 0.1 ms for each session. Servers that are not Bokeh's own on Tornado send none, and their pages never miss them.
 """
@@ -11,11 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
+from itertools import islice
 from typing import Any
 
 from jobkit.ui.courier import Literals, changes, loop_of, send, sockets_of
 
 logger = logging.getLogger("jobkit.ui")
+
+#: A page may hold hundreds of cards; so many of them hear of a beat.
+_HEARERS = 8
 
 #: Seconds between two beats. The browser takes 2.5 s of silence for the end, so a server may be late by 1.75 s.
 BEAT_S = 0.75
@@ -32,7 +36,7 @@ class Heartbeat:
         self._is_beating = False
 
     def join(self, document: Any, component: Any) -> None:
-        """Send beats to the session of `document` as long as `component` is shown there; from any thread."""
+        """Send beats to `component`, which a browser shows, as long as it is part of `document`; from any thread."""
         self._loop.call_soon_threadsafe(self._join, document, component)
 
     def _join(self, document: Any, component: Any) -> None:
@@ -51,19 +55,18 @@ class Heartbeat:
             if session is None or session.destroyed:
                 del self._components[document]
             elif document not in self._under_way and (sockets := sockets_of(document)):
-                beats = (
-                    change for each in components for change in changes(each, {"beat": str(self._count)}, literals)
-                )
-                if (beat := next(beats, None)) is not None:  # one component hears it for the whole page
-                    self._send(document, sockets, beat)
+                beat = {"beat": str(self._count)}
+                events = (event for each in components for event in changes(each, beat, literals))
+                if told := ",".join(islice(events, _HEARERS)):
+                    self._send(document, sockets, told)
         self._is_beating = bool(self._components)
         if self._is_beating:
             self._loop.call_later(BEAT_S, self._beat)
 
-    def _send(self, document: Any, sockets: list[Any], beat: str) -> None:
-        """Send it, unless the one before has not left yet: a slow browser is not given a queue of them."""
+    def _send(self, document: Any, sockets: list[Any], events: str) -> None:
+        """Send it. The next one waits until it has left: a slow browser is not given a queue of them."""
         self._under_way.add(document)
-        runner = asyncio.ensure_future(send(sockets, beat))
+        runner = asyncio.ensure_future(send(sockets, events))
 
         def sent(done: asyncio.Future[None]) -> None:
             self._under_way.discard(document)
@@ -77,7 +80,8 @@ _hearts: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Heartbeat] = weakr
 
 
 def join(document: Any, component: Any) -> None:
-    """Send beats to the session of `document` as long as `component` is shown there; no-op without a Tornado server."""
+    """Send beats to `component`, which a browser shows, as long as it is part of `document`; no-op without a Tornado
+    server."""
     loop = loop_of(document)
     if loop is not None and not loop.is_closed():
         (_hearts.get(loop) or _hearts.setdefault(loop, Heartbeat(loop))).join(document, component)

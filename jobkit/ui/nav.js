@@ -80,7 +80,7 @@ class Nav {
     const old = Math.floor((Date.now() - (pulse.isAway ? pulse.heardAt : this.since)) / 1000);
     this.n.status.dataset.status = status;
     document.documentElement.style.setProperty("--jk-stale", live ? "1" : "0.65");  // of the pages, see dashboard.py
-    put(this.n.word, live ? "live" : `reconnecting${old >= 2 ? `, data ${duration(old)} old` : ""}`);
+    put(this.n.word, live ? "live" : `reconnecting${old >= 2 ? `, data ${ticking(old)} old` : ""}`);
   }
 
   key(event) {

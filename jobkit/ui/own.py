@@ -27,7 +27,7 @@ class SelfContained(param.Parameterized):
 
     Attributes:
         fills_page: a dashboard gives it the whole page; it has its own margins and scrolls by itself.
-        beat: changes in the browser as long as the server lives, see `heartbeat`; never here.
+        beat: set by the browser that shows the component; then changes in that browser alone, see `heartbeat`.
     """
 
     beat = param.String(default="")
@@ -43,12 +43,10 @@ class SelfContained(param.Parameterized):
         document: Any = pn.state.curdoc
         if document is None or document.session_context is None:
             return
-        if pn.state.loaded:
-            heartbeat.join(document, self)
-        else:
-            pn.state.onload(lambda: heartbeat.join(document, self))
+        self.param.watch(lambda _: heartbeat.join(document, self), "beat")
+        if not pn.state.loaded:
             moved: set[str] = set()
-            own = [name for name in self.param if name not in JSComponent.param]
+            own = [name for name in self.param if name not in JSComponent.param and name != "beat"]
             self.param.watch(lambda *events: moved.update(event.name for event in events), own)
             pn.state.onload(lambda: self._tell_again(moved - self.carried))
 

@@ -50,7 +50,7 @@ _CSS = (
     "max-width:960px;overflow:hidden;text-align:left;"
     "font-variant-numeric:tabular-nums}%s"
     # JupyterLab keeps 20 px at the right of HTML; a live card has none.
-    ".jp-RenderedHTMLCommon>.jks{margin-right:-20px}"
+    ".jp-RenderedHTMLCommon .jks{margin-right:-20px}"
     ".jks>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
     ".jks>:first-child{border:0;padding-top:12px}.jks p{margin:0}.jks .t{display:flex;gap:8px;align-items:center;"
     "flex-wrap:wrap}.jks .x{margin-left:auto;font-weight:500}.jks .i{color:var(--c);background:var(--k);"

@@ -249,3 +249,47 @@ def test_batch_form_and_cell_magic_work_in_jupyterlab(lab: tuple[str, Path], pag
     command(page, "docmanager:save")
     wait_until(lambda: "3 cancelled" in outputs_of(folder / "walk.ipynb"), what="the notebook to be saved")
     assert (folder / "walk.ipynb").stat().st_size < 120_000
+
+
+LONG_CELLS = (*CELLS[:2], "job = kit.submit(walk, 10_000, 0.1)\njob")
+
+
+@pytest.mark.parametrize("lab", [LONG_CELLS], indirect=True, ids=["long"])
+def test_a_card_whose_kernel_is_gone_says_so_and_a_notebook_saved_before_shows_the_last_state(
+    lab: tuple[str, Path], page: Page
+) -> None:
+    url, folder = lab
+    page.goto(url)
+    start_kernel(page)
+    command(page, "notebook:run-all-cells")
+    card = page.locator(".jk-card")
+    saved_card = page.locator(".jp-OutputArea-output").filter(has_text="when this was saved")
+    wait_until(lambda: re.search(r"\d / 10,000", card.inner_text()) if card.count() else None, what="the card to move")
+    saved_card.wait_for(state="hidden")  # it stands behind the live one
+    wait_until(lambda: "step " in saved_card.text_content(), what="the saved card to be renewed")
+    shot(page, "lab-running")
+    command(page, "docmanager:save")
+    saved = folder / "walk.ipynb"
+    wait_until(lambda: "when this was saved" in outputs_of(saved), what="the notebook to be saved while the job runs")
+
+    page.evaluate("() => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart() }")
+
+    gone = card.locator(".away:has-text('The kernel does not answer: it is gone, or was restarted')")
+    gone.locator("code:has-text('kit.get(')").wait_for()
+    assert card.get_by_role("button", name="Cancel").is_disabled()
+    shot(page, "lab-kernel-gone")
+
+    # The notebook as it was saved, in a page of its own: trusted, and as somebody else gets it.
+    copy = nbformat.read(saved, 4)
+    copy.cells.append(nbformat.v4.new_markdown_cell("This one nobody has signed."))
+    nbformat.write(copy, folder / "copy.ipynb")
+    for name in ("walk", "copy"):
+        page.goto(url.replace("/lab/", f"/lab/workspaces/{name}/").replace("walk.ipynb", f"{name}.ipynb"))
+        start_kernel(page)
+        assert page.locator(".jp-MarkdownOutput:has-text('nobody has signed')").count() == (name == "copy")
+        saved_card.wait_for()
+        page.wait_for_function("() => !document.body.innerText.includes('Loading widget')")
+        assert re.search(r"Running[\s\S]*\d+ / 10,000[\s\S]*kit\.get\('", saved_card.inner_text())
+        assert "Error displaying widget" not in page.locator(".jp-Notebook").inner_text()
+        assert card.count() == 0
+        shot(page, f"lab-{name}-opened-again")

@@ -16,7 +16,7 @@ from jobkit.ui import assets
 from tests.ui.test_feed import STARTED, at, event, progress, queued
 
 _ESM = Path(__file__).parent / "esm"
-_UNITS = "parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf"
+_UNITS = "parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf, Pulse"
 
 
 def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "# pass 8" in ended.stdout
+    assert "# pass 9" in ended.stdout
 
 
 def moments() -> Iterator[dict[str, str]]:

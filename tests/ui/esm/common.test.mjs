@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
 
-const {parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf} = await import(process.env.JOBKIT_ESM);
+const {parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf, Pulse} = await import(process.env.JOBKIT_ESM);
 
 /** A model as anywidget spells it. */
 function model(values = {}) {
@@ -64,4 +64,46 @@ test("a log grows by what is new, once, and asks for what it missed", () => {
   one.set("log", JSON.stringify({lines: lines(1, 2, 3, 4, 5, 6), total: 6}));
   assert.deepEqual(log.lines.map((line) => line.n), [1, 2, 3, 4, 5, 6]);
   assert.equal(logOf(one), log);
+});
+
+test("silence is counted while the page is seen, and a lost session loads it again unless something is typed", async () => {
+  let answer = 0, loaded = 0, isTyped = true;
+  const realNow = Date.now;
+  let now = 0;
+  Date.now = () => now;
+  globalThis.document = {visibilityState: "visible"};
+  globalThis.location = {href: "http://x/app?job=1", reload: () => { loaded += 1; }};
+  globalThis.fetch = async () => { if (!answer) throw new TypeError("no answer"); return {status: answer}; };
+  const pulse = new Pulse(1000, true), checks = (count) => { for (let i = 0; i < count; i++) pulse.check(); };
+  clearInterval(pulse.timer);
+  pulse.holds.add(() => isTyped);
+
+  checks(100);
+  assert.equal(pulse.isAway, false);  // nothing has ever beaten here
+  pulse.beat();
+  document.visibilityState = "hidden";
+  checks(100);
+  document.visibilityState = "visible";
+  now = 8 * 3600 * 1000;  // a night: clocks do not count, checks do
+  checks(3);
+  assert.equal(pulse.isAway, false);
+  checks(1);
+  assert.equal(pulse.isAway, true);
+  pulse.refuse();
+  assert.match(pulse.sentence(), /^Nothing was sent\. The server does not answer\. What you see is from \d\d:\d\d:\d\d/);
+  pulse.beat();
+  assert.deepEqual([pulse.isAway, pulse.refused], [false, false]);
+
+  checks(4);
+  for (const status of [0, 502, 405, 405]) {
+    answer = status;
+    await pulse.probe();
+    now += 4000;
+  }
+  assert.equal(loaded, 0);
+  assert.match(pulse.sentence(), /is typed here is lost/);
+  isTyped = false;
+  await pulse.probe();
+  assert.equal(loaded, 1);
+  Date.now = realNow;
 });
