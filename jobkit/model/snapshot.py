@@ -162,7 +162,8 @@ class JobSnapshot:
     @property
     def lent_text(self) -> str:
         """What a running job that waits for another says of itself, else ""."""
-        return f"Waiting for job {self.awaits} (its slot is lent)" if self.awaits else ""
+        first, _, others = self.awaits.partition(" ")
+        return f"Waiting for job {first[:8]} {others}".rstrip() + " (its slot is lent)" if first else ""
 
     @property
     def shown_message(self) -> str:

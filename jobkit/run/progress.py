@@ -113,13 +113,11 @@ def _counted(iterable: Iterable[T], bar: Bar, recorder: Recorder) -> Iterator[T]
     try:
         for item in iterable:
             yield item
-            done += 1
+            bar.done = done = done + 1  # each time: the next item may take an hour, and a tick shows this meanwhile
             if bar.due:
                 bar.due = False
-                bar.done = done
                 recorder.moved()
     finally:
-        bar.done = done
         recorder.close_bar(bar)
 
 

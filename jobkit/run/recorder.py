@@ -238,6 +238,7 @@ class Recorder:
         if self.is_passive:
             self._is_armed = bool(self._bars)
             return self._is_armed
+        self.moved()  # a bar may have counted since its loop last looked at `due`
         now_ms = time.time_ns() // 1_000_000
         with self._guard, self._lock:
             self._flush(now_ms, now_ms)

@@ -50,7 +50,7 @@ def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | 
         "finished_at": iso(snapshot.finished_at),
         "attempt": snapshot.attempt if snapshot.attempt > 1 else None,
     }
-    return {name: value for name, value in cells.items() if value not in (None, "", False)}
+    return {name: value for name, value in cells.items() if value is not None and value is not False and value != ""}
 
 
 def _note(snapshot: JobSnapshot, error: str) -> str:

@@ -156,6 +156,7 @@ class Card {
     n.below.hidden = job.state === "succeeded" || !n.count.textContent && !n.message.textContent && !n.left.textContent;
     const parts = [];
     if (running) {
+      if (job.lent) parts.push(job.lent);
       if (job.waited_s >= 1) parts.push(`waited ${duration(job.waited_s)}`);
       if (job.worker) parts.push(`worker ${job.worker}`);
     } else if (job.finished_at) {

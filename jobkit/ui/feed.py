@@ -263,7 +263,7 @@ class JobView:
         waited = (snapshot.started_at - started_from).total_seconds() if snapshot.started_at and started_from else None
         error = snapshot.error
         return snapshot.to_json() | {
-            "message": snapshot.shown_message,
+            "lent": snapshot.lent_text,
             "face": face(snapshot),
             "args": params_brief(snapshot.spec.params, self.defaults),
             "count": progress_line(snapshot, snapshot.elapsed_s(now))

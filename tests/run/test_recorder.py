@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobkit.run.artifacts import Body
-from jobkit.run.context import Context, current
+from jobkit.run.context import Context, current, enter, leave
 from jobkit.run.inline import run_here
 from jobkit.run.lines import WireLine
 from jobkit.run.progress import progress
@@ -92,6 +92,21 @@ def close(_: Context, recorder: Recorder) -> None:
 )
 def test_what_is_not_reported_keeps_its_value_beside_the_bar(steps: list[Any], shown: Shown) -> None:
     assert shown_after(*steps) == shown
+
+
+def test_a_step_that_takes_long_shows_those_before_it(heard: Heard) -> None:
+    last = Last()
+    recorder = Recorder(last, lambda: None)
+    token = enter(Context("j1", 1, "task", recorder))
+    try:
+        steps = iter(progress(range(4), desc="steps"))
+        next(steps), next(steps), next(steps)  # two are done, and the third takes an hour
+        recorder._sent_at = 0.0
+        recorder.tick()
+    finally:
+        leave(token)
+
+    assert last.shown == (2, 4, "steps")
 
 
 def test_a_message_inside_of_a_loop_leaves_the_bar_alone(heard: Heard) -> None:

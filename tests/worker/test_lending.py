@@ -63,7 +63,7 @@ def test_a_waiting_job_says_so_and_is_cancelled_at_once(bench: Bench) -> None:
     inner = next(job for job in bench.kit.jobs(task="until"))
     wait_until(lambda: waiting(outer), what="the outer job to say that it waits")
 
-    assert outer.snapshot.lent_text == f"Waiting for job {inner.id} (its slot is lent)"
+    assert outer.snapshot.lent_text == f"Waiting for job {inner.id[:8]} (its slot is lent)"
     assert bench.kit.workers()[0].running <= 1
     outer.cancel()
     assert outer.wait(60)
