@@ -96,7 +96,7 @@ class AioKit:
 
     async def outcome(self, job: Job) -> Any:
         """What `await job` gives: see `Job.result`. Cancelling it ends the waiting at once, not the job."""
-        with _wakeful(), contextlib.nullcontext() if job._ended.done() else context.waiting([job.id]):
+        with _wakeful(), contextlib.nullcontext() if job._ended.done() else context.waiting([job.id], blocks=False):
             await asyncio.shield(asyncio.wrap_future(job._ended))
         job._publish()
         if job._cards:

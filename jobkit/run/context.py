@@ -71,8 +71,12 @@ class Context:
         if recorder is not None:
             recorder.report(done, total, message)
 
-    def waiting(self, job_ids: Sequence[str]) -> AbstractContextManager[None]:
-        """While entered, this job waits for other jobs: its worker runs one of them in its slot."""
+    def waiting(self, job_ids: Sequence[str], *, blocks: bool = True) -> AbstractContextManager[None]:
+        """While entered, this job waits for other jobs: its worker runs one of them in its slot.
+
+        Args:
+            blocks: the wait holds up the thread that it is called in.
+        """
         recorder = self.recorder
         return contextlib.nullcontext() if recorder is None else recorder.waiting(job_ids)
 
@@ -124,10 +128,10 @@ def active() -> Context | None:
     return _current.get() or _of_process
 
 
-def waiting(job_ids: Sequence[str]) -> AbstractContextManager[None]:
+def waiting(job_ids: Sequence[str], *, blocks: bool = True) -> AbstractContextManager[None]:
     """While entered, the job that runs here (if any) waits for other jobs and lends its slot to them."""
     context = active()
-    return contextlib.nullcontext() if context is None else context.waiting(job_ids)
+    return contextlib.nullcontext() if context is None else context.waiting(job_ids, blocks=blocks)
 
 
 def enter(context: Context) -> contextvars.Token[Context | None]:

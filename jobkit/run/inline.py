@@ -130,7 +130,7 @@ class AsyncRunner(_SharedProcess):
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
-        own = lazy_context(assignment, SinkOutlet(sink, loop), loop, is_threaded=False)
+        own = lazy_context(assignment, SinkOutlet(sink, loop), loop, is_threaded=False, is_hosted=self._is_hosted)
         running = _Running(assignment, task, loop, own)
         self.running[assignment.job_id] = running
         self.on_start(assignment.job_id)

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from jobkit.model import LogLine
+from jobkit.model import JobkitError, LogLine
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.base import Assignment, Sink
 from jobkit.run.context import Context
@@ -74,10 +75,11 @@ class LoopOutlet(SinkOutlet):
 class LazyContext(Context):
     """A context whose recorder is made when somebody first says something: most short jobs say nothing."""
 
-    __slots__ = ("_make", "whole_log")
+    __slots__ = ("_make", "_worker_thread", "whole_log")
 
-    def __init__(self, assignment: Assignment, make: Callable[[], Recorder]) -> None:
+    def __init__(self, assignment: Assignment, make: Callable[[], Recorder], worker_thread: int = 0) -> None:
         super().__init__(assignment.job_id, assignment.attempt, assignment.task)
+        self._worker_thread = worker_thread
         self._make: Callable[[], Recorder] | None = make
         self.whole_log: LoopLog | None = None
 
@@ -86,6 +88,16 @@ class LazyContext(Context):
         if self._recorder is None and self._make is not None:
             self._recorder = self._make()
         return self._recorder
+
+    def waiting(self, job_ids: Sequence[str], *, blocks: bool = True) -> AbstractContextManager[None]:
+        """Raises JobkitError: the wait would hold up the loop of the worker, which then could not run what is waited
+        for."""
+        if blocks and threading.get_ident() == self._worker_thread:
+            raise JobkitError(
+                "a coroutine on the worker's own event loop cannot wait for a job in a call that blocks: "
+                "write await job, or await asyncio.to_thread(job.result)"
+            )
+        return super().waiting(job_ids, blocks=blocks)
 
     def finish(self) -> None:
         """Hand on what is left; later output of stray tasks or threads belongs to nobody."""
@@ -101,16 +113,21 @@ class LazyContext(Context):
 
 
 def lazy_context(
-    assignment: Assignment, outlet: SinkOutlet, loop: asyncio.AbstractEventLoop, *, is_threaded: bool
+    assignment: Assignment,
+    outlet: SinkOutlet,
+    loop: asyncio.AbstractEventLoop,
+    *,
+    is_threaded: bool,
+    is_hosted: bool = False,
 ) -> LazyContext:
-    """The context of an attempt on the loop or in a thread."""
+    """The context of an attempt on the loop (of the worker, or of a host) or in a thread."""
 
     def make() -> Recorder:
         if assignment.log_path:
             own.whole_log = LoopLog(assignment.log_path, assignment.log_owner, loop)
         return loop_recorder(outlet, loop, assignment.bounds, own.whole_log, is_threaded=is_threaded)
 
-    own = LazyContext(assignment, make)
+    own = LazyContext(assignment, make, 0 if is_threaded or is_hosted else threading.get_ident())
     return own
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import ErrorKind
-from jobkit.run.context import current
+from jobkit.run.context import current, waiting
 from jobkit.run.inline import AsyncRunner, ThreadRunner, run_here
 from jobkit.run.progress import progress
 from tests.support import until
@@ -175,6 +175,35 @@ async def test_nothing_that_a_coroutine_raises_leaves_run(loop_runner: AsyncRunn
     error = failure(await asyncio.create_task(loop_runner.run(assign(job, leave), heard)))
 
     assert error.type == {"exception": "ValueError", "exit": "SystemExit", "cancelled": "CancelledError"}[leave]
+
+
+async def test_a_coroutine_on_the_workers_loop_waits_for_jobs_by_await_only(
+    loop_runner: AsyncRunner, heard: Heard
+) -> None:
+    async def blocks() -> None:
+        with waiting(["j2"]):
+            pass
+
+    async def awaits() -> None:
+        with waiting(["j2"], blocks=False):
+            await asyncio.sleep(0)
+
+    async def threads() -> None:
+        def wait() -> None:
+            with waiting(["j2"]):
+                pass
+
+        await asyncio.to_thread(wait)
+
+    refused = await loop_runner.run(assign(None, ref=_ref(blocks)), heard)
+
+    assert refused.error is not None
+    assert "write await job" in refused.error.message
+    assert heard.awaited == []
+    assert (await loop_runner.run(assign(None, ref=_ref(awaits)), heard)).outcome == "succeeded"
+    assert heard.awaited == [["j2"], []]
+    assert (await loop_runner.run(assign(None, ref=_ref(threads)), heard)).outcome == "succeeded"
+    assert heard.awaited[2:] == [["j2"], []]
 
 
 @pytest.mark.nightly
