@@ -132,11 +132,8 @@ async def identify(call: Call, in_query: str | None, *, is_old: bool) -> Grant |
         text = cookies.get("__Secure-mercure_access_token") or (cookies.get("mercureAuthorization") if is_old else None)
     if text is None:
         grant = await call.api.grant(request)
-        return (
-            replace(grant, publish=(Selector(ALL, "*"),), subscribe=(Selector(ALL, "*"),))
-            if grant and grant.is_open
-            else grant
-        )
+        # Whoever comes from this machine publishes, and sees all jobs; a private update of a publisher takes a token.
+        return replace(grant, publish=(Selector(ALL, "*"),)) if grant and grant.is_open else grant
     settings = call.kit.settings
     try:
         grant = mercure_tokens.read(text, mercure_tokens.hub_keys(settings.secret, settings.namespace), call.hub_url)
@@ -258,7 +255,7 @@ class HubView:
             is_asked = self._is_asked(update.topics)
         if not is_asked:
             return b""
-        if update.is_private and not any(s.matches(topic) for s in self._grant.subscribe for topic in update.topics):
+        if update.is_private and not self._may_see_private(update):
             return b""
         return frame(update.data, event=update.type, id=update.id, retry=update.retry)
 
@@ -269,9 +266,20 @@ class HubView:
         return any(selector.matches(topic) for selector in self._selectors for topic in topics)
 
     def _may_see(self, spec: JobSpec) -> bool:
-        if self._grant.may("view"):
-            return self._grant.sees(spec)
-        return any(s.matches(topic) for s in self._grant.subscribe for topic in self._topics(spec.id))
+        """The grant is about this job, and the scope or a selector of the token lets it be seen."""
+        topics = self._topics(spec.id)
+        is_selected = self._grant.may("view") or any(s.matches(t) for s in self._grant.subscribe for t in topics)
+        return is_selected and self._grant.sees(spec)
+
+    def _may_see_private(self, update: Update) -> bool:
+        if update.form:
+            return sees_subscriptions(self._grant, *update.topics)
+        return self._grant.may_subscribe(*update.topics)
+
+
+def sees_subscriptions(grant: Grant, *addresses: str) -> bool:
+    """Whether somebody is told who is subscribed: that is about everybody."""
+    return grant.is_open or (grant.sees_all and grant.may_subscribe(*addresses))
 
 
 def updates_of(api: Api, tail: Tail, call: Call) -> Updates:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from jobkit.http import access
 from jobkit.http.api import Call
 from jobkit.http.mercure import FORM, bad, identify, updates_of
 from jobkit.http.messages import Problem, Response, form
 from jobkit.http.routing import printable
-from jobkit.http.topics import BadSelector, checked
+from jobkit.http.topics import HUB, JOBS, BadSelector, checked, reserved_for
 
 MAX_TOPICS = 1000
 
@@ -40,8 +40,8 @@ async def publish(call: Call) -> Response:
     for topic in topics:
         if not any(selector.matches(topic) for selector in grant.publish):
             raise access.insufficient(f"this token may not publish to {printable(topic)}")
-        if resolved(topic, call.hub_url).startswith((f"{urlsplit(call.base).path}/api/",)) and _is_here(topic, call):
-            raise access.insufficient("what is told of jobs comes from the store alone")
+        if reserved_for(topic, call.hub_url) == JOBS:
+            raise access.insufficient("updates of jobs come from the store alone: no publisher speaks for a job")
     id = await updates_of(call.api, await call.api.tail(), call).publish(topics, **fields)
     return Response(200, id.encode(), {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"})
 
@@ -70,9 +70,7 @@ def read_update(call: Call) -> tuple[list[str], dict[str, Any]]:
             raise bad(str(error), "topic") from None
         if topic == "*":
             raise bad("* is no topic to publish to", "topic")
-        hub = urlsplit(call.hub_url).path
-        path = resolved(topic, call.hub_url)
-        if path == hub or path.startswith(f"{hub}/"):
+        if reserved_for(topic, call.hub_url) == HUB:
             raise bad("the hub's own addresses are no topics to publish to", "topic")
     id, kind, retry = values.get("id", ""), values.get("type", ""), values.get("retry", "")
     for name, value in (("id", id), ("type", kind)):
@@ -91,29 +89,6 @@ def read_update(call: Call) -> tuple[list[str], dict[str, Any]]:
         "retry": int(retry or 0),
         "is_private": "private" in values,
     }
-
-
-def resolved(topic: str, hub: str) -> str:
-    """The path that a topic comes to, seen from the hub: without dots, decoded."""
-    try:
-        path = unquote(urlsplit(urljoin(hub, topic)).path)
-    except ValueError:
-        return ""
-    for _ in range(3):  # %252e: decoded as often as somebody might
-        path = unquote(path)
-    parts: list[str] = []
-    for part in path.replace("\\", "/").split("/"):
-        if part == "..":
-            parts = parts[:-1] or [""]
-        elif part != ".":
-            parts.append(part)
-    return re.sub("/+", "/", "/".join(parts))
-
-
-def _is_here(topic: str, call: Call) -> bool:
-    """Whether a topic is an address of this server, or one without a host."""
-    host = urlsplit(urljoin(call.hub_url, topic)).netloc.lower()
-    return host == urlsplit(call.base).netloc.lower()
 
 
 def _origin(url: str) -> str:

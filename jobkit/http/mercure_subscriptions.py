@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from jobkit.http import access
 from jobkit.http.api import Call
-from jobkit.http.mercure import bad, identify, root_of, updates_of
+from jobkit.http.mercure import bad, identify, root_of, sees_subscriptions, updates_of
 from jobkit.http.mercure_tokens import DETAIL
 from jobkit.http.messages import Problem, Response, json_response, to_json
 from jobkit.http.presence import MATCH_TYPES, Subscription, listed, present
@@ -83,7 +83,7 @@ async def _form_of(call: Call) -> str:
         raise access.unauthorized("", "this hub asks for a token")
     path = f"{urlsplit(call.base).path}{call.request.path}"
     addresses = (path, f"{call.hub_url.removesuffix('/.well-known/mercure')}{call.request.path}")
-    if not any(selector.matches(address) for selector in grant.subscribe for address in addresses):
+    if not sees_subscriptions(grant, *addresses):
         raise access.insufficient("this token may not subscribe to this address, so it may not read it either")
     return OLD if wants_old or grant.is_old else NEW
 

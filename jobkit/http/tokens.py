@@ -87,6 +87,15 @@ class Grant:
         """Whether it is about this job."""
         return self.owner in (None, spec.owner) and self.covers(spec.task)
 
+    def may_subscribe(self, *topics: str) -> bool:
+        """Whether the token's selectors let a publisher's private update of one of these topics be seen.
+
+        A token about some jobs alone (`--own`, `--tasks`) has to name the topic: its `*`, templates and patterns select
+        among its jobs, since nothing tells whose the updates of publishers are.
+        """
+        selectors = self.subscribe if self.sees_all else [s for s in self.subscribe if s.kind == "exact"]
+        return any(selector.matches(topic) for selector in selectors for topic in topics)
+
     @property
     def sees_all(self) -> bool:
         return self.owner is None and not self.tasks

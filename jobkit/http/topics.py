@@ -11,7 +11,9 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from jobkit.http import automaton
 from jobkit.http.automaton import MAX_PLACES, Automaton
@@ -24,6 +26,15 @@ MAX_LENGTH = 4096
 
 #: Places (characters, so to say) that all templates and patterns of one who asks may have together.
 MAX_PLACES_OF_ALL = 4 * MAX_PLACES
+
+#: Whose topics a publisher must not use.
+JOBS, HUB = "jobs", "hub"
+
+#: Segments of a path that follow each other in topics of jobs, and in addresses of the hub.
+_RESERVED = {("api", "jobs"): JOBS, (".well-known", "mercure"): HUB}
+
+#: Times that a topic may be percent-encoded over.
+_MOST_DECODINGS = 10
 
 _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~%")
 
@@ -114,6 +125,43 @@ def checked(value: Any) -> str:
     if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in value):
         raise BadSelector("a topic has no control characters")
     return value
+
+
+def reserved_for(topic: str, hub_url: str) -> str:
+    """`JOBS` or `HUB` if a reader could take a topic for one of a job, or of the hub itself; else "".
+
+    Host and port are not compared, since a server has many names and a namespace many servers: the path alone decides,
+    on whatever host, below whatever prefix. It is read as the most lenient reader would: percent-encodings decoded as
+    often as there are any, backslashes as slashes, dots resolved and not, relative to the hub or not, in any case and
+    width of letters. So a topic may be published to only if it is nothing of the kind in any reading.
+    """
+    text = re.split("[?#]", topic, maxsplit=1)[0]
+    for _ in range(_MOST_DECODINGS):
+        before, text = text, unquote(unicodedata.normalize("NFKC", text)).casefold()
+        if text == before:
+            break
+    else:
+        return HUB  # nobody writes a topic like this in good faith
+    text = re.sub(r"^\s*[a-z][a-z0-9+.-]*:", "", text).replace("\\", "/")
+    parts = [part.strip() for part in text.split("/")]
+    readings = [[part for part in parts if part not in ("", ".", "..")], _without_dots(parts)]
+    if not text.startswith("/"):
+        readings.append(_without_dots([*urlsplit(hub_url).path.split("/")[:-1], *parts]))
+    for names in readings:
+        for pair in pairwise(names):
+            if pair in _RESERVED:
+                return _RESERVED[pair]
+    return ""
+
+
+def _without_dots(parts: Iterable[str]) -> list[str]:
+    kept: list[str] = []
+    for part in parts:
+        if part == "..":
+            del kept[-1:]
+        elif part not in ("", "."):
+            kept.append(part)
+    return kept
 
 
 @lru_cache(maxsize=500)
