@@ -65,6 +65,8 @@ class Settings:
         notify: webhooks and commands that are told of jobs (`[[tool.jobkit.notify]]`; in the environment a JSON list).
         otel: workers tell OpenTelemetry of every job that ends.
         log_format: of the lines that workers log: "text", or "json" for one object a line.
+        streams: event streams that one server holds open.
+        streams_per_subject: those of one person or token, or of one address where nobody is named.
         origins: of web pages on other servers that may use the HTTP API ("https://app.example").
         login: file of names and passwords for the dashboard and the HTTP API (`JOBKIT_LOGIN`); see `jobkit.people`.
         roles: pattern of names to role, the first that matches wins: `JOBKIT_ROLES=ada=admin,*@lab.example=own`.
@@ -90,6 +92,8 @@ class Settings:
     public_url: str = ""
     mercure_url: str = ""
     mercure_jwt: str = field(default="", repr=False)
+    streams: int = 1000
+    streams_per_subject: int = 100
     origins: tuple[str, ...] = ()
     login: str = ""
     roles: Mapping[str, str] = field(default_factory=dict)
@@ -324,9 +328,13 @@ def _roles(value: Any, origin: str) -> dict[str, str]:
     return {pattern.strip(): str(role) for pattern, role in pairs}
 
 
+#: Settings that are whole numbers, with the least that they may be.
+_COUNTS = {"max_losses": (int, 1), "keep": (int, 0), "streams": (int, 1), "streams_per_subject": (int, 1)}
+
+
 def _number(name: str, value: Any, origin: str) -> float | int:
-    """A positive number of seconds, or one of the counts `max_losses` and `keep`."""
-    kind, least = {"max_losses": (int, 1), "keep": (int, 0)}.get(name, (float, 0))
+    """A positive number of seconds, or one of the counts."""
+    kind, least = _COUNTS.get(name, (float, 0))
     try:
         number = kind(value)
     except (TypeError, ValueError, OverflowError):

@@ -70,13 +70,13 @@ def _api(
     is_open_on_loopback: bool,
     limits: Limits | None,
 ) -> Api:
-    from jobkit.http.api import Api
+    from jobkit.http.api import Api, Limits
     from jobkit.settings import Settings
 
-    if origins is None or public_url is None:
-        settings = kit.settings if kit is not None else Settings.load()
-        origins = settings.origins if origins is None else origins
-        public_url = settings.public_url if public_url is None else public_url
+    settings = kit.settings if kit is not None else Settings.load()
+    origins = settings.origins if origins is None else origins
+    public_url = settings.public_url if public_url is None else public_url
+    limits = limits or Limits(streams=settings.streams, streams_per_subject=settings.streams_per_subject)
     return Api(
         (lambda: kit) if kit is not None else _default_kit,
         hosts=hosts,

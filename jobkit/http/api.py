@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from jobkit.http import access
 from jobkit.http.messages import Problem, Request, Response
 from jobkit.http.routing import Route, Router, printable, read_body, read_query
 from jobkit.http.tail import Tail
-from jobkit.http.tokens import Grant, Tokens
+from jobkit.http.tokens import NAMELESS, Grant, Tokens
 from jobkit.model import (
     InvalidParams,
     JobkitError,
@@ -62,6 +63,8 @@ class Limits:
         per_s, burst: requests in the long run and at once, per token, login or address.
         failures_per_s, failures_burst: refused tokens per address.
         streams: open streams of one server.
+        streams_per_subject: those of one person or token; of one address where nobody is named.
+        topics_per_subject: topics that all streams of one subject to the hub ask for together.
         heartbeat_s: a comment on a stream that is silent for so long.
         slow_s: a stream whose client takes nothing for so long is cut.
         stream_s: a stream's life; a client then comes back by itself.
@@ -73,6 +76,8 @@ class Limits:
     failures_per_s: float = 1.0
     failures_burst: float = 20.0
     streams: int = 1000
+    streams_per_subject: int = 100
+    topics_per_subject: int = 1000
     heartbeat_s: float = 15.0
     slow_s: float = 10.0
     stream_s: float = 3600.0
@@ -153,6 +158,8 @@ class Api:
         self._tails: dict[asyncio.AbstractEventLoop, Tail] = {}
         self._forwarding: asyncio.Task[None] | None = None
         self.streams = 0
+        self.streams_of: Counter[str] = Counter()
+        self.topics_of: Counter[str] = Counter()
         self.answered: dict[tuple[str, int], int] = {}
 
     def allow_hosts(self, hosts: Collection[str]) -> None:
@@ -232,8 +239,7 @@ class Api:
             if slower := self.failed(request):
                 raise slower from None
             raise
-        caller = (grant and (grant.token_id or grant.subject)) or request.peer
-        if wait := self._rate.wait_s(caller):
+        if wait := self._rate.wait_s(subject_of(grant or Grant(), request)):
             raise too_many(wait)
         if not route.scope:
             return grant or Grant()
@@ -246,6 +252,11 @@ class Api:
                 self._note(grant, route, params, "refused")
             raise access.insufficient(_not_allowed(grant, route), route.scope)
         return grant
+
+    def slower(self, grant: Grant, request: Request, cost: float) -> Problem | None:
+        """Count so many more requests of a caller; what to answer if there are too many."""
+        wait = self._rate.wait_s(subject_of(grant, request), cost)
+        return too_many(wait) if wait else None
 
     def failed(self, request: Request) -> Problem | None:
         """Count a token that was refused; what to answer instead where there were too many."""
@@ -393,6 +404,13 @@ def without_places(text: str, settings: Settings) -> str:
         if ("/" in place or ":" in place) and len(place) > 2 and not place.endswith("://"):
             text = text.replace(place, "…")
     return text
+
+
+def subject_of(grant: Grant, request: Request) -> str:
+    """Who is counted: a person with all their tokens and logins, else the token, else the address."""
+    if grant.subject and grant.subject != NAMELESS:
+        return f"subject {grant.subject}"
+    return f"token {grant.token_id}" if grant.token_id else f"address {request.peer}"
 
 
 def too_large(limit: int) -> Problem:

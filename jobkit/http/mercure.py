@@ -18,7 +18,7 @@ from jobkit.http.frames import Part, frame
 from jobkit.http.messages import Problem, Response, form, to_json
 from jobkit.http.presence import Presence, Subscription, match_type
 from jobkit.http.routing import printable
-from jobkit.http.streams import HEADERS, Stream, enter, is_known, leave
+from jobkit.http.streams import HEADERS, Stream, enter, is_known
 from jobkit.http.tail import Entry, Key, Tail
 from jobkit.http.tokens import Grant, InvalidToken
 from jobkit.http.topics import ALL, BadSelector, Selector, new, old, together
@@ -53,8 +53,10 @@ async def subscribe(call: Call) -> Response:
     if grant is None:
         raise access.unauthorized("", "this hub asks subscribers for a token")
     api = call.api
+    if slower := api.slower(grant, call.request, len(asked.selectors)):
+        raise slower
     tail = await api.tail()
-    await enter(api, tail)
+    leave = await enter(call, grant, tail, len(asked.selectors))
     stop_listening = call.kit.hub.listen(lambda _: tail.poke(), "updates")
     presence, subscriber = presence_of(tail, call), uuid.uuid4().urn
     present: list[str] = []
@@ -72,12 +74,12 @@ async def subscribe(call: Call) -> Response:
         known = await view.begin(asked.cursor)
     except BaseException:
         stop()
-        leave(api, tail)
+        leave()
         raise
     headers = dict(HEADERS)
     if asked.cursor is not None:
         headers["Last-Event-ID" if asked.is_old else "Mercure-Last-Event-ID"] = known
-    return Response(200, headers=headers, stream=Stream(api, grant, tail, view, stop, retry_ms=0))
+    return Response(200, headers=headers, stream=Stream(api, grant, tail, view, leave, stop, retry_ms=0))
 
 
 def read_query(call: Call) -> Asked:

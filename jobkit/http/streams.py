@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from jobkit.client import Kit
-from jobkit.http.api import Api, Call, on_loop
+from jobkit.http.api import Api, Call, on_loop, subject_of
 from jobkit.http.frames import COMMENT, Part, frame, snapshot_frame
 from jobkit.http.jobs import find
 from jobkit.http.messages import EVENT_STREAM, Problem, Request, Response, to_json
@@ -68,25 +68,24 @@ async def job_events(call: Call) -> Response:
     asked: JobStreamQuery = call.query
     snapshot = await find(call)
     cursor = cursor_of(call.request, asked.last_event_id)
-    api = call.api
-    tail = await api.tail()
-    await enter(api, tail)
+    tail = await call.api.tail()
+    leave = await enter(call, call.grant, tail)
     stop: Callable[[], None] | None = None
     try:
         view = JobView(call, tail, snapshot, cursor, with_logs=asked.logs)
         if asked.logs:
             stop = call.kit.hub.listen(view.heard, snapshot.id)
         if await view.begin():
-            leave(api, tail)
+            leave()
             if stop is not None:
                 stop()
             return Response(204)  # an EventSource that comes back after the end stops here
     except BaseException:
         if stop is not None:
             stop()
-        leave(api, tail)
+        leave()
         raise
-    return Response(200, headers=dict(HEADERS), stream=Stream(api, call.grant, tail, view, stop))
+    return Response(200, headers=dict(HEADERS), stream=Stream(call.api, call.grant, tail, view, leave, stop))
 
 
 async def events(call: Call) -> Response:
@@ -94,42 +93,62 @@ async def events(call: Call) -> Response:
     asked: StreamQuery = call.query
     for task in asked.task:
         call.require_task(task)
-    api = call.api
-    tail = await api.tail()
-    await enter(api, tail)
+    tail = await call.api.tail()
+    leave = await enter(call, call.grant, tail)
     try:
         view = AllView(call, tail, asked, cursor_of(call.request, asked.last_event_id))
         await view.begin()
     except BaseException:
-        leave(api, tail)
+        leave()
         raise
-    return Response(200, headers=dict(HEADERS), stream=Stream(api, call.grant, tail, view, None))
+    return Response(200, headers=dict(HEADERS), stream=Stream(call.api, call.grant, tail, view, leave))
 
 
-async def enter(api: Api, tail: Tail) -> None:
-    """Count one more stream.
+async def enter(call: Call, grant: Grant, tail: Tail, topics: int = 0) -> Callable[[], None]:
+    """Count one more stream of somebody, who asks for so many topics of the hub; returns what ends its counting.
 
     Raises:
-        Problem: there are too many.
+        Problem: 429 too many of this subject (person, token or address), 503 too many of all. The open server's own
+            machine is not limited by itself.
     """
-    if api.streams >= api.limits.streams:
-        raise Problem(
-            503,
-            "too_many_streams",
-            f"{api.limits.streams} streams are open; come back later",
-            headers={"Retry-After": "5"},
-        )
+    api, subject, limits = call.api, subject_of(grant, call.request), call.api.limits
+    if api.streams >= limits.streams:
+        raise _too_many(503, f"{limits.streams:,} streams are open; come back later")
+    if not grant.is_open and api.streams_of[subject] >= limits.streams_per_subject:
+        raise _too_many(429, f"{limits.streams_per_subject:,} streams of yours are open; close one, or come back later")
+    if not grant.is_open and api.topics_of[subject] + topics > limits.topics_per_subject:
+        raise _too_many(429, f"your streams ask for more than {limits.topics_per_subject:,} topics together; close one")
+    is_counted = True
     api.streams += 1
+    api.streams_of[subject] += 1
+    api.topics_of[subject] += topics
+
+    def count_off() -> None:
+        nonlocal is_counted
+        if is_counted:
+            is_counted = False
+            api.streams -= 1
+            for counter, n in ((api.streams_of, 1), (api.topics_of, topics)):
+                counter[subject] -= n
+                if counter[subject] <= 0:
+                    del counter[subject]
+
     try:
         await tail.enter()
     except BaseException:
-        api.streams -= 1
+        count_off()
         raise
 
+    def leave() -> None:
+        if is_counted:
+            count_off()
+            tail.leave()
 
-def leave(api: Api, tail: Tail) -> None:
-    api.streams -= 1
-    tail.leave()
+    return leave
+
+
+def _too_many(status: int, message: str) -> Problem:
+    return Problem(status, "too_many_streams", message, headers={"Retry-After": "5"})
 
 
 class Stream(AsyncIterator[bytes]):
@@ -144,11 +163,13 @@ class Stream(AsyncIterator[bytes]):
         grant: Grant,
         tail: Tail,
         view: View,
-        stop: Callable[[], None] | None,
+        leave: Callable[[], None],
+        stop: Callable[[], None] | None = None,
         *,
         retry_ms: int = RETRY_MS,
     ) -> None:
-        self._api, self._grant, self._tail, self._view, self._stop = api, grant, tail, view, stop
+        self._api, self._grant, self._tail, self._view = api, grant, tail, view
+        self._leave, self._stop = leave, stop
         now = time.time()
         life = api.limits.stream_s * random.uniform(0.8, 1.0)
         self._until = time.monotonic() + min(life, grant.expires_at - now)
@@ -193,7 +214,7 @@ class Stream(AsyncIterator[bytes]):
             self._is_closed = True
             if self._stop is not None:
                 self._stop()
-            leave(self._api, self._tail)
+            self._leave()
 
     async def _is_ending(self) -> bool:
         now = time.monotonic()

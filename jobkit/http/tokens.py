@@ -30,6 +30,9 @@ ISSUER = AUDIENCE = "jobkit"
 _ALGORITHM = "HS256"
 _TYPE = "at+jwt"
 
+#: Subject of a token that was made without a name.
+NAMELESS = "token"
+
 #: Seconds that the clocks of two machines may differ.
 LEEWAY_S = 10
 
@@ -161,8 +164,8 @@ class Tokens:
         claims: dict[str, Any] = {
             "iss": ISSUER,
             "aud": AUDIENCE,
-            "sub": subject or "token",
-            "client_id": subject or "token",
+            "sub": subject or NAMELESS,
+            "client_id": subject or NAMELESS,
             "iat": int(issued),
             "nbf": int(issued),
             "exp": math.ceil(issued + lifetime_s),

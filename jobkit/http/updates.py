@@ -116,7 +116,8 @@ class Updates:
     ) -> str:
         """Keep an update and tell everybody; its id."""
         wire = {"topics": topics, "data": data, "type": type, "id": id, "retry": retry, "private": is_private}
-        place = await there(self._store.publish(to_json({**wire, "form": form} if form else wire)))
+        update = to_json({**wire, "form": form} if form else wire)
+        place = await there(self._store.publish(update, is_presence=bool(form)))
         return id or id_of(place_of(place))
 
     async def _read(self, place: Place) -> list[Update]:

@@ -19,7 +19,7 @@ class MemoryWeb(MemoryPart):
     async def is_revoked(self, token_id: str) -> bool:
         return token_id in self._revoked
 
-    async def publish(self, update: bytes) -> str:
+    async def publish(self, update: bytes, *, is_presence: bool = False) -> str:
         raise JobkitError("sync:// has no hub to publish to; set JOBKIT_URL to a Redis")
 
     async def updates(self, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:

@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobkit.store.redis_part import RedisPart
+from jobkit.store.values import event_key
+
+#: Entries of a stream of updates that are kept, about, and their bytes.
+_KEPT = {"updates": (10_000, 32_000_000), "presence": (2_000, 4_000_000)}
 
 
 class RedisWeb(RedisPart):
@@ -22,15 +26,21 @@ class RedisWeb(RedisPart):
             score: Any = await self.redis.zscore(f"{self.prefix}revoked", token_id)
         return score is not None
 
-    async def publish(self, update: bytes) -> str:
+    async def publish(self, update: bytes, *, is_presence: bool = False) -> str:
+        stream = "presence" if is_presence else "updates"
         with self._reaching():
-            id: bytes = await self.scripts.run("publish", [update])
+            id: bytes = await self.scripts.run("publish", [update, stream, *_KEPT[stream]])
         return id.decode()
 
     async def updates(self, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
+        start = f"({after}" if after else "-"
         with self._reaching():
-            found = await self.redis.xrange(f"{self.prefix}updates", f"({after}" if after else "-", "+", count=limit)
-        return [(id.decode(), entry[b"u"]) for id, entry in found]
+            pipe = self.redis.pipeline()
+            for stream in _KEPT:
+                pipe.xrange(f"{self.prefix}{stream}", start, "+", count=limit)
+            pages = await pipe.execute()
+        found = [(id.decode(), entry[b"u"]) for page in pages for id, entry in page]
+        return sorted(found, key=lambda pair: event_key(pair[0]))[:limit]
 
     async def news(self, after: str, wait_s: float) -> None:
         """Returns when there is an event after this event id, at the latest after `wait_s`; takes a connection."""

@@ -15,15 +15,16 @@ class Web(Protocol):
 
     async def is_revoked(self, token_id: str) -> bool: ...
 
-    async def publish(self, update: bytes) -> str:
+    async def publish(self, update: bytes, *, is_presence: bool = False) -> str:
         """Keep an update (JSON) for HTTP's subscribers, and wake those who listen to "updates".
 
+        Updates about the subscribers themselves (`is_presence`) have bounds of their own, and push out no others.
         Its id is `ms-n`, where `n // 1_000_000` and `ms` are those of the newest event, behind which it stands.
         """
         ...
 
     async def updates(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, bytes]]:
-        """Updates after an update's id, oldest first."""
+        """Updates of both kinds after an update's id, oldest first."""
         ...
 
     async def attend(self, records: Mapping[str, bytes], for_s: float) -> dict[str, bytes]:

@@ -59,7 +59,7 @@ class Direct:
         peer: str = "127.0.0.1",
         **given: Any,
     ) -> Answer:
-        named = {"host": "localhost" if self.is_loopback else "jobs.example", **(headers or {})}
+        named = dict(headers or {})
         if token:
             named["authorization"] = f"Bearer {token}"
         content = b""
@@ -67,7 +67,8 @@ class Direct:
             content, named["content-type"] = json.dumps(body).encode(), "application/json"
         if form is not None:
             content, named["content-type"] = form.encode(), "application/x-www-form-urlencoded"
-        given.setdefault("is_loopback", self.is_loopback)
+        is_here = given.setdefault("is_loopback", self.is_loopback)
+        named["host"] = "localhost" if is_here else "jobs.example"
         found = await self.api.handle(Request(method, path, named, query, content, peer, **given))
         return Answer(found.status, found.headers, found.body, found.stream)
 
