@@ -77,6 +77,8 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_PUBLIC_URL": "https://jobs.example",
         "JOBKIT_MERCURE_URL": "https://hub.example/.well-known/mercure",
         "JOBKIT_MERCURE_JWT": "a.b.c",
+        "JOBKIT_STREAMS": "20",
+        "JOBKIT_STREAMS_PER_SUBJECT": "2",
         "JOBKIT_ORIGINS": "https://a.example, https://b.example",
         "JOBKIT_NOTIFY": '[{"on": "ended", "url": "https://chat.example/hook"}]',
         "JOBKIT_OTEL": "yes",
@@ -94,6 +96,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
     assert (settings.start_method, settings.locals) == ("spawn", True)
     assert ([rule.name for rule in settings.notify], settings.otel) == (["chat.example"], True)
     assert settings.log_format == "json"
+    assert (settings.streams, settings.streams_per_subject) == (20, 2)
     assert settings.login == "/some/users.json"
     assert dict(settings.roles) == {"ada": "admin", "*@lab.example": "own"}
 

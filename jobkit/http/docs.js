@@ -8,9 +8,9 @@ async function start() {
   const routes = document.getElementById("routes");
   routes.textContent = "";
   const byTag = {};
-  for (const [path, methods] of Object.entries(api.paths))
-    for (const [method, operation] of Object.entries(methods))
-      (byTag[operation.tags[0]] ??= []).push([method.toUpperCase(), path, operation]);
+  for (const [path, item] of Object.entries(api.paths))
+    for (const [name, operation] of Object.entries(item))
+      if (operation.tags) (byTag[operation.tags[0]] ??= []).push([name.replace("x-", "").toUpperCase(), path, operation]);
   for (const [tag, entries] of Object.entries(byTag)) {
     routes.append(make("h2", tag));
     for (const entry of entries) routes.append(card(api, ...entry));
