@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from jobkit.client.kit import Kit
 from jobkit.http.api import Api
 from jobkit.http.messages import Request
 from jobkit.http.tokens import Tokens
+from jobkit.own_machine import Connection
 
 T = TypeVar("T")
 
@@ -29,15 +31,15 @@ class Answer:
 
 @dataclass
 class Direct:
-    """Asks an `Api` of this kit as somebody on another machine; `is_loopback` for somebody on this one."""
+    """Asks an `Api` of this kit as somebody on another machine; `is_own` for the person who runs the server."""
 
     kit: Kit | None
-    is_loopback: bool = False
+    is_own: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     source: Callable[[], Kit] | None = None
 
     def __post_init__(self) -> None:
-        self.api = Api(self.source or (lambda: self.kit), hosts=["jobs.example"], **self.options)
+        self.api = Api(self.source or (lambda: self.kit), **self.options)
         self.runner = asyncio.Runner()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -56,10 +58,10 @@ class Direct:
         body: Any = None,
         form: str | None = None,
         headers: dict[str, str] | None = None,
-        peer: str = "127.0.0.1",
-        **given: Any,
+        peer: str = "10.0.0.1",
+        is_own: bool | None = None,
     ) -> Answer:
-        named = dict(headers or {})
+        named = {"host": "localhost", **(headers or {})}
         if token:
             named["authorization"] = f"Bearer {token}"
         content = b""
@@ -67,9 +69,9 @@ class Direct:
             content, named["content-type"] = json.dumps(body).encode(), "application/json"
         if form is not None:
             content, named["content-type"] = form.encode(), "application/x-www-form-urlencoded"
-        is_here = given.setdefault("is_loopback", self.is_loopback)
-        named["host"] = "localhost" if is_here else "jobs.example"
-        found = await self.api.handle(Request(method, path, named, query, content, peer, **given))
+        is_own = self.is_own if is_own is None else is_own
+        connection = Connection(is_unix=True, unix_uid=os.geteuid()) if is_own else Connection()
+        found = await self.api.handle(Request(method, path, named, query, content, peer, connection))
         return Answer(found.status, found.headers, found.body, found.stream)
 
     def token(self, *scopes: str, **options: Any) -> str:

@@ -20,7 +20,7 @@ from tests.http.direct import Answer, Direct
 from tests.ui.stage import Stage
 
 PATH = "/.well-known/mercure"
-HERE = "http://jobs.example"
+HERE = "http://localhost"
 BOOK = "https://example.com/books/1"
 
 
@@ -55,9 +55,7 @@ def read(hub: Direct, token: str = "", query: str = "match=*", **options: Any) -
 
     async def run() -> list[str]:
         publisher = hub_token(hub, publish=["*"])
-        answer = await hub.asked(
-            "GET", PATH, query, token=token, headers={"last-event-id": "earliest"}, peer="10.0.0.1", **options
-        )
+        answer = await hub.asked("GET", PATH, query, token=token, headers={"last-event-id": "earliest"}, **options)
         end = f"end {secrets.token_hex(4)}"
         form = urlencode({"topic": BOOK, "data": end})
         assert (await hub.asked("POST", PATH, token=publisher, form=form)).status == 200
@@ -127,15 +125,15 @@ def test_who_shows_no_token_gets_no_private_update_of_a_publisher(
     hub: Direct, everything: dict[str, str], query: str
 ) -> None:
     """As the conformance suites of the protocol ask for, also of the open server's own machine, which sees all jobs."""
-    found = kinds(read(hub, "", query, is_loopback=True))
+    found = kinds(read(hub, "", query, is_own=True))
 
     assert "public" in found
     assert "private" not in found
 
 
 def test_the_open_servers_own_machine_sees_jobs_and_who_is_subscribed(hub: Direct, everything: dict[str, str]) -> None:
-    assert kinds(read(hub, is_loopback=True)) == {"of-ada", "of-bob", "public", "subscription"}
-    assert hub.ask("GET", f"{PATH}/subscriptions", is_loopback=True).status == 200
+    assert kinds(read(hub, is_own=True)) == {"of-ada", "of-bob", "public", "subscription"}
+    assert hub.ask("GET", f"{PATH}/subscriptions", is_own=True).status == 200
 
 
 def test_who_is_subscribed_is_told_only_to_who_may_see_everybodys_jobs(hub: Direct) -> None:
@@ -273,7 +271,7 @@ def test_nameless_tokens_and_addresses_are_counted_each_by_themselves(kit: Kit) 
     async def run() -> list[int]:
         first, second = hub.token("view"), hub.token("view")
         answers = [await hub.asked("GET", "/api/events", token=token) for token in (first, second, second)]
-        answers += [await hub.asked("GET", "/api/events", is_loopback=True) for _ in range(2)]
+        answers += [await hub.asked("GET", "/api/events", is_own=True) for _ in range(2)]
         for answer in answers:
             if answer.stream is not None:
                 await answer.stream.aclose()

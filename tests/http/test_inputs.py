@@ -31,7 +31,7 @@ def memory() -> Iterator[Kit]:
 @pytest.fixture
 def here(memory: Kit) -> Iterator[Direct]:
     """Somebody on this machine, at a server without a socket."""
-    made = Direct(memory, is_loopback=True)
+    made = Direct(memory, is_own=True)
     yield made
     made.close()
 
@@ -99,7 +99,7 @@ def test_a_stream_from_an_odd_position_begins_all_the_same(
 def away(tmp_path: Any) -> Iterator[Direct]:
     """The server of a store that does not answer."""
     secret = tmp_path / "secret-place"
-    made = Direct(None, is_loopback=True, source=lambda: Kit(Settings(url=f"unix://{secret}/r.sock", home=secret)))
+    made = Direct(None, is_own=True, source=lambda: Kit(Settings(url=f"unix://{secret}/r.sock", home=secret)))
     yield made
     made.close()
 
