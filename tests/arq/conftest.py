@@ -111,6 +111,7 @@ class Bench:
         return self._start([sys.executable, "-m", "arq", "tests.arq.service.WorkerSettings", *options], {})
 
     def _start(self, argv: list[str], names: dict[str, str]) -> subprocess.Popen[bytes]:
+        names |= {"PYTHONUNBUFFERED": "1"}  # tests read what workers print while they run
         names |= {"SERVICE_SOCKET": str(self.server.socket), "SERVICE_NOTES": str(self.folder / "notes")}
         with self.log.open("ab") as log:
             self.processes.append(subprocess.Popen(argv, env=environment(**names), stdout=log, stderr=log))

@@ -168,9 +168,9 @@ def test_where_the_directory_is_not_shared_the_sentence_says_so(kit: Kit, tmp_pa
     for results in ("", str(tmp_path)):
         with jobkit.connect(**arguments_of(kit) | {"results": results}) as elsewhere:
             found = elsewhere.get(job.id)
-            with pytest.raises(jobkit.ResultExpired, match="3.0 MB.* JOBKIT_RESULTS|not shared with the workers"):
+            with pytest.raises(jobkit.ResultUnavailable, match="3.0 MB.* JOBKIT_RESULTS|not shared with the workers"):
                 found.result(60)
-            with pytest.raises(jobkit.ResultExpired, match="the artifact of job"):
+            with pytest.raises(jobkit.ResultUnavailable, match="the artifact of job"):
                 found.artifacts()[0].read()
             assert found.log_file() is None
 
