@@ -34,7 +34,7 @@ class Channel:
         self._is_asked = False
         self._is_reading = False
         self.is_open = True
-        self.is_flushing = False  #: nothing may raise in it: see `host.Host.on_nudge`
+        self.is_busy = False  #: nothing may raise in it: see `host.Host.on_nudge`
         self._loop.add_reader(link, self.read)
 
     def send(self, kind: bytes, content: Any) -> None:
@@ -42,11 +42,16 @@ class Channel:
         self.send_frame(frames.frame(kind, content))
 
     def send_frame(self, frame: bytes) -> None:
-        if self.is_open:
+        if not self.is_open:
+            return
+        self.is_busy = True
+        try:
             self._waiting.append(frame)
             if not self._is_asked:
                 self._is_asked = True
                 self._loop.call_soon(self.flush)
+        finally:
+            self.is_busy = False
 
     def read(self) -> None:
         """Handle what has come. Harmless where it interrupts itself: see `host.Host.on_nudge`."""
@@ -94,11 +99,11 @@ class Channel:
 
     def flush(self) -> None:
         """Send now what waits, as far as the other end takes it."""
-        self.is_flushing = True
+        self.is_busy = True
         try:
             self._flush()
         finally:
-            self.is_flushing = False
+            self.is_busy = False
 
     def _flush(self) -> None:
         self._is_asked = False

@@ -134,7 +134,7 @@ class Host:
         """
         self.channel.read()
         own = context.active()
-        if self.channel.is_flushing:  # in our code, not the job's; the worker nudges again
+        if self.channel.is_busy:  # in our code, not the job's; the worker nudges again
             return
         if own is not None and own.job_id in self._stopped and own.job_id not in self._nudged:
             self._nudged.add(own.job_id)
@@ -164,6 +164,7 @@ class _Outlet:
 
     def lines(self, lines: Sequence[LogLine]) -> None:
         self._host.channel.send(frames.LINES, (self._key, [line.to_wire() for line in lines]))
+        self._host.channel.flush()  # what has left survives the crash of this process
 
     def awaits(self, job_ids: Sequence[str]) -> None:
         self._host.channel.send(frames.AWAITS, (self._key, job_ids))

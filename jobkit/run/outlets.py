@@ -18,6 +18,9 @@ from jobkit.run.lines import WireLine
 from jobkit.run.log_tee import LoopLog
 from jobkit.run.recorder import BATCH_S, Recorder
 
+#: So many batches of lines leave a process of coroutines at once in 50 ms: they survive its crash.
+HOSTED_BURST = 20
+
 
 class SinkOutlet:
     """A recorder's batches to a sink."""
@@ -29,17 +32,21 @@ class SinkOutlet:
         self._home, self._thread = home, threading.get_ident()
 
     def lines(self, lines: list[WireLine]) -> None:
-        self._sink.lines([LogLine.from_wire(line) for line in lines])
+        self._call_home(self._sink.lines, [LogLine.from_wire(line) for line in lines])
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._sink.progress(done, total, message)
 
     def awaits(self, job_ids: Sequence[str]) -> None:
+        self._call_home(self._sink.awaits, job_ids)
+
+    def _call_home(self, function: Callable[..., None], *args: Any) -> None:
+        """On the sink's own thread: a coroutine may print or wait in another one (`asyncio.to_thread`)."""
         if self._home is None or threading.get_ident() == self._thread:
-            self._sink.awaits(job_ids)
-        else:  # a coroutine waits in a thread: asyncio.to_thread(job.result)
+            function(*args)
+        else:
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._home.call_soon_threadsafe(self._sink.awaits, job_ids)
+                self._home.call_soon_threadsafe(function, *args)
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         # A file is read here and now: once `save` has returned, the job may change it.
@@ -125,14 +132,21 @@ def lazy_context(
     def make() -> Recorder:
         if assignment.log_path:
             own.whole_log = LoopLog(assignment.log_path, assignment.log_owner, loop)
-        return loop_recorder(outlet, loop, assignment.bounds, own.whole_log, is_threaded=is_threaded)
+        burst = HOSTED_BURST if is_hosted else 0
+        return loop_recorder(outlet, loop, assignment.bounds, own.whole_log, is_threaded=is_threaded, burst=burst)
 
     own = LazyContext(assignment, make, 0 if is_threaded or is_hosted else threading.get_ident())
     return own
 
 
 def loop_recorder(
-    outlet: SinkOutlet, loop: asyncio.AbstractEventLoop, bounds: Bounds, log: LoopLog | None, *, is_threaded: bool
+    outlet: SinkOutlet,
+    loop: asyncio.AbstractEventLoop,
+    bounds: Bounds,
+    log: LoopLog | None,
+    *,
+    is_threaded: bool,
+    burst: int = 0,
 ) -> Recorder:
     """A recorder whose ticks are timers of the loop."""
 
@@ -147,5 +161,5 @@ def loop_recorder(
         if recorder.tick():
             loop.call_later(BATCH_S, tick)
 
-    recorder = Recorder(outlet, arm, burst=0, bounds=bounds, log=log)
+    recorder = Recorder(outlet, arm, burst=burst, bounds=bounds, log=log)
     return recorder

@@ -143,7 +143,6 @@ async def test_pipes_are_read_to_their_end_before_the_end_is_told(heard: Heard, 
 async def test_what_a_process_of_coroutines_has_sent_is_told(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     async def speak() -> None:
         print("last words")
-        await asyncio.sleep(0.2)  # lines leave such a process each 50 ms
         os.kill(os.getpid(), signal.SIGKILL)
 
     made = Channel.__init__
