@@ -265,7 +265,7 @@ class Worker(RunningWorker):
             if not attempt.is_lost and attempt.job_id not in told:  # a thread that cannot be stopped, for instance
                 self._endings.append(self._release(attempt))
         try:
-            await self._exchange(takes=False)
+            await self._exchange(takes=False, lends=False)
         except StoreUnavailable:
             await self._spool_endings()
 
@@ -304,8 +304,12 @@ class Worker(RunningWorker):
 
     # -- talking with the store ---------------------------------------------------------------------------------------
 
-    async def _exchange(self, takes: bool = True) -> None:
-        """One round trip: news, endings, and (where there is room) a claim."""
+    async def _exchange(self, takes: bool = True, lends: bool = True) -> None:
+        """One round trip: news, endings, and (if there is room) a claim.
+
+        Args:
+            takes: also of jobs from the lines. lends: also of jobs that jobs of this worker wait for.
+        """
         self._wake.clear()
         endings, self._endings = self._endings, []
         is_due = not self._news and time.monotonic() >= self._news_at
@@ -316,12 +320,17 @@ class Worker(RunningWorker):
         running = len(self._attempts) - len(endings)
         free = self._free(running)
         awaited, lent = self._awaited(), max(0, self.slots - running + len(self._lenders))
-        claims = takes and not self._stop and self._inbox.is_live
+        received = self._received
+        if not takes or self._stop:
+            # It has left the lines. But its jobs cannot end before those that they wait for.
+            free = received = 0
+            takes = lends and bool(awaited) and self._stop != "now"
+        claims = takes and self._inbox.is_live
         if not self._news and not self._kept and not endings and not claims:
             return
         try:
             answers, claimed, wait_s = await self.store.exchange(
-                self._news, endings, (self.info, free, self._received, awaited, lent) if claims else None, self._kept
+                self._news, endings, (self.info, free, received, awaited, lent) if claims else None, self._kept
             )
         except StoreUnavailable:
             self._endings = endings + self._endings

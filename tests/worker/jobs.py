@@ -301,3 +301,11 @@ def wait_too_short(place: dict[str, str], path: str, sign: str) -> str:
             return str(kit.submit(until, path, sign).result(timeout=0.2))
         except TimeoutError as error:
             return type(error).__name__
+
+
+@jobkit.task
+def wait_late(place: dict[str, str], path: str, sign: str) -> int:
+    """Waits for a job that it submits once a file is there."""
+    until.function(path, sign)
+    with jobkit.connect(**place) as kit:
+        return int(kit.submit(count_up, 0).result())

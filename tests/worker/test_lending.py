@@ -99,6 +99,21 @@ def test_a_chain_without_end_fails_with_a_sentence(bench: Bench) -> None:
 
 
 @pytest.mark.nightly
+def test_a_worker_that_ends_still_runs_what_its_jobs_wait_for(bench: Bench) -> None:
+    worker = bench.worker("-c", "1", JOBKIT_DRAIN="600")
+    outer = bench.kit.submit(jobs.wait_late, bench.place, bench.file("notes"), bench.file("sign"))
+    bench.started()
+    worker.terminate()
+    wait_until(lambda: "finishing running jobs" in bench.said(), what="the drain")
+
+    open(bench.file("sign"), "w").close()
+
+    assert outer.result(60) == 1
+    assert worker.wait(60) == 0
+    assert outer.attempt == 1
+
+
+@pytest.mark.nightly
 def test_a_worker_that_dies_while_its_job_waits_loses_nothing(bench: Bench) -> None:
     first = bench.worker("-c", "1")
     outer = bench.kit.submit(jobs.wait_for_a_file, bench.place, bench.file("notes"), bench.file("sign"))

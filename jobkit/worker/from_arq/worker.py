@@ -328,9 +328,9 @@ class Worker(LoneWorker):
         """`after_job_end` is due when the end of this attempt is stored."""
         self._after[attempt.job_id, attempt.claimed.token] = ctx
 
-    async def _exchange(self, takes: bool = True) -> None:
+    async def _exchange(self, takes: bool = True, lends: bool = True) -> None:
         endings = list(self._endings)
-        await super()._exchange(takes)
+        await super()._exchange(takes, lends)
         for ended in endings:
             ctx = self._after.pop((ended.job_id, ended.token), None)
             if ctx is not None and self.after_job_end:
