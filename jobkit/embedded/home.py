@@ -108,6 +108,15 @@ class Home:
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
         return Path("/tmp") / f"jobkit-{os.geteuid()}" / f"{digest}.sock"
 
+    def check_socket_directory(self) -> None:
+        """Make the directory in `/tmp` if the socket is there, and check that it is ours alone.
+
+        Raises:
+            JobkitError: somebody else made it, or a link of its name.
+        """
+        if self.socket.parent != self.path:
+            make_private(self.socket.parent, "the socket directory", may_be_link=False)
+
     def secret(self) -> str:
         """The key that signs payloads here: 64 hex digits, made at the first call, mode 0600.
 
@@ -175,7 +184,7 @@ def holding(path: Path, *, shared: bool = False) -> Iterator[bool]:
         os.close(fd)
 
 
-def make_private(path: Path, what: str) -> None:
+def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:
     """Makes the directory `path` (mode 0700, parents too) where it is missing, and checks who may write to it.
 
     Raises:
@@ -191,7 +200,7 @@ def make_private(path: Path, what: str) -> None:
                 os.chmod(folder, 0o700)  # a umask may have taken bits away
             except FileExistsError:
                 pass
-        found = path.stat()
+        found = path.stat() if may_be_link else path.lstat()
     except OSError as error:
         raise JobkitError(
             f"{what} {path} cannot be used ({error.strerror}): set JOBKIT_HOME to a directory of yours"

@@ -68,6 +68,7 @@ def ensure_running(
     home = Home.open(settings.home)
     # Before we look: a server about to stop for want of users sees it.
     is_news = attend(home, settings) if only_looks else ask_for(home, settings)
+    home.check_socket_directory()
     secret = home.secret()
     server = EmbeddedServer(idle.server_url(home), secret, home.path)
     deadline = time.monotonic() + _START_S
@@ -114,6 +115,7 @@ def attach(settings: Settings) -> EmbeddedServer:
         JobkitError: the home cannot be used.
     """
     home = Home.open(settings.home)
+    home.check_socket_directory()
     return EmbeddedServer(idle.server_url(home, idle.WORKER_CLIENT), home.secret(), home.path)
 
 

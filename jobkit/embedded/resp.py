@@ -6,10 +6,13 @@ would do, but importing it costs 0.2 s, which is more than everything else that 
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from typing import BinaryIO
 
 from jobkit.model import JobkitError
+from jobkit.own_machine import unix_peer_uid
 
 Reply = str | int | None | list["Reply"]
 
@@ -28,11 +31,13 @@ def ask(path: str, *command: str, timeout_s: float = 1.0) -> Reply:
 
     Raises:
         ServerReply: the server answered with an error.
-        OSError: nobody listens at `path`, or no whole answer came within `timeout_s`.
+        OSError: nobody listens at `path`, or another user does, or no whole answer came within `timeout_s`.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_s)
         connection.connect(path)
+        if unix_peer_uid(connection) not in (None, os.geteuid()):
+            raise PermissionError(errno.EACCES, "another user listens here", path)
         words = [word.encode() for word in command]
         connection.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in words))
         with connection.makefile("rb") as stream:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jobkit.embedded import children, resp
 from jobkit.embedded.binary import ServerBinary, version_text
-from jobkit.embedded.home import Home, make_private, write_private
+from jobkit.embedded.home import Home, write_private
 from jobkit.model import JobkitError
 
 #: A server that loads a large append-only file answers "LOADING" this long at most before we give up.
@@ -45,8 +45,7 @@ class Server:
             JobkitError: it ended or never answered; the sentence has what it said and what to do.
         """
         socket = self.home.socket
-        if socket.parent != self.home.path:
-            make_private(socket.parent, "the socket directory")
+        self.home.check_socket_directory()
         self._clear_socket()
         self._check_data()
         write_private(self.home.config, config_text(self.home, self.binary))

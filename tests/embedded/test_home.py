@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from jobkit.embedded import resp
 from jobkit.embedded.home import Home, holding
 from jobkit.model import JobkitError
 
@@ -94,3 +96,35 @@ def test_the_socket_of_a_long_path_depends_on_the_home_alone(tmp_path: Path, mon
 
     assert home.socket == first
     assert Home(tmp_path / ("y" * 120)).socket != first
+
+
+@pytest.mark.parametrize("trap", ["a link", "a directory that others write to", "another user's"])
+def test_a_socket_directory_that_somebody_else_made_is_refused(
+    trap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if trap == "another user's" and os.geteuid() != 0:
+        pytest.skip("only root can give a directory away")
+    directory, home = tmp_path / "jobkit-uid", Home.open(tmp_path / "home")
+    monkeypatch.setattr(Home, "socket", property(lambda self: directory / "x.sock"))
+    if trap == "a link":
+        (tmp_path / "private").mkdir(0o700)
+        directory.symlink_to(tmp_path / "private")
+    else:
+        directory.mkdir()
+        directory.chmod(0o777 if "others" in trap else 0o700)
+        if trap == "another user's":
+            os.chown(directory, 65534, 65534)
+
+    with pytest.raises(JobkitError, match="the socket directory"):
+        home.check_socket_directory()
+
+
+def test_a_server_of_another_user_is_not_talked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(str(path))
+        server.listen()
+        monkeypatch.setattr(resp, "unix_peer_uid", lambda connection: os.geteuid() + 1)
+        with pytest.raises(PermissionError, match="another user listens here"):
+            resp.ask(str(path), "PING")
+        assert not resp.answers(str(path))
