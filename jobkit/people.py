@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import hashlib
 import hmac
 import json
 import os
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -167,6 +169,58 @@ def write_login(path: str | Path, accounts: Mapping[str, Account]) -> None:
         beside.unlink(missing_ok=True)
 
 
+# -- logins that have ended --------------------------------------------------------------------------------------------
+
+#: How long the cookie of a login lasts, in days.
+LOGIN_DAYS = 7
+
+
+def end_login(login_id: str, settings: Settings) -> None:
+    """Refuse a login from now on, in all processes that share this home, also if somebody has kept its cookie.
+
+    Raises:
+        OSError: that cannot be written.
+    """
+    path = _ended_logins(settings)
+    path.parent.mkdir(0o700, parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        now = time.time()
+        kept = [line for line in file if float(line.split()[1]) > now]
+        file.seek(0)
+        file.truncate()
+        file.writelines([*kept, f"{login_id} {now + LOGIN_DAYS * 86_400:.0f}\n"])
+
+
+def has_ended(login_id: str, settings: Settings) -> bool:
+    """Return whether this login was ended by `end_login`."""
+    path = _ended_logins(settings)
+    try:
+        facts = path.stat()
+        return login_id in _read_ended(str(path), facts.st_mtime_ns, facts.st_size)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+@lru_cache(maxsize=8)
+def _read_ended(path: str, _changed_ns: int, _size: int) -> frozenset[str]:
+    with open(path, encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        return frozenset(line.split()[0] for line in file)
+
+
+def split_seal(cookie: bytes | None) -> tuple[str, str]:
+    """Return the seal of the password and the id of the login, from the content of the cookie `user_seal`."""
+    seal, _, login_id = (cookie or b"").decode("ascii", "replace").partition(".")
+    return seal, login_id
+
+
+def _ended_logins(settings: Settings) -> Path:
+    return settings.home.expanduser().absolute() / "ended-logins"
+
+
 # -- who may what ------------------------------------------------------------------------------------------------------
 
 
@@ -215,23 +269,31 @@ class Standing:
 
     Args:
         name, settings, is_listed, claims: see `person_named`.
+        login_id: of the login in the login file, which its logout ends; see `end_login`.
 
     Attributes:
         person: as they came.
     """
 
     def __init__(
-        self, name: str, settings: Settings, *, is_listed: bool, claims: Mapping[str, object] | None = None
+        self,
+        name: str,
+        settings: Settings,
+        *,
+        is_listed: bool,
+        claims: Mapping[str, object] | None = None,
+        login_id: str = "",
     ) -> None:
         self._name, self._settings, self._is_listed, self._claims = name, settings, is_listed, claims
+        self._login_id = login_id
         self._password = self._password_now()
         self.person = person_named(name, settings, is_listed=is_listed, claims=claims)
 
     def now(self) -> Person:
-        """Who they are now; nobody where their line is gone, or has another password than when they came."""
+        """Who they are now; nobody if they logged out, or their line is gone or has another password since."""
         if not self._settings.login:
             return self.person
-        if self._password_now() != self._password:
+        if self._password_now() != self._password or (self._login_id and has_ended(self._login_id, self._settings)):
             return Person(self._name, Role.NONE)
         return person_named(self._name, self._settings, is_listed=self._is_listed, claims=self._claims)
 

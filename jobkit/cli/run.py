@@ -238,6 +238,7 @@ def dashboard(
 ) -> None:
     """The dashboard and the HTTP API alone, on this machine's own address, against JOBKIT_URL."""
     from jobkit.cli.serving import PROVIDER, check_host, guard, tls
+    from jobkit.http import WEB_VARIABLE
     from jobkit.own_machine import system_tells
     from jobkit.people import ANONYMOUS
 
@@ -246,7 +247,7 @@ def dashboard(
     if secured and show:
         raise BadInput("--show does not go with --cert: Panel would open http://; open the address that is printed")
     host = check_host(host, bool(login or oauth))
-    served = [] if web is None else _web_folder(web)
+    served = {} if web is None else {WEB_VARIABLE: _web_folder(web)}
     port = free_port(port, host)
     kit = out.connect()  # what is wrong with the URL is said here and not in the middle of a page
     guarded, environ = guard(kit.settings, login, oauth)
@@ -260,18 +261,18 @@ def dashboard(
     name = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
     if login or oauth or system_tells():  # else the server itself prints its address, with a token
         click.echo(f"http{'s' if secured else ''}://{name}:{port}/", err=True)
-    argv = dashboard_command(port, host) + guarded + secured + served + (["--show"] if show else [])
+    argv = dashboard_command(port, host) + guarded + secured + (["--show"] if show else [])
     sys.stdout.flush()
-    os.execve(argv[0], argv, {**os.environ, **environ})
+    os.execve(argv[0], argv, {**os.environ, **environ, **served})
 
 
-def _web_folder(folder: str) -> list[str]:
-    """Panel's options for a folder, which is served at its own relative path, or at its name."""
+def _web_folder(folder: str) -> str:
+    """Return `PATH=FOLDER` for the server: a folder is served at its own relative path, or at its name."""
     path = Path(folder)
     name = path.name if path.is_absolute() or ".." in path.parts else path.as_posix()
     if not path.is_dir() or name in ("", ".", "api", "app", "static") or name.startswith("api/"):
         raise BadInput(f"--web must be a folder with another name than api, app or static, not {folder!r}")
-    return ["--static-dirs", f"{name}={path.resolve()}"]
+    return f"{name}={path.resolve()}"
 
 
 def dashboard_command(port: int, host: str = "127.0.0.1") -> list[str]:

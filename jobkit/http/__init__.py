@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -113,9 +115,23 @@ def __getattr__(name: str) -> Any:
         know_extensions()
         end_with_parent()
         routes = globals()["ROUTES"] = tornado_routes()
-        _begin(routes[0][2]["api"])
+        api = routes[0][2]["api"]
+        routes += _web_routes(api)
+        _begin(api)
         return routes
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+#: `jobkit dashboard --web` tells its server of the folder by this variable: `PATH=FOLDER`.
+WEB_VARIABLE = "_JOBKIT_WEB"
+
+
+def _web_routes(api: Api) -> list[tuple[str, Any, dict[str, Any]]]:
+    from jobkit.http.web_folder import WebFolder
+
+    path, _, folder = os.environ.get(WEB_VARIABLE, "").partition("=")
+    options = {"path": folder, "default_filename": "index.html", "api": api}
+    return [(rf"/{re.escape(path)}/(.*)", WebFolder, options)] if folder else []
 
 
 def _begin(api: Api) -> None:

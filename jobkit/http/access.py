@@ -137,7 +137,13 @@ def grant_of(
             raise Problem(
                 403, "xsrf", "a login by cookie needs the cookie _xsrf also as header X-XSRFToken", "x-xsrftoken"
             )
-        standing = Standing(request.login, settings, is_listed=request.login_is_listed, claims=request.login_claims)
+        standing = Standing(
+            request.login,
+            settings,
+            is_listed=request.login_is_listed,
+            claims=request.login_claims,
+            login_id=request.login_id,
+        )
         return replace(grant_for(standing.person), standing=standing)
     if own is not None and own.is_own:
         return Grant("", _ALL, is_open=True)

@@ -244,9 +244,7 @@ class Api:
         if not route.scope:
             return grant or Grant()
         if grant is None:
-            own = self._decide(request, (await self.kit()).settings)
-            why = f"{own.why}; a token opens it:" if own is not None else "this server asks for a token:"
-            raise access.unauthorized("", f"{why} Authorization: Bearer TOKEN (`jobkit token`)")
+            raise access.unauthorized("", self.why_refused(request))
         if not grant.may(route.scope):
             if route.scope != "view":
                 self._note(grant, route, params, "refused")
@@ -275,6 +273,12 @@ class Api:
         if grant is not None and grant.token_id and await self.is_revoked(grant):
             raise access.unauthorized("invalid_token", "the token was revoked")
         return grant
+
+    def why_refused(self, request: Request) -> str:
+        """Return in one sentence why somebody without a token or a login may do nothing. Called once there is a kit."""
+        own = self._decide(request, self._kit.settings) if self._kit is not None else None
+        why = f"{own.why}; a token opens it:" if own is not None else "this server asks for a token:"
+        return f"{why} Authorization: Bearer TOKEN (`jobkit token`)"
 
     def _decide(self, request: Request, settings: Settings) -> Decision | None:
         """Decide whether the server is open to this request; None if it is open to nobody."""

@@ -11,16 +11,18 @@ import asyncio
 import hashlib
 import html
 import logging
+import secrets
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import tornado.web
+from tornado.httputil import parse_body_arguments
 
 from jobkit.http.access import Rate
 from jobkit.http.cookies import marks
 from jobkit.model import InvalidParams
-from jobkit.people import Account, is_password, read_login
+from jobkit.people import LOGIN_DAYS, Account, end_login, has_ended, is_password, read_login, split_seal
 from jobkit.settings import Settings
 
 logger = logging.getLogger("jobkit.http")
@@ -28,8 +30,8 @@ logger = logging.getLogger("jobkit.http")
 #: Where Bokeh finds them.
 login_url, logout_url = "/login", "/logout"
 
-#: How long a login lasts.
-_DAYS = 7
+#: Largest body of the form in bytes.
+_FORM_BYTES = 64 * 1024
 
 #: Wrong passwords from one address: so many at once, and one in ten seconds from then on.
 _wrong = Rate(0.1, 10)
@@ -46,12 +48,23 @@ _HEADERS = {
 
 def get_user(handler: Any) -> str | None:
     """The name of who is logged in, or None."""
-    name, seal = handler.get_signed_cookie("user", max_age_days=_DAYS), handler.get_signed_cookie("user_seal")
-    if not name or not seal:
+    name = handler.get_signed_cookie("user", max_age_days=LOGIN_DAYS)
+    seal, login = _sealed(handler)
+    if not name or not login or has_ended(login, _settings()):
         return None
     text: str = name.decode("utf-8", "replace")
     account = _accounts().get(text)
-    return text if account is not None and seal.decode("ascii", "replace") == _seal(account) else None
+    return text if account is not None and seal == _seal(account) else None
+
+
+def login_id(handler: Any) -> str:
+    """Return the id of the login that a request brings, or ""."""
+    return _sealed(handler)[1]
+
+
+def _sealed(handler: Any) -> tuple[str, str]:
+    """Return seal and id of the login in the cookie beside the name's; see `split_seal`."""
+    return split_seal(handler.get_signed_cookie("user_seal", max_age_days=LOGIN_DAYS))
 
 
 def _accounts() -> dict[str, Account]:
@@ -72,8 +85,9 @@ def _seal(account: Account) -> str:
     return hashlib.sha256(b"jobkit-seal\x00" + account.password.encode()).hexdigest()[:16]
 
 
+@tornado.web.stream_request_body
 class LoginHandler(tornado.web.RequestHandler):
-    """A form for name and password."""
+    """A form for name and password. Its body is bounded before it is read: nobody has logged in yet."""
 
     def set_default_headers(self) -> None:
         for name, value in _HEADERS.items():
@@ -81,11 +95,34 @@ class LoginHandler(tornado.web.RequestHandler):
 
     def initialize(self) -> None:
         self.settings.setdefault("xsrf_cookie_kwargs", marks(self))
+        self._body = b""
+
+    def prepare(self) -> None:
+        length = self.request.headers.get("Content-Length", "0")
+        connection: Any = self.request.connection
+        connection.set_max_body_size(_FORM_BYTES)
+        if length.isdecimal() and int(length) > _FORM_BYTES:
+            self.set_status(413)
+            self.set_header("Connection", "close")
+            self._show(f"The form is larger than {_FORM_BYTES:,} bytes.")
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk
+
+    def check_xsrf_cookie(self) -> None:
+        """Tornado asks for it before the body is read, in which it is; see `post`."""
 
     def get(self) -> None:
         self._show("")
 
     async def post(self) -> None:
+        if self._finished:
+            return
+        given = self.request.body_arguments
+        parse_body_arguments(self.request.headers.get("Content-Type", ""), self._body, given, {})
+        for field, values in given.items():
+            self.request.arguments.setdefault(field, []).extend(values)
+        super().check_xsrf_cookie()
         peer = str(self.request.remote_ip or "")
         name, password = self.get_body_argument("username", "")[:200], self.get_body_argument("password", "")
         if wait := _wrong.wait_s(peer, 0.0 if not password else 1.0):
@@ -101,9 +138,9 @@ class LoginHandler(tornado.web.RequestHandler):
             self._show("Name and password do not belong together.")
             return
         _wrong.forgive(peer)
-        how: dict[str, Any] = {"expires_days": _DAYS, "httponly": True, "path": _path(self), **marks(self)}
+        how: dict[str, Any] = {"expires_days": LOGIN_DAYS, "httponly": True, "path": _path(self), **marks(self)}
         self.set_signed_cookie("user", name, **how)
-        self.set_signed_cookie("user_seal", _seal(account), **how)
+        self.set_signed_cookie("user_seal", f"{_seal(account)}.{secrets.token_hex(16)}", **how)
         self.redirect(_next(self))
 
     def _show(self, problem: str) -> None:
@@ -120,9 +157,14 @@ class LoginHandler(tornado.web.RequestHandler):
 
 
 class LogoutHandler(tornado.web.RequestHandler):
-    """Forgets who it was."""
+    """Ends the login for whoever has its cookie, and removes that from the browser."""
 
     def get(self) -> None:
+        if get_user(self) is not None:
+            try:
+                end_login(login_id(self), _settings())
+            except OSError as error:
+                logger.error("a login could not be ended, but its cookies are removed: %s", error)
         for name in ("user", "user_seal", "is_guest", "id_token"):
             self.clear_cookie(name, path=_path(self))
         self.redirect(f"{_prefix(self)}{login_url}")

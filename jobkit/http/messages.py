@@ -40,6 +40,7 @@ class Request:
         scheme: "http" or "https".
         prefix: what stands before the API's root in the URL, without a slash at its end.
         login: name of the person whom the web server itself has logged in (the dashboard's cookie), or "".
+        login_id: of that login in jobkit's login file, or "".
         login_is_listed: who runs the server has written down who may log in, by name; not so with OAuth.
         login_claims: what an OAuth provider has said of that person.
         login_is_forged: a request that changes something came with that cookie but without the XSRF token.
@@ -56,6 +57,7 @@ class Request:
     scheme: str = "http"
     prefix: str = ""
     login: str = ""
+    login_id: str = ""
     login_is_listed: bool = False
     login_claims: Mapping[str, Any] = field(default_factory=dict)
     login_is_forged: bool = False

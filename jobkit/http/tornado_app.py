@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tornado.iostream
@@ -27,8 +27,62 @@ def routes(api: Api) -> list[tuple[str, type[tornado.web.RequestHandler], dict[s
     return [(PATTERN, ApiHandler, {"api": api})]
 
 
+class AskingHandler(tornado.web.RequestHandler):
+    """Reads a request of Tornado's as the API takes it, with the login of the server."""
+
+    _api: Api
+    _parts: Sequence[bytes] = ()
+
+    def _request(self, path: str) -> Request:
+        request = self.request
+        # What the pattern has matched comes decoded; the path is taken apart still encoded.
+        raw = request.path
+        prefix = getattr(self.application, "prefix", "") or ""
+        if not raw.startswith(f"{prefix}/"):
+            prefix = ""
+        server = server_of_tornado(self.application)
+        if not self._api.hosts.issuperset(server.names):
+            self._api.allow_hosts(server.names)
+        login, is_forged = self._login() if server.has_login else ("", False)
+        is_login_listed = bool(login) and is_listed(self.application.auth_provider)  # type: ignore[attr-defined]  # Bokeh's
+        return Request(
+            method=request.method or "GET",
+            path=raw.removeprefix(prefix),
+            headers={name.lower(): ", ".join(request.headers.get_list(name)) for name in request.headers},
+            query=request.query,
+            body=b"".join(self._parts),
+            peer=str(request.remote_ip or ""),
+            connection=of_tornado(request),
+            server=server,
+            scheme=request.protocol,
+            prefix=prefix,
+            login=login,
+            login_is_listed=is_login_listed,
+            login_id=_login_id(self) if login else "",
+            login_claims=claims_of(self) if login and not is_login_listed else {},
+            login_is_forged=is_forged,
+        )
+
+    def _login(self) -> tuple[str, bool]:
+        """Whom Panel's own login knows (`--basic-auth`, `--oauth-provider`), and whether XSRF protection is missing."""
+        name = _user(self)
+        if not name:
+            return "", False
+        if self.request.method in ("GET", "HEAD", "OPTIONS"):
+            _ = self.xsrf_token  # sets the cookie, for what comes next
+            return name, False
+        try:
+            super().check_xsrf_cookie()
+        except tornado.web.HTTPError:
+            return name, True
+        return name, False
+
+    def check_xsrf_cookie(self) -> None:
+        """Of all requests is not asked for what only a login by cookie needs; see `_login`."""
+
+
 @tornado.web.stream_request_body
-class ApiHandler(tornado.web.RequestHandler):
+class ApiHandler(AskingHandler):
     """Hands every request to the `Api` and writes what it answers."""
 
     SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS", "QUERY", "TRACE")
@@ -79,52 +133,6 @@ class ApiHandler(tornado.web.RequestHandler):
             self.set_header(name, value)
         self.set_header("Connection", "close")  # the body of the request, if any, is not read
         self.finish(response.body)
-
-    def _request(self, path: str) -> Request:
-        request = self.request
-        # What the pattern has matched comes decoded; the path is taken apart still encoded.
-        raw = request.path
-        prefix = getattr(self.application, "prefix", "") or ""
-        if not raw.startswith(f"{prefix}/"):
-            prefix = ""
-        server = server_of_tornado(self.application)
-        if not self._api.hosts.issuperset(server.names):
-            self._api.allow_hosts(server.names)
-        login, is_forged = self._login() if server.has_login else ("", False)
-        is_login_listed = bool(login) and is_listed(self.application.auth_provider)  # type: ignore[attr-defined]  # Bokeh's
-        return Request(
-            method=request.method or "GET",
-            path=raw.removeprefix(prefix),
-            headers={name.lower(): ", ".join(request.headers.get_list(name)) for name in request.headers},
-            query=request.query,
-            body=b"".join(self._parts),
-            peer=str(request.remote_ip or ""),
-            connection=of_tornado(request),
-            server=server,
-            scheme=request.protocol,
-            prefix=prefix,
-            login=login,
-            login_is_listed=is_login_listed,
-            login_claims=claims_of(self) if login and not is_login_listed else {},
-            login_is_forged=is_forged,
-        )
-
-    def _login(self) -> tuple[str, bool]:
-        """Whom Panel's own login knows (`--basic-auth`, `--oauth-provider`), and whether XSRF protection is missing."""
-        name = _user(self)
-        if not name:
-            return "", False
-        if self.request.method in ("GET", "HEAD", "OPTIONS"):
-            _ = self.xsrf_token  # sets the cookie, for what comes next
-            return name, False
-        try:
-            super().check_xsrf_cookie()
-        except tornado.web.HTTPError:
-            return name, True
-        return name, False
-
-    def check_xsrf_cookie(self) -> None:
-        """Of all requests is not asked for what only a login by cookie needs; see `_login`."""
 
     async def _write(self, response: Response) -> None:
         self.clear()
@@ -199,6 +207,11 @@ def _user(handler: tornado.web.RequestHandler) -> str:
         return str(found(handler) or "")
     user = kept_by_panel(handler, "user")
     return "" if not user else user.decode("utf-8", "replace").strip('"')[:200]
+
+
+def _login_id(handler: tornado.web.RequestHandler) -> str:
+    found = getattr(getattr(handler.application.auth_provider, "_module", None), "login_id", None)  # type: ignore[attr-defined]  # Bokeh's
+    return "" if found is None else str(found(handler))
 
 
 async def _close(stream: Any) -> None:

@@ -363,6 +363,8 @@ def _install() -> None:
     """Once in a process: a second import of this module finds what it put there."""
     if getattr(ApplicationContext.create_session_if_needed, "__wrapped__", None) is not None:
         return
+    from panel.io import rest  # loads `rest_provider`, which has to be there by then
+
     changed: list[tuple[Any, str, Callable[[Any], Any]]] = [
         (ApplicationContext, "create_session_if_needed", _judging),
         (panel_server.DocHandler, "get_session", _framing),
@@ -372,6 +374,7 @@ def _install() -> None:
         (panel_server.WSHandler, "_async_open", _closing),
         (panel_server.ComponentResourceHandler, "parse_url_path", _finding),
         (panel_server.ComponentResourceHandler, "prepare", lambda _: _ask_for_login),
+        (rest.BaseHandler, "prepare", lambda _: _ask_for_login),
         (LivenessHandler, "prepare", lambda _: _ask_before_running),
         (bokeh.server.server.BaseServer, "show", _showing),
         (bokeh.server.server.BaseServer, "start", _starting),

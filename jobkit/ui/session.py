@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import panel as pn
+from tornado.web import decode_signed_value
 
 from jobkit.model.people import Person
 from jobkit.own_machine import Decision
-from jobkit.people import Standing, stranger
+from jobkit.people import LOGIN_DAYS, Standing, split_seal, stranger
 from jobkit.settings import Settings
 from jobkit.ui import panel_server
 
@@ -34,9 +35,17 @@ def judge_here(settings: Settings) -> Callable[[], Person]:
     if name:
         # A guest of `--oauth-optional` has shown no name that anybody vouches for.
         is_listed = not pn.config.oauth_provider and name != "guest"
-        return Standing(name, settings, is_listed=is_listed, claims=_claims()).now
+        return Standing(name, settings, is_listed=is_listed, claims=_claims(), login_id=_login_id()).now
     person = stranger(settings, is_own_machine=decision.is_own)
     return lambda: person
+
+
+def _login_id() -> str:
+    """Return the id of the login in jobkit's login file that the current session came with, or ""."""
+    secret, cookie = pn.config.cookie_secret, (pn.state.cookies or {}).get("user_seal")
+    if not secret or not cookie:
+        return ""
+    return split_seal(decode_signed_value(secret, "user_seal", cookie, max_age_days=LOGIN_DAYS))[1]
 
 
 def _claims() -> Mapping[str, Any]:

@@ -46,14 +46,15 @@ class Site:
     async def _tornado(self, stop: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
         from tornado.httpserver import HTTPServer
         from tornado.netutil import bind_sockets
-        from tornado.web import Application, StaticFileHandler
+        from tornado.web import Application
+
+        from jobkit.http.web_folder import WebFolder
 
         routes = tornado_routes(self.kit, **self._options)
         self.api = routes[0][2]["api"]
         if self._web:
-            routes.append(
-                (r"/examples/web/(.*)", StaticFileHandler, {"path": self._web, "default_filename": "index.html"})
-            )
+            options = {"path": self._web, "default_filename": "index.html", "api": self.api}
+            routes.append((r"/examples/web/(.*)", WebFolder, options))
         (listening,) = bind_sockets(self.port, "127.0.0.1")
         silent = {} if self._is_logging else {"log_function": lambda handler: None}
         server = HTTPServer(Application(routes, cookie_secret="of these tests", **silent))

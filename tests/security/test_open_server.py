@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -114,8 +115,6 @@ def test_another_user_of_the_machine_gets_one_sentence_on_page_api_and_websocket
 
 @needs_root
 def test_a_session_of_its_own_person_is_not_for_a_stranger_who_knows_its_token(site: PeopleSite) -> None:
-    import re
-
     token = re.search(r'"token":"([^"]+)"', page_of(site).text)
     assert token is not None
     with as_stranger():
@@ -283,3 +282,77 @@ def test_curl_of_another_user_is_refused_and_ours_is_not(plain: str) -> None:
 
     assert code(user="nobody") == "403"
     assert code() == "200"
+
+
+# -- every route -------------------------------------------------------------------------------------------------------
+
+#: Handlers that answer before a login, and what they may say: files of the libraries, the form, and that they live.
+PUBLIC = {
+    "StaticHandler": {404},
+    "MultiRootStaticHandler": {404},
+    "IcoHandler": {200},
+    "LoginHandler": {200},
+    "LogoutHandler": {302},
+    "LivenessHandler": {200},
+}
+
+
+def test_no_route_tells_anything_before_the_login(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever Panel, Bokeh and jobkit serve: a route that is new has to be refused, or to be named above."""
+    from bokeh.server.auth_provider import AuthModule
+    from panel.config import config
+
+    from jobkit.ui.dashboard import Dashboard
+    from tests.security.people_site import AUTH
+
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "x").write_text("of the user")
+    monkeypatch.setattr(config, "cookie_secret", "of these tests")
+    monkeypatch.setattr(config, "session_history", -1)
+    site = PeopleSite(
+        stage.kit,
+        lambda: Dashboard(stage.kit).__panel__(),
+        auth_provider=AuthModule(AUTH),
+        cookie_secret="of these tests",
+        static_dirs={"files": str(tmp_path / "files")},
+        liveness=True,
+    )
+    told = {}
+    try:
+        (server, _) = site._running
+        for rule in server._tornado.wildcard_router.rules:
+            path = re.sub(r"\(\?!.*?\)|\?:", "", rule.matcher.regex.pattern).rstrip("$").replace("/?", "/")
+            path = re.sub(r"\([^()]*(\([^()]*\)[^()]*)*\)", "x", path).replace("\\", "").replace(".*", "x")
+            path = "/api/jobs" if rule.target.__name__ == "ApiHandler" else path.lstrip("^")
+            answer = httpx.get(f"{site.url}{path}?bokeh-autoload-element=x", trust_env=False, timeout=30)
+            is_refused = answer.status_code in (401, 403) or "/login" in answer.headers.get("location", "")
+            if not is_refused and answer.status_code not in PUBLIC.get(rule.target.__name__, set()):
+                told[path] = rule.target.__name__, answer.status_code
+        assert _status(f"{site.url}/liveness?endpoint=/page") == 403
+        assert _status(f"{site.url}/rest/session_info") == 403
+    finally:
+        site.close()
+    assert told == {}
+
+
+def test_a_client_that_never_ends_its_headers_or_its_body_is_cut(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobkit.ui import panel_server
+
+    monkeypatch.setattr(panel_server, "HEADER_S", 0.5)
+    monkeypatch.setattr(panel_server, "BODY_S", 0.5)
+    site = PeopleSite(stage.kit, lambda: None)
+    try:
+        for begun in (
+            "GET /page HTTP/1.1\r\nHost: loc",
+            "POST /page HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx",
+        ):
+            with socket.create_connection(("127.0.0.1", urlsplit(site.url).port or 0), timeout=60) as stream:
+                stream.sendall(begun.encode())
+                assert stream.recv(10_000) == b""
+        with socket.create_connection(("127.0.0.1", urlsplit(site.url).port or 0), timeout=60) as stream:
+            stream.sendall(f"POST /page HTTP/1.1\r\nHost: localhost\r\nContent-Length: {60 * 2**20}\r\n\r\n".encode())
+            assert b" 400 " in stream.recv(10_000)
+    finally:
+        site.close()

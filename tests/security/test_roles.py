@@ -6,9 +6,11 @@ The pages' requests are forged: they go through the real websocket of a real bro
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -42,7 +44,8 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     login.chmod(0o600)
     monkeypatch.setenv("JOBKIT_LOGIN", str(login))
     monkeypatch.setattr("panel.config.cookie_secret", "of these tests")
-    made = Stage(Kit(Settings(url="sync://", login=str(login), secret="of these tests")))
+    monkeypatch.setenv("JOBKIT_HOME", str(tmp_path / "home"))
+    made = Stage(Kit(Settings(url="sync://", login=str(login), secret="of these tests", home=tmp_path / "home")))
 
     @task
     def double(n: int = 1) -> int:
@@ -399,6 +402,49 @@ def test_guessing_is_slowed_down(stage: Stage, site: PeopleSite) -> None:
     assert codes[-1] == 429
     assert blocked.status_code == 429
     assert int(blocked.headers["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("begun", "status"),
+    [("Content-Length: 70000\r\n\r\n", b" 413 "), ("Transfer-Encoding: chunked\r\n\r\n11170\r\n", b" 400 ")],
+)
+def test_a_login_form_larger_than_64_kb_is_refused_before_it_is_read(
+    site: PeopleSite, begun: str, status: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", urlsplit(site.url).port or 0), timeout=30) as stream:
+        stream.sendall(f"POST /login HTTP/1.1\r\nHost: localhost\r\n{begun}".encode())
+        assert status in stream.recv(10_000)
+    with site.client("view") as http:
+        assert http.get("/api/jobs").status_code == 200
+
+
+def test_a_logout_ends_the_login_also_for_a_copy_of_its_cookie(site: PeopleSite) -> None:
+    with site.client("view") as http, site.client("view") as other:
+        copy = dict(http.cookies)
+        with http.stream("GET", "/api/events", timeout=20) as stream:
+            assert stream.status_code == 200
+            assert http.get("/logout").status_code == 302
+            for _ in stream.iter_raw():  # until the server ends it
+                pass
+
+        assert "user" not in http.cookies
+        with httpx.Client(base_url=site.url, cookies=copy, trust_env=False, timeout=30) as thief:
+            assert thief.get("/api/jobs").status_code == 401
+            assert thief.get("/page").status_code == 302
+        assert other.get("/api/jobs").status_code == 200  # another login of the same person
+
+
+@pytest.mark.browser
+def test_a_logout_ends_the_other_windows_of_its_login(stage: Stage, site: PeopleSite, window: Window) -> None:
+    page = window.open(f"{site.url}/page")
+    log_in(page, "view")
+    second = page.context.new_page()
+    second.goto(f"{site.url}/page")
+    second.wait_for_selector(".tab:has-text('Failures')", timeout=60_000)
+
+    page.goto(f"{site.url}/logout")
+
+    second.wait_for_selector("[name=password]", timeout=60_000)
 
 
 @pytest.mark.parametrize(
