@@ -151,7 +151,7 @@ def _on_socket(settings: Settings, *, is_supervised: bool) -> Settings:
     """`local://` as the socket of its server, with the home's own key."""
     from jobkit.embedded import attach, ensure_running
 
-    server = attach(settings) if is_supervised else ensure_running(settings)
+    server = attach(settings) if is_supervised else ensure_running(settings, only_looks=True)
     return replace(settings, url=server.url, secret=server.secret, results=settings.results or str(server.results))
 
 
