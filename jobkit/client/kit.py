@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -69,6 +71,10 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
         self._owner = user_name()
         self._hooks: set[Hook] = set()
         self.aio = AioKit(self)
+        if (
+            "panel.io.server" in sys.modules
+        ):  # a program that may serve pages: requests are judged from the first one on
+            importlib.import_module("jobkit.ui.panel_server")
 
     def _ipython_display_(self) -> None:
         print(repr(self))

@@ -1,9 +1,9 @@
 """What jobkit changes in Panel's server, for `panel serve dashboard.py` as for `jobkit dashboard`.
 
 Panel has no hooks for these: who may have a session, which files `/components` serves, how long a request may take,
-which address `--show` opens. All names of Panel and Bokeh that are not public stand here. The module is loaded with any
-part of `jobkit.ui`, and by `panel serve` itself before it listens (the entry point in the group `panel.io.rest`), since
-a dashboard's own code runs only when its first page is opened.
+which address `--show` opens. All names of Panel and Bokeh that are not public stand here. The module is loaded with a
+kit if Panel is loaded (`pn.serve` in a program), with most parts of `jobkit.ui`, and by `panel serve` itself before it
+listens (the entry point in the group `panel.io.rest`), since a page's own code runs only when it is first opened.
 """
 
 from __future__ import annotations

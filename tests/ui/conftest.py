@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import panel as pn
 import pytest
 
 from jobkit.tasks.registry import registry
@@ -91,8 +92,6 @@ def window(browser: Browser) -> Iterator[Window]:
 @pytest.fixture
 def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
     """Serves what a function makes per session, in this process; gives its URL."""
-    import panel as pn
-
     servers: list[Any] = []
 
     def start(make: Callable[[], Any]) -> str:
