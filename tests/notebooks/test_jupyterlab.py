@@ -197,6 +197,7 @@ BATCH_CELLS = (
 )
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("lab", [BATCH_CELLS], indirect=True, ids=["batch"])
 def test_batch_form_and_cell_magic_work_in_jupyterlab(lab: tuple[str, Path], page: Page) -> None:
     url, folder = lab

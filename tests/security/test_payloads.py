@@ -103,6 +103,7 @@ def test_no_forged_result_is_unpickled_by_a_client(bench: Bench, mark: Path) -> 
             assert not mark.exists(), name
 
 
+@pytest.mark.nightly
 def test_arguments_of_an_ended_job_that_are_put_back_in_line_do_not_run_again(bench: Bench) -> None:
     prefix = f"jk:{bench.kit.settings.namespace}:"
     bench.worker()
