@@ -11,15 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobkit.codec import PICKLE, Codec, Subject, is_reference
+import msgspec
+
+from jobkit.codec import PICKLE, RAW, Codec, Subject, is_reference
 from jobkit.files import Depot
 from jobkit.files.depot import LARGE_BYTES, opened
-from jobkit.model import ErrorKind, JobError, JobSpec, ResultUnavailable, SignatureError
+from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, ResultUnavailable, SignatureError
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.attempt import supplied
 from jobkit.run.base import Assignment, Outcome
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
+from jobkit.tasks.call import read_head
 
 #: A result larger than this is not kept in the store; its preview is.
 MAX_RESULT_BYTES = 50_000_000
@@ -53,6 +56,59 @@ def artifact_subject(spec: JobSpec, name: str, media: str) -> Subject:
     return Subject(f"artifact\0{name}\0{media}", spec.id, spec.task)
 
 
+def preview_subject(job_id: str) -> Subject:
+    return Subject("preview", job_id, "")
+
+
+async def read_preview(store: Any, job_id: str, codec: Codec) -> dict[str, Any] | None:
+    """What any page may show of a job's result; None if nothing is kept.
+
+    A preview that its worker did not seal for this job is not shown: then its only parts are `unavailable`, a sentence
+    that says so, and `problem`, which is "signature".
+    """
+    sealed = await store.preview(job_id)
+    if sealed is None:
+        return None
+    try:
+        try:
+            _, body = codec.verify(sealed, preview_subject(job_id))
+        except SignatureError:
+            (snapshot,) = await store.snapshots([job_id])
+            if snapshot is None or not snapshot.cached_from:
+                raise
+            await check_reuse(store, snapshot, codec)
+            _, body = codec.verify(sealed, preview_subject(snapshot.cached_from))
+        found = msgspec.json.decode(body, type=dict[str, Any])
+    except SignatureError as error:
+        return {"type": "", "unavailable": f"it is not shown: {error}", "problem": "signature"}
+    except msgspec.MsgspecError as error:
+        return {"type": "", "unavailable": f"its preview cannot be read: {error}"}
+    return found
+
+
+async def check_reuse(store: Any, snapshot: JobSnapshot, codec: Codec) -> None:
+    """Check that the kept result of another job is the result of this one too, if its record says so.
+
+    The record is not signed, but the calls of both jobs are: they must name the same cache key, which is a digest of
+    task, code version and arguments. One more round trip, and only for jobs with a reused result.
+
+    Raises:
+        SignatureError: they do not; nothing of that result may be shown as this job's.
+    """
+    if not snapshot.cached_from or not codec.has_key:
+        return
+    ids = [snapshot.id, snapshot.cached_from]
+    keys = set()
+    for job_id, payload in zip(ids, await store.payloads(ids), strict=True):
+        _, call = codec.verify(payload or b"", Subject("args", job_id, snapshot.spec.task))
+        keys.add(read_head(call)[0].cache_key)
+    if len(keys) != 1 or "" in keys:
+        raise SignatureError(
+            f"the record of job {snapshot.id} says that its result is that of job {snapshot.cached_from}, but by their "
+            "signed calls the two are not the same work; run it again"
+        )
+
+
 def is_large(outcome: Outcome) -> bool:
     """Whether `ending` has a file to write, and so must not be called on a loop."""
     return len(outcome.body) > LARGE_BYTES
@@ -77,12 +133,13 @@ async def needed(store: Any, spec: JobSpec, codec: Codec, depot: Depot | None = 
         for job_id, snapshot in zip(ids, await store.snapshots(ids), strict=True):
             sealed = await store.result(job_id) if snapshot is not None else None
             if snapshot is None or sealed is None:
-                preview = await store.preview(job_id) if snapshot is not None else None
+                preview = await read_preview(store, job_id, codec) if snapshot is not None else None
                 why = (preview or {}).get("unavailable") or "it was removed, or has expired"
                 name = f"job {job_id}" if snapshot is None else f"job {job_id} ({snapshot.spec.task})"
                 raise NeedMissing(f"the result of {name}, which it needs, is not there: {why}")
             subject = Subject("result", snapshot.result_id, snapshot.spec.task)
             try:
+                await check_reuse(store, snapshot, codec)
                 if is_reference(sealed):
                     given[job_id] = await asyncio.to_thread(opened, sealed, subject, codec, depot)
                 else:
@@ -178,7 +235,7 @@ def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings,
         error=outcome.error,
         reason=outcome.reason,
         result=result,
-        preview=preview,
+        preview=codec.seal(RAW, msgspec.json.encode(preview), preview_subject(spec.id)) if preview else b"",
         summary=outcome.summary,
         usage=outcome.usage,
         delay_ms=delay_ms,

@@ -72,6 +72,11 @@ class Codec:
         self._signer = next(iter(self._keys), None)
         self.allow_pickle = bool(self._keys) if allow_pickle is None else allow_pickle
 
+    @property
+    def has_key(self) -> bool:
+        """Whether what it seals is signed, and what is not signed is refused."""
+        return bool(self._keys)
+
     @classmethod
     def from_secret(cls, secret: str) -> Codec:
         """The codec for a `JOBKIT_SECRET`: one or more keys, comma-separated."""

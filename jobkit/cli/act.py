@@ -21,14 +21,11 @@ def task_info(kit: Kit, name: str) -> TaskInfo:
     Raises:
         UnknownTask: neither knows it; the message names the close ones.
     """
-    from jobkit.model import UnknownTask
-    from jobkit.tasks.registry import unknown_task
-
     found = kit.tasks()
     if name not in found:
         found = known_tasks(kit)
     if name not in found:
-        raise UnknownTask(unknown_task(name, found))
+        raise kit.unknown_task(name, found)
     return found[name]
 
 

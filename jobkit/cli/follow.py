@@ -150,6 +150,8 @@ def ending(kit: Kit, snapshot: JobSnapshot) -> int:
 def result_text(preview: object, summary: str) -> str:
     """A result as text: what the worker wrote about it, never the value itself."""
     shown = preview if isinstance(preview, dict) else {}
+    if shown.get("problem"):  # nor is the line in the record to be trusted then
+        return out.one_line(str(shown["unavailable"]))
     text = out.block(str(shown["text"])) if shown.get("text") else out.one_line(summary) or "(no preview)"
     return f"{text}\n{out.one_line(str(shown['unavailable']))}" if shown.get("unavailable") else text
 

@@ -101,7 +101,8 @@ class AioKit:
         job._publish()
         if job._cards:
             await asyncio.to_thread(job._settle)
-        if (job._result and not is_reference(job._result)) or job.snapshot.state is JobState.CANCELLED:
+        is_here = bool(job._result) and not is_reference(job._result) and not job.snapshot.cached_from
+        if is_here or job.snapshot.state is JobState.CANCELLED:
             return self._kit._outcome(job, job._result)
         return await asyncio.to_thread(self._kit._outcome, job, job._result)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from jobkit.client.verbs import log_lines
 from jobkit.codec import is_reference
 from jobkit.files import Depot
 from jobkit.files.depot import opened
-from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, LogLine, ResultExpired
+from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, LogLine, ResultExpired, UnknownTask
 from jobkit.model.audit import AuditEntry
 from jobkit.store.query import Page, Query
 from jobkit.store.redis_dump import Dump
@@ -44,6 +44,10 @@ class Blocking(Connection):
         """Tasks that can be submitted by name: those of this process and those that workers have made known."""
         found = self._call(self._verbs.tasks)
         return dict(sorted({**found, **{task.name: task.info() for task in registry.all()}}.items()))
+
+    def unknown_task(self, name: str, known: Iterable[str]) -> UnknownTask:
+        """The error for a task that `tasks` does not have, perhaps because its definition is not signed."""
+        return self._verbs.unknown_task(name, known)
 
     def queues(self) -> dict[str, dict[str, int]]:
         """Per queue: how many jobs are `queued` and `scheduled`, and how many `workers` serve it."""
@@ -149,6 +153,8 @@ class Blocking(Connection):
         if not sealed and snapshot.state is not JobState.CANCELLED:
             sealed = self._call(partial(self._verbs.sealed_result, job.id)) or b""
         preview = None if sealed or snapshot.state is not JobState.SUCCEEDED else self.preview(job.id)
+        if sealed and snapshot.cached_from:
+            self._call(partial(self._verbs.check_reuse, snapshot))
         return outcome_of(snapshot, sealed, preview, self.codec, self._depot if is_reference(sealed) else None)
 
     def artifacts(self, job_id: str) -> list[Artifact]:

@@ -32,7 +32,6 @@ from jobkit.store.values import Submission
 from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.tasks.call import read_head, with_changes
 from jobkit.tasks.options import check_submit_options
-from jobkit.tasks.registry import unknown_task
 from jobkit.tasks.specs import with_part
 
 if TYPE_CHECKING:
@@ -201,7 +200,7 @@ class FailureVerbs(Blocking):
         """
         infos = self.tasks()
         if task not in infos:
-            raise UnknownTask(f"{unknown_task(task, infos)}; so changed arguments cannot be checked here")
+            raise UnknownTask(f"{self._verbs.unknown_task(task, infos)}; so changed arguments cannot be checked here")
         return infos[task].changes(changes)
 
     def _checked_changes(self, ids: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,6 @@ from jobkit.model import (
     JobSpec,
     JobState,
     StoreUnavailable,
-    UnknownTask,
     apply,
 )
 from jobkit.model.rules import kinds_of
@@ -43,7 +42,7 @@ from jobkit.store.query import Query
 from jobkit.store.values import Submission
 from jobkit.tasks.options import SubmitOptions, check_submit_options
 from jobkit.tasks.references import Reference, ids_of, replaced
-from jobkit.tasks.registry import registry, unknown_task
+from jobkit.tasks.registry import registry
 from jobkit.tasks.task import BoundTask
 
 
@@ -288,7 +287,7 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
                 return prepare(registry.get(task), args, kwargs, over, **common)
             infos = self._call(self._verbs.tasks)
             if task not in infos:
-                raise UnknownTask(unknown_task(task, {*infos, *registry.names()}))
+                raise self._verbs.unknown_task(task, {*infos, *registry.names()})
             if args:
                 raise InvalidParams(f"task {task!r} is known by name only here: give its arguments by name")
             return prepare_info(infos[task], kwargs, over, **common)

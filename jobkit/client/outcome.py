@@ -8,7 +8,15 @@ from typing import Any
 from jobkit.codec import Codec, Subject
 from jobkit.files import Depot
 from jobkit.files.depot import opened
-from jobkit.model import JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState, ResultExpired, ResultUnavailable
+from jobkit.model import (
+    JobCancelled,
+    JobFailed,
+    JobSnapshot,
+    JobState,
+    ResultExpired,
+    ResultUnavailable,
+    SignatureError,
+)
 
 
 def outcome_of(
@@ -31,7 +39,8 @@ def outcome_of(
         reason = next((str(e.data["reason"]) for e in reversed(snapshot.history) if e.data.get("reason")), "")
         raise JobCancelled(f"job {spec.id} ({spec.task}) was cancelled" + (f": {reason}" if reason else ""))
     if snapshot.state is JobState.FAILED:
-        raise _failure(snapshot) from _original(snapshot, sealed, codec)
+        original, problem = _original(snapshot, sealed, codec)
+        raise _failure(snapshot, problem) from original
     if not sealed:
         what = f"the result of job {spec.id} ({spec.task}) is not available"
         if why := (preview or {}).get("unavailable"):
@@ -48,24 +57,28 @@ def outcome_of(
         ) from error
 
 
-def _failure(snapshot: JobSnapshot) -> JobFailed:
+def _failure(snapshot: JobSnapshot, problem: str = "") -> JobFailed:
     error, spec = snapshot.error, snapshot.spec
+    note = f"\n\n(its exception was not rebuilt: {problem})" if problem else ""
     if error is None:
-        return JobFailed(f"job {spec.id} ({spec.task}) failed")
+        return JobFailed(f"job {spec.id} ({spec.task}) failed{note}")
     trace = f"\n\n{error.traceback.rstrip()}" if error.traceback else ""
-    return JobFailed(f"job {spec.id} ({spec.task}) failed: {error}{trace}", error)
+    return JobFailed(f"job {spec.id} ({spec.task}) failed: {error}{trace}{note}", error)
 
 
-def _original(snapshot: JobSnapshot, sealed: bytes, codec: Codec) -> BaseException | None:
-    """The exception itself, where it could be rebuilt."""
+def _original(snapshot: JobSnapshot, sealed: bytes, codec: Codec) -> tuple[BaseException | None, str]:
+    """The exception itself, if it can be rebuilt, and what is wrong with its signature, or ""."""
     if not sealed:
-        return None
+        return None, ""
     try:
         form, body = codec.verify(sealed, Subject("error", snapshot.spec.id, snapshot.spec.task))
+    except SignatureError as error:
+        return None, str(error)
+    try:
         found = _decode(form, body)
-    except (JobkitError, Exception):  # the text tells the same
-        return None
-    return found if isinstance(found, BaseException) else None
+    except Exception:  # code of the exception's own class; the text tells the same
+        return None, ""
+    return (found if isinstance(found, BaseException) else None), ""
 
 
 def _decode(form: bytes, body: bytes) -> Any:

@@ -18,6 +18,7 @@ from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.tasks.call import Call, encode_call
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.options import SubmitOptions
+from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef, own_paths
 from jobkit.tasks.work import Work, work_of
 
@@ -67,7 +68,17 @@ def prepare(
     call = task.signature.call_args(bound)
     # What travels by value must not be imported, so the bare function goes, not the TaskDef around it.
     function = None if ref else task.function
-    encoded = encode_call(codec, Call(function, *call), ref=ref, path=path, cwd=_cwd(), has_references=bool(needs))
+    encoded = encode_call(
+        codec, Call(function, *call), ref=ref, path=path, cwd=_cwd(), has_references=bool(needs),
+        cache_key=work.cache_key,
+    )  # fmt: skip
+    if not codec.allow_pickle and not _is_registered(task):
+        raise InvalidParams(
+            f"{task.name} is not a registered task, and without a signing key workers run only tasks of their own "
+            "modules: decorate it with @jobkit.task in a module that workers import (-t), or set JOBKIT_SECRET to the "
+            "same text here and on the workers",
+            "task",
+        )
     return _submission(
         task.name, task.title, bound, encoded, options, over,
         settings=settings, codec=codec, owner=owner, retry_of=retry_of, needs=needs, work=work, job_id=job_id,
@@ -110,7 +121,10 @@ def prepare_info(
     defaults = {spec.name: spec.default for spec in info.params if spec.has_default and not spec.default_text}
     work = work_of(info.name, options, bound, defaults, codec, lambda: options.version)
     path = [info.source_dir] if info.source_dir else []
-    encoded = encode_call(codec, Call(None, (), bound), ref=info.ref, path=path, has_references=bool(needs))
+    encoded = encode_call(
+        codec, Call(None, (), bound), ref=info.ref, path=path, has_references=bool(needs), is_named=True,
+        cache_key=work.cache_key,
+    )  # fmt: skip
     return _submission(
         info.name, info.title, bound, encoded, options, over,
         settings=settings, codec=codec, owner=owner, needs=needs, work=work, job_id=job_id,
@@ -180,6 +194,11 @@ def _submission(
         needs=needs,
     )
     return Submission(spec, codec.seal(MSGPACK, encoded, Subject("args", job_id, name)))
+
+
+def _is_registered(task: TaskDef[..., Any]) -> bool:
+    known = registry.known(task.name)
+    return known is not None and known.ref == task.ref
 
 
 def _cwd() -> str:

@@ -75,8 +75,8 @@ class RepeatingKit(Blocking):
         spec = self.snapshot(job_id).spec
         form, body = self._call(partial(self._verbs.call_of, spec))
         head, inner = read_head(body)
-        call = read_call(head, inner)
-        task = _task_of(spec, head.ref, call)
+        call = read_call(head, inner, allow_pickle=self.codec.allow_pickle)
+        task = _task_of(spec, head.ref, call, may_import=self.codec.allow_pickle)
         changes = {**head.changes, **replaced(dict(changes), self._reference_of)}
         if task is not None:
             bound = task.signature.changed(task.bind(call.args, call.kwargs), changes)
@@ -90,7 +90,7 @@ class RepeatingKit(Blocking):
         body = encode_call(
             self.codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
             environment=head.environment if head.ref else None,
-            has_references=bool(spec.needs),
+            has_references=bool(spec.needs), is_named=head.is_named,
         )  # fmt: skip
         return self._again(spec, form, body, bound if task is not None else {**spec.params, **changes})
 
@@ -106,13 +106,17 @@ class RepeatingKit(Blocking):
         return snapshot
 
 
-def _task_of(spec: JobSpec, ref: str, call: Call) -> TaskDef[..., Any] | None:
-    """The function that a job called, where this process can have it; a task of its name may be another one."""
+def _task_of(spec: JobSpec, ref: str, call: Call, *, may_import: bool) -> TaskDef[..., Any] | None:
+    """The function that a job called, if this process can have it; a task of its name may be another one.
+
+    Args:
+        may_import: the payload is signed. An unsigned one could name any module.
+    """
     if call.function is not None:
         return TaskDef(call.function, name=spec.task)
     if spec.task in registry.names() and registry.get(spec.task).ref == ref:
         return registry.get(spec.task)
-    if not ref.startswith("jobkit.worker."):  # those run functions that only their worker knows
+    if may_import and not ref.startswith("jobkit.worker."):  # those run functions that only their worker knows
         with contextlib.suppress(Exception):  # a module of the worker's that is not here, for instance
             return registry.task_of(load_ref(ref))
     return None

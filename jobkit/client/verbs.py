@@ -6,10 +6,12 @@ Nothing here runs code of users or unpickles; the outcome of a job is decoded by
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jobkit.attempts import check_reuse, read_preview
 from jobkit.client import checks
 from jobkit.client.listening import Listening
 from jobkit.client.sending import Sending
@@ -22,6 +24,8 @@ from jobkit.model import (
     JobSpec,
     JobState,
     LogLine,
+    SignatureError,
+    UnknownTask,
     Waiting,
 )
 from jobkit.model.audit import AuditEntry
@@ -32,9 +36,12 @@ from jobkit.store.query import Page, Query
 from jobkit.store.redis_dump import Dump, RedisDump
 from jobkit.store.values import ArtifactInfo, LogSlice, WorkerInfo
 from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.registry import unknown_task
 
 if TYPE_CHECKING:
     from jobkit.index import Index
+
+logger = logging.getLogger("jobkit.client")
 
 T = TypeVar("T")
 
@@ -50,6 +57,7 @@ class Verbs(Sending, Listening):
         self.codec = codec
         self._index: Index | None = None
         self._trail = Trail(store)
+        self.refused_tasks: dict[str, str] = {}
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -137,8 +145,26 @@ class Verbs(Sending, Listening):
         return str(await self.store.refused() or "")
 
     async def tasks(self) -> dict[str, TaskInfo]:
-        """Tasks that workers (or this process) have made known, by name."""
-        return {name: TaskInfo.from_definition(found) for name, found in (await self.store.tasks()).items()}
+        """Tasks that workers (or this process) have made known, by name.
+
+        A definition that was not sealed by a key that we hold is left out: `refused_tasks` says why, by name. Each is
+        logged once.
+        """
+        found: dict[str, TaskInfo] = {}
+        refused: dict[str, str] = {}
+        for name, sealed in (await self.store.tasks()).items():
+            try:
+                found[name] = TaskInfo.from_sealed(name, sealed, self.codec)
+            except SignatureError as error:
+                refused[name] = str(error)
+                if name not in self.refused_tasks:
+                    logger.warning("%s", error)
+        self.refused_tasks = refused
+        return found
+
+    def unknown_task(self, name: str, known: Iterable[str]) -> UnknownTask:
+        """The error for a task that cannot be submitted by name; ask `tasks` before."""
+        return UnknownTask(self.refused_tasks.get(name) or unknown_task(name, known))
 
     async def waits_for_many(self, job_ids: Sequence[str]) -> list[str]:
         """What keeps each of these jobs from starting, as a sentence; "" where it is only a free slot, or nothing."""
@@ -154,7 +180,12 @@ class Verbs(Sending, Listening):
         return await self.store.logs(checks.job_id(job_id), after=after, tail=tail)
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
-        return await self.store.preview(job_id)
+        """See `jobkit.attempts.read_preview`."""
+        return await read_preview(self.store, job_id, self.codec)
+
+    async def check_reuse(self, snapshot: JobSnapshot) -> None:
+        """See `jobkit.attempts.check_reuse`."""
+        await check_reuse(self.store, snapshot, self.codec)
 
     async def artifacts(self, job_id: str) -> tuple[JobSpec, list[ArtifactInfo]]:
         """What a job saved, oldest first, with its spec.

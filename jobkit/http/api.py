@@ -386,7 +386,8 @@ def problem_of(error: JobkitError) -> Problem:
         case ResultUnavailable():
             return Problem(410, "result_unavailable", text)
         case SignatureError():
-            return Problem(409, "signature", text)
+            # Not the caller's fault: Redis holds something that no worker or submitter of ours wrote.
+            return Problem(502, "signature", text)
         case StoreUnavailable():
             logger.warning("a request was answered with 503: %s", text)
             return Problem(503, "unavailable", _unavailable(error), headers={"Retry-After": "1"})

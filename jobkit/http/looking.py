@@ -26,7 +26,9 @@ async def task(call: Call) -> Response:
     found: dict[str, TaskInfo] = await call.kit.aio.tasks()
     info = found.get(call.params["name"])
     if info is None or not call.grant.covers(info.name):
-        raise Problem(404, "unknown_task", f"there is no task {printable(call.params['name'])!r}", "name")
+        name = call.params["name"]
+        refused = call.kit.verbs.refused_tasks.get(name) if call.grant.covers(name) else None
+        raise Problem(404, "unknown_task", refused or f"there is no task {printable(name)!r}", "name")
     return json_response(_task(call, info))
 
 

@@ -15,7 +15,7 @@ from jobkit.http.jobs import find
 from jobkit.http.messages import Problem, Response, json_response, to_json
 from jobkit.http.routing import printable
 from jobkit.http.shapes import LogQuery
-from jobkit.model import JobSnapshot, JobState, ResultExpired, SignatureError
+from jobkit.model import JobSnapshot, JobState
 
 #: What a result may be asked for as, beside JSON: media type to the preview's part.
 _PARTS = {"image/png": "png", "text/html": "html", "text/plain": "text"}
@@ -29,8 +29,9 @@ async def result(call: Call) -> Response:
     snapshot = await find(call)
     _require_value(snapshot)
     preview: Mapping[str, Any] = await call.kit.aio.preview(snapshot.id) or {}
+    is_forged = preview.get("problem") == "signature"
     headers = {"X-Jobkit-Type": _header(str(preview.get("type", "")))}
-    if call.request.accepts(PREVIEW):
+    if call.request.accepts(PREVIEW) and not is_forged:
         return _with(Response(200, to_json(preview), {"Content-Type": PREVIEW}), headers)
     for media_type, part in _PARTS.items():
         if call.request.accepts(media_type) and preview.get(part):
@@ -44,6 +45,9 @@ async def result(call: Call) -> Response:
         return _with(_part(preview, "image/png", "png"), headers)
     if preview.get("table"):
         return _with(json_response(preview["table"]), headers)
+    if is_forged:
+        why = preview["unavailable"]
+        raise Problem(502, "signature", f"the result of job {snapshot.id} is not available: {why}", "id")
     if why := preview.get("unavailable"):  # its text is not the value, and says nothing about it
         raise Problem(410, "result_unavailable", f"the result of job {snapshot.id} is not available: {why}")
     if preview.get("text"):
@@ -66,14 +70,16 @@ def _require_value(snapshot: JobSnapshot) -> None:
 
 
 async def _plain_value(call: Call, snapshot: JobSnapshot) -> tuple[bool, Any]:
-    """Whether the result is plain data, and that. Anything that would have to be unpickled is not read."""
+    """Whether the result is plain data, and that. Anything that would have to be unpickled is not read.
+
+    Raises:
+        SignatureError: what is stored was not sealed as the result of this job.
+    """
     sealed = await on_loop(call.kit.verbs.sealed_result(snapshot.id))
     if not sealed or is_reference(sealed):  # a large one: its preview will do
         return False, None
-    try:
-        form, body = call.kit.codec.verify(sealed, Subject("result", snapshot.result_id, snapshot.spec.task))
-    except SignatureError:
-        return False, None
+    await on_loop(call.kit.verbs.check_reuse(snapshot))
+    form, body = call.kit.codec.verify(sealed, Subject("result", snapshot.result_id, snapshot.spec.task))
     return (True, decode(form, body)) if form == MSGPACK else (False, None)
 
 
@@ -113,10 +119,7 @@ async def artifact(call: Call) -> Response:
     one = next((each for each in found if each.name == name), None)
     if one is None:
         raise Problem(404, "artifact_not_found", f"job {snapshot.id} has no artifact {printable(name)!r}", "name")
-    try:
-        content: bytes = await asyncio.to_thread(partial(one.read))
-    except SignatureError as error:
-        raise ResultExpired(str(error)) from None
+    content: bytes = await asyncio.to_thread(partial(one.read))
     return Response(
         200,
         content,

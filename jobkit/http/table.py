@@ -18,6 +18,7 @@ from jobkit.http.routing import Route
 from jobkit.http.table_steering import STEERING
 
 _KEPT = {404: "No such job is kept."}
+_FORGED = {502: "What is stored does not carry a valid signature."}
 
 #: In the order of the document.
 ROUTES: list[Route] = [
@@ -80,7 +81,7 @@ ROUTES: list[Route] = [
         {202: shapes.Accepted},
         body=shapes.Nothing,
         body_is_optional=True,
-        refusals={**_KEPT, 409: "It has not ended."},
+        refusals={**_KEPT, 409: "It has not ended.", **_FORGED},
     ),
     Route(
         "GET",
@@ -90,7 +91,12 @@ ROUTES: list[Route] = [
         "view",
         {200: (None, "image/png", "text/plain", "text/html", results.PREVIEW)},
         query=shapes.Nothing,
-        refusals={**_KEPT, 409: "It has not finished, or has no value.", 410: "The value is no longer kept."},
+        refusals={
+            **_KEPT,
+            409: "It has not finished, or has no value.",
+            410: "The value is no longer kept.",
+            **_FORGED,
+        },
     ),
     Route(
         "GET",
@@ -120,7 +126,7 @@ ROUTES: list[Route] = [
         "view",
         {200: ("application/octet-stream",)},
         query=shapes.Nothing,
-        refusals={404: "No such job or artifact.", 410: "It is no longer kept."},
+        refusals={404: "No such job or artifact.", 410: "It is no longer kept.", **_FORGED},
     ),
     Route(
         "GET",

@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import Any
 
 from jobkit.codec import CLOUDPICKLE, MSGPACK, Codec, decode
-from jobkit.model import ErrorKind, InvalidParams, Retry, UnknownTask
+from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
 from jobkit.model.snapshot import JobError
 from jobkit.run.base import Outcome
 from jobkit.run.preview import preview_of
@@ -37,6 +37,10 @@ from jobkit.tasks.task import TaskDef, load_ref, target_of
 
 _CODECS = {allow: Codec(allow_pickle=allow) for allow in (False, True)}
 
+#: What a job of arq's client calls to find its own function (`jobkit.worker.from_arq`). It is not a task, and raises in
+#: workers that were not started for arq's functions.
+ARQ_DOOR = "jobkit.worker.from_arq.runner:door"
+
 Resolved = tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]
 
 
@@ -44,19 +48,21 @@ class Rejected(Exception):
     """The call cannot be run here; the message is the sentence for the user."""
 
 
-def resolve(task: str, call: bytes, *, owns_process: bool) -> Resolved:
+def resolve(task: str, call: bytes, *, owns_process: bool, is_signed: bool) -> Resolved:
     """`(function, args, kwargs)` of a call. Unpickles.
 
     Args:
         owns_process: whether working directory and import path may follow the submitter's.
+        is_signed: the payload carries a signature of ours. Anybody who can write to Redis may have written an unsigned
+            one: it runs registered tasks with plain arguments, and no directory or module that it names is used.
 
     Raises:
         Rejected: a module, function or Python version is missing here; says which, where and what to do.
     """
     head, inner = read_head(call)
-    if owns_process:
+    if is_signed and owns_process:
         _follow(head)
-    else:
+    elif is_signed:
         _find_behind(head)
     if head.form == CLOUDPICKLE and head.python and head.python != python_version():
         raise Rejected(
@@ -65,12 +71,19 @@ def resolve(task: str, call: bytes, *, owns_process: bool) -> Resolved:
             "worker with the submitter's Python, or put the function into a module that both can import"
         )
     try:
-        decoded = read_call(head, inner)
+        decoded = read_call(head, inner, allow_pickle=is_signed)
+    except SignatureError as error:
+        raise Rejected(f"task {task!r} was refused by the worker on {platform.node()}: {error}") from error
     except ModuleNotFoundError as error:
         raise Rejected(_missing(task, error)) from error
     except Exception as error:
         raise Rejected(f"the arguments of task {task!r} could not be read: {type(error).__name__}: {error}") from error
-    function = target_of(decoded.function) if decoded.function is not None else _named(task, head.ref)
+    if decoded.function is not None:
+        function = target_of(decoded.function)
+    elif head.is_named or not is_signed:
+        function = _by_name(task, head.ref, is_signed=is_signed)
+    else:
+        function = _by_reference(task, head.ref)
     args, kwargs = decoded.args, decoded.kwargs
     if head.needs:
         function, args, kwargs = _with_results(task, head, function, decoded)
@@ -249,21 +262,37 @@ def _find_behind(head: CallHead) -> None:
         importlib.invalidate_caches()
 
 
-def _named(task: str, ref: str) -> Callable[..., Any]:
-    """The function that a call names: what `ref` points at; the registered task of that name where there is no `ref`,
-    or where this machine keeps the module under another name."""
+def _by_name(task: str, ref: str, *, is_signed: bool) -> Callable[..., Any]:
+    """Return the task of this name that the process has registered.
+
+    Its submitter did not import the code: `ref` comes from the definition of the task in Redis, which was signed if the
+    payload is. So the module of a signed `ref` may be imported, but only if that registers a task of this name.
+    """
+    known = registry.known(task)
+    if known is None and is_signed and ref:
+        _by_reference(task, ref)
+        found = registry.known(task)
+        known = found if found is not None and found.ref == ref else None
+    if known is None and not is_signed and ref == ARQ_DOOR:
+        return target_of(load_ref(ref))
+    if known is None:
+        why = "" if is_signed else "; without JOBKIT_SECRET a worker runs tasks of its own modules only"
+        raise Rejected(
+            f"the worker on {platform.node()} does not know task {task!r}: start it with -t and the module that "
+            f"defines the task{why}"
+        )
+    return target_of(known)
+
+
+def _by_reference(task: str, ref: str) -> Callable[..., Any]:
+    """Return what `ref` points at, or the registered task of this name if there is no `ref` or if this machine has the
+    module under another name. For signed calls only: it imports the module."""
     if not ref:
-        known = _registered(task)
-        if known is None:
-            raise Rejected(
-                f"the worker on {platform.node()} does not know task {task!r}: start it with -t and the module that "
-                "defines the task"
-            )
-        return target_of(known)
+        return _by_name(task, "", is_signed=True)
     try:
         return target_of(load_ref(ref))
     except (ModuleNotFoundError, UnknownTask) as error:
-        known = _registered(task)
+        known = registry.known(task)
         if known is not None:
             return target_of(known)
         if isinstance(error, ModuleNotFoundError):
@@ -274,13 +303,6 @@ def _named(task: str, ref: str) -> Callable[..., Any]:
             f"task {task!r} could not be loaded on {platform.node()}: importing {ref.partition(':')[0]} raised "
             f"{type(error).__name__}: {error}"
         ) from error
-
-
-def _registered(task: str) -> TaskDef[..., Any] | None:
-    try:
-        return registry.get(task)
-    except UnknownTask:
-        return None
 
 
 def _missing(task: str, error: ModuleNotFoundError) -> str:

@@ -21,7 +21,7 @@ class Assignment:
         timeout_s, memory_limit_bytes: limits, or None.
         cancel_grace_s: between the polite and the final stop.
         reuse: so many jobs may run in one process, one after the other; 1 for a process of its own.
-        allow_pickle: whether the result may be written as a pickle.
+        allow_pickle: the payload is signed, so it may name any module and hold pickles; the result may be one, too.
         bounds: how much it may keep as artifacts.
         log_path: file for its whole log, or "". log_owner: what the folder of that file says about its owner.
         environ: variables of its process, for isolation "process".

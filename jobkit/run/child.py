@@ -272,7 +272,7 @@ def _spent_s() -> float:
 def _attempt(meta: dict[str, Any], call: bytes, shell: Shell) -> Outcome:
     allow_pickle = meta["allow_pickle"]
     try:
-        function, args, kwargs = resolve(meta["task"], call, owns_process=True)
+        function, args, kwargs = resolve(meta["task"], call, owns_process=True, is_signed=allow_pickle)
         value = function(*args, **kwargs)
         if inspect.iscoroutine(value):
             value = _run_coroutine(value, shell)

@@ -19,7 +19,7 @@ from typing import Any
 
 from jobkit.model import ErrorKind
 from jobkit.run import context, tqdm_hook
-from jobkit.run.attempt import failed, raised, resolve, succeeded
+from jobkit.run.attempt import Resolved, failed, raised, resolve, succeeded
 from jobkit.run.base import Assignment, Outcome, Sink
 from jobkit.run.capture import Routing
 from jobkit.run.context import Context, Stop
@@ -29,6 +29,10 @@ from jobkit.run.steps import Spent, Steps
 
 _routing = Routing()
 _copying = Routing(is_copying=True)
+
+
+def _resolved(assignment: Assignment) -> Resolved:
+    return resolve(assignment.task, assignment.call, owns_process=False, is_signed=assignment.allow_pickle)
 
 
 class _Running:
@@ -141,7 +145,7 @@ class AsyncRunner(_SharedProcess):
         steps.begin(spent)
         try:
             try:
-                function, args, kwargs = resolve(assignment.task, assignment.call, owns_process=False)
+                function, args, kwargs = _resolved(assignment)
                 value = function(*args, **kwargs)
                 if inspect.iscoroutine(value):
                     value = await steps.run(value, spent)
@@ -254,7 +258,7 @@ class _Thread:
         assignment = self.assignment
         token = context.enter(self.context)
         try:
-            function, args, kwargs = resolve(assignment.task, assignment.call, owns_process=False)
+            function, args, kwargs = _resolved(assignment)
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
                 value = asyncio.run(value)
@@ -334,7 +338,7 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     token = context.enter(Context(assignment.job_id, assignment.attempt, assignment.task, recorder))
     started = time.process_time()
     try:
-        function, args, kwargs = resolve(assignment.task, assignment.call, owns_process=False)
+        function, args, kwargs = _resolved(assignment)
         value = function(*args, **kwargs)
         if inspect.iscoroutine(value):
             value = _run_coroutine(value)

@@ -178,7 +178,10 @@ class Store(Schedules, Failures, Web, Protocol):
         """For each job id and time of submit (microseconds): whether that very job is kept."""
         ...
 
-    async def preview(self, job_id: str) -> dict[str, Any] | None: ...
+    async def preview(self, job_id: str) -> bytes | None:
+        """What pages may show of its result, sealed (`jobkit.attempts.read_preview`); like `result` perhaps that of the
+        job whose kept result it has."""
+        ...
 
     async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
         """Lines numbered above `after`; with `tail`, only the last so many."""
@@ -198,11 +201,11 @@ class Store(Schedules, Failures, Web, Protocol):
         """Ask workers to end: "drain" lets their jobs finish, "now" gives them back. Returns how many were known."""
         ...
 
-    async def publish_tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
-        """Make task definitions known to those who do not import them."""
+    async def publish_tasks(self, tasks: Mapping[str, bytes]) -> None:
+        """Make task definitions, sealed, known to those who do not import them."""
         ...
 
-    async def tasks(self) -> dict[str, dict[str, Any]]: ...
+    async def tasks(self) -> dict[str, bytes]: ...
 
     async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
         """Numbered events of the whole namespace after an event id, oldest first; "" or "0-0" for the oldest kept on.

@@ -286,7 +286,7 @@ class MemoryStore(
             return FINISHED
         if outcome in _ENDS:
             record.result = ending.result or None
-            record.preview = _json(ending.preview) if ending.preview else None
+            record.preview = ending.preview or None
             rider = ending.result if len(ending.result) <= INLINE_RESULT_BYTES else b""
             self._jobs.conclude(record, _ENDS[outcome], data, max(1, ending.ttl_ms), rider)
             return FINISHED

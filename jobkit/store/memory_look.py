@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import msgspec
 
 from jobkit.model import JobEvent, JobSnapshot
 from jobkit.store import records
 from jobkit.store.memory_jobs import Record
 from jobkit.store.memory_part import MemoryPart
 from jobkit.store.values import LogSlice, WorkerInfo, event_key, expired, is_before
-
-_json = msgspec.json.encode
-_unjson = msgspec.json.decode
 
 
 class MemoryLook(MemoryPart):
@@ -41,10 +35,10 @@ class MemoryLook(MemoryPart):
             record = self._jobs.find(job_id)
             return record.payload if record else None
 
-    async def preview(self, job_id: str) -> dict[str, Any] | None:
+    async def preview(self, job_id: str) -> bytes | None:
         with self._moving():
             record = self._result_record(job_id)
-            return _unjson(record.preview) if record and record.preview else None
+            return record.preview if record else None
 
     async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
         with self._moving():
@@ -78,13 +72,13 @@ class MemoryLook(MemoryPart):
                 for id, fields in known
             ]
 
-    async def publish_tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
+    async def publish_tasks(self, tasks: Mapping[str, bytes]) -> None:
         with self._moving():
-            self._tasks |= {name: _json(task) for name, task in tasks.items()}
+            self._tasks |= tasks
 
-    async def tasks(self) -> dict[str, dict[str, Any]]:
+    async def tasks(self) -> dict[str, bytes]:
         with self._moving():
-            return {name: _unjson(raw) for name, raw in sorted(self._tasks.items())}
+            return dict(sorted(self._tasks.items()))
 
     async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
         start = event_key(after) if after else (-1, -1)

@@ -213,9 +213,8 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
     async def payload(self, job_id: str) -> bytes | None:
         return await self._get(f"{self.prefix}args:{job_id}")
 
-    async def preview(self, job_id: str) -> dict[str, Any] | None:
-        raw = await self._result_part("preview", job_id)
-        return records.readable(f"the preview of job {job_id}", records.mapping, raw)
+    async def preview(self, job_id: str) -> bytes | None:
+        return await self._result_part("preview", job_id)
 
     async def _result_part(self, part: str, job_id: str) -> bytes | None:
         """Its own, or that of the job whose kept result it has."""
@@ -301,20 +300,15 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
             asked: int = await self.scripts.run("stop", [how, *worker_ids])
             return asked
 
-    async def publish_tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
+    async def publish_tasks(self, tasks: Mapping[str, bytes]) -> None:
         if tasks:
             with self._reaching():
-                wire = {name: _json(task) for name, task in tasks.items()}
-                await awaited(self.redis.hset(f"{self.prefix}tasks", mapping=wire))
+                await awaited(self.redis.hset(f"{self.prefix}tasks", mapping=dict(tasks)))
 
-    async def tasks(self) -> dict[str, dict[str, Any]]:
+    async def tasks(self) -> dict[str, bytes]:
         with self._reaching():
             found = await awaited(self.redis.hgetall(f"{self.prefix}tasks"))
-        read = {
-            name.decode("utf-8", "replace"): records.readable(f"the definition of task {name!r}", records.mapping, raw)
-            for name, raw in sorted(found.items())
-        }
-        return {name: task for name, task in read.items() if task is not None}
+        return {name.decode("utf-8", "replace"): sealed for name, sealed in sorted(found.items())}
 
     async def publish_took(self, seconds: Mapping[str, float]) -> None:
         """Keep how long a run of each task usually takes."""

@@ -20,7 +20,7 @@ from jobkit.store import records
 from jobkit.store.redis_part import RedisPart
 
 #: Version of the lines; a reader refuses what is newer.
-VERSION = 1
+VERSION = 2
 
 #: Of the processes that had the job, and of arq's own keys beside it; they mean nothing elsewhere.
 _LEFT_OUT = frozenset({"client", "token", "fin", "waits", "after", "arq", "arqq", "arqt"})
@@ -48,7 +48,7 @@ class Dump:
                 "record": dict(self.record),
                 "args": _b64(self.args),
                 "result": _b64(self.result),
-                "preview": self.preview.decode("utf-8", "replace"),
+                "preview": _b64(self.preview),
                 "log": [list(chunk) for chunk in self.log],
                 "artifacts": dict(self.artifacts),
                 "bodies": {name: _b64(body) for name, body in self.bodies.items()},
@@ -81,7 +81,7 @@ class Dump:
                 record,
                 base64.b64decode(wire["args"], validate=True),
                 base64.b64decode(wire["result"], validate=True),
-                str(wire["preview"]).encode(),
+                base64.b64decode(wire["preview"], validate=True) if version > 1 else b"",  # was not sealed
                 [[str(part) for part in chunk] for chunk in wire["log"] if len(chunk) == 4],
                 {str(name): str(meta) for name, meta in wire["artifacts"].items()},
                 {str(name): base64.b64decode(body, validate=True) for name, body in wire["bodies"].items()},

@@ -100,7 +100,8 @@ class Ending:
         outcome: "succeeded", "failed", "cancelled", "retried" (run again after `delay_ms`), "released" (given back) or
             "lost" (what it ran in died under it): run again, but not more than `max_losses` times.
         error: for failed and retried. `reason`: one sentence for cancelled and released.
-        result: the sealed value, for succeeded. `preview`: what pages may show of it, JSON. `summary`: one line of it.
+        result: the sealed value, for succeeded. `preview`: what pages may show of it, sealed JSON. `summary`: one line
+            of it.
         usage: `cpu_s`, `peak_rss_bytes`, `exit`.
         ttl_ms: how long the ended job is kept.
         folder: where the job's files are (see `jobkit.files`), where it has some.
@@ -112,7 +113,7 @@ class Ending:
     error: JobError | None = None
     reason: str = ""
     result: bytes = b""
-    preview: Mapping[str, Any] | None = None
+    preview: bytes = b""
     summary: str = ""
     usage: Mapping[str, Any] = field(default_factory=dict)
     delay_ms: int = 0

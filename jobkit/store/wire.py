@@ -60,7 +60,7 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
             ending.outcome,
             _json(ending.data()),
             ending.result,
-            _json(ending.preview) if ending.preview else b"",
+            ending.preview,
             ending.delay_ms,
             max(1, ending.ttl_ms),
             INLINE_RESULT_BYTES,

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from jobkit.codec import MSGPACK, Codec, decode
-from jobkit.model import InvalidParams
+from jobkit.model import InvalidParams, SignatureError
 from jobkit.tasks.references import Need, Reference, put_in, taken_out
 
 
@@ -50,6 +50,8 @@ class CallHead:
         needs: where results of other jobs belong, see `jobkit.tasks.references`.
         given: those results by job id, as `(format, body)`; only where a worker has put them there.
         changes: arguments by name, plain values, that go in the place of those in the call; later ones win.
+        is_named: submitted by the task's name alone: the worker runs the task that it knows by this name.
+        cache_key: the digest of task, code version and arguments under which the result may be reused, or "".
     """
 
     ref: str = ""
@@ -61,6 +63,8 @@ class CallHead:
     needs: tuple[Need, ...] = ()
     given: Mapping[str, tuple[bytes, bytes]] = field(default_factory=dict)
     changes: Mapping[str, Any] = field(default_factory=dict)
+    is_named: bool = False
+    cache_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +85,15 @@ def encode_call(
     cwd: str = "",
     has_references: bool = False,
     environment: Environment | None = None,
+    is_named: bool = False,
+    cache_key: str = "",
 ) -> bytes:
     """The body of a payload (its format is always `codec.MSGPACK`).
 
     Args:
         has_references: some arguments are references to results of other jobs.
         environment: where it shall run on this machine; this process's own unless given.
+        is_named, cache_key: see `CallHead`.
 
     Raises:
         InvalidParams: an argument (or the function) cannot be written; see `Codec.encode`.
@@ -109,6 +116,10 @@ def encode_call(
         outer["env"] = [environment.prefix, environment.executable, environment.version]
     if needs:
         outer["needs"] = needs
+    if is_named:
+        outer["named"] = True
+    if cache_key:
+        outer["cache"] = cache_key
     return msgspec.msgpack.encode(outer)
 
 
@@ -153,6 +164,7 @@ def with_changes(body: bytes, changes: Mapping[str, Any]) -> bytes:
     """
     outer = msgspec.msgpack.decode(body)
     outer["changes"] = {**outer.get("changes", {}), **changes}
+    outer.pop("cache", None)  # other arguments have another result
     return msgspec.msgpack.encode(outer)
 
 
@@ -170,17 +182,30 @@ def read_head(body: bytes) -> tuple[CallHead, bytes]:
             needs=tuple((steps, ids, is_many) for steps, ids, is_many in outer.get("needs", ())),
             given={job_id: (form, result) for job_id, (form, result) in outer.get("given", {}).items()},
             changes=outer.get("changes", {}),
+            is_named=bool(outer.get("named", False)),
+            cache_key=str(outer.get("cache", "")),
         ),
         outer["body"],
     )
 
 
-def read_call(head: CallHead, inner: bytes) -> Call:
+def read_call(head: CallHead, inner: bytes, *, allow_pickle: bool) -> Call:
     """The function and its arguments. Unpickles: only in the process that will run them.
 
-    Where results of other jobs belong there are references (`Reference`).
+    Results of other jobs are still references here (`Reference`).
+
+    Args:
+        allow_pickle: the payload carries a signature of ours (`Codec.allow_pickle`).
+
+    Raises:
+        SignatureError: without a signature, the call holds a pickle or a function.
     """
+    forms = [head.form, *(form for form, _ in head.given.values())]
+    if not allow_pickle and any(form != MSGPACK for form in forms):
+        raise SignatureError("its arguments hold a pickle, and pickles need a signing key (JOBKIT_SECRET)")
     args, kwargs, *function = decode(head.form, inner)
+    if not allow_pickle and function:
+        raise SignatureError("it carries a function, and functions need a signing key (JOBKIT_SECRET)")
     if head.needs:
         args, kwargs = put_in(args, kwargs, head.needs, Reference)
     return Call(function[0] if function else None, args, kwargs)

@@ -1,6 +1,6 @@
 """`TaskInfo`: a task as others see it, who do not import its code: dashboard, command line, HTTP, other clients.
 
-Workers publish it as JSON; from it forms are made, arguments checked and jobs submitted by name.
+Workers publish it as JSON, sealed; from it forms are made, arguments checked and jobs submitted by name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from jobkit.model import InvalidParams
+import msgspec
+
+from jobkit.codec import RAW, Codec, Subject
+from jobkit.model import InvalidParams, SignatureError
 from jobkit.tasks.options import SubmitOptions, TaskOptions, effective_options, read_options, write_options
 from jobkit.tasks.params import parse_text
 from jobkit.tasks.signature import Signature, part_of
@@ -130,6 +133,34 @@ class TaskInfo:
         }
 
     @classmethod
+    def from_sealed(cls, name: str, sealed: bytes, codec: Codec) -> TaskInfo:
+        """The task of this name as a worker has published it.
+
+        Raises:
+            SignatureError: the definition was not sealed for this name by a key that we hold, or cannot be read. Such a
+                task must not be submitted: its definition says which function a job runs.
+        """
+        try:
+            _, body = codec.verify(sealed, _definition_of(name))
+        except SignatureError:
+            if codec.has_key:
+                what = "does not carry a valid signature"
+                hint = "start its worker with the same JOBKIT_SECRET, and the same version of jobkit, as this process"
+            else:
+                what = "is signed, or of an older jobkit"
+                hint = "set JOBKIT_SECRET to the same text as its worker"
+            raise SignatureError(f"task {name!r} cannot be used here: its definition in Redis {what}; {hint}") from None
+        try:
+            found = cls.from_definition(msgspec.json.decode(body))
+        except (msgspec.MsgspecError, ValueError, TypeError, KeyError, AttributeError) as error:
+            found, why = cls(""), f"{type(error).__name__}: {error}"
+        else:
+            why = f"it is the definition of {found.name!r}"
+        if found.name != name:
+            raise SignatureError(f"task {name!r} cannot be used here: its definition in Redis cannot be read ({why})")
+        return found
+
+    @classmethod
     def from_definition(cls, data: Mapping[str, Any]) -> TaskInfo:
         """The task that `TaskDef.definition()` describes; fields of a newer version are ignored."""
         return cls(
@@ -143,6 +174,15 @@ class TaskInfo:
             ref=data.get("ref", ""),
             source_dir=data.get("source_dir", ""),
         )
+
+
+def sealed_definition(definition: Mapping[str, Any], codec: Codec) -> bytes:
+    """What a worker publishes of a task: its whole definition (`TaskInfo.to_json`), sealed for its name."""
+    return codec.seal(RAW, msgspec.json.encode(definition), _definition_of(definition["name"]))
+
+
+def _definition_of(name: str) -> Subject:
+    return Subject("definition", "", name)
 
 
 def plain_arguments(values: Mapping[str, Any], specs: Iterable[ParamSpec] = ()) -> dict[str, Any]:

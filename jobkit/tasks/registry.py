@@ -50,6 +50,10 @@ class Registry:
             raise UnknownTask(unknown_task(name, self.names()))
         return task
 
+    def known(self, name: str) -> TaskDef[..., Any] | None:
+        """Return the task of that name, or None."""
+        return self._tasks.get(name)
+
     def names(self) -> list[str]:
         """All names, sorted."""
         return sorted(self._tasks)

@@ -69,7 +69,8 @@ def work_of(
                 "cache_ignore",
             )
         counted = {name: value for name, value in values.items() if name not in options.cache_ignore}
-        cache_key = _digest("cache", task, options.version or version(), _arguments(counted, codec))
+        # Not "cache": results that go by such a key were made before calls carried it, and cannot be checked.
+        cache_key = _digest("cache2", task, options.version or version(), _arguments(counted, codec))
         cache_ms = round(options.cache_s * 1000)
     return Work(_gates(task, options, values), once, cache_key, cache_ms)
 

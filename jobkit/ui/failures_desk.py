@@ -31,7 +31,8 @@ async def _changes(errand: Errand, group: str) -> dict[str, Any]:
     task = (await errand.kit.aio.failure(group)).task
     infos = await errand.kit.aio.tasks()
     if task not in infos:
-        raise UnknownTask(f"task {task!r} is not known here, so its arguments cannot be checked; run it from Python")
+        why = errand.kit.verbs.refused_tasks.get(task) or f"task {task!r} is not known here"
+        raise UnknownTask(f"{why}; so its arguments cannot be checked; run it from Python")
     specs = {spec.name: spec for spec in infos[task].params}
     values: dict[str, Any] = {}
     for name, field in fields.items():

@@ -115,6 +115,8 @@ def _to_wire(ending: Ending) -> dict[str, Any]:
 def _from_wire(wire: dict[str, Any]) -> Ending:
     known = {f.name: wire[f.name] for f in fields(Ending) if f.name in wire}
     known["error"] = JobError.from_wire(known["error"]) if known.get("error") else None
+    if not isinstance(known.get("preview"), bytes):  # of a version that did not seal it
+        known["preview"] = b""
     return Ending(**known)
 
 

@@ -27,6 +27,7 @@ from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.values import AWAITED_MOST, FENCED, Kept, Progress, Renewal
 from jobkit.store.wire import read_claimed
+from jobkit.tasks.info import sealed_definition
 from jobkit.worker.about import facts, identify
 from jobkit.worker.allowance import Allowance
 from jobkit.worker.blocked import BlockedLoop
@@ -411,7 +412,8 @@ class Worker(RunningWorker):
     async def introduce(self) -> None:
         """Make its tasks known, and learn where its files go: at the start, and when the store has forgotten both."""
         await self.filing.start()
-        await self.store.publish_tasks(self.definitions)
+        sealed = {name: sealed_definition(each, self.codec) for name, each in self.definitions.items()}
+        await self.store.publish_tasks(sealed)
         await self.also_introduce()
 
     async def _introduce_later(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jobkit
-from jobkit.attempts import assignment, ending, rejected
+from jobkit.attempts import assignment, ending, read_preview, rejected
 from jobkit.codec import Codec
 from jobkit.model import SignatureError
 from jobkit.settings import Settings
@@ -20,6 +21,7 @@ from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed
 from jobkit.store.wire import read_claimed
+from jobkit.tasks.info import TaskInfo
 from tests.store.conftest import settings_for
 from tests.store.server import Server
 from tests.store.support import submit, worker
@@ -107,7 +109,10 @@ async def looks_at_everything(store: RedisStore) -> None:
     for look in (store.workers, store.queues, store.tasks, store.counts, store.events):
         await look()
     await store.logs("bad")
-    await store.preview("bad")
+    await read_preview(store, "bad", Codec())
+    for name, sealed in (await store.tasks()).items():
+        with contextlib.suppress(SignatureError):
+            TaskInfo.from_sealed(name, sealed, Codec())
 
 
 def ended(claimed: Claimed, settings: Settings) -> Any:

@@ -153,7 +153,7 @@ class Verbs(RuleBasedStateMachine):
     def finish(self, n: int, outcome: str, delay_ms: int, result: bytes, usage: Any, summary: str) -> None:
         id, token = self.token(n)
         error = ERROR if outcome in ("failed", "retried") else None
-        preview = {"text": summary} if summary else None
+        preview = summary.encode()
         one = Ending(id, token, outcome, error, "why", result, preview, summary, usage, delay_ms, max_losses=3)
         self.both(lambda store: store.finish([one]))
 

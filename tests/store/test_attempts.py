@@ -34,7 +34,7 @@ async def test_a_success_keeps_its_value_preview_summary_and_usage(store: AnySto
     claimed = await started(store, "a")
 
     usage = {"cpu_s": 0.25, "peak_rss_bytes": 123_456_789}
-    preview = {"text": "42", "table": [[1, None]], "empty": []}
+    preview = b"sealed \x00\xff"
     answers = await store.finish([ending(claimed, result=b"\n42", preview=preview, summary="42", usage=usage)])
 
     found = await snapshot(store, "a")

@@ -16,7 +16,7 @@ from .support import AnyStore, claim, ending, keys, lapse, numbers, snapshot, st
 async def ended(store: AnyStore, id: str, ttl_ms: int) -> None:
     claimed = await started(store, id)
     await store.progress([numbers(claimed, 1), Progress(id, claimed.token, lines=[LogLine("line")])])
-    await store.finish([ending(claimed, result=b"42", preview={"text": "42"}, ttl_ms=ttl_ms)])
+    await store.finish([ending(claimed, result=b"42", preview=b"sealed", ttl_ms=ttl_ms)])
 
 
 async def test_delete_forgets_terminal_jobs_with_all_they_own(store: AnyStore) -> None:

@@ -136,7 +136,7 @@ KEPT: dict[str, Any] = {"cache_key": "cafe", "cache_ms": HOUR_MS}
 async def made(store: AnyStore, id: str = "a", **fields: Any) -> None:
     await submit(store, id, **KEPT)
     [claimed] = await claim(store)
-    await store.finish([ending(claimed, **({"result": b"42", "preview": {"text": "42"}, "summary": "42"} | fields))])
+    await store.finish([ending(claimed, **({"result": b"42", "preview": b"sealed", "summary": "42"} | fields))])
 
 
 async def test_the_same_work_has_the_kept_result_at_once(store: AnyStore) -> None:
@@ -147,7 +147,7 @@ async def test_the_same_work_has_the_kept_result_at_once(store: AnyStore) -> Non
     found = await snapshot(store, "b")
     assert (found.state, found.cached_from, found.summary, found.attempt) == ("succeeded", "a", "42", 0)
     assert types(found) == ["submitted", "succeeded"]
-    assert (await store.result("b"), await store.preview("b")) == (b"42", {"text": "42"})
+    assert (await store.result("b"), await store.preview("b")) == (b"42", b"sealed")
     assert await claim(store) == []
 
 

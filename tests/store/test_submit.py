@@ -240,7 +240,7 @@ async def test_an_expired_job_whose_id_is_used_again_does_not_take_the_new_one_w
     an accepted job was lost. Ids made from a key (`key="nightly"`) come again and again."""
     await submit(store, "nightly")
     [claimed] = await claim(store)
-    await store.finish([ending(claimed, result=b"old", preview={"text": "old"}, ttl_ms=1)])
+    await store.finish([ending(claimed, result=b"old", preview=b"old", ttl_ms=1)])
 
     async def accepted() -> bool:
         return (await store.submit([job("nightly")]))[0] > 0

@@ -7,7 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from jobkit.attempts import artifact_subject
+import msgspec
+
+from jobkit.attempts import artifact_subject, preview_subject
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.codec import RAW
@@ -15,6 +17,7 @@ from jobkit.model import ErrorKind, JobSpec, LogLine
 from jobkit.model.snapshot import JobError
 from jobkit.settings import Settings
 from jobkit.store.values import ArtifactInfo, Claimed, Ending, Kept, Progress, Submission, WorkerInfo
+from jobkit.tasks.info import TaskInfo, sealed_definition
 
 
 class Stage:
@@ -74,6 +77,11 @@ class Stage:
         preview = preview or {"type": "int", "text": "42"}
         self._finish(job_id, "succeeded", preview=preview, summary=summary, result=result)
 
+    def publish(self, *infos: TaskInfo) -> None:
+        """Make tasks known, as a worker does at its start."""
+        sealed = {info.name: sealed_definition(info.to_json(), self.kit.codec) for info in infos}
+        background.call(self.store.publish_tasks(sealed))
+
     def fail(
         self,
         job_id: str,
@@ -94,4 +102,6 @@ class Stage:
 
     def _finish(self, job_id: str, outcome: str, **ending: Any) -> None:
         token = self._tokens.pop(job_id).token
+        if preview := ending.pop("preview", None):
+            ending["preview"] = self.kit.codec.seal(RAW, msgspec.json.encode(preview), preview_subject(job_id))
         background.call(self.store.finish([Ending(job_id, token, outcome, **ending)]))

@@ -42,10 +42,9 @@ TRAIN = TaskInfo(
 
 @pytest.fixture
 def url(stage: Stage, serve: Serve) -> str:
-    from jobkit.client.loop import background
     from jobkit.ui.dashboard import Dashboard
 
-    background.call(stage.store.publish_tasks({"train": TRAIN.to_json()}))
+    stage.publish(TRAIN)
     return serve(lambda: Dashboard(stage.kit).__panel__())
 
 
@@ -279,7 +278,6 @@ def test_a_task_without_its_argument_is_not_submitted(stage: Stage, url: str, wi
 
 @pytest.mark.nightly
 def test_nothing_that_a_user_wrote_runs_on_any_page(stage: Stage, url: str, window: Window) -> None:
-    from jobkit.client.loop import background
 
     evil = TaskInfo(
         name="evil",
@@ -293,7 +291,7 @@ def test_nothing_that_a_user_wrote_runs_on_any_page(stage: Stage, url: str, wind
             ParamSpec(name="c", kind="any", required=False, has_default=True, default_text=CANARY),
         ),
     )
-    background.call(stage.store.publish_tasks({"evil": evil.to_json()}))
+    stage.publish(evil)
     job = stage.submit(CANARY, {CANARY: CANARY}, title=CANARY, owner=CANARY)
     stage.start(job, CANARY)
     stage.fail(job, CANARY, CANARY)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from jobkit.client.loop import background
 from jobkit.store.query import Query
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import ParamSpec
@@ -25,7 +24,7 @@ Serve = Callable[[Callable[[], Any]], str]
 
 @pytest.fixture
 def page(stage: Stage, serve: Serve, window: Window) -> Any:
-    background.call(stage.store.publish_tasks({"train": TRAIN.to_json()}))
+    stage.publish(TRAIN)
     page = window.open(f"{serve(lambda: Dashboard(stage.kit).__panel__())}?page=submit", width=1440)
     page.wait_for_selector("h2:has-text('Train a model')")
     return page
@@ -88,7 +87,7 @@ def test_ten_arguments_with_help_are_seen_without_scrolling_and_long_help_is_not
         ParamSpec(name=f"p{n}", kind="float", required=False, has_default=True, default=n, help=text)
         for n, text in enumerate((*helps, "a sentence of help that has no place beside its label. " * 2))
     )
-    background.call(stage.store.publish_tasks({"many": TaskInfo("many", "Many", params=params).to_json()}))
+    stage.publish(TaskInfo("many", "Many", params=params))
     page = window.open(f"{page.url.partition('?')[0]}?page=submit&task=many", width=1440, height=900)
     page.wait_for_selector("h2:has-text('Many')")
 

@@ -95,7 +95,7 @@ def test_what_is_typed_becomes_arguments_or_a_sentence_beside_its_field() -> Non
 def form(stage: Stage) -> Callable[..., dict[str, Any]]:
     """Asks the form's server half, and gives its reply."""
     task = new_task(report)
-    background.call(stage.store.publish_tasks({"report": task.definition()}))
+    stage.publish(task.info())
     said: list[dict[str, str]] = []
 
     def asked(doing: str, desk: Desk | None = None, **what: Any) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def test_who_may_only_look_saves_nothing(form: Callable[..., dict[str, Any]], st
 def url(stage: Stage, serve: Serve) -> str:
     from jobkit.ui.dashboard import Dashboard
 
-    background.call(stage.store.publish_tasks({"report": new_task(report).definition()}))
+    stage.publish(new_task(report).info())
     return serve(lambda: Dashboard(stage.kit).__panel__())
 
 

@@ -12,6 +12,7 @@ import redis
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.tasks.info import sealed_definition
 from tests.client.conftest import worker_of
 from tests.store.server import Server
 from tests.support import wait_until
@@ -114,9 +115,8 @@ def test_what_a_newer_version_has_added_is_read_past_and_kept(
     news = {"id": waiting, "seq": 1, "type": "a_new_kind_of_event", "at": 1, "data": {}}
     client.xadd(f"{PREFIX}events", {"e": json.dumps(news)})
     client.publish(f"{PREFIX}all", json.dumps(news))
-    client.hset(
-        f"{PREFIX}tasks", "newer", json.dumps({"name": "newer", "options": {"newer": 1}, "params": [], "more": 2})
-    )
+    newer = {"name": "newer", "options": {"newer": 1}, "params": [], "more": 2}
+    client.hset(f"{PREFIX}tasks", "newer", sealed_definition(newer, kit.codec))
 
     job = kit.get(waiting)
     with worker_of(place, "-t", "tests.upgrade.sample"):

@@ -15,7 +15,7 @@ import pytest
 import jobkit
 from jobkit.client.job import Job
 from jobkit.client.loop import background
-from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.info import TaskInfo, sealed_definition
 from tests.support import ROOT, by_default, wait_until
 
 from . import jobs
@@ -162,7 +162,8 @@ def without_module(bench: Bench) -> Job:
 def unknown(bench: Bench) -> Job:
     """A task that another worker has made known, one that had its module."""
     info = TaskInfo(name="elsewhere")
-    background.call(bench.kit.verbs.store.publish_tasks({"elsewhere": info.to_json()}))
+    sealed = sealed_definition(info.to_json(), bench.kit.codec)
+    background.call(bench.kit.verbs.store.publish_tasks({"elsewhere": sealed}))
     return bench.kit.submit("elsewhere")
 
 

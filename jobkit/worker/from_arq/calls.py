@@ -20,6 +20,7 @@ from arq.worker import Function, JobExecutionFailed
 
 from jobkit.codec import MSGPACK, Codec, Subject
 from jobkit.model import JobSpec
+from jobkit.run.attempt import ARQ_DOOR
 from jobkit.run.lines import clean
 from jobkit.run.preview import safe_repr
 from jobkit.store.redis_arq import Adoption, Ended, Found
@@ -30,7 +31,7 @@ from jobkit.tasks.hints import is_secret_name
 logger = logging.getLogger("arq.worker")
 
 #: What the payload of such a job calls; see `runner`.
-DOOR = "jobkit.worker.from_arq.runner:door"
+DOOR = ARQ_DOOR
 #: Its one argument. Others are those of the function that `job.rerun` changes.
 ENTRY = "__arq__"
 

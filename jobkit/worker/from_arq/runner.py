@@ -146,7 +146,7 @@ class ArqRunner(AsyncRunner):
             return await super().run(assignment, sink)
         assert isinstance(sink, Attempt)
         worker = self._worker
-        kwargs = dict(read_call(head, inner).kwargs)
+        kwargs = dict(read_call(head, inner, allow_pickle=assignment.allow_pickle).kwargs)
         visit = self._open(Entry(**kwargs.pop(ENTRY)), sink, kwargs)
         if visit.problem is None:
             await self._before(visit)
