@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import pytest
 
-from jobkit.client.loop import background
 from jobkit.model import JobSnapshot
 from jobkit.store.query import Query
 from jobkit.tasks import Range, TaskDef
@@ -59,7 +58,7 @@ def fit(
 @pytest.fixture
 def form(stage: Stage, serve: Serve, window: Window) -> Callable[..., Any]:
     info = replace(TaskDef(fit).info(), ref="tests.ui.test_form_structs_in_browser:fit")
-    background.call(stage.store.publish_tasks({"fit": info.to_json()}))
+    stage.publish(info)
     url = serve(lambda: Dashboard(stage.kit).__panel__())
 
     def opened(query: str = "") -> Any:
