@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import logging
 import sys
+import webbrowser
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -27,7 +28,6 @@ from bokeh.model import Model
 from bokeh.server.contexts import ApplicationContext
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from bokeh.server.views.ws import WSHandler
-from bokeh.util.browser import view
 from panel.io import server as panel_server
 from panel.io.liveness import LivenessHandler
 from panel.io.state import state
@@ -333,8 +333,9 @@ def _showing(show: Callable[..., None]) -> Callable[..., None]:
             show(self, app_path, browser, new)
             return
         try:
-            view(to_open(f"{_base(self)}{app_path}"), browser=browser, new=new)
-        except JobkitError as error:
+            # Not by Bokeh's own way: that makes a path of what is no http address.
+            webbrowser.get(browser).open(to_open(f"{_base(self)}{app_path}"))
+        except (JobkitError, webbrowser.Error) as error:
             logger.error("%s", error)
 
     return shown

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -231,30 +232,62 @@ def test_a_page_of_another_site_cannot_put_it_into_a_frame(site: PeopleSite, win
 # -- plain `panel serve` -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def plain(tmp_path: Path) -> Iterator[str]:
-    """`panel serve dashboard.py` in a directory with a module that ends the process, before anybody opens a page."""
-    (tmp_path / "canary.py").write_text("import os\nos._exit(9)\n")
-    (tmp_path / "dashboard.py").write_text((ROOT / "dashboard.py").read_text())
+@contextmanager
+def serving(folder: Path, *options: str, **variables: str) -> Iterator[str]:
+    """`panel serve dashboard.py` in a folder with a module that ends the process, before anybody opens a page."""
+    (folder / "canary.py").write_text("import os\nos._exit(9)\n")
+    (folder / "dashboard.py").write_text((ROOT / "dashboard.py").read_text())
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    log = (tmp_path / "log").open("wb")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "panel", "serve", "dashboard.py", "--port", str(port)],
-        cwd=tmp_path,
-        env=environment(JOBKIT_URL="sync://", JOBKIT_HOME=str(tmp_path / "home"), PYTHONPATH=f"{tmp_path}:{ROOT}"),
-        stdout=log,
-        stderr=log,
-    )
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "panel", "serve", "dashboard.py", "--port", str(port), *options],
+            cwd=folder,
+            env=environment(
+                JOBKIT_URL="sync://", JOBKIT_HOME=str(folder / "home"), PYTHONPATH=f"{folder}:{ROOT}", **variables
+            ),
+            stdout=log,
+            stderr=log,
+        )
     url = f"http://localhost:{port}"
     try:
         wait_until(lambda: server.poll() is not None or _status(f"{url}/favicon.ico") == 200, what="the server")
         yield url
-        assert server.poll() is None, (tmp_path / "log").read_text()
+        assert server.poll() is None, (folder / "log").read_text()
     finally:
         server.terminate()
         server.wait(20)
-        log.close()
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[str]:
+    with serving(tmp_path) as url:
+        yield url
+
+
+def test_if_the_system_does_not_say_panel_serve_prints_and_opens_an_address_that_leads_in(tmp_path: Path) -> None:
+    """As on a Mac, in two commands: nothing is typed, and the token is on no command line."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import jobkit.own_machine\njobkit.own_machine.tcp_peer_uid = lambda peer, local: None\n"
+    )
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened.tmp && mv {tmp_path}/opened.tmp {tmp_path}/opened\n')
+    browser.chmod(0o700)
+    opened = tmp_path / "opened"
+    with serving(tmp_path, "--show", BROWSER=f"{browser} %s") as url:
+        wait_until(opened.exists, what="the browser")
+        printed = re.search(r"jobkit: open (\S+)", (tmp_path / "log").read_text())
+        assert printed is not None
+        assert printed[1].startswith(f"{url}/dashboard?token=")
+        file = opened.read_text().strip()
+        assert file.startswith("file:///")
+        assert "token" not in file
+        assert printed[1] in Path(file.removeprefix("file://")).read_text()
+        with httpx.Client(trust_env=False, timeout=60) as http:
+            assert http.get(f"{url}/dashboard").status_code == 403
+            came = http.get(printed[1], follow_redirects=True)
+            assert (came.status_code, str(came.url)) == (200, f"{url}/dashboard")
+        assert own_machine.TOKEN_FIELD not in (tmp_path / "log").read_text().partition(printed[1])[2]
 
 
 def _status(url: str) -> int:
