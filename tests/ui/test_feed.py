@@ -9,6 +9,8 @@ from typing import Any
 
 from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.snapshot import JobError
+from jobkit.ui.batch_view_model import BatchModel
+from jobkit.ui.board import row
 from jobkit.ui.feed import LOG_LINES, Eta, JobView
 
 T0 = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
@@ -243,3 +245,32 @@ def test_a_deleted_job_says_so() -> None:
     card = shown(view, 1)
     assert card["deleted"]
     assert "deleted" in card["alert"]["text"]
+
+
+def test_bar_message_and_wait_stand_side_by_side_in_card_row_and_batch() -> None:
+    view = queued()
+    view.take(STARTED)
+    data = {"rev": 1, "done": 0, "total": 4, "message": "loss 0.3", "awaits": "94ce65826b98c5d9"}
+    view.take(event(2, EventType.PROGRESSED, 5, **data))
+    waits = "Waiting for job 94ce6582 (its slot is lent)"
+
+    card, cells = shown(view, 6), row(view.snapshot)
+
+    assert (card["progress"], card["message"], card["lent"]) == (0.0, "loss 0.3", waits)
+    assert card["awaits"] == "94ce65826b98c5d9"
+    assert (cells["progress"], cells["message"]) == (0.0, f"{waits} · loss 0.3")
+    in_batch = BatchModel([view.snapshot]).row(0)
+    assert in_batch[5:7] == [f"{waits} · loss 0.3", 0.0]
+
+
+def test_a_job_that_goes_on_or_ends_waits_for_nothing() -> None:
+    view = queued()
+    view.take(STARTED)
+    view.take(event(2, EventType.PROGRESSED, 5, rev=1, awaits="a and 2 more"))
+    assert view.snapshot.lent_text == "Waiting for job a and 2 more (its slot is lent)"
+
+    view.take(event(3, EventType.CANCEL_REQUESTED, 6, cancel=MS + 6000))
+    assert view.snapshot.lent_text
+    view.take(event(4, EventType.CANCELLED, 7, state="cancelled", finished=MS + 7000))
+
+    assert not view.snapshot.lent_text
