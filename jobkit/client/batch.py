@@ -18,7 +18,7 @@ import param
 
 from jobkit.client import checks
 from jobkit.client.guarded import Guarded
-from jobkit.client.job import Job, settle
+from jobkit.client.job import Job, settle, slices
 from jobkit.client.loop import background
 from jobkit.client.sweep import MAX_JOBS
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
@@ -334,7 +334,10 @@ def _next(ended: queue.SimpleQueue[Job], jobs: deque[Job], timeout_s: float | No
     while jobs and jobs[0]._is_over:
         jobs.popleft()
     with context.waiting([job.id for job in itertools.islice((j for j in jobs if not j._is_over), AWAITED_MOST)]):
-        return ended.get(timeout=timeout_s)
+        for slice_s in slices(timeout_s):
+            with contextlib.suppress(queue.Empty):
+                return ended.get(timeout=slice_s)
+    raise queue.Empty
 
 
 def wait(jobs: Iterable[Job], timeout: float | timedelta | None = None) -> tuple[list[Job], list[Job]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jobkit.client")
 
+
+#: A wait in a job's thread notices a request to stop within so many seconds.
+_SLICE_S = 0.25
 
 #: Seconds that a wait gives a card for its last form.
 _CARD_WAIT_S = 10.0
@@ -176,8 +180,11 @@ class Job(param.Parameterized):
         """
         seconds = checks.timeout_s(timeout)
         if not self._ended.done() and seconds != 0:
-            with context.waiting([self.id]), contextlib.suppress(TimeoutError):
-                self._ended.result(seconds)
+            with context.waiting([self.id]):
+                for slice_s in slices(seconds):
+                    with contextlib.suppress(TimeoutError):
+                        self._ended.result(slice_s)
+                        break
         if not self._ended.done():
             return False
         self._ended.result()
@@ -349,6 +356,21 @@ class Job(param.Parameterized):
         from jobkit.ui.notebook import display_job
 
         display_job(self)
+
+
+def slices(seconds: float | None) -> Iterator[float | None]:
+    """A wait of so many seconds (None for ever) in the pieces that it is to be done in.
+
+    A job in a thread is stopped by an exception, which Python raises between two waits only.
+    """
+    if context.active() is None or threading.current_thread() is threading.main_thread():
+        yield seconds
+        return
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while deadline is None:
+        yield _SLICE_S
+    while (left := deadline - time.monotonic()) > 0:
+        yield min(left, _SLICE_S)
 
 
 def settle(cards: Iterable[threading.Event]) -> None:

@@ -326,3 +326,11 @@ def test_stop_without_a_worker_says_so(terminal: Terminal) -> None:
 
     assert ended.returncode == 1
     assert "No worker lives for queue 'gpu'." in ended.stderr
+
+
+def test_a_result_that_could_not_be_kept_says_so_below_its_text() -> None:
+    from jobkit.cli.follow import result_text
+
+    preview = {"text": "<generator object>", "unavailable": "return list(...) instead"}
+
+    assert result_text(preview, "") == "<generator object>\nreturn list(...) instead"

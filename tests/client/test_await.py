@@ -8,14 +8,22 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from types import FrameType, ModuleType
+from types import FrameType, ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
 from jobkit.client.aio import AioKit
 from jobkit.client.kit import Kit
+from jobkit.codec import Codec
+from jobkit.run.base import Assignment, Outcome
+from jobkit.run.inline import ThreadRunner
+from jobkit.tasks.call import Call, encode_call
 from jobkit.testing import MemoryKit
+from tests.run.conftest import Heard
 from tests.support import PATIENCE_S, wait_until
+
+HELD = SimpleNamespace()
 
 
 @pytest.fixture
@@ -82,3 +90,33 @@ def test_an_interrupt_of_a_notebook_cell_that_awaits_a_job_is_seen_at_once(
 
     assert asyncio.run(cell())
     assert job.state == "queued"
+
+
+@pytest.mark.parametrize("way", ["job", "batch"])
+def test_a_job_in_a_thread_that_waits_for_a_job_stops_when_it_is_asked_to(kit: Kit, way: str) -> None:
+    batch = kit.map(len, ["abc"])
+    began = threading.Event()
+    heard: Any = Heard()
+    heard.awaits = lambda job_ids: began.set()
+
+    def outer() -> None:
+        (batch[0] if way == "job" else batch).wait()
+
+    async def run() -> Outcome:
+        runner = ThreadRunner()
+        await runner.start()
+        try:
+            call = encode_call(Codec([b"k"]), Call(None, (), {}), ref=f"{__name__}:HELD.outer")
+            assigned = Assignment("j1", "outer", 1, call, isolation="thread", cancel_grace_s=1000.0)
+            running = asyncio.ensure_future(runner.run(assigned, heard))
+            await asyncio.to_thread(began.wait, PATIENCE_S)
+            runner.cancel("j1")
+            return await running
+        finally:
+            await runner.close()
+
+    HELD.outer = outer  # type: ignore[attr-defined]
+    outcome = asyncio.run(run())
+
+    assert (outcome.outcome, outcome.reason) == ("cancelled", "stopped on request; its clean-up ran")
+    assert batch[0].state == "queued"
