@@ -174,6 +174,7 @@ def test_jobs_can_be_narrowed_down(terminal: Terminal) -> None:
     assert terminal.run("jobs", "--search", "nothing-has-this").stdout == ""
 
 
+@pytest.mark.nightly
 def test_retry_gives_a_new_job_that_names_the_old_one(terminal: Terminal) -> None:
     old = terminal.run("submit", "fail", "text=again", "--wait").stdout.split()[0]
 
@@ -189,6 +190,7 @@ def test_retry_gives_a_new_job_that_names_the_old_one(terminal: Terminal) -> Non
         assert terminal.run("watch", job_id).returncode == 1
 
 
+@pytest.mark.nightly
 def test_rm_forgets_ended_jobs_only(terminal: Terminal) -> None:
     ended = terminal.ok("submit", "count", "n=1", "--wait").splitlines()[0]
     waiting = terminal.ok("submit", "count", "n=1", "--delay", "600")

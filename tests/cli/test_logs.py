@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from .conftest import Terminal
 
 
+@pytest.mark.nightly
 def test_all_prints_a_long_log_from_its_file_and_a_short_one_from_the_store(terminal: Terminal) -> None:
     long_id = terminal.ok("submit", "count", "n=1000")
     short_id = terminal.ok("submit", "count", "n=2")

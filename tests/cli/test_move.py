@@ -34,6 +34,7 @@ def test_exported_jobs_come_back_whole(terminal: Terminal) -> None:
     assert "2 were known already" in terminal.run("import", str(file)).stderr
 
 
+@pytest.mark.nightly
 def test_a_waiting_job_is_taken_up_only_on_request(terminal: Terminal) -> None:
     waiting = terminal.ok("submit", "count", "n=1", "--delay", "3600", "--tag", "waits")
     lines = terminal.ok("export", "--search", "waits")

@@ -121,6 +121,7 @@ def test_a_burst_of_several_workers_empties_the_queue_and_ends(fresh: Terminal) 
     assert [states[job_id] for job_id in ids] == ["succeeded"] * 3
 
 
+@pytest.mark.nightly
 def test_doctor_is_content_with_a_running_home_and_starts_none(fresh: Terminal) -> None:
     before = fresh.run("doctor")
     assert before.returncode == 0

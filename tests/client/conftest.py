@@ -25,7 +25,7 @@ from tests.store.server import Server
 from tests.support import environment, wait_until
 
 
-@pytest.fixture(scope="package", params=["sync", "local", "redis"])
+@pytest.fixture(scope="package", params=["sync", "redis", pytest.param("local", marks=pytest.mark.nightly)])
 def place(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """Arguments of `connect` for one place, with workers where it has them."""
     if request.param == "sync":

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobkit.run.process import ProcessRunner
-from tests.support import until
+from tests.support import by_default, until
 
 from .conftest import Heard, assign
 
@@ -254,7 +254,7 @@ async def test_reported_nonsense_is_tamed(runner: ProcessRunner, heard: Heard) -
     assert (message[:4], len(message) < 550) == ("a bb", True)
 
 
-@pytest.mark.parametrize("flavour", ["std", "auto", "notebook", "trange", "update", "before", "asyncio"])
+@pytest.mark.parametrize("flavour", by_default(["std", "auto", "notebook", "trange", "update", "before", "asyncio"], 2))
 async def test_any_tqdm_is_progress_and_no_log_line(runner: ProcessRunner, heard: Heard, flavour: str) -> None:
     def job(flavour: str) -> None:
         import time
