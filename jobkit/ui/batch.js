@@ -57,7 +57,7 @@ class BatchCard {
     ask(model, "hello", {n: this.book.n, plot: (model.get("plot") || "").length});
   }
 
-  get again() { return "`kit.jobs()` in a new kernel shows its jobs live."; }
+  get elsewhere() { return "`kit.jobs()` in a new kernel shows its jobs live."; }
 
   close() {
     this.book.views.delete(this);

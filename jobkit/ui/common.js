@@ -261,29 +261,35 @@ class Pulse {
     this.notify();
   }
 
-  /** Whether the server answers again. A session that then stays silent is lost: the page is loaded again, at its address,
-   *  unless something is typed in it. A proxy's "bad gateway" is no answer of the server. */
+  /** Looks whether the server answers again. A session that then stays silent is lost: the page is loaded again, at its
+   *  address, unless something is typed in it. */
   async probe() {
-    let status = 0;
-    try {
-      const answer = await fetch(location.href, {method: "HEAD", cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(2000)});
-      status = answer.type === "opaqueredirect" ? 302 : answer.status;
-    } catch { /* no answer */ }
-    if (!this.isAway) return;
-    if (!status || [502, 503, 504].includes(status)) this.answeredAt = null;
-    else if (!(this.answeredAt ??= Date.now()) || Date.now() - this.answeredAt < RELOAD_MS) return;
+    const asset = [...document.scripts].find(({src}) => src.startsWith(location.origin) && src.includes("/static/"));
+    const answers = await isAnswered(asset ? asset.src : location.href);
+    if (!this.isAway || !answers) this.answeredAt = null;
+    else if ((this.answeredAt ??= Date.now()) + RELOAD_MS > Date.now()) return;
     else if (this.holdsInput()) this.notify();
-    else location.reload();
+    else if (await isAnswered(location.href) && this.isAway) location.reload();
   }
 
   holdsInput() { return [...this.holds].some((holds) => holds()); }
 
-  /** What the page says of it; `again` is where to look instead, in a notebook. */
-  sentence(again) {
+  /** What the page says of it; `elsewhere` is where to look instead, in a notebook. */
+  sentence(elsewhere) {
     const said = this.refused || "", state = `What you see is from ${clock(this.heardAt).slice(0, 8)}`;
-    if (!this.isPage) return `${said}The kernel does not answer: it is gone, or was restarted. ${state}.${again ? ` ${again}` : ""}`;
+    if (!this.isPage) return `${said}The kernel does not answer: it is gone, or was restarted. ${state}.${elsewhere ? ` ${elsewhere}` : ""}`;
     if (this.answeredAt && this.holdsInput()) return `${said}The server is back, but this page is not connected to it any more. Load it again to go on; what is typed here is lost then.`;
     return `${said}The server does not answer. ${state}, and nothing can be changed; the page connects again by itself.`;
+  }
+}
+
+/** Whether a server answers at an address; a proxy's "bad gateway" is no answer. */
+async function isAnswered(url) {
+  try {
+    const answer = await fetch(url, {method: "HEAD", cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(2000)});
+    return ![502, 503, 504].includes(answer.status);
+  } catch {
+    return false;
   }
 }
 
@@ -291,7 +297,7 @@ class Pulse {
 const pulses = new WeakMap();
 
 /** Lets a component show that nobody answers: its root gets `data-away`, its buttons are disabled, and it says why unless
- *  the page has a place for that (`Standing`). A component may have `onPulse()`, called with each change, and `again`. */
+ *  the page has a place for that (`Standing`). A component may have `onPulse()`, called with each change, and `elsewhere`. */
 function followPulse(model, el, isPage) {
   const pulse = isPage ? (globalThis.jobkitPulse ??= new Pulse(2500, true)) : new Pulse(7000, false);
   pulses.set(model, pulse);
@@ -320,7 +326,7 @@ function followPulse(model, el, isPage) {
       if (isSaid && !note.isConnected) root.prepend(note);
       note.hidden = !isSaid;
       if (isSaid) {
-        const text = pulse.sentence(component.again);
+        const text = pulse.sentence(component.elsewhere);
         if (said.dataset.text !== text) { said.dataset.text = text; said.replaceChildren(...ticked(text)); }
         reload.hidden = !(pulse.answeredAt && pulse.holdsInput());
       }

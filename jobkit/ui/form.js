@@ -18,7 +18,7 @@ class Form {
 
   close() { this.stops.forEach((stop) => stop()); }
 
-  get again() { return "Run this cell again to get a form that submits."; }
+  get elsewhere() { return "Run this cell again to get a form that submits."; }
 
   /** Whether something is typed that a page which is loaded again would lose. */
   holds = () => [...this.fields.values()].some((field) => this.isChanged(field));

@@ -71,7 +71,7 @@ test("silence is counted while the page is seen, and a lost session loads it aga
   const realNow = Date.now;
   let now = 0;
   Date.now = () => now;
-  globalThis.document = {visibilityState: "visible"};
+  globalThis.document = {visibilityState: "visible", scripts: []};
   globalThis.location = {href: "http://x/app?job=1", reload: () => { loaded += 1; }};
   globalThis.fetch = async () => { if (!answer) throw new TypeError("no answer"); return {status: answer}; };
   const pulse = new Pulse(1000, true), checks = (count) => { for (let i = 0; i < count; i++) pulse.check(); };
