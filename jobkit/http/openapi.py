@@ -169,6 +169,8 @@ def _responses(route: Route) -> dict[str, Any]:
         if content:
             made[str(status)]["content"] = content
     refusals: Mapping[int, str] = {**_ALWAYS, **(_GUARDED if route.scope else {}), **route.refusals}
+    if route.query is not None:
+        refusals = {422: "A value of the query is not allowed.", **refusals}
     if route.body is not None:
         refusals = {
             413: "The body is too large.",

@@ -16,7 +16,7 @@ STREAM_ID = r"^((0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19}))?$"
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Seconds = Annotated[float, Meta(ge=0, le=315_360_000)]
-Timeout = Annotated[float, Meta(gt=0, le=315_360_000)]
+Timeout = Annotated[float, Meta(ge=0.001, le=315_360_000)]
 Moment = Annotated[datetime, Meta(tz=True)]
 Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 Retries = Annotated[int, Meta(ge=0, le=10_000)]

@@ -133,6 +133,17 @@ def test_the_audit_trail_is_listed_by_who_and_by_what_newest_first(kit: jobkit.K
     assert "\x1b" not in table
 
 
+def test_what_failed_again_and_again_is_one_line_with_its_count(kit: jobkit.Kit) -> None:
+    for n in range(1200):
+        background.call(
+            kit.verbs.note(AuditEntry.of("eve", "own", "http", "cancel", "job", [f"job{n}"], "failed", "no"))
+        )
+
+    (entry,) = told()
+    assert (entry["times"], entry["count"], entry["since"] <= entry["at"]) == (1200, 1200, True)
+    assert [word for word in ("1,200 jobs", "failed 1,200 times") if word not in cli("audit").stdout] == []
+
+
 @pytest.mark.parametrize("options", by_default([["-n", "0"], ["-n", "many"], ["--since", "today"], ["bob"]]))
 def test_the_audit_trail_refuses_what_it_does_not_know(options: list[str]) -> None:
     done = cli("audit", *options)

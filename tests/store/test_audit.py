@@ -142,13 +142,13 @@ async def test_counting_begins_anew_after_its_time(store: AnyStore) -> None:
 
 async def test_nobody_pushes_out_the_entries_of_somebody_else(store: AnyStore) -> None:
     """Neither by one flood nor under a second name: the oldest entry of whoever has most of them goes."""
-    store.audit_bounds = AuditBounds(kept=40, per_person=30)
+    store.audit_bounds = AuditBounds(kept=40, per_person=20)
     await store.note(entry("eve", "delete"))
     for n in range(10):
         await store.note(entry("admin", f"act{n}"))
     for n in range(500):
         await store.note(entry("eve", f"act{n}"))
-    assert sum(one.who == "eve" for one in await store.audit(1000)) == 30
+    assert sum(one.who == "eve" for one in await store.audit(1000)) == 20
     for n in range(500):
         await store.note(entry("mallory", f"act{n}"))
 
