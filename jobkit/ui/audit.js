@@ -47,7 +47,7 @@ class Audit {
       h("td", {class: "when muted", title: exact(row.at), "data-at": row.at}),
       h("td", null, h("b", {text: row.who || "somebody"}), h("span", {class: "muted small way", text: ` ${WAYS[row.via] || row.via}${row.role ? `, as ${row.role}` : ""}`})),
       h("td", null, h("span", {text: words}), " ", h("span", {class: "muted", text: many ? `${number(row.count)} ${row.on}s` : words.endsWith(row.on) ? "" : row.on}), " ", targets.flatMap((target) => [target, " "]), more > 0 && rest >= 0 && h("span", {class: "muted", text: `and ${number(more)} more`})),
-      h("td", {class: "note"}, h("span", {class: "chip small", "data-face": face}, icon(face), word), row.times > 1 && h("span", {class: "muted", title: `since ${exact(row.since)}`, text: `${number(row.times)} times`}), row.note && row.outcome !== "done" && h("span", {class: "muted", text: row.note})));
+      h("td", {class: "note"}, h("span", {class: "chip small", "data-face": face}, icon(face), word), row.times > 1 && h("span", {class: "muted", title: `since ${exact(row.since)}`, text: `${number(row.times)} times${row.note && row.outcome !== "done" ? ": " : ""}`}), row.note && row.outcome !== "done" && h("span", {class: "muted", text: row.note})));
   }
 
   tick() {
