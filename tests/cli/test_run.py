@@ -264,8 +264,8 @@ def test_who_only_looks_changes_no_worker_and_a_submit_lets_running_jobs_end(fre
     wait_until(lambda: len(json.loads(fresh.ok("workers", "--json"))) == 1, what="the end of the first worker")
 
 
-@pytest.mark.parametrize("command", by_default([("worker",), ("up",)]))
-def test_sync_needs_neither_worker_nor_server(terminal: Terminal, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", by_default([["worker"], ["up"]]))
+def test_sync_needs_neither_worker_nor_server(terminal: Terminal, command: list[str]) -> None:
     done = terminal.run("--url", "sync://", *command)
 
     assert done.returncode == 2
@@ -309,8 +309,8 @@ def test_an_idle_home_stops_its_real_workers_too(fresh: Terminal) -> None:
     assert "nobody needs the server any more" in log
 
 
-@pytest.mark.parametrize("now", by_default([("--now",), ()]))
-def test_down_gives_a_running_job_back_and_the_next_start_runs_it_again(fresh: Terminal, now: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("now", by_default([["--now"], []]))
+def test_down_gives_a_running_job_back_and_the_next_start_runs_it_again(fresh: Terminal, now: list[str]) -> None:
     job_id = fresh.ok("submit", "count", "n=600", "pause=0.1", JOBKIT_DRAIN="1")
     wait_until(lambda: json.loads(fresh.ok("show", job_id, "--json"))["state"] == "running")
 
