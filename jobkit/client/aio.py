@@ -106,9 +106,22 @@ class AioKit:
             return self._kit._outcome(job, job._result)
         return await asyncio.to_thread(self._kit._outcome, job, job._result)
 
-    async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
+    async def logs(
+        self,
+        job_id: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        tail: int | None = None,
+        search: str = "",
+        level: str = "",
+        limit: int | None = None,
+    ) -> LogSlice:
         """Lines of a job's log; see `Kit.log_slice`."""
-        return await self._run(self._kit.verbs.logs(job_id, after=after, tail=tail))
+        read = self._kit.verbs.logs
+        return await self._run(
+            read(job_id, after=after, before=before, tail=tail, search=search, level=level, limit=limit)
+        )
 
     def events(self, after: str | None = None) -> AsyncIterator[JobEvent]:
         """All jobs' events; see `Kit.events`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,13 +78,44 @@ class Blocking(Connection):
         """Jobs by state, queues, workers and their slots."""
         return self._call(self._verbs.stats)
 
-    def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> tuple[LogLine, ...]:
-        """Lines of a job's log, oldest first; where the middle was dropped, a line says so."""
-        return log_lines(self.log_slice(job_id, after=after, tail=tail))
+    def logs(self, job_id: str, *, after: int = 0, tail: int | None = None, **wanted: Any) -> tuple[LogLine, ...]:
+        """Lines of a job's log, oldest first; where the middle was dropped, a line says so.
 
-    def log_slice(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
-        """Lines numbered above `after`, with the number of all and of those that were dropped."""
-        return self._call(partial(self._verbs.logs, job_id, after=after, tail=tail))
+        Args:
+            after: only lines numbered above. tail: only the last so many.
+            wanted: `before`, `search`, `level` and `limit`, see `log_slice`.
+        """
+        found = self.log_slice(job_id, after=after, tail=tail, **wanted)
+        return found.lines if wanted else log_lines(found)
+
+    def log_slice(
+        self,
+        job_id: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        tail: int | None = None,
+        search: str = "",
+        level: str = "",
+        limit: int | None = None,
+    ) -> LogSlice:
+        """Lines of a job's log with the number of all, of those that match and of those that were dropped.
+
+        With `after` and `tail` alone: what the store keeps, which is head and tail of a long log. With any other
+        argument: the whole log, if this machine has its file.
+
+        Args:
+            after, before: only lines numbered above, below.
+            tail: only the last so many.
+            search: only lines that contain this text, whatever the case.
+            level: only lines at least that grave: "info", "warning", "error".
+            limit: at most so many, from 1 to 5000; the last of them with `before` or `tail`, else the first.
+
+        Raises:
+            InvalidParams: a value is not allowed.
+        """
+        read = partial(self._verbs.logs, after=after, before=before, tail=tail, search=search, level=level, limit=limit)
+        return self._call(lambda: read(job_id))
 
     def preview(self, job_id: str) -> dict[str, Any] | None:
         """What any page may show of a job's result, or None."""
@@ -195,10 +226,8 @@ class Blocking(Connection):
         A short log has none: `logs` has all of it. The file goes with the job; copy it to keep it.
         """
         folder = self._call(partial(self._verbs.folder, job_id))
-        path = self._depot.log_path(folder) if folder and self._depot is not None else None
-        return path if path is not None and path.is_file() else None
+        return self._verbs.log_path(folder) if folder else None
 
-    @cached_property
+    @property
     def _depot(self) -> Depot | None:
-        """Where large results are. Made when first needed: not every client has what a URL of the workers' needs."""
-        return Depot.of(self.settings)
+        return self._verbs.depot

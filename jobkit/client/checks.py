@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from enum import StrEnum
 
-from jobkit.model import InvalidParams
+from jobkit.model import LOG_LEVELS, InvalidParams, LogFilter
 from jobkit.tasks.specs import short_repr
 
 #: What is longer waits for ever: 31 years. Threads could not count so far.
@@ -76,6 +76,15 @@ def whole(name: str, value: object) -> None:
     """Raises `InvalidParams` where it is neither None nor a whole number."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise InvalidParams(f"{name} must be a whole number, not {short_repr(value, 60)}", name)
+
+
+def log_filter(search: object, level: object) -> LogFilter:
+    """Raises `InvalidParams` if a text to search for or a level is not allowed."""
+    if not isinstance(search, str) or len(search) > 200:
+        raise InvalidParams(f"search must be a text of at most 200 characters, not {short_repr(search, 60)}", "search")
+    if not isinstance(level, str) or level not in LOG_LEVELS:
+        raise InvalidParams(f"level must be info, warning or error, not {short_repr(level, 60)}", "level")
+    return LogFilter(search, level)
 
 
 def timeout_s(value: object) -> float | None:

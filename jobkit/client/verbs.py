@@ -6,9 +6,12 @@ Nothing here runs code of users or unpickles; the outcome of a job is decoded by
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobkit.attempts import check_reuse, read_preview
@@ -17,7 +20,11 @@ from jobkit.client.listening import Listening
 from jobkit.client.sending import Sending
 from jobkit.client.trail import Trail
 from jobkit.codec import Codec, Subject
+from jobkit.files import Depot
+from jobkit.files.log import aside_of, lost_of
+from jobkit.files.log_reader import read_log
 from jobkit.model import (
+    InvalidParams,
     JobkitError,
     JobNotFound,
     JobSnapshot,
@@ -174,10 +181,65 @@ class Verbs(Sending, Listening):
             workers = [worker for worker in await self.store.workers() if worker.takes_jobs]
         return ["" if one is None else one.sentence(_nearest(workers, one)) for one in found]
 
-    async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
-        checks.whole("after", after)
-        checks.whole("tail", tail)
-        return await self.store.logs(checks.job_id(job_id), after=after, tail=tail)
+    async def logs(
+        self,
+        job_id: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        tail: int | None = None,
+        search: str = "",
+        level: str = "",
+        limit: int | None = None,
+    ) -> LogSlice:
+        """Lines of a job's log, oldest first.
+
+        With `after` and `tail` alone: what the store keeps, which is head and tail of a long log. With any other
+        argument: the whole log, if this machine has its file.
+
+        Args:
+            after, before: only lines numbered above, below.
+            tail: only the last so many.
+            search: only lines that contain this text, whatever the case.
+            level: only lines at least that grave: "info", "warning", "error".
+            limit: at most so many, from 1 to 5000; the last of them with `before` or `tail`, else the first.
+
+        Raises:
+            InvalidParams: a value is not allowed.
+        """
+        job_id = checks.job_id(job_id)
+        for name, value in (("after", after), ("before", before), ("tail", tail), ("limit", limit)):
+            checks.whole(name, value)
+        wanted = checks.log_filter(search, level)
+        if limit is not None and not 1 <= limit <= 5000:
+            raise InvalidParams(f"limit must be a whole number from 1 to 5000, not {limit}", "limit")
+        if wanted.is_empty and before is None and limit is None:
+            return await self.store.logs(job_id, after=after, tail=tail)
+        newest = before is not None or tail is not None
+        most = min(5000 if tail is None else tail, limit or 500 if tail is None else limit or 5000)
+        folder = await self.store.folder(job_id)
+        path = await asyncio.to_thread(self.log_path, folder) if folder else None
+        if path is not None:
+            with contextlib.suppress(OSError):  # it went with its job, or cannot be read by this user
+                read = partial(read_log, path, wanted, after=after, before=before, limit=most, newest=newest)
+                found = await asyncio.to_thread(read)
+                return LogSlice(
+                    tuple(found.lines), found.total, lost_of(path), found.matched, found.is_all, found.cursor
+                )
+        kept = await self.store.logs(job_id, after=after)
+        lines = [line for line in kept.lines if (before is None or line.n < before) and wanted.takes(line)]
+        page = lines[max(0, len(lines) - most) :] if newest else lines[:most]
+        return LogSlice(tuple(page), kept.total, kept.dropped, len(lines))
+
+    def log_path(self, folder: str) -> Path | None:
+        """The file of a job's whole log; None if there is none on this machine. Blocking."""
+        path = self.depot.log_path(folder) if self.depot is not None else None
+        return path if path is not None and (path.is_file() or aside_of(path).is_file()) else None
+
+    @cached_property
+    def depot(self) -> Depot | None:
+        """Where large results are. Made when first needed: not every client has what a URL of the workers' needs."""
+        return Depot.of(self.settings)
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
         """See `jobkit.attempts.read_preview`."""

@@ -2,6 +2,9 @@
 
 The store keeps head and tail of a log and lets floods pass by; this keeps all of it, up to `2 * PIECE_BYTES`. A log
 that never grows beyond `SPILL_BYTES` has no file: it is in the store as it is.
+
+Beside the text lies a file of marks, eight bytes a line: when it was written, from where, and its level. So the text
+stays what the job wrote, and a reader (`log_reader`) can still filter by level.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,7 +28,27 @@ _PORTION = 200_000
 #: A file that has grown to this is put aside, and what was put aside before is gone: the newest 50 to 100 MB stay.
 PIECE_BYTES = 50_000_000
 
-_ASIDE, _CUT = ".1", ".cut"
+_ASIDE, _CUT, MARKS = ".1", ".cut", ".marks"
+
+#: What a mark's lowest byte tells: `source + 8 * level`, by position here. The time (ms) is in the bytes above.
+SOURCES = ("", "stdout", "stderr", "log", "warning", "jobkit")
+LEVELS = ("", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+MARK = struct.Struct("<Q")
+
+#: Text of whole lines, and a mark for each of them.
+Portion = tuple[bytes, bytes]
+
+
+#: Of a line of which nothing is known.
+NO_MARK = bytes(MARK.size)
+
+
+def mark_of(source: str = "", level: str = "", at_ms: int = 0) -> bytes:
+    """The mark of a line."""
+    place = (SOURCES.index(source) if source in SOURCES else 0) + 8 * (LEVELS.index(level) if level in LEVELS else 0)
+    return MARK.pack(max(0, at_ms) << 8 & 0xFFFFFFFFFFFFFFFF | place)
+
+
 _CUT_NOTE = f"… the beginning of this log was left out: only its last {2 * PIECE_BYTES / 1e6:.0f} MB are kept …\n"
 
 
@@ -40,20 +64,28 @@ class LogFile:
         self.path = path
         self._owner = owner
         self._parts: list[bytes] = []
+        self._marks: list[bytes] = []
         self._size = 0
         self._lines = 0
         self.is_file = False  #: something was written
         self._is_broken = False
 
-    def add(self, lines: Iterable[str]) -> None:
+    def add(self, lines: Iterable[str], mark: bytes = NO_MARK) -> None:
+        """Lines without their newlines. `mark`: of each of them, see `mark_of`."""
         text = "\n".join(lines)
-        self.add_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
+        self.add_bytes(text.encode("utf-8", "backslashreplace") + b"\n", mark)
 
-    def add_bytes(self, data: bytes) -> None:
+    def add_bytes(self, data: bytes, mark: bytes = NO_MARK) -> None:
         """Whole lines."""
+        self.add_portion((data, mark * data.count(b"\n")))
+
+    def add_portion(self, portion: Portion) -> None:
+        """What another one has given away by `take`."""
+        data, marks = portion
         self._parts.append(data)
+        self._marks.append(marks)
         self._size += len(data)
-        self._lines += data.count(b"\n")
+        self._lines += len(marks) // MARK.size
 
     @property
     def is_empty(self) -> bool:
@@ -69,37 +101,42 @@ class LogFile:
         """Whether so much waits that it should be written now and not at the next flush."""
         return self._size > _PORTION
 
-    def take(self) -> bytes:
+    def take(self) -> Portion:
         """What waits; it is the caller's then."""
-        data, self._parts, self._size, self._lines = b"".join(self._parts), [], 0, 0
-        return data
+        data, marks = b"".join(self._parts), b"".join(self._marks)
+        self._parts, self._marks, self._size, self._lines = [], [], 0, 0
+        return data, marks
 
     def flush(self) -> None:
         """Write what waits, once there is enough of it for a file."""
         if self._size and (self.is_file or self.is_large):
             self.write(self.take())
 
-    def write(self, data: bytes) -> None:
+    def write(self, portion: Portion) -> None:
         """Append now. A disk that refuses ends the file, never the job: the store has head and tail."""
-        if self._is_broken or not data:
+        if self._is_broken or not portion[0]:
             return
         try:
-            self._append(data)
+            self._append(*portion)
             self.is_file = True
         except OSError:
             self._is_broken = True
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, data: bytes, marks: bytes) -> None:
         fd = self._locked()
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
+            _write(fd, data)
+            beside = os.open(marks_of(self.path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                _write(beside, marks)
+            finally:
+                os.close(beside)
             if os.fstat(fd).st_size > PIECE_BYTES:
-                aside = self.path.with_name(self.path.name + _ASIDE)
+                aside = aside_of(self.path)
                 if aside.exists():
-                    self.path.with_name(self.path.name + _CUT).touch(0o600)
+                    _count_lost(self.path, marks_of(aside).stat().st_size // MARK.size)
                 os.replace(self.path, aside)
+                os.replace(marks_of(self.path), marks_of(aside))
         finally:
             os.close(fd)
 
@@ -133,19 +170,56 @@ class LogFile:
             os.close(fd)
 
 
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def aside_of(path: Path) -> Path:
+    """The older half of a log that is still written."""
+    return path.with_name(path.name + _ASIDE)
+
+
+def marks_of(path: Path) -> Path:
+    """The marks of a piece of a log."""
+    return path.with_name(path.name + MARKS)
+
+
+def lost_of(path: Path) -> int:
+    """Lines at the beginning of a log that are no longer kept, and that its file does not count."""
+    try:
+        return int(path.with_name(path.name + _CUT).read_text("ascii") or 0)
+    except (OSError, ValueError):
+        return 0
+
+
+def _count_lost(path: Path, count: int) -> None:
+    total = lost_of(path) + count
+    cut = path.with_name(path.name + _CUT)
+    fd = os.open(cut, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(str(total))
+
+
 def join(path: Path) -> None:
     """One file of a log that was put aside in between; at the end of an attempt, when nobody writes any more."""
-    aside, cut = path.with_name(path.name + _ASIDE), path.with_name(path.name + _CUT)
+    aside = aside_of(path)
     if not aside.exists():
         return
-    whole = path.with_name(f".{path.name}.part")
-    fd = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as target:
-        if cut.exists():
-            target.write(_CUT_NOTE.encode())
-        for piece in (aside, path):
-            if piece.exists():
-                with piece.open("rb") as source:
-                    shutil.copyfileobj(source, target, 1 << 20)
-    os.replace(whole, path)
+    is_cut = path.with_name(path.name + _CUT).exists()
+    for piece_of, note in ((Path, _CUT_NOTE.encode()), (marks_of, NO_MARK)):
+        whole = path.with_name(f".{piece_of(path).name}.part")
+        fd = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as target:
+            if is_cut:
+                target.write(note)
+            for piece in (piece_of(aside), piece_of(path)):
+                if piece.exists():
+                    with piece.open("rb") as source:
+                        shutil.copyfileobj(source, target, 1 << 20)
+        os.replace(whole, piece_of(path))
+    if is_cut:
+        _count_lost(path, -1)  # the note stands for the last of them
     aside.unlink()
+    marks_of(aside).unlink(missing_ok=True)

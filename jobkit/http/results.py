@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from jobkit.codec import MSGPACK, Subject, decode, is_reference
 from jobkit.http.api import Call, on_loop
 from jobkit.http.jobs import find
@@ -94,11 +96,12 @@ async def logs(call: Call) -> Response:
     """Lines of the log, as JSON, or as text for `Accept: text/plain`."""
     asked: LogQuery = call.query
     snapshot = await find(call)
-    log = await call.kit.aio.logs(snapshot.id, after=asked.after, tail=asked.tail)
+    log = await call.kit.aio.logs(snapshot.id, **msgspec.structs.asdict(asked))
     if call.request.accepts("text/plain"):
         text = "".join(f"{line.text}\n" for line in log.lines)
         return Response(200, text.encode("utf-8", "replace"), {"Content-Type": "text/plain; charset=utf-8"})
-    return json_response({"lines": [line.to_json() for line in log.lines], "total": log.total, "dropped": log.dropped})
+    numbers = {name: getattr(log, name) for name in ("total", "dropped", "matched", "cursor")}
+    return json_response({"lines": [line.to_json() for line in log.lines], **numbers})
 
 
 async def artifacts(call: Call) -> Response:

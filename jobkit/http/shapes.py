@@ -87,7 +87,11 @@ class LogQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     """Which lines."""
 
     after: Annotated[int, doc("Only lines numbered above.", ge=0, le=2**53)] = 0
+    before: Annotated[int | None, doc("Only lines numbered below.", ge=1, le=2**53)] = None
     tail: Annotated[Count | None, doc("Only the last so many.")] = None
+    search: Annotated[str, doc("Only lines that contain this text, whatever the case.", max_length=200)] = ""
+    level: Annotated[Literal["", "info", "warning", "error"], doc("Only lines at least that grave.")] = ""
+    limit: Annotated[int | None, doc("At most so many.", ge=1, le=5000)] = None
 
 
 class JobStreamQuery(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -198,11 +202,17 @@ class Line(Struct):
 
 
 class Log(Struct):
-    """Lines; `total` were ever written, of which the bound dropped `dropped` in the middle."""
+    """Lines; `total` were ever written, of which `dropped` are not kept.
+
+    Of a search: `matched` lines match, as far as was searched; `cursor` is where to go on (as `after`, or backwards as
+    `before`) if it stopped early, else 0.
+    """
 
     lines: list[Line]
     total: int
     dropped: int
+    matched: int
+    cursor: int
 
 
 class Artifact(Struct):

@@ -20,7 +20,7 @@ from jobkit.model.errors import (
 from jobkit.model.events import EventType, JobEvent
 from jobkit.model.failure import FailureGroup, GroupState
 from jobkit.model.limits import Gate, Rule, Waiting
-from jobkit.model.log import LogLine
+from jobkit.model.log import LOG_LEVELS, LogFilter, LogLine
 from jobkit.model.pause import Pause
 from jobkit.model.retry import Backoff, Retry, RetryPolicy
 from jobkit.model.schedule import ScheduleRun, ScheduleSnapshot, ScheduleSpec
@@ -49,6 +49,8 @@ __all__ = [
     "JobSpec",
     "JobState",
     "JobkitError",
+    "LOG_LEVELS",
+    "LogFilter",
     "LogLine",
     "Pause",
     "Once",

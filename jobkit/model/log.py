@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,3 +52,41 @@ class LogLine:
 
     def __str__(self) -> str:
         return self.text
+
+
+#: What `LogFilter.level` may be, from the least grave, with its rank.
+LOG_LEVELS = {"": 0, "info": 1, "warning": 2, "error": 3}
+
+_RANKS = {"INFO": 1, "WARNING": 2, "ERROR": 3, "CRITICAL": 3}
+_SOURCE_RANKS = {"jobkit": 1, "stderr": 2, "warning": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Which lines of a log are wanted.
+
+    Attributes:
+        search: text that they contain, whatever the case; plain text, no pattern.
+        level: "info", "warning" or "error": lines at least that grave; "" for all. What was printed to standard error
+            or warned counts as a warning.
+    """
+
+    search: str = ""
+    level: str = ""
+    folded: str = field(init=False, repr=False, compare=False, default="")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folded", self.search.lower())
+
+    @property
+    def is_empty(self) -> bool:
+        """It takes every line."""
+        return not self.search and not self.level
+
+    def takes(self, line: LogLine) -> bool:
+        """True if this line is wanted."""
+        if self.level:
+            rank = max(_RANKS.get(line.level, 0), _SOURCE_RANKS.get(line.source, 0) if not line.level else 0)
+            if rank < LOG_LEVELS[self.level]:
+                return False
+        return not self.folded or self.folded in line.text.lower()

@@ -214,7 +214,7 @@ class _Life:
         wire = outcome_to_wire(outcome) | {
             "stopped": shell.is_stopped,
             "file": "",
-            "log": log.take() if log else b"",
+            "log": log.take() if log else (b"", b""),
             "is_alone": is_alone,
             "is_fit": False,
             "usage": {"cpu_s": round(_spent_s() - spent_s, 6), "peak_rss_bytes": self._peak_rss_bytes()},

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from jobkit.files.log import LogFile, join
+from jobkit.files.log import NO_MARK, LogFile, Portion, join, mark_of
 
 #: A flood that is faster than the disk: what waits beyond this is counted, not kept.
 _WAITING_BYTES = 16_000_000
@@ -30,17 +30,17 @@ class LoopLog:
         self._writing: asyncio.Future[None] | None = None
         self._is_asked = False
 
-    def add(self, lines: Iterable[str]) -> None:
-        self.add_bytes("\n".join(lines).encode("utf-8", "backslashreplace") + b"\n")
+    def add(self, lines: Iterable[str], mark: bytes = NO_MARK) -> None:
+        self.add_bytes("\n".join(lines).encode("utf-8", "backslashreplace") + b"\n", mark)
 
-    def add_bytes(self, data: bytes) -> None:
-        """Whole lines."""
+    def add_bytes(self, data: bytes, mark: bytes = NO_MARK) -> None:
+        """Whole lines. `mark`: of each of them, see `files.log.mark_of`."""
         with self._lock:
             if self._waiting + len(data) > _WAITING_BYTES:
                 self._dropped += len(data)
                 return
             self._waiting += len(data)
-            self._file.add_bytes(data)
+            self._file.add_bytes(data, mark)
             is_due = self._file.is_due and not self._is_asked
             self._is_asked = self._is_asked or is_due
         if is_due:
@@ -66,18 +66,20 @@ class LoopLog:
         with self._lock:
             if not is_last and not self._file.is_due and not self._file.is_file and not self._file.is_large:
                 return
-            data, dropped = self._file.take(), self._dropped
+            dropped = self._dropped
+            if dropped:
+                note = f"… {dropped:,} bytes left out here: printed faster than the disk can write …"
+                self._file.add([note], mark_of("jobkit"))
+            portion = self._file.take()
             self._waiting = self._dropped = 0
-        if dropped:
-            data += f"… {dropped:,} bytes left out here: printed faster than the disk can write …\n".encode()
-        self._file.write(data)
+        self._file.write(portion)
 
-    async def close(self, more: bytes = b"") -> None:
+    async def close(self, more: Portion = (b"", b"")) -> None:
         """Write what waits, and `more` (a child's last lines), if there is a file or enough for one."""
         while self._writing is not None:
             await asyncio.wait([self._writing])
-        if more:
-            self._file.add_bytes(more)
+        if more[0]:
+            self._file.add_portion(more)
         if self._file.is_empty and not self._file.path.exists():
             return
         if self._file.is_large or self._file.is_file or self._file.path.exists():

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 
+from jobkit.files.log import mark_of
 from jobkit.run.lines import ByteSplitter, LineBuffer, WireLine
 from jobkit.run.log_tee import LoopLog
 
@@ -44,6 +45,10 @@ class Pipe:
         self._rest = b""
         self._report: bytes | None = None  # of the whole log
         self._reported: list[WireLine] = []
+
+    @property
+    def _mark(self) -> bytes:
+        return mark_of(self._source, at_ms=now_ms())
 
     @property
     def is_partial(self) -> bool:
@@ -107,16 +112,16 @@ class Pipe:
             start = 0 if lines.startswith(_REPORT) else lines.find(b"\n" + _REPORT) + 1 or len(lines)
             before, lines = lines[:start], lines[start:]
             if before:
-                self._log.add_bytes(before)
+                self._log.add_bytes(before, self._mark)
             if not lines:
                 return
             self._report = b""
         if self._report is None:
-            self._log.add_bytes(lines)
+            self._log.add_bytes(lines, self._mark)
             return
         self._report += lines
         if len(self._report) > _REPORT_BYTES:  # a task that prints such words
-            self._log.add_bytes(self._report)
+            self._log.add_bytes(self._report, self._mark)
             self._report = None
 
     def finish(self, *, has_crashed: bool = False) -> None:
@@ -126,7 +131,7 @@ class Pipe:
                 self._keep_lines(self._rest + b"\n")
                 self._rest = b""
             if self._report and not has_crashed:
-                self._log.add_bytes(self._report)
+                self._log.add_bytes(self._report, self._mark)
             self._report = None
         self.flush(None)
         if not has_crashed:

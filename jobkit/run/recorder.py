@@ -16,6 +16,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, Final, Protocol
 
+from jobkit.files.log import mark_of
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.lines import LineBuffer, Splitter, WireLine, clean, cut
 
@@ -57,7 +58,7 @@ class Outlet(Protocol):
 class WholeLog(Protocol):
     """Where every line goes, before floods are thinned."""
 
-    def add(self, lines: Iterable[str]) -> None: ...
+    def add(self, lines: Iterable[str], mark: bytes = ..., /) -> None: ...
 
     def flush(self) -> None: ...
 
@@ -146,7 +147,7 @@ class Recorder:
         with self._guard, self._lock:
             parts = text.splitlines() or [""]
             if self._log is not None:
-                self._log.add(parts)
+                self._log.add(parts, mark_of(source, level, now_ms))
             for part in parts:
                 self._buffer.add([now_ms, source, level, logger, cut(part)])
             self._leave(now_ms)
@@ -288,7 +289,7 @@ class Recorder:
         del parts[:count]
         lines = self._splitters[source].feed(text, now_ms)
         if lines and self._log is not None:
-            self._log.add(lines)
+            self._log.add(lines, mark_of(source, at_ms=now_ms))
         for line in lines:
             self._buffer.add([now_ms, source, "", "", line])
         return bool(lines)
@@ -300,7 +301,7 @@ class Recorder:
             line = splitter.flush(due_ms)
             if line is not None:
                 if self._log is not None:
-                    self._log.add([line])
+                    self._log.add([line], mark_of(source, at_ms=now_ms))
                 self._buffer.add([now_ms, source, "", "", line])
         if self._log is not None:
             self._log.flush()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jobkit.files.log import Portion
 from jobkit.model import ErrorKind, LogLine
 from jobkit.model.snapshot import JobError
 from jobkit.run import frames, tree
@@ -114,7 +115,7 @@ class Supervised:
             if self._wire is None:
                 self._artifact_file(self._artifacts + 1).unlink(missing_ok=True)  # one that it died over
         if self._log is not None:
-            await self._log.close(b"" if self._wire is None else bytes(self._wire.get("log", b"")))
+            await self._log.close((b"", b"") if self._wire is None else _portion(self._wire))
         if self._has_file and outcome.outcome == "succeeded":
             return await asyncio.to_thread(self._unspooled, outcome)
         if self._has_file or self._wire is None:
@@ -339,3 +340,9 @@ class Supervised:
 
 def _size(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def _portion(wire: Mapping[str, Any]) -> Portion:
+    """The last lines of a child's log."""
+    data, marks = wire.get("log") or (b"", b"")
+    return bytes(data), bytes(marks)

@@ -218,12 +218,18 @@ class LogSlice:
     """Lines of a job's log, oldest first, each with its number `n`.
 
     Attributes:
-        total: lines ever written. `dropped`: lines in the middle that the bound removed.
+        total: lines ever written. `dropped`: lines that are not kept: in the middle in the store, at the beginning of
+            a file.
+        matched: of a search, the lines that match, as far as was searched. `is_all`: that was the whole log.
+        cursor: where a search that stopped early goes on, as `after` (or, backwards, as `before`); 0 if it did not.
     """
 
     lines: tuple[LogLine, ...]
     total: int = 0
     dropped: int = 0
+    matched: int = 0
+    is_all: bool = True
+    cursor: int = 0
 
 
 def event_key(id: str) -> tuple[int, int]:

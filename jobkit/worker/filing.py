@@ -18,6 +18,7 @@ from jobkit.attempts import Filed, artifact_subject
 from jobkit.codec import RAW, Codec
 from jobkit.files import Depot, LogFile
 from jobkit.files.depot import owner_text
+from jobkit.files.log import mark_of
 from jobkit.model import LogLine, StoreUnavailable
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.settings import Settings
@@ -103,7 +104,8 @@ class Filing:
             if not await asyncio.to_thread(path.exists):
                 found = await self._store.logs(claimed.spec.id)
                 log = LogFile(path, filed.owner)
-                log.add([line.text for line in found.lines])
+                for line in found.lines:
+                    log.add([line.text], mark_of(line.source, line.level, line.at_ms))
                 if found.lines:
                     await asyncio.to_thread(log.write, log.take())
 

@@ -16,7 +16,7 @@ from jobkit.codec import FILE, MSGPACK, RAW, Codec, Subject, decode, is_referenc
 from jobkit.files import Depot, LogFile
 from jobkit.files import log as log_module
 from jobkit.files.depot import opened, owner_text
-from jobkit.files.log import join
+from jobkit.files.log import NO_MARK, join
 from jobkit.files.places import Directory, place_of
 from jobkit.model import InvalidParams, ResultExpired, ResultUnavailable, SignatureError
 from jobkit.settings import Settings
@@ -47,7 +47,7 @@ def put(depot: Depot, job_id: str = "j1", us: int = 1, body: bytes = b"\x01") ->
 @pytest.mark.usefixtures("_umask")
 def test_files_are_private_under_any_umask(depot: Depot, tmp_path: Path) -> None:
     put(depot)
-    LogFile(tmp_path / "results" / "folder" / "log", "j 1\n").write(b"line\n")
+    LogFile(tmp_path / "results" / "folder" / "log", "j 1\n").write((b"line\n", NO_MARK))
 
     paths = list((tmp_path / "results").rglob("*"))
     assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_dir()} == {0o700}
@@ -188,7 +188,7 @@ def test_two_writers_never_tear_each_others_lines_apart(tmp_path: Path, monkeypa
     def write(letter: str) -> None:
         log = LogFile(tmp_path / "log", "j 1\n")
         for _ in range(100):
-            log.write((letter * 99 + "\n").encode() * 40)
+            log.write(((letter * 99 + "\n").encode() * 40, NO_MARK * 40))
 
     writers = [threading.Thread(target=write, args=(letter,)) for letter in "ab"]
     for writer in writers:
@@ -206,7 +206,7 @@ def test_the_newest_of_an_endless_log_stays(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(log_module, "PIECE_BYTES", 10_000)
     log = LogFile(tmp_path / "log", "j 1\n")
     for n in range(1_000):
-        log.write(f"{n:0>99}\n".encode())
+        log.write((f"{n:0>99}\n".encode(), NO_MARK))
     size = sum(path.stat().st_size for path in tmp_path.glob("log*"))
 
     join(log.path)
@@ -222,7 +222,7 @@ def test_a_disk_that_refuses_ends_the_log_and_nothing_else(tmp_path: Path) -> No
     (tmp_path / "file").write_text("in the way")
     log = LogFile(tmp_path / "file" / "log", "j 1\n")
 
-    log.write(b"line\n")
-    log.write(b"line\n")
+    log.write((b"line\n", NO_MARK))
+    log.write((b"line\n", NO_MARK))
 
     assert not log.is_file

@@ -1,0 +1,137 @@
+"""Pages and searches of a job's log file, without reading it into memory.
+
+The file has at most 100 MB (see `jobkit.files.log`). A page costs one pass that counts newlines; a search also decodes
+the text, at most `SEARCH_BYTES` of it a call, and then tells where to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobkit.files.log import LEVELS, MARK, SOURCES, aside_of, lost_of, marks_of
+from jobkit.model import LogFilter, LogLine
+
+#: Bytes of text that one call searches.
+SEARCH_BYTES = 24_000_000
+
+_BLOCK = 1 << 20
+
+#: Characters of one line that a page shows.
+_LINE_CHARS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Whole lines of a piece of the log."""
+
+    path: Path
+    offset: int
+    size: int
+    first: int
+    count: int
+    marks_from: int
+
+    def lines(self, search: str = "") -> Iterator[LogLine]:
+        """Its lines; none if no line contains `search` (in lower case)."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            data = file.read(self.size)
+        whole = data.decode("utf-8", "replace")
+        if search and search not in whole.lower():
+            return
+        try:
+            with marks_of(self.path).open("rb") as file:
+                file.seek(self.marks_from * MARK.size)
+                marks = file.read(self.count * MARK.size)
+        except OSError:  # of an older version
+            marks = b""
+        marks = marks[: len(marks) // MARK.size * MARK.size].ljust(self.count * MARK.size, b"\0")
+        texts = whole.removesuffix("\n").split("\n")
+        for i, (text, (mark,)) in enumerate(zip(texts, MARK.iter_unpack(marks), strict=False)):
+            source, level = mark & 7, mark >> 3 & 31
+            yield LogLine(
+                text if len(text) <= _LINE_CHARS else text[:_LINE_CHARS] + "…",
+                at_ms=mark >> 8,
+                source=SOURCES[source] if 0 < source < len(SOURCES) else "stdout",
+                level=LEVELS[level] if level < len(LEVELS) else "",
+                n=self.first + i,
+            )
+
+
+@dataclass(slots=True)
+class Found:
+    """Lines of a log file, oldest first.
+
+    Attributes:
+        lines: at most as many as were asked for.
+        total: number of the last line of the log.
+        matched: lines that match, as far as was searched. is_all: that is all of the log.
+        cursor: where a search that stopped early goes on: `after` or `before` this line; 0 if it did not.
+    """
+
+    total: int
+    lines: list[LogLine] = field(default_factory=list)
+    matched: int = 0
+    is_all: bool = True
+    cursor: int = 0
+
+
+def read_log(
+    path: Path, wanted: LogFilter, *, after: int = 0, before: int | None = None, limit: int = 500, newest: bool = False
+) -> Found:
+    """Lines numbered above `after` and below `before` that `wanted` takes.
+
+    Args:
+        limit: at most so many. newest: the last of them instead of the first.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    blocks = _blocks(path)
+    total = blocks[-1].first + blocks[-1].count - 1 if blocks else lost_of(path)
+    found = Found(total)
+    last = total if before is None else before - 1
+    budget = SEARCH_BYTES
+    in_range = [block for block in blocks if block.first <= last and block.first + block.count - 1 > after]
+    for block in reversed(in_range) if newest else in_range:
+        is_full = len(found.lines) >= limit
+        if is_full and wanted.is_empty:
+            break
+        if budget <= 0:
+            found.is_all = False
+            if not is_full:
+                found.cursor = block.first + block.count if newest else block.first - 1
+            break
+        lines = [line for line in block.lines(wanted.folded) if after < line.n <= last and wanted.takes(line)]
+        budget -= block.size if not wanted.is_empty else 0
+        found.matched += len(lines)
+        room = max(0, limit - len(found.lines))
+        found.lines = lines[max(0, len(lines) - room) :] + found.lines if newest else found.lines + lines[:room]
+    if wanted.is_empty:
+        found.matched = max(0, last - after)
+    return found
+
+
+def _blocks(path: Path) -> list[_Block]:
+    """The log in blocks of about a megabyte that end with a line."""
+    blocks: list[_Block] = []
+    first = lost_of(path) + 1
+    for piece in (aside_of(path), path):
+        offset = marks_from = 0
+        try:
+            file = piece.open("rb")
+        except FileNotFoundError:
+            continue
+        with file:
+            while data := file.read(_BLOCK):
+                end = data.rfind(b"\n") + 1
+                if not end:  # a line that is longer than a block: take all of it
+                    data += file.readline()
+                    end = len(data)
+                count = data.count(b"\n", 0, end) or 1
+                blocks.append(_Block(piece, offset, end, first, count, marks_from))
+                offset, first, marks_from = offset + end, first + count, marks_from + count
+                file.seek(offset)
+    return blocks
