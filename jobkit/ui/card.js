@@ -353,7 +353,7 @@ class Card {
     if (!told) return;
     this.model.set("file", "");  // it may be large, and is needed once
     this.model.save_changes();
-    (told.action === "whole-log" ? this.pane : this.artifacts).take(told);
+    (["whole-log", "log-page"].includes(told.action) ? this.pane : this.artifacts).take(told);
   }
 
   // -- result ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Nothing is unpickled; what can be shown becomes a preview as results have (`jobk
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import csv
 import gzip
@@ -31,6 +32,9 @@ SHOWN_BYTES, SAVED_BYTES = 3_000_000, 30_000_000
 #: Bytes of a whole log, from its end, before it is packed.
 LOG_BYTES = 100_000_000
 
+#: Lines of one page of a log.
+PAGE_LINES = 500
+
 _TEXT_CHARS = 20_000
 
 #: Pictures that an <img> shows and that cannot run anything there.
@@ -41,11 +45,12 @@ def answer(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
     """The JSON text for a card's request; blocking.
 
     Args:
-        asked: `action` is "show", "save" (both with the artifact's `name`) or "whole-log".
+        asked: `action` is "show", "save" (both with the artifact's `name`), "whole-log", or "log-page" (with any of
+            `search`, `level`, `after` and `before`).
 
     Returns:
         `{"action", "name", "n"}` as asked, and one of `preview`; `base64` with `media_type` and `packed` (whether it
-        is gzip); `problem`, a sentence.
+        is gzip); `lines` with `total`, `dropped`, `matched`, `is_all` and `cursor`; `problem`, a sentence.
     """
     action, name = str(asked.get("action")), str(asked.get("name", ""))[:200]
     told: dict[str, Any] = {"action": action, "name": name}
@@ -53,6 +58,8 @@ def answer(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
     try:
         if action == "whole-log":
             told |= _log(kit, job_id)
+        elif action == "log-page":
+            told |= _log_page(kit, job_id, asked)
         else:
             artifact = kit.artifact(job_id, name)
             told |= _shown(artifact) if action == "show" else _saved(artifact, job_id)
@@ -127,6 +134,37 @@ def _log(kit: Kit, job_id: str) -> dict[str, Any]:
         where = f"it is in {path}" if path is not None else f"`jobkit logs {job_id} --all` prints it"
         return {"problem": f"the log has {size(len(content))}, more than a page sends; {where}"}
     return {"media_type": "text/plain", "base64": _base64(packed), "packed": True}
+
+
+def _log_page(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Lines of the whole log: those around a place, or those that match."""
+    after, before = asked.get("after"), asked.get("before")
+    found = kit.log_slice(
+        job_id,
+        after=0 if after is None else after,
+        before=before,
+        tail=PAGE_LINES if after is None and before is None else None,
+        search=asked.get("search", ""),
+        level=asked.get("level", ""),
+        limit=PAGE_LINES,
+    )
+    numbers = {name: getattr(found, name) for name in ("total", "dropped", "matched", "is_all", "cursor")}
+    return {"lines": [line.to_json() for line in found.lines], **numbers}
+
+
+class LogPages:
+    """Answers one card's questions about a log one at a time. A newer question replaces those that wait."""
+
+    def __init__(self) -> None:
+        self._newest: object = None
+        self._lock = asyncio.Lock()
+
+    async def answer(self, kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
+        """`answer` in a thread; "" if a newer question has come meanwhile."""
+        self._newest = asked
+        async with self._lock:
+            text = await asyncio.to_thread(answer, kit, job_id, asked) if asked is self._newest else ""
+        return text if asked is self._newest else ""
 
 
 def _end_of(path: Path) -> bytes:

@@ -22,7 +22,7 @@ from jobkit.ui import (
 from jobkit.ui.asked import obey
 from jobkit.ui.bridge import SessionBridge
 from jobkit.ui.desk import Answer, Desk, not_found
-from jobkit.ui.files import answer
+from jobkit.ui.files import LogPages, answer
 from jobkit.ui.job_feed import Follower, Following
 from jobkit.ui.own import SelfContained
 
@@ -91,6 +91,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
         desk = desk or (Desk(kit) if kit is not None else None)
         offered = [a for a in ACTIONS if a in actions and (desk is None or desk.may(_GATE.get(a, a)))]
         super().__init__(actions=json.dumps(offered), **params)
+        self._log_pages = LogPages()
         self._kit = kit
         self._desk = desk
         self._allowed = frozenset(offered)
@@ -161,7 +162,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
             self._following.resend()
         elif self._following is None or not self._sees(self._following):
             return
-        elif action in ("show", "save", "whole-log") and self._kit is not None and self.job_id:
+        elif action in ("show", "save", "whole-log", "log-page") and self._kit is not None and self.job_id:
             background.spawn(self._fetch(self._kit, self.job_id, asked))
         elif action == "alike" and self._kit is not None:
             background.spawn(self._look_alike(self._kit, self._following))
@@ -187,8 +188,11 @@ class JobCard(SelfContained, AnyWidgetComponent):
 
     async def _fetch(self, kit: Kit, job_id: str, asked: Mapping[str, Any]) -> None:
         """On the background loop: for this browser alone."""
-        text = await asyncio.to_thread(answer, kit, job_id, asked)
-        if job_id == self.job_id:
+        if asked.get("action") == "log-page":
+            text = await self._log_pages.answer(kit, job_id, asked)
+        else:
+            text = await asyncio.to_thread(answer, kit, job_id, asked)
+        if text and job_id == self.job_id:
             self._bridge.put(self, {"file": text})
 
     async def _look_alike(self, kit: Kit, following: Following) -> None:

@@ -1,6 +1,9 @@
-// The log of a job card: its lines as they come, search and levels, and a line that the page's address names.
+// The log of a job card: its newest lines as they come, pages of older ones, search and levels over all of it, and a line
+// that the page's address names. What the browser does not have, the server reads (files.py).
 
 const LOG_ROWS = 2000;
+const PAGE_ROWS = 500;
+const LEAST = ["", "info", "warning", "error"];
 const LEVELS = {DEBUG: "DEBG", INFO: "INFO", WARNING: "WARN", ERROR: "ERRO", CRITICAL: "CRIT"};
 
 const logs = new WeakMap();
@@ -47,15 +50,17 @@ class LogPane {
     n.wrap = h("button", {class: "btn quiet small", text: "Wrap", "aria-pressed": "false", onclick: () => {
       n.wrap.setAttribute("aria-pressed", String(n.rows.classList.toggle("wrap")));
     }});
-    n.find = h("input", {class: "find", type: "search", placeholder: "Find", "aria-label": "Find in the log", oninput: () => this.filter()});
+    n.find = h("input", {class: "find", type: "search", placeholder: "Find", "aria-label": "Find in the log", maxlength: 200, oninput: () => this.wantSoon()});
+    n.older = h("button", {class: "btn quiet small page", text: "Older lines", hidden: true, onclick: () => this.turn({before: this.firstHere})});
+    n.newer = h("button", {class: "btn quiet small page", text: "Newer lines", hidden: true, onclick: () => this.turn({after: this.lastHere})});
     n.copy = h("button", {class: "btn quiet small", title: "Copy the log", "aria-label": "Copy the log",
       onclick: () => copyText(this.text(), n.copy)}, icon("copy"));
     n.save = h("button", {class: "btn quiet small", title: "Save the log", "aria-label": "Save the log", onclick: () => this.save()}, icon("download"));
-    n.level = h("select", {class: "level-choice", "aria-label": "Show lines from this level on", hidden: true, onchange: () => this.filter()},
+    n.level = h("select", {class: "level-choice", "aria-label": "Show lines from this level on", hidden: true, onchange: () => this.want()},
       ["All levels", "Info", "Warnings", "Errors"].map((word, i) => h("option", {value: i, text: word})));
     this.el = h("section", {class: "logs", "aria-label": "Log", hidden: true},
       h("header", {class: "strip"}, h("h4", {text: "Log"}), n.count, h("span", {class: "spring"}), n.level, n.find, n.following, n.wrap, n.copy, n.save),
-      h("div", {class: "pane"}, n.rows, n.pill));
+      h("div", {class: "pane"}, n.older, n.rows, n.newer, n.pill));
     this.log = logOf(this.model);
     this.log.views.add(this);
     this.stops = [() => this.log.views.delete(this)];
@@ -66,25 +71,114 @@ class LogPane {
     }
   }
 
-  close() { this.stops.forEach((stop) => stop()); }
+  close() {
+    clearTimeout(this.soon);
+    this.stops.forEach((stop) => stop());
+  }
 
   get job() { return this.card.job; }
 
   /** Another job than before. */
-  begin() { this.follow = true; }
+  begin() {
+    Object.assign(this, {follow: true, page: null, looked: "", asked: (this.asked || 0) + 1});
+    this.n.find.value = "";
+    this.n.level.value = "0";
+  }
+
+  // -- pages: lines that the server read, in the place of the newest ones ---------------------------------------------
+
+  /** Every line of the log is here, so that nobody has to be asked. */
+  get isWhole() { return this.log.lines.length > 0 && this.log.lines.length >= this.log.total; }
+
+  get wanted() { return {search: this.n.find.value, level: LEAST[Number(this.n.level.value)]}; }
+
+  get isNarrowed() { return Boolean(this.wanted.search || this.wanted.level); }
+
+  get firstHere() { return (this.page || this.log).lines[0]?.n ?? 1; }
+
+  get lastHere() { return (this.page || this.log).lines.at(-1)?.n ?? 0; }
+
+  /** While somebody types, the server is asked once. */
+  wantSoon() {
+    clearTimeout(this.soon);
+    if (this.isWhole || !this.isNarrowed) this.want();
+    else this.soon = setTimeout(() => this.want(), 250);
+  }
+
+  want() {
+    clearTimeout(this.soon);
+    if (this.isNarrowed && !this.isWhole) return this.turn({});
+    this.live();
+    this.filter();
+  }
+
+  /** Asks for a page: `{before}` or `{after}` a line, or the newest. A later question makes the answer to this one stale. */
+  turn(range, found = null) {
+    this.found = found;
+    this.asked = (this.asked || 0) + 1;
+    this.range = range;
+    if (!found) this.origin = range;
+    if (ask(this.model, "log-page", {name: String(this.asked), ...this.wanted, ...range})) put(this.n.count, "searching…");
+    else put(this.n.count, this.isNarrowed ? "the server does not answer" : "not available now");
+  }
+
+  /** The newest lines again, as they come. */
+  live() {
+    this.asked = (this.asked || 0) + 1;
+    if (!this.page) return;
+    this.page = null;
+    this.show(true);
+  }
+
+  showPage(told) {
+    const before = this.range.after === undefined, sofar = this.found?.lines || [];
+    const lines = before ? [...told.lines, ...sofar] : [...sofar, ...told.lines];
+    const matched = (this.found?.matched || 0) + told.matched;
+    if (told.cursor && lines.length < PAGE_ROWS) return this.turn(before ? {before: told.cursor} : {after: told.cursor}, {lines, matched});  // a long log is searched in parts
+    const {origin} = this, isNewest = before && origin.before === undefined, isFull = lines.length >= PAGE_ROWS;
+    if (isNewest) Object.assign(this, {matched, isCounted: told.is_all});
+    this.page = {lines, total: told.total, dropped: told.dropped, older: before ? isFull : origin.after > 0, newer: before ? !isNewest : isFull};
+    const n = this.n;
+    this.follow = false;
+    this.unseen = 0;
+    n.pill.hidden = true;
+    let last = 0;
+    n.rows.replaceChildren(...lines.flatMap((line) => {
+      const gap = !this.isNarrowed && last && line.n > last + 1 ? [this.gap(line.n - last - 1)] : [];
+      last = line.n;
+      return [...gap, this.line(line)];
+    }));
+    n.level.hidden = false;
+    n.rows.scrollTop = before ? n.rows.scrollHeight : 0;
+    this.showHead();
+    this.jump();
+  }
+
+  gap(count) { return h("div", {class: "gap muted", text: `… ${number(count)} lines not shown …`}); }
 
   showHead() {
     const n = this.n, log = this.log, live = this.job && this.job.state === "running";
     this.el.hidden = !log.lines.length;
-    const dropped = log.dropped ? `, ${number(log.dropped)} not kept` : "";
-    const first = log.lines.length ? log.lines[0].n : 0, lost = this.named && this.named < first ? `, line ${number(this.named)} is not shown` : "";
-    put(n.count, `${number(log.total || log.lines.length)} line${log.total === 1 ? "" : "s"}${dropped}${lost}`);
+    const shown = this.page || log, {lines, total} = shown, dropped = shown.dropped ? `, ${number(shown.dropped)} not kept` : "";
+    const lost = this.named && !lines.some((line) => line.n === this.named) ? `, line ${number(this.named)} is not shown` : "";
+    const all = `${number(total || lines.length)} line${total === 1 ? "" : "s"}`;
+    const part = !lines.length ? all : lines.length < total ? `lines ${number(lines[0].n)} to ${number(lines.at(-1).n)} of ${number(total)}` : all;
+    const match = this.page && this.isNarrowed ? `; ${number(this.matched)}${this.isCounted ? "" : " or more"} match` : "";
+    put(n.count, `${part}${match}${dropped}${lost}`);
+    n.older.hidden = this.page ? !this.page.older : !lines.length || lines[0].n <= 1;
+    n.newer.hidden = !this.page?.newer;
+    if (!this.page && !this.isWhole) n.level.hidden = false;
     n.following.hidden = !live;
     put(n.following, this.follow ? "Pause" : "Follow");
   }
 
   show(all) {
     const n = this.n, lines = this.log.lines, seen = this.shownTo, top = n.rows.scrollTop;
+    if (this.page) {  // whoever reads a page stays there
+      const news = lines.filter((line) => line.n > Math.max(seen, this.page.total)).length;
+      this.shownTo = Math.max(seen, lines.at(-1)?.n ?? 0);
+      return news ? this.tellOf(news) : undefined;
+    }
     if (all) {
       n.rows.replaceChildren();
       n.level.hidden = true;
@@ -94,7 +188,7 @@ class LogPane {
     const fragment = document.createDocumentFragment();
     let last = this.shownTo;
     for (const line of fresh) {
-      if (line.n > last + 1 && (last || this.log.dropped)) fragment.append(h("div", {class: "gap muted", text: `… ${number(line.n - last - 1)} lines not shown …`}));
+      if (line.n > last + 1 && (last || this.log.dropped)) fragment.append(this.gap(line.n - last - 1));
       fragment.append(this.line(line));
       last = line.n;
     }
@@ -103,7 +197,7 @@ class LogPane {
     this.shownTo = last;
     this.showHead();
     if (n.level.hidden) n.level.value = "0";
-    if (n.find.value || n.level.value !== "0") this.filter();
+    if (this.isNarrowed) this.filter();
     if (this.jump()) return;
     if (all && this.job && this.job.state === "failed") {
       const bad = n.rows.querySelector('[data-level="ERROR"], [data-level="CRITICAL"]');
@@ -113,11 +207,14 @@ class LogPane {
     else {
       if (all) n.rows.scrollTop = top;  // the whole log came again; whoever reads in it stays there
       const news = fresh.filter((line) => line.n > seen).length;
-      if (!news) return;
-      this.unseen += news;
-      n.pill.hidden = false;
-      n.pill.replaceChildren(`${number(this.unseen)} new line${this.unseen > 1 ? "s" : ""}`, icon("down"));
+      if (news) this.tellOf(news);
     }
+  }
+
+  tellOf(news) {
+    this.unseen += news;
+    this.n.pill.hidden = false;
+    this.n.pill.replaceChildren(`${number(this.unseen)} new line${this.unseen > 1 ? "s" : ""}`, icon("down"));
   }
 
   line(line) {
@@ -155,6 +252,11 @@ class LogPane {
   /** Goes to the line that the address names, once; whether that line is there and nothing else may scroll now. */
   jump(tries = 60) {
     const key = `${this.card.jobId}#L${this.named}`, row = this.markLine();
+    if (!row && this.named && this.log.lines.length && !this.isWhole && this.looked !== key && this.jumped !== key) {
+      this.looked = key;  // it is none of the newest lines: read those around it
+      this.turn({after: Math.max(0, this.named - PAGE_ROWS / 2)});
+      return true;
+    }
     if (!row || this.jumped === key) return false;
     this.follow = false;
     if (row.offsetParent) {
@@ -171,6 +273,7 @@ class LogPane {
 
   scrolled() {
     const rows = this.n.rows, atEnd = rows.scrollHeight - rows.scrollTop - rows.clientHeight < 12;
+    if (this.page) return;
     if (atEnd && !this.follow && this.job && this.job.state === "running") this.toEnd();
     else if (!atEnd && this.follow && rows.scrollTop < (this.lastTop ?? 0)) this.pause();
     if (atEnd) this.n.pill.hidden = true;
@@ -180,6 +283,10 @@ class LogPane {
   pause() { this.follow = false; this.unseen = 0; this.showHead(); }
 
   toEnd() {
+    if (this.page) {
+      if (this.isNarrowed) return this.turn({});
+      this.live();
+    }
     this.follow = true;
     this.unseen = 0;
     this.n.pill.hidden = true;
@@ -200,17 +307,22 @@ class LogPane {
     if (this.follow) this.n.rows.scrollTop = this.n.rows.scrollHeight;
   }
 
-  text() { return this.log.lines.map((line) => line.text).join("\n") + "\n"; }
+  text() { return (this.page || this.log).lines.map((line) => line.text).join("\n") + "\n"; }
 
   /** The whole log where the page's server reaches it, else what is here. */
   save() {
-    if (this.log.lines.length >= (this.log.total || 0)) return void saveFile(`${this.job.id}.log`, {base64: btoa(unescape(encodeURIComponent(this.text()))), media_type: "text/plain"});
+    if (this.isWhole) return void saveFile(`${this.job.id}.log`, {base64: btoa(unescape(encodeURIComponent(this.text()))), media_type: "text/plain"});
     this.n.save.disabled = true;
     ask(this.model, "whole-log");
   }
 
   /** The answer to `save`. */
   take(told) {
+    if (told.action === "log-page") {
+      if (told.name !== String(this.asked)) return;  // another question has been asked since
+      if (told.problem) return put(this.n.count, told.problem);
+      return this.showPage(told);
+    }
     this.n.save.disabled = false;
     if (told.base64) saveFile(`${this.job.id}.log`, told);
     else put(this.n.count, told.problem || "");

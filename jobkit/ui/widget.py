@@ -13,7 +13,7 @@ from jobkit.model import JobkitError
 from jobkit.ui import assets
 from jobkit.ui.asked import Requests
 from jobkit.ui.feed import JobView
-from jobkit.ui.files import answer
+from jobkit.ui.files import LogPages, answer
 from jobkit.ui.job_feed import Follower, Following
 from jobkit.ui.text_widget import TextWidget
 
@@ -61,6 +61,7 @@ class JobWidget(TextWidget):
         self._on_end = on_end
         self._on_change = on_change
         self._requests = Requests()
+        self._log_pages = LogPages()
         self.observe(self._asked, "request")
         self.start_beating()
         follower = Follower(self._deliver, self._ended, lambda _: self.stop_beating())
@@ -99,11 +100,15 @@ class JobWidget(TextWidget):
             self._following.resend()
         elif action == "cancel":
             background.spawn(self._cancel())
-        elif action in ("show", "save", "whole-log"):
+        elif action in ("show", "save", "whole-log", "log-page"):
             background.spawn(self._fetch(asked))
 
     async def _fetch(self, asked: dict[str, Any]) -> None:
-        text = await asyncio.to_thread(answer, self._kit, self._following.job_id, asked)
+        job_id = self._following.job_id
+        if asked.get("action") == "log-page":
+            text = await self._log_pages.answer(self._kit, job_id, asked)
+        else:
+            text = await asyncio.to_thread(answer, self._kit, job_id, asked)
         self._deliver({"file": text}, {})
         self._deliver({"file": ""}, {})  # what was asked for once is not kept with the notebook
 

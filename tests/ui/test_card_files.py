@@ -124,6 +124,45 @@ def test_a_whole_log_is_saved_though_the_card_holds_its_end(
     assert (len(saved), saved[0], saved[-1]) == (1_200, "line 0 \u03c0", "line 1199 \u03c0")
 
 
+@pytest.mark.browser
+def test_a_search_and_the_pages_of_a_log_see_all_of_it(
+    stage: Stage, serve: Serve, window: Window, running: str
+) -> None:
+    def told() -> str:
+        return text_of(page, ".logs .strip .muted").replace("\n", "")
+
+    for start in range(1, 1_301, 100):
+        stage.log(running, *[f"step {n}" for n in range(start, start + 99)])
+        stage.log(running, f"failed at {start}", source="log", level="ERROR")
+    page = window.open(serve(card(stage, running)))
+    page.wait_for_selector(".line:has-text('step 1299')")
+    assert told() == "lines 801 to 1,300 of 1,300"
+
+    page.fill(".find", "STEP 42")  # 42 and 420 to 429, of which the browser has none
+    page.wait_for_selector(".line[data-n='42']")
+    assert page.locator(".line").count() == 11
+    assert told() == "lines 42 to 429 of 1,300; 11 match"
+
+    page.fill(".find", "")
+    page.wait_for_selector(".line[data-n='1300']")
+    page.select_option(".level-choice", label="Errors")
+    page.wait_for_selector(".line[data-n='100']")
+    assert page.locator(".line").count() == 13
+    page.select_option(".level-choice", label="All levels")
+    page.wait_for_selector(".line:has-text('step 1299')")
+
+    page.click("button:has-text('Older lines')")
+    page.wait_for_selector(".line[data-n='301']")
+    assert told() == "lines 301 to 800 of 1,300"
+    stage.log(running, "one more")
+    page.wait_for_selector(".pill:has-text('1 new line')")
+    page.click("button:has-text('Newer lines')")
+    page.wait_for_selector(".line[data-n='801']")
+    page.click(".strip button:has-text('Follow')")
+    page.wait_for_selector(".line:has-text('one more')")
+    assert told() == "lines 801 to 1,301 of 1,301"
+
+
 @pytest.mark.nightly
 @pytest.mark.browser
 def test_a_log_is_narrowed_to_warnings_and_errors(stage: Stage, serve: Serve, window: Window, running: str) -> None:
