@@ -18,7 +18,10 @@ from bokeh.document.events import ModelChangedEvent
 from bokeh.models import ImportedStyleSheet
 from panel.custom import JSComponent
 
-from jobkit.ui import heartbeat
+from jobkit.ui import (
+    heartbeat,
+    panel_server,  # noqa: F401  # it notes who comes by which request, so it must be loaded before the first one
+)
 from jobkit.ui.outgoing import held, tell
 
 
