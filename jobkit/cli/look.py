@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -188,8 +189,14 @@ def watch(job_id: str, as_json: bool) -> int:
 @click.option("--follow", "-f", "is_following", is_flag=True, help="Go on until the job ends.")
 @click.option("--tail", "-n", type=click.IntRange(0), help="Only the last so many lines.")
 @click.option("--all", "-a", "is_whole", is_flag=True, help="All of it, also what a long log left out in the middle.")
+@click.option("--grep", "search", default="", metavar="TEXT", help="Only lines that contain TEXT, in any case.")
+@click.option(
+    "--level", default="", type=click.Choice(["info", "warning", "error"]), help="Only lines of this level on."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def logs(job_id: str, is_following: bool, tail: int | None, is_whole: bool, as_json: bool) -> None:
+def logs(
+    job_id: str, is_following: bool, tail: int | None, is_whole: bool, search: str, level: str, as_json: bool
+) -> None:
     """What a job printed, logged and warned."""
     import json
 
@@ -200,6 +207,12 @@ def logs(job_id: str, is_following: bool, tail: int | None, is_whole: bool, as_j
 
     kit = out.connect()
     job_id = out.find(kit, job_id)
+    if search or level:
+        if is_following or is_whole:
+            raise BadInput("--grep and --level search the whole log so far; they go without --follow and --all")
+        for line in _found(kit, job_id, search, level, tail):
+            put(line)
+        return
     if is_whole:
         if is_following or as_json or tail is not None:
             raise BadInput("--all prints the whole log as text; it goes without --follow, --tail and --json")
@@ -219,6 +232,20 @@ def logs(job_id: str, is_following: bool, tail: int | None, is_whole: bool, as_j
         for line in lines[max(0, len(lines) - tail) :] if is_first and tail is not None else lines:
             put(line)
         is_first = False
+
+
+def _found(kit: Any, job_id: str, search: str, level: str, tail: int | None) -> Iterator[Any]:
+    """The lines that match, read in parts."""
+    if tail is not None:
+        yield from kit.logs(job_id, search=search, level=level, tail=tail)
+        return
+    after = 0
+    while True:
+        found = kit.log_slice(job_id, search=search, level=level, after=after, limit=5000)
+        yield from found.lines
+        if not found.cursor and len(found.lines) < 5000:
+            return
+        after = found.cursor or found.lines[-1].n
 
 
 @click.command()

@@ -18,6 +18,10 @@ def test_all_prints_a_long_log_from_its_file_and_a_short_one_from_the_store(term
     assert terminal.ok("logs", short_id, "-a").splitlines() == ["line 0", "line 1"]
     assert list((terminal.home / "results").rglob("log"))
 
+    found = terminal.ok("logs", long_id, "--grep", "LINE 50").splitlines()  # 50, and 500 to 509, from the middle
+    assert found == ["line 50", *[f"line {n}" for n in range(500, 510)]]
+    assert terminal.ok("logs", long_id, "--level", "error") == ""
+
     refused = terminal.run("logs", long_id, "--all", "--tail", "2")
     assert refused.returncode == 2
     assert "goes without --follow, --tail and --json" in refused.stderr

@@ -234,6 +234,24 @@ def test_logs_are_json_or_text(http: httpx.Client, stage: Stage) -> None:
     assert text.text == "two\nthree\n"
 
 
+def test_a_log_is_searched_on_the_server(http: httpx.Client, stage: Stage) -> None:
+    job = submit(http)
+    stage.start(job["id"])
+    stage.log(job["id"], *[f"Step {n}" for n in range(30)])
+    stage.log(job["id"], "it failed", source="log", level="ERROR")
+
+    def found(query: str) -> tuple[list[int], int]:
+        told = http.get(f"{job['url']}/logs?{query}").json()
+        return [line["n"] for line in told["lines"]], told["matched"]
+
+    assert found("search=step 1&limit=2") == ([2, 11], 11)
+    assert found("search=step 1&tail=2") == ([19, 20], 11)
+    assert found("level=error") == ([31], 1)
+    assert found("before=3") == ([1, 2], 2)
+    refused = http.get(f"{job['url']}/logs?level=loud")
+    assert (refused.status_code, refused.json()["field"]) == (422, "level")
+
+
 def test_artifacts_are_listed_and_come_as_files_and_never_as_pages(http: httpx.Client, kit: Kit, stage: Stage) -> None:
     from jobkit.attempts import artifact_subject
     from jobkit.codec import RAW
