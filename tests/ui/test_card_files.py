@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from pathlib import Path
@@ -9,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from jobkit.client.loop import background
+from jobkit.model.people import Person, Role
 from jobkit.run.preview import preview_of
 from jobkit.ui import files
-from jobkit.ui.files import answer
+from jobkit.ui.desk import Desk
+from jobkit.ui.files import LogPages, answer
+from jobkit.ui.job_card import JobCard
 from tests.support import by_default, wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
@@ -122,6 +127,44 @@ def test_a_whole_log_is_saved_though_the_card_holds_its_end(
 
     saved = Path(download.value.path()).read_text("utf-8").splitlines()
     assert (len(saved), saved[0], saved[-1]) == (1_200, "line 0 \u03c0", "line 1199 \u03c0")
+
+
+@pytest.mark.parametrize(("name", "is_answered"), [("ada", True), ("eve", False)])
+def test_pages_of_a_log_are_read_for_its_owner_alone(
+    stage: Stage, running: str, monkeypatch: pytest.MonkeyPatch, name: str, is_answered: bool
+) -> None:
+    answered: list[Any] = []
+
+    async def note(self: LogPages, kit: Any, job_id: str, asked: Any) -> str:
+        answered.append(job_id)
+        return ""
+
+    monkeypatch.setattr(LogPages, "answer", note)
+    card = JobCard(stage.kit, running, desk=Desk(stage.kit, Person(name, Role.OWN)))
+    wait_until(lambda: card._following is not None and card._following.view is not None, what="the job")
+
+    card._do("log-page", {"action": "log-page", "search": "x"})
+    background.call(asyncio.sleep(0))
+    if is_answered:
+        wait_until(lambda: bool(answered), what="an answer")
+
+    assert answered == ([running] if is_answered else [])
+    card._stop()
+
+
+def test_a_newer_question_about_a_log_replaces_one_that_waits(stage: Stage, running: str) -> None:
+    stage.log(running, *[f"line {n}" for n in range(20)])
+    pages = LogPages()
+
+    async def both() -> list[str]:
+        return await asyncio.gather(
+            *(pages.answer(stage.kit, running, {"action": "log-page", "name": n, "search": n}) for n in ("1", "12"))
+        )
+
+    first, second = (text and json.loads(text) for text in background.call(both()))
+
+    assert first == ""
+    assert [line["text"] for line in second["lines"]] == ["line 12"]
 
 
 @pytest.mark.browser
