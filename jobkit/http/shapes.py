@@ -87,11 +87,11 @@ class LogQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     """Which lines."""
 
     after: Annotated[int, doc("Only lines numbered above.", ge=0, le=2**53)] = 0
-    before: Annotated[int | None, doc("Only lines numbered below.", ge=1, le=2**53)] = None
+    before: Annotated[Annotated[int, Meta(ge=1, le=2**53)] | None, doc("Only lines numbered below.")] = None
     tail: Annotated[Count | None, doc("Only the last so many.")] = None
     search: Annotated[str, doc("Only lines that contain this text, whatever the case.", max_length=200)] = ""
     level: Annotated[Literal["", "info", "warning", "error"], doc("Only lines at least that grave.")] = ""
-    limit: Annotated[int | None, doc("At most so many.", ge=1, le=5000)] = None
+    limit: Annotated[Annotated[int, Meta(ge=1, le=5000)] | None, doc("At most so many.")] = None
 
 
 class JobStreamQuery(Struct, forbid_unknown_fields=True, kw_only=True):
