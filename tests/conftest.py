@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -26,6 +27,10 @@ RUN = secrets.token_hex(8)
 # A worker of the tests starts in half the time where the bytecode of what it imports is kept.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C; what they start has to hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The default run tries the same examples each time; a nightly run looks for new ones. No example has to be quick.
 settings.register_profile("jobkit", deadline=None, max_examples=examples(200), derandomize=not NIGHTLY)

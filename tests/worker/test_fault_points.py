@@ -116,7 +116,10 @@ class Crew:
             wait_until(lambda case=case: self._is_struck(case), what=f"{case.fault} to happen")
 
     def _is_struck(self, case: Case) -> bool:
-        return case.pid in self.statuses or psutil.Process(case.pid).status() in ("stopped", "zombie")
+        try:
+            return case.pid in self.statuses or psutil.Process(case.pid).status() in ("stopped", "zombie")
+        except psutil.NoSuchProcess:  # it was struck, and has been waited for meanwhile
+            return True
 
     def rescue(self) -> None:
         """A worker for all queues, and the end of all jobs."""
