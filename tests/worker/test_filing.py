@@ -5,10 +5,12 @@ from __future__ import annotations
 import resource
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from jobkit.attempts import MAX_RESULT_BYTES, Filed, ending
+from jobkit.attempts import MAX_RESULT_BYTES, Filed, ending, preview_subject
 from jobkit.codec import PICKLE, Codec, Subject, is_reference
 from jobkit.model import JobSpec, LogLine
 from jobkit.run.base import Outcome
@@ -135,6 +137,12 @@ def value(size: int) -> Outcome:
     return Outcome("succeeded", form=PICKLE, body=bytes(size), preview={"text": "many zeros"})
 
 
+def preview(ended: Ending) -> dict[str, Any]:
+    """What pages may show of it."""
+    shown: dict[str, Any] = msgspec.json.decode(CODEC.verify(ended.preview, preview_subject(ended.job_id))[1])
+    return shown
+
+
 async def test_a_result_above_50_mb_without_a_place_for_files_is_a_success_that_says_what_to_do(filing: Filing) -> None:
     job = await claimed(filing, "a")
 
@@ -143,11 +151,9 @@ async def test_a_result_above_50_mb_without_a_place_for_files_is_a_success_that_
 
     assert len(fits.result) > MAX_RESULT_BYTES
     assert (exceeds.outcome, exceeds.result) == ("succeeded", b"")
-    assert exceeds.preview is not None
-    assert exceeds.preview["text"] == "many zeros"
-    assert (
-        "takes 51 MB, more than the 50 MB that are kept in Redis; set JOBKIT_RESULTS" in exceeds.preview["unavailable"]
-    )
+    shown = preview(exceeds)
+    assert shown["text"] == "many zeros"
+    assert "takes 51 MB, more than the 50 MB that are kept in Redis; set JOBKIT_RESULTS" in shown["unavailable"]
 
 
 @pytest.mark.usefixtures("full_disk")
@@ -162,7 +168,7 @@ async def test_where_the_disk_is_full_a_large_result_goes_into_the_store_and_lea
 
     assert not is_reference(stored.result)
     assert CODEC.verify(stored.result, Subject("result", "a", "t")) == (PICKLE, bytes(5_000_000))
-    assert exceeds.preview is not None
-    assert "could not be written to" in exceeds.preview["unavailable"]
-    assert "File too large" in exceeds.preview["unavailable"]
+    shown = preview(exceeds)
+    assert "could not be written to" in shown["unavailable"]
+    assert "File too large" in shown["unavailable"]
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 1000] == []
