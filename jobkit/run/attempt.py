@@ -87,7 +87,7 @@ def resolve(task: str, call: bytes, *, owns_process: bool, is_signed: bool) -> R
     args, kwargs = decoded.args, decoded.kwargs
     if head.needs:
         function, args, kwargs = _with_results(task, head, function, decoded)
-    elif decoded.function is None and kwargs and head.form == MSGPACK and not _checks_itself(function):
+    elif decoded.function is None and kwargs and head.form == MSGPACK and not _is_checked(head, function):
         # The task has another name than its function, which the reference leads to: plain data still becomes its types.
         args, kwargs = _bound(task, function, args, kwargs, "the arguments do not fit")
     if head.changes:
@@ -133,6 +133,11 @@ def _with_results(task: str, head: CallHead, function: Callable[..., Any], call:
     if not _checks_itself(function):
         return function, *_bound(task, function, args, kwargs, "the result of another job does not fit")
     return function, args, kwargs
+
+
+def _is_checked(head: CallHead, function: Callable[..., Any]) -> bool:
+    """Whether no types are to be looked for: the function does that itself, or it is only the way to one of arq's."""
+    return head.ref == ARQ_DOOR or _checks_itself(function)
 
 
 def _checks_itself(function: Callable[..., Any]) -> bool:
