@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -83,6 +84,23 @@ def test_what_is_refused_is_said_in_one_sentence_with_the_field(
     assert answer.headers["content-type"] == "application/problem+json"
     assert told["status"] == status
     assert http.get("/api/jobs").json()["jobs"] == []
+
+
+def test_a_field_of_a_structure_is_checked_and_named(http: httpx.Client, kit: Kit, stage: Stage) -> None:
+    from tests.tasks.test_structs import Model, published, task_of
+
+    info = replace(published(task_of(Model)), ref="tests.http.tasks:double")
+    stage.publish(info)
+
+    wrong = http.post("/api/jobs", json={"task": "take", "params": {"value": {"depth": 1, "optimizer": {"lr": 2}}}})
+    right = http.post("/api/jobs", json={"task": "take", "params": {"value": {"depth": 1, "optimizer": {"lr": 1}}}})
+    schema = http.get("/api/tasks/take").json()["schema"]
+
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "value.optimizer.lr")
+    assert wrong.json()["message"] == "value.optimizer.lr must be a number from 0 to 1, not 2"
+    assert right.status_code == 202
+    assert kit.get(right.json()["id"]).params == {"value": {"depth": 1, "optimizer": {"lr": 1}}}
+    assert schema["properties"]["value"]["properties"]["depth"]["type"] == "integer"
 
 
 def test_a_body_that_is_no_json_or_says_that_it_is_something_else_is_refused(http: httpx.Client) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 
 import pytest
 
+import jobkit
 from jobkit.model import JobSnapshot
 from jobkit.store.query import Query
-from jobkit.tasks import Range, TaskDef
+from jobkit.tasks import Range, registry
 from jobkit.ui.dashboard import Dashboard
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
@@ -44,6 +45,7 @@ class Model:
     start: datetime | None = None
 
 
+@jobkit.task
 def fit(
     model: Model,
     names: list[str],
@@ -57,8 +59,8 @@ def fit(
 
 @pytest.fixture
 def form(stage: Stage, serve: Serve, window: Window) -> Callable[..., Any]:
-    info = replace(TaskDef(fit).info(), ref="tests.ui.test_form_structs_in_browser:fit")
-    stage.publish(info)
+    registry.register(fit)  # what runs must be a task of the process that runs it
+    stage.publish(fit.info())
     url = serve(lambda: Dashboard(stage.kit).__panel__())
 
     def opened(query: str = "") -> Any:
