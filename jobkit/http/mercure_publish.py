@@ -37,10 +37,12 @@ async def publish(call: Call) -> Response:
     if grant is None:
         raise access.unauthorized("", "this hub asks publishers for a token")
     topics, fields = read_update(call)
+    names = [*call.api.hosts, *request.server.names, request.host, urlsplit(call.base).netloc]
+    names.append(urlsplit(call.kit.settings.public_url).netloc)
     for topic in topics:
         if not any(selector.matches(topic) for selector in grant.publish):
             raise access.insufficient(f"this token may not publish to {printable(topic)}")
-        if reserved_for(topic, call.hub_url) == JOBS:
+        if reserved_for(topic, call.hub_url, filter(None, names)) == JOBS:
             raise access.insufficient("updates of jobs come from the store alone: no publisher speaks for a job")
     id = await updates_of(call.api, await call.api.tail(), call).publish(topics, **fields)
     return Response(200, id.encode(), {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"})

@@ -19,6 +19,7 @@ from jobkit.http import automaton
 from jobkit.http.automaton import MAX_PLACES, Automaton
 from jobkit.http.url_tokens import BadPattern
 from jobkit.http.urlpatterns import URLPattern, compiled
+from jobkit.own_machine import LOOPBACK_NAMES, host_name, is_host_among, is_loopback
 
 EXACT, TEMPLATE, PATTERN, ALL = "exact", "template", "urlpattern", "*"
 
@@ -127,13 +128,16 @@ def checked(value: Any) -> str:
     return value
 
 
-def reserved_for(topic: str, hub_url: str) -> str:
+def reserved_for(topic: str, hub_url: str, names: Iterable[str] = ()) -> str:
     """`JOBS` or `HUB` if a reader could take a topic for one of a job, or of the hub itself; else "".
 
-    Host and port are not compared, since a server has many names and a namespace many servers: the path alone decides,
-    on whatever host, below whatever prefix. It is read as the most lenient reader would: percent-encodings decoded as
+    The path decides, below whatever prefix. It is read as the most lenient reader would: percent-encodings decoded as
     often as there are any, backslashes as slashes, dots resolved and not, relative to the hub or not, in any case and
-    width of letters. So a topic may be published to only if it is nothing of the kind in any reading.
+    width of letters. So a topic may be published to only if it is nothing of the kind in any reading. The one exception
+    are jobs of another server: a plain `https://host/...` whose host is no loopback name and none of `names`.
+
+    Args:
+        names: under which this server is reached, with or without port.
     """
     text = re.split("[?#]", topic, maxsplit=1)[0]
     for _ in range(_MOST_DECODINGS):
@@ -142,16 +146,27 @@ def reserved_for(topic: str, hub_url: str) -> str:
             break
     else:
         return HUB  # nobody writes a topic like this in good faith
-    text = re.sub(r"^\s*[a-z][a-z0-9+.-]*:", "", text).replace("\\", "/")
+    whole, text = text, re.sub(r"^\s*[a-z][a-z0-9+.-]*:", "", text).replace("\\", "/")
     parts = [part.strip() for part in text.split("/")]
     readings = [[part for part in parts if part not in ("", ".", "..")], _without_dots(parts)]
     if not text.startswith("/"):
         readings.append(_without_dots([*urlsplit(hub_url).path.split("/")[:-1], *parts]))
-    for names in readings:
-        for pair in pairwise(names):
+    for reading in readings:
+        for pair in pairwise(reading):
             if pair in _RESERVED:
-                return _RESERVED[pair]
+                return "" if _RESERVED[pair] == JOBS and _is_elsewhere(whole, names) else _RESERVED[pair]
     return ""
+
+
+def _is_elsewhere(url: str, names: Iterable[str]) -> bool:
+    """Whether a URL is beyond doubt of another server."""
+    match = re.match(r"https?://([^/\\?#\s]+)/", url)
+    host = host_name(match[1].rpartition("@")[2]).rstrip(".") if match else ""
+    if not host or is_loopback(host) or host.endswith(".localhost") or is_host_among(host, LOOPBACK_NAMES):
+        return False
+    if host.rpartition(".")[2].isdigit() and host.count(".") != 3:  # 127.1
+        return False
+    return not is_host_among(host, [host_name(name) or name for name in names])
 
 
 def _without_dots(parts: Iterable[str]) -> list[str]:
