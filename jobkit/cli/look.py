@@ -190,12 +190,10 @@ def watch(job_id: str, as_json: bool) -> int:
 @click.option("--tail", "-n", type=click.IntRange(0), help="Only the last so many lines.")
 @click.option("--all", "-a", "is_whole", is_flag=True, help="All of it, also what a long log left out in the middle.")
 @click.option("--grep", "search", default="", metavar="TEXT", help="Only lines that contain TEXT, in any case.")
-@click.option(
-    "--level", default="", type=click.Choice(["info", "warning", "error"]), help="Only lines of this level on."
-)
+@click.option("--level", type=click.Choice(["info", "warning", "error"]), help="Only lines of this level or above.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def logs(
-    job_id: str, is_following: bool, tail: int | None, is_whole: bool, search: str, level: str, as_json: bool
+    job_id: str, is_following: bool, tail: int | None, is_whole: bool, search: str, level: str | None, as_json: bool
 ) -> None:
     """What a job printed, logged and warned."""
     import json
@@ -210,7 +208,7 @@ def logs(
     if search or level:
         if is_following or is_whole:
             raise BadInput("--grep and --level search the whole log so far; they go without --follow and --all")
-        for line in _found(kit, job_id, search, level, tail):
+        for line in _found(kit, job_id, search, level or "", tail):
             put(line)
         return
     if is_whole:
