@@ -240,6 +240,7 @@ class JobView:
         self._news = tail.newest_news
         self._first: list[bytes] = []
         self._line: int | None = None
+        self._early: Entry | None = None
         self._is_over = False
 
     @property
@@ -322,12 +323,18 @@ class JobView:
 
     def _newest(self) -> list[bytes]:
         """The job's newest progress, where that is news."""
-        found: list[bytes] = []
+        newest, self._early = self._early, None
         while True:
             self._news, news = self._tail.news(self._news)
             if not news:
-                return found
-            found += [e.frame for e in news if e.event.job_id == self._id and e.event.seq >= self._seq]
+                break
+            newest = next((entry for entry in reversed(news) if entry.event.job_id == self._id), newest)
+        if newest is None or newest.event.seq < self._seq:
+            return []
+        if newest.event.seq > self._seq:  # it waits for the event that it belongs to
+            self._early = newest
+            return []
+        return [newest.frame]
 
     @staticmethod
     def _ends(event: JobEvent) -> bool:
