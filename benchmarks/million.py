@@ -17,6 +17,8 @@ import psutil
 
 from benchmarks.place import Place
 from benchmarks.table import Row, most, percentile, row
+from jobkit.attempts import preview_subject
+from jobkit.codec import RAW, Codec
 from jobkit.index import Index
 from jobkit.model import ErrorKind, JobSpec
 from jobkit.model.snapshot import JobError
@@ -169,7 +171,7 @@ async def template(store: RedisStore, ending: str, name: str = "template") -> st
     [claimed], _ = await store.claim(WorkerInfo("template-worker"), 1)
     await store.progress([Progress(job_id, claimed.token, True, 10, 10, "epoch 10")])
     if ending == "succeeded":
-        preview = {"type": "float", "text": "0.93"}
+        preview = Codec().seal(RAW, b'{"type":"float","text":"0.93"}', preview_subject(job_id))
         end = Ending(
             job_id, claimed.token, ending, result=b"r" * 60, preview=preview, summary="0.93", usage={"cpu_s": 1}
         )

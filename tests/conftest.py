@@ -120,6 +120,11 @@ def server() -> Iterator[Server]:
     server.stop()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than the cores, at most four: most tests wait for other processes."""
+    return min(4, (os.cpu_count() or 1) + 1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Browser tests need a Chromium: skipped here without one, failed where CI says that there must be one."""
     if chromium() is None:

@@ -256,12 +256,14 @@ def test_who_only_looks_changes_no_worker_and_a_submit_lets_running_jobs_end(fre
     assert elsewhere.run("submit", "fine", "--wait").returncode == 0
     assert json.loads(wish.read_text())["tasks"] == ["cli_tasks", "other_tasks"]
 
+    def workers() -> list[str]:
+        return [each["id"] for each in json.loads(fresh.ok("workers", "--json"))]
+
+    wait_until(lambda: len(workers()) == 2, what="a worker beside the first one")
     now = shown(first)
     assert (now["state"], now["attempt"], now["worker"]) == ("running", 1, before["worker"])
-    workers = {each["id"]: each for each in json.loads(fresh.ok("workers", "--json"))}
-    assert len(workers) == 2
     fresh.ok("cancel", first)
-    wait_until(lambda: len(json.loads(fresh.ok("workers", "--json"))) == 1, what="the end of the first worker")
+    wait_until(lambda: len(workers()) == 1, what="the end of the first worker")
 
 
 @pytest.mark.parametrize("command", by_default([["worker"], ["up"]]))

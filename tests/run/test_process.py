@@ -180,10 +180,14 @@ async def test_a_result_that_is_nested_too_deep_is_a_success_with_the_reason(
     assert "recursion" in outcome.preview["unavailable"]
 
 
-async def test_without_a_key_a_result_that_needs_a_pickle_is_shown_but_not_kept(
-    runner: ProcessRunner, heard: Heard
-) -> None:
-    outcome = await run(runner, heard, lambda: {1, 2}, allow_pickle=False)
+async def test_without_a_key_a_result_that_needs_a_pickle_is_shown_but_not_kept(heard: Heard, tmp_path: Path) -> None:
+    (tmp_path / "set_tasks.py").write_text("import jobkit\n\n@jobkit.task\ndef a_set() -> set:\n    return {1, 2}\n")
+    runner = ProcessRunner(preload=["set_tasks"], path=[str(tmp_path)])
+    await runner.start()
+    try:
+        outcome = await runner.run(assign(None, task="a_set", ref="set_tasks:a_set", allow_pickle=False), heard)
+    finally:
+        await runner.close()
 
     assert outcome.outcome == "succeeded"
     assert outcome.body == b""

@@ -79,7 +79,7 @@ TABLE = {
     "GET /api/jobs/{id}": LOOK_AT_ONE,
     "DELETE /api/jobs/{id}": acts(204),
     "POST /api/jobs/{id}/cancel": acts(202),
-    "POST /api/jobs/{id}/retry": acts(409),  # a stage keeps no arguments
+    "POST /api/jobs/{id}/retry": acts(502),  # a stage keeps no arguments, so nothing that is signed
     "POST /api/jobs/{id}/move": acts(200),
     "GET /api/jobs/{id}/result": LOOK_AT_ONE,
     "GET /api/jobs/{id}/logs": LOOK_AT_ONE,
@@ -96,7 +96,7 @@ TABLE = {
     "DELETE /api/schedules/{name}": acts(204),
     "POST /api/schedules/{name}/pause": acts(200),
     "POST /api/schedules/{name}/resume": acts(200),
-    "POST /api/schedules/{name}/run": acts(409),  # as above
+    "POST /api/schedules/{name}/run": acts(502),  # as above
     "GET /api/paused": LIST,
     "POST /api/queues/{name}/pause": acts(200, 403),
     "POST /api/queues/{name}/resume": acts(200, 403),

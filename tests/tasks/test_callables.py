@@ -188,7 +188,7 @@ import asyncio, inspect, pickle, sys
 from jobkit.run.attempt import resolve
 for label, task, call in pickle.load(open(sys.argv[1], "rb")):
     try:
-        function, args, kwargs = resolve(task, call, owns_process=False)
+        function, args, kwargs = resolve(task, call, owns_process=False, is_signed=True)
         value = function(*args, **kwargs)
         value = asyncio.run(value) if inspect.iscoroutine(value) else value
         print(label, repr(value.item() if hasattr(value, "item") else value), sep="\\t")

@@ -89,13 +89,17 @@ def test_results_of_then_can_be_had(kit: Kit, sample: dict[str, Any]) -> None:
 def test_jobs_of_then_run_now(kit: Kit, sample: dict[str, Any], place: dict[str, str], client: redis.Redis) -> None:
     [waiting], [scheduled], [running] = of(sample, "queued"), of(sample, "scheduled"), of(sample, "running")
 
-    with worker_of(place, "-t", "tests.upgrade.sample", "-t", "tests.worker.jobs"):
+    # Its worker is long dead; whether its lease is over depends on when the sample was made.
+    client.zadd(f"{PREFIX}due:default", {scheduled: 1})
+    client.zadd(f"{PREFIX}leases", {running: 1})
+    client.delete(f"{PREFIX}grace")
+    short = {
+        "lease": "2",
+        "heartbeat": "0.5",
+    }  # a server that has just started is given two leases before a job is lost
+    with worker_of({**place, **short}, "-t", "tests.upgrade.sample", "-t", "tests.worker.jobs"):
         assert kit.get(waiting).result(60) == 7
-        client.zadd(f"{PREFIX}due:default", {scheduled: 1})
         assert kit.get(scheduled).result(60) == 8
-        # Its worker is long dead; whether its lease is over depends on when the sample was made.
-        client.zadd(f"{PREFIX}leases", {running: 1})
-        client.delete(f"{PREFIX}grace")
         again = kit.get(running)
         wait_until(lambda: again.attempt == 2, what="the job of the dead worker to run again")
         again.cancel()
