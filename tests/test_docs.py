@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
@@ -93,6 +94,46 @@ def test_commands_in_the_documentation_exist() -> None:
                 except AssertionError as error:
                     raise AssertionError(f"{page.relative_to(ROOT)}: {error}") from None
     assert found > 12
+
+
+@functools.cache
+def known_tests() -> frozenset[str]:
+    """Return the names of all test functions."""
+    sources = (path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    return frozenset(name for source in sources for name in re.findall(r"(?m)^ *(?:async )?def (test_\w+)", source))
+
+
+def missing_tests(tests: str) -> list[str]:
+    """Return the tests that a cell of SECURITY.md names and that do not exist; a name may end in `…`."""
+    names = known_tests()
+    missing = []
+    for named in re.findall(r"`([^`]*)`", tests):
+        if named.startswith("tests/"):
+            exists = (ROOT / named).is_file()
+        elif named.endswith("…"):
+            exists = any(name.startswith(named[:-1]) for name in names)
+        else:
+            exists = named in names
+        if not exists:
+            missing.append(named)
+    return missing
+
+
+def test_every_threat_of_security_md_names_tests_that_exist() -> None:
+    rows = re.findall(
+        r"(?m)^\| (.+?) \| (.+) \| (.+) \|$", (ROOT / "SECURITY.md").read_text("utf-8").split("## Threats and tests")[1]
+    )
+    threats = [(threat, tests) for threat, _, tests in rows if threat != "threat"]
+
+    assert len(threats) > 50
+    for threat, tests in threats:
+        assert "`test" in tests, f"no test is named for: {threat}"
+        assert not missing_tests(tests), threat
+    assert missing_tests("`test_of_no_threat_…`, `tests/test_none.py`, `test_every_threat`") == [
+        "test_of_no_threat_…",
+        "tests/test_none.py",
+        "test_every_threat",
+    ]
 
 
 def test_services_can_be_read_by_systemd(tmp_path: Path) -> None:

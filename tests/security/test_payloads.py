@@ -1,4 +1,4 @@
-"""Who may write to Redis runs no code in a worker or client (threats T1 to T5 of SECURITY.md)."""
+"""Who may write to Redis runs no code in a worker or client (the threats of SECURITY.md)."""
 
 from __future__ import annotations
 
