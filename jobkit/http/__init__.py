@@ -38,7 +38,7 @@ def asgi_app(
         hosts: names under which the server is reached, beside localhost; "*" for any.
         origins: of pages of others that may use it, like "https://app.example".
         public_url: of the API's root, as seen from outside, where a proxy hides it.
-        is_open_on_loopback: whether who comes from this machine needs no token.
+        is_open_on_loopback: whether the user who runs the server needs no token on this machine.
         limits: see `jobkit.http.api.Limits`.
     """
     from jobkit.http.asgi import AsgiApp

@@ -126,7 +126,7 @@ class Api:
         hosts: names (or `name:port`) under which the server is reached, beside the loopback ones; "*" for any.
         origins: of pages of others that may use the API ("https://app.example"), with credentials.
         public_url: under which the API's root is reached from outside, where a proxy hides it.
-        is_open_on_loopback: who comes from this machine is not asked for a token.
+        is_open_on_loopback: whether the user who runs the server needs no token on this machine.
         limits: see `Limits`.
     """
 
