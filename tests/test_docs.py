@@ -41,6 +41,7 @@ def test_the_site_builds_and_holds_every_page(site: Path) -> None:
         assert f'href="{target}"' in index or page.stem == "index", f"no way leads to {page}"
 
 
+@pytest.mark.nightly
 def test_the_reference_is_made_from_the_docstrings(site: Path) -> None:
     import jobkit
 

@@ -198,6 +198,7 @@ def test_jobkit_stop_lets_jobs_finish(bench: Bench) -> None:
     assert bench.notes().count("start a try 1") == 1
 
 
+@pytest.mark.nightly
 def test_the_result_of_a_job_that_ends_while_redis_is_away_is_stored_by_the_next_worker(own_bench: Bench) -> None:
     bench = own_bench
     worker = bench.worker(SERVICE_WAIT="2")

@@ -336,6 +336,7 @@ def test_a_client_that_never_reads_is_cut(serve: Callable[..., Site], kit: Kit, 
         wait_until(lambda: site.api.streams == 0, what="the client to be cut")
 
 
+@pytest.mark.nightly
 def test_two_hundred_clients_of_which_fifty_never_read(serve: Callable[..., Site], kit: Kit) -> None:
     """Those who read get everything, in order; those who do not are cut, and nothing is kept for them."""
     site = serve(limits=Limits(heartbeat_s=0.5, slow_s=5.0))

@@ -63,6 +63,7 @@ def findings(page: Any, where: str) -> list[str]:
     return lines
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("theme", "width"), by_default([("light", 2560), ("dark", 1440)]))
 def test_the_audit_has_nothing_serious_to_say_of_any_page(
     stage: Stage, url: str, window: Window, theme: Any, width: int

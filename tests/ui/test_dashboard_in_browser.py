@@ -196,6 +196,7 @@ def test_new_jobs_wait_behind_a_pill_while_somebody_reads(stage: Stage, url: str
     assert names(page) == ["New 2", "New 1", "Old"]
 
 
+@pytest.mark.nightly
 def test_the_keyboard_walks_the_list(stage: Stage, url: str, window: Window) -> None:
     for n in range(3):
         stage.submit("train", title=f"Train {n}")

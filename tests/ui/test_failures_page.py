@@ -215,6 +215,7 @@ def test_who_sees_own_jobs_alone_is_not_told_how_many_others_failed(
     card._bridge.close()
 
 
+@pytest.mark.nightly
 def test_a_link_opens_the_group_and_what_hurts_asks_with_the_count(
     stage: Stage, url: str, window: Window, divide: Any
 ) -> None:
@@ -280,6 +281,7 @@ def test_muted_and_resolved_groups_leave_the_list_and_can_be_taken_back(
     page.wait_for_selector(".group .chip:has-text('Regressed')")
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_a_task_is_paused_from_here_and_its_waiting_jobs_say_so(
     stage: Stage, url: str, window: Window, divide: Any

@@ -151,6 +151,7 @@ def test_shift_chooses_a_span_and_the_head_the_page(stage: Stage, url: str, wind
     page.wait_for_selector(".bulk:has-text('4 chosen')")
 
 
+@pytest.mark.nightly
 def test_all_that_match_are_deleted_by_one_and_gone_for_the_other(stage: Stage, url: str, window: Window) -> None:
     many(stage, 130, ends=True)
     kept = stage.submit("train", title="Kept")

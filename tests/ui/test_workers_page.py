@@ -55,6 +55,7 @@ def test_living_workers_come_first_and_those_that_drain_offer_no_slots() -> None
     assert (shown["alive"], shown["slots"], shown["busy"]) == (2, 2, 5)
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_the_page_shows_who_works_on_what_and_opens_the_job(stage: Stage, url: str, window: Window) -> None:
     page = window.open(f"{url}?page=workers", width=1440)
