@@ -53,6 +53,7 @@ def test_the_reference_is_made_from_the_docstrings(site: Path) -> None:
     assert "/api/jobs/{id}/events" in reference
 
 
+@pytest.mark.nightly
 def test_the_site_asks_no_other_host_for_anything(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text("utf-8")

@@ -150,6 +150,7 @@ def test_a_job_that_is_cancelled_here_is_aborted_there(bench: Bench) -> None:
     assert bench.redis.zcard("arq:queue") == 0
 
 
+@pytest.mark.nightly
 def test_the_job_of_a_killed_worker_runs_again_when_its_lease_ends(bench: Bench) -> None:
     first = bench.worker()
     go = bench.folder / "go"

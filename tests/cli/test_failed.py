@@ -119,6 +119,7 @@ def test_bad_input_is_one_sentence_and_status_2(terminal: Terminal, arguments: t
     assert sentence in done.stderr
 
 
+@pytest.mark.nightly
 def test_a_change_is_checked_before_anything_is_submitted(terminal: Terminal) -> None:
     fail(terminal, "no")
 

@@ -78,6 +78,7 @@ def test_a_file_with_one_bad_line_is_refused_whole(terminal: Terminal, line: str
     assert terminal.run("show", id).returncode != 0
 
 
+@pytest.mark.nightly
 def test_dry_run_says_what_is_in_a_file_and_stores_nothing(terminal: Terminal) -> None:
     id = terminal.ok("submit", "count", "n=1", "--tag", "dry", "--wait").split()[0]
     file = terminal.folder / "dry.jsonl"

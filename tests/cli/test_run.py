@@ -311,6 +311,7 @@ def test_an_idle_home_stops_its_real_workers_too(fresh: Terminal) -> None:
     assert "nobody needs the server any more" in log
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("now", by_default([["--now"], []]))
 def test_down_gives_a_running_job_back_and_the_next_start_runs_it_again(fresh: Terminal, now: list[str]) -> None:
     job_id = fresh.ok("submit", "count", "n=600", "pause=0.1", JOBKIT_DRAIN="1")

@@ -183,6 +183,7 @@ def test_retried_jobs_can_take_the_places_of_the_failed_ones(kit: Kit, tmp_path:
     assert list(batch.results()["value"]) == ["good", "good"]
 
 
+@pytest.mark.nightly
 def test_thousands_of_jobs_are_one_bulk_submit(kit: Kit) -> None:
     if kit.settings.scheme == "sync":
         pytest.skip("with sync:// each runs before the next")

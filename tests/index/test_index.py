@@ -129,6 +129,7 @@ async def test_it_orders_as_the_store_does(store: AnyStore, index: Index, order:
         await same(store, index, Query(**query, order=order, limit=4))  # type: ignore[arg-type]
 
 
+@pytest.mark.nightly
 async def test_the_ways_for_many_rows_find_the_same(
     store: AnyStore, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -434,6 +434,7 @@ def test_a_logout_ends_the_login_also_for_a_copy_of_its_cookie(site: PeopleSite)
         assert other.get("/api/jobs").status_code == 200  # another login of the same person
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_a_logout_ends_the_other_windows_of_its_login(stage: Stage, site: PeopleSite, window: Window) -> None:
     page = window.open(f"{site.url}/page")
@@ -479,6 +480,7 @@ def test_the_audit_has_nothing_serious_to_say_of_the_login_nor_of_a_page_for_nob
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_without_a_login_others_than_this_machine_get_one_sentence(
     stage: Stage, window: Window, monkeypatch: pytest.MonkeyPatch

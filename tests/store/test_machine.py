@@ -27,6 +27,7 @@ def test_both_stores_answer_any_sequence_of_verbs_alike(redis_url: str) -> None:
     )
 
 
+@pytest.mark.nightly
 def test_without_a_fault_nothing_is_found(redis_url: str) -> None:
     """Else the next test would say nothing."""
     assert difference("lives", redis_url, examples=examples(30)) == ""

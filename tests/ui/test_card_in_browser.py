@@ -212,6 +212,7 @@ def test_nothing_that_a_job_says_runs_in_the_browser(stage: Stage, serve: Serve,
     window.errors[:] = [e for e in window.errors if "sandboxed" not in e and "Content Security Policy" not in e]
 
 
+@pytest.mark.nightly
 def test_the_card_speaks_to_screen_readers_and_rests_for_those_who_want_less_motion(
     stage: Stage, serve: Serve, window: Window
 ) -> None:

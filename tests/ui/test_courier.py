@@ -89,6 +89,7 @@ def test_deltas_are_numbered_from_their_page_on(stage: Stage) -> None:
     assert delta["n"] == page["n"] + 1 == json.loads(board.page_json(now))["n"]
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
 def test_a_table_that_missed_a_change_asks_for_the_page(
     stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window

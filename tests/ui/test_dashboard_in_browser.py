@@ -153,6 +153,7 @@ def test_on_a_small_screen_the_card_covers_the_list_below_the_header(stage: Stag
     assert page.locator(".row[data-face=failed]").is_visible()
 
 
+@pytest.mark.nightly
 def test_counters_and_search_filter_and_stand_in_the_url(stage: Stage, url: str, window: Window) -> None:
     for n in range(3):
         job = stage.submit("train", {"n": n}, title=f"Train {n}")

@@ -110,6 +110,7 @@ def test_a_nested_dataclass_goes_through_the_form_and_comes_back_by_change(stage
     assert again.spec.params == job.spec.params
 
 
+@pytest.mark.nightly
 def test_what_the_page_does_not_know_as_a_whole_stays_as_it_is_in_the_job(stage: Stage, form: Any) -> None:
     names = [f"name {n}" for n in range(50)]
     params = {"model": {"depth": 3}, "names": names, "warm": {"lr": 0.3}, "retry": False}

@@ -52,6 +52,7 @@ class _Site:
         self.navs[-1].page = slug
 
 
+@pytest.mark.nightly
 def test_what_is_pushed_while_panel_writes_is_not_left_behind(
     serve: Callable[[Callable[[], Any]], str], window: Window
 ) -> None:

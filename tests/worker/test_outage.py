@@ -250,6 +250,7 @@ def test_a_full_disk_below_the_spool_is_named_and_a_worker_that_lives_still_stor
     assert worker.poll() is None
 
 
+@pytest.mark.nightly
 def test_a_wiped_server_is_noticed_and_named_by_worker_and_handle(own_bench: Bench) -> None:
     bench = own_bench
     worker = bench.worker()
