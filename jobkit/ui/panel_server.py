@@ -380,6 +380,8 @@ def _install() -> None:
         (bokeh.server.server.BaseServer, "show", _showing),
         (bokeh.server.server.BaseServer, "start", _starting),
     ]
+    if (session_info := getattr(panel_server, "SessionInfoHandler", None)) is not None:  # from Panel 1.10 on
+        changed.append((session_info, "prepare", lambda _: _ask_for_login))
     for kind, name, change in changed:
         setattr(kind, name, change(getattr(kind, name)))
     vars(bokeh.server.server)["HTTPServer"] = _PatientServer
