@@ -85,7 +85,11 @@ def _no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
     before, count = _starts.alive(), _starts.count
     yield
     if _starts.count != count and not {"terminal", "place", "served"} & set(request.fixturenames):
-        wait_until(lambda: not _new(before), what=f"the processes of {request.node.name} to end")
+        try:
+            wait_until(lambda: not _new(before))
+        except AssertionError:
+            left = [each.as_dict(["pid", "ppid", "status", "cmdline"]) for each in _new(before)]
+            raise AssertionError(f"{request.node.name} has left these processes: {left}") from None
 
 
 def _new(before: set[int]) -> list[psutil.Process]:
