@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,13 +30,26 @@ needs_root = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, re
 
 @contextmanager
 def as_stranger() -> Iterator[None]:
-    """Sockets that this thread makes belong to another user, as those of a process of theirs do."""
-    libc = ctypes.CDLL(None)
-    libc.setfsuid(STRANGER)
-    try:
+    """Sockets that this thread makes belong to another user, as those of a process of theirs do.
+
+    For the making alone: this user still reads the files of the tests, which may be nobody else's to read.
+    """
+    libc, thread, made = ctypes.CDLL(None), threading.get_ident(), socket.socket
+
+    class Socket(made):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            is_mine = threading.get_ident() == thread
+            if is_mine:
+                libc.setfsuid(STRANGER)
+            try:
+                super().__init__(*args, **options)
+            finally:
+                if is_mine:
+                    libc.setfsuid(os.geteuid())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "socket", Socket)
         yield
-    finally:
-        libc.setfsuid(os.geteuid())
 
 
 @pytest.fixture(autouse=True)

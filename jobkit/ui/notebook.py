@@ -8,6 +8,7 @@ how things stood. When the job ends the widget's output becomes empty. A job tha
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import secrets
 import threading
@@ -219,7 +220,8 @@ class _Output:
     def _update(self, bundles: Sequence[Mapping[str, Any]]) -> None:
         try:
             for handle, bundle in zip(self._handles, bundles, strict=False):
-                handle.update(dict(bundle), raw=True)
+                # In a context of its own, an output belongs to the cell that runs now, not to the one which began this.
+                contextvars.Context().run(handle.update, dict(bundle), raw=True)
         except Exception:  # the kernel is going away; the next display reads the truth from the store
             logger.debug("a card could not be made static", exc_info=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Annotated, Any
 
 import pytest
@@ -190,6 +191,26 @@ def test_what_ends_between_two_cells_is_said_again_in_the_next_one(
     assert live.shown[-2:] == [{"text/plain": ""}] * 2
     assert saved.shown[-1] == saved.shown[-2]
     assert events.waiting == []
+
+
+def test_an_update_belongs_to_the_cell_that_runs_and_not_to_the_one_that_began_it(
+    stage: Stage, display: Display, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ipykernel keeps the cell of an output in a context variable; the background loop has that of an earlier cell."""
+    cell: ContextVar[str] = ContextVar("cell")
+    cells: list[str] = []
+    cell.set("one that has ended")
+    job_id = stage.submit("train")
+    stage.kit.get(job_id)._ipython_display_()
+    saved, live = display.outputs
+    for output in (saved, live):
+        monkeypatch.setattr(output, "update", lambda data, raw: cells.append(cell.get("the one that runs")))
+
+    stage.start(job_id)
+    stage.succeed(job_id)
+
+    wait_until(lambda: len(cells) >= 3, what="the saved output twice and the empty one")
+    assert set(cells) == {"the one that runs"}
 
 
 def test_a_kernel_beats_until_its_job_has_ended(stage: Stage, widget: JobWidget) -> None:
