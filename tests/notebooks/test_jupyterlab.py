@@ -74,7 +74,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
     finally:
         process.terminate()
         try:
-            process.wait(timeout=60)
+            process.wait(timeout=15)
         except subprocess.TimeoutExpired:  # it waits for kernels; what they left is found by the fixture of all tests
             process.kill()
             process.wait()

@@ -107,6 +107,7 @@ def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
             server.start()
             loops.append((server, IOLoop.current()))
             IOLoop.current().start()
+            IOLoop.current().run_sync(lambda: _end_sessions(server))
             server.stop()
             IOLoop.current().run_sync(_end_rest)
             IOLoop.current().close(all_fds=True)
@@ -122,6 +123,13 @@ def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
         loop.add_callback(loop.stop)
         thread.join(60)
         assert not thread.is_alive()
+
+
+async def _end_sessions(server: Any) -> None:
+    """What a page has left behind would hear of changes (`pn.state.busy`) on a loop that is closed by then."""
+    for context in server._tornado._applications.values():
+        for session in list(context.sessions):
+            await context._discard_session(session, lambda _: True)
 
 
 async def _end_rest() -> None:
