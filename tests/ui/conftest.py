@@ -127,6 +127,8 @@ def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
 
 async def _end_sessions(server: Any) -> None:
     """What a page has left behind would hear of changes (`pn.state.busy`) on a loop that is closed by then."""
+    for connection in list(server._tornado._clients):
+        connection.detach_session()
     for context in server._tornado._applications.values():
         for session in list(context.sessions):
             await context._discard_session(session, lambda _: True)
