@@ -29,7 +29,7 @@ def test_pyproject_and_environment_ask_for_the_same_versions() -> None:
     conda = dict(
         _split(line.strip(" -"))
         for line in lines
-        if re.match(r"  - [a-z]\S* |  - pip$", line) and not line.endswith(":")
+        if re.match(r" +- [a-z]\S* | +- pip$", line) and not line.endswith(":")
     )
 
     assert {CONDA.get(name, name) for name in wanted} == conda.keys() - ONLY_CONDA

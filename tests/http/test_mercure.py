@@ -123,7 +123,7 @@ def test_a_job_is_found_by_selectors_of_both_protocols(
         ("match=%00", "control"),
         ("match=%E2%80%8B", "control"),
         ("match=%FF", "UTF-8"),
-        ("match_urlpattern=/(%3F=a)", "parentheses"),
+        ("match_urlpattern=/(%3F=a)", "not understood"),
         ("topic=a{b", "braces"),
         ("&".join(["match=a"] * 101), "at most 100"),
         ("match=a&last_event_id=1&last_event_id=2", "twice"),
