@@ -5,8 +5,8 @@ SECONDS = 60
 SEED =
 
 help:
-	@echo "make check   ruff (lint and format) and mypy"
-	@echo "make format  let ruff format and mend"
+	@echo "make check   ruff (lint and format), mypy, and the language of docstrings and pages"
+	@echo "make format  format and fix with ruff"
 	@echo "make test    the default tests (real Redis, workers, browser)"
 	@echo "make touched the tests of what differs from main; the pre-push hook runs the same"
 	@echo "make nightly all tests, also the slow ones: matrices, fuzzing with many examples, long runs of chaos"
@@ -18,6 +18,7 @@ check:
 	ruff check .
 	ruff format --check .
 	mypy
+	python -m tests.test_language
 
 format:
 	ruff format .

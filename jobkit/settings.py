@@ -20,8 +20,8 @@ from typing import Any, Self
 import platformdirs
 
 from jobkit.model import InvalidParams
+from jobkit.model.notify_rule import NotifyRule
 from jobkit.model.people import Role
-from jobkit.model.rules import NotifyRule
 
 #: Schemes that `url` may have; what each does is in the contract's §2.
 SCHEMES = ("local", "redis", "rediss", "unix", "redis+sentinel", "sync")

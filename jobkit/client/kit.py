@@ -35,7 +35,7 @@ from jobkit.model import (
     StoreUnavailable,
     apply,
 )
-from jobkit.model.rules import kinds_of
+from jobkit.model.notify_rule import kinds_of
 from jobkit.settings import Settings, user_name
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query

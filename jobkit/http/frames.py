@@ -9,7 +9,7 @@ from typing import Any
 
 from jobkit.http.messages import to_json
 from jobkit.model import EventType, JobEvent, JobSnapshot
-from jobkit.model.snapshot import JobError, changes, iso, tame
+from jobkit.model.snapshot import JobError, changes, finite_or_none, iso
 
 #: A comment that only says that we are still there; the first one makes `onopen` fire. Without an empty line behind it,
 #: which some clients (httpx-sse) take for an event without data.
@@ -73,7 +73,7 @@ def snapshot_frame(snapshot: JobSnapshot, id: str) -> bytes:
 def changed(event: JobEvent) -> dict[str, Any]:
     """What an event changes of a job's JSON: `Object.assign(job, event.changes)`."""
     if event.type is EventType.PROGRESSED:
-        done, total = tame(event.data.get("done")), tame(event.data.get("total"))
+        done, total = finite_or_none(event.data.get("done")), finite_or_none(event.data.get("total"))
         progress = min(1.0, done / total) if done is not None and total else None
         return {"done": done, "total": total, "message": str(event.data.get("message") or ""), "progress": progress}
     if event.type.is_news:

@@ -1,6 +1,6 @@
-"""The audit trail: who did what to what, when, by which way, and what came of it. Pure.
+"""Entries of the audit log: who did what to which targets, when, through which interface, with which outcome. Pure.
 
-The trail is bounded, so its bounds decide what an attacker can push out of it: see `AuditBounds`.
+The log is bounded, so its bounds decide what an attacker can push out of it: see `AuditBounds`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from jobkit.model.snapshot import iso
 
-#: Targets that an entry names; of more it has the number.
+#: Maximum number of targets that an entry names. `count` has the number of all.
 NAMED = 20
 
 OUTCOMES = ("done", "partly", "failed", "refused")
@@ -20,18 +20,20 @@ OUTCOMES = ("done", "partly", "failed", "refused")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditBounds:
-    """How many entries the store keeps, and when it folds several into one.
+    """Bounds of the audit log: how many entries the store keeps, and when it folds several into one.
 
-    Entries of one kind (same person, role, way, action and outcome) within `fold_s` are folded once there are more than
-    `alone` of them: a loop that fails 10,000 times costs one entry with its count. What is left is bounded per person
-    (and role), so nobody pushes out the entries of somebody else.
+    Entries of one kind (same person, role, interface, action and outcome) within `fold_s` are folded if there are more
+    than
+    `alone` of them: a loop that fails 10,000 times costs one entry with its count. The rest is bounded per person and
+    role,
+    so no user can push out the entries of another.
 
     Attributes:
-        kept: entries of everybody. Above it, the oldest entry of the person with the most entries is deleted.
-        per_person: entries of one person. Above it, their own oldest entry is deleted.
-        alone_done: entries of one kind that are kept as they are, if the act was done, at least in part.
-        alone_failed: the same for acts that failed or were refused.
-        fold_s: seconds from the first entry of a kind until its counting starts again.
+        kept: maximum number of entries. Above it, the oldest entry of the person with the most entries is deleted.
+        per_person: maximum number of entries of one person. Above it, their own oldest entry is deleted.
+        alone_done: maximum number of unfolded entries of one kind if the action succeeded, at least in part.
+        alone_failed: the same for actions that failed or were refused.
+        fold_s: seconds from the first entry of a kind until counting restarts.
     """
 
     kept: int = 10_000
@@ -41,25 +43,25 @@ class AuditBounds:
     fold_s: float = 3_600.0
 
     def alone(self, entry: AuditEntry) -> int:
-        """Number of entries of this kind that are not folded."""
+        """Return the number of entries of this kind that are not folded."""
         return self.alone_done if entry.outcome in ("done", "partly") else self.alone_failed
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One act.
+    """One audited action.
 
     Attributes:
-        who: name of the person, "" for somebody who was not asked.
-        role: what they might do then.
+        who: name of the user, "" without a login.
+        role: their role at that time.
         via: "page", "http" or "cli".
         action: "cancel", "retry", "submit", "drain_worker", ...
-        on: what was acted on: "job", "queue", "worker", ...
-        targets: ids or names, at most `NAMED`. count: of all; those that are not named may be counted twice.
-        outcome: "done", "partly", "failed" (it could not be done) or "refused" (they might not do it).
-        note: one sentence: what was done, or why not; of the newest act.
-        times: number of acts that this entry stands for, see `AuditBounds`. since: when the first of them was.
-        id, at: of the newest act, given by the store, whose clock it is.
+        on: type of the targets: "job", "queue", "worker", ...
+        targets: ids or names, at most `NAMED`. count: number of all; unnamed ones may be counted twice.
+        outcome: "done", "partly", "failed" (an error) or "refused" (no permission).
+        note: one sentence about the newest action: what was done, or why not.
+        times: number of actions in this entry, see `AuditBounds`. since: time of the first one.
+        id, at: of the newest action, by the store's clock.
     """
 
     who: str
@@ -80,22 +82,22 @@ class AuditEntry:
     def of(
         cls, who: str, role: str, via: str, action: str, on: str, targets: Sequence[str], outcome: str, note: str
     ) -> AuditEntry:
-        """An entry that may be stored: of many targets the first, of long texts the beginning."""
+        """Return an entry that may be stored: at most `NAMED` targets, long texts cut."""
         named = tuple(_cut(target, 200) for target in targets[:NAMED])
         return cls(_cut(who, 200), role, via, _cut(action, 60), on, named, len(targets), outcome, _cut(note, 500))
 
     @property
     def person(self) -> str:
-        """Whose share of the trail this entry belongs to."""
+        """Key of the per-person bound: name and role."""
         return f"{self.who}\x1f{self.role}"
 
     @property
     def kind(self) -> str:
-        """What entries that may be folded have in common."""
+        """Key of entries that may be folded into one."""
         return "\x1f".join((self.who, self.role, self.via, self.action, self.on, self.outcome))
 
     def folded(self, newer: AuditEntry) -> AuditEntry:
-        """This entry and a newer one of the same kind as one; as in `lua/note.lua`."""
+        """Return this entry and a newer one of the same kind as one. Must match `lua/note.lua`."""
         others = [target for target in newer.targets if target not in self.targets]
         return replace(
             newer,
@@ -124,7 +126,7 @@ class AuditEntry:
 
     @classmethod
     def from_wire(cls, id: str, wire: Mapping[str, Any]) -> AuditEntry:
-        """Raises TypeError, ValueError or KeyError where it is none."""
+        """Return the entry in a record. Raises TypeError, ValueError or KeyError if it is not valid."""
         targets = wire.get("targets", ())
         if not isinstance(targets, (list, tuple)):
             raise TypeError(f"targets must be a list, not {targets!r:.80}")
@@ -145,7 +147,7 @@ class AuditEntry:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As the command line and HTTP show it."""
+        """Return JSON-compatible data for the CLI and HTTP."""
         whole: dict[str, Any] = {
             "id": self.id,
             "at": iso(self.at),
@@ -164,5 +166,5 @@ def _at(ms: Any) -> datetime:
 
 
 def _cut(text: str, most: int) -> str:
-    """Of a text the beginning, without halves of characters that no store would take."""
+    """Return at most `most` characters, without surrogates, which the store cannot encode."""
     return text[:most].encode("utf-8", "replace").decode()

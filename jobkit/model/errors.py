@@ -1,21 +1,21 @@
-"""What jobkit raises. One tree under `JobkitError`; each message is a sentence that says what to do next."""
+"""Exceptions of jobkit: one tree under `JobkitError`. Each message says what to do next."""
 
 from __future__ import annotations
 
 
 class JobkitError(Exception):
-    """Base of everything that jobkit raises on purpose."""
+    """Base class of all exceptions that jobkit raises on purpose."""
 
 
-#: Characters of a refusal: some show the value, which may be megabytes.
+#: Maximum length of an `InvalidParams` message in characters. Messages show the value, which may be megabytes.
 _MESSAGE_LIMIT = 2_000
 
 
 class InvalidParams(JobkitError, ValueError):
-    """An argument was refused before anything was stored. A message that shows a huge value is cut.
+    """An argument was rejected; nothing was stored. Messages longer than 2,000 characters are cut.
 
     Attributes:
-        field: name of the parameter or option, or None where no single one is at fault.
+        field: name of the parameter or option, or None if no single one is wrong.
     """
 
     def __init__(self, message: str, field: str | None = None) -> None:
@@ -24,20 +24,20 @@ class InvalidParams(JobkitError, ValueError):
 
 
 class UnknownTask(JobkitError, LookupError):
-    """No task of that name; the message names the close ones."""
+    """No task with that name; the message lists similar names."""
 
 
 class JobNotFound(JobkitError, LookupError):
-    """No job with that id is kept: never submitted here, removed, or expired."""
+    """No job with that id: never submitted here, deleted, or expired."""
 
 
 class JobFailed(JobkitError):
-    """The job ended as `failed`. The message holds error type, text and remote traceback.
+    """The job ended as `failed`. The message contains the error's type, its text and the remote traceback.
 
     Attributes:
         error: the job's `JobError` (kind, type, message, traceback).
 
-    `__cause__` is the original exception where it could be rebuilt.
+    `__cause__` is the original exception if it could be rebuilt.
     """
 
     def __init__(self, message: str, error: object = None) -> None:
@@ -46,23 +46,25 @@ class JobFailed(JobkitError):
 
 
 class JobCancelled(JobkitError):
-    """The job ended as `cancelled`: raised by `job.result()`."""
+    """The job ended as `cancelled`. Raised by `job.result()`."""
 
 
 class ResultUnavailable(JobkitError):
-    """The job succeeded, but its value cannot be had: it could not be written, or cannot be read here. The message says
-    why and what to do."""
+    """The job succeeded, but its value cannot be read: it could not be written, or is not accessible from here.
+
+    The message says why and what to do.
+    """
 
 
 class ResultExpired(ResultUnavailable):
-    """The job succeeded, but its value is no longer kept."""
+    """The job succeeded, but its value has been deleted because its time to live is over."""
 
 
 class EventsExpired(JobkitError):
-    """Events between the one asked for and the oldest kept are no longer there: read the jobs again, then go on.
+    """Events after the requested id have been trimmed. Read the jobs again, then continue from `oldest`.
 
     Attributes:
-        oldest: id of the oldest kept event; `kit.events(after="0-0")` begins there.
+        oldest: id of the oldest stored event; `kit.events(after="0-0")` starts there.
     """
 
     def __init__(self, message: str, oldest: str) -> None:
@@ -71,15 +73,15 @@ class EventsExpired(JobkitError):
 
 
 class SignatureError(JobkitError):
-    """A payload was not signed by a key that we hold, or was altered, or belongs to another job."""
+    """A payload was changed, belongs to another job, or was not signed with a key of this process."""
 
 
 class StoreUnavailable(JobkitError, ConnectionError):
-    """Redis did not answer. The message names the URL (password masked) and what to try.
+    """Redis did not answer or refused the request. The message names the URL (password masked) and what to try.
 
     Attributes:
-        is_refusal: it did answer, and waiting does not help: wrong password, missing rights.
-        only_reads: it did answer, and can be looked at, but takes no changes: full, a disk that fails, a replica.
+        is_refusal: Redis answered and waiting does not help: wrong password or missing permission.
+        only_reads: Redis answers reads but refuses writes: out of memory, disk error, or a replica.
     """
 
     def __init__(self, message: str = "", *, is_refusal: bool = False, only_reads: bool = False) -> None:

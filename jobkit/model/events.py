@@ -1,8 +1,8 @@
 """Events: facts about one job, in the past tense.
 
-An event that changes the state is *numbered*: its `seq` is one more than that of the event before it, without
-holes, and the store keeps it with the job. Progress and log lines are *news*: they carry the `seq` of the state
-they belong to, may be dropped or replaced by newer ones, and are never needed to know the state.
+An event that changes the state is *numbered*: its `seq` is that of the previous event plus one, without gaps, and the
+store keeps it with the job. Progress and log lines are *news*: they carry the `seq` of the state that they belong to,
+may be dropped or replaced by newer ones, and are not needed to compute the state.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ class EventType(StrEnum):
     SUBMITTED = "submitted"
     """Accepted by the store; always `seq` 1."""
     QUEUED = "queued"
-    """Its time came: from `scheduled` to `queued`."""
+    """The delay is over: `scheduled` became `queued`."""
     STARTED = "started"
     """A worker claimed it; a new attempt begins."""
     CANCEL_REQUESTED = "cancel_requested"
-    """Somebody asked a running job to stop; it is still running."""
+    """Cancellation of a running job was requested; the job is still running."""
     RETRIED = "retried"
     """The attempt failed and another one is scheduled."""
     LOST = "lost"
     """The worker's lease ran out; the job is queued again."""
     RELEASED = "released"
-    """The worker gave it back at its own shutdown; costs nothing."""
+    """The worker gave the job back while shutting down. Not counted as a retry."""
     MOVED = "moved"
-    """It waits in another queue, or with another priority; its state stays as it was."""
+    """The waiting job changed its queue or priority. The state is unchanged."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
     DELETED = "deleted"
-    """Removed from the store by hand or by retention; last event of its job."""
+    """Deleted from the store by a user or by retention. Last event of its job."""
 
     PROGRESSED = "progressed"
-    """News: done, total, message. Carries `rev`, which grows within the job."""
+    """News: done, total, message. Carries `rev`, which increases within the job."""
     LOGGED = "logged"
-    """News: `lines` with the number of the `first`. Only on the job's own channel."""
+    """News: `lines`, with the number of the `first`. Published on the job's own channel only."""
 
     @property
     def is_news(self) -> bool:
-        """True for events that carry no change of state and are not numbered."""
+        """True for unnumbered events, which do not change the state."""
         return self in (EventType.PROGRESSED, EventType.LOGGED)
 
 
@@ -54,12 +54,12 @@ class JobEvent:
 
     Attributes:
         job_id: the job.
-        seq: number of the state it belongs to; see the module's docstring.
+        seq: number of the state that it belongs to; see the module's docstring.
         type: what happened.
-        at_ms: Redis's clock, milliseconds since the epoch.
-        data: the snapshot's fields that changed, in wire form (see `snapshot.WIRE`); for news, their payload.
-        id: position in the namespace's stream of events (`"1732451-0"`), where it came from there, else "".
-        result: the sealed result, where it was small enough to ride on the event that ends the job, else empty.
+        at_ms: time by Redis's clock, milliseconds since the epoch.
+        data: changed fields of the snapshot in wire form (see `snapshot.WIRE`); for news, their payload.
+        id: entry id in the namespace's event stream (`"1732451-0"`), or "" if it was not read from the stream.
+        result: the sealed result, if it is small enough to be sent with the last event; else empty.
     """
 
     job_id: str
@@ -72,12 +72,12 @@ class JobEvent:
 
     @property
     def at(self) -> datetime:
-        """When it happened, by Redis's clock (aware, UTC)."""
+        """Time of the event by Redis's clock (aware, UTC)."""
         return datetime.fromtimestamp(self.at_ms / 1000, UTC)
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any], id: str = "", result: bytes = b"") -> JobEvent:
-        """The event in a decoded message of the store: `{"id", "seq", "type", "at", "data"}`."""
+        """Return the event in a decoded message of the store: `{"id", "seq", "type", "at", "data"}`."""
         data = wire.get("data")
         return cls(
             job_id=wire["id"],
@@ -90,7 +90,7 @@ class JobEvent:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """For the CLI and HTTP: times as ISO 8601, everything JSON can hold."""
+        """Return JSON-compatible data for the CLI and HTTP; times as ISO 8601."""
         return {
             "job_id": self.job_id,
             "seq": self.seq,

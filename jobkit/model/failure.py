@@ -1,6 +1,6 @@
-"""Failures in groups: what failed the same way, at the same place, is one thing to look at.
+"""Groups of failures: jobs of a task that failed with the same error at the same line.
 
-Pure. The store keeps the groups (`lua/failures.lua`); what is asked of them beyond counting is decided here.
+Pure. The store counts (`lua/failures.lua`); everything else about groups is decided here.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import Any
 from jobkit.model.snapshot import JobError, iso
 from jobkit.model.states import ErrorKind
 
-#: A group that nobody needs to see is remembered so long after its last failure, also when all its jobs are gone: else
-#: the next one would be news again.
+#: How long a muted or resolved group is kept after its last failure (milliseconds), even if all its jobs are deleted.
+#: Without it the next failure would be reported as new.
 REMEMBERED_MS = 30 * 24 * 3_600_000
 
 HOURS = 24
 
 
 class GroupState(StrEnum):
-    """What people have said of a group of failures."""
+    """Status that a user gave to a group of failures."""
 
     OPEN = "open"
-    """Nothing yet."""
+    """Not handled yet."""
     MUTED = "muted"
-    """Known, and not to be shown; it goes on counting."""
+    """Known and hidden; still counted."""
     RESOLVED = "resolved"
-    """Mended. The next failure makes it `regressed`."""
+    """Fixed. The next failure makes it `regressed`."""
     REGRESSED = "regressed"
-    """It was resolved, and has failed again; set by the store."""
+    """Failed again after it was resolved; set by the store."""
 
     @property
     def needs_a_look(self) -> bool:
@@ -44,16 +44,16 @@ class FailureGroup:
     """Jobs of one task that failed with the same type of error at the same place.
 
     Attributes:
-        id: 12 hex digits, from task, kind, type and place: the same failure has the same group everywhere.
+        id: 12 hex digits, a hash of task, kind, type and place: the same failure has the same id everywhere.
         task, kind, type: see `JobError`.
-        where: "train.py:28 in evaluate", the deepest frame of the user's code; "" for kinds that have no place.
-        message: of the newest failure.
-        state: see `GroupState`. `changed_by`, `changed_at`: who set it last, and when; "" and None where nobody did.
-        count: failures since `first_seen`, also of jobs that are gone by now.
-        jobs: ids that are kept. `repeated`: how many of those another job repeats. `healed`: repeats that succeeded.
+        where: "train.py:28 in evaluate", the deepest frame of the user's code; "" for kinds without a place.
+        message: message of the newest failure.
+        state: see `GroupState`. `changed_by`, `changed_at`: who set it last and when; "" and None if never set.
+        count: failures since `first_seen`, including those of deleted jobs.
+        jobs: number of stored jobs. `repeated`: how many of them were retried. `healed`: retries that succeeded.
         first_seen, last_seen: by the store's clock (aware, UTC).
         sample: id of the job that failed last.
-        hours: failures in each of the last 24 hours, oldest first; the last one is the hour that runs.
+        hours: failures in each of the last 24 hours, oldest first; the last item is the current hour.
     """
 
     id: str
@@ -76,7 +76,7 @@ class FailureGroup:
 
     @property
     def title(self) -> str:
-        """`KeyError: 'f1_score'`, on one line."""
+        """One-line title, such as `KeyError: 'f1_score'`."""
         first = self.message.strip().split("\n", 1)[0]
         if self.kind is ErrorKind.EXCEPTION:
             return f"{self.type}: {first}" if first and first != self.type else self.type
@@ -84,11 +84,11 @@ class FailureGroup:
 
     @property
     def waiting(self) -> int:
-        """Kept jobs that nobody has repeated yet."""
+        """Number of stored jobs that have not been retried."""
         return max(0, self.jobs - self.repeated)
 
     def to_json(self) -> dict[str, Any]:
-        """For the CLI, HTTP and the page: times as ISO 8601 UTC."""
+        """Return JSON-compatible data for the CLI, HTTP and the page; times as ISO 8601 UTC."""
         return {
             "id": self.id,
             "task": self.task,
@@ -112,7 +112,7 @@ class FailureGroup:
 
     @classmethod
     def from_wire(cls, id: str, wire: Mapping[str, str], *, jobs: int, repeated: int, now_ms: int) -> FailureGroup:
-        """The group in a record of the store."""
+        """Return the group in a record of the store."""
         return cls(
             id=id,
             task=wire["task"],
@@ -135,27 +135,27 @@ class FailureGroup:
 
 
 def group_id(task: str, error: Mapping[str, Any]) -> str:
-    """The group of a failure (`error` in wire form). As in `lua/failures.lua`."""
+    """Return the group id of a failure (`error` in wire form). Must match `lua/failures.lua`."""
     parts = (task, str(error.get("kind") or ErrorKind.EXCEPTION), str(error.get("type", "")), place_of(error))
     return hashlib.sha1("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def place_of(error: Mapping[str, Any]) -> str:
-    """Where it failed, for kinds that happen at a place. A timeout strikes wherever the job is at that moment."""
+    """Return the place of the error, or "" for kinds without one: a timeout interrupts a job at a random line."""
     has_place = (error.get("kind") or ErrorKind.EXCEPTION) in (ErrorKind.EXCEPTION, ErrorKind.CRASH)
     return str(error.get("where", "")) if has_place else ""
 
 
 def group_of(task: str, error: JobError | None) -> str:
-    """Id of the group that a failed job is in; "" for one without an error."""
+    """Return the id of the group of a failed job, or "" if it has no error."""
     return group_id(task, error.to_wire()) if error is not None else ""
 
 
 def shared(arguments: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
-    """What several calls have in common: the arguments that are equal in all of them, and the names of the others.
+    """Return the arguments that are equal in all calls, and the names of the other arguments.
 
     Args:
-        arguments: of each call, as `JobSpec.params` shows them.
+        arguments: the arguments of each call, as in `JobSpec.params`.
     """
     calls = list(arguments)
     if not calls:
@@ -173,7 +173,7 @@ def _is_same(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> boo
 
 
 def _hours(wire: Mapping[str, str], now_ms: int) -> tuple[int, ...]:
-    """Each hour has its place in a ring of 24, as "hour:count"; what stands there of another day counts for nothing."""
+    """Return counts of the last 24 hours from a ring of 24 fields "hour:count"; entries of earlier days count as 0."""
     this = now_ms // 3_600_000
     counts = []
     for hour in range(this - HOURS + 1, this + 1):

@@ -1,7 +1,7 @@
-"""Limits: gates that let some jobs start while others wait, and how that is said.
+"""Limits: gates that let some jobs start while others wait, and their descriptions for users.
 
-A *gate* belongs to a task, a queue or a key and lets so many attempts run at a time, or start in a period. What is
-decided here is pure; where the places and tokens are counted is the store's (`lua/hold.lua`, `memory_hold.py`).
+A *gate* belongs to a task, a queue or a key. It limits how many attempts run at a time or start in a period. This
+module is pure; slots and tokens are counted by the store.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Places and starts that a gate may have.
+#: Maximum `n` and maximum `count` of a gate.
 MAX_PLACES, MAX_STARTS = 100_000, 10_000
 _LONGEST_MS = 31 * 86_400_000
 
@@ -23,12 +23,12 @@ _UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What holds jobs back.
+    """A limit on running attempts, on starts in a period, or on both.
 
     Attributes:
         name: "task:NAME", "queue:NAME" or "key:NAME".
-        n: attempts that may run at a time; 0 for any number.
-        count, period_ms: attempts that may start in any such period; 0 for any number.
+        n: maximum number of attempts that run at a time; 0 for no limit.
+        count, period_ms: maximum number of attempts that start in any such period; 0 for no limit.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What somebody set for a task or a queue while the system runs; in the place of what the task was declared with.
+    """A limit or pause of a task or queue that was set at run time. It overrides the limit in the code.
 
     Attributes:
         gate: "task:NAME" or "queue:NAME".
-        n, count, period_ms: as of a `Gate`. paused: nothing starts.
-        held: attempts that have a place now.
+        n, count, period_ms: as in `Gate`. paused: no job starts.
+        held: running attempts that hold a slot of the gate.
     """
 
     gate: str
@@ -85,13 +85,13 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a queued job waits for.
+    """Why a queued job cannot start yet.
 
     Attributes:
-        gate: the gate's name; "res:QUEUE:WHAT" for resources.
-        before: jobs that wait in front of it. held: attempts that have a place.
-        n, count, period_ms, is_paused: of the gate. open_ms: until it lets the next start, where time alone decides.
-        paused_by, paused_ms: who paused it ("" where nobody said), and how long ago.
+        gate: name of the gate; "res:QUEUE:RESOURCES" if it waits for resources.
+        before: jobs ahead of it at this gate. held: running attempts that hold a slot.
+        n, count, period_ms, is_paused: of the gate. open_ms: milliseconds until the next start if only time blocks it.
+        paused_by, paused_ms: who paused it ("" if unknown), and how long ago.
         use: the resources that it needs.
     """
 
@@ -127,10 +127,10 @@ class Waiting:
         )
 
     def sentence(self, has: Mapping[str, float] | None = None) -> str:
-        """For people: "waits for 1 of 2 places of train ada; 3 before it".
+        """Return text for users: "waits for 1 of 2 places of train ada; 3 before it".
 
         Args:
-            has: the most that one living worker of its queue has of each resource; None where nobody looked.
+            has: per resource, the largest amount that a living worker of its queue has; None if unknown.
         """
         before = f"; {self.before:,} before it" if self.before else ""
         whose = gate_text(self.gate)
@@ -155,13 +155,13 @@ class Waiting:
 
 
 def gate_text(name: str) -> str:
-    """ "task train", "queue gpu"; of a key and of resources, what they say."""
+    """Return the gate's name for users: "task train", "queue gpu", or the bare name of a key or resources."""
     kind, _, rest = name.partition(":")
     return rest if kind == "key" else rest.rpartition(":")[2] if kind == "res" else f"{kind} {rest}"
 
 
 def parked_text(name: str, gate: Gate | None, is_paused: bool = False) -> str:
-    """What a job says of itself from the moment it is held back. As in `lua/hold.lua`."""
+    """Return the message of a job when it becomes blocked. Must match the store's Lua text."""
     if gate is None:
         return f"waits for {gate_text(name)}"
     if is_paused:
@@ -172,18 +172,18 @@ def parked_text(name: str, gate: Gate | None, is_paused: bool = False) -> str:
 
 
 def rate_text(count: int, period_ms: int) -> str:
-    """ "10/m", or "10/90 s" for a period that has no name."""
+    """Return "10/m", or "10/90 s" if the period has no name."""
     unit = next((unit for unit, ms in _UNIT_MS.items() if ms == period_ms), f"{period_ms / 1000:g} s")
     return f"{count}/{unit}"
 
 
 def resources_text(use: Mapping[str, float]) -> str:
-    """ "gpu=1,mem=16", in the order of names."""
+    """Return "gpu=1,mem=16", sorted by name."""
     return ",".join(f"{name}={use[name]:g}" for name in sorted(use))
 
 
 def parse_rate(text: object) -> tuple[int, int] | None:
-    """`(count, period in ms)` of "10/m" or "5/10s"; None where it is none, or lets nothing start."""
+    """Return `(count, period in ms)` of "10/m" or "5/10s"; None if the text is not a rate or out of range."""
     match = _RATE.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""One captured line of output."""
+"""Captured lines of output, and the filter of a log view."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class LogLine:
     """A line that a job printed, logged or warned.
 
     Attributes:
-        text: the line, without its newline, control characters removed.
-        at_ms: when the job wrote it, milliseconds since the epoch, by the worker's clock (display only).
-        source: "stdout", "stderr", "log", "warning" or "jobkit" (what the worker itself says).
+        text: the line without its newline; control characters are removed.
+        at_ms: time of the write, milliseconds since the epoch, by the worker's clock (for display only).
+        source: "stdout", "stderr", "log", "warning", or "jobkit" for messages of the worker.
         level: "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL" for records of `logging`, else "".
-        logger: the logger's name for records of `logging`, else "".
-        n: number of the line in the job's log, from 1; 0 while not yet stored.
+        logger: name of the logger for records of `logging`, else "".
+        n: number of the line in the job's log, from 1; 0 if not stored yet.
     """
 
     text: str
@@ -32,7 +32,7 @@ class LogLine:
         return datetime.fromtimestamp(self.at_ms / 1000, UTC)
 
     def to_wire(self) -> list[Any]:
-        """Compact form for the store: `[at_ms, source, level, logger, text]`."""
+        """Return the compact form for the store: `[at_ms, source, level, logger, text]`."""
         return [self.at_ms, self.source, self.level, self.logger, self.text]
 
     @classmethod
@@ -54,7 +54,7 @@ class LogLine:
         return self.text
 
 
-#: What `LogFilter.level` may be, from the least grave, with its rank.
+#: Allowed values of `LogFilter.level`, with their rank in ascending severity.
 LOG_LEVELS = {"": 0, "info": 1, "warning": 2, "error": 3}
 
 _RANKS = {"INFO": 1, "WARNING": 2, "ERROR": 3, "CRITICAL": 3}
@@ -63,12 +63,12 @@ _SOURCE_RANKS = {"jobkit": 1, "stderr": 2, "warning": 2}
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Which lines of a log are wanted.
+    """Filter for lines of a log.
 
     Attributes:
-        search: text that they contain, whatever the case; plain text, no pattern.
-        level: "info", "warning" or "error": lines at least that grave; "" for all. What was printed to standard error
-            or warned counts as a warning.
+        search: text that a line must contain; plain text, case-insensitive.
+        level: "info", "warning" or "error": minimum severity; "" for all lines. Standard error and `warnings` count as
+            "warning".
     """
 
     search: str = ""
@@ -80,11 +80,11 @@ class LogFilter:
 
     @property
     def is_empty(self) -> bool:
-        """It takes every line."""
+        """True if the filter accepts every line."""
         return not self.search and not self.level
 
     def takes(self, line: LogLine) -> bool:
-        """True if this line is wanted."""
+        """Return True if the line passes the filter."""
         if self.level:
             rank = max(_RANKS.get(line.level, 0), _SOURCE_RANKS.get(line.source, 0) if not line.level else 0)
             if rank < LOG_LEVELS[self.level]:

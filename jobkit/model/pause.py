@@ -1,4 +1,4 @@
-"""What is paused: a queue that hands out nothing, a task of which nothing starts. Pure."""
+"""Pauses of queues and tasks. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jobkit.model.snapshot import iso
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A queue that hands out nothing, or a task of which nothing starts, until somebody resumes it.
+    """A paused queue or task: none of its jobs starts until it is resumed.
 
     Attributes:
-        kind: "queue" or "task". name: which.
-        by: who paused it, "" where nobody said. at: when (aware, UTC).
+        kind: "queue" or "task". name: its name.
+        by: who paused it, "" if unknown. at: when (aware, UTC), or None if unknown.
     """
 
     kind: str
@@ -26,7 +26,7 @@ class Pause:
 
     @classmethod
     def of(cls, rule: Rule) -> Pause | None:
-        """The pause in a rule, or None."""
+        """Return the pause in a rule, or None if it has none."""
         if not rule.paused:
             return None
         kind, _, name = rule.gate.partition(":")

@@ -1,6 +1,6 @@
-"""Who looks and acts: a person, and the role that says what they may. Pure.
+"""Users and their roles. Pure.
 
-Dashboard and HTTP decide by these alone, at the server; what a page shows or hides is a courtesy.
+The dashboard and HTTP check permissions with these types on the server. Hiding a button in a page is not a check.
 """
 
 from __future__ import annotations
@@ -10,32 +10,32 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What somebody may do."""
+    """Permissions of a user."""
 
     NONE = "none"
-    """Nothing: logged in, but no role names them. They see one sentence, and no job."""
+    """No access: logged in, but without a role. Sees an error page and no job."""
     OWN = "own"
-    """Sees their own jobs alone, submits, and acts on their own: the others do not exist for them."""
+    """Sees only own jobs; submits, and acts on own jobs."""
     VIEW = "view"
-    """Sees everything, does nothing."""
+    """Sees everything, changes nothing."""
     OPERATE = "operate"
-    """Sees everything; submits, cancels, retries, deletes any job; queues, groups and schedules too."""
+    """Sees everything; submits; cancels, retries and deletes any job; manages queues, failure groups and schedules."""
     ADMIN = "admin"
-    """All of that; also what concerns the machines (workers), and sees the audit trail."""
+    """`operate`, plus workers and the audit log."""
 
 
-#: Each of these roles may what those before it may. `own` stands beside them: more in its own garden, nothing outside.
+#: Each role includes the ones before it. `own` is not on this ladder.
 _LADDER = (Role.NONE, Role.VIEW, Role.OPERATE, Role.ADMIN)
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who looks.
+    """A user of a page or of the API.
 
     Attributes:
-        name: as the login knows them; owner of the jobs that they submit. "" where nobody was asked.
-        role: what they may.
-        only_looks: on a page where nothing can be done, whatever the role.
+        name: login name; owner of the jobs that they submit. "" if there is no login.
+        role: their permissions.
+        only_looks: the page is read-only, whatever the role.
     """
 
     name: str = ""
@@ -43,28 +43,28 @@ class Person:
     only_looks: bool = False
 
     def may(self, least: Role) -> bool:
-        """Whether the role reaches `least`, on everything there is."""
+        """Return True if the role includes `least`, for all jobs."""
         if self.only_looks and least is not Role.VIEW:
             return False
         return self.role is not Role.OWN and _LADDER.index(self.role) >= _LADDER.index(least)
 
     @property
     def may_with_own(self) -> bool:
-        """Whether they may do things with their own jobs, and with no others. Without a name no job is theirs."""
+        """True if the user may act on own jobs only. Without a name no job is theirs."""
         return self.role is Role.OWN and bool(self.name) and not self.only_looks
 
     @property
     def only_owner(self) -> str | None:
-        """The owner whose jobs are all that they see; None for those who see everybody's.
+        """The owner whose jobs the user may see; None for all owners.
 
-        Somebody who sees nothing gets a name that no job can have, so that a filter made of it finds nothing.
+        For a user who may see nothing it is a name that no job can have, so a filter made of it matches nothing.
         """
         if self.role is Role.OWN and self.name:
             return self.name
-        return None if self.role in (Role.VIEW, Role.OPERATE, Role.ADMIN) else "\x00nobody"
+        return None if self.role in (Role.VIEW, Role.OPERATE, Role.ADMIN) else "\x00none"
 
     def sees(self, owner: str) -> bool:
-        """Whether they see the jobs of `owner`, and what comes of them."""
+        """Return True if the user may see the jobs of `owner`."""
         return self.only_owner in (None, owner)
 
     @property
@@ -72,5 +72,5 @@ class Person:
         return self.only_owner is None
 
     def looking(self) -> Person:
-        """The same person on a page where nothing can be done."""
+        """Return the same user for a read-only page."""
         return Person(self.name, self.role, only_looks=True)

@@ -1,4 +1,4 @@
-"""When a failed attempt is followed by another one, and after how long."""
+"""Retry policy: whether a failed attempt is retried, and after how long."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class Retry(Exception):
-    """Raise it in a task to ask for another attempt.
+    """Raise this in a task to request another attempt.
 
     Args:
-        after: seconds to wait before it; None takes the job's backoff.
+        after: seconds to wait before it; None uses the job's backoff.
     """
 
     def __init__(self, after: float | None = None, message: str = "the task asked for another attempt") -> None:
@@ -23,8 +23,9 @@ class Retry(Exception):
 class Backoff:
     """Seconds between attempts: `base * factor ** (retry - 1)`, at most `max`.
 
-    With `jitter` each wait is spread evenly over its upper half ("equal jitter"), so that jobs that failed together
-    do not come back together.
+    With `jitter` each wait is spread evenly over its upper half ("equal jitter"), so that jobs that failed together do
+    not
+    retry together.
     """
 
     base: float = 1.0
@@ -40,7 +41,7 @@ class Backoff:
             raise ValueError(f"Backoff.factor must be 1 or more, not {self.factor!r}")
 
     def delay_s(self, retry: int, random: float) -> float:
-        """Seconds to wait before the `retry`-th retry (from 1); `random` in [0, 1)."""
+        """Return the seconds to wait before the `retry`-th retry (from 1); `random` is in [0, 1)."""
         exponent = min(retry - 1, 1000)
         try:
             full = min(self.max, self.base * self.factor**exponent)
@@ -58,13 +59,13 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Whether a failed attempt is retried.
+    """Rules for retrying failed attempts.
 
     Attributes:
-        retries: how many more attempts after the first may fail; losses and releases do not count.
-        backoff: the wait before each.
-        retry_on: names of exception types (`"OSError"`, `"requests.Timeout"`), matched against the classes of the
-            raised exception and its bases; empty means every failure.
+        retries: maximum number of retries; losses and releases do not count.
+        backoff: seconds before each retry.
+        retry_on: names of exception types (`"OSError"`, `"requests.Timeout"`), matched against the class of the raised
+            exception and its bases; empty means every failure.
     """
 
     retries: int = 0
@@ -74,13 +75,13 @@ class RetryPolicy:
     def delay_s(
         self, *, retried: int, error_types: tuple[str, ...], random: float, asked: Retry | None = None
     ) -> float | None:
-        """Seconds until the next attempt, or None where this failure is final.
+        """Return the seconds until the next attempt, or None if the failure is final.
 
         Args:
             retried: retries that this job has already had.
             error_types: qualified names of the exception's class and its bases.
             random: number in [0, 1) for the jitter.
-            asked: the `Retry` that the task raised, if it did; it bypasses `retry_on` but not `retries`.
+            asked: the `Retry` that the task raised, if any; it bypasses `retry_on` but not `retries`.
         """
         if retried >= self.retries:
             return None

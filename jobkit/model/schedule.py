@@ -1,6 +1,6 @@
-"""A schedule as it is kept: what to run, when, by which rules, and how its last runs went.
+"""Stored schedules: task, timing, overlap rules and recent runs.
 
-Pure data. Which moments a schedule means is told by `jobkit.schedules`, which knows cron lines and time zones.
+Pure data. `jobkit.schedules` computes the slots; it knows cron lines and time zones.
 """
 
 from __future__ import annotations
@@ -12,33 +12,36 @@ from typing import Any
 
 from jobkit.model.spec import JobSpec
 
-#: So many runs are kept with a schedule, newest first.
+#: Number of runs that are kept per schedule.
 RUNS_KEPT = 14
 
 MISSED = ("once", "skip", "all")
 OVERLAP = ("allow", "skip", "wait")
 
-#: Fields of `ScheduleSpec` that say when; a change of them begins a new row of slots.
+#: Fields of `ScheduleSpec` that define the timing. Changing one of them restarts the slots.
 _TIMING = ("cron", "every_ms", "at_ms", "tz", "until_ms", "count")
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSpec:
-    """What was asked for. Exactly one of `cron`, `every_ms` and `at_ms` is set.
+    """Definition of a schedule. Exactly one of `cron`, `every_ms` and `at_ms` is set.
 
     Attributes:
-        name: 1 to 200 characters of `[A-Za-z0-9_.:-]`; scheduling again under a name changes that schedule.
-        job: what each of its jobs is, but for id and times.
-        cron: five fields, meant in the time zone `tz`.
-        every_ms: from one slot to the next.
-        at_ms: the one slot.
-        until_ms: no slot after this moment; 0 for no end. `count`: so many runs in all; 0 for no bound.
-        missed: of slots that nobody could fire in time: "once" runs the newest of them, "skip" none, "all" each, but
-            at most the newest `missed_limit`.
-        overlap: while the run before has not ended: "allow" starts the next beside it, "skip" leaves it out, "wait"
-            starts it when that one has ended.
-        module: where `@task(schedule=...)` stands, for a schedule that comes from the code and changes with it; "" for
-            one that somebody made or changed at run time.
+        name: 1 to 200 characters of `[A-Za-z0-9_.:-]`; scheduling again under this name replaces the definition.
+        job: template of its jobs, without id and times.
+        cron: five fields, in the time zone `tz`.
+        every_ms: interval between slots.
+        at_ms: the only slot.
+        until_ms: no slot after this time; 0 for no end. `count`: maximum number of runs; 0 for no limit.
+        missed: for slots that no worker fired in time: "once" runs the newest of them, "skip" none, "all" each, but at
+            most
+            the newest `missed_limit`.
+        overlap: if the previous run has not ended: "allow" starts the next one anyway, "skip" drops it, "wait" starts
+            it
+            when the previous one ends.
+        module: module of `@task(schedule=...)` for a schedule that is defined in code and changes with it; "" for one
+            that
+            was created or changed at run time.
     """
 
     name: str
@@ -55,11 +58,11 @@ class ScheduleSpec:
     module: str = ""
 
     def timing(self) -> dict[str, Any]:
-        """What says when, in wire form."""
+        """Return the timing fields in wire form."""
         return {name: value for name in _TIMING if (value := getattr(self, name))}
 
     def to_wire(self) -> dict[str, Any]:
-        """JSON for the record; fields at their default are left out."""
+        """Return JSON for the record; fields with their default value are left out."""
         wire: dict[str, Any] = {"name": self.name, "job": self.job.to_wire()}
         for f in fields(self)[2:]:
             if (value := getattr(self, f.name)) != f.default:
@@ -68,22 +71,22 @@ class ScheduleSpec:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> ScheduleSpec:
-        """The spec in a record; fields of a newer version are ignored."""
+        """Return the spec in a record; unknown fields (of a newer version) are ignored."""
         known = {f.name: wire[f.name] for f in fields(cls) if f.name in wire}
         return cls(**{**known, "job": JobSpec.from_wire(wire["job"])})
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRun:
-    """What became of a slot.
+    """Outcome of a slot.
 
     Attributes:
-        slot_ms: for which moment; 0 where somebody started it by hand. Of several that were left out, the first.
-        at_ms: when it was fired or left out, by the store's clock.
-        job_id: its job, or "" where there is none.
-        state: of that job: the last one known, kept longer than the job itself. `started_ms`, `finished_ms` likewise.
-        why: why there is no job: "missed", "overlap", or a sentence about what is wrong with it.
-        count: so many slots in a row that were left out for the same reason.
+        slot_ms: scheduled time; 0 if started by hand. For several skipped slots, the first of them.
+        at_ms: when it was fired or skipped, by the store's clock.
+        job_id: its job, or "" if none was created.
+        state: last known state of that job, kept longer than the job. `started_ms`, `finished_ms`: likewise.
+        why: why there is no job: "missed", "overlap", or an error message.
+        count: number of consecutive slots that were skipped for the same reason.
     """
 
     slot_ms: int
@@ -97,12 +100,12 @@ class ScheduleRun:
 
     @property
     def slot_at(self) -> datetime | None:
-        """For which moment (aware, UTC); None by hand."""
+        """Scheduled time (aware, UTC), or None if started by hand."""
         return _instant(self.slot_ms)
 
     @property
     def at(self) -> datetime | None:
-        """When it was fired or left out."""
+        """When it was fired or skipped (aware, UTC)."""
         return _instant(self.at_ms)
 
     @property
@@ -115,12 +118,12 @@ class ScheduleRun:
 
     @property
     def late_s(self) -> float:
-        """How long after its moment it was fired, or has its job waited for a worker until it started."""
+        """Seconds from the scheduled time to the start of the job, or to its submission if it has not started."""
         return max(0, (self.started_ms or self.at_ms) - self.slot_ms) / 1000 if self.slot_ms and self.job_id else 0.0
 
     @property
     def duration_s(self) -> float | None:
-        """How long its job ran; None where it did not, or has not ended."""
+        """Seconds that the job ran, or None if it has not started or not ended."""
         return (self.finished_ms - self.started_ms) / 1000 if self.started_ms and self.finished_ms else None
 
     def to_wire(self) -> dict[str, Any]:
@@ -158,17 +161,17 @@ class ScheduleRun:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSnapshot:
-    """All that is known of a schedule. Moments in milliseconds by the store's clock; 0 for none.
+    """State of a schedule. Times are in milliseconds by the store's clock; 0 for none.
 
     Attributes:
-        spec: what was asked for.
-        rev: another one after each change of it.
-        anchor_ms: from where the slots of `every_ms` are counted.
-        next_ms: the next slot; 0 where there is none, or while it is paused.
-        paused_ms: since when it is paused. `ended_ms`: since when no slot is left.
-        holds_for: id of the job whose end the next slot waits for (`overlap="wait"`), or "".
-        fired: slots that became jobs since the timing was set. `left_out`: those that did not.
-        runs: the last ones, newest first, at most `RUNS_KEPT`.
+        spec: its definition.
+        rev: changes with each change of the schedule.
+        anchor_ms: origin of the slots of `every_ms`.
+        next_ms: the next slot; 0 if there is none, or while it is paused.
+        paused_ms: when it was paused. `ended_ms`: when it ran out of slots.
+        holds_for: id of the job that must end before the next slot (`overlap="wait"`), or "".
+        fired: slots since the last change of the timing that became jobs. `left_out`: slots that did not.
+        runs: recent runs, newest first, at most `RUNS_KEPT`.
         now_ms: when this was read.
     """
 
@@ -194,11 +197,11 @@ class ScheduleSnapshot:
 
     @property
     def overdue_s(self) -> float:
-        """How long its next slot is over and not fired; 0 where it only waits for the run before it."""
+        """Seconds since the next slot should have fired; 0 if it waits for the previous run."""
         return max(0, self.now_ms - self.next_ms) / 1000 if self.next_ms and not self.holds_for else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """For the command line and HTTP: the contract's names, times as ISO 8601 UTC."""
+        """Return JSON-compatible data for the CLI and HTTP; times as ISO 8601 UTC."""
         spec = self.spec
         return {
             "id": spec.name,

@@ -1,7 +1,7 @@
-"""The snapshot of a job, and how events move it.
+"""The snapshot of a job, and how events change it.
 
-`apply(snapshot, event)` is the one place where an event becomes a new state, for the live handle, the notebook
-card, the dashboard and the tests alike.
+`apply(snapshot, event)` is the only function that computes a new state from an event. The live handle, the notebook
+card, the dashboard and the tests all use it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from jobkit.model.states import ErrorKind, JobState
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """Why an attempt failed, as text: nothing here needs unpickling.
+    """Why an attempt failed, as plain text; nothing here has to be unpickled.
 
     Attributes:
         kind: see `ErrorKind`.
         type: class name of the exception (`"KeyError"`), or a word for other kinds (`"SIGKILL"`, `"timeout"`).
         message: one sentence.
-        traceback: the remote traceback, from the user's own frames on; "" where there is none.
+        traceback: the remote traceback, starting at the user's own frames; "" if there is none.
         where: "file.py:28 in evaluate", the deepest frame of the user's code, or "".
-        source: up to five lines of code around that place, each `number, tab, text`; "" where they are not known.
+        source: up to five lines of code around that place, each `number, tab, text`; "" if unknown.
     """
 
     kind: ErrorKind
@@ -66,15 +66,15 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One execution of a job, from its events.
+    """One execution of a job, computed from its events.
 
     Attributes:
         number: from 1.
         worker: id of the worker that ran it.
         started_at, ended_at: by Redis's clock; `ended_at` is None while it runs.
         outcome: "running", "succeeded", "failed", "cancelled", "retried", "lost" or "released".
-        reason: one sentence for an unhappy outcome, else "".
-        usage: what it used, where known: `cpu_s`, `peak_rss_bytes`, `exit` (status or signal); of a local worker also
+        reason: one sentence if it did not succeed, else "".
+        usage: resources used, if known: `cpu_s`, `peak_rss_bytes`, `exit` (status or signal); for local workers also
             `python` (version and prefix).
     """
 
@@ -93,27 +93,27 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
-    """All that is known of a job at one `seq`. Times are aware UTC, by Redis's clock.
+    """State of a job at one `seq`. Times are aware UTC, by Redis's clock.
 
     Attributes:
-        spec: what was asked for.
+        spec: the submission.
         seq: number of the last change of state. `rev`: number of the last progress.
         state: see `JobState`.
-        submitted_at: accepted. `due_at`: end of the current or last wait for a time. `started_at`: begin of the current
-            or last attempt. `finished_at`: reached a terminal state.
-        attempt: number of the current or last attempt; 0 before the first. `worker`: id of the worker that has it.
-        done, total, message: progress in the job's own unit; None while nothing is known.
-        awaits: id of the job that the running attempt waits for (or "ID and 3 more"), its slot being lent; "" while it
-            waits for none.
-        typical_s: how long runs of the task usually take, where that is more than a second and its worker knows it;
-            set while it runs.
-        error: of the last failed attempt; stays on a job that then succeeds only in its history.
-        cancel_requested_at: somebody asked a running job to stop.
-        retried, losses, releases: the three ways back to the queue, counted apart.
+        submitted_at: accepted. `due_at`: end of the current or last delay. `started_at`: start of the current or last
+            attempt. `finished_at`: reached a terminal state.
+        attempt: number of the current or last attempt; 0 before the first. `worker`: id of the worker that runs it.
+        done, total, message: progress in the job's own unit; None if unknown.
+        awaits: id of the job that the running attempt waits for (or "ID and 3 more"), with its slot lent meanwhile; ""
+            if
+            it waits for none.
+        typical_s: usual run time of the task, if that is more than a second and known to the worker; set while it runs.
+        error: error of the last failed attempt; None once the job has succeeded.
+        cancel_requested_at: when cancellation of the running job was requested.
+        retried, losses, releases: the three ways back to the queue, counted separately.
         summary: one line about the result, made by the worker, at most 200 characters.
         usage: of the last attempt: `cpu_s`, `peak_rss_bytes`, `exit`.
-        cached_from: id of the job whose kept result is this one's; "" for one that ran itself.
-        history: the numbered events so far, oldest first; the middle of very long ones is dropped.
+        cached_from: id of the job whose cached result this one returned; "" if it ran itself.
+        history: the numbered events so far, oldest first; the middle of very long histories is dropped.
     """
 
     spec: JobSpec
@@ -147,7 +147,7 @@ class JobSnapshot:
 
     @property
     def result_id(self) -> str:
-        """Id of the job under which its result is sealed: its own, or the one whose kept result it has."""
+        """Id that the result is sealed for: this job's, or that of the job whose cached result it returned."""
         return self.cached_from or self.id
 
     @property
@@ -156,23 +156,23 @@ class JobSnapshot:
 
     @property
     def is_cancelling(self) -> bool:
-        """Still running, but asked to stop."""
+        """True if the job is still running after cancellation was requested."""
         return self.state is JobState.RUNNING and self.cancel_requested_at is not None
 
     @property
     def lent_text(self) -> str:
-        """What a running job that waits for another says of itself, else ""."""
+        """Message of a running job that waits for another one, else ""."""
         first, _, others = self.awaits.partition(" ")
         return f"Waiting for job {first[:8]} {others}".rstrip() + " (its slot is lent)" if first else ""
 
     @property
     def shown_message(self) -> str:
-        """What stands beside the bar: what it waits for, and its message."""
+        """Text beside the progress bar: what the job waits for, and its message."""
         return " · ".join(filter(None, (self.lent_text, self.message)))
 
     @property
     def progress(self) -> float | None:
-        """0..1, or None while nothing is known. A job that succeeded is at 1."""
+        """Fraction done, 0..1, or None if unknown. 1 for a job that succeeded."""
         if self.state is JobState.SUCCEEDED:
             return 1.0
         if self.done is None or not self.total:
@@ -180,14 +180,18 @@ class JobSnapshot:
         return min(1.0, max(0.0, self.done / self.total))
 
     def elapsed_s(self, now: datetime) -> float | None:
-        """Seconds that the current or last attempt has run at `now`, or None before the first."""
+        """Return the seconds that the current or last attempt has run at `now`, or None before the first."""
         if self.started_at is None:
             return None
         return max(0.0, ((self.finished_at or now) - self.started_at).total_seconds())
 
     def eta_s(self, now: datetime) -> float | None:
-        """Seconds left at the mean rate so far; without progress, what past runs of the task took less what this one
-        has taken. None: not running, nothing to go by, or longer than usual."""
+        """Return the estimated seconds left, or None if the job is not running or there is no estimate.
+
+        With progress: extrapolated from the mean rate so far. Without: the usual run time of the task minus the elapsed
+        time,
+        None if it already runs longer than usual.
+        """
         fraction, elapsed = self.progress, self.elapsed_s(now)
         if self.state is not JobState.RUNNING or elapsed is None:
             return None
@@ -196,7 +200,7 @@ class JobSnapshot:
         return None if self.typical_s is None or elapsed > self.typical_s else self.typical_s - elapsed
 
     def to_json(self) -> dict[str, Any]:
-        """For the CLI, HTTP and the cards: the contract's names, times as ISO 8601 UTC."""
+        """Return JSON-compatible data for the CLI, HTTP and the cards; times as ISO 8601 UTC."""
         spec = self.spec
         return {
             "id": spec.id,
@@ -237,7 +241,7 @@ class JobSnapshot:
 
 
 def iso(at: datetime | None) -> str | None:
-    """`2026-11-24T15:00:00.123Z`, or None."""
+    """Return `2026-11-24T15:00:00.123Z`, or None."""
     return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -253,7 +257,7 @@ def _mapping(wire: Any) -> Mapping[str, Any]:
     return wire if isinstance(wire, dict) else {}
 
 
-#: wire name -> (field of the snapshot, decoder). The same names stand in a record and in an event's data.
+#: wire name -> (field of the snapshot, decoder). Records and events' data use the same names.
 WIRE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "state": ("state", JobState),
     "submitted": ("submitted_at", _instant),
@@ -270,26 +274,26 @@ WIRE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "summary": ("summary", str),
     "usage": ("usage", _mapping),
     "cached": ("cached_from", str),
-    "asked": ("spec", JobSpec.from_wire),  # only in events: another submit took its place
+    "asked": ("spec", JobSpec.from_wire),  # only in events: another submit replaced this one's arguments
 }
 
 
 def changes(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The snapshot fields in an event's data (or a record), decoded; unknown names are left out."""
+    """Return the decoded snapshot fields in an event's data or in a record; unknown names are ignored."""
     return {WIRE[name][0]: WIRE[name][1](value) for name, value in data.items() if name in WIRE}
 
 
-def tame(value: Any) -> float | None:
-    """A progress number that can be shown: finite and not negative, else None."""
+def finite_or_none(value: Any) -> float | None:
+    """Return the number if it is finite and not negative, else None."""
     if isinstance(value, (int, float)) and math.isfinite(value) and value >= 0:
         return value
     return None
 
 
 def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
-    """The snapshot after `event`, or None where events before it are missing (a gap: read the snapshot again).
+    """Return the snapshot after `event`, or None if events before it are missing (then read the snapshot again).
 
-    Old news and old events are ignored: the same snapshot comes back.
+    An outdated event or news returns the unchanged snapshot.
     """
     if event.type is EventType.PROGRESSED:
         rev = int(event.data.get("rev", 0))
@@ -300,11 +304,11 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
         return replace(
             snapshot,
             rev=rev,
-            done=tame(event.data.get("done")),
-            total=tame(event.data.get("total")),
+            done=finite_or_none(event.data.get("done")),
+            total=finite_or_none(event.data.get("total")),
             message=str(event.data.get("message") or ""),
             awaits=str(event.data.get("awaits") or ""),
-            typical_s=tame(event.data.get("typical_s")),
+            typical_s=finite_or_none(event.data.get("typical_s")),
         )
     if event.type.is_news or event.seq <= snapshot.seq:
         return snapshot
@@ -323,7 +327,7 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
 
 
 def moved_spec(spec: JobSpec, data: Mapping[str, Any]) -> JobSpec:
-    """The spec of a job that was moved: all of it as it was asked for, but for its queue and priority."""
+    """Return the spec of a job that was moved: the same, with a new queue and priority."""
     queue, priority = str(data.get("queue", spec.queue)), int(data.get("priority", spec.priority))
     if queue == spec.queue and priority == spec.priority:
         return spec
@@ -341,7 +345,7 @@ _ENDS: Mapping[EventType, str] = {
 
 
 def attempts_of(history: Iterable[JobEvent]) -> list[Attempt]:
-    """The attempts that a job's events tell of, oldest first."""
+    """Return the attempts of a job, computed from its events, oldest first."""
     attempts: list[Attempt] = []
     for event in history:
         if event.type is EventType.STARTED:

@@ -1,4 +1,4 @@
-"""What was asked for: the part of a job that never changes after submit."""
+"""The submission: the part of a job that never changes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from jobkit.model.retry import Backoff, RetryPolicy
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """Which jobs are the same work.
+    """Deduplication of submits: how to find a job that already does the same work.
 
     Attributes:
-        key: stands for the work: hex digits.
-        scope: a second submit gives the first job as long as that one is waiting ("queued"), has not ended ("active"),
-            or for `ms` from its submit ("time"); or it takes the place of the one that waits, and waits `ms` from then
-            on ("debounce").
+        key: hash of the work in hex digits.
+        scope: how long a second submit returns the first job: while that one waits ("queued"), until it ends
+            ("active"), or
+            for `ms` from its submit ("time"). "debounce": it replaces the waiting job's arguments and delays it by `ms`
+            from then on.
     """
 
     key: str
@@ -35,34 +36,35 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """One submission, without its arguments' values (those travel in the signed payload).
+    """One submission without the values of its arguments, which are in the signed payload.
 
     Attributes:
         id: 1 to 200 characters of `[A-Za-z0-9_.:-]`.
         task: name of the task.
-        title: what people read; the task's title, or its name.
+        title: display name; the task's title, or its name.
         queue: name of the queue.
-        params: arguments as JSON can show them: plain values as they are, others as short text. Never used to run.
-        abridged: names of those in `params` whose text is not the whole value: cut, masked, or only a description.
-        owner: who submitted (user name).
+        params: arguments for display: plain JSON values as they are, others as short text. Never used to run the job.
+        abridged: names of the `params` that show less than the whole value: cut, masked, or only described.
+        owner: user name of the submitter.
         tags: free labels.
         priority: higher first.
         key: the idempotency key, or "".
         retry_of: id of the job that this one repeats, or "".
         isolation: "process", "thread" or "async".
-        reuse: so many jobs of the task may run in one process, one after the other.
+        reuse: maximum number of jobs of the task that run in one process, one after the other.
         timeout_s, memory_limit_bytes: limits of one attempt, or None.
-        cancel_grace_s: between SIGTERM and SIGKILL, or None for the worker's setting.
+        cancel_grace_s: seconds between SIGTERM and SIGKILL, or None for the worker's setting.
         retries, backoff, retry_on: see `RetryPolicy`.
-        result_ttl_s: how long the ended job is kept, or None for the setting.
-        on_lost: "" to run it again where its worker died, "fail" to end it there.
+        result_ttl_s: seconds that the ended job is kept, or None for the setting.
+        on_lost: "" to run it again if its worker died, "fail" to fail it.
         needs: ids of the jobs whose results are arguments of this one; it waits for them.
-        limits: gates that it passes before an attempt starts, the narrowest first.
-        resources: what an attempt takes of a worker's resources, by name.
-        once: whose work is the same, or None. cache_key, cache_ms: the result stands for this key so long; "" for not.
-        is_fresh: it runs, whatever result is kept.
-        delay_ms: submitted with this delay; 0 for at once. `at_ms`: not before this moment; 0 for none.
-        schedule: name of the schedule that it came from, or "". `slot_ms`: for which of its times; 0 for none of them.
+        limits: gates that it must pass before an attempt starts, the narrowest first.
+        resources: amounts of a worker's resources that an attempt uses, by name.
+        once: deduplication, or None. cache_key, cache_ms: key of the result cache and its time to live; "" for no
+            cache.
+        is_fresh: run even if there is a cached result.
+        delay_ms: delay at submit; 0 for none. `at_ms`: earliest start; 0 for none.
+        schedule: name of the schedule that created it, or "". `slot_ms`: its slot; 0 if started by hand.
     """
 
     id: str
@@ -102,21 +104,23 @@ class JobSpec:
     def retry_policy(self) -> RetryPolicy:
         return RetryPolicy(self.retries, self.backoff, self.retry_on)
 
-    def terms(self) -> dict[str, Any]:
-        """What the store's transitions have to look at, for a job that is not plain; {} for one that is."""
-        terms: dict[str, Any] = {}
+    def constraints(self) -> dict[str, Any]:
+        """Return the constraints that the store checks at each transition; {} for a job without any."""
+        constraints: dict[str, Any] = {}
         if self.limits:
-            terms["gates"] = [gate.to_wire() for gate in self.limits]
+            constraints["gates"] = [gate.to_wire() for gate in self.limits]
         if self.resources:
-            terms |= {"use": dict(self.resources), "uses": resources_text(self.resources)}
+            constraints |= {"use": dict(self.resources), "uses": resources_text(self.resources)}
         if self.once is not None:
-            terms["once"] = self.once.to_wire() | ({"but": self.retry_of} if self.retry_of else {})
+            constraints["once"] = self.once.to_wire() | ({"but": self.retry_of} if self.retry_of else {})
         if self.cache_key:
-            terms["cache"] = {"key": self.cache_key, "ms": self.cache_ms} | ({"fresh": True} if self.is_fresh else {})
-        return terms
+            constraints["cache"] = {"key": self.cache_key, "ms": self.cache_ms} | (
+                {"fresh": True} if self.is_fresh else {}
+            )
+        return constraints
 
     def to_wire(self) -> dict[str, Any]:
-        """JSON for the record; fields at their default are left out, so that a kept job stays small."""
+        """Return JSON for the record; fields with their default value are left out to keep records small."""
         wire: dict[str, Any] = {"id": self.id, "task": self.task}
         for f in fields(self)[2:]:
             value = getattr(self, f.name)
@@ -132,13 +136,13 @@ class JobSpec:
             elif f.name == "once":
                 if value is not None:
                     wire["once"] = value.to_wire()
-            elif value != f.default:  # not "is true": a grace or a time to keep of 0 seconds means something
+            elif value != f.default:  # not `if value`: a grace or a time to live of 0 seconds is valid
                 wire[f.name] = list(value) if isinstance(value, tuple) else value
         return wire
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> JobSpec:
-        """The spec in a record; unknown fields (of a newer version) are ignored here and kept in the record."""
+        """Return the spec in a record; unknown fields (of a newer version) are ignored here and kept in the record."""
         known: dict[str, Any] = {f.name: wire[f.name] for f in fields(cls) if f.name in wire}
         for name in ("tags", "retry_on", "needs", "abridged"):
             if name in known:

@@ -1,4 +1,4 @@
-"""The states of a job, which may follow which, and why a job failed."""
+"""The states of a job, the allowed transitions, and the kinds of errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job is in its life. A terminal job never changes again."""
+    """State of a job. A terminal job never changes again."""
 
     SCHEDULED = "scheduled"
     """Waits for a time: a delay, an `at`, or the backoff before the next attempt."""
@@ -18,9 +18,9 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"
     """Ended with a value (terminal)."""
     FAILED = "failed"
-    """Ended with an error; `error.kind` says which (terminal)."""
+    """Ended with an error; see `error.kind` (terminal)."""
     CANCELLED = "cancelled"
-    """Ended because somebody asked for it (terminal)."""
+    """Cancelled on request (terminal)."""
 
     @property
     def is_terminal(self) -> bool:
@@ -29,7 +29,7 @@ class JobState(StrEnum):
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
-#: Every transition that the store may make; anything else is a bug in a script.
+#: All transitions that the store may make; any other is a bug in the store.
 ALLOWED: Mapping[JobState, frozenset[JobState]] = {
     JobState.SCHEDULED: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.FAILED}),
     JobState.QUEUED: frozenset(
@@ -37,7 +37,7 @@ ALLOWED: Mapping[JobState, frozenset[JobState]] = {
             JobState.RUNNING,
             JobState.CANCELLED,
             JobState.FAILED,
-            JobState.SUCCEEDED,  # at once: a kept result is its own
+            JobState.SUCCEEDED,  # at once, with a cached result
         }
     ),
     JobState.RUNNING: frozenset(
@@ -63,13 +63,13 @@ class ErrorKind(StrEnum):
     TIMEOUT = "timeout"
     """The attempt ran longer than its `timeout`."""
     MEMORY = "memory"
-    """The attempt used more than its `memory_limit`, or the kernel ran out of memory."""
+    """The attempt used more than its `memory_limit`, or the machine ran out of memory."""
     CRASH = "crash"
-    """The job's own process died: a signal, or an exit status."""
+    """The job's own process died by a signal or with an exit status."""
     LOST = "lost"
-    """Its workers died `max_losses` times while running it."""
+    """Its workers died `max_losses` times while they ran it."""
     EXPIRED = "expired"
-    """It waited longer than it was allowed to."""
+    """It waited longer than allowed."""
     DEPENDENCY = "dependency"
     """A job whose result it needs did not succeed."""
     REJECTED = "rejected"

@@ -14,7 +14,7 @@ import urllib.request
 from typing import Any, Protocol
 
 from jobkit.model import EventType, JobEvent, JobSnapshot
-from jobkit.model.rules import NotifyRule
+from jobkit.model.notify_rule import NotifyRule
 
 #: Seconds that a receiver has for one message.
 TIMEOUT_S = 10.0

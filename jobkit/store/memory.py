@@ -17,7 +17,7 @@ import msgspec
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, Rule, Waiting
 from jobkit.model.audit import AuditEntry
-from jobkit.model.snapshot import tame
+from jobkit.model.snapshot import finite_or_none
 from jobkit.settings import Settings
 from jobkit.store.memory_audit import MemoryAudit
 from jobkit.store.memory_failures import MemoryFailures
@@ -248,8 +248,8 @@ class MemoryStore(
             record.snapshot = replace(
                 record.snapshot,
                 rev=data["rev"],
-                done=tame(data["done"]),
-                total=tame(data["total"]),
+                done=finite_or_none(data["done"]),
+                total=finite_or_none(data["total"]),
                 message=news.message,
                 awaits=news.awaits,
             )

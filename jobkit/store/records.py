@@ -10,7 +10,7 @@ import msgspec
 
 from jobkit.model import FailureGroup, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.audit import AuditEntry
-from jobkit.model.snapshot import WIRE, changes, tame
+from jobkit.model.snapshot import WIRE, changes, finite_or_none
 from jobkit.store.query import Brief
 from jobkit.store.values import WorkerInfo
 
@@ -44,11 +44,11 @@ def snapshot(record: Mapping[bytes, bytes]) -> JobSnapshot:
         spec=spec(_unjson(record[b"spec"])),
         seq=int(record[b"seq"]),
         rev=int(record.get(b"rev", 0)),
-        done=tame(numbers.get("done")),
-        total=tame(numbers.get("total")),
+        done=finite_or_none(numbers.get("done")),
+        total=finite_or_none(numbers.get("total")),
         message=str(numbers.get("message") or ""),
         awaits=str(numbers.get("awaits") or "") if record[b"state"] == b"running" else "",
-        typical_s=tame(numbers.get("typical_s")),
+        typical_s=finite_or_none(numbers.get("typical_s")),
         history=tuple(history),
         **changes(fields),
     )
@@ -73,7 +73,7 @@ def brief(id: str, fields: list[bytes | None]) -> Brief:
     raw, us, seq, state, queue, worker, attempt, submitted, started, finished, numbers, error, summary = fields
     spec = _read_spec(raw or b"")
     now = _unjson(b"{" + numbers + b"}") if numbers else {}
-    done, total = tame(now.get("done")), tame(now.get("total"))
+    done, total = finite_or_none(now.get("done")), finite_or_none(now.get("total"))
     err = _unjson(error) if error else {}
     return Brief(
         id=id,

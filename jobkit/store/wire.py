@@ -33,7 +33,7 @@ def submit_args(jobs: Sequence[Submission], client: str) -> list[Any]:
             spec.delay_ms,
             spec.at_ms,
             ",".join(spec.needs),
-            _json(terms) if (terms := spec.terms()) else b"",
+            _json(constraints) if (constraints := spec.constraints()) else b"",
         ]
     return args
 

@@ -1,4 +1,4 @@
-"""Who else is told of jobs: `[[tool.jobkit.notify]]`, one rule for each webhook or command."""
+"""Notification rules: `[[tool.jobkit.notify]]`, one for each webhook or command."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from jobkit.model.events import EventType
 
 _ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
 
-#: Names of events that somebody may ask to be told of: the numbered ones, and "ended" for every way to end.
+#: Allowed names of events in a rule: the numbered events, and "ended" for any terminal state.
 EVENT_NAMES = ("ended", *(str(kind) for kind in EventType if not kind.is_news and kind is not EventType.DELETED))
 
 
 def kinds_of(names: Iterable[str]) -> frozenset[EventType]:
-    """The events that these names mean.
+    """Return the event types of these names.
 
     Raises:
-        InvalidParams: there are none, or one is unknown.
+        InvalidParams: `names` is empty, or a name is unknown.
     """
     kinds: set[EventType] = set()
     for name in names:
@@ -35,12 +35,13 @@ def kinds_of(names: Iterable[str]) -> frozenset[EventType]:
 
 @dataclass(frozen=True, slots=True)
 class NotifyRule:
-    """One webhook or command, and the events that it is for.
+    """One webhook or command, and the events that it is called for.
 
     Attributes:
-        on: kinds of events. task, queue, owner: patterns of names ("train_*").
-        url: where JSON is posted to, or "". command: program and arguments that get the JSON on standard input, or ().
-        secret: key of the signature in the header `X-Jobkit-Signature` of a webhook, or "" for none.
+        on: event types. task, queue, owner: patterns of names ("train_*").
+        url: address that receives JSON by POST, or "". command: program and arguments; it gets the JSON on standard
+            input.
+        secret: key of the signature in the webhook header `X-Jobkit-Signature`, or "" for none.
     """
 
     on: frozenset[EventType] = frozenset({EventType.FAILED})
@@ -53,10 +54,10 @@ class NotifyRule:
 
     @classmethod
     def read(cls, wanted: object) -> NotifyRule:
-        """A rule as it is written in a file.
+        """Return the rule that a settings file describes.
 
         Raises:
-            InvalidParams: it is not understood; the sentence says what is allowed.
+            InvalidParams: the rule is not valid; the message says what is allowed.
         """
         known = [f.name for f in fields(cls)]
         if not isinstance(wanted, Mapping):
@@ -84,10 +85,10 @@ class NotifyRule:
         return rule
 
     def wants(self, task: str, queue: str, owner: str) -> bool:
-        """Whether it is for such a job."""
+        """Return True if the rule applies to a job with these attributes."""
         return fnmatchcase(task, self.task) and fnmatchcase(queue, self.queue) and fnmatchcase(owner, self.owner)
 
     @property
     def name(self) -> str:
-        """What logs call it; a webhook's path often is its secret."""
+        """Name for log lines. Not the URL, whose path often is a secret."""
         return self.command[0] if self.command else str(urlsplit(self.url).hostname)

@@ -1,0 +1,117 @@
+"""Plain technical English in docstrings, comments, messages and pages, for every room in `CLEAN`.
+
+`python -m tests.test_language PATH...` prints the findings of any file or folder; `make check` checks `CLEAN`.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+#: Rooms and pages that are clean and must stay so. Add a room when it has been rewritten.
+CLEAN = ("jobkit/model",)
+
+#: Pattern -> what to write instead.
+ANYWHERE = {
+    r"where (it|there|nobody|somebody|none|that|they|this|no|not|one|he|she)\b": '"if" or "when": "None if there is no file"',
+    r"whoever\b|whom\b|whomever\b": "the noun: caller, user, subscriber, worker",
+    r"nobody\b|somebody\b": 'the noun: "no worker", "a user", "the caller"',
+    r"who (looks|asks|comes|speaks|is|has|was|waits)\b": "the noun: caller, user, subscriber, session",
+    r"of one's\b|of one (that|who|which|of)\b|those of one\b": 'the noun again: "the owner\'s jobs"',
+    r"of its own\b|of their own\b|of our own\b": '"own" or "separate" before the noun: "in a separate process"',
+    r"the ones? that\b": "the noun again",
+    r"mend(s|ed|ing)?\b": "fix",
+    r"in (the|its|their) place of\b": '"instead of", "replaces"',
+    r"but for (its|the|their|a|an|one|some)\b": '"except"',
+    r"what is there\b|all there is\b|what there is\b": "the noun: snapshot, contents, all jobs",
+    r"what (comes|came|became|becomes) of\b": '"result", "outcome"',
+    r"(it|that|this) is (?-i:none)\b": '"does not exist", "is not valid"',
+    r"is told (of|by|when|that|what)\b|are told\b|be told\b|tells (it|them|him|all|everybody|others)\b": "notify, inform",
+    r"look(s|ed)? again\b": "poll, retry",
+    r"so long as\b|for so long\b": '"while", "for up to N seconds"',
+    r"harms? nobody\b|costs? nothing\b": "the effect itself",
+}
+#: The first words of a docstring.
+FIRST = {
+    r"(What|Whether|Who|Whose|Whom|How|Where|Which|Those|These|That)\b": (
+        '"Return ..." or another verb for functions; a noun phrase for classes and modules'
+    ),
+}
+_ANYWHERE = [(re.compile(rf"\b(?:{pattern})", re.IGNORECASE), instead) for pattern, instead in ANYWHERE.items()]
+_FIRST = [(re.compile(pattern), instead) for pattern, instead in FIRST.items()]
+_COMMENTS = {
+    ".lua": re.compile(r"--\[\[.*?\]\]|--[^\n]*", re.DOTALL),
+    ".js": re.compile(r"/\*.*?\*/|(?<![:\"'`])//[^\n]*", re.DOTALL),
+    ".css": re.compile(r"/\*.*?\*/", re.DOTALL),
+}
+
+
+def texts(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """Yield `(line, text, is_docstring)` of everything in a file that people read."""
+    source = path.read_text("utf-8")
+    if path.suffix == ".py":
+        yield from _python(source)
+    elif path.suffix == ".md":
+        prose = re.sub(r"```.*?```|`[^`\n]*`", lambda code: "\n" * code[0].count("\n"), source, flags=re.DOTALL)
+        yield 1, prose, False
+    elif path.suffix in _COMMENTS:
+        for match in _COMMENTS[path.suffix].finditer(source):
+            yield source.count("\n", 0, match.start()) + 1, match[0], False
+
+
+def _python(source: str) -> Iterator[tuple[int, str, bool]]:
+    docstrings = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            docstrings.add(id(node.value))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value, id(node) in docstrings
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string, False
+
+
+def findings(path: Path) -> Iterator[str]:
+    """Yield one line for each finding: place, the words, and what to write instead."""
+    for line, text, is_docstring in texts(path):
+        for pattern, instead in _ANYWHERE:
+            for match in pattern.finditer(text):
+                at = line + text.count("\n", 0, match.start())
+                yield f"{path.relative_to(ROOT)}:{at}: {match[0]!r}; write {instead}"
+        if is_docstring:
+            for pattern, instead in _FIRST:
+                if match := pattern.match(text):
+                    yield f"{path.relative_to(ROOT)}:{line}: starts with {match[0]!r}; write {instead}"
+
+
+def files(name: str) -> list[Path]:
+    path = (ROOT / name).resolve()
+    suffixes = {".py", ".md", *_COMMENTS}
+    return sorted(each for each in path.rglob("*") if each.suffix in suffixes) if path.is_dir() else [path]
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_clean_rooms_stay_in_plain_technical_english(name: str) -> None:
+    found = [line for path in files(name) for line in findings(path)]
+
+    assert files(name), f"{name} does not exist"
+    assert not found, "\n".join(found)
+
+
+def main(names: list[str]) -> int:
+    found = [line for name in names or CLEAN for path in files(name) for line in findings(path)]
+    print("\n".join(found) or "language: no findings")
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
