@@ -25,8 +25,8 @@ EXACT, TEMPLATE, PATTERN, ALL = "exact", "template", "urlpattern", "*"
 #: Bytes of one selector or topic.
 MAX_LENGTH = 4096
 
-#: Size of one template or pattern; see `_size_of`. Measured: a pattern of this size takes 25 ms to compile, and 25 ms to
-#: match a topic of `MAX_LENGTH`, at worst.
+#: Size of one template or pattern; see `_size_of`. Measured: at worst, one of this size takes 25 ms to compile, and
+#: 25 ms to match with a topic of `MAX_LENGTH`.
 MAX_SIZE = 500
 
 #: Size of all templates and patterns of one subscription or token together.
