@@ -126,7 +126,7 @@ def _default_kit() -> Any:
 
 
 def _form(task: Any) -> Any:
-    from jobkit.ui.form import TaskForm
+    from jobkit.ui.form.task_form import TaskForm
 
     return TaskForm(_default_kit(), names=[task.name])
 

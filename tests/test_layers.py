@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,25 @@ def test_modules_import_only_what_their_room_may(table: Table) -> None:
     breaches = [line for path in MODULES for line in _breaches(path, table)]
 
     assert not breaches, "\n".join(breaches)
+
+
+@pytest.mark.parametrize("room", ["ui"])
+def test_files_and_folders_of_a_room_import_each_other_in_no_circle(room: str) -> None:
+    """Types and later imports included; by file, and by folder of the room."""
+    files = {".".join(("jobkit", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in MODULES}
+    inside = {name for name in files if name.startswith(f"jobkit.{room}.")}
+    by_file: dict[str, set[str]] = {}
+    by_folder: dict[str, set[str]] = {}
+    for name in inside:
+        for one in imports(files[name]):
+            for other in {one.module, *(f"{one.module}.{part}" for part in one.names)} & inside - {name}:
+                by_file.setdefault(name, set()).add(other)
+                folder, below = name.split(".")[2:-1], other.split(".")[2:-1]
+                if folder and below and folder != below:
+                    by_folder.setdefault(folder[0], set()).add(below[0])
+
+    list(TopologicalSorter(by_file).static_order())  # raises CycleError, which names the circle
+    list(TopologicalSorter(by_folder).static_order())
 
 
 def test_importing_jobkit_loads_no_dashboard_no_tables_and_no_redis_client() -> None:

@@ -8,7 +8,7 @@ import contextlib
 import jobkit
 from jobkit.tasks.registry import registry
 from jobkit.ui import Dashboard
-from jobkit.ui.away import away_page
+from jobkit.ui.live.notice import away_page
 
 try:
     kit = jobkit.connect()  # the process's own: all sessions share its connection

@@ -15,7 +15,7 @@ from jobkit.cli import out
 from jobkit.cli.group import CANCELLED, FAILED
 from jobkit.client.loop import background
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply
-from jobkit.ui.format import duration, params_brief, percent, progress_line, time_left
+from jobkit.ui.words.format import duration, params_brief, percent, progress_line, time_left
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -12,7 +12,7 @@ from jobkit.cli import out
 from jobkit.cli.group import BadInput
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.limits import resources_text
-from jobkit.ui.format import ago, duration, params_brief, percent, progress_line, size
+from jobkit.ui.words.format import ago, duration, params_brief, percent, progress_line, size
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the contract's names, times in UTC.")
 
@@ -277,7 +277,7 @@ def tasks(name: str | None, as_json: bool) -> None:
 
 def _usage(spec: Any) -> str:
     """`n=1000`, or `n=` where it must be given."""
-    from jobkit.ui.format import value_brief
+    from jobkit.ui.words.format import value_brief
 
     return out.one_line(f"{spec.name}=" if spec.required else f"{spec.name}={value_brief(spec.default)}")
 

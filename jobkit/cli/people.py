@@ -97,7 +97,7 @@ def _list(accounts: Mapping[str, Account], as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> None:
     """Who did what on pages, over HTTP and at the command line; newest first."""
-    from jobkit.ui.format import ago
+    from jobkit.ui.words.format import ago
 
     entries = [
         entry

@@ -11,7 +11,7 @@ from jobkit.cli.act import task_info
 from jobkit.cli.group import BadInput
 from jobkit.model import ScheduleRun
 from jobkit.model.schedule import MISSED, OVERLAP
-from jobkit.ui.format import ago, duration, params_brief
+from jobkit.ui.words.format import ago, duration, params_brief
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the contract's names, times in UTC.")
 

@@ -164,7 +164,7 @@ class Batch(param.Parameterized):
 
     def view(self) -> Any:
         """A Panel component with the batch's card, live: bar, counts, plot and table."""
-        from jobkit.ui.batch_view import BatchCard
+        from jobkit.ui.batch.batch_card import BatchCard
 
         return BatchCard(self)
 
@@ -283,7 +283,7 @@ class Jobs(list[Job]):
 
     def view(self) -> Any:
         """A Panel component with the jobs as a live table."""
-        from jobkit.ui.batch_view import BatchCard
+        from jobkit.ui.batch.batch_card import BatchCard
 
         return BatchCard(Batch(self._kit, self), is_list=True)
 

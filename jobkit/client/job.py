@@ -221,7 +221,7 @@ class Job(param.Parameterized):
         Raises:
             UnknownTask: it was no task but a function or a cell; `rerun` takes changes for those.
         """
-        from jobkit.ui.form import TaskForm
+        from jobkit.ui.form.task_form import TaskForm
 
         if self.task not in self._kit.tasks():
             raise UnknownTask(
@@ -265,7 +265,7 @@ class Job(param.Parameterized):
 
     def view(self) -> Any:
         """A Panel component with the live card of this job, for your own app."""
-        from jobkit.ui.job_card import JobCard
+        from jobkit.ui.card.job_card import JobCard
 
         return JobCard(self._kit, self.id)
 

@@ -1,9 +1,9 @@
-"""What a person sees: the job card, the table, the form, the pages, and the words and numbers on them.
+"""Pages, components and notebook displays of jobkit.
 
     from jobkit.ui import Dashboard, JobCard, JobTable, Page, PAGES, TaskForm, Timeline
 
-These names are loaded when they are asked for, so that the pure modules (`format`, `trace`, `feed`, `static`) serve the
-command line and a notebook without loading panel.
+Each name is loaded on first access, so that the pure modules (`words`, `card.job_view`, `card.card_html`) serve the
+command line and a notebook without loading Panel.
 """
 
 from __future__ import annotations
@@ -12,25 +12,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobkit.ui.dashboard import Dashboard
-    from jobkit.ui.form import TaskForm
-    from jobkit.ui.job_card import JobCard
-    from jobkit.ui.page import Page, PageSession
-    from jobkit.ui.pages import PAGES
-    from jobkit.ui.table import JobTable
-    from jobkit.ui.timeline import Timeline
+    from jobkit.ui.access.desk import action, each
+    from jobkit.ui.app.dashboard import Dashboard
+    from jobkit.ui.app.pages import PAGES
+    from jobkit.ui.card.job_card import JobCard
+    from jobkit.ui.form.task_form import TaskForm
+    from jobkit.ui.jobs.job_table import JobTable
+    from jobkit.ui.live.page import Page, PageSession
+    from jobkit.ui.timeline.timeline import Timeline
 
-__all__ = ["Dashboard", "Page", "PageSession", "PAGES", "JobCard", "JobTable", "TaskForm", "Timeline"]
+__all__ = [
+    # a dashboard and its pages
+    "Dashboard", "Page", "PageSession", "PAGES",
+    # components for any Panel page
+    "JobCard", "JobTable", "TaskForm", "Timeline",
+    # actions of a page of your own
+    "action", "each",
+]  # fmt: skip
 
 _HOMES = {
-    "Dashboard": "dashboard",
-    "Page": "page",
-    "PageSession": "page",
-    "PAGES": "pages",
-    "JobCard": "job_card",
-    "JobTable": "table",
-    "TaskForm": "form",
-    "Timeline": "timeline",
+    "Dashboard": "app.dashboard",
+    "Page": "live.page",
+    "PageSession": "live.page",
+    "PAGES": "app.pages",
+    "JobCard": "card.job_card",
+    "JobTable": "jobs.job_table",
+    "TaskForm": "form.task_form",
+    "Timeline": "timeline.timeline",
+    "action": "access.desk",
+    "each": "access.desk",
 }
 
 

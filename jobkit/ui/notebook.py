@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
-from jobkit.ui.feed import JobView
-from jobkit.ui.static import card_html
+from jobkit.ui.card.card_html import card_html
+from jobkit.ui.card.job_view import JobView
 
 if TYPE_CHECKING:
     from jobkit.client import Job, Kit
     from jobkit.client.batch import Batch
     from jobkit.tasks.info import TaskInfo
-    from jobkit.ui.form_model import Filled
+    from jobkit.ui.form.form_model import Filled
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -66,8 +66,7 @@ def display_form(kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], filled: 
 
     if getattr(_shell(), "kernel", None) is None or not infos:
         return False
-    from jobkit.ui.form_static import form_html
-    from jobkit.ui.form_widget import FormWidget
+    from jobkit.ui.form.form_widget import FormWidget, form_html
 
     below: list[Any] = []
 
@@ -92,7 +91,7 @@ def live_card(job: Job, handles: Sequence[Any] = ()) -> None:
         job: the job.
         handles: of two outputs to show it in; new ones unless given.
     """
-    from jobkit.ui.widget import JobWidget
+    from jobkit.ui.card.job_widget import JobWidget
 
     def static(view: JobView) -> dict[str, Any]:
         lines, now = list(view.lines), datetime.now(UTC)
@@ -119,9 +118,9 @@ def display_batch(batch: Batch, *, is_list: bool = False) -> None:
     if getattr(_shell(), "kernel", None) is None or not len(batch):
         print(repr(list(batch)) if is_list else repr(batch))
         return
-    from jobkit.ui.batch_view_model import BatchModel
-    from jobkit.ui.batch_view_static import batch_html
-    from jobkit.ui.batch_view_widget import BatchWidget
+    from jobkit.ui.batch.batch_html import batch_html
+    from jobkit.ui.batch.batch_model import BatchModel
+    from jobkit.ui.batch.batch_widget import BatchWidget
 
     text = repr(list(batch)) if is_list else repr(batch)
     if batch.is_terminal:

@@ -312,7 +312,7 @@ class _PatientServer(HTTPServer):
 
 def serves_jobkit(application: Any) -> bool:
     """Return whether a server of Bokeh's has pages with jobkit: its code is loaded, or a page's text names it."""
-    if "jobkit.http" in sys.modules or "jobkit.ui.session" in sys.modules:
+    if "jobkit.http" in sys.modules or "jobkit.ui.access.session" in sys.modules:
         return True
     handlers = [h for each in getattr(application, "applications", {}).values() for h in each.application.handlers]
     mains = [getattr(handler, "_main_handler", handler) for handler in handlers]  # of a directory

@@ -16,7 +16,7 @@ from jobkit.model import EventType, JobCancelled, JobFailed, JobkitError, JobSna
 from jobkit.settings import Settings
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.ui.format import face
+from jobkit.ui.words.format import face
 from tests.chaos import newer, record
 from tests.chaos.onlookers import Window
 from tests.chaos.record import Run

@@ -87,8 +87,8 @@ def _first_counters() -> None:
     def load(original: Any, board: Any, page: Any, counts: Any, total: Any = None) -> None:
         original(board, page, first.setdefault(board, dict(counts)), total)
 
-    _every(1, "jobkit.ui.board_feed", "BoardFeed", "_count", _no_count)()
-    _every(1, "jobkit.ui.board", "Board", "load", load)()  # after a cut it reads all of its page again
+    _every(1, "jobkit.ui.jobs.board_feed", "BoardFeed", "_count", _no_count)()
+    _every(1, "jobkit.ui.jobs.board", "Board", "load", load)()  # after a cut it reads all of its page again
 
 
 FAULTS: dict[str, Fault] = {
@@ -147,13 +147,15 @@ FAULTS: dict[str, Fault] = {
     ),
     # The table of the dashboard misses an event now and then.
     "stale table": Fault(
-        patch=_every(5, "jobkit.ui.board_feed", "BoardFeed", "_take", _not_at_all), only="kill", shows="the table shows"
+        patch=_every(5, "jobkit.ui.jobs.board_feed", "BoardFeed", "_take", _not_at_all),
+        only="kill",
+        shows="the table shows",
     ),
     # Its counters are those of the first moment.
     "stale counters": Fault(patch=_first_counters, only="kill", shows="the counters"),
     # A job's card is told nothing.
     "stale card": Fault(
-        patch=_every(1, "jobkit.ui.job_feed", "JobFeed", "_take", _not_at_all), only="kill", shows="the card"
+        patch=_every(1, "jobkit.ui.card.job_feed", "JobFeed", "_take", _not_at_all), only="kill", shows="the card"
     ),
 }
 

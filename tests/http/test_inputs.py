@@ -16,7 +16,7 @@ from jobkit.http.openapi import describe
 from jobkit.http.table import ROUTES
 from jobkit.model.people import Person, Role
 from jobkit.settings import Settings
-from jobkit.ui.desk import Desk
+from jobkit.ui.access.desk import Desk
 from tests.http.direct import Direct
 from tests.http.site import Site
 from tests.ui.stage import Stage

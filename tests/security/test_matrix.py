@@ -16,16 +16,14 @@ from jobkit.http.table import ROUTES
 from jobkit.model import JobSpec, ScheduleSpec
 from jobkit.model.people import Person, Role
 from jobkit.store.query import Query
-from jobkit.ui.desk import Desk
-from jobkit.ui.failures import FailuresPage
-from jobkit.ui.failures_desk import GROUP_ACTIONS
-from jobkit.ui.job_card import JobCard
-from jobkit.ui.pages import PAGES
-from jobkit.ui.schedules import SchedulesPage
-from jobkit.ui.steering_desk import PAUSE_ACTIONS
-from jobkit.ui.table import JobTable
-from jobkit.ui.timeline import Timeline
-from jobkit.ui.workers import WorkersPage
+from jobkit.ui.access.desk import PAUSE_ACTIONS, Desk
+from jobkit.ui.app.pages import PAGES
+from jobkit.ui.card.job_card import JobCard
+from jobkit.ui.failures.failures_page import GROUP_ACTIONS, FailuresPage
+from jobkit.ui.jobs.job_table import JobTable
+from jobkit.ui.schedules.schedules_page import SchedulesPage
+from jobkit.ui.timeline.timeline import Timeline
+from jobkit.ui.workers.workers_page import WorkersPage
 from tests.security.people_site import PeopleSite
 from tests.security.test_roles import ROLES, site, stage
 from tests.support import wait_until

@@ -23,11 +23,11 @@ from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState, Lo
 from jobkit.model.audit import AuditEntry
 from jobkit.model.limits import Gate
 from jobkit.tasks.decorator import task
-from jobkit.ui.batch_view_model import BatchModel
-from jobkit.ui.batch_view_static import batch_html
-from jobkit.ui.form_static import form_html
-from jobkit.ui.pages import PAGES
-from jobkit.ui.static import card_html
+from jobkit.ui.app.pages import PAGES
+from jobkit.ui.batch.batch_html import batch_html
+from jobkit.ui.batch.batch_model import BatchModel
+from jobkit.ui.card.card_html import card_html
+from jobkit.ui.form.form_widget import form_html
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, _own_registry, browser, serve, stage
 from tests.ui.stage import Stage
@@ -180,7 +180,7 @@ OPEN = """() => {
 def test_no_text_of_anybody_runs_on_any_page_or_card_and_nothing_is_unpickled(
     stage: Stage, jobs: list[str], serve: Callable[[Callable[[], Any]], str], trap: Trap, tmp_path: Path
 ) -> None:
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     url = serve(lambda: Dashboard(stage.kit, title=EVIL).__panel__())
     group = stage.kit.failures()[0].id

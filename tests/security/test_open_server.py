@@ -44,7 +44,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 @pytest.fixture
 def site(stage: Stage) -> Iterator[PeopleSite]:
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     made = PeopleSite(stage.kit, lambda: Dashboard(stage.kit).__panel__())
     yield made
@@ -125,7 +125,7 @@ def test_a_session_of_its_own_person_is_not_for_a_stranger_who_knows_its_token(s
 
 @needs_root
 def test_a_role_for_strangers_opens_it_on_purpose(stage: Stage) -> None:
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     kit = Kit(Settings(url="sync://", roles={"anonymous": "view"}))
     site = PeopleSite(kit, lambda: Dashboard(kit).__panel__())
@@ -153,7 +153,7 @@ def test_headers_in_a_session_token_that_anybody_can_write_open_nothing(site: Pe
     ids=["a name", "any name"],
 )
 def test_pages_and_api_of_a_server_with_another_name_are_closed_alike(stage: Stage, options: dict[str, Any]) -> None:
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     site = PeopleSite(stage.kit, lambda: Dashboard(stage.kit).__panel__(), **options)
     try:
@@ -168,7 +168,7 @@ def test_pages_and_api_of_a_server_with_another_name_are_closed_alike(stage: Sta
 
 
 def test_with_a_public_url_pages_and_api_are_closed_alike(stage: Stage) -> None:
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     kit = Kit(Settings(url="sync://", public_url="https://jobs.example"))
     site = PeopleSite(kit, lambda: Dashboard(kit).__panel__())
@@ -337,7 +337,7 @@ def test_no_route_tells_anything_before_the_login(
     from bokeh.server.auth_provider import AuthModule
     from panel.config import config
 
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
     from tests.security.people_site import AUTH
 
     (tmp_path / "files").mkdir()

@@ -124,7 +124,7 @@ def file(request: pytest.FixtureRequest) -> str:
 def behind(
     stage: Stage, file: str, folder: Path, certificates: Path, **options: Any
 ) -> Iterator[tuple[PeopleSite, Proxy]]:
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     program(file[:5] if file.startswith("nginx") else "haproxy")
     site = PeopleSite(

@@ -59,7 +59,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 def site(stage: Stage) -> Iterator[PeopleSite]:
     from bokeh.server.auth_provider import AuthModule
 
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     made = PeopleSite(
         stage.kit,
@@ -175,8 +175,8 @@ FORGE = """(asked) => {
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What components were asked, as it came in."""
-    from jobkit.ui.asked import Requests
-    from jobkit.ui.form_model import FormModel
+    from jobkit.ui.form.form_model import FormModel
+    from jobkit.ui.live.asked import Requests
 
     texts: list[str] = []
     for kind, name in ((Requests, "of"), (FormModel, "asked")):
@@ -366,7 +366,7 @@ def test_an_open_stream_ends_with_the_login_that_opened_it(stage: Stage, site: P
 def test_a_change_of_role_reaches_what_is_done_next_and_then_the_page(
     stage: Stage, site: PeopleSite, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobkit.ui import doorkeeper
+    from jobkit.ui.access import doorkeeper
 
     job = stage.submit("double", title="A job")
     monkeypatch.setattr(doorkeeper, "_LOOK_S", 0.1)
@@ -486,7 +486,7 @@ def test_without_a_login_others_than_this_machine_get_one_sentence(
     stage: Stage, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from jobkit import own_machine
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     stage.submit("double", title="A secret job")
     made = PeopleSite(stage.kit, lambda: Dashboard(stage.kit).__panel__())

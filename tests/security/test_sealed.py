@@ -26,7 +26,7 @@ from jobkit.tasks.call import Call, encode_call, read_head, with_changes
 from jobkit.tasks.info import TaskInfo, sealed_definition
 from jobkit.tasks.registry import registry
 from jobkit.tasks.specs import ParamSpec
-from jobkit.ui.static import card_html
+from jobkit.ui.card.card_html import card_html
 from tests.http.site import Site
 from tests.store.server import Server
 from tests.support import environment

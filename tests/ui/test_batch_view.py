@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState
-from jobkit.ui.batch_view_model import BatchModel, told
-from jobkit.ui.batch_view_plot import COLOURS, MAX_POINTS, Point, layout
-from jobkit.ui.batch_view_static import ROWS, batch_html
+from jobkit.ui.batch.batch_html import ROWS, batch_html
+from jobkit.ui.batch.batch_model import BatchModel, told
+from jobkit.ui.batch.batch_plot import COLOURS, MAX_POINTS, Point, layout
 from tests.ui.conftest import CANARY
 from tests.ui.test_look import contrast
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobkit.settings import user_name
-from jobkit.ui.bell import words
+from jobkit.ui.app.bell import words
 from tests.support import wait_until
 from tests.ui.conftest import Window
 from tests.ui.stage import Stage
@@ -44,7 +44,7 @@ def test_a_few_ends_are_told_one_by_one_and_many_as_a_number(stage: Stage) -> No
 def test_who_has_clicked_the_bell_is_told_of_the_ends_of_their_jobs(
     stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window
 ) -> None:
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     me = user_name()
     mine, other = stage.submit("train", owner=me, title="Mine"), stage.submit("train", owner="eve", title="Hers")
@@ -76,6 +76,6 @@ def test_who_has_clicked_the_bell_is_told_of_the_ends_of_their_jobs(
 
 
 def _is_listening(stage: Stage) -> bool:
-    from jobkit.ui.bell import _readers
+    from jobkit.ui.app.bell import _readers
 
     return stage.kit in _readers

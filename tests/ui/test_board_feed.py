@@ -12,12 +12,12 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
 from jobkit.store.query import Query
-from jobkit.ui import bulk as bulk_module
-from jobkit.ui.board_feed import Watching, _feeds
-from jobkit.ui.bulk import Bulk, Errand
-from jobkit.ui.desk import Desk
-from jobkit.ui.query import read_search
-from jobkit.ui.table import JobTable
+from jobkit.ui.access.desk import Desk
+from jobkit.ui.jobs import bulk as bulk_module
+from jobkit.ui.jobs.board_feed import Watching, _feeds
+from jobkit.ui.jobs.bulk import Bulk, Errand
+from jobkit.ui.jobs.job_table import JobTable
+from jobkit.ui.words.search import read_search
 from tests.support import wait_until
 from tests.ui.stage import Stage
 

@@ -13,10 +13,10 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
 from jobkit.run.preview import preview_of
-from jobkit.ui import files
-from jobkit.ui.desk import Desk
-from jobkit.ui.files import LogPages, answer
-from jobkit.ui.job_card import JobCard
+from jobkit.ui.access.desk import Desk
+from jobkit.ui.card import downloads as files
+from jobkit.ui.card.downloads import LogPages, answer
+from jobkit.ui.card.job_card import JobCard
 from tests.support import by_default, wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobkit.ui import assets
+from jobkit.ui.words import assets
 from tests.support import ROOT, wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
@@ -22,7 +22,7 @@ Serve = Callable[[Callable[[], Any]], str]
 
 
 def card(stage: Stage, job_id: str, **options: Any) -> Callable[[], Any]:
-    from jobkit.ui.job_card import JobCard
+    from jobkit.ui.card.job_card import JobCard
 
     return lambda: JobCard(stage.kit, job_id, **options)
 

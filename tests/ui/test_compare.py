@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from jobkit.model.people import Person, Role
-from jobkit.ui.bridge import SessionBridge
-from jobkit.ui.compare import Compared
-from jobkit.ui.desk import Desk
-from jobkit.ui.page import PageSession
-from jobkit.ui.pages import PAGES
+from jobkit.ui.access.desk import Desk
+from jobkit.ui.app.pages import PAGES
+from jobkit.ui.jobs.compare import Compared
+from jobkit.ui.live.bridge import SessionBridge
+from jobkit.ui.live.page import PageSession
 from tests.support import wait_until
 from tests.ui.stage import Stage
 

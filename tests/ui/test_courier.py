@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from jobkit.ui.asked import Requests
-from jobkit.ui.board import Board
-from jobkit.ui.bridge import SessionBridge
-from jobkit.ui.courier import Literals, Post
+from jobkit.ui.jobs.board import Board
+from jobkit.ui.live.asked import Requests
+from jobkit.ui.live.bridge import SessionBridge
+from jobkit.ui.live.courier import Literals, Post
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage
@@ -94,7 +94,7 @@ def test_deltas_are_numbered_from_their_page_on(stage: Stage) -> None:
 def test_a_table_that_missed_a_change_asks_for_the_page(
     stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window
 ) -> None:
-    from jobkit.ui.table import JobTable
+    from jobkit.ui.jobs.job_table import JobTable
 
     made: list[JobTable] = []
 
@@ -126,8 +126,8 @@ def test_a_table_that_missed_a_change_asks_for_the_page(
 def test_two_windows_of_one_job_are_fed_by_one_reader(
     stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window
 ) -> None:
-    from jobkit.ui import job_feed
-    from jobkit.ui.job_card import JobCard
+    from jobkit.ui.card import job_feed
+    from jobkit.ui.card.job_card import JobCard
 
     job = stage.submit("train", title="Train a model")
     stage.start(job)

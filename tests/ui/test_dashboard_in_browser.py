@@ -42,7 +42,7 @@ TRAIN = TaskInfo(
 
 @pytest.fixture
 def url(stage: Stage, serve: Serve) -> str:
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     stage.publish(TRAIN)
     return serve(lambda: Dashboard(stage.kit).__panel__())
@@ -310,7 +310,7 @@ def test_nothing_that_a_user_wrote_runs_on_any_page(stage: Stage, url: str, wind
 
 @pytest.mark.nightly
 def test_a_closed_window_is_no_longer_fed(stage: Stage, url: str, window: Window) -> None:
-    from jobkit.ui import board_feed
+    from jobkit.ui.jobs import board_feed
 
     page = window.open(url)
     page.wait_for_selector("text=No jobs yet")
@@ -449,8 +449,8 @@ def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
     stage: Stage, serve: Serve, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the moment when a browser pulls the document and the one when it is ready, Panel tells it nothing."""
-    from jobkit.ui.dashboard import Dashboard
-    from jobkit.ui.standing import StandingFeed
+    from jobkit.ui.app.dashboard import Dashboard
+    from jobkit.ui.app.standing import StandingFeed
 
     sentence, made, held, seen = "", [], [], set()
 

@@ -13,7 +13,7 @@ from jobkit.model import InvalidParams, JobState
 from jobkit.model.people import Person, Role
 from jobkit.settings import Settings
 from jobkit.tasks.decorator import task
-from jobkit.ui.desk import ACTIONS, Answer, Desk, action, each
+from jobkit.ui.access.desk import ACTIONS, Answer, Desk, action, each
 from tests.store.server import Server
 from tests.support import wait_until
 from tests.ui.stage import Stage

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import EventType
-from jobkit.ui import assets
+from jobkit.ui.words import assets
 from tests.ui.test_feed import STARTED, at, event, progress, queued
 
 _ESM = Path(__file__).parent / "esm"

@@ -16,11 +16,11 @@ from jobkit.model.people import Person, Role
 from jobkit.store.query import Query
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import ParamSpec
-from jobkit.ui.board import Board
-from jobkit.ui.desk import Desk
-from jobkit.ui.failures import FailuresPage
-from jobkit.ui.failures_feed import detail
-from jobkit.ui.job_card import JobCard
+from jobkit.ui.access.desk import Desk
+from jobkit.ui.card.job_card import JobCard
+from jobkit.ui.failures.failures_feed import detail
+from jobkit.ui.failures.failures_page import FailuresPage
+from jobkit.ui.jobs.board import Board
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
@@ -40,7 +40,7 @@ def divide() -> Any:
 
 @pytest.fixture
 def url(stage: Stage, serve: Serve) -> str:
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     return serve(lambda: Dashboard(stage.kit).__panel__())
 

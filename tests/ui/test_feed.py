@@ -9,9 +9,10 @@ from typing import Any
 
 from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.snapshot import JobError
-from jobkit.ui.batch_view_model import BatchModel
-from jobkit.ui.board import row
-from jobkit.ui.feed import LOG_LINES, Eta, JobView
+from jobkit.ui.batch.batch_model import BatchModel
+from jobkit.ui.card.job_view import LOG_LINES, JobView
+from jobkit.ui.jobs.board import row
+from jobkit.ui.words.format import Eta
 
 T0 = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
 MS = int(T0.timestamp() * 1000)

@@ -11,7 +11,7 @@ import pytest
 from jobkit.store.query import Query
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import ParamSpec
-from jobkit.ui.dashboard import Dashboard
+from jobkit.ui.app.dashboard import Dashboard
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage

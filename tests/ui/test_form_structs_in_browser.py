@@ -13,7 +13,7 @@ import jobkit
 from jobkit.model import JobSnapshot
 from jobkit.store.query import Query
 from jobkit.tasks import Range, registry
-from jobkit.ui.dashboard import Dashboard
+from jobkit.ui.app.dashboard import Dashboard
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage

@@ -24,7 +24,7 @@ Serve = Callable[[Callable[[], Any]], str]
 
 @pytest.fixture
 def url(stage: Stage, serve: Serve) -> str:
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     return serve(lambda: Dashboard(stage.kit).__panel__())
 
@@ -222,7 +222,7 @@ def test_ten_thousand_jobs_run_through_a_page_that_stays_small(stage: Stage, url
 
 @pytest.mark.nightly
 def test_dragging_over_the_strip_asks_for_the_jobs_of_that_time(serve: Serve, window: Window) -> None:
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     back_s = [20 * 60.0]
     stage = Stage(MemoryKit(at_once=False, clock=lambda: time.time() - back_s[0]))

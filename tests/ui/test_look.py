@@ -9,12 +9,12 @@ import panel as pn
 import pytest
 from bokeh.models import ImportedStyleSheet
 
-from jobkit.ui import assets
-from jobkit.ui.format import FACES
+from jobkit.ui.words import assets
+from jobkit.ui.words.format import FACES
 from tests.ui.stage import Stage
 
-HERE = Path(assets.__file__).parent
-TOKENS = (HERE / "tokens.css").read_text("utf-8")
+HERE = Path(assets.__file__).parent.parent
+TOKENS = (HERE / "words" / "tokens.css").read_text("utf-8")
 
 
 def theme(name: str) -> dict[str, str]:
@@ -59,7 +59,7 @@ def test_both_themes_name_the_same_colours() -> None:
     assert theme("light").keys() == theme("dark").keys()
 
 
-@pytest.mark.parametrize("path", sorted(HERE.glob("*.js")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(HERE.rglob("*.js")), ids=lambda path: path.name)
 def test_no_module_turns_text_into_markup_or_asks_another_host(path: Path) -> None:
     code = re.sub(r"//.*", "", path.read_text("utf-8").replace("http://www.w3.org/2000/svg", ""))
 
@@ -68,7 +68,7 @@ def test_no_module_turns_text_into_markup_or_asks_another_host(path: Path) -> No
     )
 
 
-@pytest.mark.parametrize("path", sorted(HERE.glob("*.css")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(HERE.rglob("*.css")), ids=lambda path: path.name)
 def test_no_sheet_asks_another_host_or_has_its_own_text_colours(path: Path) -> None:
     css = path.read_text("utf-8")
 
@@ -87,7 +87,7 @@ def test_a_component_is_one_module_and_one_sheet(name: str) -> None:
 def test_a_card_in_any_app_or_notebook_names_no_other_host(stage: Stage) -> None:
     from bokeh.document import Document
 
-    from jobkit.ui.job_card import JobCard
+    from jobkit.ui.card.job_card import JobCard
 
     card = JobCard(stage.kit, stage.submit("train"), stylesheets=["/mine.css"])
 

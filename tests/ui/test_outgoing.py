@@ -10,8 +10,8 @@ import panel as pn
 import pytest
 from panel.io import document as panel_document
 
-from jobkit.ui.bridge import SessionBridge
-from jobkit.ui.nav import Nav
+from jobkit.ui.app.nav import Nav
+from jobkit.ui.live.bridge import SessionBridge
 from tests.ui.conftest import Window
 
 pytestmark = pytest.mark.browser

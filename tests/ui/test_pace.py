@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from jobkit.ui.pace import Pacer, Rereading
+from jobkit.ui.live.pace import Pacer, Rereading
 
 
 async def test_what_happens_while_it_is_read_is_read_again_also_when_a_read_outlasts_the_window() -> None:

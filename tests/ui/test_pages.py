@@ -10,8 +10,8 @@ import panel as pn
 import pytest
 
 from jobkit.ui import PAGES, Dashboard, Page, PageSession
-from jobkit.ui.page import read_query
-from jobkit.ui.theme import Theme
+from jobkit.ui.live.page import read_query
+from jobkit.ui.words.theme import Theme
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage

@@ -12,11 +12,11 @@ import pytest
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.store.query import Page, Query
 from jobkit.tasks.params import Choice, ParamSpec
-from jobkit.ui.board import Board
-from jobkit.ui.form import lead
-from jobkit.ui.form_values import read_field, read_form, read_options
-from jobkit.ui.query import read_search
-from jobkit.ui.trace import chain_of
+from jobkit.ui.form.form_values import read_field, read_form, read_options
+from jobkit.ui.form.task_form import lead
+from jobkit.ui.jobs.board import Board
+from jobkit.ui.words.search import read_search
+from jobkit.ui.words.trace import chain_of
 
 NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
 

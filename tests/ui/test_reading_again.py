@@ -11,10 +11,10 @@ import pytest
 
 from jobkit.model import StoreUnavailable
 from jobkit.store.query import Query
-from jobkit.ui import pace
-from jobkit.ui.board_feed import Watching
-from jobkit.ui.job_feed import Follower, Following
-from jobkit.ui.timeline_feed import Looking
+from jobkit.ui.card.job_feed import Follower, Following
+from jobkit.ui.jobs.board_feed import Watching
+from jobkit.ui.live import pace
+from jobkit.ui.timeline.timeline_feed import Looking
 from tests.support import wait_until
 from tests.ui.stage import Stage
 

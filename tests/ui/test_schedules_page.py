@@ -14,9 +14,9 @@ from jobkit.model import JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.people import Person, Role
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.task import new_task
-from jobkit.ui.desk import Desk
-from jobkit.ui.schedule_form import ScheduleForm, read_given
-from jobkit.ui.schedules import SchedulesPage, picture
+from jobkit.ui.access.desk import Desk
+from jobkit.ui.schedules.schedule_form import ScheduleForm, read_given
+from jobkit.ui.schedules.schedules_page import SchedulesPage, picture
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
@@ -153,7 +153,7 @@ def test_who_may_only_look_saves_nothing(form: Callable[..., dict[str, Any]], st
 
 @pytest.fixture
 def url(stage: Stage, serve: Serve) -> str:
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     stage.publish(new_task(report).info())
     return serve(lambda: Dashboard(stage.kit).__panel__())

@@ -11,7 +11,7 @@ import pytest
 
 from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.snapshot import JobError
-from jobkit.ui.static import card_html
+from jobkit.ui.card.card_html import card_html
 
 NOW = datetime(2026, 11, 24, 15, 4, tzinfo=UTC)
 MS = int(NOW.timestamp() * 1000)

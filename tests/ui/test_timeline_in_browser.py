@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobkit.ui import timeline_feed
+from jobkit.ui.timeline import timeline_feed
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from jobkit.store.values import WorkerInfo
-from jobkit.ui.page_feed import is_read
-from jobkit.ui.workers import WorkersFeed, picture
+from jobkit.ui.live.page_feed import is_read
+from jobkit.ui.workers.workers_page import WorkersFeed, picture
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
@@ -23,7 +23,7 @@ NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
 
 @pytest.fixture
 def url(stage: Stage, serve: Serve) -> str:
-    from jobkit.ui.dashboard import Dashboard
+    from jobkit.ui.app.dashboard import Dashboard
 
     return serve(lambda: Dashboard(stage.kit).__panel__())
 

@@ -17,7 +17,7 @@ import redis
 import jobkit
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
-from jobkit.ui.desk import Desk
+from jobkit.ui.access.desk import Desk
 from tests.support import wait_until
 
 from . import jobs

@@ -1,0 +1,430 @@
+"""`Desk`: the one gate through which everything goes that somebody does on a page.
+
+One for each session: the kit, and the person who looks. `act` checks the role and whose job it is, does it, writes it
+into the audit trail, and gives one sentence for the page. What may be done stands in one table, `ACTIONS`; a page
+that brings an action of its own adds a line:
+
+    action("pause_queue", each(lambda errand, queue: errand.kit.aio.pause(queue)), "paused", on="queue")
+
+The buttons that a page shows are a courtesy (`may`): a request that comes all the same is refused here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from jobkit.client.loop import background
+from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobSnapshot, StoreUnavailable
+from jobkit.model.audit import AuditEntry
+from jobkit.model.people import Person, Role
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+logger = logging.getLogger("jobkit.ui")
+
+#: Targets that one call of the store is asked about, and how many `each` has under way at once.
+_SLICE, _AT_ONCE = 500, 8
+
+
+@dataclass(slots=True)
+class Errand:
+    """One call of an action.
+
+    Attributes:
+        kit: where. person: who asks; they may.
+        targets: what to do it to, at most `_SLICE` of them, in the order of the page.
+        details: what else was asked for.
+        done: how what was done is called, where the action's own word does not fit.
+    """
+
+    kit: Kit
+    person: Person
+    targets: Sequence[str]
+    details: Mapping[str, Any]
+    done: str = ""
+    made: list[str] = field(default_factory=list)
+    problems: dict[str, JobkitError] = field(default_factory=dict)
+
+    def make(self, job_id: str) -> None:
+        """A job came of it."""
+        self.made.append(job_id)
+
+    def refuse(self, target: str, why: JobkitError | str) -> None:
+        """It could not be done to this one, and one sentence why."""
+        self.problems[target] = why if isinstance(why, JobkitError) else JobkitError(why)
+
+
+Do = Callable[[Errand], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What may be done; see `action`."""
+
+    name: str
+    do: Do
+    done: str
+    on: str
+    least: Role
+    own_too: bool
+    is_dangerous: bool
+
+
+ACTIONS: dict[str, Action] = {}
+
+
+def action(
+    name: str,
+    do: Do,
+    done: str,
+    *,
+    on: str = "job",
+    least: Role = Role.OPERATE,
+    own_too: bool | None = None,
+    is_dangerous: bool = False,
+) -> Action:
+    """Make an action known.
+
+    Args:
+        name: as pages ask for it, a command: "cancel", "pause_queue".
+        do: does it, see `Errand`; `each` makes it from a function for one target.
+        done: what was done, as in "job 5f0c1234 was cancelled".
+        on: what the targets are: "job" (their owner is checked), "queue", "worker", "group", "schedule", ...
+        least: the role that it takes.
+        own_too: whether the role `own` may do it: with jobs of their own. True for jobs unless given.
+        is_dangerous: whether a page asks before it does it.
+    """
+    made = Action(name, do, done, on, least, on == "job" if own_too is None else own_too, is_dangerous)
+    ACTIONS[name] = made
+    return made
+
+
+def each(one: Callable[[Errand, str], Awaitable[object]]) -> Do:
+    """An action from what is done to one target, by a coroutine of errand and target; what it raises is why not."""
+
+    async def do(errand: Errand) -> None:
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def go(target: str) -> None:
+            async with places:
+                try:
+                    await one(errand, target)
+                except JobkitError as error:
+                    errand.refuse(target, error)
+
+        await asyncio.gather(*map(go, errand.targets))
+
+    return do
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of it.
+
+    Attributes:
+        sentence: for the page. outcome: "done", "partly", "failed" or "refused".
+        made: ids of jobs that were made. error: the first thing that went wrong.
+        is_noted: whether it stands in the audit trail.
+    """
+
+    sentence: str
+    outcome: str = "done"
+    made: tuple[str, ...] = ()
+    error: JobkitError | None = None
+    is_noted: bool = True
+
+    @property
+    def is_ok(self) -> bool:
+        return self.outcome == "done"
+
+    @property
+    def problem(self) -> str:
+        """The sentence where something did not work, or was not written down; else ""."""
+        return "" if self.is_ok and self.is_noted else self.sentence
+
+
+class Desk:
+    """See the module's docstring.
+
+    Args:
+        kit: where it is done.
+        person: who looks; the one of this browser session unless given, see `person_here`.
+        only_looks: nothing can be done here, whatever the role.
+
+    Attributes:
+        judge: says who they are now: their role may have changed since their page was opened.
+        on_refused: called where the store took no change, though it can be read.
+    """
+
+    def __init__(self, kit: Kit, person: Person | None = None, *, only_looks: bool = False) -> None:
+        self.kit = kit
+        judge = _judge_here(kit) if person is None else lambda: person
+        self.judge: Callable[[], Person] = (lambda: judge().looking()) if only_looks else judge
+        self.person = self.judge()
+        self.on_refused: Callable[[], object] = lambda: None
+
+    def may(self, name: str) -> bool:
+        """Whether a button for this action makes sense; what they do not own is refused later all the same."""
+        wanted = ACTIONS.get(name)
+        return wanted is not None and self._is_allowed(wanted)
+
+    def offered(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of `names` that they may."""
+        return tuple(name for name in names if self.may(name))
+
+    def sees(self, snapshot: JobSnapshot) -> bool:
+        """Whether they see this job."""
+        return self.person.sees(snapshot.spec.owner)
+
+    def begin(
+        self, name: str, targets: Sequence[str], then: Callable[[Answer], object] | None = None, /, **details: Any
+    ) -> None:
+        """`act` in the background, from any thread; `then` is called on the background loop with the answer."""
+
+        async def run() -> None:
+            answer = await self.act(name, targets, **details)
+            if then is not None:
+                then(answer)
+
+        background.spawn(run())
+
+    async def act(self, name: str, targets: Sequence[str], /, **details: Any) -> Answer:
+        """Do it to each of `targets`, in any event loop; never raises, but for being cancelled.
+
+        Args:
+            name: one of `ACTIONS`.
+            targets: ids or names; those of more than one kind of thing are no targets of one action.
+            details: what else the action takes.
+        """
+        wanted = ACTIONS.get(name)
+        if wanted is None:
+            return Answer(f"there is no action {name[:60]!r} here", "refused")
+        targets = list(dict.fromkeys(map(str, targets)))
+        self.person = self.judge()
+        if not self._is_allowed(wanted):
+            return await self._noted(wanted, targets, Answer(self._not_allowed(wanted), "refused"))
+        if not targets:
+            return Answer(f"there is nothing to be {wanted.done}", "failed")
+        try:
+            answer = await self._carry_out(wanted, targets, details)
+        except Exception:
+            logger.exception("%s failed", name)
+            answer = Answer("it did not work, by a fault of jobkit; the server's log has more", "failed")
+        if isinstance(answer.error, StoreUnavailable) and answer.error.only_reads:
+            self.on_refused()
+        return await self._noted(wanted, targets, answer)
+
+    async def _carry_out(self, wanted: Action, targets: Sequence[str], details: Mapping[str, Any]) -> Answer:
+        whole = Errand(self.kit, self.person, targets, details, wanted.done)
+        try:
+            for start in range(0, len(targets), _SLICE):
+                errand = Errand(self.kit, self.person, targets[start : start + _SLICE], details, wanted.done)
+                if wanted.on == "job" and not self.person.sees_all:
+                    await self._leave_out_foreign(errand, whole)
+                if errand.targets:
+                    await wanted.do(errand)
+                whole.made += errand.made
+                whole.problems |= errand.problems
+                whole.done = errand.done
+        except JobkitError as error:  # the store is away: as good as all of the rest
+            if len(targets) == 1 or not whole.made:
+                return Answer(str(error), "failed", tuple(whole.made), error)
+            whole.refuse("", error)
+        return _answer(wanted, whole)
+
+    async def _leave_out_foreign(self, errand: Errand, whole: Errand) -> None:
+        """What somebody does not see does not exist for them."""
+        found: Sequence[JobSnapshot | None] = await on_loop(self.kit.verbs.store.snapshots(errand.targets))
+        kept = []
+        for target, snapshot in zip(errand.targets, found, strict=True):
+            if snapshot is not None and self.sees(snapshot):
+                kept.append(target)
+            else:
+                whole.refuse(target, not_found(target))
+        errand.targets = kept
+
+    def _is_allowed(self, wanted: Action) -> bool:
+        return self.person.may(wanted.least) or (self.person.may_with_own and wanted.own_too)
+
+    def _not_allowed(self, wanted: Action) -> str:
+        words = wanted.name.replace("_", " ")
+        if self.person.only_looks:
+            return f"this page only shows: you may not {words} here"
+        return (
+            f"{self.person.name or 'you'} may not {words} here: that takes the role {wanted.least}, "
+            f"and {'theirs' if self.person.name else 'yours'} is {self.person.role}"
+        )
+
+    async def _noted(self, wanted: Action, targets: Sequence[str], answer: Answer) -> Answer:
+        """The answer, once it is written down; it says so where it is not."""
+        entry = AuditEntry.of(
+            self.person.name, self.person.role, "page", wanted.name, wanted.on, targets, answer.outcome, answer.sentence
+        )
+        logger.info("%s: %s %s: %s", entry.who or "somebody", entry.action, ", ".join(entry.targets), entry.outcome)
+        try:
+            await on_loop(self.kit.verbs.note(entry))
+        except JobkitError:  # the log has more
+            sentence = f"{answer.sentence}; this is not in the audit trail yet, which cannot be written just now"
+            return replace(answer, sentence=sentence, is_noted=False)
+        return answer
+
+
+def _judge_here(kit: Kit) -> Callable[[], Person]:
+    """See `judge_here`; a notebook without Panel does not load it for this."""
+    if "panel" not in sys.modules:
+        return Person
+    from jobkit.ui.access.session import judge_here
+
+    return judge_here(kit.settings)
+
+
+def _answer(wanted: Action, errand: Errand) -> Answer:
+    all_, failed = len(errand.targets), len(errand.problems)
+    if not failed:
+        what = f"{wanted.on} {_short(errand.targets[0])} was" if all_ == 1 else f"{all_:,} {wanted.on}s were"
+        return Answer(f"{what} {errand.done}", "done", tuple(errand.made))
+    first = next(iter(errand.problems.values()))
+    outcome = "failed" if failed == all_ else "partly"
+    sentence = str(first) if all_ == 1 else f"{failed:,} of {all_:,} {wanted.on}s could not be {errand.done}: {first}"
+    return Answer(sentence, outcome, tuple(errand.made), first)
+
+
+def _short(target: str) -> str:
+    return target[:8] if len(target) == 32 and target.isalnum() else target[:60]
+
+
+def not_found(job_id: str) -> JobNotFound:
+    """What is said of a job that is not kept, and of one that somebody does not see."""
+    return JobNotFound(f"no job {job_id[:60]!r} is kept here: it was never submitted, was removed, or has expired")
+
+
+async def on_loop(coroutine: Any) -> Any:
+    """What a coroutine of the background loop gives, awaited on any loop."""
+    return await asyncio.wrap_future(background.spawn(coroutine))
+
+
+# -- what can be done --------------------------------------------------------------------------------------------------
+
+
+async def _cancel(errand: Errand) -> None:
+    reason = str(errand.details.get("reason") or (errand.person.name and f"asked by {errand.person.name}"))
+    states = await errand.kit.aio.cancel_many(list(errand.targets), reason)
+    for job_id, state in zip(errand.targets, states, strict=True):
+        if not state:
+            errand.refuse(job_id, not_found(job_id))
+        elif state == "running":
+            errand.done = "asked to stop"
+        elif state != "cancelled":
+            errand.refuse(job_id, f"job {_short(job_id)} has already {state}")
+
+
+async def _retry(errand: Errand, job_id: str) -> None:
+    as_owner = {"owner": errand.person.name} if errand.person.name else {}
+    errand.make((await errand.kit.aio.retry(job_id, **as_owner)).id)
+
+
+async def _delete(errand: Errand) -> None:
+    gone = await errand.kit.aio.delete(list(errand.targets))
+    kept = [job_id for job_id, is_gone in zip(errand.targets, gone, strict=True) if not is_gone]
+    for job_id, snapshot in zip(kept, await on_loop(errand.kit.verbs.store.snapshots(kept)), strict=True):
+        is_here = snapshot is not None
+        errand.refuse(
+            job_id,
+            f"job {_short(job_id)} is {snapshot.state}; cancel it first, then it can be deleted"
+            if is_here
+            else not_found(job_id),
+        )
+
+
+async def _submit(errand: Errand, task: str) -> None:
+    params, options = errand.details.get("params") or {}, errand.details.get("options") or {}
+    job = await errand.kit.aio.submit_info(task, params, options, owner=errand.person.name)
+    errand.make(job.id)
+
+
+async def _change(errand: Errand, job_id: str) -> None:
+    params, options = errand.details.get("params") or {}, errand.details.get("options") or {}
+    job = await errand.kit.aio.rerun_with(job_id, params, options, owner=errand.person.name)
+    errand.make(job.id)
+
+
+async def _sweep(errand: Errand, task: str) -> None:
+    axes, params = errand.details.get("axes") or {}, errand.details.get("params") or {}
+    points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+    each_params = [{**params, **point} for point in points]
+    options = errand.details.get("options") or {}
+    for job in await errand.kit.aio.map_info(task, each_params, options, owner=errand.person.name):
+        errand.make(job.id)
+    errand.done = f"submitted {len(points):,} times"
+
+
+def _stop(how: str) -> Do:
+    async def do(errand: Errand, worker_id: str) -> None:
+        if not await on_loop(errand.kit.verbs.store.stop_workers([worker_id], how)):
+            raise JobkitError(f"worker {worker_id[:60]} is not there any more")
+
+    return each(do)
+
+
+action("submit", each(_submit), "submitted", on="task", own_too=True)
+action("sweep", each(_sweep), "submitted", on="task", own_too=True)
+action("cancel", _cancel, "cancelled", is_dangerous=True)
+action("retry", each(_retry), "submitted again")
+action("change", each(_change), "submitted again")
+action("delete", _delete, "deleted", is_dangerous=True)
+action("drain_worker", _stop("drain"), "asked to finish and end", on="worker", least=Role.ADMIN, is_dangerous=True)
+action("stop_worker", _stop("now"), "asked to end at once", on="worker", least=Role.ADMIN, is_dangerous=True)
+
+
+# -- pause and resume queues and tasks, move waiting jobs --------------------------------------------------------------
+
+
+async def _pause(errand: Errand, queue: str) -> None:
+    if not await errand.kit.aio.pause(queue, by=errand.person.name):
+        raise JobkitError(f"queue {queue} is paused already")
+
+
+async def _resume(errand: Errand, queue: str) -> None:
+    if not await errand.kit.aio.resume(queue):
+        raise JobkitError(f"queue {queue} is not paused")
+
+
+async def _pause_task(errand: Errand, task: str) -> None:
+    if not await errand.kit.aio.pause_task(task, by=errand.person.name):
+        raise JobkitError(f"task {task} is paused already")
+
+
+async def _resume_task(errand: Errand, task: str) -> None:
+    if not await errand.kit.aio.resume_task(task):
+        raise JobkitError(f"task {task} is not paused")
+
+
+async def _move(errand: Errand) -> None:
+    queue = str(errand.details.get("queue") or "").strip() or None
+    level = str(errand.details.get("priority") or "").strip()
+    try:
+        priority = int(level) if level else None
+    except ValueError:
+        raise InvalidParams(f"priority must be a whole number, not {level[:40]!r}", "priority") from None
+    jobs = list(errand.targets)
+    refused = await errand.kit.aio.move(jobs, queue=queue, priority=priority, by=errand.person.name)
+    for job_id, why in refused.items():
+        errand.refuse(job_id, why)
+    to = [*([f"queue {queue}"] if queue else []), *([f"priority {priority}"] if priority is not None else [])]
+    errand.done = f"moved to {' and '.join(to)}"
+
+
+action("pause_queue", each(_pause), "paused", on="queue")
+action("resume_queue", each(_resume), "resumed", on="queue")
+action("pause_task", each(_pause_task), "paused", on="task")
+action("resume_task", each(_resume_task), "resumed", on="task")
+action("move", _move, "moved", own_too=False)
+
+PAUSE_ACTIONS = ("pause_queue", "resume_queue", "pause_task", "resume_task")

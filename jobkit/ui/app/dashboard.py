@@ -1,0 +1,378 @@
+"""`Dashboard`: the pages of jobkit, one object per browser session.
+
+    Dashboard(jobkit.connect()).servable()
+
+It holds no state of its own: what is shown comes from the kit, what is chosen stands in the URL
+(`?page=submit`, `?q=state:failed`, `?job=...`), so that a link can be sent, and the back button goes back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from html import escape
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlencode
+
+import panel as pn
+import param
+from panel.io.resources import LOCAL_DIST
+from panel.viewable import Viewable, Viewer
+from panel_material_ui.template.base import Page as MaterialPage
+
+from jobkit.client.loop import background
+from jobkit.model.people import Role
+from jobkit.settings import user_name
+from jobkit.ui import panel_server
+from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.doorkeeper import watch
+from jobkit.ui.access.session import refusal
+from jobkit.ui.app.bell import Bell
+from jobkit.ui.app.nav import Nav
+from jobkit.ui.app.pages import PAGES
+from jobkit.ui.app.standing import Standing, StandingFeed
+from jobkit.ui.jobs.drawer import Drawer
+from jobkit.ui.live.bridge import SessionBridge
+from jobkit.ui.live.notice import Notice
+from jobkit.ui.live.pace import on_loop
+from jobkit.ui.live.page import Page, PageSession, tell
+from jobkit.ui.live.page_feed import Follower, look_soon
+from jobkit.ui.words.theme import Theme, header_look, palette
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+logger = logging.getLogger("jobkit.ui")
+
+#: What holds a page: one that fills it, and anything else, which scrolls.
+_FILLED = {"min-height": "0", "overflow": "hidden"}
+_SCROLLED = {"min-height": "0", "overflow": "auto", "padding": "16px"}
+
+#: What is old is pale: the header sets this while the server is away.
+_PALE = {"opacity": "var(--jk-stale, 1)"}
+
+
+def _nothing(session: PageSession) -> Notice:
+    if session.person.role is not Role.NONE:
+        return Notice("No page", "None of the pages here is for you.")
+    return Notice(*refusal(session.person, session.kit.settings))
+
+
+#: What somebody gets whose role shows them no page.
+_NOTHING = Page("nothing", "No access", _nothing, role=Role.NONE, own_too=True)
+
+
+class Dashboard(Viewer):
+    """Pages of jobs, with the card of the chosen job beside them.
+
+    Args:
+        kit: whose jobs.
+        pages: in the order of the header, the first is its home: `[*PAGES, Page(...)]` adds one of your own. All of
+            jobkit's unless given.
+        may_act: whether jobs may be submitted, cancelled, retried and deleted from here, by those whose role allows it.
+        title: of the browser's tab.
+        theme: colours and fonts by name, like `{"accent": "#0f766e", "dark": {"accent": "#5eead4"}}`; see `Theme`.
+
+    Raises:
+        ValueError: no page, two with one slug, or a theme with an unknown name or a value that is no colour.
+    """
+
+    page = param.String(default="", doc="Slug of the page that is shown.")
+    job = param.String(default="", doc="Id of the job whose card is open, or an empty text.")
+
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        pages: Sequence[Page] | None = None,
+        may_act: bool = True,
+        title: str = "jobkit",
+        theme: Mapping[str, Any] | None = None,
+        **params: Any,
+    ) -> None:
+        super().__init__(**params)  # type: ignore[no-untyped-call]  # panel's
+        self._kit = kit
+        self._title = title
+        self._theme = Theme.read(theme or {})
+        self._desk = Desk(kit, only_looks=not may_act)
+        self._desk.on_refused = lambda: look_soon(kit, StandingFeed)
+        person = self._desk.person
+        panel_server.forbid_frames()
+        if person.role is Role.NONE and not person.name:
+            panel_server.refuse(*refusal(person, kit.settings))
+        self._bridge = SessionBridge()
+        known = _checked(PAGES if pages is None else pages)
+        self._pages = {page.slug: page for page in known if page.is_for(self._desk.person)} or {_NOTHING.slug: _NOTHING}
+        self._home = next(iter(self._pages))
+        self._sessions: dict[str, PageSession] = {}
+        self._search = ""  # what the URL says
+        self._urls = 0
+        self._is_following = False
+        _ask_nobody_else()
+        self._holders = {slug: pn.Column(sizing_mode="stretch_both", margin=0, visible=False) for slug in self._pages}
+        self._drawer = Drawer(
+            kit,
+            actions=("cancel", "retry", "move", *(("rerun",) if "submit" in self._pages else ())),
+            desk=self._desk,
+            on_action=self._acted,
+            on_close=lambda: self.open(""),
+            on_group=(lambda group: self.go("failures", {"group": group})) if "failures" in self._pages else None,
+            bridge=self._bridge,
+        )
+        self._bell = Bell(kit, person.name or user_name(), self._told)
+        self._bridge.on_close(lambda: self._bell.ring(False))
+        self._nav = Nav(
+            title=title,
+            home=self._home,
+            place=_place(kit) if person.role is not Role.NONE else "",
+            who=person.name,
+            logout=f"{pn.state.base_url}logout" if person.name else "",
+            on_page=self.go,
+            on_url=self._follow,
+            on_theme=self._themed,
+            bell=person.role is not Role.NONE,
+            on_bell=self._ring,
+            on_open=self.open,
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+        self._standing = Standing()
+        if person.role is not Role.NONE:
+            Follower(kit, StandingFeed, self._bridge, self._stands).follow(True)
+        self._hidden = {slug for slug, page in self._pages.items() if page.is_shown is not None}
+        self._name_pages()
+        self._layout: Any = None
+        self._bridge.on_close(kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)))
+        self._nav.status = _status(kit.hub.is_live)  # looked at after that, so that no change falls between the two
+        self._bridge.on_close(watch(self._desk, lambda: self._bridge.push(self._show_out)))
+        self.param.watch(lambda *_: self._turn(), ["page", "job"])
+        self._follow(pn.state.location.search if pn.state.location is not None else "")
+
+    # -- what a page may ask for, in the session ---------------------------------------------------------------------
+
+    def open(self, job_id: str) -> None:
+        """Show the card of a job beside the page; "" closes it."""
+        self.job = job_id
+
+    def has(self, slug: str) -> bool:
+        """Whether there is such a page for this person."""
+        return slug in self._pages
+
+    def go(self, slug: str, query: Mapping[str, str] | None = None) -> None:
+        """Turn to a page; one that is not there, or that this person may not see, is left alone."""
+        if slug not in self._pages:
+            return
+        if query is not None:
+            self._session(slug).take(query, is_asked=True)
+        if slug == self.page:
+            self._write_url()
+        self.page = slug
+
+    def note(self, session: PageSession, replace: bool) -> None:
+        """A page's part of the URL has changed."""
+        if session.page.slug == self.page:
+            self._write_url(replace)
+
+    # -- the URL -----------------------------------------------------------------------------------------------------
+
+    def _follow(self, search: str) -> None:
+        """Show what a URL asks for: at first, when the browser goes back, when a new session takes over a window."""
+        told = {name: values[-1] for name, values in parse_qs(search.removeprefix("?")[:5000]).items()}
+        slug = told.get("page", "")
+        slug = slug if slug in self._pages else self._home
+        with self._following():
+            self._session(slug).take(told)
+            self.param.update(page=slug, job=told.get("job", "")[:200])
+        self._search = self._url()
+
+    @contextmanager
+    def _following(self) -> Iterator[None]:
+        """The browser knows its URL already."""
+        self._is_following = True
+        try:
+            yield
+        finally:
+            self._is_following = False
+
+    def _url(self) -> str:
+        shown = {"page": "" if self.page == self._home else self.page, **self._session(self.page).query}
+        query = urlencode({name: value for name, value in (*shown.items(), ("job", self.job)) if value})
+        return f"?{query}" if query else ""
+
+    def _write_url(self, replace: bool = False) -> None:
+        search = self._url()
+        if search != self._search and not self._is_following:
+            self._search = search
+            self._urls += 1
+            self._nav.go(search, replace, self._urls)
+
+    # -- the pages ---------------------------------------------------------------------------------------------------
+
+    def _session(self, slug: str) -> PageSession:
+        found = self._sessions.get(slug)
+        if found is None:
+            found = self._sessions[slug] = PageSession(self._pages[slug], self._desk, self._bridge, self)
+        return found
+
+    def _turn(self) -> None:
+        """Show the page and the job that are chosen."""
+        slug = self.page
+        if slug not in self._pages:  # set from outside
+            slug = self.page = self._home
+        for other, session in self._sessions.items():
+            if other != slug:
+                session.show(False)
+        self._build(slug)
+        for other, holder in self._holders.items():
+            holder.visible = other == slug
+        self._sessions[slug].show(True)
+        self._nav.param.update(page=slug, keys=[list(pair) for pair in self._pages[slug].keys])
+        for session in self._sessions.values():
+            tell(session.hooks.job, self.job)
+        self._drawer.open(self.job)
+        self._write_url()
+        if slug in self._hidden:
+            self._name_pages()
+        self._look_for_pages()
+
+    def _build(self, slug: str) -> None:
+        holder = self._holders[slug]
+        if len(holder):
+            return
+        try:
+            made = self._pages[slug].build(self._session(slug))
+            shown = pn.panel(made)
+        except Exception:
+            logger.exception("page %s could not be built", slug)
+            said = f"The page {self._pages[slug].title} could not be built"
+            shown = Notice(said, "The log of the server says why.")
+        look = _FILLED if getattr(shown, "fills_page", False) else _SCROLLED
+        holder.styles = {**look, **_PALE} if getattr(shown, "pales", True) else look
+        holder.append(shown)
+
+    def _name_pages(self) -> None:
+        self._nav.pages = [
+            [slug, page.title] for slug, page in self._pages.items() if slug not in self._hidden or slug == self.page
+        ]
+
+    def _look_for_pages(self) -> None:
+        if any(page.is_shown is not None for page in self._pages.values()):
+            background.spawn(self._find_pages())
+
+    def _acted(self, action: str, job_id: str) -> None:
+        if action == "retry":
+            self.open(job_id)
+        elif action == "rerun":
+            self.go("submit", {"again": job_id})
+
+    def _ring(self, is_on: bool) -> None:
+        self._bell.ring(is_on)
+
+    def _themed(self, dark: bool) -> None:
+        if self._layout is not None:
+            self._layout.dark_theme = dark
+
+    def _show_out(self) -> None:
+        """They have another role now, or none: the browser asks for the page anew, and nothing more is told here."""
+        self._nav.again = True
+        self._bridge.close()
+
+    def _connected(self, is_live: bool) -> None:
+        self._nav.status = _status(is_live)
+        for session in self._sessions.values():
+            tell(session.hooks.status, is_live)
+        if is_live:
+            self._look_for_pages()
+
+    # -- on the background loop -------------------------------------------------------------------------------------
+
+    def _told(self, text: str) -> None:
+        self._bridge.push(lambda: self._nav.param.update(ended=text))
+
+    def _status(self, is_live: bool) -> None:
+        self._bridge.push(lambda: self._connected(is_live))
+
+    def _stands(self, text: str) -> None:
+        if text != self._standing.text:
+            self._bridge.push(lambda: self._standing.param.update(text=text))
+
+    async def _find_pages(self) -> None:
+        """Which of the pages that come and go are there."""
+        hidden: set[str] = set()
+        for slug, page in self._pages.items():
+            try:
+                if page.is_shown is not None and not await page.is_shown(self._kit):
+                    hidden.add(slug)
+            except Exception as error:  # the store is away, or a user's function failed
+                logger.info("whether there is a page %s could not be told: %s", slug, error)
+                hidden |= self._hidden & {slug}
+        if hidden != self._hidden:
+            self._hidden = hidden
+            self._bridge.push(self._name_pages)
+
+    # -- how it shows itself ----------------------------------------------------------------------------------------
+
+    def __panel__(self) -> Viewable:
+        if self._layout is None:
+            body = pn.Row(
+                *self._holders.values(),
+                self._drawer,
+                sizing_mode="stretch_both",
+                margin=0,
+                styles={"gap": "0", "min-height": "0", "overflow": "hidden"},
+            )
+            self._layout = MaterialPage(  # type: ignore[no-untyped-call]  # panel's
+                header=[self._nav],
+                main=[self._standing, body],
+                theme_config=palette(self._theme),
+                sx=header_look(self._theme),
+                busy_indicator=None,
+                dark_theme=(pn.state.cookies or {}).get("jobkit-theme") == "dark",
+                meta_title=escape(self._title),  # Panel's template takes it for markup; the header sets the text
+                title="",
+            )
+        layout: Viewable = self._layout
+        return layout
+
+    def servable(self, title: str | None = None, *args: Any, **options: Any) -> Viewable:
+        """Show it on this server's page, under `title` in the browser's tab."""
+        page: Viewable = self.__panel__().servable(escape(title or self._title), *args, **options)
+        return page
+
+
+def _checked(pages: Sequence[Page]) -> Sequence[Page]:
+    if not pages:
+        raise ValueError("pages must name at least one")
+    slugs: set[str] = set()
+    for page in pages:
+        if not isinstance(page, Page):
+            raise ValueError(f"pages must be of jobkit.ui.Page, not {page!r}")
+        if page.slug in slugs:
+            raise ValueError(f"pages must not have two of the slug {page.slug!r}")
+        slugs.add(page.slug)
+    return pages
+
+
+def _ask_nobody_else() -> None:
+    """Take Panel's own style sheets from this server.
+
+    Panel says so only while it renders a page. A session that is made anew for a window that was away for long (a
+    laptop that slept) has no such moment, and its window would ask a CDN.
+    """
+    document = pn.state.curdoc
+    if document is not None and document.session_context is not None:
+        prefix = f"{pn.state.rel_path}/" if pn.state.rel_path else ""
+        document.template_variables.setdefault("dist_url", prefix + LOCAL_DIST)
+
+
+def _status(is_live: bool) -> str:
+    """What the header says of the connection."""
+    return "live" if is_live else "reconnecting"
+
+
+def _place(kit: Kit) -> str:
+    """Where the jobs are, as the user named it: an embedded server's socket is an accident of its home."""
+    url = kit.settings.masked_url
+    home = str(kit.settings.home)
+    return f"local://{home}" if url.startswith("unix://") and home in url else url

@@ -1,0 +1,1 @@
+"""Many jobs as one card: counters, plot and results."""

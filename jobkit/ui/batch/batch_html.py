@@ -1,0 +1,212 @@
+"""The card of many jobs as static HTML: for saved notebooks, exports, GitHub and print.
+
+A few kilobytes and everything of a user's escaped. Where the page runs scripts (JupyterLab does for notebooks that you
+ran yourself, and so does an export) its table sorts, filters and saves itself as CSV; elsewhere it is simply a table.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+from jobkit.ui.batch.batch_model import BatchModel
+from jobkit.ui.batch.batch_plot import COLOURS
+from jobkit.ui.card.card_html import COLOURS as STATE_COLOURS
+from jobkit.ui.card.card_html import DARK, GLYPHS
+from jobkit.ui.words import assets
+from jobkit.ui.words.format import FACES, duration, number
+
+#: Rows that a saved card keeps, and the size of its plot in pixels.
+ROWS = 200
+_WIDE, _TALL = 720, 280
+
+_CSS = (
+    ".jkb{--t:#0f172a;--m:#586780;--l:#e2e8f0;--b:#fff;font:14px/20px system-ui,sans-serif;color:var(--t);"
+    "background:var(--b);border:1px solid var(--l);border-radius:8px;max-width:960px;overflow:hidden;text-align:left;"
+    "font-variant-numeric:tabular-nums}%s"
+    # JupyterLab keeps 20 px at the right of HTML; a live card has none.
+    ".jp-RenderedHTMLCommon .jkb{margin-right:-20px}"
+    ".jkb>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
+    ".jkb>:first-child{border:0;padding-top:12px}.jkb p{margin:0}.jkb .t{display:flex;gap:8px;align-items:center;"
+    "flex-wrap:wrap}.jkb .i{border-radius:12px;padding:4px 10px;font:500 12px/16px system-ui,sans-serif}"
+    ".jkb .x{margin-left:auto;font-weight:500}.jkb .m{color:var(--m);font-size:13px}.jkb code{"
+    "font:12px/18px ui-monospace,monospace;background:none!important;color:var(--m);padding:0;border:0}.jkb .g{"
+    "display:flex;height:8px;border-radius:4px;background:var(--l);margin:10px 0 6px;overflow:hidden}.jkb .g i{"
+    "height:8px}.jkb .w{overflow:auto;max-height:360px;padding:0}.jkb table{border-collapse:collapse;margin:0;"
+    "font-size:13px;color:inherit;width:100%%}.jkb th,.jkb td{padding:4px 16px;text-align:left;border:0;"
+    "border-bottom:1px solid var(--l);white-space:nowrap;background:none;color:inherit;max-width:320px;overflow:hidden;"
+    "text-overflow:ellipsis}.jkb th{color:var(--m);font-weight:600;font-size:12px;position:sticky;top:0;"
+    "background:var(--b);cursor:default}.jkb tr{background:none!important}.jkb .n{text-align:right}"
+    ".jkb svg{max-width:100%%;height:auto;display:block}.jkb text{font:11px system-ui,sans-serif;fill:var(--m)}"
+    ".jkb .r{stroke:var(--l)}.jkb circle{stroke:var(--b)}.jkb polyline{fill:none;stroke-width:1.6}"
+    ".jkb .k{display:inline-block;width:10px;height:10px;border-radius:5px;margin:0 5px 0 12px}"
+    ".jkb input{font:12px system-ui,sans-serif;padding:3px 8px;border:1px solid var(--l);border-radius:6px;"
+    "background:var(--b);color:inherit;width:140px}.jkb button{font:12px system-ui,sans-serif;border-radius:6px;"
+    "border:1px solid var(--l);background:var(--b);color:inherit;padding:3px 10px;margin-left:8px;cursor:pointer}"
+)
+
+
+def batch_html(model: BatchModel, *, now: datetime | None = None, is_saved_live: bool = False) -> str:
+    """The batch as a self-contained piece of HTML.
+
+    Args:
+        model: its jobs.
+        now: the moment that it speaks of; the present unless given.
+        is_saved_live: the batch goes on, and what is made here is what a page without widgets will show of it.
+    """
+    now = now or datetime.now(UTC)
+    dark = DARK.partition("--c")[0]
+    light, tint, night, night_tint = STATE_COLOURS[model.whole()]
+    chip = f".i-{model.whole()}"  # a page may hold many cards, and each brings its own colours
+    dark_chip = f"color:{night};background:{night_tint}"
+    themes = (
+        f".jkb {chip}{{color:{light};background:{tint}}}"
+        f"@media(prefers-color-scheme:dark){{body:not([data-jp-theme-light=true]) .jkb{{{dark}}}"
+        f"body:not([data-jp-theme-light=true]) .jkb {chip}{{{dark_chip}}}}}"
+        f"body[data-jp-theme-light=false] .jkb{{{dark}}}body[data-jp-theme-light=false] .jkb {chip}{{{dark_chip}}}"
+    )
+    css = (_CSS % themes).replace(".jkb", ".jkb.jkb")  # twice: stronger than the page's rules
+    name = f"jkb-{secrets.token_hex(4)}"
+    parts = [_head(model, now, is_saved_live), _plot(model), _table(model, name)]
+    source = assets.source("batch_static.js").replace("/* csv.js */", assets.source("csv.js")).replace("NAME", name)
+    script = f"<script>{source}</script>"
+    return f'<div class="jkb">{"".join(parts)}<style>{css}</style>{script}</div>'
+
+
+def _head(model: BatchModel, now: datetime, is_saved_live: bool) -> str:
+    head = model.head(now)
+    started, finished = model.span()
+    shown = "" if model.is_list else model.whole()
+    took = duration(((finished or now) - started).total_seconds()) if started and not model.is_list else ""
+    chip = ""
+    if shown:
+        chip = f'<span class="i i-{shown}">{GLYPHS[shown]} {FACES[shown]}</span> '
+    fixed = f"<code>{escape(model.fixed)}</code> " if model.fixed else ""
+    elapsed = f'<span class="x">{took}</span>' if took else ""
+    bar = "".join(
+        f'<i style="width:{100 * n / head["size"]:.2f}%;background:{_bar(name)}"></i>'
+        for name, _, n in head["counts"]
+        if name not in ("queued", "scheduled")
+    )
+    told = " · ".join(f"{GLYPHS[name]} {number(n)} {word.lower()}" for name, word, n in head["counts"])
+    notes = []
+    if model.stopped_by:
+        notes.append(f"stopped by the rule at job <code>{escape(model.stopped_by)}</code>")
+    if finished and not model.is_list:
+        notes.append(f"ended {finished:%Y-%m-%d %H:%M} UTC")
+    if head["failed"] and not model.is_list:
+        notes.append("<code>batch.retry_failed()</code> runs the failed ones again")
+    if is_saved_live:
+        again = "run this cell again" if model.is_list else "<code>batch</code> in a cell, while this kernel lives,"
+        notes.append(f"as of {now:%Y-%m-%d %H:%M:%S} UTC; {again} shows it live")
+    note = f'<p class="m">{" · ".join(notes)}</p>' if notes else ""
+    if model.is_list:
+        return f'<div><p class="t"><b>{escape(model.title)}</b> <span class="m">{told}</span></p>{note}</div>'
+    return (
+        f'<div><p class="t">{chip}<b>{escape(model.title)}</b> {fixed}{elapsed}</p>'
+        f'<div class="g">{bar}</div><p>{number(head["ended"])} / {number(head["size"])} · {told}</p>{note}</div>'
+    )
+
+
+def _bar(name: str) -> str:
+    return {"succeeded": "#22915a", "failed": "#b91c1c", "cancelled": "#94a3b8"}.get(name, "#2563eb")
+
+
+def _plot(model: BatchModel) -> str:
+    plot = model.plot()
+    if plot is None:
+        return ""
+    legend = ""
+    if plot["series"]:
+        keys = "".join(
+            f'<span class="k" style="background:{COLOURS[i]}"></span>{escape(text)}'
+            for i, text in enumerate(plot["series"])
+        )
+        legend = f'<p class="m">{escape(plot["by"])}{keys}</p>'
+    note = f" ({plot['note']})" if plot["note"] else ""
+    title = f'<p class="m">{escape(plot["y"])} over {escape(plot["x"])}{note}</p>'
+    return f"<div>{title}{_picture(plot)}{legend}</div>"
+
+
+def _picture(plot: dict[str, Any]) -> str:
+    """A layout of `batch_view_plot` as SVG; the twin of `shapesOf` in batch.js."""
+    longest = max([len(text) for _, text in plot["yticks"]] or [1])
+    left, right, top, bottom = 12 + longest * 7, 16, 10, 40
+
+    def x(v: float) -> str:
+        return f"{left + v * (_WIDE - left - right):.1f}"
+
+    def y(v: float) -> str:
+        return f"{top + (1 - v) * (_TALL - top - bottom):.1f}"
+
+    out = []
+    for v, text in plot["yticks"]:
+        out.append(f'<line class="r" x1="{left}" x2="{_WIDE - right}" y1="{y(v)}" y2="{y(v)}"/>')
+        out.append(f'<text x="{left - 8}" y="{y(v)}" dy=".32em" text-anchor="end">{escape(text)}</text>')
+    for v, text in plot["xticks"]:
+        out.append(f'<text x="{x(v)}" y="{_TALL - bottom + 18}" text-anchor="middle">{escape(text)}</text>')
+    out.append(f'<text x="{x(0.5)}" y="{_TALL - 6}" text-anchor="middle">{escape(plot["x"])}</text>')
+    for series, points in plot["lines"]:
+        path = " ".join(f"{x(px)},{y(py)}" for px, py in points)
+        out.append(f'<polyline stroke="{COLOURS[series]}" points="{path}"/>')
+    radius = 2.2 if len(plot["dots"]) > 400 else 3 if len(plot["dots"]) > 100 else 4
+    for px, py, series, _ in plot["dots"][:500]:
+        out.append(f'<circle cx="{x(px)}" cy="{y(py)}" r="{radius}" fill="{COLOURS[series]}"/>')
+    label = escape(f"{plot['y']} over {plot['x']}")
+    return f'<svg width="{_WIDE}" height="{_TALL}" viewBox="0 0 {_WIDE} {_TALL}" role="img" aria-label="{label}">' + (
+        "".join(out) + "</svg>"
+    )
+
+
+def _table(model: BatchModel, name: str) -> str:
+    size = len(model.snapshots)
+    rows = [model.row(i) for i in range(min(size, ROWS))]
+    columns = [*model.args, "state", *model.values, "duration"]
+    has_notes = not model.is_list and any(row[5] and row[1] in ("failed", "retrying") for row in rows)
+    if has_notes:
+        columns.append("note")
+    columns.append("id")
+    numeric = [
+        all(isinstance(value, (int, float)) or value is None for value in column)
+        for column in zip(*(_values(row, has_notes) for row in rows), strict=True)
+    ] or [False] * len(columns)
+    head = "".join(f"<th{_n(is_n)}>{escape(str(c))}</th>" for c, is_n in zip(columns, numeric, strict=True))
+    body = []
+    for row in rows:
+        cells = []
+        for c, (value, is_n) in enumerate(zip(_values(row, has_notes), numeric, strict=True)):
+            raw = ""
+            if c == len(model.args):
+                text = f"{GLYPHS[value]} {FACES[value]}"
+            elif columns[c] == "duration" and c == len(model.args) + 1 + len(model.values):
+                text, raw = duration(value), _raw(value)
+            elif isinstance(value, (int, float)) and not isinstance(value, bool):
+                text, raw = number(value), _raw(value)
+            elif c == len(columns) - 1:
+                text = f"<code>{escape(str(value)[:8])}</code>"
+                raw = f' data-v="{escape(str(value))}"'
+            else:
+                text = "" if value is None else escape(str(value)[:160])
+            cells.append(f"<td{_n(is_n)}{raw}>{text}</td>")
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    more = (
+        f'<p class="m">{number(ROWS)} of {number(size)} rows; <code>batch.results()</code> has all</p>'
+        if size > ROWS
+        else ""
+    )
+    table = f'<table id="{name}"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    return f'<div class="w">{table}</div>{more}'
+
+
+def _values(row: list[Any], has_notes: bool) -> list[Any]:
+    return [*row[2], row[1], *row[3], row[4], *([row[5] if row[1] != "succeeded" else ""] if has_notes else []), row[7]]
+
+
+def _n(is_numeric: bool) -> str:
+    return ' class="n"' if is_numeric else ""
+
+
+def _raw(value: Any) -> str:
+    return "" if value is None else f' data-v="{value!r}"'

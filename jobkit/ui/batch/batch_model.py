@@ -1,0 +1,309 @@
+"""What the card of many jobs shows, as data: snapshots in, the card's JSON texts out.
+
+Pure: no clock (`now` is an argument), no Panel, no Redis. One row a job: what it was asked for, its state, the numbers
+of its result, how long it took. `batch_view.py` connects it to a batch; the static card reads it too.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from jobkit.model import JobSnapshot, JobState
+from jobkit.model.snapshot import iso
+from jobkit.ui.batch.batch_plot import Point, layout
+from jobkit.ui.words.format import FACES, Eta, face, number, params_brief, value_brief
+
+#: Columns of numbers and texts that are read from the jobs' results.
+MAX_VALUES = 12
+
+#: Seconds of the past from which the rate is told.
+_RATE_S = 30.0
+
+#: Faces in the order in which the bar stacks them: what is done first.
+ORDER = ("succeeded", "failed", "cancelled", "running", "retrying", "queued", "scheduled")
+
+
+class BatchModel:
+    """The jobs of one batch as its card shows them.
+
+    Args:
+        snapshots: the jobs, in their order.
+        axes: arguments that were swept; those that differ where none are named.
+        is_list: jobs of any task, found and not submitted together: their task is a column, and there is no plot.
+    """
+
+    def __init__(self, snapshots: Iterable[JobSnapshot], *, axes: Sequence[str] = (), is_list: bool = False) -> None:
+        self.snapshots = list(snapshots)
+        self.is_list = is_list
+        self.is_live = True
+        self.alert: dict[str, str] | None = None
+        self.refused = ""
+        self.stopped_by = ""
+        self.chosen: dict[str, str] = {}
+        self.args, self.fixed = self._arguments(axes)
+        self.values: list[str] = []
+        self._shown: dict[int, dict[str, Any]] = {}
+        self._asked: set[int] = set()
+        self._dirty: set[int] = set()
+        self._columns_sent: tuple[str, ...] | None = None
+        self.replies = 0
+        self._eta = Eta()
+        self._ended: deque[tuple[float, int]] = deque()
+        for i in range(len(self.snapshots)):
+            self._read(i)
+
+    def _arguments(self, axes: Sequence[str]) -> tuple[list[str], str]:
+        """The arguments that differ, and the others in brief."""
+        if self.is_list:
+            return ["task", "arguments"], ""
+        seen: dict[str, set[str]] = {}
+        for snapshot in self.snapshots:
+            for name, value in snapshot.spec.params.items():
+                values = seen.setdefault(name, set())
+                if len(values) < 2:
+                    values.add(repr(value))
+        count = len(self.snapshots)
+        differ = [name for name, values in seen.items() if len(values) > 1 or name in axes or count == 1]
+        equal = {name: self.snapshots[0].spec.params.get(name) for name in seen if name not in differ}
+        first = [name for name in axes if name in differ]
+        return [*first, *(name for name in differ if name not in first)][:20], params_brief(equal)
+
+    # -- in ---------------------------------------------------------------------------------------------------------
+
+    def take(self, i: int, snapshot: JobSnapshot) -> None:
+        """A newer snapshot of the job in place `i`."""
+        if snapshot.id != self.snapshots[i].id:
+            self._shown.pop(i, None)
+            self._asked.discard(i)
+        self.snapshots[i] = snapshot
+        self._dirty.add(i)
+        self._read(i)
+
+    def wanting(self, limit: int = 500) -> list[int]:
+        """Places of succeeded jobs whose preview is needed to know the numbers of their result."""
+        found = []
+        for i, snapshot in enumerate(self.snapshots):
+            if snapshot.state is JobState.SUCCEEDED and i not in self._shown and i not in self._asked:
+                found.append(i)
+                if len(found) == limit:
+                    break
+        self._asked.update(found)
+        return found
+
+    def show(self, i: int, preview: Mapping[str, Any] | None) -> None:
+        """The preview of a job's result."""
+        plain = (preview or {}).get("json")
+        found = scalars(plain) if isinstance(plain, dict) else {}
+        self._put(i, found or {"value": self.snapshots[i].summary})
+        self._dirty.add(i)
+
+    def _read(self, i: int) -> None:
+        snapshot = self.snapshots[i]
+        if snapshot.state is JobState.SUCCEEDED and i not in self._shown:
+            # Results of different tasks have little in common: their line is all that a list shows.
+            found = {"result": snapshot.summary} if self.is_list else told(snapshot.summary)
+            if found is not None:
+                self._put(i, found)
+
+    def _put(self, i: int, values: dict[str, Any]) -> None:
+        self._shown[i] = values
+        for name in values:
+            if name not in self.values and len(self.values) < MAX_VALUES:
+                self.values.append(name)
+
+    # -- out --------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_terminal(self) -> bool:
+        return all(snapshot.is_terminal for snapshot in self.snapshots)
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs show each face, in the order of the bar."""
+        found = dict.fromkeys(ORDER, 0)
+        for snapshot in self.snapshots:
+            found[face(snapshot)] += 1
+        return {name: n for name, n in found.items() if n}
+
+    @property
+    def title(self) -> str:
+        if self.is_list:
+            return f"{len(self.snapshots):,} job{'s' if len(self.snapshots) != 1 else ''}"
+        spec = self.snapshots[0].spec if self.snapshots else None
+        return (spec.title or spec.task) if spec else "No jobs"
+
+    def span(self) -> tuple[datetime | None, datetime | None]:
+        """When the first job was started, and when the last one ended (None until all have)."""
+        starts = [s.started_at for s in self.snapshots if s.started_at]
+        ends = [s.finished_at for s in self.snapshots if s.finished_at]
+        return min(starts, default=None), max(ends, default=None) if self.is_terminal else None
+
+    def whole(self) -> str:
+        """The state of the batch as a face: running while anything moves, then its worst."""
+        counts = self.counts()
+        for name in ("running", "retrying", "queued", "scheduled", "failed", "cancelled"):
+            if counts.get(name):
+                return "running" if name in ("queued", "retrying") and self.span()[0] else name
+        return "succeeded"
+
+    def head(self, now: datetime) -> dict[str, Any]:
+        """Bar, counts, rate and time left."""
+        counts = self.counts()
+        size = len(self.snapshots)
+        ended = sum(counts.get(name, 0) for name in ("succeeded", "failed", "cancelled"))
+        started, finished = self.span()
+        done = sum(1.0 if s.is_terminal else s.progress or 0.0 for s in self.snapshots)
+        if started is not None:
+            self._eta.update(done, float(size), max(0.0, (now - started).total_seconds()))
+        return {
+            "title": self.title,
+            "fixed": self.fixed,
+            "is_list": self.is_list,
+            "face": self.whole(),
+            "size": size,
+            "counts": [[name, FACES[name], n] for name, n in counts.items()],
+            "ended": ended,
+            "open": size - ended,
+            "failed": counts.get("failed", 0),
+            "progress": done / size if size else 1.0,
+            "rate": self.rate(now, ended) if ended < size and not self.is_list else "",
+            # The first few jobs may be the short ones: an early guess is worse than none.
+            "eta_s": self._eta.left_s if ended < size and ended >= min(3, size - 1) else None,
+            "started_at": iso(started),
+            "finished_at": iso(finished),
+            "stopped_by": self.stopped_by,
+            "alert": {"level": "error", "text": self.refused} if self.refused else self.alert,
+            "connection": "live" if self.is_live else "reconnecting",
+            "now": iso(now),
+        }
+
+    def rate(self, now: datetime, ended: int) -> str:
+        """Jobs that ended lately: `12 jobs/s`, `4.5 jobs/min`."""
+        at = now.timestamp()
+        self._ended.append((at, ended))
+        while len(self._ended) > 2 and self._ended[1][0] < at - _RATE_S:
+            self._ended.popleft()
+        since, before = self._ended[0]
+        if ended <= before or at - since < 0.5:
+            return ""
+        per_s = (ended - before) / (at - since)
+        return f"{number(round(per_s, 1))} jobs/s" if per_s >= 1 else f"{number(round(per_s * 60, 1))} jobs/min"
+
+    def table(self) -> dict[str, Any]:
+        """Every row, with the names of the columns."""
+        self._dirty.clear()
+        self._columns_sent = tuple(self.values)
+        self.replies += 1
+        return {
+            "args": self.args,
+            "values": self.values,
+            "is_list": self.is_list,
+            "n": self.replies,
+            "rows": [self.row(i) for i in range(len(self.snapshots))],
+        }
+
+    def changes(self) -> tuple[str, dict[str, Any]] | None:
+        """`("delta", rows that changed)`, `("table", all)` where the columns did, or None."""
+        if self._columns_sent != tuple(self.values):
+            return "table", self.table()
+        if not self._dirty:
+            return None
+        rows = [self.row(i) for i in sorted(self._dirty)]
+        self._dirty.clear()
+        self.replies += 1
+        return "delta", {"n": self.replies, "rows": rows}
+
+    def row(self, i: int) -> list[Any]:
+        """`[place, face, arguments, values, duration in s, note, progress, id, started]`."""
+        snapshot = self.snapshots[i]
+        shown = self._shown.get(i, {})
+        spec = snapshot.spec
+        if self.is_list:
+            args = [spec.title or spec.task, params_brief(spec.params)]
+        else:
+            args = [_cell(spec.params.get(name)) for name in self.args]
+        started, finished = snapshot.started_at, snapshot.finished_at
+        note = snapshot.shown_message
+        if snapshot.state is not JobState.SUCCEEDED and snapshot.error is not None:
+            note = str(snapshot.error)
+        return [
+            i,
+            face(snapshot),
+            args,
+            [_cell(shown.get(name)) for name in self.values],
+            (finished - started).total_seconds() if started and finished else None,
+            note if len(note) <= 160 else note[:159] + "…",
+            snapshot.progress if snapshot.state is JobState.RUNNING else None,
+            snapshot.id,
+            iso(started),
+        ]
+
+    def plot(self) -> dict[str, Any] | None:
+        """See `batch_view_plot.layout`; None where there is nothing to plot."""
+        if self.is_list:
+            return None
+        points, known = [], dict.fromkeys(self.values, 0)
+        for i, values in self._shown.items():
+            snapshot = self.snapshots[i]
+            numbers = {
+                name: float(value)
+                for name, value in values.items()
+                if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            }
+            if not numbers:
+                continue
+            for name in numbers:
+                known[name] = known.get(name, 0) + 1
+            if snapshot.started_at and snapshot.finished_at:
+                numbers.setdefault("duration (s)", (snapshot.finished_at - snapshot.started_at).total_seconds())
+            points.append(Point(i, snapshot.spec.params, numbers))
+        names = [name for name, n in known.items() if n]
+        return layout(points, self.args, [*names, "duration (s)"] if names else [], self.chosen)
+
+
+def told(summary: str) -> dict[str, Any] | None:
+    """The scalars that a result's line tells whole; None where only its preview can tell."""
+    text = summary.strip()
+    if text.startswith("{"):
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+        return (scalars(found) or {"value": summary}) if isinstance(found, dict) else {"value": summary}
+    if text.startswith("dict of"):
+        return None
+    if text in ("True", "False"):
+        return {"value": text == "True"}
+    try:
+        value = float(text)
+    except ValueError:
+        return {"value": summary}
+    return {"value": int(value) if value.is_integer() and text.lstrip("-").isdigit() else value}
+
+
+def scalars(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """The numbers, truths and short texts of a dict by name."""
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(name, str)
+        and (isinstance(value, (int, float, bool)) or (isinstance(value, str) and len(value) <= 100))
+    }
+
+
+def _cell(value: Any) -> Any:
+    """As JSON can hold it and a cell can show it."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return value if isinstance(value, str) else value_brief(value, 60)
+
+
+def dumps(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)

@@ -1,0 +1,170 @@
+"""The plot of a batch: a numeric result over a swept argument, as positions between 0 and 1 and words for the axes.
+
+Pure. `batch.js` and the static card draw the same layout, each at its own size, so that both show the same picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobkit.ui.words.format import number, value_brief
+
+#: Points that a plot shows; of more, so many are chosen evenly.
+MAX_POINTS = 1_500
+
+#: A colour for each of so many values of `by`; with more values there is one colour for all.
+MAX_SERIES = 8
+
+#: Contrast of at least 3:1 on white and on the dark page (checked in tests/ui/test_batch_view.py).
+COLOURS = ("#2f7de1", "#c2570c", "#0e8f6e", "#b4489b", "#8a6f00", "#6f6ad8", "#d1495b", "#4b8a1f")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One job with a value: its place in the batch, its swept arguments and its numbers."""
+
+    row: int
+    args: Mapping[str, Any]
+    numbers: Mapping[str, float]
+
+
+def layout(
+    points: Sequence[Point], args: Sequence[str], numbers: Sequence[str], chosen: Mapping[str, str] | None = None
+) -> dict[str, Any] | None:
+    """The plot, or None where there is nothing to show.
+
+    Args:
+        points: jobs that have a number so far.
+        args: arguments that differ within the batch. numbers: names of numbers, the most interesting first.
+        chosen: what somebody picked for "x", "y" and "by" ("" for no `by`); the rest is decided here.
+
+    Returns:
+        `x`, `y`, `by` (names), `choices` of each, `xticks` and `yticks` (`[position, text]`), `lines`
+        (`[series, [[x, y], ...]]`), `dots` (`[x, y, series, row]`), `series` (texts), `note`. Positions are 0..1 from
+        the lower left corner.
+    """
+    chosen = chosen or {}
+    if not points or not args or not numbers:
+        return None
+    y = chosen["y"] if chosen.get("y") in numbers else numbers[0]
+    found = [point for point in points if y in point.numbers]
+    distinct = {name: _distinct(found, name) for name in args}
+    numeric = [name for name in args if all(_is_number(value) for value in distinct[name])]
+    ranked = sorted(numeric or list(args), key=lambda name: -len(distinct[name]))
+    x = chosen["x"] if chosen.get("x") in args else ranked[0]
+    able = [name for name in args if name != x and 2 <= len(distinct[name]) <= MAX_SERIES]
+    by = chosen["by"] if chosen.get("by", None) in (*able, "") and "by" in chosen else (able[0] if able else "")
+    if not found:
+        return None
+    note = ""
+    if len(found) > MAX_POINTS:
+        note = f"{MAX_POINTS:,} of {len(found):,} points shown"
+        found = [found[i * len(found) // MAX_POINTS] for i in range(MAX_POINTS)]
+    is_category = x not in numeric
+    places = {_key(value): i for i, value in enumerate(distinct[x])} if is_category else {}
+    xs = [float(places[_key(p.args.get(x))]) if is_category else float(p.args[x]) for p in found]
+    ys = [p.numbers[y] for p in found]
+    across = _Category(distinct[x]) if is_category else _scale(xs)
+    up = _scale(ys)
+    series = [value_brief(value, 24) for value in distinct[by]] if by else []
+    order = {_key(value): i for i, value in enumerate(distinct[by])} if by else {}
+    groups: dict[int, list[tuple[float, float]]] = {}
+    dots = []
+    for point, px, py in zip(found, map(across.at, xs), map(up.at, ys), strict=True):
+        group = order[_key(point.args.get(by))] if by else 0
+        groups.setdefault(group, []).append((px, py))
+        dots.append([round(px, 4), round(py, 4), group, point.row])
+    lines = []
+    for group, members in sorted(groups.items()):
+        # A line joins what a sweep put side by side; where one x has several values it would only scribble.
+        if not is_category and len({px for px, _ in members}) == len(members) > 1 and len(members) <= 400:
+            lines.append([group, [[round(px, 4), round(py, 4)] for px, py in sorted(members)]])
+    return {
+        "x": x,
+        "y": y,
+        "by": by,
+        "choices": {"x": list(args), "y": list(numbers), "by": able},
+        "xticks": across.ticks(),
+        "yticks": up.ticks(),
+        "lines": lines,
+        "dots": dots,
+        "series": series,
+        "note": note,
+    }
+
+
+def _distinct(points: Sequence[Point], name: str) -> list[Any]:
+    """Its values: numbers by size, others in the order in which they came."""
+    found = {_key(point.args.get(name)): point.args.get(name) for point in points}
+    values = list(found.values())
+    return sorted(values) if all(map(_is_number, values)) else values
+
+
+def _key(value: Any) -> str:
+    return repr(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+class _Category:
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._names = [value_brief(value, 16) for value in values]
+
+    def at(self, value: float) -> float:
+        return (value + 0.5) / len(self._names)
+
+    def ticks(self) -> list[list[Any]]:
+        step = math.ceil(len(self._names) / 12)
+        return [[round(self.at(i), 4), name] for i, name in enumerate(self._names) if i % step == 0]
+
+
+class _Linear:
+    def __init__(self, low: float, high: float) -> None:
+        if low == high:
+            low, high = low - (abs(low) * 0.1 or 1.0), high + (abs(high) * 0.1 or 1.0)
+        margin = (high - low) * 0.04
+        self._low, self._high = low - margin, high + margin
+
+    def at(self, value: float) -> float:
+        return (value - self._low) / (self._high - self._low)
+
+    def ticks(self) -> list[list[Any]]:
+        rough = (self._high - self._low) / 5
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough)
+        first = math.ceil(self._low / step)
+        values = [k * step for k in range(first, math.floor(self._high / step) + 1)]
+        return [[round(self.at(value), 4), _told(value, step)] for value in values]
+
+
+class _Log:
+    def __init__(self, low: float, high: float) -> None:
+        margin = (math.log10(high) - math.log10(low)) * 0.04
+        self._low, self._high = math.log10(low) - margin, math.log10(high) + margin
+
+    def at(self, value: float) -> float:
+        return (math.log10(value) - self._low) / (self._high - self._low)
+
+    def ticks(self) -> list[list[Any]]:
+        powers = range(math.ceil(self._low), math.floor(self._high) + 1)
+        step = max(1, math.ceil(len(powers) / 7))
+        return [[round(self.at(10.0**power), 4), _told(10.0**power, 0)] for power in powers if power % step == 0]
+
+
+def _scale(values: Sequence[float]) -> _Linear | _Log:
+    low, high = min(values), max(values)
+    return _Log(low, high) if low > 0 and high / low >= 100 else _Linear(low, high)
+
+
+def _told(value: float, step: float) -> str:
+    if step:
+        value = round(value, max(0, 1 - math.floor(math.log10(step))))
+    if value and not 1e-4 <= abs(value) < 1e6:
+        mantissa, power = f"{value:.3g}".split("e") if "e" in f"{value:.3g}" else (f"{value:.0f}", "0")
+        return f"{mantissa}e{int(power)}" if power != "0" else number(value)
+    return number(value)

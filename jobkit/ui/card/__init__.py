@@ -1,0 +1,1 @@
+"""One job: its card in a page and in a notebook, live and as static HTML."""

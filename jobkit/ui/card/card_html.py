@@ -1,0 +1,292 @@
+"""The job card as static HTML: for saved notebooks, exports, GitHub and print.
+
+No script, no style sheet from elsewhere, a few kilobytes; every text of a user is escaped. GitHub drops the styles and
+keeps the structure, so the order of the elements alone must read well.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+from jobkit.model import JobSnapshot, LogLine, attempts_of
+from jobkit.ui.words.format import FACES, duration, face, number, params_brief, percent, progress_line, size
+from jobkit.ui.words.trace import chain_of
+
+#: Log lines, table rows and characters of a text that a saved card keeps.
+_LINES, _ROWS, _COLUMNS, _CHARS = 12, 10, 12, 2_000
+
+#: The line in "train.py:28 in evaluate".
+_NUMBER = re.compile(r"\d+(?= in |$)")
+
+_NUMERIC = re.compile(r"|nan|none|null|<na>|[-+]?(inf|\d[\d_,]*\.?\d*(e[-+]?\d+)?)", re.IGNORECASE)
+
+#: A figure larger than this is left out: a notebook that is kept in git should stay small.
+_FIGURE_BYTES = 200_000
+
+GLYPHS = {
+    "queued": "○", "scheduled": "◷", "running": "◔", "retrying": "↻",
+    "succeeded": "✓", "failed": "✗", "cancelled": "⊘",
+}  # fmt: skip
+
+#: Light and dark: text and tint of each face, as in tokens.css.
+COLOURS = {
+    "queued": ("#475569", "#e2e8f0", "#cbd5e1", "#1e293b"),
+    "scheduled": ("#6d28d9", "#ede9fe", "#c4b5fd", "#2e1065"),
+    "running": ("#1d4ed8", "#dbeafe", "#93c5fd", "#172554"),
+    "retrying": ("#92400e", "#fef3c7", "#fcd34d", "#451a03"),
+    "succeeded": ("#166534", "#dcfce7", "#86efac", "#052e16"),
+    "failed": ("#b91c1c", "#fee2e2", "#fca5a5", "#450a0a"),
+    "cancelled": ("#57534e", "#f5f5f4", "#d6d3d1", "#292524"),
+}
+
+_CSS = (
+    ".jks{--t:#0f172a;--m:#586780;--l:#e2e8f0;--b:#fff;--c:%s;--k:%s;font:14px/20px system-ui,sans-serif;"
+    "color:var(--t);background:var(--b);border:1px solid var(--l);border-radius:8px;"
+    "max-width:960px;overflow:hidden;text-align:left;"
+    "font-variant-numeric:tabular-nums}%s"
+    # JupyterLab keeps 20 px at the right of HTML; a live card has none.
+    ".jp-RenderedHTMLCommon .jks{margin-right:-20px}"
+    ".jks>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
+    ".jks>:first-child{border:0;padding-top:12px}.jks p{margin:0}.jks .t{display:flex;gap:8px;align-items:center;"
+    "flex-wrap:wrap}.jks .x{margin-left:auto;font-weight:500}.jks .i{color:var(--c);background:var(--k);"
+    "border-radius:12px;padding:4px 10px;font:500 12px/16px system-ui,sans-serif}.jks .m,.jks summary{color:var(--m);"
+    "font-size:13px}.jks .m{margin-top:4px}.jks code,.jks pre{font:12px/18px ui-monospace,monospace;"
+    "background:none!important;color:inherit;padding:0!important;border:0}.jks .t code,.jks .m code{color:var(--m)}"
+    ".jks pre{margin:0;white-space:pre-wrap;"
+    "overflow-wrap:anywhere}.jks .e{border-left:3px solid var(--c);padding-left:13px}.jks .e b code{color:var(--c);"
+    "font-size:14px;font-weight:600}.jks .s,.jks .s~*{margin-top:6px}"
+    ".jks .s b{color:var(--c);font-weight:500}"
+    ".jks .g{height:8px;border-radius:4px;background:var(--l);margin:10px 0 6px;"
+    "overflow:hidden}.jks .g i{display:block;height:8px;background:var(--c)}.jks summary{cursor:pointer}"
+    ".jks details pre,.jks details div{margin-top:6px}.jks .w{overflow-x:auto}.jks img{max-width:100%%;background:#fff}"
+    ".jks table{border-collapse:collapse;margin:0;font-size:13px;color:inherit}.jks th,.jks td{padding:3px 16px 3px 0;"
+    "text-align:left;border:0;border-bottom:1px solid var(--l);white-space:nowrap;background:none;color:inherit}"
+    ".jks th{color:var(--m);font-weight:600;font-size:12px}"
+    ".jks tr{background:none!important}.jks tr:last-child>*{border:0}.jks .n{text-align:right}"
+)
+
+DARK = "--t:#e6eaf0;--m:#94a3b8;--l:#262e38;--b:#0f1216;--c:%s;--k:%s"
+
+
+def card_html(
+    snapshot: JobSnapshot,
+    log: Sequence[LogLine] = (),
+    preview: Mapping[str, Any] | None = None,
+    *,
+    now: datetime | None = None,
+    total_lines: int | None = None,
+    artifacts: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The job as a self-contained piece of HTML.
+
+    Args:
+        snapshot: the job.
+        log: its last lines; at most 12 are kept.
+        preview: of its result, see `jobkit.run.preview`.
+        now: the moment that a running job's times refer to; the present unless given.
+        total_lines: lines that its log has in all, where `log` is only the end of it.
+        artifacts: what it saved: `name` and `size_bytes` of each.
+    """
+    now = now or datetime.now(UTC)
+    shown = face(snapshot)
+    light, light_tint, dark, dark_tint = COLOURS[shown]
+    dark_rule = DARK % (dark, dark_tint)
+    themes = (
+        f"@media(prefers-color-scheme:dark){{body:not([data-jp-theme-light=true]) .jks{{{dark_rule}}}}}"
+        f"body[data-jp-theme-light=false] .jks{{{dark_rule}}}"
+    )
+    # The class is the job's own face, since a page may hold many cards and each brings its own colours.
+    own = f"jks-{shown}"
+    css = (_CSS % (light, light_tint, themes)).replace(".jks", f".{own}.{own}")  # twice: stronger than the page's rules
+    parts = [
+        _head(snapshot, shown, now),
+        *_error(snapshot),
+        *_result(preview),
+        *_saved(artifacts),
+        *_log(log, total_lines),
+        *_attempts(snapshot),
+    ]
+    return f'<div class="{own}">{"".join(parts)}<style>{css}</style></div>'
+
+
+def _head(snapshot: JobSnapshot, shown: str, now: datetime) -> str:
+    title = snapshot.spec.title or snapshot.spec.task
+    word = "Cancelling" if snapshot.is_cancelling else FACES[shown]
+    brief = params_brief(snapshot.spec.params)
+    elapsed = duration(snapshot.elapsed_s(now))
+    line = (
+        f'<span class="i">{GLYPHS[shown]} {word}</span> <b>{escape(title)}</b> '
+        + (f"<code>{escape(brief)}</code> " if brief else "")
+        + (f'<span class="x">{elapsed}</span>' if elapsed else "")
+    )
+    parts = [f'<p class="t">{line}</p>']
+    fraction = snapshot.progress
+    if fraction is not None and snapshot.state != "succeeded":
+        count = progress_line(snapshot)
+        parts.append(f'<div class="g"><i style="width:{fraction * 100:.1f}%"></i></div>')
+        told = (percent(fraction), count, snapshot.shown_message)
+        parts.append(f"<p>{escape(' · '.join(p for p in told if p))}</p>")
+    facts = []
+    if snapshot.finished_at is not None:
+        facts.append(f"ended {snapshot.finished_at:%Y-%m-%d %H:%M} UTC")
+    if snapshot.worker:
+        facts.append(f"worker {snapshot.worker}")
+    if snapshot.attempt > 1:
+        facts.append(f"attempt {snapshot.attempt}")
+    facts_text = escape(" · ".join(facts)) + (" · " if facts else "")
+    parts.append(f'<p class="m">{facts_text}<code title="{escape(snapshot.id)}">{escape(snapshot.id[:8])}</code></p>')
+    if not snapshot.is_terminal:
+        verb = {"running": "running", "queued": "queued", "scheduled": "scheduled"}[str(snapshot.state)]
+        if snapshot.spec.needs and snapshot.state == "scheduled":
+            shown_ids = ", ".join(f"<code>{escape(need[:8])}</code>" for need in snapshot.spec.needs[:6])
+            more = f" and {len(snapshot.spec.needs) - 6} more" if len(snapshot.spec.needs) > 6 else ""
+            parts.append(f'<p class="m">waits for the results of {shown_ids}{more}</p>')
+        parts.append(
+            f'<p class="m">{verb} at {now:%H:%M:%S} UTC, when this was saved; '
+            f"<code>kit.get({escape(repr(snapshot.id))})</code> shows it live</p>"
+        )
+    return f"<div>{''.join(parts)}</div>"
+
+
+def _error(snapshot: JobSnapshot) -> list[str]:
+    error = snapshot.error
+    if error is None or snapshot.state == "succeeded" or not snapshot.is_terminal:
+        return []
+    chain = chain_of(error.traceback)
+    cause = f'<p class="m">Root cause <code>{escape(_cut(chain[0].headline, 300))}</code></p>' if len(chain) > 1 else ""
+    where = f'<p class="m"><code>{escape(error.where)}</code></p>' if error.where else ""
+    at = _NUMBER.search(error.where)
+    source = f'<pre class="s">{_source(error.source, at[0] if at else "")}</pre>' if error.source else ""
+    trace = (
+        f"<details><summary>Traceback</summary><pre>{escape(_cut_front(error.traceback, _CHARS))}</pre></details>"
+        if error.traceback
+        else ""
+    )
+    return [
+        f'<div class="e"><p><b><code>{escape(error.type)}</code></b> {escape(_cut(error.message, 600))}</p>'
+        f"{where}{source}{cause}{trace}</div>"
+    ]
+
+
+def _source(source: str, at: str) -> str:
+    """The lines around the failing one, which is marked also where styles are dropped."""
+    lines = [line.partition("\t") for line in source.split("\n")]
+    width = max(len(number) for number, _, _ in lines)
+    texts = [(number == at, escape(f"{number:>{width}}  {text}")) for number, _, text in lines]
+    return "\n".join(f"<b>&gt; {text}</b>" if is_failing else f"  {text}" for is_failing, text in texts)
+
+
+def _saved(artifacts: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not artifacts:
+        return []
+    total = size(sum(int(each["size_bytes"]) for each in artifacts))
+    word = "1 artifact" if len(artifacts) == 1 else f"{len(artifacts)} artifacts"
+    rows = "".join(
+        f"<tr><td><code>{escape(_cut(str(each['name']), 80))}</code></td>"
+        f'<td class="n">{size(each["size_bytes"])}</td></tr>'
+        for each in artifacts[:_ROWS]
+    )
+    more = " and more" if len(artifacts) > _ROWS else ""
+    return [
+        f'<details><summary>{word}, {total}</summary><div class="w"><table>{rows}</table></div>'
+        f'<p class="m"><code>job.artifacts()</code> reads and saves them{more}</p></details>'
+    ]
+
+
+def _log(log: Sequence[LogLine], total: int | None) -> list[str]:
+    if not log:
+        return []
+    last = log[-_LINES:]
+    total = max(total or 0, len(log))
+    text = "\n".join(_cut(line.text, 240) for line in last)
+    some = (
+        f"last {len(last)} of {number(total)} lines"
+        if total > len(last)
+        else "1 line"
+        if total == 1
+        else f"{total} lines"
+    )
+    return [f"<details><summary>Log, {some}</summary><pre>{escape(text)}</pre></details>"]
+
+
+def _attempts(snapshot: JobSnapshot) -> list[str]:
+    attempts = attempts_of(snapshot.history)
+    if len(attempts) < 2:
+        return []
+    rows = "".join(
+        f"<tr><td>{a.number}</td><td>{escape(a.outcome)}</td><td>{a.started_at:%H:%M:%S}</td>"
+        f"<td>{duration(a.duration_s)}</td><td>{escape(a.worker)}</td><td>{escape(_cut(a.reason, 120))}</td></tr>"
+        for a in attempts[-8:]
+    )
+    return [f'<details><summary>{len(attempts)} attempts</summary><div class="w"><table>{rows}</table></div></details>']
+
+
+def _result(preview: Mapping[str, Any] | None) -> list[str]:
+    if not preview:
+        return []
+    note = f'<p class="m">{escape(str(preview["unavailable"]))}</p>' if preview.get("unavailable") else ""
+    table, text = preview.get("table"), str(preview.get("text") or "")
+    if isinstance(table, Mapping):
+        body = _table(table)
+    elif preview.get("png"):
+        body = _figure(str(preview["png"]))
+    else:
+        plain = preview.get("json")
+        if (
+            isinstance(plain, dict)
+            and 0 < len(plain) <= _ROWS
+            and not any(isinstance(v, (dict, list)) for v in plain.values())
+        ):
+            rows = "".join(
+                f"<tr><th>{escape(_cut(str(k), 60))}</th><td>{escape(_cut(str(v), 200))}</td></tr>"
+                for k, v in plain.items()
+            )
+            return [f'<div><div class="w"><table>{rows}</table></div>{note}</div>']
+        if isinstance(plain, (dict, list)):
+            text = json.dumps(plain, indent=1, ensure_ascii=False, default=str)
+        # Markup of a result (`html`) is never put into a page that others open; its text says what it is.
+        body = f"<pre>{escape(_cut(text, _CHARS))}</pre>" if text else ""
+        if preview.get("bokeh"):
+            body += '<p class="m"><code>bokeh.io.show(job.result())</code> draws it; the dashboard shows it</p>'
+    return [f"<div>{body}{note}</div>"] if body or note else []
+
+
+def _table(table: Mapping[str, Any]) -> str:
+    columns = [str(name) for name in table.get("columns") or ()][:_COLUMNS]
+    all_rows = list(table.get("rows") or ())
+    rows = [list(row)[: len(columns)] for row in all_rows[:_ROWS]]
+    tall, _ = table.get("shape") or (len(all_rows), len(columns))
+    css = [
+        ' class="n"' if rows and all(_NUMERIC.fullmatch(str(row[i])) for row in rows if i < len(row)) else ""
+        for i in range(len(columns))
+    ]
+    head = "".join(f"<th{c}>{escape(_cut(name, 40))}</th>" for name, c in zip(columns, css, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td{c}>{escape(_cut(str(v), 80))}</td>" for v, c in zip(row, css, strict=False)) + "</tr>"
+        for row in rows
+    )
+    more = f'<p class="m">{number(len(rows))} of {number(tall)} rows</p>' if tall > len(rows) else ""
+    return f'<div class="w"><table><tr>{head}</tr>{body}</table></div>{more}'
+
+
+def _figure(png: str) -> str:
+    data = re.sub(r"\s", "", png)
+    if not re.fullmatch(r"[A-Za-z0-9+/=]+", data):
+        return ""
+    if len(data) > _FIGURE_BYTES * 4 / 3:
+        return f'<p class="m">figure of {size(len(data) * 0.75)}, too large to keep here; open the job to see it</p>'
+    return f'<img alt="figure" src="data:image/png;base64,{data}">'
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _cut_front(text: str, limit: int) -> str:
+    """The end of a text: a traceback's last lines say what happened."""
+    return text if len(text) <= limit else "…\n" + text[-limit:].split("\n", 1)[-1]

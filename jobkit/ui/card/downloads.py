@@ -1,0 +1,182 @@
+"""What a card fetches on demand: an artifact to look at or to keep, and the whole log.
+
+Only what a person asked for is read, within limits, since it travels over the page's own websocket as one text.
+Nothing is unpickled; what can be shown becomes a preview as results have (`jobkit.run.preview`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import csv
+import gzip
+import importlib
+import importlib.util
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobkit.model import JobkitError
+from jobkit.run.preview import COLUMNS, ROWS, preview_of
+from jobkit.ui.words.format import size
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+    from jobkit.client.artifacts import Artifact
+
+#: Bytes of an artifact that is shown in the card, and of what is sent to be saved.
+SHOWN_BYTES, SAVED_BYTES = 3_000_000, 30_000_000
+
+#: Bytes of a whole log, from its end, before it is packed.
+LOG_BYTES = 100_000_000
+
+#: Lines of one page of a log.
+PAGE_LINES = 500
+
+_TEXT_CHARS = 20_000
+
+#: Pictures that an <img> shows and that cannot run anything there.
+_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
+
+
+def answer(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
+    """The JSON text for a card's request; blocking.
+
+    Args:
+        asked: `action` is "show", "save" (both with the artifact's `name`), "whole-log", or "log-page" (with any of
+            `search`, `level`, `after` and `before`).
+
+    Returns:
+        `{"action", "name", "n"}` as asked, and one of `preview`; `base64` with `media_type` and `packed` (whether it
+        is gzip); `lines` with `total`, `dropped`, `matched`, `is_all` and `cursor`; `problem`, a sentence.
+    """
+    action, name = str(asked.get("action")), str(asked.get("name", ""))[:200]
+    told: dict[str, Any] = {"action": action, "name": name}
+    told["n"] = str(asked.get("n", ""))[:40]  # so that no two answers are equal
+    try:
+        if action == "whole-log":
+            told |= _log(kit, job_id)
+        elif action == "log-page":
+            told |= _log_page(kit, job_id, asked)
+        else:
+            artifact = kit.artifact(job_id, name)
+            told |= _shown(artifact) if action == "show" else _saved(artifact, job_id)
+    except JobkitError as error:
+        told["problem"] = str(error)
+    except OSError as error:
+        told["problem"] = f"it could not be read: {error.strerror or error}"
+    return json.dumps(told)
+
+
+def _saved(artifact: Artifact, job_id: str) -> dict[str, Any]:
+    if artifact.size_bytes > SAVED_BYTES:
+        return {
+            "problem": f"{artifact.name} has {size(artifact.size_bytes)}, more than a page sends; "
+            f"`kit.artifact({job_id!r}, {artifact.name!r}).save()` writes it to a file"
+        }
+    return {"media_type": artifact.media_type, "base64": _base64(artifact.read())}
+
+
+def _shown(artifact: Artifact) -> dict[str, Any]:
+    if artifact.size_bytes > SHOWN_BYTES:
+        return {"problem": f"{artifact.name} has {size(artifact.size_bytes)}, too much to show here; save it"}
+    preview = _preview(artifact.read(), artifact.media_type)
+    if preview is None:
+        return {"problem": f"{artifact.name} is {artifact.media_type}, which a page cannot show; save it"}
+    return {"preview": preview}
+
+
+def _preview(content: bytes, media_type: str) -> dict[str, Any] | None:
+    kind = media_type.partition(";")[0].strip().lower()
+    try:
+        if kind in _PICTURES:
+            return {"picture": f"data:{kind};base64,{_base64(content)}"}
+        if kind == "text/html":
+            return {"page": content.decode("utf-8", "replace")}
+        if kind == "text/csv":
+            return {"table": _csv(content.decode("utf-8", "replace"))}
+        if kind == "application/json":
+            return {"json": json.loads(content)}
+        if "parquet" in kind and importlib.util.find_spec("pyarrow") is not None:
+            return preview_of(importlib.import_module("pyarrow.parquet").read_table(io.BytesIO(content)))[0]
+        if kind.startswith("text/"):
+            return {"text": _cut(content.decode("utf-8", "replace"))}
+        if content[:6] == b"\x93NUMPY":
+            return preview_of(importlib.import_module("numpy").load(io.BytesIO(content), allow_pickle=False))[0]
+    except Exception:  # not what its media type says: whoever saves it may find out
+        return None
+    return None
+
+
+def _csv(text: str) -> dict[str, Any]:
+    rows = list(csv.reader(io.StringIO(text)))
+    head, body = (rows[0], rows[1:]) if rows else ([], [])
+    return {
+        "columns": head[:COLUMNS],
+        "rows": [row[:COLUMNS] for row in body[:ROWS]],
+        "shape": [len(body), len(head)],
+    }
+
+
+def _log(kit: Kit, job_id: str) -> dict[str, Any]:
+    """The file where there is one on this machine, else what the server keeps."""
+    kit.snapshot(job_id)  # says so where the job is gone
+    path = kit.log_file(job_id)
+    if path is not None:
+        content = _end_of(path)
+    else:
+        found = kit.log_slice(job_id)
+        content = "".join(f"{line.text}\n" for line in found.lines).encode()
+    packed = gzip.compress(content, 5)
+    if len(packed) > SAVED_BYTES:
+        where = f"it is in {path}" if path is not None else f"`jobkit logs {job_id} --all` prints it"
+        return {"problem": f"the log has {size(len(content))}, more than a page sends; {where}"}
+    return {"media_type": "text/plain", "base64": _base64(packed), "packed": True}
+
+
+def _log_page(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Lines of the whole log: those around a place, or those that match."""
+    after, before = asked.get("after"), asked.get("before")
+    found = kit.log_slice(
+        job_id,
+        after=0 if after is None else after,
+        before=before,
+        tail=PAGE_LINES if after is None and before is None else None,
+        search=asked.get("search", ""),
+        level=asked.get("level", ""),
+        limit=PAGE_LINES,
+    )
+    numbers = {name: getattr(found, name) for name in ("total", "dropped", "matched", "is_all", "cursor")}
+    return {"lines": [line.to_json() for line in found.lines], **numbers}
+
+
+class LogPages:
+    """Answers one card's questions about a log one at a time. A newer question replaces those that wait."""
+
+    def __init__(self) -> None:
+        self._newest: object = None
+        self._lock = asyncio.Lock()
+
+    async def answer(self, kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
+        """`answer` in a thread; "" if a newer question has come meanwhile."""
+        self._newest = asked
+        async with self._lock:
+            text = await asyncio.to_thread(answer, kit, job_id, asked) if asked is self._newest else ""
+        return text if asked is self._newest else ""
+
+
+def _end_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        length = file.seek(0, io.SEEK_END)
+        file.seek(max(0, length - LOG_BYTES))
+        return file.read()
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TEXT_CHARS else text[:_TEXT_CHARS] + f"\n… {len(text) - _TEXT_CHARS:,} more characters"
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -1,0 +1,352 @@
+"""What one job's card shows, as data: events and log lines in, the card's JSON texts out.
+
+Pure: no clock (`now` is an argument), no Panel, no Redis. `job_feed.py` connects it to a kit, `job_card.py` and
+`widget.py` carry its texts to a browser, and the tests drive it with lists of events.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from secrets import token_hex
+from typing import Any
+
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
+from jobkit.model.snapshot import iso
+from jobkit.ui.words.format import FACES, Eta, face, params_brief, percent, progress_line
+from jobkit.ui.words.trace import chain_of
+
+#: Log lines that a card starts with; it then keeps up to 2,000.
+LOG_LINES = 500
+
+#: A queued job says that no worker serves its queue only after this, since embedded workers need a moment to start.
+GRACE_S = 3.0
+
+#: The card's texts that replace what it has.
+_WHOLE = ("snapshot", "log", "preview", "artifacts")
+
+#: The states that a queued or scheduled job comes from.
+_TO_QUEUE = (EventType.SUBMITTED, EventType.QUEUED, EventType.LOST, EventType.RELEASED)
+
+
+@dataclass
+class JobView:
+    """One job as its card shows it.
+
+    Attributes:
+        snapshot: the job now.
+        defaults: of the task's parameters, where known: arguments that equal them are left out of the brief.
+        needs_snapshot: events were missed; whoever feeds this should read the snapshot and call `reset`.
+        is_live: whether events arrive at all.
+        lease_s: of the kit's settings; from it follows when a silent worker's job is taken away.
+        url: of the job's page in a dashboard, or "".
+        has_looked: somebody has looked at the jobs that it waits for.
+    """
+
+    snapshot: JobSnapshot
+    defaults: Mapping[str, Any] | None = None
+    needs_snapshot: bool = False
+    is_live: bool = True
+    lease_s: float = 15.0
+    url: str = ""
+    lines: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
+    total: int = 0
+    dropped: int = 0
+    preview: Mapping[str, Any] | None = None
+    is_deleted: bool = False
+    artifacts: list[dict[str, Any]] = field(default_factory=list)
+    _eta: Eta = field(default_factory=Eta)
+    _origin: str = field(default_factory=lambda: token_hex(4))
+    _updates: int = 0
+    _queue_workers: int | None = None
+    has_looked: bool = False
+    _needed: tuple[JobSnapshot, ...] = ()
+    _held: str = ""
+    _beat_age_s: float | None = None
+    _beat_seen_at: datetime | None = None
+    _fresh: list[LogLine] = field(default_factory=list)
+    _dirty: set[str] = field(default_factory=lambda: set(_WHOLE))
+
+    # -- in ---------------------------------------------------------------------------------------------------------
+
+    def take(self, event: JobEvent) -> bool:
+        """Apply one event of this job; False where it changed nothing."""
+        if event.job_id != self.snapshot.id:
+            return False
+        if event.type is EventType.LOGGED:
+            return self.log(lines_of(event))
+        if event.type is EventType.DELETED:
+            self.is_deleted = True
+            self._dirty.add("snapshot")
+            return True
+        moved = apply(self.snapshot, event)
+        if moved is None:
+            self.needs_snapshot = True
+            return False
+        if moved is self.snapshot:
+            return False
+        if event.type is EventType.STARTED:
+            self._eta = Eta()
+            self._queue_workers = None
+        self.snapshot = moved
+        self._count(event.at)
+        self._dirty.add("snapshot")
+        return True
+
+    def reset(self, snapshot: JobSnapshot, now: datetime) -> None:
+        """Start again from a snapshot that was just read; an older one than ours is ignored."""
+        self.needs_snapshot = False
+        if snapshot.id == self.snapshot.id and (snapshot.seq, snapshot.rev) < (self.snapshot.seq, self.snapshot.rev):
+            return
+        if snapshot.attempt != self.snapshot.attempt:
+            self._eta = Eta()
+        self.snapshot = snapshot
+        self._count(now)
+        self._dirty.add("snapshot")
+
+    def load_log(self, lines: Sequence[LogLine], total: int, dropped: int) -> None:
+        """Replace the log by what was just read; lines that arrived meanwhile and are newer stay."""
+        last = lines[-1].n if lines else 0
+        newer = [line for line in self.lines if line.n > last]
+        self.lines.clear()
+        self.lines.extend((*lines, *newer))
+        self.total = max(total, newer[-1].n if newer else 0)
+        self.dropped = dropped
+        self._fresh.clear()
+        self._dirty.add("log")
+
+    def log(self, lines: Iterable[LogLine]) -> bool:
+        """Append lines as they arrive; ones that are already there are ignored."""
+        last = self.lines[-1].n if self.lines else 0
+        fresh = [line for line in lines if line.n > last]
+        if not fresh:
+            return False
+        self.lines.extend(fresh)
+        self.total = max(self.total, fresh[-1].n)
+        self._fresh.extend(fresh)
+        self._dirty.add("log_append")
+        return True
+
+    def show(self, preview: Mapping[str, Any] | None) -> None:
+        """The result's preview was read."""
+        self.preview = preview
+        self._dirty.add("preview")
+
+    def keep(self, artifacts: list[dict[str, Any]]) -> None:
+        """What the job has saved was read: name, media type, bytes and time of each, oldest first."""
+        if artifacts != self.artifacts:
+            self.artifacts = artifacts
+            self._dirty.add("artifacts")
+
+    def connection(self, is_live: bool) -> None:
+        """Events arrive (again), or no longer."""
+        if is_live != self.is_live:
+            self.is_live = is_live
+            self.needs_snapshot = self.needs_snapshot or is_live
+            self._dirty.add("snapshot")
+
+    def health(self, queue_workers: int | None, beat_age_s: float | None, now: datetime) -> None:
+        """What a look at queues and workers said: live workers of its queue; how long its own worker is silent."""
+        before = self.alert(now)
+        self._queue_workers, self._beat_age_s, self._beat_seen_at = queue_workers, beat_age_s, now
+        if self.alert(now) != before:
+            self._dirty.add("snapshot")
+
+    def held(self, sentence: str, now: datetime) -> None:
+        """What a look at pauses and limits said that keeps it from starting; "" where nothing does."""
+        before = self.alert(now)
+        self._held = sentence
+        if self.alert(now) != before:
+            self._dirty.add("snapshot")
+
+    def needed(self, found: Sequence[JobSnapshot | None], now: datetime) -> None:
+        """What a look at (some of) the jobs that it waits for said."""
+        before = self.alert(now)
+        self._needed = tuple(snapshot for snapshot in found if snapshot is not None and not snapshot.is_terminal)
+        if self.alert(now) != before:
+            self._dirty.add("snapshot")
+
+    # -- out --------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_dirty(self) -> bool:
+        return bool(self._dirty)
+
+    def updates(self, now: datetime) -> tuple[dict[str, str], dict[str, str]]:
+        """The card's texts that changed since the last call: any of `snapshot`, `log`, `preview` and `artifacts`, which
+        replace what the card has; and `log_append` where its log goes on.
+        """
+        dirty, self._dirty = self._dirty, set()
+        self._updates += 1
+        whole, parts = self._texts(dirty, now), {}
+        if "log_append" in dirty and "log" not in dirty:
+            parts["log_append"] = self._log(self._fresh[-LOG_LINES:])
+        self._fresh.clear()
+        return whole, parts
+
+    def everything(self, now: datetime) -> dict[str, str]:
+        """All texts of a card that opens now."""
+        return self._texts(set(_WHOLE), now)
+
+    @property
+    def version(self) -> str:
+        """Stands in each text of a card and differs after each of `updates`: who has it has missed nothing."""
+        return f"{self._origin}-{self._updates}"
+
+    def with_alert(self, sentence: str, now: datetime) -> str:
+        """The snapshot's text with a sentence about what was refused."""
+        return _dumps(self.card(now) | {"alert": {"level": "error", "text": sentence}})
+
+    def _texts(self, names: set[str], now: datetime) -> dict[str, str]:
+        out: dict[str, str] = {}
+        if "snapshot" in names:
+            out["snapshot"] = _dumps(self.card(now))
+        if "log" in names:
+            out["log"] = self.log_json()
+        if "preview" in names:
+            out["preview"] = _dumps(self.preview) if self.preview else ""
+        if "artifacts" in names:
+            out["artifacts"] = _dumps(self.artifacts) if self.artifacts else ""
+        return out
+
+    def log_json(self) -> str:
+        """The kept lines: `{"lines": [...], "total", "dropped"}`."""
+        return self._log(list(self.lines))
+
+    def card(self, now: datetime) -> dict[str, Any]:
+        """The job for the card: `JobSnapshot.to_json()` and what only a card needs."""
+        snapshot = self.snapshot
+        queued_at = next((e.at for e in reversed(snapshot.history) if e.type in _TO_QUEUE), snapshot.submitted_at)
+        started_from = next(
+            (e.at for e in reversed(snapshot.history[: _last_start(snapshot)]) if e.type in _TO_QUEUE), None
+        )
+        waited = (snapshot.started_at - started_from).total_seconds() if snapshot.started_at and started_from else None
+        error = snapshot.error
+        return snapshot.to_json() | {
+            "lent": snapshot.lent_text,
+            "face": face(snapshot),
+            "args": params_brief(snapshot.spec.params, self.defaults),
+            "count": progress_line(snapshot, snapshot.elapsed_s(now))
+            if not snapshot.is_terminal or snapshot.error
+            else progress_line(snapshot),
+            "eta_s": self.eta_s(now),
+            "typical_s": snapshot.typical_s,
+            "waited_s": waited,
+            "queued_at": iso(queued_at),
+            "attempts": [
+                {
+                    "number": a.number,
+                    "worker": a.worker,
+                    "started_at": iso(a.started_at),
+                    "ended_at": iso(a.ended_at),
+                    "duration_s": a.duration_s,
+                    "outcome": a.outcome,
+                    "reason": a.reason,
+                }
+                for a in attempts_of(snapshot.history)
+            ],
+            "chain": [
+                {
+                    "headline": raised.headline,
+                    "frames": [frame.to_json() for frame in raised.frames],
+                }
+                for raised in (chain_of(error.traceback) if error else ())
+            ],
+            "now": iso(now),
+            "v": self.version,
+            "alert": self.alert(now),
+            "deleted": self.is_deleted,
+            "connection": "live" if self.is_live else "reconnecting",
+            "url": self.url,
+        }
+
+    def eta_s(self, now: datetime) -> float | None:
+        """Seconds left, smoothed; of a job without progress, as past runs of its task say; or None."""
+        if self.snapshot.progress is None:
+            return self.snapshot.eta_s(now)
+        if self.snapshot.state is not JobState.RUNNING or self._eta.left_s is None:
+            return None
+        passed = (self.snapshot.elapsed_s(now) or 0.0) - self._eta._at_s
+        return max(0.0, self._eta.left_s - max(0.0, passed))
+
+    def alert(self, now: datetime) -> dict[str, str] | None:
+        """The truth about trouble, in one sentence, or None: `{"level", "text"}`."""
+        snapshot = self.snapshot
+        if self.is_deleted:
+            return {"level": "warning", "text": "This job was deleted; what you see is no longer kept"}
+        if snapshot.state is JobState.QUEUED and self._held:
+            level = (
+                "warning" if self._held.startswith("waits for a worker with") else "info"
+            )  # nobody has what it needs
+            return {"level": level, "text": f"{self._held[0].upper()}{self._held[1:]}"}
+        if snapshot.state is JobState.QUEUED and self._queue_workers == 0:
+            queue = snapshot.spec.queue
+            command = "jobkit worker" if queue == "default" else f"jobkit worker -q {queue}"
+            return {"level": "warning", "text": f"Queued; no worker serves queue {queue}: run `{command}`"}
+        if snapshot.state is JobState.RUNNING and self._beat_age_s is not None and self._beat_seen_at is not None:
+            silent = self._beat_age_s + (now - self._beat_seen_at).total_seconds()
+            if self._beat_age_s > self.lease_s / 2:
+                left = self.lease_s - silent
+                when = f"will be restarted in {left:.0f} s" if left >= 1 else "is about to be restarted"
+                return {"level": "warning", "text": f"Stalled: worker last seen {silent:.0f} s ago; the job {when}"}
+        if snapshot.state is JobState.SCHEDULED and snapshot.due_at is None and snapshot.spec.needs:
+            return {"level": "info", "text": self._waiting()}
+        return None
+
+    def _waiting(self) -> str:
+        """What it waits for, as far as it was looked at."""
+        needs = self.snapshot.spec.needs
+        count = f"the result of job {needs[0][:8]}" if len(needs) == 1 else f"the results of {len(needs)} jobs"
+        told = [
+            f"{one.spec.title or one.spec.task} {one.id[:8]} is {FACES[face(one)].lower()}"
+            + (f" ({percent(one.progress)})" if one.progress is not None and one.state is JobState.RUNNING else "")
+            for one in self._needed[:3]
+        ]
+        if len(self._needed) > 3:
+            told.append(f"{len(self._needed) - 3} more")
+        return f"Waits for {count}" + (f": {', '.join(told)}" if told else "")
+
+    def _count(self, at: datetime) -> None:
+        snapshot = self.snapshot
+        if snapshot.state is JobState.RUNNING and snapshot.done is not None:
+            self._eta.update(snapshot.done, snapshot.total, snapshot.elapsed_s(at) or 0.0)
+
+    def _log(self, lines: Sequence[LogLine]) -> str:
+        return _dumps(
+            {
+                "lines": [line.to_json() for line in lines],
+                "total": self.total,
+                "dropped": self.dropped,
+                "v": self.version,
+            }
+        )
+
+
+def lines_of(event: JobEvent) -> list[LogLine]:
+    """The lines that a `logged` event carries, numbered."""
+    first = int(event.data.get("first", 1))
+    return [LogLine.from_wire(wire, first + i) for i, wire in enumerate(event.data.get("lines") or ())]
+
+
+def _last_start(snapshot: JobSnapshot) -> int:
+    history = snapshot.history
+    return next((i for i in range(len(history) - 1, -1, -1) if history[i].type is EventType.STARTED), 0)
+
+
+def _dumps(value: Any) -> str:
+    """Compact JSON that a browser can parse: what is not finite becomes null, what is not JSON its text."""
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(_finite(value), separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, (list, tuple)) else value

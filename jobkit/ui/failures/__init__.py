@@ -1,0 +1,1 @@
+"""Failed jobs in groups."""

@@ -1,0 +1,219 @@
+"""`FailuresPage`: failed jobs in groups, what each is about, and what to do with it. Live."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import param
+from panel.custom import JSComponent
+
+from jobkit.client.loop import background
+from jobkit.model import InvalidParams, UnknownTask
+from jobkit.ui.access.desk import PAUSE_ACTIONS, Answer, Desk, Errand, action, each
+from jobkit.ui.failures.failures_feed import JOBS, MOST_JOBS, STATES, Looker, feed_of
+from jobkit.ui.form.form_values import read_field
+from jobkit.ui.live.asked import obey
+from jobkit.ui.live.bridge import SessionBridge
+from jobkit.ui.live.own import SelfContained
+from jobkit.ui.words import assets
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+# -- what can be done --------------------------------------------------------------------------------------------------
+
+
+async def _retry(errand: Errand, group: str) -> None:
+    changes = await _changes(errand, group)
+    came = await errand.kit.aio.retry_failures(group, changes=changes, owner=errand.person.name)
+    for job_id in came.jobs.values():
+        errand.make(job_id)
+    errand.done = f"run again: {_jobs(len(came.jobs))}"
+    if came.refused:
+        why = next(iter(came.refused.values()))
+        errand.refuse(group, f"{_jobs(len(came.refused))} could not be run again: {why}")
+    elif not came.jobs:
+        errand.refuse(group, "every job of this group has been run again already")
+
+
+async def _changes(errand: Errand, group: str) -> dict[str, Any]:
+    """The other arguments that were asked for, from the fields of a form."""
+    fields = errand.details.get("changes")
+    if not isinstance(fields, Mapping) or not fields:
+        return {}
+    task = (await errand.kit.aio.failure(group)).task
+    infos = await errand.kit.aio.tasks()
+    if task not in infos:
+        why = errand.kit.verbs.refused_tasks.get(task) or f"task {task!r} is not known here"
+        raise UnknownTask(f"{why}; so its arguments cannot be checked; run it from Python")
+    specs = {spec.name: spec for spec in infos[task].params}
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name not in specs:
+            raise InvalidParams(f"task {task!r} has no argument {str(name)[:60]!r}", str(name))
+        values[name] = read_field(specs[name], field if isinstance(field, Mapping) else {"text": str(field)})
+    changes: dict[str, Any] = infos[task].changes(values)
+    return changes
+
+
+async def _drop(errand: Errand, group: str) -> None:
+    errand.done = f"dropped: {_jobs(await errand.kit.aio.drop(group))} deleted"
+
+
+async def _mute(errand: Errand, group: str) -> None:
+    await errand.kit.aio.mute(group, by=errand.person.name)
+
+
+async def _resolve(errand: Errand, group: str) -> None:
+    await errand.kit.aio.resolve(group, by=errand.person.name)
+
+
+async def _reopen(errand: Errand, group: str) -> None:
+    await errand.kit.aio.reopen(group, by=errand.person.name)
+
+
+def _jobs(count: int) -> str:
+    return f"{count:,} job{'' if count == 1 else 's'}"
+
+
+action("retry_group", each(_retry), "run again", on="group", is_dangerous=True)
+action("mute_group", each(_mute), "muted", on="group")
+action("resolve_group", each(_resolve), "resolved", on="group")
+action("reopen_group", each(_reopen), "opened again", on="group")
+action("drop_group", each(_drop), "dropped", on="group", is_dangerous=True)
+
+#: Those that the page of failures offers.
+GROUP_ACTIONS = ("retry_group", "mute_group", "resolve_group", "reopen_group", "drop_group")
+
+OFFERED = (*GROUP_ACTIONS, *PAUSE_ACTIONS)
+
+
+class FailuresPage(SelfContained, JSComponent):
+    """Groups of failures.
+
+    Args:
+        kit: whose.
+        on_open: called in the session with the id of the job that was clicked.
+        on_choose: called in the session with the id of the group that was opened ("" for none) and the state that
+            is listed, when either was chosen in the browser.
+        bridge, desk: of the session, where the caller already has them.
+
+    Attributes:
+        picture, detail: what the browser shows; see `failures_feed`.
+        group: id of the group that is open, or "". state: "open" (with those that regressed), "muted" or "resolved".
+        notice: what came of the last action, JSON. actions: what may be done, JSON.
+        is_open: whether anybody looks; only then is anything read.
+    """
+
+    picture = param.String(default="")
+    detail = param.String(default="")
+    group = param.String(default="")
+    state = param.String(default="open")
+    notice = param.String(default="")
+    actions = param.String(default="[]")
+    is_open = param.Boolean(default=True)
+    request = param.String(default="")
+
+    part_of: ClassVar[Mapping[str, str]] = {}
+
+    _esm = assets.esm("failures")
+    _stylesheets: ClassVar[list[str]] = [assets.css("failures")]
+
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        on_open: Callable[[str], object] | None = None,
+        on_choose: Callable[[str, str], object] | None = None,
+        bridge: SessionBridge | None = None,
+        desk: Desk | None = None,
+        **params: Any,
+    ) -> None:
+        self._desk = desk or Desk(kit)
+        offered = json.dumps(self._desk.offered(OFFERED))
+        super().__init__(actions=offered, **params)
+        self._kit = kit
+        self._on_open, self._on_choose = on_open, on_choose
+        self._bridge = bridge or SessionBridge()
+        self._looker = Looker(lambda texts: self._bridge.put(self, texts), self.group)
+        self._is_reading = False
+        self._n = 0
+        self._bridge.on_close(lambda: void(background.start().call_soon_threadsafe(self._end)))
+        obey(self, self._bridge, self._do)
+        self.param.watch(lambda _: self._follow(), ["is_open", "group"])
+        self._follow()
+
+    def _follow(self) -> None:
+        background.start().call_soon_threadsafe(partial(self._begin, self.group) if self.is_open else self._end)
+
+    # -- on the background loop -------------------------------------------------------------------------------------
+
+    def _begin(self, group: str) -> None:
+        if group != self._looker.group:
+            self._looker.group, self._looker.limit = group, JOBS
+        if not self._bridge.is_open:
+            return
+        if self._is_reading:
+            feed_of(self._kit).again(self._looker)
+        else:
+            self._is_reading = True
+            feed_of(self._kit).add(self._looker)
+
+    def _end(self) -> None:
+        if self._is_reading:
+            self._is_reading = False
+            feed_of(self._kit).leave(self._looker)
+
+    def _again(self, more: bool = False) -> None:
+        if more:
+            self._looker.limit = min(MOST_JOBS, self._looker.limit * 3)
+        if self._is_reading:
+            feed_of(self._kit).again(self._looker)
+
+    def _acted(self, action: str, group: str, answer: Answer) -> None:
+        can_undo = answer.is_ok and action in ("mute_group", "resolve_group")
+        told = {
+            "text": answer.sentence,
+            "level": "info" if answer.is_ok else "error",
+            "undo": group if can_undo else "",
+            "action": action,
+        }
+        self._bridge.push(lambda: self._told(told))
+
+    # -- in the session ---------------------------------------------------------------------------------------------
+
+    def _told(self, told: Mapping[str, Any]) -> None:
+        self._n += 1
+        self.notice = json.dumps({**told, "n": self._n})  # the same sentence twice is told twice
+
+    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
+        id = str(asked.get("id", ""))[:200]
+        if action == "hello":
+            background.start().call_soon_threadsafe(self._again)
+        elif action == "open" and self._on_open is not None:
+            self._on_open(id)
+        elif action == "group":
+            self.group = id
+            self._chosen()
+        elif action == "state" and asked.get("state") in STATES:
+            self.param.update(state=str(asked["state"]), group="")
+            self._chosen()
+        elif action == "more":
+            background.start().call_soon_threadsafe(self._again, True)
+        elif action in ("pause_task", "resume_task"):
+            self._desk.begin(action, [str(asked.get("task", ""))[:200]], partial(self._acted, action, id))
+        elif action in GROUP_ACTIONS:
+            changes = asked.get("changes")
+            details = {"changes": changes} if action == "retry_group" and isinstance(changes, dict) else {}
+            self._desk.begin(action, [id], partial(self._acted, action, id), **details)
+
+    def _chosen(self) -> None:
+        if self._on_choose is not None:
+            self._on_choose(self.group, self.state)
+
+
+def void(_: object) -> None:
+    """For callbacks whose value nobody wants."""

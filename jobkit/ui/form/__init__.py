@@ -1,0 +1,1 @@
+"""The form of a task: fields from its parameters, and what they submit."""

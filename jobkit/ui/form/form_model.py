@@ -1,0 +1,222 @@
+"""Behind a form: its tasks as JSON, each value checked as it is typed, the submit. Pages and notebooks share it.
+
+It is made from `TaskInfo`, so it never imports a task's code. What the browser asks for comes in as text, what it is to
+show goes out through `put`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from jobkit.client.loop import background
+from jobkit.model import InvalidParams, JobkitError
+from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.signature import part_of
+from jobkit.tasks.specs import ParamSpec
+from jobkit.ui.access.desk import Desk
+from jobkit.ui.form.form_values import kept_in, read_axes, read_field, read_form, read_options
+
+#: Where the prose of a docstring ends: Google's and NumPy's headings, Sphinx's fields, doctests.
+_SECTION = re.compile(
+    r"((args?|arguments|parameters|params|returns?|raises|yields|examples?|notes?|attributes|see also|references)\s*:?$"
+    r"|:(param|returns?|raises|type)\b|>>>)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a form starts from.
+
+    Attributes:
+        task: name of the task. values: by name, as a job's `params` give them.
+        queue: chosen among the options; "" for the task's own.
+        job: id of the job that the values are of, or "".
+        kept: names of those of its arguments that `values` does not hold as a whole; they stay as they are in the job
+            unless another value is typed.
+    """
+
+    task: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    queue: str = ""
+    job: str = ""
+    kept: tuple[str, ...] = ()
+
+
+class FormModel:
+    """One form.
+
+    Args:
+        desk: gives the desk to submit at; asked when it is needed, since a form that is only looked at needs no kit.
+        put: shows new texts (any of `tasks`, `reply` and `prefill`); called in any thread.
+        on_submit: called in any thread with the id of each job that was submitted from here.
+        on_sweep: called in any thread with the tag that the jobs of a sweep have.
+        infos: tasks that are known already; the kit is asked for the others by `refresh`.
+        names: only these tasks, in this order; all unless given.
+    """
+
+    def __init__(
+        self,
+        desk: Callable[[], Desk],
+        put: Callable[[Mapping[str, str]], object],
+        *,
+        on_submit: Callable[[str], object] | None = None,
+        on_sweep: Callable[[str], object] | None = None,
+        infos: Mapping[str, TaskInfo] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self._desk = desk
+        self._put = put
+        self._on_submit = on_submit
+        self._on_sweep = on_sweep
+        self._infos = dict(infos or {})
+        self._names = names
+        self._replies = 0
+
+    def tasks(self) -> str:
+        """The tasks that are known, as the browser shows them."""
+        return json.dumps([shown(info) for info in self._infos.values()], default=str, ensure_ascii=False)
+
+    def refresh(self) -> None:
+        """Ask the kit for its tasks again."""
+        background.spawn(self._refresh())
+
+    def filling(self, filled: Filled) -> str:
+        """What makes the browser show the form of a task with these values."""
+        self._replies += 1
+        return json.dumps({**asdict(filled), "n": self._replies}, default=str, ensure_ascii=False)
+
+    def asked(self, text: str) -> None:
+        """What the browser asks for: the tasks, to check a field, or to submit. Anything else is left alone."""
+        try:
+            asked = json.loads(text)
+            if asked["action"] == "hello" and self._infos:
+                # What was sent while its page was being loaded may not have reached it. A text that does not change
+                # is not sent: the blanks make it another one.
+                self._replies += 1
+                self._put({"tasks": self.tasks() + " " * (1 + self._replies % 9)})
+                return
+            action, info = asked["action"], self._infos[asked["task"]]
+        except (ValueError, KeyError, TypeError):
+            return
+        if action == "check":
+            spec = _spec_of(info, str(asked.get("name")))
+            if spec is not None:
+                try:
+                    read_field(spec, asked.get("field") or {})
+                    self._answer(info, {}, checked=spec.name)
+                except InvalidParams as error:
+                    self._answer(info, {spec.name: str(error)}, checked=spec.name)
+        elif action == "sweep":
+            background.spawn(self._sweep(info, asked.get("fields") or {}, asked.get("options") or {}))
+        elif action == "submit":
+            # Reading a table takes its time, and the store may be away: not in the session's thread.
+            again = str(asked.get("again") or "")
+            background.spawn(self._submit(info, asked.get("fields") or {}, asked.get("options") or {}, again))
+
+    def _answer(self, info: TaskInfo, errors: Mapping[str, str], checked: str = "") -> None:
+        self._replies += 1
+        self._put({"reply": json.dumps({"task": info.name, "errors": errors, "checked": checked, "n": self._replies})})
+
+    # -- on the background loop -------------------------------------------------------------------------------------
+
+    async def _refresh(self) -> None:
+        try:
+            desk = await asyncio.to_thread(self._desk)
+            found = await desk.kit.aio.tasks()
+        except JobkitError:
+            return
+        names = self._names if self._names is not None else sorted(found)
+        self._infos = {name: found[name] for name in names if name in found}
+        self._put({"tasks": self.tasks()})
+
+    async def _sweep(self, info: TaskInfo, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        axes, errors = await asyncio.to_thread(read_axes, info.params, fields)
+        rest = [spec for spec in info.params if spec.name not in axes and spec.name not in errors]
+        values, wrong = await asyncio.to_thread(read_form, rest, fields)
+        chosen, wrong_options = read_options(options)
+        errors |= wrong | wrong_options
+        tag = f"sweep-{secrets.token_hex(3)}"
+        chosen["tags"] = [*chosen.get("tags", ()), tag]
+        if not errors:
+            try:
+                desk = await asyncio.to_thread(self._desk)
+            except JobkitError as error:
+                self._answer(info, {"": str(error)})
+                return
+            answer = await desk.act("sweep", [info.name], axes=axes, params=values, options=chosen)
+            if answer.problem:
+                errors[(answer.error.field or "") if isinstance(answer.error, InvalidParams) else ""] = answer.problem
+        self._answer(info, errors)
+        if not errors and self._on_sweep is not None:
+            self._on_sweep(tag)
+
+    async def _submit(self, info: TaskInfo, fields: Mapping[str, Any], options: Mapping[str, Any], again: str) -> None:
+        """`again`: id of the job that the form was filled from; its arguments that are kept are not known here."""
+        values, errors = await asyncio.to_thread(read_form, info.params, fields)
+        chosen, wrong = read_options(options)
+        errors |= wrong
+        if not errors:
+            try:
+                desk = await asyncio.to_thread(self._desk)
+            except JobkitError as error:
+                self._answer(info, {"": str(error)})
+                return
+            if again and (kept := kept_in(fields)):
+                # Those that nobody typed are at the task's default, which the old job's value must not stand for.
+                usual = {spec.name: spec.default for spec in info.params if spec.has_default and not spec.default_text}
+                changes = {name: value for name, value in (usual | values).items() if name not in kept}
+                answer = await desk.act("change", [again], params=changes, options=chosen)
+            else:
+                answer = await desk.act("submit", [info.name], params=values, options=chosen)
+            if answer.problem:
+                name = (answer.error.field or "") if isinstance(answer.error, InvalidParams) else ""
+                errors[f"option:{name}" if name in chosen and name not in values else name] = answer.problem
+        else:
+            answer = None
+        self._answer(info, errors)
+        if answer is not None and self._on_submit is not None:
+            for job_id in answer.made:
+                self._on_submit(job_id)
+
+
+def _spec_of(info: TaskInfo, name: str) -> ParamSpec | None:
+    """The spec of a parameter, or ("model.lr") of a field of a structure; None if there is none."""
+    first, _, rest = name.partition(".")
+    spec = next((spec for spec in info.params if spec.name == first), None)
+    if spec is None or not rest:
+        return spec
+    try:
+        return part_of(spec, rest)
+    except InvalidParams:
+        return None
+
+
+def shown(info: TaskInfo) -> dict[str, Any]:
+    """A task as the browser's form takes it."""
+    return {
+        "name": info.name,
+        "title": info.title,
+        "doc": lead(info.doc, info.title),
+        "params": [spec.to_json() for spec in info.params],
+        "queue": info.options.queue or "",
+    }
+
+
+def lead(doc: str, title: str) -> str:
+    """The paragraphs of a docstring that stand before its sections, without its title, each on one line."""
+    lines: list[str] = []
+    for line in doc.strip().splitlines():
+        if _SECTION.match(line.strip()):
+            break
+        lines.append(line.strip())
+    paragraphs = [" ".join(part.split()) for part in "\n".join(lines).split("\n\n")]
+    if paragraphs and paragraphs[0].rstrip(".") == title.strip().rstrip("."):
+        del paragraphs[0]
+    return "\n\n".join(part for part in paragraphs if part)

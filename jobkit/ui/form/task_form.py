@@ -1,0 +1,101 @@
+"""`TaskForm`: choose a task, fill in its parameters, submit. A Panel component; in a notebook it is an anywidget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import param
+from panel.custom import JSComponent
+
+from jobkit.ui.access.desk import Desk
+from jobkit.ui.form.form_model import Filled, FormModel, lead
+from jobkit.ui.live.bridge import SessionBridge
+from jobkit.ui.live.own import SelfContained
+from jobkit.ui.words import assets
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+    from jobkit.model import JobSnapshot
+
+__all__ = ["TaskForm", "lead"]
+
+
+class TaskForm(SelfContained, JSComponent):
+    """A form for each of a kit's tasks.
+
+    Args:
+        kit: where to submit; it is asked for its tasks.
+        on_submit: called in the session with the id of each job that was submitted from here.
+        on_sweep: called in the session with the tag of a sweep that was submitted; without it none is offered.
+        names: only these tasks, in this order; all unless given.
+        bridge, desk: of the session, where the caller already has them.
+
+    Attributes:
+        tasks: what the browser shows, JSON. `prefill`: a task and values to start from, see `fill`.
+        reply: what the checks said. `request`: what the browser asks for. `sweeps`: whether sweeps are offered.
+    """
+
+    tasks = param.String(default="[]")
+    prefill = param.String(default="")
+    reply = param.String(default="")
+    request = param.String(default="")
+    sweeps = param.Boolean(default=False)
+
+    pales: ClassVar[bool] = False
+    """Nothing here grows old while the server is away."""
+
+    _esm = assets.esm("form")
+    _stylesheets: ClassVar[list[str]] = [assets.css("form")]
+
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        on_submit: Callable[[str], object] | None = None,
+        on_sweep: Callable[[str], object] | None = None,
+        names: Sequence[str] | None = None,
+        bridge: SessionBridge | None = None,
+        desk: Desk | None = None,
+        **params: Any,
+    ) -> None:
+        super().__init__(sweeps=on_sweep is not None, **params)
+        self._kit = kit
+        self._names = names
+        self._filled: Filled | None = None
+        self._bridge = bridge or SessionBridge()
+        self._form = FormModel(
+            lambda: desk or Desk(kit),
+            lambda texts: self._bridge.push(lambda: self.param.update(**texts)),
+            on_submit=None if on_submit is None else lambda job_id: self._bridge.push(lambda: on_submit(job_id)),
+            on_sweep=None if on_sweep is None else lambda tag: self._bridge.push(lambda: on_sweep(tag)),
+            names=names,
+        )
+        self.param.watch(lambda event: self._form.asked(event.new), "request")
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Ask the kit for its tasks again."""
+        self._form.refresh()
+
+    def fill(self, task: str, values: Mapping[str, Any], queue: str = "") -> None:
+        """Show the form of `task` with `values` filled in, as a job's `params` give them."""
+        self._fill(Filled(task, dict(values), queue))
+
+    def fill_from(self, snapshot: JobSnapshot) -> None:
+        """Show the form of a job's task with the job's arguments filled in, to run it again with changes."""
+        spec = snapshot.spec
+        self._fill(Filled(spec.task, dict(spec.params), spec.queue, spec.id, spec.abridged))
+
+    def _fill(self, filled: Filled) -> None:
+        self._filled = filled
+        self.prefill = self._form.filling(filled)
+
+    def _ipython_display_(self) -> None:
+        from jobkit.ui.notebook import display_form
+
+        found = self._kit.tasks()
+        names = self._names if self._names is not None else sorted(found)
+        infos = {name: found[name] for name in names if name in found}
+        if not display_form(lambda: self._kit, infos, self._filled):
+            raise NotImplementedError  # not in a notebook: panel's own display

@@ -1,0 +1,256 @@
+"""One page of jobs, kept up to date: what every session that looks at the same page shares.
+
+Pure: a page of snapshots and events in, rows and deltas as JSON out; `board_feed.py` keeps it up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
+from jobkit.model.snapshot import iso
+from jobkit.store.query import Brief, Page, Query, matches
+from jobkit.ui.words.format import Defaults, Eta, face, params_brief
+
+#: Unknown jobs whose snapshots are read at once; the others follow.
+_READ = 200
+
+
+def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | None = None) -> dict[str, Any]:
+    """One job as a row of the table; what is empty is left out, since a page of them travels at once."""
+    spec, error = snapshot.spec, snapshot.error
+    cells: dict[str, Any] = {
+        "id": snapshot.id,
+        "seq": snapshot.seq,
+        "face": face(snapshot),
+        "name": spec.title or spec.task,
+        "task": spec.task,
+        "args": params_brief(spec.params, (defaults or {}).get(spec.task)),
+        "queue": spec.queue,
+        "owner": spec.owner,
+        "worker": snapshot.worker,
+        "cancelling": snapshot.is_cancelling,
+        "progress": snapshot.progress if snapshot.state is not JobState.SUCCEEDED else None,
+        "eta_s": eta_s,
+        "typical_s": snapshot.typical_s if snapshot.progress is None else None,
+        "message": snapshot.shown_message if snapshot.state in (JobState.RUNNING, JobState.QUEUED) else "",
+        "note": _note(snapshot, str(error) if error else ""),
+        "submitted_at": iso(snapshot.submitted_at),
+        "due_at": iso(snapshot.due_at) if snapshot.state is JobState.SCHEDULED else None,
+        "started_at": iso(snapshot.started_at),
+        "finished_at": iso(snapshot.finished_at),
+        "attempt": snapshot.attempt if snapshot.attempt > 1 else None,
+    }
+    return {name: value for name, value in cells.items() if value is not None and value is not False and value != ""}
+
+
+def _note(snapshot: JobSnapshot, error: str) -> str:
+    """One line about how it ended."""
+    text = (
+        snapshot.summary if snapshot.state is JobState.SUCCEEDED else error if snapshot.state is JobState.FAILED else ""
+    )
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+class Board:
+    """A page of jobs and what has changed on it since the last delta. Not thread-safe."""
+
+    def __init__(self, query: Query, defaults: Defaults | None = None, only: str | None = None) -> None:
+        self.query = query
+        self.only = only
+        self.defaults = defaults or {}
+        self.jobs: dict[str, JobSnapshot] = {}
+        self.counts: dict[str, int] = {}
+        self.next_cursor = ""
+        self.unknown: dict[str, None] = {}
+        """Ids of jobs that are new, or that were missed: read them and call `learn`. Newest last."""
+        self.paused: dict[str, str] = {}
+        """Queues that hand out nothing, and what rows of jobs that wait in them say of it."""
+        self.is_away = self._away_told = False
+        """The server does not answer, so what is shown may be old."""
+        self._etas: dict[str, Eta] = {}
+        self._changed: set[str] = set()
+        self._gone: set[str] = set()
+        self._left: set[str] = set()
+        self._new: list[str] = []
+        self._fresh: set[str] = set()
+        self._fresh_told = 0
+        self.total: int | None = None
+        """How many jobs the query finds, where that is known."""
+        self.searched: int | None = None
+        """Only the newest so many were looked at, while the index is being filled."""
+        self._counts_changed = False
+        self.n = time.time_ns() // 1_000_000
+        """Number of the last page or delta; starts so that no two boards share one."""
+
+    def load(self, page: Page, counts: Mapping[str, int], total: int | None = None) -> None:
+        """Start from a page that was just read."""
+        self.total, self.searched = total, page.searched
+        self._fresh.clear()
+        self._fresh_told = 0
+        self._left.clear()
+        self.jobs = {job.id: job for job in page.jobs if self.only in (None, job.spec.owner)}
+        self.counts = dict(counts)
+        self.next_cursor = page.next_cursor
+        self.unknown.clear()
+        self._etas = {job_id: eta for job_id, eta in self._etas.items() if job_id in self.jobs}
+        self._changed.clear()
+        self._gone.clear()
+        self._new.clear()
+        self.n += 1
+
+    def take(self, event: JobEvent) -> None:
+        """Apply an event of any job."""
+        known = self.jobs.get(event.job_id)
+        if event.type is EventType.DELETED:
+            self.unknown.pop(event.job_id, None)
+            if known is not None:
+                self._gone.add(event.job_id)
+                del self.jobs[event.job_id]
+        elif known is None:
+            # News of a job on another page is nothing to us; a change of state may bring it here. To a page of all jobs
+            # only its first event can.
+            if not event.type.is_news and not self.query.cursor and (event.seq == 1 or not self._has_all):
+                self.unknown.pop(event.job_id, None)
+                self.unknown[event.job_id] = None
+        else:
+            moved = apply(known, event)
+            if moved is None:
+                self.unknown[event.job_id] = None
+            elif moved is not known and (event.type.is_news or self._belongs(moved, event.at)):
+                self._put(moved, event.at)
+            elif moved is not known:  # it ended, say, on a page of those that run
+                del self.jobs[event.job_id]
+                self._left.add(event.job_id)
+
+    def to_read(self) -> list[str]:
+        """The next ids to read the snapshots of; not unknown any more from here on."""
+        ids = list(self.unknown)[:_READ]
+        for job_id in ids:
+            del self.unknown[job_id]
+        return ids
+
+    def learn(self, snapshots: Iterable[JobSnapshot | None], now: datetime) -> None:
+        """Snapshots of jobs that were unknown; those that belong on this page join it."""
+        for snapshot in snapshots:
+            if snapshot is None:
+                continue
+            known = self.jobs.get(snapshot.id)
+            if known is not None:
+                if not self._belongs(snapshot, now):
+                    del self.jobs[snapshot.id]
+                    self._left.add(snapshot.id)
+                elif (snapshot.seq, snapshot.rev) > (known.seq, known.rev):
+                    self._put(snapshot, now)
+            elif not self._belongs(snapshot, now):
+                continue
+            elif not self.query.is_newest_first:
+                self._fresh.add(snapshot.id)  # where it belongs is seen when the page is read again
+            elif not self._is_older(snapshot):
+                self._new.append(snapshot.id)
+                self.jobs = {snapshot.id: snapshot, **self.jobs}
+                limit = 2 * self.query.limit
+                if len(self.jobs) > limit:
+                    self.jobs = dict(list(self.jobs.items())[:limit])
+
+    def count(self, counts: Mapping[str, int], total: int | None = None) -> None:
+        if (counts, total) != (self.counts, self.total):
+            self.counts, self.total = dict(counts), total
+            self._counts_changed = True
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether so many jobs have left it that it should be filled up from the next page."""
+        return bool(self.next_cursor) and len(self.jobs) < self.query.limit * 0.6
+
+    def pause(self, paused: Mapping[str, str]) -> None:
+        """What is paused now: the rows that say so, or did, have changed."""
+        before, self.paused = self.paused, dict(paused)
+        touched = {queue for queue in {*before, *paused} if before.get(queue) != paused.get(queue)}
+        self._changed |= {
+            job.id for job in self.jobs.values() if job.state is JobState.QUEUED and job.spec.queue in touched
+        }
+
+    def page_json(self, now: datetime) -> str:
+        """The whole page: `{"rows": [...], "counts": {...}, "total", "searched", "away", "more", "now", "n"}`.
+
+        `more` is the cursor of the next one.
+        """
+        rows = [self._row(snapshot) for snapshot in self.jobs.values()]
+        numbers = {"counts": self.counts, "total": self.total, "searched": self.searched, "away": self.is_away}
+        return _dumps({"rows": rows, **numbers, "more": self.next_cursor, "now": iso(now), "n": self.n})
+
+    def delta_json(self, now: datetime) -> str:
+        """What changed since the last call: any of `rows`, `new` (newest first), `gone` (deleted), `left` (they do not
+        match any more), `fresh` (so many would come in another order), `counts` with `total`, `away`; "" for nothing.
+
+        Deltas are numbered (`n`) without a gap, from the page's number on.
+        """
+        delta: dict[str, Any] = {}
+        new = [job_id for job_id in reversed(self._new) if job_id in self.jobs]
+        changed = [job_id for job_id in self._changed if job_id in self.jobs and job_id not in set(new)]
+        if changed:
+            delta["rows"] = [self._row(self.jobs[job_id]) for job_id in changed]
+        if new:
+            delta["new"] = [self._row(self.jobs[job_id]) for job_id in new]
+        if self._gone:
+            delta["gone"] = sorted(self._gone)
+        if self._left:
+            delta["left"] = sorted(self._left)
+        if len(self._fresh) != self._fresh_told:
+            delta["fresh"] = self._fresh_told = len(self._fresh)
+        if self._counts_changed:
+            delta["counts"], delta["total"] = self.counts, self.total
+        if self.is_away != self._away_told:
+            delta["away"] = self._away_told = self.is_away
+        self._changed.clear()
+        self._gone.clear()
+        self._left.clear()
+        self._new.clear()
+        self._counts_changed = False
+        if not delta:
+            return ""
+        self.n += 1
+        return _dumps({**delta, "now": iso(now), "n": self.n})
+
+    @property
+    def _has_all(self) -> bool:
+        """Whether every job belongs on this page or on one behind it."""
+        return self.query == Query(limit=self.query.limit, cursor=self.query.cursor, order=self.query.order)
+
+    def _put(self, snapshot: JobSnapshot, at: datetime) -> None:
+        self.jobs[snapshot.id] = snapshot
+        self._changed.add(snapshot.id)
+        if snapshot.state is JobState.RUNNING and snapshot.done is not None:
+            self._etas.setdefault(snapshot.id, Eta()).update(
+                snapshot.done, snapshot.total, snapshot.elapsed_s(at) or 0.0
+            )
+        elif snapshot.state is not JobState.RUNNING:
+            self._etas.pop(snapshot.id, None)
+
+    def _row(self, snapshot: JobSnapshot) -> dict[str, Any]:
+        eta = self._etas.get(snapshot.id)
+        cells = row(snapshot, eta.left_s if eta else None, self.defaults)
+        if snapshot.state is JobState.QUEUED and snapshot.spec.queue in self.paused:
+            cells["message"] = self.paused[snapshot.spec.queue]
+        return cells
+
+    def _belongs(self, snapshot: JobSnapshot, now: datetime) -> bool:
+        if self.only not in (None, snapshot.spec.owner):
+            return False
+        return self._has_all or matches(Brief.of(snapshot), self.query, round(now.timestamp() * 1000))
+
+    def _is_older(self, snapshot: JobSnapshot) -> bool:
+        """Whether it belongs below this page, where the page is full."""
+        if len(self.jobs) < self.query.limit or snapshot.submitted_at is None:
+            return False
+        oldest = next(reversed(self.jobs.values())).submitted_at
+        return oldest is not None and snapshot.submitted_at < oldest
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)

@@ -1,0 +1,174 @@
+"""One thing done to many jobs: to those that were chosen, or to all that a search finds.
+
+First counted, then asked about, then done in slices on the background loop while the page shows how far it is; what
+cannot be undone waits for a moment in which it can be taken back. Goes on where the window is closed, and through the
+desk: each slice is checked and written into the audit trail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jobkit.client.loop import background
+from jobkit.model import JobkitError
+from jobkit.store.query import Query, narrowed
+from jobkit.ui.access.desk import Desk
+
+#: What may be done to many, and the states in which it makes sense.
+ACTIONS = {
+    "cancel": ("scheduled", "queued", "running"),
+    "retry": ("succeeded", "failed", "cancelled"),
+    "delete": ("succeeded", "failed", "cancelled"),
+}
+
+#: Jobs of one slice; the page shows a step for each.
+SLICE = 200
+
+#: Seconds in which a delete can be taken back, and in which jobs are counted before the question.
+UNDO_S, _COUNT_S = 5.0, 10.0
+
+#: Most ids that a browser may name.
+MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What is to be done: to jobs by id, or to all that a query finds."""
+
+    action: str
+    ids: tuple[str, ...] = ()
+    query: Query | None = None
+
+
+class Bulk:
+    """The bulk work of one table. `show` takes a JSON text each time that something is to be seen; from any thread.
+
+    The text: `state` is "counting", "asking", "undoable", "running" or "ended"; `action`, `total` (jobs, where known),
+    `done`, `until` (ms, of "undoable"), `sentence` (of "ended").
+    """
+
+    def __init__(self, desk: Desk, show: Callable[[str], object]) -> None:
+        self._desk = desk
+        self._show = show
+        self._errand: Errand | None = None
+        self._total: int | None = None
+        self._undo = asyncio.Event()
+        self._stopped = False
+        self._is_busy = False
+        self.shown = ""
+
+    def ask(self, errand: Errand) -> None:
+        """Count, and ask the page whether it is meant."""
+        if not self._is_busy and errand.action in ACTIONS and self._desk.may(errand.action):
+            background.spawn(self._ask(errand))
+
+    def go(self) -> None:
+        """It is meant."""
+        errand, self._errand = self._errand, None
+        if errand is not None and not self._is_busy:
+            self._is_busy = True
+            background.spawn(self._run(errand, self._total))
+
+    def stop(self) -> None:
+        """Not meant, taken back, or enough of it; what was done stays done."""
+        self._errand = None
+        self._stopped = True
+        if self._is_busy:
+            background.start().call_soon_threadsafe(self._undo.set)
+        else:
+            self._tell()
+
+    # -- on the background loop --------------------------------------------------------------------------------------
+
+    async def _ask(self, errand: Errand) -> None:
+        self._errand = None
+        query = self._query_of(errand)
+        self._tell("counting", errand.action)
+        try:
+            total = len(errand.ids) if query is None else await self._desk.kit.verbs.count(query, _COUNT_S)
+        except JobkitError as error:
+            self._tell("ended", errand.action, sentence=str(error))
+            return
+        if total is None:
+            sentence = "how many jobs that would be is not known yet: they are still being read; try again in a moment"
+            self._tell("ended", errand.action, sentence=sentence)
+        elif not total:
+            self._tell("ended", errand.action, sentence=f"no job here can be {_PAST[errand.action]}")
+        else:
+            self._errand, self._total = errand, total
+            self._tell("asking", errand.action, total=total)
+
+    def _query_of(self, errand: Errand) -> Query | None:
+        """All that it is about, newest first: what comes meanwhile is newer, and not meant."""
+        if errand.query is None:
+            return None
+        states: tuple[str, ...] = ACTIONS[errand.action]
+        if errand.query.states:
+            states = tuple(state for state in errand.query.states if state in states) or ("none",)
+        query = replace(errand.query, states=states, order="", cursor="", limit=SLICE)
+        only = self._desk.person.only_owner
+        return query if only is None else narrowed(query, only)
+
+    async def _run(self, errand: Errand, total: int | None) -> None:
+        self._stopped = False
+        self._undo = asyncio.Event()
+        done, problem = 0, ""
+        try:
+            if errand.action == "delete" and not await self._keeps(errand, total):
+                self._tell()
+                return
+            async for ids in self._slices(errand):
+                if self._stopped:
+                    break
+                self._tell("running", errand.action, total=total, done=done)
+                answer = await self._desk.act(errand.action, ids)
+                done += len(ids)
+                if not answer.is_ok:
+                    problem = problem or answer.sentence
+            sentence = f"{done:,} {'job' if done == 1 else 'jobs'} {_DONE[errand.action]}"
+            if problem:
+                sentence = problem if done <= SLICE else f"{done:,} jobs were gone through; first problem: {problem}"
+            elif self._stopped:
+                sentence += ", then stopped"
+            self._tell("ended", errand.action, total=total, done=done, sentence=sentence, is_ok=not problem)
+        except JobkitError as error:
+            self._tell("ended", errand.action, done=done, sentence=f"after {done:,} jobs: {error}")
+        finally:
+            self._is_busy = False
+
+    async def _keeps(self, errand: Errand, total: int | None) -> bool:
+        """Whether nobody has taken it back."""
+        self._tell("undoable", errand.action, total=total, until=int((time.time() + UNDO_S) * 1000))
+        try:
+            async with asyncio.timeout(UNDO_S):
+                await self._undo.wait()
+        except TimeoutError:
+            return True
+        return False
+
+    async def _slices(self, errand: Errand) -> AsyncIterator[Sequence[str]]:
+        query = self._query_of(errand)
+        if query is None:
+            for start in range(0, len(errand.ids), SLICE):
+                yield errand.ids[start : start + SLICE]
+            return
+        while True:
+            page = await self._desk.kit.verbs.page(query)
+            if page.jobs:
+                yield [job.id for job in page.jobs]
+            if not page.next_cursor:
+                return
+            query = replace(query, cursor=page.next_cursor)
+
+    def _tell(self, state: str = "", action: str = "", **facts: Any) -> None:
+        self.shown = json.dumps({"state": state, "action": action, **facts}) if state else ""
+        self._show(self.shown)
+
+
+_PAST = {"cancel": "cancelled", "retry": "retried", "delete": "deleted"}
+_DONE = {"cancel": "cancelled or asked to stop", "retry": "submitted again", "delete": "deleted"}

@@ -1,0 +1,114 @@
+"""The page that compares jobs: what they were asked for and what came of it, side by side, as the card of a batch.
+
+    ?page=compare&ids=5f0c1234aabbccdd,77e0...      the ones that were chosen
+    ?page=compare&q=tag:sweep-4711                  the ones that a search finds, newest first
+
+It has no place in the header: one comes to it from a selection on the page of jobs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import panel as pn
+
+from jobkit.client.batch import Batch
+from jobkit.client.loop import background
+from jobkit.model import JobkitError
+from jobkit.ui.batch.batch_card import BatchCard
+from jobkit.ui.live.notice import Notice
+from jobkit.ui.words import assets
+from jobkit.ui.words.search import read_search
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+    from jobkit.model import JobSnapshot
+    from jobkit.ui.live.page import PageSession
+
+logger = logging.getLogger("jobkit.ui")
+
+#: The card fills the page.
+_PAGE = """
+.jk-batch { max-width: none; border: 0; border-radius: 0; }
+.jk-batch .grid { max-height: max(336px, calc(100vh - 620px)); }
+"""
+
+#: So many jobs of a search are compared; so many ids have room in the URL.
+MOST, MOST_IDS = 1000, 50
+
+
+class Compared(pn.Column):
+    """The card of the jobs that the URL names, while somebody looks.
+
+    Args:
+        session: the page's hold on its browser tab.
+    """
+
+    def __init__(self, session: PageSession) -> None:
+        super().__init__(sizing_mode="stretch_width", margin=0)
+        self._session = session
+        self._card: BatchCard | None = None
+        self._asked = 0
+        session.on_shown(self._read)
+        session.on_query(lambda _: self._read())
+        session.on_hidden(self._leave)
+        session.bridge.on_close(self._leave)
+
+    def _leave(self) -> None:
+        if self._card is not None:
+            self._card.stop()
+            self._card = None
+
+    def _read(self) -> None:
+        self._asked += 1
+        background.spawn(self._find(dict(self._session.query), self._asked))
+
+    async def _find(self, asked: Mapping[str, str], n: int) -> None:
+        """On the background loop."""
+        try:
+            found, why = await _found(self._session.kit, asked)
+        except JobkitError as error:
+            logger.info("jobs that were to be compared could not be read: %s", error)
+            found, why = [], str(error)
+        seen = [job for job in found if self._session.desk.sees(job)]
+        self._session.bridge.push(partial(self._show, seen, why, n))
+
+    def _show(self, jobs: list[JobSnapshot], why: str, n: int) -> None:
+        if n != self._asked or not self._session.is_shown:  # it was asked again, or nobody looks any more
+            return
+        self._leave()
+        if len(jobs) < 2:
+            self[:] = [
+                Notice("Nothing to compare", why or "Choose two jobs or more on the page of jobs, then Compare.")
+            ]
+            return
+        kit = self._session.kit
+        is_list = len({job.spec.task for job in jobs}) > 1  # they have no arguments in common then
+        batch = Batch(kit, [kit._handle(job) for job in jobs])
+        self._card = BatchCard(
+            batch,
+            is_list=is_list,
+            desk=self._session.desk,
+            on_open=self._session.open,
+            max_width=1600,
+            stylesheets=[assets.css("batch"), _PAGE],
+        )
+        self[:] = [self._card]
+
+
+async def _found(kit: Kit, asked: Mapping[str, str]) -> tuple[list[JobSnapshot], str]:
+    if ids := [part for part in asked.get("ids", "").split(",") if part][:MOST_IDS]:
+        found = await kit.verbs.store.snapshots(ids)
+        return [job for job in found if job is not None], ""
+    query, problem = read_search(asked.get("q", ""), limit=MOST)
+    if problem or not asked:
+        return [], problem
+    return list((await kit.verbs.page(query)).jobs), ""
+
+
+async def nowhere(_: Kit) -> bool:
+    """Whether the header names it while it is not looked at."""
+    return False

@@ -1,0 +1,97 @@
+"""`Drawer`: the card of one job beside a page; a page of its own on a small screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import panel as pn
+import param
+from panel.custom import JSComponent
+
+from jobkit.ui.access.desk import Desk
+from jobkit.ui.card.job_card import JobCard
+from jobkit.ui.live.bridge import SessionBridge
+from jobkit.ui.live.own import SelfContained
+from jobkit.ui.words import assets
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+_SHEET = """
+:host { flex: 0 0 clamp(480px, 40vw, 640px) !important; width: clamp(480px, 40vw, 640px); max-width: 100vw;
+  height: 100%; overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; border-left: 1px solid #8884; }
+@media (max-width: 1024px) {
+  /* Bokeh's own align-self and max-height would shift a fixed box up, under the header. */
+  :host { position: fixed !important; align-self: stretch !important; max-height: none !important;
+    z-index: 1000; inset: 49px 0 0 auto !important; height: auto !important;
+    background: var(--mui-palette-background-default, Canvas); box-shadow: 0 0 24px rgb(15 23 42 / 16%); }
+}
+@media (max-width: 620px) { :host { inset: 49px 0 0 0 !important; width: 100% !important; border: 0; } }
+"""
+
+#: The card fills the drawer, and its head stays while the rest scrolls.
+_CARD = """
+.jk-card { border: 0; border-radius: 0; max-width: none; overflow: visible; }
+.jk-card .head { position: sticky; top: 0; z-index: 2; background: var(--jk-bg); }
+.jk-card .title { font-size: 20px; line-height: 28px; }
+.jk-card .rows { max-height: 332px; }
+"""
+
+
+class DrawerHead(SelfContained, JSComponent):
+    """The drawer's own line: Close and Copy link."""
+
+    _esm = assets.esm("drawer")
+    _stylesheets: ClassVar[list[str]] = [assets.css("drawer")]
+
+    request = param.String(default="")
+
+    def __init__(self, on_close: Callable[[], object], **params: Any) -> None:
+        super().__init__(**params)
+        self.param.watch(lambda _: on_close(), "request")
+
+
+class Drawer(pn.Column):
+    """Shows one job's card, or nothing.
+
+    Args:
+        kit, actions, on_action, on_group, bridge, desk: as of `JobCard`.
+        on_close: called in the session when it is closed from inside.
+    """
+
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        actions: Sequence[str],
+        on_action: Callable[[str, str], object],
+        on_close: Callable[[], object],
+        on_group: Callable[[str], object] | None = None,
+        bridge: SessionBridge,
+        desk: Desk | None = None,
+    ) -> None:
+        head = DrawerHead(on_close, sizing_mode="stretch_width")
+        card = JobCard(
+            kit,
+            actions=actions,
+            on_action=on_action,
+            on_group=on_group,
+            bridge=bridge,
+            desk=desk,
+            keyboard=True,
+            sizing_mode="stretch_width",
+            margin=0,
+            stylesheets=[
+                assets.css("card"),
+                _CARD,
+            ],
+        )
+        super().__init__(head, card, visible=False, margin=0, stylesheets=[_SHEET])
+        self._card_of_job = card
+
+    def open(self, job_id: str) -> None:
+        """Show another job; "" closes."""
+        self.visible = bool(job_id)
+        if job_id != self._card_of_job.job_id:
+            self._card_of_job.follow(job_id)

@@ -1,0 +1,1 @@
+"""From the background loop to one browser: components, feeds, and the bridge between them."""

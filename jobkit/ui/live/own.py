@@ -1,0 +1,80 @@
+"""`SelfContained`: a component that brings all of its style with it, and whose browser misses nothing.
+
+Panel gives every component links to its own style sheets: on its server's address inside `panel serve`, on a CDN
+everywhere else, also for a window whose session is made anew after a long absence. jobkit's components need none.
+
+A browser pulls the document first and says later that it is ready. What a parameter became between the two reaches it
+never: Panel drops such changes, since "the Document is serialized in full once the session connects"
+(`panel.io.document._drain_unconnected_events`). So they are told once more when it is ready.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import panel as pn
+import param
+from bokeh.document.events import ModelChangedEvent
+from bokeh.models import ImportedStyleSheet
+from panel.custom import JSComponent
+
+from jobkit.ui import panel_server  # noqa: F401  # it notes who comes by which request, so it must be loaded before the first one
+from jobkit.ui.live import heartbeat
+from jobkit.ui.live.outgoing import held, tell
+
+
+class SelfContained(param.Parameterized):
+    """Mixed into a component of `panel.custom`; drops the style sheets that nobody but Panel asked for.
+
+    Attributes:
+        fills_page: a dashboard gives it the whole page; it has its own margins and scrolls by itself.
+        beat: set by the browser that shows the component; then changes in that browser alone, see `heartbeat`.
+    """
+
+    beat = param.String(default="")
+
+    fills_page: ClassVar[bool] = True
+
+    def __init__(self, **params: Any) -> None:
+        if not params.keys() & {"sizing_mode", "width"}:
+            params["sizing_mode"] = "stretch_width"  # Panel's own default is as narrow as the browser can make it
+        super().__init__(**params)  # type: ignore[no-untyped-call]  # param's
+        self.carried: set[str] = set()
+        """Parameters that a `SessionBridge` takes to the browser: that asks for them itself."""
+        document: Any = pn.state.curdoc
+        if document is None or document.session_context is None:
+            return
+        self.param.watch(lambda _: heartbeat.join(document, self), "beat")
+        if not pn.state.loaded:
+            moved: set[str] = set()
+            own = [name for name in self.param if name not in JSComponent.param and name != "beat"]
+            self.param.watch(lambda *events: moved.update(event.name for event in events), own)
+            pn.state.onload(lambda: self._tell_again(moved - self.carried))
+
+    def _tell_again(self, names: set[str]) -> None:
+        for model, _ in list(self._models.values()):  # type: ignore[attr-defined]  # panel's
+            document = model.document
+            if document is not None and document.session_context is not None:
+                changes = [
+                    ModelChangedEvent(document, model.data, name, getattr(model.data, name)) for name in sorted(names)
+                ]
+                tell(document.session_context.session, changes)
+
+    def _change_event(self, doc: Any) -> None:
+        with held(doc):  # whatever the browser's request changes, here and in other components
+            super()._change_event(doc)  # type: ignore[misc]  # the component's
+
+    def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
+        properties: dict[str, Any] = super()._process_param_change(params)  # type: ignore[misc]  # the component's
+        if "stylesheets" in properties:
+            asked = {*pn.config.css_files, *map(str, self.stylesheets)}  # type: ignore[attr-defined]  # as above
+            properties["stylesheets"] = [
+                sheet
+                for sheet in properties["stylesheets"]
+                if not isinstance(sheet, ImportedStyleSheet) or str(sheet.url) in asked
+            ]
+        return properties
+
+    @classmethod
+    def _process_importmap(cls) -> dict[str, Any]:
+        return {}  # panel would map React to a CDN here

@@ -1,0 +1,214 @@
+"""`Page`: one page of a dashboard, jobkit's or a user's own, and `PageSession`, its hold on one browser tab.
+
+    def costs(session):
+        return pn.pane.Markdown("# Costs")
+
+    Dashboard(kit, pages=[*PAGES, Page("costs", "Costs", costs)]).servable()
+
+A page is built when somebody first looks at it and kept until the tab is closed. What it shows stands in its own part
+of the URL (`session.query`), so that a link, the back button and a reload bring it back.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from jobkit.model.people import Person, Role
+from jobkit.ui.access.desk import Desk
+from jobkit.ui.live.bridge import SessionBridge
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+logger = logging.getLogger("jobkit.ui")
+
+_SLUG = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+
+#: What stands in the URL for the dashboard itself.
+RESERVED = ("page", "job")
+
+#: Characters of one value in the URL, and how many values a page may have.
+_LONG, _MANY = 1000, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page.
+
+    Attributes:
+        slug: its name in the URL, `?page=slug`: small letters, digits and dashes.
+        title: its name in the header.
+        build: makes what is shown, anything that Panel can show; called once per browser tab, at the first look. A
+            component of jobkit fills the page; anything else gets a margin and scrolls.
+        role: the least that a person must be to see it: "view", "operate" or "admin".
+        own_too: whether those see it as well who see their own jobs alone (`session.person`). Such a page must keep
+            the others' jobs from them itself.
+        is_shown: whether the header names it, asked now and then on jobkit's background loop; always unless given.
+            A link to the page works in either case.
+        keys: its own keys, as `(key, what it does)`, for the list behind `?`.
+    """
+
+    slug: str
+    title: str
+    build: Callable[[PageSession], Any]
+    role: str = Role.VIEW
+    own_too: bool = False
+    is_shown: Callable[[Kit], Awaitable[bool]] | None = None
+    keys: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.slug, str) or not _SLUG.fullmatch(self.slug):
+            raise ValueError(
+                f"slug must be small letters, digits and dashes, at most 31, beginning with a letter, not {self.slug!r}"
+            )
+        if not isinstance(self.title, str) or not self.title.strip():
+            raise ValueError(f"title of page {self.slug!r} must be a text, not {self.title!r}")
+        if not callable(self.build):
+            raise ValueError(f"build of page {self.slug!r} must be a function of a PageSession, not {self.build!r}")
+        if self.role not in set(Role):
+            raise ValueError(f"role of page {self.slug!r} must be view, operate or admin, not {self.role!r}")
+
+    def is_for(self, person: Person) -> bool:
+        """Whether they may see it."""
+        is_own = person.may_with_own or (person.role is Role.OWN and self.role == Role.VIEW)
+        return person.may(Role(self.role)) or (self.own_too and is_own)
+
+
+@dataclass(eq=False, slots=True)
+class Hooks:
+    """What a page wants to be told; each is called in the session, in the order in which they were added."""
+
+    shown: list[Callable[[], object]] = field(default_factory=list)
+    hidden: list[Callable[[], object]] = field(default_factory=list)
+    query: list[Callable[[Mapping[str, str]], object]] = field(default_factory=list)
+    job: list[Callable[[str], object]] = field(default_factory=list)
+    status: list[Callable[[bool], object]] = field(default_factory=list)
+
+
+class PageSession:
+    """A page in one browser tab: what it may use, and what it is told.
+
+    Attributes:
+        page: the page itself.
+        desk: the gate through which all goes that is done here, see `Desk`; it knows who looks.
+        bridge: takes functions and texts from other threads into this tab, see `SessionBridge`.
+        query: the page's own part of the URL.
+        is_shown: whether somebody looks at the page now.
+    """
+
+    def __init__(
+        self,
+        page: Page,
+        desk: Desk,
+        bridge: SessionBridge,
+        host: Any,
+    ) -> None:
+        self.page = page
+        self.desk = desk
+        self.bridge = bridge
+        self.query: dict[str, str] = {}
+        self.is_shown = False
+        self.hooks = Hooks()
+        self._host = host  # the dashboard
+
+    @property
+    def kit(self) -> Kit:
+        """Whose jobs."""
+        return self.desk.kit
+
+    @property
+    def person(self) -> Person:
+        """Who looks, and what they may see."""
+        return self.desk.person
+
+    @property
+    def job(self) -> str:
+        """Id of the job whose card is open beside the page, or ""."""
+        return str(self._host.job)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the store answers."""
+        return self.kit.hub.is_live
+
+    def open(self, job_id: str) -> None:
+        """Open the card of a job beside the page; "" closes it."""
+        self._host.open(job_id)
+
+    def has(self, slug: str) -> bool:
+        """Whether there is such a page for this person."""
+        return bool(self._host.has(slug))
+
+    def go(self, slug: str, **query: str) -> None:
+        """Turn to another page, which then shows what `query` says."""
+        self._host.go(slug, query)
+
+    def remember(self, replace: bool = False, **query: str | None) -> None:
+        """Put values into the page's part of the URL; "" and None take one out. The page's `on_query` is not called.
+
+        Args:
+            replace: change the entry of the browser's history instead of adding one: for what is typed letter by
+                letter.
+        """
+        before = dict(self.query)
+        self.query = read_query({**self.query, **{name: value or "" for name, value in query.items()}})
+        if self.query != before:
+            self._host.note(self, replace)
+
+    def on_shown(self, hook: Callable[[], object]) -> None:
+        """Call it each time the page comes into sight, also for the first time."""
+        self.hooks.shown.append(hook)
+
+    def on_hidden(self, hook: Callable[[], object]) -> None:
+        """Call it each time another page is turned to: from then on this one should cost nothing."""
+        self.hooks.hidden.append(hook)
+
+    def on_query(self, hook: Callable[[Mapping[str, str]], object]) -> None:
+        """Call it with the page's part of the URL when a link, `go` or the back button has changed it."""
+        self.hooks.query.append(hook)
+
+    def on_job(self, hook: Callable[[str], object]) -> None:
+        """Call it with the job's id when another job's card is opened, or "" when it is closed."""
+        self.hooks.job.append(hook)
+
+    def on_status(self, hook: Callable[[bool], object]) -> None:
+        """Call it with False when the store stops answering, and with True when it does again."""
+        self.hooks.status.append(hook)
+
+    # -- the dashboard tells it --------------------------------------------------------------------------------------
+
+    def show(self, is_shown: bool) -> None:
+        if is_shown != self.is_shown:
+            self.is_shown = is_shown
+            tell(self.hooks.shown if is_shown else self.hooks.hidden)
+
+    def take(self, query: Mapping[str, str], is_asked: bool = False) -> None:
+        """Show what a URL says; where it `is_asked` for, also when it says what it said before."""
+        found = read_query(query)
+        if found != self.query or is_asked:
+            self.query = found
+            tell(self.hooks.query, dict(found))
+
+
+def tell(hooks: list[Callable[..., object]], *values: object) -> None:
+    """Call them all; one that fails is logged and keeps nobody else from being told."""
+    for hook in list(hooks):
+        try:
+            hook(*values)
+        except Exception:
+            logger.exception("a page could not be updated")
+
+
+def read_query(told: Mapping[str, str]) -> dict[str, str]:
+    """What a page may keep of a URL: short values of plain names, none of the dashboard's own."""
+    kept = {
+        name: str(value)[:_LONG]
+        for name, value in told.items()
+        if value and name not in RESERVED and _NAME.fullmatch(name)
+    }
+    return dict(list(kept.items())[:_MANY])

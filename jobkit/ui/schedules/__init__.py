@@ -1,0 +1,1 @@
+"""Schedules: their next runs, their last runs, and the form."""

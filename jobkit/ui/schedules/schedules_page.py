@@ -1,0 +1,203 @@
+"""`SchedulesPage`: what runs again and again: when next, how its last runs went, a switch, and a form.
+
+Live: the store tells of each change, and one reader per server feeds all who look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import param
+
+from jobkit.client.loop import background
+from jobkit.model import JobEvent, ScheduleRun, ScheduleSnapshot
+from jobkit.model.schedule import instant_iso
+from jobkit.schedules.timing import Timing
+from jobkit.schedules.words import lateness, moment_text, moments, sentence, utc
+from jobkit.store.schedules import CHANGED
+from jobkit.store.values import WorkerInfo
+from jobkit.ui.access.desk import Errand, action, each
+from jobkit.ui.live.feed_page import FeedPage
+from jobkit.ui.live.page_feed import PageFeed
+from jobkit.ui.schedules.schedule_form import ScheduleForm
+from jobkit.ui.words import assets
+from jobkit.ui.words.format import Defaults, defaults_of, params_brief
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+#: What stands behind the next time, so that the row of a paused one shows what it would be.
+_NEXT = 5
+
+
+def picture(
+    schedules: Sequence[ScheduleSnapshot],
+    workers: Sequence[WorkerInfo],
+    now_ms: int,
+    defaults: Defaults | None = None,
+) -> dict[str, Any]:
+    """What the page shows, in the order of the next times; paused and ended ones last."""
+    order = sorted(schedules, key=lambda s: (s.next_ms or float("inf"), s.name))
+    return {
+        "schedules": [_row(one, workers, utc(one.now_ms), defaults or {}) for one in order],
+        "now": instant_iso(now_ms),
+    }
+
+
+def _row(one: ScheduleSnapshot, workers: Sequence[WorkerInfo], now: datetime, defaults: Defaults) -> dict[str, Any]:
+    spec, job = one.spec, one.spec.job
+    timing = Timing.of(spec)
+    late_s, why = lateness(one, workers)
+    alive = any(worker.takes_jobs for worker in workers)
+    return {
+        "name": one.name,
+        "task": job.task,
+        "title": job.title or job.task,
+        "args": params_brief(job.params, defaults.get(job.task)),
+        "sentence": sentence(timing),
+        "cron": spec.cron,
+        "every": spec.every_ms / 1000 if spec.every_ms else None,
+        "at": _local(spec.at_ms, timing),
+        "tz": spec.tz,
+        "until": _local(spec.until_ms, timing),
+        "count": spec.count or None,
+        "missed": spec.missed,
+        "missed_limit": spec.missed_limit,
+        "overlap": spec.overlap,
+        "queue": job.queue,
+        "params": dict(job.params),
+        "from_code": spec.module,
+        "state": "paused" if one.is_paused else "ended" if not one.next_ms else "held" if one.holds_for else "on",
+        "next": [{"at": instant_iso(_ms(at)), "text": moment_text(at, now)} for at in moments(one, _NEXT)],
+        "late_s": round(late_s, 1),
+        "why": why or ("" if alive else "no worker"),
+        "fired": one.fired,
+        "left_out": one.left_out,
+        "runs": [_run(run, timing, now) for run in one.runs],
+    }
+
+
+def _run(run: ScheduleRun, timing: Timing, now: datetime) -> dict[str, Any]:
+    moment = utc(run.slot_ms or run.at_ms).astimezone(timing.shown_zone)
+    return {
+        "job": run.job_id,
+        "state": run.state,
+        "at": instant_iso(run.at_ms),
+        "text": moment_text(moment, now),
+        "by_hand": not run.slot_ms,
+        "seconds": run.duration_s,
+        "late_s": round(run.late_s, 1),
+        "why": run.why,
+        "count": run.count,
+    }
+
+
+def _local(ms: int, timing: Timing) -> str:
+    """A moment as a field of a form takes it: in the schedule's own time zone."""
+    return utc(ms).astimezone(timing.shown_zone).strftime("%Y-%m-%dT%H:%M:%S") if ms else ""
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+async def are_there(kit: Kit) -> bool:
+    """Whether the header names the page."""
+    return bool(await kit.verbs.store.schedules())
+
+
+# -- what can be done --------------------------------------------------------------------------------------------------
+
+
+async def _add(errand: Errand, task: str) -> None:
+    params, given = errand.details.get("params") or {}, errand.details.get("given") or {}
+    await errand.kit.aio.schedule_info(task, params, given, owner=errand.person.name)
+
+
+async def _change(errand: Errand, name: str) -> None:
+    params, given = errand.details.get("params"), errand.details.get("given") or {}
+    await errand.kit.aio.change_schedule(name, params, **given)
+
+
+async def _run_now(errand: Errand, name: str) -> None:
+    errand.make((await errand.kit.aio.run_schedule(name)).id)
+
+
+async def _pause(errand: Errand, name: str) -> None:
+    await errand.kit.aio.pause_schedule(name)
+
+
+async def _resume(errand: Errand, name: str) -> None:
+    await errand.kit.aio.resume_schedule(name)
+
+
+async def _remove(errand: Errand, name: str) -> None:
+    await errand.kit.aio.remove_schedule(name)
+
+
+action("add_schedule", each(_add), "scheduled", on="task")
+action("change_schedule", each(_change), "changed", on="schedule")
+action("run_schedule", each(_run_now), "started", on="schedule")
+action("pause_schedule", each(_pause), "paused", on="schedule")
+action("resume_schedule", each(_resume), "resumed", on="schedule")
+action("remove_schedule", each(_remove), "removed", on="schedule", is_dangerous=True)
+
+_SWITCHES = {"pause": "pause_schedule", "resume": "resume_schedule", "run": "run_schedule", "remove": "remove_schedule"}
+
+
+class SchedulesFeed(PageFeed):
+    """That a slot is late because no worker lives is no event, so it looks now and then."""
+
+    LOOK_S, WINDOW_S, HEARS = 5.0, 0.3, (CHANGED, None)
+    _runs: frozenset[str] = frozenset()
+
+    def is_news(self, event: JobEvent) -> bool:
+        """A schedule has changed, or a run that is shown has begun."""
+        return event.job_id == CHANGED or (event.job_id in self._runs and not event.type.is_news)
+
+    async def read(self) -> str:
+        store = self.kit.verbs.store
+        found, workers, now_ms, infos = await asyncio.gather(
+            store.schedules(), store.workers(), store.clock(), self.kit.aio.tasks()
+        )
+        self._runs = frozenset(run.job_id for one in found for run in one.runs if run.job_id)
+        shown = picture(found, workers, now_ms, defaults_of(infos))
+        return json.dumps(shown, separators=(",", ":"), default=str)
+
+
+class SchedulesPage(FeedPage):
+    """All schedules, and a form for new ones.
+
+    Args:
+        kit, on_open, bridge, desk: as of `FeedPage`.
+
+    Attributes:
+        picture: what the browser shows, see `picture`. tasks: those that can be scheduled, for the form.
+        reply: what the server says to the form.
+        may_act: whether there are switches, buttons and the form.
+    """
+
+    FEED = SchedulesFeed
+
+    tasks = param.String(default="")
+    reply = param.String(default="")
+
+    _esm = assets.esm("schedules")
+    _stylesheets: ClassVar[list[str]] = [assets.css("schedules")]
+
+    def __init__(self, kit: Kit, **params: Any) -> None:
+        super().__init__(kit, **params)
+        self._form = ScheduleForm(self._desk, self._say)
+
+    def _allowed(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {**params, "may_act": self._desk.may("pause_schedule")}
+
+    def _act(self, action: str, asked: Mapping[str, Any]) -> None:
+        if action in _SWITCHES and self.may_act:
+            self._desk.begin(_SWITCHES[action], [str(asked.get("name", ""))[:200]], self._acted)
+        elif action in ("tasks", "preview", "save"):
+            background.spawn(self._form.asked(action, asked))

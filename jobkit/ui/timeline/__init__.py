@@ -1,0 +1,1 @@
+"""The timeline: one bar per attempt, and charts of queues and load."""

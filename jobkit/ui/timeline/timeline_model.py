@@ -1,0 +1,408 @@
+"""What happened when: events of jobs in, bars out. Pure: no store, no clock, no browser.
+
+A *bar* is one attempt on one lane; a *lane* is one slot of a worker, given to an attempt when it starts. What happened
+in equal steps of a range is counted in `timeline_series`. All times are milliseconds since the epoch, by the store's
+clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
+from jobkit.model.snapshot import attempts_of
+from jobkit.store.query import Brief, Query, matches
+from jobkit.ui.words.format import Defaults, params_brief
+
+#: Attempts that are kept, and lanes of one worker: with more jobs at once, the rest shares the last.
+ATTEMPTS, LANES = 2_000, 16
+
+#: Jobs that are never shown are remembered as such, so that they are not read again with each event.
+FOREIGN = 10_000
+
+#: Seconds of which endings and the queues' comings and goings are counted.
+COUNTED_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One attempt.
+
+    Attributes:
+        ready_ms: since when the job could have run, None where it is not known. `started_ms`, `ended_ms`: of the
+            attempt; the latter is None while it runs.
+        lane: slot of the worker, from 0.
+        outcome: see `model.snapshot.Attempt`.
+    """
+
+    job_id: str
+    attempt: int
+    task: str
+    name: str
+    args: str
+    worker: str
+    lane: int
+    ready_ms: int | None
+    started_ms: int
+    ended_ms: int | None
+    outcome: str
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.job_id}/{self.attempt}"
+
+    def to_json(self) -> list[Any]:
+        """As the browser takes it, a list to keep 2,000 of them small."""
+        return [
+            self.job_id,
+            self.attempt,
+            self.task,
+            self.name,
+            self.args,
+            self.worker,
+            self.lane,
+            self.ready_ms,
+            self.started_ms,
+            self.ended_ms,
+            self.outcome,
+            self.reason[:200],
+        ]
+
+
+def bars_of(
+    snapshot: JobSnapshot, lanes: Mapping[str, int] | None = None, defaults: Defaults | None = None
+) -> list[Bar]:
+    """The attempts of a job, oldest first; `lanes` by `Bar.key`, 0 where one is not named, `defaults` by task."""
+    spec = snapshot.spec
+    ready = _ready(snapshot.history)
+    bars = []
+    for attempt in attempts_of(snapshot.history):
+        started = _ms(attempt.started_at)
+        key = f"{snapshot.id}/{attempt.number}"
+        bars.append(
+            Bar(
+                snapshot.id,
+                attempt.number,
+                spec.task,
+                spec.title or spec.task,
+                params_brief(spec.params, (defaults or {}).get(spec.task), limit=60),
+                attempt.worker,
+                (lanes or {}).get(key, 0),
+                ready.get(started),
+                started,
+                None if attempt.ended_at is None else _ms(attempt.ended_at),
+                attempt.outcome,
+                attempt.reason,
+            )
+        )
+    return bars
+
+
+def _ready(history: Iterable[JobEvent]) -> dict[int, int]:
+    """Start of an attempt to the moment from which the job waited for it."""
+    found: dict[int, int] = {}
+    since: int | None = None
+    for event in history:
+        if event.type is EventType.STARTED:
+            if since is not None:
+                found[event.at_ms] = min(since, event.at_ms)
+            since = None
+        elif event.type in (EventType.QUEUED, EventType.LOST, EventType.RELEASED):
+            since = event.at_ms
+        elif event.type in (EventType.SUBMITTED, EventType.RETRIED):
+            due = int(event.data.get("due") or 0)
+            since = due if event.data.get("state") == "scheduled" and due else event.at_ms
+            if event.data.get("state") == "scheduled" and not due:
+                since = None  # it waits for another job's result
+    return found
+
+
+class TimelineModel:
+    """The newest attempts of a kit's jobs, and what has changed since the last delta. Not thread-safe.
+
+    Args:
+        limit: attempts that are kept; of more, those that ended first go.
+        only: whose jobs; everybody's unless given.
+        query: which jobs, by what they are now; limit, cursor and order mean nothing here.
+    """
+
+    def __init__(self, limit: int = ATTEMPTS, only: str | None = None, query: Query | None = None) -> None:
+        self.limit = limit
+        self.only = only
+        self.query = replace(query or Query(), limit=0, cursor="", order="")
+        self.is_narrow = only is not None or self.query != Query(limit=0)
+        """Whether some jobs are not shown: then each is read before anything of it is counted."""
+        self._lasting = Query(task=self.query.task, owner=self.query.owner, tag=self.query.tag, queue=self.query.queue)
+        self.defaults: Defaults = {}
+        """Arguments that equal them are not named."""
+        self.jobs: dict[str, JobSnapshot] = {}
+        self.bars: dict[str, list[Bar]] = {}
+        """By job, for those that have started at least once."""
+        self.unknown: dict[str, int] = {}
+        """Ids of jobs to read and `learn`, newest last, with the number of the newest event of each."""
+        self.since_ms: int | None = None
+        """Before it attempts are missing; None where none is."""
+        self.depth_since_ms = 0
+        """Before it who came into a queue is not known."""
+        self.queued = 0
+        """Jobs that wait in a queue now, as the store counts them."""
+        self._ended: dict[int, list[int]] = {}  # second: succeeded, failed, cancelled
+        self._flow: dict[int, list[int]] = {}  # second: came into a queue, left it
+        self._lanes: dict[str, int] = {}
+        self._busy: dict[str, dict[int, str]] = {}  # worker: lane: key of the bar that runs there
+        self._changed: dict[str, None] = {}
+        self._gone: set[str] = set()
+        self._reading: set[str] = set()
+        self._foreign: dict[str, None] = {}
+        self._at_ms = 0  # of the newest event, the clock by which jobs grow old
+
+    # -- in -----------------------------------------------------------------------------------------------------------
+
+    def load(
+        self, snapshots: Iterable[JobSnapshot], since_ms: int | None, queued: int = 0, depth_since_ms: int = 0
+    ) -> None:
+        """Start anew from what was read; the other arguments as the attributes above."""
+        self.jobs = {}
+        self.bars = {}
+        self.unknown = {}
+        self.since_ms = since_ms
+        self.depth_since_ms = depth_since_ms
+        self.queued = queued
+        self._ended = {}
+        self._flow = {}
+        self._lanes = {}
+        self._busy = {}
+        self._gone = set()
+        found = {snapshot.id: snapshot for snapshot in snapshots if self.only in (None, snapshot.spec.owner)}
+        # Lanes are given in the order of starts, whichever order the jobs were read in.
+        starts = sorted((bar for each in found.values() for bar in bars_of(each)), key=lambda bar: bar.started_ms)
+        ends: dict[tuple[str, int], int] = {}  # worker, lane: busy until
+        for bar in starts:
+            lane = next((n for n in range(LANES) if ends.get((bar.worker, n), 0) <= bar.started_ms), LANES - 1)
+            ends[bar.worker, lane] = bar.ended_ms if bar.ended_ms is not None else 1 << 60
+            self._lanes[bar.key] = lane
+            if bar.ended_ms is None:
+                self._busy.setdefault(bar.worker, {})[lane] = bar.key
+        for snapshot in found.values():
+            self._put(snapshot)
+            if not self.is_narrow:
+                self._note_all(snapshot)
+        self._forget_old()
+        self._changed = {}
+
+    def take(self, event: JobEvent) -> None:
+        """An event of any job."""
+        if event.type.is_news:
+            return
+        self._at_ms = max(self._at_ms, event.at_ms)
+        known = self.jobs.get(event.job_id)
+        if known is not None and event.seq <= known.seq and event.type is not EventType.DELETED:
+            return
+        if event.type is EventType.DELETED:
+            self.unknown.pop(event.job_id, None)
+            if known is not None or not self.is_narrow:
+                self._drop(event.job_id)
+            return
+        if self.is_narrow and known is None:
+            if self._may_be(event):
+                self._ask_for(event)
+            return
+        if not self.is_narrow:
+            self._note(event, event.type is EventType.STARTED or (known is not None and known.state is JobState.QUEUED))
+        moved = apply(known, event) if known is not None else None
+        if moved is None:
+            self._ask_for(event)
+        elif moved is not known:
+            self._put_or_leave(moved)
+
+    def to_read(self, limit: int) -> list[str]:
+        """The newest ids to read; call `learn` with their snapshots before the next ones."""
+        ids = list(self.unknown)[-limit:]
+        for job_id in ids:
+            del self.unknown[job_id]
+        self._reading = set(ids)
+        return ids
+
+    def learn(self, snapshots: Iterable[JobSnapshot | None]) -> None:
+        """Jobs that were unknown, as they were read; None for those that are gone."""
+        self._reading = set()
+        for snapshot in snapshots:
+            if snapshot is None:
+                continue
+            # What happened while it was read may be missing in it: then it is to be read once more.
+            if self.unknown.get(snapshot.id, 0) <= snapshot.seq:
+                self.unknown.pop(snapshot.id, None)
+            known = self.jobs.get(snapshot.id)
+            if known is None or snapshot.seq > known.seq:
+                self._put_or_leave(snapshot)
+        while len(self._foreign) > FOREIGN:
+            del self._foreign[next(iter(self._foreign))]
+        self._forget_old()
+
+    def skip(self, now_ms: int) -> None:
+        """There are more new jobs than can be read: from now on they are missing."""
+        self.unknown = {}
+        self.since_ms = now_ms
+
+    # -- out ----------------------------------------------------------------------------------------------------------
+
+    def whole(self, now_ms: int) -> dict[str, Any]:
+        """Everything: `bars` (see `Bar.to_json`), `due` (jobs that wait for a time), `since`, `now`."""
+        self._changed = {}
+        self._gone = set()
+        return {
+            "bars": [bar.to_json() for bars in self.bars.values() for bar in bars],
+            "due": self._due(),
+            "since": self.since_ms,
+            "now": now_ms,
+        }
+
+    def delta(self, now_ms: int) -> dict[str, Any] | None:
+        """What changed since the last delta: `bars` of the jobs that moved, `gone` ids; None for nothing."""
+        if not self._changed and not self._gone:
+            return None
+        changed, gone = self._changed, self._gone
+        self._changed, self._gone = {}, set()
+        return {
+            "bars": [bar.to_json() for job_id in changed for bar in self.bars.get(job_id, ())],
+            "gone": sorted(gone),
+            "due": self._due(),
+            "since": self.since_ms,
+            "now": now_ms,
+        }
+
+    def all_bars(self) -> list[Bar]:
+        return [bar for bars in self.bars.values() for bar in bars]
+
+    def ended(self, start_ms: int, end_ms: int) -> list[tuple[int, list[int]]]:
+        """Each second of the range in which jobs ended, and how many succeeded, failed and were cancelled."""
+        return [(second, counts) for second, counts in self._ended.items() if start_ms <= second * 1000 <= end_ms]
+
+    def depth(self, edges: Sequence[float]) -> list[int | None]:
+        """Jobs in a queue at each of these times, in ascending order; None before that is known.
+
+        Counted back from what is true now: who has left since then stood there, who has come since then did not.
+        """
+        flow = sorted(self._flow.items(), reverse=True)
+        found: list[int | None] = []
+        now, n = self.queued, 0
+        for edge in reversed(edges):
+            while n < len(flow) and flow[n][0] * 1000 >= edge:
+                come, gone = flow[n][1]
+                now += gone - come
+                n += 1
+            found.append(None if edge < self.depth_since_ms else max(0, now))
+        return found[::-1]
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _ask_for(self, event: JobEvent) -> None:
+        newest = max(event.seq, self.unknown.pop(event.job_id, 0))
+        self.unknown[event.job_id] = newest
+
+    def _may_be(self, event: JobEvent) -> bool:
+        """Whether a job that is not shown may have to be after this event, as far as that is known without reading."""
+        if event.job_id in self.unknown or event.job_id in self._reading:
+            return True  # what is being read may be from before it
+        if event.job_id in self._foreign and event.type is not EventType.MOVED:
+            return False
+        state = event.data.get("state")
+        return not self.query.states or state is None or state in self.query.states
+
+    def _put_or_leave(self, snapshot: JobSnapshot) -> None:
+        brief = Brief.of(snapshot)
+        if self.only in (None, brief.owner) and matches(brief, self.query, self._at_ms):
+            self._put(snapshot)
+        elif snapshot.id in self.jobs:
+            self._note_all(self.jobs[snapshot.id], -1)
+            self._drop(snapshot.id)
+        elif self.only not in (None, brief.owner) or not matches(brief, self._lasting, self._at_ms):
+            self._foreign[snapshot.id] = None
+
+    def _put(self, snapshot: JobSnapshot) -> None:
+        if self.is_narrow:
+            if snapshot.id in self.jobs:
+                self._note_all(self.jobs[snapshot.id], -1)
+            self._note_all(snapshot)
+        self.jobs[snapshot.id] = snapshot
+        bars = bars_of(snapshot, self._lanes, self.defaults)
+        for bar in bars:
+            if bar.key not in self._lanes:
+                self._lanes[bar.key] = self._free_lane(bar)
+            if bar.ended_ms is not None:
+                lanes = self._busy.get(bar.worker, {})
+                if lanes.get(self._lanes[bar.key]) == bar.key:
+                    del lanes[self._lanes[bar.key]]
+        if bars:
+            self.bars[snapshot.id] = [replace(bar, lane=self._lanes[bar.key]) for bar in bars]
+        self._changed[snapshot.id] = None
+
+    def _free_lane(self, bar: Bar) -> int:
+        lanes = self._busy.setdefault(bar.worker, {})
+        lane = next((n for n in range(LANES) if n not in lanes), LANES - 1)
+        if bar.ended_ms is None:
+            lanes[lane] = bar.key
+        return lane
+
+    def _due(self) -> list[list[Any]]:
+        waiting = [s for s in self.jobs.values() if s.state is JobState.SCHEDULED and s.due_at is not None]
+        waiting.sort(key=lambda s: _ms(s.due_at))
+        return [[s.id, s.spec.title or s.spec.task, _ms(s.due_at)] for s in waiting[:100]]
+
+    def _drop(self, job_id: str) -> None:
+        self.jobs.pop(job_id, None)
+        for bar in self.bars.pop(job_id, ()):
+            lanes = self._busy.get(bar.worker, {})
+            if lanes.get(bar.lane) == bar.key:
+                del lanes[bar.lane]
+            self._lanes.pop(bar.key, None)
+        self._changed.pop(job_id, None)
+        self._gone.add(job_id)
+
+    def _forget_old(self) -> None:
+        count = sum(map(len, self.bars.values()))
+        if count > self.limit:
+            ended = [(bars[-1].ended_ms, job_id) for job_id, bars in self.bars.items() if bars[-1].ended_ms is not None]
+            for ended_ms, job_id in sorted(ended, key=lambda pair: pair[0] or 0):
+                if count <= self.limit:
+                    break
+                count -= len(self.bars[job_id])
+                self._drop(job_id)
+                self.since_ms = max(self.since_ms or 0, ended_ms or 0)
+        idle = [i for i, s in self.jobs.items() if i not in self.bars and (s.is_terminal or s.state is JobState.QUEUED)]
+        for job_id in idle[: max(0, len(idle) - self.limit)]:
+            del self.jobs[job_id]
+
+    def _note_all(self, snapshot: JobSnapshot, by: int = 1) -> None:
+        was_queued = False
+        for event in snapshot.history:
+            was_queued = self._note(event, was_queued, by)
+
+    def _note(self, event: JobEvent, was_queued: bool, by: int = 1) -> bool:
+        """Count an event into the seconds, or out of them; gives whether the job stands in a queue after it."""
+        second, state = event.at_ms // 1000, str(event.data.get("state", ""))
+        if event.type in (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED):
+            column = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED).index(event.type)
+            _count(self._ended, second, [0, 0, 0], column, by)
+        is_queued = state == "queued" if state else was_queued
+        if is_queued != was_queued:
+            _count(self._flow, second, [0, 0], 0 if is_queued else 1, by)
+        return is_queued
+
+
+def _count(seconds: dict[int, list[int]], second: int, empty: list[int], column: int, by: int) -> None:
+    """Count into one of the seconds, or out of it where it is still kept."""
+    if by > 0:
+        seconds.setdefault(second, empty)
+    if second in seconds:
+        seconds[second][column] += by
+    if len(seconds) > COUNTED_S:
+        del seconds[min(seconds)]
+
+
+def _ms(at: datetime | None) -> int:
+    return 0 if at is None else round(at.timestamp() * 1000)

@@ -1,0 +1,74 @@
+"""The browser's half of each component, as text: `common.js` in front of its module, the tokens in front of its sheet.
+
+One file each on purpose: a notebook gets one self-contained module, and nothing is ever asked of another host.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+#: Modules that a component builds on, beside `common.js`.
+_BEFORE = {
+    "batch": ("csv",),
+    "table": ("search", "bulk", "strip"),
+    "card": ("preview", "error", "log_pane"),
+    "failures": ("error",),
+    "timeline": ("search", "timeline_lanes", "timeline_charts", "timeline_pointer"),
+}
+#: Sheets likewise, beside the tokens.
+_SHEETS = {
+    "table": ("search", "bulk", "strip"),
+    "card": ("error",),
+    "failures": ("error",),
+    "timeline": ("search",),
+}
+
+#: Every script and sheet by its name: each feature keeps its own beside its component, and no two have one name.
+_FILES = {path.name: path for path in Path(__file__).parent.parent.rglob("*.*s") if path.suffix in (".js", ".css")}
+
+_TOKEN = re.compile(r"--jk-([\w-]+):\s*([^;]+);")
+
+
+@cache
+def esm(name: str) -> str:
+    """The ES module of component `name` ("card", "table", "form", "nav")."""
+    parts = ("common", *_BEFORE.get(name, ()), name)
+    return "\n".join(_read(f"{part}.js") for part in parts)
+
+
+@cache
+def css(name: str) -> str:
+    """The style sheet of component `name`, with the tokens of both themes; `theme.py` tells how they are changed."""
+    parts = (*_SHEETS.get(name, ()), name)
+    return "\n".join([_themable(_read("tokens.css")), *(_read(f"{part}.css") for part in parts)])
+
+
+@cache
+def token_names() -> frozenset[str]:
+    """What a theme may change."""
+    return frozenset(name for name, _ in _TOKEN.findall(_read("tokens.css").partition("}")[0]))
+
+
+@cache
+def source(name: str) -> str:
+    """A file of the browser's half as it is."""
+    return _read(name)
+
+
+def _themable(tokens: str) -> str:
+    """Each token may be given by the page around; the second block, of the dark theme, has names of its own."""
+    light, mark, rest = tokens.partition('.jk[data-theme="dark"]')
+    dark, end, after = rest.partition("}")
+    return (
+        _TOKEN.sub(r"--jk-\1: var(--jk-theme-\1, \2);", light)
+        + mark
+        + _TOKEN.sub(r"--jk-\1: var(--jk-theme-dark-\1, \2);", dark)
+        + end
+        + after
+    )
+
+
+def _read(name: str) -> str:
+    return _FILES[name].read_text("utf-8")

@@ -1,0 +1,227 @@
+"""Numbers and times as people read them: `3 m 29 s`, `12 s ago`, `about 5 min left`.
+
+Pure, without a clock: "now" is an argument. `common.js` has a twin of `duration`, `ago` and `time_left`, since a card
+ticks in the browser; `tests/ui/test_format.py` runs both against the same table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jobkit.model import JobSnapshot, JobState
+from jobkit.tasks.arguments import shown
+from jobkit.tasks.info import TaskInfo
+
+#: Longest text of one argument in `params_brief`.
+_VALUE_CHARS = 32
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time in two units at most: `910 ms`, `4.9 s`, `42 s`, `3 m 29 s`, `1 h 02 m`, `2 d 4 h`.
+
+    Args:
+        seconds: from 0; None and what is not finite give "", negative counts as 0.
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    seconds = max(0.0, seconds)
+    if _half_up(seconds * 1000) < 1000:
+        return f"{_half_up(seconds * 1000)} ms"
+    if _half_up(seconds * 10) < 100:
+        return f"{_half_up(seconds * 10) / 10:.1f} s"
+    whole = _half_up(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02d} s"
+    minutes = whole // 60
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} m"
+    hours = minutes // 60
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """A moment relative to `now`: `just now`, `12 s ago`, `3 min ago`, `2 h ago`, `5 d ago`, `in 40 s`; "" for None."""
+    if at is None:
+        return ""
+    delta = (now - at).total_seconds()
+    size = abs(delta)
+    if size < 1.5:
+        return "just now" if delta >= 0 else "now"
+    if size < 60:
+        text = f"{int(size)} s"
+    elif size < 3600:
+        text = f"{int(size // 60)} min"
+    elif size < 48 * 3600:
+        text = f"{int(size // 3600)} h"
+    else:
+        text = f"{int(size // 86400)} d"
+    return f"{text} ago" if delta > 0 else f"in {text}"
+
+
+def time_left(eta_s: float | None) -> str:
+    """What is left, as coarse as it is uncertain: `a few seconds left`, `about 35 s left`, `about 5 min left`."""
+    if eta_s is None or not math.isfinite(eta_s) or eta_s < 0:
+        return ""
+    if eta_s < 5:
+        return "a few seconds left"
+    if eta_s <= 55:
+        return f"about {math.ceil(eta_s / 5) * 5} s left"
+    minutes = max(1, _half_up(eta_s / 60))
+    if minutes < 60:
+        return f"about {minutes} min left"
+    minutes = _half_up(minutes / 5) * 5
+    if minutes < 24 * 60:
+        return (
+            f"about {minutes // 60} h {minutes % 60:02d} min left" if minutes % 60 else f"about {minutes // 60} h left"
+        )
+    return f"about {_half_up(minutes / 1440)} d left"
+
+
+def number(value: float | None) -> str:
+    """A count or an amount: `1,234,567`, `0.125`, `12.5`; at most 4 significant digits after a decimal point."""
+    if value is None:
+        return ""
+    if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) < 1e15):
+        return f"{int(value):,}"
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def percent(fraction: float | None) -> str:
+    """`37 %`; rounds down, so that 100 % means done."""
+    return "" if fraction is None else f"{math.floor(fraction * 100 + 1e-9)} %"
+
+
+def size(count: float | None) -> str:
+    """Bytes in decimal units: `910 B`, `4.9 kB`, `12 MB`, `3.2 GB`."""
+    if count is None:
+        return ""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if _half_up(amount) < 1000:
+            return f"{_half_up(amount)} {unit}" if unit == "B" or amount >= 9.95 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{_half_up(amount)} TB" if amount >= 9.95 else f"{amount:.1f} TB"
+
+
+def value_brief(value: Any, limit: int = _VALUE_CHARS) -> str:
+    """One argument on one line, at most `limit` characters: text without quotes where it is a plain word."""
+    if isinstance(value, str):
+        text = value if value and not any(c.isspace() or c in ",='\"" for c in value) else repr(value)
+    elif isinstance(value, float):
+        text = f"{value:.6g}"
+    elif isinstance(value, Mapping):
+        text = "{" + ", ".join(f"{k}: {value_brief(v, limit)}" for k, v in value.items()) + "}"
+    elif isinstance(value, (list, tuple)):
+        text = "[" + ", ".join(value_brief(v, limit) for v in value) + "]"
+    else:
+        text = str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def params_brief(params: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, limit: int = 160) -> str:
+    """Arguments in brief: `n=1000, method=rk4`.
+
+    Args:
+        params: as in `JobSpec.params`.
+        defaults: where known, arguments that equal their default are left out.
+        limit: most characters; the rest becomes "…".
+    """
+    parts = [
+        f"{name}={value_brief(value)}"
+        for name, value in params.items()
+        if defaults is None or name not in defaults or defaults[name] != value
+    ]
+    text = ", ".join(parts)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+#: The seven faces of a job, with the word for each. `retrying` is a scheduled job that has already run.
+FACES: Mapping[str, str] = {
+    "queued": "Queued",
+    "scheduled": "Scheduled",
+    "running": "Running",
+    "retrying": "Retrying",
+    "succeeded": "Done",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+}
+
+
+def face(snapshot: JobSnapshot) -> str:
+    """Which of `FACES` a job shows."""
+    if snapshot.state is JobState.SCHEDULED and snapshot.retried:
+        return "retrying"
+    return str(snapshot.state)
+
+
+def progress_line(snapshot: JobSnapshot, elapsed_s: float | None = None) -> str:
+    """`148 / 400 · 1.3 s each`, or what of it is known."""
+    if snapshot.done is None or not (snapshot.done or snapshot.total):
+        return ""
+    text = f"{number(snapshot.done)} / {number(snapshot.total)}" if snapshot.total else number(snapshot.done)
+    if elapsed_s and snapshot.done >= 1 and elapsed_s / snapshot.done >= 0.1:
+        text += f" · {duration(elapsed_s / snapshot.done)} each"
+    return text
+
+
+def _half_up(value: float) -> int:
+    """The nearest whole number, halves up, as JavaScript's `Math.round`: Python rounds halves to even."""
+    return math.floor(value + 0.5)
+
+
+#: By task: the default of each of its parameters.
+Defaults = Mapping[str, Mapping[str, Any]]
+
+
+def defaults_of(infos: Mapping[str, TaskInfo]) -> dict[str, dict[str, Any]]:
+    """The defaults of each task's parameters: arguments that equal them are not worth a place in a row."""
+    return {
+        name: shown({spec.name: spec.default_text or spec.default for spec in info.params if spec.has_default})
+        for name, info in infos.items()
+    }
+
+
+@dataclass(slots=True)
+class Eta:
+    """Time left, from the recent rate, smoothed so that one update moves it by a fifth at most.
+
+    Nothing is said before the third update or the fifth second: an early guess is worse than none.
+    """
+
+    left_s: float | None = None
+    _done: float = 0.0
+    _at_s: float = 0.0
+    _units: float = 0.0
+    _seconds: float = 0.0
+    _updates: int = 0
+
+    def update(self, done: float | None, total: float | None, elapsed_s: float) -> None:
+        """Take the job's numbers at `elapsed_s` seconds after the start of its attempt."""
+        if done is None or not total or elapsed_s < self._at_s:
+            self.left_s = None
+            return
+        if done < self._done:  # it counts from the start again: a second loop
+            self.left_s, self._done, self._units, self._seconds, self._updates = None, 0.0, 0.0, 0.0, 0
+        passed = elapsed_s - self._at_s
+        fade = 0.5 ** (passed / max(5.0, 0.2 * elapsed_s)) if passed else 1.0
+        self._units = self._units * fade + done - self._done
+        self._seconds = self._seconds * fade + passed
+        self._done, self._at_s = done, elapsed_s
+        self._updates += 1
+        if not self._units or not self._seconds or (self._updates < 3 and elapsed_s < 5):
+            return
+        fresh = max(0.0, total - self._done) * self._seconds / self._units
+        if self.left_s is None:
+            self.left_s = fresh
+        else:
+            expected = max(0.0, self.left_s - passed)
+            self.left_s = min(max(fresh, 0.8 * expected), max(1.2 * expected, 1.0))

@@ -1,0 +1,127 @@
+"""`Theme`: the colours and fonts of a dashboard, changed by one dictionary.
+
+`tokens.css` asks for each of its values under the name `--jk-theme-NAME` (`--jk-theme-dark-NAME` in the dark) before
+it takes its own, and such a name reaches every component, since custom properties are inherited across shadow roots.
+So a theme is no more than a few of them on the dashboard's outermost element.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobkit.ui.words import assets
+
+#: A colour as CSS writes it, and a list of fonts; nothing that could end the declaration.
+_COLOUR = re.compile(r"#[0-9a-fA-F]{3,8}|[a-zA-Z]{3,30}|(rgb|rgba|hsl|hsla|oklch|oklab|lch|lab)\([-\d.,%/ a-z]{3,60}\)")
+_FONTS = re.compile(r"[\w\-., \"']{2,300}")
+_IS_FONT = ("sans", "mono")
+
+_GROUNDS = {"light": "#ffffff", "dark": "#0f1216"}
+_ACCENTS = {"light": "#1d4ed8", "dark": "#93c5fd"}
+
+_BAR = {"minHeight": "48px !important", "height": "48px", "paddingLeft": "16px", "paddingRight": "8px", "margin": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Values by the name of the token, without `--jk-`: `accent`, `bg`, `text`, `muted`, `failed`, ..., `sans`, `mono`.
+
+    Attributes:
+        light, dark: what is changed in each theme; fonts hold for both. Without an `on-accent` the text on a button is
+            the black or white that can be read on the accent.
+    """
+
+    light: Mapping[str, str]
+    dark: Mapping[str, str]
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Theme:
+        """From `{"accent": "#0f766e", "dark": {"accent": "#5eead4"}}`: names of the light theme, and those of the dark.
+
+        Raises:
+            ValueError: a name that is no token, or a value that is neither a colour nor a font.
+        """
+        rest = dict(told)
+        dark = rest.pop("dark", {})
+        if not isinstance(dark, Mapping):
+            raise ValueError(f"theme: dark must be a dictionary, not {dark!r}")
+        return cls(_checked(rest, "light"), _checked(dark, "dark"))
+
+    def variables(self, name: str) -> dict[str, str]:
+        """Custom properties for the page's outermost element while it shows the theme `name`."""
+        values = self.light if name == "light" else {**_fonts(self.light), **self.dark}
+        prefix = "--jk-theme-" if name == "light" else "--jk-theme-dark-"
+        # Fonts stand in the first block of the tokens only, which holds for both themes.
+        return {f"{'--jk-theme-' if token in _IS_FONT else prefix}{token}": value for token, value in values.items()}
+
+
+def palette(theme: Theme) -> dict[str, Any]:
+    """The Material theme around jobkit's components: the same accent, the same ground."""
+    made = {}
+    for name, values in (("light", theme.light), ("dark", theme.dark)):
+        ground = values.get("bg", _GROUNDS[name])
+        made[name] = {
+            "palette": {
+                "primary": {"main": values.get("accent", _ACCENTS[name])},
+                "background": {"default": ground, "paper": ground},
+            }
+        }
+    return made
+
+
+def header_look(theme: Theme) -> dict[str, Any]:
+    """A quiet header, and the theme's own values for everything below."""
+    light, dark = ({**values} for values in (theme.light, theme.dark))
+    return {
+        "& .MuiAppBar-root": {"boxShadow": "none", "backgroundImage": "none", "borderBottom": "1px solid"},
+        "&.mui-light": theme.variables("light"),
+        "&.mui-dark": theme.variables("dark"),
+        "&.mui-light .MuiAppBar-root": {
+            "backgroundColor": light.get("bg", _GROUNDS["light"]),
+            "color": light.get("muted", "#475569"),
+            "borderColor": light.get("line", "#e2e8f0"),
+        },
+        "&.mui-dark .MuiAppBar-root": {
+            "backgroundColor": dark.get("bg", _GROUNDS["dark"]),
+            "color": dark.get("muted", "#cbd5e1"),
+            "borderColor": dark.get("line", "#262e38"),
+        },
+        "& .MuiToolbar-root": _BAR,
+        "& .MuiAppBar-root .MuiLinearProgress-root": {"display": "none"},
+        "& .MuiAppBar-root .MuiSvgIcon-root": {"fontSize": "20px"},
+        "& .main-content": {"paddingTop": "1px"},
+    }
+
+
+def _checked(values: Mapping[str, Any], name: str) -> dict[str, str]:
+    known = assets.token_names()
+    kept: dict[str, str] = {}
+    for token, value in values.items():
+        if token not in known:
+            raise ValueError(f"theme: {token!r} is none of {', '.join(sorted(known))}")
+        pattern, what = (_FONTS, "a list of fonts") if token in _IS_FONT else (_COLOUR, "a colour")
+        if not isinstance(value, str) or not pattern.fullmatch(value.strip()):
+            raise ValueError(f"theme: {token} must be {what}, as CSS writes it, not {value!r}")
+        kept[token] = value.strip()
+    if "accent" in kept and "on-accent" not in kept:
+        dark_text = _is_bright(kept["accent"]) if _is_bright(kept["accent"]) is not None else name == "dark"
+        kept["on-accent"] = "#0b1220" if dark_text else "#ffffff"
+    return kept
+
+
+def _fonts(values: Mapping[str, str]) -> dict[str, str]:
+    return {token: value for token, value in values.items() if token in _IS_FONT}
+
+
+def _is_bright(colour: str) -> bool | None:
+    """Whether black reads better on it than white; None where it is not written as `#rrggbb`."""
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+        return None
+    r, g, b = (
+        part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    )
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179

@@ -1,0 +1,148 @@
+"""`WorkersPage`: who works, on what, and which queues nobody serves. Live, read once for all sessions.
+
+Heartbeats are no events, so the server is asked every two seconds while somebody looks, and soon after a job has
+started or ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import param
+
+from jobkit.model import JobEvent, JobSnapshot, Pause
+from jobkit.model.snapshot import iso
+from jobkit.store.query import Query
+from jobkit.store.values import CONTROL, WorkerInfo
+from jobkit.ui.access.desk import PAUSE_ACTIONS
+from jobkit.ui.live.feed_page import FeedPage
+from jobkit.ui.live.page_feed import PageFeed
+from jobkit.ui.words import assets
+from jobkit.ui.words.format import Defaults, defaults_of, params_brief
+
+if TYPE_CHECKING:
+    pass
+
+#: Running jobs that are told apart by worker, and workers that ended which are still listed.
+_RUNNING, _ENDED = 200, 5
+
+
+def picture(
+    workers: Sequence[WorkerInfo],
+    queues: Mapping[str, Mapping[str, int]],
+    running: Sequence[JobSnapshot],
+    now: datetime,
+    pauses: Sequence[Pause] = (),
+    defaults: Defaults | None = None,
+) -> dict[str, Any]:
+    """What the page shows: workers (those that live first), queues, and sentences about what nobody will do."""
+    jobs: dict[str, list[dict[str, Any]]] = {}
+    for snapshot in running:
+        spec = snapshot.spec
+        jobs.setdefault(snapshot.worker, []).append(
+            {
+                "id": snapshot.id,
+                "name": spec.title or spec.task,
+                "args": params_brief(spec.params, (defaults or {}).get(spec.task), limit=80),
+                "started_at": iso(snapshot.started_at),
+                "progress": snapshot.progress,
+            }
+        )
+    alive = sorted((w for w in workers if w.is_alive), key=lambda w: (w.host, w.id))
+    ended = [w for w in workers if not w.is_alive][:_ENDED]
+    idle = {name: line for name, line in queues.items() if line.get("queued") and not line.get("workers")}
+    paused = {pause.name: pause.to_json() for pause in pauses if pause.kind == "queue"}
+    return {
+        "workers": [_worker(w, jobs.get(w.id, [])) for w in (*alive, *ended)],
+        "queues": [
+            {"name": name, **queues.get(name, {}), "paused": paused.get(name)} for name in sorted({*queues, *paused})
+        ],
+        "tasks": [{"name": pause.name, "paused": pause.to_json()} for pause in pauses if pause.kind == "task"],
+        "alerts": [
+            f"{line['queued']} job{'s' if line['queued'] > 1 else ''} in queue {name}, and no worker serves it: run "
+            f"`jobkit worker{'' if name == 'default' else f' -q {name}'}`"
+            for name, line in sorted(idle.items())
+        ],
+        "slots": sum(w.slots for w in alive if w.takes_jobs),
+        "busy": sum(w.running for w in alive),
+        "alive": len(alive),
+        "now": iso(now),
+    }
+
+
+def _worker(info: WorkerInfo, jobs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "id": info.id,
+        "host": info.host,
+        "pid": info.pid,
+        "queues": list(info.queues),
+        "slots": info.slots,
+        "running": max(info.running, len(jobs)),  # a heartbeat may be seconds old
+        "done": info.done,
+        "started_at": iso(datetime.fromtimestamp(info.started_ms / 1000, UTC)) if info.started_ms else None,
+        "beat_age_s": round(info.beat_age_s, 1),
+        "version": info.version,
+        "python": info.python,
+        "cpu_percent": round(info.cpu_percent),
+        "rss_bytes": info.rss_bytes,
+        "state": "ended" if not info.is_alive else "draining" if info.is_draining else "working",
+        "jobs": jobs,
+    }
+
+
+class WorkersFeed(PageFeed):
+    """Heartbeats are no events, so it looks now and then."""
+
+    HEARS = (None, CONTROL)
+
+    def is_news(self, event: JobEvent) -> bool:
+        return event.job_id == CONTROL or super().is_news(event)
+
+    async def read(self) -> str:
+        verbs = self.kit.verbs
+        workers, queues, page, rules, infos = await asyncio.gather(
+            verbs.workers(),
+            verbs.queues(),
+            verbs.page(Query(states=("running",), limit=_RUNNING)),
+            verbs.store.rules(),
+            verbs.tasks(),
+        )
+        pauses = [pause for rule in rules if (pause := Pause.of(rule)) is not None]
+        return json.dumps(
+            picture(workers, queues, page.jobs, datetime.now(UTC), pauses, defaults_of(infos)), separators=(",", ":")
+        )
+
+
+class WorkersPage(FeedPage):
+    """Workers and queues.
+
+    Args:
+        may_act: whether a worker may be asked to end, where the desk allows it.
+        kit, on_open, bridge, desk: as of `FeedPage`.
+
+    Attributes:
+        picture: what the browser shows, see `picture`.
+        may_pause: whether queues and tasks may be paused and resumed.
+    """
+
+    FEED = WorkersFeed
+
+    may_pause = param.Boolean(default=True)
+
+    _esm = assets.esm("workers")
+    _stylesheets: ClassVar[list[str]] = [assets.css("workers")]
+
+    def _allowed(self, params: dict[str, Any]) -> dict[str, Any]:
+        may_act = params.get("may_act", True) and self._desk.may("drain_worker")
+        return {**params, "may_act": may_act, "may_pause": self._desk.may("pause_queue")}
+
+    def _act(self, action: str, asked: Mapping[str, Any]) -> None:
+        id = str(asked.get("id", ""))[:200]
+        if action == "drain" and self.may_act:
+            self._desk.begin("drain_worker", [id], self._acted)
+        elif action in PAUSE_ACTIONS and self.may_pause:
+            self._desk.begin(action, [id], self._acted)
