@@ -118,7 +118,7 @@ def _submit(kit: Kit, dumps: Iterable[Dump]) -> int:
         for dump in dumps
         if not dump.snapshot.is_terminal and dump.snapshot.state is not JobState.RUNNING
     ]
-    return sum(isinstance(at, int) and at > 0 for at in kit.submit_sealed(waiting)) if waiting else 0
+    return sum(reply.created_ms > 0 for reply in kit.submit_sealed(waiting)) if waiting else 0
 
 
 @contextmanager

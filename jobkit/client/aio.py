@@ -82,17 +82,12 @@ class AioKit:
         spec = prepared.spec
         if spec.once is not None:  # may take several steps
             return await asyncio.to_thread(partial(kit.submit, task, *args, **kwargs))
-        kit._live.expect(spec.id)
-        try:
-            answer = await self._run(kit.verbs.submit(prepared))
-        except BaseException:
-            kit._live.unexpect(spec.id)
-            raise
-        if isinstance(answer, str) or not answer:
-            kit._live.unexpect(spec.id)
-            known: Job = await self.get(answer or spec.id)
-            return known
-        return kit._accepted(spec, answer)
+        with kit._live.expecting(spec.id):
+            reply = await self._run(kit.verbs.submit(prepared))
+            if reply.created_ms:
+                return kit._accepted(spec, reply)
+        known: Job = await self.get(reply.job_id)
+        return known
 
     async def outcome(self, job: Job) -> Any:
         """What `await job` gives: see `Job.result`. Cancelling it ends the waiting at once, not the job."""

@@ -19,7 +19,7 @@ from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.model.audit import AuditEntry
 from jobkit.store.query import Page, Query
 from jobkit.store.redis_dump import Dump
-from jobkit.store.values import ArtifactInfo, LogSlice, Submission, WorkerInfo
+from jobkit.store.values import ArtifactInfo, LogSlice, Submission, SubmitReply, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import registry
 
@@ -172,8 +172,8 @@ class Blocking(Connection):
         """Put ended jobs back, as `jobkit import` does; False for those whose id is known here."""
         return self._call(partial(self._verbs.restore, dumps))
 
-    def submit_sealed(self, submissions: Sequence[Submission]) -> list[int | str]:
-        """Submit jobs that were prepared elsewhere; for each the answer, see `Store.submit`."""
+    def submit_sealed(self, submissions: Sequence[Submission]) -> list[SubmitReply]:
+        """Submit jobs that were prepared elsewhere; see `Store.submit`."""
         return self._call(partial(self._verbs.submit_many, submissions))
 
     # -- results ------------------------------------------------------------------------------------------------------

@@ -230,12 +230,11 @@ class FailureVerbs(Blocking):
                 if isinstance(error, ConnectionError):
                     raise
                 out.refused[job_id] = str(error)
-        answers = self._call(partial(self._verbs.submit_many, list(made.values())))
-        for (job_id, submission), answer in zip(made.items(), answers, strict=True):
-            is_other = isinstance(answer, str)  # the same work waits or runs already
-            out.jobs[job_id] = str(answer) if is_other else submission.spec.id
-            if self._is_inline and not is_other:
-                run_inline(self._memory, self.codec, self.settings, submission.spec.id)
+        replies = self._call(partial(self._verbs.submit_many, list(made.values())))
+        for job_id, reply in zip(made, replies, strict=True):
+            out.jobs[job_id] = reply.job_id  # that of another job if the same work waits or runs already
+            if self._is_inline and reply.created_ms:
+                run_inline(self._memory, self.codec, self.settings, reply.job_id)
 
     def rerun_with(
         self, job_id: str, changes: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""

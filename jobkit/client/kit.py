@@ -39,7 +39,7 @@ from jobkit.model.notify_rule import kinds_of
 from jobkit.settings import Settings, user_name
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query
-from jobkit.store.values import Submission
+from jobkit.store.values import Submission, SubmitReply
 from jobkit.tasks.options import SubmitOptions, check_submit_options
 from jobkit.tasks.references import Reference, ids_of, replaced
 from jobkit.tasks.registry import registry
@@ -163,23 +163,23 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
         return self._send(self._prepare(task, args, kwargs, over), partial(self._prepare, task, args, kwargs, over))
 
     def _send(self, prepared: Submission, again: Callable[[str], Submission] | None = None) -> Job:
-        """Store a submission and give its handle. `again` prepares it for the id of the job whose place it takes."""
-        spec = prepared.spec
-        # One that has ended may be forgotten by now, and then this is a new job.
-        if spec.key and (known := self._live.get(spec.id)) is not None and not known._is_over:
-            return known
-        self._live.expect(spec.id)
-        try:
-            answer = self._store_one(prepared)
-            if self._is_inline and isinstance(answer, int) and answer:
-                self._run_inline(spec.id)
-        except BaseException:
-            self._live.unexpect(spec.id)
-            raise
-        if isinstance(answer, str) and answer[:1] == "?" and again is not None:
-            self._live.unexpect(spec.id)
-            return self._send(again(answer[1:]), again)
-        return self._accepted(spec, answer)
+        """Store a submission and return its handle.
+
+        Args:
+            again: prepares the submission for another id, "" for a new one; see `SubmitReply.reseal_for`.
+        """
+        while True:
+            spec = prepared.spec
+            # An ended job may have been deleted meanwhile; then its key is free for a new job.
+            if spec.key and (known := self._live.get(spec.id)) is not None and not known._is_over:
+                return known
+            with self._live.expecting(spec.id):
+                reply = self._store_one(prepared)
+                if self._is_inline and reply.created_ms:
+                    self._run_inline(spec.id)
+                if reply.reseal_for is None or again is None:
+                    return self._accepted(spec, reply)
+            prepared = again(reply.reseal_for)
 
     def _sweep(self, task: Callable[..., Any] | str, sweep: Sweep, over: SubmitOptions) -> Batch:
         return self._map(task, sweep.points, over, sweep.stop_when, sweep)
@@ -202,15 +202,9 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
         prepared = [self._prepare(task, *arguments(item), over) for item in listed(items, most)]
         if owner:
             prepared = [replace(each, spec=replace(each.spec, owner=owner)) for each in prepared]
-        for each in prepared:
-            self._live.expect(each.spec.id)
-        try:
-            answers = self._call(partial(self._verbs.submit_many, prepared))
-        except BaseException:
-            for each in prepared:
-                self._live.unexpect(each.spec.id)
-            raise
-        jobs = [self._accepted(each.spec, at) for each, at in zip(prepared, answers, strict=True)]
+        with self._live.expecting(*(each.spec.id for each in prepared)):
+            replies = self._call(partial(self._verbs.submit_many, prepared))
+            jobs = [self._accepted(each.spec, reply) for each, reply in zip(prepared, replies, strict=True)]
         jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
         batch = Batch(self, jobs, axes=sweep.axes if sweep else (), seed=sweep.seed if sweep else None)
         if rule is not None:
@@ -226,8 +220,7 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
         """`sync://`: the job runs before its submit returns."""
         run_inline(self._memory, self.codec, self.settings, job_id)
 
-    def _store_one(self, prepared: Submission) -> int | str:
-        """The answer to a submit, see `Store.submit`."""
+    def _store_one(self, prepared: Submission) -> SubmitReply:
         self._ensure_open()
         if self._direct is not None and not background.is_here:
             began = time.monotonic()
@@ -239,12 +232,11 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
                     raise
         return self._call(partial(self._verbs.submit, prepared))
 
-    def _accepted(self, spec: JobSpec, answer: int | str) -> Job:
-        """The handle of a submission that the store has answered; it knows its first event, arrived or not."""
-        if isinstance(answer, str) or answer == 0:  # its key or id was known, or it is another job
-            self._live.unexpect(spec.id)
-            return self.get(answer if isinstance(answer, str) else spec.id)
-        submitted_ms = answer
+    def _accepted(self, spec: JobSpec, reply: SubmitReply) -> Job:
+        """Return the handle of a stored submission. A new job's handle knows its first event, received or not."""
+        submitted_ms = reply.created_ms
+        if not submitted_ms:
+            return self.get(reply.job_id)
         due = max(submitted_ms + spec.delay_ms, spec.at_ms)
         state = JobState.SCHEDULED if due > submitted_ms or spec.needs else JobState.QUEUED
         data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}

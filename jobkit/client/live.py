@@ -11,7 +11,8 @@ import logging
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, StoreUnavailable, apply
@@ -67,13 +68,16 @@ class LiveJobs:
     def get(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)
 
-    def expect(self, job_id: str) -> None:
-        """A job with this id is about to be submitted from here: keep its events until its handle is there."""
-        self._expected[job_id] = []
-
-    def unexpect(self, job_id: str) -> None:
-        """It was not submitted after all."""
-        self._expected.pop(job_id, None)
+    @contextmanager
+    def expecting(self, *job_ids: str) -> Iterator[None]:
+        """Keep the events of jobs that are submitted in this block until `adopt_own` makes their handles."""
+        for job_id in job_ids:
+            self._expected[job_id] = []
+        try:
+            yield
+        finally:
+            for job_id in job_ids:
+                self._expected.pop(job_id, None)
 
     def adopt_own(self, make: Callable[[JobSnapshot], Job], snapshot: JobSnapshot) -> Job:
         """Keep the handle of an expected job moving; its events come on our own channel.

@@ -22,7 +22,7 @@ from jobkit.schedules.rules import checked_count, checked_rules
 from jobkit.schedules.timing import Timing, timing
 from jobkit.schedules.words import utc
 from jobkit.settings import checked_name
-from jobkit.store.schedules import CHANGED, REFUSED, Firing
+from jobkit.store.schedules import CHANGED, Firing
 from jobkit.store.values import Submission
 from jobkit.tasks.options import SubmitOptions, check_submit_options
 from jobkit.tasks.registry import registry
@@ -242,7 +242,7 @@ class SchedulingKit(Blocking):
         payload = self._call(lambda: self._verbs.store.schedule_payload(name)) or b""
         made = job_of(kept.spec, 0, payload, self.codec, "s" + secrets.token_hex(8)[:15])
         run = ScheduleRun(0, kept.now_ms, made.spec.id)
-        if self._call(lambda: self._verbs.store.fire(Firing(name, "", 0, (made,), (run,)))) == [REFUSED]:
+        if self._call(lambda: self._verbs.store.fire(Firing(name, "", 0, (made,), (run,)))) is None:
             raise JobkitError(f"schedule {name!r} was removed meanwhile")
         if self._is_inline:
             run_inline(self._memory, self.codec, self.settings, made.spec.id)
@@ -257,7 +257,7 @@ class SchedulingKit(Blocking):
         while found := self._call(self._verbs.store.due_schedules)[0]:
             for due in found:
                 made = firing(due, decide(due), self.codec)
-                if self._call(partial(self._verbs.store.fire, made)) == [REFUSED]:
+                if self._call(partial(self._verbs.store.fire, made)) is None:
                     continue
                 for job in made.jobs:
                     if self._is_inline:

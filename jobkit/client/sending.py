@@ -10,7 +10,7 @@ from jobkit.settings import Settings
 from jobkit.store.base import Store
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain
 from jobkit.store.hub import Hub
-from jobkit.store.values import Submission
+from jobkit.store.values import Submission, SubmitReply
 
 #: What one call that submits may carry, so that it does not hold up others, and has its reply in time.
 _SLICE_JOBS, _SLICE_BYTES = 500, 4_000_000
@@ -21,23 +21,23 @@ class Sending:
 
     def __init__(self, settings: Settings, store: Store, hub: Hub) -> None:
         self.settings, self.store, self.hub = settings, store, hub
-        self._queue: list[tuple[Submission, asyncio.Future[int | str]]] = []
+        self._queue: list[tuple[Submission, asyncio.Future[SubmitReply]]] = []
         self._sender: asyncio.Task[None] | None = None
 
-    async def submit(self, submission: Submission) -> int | str:
-        """The answer to a submit, see `Store.submit`. Submits that meet share a round trip."""
-        answer: asyncio.Future[int | str] = asyncio.get_running_loop().create_future()
-        self._queue.append((submission, answer))
+    async def submit(self, submission: Submission) -> SubmitReply:
+        """Submit one job; see `Store.submit`. Concurrent submits share a round trip."""
+        reply: asyncio.Future[SubmitReply] = asyncio.get_running_loop().create_future()
+        self._queue.append((submission, reply))
         if self._sender is None or self._sender.done():
             self._sender = asyncio.get_running_loop().create_task(self._send(), name="jobkit-submit")
-        return await answer
+        return await reply
 
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[int | str]:
-        """The same for many, in slices that do not hold up others."""
-        answers: list[int | str] = []
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[SubmitReply]:
+        """Submit many jobs, in slices that do not hold up others."""
+        replies: list[SubmitReply] = []
         for batch in _slices(submissions):
-            answers += await self._store_once_or_twice(batch)
-        return answers
+            replies += await self._store_once_or_twice(batch)
+        return replies
 
     async def _send(self) -> None:
         while self._queue:
@@ -54,7 +54,7 @@ class Sending:
                 if not answer.done():
                     answer.set_result(value)
 
-    async def _store_once_or_twice(self, batch: Sequence[Submission]) -> list[int | str]:
+    async def _store_once_or_twice(self, batch: Sequence[Submission]) -> list[SubmitReply]:
         """Ids are ours, so a submit whose reply was lost is safe to repeat: it finds itself."""
         began = asyncio.get_running_loop().time()
         try:
@@ -65,7 +65,7 @@ class Sending:
             await asyncio.sleep(0.05)
             return await self._store(batch)
 
-    async def _store(self, batch: Sequence[Submission]) -> list[int | str]:
+    async def _store(self, batch: Sequence[Submission]) -> list[SubmitReply]:
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
                 return await self.store.submit(batch, self.hub.client_id)

@@ -24,6 +24,7 @@ from jobkit.store.values import (
     Progress,
     Renewal,
     Submission,
+    SubmitReply,
     WorkerInfo,
 )
 from jobkit.store.web import Web
@@ -36,14 +37,13 @@ class Store(Schedules, Failures, Web, Protocol):
 
     # -- moving jobs ------------------------------------------------------------------------------------------------
 
-    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int | str]:
-        """Store each job once; its time of submit (ms), or 0 where its id was known (nothing changes then).
+    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[SubmitReply]:
+        """Store each job once; nothing changes if its id is known.
 
-        Of one whose spec says `once` or has a `cache_key`, perhaps an id: of the job that it already is (nothing
-        changes then), or its own, where it has taken the place of one that waits or has ended with a kept result. "?"
-        and an id: it may take the place of that job, sealed for that id; "?" alone: not any more, a new id is due.
+        A job whose spec says `once` or has a `cache_key` may turn out to be another job; see `SubmitReply`.
 
-        `client` names the submitter's own channel: every event of the job after this one goes there too.
+        Args:
+            client: the submitter's own channel; every event of the jobs after this one goes there too.
         """
         ...
 

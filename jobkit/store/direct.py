@@ -16,7 +16,7 @@ from jobkit.settings import Settings
 from jobkit.store import faults, records
 from jobkit.store.connect import open_blocking, reaching
 from jobkit.store.scripts import HASHES, SOURCES
-from jobkit.store.values import Submission
+from jobkit.store.values import Submission, SubmitReply
 from jobkit.store.wire import submit_args
 
 
@@ -36,8 +36,8 @@ class DirectSubmit:
         self._connection: Any = None
         self._lock = threading.Lock()
 
-    def submit(self, job: Submission) -> int | str:
-        """The answer to a submit, see `Store.submit`.
+    def submit(self, job: Submission) -> SubmitReply:
+        """Submit one job; see `Store.submit`.
 
         Raises:
             StoreUnavailable: no answer; the job may be stored or not, and the submit may be repeated.
@@ -52,7 +52,7 @@ class DirectSubmit:
                 answers = self._call("EVAL", SOURCES["submit"], 1, self._prefix, *args)
             if faults.armed:
                 faults.meet("submit", "before_reply")
-        return records.answers(answers)[0]
+        return records.answers([job], answers)[0]
 
     def _call(self, *command: Any) -> Any:
         """A command's reply, without the bookkeeping of redis-py's pool."""

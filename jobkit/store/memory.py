@@ -19,6 +19,7 @@ from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, Ru
 from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import finite_or_none
 from jobkit.settings import Settings
+from jobkit.store import records
 from jobkit.store.memory_audit import MemoryAudit
 from jobkit.store.memory_failures import MemoryFailures
 from jobkit.store.memory_files import MemoryFiles
@@ -40,6 +41,7 @@ from jobkit.store.values import (
     Progress,
     Renewal,
     Submission,
+    SubmitReply,
     WorkerInfo,
     by_turns,
 )
@@ -80,14 +82,14 @@ class MemoryStore(
 
     # -- moving jobs ------------------------------------------------------------------------------------------------
 
-    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int | str]:
+    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[SubmitReply]:
         # A copy each, before anything is stored: a spec that a record cannot hold refuses all of them, as in Redis.
         specs = [JobSpec.from_wire(_unjson(_json(job.spec.to_wire()))) for job in jobs]
         both = list(zip(specs, jobs, strict=True))
         with self._moving():
             answers = [self._submit(spec, job.payload, client, n) for n, (spec, job) in enumerate(both)]
             self._jobs.now_us += len(jobs)  # the next verb comes after the last of these
-            return answers
+            return records.answers(jobs, answers)
 
     def _submit(self, spec: JobSpec, payload: bytes, client: str, n: int) -> int | str:
         is_there = self._jobs.find(spec.id) is not None

@@ -9,9 +9,11 @@ import msgspec
 
 from jobkit.model import EventType, JobEvent, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.schedule import RUNS_KEPT
+from jobkit.store import records
 from jobkit.store.memory_part import MemoryPart
 from jobkit.store.ordered import Ordered
-from jobkit.store.schedules import CHANGED, REFUSED, DueSchedule, Firing, timing_text
+from jobkit.store.schedules import CHANGED, DueSchedule, Firing, timing_text
+from jobkit.store.values import SubmitReply
 
 #: As in `redis_schedules`.
 _FIRING_MS = 500
@@ -122,15 +124,15 @@ class MemorySchedules(MemoryPart):
         record = self._jobs.find(job_id)
         return record is not None and not record.snapshot.is_terminal
 
-    async def fire(self, firing: Firing) -> list[int | str]:
+    async def fire(self, firing: Firing) -> list[SubmitReply] | None:
         specs = [JobSpec.from_wire(msgspec.json.decode(msgspec.json.encode(job.spec.to_wire()))) for job in firing.jobs]
         with self._moving():
             entry = self._find(firing.name)
             if entry is None:
-                return [REFUSED]
+                return None
             was = entry.snapshot
             if firing.slot_ms and (was.rev != firing.rev or was.next_ms != firing.slot_ms or was.is_paused):
-                return [REFUSED]
+                return None
             if firing.holds_for:
                 entry.snapshot = replace(was, holds_for=firing.holds_for)
                 is_running = self._is_running(firing.holds_for)
@@ -153,7 +155,7 @@ class MemorySchedules(MemoryPart):
             both = list(zip(specs, firing.jobs, strict=True))
             answers = [self._submit(spec, job.payload, "", n) for n, (spec, job) in enumerate(both)]
             self._jobs.now_us += len(specs)
-            return answers
+            return records.answers(firing.jobs, answers)
 
     def _end(self, entry: Entry) -> None:
         entry.snapshot = replace(entry.snapshot, ended_ms=self._jobs.now, next_ms=0, holds_for="")

@@ -12,7 +12,7 @@ from jobkit.model import FailureGroup, JobEvent, JobSnapshot, JobSpec, JobState,
 from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import WIRE, changes, finite_or_none
 from jobkit.store.query import Brief
-from jobkit.store.values import WorkerInfo
+from jobkit.store.values import Submission, SubmitReply, WorkerInfo
 
 logger = logging.getLogger("jobkit.store")
 
@@ -101,9 +101,20 @@ def brief(id: str, fields: list[bytes | None]) -> Brief:
     )
 
 
-def answers(reply: Sequence[Any]) -> list[int | str]:
-    """Answers to a submit."""
-    return [answer.decode() if isinstance(answer, bytes) else answer for answer in reply]
+def answers(jobs: Sequence[Submission], reply: Sequence[Any]) -> list[SubmitReply]:
+    """Decode the reply of `submit.lua`.
+
+    That has for each job its time of submit, 0 if its id is known, or the id of another job; "?" before an id asks for
+    the arguments to be sealed for it.
+    """
+    return [_answer(job.spec.id, answer) for job, answer in zip(jobs, reply, strict=True)]
+
+
+def _answer(own_id: str, answer: Any) -> SubmitReply:
+    if isinstance(answer, int):
+        return SubmitReply(own_id, answer)
+    text = answer.decode() if isinstance(answer, bytes) else answer
+    return SubmitReply("", reseal_for=text[1:]) if text[:1] == "?" else SubmitReply(text)
 
 
 def mapping(raw: bytes) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from jobkit.store.values import (
     Progress,
     Renewal,
     Submission,
+    SubmitReply,
     WorkerInfo,
     expired,
     is_before,
@@ -67,9 +68,9 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
 
     # -- moving jobs ------------------------------------------------------------------------------------------------
 
-    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[int | str]:
+    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[SubmitReply]:
         with self._reaching():
-            return records.answers(await self.scripts.run("submit", submit_args(jobs, client)))
+            return records.answers(jobs, await self.scripts.run("submit", submit_args(jobs, client)))
 
     def _submit_args(self, jobs: Sequence[Submission]) -> list[Any]:
         return submit_args(jobs, "")

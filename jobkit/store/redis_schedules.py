@@ -12,7 +12,7 @@ from jobkit.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.store import records
 from jobkit.store.redis_part import RedisPart
 from jobkit.store.schedules import DueSchedule, Firing, due_of, put_args, snapshot_of, with_states
-from jobkit.store.values import Submission
+from jobkit.store.values import Submission, SubmitReply
 
 #: For so long a due schedule is the business of the worker that asked first.
 FIRING_MS = 500
@@ -70,7 +70,7 @@ class RedisSchedules(RedisPart):
         read = [records.readable("a schedule that is due", partial(due_of, now_ms=now_ms), row) for row in rows]
         return [due for due in read if due is not None], float("inf") if wait_ms < 0 else wait_ms / 1000
 
-    async def fire(self, firing: Firing) -> list[int | str]:
+    async def fire(self, firing: Firing) -> list[SubmitReply] | None:
         runs = [msgspec.json.encode(run.to_wire()) for run in firing.runs]
         args = [
             firing.name,
@@ -87,7 +87,8 @@ class RedisSchedules(RedisPart):
             *self._submit_args(firing.jobs),
         ]
         with self._reaching():
-            return records.answers(await self.scripts.run("schedule_fire", args))
+            reply = await self.scripts.run("schedule_fire", args)
+        return None if reply == [-1] else records.answers(firing.jobs, reply)
 
     async def pause_schedule(self, name: str) -> bool:
         return await self._change("pause", name)

@@ -11,13 +11,10 @@ import msgspec
 from jobkit.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 
 if TYPE_CHECKING:
-    from jobkit.store.values import Submission
+    from jobkit.store.values import Submission, SubmitReply
 
 #: The job id under which a hub tells of a change of any schedule; the event's data has its `name`.
 CHANGED = "schedules"
-
-#: Answers of `put_schedule` and `fire`.
-REFUSED = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +96,12 @@ class Schedules(Protocol):
         """Schedules whose slot has come, and the seconds until somebody should look again (infinity: none known)."""
         ...
 
-    async def fire(self, firing: Firing) -> list[int | str]:
+    async def fire(self, firing: Firing) -> list[SubmitReply] | None:
         """Submit the jobs of a slot and set the next one, once however many try.
 
         Returns:
-            For each job the time of its submit (ms), 0 where its id was known; `[REFUSED]` where the slot is not the
-            next one any more, the schedule is paused, was changed or is gone.
+            The replies to the submits of its jobs; None if the slot is not the next one any more, or the schedule is
+            paused, was changed or is gone.
         """
         ...
 

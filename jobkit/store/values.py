@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobkit.model import EventsExpired, InvalidParams, JobEvent, JobSpec, LogLine
 from jobkit.model.snapshot import JobError
@@ -27,6 +27,23 @@ class Submission:
 
     spec: JobSpec
     payload: bytes
+
+
+class SubmitReply(NamedTuple):
+    """The store's reply to the submit of one job.
+
+    Attributes:
+        job_id: the job that the submission is now: its own id, or that of a job that already does the same work; "" if
+            it has to be sent again.
+        created_ms: time of the submit (ms since the epoch) if a new job was stored, 0 if the job was known, replaced
+            another one's arguments, or ended at once with a kept result.
+        reseal_for: not None if nothing was stored: seal the arguments for this id and submit again. That replaces the
+            arguments of the waiting job with this id; "" asks for a new id, because that job has started meanwhile.
+    """
+
+    job_id: str
+    created_ms: int = 0
+    reseal_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

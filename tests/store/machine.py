@@ -105,7 +105,7 @@ class Verbs(RuleBasedStateMachine):
         """Which of them are new; the moments of the two stores differ."""
 
         async def act(store: AnyStore) -> list[bool]:
-            return [at_ms != 0 for at_ms in await store.submit(jobs, client)]
+            return [reply.created_ms != 0 for reply in await store.submit(jobs, client)]
 
         self.both(act)
 

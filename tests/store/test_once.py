@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import JobState, Once
-from jobkit.store.values import Submission
+from jobkit.store.values import Submission, SubmitReply
 from tests.support import until
 
 from .support import AnyStore, claim, come_due, ending, job, snapshot, submit, types
@@ -15,10 +15,14 @@ from .support import AnyStore, claim, come_due, ending, job, snapshot, submit, t
 HOUR_MS = 3_600_000
 
 
-async def ask(store: AnyStore, id: str, **spec: Any) -> int | str:
-    """The answer to one submit, whether it is a number of milliseconds or an id."""
-    [answer] = await store.submit([job(id, **spec)])
-    return answer
+async def ask(store: AnyStore, id: str, **spec: Any) -> SubmitReply:
+    """Submit one job."""
+    [reply] = await store.submit([job(id, **spec)])
+    return reply
+
+
+def is_new(reply: SubmitReply) -> bool:
+    return reply.created_ms > 0
 
 
 def unique(scope: str = "active", ms: int = 0) -> Once:
@@ -30,13 +34,15 @@ def unique(scope: str = "active", ms: int = 0) -> Once:
 
 @pytest.mark.parametrize("scope", ["queued", "active", "time"])
 async def test_a_second_submit_gives_the_job_that_waits(store: AnyStore, scope: str) -> None:
-    assert isinstance(await ask(store, "a", once=unique(scope, HOUR_MS)), int)
+    assert is_new(await ask(store, "a", once=unique(scope, HOUR_MS)))
 
-    assert await ask(store, "b", once=unique(scope, HOUR_MS)) == "a"
+    assert await ask(store, "b", once=unique(scope, HOUR_MS)) == SubmitReply("a")
 
     assert await store.snapshots(["b"]) == [None]
-    assert await ask(store, "a", once=unique(scope, HOUR_MS)) == "a", "a submit that is repeated finds itself"
-    assert isinstance(await ask(store, "c", once=Once("other", scope, HOUR_MS)), int)
+    assert await ask(store, "a", once=unique(scope, HOUR_MS)) == SubmitReply("a"), (
+        "a submit that is repeated finds itself"
+    )
+    assert is_new(await ask(store, "c", once=Once("other", scope, HOUR_MS)))
 
 
 @pytest.mark.parametrize(("scope", "is_same"), [("queued", False), ("active", True), ("time", True)])
@@ -44,7 +50,7 @@ async def test_while_it_runs_only_some_scopes_hold(store: AnyStore, scope: str, 
     await ask(store, "a", once=unique(scope, HOUR_MS))
     await claim(store)
 
-    assert (await ask(store, "b", once=unique(scope, HOUR_MS)) == "a") == is_same
+    assert (await ask(store, "b", once=unique(scope, HOUR_MS)) == SubmitReply("a")) == is_same
 
 
 @pytest.mark.parametrize(("scope", "is_same"), [("queued", False), ("active", False), ("time", True)])
@@ -53,25 +59,24 @@ async def test_when_it_has_ended_only_time_holds(store: AnyStore, scope: str, is
     [a] = await claim(store)
     await store.finish([ending(a)])
 
-    assert (await ask(store, "b", once=unique(scope, HOUR_MS)) == "a") == is_same
+    assert (await ask(store, "b", once=unique(scope, HOUR_MS)) == SubmitReply("a")) == is_same
 
 
 async def test_a_time_ends(store: AnyStore) -> None:
     await ask(store, "a", once=unique("time", 1))
-    answer: int | str = "a"
     for n in range(1000):
-        if (answer := await ask(store, f"b{n}", once=unique("time", 1))) != "a":
+        if (reply := await ask(store, f"b{n}", once=unique("time", 1))).job_id != "a":
             break
 
-    assert isinstance(answer, int)
+    assert is_new(reply)
 
 
 async def test_a_waiting_one_that_is_cancelled_makes_room(store: AnyStore) -> None:
     await ask(store, "a", once=unique())
     await store.cancel(["a"])
 
-    assert isinstance(await ask(store, "b", once=unique()), int)
-    assert await ask(store, "c", once=unique()) == "b"
+    assert is_new(await ask(store, "b", once=unique()))
+    assert await ask(store, "c", once=unique()) == SubmitReply("b")
 
 
 @pytest.mark.parametrize("scope", ["active", "time"])
@@ -80,9 +85,11 @@ async def test_a_repeat_by_hand_is_never_the_job_that_it_repeats(store: AnyStore
     [a] = await claim(store)
     await store.finish([ending(a, "failed")])
 
-    assert isinstance(await ask(store, "b", retry_of="a", once=unique(scope, HOUR_MS)), int)
+    assert is_new(await ask(store, "b", retry_of="a", once=unique(scope, HOUR_MS)))
 
-    assert await ask(store, "c", retry_of="a", once=unique(scope, HOUR_MS)) == "b", "but it is the one that runs again"
+    assert await ask(store, "c", retry_of="a", once=unique(scope, HOUR_MS)) == SubmitReply("b"), (
+        "but it is the one that runs again"
+    )
 
 
 async def test_an_attempt_that_comes_back_still_stands_for_its_work(store: AnyStore) -> None:
@@ -90,7 +97,7 @@ async def test_an_attempt_that_comes_back_still_stands_for_its_work(store: AnySt
     [a] = await claim(store)
     await store.finish([ending(a, "retried", delay_ms=HOUR_MS)])
 
-    assert await ask(store, "b", once=unique()) == "a"
+    assert await ask(store, "b", once=unique()) == SubmitReply("a")
 
 
 # -- debounce ---------------------------------------------------------------------------------------------------------
@@ -103,10 +110,10 @@ def last(ms: int = HOUR_MS) -> dict[str, Any]:
 async def test_the_last_submit_takes_the_place_of_the_one_that_waits(store: AnyStore) -> None:
     await ask(store, "a", params={"n": 1}, **last())
     due = (await snapshot(store, "a")).due_at
-    assert await ask(store, "b", params={"n": 2}, **last(2 * HOUR_MS)) == "?a"
+    assert await ask(store, "b", params={"n": 2}, **last(2 * HOUR_MS)) == SubmitReply("", reseal_for="a")
 
     spec = job("a", params={"n": 2, "list": []}, **last(2 * HOUR_MS)).spec
-    assert await store.submit([Submission(spec, b"new")]) == ["a"]
+    assert await store.submit([Submission(spec, b"new")]) == [SubmitReply("a")]
 
     found = await snapshot(store, "a")
     assert (found.spec, found.state, types(found)) == (spec, "scheduled", ["submitted", "submitted"])
@@ -122,10 +129,10 @@ async def test_one_that_has_started_is_not_replaced(store: AnyStore) -> None:
     await come_due(store, "a")
     [a] = await claim(store)
 
-    assert await ask(store, "a", **last()) == "?", "another id is due: this one has begun"
-    assert isinstance(await ask(store, "b", **last()), int)
+    assert await ask(store, "a", **last()) == SubmitReply("", reseal_for=""), "another id is due: this one has begun"
+    assert is_new(await ask(store, "b", **last()))
     await store.finish([ending(a)])
-    assert await ask(store, "c", **last()) == "?b"
+    assert await ask(store, "c", **last()) == SubmitReply("", reseal_for="b")
 
 
 # -- cache ------------------------------------------------------------------------------------------------------------
@@ -142,7 +149,7 @@ async def made(store: AnyStore, id: str = "a", **fields: Any) -> None:
 async def test_the_same_work_has_the_kept_result_at_once(store: AnyStore) -> None:
     await made(store)
 
-    assert await ask(store, "b", delay_ms=HOUR_MS, needs=("gone",), **KEPT) == "b"
+    assert await ask(store, "b", delay_ms=HOUR_MS, needs=("gone",), **KEPT) == SubmitReply("b")
 
     found = await snapshot(store, "b")
     assert (found.state, found.cached_from, found.summary, found.attempt) == ("succeeded", "a", "42", 0)
@@ -154,7 +161,7 @@ async def test_the_same_work_has_the_kept_result_at_once(store: AnyStore) -> Non
 async def test_a_fresh_one_runs_and_its_result_is_kept_from_then_on(store: AnyStore) -> None:
     await made(store)
 
-    assert isinstance(await ask(store, "b", is_fresh=True, **KEPT), int)
+    assert is_new(await ask(store, "b", is_fresh=True, **KEPT))
     [b] = await claim(store)
     await store.finish([ending(b, result=b"43")])
 
@@ -166,7 +173,7 @@ async def test_a_fresh_one_runs_and_its_result_is_kept_from_then_on(store: AnySt
 async def test_only_what_succeeded_is_kept(store: AnyStore, outcome: str) -> None:
     await made(store, outcome=outcome)
 
-    assert isinstance(await ask(store, "b", **KEPT), int)
+    assert is_new(await ask(store, "b", **KEPT))
 
 
 async def test_a_job_that_has_a_kept_result_is_not_where_the_next_one_is_from(store: AnyStore) -> None:
@@ -178,7 +185,7 @@ async def test_a_job_that_has_a_kept_result_is_not_where_the_next_one_is_from(st
     await store.delete(["a"])
 
     assert await store.result("c") is None
-    assert isinstance(await ask(store, "d", **KEPT), int), "with the job its result is gone"
+    assert is_new(await ask(store, "d", **KEPT)), "with the job its result is gone"
 
 
 async def test_it_is_kept_no_longer_than_the_job_that_made_it(store: AnyStore) -> None:

@@ -10,8 +10,8 @@ from jobkit.codec import Codec
 from jobkit.model import EventType, JobEvent, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.schedules.firing import decide, firing, subject_of
 from jobkit.store.memory import MemoryStore
-from jobkit.store.schedules import CHANGED, REFUSED, DueSchedule, Firing
-from jobkit.store.values import Submission
+from jobkit.store.schedules import CHANGED, DueSchedule, Firing
+from jobkit.store.values import Submission, SubmitReply
 from tests.support import until
 
 from .support import AnyStore, claim, ending, snapshot
@@ -42,7 +42,7 @@ async def due_one(store: AnyStore) -> DueSchedule:
     return due
 
 
-async def fire_due(store: AnyStore) -> list[int]:
+async def fire_due(store: AnyStore) -> list[SubmitReply] | None:
     due = await until(lambda: _first(store), "a schedule to be due")
     return await store.fire(firing(due, decide(due), CODEC))
 
@@ -108,8 +108,9 @@ async def test_a_slot_fires_once_however_many_try(store: AnyStore) -> None:
 
     first, second = await store.fire(made), await store.fire(made)
 
-    assert first[0] > 0
-    assert second == [REFUSED]
+    assert first is not None
+    assert first[0].created_ms > 0
+    assert second is None
     found = await kept(store)
     assert found.fired == 1
     assert found.next_ms == due.slot_ms + 60_000
@@ -139,7 +140,7 @@ async def test_an_id_that_is_known_is_no_second_job(store: AnyStore) -> None:
     again = spec()
     await store.put_schedule(again, CODEC.dumps([1], subject_of(again)), first.next_ms)
 
-    assert await fire_due(store) == [0]
+    assert [reply.created_ms for reply in await fire_due(store) or ()] == [0]
     assert sum((await store.counts()).values()) == 1
 
 
@@ -150,11 +151,11 @@ async def test_what_was_read_before_a_change_cannot_fire(store: AnyStore) -> Non
 
     await put(store, spec(overlap="skip"))
 
-    assert await store.fire(stale) == [REFUSED]
+    assert await store.fire(stale) is None
     await store.pause_schedule("nightly")
-    assert await store.fire(stale) == [REFUSED]
+    assert await store.fire(stale) is None
     await store.remove_schedule("nightly")
-    assert await store.fire(stale) == [REFUSED]
+    assert await store.fire(stale) is None
 
 
 async def test_scheduling_again_with_the_same_times_keeps_its_place(store: AnyStore) -> None:
@@ -194,9 +195,10 @@ async def test_a_run_by_hand_moves_nothing(store: AnyStore) -> None:
     made = await put(store, spec(), in_ms=60_000)
     job = Submission(JobSpec("s00000000000by1", "simulate", schedule="nightly"), b"sealed")
 
-    answers = await store.fire(Firing("nightly", "", 0, (job,), (ScheduleRun(0, 5, job.spec.id),)))
+    replies = await store.fire(Firing("nightly", "", 0, (job,), (ScheduleRun(0, 5, job.spec.id),)))
 
-    assert answers[0] > 0
+    assert replies is not None
+    assert replies[0].created_ms > 0
     found = await kept(store)
     assert (found.next_ms, found.fired) == (made.next_ms, 0)
     assert found.runs[0].job_id == job.spec.id
@@ -212,7 +214,7 @@ async def test_a_paused_schedule_is_not_due_until_it_is_resumed(store: AnyStore)
 
     assert not await store.resume_schedule("nightly", "another", made.now_ms + 60_000)
     assert await store.resume_schedule("nightly", made.rev, made.now_ms + 1)
-    assert await fire_due(store) != [REFUSED]
+    assert await fire_due(store) is not None
     assert not (await kept(store)).is_paused
     assert not await store.pause_schedule("another")
 

@@ -9,7 +9,7 @@ import pytest
 
 from jobkit.model import Backoff, JobState
 from jobkit.store.query import Query
-from jobkit.store.values import Submission
+from jobkit.store.values import Submission, SubmitReply
 from tests.support import until
 
 from .support import AnyStore, claim, come_due, ending, job, snapshot, submit, types, worker
@@ -32,14 +32,14 @@ async def test_a_submitted_job_is_queued_and_can_be_read_back(store: AnyStore) -
         cancel_grace_s=0.0,
     )
 
-    [at_ms] = await store.submit([asked])
+    [reply] = await store.submit([asked])
 
     found = await snapshot(store, "a")
     assert found.spec == asked.spec
     assert (found.state, found.seq, types(found)) == (JobState.QUEUED, 1, ["submitted"])
     assert found.submitted_at is not None
-    assert found.submitted_at.timestamp() * 1000 == pytest.approx(at_ms)
-    assert at_ms == pytest.approx(time.time() * 1000, abs=5_000)
+    assert found.submitted_at.timestamp() * 1000 == pytest.approx(reply.created_ms)
+    assert reply.created_ms == pytest.approx(time.time() * 1000, abs=5_000)
     assert await store.payload("a") == b"arguments of a"
 
 
@@ -56,8 +56,8 @@ async def test_a_known_id_is_stored_once_and_nothing_of_it_changes(store: AnySto
     first, second = await store.submit([job("a", params={"n": 1}), job("a", params={"n": 2})])
     again = await store.submit([replace(job("a", task="other"), payload=b"else")])
 
-    assert first > 0
-    assert (second, again) == (0, [0])
+    assert first.created_ms > 0
+    assert (second, again) == (SubmitReply("a"), [SubmitReply("a")])
     found = await snapshot(store, "a")
     assert (found.spec.params, found.seq) == ({"n": 1}, 1)
     assert await store.payload("a") == b"arguments of a"
@@ -228,10 +228,10 @@ async def test_an_id_is_free_again_when_its_job_was_deleted(store: AnyStore) -> 
     await store.cancel(["a"])
     await store.delete(["a"])
 
-    [at_ms] = await store.submit([job("a", task="other")])
+    [reply] = await store.submit([job("a", task="other")])
 
     found = await snapshot(store, "a")
-    assert at_ms > 0
+    assert reply.created_ms > 0
     assert (found.spec.task, found.seq, found.state) == ("other", 1, "queued")
 
 
@@ -243,7 +243,7 @@ async def test_an_expired_job_whose_id_is_used_again_does_not_take_the_new_one_w
     await store.finish([ending(claimed, result=b"old", preview=b"old", ttl_ms=1)])
 
     async def accepted() -> bool:
-        return (await store.submit([job("nightly")]))[0] > 0
+        return (await store.submit([job("nightly")]))[0].created_ms > 0
 
     await until(accepted, "the old job to expire")
     pruned = await store.prune()
