@@ -1,12 +1,12 @@
-"""Values to signed bytes and back.
+"""Serialization: values to signed bytes and back.
 
-An envelope is `JK1 · key id (4) · HMAC-SHA256 (32) · format (1) · body`. The MAC covers what the payload is (`kind`),
-the job and the task it belongs to, the format and the body, so that an altered, foreign or swapped payload is refused
-before a single byte of the body is parsed.
+An envelope is `JK1 · key id (4) · HMAC-SHA256 (32) · format (1) · body`. The MAC covers the kind of the payload, its
+job
+and task, the format and the body, so a changed or swapped payload is rejected before any byte of the body is parsed.
 
-The body is msgpack where that gives back exactly the same value (plain data), else a pickle, else a cloudpickle
-(functions and classes typed in a notebook). Reading a pickle runs code, so only a worker's child and the client that
-asked for a result ever call `loads`; the dashboard, the command line and HTTP never do.
+The body is msgpack if that restores exactly the same value (plain data), else a pickle, else a cloudpickle (functions
+and classes defined in a notebook). Unpickling runs code, so only a worker's child process and the client that asked for
+a result call `loads`. The dashboard, the command line and HTTP never do.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from jobkit.model import InvalidParams, SignatureError
 MAGIC = b"JK1"
 _HEAD = len(MAGIC) + 4 + 32 + 1
 
-#: One byte each: how the body is written.
+#: Format byte: how the body is encoded.
 MSGPACK, PICKLE, CLOUDPICKLE = b"m", b"p", b"c"
-#: Bytes as they are (an artifact), and the place of a file that holds the envelope itself (see `jobkit.files`).
+#: Raw bytes (an artifact), and a reference to a file that contains the envelope (see `jobkit.files`).
 RAW, FILE = b"r", b"f"
 
-#: A value with more nodes than this is pickled without asking whether plain data would do: the question costs more.
+#: Values with more nodes are pickled without testing for plain data, because the test would take longer.
 _PLAIN_NODES = 10_000
 _PLAIN_DEPTH = 50
 
@@ -46,9 +46,9 @@ _unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder().decode
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a payload is and belongs to; inside the MAC.
+    """Identity of a payload, covered by the MAC.
 
-    `kind` is "args", "result" or "error"; of an artifact and of what lies in a file it also holds their names.
+    `kind` is "args", "result" or "error"; for artifacts and files it also contains their name.
     """
 
     kind: str
@@ -63,8 +63,8 @@ class Codec:
     """Seals and opens envelopes with one set of keys.
 
     Args:
-        keys: the first signs, all verify; none: envelopes carry no MAC and pickles are refused.
-        allow_pickle: whether values that plain data cannot express may be pickled; by default where there is a key.
+        keys: the first signs, all verify. Without keys envelopes carry no MAC and pickles are rejected.
+        allow_pickle: allow pickles for values that are not plain data; default: only if there is a key.
     """
 
     def __init__(self, keys: Sequence[bytes] = (), *, allow_pickle: bool | None = None) -> None:
@@ -74,25 +74,25 @@ class Codec:
 
     @property
     def has_key(self) -> bool:
-        """Whether what it seals is signed, and what is not signed is refused."""
+        """True if envelopes are signed and unsigned ones are rejected."""
         return bool(self._keys)
 
     @classmethod
     def from_secret(cls, secret: str) -> Codec:
-        """The codec for a `JOBKIT_SECRET`: one or more keys, comma-separated."""
+        """Return the codec for a `JOBKIT_SECRET`: one or more keys, comma-separated."""
         return cls([key.strip().encode() for key in secret.split(",") if key.strip()])
 
     def dumps(self, value: Any, subject: Subject) -> bytes:
-        """`value` in an envelope.
+        """Return `value` in an envelope.
 
         Raises:
-            InvalidParams: no codec can write it, or it needs a pickle and those are not allowed here.
+            InvalidParams: the value cannot be serialized, or it needs a pickle and pickles are not allowed.
         """
         form, body = self.encode(value)
         return self.seal(form, body, subject)
 
     def encode(self, value: Any) -> tuple[bytes, bytes]:
-        """`(format, body)` of a value; see `dumps`."""
+        """Return `(format, body)` of a value; see `dumps`."""
         if is_plain(value):
             return MSGPACK, _pack(value)
         if not self.allow_pickle:
@@ -103,14 +103,14 @@ class Codec:
         return pickled(value)
 
     def seal(self, form: bytes, body: bytes, subject: Subject) -> bytes:
-        """The envelope of an encoded body."""
+        """Return the envelope of an encoded body."""
         signer = self._signer
         if signer is None:
             return MAGIC + bytes(36) + form + body
         return MAGIC + signer + _mac(self._keys[signer], form, body, subject) + form + body
 
     def head(self, form: bytes, parts: Iterable[bytes | memoryview], subject: Subject) -> bytes:
-        """What stands before the body in its envelope, for a body that is too large to be copied: it comes in parts."""
+        """Return the envelope's header for a body in parts, which is too large to be copied."""
         signer = self._signer
         if signer is None:
             return MAGIC + bytes(36) + form
@@ -120,10 +120,10 @@ class Codec:
         return MAGIC + signer + mac.digest() + form
 
     def verify(self, envelope: bytes, subject: Subject) -> tuple[bytes, bytes]:
-        """`(format, body)` of an envelope that was sealed with one of our keys for exactly this subject.
+        """Return `(format, body)` of an envelope that was sealed with one of our keys for exactly this subject.
 
         Raises:
-            SignatureError: in every other case. Nothing of the body has been parsed then.
+            SignatureError: in every other case, before any of the body is parsed.
         """
         if len(envelope) < _HEAD or envelope[:3] != MAGIC:
             raise SignatureError(f"the {subject.kind} of job {subject.job_id} is not a jobkit payload")
@@ -132,7 +132,7 @@ class Codec:
             if any(key_id):
                 raise SignatureError(
                     f"the {subject.kind} of job {subject.job_id} is signed, but there is no JOBKIT_SECRET here; "
-                    "set the one that the submitter uses"
+                    "set the same as the submitter"
                 )
         else:
             key = self._keys.get(key_id)
@@ -149,50 +149,52 @@ class Codec:
         return form, body
 
     def loads(self, envelope: bytes, subject: Subject) -> Any:
-        """The value in an envelope. Runs code where it is a pickle: never call it in a server.
+        """Return the value in an envelope. Unpickling runs code: never call this in a server.
 
         Raises:
-            SignatureError: see `verify`. Whatever unpickling raises comes through.
+            SignatureError: see `verify`. Exceptions of unpickling pass through.
         """
         return decode(*self.verify(envelope, subject))
 
 
 def decode(form: bytes, body: bytes) -> Any:
-    """The value of a verified body."""
+    """Return the value of a verified body."""
     if form == RAW:
         return body
     return _unpack(body) if form in (MSGPACK, FILE) else pickle.loads(body)
 
 
 def is_reference(envelope: bytes) -> bool:
-    """Whether an envelope only says in which file the real one is."""
+    """Return True if an envelope only names the file that contains the real one."""
     return envelope[_HEAD - 1 : _HEAD] == FILE
 
 
 def pickled(value: Any) -> tuple[bytes, bytes]:
-    """`(format, body)` of a value as a pickle, or as a cloudpickle where it refers to `__main__` or cannot otherwise.
+    """Return `(format, body)` of a value as a pickle, or as a cloudpickle if it refers to `__main__` or pickle fails.
 
     Raises:
-        InvalidParams: neither can write it; the message says why.
+        InvalidParams: neither can serialize it; the message says why.
     """
     try:
         body = pickle.dumps(value, protocol=5)
-        if b"__main__" not in body:  # by reference to a module that no worker has
+        if b"__main__" not in body:  # else by reference to a module that no worker has
             return PICKLE, body
-    except Exception:  # pickle raises nearly anything; cloudpickle gets its chance
+    except Exception:  # pickle raises nearly any type; try cloudpickle
         pass
     try:
         return CLOUDPICKLE, _cloudpickled(value)
     except InvalidParams:
         raise
-    except Exception as error:  # likewise
+    except Exception as error:  # cloudpickle raises nearly any type, too
         raise InvalidParams(f"a value of type {type(value).__name__} cannot be pickled: {error}") from None
 
 
 def _cloudpickled(value: Any) -> bytes:
-    """A cloudpickle of `value`, with what cloudpickle cannot write, or writes by a name that no other process knows.
+    """Return a cloudpickle of `value`.
 
-    Bokeh's models travel in Bokeh's own JSON.
+    Handles objects that cloudpickle cannot write, or writes by a name that other processes do not know. Bokeh models
+    are
+    sent as Bokeh's own JSON.
     """
     import cloudpickle
 
@@ -202,14 +204,14 @@ def _cloudpickled(value: Any) -> bytes:
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, model):
                 return bokeh_model, (_bokeh_text(obj),)
-            if isinstance(obj, _CACHED) and not _is_importable(obj):  # typed in a notebook or script
+            if isinstance(obj, _CACHED) and not _is_importable(obj):  # defined in a notebook or script
                 return _cached, (obj.__wrapped__, obj.cache_parameters())
             if type(obj) is functools.cached_property:  # it holds a lock before Python 3.12
                 return _cached_property, (obj.func, obj.attrname, obj.__doc__)
             if callable(obj) and not isinstance(obj, _BY_CLOUDPICKLE) and getattr(obj, "__module__", "") == "__main__":
                 try:
                     reduced = obj.__reduce_ex__(5)
-                except Exception:  # cloudpickle may know a way, or says why there is none
+                except Exception:  # cloudpickle may be able to, or says why not
                     reduced = None
                 if isinstance(reduced, str):
                     raise InvalidParams(
@@ -228,7 +230,7 @@ _BY_CLOUDPICKLE = (type, types.FunctionType, types.BuiltinFunctionType, types.Me
 
 
 def _is_importable(function: Any) -> bool:
-    """Whether another process finds exactly this object by its module and name."""
+    """Return True if another process finds exactly this object by its module and name."""
     import cloudpickle
 
     name = getattr(function, "__module__", None) or ""
@@ -243,7 +245,7 @@ def _is_importable(function: Any) -> bool:
 
 
 def _cached(function: Any, parameters: dict[str, Any]) -> Any:
-    """A function with an empty cache of its own."""
+    """Return the function with a new, empty cache."""
     return functools.lru_cache(**parameters)(function)
 
 
@@ -259,7 +261,7 @@ def _bokeh_text(model: Any) -> str:
 
 
 def bokeh_model(text: str) -> Any:
-    """The Bokeh model of a pickle, with new ids: a result may be read twice and shown beside itself."""
+    """Return the Bokeh model in a pickle, with new ids: a result may be shown twice in one document."""
     serialization = importlib.import_module("bokeh.core.serialization")
     importlib.import_module("bokeh.models")  # makes the classes known by name
     make_id = importlib.import_module("bokeh.util.serialization").make_id
@@ -270,7 +272,7 @@ def bokeh_model(text: str) -> Any:
 
 
 def is_plain(value: Any) -> bool:
-    """True where msgpack gives back exactly this value: exact builtin types, text keys, not too deep or large."""
+    """Return True if msgpack restores exactly this value: exact builtin types, text keys, not too deep or large."""
     budget = _PLAIN_NODES - 1
     stack = [(value, 0)]
     while stack:
@@ -305,7 +307,7 @@ def _has_surrogate(text: str) -> bool:
 
 
 def _key_id(key: bytes) -> bytes:
-    """Four bytes that name a key without telling it; never all zero, which means "unsigned"."""
+    """Return four bytes that identify a key without revealing it; never all zero, which means "unsigned"."""
     digest = hashlib.sha256(b"jobkit-key-id\x00" + key).digest()[:4]
     return digest if any(digest) else b"\x00\x00\x00\x01"
 

@@ -1,9 +1,9 @@
-"""The one decision whether a request comes from the person who runs this server, on this machine.
+"""Decides whether a request comes from the user who runs this server, on this machine.
 
-A server without a login is open to that person alone. Pages, websockets, the HTTP API and streams all ask `decide`,
-with a `Visitor`: the facts of the connection (`Connection`) and of the server (`Server`). Nothing that a client writes
-can open it: headers and names only close it. This module knows no web server; `of_tornado` reads Tornado's objects
-by their names.
+A server without a login is open to that user alone. Pages, websockets, the HTTP API and streams all call `decide` with
+a `Visitor`: the facts of the connection (`Connection`) and of the server (`Server`). No client input can grant access:
+headers and names only deny it. This module depends on no web server; `of_tornado` reads Tornado's objects by attribute
+names.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ PROXY_HEADERS = frozenset(
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
-#: Name of the token in the address that is printed and opened if the system does not say whose a connection is.
+#: Name of the token parameter in the printed URL. Needed if the system does not report the owner of a connection.
 TOKEN_FIELD = "token"
 
-#: Where Linux lists TCP connections, with the uid of each local end.
+#: Files in which Linux lists TCP connections, with the uid of each local end.
 TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
-#: State of an open connection there, and in what netlink replies.
+#: State of an open connection in these files and in netlink replies.
 _ESTABLISHED = 1
 
-#: Of `linux/netlink.h` and `linux/sock_diag.h`.
+#: Constants of `linux/netlink.h` and `linux/sock_diag.h`.
 _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, _NLMSG_ERROR = 4, 20, 1, 2
 
-#: Uid that Linux shows for a user whom this user namespace does not have.
+#: Uid that Linux shows for a user that does not exist in this user namespace.
 _UNKNOWN_UID = 65534
 
 Address = tuple[str, int]
@@ -120,13 +120,13 @@ def _parsed(address: str) -> _IP | None:
 
 
 class Connection:
-    """Both ends of one connection, as the system tells them. Kept as long as the connection: `uid` is looked up once.
+    """Both ends of one connection, as reported by the system. Lives as long as the connection: `uid` is looked up once.
 
     Args:
         peer: address and port of the client; None if unknown or a unix socket.
         local: address and port of this end.
         unix_uid: uid of the client of a unix socket.
-        is_unix: whether it is a unix socket.
+        is_unix: True for a unix socket.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Connection:
 
     @classmethod
     def of_socket(cls, stream: Any) -> Connection:
-        """Read the ends of an accepted socket; one that is closed gives a connection of nobody."""
+        """Return the connection of an accepted socket; if it is closed, one with unknown ends."""
         try:
             if stream.family == getattr(socket, "AF_UNIX", None):
                 return cls(is_unix=True, unix_uid=unix_peer_uid(stream))
@@ -152,19 +152,19 @@ class Connection:
 
     @property
     def is_local(self) -> bool:
-        """Whether both ends are on this machine's loopback, or it is a unix socket."""
+        """True if both ends are on this machine's loopback, or it is a unix socket."""
         return self.is_unix or all(end is not None and is_loopback(end[0]) for end in (self.peer, self.local))
 
     @cached_property
     def uid(self) -> int | None:
-        """Uid of the process at the other end; None if the system does not say."""
+        """Uid of the process at the other end; None if the system does not report it."""
         if self.is_unix or self.peer is None or self.local is None:
             return self._unix_uid
         return tcp_peer_uid(self.peer, self.local)
 
 
 def unix_peer_uid(stream: socket.socket) -> int | None:
-    """Return the uid of the process at the other end of a unix socket; None if the system does not say."""
+    """Return the uid of the process at the other end of a unix socket; None if the system does not report it."""
     try:
         if hasattr(socket, "SO_PEERCRED"):
             return int(struct.unpack("3i", stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
@@ -176,25 +176,28 @@ def unix_peer_uid(stream: socket.socket) -> int | None:
 
 
 def tcp_peer_uid(peer: Address, local: Address) -> int | None:
-    """Return the uid of the process that has the other end of a TCP connection on this machine.
+    """Return the uid of the process at the other end of a TCP connection on this machine.
 
     Args:
-        peer: the other end, as `getpeername` gives it.
-        local: this end, as `getsockname` gives it.
+        peer: the other end, as in `getpeername`.
+        local: this end, as in `getsockname`.
 
     Returns:
-        None if the system does not say: not Linux, another network namespace, a socket that is closed on that side, or
-        a user whom this user namespace does not have.
+        None if unknown: not Linux, another network namespace, the socket is closed on that side, or a user that does
+            not
+        exist in this user namespace.
     """
     found = _uid_now(peer, local)
-    # A socket that is closed between the reading of its state and of its uid shows uid 0. Next time it is not found.
+    # A socket that closes between the reads of its state and its uid shows uid 0. A second lookup does not find it.
     found = found if found != 0 else _uid_now(peer, local)
     return None if found == _UNKNOWN_UID and not _sees_all_users() else found
 
 
 def _uid_now(peer: Address, local: Address) -> int | None:
-    """Ask netlink for this one connection, which takes 0.05 ms. The table is the way without it (gVisor, a filter of
-    system calls): to read it takes 30 ms, however few connections there are, since Linux walks through all buckets."""
+    """Look the connection up by netlink (0.05 ms), or in the table if netlink is not available (gVisor, seccomp).
+
+    Reading the table takes 30 ms however few connections there are, since Linux walks through all hash buckets.
+    """
     if sys.platform != "linux":
         return None
     ends = [(address, port) for text, port in (peer, local) if (address := _parsed(text)) is not None]
@@ -207,10 +210,10 @@ def _uid_now(peer: Address, local: Address) -> int | None:
 
 
 def _uid_of_netlink(peer: tuple[_IP, int], local: tuple[_IP, int]) -> int | None:
-    """Ask the kernel's socket diagnostics (`man 7 sock_diag`) for the socket whose own end is `peer`.
+    """Query the kernel's socket diagnostics (`man 7 sock_diag`) for the socket whose own end is `peer`.
 
     Raises:
-        OSError: this kernel, or this process, has none.
+        OSError: not available in this kernel or process.
     """
     found = _diagnosed(peer, local)
     if found is None and not _has_diagnostics():
@@ -220,7 +223,7 @@ def _uid_of_netlink(peer: tuple[_IP, int], local: tuple[_IP, int]) -> int | None
 
 @cache
 def _has_diagnostics() -> bool:
-    """Return whether this kernel finds TCP sockets at all: without its module it says "not found" of each."""
+    """Return whether this kernel finds TCP sockets at all: without the module it replies "not found" to each query."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         ends = [(ipaddress.ip_address("127.0.0.1"), end[1]) for end in (client.getsockname(), client.getpeername())]
         return _diagnosed(*ends) is not None
@@ -243,7 +246,7 @@ def _diagnosed(peer: tuple[_IP, int], local: tuple[_IP, int]) -> int | None:
             return None
         raise OSError(code, os.strerror(code))
     state, (uid, inode) = reply[17], struct.unpack_from("=II", reply, 80)
-    # A socket that nobody holds any more (another state, no inode) shows uid 0 whoever it was.
+    # A socket that no process holds (another state, no inode) shows uid 0 whatever its owner was.
     return uid if state == _ESTABLISHED and inode else None
 
 
@@ -264,7 +267,7 @@ def _uid_in_table(peer: tuple[_IP, int], local: tuple[_IP, int]) -> int | None:
 
 
 def _end(text: str) -> tuple[_IP | None, int]:
-    """Parse `0100007F:138E`: words of four bytes in the machine's order."""
+    """Parse `0100007F:138E`: words of four bytes in native byte order."""
     address, _, port = text.partition(":")
     raw = bytes.fromhex(address)
     if sys.byteorder == "little":
@@ -273,7 +276,7 @@ def _end(text: str) -> tuple[_IP | None, int]:
 
 
 def _sees_all_users() -> bool:
-    """Return whether this process is in the first user namespace, where 65534 is a user and not "somebody else"."""
+    """Return whether this process is in the initial user namespace, in which 65534 is a normal user."""
     try:
         return Path("/proc/self/uid_map").read_text("ascii").split() == ["0", "0", "4294967295"]
     except (OSError, ValueError):
@@ -281,11 +284,11 @@ def _sees_all_users() -> bool:
 
 
 def system_tells() -> bool:
-    """Return whether this system says whose a TCP connection is, by trying it with a connection of our own."""
+    """Return whether this system reports the owner of a TCP connection; tries it with a loopback connection."""
     try:
         with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
             return tcp_peer_uid(client.getsockname(), client.getpeername()) == os.geteuid()
-    except (OSError, AttributeError):  # no loopback, or no uids at all
+    except (OSError, AttributeError):  # no loopback, or no uids
         return False
 
 
@@ -294,13 +297,13 @@ def system_tells() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What is configured of the server that a request came to.
+    """Configuration of the server that a request came to.
 
     Attributes:
-        names: under which it may be reached beside loopback names: websocket origins, hosts; with or without port.
-        public_url: under which others reach it.
-        address: that it listens on; "" if nobody named one.
-        has_login: it asks for a login.
+        names: allowed host names besides loopback names: websocket origins, hosts; with or without port.
+        public_url: its public URL.
+        address: address that it listens on; "" if not configured.
+        has_login: it requires a login.
     """
 
     names: frozenset[str] = frozenset()
@@ -309,7 +312,7 @@ class Server:
     has_login: bool = False
 
     def configured(self, settings: Settings, *, names: Collection[str] = (), public_url: str = "") -> Server:
-        """Return this server with what the settings say, and further names."""
+        """Return this server with the settings' public URL and further names."""
         return replace(
             self,
             names=frozenset({*self.names, *names}),
@@ -319,12 +322,12 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a request comes from this server's own person.
+    """Result of `decide`.
 
     Attributes:
-        is_own: it does.
+        is_own: the request comes from the user who runs this server.
         why: one sentence if it does not.
-        needs_token: the token of the printed address would show that it does.
+        needs_token: the token of the printed URL would grant access.
     """
 
     is_own: bool
@@ -337,14 +340,14 @@ OWN = Decision(True)
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who sent a request, as far as that can be told without a login.
+    """Facts about the sender of a request, without a login.
 
     Attributes:
-        connection: its two ends, as the system tells them.
-        server: that it came to.
+        connection: the connection's two ends.
+        server: the server that received it.
         host: the Host header.
         headers: names of all headers, in any case.
-        cookies: the token's is looked at if the system does not say whose the connection is.
+        cookies: cookies of the request; the token's cookie is used if the owner of the connection is unknown.
     """
 
     connection: Connection
@@ -355,28 +358,28 @@ class Visitor:
 
 
 def why_closed(server: Server) -> str:
-    """Return why a server is open to nobody without a login, in one sentence; "" if it is open to its own person."""
+    """Return why a server without a login is closed to its own user, too, in one sentence; "" if it is open to them."""
     if server.has_login:
         return "this server asks for a login"
     others = [server.public_url, *sorted(name for name in server.names if host_name(name) not in LOOPBACK_NAMES)]
     if name := next(filter(None, others), ""):
-        return f"others reach this server as {name}, and it asks nobody who they are"
+        return f"others reach this server as {name}, and it has no login"
     if server.address and server.address not in LOOPBACK_NAMES and not is_loopback(server.address):
-        return f"this server listens on {server.address} for others, and it asks nobody who they are"
+        return f"this server listens on {server.address} for others, and it has no login"
     return ""
 
 
 def decide(visitor: Visitor) -> Decision:
-    """Decide whether a request comes from the person who runs the server, on this machine."""
+    """Decide whether a request comes from the user who runs the server, on this machine."""
     connection = visitor.connection
     if why := why_closed(visitor.server):
         return Decision(False, why)
     if not connection.is_local:
-        return Decision(False, "this server asks nobody who they are, so it is open to its own machine alone")
+        return Decision(False, "this server has no login, so it accepts requests from its own machine only")
     if any(name.lower() in PROXY_HEADERS for name in visitor.headers):
-        return Decision(False, "this request came through a proxy, and the server asks nobody who they are")
+        return Decision(False, "this request came through a proxy, and the server has no login")
     if host_name(visitor.host) not in LOOPBACK_NAMES:
-        return Decision(False, "this server asks nobody who they are, so it is open as localhost alone")
+        return Decision(False, "this server has no login, so it accepts requests to localhost only")
     if connection.uid is not None:
         if connection.uid in (os.geteuid(), 0):
             return OWN
@@ -389,13 +392,13 @@ def decide(visitor: Visitor) -> Decision:
 
 
 def of_tornado(request: Any) -> Connection:
-    """Return the connection of a request of Tornado's; the same object for all requests on it."""
+    """Return the connection of a Tornado request; the same object for all requests on it."""
     holder = getattr(request, "connection", None)
     context = getattr(holder, "context", None)
     known = getattr(context, "jobkit_connection", None)
     if isinstance(known, Connection):
         return known
-    stream = getattr(holder, "stream", None)  # a websocket has none any more: its request came through here before
+    stream = getattr(holder, "stream", None)  # a websocket has lost its stream; its HTTP request passed here before
     found = Connection() if stream is None else Connection.of_socket(getattr(stream, "socket", None))
     if context is not None and stream is not None:
         context.jobkit_connection = found
@@ -403,9 +406,10 @@ def of_tornado(request: Any) -> Connection:
 
 
 def server_of_tornado(application: Any) -> Server:
-    """Return what a server of Tornado's says of itself; Bokeh's knows its names, its address and its login."""
+    """Return the configuration of a Tornado server: names, address and login of Bokeh's application."""
     provider = getattr(application, "auth_provider", None)
-    url = str(getattr(application, "_absolute_url", None) or "")  # Bokeh's own, the only trace of `--address`
+    # private attribute of Bokeh, the only trace of `--address`
+    url = str(getattr(application, "_absolute_url", None) or "")
     return Server(
         names=frozenset({*getattr(application, "websocket_origins", ()), *_origins_in_environment()}),
         address=url.partition("://")[2].rstrip("/").rpartition(":")[0].strip("[]"),
@@ -414,14 +418,14 @@ def server_of_tornado(application: Any) -> Server:
 
 
 def visitor_of_tornado(request: Any, application: Any) -> Visitor:
-    """Return who sent a request of Tornado's."""
+    """Return the facts about the sender of a Tornado request."""
     cookies = {name: morsel.value for name, morsel in request.cookies.items()}
     server = server_of_tornado(application)
     return Visitor(of_tornado(request), server, str(request.host or ""), tuple(request.headers), cookies)
 
 
 def _origins_in_environment() -> list[str]:
-    """Return the names that Bokeh takes from the environment in place of `--allow-websocket-origin`."""
+    """Return the names in the environment variable that Bokeh uses instead of `--allow-websocket-origin`."""
     return [name for name in os.environ.get("BOKEH_ALLOW_WS_ORIGIN", "").split(",") if name]
 
 
@@ -430,18 +434,19 @@ def _origins_in_environment() -> list[str]:
 
 @cache
 def _home() -> Path:
-    """Return the home of this process's user; a server reads its settings once."""
+    """Return the home of this process's user, cached: a server reads its settings once."""
     return Settings.load().home.expanduser().absolute()
 
 
 def access_token() -> str:
-    """Return the token that opens this user's dashboards if the system does not say whose a connection is.
+    """Return the token that opens this user's dashboards if the system does not report the owner of a connection.
 
-    It is made at the first call and kept in the home, in a file of mode 0600, so that all processes of a server, and
-    the next one, have the same. Who removes the file gets a new one, and ends the cookies of the old.
+    The first call creates it in the home, in a file of mode 0600, so that all processes and later runs of a server
+    share
+    it. Deleting the file makes a new token and invalidates the old cookies.
 
     Raises:
-        JobkitError: the file cannot be made, belongs to another user, or others can read it.
+        JobkitError: the file cannot be created, belongs to another user, or other users can read it.
     """
     path = _home() / "dashboard-token"
     try:
@@ -459,7 +464,7 @@ def access_token() -> str:
 
 
 def _write_private(path: Path, text: str, *, replaces: bool) -> None:
-    """Write a file of mode 0600, whole or not at all. If it may not replace one, the first of two writers wins."""
+    """Write a file of mode 0600 atomically. Without `replaces`, the first of two writers wins."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -477,17 +482,17 @@ def _write_private(path: Path, text: str, *, replaces: bool) -> None:
 
 
 def is_access_token(text: str) -> bool:
-    """Return whether `text` is this user's token; False if that cannot be read."""
+    """Return whether `text` is this user's token; False if the token cannot be read."""
     return _is_same(text, access_token)
 
 
 def cookie_name(connection: Connection) -> str:
-    """Return the name of the cookie for the server at this connection: browsers give cookies to all ports of a name."""
+    """Return the name of the cookie for the server at this connection; browsers send cookies to all ports of a host."""
     return f"jobkit-access-{connection.local[1] if connection.local else 'unix'}"
 
 
 def access_cookie() -> str:
-    """Return the value of the cookie that a browser gets for the token, and that does not tell the token.
+    """Return the value of the cookie that a browser gets for the token. It does not reveal the token.
 
     Raises:
         JobkitError: see `access_token`.
@@ -496,7 +501,7 @@ def access_cookie() -> str:
 
 
 def is_access_cookie(text: str) -> bool:
-    """Return whether `text` is that value; False if the token cannot be read."""
+    """Return whether `text` is the cookie's value; False if the token cannot be read."""
     return _is_same(text, access_cookie)
 
 
@@ -508,7 +513,7 @@ def _is_same(text: str, wanted: Callable[[], str]) -> bool:
 
 
 def to_print(url: str) -> str:
-    """Return the address of a server without a login as it is printed: with the token if `system_tells` is False.
+    """Return the URL to print for a server without a login: with the token if `system_tells` is False.
 
     Raises:
         JobkitError: see `access_token`.
@@ -517,9 +522,9 @@ def to_print(url: str) -> str:
 
 
 def to_open(url: str) -> str:
-    """Return what a browser is started with: `url`, or a file of mode 0600 that leads to it and its token.
+    """Return the URL to open in a browser: `url`, or a file of mode 0600 that redirects to it with its token.
 
-    A command line is open to all users of a machine, so a token must not stand in it.
+    Other users can read a process's command line, so it must not contain the token.
 
     Raises:
         JobkitError: see `access_token`.

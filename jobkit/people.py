@@ -1,8 +1,9 @@
-"""Names, passwords and roles: the login file, and who may what by the settings.
+"""Users, passwords and roles: the login file, and the permissions in the settings.
 
-The file is JSON: `{"ada": "a long password"}`, or with a role and a hash instead of the word itself:
-`{"ada": {"password": "scrypt$...", "role": "operate"}}`. `jobkit people` writes it. Who serves and who asks do not
-matter here; dashboard, HTTP and command line use it alike.
+The file is JSON: `{"ada": "a long password"}`, or with a role and a hash instead of the password:
+`{"ada": {"password": "scrypt$...", "role": "operate"}}`. `jobkit people` writes it. Dashboard, HTTP and command line
+use
+this module alike.
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ from jobkit.model import InvalidParams
 from jobkit.model.people import Person, Role
 from jobkit.settings import Settings
 
-#: Name in `roles` for who comes from elsewhere and was not asked: by a proxy that does the asking, for instance.
+#: Name in `roles` for unauthenticated remote users, for instance behind a proxy that authenticates them.
 ANONYMOUS = "anonymous"
 
-#: What begins a pattern in `roles` that is of groups and not of names.
+#: Prefix of a pattern in `roles` that matches groups instead of names.
 GROUP = "@"
 
-#: Cost of a hash: 16 MiB and some 50 ms each, as OWASP's list has it for scrypt with p=5 at half of the memory.
+#: Cost of a hash: 16 MiB and about 50 ms. OWASP's parameters for scrypt with p=5 at half the memory.
 _N, _R, _P = 2**14, 8, 5
 _MAX_MEMORY = 64 * 2**20
 
-#: Longer passwords are not looked at.
+#: Longer passwords are rejected without hashing.
 _LONGEST = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One line of the login file. `role` is None where `roles` decides."""
+    """One entry of the login file. `role` is None if the setting `roles` decides."""
 
     password: str = field(repr=False)
     role: Role | None = None
@@ -53,13 +54,13 @@ class Account:
 
 
 def hashed(password: str) -> str:
-    """A password as it may be kept: `scrypt$n$r$p$salt$key`."""
+    """Return the hash of a password for the login file: `scrypt$n$r$p$salt$key`."""
     salt = secrets.token_bytes(16)
     return "$".join(["scrypt", f"{_N}", f"{_R}", f"{_P}", _base64(salt), _base64(_key(password, salt, _N, _R, _P))])
 
 
 def is_password(given: str, account: Account | None) -> bool:
-    """Whether it is the account's password. Takes its time also where there is no such account, or no hash."""
+    """Return True if it is the account's password. Takes the same time if there is no such account or no hash."""
     if len(given) > _LONGEST:
         return False
     stored = account.password if account is not None else ""
@@ -82,7 +83,7 @@ def _key(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
 
 
 def _hash_parts(stored: str) -> tuple[int, int, int, bytes, bytes]:
-    """Raises ValueError where it is no hash of ours."""
+    """Parse a hash. Raises ValueError if it is not one of ours."""
     try:
         _, n, r, p, salt, key = stored.split("$")
         numbers = int(n), int(r), int(p)
@@ -101,10 +102,10 @@ def _base64(content: bytes) -> str:
 
 
 def read_login(path: str | Path) -> Mapping[str, Account]:
-    """The accounts of a login file.
+    """Return the accounts of a login file by name.
 
     Raises:
-        InvalidParams: it cannot be read, others can read it, or it does not say what it should.
+        InvalidParams: it cannot be read, other users can read it, or its content is not valid.
     """
     file = Path(path)
     try:
@@ -118,7 +119,7 @@ def read_login(path: str | Path) -> Mapping[str, Account]:
 
 @lru_cache(maxsize=8)
 def _read(path: str, _changed_ns: int, _size: int) -> Mapping[str, Account]:
-    """Read once for each change of the file: it is asked for with every request."""
+    """Parse the file once per change; it is read on every request."""
     try:
         told = json.loads(Path(path).read_text("utf-8"))
     except ValueError as error:
@@ -152,7 +153,7 @@ def _account(path: str, name: str, entry: object) -> Account:
 
 
 def write_login(path: str | Path, accounts: Mapping[str, Account]) -> None:
-    """Replace a login file, readable by its owner alone."""
+    """Replace a login file, atomically, with mode 0600."""
     file = Path(path)
     told = {
         name: {"password": account.password} | ({"role": str(account.role)} if account.role else {})
@@ -171,15 +172,15 @@ def write_login(path: str | Path, accounts: Mapping[str, Account]) -> None:
 
 # -- logins that have ended --------------------------------------------------------------------------------------------
 
-#: How long the cookie of a login lasts, in days.
+#: Lifetime of a login's cookie in days.
 LOGIN_DAYS = 7
 
 
 def end_login(login_id: str, settings: Settings) -> None:
-    """Refuse a login from now on, in all processes that share this home, also if somebody has kept its cookie.
+    """Reject a login from now on in all processes that share this home, even if its cookie still exists.
 
     Raises:
-        OSError: that cannot be written.
+        OSError: the file of ended logins cannot be written.
     """
     path = _ended_logins(settings)
     path.parent.mkdir(0o700, parents=True, exist_ok=True)
@@ -193,7 +194,7 @@ def end_login(login_id: str, settings: Settings) -> None:
 
 
 def has_ended(login_id: str, settings: Settings) -> bool:
-    """Return whether this login was ended by `end_login`."""
+    """Return True if `end_login` ended this login, or if that cannot be read."""
     path = _ended_logins(settings)
     try:
         facts = path.stat()
@@ -212,7 +213,7 @@ def _read_ended(path: str, _changed_ns: int, _size: int) -> frozenset[str]:
 
 
 def split_seal(cookie: bytes | None) -> tuple[str, str]:
-    """Return the seal of the password and the id of the login, from the content of the cookie `user_seal`."""
+    """Return `(password seal, login id)` from the content of the cookie `user_seal`."""
     seal, _, login_id = (cookie or b"").decode("ascii", "replace").partition(".")
     return seal, login_id
 
@@ -225,7 +226,7 @@ def _ended_logins(settings: Settings) -> Path:
 
 
 def role_named(name: object, where: str) -> Role:
-    """Raises InvalidParams, which begins with `where`."""
+    """Return the role with this name. Raises InvalidParams with a message that starts with `where`."""
     if not isinstance(name, str) or name not in Role._value2member_map_:
         raise InvalidParams(f"{where}: role must be one of {', '.join(Role)}, not {name!r}", "roles")
     return Role(name)
@@ -234,16 +235,18 @@ def role_named(name: object, where: str) -> Role:
 def person_named(
     name: str, settings: Settings, *, is_listed: bool, claims: Mapping[str, object] | None = None
 ) -> Person:
-    """Somebody who has logged in, with their role.
+    """Return the user with this login name, with their role.
 
-    The first of these that says something: the login file; the first pattern of `settings.roles` that their name
-    matches, or, where it begins with `@`, one of their groups; and where there are no `roles` at all, an operator's own
-    list of names (`is_listed`) means that each of them may do everything. Everybody else may nothing: whom an OAuth
-    provider knows is not yet who was meant.
+    The role comes from the first of these that applies: the login file; the first pattern in `settings.roles` that
+    matches
+    the name, or one of the groups if the pattern starts with `@`; without any `roles`, admin if the operator has listed
+    the
+    users by name (`is_listed`). All other users get no permission: signing in with an OAuth provider does not grant
+    access.
 
     Args:
-        is_listed: whether whoever runs the server has written down these people, by name.
-        claims: what an OAuth provider says of them; `groups`, and `email_verified`, are looked at.
+        is_listed: True if the operator of the server has listed the allowed users by name.
+        claims: the OAuth provider's claims; `groups` and `email_verified` are used.
     """
     if settings.login:
         account = accounts_of(settings).get(name)
@@ -253,7 +256,7 @@ def person_named(
             return _person(name, account.role)
     claims = claims or {}
     if claims.get("email") == name and claims.get("email_verified") in (False, "false"):
-        return Person(name, Role.NONE)  # anybody may write any address into their profile
+        return Person(name, Role.NONE)  # unverified: users may write any address into their profile
     groups = _groups(name, claims)
     for pattern, role in settings.roles.items():
         is_group = pattern.startswith(GROUP)
@@ -263,16 +266,14 @@ def person_named(
 
 
 class Standing:
-    """What somebody was when they came in, and what they are now: the login file may have changed since.
-
-    Roles of the settings do not change while a process lives.
+    """A login: the user at the time of login, and now. The login file may have changed since; settings do not.
 
     Args:
         name, settings, is_listed, claims: see `person_named`.
-        login_id: of the login in the login file, which its logout ends; see `end_login`.
+        login_id: id of the login in the login file, which a logout ends; see `end_login`.
 
     Attributes:
-        person: as they came.
+        person: the user at the time of login.
     """
 
     def __init__(
@@ -290,7 +291,9 @@ class Standing:
         self.person = person_named(name, settings, is_listed=is_listed, claims=claims)
 
     def now(self) -> Person:
-        """Who they are now; nobody if they logged out, or their line is gone or has another password since."""
+        """Return the current user; without a role if they logged out or their account was removed or got a new
+        password.
+        """
         if not self._settings.login:
             return self.person
         if self._password_now() != self._password or (self._login_id and has_ended(self._login_id, self._settings)):
@@ -303,18 +306,18 @@ class Standing:
 
 
 def _groups(name: str, claims: Mapping[str, object]) -> list[str]:
-    """Of the claims; none where they are somebody else's, of an older login for instance."""
+    """Return the groups in the claims; empty if the claims are another user's, for instance of an earlier login."""
     told = claims.get("groups") if name in claims.values() else None
     return [each for each in told if isinstance(each, str)] if isinstance(told, list) else []
 
 
 def _person(name: str, role: Role) -> Person:
-    """A name with a `*` would find the jobs of others too, where jobs are looked for by their owner."""
+    """Return the user; without a role if `own` and the name contains `*`, which would match other owners."""
     return Person(name, Role.NONE if role is Role.OWN and "*" in name else role)
 
 
 def accounts_of(settings: Settings) -> Mapping[str, Account]:
-    """Of the login file; none where it cannot be read just now, for then nobody may anything."""
+    """Return the accounts of the login file; empty if it cannot be read, so that no user has access."""
     try:
         return read_login(settings.login)
     except InvalidParams:
@@ -322,8 +325,10 @@ def accounts_of(settings: Settings) -> Mapping[str, Account]:
 
 
 def stranger(settings: Settings, *, is_own_machine: bool) -> Person:
-    """Somebody whom nobody asked: on this machine they may everything; from elsewhere what `roles` says of
-    `anonymous`, by that very name."""
+    """Return the unauthenticated user: admin on this machine; from elsewhere the role of `anonymous` in `roles`, an
+    exact
+    match.
+    """
     if is_own_machine:
         return Person()
     return Person("", Role(settings.roles.get(ANONYMOUS, Role.NONE)))

@@ -1,7 +1,7 @@
-"""Where jobs go and how long things take: argument beats environment beats `[tool.jobkit]` beats default.
+"""Settings: argument beats environment beats `[tool.jobkit]` beats default.
 
-`Settings.load()` reads the three once and checks every value; the rest of jobkit takes a `Settings` as a parameter
-and never looks at the environment itself.
+`Settings.load()` reads all three once and validates every value. Other modules take a `Settings` as a parameter and
+never read the environment.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from jobkit.model import InvalidParams
 from jobkit.model.notify_rule import NotifyRule
 from jobkit.model.people import Role
 
-#: Schemes that `url` may have; what each does is in the contract's §2.
+#: Allowed schemes of `url`. The documentation of `connect` says what each does.
 SCHEMES = ("local", "redis", "rediss", "unix", "redis+sentinel", "sync")
 
 START_METHODS = ("auto", "fork", "spawn")
 LOG_FORMATS = ("text", "json")
-#: Not for a file that many people read.
+#: Not allowed in `pyproject.toml`, which other people can read.
 _PRIVATE = frozenset({"home", "secret", "mercure_jwt"})
 
 _LISTS = {"tasks": "module names", "origins": "origins of web pages"}
@@ -38,38 +38,38 @@ _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that can be configured. Times in seconds.
+    """Everything that can be configured. Times are in seconds.
 
     Attributes:
         url: where jobs go (`JOBKIT_URL`).
         home: directory of the embedded server, its workers and spool (`JOBKIT_HOME`); mode 0700.
-        secret: key that signs payloads (`JOBKIT_SECRET`); several, comma-separated: the first signs, all verify.
-            Empty: the embedded server's own key, or unsigned plain data on a remote Redis.
+        secret: key that signs payloads (`JOBKIT_SECRET`). Several are comma-separated: the first signs, all verify. If
+            empty: the embedded server's own key, or unsigned plain data on a remote Redis.
         namespace: prefix of every key and channel.
         tasks: modules to import for their tasks.
-        routing: task-name pattern to queue; the first that matches wins.
-        lease: a worker's right to a job ends this long after its last heartbeat.
-        heartbeat: how often a worker renews its leases.
-        cancel_grace: between SIGTERM and SIGKILL of a cancelled job.
+        routing: task-name pattern to queue; the first match wins.
+        lease: a worker's lease on a job expires this long after its last heartbeat.
+        heartbeat: interval at which a worker renews its leases.
+        cancel_grace: time between SIGTERM and SIGKILL of a cancelled job.
         drain: how long a stopping worker waits for its jobs before it gives them back.
         idle_stop: the embedded server stops after this long without clients and jobs.
         result_ttl: how long an ended job is kept.
-        max_losses: a job whose worker died this often has failed.
-        keep: at most so many ended jobs are kept, whatever their time; 0 for no such bound.
-        results: directory or fsspec URL for large results; empty: in the home, or in Redis.
-        start_method: how a job's process comes to be: "fork", "spawn", or "auto" for fork where that is safe.
-        locals: keep the local variables of the frame that failed with a job's error, secrets masked.
-        public_url: URL under which others reach the HTTP API, where a proxy hides it.
-        mercure_url: of an external Mercure hub that updates of jobs are published to (also `MERCURE_URL`).
-        mercure_jwt: token for it (also `MERCURE_JWT`).
-        notify: webhooks and commands that are told of jobs (`[[tool.jobkit.notify]]`; in the environment a JSON list).
-        otel: workers tell OpenTelemetry of every job that ends.
-        log_format: of the lines that workers log: "text", or "json" for one object a line.
-        streams: event streams that one server holds open.
-        streams_per_subject: those of one person or token, or of one address where nobody is named.
-        origins: of web pages on other servers that may use the HTTP API ("https://app.example").
+        max_losses: a job fails after this many of its workers have died.
+        keep: maximum number of ended jobs that are kept, whatever their age; 0 for no limit.
+        results: directory or fsspec URL for large results. If empty: in the home, or in Redis.
+        start_method: start method of a job's process: "fork", "spawn", or "auto" for fork if that is safe.
+        locals: store the local variables of the failing frame with a job's error, secrets masked.
+        public_url: public URL of the HTTP API if it is behind a proxy.
+        mercure_url: URL of an external Mercure hub to publish job updates to (also `MERCURE_URL`).
+        mercure_jwt: token for that hub (also `MERCURE_JWT`).
+        notify: webhooks and commands to call on events (`[[tool.jobkit.notify]]`; in the environment a JSON list).
+        otel: workers report every ended job to OpenTelemetry.
+        log_format: format of the workers' log lines: "text", or "json" for one object a line.
+        streams: maximum number of open event streams of a server.
+        streams_per_subject: the same for one user or token, or for one address without a login.
+        origins: origins of web pages on other servers that may use the HTTP API ("https://app.example").
         login: file of names and passwords for the dashboard and the HTTP API (`JOBKIT_LOGIN`); see `jobkit.people`.
-        roles: pattern of names to role, the first that matches wins: `JOBKIT_ROLES=ada=admin,*@lab.example=own`.
+        roles: pattern of names to role, the first match wins: `JOBKIT_ROLES=ada=admin,*@lab.example=own`.
     """
 
     url: str = "local://"
@@ -103,15 +103,15 @@ class Settings:
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, start: Path | None = None, **arguments: Any) -> Self:
-        """The settings in force here.
+        """Return the settings from arguments, environment and `pyproject.toml`.
 
         Args:
-            environ: the environment; `os.environ` unless given.
-            start: where the search for `pyproject.toml` begins, upwards; the current directory unless given.
+            environ: the environment; default `os.environ`.
+            start: directory in which the search for `pyproject.toml` starts, upwards; default the current directory.
             arguments: explicit values; None means "not given".
 
         Raises:
-            InvalidParams: a value is of the wrong kind or out of range; names the setting and where it came from.
+            InvalidParams: a value has the wrong type or is out of range. The message names the setting and its source.
         """
         environ = os.environ if environ is None else environ
         values: dict[str, tuple[Any, str]] = {}
@@ -128,7 +128,7 @@ class Settings:
         for name in known:
             variable = f"JOBKIT_{name.upper()}"
             if name.startswith("mercure_") and not environ.get(variable):
-                variable = name.upper()  # as other publishers know it
+                variable = name.upper()  # the usual name, shared with other publishers
             if environ.get(variable):
                 values[name] = environ[variable], variable
         for name, value in arguments.items():
@@ -139,10 +139,10 @@ class Settings:
         return cls(**{name: _parse(name, value, origin) for name, (value, origin) in values.items()}).checked()
 
     def checked(self) -> Self:
-        """These settings with the URL taken apart: `local:///some/dir` moves into `home`.
+        """Return these settings, validated; the directory of `local:///some/dir` moves into `home`.
 
         Raises:
-            InvalidParams: settings that do not fit together.
+            InvalidParams: the URL is not valid, or settings contradict each other.
         """
         scheme = self.url.partition("://")[0]
         if "://" not in self.url or scheme not in SCHEMES:
@@ -161,7 +161,7 @@ class Settings:
         return replace(self, url="local://", home=Path(directory).expanduser()) if directory else self
 
     def __repr__(self) -> str:
-        """Without passwords, which two of the values may hold."""
+        """Hide passwords, which `url` and `results` may contain."""
         shown = {f.name: getattr(self, f.name) for f in fields(self) if f.repr}
         shown |= {"url": masked(self.url), "results": masked(self.results)}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
@@ -176,12 +176,12 @@ class Settings:
 
     @property
     def masked_url(self) -> str:
-        """The URL as it may be shown: its password replaced by `***`."""
+        """The URL for display, its password replaced by `***`."""
         return f"local://{self.home}" if self.is_embedded else masked(self.url)
 
     @property
     def missing_guard(self) -> str:
-        """What a Redis on the network lacks: "TLS", "a password", "TLS and a password", or "" for nothing."""
+        """Security that a Redis on the network lacks: "TLS", "a password", "TLS and a password", or ""."""
         if self.scheme not in ("redis", "rediss", "redis+sentinel"):
             return ""
         login, _, place = self.url.partition("://")[2].partition("?")[0].rpartition("@")
@@ -193,19 +193,20 @@ class Settings:
         return " and ".join(missing)
 
     def queue_for(self, task: str, default: str = "default") -> str:
-        """The queue that routing gives a task, else `default`."""
+        """Return the queue of a task by the routing table, else `default`."""
         return next((queue for pattern, queue in self.routing.items() if fnmatchcase(task, pattern)), default)
 
 
-#: A host of this machine, with its port; without one it is this machine as well.
+#: A host of this machine with an optional port. An empty host is this machine, too.
 _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\]|)(:\d+)?")
 
 
 def masked(url: str) -> str:
-    """`url` without its password: `redis://user:***@host/0`.
+    """Return `url` without its password: `redis://user:***@host/0`.
 
-    Also where the password has characters that ought to be escaped (`/`, `?`, `#`, `@`): such a URL is not understood,
-    and then it is shown. So not by taking the URL apart, but by hiding whatever might belong to a password.
+    Does not parse the URL: a password with unescaped characters (`/`, `?`, `#`, `@`) makes it invalid, and invalid URLs
+    are
+    shown in errors. Hides everything that might belong to a password.
     """
     scheme, mark, rest = url.partition("://")
     login, at, place = rest.rpartition("@")
@@ -216,7 +217,7 @@ def masked(url: str) -> str:
 
 
 def checked_name(kind: str, value: object) -> str:
-    """`value` if it may name a queue, namespace, job or key.
+    """Return `value` if it is a valid name of a queue, namespace, job or key.
 
     Raises:
         InvalidParams: not 1 to 200 characters of `[A-Za-z0-9_.:-]`.
@@ -228,7 +229,7 @@ def checked_name(kind: str, value: object) -> str:
 
 
 def user_name() -> str:
-    """The name of the person at this process, or ""."""
+    """Return the user name of this process, or ""."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -236,7 +237,7 @@ def user_name() -> str:
 
 
 def _project_table(start: Path) -> tuple[Path, dict[str, Any]]:
-    """The nearest `pyproject.toml` at or above `start` that has `[tool.jobkit]`, and that table."""
+    """Return the nearest `pyproject.toml` at or above `start` with a `[tool.jobkit]`, and that table."""
     for directory in (start, *start.parents):
         path = directory / "pyproject.toml"
         try:
@@ -253,7 +254,7 @@ def _project_table(start: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _parse(name: str, value: Any, origin: str) -> Any:
-    """`value` as the type of setting `name`, or `InvalidParams` that names `origin`."""
+    """Return `value` as the type of setting `name`, or raise `InvalidParams` with `origin` in the message."""
     if name == "home":
         if not isinstance(value, (str, os.PathLike)):
             raise InvalidParams(f"{origin}: home must be a path, not {value!r}", name)
@@ -295,7 +296,7 @@ def _parse(name: str, value: Any, origin: str) -> Any:
 
 
 def _rules(value: Any, origin: str) -> tuple[NotifyRule, ...]:
-    """Rules from a file's tables or an environment's JSON."""
+    """Parse rules from a file's tables or from JSON in the environment."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -310,7 +311,7 @@ def _rules(value: Any, origin: str) -> tuple[NotifyRule, ...]:
 
 
 def _roles(value: Any, origin: str) -> dict[str, str]:
-    """A table, or `pattern=role` with commas."""
+    """Parse a table, or comma-separated `pattern=role`."""
     if isinstance(value, str):
         pairs = [(pattern, role.strip()) for pattern, _, role in (part.rpartition("=") for part in value.split(","))]
         pairs = [pair for pair in pairs if any(pair)]
@@ -328,12 +329,12 @@ def _roles(value: Any, origin: str) -> dict[str, str]:
     return {pattern.strip(): str(role) for pattern, role in pairs}
 
 
-#: Settings that are whole numbers, with the least that they may be.
+#: Integer settings and their minimum.
 _COUNTS = {"max_losses": (int, 1), "keep": (int, 0), "streams": (int, 1), "streams_per_subject": (int, 1)}
 
 
 def _number(name: str, value: Any, origin: str) -> float | int:
-    """A positive number of seconds, or one of the counts."""
+    """Parse a number of seconds or one of the integer settings."""
     kind, least = _COUNTS.get(name, (float, 0))
     try:
         number = kind(value)

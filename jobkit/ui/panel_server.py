@@ -144,7 +144,7 @@ def _decide(request: Any, settings: Settings) -> Decision:
     which is not signed unless the server says so: headers and cookies of that prove nothing."""
     visitor = getattr(request, _VISITOR, None)
     if not isinstance(visitor, Visitor):  # a server that is not Panel's on Tornado
-        return Decision(False, "this server asks nobody who they are")
+        return Decision(False, "this server has no login")
     return decide(replace(visitor, server=visitor.server.configured(settings)))
 
 

@@ -500,7 +500,7 @@ def test_without_a_login_others_than_this_machine_get_one_sentence(
         page.wait_for_selector("text=to its own machine alone")
         assert "A secret job" not in page.evaluate(TEXT)
         font = "el => getComputedStyle(el).fontFamily"
-        assert "mono" not in page.locator("p:has-text('asks nobody')").evaluate(font)  # a sentence, and no code
+        assert "mono" not in page.locator("p:has-text('has no login')").evaluate(font)  # a sentence, and no code
         window.errors = [each for each in window.errors if "403" not in each]
     finally:
         made.close()

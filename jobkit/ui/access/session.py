@@ -68,7 +68,7 @@ def refusal(person: Person, settings: Settings) -> tuple[str, str, list[str]]:
             [f"JOBKIT_ROLES={person.name}=view"],
         )
     decision = panel_server.decide_here(settings)
-    why = decision or Decision(False, "this server asks nobody who they are")
+    why = decision or Decision(False, "this server has no login")
     if why.needs_token:
         return "No access", panel_server.sentence_of(why), []
     return (
