@@ -238,7 +238,7 @@ def dashboard(
 ) -> None:
     """The dashboard and the HTTP API alone, on this machine's own address, against JOBKIT_URL."""
     from jobkit.cli.serving import PROVIDER, check_host, guard, tls
-    from jobkit.http import WEB_VARIABLE
+    from jobkit.http.plugin import WEB_VARIABLE
     from jobkit.own_machine import system_tells
     from jobkit.people import ANONYMOUS
 

@@ -39,12 +39,12 @@ def token(
     import time
 
     from jobkit.client.loop import background
-    from jobkit.http.tokens import InvalidToken, Tokens, seconds_of
+    from jobkit.http.auth.tokens import InvalidToken, Tokens, seconds_of
 
     kit = out.connect()
     tokens = Tokens(kit.settings.secret, kit.settings.namespace)
     if mercure_key:
-        from jobkit.http.mercure_tokens import hub_keys
+        from jobkit.http.mercure.grants import hub_keys
 
         if not tokens.has_key:
             raise BadInput("the key is derived from JOBKIT_SECRET, and none is set: set it here and for the server")

@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from jobkit.http.api import Api, too_large
-from jobkit.http.messages import Request, Response
-from jobkit.http.pump import ClientGone, parts_until
+from jobkit.http.core.call import Api, too_large
+from jobkit.http.core.messages import ClientGone, Request, Response, parts_until
 from jobkit.own_machine import Connection
 
 Scope = MutableMapping[str, Any]

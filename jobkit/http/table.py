@@ -1,306 +1,208 @@
-"""The API's table: every route, what it needs, what it gives. Requests are checked and documented from it."""
+"""All routes: of the API, and of Mercure's hub.
+
+Requests are checked, and the OpenAPI document is made, from this table. A route's summary in the document is the first
+line of its handler's docstring.
+"""
 
 from __future__ import annotations
 
-from jobkit.http import (
-    jobs,
-    looking,
-    mercure,
-    mercure_publish,
-    mercure_subscriptions,
-    openapi,
-    results,
-    shapes,
-    streams,
-)
-from jobkit.http.messages import EVENT_STREAM
-from jobkit.http.routing import Route
-from jobkit.http.table_steering import STEERING
+from collections.abc import Mapping
+from typing import Any
 
-_KEPT = {404: "No such job is kept."}
+from jobkit.http.api import events, jobs, openapi, overview, results, shapes, steering
+from jobkit.http.core.messages import EVENT_STREAM
+from jobkit.http.core.routing import Handler, Route
+from jobkit.http.mercure import hub, subscriptions
+
+_NO_JOB = {404: "No such job is kept."}
+_NOT_ENDED = {**_NO_JOB, 409: "It has not ended."}
 _FORGED = {502: "What is stored does not carry a valid signature."}
+_BUSY = {503: "Too many streams."}
+_GROUP = "group of failures"
+_NO_TOKEN = {401: "No token, or one that is not accepted."}
+_NO_RIGHT = {403: "The token does not grant this."}
 
-#: In the order of the document.
-ROUTES: list[Route] = [
-    Route(
+
+def _see(
+    path: str,
+    handler: Handler,
+    answers: Mapping[int, Any] | type | str | None,
+    query: type = shapes.Nothing,
+    refusals: Mapping[int, str] | None = None,
+    *,
+    scope: str = "view",
+    tag: str = "all",
+) -> Route:
+    """A `GET`; `answers` may be that of 200 alone."""
+    if isinstance(answers, type):
+        answers = {200: answers}
+    elif not isinstance(answers, Mapping):
+        answers = {200: (answers,)}
+    return Route("GET", path, handler, scope, answers, query=query, refusals=refusals or {}, tag=tag)
+
+
+def _act(
+    path: str,
+    handler: Handler,
+    answers: Mapping[int, Any],
+    refusals: Mapping[int, str] | None = None,
+    *,
+    on: str = "job",
+    tag: str = "all",
+    body: type = shapes.Nothing,
+    scope: str = "operate",
+) -> Route:
+    """A `POST`. Without `refusals`: on a schedule, group, queue or task that does not exist or is in another state."""
+    return Route(
         "POST",
+        path,
+        handler,
+        scope,
+        answers,
+        body=body,
+        body_is_optional=body in (shapes.Nothing, shapes.Cancel),
+        refusals=refusals or {404: f"No such {on}.", 409: "Not in this state."},
+        tag=tag,
+        on=on,
+    )
+
+
+def _delete(path: str, handler: Handler, refusals: Mapping[int, str], *, on: str = "job", tag: str = "all") -> Route:
+    return Route(
+        "DELETE", path, handler, "operate", {204: None}, query=shapes.Nothing, refusals=refusals, tag=tag, on=on
+    )
+
+
+def _hub(method: str, path: str, handler: Handler, answer: Any, refusals: Mapping[int, str]) -> Route:
+    """A route of the hub, which identifies the caller itself: it accepts more kinds of tokens than the API."""
+    path = f"/.well-known/mercure{path}"
+    answers = {200: answer if isinstance(answer, tuple) else (answer,)}
+    choices = {"match_type": subscriptions.MATCH_TYPES} if "{subscriber}" in path else {}
+    return Route(
+        method, path, handler, "", answers, refusals=refusals, tag="mercure", asks_itself=True, choices=choices
+    )
+
+
+def _subscriptions(path: str, handler: Handler) -> Route:
+    refusals = {**_NO_TOKEN, **_NO_RIGHT, 404: "No such subscription."}
+    return _hub("GET", f"/subscriptions{path}", handler, (None, subscriptions.LD_JSON), refusals)
+
+
+_JOBS: list[Route] = [
+    _act(
         "/api/jobs",
         jobs.submit,
-        "Submit a job.",
-        "submit",
         {202: shapes.Accepted},
+        {404: "No such task.", 422: "An argument or option is not allowed."},
         body=shapes.Submit,
-        refusals={404: "No such task.", 422: "An argument or option is not allowed."},
+        scope="submit",
+        tag="jobs",
     ),
-    Route(
-        "GET",
-        "/api/jobs",
-        jobs.list_jobs,
-        "List jobs, newest first.",
-        "view",
-        {200: shapes.JobPage},
-        query=shapes.JobList,
-    ),
-    Route(
-        "GET",
-        "/api/jobs/{id}",
-        jobs.read,
-        "All that is known of a job.",
-        "view",
-        {200: shapes.JobRead},
-        query=shapes.Nothing,
-        refusals=_KEPT,
-    ),
-    Route(
-        "DELETE",
-        "/api/jobs/{id}",
-        jobs.remove,
-        "Forget an ended job with all it owns.",
-        "operate",
-        {204: None},
-        query=shapes.Nothing,
-        refusals={**_KEPT, 409: "It has not ended."},
-    ),
-    Route(
-        "POST",
+    _see("/api/jobs", jobs.list_jobs, shapes.JobPage, shapes.JobList, tag="jobs"),
+    _see("/api/jobs/{id}", jobs.read, shapes.JobRead, refusals=_NO_JOB, tag="jobs"),
+    _delete("/api/jobs/{id}", jobs.remove, _NOT_ENDED, tag="jobs"),
+    _act(
         "/api/jobs/{id}/cancel",
         jobs.cancel,
-        "Ask a job to stop.",
-        "operate",
         {202: shapes.Job},
+        {**_NO_JOB, 409: "It has ended."},
         body=shapes.Cancel,
-        body_is_optional=True,
-        refusals={**_KEPT, 409: "It has ended."},
+        tag="jobs",
     ),
-    Route(
-        "POST",
-        "/api/jobs/{id}/retry",
-        jobs.retry,
-        "Run an ended job once more, as a new job.",
-        "operate",
-        {202: shapes.Accepted},
-        body=shapes.Nothing,
-        body_is_optional=True,
-        refusals={**_KEPT, 409: "It has not ended.", **_FORGED},
-    ),
-    Route(
-        "GET",
+    _act("/api/jobs/{id}/retry", jobs.retry, {202: shapes.Accepted}, {**_NOT_ENDED, **_FORGED}, tag="jobs"),
+    _see(
         "/api/jobs/{id}/result",
         results.result,
-        "The value as JSON where it is plain data, else its preview.",
-        "view",
         {200: (None, "image/png", "text/plain", "text/html", results.PREVIEW)},
-        query=shapes.Nothing,
         refusals={
-            **_KEPT,
+            **_NO_JOB,
             409: "It has not finished, or has no value.",
             410: "The value is no longer kept.",
             **_FORGED,
         },
+        tag="jobs",
     ),
-    Route(
-        "GET",
-        "/api/jobs/{id}/logs",
-        results.logs,
-        "What it printed, as JSON or text.",
-        "view",
-        {200: (shapes.Log, "text/plain")},
-        query=shapes.LogQuery,
-        refusals=_KEPT,
-    ),
-    Route(
-        "GET",
-        "/api/jobs/{id}/artifacts",
-        results.artifacts,
-        "What it saved.",
-        "view",
-        {200: shapes.Artifacts},
-        query=shapes.Nothing,
-        refusals=_KEPT,
-    ),
-    Route(
-        "GET",
+    _see("/api/jobs/{id}/logs", results.logs, {200: (shapes.Log, "text/plain")}, shapes.LogQuery, _NO_JOB, tag="jobs"),
+    _see("/api/jobs/{id}/artifacts", results.artifacts, shapes.Artifacts, refusals=_NO_JOB, tag="jobs"),
+    _see(
         "/api/jobs/{id}/artifacts/{name}",
         results.artifact,
-        "The bytes of one of them.",
-        "view",
-        {200: ("application/octet-stream",)},
-        query=shapes.Nothing,
+        "application/octet-stream",
         refusals={404: "No such job or artifact.", 410: "It is no longer kept.", **_FORGED},
+        tag="jobs",
     ),
-    Route(
-        "GET",
+    _see(
         "/api/jobs/{id}/events",
-        streams.job_events,
-        "Server-Sent Events of one job: a snapshot, then its events, to its end. `Last-Event-ID` goes on.",
-        "view",
+        events.job_events,
         {200: (EVENT_STREAM,), 204: None},
-        query=shapes.JobStreamQuery,
-        refusals={**_KEPT, 503: "Too many streams."},
+        shapes.JobStreamQuery,
+        {**_NO_JOB, **_BUSY},
+        tag="jobs",
     ),
-    Route(
-        "GET",
-        "/api/events",
-        streams.events,
-        "Server-Sent Events of all jobs, or of some. `Last-Event-ID` goes on.",
-        "view",
-        {200: (EVENT_STREAM,)},
-        query=shapes.StreamQuery,
-        refusals={503: "Too many streams."},
-        tag="all",
+]
+
+_OVERVIEW: list[Route] = [
+    _see("/api/events", events.events, EVENT_STREAM, shapes.StreamQuery, _BUSY),
+    _see("/api/tasks", overview.tasks, shapes.Tasks),
+    _see("/api/tasks/{name}", overview.task, shapes.Task, refusals={404: "No such task."}),
+    _see("/api/queues", overview.queues, shapes.Queues),
+    _see("/api/workers", overview.workers, shapes.Workers),
+    _see("/api/stats", overview.stats, shapes.Stats),
+]
+
+_STEERING: list[Route] = [
+    _see("/api/schedules", steering.schedules, shapes.Schedules),
+    _see("/api/schedules/{name}", steering.schedule, shapes.Schedule, refusals={404: "No such schedule."}),
+    _delete("/api/schedules/{name}", steering.remove_schedule, {404: "No such schedule."}, on="schedule"),
+    _act("/api/schedules/{name}/pause", steering.pause_schedule, {200: shapes.Schedule}, on="schedule"),
+    _act("/api/schedules/{name}/resume", steering.resume_schedule, {200: shapes.Schedule}, on="schedule"),
+    _act("/api/schedules/{name}/run", steering.run_schedule, {202: shapes.Accepted}, on="schedule"),
+    _see("/api/paused", steering.paused, shapes.Paused),
+    _act("/api/queues/{name}/pause", steering.pause_queue, {200: shapes.Changed}, on="queue"),
+    _act("/api/queues/{name}/resume", steering.resume_queue, {200: shapes.Changed}, on="queue"),
+    _act("/api/tasks/{name}/pause", steering.pause_task, {200: shapes.Changed}, on="task"),
+    _act("/api/tasks/{name}/resume", steering.resume_task, {200: shapes.Changed}, on="task"),
+    _act(
+        "/api/jobs/{id}/move",
+        steering.move_job,
+        {200: shapes.Job},
+        {**_NO_JOB, 409: "It does not wait."},
+        body=shapes.Move,
     ),
-    Route(
-        "GET",
-        "/api/tasks",
-        looking.tasks,
-        "Tasks, with the JSON Schema of their arguments.",
-        "view",
-        {200: shapes.Tasks},
-        query=shapes.Nothing,
-        tag="all",
-    ),
-    Route(
-        "GET",
-        "/api/tasks/{name}",
-        looking.task,
-        "One task.",
-        "view",
-        {200: shapes.Task},
-        query=shapes.Nothing,
-        refusals={404: "No such task."},
-        tag="all",
-    ),
-    Route(
-        "GET",
-        "/api/queues",
-        looking.queues,
-        "Queues and what waits in them.",
-        "view",
-        {200: shapes.Queues},
-        query=shapes.Nothing,
-        tag="all",
-    ),
-    Route(
-        "GET",
-        "/api/workers",
-        looking.workers,
-        "Workers.",
-        "view",
-        {200: shapes.Workers},
-        query=shapes.Nothing,
-        tag="all",
-    ),
-    Route(
-        "GET",
-        "/api/stats",
-        looking.stats,
-        "Figures of the whole.",
-        "view",
-        {200: shapes.Stats},
-        query=shapes.Nothing,
-        tag="all",
-    ),
-    *STEERING,
-    Route(
-        "GET",
-        "/api/healthz",
-        looking.health,
-        "200 while the store answers.",
-        "",
-        {200: shapes.Health},
-        query=shapes.Nothing,
-        refusals={},
-        tag="service",
-    ),
-    Route(
-        "GET",
-        "/api/metrics",
-        looking.metrics,
-        "Metrics for Prometheus.",
-        "view",
-        {200: ("text/plain",)},
-        query=shapes.Nothing,
-        tag="service",
-    ),
-    Route(
-        "GET",
-        "/api/openapi.json",
-        openapi.document,
-        "This document.",
-        "",
-        {200: (None,)},
-        query=shapes.Nothing,
-        tag="service",
-    ),
-    Route("GET", "/api/docs", openapi.page, "A page to try the API.", "", {200: ("text/html",)}, tag="service"),
-    Route("GET", "/api/docs.js", openapi.script, "The page's script.", "", {200: ("text/javascript",)}, tag="service"),
-    Route(
-        "GET",
-        "/.well-known/mercure",
-        mercure.subscribe,
-        "Subscribe to topics, by Mercure's protocols 0.x (topic=) and 1.0 (match=).",
-        "",
-        {200: (EVENT_STREAM,)},
-        refusals={401: "No token, or one that is not accepted."},
-        tag="mercure",
-        asks_itself=True,
-    ),
-    Route(
-        "POST",
-        "/.well-known/mercure",
-        mercure_publish.publish,
-        "Publish an update (a form: topic, data, private, id, type, retry).",
-        "",
-        {200: ("text/plain",)},
-        refusals={401: "No token.", 403: "The token does not reach.", 413: "Too large.", 415: "No form."},
-        tag="mercure",
-        asks_itself=True,
-    ),
-    Route(
-        "QUERY",
-        "/.well-known/mercure",
-        mercure.subscribe,
-        "Subscribe, with the matchers in a form that is the body.",
-        "",
-        {200: (EVENT_STREAM,)},
-        refusals={401: "No token, or one that is not accepted.", 415: "No form."},
-        tag="mercure",
-        asks_itself=True,
-    ),
-    *(
-        Route(
-            "GET",
-            f"/.well-known/mercure/subscriptions{path}",
-            handler,
-            summary,
-            "",
-            {200: (None, mercure_subscriptions.LD_JSON)},
-            refusals={
-                401: "No token, or one that is not accepted.",
-                403: "The token does not reach.",
-                404: "No such subscription.",
-            },
-            tag="mercure",
-            asks_itself=True,
-        )
-        for path, handler, summary in (
-            ("", mercure_subscriptions.subscriptions, "Who is subscribed to the hub."),
-            ("/{topic}", mercure_subscriptions.of_topic, "The subscriptions to a topic (0.x)."),
-            (
-                "/{match_type}/{match}",
-                mercure_subscriptions.of_match,
-                "Those of a matcher (1.0), or one (0.x).",
-            ),
-            ("/{match_type}/{match}/{subscriber}", mercure_subscriptions.one_of_match, "One subscription (1.0)."),
-        )
-    ),
+    _see("/api/failures", steering.failures, shapes.Failures, shapes.FailureQuery),
+    _see("/api/failures/{id}", steering.failure, shapes.Failure, refusals={404: f"No such {_GROUP}."}),
+    _act("/api/failures/{id}/retry", steering.retry_failures, {202: shapes.Repeated}, on=_GROUP),
+    _act("/api/failures/{id}/mute", steering.mute_failures, {200: shapes.Failure}, on=_GROUP),
+    _act("/api/failures/{id}/resolve", steering.resolve_failures, {200: shapes.Failure}, on=_GROUP),
+    _act("/api/failures/{id}/reopen", steering.reopen_failures, {200: shapes.Failure}, on=_GROUP),
+    _see("/api/audit", steering.audit, shapes.Audit, shapes.AuditQuery),
+]
+
+_SERVICE: list[Route] = [
+    _see("/api/healthz", overview.health, shapes.Health, scope="", tag="service"),
+    _see("/api/metrics", overview.metrics, "text/plain", tag="service"),
+    _see("/api/openapi.json", openapi.document, None, scope="", tag="service"),
+    Route("GET", "/api/docs", openapi.page, "", {200: ("text/html",)}, tag="service"),
+    Route("GET", "/api/docs.js", openapi.script, "", {200: ("text/javascript",)}, tag="service"),
+]
+
+_MERCURE: list[Route] = [
+    _hub("GET", "", hub.subscribe, EVENT_STREAM, _NO_TOKEN),
+    _hub("POST", "", hub.publish, "text/plain", {**_NO_TOKEN, **_NO_RIGHT, 413: "Too large.", 415: "No form."}),
+    _hub("QUERY", "", hub.subscribe, EVENT_STREAM, {**_NO_TOKEN, 415: "No form."}),
+    _subscriptions("", subscriptions.subscriptions),
+    _subscriptions("/{topic}", subscriptions.of_topic),
+    _subscriptions("/{match_type}/{match}", subscriptions.of_match),
+    _subscriptions("/{match_type}/{match}/{subscriber}", subscriptions.one_of_match),
     Route(
         "GET",
         "/.well-known/oauth-protected-resource/.well-known/mercure",
-        mercure_subscriptions.metadata,
-        "What the hub understands (RFC 9728).",
+        subscriptions.metadata,
         "",
         {200: (None,)},
         tag="mercure",
     ),
 ]
+
+#: In the order of the document.
+ROUTES: list[Route] = [*_JOBS, *_OVERVIEW, *_STEERING, *_SERVICE, *_MERCURE]

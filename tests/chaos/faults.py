@@ -143,7 +143,9 @@ FAULTS: dict[str, Fault] = {
     ),
     # Likewise a stream of events to a browser.
     "skipping stream": Fault(
-        patch=_every(1, "jobkit.http.tail", "Tail", "after", _but_the_first), only="swallow", shows="the stream gave"
+        patch=_every(1, "jobkit.http.core.tail", "Tail", "after", _but_the_first),
+        only="swallow",
+        shows="the stream gave",
     ),
     # The table of the dashboard misses an event now and then.
     "stale table": Fault(

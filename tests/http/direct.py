@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from jobkit.client.kit import Kit
-from jobkit.http.api import Api
-from jobkit.http.messages import Request
-from jobkit.http.tokens import Tokens
+from jobkit.http.auth.tokens import Tokens
+from jobkit.http.core.call import Api
+from jobkit.http.core.messages import Request
+from jobkit.http.table import ROUTES
 from jobkit.own_machine import Connection
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class Direct:
     source: Callable[[], Kit] | None = None
 
     def __post_init__(self) -> None:
-        self.api = Api(self.source or (lambda: self.kit), **self.options)
+        self.api = Api(self.source or (lambda: self.kit), ROUTES, **self.options)
         self.runner = asyncio.Runner()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:

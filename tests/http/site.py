@@ -11,8 +11,8 @@ import httpx
 
 from jobkit.client.kit import Kit
 from jobkit.http import asgi_app, tornado_routes
-from jobkit.http.api import Limits
-from jobkit.http.tokens import Tokens
+from jobkit.http.auth.tokens import Tokens
+from jobkit.http.core.call import Limits
 from tests.support import wait_until
 
 #: Of a stream in tests: they do not want to wait for silence.
@@ -48,7 +48,7 @@ class Site:
         from tornado.netutil import bind_sockets
         from tornado.web import Application
 
-        from jobkit.http.web_folder import WebFolder
+        from jobkit.http.tornado_app import WebFolder
 
         routes = tornado_routes(self.kit, **self._options)
         self.api = routes[0][2]["api"]

@@ -13,9 +13,9 @@ import pytest
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from jobkit.http.api import Limits
-from jobkit.http.mercure_tokens import hub_keys
-from jobkit.http.topics import HUB, JOBS, reserved_for
+from jobkit.http.core.call import Limits
+from jobkit.http.mercure.grants import hub_keys
+from jobkit.http.mercure.topics import HUB, JOBS, reserved_for
 from tests.http.direct import Answer, Direct
 from tests.ui.stage import Stage
 

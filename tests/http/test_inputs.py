@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 import pytest
 
 from jobkit.client.kit import Kit
-from jobkit.http.api import Limits, without_places
-from jobkit.http.openapi import describe
+from jobkit.http.api.openapi import describe
+from jobkit.http.core.call import Limits, without_places
 from jobkit.http.table import ROUTES
 from jobkit.model.people import Person, Role
 from jobkit.settings import Settings

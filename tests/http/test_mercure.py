@@ -15,10 +15,10 @@ from httpx_sse import ServerSentEvent, connect_sse
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from jobkit.http import tail
-from jobkit.http.api import Limits
-from jobkit.http.mercure_tokens import hub_keys
-from jobkit.http.updates import UPDATES_PAGE
+from jobkit.http.core import tail
+from jobkit.http.core.call import Limits
+from jobkit.http.mercure.grants import hub_keys
+from jobkit.http.mercure.updates import UPDATES_PAGE
 from jobkit.model import JobSpec
 from jobkit.store.values import Submission
 from tests.http.site import Site

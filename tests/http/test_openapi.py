@@ -10,8 +10,8 @@ import jsonschema
 import msgspec
 import pytest
 
-from jobkit.http import shapes
-from jobkit.http.openapi import describe
+from jobkit.http.api import shapes
+from jobkit.http.api.openapi import describe
 from jobkit.http.table import ROUTES
 from jobkit.model import ErrorKind
 from jobkit.model.snapshot import JobError, JobSnapshot

@@ -412,7 +412,7 @@ def test_jobs_that_were_submitted_elsewhere_are_seen(http: httpx.Client, stage: 
 def test_labels_of_metrics_cannot_break_out() -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
-    from jobkit.http.metrics import exposition
+    from jobkit.http.api.overview import exposition
     from jobkit.store.values import WorkerInfo
 
     odd = 'w"\n\\1'

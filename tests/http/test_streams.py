@@ -19,8 +19,8 @@ from httpx_sse import ServerSentEvent, connect_sse
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from jobkit.http.api import Limits
-from jobkit.http.frames import frame
+from jobkit.http.core.call import Limits
+from jobkit.http.core.tail import frame
 from jobkit.model import EventType, JobEvent, JobSpec
 from jobkit.store.values import Submission
 from tests.http.site import Site

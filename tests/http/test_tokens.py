@@ -14,7 +14,7 @@ import pytest
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from jobkit.http.tokens import InvalidToken, Tokens, seconds_of
+from jobkit.http.auth.tokens import InvalidToken, Tokens, seconds_of
 from jobkit.model import InvalidParams
 from tests.http.site import Site
 from tests.support import wait_until
@@ -350,7 +350,7 @@ def test_a_server_without_a_secret_accepts_no_token(serve: Callable[..., Site], 
 
 
 def test_whoever_asks_too_often_waits(serve: Callable[..., Site]) -> None:
-    from jobkit.http.api import Limits
+    from jobkit.http.core.call import Limits
 
     site = serve(limits=Limits(per_s=0.5, burst=5))
     with site.client() as http:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobkit.http.topics import MAX_LENGTH, BadSelector, new, old, together
+from jobkit.http.mercure.topics import MAX_LENGTH, BadSelector, new, old, together
 
 HUB = "https://hub.example/.well-known/mercure"
 

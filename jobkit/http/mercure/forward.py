@@ -10,20 +10,18 @@ import asyncio
 import logging
 import secrets
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
+from jobkit.client import Kit
 from jobkit.client.loop import background
-from jobkit.http.api import on_loop
-from jobkit.http.messages import to_json
+from jobkit.http.core.messages import to_json
+from jobkit.http.core.tail import on_loop
 from jobkit.model import EventsExpired, JobEvent, JobkitError
 from jobkit.settings import masked
 from jobkit.store.hub import void
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 logger = logging.getLogger("jobkit.http")
 
@@ -124,3 +122,11 @@ class Forwarder:
             raise ConnectionError(f"it answers {answer.code}")
         if answer.code >= 300:
             logger.warning("the hub refused an update of job %s: %s", event.job_id, answer.code)
+
+
+async def forward(kit: Kit, public_url: str) -> None:
+    """Publish to the external hub until cancelled; returns at once if there is no public URL to make topics from."""
+    if not public_url:
+        logger.warning("MERCURE_URL is set, but JOBKIT_PUBLIC_URL is not, which topics are made from: nothing is sent")
+        return
+    await Forwarder(kit, public_url).run()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
-from jobkit.http.messages import JSON, Problem, Request, Response
+from jobkit.http.core.messages import JSON, Problem, Request, Response, printable
 
-if TYPE_CHECKING:
-    from jobkit.http.api import Call
-
-Handler = Callable[["Call"], Awaitable[Response]]
+#: Answers a `core.call.Call`, which is built on this module.
+Handler = Callable[[Any], Awaitable[Response]]
 
 #: Nesting that a body may have.
 MAX_DEPTH = 32
@@ -30,7 +29,6 @@ class Route:
     Attributes:
         method, path: `"GET"`, `"/api/jobs/{id}"`.
         handler: what answers.
-        summary: one line for the document.
         scope: what a token needs; "" where nobody is asked.
         query, body: types that check them; None where there is none.
         answers: status to the type of its JSON, or to a media type.
@@ -39,12 +37,12 @@ class Route:
         tag: heading in the document.
         asks_itself: the handler finds out who asks; nobody else looks at tokens.
         on: what it acts on, for the audit trail.
+        choices: values that a parameter of the path may have, by its name; any if not given.
     """
 
     method: str
     path: str
     handler: Handler
-    summary: str
     scope: str
     answers: Mapping[int, Any]
     query: type | None = None
@@ -54,6 +52,12 @@ class Route:
     tag: str = "jobs"
     asks_itself: bool = False
     on: str = "job"
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """One line for the document: the first of the handler's docstring."""
+        return (inspect.getdoc(self.handler) or "").partition("\n")[0]
 
 
 class Router:
@@ -197,11 +201,6 @@ _WORDS = {
     "array": "an array",
     "datetime": "a moment (ISO 8601)",
 }
-
-
-def printable(text: str, limit: int = 200) -> str:
-    """Somebody's text for a message: cut, without control characters."""
-    return "".join(c if c.isprintable() else "?" for c in text[:limit])
 
 
 def _is_deeper(value: Any, limit: int) -> bool:

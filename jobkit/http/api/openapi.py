@@ -10,11 +10,10 @@ from typing import Any
 
 import msgspec
 
-from jobkit.http import shapes
-from jobkit.http.api import Call
-from jobkit.http.messages import JSON, PROBLEM, Response, json_response
-from jobkit.http.presence import MATCH_TYPES
-from jobkit.http.routing import Route, Router
+from jobkit.http.api import shapes
+from jobkit.http.core.call import Call
+from jobkit.http.core.messages import JSON, PROBLEM, Response, json_response
+from jobkit.http.core.routing import Route, Router
 
 #: Refusals that every route with a token may answer with, and every route at all.
 _GUARDED = {401: "No token, or one that is not accepted.", 403: "The token does not reach.", 429: "Too many requests."}
@@ -28,16 +27,14 @@ _NAMES = re.compile(r"{(\w+)}")
 
 
 async def document(call: Call) -> Response:
-    """The document, with this server's address."""
-    from jobkit.http.table import ROUTES
-
-    made = describe(ROUTES)
+    """Read this OpenAPI document."""
+    made = describe(call.api.router.routes)
     return json_response({**made, "servers": [{"url": call.base}]}, Cache_Control="private, max-age=60")
 
 
 async def page(call: Call) -> Response:
-    """A page that reads the document and lets each route be tried; it asks nobody but this server."""
-    html = (files("jobkit.http") / "docs.html").read_bytes()
+    """Show a page to read and try the API. It requests nothing from other servers."""
+    html = (files("jobkit.http.api") / "docs.html").read_bytes()
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; frame-ancestors 'none'"
     )
@@ -45,9 +42,9 @@ async def page(call: Call) -> Response:
 
 
 async def script(call: Call) -> Response:
-    """The page's script."""
+    """Load the script of that page."""
     return Response(
-        200, (files("jobkit.http") / "docs.js").read_bytes(), {"Content-Type": "text/javascript; charset=utf-8"}
+        200, (files("jobkit.http.api") / "docs.js").read_bytes(), {"Content-Type": "text/javascript; charset=utf-8"}
     )
 
 
@@ -148,8 +145,8 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 def _named(route: Route, name: str) -> dict[str, Any]:
     """The schema of a path's parameter."""
-    if name == "match_type" and "{subscriber}" in route.path:
-        return {"type": "string", "enum": list(MATCH_TYPES)}
+    if name in route.choices:
+        return {"type": "string", "enum": list(route.choices[name])}
     is_free = name in ("topic", "match", "match_type", "subscriber") or "/artifacts/{name}" in route.path
     return {"type": "string", "minLength": 1, **({} if is_free and name != "id" else {"pattern": shapes.ID})}
 

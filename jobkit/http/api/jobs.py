@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from jobkit.http import access
-from jobkit.http.api import Call, on_loop
-from jobkit.http.messages import Problem, Response, json_response
-from jobkit.http.routing import printable
-from jobkit.http.shapes import JobList, Submit
+from jobkit.http.api.shapes import JobList, Submit
+from jobkit.http.core import access
+from jobkit.http.core.call import Call
+from jobkit.http.core.messages import Problem, Response, json_response, printable
+from jobkit.http.core.tail import on_loop
 from jobkit.model import InvalidParams, JobNotFound, JobSnapshot, JobState
 from jobkit.settings import checked_name
 from jobkit.store.grammar import parse
@@ -23,7 +23,7 @@ _MAX_PAGES = 20
 
 
 async def submit(call: Call) -> Response:
-    """202 at once, with where to look."""
+    """Submit a job."""
     body: Submit = call.body
     call.require_task(body.task)
     if call.grant.owner not in (None, call.grant.subject):
@@ -57,7 +57,7 @@ def _links(call: Call, url: str) -> str:
 
 
 async def list_jobs(call: Call) -> Response:
-    """One page."""
+    """List jobs, newest first."""
     asked: JobList = call.query
     if call.grant.tasks and asked.task:
         call.require_task(asked.task)
@@ -113,7 +113,7 @@ def _unknown(call: Call) -> Problem:
 
 
 async def read(call: Call) -> Response:
-    """All that is known of a job."""
+    """Read everything about a job."""
     snapshot = await find(call)
     waits_for = [""]
     if snapshot.state is JobState.QUEUED:
@@ -122,7 +122,7 @@ async def read(call: Call) -> Response:
 
 
 async def cancel(call: Call) -> Response:
-    """202 when it was asked to stop."""
+    """Ask a job to stop."""
     snapshot = await find(call)
     if snapshot.is_terminal or not await call.kit.aio.cancel(snapshot.id, call.body.reason):
         raise Problem(409, "ended", f"job {snapshot.id} has {_ended(snapshot)}; there is nothing to cancel", "id")
@@ -130,7 +130,7 @@ async def cancel(call: Call) -> Response:
 
 
 async def retry(call: Call) -> Response:
-    """202 with the new job."""
+    """Run an ended job again, as a new job."""
     snapshot = await find(call)
     if not snapshot.is_terminal:
         raise Problem(
@@ -144,7 +144,7 @@ async def retry(call: Call) -> Response:
 
 
 async def remove(call: Call) -> Response:
-    """204 when it is forgotten."""
+    """Delete an ended job with its result, logs and artifacts."""
     snapshot = await find(call)
     (is_gone,) = await on_loop(call.kit.verbs.delete([snapshot.id]))
     if not is_gone:

@@ -6,15 +6,12 @@ else needs a token or a login.
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from jobkit.http.messages import Problem, Request
-from jobkit.http.routing import printable
-from jobkit.http.tokens import SCOPES, Grant, InvalidToken, Tokens
+from jobkit.http.auth.tokens import SCOPES, Grant, InvalidToken, Tokens
+from jobkit.http.core.messages import Problem, Request, printable
 from jobkit.model.people import Person, Role
 from jobkit.own_machine import LOOPBACK_NAMES, Decision, is_host_among, without_default_port
 from jobkit.people import Standing, stranger
@@ -156,32 +153,3 @@ def grant_of(
 def grant_for(person: Person) -> Grant:
     """What a role means here."""
     return Grant(person.name, SCOPES_OF[person.role], owner=person.only_owner, role=person.role)
-
-
-class Rate:
-    """How often somebody may ask: `burst` at once, `per_s` in the long run.
-
-    Args:
-        most: callers that are remembered; the ones that were silent for longest are forgotten.
-    """
-
-    def __init__(
-        self, per_s: float, burst: float, *, most: int = 10_000, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._per_s, self._burst, self._most, self._clock = per_s, burst, most, clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def wait_s(self, caller: str, cost: float = 1.0) -> float:
-        """0 where it may, and then it is counted; else the seconds until it may."""
-        now = self._clock()
-        left, at = self._left.pop(caller, (self._burst, now))
-        left = min(self._burst, left + (now - at) * self._per_s)
-        wait = 0.0 if left >= cost else (cost - left) / self._per_s
-        self._left[caller] = (left if wait else left - cost, now)
-        if len(self._left) > self._most:
-            self._left.popitem(last=False)
-        return wait
-
-    def forgive(self, caller: str) -> None:
-        """Forget what was counted of a caller."""
-        self._left.pop(caller, None)

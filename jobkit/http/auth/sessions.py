@@ -1,12 +1,14 @@
 """How cookies of a login are marked: for this site alone, and for TLS alone where the browser speaks it.
 
-Those of Panel's own logins as well, which are mended here in one more thing: see `mend_panels_logins`.
+Those of Panel's own logins as well, which are mended here in one more thing: see `fix_panels_logins`.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, wraps
 from typing import Any
@@ -34,7 +36,7 @@ def _public_url() -> str:
     return Settings.load().public_url
 
 
-def mend_panels_logins() -> None:
+def fix_panels_logins() -> None:
     """Panel sets the cookies of its own logins, and sets them anew on pages, without these marks; and its login by PKCE
     answers a provider that refuses somebody by asking it again, for ever. It has no hook for either; this room does
     not know Panel, and is its plugin only where it is there already."""
@@ -87,3 +89,32 @@ def kept_by_panel(handler: tornado.web.RequestHandler, name: str) -> bytes | Non
     """A cookie of Panel's login, for as long as its pages take it."""
     panel: Any = sys.modules.get("panel.auth")
     return None if panel is None else handler.get_signed_cookie(name, max_age_days=panel.config.oauth_expiry)
+
+
+class Rate:
+    """How often somebody may ask: `burst` at once, `per_s` in the long run.
+
+    Args:
+        most: callers that are remembered; the ones that were silent for longest are forgotten.
+    """
+
+    def __init__(
+        self, per_s: float, burst: float, *, most: int = 10_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._per_s, self._burst, self._most, self._clock = per_s, burst, most, clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait_s(self, caller: str, cost: float = 1.0) -> float:
+        """0 where it may, and then it is counted; else the seconds until it may."""
+        now = self._clock()
+        left, at = self._left.pop(caller, (self._burst, now))
+        left = min(self._burst, left + (now - at) * self._per_s)
+        wait = 0.0 if left >= cost else (cost - left) / self._per_s
+        self._left[caller] = (left if wait else left - cost, now)
+        if len(self._left) > self._most:
+            self._left.popitem(last=False)
+        return wait
+
+    def forgive(self, caller: str) -> None:
+        """Forget what was counted of a caller."""
+        self._left.pop(caller, None)

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any, TypeVar
 
+from jobkit.client import Kit
 from jobkit.client.loop import background
-from jobkit.http.frames import event_frame
-from jobkit.model import EventsExpired, EventType, JobEvent, JobSpec
+from jobkit.http.core.messages import to_json
+from jobkit.model import EventsExpired, EventType, JobEvent, JobSnapshot, JobSpec
+from jobkit.model.snapshot import JobError, changes, finite_or_none, iso
 from jobkit.store.values import event_key
 
-if TYPE_CHECKING:
-    from jobkit.client import Kit
+T = TypeVar("T")
 
 Key = tuple[int, int]
 
@@ -69,10 +72,7 @@ class Tail:
         self._specs: OrderedDict[str, JobSpec] = OrderedDict()
         self.version = 0
         """Grows with everything new."""
-        self.updates: Any = None
-        """What was published, where a hub needs it: see `mercure.updates_of`."""
-        self.presence: Any = None
-        """Who is subscribed, likewise: see `mercure.presence_of`."""
+        self._shared: dict[type, Any] = {}
 
     async def enter(self) -> None:
         """Begin to read, where nobody did. Returns when events after `last` will come."""
@@ -104,6 +104,13 @@ class Tail:
             self._seqs.clear()
             self._wake_all()
 
+    def shared(self, kind: type[T], make: Callable[[], T]) -> T:
+        """Return the object of this type that all streams of the tail share; `make` is called once."""
+        if kind not in self._shared:
+            self._shared[kind] = make()
+        found: T = self._shared[kind]
+        return found
+
     @property
     def last(self) -> Key:
         """Position of the newest event that is here."""
@@ -123,11 +130,8 @@ class Tail:
                 found.append(entry)
             found.reverse()
             return found[:PAGE]
-        events = await self._on_loop_events("{}-{}".format(*position))
+        events = await on_loop(self._kit.verbs.store.events("{}-{}".format(*position), PAGE))
         return [Entry(event, event_key(event.id)) for event in events]
-
-    async def _on_loop_events(self, after: str) -> list[JobEvent]:
-        return await asyncio.wrap_future(background.spawn(self._kit.verbs.store.events(after, PAGE)))
 
     def news(self, version: int, most: int = PAGE) -> tuple[int, list[Entry]]:
         """The newest progress of each job that has some after `version`, oldest first, and the version to go on from.
@@ -170,7 +174,7 @@ class Tail:
         unknown = [job_id for job_id in wanted if job_id not in self._specs]
         for i in range(0, len(unknown), 200):
             read = self._kit.verbs.store.snapshots(unknown[i : i + 200])
-            for snapshot in await asyncio.wrap_future(background.spawn(read)):
+            for snapshot in await on_loop(read):
                 if snapshot is not None:
                     spec = snapshot.spec
                     self._specs[snapshot.id] = JobSpec(spec.id, spec.task, queue=spec.queue, owner=spec.owner)
@@ -182,7 +186,7 @@ class Tail:
     # -- on the server's loop ---------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        last = await asyncio.wrap_future(background.spawn(self._kit.verbs.store.last_event_id()))
+        last = await on_loop(self._kit.verbs.store.last_event_id())
         self._floor = event_key(last)
         self._stop_news = self._kit.hub.listen(self._heard, None)
         self._reader = background.spawn(self._read(last))
@@ -247,3 +251,91 @@ class Tail:
             except EventsExpired:
                 after = await self._kit.verbs.store.last_event_id()
                 self._post(after)
+
+
+async def on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine of the background loop gives, awaited on another loop."""
+    return await asyncio.wrap_future(background.spawn(coroutine))
+
+
+# -- Server-Sent Events ------------------------------------------------------------------------------------------------
+
+#: A comment that only says that we are still there; the first one makes `onopen` fire. Without an empty line behind it,
+#: which some clients (httpx-sse) take for an event without data.
+COMMENT = b":\n"
+
+#: What one write to a client carries, about: as much is kept for each of those who do not read.
+PART_BYTES = 256_000
+
+_LINES = re.compile(r"\r\n|\r|\n")
+
+
+class Part:
+    """Frames of one write, until they are enough."""
+
+    def __init__(self, frames: Iterable[bytes] = ()) -> None:
+        self.frames = list(frames)
+        self._left = PART_BYTES - sum(map(len, self.frames))
+
+    @property
+    def is_full(self) -> bool:
+        return self._left <= 0
+
+    def add(self, *frames: bytes) -> None:
+        self.frames += frames
+        self._left -= sum(map(len, frames))
+
+
+def frame(data: str | bytes, *, event: str = "", id: str = "", retry: int = 0) -> bytes:
+    """One event of a stream.
+
+    Data is split into lines and nothing else may hold one: otherwise whoever writes data could add fields.
+
+    Raises:
+        ValueError: a line break in `event` or `id`.
+    """
+    text = data.decode() if isinstance(data, bytes) else data
+    if any(c in event + id for c in "\r\n\0"):
+        raise ValueError("no line breaks in the fields of an event")
+    lines = []
+    if event:
+        lines.append(f"event: {event}")
+    if retry:
+        lines.append(f"retry: {retry}")
+    if id:
+        lines.append(f"id: {id}")
+    lines += [f"data: {line}" for line in _LINES.split(text)]
+    return ("\n".join(lines) + "\n\n").encode("utf-8", "replace")
+
+
+def event_frame(event: JobEvent) -> bytes:
+    """An event of a job: named by its type, with its id where it is numbered."""
+    body = {**event.to_json(), "changes": changed(event)}
+    return frame(to_json(body), event=str(event.type), id=event.id)
+
+
+def snapshot_frame(snapshot: JobSnapshot, id: str) -> bytes:
+    """All that is known of a job, as of the event `id`."""
+    return frame(to_json(snapshot.to_json()), event="snapshot", id=id)
+
+
+def changed(event: JobEvent) -> dict[str, Any]:
+    """What an event changes of a job's JSON: `Object.assign(job, event.changes)`."""
+    if event.type is EventType.PROGRESSED:
+        done, total = finite_or_none(event.data.get("done")), finite_or_none(event.data.get("total"))
+        progress = min(1.0, done / total) if done is not None and total else None
+        return {"done": done, "total": total, "message": str(event.data.get("message") or ""), "progress": progress}
+    if event.type.is_news:
+        return {}
+    moved = {name: _plain(value) for name, value in changes(event.data).items()}
+    if event.type is EventType.STARTED:
+        moved |= {"done": None, "total": None, "message": "", "progress": None}
+    elif event.type is EventType.SUCCEEDED:
+        moved |= {"error": None, "progress": 1.0}
+    return {**moved, "seq": event.seq}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return iso(value)
+    return value.to_json() if isinstance(value, JobError) else value

@@ -9,12 +9,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+from dataclasses import replace
 from typing import Any
 
 import jwt
 
-from jobkit.http.tokens import LEEWAY_S, Grant, InvalidToken
-from jobkit.http.topics import BadSelector, Selector, new, old, together
+from jobkit.http.auth.tokens import LEEWAY_S, Grant, InvalidToken
+from jobkit.http.core import access
+from jobkit.http.core.call import Call
+from jobkit.http.core.messages import Problem, printable
+from jobkit.http.mercure.topics import ALL, BadSelector, Selector, new, old, together
 
 DETAIL = "https://mercure.rocks/authorization-detail"
 _NAMESPACED = "https://mercure.rocks/"
@@ -110,3 +114,55 @@ def _grant(
         payload=payload,
         is_old=is_old,
     )
+
+
+async def identify(call: Call, in_query: str | None, *, is_old: bool) -> Grant | None:
+    """Who asks: by the header, else by the query (0.x only), else by the cookie, else the open server.
+
+    Raises:
+        Problem: what was shown is not accepted.
+    """
+    request = call.request
+    text = access.bearer(request)
+    if text is None and is_old:
+        text = in_query
+    if text is None:
+        cookies = request.cookies()
+        text = cookies.get("__Secure-mercure_access_token") or (cookies.get("mercureAuthorization") if is_old else None)
+    if text is None:
+        grant = await call.api.grant(request)
+        # Whoever comes from this machine publishes, and sees all jobs; a private update of a publisher takes a token.
+        return replace(grant, publish=(Selector(ALL, "*"),)) if grant and grant.is_open else grant
+    settings = call.kit.settings
+    try:
+        grant = read(text, hub_keys(settings.secret, settings.namespace), call.hub_url)
+    except InvalidToken as refused:
+        try:
+            own = await call.api.grant(replace(request, headers={**request.headers, "authorization": f"Bearer {text}"}))
+        except Problem:
+            if wait := call.api.failed(request):
+                raise wait from None
+            raise access.unauthorized("invalid_token", str(refused)) from None
+        assert own is not None  # a token was shown
+        return _selecting(own)
+    if await call.api.is_revoked(grant):
+        raise access.unauthorized("invalid_token", "the token was revoked")
+    return grant
+
+
+def _selecting(grant: Grant) -> Grant:
+    """A token of `jobkit token`: its topics are written as in 0.x."""
+    try:
+        return replace(grant, publish=together(map(old, grant.publish)), subscribe=together(map(old, grant.subscribe)))
+    except BadSelector:
+        raise access.unauthorized("invalid_token", "the token's topics cannot be understood") from None
+
+
+def sees_subscriptions(grant: Grant, *addresses: str) -> bool:
+    """Whether somebody is told who is subscribed: that is about everybody."""
+    return grant.is_open or (grant.sees_all and grant.may_subscribe(*addresses))
+
+
+def bad(message: str, field: str) -> Problem:
+    """400 for what cannot be meant."""
+    return Problem(400, "invalid_request", message, printable(field))

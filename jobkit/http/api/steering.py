@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from jobkit.http import access
-from jobkit.http.api import Call, on_loop
-from jobkit.http.jobs import accepted, find
-from jobkit.http.messages import Problem, Response, json_response
-from jobkit.http.routing import printable
-from jobkit.http.shapes_steering import AuditQuery, FailureQuery, Move
+from jobkit.http.api.jobs import accepted, find
+from jobkit.http.api.shapes import AuditQuery, FailureQuery, Move
+from jobkit.http.core import access
+from jobkit.http.core.call import Call
+from jobkit.http.core.messages import Problem, Response, json_response, printable
+from jobkit.http.core.tail import on_loop
 from jobkit.model import FailureGroup, InvalidParams, ScheduleSnapshot
 from jobkit.model.people import Role
 from jobkit.model.snapshot import iso
@@ -26,35 +26,35 @@ AT_ONCE = 1000
 
 
 async def schedules(call: Call) -> Response:
-    """All of them, by name."""
+    """List schedules by name, with their last runs."""
     found = await on_loop(call.kit.verbs.store.schedules())
     return json_response({"schedules": [one.to_json() for one in found if call.grant.sees(one.spec.job)]})
 
 
 async def schedule(call: Call) -> Response:
-    """One."""
+    """Read one schedule."""
     return json_response((await _schedule(call)).to_json())
 
 
 async def pause_schedule(call: Call) -> Response:
-    """It fires no more until it is resumed."""
+    """Pause a schedule."""
     return await _steered(call, call.kit.pause_schedule)
 
 
 async def resume_schedule(call: Call) -> Response:
-    """It goes on with its next time from now."""
+    """Resume a schedule: it fires at its next time from now."""
     return await _steered(call, call.kit.resume_schedule)
 
 
 async def run_schedule(call: Call) -> Response:
-    """Once now; 202 with the job."""
+    """Run a schedule once, now."""
     found = await _schedule(call)
     job = await asyncio.to_thread(call.kit.run_schedule, found.name)
     return accepted(call, job.id)
 
 
 async def remove_schedule(call: Call) -> Response:
-    """204 when it is forgotten; its jobs stay."""
+    """Delete a schedule; its jobs stay."""
     found = await _schedule(call)
     await asyncio.to_thread(call.kit.remove_schedule, found.name)
     return Response(204)
@@ -81,7 +81,7 @@ async def _schedule(call: Call) -> ScheduleSnapshot:
 
 
 async def paused(call: Call) -> Response:
-    """Queues and tasks that somebody has paused."""
+    """List paused queues and tasks."""
     found = await asyncio.to_thread(call.kit.paused)
     queues = None if not call.grant.tasks else await _queues_of_tasks(call)
     seen = [
@@ -101,25 +101,25 @@ async def _queues_of_tasks(call: Call) -> set[str]:
 
 
 async def pause_queue(call: Call) -> Response:
-    """Nothing more of it starts; false where it was paused already."""
+    """Pause a queue: no further job of it starts, running jobs go on."""
     _require_everything(call)
     return await _changed(partial(call.kit.pause, call.params["name"], by=call.grant.subject))
 
 
 async def resume_queue(call: Call) -> Response:
-    """It goes on; false where it was not paused."""
+    """Resume a paused queue."""
     _require_everything(call)
     return await _changed(partial(call.kit.resume, call.params["name"]))
 
 
 async def pause_task(call: Call) -> Response:
-    """No more of its jobs start, in whichever queue."""
+    """Pause a task: no further job of it starts, in any queue."""
     _require_everything(call, call.params["name"])
     return await _changed(partial(call.kit.pause_task, call.params["name"], by=call.grant.subject))
 
 
 async def resume_task(call: Call) -> Response:
-    """Its jobs go on, from their old places in the line."""
+    """Resume a paused task; its jobs keep their places in the queue."""
     _require_everything(call, call.params["name"])
     return await _changed(partial(call.kit.resume_task, call.params["name"]))
 
@@ -129,7 +129,7 @@ async def _changed(verb: Callable[[], bool]) -> Response:
 
 
 async def move_job(call: Call) -> Response:
-    """It waits in another queue, or with another priority."""
+    """Move a waiting job to another queue or priority."""
     body: Move = call.body
     snapshot = await find(call)
     given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
@@ -151,7 +151,7 @@ def _require_everything(call: Call, task: str | None = None) -> None:
 
 
 async def failures(call: Call) -> Response:
-    """Groups of failed jobs: of one task, with the same error at the same place; that failed last first."""
+    """List groups of failed jobs, the newest failure first."""
     asked: FailureQuery = call.query
     _require_everybodys(call)
     found = await asyncio.to_thread(
@@ -161,12 +161,12 @@ async def failures(call: Call) -> Response:
 
 
 async def failure(call: Call) -> Response:
-    """One group."""
+    """Read one group of failed jobs."""
     return json_response((await _group(call)).to_json())
 
 
 async def retry_failures(call: Call) -> Response:
-    """202: jobs of the group that nobody has run again yet are run again, at most 1000 of them."""
+    """Retry the jobs of a group that have not been retried yet, at most 1000 per request."""
     group = await _group(call)
 
     def retry() -> Any:
@@ -179,17 +179,17 @@ async def retry_failures(call: Call) -> Response:
 
 
 async def mute_failures(call: Call) -> Response:
-    """Known: it goes on counting, and is not shown any more."""
+    """Mute a group: it is counted, but no longer shown."""
     return await _judged(call, call.kit.mute)
 
 
 async def resolve_failures(call: Call) -> Response:
-    """Mended: when it fails again, it is shown as regressed."""
+    """Resolve a group: it is shown as regressed if it fails again."""
     return await _judged(call, call.kit.resolve)
 
 
 async def reopen_failures(call: Call) -> Response:
-    """What was said of it is taken back."""
+    """Reopen a muted or resolved group."""
     return await _judged(call, call.kit.reopen)
 
 
@@ -221,7 +221,7 @@ def _require_everybodys(call: Call) -> None:
 
 
 async def audit(call: Call) -> Response:
-    """Who did what, newest first; for administrators."""
+    """List the audit trail, newest first; for administrators."""
     asked: AuditQuery = call.query
     if not call.grant.is_open and call.grant.role != Role.ADMIN:
         raise access.insufficient("the audit trail is for people who log in with the role admin", "admin")

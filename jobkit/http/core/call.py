@@ -14,16 +14,17 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from jobkit.client import Kit
 from jobkit.client.loop import background
-from jobkit.http import access
-from jobkit.http.messages import Problem, Request, Response
-from jobkit.http.routing import Route, Router, printable, read_body, read_query
-from jobkit.http.tail import Tail
-from jobkit.http.tokens import NAMELESS, Grant, Tokens
+from jobkit.http.auth.sessions import Rate
+from jobkit.http.auth.tokens import NAMELESS, Grant, Tokens
+from jobkit.http.core import access
+from jobkit.http.core.messages import Problem, Request, Response, printable
+from jobkit.http.core.routing import Route, Router, read_body, read_query
+from jobkit.http.core.tail import Tail, on_loop
 from jobkit.model import (
     InvalidParams,
     JobkitError,
@@ -37,8 +38,6 @@ from jobkit.model import (
 from jobkit.model.audit import AuditEntry
 from jobkit.own_machine import Decision, Visitor, decide
 from jobkit.settings import Settings
-
-T = TypeVar("T")
 
 logger = logging.getLogger("jobkit.http")
 
@@ -133,28 +132,28 @@ class Api:
     def __init__(
         self,
         source: Callable[[], Kit],
+        routes: Sequence[Route],
         *,
+        forward: Callable[[Kit, str], Coroutine[Any, Any, None]] | None = None,
         hosts: Collection[str] = (),
         origins: Collection[str] = (),
         public_url: str = "",
         is_open_on_loopback: bool = True,
         limits: Limits | None = None,
     ) -> None:
-        from jobkit.http.table import ROUTES
-
-        self._source = source
+        self._source, self._forward = source, forward
         self.hosts: frozenset[str] = frozenset()
         self.origins = frozenset(origin.rstrip("/") for origin in origins)
         self.public_url = public_url.rstrip("/")
         self.allow_hosts([*hosts, urlsplit(self.public_url).netloc])
         self.is_open_on_loopback = is_open_on_loopback
         self.limits = limits or Limits()
-        self.router = Router(ROUTES)
+        self.router = Router(list(routes))
         self._kit: Kit | None = None
         self._tokens: Tokens | None = None
         self._opening: asyncio.Task[Kit] | None = None
-        self._rate = access.Rate(self.limits.per_s, self.limits.burst)
-        self._failures = access.Rate(self.limits.failures_per_s, self.limits.failures_burst)
+        self._rate = Rate(self.limits.per_s, self.limits.burst)
+        self._failures = Rate(self.limits.failures_per_s, self.limits.failures_burst)
         self._tails: dict[asyncio.AbstractEventLoop, Tail] = {}
         self._forwarding: asyncio.Task[None] | None = None
         self.streams = 0
@@ -313,19 +312,10 @@ class Api:
                     raise StoreUnavailable(str(error)) from error
                 raise
             self._tokens = Tokens(kit.settings.secret, kit.settings.namespace)
-            if self._kit is None and kit.settings.mercure_url:
-                self._forward(kit)
+            if self._kit is None and kit.settings.mercure_url and self._forward is not None:
+                self._forwarding = asyncio.get_running_loop().create_task(self._forward(kit, self.public_url))
             self._kit = kit
         return self._kit
-
-    def _forward(self, kit: Kit) -> None:
-        """Publish to an external hub as long as this event loop runs."""
-        from jobkit.http.forward import Forwarder
-
-        if not self.public_url:
-            logger.warning("MERCURE_URL is set, but not JOBKIT_PUBLIC_URL, which topics are made from: nothing is sent")
-            return
-        self._forwarding = asyncio.get_running_loop().create_task(Forwarder(kit, self.public_url).run())
 
     async def tail(self) -> Tail:
         """The one reader of events for all streams of this event loop."""
@@ -429,8 +419,3 @@ def too_many(wait_s: float) -> Problem:
     return Problem(
         429, "too_many_requests", f"too many requests; come back in {seconds} s", headers={"Retry-After": str(seconds)}
     )
-
-
-async def on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine of the background loop gives, awaited on another loop."""
-    return await asyncio.wrap_future(background.spawn(coroutine))

@@ -9,26 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from jobkit.http.messages import to_json
-from jobkit.http.topics import TEMPLATE
-from jobkit.http.updates import NEW, OLD, Updates, there
+from jobkit.client import Kit
+from jobkit.http.core import access
+from jobkit.http.core.call import Call
+from jobkit.http.core.messages import Problem, Response, json_response, printable, to_json
+from jobkit.http.core.tail import Tail, on_loop
+from jobkit.http.mercure.grants import DETAIL, bad, identify, sees_subscriptions
+from jobkit.http.mercure.topics import TEMPLATE
+from jobkit.http.mercure.updates import NEW, OLD, Updates, id_of, updates_of
 from jobkit.model import JobkitError
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 #: Seconds that a server's word holds, and records that it says at once.
 HOLD_S, PAGE = 30.0, 500
 
 #: As 1.0 spells the kinds of selectors; the last is how it shows those of 0.x.
 MATCH_TYPES = ("exact", "urlpattern", "uritemplate")
+
+LD_JSON = "application/ld+json"
 
 _CONTEXT = "https://mercure.rocks/"
 
@@ -78,7 +82,7 @@ def listed(found: Iterable[Subscription], root: str, id: str, cursor: str, form:
 
 async def present(kit: Kit) -> list[Subscription]:
     """Those who are subscribed now, at any server of the namespace."""
-    return _read(await there(kit.verbs.store.attending()))
+    return _read(await on_loop(kit.verbs.store.attending()))
 
 
 class Presence:
@@ -104,7 +108,7 @@ class Presence:
             JobkitError: the store does not answer.
         """
         records = {f"{one.subscriber} {n}": to_json(_wire(one)) for n, one in enumerate(subscriptions)}
-        over = await there(self._store.attend(records, HOLD_S))
+        over = await on_loop(self._store.attend(records, HOLD_S))
         self._here |= records
         if self._renewing is None:
             self._renewing = asyncio.get_running_loop().create_task(self._renew())
@@ -127,7 +131,7 @@ class Presence:
 
     async def _depart(self, gone: Mapping[str, bytes]) -> None:
         with contextlib.suppress(JobkitError):  # the store is away, and forgets them by itself
-            was_there = await there(self._store.depart(list(gone)))
+            was_there = await on_loop(self._store.depart(list(gone)))
             left = {id: record for (id, record), was in zip(gone.items(), was_there, strict=True) if was}
             await self._tell(_read(left), is_active=False)
 
@@ -137,7 +141,7 @@ class Presence:
             with contextlib.suppress(JobkitError):
                 here = list(self._here.items())
                 for i in range(0, len(here), PAGE):
-                    over = await there(self._store.attend(dict(here[i : i + PAGE]), HOLD_S))
+                    over = await on_loop(self._store.attend(dict(here[i : i + PAGE]), HOLD_S))
                     await self._tell(_read(over), is_active=False)
 
     async def _tell(self, subscriptions: Sequence[Subscription], *, is_active: bool) -> None:
@@ -167,3 +171,114 @@ def _read(records: Mapping[str, bytes]) -> list[Subscription]:
                 Subscription(str(wire["subscriber"]), str(wire["match_type"]), str(wire["match"]), wire.get("payload"))
             )
     return found
+
+
+def presence_of(tail: Tail, call: Call) -> Presence:
+    """Who is subscribed at this server, by any stream of a tail."""
+    return tail.shared(Presence, lambda: Presence(call.kit, updates_of(tail, call.kit), root_of(call)))
+
+
+def root_of(call: Call) -> str:
+    """Path of the subscriptions."""
+    return f"{urlsplit(call.hub_url).path}/subscriptions"
+
+
+async def subscriptions(call: Call) -> Response:
+    """List the active subscriptions."""
+    return await _listed(call, await _form_of(call), lambda one: True)
+
+
+async def of_topic(call: Call) -> Response:
+    """List the subscriptions to a topic (0.x)."""
+    form, topic = await _form_of(call), call.params["topic"]
+    if form == NEW:
+        raise Problem(404, "not_found", "subscriptions are found by match_type and match", "match_type")
+    return await _listed(call, form, lambda one: one.match == topic)
+
+
+async def of_match(call: Call) -> Response:
+    """List the subscriptions of a matcher (1.0), or read one of a topic (0.x)."""
+    form = await _form_of(call)
+    a, b = call.params["match_type"], call.params["match"]  # or topic and subscriber
+    if form == OLD:
+        return await _one(call, form, lambda one: (one.match, one.subscriber) == (a, b))
+    _require_match_type(a)
+    return await _listed(call, form, lambda one: (one.match_type, one.match) == (a, b))
+
+
+async def one_of_match(call: Call) -> Response:
+    """Read one subscription of a matcher (1.0)."""
+    form = await _form_of(call)
+    wanted = (call.params["match_type"], call.params["match"], call.params["subscriber"])
+    _require_match_type(wanted[0])
+    if form == OLD:
+        raise Problem(404, "not_found", "subscriptions are found by topic and subscriber", "topic")
+    return await _one(call, form, lambda one: (one.match_type, one.match, one.subscriber) == wanted)
+
+
+async def metadata(call: Call) -> Response:
+    """Read what the hub supports (RFC 9728)."""
+    return json_response(
+        {
+            "resource": call.hub_url,
+            "authorization_details_types_supported": [DETAIL],
+            "bearer_methods_supported": ["header"],
+            "mercure_cookie": "__Secure-mercure_access_token",
+            "mercure_matcher_types_supported": ["exact", "urlpattern"],
+            "mercure_subscriptions": True,
+        }
+    )
+
+
+async def _form_of(call: Call) -> str:
+    """The protocol to answer in.
+
+    Raises:
+        Problem: 401, or 403 where the token does not grant to subscribe to this very address.
+    """
+    wants_old = call.request.accepts(LD_JSON)
+    grant = await identify(call, None, is_old=True)
+    if grant is None:
+        raise access.unauthorized("", "this hub asks for a token")
+    path = f"{urlsplit(call.base).path}{call.request.path}"
+    addresses = (path, f"{call.hub_url.removesuffix('/.well-known/mercure')}{call.request.path}")
+    if not sees_subscriptions(grant, *addresses):
+        raise access.insufficient("this token may not subscribe to this address, so it may not read it either")
+    return OLD if wants_old or grant.is_old else NEW
+
+
+def _require_match_type(name: str) -> None:
+    if name not in MATCH_TYPES:
+        raise bad(f"{printable(name)!r} is no match_type; there are {', '.join(MATCH_TYPES)}", "match_type")
+
+
+async def _listed(call: Call, form: str, is_wanted: Callable[[Subscription], bool]) -> Response:
+    cursor = await _cursor(call)  # before the list: who goes on from there may hear of one twice, and misses none
+    found = [one for one in await present(call.kit) if is_wanted(one)]
+    return _answer(call, listed(found, root_of(call), _path(call), cursor, form), cursor, form)
+
+
+async def _one(call: Call, form: str, is_wanted: Callable[[Subscription], bool]) -> Response:
+    cursor = await _cursor(call)
+    found = next((one for one in await present(call.kit) if is_wanted(one)), None)
+    if found is None:
+        raise Problem(404, "not_found", "there is no such subscription, or it has ended", "subscriber")
+    body = found.to_json(root_of(call), form)
+    return _answer(call, {**body, "lastEventID": cursor} if form == OLD else body, cursor, form)
+
+
+def _answer(call: Call, body: object, cursor: str, form: str) -> Response:
+    content_type = LD_JSON if form == OLD else "application/json"
+    link = f'<{call.hub_url}>; rel="mercure"; last-event-id="{cursor}"; type="mercure"; content-type="application/json"'
+    headers = {"Content-Type": content_type, "Cache-Control": "private, must-revalidate, max-age=0"}
+    return Response(200, to_json(body), {**headers, "Link": link} if form == NEW else headers)
+
+
+async def _cursor(call: Call) -> str:
+    """The position of the newest event or update."""
+    tail = await call.api.tail()
+    return id_of(await updates_of(tail, call.kit).newest())
+
+
+def _path(call: Call) -> str:
+    return f"{urlsplit(call.base).path}{call.request.path}"

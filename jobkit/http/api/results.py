@@ -12,11 +12,11 @@ from urllib.parse import quote
 import msgspec
 
 from jobkit.codec import MSGPACK, Subject, decode, is_reference
-from jobkit.http.api import Call, on_loop
-from jobkit.http.jobs import find
-from jobkit.http.messages import Problem, Response, json_response, to_json
-from jobkit.http.routing import printable
-from jobkit.http.shapes import LogQuery
+from jobkit.http.api.jobs import find
+from jobkit.http.api.shapes import LogQuery
+from jobkit.http.core.call import Call
+from jobkit.http.core.messages import Problem, Response, json_response, printable, to_json
+from jobkit.http.core.tail import on_loop
 from jobkit.model import JobSnapshot, JobState
 
 #: What a result may be asked for as, beside JSON: media type to the preview's part.
@@ -27,7 +27,7 @@ PREVIEW = "application/vnd.jobkit.preview+json"
 
 
 async def result(call: Call) -> Response:
-    """The value as JSON where it is plain data, else the preview that the worker made: PNG, table or text."""
+    """Read the value: as JSON if it is plain data, else its preview."""
     snapshot = await find(call)
     _require_value(snapshot)
     preview: Mapping[str, Any] = await call.kit.aio.preview(snapshot.id) or {}
@@ -93,7 +93,7 @@ def _part(preview: Mapping[str, Any], media_type: str, part: str) -> Response:
 
 
 async def logs(call: Call) -> Response:
-    """Lines of the log, as JSON, or as text for `Accept: text/plain`."""
+    """Read the log, as JSON or text."""
     asked: LogQuery = call.query
     snapshot = await find(call)
     log = await call.kit.aio.logs(snapshot.id, **msgspec.structs.asdict(asked))
@@ -105,7 +105,7 @@ async def logs(call: Call) -> Response:
 
 
 async def artifacts(call: Call) -> Response:
-    """What the job saved, oldest first."""
+    """List the artifacts of a job, oldest first."""
     snapshot = await find(call)
     found: Any = await call.kit.aio.artifacts(snapshot.id)
     base = f"{call.job_url(snapshot.id)}/artifacts"
@@ -115,7 +115,10 @@ async def artifacts(call: Call) -> Response:
 
 
 async def artifact(call: Call) -> Response:
-    """Its bytes, to be saved and not to be shown: what a job made must not run as a page of this server."""
+    """Download an artifact.
+
+    As an attachment: what a job made must not run as a page of this server.
+    """
     snapshot = await find(call)
     name = call.params["name"]
     found: Any = await call.kit.aio.artifacts(snapshot.id)

@@ -58,7 +58,7 @@ class Grant:
         tasks: patterns of task names (`"train_*"`) that it is about; empty for all.
         token_id: of the token, "" where there is none.
         expires_at: seconds since the epoch, or infinity.
-        publish, subscribe: Mercure's topic selectors, see `jobkit.http.mercure`.
+        publish, subscribe: Mercure's topic selectors, see `jobkit.http.mercure.hub`.
         is_open: nobody was asked: the server is open on this machine.
         is_old: by a token of Mercure's protocol 0.x.
         owner: whose jobs it is about; None for everybody's.

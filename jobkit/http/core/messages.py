@@ -6,6 +6,8 @@ and write the `Response` that `Api.handle` gives.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -169,3 +171,32 @@ def form(raw: bytes) -> list[tuple[str, str]]:
         raise Problem(400, "invalid_request", "names and values must be UTF-8") from None
     except ValueError:
         raise Problem(413, "too_large", "there are more than 1000 fields") from None
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Somebody's text for a message: cut, without control characters."""
+    return "".join(c if c.isprintable() else "?" for c in text[:limit])
+
+
+class ClientGone(Exception):
+    """The client went away before the stream had ended."""
+
+
+async def parts_until(stream: Any, gone: asyncio.Future[Any]) -> AsyncIterator[bytes]:
+    """The parts of an async iterator, one after the other.
+
+    Raises:
+        ClientGone: `gone` was done while the next part was awaited; the stream has been told.
+    """
+    while True:
+        part = asyncio.ensure_future(anext(stream, None))
+        await asyncio.wait({part, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not part.done():
+            part.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await part
+            raise ClientGone
+        data = part.result()
+        if data is None:
+            return
+        yield data

@@ -7,22 +7,24 @@ publish stands in one order with them, so one position resumes both.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
-from jobkit.http import access, mercure_tokens
-from jobkit.http.api import Api, Call, on_loop
-from jobkit.http.frames import Part, frame
-from jobkit.http.messages import Problem, Response, form, to_json
-from jobkit.http.presence import Presence, Subscription, match_type
-from jobkit.http.routing import printable
-from jobkit.http.streams import HEADERS, Stream, enter, is_known
-from jobkit.http.tail import Entry, Key, Tail
-from jobkit.http.tokens import Grant, InvalidToken
-from jobkit.http.topics import ALL, BadSelector, Selector, new, old, together
-from jobkit.http.updates import NEW, OLD, UPDATES_PAGE, Place, Update, Updates, id_of, place_in
+from jobkit.http.auth.tokens import Grant
+from jobkit.http.core import access
+from jobkit.http.core.call import Call
+from jobkit.http.core.messages import Problem, Response, form, printable, to_json
+from jobkit.http.core.streams import HEADERS, Stream, enter, is_known
+from jobkit.http.core.tail import Entry, Key, Part, Tail, frame, on_loop
+from jobkit.http.mercure.grants import bad, identify, sees_subscriptions
+from jobkit.http.mercure.subscriptions import Subscription, match_type, presence_of
+from jobkit.http.mercure.topics import ALL, HUB, JOBS, BadSelector, Selector, checked, new, old, reserved_for, together
+from jobkit.http.mercure.updates import NEW, OLD, UPDATES_PAGE, Place, Update, id_of, place_in, updates_of
 from jobkit.model import EventsExpired, JobSpec
 
 MAX_MATCHERS = 100
@@ -31,6 +33,13 @@ MAX_MATCHERS = 100
 PAGE = 100
 
 FORM = "application/x-www-form-urlencoded"
+
+MAX_TOPICS = 1000
+
+#: Characters of all topics of one update: what each subscriber's selectors have to look through.
+MAX_TOPICS_SIZE = 16_384
+
+_PLAIN_ID = re.compile(r"\d+(-\d+)?")
 
 _KINDS = {"match": "exact", "match_exact": "exact", "match_urlpattern": "urlpattern"}
 _CURSORS = ("last_event_id", "lastEventID", "lastEventId", "Last-Event-ID")
@@ -47,7 +56,7 @@ class Asked:
 
 
 async def subscribe(call: Call) -> Response:
-    """Updates of the topics asked for, as they come, or after an id."""
+    """Subscribe to topics, by Mercure's protocols 0.x (topic=) and 1.0 (match=)."""
     asked = read_query(call)
     grant = await identify(call, asked.token, is_old=asked.is_old)
     if grant is None:
@@ -119,48 +128,6 @@ def read_query(call: Call) -> Asked:
     return Asked(selectors, bool(topics), tokens[0] if topics and tokens else None, cursor)
 
 
-async def identify(call: Call, in_query: str | None, *, is_old: bool) -> Grant | None:
-    """Who asks: by the header, else by the query (0.x only), else by the cookie, else the open server.
-
-    Raises:
-        Problem: what was shown is not accepted.
-    """
-    request = call.request
-    text = access.bearer(request)
-    if text is None and is_old:
-        text = in_query
-    if text is None:
-        cookies = request.cookies()
-        text = cookies.get("__Secure-mercure_access_token") or (cookies.get("mercureAuthorization") if is_old else None)
-    if text is None:
-        grant = await call.api.grant(request)
-        # Whoever comes from this machine publishes, and sees all jobs; a private update of a publisher takes a token.
-        return replace(grant, publish=(Selector(ALL, "*"),)) if grant and grant.is_open else grant
-    settings = call.kit.settings
-    try:
-        grant = mercure_tokens.read(text, mercure_tokens.hub_keys(settings.secret, settings.namespace), call.hub_url)
-    except InvalidToken as refused:
-        try:
-            own = await call.api.grant(replace(request, headers={**request.headers, "authorization": f"Bearer {text}"}))
-        except Problem:
-            if wait := call.api.failed(request):
-                raise wait from None
-            raise access.unauthorized("invalid_token", str(refused)) from None
-        assert own is not None  # a token was shown
-        return _selecting(own)
-    if await call.api.is_revoked(grant):
-        raise access.unauthorized("invalid_token", "the token was revoked")
-    return grant
-
-
-def _selecting(grant: Grant) -> Grant:
-    """A token of `jobkit token`: its topics are written as in 0.x."""
-    try:
-        return replace(grant, publish=together(map(old, grant.publish)), subscribe=together(map(old, grant.subscribe)))
-    except BadSelector:
-        raise access.unauthorized("invalid_token", "the token's topics cannot be understood") from None
-
-
 class HubView:
     """What one subscriber sees: updates of jobs and of publishers, those that its token and its query are about."""
 
@@ -168,7 +135,7 @@ class HubView:
         self._kit, self._base, self._grant, self._tail = call.kit, call.base, grant, tail
         self._selectors = asked.selectors
         self._form = OLD if asked.is_old else NEW
-        self._updates = updates_of(call.api, tail, call)
+        self._updates = updates_of(tail, call.kit)
         self._place: Place = (*tail.last, 0)
         self._news = tail.newest_news
         self._is_begun = False
@@ -279,32 +246,77 @@ class HubView:
         return self._grant.may_subscribe(*update.topics)
 
 
-def sees_subscriptions(grant: Grant, *addresses: str) -> bool:
-    """Whether somebody is told who is subscribed: that is about everybody."""
-    return grant.is_open or (grant.sees_all and grant.may_subscribe(*addresses))
+async def publish(call: Call) -> Response:
+    """Publish an update (a form: topic, data, private, id, type, retry). Returns its id."""
+    request = call.request
+    if request.media_type != FORM:
+        raise Problem(415, "unsupported_media_type", f"an update is sent as Content-Type: {FORM}", "body")
+    if "authorization" not in request.headers and request.headers.get("cookie"):
+        origin = request.headers.get("origin") or _origin(request.headers.get("referer", ""))
+        if not origin or not (access.is_own_origin(request, origin) or origin in call.api.origins):
+            raise access.unauthorized(
+                "invalid_request", "with a cookie an allowed Origin or Referer is needed", status=400
+            )
+    grant = await identify(call, None, is_old=True)
+    if grant is None:
+        raise access.unauthorized("", "this hub asks publishers for a token")
+    topics, fields = read_update(call)
+    names = [*call.api.hosts, *request.server.names, request.host, urlsplit(call.base).netloc]
+    names.append(urlsplit(call.kit.settings.public_url).netloc)
+    for topic in topics:
+        if not any(selector.matches(topic) for selector in grant.publish):
+            raise access.insufficient(f"this token may not publish to {printable(topic)}")
+        if reserved_for(topic, call.hub_url, filter(None, names)) == JOBS:
+            raise access.insufficient("updates of jobs come from the store alone: no publisher speaks for a job")
+    id = await updates_of(await call.api.tail(), call.kit).publish(topics, **fields)
+    return Response(200, id.encode(), {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"})
 
 
-def updates_of(api: Api, tail: Tail, call: Call) -> Updates:
-    """The updates that all streams of a tail share."""
-    if tail.updates is None:
-        tail.updates = Updates(call.kit)
-    found: Updates = tail.updates
-    return found
+def read_update(call: Call) -> tuple[list[str], dict[str, Any]]:
+    """Topics and fields of an update.
+
+    Raises:
+        Problem: one of them is not allowed; see "publish checks" of the specification.
+    """
+    pairs = form(call.request.body)
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        values.setdefault(name, value)
+    topics = [value for name, value in pairs if name == "topic"]
+    if not topics:
+        raise bad('missing "topic"', "topic")
+    if len(topics) > MAX_TOPICS:
+        raise Problem(413, "too_large", f"an update has at most {MAX_TOPICS} topics", "topic")
+    if sum(map(len, topics)) > MAX_TOPICS_SIZE:
+        raise Problem(413, "too_large", f"the topics of an update have at most {MAX_TOPICS_SIZE} characters", "topic")
+    for topic in topics:
+        try:
+            checked(topic)
+        except BadSelector as error:
+            raise bad(str(error), "topic") from None
+        if topic == "*":
+            raise bad("* is no topic to publish to", "topic")
+        if reserved_for(topic, call.hub_url) == HUB:
+            raise bad("the hub's own addresses are no topics to publish to", "topic")
+    id, kind, retry = values.get("id", ""), values.get("type", ""), values.get("retry", "")
+    for name, value in (("id", id), ("type", kind)):
+        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in value) or len(value) > 1000:
+            raise bad(f"{name} must have at most 1000 characters, and no control characters", name)
+    if id.startswith("#") or id == "earliest" or _PLAIN_ID.fullmatch(id):
+        raise bad("an id is not earliest, begins with no #, and is none of the hub's own", "id")
+    if kind == "mercure":
+        raise bad("the type mercure is the hub's own", "type")
+    if retry and not (retry.isascii() and retry.isdigit() and len(retry) <= 9):
+        raise bad("retry must be a number of milliseconds", "retry")
+    return topics, {
+        "data": values.get("data", ""),
+        "type": kind,
+        "id": id,
+        "retry": int(retry or 0),
+        "is_private": "private" in values,
+    }
 
 
-def presence_of(tail: Tail, call: Call) -> Presence:
-    """Who is subscribed at this server, by any stream of a tail."""
-    if tail.presence is None:
-        tail.presence = Presence(call.kit, updates_of(call.api, tail, call), root_of(call))
-    found: Presence = tail.presence
-    return found
-
-
-def root_of(call: Call) -> str:
-    """Path of the subscriptions."""
-    return f"{urlsplit(call.hub_url).path}/subscriptions"
-
-
-def bad(message: str, field: str) -> Problem:
-    """400 for what cannot be meant."""
-    return Problem(400, "invalid_request", message, printable(field))
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""

@@ -11,16 +11,14 @@ import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from jobkit.client.loop import background
-from jobkit.http.messages import to_json
+from jobkit.client import Kit
+from jobkit.http.core.messages import to_json
+from jobkit.http.core.tail import Tail, on_loop
 from jobkit.store.values import event_key, parse_stream_id
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 Place = tuple[int, int, int]
 
@@ -86,7 +84,7 @@ class Updates:
 
     async def newest(self) -> Place:
         """The place of the newest event or update that is kept."""
-        ms, n = event_key(await there(self._store.last_event_id()))
+        ms, n = event_key(await on_loop(self._store.last_event_id()))
         place: Place = (ms, n, 0)
         # An update stands behind an event, so what is newer than the newest event are only those behind it.
         while page := await self._read(place):
@@ -117,12 +115,12 @@ class Updates:
         """Keep an update and tell everybody; its id."""
         wire = {"topics": topics, "data": data, "type": type, "id": id, "retry": retry, "private": is_private}
         update = to_json({**wire, "form": form} if form else wire)
-        place = await there(self._store.publish(update, is_presence=bool(form)))
+        place = await on_loop(self._store.publish(update, is_presence=bool(form)))
         return id or id_of(place_of(place))
 
     async def _read(self, place: Place) -> list[Update]:
         ms, n, k = place
-        found = await there(self._store.updates(f"{ms}-{n * ROOM + k}", UPDATES_PAGE))
+        found = await on_loop(self._store.updates(f"{ms}-{n * ROOM + k}", UPDATES_PAGE))
         return [_update(id, raw) for id, raw in found]
 
 
@@ -161,6 +159,6 @@ def _update(id: str, raw: bytes) -> Update:
     )
 
 
-async def there(coroutine: Any) -> Any:
-    """What a coroutine of the background loop gives, awaited on a server's loop."""
-    return await asyncio.wrap_future(background.spawn(coroutine))
+def updates_of(tail: Tail, kit: Kit) -> Updates:
+    """The updates that all streams of a tail share."""
+    return tail.shared(Updates, lambda: Updates(kit))

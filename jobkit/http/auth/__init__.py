@@ -1,0 +1,1 @@
+"""Tokens of the API, and what all logins share. The login page itself is `jobkit/http/login.py`."""
