@@ -16,6 +16,7 @@ import pytest
 import jobkit
 from jobkit.embedded import shutdown
 from jobkit.settings import Settings
+from tests.cli import prepared
 from tests.support import processes_of as processes_of
 from tests.support import wait_until as wait_until
 
@@ -93,10 +94,10 @@ class Terminal:
 
     def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end; whatever it says is never a traceback of jobkit's."""
-        with self.start(*arguments, **more) as process:
-            out, err = process.communicate(timeout=60)
-        assert "jobkit/cli/" not in err, err
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        with tempfile.TemporaryDirectory() as scratch:
+            done = prepared.run(arguments, self.env(**more), self.cwd or self.folder, Path(scratch))
+        assert "jobkit/cli/" not in done.stderr, done.stderr
+        return done
 
     def ok(self, *arguments: str, **more: str) -> str:
         done = self.run(*arguments, **more)
@@ -107,7 +108,8 @@ class Terminal:
 def open_terminal() -> Iterator[Terminal]:
     terminal = Terminal(Path(tempfile.mkdtemp(prefix="jk-", dir="/tmp")))
     (terminal.folder / "cli_tasks.py").write_text(TASKS)
-    yield terminal
+    with prepared.running():
+        yield terminal
     shutdown(terminal.settings, now=True)
     try:
         wait_until(lambda: not processes_of(terminal.home), what="all processes of the home to end")
