@@ -109,12 +109,17 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
             f"{where} does not let this user do that ({_first(text)}): docs/reliability.md lists the rights it needs",
             is_refusal=True,
         )
-    if text.startswith("OLDSERVER "):
-        version = _first(text).removeprefix("OLDSERVER ")
+    if text.startswith("OLDSERVER ") or ("unknown command" in text and ("FCALL" in text or "FUNCTION" in text)):
+        version = _first(text).removeprefix("OLDSERVER ") if text.startswith("OLDSERVER ") else "it has no functions"
         return StoreUnavailable(f"{where} is too old ({version}): use Redis or Valkey 7.2 or newer", is_refusal=True)
     if isinstance(error, BusyLoadingError):
         return StoreUnavailable(f"{where} is still loading its data: try again in a moment")
-    if isinstance(error, OutOfMemoryError) or "OOM command" in text:
+    if isinstance(error, OutOfMemoryError) and text.startswith("FUNCTION LOAD: "):
+        return StoreUnavailable(
+            f"{where} has reached its memory limit (maxmemory) and cannot load jobkit's functions: raise it",
+            only_reads=True,
+        )
+    if isinstance(error, OutOfMemoryError) or text.startswith("OOM "):
         return StoreUnavailable(
             f"{where} has reached its memory limit (maxmemory): raise it, or remove ended jobs with "
             "`jobkit prune --keep 1000`",
@@ -134,8 +139,8 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
     if "MASTERDOWN" in text:
         return StoreUnavailable(f"{where} is a replica that has lost its primary: try again in a moment")
     if text.startswith("BUSY "):
-        return StoreUnavailable(f"{where} is busy with a script: try again in a moment")
-    if text.startswith(("MOVED ", "CROSSSLOT", "CLUSTERDOWN")) or "cluster mode" in text:
+        return StoreUnavailable(f"{where} is busy with a function or script: try again in a moment")
+    if text.startswith(("MOVED ", "CROSSSLOT", "CLUSTERDOWN")) or "cluster" in text:
         return StoreUnavailable(
             f"{where} is a cluster, and a namespace lives on one server: use one without cluster mode"
         )

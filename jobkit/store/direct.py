@@ -10,12 +10,12 @@ import threading
 from typing import Any
 
 import hiredis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from jobkit.settings import Settings
-from jobkit.store import faults, records
+from jobkit.store import records
 from jobkit.store.connect import open_blocking, reaching
-from jobkit.store.scripts import HASHES, SOURCES
+from jobkit.store.library import run_blocking
 from jobkit.store.values import Submission, SubmitReply
 from jobkit.store.wire import submit_args
 
@@ -42,17 +42,10 @@ class DirectSubmit:
         Raises:
             StoreUnavailable: no answer; the job may be stored or not, and the submit may be repeated.
         """
-        args = submit_args([job], self._client)
+        args = [self._client, *submit_args([job])]
         with reaching(self._settings), self._lock:
-            if faults.armed:
-                faults.meet("submit", "before_send")
-            try:
-                answers = self._call("EVALSHA", HASHES["submit"], 1, self._prefix, *args)
-            except NoScriptError:
-                answers = self._call("EVAL", SOURCES["submit"], 1, self._prefix, *args)
-            if faults.armed:
-                faults.meet("submit", "before_reply")
-        return records.answers([job], answers)[0]
+            reply = run_blocking(self._call, self._prefix, "submit", args)
+        return records.answers([job], reply)[0]
 
     def _call(self, *command: Any) -> Any:
         """A command's reply, without the bookkeeping of redis-py's pool."""
@@ -68,8 +61,8 @@ class DirectSubmit:
             reply = connection.read_response()
             is_whole = True
             return reply
-        except NoScriptError:
-            is_whole = True
+        except ResponseError as error:
+            is_whole = not isinstance(error, ReadOnlyError)  # a server that became a replica must be looked for again
             raise
         finally:
             if not is_whole:  # a reply may still be on its way

@@ -69,7 +69,7 @@ _read_spec = msgspec.json.Decoder(_Spec).decode
 
 
 def brief(id: str, fields: list[bytes | None]) -> Brief:
-    """What `briefs.lua` says of a job."""
+    """What `briefs` says of a job."""
     raw, us, seq, state, queue, worker, attempt, submitted, started, finished, numbers, error, summary = fields
     spec = _read_spec(raw or b"")
     now = _unjson(b"{" + numbers + b"}") if numbers else {}
@@ -102,19 +102,16 @@ def brief(id: str, fields: list[bytes | None]) -> Brief:
 
 
 def answers(jobs: Sequence[Submission], reply: Sequence[Any]) -> list[SubmitReply]:
-    """Decode the reply of `submit.lua`.
-
-    That has for each job its time of submit, 0 if its id is known, or the id of another job; "?" before an id asks for
-    the arguments to be sealed for it.
-    """
+    """Decode the reply of `submit`: for each job its time of submit, 0 if its id is known, or what `Dedup.find` in
+    `lua/lib/dedup.lua` returns."""
     return [_answer(job.spec.id, answer) for job, answer in zip(jobs, reply, strict=True)]
 
 
 def _answer(own_id: str, answer: Any) -> SubmitReply:
     if isinstance(answer, int):
         return SubmitReply(own_id, answer)
-    text = answer.decode() if isinstance(answer, bytes) else answer
-    return SubmitReply("", reseal_for=text[1:]) if text[:1] == "?" else SubmitReply(text)
+    kind, job_id = answer[0], answer[1].decode()
+    return SubmitReply("", reseal_for=job_id) if kind == b"seal for" else SubmitReply(job_id)
 
 
 def mapping(raw: bytes) -> dict[str, Any]:

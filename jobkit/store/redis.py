@@ -1,4 +1,4 @@
-"""The store on Redis: every verb is one script or one pipeline.
+"""The store on Redis: every verb is one function of `library` or one pipeline.
 
 Keys and channels are spelled here and in `lua/` only; `docs/architecture.md` says what each holds.
 """
@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from jobkit.model import JobEvent, JobSnapshot, JobState, LogLine, Rule, StoreUnavailable, Waiting
 from jobkit.settings import Settings
@@ -41,10 +40,11 @@ from jobkit.store.values import (
     is_before,
 )
 from jobkit.store.wire import (
-    claim_options,
+    claim_args,
     finish_args,
     keep_args,
     progress_args,
+    prune_args,
     read_claim,
     read_renewal,
     renew_args,
@@ -70,41 +70,37 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
 
     async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[SubmitReply]:
         with self._reaching():
-            return records.answers(jobs, await self.scripts.run("submit", submit_args(jobs, client)))
-
-    def _submit_args(self, jobs: Sequence[Submission]) -> list[Any]:
-        return submit_args(jobs, "")
+            return records.answers(jobs, await self.functions.run("submit", [client, *submit_args(jobs)]))
 
     async def claim(
         self, worker: WorkerInfo, free: int, received: int = 0, awaited: Sequence[str] = (), lent: int = 0
     ) -> tuple[list[Claimed], float]:
         with self._reaching():
-            reply = await self.scripts.run("claim", self.claim_args(worker, free, received, awaited, lent))
+            reply = await self.functions.run("claim", self.claim_args(worker, free, received, awaited, lent))
         return read_claim(reply)
 
     def claim_args(
         self, worker: WorkerInfo, free: int, received: int, awaited: Sequence[str] = (), lent: int = 0
     ) -> list[Any]:
-        return [
-            worker.id,
+        return claim_args(
+            worker,
             free,
             received,
-            self._lease_ms,
-            self.settings.max_losses,
-            self._ttl_ms,
-            100,
-            *claim_options(worker, awaited, lent),
-            *worker.queues,
-        ]
+            lease_ms=self._lease_ms,
+            max_losses=self.settings.max_losses,
+            ttl_ms=self._ttl_ms,
+            awaited=awaited,
+            lent=lent,
+        )
 
     async def progress(self, news: Sequence[Progress]) -> list[bool]:
         with self._reaching():
-            answers = await self.scripts.run("progress", progress_args(news))
+            answers = await self.functions.run("progress", progress_args(news))
         return [answer == 1 for answer in answers]
 
     async def finish(self, endings: Sequence[Ending]) -> list[int]:
         with self._reaching():
-            answers: list[int] = await self.scripts.run("finish", finish_args(endings))
+            answers: list[int] = await self.functions.run("finish", finish_args(endings))
             return answers
 
     async def exchange(
@@ -128,23 +124,23 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
         if claim:
             calls.append(("claim", self.claim_args(*claim)))
         with self._reaching():
-            replies = await self.scripts.run_many(calls)
+            replies = await self.functions.run_many(calls)
         answers = replies[bool(news) + bool(artifacts)] if endings else []
         claimed, wait_s = read_claim(replies[-1]) if claim else ([], float("inf"))
         return answers, claimed, wait_s
 
     async def cancel(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
         with self._reaching():
-            states = await self.scripts.run("cancel", [reason, self._ttl_ms, *job_ids])
+            states = await self.functions.run("cancel", [_json({"reason": reason, "ttl_ms": self._ttl_ms}), *job_ids])
         return [state.decode("utf-8", "replace") for state in states]
 
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
         with self._reaching():
-            return [gone == 1 for gone in await self.scripts.run("delete", list(job_ids))]
+            return [gone == 1 for gone in await self.functions.run("delete", list(job_ids))]
 
     async def prune(self, limit: int = 200, keep: int | None = None) -> int:
         with self._reaching():
-            pruned: int = await self.scripts.run("prune", [limit, -1 if keep is None else keep])
+            pruned: int = await self.functions.run("prune", prune_args(limit, keep))
             return pruned
 
     async def renew(self, worker_id: str, held: Mapping[str, str], facts: Mapping[str, Any]) -> Renewal:
@@ -154,17 +150,17 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
         """
         args = renew_args(worker_id, facts, held, self._lease_ms, self.settings.max_losses, self._ttl_ms)
         with self._reaching():
-            return read_renewal(await self.scripts.run("renew", args))
+            return read_renewal(await self.functions.run("renew", args))
 
     async def leave(self, worker_id: str) -> int:
         """A worker ends in good order: no queue offers it any more. Returns how many jobs it was handed."""
         with self._reaching():
-            handed: int = await self.scripts.run("leave", [worker_id])
+            handed: int = await self.functions.run("leave", [worker_id])
             return handed
 
     async def set_rule(self, gate: str, change: Mapping[str, Any] | None) -> Rule:
         with self._reaching():
-            rule, held = await self.scripts.run("rule", [gate, b"" if change is None else _json(change)])
+            rule, held = await self.functions.run("rule", [gate, b"" if change is None else _json(change)])
         return Rule.from_wire(gate, _unjson(rule) if rule else {}, held)
 
     async def rules(self) -> list[Rule]:
@@ -183,7 +179,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
         if not job_ids:
             return []
         with self._reaching():
-            answers = await self.scripts.run("waiting", list(job_ids))
+            answers = await self.functions.run("waiting", list(job_ids))
         return [Waiting.from_wire(_unjson(answer)) if answer else None for answer in answers]
 
     async def handed(self, worker_id: str) -> int:
@@ -298,7 +294,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
 
     async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:
         with self._reaching():
-            asked: int = await self.scripts.run("stop", [how, *worker_ids])
+            asked: int = await self.functions.run("stop", [how, *worker_ids])
             return asked
 
     async def publish_tasks(self, tasks: Mapping[str, bytes]) -> None:
@@ -352,9 +348,14 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
             await self.redis.exists(f"{self.prefix}place")
 
     async def refused(self) -> StoreUnavailable | None:
-        with self._reaching():
-            said: bytes = await self.scripts.run("refused", [])
-        return explain(ResponseError(said.decode("utf-8", "replace")), self.settings) if said else None
+        try:
+            with self._reaching():
+                await self.functions.run("refused", [])
+        except StoreUnavailable as error:
+            if not error.only_reads:
+                raise
+            return error
+        return None
 
     def open(self) -> None:
         """Let it be spoken to again after `close`; a new one is open."""

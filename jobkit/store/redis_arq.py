@@ -1,7 +1,8 @@
 """Jobs that come by arq's own client: its queue and keys beside our records.
 
-The scripts (`lua/arq*.lua`) give each member of a queue of arq's a record, and keep arq's keys true while the job
-moves, for arq's readers and workers. What is in a payload or a result of arq's is not known here: those are bytes.
+The functions (`lua/verbs/arq*.lua`) give each member of a queue of arq's a record, and keep arq's keys true while
+the job moves, for arq's readers and workers. What is in a payload or a result of arq's is not known here: they are
+bytes.
 """
 
 from __future__ import annotations
@@ -100,9 +101,16 @@ class ArqQueue:
 
     async def scan(self, limit: int, *, obeys_aborts: bool) -> Scan:
         """Take notice of aborts, of jobs that were taken out of the queue, and of up to `limit` new ones."""
-        args = [self.key, max(1, limit), WINDOW, int(obeys_aborts), self._ttl_ms, self.name]
+        options = {
+            "key": self.key,
+            "queue": self.name,
+            "limit": max(1, limit),
+            "window": WINDOW,
+            "obeys_aborts": obeys_aborts,
+            "ttl_ms": self._ttl_ms,
+        }
         with reaching(self.store.settings):
-            now_ms, members, ended, new = await self.store.scripts.run("arq_scan", args)
+            now_ms, members, ended, new = await self.store.functions.run("arq_scan", [_json(options)])
         return Scan(
             now_ms,
             members,
@@ -122,7 +130,7 @@ class ArqQueue:
         for one in adoptions:
             args += [one.arq_id, one.spec.id, _json(one.spec.to_wire()), one.payload, one.tries]
         with reaching(self.store.settings):
-            return [answer == 1 for answer in await self.store.scripts.run("arq_adopt", args)]
+            return [answer == 1 for answer in await self.store.functions.run("arq_adopt", args)]
 
     async def stage(self, job_id: str, token: str, result: bytes, ttl_ms: int, hold_ms: int) -> bool:
         """Leave a result for the moment in which the attempt is stored as ended; False where the token does not hold.
@@ -148,7 +156,7 @@ class ArqQueue:
         args = [part for one, _ in batch for part in one]
         try:
             with reaching(self.store.settings):
-                answers = await self.store.scripts.run("arq_stage", args)
+                answers = await self.store.functions.run("arq_stage", args)
         except BaseException as error:
             failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(f"not stored: {error!r}")
             for _, waiting in batch:
@@ -167,7 +175,7 @@ class ArqQueue:
         for one in results:
             args += one
         with reaching(self.store.settings):
-            await self.store.scripts.run("arq_settle", args)
+            await self.store.functions.run("arq_settle", args)
 
     async def enqueue(self, arq_id: str, payload: bytes, *, score: int, ttl_ms: int, is_slot: bool) -> bool:
         """Put a cron job into the queue, if no job or result of the id is kept.
@@ -175,9 +183,9 @@ class ArqQueue:
         Args:
             is_slot: the id is of this moment alone: it is enqueued once, also after it has run.
         """
-        args = [self.key, arq_id, int(is_slot), score, max(1, ttl_ms), payload]
+        options = {"queue": self.key, "id": arq_id, "is_slot": is_slot, "score": score, "ttl_ms": max(1, ttl_ms)}
         with reaching(self.store.settings):
-            return bool(await self.store.scripts.run("arq_enqueue", args))
+            return bool(await self.store.functions.run("arq_enqueue", [_json(options), payload]))
 
     async def quarantine(self, arq_id: bytes) -> None:
         """Take a member that cannot be an id of arq's out of the queue, and keep it aside for a week."""

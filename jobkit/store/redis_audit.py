@@ -1,4 +1,4 @@
-"""The audit trail on Redis: a stream, `audit`, whose bounds `lua/note.lua` keeps."""
+"""The audit trail on Redis: a stream, `audit`, whose bounds `lua/verbs/note.lua` keeps."""
 
 from __future__ import annotations
 
@@ -20,9 +20,17 @@ class RedisAudit(RedisPart):
         bounds = self.audit_bounds
         wire = msgspec.json.encode(entry.to_wire())
         fold_ms = max(1, int(bounds.fold_s * 1000))
-        args = [entry.person, entry.kind, bounds.alone(entry), fold_ms, bounds.per_person, bounds.kept, NAMED]
+        options = {
+            "person": entry.person,
+            "kind": entry.kind,
+            "alone": bounds.alone(entry),
+            "fold_ms": fold_ms,
+            "per_person": bounds.per_person,
+            "kept": bounds.kept,
+            "named": NAMED,
+        }
         with self._reaching():
-            await self.scripts.run("note", [wire, *args])
+            await self.functions.run("note", [wire, msgspec.json.encode(options)])
 
     async def audit(self, limit: int = 100, before: str = "") -> list[AuditEntry]:
         if before and checked_stream_id("before", before) == (0, 0):

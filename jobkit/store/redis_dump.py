@@ -116,23 +116,26 @@ class RedisDump(RedisPart):
             if not dump.snapshot.is_terminal:
                 raise ValueError(f"job {dump.snapshot.id} has not ended")
             own_s = dump.snapshot.spec.result_ttl_s
+            options = {
+                "us": dump.us,
+                "state": dump.snapshot.state.value,
+                "ttl_ms": max(1, int((self.settings.result_ttl if own_s is None else own_s) * 1000)),
+                "record": dump.record,
+                "log": dump.log,
+                "artifacts": dump.artifacts,
+            }
             args += [
                 dump.snapshot.id,
-                dump.us,
-                str(dump.snapshot.state),
-                msgspec.json.encode(dump.record),
+                msgspec.json.encode(options),
                 dump.args,
                 dump.result,
                 dump.preview,
-                msgspec.json.encode(dump.log),
-                msgspec.json.encode(dump.artifacts),
-                max(1, int((self.settings.result_ttl if own_s is None else own_s) * 1000)),
                 len(dump.bodies),
             ]
             for name, body in dump.bodies.items():
                 args += [name, body]
         with self._reaching():
-            return [answer == 1 for answer in await self.scripts.run("restore", args)]
+            return [answer == 1 for answer in await self.functions.run("restore", args)]
 
 
 def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:

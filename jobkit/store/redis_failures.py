@@ -1,10 +1,12 @@
-"""The verbs of the store on Redis that know of groups of failed jobs; see `lua/failures.lua`."""
+"""The verbs of the store on Redis that know of groups of failed jobs; see `lua/lib/failures.lua`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from jobkit.model import FailureGroup
 from jobkit.store import records
@@ -95,8 +97,9 @@ class RedisFailures(RedisPart):
         return found, cursor
 
     async def judge(self, groups: Sequence[str], state: str, by: str = "") -> list[bool]:
+        options = msgspec.json.encode({"state": state, "by": by})
         with self._reaching():
-            return [known == 1 for known in await self.scripts.run("judge", [state, by, *groups])]
+            return [known == 1 for known in await self.functions.run("judge", [options, *groups])]
 
     async def groups_of(self, job_ids: Sequence[str]) -> list[str]:
         if not job_ids:

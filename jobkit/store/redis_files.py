@@ -19,7 +19,7 @@ _unjson = msgspec.json.decode
 class RedisFiles(RedisPart):
     async def keep(self, artifacts: Sequence[Kept]) -> list[bool]:
         with self._reaching():
-            return [answer == 1 for answer in await self.scripts.run("keep", keep_args(artifacts))]
+            return [answer == 1 for answer in await self.functions.run("keep", keep_args(artifacts))]
 
     async def artifacts(self, job_id: str) -> list[ArtifactInfo]:
         with self._reaching():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from jobkit.model import JobSnapshot
+from jobkit.model import JobSnapshot, StoreUnavailable
 from jobkit.store import records
 from jobkit.store.query import (
     Brief,
@@ -27,7 +28,7 @@ from jobkit.store.redis_part import RedisPart
 
 _json = msgspec.json.encode
 
-#: Records that one call of list.lua looks at, and how many calls a page may cost.
+#: Records that one call of `list` looks at, and how many calls a page may cost.
 _LIST_BUDGET, _LIST_CALLS = 5_000, 200
 
 #: Records that are read at once where all have to be compared.
@@ -40,7 +41,7 @@ class RedisList(RedisPart):
 
     async def versions(self, below: str, limit: int) -> tuple[list[tuple[str, int, int]], str]:
         with self._reaching():
-            last, *found = await self.scripts.run("versions", [f"({below}" if below else "+inf", limit])
+            last, *found = await self.functions.run("versions", [f"({below}" if below else "+inf", limit])
         rows = zip(found[::3], found[1::3], found[2::3], strict=True)
         return [(job_id.decode("utf-8", "replace"), int(us), int(seq)) for job_id, us, seq in rows], last.decode()
 
@@ -48,7 +49,7 @@ class RedisList(RedisPart):
         if not job_ids:
             return []
         with self._reaching():
-            found = await self.scripts.run("briefs", job_ids)
+            found = await self.functions.run("briefs", job_ids)
         return [
             records.readable(f"the record of job {job_id}", partial(records.brief, job_id), record)
             for job_id, record in zip(job_ids, found, strict=True)
@@ -105,13 +106,24 @@ class RedisList(RedisPart):
     ) -> tuple[dict[str, int], str]:
         """Matching `id: us` of one index, and the last us looked at ("" at its end)."""
         found: dict[str, int] = {}
-        wanted = _json(filter_of(query))
+        wanted = filter_of(query)
         low, high = bounds
         cursor = ""
         for _ in range(_LIST_CALLS):
-            args = [index, "-" if query.is_newest_first else "+", low, high, limit - len(found), _LIST_BUDGET, wanted]
+            options = {
+                "index": index,
+                "newest": query.is_newest_first,
+                "low": low,
+                "high": high,
+                "limit": limit - len(found),
+                "budget": _LIST_BUDGET,
+                "filter": wanted,
+            }
             with self._reaching():
-                reply = await self.scripts.run("list", args)
+                reply, gone = await self.functions.run("list", [_json(options)])
+            if gone:
+                with contextlib.suppress(StoreUnavailable), self._reaching():  # a replica, or a full disk
+                    await self.functions.run("forget", gone)
             cursor = reply[0].decode()
             found |= {
                 job_id.decode("utf-8", "replace"): int(us) for job_id, us in zip(reply[1::2], reply[2::2], strict=True)
@@ -159,7 +171,7 @@ def _filters(query: Query) -> dict[str, Any]:
 
 
 def filter_of(query: Query) -> dict[str, Any]:
-    """What list.lua looks for in a record; what is not asked for is left out."""
+    """What `list` looks for in a record; what is not asked for is left out."""
     wanted: dict[str, Any] = {}
     for name in ("task", "queue", "owner", "tag", "error"):
         if asked := getattr(query, name):

@@ -1,4 +1,4 @@
-"""What all parts of the store on Redis have: the client, and the scripts."""
+"""What all parts of the store on Redis have: the client, and the functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.connect import open_redis, reaching
-from jobkit.store.scripts import Scripts
+from jobkit.store.library import Functions
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class RedisPart:
         self.settings = settings
         self.prefix = f"jk:{settings.namespace}:"
         self.redis: Redis = open_redis(settings) if redis is None else redis
-        self.scripts = Scripts(self.redis, self.prefix)
+        self.functions = Functions(self.redis, self.prefix)
         self._ttl_ms = max(1, int(settings.result_ttl * 1000))
         self._is_closed = False
 

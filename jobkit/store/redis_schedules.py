@@ -12,16 +12,14 @@ from jobkit.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.store import records
 from jobkit.store.redis_part import RedisPart
 from jobkit.store.schedules import DueSchedule, Firing, due_of, put_args, snapshot_of, with_states
-from jobkit.store.values import Submission, SubmitReply
+from jobkit.store.values import SubmitReply
+from jobkit.store.wire import submit_args
 
 #: For so long a due schedule is the business of the worker that asked first.
 FIRING_MS = 500
 
 
 class RedisSchedules(RedisPart):
-    def _submit_args(self, jobs: Sequence[Submission]) -> list[Any]:
-        raise NotImplementedError
-
     async def clock(self) -> int:
         with self._reaching():
             seconds, micros = await self.redis.time()
@@ -29,7 +27,7 @@ class RedisSchedules(RedisPart):
 
     async def put_schedule(self, spec: ScheduleSpec, payload: bytes, next_ms: int) -> bool:
         with self._reaching():
-            return bool(await self.scripts.run("schedule_put", put_args(spec, payload, next_ms)) == 1)
+            return bool(await self.functions.run("schedule_put", put_args(spec, payload, next_ms)) == 1)
 
     async def schedules(self, names: Sequence[str] | None = None) -> list[ScheduleSnapshot]:
         with self._reaching():
@@ -66,42 +64,41 @@ class RedisSchedules(RedisPart):
 
     async def due_schedules(self, limit: int = 20) -> tuple[list[DueSchedule], float]:
         with self._reaching():
-            wait_ms, now_ms, *rows = await self.scripts.run("schedule_due", [FIRING_MS, limit])
+            wait_ms, now_ms, *rows = await self.functions.run("schedule_due", [FIRING_MS, limit])
         read = [records.readable("a schedule that is due", partial(due_of, now_ms=now_ms), row) for row in rows]
         return [due for due in read if due is not None], float("inf") if wait_ms < 0 else wait_ms / 1000
 
     async def fire(self, firing: Firing) -> list[SubmitReply] | None:
-        runs = [msgspec.json.encode(run.to_wire()) for run in firing.runs]
-        args = [
-            firing.name,
-            firing.rev,
-            firing.slot_ms,
-            firing.next_ms,
-            firing.look_ms,
-            firing.holds_for,
-            firing.left_out,
-            self._ttl_ms,
-            len(runs),
-            *runs,
-            len(firing.jobs),
-            *self._submit_args(firing.jobs),
-        ]
+        options = {
+            "name": firing.name,
+            "rev": firing.rev,
+            "slot": firing.slot_ms,
+            "next": firing.next_ms,
+            "look": firing.look_ms,
+            "left_out": firing.left_out,
+            "ttl_ms": self._ttl_ms,
+            "runs": [msgspec.json.encode(run.to_wire()).decode() for run in firing.runs],
+            "jobs": len(firing.jobs),
+        }
+        if firing.holds_for:
+            options["holds_for"] = firing.holds_for
         with self._reaching():
-            reply = await self.scripts.run("schedule_fire", args)
+            args = [msgspec.json.encode(options), *submit_args(firing.jobs)]
+            reply = await self.functions.run("schedule_fire", args)
         return None if reply == [-1] else records.answers(firing.jobs, reply)
 
     async def pause_schedule(self, name: str) -> bool:
-        return await self._change("pause", name)
+        return await self._change(what="pause", name=name)
 
     async def resume_schedule(self, name: str, rev: str, next_ms: int) -> bool:
-        return await self._change("resume", name, rev, next_ms, self._ttl_ms)
+        return await self._change(what="resume", name=name, rev=rev, next=next_ms, ttl_ms=self._ttl_ms)
 
     async def remove_schedule(self, name: str) -> bool:
-        return await self._change("remove", name)
+        return await self._change(what="remove", name=name)
 
-    async def _change(self, what: str, *args: Any) -> bool:
+    async def _change(self, **options: Any) -> bool:
         with self._reaching():
-            return bool(await self.scripts.run("schedule_change", [what, *args]) == 1)
+            return bool(await self.functions.run("schedule_change", [msgspec.json.encode(options)]) == 1)
 
 
 def _run(raw: bytes) -> ScheduleRun:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from jobkit.store.redis_part import RedisPart
 from jobkit.store.values import event_key
 
@@ -28,8 +30,10 @@ class RedisWeb(RedisPart):
 
     async def publish(self, update: bytes, *, is_presence: bool = False) -> str:
         stream = "presence" if is_presence else "updates"
+        kept, kept_bytes = _KEPT[stream]
+        options = {"stream": stream, "kept": kept, "kept_bytes": kept_bytes}
         with self._reaching():
-            id: bytes = await self.scripts.run("publish", [update, stream, *_KEPT[stream]])
+            id: bytes = await self.functions.run("publish", [update, msgspec.json.encode(options)])
         return id.decode()
 
     async def updates(self, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
@@ -50,11 +54,11 @@ class RedisWeb(RedisPart):
     async def attend(self, records: Mapping[str, bytes], for_s: float) -> dict[str, bytes]:
         given = [part for pair in records.items() for part in pair]
         with self._reaching():
-            return _pairs(await self.scripts.run("attend", [int(for_s * 1000), *given]))
+            return _pairs(await self.functions.run("attend", [int(for_s * 1000), *given]))
 
     async def attending(self) -> dict[str, bytes]:
         with self._reaching():
-            return _pairs(await self.scripts.run("attending", []))
+            return _pairs(await self.functions.run("attending", []))
 
     async def depart(self, ids: Sequence[str]) -> list[bool]:
         if not ids:

@@ -159,21 +159,20 @@ def with_states(snapshot: ScheduleSnapshot, states: Mapping[str, tuple[str, int]
 
 
 def put_args(spec: ScheduleSpec, payload: bytes, next_ms: int) -> list[Any]:
-    """ARGV of schedule_put.lua."""
-    anchor_ms = next_ms - spec.every_ms if spec.every_ms else 0
-    return [
-        spec.name,
-        msgspec.json.encode(spec.to_wire()),
-        timing_text(spec),
-        payload,
-        next_ms,
-        anchor_ms,
-        1 if spec.module else 0,
-    ]
+    """Arguments of `schedule_put`."""
+    options = {
+        "name": spec.name,
+        "spec": msgspec.json.encode(spec.to_wire()).decode(),
+        "timing": timing_text(spec).decode(),
+        "next": next_ms,
+        "anchor": next_ms - spec.every_ms if spec.every_ms else 0,
+        "is_code": bool(spec.module),
+    }
+    return [msgspec.json.encode(options), payload]
 
 
 def due_of(row: Sequence[Any], now_ms: int) -> DueSchedule:
-    """What schedule_due.lua says of one; see there.
+    """What `schedule_due` says of one; see there.
 
     Raises:
         ValueError, KeyError, TypeError: something else is written there.

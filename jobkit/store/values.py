@@ -169,8 +169,6 @@ class Renewal:
     cancelled: tuple[str, ...] = ()
     stop: str = ""
     """"" to go on, "drain" or "now" when somebody asked this worker to stop."""
-    refused: str = ""
-    """Why the server takes no submit just now, in its own words, or ""."""
 
 
 @dataclass(frozen=True, slots=True)

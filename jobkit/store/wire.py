@@ -1,4 +1,4 @@
-"""How the verbs of the store on Redis are written as arguments of its scripts, and how their answers are read."""
+"""How the verbs of the store on Redis are written as arguments of its functions, and how their replies are read."""
 
 from __future__ import annotations
 
@@ -15,62 +15,77 @@ from jobkit.store.values import INLINE_RESULT_BYTES, Claimed, Ending, Kept, Prog
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
 
-#: How the head of a claim begins, in `lua/head.lua`.
+#: How the head of a claim begins, in `lua/lib/queue.lua`.
 _CLAIM = re.compile(rb'\{"token":"([\w.:-]{1,300})","id":"([\w.:-]{1,200})","attempt":(\d{1,9}),', re.ASCII)
 
 
-def submit_args(jobs: Sequence[Submission], client: str) -> list[Any]:
-    """ARGV of submit.lua."""
-    args: list[Any] = [client]
+def submit_args(jobs: Sequence[Submission]) -> list[Any]:
+    """Arguments of `Lifecycle.submit`, in `lua/lib/lifecycle.lua`."""
+    args: list[Any] = []
     for job in jobs:
         spec = job.spec
-        args += [
-            spec.id,
-            _json(spec.to_wire()),
-            job.payload,
-            spec.queue,
-            spec.priority,
-            spec.delay_ms,
-            spec.at_ms,
-            ",".join(spec.needs),
-            _json(constraints) if (constraints := spec.constraints()) else b"",
-        ]
+        options: dict[str, Any] = {}
+        if spec.priority:
+            options["priority"] = spec.priority
+        if spec.delay_ms:
+            options["delay_ms"] = spec.delay_ms
+        if spec.at_ms:
+            options["at_ms"] = spec.at_ms
+        if spec.needs:
+            options["needs"] = spec.needs
+        if constraints := spec.constraints():
+            options["terms"] = _json(constraints).decode()
+        args += [spec.id, _json(spec.to_wire()), job.payload, spec.queue, _json(options) if options else b""]
     return args
 
 
-def claim_options(worker: WorkerInfo, awaited: Sequence[str] = (), lent: int = 0) -> list[bytes]:
-    """What only few workers have to say."""
-    options: dict[str, Any] = {}
+def claim_args(
+    worker: WorkerInfo,
+    free: int,
+    received: int,
+    *,
+    lease_ms: int,
+    max_losses: int,
+    ttl_ms: int,
+    awaited: Sequence[str] = (),
+    lent: int = 0,
+) -> list[Any]:
+    """Arguments of `claim`. A message of at most 100 jobs, or events of them, is made at once."""
+    options: dict[str, Any] = {
+        "queues": worker.queues,
+        "lease_ms": lease_ms,
+        "max_losses": max_losses,
+        "ttl_ms": ttl_ms,
+        "limit": 100,
+    }
     if worker.weights:
         options["weights"] = dict(worker.weights)
     if worker.resources:
         options["has"] = dict(worker.resources)
     if awaited:
-        options |= {"awaited": list(awaited), "lent": lent}
-    return [_json(options)] if options else []
+        options |= {"awaited": awaited, "lent": lent}
+    return [worker.id, free, received, _json(options)]
 
 
 def finish_args(endings: Sequence[Ending]) -> list[Any]:
-    """ARGV of finish.lua."""
+    """Arguments of `finish`."""
     args: list[Any] = []
     for ending in endings:
-        args += [
-            ending.job_id,
-            ending.token,
-            ending.outcome,
-            _json(ending.data()),
-            ending.result,
-            ending.preview,
-            ending.delay_ms,
-            max(1, ending.ttl_ms),
-            INLINE_RESULT_BYTES,
-            ending.folder,
-        ]
+        options: dict[str, Any] = {
+            "data": ending.data(),
+            "ttl_ms": max(1, ending.ttl_ms),
+            "inline_bytes": INLINE_RESULT_BYTES,
+        }
+        if ending.delay_ms:
+            options["delay_ms"] = ending.delay_ms
+        if ending.folder:
+            options["folder"] = ending.folder
+        args += [ending.job_id, ending.token, ending.outcome, _json(options), ending.result, ending.preview]
     return args
 
 
 def progress_args(news: Sequence[Progress]) -> list[Any]:
-    """ARGV of progress.lua."""
+    """Arguments of `progress`."""
     args: list[Any] = []
     for item in news:
         numbers = b""
@@ -87,7 +102,7 @@ def progress_args(news: Sequence[Progress]) -> list[Any]:
 
 
 def keep_args(artifacts: Sequence[Kept]) -> list[Any]:
-    """ARGV of keep.lua."""
+    """Arguments of `keep`."""
     args: list[Any] = []
     for kept in artifacts:
         info = kept.info
@@ -134,23 +149,27 @@ def read_claim(reply: Sequence[Any]) -> tuple[list[Claimed], float]:
     return [read_claimed(message) for message in reply[1:]], float("inf") if wait_ms < 0 else wait_ms / 1000
 
 
+def prune_args(limit: int, keep: int | None) -> list[Any]:
+    """Arguments of `prune`."""
+    return [_json({"limit": limit} if keep is None else {"limit": limit, "keep": keep})]
+
+
 def renew_args(
     worker: str, facts: Mapping[str, Any], held: Mapping[str, str], lease_ms: int, max_losses: int, ttl_ms: int
 ) -> list[Any]:
-    """ARGV of renew.lua: what a heartbeat says. `held` is job id to token."""
-    args: list[Any] = [worker, lease_ms, max_losses, ttl_ms, len(facts)]
-    for pair in facts.items():
-        args += pair
+    """Arguments of `renew`, a worker's heartbeat. `held` is job id to token."""
+    options = {
+        "lease_ms": lease_ms,
+        "max_losses": max_losses,
+        "ttl_ms": ttl_ms,
+        "facts": {name: str(value) for name, value in facts.items()},
+    }
+    args: list[Any] = [worker, _json(options)]
     for pair in held.items():
         args += pair
     return args
 
 
 def read_renewal(reply: Sequence[Any]) -> Renewal:
-    stop, lost, cancelled, refused = reply
-    return Renewal(
-        tuple(i.decode() for i in lost),
-        tuple(i.decode() for i in cancelled),
-        stop.decode(),
-        refused.decode("utf-8", "replace"),
-    )
+    stop, lost, cancelled = reply
+    return Renewal(tuple(i.decode() for i in lost), tuple(i.decode() for i in cancelled), stop.decode())

@@ -21,7 +21,7 @@ from jobkit.run.base import Assignment
 from jobkit.run.pipe import now_ms
 from jobkit.settings import Settings
 from jobkit.store.connect import open_blocking
-from jobkit.store.scripts import run_blocking
+from jobkit.store.library import run_blocking
 from jobkit.store.values import Ending, Progress
 from jobkit.store.wire import finish_args, progress_args
 from jobkit.worker.attempt import Attempt
@@ -73,7 +73,7 @@ class BlockedLoop:
             client = open_blocking(self._settings)
             try:
                 for name, args in calls:
-                    run_blocking(client, f"jk:{self._settings.namespace}:", name, args)
+                    run_blocking(client.execute_command, f"jk:{self._settings.namespace}:", name, args)
             finally:
                 client.close()
         except (RedisError, OSError) as error:

@@ -1,6 +1,6 @@
 """The heartbeat: a thread of its own, with a connection of its own, that renews the leases of running jobs.
 
-A thread, since a job that blocks the worker's loop must not cost the worker its leases. Each beat is one script call
+A thread, since a job that blocks the worker's loop must not cost the worker its leases. Each beat is one call
 for all jobs that the worker holds; the answer names those it has lost and those that somebody asked to stop.
 """
 
@@ -10,7 +10,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -19,9 +19,9 @@ from redis.exceptions import RedisError, ResponseError
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain, open_blocking
-from jobkit.store.scripts import run_blocking
+from jobkit.store.library import run_blocking
 from jobkit.store.values import Renewal
-from jobkit.store.wire import read_renewal, renew_args
+from jobkit.store.wire import prune_args, read_renewal, renew_args
 from jobkit.worker.trouble import Trouble
 
 logger = logging.getLogger("jobkit.worker")
@@ -68,7 +68,7 @@ class LeaseKeeper:
         self._prefix = f"jk:{settings.namespace}:"
         self._redis: redis.Redis = open_blocking(settings, min(REPLY_TIMEOUT_S, max(0.5, settings.heartbeat)))
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="jobkit-heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._beat_on, name="jobkit-heartbeat", daemon=True)
 
     def beat(self) -> None:
         """One heartbeat, now, in the calling thread.
@@ -86,9 +86,10 @@ class LeaseKeeper:
             max(1, int(settings.result_ttl * 1000)),
         )
         try:
-            renewal = read_renewal(run_blocking(self._redis, self._prefix, "renew", args))
-            run_blocking(self._redis, self._prefix, "prune", [200, settings.keep or -1])
-            is_wiped = not renewal.refused and self._is_wiped()  # one that is full takes no mark either
+            renewal = read_renewal(self._run("renew", args))
+            self._run("prune", prune_args(200, settings.keep or None))
+            refused = self._refused()
+            is_wiped = refused is None and self._is_wiped()  # one that is full takes no mark either
         except (RedisError, OSError) as error:
             raise explain(error, settings) from error
         if is_wiped:
@@ -100,11 +101,25 @@ class LeaseKeeper:
             self._on_wiped()
         if renewal.lost or renewal.cancelled or renewal.stop:
             self._on_renewal(renewal)
-        self.is_full = bool(renewal.refused)
-        if renewal.refused:
-            self._trouble.met(explain(ResponseError(renewal.refused), settings), _MEANWHILE_FULL)
+        self.is_full = refused is not None
+        if refused is not None:
+            self._trouble.met(refused, _MEANWHILE_FULL)
         else:
             self._trouble.is_over()
+
+    def _run(self, verb: str, args: Sequence[Any]) -> Any:
+        return run_blocking(self._redis.execute_command, self._prefix, verb, args)
+
+    def _refused(self) -> StoreUnavailable | None:
+        """Why the server takes no submit just now, although it takes heartbeats: it is full."""
+        try:
+            self._run("refused", [])
+        except ResponseError as error:
+            refused = explain(error, self._settings)
+            if not refused.only_reads:
+                raise
+            return refused
+        return None
 
     def _is_wiped(self) -> bool:
         """Whether the mark of the namespace, which is made once, is another than at the beat before."""
@@ -126,7 +141,7 @@ class LeaseKeeper:
             self._thread.join(timeout=10)
         self._redis.close()
 
-    def _run(self) -> None:
+    def _beat_on(self) -> None:
         while True:
             began = time.monotonic()
             try:

@@ -1,4 +1,4 @@
-"""Deliberate faults, in this process only: in copies of the scripts, or in classes. What has to be caught.
+"""Deliberate faults, in this process only: in copies of the library, or in classes. What has to be caught.
 
 Each says who is to find it: the state machine that holds both stores to each other (`tests.store.machine`), where the
 order of a few verbs brings it out, or a run of chaos, where it takes processes, cut connections, pages and streams.
@@ -6,7 +6,6 @@ order of a few verbs brings it out, or a run of chaos, where it takes processes,
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import itertools
 import weakref
@@ -14,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jobkit.store import scripts
+from jobkit.store import library
 
-_HUSH = """local function hush(rec, kind, data, set)
-  redis.call('HSET', P .. 'job:' .. rec.id, unpack(set))
+_HUSH = """function Records.hush(rec, kind, data, set)
+  call('HSET', P .. 'job:' .. rec.id, unpack(set))
 end
 
 """
@@ -28,7 +27,8 @@ class Fault:
     """One fault.
 
     Attributes:
-        changes: (script, text to be replaced, its replacement). patch: or what changes the classes of this process.
+        changes: (file of the library or "*", text to be replaced, its replacement).
+        patch: or what changes the classes of this process.
         machine: the verbs with which the state machine finds it, "" where it cannot.
         only: what has to go wrong (`world.WEIGHTS`) for a run of chaos to find it, "" where it is not asked to.
         shows: what has to be said then, as a pattern: nothing else counts as found.
@@ -95,8 +95,8 @@ FAULTS: dict[str, Fault] = {
     # Whoever comes last has ended the job, whether it still holds it or not, and is not told that it does not.
     "no fence": Fault(
         (
-            ("finish", "rec.state == 'running' and rec.token == token", "rec.token"),
-            ("renew", "lost[#lost + 1] = ARGV[i]\n", ""),
+            ("verbs/finish", "rec.state == 'running' and rec.token == token", "rec.token"),
+            ("verbs/renew", "lost[#lost + 1] = args[i]\n", ""),
         ),
         machine="lives",
         only="sleep",
@@ -105,24 +105,24 @@ FAULTS: dict[str, Fault] = {
     # A worker that wakes up too late takes its job back from the one that runs it now.
     "no fence at renewal": Fault(
         (
-            ("renew", "rec[1] == ARGV[i + 1] and rec[2] == 'running'", "rec[2] == 'running'"),
-            ("finish", "rec.token == token then", "true then"),
+            ("verbs/renew", "rec[1] == args[i + 1] and rec[2] == 'running'", "rec[2] == 'running'"),
+            ("verbs/finish", "rec.token == token then", "true then"),
         ),
         machine="lives",
     ),
     # The job of a dead worker is forgotten.
-    "no recovery": Fault((("*", "    ready(rec, rec.us)", ""),), machine="lives"),
+    "no recovery": Fault((("*", "    Queue.ready(rec, rec.us)", ""),), machine="lives"),
     # A transition that nobody is told of.
     "silent start": Fault(
         (
             ("*", "-- The indexes that pages", _HUSH + "-- The indexes that pages"),
-            ("*", "emit(rec, 'started',", "hush(rec, 'started',"),
+            ("*", "Records.emit(rec, 'started',", "Records.hush(rec, 'started',"),
         ),
         machine="lives",
     ),
     # A repeated submit stores the job once more.
     "not idempotent": Fault(
-        (("submit", "redis.call('EXISTS', key) == 1", "false"),),
+        (("lib/lifecycle", "call('EXISTS', key) == 1", "false"),),
         machine="lives",
         only="swallow",
         shows="ran .* times in|ran as|gaps|showed|had .* attempts|with [2-9] terminal events",
@@ -130,9 +130,9 @@ FAULTS: dict[str, Fault] = {
     # Losses are not counted: a job that kills its workers does so for ever.
     "endless poison": Fault((("*", "rec.losses >= max_losses", "false"),), machine="deaths"),
     # An ended job's arguments stay for ever.
-    "no ttl": Fault((("*", "redis.call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)", ""),), machine="lives"),
+    "no ttl": Fault((("*", "call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)", ""),), machine="lives"),
     # A result that is not kept.
-    "no result": Fault((("finish", "if result ~= ''", "if false"),), machine="lives"),
+    "no result": Fault((("verbs/finish", "if result ~= ''", "if false"),), machine="lives"),
     # A live handle that has missed an event shows what is, and not what was in between.
     "jumping handle": Fault(patch=_deaf_and_jumping, only="kill", shows="the handle of .* showed"),
     # The reader of all events misses the first of several that it reads at once.
@@ -163,23 +163,21 @@ FAULTS: dict[str, Fault] = {
 
 
 def apply(name: str) -> None:
-    """Change the scripts and classes of this process.
+    """Change the library and classes of this process.
 
     Raises:
-        KeyError: no such fault. ValueError: the scripts have changed, and the fault with them.
+        KeyError: no such fault. ValueError: the library has changed, and the fault with it.
     """
     if not name:
         return
     fault = FAULTS[name]
     if fault.patch is not None:
         fault.patch()
-    for script, old, new in fault.changes:
-        changed = 0
-        for known in scripts.NAMES if script == "*" else (script,):
-            source = scripts.SOURCES[known].replace(old, new)
-            if source != scripts.SOURCES[known]:
-                changed += 1
-                scripts.SOURCES[known] = source
-                scripts.HASHES[known] = hashlib.sha1(source.encode()).hexdigest()
+    sources = dict(library.current.sources)
+    for file, old, new in fault.changes:
+        changed = [path for path in sources if file in ("*", path) and old in sources[path]]
         if not changed:
-            raise ValueError(f"the fault {name!r} does not find {old!r} in {script}")
+            raise ValueError(f"the fault {name!r} does not find {old!r} in {file}")
+        for path in changed:
+            sources[path] = sources[path].replace(old, new)
+    library.current = library.Library(sources)

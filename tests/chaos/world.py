@@ -191,8 +191,8 @@ class World:
         self.disturbed_at += seconds
         self._tell(f"freeze {seconds}")
 
-    def _forget_scripts(self) -> None:
-        self._ask("SCRIPT", "FLUSH")
+    def _forget_functions(self) -> None:
+        self._ask("FUNCTION", "FLUSH")
 
     def _kill_subscribers(self) -> None:
         self._ask("CLIENT", "KILL", "TYPE", "pubsub")
@@ -277,7 +277,7 @@ WEIGHTS = {
     "cut": 3,
     "swallow": 3,
     "freeze": 1,
-    "forget_scripts": 0.5,
+    "forget_functions": 0.5,
     "kill_subscribers": 2,
     "dashboard": 0.4,
 }

@@ -205,7 +205,7 @@ async def test_the_worker_of_a_job_is_told_of_a_cancel_at_once(redis_store: Redi
 
 
 async def test_an_exchange_sends_news_endings_and_a_claim_together(redis_store: RedisStore) -> None:
-    await redis_store.redis.script_flush()  # a new server: the news used to come after the ending, and were refused
+    await redis_store.redis.function_flush()  # a new server: the news used to come after the ending, and were refused
     first = await started(redis_store, "a")
     await submit(redis_store, "b")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from jobkit.store import scripts
+from jobkit.store import library
 from tests.chaos import faults
 from tests.support import by_default, examples
 
@@ -34,12 +34,11 @@ def test_without_a_fault_nothing_is_found(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("fault", by_default([name for name, fault in faults.FAULTS.items() if fault.machine], 2))
-def test_a_deliberate_fault_in_the_scripts_is_found(
+def test_a_deliberate_fault_in_the_library_is_found(
     redis_url: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The machine is no use if it cannot fail."""
-    for name in ("SOURCES", "HASHES"):
-        monkeypatch.setattr(scripts, name, dict(getattr(scripts, name)))
+    monkeypatch.setattr(library, "current", library.current)
     faults.apply(fault)
 
     assert difference(faults.FAULTS[fault].machine, redis_url)

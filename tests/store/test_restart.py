@@ -87,12 +87,12 @@ async def test_a_job_that_started_after_the_restart_is_recovered_by_its_lease(
     assert (claimed.attempt, claimed.losses) == (2, 1)
 
 
-async def test_a_server_that_forgot_the_scripts_is_taught_them_again(server: Server, store: RedisStore) -> None:
+async def test_a_server_that_lost_the_library_gets_it_again(server: Server, store: RedisStore) -> None:
     await submit(store, "a")
-    await store.redis.script_flush()
+    await store.redis.function_flush()
 
     answers, claimed, _ = await store.exchange([], [], (worker(), 1, 0))
-    await store.redis.script_flush()
+    await store.redis.function_flush()
 
     assert (answers, [one.spec.id for one in claimed]) == ([], ["a"])
     assert await store.cancel(["a"]) == ["running"]

@@ -1,0 +1,210 @@
+"""The store's transitions as one library of Redis Functions: put together from `lua/`, loaded if a server lacks it.
+
+Its name and those of its functions carry a hash of its text, so processes of different versions share a server. A verb
+is called by FCALL. A server that answers "Function not found" (a new one, or after FUNCTION FLUSH) is given the
+library, and the call is repeated. The process that loads it also deletes the libraries of other versions that no
+process has used for a day. Workers note with each heartbeat that theirs is in use; if one in use is deleted
+nevertheless, the next call loads it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from jobkit.store import faults
+from jobkit.store.line import Line
+
+Command = tuple[Any, ...]
+
+#: Of the names of all versions' libraries.
+_PREFIX = "jobkit_"
+
+#: Hash: library name to the Unix time (s) of its last load or heartbeat of a worker. In no namespace.
+_USED = "jk:libraries"
+
+#: Seconds after which a library that nobody has used is deleted.
+_UNUSED_S = 86_400
+
+
+@dataclass(frozen=True)
+class Library:
+    """One version of the library.
+
+    Attributes:
+        sources: the texts of the files in `lua/`, by path without suffix ("lib/queue", "verbs/claim"). Each is a block
+            with locals of its own; `lib/call` comes first, and its locals are known to all.
+        name: of the library.
+        text: what FUNCTION LOAD takes.
+        functions: name of the function by name of the verb.
+    """
+
+    sources: Mapping[str, str]
+    name: str = field(init=False)
+    text: str = field(init=False)
+    functions: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        blocks = [f"do -- {path}\n{text}end\n" for path, text in sorted(self.sources.items()) if path != "lib/call"]
+        modules = [
+            path[4:].capitalize() for path in sorted(self.sources) if path.startswith("lib/") and path != "lib/call"
+        ]
+        body = (
+            f"local {', '.join(modules)} = {', '.join('{}' for _ in modules)}\n"
+            f"{self.sources['lib/call']}{''.join(blocks)}"
+        )
+        name = _PREFIX + hashlib.sha256(body.encode()).hexdigest()[:12]
+        verbs = [path.removeprefix("verbs/") for path in self.sources if path.startswith("verbs/")]
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "text", f"#!lua name={name}\nlocal LIBRARY = '{name}'\n{body}")
+        object.__setattr__(self, "functions", {verb: f"{name}_{verb}" for verb in verbs})
+
+    @classmethod
+    def read(cls) -> Library:
+        """The library of this version, from its files."""
+        lua = files("jobkit.store") / "lua"
+        return cls(
+            {
+                f"{folder}/{file.name.removesuffix('.lua')}": file.read_text("utf-8")
+                for folder in ("lib", "verbs")
+                for file in (lua / folder).iterdir()
+                if file.name.endswith(".lua")
+            }
+        )
+
+
+#: The library that this process calls; tests put another one in its place.
+current = Library.read()
+
+
+def call(prefix: str, verb: str, args: Sequence[Any]) -> Command:
+    """The command that runs a verb in the namespace of `prefix`."""
+    return ("FCALL", current.functions[verb], 1, prefix, *args)
+
+
+def is_missing(reply: object) -> bool:
+    """Return True if a call was not executed since the server does not have the library."""
+    return isinstance(reply, ResponseError) and str(reply).startswith("Function not found")
+
+
+def loading() -> Generator[list[Command], list[Any], None]:
+    """Load the library and delete unused ones: yields commands and expects their replies, errors among them.
+
+    Raises:
+        ResponseError: the server does not take the library.
+    """
+    (reply,) = yield [("FUNCTION", "LOAD", current.text)]
+    if isinstance(reply, OutOfMemoryError):
+        raise OutOfMemoryError(f"FUNCTION LOAD: {reply}")
+    if isinstance(reply, Exception) and "already exists" not in str(reply):
+        raise reply
+    # The rest is housekeeping: a user without the right to it goes without.
+    listed, time = yield [("FUNCTION", "LIST", "LIBRARYNAME", f"{_PREFIX}*"), ("TIME",)]
+    if isinstance(listed, Exception) or isinstance(time, Exception):
+        return
+    now_s = int(time[0])
+    others = [name for name in map(_name_of, listed) if name != current.name]
+    (used,) = yield [("HMGET", _USED, current.name, *others)]
+    if isinstance(used, Exception):
+        return
+    commands: list[Command] = [("HSET", _USED, current.name, now_s)]
+    for name, last in zip(others, used[1:], strict=True):
+        if last is None:
+            commands.append(("HSET", _USED, name, now_s))
+        elif now_s - int(last) > _UNUSED_S:
+            commands += [("FUNCTION", "DELETE", name), ("HDEL", _USED, name)]
+    yield commands
+
+
+def _name_of(listed: Any) -> str:
+    """The library's name in an entry of FUNCTION LIST: a flat list, or a map for a client of RESP 3."""
+    entry = listed if isinstance(listed, Mapping) else dict(zip(listed[::2], listed[1::2], strict=True))
+    name = next(value for key, value in entry.items() if key in (b"library_name", "library_name"))
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def run_blocking(execute: Callable[..., Any], prefix: str, verb: str, args: Sequence[Any]) -> Any:
+    """The reply of a verb, in a thread. `execute` sends one command and returns its reply, or raises.
+
+    Raises:
+        RedisError, OSError: the server refuses it, or does not answer.
+    """
+    if faults.armed:
+        faults.meet(verb, "before_send")
+    try:
+        reply = execute(*call(prefix, verb, args))
+    except ResponseError as error:
+        if not is_missing(error):
+            raise
+        load_blocking(execute)
+        reply = execute(*call(prefix, verb, args))
+    if faults.armed:
+        faults.meet(verb, "before_reply")
+    return reply
+
+
+def load_blocking(execute: Callable[..., Any]) -> None:
+    """Load the library, in a thread; see `loading`."""
+
+    def reply_to(command: Command) -> Any:
+        try:
+            return execute(*command)
+        except ResponseError as error:
+            return error
+
+    steps = loading()
+    commands = next(steps)
+    while True:
+        try:
+            commands = steps.send([reply_to(command) for command in commands])
+        except StopIteration:
+            return
+
+
+class Functions:
+    """Calls verbs on one client, for one namespace."""
+
+    def __init__(self, redis: Redis, prefix: str) -> None:
+        line = Line(redis)
+        self._line: faults.Calls = faults.FaultyLine(line, _verb_of) if faults.armed else line
+        self._prefix = prefix
+
+    async def run(self, verb: str, args: Sequence[Any]) -> Any:
+        """The reply of a verb."""
+        (reply,) = await self.run_many([(verb, args)])
+        return reply
+
+    async def run_many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """Replies of several verbs, sent together: one round trip. Each is atomic, the group is not."""
+        replies = await self._line.call([call(self._prefix, verb, args) for verb, args in calls])
+        missing = [i for i, reply in enumerate(replies) if is_missing(reply)]
+        if missing:  # not executed: safe to send again, in their order
+            await self._load()
+            again = await self._line.call([call(self._prefix, *calls[i]) for i in missing])
+            for i, reply in zip(missing, again, strict=True):
+                replies[i] = reply
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    async def _load(self) -> None:
+        steps = loading()
+        commands = next(steps)
+        while True:
+            try:
+                commands = steps.send(await self._line.call(commands))
+            except StopIteration:
+                return
+
+
+def _verb_of(command: Command) -> str:
+    return (
+        next((verb for verb, name in current.functions.items() if name == command[1]), "") if len(command) > 1 else ""
+    )

@@ -1,0 +1,88 @@
+-- Jobs that came by arq's own client: a record of ours, and beside it arq's own keys, which its readers (`Job.status`,
+-- `Job.result`) and its own workers go by. 
+--
+-- `rec.arq` is its id there, the record's `arqq` the key of arq's queue. A live job stays a member of that queue, for
+-- `Job.result` waits as long as it is one. While an attempt runs, arq's in-progress key holds its token, as long as its
+-- lease. `arq:{queue}` (hash) knows which members have a record here, and which one.
+
+local ARQ_RETRY_S, ARQ_JOB_MS = 88400, 86400000 -- arq's own
+
+-- Before a start. False where the job is not in arq's queue any more, or a worker of arq's own runs it right now.
+function Arq.take(rec, lease_ms)
+  local more = call('HMGET', P .. 'job:' .. rec.id, 'arqq', 'arqt')
+  if not call('ZSCORE', more[1], rec.arq) then return false end
+  if not call('SET', 'arq:in-progress:' .. rec.arq, rec.token, 'NX', 'PX', lease_ms) then return false end
+  call('SET', 'arq:retry:' .. rec.arq, tonumber(more[2] or 0) + rec.retried + 1, 'EX', ARQ_RETRY_S)
+  return true
+end
+
+-- The attempt is over and the job is not: it may be started again, from `due` on where that is given.
+function Arq.give_back(rec, due)
+  local held = 'arq:in-progress:' .. rec.arq
+  if call('GET', held) == rec.token then call('DEL', held) end
+  call('DEL', P .. 'arq-result:' .. rec.id)
+  if due then call('ZADD', call('HGET', P .. 'job:' .. rec.id, 'arqq'), 'XX', due, rec.arq) end
+end
+
+-- With each heartbeat. False where a worker of arq's own has it by now: our lease had lapsed.
+function Arq.renew(arq, token, lease_ms)
+  local held = call('GET', 'arq:in-progress:' .. arq)
+  if held and held ~= token then return false end
+  call('SET', 'arq:in-progress:' .. arq, token, 'PX', lease_ms)
+  return true
+end
+
+-- Nothing of arq's but `result` stays, for `ttl_ms` (0: none, below: for ever). `hold_ms` keeps the id in progress for
+-- so long, which is how arq keeps a cron job from being run twice by workers whose clocks differ.
+function Arq.clear(queue, arq, result, ttl_ms, hold_ms)
+  if ttl_ms > 0 then
+    call('SET', 'arq:result:' .. arq, result, 'PX', ttl_ms)
+  elseif ttl_ms < 0 then
+    call('SET', 'arq:result:' .. arq, result)
+  end
+  call('DEL', 'arq:job:' .. arq, 'arq:retry:' .. arq)
+  if hold_ms > 0 then
+    call('SET', 'arq:in-progress:' .. arq, '1', 'PX', hold_ms)
+  else
+    call('DEL', 'arq:in-progress:' .. arq)
+  end
+  call('ZREM', queue, arq)
+  call('ZREM', 'arq:abort', arq)
+  call('HDEL', P .. 'arq:' .. queue, arq)
+  call('HDEL', P .. 'arq-ended:' .. queue, arq)
+end
+
+-- The job is none of ours any more: arq's payload, which we keep without a limit, gets one again.
+function Arq.leave(queue, arq)
+  call('HDEL', P .. 'arq:' .. queue, arq)
+  call('PEXPIRE', 'arq:job:' .. arq, ARQ_JOB_MS)
+end
+
+-- The job ends. Its worker has left the result for arq's readers; where no worker was asked (a job that waited was
+-- cancelled, the last of its workers died), one that can write such a result is told to.
+function Arq.finish(rec, state, data)
+  local queue = call('HGET', P .. 'job:' .. rec.id, 'arqq')
+  local staged = rec.state == 'running' and call('GET', P .. 'arq-result:' .. rec.id)
+  if staged then
+    call('DEL', P .. 'arq-result:' .. rec.id)
+    local _, last, ttl_ms, hold_ms = string.find(staged, '^(%-?%d+) (%d+)\n')
+    Arq.clear(queue, rec.arq, string.sub(staged, last + 1), tonumber(ttl_ms), tonumber(hold_ms))
+    return
+  end
+  Arq.give_back(rec)
+  if call('ZSCORE', queue, rec.arq) then
+    local why = data.error and data.error.message or data.reason or ''
+    call('HSET', P .. 'arq-ended:' .. queue, rec.arq, cjson.encode({id = rec.id, state = state, why = why}))
+  else
+    Arq.leave(queue, rec.arq)
+  end
+end
+
+-- Somebody took the job out of arq's queue, or arq's own worker has it.
+function Arq.disown(rec)
+  local queue = call('HGET', P .. 'job:' .. rec.id, 'arqq')
+  local why = call('ZSCORE', queue, rec.arq) and "a worker of arq's own runs it" or "it was taken out of arq's queue"
+  Arq.leave(queue, rec.arq)
+  rec.arq = nil
+  Lifecycle.conclude(rec, 'cancelled', 'cancelled', {reason = why}, {}, Records.kept_ms(rec, 3600000))
+end

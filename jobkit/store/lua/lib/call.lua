@@ -1,0 +1,63 @@
+-- What every verb needs: the state of the call that runs, and how a verb is registered.
+--
+-- This library is loaded once, so its locals live as long as the server. What belongs to one call is reset by `begin`; a
+-- local that another file of the library changes would keep its value for the next caller.
+--
+-- keys[1] is the prefix of the namespace ("jk:default:"). All other keys are built from it and from ids that were checked
+-- before they came here, so a namespace lives on one server (no Redis Cluster).
+
+local call, try -- redis.call, and redis.pcall, which returns an error instead of raising it; not there at load
+
+-- The only clock is Redis's own: milliseconds, and microseconds, which order jobs of the same millisecond.
+local P, NOW, NOW_US
+
+local is_control_told, are_lenders_told -- each is told once a call
+local freed, noted -- jobs that this call has freed to run, and failures that it has counted: they keep their order
+local ended, is_settling -- jobs whose followers are still to be settled, see Lifecycle.settle
+local rules -- of the namespace, by gate; read when first needed
+local waiting, is_pumping, pumped -- gates to look at when this call has done what it is for, see Limits.pump
+
+local function begin(keys)
+  call, try = redis.call, redis.pcall
+  P = keys[1]
+  local time = call('TIME')
+  NOW = time[1] * 1000 + math.floor(time[2] / 1000)
+  NOW_US = time[1] * 1000000 + time[2]
+  is_control_told, are_lenders_told = false, false
+  freed, noted = 0, 0
+  ended, is_settling = {}, false
+  rules = nil
+  waiting, is_pumping, pumped = {}, false, 0
+end
+
+-- When the server runs a verb. A server above its maxmemory lets nothing grow, but what was accepted must be able to end,
+-- and its worker to keep it.
+local UNLESS_FULL = {'no-cluster'}
+local ALSO_WHEN_FULL = {'no-cluster', 'allow-oom'}
+local READS_ONLY = {'no-cluster', 'no-writes'}
+
+local IS_OLD = (redis.REDIS_VERSION_NUM or 0) < 0x00070200
+
+local function verb(name, flags, body)
+  redis.register_function({
+    function_name = LIBRARY .. '_' .. name,
+    flags = flags,
+    callback = function(keys, args)
+      if IS_OLD then return redis.error_reply('OLDSERVER ' .. redis.REDIS_VERSION) end
+      begin(keys)
+      return body(args)
+    end,
+  })
+end
+
+-- A JSON object, or an empty table for anything else.
+local function object(json)
+  local ok, value = pcall(cjson.decode, json)
+  return ok and type(value) == 'table' and value or {}
+end
+
+-- A number that can be counted on, 0 for anything else.
+local function number(text)
+  local value = tonumber(text or 0) or 0
+  return value > -2^53 and value < 2^53 and value or 0
+end

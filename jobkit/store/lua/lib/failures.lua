@@ -1,0 +1,84 @@
+-- Failed jobs in groups: task, kind and type of the error, and place. Each call that ends or deletes a job may
+-- touch a group.
+--
+-- `group:{id}` (hash) is the record; `failed:{id}` its jobs by the time they failed (us), `again:{id}` those of them that
+-- another job repeats; `failed` (hash) knows the group of each failed job, `groups` all groups by their last failure.
+
+local REMEMBERED_MS = 2592000000 -- 30 days: a group that was muted or resolved outlives its jobs
+
+local function text(value)
+  return type(value) == 'string' and value or ''
+end
+
+-- A job has failed.
+function Failures.add(rec, err)
+  local task, kind, name = text(object(rec.spec).task), text(err.kind), text(err.type)
+  if kind == '' then kind = 'exception' end
+  local where = (kind == 'exception' or kind == 'crash') and text(err.where) or ''
+  local group = string.sub(redis.sha1hex(table.concat({task, kind, name, where}, '\0')), 1, 12)
+  local key = P .. 'group:' .. group
+  local hour = math.floor(NOW / 3600000)
+  local slot = 'h' .. hour % 24
+  local known = call('HMGET', key, 'state', slot)
+  local of, count = string.match(known[2] or '', '^(%d+):(%d+)$')
+  count = of == string.format('%d', hour) and count + 1 or 1
+  call('HSET', key, 'last', NOW, 'sample', rec.id, 'message', text(err.message), slot,
+    string.format('%d:%d', hour, count))
+  call('HINCRBY', key, 'count', 1)
+  if not known[1] then
+    call('HSET', key, 'state', 'open', 'task', task, 'kind', kind, 'type', name, 'where', where, 'first', NOW)
+  elseif known[1] == 'resolved' then
+    call('HSET', key, 'state', 'regressed', 'by', '', 'changed', NOW)
+  end
+  call('PERSIST', key)
+  local us = NOW_US + noted -- those of one call keep their order
+  noted = noted + 1
+  call('ZADD', P .. 'groups', us, group)
+  call('ZADD', P .. 'failed:' .. group, us, rec.id)
+  call('HSET', P .. 'failed', rec.id, group)
+end
+
+-- None of its jobs is left: an open group has nothing more to say, one that somebody judged is remembered for a while.
+function Failures.emptied(group)
+  local key = P .. 'group:' .. group
+  local found = call('HMGET', key, 'state', 'last')
+  if found[1] == 'muted' or found[1] == 'resolved' then
+    call('PEXPIREAT', key, math.max(NOW + 1, number(found[2]) + REMEMBERED_MS))
+  else
+    call('DEL', key)
+    call('ZREM', P .. 'groups', group)
+  end
+end
+
+-- A failed job is forgotten.
+function Failures.leave(id)
+  local group = call('HGET', P .. 'failed', id)
+  if not group then return end
+  call('HDEL', P .. 'failed', id)
+  call('ZREM', P .. 'failed:' .. group, id)
+  call('SREM', P .. 'again:' .. group, id)
+  if call('EXISTS', P .. 'failed:' .. group) == 0 then Failures.emptied(group) end
+end
+
+-- The group of the failed job that this one repeats, and that job's id; nil where it repeats none.
+local function repeats(spec)
+  local old = object(spec).retry_of
+  local group = type(old) == 'string' and call('HGET', P .. 'failed', old)
+  if group then return group, old end
+end
+
+-- A job that repeats a failed one was submitted.
+function Failures.repeated(spec)
+  local group, old = repeats(spec)
+  if not group then return end
+  call('SADD', P .. 'again:' .. group, old)
+  Records.tell_control()
+end
+
+-- It has succeeded.
+function Failures.healed(spec)
+  local group = repeats(spec)
+  if not group then return end
+  call('HINCRBY', P .. 'group:' .. group, 'healed', 1)
+  Records.tell_control()
+end

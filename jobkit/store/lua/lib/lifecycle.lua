@@ -1,0 +1,291 @@
+-- The life of a job: submitted, freed by the jobs that it needs, cancelled, lost, ended.
+
+-- The end of a job's life: out of every queue, kept for `ttl_ms`. Those that wait for its result go on, or end as well.
+function Lifecycle.conclude(rec, state, kind, data, set, ttl_ms, rider)
+  if rec.arq then Arq.finish(rec, state, data) end
+  if rec.state == 'running' then -- a live job is in exactly one of the three, but for one that waits for others
+    call('ZREM', P .. 'leases', rec.id)
+  elseif rec.waits then
+    call('HDEL', P .. 'job:' .. rec.id, 'waits')
+    rec.waits = false
+    for _, need in ipairs(Records.wish(rec, 'needs') or {}) do call('ZREM', P .. 'after:' .. need, rec.id) end
+  else
+    call('ZREM', P .. 'ready:' .. rec.queue, rec.id)
+    call('ZREM', P .. 'due:' .. rec.queue, rec.id)
+    if rec.terms then Limits.leave_line(rec) end
+  end
+  if rec.terms then Limits.leave_places(rec) end
+  Records.move(rec, state)
+  data.state, data.finished = state, NOW
+  local n = #set
+  set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'state', state, 'finished', NOW
+  Records.emit(rec, kind, data, set, rider)
+  call('ZADD', P .. 'expiry', NOW + ttl_ms, rec.id)
+  call('PEXPIRE', P .. 'job:' .. rec.id, ttl_ms)
+  call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)
+  call('PEXPIRE', P .. 'log:' .. rec.id, ttl_ms)
+  call('PEXPIRE', P .. 'artifacts:' .. rec.id, ttl_ms)
+  call('PEXPIRE', P .. 'bodies:' .. rec.id, ttl_ms)
+  if state == 'failed' then Failures.add(rec, data.error or {}) end
+  if state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then Failures.healed(rec.spec) end
+  if rec.after then Lifecycle.settle(rec, state, data, ttl_ms) end
+  if string.byte(rec.id) == 115 then Schedules.job_ended(rec, state) end -- "s..." is the id of a schedule's job
+  if rec.terms then
+    Dedup.ended(rec, state, ttl_ms, data.cached)
+    Limits.pump()
+  end
+end
+
+-- A job that waited for others has all it needs: it is queued, or goes on to wait for its time.
+local function free_to_run(rec)
+  call('HDEL', P .. 'job:' .. rec.id, 'waits')
+  rec.waits = false
+  local due = tonumber(call('HGET', P .. 'job:' .. rec.id, 'due') or 0)
+  if due > NOW then
+    call('ZADD', P .. 'due:' .. rec.queue, due, rec.id)
+    Queue.wake(rec.queue) -- it must learn of the earlier time
+    return
+  end
+  Records.move(rec, 'queued')
+  Records.emit(rec, 'queued', {state = 'queued'}, {'state', 'queued'})
+  Queue.ready(rec, NOW_US + freed) -- those that one job frees keep their order
+  freed = freed + 1
+end
+
+-- A job whose need will never be there ends. `why` follows "job ... (task), whose result it needs, ".
+local function fail_for(rec, need, task, why, ttl_ms)
+  local name = 'job ' .. need .. (task and ' (' .. task .. ')' or '')
+  local err = {kind = 'dependency', type = 'dependency', traceback = '', where = '',
+    message = name .. ', whose result it needs, ' .. why}
+  Lifecycle.conclude(rec, 'failed', 'failed', {error = err}, {'error', cjson.encode(err)}, Records.kept_ms(rec, ttl_ms))
+end
+
+-- Why a job that has ended gives no result, or nil where it gives one.
+local function no_result(state, error)
+  if state == 'succeeded' then return nil end
+  if state == 'cancelled' then return 'was cancelled' end
+  if state ~= 'failed' then return 'is not kept: it was removed, or has expired' end
+  if not error then return 'failed' end
+  local text = error.kind == 'exception' and error.type .. ': ' .. error.message or error.message
+  local first = string.match(text, '^[^\n]*')
+  first = error.kind == 'dependency' and string.match(first, 'cannot run: (.*)$') or first -- what began it is enough
+  if #first > 300 then first = string.gsub(string.sub(first, 1, 300), '[\128-\255]*$', '') .. '...' end
+  return (error.kind == 'dependency' and 'cannot run: ' or 'failed: ') .. first
+end
+
+-- Those that wait for the result of a job that has ended. A list and not a recursion: chains may be long.
+function Lifecycle.settle(rec, state, data, ttl_ms)
+  ended[#ended + 1] = {rec = rec, state = state, error = data.error, ttl_ms = ttl_ms}
+  if is_settling then return end
+  is_settling = true
+  local done = 0
+  while done < #ended do
+    done = done + 1
+    local one = ended[done]
+    ended[done] = false
+    local key = P .. 'after:' .. one.rec.id
+    local why = no_result(one.state, one.error)
+    local task = why and object(one.rec.spec).task
+    for _, id in ipairs(call('ZRANGE', key, 0, -1)) do
+      local follower = Records.read(id)
+      if follower and follower.waits then
+        if why then
+          fail_for(follower, one.rec.id, task, why, one.ttl_ms)
+        elseif call('HINCRBY', P .. 'job:' .. id, 'waits', -1) <= 0 then
+          free_to_run(follower)
+        end
+      end
+    end
+    call('DEL', key)
+  end
+  ended, is_settling = {}, false
+end
+
+-- A waiting job is cancelled here and now; the worker of a running one is told.
+function Lifecycle.cancel(rec, reason, ttl_ms)
+  if rec.state == 'queued' or rec.state == 'scheduled' then
+    Lifecycle.conclude(rec, 'cancelled', 'cancelled', {reason = reason}, {}, Records.kept_ms(rec, ttl_ms))
+  elseif rec.state == 'running' then
+    if not rec.cancel then Records.emit(rec, 'cancel_requested', {cancel = NOW, reason = reason}, {'cancel', NOW}) end
+    call('PUBLISH', P .. 'inbox:' .. rec.worker, 'C' .. rec.id)
+  end
+end
+
+-- How a job lost its workers, a line for each; `last` is not among its events yet.
+local function deaths(rec, last)
+  local found = {}
+  for seq = 1, rec.seq do
+    local kept = call('HGET', P .. 'job:' .. rec.id, 'e' .. seq)
+    local event = kept and object(kept)
+    if event and event.type == 'lost' then found[#found + 1] = event.data.reason end
+  end
+  found[#found + 1] = last
+  return table.concat(found, '\n')
+end
+
+-- A lease ran out: the worker died, or was away for too long. Or the worker says so itself (`where`): what it ran the
+-- attempt in died under it. The job goes back to its old place in the line, or ends here.
+function Lifecycle.lose(rec, max_losses, ttl_ms, where, usage)
+  call('ZREM', P .. 'leases', rec.id)
+  if rec.arq then Arq.give_back(rec) end
+  if rec.terms then Limits.leave_places(rec) end
+  rec.losses = rec.losses + 1
+  ttl_ms = Records.kept_ms(rec, ttl_ms)
+  where = where or 'worker ' .. rec.worker .. ' died or lost contact while it ran attempt ' .. rec.attempt
+  if rec.cancel then
+    Lifecycle.conclude(rec, 'cancelled', 'cancelled', {losses = rec.losses, reason = 'cancelled; its ' .. where, usage = usage},
+      {'losses', rec.losses}, ttl_ms)
+  elseif rec.losses >= max_losses or Records.wish(rec, 'on_lost') == 'fail' then
+    local err = {kind = 'lost', type = 'lost', traceback = deaths(rec, where), where = '',
+      message = rec.losses >= max_losses and 'its workers died ' .. rec.losses .. ' times while running it; last, ' .. where
+        or where .. "; it is not run again, since it was submitted with on_lost='fail'"}
+    Lifecycle.conclude(rec, 'failed', 'failed', {losses = rec.losses, error = err, usage = usage},
+      {'losses', rec.losses, 'error', cjson.encode(err)}, ttl_ms)
+  else
+    Records.move(rec, 'queued')
+    Records.emit(rec, 'lost', {state = 'queued', losses = rec.losses, reason = where, usage = usage},
+      {'state', 'queued', 'losses', rec.losses, 'token', ''})
+    Queue.ready(rec, rec.us)
+    if rec.terms then Limits.pump() end
+  end
+end
+
+-- When any worker was last heard of.
+function Lifecycle.last_beat()
+  return tonumber(call('ZRANGE', P .. 'workers', -1, -1, 'WITHSCORES')[2])
+end
+
+-- When no worker could write for so long that leases of the living may be over (a machine that slept, a server that was
+-- frozen, full or cut off), they get time to renew before anybody's job counts as lost. A lease may be a beat old when the
+-- silence begins, so two thirds of one are long enough; less than 5.5 s is a busy machine. Returns when that time is
+-- over, or 0.
+local function waits_until(beat, lease_ms)
+  local until_ms = tonumber(call('GET', P .. 'grace') or 0)
+  if until_ms > NOW then return until_ms end
+  if not beat or NOW - beat <= math.min(lease_ms + 5000, math.max(5500, lease_ms * 2 / 3)) then return 0 end
+  local grace_ms = math.floor(lease_ms / 2) + 1000 -- a worker beats at least twice in a lease
+  call('SET', P .. 'grace', NOW + grace_ms, 'PX', grace_ms)
+  call('ZADD', P .. 'workers', 'XX', NOW, call('ZRANGE', P .. 'workers', -1, -1)[1]) -- once for each silence
+  return NOW + grace_ms
+end
+
+-- Jobs whose lease is over. When Redis itself has only just come back, or all workers have, they get time to renew first;
+-- then this returns the moment when that time is over, so that nobody asks again and again until then, else 0.
+function Lifecycle.recover(limit, lease_ms, max_losses, ttl_ms, beat)
+  local ids = call('ZRANGEBYSCORE', P .. 'leases', '-inf', NOW, 'LIMIT', 0, limit)
+  if #ids == 0 then return 0 end
+  local again = waits_until(beat or Lifecycle.last_beat(), lease_ms)
+  if again > 0 then return again end
+  local uptime = tonumber(string.match(call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
+  if uptime * 1000 < 2 * lease_ms + 2000 then
+    -- An uptime that young is normal for a fresh server too; only a lease older than the server can be a victim.
+    -- Redis counts whole seconds from the whole second in which it started: that moment is the earliest it may be.
+    local born = (math.floor(NOW / 1000) - uptime) * 1000
+    local young = {}
+    for _, id in ipairs(ids) do
+      local started = tonumber(call('HGET', P .. 'job:' .. id, 'started') or 0)
+      if started > born then young[#young + 1] = id else again = NOW - uptime * 1000 + 2 * lease_ms + 2000 end
+    end
+    ids = young
+  end
+  local lost = {}
+  for _, id in ipairs(ids) do
+    local rec = Records.read(id)
+    if rec and rec.state == 'running' then
+      lost[#lost + 1] = rec
+      -- It may only be frozen, and then still has a channel: it would be given this very job again.
+      Queue.unregister(rec.worker, call('HGET', P .. 'worker:' .. rec.worker, 'queues'))
+    else
+      call('ZREM', P .. 'leases', id)
+    end
+  end
+  for _, rec in ipairs(lost) do Lifecycle.lose(rec, max_losses, ttl_ms) end
+  return again
+end
+
+-- A new job that needs the results of others: it waits for them, is free to run if all are there, or ends if one never
+-- will be.
+local function await_needs(rec, needs)
+  local open, broken = {}, nil
+  for _, need in ipairs(needs) do
+    local found = call('HMGET', P .. 'job:' .. need, 'state', 'spec', 'error')
+    local has_ended = not found[1] or found[1] == 'succeeded' or found[1] == 'failed' or found[1] == 'cancelled'
+    if not has_ended then
+      open[#open + 1] = need
+    elseif found[1] ~= 'succeeded' and not broken then
+      broken = {need, found[2] and cjson.decode(found[2]).task or nil,
+        no_result(found[1] or 'removed', found[3] and cjson.decode(found[3]) or nil)}
+    end
+  end
+  if broken then return fail_for(rec, broken[1], broken[2], broken[3], 604800000) end
+  if #open == 0 then return free_to_run(rec) end
+  call('HSET', P .. 'job:' .. rec.id, 'waits', #open)
+  for _, need in ipairs(open) do
+    call('ZADD', P .. 'after:' .. need, rec.us, rec.id)
+    call('HSET', P .. 'job:' .. need, 'after', 1)
+  end
+end
+
+-- Stores jobs once each. `client` is the channel of their submitter. From args[first] on, for each job: id, spec, payload,
+-- queue, and "" or {priority, delay_ms, at_ms, needs (ids of the jobs whose results are arguments of this one, each once),
+-- terms (JSON text of what Limits and Dedup look at)}.
+-- Returns the time of the submit (ms) for each new job, 0 if the id was known; nothing changes then. For one with terms
+-- perhaps what Dedup.find returns.
+function Lifecycle.submit(client, args, first)
+  local replies = {}
+  local first_us = NOW_US
+  for i = first, #args, 5 do
+    local id, spec, payload, queue = args[i], args[i + 1], args[i + 2], args[i + 3]
+    local options = args[i + 4] ~= '' and cjson.decode(args[i + 4]) or {}
+    local terms, priority, needs = options.terms, options.priority or 0, options.needs
+    local key = P .. 'job:' .. id
+    local is_there = call('EXISTS', key) == 1
+    local known, other
+    if terms then known, other = Dedup.find(object(terms), id, is_there) end
+    local due = math.max(NOW + (options.delay_ms or 0), options.at_ms or 0)
+    if known then
+      if other then Dedup.replace(other, spec, payload, queue, priority, due, terms) end
+      replies[#replies + 1] = known
+    elseif is_there then
+      replies[#replies + 1] = 0
+    else
+      if other then due, needs = NOW, nil end
+      local state = (due > NOW or needs) and 'scheduled' or 'queued'
+      local us = first_us + #replies -- jobs of one call keep their order
+      local rec = {id = id, state = state, seq = 0, queue = queue, attempt = 0, us = us, retried = 0, losses = 0,
+        releases = 0, priority = priority, spec = spec, worker = '', terms = terms or false}
+      local set = {'state', state, 'spec', spec, 'queue', queue, 'us', us, 'submitted', NOW}
+      local data = {state = state, submitted = NOW}
+      if client ~= '' then set[#set + 1] = 'client'; set[#set + 1] = client end
+      if priority ~= 0 then set[#set + 1] = 'priority'; set[#set + 1] = priority end
+      if terms then set[#set + 1] = 'terms'; set[#set + 1] = terms end
+      if due > NOW then set[#set + 1] = 'due'; set[#set + 1] = due; data.due = due end
+      if call('ZADD', P .. 'jobs', us, id) == 0 then
+        -- Still in the index: an ended job of this id expired and was not pruned yet. What is left of it must go now, or
+        -- its entry in `expiry` would take the new job with it.
+        Records.forget(id)
+        call('ZADD', P .. 'jobs', us, id)
+      end
+      call('SET', P .. 'args:' .. id, payload)
+      call('ZADD', P .. 'state:' .. state, us, id)
+      call('SADD', P .. 'queues', queue)
+      if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
+      Records.emit(rec, 'submitted', data, set)
+      rec.client = client -- not before: the reply tells the submitter as much as the first event
+      if terms then Dedup.submitted(rec) end
+      if other then
+        Dedup.end_as(rec, other)
+      elseif needs then
+        await_needs(rec, needs)
+      elseif state == 'scheduled' then
+        -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
+        call('ZADD', P .. 'due:' .. queue, due + math.min(#replies, 2000) / 2048, id)
+        Queue.wake(queue) -- it must learn of the earlier time
+      else
+        Queue.ready(rec, us)
+      end
+      replies[#replies + 1] = other and {'is', id} or NOW
+    end
+  end
+  return replies
+end

@@ -1,0 +1,368 @@
+-- Limits: which jobs may start, and where the others wait.
+--
+-- A *gate* lets some of the jobs that come to it start: so many at a time (`n`), so many in a period (`count`,
+-- `period_ms`), or none (`paused`). Those of a job come from its `terms` (what its task was declared with, JSON) and from
+-- the hash `rules` (what somebody set for a task or a queue while the system runs), which may change a declared one. Their
+-- names are "task:NAME", "queue:NAME" and "key:NAME".
+--
+-- Who has a place stands in `holders:{gate}`, from the start of an attempt until the call that ends it: no counter can
+-- leak. Times of starts are in `starts:{gate}`. A job that finds a gate shut is *parked*: out of `ready`, in
+-- `parked:{gate}` by its place in the line, so that it blocks nobody behind it. `pump` lets the first go when a place or a
+-- token is free; they come back to their place in the line, or to an idle worker, and stand in `freed:{gate}` until they
+-- start. A queue's own gate parks nobody: its whole line waits.
+--
+-- What a worker has (`resources`) is a gate of its own kind: jobs wait in `parked:res:{queue}:{what}`, and each claim of a
+-- worker that has such things looks there. `using:{worker}` says what its jobs use.
+
+local FREED_MS = 10000    -- one that was let go and has not started by then may be in a line that nobody serves
+local PUMPED_MOST = 500   -- in one call; the rest follow at once, in others
+
+local function rule_of(gate)
+  if not rules then
+    rules = {}
+    local found = call('HGETALL', P .. 'rules')
+    for i = 1, #found, 2 do rules[found[i]] = object(found[i + 1]) end
+  end
+  return rules[gate]
+end
+
+function Limits.task_of(rec)
+  return string.match(rec.spec, '^{"id":"[^"\\]*","task":"([^"\\]*)"') or object(rec.spec).task or ''
+end
+
+local function gate_of(name, declared)
+  local rule = rule_of(name) or {}
+  return {name = name, n = rule.n or declared.n, count = rule.count or declared.count,
+    period_ms = rule.count and rule.period_ms or declared.period_ms, paused = rule.paused}
+end
+
+-- The gates of a job, the narrowest first, and the resources that it needs: {gate, use = {name: amount}} or nil.
+function Limits.gates_of(rec)
+  local terms = rec.terms and object(rec.terms) or {}
+  local found, task = {}, 'task:' .. Limits.task_of(rec)
+  local has_task = false
+  for _, declared in ipairs(terms.gates or {}) do
+    found[#found + 1] = gate_of(declared.name, declared)
+    has_task = has_task or declared.name == task
+  end
+  if rule_of(task) and not has_task then found[#found + 1] = gate_of(task, {}) end
+  if rule_of('queue:' .. rec.queue) then found[#found + 1] = gate_of('queue:' .. rec.queue, {}) end
+  local use = terms.use
+  return found, use and {gate = 'res:' .. rec.queue .. ':' .. terms.uses, use = use} or nil
+end
+
+-- Whether a gate lets nobody more start; where only time keeps it shut, also when that is over (us). `pending` have been
+-- let go and not started yet.
+function Limits.is_shut(gate, pending, only_reads)
+  if gate.paused then return true end
+  if gate.n then
+    local key = P .. 'holders:' .. gate.name
+    local held = call('ZCARD', key)
+    if held > 0 and held + pending >= gate.n then
+      for _, id in ipairs(call('ZRANGE', key, 0, 31)) do -- an older version knows no places
+        if not call('ZSCORE', P .. 'leases', id) then held = held - (only_reads and 1 or call('ZREM', key, id)) end
+      end
+    end
+    if held + pending >= gate.n then return true end
+  end
+  if gate.count then
+    if pending >= gate.count then return true end
+    local start_us = tonumber(call('LINDEX', P .. 'starts:' .. gate.name, pending - gate.count) or 0)
+    local open_us = start_us + gate.period_ms * 1000
+    if start_us > 0 and open_us > NOW_US then return true, open_us end
+  end
+  return false
+end
+
+local function pending_at(name)
+  return call('ZCOUNT', P .. 'freed:' .. name, NOW - FREED_MS, '+inf')
+end
+
+-- A gate wakes nobody any more.
+function Limits.disarm(name)
+  local queue = call('HGET', P .. 'armed', name)
+  if queue then
+    call('ZREM', P .. 'due:' .. queue, '!' .. name)
+    call('HDEL', P .. 'armed', name)
+  end
+end
+
+-- Wakes whoever serves the queue when the gate opens.
+local function arm(name, queue, open_us)
+  local at = string.format('%.0f', math.ceil(open_us / 1000))
+  if call('ZSCORE', P .. 'due:' .. queue, '!' .. name) == at then return end
+  Limits.disarm(name)
+  call('ZADD', P .. 'due:' .. queue, at, '!' .. name)
+  call('HSET', P .. 'armed', name, queue)
+  Queue.wake(queue) -- it must learn of the earlier time
+end
+
+-- "10/m": as it was written, or with the seconds.
+local function rate_text(gate)
+  local unit = ({[1000] = 's', [60000] = 'm', [3600000] = 'h', [86400000] = 'd'})[gate.period_ms]
+  return string.format('%d/%s', gate.count, unit or string.format('%g s', gate.period_ms / 1000))
+end
+
+-- "task train", "queue gpu"; of a key, what its name says.
+local function gate_text(name)
+  local kind, rest = string.match(name, '^(%a+):(.*)$')
+  return kind == 'key' and rest or kind == 'res' and string.match(rest, '[^:]*$') or kind .. ' ' .. rest
+end
+
+-- What a parked job says of itself.
+local function why_parked(name, gate)
+  if string.sub(name, 1, 4) == 'res:' then return 'waits for ' .. gate_text(name) end
+  if gate.paused then return gate_text(name) .. ' is paused' end
+  if not gate.n then return 'waits for its rate: ' .. rate_text(gate) .. ' for ' .. gate_text(name) end
+  return 'waits for a place of ' .. gate_text(name) .. ' (' .. gate.n .. ' at a time)'
+end
+
+-- A sentence where its progress will be, as news.
+local function say(rec, message)
+  local key = P .. 'job:' .. rec.id
+  local numbers = '"done":null,"total":null,"message":' .. cjson.encode(message)
+  local rev = call('HINCRBY', key, 'rev', 1)
+  call('HSET', key, 'p', numbers, 'held', message)
+  local event = '{"id":"' .. rec.id .. '","seq":' .. rec.seq .. ',"at":' .. NOW .. ',"type":"progressed","data":{"rev":' .. rev
+    .. ',' .. numbers .. '}}'
+  call('PUBLISH', P .. 'all', event)
+  call('PUBLISH', P .. 'ch:' .. rec.id, event)
+  if rec.client and rec.client ~= '' then call('PUBLISH', P .. 'client:' .. rec.client, event) end
+end
+
+-- A queued job waits at a gate; `score` is its place in the line.
+function Limits.park(rec, name, score, gate)
+  local key = P .. 'job:' .. rec.id
+  local last = call('HMGET', key, 'held', 'freed')
+  call('ZREM', P .. 'ready:' .. rec.queue, rec.id)
+  call('ZADD', P .. 'parked:' .. name, score, rec.id)
+  call('ZADD', P .. 'held:' .. rec.queue, score, rec.id)
+  call('ZADD', P .. 'gates', 'NX', NOW, name)
+  call('HSET', key, 'parked', name)
+  if not rec.terms then
+    rec.terms = '{}'
+    call('HSET', key, 'terms', rec.terms)
+  end
+  local message = why_parked(name, gate)
+  if last[1] ~= message then say(rec, message) end
+  if last[2] then
+    call('HDEL', key, 'freed')
+    call('ZREM', P .. 'freed:' .. last[2], rec.id)
+    if last[2] ~= name then Limits.pump(last[2]) end -- its place there is another's
+  end
+  if string.sub(name, 1, 4) == 'res:' then
+    call('SADD', P .. 'wanted:' .. rec.queue, name)
+  elseif call('ZCARD', P .. 'parked:' .. name) == 1 then
+    Limits.pump(name)
+  end
+end
+
+-- What of its own a worker has left, by name.
+local function left_of(worker, has)
+  local left = {}
+  for name, amount in pairs(object(has or '')) do left[name] = amount end
+  local using = call('HGETALL', P .. 'using:' .. worker)
+  for i = 1, #using, 2 do
+    if call('ZSCORE', P .. 'leases', using[i]) then
+      for name, amount in pairs(object(using[i + 1])) do left[name] = (left[name] or 0) - amount end
+    else
+      call('HDEL', P .. 'using:' .. worker, using[i])
+    end
+  end
+  return left
+end
+
+local function fits(left, use)
+  for name, amount in pairs(use) do
+    if (left[name] or 0) < amount - 1e-9 then return false end
+  end
+  return true
+end
+
+-- An idle worker of the queue that has what the job needs; see `idlest`.
+function Limits.fitting(queue, rec)
+  for _, id in ipairs(call('ZREVRANGE', P .. 'idle:' .. queue, 0, 31)) do
+    local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled', 'has')
+    local free = tonumber(w[1] or 0)
+    if free > 0 and w[2] and w[5] and fits(left_of(id, w[5]), rec.resources.use) then
+      return {id = id, free = free, lease_ms = tonumber(w[2]), queues = w[3], ruled = w[4] == '1'}
+    end
+  end
+end
+
+-- Whether a queued job may start: true; nil where it is parked now; false where its whole queue has to wait. `worker` is
+-- the one that asks for it ({id, has}), nil where it comes to the line.
+function Limits.admit(rec, score, worker)
+  local gates, resources = Limits.gates_of(rec)
+  local freed = rec.terms and call('HGET', P .. 'job:' .. rec.id, 'freed')
+  for _, gate in ipairs(gates) do
+    local is_new = not worker and freed ~= gate.name
+    local is_whole = gate.name == 'queue:' .. rec.queue
+    local shut, open_us = Limits.is_shut(gate, is_new and not is_whole and pending_at(gate.name) or 0)
+    if is_whole then
+      if shut then
+        if open_us then arm(gate.name, rec.queue, open_us) end
+        return false
+      end
+    elseif shut or (is_new and call('EXISTS', P .. 'parked:' .. gate.name) == 1) then
+      return Limits.park(rec, gate.name, score or call('ZSCORE', P .. 'ready:' .. rec.queue, rec.id), gate)
+    end
+  end
+  if worker and resources and not (worker.has and fits(left_of(worker.id, worker.has), resources.use)) then
+    return Limits.park(rec, resources.gate, score or call('ZSCORE', P .. 'ready:' .. rec.queue, rec.id))
+  end
+  rec.gates, rec.resources = gates, resources
+  return true
+end
+
+-- With the start of an attempt.
+function Limits.take_places(rec, worker)
+  local key, names, counted = P .. 'job:' .. rec.id, {}, {}
+  for _, gate in ipairs(rec.gates) do
+    names[#names + 1] = gate.name
+    call('ZADD', P .. 'holders:' .. gate.name, NOW, rec.id)
+    if gate.count then
+      local starts = P .. 'starts:' .. gate.name
+      call('RPUSH', starts, string.format('%.0f', NOW_US))
+      call('LTRIM', starts, -gate.count, -1)
+      call('PEXPIRE', starts, math.ceil(gate.period_ms))
+      counted[#counted + 1] = gate.name
+    end
+  end
+  if rec.resources then
+    call('HSET', P .. 'using:' .. worker, rec.id, cjson.encode(rec.resources.use))
+    call('PEXPIRE', P .. 'using:' .. worker, 3600000)
+  end
+  if rec.terms then
+    local freed = call('HGET', key, 'freed')
+    if freed then call('ZREM', P .. 'freed:' .. freed, rec.id) end
+    call('HDEL', key, 'freed', 'held')
+  end
+  if #names > 0 then
+    rec.terms = rec.terms or '{}'
+    call('HSET', key, 'gates', cjson.encode(names), 'terms', rec.terms)
+  end
+  for _, name in ipairs(counted) do
+    if call('EXISTS', P .. 'parked:' .. name) == 1 then Limits.pump(name) end -- when the next one may start is known now
+  end
+end
+
+-- With the end of an attempt: what it held is free, as soon as `pump` is called.
+function Limits.leave_places(rec)
+  local names = call('HGET', P .. 'job:' .. rec.id, 'gates')
+  if names then
+    call('HDEL', P .. 'job:' .. rec.id, 'gates')
+    for _, name in ipairs(object(names)) do
+      call('ZREM', P .. 'holders:' .. name, rec.id)
+      waiting[#waiting + 1] = name
+    end
+  end
+  if rec.worker ~= '' then call('HDEL', P .. 'using:' .. rec.worker, rec.id) end
+end
+
+-- A queued job leaves the lines for good, or for another one.
+function Limits.leave_line(rec)
+  local key = P .. 'job:' .. rec.id
+  local at = call('HMGET', key, 'parked', 'freed', 'held')
+  if at[1] then
+    call('ZREM', P .. 'parked:' .. at[1], rec.id)
+    call('ZREM', P .. 'held:' .. rec.queue, rec.id)
+    waiting[#waiting + 1] = at[1]
+  end
+  if at[2] then
+    call('ZREM', P .. 'freed:' .. at[2], rec.id)
+    waiting[#waiting + 1] = at[2]
+  end
+  if at[3] then say(rec, '') end
+  call('HDEL', key, 'parked', 'freed', 'held')
+end
+
+-- Back to its line, and to an idle worker if there is one. `from`: the gate at which it counts until it starts.
+local function unpark(rec, name, from)
+  local score = tonumber(call('ZSCORE', P .. 'parked:' .. name, rec.id))
+  call('ZREM', P .. 'parked:' .. name, rec.id)
+  call('ZREM', P .. 'held:' .. rec.queue, rec.id)
+  call('HDEL', P .. 'job:' .. rec.id, 'parked')
+  if from then
+    call('HSET', P .. 'job:' .. rec.id, 'freed', from)
+    call('ZADD', P .. 'freed:' .. from, NOW, rec.id)
+  end
+  return score
+end
+
+-- The first of those parked at a gate, as a record; damaged ones are left out.
+local function first_at(name)
+  while true do
+    local id = call('ZRANGE', P .. 'parked:' .. name, 0, 0)[1]
+    if not id then
+      call('ZREM', P .. 'gates', name)
+      Limits.disarm(name)
+      local queue = string.match(name, '^res:(.*):[^:]*$')
+      if queue then call('SREM', P .. 'wanted:' .. queue, name) end
+      return nil
+    end
+    local rec = Records.read(id)
+    if rec and rec.state == 'queued' then return rec end
+    call('ZREM', P .. 'parked:' .. name, id)
+  end
+end
+
+local function pump_one(name)
+  local queue = string.match(name, '^queue:(.*)$')
+  if queue then -- nobody is parked there
+    Queue.wake(queue)
+    return
+  end
+  while true do
+    local rec = first_at(name)
+    if not rec or string.sub(name, 1, 4) == 'res:' then return end -- those are looked for, see `bring`
+    local gate
+    for _, one in ipairs(Limits.gates_of(rec)) do gate = one.name == name and one or gate end
+    if gate then
+      local shut, open_us = Limits.is_shut(gate, pending_at(name))
+      if open_us then arm(name, rec.queue, open_us) end
+      if shut then return end
+    end
+    if pumped >= PUMPED_MOST then return arm(name, rec.queue, NOW_US) end
+    pumped = pumped + 1
+    Queue.ready(rec, Queue.since_us(rec, unpark(rec, name, gate and name)))
+  end
+end
+
+-- Lets go whom a gate no longer holds; without a name, at all gates at which this call has moved something. A list and
+-- not a recursion: one that is let go may find the next gate shut, and so on.
+function Limits.pump(name)
+  if name then waiting[#waiting + 1] = name end
+  if is_pumping then return end
+  is_pumping = true
+  while #waiting > 0 do pump_one(table.remove(waiting, 1)) end
+  is_pumping = false
+end
+
+-- With each heartbeat: a net under the wake-ups, for places of jobs that an older version has ended, and for
+-- those that were let go into a line that nobody serves.
+function Limits.revisit()
+  for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'gates', '-inf', NOW - 2500, 'LIMIT', 0, 20)) do
+    call('ZADD', P .. 'gates', 'XX', NOW, name)
+    Limits.pump(name)
+  end
+end
+
+-- For a worker that has resources: the first of those that wait for such ones come to the line, where it is just looking.
+function Limits.bring(queue, worker, free)
+  local left = left_of(worker.id, worker.has)
+  local found = call('SMEMBERS', P .. 'wanted:' .. queue)
+  for _, name in ipairs(found) do
+    for _, id in ipairs(call('ZRANGE', P .. 'parked:' .. name, 0, free - 1)) do
+      local rec = Records.read(id)
+      local _, resources = rec and Limits.gates_of(rec)
+      if resources and not fits(left, resources.use) then break end
+      if rec and rec.state == 'queued' then
+        call('ZADD', P .. 'ready:' .. queue, unpark(rec, name), id)
+      else
+        call('ZREM', P .. 'parked:' .. name, id)
+      end
+    end
+    first_at(name)
+  end
+end

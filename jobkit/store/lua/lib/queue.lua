@@ -1,0 +1,157 @@
+-- How a queued job comes to a worker: handed over when one is idle, else ready in its queue until a worker claims it.
+
+local PRIORITY_US = 600 * 1000000 -- one point of priority is worth ten minutes of waiting: no job starves
+local SUSPECT = 2                 -- a job that lost so many workers is the only such one of its next worker
+
+-- The place of a job in its line that has waited since then, and the other way round.
+function Queue.score(rec, since_us)
+  return since_us - rec.priority * PRIORITY_US
+end
+
+function Queue.since_us(rec, score)
+  return score + rec.priority * PRIORITY_US
+end
+
+function Queue.is_suspect(rec)
+  return rec.losses >= SUSPECT
+end
+
+-- Gives a queued job to a worker: a new attempt, a new token, a lease. Returns what the worker needs to run it; nil for
+-- one that turns out not to be ours to run, and then its life here is over.
+function Queue.start(rec, worker, lease_ms)
+  local key = P .. 'job:' .. rec.id
+  rec.attempt = rec.attempt + 1
+  rec.token = worker .. ':' .. rec.attempt
+  if rec.arq and not Arq.take(rec, lease_ms) then
+    Arq.disown(rec)
+    return nil
+  end
+  rec.worker = worker
+  call('ZADD', P .. 'leases', NOW + lease_ms, rec.id)
+  if rec.attempt > 1 or rec.terms then call('HDEL', key, 'p') end
+  if rec.gates then Limits.take_places(rec, worker) end
+  if Queue.is_suspect(rec) then call('HSET', P .. 'worker:' .. worker, 'suspect', rec.id) end
+  Records.move(rec, 'running')
+  Records.emit(rec, 'started', {state = 'running', attempt = rec.attempt, worker = worker, started = NOW},
+    {'state', 'running', 'attempt', rec.attempt, 'worker', worker, 'token', rec.token, 'started', NOW})
+  return '{"token":"' .. rec.token .. '","id":"' .. rec.id .. '","attempt":' .. rec.attempt .. ',"retried":' .. rec.retried
+    .. ',"losses":' .. rec.losses .. ',"started":' .. NOW .. ',"us":' .. string.format('%.0f', tonumber(rec.us)) .. ',"spec":' .. rec.spec .. '}\n'
+    .. (call('GET', P .. 'args:' .. rec.id) or '')
+end
+
+-- A worker is gone or full: no queue offers it any more.
+function Queue.unregister(worker, queues)
+  for queue in string.gmatch(queues or '', '[^,]+') do call('ZREM', P .. 'idle:' .. queue, worker) end
+  if queues then call('HSET', P .. 'worker:' .. worker, 'free', 0) end
+end
+
+-- The idle worker of a queue with most free slots, as {id, free, lease_ms, queues, ruled}, or nil. `ruled` says that the
+-- namespace has rules (limits of tasks and queues, see Limits), so that a job that meets no rule does not read them.
+function Queue.idlest(queue)
+  for _ = 1, 16 do
+    local id = call('ZREVRANGE', P .. 'idle:' .. queue, 0, 0)[1]
+    if not id then return nil end
+    local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled')
+    local free = tonumber(w[1] or 0)
+    if free > 0 and w[2] then
+      return {id = id, free = free, lease_ms = tonumber(w[2]), queues = w[3], ruled = w[4] == '1'}
+    end
+    call('ZREM', P .. 'idle:' .. queue, id)
+  end
+end
+
+-- Lets an idle worker of the queue look again: there is a job for it, or an earlier time at which to look.
+function Queue.wake(queue)
+  local worker = Queue.idlest(queue)
+  if worker then call('PUBLISH', P .. 'inbox:' .. worker.id, 'W') end
+end
+
+-- Whether a worker runs a suspect: a job whose workers died, maybe of it. Two of them in one worker, and nobody could
+-- tell which of the two it was; one after the other, the innocent ones come through.
+function Queue.has_suspect(worker)
+  local id = call('HGET', P .. 'worker:' .. worker, 'suspect')
+  if not id then return false end
+  local found = call('HMGET', P .. 'job:' .. id, 'state', 'worker')
+  return found[1] == 'running' and found[2] == worker
+end
+
+-- Workers with jobs that wait for others look again, once a call: the slots that those have lent are for what
+-- becomes ready.
+function Queue.tell_lenders()
+  if are_lenders_told then return end
+  are_lenders_told = true
+  for _, id in ipairs(call('ZREVRANGE', P .. 'lending', 0, 99)) do call('PUBLISH', P .. 'inbox:' .. id, 'W') end
+end
+
+-- Makes a queued job ready. If nobody waits before it and a worker is idle, the worker gets it at once, as a message on
+-- its own channel. A channel without subscriber tells here and now that the worker is dead; then the next one is tried.
+-- `since_us` is its place in the line: the time from which it has waited.
+function Queue.ready(rec, since_us)
+  local queue = rec.queue
+  local score = Queue.score(rec, since_us)
+  local is_open = true
+  if rec.terms then
+    is_open = Limits.admit(rec, score)
+    if is_open == nil then return end
+  end
+  local is_idle = true -- as far as is known
+  local find = rec.resources and Limits.fitting or Queue.idlest
+  if is_open and not Queue.is_suspect(rec) and (rec.resources or call('EXISTS', P .. 'ready:' .. queue) == 0) then
+    local worker = find(queue, rec)
+    is_idle = worker ~= nil
+    while worker do
+      if worker.ruled and not rec.gates then
+        is_open = Limits.admit(rec, score)
+        if is_open == nil then return end
+        if not is_open then break end
+      end
+      local inbox = P .. 'inbox:' .. worker.id
+      if call('PUBSUB', 'NUMSUB', inbox)[2] > 0 then
+        local message = Queue.start(rec, worker.id, worker.lease_ms)
+        if not message then return end
+        call('PUBLISH', inbox, 'J' .. message)
+        call('HINCRBY', P .. 'worker:' .. worker.id, 'handed', 1)
+        if worker.free == 1 then
+          Queue.unregister(worker.id, worker.queues)
+        else
+          call('HINCRBY', P .. 'worker:' .. worker.id, 'free', -1)
+          call('ZINCRBY', P .. 'idle:' .. queue, -1, worker.id)
+        end
+        return
+      end
+      Queue.unregister(worker.id, worker.queues)
+      worker = find(queue, rec)
+      is_idle = worker ~= nil
+    end
+  end
+  if rec.resources then return Limits.park(rec, rec.resources.gate, score) end
+  call('ZADD', P .. 'ready:' .. queue, score, rec.id)
+  Queue.tell_lenders()
+  if not (is_open and is_idle) then return end
+  if Queue.is_suspect(rec) then -- not every worker may take it
+    for _, id in ipairs(call('ZREVRANGE', P .. 'idle:' .. queue, 0, 15)) do
+      call('PUBLISH', P .. 'inbox:' .. id, 'W')
+    end
+    return
+  end
+  Queue.wake(queue)
+end
+
+-- Scheduled jobs whose time has come. They wait since then, whenever that is noticed.
+function Queue.promote(queue, limit)
+  local found = call('ZRANGEBYSCORE', P .. 'due:' .. queue, '-inf', NOW, 'WITHSCORES', 'LIMIT', 0, limit)
+  for i = 1, #found, 2 do
+    local id = found[i]
+    call('ZREM', P .. 'due:' .. queue, id)
+    local gate = string.match(id, '^!(.*)$') -- no job: a limit by rate lets another one start
+    local rec = not gate and Records.read(id)
+    if gate then
+      call('HDEL', P .. 'armed', gate)
+      Limits.pump(gate)
+    elseif rec and rec.state == 'scheduled' then
+      Records.move(rec, 'queued')
+      Records.emit(rec, 'queued', {state = 'queued'}, {'state', 'queued'})
+      Queue.ready(rec, tonumber(found[i + 1]) * 1000)
+    end
+  end
+end

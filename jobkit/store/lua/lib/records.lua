@@ -1,0 +1,97 @@
+-- The record of a job: read, changed together with the event that says so, deleted.
+
+local EVENTS_KEPT = 20000 -- numbered events of the namespace, for subscribers that were away
+local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
+
+-- The record of a job, or nil; also nil if the key holds something else, so that it blocks no queue. Counters are numbers;
+-- fields that are not set are false.
+function Records.read(id)
+  local found = try('HMGET', P .. 'job:' .. id, 'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel',
+    'retried', 'losses', 'releases', 'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after', 'terms')
+  if found.err or not found[1] then return nil end
+  local rec = {
+    id = id, state = found[1], seq = found[2] and number(found[2]), queue = found[3], client = found[4], token = found[5],
+    attempt = number(found[6]), us = found[7], cancel = found[8], retried = number(found[9]), losses = number(found[10]),
+    releases = number(found[11]), priority = number(found[12]), fin = found[13], worker = found[14] or '',
+    spec = found[15], arq = found[16], waits = found[17], after = found[18], terms = found[19],
+  }
+  if not (rec.seq and rec.spec and rec.queue and number(rec.us) > 0) then return nil end
+  return rec
+end
+
+-- Writes the next numbered event and the fields that change with it, then publishes the event.
+-- `set` is a flat list of field, value; `data` is what the event carries; `rider` are bytes for the submitter alone.
+function Records.emit(rec, kind, data, set, rider)
+  local key, seq = P .. 'job:' .. rec.id, rec.seq + 1
+  rec.seq = seq
+  local head = '{"id":"' .. rec.id .. '","seq":' .. seq .. ',"type":"' .. kind .. '","at":' .. NOW .. ',"data":'
+  local err, asked = data.error, data.asked
+  data.asked = nil
+  local event = head .. cjson.encode(data) .. '}'
+  if asked then -- a spec as it came: decoded and encoded again, an empty list would be an object
+    event = string.sub(event, 1, -3) .. ',"asked":' .. asked .. '}}'
+  end
+  local kept = event
+  if err and err.traceback ~= '' then -- the record's own field has it once
+    local traceback, source = err.traceback, err.source
+    err.traceback, err.source = '', nil
+    kept = head .. cjson.encode(data) .. '}'
+    err.traceback, err.source = traceback, source
+  end
+  local n = #set
+  set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'seq', seq, 'e' .. seq, kept
+  call('HSET', key, unpack(set))
+  if seq > HISTORY_HEAD + HISTORY_TAIL then call('HDEL', key, 'e' .. (seq - HISTORY_TAIL)) end
+  call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'e', kept)
+  if rec.client and rec.client ~= '' then -- first, so that of two copies the one with the result is applied
+    call('PUBLISH', P .. 'client:' .. rec.client, rider and (event .. '\n' .. rider) or event)
+  end
+  call('PUBLISH', P .. 'ch:' .. rec.id, event)
+  call('PUBLISH', P .. 'all', event)
+end
+
+-- Something changed that is no job's: groups of failures, what is paused. Subscribers that show such things read them
+-- again. It is sent as an event of a job that cannot exist: no id has a space.
+function Records.tell_control()
+  if is_control_told then return end
+  is_control_told = true
+  call('PUBLISH', P .. 'ch:control news', '{"id":"control news","seq":1,"type":"logged","at":' .. NOW .. ',"data":{}}')
+end
+
+-- The indexes that pages are read from: one sorted set for each state, by the time of submit.
+function Records.move(rec, state)
+  call('ZREM', P .. 'state:' .. rec.state, rec.id)
+  call('ZADD', P .. 'state:' .. state, rec.us, rec.id)
+  rec.state = state
+end
+
+-- What the submitter asked for in the spec, or nil.
+function Records.wish(rec, name)
+  if not string.find(rec.spec, '"' .. name .. '":', 1, true) then return nil end
+  return object(rec.spec)[name]
+end
+
+-- How long to keep a job that no worker ended: its own wish, else the setting.
+function Records.kept_ms(rec, ttl_ms)
+  local own_s = Records.wish(rec, 'result_ttl_s')
+  return type(own_s) == 'number' and math.max(1, math.floor(own_s * 1000)) or ttl_ms
+end
+
+-- Everything a job owns, gone. Its files are litter from now on: a worker, which reaches them, removes them.
+function Records.forget(id)
+  local last = call('HMGET', P .. 'job:' .. id, 'after', 'state', 'spec')
+  if last[1] and last[2] ~= 'succeeded' and last[2] ~= 'failed' and last[2] ~= 'cancelled' then
+    Lifecycle.settle({id = id, spec = last[3]}, 'removed', {}, 604800000)
+  end
+  call('DEL', P .. 'job:' .. id, P .. 'args:' .. id, P .. 'result:' .. id, P .. 'preview:' .. id, P .. 'log:' .. id,
+    P .. 'artifacts:' .. id, P .. 'bodies:' .. id)
+  local folder = call('HGET', P .. 'filed', id)
+  if folder then
+    call('HDEL', P .. 'filed', id)
+    call('SADD', P .. 'litter', folder)
+  end
+  call('ZREM', P .. 'jobs', id)
+  call('ZREM', P .. 'expiry', id)
+  for _, state in ipairs({'succeeded', 'cancelled'}) do call('ZREM', P .. 'state:' .. state, id) end
+  if call('ZREM', P .. 'state:failed', id) == 1 then Failures.leave(id) end
+end

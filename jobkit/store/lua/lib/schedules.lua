@@ -1,0 +1,57 @@
+-- Schedules. `schedules` is a sorted set: name by the moment at which some worker should look. For
+-- most that is the next slot; for one that waits, is paused or has ended it is later.
+
+local RUNS_KEPT = 14
+
+-- Workers sleep until the next such moment, so they must hear of an earlier one: all of them, since some may be frozen.
+function Schedules.wake_workers()
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'workers', NOW - 120000, '+inf', 'LIMIT', 0, 1000)) do
+    call('PUBLISH', P .. 'inbox:' .. id, 'T')
+  end
+end
+
+function Schedules.changed(name)
+  call('PUBLISH', P .. 'ch:schedules', '{"id":"schedules","seq":0,"type":"logged","at":' .. NOW .. ',"data":'
+    .. cjson.encode({name = name}) .. '}')
+end
+
+-- No slot is left: kept for a while, so that its last runs can be seen.
+function Schedules.over(name, ttl_ms)
+  call('HDEL', P .. 'schedule:' .. name, 'next', 'holds')
+  call('HSET', P .. 'schedule:' .. name, 'ended', NOW)
+  call('ZADD', P .. 'schedules', NOW + ttl_ms + 1000, name)
+  for _, kind in ipairs({'schedule:', 'schedule-args:', 'schedule-runs:'}) do
+    call('PEXPIRE', P .. kind .. name, ttl_ms)
+  end
+end
+
+function Schedules.add_runs(name, runs)
+  for _, run in ipairs(runs) do
+    call('LPUSH', P .. 'schedule-runs:' .. name, run)
+    local job = object(run).job
+    if job then call('HSET', P .. 'schedule:' .. name, 'last', job) end
+  end
+  call('LTRIM', P .. 'schedule-runs:' .. name, 0, RUNS_KEPT - 1)
+end
+
+-- A job whose id begins with "s" has ended: if a schedule made it, its outcome is kept there, longer than the job, and a
+-- slot that waits for its end may go.
+function Schedules.job_ended(rec, state)
+  local name = Records.wish(rec, 'schedule')
+  if type(name) ~= 'string' or call('EXISTS', P .. 'schedule:' .. name) == 0 then return end
+  local runs = P .. 'schedule-runs:' .. name
+  for i, json in ipairs(call('LRANGE', runs, 0, RUNS_KEPT - 1)) do
+    local run = object(json)
+    if run.job == rec.id then
+      run.state, run.finished = state, NOW
+      run.started = tonumber(call('HGET', P .. 'job:' .. rec.id, 'started') or 0)
+      call('LSET', runs, i - 1, cjson.encode(run))
+      break
+    end
+  end
+  if call('HGET', P .. 'schedule:' .. name, 'holds') == rec.id then
+    call('ZADD', P .. 'schedules', 'XX', NOW, name)
+    Schedules.wake_workers()
+  end
+  Schedules.changed(name)
+end

@@ -1,0 +1,172 @@
+-- Up to `free` jobs for a worker. args: worker, free, received, {queues, lease_ms, max_losses, ttl_ms, limit, and if there are
+-- such: has (resources by name), weights (by queue), awaited (ids of the jobs that jobs of this worker wait for, the most
+-- urgent first), lent (how many of those may start in the slots that the waiting ones have lent)}.
+-- A negative `received` starts the count of handed-over jobs anew: the worker is about to subscribe (again).
+-- Returns {milliseconds until the next job is due or a lease ends (-1: nothing known), message...}.
+local AWAITED_MOST = 200 -- of the jobs that running jobs wait for, so many are looked at in one claim
+
+verb('claim', ALSO_WHEN_FULL, function(args)
+  local worker, free, received = args[1], tonumber(args[2]), tonumber(args[3])
+  local options = cjson.decode(args[4])
+  local queues, lease_ms, limit = options.queues, options.lease_ms, options.limit
+  local key = P .. 'worker:' .. worker
+
+  -- While this runs, nothing may be handed over to the caller itself.
+  for _, queue in ipairs(queues) do call('ZREM', P .. 'idle:' .. queue, worker) end
+
+  local known = call('HMGET', key, 'handed', 'ruled', 'turns', 'beat', 'awaited')
+  if received < 0 then
+    call('HSET', key, 'handed', 0)
+    received = 0
+    known[1] = 0
+  end
+  -- Who sets a rule tells all workers that have shown a sign of life.
+  local ruled = known[2] == '1' or ((not known[2] or not known[4]) and call('EXISTS', P .. 'rules') == 1)
+  local me = {id = worker, has = options.has and cjson.encode(options.has)}
+
+  -- Jobs that were handed over and are still on their way already fill slots that the worker thinks are free.
+  free = free - (tonumber(known[1] or 0) - received)
+
+  local grace = Lifecycle.recover(limit, lease_ms, options.max_losses, options.ttl_ms)
+  local reply = {-1}
+  local parked, is_more = 0, false -- what was found at the head of a line and may not start
+
+  -- Up to `most` jobs of a queue; returns how many.
+  local function take(queue, most)
+    local passed, taken = 0, 0
+    while taken < most and passed + parked <= 2 * limit do
+      local before, is_shut_whole = passed + parked, false
+      for _, id in ipairs(call('ZRANGE', P .. 'ready:' .. queue, passed, passed + most - taken - 1)) do
+        local rec = Records.read(id)
+        local may = true
+        if rec and Queue.is_suspect(rec) and Queue.has_suspect(worker) then
+          passed = passed + 1 -- it waits for another worker, or for the end of that one
+          may = false
+        elseif rec and (ruled or rec.terms) and rec.state == 'queued' then
+          may = Limits.admit(rec, nil, me)
+          if may == nil then parked = parked + 1 end
+          if may == false then is_shut_whole = true; break end
+        end
+        if may then
+          call('ZREM', P .. 'ready:' .. queue, id)
+          if rec and rec.state == 'queued' then
+            local message = Queue.start(rec, worker, lease_ms)
+            if message then
+              reply[#reply + 1] = message
+              taken = taken + 1
+            end
+          end
+        end
+      end
+      if is_shut_whole or passed + parked == before then break end
+    end
+    is_more = is_more or (taken < most and parked > 2 * limit)
+    return taken
+  end
+
+  -- A job that waits for others lends its slot. The slot takes what is waited for, so that jobs that wait can never fill up
+  -- all slots of all workers for good: what jobs of this worker wait for, then what those of others do. The newest wait is
+  -- the most urgent: depth first, or each of a thousand such jobs would start before the first one could end.
+  local function take_awaited(ids, lent)
+    local serves, open, seen, n = {}, {}, {}, 0
+    for _, queue in ipairs(queues) do serves[queue] = true end
+    for i = #ids, 1, -1 do open[#open + 1] = ids[i] end
+    while #open > 0 and lent > 0 and n < AWAITED_MOST do
+      local id = table.remove(open)
+      local rec = not seen[id] and Records.read(id)
+      seen[id] = true
+      n = n + 1
+      if rec and rec.waits then -- for the results of others: it is those that have to run
+        for _, need in ipairs(Records.wish(rec, 'needs') or {}) do open[#open + 1] = need end
+      elseif rec and rec.state == 'queued' and serves[rec.queue] and call('ZSCORE', P .. 'ready:' .. rec.queue, id)
+        and not (Queue.is_suspect(rec) and Queue.has_suspect(worker))
+        and (not (ruled or rec.terms) or Limits.admit(rec, nil, me)) then
+        call('ZREM', P .. 'ready:' .. rec.queue, id)
+        local message = Queue.start(rec, worker, lease_ms)
+        if message then
+          reply[#reply + 1] = message
+          lent, free = lent - 1, free - 1
+        end
+      end
+    end
+    return lent
+  end
+
+  if options.awaited then
+    local awaited = table.concat(options.awaited, ',')
+    call('HSET', key, 'awaited', awaited)
+    call('ZADD', P .. 'lending', NOW, worker)
+    call('PEXPIRE', P .. 'lending', 3600000)
+    local lent = take_awaited(options.awaited, options.lent - (tonumber(known[1] or 0) - received))
+    for _, other in ipairs(call('ZREVRANGE', P .. 'lending', 0, 99)) do
+      local theirs = other ~= worker and call('HGET', P .. 'worker:' .. other, 'awaited')
+      if theirs then
+        local ids = {}
+        for id in string.gmatch(theirs, '[^,]+') do ids[#ids + 1] = id end
+        lent = take_awaited(ids, lent)
+        if awaited ~= known[5] then call('PUBLISH', P .. 'inbox:' .. other, 'W') end -- it may serve their queues
+      elseif other ~= worker then
+        call('ZREM', P .. 'lending', other)
+      end
+    end
+  elseif known[5] then
+    call('HDEL', key, 'awaited')
+    call('ZREM', P .. 'lending', worker)
+  end
+
+  if options.has then call('PEXPIRE', P .. 'using:' .. worker, 3600000) end
+  for _, queue in ipairs(queues) do
+    Queue.promote(queue, limit)
+    if options.has and free > 0 then Limits.bring(queue, me, free) end
+    if not options.weights and free > 0 then free = free - take(queue, free) end
+  end
+
+  -- By weight: each job costs its queue a turn of 1 / weight, and the one that has had least turns is next. Who had nothing
+  -- to run comes back with as many turns as the others have, so that it does not make up for the time.
+  local turns = options.weights and object(known[3] or '{}')
+  if turns then
+    local open = {}
+    for i, queue in ipairs(queues) do open[i] = queue end
+    local function least()
+      local found = math.huge
+      for _, had in pairs(turns) do found = math.min(found, had) end
+      return found < math.huge and found or 0
+    end
+    while free > 0 and #open > 0 do
+      local floor, chosen = least(), 1
+      for _, queue in ipairs(open) do turns[queue] = turns[queue] or floor end
+      for i, queue in ipairs(open) do
+        if turns[queue] < turns[open[chosen]] then chosen = i end
+      end
+      local queue = open[chosen]
+      if take(queue, 1) == 1 then
+        free = free - 1
+        turns[queue] = turns[queue] + 1 / options.weights[queue]
+      else
+        turns[queue] = nil
+        table.remove(open, chosen)
+      end
+    end
+    local floor = least()
+    for queue, had in pairs(turns) do turns[queue] = had - floor end
+  end
+
+  call('HSET', key, 'free', math.max(0, free), 'lease', lease_ms, 'queues', table.concat(queues, ','),
+    'ruled', ruled and 1 or 0)
+  if turns then call('HSET', key, 'turns', cjson.encode(turns)) end
+  if me.has then call('HSET', key, 'has', me.has) end
+  call('PEXPIRE', key, 3600000)
+  local next_at = tonumber(call('ZRANGE', P .. 'leases', 0, 0, 'WITHSCORES')[2])
+  if grace > 0 then -- the leases that are over have to wait; the next one to end does not
+    local lease = call('ZRANGEBYSCORE', P .. 'leases', '(' .. NOW, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    next_at = math.min(grace, tonumber(lease[2] or grace))
+  end
+  for _, queue in ipairs(queues) do
+    if free > 0 then call('ZADD', P .. 'idle:' .. queue, free, worker) end
+    local due = tonumber(call('ZRANGE', P .. 'due:' .. queue, 0, 0, 'WITHSCORES')[2])
+    if due and (not next_at or due < next_at) then next_at = due end
+  end
+  if is_more then next_at = NOW end
+  if next_at then reply[1] = math.max(0, math.ceil(next_at - NOW)) end
+  return reply
+end)

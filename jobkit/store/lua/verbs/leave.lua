@@ -1,0 +1,11 @@
+-- Unregisters a worker that ends in good order. args: worker. Returns how many jobs were handed to it since it subscribed:
+-- some of them may still be on their way.
+verb('leave', ALSO_WHEN_FULL, function(args)
+  local key = P .. 'worker:' .. args[1]
+  Queue.unregister(args[1], call('HGET', key, 'queues'))
+  local handed = tonumber(call('HGET', key, 'handed') or 0)
+  call('DEL', key, P .. 'using:' .. args[1])
+  call('ZREM', P .. 'workers', args[1])
+  call('ZREM', P .. 'lending', args[1])
+  return handed
+end)

@@ -1,0 +1,35 @@
+-- Keeps an update for HTTP's subscribers. args: the update (JSON), {stream ("updates" or "presence"), kept, kept_bytes
+-- (entries and bytes that the stream keeps)}.
+--
+-- Its place is behind the newest event of the namespace, and before all later ones: so updates and events have one order,
+-- and a subscriber one position. The id in the stream is that event's, with room for the updates behind it. Both streams
+-- count on together, so that no id stands in both.
+verb('publish', UNLESS_FULL, function(args)
+  local update, options = args[1], cjson.decode(args[2])
+  local stream = P .. options.stream
+  local newest = call('XREVRANGE', P .. 'events', '+', '-', 'COUNT', 1)[1]
+  local ms, n = string.match(newest and newest[1] or '0-0', '(%d+)-(%d+)')
+  ms, n = tonumber(ms), tonumber(n) * 1000000
+  local before
+  for _, name in ipairs({'updates', 'presence'}) do
+    local last = call('XREVRANGE', P .. name, '+', '-', 'COUNT', 1)[1]
+    if last then
+      local bms, bn = string.match(last[1], '(%d+)-(%d+)')
+      bms, bn = tonumber(bms), tonumber(bn)
+      if bms > ms or (bms == ms and bn >= n) then ms, n = bms, bn end
+      if name == options.stream then before = last end
+    end
+  end
+  local id = string.format('%.0f-%.0f', ms, n + 1)
+  -- As many as may be kept, and not more bytes of them than a server can read for each of its subscribers. `b`: bytes of all
+  -- updates before this one.
+  local above = before and (tonumber(before[2][4]) or 0) + #before[2][2] or 0
+  call('XADD', stream, 'MAXLEN', '~', options.kept, id, 'u', update, 'b', string.format('%.0f', above))
+  local oldest = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+  while oldest[1] ~= id and above + #update - (tonumber(oldest[2][4]) or 0) > options.kept_bytes do
+    call('XDEL', stream, oldest[1])
+    oldest = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+  end
+  call('PUBLISH', P .. 'ch:updates', '{"id":"updates","seq":0,"type":"logged","at":' .. NOW .. ',"data":{}}')
+  return id
+end)

@@ -1,0 +1,35 @@
+-- A worker's heartbeat. args: worker, {lease_ms, max_losses, ttl_ms, facts (text by name)}, then id, token of each job.
+-- Returns {stop, {ids no longer held}, {ids asked to stop}}. A lapsed lease is taken back as long as nobody else has
+-- recovered the job: the token tells.
+verb('renew', ALSO_WHEN_FULL, function(args)
+  local worker, options = args[1], cjson.decode(args[2])
+  local key, lease_ms = P .. 'worker:' .. worker, options.lease_ms
+  local beat = Lifecycle.last_beat()
+  local set = {'beat', NOW, 'lease', lease_ms}
+  for name, value in pairs(options.facts) do
+    set[#set + 1] = name
+    set[#set + 1] = value
+  end
+  call('HSET', key, unpack(set))
+  call('PEXPIRE', key, 3600000)
+  call('ZADD', P .. 'workers', NOW, worker)
+  local lost, cancelled = {}, {}
+  for i = 3, #args, 2 do
+    local rec = call('HMGET', P .. 'job:' .. args[i], 'token', 'state', 'cancel', 'arq')
+    if rec[1] == args[i + 1] and rec[2] == 'running' and (not rec[4] or Arq.renew(rec[4], rec[1], lease_ms)) then
+      call('ZADD', P .. 'leases', NOW + lease_ms, args[i])
+      if rec[3] then cancelled[#cancelled + 1] = args[i] end
+    else
+      lost[#lost + 1] = args[i]
+    end
+  end
+  Lifecycle.recover(64, lease_ms, options.max_losses, options.ttl_ms, beat)
+  if call('EXISTS', P .. 'gates') == 1 then
+    Limits.revisit()
+  end
+  for _, gone in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW - 3600000, 'LIMIT', 0, 100)) do
+    call('ZREM', P .. 'workers', gone)
+  end
+  try('HSET', 'jk:libraries', LIBRARY, math.floor(NOW / 1000)) -- it is in use; a user's rights may end at the namespace
+  return {call('HGET', key, 'stop') or '', lost, cancelled}
+end)

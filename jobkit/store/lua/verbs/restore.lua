@@ -1,0 +1,41 @@
+-- Puts ended jobs back that were written down elsewhere. args: for each: id, {us, state, ttl_ms, record (fields, all text),
+-- log (list of {first, count, bytes, lines}), artifacts (meta by name)}, arguments, result, preview, how many bodies of
+-- artifacts, and name, body of each. Returns 1 for each that is kept now, 0 if the id was known.
+verb('restore', UNLESS_FULL, function(args)
+  local answers = {}
+  local i = 1
+  while i <= #args do
+    local id, options, bodies = args[i], cjson.decode(args[i + 1]), tonumber(args[i + 5])
+    local us, state, ttl_ms = options.us, options.state, options.ttl_ms
+    local key = P .. 'job:' .. id
+    local is_new = call('EXISTS', key) == 0
+    if is_new then
+      if call('ZSCORE', P .. 'jobs', id) then Records.forget(id) end
+      for name, value in pairs(options.record) do call('HSET', key, name, value) end
+      call('PEXPIRE', key, ttl_ms)
+      for n, name in ipairs({'args:', 'result:', 'preview:'}) do
+        local value = args[i + 1 + n]
+        if value ~= '' then call('SET', P .. name .. id, value, 'PX', ttl_ms) end
+      end
+      for _, chunk in ipairs(options.log) do
+        call('XADD', P .. 'log:' .. id, '*', 'f', chunk[1], 'c', chunk[2], 'b', chunk[3], 'l', chunk[4])
+      end
+      for name, meta in pairs(options.artifacts) do call('HSET', P .. 'artifacts:' .. id, name, meta) end
+      for n = 1, bodies do
+        call('HSET', P .. 'bodies:' .. id, args[i + 4 + 2 * n], args[i + 5 + 2 * n])
+      end
+      for _, name in ipairs({'log:', 'artifacts:', 'bodies:'}) do call('PEXPIRE', P .. name .. id, ttl_ms) end
+      call('ZADD', P .. 'jobs', us, id)
+      call('ZADD', P .. 'state:' .. state, us, id)
+      call('ZADD', P .. 'expiry', NOW + ttl_ms, id)
+      local rec = Records.read(id)
+      call('SADD', P .. 'queues', rec.queue)
+      local kept = call('HMGET', key, 'error', 'e' .. rec.seq)
+      if state == 'failed' then Failures.add(rec, kept[1] and object(kept[1]) or {}) end
+      if kept[2] then call('PUBLISH', P .. 'all', kept[2]) end -- pages that did not know the job read it
+    end
+    answers[#answers + 1] = is_new and 1 or 0
+    i = i + 6 + 2 * bodies
+  end
+  return answers
+end)

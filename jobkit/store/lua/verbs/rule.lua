@@ -1,0 +1,54 @@
+-- Sets or ends a rule of the namespace (see Limits). args: gate ("task:NAME" or "queue:NAME"), the change (JSON with n, count
+-- and period_ms, paused; null ends one part of the rule, {} changes nothing) or "" to end the rule. Returns the rule that
+-- holds now (JSON), or "", and how many attempts have a place there.
+verb('rule', ALSO_WHEN_FULL, function(args)
+  local gate, change = args[1], args[2]
+  local rule = object(call('HGET', P .. 'rules', gate) or '{}')
+  if change == '' then
+    rule = {}
+  else
+    for name, value in pairs(object(change)) do rule[name] = value ~= cjson.null and value or nil end
+  end
+  if type(rule.paused) == 'table' and not rule.paused.at then rule.paused.at = NOW end
+  if next(rule) then
+    call('HSET', P .. 'rules', gate, cjson.encode(rule))
+  else
+    call('HDEL', P .. 'rules', gate)
+  end
+
+  -- Attempts that run already count: they hold places from now on.
+  local kind, name = string.match(gate, '^(%a+):(.*)$')
+  if next(rule) then
+    for _, id in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do
+      local rec = Records.read(id)
+      if rec and rec.state == 'running' and name == (kind == 'queue' and rec.queue or Limits.task_of(rec)) then
+        local key = P .. 'job:' .. id
+        local names, has = object(call('HGET', key, 'gates') or '[]'), false
+        for _, one in ipairs(names) do has = has or one == gate end
+        if not has then
+          names[#names + 1] = gate
+          call('ZADD', P .. 'holders:' .. gate, NOW, id)
+          call('HSET', key, 'gates', cjson.encode(names), 'terms', rec.terms or '{}')
+        end
+      end
+    end
+  end
+
+  -- Workers learn that there are rules from their own hash, and claim anew.
+  local ruled = call('EXISTS', P .. 'rules')
+  local told = {}
+  local function tell(id)
+    if told[id] then return end
+    told[id] = true
+    if call('EXISTS', P .. 'worker:' .. id) == 1 then call('HSET', P .. 'worker:' .. id, 'ruled', ruled) end
+    call('PUBLISH', P .. 'inbox:' .. id, 'W')
+  end
+  for _, id in ipairs(call('ZRANGE', P .. 'workers', 0, -1)) do tell(id) end
+  for _, queue in ipairs(call('SMEMBERS', P .. 'queues')) do -- those that have just begun
+    for _, id in ipairs(call('ZRANGE', P .. 'idle:' .. queue, 0, -1)) do tell(id) end
+  end
+  Limits.disarm(gate)
+  Limits.pump(gate)
+  Records.tell_control()
+  return {next(rule) and cjson.encode(rule) or '', call('ZCARD', P .. 'holders:' .. gate)}
+end)

@@ -1,0 +1,31 @@
+-- Says what queued jobs wait for. args: id... Returns for each JSON or "": for one that is parked gate, before (so many are in
+-- front of it), and n, held, count, period_ms, open (ms until it opens), paused, use, as far as there are such; for one
+-- whose queue's gate is shut the same.
+verb('waiting', READS_ONLY, function(args)
+  local answers = {}
+  for _, id in ipairs(args) do
+    local rec, answer = Records.read(id), ''
+    if rec and rec.state == 'queued' then
+      local name = rec.terms and call('HGET', P .. 'job:' .. id, 'parked')
+      local before = name and call('ZRANK', P .. 'parked:' .. name, id)
+      local found
+      local gates, resources = Limits.gates_of(rec)
+      for _, gate in ipairs(gates) do
+        local is_queue = gate.name == 'queue:' .. rec.queue
+        if gate.name == name or (not name and is_queue) then
+          local shut, open_us = Limits.is_shut(gate, 0, true)
+          if name or shut then
+            found = {gate = gate.name, before = before or call('ZRANK', P .. 'ready:' .. rec.queue, id), n = gate.n,
+              held = call('ZCARD', P .. 'holders:' .. gate.name), count = gate.count, period_ms = gate.period_ms,
+              paused = gate.paused or nil,
+              since = gate.paused and NOW - number(type(gate.paused) == 'table' and gate.paused.at or NOW) or nil, open = open_us and math.max(0, math.ceil(open_us / 1000) - NOW) or nil}
+          end
+        end
+      end
+      if resources and resources.gate == name then found = {gate = name, before = before, use = resources.use} end
+      if found then answer = cjson.encode(found) end
+    end
+    answers[#answers + 1] = answer
+  end
+  return answers
+end)
