@@ -97,7 +97,7 @@ class AuditEntry:
         return "\x1f".join((self.who, self.role, self.via, self.action, self.on, self.outcome))
 
     def folded(self, newer: AuditEntry) -> AuditEntry:
-        """Return this entry and a newer one of the same kind as one. Must match `lua/note.lua`."""
+        """Return this entry and a newer one of the same kind as one. Must match `lua/verbs/note.lua`."""
         others = [target for target in newer.targets if target not in self.targets]
         return replace(
             newer,

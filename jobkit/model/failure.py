@@ -1,6 +1,6 @@
 """Groups of failures: jobs of a task that failed with the same error at the same line.
 
-Pure. The store counts (`lua/failures.lua`); everything else about groups is decided here.
+Pure. The store counts (`lua/lib/failures.lua`); everything else about groups is decided here.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class FailureGroup:
 
 
 def group_id(task: str, error: Mapping[str, Any]) -> str:
-    """Return the group id of a failure (`error` in wire form). Must match `lua/failures.lua`."""
+    """Return the group id of a failure (`error` in wire form). Must match `lua/lib/failures.lua`."""
     parts = (task, str(error.get("kind") or ErrorKind.EXCEPTION), str(error.get("type", "")), place_of(error))
     return hashlib.sha1("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:12]
 

@@ -1,7 +1,7 @@
 """Which jobs, in which order: `Query`, the page that answers it, and what both mean, once for every store.
 
 `Brief` is as much of a job as it takes to find and to order it. `matches` and `sort_key` are the meaning of a query;
-`lua/list.lua` and `jobkit.index` do the same faster, and one suite of tests holds all of them together.
+`lua/verbs/list.lua` and `jobkit.index` do the same faster, and one suite of tests holds all of them together.
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ def by_turns(worker: WorkerInfo, turns: dict[str, float]) -> Iterator[str]:
     """Which of a worker's weighted queues is next, again and again: the one that has had least turns.
 
     Whoever asks adds a job's turn to `turns`, or takes the queue out of it where nothing waits there; that one comes
-    back with as many turns as the others have, so that it does not make up for the time. As in `lua/claim.lua`.
+    back with as many turns as the others have, so that it does not make up for the time. As in `lua/verbs/claim.lua`.
     """
     open_queues = [queue for queue in worker.queues if worker.weights]
     while open_queues:

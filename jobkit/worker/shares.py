@@ -1,6 +1,6 @@
 """A worker's resources: which devices each of its jobs may use.
 
-How much fits is the store's to say (`lua/hold.lua`); here whole devices get their numbers, so that two jobs that run at
+How much fits is decided by the store (`lua/lib/limits.lua`); here whole devices get their numbers, so that two jobs that run at
 the same time never see the same one.
 """
 

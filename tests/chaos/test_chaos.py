@@ -52,7 +52,7 @@ def test_a_deliberate_fault_is_found(fault: str) -> None:
 
 
 def test_every_fault_in_a_class_still_finds_it() -> None:
-    """Those in scripts are applied, each, by the tests of the state machine."""
+    """Those in the library are applied, each, by the tests of the state machine."""
     code = "from tests.chaos import faults\nfor fault in faults.FAULTS.values(): fault.patch and fault.patch()"
 
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

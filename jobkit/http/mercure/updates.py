@@ -25,7 +25,7 @@ Place = tuple[int, int, int]
 #: Protocols 0.x and 1.0, where an update is for the subscribers of one of them.
 OLD, NEW = "old", "new"
 
-#: Updates behind one event: as in publish.lua.
+#: Updates behind one event: as in `lua/verbs/publish.lua`.
 ROOM = 1_000_000
 
 #: Events of one millisecond. An id has 64 bits, of which `ROOM` takes a part.
