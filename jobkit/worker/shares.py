@@ -1,7 +1,7 @@
 """A worker's resources: which devices each of its jobs may use.
 
-How much fits is decided by the store (`lua/lib/limits.lua`); here whole devices get their numbers, so that two jobs that run at
-the same time never see the same one.
+How much fits is decided by the store (`lua/lib/limits.lua`); here whole devices get their numbers, so that two jobs
+that run at the same time never see the same one.
 """
 
 from __future__ import annotations
