@@ -110,6 +110,8 @@ def answers(jobs: Sequence[Submission], reply: Sequence[Any]) -> list[SubmitRepl
 def _answer(own_id: str, answer: Any) -> SubmitReply:
     if isinstance(answer, int):
         return SubmitReply(own_id, answer)
+    if isinstance(answer, str):  # of the store in memory
+        return SubmitReply("", reseal_for=answer[1:]) if answer[:1] == "?" else SubmitReply(answer)
     kind, job_id = answer[0], answer[1].decode()
     return SubmitReply("", reseal_for=job_id) if kind == b"seal for" else SubmitReply(job_id)
 

@@ -102,9 +102,9 @@ async def test_calls_that_are_sent_together_keep_their_order_when_the_library_is
 
 async def test_threads_load_it_as_well(server: Server, store: RedisStore) -> None:
     direct = DirectSubmit(store.settings, "client")
-    assert direct.submit(job("a")) > 0
+    assert direct.submit(job("a")).created_ms
     await store.redis.function_flush()
-    assert direct.submit(job("b")) > 0
+    assert direct.submit(job("b")).created_ms
     await store.redis.function_flush()
 
     with open_blocking(store.settings) as client:
