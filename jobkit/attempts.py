@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from jobkit.codec import PICKLE, RAW, Codec, Subject, is_reference
-from jobkit.files import Depot
-from jobkit.files.depot import LARGE_BYTES, opened
+from jobkit.files import FileStore
+from jobkit.files.file_store import LARGE_BYTES, opened
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, ResultUnavailable, SignatureError
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.attempt import supplied
@@ -36,7 +36,7 @@ _FINAL = (ErrorKind.REJECTED, ErrorKind.DEPENDENCY)
 class Filed:
     """Where the files of one job go. `owner` is what its folder says about whose it is."""
 
-    depot: Depot
+    file_store: FileStore
     folder: str
     owner: str
     bounds: Bounds
@@ -47,8 +47,8 @@ class Filed:
         Raises:
             OSError: it cannot be written.
         """
-        self.depot.claim(self.folder, self.owner)
-        return self.depot.put(f"{self.folder}/{name}", form, body, subject, codec)
+        self.file_store.claim(self.folder, self.owner)
+        return self.file_store.put(f"{self.folder}/{name}", form, body, subject, codec)
 
 
 def artifact_subject(spec: JobSpec, name: str, media: str) -> Subject:
@@ -118,11 +118,13 @@ class NeedMissing(Exception):
     """A result that a job needs is not there; the message is the sentence for the user."""
 
 
-async def needed(store: Any, spec: JobSpec, codec: Codec, depot: Depot | None = None) -> dict[str, tuple[bytes, bytes]]:
+async def needed(
+    store: Any, spec: JobSpec, codec: Codec, file_store: FileStore | None = None
+) -> dict[str, tuple[bytes, bytes]]:
     """The results that a job needs by job id, as verified `(format, body)`; nothing is unpickled.
 
     Args:
-        store: of the worker's loop, or the one of `sync://`. depot: where large results are.
+        store: of the worker's loop, or the one of `sync://`. file_store: where large results are.
 
     Raises:
         NeedMissing: one is not kept any more. StoreUnavailable: the server does not answer.
@@ -141,7 +143,7 @@ async def needed(store: Any, spec: JobSpec, codec: Codec, depot: Depot | None = 
             try:
                 await check_reuse(store, snapshot, codec)
                 if is_reference(sealed):
-                    given[job_id] = await asyncio.to_thread(opened, sealed, subject, codec, depot)
+                    given[job_id] = await asyncio.to_thread(opened, sealed, subject, codec, file_store)
                 else:
                     given[job_id] = codec.verify(sealed, subject)
             except (SignatureError, ResultUnavailable) as error:
@@ -190,7 +192,7 @@ def assignment(
         cancel_grace_s=settings.cancel_grace if spec.cancel_grace_s is None else spec.cancel_grace_s,
         allow_pickle=codec.allow_pickle,
         bounds=filed.bounds if filed is not None else bounds or Bounds(),
-        log_path=str((filed and filed.depot.log_path(filed.folder)) or ""),
+        log_path=str((filed and filed.file_store.log_path(filed.folder)) or ""),
         log_owner=filed.owner if filed is not None else "",
         is_suspect=claimed.losses > 0,
         environ=environ or {},
@@ -215,7 +217,7 @@ def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings,
         try:
             result = filed.put(f"result.{claimed.attempt}", outcome.form, outcome.body, subject, codec)
         except OSError as error:
-            problem = f"it could not be written to {filed.depot.place.shown} ({error.strerror or error})"
+            problem = f"it could not be written to {filed.file_store.place.shown} ({error.strerror or error})"
     if kind == "failed":
         delay_s = spec.retry_policy.delay_s(
             retried=claimed.retried, error_types=outcome.error_types, random=random.random(), asked=outcome.retry
@@ -241,7 +243,7 @@ def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings,
         delay_ms=delay_ms,
         ttl_ms=max(1, int(ttl_s * 1000)),
         max_losses=settings.max_losses,
-        folder=filed.folder if filed is not None and filed.depot.has(filed.folder) else "",
+        folder=filed.folder if filed is not None and filed.file_store.has(filed.folder) else "",
     )
 
 

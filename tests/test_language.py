@@ -24,6 +24,10 @@ CLEAN = (
     "jobkit/codec.py",
     "jobkit/people.py",
     "jobkit/own_machine.py",
+    "jobkit/files",
+    "jobkit/index",
+    "jobkit/schedules",
+    "jobkit/notify",
 )
 
 #: Pattern -> what to write instead.

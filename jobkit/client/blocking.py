@@ -13,8 +13,8 @@ from jobkit.client.connection import Connection
 from jobkit.client.outcome import outcome_of
 from jobkit.client.verbs import log_lines
 from jobkit.codec import is_reference
-from jobkit.files import Depot
-from jobkit.files.depot import opened
+from jobkit.files import FileStore
+from jobkit.files.file_store import opened
 from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, LogLine, ResultExpired, UnknownTask
 from jobkit.model.audit import AuditEntry
 from jobkit.store.query import Page, Query
@@ -186,7 +186,7 @@ class Blocking(Connection):
         preview = None if sealed or snapshot.state is not JobState.SUCCEEDED else self.preview(job.id)
         if sealed and snapshot.cached_from:
             self._call(partial(self._verbs.check_reuse, snapshot))
-        return outcome_of(snapshot, sealed, preview, self.codec, self._depot if is_reference(sealed) else None)
+        return outcome_of(snapshot, sealed, preview, self.codec, self._file_store if is_reference(sealed) else None)
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """What a job saved with `jobkit.current().save(name, obj)`, oldest first; also while it runs.
@@ -217,8 +217,8 @@ class Blocking(Connection):
         sealed = self._call(partial(self._verbs.sealed_artifact, spec.id, info.name))
         if sealed is None:
             raise ResultExpired(f"artifact {info.name!r} of job {spec.id} is no longer kept")
-        depot = self._depot if is_reference(sealed) else None
-        return opened(sealed, artifact_subject(spec, info.name, info.media_type), self.codec, depot)[1]
+        file_store = self._file_store if is_reference(sealed) else None
+        return opened(sealed, artifact_subject(spec, info.name, info.media_type), self.codec, file_store)[1]
 
     def log_file(self, job_id: str) -> Path | None:
         """The file with a job's whole log, once an attempt has ended; None where there is none on this machine.
@@ -229,5 +229,5 @@ class Blocking(Connection):
         return self._verbs.log_path(folder) if folder else None
 
     @property
-    def _depot(self) -> Depot | None:
-        return self._verbs.depot
+    def _file_store(self) -> FileStore | None:
+        return self._verbs.file_store

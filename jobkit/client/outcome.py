@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobkit.codec import Codec, Subject
-from jobkit.files import Depot
-from jobkit.files.depot import opened
+from jobkit.files import FileStore
+from jobkit.files.file_store import opened
 from jobkit.model import (
     JobCancelled,
     JobFailed,
@@ -20,14 +20,18 @@ from jobkit.model import (
 
 
 def outcome_of(
-    snapshot: JobSnapshot, sealed: bytes, preview: Mapping[str, Any] | None, codec: Codec, depot: Depot | None = None
+    snapshot: JobSnapshot,
+    sealed: bytes,
+    preview: Mapping[str, Any] | None,
+    codec: Codec,
+    file_store: FileStore | None = None,
 ) -> Any:
     """The value that the task returned. Unpickles it: only for whoever asked for the result.
 
     Args:
         sealed: the result (or, of a failed job, the original exception) as the store has it; empty where it has none.
         preview: of the result, where there is no `sealed`.
-        depot: where large results are.
+        file_store: where large results are.
 
     Raises:
         JobFailed, JobCancelled: it did not succeed.
@@ -48,7 +52,7 @@ def outcome_of(
         if snapshot.cached_from:
             raise ResultExpired(f"{what}: it is that of job {snapshot.cached_from}, which is no longer kept")
         raise ResultExpired(f"{what}: it has expired or was removed")
-    form, body = opened(sealed, Subject("result", snapshot.result_id, spec.task), codec, depot)
+    form, body = opened(sealed, Subject("result", snapshot.result_id, spec.task), codec, file_store)
     try:
         return _decode(form, body)
     except Exception as error:  # unpickling runs code of the value's own classes

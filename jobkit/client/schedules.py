@@ -18,8 +18,7 @@ from jobkit.client.schedule import Schedule
 from jobkit.client.scheduling import scheduled
 from jobkit.model import InvalidParams, JobEvent, JobkitError, JobNotFound, JobSpec, ScheduleRun, ScheduleSnapshot
 from jobkit.schedules.firing import decide, firing, job_of
-from jobkit.schedules.rules import checked_count, checked_rules
-from jobkit.schedules.timing import Timing, timing
+from jobkit.schedules.timing import Timing, checked_count, checked_rules, timing
 from jobkit.schedules.words import utc
 from jobkit.settings import checked_name
 from jobkit.store.schedules import CHANGED, Firing

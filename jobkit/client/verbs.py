@@ -20,7 +20,7 @@ from jobkit.client.listening import Listening
 from jobkit.client.sending import Sending
 from jobkit.client.trail import Trail
 from jobkit.codec import Codec, Subject
-from jobkit.files import Depot
+from jobkit.files import FileStore
 from jobkit.files.log import aside_of, lost_of
 from jobkit.files.log_reader import read_log
 from jobkit.model import (
@@ -233,13 +233,13 @@ class Verbs(Sending, Listening):
 
     def log_path(self, folder: str) -> Path | None:
         """The file of a job's whole log; None if there is none on this machine. Blocking."""
-        path = self.depot.log_path(folder) if self.depot is not None else None
+        path = self.file_store.log_path(folder) if self.file_store is not None else None
         return path if path is not None and (path.is_file() or aside_of(path).is_file()) else None
 
     @cached_property
-    def depot(self) -> Depot | None:
+    def file_store(self) -> FileStore | None:
         """Where large results are. Made when first needed: not every client has what a URL of the workers' needs."""
-        return Depot.of(self.settings)
+        return FileStore.of(self.settings)
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
         """See `jobkit.attempts.read_preview`."""

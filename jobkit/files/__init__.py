@@ -1,10 +1,10 @@
-"""What is too large for the store: results, artifacts and whole logs as files, in the home or where `results` points.
+"""Files of jobs that are too large for the store: results, artifacts and whole logs, in the home or in `results`.
 
-The store keeps a sealed reference; what a file holds is sealed as well and checked before it is read. A job's files lie
-in one folder, which the store knows (`Store.folder`) and hands out as litter once the job is forgotten.
+The store keeps a sealed reference. File contents are sealed, too, and verified before they are read. Each job has one
+folder, which the store knows (`Store.folder`); when the job is deleted, the store lists the folder as orphaned.
 """
 
-from jobkit.files.depot import Depot
+from jobkit.files.file_store import FileStore
 from jobkit.files.log import LogFile
 
-__all__ = ["Depot", "LogFile"]
+__all__ = ["FileStore", "LogFile"]

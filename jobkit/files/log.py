@@ -1,10 +1,11 @@
-"""A job's whole log as a file: appended by its child, by the worker for what C code and grandchildren print.
+"""A job's whole log as a file. The job's process appends to it; so does the worker, for output of C code and
+subprocesses.
 
-The store keeps head and tail of a log and lets floods pass by; this keeps all of it, up to `2 * PIECE_BYTES`. A log
-that never grows beyond `SPILL_BYTES` has no file: it is in the store as it is.
+The store keeps the head and tail of a log and drops the middle. This file keeps the last `2 * PIECE_BYTES`. A log
+smaller than `SPILL_BYTES` has no file, because the store has all of it.
 
-Beside the text lies a file of marks, eight bytes a line: when it was written, from where, and its level. So the text
-stays what the job wrote, and a reader (`log_reader`) can still filter by level.
+A second file has marks, eight bytes a line: time, source and level. So the text file contains exactly what the job
+wrote, and `log_reader` can still filter by level.
 """
 
 from __future__ import annotations
@@ -17,20 +18,21 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from jobkit.files.depot import OWNER
+from jobkit.files.file_store import OWNER
 from jobkit.files.places import make_folders
 
-#: Below both a log is whole in the store, which keeps the first 100 kB of each, and every line of a small burst.
+#: Below both limits the store has the whole log: it keeps the first 100 kB and every line of a small burst.
 SPILL_BYTES, SPILL_LINES = 16_000, 500
-#: Lines and bytes are written at most this late and in portions of about this size.
+#: Size in bytes from which buffered lines are written without waiting for the next flush.
 _PORTION = 200_000
 
-#: A file that has grown to this is put aside, and what was put aside before is gone: the newest 50 to 100 MB stay.
+#: At this size the file is rotated, and the previously rotated one deleted: the newest 50 to 100 MB are kept.
 PIECE_BYTES = 50_000_000
 
 _ASIDE, _CUT, MARKS = ".1", ".cut", ".marks"
 
-#: What a mark's lowest byte tells: `source + 8 * level`, by position here. The time (ms) is in the bytes above.
+#: Values of a mark's lowest byte: `source + 8 * level`, as indexes into these tuples. The bytes above are the time
+#: (ms).
 SOURCES = ("", "stdout", "stderr", "log", "warning", "jobkit")
 LEVELS = ("", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 MARK = struct.Struct("<Q")
@@ -39,12 +41,12 @@ MARK = struct.Struct("<Q")
 Portion = tuple[bytes, bytes]
 
 
-#: Of a line of which nothing is known.
+#: Mark of a line with unknown time, source and level.
 NO_MARK = bytes(MARK.size)
 
 
 def mark_of(source: str = "", level: str = "", at_ms: int = 0) -> bytes:
-    """The mark of a line."""
+    """Return the mark of a line."""
     place = (SOURCES.index(source) if source in SOURCES else 0) + 8 * (LEVELS.index(level) if level in LEVELS else 0)
     return MARK.pack(max(0, at_ms) << 8 & 0xFFFFFFFFFFFFFFFF | place)
 
@@ -53,11 +55,11 @@ _CUT_NOTE = f"… the beginning of this log was left out: only its last {2 * PIE
 
 
 class LogFile:
-    """Collects lines and appends them to the file. Several processes may write to one file, in whole portions.
+    """Buffers lines and appends them to the file. Several processes may append to one file, in whole portions.
 
     Args:
-        path: the file; its folder is made when it is first written to.
-        owner: what the folder's file `job` says, see `depot.owner_text`.
+        path: the file; its folder is created on the first write.
+        owner: content of the folder's file `job`, see `file_store.owner_text`.
     """
 
     def __init__(self, path: Path, owner: str) -> None:
@@ -67,20 +69,20 @@ class LogFile:
         self._marks: list[bytes] = []
         self._size = 0
         self._lines = 0
-        self.is_file = False  #: something was written
+        self.is_file = False  #: True after the first write
         self._is_broken = False
 
     def add(self, lines: Iterable[str], mark: bytes = NO_MARK) -> None:
-        """Lines without their newlines. `mark`: of each of them, see `mark_of`."""
+        """Buffer lines without their newlines. `mark` applies to each of them, see `mark_of`."""
         text = "\n".join(lines)
         self.add_bytes(text.encode("utf-8", "backslashreplace") + b"\n", mark)
 
     def add_bytes(self, data: bytes, mark: bytes = NO_MARK) -> None:
-        """Whole lines."""
+        """Buffer whole lines."""
         self.add_portion((data, mark * data.count(b"\n")))
 
     def add_portion(self, portion: Portion) -> None:
-        """What another one has given away by `take`."""
+        """Buffer the result of another log file's `take`."""
         data, marks = portion
         self._parts.append(data)
         self._marks.append(marks)
@@ -93,27 +95,27 @@ class LogFile:
 
     @property
     def is_large(self) -> bool:
-        """Whether so much waits that it is worth a file."""
+        """True if the buffer is large enough to start a file."""
         return self._size > SPILL_BYTES or self._lines > SPILL_LINES
 
     @property
     def is_due(self) -> bool:
-        """Whether so much waits that it should be written now and not at the next flush."""
+        """True if the buffer should be written now instead of at the next flush."""
         return self._size > _PORTION
 
     def take(self) -> Portion:
-        """What waits; it is the caller's then."""
+        """Return the buffered lines and clear the buffer."""
         data, marks = b"".join(self._parts), b"".join(self._marks)
         self._parts, self._marks, self._size, self._lines = [], [], 0, 0
         return data, marks
 
     def flush(self) -> None:
-        """Write what waits, once there is enough of it for a file."""
+        """Write the buffer if the file exists or the buffer is large enough to start one."""
         if self._size and (self.is_file or self.is_large):
             self.write(self.take())
 
     def write(self, portion: Portion) -> None:
-        """Append now. A disk that refuses ends the file, never the job: the store has head and tail."""
+        """Append to the file. A disk error ends the file but not the job: the store has head and tail of the log."""
         if self._is_broken or not portion[0]:
             return
         try:
@@ -141,7 +143,7 @@ class LogFile:
             os.close(fd)
 
     def _locked(self) -> int:
-        """The open file, held: a second writer must not put aside what this one is writing to."""
+        """Return the open and locked file. The lock keeps other writers from rotating it during a write."""
         while True:
             try:
                 fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -149,7 +151,7 @@ class LogFile:
                 self._make_folder()
                 continue
             try:
-                with contextlib.suppress(OSError):  # a file system without locks: one writer is the rule there
+                with contextlib.suppress(OSError):  # without locks in the file system: usually there is only one writer
                     fcntl.flock(fd, fcntl.LOCK_EX)
                 if os.path.samestat(os.fstat(fd), os.stat(self.path)):
                     return fd
@@ -177,17 +179,17 @@ def _write(fd: int, data: bytes) -> None:
 
 
 def aside_of(path: Path) -> Path:
-    """The older half of a log that is still written."""
+    """Return the path of the rotated, older piece of a log."""
     return path.with_name(path.name + _ASIDE)
 
 
 def marks_of(path: Path) -> Path:
-    """The marks of a piece of a log."""
+    """Return the path of the marks of a piece of a log."""
     return path.with_name(path.name + MARKS)
 
 
 def lost_of(path: Path) -> int:
-    """Lines at the beginning of a log that are no longer kept, and that its file does not count."""
+    """Return the number of lines at the beginning of a log that have been deleted and are not counted in its file."""
     try:
         return int(path.with_name(path.name + _CUT).read_text("ascii") or 0)
     except (OSError, ValueError):
@@ -203,7 +205,7 @@ def _count_lost(path: Path, count: int) -> None:
 
 
 def join(path: Path) -> None:
-    """One file of a log that was put aside in between; at the end of an attempt, when nobody writes any more."""
+    """Join the pieces of a rotated log into one file, at the end of an attempt when all writers are done."""
     aside = aside_of(path)
     if not aside.exists():
         return
@@ -220,6 +222,6 @@ def join(path: Path) -> None:
                         shutil.copyfileobj(source, target, 1 << 20)
         os.replace(whole, piece_of(path))
     if is_cut:
-        _count_lost(path, -1)  # the note stands for the last of them
+        _count_lost(path, -1)  # the note counts as the last of them
     aside.unlink()
     marks_of(aside).unlink(missing_ok=True)

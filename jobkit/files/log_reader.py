@@ -1,7 +1,7 @@
 """Pages and searches of a job's log file, without reading it into memory.
 
-The file has at most 100 MB (see `jobkit.files.log`). A page costs one pass that counts newlines; a search also decodes
-the text, at most `SEARCH_BYTES` of it a call, and then tells where to go on.
+The file has at most 100 MB (see `jobkit.files.log`). A page costs one pass that counts newlines. A search also decodes
+the text, at most `SEARCH_BYTES` a call, and returns a cursor to continue.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from jobkit.files.log import LEVELS, MARK, SOURCES, aside_of, lost_of, marks_of
 from jobkit.model import LogFilter, LogLine
 
-#: Bytes of text that one call searches.
+#: Maximum number of bytes that one call searches.
 SEARCH_BYTES = 24_000_000
 
 _BLOCK = 1 << 20
 
-#: Characters of one line that a page shows.
+#: Maximum number of characters of a line in a page.
 _LINE_CHARS = 10_000
 
 
@@ -34,7 +34,7 @@ class _Block:
     marks_from: int
 
     def lines(self, search: str = "") -> Iterator[LogLine]:
-        """Its lines; none if no line contains `search` (in lower case)."""
+        """Yield its lines; none if no line contains `search` (lower case)."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
             data = file.read(self.size)
@@ -45,7 +45,7 @@ class _Block:
             with marks_of(self.path).open("rb") as file:
                 file.seek(self.marks_from * MARK.size)
                 marks = file.read(self.count * MARK.size)
-        except OSError:  # of an older version
+        except OSError:  # written by an older version
             marks = b""
         marks = marks[: len(marks) // MARK.size * MARK.size].ljust(self.count * MARK.size, b"\0")
         texts = whole.removesuffix("\n").split("\n")
@@ -65,10 +65,10 @@ class Found:
     """Lines of a log file, oldest first.
 
     Attributes:
-        lines: at most as many as were asked for.
+        lines: at most `limit`.
         total: number of the last line of the log.
-        matched: lines that match, as far as was searched. is_all: that is all of the log.
-        cursor: where a search that stopped early goes on: `after` or `before` this line; 0 if it did not.
+        matched: number of matching lines in the searched part. is_all: the whole log was searched.
+        cursor: where to continue a search that stopped early: `after` or `before` this line; 0 if it is complete.
     """
 
     total: int
@@ -81,10 +81,10 @@ class Found:
 def read_log(
     path: Path, wanted: LogFilter, *, after: int = 0, before: int | None = None, limit: int = 500, newest: bool = False
 ) -> Found:
-    """Lines numbered above `after` and below `before` that `wanted` takes.
+    """Return lines between `after` and `before` (both excluded) that match `wanted`.
 
     Args:
-        limit: at most so many. newest: the last of them instead of the first.
+        limit: maximum number of lines. newest: return the last of them instead of the first.
 
     Raises:
         OSError: the file cannot be read.
@@ -115,7 +115,7 @@ def read_log(
 
 
 def _blocks(path: Path) -> list[_Block]:
-    """The log in blocks of about a megabyte that end with a line."""
+    """Return the log in blocks of about a megabyte that end with a line."""
     blocks: list[_Block] = []
     first = lost_of(path) + 1
     for piece in (aside_of(path), path):
@@ -127,7 +127,7 @@ def _blocks(path: Path) -> list[_Block]:
         with file:
             while data := file.read(_BLOCK):
                 end = data.rfind(b"\n") + 1
-                if not end:  # a line that is longer than a block: take all of it
+                if not end:  # the line is longer than a block: read all of it
                     data += file.readline()
                     end = len(data)
                 count = data.count(b"\n", 0, end) or 1

@@ -1,4 +1,4 @@
-"""Where files lie: a directory, or what fsspec reaches. Paths here are relative, made of names that `Depot` chose."""
+"""Storage of files: a directory, or remote storage by fsspec. Paths are relative; their names come from `FileStore`."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ Part = bytes | memoryview
 
 
 class Place(Protocol):
-    """Files by relative path. Every method may block, and raises `OSError` where the place cannot be reached."""
+    """Files by relative path. Every method may block, and raises `OSError` if the storage is not reachable."""
 
     shown: str
-    """What a sentence may call it."""
+    """Name for messages."""
 
     def check(self) -> None:
-        """Raises InvalidParams where it is plain that nothing can be written here."""
+        """Raise InvalidParams if the storage is certainly not writable."""
         ...
 
     def write(self, path: str, parts: Iterable[Part]) -> None:
-        """A whole file or none: nobody ever reads half of one."""
+        """Write a file atomically: readers see all of it or no file."""
         ...
 
     def read(self, path: str) -> bytes: ...
 
     def local(self, path: str) -> Path | None:
-        """The path on this machine; None where it has none."""
+        """Return the path on this machine, or None for remote storage."""
         ...
 
     def remove(self, folder: str) -> None:
-        """The folder and all in it; gone already is fine."""
+        """Delete a folder with its contents; no error if it does not exist."""
         ...
 
     def folders(self, base: str, min_age_s: float) -> Iterator[str]:
-        """Folders `base/xx/name` that are at least so old, as far as the place can tell without opening files."""
+        """Yield folders `base/xx/name` at least `min_age_s` old, if the age is known without opening files, else
+        all.
+        """
         ...
 
 
 class Directory:
-    """A directory of this machine, or one that several machines mount. Its files are for their owner alone."""
+    """A directory of this machine or a network mount. Files are readable by their owner only."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
@@ -71,7 +73,7 @@ class Directory:
         fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(fd, "wb") as file:
-                os.fchmod(fd, 0o600)  # a umask may have taken bits away
+                os.fchmod(fd, 0o600)  # the umask may have removed bits
                 for part in parts:
                     file.write(part)
             os.replace(aside, target)
@@ -91,18 +93,19 @@ class Directory:
 
     def folders(self, base: str, min_age_s: float) -> Iterator[str]:
         before = time.time() - min_age_s
-        for shelf in _entries(self.root / base):
-            for folder in _entries(shelf):
-                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+        for group in _entries(self.root / base):
+            for folder in _entries(group):
+                with contextlib.suppress(FileNotFoundError):  # deleted by another process
                     if folder.stat().st_mtime <= before:
-                        yield f"{base}/{shelf.name}/{folder.name}"
+                        yield f"{base}/{group.name}/{folder.name}"
 
 
 class Remote:
-    """What fsspec reaches: `s3://bucket/jobs`, `sftp://...`, `file://...`.
+    """Storage that fsspec supports: `s3://bucket/jobs`, `sftp://...`, `file://...`.
 
-    A file is written under its final name, which is used once: object stores show it whole or not at all, and elsewhere
-    nobody knows of it before it is complete, since the reference is stored afterwards.
+    A file is written under its final name, which is used only once. Object stores show it complete or not at all.
+    Elsewhere
+    no reader knows the name before the file is complete, because the reference is stored afterwards.
     """
 
     def __init__(self, url: str) -> None:
@@ -121,7 +124,7 @@ class Remote:
         self.shown = _masked(url)
 
     def check(self) -> None:
-        """Nothing that could be told without writing."""
+        """Do nothing: it cannot be tested without writing."""
 
     def write(self, path: str, parts: Iterable[Part]) -> None:
         with self._reaching():
@@ -144,9 +147,9 @@ class Remote:
             self._fs.rm(self._full(folder), recursive=True)
 
     def folders(self, base: str, min_age_s: float) -> Iterator[str]:
-        for shelf in self._names(base):
-            for folder in self._names(f"{base}/{shelf}"):
-                yield f"{base}/{shelf}/{folder}"
+        for group in self._names(base):
+            for folder in self._names(f"{base}/{group}"):
+                yield f"{base}/{group}/{folder}"
 
     def _names(self, path: str) -> list[str]:
         with self._reaching():
@@ -162,7 +165,7 @@ class Remote:
 
     @contextlib.contextmanager
     def _reaching(self) -> Iterator[None]:
-        """Drivers raise their own kinds of error; to us a place that does not answer is an `OSError`."""
+        """Convert the drivers' own exceptions to `OSError`."""
         try:
             yield
         except OSError:
@@ -172,16 +175,16 @@ class Remote:
 
 
 def place_of(results: str) -> Place:
-    """The place for a `results` setting.
+    """Return the storage for a `results` setting.
 
     Raises:
-        InvalidParams: a URL that nothing here understands.
+        InvalidParams: the URL is not supported.
     """
     return Remote(results) if "://" in results else Directory(Path(results))
 
 
 def make_folders(path: Path) -> None:
-    """`path` and its missing parents, mode 0700 each under any umask."""
+    """Create `path` and its missing parents, each with mode 0700 under any umask."""
     missing = []
     while not path.is_dir():
         missing.append(path)

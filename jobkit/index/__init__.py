@@ -1,8 +1,9 @@
-"""Finding jobs fast where there are many: an index beside the store, made when somebody asks for what needs it.
+"""A search index beside the store, created in memory of a process when a query needs it.
 
-Redis stays lean: submitting and ending a job write nothing for it. The index is a file of SQLite that goes with its
-process; it is filled from the store, newest first, kept up by its events, and never believed: what a page shows is read
-from the store and checked again. `schema.py` says what is in it, for other questions that SQL answers.
+Redis stays lean: submitting and ending a job write nothing for the index. It is a temporary SQLite file of the process,
+filled from the store, newest jobs first, and updated by events. A page never trusts it: job ids come from the index,
+jobs
+are read from the store and matched again. `schema.py` describes the tables.
 """
 
 from jobkit.index.index import Index

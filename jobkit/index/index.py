@@ -1,8 +1,10 @@
-"""`Index`: answers queries from the shelf, fills it from a store, and keeps it up by the store's events.
+"""`Index`: answers queries, fills its database from a store, and updates it by the store's events.
 
-What a page shows is read from the store and checked again, so the index may be late, never wrong: a job that has moved
-on is left out, one that the index has not heard of yet is missing for a moment. While it is being filled, newest first,
-a page says how far it has come.
+Jobs are read from the store and matched again, so the index may be late but never wrong: a job that no longer matches
+is
+left out, a job that it does not know yet is missing for a moment. While it is being filled, newest first, a page
+reports
+how many jobs it has searched.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from jobkit.index.shelf import ASK, COUNT, WRITE, Hit, Shelf
+from jobkit.index.database import ASK, COUNT, WRITE, Hit, IndexDatabase
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.runners import Runners
 from jobkit.store.base import Store
@@ -24,23 +26,32 @@ from jobkit.store.query import Brief, Page, Query, matches, write_cursor
 
 logger = logging.getLogger("jobkit.index")
 
-#: Entries of the store that one call looks at, and records that one read and write are of.
+#: Number of version entries that one call reads, and of records that one read or write handles.
 _VERSIONS, _SLICE = 1_000, 200
 
-#: Seconds: events are gathered so long; reports of progress; a first page waits so long for a small store to be read;
-#: between two looks whether the index still knows what the store does; without a question, the index goes.
-_GATHER_S, _PROGRESS_S, _PATIENCE_S, _SWEEP_S, _IDLE_S = 0.25, 5.0, 0.4, 600.0, 1_800.0
+#: Seconds for which events are collected before their jobs are read.
+_GATHER_S = 0.25
+#: The same for reports of progress.
+_PROGRESS_S = 5.0
+#: Seconds that a first page waits for the index to be filled.
+_PATIENCE_S = 0.4
+#: Seconds between two comparisons of the index with the store.
+_SWEEP_S = 600.0
+#: The index is deleted after so many seconds without a query.
+_IDLE_S = 1_800.0
 
-#: Looks at the store that a page may cost where most of what the index finds has moved on.
+#: Maximum number of reads of the store for a page if most of the hits no longer match.
 _ROUNDS = 6
 
 
 class Index:
-    """See the module's docstring. Lives on the loop of its store and hub; nothing is made before the first question."""
+    """Search index of a store; see the module's docstring. Runs on the store's event loop. Created empty on first
+    use.
+    """
 
     def __init__(self, store: Store, hub: Hub) -> None:
         self._store, self._hub = store, hub
-        self._shelf: Shelf | None = None
+        self._database: IndexDatabase | None = None
         self._runners = Runners(self._failed)
         self._stops: list[Callable[[], None]] = []
         self._dirty: dict[str, None] = {}
@@ -55,27 +66,27 @@ class Index:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it knows all jobs."""
+        """True if it has all jobs."""
         return self._filled.is_set()
 
     @property
     def size(self) -> int:
-        """How many jobs it knows."""
-        return self._shelf.size if self._shelf else 0
+        """Number of jobs in the index."""
+        return self._database.size if self._database else 0
 
     async def whole(self) -> None:
-        """Returns when it knows all jobs; begins where nobody has asked yet."""
-        if self._shelf is None:
+        """Wait until it has all jobs; starts filling it if necessary."""
+        if self._database is None:
             self._start()
         await self._filled.wait()
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
     async def page(self, query: Query) -> Page:
-        """A page of jobs, as `Store.list` gives it; with `searched` while the index is not whole.
+        """Return a page of jobs like `Store.list`; with `searched` set while the index is incomplete.
 
         Raises:
-            InvalidParams: the order is none, or the cursor is of another order.
+            InvalidParams: the order is unknown, or the cursor belongs to another order.
             StoreUnavailable: the server does not answer.
         """
         query.checked()
@@ -83,20 +94,20 @@ class Index:
             return await self._store.list(query)
         try:
             return await self._page(query)
-        except sqlite3.Error as error:  # a full disk, say
+        except sqlite3.Error as error:  # for example, the disk is full
             logger.warning("the index of jobs cannot be used (%s); all jobs are looked at instead", error)
             await self.close()
             return await self._store.list(query)
 
     async def _page(self, query: Query) -> Page:
-        shelf = await self._ready()
+        db = await self._ready()
         now_ms = await self._store.now_ms()
         found: list[JobSnapshot] = []
-        searched = None if self.is_whole else shelf.size
+        searched = None if self.is_whole else db.size
         asked = query
         for _ in range(_ROUNDS):
             wanted = max(10, query.limit - len(found)) + 1
-            hits = await self._do(shelf, ASK, lambda asked=asked, wanted=wanted: shelf.page(asked, now_ms, wanted))  # type: ignore[misc]
+            hits = await self._do(db, ASK, lambda asked=asked, wanted=wanted: db.page(asked, now_ms, wanted))  # type: ignore[misc]
             for hit, snapshot in zip(hits[: wanted - 1], await self._read(hits[: wanted - 1]), strict=True):
                 if len(found) == query.limit:
                     return Page(tuple(found), asked.cursor, searched)
@@ -110,19 +121,21 @@ class Index:
         return Page(tuple(found), asked.cursor, searched)
 
     async def count(self, query: Query, for_s: float = 0.15) -> int | None:
-        """How many jobs a query finds; None where `for_s` seconds do not do, or not all are known yet."""
+        """Return the number of jobs that match, or None if counting takes over `for_s` seconds or the index is
+        incomplete.
+        """
         if query.is_plain and query.newer_s is None and query.older_s is None:
             counts = await self._store.counts()
             return sum(counts[state] for state in query.states or counts)
-        shelf = await self._ready()
+        db = await self._ready()
         if not self.is_whole:
             return None
         now_ms = await self._store.now_ms()
-        found: int | None = await self._do(shelf, COUNT, lambda: shelf.count(query, now_ms, for_s))
+        found: int | None = await self._do(db, COUNT, lambda: db.count(query, now_ms, for_s))
         return found
 
     async def _read(self, hits: list[Hit]) -> list[JobSnapshot | None]:
-        """The jobs as they are now; what has gone leaves the index."""
+        """Return the current snapshots; deleted jobs are removed from the index."""
         snapshots = await self._store.snapshots([hit.id for hit in hits])
         gone = [hit.id for hit, snapshot in zip(hits, snapshots, strict=True) if snapshot is None]
         if gone:
@@ -130,10 +143,10 @@ class Index:
             self._gather()
         return snapshots
 
-    async def _ready(self) -> Shelf:
-        """The shelf, with all in it that was heard of before this moment."""
+    async def _ready(self) -> IndexDatabase:
+        """Return the database with all events applied that arrived before this call."""
         self._asked_at = time.monotonic()
-        if self._shelf is None:
+        if self._database is None:
             self._start()
         if not self.is_whole:
             try:
@@ -142,22 +155,22 @@ class Index:
             except TimeoutError:
                 pass
         await self._settle()
-        assert self._shelf is not None
-        return self._shelf
+        assert self._database is not None
+        return self._database
 
     @staticmethod
-    async def _do(shelf: Shelf, urgency: int, function: Callable[[], Any]) -> Any:
-        return await asyncio.wrap_future(shelf.do(urgency, function))
+    async def _do(db: IndexDatabase, urgency: int, function: Callable[[], Any]) -> Any:
+        return await asyncio.wrap_future(db.do(urgency, function))
 
     # -- filling and following ----------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._shelf = Shelf()
+        self._database = IndexDatabase()
         self._floor = float("inf")
         self._filled.clear()
         loop = asyncio.get_running_loop()
 
-        def heard(event: JobEvent) -> None:  # in memory, from whichever thread
+        def heard(event: JobEvent) -> None:  # in memory, from any thread
             loop.call_soon_threadsafe(self._heard, event)
 
         def told(is_live: bool) -> None:
@@ -167,14 +180,14 @@ class Index:
         self._runners.run(self._keep())
 
     async def close(self) -> None:
-        """Forget all; the next question begins anew."""
+        """Delete the database; the next query starts a new one."""
         for stop in self._stops:
             stop()
         self._stops = []
         self._runners.cancel()
-        if self._shelf is not None:
-            self._shelf.close()
-        self._shelf = None
+        if self._database is not None:
+            self._database.close()
+        self._database = None
         self._filled.clear()
         for heard in (self._dirty, self._moving, self._early):
             heard.clear()
@@ -187,12 +200,12 @@ class Index:
             await self.close()
 
     async def _keep(self) -> None:
-        """Fill it, and look now and then whether it still knows what the store does."""
+        """Fill the index, then compare it with the store at intervals."""
         await self._hub.ready(None)
         while True:
             try:
                 place = await self._store.place()
-                if self._place not in ("", place):  # the store was wiped, or is another one
+                if self._place not in ("", place):  # the store was wiped or replaced
                     self._place = place
                     await self._begin_again()
                     return
@@ -214,9 +227,9 @@ class Index:
         self._start()
 
     async def _sweep(self) -> None:
-        """Compare all that the store has with what is here, newest first, and read what differs."""
-        shelf = self._shelf
-        if shelf is None:
+        """Compare all jobs of the store with the index, newest first, and read those that differ."""
+        db = self._database
+        if db is None:
             return
         below, is_first = "", not self.is_whole
         if is_first and self._floor != float("inf"):
@@ -227,18 +240,18 @@ class Index:
             low = int(last) if last else -1
             known = {}
             if not is_first:
-                known = await self._do(shelf, WRITE, lambda low=low, high=high: shelf.versions(low, high))  # type: ignore[misc]
+                known = await self._do(db, WRITE, lambda low=low, high=high: db.versions(low, high))  # type: ignore[misc]
             gone = known.keys() - {job_id for job_id, _, _ in found}
             differ = [job_id for job_id, us, seq in found if known.get(job_id) != (us, seq)]
             for start in range(0, len(differ), _SLICE):
                 briefs = [brief for brief in await self._store.briefs(differ[start : start + _SLICE]) if brief]
                 if is_first:
                     briefs.sort(key=lambda brief: brief.us, reverse=True)
-                    await self._do(shelf, WRITE, lambda briefs=briefs: shelf.append(briefs))  # type: ignore[misc]
+                    await self._do(db, WRITE, lambda briefs=briefs: db.append(briefs))  # type: ignore[misc]
                     if briefs:
                         self._floor = briefs[-1].us
                 else:
-                    await self._do(shelf, WRITE, lambda briefs=briefs: shelf.put(briefs))  # type: ignore[misc]
+                    await self._do(db, WRITE, lambda briefs=briefs: db.put(briefs))  # type: ignore[misc]
             if gone:
                 self._dirty |= dict.fromkeys(gone)
                 self._gather()
@@ -248,8 +261,8 @@ class Index:
             await asyncio.sleep(0 if is_first else 0.02)
 
     def _told(self, is_live: bool) -> None:
-        """After a cut connection: what was said meanwhile is among the kept events, or all is compared."""
-        if is_live and self._shelf is not None:
+        """After a reconnect: compare everything, because events may have been missed."""
+        if is_live and self._database is not None:
             self._runners.run(self._catch_up())
 
     async def _catch_up(self) -> None:
@@ -260,7 +273,7 @@ class Index:
             await self._sweep()
 
     def _heard(self, event: JobEvent) -> None:
-        if self._shelf is None:
+        if self._database is None:
             return
         if event.type.is_news:
             self._moving[event.job_id] = None
@@ -288,9 +301,9 @@ class Index:
             self._gathering = False
 
     async def _settle(self) -> None:
-        """Read and write what was heard of up to now."""
+        """Read the jobs of all events so far and write them to the database."""
         async with self._settling:
-            shelf = self._shelf
+            db = self._database
             ids = list(self._dirty)
             self._dirty.clear()
             for start in range(0, len(ids), _SLICE):
@@ -301,9 +314,9 @@ class Index:
                     self._dirty |= dict.fromkeys(ids[start:])
                     raise
                 briefs = [brief for brief in read if brief is not None]
-                if not self.is_whole:  # the filling may be on its way with what was read before the news
+                if not self.is_whole:  # the fill may be about to write a record that it read before these events
                     self._early |= dict.fromkeys(brief.id for brief in briefs if brief.us < self._floor)
                     briefs = [brief for brief in briefs if brief.us >= self._floor]
                 gone = [job_id for job_id, brief in zip(some, read, strict=True) if brief is None]
-                if shelf is not None:
-                    await self._do(shelf, WRITE, lambda briefs=briefs, gone=gone: shelf.put(briefs, gone))  # type: ignore[misc]
+                if db is not None:
+                    await self._do(db, WRITE, lambda briefs=briefs, gone=gone: db.put(briefs, gone))  # type: ignore[misc]

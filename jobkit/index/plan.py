@@ -1,7 +1,9 @@
-"""From a query to SQL. What SQLite cannot know is how often each value occurs; the index counts, and says so here.
+"""Translates a query to SQL and chooses the fastest way, by the number of occurrences of each value.
 
-Three ways lead to a page: walk the index of its order and look at each row, walk the index of its rarest filter, or
-take what the pieces of its text find. A filter of few rows is always safe; else the way that finds a page soonest.
+SQLite cannot know these counts; the index counts them. There are three ways to a page: walk the index of the order and
+test each row, walk the index of the rarest filter, or walk the hits of the text search. A filter with few rows is
+always
+fast; otherwise the plan is the way that is expected to complete a page soonest.
 """
 
 from __future__ import annotations
@@ -15,15 +17,15 @@ from typing import Any
 from jobkit.index.schema import COUNTED, REPEATED, pieces
 from jobkit.store.query import STATES, Names, Query, is_pattern, is_worker, names, read_cursor
 
-#: Rows that may be looked at and sorted within a page's time.
+#: Number of rows that can be tested and sorted within a page's time.
 FEW = 20_000
 
-#: Values of one filter that are walked one by one, each in the order of age.
+#: Maximum number of values of a filter that are walked one by one, each ordered by age.
 _WALKS = 8
 
 Counts = Mapping[str, Counter[Any]]
 
-#: How many rows a condition finds in `source`; `FEW + 1` for more than `FEW`.
+#: Number of rows that match a condition in `source`; `FEW + 1` for more than `FEW`.
 Probe = Callable[[str, str, tuple[Any, ...]], int]
 
 #: A statement with its arguments; its rows are `(value, us, id)`.
@@ -32,9 +34,9 @@ Statement = tuple[str, tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Statements whose rows together hold the first of a page; merge them in the query's order.
+    """Statements whose rows together contain the first jobs of a page; to be merged in the query's order.
 
-    `is_in_order`: those of each come before those of the next, so that the rest need not be asked for.
+    `is_in_order`: the rows of each statement come before those of the next, so later statements may be skipped.
     """
 
     statements: Iterable[Statement] = ()
@@ -46,8 +48,8 @@ class Condition:
     """A condition on a row.
 
     Attributes:
-        rows: how many fulfil it, at most.
-        column: the one whose index finds them; "" for none. values: of a counted column.
+        rows: maximum number of rows that match.
+        column: column whose index finds them; "" for none. values: values of a counted column.
     """
 
     sql: str
@@ -59,9 +61,9 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What comes first, and from where on.
+    """Sort order and start position.
 
-    `behind`: conditions of the parts that follow each other; where `has_rest`, the last is of rows without a value.
+    `behind`: conditions of consecutive parts; with `has_rest`, the last part has the rows without a value.
     """
 
     column: str
@@ -81,7 +83,9 @@ class _Order:
 
 
 def plan_page(query: Query, counts: Counts, now_ms: int, limit: int, probe: Probe, match: str) -> Plan:
-    """The way to the `limit` first behind the query's cursor. `match`: see `match_of`; "" where there are no pieces."""
+    """Return the plan for the first `limit` rows after the query's cursor. `match`: see `match_of`; "" for no text
+    search.
+    """
     total = max(1, sum(counts["state"].values()))
     conditions = conditions_of(query, counts, now_ms, probe)
     if any(not each.rows for each in conditions):
@@ -110,7 +114,7 @@ def plan_page(query: Query, counts: Counts, now_ms: int, limit: int, probe: Prob
 
 
 def plan_count(query: Query, counts: Counts, now_ms: int, probe: Probe, match: str) -> Statement:
-    """The statement that counts all rows of a query."""
+    """Return the statement that counts all rows of a query."""
     conditions = conditions_of(query, counts, now_ms, probe)
     if any(not each.rows for each in conditions):
         return "SELECT 0", ()
@@ -127,7 +131,7 @@ def plan_count(query: Query, counts: Counts, now_ms: int, probe: Probe, match: s
 
 
 def conditions_of(query: Query, counts: Counts, now_ms: int, probe: Probe) -> list[Condition]:
-    """A query's filters but for its texts."""
+    """Return a query's filters, without its texts."""
     found: list[Condition] = []
     if query.states:
         states = tuple(STATES.index(state) for state in dict.fromkeys(query.states) if state in STATES)
@@ -169,7 +173,7 @@ def _counted(column: str, values: tuple[Any, ...], counts: Counts) -> Condition:
 
 
 def _values(counter: Counter[Any], asked: Names) -> tuple[str, ...]:
-    """The values that occur and were asked for."""
+    """Return the requested values that occur."""
     found: dict[str, None] = {}
     for name in names(asked):
         if is_pattern(name):
@@ -181,9 +185,9 @@ def _values(counter: Counter[Any], asked: Names) -> tuple[str, ...]:
 
 
 def match_of(query: Query, usual: Mapping[str, int]) -> str:
-    """What the pieces of a query's texts are asked; "" where all are too short.
+    """Return the FTS expression for a query's texts; "" if all texts are shorter than three letters.
 
-    The rarest of each text are enough, by how often pieces are `usual`: to join long lists takes long.
+    It uses the three rarest trigrams of each text, by the sampled frequencies `usual`: joining long lists is slow.
     """
     chosen = [piece for text in query.texts for piece in sorted(pieces(text), key=lambda each: usual.get(each, 0))[:3]]
     return " AND ".join('"{}"'.format(piece.replace('"', '""')) for piece in dict.fromkeys(chosen))
@@ -219,7 +223,7 @@ def _order_of(query: Query) -> _Order:
 
 
 def _along_order(query: Query, conditions: Sequence[Condition], order: _Order, limit: int) -> Iterator[Statement]:
-    """Walk the order's own index, which has an end with each part: jobs that have no value come last, newest first."""
+    """Walk the index of the order column; jobs without a value come last, newest first."""
     for behind in order.behind:
         wanted = [behind, *conditions, *_texts(query)]
         if order.is_rest(behind):
@@ -232,7 +236,7 @@ def _along_order(query: Query, conditions: Sequence[Condition], order: _Order, l
 def _along_values(
     query: Query, conditions: Sequence[Condition], order: _Order, values: Counter[Any], limit: int
 ) -> Iterator[Statement]:
-    """Value by value of a column that has few; those who have none come last."""
+    """Walk a column of few different values, value by value; rows without a value come last."""
     rest = [*conditions, *_texts(query)]
     after = read_cursor(query)
     absent = None if order.column == "state" else ""
@@ -243,7 +247,7 @@ def _along_values(
         last = absent if after[0] is None else after[0]
         if last in ordered:
             ordered = ordered[ordered.index(last) :]
-        else:  # the last of its value has gone meanwhile
+        else:  # the last row with this value has been deleted since the count
             ordered = [each for each in ordered if each == absent or (each < last if order.is_down else each > last)]
     for value in ordered:
         wanted = [Condition(f"jobs.{order.column} = ?", (value,)), *rest]
@@ -256,7 +260,7 @@ def _along_values(
 def _along_tags(
     query: Query, conditions: Sequence[Condition], tag: Condition, order: _Order, limit: int
 ) -> Iterator[Statement]:
-    """Walk the rows of a label that many have, which are in the order of `n`; with the strays apart."""
+    """Walk the rows of a frequent tag, which are in the order of `n`; stray rows are merged in."""
     rest = [*order.behind, *(each for each in conditions if each is not tag), *_texts(query)]
     along = f"ORDER BY tags.n {'ASC' if order.is_down else 'DESC'}"
     source = "tags CROSS JOIN jobs ON jobs.n = tags.n"
@@ -267,7 +271,7 @@ def _along_tags(
 
 
 def _from_n(column: str, query: Query, order: _Order) -> list[Condition]:
-    """Where a walk in the order of `n` begins for a page that follows another."""
+    """Return where a walk in the order of `n` starts for a page with a cursor."""
     after = read_cursor(query)
     if after is None:
         return []
@@ -279,7 +283,9 @@ def _from_n(column: str, query: Query, order: _Order) -> list[Condition]:
 def _by_condition(
     query: Query, conditions: Sequence[Condition], rarest: Condition, order: _Order, limit: int
 ) -> Iterator[Statement]:
-    """Walk the index of one filter; value by value where they are few, since within one it is in the order of age."""
+    """Walk the index of one filter; for few values, value by value, because rows of one value are in the order of
+    age.
+    """
     rest = [*(each for each in conditions if each is not rarest), *_texts(query)]
     parts = [rarest]
     source = f"jobs INDEXED BY jobs_{rarest.column}"
@@ -296,7 +302,7 @@ def _by_condition(
 def _by_text(
     query: Query, match: str, conditions: Sequence[Condition], order: _Order, limit: int
 ) -> Iterator[Statement]:
-    """All that the pieces find, sorted."""
+    """Sort all hits of the text search."""
     for behind in order.behind:
         wanted = [Condition("grams MATCH ?", (match,)), behind, *conditions, *_texts(query)]
         yield _select("grams CROSS JOIN jobs ON jobs.n = grams.rowid", order.column, wanted, order.sql, limit)
@@ -305,7 +311,7 @@ def _by_text(
 def _along_text(
     query: Query, match: str, conditions: Sequence[Condition], order: _Order, limit: int
 ) -> Iterator[Statement]:
-    """Walk what the pieces find in the order of age, which is that of `n` but for the strays."""
+    """Walk the hits of the text search in the order of age, which is that of `n` except for stray rows."""
     rest = [*order.behind, *conditions, *_texts(query)]
     wanted = [
         Condition("grams MATCH ?", (match,)),
@@ -313,7 +319,7 @@ def _along_text(
         Condition("NOT jobs.is_stray"),
         *rest,
     ]
-    along = f"ORDER BY grams.rowid {'ASC' if order.is_down else 'DESC'}"  # `n` is counted from the newest
+    along = f"ORDER BY grams.rowid {'ASC' if order.is_down else 'DESC'}"  # `n` counts from the newest job
     yield _select("grams CROSS JOIN jobs ON jobs.n = grams.rowid", order.column, wanted, along, limit)
     strays = [Condition("jobs.is_stray"), *rest]
     yield _select("jobs INDEXED BY jobs_stray", order.column, strays, order.sql, limit)

@@ -1,15 +1,15 @@
-"""What the index holds. Times are milliseconds since the epoch, NULL for "not yet".
+"""Tables of the index. Times are milliseconds since the epoch, NULL for "not yet".
 
-jobs   n         place: newest first by the time of submit, counted down from the newest
+jobs   n         sequence number, counted down from the newest job by time of submit
        id, us    the job, its time of submit in microseconds
-       seq       how far it had come; state: index into `query.STATES`
+       seq       of the record; state: index into `query.STATES`
        task, queue, owner, worker (of the last attempt), attempt (its number)
        error     type and kind of the error, joined by a tab; "" for none
-       started, finished, took (ms; of jobs that have ended), progress (0..1)
-       is_stray  1 where `n` is not in the order of `us`: it was heard of late
-tags   tag, n    one row a label
-texts  n, text   what is searched: a line for each value, A to Z in lower case
-grams  the three-letter pieces of `texts` (FTS5), where this SQLite has that tokenizer
+       started, finished, took (ms; of ended jobs), progress (0..1)
+       is_stray  1 if `n` is not in the order of `us`, because its event came late
+tags   tag, n    one row per label
+texts  n, text   the searched text: a line for each value, A to Z in lower case
+grams  the trigrams of `texts` (FTS5), if this SQLite has that tokenizer
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any
 
 from jobkit.store.query import STATES, Brief
 
-#: Columns that filter or order; each has an index that ends with `us`.
+#: Columns to filter or order by; each has an index that ends with `us`.
 INDEXED = ("state", "task", "queue", "owner", "worker", "error", "started", "finished", "took", "progress", "attempt")
 
-#: Columns whose values repeat so often that the smallest first, and of equals the newest, takes an index of its own.
+#: Columns with many equal values. Ascending order (of equals the newest first) needs a separate index.
 REPEATED = ("progress", "attempt")
 
 #: Columns of few different values, which are counted.
 COUNTED = ("state", "task", "queue", "owner", "worker", "error")
-#: How many texts tell which pieces are usual, and each how many-th of the later ones.
+#: Texts that are sampled for trigram frequencies: the first `SAMPLED`, then every `SAMPLE_EVERY`-th.
 SAMPLED, SAMPLE_EVERY = 500, 200
 
 COLUMNS = ("n", "id", "us", "seq", *INDEXED, "is_stray")
@@ -45,19 +45,21 @@ CREATE INDEX tags_n ON tags(n);
 CREATE TABLE texts(n INTEGER PRIMARY KEY, text TEXT NOT NULL);
 """
 
-#: Without positions: the pieces find candidates, `instr` decides. A fifth of the size, and of the time to fill.
+#: Without positions: trigrams find candidates, `instr` decides. A fifth of the size, and of the time to fill.
 _GRAMS = """
 CREATE VIRTUAL TABLE grams USING fts5(
   text, content='texts', content_rowid='n', detail='none', columnsize=0, tokenize='trigram case_sensitive 1');
 INSERT INTO grams(grams, rank) VALUES('hashsize', 8388608);
 """
 
-#: A scan of a cold page costs more than a bigger cache; this bounds the memory of the index.
+#: Bounds the memory of the index. Scanning uncached pages is slower than a larger cache.
 _CACHE_KB = 48 * 1024
 
 
 def open_index() -> tuple[sqlite3.Connection, bool]:
-    """A new, empty index in a file of its own that goes with the connection, and whether it has `grams`."""
+    """Create an empty index in a temporary file of the connection. Return the connection, and True if it has
+    `grams`.
+    """
     connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
     for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", f"cache_size=-{_CACHE_KB}"):
         connection.execute(f"PRAGMA {pragma}")
@@ -69,13 +71,13 @@ def open_index() -> tuple[sqlite3.Connection, bool]:
         connection.execute(f"CREATE INDEX jobs_{column}_up ON jobs({column}, us DESC) WHERE {column} IS NOT NULL")
     try:
         connection.executescript(_GRAMS)
-    except sqlite3.OperationalError:  # built without FTS5, or older than its trigrams
+    except sqlite3.OperationalError:  # built without FTS5, or too old for trigrams
         return connection, False
     return connection, True
 
 
 def row_of(brief: Brief) -> tuple[Any, ...]:
-    """The values of a job's row from `id` to `attempt`."""
+    """Return the values of a job's row from `id` to `attempt`."""
     return (
         brief.id,
         brief.us,
@@ -99,5 +101,5 @@ def error_of(brief: Brief) -> str:
 
 
 def pieces(text: str) -> list[str]:
-    """The three-letter pieces of a text, each once; none where it is shorter."""
+    """Return the trigrams of a text without duplicates; empty if it is shorter than three letters."""
     return list(dict.fromkeys(text[i : i + 3] for i in range(len(text) - 2)))

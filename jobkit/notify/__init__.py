@@ -1,9 +1,9 @@
-"""Telling others of jobs: webhooks, commands and OpenTelemetry.
+"""Notifications about jobs: webhooks, commands and OpenTelemetry.
 
-`Teller` reads the kept events of a namespace, in order, in one of its workers at a time; a *sink* is one of those who
-are told. A job is never held up by any of it, and nobody polls.
+One worker of a namespace at a time runs the `Notifier`, which reads the event stream in order and calls the *sinks*.
+Notifications never delay a job.
 """
 
-from jobkit.notify.teller import Teller, teller_of
+from jobkit.notify.notifier import Notifier, notifier_of
 
-__all__ = ["Teller", "teller_of"]
+__all__ = ["Notifier", "notifier_of"]

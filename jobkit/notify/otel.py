@@ -1,7 +1,8 @@
-"""Every job that ends as a trace: a span from submit to end, and in it one for each attempt.
+"""OpenTelemetry traces: for every ended job a span from submit to end, with a child span for each attempt.
 
-Where traces go is OpenTelemetry's own business: its variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...) say it. Names of
-attributes follow its conventions for messaging where there is one.
+The export is configured by OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...). Attribute names follow
+its
+conventions for messaging if there is one.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ _ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
 
 
 class Telemetry:
-    """A sink that hands spans to OpenTelemetry.
+    """A sink that exports spans by OpenTelemetry.
 
     Raises:
-        JobkitError: its packages are missing.
+        JobkitError: the OpenTelemetry packages are not installed.
     """
 
     name = "OpenTelemetry"
@@ -42,7 +43,7 @@ class Telemetry:
     def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool:
         return event.type in _ENDS
 
-    async def tell(self, event: JobEvent, snapshot: JobSnapshot) -> None:
+    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
         spec, begin, end = snapshot.spec, snapshot.submitted_at, snapshot.finished_at
         if begin is None or end is None:
             return
@@ -94,7 +95,7 @@ class Telemetry:
         span.end(_ns(end))
 
     def close(self) -> None:
-        """Send what is still here; waits for it, but not for long."""
+        """Flush spans; waits at most about 5 seconds."""
         self._provider.force_flush(5_000)
         self._provider.shutdown()
 

@@ -1,4 +1,4 @@
-"""Those who are told: a webhook gets a POST, a command gets the same JSON on its standard input."""
+"""Sinks: a webhook gets a POST, a command gets the same JSON on its standard input."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Any, Protocol
 from jobkit.model import EventType, JobEvent, JobSnapshot
 from jobkit.model.notify_rule import NotifyRule
 
-#: Seconds that a receiver has for one message.
+#: Seconds until a delivery times out.
 TIMEOUT_S = 10.0
 
 
 class Refused(Exception):
-    """The receiver did not take a message; `may_retry` tells whether it may take the same one later."""
+    """The receiver did not accept a message; `may_retry` is True if it may accept it later."""
 
     def __init__(self, why: str, *, may_retry: bool = True) -> None:
         super().__init__(why)
@@ -29,18 +29,18 @@ class Refused(Exception):
 
 
 class Sink(Protocol):
-    """Somebody who is told of events. `name` is what logs call it."""
+    """Receiver of events. `name` is its name in logs."""
 
     name: str
 
     def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool: ...
 
-    async def tell(self, event: JobEvent, snapshot: JobSnapshot) -> None:
-        """Raises `Refused`."""
+    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
+        """Deliver the event. Raises `Refused`."""
         ...
 
     def close(self) -> None:
-        """Nobody tells it anything any more. May block for some seconds."""
+        """Release resources after the last delivery. May block for some seconds."""
         ...
 
 
@@ -49,13 +49,13 @@ def sink_of(rule: NotifyRule) -> Sink:
 
 
 def message_of(event: JobEvent, snapshot: JobSnapshot) -> bytes:
-    """What receivers get: the event, the job as it is now, and one sentence, which chat programs show."""
+    """Return the JSON for receivers: the event, the job's current snapshot, and one sentence for chat programs."""
     wire = {"text": sentence(event, snapshot), "event": event.to_json(), "job": snapshot.to_json()}
     return json.dumps(wire, default=str).encode()
 
 
 def sentence(event: JobEvent, snapshot: JobSnapshot) -> str:
-    """`simulate failed after 3.2 s: ValueError: no such method (job 1f8c03aa)`."""
+    """Return `simulate failed after 3.2 s: ValueError: no such method (job 1f8c03aa)`."""
     spec = snapshot.spec
     text = f"{spec.title or spec.task} {str(event.type).replace('_', ' ')}"
     is_end = event.type in (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
@@ -78,22 +78,22 @@ class _Ruled:
         return event.type in self.rule.on and self.rule.wants(spec.task, spec.queue, spec.owner)
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: there are no open resources."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """What was meant for one address goes to no other."""
+    """Do not follow redirects: a message must not reach another address."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 class Webhook(_Ruled):
-    """Posts JSON; with a secret, `X-Jobkit-Signature: sha256=` and the HMAC of the body in hexadecimal."""
+    """Posts JSON; with a secret, the header `X-Jobkit-Signature: sha256=` and the HMAC of the body in hexadecimal."""
 
     _opener = urllib.request.build_opener(_NoRedirect)
 
-    async def tell(self, event: JobEvent, snapshot: JobSnapshot) -> None:
+    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
         await asyncio.to_thread(self._post, event, message_of(event, snapshot))
 
     def _post(self, event: JobEvent, body: bytes) -> None:
@@ -118,12 +118,12 @@ class Webhook(_Ruled):
 
 
 class Command(_Ruled):
-    """Runs a program, without a shell, in a process group of its own that is killed when its time is over.
+    """Runs a program without a shell, in a new process group that is killed after `TIMEOUT_S`.
 
     It gets the JSON on standard input, and `JOBKIT_EVENT` and `JOBKIT_JOB_ID` in its environment.
     """
 
-    async def tell(self, event: JobEvent, snapshot: JobSnapshot) -> None:
+    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
         told = {"JOBKIT_EVENT": str(event.type), "JOBKIT_JOB_ID": event.job_id}
         try:
             process = await asyncio.create_subprocess_exec(

@@ -1,6 +1,6 @@
-"""When schedules fire: cron lines, time zones, missed and overlapping slots, and all of it in words.
+"""Timing of schedules: cron lines, time zones, missed and overlapping slots, and their description in words.
 
-Decides, and never acts: the store keeps schedules, workers fire them.
+Decides, but does not act: the store keeps schedules, workers fire them.
 """
 
 from jobkit.schedules.timing import Timing, checked_cron, checked_zone, timing

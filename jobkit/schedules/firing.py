@@ -1,4 +1,4 @@
-"""Which slots of a due schedule become jobs: missed ones, overlapping ones, and what comes next. Pure."""
+"""Decides which slots of a due schedule become jobs: missed and overlapping slots, and the next one. Pure."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from jobkit.store.values import Submission
 #: A slot that is fired later than this counts as missed.
 MISSED_AFTER_MS = 60_000
 
-#: A slot that waits for the end of the run before it is looked at this often besides; a net under the word of that end.
+#: Poll interval of a slot that waits for the end of the previous run, in case the notification of that end is lost.
 HOLD_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of the slots that are due.
+    """Decision about the due slots of a schedule.
 
     Attributes:
         slots: each becomes a job, oldest first.
-        left_out: so many do not, from the slot `first_ms` on; `why` says why.
-        next_ms: the next slot; None where there is none.
-        look_ms: when somebody should look again.
-        is_held: nothing happens until the run before has ended.
+        left_out: number of skipped slots, from the slot `first_ms` on; `why` is the reason.
+        next_ms: the next slot; None if there is none.
+        look_ms: when the schedule is due again.
+        is_held: nothing happens until the previous run has ended.
     """
 
     slots: tuple[int, ...] = ()
@@ -40,7 +40,7 @@ class Decision:
 
 
 def decide(due: DueSchedule) -> Decision:
-    """What to do about a schedule whose slot has come. `due.slot_ms <= due.now_ms`."""
+    """Return the decision for a schedule whose slot is due (`due.slot_ms <= due.now_ms`)."""
     spec, now_ms = due.spec, due.now_ms
     timing = Timing.of(spec)
     if spec.overlap == "wait" and due.is_running:
@@ -55,9 +55,9 @@ def decide(due: DueSchedule) -> Decision:
     elif spec.missed == "all" and len(slots) > 1 and spec.overlap == "wait":  # one after the other
         next_ms, total = slots[1], total - len(slots) + 1
         slots = slots[:1]
-    elif spec.missed == "all" and len(slots) > 1 and spec.overlap == "skip":  # the others would be beside the first
+    elif spec.missed == "all" and len(slots) > 1 and spec.overlap == "skip":  # the others would overlap the first
         slots, why = slots[-1:], "overlap"
-    elif spec.overlap == "wait" and due.is_held and spec.missed != "all":  # those that came while it waited
+    elif spec.overlap == "wait" and due.is_held and spec.missed != "all":  # slots that became due while it waited
         slots, why = [due.slot_ms], "overlap"
         first_ms = timing.after(due.slot_ms, due.anchor_ms) or 0
     elif spec.missed == "skip" and now_ms - slots[-1] > MISSED_AFTER_MS:
@@ -69,10 +69,10 @@ def decide(due: DueSchedule) -> Decision:
 
 
 def firing(due: DueSchedule, decision: Decision, codec: Codec) -> Firing:
-    """The decision with its jobs: the schedule's arguments sealed anew for each. Nothing is unpickled.
+    """Return the decision with its jobs; the schedule's arguments are sealed again for each. Unpickles nothing.
 
     Raises:
-        SignatureError: the arguments were not sealed for this schedule by a key that we hold.
+        SignatureError: the arguments were not sealed for this schedule with one of our keys.
     """
     runs: list[ScheduleRun] = []
     jobs: list[Submission] = []
@@ -96,7 +96,7 @@ def firing(due: DueSchedule, decision: Decision, codec: Codec) -> Firing:
 
 
 def without_jobs(due: DueSchedule, decision: Decision, why: str) -> Firing:
-    """The same where no job can be made of it; `why` is the sentence for people."""
+    """Return the decision as skipped slots if no job can be created; `why` is the message for users."""
     count = decision.left_out + len(decision.slots)
     runs = (ScheduleRun(due.slot_ms, due.now_ms, why=why[:500], count=max(1, count)),)
     return Firing(
@@ -105,23 +105,23 @@ def without_jobs(due: DueSchedule, decision: Decision, why: str) -> Firing:
 
 
 def job_of(spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_id: str = "") -> Submission:
-    """The job of a slot. Its id comes from schedule and slot, so that a repeat finds itself.
+    """Return the job of a slot. Its id is a hash of schedule and slot, so a repeated call yields the same job.
 
     Raises:
-        SignatureError: the arguments were not sealed for this schedule by a key that we hold.
+        SignatureError: the arguments were not sealed for this schedule with one of our keys.
     """
     form, body = codec.verify(payload, subject_of(spec))
     job_id = job_id or id_of_slot(spec.name, slot_ms)
-    # Which slots make a job is the schedule's to say (`overlap`), not that of `unique` or `debounce`.
+    # Overlapping runs are controlled by `overlap`, not by `unique` or `debounce`.
     job: JobSpec = replace(spec.job, id=job_id, schedule=spec.name, slot_ms=slot_ms, once=None)
     return Submission(job, codec.seal(form, body, Subject("args", job.id, job.task)))
 
 
 def subject_of(spec: ScheduleSpec) -> Subject:
-    """What the sealed arguments of a schedule belong to: they are nothing for another one."""
+    """Return the subject of a schedule's sealed arguments, which makes them invalid for other schedules."""
     return Subject("schedule", spec.name, spec.job.task)
 
 
 def id_of_slot(name: str, slot_ms: int) -> str:
-    """The id of a slot's job. It begins with "s", which tells the store that a schedule wants to know its end."""
+    """Return the id of a slot's job. The prefix "s" tells the store to report its end to the schedule."""
     return "s" + hashlib.sha256(f"{name}\x00{slot_ms}".encode()).hexdigest()[:15]

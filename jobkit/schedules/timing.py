@@ -1,8 +1,9 @@
-"""When: cron lines, intervals and single moments, in a time zone, as moments in milliseconds.
+"""Computes slots: cron lines, intervals and single times, in a time zone, as milliseconds since the epoch.
 
-Cron lines are read by `cronsim`, which does what Debian's cron does. At a change to summer time a job of a skipped
-hour runs right after the gap; at a change back a job at a fixed time runs once, one that runs every few minutes or
-hours goes on at its pace. Pure: the present is an argument.
+Cron lines are read by `cronsim`, which behaves like Debian's cron. When clocks go forward, a job in the skipped hour
+runs
+right after the gap. When they go back, a job at a fixed time runs once; one that runs every few minutes or hours
+continues at its pace. Pure: the current time is an argument.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 
 from jobkit.model import InvalidParams, ScheduleSpec
+from jobkit.model.schedule import MISSED, OVERLAP
 
 #: Short forms of cron lines.
 MACROS = {
@@ -40,15 +42,18 @@ _FIELDS = (
     "day of the week (0-7, 0 is Sunday)",
 )
 
-#: So many missed slots are counted; what came before is not looked for.
+#: Maximum number of missed slots that are counted; earlier ones are ignored.
 MOST_COUNTED = 1_000
 
+#: Maximum `missed_limit`; the jobs of missed slots are stored in one step.
+MOST_MISSED = 500
+MOST_RUNS = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Which moments a schedule means. Exactly one of `cron`, `every_ms` and `at_ms` is set; see `ScheduleSpec`."""
+    """Slots of a schedule. Exactly one of `cron`, `every_ms` and `at_ms` is set; see `ScheduleSpec`."""
 
     cron: str = ""
     every_ms: int = 0
@@ -66,22 +71,22 @@ class Timing:
 
     @property
     def shown_zone(self) -> tzinfo:
-        """The zone, or UTC where this machine does not know it: to show moments, not to find them."""
+        """The time zone, or UTC if this machine does not know it. For display only."""
         try:
             return self.zone
-        except Exception:  # whatever a name that is no name makes zoneinfo raise
+        except Exception:  # zoneinfo raises various exceptions for invalid names
             return UTC
 
     def after(self, moment_ms: int, anchor_ms: int = 0) -> int | None:
-        """The first slot after a moment; None where there is none any more.
+        """Return the first slot after a time, or None if there is none.
 
         Args:
-            anchor_ms: from where the slots of an interval are counted.
+            anchor_ms: origin of an interval's slots.
         """
         return next(self.slots(moment_ms, anchor_ms), None)
 
     def slots(self, moment_ms: int, anchor_ms: int = 0) -> Iterator[int]:
-        """All slots after a moment, in order."""
+        """Yield all slots after a time, in order."""
         for slot_ms in self._all(moment_ms, anchor_ms):
             if self.until_ms and slot_ms > self.until_ms:
                 return
@@ -100,15 +105,15 @@ class Timing:
             try:
                 for at in CronSim(self.cron, datetime.fromtimestamp(moment_ms / 1000, self.zone)):
                     slot_ms = _ms(at)
-                    if slot_ms > moment_ms:  # in an hour that comes twice the library may begin with the first one
+                    if slot_ms > moment_ms:  # in a repeated hour the library may start with the first one
                         yield slot_ms
             except (OverflowError, ValueError):  # beyond the year 9999
                 return
 
     def through(self, first_ms: int, now_ms: int, anchor_ms: int, limit: int) -> tuple[list[int], int]:
-        """The newest slots from `first_ms` (itself one) to now, at most `limit`, and how many there are.
+        """Return the newest slots from `first_ms` (itself a slot) to now, at most `limit`, and their total number.
 
-        More than `MOST_COUNTED` are not counted: a machine that slept for a year is not kept waiting for that.
+        Counts at most `MOST_COUNTED`, so that a schedule of a machine that slept for a year is computed quickly.
         """
         if self.at_ms or first_ms > now_ms:
             return ([first_ms], 1) if first_ms <= now_ms else ([], 0)
@@ -132,16 +137,16 @@ class Timing:
 def timing(
     *, cron: Any = None, every: Any = None, at: Any = None, tz: Any = None, until: Any = None, now_ms: int
 ) -> Timing:
-    """A checked timing from what somebody typed.
+    """Return a validated timing from user input.
 
     Args:
         cron: five fields or a short form like "@daily". every: seconds or a `timedelta`.
         at, until: a datetime or ISO 8601 text.
-        tz: name of a time zone, for `cron` and for moments without one; unless given, UTC for the one and this
-            machine's for the others.
+        tz: name of a time zone, for `cron` and for times without one. Default: UTC for cron, this machine's zone for
+            times.
 
     Raises:
-        InvalidParams: none or several of cron, every and at, or one of them means no moment after `now_ms`.
+        InvalidParams: not exactly one of cron, every and at is given, or there is no slot after `now_ms`.
     """
     given = [name for name, value in (("cron", cron), ("every", every), ("at", at)) if value is not None]
     if len(given) != 1:
@@ -168,10 +173,10 @@ def timing(
 
 
 def checked_cron(line: Any) -> str:
-    """A cron line with single spaces, its short form written out.
+    """Return a cron line with single spaces and without short forms.
 
     Raises:
-        InvalidParams: it is none, or never fires; names the field that is wrong, and what is allowed.
+        InvalidParams: not valid, or it never fires; the message names the wrong field and what is allowed.
     """
     text = " ".join(line.split()) if isinstance(line, str) else ""
     text = MACROS.get(text.lower(), text)
@@ -195,15 +200,15 @@ def checked_cron(line: Any) -> str:
         if next(CronSim(text, _EPOCH), None) is not None:
             return text
     except (CronSimError, ValueError, TypeError):
-        pass  # the fields are right; there is no such day
+        pass  # valid fields, but no such day exists
     raise InvalidParams(f"cron {_cut(text)} never fires: there is no such day", "cron")
 
 
 def checked_zone(name: Any) -> str:
-    """The name of a time zone.
+    """Return the name of a time zone.
 
     Raises:
-        InvalidParams: there is none of that name; the message has close ones.
+        InvalidParams: unknown name; the message suggests similar ones.
     """
     if isinstance(name, ZoneInfo):
         name = name.key
@@ -211,7 +216,7 @@ def checked_zone(name: Any) -> str:
         return "UTC"
     try:
         _zone(name)
-    except Exception:  # whatever a name that is no name makes zoneinfo raise
+    except Exception:  # zoneinfo raises various exceptions for invalid names
         known = available_timezones()
         hint = _close_zones(str(name), known)
         if not known:
@@ -222,13 +227,45 @@ def checked_zone(name: Any) -> str:
     return str(name)
 
 
+def checked_rules(missed: Any = None, missed_limit: Any = None, overlap: Any = None) -> dict[str, Any]:
+    """Return the given rules as fields of `ScheduleSpec`.
+
+    Raises:
+        InvalidParams: a value is not allowed; the message lists the allowed ones.
+    """
+    rules: dict[str, Any] = {}
+    for name, value, allowed in (("missed", missed, MISSED), ("overlap", overlap, OVERLAP)):
+        if value is not None:
+            if value not in allowed:
+                raise InvalidParams(f"{name} must be one of {', '.join(allowed)}, not {value!r}"[:300], name)
+            rules[name] = str(value)
+    if missed_limit is not None:
+        rules["missed_limit"] = _whole("missed_limit", missed_limit, MOST_MISSED)
+    return rules
+
+
+def checked_count(value: Any) -> int:
+    """Return the maximum number of runs; 0 for no limit if `value` is None.
+
+    Raises:
+        InvalidParams: not a whole number from 1.
+    """
+    return 0 if value is None else _whole("count", value, MOST_RUNS)
+
+
+def _whole(name: str, value: Any, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise InvalidParams(f"{name} must be a whole number from 1 to {most}, not {value!r}"[:300], name)
+    return value
+
+
 @functools.lru_cache(maxsize=64)
 def _zone(name: str) -> tzinfo:
     return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def _close_zones(name: str, known: set[str]) -> str:
-    """ "", or " (did you mean 'Europe/Berlin'?)": names that look like it, or whose last part does."""
+    """Return "", or " (did you mean 'Europe/Berlin'?)" with zones whose name or city is similar."""
     import difflib
 
     by_fold = {zone.lower(): zone for zone in known}

@@ -1,4 +1,4 @@
-"""A schedule in words: `Every day at 03:00 UTC`, `in 4 min · Tue 24 Nov 23:05`."""
+"""Descriptions of schedules: `Every day at 03:00 UTC`, `in 4 min · Tue 24 Nov 23:05`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _UNITS = ((86_400_000, "day", "days"), (3_600_000, "h", "h"), (60_000, "min", "m
 
 
 def sentence(timing: Timing) -> str:
-    """When, in one sentence without a full stop. In English; the time zone is always named with a time of day.
+    """Return the timing as a sentence without a full stop; a time of day always names its time zone.
 
-    Of a line that cannot be read here (a newer version's, or nobody's), the sentence says that.
+    For a cron line that is not valid here (a newer version's, for instance) the sentence says so.
     """
     if timing.every_ms:
         return f"Every {interval(timing.every_ms)}"
@@ -42,7 +42,7 @@ def sentence(timing: Timing) -> str:
 
 
 def interval(ms: int) -> str:
-    """`30 s`, `5 min`, `2 h`, `day`, `1 h 30 min`, `250 ms`: exact."""
+    """Return `30 s`, `5 min`, `2 h`, `day`, `1 h 30 min` or `250 ms`, without rounding."""
     if ms < 1000:
         return f"{ms} ms"
     if ms % 1000:
@@ -58,7 +58,7 @@ def interval(ms: int) -> str:
 
 
 def moments(snapshot: ScheduleSnapshot, n: int = 5) -> list[datetime]:
-    """The next `n` slots as aware datetimes in the schedule's own time zone; fewer where it ends before."""
+    """Return the next `n` slots as aware datetimes in the schedule's time zone; fewer if it ends before."""
     spec = snapshot.spec
     timing = Timing.of(spec)
     if spec.count:
@@ -71,15 +71,15 @@ def moments(snapshot: ScheduleSnapshot, n: int = 5) -> list[datetime]:
             if len(found) >= n:
                 break
             found.append(slot_ms)
-    except Exception:  # a line or a zone that cannot be read here: `sentence` says it
+    except Exception:  # unknown cron syntax or time zone: `sentence` reports it
         found = []
     return [datetime.fromtimestamp(ms / 1000, timing.shown_zone) for ms in found[:n]]
 
 
 def lateness(snapshot: ScheduleSnapshot, workers: Sequence[WorkerInfo]) -> tuple[float, str]:
-    """How many seconds late it is, and why; `(0, "")` where it is not (less than `LATE_S` does not count).
+    """Return `(seconds, reason)` if the schedule is late by more than `LATE_S`, else `(0, "")`.
 
-    Late is a slot that nobody has fired, and a run that waits for a worker.
+    It is late if a due slot has not been fired, or if the last run waits for a worker.
     """
     alive = [worker for worker in workers if worker.takes_jobs]
     if snapshot.overdue_s > LATE_S:
@@ -96,12 +96,12 @@ def lateness(snapshot: ScheduleSnapshot, workers: Sequence[WorkerInfo]) -> tuple
 
 
 def moment_text(at: datetime, now: datetime) -> str:
-    """`Tue 24 Nov 23:05`, with seconds where they are not 0, and the year where it is another one."""
+    """Return `Tue 24 Nov 23:05`, with seconds unless they are 0, and with the year unless it is the current one."""
     year = f" {at.year}" if at.year != now.astimezone(at.tzinfo).year else ""
     seconds = "" if at.second == 0 and at.microsecond == 0 else f":{at:%S}"
     return f"{at:%a} {at.day} {at:%b}{year} {at:%H:%M}{seconds}"
 
 
 def utc(ms: int) -> datetime:
-    """A moment of the store as an aware datetime."""
+    """Return a time of the store as an aware datetime."""
     return datetime.fromtimestamp(ms / 1000, UTC)

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from jobkit.model import Backoff, InvalidParams
-from jobkit.schedules.rules import checked_rules
-from jobkit.schedules.timing import timing
+from jobkit.schedules.timing import checked_rules, timing
 from jobkit.settings import checked_name
 from jobkit.tasks import limit_options
 from jobkit.tasks.limit_options import Key, Unique

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from jobkit.model import LogLine
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.store.values import Claimed, Kept, Progress
-from jobkit.worker.filing import Filing, note
+from jobkit.worker.job_files import JobFiles, note
 
 #: Log lines that wait for one exchange with the store; what comes beyond is counted, not kept.
 _MAX_WAITING_LINES = 2_000
@@ -21,7 +21,7 @@ class Attempt:
 
     claimed: Claimed
     wake: Callable[[], None]
-    filing: Filing
+    job_files: JobFiles
     lend: Callable[[Attempt], None]
     is_lost: bool = False
     """Its lease is gone: whatever it ends as, nobody wants to know."""
@@ -86,7 +86,7 @@ class Attempt:
                 if len(self._names | {name}) > Bounds().count:
                     kept, sentence = None, f"artifact {name[:200]!r} was not kept: too many of them"
                 else:
-                    kept, sentence = await self.filing.keep(self.claimed, name, media, body, self._stored_bytes)
+                    kept, sentence = await self.job_files.keep(self.claimed, name, media, body, self._stored_bytes)
                 if kept is None:
                     self.lines([note(sentence)])
                     continue

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from jobkit.model import JobkitError
-from jobkit.notify import teller_of
+from jobkit.notify import notifier_of
 from jobkit.run import frame_locals, hidden
 from jobkit.run.base import Runner
 from jobkit.run.coroutines import CoroutineRunner
@@ -108,20 +108,20 @@ def run_worker(
 
 
 async def _serve(worker: Worker) -> None:
-    teller = teller_of(worker.settings, worker.store)
+    notifier = notifier_of(worker.settings, worker.store)
     telling = None
     try:
-        if teller is not None:
-            await teller.begin()
-            telling = asyncio.ensure_future(teller.run())
+        if notifier is not None:
+            await notifier.begin()
+            telling = asyncio.ensure_future(notifier.run())
         from jobkit.client.coded import put_coded
 
         worker.definitions = {task.name: task.definition() for task in registry.all()}
         worker.also_introduce = partial(put_coded, worker.store, registry.all(), worker.settings, worker.codec)
         await worker.async_run()
     finally:
-        if teller is not None and telling is not None:
+        if notifier is not None and telling is not None:
             telling.cancel()
             await asyncio.wait([telling])
-            await teller.close()
+            await notifier.close()
         await worker.close()

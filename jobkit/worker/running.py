@@ -23,7 +23,7 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, Ending, WorkerInfo
 from jobkit.worker.attempt import Attempt
 from jobkit.worker.durations import Durations
-from jobkit.worker.filing import Filing
+from jobkit.worker.job_files import JobFiles
 from jobkit.worker.shares import Shares
 
 logger = logging.getLogger("jobkit.worker")
@@ -68,7 +68,7 @@ class RunningWorker(arq.worker.Worker):
         self.info = info
         self.codec = codec
         self.store = RedisStore(settings)
-        self.filing = Filing(settings, self.store, self.codec)
+        self.job_files = JobFiles(settings, self.store, self.codec)
         self.durations = Durations(self.store)
         self.runners = dict(runners)
         self.shares = Shares(info.resources)
@@ -100,7 +100,7 @@ class RunningWorker(arq.worker.Worker):
 
     def _hold(self, claimed: Claimed) -> tuple[Attempt, Attempt | None]:
         """From now on the job fills a slot, and its lease is renewed. With the attempt that it takes over from."""
-        attempt = Attempt(claimed, self._note_news, self.filing, self._lend)
+        attempt = Attempt(claimed, self._note_news, self.job_files, self._lend)
         before = self._attempts.get(attempt.job_id)
         if before is not None:  # lost to a lapsed lease, and claimed again by ourselves
             self._abandon(before)
@@ -144,7 +144,7 @@ class RunningWorker(arq.worker.Worker):
     async def _run_attempt(self, attempt: Attempt, before: Attempt | None) -> None:
         claimed = attempt.claimed
         spec = claimed.spec
-        filed = self.filing.filed(claimed)
+        filed = self.job_files.filed(claimed)
         if before is not None and before.run is not None:
             await asyncio.wait([before.run])
         try:
@@ -153,7 +153,7 @@ class RunningWorker(arq.worker.Worker):
                 outcome = _refused(f"no worker here runs isolation {spec.isolation!r}")
             else:
                 if claimed.attempt > 1:
-                    await self.filing.continue_log(claimed)
+                    await self.job_files.continue_log(claimed)
                 given = await self._needed(spec) if spec.needs else None
                 if spec.resources:
                     await self.shares.available(spec.resources)
@@ -199,7 +199,7 @@ class RunningWorker(arq.worker.Worker):
         """The results that a job needs; waits while the server does not answer, as its lease does."""
         while True:
             try:
-                return await needed(self.store, spec, self.codec, self.filing.depot)
+                return await needed(self.store, spec, self.codec, self.job_files.file_store)
             except StoreUnavailable:
                 await asyncio.sleep(_NEEDS_AGAIN_S)
 

@@ -149,7 +149,7 @@ class Worker(RunningWorker):
                     await self._scheduler.look()
             helpers = [
                 self.loop.create_task(self._inbox.read(), name="jobkit-inbox"),
-                self.loop.create_task(self.filing.tidy(), name="jobkit-tidy"),
+                self.loop.create_task(self.job_files.tidy(), name="jobkit-tidy"),
                 self.loop.create_task(self.durations.keep(self.settings.heartbeat), name="jobkit-durations"),
                 self.loop.create_task(self._scheduler.keep(), name="jobkit-scheduler"),
                 self.loop.create_task(self._introduce_later(), name="jobkit-introduction"),
@@ -179,7 +179,7 @@ class Worker(RunningWorker):
         while not self._stop:
             try:
                 await self.loop.run_in_executor(None, keeper.beat)
-                await self.filing.start()
+                await self.job_files.start()
                 await store_left(self._spool, self.store)
                 await self.introduce()
                 self._is_known = True
@@ -411,7 +411,7 @@ class Worker(RunningWorker):
 
     async def introduce(self) -> None:
         """Make its tasks known, and learn where its files go: at the start, and when the store has forgotten both."""
-        await self.filing.start()
+        await self.job_files.start()
         sealed = {name: sealed_definition(each, self.codec) for name, each in self.definitions.items()}
         await self.store.publish_tasks(sealed)
         await self.also_introduce()

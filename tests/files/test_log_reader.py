@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobkit.client.kit import Kit
-from jobkit.files import Depot, log_reader
+from jobkit.files import FileStore, log_reader
 from jobkit.files import log as log_module
 from jobkit.files.log import LogFile, join, mark_of
 from jobkit.files.log_reader import read_log
@@ -124,10 +124,10 @@ def test_a_client_searches_the_file_if_it_has_it_and_else_what_the_store_keeps(
         assert [line.n for line in stage.kit.logs(job, before=3, limit=1)] == [2]
         assert [line.text for line in stage.kit.logs(job, level="error")] == ["four"]
 
-        depot = stage.kit.verbs.depot
-        assert depot is not None
-        folder = Depot(depot.place, "0" * 16).folder(job, 1)
-        target = depot.log_path(folder)
+        file_store = stage.kit.verbs.file_store
+        assert file_store is not None
+        folder = FileStore(file_store.place, "0" * 16).folder(job, 1)
+        target = file_store.log_path(folder)
         assert target is not None
 
         async def folder_of(job_id: str) -> str:  # the worker of a stage keeps no files

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobkit.index import Index, schema
-from jobkit.index.shelf import Shelf
+from jobkit.index.database import IndexDatabase
 from jobkit.model import ErrorKind, InvalidParams
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import ORDERS, Query
@@ -135,7 +135,7 @@ async def test_the_ways_for_many_rows_find_the_same(
 ) -> None:
     """With few rows the way by the rarest filter would always be taken."""
     monkeypatch.setattr("jobkit.index.plan.FEW", 3)
-    monkeypatch.setattr("jobkit.index.shelf.FEW", 3)
+    monkeypatch.setattr("jobkit.index.database.FEW", 3)
     await fill(store, 60)
     await index.whole()
     await fill(store, 20, 60)  # these stand in front
@@ -272,15 +272,15 @@ async def test_a_page_says_how_far_it_has_looked_while_the_index_is_filled(
     monkeypatch.setattr("jobkit.index.index._PATIENCE_S", 0.0)
     await fill(store, 30)
     gate = asyncio.Event()
-    append = Shelf.append
+    append = IndexDatabase.append
     loop = asyncio.get_running_loop()
 
-    def slowly(self: Shelf, briefs: Any) -> None:
+    def slowly(self: IndexDatabase, briefs: Any) -> None:
         if self.size >= 10:
             asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
         append(self, briefs)
 
-    monkeypatch.setattr(Shelf, "append", slowly)
+    monkeypatch.setattr(IndexDatabase, "append", slowly)
     index._start()
     await until(lambda: index.size == 10, "the first slices")
     gate_later = loop.call_later(0.2, gate.set)
@@ -301,7 +301,7 @@ async def test_what_is_simple_never_makes_an_index(store: AnyStore, index: Index
 
     assert [one.id for one in (await index.page(Query(states=("queued",), newer_s=60))).jobs] == ["b", "a"]
     assert await index.count(Query(states=("queued",))) == 2
-    assert index._shelf is None
+    assert index._database is None
 
 
 async def test_a_wrong_order_is_refused(index: Index) -> None:

@@ -87,7 +87,7 @@ def test_a_command_gets_the_message_and_one_that_fails_is_named(bench: Bench, tm
     assert line.startswith("succeeded{")
     assert json.loads(line.removeprefix("succeeded"))["job"]["id"] == job.id
     wait_until(lambda: "it ended with status 7" in bench.said(), what="the failure to be named")
-    assert "no-such-program is not told" in bench.said()
+    assert "no-such-program was not notified" in bench.said()
 
 
 def test_opentelemetry_gets_a_trace_of_a_job_and_its_attempts(bench: Bench) -> None:

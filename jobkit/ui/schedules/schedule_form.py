@@ -9,8 +9,7 @@ from typing import Any
 
 from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.schedule import instant_iso
-from jobkit.schedules.rules import checked_count, checked_rules
-from jobkit.schedules.timing import timing
+from jobkit.schedules.timing import checked_count, checked_rules, timing
 from jobkit.schedules.words import moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
 from jobkit.tasks.info import TaskInfo

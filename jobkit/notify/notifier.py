@@ -1,8 +1,8 @@
-"""`Teller`: from the kept events to those who are told of them.
+"""`Notifier`: delivers the events of a namespace to its sinks.
 
-Of all workers of a namespace one has the duty; where it dies, another goes on after the last event that was told. So
-each sink is told of every event at least once, in order. One that refuses is tried again; one that stays away gets each
-further event once until it answers, so that it holds up nobody for long.
+One worker of a namespace holds the leader lock. If it dies, another one continues after the last delivered event. So
+each sink gets every event at least once, in order. A failed delivery is retried. A sink that stays unreachable gets one
+try per event until it answers, so that it does not delay the others for long.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from jobkit.settings import Settings
 
 logger = logging.getLogger("jobkit.notify")
 
-#: How long the duty is held without a sign of life, and how often another worker asks for it.
+#: Seconds until the leader lock expires without renewal, and interval at which other workers try to acquire it.
 HOLD_S, ASK_S = 15.0, 5.0
 
-#: Waits between the tries of one message, in seconds.
+#: Seconds between the tries of one message.
 TRIES_S = (1.0, 5.0, 20.0)
 
-#: Events that are read at once.
+#: Maximum number of events that are read at once.
 _SLICE = 100
 
 
 class Events(Protocol):
-    """What a teller needs of the store."""
+    """The methods of the store that a notifier uses."""
 
     async def hold(self, name: str, owner: str, for_s: float) -> bool: ...
     async def mark(self, name: str, value: str) -> None: ...
@@ -43,21 +43,21 @@ class Events(Protocol):
     async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]: ...
 
 
-class Teller:
-    """Tells `sinks` of every event of the store's namespace; `run` until it is cancelled, then `close`.
+class Notifier:
+    """Delivers every event of the store's namespace to `sinks`: `run` until it is cancelled, then `close`.
 
     Args:
-        tries_s: waits between the tries of one message.
+        tries_s: seconds between the tries of one message.
     """
 
     def __init__(self, store: Events, sinks: Sequence[Sink], tries_s: Sequence[float] = TRIES_S) -> None:
         self._store, self._sinks, self._tries_s = store, sinks, tries_s
         self._owner = secrets.token_hex(8)
-        self._held_until = 0.0
+        self._leads_until = 0.0
         self._away: set[str] = set()
 
     async def begin(self) -> None:
-        """From now on, where nobody was ever told of anything in this namespace."""
+        """Start the cursor at the newest event if this namespace has none yet."""
         with contextlib.suppress(JobkitError):  # `run` waits for the store
             if not await self._store.marked("told"):
                 await self._store.mark("told", await self._store.last_event_id())
@@ -65,8 +65,8 @@ class Teller:
     async def run(self) -> None:
         while True:
             try:
-                if await self._has_duty():
-                    await self._tell_some()
+                if await self._is_leader():
+                    await self._deliver_pending()
                 else:
                     await asyncio.sleep(ASK_S)
             except (JobkitError, OSError) as error:
@@ -74,22 +74,22 @@ class Teller:
                 await asyncio.sleep(ASK_S)
 
     async def close(self) -> None:
-        """Give the duty back, so that another worker need not wait until its time is over."""
-        if self._held_until:
+        """Release the leader lock, so that another worker need not wait until it expires; close the sinks."""
+        if self._leads_until:
             with contextlib.suppress(JobkitError):
                 await self._store.hold("teller", self._owner, 0.001)
         for sink in self._sinks:
             await asyncio.to_thread(sink.close)
 
-    async def _has_duty(self) -> bool:
-        if time.monotonic() < self._held_until:
+    async def _is_leader(self) -> bool:
+        if time.monotonic() < self._leads_until:
             return True
         has = await self._store.hold("teller", self._owner, HOLD_S)
-        self._held_until = time.monotonic() + HOLD_S / 3 if has else 0.0
+        self._leads_until = time.monotonic() + HOLD_S / 3 if has else 0.0
         return has
 
-    async def _tell_some(self) -> None:
-        """Tell of the events that are due, or wait for the next."""
+    async def _deliver_pending(self) -> None:
+        """Deliver pending events, or wait for new ones."""
         await self.begin()
         last = await self._store.marked("told")
         try:
@@ -104,44 +104,44 @@ class Teller:
             if event.job_id in snapshots:
                 wanted = [sink for sink in self._sinks if sink.wants(event, snapshots[event.job_id])]
                 if wanted:
-                    await asyncio.gather(*(self._tell(sink, event, snapshots[event.job_id]) for sink in wanted))
+                    await asyncio.gather(*(self._deliver(sink, event, snapshots[event.job_id]) for sink in wanted))
                     await self._store.mark("told", event.id)
-                    if not await self._has_duty():
+                    if not await self._is_leader():
                         return
         if events:
             await self._store.mark("told", events[-1].id)
         else:
             await self._store.news(last, ASK_S / 2)
 
-    async def _tell(self, sink: Sink, event: JobEvent, snapshot: JobSnapshot) -> None:
+    async def _deliver(self, sink: Sink, event: JobEvent, snapshot: JobSnapshot) -> None:
         waits = [] if sink.name in self._away else list(self._tries_s)
         while True:
             try:
-                await sink.tell(event, snapshot)
+                await sink.deliver(event, snapshot)
             except Refused as refused:
                 if refused.may_retry and waits:
                     await asyncio.sleep(waits.pop(0))
-                    await self._has_duty()  # a sign of life
+                    await self._is_leader()  # renews the leader lock
                     continue
                 if refused.may_retry:
                     self._away.add(sink.name)
-                logger.warning("%s is not told that job %s %s: %s", sink.name, event.job_id, event.type, refused)
+                logger.warning("%s was not notified that job %s %s: %s", sink.name, event.job_id, event.type, refused)
             except Exception:
-                logger.exception("%s is not told that job %s %s", sink.name, event.job_id, event.type)
+                logger.exception("%s was not notified that job %s %s", sink.name, event.job_id, event.type)
             else:
                 self._away.discard(sink.name)
             return
 
 
-def teller_of(settings: Settings, store: Any) -> Teller | None:
-    """The teller that these settings ask for, or None.
+def notifier_of(settings: Settings, store: Any) -> Notifier | None:
+    """Return the notifier that these settings configure, or None.
 
     Raises:
-        JobkitError: OpenTelemetry is asked for and is not installed.
+        JobkitError: OpenTelemetry is configured but not installed.
     """
     sinks: list[Sink] = [sink_of(rule) for rule in settings.notify]
     if settings.otel:
         from jobkit.notify.otel import Telemetry
 
         sinks.append(Telemetry(settings.namespace))
-    return Teller(store, sinks) if sinks else None
+    return Notifier(store, sinks) if sinks else None

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from jobkit.attempts import Filed, artifact_subject
 from jobkit.codec import RAW, Codec
-from jobkit.files import Depot, LogFile
-from jobkit.files.depot import owner_text
+from jobkit.files import FileStore, LogFile
+from jobkit.files.file_store import owner_text
 from jobkit.files.log import mark_of
 from jobkit.model import LogLine, StoreUnavailable
 from jobkit.run.artifacts import Body, Bounds
@@ -38,7 +38,7 @@ _SWEEP_EVERY_S = 6 * 3600.0
 SWEEP_AGE_S = 24 * 3600.0
 
 
-class Filing:
+class JobFiles:
     """The files of one worker.
 
     Args:
@@ -47,7 +47,7 @@ class Filing:
 
     def __init__(self, settings: Settings, store: RedisStore, codec: Codec) -> None:
         self._settings, self._store, self._codec = settings, store, codec
-        self.depot = Depot.of(settings)
+        self.file_store = FileStore.of(settings)
         self._is_silent = False
 
     async def start(self) -> None:
@@ -57,16 +57,16 @@ class Filing:
             InvalidParams: the place for files cannot be used.
             StoreUnavailable: the server does not answer.
         """
-        if self.depot is not None:
-            await asyncio.to_thread(self.depot.place.check)
-            self.depot.base = await self._store.place()
+        if self.file_store is not None:
+            await asyncio.to_thread(self.file_store.place.check)
+            self.file_store.base = await self._store.place()
 
     def filed(self, claimed: Claimed) -> Filed | None:
         """Where the files of this job go, or None."""
-        if self.depot is None:
+        if self.file_store is None:
             return None
-        folder = self.depot.folder(claimed.spec.id, claimed.us)
-        return Filed(self.depot, folder, owner_text(claimed.spec.id, claimed.us), FILE_BOUNDS)
+        folder = self.file_store.folder(claimed.spec.id, claimed.us)
+        return Filed(self.file_store, folder, owner_text(claimed.spec.id, claimed.us), FILE_BOUNDS)
 
     async def keep(self, claimed: Claimed, name: str, media: str, body: Body, stored: int) -> tuple[Kept | None, str]:
         """Seal an artifact, into a file where it is large; `stored` bytes of this attempt are in the store already.
@@ -97,7 +97,7 @@ class Filing:
     async def continue_log(self, claimed: Claimed) -> None:
         """Before a further attempt: what earlier ones said begins the file, where they said too little for one."""
         filed = self.filed(claimed)
-        path = filed.depot.log_path(filed.folder) if filed is not None else None
+        path = filed.file_store.log_path(filed.folder) if filed is not None else None
         if filed is None or path is None or claimed.attempt == 1:
             return
         with contextlib.suppress(StoreUnavailable, OSError):
@@ -113,7 +113,7 @@ class Filing:
 
     async def tidy(self) -> None:
         """Remove litter with each heartbeat and sweep now and then, until cancelled."""
-        if self.depot is None:
+        if self.file_store is None:
             return
         sweep_at = time.monotonic() + 60.0
         while True:
@@ -128,26 +128,26 @@ class Filing:
                 continue
             except OSError as error:
                 if not self._is_silent:
-                    where = self.depot.place.shown
+                    where = self.file_store.place.shown
                     logger.warning("files of forgotten jobs cannot be removed from %s: %s", where, error)
                 self._is_silent = True
 
     async def clear_litter(self) -> None:
         """Remove the folders of forgotten jobs."""
-        assert self.depot is not None
+        assert self.file_store is not None
         while folders := await self._store.litter():
-            await self._store.swept(await asyncio.to_thread(self.depot.remove, folders))
+            await self._store.swept(await asyncio.to_thread(self.file_store.remove, folders))
 
     async def sweep(self, min_age_s: float = SWEEP_AGE_S) -> int:
         """Remove old folders whose job is not kept; how many."""
-        assert self.depot is not None
+        assert self.file_store is not None
         removed = 0
-        old = await asyncio.to_thread(list, self.depot.old(min_age_s))
+        old = await asyncio.to_thread(list, self.file_store.old(min_age_s))
         for start in range(0, len(old), 200):
             batch = old[start : start + 200]
             owned = await self._store.owned([(one.job_id, one.us) for one in batch])
             stray = [one.folder for one, is_owned in zip(batch, owned, strict=True) if not is_owned]
-            removed += len(await asyncio.to_thread(self.depot.remove, stray))
+            removed += len(await asyncio.to_thread(self.file_store.remove, stray))
         if removed:
             logger.info("removed %d folders of files that belonged to no job", removed)
         return removed

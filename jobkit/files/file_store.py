@@ -1,10 +1,12 @@
-"""`Depot`: the files of one namespace, by job.
+"""`FileStore`: the files of one namespace, by job.
 
-    PLACE / base (of the namespace) / xx / folder (of the job) / job, result.1, artifact names, log
+    DIRECTORY / base (of the namespace) / xx / folder (of the job) / job, result.1, artifact names, log
 
-All names are made here and say nothing: `base` comes from the store (`Store.place`), so that two servers that share a
-directory never take each other's files for their own; a folder belongs to one submission, not to an id that may be
-used again. Every folder holds a file `job` that says whose it is, which lets a sweep find those that nobody owns.
+All names are generated here and carry no meaning. `base` comes from the store (`Store.place`), so two servers that
+share
+a directory never mix up their files. A folder belongs to one submission, not to an id, which may be used again. Its
+file
+`job` names the owner, so that a sweep finds orphaned folders.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from jobkit.files.places import Part, Place, place_of
 from jobkit.model import ResultExpired, ResultUnavailable, SignatureError
 from jobkit.settings import Settings
 
-#: Results above this size (sealed) go to a file.
+#: Sealed results above this size in bytes go to a file.
 LARGE_BYTES = 1_000_000
 
 OWNER, LOG = "job", "log"
@@ -35,29 +37,29 @@ _CHUNK = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A folder and the submission that it says it belongs to: job id and time of submit (microseconds)."""
+    """A folder and the submission that owns it: job id ("" if unknown) and time of submit (microseconds)."""
 
     folder: str
     job_id: str
     us: int
 
 
-class Depot:
-    """See the module's docstring. Everything here may block: call it in a thread.
+class FileStore:
+    """Stores the files of one namespace; see the module's docstring. All methods block: call them in a thread.
 
     Args:
-        place: where files lie.
-        base: the namespace's own folder there, 16 hex digits; only needed to write and to sweep.
+        place: where the files are.
+        base: the namespace's folder there, 16 hex digits; only needed to write and to sweep.
     """
 
     def __init__(self, place: Place, base: str = "") -> None:
         self.place = place
         self.base = base
-        self._claimed: set[str] = set()  # of places whose folders cannot be looked at for nothing
+        self._claimed: set[str] = set()  # folders on remote storage that this process has created
 
     @classmethod
-    def of(cls, settings: Settings, base: str = "") -> Depot | None:
-        """The depot that `settings` ask for, or None.
+    def of(cls, settings: Settings, base: str = "") -> FileStore | None:
+        """Return the file store of the setting `results`, or None if it is not set.
 
         Raises:
             InvalidParams: `settings.results` cannot be used.
@@ -65,29 +67,26 @@ class Depot:
         return cls(place_of(settings.results), base) if settings.results else None
 
     def folder(self, job_id: str, us: int) -> str:
-        """The folder of a submission. Does not make it."""
+        """Return the folder of a submission; does not create it."""
         digest = hashlib.sha256(f"{self.base}\0{job_id}\0{us}".encode()).hexdigest()
         return f"{self.base}/{digest[:2]}/{digest[2:32]}"
 
     def claim(self, folder: str, owner: str) -> None:
-        """Make the folder and say in it whose it is; see `owner_text`."""
+        """Create the folder and write its owner; see `owner_text`."""
         self.place.write(f"{folder}/{OWNER}", [owner.encode()])
         if self.place.local(folder) is None:
             self._claimed.add(folder)
 
     def has(self, folder: str) -> bool:
-        """Whether the folder is there; of a place elsewhere only whether we wrote to it."""
+        """Return True if the folder exists; on remote storage only if this process created it."""
         path = self.place.local(folder)
         return path.is_dir() if path is not None else folder in self._claimed
 
     def put(self, path: str, form: bytes, body: bytes | Path, subject: Subject, codec: Codec) -> bytes:
-        """Seal a body into a file.
-
-        Returns:
-            the sealed reference to it, for the store.
+        """Seal a body into a file and return the sealed reference to it, for the store.
 
         Raises:
-            OSError: the place cannot be written to.
+            OSError: the file cannot be written.
         """
         within = Subject(f"{subject.kind}\0{path}", subject.job_id, subject.task)
         head = codec.head(form, _parts(body), within)
@@ -96,11 +95,11 @@ class Depot:
         return codec.seal(FILE, msgspec.msgpack.encode([path, size, self.place.shown]), subject)
 
     def log_path(self, folder: str) -> Path | None:
-        """Where the job's whole log is or may be written; None where the place is not on this machine."""
+        """Return the path of the job's log file, or None if the storage is not on this machine."""
         return self.place.local(f"{folder}/{LOG}") if _FOLDER.fullmatch(folder) else None
 
     def remove(self, folders: Iterable[str]) -> list[str]:
-        """Remove folders of forgotten jobs; returns those that are gone now."""
+        """Delete folders of deleted jobs and return those that no longer exist."""
         gone = []
         for folder in folders:
             if _FOLDER.fullmatch(folder):
@@ -110,7 +109,7 @@ class Depot:
         return gone
 
     def old(self, min_age_s: float) -> Iterator[Owned]:
-        """The namespace's folders that are at least so old, each with whom it belongs to (nobody: job id "")."""
+        """Yield the namespace's folders that are at least `min_age_s` seconds old, with their owner."""
         for folder in self.place.folders(self.base, min_age_s):
             if not _FOLDER.fullmatch(folder):
                 continue
@@ -121,37 +120,39 @@ class Depot:
             yield Owned(folder, job_id, int(us) if us.isdecimal() else 0)
 
 
-def opened(sealed: bytes, subject: Subject, codec: Codec, depot: Depot | None) -> tuple[bytes, bytes]:
-    """`(format, body)` of an envelope, read from its file where it is a reference.
+def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore | None) -> tuple[bytes, bytes]:
+    """Return `(format, body)` of an envelope, read from its file if it is a reference.
 
     Raises:
-        SignatureError: envelope or file were not sealed for this subject; nothing of them has been parsed then.
-        ResultUnavailable: no place for results is set here; the message says where the file is.
-        ResultExpired: the file is not there (any more), or this machine does not reach it.
+        SignatureError: envelope or file were not sealed for this subject; raised before parsing.
+        ResultUnavailable: `results` is not set here; the message says where the file is.
+        ResultExpired: the file does not exist or is not accessible from this machine.
     """
     form, body = codec.verify(sealed, subject)
     if form != FILE:
         return form, body
     path, size, shown = _reference(body, subject)
     what = f"the {subject.kind.partition(chr(0))[0]} of job {subject.job_id}"
-    if depot is None:
+    if file_store is None:
         raise ResultUnavailable(
             f"{what} ({size / 1e6:.1f} MB) is a file in {shown}, and no directory for results is set here: set "
-            "JOBKIT_RESULTS to the one that the workers use"
+            "JOBKIT_RESULTS to the directory of the workers"
         )
     try:
-        envelope = depot.place.read(path)
+        envelope = file_store.place.read(path)
     except OSError as error:
-        there = "" if depot.place.shown == shown else f"; it was written to {shown}"
+        there = "" if file_store.place.shown == shown else f"; it was written to {shown}"
         raise ResultExpired(
-            f"{what} ({size / 1e6:.1f} MB) is a file that cannot be read from {depot.place.shown} on this machine "
+            f"{what} ({size / 1e6:.1f} MB) is a file that cannot be read from {file_store.place.shown} on this machine "
             f"({error.strerror or error}){there}: it has expired, or the directory is not shared with the workers"
         ) from None
     return codec.verify(envelope, Subject(f"{subject.kind}\0{path}", subject.job_id, subject.task))
 
 
 def _reference(body: bytes, subject: Subject) -> tuple[str, int, str]:
-    """Path, size and place. Without a key anybody may have written it: only a path of our own making is followed."""
+    """Return path, size and location. An unsigned reference may be forged: only paths made by this module are
+    followed.
+    """
     try:
         path, size, shown = msgspec.msgpack.decode(body, type=tuple[str, int, str])
     except msgspec.DecodeError:
@@ -164,7 +165,7 @@ def _reference(body: bytes, subject: Subject) -> tuple[str, int, str]:
 
 
 def owner_text(job_id: str, us: int) -> str:
-    """What the file `job` of a folder says."""
+    """Return the content of a folder's file `job`."""
     return f"{job_id} {us}\n"
 
 

@@ -1,6 +1,6 @@
-"""The index's own file and thread: rows in and out, and how often each value occurs. Nothing here knows the store.
+"""The index's database and its thread: reads and writes rows, and counts values. Does not know the store.
 
-One connection on one thread: SQLite needs no locks then, and a question waits for one small write at most.
+One connection on one thread: SQLite needs no locks, and a query waits for at most one small write.
 """
 
 from __future__ import annotations
@@ -32,27 +32,29 @@ from jobkit.store.query import NEWEST, STATES, Brief, Query
 
 T = TypeVar("T")
 
-#: Questions go before writes, writes before counts.
+#: Priorities: queries before writes, writes before counts.
 ASK, WRITE, COUNT = 0, 1, 2
 
 _INSERT = f"INSERT INTO jobs({', '.join(COLUMNS)}) VALUES({', '.join('?' * len(COLUMNS))})"
 _UPDATE = f"UPDATE jobs SET seq=?, {', '.join(f'{column}=?' for column in INDEXED)} WHERE n=?"
 
-#: Steps of SQLite's machine between two looks at the clock, where a question has a time to be answered in.
+#: Number of SQLite virtual machine steps between two checks of a query's deadline.
 _STEPS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A job of a page: what it is ordered by, its time of submit and its id."""
+    """A job of a page: its sort value, time of submit (microseconds) and id."""
 
     value: Any
     us: int
     id: str
 
 
-class Shelf:
-    """See the module's docstring. All but `do` and `close` are called on its own thread, by `do`."""
+class IndexDatabase:
+    """Database of the index; see the module's docstring. All methods except `do` and `close` run on its thread, by
+    `do`.
+    """
 
     def __init__(self) -> None:
         self._calls: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]] = queue.PriorityQueue()
@@ -69,7 +71,7 @@ class Shelf:
         self._db.set_progress_handler(lambda: time.monotonic() > self._deadline, _STEPS)
 
     def do(self, urgency: int, function: Callable[[], T]) -> Future[T]:
-        """Call `function` on the shelf's thread; from any thread."""
+        """Call `function` on the database's thread; may be called from any thread."""
         future: Future[T] = Future()
 
         def call() -> None:
@@ -84,7 +86,7 @@ class Shelf:
         return future
 
     def close(self) -> None:
-        """The file goes with the thread, after what it is doing now."""
+        """Close the database when the current call is done."""
         self._calls.put((-1, next(self._order), None))
 
     def _run(self) -> None:
@@ -95,7 +97,7 @@ class Shelf:
     # -- in -----------------------------------------------------------------------------------------------------------
 
     def append(self, briefs: Sequence[Brief]) -> None:
-        """Jobs that are older than all that it has, newest first."""
+        """Add jobs that are older than all jobs in the index, newest first."""
         rows, texts, tags = [], [], []
         for brief in briefs:
             self._last += 1
@@ -111,12 +113,12 @@ class Shelf:
         self._db.execute("COMMIT")
 
     def put(self, briefs: Iterable[Brief], gone: Iterable[str] = ()) -> None:
-        """Take in what has changed, in whichever order, and drop those that are gone."""
+        """Insert or update jobs in any order, and delete those in `gone`."""
         self._db.execute("BEGIN")
         for brief in sorted(briefs, key=lambda each: each.us):
             known = self._db.execute("SELECT n FROM jobs WHERE id = ? AND us = ?", (brief.id, brief.us)).fetchone()
             if known is None:
-                self._remove(brief.id)  # an earlier job of the same id
+                self._remove(brief.id)  # an earlier job with the same id
                 self._add(brief)
             else:
                 self._change(known[0], brief)
@@ -193,12 +195,12 @@ class Shelf:
         counter = self.counts[column]
         counter[value] -= 1
         if not counter[value]:
-            del counter[value]  # worker ids come and go
+            del counter[value]  # else ids of old workers would accumulate
 
     # -- out ----------------------------------------------------------------------------------------------------------
 
     def page(self, query: Query, now_ms: int, limit: int) -> list[Hit]:
-        """Up to `limit` jobs behind the query's cursor, in its order."""
+        """Return up to `limit` jobs after the query's cursor, in its order."""
         hits: dict[str, Hit] = {}
         plan = plan_page(query, self.counts, now_ms, limit, self._probe, self._match(query))
         for sql, arguments in plan.statements:
@@ -217,7 +219,7 @@ class Shelf:
         return [*some, *rest][:limit]
 
     def count(self, query: Query, now_ms: int, for_s: float) -> int | None:
-        """How many jobs a query finds; None where that is not known within `for_s` seconds."""
+        """Return the number of jobs that match, or None if counting takes longer than `for_s` seconds."""
         self._deadline = time.monotonic() + for_s
         try:
             sql, arguments = plan_count(query, self.counts, now_ms, self._probe, self._match(query))
@@ -231,7 +233,7 @@ class Shelf:
         return int(found)
 
     def versions(self, from_us: int, below_us: float) -> dict[str, tuple[int, int]]:
-        """`id: (us, seq)` of what it has between two times of submit, the first included."""
+        """Return `id: (us, seq)` of the jobs submitted between `from_us` (included) and `below_us` (excluded)."""
         high = 2**63 - 1 if below_us == float("inf") else int(below_us)
         found = self._db.execute("SELECT id, us, seq FROM jobs WHERE us >= ? AND us < ?", (from_us, high))
         return {job_id: (us, seq) for job_id, us, seq in found}

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from jobkit.codec import FILE, MSGPACK, RAW, Codec, Subject, decode, is_reference
-from jobkit.files import Depot, LogFile
+from jobkit.files import FileStore, LogFile
 from jobkit.files import log as log_module
-from jobkit.files.depot import opened, owner_text
+from jobkit.files.file_store import opened, owner_text
 from jobkit.files.log import NO_MARK, join
 from jobkit.files.places import Directory, place_of
 from jobkit.model import InvalidParams, ResultExpired, ResultUnavailable, SignatureError
@@ -27,8 +27,8 @@ BASE = "0123456789abcdef"
 
 
 @pytest.fixture
-def depot(tmp_path: Path) -> Depot:
-    return Depot(Directory(tmp_path / "results"), BASE)
+def file_store(tmp_path: Path) -> FileStore:
+    return FileStore(Directory(tmp_path / "results"), BASE)
 
 
 @pytest.fixture(params=[0o000, 0o777])
@@ -38,15 +38,15 @@ def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
     os.umask(old)
 
 
-def put(depot: Depot, job_id: str = "j1", us: int = 1, body: bytes = b"\x01") -> tuple[str, bytes]:
-    folder = depot.folder(job_id, us)
-    depot.claim(folder, owner_text(job_id, us))
-    return folder, depot.put(f"{folder}/result.1", MSGPACK, body, SUBJECT, CODEC)
+def put(file_store: FileStore, job_id: str = "j1", us: int = 1, body: bytes = b"\x01") -> tuple[str, bytes]:
+    folder = file_store.folder(job_id, us)
+    file_store.claim(folder, owner_text(job_id, us))
+    return folder, file_store.put(f"{folder}/result.1", MSGPACK, body, SUBJECT, CODEC)
 
 
 @pytest.mark.usefixtures("_umask")
-def test_files_are_private_under_any_umask(depot: Depot, tmp_path: Path) -> None:
-    put(depot)
+def test_files_are_private_under_any_umask(file_store: FileStore, tmp_path: Path) -> None:
+    put(file_store)
     LogFile(tmp_path / "results" / "folder" / "log", "j 1\n").write((b"line\n", NO_MARK))
 
     paths = list((tmp_path / "results").rglob("*"))
@@ -54,36 +54,36 @@ def test_files_are_private_under_any_umask(depot: Depot, tmp_path: Path) -> None
     assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in paths if path.is_file()} == {0}
 
 
-def test_a_body_comes_back_through_its_reference(depot: Depot) -> None:
-    _, sealed = put(depot, body=msgspec.msgpack.encode({"a": bytes(3_000_000)}))
+def test_a_body_comes_back_through_its_reference(file_store: FileStore) -> None:
+    _, sealed = put(file_store, body=msgspec.msgpack.encode({"a": bytes(3_000_000)}))
 
     assert is_reference(sealed)
     assert len(sealed) < 300
-    assert decode(*opened(sealed, SUBJECT, CODEC, depot)) == {"a": bytes(3_000_000)}
+    assert decode(*opened(sealed, SUBJECT, CODEC, file_store)) == {"a": bytes(3_000_000)}
 
 
-def test_a_file_is_copied_as_it_is(depot: Depot, tmp_path: Path) -> None:
+def test_a_file_is_copied_as_it_is(file_store: FileStore, tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(bytes(range(256)) * 50_000)
 
-    sealed = depot.put(f"{depot.folder('j1', 1)}/artifact.ab", RAW, tmp_path / "big", SUBJECT, CODEC)
+    sealed = file_store.put(f"{file_store.folder('j1', 1)}/artifact.ab", RAW, tmp_path / "big", SUBJECT, CODEC)
 
-    assert opened(sealed, SUBJECT, CODEC, depot) == (RAW, bytes(range(256)) * 50_000)
+    assert opened(sealed, SUBJECT, CODEC, file_store) == (RAW, bytes(range(256)) * 50_000)
 
 
-def test_nobody_sees_half_a_file(depot: Depot) -> None:
+def test_nobody_sees_half_a_file(file_store: FileStore) -> None:
     """A disk that is full in the middle of it."""
 
     def parts() -> Iterator[bytes]:
         yield b"half"
         raise OSError("no space left")
 
-    folder = depot.folder("j1", 1)
-    depot.place.write(f"{folder}/result.1", [b"old"])
+    folder = file_store.folder("j1", 1)
+    file_store.place.write(f"{folder}/result.1", [b"old"])
     with pytest.raises(OSError, match="no space"):
-        depot.place.write(f"{folder}/result.1", parts())
+        file_store.place.write(f"{folder}/result.1", parts())
 
-    assert depot.place.read(f"{folder}/result.1") == b"old"
-    path = depot.place.local(folder)
+    assert file_store.place.read(f"{folder}/result.1") == b"old"
+    path = file_store.place.local(folder)
     assert path is not None
     assert [file.name for file in path.iterdir()] == ["result.1"]
 
@@ -91,70 +91,70 @@ def test_nobody_sees_half_a_file(depot: Depot) -> None:
 @pytest.mark.parametrize(
     "path", ["../../etc/passwd", "/etc/passwd", f"{BASE}/ab/../../x", f"{BASE}/ab/{'0' * 30}/../x", ""]
 )
-def test_a_reference_to_anywhere_else_is_refused_even_without_a_key(depot: Depot, path: str) -> None:
+def test_a_reference_to_anywhere_else_is_refused_even_without_a_key(file_store: FileStore, path: str) -> None:
     unsigned = Codec()
     sealed = unsigned.seal(FILE, msgspec.msgpack.encode([path, 1, "x"]), SUBJECT)
 
     with pytest.raises(SignatureError, match="not one that jobkit wrote"):
-        opened(sealed, SUBJECT, unsigned, depot)
+        opened(sealed, SUBJECT, unsigned, file_store)
 
 
-def test_a_file_of_another_job_or_name_is_refused(depot: Depot) -> None:
-    first, sealed = put(depot)
-    second, _ = put(depot, "j2")
-    depot.place.write(f"{first}/result.1", [depot.place.read(f"{second}/result.1")])
+def test_a_file_of_another_job_or_name_is_refused(file_store: FileStore) -> None:
+    first, sealed = put(file_store)
+    second, _ = put(file_store, "j2")
+    file_store.place.write(f"{first}/result.1", [file_store.place.read(f"{second}/result.1")])
 
     with pytest.raises(SignatureError):
-        opened(sealed, SUBJECT, CODEC, depot)
+        opened(sealed, SUBJECT, CODEC, file_store)
     with pytest.raises(SignatureError):
-        opened(sealed, Subject("result", "j2", "simulate"), CODEC, depot)
+        opened(sealed, Subject("result", "j2", "simulate"), CODEC, file_store)
 
 
-def test_a_file_that_is_gone_or_out_of_reach_is_one_sentence(depot: Depot, tmp_path: Path) -> None:
-    folder, sealed = put(depot)
-    depot.remove([folder])
+def test_a_file_that_is_gone_or_out_of_reach_is_one_sentence(file_store: FileStore, tmp_path: Path) -> None:
+    folder, sealed = put(file_store)
+    file_store.remove([folder])
 
     with pytest.raises(ResultExpired, match=r"cannot be read from .*results on this machine \(No such file"):
-        opened(sealed, SUBJECT, CODEC, depot)
+        opened(sealed, SUBJECT, CODEC, file_store)
     with pytest.raises(ResultExpired, match=f"it was written to {tmp_path}/results"):
-        opened(sealed, SUBJECT, CODEC, Depot(Directory(tmp_path / "other")))
-    with pytest.raises(ResultUnavailable, match="set JOBKIT_RESULTS to the one that the workers use"):
+        opened(sealed, SUBJECT, CODEC, FileStore(Directory(tmp_path / "other")))
+    with pytest.raises(ResultUnavailable, match="set JOBKIT_RESULTS to the directory of the workers"):
         opened(sealed, SUBJECT, CODEC, None)
 
 
-def test_a_folder_belongs_to_one_submission(depot: Depot) -> None:
+def test_a_folder_belongs_to_one_submission(file_store: FileStore) -> None:
     """An id may be used again once its job is forgotten."""
-    assert depot.folder("a", 1) != depot.folder("a", 2)
-    assert depot.folder("a", 1) == depot.folder("a", 1)
-    assert depot.folder("a", 1) != Depot(depot.place, "f" * 16).folder("a", 1)
+    assert file_store.folder("a", 1) != file_store.folder("a", 2)
+    assert file_store.folder("a", 1) == file_store.folder("a", 1)
+    assert file_store.folder("a", 1) != FileStore(file_store.place, "f" * 16).folder("a", 1)
 
 
-def test_old_folders_say_whose_they_are(depot: Depot) -> None:
-    folder, _ = put(depot, "job with:strange id", 42)
-    nameless = depot.folder("x", 1)
-    depot.place.write(f"{nameless}/result.1", [b"written by a worker that died at once"])
-    put(Depot(depot.place, "f" * 16), "of another namespace")
+def test_old_folders_say_whose_they_are(file_store: FileStore) -> None:
+    folder, _ = put(file_store, "job with:strange id", 42)
+    nameless = file_store.folder("x", 1)
+    file_store.place.write(f"{nameless}/result.1", [b"written by a worker that died at once"])
+    put(FileStore(file_store.place, "f" * 16), "of another namespace")
 
-    found = {(one.folder, one.job_id, one.us) for one in depot.old(0)}
+    found = {(one.folder, one.job_id, one.us) for one in file_store.old(0)}
 
     assert found == {(folder, "job with:strange id", 42), (nameless, "", 0)}
-    assert list(depot.old(3600)) == []
+    assert list(file_store.old(3600)) == []
 
 
-def test_only_folders_of_our_making_are_removed(depot: Depot, tmp_path: Path) -> None:
+def test_only_folders_of_our_making_are_removed(file_store: FileStore, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    folder, _ = put(depot)
+    folder, _ = put(file_store)
 
-    gone = depot.remove(["../mine", str(tmp_path / "mine"), folder, folder, ""])
+    gone = file_store.remove(["../mine", str(tmp_path / "mine"), folder, folder, ""])
 
     assert len(gone) == 5
     assert (tmp_path / "mine").is_dir()
-    assert not depot.has(folder)
+    assert not file_store.has(folder)
 
 
-def test_no_setting_no_depot(tmp_path: Path) -> None:
-    assert Depot.of(Settings(url="redis://x")) is None
-    assert Depot.of(Settings(url="redis://x", results=str(tmp_path))) is not None
+def test_no_setting_no_file_store(tmp_path: Path) -> None:
+    assert FileStore.of(Settings(url="redis://x")) is None
+    assert FileStore.of(Settings(url="redis://x", results=str(tmp_path))) is not None
 
 
 def test_urls_need_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,180 @@
+"""What a worker removes: the files of forgotten jobs, and those that nobody ever heard of."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from jobkit.attempts import MAX_RESULT_BYTES, Filed, ending, preview_subject
+from jobkit.codec import PICKLE, Codec, Subject, is_reference
+from jobkit.model import JobSpec, LogLine
+from jobkit.run.base import Outcome
+from jobkit.settings import Settings
+from jobkit.store.redis import RedisStore
+from jobkit.store.values import Claimed, Ending, Progress, Submission, WorkerInfo
+from jobkit.worker.job_files import JobFiles
+from tests.store.server import Server
+
+CODEC = Codec([b"key"])
+
+
+@pytest.fixture(scope="module")
+def job_files_server() -> Iterator[Server]:
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def job_files(job_files_server: Server, tmp_path: Path) -> AsyncIterator[JobFiles]:
+    settings = Settings(url=job_files_server.url, results=str(tmp_path / "results"))
+    store = RedisStore(settings)
+    job_files = JobFiles(settings, store, CODEC)
+    await job_files.start()
+    yield job_files
+    await store.redis.flushdb()
+    await store.close()
+
+
+async def claimed(job_files: JobFiles, job_id: str) -> Claimed:
+    await job_files._store.submit([Submission(JobSpec(id=job_id, task="t"), b"")])
+    [found], _ = await job_files._store.claim(WorkerInfo(id="w"), 1)
+    return found
+
+
+def filed(job_files: JobFiles, job: Claimed) -> Filed:
+    found = job_files.filed(job)
+    assert found is not None
+    found.file_store.claim(found.folder, found.owner)
+    return found
+
+
+async def test_a_sweep_removes_what_belongs_to_no_job_and_nothing_else(job_files: JobFiles) -> None:
+    """A worker wrote a file and died before it could say so; nobody else will ever ask for it."""
+    assert job_files.file_store is not None
+    running = filed(job_files, await claimed(job_files, "running"))
+    gone = filed(job_files, await claimed(job_files, "gone"))
+    await job_files._store.redis.delete(f"{job_files._store.prefix}job:gone")
+    earlier = job_files.file_store.folder("running", 1)
+    job_files.file_store.claim(earlier, "running 1\n")
+
+    young = await job_files.sweep()
+    removed = await job_files.sweep(min_age_s=0)
+
+    assert (young, removed) == (0, 2)
+    assert [job_files.file_store.has(folder) for folder in (running.folder, gone.folder, earlier)] == [
+        True,
+        False,
+        False,
+    ]
+
+
+async def test_litter_is_cleared_once_and_for_all(job_files: JobFiles) -> None:
+    assert job_files.file_store is not None
+    job = await claimed(job_files, "a")
+    folder = filed(job_files, job).folder
+    await job_files._store.finish([Ending("a", job.token, "succeeded", folder=folder)])
+    await job_files.clear_litter()
+    assert job_files.file_store.has(folder)
+
+    await job_files._store.delete(["a"])
+    await job_files.clear_litter()
+
+    assert not job_files.file_store.has(folder)
+    assert await job_files._store.litter() == []
+
+
+async def test_litter_stays_where_it_cannot_be_removed(job_files: JobFiles, tmp_path: Path) -> None:
+    """A disk that refuses just now: the next heartbeat tries again."""
+    assert job_files.file_store is not None
+    job = await claimed(job_files, "a")
+    folder = filed(job_files, job).folder
+    await job_files._store.finish([Ending("a", job.token, "succeeded", folder=folder)])
+    await job_files._store.delete(["a"])
+    group = (tmp_path / "results" / folder).parent
+    aside = group.rename(group.with_name("aside"))
+    group.write_text("in the way")
+
+    with pytest.raises(OSError, match="directory"):
+        await job_files.clear_litter()
+
+    assert await job_files._store.litter() == [folder]
+    group.unlink()
+    aside.rename(group)
+    await job_files.clear_litter()
+    assert not job_files.file_store.has(folder)
+
+
+async def test_what_an_attempt_said_begins_the_log_of_the_next(job_files: JobFiles) -> None:
+    job = await claimed(job_files, "a")
+    await job_files._store.progress([Progress("a", job.token, lines=[LogLine("first"), LogLine("second")])])
+    await job_files._store.finish([Ending("a", job.token, "retried")])
+    [again], _ = await job_files._store.claim(WorkerInfo(id="w"), 1)
+
+    await job_files.continue_log(again)
+
+    assert job_files.file_store is not None
+    path = job_files.file_store.log_path(job_files.file_store.folder("a", again.us))
+    assert path is not None
+    assert path.read_text() == "first\nsecond\n"
+
+
+# -- results that are too large, for the store or for the disk ---------------------------------------------------------
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file of this process can grow above 2 MB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def value(size: int) -> Outcome:
+    return Outcome("succeeded", form=PICKLE, body=bytes(size), preview={"text": "many zeros"})
+
+
+def preview(ended: Ending) -> dict[str, Any]:
+    """What pages may show of it."""
+    shown: dict[str, Any] = msgspec.json.decode(CODEC.verify(ended.preview, preview_subject(ended.job_id))[1])
+    return shown
+
+
+async def test_a_result_above_50_mb_without_a_file_store_is_a_success_that_says_what_to_do(
+    job_files: JobFiles,
+) -> None:
+    job = await claimed(job_files, "a")
+
+    fits = ending(job, value(MAX_RESULT_BYTES), CODEC, job_files._settings)
+    exceeds = ending(job, value(51_000_000), CODEC, job_files._settings)
+
+    assert len(fits.result) > MAX_RESULT_BYTES
+    assert (exceeds.outcome, exceeds.result) == ("succeeded", b"")
+    shown = preview(exceeds)
+    assert shown["text"] == "many zeros"
+    assert "takes 51 MB, more than the 50 MB that are kept in Redis; set JOBKIT_RESULTS" in shown["unavailable"]
+
+
+@pytest.mark.usefixtures("full_disk")
+async def test_where_the_disk_is_full_a_large_result_goes_into_the_store_and_leaves_no_half_of_a_file(
+    job_files: JobFiles, tmp_path: Path
+) -> None:
+    job = await claimed(job_files, "a")
+    place = filed(job_files, job)
+
+    stored = ending(job, value(5_000_000), CODEC, job_files._settings, place)
+    exceeds = ending(job, value(MAX_RESULT_BYTES + 1), CODEC, job_files._settings, place)
+
+    assert not is_reference(stored.result)
+    assert CODEC.verify(stored.result, Subject("result", "a", "t")) == (PICKLE, bytes(5_000_000))
+    shown = preview(exceeds)
+    assert "could not be written to" in shown["unavailable"]
+    assert "File too large" in shown["unavailable"]
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 1000] == []
