@@ -37,7 +37,7 @@ def measure(place: Place) -> list[Row]:
     return rows
 
 
-#: More than are counted: the first of jobkit run in another process, until their function has earned the worker's loop.
+#: More than are counted: the endings of the last few are still under way when the figures are taken.
 _UNCOUNTED = 200
 
 

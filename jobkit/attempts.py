@@ -194,7 +194,7 @@ def assignment(
         bounds=filed.bounds if filed is not None else bounds or Bounds(),
         log_path=str((filed and filed.file_store.log_path(filed.folder)) or ""),
         log_owner=filed.owner if filed is not None else "",
-        is_suspect=claimed.losses > 0,
+        is_alone=claimed.losses > 0 or spec.on_lost == "fail",
         environ=environ or {},
     )
 

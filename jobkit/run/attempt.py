@@ -244,7 +244,6 @@ def outcome_from_wire(wire: Mapping[str, Any], body: bytes, usage: Mapping[str, 
         retry=None if retry is None else Retry(retry[0], retry[1]),
         reason=wire.get("reason", ""),
         usage=usage,
-        longest_step_s=wire.get("longest_step_s", 0.0),
     )
 
 

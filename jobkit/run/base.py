@@ -25,7 +25,8 @@ class Assignment:
         bounds: how much it may keep as artifacts.
         log_path: file for its whole log, or "". log_owner: what the folder of that file says about its owner.
         environ: variables of its process, for isolation "process".
-        is_suspect: a worker died while it ran this job, so nothing else may share a process with it.
+        is_alone: nothing else may share a process with it: a worker died while it ran this job, or it must not run
+            twice, which the end of a shared process would make it.
     """
 
     job_id: str
@@ -41,7 +42,7 @@ class Assignment:
     bounds: Bounds = Bounds()
     log_path: str = ""
     log_owner: str = ""
-    is_suspect: bool = False
+    is_alone: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -79,7 +80,6 @@ class Outcome:
         reason: one sentence for "cancelled": whether its clean-up ran or it was killed; for "released" and "lost": why.
         usage: `cpu_s`, `peak_rss_bytes`, `exit` (status, or name of the signal), where known;
             of a local worker also `python` (version and prefix).
-        longest_step_s: the longest time for which a coroutine kept its loop from others.
     """
 
     outcome: str
@@ -93,7 +93,6 @@ class Outcome:
     retry: Retry | None = None
     reason: str = ""
     usage: Mapping[str, Any] = field(default_factory=dict)
-    longest_step_s: float = 0.0
 
 
 class Runner(Protocol):

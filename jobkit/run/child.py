@@ -37,9 +37,7 @@ CONTROL_FD = 3
 #: Results above this size go to the parent through a file.
 SPOOL_BYTES = 1_000_000
 
-#: Added to the spool's path: the file in which Python says where the process of coroutines is, or died.
-FAULT_SUFFIX = ".fault"
-#: Added to it, with a number: large artifacts on their way to the parent.
+#: Added to the spool's path, with a number: large artifacts on their way to the parent.
 ARTIFACT_SUFFIX = ".artifact"
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36

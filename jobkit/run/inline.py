@@ -11,9 +11,11 @@ import contextlib
 import contextvars
 import ctypes
 import inspect
+import math
 import threading
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +27,6 @@ from jobkit.run.capture import Routing
 from jobkit.run.context import Context, Stop
 from jobkit.run.outlets import LazyContext, LoopOutlet, SinkOutlet, lazy_context
 from jobkit.run.recorder import Recorder, Ticker
-from jobkit.run.steps import Spent, Steps
 
 _routing = Routing()
 _copying = Routing(is_copying=True)
@@ -35,47 +36,104 @@ def _resolved(assignment: Assignment) -> Resolved:
     return resolve(assignment.task, assignment.call, owns_process=False, is_signed=assignment.allow_pickle)
 
 
-class _Running:
-    """An attempt on the loop: who runs it and whether it was asked to stop."""
+class Running:
+    """An attempt on the loop.
 
-    __slots__ = ("assignment", "context", "kind", "loop", "requests", "spent", "task", "timers")
+    Attributes:
+        kind: "cancel", "timeout", "kill" or "move", the first reason for which it was asked to stop; "" before.
+        is_over: its own code has ended.
+        due_at: when its timeout is over, by `time.monotonic`.
+        give_up_at: when the grace of a request to stop is over; infinite before one.
+    """
 
-    def __init__(
-        self, assignment: Assignment, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, context: Context
-    ) -> None:
+    def __init__(self, assignment: Assignment, task: asyncio.Task[Any], context: Context) -> None:
         self.assignment = assignment
         self.task = task
-        self.loop = loop
         self.context = context
-        self.spent = Spent(context)
         self.kind = ""
-        self.requests = 0
+        self.is_over = False
+        self.due_at = math.inf if assignment.timeout_s is None else time.monotonic() + assignment.timeout_s
+        self.give_up_at = math.inf
         self.timers: list[asyncio.TimerHandle] = []
+        self._is_given_up = False
+        self._requests = 0
 
     def later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> None:
-        self.timers.append(self.loop.call_later(delay_s, callback, *args))
+        self.timers.append(self.task.get_loop().call_later(delay_s, callback, *args))
 
     def stop(self, kind: str) -> None:
-        if not self.kind:
-            self.kind = kind
-            self.context.is_stopping = True
-            self._request()
+        """Cancel it; end it by force after its grace."""
+        if self.kind or self.is_over:
+            return
+        self.kind = kind
+        self.context.is_stopping = True
+        self.give_up_at = time.monotonic() + self.assignment.cancel_grace_s
+        self._request()
+        self.later(self.assignment.cancel_grace_s, self._force)
 
-    def force(self) -> None:
+    def _force(self) -> None:
         """End it although it has swallowed its cancellation."""
-        self.spent.is_given_up = True
+        self._is_given_up = True
         self._request()
 
     def _request(self) -> None:
-        self.requests += 1
+        self._requests += 1
         self.task.cancel()
 
     def take_back(self) -> bool:
-        """The requests have done what they should; True where somebody else cancels the task as well."""
-        for _ in range(self.requests):
+        """Withdraw the requests, which have done their work; True if somebody else cancels the task as well."""
+        for _ in range(self._requests):
             self.task.uncancel()
-        self.requests = 0
+        self._requests = 0
         return bool(self.task.cancelling())
+
+    async def is_undelivered(self) -> bool:
+        """After its code ended although it was asked to stop: True if the request had not reached it yet.
+
+        Takes the request back. A pending one would cancel the task at its end, and the outcome would be lost.
+        """
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.take_back()
+            return True
+        self.take_back()
+        return False
+
+    @types.coroutine
+    def forcibly(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Await a coroutine that may swallow what is raised in it: given up, it ends all the same."""
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                yielded = coroutine.send(value) if error is None else coroutine.throw(error)
+            except StopIteration as stop:
+                return stop.value
+            value = error = None
+            try:
+                value = yield yielded
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as thrown:
+                error = thrown
+            if error is not None and self._is_given_up:
+                with contextlib.suppress(RuntimeError):  # it ignores even that; nobody runs it any more
+                    coroutine.close()
+                raise error
+
+    def stopped(self) -> Outcome:
+        """The outcome of an attempt that has ended because it was asked to."""
+        assignment = self.assignment
+        if self.kind == "move":
+            return Outcome("lost", reason="it blocked its worker's loop; its next attempt has a process of its own")
+        if not self._is_given_up:
+            return _stopped(self.kind or "cancel", assignment)
+        grace = f"did not stop within its grace of {assignment.cancel_grace_s:g} s"
+        if self.kind == "timeout":
+            return _stopped(self.kind, assignment, f", {grace} and was given up")
+        return Outcome("cancelled", reason=f"given up: it {grace}")
 
 
 class _SharedProcess:
@@ -98,17 +156,12 @@ class _SharedProcess:
 class AsyncRunner(_SharedProcess):
     """Runs coroutines on the loop it is called on: tens of thousands a second, none of them killable from here.
 
-    `run` must be awaited in a task of its own for each attempt: a cancel cancels that task.
-
-    Args:
-        is_hosted: this process is the host's. The processor's time is measured, and who does not stop within its grace
-            is left to the worker, which kills the process; without, such a coroutine is given up.
+    `run` must be awaited in a task of its own for each attempt: a cancel cancels that task. One that swallows its
+    cancellation is given up after its grace; one that blocks the loop is the affair of `LoopWatch`.
     """
 
-    def __init__(self, is_hosted: bool = False) -> None:
-        self._is_hosted = is_hosted
-        self.steps = Steps(is_measuring=is_hosted)
-        self.running: dict[str, _Running] = {}
+    def __init__(self) -> None:
+        self.running: dict[str, Running] = {}
         self.on_start: Callable[[str], None] = lambda job_id: None
 
     def cancel(self, job_id: str) -> None:
@@ -118,44 +171,31 @@ class AsyncRunner(_SharedProcess):
         self.stop(job_id, "kill")
 
     def stop(self, job_id: str, kind: str) -> None:
-        """Cancel an attempt because of "cancel", "timeout" or "kill"."""
-        running = self.running.get(job_id)
-        if running is not None and not running.kind:
+        """Cancel an attempt; for `kind` see `Running`."""
+        if (running := self.running.get(job_id)) is not None:
             running.stop(kind)
-            if not self._is_hosted:
-                running.later(running.assignment.cancel_grace_s, running.force)
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
-        outcome, _ = await self.measured(assignment, sink)
-        return outcome
-
-    async def measured(self, assignment: Assignment, sink: Sink) -> tuple[Outcome, Spent]:
-        """`run`, and what the attempt took from the loop."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-        own = lazy_context(assignment, SinkOutlet(sink, loop), loop, is_threaded=False, is_hosted=self._is_hosted)
-        running = _Running(assignment, task, loop, own)
+        own = lazy_context(assignment, SinkOutlet(sink, loop), loop, is_threaded=False)
+        running = Running(assignment, task, own)
         self.running[assignment.job_id] = running
         self.on_start(assignment.job_id)
         if assignment.timeout_s is not None:
-            running.later(assignment.timeout_s, self.stop, assignment.job_id, "timeout")
+            running.later(assignment.timeout_s, running.stop, "timeout")
         token = context.enter(own)
-        steps, spent = self.steps, running.spent
-        steps.begin(spent)
         try:
             try:
                 function, args, kwargs = _resolved(assignment)
                 value = function(*args, **kwargs)
                 if inspect.iscoroutine(value):
-                    value = await steps.run(value, spent)
+                    value = await running.forcibly(value)
                 elif inspect.isawaitable(value):
-                    steps.end()
                     value = await value
-                    steps.begin(spent)
                 outcome = succeeded(value, allow_pickle=assignment.allow_pickle)
-                steps.end()
             except asyncio.CancelledError as error:
+                running.is_over = True
                 if not running.kind:
                     if task.cancelling():
                         raise  # the caller gives up on the whole attempt
@@ -163,23 +203,21 @@ class AsyncRunner(_SharedProcess):
                 elif running.take_back():
                     raise  # it was asked to stop, and the caller gives up as well
                 else:
-                    outcome = _given_up(running) if spent.is_given_up else _stopped(running.kind, assignment)
+                    outcome = running.stopped()
             except (KeyboardInterrupt, GeneratorExit):
                 raise
-            except Stop:  # it was told to stop in the middle of its code, which did not await; see `host`
-                steps.end()
-                await _is_undelivered(running)
-                outcome = _stopped(running.kind or "cancel", assignment)
+            except Stop:  # raised in the middle of its code, which did not await; see `LoopWatch`
+                running.is_over = True
+                await running.is_undelivered()
+                outcome = running.stopped()
             except BaseException as error:
+                running.is_over = True
                 outcome = raised(error, allow_pickle=assignment.allow_pickle)
-                steps.end()
-                if running.kind and not await _is_undelivered(running):
-                    outcome = _stopped(running.kind, assignment)
-            else:
-                if running.kind and not await _is_undelivered(running):
-                    outcome = _stopped(running.kind, assignment)
+            running.is_over = True
+            if outcome.outcome in ("succeeded", "failed") and running.kind and not await running.is_undelivered():
+                outcome = running.stopped()
         finally:
-            steps.end()
+            running.is_over = True
             context.leave(token)
             for timer in running.timers:
                 timer.cancel()
@@ -187,26 +225,7 @@ class AsyncRunner(_SharedProcess):
                 del self.running[assignment.job_id]
             own.finish()
         await own.end()
-        return outcome, spent
-
-
-async def _is_undelivered(running: _Running) -> bool:
-    """After a job ended although it was asked to stop: True where the request had not reached it yet.
-
-    Takes the request back either way. A pending one would cancel the task at its end, and the outcome would be lost.
-    """
-    try:
-        await asyncio.sleep(0)
-    except asyncio.CancelledError:
-        running.take_back()
-        return True
-    running.take_back()
-    return False
-
-
-def _given_up(running: _Running) -> Outcome:
-    grace = f"it did not stop within its grace of {running.assignment.cancel_grace_s:g} s"
-    return Outcome("cancelled", reason=f"given up: {grace}")
+        return outcome
 
 
 def _stopped(kind: str, assignment: Assignment, note: str = "") -> Outcome:

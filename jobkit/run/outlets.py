@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from jobkit.model import JobkitError, LogLine
-from jobkit.run.artifacts import Body, Bounds
+from jobkit.run.artifacts import Body
 from jobkit.run.base import Assignment, Sink
 from jobkit.run.context import Context
 from jobkit.run.lines import WireLine
 from jobkit.run.log_tee import LoopLog
 from jobkit.run.recorder import BATCH_S, Recorder
-
-#: So many batches of lines leave a process of coroutines at once in 50 ms: they survive its crash.
-HOSTED_BURST = 20
 
 
 class SinkOutlet:
@@ -120,35 +117,9 @@ class LazyContext(Context):
 
 
 def lazy_context(
-    assignment: Assignment,
-    outlet: SinkOutlet,
-    loop: asyncio.AbstractEventLoop,
-    *,
-    is_threaded: bool,
-    is_hosted: bool = False,
+    assignment: Assignment, outlet: SinkOutlet, loop: asyncio.AbstractEventLoop, *, is_threaded: bool
 ) -> LazyContext:
-    """The context of an attempt on the loop (of the worker, or of a host) or in a thread."""
-
-    def make() -> Recorder:
-        if assignment.log_path:
-            own.whole_log = LoopLog(assignment.log_path, assignment.log_owner, loop)
-        burst = HOSTED_BURST if is_hosted else 0
-        return loop_recorder(outlet, loop, assignment.bounds, own.whole_log, is_threaded=is_threaded, burst=burst)
-
-    own = LazyContext(assignment, make, 0 if is_threaded or is_hosted else threading.get_ident())
-    return own
-
-
-def loop_recorder(
-    outlet: SinkOutlet,
-    loop: asyncio.AbstractEventLoop,
-    bounds: Bounds,
-    log: LoopLog | None,
-    *,
-    is_threaded: bool,
-    burst: int = 0,
-) -> Recorder:
-    """A recorder whose ticks are timers of the loop."""
+    """The context of an attempt on the worker's loop or in a thread; its recorder's ticks are timers of the loop."""
 
     def arm() -> None:
         if is_threaded:
@@ -158,8 +129,13 @@ def loop_recorder(
             loop.call_later(BATCH_S, tick)
 
     def tick() -> None:
-        if recorder.tick():
+        if own.recorder is not None and own.recorder.tick():
             loop.call_later(BATCH_S, tick)
 
-    recorder = Recorder(outlet, arm, burst=burst, bounds=bounds, log=log)
-    return recorder
+    def make() -> Recorder:
+        if assignment.log_path:
+            own.whole_log = LoopLog(assignment.log_path, assignment.log_owner, loop)
+        return Recorder(outlet, arm, burst=0, bounds=assignment.bounds, log=own.whole_log)
+
+    own = LazyContext(assignment, make, 0 if is_threaded else threading.get_ident())
+    return own

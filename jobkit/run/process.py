@@ -12,13 +12,12 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import failed
 from jobkit.run.base import Assignment, Outcome, Sink
-from jobkit.run.link import Died, Forked, ZygoteLink
+from jobkit.run.link import Died, ZygoteLink
 from jobkit.run.oom import KernelKills, counter_file
 from jobkit.run.supervised import Supervised
 from jobkit.run.workplace import Occupant, Workplace
@@ -33,8 +32,6 @@ _SAMPLE_S = 0.5
 #: A warm process without a job ends after this long, as do spares of a worker without one. At most so many warm ones
 #: wait; the longest waiting one goes first.
 _IDLE_S, _IDLE_MOST = 60.0, 16
-
-Adopted = TypeVar("Adopted", bound=Forked)
 
 
 class ProcessRunner:
@@ -104,23 +101,6 @@ class ProcessRunner:
         finally:
             if self._attempts.get(assignment.job_id) is attempt:
                 del self._attempts[assignment.job_id]
-
-    async def adopt(self, make: Callable[[int, str, Callable[..., None]], Adopted]) -> Adopted:
-        """Fork a process for something else than one job.
-
-        Args:
-            make: gets a key, a path that is free for its files, and what sends messages to the zygote. What it makes
-                is started here, and told of its end.
-
-        Raises:
-            JobkitError: there is no zygote.
-        """
-        zygote = await self._ready()
-        self._keys += 1
-        made = make(self._keys, os.path.join(self._spool, f"{self._keys}.host"), zygote.tell)
-        zygote.forked[made.key] = made
-        made.start()
-        return made
 
     def cancel(self, job_id: str) -> None:
         attempt = self._attempts.get(job_id)

@@ -1,15 +1,19 @@
-"""`LoopWatch`: a thread that sees when one coroutine holds the worker's own loop, says so, and stops it on request.
+"""`LoopWatch`: a thread that sees when a coroutine blocks the worker's own loop, says so, and stops it.
 
-The thread looks four times a second while something runs there, and not at all otherwise. What it cannot do is free a
-loop whose coroutine is in C code: then it tells its owner, who gives up on the whole process. And where C code keeps
-the interpreter's lock, no thread runs, neither this one nor the heartbeat: when that has lasted so long that the leases
-are over, the process ends.
+The thread looks four times a second while something runs there, and not at all otherwise. It names the line that
+blocks. A job that is to stop (cancel, timeout) gets `Stop` raised in the middle of its code, by a signal. So does one
+that has blocked the loop for `GIVE_WAY_S`: its next attempt runs in a process of its own, where it holds up no other
+job. The thread cannot free a loop whose coroutine is in C code: then it tells its owner, who gives up on the process.
+And if C code keeps the interpreter's lock, no thread runs, neither this one nor the heartbeat: when that has lasted so
+long that the leases are over, the process ends.
 """
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import logging
+import math
 import signal
 import sys
 import threading
@@ -17,17 +21,28 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from jobkit.run.base import Assignment
+from jobkit.model import ErrorKind
+from jobkit.run import context
+from jobkit.run.attempt import failed
+from jobkit.run.base import Assignment, Outcome
 from jobkit.run.context import Stop
-from jobkit.run.hosted import NUDGE_S, block_text
-from jobkit.run.inline import AsyncRunner
+from jobkit.run.inline import AsyncRunner, Running
 from jobkit.run.tracebacks import fault_text
 
 logger = logging.getLogger("jobkit.worker")
 
-_LOOK_S = 0.25
-#: Raises `Stop` in the code that holds the loop. Python delivers signals to the main thread, where the loop runs.
+#: Seconds between two looks, and between two looks at a loop that is blocked.
+_LOOK_S, _NEXT_S = 0.25, 0.05
+#: Seconds that a nudge may take to help before the next one.
+_NUDGE_S = 0.3
+#: Seconds that a job may block the loop that it shares with others.
+GIVE_WAY_S = 10.0
+#: Interrupts the code that blocks the loop. Python delivers signals to the main thread, where the loop runs.
 _NUDGE = signal.SIGUSR1
+
+
+#: No step of the loop; None stands for its callbacks.
+_NOTHING: object = object()
 
 
 class LoopWatch:
@@ -35,28 +50,36 @@ class LoopWatch:
 
     Args:
         own: runs the coroutines there.
-        block_s: a step longer than this is told.
-        dead_s: if no thread of this process runs for so long, it ends, with the stacks on stderr.
-        on_block: called in the watching thread with the assignment that blocks and what is said of it.
-        on_hopeless: likewise, when a request to stop did not help within the attempt's grace. Does not return.
+        block_s: seconds after which a loop that does not turn counts as blocked.
+        dead_s: seconds after which a process none of whose threads runs ends, with the stacks on stderr.
+        give_way_s: seconds after which a job that blocks the loop is moved to a process of its own.
+        on_block: called in the watching thread with the assignment that blocks, or None if it is not known, and the
+            sentence and stack for its log.
+        on_hopeless: called in the watching thread if nothing helped, with the outcomes of jobs by id: of the one that
+            blocks, or of all that may be it. Does not return.
     """
 
-    def __init__(self, own: AsyncRunner, block_s: float, dead_s: float) -> None:
+    def __init__(self, own: AsyncRunner, block_s: float, dead_s: float, give_way_s: float = GIVE_WAY_S) -> None:
         self._own = own
         own.on_start = self._expect
-        self._block_s, self._dead_s = block_s, dead_s
-        self.on_block: Callable[[Assignment, str], None] = lambda assignment, text: None
-        self.on_hopeless: Callable[[Assignment, str], None] = lambda assignment, kind: None
+        self._block_s, self._dead_s, self._give_way_s = block_s, dead_s, give_way_s
+        self.on_block: Callable[[Assignment | None, str], None] = lambda assignment, text: None
+        self.on_hopeless: Callable[[dict[str, Outcome], str], None] = lambda outcomes, reason: None
         self._busy = threading.Event()
         self._is_closing = False
         self._asked: dict[str, str] = {}  # job to "cancel" or "kill"
+        self._blocked: set[str] = set()  # jobs that have blocked the loop
         self._nudged: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="jobkit-loop-watch", daemon=True)
         self._watched = 0
         self._previous: object = None
+        self._turns = self._asked_turns = 0
+        self._owner: Running | None = None
+        self._is_seen = threading.Event()
 
     def start(self) -> None:
         if not self._thread.is_alive():
+            self._loop = asyncio.get_running_loop()
             self._watched = threading.get_ident()
             if threading.current_thread() is threading.main_thread():
                 self._previous = signal.signal(_NUDGE, self._on_nudge)
@@ -71,6 +94,17 @@ class LoopWatch:
             if self._previous is not None:
                 signal.signal(_NUDGE, self._previous)  # type: ignore[arg-type]  # what signal.signal gave
 
+    def take_blocked(self, job_id: str) -> bool:
+        """Return whether the job has blocked the loop, once."""
+        was_blocked = job_id in self._blocked
+        self._blocked.discard(job_id)
+        return was_blocked
+
+    def ask(self, job_id: str, kind: str) -> None:
+        """Stop an attempt, from any thread: in the middle of its code if it blocks the loop just then."""
+        if job_id in self._own.running:
+            self._asked[job_id] = kind
+
     def _expect(self, job_id: str) -> None:
         """An attempt starts. It is among the running ones already, or the thread could go to sleep just now."""
         self._asked.pop(job_id, None)
@@ -78,12 +112,10 @@ class LoopWatch:
         if not self._busy.is_set():
             self._busy.set()
 
-    def ask(self, job_id: str, kind: str) -> None:
-        """Stop an attempt, from whichever thread: in the middle of its code if it blocks the loop just then."""
-        if job_id in self._own.running:
-            self._asked[job_id] = kind
+    # -- the watching thread ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        held_s, seen = 0.0, _NOTHING
         while not self._is_closing:
             if not self._own.running:
                 self._asked.clear()
@@ -91,54 +123,137 @@ class LoopWatch:
                 self._busy.clear()
                 if not self._own.running:
                     faulthandler.cancel_dump_traceback_later()
+                    seen = _NOTHING
                     self._busy.wait()
+                    self._call_turn()
             faulthandler.dump_traceback_later(self._dead_s, exit=True)
             time.sleep(_LOOK_S)
-            spent = self._own.steps.now
-            if spent is not None and time.perf_counter() - self._own.steps.began > self._block_s:
-                self._follow(spent.owner.job_id, self._own.steps.began)
+            if self._is_turning():
+                self._call_turn()
+                seen = _NOTHING
+            elif seen is _NOTHING or not self._is_held(seen):  # many short steps make a long turn: nobody blocks
+                held_s, seen = 0.0, asyncio.current_task(self._loop)
+            else:
+                held_s += _LOOK_S  # not by the clock: while this process is frozen, no job is to blame
+                if held_s > self._block_s:
+                    self._follow(seen, held_s)
 
-    def _follow(self, job_id: str, began: float) -> None:
-        """One block, from when it is noticed to its end."""
-        running = self._own.running.get(job_id)
-        if running is None:
-            return
+    def _call_turn(self) -> None:
+        """Ask the loop for a sign of life."""
+        self._asked_turns += 1
+        try:
+            self._loop.call_soon_threadsafe(self._turn, self._asked_turns)
+        except RuntimeError:  # it is closed
+            self._is_closing = True
+
+    def _turn(self, number: int) -> None:
+        self._turns = number
+
+    def _is_turning(self) -> bool:
+        return self._turns == self._asked_turns or self._is_closing
+
+    def _is_held(self, step: object) -> bool:
+        """Return whether the loop still runs the same step of the same `asyncio.Task`."""
+        return not self._is_turning() and asyncio.current_task(self._loop) is step
+
+    def _follow(self, step: object, held_s: float) -> None:
+        """Follow one block, from when it is noticed to its end."""
+        running = self._find_owner()
         trace, where = _stack(self._watched)
-        if not self._is_step(began):
+        if not self._is_held(step):
             return
-        self.on_block(running.assignment, block_text(self._block_s, trace, where))
-        give_up_at = nudge_at = 0.0
-        while self._is_step(began) and not self._is_closing:
-            now = time.perf_counter()
-            if kind := self._asked.get(job_id):
-                give_up_at = give_up_at or now + running.assignment.cancel_grace_s
+        job = "an async job" if running is None else f"job {running.assignment.job_id}"
+        if running is not None:
+            self._blocked.add(running.assignment.job_id)
+        self.on_block(None if running is None else running.assignment, block_text(self._block_s, trace, where))
+        began = time.monotonic() - held_s
+        give_up_at, nudge_at = math.inf, 0.0
+        while self._is_held(step):
+            now = time.monotonic()
+            kind = self._reason(running, now - began)
+            if kind and math.isinf(give_up_at):
+                grace_s = GIVE_WAY_S if running is None else running.assignment.cancel_grace_s
+                give_up_at = min(now + grace_s, math.inf if running is None else running.give_up_at)
+            if kind and running is not None and not running.kind:
+                self._asked[running.assignment.job_id] = kind
                 if now >= nudge_at and self._previous is not None:
-                    nudge_at = now + NUDGE_S
+                    nudge_at = now + _NUDGE_S
                     signal.pthread_kill(self._watched, _NUDGE)
-                if now >= give_up_at:
-                    self.on_hopeless(running.assignment, kind)
+            if now >= give_up_at:
+                self._give_up(running, kind)
             faulthandler.dump_traceback_later(self._dead_s, exit=True)
-            time.sleep(0.05)
-        logger.info("job %s: the loop runs again, after %.1f s", job_id, time.perf_counter() - began)
+            time.sleep(_NEXT_S)
+        logger.info("%s: the loop runs again, after %.1f s", job, time.monotonic() - began)
 
-    def _is_step(self, began: float) -> bool:
-        return self._own.steps.now is not None and self._own.steps.began == began
+    def _reason(self, running: Running | None, held_s: float) -> str:
+        """Return why the code that blocks the loop is to stop; "" if it may go on."""
+        if running is not None:
+            if kind := running.kind or self._asked.get(running.assignment.job_id):
+                return kind
+            if time.monotonic() >= running.due_at:
+                return "timeout"
+        return "move" if held_s > self._give_way_s else ""
+
+    def _find_owner(self) -> Running | None:
+        """Return the attempt whose code blocks the loop, None if that cannot be told."""
+        task = asyncio.current_task(self._loop)
+        every = list(self._own.running.values())
+        for running in every:
+            if running.task is task:
+                return running
+        if self._previous is not None:  # a coroutine that the attempt runs beside its own: its context says whose it is
+            self._owner = None
+            self._is_seen.clear()
+            signal.pthread_kill(self._watched, _NUDGE)
+            if self._is_seen.wait(_NUDGE_S):
+                return self._owner
+        return every[0] if len(every) == 1 else None
+
+    def _give_up(self, blocking: Running | None, kind: str) -> None:
+        outcomes = {}
+        for running in [blocking] if blocking is not None else list(self._own.running.values()):
+            assignment = running.assignment
+            sentence = f"it held its worker's loop and did not stop within its grace of {assignment.cancel_grace_s:g} s"
+            if kind == "timeout":
+                text = f"ran longer than its timeout of {assignment.timeout_s:g} s, and {sentence.removeprefix('it ')}"
+                outcomes[assignment.job_id] = failed(ErrorKind.TIMEOUT, "timeout", text)
+            elif kind == "cancel":
+                outcomes[assignment.job_id] = Outcome("cancelled", reason=f"killed: {sentence}")
+            else:
+                outcomes[assignment.job_id] = Outcome("lost", reason=sentence)
+        name = "an async job" if blocking is None else f"job {blocking.assignment.job_id}"
+        self.on_hopeless(outcomes, name)
+
+    # -- the main thread ----------------------------------------------------------------------------------------------
 
     def _on_nudge(self, number: int, frame: FrameType | None) -> None:
         """Between two instructions of whatever runs in the main thread, also in the middle of a sleep."""
-        spent = self._own.steps.now
-        if spent is None or (job_id := spent.owner.job_id) in self._nudged:
+        own = context.active()
+        running = None if own is None else self._own.running.get(own.job_id)
+        self._owner = running
+        self._is_seen.set()
+        if running is None or running.is_over or running.kind or running.assignment.job_id in self._nudged:
             return
-        kind, running = self._asked.get(job_id), self._own.running.get(job_id)
-        if kind and running is not None:
-            self._nudged.add(job_id)  # once: its clean-up is not disturbed
-            running.kind = running.kind or kind
-            running.context.is_stopping = True
+        if kind := self._asked.get(running.assignment.job_id):
+            self._nudged.add(running.assignment.job_id)  # once: its clean-up is not disturbed
+            running.stop(kind)
             raise Stop("the job was asked to stop, and blocked the loop")
 
 
+def block_text(block_s: float, trace: str, where: str) -> str:
+    """Return what the log says of a blocked loop: one sentence, then the stack, a line each."""
+    return "".join(
+        [
+            f"the event loop is blocked for more than {block_s:g} s",
+            f" by {where}" if where else "",
+            ": coroutines must not wait or calculate for long without await; use asyncio.to_thread or a plain function",
+            *(f"\n{line}" for line in trace.split("\n")[1:]),
+        ]
+    )
+
+
 def _stack(thread: int) -> tuple[str, str]:
-    """A thread's stack now, as `fault_text` gives it."""
+    """Return a thread's stack now, as `fault_text` gives it."""
     frame: FrameType | None = sys._current_frames().get(thread)
     lines = ["Stack of the event loop:"]
     while frame is not None:

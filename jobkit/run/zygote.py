@@ -3,7 +3,7 @@
 Single-threaded, no event loop, runs no user code after its start. One message each way is one packet on a SEQPACKET
 socket, msgpack:
 
-    worker to zygote   {"op": "fork", "key", "entry"?} + three descriptors | {"op": "term" or "kill", "key"}
+    worker to zygote   {"op": "fork", "key"} + three descriptors | {"op": "term" or "kill", "key"}
     zygote to worker   {"ready": pid, "unsafe": why not to fork} or {"failed": text}, once; {"started": key, "pid"};
                        {"exited": key, "code", "cpu_s", "peak_rss_bytes"}
 
@@ -35,7 +35,7 @@ import cloudpickle as _cloudpickle  # noqa: F401  # once, not in every child
 import msgspec
 
 from jobkit.model import JobkitError
-from jobkit.run import child, frame_locals, host, tqdm_hook, tree
+from jobkit.run import child, frame_locals, tqdm_hook, tree
 from jobkit.run.surroundings import reseed_numpy
 from jobkit.tasks.registry import registry
 
@@ -164,13 +164,13 @@ class Zygote:
     def _fork(self, message: dict[str, Any], fds: list[int]) -> None:
         for stream in (sys.stdout, sys.stderr):  # or the child would print what is left in them a second time
             stream.flush()
-        zygote, key, is_host = os.getpid(), message["key"], message.get("entry") == "host"
+        zygote, key = os.getpid(), message["key"]
         reseed_numpy()  # here, for its child: there each page that it touches would have to be copied
         slot = self._slots.pop() if self._slots else -1
         try:
             if slot < 0:
                 raise OSError(f"{_SLOTS} are there already")
-            self._busy[slot] = is_host
+            self._busy[slot] = 0
             with warnings.catch_warnings():
                 # Python 3.12 warns of forking with threads. Those here are numpy's BLAS pool, which survives a fork.
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -185,8 +185,6 @@ class Zygote:
                 if self._late is not None and (problem := self._late()):
                     os.write(fds[2], f"{problem}\n".encode("utf-8", "backslashreplace"))
                     os._exit(1)
-                if is_host:
-                    host.main(zygote, (fds[0], fds[1], fds[2]))
                 child.main(zygote, (fds[0], fds[1], fds[2]), memoryview(self._busy)[slot : slot + 1])
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)  # as the child does itself, whoever comes first

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from jobkit.model import LogLine
 from jobkit.run import hidden
-from jobkit.run.base import Assignment
+from jobkit.run.base import Assignment, Outcome
 from jobkit.run.pipe import now_ms
 from jobkit.settings import Settings
 from jobkit.store.connect import open_blocking
@@ -35,36 +35,32 @@ class BlockedLoop:
     Args:
         attempts: what the worker runs, by id of the job.
         claim_args: of a claim for no slot at all, which takes the worker out of the lines of idle ones.
+        end: makes what is stored of an attempt that ended so.
     """
 
     def __init__(
-        self, settings: Settings, attempts: Mapping[str, Attempt], claim_args: Callable[[], Sequence[Any]]
+        self,
+        settings: Settings,
+        attempts: Mapping[str, Attempt],
+        claim_args: Callable[[], Sequence[Any]],
+        end: Callable[[Attempt, Outcome], Ending],
     ) -> None:
-        self._settings, self._attempts, self._claim_args = settings, attempts, claim_args
+        self._settings, self._attempts, self._claim_args, self._end = settings, attempts, claim_args, end
 
-    def on_block(self, assignment: Assignment, text: str) -> None:
-        logger.warning("%s: %s", assignment.task, text)
+    def on_block(self, assignment: Assignment | None, text: str) -> None:
+        logger.warning("%s: %s", "async jobs" if assignment is None else assignment.task, text)
         calls = [("claim", self._claim_args())]
-        if (attempt := self._attempts.get(assignment.job_id)) is not None:
+        if assignment is not None and (attempt := self._attempts.get(assignment.job_id)) is not None:
             lines = [LogLine(line, now_ms(), "jobkit", "WARNING") for line in text.split("\n")]
             news = Progress(attempt.job_id, attempt.claimed.token, False, None, None, "", lines)
             calls.append(("progress", progress_args([news])))
         self._run(calls)
 
-    def on_hopeless(self, assignment: Assignment, kind: str) -> None:
-        sentence = f"it held its worker's loop and did not stop within its grace of {assignment.cancel_grace_s:g} s"
-        logger.error("job %s %s: %s; the worker starts over", assignment.job_id, assignment.task, sentence)
-        endings = []
-        for job_id, attempt in list(self._attempts.items()):
-            token, spec = attempt.claimed.token, attempt.claimed.spec
-            if job_id != assignment.job_id:
-                shared = f"its worker was shared with job {assignment.job_id}, which did not stop"
-                endings.append(Ending(job_id, token, "released", reason=shared))
-            elif kind == "cancel":
-                ttl_s = self._settings.result_ttl if spec.result_ttl_s is None else spec.result_ttl_s
-                endings.append(
-                    Ending(job_id, token, "cancelled", reason=f"killed: {sentence}", ttl_ms=int(ttl_s * 1000))
-                )
+    def on_hopeless(self, outcomes: Mapping[str, Outcome], name: str) -> None:
+        logger.error("%s holds the worker's loop and does not stop: the worker starts over", name)
+        released = Outcome("released", reason=f"its worker was shared with {name}, which did not stop")
+        attempts = list(self._attempts.items())
+        endings = [self._end(attempt, outcomes.get(job_id, released)) for job_id, attempt in attempts]
         self._run([("finish", finish_args(endings))])
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], hidden.whole())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -71,7 +72,9 @@ def run_worker(
         registry.load(tasks)
         frame_locals.keep(settings.locals)
         processes = ProcessRunner(preload=tasks, spares=min(2, slots), start_method=settings.start_method)
-        coroutines = CoroutineRunner(processes, block_s=min(1.0, 2 * settings.heartbeat), dead_s=settings.lease)
+        coroutines = CoroutineRunner(
+            processes, modules=sys.modules, block_s=min(1.0, 2 * settings.heartbeat), dead_s=settings.lease
+        )
         runners: dict[str, Runner] = {
             "process": processes,
             "thread": ThreadRunner(),

@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from jobkit.attempts import ending
 from jobkit.codec import Codec
 from jobkit.model import StoreUnavailable
 from jobkit.run.base import Runner
@@ -116,8 +117,13 @@ class Worker(RunningWorker):
         self._watch = watch
         if watch is not None:
             blocked = BlockedLoop(
-                settings, self._attempts, lambda: self.store.claim_args(self.info, 0, self._received)
-            )  # fmt: skip
+                settings,
+                self._attempts,
+                lambda: self.store.claim_args(self.info, 0, self._received),
+                lambda attempt, outcome: ending(
+                    attempt.claimed, outcome, self.codec, settings, self.filing.filed(attempt.claimed)
+                ),
+            )
             watch.on_block, watch.on_hopeless = blocked.on_block, blocked.on_hopeless
         self._scheduler = Scheduler(self.store, self.codec)
         self._inbox = Inbox(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +15,10 @@ from hypothesis import strategies as st
 
 import jobkit
 from jobkit.run import frames
-from jobkit.run.channel import Channel
+from jobkit.run.oom import KernelKills, counter_file
+from jobkit.run.supervised import Supervised
+from jobkit.run.workplace import Workplace
+from tests.run.conftest import Heard, assign
 from tests.support import examples
 from tests.worker import jobs
 from tests.worker.conftest import Bench, bench, shared_server
@@ -33,39 +37,29 @@ values = st.recursive(
 )
 
 
-def reads_like_a_worker(kind: bytes, content: Any) -> None:
-    """The shapes that a frame may have, taken apart as `hosted` and `supervised` do."""
-    key, *rest = content
-    {1: 2}.get(key)
-    if kind == frames.LINES:
-        [line[0] for line in rest[0]]
-    elif kind == frames.PROGRESS:
-        _, _, _ = rest
-    elif kind == frames.ARTIFACT:
-        name, _, body, _ = rest
-        str(name), bytes(body[:10])
-    elif kind == frames.ENDED:
-        rest[0].get("file")
-
-
 @settings(max_examples=examples(500), deadline=None)
 @given(kind=st.sampled_from([frames.LINES, frames.PROGRESS, frames.ARTIFACT, frames.ENDED, b"?"]), content=values)
-def test_a_frame_that_makes_no_sense_closes_the_channel_with_a_reason(kind: bytes, content: Any) -> None:
+def test_a_frame_that_makes_no_sense_ends_the_process_with_a_reason(kind: bytes, content: Any) -> None:
     async def act() -> None:
         problems: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
-        ours, theirs = socket.socketpair()
-        closed: list[str] = []
-        channel = Channel(ours, reads_like_a_worker, closed.append)
+        ends: list[int] = []
+
+        def tell(message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+            ends.extend(os.dup(fd) for fd in fds[:1])
+
+        attempt = Supervised(assign(len, "abc"), Heard(), "/nowhere", KernelKills(counter_file()))
+        place = Workplace(1, tell, lambda place: None, lambda place, unread: None)
+        place.start()
+        place.begin(attempt, iter(()))
+        theirs = socket.socket(fileno=ends[0])
         theirs.sendall(frames.frame(kind, content))
-        channel.read()
         theirs.close()
-        channel.drain()
-        channel.read()
-        assert len(closed) == 1
-        assert not closed[0] or "makes no sense" in closed[0]
+        place.on_started(1, "")
+        place.on_exit(1, 0.0, 0)
+        outcome = await attempt.outcome()
+        assert outcome.outcome in ("failed", "succeeded", "cancelled")
         assert problems == []
-        channel.close()
 
     asyncio.run(act())
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -14,8 +12,6 @@ import pytest
 
 from jobkit.run import frames
 from jobkit.run.base import Outcome
-from jobkit.run.channel import Channel
-from jobkit.run.hosted import HostedRunner
 from jobkit.run.oom import KernelKills, counter_file
 from jobkit.run.process import ProcessRunner
 from jobkit.run.supervised import Supervised
@@ -140,26 +136,18 @@ async def test_pipes_are_read_to_their_end_before_the_end_is_told(heard: Heard, 
     assert (heard.texts.count("last words"), heard.texts.count("from C")) == (1, 3_000)
 
 
-async def test_what_a_process_of_coroutines_has_sent_is_told(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("only_at_the_end")
+async def test_what_a_coroutine_has_said_is_told(heard: Heard) -> None:
     async def speak() -> None:
         print("last words")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    made = Channel.__init__
-
-    def deaf(self: Channel, link: socket.socket, *more: Any) -> None:
-        made(self, link, *more)
-        asyncio.get_running_loop().remove_reader(link)
-
-    monkeypatch.setattr(Channel, "__init__", deaf)
-    processes = ProcessRunner(spares=0)
-    runner = HostedRunner(processes)
+    runner = ProcessRunner(spares=0)
     await runner.start()
     try:
         outcome = await runner.run(assign(speak, isolation="async"), heard)
     finally:
         await runner.close()
-        await processes.close()
 
     assert outcome.error is not None
     assert outcome.error.type == "SIGKILL"

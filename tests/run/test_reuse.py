@@ -69,7 +69,7 @@ async def test_a_job_takes_a_spare(runner: ProcessRunner, heard: Heard) -> None:
 
 async def test_a_spare_that_died_is_nobodys_failure(runner: ProcessRunner, heard: Heard) -> None:
     await runner.run(assign(os.getpid), heard)
-    await until(lambda: all(place.is_ready for place in runner._spares), "the spares to be ready")
+    await until(lambda: all(place.is_ready and place.pid for place in runner._spares), "the spares to be ready")
     for place in runner._spares:
         os.kill(place.pid, signal.SIGKILL)  # and no turn of the loop in which the worker could hear of it
 

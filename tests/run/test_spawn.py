@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from jobkit.model import ErrorKind
-from jobkit.run.hosted import HostedRunner
 from jobkit.run.process import ProcessRunner
 from tests.support import until
 
@@ -56,12 +55,10 @@ async def test_a_spawned_process_imports_the_tasks_itself_and_spares_wait_from_t
     assert int(outcome.summary) in waiting
 
 
-async def test_coroutines_share_a_process_that_imports_the_tasks_itself(make: object, heard: Heard) -> None:
+async def test_a_coroutine_runs_in_a_process_that_imports_the_tasks_itself(make: object, heard: Heard) -> None:
     runner = await make("async def later(): return WHERE == os.getpid()", start_method="spawn")  # type: ignore[operator]
-    hosted = HostedRunner(runner)
 
-    outcome = await hosted.run(assign(None, ref="spawned_tasks:later", isolation="async"), heard)
-    await hosted.close()
+    outcome = await runner.run(assign(None, ref="spawned_tasks:later", isolation="async"), heard)
 
     assert outcome.summary == "True"
 

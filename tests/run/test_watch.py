@@ -5,53 +5,133 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from jobkit.run.base import Assignment
+import pytest
+
+from jobkit.run.base import Outcome
 from jobkit.run.inline import AsyncRunner
 from jobkit.run.watch import LoopWatch
 
 from .conftest import Heard, assign
 
 
-def block_and_tell(job_id: str, seconds: float) -> list[tuple[str, str]]:
-    """What a watch says while a coroutine holds the loop of the calling thread."""
+async def hold(seconds: float) -> None:
+    time.sleep(seconds)  # noqa: ASYNC251  # that is the point
 
-    async def hold() -> None:
-        time.sleep(seconds)  # noqa: ASYNC251  # that is the point
 
-    async def main() -> None:
-        runner = AsyncRunner()
-        watch = LoopWatch(runner, block_s=0.05, dead_s=30)
-        watch.on_block = lambda assignment, text: told.append((assignment.job_id, text))
-        watch.start()
-        try:
-            assignment: Assignment = assign(hold, job_id=job_id)
-            await runner.run(assignment, Heard())
-        finally:
-            watch.close()
+async def hold_beside(seconds: float) -> None:
+    """Block in a coroutine that runs beside the attempt's own."""
+    await asyncio.gather(hold(seconds), asyncio.sleep(0))
 
-    told: list[tuple[str, str]] = []
-    asyncio.run(main())
-    return told
+
+async def hold_and_forget(seconds: float) -> None:
+    """Block in one that the attempt does not await."""
+    beside = asyncio.ensure_future(hold(seconds))
+    await asyncio.sleep(600)
+    await beside
+
+
+class Watched:
+    """Runs attempts on a watched loop of the calling thread; the blocks that the watch tells, by job."""
+
+    def __init__(self, give_way_s: float = 30.0) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.give_way_s = give_way_s
+        self.on_block: Callable[[LoopWatch, str], None] = lambda watch, job_id: None
+
+    def run(self, *jobs: tuple[Callable[[float], Coroutine[Any, Any, None]], float], **options: Any) -> list[Outcome]:
+        async def main() -> list[Outcome]:
+            runner = AsyncRunner()
+            watch = LoopWatch(runner, block_s=0.05, dead_s=30, give_way_s=self.give_way_s)
+
+            def on_block(assignment: Any, text: str) -> None:
+                job_id = "" if assignment is None else assignment.job_id
+                self.told.append((job_id, text))
+                self.on_block(watch, job_id)
+
+            watch.on_block = on_block
+            watch.start()
+            try:
+                attempts = [
+                    asyncio.create_task(
+                        runner.run(assign(None, seconds, ref=ref(job), job_id=f"j{n}", **options), Heard())
+                    )
+                    for n, (job, seconds) in enumerate(jobs)
+                ]
+                return await asyncio.gather(*attempts)
+            finally:
+                watch.close()
+
+        return asyncio.run(main())
+
+
+def ref(function: Any) -> str:
+    return f"{function.__module__}:{function.__name__}"
+
+
+async def nap(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+async def many_short_steps(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.02)  # noqa: ASYNC251  # that is the point
+        await asyncio.sleep(0)
 
 
 def test_a_step_that_is_too_long_is_told_with_its_line() -> None:
-    ((job_id, text),) = block_and_tell("j7", 0.8)
+    watched = Watched()
+    watched.run((nap, 1.0), (hold, 1.0))
 
-    assert job_id == "j7"
-    assert text.startswith("the event loop is blocked for more than 0.05 s")
+    ((job_id, text),) = watched.told
+    assert job_id == "j1"
+    assert text.startswith("the event loop is blocked for more than 0.05 s by test_watch.py:")
     assert " in hold" in text
 
 
 def test_a_loop_in_another_thread_is_watched_as_well() -> None:
-    found: list[tuple[str, str]] = []
-    thread = threading.Thread(target=lambda: found.extend(block_and_tell("j8", 0.8)))
+    watched = Watched()
+    thread = threading.Thread(target=lambda: watched.run((hold, 1.0)))
     thread.start()
     thread.join(60)
 
-    assert [job_id for job_id, _ in found] == ["j8"]
-    assert " in hold" in found[0][1]
+    assert [job_id for job_id, _ in watched.told] == ["j0"]
+    assert " in hold" in watched.told[0][1]
 
 
 def test_short_steps_are_not_told() -> None:
-    assert block_and_tell("j9", 0.0) == []
+    watched = Watched()
+    watched.run((hold, 0.0), *[(many_short_steps, 1.0)] * 20)
+
+    assert watched.told == []
+
+
+@pytest.mark.parametrize("job", [hold, hold_beside, hold_and_forget])
+def test_a_request_stops_what_blocks(job: Any) -> None:
+    watched = Watched()
+    watched.on_block = lambda watch, job_id: watch.ask("j1", "cancel")
+    began = time.monotonic()
+
+    neighbour, outcome = watched.run((nap, 0.1), (job, 30.0))
+
+    assert [job_id for job_id, _ in watched.told] == ["j1"]
+    assert (neighbour.outcome, outcome.outcome) == ("succeeded", "cancelled")
+    assert time.monotonic() - began < 20
+
+
+def test_a_timeout_stops_what_blocks() -> None:
+    (outcome,) = Watched().run((hold, 30.0), timeout_s=0.5)
+
+    assert outcome.error is not None
+    assert outcome.error.message == "ran longer than its timeout of 0.5 s"
+
+
+def test_what_blocks_for_long_is_to_run_again_elsewhere() -> None:
+    neighbour, outcome = Watched(give_way_s=0.6).run((nap, 0.1), (hold, 30.0))
+
+    assert neighbour.outcome == "succeeded"
+    assert outcome.outcome == "lost"
+    assert "it blocked its worker's loop" in outcome.reason

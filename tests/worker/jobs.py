@@ -123,12 +123,6 @@ async def block(path: str, seconds: float) -> str:
 
 
 @jobkit.task
-async def block_in_c(path: str) -> int:
-    note(path, f"start {os.getpid()}")
-    return sum(range(10**12))
-
-
-@jobkit.task
 async def deaf(path: str) -> None:
     """A coroutine that swallows every cancellation."""
     note(path, f"start {os.getpid()}")
@@ -154,12 +148,6 @@ def surroundings() -> dict[str, object]:
 @jobkit.task
 async def surroundings_of_coroutine() -> dict[str, object]:
     return surroundings.function()
-
-
-@jobkit.task
-async def fall(path: str) -> None:
-    note(path, f"start {os.getpid()}")
-    os._exit(3)
 
 
 @jobkit.task

@@ -1,6 +1,11 @@
-"""Coroutines that have earned the worker's own loop: they get there, and nothing is lost when they turn bad there."""
+"""Coroutines on the worker's own loop and in processes of their own; nothing is lost when one turns bad on the loop."""
 
 from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,45 +18,74 @@ from .conftest import Bench, is_alive
 NEIGHBOURS = ((jobs.wait, "coroutine"), (jobs.work, "function"))
 
 
-def trusted(bench: Bench) -> int:
-    """A worker whose own loop runs `moody`; its process id."""
+async def by_value() -> int:
+    await asyncio.sleep(0)
+    return os.getpid()
+
+
+def moved(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as if it were typed in a notebook."""
+    function.__module__ = "__main__"
+    return function
+
+
+def test_code_that_the_worker_was_started_with_shares_its_process_and_other_code_does_not(bench: Bench) -> None:
     worker = bench.worker()
-    batch = bench.kit.map(jobs.moody, [{"path": bench.file("warm-up")}] * 40)
-    for job in batch.jobs:
-        job.result(60)
-    bench.kit.submit(jobs.moody, bench.file("home"))
-    assert bench.started("home") == [worker.pid]
-    return worker.pid
+
+    bench.kit.submit(jobs.moody, bench.file("known")).result(60)
+    bench.kit.options(isolation="process").submit(jobs.moody, bench.file("apart")).result(60)
+
+    assert bench.started("known") == [worker.pid]
+    assert bench.started("apart") != [worker.pid]
+    for other in (moved(by_value), asyncio.sleep):
+        assert bench.kit.submit(other, *([0] if other is asyncio.sleep else [])).result(60) != worker.pid
 
 
-def test_a_coroutine_that_behaves_moves_to_the_workers_own_process(bench: Bench) -> None:
+def test_a_block_is_told_with_the_line_that_blocks(bench: Bench) -> None:
+    bench.worker()
+    job = bench.kit.submit(jobs.block, bench.file(), 3.0)
+
+    assert job.result(60) == "done"
+    log = [line for line in str(job.logs()).splitlines() if "event loop" in line or "in block" in line]
+    assert "the event loop is blocked for more than 0.8 s by jobs.py:" in log[0]
+    assert "in block" in log[0]
+    assert "the event loop is blocked" in bench.said()
+
+
+def test_jobs_that_come_later_go_to_another_worker(bench: Bench) -> None:
+    first = bench.worker()
+    blocking = bench.kit.submit(jobs.block, bench.file(), 600.0)
+    assert bench.started() == [first.pid]
+    wait_until(lambda: "is blocked" in bench.said(), what="the block to be noticed")
+    second = bench.worker()
+
+    for i in range(5):
+        bench.kit.submit(jobs.moody, bench.file(f"later{i}")).result(60)
+        assert bench.started(f"later{i}") == [second.pid]
+
+    blocking.cancel()
+    assert blocking.wait(60)
+    assert blocking.state == "cancelled"
+
+
+def test_a_timeout_ends_a_coroutine_that_sleeps_without_await(bench: Bench) -> None:
     worker = bench.worker()
-    first = bench.kit.submit(jobs.moody, bench.file())
-    first.result(60)
-    assert bench.started() != [worker.pid]
+    neighbour = bench.kit.submit(jobs.wait, bench.file("neighbour"), 3.0)
+    assert bench.started("neighbour") == [worker.pid]
+    job = bench.kit.options(timeout=1.0).submit(jobs.block, bench.file(), 600.0)
 
-    for job in bench.kit.map(jobs.moody, [{"path": bench.file()}] * 40).jobs:
+    with pytest.raises(jobkit.JobFailed, match="ran longer than its timeout of 1 s"):
         job.result(60)
-    bench.kit.submit(jobs.moody, bench.file()).result(60)
-
-    assert bench.started(times=42) == [worker.pid]
-
-
-@pytest.mark.nightly
-def test_one_with_a_timeout_stays_where_it_can_be_killed(bench: Bench) -> None:
-    pid = trusted(bench)
-
-    with pytest.raises(jobkit.JobFailed, match="ran longer than its timeout of 0.5 s"):
-        bench.kit.options(timeout=0.5).submit(jobs.moody, bench.file(), "calculates").result(60)
-
-    assert bench.started() != [pid]
+    assert job.error.kind == "timeout"
+    assert bench.notes() == [f"start {worker.pid}"]
+    assert neighbour.result(60) == "done"
+    assert neighbour.attempt == 1
 
 
-def test_one_that_holds_the_loop_is_told_cancelled_and_sent_back(bench: Bench) -> None:
-    pid = trusted(bench)
+def test_one_that_holds_the_loop_is_told_cancelled_and_its_function_sent_away(bench: Bench) -> None:
+    pid = bench.worker().pid
     job = bench.kit.submit(jobs.moody, bench.file(), "sleeps")
     assert bench.started() == [pid]
-    wait_until(lambda: "is blocked" in bench.said(), what="the block to be noticed")
     log = wait_until(lambda: str(job.logs()), what="the job's log to tell it")
     assert "the event loop is blocked for more than 0.8 s by jobs.py:" in log
     assert "in moody" in log
@@ -66,27 +100,51 @@ def test_one_that_holds_the_loop_is_told_cancelled_and_sent_back(bench: Bench) -
 
 
 @pytest.mark.nightly
-def test_one_in_c_that_must_stop_costs_the_process_but_no_other_job(bench: Bench) -> None:
-    pid = trusted(bench)
+def test_one_that_blocks_for_long_goes_on_in_a_process_of_its_own(bench: Bench) -> None:
+    pid = bench.worker().pid
+    neighbour = bench.kit.submit(jobs.work, bench.file("function"), 20.0)
+    bench.started("function")
+    job = bench.kit.submit(jobs.block, bench.file(), 13.0)
+
+    assert job.result(60) == "done"
+
+    assert [each.outcome for each in job.attempts] == ["lost", "succeeded"]
+    assert "it blocked its worker's loop" in job.attempts[0].reason
+    assert bench.started(times=2) != [pid]
+    assert (neighbour.result(60), neighbour.attempt) == ("done", 1)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+def test_one_in_c_that_must_stop_costs_the_process_but_no_other_job(bench: Bench, how: str) -> None:
+    pid = bench.worker().pid
     neighbours = [bench.kit.submit(task, bench.file(name), 3.0) for task, name in NEIGHBOURS]
     for _, name in NEIGHBOURS:
         bench.started(name)
-    job = bench.kit.options(cancel_grace=0.5).submit(jobs.moody, bench.file(), "calculates")
+    timeout = {"timeout": 0.5} if how == "timeout" else {}
+    job = bench.kit.options(cancel_grace=0.5, **timeout).submit(jobs.moody, bench.file(), "calculates")
     assert bench.started() == [pid]
 
-    job.cancel()
+    if how == "cancel":
+        job.cancel()
 
     assert job.wait(60)
-    assert job.state == "cancelled"
-    assert "held its worker's loop and did not stop within its grace of 0.5 s" in job.attempts[-1].reason
+    told = "held its worker's loop and did not stop within its grace of 0.5 s"
+    if how == "cancel":
+        assert job.state == "cancelled"
+        assert told in job.attempts[-1].reason
+    else:
+        assert job.error.kind == "timeout"
+        assert told in job.error.message
     for neighbour in neighbours:
         assert neighbour.result(60) == "done"
         assert (neighbour.snapshot.releases, neighbour.snapshot.losses) == (1, 0)
+        assert f"shared with job {job.id}, which did not stop" in neighbour.attempts[0].reason
     assert is_alive(pid)
 
 
 def test_one_that_swallows_its_cancellation_is_given_up(bench: Bench) -> None:
-    pid = trusted(bench)
+    pid = bench.worker().pid
     job = bench.kit.options(cancel_grace=0.5).submit(jobs.moody, bench.file(), "deaf")
     bench.started()
 
@@ -101,8 +159,22 @@ def test_one_that_swallows_its_cancellation_is_given_up(bench: Bench) -> None:
     assert is_alive(pid)
 
 
+def test_one_in_a_process_of_its_own_that_swallows_its_cancellation_is_killed(bench: Bench) -> None:
+    bench.worker()
+    job = bench.kit.options(cancel_grace=0.5, isolation="process").submit(jobs.deaf, bench.file())
+    (pid,) = bench.started()
+
+    job.cancel()
+
+    assert job.wait(60)
+    assert job.state == "cancelled"
+    assert job.attempts[-1].reason == "killed: it did not stop within its grace of 0.5 s"
+    assert bench.notes()[1:] == ["swallowed"]
+    assert not is_alive(pid)
+
+
 def test_one_that_waits_is_cancelled_at_once(bench: Bench) -> None:
-    trusted(bench)
+    bench.worker()
     job = bench.kit.submit(jobs.moody, bench.file(), "waits")
     bench.started()
 
@@ -114,7 +186,7 @@ def test_one_that_waits_is_cancelled_at_once(bench: Bench) -> None:
 
 @pytest.mark.nightly
 def test_one_that_kills_the_worker_runs_alone_elsewhere_and_the_crash_is_told(bench: Bench) -> None:
-    trusted(bench)
+    bench.worker()
     job = bench.kit.submit(jobs.moody, bench.file(), "falls")
     bench.started()
     bench.worker()
@@ -127,7 +199,7 @@ def test_one_that_kills_the_worker_runs_alone_elsewhere_and_the_crash_is_told(be
 
 @pytest.mark.nightly
 def test_one_that_lets_no_thread_run_ends_the_worker_and_its_jobs_run_again_elsewhere(bench: Bench) -> None:
-    pid = trusted(bench)
+    pid = bench.worker().pid
     job = bench.kit.options(cancel_grace=0.5).submit(jobs.moody, bench.file(), "hogs")
     assert bench.started() == [pid]
     bench.worker()
@@ -140,3 +212,14 @@ def test_one_that_lets_no_thread_run_ends_the_worker_and_its_jobs_run_again_else
     assert job.state == "cancelled"
     assert job.snapshot.losses >= 1  # more where the machine is so busy that a second lease lapses
     assert not is_alive(second)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("isolation", ["async", "process"])
+def test_large_results_output_and_progress_are_the_same_in_both(bench: Bench, isolation: str) -> None:
+    bench.worker()
+    job = bench.kit.options(isolation=isolation).submit(jobs.talk, 3_000_000)
+
+    assert job.result(60) == b"x" * 3_000_000
+    assert str(job.logs()).splitlines() == ["hello", "to stderr"]
+    assert job.done == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
@@ -119,7 +120,7 @@ class Worker(LoneWorker):
         own = Settings.load() if settings is None else settings
         runner = ArqRunner(self)
         if owns_process:
-            runner.watch = LoopWatch(runner, min(1.0, 2 * own.heartbeat), _NEVER_S)
+            runner.watch = LoopWatch(runner, min(1.0, 2 * own.heartbeat), _NEVER_S, math.inf)
         super().__init__(
             replace(own, url=url, drain=float(job_completion_wait)),
             {"async": runner},
