@@ -16,7 +16,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class AsgiApp:
-    """See the module's docstring. Only HTTP; a lifespan is answered and otherwise left alone."""
+    """See the module's docstring. Serves HTTP only, and ignores lifespan events."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -32,7 +32,7 @@ class AsgiApp:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await self._body(scope, receive)
         request = _request(scope, body or b"")
-        if "authorization" in request.query:  # a token that the server would write into its access log
+        if "authorization" in request.query:  # it has a token, which the server would write into its access log
             scope["query_string"] = b""
         if body is None:
             response = self.api._finish(request, too_large(self.api.limits.body_bytes).response())
@@ -56,7 +56,7 @@ class AsgiApp:
         await self._pump(response, receive, send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """All of the body, or None where it is too large."""
+        """Return the whole body, or None if it is too large."""
         parts: list[bytes] = []
         size = 0
         while True:
@@ -80,7 +80,7 @@ class AsgiApp:
                     await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except (ClientGone, TimeoutError, OSError):
-            pass  # the server cuts a response that was not ended
+            pass  # the server disconnects a client whose response did not end
         finally:
             gone.cancel()
             await stream.aclose()

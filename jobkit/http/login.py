@@ -1,8 +1,7 @@
 """The login by name and password, as Bokeh's hooks for one: `panel serve ... --auth-module .../jobkit/http/login.py`.
 
-`jobkit dashboard --login FILE` serves with it. Who is in the file, with which password and role, `jobkit.people` reads;
-a line that is taken out, or a password that is changed, ends the login at the next request. After it the name stands in
-the signed cookie `user`, where Panel (`pn.state.user`) looks for it.
+`jobkit dashboard --login FILE` serves with it. `jobkit.people` reads the file; removing a user or changing a password
+ends the login at the next request. The name is in the signed cookie `user`, which Panel reads for `pn.state.user`.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from jobkit.settings import Settings
 
 logger = logging.getLogger("jobkit.http")
 
-#: Where Bokeh finds them.
+#: Names that Bokeh reads.
 login_url, logout_url = "/login", "/logout"
 
 #: Largest body of the form in bytes.
 _FORM_BYTES = 64 * 1024
 
-#: Wrong passwords from one address: so many at once, and one in ten seconds from then on.
+#: Wrong passwords from one address: 10 at once, then one in ten seconds.
 _wrong = Rate(0.1, 10)
 
 _HEADERS = {
@@ -46,7 +45,7 @@ _HEADERS = {
 
 
 def get_user(handler: Any) -> str | None:
-    """The name of who is logged in, or None."""
+    """Return the name of the logged-in user, or None."""
     name = handler.get_signed_cookie("user", max_age_days=LOGIN_DAYS)
     seal, login = _sealed(handler)
     if not name or not login or has_ended(login, _settings()):
@@ -57,7 +56,7 @@ def get_user(handler: Any) -> str | None:
 
 
 def login_id(handler: Any) -> str:
-    """Return the id of the login that a request brings, or ""."""
+    """Return the id of the request's login, or ""."""
     return _sealed(handler)[1]
 
 
@@ -70,7 +69,7 @@ def _accounts() -> dict[str, Account]:
     try:
         return dict(read_login(_settings().login))
     except InvalidParams as error:
-        logger.error("nobody can log in: %s", error)
+        logger.error("no user can log in: %s", error)
         return {}
 
 
@@ -80,13 +79,13 @@ def _settings() -> Settings:
 
 
 def _seal(account: Account) -> str:
-    """Changes with the password, and tells nothing of it; the cookie that holds it is signed."""
+    """Return a text that changes with the password and does not reveal it. The cookie with it is signed."""
     return hashlib.sha256(b"jobkit-seal\x00" + account.password.encode()).hexdigest()[:16]
 
 
 @tornado.web.stream_request_body
 class LoginHandler(tornado.web.RequestHandler):
-    """A form for name and password. Its body is bounded before it is read: nobody has logged in yet."""
+    """A form for name and password. Limits the body before reading it, since the caller is not authenticated yet."""
 
     def set_default_headers(self) -> None:
         for name, value in _HEADERS.items():
@@ -109,7 +108,7 @@ class LoginHandler(tornado.web.RequestHandler):
         self._body += chunk
 
     def check_xsrf_cookie(self) -> None:
-        """Tornado asks for it before the body is read, in which it is; see `post`."""
+        """Do nothing: Tornado calls this before the body with the token is read; see `post`."""
 
     def get(self) -> None:
         self._show("")
@@ -134,7 +133,7 @@ class LoginHandler(tornado.web.RequestHandler):
         if account is None or not is_right:
             logger.warning("a login as %.60r from %s was refused", name, peer)
             self.set_status(403)
-            self._show("Name and password do not belong together.")
+            self._show("Wrong name or password.")
             return
         _wrong.forgive(peer)
         how: dict[str, Any] = {"expires_days": LOGIN_DAYS, "httponly": True, "path": _path(self), **marks(self)}
@@ -156,7 +155,7 @@ class LoginHandler(tornado.web.RequestHandler):
 
 
 class LogoutHandler(tornado.web.RequestHandler):
-    """Ends the login for whoever has its cookie, and removes that from the browser."""
+    """Ends the login for all copies of its cookie, and removes the cookie from the browser."""
 
     def get(self) -> None:
         if get_user(self) is not None:
@@ -178,7 +177,7 @@ def _path(handler: Any) -> str:
 
 
 def _next(handler: tornado.web.RequestHandler) -> str:
-    """Where they wanted to go: a path of this server, and nowhere else."""
+    """Return the path to continue at: that of the parameter `next` if it is one of this server."""
     wanted = handler.get_argument("next", "")
     is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
     return wanted if is_ours and "\\" not in wanted and login_url not in wanted else f"{_prefix(handler)}/"

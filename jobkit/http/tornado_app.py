@@ -19,24 +19,24 @@ from jobkit.http.core.call import Api, too_large
 from jobkit.http.core.messages import ClientGone, Problem, Request, Response, parts_until
 from jobkit.own_machine import of_tornado, server_of_tornado
 
-#: What the API answers, of all paths.
+#: Paths of the API.
 PATTERN = r"(/api(?:/.*)?|/\.well-known/(?:oauth-protected-resource/\.well-known/)?mercure(?:/.*)?)"
 
 
 def routes(api: Api) -> list[tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]]:
-    """Routes for `tornado.web.Application`, or for Panel's `extra_patterns`."""
+    """Return routes for `tornado.web.Application`, or for Panel's `extra_patterns`."""
     return [(PATTERN, ApiHandler, {"api": api})]
 
 
 class AskingHandler(tornado.web.RequestHandler):
-    """Reads a request of Tornado's as the API takes it, with the login of the server."""
+    """Base of handlers that read Tornado's requests as the API's, with the login of the server."""
 
     _api: Api
     _parts: Sequence[bytes] = ()
 
     def _request(self, path: str) -> Request:
         request = self.request
-        # What the pattern has matched comes decoded; the path is taken apart still encoded.
+        # The text that the pattern has matched is decoded already; the API splits the encoded path.
         raw = request.path
         prefix = getattr(self.application, "prefix", "") or ""
         if not raw.startswith(f"{prefix}/"):
@@ -65,12 +65,12 @@ class AskingHandler(tornado.web.RequestHandler):
         )
 
     def _login(self) -> tuple[str, bool]:
-        """Whom Panel's own login knows (`--basic-auth`, `--oauth-provider`), and whether XSRF protection is missing."""
+        """Return the name that is logged in, or "", and whether the request lacks the XSRF token that it needs."""
         name = _user(self)
         if not name:
             return "", False
         if self.request.method in ("GET", "HEAD", "OPTIONS"):
-            _ = self.xsrf_token  # sets the cookie, for what comes next
+            _ = self.xsrf_token  # sets the cookie, for later requests
             return name, False
         try:
             super().check_xsrf_cookie()
@@ -79,12 +79,12 @@ class AskingHandler(tornado.web.RequestHandler):
         return name, False
 
     def check_xsrf_cookie(self) -> None:
-        """Of all requests is not asked for what only a login by cookie needs; see `_login`."""
+        """Do nothing: only a login by cookie needs the check; see `_login`."""
 
 
 @tornado.web.stream_request_body
 class ApiHandler(AskingHandler):
-    """Hands every request to the `Api` and writes what it answers."""
+    """Passes every request to the `Api` and writes its response."""
 
     SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS", "QUERY", "TRACE")
 
@@ -96,7 +96,7 @@ class ApiHandler(AskingHandler):
         self._gone = asyncio.Event()
 
     async def prepare(self) -> None:
-        """Before the body is read: refuse one that says it is too large."""
+        """Refuse a body that declares to be too large, before reading it."""
         length = self.request.headers.get("Content-Length", "0")
         if length.isdecimal() and int(length) > self._api.limits.body_bytes:
             await self._refuse(too_large(self._api.limits.body_bytes))
@@ -121,7 +121,7 @@ class ApiHandler(AskingHandler):
     get = head = post = delete = patch = put = options = query = trace = _serve
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """What Tornado refuses by itself, a method that it does not know for instance, in the form of the API."""
+        """Write Tornado's own refusals, of an unknown method for instance, in the form of the API."""
         problem = Problem(status_code, "internal", "this is a bug of jobkit; the server's log has more")
         if status_code < 500:
             problem = Problem(status_code, "invalid_request", "the request is not understood")
@@ -152,10 +152,10 @@ class ApiHandler(AskingHandler):
             await self._pump(response)
 
     async def _pump(self, response: Response) -> None:
-        """Send a stream's parts, each when the one before it has left; cut a client that takes nothing."""
+        """Send a stream's parts, each when the one before is sent. Disconnect a client that takes nothing."""
         stream = response.stream
         assert stream is not None
-        self._auto_finish = False  # where the client went away there is nothing to finish
+        self._auto_finish = False  # if the client is gone there is nothing to finish
         _unbuffer(self.request)
         gone = asyncio.ensure_future(self._gone.wait())
         try:
@@ -181,7 +181,7 @@ class ApiHandler(AskingHandler):
         self._gone.set()
 
     def _request_summary(self) -> str:
-        """For the access log: without the query, which may hold a token."""
+        """Return the line for the access log, without the query, which may contain a token."""
         return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
 
     def check_etag_header(self) -> bool:
@@ -191,18 +191,18 @@ class ApiHandler(AskingHandler):
         return None
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """A client that went away is nothing to tell."""
+        """Do not log that a client has disconnected."""
         if not isinstance(value, tornado.iostream.StreamClosedError):
             super().log_exception(typ, value, tb)
 
 
 def is_listed(provider: Any) -> bool:
-    """Whether somebody has written down who may log in: so it is with names and passwords, not with OAuth."""
+    """Return whether users who may log in are listed by name: so with passwords, not with OAuth."""
     return not any(kind.__name__ == "OAuthProvider" for kind in type(provider).__mro__)
 
 
 def _user(handler: tornado.web.RequestHandler) -> str:
-    """The name in the cookie of the login: jobkit's own, which looks into its file once more, or Panel's."""
+    """Return the name in the login's cookie: of jobkit's login, which reads its file again, or of Panel's."""
     found = getattr(getattr(handler.application.auth_provider, "_module", None), "get_user", None)  # type: ignore[attr-defined]  # Bokeh's
     if found is not None:
         return str(found(handler) or "")
@@ -222,7 +222,7 @@ async def _close(stream: Any) -> None:
 
 
 def _unbuffer(request: HTTPServerRequest) -> None:
-    """Small parts leave at once; and the system holds back little for a client that takes nothing."""
+    """Send small parts at once, and let the system buffer little for a client that takes nothing."""
     connection: Any = request.connection
     stream = getattr(connection, "stream", None)
     if stream is not None:
@@ -232,9 +232,9 @@ def _unbuffer(request: HTTPServerRequest) -> None:
 
 
 class WebFolder(tornado.web.StaticFileHandler, AskingHandler):
-    """Serves files to those who may see jobs: on an open server its own person, else who is logged in.
+    """Serves a folder with a user's web page (`jobkit dashboard --web DIR`) to callers who may see jobs.
 
-    Hidden files (`.env`, `.git/config`) and links that lead out of the folder are not there.
+    Hidden files (`.env`, `.git/config`) and links that lead out of the folder are 404.
     """
 
     def initialize(self, path: str, default_filename: str | None = None, *, api: Api) -> None:  # type: ignore[override]  # the folder's API

@@ -1,23 +1,23 @@
-"""Event streams: one job's, and all jobs'.
-
-GET /api/jobs/{id}/events     a snapshot, then its events, to its end
-GET /api/events               the events of all jobs, or of some
-"""
+"""Event streams of the API: of one job, and of all jobs or some."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 from jobkit.http.api.jobs import find
 from jobkit.http.api.shapes import JobStreamQuery, StreamQuery
 from jobkit.http.core.call import Call
 from jobkit.http.core.messages import Response, to_json
-from jobkit.http.core.streams import HEADERS, Stream, cursor_of, enter, id_of, is_known, key_of
+from jobkit.http.core.streams import cursor_of, enter, id_of, is_known, key_of, streamed
 from jobkit.http.core.tail import Entry, Key, Part, Tail, frame, snapshot_frame
 from jobkit.model import EventsExpired, EventType, JobEvent, JobNotFound, JobSnapshot, JobSpec, JobState
 
-#: Lines of the log that a new stream begins with, and those that one write carries.
-LOG_TAIL, LOG_PAGE = 200, 500
+#: Lines of the log at the start of a new stream.
+LOG_TAIL = 200
+
+#: Lines of the log in one write.
+LOG_PAGE = 500
 
 
 async def job_events(call: Call) -> Response:
@@ -27,25 +27,15 @@ async def job_events(call: Call) -> Response:
     """
     asked: JobStreamQuery = call.query
     snapshot = await find(call)
-    cursor = cursor_of(call.request, asked.last_event_id)
     tail = await call.api.tail()
-    leave = await enter(call, call.grant, tail)
-    stop: Callable[[], None] | None = None
-    try:
-        view = JobView(call, tail, snapshot, cursor, with_logs=asked.logs)
+    with ExitStack() as ends:
+        await enter(call, call.grant, tail, ends)
+        view = JobView(call, tail, snapshot, cursor_of(call.request, asked.last_event_id), with_logs=asked.logs)
         if asked.logs:
-            stop = call.kit.hub.listen(view.heard, snapshot.id)
+            ends.callback(call.kit.hub.listen(view.heard, snapshot.id))
         if await view.begin():
-            leave()
-            if stop is not None:
-                stop()
-            return Response(204)  # an EventSource that comes back after the end stops here
-    except BaseException:
-        if stop is not None:
-            stop()
-        leave()
-        raise
-    return Response(200, headers=dict(HEADERS), stream=Stream(call.api, call.grant, tail, view, leave, stop))
+            return Response(204)
+        return streamed(call, call.grant, tail, view, ends)
 
 
 async def events(call: Call) -> Response:
@@ -54,18 +44,15 @@ async def events(call: Call) -> Response:
     for task in asked.task:
         call.require_task(task)
     tail = await call.api.tail()
-    leave = await enter(call, call.grant, tail)
-    try:
+    with ExitStack() as ends:
+        await enter(call, call.grant, tail, ends)
         view = AllView(call, tail, asked, cursor_of(call.request, asked.last_event_id))
         await view.begin()
-    except BaseException:
-        leave()
-        raise
-    return Response(200, headers=dict(HEADERS), stream=Stream(call.api, call.grant, tail, view, leave))
+        return streamed(call, call.grant, tail, view, ends)
 
 
 class JobView:
-    """One job. With `with_logs` also its log lines, as `logged` events without an id."""
+    """One job; `with_logs` also its log lines, as `logged` events without an id."""
 
     def __init__(self, call: Call, tail: Tail, snapshot: JobSnapshot, cursor: str, *, with_logs: bool) -> None:
         self._call, self._tail, self._cursor, self._with_logs = call, tail, cursor, with_logs
@@ -84,14 +71,14 @@ class JobView:
         return self._is_over
 
     def heard(self, event: JobEvent) -> None:
-        """An event on the job's own channel, in the hub's thread."""
+        """Handle an event on the job's own channel, in the hub's thread."""
         if event.type is EventType.LOGGED:
             self._tail.poke()
 
     async def begin(self) -> bool:
-        """Find where to begin. True where there is nothing to say: the client knows the job's end."""
+        """Find the position to begin at. Returns True if there is nothing to send: the client knows the job's end."""
         at = key_of(self._cursor)
-        if at is None or not await is_known(self._call.kit, self._tail, at):  # the first time, or another store's id
+        if at is None or not await is_known(self._call.kit, self._tail, at):  # a new stream, or an id of another store
             await self._restart()
             return False
         self._position = at
@@ -103,7 +90,7 @@ class JobView:
             return False
 
     async def _missed(self, at: Key) -> list[Entry]:
-        """The job's events after a position, up to now."""
+        """Return the job's events after a position, up to now."""
         found: list[Entry] = []
         while page := await self._tail.after(at):
             found += [entry for entry in page if entry.event.job_id == self._id]
@@ -111,7 +98,7 @@ class JobView:
         return found
 
     async def _restart(self) -> None:
-        """Begin with a snapshot, under the id of the last event that is in it."""
+        """Begin with a snapshot, under the id of the last event in it."""
         before = self._tail.last
         snapshot: JobSnapshot = await self._call.kit.aio.snapshot(self._id)
         self._snapshot, self._seq, self._position = snapshot, snapshot.seq, before
@@ -158,7 +145,7 @@ class JobView:
         return part.frames
 
     def _newest(self) -> list[bytes]:
-        """The job's newest progress, where that is news."""
+        """Return the job's newest progress if the client does not have it."""
         newest, self._early = self._early, None
         while True:
             self._news, news = self._tail.news(self._news)
@@ -167,7 +154,7 @@ class JobView:
             newest = next((entry for entry in reversed(news) if entry.event.job_id == self._id), newest)
         if newest is None or newest.event.seq < self._seq:
             return []
-        if newest.event.seq > self._seq:  # it waits for the event that it belongs to
+        if newest.event.seq > self._seq:  # hold it back until its event comes
             self._early = newest
             return []
         return [newest.frame]
@@ -177,7 +164,7 @@ class JobView:
         return event.type is EventType.DELETED or JobState(event.data.get("state", "queued")).is_terminal
 
     async def _lines(self) -> list[bytes]:
-        """New lines of the log; of a log that is longer than the tail, at first only its end."""
+        """Return new lines of the log; the first time at most the last `LOG_TAIL`."""
         if not self._with_logs:
             return []
         tail = LOG_TAIL if self._line is None else LOG_PAGE
@@ -195,10 +182,10 @@ class JobView:
 
 
 class AllView:
-    """All jobs, or those that the query and the token are about.
+    """All jobs that the query and the token cover.
 
-    The first event of a new stream is `ready`: it tells where the stream is, so that who is cut in silence and comes
-    back misses nothing.
+    The first event of a new stream is `ready`: it has the stream's position, so that a client that is disconnected
+    before the first event resumes without a gap.
     """
 
     def __init__(self, call: Call, tail: Tail, asked: StreamQuery, cursor: str) -> None:
@@ -218,7 +205,7 @@ class AllView:
         if at is not None and await is_known(self._kit, self._tail, at):
             self._position = at
         elif self._cursor:
-            self._first = [self._reset("the id to go on from is not one of this store")]
+            self._first = [self._reset("the id to resume after is not of this store")]
         else:
             last = id_of(self._position)
             self._first = [frame(to_json({"id": last}), event="ready", id=last)]

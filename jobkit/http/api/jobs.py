@@ -1,4 +1,4 @@
-"""What is answered about jobs: submit, list, read, cancel, retry, remove."""
+"""Handlers for jobs: submit, list, read, cancel, retry, delete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobkit.settings import checked_name
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query, narrowed
 
-#: Pages that one list may cost where a token sees only some of the jobs.
+#: Pages of the store read for one list, if a token covers only some of the jobs.
 _MAX_PAGES = 20
 
 
@@ -35,13 +35,13 @@ async def submit(call: Call) -> Response:
     job = await asyncio.to_thread(call.kit.submit_info, body.task, body.params, options, owner=call.grant.subject)
     if call.grant.owner not in (None, job.owner):
         raise Problem(
-            409, "key_taken", f"the key {printable(str(options.get('key')))!r} names a job of somebody else", "key"
+            409, "key_taken", f"the key {printable(str(options.get('key')))!r} belongs to a job of another owner", "key"
         )
     return accepted(call, job.id)
 
 
 def accepted(call: Call, job_id: str) -> Response:
-    """202 with where to look."""
+    """Return a 202 with the URLs of the job and its events."""
     url = call.job_url(job_id)
     return json_response(
         {"id": job_id, "topic": url, "url": url, "events": f"{url}/events"},
@@ -76,10 +76,10 @@ async def list_jobs(call: Call) -> Response:
 
 
 def _wanted(asked: JobList) -> Query:
-    """What a list is asked for.
+    """Return the query of the store for a list.
 
     Raises:
-        InvalidParams: a value of the search text, the order or the cursor is none.
+        InvalidParams: the search text, the order or the cursor is not valid.
     """
     given = Query(
         states=tuple(asked.state),
@@ -93,10 +93,10 @@ def _wanted(asked: JobList) -> Query:
 
 
 async def find(call: Call) -> JobSnapshot:
-    """The snapshot of the job in the path.
+    """Return the snapshot of the job in the path.
 
     Raises:
-        Problem: it is not kept, or the token is not about it; the two look the same.
+        Problem: 404, it is not kept or not covered by the token; a caller cannot tell which.
     """
     try:
         job_id = checked_name("id", call.params["id"])

@@ -15,11 +15,15 @@ from jobkit.http.core.call import Call
 from jobkit.http.core.messages import JSON, PROBLEM, Response, json_response
 from jobkit.http.core.routing import Route, Router
 
-#: Refusals that every route with a token may answer with, and every route at all.
-_GUARDED = {401: "No token, or one that is not accepted.", 403: "The token does not reach.", 429: "Too many requests."}
+#: Refusals of every route that needs a token, and of every route.
+_GUARDED = {
+    401: "No token, or one that is not accepted.",
+    403: "The token does not grant this.",
+    429: "Too many requests.",
+}
 _ALWAYS = {
     400: "The request is not understood.",
-    421: "This server has another name.",
+    421: "The Host header is not a name of this server.",
     503: "The store does not answer.",
 }
 
@@ -49,7 +53,7 @@ async def script(call: Call) -> Response:
 
 
 def describe(routes: list[Route]) -> dict[str, Any]:
-    """The document without `servers`."""
+    """Return the document without `servers`."""
     return _describe(tuple(routes))
 
 
@@ -66,7 +70,7 @@ def _describe(routes: tuple[Route, ...]) -> dict[str, Any]:
     router = Router(list(routes))
     for route in routes:
         item = paths.setdefault(route.path, {"description": _methods(router.methods(route.path))})
-        # OpenAPI 3.1 has no word for QUERY.
+        # OpenAPI 3.1 does not have QUERY.
         item["x-query" if route.method == "QUERY" else route.method.lower()] = _operation(route)
     for shape in ordered:
         components[shape.__name__] |= getattr(shape, "more_of_schema", {})
@@ -75,8 +79,8 @@ def _describe(routes: tuple[Route, ...]) -> dict[str, Any]:
         "info": {
             "title": "jobkit",
             "version": __version__,
-            "description": "Jobs over HTTP: submit, look, stop, and be told. Times are ISO 8601 in UTC. "
-            "Each path tells the methods that it allows. OPTIONS gives them as `Allow`; "
+            "description": "Jobs over HTTP: submit, read, follow and stop them. Times are ISO 8601 in UTC. "
+            "Each path lists the methods that it allows. OPTIONS returns them as `Allow`; "
             "any other method, TRACE for instance, is answered with 405 and the same `Allow`.",
         },
         "paths": paths,
@@ -113,7 +117,7 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.scope:
         made["security"] = [{"token": []}, {}]
-        made["description"] = f"Needs the scope `{route.scope}`, unless the server is open to its own person."
+        made["description"] = f"Needs the scope `{route.scope}`, unless the server is open to its own user."
     if route.body is not None:
         content = {JSON: {"schema": {"$ref": f"#/components/schemas/{route.body.__name__}"}}}
         made["requestBody"] = {"required": not route.body_is_optional, "content": content}
@@ -138,13 +142,13 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     if "last_event_id" in schema.get("properties", {}):
         made.append(
             {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "string"},
-             "description": "Id of the last event that came; a browser sends it by itself."}
+             "description": "Id of the last received event; a browser sends it by itself."}
         )  # fmt: skip
     return made
 
 
 def _named(route: Route, name: str) -> dict[str, Any]:
-    """The schema of a path's parameter."""
+    """Return the schema of a path's parameter."""
     if name in route.choices:
         return {"type": "string", "enum": list(route.choices[name])}
     is_free = name in ("topic", "match", "match_type", "subscriber") or "/artifacts/{name}" in route.path
@@ -181,4 +185,4 @@ def _responses(route: Route) -> dict[str, Any]:
     return made
 
 
-_WORDS = {200: "As asked.", 202: "Accepted.", 204: "Nothing more to say."}
+_WORDS = {200: "Success.", 202: "Accepted.", 204: "No content."}

@@ -1,4 +1,4 @@
-"""What is answered about the whole: tasks, queues, workers, figures, health, Prometheus metrics."""
+"""Handlers for the whole namespace: tasks, queues, workers, totals, health, Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def exposition(
     streams: int,
     last_event: str,
 ) -> str:
-    """All metrics as text.
+    """Return all metrics as text.
 
     Args:
         counts: jobs by state. queues: see `Kit.queues`. workers: see `Kit.workers`.
@@ -117,44 +117,45 @@ def exposition(
         for state in ("queued", "scheduled", "running")
     ]
     parts = [
-        _metric("jobkit_jobs", "gauge", "Jobs that are kept, by state.", _by("state", counts)),
-        _metric("jobkit_queue_jobs", "gauge", "Jobs of a queue that have not ended, by state.", waiting),
+        _metric("jobkit_jobs", "gauge", "Kept jobs, by state.", _by("state", counts)),
+        _metric("jobkit_queue_jobs", "gauge", "Unfinished jobs of a queue, by state.", waiting),
         _metric(
             "jobkit_queue_workers",
             "gauge",
-            "Living workers that serve a queue.",
+            "Live workers that serve a queue.",
             _by("queue", {name: queue["workers"] for name, queue in queues.items()}),
         ),
-        _metric("jobkit_workers", "gauge", "Living workers.", [({}, len(alive))]),
+        _metric("jobkit_workers", "gauge", "Live workers.", [({}, len(alive))]),
+        _metric("jobkit_worker_slots", "gauge", "Slots of all live workers.", [({}, _sum(alive, "slots"))]),
         _metric(
-            "jobkit_worker_slots", "gauge", "Jobs that living workers can run at once.", [({}, _sum(alive, "slots"))]
-        ),
-        _metric(
-            "jobkit_worker_running", "gauge", "Jobs that a worker runs.", [({"worker": w.id}, w.running) for w in alive]
+            "jobkit_worker_running",
+            "gauge",
+            "Running jobs of a worker.",
+            [({"worker": w.id}, w.running) for w in alive],
         ),
         _metric(
             "jobkit_worker_resident_bytes",
             "gauge",
-            "Memory of a worker and its jobs.",
+            "Resident memory of a worker and its jobs.",
             [({"worker": w.id}, w.rss_bytes) for w in alive],
         ),
         _metric(
             "jobkit_worker_jobs_total",
             "counter",
-            "Jobs that a worker has ended.",
+            "Jobs that a worker has finished.",
             [({"worker": w.id}, w.done) for w in alive],
         ),
         _metric(
             "jobkit_last_event_timestamp_seconds",
             "gauge",
-            "When the newest event was.",
+            "Time of the newest event.",
             [({}, event_key(last_event)[0] / 1000)],
         ),
         _metric("jobkit_http_streams", "gauge", "Open event streams of this process.", [({}, streams)]),
         _metric(
             "jobkit_http_requests_total",
             "counter",
-            "Requests that this process has answered.",
+            "Requests answered by this process.",
             [({"route": route, "status": str(status)}, n) for (route, status), n in sorted(answered.items())],
         ),
     ]

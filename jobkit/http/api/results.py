@@ -1,4 +1,4 @@
-"""What jobs left behind: results, logs, artifacts. As JSON or as bytes that the worker made; nothing is unpickled."""
+"""Handlers for results, logs and artifacts. Sent as JSON or as bytes that the worker made; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jobkit.http.core.messages import Problem, Response, json_response, printabl
 from jobkit.http.core.tail import on_loop
 from jobkit.model import JobSnapshot, JobState
 
-#: What a result may be asked for as, beside JSON: media type to the preview's part.
+#: Media types of a result besides JSON, and the part of the preview that each is.
 _PARTS = {"image/png": "png", "text/html": "html", "text/plain": "text"}
 
 #: The preview itself, as JSON.
@@ -50,7 +50,7 @@ async def result(call: Call) -> Response:
     if is_forged:
         why = preview["unavailable"]
         raise Problem(502, "signature", f"the result of job {snapshot.id} is not available: {why}", "id")
-    if why := preview.get("unavailable"):  # its text is not the value, and says nothing about it
+    if why := preview.get("unavailable"):  # the text is not the value
         raise Problem(410, "result_unavailable", f"the result of job {snapshot.id} is not available: {why}")
     if preview.get("text"):
         return _with(_part(preview, "text/plain", "text"), headers)
@@ -72,13 +72,13 @@ def _require_value(snapshot: JobSnapshot) -> None:
 
 
 async def _plain_value(call: Call, snapshot: JobSnapshot) -> tuple[bool, Any]:
-    """Whether the result is plain data, and that. Anything that would have to be unpickled is not read.
+    """Return `(True, value)` if the result is plain data, else `(False, None)`: nothing is unpickled.
 
     Raises:
-        SignatureError: what is stored was not sealed as the result of this job.
+        SignatureError: the stored value was not sealed as the result of this job.
     """
     sealed = await on_loop(call.kit.verbs.sealed_result(snapshot.id))
-    if not sealed or is_reference(sealed):  # a large one: its preview will do
+    if not sealed or is_reference(sealed):  # a large result: the preview is enough
         return False, None
     await on_loop(call.kit.verbs.check_reuse(snapshot))
     form, body = call.kit.codec.verify(sealed, Subject("result", snapshot.result_id, snapshot.spec.task))
@@ -142,5 +142,5 @@ def _with(response: Response, headers: Mapping[str, str]) -> Response:
 
 
 def _header(text: str) -> str:
-    """Fit for a header: ASCII on one line, else nothing."""
+    """Return `text` if it fits into a header: ASCII on one line; else ""."""
     return text if text.isascii() and text.isprintable() and len(text) <= 200 else ""

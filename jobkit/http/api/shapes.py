@@ -1,4 +1,4 @@
-"""What goes in and comes out, as types: they check requests, and the OpenAPI document is made from them."""
+"""Types of what the API takes and returns: they check requests, and the OpenAPI document is made from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from jobkit.store.query import ORDERS
 
-#: What names queues, schedules, keys and ids, and what an id of a stream looks like.
+#: Patterns of names of queues and schedules, keys and ids; of a list's cursor; of an id of an event.
 ID = r"^[A-Za-z0-9_.:-]{1,200}$"
 CURSOR = r"^[0-9]{0,18}$|^[0-9A-Za-z_-]{19,2000}={0,2}$"
 STREAM_ID = r"^((0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19}))?$"
@@ -22,6 +22,10 @@ Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 Retries = Annotated[int, Meta(ge=0, le=10_000)]
 Tags = Annotated[list[Name], Meta(max_length=32)]
 Count = Annotated[int, Meta(ge=0, le=100_000)]
+LastEventId = Annotated[
+    str, Meta(description="Resume after this event, if the client cannot send the header.", max_length=200)
+]
+Limit = Annotated[int, Meta(description="Maximum number of results.", ge=1, le=1000)]
 Identifier = Annotated[Name, Meta(extra_json_schema={"pattern": ID})]
 State = Literal["scheduled", "queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -31,7 +35,7 @@ def doc(text: str, **meta: Any) -> Meta:
 
 
 def shown(pattern: str) -> Meta:
-    """A pattern for the document alone: what does not match it is refused later, by a better sentence."""
+    """A pattern for the document only: a value that does not match is rejected later, with a better message."""
     return Meta(extra_json_schema={"pattern": pattern})
 
 
@@ -40,22 +44,22 @@ class Submit(Struct, forbid_unknown_fields=True, kw_only=True):
 
     task: Annotated[Name, doc("Name of the task; `GET /api/tasks` lists them.")]
     params: Annotated[dict[str, Any], doc("Its arguments by name, as the task's JSON Schema says.")] = {}
-    queue: Annotated[Identifier | UnsetType, doc("Another queue than the task's own.")] = UNSET
-    delay: Annotated[Seconds | UnsetType, doc("Not before so many seconds from now.")] = UNSET
-    at: Annotated[Moment | UnsetType, doc("Not before this moment, with its offset from UTC.")] = UNSET
-    key: Annotated[Identifier | UnsetType, doc("The same key and task give the same job as long as it is kept.")] = (
-        UNSET
-    )
+    queue: Annotated[Identifier | UnsetType, doc("Queue, instead of the task's default.")] = UNSET
+    delay: Annotated[Seconds | UnsetType, doc("Earliest start, in seconds from now.")] = UNSET
+    at: Annotated[Moment | UnsetType, doc("Earliest start, with an offset from UTC.")] = UNSET
+    key: Annotated[
+        Identifier | UnsetType, doc("Submitting the same key and task returns the same job while it is kept.")
+    ] = UNSET
     priority: Annotated[Priority | UnsetType, doc("Higher first.")] = UNSET
-    timeout: Annotated[Timeout | UnsetType, doc("Seconds that one attempt may run.")] = UNSET
-    retries: Annotated[Retries | UnsetType, doc("Further attempts after a failure.")] = UNSET
-    tags: Annotated[Tags | UnsetType, doc("Free labels.")] = UNSET
+    timeout: Annotated[Timeout | UnsetType, doc("Maximum run time per attempt, in seconds.")] = UNSET
+    retries: Annotated[Retries | UnsetType, doc("Maximum number of further attempts after a failure.")] = UNSET
+    tags: Annotated[Tags | UnsetType, doc("Labels of your choice.")] = UNSET
 
 
 class Cancel(Struct, forbid_unknown_fields=True):
-    """Why."""
+    """Reason of a cancellation."""
 
-    reason: Annotated[str, doc("One sentence for those who look at the job.", max_length=1000)] = ""
+    reason: Annotated[str, doc("One sentence, shown with the job.", max_length=1000)] = ""
 
 
 class Nothing(Struct, forbid_unknown_fields=True):
@@ -63,7 +67,7 @@ class Nothing(Struct, forbid_unknown_fields=True):
 
 
 class JobList(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which jobs, newest first unless ordered."""
+    """Filter and order of a list of jobs."""
 
     state: Annotated[list[State], doc("Only in these states; may be repeated.")] = []
     task: Annotated[str, doc("Only of this task.", max_length=200)] = ""
@@ -71,53 +75,47 @@ class JobList(Struct, forbid_unknown_fields=True, kw_only=True):
     search: Annotated[
         str, doc("Text in id, task, arguments, tags, owner, message, summary or error.", max_length=500)
     ] = ""
-    q: Annotated[
-        str, doc("What the dashboard's search box takes: `state:failed age:<1h lr=0.003`.", max_length=500)
-    ] = ""
+    q: Annotated[str, doc("A search as in the dashboard: `state:failed age:<1h lr=0.003`.", max_length=500)] = ""
     order: Annotated[
         str,
         doc(f"One of {', '.join(ORDERS)}; with `-` the largest first. Newest first unless given.", max_length=20),
         shown(f"^(-?({'|'.join(ORDERS)}))?$"),
     ] = ""
-    limit: Annotated[int, doc("At most so many.", ge=1, le=1000)] = 50
-    cursor: Annotated[str, doc("`next_cursor` of the page before.", max_length=2000), shown(CURSOR)] = ""
+    limit: Limit = 50
+    cursor: Annotated[str, doc("`next_cursor` of the previous page.", max_length=2000), shown(CURSOR)] = ""
 
 
 class LogQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which lines."""
+    """Filter of a log's lines."""
 
     after: Annotated[int, doc("Only lines numbered above.", ge=0, le=2**53)] = 0
     before: Annotated[Annotated[int, Meta(ge=1, le=2**53)] | None, doc("Only lines numbered below.")] = None
-    tail: Annotated[Count | None, doc("Only the last so many.")] = None
-    search: Annotated[str, doc("Only lines that contain this text, whatever the case.", max_length=200)] = ""
-    level: Annotated[Literal["", "info", "warning", "error"], doc("Only lines at least that grave.")] = ""
-    limit: Annotated[Annotated[int, Meta(ge=1, le=5000)] | None, doc("At most so many.")] = None
+    tail: Annotated[Count | None, doc("Only the last N lines.")] = None
+    search: Annotated[str, doc("Only lines that contain this text; case is ignored.", max_length=200)] = ""
+    level: Annotated[Literal["", "info", "warning", "error"], doc("Minimum level.")] = ""
+    limit: Annotated[Annotated[int, Meta(ge=1, le=5000)] | None, doc("Maximum number of lines.")] = None
 
 
 class JobStreamQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """What of one job's news."""
+    """Options of the event stream of one job."""
 
     logs: Annotated[bool, doc("Also its log, as `logged` events.")] = False
-    last_event_id: Annotated[
-        str, doc("Go on after this event, where the client cannot send the header.", max_length=200)
-    ] = ""
+    last_event_id: LastEventId = ""
 
 
 class StreamQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Of which jobs."""
+    """Filter of the event stream of all jobs."""
 
     job: Annotated[list[Name], doc("Only of these jobs; may be repeated.", max_length=1000)] = []
     task: Annotated[list[Name], doc("Only of these tasks; may be repeated.", max_length=100)] = []
     queue: Annotated[list[Name], doc("Only of these queues; may be repeated.", max_length=100)] = []
     type: Annotated[list[Name], doc("Only events of these types; may be repeated.", max_length=20)] = []
-    progress: Annotated[bool, doc("Also news of progress, which have no id.")] = True
-    last_event_id: Annotated[
-        str, doc("Go on after this event, where the client cannot send the header.", max_length=200)
-    ] = ""
+    progress: Annotated[bool, doc("Also progress, which has no id.")] = True
+    last_event_id: LastEventId = ""
 
 
 class Accepted(Struct):
-    """Where a submitted job is."""
+    """URLs of a submitted job."""
 
     id: str
     topic: str
@@ -133,13 +131,13 @@ class Error(Struct):
     message: str
     traceback: str
     where: str
-    source: Annotated[
-        str | UnsetType, doc("Lines of code around the place, each `number, tab, text`; where they are known.")
-    ] = UNSET
+    source: Annotated[str | UnsetType, doc("Lines of code around the place, each `number, tab, text`, if known.")] = (
+        UNSET
+    )
 
 
 class Job(Struct):
-    """All that is known of a job. Times in UTC."""
+    """Everything about a job. Times in UTC."""
 
     id: str
     task: str
@@ -178,7 +176,7 @@ class Job(Struct):
 
 
 class JobRead(Job):
-    """One job, and what keeps it from starting while it is queued, in words; "" where only a free slot does."""
+    """One job. `waits_for`: why it cannot start yet while it is queued; "" if it only waits for a free slot."""
 
     waits_for: str
 
@@ -202,10 +200,10 @@ class Line(Struct):
 
 
 class Log(Struct):
-    """Lines; `total` were ever written, of which `dropped` are not kept.
+    """Lines of a log; `total` were written, `dropped` of them are no longer kept.
 
-    Of a search: `matched` lines match, as far as was searched; `cursor` is where to go on (as `after`, or backwards as
-    `before`) if it stopped early, else 0.
+    Of a search: `matched` is the number of matching lines in the searched part; `cursor` is the line to continue at (as
+    `after`, or backwards as `before`) if the search stopped early, else 0.
     """
 
     lines: list[Line]
@@ -216,7 +214,7 @@ class Log(Struct):
 
 
 class Artifact(Struct):
-    """What a job saved."""
+    """A named file that a job saved."""
 
     name: str
     media_type: str
@@ -245,7 +243,7 @@ class Tasks(Struct):
 
 
 class Queues(Struct):
-    """By name: how many jobs are `queued`, `scheduled`, `running`, and how many `workers` serve it."""
+    """By name: the numbers of jobs `queued`, `scheduled` and `running`, and of `workers`."""
 
     queues: dict[str, dict[str, int]]
 
@@ -255,7 +253,7 @@ class Workers(Struct):
 
 
 class Stats(Struct):
-    """`refused`: why the store takes no changes just now, "" where it takes them."""
+    """Totals. `refused`: why the store accepts no changes at present, "" if it does."""
 
     jobs: dict[str, int]
     queues: dict[str, dict[str, int]]
@@ -286,7 +284,7 @@ class Refusal(Struct):
 
 
 class Move(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Where to; at least one of both."""
+    """The new queue or priority, or both."""
 
     more_of_schema: ClassVar[dict[str, Any]] = {"minProperties": 1}
 
@@ -295,7 +293,7 @@ class Move(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Pause(Struct):
-    """A queue or a task of which nothing starts."""
+    """A paused queue or task."""
 
     kind: Literal["queue", "task"]
     name: str
@@ -308,32 +306,32 @@ class Paused(Struct):
 
 
 class Changed(Struct):
-    """`changed` is false where it was so already."""
+    """`changed` is false if it was in this state already."""
 
     changed: bool
 
 
 class FailureQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which groups."""
+    """Filter of the groups of failures."""
 
     state: Annotated[
         list[Literal["open", "regressed", "muted", "resolved"]], doc("Only in these states; may be repeated.")
     ] = []
     task: Annotated[str, doc("Only of this task.", max_length=200)] = ""
-    limit: Annotated[int, doc("At most so many.", ge=1, le=1000)] = 100
+    limit: Limit = 100
 
 
 class AuditQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which entries."""
+    """Page of the audit trail."""
 
-    limit: Annotated[int, doc("At most so many.", ge=1, le=1000)] = 100
+    limit: Limit = 100
     before: Annotated[
-        str, doc("Older than this entry: `next_before` of the page before.", max_length=60), shown(STREAM_ID)
+        str, doc("Only older entries: `next_before` of the previous page.", max_length=60), shown(STREAM_ID)
     ] = ""
 
 
 class ScheduleRun(Struct):
-    """One time of a schedule, and the job or the reason that there is none."""
+    """One run of a schedule: its job, or `why` there is none."""
 
     slot_at: datetime | None
     at: datetime | None
@@ -409,7 +407,7 @@ class Failures(Struct):
 
 
 class Repeated(Struct):
-    """Ids of the new jobs by those of the old; why not, likewise; how many are `left` for the next request."""
+    """Ids of the new jobs, and reasons of refusals, by the old jobs' ids; `left` jobs remain for the next request."""
 
     jobs: dict[str, str]
     refused: dict[str, str]
@@ -417,7 +415,7 @@ class Repeated(Struct):
 
 
 class AuditEntry(Struct):
-    """What somebody did: `times` acts of one kind since `since`, folded into one entry; `at` is the newest of them."""
+    """An action of a user. `times` actions of one kind since `since` are folded into one entry; `at` is the newest."""
 
     id: str
     at: datetime | None

@@ -1,4 +1,4 @@
-"""What is answered about what steers jobs: schedules, pauses, groups of failures, the audit trail."""
+"""Handlers for schedules, pauses, groups of failures and the audit trail."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jobkit.model.people import Role
 from jobkit.model.snapshot import iso
 from jobkit.settings import checked_name
 
-#: Jobs of a group that one request runs again; the next request goes on.
+#: Jobs of a group that one request retries; the next request continues.
 AT_ONCE = 1000
 
 
@@ -95,32 +95,32 @@ async def paused(call: Call) -> Response:
 
 
 async def _queues_of_tasks(call: Call) -> set[str]:
-    """The queues that jobs of the token's tasks go to."""
+    """Return the queues that jobs of the token's tasks go to."""
     found = [one for name, one in (await call.kit.aio.tasks()).items() if call.grant.covers(name)]
     return {call.kit.settings.queue_for(one.name, one.options.queue or "default") for one in found}
 
 
 async def pause_queue(call: Call) -> Response:
     """Pause a queue: no further job of it starts, running jobs go on."""
-    _require_everything(call)
+    _require_all_jobs(call)
     return await _changed(partial(call.kit.pause, call.params["name"], by=call.grant.subject))
 
 
 async def resume_queue(call: Call) -> Response:
     """Resume a paused queue."""
-    _require_everything(call)
+    _require_all_jobs(call)
     return await _changed(partial(call.kit.resume, call.params["name"]))
 
 
 async def pause_task(call: Call) -> Response:
     """Pause a task: no further job of it starts, in any queue."""
-    _require_everything(call, call.params["name"])
+    _require_all_jobs(call, call.params["name"])
     return await _changed(partial(call.kit.pause_task, call.params["name"], by=call.grant.subject))
 
 
 async def resume_task(call: Call) -> Response:
     """Resume a paused task; its jobs keep their places in the queue."""
-    _require_everything(call, call.params["name"])
+    _require_all_jobs(call, call.params["name"])
     return await _changed(partial(call.kit.resume_task, call.params["name"]))
 
 
@@ -139,10 +139,12 @@ async def move_job(call: Call) -> Response:
     return json_response((await find(call)).to_json())
 
 
-def _require_everything(call: Call, task: str | None = None) -> None:
-    """A queue holds everybody's jobs of all tasks, a task everybody's jobs."""
+def _require_all_jobs(call: Call, task: str | None = None) -> None:
+    """Refuse a caller who may see only some jobs of this task, or of a queue: pausing it concerns all of them."""
     if call.grant.owner is not None or (task is None and call.grant.tasks):
-        raise access.insufficient("this concerns the jobs of others, and yours alone are your business", "operate")
+        raise access.insufficient(
+            "this concerns jobs of other owners or tasks, and you may act only on some jobs", "operate"
+        )
     if task is not None:
         call.require_task(task)
 
@@ -153,7 +155,7 @@ def _require_everything(call: Call, task: str | None = None) -> None:
 async def failures(call: Call) -> Response:
     """List groups of failed jobs, the newest failure first."""
     asked: FailureQuery = call.query
-    _require_everybodys(call)
+    _require_all_owners(call)
     found = await asyncio.to_thread(
         call.kit.failures, state=list(asked.state) or None, task=asked.task or None, limit=asked.limit
     )
@@ -180,27 +182,27 @@ async def retry_failures(call: Call) -> Response:
 
 async def mute_failures(call: Call) -> Response:
     """Mute a group: it is counted, but no longer shown."""
-    return await _judged(call, call.kit.mute)
+    return await _changed_group(call, call.kit.mute)
 
 
 async def resolve_failures(call: Call) -> Response:
     """Resolve a group: it is shown as regressed if it fails again."""
-    return await _judged(call, call.kit.resolve)
+    return await _changed_group(call, call.kit.resolve)
 
 
 async def reopen_failures(call: Call) -> Response:
     """Reopen a muted or resolved group."""
-    return await _judged(call, call.kit.reopen)
+    return await _changed_group(call, call.kit.reopen)
 
 
-async def _judged(call: Call, verb: Any) -> Response:
+async def _changed_group(call: Call, verb: Any) -> Response:
     group = await _group(call)
     await asyncio.to_thread(verb, group.id, by=call.grant.subject)
     return json_response((await _group(call)).to_json())
 
 
 async def _group(call: Call) -> FailureGroup:
-    _require_everybodys(call)
+    _require_all_owners(call)
     id = call.params["id"]
     try:
         found = await on_loop(call.kit.verbs.store.failure(checked_name("id", id)))
@@ -211,10 +213,12 @@ async def _group(call: Call) -> FailureGroup:
     return found
 
 
-def _require_everybodys(call: Call) -> None:
-    """A group holds the jobs of many people, and shows what their errors say."""
+def _require_all_owners(call: Call) -> None:
+    """Refuse a caller who may see only their own jobs: a group has jobs, and shows errors, of all owners."""
     if call.grant.owner is not None:
-        raise access.insufficient("groups of failures are about everybody's jobs, and you see your own", "view")
+        raise access.insufficient(
+            "groups of failures are about jobs of all owners, and you may see only your own", "view"
+        )
 
 
 # -- the audit trail ----------------------------------------------------------------------------------------------

@@ -1,7 +1,4 @@
-"""How cookies of a login are marked: for this site alone, and for TLS alone where the browser speaks it.
-
-Those of Panel's own logins as well, which are mended here in one more thing: see `fix_panels_logins`.
-"""
+"""Cookies of logins: their flags, fixes of Panel's own login handlers, an OAuth provider's claims; and rate limits."""
 
 from __future__ import annotations
 
@@ -21,25 +18,27 @@ logger = logging.getLogger("jobkit.http")
 
 
 def marks(handler: tornado.web.RequestHandler) -> dict[str, Any]:
-    """Options of a cookie, beside whether scripts may read it."""
+    """Return the options of a login's cookie: for this site only, and for TLS only if the browser uses it."""
     return {"samesite": "Lax", "secure": is_tls(handler)}
 
 
 def is_tls(handler: tornado.web.RequestHandler) -> bool:
-    """Whether the browser speaks TLS, to us or to the proxy in front of us."""
+    """Return whether the browser uses TLS, to this server or to a proxy before it."""
     return handler.request.protocol == "https" or _public_url().startswith("https://")
 
 
 @cache
 def _public_url() -> str:
-    """A server reads its settings once."""
+    """Read once per server."""
     return Settings.load().public_url
 
 
 def fix_panels_logins() -> None:
-    """Panel sets the cookies of its own logins, and sets them anew on pages, without these marks; and its login by PKCE
-    answers a provider that refuses somebody by asking it again, for ever. It has no hook for either; this room does
-    not know Panel, and is its plugin only where it is there already."""
+    """Fix two faults of Panel's own logins, which have no hook for it.
+
+    Panel sets the cookies of its logins without the flags of `marks`. Its login by PKCE answers a provider that refuses
+    a user by asking the provider again, for ever. Does nothing to handlers that are not loaded.
+    """
     for module, name in _SETTERS:
         kind: Any = getattr(sys.modules.get(module), name, None)
         if kind is not None:
@@ -63,39 +62,39 @@ def _set_cookie(self: tornado.web.RequestHandler, *given: Any, **options: Any) -
 
 def _refusing(get: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
     @wraps(get)
-    async def mended(self: Any) -> None:
+    async def fixed(self: Any) -> None:
         error = self.get_argument("error", "")
         if error:
             raise tornado.web.HTTPError(401, self.get_argument("error_description", error), reason=error)
         await get(self)
 
-    return mended
+    return fixed
 
 
 def claims_of(handler: tornado.web.RequestHandler) -> Mapping[str, Any]:
-    """What an OAuth provider has told Panel of who is logged in, from its cookie."""
+    """Return the OAuth provider's claims about the logged-in user, from Panel's cookie."""
     if not (kept := kept_by_panel(handler, "id_token")):
         return {}
     panel: Any = sys.modules["panel.auth"]
     try:
         told = panel.decode_token(panel.state._decrypt_cookie(kept))
-    except Exception as error:  # of another key, or no token at all
-        logger.info("what the OAuth provider said cannot be read: %s", error)
+    except Exception as error:  # signed with another key, or not a token
+        logger.info("the claims of the OAuth provider cannot be read: %s", error)
         return {}
     return told if isinstance(told, dict) else {}
 
 
 def kept_by_panel(handler: tornado.web.RequestHandler, name: str) -> bytes | None:
-    """A cookie of Panel's login, for as long as its pages take it."""
+    """Return a cookie of Panel's login, if Panel's pages would still accept it."""
     panel: Any = sys.modules.get("panel.auth")
     return None if panel is None else handler.get_signed_cookie(name, max_age_days=panel.config.oauth_expiry)
 
 
 class Rate:
-    """How often somebody may ask: `burst` at once, `per_s` in the long run.
+    """Rate limit per caller: `burst` requests at once, `per_s` in the long run.
 
     Args:
-        most: callers that are remembered; the ones that were silent for longest are forgotten.
+        most: number of callers that are counted; the least recent are dropped.
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class Rate:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, caller: str, cost: float = 1.0) -> float:
-        """0 where it may, and then it is counted; else the seconds until it may."""
+        """Return 0 and count the request if it is allowed, else the seconds until it is."""
         now = self._clock()
         left, at = self._left.pop(caller, (self._burst, now))
         left = min(self._burst, left + (now - at) * self._per_s)
@@ -116,5 +115,5 @@ class Rate:
         return wait
 
     def forgive(self, caller: str) -> None:
-        """Forget what was counted of a caller."""
+        """Reset the count of a caller."""
         self._left.pop(caller, None)

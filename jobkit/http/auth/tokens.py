@@ -1,8 +1,8 @@
 """API tokens: JWTs that jobkit makes for itself, signed with a key derived from the secret.
 
-Nobody can make one who does not know the secret, and a token of one namespace opens no other. Several secrets,
-comma-separated, are a rotation: the first signs, all verify. What a token was made for is in it; what is kept of it in
-the store is only whether it was revoked.
+Making one takes the secret, and a token of one namespace is not valid in another. Several secrets, comma-separated, are
+a rotation: the first signs, all verify. A token contains all that it grants; the store keeps only the ids of revoked
+tokens.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ import jwt
 from jobkit.model import InvalidParams, JobSpec
 from jobkit.people import Standing
 
-#: What a token may allow: see jobs; submit jobs; cancel, retry and remove them.
+#: Scopes: see jobs; submit jobs; cancel, retry and delete them.
 SCOPES = ("view", "submit", "operate")
 
 ISSUER = AUDIENCE = "jobkit"
-_ALGORITHM = "HS256"
+ALGORITHM = "HS256"
 _TYPE = "at+jwt"
 
-#: Subject of a token that was made without a name.
+#: Subject of a token made without a name.
 NAMELESS = "token"
 
 #: Seconds that the clocks of two machines may differ.
 LEEWAY_S = 10
 
-#: Longer ones are not looked at.
+#: Longer tokens are rejected unread.
 _MAX_TOKEN_BYTES = 8192
 
 _LIFETIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
@@ -45,24 +45,26 @@ _LONGEST_S = 10 * 365 * 86_400
 
 
 class InvalidToken(Exception):
-    """The token is not one that is accepted; the message says why, and holds nothing of it."""
+    """The token is not accepted. The message says why and contains no part of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What somebody may do.
+    """Rights of a caller.
 
     Attributes:
-        subject: who, for the owner of jobs and the log.
+        subject: name of the caller, for the owner of jobs and the log.
         scopes: some of `SCOPES`.
-        tasks: patterns of task names (`"train_*"`) that it is about; empty for all.
-        token_id: of the token, "" where there is none.
+        tasks: patterns of task names (`"train_*"`) that it covers; empty for all.
+        token_id: id of the token, "" without a token.
         expires_at: seconds since the epoch, or infinity.
-        publish, subscribe: Mercure's topic selectors, see `jobkit.http.mercure.hub`.
-        is_open: nobody was asked: the server is open on this machine.
-        is_old: by a token of Mercure's protocol 0.x.
-        owner: whose jobs it is about; None for everybody's.
-        role: of a login, for the audit trail. standing: of a login, to see whether it still holds.
+        publish, subscribe: Mercure's topic selectors, see `jobkit.http.mercure.topics`.
+        payload: of a Mercure token, for the list of subscriptions.
+        is_open: granted without authentication: the server is open on this machine.
+        is_old: granted by a token of Mercure's protocol 0.x.
+        owner: the only owner whose jobs it covers; None for all.
+        role: role of a login, for the audit trail.
+        standing: the login, to check whether it still holds.
     """
 
     subject: str = ""
@@ -83,18 +85,18 @@ class Grant:
         return scope in self.scopes
 
     def covers(self, task: str) -> bool:
-        """Whether it is about this task."""
+        """Return whether it covers this task."""
         return not self.tasks or any(fnmatchcase(task, pattern) for pattern in self.tasks)
 
     def sees(self, spec: JobSpec) -> bool:
-        """Whether it is about this job."""
+        """Return whether it covers this job."""
         return self.owner in (None, spec.owner) and self.covers(spec.task)
 
     def may_subscribe(self, *topics: str) -> bool:
-        """Whether the token's selectors let a publisher's private update of one of these topics be seen.
+        """Return whether the token's selectors cover a publisher's private update to any of these topics.
 
-        A token about some jobs alone (`--own`, `--tasks`) has to name the topic: its `*`, templates and patterns select
-        among its jobs, since nothing tells whose the updates of publishers are.
+        A token that covers only some jobs (`--own`, `--tasks`) must name the topic exactly: its `*`, templates and
+        patterns select among its jobs, since updates of publishers have no owner.
         """
         selectors = self.subscribe if self.sees_all else [s for s in self.subscribe if s.kind == "exact"]
         return any(selector.matches(topic) for selector in selectors for topic in topics)
@@ -105,7 +107,7 @@ class Grant:
 
 
 class Tokens:
-    """Makes and reads the tokens of one namespace.
+    """Signs and reads the tokens of one namespace.
 
     Args:
         secret: one or more keys, comma-separated, as in `Settings.secret`.
@@ -133,21 +135,21 @@ class Tokens:
         only_own: bool = False,
         now: float | None = None,
     ) -> tuple[str, Grant]:
-        """A new token, and what it grants.
+        """Return a new token, and what it grants.
 
         Args:
-            scopes: some of `SCOPES`; may be empty where topics are given.
-            lifetime_s: seconds until it ends, at most ten years.
-            tasks: patterns of the task names that it is about; none for all.
-            subject: who will use it; shown as the owner of the jobs.
+            scopes: some of `SCOPES`; may be empty if topics are given.
+            lifetime_s: seconds until it expires, > 0, at most ten years.
+            tasks: patterns of the task names that it covers; empty for all.
+            subject: name of its user, who owns the jobs submitted with it.
             publish, subscribe: Mercure's topic selectors.
-            only_own: about the jobs of `subject` alone.
+            only_own: cover only the jobs of `subject`.
 
         Raises:
             InvalidParams: one of them is not allowed, or there is no secret to sign with.
         """
         if not self._keys:
-            raise InvalidParams("tokens are signed with JOBKIT_SECRET, and none is set: set it here and for the server")
+            raise InvalidParams("JOBKIT_SECRET is not set; set it here and for the server, since it signs tokens")
         for scope in scopes:
             if scope not in SCOPES:
                 raise InvalidParams(f"scope must be some of {', '.join(SCOPES)}, not {scope!r}", "scope")
@@ -176,29 +178,24 @@ class Tokens:
             claims["tasks"] = list(tasks)
         if only_own:
             if not subject:
-                raise InvalidParams("a token for one's own jobs needs a name, which owns them: --name", "name")
+                raise InvalidParams("a token for only its owner's jobs needs a name: --name", "name")
             claims["own"] = True
         if publish or subscribe:
             claims["mercure"] = {"publish": list(publish), "subscribe": list(subscribe)}
         key_id, key = next(iter(self._keys.items()))
-        text = jwt.encode(claims, key, algorithm=_ALGORITHM, headers={"typ": _TYPE, "kid": key_id})
+        text = jwt.encode(claims, key, algorithm=ALGORITHM, headers={"typ": _TYPE, "kid": key_id})
         return text, _grant(claims)
 
     def read(self, text: str) -> Grant:
-        """What a token grants. Whether it was revoked is for the store to say.
+        """Return what a token grants. Does not check whether it was revoked.
 
         Raises:
-            InvalidToken: it is not ours, altered, of another namespace, not yet or no longer valid.
+            InvalidToken: it was made elsewhere, altered, is of another namespace, expired or not yet valid.
         """
         if not self._keys:
             raise InvalidToken("this server has no JOBKIT_SECRET, so it accepts no token")
-        if len(text) > _MAX_TOKEN_BYTES:
-            raise InvalidToken("the token is too long")
-        try:
-            head = jwt.get_unverified_header(text)
-        except jwt.PyJWTError:
-            raise InvalidToken("the token is not a JWT") from None
-        if head.get("alg") != _ALGORITHM or str(head.get("typ", "")).lower() not in (_TYPE, f"application/{_TYPE}"):
+        head = header_of(text)
+        if head.get("alg") != ALGORITHM or not is_access_token(head):
             raise InvalidToken("the token was not made by `jobkit token`")
         key = self._keys.get(str(head.get("kid")))
         if key is None:
@@ -207,7 +204,7 @@ class Tokens:
             claims = jwt.decode(
                 text,
                 key,
-                algorithms=[_ALGORITHM],
+                algorithms=[ALGORITHM],
                 audience=AUDIENCE,
                 issuer=ISSUER,
                 leeway=LEEWAY_S,
@@ -224,11 +221,30 @@ class Tokens:
         return _grant(claims)
 
 
-def seconds_of(text: str) -> float:
-    """Seconds in "90", "15m", "12h", "30d" or "4w".
+def header_of(text: str) -> dict[str, Any]:
+    """Return the unverified header of a JWT.
 
     Raises:
-        InvalidParams: it is none of these.
+        InvalidToken: it is longer than 8 kB, or not a JWT.
+    """
+    if len(text) > _MAX_TOKEN_BYTES:
+        raise InvalidToken("the token is too long")
+    try:
+        return jwt.get_unverified_header(text)
+    except jwt.PyJWTError:
+        raise InvalidToken("the token is not a JWT") from None
+
+
+def is_access_token(header: dict[str, Any]) -> bool:
+    """Return whether a header is that of an access token (RFC 9068)."""
+    return str(header.get("typ", "")).lower() in (_TYPE, f"application/{_TYPE}")
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of "90", "15m", "12h", "30d" or "4w".
+
+    Raises:
+        InvalidParams: it is not such a time.
     """
     match = _LIFETIME.fullmatch(text.strip().lower())
     if match is None:
@@ -242,7 +258,7 @@ def _grant(claims: dict[str, Any]) -> Grant:
     return Grant(
         subject=str(claims["sub"])[:200],
         scopes=frozenset(str(claims.get("scope", "")).split()) & frozenset(SCOPES),
-        # A list of patterns that cannot be understood must not come to mean "all".
+        # Malformed patterns must not mean "all".
         tasks=tuple(map(str, tasks)) if isinstance(tasks, list) else () if tasks is None else ("\x00",),
         token_id=str(claims["jti"]),
         expires_at=float(claims["exp"]),
@@ -258,5 +274,5 @@ def _selectors(value: Any) -> tuple[Any, ...]:
 
 
 def _key_id(key: bytes) -> str:
-    """Names a key without telling it."""
+    """Return a name of a key that does not reveal it."""
     return hashlib.sha256(b"jobkit-token-id\x00" + key).hexdigest()[:12]

@@ -1,7 +1,7 @@
-"""Who is asking, and may they: tokens, the dashboard's login, and the open server on one's own machine.
+"""Authentication of a request: by token, by the dashboard's login, or as the user who runs the server.
 
-A server without a login is open to the person who runs it, on this machine: `jobkit.own_machine` decides. Everybody
-else needs a token or a login.
+A server without a login is open to the user who runs it, on this machine: `jobkit.own_machine` decides. Everyone else
+needs a token or a login.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jobkit.settings import Settings
 
 _ALL = frozenset(SCOPES)
 
-#: The scopes of each role; to which jobs they reach says `Person.only_owner`.
+#: The scopes of each role. `Person.only_owner` limits them to some jobs.
 SCOPES_OF = {
     Role.NONE: frozenset[str](),
     Role.OWN: _ALL,
@@ -30,36 +30,37 @@ SCOPES_OF = {
 
 
 def check_host(request: Request, hosts: Collection[str]) -> None:
-    """Refuse a Host that this server does not have: links are made from it, and a page elsewhere could be given it by
-    DNS.
+    """Refuse a Host header that is not a name of this server.
+
+    Links are made from it, and another site's page could reach this server under a name of its site, by DNS.
 
     Args:
-        hosts: names or `name:port` beside the loopback ones, or patterns; see `is_host_among`.
+        hosts: names, `name:port` or patterns besides the loopback names; see `is_host_among`.
 
     Raises:
-        Problem: it is none of them.
+        Problem: 421.
     """
     if is_host_among(request.host, LOOPBACK_NAMES) or is_host_among(request.host, hosts):
         return
     raise Problem(
         421,
         "unknown_host",
-        f"this server is not {printable(request.host) or 'without a name'}; who runs it can allow the name "
+        f"this server is not {printable(request.host) or 'without a name'}; its operator can allow the name "
         "(--allow-websocket-origin, or hosts= of the app)",
         "host",
     )
 
 
 def is_own_origin(request: Request, origin: str) -> bool:
-    """Whether a page came from this server. By host alone: who ends TLS before us hides the scheme."""
+    """Return whether a page is of this server. Compares hosts only: a proxy that ends TLS hides the scheme."""
     return without_default_port(urlsplit(origin).netloc) == without_default_port(request.host) != ""
 
 
 def check_origin(request: Request, origins: Collection[str], *, reads_only: bool) -> None:
-    """Refuse a request that a page of somebody else made a browser send.
+    """Refuse a request that a page of another site made a browser send.
 
     Raises:
-        Problem: it comes from an origin that is not allowed.
+        Problem: 403, its origin is not allowed.
     """
     origin = request.headers.get("origin")
     if origin is not None:
@@ -72,10 +73,10 @@ def check_origin(request: Request, origins: Collection[str], *, reads_only: bool
 
 
 def bearer(request: Request) -> str | None:
-    """The token in the Authorization header, or None.
+    """Return the token in the Authorization header, or None if there is no such header.
 
     Raises:
-        Problem: there is such a header, but no token in it.
+        Problem: 400, the header has no token.
     """
     given = request.headers.get("authorization")
     if given is None:
@@ -87,7 +88,7 @@ def bearer(request: Request) -> str | None:
 
 
 def unauthorized(error: str, message: str, *, status: int = 401) -> Problem:
-    """A refusal with the `WWW-Authenticate` that belongs to it; bare where nothing was shown."""
+    """Return a 401 with its `WWW-Authenticate`, which has no details if the request had no token."""
     told = "" if not error else f' error="{error}", error_description="{message}"'.replace("`", "'")
     return Problem(
         status,
@@ -99,7 +100,7 @@ def unauthorized(error: str, message: str, *, status: int = 401) -> Problem:
 
 
 def insufficient(message: str, scope: str = "") -> Problem:
-    """403 for a token that does not reach."""
+    """Return a 403 for a token that does not grant this."""
     told = f', scope="{scope}"' if scope else ""
     return Problem(
         403,
@@ -113,15 +114,15 @@ def insufficient(message: str, scope: str = "") -> Problem:
 def grant_of(
     request: Request, tokens: Tokens, settings: Settings, *, own: Decision | None, text: str | None = None
 ) -> Grant | None:
-    """What the one who asks may do; None for nobody. Whether a token was revoked is not asked here.
+    """Return what the caller may do, or None without a token or login. Does not check for revoked tokens.
 
     Args:
-        settings: say which role a login has.
-        own: whether the server is open to this request; None if it is open to nobody.
-        text: a token that came in another way than by the header.
+        settings: decide the role of a login.
+        own: whether the server is open to this request; None if it is open to no request.
+        text: a token from elsewhere than the header.
 
     Raises:
-        Problem: a token was shown that is not accepted, or the login came without its XSRF token.
+        Problem: the token is not accepted, or the login came without its XSRF token.
     """
     text = bearer(request) or text
     if text is not None:
@@ -151,5 +152,5 @@ def grant_of(
 
 
 def grant_for(person: Person) -> Grant:
-    """What a role means here."""
+    """Return what a person may do by their role."""
     return Grant(person.name, SCOPES_OF[person.role], owner=person.only_owner, role=person.role)

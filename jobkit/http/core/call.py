@@ -1,7 +1,7 @@
 """`Api`: from a request to its response. The adapters call `handle` on their own event loop; it never raises.
 
-Every answer comes from here: host, origin, rate, token, path, query and body are checked in this order, before a
-handler runs; what a handler raises becomes one sentence as problem details. Nothing here unpickles.
+Host, origin, path, size, token, rate, query and body are checked in this order before a handler runs. An error that a
+handler raises becomes problem details with one sentence. Nothing here unpickles.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ _SAFE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much one caller may ask for.
+    """Limits of a server, and of one caller.
 
     Attributes:
-        body_bytes: of a request's body.
-        per_s, burst: requests in the long run and at once, per token, login or address.
-        failures_per_s, failures_burst: refused tokens per address.
-        streams: open streams of one server.
-        streams_per_subject: those of one person or token; of one address where nobody is named.
-        topics_per_subject: topics that all streams of one subject to the hub ask for together.
-        heartbeat_s: a comment on a stream that is silent for so long.
-        slow_s: a stream whose client takes nothing for so long is cut.
-        stream_s: a stream's life; a client then comes back by itself.
+        body_bytes: size of a request's body.
+        per_s, burst: requests per second in the long run, and at once; per person, token or address.
+        failures_per_s, failures_burst: the same of rejected tokens, per address.
+        streams: open streams of the server.
+        streams_per_subject: open streams of one person, token or anonymous address.
+        topics_per_subject: topics of all open hub streams of one subject.
+        heartbeat_s: seconds of silence after which a stream sends a comment.
+        slow_s: seconds after which a client that takes nothing is disconnected.
+        stream_s: seconds that a stream lasts at most; clients then reconnect by themselves.
     """
 
     body_bytes: int = 1 << 20
@@ -84,7 +84,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Call:
-    """One request on its way: what has been checked of it, and what handlers need."""
+    """One admitted request: its checked parts, and what handlers need."""
 
     api: Api
     kit: Kit
@@ -96,7 +96,7 @@ class Call:
 
     @property
     def base(self) -> str:
-        """URL of the API's root, without a slash at its end. Its host was checked."""
+        """URL of the API's root, without a slash at the end. Its host was checked."""
         return self.api.public_url or f"{self.request.scheme}://{self.request.host}{self.request.prefix}"
 
     def job_url(self, job_id: str) -> str:
@@ -107,25 +107,27 @@ class Call:
         return f"{self.base}/.well-known/mercure"
 
     def require_task(self, task: str) -> None:
-        """Refuse what the token is not about."""
+        """Refuse a task that the token does not cover."""
         if not self.grant.covers(task):
             raise access.insufficient(f"this token is not for task {printable(task)!r}")
 
     def require_all(self) -> None:
-        """Refuse what tells of everybody's jobs to those who see some of them: their own, or those of some tasks."""
+        """Refuse data about all jobs to a caller who may see only some."""
         if not self.grant.sees_all:
-            raise access.insufficient("this is about everybody's jobs, and you see some of them")
+            raise access.insufficient("this is about all jobs, and you may see only some of them")
 
 
 class Api:
     """See the module's docstring.
 
     Args:
-        source: gives the kit, blocking; called once, in a thread, at the first request.
-        hosts: names (or `name:port`) under which the server is reached, beside the loopback ones; "*" for any.
-        origins: of pages of others that may use the API ("https://app.example"), with credentials.
-        public_url: under which the API's root is reached from outside, where a proxy hides it.
-        is_open_on_loopback: whether the user who runs the server needs no token on this machine.
+        source: returns the kit, blocking; called once, in a thread, at the first request.
+        routes: see `jobkit.http.table`.
+        forward: publishes to an external hub until cancelled; started with the kit if `MERCURE_URL` is set.
+        hosts: names (or `name:port`) under which the server is reached, besides the loopback names; "*" for any.
+        origins: origins of other sites whose pages may use the API ("https://app.example"), with credentials.
+        public_url: URL of the API's root as seen from outside, if a proxy hides it.
+        is_open_on_loopback: the user who runs the server needs no token on this machine.
         limits: see `Limits`.
     """
 
@@ -162,13 +164,13 @@ class Api:
         self.answered: dict[tuple[str, int], int] = {}
 
     def allow_hosts(self, hosts: Collection[str]) -> None:
-        """Serve these names (or `name:port`) too."""
+        """Also serve under these names (or `name:port`)."""
         self.hosts |= {host.lower() for host in hosts if host}
 
     # -- one request ------------------------------------------------------------------------------------------------
 
     async def handle(self, request: Request) -> Response:
-        """The response to a request; never raises, but for being cancelled."""
+        """Return the response to a request. Raises only if it is cancelled."""
         label = "other"
         try:
             response, label = await self._answer(request)
@@ -184,7 +186,7 @@ class Api:
         return self._finish(request, response)
 
     def _without_places(self, problem: Problem) -> Problem:
-        """The same without the addresses and directories of this server, which messages for its owner may name."""
+        """Remove this server's addresses and directories from a message, which was written for its operator."""
         if self._kit is not None:
             problem.message = without_places(problem.message, self._kit.settings)
         return problem
@@ -212,7 +214,7 @@ class Api:
         return response, route.path
 
     def _note(self, grant: Grant, route: Route, params: Mapping[str, str], outcome: str, why: str = "") -> None:
-        """Write an act into the audit trail, without waiting for it. A submit is none: its job says who it was."""
+        """Record an action in the audit trail, in the background. A submit is not recorded: its job names the owner."""
         if self._kit is not None:
             who, target = grant.subject, [value for name, value in params.items() if name in ("id", "name")]
             entry = AuditEntry.of(
@@ -226,7 +228,7 @@ class Api:
             await kit.verbs.note(entry)
 
     async def _admit(self, request: Request, route: Route, params: Mapping[str, str]) -> Grant:
-        """What the caller may do, once it may do this.
+        """Return what the caller may do, if that includes this route.
 
         Raises:
             Problem: 401, 403 or 429.
@@ -251,20 +253,20 @@ class Api:
         return grant
 
     def slower(self, grant: Grant, request: Request, cost: float) -> Problem | None:
-        """Count so many more requests of a caller; what to answer if there are too many."""
+        """Count `cost` more requests of a caller. Returns a 429 if there are too many."""
         wait = self._rate.wait_s(subject_of(grant, request), cost)
         return too_many(wait) if wait else None
 
     def failed(self, request: Request) -> Problem | None:
-        """Count a token that was refused; what to answer instead where there were too many."""
+        """Count a rejected token. Returns a 429 if there were too many."""
         wait = self._failures.wait_s(request.peer)
         return too_many(wait) if wait else None
 
     async def grant(self, request: Request, text: str | None = None) -> Grant | None:
-        """What the caller may do, None for nobody; see `access.grant_of`.
+        """Return what the caller may do, or None without a token or login; see `access.grant_of`.
 
         Raises:
-            Problem: what was shown is not accepted.
+            Problem: the token or login is not accepted, or was revoked.
         """
         assert self._tokens is not None  # made with the kit
         kit = await self.kit()
@@ -274,13 +276,13 @@ class Api:
         return grant
 
     def why_refused(self, request: Request) -> str:
-        """Return in one sentence why somebody without a token or a login may do nothing. Called once there is a kit."""
+        """Return in one sentence why a caller without a token or login may do nothing. Needs a kit."""
         own = self._decide(request, self._kit.settings) if self._kit is not None else None
         why = f"{own.why}; a token opens it:" if own is not None else "this server asks for a token:"
         return f"{why} Authorization: Bearer TOKEN (`jobkit token`)"
 
     def _decide(self, request: Request, settings: Settings) -> Decision | None:
-        """Decide whether the server is open to this request; None if it is open to nobody."""
+        """Decide whether the server is open to this request; None if it is open to no request."""
         if not self.is_open_on_loopback:
             return None
         server = request.server.configured(settings, names=self.hosts, public_url=self.public_url)
@@ -291,15 +293,15 @@ class Api:
         return bool(grant.token_id) and await on_loop(kit.verbs.store.is_revoked(grant.token_id))
 
     async def holds(self, grant: Grant) -> bool:
-        """Whether what was granted still is: the token was not revoked, who logged in may what they might."""
+        """Return whether a grant still holds: its token is not revoked, its login has the same role."""
         if grant.standing is not None:
             return grant.standing.now() == grant.standing.person
         return not await self.is_revoked(grant)
 
-    # -- what they share --------------------------------------------------------------------------------------------
+    # -- shared by all requests ----------------------------------------------------------------------------------------
 
     async def kit(self) -> Kit:
-        """The kit; opened once, in a thread, since an embedded server may have to be started for it."""
+        """Return the kit. Opened once, in a thread, since an embedded server may have to start first."""
         if self._kit is None:
             opening = self._opening
             if opening is None:
@@ -318,12 +320,20 @@ class Api:
         return self._kit
 
     async def tail(self) -> Tail:
-        """The one reader of events for all streams of this event loop."""
+        """Return the one reader of events for all streams of this event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._tails:
             self._tails = {kept: tail for kept, tail in self._tails.items() if not kept.is_closed()}
             self._tails[loop] = Tail(await self.kit())
         return self._tails[loop]
+
+    def count_streams(self, subject: str, streams: int, topics: int) -> None:
+        """Add to the numbers of open streams and their topics; negative when one ends."""
+        self.streams += streams
+        for counter, change in ((self.streams_of, streams), (self.topics_of, topics)):
+            counter[subject] += change
+            if counter[subject] <= 0:
+                del counter[subject]
 
     # -- every answer -----------------------------------------------------------------------------------------------
 
@@ -362,7 +372,7 @@ def _not_allowed(grant: Grant, route: Route) -> str:
 
 
 def problem_of(error: JobkitError) -> Problem:
-    """An error of jobkit's as a refusal."""
+    """Return the refusal for an error of jobkit."""
     text = str(error)
     match error:
         case InvalidParams():
@@ -385,14 +395,14 @@ def problem_of(error: JobkitError) -> Problem:
 
 
 def _unavailable(error: StoreUnavailable) -> str:
-    """What others may know of it: the reason names the store's address and is in the log."""
+    """Return what callers may know: the reason names the store's address, so it goes to the log only."""
     if error.only_reads:
         return "the store takes no changes just now (it is full, or cannot write); the server's log says why"
     return "the store does not answer just now; the server's log says why"
 
 
 def without_places(text: str, settings: Settings) -> str:
-    """A text without the store's URL and the directories of these settings."""
+    """Return a text without the store's URL and the directories of these settings."""
     places = {settings.url, settings.masked_url, str(settings.home), settings.results, settings.login}
     places |= {place.partition("://")[2] for place in places}
     for place in sorted(places, key=len, reverse=True):
@@ -402,7 +412,7 @@ def without_places(text: str, settings: Settings) -> str:
 
 
 def subject_of(grant: Grant, request: Request) -> str:
-    """Who is counted: a person with all their tokens and logins, else the token, else the address."""
+    """Return the key of rate limits: the person with all tokens and logins, else the token, else the address."""
     if grant.subject and grant.subject != NAMELESS:
         return f"subject {grant.subject}"
     return f"token {grant.token_id}" if grant.token_id else f"address {request.peer}"

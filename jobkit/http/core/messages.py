@@ -37,14 +37,14 @@ class Request:
         query: the raw query string, without "?".
         body: all of it.
         peer: the other end's address, or "".
-        connection: its two ends, as the system tells them.
-        server: what the web server says of itself.
+        connection: its two ends, as the system reports them.
+        server: what the web server knows about itself.
         scheme: "http" or "https".
-        prefix: what stands before the API's root in the URL, without a slash at its end.
-        login: name of the person whom the web server itself has logged in (the dashboard's cookie), or "".
-        login_id: of that login in jobkit's login file, or "".
-        login_is_listed: who runs the server has written down who may log in, by name; not so with OAuth.
-        login_claims: what an OAuth provider has said of that person.
+        prefix: the part of the URL's path before the API's root, without a slash at the end.
+        login: name of the user that the web server has logged in (the dashboard's cookie), or "".
+        login_id: id of that login, for `people.has_ended`, or "".
+        login_is_listed: users who may log in are listed by name (a login file), not so with OAuth.
+        login_claims: claims of an OAuth provider about that user.
         login_is_forged: a request that changes something came with that cookie but without the XSRF token.
     """
 
@@ -70,16 +70,16 @@ class Request:
 
     @property
     def media_type(self) -> str:
-        """Of the body, without its parameters."""
+        """Media type of the body, without its parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def accepts(self, media_type: str) -> bool:
-        """Whether `Accept` names this type itself (not by a wildcard)."""
+        """Return whether `Accept` names this type itself (not by a wildcard)."""
         parts = self.headers.get("accept", "").lower().split(",")
         return media_type in [part.partition(";")[0].strip() for part in parts]
 
     def arguments(self) -> list[tuple[str, str]]:
-        """The query's names and values, in order.
+        """Return the query's names and values, in order.
 
         Raises:
             Problem: it is not UTF-8, or has more than 1000 fields.
@@ -87,7 +87,7 @@ class Request:
         return form(self.query.encode("latin-1", "replace"))
 
     def cookies(self) -> dict[str, str]:
-        """The cookies that can be read; a header that makes no sense gives none."""
+        """Return the cookies; empty if the header is malformed."""
         jar: SimpleCookie = SimpleCookie()
         try:
             jar.load(self.headers.get("cookie", ""))
@@ -98,7 +98,7 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """The answer. With a `stream`, `body` is empty and the parts are sent as they come."""
+    """A response. With a `stream`, `body` is empty and the parts are sent as they come."""
 
     status: int = 200
     body: bytes = b""
@@ -107,14 +107,14 @@ class Response:
 
 
 class Problem(Exception):
-    """A refusal, as RFC 9457 has it, with the contract's `error`, `field` and `message` beside it.
+    """A refusal: problem details (RFC 9457), with the contract's `error`, `field` and `message` besides.
 
     Args:
         status: HTTP status.
         error: a word for programs, like "invalid_params".
         message: one sentence for people.
-        field: what is at fault: a parameter, a field of the body, or None.
-        headers: further ones of the answer.
+        field: the parameter or field of the body at fault, or None.
+        headers: further headers of the response.
         more: further members of its body.
     """
 
@@ -148,18 +148,18 @@ class Problem(Exception):
 
 
 def to_json(value: Any) -> bytes:
-    """Compact JSON: what is not finite becomes null, bytes base64, what JSON does not know its text."""
+    """Return compact JSON: numbers that are not finite as null, bytes as base64, unknown types as their text."""
     return _json(value)
 
 
 def json_response(value: Any, status: int = 200, **headers: str) -> Response:
-    """`value` as JSON; header names are written with underscores."""
+    """Return `value` as JSON. Header names are written with underscores."""
     named = {name.replace("_", "-"): text for name, text in headers.items()}
     return Response(status, to_json(value), {"Content-Type": JSON, **named})
 
 
 def form(raw: bytes) -> list[tuple[str, str]]:
-    """Names and values of a query or an `application/x-www-form-urlencoded` body, in order.
+    """Return names and values of a query or an `application/x-www-form-urlencoded` body, in order.
 
     Raises:
         Problem: it is not UTF-8, or has more than 1000 fields.
@@ -174,19 +174,19 @@ def form(raw: bytes) -> list[tuple[str, str]]:
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Somebody's text for a message: cut, without control characters."""
+    """Return a caller's text for a message: cut to `limit`, without control characters."""
     return "".join(c if c.isprintable() else "?" for c in text[:limit])
 
 
 class ClientGone(Exception):
-    """The client went away before the stream had ended."""
+    """The client disconnected before the stream ended."""
 
 
 async def parts_until(stream: Any, gone: asyncio.Future[Any]) -> AsyncIterator[bytes]:
-    """The parts of an async iterator, one after the other.
+    """Yield the parts of a streamed response while its client is connected.
 
     Raises:
-        ClientGone: `gone` was done while the next part was awaited; the stream has been told.
+        ClientGone: `gone` was done while the next part was awaited, which was cancelled.
     """
     while True:
         part = asyncio.ensure_future(anext(stream, None))

@@ -1,4 +1,4 @@
-"""Which request goes to which function, and what is known of it: requests are checked and documented from routes."""
+"""Routes: which handler a request goes to, and how its query and body are checked."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Route:
 
     Attributes:
         method, path: `"GET"`, `"/api/jobs/{id}"`.
-        handler: what answers.
-        scope: what a token needs; "" where nobody is asked.
-        query, body: types that check them; None where there is none.
+        handler: answers the request.
+        scope: scope that a token needs; "" for none.
         answers: status to the type of its JSON, or to a media type.
+        query, body: types that check them; None if there is none.
         refusals: status to a few words.
-        body_is_optional: it may be left out.
+        body_is_optional: the body may be left out.
         tag: heading in the document.
-        asks_itself: the handler finds out who asks; nobody else looks at tokens.
-        on: what it acts on, for the audit trail.
+        asks_itself: the handler identifies the caller itself.
+        on: object of the action, for the audit trail.
         choices: values that a parameter of the path may have, by its name; any if not given.
     """
 
@@ -63,7 +63,7 @@ class Route:
 class Router:
     """Finds the route of a request.
 
-    A path is taken apart before it is decoded: `%2F` stays inside its part, and dots are nothing but dots.
+    A path is split before it is decoded: `%2F` stays inside its part, and dots have no meaning.
     """
 
     def __init__(self, routes: list[Route]) -> None:
@@ -71,10 +71,10 @@ class Router:
         self._parts = [(route, route.path.split("/")) for route in routes]
 
     def find(self, request: Request) -> tuple[Route, dict[str, str]]:
-        """The route and the path's parameters.
+        """Return the route and the path's parameters.
 
         Raises:
-            Problem: 404 or 405, or a path that cannot be decoded.
+            Problem: 404, 405, or 400 if the path is not UTF-8.
         """
         parts = request.path.split("/")
         wanted = "GET" if request.method == "HEAD" else request.method
@@ -88,7 +88,7 @@ class Router:
         )  # fmt: skip
 
     def methods(self, path: str) -> list[str]:
-        """What `Allow` says of a path: the methods of its routes, and OPTIONS.
+        """Return the methods of a path, for `Allow`: those of its routes, and OPTIONS.
 
         Raises:
             Problem: 404.
@@ -119,10 +119,10 @@ def _match(pattern: list[str], parts: list[str]) -> dict[str, str] | None:
 
 
 def read_query(request: Request, kind: type | None) -> Any:
-    """The query as `kind`.
+    """Return the query as `kind`.
 
     Raises:
-        Problem: 400 a name stands twice, 422 a value is not allowed, or a name not known.
+        Problem: 400 a name is given twice, 422 a value is not allowed or a name unknown.
     """
     pairs = request.arguments()
     if kind is None:
@@ -145,7 +145,7 @@ def read_query(request: Request, kind: type | None) -> Any:
 
 
 def read_body(request: Request, kind: type | None, is_optional: bool) -> Any:
-    """The body as `kind`.
+    """Return the body as `kind`.
 
     Raises:
         Problem: 400 not JSON, 415 another media type, 422 a field is missing, unknown or not allowed.
@@ -170,7 +170,7 @@ def read_body(request: Request, kind: type | None, is_optional: bool) -> Any:
 
 
 def refused(error: msgspec.ValidationError) -> Problem:
-    """What msgspec refuses, as a sentence that begins with the field."""
+    """Return a validation error of msgspec as a sentence that begins with the field."""
     text = str(error)
     at = _AT.search(text)
     message = text[: at.start()] if at else text
@@ -191,7 +191,7 @@ def refused(error: msgspec.ValidationError) -> Problem:
 
 _TYPES = re.compile(r"`([^`]*)`")
 
-#: What people call them.
+#: Types in plain words.
 _WORDS = {
     "str": "text",
     "int": "a whole number",

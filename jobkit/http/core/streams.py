@@ -1,10 +1,7 @@
-"""Event streams: one job's, and all jobs'.
+"""Event streams: how a view of events becomes a response that lasts.
 
-    GET /api/jobs/{id}/events     a snapshot, then its events, to its end
-    GET /api/events               the events of all jobs, or of some
-
-A stream knows only its position. What it has not sent yet it asks the tail for when its client has taken what came
-before, so nothing piles up; a client that takes nothing for `Limits.slow_s` is cut by the adapter.
+A stream stores only its position. When its client has taken the last write, the view reads what comes next from the
+tail, so nothing piles up. The adapters cut a client that takes nothing for `Limits.slow_s`.
 """
 
 from __future__ import annotations
@@ -12,24 +9,25 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from typing import Protocol
 
 from jobkit.client import Kit
 from jobkit.http.auth.tokens import Grant
 from jobkit.http.core.call import Api, Call, subject_of
-from jobkit.http.core.messages import EVENT_STREAM, Problem, Request
+from jobkit.http.core.messages import EVENT_STREAM, Problem, Request, Response
 from jobkit.http.core.tail import COMMENT, Key, Tail, on_loop
 from jobkit.model import JobkitError
 from jobkit.store.values import event_key, parse_stream_id
 
-#: Milliseconds after which a client comes back.
+#: Milliseconds after which a client reconnects.
 RETRY_MS = 1000
 
-#: Seconds between two writes to one client: what comes meanwhile goes together.
+#: Seconds between two writes to one client. Events in between are sent together.
 PACE_S = 0.05
 
-HEADERS = {
+_HEADERS = {
     "Content-Type": EVENT_STREAM,
     "Cache-Control": "private, no-cache, no-store, must-revalidate, max-age=0",
     "X-Accel-Buffering": "no",
@@ -37,18 +35,15 @@ HEADERS = {
     "Pragma": "no-cache",
 }
 
-#: Everything that is kept.
+#: Before all kept events.
 EARLIEST: Key = (0, 0)
 
 
 class View(Protocol):
-    """What one client sees."""
+    """The events that one client sees."""
 
     async def collect(self) -> Sequence[bytes]:
-        """What is new, as frames, maybe not all of it at once; none where there is none.
-
-        May be called at any time, and gives each thing once.
-        """
+        """Return the next frames, perhaps not all; empty if there is nothing new. Each frame is returned once."""
         ...
 
     @property
@@ -57,78 +52,26 @@ class View(Protocol):
         ...
 
 
-async def enter(call: Call, grant: Grant, tail: Tail, topics: int = 0) -> Callable[[], None]:
-    """Count one more stream of somebody, who asks for so many topics of the hub; returns what ends its counting.
-
-    Raises:
-        Problem: 429 too many of this subject (person, token or address), 503 too many of all. The open server's own
-            machine is not limited by itself.
-    """
-    api, subject, limits = call.api, subject_of(grant, call.request), call.api.limits
-    if api.streams >= limits.streams:
-        raise _too_many(503, f"{limits.streams:,} streams are open; come back later")
-    if not grant.is_open and api.streams_of[subject] >= limits.streams_per_subject:
-        raise _too_many(429, f"{limits.streams_per_subject:,} streams of yours are open; close one, or come back later")
-    if not grant.is_open and api.topics_of[subject] + topics > limits.topics_per_subject:
-        raise _too_many(429, f"your streams ask for more than {limits.topics_per_subject:,} topics together; close one")
-    is_counted = True
-    api.streams += 1
-    api.streams_of[subject] += 1
-    api.topics_of[subject] += topics
-
-    def count_off() -> None:
-        nonlocal is_counted
-        if is_counted:
-            is_counted = False
-            api.streams -= 1
-            for counter, n in ((api.streams_of, 1), (api.topics_of, topics)):
-                counter[subject] -= n
-                if counter[subject] <= 0:
-                    del counter[subject]
-
-    try:
-        await tail.enter()
-    except BaseException:
-        count_off()
-        raise
-
-    def leave() -> None:
-        if is_counted:
-            count_off()
-            tail.leave()
-
-    return leave
-
-
-def _too_many(status: int, message: str) -> Problem:
-    return Problem(status, "too_many_streams", message, headers={"Retry-After": "5"})
-
-
 class Stream(AsyncIterator[bytes]):
     """Frames of a view, heartbeats while it is silent, and an end: of the view, the token or the stream's life.
 
-    An object and not a generator, so that its end is certain: `aclose` may be called before the first frame.
+    An object and not a generator, so that it always ends: `aclose` may be called before the first frame.
+
+    Args:
+        ends: closed when the stream ends.
+        retry_ms: milliseconds after which the client reconnects; 0 to leave that to the client.
     """
 
     def __init__(
-        self,
-        api: Api,
-        grant: Grant,
-        tail: Tail,
-        view: View,
-        leave: Callable[[], None],
-        stop: Callable[[], None] | None = None,
-        *,
-        retry_ms: int = RETRY_MS,
+        self, api: Api, grant: Grant, tail: Tail, view: View, ends: ExitStack, *, retry_ms: int = RETRY_MS
     ) -> None:
-        self._api, self._grant, self._tail, self._view = api, grant, tail, view
-        self._leave, self._stop = leave, stop
+        self._api, self._grant, self._tail, self._view, self._ends = api, grant, tail, view, ends
         now = time.time()
         life = api.limits.stream_s * random.uniform(0.8, 1.0)
         self._until = time.monotonic() + min(life, grant.expires_at - now)
         self._is_begun = self._is_closed = self._has_paced = False
         self._checked = time.monotonic()
-        # Before the first event and not alone: some clients take a block without data for an event.
+        # Sent before the first event and not alone: some clients take a block without data for an event.
         self._retry = f"retry: {retry_ms}\n".encode() if retry_ms else b""
 
     def __aiter__(self) -> Stream:
@@ -157,17 +100,14 @@ class Stream(AsyncIterator[bytes]):
                 if not is_new and not await self._is_ending():
                     return COMMENT
         except (JobkitError, Problem):
-            pass  # the store is away, or what was read is gone: the client comes back
+            pass  # the store is away, or the job is deleted: the client reconnects
         await self.aclose()
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End it; any number of times."""
-        if not self._is_closed:
-            self._is_closed = True
-            if self._stop is not None:
-                self._stop()
-            self._leave()
+        """End it. May be called more than once."""
+        self._is_closed = True
+        self._ends.close()
 
     async def _is_ending(self) -> bool:
         now = time.monotonic()
@@ -181,8 +121,44 @@ class Stream(AsyncIterator[bytes]):
         return False
 
 
+async def enter(call: Call, grant: Grant, tail: Tail, ends: ExitStack, topics: int = 0) -> None:
+    """Count one more stream of a caller, with this number of hub topics, until `ends` is closed.
+
+    Raises:
+        Problem: 429 too many for this subject (person, token or address), 503 too many in total. The limits per subject
+            do not hold for the machine of an open server.
+    """
+    api, subject, limits = call.api, subject_of(grant, call.request), call.api.limits
+    if api.streams >= limits.streams:
+        raise _too_many(503, f"{limits.streams:,} streams are open; come back later")
+    if not grant.is_open and api.streams_of[subject] >= limits.streams_per_subject:
+        raise _too_many(429, f"{limits.streams_per_subject:,} streams of yours are open; close one, or come back later")
+    if not grant.is_open and api.topics_of[subject] + topics > limits.topics_per_subject:
+        raise _too_many(429, f"your streams ask for more than {limits.topics_per_subject:,} topics together; close one")
+    api.count_streams(subject, 1, topics)
+    ends.callback(api.count_streams, subject, -1, -topics)
+    await tail.enter()
+    ends.callback(tail.leave)
+
+
+def _too_many(status: int, message: str) -> Problem:
+    return Problem(status, "too_many_streams", message, headers={"Retry-After": "5"})
+
+
+def streamed(
+    call: Call, grant: Grant, tail: Tail, view: View, ends: ExitStack, *, retry_ms: int = RETRY_MS, **headers: str
+) -> Response:
+    """Return the response that streams a view; it takes over `ends`. Header names are written with underscores."""
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Response(
+        200,
+        headers={**_HEADERS, **named},
+        stream=Stream(call.api, grant, tail, view, ends.pop_all(), retry_ms=retry_ms),
+    )
+
+
 def cursor_of(request: Request, in_query: str) -> str:
-    """The id to go on from: the header, which a browser sends by itself, before the query."""
+    """Return the id to resume after: from the header, which a browser sends by itself, else from the query."""
     header = request.headers.get("last-event-id", "")
     if header or in_query:
         return header or in_query
@@ -191,7 +167,7 @@ def cursor_of(request: Request, in_query: str) -> str:
 
 
 def key_of(cursor: str) -> Key | None:
-    """Position of an event's id, or None where it is none; "earliest" for everything kept."""
+    """Return the position of an event's id, `EARLIEST` for "earliest", or None if it is not an id."""
     if cursor == "earliest":
         return EARLIEST
     text = cursor.removeprefix("#")
@@ -199,7 +175,7 @@ def key_of(cursor: str) -> Key | None:
 
 
 async def is_known(kit: Kit, tail: Tail, at: Key) -> bool:
-    """Whether this store may have given that id: it has come as far."""
+    """Return whether this store may have given that id: its newest event is not older."""
     return at <= tail.last or at <= event_key(await on_loop(kit.verbs.store.last_event_id()))
 
 

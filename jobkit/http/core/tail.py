@@ -1,10 +1,10 @@
 """`Tail`: the one reader of events behind all streams of a server.
 
-It keeps the newest events in a ring and wakes the streams; each stream only knows how far it is and takes what comes
-after from the ring, or, where it is further behind, from the store. So a client costs no memory, however slow it is,
-and none misses or repeats an event between the past and the present: both are read by position.
+It keeps the newest events in a ring and wakes the streams. A stream stores only its position and reads the next events
+from the ring or, if it is further behind, from the store. So a slow client costs no memory, and no client misses or
+repeats an event between stored and live ones: both are read by position.
 
-Progress is not numbered: of each job only the newest is kept, so it is coalesced for who is slow.
+Progress is not numbered: only the newest of each job is kept, so slow clients get it coalesced.
 """
 
 from __future__ import annotations
@@ -29,15 +29,18 @@ T = TypeVar("T")
 
 Key = tuple[int, int]
 
-#: Events kept for streams that are a little behind; jobs whose progress, number and task are remembered.
-RING, JOBS = 5_000, 5_000
+#: Events in the ring.
+RING = 5_000
 
-#: Events that one read takes.
+#: Jobs whose newest progress, event number and spec are kept.
+JOBS = 5_000
+
+#: Events of one read.
 PAGE = 500
 
 
 class Entry:
-    """An event in the ring; its frame is made once for all."""
+    """An event in the ring. Its frame is made once for all streams."""
 
     __slots__ = ("_frame", "event", "key")
 
@@ -53,7 +56,7 @@ class Entry:
 
 
 class Tail:
-    """See the module's docstring. For one event loop; `enter` and `leave` around its use."""
+    """See the module's docstring. For one event loop; call `enter` before and `leave` after use."""
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
@@ -71,11 +74,11 @@ class Tail:
         self._seqs: OrderedDict[str, int] = OrderedDict()
         self._specs: OrderedDict[str, JobSpec] = OrderedDict()
         self.version = 0
-        """Grows with everything new."""
+        """Grows with each change."""
         self._shared: dict[type, Any] = {}
 
     async def enter(self) -> None:
-        """Begin to read, where nobody did. Returns when events after `last` will come."""
+        """Start reading unless it runs already. Returns when all events after `last` will come."""
         self._users += 1
         if self._starting is None:
             self._starting = self._loop.create_task(self._start())
@@ -86,7 +89,7 @@ class Tail:
             raise
 
     def leave(self) -> None:
-        """Stop with the last user."""
+        """Stop reading if this was the last user."""
         self._users -= 1
         if self._users == 0:
             if self._starting is not None:
@@ -113,11 +116,11 @@ class Tail:
 
     @property
     def last(self) -> Key:
-        """Position of the newest event that is here."""
+        """Position of the newest event in the ring."""
         return self._ring[-1].key if self._ring else self._floor
 
     async def after(self, position: Key) -> Sequence[Entry]:
-        """The events after a position, oldest first, maybe not all of them at once; none where there are none.
+        """Return the next events after a position, oldest first, at most `PAGE`.
 
         Raises:
             EventsExpired: some of them are no longer kept.
@@ -134,9 +137,9 @@ class Tail:
         return [Entry(event, event_key(event.id)) for event in events]
 
     def news(self, version: int, most: int = PAGE) -> tuple[int, list[Entry]]:
-        """The newest progress of each job that has some after `version`, oldest first, and the version to go on from.
+        """Return the version to continue from, and the newest progress of jobs that have some after `version`.
 
-        Not more than `most`. Progress that belongs to an event which is not yet here is held back.
+        Oldest first, at most `most`. Progress is held back until the event that it belongs to has arrived.
         """
         found: list[tuple[int, Entry]] = []
         for job_id in reversed(self._news):
@@ -153,7 +156,7 @@ class Tail:
         return next((number for number, _ in reversed(self._news.values())), 0)
 
     async def changed(self, version: int, within_s: float) -> bool:
-        """True when there is something newer than `version`, False when `within_s` seconds were over first."""
+        """Wait until there is something newer than `version`. Returns False if `within_s` seconds pass first."""
         if self.version != version:
             return True
         try:
@@ -164,12 +167,12 @@ class Tail:
         return True
 
     def poke(self) -> None:
-        """Wake the streams: something else than an event may have come. From any thread."""
+        """Wake the streams after a change that is not an event. From any thread."""
         with contextlib.suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(self._wake_all)
 
     async def specs(self, job_ids: Iterable[str]) -> dict[str, JobSpec]:
-        """What jobs are, of those that are or were kept: task, queue and owner of it, nothing that could be large."""
+        """Return the specs of jobs that are or were kept, with task, queue and owner only."""
         wanted = list(dict.fromkeys(job_ids))
         unknown = [job_id for job_id in wanted if job_id not in self._specs]
         for i in range(0, len(unknown), 200):
@@ -195,7 +198,7 @@ class Tail:
         self._is_posted = False
         while self._inbox:
             item = self._inbox.popleft()
-            if isinstance(item, str):  # we were too slow ourselves: what is missing is read from the store, or gone
+            if isinstance(item, str):  # the store dropped events before they were read here: continue at this id
                 self._ring.clear()
                 self._floor = event_key(item)
                 continue
@@ -210,7 +213,7 @@ class Tail:
                     self._news.popitem(last=False)
                 continue
             if item.type is EventType.SUBMITTED:
-                self._specs.pop(item.job_id, None)  # a key that somebody else had before
+                self._specs.pop(item.job_id, None)  # its key may have belonged to another job before
             self._ring.append(Entry(item, event_key(item.id)))
             if len(self._ring) > RING:
                 self._floor = self._ring.popleft().key
@@ -254,24 +257,24 @@ class Tail:
 
 
 async def on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine of the background loop gives, awaited on another loop."""
+    """Run a coroutine on the background loop and await its value on another loop."""
     return await asyncio.wrap_future(background.spawn(coroutine))
 
 
 # -- Server-Sent Events ------------------------------------------------------------------------------------------------
 
-#: A comment that only says that we are still there; the first one makes `onopen` fire. Without an empty line behind it,
-#: which some clients (httpx-sse) take for an event without data.
+#: A heartbeat; the first one makes `onopen` fire. No empty line follows, since some clients (httpx-sse) take that for
+#: an event without data.
 COMMENT = b":\n"
 
-#: What one write to a client carries, about: as much is kept for each of those who do not read.
+#: Approximate size of one write to a client; as much is buffered for each client that does not read.
 PART_BYTES = 256_000
 
 _LINES = re.compile(r"\r\n|\r|\n")
 
 
 class Part:
-    """Frames of one write, until they are enough."""
+    """Frames of one write, up to `PART_BYTES`."""
 
     def __init__(self, frames: Iterable[bytes] = ()) -> None:
         self.frames = list(frames)
@@ -287,9 +290,9 @@ class Part:
 
 
 def frame(data: str | bytes, *, event: str = "", id: str = "", retry: int = 0) -> bytes:
-    """One event of a stream.
+    """Return one event of a stream.
 
-    Data is split into lines and nothing else may hold one: otherwise whoever writes data could add fields.
+    Data is split into lines, and other fields must not have line breaks, so that a publisher cannot inject fields.
 
     Raises:
         ValueError: a line break in `event` or `id`.
@@ -309,18 +312,18 @@ def frame(data: str | bytes, *, event: str = "", id: str = "", retry: int = 0) -
 
 
 def event_frame(event: JobEvent) -> bytes:
-    """An event of a job: named by its type, with its id where it is numbered."""
+    """Return the frame of a job's event: named by its type, with its id if it is numbered."""
     body = {**event.to_json(), "changes": changed(event)}
     return frame(to_json(body), event=str(event.type), id=event.id)
 
 
 def snapshot_frame(snapshot: JobSnapshot, id: str) -> bytes:
-    """All that is known of a job, as of the event `id`."""
+    """Return the frame of a job's snapshot as of the event `id`."""
     return frame(to_json(snapshot.to_json()), event="snapshot", id=id)
 
 
 def changed(event: JobEvent) -> dict[str, Any]:
-    """What an event changes of a job's JSON: `Object.assign(job, event.changes)`."""
+    """Return the members of a job's JSON that an event changes: `Object.assign(job, event.changes)`."""
     if event.type is EventType.PROGRESSED:
         done, total = finite_or_none(event.data.get("done")), finite_or_none(event.data.get("total"))
         progress = min(1.0, done / total) if done is not None and total else None

@@ -1,6 +1,6 @@
 """Publishes updates of jobs to an external Mercure hub: `MERCURE_URL` and `MERCURE_JWT`.
 
-Of all servers of a namespace one does it; where it dies, another goes on after the last update that the hub took. So it
+One server of a namespace does it; if it dies, another continues after the last update that the hub accepted. So the hub
 gets every change of state at least once, in order, and no progress.
 """
 
@@ -25,9 +25,10 @@ from jobkit.store.hub import void
 
 logger = logging.getLogger("jobkit.http")
 
+#: Seconds that a server holds the duty without renewing it.
 HOLD_S = 15.0
 
-#: Seconds between tries while the hub or the store does not answer, or another server has the duty.
+#: Seconds between tries while the hub or the store does not answer, or another server holds the duty.
 AWAY_S = 2.0
 
 
@@ -53,7 +54,7 @@ class Forwarder:
                     logger.warning("updates of jobs wait for %s: %s", masked(self._url), error)
                 await asyncio.sleep(AWAY_S)
         finally:
-            if self._held_until:  # another server need not wait until the time of ours is over
+            if self._held_until:  # another server need not wait until our hold expires
                 background.spawn(self._store.hold("forwarder", self._owner, 0.001))
 
     async def _has_duty(self) -> bool:
@@ -64,7 +65,7 @@ class Forwarder:
         return bool(has)
 
     async def _forward_some(self) -> None:
-        """The events that are due, or a short wait for the next."""
+        """Publish the next events, or wait up to a second for one."""
         last = await on_loop(self._store.marked("forwarded"))
         if not last:
             last = await on_loop(self._store.last_event_id())
@@ -84,7 +85,7 @@ class Forwarder:
             await self._news()
 
     async def _news(self) -> None:
-        """Wait until something happens, or for a third of the duty's time."""
+        """Wait for the next event, at most a second."""
         loop, wake = asyncio.get_running_loop(), asyncio.Event()
         stop = self._kit.hub.listen(lambda _: void(loop.call_soon_threadsafe(wake.set)), None)
         try:
@@ -96,7 +97,7 @@ class Forwarder:
             stop()
 
     async def _publish(self, event: JobEvent) -> None:
-        """Raises OSError where the hub does not take it now."""
+        """Publish an event's job. Raises OSError if the hub does not accept it now."""
         (snapshot,) = await on_loop(self._store.snapshots([event.job_id]))
         if snapshot is None:
             return

@@ -1,7 +1,7 @@
-"""Tokens of Mercure's publishers and subscribers, in both forms, signed with the hub's own key.
+"""Authentication at the hub: tokens of Mercure's publishers and subscribers, of both protocols, and API tokens.
 
-`jobkit token --mercure-key` prints that key for an app that makes its tokens itself (`MERCURE_JWT_SECRET`). It is
-derived from the secret, as the key of API tokens is, and neither opens what the other does.
+`jobkit token --mercure-key` prints the hub's key for an app that makes its tokens itself (`MERCURE_JWT_SECRET`). It is
+derived from the secret, as the key of API tokens is; tokens signed with one are not valid for the other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import jwt
 
-from jobkit.http.auth.tokens import LEEWAY_S, Grant, InvalidToken
+from jobkit.http.auth.tokens import ALGORITHM, LEEWAY_S, Grant, InvalidToken, header_of, is_access_token
 from jobkit.http.core import access
 from jobkit.http.core.call import Call
 from jobkit.http.core.messages import Problem, printable
@@ -25,31 +25,26 @@ _NAMESPACED = "https://mercure.rocks/"
 
 
 def hub_keys(secret: str, namespace: str) -> list[str]:
-    """The hub's keys, as text; the first is for those who sign."""
+    """Return the hub's keys as text. The first one signs."""
     keys = [key.strip().encode() for key in secret.split(",") if key.strip()]
     return [hmac.new(key, b"jobkit-mercure\x00" + namespace.encode(), hashlib.sha256).hexdigest() for key in keys]
 
 
 def read(text: str, keys: list[str], hub: str) -> Grant:
-    """What a token grants at the hub with this URL.
+    """Return what a token grants at the hub with this URL.
 
     Raises:
-        InvalidToken: it is not signed with one of the keys, its time is over, or it cannot be understood.
+        InvalidToken: it is not signed with one of the keys, has expired, or is not understood.
     """
-    if len(text) > 8192:
-        raise InvalidToken("the token is too long")
-    try:
-        head = jwt.get_unverified_header(text)
-    except jwt.PyJWTError:
-        raise InvalidToken("the token is not a JWT") from None
-    if head.get("alg") != "HS256":
-        raise InvalidToken("the token is not signed with HS256")
-    is_new = str(head.get("typ", "")).lower() in ("at+jwt", "application/at+jwt")
+    head = header_of(text)
+    if head.get("alg") != ALGORITHM:
+        raise InvalidToken(f"the token is not signed with {ALGORITHM}")
+    is_new = is_access_token(head)
     options: Any = {"require": ["exp", "iss", "aud"]} if is_new else {"verify_aud": False}
     for key in keys:
         try:
             claims = jwt.decode(
-                text, key, algorithms=["HS256"], leeway=LEEWAY_S, options=options, audience=hub if is_new else None
+                text, key, algorithms=[ALGORITHM], leeway=LEEWAY_S, options=options, audience=hub if is_new else None
             )
         except jwt.InvalidSignatureError:
             continue
@@ -74,7 +69,7 @@ def _old_grant(claims: dict[str, Any]) -> Grant:
             is_old=True,
         )
     except (BadSelector, TypeError):
-        raise InvalidToken("the token's topics cannot be understood") from None
+        raise InvalidToken("the topics of the token are not understood") from None
 
 
 def _new_grant(claims: dict[str, Any], hub: str) -> Grant:
@@ -92,7 +87,7 @@ def _new_grant(claims: dict[str, Any], hub: str) -> Grant:
             subscribe += topics if "subscribe" in actions else ()
             payload = detail.get("payload", payload)
     except (BadSelector, AttributeError, KeyError, TypeError):
-        raise InvalidToken("the token's authorization_details cannot be understood") from None
+        raise InvalidToken("the token's authorization_details are not understood") from None
     return _grant(claims, tuple(publish), tuple(subscribe), payload, is_old=False)
 
 
@@ -117,10 +112,12 @@ def _grant(
 
 
 async def identify(call: Call, in_query: str | None, *, is_old: bool) -> Grant | None:
-    """Who asks: by the header, else by the query (0.x only), else by the cookie, else the open server.
+    """Return the rights of the caller: by the header, the query (0.x only), the cookie, or the open server.
+
+    Returns None without any of them.
 
     Raises:
-        Problem: what was shown is not accepted.
+        Problem: the token is not accepted.
     """
     request = call.request
     text = access.bearer(request)
@@ -131,7 +128,7 @@ async def identify(call: Call, in_query: str | None, *, is_old: bool) -> Grant |
         text = cookies.get("__Secure-mercure_access_token") or (cookies.get("mercureAuthorization") if is_old else None)
     if text is None:
         grant = await call.api.grant(request)
-        # Whoever comes from this machine publishes, and sees all jobs; a private update of a publisher takes a token.
+        # The server's own user publishes and sees all jobs; seeing private updates of publishers takes a token.
         return replace(grant, publish=(Selector(ALL, "*"),)) if grant and grant.is_open else grant
     settings = call.kit.settings
     try:
@@ -143,7 +140,7 @@ async def identify(call: Call, in_query: str | None, *, is_old: bool) -> Grant |
             if wait := call.api.failed(request):
                 raise wait from None
             raise access.unauthorized("invalid_token", str(refused)) from None
-        assert own is not None  # a token was shown
+        assert own is not None  # there is a token
         return _selecting(own)
     if await call.api.is_revoked(grant):
         raise access.unauthorized("invalid_token", "the token was revoked")
@@ -151,18 +148,18 @@ async def identify(call: Call, in_query: str | None, *, is_old: bool) -> Grant |
 
 
 def _selecting(grant: Grant) -> Grant:
-    """A token of `jobkit token`: its topics are written as in 0.x."""
+    """Return the grant of a token of `jobkit token`, whose topics are written as in 0.x, with its selectors."""
     try:
         return replace(grant, publish=together(map(old, grant.publish)), subscribe=together(map(old, grant.subscribe)))
     except BadSelector:
-        raise access.unauthorized("invalid_token", "the token's topics cannot be understood") from None
+        raise access.unauthorized("invalid_token", "the topics of the token are not understood") from None
 
 
 def sees_subscriptions(grant: Grant, *addresses: str) -> bool:
-    """Whether somebody is told who is subscribed: that is about everybody."""
+    """Return whether a caller may see subscriptions, which are about all users."""
     return grant.is_open or (grant.sees_all and grant.may_subscribe(*addresses))
 
 
 def bad(message: str, field: str) -> Problem:
-    """400 for what cannot be meant."""
+    """Return a 400."""
     return Problem(400, "invalid_request", message, printable(field))

@@ -1,16 +1,16 @@
-"""Mercure's hub at `/.well-known/mercure`: pages and services written for one work against jobkit.
+"""Mercure's hub at `/.well-known/mercure`: subscribing and publishing, for pages and services written for a hub.
 
-Both protocols of today at one address: `topic=` is 0.x, `match=` and `match_urlpattern=` are 1.0. A job's topic is its
-URL, and each of its updates is the job's JSON as the list of jobs has it; updates of jobs are private. What others
-publish stands in one order with them, so one position resumes both.
+Both protocols share the address: `topic=` is 0.x, `match=` and `match_urlpattern=` are 1.0. A job's topic is its URL;
+each of its updates is the job's JSON, and private. Updates of publishers are in one order with them, so one position
+resumes both.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,24 +19,38 @@ from jobkit.http.auth.tokens import Grant
 from jobkit.http.core import access
 from jobkit.http.core.call import Call
 from jobkit.http.core.messages import Problem, Response, form, printable, to_json
-from jobkit.http.core.streams import HEADERS, Stream, enter, is_known
+from jobkit.http.core.streams import enter, is_known, streamed
 from jobkit.http.core.tail import Entry, Key, Part, Tail, frame, on_loop
 from jobkit.http.mercure.grants import bad, identify, sees_subscriptions
 from jobkit.http.mercure.subscriptions import Subscription, match_type, presence_of
-from jobkit.http.mercure.topics import ALL, HUB, JOBS, BadSelector, Selector, checked, new, old, reserved_for, together
+from jobkit.http.mercure.topics import (
+    ALL,
+    HUB,
+    JOBS,
+    BadSelector,
+    Selector,
+    checked,
+    has_control_characters,
+    new,
+    old,
+    reserved_for,
+    together,
+)
 from jobkit.http.mercure.updates import NEW, OLD, UPDATES_PAGE, Place, Update, id_of, place_in, updates_of
 from jobkit.model import EventsExpired, JobSpec
 
+#: Selectors of one subscription.
 MAX_MATCHERS = 100
 
-#: Events that one look takes, since each becomes all that is known of its job.
+#: Events of one read, since each becomes the whole JSON of its job.
 PAGE = 100
 
 FORM = "application/x-www-form-urlencoded"
 
+#: Topics of one update.
 MAX_TOPICS = 1000
 
-#: Characters of all topics of one update: what each subscriber's selectors have to look through.
+#: Characters of all topics of one update, which the selectors of each subscriber are matched with.
 MAX_TOPICS_SIZE = 16_384
 
 _PLAIN_ID = re.compile(r"\d+(-\d+)?")
@@ -47,7 +61,7 @@ _CURSORS = ("last_event_id", "lastEventID", "lastEventId", "Last-Event-ID")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a subscriber asks for. `is_old`: by protocol 0.x."""
+    """A subscriber's query. `is_old`: by protocol 0.x."""
 
     selectors: tuple[Selector, ...]
     is_old: bool
@@ -61,41 +75,28 @@ async def subscribe(call: Call) -> Response:
     grant = await identify(call, asked.token, is_old=asked.is_old)
     if grant is None:
         raise access.unauthorized("", "this hub asks subscribers for a token")
-    api = call.api
-    if slower := api.slower(grant, call.request, len(asked.selectors)):
+    if slower := call.api.slower(grant, call.request, len(asked.selectors)):
         raise slower
-    tail = await api.tail()
-    leave = await enter(call, grant, tail, len(asked.selectors))
-    stop_listening = call.kit.hub.listen(lambda _: tail.poke(), "updates")
+    tail = await call.api.tail()
     presence, subscriber = presence_of(tail, call), uuid.uuid4().urn
-    present: list[str] = []
-
-    def stop() -> None:
-        stop_listening()
-        presence.leave(present)
-
-    try:
-        # Before the stream knows where it begins: nobody is told of himself.
-        present += await presence.enter(
-            [Subscription(subscriber, match_type(one.kind), one.value, grant.payload) for one in asked.selectors]
-        )
+    entering = [Subscription(subscriber, match_type(one.kind), one.value, grant.payload) for one in asked.selectors]
+    with ExitStack() as ends:
+        await enter(call, grant, tail, ends, len(asked.selectors))
+        ends.callback(call.kit.hub.listen(lambda _: tail.poke(), "updates"))
+        # Before the stream has its position: no subscriber is notified of itself.
+        ends.callback(presence.leave, await presence.enter(entering))
         view = HubView(call, grant, tail, asked)
         known = await view.begin(asked.cursor)
-    except BaseException:
-        stop()
-        leave()
-        raise
-    headers = dict(HEADERS)
-    if asked.cursor is not None:
-        headers["Last-Event-ID" if asked.is_old else "Mercure-Last-Event-ID"] = known
-    return Response(200, headers=headers, stream=Stream(api, grant, tail, view, leave, stop, retry_ms=0))
+        name = "Last_Event_ID" if asked.is_old else "Mercure_Last_Event_ID"
+        headers = {} if asked.cursor is None else {name: known}
+        return streamed(call, grant, tail, view, ends, retry_ms=0, **headers)
 
 
 def read_query(call: Call) -> Asked:
-    """The query of a subscription.
+    """Return the query of a subscription.
 
     Raises:
-        Problem: no topic, a matcher that is unknown or cannot be understood, too many of them.
+        Problem: there is no topic, there are too many, or one is not understood.
     """
     pairs = call.request.arguments()
     if call.request.method == "QUERY":
@@ -106,9 +107,9 @@ def read_query(call: Call) -> Asked:
     matchers = [(name, value) for name, value in pairs if name.lower().startswith("match")]
     for name, _ in matchers:
         if name not in _KINDS:
-            raise bad(f"{printable(name)} is no matcher; there are {', '.join(_KINDS)}", name)
+            raise bad(f"{printable(name)} is not a matcher; use {', '.join(_KINDS)}", name)
     if topics and matchers:
-        raise bad("topic is of protocol 0.x and match of 1.0: ask by one of them", "topic")
+        raise bad("topic is of protocol 0.x and match of 1.0; use only one of them", "topic")
     if not topics and not matchers:
         raise bad('missing "match"', "match")
     if len(topics) + len(matchers) > MAX_MATCHERS:
@@ -129,7 +130,7 @@ def read_query(call: Call) -> Asked:
 
 
 class HubView:
-    """What one subscriber sees: updates of jobs and of publishers, those that its token and its query are about."""
+    """The updates that one subscriber sees: of jobs and publishers, as far as its token and query cover them."""
 
     def __init__(self, call: Call, grant: Grant, tail: Tail, asked: Asked) -> None:
         self._kit, self._base, self._grant, self._tail = call.kit, call.base, grant, tail
@@ -138,13 +139,12 @@ class HubView:
         self._updates = updates_of(tail, call.kit)
         self._place: Place = (*tail.last, 0)
         self._news = tail.newest_news
-        self._is_begun = False
         self.is_over = False
 
     async def begin(self, cursor: str | None) -> str:
-        """Find where to begin; the id that the answer names, which is the one asked for or "earliest"."""
+        """Find the position to begin at. Returns the id for the response: a known cursor, else "earliest"."""
         if cursor is None or cursor == "":
-            # Behind everything that was published before this subscription.
+            # After everything that was published before this subscription.
             while newest := await self._updates.after(self._place, self._tail.version):
                 self._place = newest[-1].place
             return "earliest"
@@ -163,25 +163,25 @@ class HubView:
         return await self._updates.find(cursor)
 
     async def collect(self) -> Sequence[bytes]:
-        """Goes on through what nobody asked for: nothing is said only where nothing is new."""
+        """Return the next frames. Skips updates that do not match, so an empty result means that nothing is new."""
         while True:
             before = self._place, self._news
             if (bodies := await self._page()) or (self._place, self._news) == before:
                 return bodies
 
     async def _page(self) -> list[bytes]:
-        """What comes next; moves the place behind it."""
+        """Return the next frames, perhaps none of them visible, and move the position past them."""
         version = self._tail.version
         try:
             entries = await self._tail.after(self._place[:2])
         except EventsExpired as expired:
             entries = await self._oldest(expired)
         entries = entries[:PAGE]
-        # The updates are read after the events: all that stand before one of these events are there.
+        # Read after the events, so that all updates before these events are included.
         updates = await self._updates.after(self._place, version)
         last: Key = entries[-1].key if entries else self._tail.last
         within = [update for update in updates if update.place[:2] <= max(last, self._place[:2])]
-        if len(within) == len(updates) >= UPDATES_PAGE:  # there may be more of them, which stand before later events
+        if len(within) == len(updates) >= UPDATES_PAGE:  # there may be more updates, before later events
             entries = [entry for entry in entries if (*entry.key, 0) < within[-1].place]
         made = [*await self._of_jobs(entries), *((update.place, self._of_update(update)) for update in within)]
         made.sort(key=lambda one: one[0])
@@ -201,7 +201,7 @@ class HubView:
         return await self._tail.after((0, 0))
 
     async def _of_jobs(self, entries: Sequence[Entry]) -> list[tuple[Place, bytes]]:
-        """Each event of a job that is seen as the job's JSON."""
+        """Return the job's JSON as a frame for each visible event."""
         wanted = [entry for entry in entries if self._is_asked(self._topics(entry.event.job_id))]
         if not wanted:
             return []
@@ -217,7 +217,7 @@ class HubView:
         return made
 
     def _of_update(self, update: Update) -> bytes:
-        if update.form:  # of a subscription: `*` of 0.x does not ask for it, since pages would take it for data
+        if update.form:  # about a subscription: `*` of 0.x does not select it, since pages would take it for data
             selectors = [s for s in self._selectors if self._form == NEW or s.kind != ALL]
             is_asked = update.form == self._form and any(s.matches(t) for s in selectors for t in update.topics)
         else:
@@ -235,7 +235,7 @@ class HubView:
         return any(selector.matches(topic) for selector in self._selectors for topic in topics)
 
     def _may_see(self, spec: JobSpec) -> bool:
-        """The grant is about this job, and the scope or a selector of the token lets it be seen."""
+        """Return whether the grant covers this job, and its scope or one of its selectors shows it."""
         topics = self._topics(spec.id)
         is_selected = self._grant.may("view") or any(s.matches(t) for s in self._grant.subscribe for t in topics)
         return is_selected and self._grant.sees(spec)
@@ -254,9 +254,7 @@ async def publish(call: Call) -> Response:
     if "authorization" not in request.headers and request.headers.get("cookie"):
         origin = request.headers.get("origin") or _origin(request.headers.get("referer", ""))
         if not origin or not (access.is_own_origin(request, origin) or origin in call.api.origins):
-            raise access.unauthorized(
-                "invalid_request", "with a cookie an allowed Origin or Referer is needed", status=400
-            )
+            raise access.unauthorized("invalid_request", "a cookie needs an allowed Origin or Referer", status=400)
     grant = await identify(call, None, is_old=True)
     if grant is None:
         raise access.unauthorized("", "this hub asks publishers for a token")
@@ -267,13 +265,13 @@ async def publish(call: Call) -> Response:
         if not any(selector.matches(topic) for selector in grant.publish):
             raise access.insufficient(f"this token may not publish to {printable(topic)}")
         if reserved_for(topic, call.hub_url, filter(None, names)) == JOBS:
-            raise access.insufficient("updates of jobs come from the store alone: no publisher speaks for a job")
+            raise access.insufficient("updates of jobs come from the store only; publish to another topic")
     id = await updates_of(await call.api.tail(), call.kit).publish(topics, **fields)
     return Response(200, id.encode(), {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"})
 
 
 def read_update(call: Call) -> tuple[list[str], dict[str, Any]]:
-    """Topics and fields of an update.
+    """Return topics and fields of an update.
 
     Raises:
         Problem: one of them is not allowed; see "publish checks" of the specification.
@@ -295,17 +293,17 @@ def read_update(call: Call) -> tuple[list[str], dict[str, Any]]:
         except BadSelector as error:
             raise bad(str(error), "topic") from None
         if topic == "*":
-            raise bad("* is no topic to publish to", "topic")
+            raise bad("* is not a topic to publish to", "topic")
         if reserved_for(topic, call.hub_url) == HUB:
-            raise bad("the hub's own addresses are no topics to publish to", "topic")
+            raise bad("addresses of the hub are not topics to publish to", "topic")
     id, kind, retry = values.get("id", ""), values.get("type", ""), values.get("retry", "")
     for name, value in (("id", id), ("type", kind)):
-        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in value) or len(value) > 1000:
+        if has_control_characters(value) or len(value) > 1000:
             raise bad(f"{name} must have at most 1000 characters, and no control characters", name)
     if id.startswith("#") or id == "earliest" or _PLAIN_ID.fullmatch(id):
-        raise bad("an id is not earliest, begins with no #, and is none of the hub's own", "id")
+        raise bad("an id must not be earliest, begin with #, or look like an id of the hub", "id")
     if kind == "mercure":
-        raise bad("the type mercure is the hub's own", "type")
+        raise bad("the type mercure is reserved for the hub", "type")
     if retry and not (retry.isascii() and retry.isdigit() and len(retry) <= 9):
         raise bad("retry must be a number of milliseconds", "retry")
     return topics, {

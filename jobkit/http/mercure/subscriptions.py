@@ -1,8 +1,12 @@
-"""Who is subscribed to the hub: kept for all servers of a namespace, and told as updates of its own.
+"""Subscriptions to the hub: kept for all servers of a namespace, published as updates, and readable as resources.
 
-Each matcher of a stream is a *subscription*. A server says of its own that they are there as long as their streams are
-open; of one that dies the store forgets them, and another server tells that they have left. Both protocols see all of
-them, each in its own form, under `/.well-known/mercure/subscriptions`.
+    GET /.well-known/mercure/subscriptions                                      all
+    GET /.well-known/mercure/subscriptions/{match_type}/{match}[/{subscriber}]  1.0
+    GET /.well-known/mercure/subscriptions/{topic}[/{subscriber}]               0.x
+
+Each matcher of a stream is a *subscription*. A server renews its subscriptions while their streams are open. The store
+deletes those of a server that dies, and another server publishes that they ended. Subscribers of both protocols see all
+of them, in their own form; `application/ld+json` and tokens of 0.x get that of 0.x.
 """
 
 from __future__ import annotations
@@ -26,10 +30,13 @@ from jobkit.http.mercure.topics import TEMPLATE
 from jobkit.http.mercure.updates import NEW, OLD, Updates, id_of, updates_of
 from jobkit.model import JobkitError
 
-#: Seconds that a server's word holds, and records that it says at once.
-HOLD_S, PAGE = 30.0, 500
+#: Seconds that a subscription is kept without being renewed.
+HOLD_S = 30.0
 
-#: As 1.0 spells the kinds of selectors; the last is how it shows those of 0.x.
+#: Subscriptions of one renewal.
+PAGE = 500
+
+#: Kinds of selectors as 1.0 spells them; the last is for URI Templates of 0.x.
 MATCH_TYPES = ("exact", "urlpattern", "uritemplate")
 
 LD_JSON = "application/ld+json"
@@ -39,7 +46,7 @@ _CONTEXT = "https://mercure.rocks/"
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One matcher of one stream. `payload`: what the subscriber's token says of it."""
+    """One matcher of one stream. `payload`: that of the subscriber's token."""
 
     subscriber: str
     match_type: str
@@ -47,7 +54,7 @@ class Subscription:
     payload: Any = None
 
     def path(self, root: str, form: str) -> str:
-        """Its address. `root`: of the subscriptions. `form`: of which protocol."""
+        """Return its address below `root`, in the form of a protocol."""
         parts = [self.match, self.subscriber] if form == OLD else [self.match_type, self.match, self.subscriber]
         return "/".join([root, *(quote(part, safe="") for part in parts)])
 
@@ -62,12 +69,12 @@ class Subscription:
 
 
 def match_type(kind: str) -> str:
-    """1.0's word for the kind of a selector."""
+    """Return 1.0's name for the kind of a selector."""
     return {TEMPLATE: "uritemplate", "urlpattern": "urlpattern"}.get(kind, "exact")
 
 
 def listed(found: Iterable[Subscription], root: str, id: str, cursor: str, form: str) -> dict[str, Any]:
-    """A list of subscriptions in the form of a protocol."""
+    """Return a list of subscriptions in the form of a protocol."""
     shown = [one.to_json(root, form) for one in sorted(found, key=lambda one: one.path(root, form))]
     if form == OLD:
         return {
@@ -81,7 +88,7 @@ def listed(found: Iterable[Subscription], root: str, id: str, cursor: str, form:
 
 
 async def present(kit: Kit) -> list[Subscription]:
-    """Those who are subscribed now, at any server of the namespace."""
+    """Return the active subscriptions of all servers of the namespace."""
     return _read(await on_loop(kit.verbs.store.attending()))
 
 
@@ -89,9 +96,8 @@ class Presence:
     """The subscriptions of one server; for one event loop.
 
     Args:
-        kit: whose store.
-        updates: by which it tells of them.
-        root: path of the subscriptions, as topics have it.
+        updates: publishes their begin and end.
+        root: path of the subscriptions in topics.
     """
 
     def __init__(self, kit: Kit, updates: Updates, root: str) -> None:
@@ -102,7 +108,7 @@ class Presence:
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def enter(self, subscriptions: Sequence[Subscription]) -> list[str]:
-        """They are there from now on; what `leave` takes.
+        """Begin subscriptions. Returns the ids for `leave`.
 
         Raises:
             JobkitError: the store does not answer.
@@ -117,7 +123,7 @@ class Presence:
         return list(records)
 
     def leave(self, ids: Sequence[str]) -> None:
-        """They are there no more; told in the background."""
+        """End subscriptions, in the background."""
         gone = {id: self._here.pop(id) for id in ids if id in self._here}
         if not gone:
             return
@@ -130,7 +136,7 @@ class Presence:
             task.add_done_callback(self._leaving.discard)
 
     async def _depart(self, gone: Mapping[str, bytes]) -> None:
-        with contextlib.suppress(JobkitError):  # the store is away, and forgets them by itself
+        with contextlib.suppress(JobkitError):  # the store does not answer, and deletes them by itself later
             was_there = await on_loop(self._store.depart(list(gone)))
             left = {id: record for (id, record), was in zip(gone.items(), was_there, strict=True) if was}
             await self._tell(_read(left), is_active=False)
@@ -145,10 +151,10 @@ class Presence:
                     await self._tell(_read(over), is_active=False)
 
     async def _tell(self, subscriptions: Sequence[Subscription], *, is_active: bool) -> None:
-        """A private update for each, in both forms."""
+        """Publish a private update for each, in both forms."""
         for one in subscriptions:
             for form in (OLD, NEW):
-                with contextlib.suppress(JobkitError):  # sync:// has nobody to tell
+                with contextlib.suppress(JobkitError):  # the store does not answer
                     await self._updates.publish(
                         [one.path(self._root, form)],
                         to_json(one.to_json(self._root, form, is_active=is_active)).decode(),
@@ -174,12 +180,12 @@ def _read(records: Mapping[str, bytes]) -> list[Subscription]:
 
 
 def presence_of(tail: Tail, call: Call) -> Presence:
-    """Who is subscribed at this server, by any stream of a tail."""
+    """Return the subscriptions of this server, for all streams of a tail."""
     return tail.shared(Presence, lambda: Presence(call.kit, updates_of(tail, call.kit), root_of(call)))
 
 
 def root_of(call: Call) -> str:
-    """Path of the subscriptions."""
+    """Return the path of the subscriptions."""
     return f"{urlsplit(call.hub_url).path}/subscriptions"
 
 
@@ -192,7 +198,7 @@ async def of_topic(call: Call) -> Response:
     """List the subscriptions to a topic (0.x)."""
     form, topic = await _form_of(call), call.params["topic"]
     if form == NEW:
-        raise Problem(404, "not_found", "subscriptions are found by match_type and match", "match_type")
+        raise Problem(404, "not_found", "subscriptions are addressed by match_type and match", "match_type")
     return await _listed(call, form, lambda one: one.match == topic)
 
 
@@ -212,7 +218,7 @@ async def one_of_match(call: Call) -> Response:
     wanted = (call.params["match_type"], call.params["match"], call.params["subscriber"])
     _require_match_type(wanted[0])
     if form == OLD:
-        raise Problem(404, "not_found", "subscriptions are found by topic and subscriber", "topic")
+        raise Problem(404, "not_found", "subscriptions are addressed by topic and subscriber", "topic")
     return await _one(call, form, lambda one: (one.match_type, one.match, one.subscriber) == wanted)
 
 
@@ -231,10 +237,10 @@ async def metadata(call: Call) -> Response:
 
 
 async def _form_of(call: Call) -> str:
-    """The protocol to answer in.
+    """Return the protocol of the response.
 
     Raises:
-        Problem: 401, or 403 where the token does not grant to subscribe to this very address.
+        Problem: 401, or 403 if the token does not grant subscribing to this address.
     """
     wants_old = call.request.accepts(LD_JSON)
     grant = await identify(call, None, is_old=True)
@@ -243,17 +249,17 @@ async def _form_of(call: Call) -> str:
     path = f"{urlsplit(call.base).path}{call.request.path}"
     addresses = (path, f"{call.hub_url.removesuffix('/.well-known/mercure')}{call.request.path}")
     if not sees_subscriptions(grant, *addresses):
-        raise access.insufficient("this token may not subscribe to this address, so it may not read it either")
+        raise access.insufficient("this token may not subscribe to this address, so it may not read it")
     return OLD if wants_old or grant.is_old else NEW
 
 
 def _require_match_type(name: str) -> None:
     if name not in MATCH_TYPES:
-        raise bad(f"{printable(name)!r} is no match_type; there are {', '.join(MATCH_TYPES)}", "match_type")
+        raise bad(f"{printable(name)!r} is not a match_type; use {', '.join(MATCH_TYPES)}", "match_type")
 
 
 async def _listed(call: Call, form: str, is_wanted: Callable[[Subscription], bool]) -> Response:
-    cursor = await _cursor(call)  # before the list: who goes on from there may hear of one twice, and misses none
+    cursor = await _cursor(call)  # read before the list: resuming there may repeat a subscription, and misses none
     found = [one for one in await present(call.kit) if is_wanted(one)]
     return _answer(call, listed(found, root_of(call), _path(call), cursor, form), cursor, form)
 
@@ -275,7 +281,7 @@ def _answer(call: Call, body: object, cursor: str, form: str) -> Response:
 
 
 async def _cursor(call: Call) -> str:
-    """The position of the newest event or update."""
+    """Return the position of the newest event or update."""
     tail = await call.api.tail()
     return id_of(await updates_of(tail, call.kit).newest())
 

@@ -1,4 +1,4 @@
-"""Which topics a subscriber or token selects: exact strings, URI Templates, URL patterns, and "*".
+"""Selectors of topics, of subscribers and tokens: exact strings, URI Templates, URL patterns, and "*".
 
 No selector may hold up the server. URL patterns are matched by `urlpattern`, whose regular expressions run in linear
 time; `_size_of` bounds what one of them costs. URI Templates are matched here, all ways at once.
@@ -32,13 +32,13 @@ MAX_SIZE = 500
 #: Size of all templates and patterns of one subscription or token together.
 MAX_TOTAL_SIZE = 4 * MAX_SIZE
 
-#: Whose topics a publisher must not use.
+#: Owners of reserved topics, which publishers must not use.
 JOBS, HUB = "jobs", "hub"
 
-#: Segments of a path that follow each other in topics of jobs, and in addresses of the hub.
+#: Consecutive segments of the path in topics of jobs, and in addresses of the hub.
 _RESERVED = {("api", "jobs"): JOBS, (".well-known", "mercure"): HUB}
 
-#: Times that a topic may be percent-encoded over.
+#: Times that a topic may be percent-encoded.
 _MOST_DECODINGS = 10
 
 
@@ -54,7 +54,7 @@ class Selector:
         kind: "exact", "template", "urlpattern" or "*".
         value: as it was written.
         base: URL that relative patterns and topics are relative to.
-        size: what matching costs, see `_size_of`; 0 for "exact" and "*".
+        size: cost of matching, see `_size_of`; 0 for "exact" and "*".
     """
 
     kind: str
@@ -121,30 +121,35 @@ def together(selectors: Iterable[Selector]) -> tuple[Selector, ...]:
 
 
 def checked(value: Any) -> str:
-    """A selector's or topic's text.
+    """Return the text of a selector or topic.
 
     Raises:
         BadSelector: not text, empty, longer than 4096 bytes, or with control or format characters.
     """
     if not isinstance(value, str) or not value:
-        raise BadSelector("a topic is text and not empty")
+        raise BadSelector("a topic must be text and not empty")
     if len(value.encode("utf-8", "surrogatepass")) > MAX_LENGTH:
-        raise BadSelector(f"a topic has at most {MAX_LENGTH} bytes")
-    if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in value):
-        raise BadSelector("a topic has no control characters")
+        raise BadSelector(f"a topic must have at most {MAX_LENGTH} bytes")
+    if has_control_characters(value):
+        raise BadSelector("a topic must not have control characters")
     return value
 
 
-def reserved_for(topic: str, hub_url: str, names: Iterable[str] = ()) -> str:
-    """`JOBS` or `HUB` if a reader could take a topic for one of a job, or of the hub itself; else "".
+def has_control_characters(text: str) -> bool:
+    """Return whether a text has control, format or surrogate characters."""
+    return any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in text)
 
-    The path decides, below whatever prefix. It is read as the most lenient reader would: percent-encodings decoded as
-    often as there are any, backslashes as slashes, dots resolved and not, relative to the hub or not, in any case and
-    width of letters. So a topic may be published to only if it is nothing of the kind in any reading. The one exception
-    are jobs of another server: a plain `https://host/...` whose host is no loopback name and none of `names`.
+
+def reserved_for(topic: str, hub_url: str, names: Iterable[str] = ()) -> str:
+    """Return `JOBS` or `HUB` if a client could take a topic for that of a job, or of the hub itself; else "".
+
+    Only the path decides, below any prefix. It is read as the most lenient client would read it: percent-encodings
+    decoded repeatedly, backslashes as slashes, dots resolved and not, relative to the hub and not, in any case and
+    width of letters. A topic is free only if no reading of it is reserved. The one exception are jobs of another server: a
+    plain `https://host/...` whose host is neither a loopback name nor one of `names`.
 
     Args:
-        names: under which this server is reached, with or without port.
+        names: names of this server, with or without port.
     """
     text = re.split("[?#]", topic, maxsplit=1)[0]
     for _ in range(_MOST_DECODINGS):
@@ -152,7 +157,7 @@ def reserved_for(topic: str, hub_url: str, names: Iterable[str] = ()) -> str:
         if text == before:
             break
     else:
-        return HUB  # nobody writes a topic like this in good faith
+        return HUB  # not a topic in good faith
     whole, text = text, re.sub(r"^\s*[a-z][a-z0-9+.-]*:", "", text).replace("\\", "/")
     parts = [part.strip() for part in text.split("/")]
     readings = [[part for part in parts if part not in ("", ".", "..")], _without_dots(parts)]
@@ -166,7 +171,7 @@ def reserved_for(topic: str, hub_url: str, names: Iterable[str] = ()) -> str:
 
 
 def _is_elsewhere(url: str, names: Iterable[str]) -> bool:
-    """Whether a URL is beyond doubt of another server."""
+    """Return whether a URL is certainly of another server."""
     match = re.match(r"https?://([^/\\?#\s]+)/", url)
     host = host_name(match[1].rpartition("@")[2]).rstrip(".") if match else ""
     if not host or is_loopback(host) or host.endswith(".localhost") or is_host_among(host, LOOPBACK_NAMES):
@@ -187,7 +192,7 @@ def _without_dots(parts: Iterable[str]) -> list[str]:
 
 
 #: Characters that an expression of a URI Template stands for, by its operator, beside letters, digits, `-._~%` and
-#: those that are not ASCII; None for all characters.
+#: characters that are not ASCII; None for all characters.
 _ALLOWED = {"": ",", "+": None, "#": None, ".": ".,", "/": "/,", ";": ";=,", "?": "?=&,", "&": "&=,"}
 _UNRESERVED = string.ascii_letters + string.digits + "-._~%"
 
@@ -238,7 +243,7 @@ class Template:
         return bool(ways & self._end)
 
     def _with_skipped(self, ways: int) -> int:
-        """`ways`, and those past expressions that stand for nothing: the carry of a sum runs through a row of them."""
+        """Return `ways` and those past empty expressions: the carry of the sum runs through a row of them."""
         return ways | (self._repeated + (ways & self._repeated)) ^ self._repeated
 
 
@@ -252,11 +257,11 @@ def _template(text: str) -> Template:
 
 @lru_cache(maxsize=100)
 def _pattern(text: str, base: str) -> URLPattern:
-    """As the standard does: a pattern with a scheme for itself, any other relative to the hub's URL."""
+    """Return the pattern: as it is if it has a scheme, else relative to the hub's URL, as in the standard."""
     if _size_of(text) > MAX_SIZE:
         raise BadSelector(
             f"the URL pattern is too large: at most {MAX_SIZE}, where a character counts 1, a name or * 5, a class "
-            "like \\w 10, and {n,m} repeats what it is about"
+            "like \\w 10, and {n,m} multiplies what it repeats"
         )
     try:
         return URLPattern(text)
@@ -272,7 +277,7 @@ _PIECE = re.compile(r"\(\?:|\\[pP]\{[^}]*\}|\\.|\[(?:\\.|[^\]\\])*\]|\{(\d+)(?:,
 
 
 def _size_of(pattern: str) -> int:
-    """What a URL pattern costs, about: its states and captures, with the repetitions `{n,m}` written out."""
+    """Estimate the cost of a URL pattern: its states and captures, with repetitions `{n,m}` written out."""
     sizes, last = [0], 0
     for piece in _PIECE.finditer(pattern):
         text = piece[0]

@@ -1,7 +1,7 @@
-"""What was published to the hub, for all its streams of one server: a ring of the newest, and the store behind it.
+"""Published updates, for all streams of one server: a ring of the newest ones, and the store behind it.
 
-An update stands behind an event of a job (see `Store.publish`), so both have one order: `(ms, n, k)`, with `k` 0 for
-the event itself.
+An update follows an event of a job (see `Store.publish`), so both have one order: `(ms, n, k)`, with `k` 0 for the
+event itself.
 """
 
 from __future__ import annotations
@@ -22,22 +22,28 @@ from jobkit.store.values import event_key, parse_stream_id
 
 Place = tuple[int, int, int]
 
-#: Protocols 0.x and 1.0, where an update is for the subscribers of one of them.
+#: Protocols 0.x and 1.0, for an update that only one of them gets.
 OLD, NEW = "old", "new"
 
-#: Updates behind one event: as in `lua/verbs/publish.lua`.
+#: Updates after one event, as in `lua/verbs/publish.lua`.
 ROOM = 1_000_000
 
-#: Events of one millisecond. An id has 64 bits, of which `ROOM` takes a part.
+#: Events of one millisecond: an id has 64 bits, of which `ROOM` takes a part.
 _MOST_EVENTS = 2**64 // ROOM - 1
 
-#: Updates that are kept here, and their characters; those that one read takes.
-RING, RING_SIZE, UPDATES_PAGE = 2_000, 16_000_000, 200
+#: Updates in the ring.
+RING = 2_000
+
+#: Characters of all updates in the ring.
+RING_SIZE = 16_000_000
+
+#: Updates of one read.
+UPDATES_PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """An update. `id` is what its subscribers see; `form` is `OLD` or `NEW` where it is for those of one protocol."""
+    """An update. `id` is what subscribers see; `form` is `OLD` or `NEW` if only one protocol gets it."""
 
     place: Place
     id: str
@@ -61,7 +67,7 @@ class Updates:
         self._reading = asyncio.Lock()
 
     async def after(self, place: Place, version: int) -> Sequence[Update]:
-        """Updates after a place, in order, not more than `UPDATES_PAGE`, up to the `version` of the tail."""
+        """Return the next updates after a place, in order, at most `UPDATES_PAGE`, up to the tail's `version`."""
         async with self._reading:
             if self._floor is None:
                 self._floor = place
@@ -83,16 +89,16 @@ class Updates:
             self._floor, self._size = oldest.place, self._size - len(oldest.data)
 
     async def newest(self) -> Place:
-        """The place of the newest event or update that is kept."""
+        """Return the place of the newest kept event or update."""
         ms, n = event_key(await on_loop(self._store.last_event_id()))
         place: Place = (ms, n, 0)
-        # An update stands behind an event, so what is newer than the newest event are only those behind it.
+        # An update follows an event, so only updates that follow the newest event can be newer than it.
         while page := await self._read(place):
             place = page[-1].place
         return place
 
     async def find(self, id: str) -> Place | None:
-        """The place of the oldest kept update with that id of its publisher's."""
+        """Return the place of the oldest kept update with this id of its publisher, or None."""
         place: Place = (0, 0, 0)
         while page := await self._read(place):
             for update in page:
@@ -112,7 +118,7 @@ class Updates:
         is_private: bool = False,
         form: str = "",
     ) -> str:
-        """Keep an update and tell everybody; its id."""
+        """Store an update and notify all streams. Returns its id."""
         wire = {"topics": topics, "data": data, "type": type, "id": id, "retry": retry, "private": is_private}
         update = to_json({**wire, "form": form} if form else wire)
         place = await on_loop(self._store.publish(update, is_presence=bool(form)))
@@ -130,13 +136,13 @@ def place_of(id: str) -> Place:
 
 
 def id_of(place: Place) -> str:
-    """As subscribers see it: a fragment, which no publisher may give."""
+    """Return the id that subscribers see: a fragment, which publishers must not use."""
     ms, n, k = place
     return f"#{ms}-{n}.{k}" if k else f"#{ms}-{n}"
 
 
 def place_in(cursor: str) -> Place | None:
-    """The place that a subscriber names: an id as `id_of` writes it, or one of `/api/events`; None if it is neither."""
+    """Return the place of an id that `id_of` made, or one of `/api/events`; None for any other text."""
     text, _, k = cursor.removeprefix("#").partition(".")
     key = parse_stream_id(text if "-" in text else f"{text}-0")
     if key is None or key[1] >= _MOST_EVENTS or not re.fullmatch(r"\d{0,6}", k, re.ASCII):
@@ -160,5 +166,5 @@ def _update(id: str, raw: bytes) -> Update:
 
 
 def updates_of(tail: Tail, kit: Kit) -> Updates:
-    """The updates that all streams of a tail share."""
+    """Return the updates that all streams of a tail share."""
     return tail.shared(Updates, lambda: Updates(kit))
