@@ -145,8 +145,8 @@ def reserved_for(topic: str, hub_url: str, names: Iterable[str] = ()) -> str:
 
     Only the path decides, below any prefix. It is read as the most lenient client would read it: percent-encodings
     decoded repeatedly, backslashes as slashes, dots resolved and not, relative to the hub and not, in any case and
-    width of letters. A topic is free only if no reading of it is reserved. The one exception are jobs of another server: a
-    plain `https://host/...` whose host is neither a loopback name nor one of `names`.
+    width of letters. A topic is free only if no reading of it is reserved. The one exception are jobs of another
+    server: a plain `https://host/...` whose host is neither a loopback name nor one of `names`.
 
     Args:
         names: names of this server, with or without port.
