@@ -121,7 +121,7 @@ class Worker(RunningWorker):
                 self._attempts,
                 lambda: self.store.claim_args(self.info, 0, self._received),
                 lambda attempt, outcome: ending(
-                    attempt.claimed, outcome, self.codec, settings, self.filing.filed(attempt.claimed)
+                    attempt.claimed, outcome, self.codec, settings, self.job_files.filed(attempt.claimed)
                 ),
             )
             watch.on_block, watch.on_hopeless = blocked.on_block, blocked.on_hopeless
