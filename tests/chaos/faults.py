@@ -149,7 +149,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # The table of the dashboard misses an event now and then.
     "stale table": Fault(
-        patch=_every(5, "jobkit.ui.jobs.board_feed", "BoardFeed", "_take", _not_at_all),
+        patch=_every(5, "jobkit.ui.jobs.board_feed", "BoardFeed", "take", _not_at_all),
         only="kill",
         shows="the table shows",
     ),
@@ -157,7 +157,7 @@ FAULTS: dict[str, Fault] = {
     "stale counters": Fault(patch=_first_counters, only="kill", shows="the counters"),
     # A job's card is told nothing.
     "stale card": Fault(
-        patch=_every(1, "jobkit.ui.card.job_feed", "JobFeed", "_take", _not_at_all), only="kill", shows="the card"
+        patch=_every(1, "jobkit.ui.card.job_feed", "JobFeed", "take", _not_at_all), only="kill", shows="the card"
     ),
 }
 

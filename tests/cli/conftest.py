@@ -46,7 +46,7 @@ def fail(text: str = "no") -> None:
 
 @jobkit.task
 def paint() -> str:
-    """Print what a terminal would obey."""
+    """Print what a terminal would on_request."""
     print("\\x1b[31mred\\x1b[0m\\x1b]0;a title\\x07 \\x9b2J end")
     return "\\x1b[2Jcleared"
 '''

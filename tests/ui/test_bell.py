@@ -76,6 +76,7 @@ def test_who_has_clicked_the_bell_is_told_of_the_ends_of_their_jobs(
 
 
 def _is_listening(stage: Stage) -> bool:
-    from jobkit.ui.app.bell import _readers
+    from jobkit.ui.app.bell import BellFeed
+    from jobkit.ui.live.shared_feed import open_feeds
 
-    return stage.kit in _readers
+    return bool(open_feeds(stage.kit, BellFeed))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -14,9 +14,10 @@ from jobkit.model.people import Person, Role
 from jobkit.store.query import Query
 from jobkit.ui.access.desk import Desk
 from jobkit.ui.jobs import bulk as bulk_module
-from jobkit.ui.jobs.board_feed import Watching, _feeds
+from jobkit.ui.jobs.board_feed import BoardFeed, watch_board
 from jobkit.ui.jobs.bulk import Bulk, Errand
 from jobkit.ui.jobs.job_table import JobTable
+from jobkit.ui.live.shared_feed import open_feeds
 from jobkit.ui.words.search import read_search
 from tests.support import wait_until
 from tests.ui.stage import Stage
@@ -27,21 +28,21 @@ Look = Callable[..., dict[str, Any]]
 @pytest.fixture
 def look(stage: Stage) -> Iterator[Look]:
     """`look(query, own)`: a screen that is fed."""
-    watched: list[Watching] = []
+    watched: list[Any] = []
 
     def begin(query: Query, own: str | None = None) -> dict[str, Any]:
         screen: dict[str, Any] = {"rows": [], "left": [], "fresh": 0}
 
-        def deliver(text: str, is_page: bool) -> None:
-            told = json.loads(text)
-            if is_page:
+        def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+            told = json.loads(whole.get("page") or parts["delta"])
+            if whole:
                 screen.update(told)
             else:
                 screen["rows"] = told.get("new", []) + screen["rows"]
                 screen["left"] += told.get("left", [])
                 screen.update({name: told[name] for name in ("counts", "total", "fresh") if name in told})
 
-        watched.append(Watching(stage.kit, query, deliver, only=own))
+        watched.append(watch_board(stage.kit, query, deliver, only=own))
         wait_until(lambda: "n" in screen, what="the page")
         return screen
 
@@ -100,7 +101,7 @@ def test_a_tab_that_nobody_sees_is_fed_no_more_until_it_is_seen_again(stage: Sta
         table.request = json.dumps({"action": action, "n": str(next(n))})
 
     def feeds() -> int:
-        return len(_feeds.get(stage.kit, {}))
+        return len(open_feeds(stage.kit, BoardFeed))
 
     wait_until(lambda: '"rows":[]' in table.page, what="the first page")
     ask("hidden")

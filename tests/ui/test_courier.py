@@ -126,8 +126,9 @@ def test_a_table_that_missed_a_change_asks_for_the_page(
 def test_two_windows_of_one_job_are_fed_by_one_reader(
     stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window
 ) -> None:
-    from jobkit.ui.card import job_feed
     from jobkit.ui.card.job_card import JobCard
+    from jobkit.ui.card.job_feed import JobFeed
+    from jobkit.ui.live.shared_feed import open_feeds
 
     job = stage.submit("train", title="Train a model")
     stage.start(job)
@@ -136,7 +137,7 @@ def test_two_windows_of_one_job_are_fed_by_one_reader(
     for page in (one, two):
         page.wait_for_selector(".chip:has-text('Running')")
 
-    assert [key[0] for key in job_feed._feeds[stage.kit]] == [job]
+    assert [feed.job_id for feed in open_feeds(stage.kit, JobFeed)] == [job]
     stage.log(job, "first")
     stage.log(job, "second")
     for page in (one, two):
@@ -144,7 +145,7 @@ def test_two_windows_of_one_job_are_fed_by_one_reader(
         assert page.locator(".line .text").all_inner_texts() == ["first", "second"]
     one.goto("about:blank")
     two.goto("about:blank")
-    wait_until(lambda: not job_feed._feeds.get(stage.kit), what="the reader to end")
+    wait_until(lambda: not open_feeds(stage.kit, JobFeed), what="the reader to end")
 
 
 def test_a_request_that_panel_swallowed_comes_with_the_next_and_none_comes_twice() -> None:

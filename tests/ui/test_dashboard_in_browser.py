@@ -310,15 +310,16 @@ def test_nothing_that_a_user_wrote_runs_on_any_page(stage: Stage, url: str, wind
 
 @pytest.mark.nightly
 def test_a_closed_window_is_no_longer_fed(stage: Stage, url: str, window: Window) -> None:
-    from jobkit.ui.jobs import board_feed
+    from jobkit.ui.jobs.board_feed import BoardFeed
+    from jobkit.ui.live.shared_feed import open_feeds
 
     page = window.open(url)
     page.wait_for_selector("text=No jobs yet")
-    assert any(feeds for kit, feeds in board_feed._feeds.items() if kit is stage.kit)
+    assert open_feeds(stage.kit, BoardFeed)
 
     page.goto("about:blank")
 
-    wait_until(lambda: not any(f for kit, f in board_feed._feeds.items() if kit is stage.kit), what="the feed to end")
+    wait_until(lambda: not open_feeds(stage.kit, BoardFeed), what="the feed to end")
     stage.submit("train")  # and nobody minds
 
 
@@ -472,7 +473,7 @@ def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
         server.on_message(told)
         browser.on_message(lambda message: held.append((server, message)) if seen else server.send(message))
 
-    monkeypatch.setattr(StandingFeed, "read", read)
+    monkeypatch.setattr(StandingFeed, "text", read)
     monkeypatch.setattr(StandingFeed, "LOOK_S", 0.05)
     page = window.open("about:blank")
     page.route_web_socket("**/ws*", between)

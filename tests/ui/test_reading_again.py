@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from jobkit.model import StoreUnavailable
 from jobkit.store.query import Query
-from jobkit.ui.card.job_feed import Follower, Following
-from jobkit.ui.jobs.board_feed import Watching
+from jobkit.ui.card.job_feed import CardSubscriber, JobSubscription
+from jobkit.ui.jobs.board_feed import watch_board
 from jobkit.ui.live import pace
-from jobkit.ui.timeline.timeline_feed import Looking
+from jobkit.ui.timeline.timeline_feed import watch_timeline
 from tests.support import wait_until
 from tests.ui.stage import Stage
 
@@ -52,11 +52,11 @@ class Screen:
         self.rows: dict[str, Any] = {}
         self.counts: dict[str, int] = {}
         self.is_loaded = self.is_away = False
-        self._watching = Watching(stage.kit, query, self._take)
+        self._watching = watch_board(stage.kit, query, self._take)
 
-    def _take(self, text: str, is_page: bool) -> None:
-        told = json.loads(text)
-        if is_page:
+    def _take(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+        told = json.loads(whole.get("page") or parts["delta"])
+        if whole:
             self.rows, self.is_loaded = {}, True
         for row in (*told.get("rows", ()), *told.get("new", ())):
             self.rows[row["id"]] = row
@@ -121,8 +121,9 @@ def test_a_card_whose_last_reads_fail_shows_the_end_of_the_job_all_the_same(stag
     stage.start(job_id)
     shown: dict[str, str] = {}
     ended: list[bool] = []
-    follower = Follower(lambda whole, _: shown.update(whole), on_end=lambda _: ended.append(True))
-    following = Following(stage.kit, job_id, follower).start()
+    card = CardSubscriber(lambda whole, _: shown.update(whole), on_end=lambda _: ended.append(True))
+    following = JobSubscription(stage.kit, card, job_id)
+    following.start()
     wait_until(lambda: "snapshot" in shown, what="the card")
 
     cut.left = {"logs": 2, "preview": 2}
@@ -134,10 +135,12 @@ def test_a_card_whose_last_reads_fail_shows_the_end_of_the_job_all_the_same(stag
     following.stop()
 
 
-def followed(stage: Stage, job_id: str, told: dict[str, Any]) -> Following:
+def followed(stage: Stage, job_id: str, told: dict[str, Any]) -> JobSubscription:
     """A card of the job, of whose face `told` is kept the newest."""
-    follower = Follower(lambda whole, _: told.update(json.loads(whole.get("snapshot", "{}"))))
-    return Following(stage.kit, job_id, follower).start()
+    card = CardSubscriber(lambda whole, _: told.update(json.loads(whole.get("snapshot", "{}"))))
+    following = JobSubscription(stage.kit, card, job_id)
+    following.start()
+    return following
 
 
 def test_a_card_that_was_being_read_when_the_connection_was_cut_says_so_and_catches_up(
@@ -205,7 +208,7 @@ def test_a_timeline_whose_reads_fail_is_there_when_the_store_answers(stage: Stag
     pages: list[str] = []
     cut.left = {"list": 2, "counts": 1}
 
-    looking = Looking(stage.kit, "fit", lambda whole, parts: pages.extend(filter(None, [whole.get("page")])))
+    looking = watch_timeline(stage.kit, "fit", lambda whole, parts: pages.extend(filter(None, [whole.get("page")])))
 
     wait_until(lambda: any(job_id in page for page in pages), what="the attempt")
     assert "list" in cut.failed
@@ -230,7 +233,7 @@ def test_a_timeline_reads_once_more_where_the_connection_is_back_while_it_reads(
         return await reads(*args, **options)
 
     monkeypatch.setattr(stage.store, "list", slow)
-    looking = Looking(stage.kit, "fit", lambda whole, parts: pages.extend(filter(None, [whole.get("page")])))
+    looking = watch_timeline(stage.kit, "fit", lambda whole, parts: pages.extend(filter(None, [whole.get("page")])))
 
     wait_until(lambda: pages, what="the page")
     assert (calls, most) == (8, 1)  # four for each of two reads

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobkit.ui.timeline import timeline_feed
+from jobkit.ui.live.shared_feed import open_feeds
+from jobkit.ui.timeline.timeline_feed import TimelineFeed
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
@@ -148,10 +149,10 @@ def test_nobody_reads_while_nobody_looks_and_it_is_right_when_somebody_looks_aga
 ) -> None:
     page = window.open(f"{url}?page=timeline")
     page.wait_for_selector("text=Nothing has run yet")
-    assert stage.kit in timeline_feed._feeds
+    assert open_feeds(stage.kit, TimelineFeed)
 
     page.click(".tab:has-text('Jobs')")
-    wait_until(lambda: stage.kit not in timeline_feed._feeds, what="the reading to end")
+    wait_until(lambda: not open_feeds(stage.kit, TimelineFeed), what="the reading to end")
     stage.start(stage.submit("train"))
 
     page.click(".tab:has-text('Timeline')")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobkit.store.values import WorkerInfo
-from jobkit.ui.live.page_feed import is_read
+from jobkit.ui.live.shared_feed import open_feeds
 from jobkit.ui.workers.workers_page import WorkersFeed, picture
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
@@ -94,13 +94,13 @@ def test_a_worker_is_asked_to_end_after_a_question(stage: Stage, url: str, windo
 def test_nobody_reads_workers_while_nobody_looks(stage: Stage, url: str, window: Window) -> None:
     page = window.open(f"{url}?page=workers")
     page.wait_for_selector("text=No worker runs")
-    assert is_read(stage.kit, WorkersFeed)
+    assert open_feeds(stage.kit, WorkersFeed)
 
     page.click(".tab:has-text('Jobs')")
 
-    wait_until(lambda: not is_read(stage.kit, WorkersFeed), what="the reading to end")
+    wait_until(lambda: not open_feeds(stage.kit, WorkersFeed), what="the reading to end")
     page.click(".tab:has-text('Workers')")
-    wait_until(lambda: is_read(stage.kit, WorkersFeed), what="the reading to begin")
+    wait_until(lambda: open_feeds(stage.kit, WorkersFeed), what="the reading to begin")
 
 
 @pytest.mark.nightly

@@ -28,7 +28,7 @@ from jobkit.ui import panel_server
 from jobkit.ui.access.desk import Desk
 from jobkit.ui.access.doorkeeper import watch
 from jobkit.ui.access.session import refusal
-from jobkit.ui.app.bell import Bell
+from jobkit.ui.app.bell import BellFeed, BellSubscriber
 from jobkit.ui.app.nav import Nav
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.app.standing import Standing, StandingFeed
@@ -37,7 +37,7 @@ from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.notice import Notice
 from jobkit.ui.live.pace import on_loop
 from jobkit.ui.live.page import Page, PageSession, tell
-from jobkit.ui.live.page_feed import Follower, look_soon
+from jobkit.ui.live.shared_feed import Subscriber, Subscription, poke_feeds
 from jobkit.ui.words.theme import Theme, header_look, palette
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Dashboard(Viewer):
         self._title = title
         self._theme = Theme.read(theme or {})
         self._desk = Desk(kit, only_looks=not may_act)
-        self._desk.on_refused = lambda: look_soon(kit, StandingFeed)
+        self._desk.on_refused = lambda: poke_feeds(kit, StandingFeed)
         person = self._desk.person
         panel_server.forbid_frames()
         if person.role is Role.NONE and not person.name:
@@ -120,8 +120,10 @@ class Dashboard(Viewer):
             on_group=(lambda group: self.go("failures", {"group": group})) if "failures" in self._pages else None,
             bridge=self._bridge,
         )
-        self._bell = Bell(kit, person.name or user_name(), self._told)
-        self._bridge.on_close(lambda: self._bell.ring(False))
+        notified = BellSubscriber(lambda texts, _: self._bridge.push(lambda: self._nav.param.update(**texts)))
+        notified.owner = person.name or user_name()
+        self._bell = Subscription(kit, BellFeed, notified)
+        self._bridge.on_close(self._bell.stop)
         self._nav = Nav(
             title=title,
             home=self._home,
@@ -139,7 +141,8 @@ class Dashboard(Viewer):
         )
         self._standing = Standing()
         if person.role is not Role.NONE:
-            Follower(kit, StandingFeed, self._bridge, self._stands).follow(True)
+            banner = Subscription(kit, StandingFeed, Subscriber(self._stands)).start()
+            self._bridge.on_close(banner.stop)
         self._hidden = {slug for slug, page in self._pages.items() if page.is_shown is not None}
         self._name_pages()
         self._layout: Any = None
@@ -267,7 +270,10 @@ class Dashboard(Viewer):
             self.go("submit", {"again": job_id})
 
     def _ring(self, is_on: bool) -> None:
-        self._bell.ring(is_on)
+        if is_on:
+            self._bell.start()
+        else:
+            self._bell.stop()
 
     def _themed(self, dark: bool) -> None:
         if self._layout is not None:
@@ -287,13 +293,11 @@ class Dashboard(Viewer):
 
     # -- on the background loop -------------------------------------------------------------------------------------
 
-    def _told(self, text: str) -> None:
-        self._bridge.push(lambda: self._nav.param.update(ended=text))
-
     def _status(self, is_live: bool) -> None:
         self._bridge.push(lambda: self._connected(is_live))
 
-    def _stands(self, text: str) -> None:
+    def _stands(self, whole: Mapping[str, str], _: Mapping[str, str]) -> None:
+        text = whole["picture"]
         if text != self._standing.text:
             self._bridge.push(lambda: self._standing.param.update(text=text))
 

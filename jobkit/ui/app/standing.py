@@ -11,21 +11,21 @@ from typing import Any, ClassVar
 import param
 from panel.custom import JSComponent
 
+from jobkit.ui.live.feed_page import TextFeed
 from jobkit.ui.live.own import SelfContained
-from jobkit.ui.live.page_feed import PageFeed
 from jobkit.ui.words import assets
 
 #: What it means for who looks at the page.
 _MEANWHILE = "Until then nothing can be submitted or changed here; jobs that run go on, and their results are kept."
 
 
-class StandingFeed(PageFeed):
+class StandingFeed(TextFeed):
     """The sentence, "" where all is well."""
 
     LOOK_S = 5.0
-    HEARS = ()
+    CHANNELS = ()
 
-    async def read(self) -> str:
+    async def text(self) -> str:
         refused = await self.kit.verbs.store.refused()
         return f"{refused}. {_MEANWHILE}" if refused is not None else ""
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,25 +10,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import param
 from panel.custom import JSComponent
 
-from jobkit.client.loop import background
-from jobkit.model import JobkitError
 from jobkit.model.audit import AuditEntry
 from jobkit.model.people import Role
 from jobkit.model.snapshot import iso
 from jobkit.ui.access.desk import Desk
-from jobkit.ui.live.asked import obey
+from jobkit.ui.live.asked import on_request
 from jobkit.ui.live.bridge import SessionBridge
+from jobkit.ui.live.feed_page import TextFeed
 from jobkit.ui.live.own import SelfContained
+from jobkit.ui.live.shared_feed import Subscriber, Subscription
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
     from jobkit.ui.live.page import PageSession
 
-logger = logging.getLogger("jobkit.ui")
-
-#: Entries on a page, and seconds between two looks at the newest.
-_LIMIT, _LOOK_S = 100, 3.0
+#: Entries on a page.
+_LIMIT = 100
 
 
 def picture(entries: Sequence[AuditEntry], now: datetime, *, is_first: bool) -> str:
@@ -45,11 +41,35 @@ async def has_people(kit: Kit) -> bool:
     return any(entry.who and entry.via != "cli" for entry in await kit.aio.audit(200))
 
 
-class AuditPage(SelfContained, JSComponent):
-    """The audit trail.
+class AuditFeed(TextFeed):
+    """One page of the audit log, delivered when its entries have changed.
 
     Args:
-        desk: of the session; shows nothing to who is no admin.
+        kit: whose log.
+        before: id of the entry after which the page begins, "" for the newest.
+    """
+
+    CHANNELS = ()
+    LOOK_S = 3.0
+
+    def __init__(self, kit: Kit, before: str) -> None:
+        super().__init__(kit)
+        self._before = before
+        self._entries: list[AuditEntry] | None = None
+
+    async def text(self) -> str:
+        entries = list(await self.kit.verbs.audit(_LIMIT, self._before))
+        if entries == self._entries:
+            return self._text
+        self._entries = entries
+        return picture(entries, datetime.now(UTC), is_first=not self._before)
+
+
+class AuditPage(SelfContained, JSComponent):
+    """The audit log.
+
+    Args:
+        desk: of the session; the page stays empty unless its person is an admin.
         on_open: called in the session with the id of the job that was clicked.
         bridge: of the session.
 
@@ -72,45 +92,22 @@ class AuditPage(SelfContained, JSComponent):
         self._desk = desk
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()
-        self._before = ""
-        self._runner: asyncio.Task[None] | None = None
+        self._subscription: Subscription[AuditFeed, Subscriber] | None = None
         self._bridge.on_close(self._leave)
-        obey(self, self._bridge, self._do)
+        on_request(self, self._bridge, self._do)
         self.param.watch(lambda _: self._follow(), "is_open")
         self._follow()
 
-    def _follow(self) -> None:
-        background.start().call_soon_threadsafe(self._begin if self.is_open else self._end)
-
     def _leave(self) -> None:
-        background.start().call_soon_threadsafe(self._end)
+        if self._subscription is not None:
+            self._subscription.stop()
+            self._subscription = None
 
-    # -- on the background loop -------------------------------------------------------------------------------------
-
-    def _begin(self) -> None:
-        self._end()
-        if self._bridge.is_open and self._desk.person.may(Role.ADMIN):
-            self._runner = asyncio.get_running_loop().create_task(self._watch())
-
-    def _end(self) -> None:
-        if self._runner is not None:
-            self._runner.cancel()
-            self._runner = None
-
-    async def _watch(self) -> None:
-        last = ""
-        while True:
-            before = self._before
-            try:
-                entries = await self._desk.kit.verbs.audit(_LIMIT, before)
-            except JobkitError as error:  # the header says that the server is away
-                logger.debug("the audit trail could not be read: %s", error)
-            else:
-                newest = f"{before}|{entries[0].id if entries else ''}|{len(entries)}"
-                if newest != last:
-                    last = newest
-                    self._bridge.put(self, {"picture": picture(entries, datetime.now(UTC), is_first=not before)})
-            await asyncio.sleep(_LOOK_S)
+    def _follow(self, before: str = "") -> None:
+        self._leave()
+        if self.is_open and self._bridge.is_open and self._desk.person.may(Role.ADMIN):
+            subscriber = Subscriber(lambda texts, _: self._bridge.put(self, texts))
+            self._subscription = Subscription(self._desk.kit, AuditFeed, subscriber, before).start()
 
     # -- requests of the browser, in the session --------------------------------------------------------------------
 
@@ -118,9 +115,7 @@ class AuditPage(SelfContained, JSComponent):
         if action == "open" and self._on_open is not None:
             self._on_open(str(asked.get("id", ""))[:200])
         elif action in ("hello", "first", "older"):
-            self._before = str(asked.get("before", ""))[:60] if action == "older" else ""
-            if self.is_open:
-                self._follow()
+            self._follow(str(asked.get("before", ""))[:60] if action == "older" else "")
 
 
 def audit(session: PageSession) -> AuditPage:

@@ -17,8 +17,8 @@ from jobkit.model import JobkitError, JobState
 from jobkit.model.failure import group_id
 from jobkit.ui.access.desk import Answer, Desk, not_found
 from jobkit.ui.card.downloads import LogPages, answer
-from jobkit.ui.card.job_feed import Follower, Following
-from jobkit.ui.live.asked import obey
+from jobkit.ui.card.job_feed import CardSubscriber, JobSubscription
+from jobkit.ui.live.asked import on_request
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.own import SelfContained
 from jobkit.ui.words import assets
@@ -95,9 +95,9 @@ class JobCard(SelfContained, AnyWidgetComponent):
         self._on_action = on_action
         self._on_group = on_group
         self._bridge = bridge or SessionBridge()
-        self._following: Following | None = None
+        self._following: JobSubscription | None = None
         self._bridge.on_close(self._stop)
-        obey(self, self._bridge, self._do)
+        on_request(self, self._bridge, self._do)
         if kit is not None and job_id:
             self.follow(job_id, kit)
 
@@ -127,11 +127,10 @@ class JobCard(SelfContained, AnyWidgetComponent):
             if following is self._following:
                 self._bridge.put(self, {"snapshot": _missing(job_id, sentence)})
 
-        follower = Follower(deliver, on_missing=missing)
-        self._following = following = Following(self._kit, job_id, follower)
+        self._following = following = JobSubscription(self._kit, CardSubscriber(deliver, on_missing=missing), job_id)
         following.start()
 
-    def _sees(self, following: Following) -> bool:
+    def _sees(self, following: JobSubscription) -> bool:
         """Whether the person of this session sees the job at all."""
         view = following.view
         desk = self._desk
@@ -192,7 +191,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
         if text and job_id == self.job_id:
             self._bridge.put(self, {"file": text})
 
-    async def _look_alike(self, kit: Kit, following: Following) -> None:
+    async def _look_alike(self, kit: Kit, following: JobSubscription) -> None:
         """On the background loop: for this browser alone, since others may not know of all jobs."""
         snapshot = following.view.snapshot if following.view is not None else None
         if self._on_group is None or self._desk is None or not self._desk.person.sees_all:

@@ -11,7 +11,7 @@ import traitlets
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.ui.card.downloads import LogPages, answer
-from jobkit.ui.card.job_feed import Follower, Following
+from jobkit.ui.card.job_feed import CardSubscriber, JobSubscription
 from jobkit.ui.card.job_view import JobView
 from jobkit.ui.live.asked import Requests
 from jobkit.ui.live.text_widget import TextWidget
@@ -64,8 +64,9 @@ class JobWidget(TextWidget):
         self._log_pages = LogPages()
         self.observe(self._asked, "request")
         self.start_beating()
-        follower = Follower(self._deliver, self._ended, lambda _: self.stop_beating())
-        self._following = Following(kit, job_id, follower, window_s=_WINDOW_S).start()
+        card = CardSubscriber(self._deliver, self._ended, lambda _: self.stop_beating())
+        self._following = JobSubscription(kit, card, job_id, _WINDOW_S)
+        self._following.start()
 
     def close(self) -> None:
         self._following.stop()

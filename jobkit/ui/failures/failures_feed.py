@@ -1,33 +1,22 @@
-"""What the page of failures shows, read once for all who look at it, and again when something of it has changed."""
+"""`FailuresFeed`: groups of failures, read once for all sessions that show them, and again after each change."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jobkit.model import EventType, FailureGroup, GroupState, JobEvent, JobkitError, JobSnapshot, Pause
+from jobkit.model import EventType, FailureGroup, GroupState, JobEvent, JobSnapshot, Pause
 from jobkit.model.failure import shared
 from jobkit.model.snapshot import iso
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import describe
-from jobkit.ui.live.pace import Pacer, Rereading, answered, on_loop
+from jobkit.ui.live.shared_feed import SharedFeed, Subscriber
 from jobkit.ui.words.format import defaults_of, params_brief, value_brief
 from jobkit.ui.words.trace import chain_of
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
-
-logger = logging.getLogger("jobkit.ui")
-
-#: Seconds between two looks, and until the next one where nothing has happened: the sparklines move with the hours.
-_WINDOW_S, _LOOK_S = 0.2, 60.0
 
 #: Groups on the page, and jobs of a group at first and at most.
 GROUPS, JOBS, MOST_JOBS = 300, 20, 500
@@ -108,117 +97,64 @@ def detail(
 
 
 @dataclass(eq=False, slots=True)
-class Looker:
-    """One tab: whom to deliver texts to, and which group is open there. `detail` is the one that it has."""
+class FailuresSubscriber(Subscriber):
+    """One page of failures: its open group ("" for none), how many jobs to show of it, and the texts that it has."""
 
-    deliver: Callable[[Mapping[str, str]], None]
     group: str = ""
     limit: int = JOBS
     has: dict[str, str] = field(default_factory=dict)
 
 
-class FailuresFeed:
-    """Reads for all who look. Lives on the background loop."""
+class FailuresFeed(SharedFeed[FailuresSubscriber]):
+    """Delivers `picture`, the same to all, and `detail` of the group that is open there, as whole texts."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
-        self._lookers: list[Looker] = []
-        self._reading = Rereading(self._read)
-        self._pacer = Pacer(_WINDOW_S, self._reading.ask)
-        self._stops: list[Callable[[], None]] = []
-        self._runner: asyncio.Task[None] | None = None
+    CHANNELS = (None, CONTROL)
+    WINDOW_S = 0.2
+    LOOK_S = 60.0  # the sparklines move with the hours
 
-    def add(self, looker: Looker) -> None:
-        self._lookers.append(looker)
-        if self._runner is None:
-            self._stops = [
-                self._kit.hub.listen(lambda event: on_loop(self._heard, event), None),
-                self._kit.hub.listen(lambda event: on_loop(self._heard, event), CONTROL),
-                self._kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)),
-            ]
-            self._runner = asyncio.get_running_loop().create_task(self._watch())
-        else:
-            self.again(looker)
+    def tell(self, subscriber: FailuresSubscriber, version: Any = None) -> None:
+        subscriber.has.clear()
+        self.poke()
 
-    def leave(self, looker: Looker) -> None:
-        if looker in self._lookers:
-            self._lookers.remove(looker)
-        if not self._lookers and self._runner is not None:
-            self._pacer.stop()
-            for stop in self._stops:
-                stop()
-            self._reading.stop()
-            self._runner.cancel()
-            self._runner = None
-            if _feeds.get(self._kit) is self:
-                del _feeds[self._kit]
-
-    def again(self, looker: Looker) -> None:
-        """All texts to this one, soon: it has just come, or looks at another group."""
-        looker.has.clear()
-        self._pacer.poke()
-
-    def _heard(self, event: JobEvent) -> None:
+    def take(self, event: JobEvent) -> None:
         if event.job_id == CONTROL or event.type in _TELLING:
-            self._pacer.poke()
+            self.poke()
 
-    def _status(self, is_live: bool) -> None:
-        if is_live:
-            self._pacer.poke()
+    def flush(self) -> None:
+        self.reload()
 
-    async def _watch(self) -> None:
-        await self._kit.hub.ready(None)
-        await self._kit.hub.ready(CONTROL)
-        while True:
-            self._pacer.poke()
-            await asyncio.sleep(_LOOK_S)
-
-    async def _read(self) -> None:
-        try:
-            await answered(self._read_all)
-        except JobkitError as error:
-            logger.warning("failures could not be read: %s", error)
-
-    async def _read_all(self) -> None:
-        store = self._kit.verbs.store
+    async def read(self) -> None:
+        store = self.kit.verbs.store
         pauses = [pause for rule in await store.rules() if (pause := Pause.of(rule)) is not None]
         whole = picture(await store.failures((), "", GROUPS), pauses)
-        self._give(self._lookers, "picture", whole)
+        self._give(self.subscribers, "picture", whole)
         details: dict[tuple[str, int], dict[str, Any]] = {}
-        for looker in list(self._lookers):
-            which = (looker.group, looker.limit)
-            if looker.group and which not in details:
+        for one in list(self.subscribers):
+            which = (one.group, one.limit)
+            if one.group and which not in details:
                 details[which] = await self._detail(*which)
         for which, found in details.items():
-            self._give([one for one in self._lookers if (one.group, one.limit) == which], "detail", found)
+            self._give([one for one in self.subscribers if (one.group, one.limit) == which], "detail", found)
 
     async def _detail(self, id: str, limit: int) -> dict[str, Any]:
-        store = self._kit.verbs.store
+        store = self.kit.verbs.store
         group = await store.failure(id)
         if group is None:
             return {"id": id, "gone": True}
         ids, cursor = await store.failed_jobs(id, limit=max(limit, _COMPARED))
         again, _ = await store.failed_jobs(id, limit=max(limit, _COMPARED), is_repeated=True)
         jobs = [job for job in await store.snapshots(ids) if job is not None]
-        infos = await self._kit.aio.tasks()
+        infos = await self.kit.aio.tasks()
         return detail(group, jobs, set(again), bool(cursor), infos.get(group.task), limit)
 
-    def _give(self, lookers: Sequence[Looker], name: str, found: Mapping[str, Any]) -> None:
-        """To those who have not got the very same."""
+    def _give(self, subscribers: Sequence[FailuresSubscriber], name: str, found: Mapping[str, Any]) -> None:
+        """Deliver to those that do not have the very same."""
         body = json.dumps(found, separators=(",", ":"), ensure_ascii=False, default=str)
         text = f'{body[:-1]},"now":"{iso(datetime.now(UTC))}"}}'
-        for looker in list(lookers):
-            if looker.has.get(name) != body:
-                looker.has[name] = body
-                looker.deliver({name: text})
-
-
-_feeds: weakref.WeakKeyDictionary[Kit, FailuresFeed] = weakref.WeakKeyDictionary()
-
-
-def feed_of(kit: Kit) -> FailuresFeed:
-    """The one of this kit; on the background loop."""
-    return _feeds.get(kit) or _feeds.setdefault(kit, FailuresFeed(kit))
+        for one in list(subscribers):
+            if one.has.get(name) != body:
+                one.has[name] = body
+                one.deliver({name: text}, {})
 
 
 STATES = ("open", str(GroupState.MUTED), str(GroupState.RESOLVED))

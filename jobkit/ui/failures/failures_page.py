@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import param
 from panel.custom import JSComponent
 
-from jobkit.client.loop import background
 from jobkit.model import InvalidParams, UnknownTask
 from jobkit.ui.access.desk import PAUSE_ACTIONS, Answer, Desk, Errand, action, each
-from jobkit.ui.failures.failures_feed import JOBS, MOST_JOBS, STATES, Looker, feed_of
+from jobkit.ui.failures.failures_feed import JOBS, MOST_JOBS, STATES, FailuresFeed, FailuresSubscriber
 from jobkit.ui.form.form_values import read_field
-from jobkit.ui.live.asked import obey
+from jobkit.ui.live.asked import on_request
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.own import SelfContained
+from jobkit.ui.live.shared_feed import Subscription
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
@@ -138,40 +138,33 @@ class FailuresPage(SelfContained, JSComponent):
         self._kit = kit
         self._on_open, self._on_choose = on_open, on_choose
         self._bridge = bridge or SessionBridge()
-        self._looker = Looker(lambda texts: self._bridge.put(self, texts), self.group)
-        self._is_reading = False
+        self._subscriber = FailuresSubscriber(lambda texts, _: self._bridge.put(self, texts), self.group)
+        self._subscription = Subscription(kit, FailuresFeed, self._subscriber)
         self._n = 0
-        self._bridge.on_close(lambda: void(background.start().call_soon_threadsafe(self._end)))
-        obey(self, self._bridge, self._do)
+        self._bridge.on_close(self._subscription.stop)
+        on_request(self, self._bridge, self._do)
         self.param.watch(lambda _: self._follow(), ["is_open", "group"])
         self._follow()
 
     def _follow(self) -> None:
-        background.start().call_soon_threadsafe(partial(self._begin, self.group) if self.is_open else self._end)
-
-    # -- on the background loop -------------------------------------------------------------------------------------
-
-    def _begin(self, group: str) -> None:
-        if group != self._looker.group:
-            self._looker.group, self._looker.limit = group, JOBS
-        if not self._bridge.is_open:
-            return
-        if self._is_reading:
-            feed_of(self._kit).again(self._looker)
+        if not self.is_open or not self._bridge.is_open:
+            self._subscription.stop()
+        elif self._subscription.is_active:
+            group = self.group
+            self._subscription.ask(lambda feed: self._turn(group, feed))
         else:
-            self._is_reading = True
-            feed_of(self._kit).add(self._looker)
+            self._turn(self.group)
+            self._subscription.start()
 
-    def _end(self) -> None:
-        if self._is_reading:
-            self._is_reading = False
-            feed_of(self._kit).leave(self._looker)
+    def _turn(self, group: str, feed: FailuresFeed | None = None) -> None:
+        if group != self._subscriber.group:
+            self._subscriber.group, self._subscriber.limit = group, JOBS
+        if feed is not None:
+            feed.tell(self._subscriber)
 
-    def _again(self, more: bool = False) -> None:
-        if more:
-            self._looker.limit = min(MOST_JOBS, self._looker.limit * 3)
-        if self._is_reading:
-            feed_of(self._kit).again(self._looker)
+    def _more(self, feed: FailuresFeed) -> None:
+        self._subscriber.limit = min(MOST_JOBS, self._subscriber.limit * 3)
+        feed.tell(self._subscriber)
 
     def _acted(self, action: str, group: str, answer: Answer) -> None:
         can_undo = answer.is_ok and action in ("mute_group", "resolve_group")
@@ -192,7 +185,7 @@ class FailuresPage(SelfContained, JSComponent):
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         id = str(asked.get("id", ""))[:200]
         if action == "hello":
-            background.start().call_soon_threadsafe(self._again)
+            self._subscription.resend()
         elif action == "open" and self._on_open is not None:
             self._on_open(id)
         elif action == "group":
@@ -202,7 +195,7 @@ class FailuresPage(SelfContained, JSComponent):
             self.param.update(state=str(asked["state"]), group="")
             self._chosen()
         elif action == "more":
-            background.start().call_soon_threadsafe(self._again, True)
+            self._subscription.ask(self._more)
         elif action in ("pause_task", "resume_task"):
             self._desk.begin(action, [str(asked.get("task", ""))[:200]], partial(self._acted, action, id))
         elif action in GROUP_ACTIONS:
@@ -213,7 +206,3 @@ class FailuresPage(SelfContained, JSComponent):
     def _chosen(self) -> None:
         if self._on_choose is not None:
             self._on_choose(self.group, self.state)
-
-
-def void(_: object) -> None:
-    """For callbacks whose value nobody wants."""

@@ -10,11 +10,12 @@ from panel.custom import JSComponent
 
 from jobkit.store.grammar import HELP
 from jobkit.ui.access.desk import Answer, Desk
-from jobkit.ui.jobs.board_feed import Watching
+from jobkit.ui.jobs.board_feed import BoardFeed, watch_board
 from jobkit.ui.jobs.bulk import MOST, Bulk, Errand
-from jobkit.ui.live.asked import obey
+from jobkit.ui.live.asked import on_request
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.own import SelfContained
+from jobkit.ui.live.shared_feed import Subscriber, Subscription
 from jobkit.ui.words import assets
 from jobkit.ui.words.search import read_search
 
@@ -87,11 +88,11 @@ class JobTable(SelfContained, JSComponent):
         self._bridge = bridge or SessionBridge()
         self._cursors: list[str] = []
         self._bulk = Bulk(self._desk, lambda text: self._bridge.put(self, {"work": text}))
-        self._watching: Watching | None = None
+        self._watching: Subscription[BoardFeed, Subscriber] | None = None
         self._generation = 0
         self._is_turned = self._is_hidden = False
         self._bridge.on_close(self._leave)
-        obey(self, self._bridge, self._do)
+        on_request(self, self._bridge, self._do)
         self.param.watch(lambda *_: self._look(), ["search", "order", "cursor"])
         self._look()
 
@@ -105,15 +106,12 @@ class JobTable(SelfContained, JSComponent):
         query, self.problem = read_search(self.search, self.order, self.cursor)
         depth = len(self._cursors)
 
-        def deliver(text: str, is_page: bool) -> None:
-            if generation != self._generation:
-                return
-            if is_page:
-                self._bridge.put(self, {"page": f'{text[:-1]},"depth":{depth}}}'})
-            else:
-                self._bridge.put(self, {}, {"delta": text})
+        def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+            if generation == self._generation:
+                page = {name: f'{text[:-1]},"depth":{depth}}}' for name, text in whole.items()}
+                self._bridge.put(self, page, parts)
 
-        self._watching = Watching(self._kit, query, deliver, only=self._desk.person.only_owner)
+        self._watching = watch_board(self._kit, query, deliver, only=self._desk.person.only_owner)
 
     def _leave(self) -> None:
         if self._watching is not None:

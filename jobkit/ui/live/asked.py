@@ -40,7 +40,7 @@ class Requests:
         return found
 
 
-def obey(component: Any, bridge: SessionBridge, do: Callable[[str, Mapping[str, Any]], object]) -> None:
+def on_request(component: Any, bridge: SessionBridge, do: Callable[[str, Mapping[str, Any]], object]) -> None:
     """Call `do(action, request)` in the session for each request of a Panel component's browser."""
     requests = Requests()
 

@@ -1,4 +1,4 @@
-"""`FeedPage`: a page that shows the one text of a `PageFeed`; workers and schedules are such pages."""
+"""`FeedPage`: a page that shows one text of a `TextFeed`: workers, schedules, the audit log."""
 
 from __future__ import annotations
 
@@ -8,18 +8,62 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import param
 from panel.custom import JSComponent
 
+from jobkit.model import JobEvent
 from jobkit.ui.access.desk import Answer, Desk
-from jobkit.ui.live.asked import obey
+from jobkit.ui.live.asked import on_request
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.own import SelfContained
-from jobkit.ui.live.page_feed import Follower, PageFeed
+from jobkit.ui.live.shared_feed import SharedFeed, Subscriber, Subscription
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
 
 
+class TextFeed(SharedFeed[Subscriber]):
+    """One text, `picture`, made anew every `LOOK_S` seconds, and soon after each event that `is_news`."""
+
+    LOOK_S = 2.0
+    WINDOW_S = 0.4
+
+    def __init__(self, kit: Kit, *key: Any) -> None:
+        super().__init__(kit)
+        self._text = ""
+        self._is_new = False
+
+    def is_news(self, event: JobEvent) -> bool:
+        """Return True if the page looks different after the event."""
+        return not event.type.is_news
+
+    async def text(self) -> str:
+        """Read the store and return the text.
+
+        Raises:
+            JobkitError: the text could not be read; the next look tries again.
+        """
+        raise NotImplementedError
+
+    async def read(self) -> None:
+        before, self._text = self._text, await self.text()
+        self._is_new = self._text != before
+
+    def loaded(self) -> None:
+        if self._is_new:
+            self.publish({"picture": self._text})
+
+    def take(self, event: JobEvent) -> None:
+        if self.is_news(event):
+            self.poke()
+
+    def flush(self) -> None:
+        self.reload()
+
+    def tell(self, subscriber: Subscriber, version: Any = None) -> None:
+        if self._text:
+            subscriber.deliver({"picture": self._text}, {})
+
+
 class FeedPage(SelfContained, JSComponent):
-    """A page that is fed while somebody looks.
+    """A page that is fed while it is open.
 
     Args:
         kit: whose.
@@ -30,10 +74,10 @@ class FeedPage(SelfContained, JSComponent):
         FEED: what it shows.
         picture: what the browser shows. notice: a sentence about what did not work.
         may_act: whether anything may be done here, where the desk allows it.
-        is_open: whether anybody looks; only then is anything read.
+        is_open: whether the page is shown; only then is anything read.
     """
 
-    FEED: ClassVar[type[PageFeed]] = PageFeed
+    FEED: ClassVar[type[TextFeed]] = TextFeed
 
     picture = param.String(default="")
     notice = param.String(default="")
@@ -57,10 +101,17 @@ class FeedPage(SelfContained, JSComponent):
         self._kit = kit
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()
-        self._follower = Follower(kit, self.FEED, self._bridge, lambda text: self._bridge.put(self, {"picture": text}))
-        obey(self, self._bridge, self._do)
-        self.param.watch(lambda _: self._follower.follow(self.is_open), "is_open")
-        self._follower.follow(self.is_open)
+        self._subscription = Subscription(kit, self.FEED, Subscriber(lambda texts, _: self._bridge.put(self, texts)))
+        self._bridge.on_close(self._subscription.stop)
+        on_request(self, self._bridge, self._do)
+        self.param.watch(lambda _: self._follow(), "is_open")
+        self._follow()
+
+    def _follow(self) -> None:
+        if self.is_open and self._bridge.is_open:
+            self._subscription.start()
+        else:
+            self._subscription.stop()
 
     def _allowed(self, params: dict[str, Any]) -> dict[str, Any]:
         """The parameters, with what the desk does not allow taken out."""
@@ -72,7 +123,7 @@ class FeedPage(SelfContained, JSComponent):
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         if action == "hello":
-            self._follower.again()
+            self._subscription.resend()
         elif action != "open":
             self._act(action, asked)
         elif self._on_open is not None:

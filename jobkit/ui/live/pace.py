@@ -48,36 +48,6 @@ class Pacer:
         self._flush()
 
 
-class Rereading:
-    """One read at a time; what is asked for while one is under way is read again, since that may be from before.
-
-    For one event loop's thread.
-    """
-
-    def __init__(self, read: Callable[[], Awaitable[None]]) -> None:
-        self._read = read
-        self._runner: asyncio.Task[None] | None = None
-        self._is_stale = False
-
-    def ask(self) -> None:
-        """Read soon."""
-        if self._runner is None or self._runner.done():
-            self._runner = asyncio.get_running_loop().create_task(self._run())
-        else:
-            self._is_stale = True
-
-    def stop(self) -> None:
-        if self._runner is not None:
-            self._runner.cancel()
-
-    async def _run(self) -> None:
-        while True:
-            self._is_stale = False
-            await self._read()
-            if not self._is_stale:
-                return
-
-
 async def answered(read: Callable[[], Awaitable[T]]) -> T:
     """The value of a read, as soon as the store answers.
 

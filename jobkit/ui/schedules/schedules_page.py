@@ -21,8 +21,7 @@ from jobkit.schedules.words import lateness, moment_text, moments, sentence, utc
 from jobkit.store.schedules import CHANGED
 from jobkit.store.values import WorkerInfo
 from jobkit.ui.access.desk import Errand, action, each
-from jobkit.ui.live.feed_page import FeedPage
-from jobkit.ui.live.page_feed import PageFeed
+from jobkit.ui.live.feed_page import FeedPage, TextFeed
 from jobkit.ui.schedules.schedule_form import ScheduleForm
 from jobkit.ui.words import assets
 from jobkit.ui.words.format import Defaults, defaults_of, params_brief
@@ -149,17 +148,19 @@ action("remove_schedule", each(_remove), "removed", on="schedule", is_dangerous=
 _SWITCHES = {"pause": "pause_schedule", "resume": "resume_schedule", "run": "run_schedule", "remove": "remove_schedule"}
 
 
-class SchedulesFeed(PageFeed):
+class SchedulesFeed(TextFeed):
     """That a slot is late because no worker lives is no event, so it looks now and then."""
 
-    LOOK_S, WINDOW_S, HEARS = 5.0, 0.3, (CHANGED, None)
+    CHANNELS = (CHANGED, None)
+    LOOK_S = 5.0
+    WINDOW_S = 0.3
     _runs: frozenset[str] = frozenset()
 
     def is_news(self, event: JobEvent) -> bool:
         """A schedule has changed, or a run that is shown has begun."""
         return event.job_id == CHANGED or (event.job_id in self._runs and not event.type.is_news)
 
-    async def read(self) -> str:
+    async def text(self) -> str:
         store = self.kit.verbs.store
         found, workers, now_ms, infos = await asyncio.gather(
             store.schedules(), store.workers(), store.clock(), self.kit.aio.tasks()

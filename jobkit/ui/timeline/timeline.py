@@ -13,11 +13,12 @@ from panel.custom import JSComponent
 from jobkit.store.grammar import HELP
 from jobkit.store.query import Query
 from jobkit.ui.access.desk import Desk
-from jobkit.ui.live.asked import obey
+from jobkit.ui.live.asked import on_request
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.own import SelfContained
 from jobkit.ui.live.page import PageSession
-from jobkit.ui.timeline.timeline_feed import Looking
+from jobkit.ui.live.shared_feed import Subscription
+from jobkit.ui.timeline.timeline_feed import TimelineFeed, TimelineSubscriber, watch_timeline
 from jobkit.ui.timeline.timeline_plot import figures
 from jobkit.ui.timeline.timeline_series import RANGES_MS
 from jobkit.ui.words import assets
@@ -105,10 +106,10 @@ class Timeline(pn.Column):
         self._on_open = on_open
         self._on_look = on_look
         self._bridge = bridge or SessionBridge()
-        self._looking: Looking | None = None
+        self._looking: Subscription[TimelineFeed, TimelineSubscriber] | None = None
         self._generation = 0
         self._bridge.on_close(self.pause)
-        obey(self._head, self._bridge, self._do)
+        on_request(self._head, self._bridge, self._do)
         if is_open:
             self.resume()
 
@@ -127,7 +128,8 @@ class Timeline(pn.Column):
         if range in RANGES and range != self.range:
             self._head.range = range
             if self._looking is not None:
-                self._looking.look(range)
+                subscriber = self._looking.subscriber
+                self._looking.ask(lambda feed: feed.turn(subscriber, range))
         if search[:500] != self.search:
             self._head.search = search[:500]
             if self._looking is not None:
@@ -158,7 +160,7 @@ class Timeline(pn.Column):
 
         query, self._head.problem = read_search(self.search)
         query = Query(states=("none",)) if self._head.problem else query
-        self._looking = Looking(self._kit, self.range, deliver, query=query, only=self._desk.person.only_owner)
+        self._looking = watch_timeline(self._kit, self.range, deliver, query=query, only=self._desk.person.only_owner)
 
     # -- requests of the browser, in the session --------------------------------------------------------------------
 

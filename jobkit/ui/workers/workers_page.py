@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import param
 
@@ -19,13 +19,9 @@ from jobkit.model.snapshot import iso
 from jobkit.store.query import Query
 from jobkit.store.values import CONTROL, WorkerInfo
 from jobkit.ui.access.desk import PAUSE_ACTIONS
-from jobkit.ui.live.feed_page import FeedPage
-from jobkit.ui.live.page_feed import PageFeed
+from jobkit.ui.live.feed_page import FeedPage, TextFeed
 from jobkit.ui.words import assets
 from jobkit.ui.words.format import Defaults, defaults_of, params_brief
-
-if TYPE_CHECKING:
-    pass
 
 #: Running jobs that are told apart by worker, and workers that ended which are still listed.
 _RUNNING, _ENDED = 200, 5
@@ -94,15 +90,15 @@ def _worker(info: WorkerInfo, jobs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-class WorkersFeed(PageFeed):
+class WorkersFeed(TextFeed):
     """Heartbeats are no events, so it looks now and then."""
 
-    HEARS = (None, CONTROL)
+    CHANNELS = (None, CONTROL)
 
     def is_news(self, event: JobEvent) -> bool:
         return event.job_id == CONTROL or super().is_news(event)
 
-    async def read(self) -> str:
+    async def text(self) -> str:
         verbs = self.kit.verbs
         workers, queues, page, rules, infos = await asyncio.gather(
             verbs.workers(),

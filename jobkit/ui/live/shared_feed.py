@@ -1,0 +1,294 @@
+"""`SharedFeed`: live data of a page or a job, read once for all sessions that show it; `Subscription`: the hold of one.
+
+A feed listens to the hub first and reads the store second, so that no event falls between the two; events that arrive
+during a read are applied after it. When the connection comes back, and when a subclass sees a gap, it reads again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+from jobkit.client.loop import background
+from jobkit.model import JobEvent, JobkitError, StoreUnavailable
+from jobkit.runners import Runners
+from jobkit.ui.live.pace import Pacer, answered, on_loop
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+logger = logging.getLogger("jobkit.ui")
+
+
+class Deliver(Protocol):
+    """Send texts to one browser. Called on the background loop; must not block.
+
+    Args:
+        whole: texts that replace what the browser has, by the name of the component's property.
+        parts: texts that continue what it has.
+    """
+
+    def __call__(self, whole: Mapping[str, str], parts: Mapping[str, str], /) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class Subscriber:
+    """One session, or one component of it, that shows a feed's texts."""
+
+    deliver: Deliver
+
+
+S = TypeVar("S", bound=Subscriber)
+
+
+class SharedFeed(Generic[S]):
+    """Data that several sessions show, kept up to date from the first subscriber to the last.
+
+    Used on the background loop alone. A subclass implements `read`, `take`, `flush` and `tell`.
+
+    Attributes:
+        CHANNELS: channels of the hub: None for the events of all jobs, a job's id, `CONTROL`, ...
+        WINDOW_S: seconds (> 0) between two calls of `flush`, at least.
+        LOOK_S: seconds between two calls of `look`; None for none.
+        subscribers: in the order in which they came.
+        has_read: whether `read` has succeeded once.
+    """
+
+    CHANNELS: ClassVar[tuple[str | None, ...]] = (None,)
+    WINDOW_S: ClassVar[float] = 0.25
+    LOOK_S: ClassVar[float | None] = None
+
+    def __init__(self, kit: Kit) -> None:
+        self.kit = kit
+        self.subscribers: list[S] = []
+        self.runners = Runners(self.failed)
+        self.pacer = Pacer(self.WINDOW_S, self.flush)
+        self._early: list[JobEvent] | None = []
+        self._stops: list[Callable[[], None]] = []
+        self.has_read = False
+        self._is_reading = self._is_stale = self._is_taking_early = self._is_due = False
+
+    # -- a subclass says what it reads and delivers --------------------------------------------------------------------
+
+    async def read(self) -> None:
+        """Read everything from the store. Repeated until the store answers.
+
+        Raises:
+            JobkitError: see `failed`.
+        """
+
+    def loaded(self) -> None:
+        """Deliver what `read` found. Called after the events that arrived meanwhile were applied."""
+
+    def take(self, event: JobEvent) -> None:
+        """Apply one event."""
+
+    def flush(self) -> None:
+        """Deliver changes. Called soon after `poke`."""
+
+    def tell(self, subscriber: S, version: Any = None) -> None:
+        """Deliver everything to one subscriber, unless it has `version` and that is the newest."""
+
+    def look(self) -> None:
+        """Do what time alone makes necessary; by default, flush."""
+        self.poke()
+
+    def status(self, is_live: bool) -> None:
+        """The hub's connection has come back, or was lost."""
+        if is_live:
+            self.reload()
+
+    def failed(self, error: Exception) -> None:
+        """Handle an error of `read` or of any of `runners`."""
+        if not isinstance(error, JobkitError):
+            raise error
+        # The header of the page says so when the store is away; the hub calls `status` when it is back.
+        level = logging.DEBUG if isinstance(error, StoreUnavailable) else logging.WARNING
+        logger.log(level, "%s could not read: %s", type(self).__name__, error)
+
+    def close(self) -> None:
+        """Release what a subclass holds. Called when the last subscriber has gone."""
+
+    # -- subscribers ---------------------------------------------------------------------------------------------------
+
+    def add(self, subscriber: S) -> None:
+        self.subscribers.append(subscriber)
+        if self._stops:
+            self.tell(subscriber)
+            return
+        hub = self.kit.hub
+        self._stops = [
+            *(hub.listen(lambda event: on_loop(self._hear, event), channel) for channel in self.CHANNELS),
+            hub.on_status(lambda is_live: on_loop(self.status, is_live)),
+        ]
+        self.reload()
+        if self.LOOK_S is not None:
+            self.runners.run(self._look_again(self.LOOK_S))
+        if not hub.is_live:
+            self.status(False)
+
+    def remove(self, subscriber: S) -> None:
+        if subscriber not in self.subscribers:
+            return
+        self.subscribers.remove(subscriber)
+        if not self.subscribers:
+            self.pacer.stop()
+            for stop in self._stops:
+                stop()
+            self.runners.cancel()
+            self.close()
+            feeds = _feeds.get(self.kit, {})
+            for key in [key for key, feed in feeds.items() if feed is self]:
+                del feeds[key]
+
+    def publish(self, whole: Mapping[str, str], parts: Mapping[str, str] | None = None) -> None:
+        """Deliver the same to all subscribers."""
+        for subscriber in list(self.subscribers):
+            try:
+                subscriber.deliver(whole, parts or {})
+            except Exception:
+                logger.exception("%s could not deliver to a session", type(self).__name__)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_loading(self) -> bool:
+        """True while events are kept for after a read."""
+        return self._early is not None
+
+    def poke(self) -> None:
+        """Flush soon."""
+        if self._is_taking_early:
+            self._is_due = True
+        else:
+            self.pacer.poke()
+
+    def reload(self) -> None:
+        """Read again. During a read, read once more after it: what is under way may be older than the reason to ask."""
+        self._is_stale = True
+        if self._early is None:
+            self._early = []
+        if not self._is_reading:
+            self._is_reading = True
+            self.runners.run(self._reload())
+
+    async def _reload(self) -> None:
+        is_read = False
+        try:
+            while self._is_stale:
+                self._is_stale = False
+                for channel in self.CHANNELS:
+                    await self.kit.hub.ready(channel)
+                self._early = []
+                await answered(self.read)
+            self.has_read = is_read = True
+        finally:
+            self._is_reading = False
+            if self.has_read and self.subscribers:  # after an error, they change what was read before it
+                self._take_early()
+                if is_read:
+                    self.loaded()
+                if self._is_due:
+                    self._is_due = False
+                    self.poke()
+
+    def _take_early(self) -> None:
+        early, self._early = self._early, None
+        self._is_taking_early = True  # none of them is delivered before the whole
+        for event in early or ():
+            self.take(event)
+        self._is_taking_early = False
+
+    def _hear(self, event: JobEvent) -> None:
+        if self._early is not None:
+            self._early.append(event)
+        else:
+            self.take(event)
+
+    async def _look_again(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            self.look()
+
+
+_feeds: weakref.WeakKeyDictionary[Kit, dict[tuple[Any, ...], SharedFeed[Any]]] = weakref.WeakKeyDictionary()
+
+F = TypeVar("F", bound=SharedFeed[Any])
+
+
+def open_feeds(kit: Kit, kind: type[F]) -> list[F]:
+    """Return the feeds of a kind that have subscribers now."""
+    return [feed for feed in list(_feeds.get(kit, {}).values()) if isinstance(feed, kind)]
+
+
+def poke_feeds(kit: Kit, kind: type[F]) -> None:
+    """Have all feeds of a kind flush soon; from any thread."""
+    background.start().call_soon_threadsafe(lambda: [feed.poke() for feed in open_feeds(kit, kind)])
+
+
+class Subscription(Generic[F, S]):
+    """One subscriber's hold on the feed that it shares with others; from any thread.
+
+    Args:
+        kit: the kit whose data it is.
+        kind: class of the feed, made as `kind(kit, *key)` for the first of its subscribers.
+        subscriber: gets the texts, from `start` to `stop`.
+        key: what distinguishes this feed from others of its kind (a query, a job's id).
+    """
+
+    def __init__(self, kit: Kit, kind: type[F], subscriber: S, *key: Any) -> None:
+        self.subscriber = subscriber
+        self._kit, self._kind, self._key = kit, kind, key
+        self._is_wanted = False
+        self._feed: F | None = None
+
+    @property
+    def feed(self) -> F | None:
+        """The feed; None before it has begun and after the end. Changes on the background loop."""
+        return self._feed
+
+    @property
+    def is_active(self) -> bool:
+        """True from `start` to `stop`."""
+        return self._is_wanted
+
+    def start(self) -> Subscription[F, S]:
+        """Subscribe, unless that is done."""
+        self._is_wanted = True
+        background.start().call_soon_threadsafe(self._begin)
+        return self
+
+    def stop(self) -> None:
+        """Unsubscribe; any number of times."""
+        self._is_wanted = False
+        background.start().call_soon_threadsafe(self._end)
+
+    def resend(self, version: Any = None) -> None:
+        """Deliver everything again, unless `version` is the newest: a browser was opened, or has missed something."""
+        self.ask(lambda feed: feed.tell(self.subscriber, version))
+
+    def ask(self, do: Callable[[F], object]) -> None:
+        """Call `do(feed)` on the background loop; no-op when not subscribed."""
+
+        def run() -> None:
+            if self._feed is not None and self._is_wanted:
+                do(self._feed)
+
+        background.start().call_soon_threadsafe(run)
+
+    def _begin(self) -> None:
+        if self._is_wanted and self._feed is None:
+            feeds = _feeds.setdefault(self._kit, {})
+            key = (self._kind, *self._key)
+            feed: Any = feeds.get(key) or feeds.setdefault(key, self._kind(self._kit, *self._key))
+            self._feed = feed
+            feed.add(self.subscriber)
+
+    def _end(self) -> None:
+        if self._feed is not None:
+            self._feed.remove(self.subscriber)
+            self._feed = None
