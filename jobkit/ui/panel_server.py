@@ -1,7 +1,7 @@
 """What jobkit changes in Panel's server, for `panel serve dashboard.py` as for `jobkit dashboard`.
 
 Panel has no hooks for these: who may have a session, which files `/components` serves, how long a request may take,
-which address `--show` opens. All names of Panel and Bokeh that are not public stand here. The module is loaded with a
+which address `--show` opens; `patch` has the names of the methods that are wrapped for it. The module is loaded with a
 kit if Panel is loaded (`pn.serve` in a program), with most parts of `jobkit.ui`, and by `panel serve` itself before it
 listens (the entry point in the group `panel.io.rest`), since a page's own code runs only when it is first opened.
 """
@@ -20,16 +20,10 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 from weakref import WeakKeyDictionary
 
-import bokeh.server.server
 import param
 import tornado.web
 from bokeh.document import Document
 from bokeh.model import Model
-from bokeh.server.contexts import ApplicationContext
-from bokeh.server.views.auth_request_handler import AuthRequestHandler
-from bokeh.server.views.ws import WSHandler
-from panel.io import server as panel_server
-from panel.io.liveness import LivenessHandler
 from panel.io.state import state
 from tornado.httpserver import HTTPServer
 
@@ -52,6 +46,7 @@ from jobkit.own_machine import (
     why_closed,
 )
 from jobkit.settings import Settings
+from jobkit.ui import patch
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -200,7 +195,7 @@ def _preparing(prepare: Callable[..., Awaitable[None]]) -> Callable[..., Awaitab
     async def prepared(self: Any) -> None:
         _remember(self)
         await prepare(self)
-        if self.request.method == "GET" and not self._finished and TOKEN_FIELD in self.request.query_arguments:
+        if self.request.method == "GET" and not patch.is_finished(self) and TOKEN_FIELD in self.request.query_arguments:
             _take_token(self)
 
     return prepared
@@ -314,13 +309,11 @@ def serves_jobkit(application: Any) -> bool:
     """Return whether a server of Bokeh's has pages with jobkit: its code is loaded, or a page's text names it."""
     if "jobkit.http" in sys.modules or "jobkit.ui.access.session" in sys.modules:
         return True
-    handlers = [h for each in getattr(application, "applications", {}).values() for h in each.application.handlers]
-    mains = [getattr(handler, "_main_handler", handler) for handler in handlers]  # of a directory
-    return any("jobkit" in str(getattr(getattr(main, "_runner", None), "source", "")) for main in mains)
+    return any("jobkit" in source for source in patch.page_sources(application))
 
 
 def _needs_token(server: Any) -> bool:
-    application = server._tornado
+    application = patch.application_of(server)
     if server.port is None or not serves_jobkit(application):
         return False
     return not why_closed(server_of_tornado(application).configured(Settings.load())) and not system_tells()
@@ -347,7 +340,7 @@ def _starting(start: Callable[[Any], None]) -> Callable[[Any], None]:
         start(self)
         if _needs_token(self) and not tornado.process.task_id():
             try:
-                for path in self._tornado.applications:
+                for path in patch.application_of(self).applications:
                     print(f"jobkit: open {to_print(_base(self) + path)}", flush=True)
             except JobkitError as error:
                 logger.error("%s", error)
@@ -356,35 +349,25 @@ def _starting(start: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _base(server: Any) -> str:
-    scheme = "https" if urlsplit(server._absolute_url).scheme == "https" else "http"
+    scheme = "https" if urlsplit(patch.address_of(server)).scheme == "https" else "http"
     return f"{scheme}://{server.address or 'localhost'}:{server.port}{server.prefix}"
 
 
-def _install() -> None:
-    """Once in a process: a second import of this module finds what it put there."""
-    if getattr(ApplicationContext.create_session_if_needed, "__wrapped__", None) is not None:
-        return
-    from panel.io import rest  # loads `rest_provider`, which has to be there by then
-
-    changed: list[tuple[Any, str, Callable[[Any], Any]]] = [
-        (ApplicationContext, "create_session_if_needed", _judging),
-        (panel_server.DocHandler, "get_session", _framing),
-        (AuthRequestHandler, "prepare", _preparing),
-        (AuthRequestHandler, "write_error", _writing),
-        (WSHandler, "_async_open", _closing),
-        (panel_server.WSHandler, "_async_open", _closing),
-        (panel_server.ComponentResourceHandler, "parse_url_path", _finding),
-        (panel_server.ComponentResourceHandler, "prepare", lambda _: _ask_for_login),
-        (rest.BaseHandler, "prepare", lambda _: _ask_for_login),
-        (LivenessHandler, "prepare", lambda _: _ask_before_running),
-        (bokeh.server.server.BaseServer, "show", _showing),
-        (bokeh.server.server.BaseServer, "start", _starting),
-    ]
-    if (session_info := getattr(panel_server, "SessionInfoHandler", None)) is not None:  # from Panel 1.10 on
-        changed.append((session_info, "prepare", lambda _: _ask_for_login))
-    for kind, name, change in changed:
-        setattr(kind, name, change(getattr(kind, name)))
-    vars(bokeh.server.server)["HTTPServer"] = _PatientServer
-
-
-_install()
+patch.replace_server_hooks(
+    {
+        "create a session": _judging,
+        "get the session of a page": _framing,
+        "prepare a request": _preparing,
+        "write an error": _writing,
+        "open a websocket": _closing,
+        "open a websocket of Panel's": _closing,
+        "find a component": _finding,
+        "prepare a component": lambda _: _ask_for_login,
+        "prepare a REST request": lambda _: _ask_for_login,
+        "prepare a check of liveness": lambda _: _ask_before_running,
+        "prepare the list of sessions": lambda _: _ask_for_login,
+        "show a page": _showing,
+        "start": _starting,
+    },
+    _PatientServer,
+)

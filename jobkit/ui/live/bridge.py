@@ -17,8 +17,8 @@ from typing import Any
 import panel as pn
 
 from jobkit.client.loop import background
-from jobkit.ui.live.courier import Courier, Literals, Post, changes, courier_of, send, sockets_of
-from jobkit.ui.live.outgoing import held
+from jobkit.ui.live.courier import Courier, Literals, Post, courier_of
+from jobkit.ui.patch import batch_changes, changes, models_of, send, sockets_of
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -100,7 +100,7 @@ class SessionBridge:
         with self._lock:
             box, self._box = self._box, {}
         sockets = sockets_of(self._document) if self.is_open else []
-        absent = {each: post for each, post in box.items() if sockets is None or each not in self._present}
+        absent = {each: post for each, post in box.items() if sockets is None or not self._hears(each)}
         events: list[str] = []
         for each, post in box.items():
             if sockets and each not in absent:
@@ -112,6 +112,10 @@ class SessionBridge:
             runner.add_done_callback(self._sent)
             return True
         return False
+
+    def _hears(self, component: Any) -> bool:
+        """Return whether texts for the component may go past its document."""
+        return component in self._present and models_of(component) is not None
 
     def on_close(self, ending: Callable[[], None]) -> None:
         """Call `ending` once when the session ends; at once where it has."""
@@ -163,7 +167,7 @@ class SessionBridge:
         """In the session, the long way: for the first look of a page, and for servers that are not Tornado's."""
         is_short = self._document is not None and sockets_of(self._document) is not None
         for component, post in posts.items():
-            if is_short and component in self._present:
+            if is_short and self._hears(component):
                 continue  # it came meanwhile, and was told all
             values = post.whole if is_short else post.values()
             component.carried.update(values)
@@ -188,7 +192,7 @@ class SessionBridge:
         if not self.is_open:
             return
         try:
-            with held(self._document):
+            with batch_changes(self._document):
                 function()
         except Exception:
             logger.exception("a page could not be updated")

@@ -12,12 +12,10 @@ import json
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from bokeh.server.views.ws import WSHandler
-from bokeh.util.serialization import make_id
-from tornado.websocket import WebSocketClosedError
+from jobkit.ui.patch import loop_of
 
 T = TypeVar("T")
 
@@ -105,47 +103,3 @@ def courier_of(document: Any) -> Courier | None:
     if loop is None:
         return None
     return _couriers.get(loop) or _couriers.setdefault(loop, Courier(loop))
-
-
-def loop_of(document: Any) -> asyncio.AbstractEventLoop | None:
-    """The loop of a session's server; None before the session is there, and if the server is not Tornado's.
-
-    The loop is the session's: Panel makes a page in a thread from 1.10 on, so the running one would be no help.
-    """
-    context = document.session_context
-    session = context.session if context is not None else None
-    loop: asyncio.AbstractEventLoop | None = getattr(getattr(session, "_loop", None), "asyncio_loop", None)
-    return loop
-
-
-def sockets_of(document: Any) -> list[WSHandler] | None:
-    """The browsers of a session, none while it is away; None where this server is not Bokeh's own on Tornado."""
-    context = document.session_context
-    session = context.session if context is not None else None
-    if session is None:
-        return []
-    sockets = [connection._socket for connection in session._subscribed_connections]
-    return sockets if all(isinstance(socket, WSHandler) for socket in sockets) else None
-
-
-def changes(component: Any, values: Mapping[str, str], literals: Literals) -> Iterable[str]:
-    """Bokeh's events for new values of a component's properties in the browser."""
-    for model, _ in list(component._models.values()):
-        if model.document is None:  # not on the page any more
-            continue
-        for name, text in values.items():
-            yield (
-                f'{{"kind":"ModelChanged","model":{{"id":"{model.data.id}"}},"attr":"{name}","new":{literals[text]}}}'
-            )
-
-
-async def send(sockets: Iterable[WSHandler], events: str) -> None:
-    """One PATCH-DOC message, in the three fragments of Bokeh's protocol; returns when they are on their way."""
-    header = json.dumps({"msgid": make_id(), "msgtype": "PATCH-DOC"})
-    for socket in sockets:
-        try:
-            with await socket.write_lock.acquire():
-                for fragment in (header, "{}", f'{{"events":[{events}]}}'):
-                    await socket.write_message(fragment, locked=False)
-        except WebSocketClosedError:  # Bokeh is told of it as well
-            continue

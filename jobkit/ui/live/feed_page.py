@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
 from panel.custom import JSComponent
 
-from jobkit.model import JobEvent
+from jobkit.model import JobEvent, JobkitError
 from jobkit.ui.access.desk import Answer, Desk
 from jobkit.ui.live.asked import on_request
 from jobkit.ui.live.bridge import SessionBridge
@@ -17,6 +18,8 @@ from jobkit.ui.live.shared_feed import SharedFeed, Subscriber, Subscription
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
+
+logger = logging.getLogger("jobkit.ui")
 
 
 class TextFeed(SharedFeed[Subscriber]):
@@ -49,6 +52,11 @@ class TextFeed(SharedFeed[Subscriber]):
     def loaded(self) -> None:
         if self._is_new:
             self.publish({"picture": self._text})
+
+    def failed(self, error: Exception) -> None:
+        if not isinstance(error, JobkitError):
+            raise error
+        logger.debug("%s could not read: %s", type(self).__name__, error)  # the next look tries again
 
     def take(self, event: JobEvent) -> None:
         if self.is_news(event):

@@ -14,7 +14,8 @@ import weakref
 from itertools import islice
 from typing import Any
 
-from jobkit.ui.live.courier import Literals, changes, loop_of, send, sockets_of
+from jobkit.ui.live.courier import Literals
+from jobkit.ui.patch import changes, loop_of, send, session_of, sockets_of
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -50,8 +51,7 @@ class Heartbeat:
         self._count += 1
         literals = Literals()
         for document, components in list(self._components.items()):
-            context = document.session_context
-            session = getattr(context, "session", None)
+            session = session_of(document)
             if session is None or session.destroyed:
                 del self._components[document]
             elif document not in self._under_way and (sockets := sockets_of(document)):

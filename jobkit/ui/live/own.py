@@ -20,10 +20,10 @@ from panel.custom import JSComponent
 
 from jobkit.ui import panel_server  # noqa: F401  # it notes who comes by which request, so it must be loaded before the first one
 from jobkit.ui.live import heartbeat
-from jobkit.ui.live.outgoing import held, tell
+from jobkit.ui.patch import ComponentHooks, models_of, send_changes, session_of
 
 
-class SelfContained(param.Parameterized):
+class SelfContained(ComponentHooks, param.Parameterized):
     """Mixed into a component of `panel.custom`; drops the style sheets that nobody but Panel asked for.
 
     Attributes:
@@ -52,29 +52,14 @@ class SelfContained(param.Parameterized):
             pn.state.onload(lambda: self._tell_again(moved - self.carried))
 
     def _tell_again(self, names: set[str]) -> None:
-        for model, _ in list(self._models.values()):  # type: ignore[attr-defined]  # panel's
-            document = model.document
-            if document is not None and document.session_context is not None:
-                changes = [
-                    ModelChangedEvent(document, model.data, name, getattr(model.data, name)) for name in sorted(names)
+        for model in models_of(self) or ():
+            if (session := session_of(model.document)) is not None:
+                changed = [
+                    ModelChangedEvent(model.document, model.data, name, getattr(model.data, name))
+                    for name in sorted(names)
                 ]
-                tell(document.session_context.session, changes)
+                send_changes(session, changed)
 
-    def _change_event(self, doc: Any) -> None:
-        with held(doc):  # whatever the browser's request changes, here and in other components
-            super()._change_event(doc)  # type: ignore[misc]  # the component's
-
-    def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
-        properties: dict[str, Any] = super()._process_param_change(params)  # type: ignore[misc]  # the component's
-        if "stylesheets" in properties:
-            asked = {*pn.config.css_files, *map(str, self.stylesheets)}  # type: ignore[attr-defined]  # as above
-            properties["stylesheets"] = [
-                sheet
-                for sheet in properties["stylesheets"]
-                if not isinstance(sheet, ImportedStyleSheet) or str(sheet.url) in asked
-            ]
-        return properties
-
-    @classmethod
-    def _process_importmap(cls) -> dict[str, Any]:
-        return {}  # panel would map React to a CDN here
+    def without_panels_sheets(self, sheets: list[Any]) -> list[Any]:
+        asked = {*pn.config.css_files, *map(str, self.stylesheets)}  # type: ignore[attr-defined]  # the component's
+        return [sheet for sheet in sheets if not isinstance(sheet, ImportedStyleSheet) or str(sheet.url) in asked]

@@ -1,0 +1,262 @@
+"""All private names of Panel and Bokeh that `jobkit.ui` uses, and nothing else of it.
+
+Two needs have no public way. Texts go to a browser as Bokeh's own message, past param, Panel and the document: with 20
+sessions, a tenth of the cost. And Panel's server has no hooks for who may have a session, which files `/components`
+serves, and which address `--show` opens.
+
+Each function says what happens without its private names: texts then go the public way, slower; a hook of the server
+that is gone stops the start, since pages would be open without it. `tests/ui/test_patch.py` fails when a release of
+Panel or Bokeh changes any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from bokeh.document.events import DocumentPatchedEvent
+from bokeh.server.views.ws import WSHandler
+from bokeh.util.serialization import make_id
+from tornado.websocket import WebSocketClosedError
+
+logger = logging.getLogger("jobkit.ui")
+
+#: Messages on their way; a loop holds its tasks only weakly.
+_under_way: set[asyncio.Future[Any]] = set()
+
+
+# -- sessions ----------------------------------------------------------------------------------------------------------
+
+
+def session_of(document: Any) -> Any:
+    """Return the server's session of a document; None outside a server, and before the session exists."""
+    return getattr(document.session_context if document is not None else None, "session", None)
+
+
+def loop_of(document: Any) -> asyncio.AbstractEventLoop | None:
+    """Return the loop of a session's server; None before the session exists, and if the server is not Tornado's.
+
+    Not the running loop: from Panel 1.10 on, a page is made in a thread.
+    """
+    loop: asyncio.AbstractEventLoop | None = getattr(getattr(session_of(document), "_loop", None), "asyncio_loop", None)
+    return loop
+
+
+def sockets_of(document: Any) -> list[WSHandler] | None:
+    """Return the websockets of a session; [] while no browser is connected; None if texts must go the public way: the
+    server is not Bokeh's on Tornado, or this release is not known."""
+    session = session_of(document)
+    if session is None:
+        return []
+    try:
+        sockets = [connection._socket for connection in session._subscribed_connections]
+    except AttributeError:
+        return None
+    return sockets if all(isinstance(socket, WSHandler) for socket in sockets) else None
+
+
+def models_of(component: Any) -> list[Any] | None:
+    """Return the Bokeh models that show a component; None if this release is not known."""
+    models = getattr(component, "_models", None)
+    return None if models is None else [model for model, _ in list(models.values())]
+
+
+# -- changes of a document ---------------------------------------------------------------------------------------------
+
+
+def changes(component: Any, values: Mapping[str, str], literals: Mapping[str, str]) -> Iterable[str]:
+    """Yield Bokeh's events for new values of a component's properties in the browser.
+
+    Args:
+        component: one of `panel.custom`; see `models_of`.
+        values: texts by property.
+        literals: the same texts as JSON strings, by text.
+    """
+    for model in models_of(component) or ():
+        if model.document is None:  # not on the page any more
+            continue
+        for name, text in values.items():
+            yield (
+                f'{{"kind":"ModelChanged","model":{{"id":"{model.data.id}"}},"attr":"{name}","new":{literals[text]}}}'
+            )
+
+
+async def send(sockets: Iterable[WSHandler], events: str) -> None:
+    """Send one PATCH-DOC message, in the three fragments of Bokeh's protocol, and return when it has left."""
+    header = json.dumps({"msgid": make_id(), "msgtype": "PATCH-DOC"})
+    for socket in sockets:
+        try:
+            with await socket.write_lock.acquire():
+                for fragment in (header, "{}", f'{{"events":[{events}]}}'):
+                    await socket.write_message(fragment, locked=False)
+        except WebSocketClosedError:  # Bokeh sees it as well
+            continue
+
+
+@contextmanager
+def batch_changes(document: Any) -> Iterator[None]:
+    """Send all document changes of a session callback as one message, when the callback ends.
+
+    Panel writes each change itself while the callback runs, and keeps those that it cannot write yet for a coroutine.
+    One that is kept just as the coroutine before it ends is written with the next change, and if there is no next one,
+    never (`panel.io.document._dispatch_msgs` removes a mark after an `await` that the next change has set meanwhile;
+    measured: 6 of 450 bursts beside a busy table). Panel leaves a document alone that is held.
+
+    No-op for None, outside a session, if the document is held already, and if this release is not known.
+    """
+    session = session_of(document)
+    is_known = hasattr(session, "_loop") and hasattr(session, "_subscribed_connections")
+    if not is_known or document.callbacks.hold_value or not hasattr(document.callbacks, "_held_events"):
+        yield
+        return
+    if not (_is_on_loop() or session._loop):
+        yield
+        return
+    document.hold("collect")
+    try:
+        yield
+    finally:
+        callbacks = document.callbacks
+        events, callbacks._held_events = list(callbacks._held_events), []
+        callbacks.unhold()
+        for event in events:
+            if not isinstance(event, DocumentPatchedEvent):  # a callback that was added or removed
+                callbacks.trigger_on_change(event)
+        send_changes(session, [event for event in events if isinstance(event, DocumentPatchedEvent)])
+
+
+def send_changes(session: Any, events: list[Any]) -> None:
+    """Write changes to the browsers of a session alone.
+
+    Panel listens to the models on the server, too, and takes what it hears there for a request of a browser.
+    """
+    for connection in getattr(session, "_subscribed_connections", ()) if events else ():
+        message = connection.protocol.create("PATCH-DOC", events)
+        if _is_on_loop():
+            _send(connection._socket, message)
+        else:  # from Panel 1.10 on, callbacks run in a thread
+            session._loop.add_callback(_send, connection._socket, message)
+
+
+def _send(socket: Any, message: Any) -> None:
+    runner = asyncio.ensure_future(socket.send_message(message))
+    _under_way.add(runner)
+    runner.add_done_callback(_under_way.discard)
+
+
+def _is_on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class ComponentHooks:
+    """Mixed into a component of `panel.custom`, before it: what Panel would call of it under private names.
+
+    Without these names a page shows the same; it asks a CDN for style sheets that it does not need.
+    """
+
+    def without_panels_sheets(self, sheets: list[Any]) -> list[Any]:
+        """Return the style sheets that the component keeps."""
+        return sheets
+
+    def _change_event(self, doc: Any) -> None:
+        with batch_changes(doc):  # all that the browser's request changes, here and in other components
+            super()._change_event(doc)  # type: ignore[misc]  # the component's
+
+    def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
+        properties: dict[str, Any] = super()._process_param_change(params)  # type: ignore[misc]  # the component's
+        if "stylesheets" in properties:
+            properties["stylesheets"] = self.without_panels_sheets(properties["stylesheets"])
+        return properties
+
+    @classmethod
+    def _process_importmap(cls) -> dict[str, Any]:
+        return {}  # Panel would map React to a CDN here
+
+
+# -- the server --------------------------------------------------------------------------------------------------------
+
+
+def server_hooks() -> dict[str, tuple[Any, str]]:
+    """Return the methods of Panel's and Bokeh's server that jobkit wraps: owner and attribute, by what they do.
+
+    Raises:
+        AttributeError, ImportError: this release does not have one of the owners.
+    """
+    import bokeh.server.server
+    from bokeh.server.contexts import ApplicationContext
+    from bokeh.server.views.auth_request_handler import AuthRequestHandler
+    from panel.io import rest, server
+    from panel.io.liveness import LivenessHandler
+
+    hooks: dict[str, tuple[Any, str]] = {
+        "create a session": (ApplicationContext, "create_session_if_needed"),
+        "get the session of a page": (server.DocHandler, "get_session"),
+        "prepare a request": (AuthRequestHandler, "prepare"),
+        "write an error": (AuthRequestHandler, "write_error"),
+        "open a websocket": (WSHandler, "_async_open"),
+        "open a websocket of Panel's": (server.WSHandler, "_async_open"),
+        "find a component": (server.ComponentResourceHandler, "parse_url_path"),
+        "prepare a component": (server.ComponentResourceHandler, "prepare"),
+        "prepare a REST request": (rest.BaseHandler, "prepare"),
+        "prepare a check of liveness": (LivenessHandler, "prepare"),
+        "show a page": (bokeh.server.server.BaseServer, "show"),
+        "start": (bokeh.server.server.BaseServer, "start"),
+    }
+    if (session_info := getattr(server, "SessionInfoHandler", None)) is not None:  # from Panel 1.10 on
+        hooks["prepare the list of sessions"] = (session_info, "prepare")
+    return hooks
+
+
+def replace_server_hooks(changes: Mapping[str, Callable[[Any], Any]], http_server: type) -> None:
+    """Replace methods of Panel's and Bokeh's server, once in a process.
+
+    Args:
+        changes: by a name of `server_hooks`: makes the new method from the old one. A hook of newer releases may be
+            missing there.
+        http_server: takes the place of Tornado's server.
+
+    Raises:
+        AttributeError: this release does not have one of them. Nothing was replaced: pages must not be served without.
+    """
+    import bokeh.server.server
+
+    hooks = server_hooks()
+    kind, name = hooks["create a session"]
+    if getattr(getattr(kind, name), "__wrapped__", None) is not None:  # a second import of the module
+        return
+    old = {key: getattr(*hooks[key]) for key in changes if key in hooks}
+    if "HTTPServer" not in vars(bokeh.server.server):
+        raise AttributeError("bokeh.server.server has no HTTPServer")
+    for key, method in old.items():
+        setattr(*hooks[key], changes[key](method))
+    vars(bokeh.server.server)["HTTPServer"] = http_server
+
+
+def application_of(server: Any) -> Any:
+    """Return the Tornado application of a server of Bokeh's."""
+    return server._tornado
+
+
+def address_of(server: Any) -> str:
+    """Return the URL that a server of Bokeh's names as its own, or ""."""
+    return str(getattr(server, "_absolute_url", "") or "")
+
+
+def is_finished(handler: Any) -> bool:
+    """Return whether a request of Tornado's has its reply."""
+    return bool(handler._finished)
+
+
+def page_sources(application: Any) -> list[str]:
+    """Return the texts of the programs that a server's application runs for its pages; "" for one that is not known."""
+    handlers = [h for each in getattr(application, "applications", {}).values() for h in each.application.handlers]
+    mains = [getattr(handler, "_main_handler", handler) for handler in handlers]  # of a directory
+    return [str(getattr(getattr(main, "_runner", None), "source", "")) for main in mains]

@@ -1,0 +1,169 @@
+"""Private names of Panel and Bokeh: this fails when a release changes one, and pages go on without them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from bokeh.core.types import ID
+from bokeh.document import Document
+from bokeh.models import Div
+from bokeh.protocol import Protocol
+from bokeh.server.connection import ServerConnection
+from bokeh.server.session import ServerSession
+from bokeh.server.views.ws import WSHandler
+from panel.custom import JSComponent
+
+from jobkit.ui import patch
+from jobkit.ui.app.nav import Nav
+
+UI = Path(patch.__file__).parent
+
+#: Parameters of what jobkit wraps or overrides.
+SIGNATURES = {
+    "create a session": ["self", "session_id", "request", "token"],
+    "get the session of a page": ["self"],
+    "prepare a request": ["self"],
+    "write an error": ["self", "status_code", "kwargs"],
+    "open a websocket": ["self", "token"],
+    "open a websocket of Panel's": ["self", "token"],
+    "find a component": ["self", "path"],
+    "prepare a component": ["self"],
+    "prepare a REST request": ["self"],
+    "prepare a check of liveness": ["self"],
+    "prepare the list of sessions": ["self"],
+    "show a page": ["self", "app_path", "browser", "new"],
+    "start": ["self"],
+}
+
+
+def header() -> Nav:
+    def nothing(*_: object) -> None: ...
+
+    return Nav(on_page=nothing, on_url=nothing, on_theme=nothing, on_bell=nothing, on_open=nothing)
+
+
+@pytest.mark.parametrize("name", sorted(patch.server_hooks()))
+def test_the_servers_methods_take_what_they_took(name: str) -> None:
+    import jobkit.ui.panel_server  # noqa: F401  # wraps them
+
+    kind, attribute = patch.server_hooks()[name]
+    method = getattr(kind, attribute)
+
+    if hasattr(method, "__wrapped__") or not method.__module__.startswith("jobkit"):
+        assert list(inspect.signature(method).parameters) == SIGNATURES[name]
+    else:  # replaced whole
+        assert list(inspect.signature(method).parameters) == ["self"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("_change_event", ["self", "doc"]), ("_process_param_change", ["self", "params"]), ("_process_importmap", [])],
+)
+def test_panel_calls_a_component_as_it_did(name: str, parameters: list[str]) -> None:
+    assert list(inspect.signature(getattr(JSComponent, name)).parameters) == parameters
+
+
+async def test_a_session_has_its_loop_and_its_sockets() -> None:
+    class Socket(WSHandler):
+        def __init__(self) -> None: ...
+
+    from tornado.ioloop import IOLoop
+
+    document, socket = Document(), Socket()
+    session = ServerSession(ID("1"), document, IOLoop.current())
+    context: Any = SimpleNamespace(session=session)
+    document._session_context = lambda: context  # type: ignore[assignment]  # as Bokeh keeps it: a weak reference
+
+    assert patch.session_of(document) is session
+    assert patch.sockets_of(document) == []
+    ServerConnection(Protocol(), socket, SimpleNamespace(), session)  # type: ignore[arg-type]  # its context is not used
+    assert patch.sockets_of(document) == [socket]
+    assert patch.loop_of(document) is asyncio.get_running_loop()
+    session.destroy()
+
+
+def test_a_component_has_the_models_that_show_it() -> None:
+    nav = header()
+    assert patch.models_of(nav) == []
+
+    root = nav.get_root()
+
+    assert patch.models_of(nav) == [root]
+    document = Document()
+    document.add_root(root)
+    (event,) = patch.changes(nav, {"title": "Jobs"}, {"Jobs": '"Jobs"'})
+    assert f'"model":{{"id":"{root.data.id}"}},"attr":"title","new":"Jobs"' in event
+    assert root.importmap == {}
+    assert not [sheet for sheet in root.stylesheets if hasattr(sheet, "url")]
+
+
+def test_changes_of_a_held_document_are_sent_as_one_message() -> None:
+    """`_held_events`, which Bokeh fills while a document is held."""
+    document, div = Document(), Div(text="a")
+    document.add_root(div)
+    sent: list[list[str]] = []
+    connection = SimpleNamespace(
+        protocol=SimpleNamespace(create=lambda _, events: [event.attr for event in events]),
+        _socket=SimpleNamespace(),
+    )
+    session = SimpleNamespace(_loop=SimpleNamespace(), _subscribed_connections=[connection])
+    session._loop.add_callback = lambda _send, _socket, message: sent.append(message)
+    context: Any = SimpleNamespace(session=session)
+    document._session_context = lambda: context  # type: ignore[assignment]
+
+    with patch.batch_changes(document):
+        div.text = "b"
+        div.visible = False
+        assert not sent
+
+    assert sent == [["text", "visible"]]
+    assert document.callbacks.hold_value is None
+
+
+def test_without_the_private_names_texts_go_the_public_way() -> None:
+    document, div = Document(), Div(text="a")
+    document.add_root(div)
+    context: Any = SimpleNamespace(session=SimpleNamespace())  # a session of another release
+    document._session_context = lambda: context  # type: ignore[assignment]
+    heard: list[object] = []
+    document.on_change(lambda event: heard.append(event))
+
+    with patch.batch_changes(document):
+        div.text = "b"
+
+    assert len(heard) == 1
+    assert patch.sockets_of(document) is None
+    assert patch.models_of(SimpleNamespace()) is None
+    assert patch.loop_of(document) is None
+
+
+def test_a_server_without_one_of_the_hooks_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages would be open: nothing may be served then, and nothing was replaced."""
+
+    class Context:
+        create = "as it was"
+
+    hooks = {"create a session": (Context, "create"), "prepare a request": (Context, "gone")}
+    monkeypatch.setattr(patch, "server_hooks", lambda: hooks)
+
+    with pytest.raises(AttributeError, match="gone"):
+        patch.replace_server_hooks(dict.fromkeys(hooks, lambda _: None), object)
+
+    assert Context.create == "as it was"
+
+
+def test_no_other_file_uses_a_private_name_of_theirs() -> None:
+    private = set(re.findall(r"\b\w+\.(_[a-z]\w+)\b", (UI / "patch.py").read_text("utf-8"))) - {"_finished"}
+    private |= {"_change_event", "_process_param_change", "_process_importmap", "_models", "_async_open", "_runner"}
+
+    assert {"_held_events", "_subscribed_connections", "_socket", "_loop", "_tornado"} <= private
+    for path in UI.rglob("*.py"):
+        if path.name != "patch.py":
+            used = set(re.findall(r"[\w)\]]\.(_[a-z]\w+)\b", path.read_text("utf-8"))) & private
+            assert not {name for name in used if f"self.{name} = " not in path.read_text("utf-8")}, path
