@@ -28,6 +28,8 @@ CLEAN = (
     "jobkit/index",
     "jobkit/schedules",
     "jobkit/notify",
+    "jobkit/tasks",
+    "jobkit/embedded",
 )
 
 #: Pattern -> what to write instead.

@@ -26,7 +26,7 @@ from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.children import Child
 from jobkit.embedded.home import Home, holding
 from jobkit.embedded.launch import environment
-from jobkit.embedded.wishes import ask_for
+from jobkit.embedded.worker_requests import request_workers
 from jobkit.model import JobkitError
 from jobkit.own_machine import to_open, to_print
 from jobkit.settings import Settings
@@ -57,7 +57,7 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
 
             def tick() -> None:
                 tell()
-                ask_for(home, settings)  # we are a user of the server, also while no page is open
+                request_workers(home, settings)  # we are a user of the server, also while no page is open
                 if not home.is_supervised() and not keeper.signals:
                     _say("the embedded server ended; it is started again")
                     with suppress(JobkitError):  # the next tick tries again; the reason is in the supervisor's log

@@ -1,7 +1,7 @@
-"""The embedded server: a private redis-server, its workers, and the one supervisor per home that keeps them alive.
+"""Embedded server: a private redis-server, its local workers, and one supervisor per home that keeps them alive.
 
-`launch.ensure_running(settings)` is the way in: it gives the URL and the signing key of a running server, and starts
-one where there is none. Nothing here knows what a job is, except `idle`, which asks the store whether any is left.
+`launch.ensure_running(settings)` returns the URL and signing key of a running server, and starts one if necessary. This
+room does not know jobs, except `idle`, which asks the store whether any are left.
 """
 
 from jobkit.embedded.launch import EmbeddedServer, attach, ensure_running, shutdown

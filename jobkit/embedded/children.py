@@ -1,7 +1,7 @@
-"""Child processes that are kept alive: started, restarted when they die, ended in good order.
+"""Child processes that are restarted when they die.
 
-Used by the supervisor for workers and by `jobkit up` for the dashboard. No threads: whoever owns a `Child` calls
-`tend()` now and then.
+Used by the supervisor for workers and by `jobkit up` for the dashboard. No threads: the owner of a `Child` calls
+`tend()` at intervals.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: A child that lived this long was well: its next death is restarted at once.
+#: Seconds after which a child counts as healthy: it is restarted at once when it dies.
 WELL_AFTER_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 
@@ -26,16 +26,16 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def dies_with_parent(sig: int) -> Callable[[], None]:
-    """A `preexec_fn`: the child gets `sig` when the process that starts it dies, also by SIGKILL (Linux only).
+    """Return a `preexec_fn`: the child gets `sig` when its parent process dies, even by SIGKILL (Linux only).
 
-    The kernel ties this to the *thread* that forks, so only a main thread may use it.
+    The kernel watches the *thread* that forks, so use it only in the main thread.
     """
     parent = os.getpid()
 
     def setup() -> None:
         if _libc is not None:
             _libc.prctl(_PR_SET_PDEATHSIG, sig, 0, 0, 0)
-            if os.getppid() != parent:  # it died between fork and prctl
+            if os.getppid() != parent:  # the parent died between fork and prctl
                 os._exit(1)
 
     return setup
@@ -49,9 +49,9 @@ def start(
     cwd: Path | None = None,
     death_signal: int,
 ) -> subprocess.Popen[bytes]:
-    """A child in a session of its own: a Ctrl-C in the terminal is not for it.
+    """Start a child in a new session, so that Ctrl-C in the terminal does not reach it.
 
-    Its output is appended to `log`; None leaves it where ours goes.
+    Its output is appended to `log`; None inherits this process's output.
     """
     fd = None if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
@@ -72,7 +72,7 @@ def start(
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to a child and everything in its group, and reaps it."""
+    """Kill a child and its process group with SIGKILL, and reap it."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -80,12 +80,12 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 @dataclass(slots=True)
 class Child:
-    """One process that shall run.
+    """A process that should be running.
 
     Attributes:
-        name: how it is called in logs.
+        name: name for logs.
         argv, env, cwd, log: see `start`.
-        give_up: exit statuses after which starting it again makes no sense.
+        give_up: exit statuses after which it is not restarted.
         say: called with one line for each start and death.
     """
 
@@ -104,7 +104,7 @@ class Child:
     _start_again_at: float = field(default=0.0, repr=False)
 
     def tend(self) -> float:
-        """Starts it where it should run and does not; seconds until it wants to be looked at again."""
+        """Start the process if it should run and does not; return the seconds until the next call is due."""
         now = time.monotonic()
         if self.process is not None:
             status = self.process.poll()
@@ -129,7 +129,7 @@ class Child:
         self.process = None
         if status in self.give_up:
             self.gave_up_with = status
-            self.say(f"{self.name} ended with status {status} and is not started again")
+            self.say(f"{self.name} ended with status {status} and is not restarted")
             return
         if now - self._started_at >= WELL_AFTER_S:
             self.failures = 0
@@ -137,7 +137,7 @@ class Child:
         else:
             self._pause(now)
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
-        self.say(f"{self.name} ended ({how}); starts again in {max(0.0, self._start_again_at - now):.1f} s")
+        self.say(f"{self.name} ended ({how}); restarting in {max(0.0, self._start_again_at - now):.1f} s")
 
     def _pause(self, now: float) -> None:
         self._start_again_at = now + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self.failures)
@@ -148,36 +148,38 @@ class Child:
         return self.process is not None and self.process.poll() is None
 
     def retire(self) -> None:
-        """Ask a worker to take no new job and to end when its jobs have, however long they take."""
+        """Ask a worker to take no new jobs and to exit when its running jobs have ended, however long they take."""
         if self.is_running and self.process is not None:
             self.process.send_signal(signal.SIGHUP)
 
     def terminate(self) -> None:
-        """Asks it to end; `tend` must not be called any more."""
+        """Send SIGTERM; do not call `tend` afterwards."""
         if self.is_running and self.process is not None:
             self.process.terminate()
 
     def kill(self) -> None:
-        """Ends it now, with everything in its group."""
+        """Kill the process and its group."""
         if self.process is not None:
             end(self.process)
             self.process = None
 
 
-#: How long a child that was asked for the second time may take to give back what it holds.
+#: Seconds that a child may take to give its jobs back after the second request.
 _AT_ONCE_S = 5.0
 
 
 def stop_all(children: Sequence[Child], within_s: float, is_urgent: Callable[[], bool] = lambda: False) -> None:
-    """Asks all children to end and waits up to `within_s` seconds; then, or when it `is_urgent`, asks once more (a
-    worker gives its jobs back at once then, where a SIGKILL would lose them), and kills what still lives."""
+    """Stop all children: SIGTERM, then SIGTERM again after `within_s` seconds or when `is_urgent`, then SIGKILL.
+
+    After the second SIGTERM a worker gives its jobs back at once; with SIGKILL it would lose them.
+    """
     for patience_s, may_skip in ((within_s, is_urgent), (_AT_ONCE_S, lambda: False)):
         for child in children:
             child.terminate()
         begin = time.monotonic()
         while any(child.is_running for child in children):
             waited = time.monotonic() - begin
-            # Two signals sent in one breath may arrive as one.
+            # Two signals in quick succession may be merged into one.
             if waited > patience_s or (waited > 0.1 and may_skip()):
                 break
             time.sleep(0.02)

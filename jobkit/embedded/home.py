@@ -1,7 +1,7 @@
-"""The home directory of an embedded server: which file is where, who may read it, and who holds it.
+"""The home directory of an embedded server: its files, their permissions and locks.
 
-Everything in it is for its owner alone, under any umask. A home that others could write to is refused: whoever can
-put a file there can put a payload into the owner's worker.
+All files are accessible to their owner only, under any umask. A home that other users can write to is rejected: they
+could put a payload into the owner's worker.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from typing import Any
 
 from jobkit.model import JobkitError
 
-#: Longest socket path in bytes that every platform takes (macOS has room for 103).
+#: Maximum length of a socket path that all platforms support (macOS has room for 103 bytes).
 MAX_SOCKET_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The files of one home; `Home.open` makes and checks the directory, the rest only names them."""
+    """The files of one home. `Home.open` creates and checks the directory; the properties only return paths."""
 
     path: Path
 
     @classmethod
     def open(cls, path: Path) -> Home:
-        """The home at `path`, made where it is missing, fit to keep a server's data.
+        """Return the home at `path`; creates missing directories and checks permissions.
 
         Raises:
-            JobkitError: it cannot be made, is not a directory, belongs to another user, or others may write to it.
+            JobkitError: it cannot be created, is not a directory, belongs to another user, or other users may write to
+                it.
         """
         home = cls(path.expanduser().absolute())
         make_private(home.path, "JOBKIT_HOME")
@@ -59,7 +60,7 @@ class Home:
 
     @property
     def spool(self) -> Path:
-        """What workers could not store while the server was away."""
+        """Outcomes that workers could not store while the server was not reachable."""
         return self.path / "spool"
 
     @property
@@ -74,12 +75,12 @@ class Home:
 
     @property
     def lock(self) -> Path:
-        """Locked by the supervisor as long as it lives."""
+        """Locked by the supervisor while it lives."""
         return self.path / "lock"
 
     @property
     def launch_lock(self) -> Path:
-        """Locked while somebody starts a supervisor, so that two who come at once start one."""
+        """Locked while a process starts a supervisor, so that two processes do not start two."""
         return self.path / "launch.lock"
 
     @property
@@ -97,10 +98,11 @@ class Home:
 
     @property
     def socket(self) -> Path:
-        """Where the server listens. A home with a long path has its socket in `/tmp/jobkit-UID/`.
+        """Socket of the server. A home with a long path has its socket in `/tmp/jobkit-UID/`.
 
-        The place depends on the home's path and the user alone, not on TMPDIR or XDG_RUNTIME_DIR, which differ between
-        a login, a cron job and a notebook of the same user.
+        The path depends only on the home's path and the user, not on TMPDIR or XDG_RUNTIME_DIR, which differ between a
+        login, a
+        cron job and a notebook of the same user.
         """
         path = self.path / "redis.sock"
         if len(os.fsencode(path)) <= MAX_SOCKET_BYTES:
@@ -109,23 +111,23 @@ class Home:
         return Path("/tmp") / f"jobkit-{os.geteuid()}" / f"{digest}.sock"
 
     def check_socket_directory(self) -> None:
-        """Make the directory in `/tmp` if the socket is there, and check that it is ours alone.
+        """Create the directory in `/tmp` if the socket is there, and check that it is ours alone.
 
         Raises:
-            JobkitError: somebody else made it, or a link of its name.
+            JobkitError: another user created it, or it is a link.
         """
         if self.socket.parent != self.path:
             make_private(self.socket.parent, "the socket directory", may_be_link=False)
 
     def secret(self) -> str:
-        """The key that signs payloads here: 64 hex digits, made at the first call, mode 0600.
+        """Return the key that signs payloads here: 64 hex digits, created by the first call, mode 0600.
 
         Raises:
-            JobkitError: the file is damaged, or others can read it.
+            JobkitError: the file is damaged, or other users can read it.
         """
         path = self.path / "secret"
         if not path.exists():
-            # Written aside and linked into place, so that nobody ever reads half a key; the first of two wins.
+            # Write to a temporary file and link it: readers never see half a key; the first of two processes wins.
             aside = self.path / f"secret.{os.getpid()}.{secrets.token_hex(4)}"
             fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
@@ -148,7 +150,7 @@ class Home:
         return text
 
     def status(self) -> dict[str, Any]:
-        """What the supervisor last said about itself; {} where there is nothing to read."""
+        """Return the supervisor's last status; {} if there is none."""
         try:
             status = json.loads(self.status_file.read_text("utf-8"))
         except (OSError, ValueError):
@@ -159,19 +161,19 @@ class Home:
         write_private(self.status_file, json.dumps(status, indent=1))
 
     def is_supervised(self) -> bool:
-        """Whether a supervisor lives: it holds the lock, and the kernel lets go of that when it dies."""
+        """Return True if a supervisor lives: it holds the lock, which the kernel releases when it dies."""
         with holding(self.lock, shared=True) as free:
             return not free
 
 
 def own_version() -> str:
-    """The version of this jobkit."""
+    """Return the version of this jobkit."""
     return str(getattr(sys.modules.get("jobkit"), "__version__", "0"))
 
 
 @contextmanager
 def holding(path: Path, *, shared: bool = False) -> Iterator[bool]:
-    """Holds the lock file at `path` for the block, if nobody else does; yields whether it does."""
+    """Hold the lock file at `path` for the block if it is free; yields True if it was acquired."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -185,10 +187,10 @@ def holding(path: Path, *, shared: bool = False) -> Iterator[bool]:
 
 
 def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:
-    """Makes the directory `path` (mode 0700, parents too) where it is missing, and checks who may write to it.
+    """Create the directory `path` and its parents (mode 0700) if missing, and check who may write to it.
 
     Raises:
-        JobkitError: see `Home.open`; `what` names the directory in the sentence.
+        JobkitError: see `Home.open`; `what` is the directory's name in the message.
     """
     try:
         missing = [path]
@@ -197,7 +199,7 @@ def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:
         for folder in reversed(missing):
             try:
                 os.mkdir(folder, 0o700)
-                os.chmod(folder, 0o700)  # a umask may have taken bits away
+                os.chmod(folder, 0o700)  # the umask may have removed bits
             except FileExistsError:
                 pass
         found = path.stat() if may_be_link else path.lstat()
@@ -220,7 +222,7 @@ def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file of mode 0600 whole or not at all."""
+    """Write a file of mode 0600 atomically."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

@@ -1,6 +1,6 @@
-"""Whether anybody still needs an embedded server: connections that are not its workers', and jobs that are not over.
+"""Idle check: whether an embedded server is still needed, by connections of clients, and jobs that have not ended.
 
-The one module of `embedded/` that looks at jobs, through the store; imported only when the question comes up.
+The only module of `embedded/` that reads jobs, by the store; imported only when needed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from jobkit.embedded.home import Home
 from jobkit.model import JobState
 from jobkit.settings import Settings
 
-#: Name that the local workers' connections carry, so that they do not count as users of the server.
+#: Client name of local workers' connections, so that they do not count as users of the server.
 WORKER_CLIENT = "jobkit-local-worker"
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """`clients`: connections other than workers' and ours. `waiting`, `running`: jobs in all known namespaces, and
-    schedules that wait for their time."""
+    """`clients`: connections of neither workers nor this process. `waiting`, `running`: jobs in all known
+    namespaces, and schedules with a next slot.
+    """
 
     clients: int
     waiting: int
@@ -34,12 +35,12 @@ class Activity:
 
 
 def server_url(home: Home, client_name: str = "") -> str:
-    """The URL of the home's server as redis-py reads it."""
+    """Return the URL of the home's server for redis-py."""
     return f"unix://{quote(str(home.socket))}" + (f"?client_name={client_name}" if client_name else "")
 
 
 def other_clients(home: Home) -> int:
-    """How many connections there are besides the local workers' and the one that asks.
+    """Return the number of connections except those of local workers and the caller.
 
     Raises:
         OSError: the server does not answer.
@@ -50,21 +51,21 @@ def other_clients(home: Home) -> int:
 
 
 def activity(home: Home, namespaces: Iterable[str]) -> Activity:
-    """Who uses the server of `home` now.
+    """Return the current users of the server of `home`.
 
     Raises:
         OSError, JobkitError: the server does not answer.
     """
     clients = other_clients(home)
-    if clients:  # no need to count, and to load the store for it
+    if clients:  # no need to count jobs, which would load the store
         return Activity(clients, 0, 0)
-    counts = background.call(_counts(home, list(namespaces)))  # the caller may be in a loop of its own: a notebook
+    counts = background.call(_counts(home, list(namespaces)))  # the caller may run in an event loop: a notebook
     waiting = sum(found[JobState.QUEUED] + found[JobState.SCHEDULED] for found in counts)
     return Activity(0, waiting, sum(found[JobState.RUNNING] for found in counts))
 
 
 async def _counts(home: Home, namespaces: list[str]) -> list[Mapping[str, int]]:
-    """Jobs by state; a schedule with a slot to come counts as a job that waits for its time."""
+    """Return jobs by state; a schedule with a next slot counts as a scheduled job."""
     from jobkit.store.redis import RedisStore
 
     settings = Settings(url=server_url(home, WORKER_CLIENT), home=home.path)

@@ -1,7 +1,7 @@
-"""From settings to a running embedded server: finds it, or starts its supervisor, and says where it is.
+"""Finds the running embedded server of a home, or starts its supervisor.
 
-Whoever comes first starts it, whoever comes at the same time waits for the first. All facts are in the home: the lock
-says whether a supervisor lives, its status file what it is doing, the socket whether the server serves.
+The first process starts it; others wait for the first. All facts are in the home: the lock shows that a supervisor
+lives, its status file what it is doing, the socket that the server answers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from jobkit.embedded import idle, resp
 from jobkit.embedded.home import Home, holding, own_version
 from jobkit.embedded.logs import last_line
-from jobkit.embedded.wishes import ask_for, attend, wishes
+from jobkit.embedded.worker_requests import read_requests, request_workers, touch
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
 
@@ -36,8 +36,8 @@ class EmbeddedServer:
     """A running server.
 
     Attributes:
-        url: `unix://...` as redis-py reads it.
-        secret: the home's own key. A JOBKIT_SECRET of the user's is not used here: the workers would not know it.
+        url: `unix://...` for redis-py.
+        secret: the home's own key. The user's JOBKIT_SECRET is not used here, because the workers do not know it.
         home: the directory.
     """
 
@@ -47,27 +47,28 @@ class EmbeddedServer:
 
     @property
     def results(self) -> Path:
-        """Where its workers put large results, artifacts and whole logs, unless `results` says otherwise."""
+        """Directory of large results, artifacts and whole logs, unless `results` is set."""
         return Home(self.home).results
 
 
 def ensure_running(
     settings: Settings, *, worker_command: Sequence[str] | None = None, only_looks: bool = False
 ) -> EmbeddedServer:
-    """The server of `settings.home`, started where it does not run; local workers for `settings.namespace` follow.
+    """Return the server of `settings.home`, started if it does not run, with workers for `settings.namespace`.
 
     Args:
         settings: home, namespace, tasks and times.
-        only_looks: workers that run stay as they are, whatever `settings.tasks` says; see `want_workers`.
-        worker_command: how a worker is started, if not as `python -m jobkit worker --embedded`.
+        only_looks: do not change running workers, whatever `settings.tasks` is; see `want_workers`.
+        worker_command: command of a worker instead of `python -m jobkit worker --embedded`.
 
     Raises:
-        JobkitError: no server program, a home that cannot be used, data that cannot be read, or a server that is in
-            use by another version of jobkit or Python; one sentence.
+        JobkitError: no server program, an unusable home, unreadable data, or a server that is in use by another version
+            of
+            jobkit.
     """
     home = Home.open(settings.home)
-    # Before we look: a server about to stop for want of users sees it.
-    is_news = attend(home, settings) if only_looks else ask_for(home, settings)
+    # Before the checks: a server that is about to stop because it is idle sees the request.
+    is_news = touch(home, settings) if only_looks else request_workers(home, settings)
     home.check_socket_directory()
     secret = home.secret()
     server = EmbeddedServer(idle.server_url(home), secret, home.path)
@@ -83,7 +84,7 @@ def ensure_running(
                         _signal(status, signal.SIGHUP)
                     return server
                 continue
-            if state in ("loading", "stopping"):  # both end by themselves, in their own time
+            if state in ("loading", "stopping"):  # both end by themselves
                 deadline = max(deadline, time.monotonic() + _START_S)
         else:
             with holding(home.launch_lock) as is_mine:
@@ -101,15 +102,15 @@ def ensure_running(
 def want_workers(settings: Settings) -> None:
     """Ask the supervisor of a running server for workers that load the task modules of `settings`.
 
-    It starts a new worker beside the old one, which ends when its jobs have.
+    It starts a new worker beside the old one, which exits when its jobs have ended.
     """
     home = Home(settings.home)
-    if ask_for(home, settings):
+    if request_workers(home, settings):
         _signal(home.status(), signal.SIGHUP)
 
 
 def attach(settings: Settings) -> EmbeddedServer:
-    """The server of `settings.home` for one of its own workers: starts nothing, and does not count as a user.
+    """Return the server of `settings.home` for one of its workers: starts nothing, and does not count as a user.
 
     Raises:
         JobkitError: the home cannot be used.
@@ -120,10 +121,11 @@ def attach(settings: Settings) -> EmbeddedServer:
 
 
 def shutdown(settings: Settings, *, now: bool = False, on_wait: Callable[[], None] = lambda: None) -> bool:
-    """Stops the server and the workers of `settings.home`; the data stays. True where something was running.
+    """Stop the server and the workers of `settings.home`; the data stays. Return True if it was running.
 
     Running jobs get their drain time and are then given back to the queue; with `now` they are given back at once.
-    `on_wait` is called once when it takes longer than a second.
+    `on_wait`
+    is called once if it takes longer than a second.
 
     Raises:
         JobkitError: it does not end.
@@ -134,14 +136,14 @@ def shutdown(settings: Settings, *, now: bool = False, on_wait: Callable[[], Non
     if not home.is_supervised():
         return False
     _check_host(home, home.status())
-    drain_s = max((wish.drain for wish in wishes(home).values()), default=settings.drain)
+    drain_s = max((request.drain for request in read_requests(home).values()), default=settings.drain)
     begin = time.monotonic()
     deadline = begin + drain_s + _STOP_MARGIN_S
     ask_again_at = begin
     is_told = False
     while home.is_supervised():
         status = home.status()
-        # Until it has written its own pid, the status may be that of the one before.
+        # Until the supervisor has written its own pid, the status may be its predecessor's.
         if time.monotonic() >= ask_again_at and status.get("state") != "stopped" and _is_alive(status):
             _signal(status, signal.SIGTERM)
             ask_again_at = time.monotonic() + 0.2 if now else float("inf")
@@ -158,10 +160,10 @@ def shutdown(settings: Settings, *, now: bool = False, on_wait: Callable[[], Non
 
 
 def _check_host(home: Home, status: Mapping[str, object]) -> None:
-    """A home on a network file system belongs to one machine at a time: a socket does not reach another.
+    """Check that the home is not used by another machine, which is possible on a network file system.
 
     Raises:
-        JobkitError: its supervisor runs on another machine.
+        JobkitError: its supervisor runs on another machine, whose socket cannot be reached from here.
     """
     host = status.get("host", "")
     if host and host != socket.gethostname():
@@ -172,27 +174,28 @@ def _check_host(home: Home, status: Mapping[str, object]) -> None:
 
 
 def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
-    """True if the supervisor is of our version of jobkit. One of another version is stopped if nobody uses it: False.
+    """Return True if the supervisor has our version of jobkit. An idle one of another version is stopped: False.
 
-    Its Python does not matter: jobs run in the environment of who submitted them. But one that has gone with its
-    environment cannot start a worker any more.
+    Its Python does not matter, because jobs run in their submitter's environment. But a supervisor whose environment
+    has been
+    deleted cannot start workers.
 
     Raises:
-        JobkitError: it is of another version, and in use.
+        JobkitError: it has another version and is in use.
     """
     environment = status.get("environment")
     has_gone = isinstance(environment, str) and not os.path.isdir(environment)
     if status.get("version") == own_version() and not has_gone:
         return True
-    for _ in range(5):  # a connection that was just closed, like that of our PING, may still be listed
-        found = idle.activity(home, wishes(home))
+    for _ in range(5):  # a connection that was just closed, such as our PING's, may still be listed
+        found = idle.activity(home, read_requests(home))
         if not found.clients:
             break
         time.sleep(0.02)
     if not found.clients and not found.running:
         shutdown(Settings(home=home.path), now=True)
         return False
-    if has_gone:  # it serves what runs
+    if has_gone:  # it still serves the running jobs
         return True
     raise JobkitError(
         f"the embedded server in {home.path} belongs to jobkit {status.get('version')} and is in use (this is jobkit "
@@ -201,7 +204,7 @@ def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
 
 
 def _is_alive(status: Mapping[str, object]) -> bool:
-    """Whether who wrote the status lives; a successor may hold the lock and not have written its own yet."""
+    """Return True if the writer of the status lives; a new supervisor may not have written its own yet."""
     pid = status.get("pid")
     if not isinstance(pid, int):
         return False
@@ -220,10 +223,10 @@ def _signal(status: Mapping[str, object], number: int) -> None:
 
 
 def _launch(home: Home, worker_command: Sequence[str] | None) -> None:
-    """Starts the supervisor and returns when its server serves.
+    """Start the supervisor and return when its server answers.
 
     Raises:
-        JobkitError: it could not; the sentence is the supervisor's own.
+        JobkitError: it failed; with the supervisor's own message.
     """
     reader, writer = os.pipe()
     try:
@@ -253,7 +256,7 @@ def _launch(home: Home, worker_command: Sequence[str] | None) -> None:
 
 
 def _await_report(reader: int, home: Home) -> None:
-    """Reads what a starting supervisor says until it is ready, or raises what it failed of."""
+    """Read the reports of a starting supervisor until it is ready; raise its error if it failed."""
     deadline = time.monotonic() + _START_S
     pending = b""
     while time.monotonic() < deadline:
@@ -269,7 +272,7 @@ def _await_report(reader: int, home: Home) -> None:
                 raise JobkitError(said["error"])
             if said["state"] == "loading":
                 deadline = time.monotonic() + _START_S
-            else:  # "ready", or "busy": somebody else's is about to be
+            else:  # "ready", or "busy": another supervisor is starting
                 return
         if not chunk:
             raise JobkitError(
@@ -280,18 +283,20 @@ def _await_report(reader: int, home: Home) -> None:
 
 
 def environment() -> dict[str, str]:
-    """The environment for processes that shall run without us: no secret, no notebook, and jobkit importable."""
+    """Return the environment for independent processes: without secrets and notebook variables, with jobkit
+    importable.
+    """
     environ = {
         name: value
         for name, value in os.environ.items()
         if name not in ("JOBKIT_SECRET", "PANEL_COOKIE_SECRET", "BOKEH_SECRET_KEY")
         and not name.startswith("JPY_")
-        # A kernel's inline backend draws into a notebook that is not there.
+        # A kernel's inline backend needs a notebook.
         and not (name == "MPLBACKEND" and value.startswith("module://"))
     }
     folders = [os.path.abspath(folder) for folder in environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
     package = str(Path(__file__).resolve().parent.parent.parent)
-    # Not where it is installed: site-packages must not come before the standard library.
+    # Not if it is installed: site-packages must not come before the standard library.
     if package not in [*folders, *site.getsitepackages(), site.getusersitepackages()]:
         folders.append(package)
     if folders:

@@ -1,4 +1,4 @@
-"""The log files of a home: one line in, the last line out, and a bound on their size."""
+"""Log files of a home: append a line, read the last line, rotate."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 def say(line: str) -> None:
-    """One line for the log of this process."""
+    """Write one line to the log of this process."""
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", file=sys.stderr, flush=True)
 
 
 def last_line(log: Path) -> str:
-    """The last line that says something, or ""."""
+    """Return the last line that is not empty, or ""."""
     try:
         with log.open("rb") as stream:
             stream.seek(max(0, log.stat().st_size - 8192))
@@ -25,9 +25,9 @@ def last_line(log: Path) -> str:
 
 
 def rotate(log: Path, limit_bytes: int) -> None:
-    """Moves what a log holds to `NAME.1` when it has grown over the limit; its writers append and go on.
+    """Copy a log to `NAME.1` and truncate it if it is larger than the limit.
 
-    A copy, since the writers are other processes that keep their descriptors; lines written while it is made are lost.
+    The writers are other processes that keep their descriptors open. Lines written during the copy are lost.
     """
     try:
         if log.stat().st_size <= limit_bytes:

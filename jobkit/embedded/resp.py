@@ -1,7 +1,6 @@
-"""A few words of the Redis protocol over a unix socket, blocking.
+"""Minimal blocking Redis client over a unix socket, for starting and stopping the embedded server.
 
-Only for the life and death of the embedded server: "do you answer?", "who is connected?", "shut down". redis-py
-would do, but importing it costs 0.2 s, which is more than everything else that a supervisor does at its start.
+redis-py would do, but importing it takes 0.2 s, more than everything else in a supervisor's start.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ Reply = str | int | None | list["Reply"]
 
 
 class ServerReply(JobkitError):
-    """The server answered with an error (`LOADING ...`, `NOAUTH ...`)."""
+    """The server replied with an error (`LOADING ...`, `NOAUTH ...`)."""
 
     @property
     def serves(self) -> bool:
-        """It can be read, at least: a server that cannot write to its disk refuses even a PING."""
+        """True if reads work: a server that cannot write to its disk rejects even a PING."""
         return str(self).startswith("MISCONF")
 
 
 def ask(path: str, *command: str, timeout_s: float = 1.0) -> Reply:
-    """The answer to one command on a connection of its own.
+    """Return the reply to one command, on a new connection.
 
     Raises:
-        ServerReply: the server answered with an error.
-        OSError: nobody listens at `path`, or another user does, or no whole answer came within `timeout_s`.
+        ServerReply: the server replied with an error.
+        OSError: no process listens at `path`, or another user's, or the reply was not complete within `timeout_s`.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_s)
@@ -45,7 +44,7 @@ def ask(path: str, *command: str, timeout_s: float = 1.0) -> Reply:
 
 
 def answers(path: str, timeout_s: float = 1.0) -> bool:
-    """True where a server at `path` is ready to serve."""
+    """Return True if a server at `path` is ready."""
     try:
         return ask(path, "PING", timeout_s=timeout_s) == "PONG"
     except ServerReply as reply:

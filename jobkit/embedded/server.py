@@ -1,7 +1,7 @@
-"""One redis-server on a unix socket: its configuration, start, readiness and end.
+"""One redis-server on a unix socket: configuration, start, readiness and end.
 
-The server belongs to the process that started it and dies with it. What it keeps is in its append-only file: written
-once a second, so that the crash of any process loses nothing and a power cut at most the last second.
+The server belongs to the process that started it and dies with it. Its append-only file is written once a second: the
+crash of a process loses nothing, a power cut at most the last second.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from jobkit.embedded.binary import ServerBinary, version_text
 from jobkit.embedded.home import Home, write_private
 from jobkit.model import JobkitError
 
-#: A server that loads a large append-only file answers "LOADING" this long at most before we give up.
+#: Maximum seconds that a server may answer "LOADING" while it reads a large append-only file.
 LOADING_S = 600.0
-#: A server that does not even listen after this long never will.
+#: Maximum seconds until a server must listen.
 SILENT_S = 15.0
 _STOP_S = 15.0
 
@@ -36,13 +36,13 @@ class Server:
         self.log = home.logs / "redis.log"
 
     def start(self, on_loading: Callable[[], None] = lambda: None) -> None:
-        """Starts the server and returns when it serves.
+        """Start the server and return when it answers.
 
         Args:
-            on_loading: called now and then while it reads its data.
+            on_loading: called repeatedly while it reads its data.
 
         Raises:
-            JobkitError: it ended or never answered; the sentence has what it said and what to do.
+            JobkitError: it ended or never answered; the message has its output and what to do.
         """
         socket = self.home.socket
         self.home.check_socket_directory()
@@ -51,13 +51,13 @@ class Server:
         write_private(self.home.config, config_text(self.home, self.binary))
         rewrites = any(self.home.data.glob("appendonlydir/*.base.rdb"))
         said_before = self.log.stat().st_size if self.log.exists() else 0
-        # An invalid LC_ALL of the user would end redis-server; it needs no locale.
+        # An invalid LC_ALL of the user would end redis-server, which needs no locale.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
         self.process = children.start(
             [str(self.binary.path), str(self.home.config)],
             log=self.log,
             env={**environment, "LC_ALL": "C"},
-            death_signal=signal.SIGTERM,  # it flushes its file and ends
+            death_signal=signal.SIGTERM,  # the server flushes its file and exits
         )
         started = time.monotonic()
         while True:
@@ -74,7 +74,7 @@ class Server:
             except resp.ServerReply as reply:
                 if reply.serves:
                     return
-                on_loading()  # what it said is LOADING
+                on_loading()  # the reply is LOADING
                 if waited > LOADING_S:
                     self.stop()
                     raise JobkitError(
@@ -93,11 +93,11 @@ class Server:
         return self.process is not None and self.process.poll() is None
 
     def stop(self) -> None:
-        """Ends the server with its data on disk: SHUTDOWN, else SIGTERM, and SIGKILL only where it hangs."""
+        """Stop the server with its data on disk: SHUTDOWN, then SIGTERM, then SIGKILL."""
         process, self.process = self.process, None
         if process is None:
             return
-        with contextlib.suppress(OSError, resp.ServerReply):  # it closes the connection instead of answering
+        with contextlib.suppress(OSError, resp.ServerReply):  # it closes the connection instead of replying
             resp.ask(str(self.home.socket), "SHUTDOWN", timeout_s=_STOP_S)
         for patience_s, ask_harder in ((2.0, process.terminate), (_STOP_S, process.kill)):
             try:
@@ -109,7 +109,7 @@ class Server:
         self.home.socket.unlink(missing_ok=True)
 
     def _clear_socket(self) -> None:
-        """Removes the socket of a server that is gone, and ends one that outlived its supervisor."""
+        """Remove the socket of a dead server, and stop one that outlived its supervisor."""
         socket = str(self.home.socket)
         deadline = time.monotonic() + _STOP_S
         while time.monotonic() < deadline:
@@ -118,7 +118,7 @@ class Server:
             except (ConnectionRefusedError, FileNotFoundError):
                 break
             except (OSError, resp.ServerReply):
-                pass  # it ends, or loads and will end
+                pass  # it is stopping, or loading and will stop
             time.sleep(0.02)
         else:
             raise JobkitError(
@@ -148,7 +148,7 @@ class Server:
         return f"redis-server ({self.binary}) did not start ({how}; it said: {text}); see {self.log}"
 
     def _aof(self) -> Path:
-        """What redis-check-aof wants to be told."""
+        """Return the argument for redis-check-aof."""
         return next(iter(self.home.data.glob("appendonlydir/*.manifest")), self.home.data / "appendonly.aof")
 
 
@@ -168,7 +168,7 @@ def data_flavour(data: Path) -> str:
 
 
 def config_text(home: Home, binary: ServerBinary) -> str:
-    """Return the configuration file."""
+    """Return the text of the configuration file."""
     lines = [
         "# Written by jobkit at every start; changes here are lost.",
         "port 0",
@@ -179,7 +179,7 @@ def config_text(home: Home, binary: ServerBinary) -> str:
         f"logfile {_quoted(home.logs / 'redis.log')}",
         "loglevel notice",
         "always-show-logo no",
-        # One file that has everything; snapshots beside it would only cost.
+        # The append-only file has everything; snapshots are not needed.
         'save ""',
         "appendonly yes",
         "appendfsync everysec",
@@ -189,10 +189,10 @@ def config_text(home: Home, binary: ServerBinary) -> str:
         "auto-aof-rewrite-percentage 100",
         "auto-aof-rewrite-min-size 32mb",
         "stop-writes-on-bgsave-error yes",
-        # A queue that drops keys has lost jobs.
+        # A queue that evicts keys loses jobs.
         "maxmemory 0",
         "maxmemory-policy noeviction",
-        # A page that reads slowly for a moment must not be cut off; one that never reads must.
+        # Tolerate a client that reads slowly for a moment; disconnect one that never reads.
         "client-output-buffer-limit pubsub 64mb 32mb 60",
         "timeout 0",
         "enable-debug-command no",
@@ -211,7 +211,7 @@ def _quoted(path: Path) -> str:
 
 
 def _tail(path: Path, offset: int) -> list[str]:
-    """Lines that a log got since it was `offset` bytes long, without the server's own prefix."""
+    """Return the lines of a log after byte `offset`, without the server's prefix."""
     try:
         with path.open("rb") as stream:
             stream.seek(offset)

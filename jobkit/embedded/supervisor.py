@@ -1,8 +1,8 @@
-"""The one background process of a home: keeps its server and its local workers alive, and ends them.
+"""Supervisor: the background process of a home that keeps its server and local workers alive, and stops them.
 
-`python -m jobkit.embedded.supervisor --home H`, started by `launch`; a daemon in a session of its own, so that it
-outlives the notebook that started it. Everything here dies with it, also by SIGKILL: the server flushes and ends, the
-workers are killed, and the next one who connects starts anew from the append-only file. One thread, no event loop.
+`python -m jobkit.embedded.supervisor --home H`, started by `launch`, is a daemon in its own session, so it outlives the
+notebook that started it. If it dies, even by SIGKILL, the server flushes and exits and the workers are killed; the next
+client starts a new one from the append-only file. One thread, no event loop.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobkit.embedded import idle, wishes
+from jobkit.embedded import idle, worker_requests
 from jobkit.embedded.binary import find_server
 from jobkit.embedded.children import Child, stop_all
 from jobkit.embedded.home import Home, own_version
@@ -29,27 +29,27 @@ from jobkit.embedded.logs import last_line, rotate, say
 from jobkit.embedded.server import Server, data_flavour
 from jobkit.model import JobkitError
 
-#: Exit status of a worker whose task modules do not import.
+#: Exit status of a worker whose task modules cannot be imported.
 BAD_TASKS = 2
-#: `JOBKIT_TASKS` of a worker without modules. Not empty: it means none, whatever a pyproject.toml says.
+#: `JOBKIT_TASKS` of a worker without modules. Not empty, so that it overrides a pyproject.toml.
 _NO_TASKS = ","
-#: A server that fails to start this often in a row is given up.
+#: The supervisor gives up after so many failed starts of the server in a row.
 _SERVER_TRIES = 5
 _TICK_S, _IDLE_CHECK_S = 1.0, 5.0
 _LOG_BYTES = 4_000_000
 
 
 class _Stop(Exception):
-    """Somebody asked for the end while we were waiting for something else."""
+    """A stop was requested while waiting."""
 
 
 class Supervisor:
-    """See the module's docstring.
+    """Supervises the server and workers of a home; see the module's docstring.
 
     Args:
         home: the home; its lock must be held.
-        worker_command: a worker's command line.
-        report: told "loading" while the server reads its data, and "ready" once.
+        worker_command: command line of a worker.
+        report: called with "loading" while the server reads its data, and with "ready" once.
     """
 
     def __init__(self, home: Home, worker_command: Sequence[str], report: Callable[[str], None]) -> None:
@@ -59,7 +59,7 @@ class Supervisor:
         self.server = Server(home, find_server(data_flavour(home.data)))
         self.workers: dict[str, Child] = {}
         self.retiring: list[Child] = []
-        self.served: dict[str, wishes.Wish] = {}
+        self.served: dict[str, worker_requests.WorkerRequest] = {}
         self.problems: dict[str, str] = {}
         self.stops = 0
         self._server_failures = 0
@@ -78,7 +78,7 @@ class Supervisor:
         }
 
     def run(self) -> int:
-        """Runs until somebody asks for the end or nobody needs us any more; the exit status."""
+        """Run until a stop is requested or the server is no longer needed; return the exit status."""
         wakeup, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,7 +93,7 @@ class Supervisor:
             while not self.stops:
                 pause_s = self._tend()
                 if self._is_unneeded():
-                    say("nobody needs the server any more; it stops")
+                    say("the server is idle; stopping it")
                     break
                 select.select([wakeup], [], [], min(pause_s, _TICK_S))
                 _drain(wakeup)
@@ -115,7 +115,7 @@ class Supervisor:
             nonlocal said_at
             if self.stops:
                 raise _Stop
-            if time.monotonic() - said_at > 1.0:  # who waits may be slow to read, and a pipe is small
+            if time.monotonic() - said_at > 1.0:  # a slow reader must not fill the pipe
                 said_at = time.monotonic()
                 self.report("loading")
 
@@ -126,7 +126,7 @@ class Supervisor:
     def _tend_server(self) -> None:
         if self.server.is_running or time.monotonic() < self._server_again_at:
             return
-        say("the server died; it is started again")
+        say("the server died; restarting it")
         try:
             self._start_server()
         except JobkitError as error:
@@ -142,13 +142,13 @@ class Supervisor:
     # -- the workers --------------------------------------------------------------------------------------------
 
     def _tend(self) -> float:
-        """Looks at everything once; seconds until something wants to be looked at again."""
+        """Check everything once; return the seconds until the next check is due."""
         self._tend_server()
-        for namespace, wish in wishes.wishes(self.home).items():
+        for namespace, request in worker_requests.read_requests(self.home).items():
             old = self.served.get(namespace)
-            if old is None or old.workers_need != wish.workers_need:
-                self._replace_worker(namespace, wish)
-            self.served[namespace] = wish
+            if old is None or old.workers_need != request.workers_need:
+                self._replace_worker(namespace, request)
+            self.served[namespace] = request
         pause_s = _TICK_S
         for namespace, child in self.workers.items():
             pause_s = min(pause_s, child.tend())
@@ -160,25 +160,25 @@ class Supervisor:
             rotate(log, _LOG_BYTES)
         return pause_s
 
-    def _replace_worker(self, namespace: str, wish: wishes.Wish) -> None:
-        """Start a worker for `wish` beside the one with other modules, which ends when its jobs have."""
+    def _replace_worker(self, namespace: str, request: worker_requests.WorkerRequest) -> None:
+        """Start a worker for `request` beside the one with other modules, which exits when its jobs have ended."""
         old = self.workers.get(namespace)
         if old is not None:
             old.retire()
             self.retiring.append(old)
         self.problems.pop(namespace, None)
         self._set_state(None)
-        self.workers[namespace] = self._worker(wish, wish.tasks)
+        self.workers[namespace] = self._worker(request, request.tasks)
 
-    def _worker(self, wish: wishes.Wish, tasks: Sequence[str]) -> Child:
-        name = f"worker-{wish.namespace}"
-        folders = [folder for folder in wish.folders if os.path.isdir(folder)]
+    def _worker(self, request: worker_requests.WorkerRequest, tasks: Sequence[str]) -> Child:
+        name = f"worker-{request.namespace}"
+        folders = [folder for folder in request.folders if os.path.isdir(folder)]
         environ = {key: value for key, value in os.environ.items() if not key.startswith("JOBKIT_")}
-        environ |= wish.environ or {}
+        environ |= request.environ or {}
         environ |= {
             "JOBKIT_URL": "local://",
             "JOBKIT_HOME": str(self.home.path),
-            "JOBKIT_NAMESPACE": wish.namespace,
+            "JOBKIT_NAMESPACE": request.namespace,
             "JOBKIT_TASKS": ",".join(tasks) or _NO_TASKS,
             "PYTHONUNBUFFERED": "1",
         }
@@ -195,30 +195,35 @@ class Supervisor:
         )
 
     def _go_without_tasks(self, namespace: str, failed: Child) -> None:
-        """Start a worker without the modules that other environments asked for, then without any: modules that do not
-        import must not keep all other jobs from running. The reason is kept for `doctor`."""
-        wish = self.served[namespace]
-        own = wish.tasks_of(sys.prefix)
+        """Start a worker without the modules of other environments, then without any modules.
+
+        Modules that cannot be imported must not keep all other jobs from running. `doctor` shows the reason.
+        """
+        request = self.served[namespace]
+        own = request.tasks_of(sys.prefix)
         reason = (last_line(failed.log) if failed.log else "") or f"see {failed.log}"
-        self.problems[namespace] = f"task modules {', '.join(wish.tasks)} cannot be imported: {reason}"
+        self.problems[namespace] = f"task modules {', '.join(request.tasks)} cannot be imported: {reason}"
         say(self.problems[namespace])
         self._set_state(None)
-        self.workers[namespace] = self._worker(wish, own if own != wish.tasks and _tasks_of(failed) != own else ())
+        self.workers[namespace] = self._worker(
+            request, own if own != request.tasks and _tasks_of(failed) != own else ()
+        )
 
     # -- the end ------------------------------------------------------------------------------------------------
 
     def _is_unneeded(self) -> bool:
-        """True when nobody has been here for `idle_stop` seconds and no job waits or runs."""
+        """True if no client has connected for `idle_stop` seconds and no job waits or runs."""
         now = time.monotonic()
-        idle_stop = max((wish.idle_stop for wish in self.served.values()), default=600.0)
+        idle_stop = max((request.idle_stop for request in self.served.values()), default=600.0)
         if now - self._idle_checked < min(_IDLE_CHECK_S, idle_stop / 4):
             return False
         self._idle_checked = now
-        if wishes.last_asked_s(self.home) < idle_stop or not self._seems_idle(idle_stop):
+        if worker_requests.last_used_s(self.home) < idle_stop or not self._seems_idle(idle_stop):
             return False
-        # Who connects from now on sees "stopping" and waits for the next supervisor; who came before is seen here.
+        # Clients that connect from now on see "stopping" and wait for the next supervisor; earlier ones are counted
+        # here.
         self._set_state("stopping")
-        if wishes.last_asked_s(self.home) >= idle_stop and self._seems_idle(idle_stop):
+        if worker_requests.last_used_s(self.home) >= idle_stop and self._seems_idle(idle_stop):
             return True
         self._set_state("ready")
         return False
@@ -229,7 +234,7 @@ class Supervisor:
             if idle.other_clients(self.home):
                 self._last_used = now
                 self._had_jobs = False
-            # Jobs are counted only when it matters: it loads the store into this small process.
+            # Count jobs only if it matters, because that loads the store into this small process.
             elif self._had_jobs or now - self._last_used >= idle_stop:
                 self._had_jobs = not idle.activity(self.home, self.served).is_idle
                 if self._had_jobs:
@@ -240,7 +245,7 @@ class Supervisor:
 
     def _end(self) -> None:
         self._set_state("stopping")
-        drain_s = max((wish.drain for wish in self.served.values()), default=30.0)
+        drain_s = max((request.drain for request in self.served.values()), default=30.0)
         everyone = [*self.workers.values(), *self.retiring]
         stop_all(everyone, drain_s + 5.0, is_urgent=lambda: self.stops > 1)
         self.server.stop()
@@ -248,7 +253,7 @@ class Supervisor:
         say("stopped")
 
     def _set_state(self, state: str | None) -> None:
-        """Writes the status file; None: the state stays as it is."""
+        """Write the status file; None keeps the state."""
         self._status |= {"problems": dict(self.problems)} | ({"state": state} if state else {})
         self.home.write_status(self._status)
 
@@ -273,9 +278,9 @@ def _drain(fd: int) -> None:
 
 
 def _lock(path: Path) -> int | None:
-    """The lock's descriptor, held until this process ends; None where another supervisor has it.
+    """Acquire the lock until this process ends and return its descriptor; None if another supervisor holds it.
 
-    Those who only look whether a supervisor lives hold it for a moment too, hence the patience.
+    Tries for a second, because processes that check for a supervisor hold it for a moment, too.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + 1.0
@@ -292,19 +297,19 @@ def _lock(path: Path) -> int | None:
 
 
 def worker_command(python: str) -> list[str]:
-    """How a local worker is started."""
+    """Return the command of a local worker."""
     return [python, "-P", "-m", "jobkit", "worker", "--embedded"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; tells who started it over `--report-fd`, one JSON object a line."""
+    """Run the program; reports to its starter by `--report-fd`, one JSON object a line."""
     parser = argparse.ArgumentParser(prog="jobkit.embedded.supervisor")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--report-fd", type=int, default=-1)
     parser.add_argument("--worker-command", type=json.loads, default=worker_command(sys.executable))
     options = parser.parse_args(argv)
     if options.report_fd >= 0:
-        # A daemon: the process that was started ends here, so that nobody has to reap the one that goes on.
+        # Daemonize: the started process exits, so that its starter need not reap its child.
         if os.fork():
             os._exit(0)
         os.set_inheritable(options.report_fd, False)
@@ -313,7 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def report(state: str, **more: str) -> None:
         if channel[0] < 0:
             return
-        with contextlib.suppress(BrokenPipeError):  # who asked has gone; the server runs for the next one
+        with contextlib.suppress(BrokenPipeError):  # the starter has gone; continue for other clients
             os.write(channel[0], json.dumps({"state": state, **more}).encode() + b"\n")
         if state != "loading":
             os.close(channel[0])

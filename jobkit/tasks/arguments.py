@@ -1,4 +1,4 @@
-"""The arguments of a job as any page may show them: JSON, short, secrets masked. Never used to run it."""
+"""Display form of a job's arguments: short JSON with secrets masked. Never used to run the job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jobkit.tasks import structs
 from jobkit.tasks.hints import is_secret_name
 from jobkit.tasks.specs import plain, short_repr
 
-#: Upper bound of the JSON of what `shown` returns.
+#: Maximum size of the JSON that `shown` returns, in bytes.
 MAX_BYTES = 2048
 MASK = "***"
 
@@ -25,19 +25,19 @@ _MAX_TEXT = 100
 _MAX_ITEMS = 12
 _MAX_KEYS = 60
 _MAX_DEPTH = 4
-#: Beyond it JSON readers that know only doubles (Lua, JavaScript) would show another number.
+#: Larger integers lose precision in JSON readers that only know doubles (Lua, JavaScript).
 _MAX_EXACT = 2**53
 
 
 def shown(bound: Mapping[str, Any], secrets: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Arguments by name as JSON of at most 2 kB.
+    """Return arguments by name as JSON of at most 2 kB.
 
-    Plain scalars, short plain lists and structures (by field) are as they are; everything else is text of at most 100
-    characters ("DataFrame 120 by 4"). Values whose name says secret, token, password or key, or is in `secrets`, are
-    "***".
+    Plain scalars, short plain lists and structures (by field) are kept; everything else is text of at most 100
+    characters
+    ("DataFrame 120 by 4"). Values whose name contains secret, token, password or key, or is in `secrets`, become "***".
 
     Args:
-        bound: arguments by name, as `Signature.bind` gives them.
+        bound: arguments by name, from `Signature.bind`.
         secrets: further names to mask (`ParamSpec.is_secret`).
     """
     return shown_and_abridged(bound, secrets)[0]
@@ -46,8 +46,10 @@ def shown(bound: Mapping[str, Any], secrets: frozenset[str] = frozenset()) -> di
 def shown_and_abridged(
     bound: Mapping[str, Any], secrets: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """`shown`, and the names of those arguments whose shown value is not the whole value: cut, masked, or a text about
-    it. `params.check` turns each of the others into the argument again, if the parameter has a type hint."""
+    """Return `shown`, and the names of arguments whose shown value is incomplete: cut, masked, or only described.
+
+    `params.check` restores each of the others, if the parameter has a type hint.
+    """
     out: dict[str, Any] = {}
     abridged: list[str] = []
     for name, value in bound.items():
@@ -71,13 +73,13 @@ def shown_and_abridged(
 
 
 def short_name(name: object) -> str:
-    """An argument's name, cut where somebody's `**kwargs` has a very long one."""
+    """Return an argument's name, cut if a caller's `**kwargs` has a very long one."""
     text = name if isinstance(name, str) else short_repr(name, 40)
     return text if len(text) <= 60 else text[:59] + "…"
 
 
 def _value(value: Any, depth: int, cut: list[str]) -> Any:
-    """`value` as it is shown; adds to `cut` if that is not the whole value."""
+    """Return `value` for display; append to `cut` if it is incomplete."""
     kind = type(value)
     if value is None or kind is bool:
         return value
@@ -120,7 +122,7 @@ def _member(key: Any, value: Any, depth: int, cut: list[str]) -> Any:
 
 
 def _opaque(value: Any) -> str:
-    """A short text for anything. A container is told by its size, since its `repr` may hold secrets and be huge."""
+    """Return a short text for any value. For a container, its size: its `repr` may be huge or contain secrets."""
     try:
         if isinstance(value, (Mapping, list, tuple, set, frozenset)):
             return f"{type(value).__name__} of {len(value)}"
@@ -144,13 +146,13 @@ def _text(text: str, cut: list[str]) -> str:
 
 
 def _int_text(number: int) -> str:
-    if number.bit_length() > 256:  # Python refuses to write very long ones, and nobody reads them
+    if number.bit_length() > 256:  # Python refuses to print very long integers
         return f"a whole number of {number.bit_length()} bits"
     return str(number)
 
 
 def _is_small(out: dict[str, Any]) -> bool:
-    """Whether it is within the bound; for scalars by an upper estimate, since writing JSON costs more than all else."""
+    """Return True if it is within the limit; estimates an upper bound for scalars, since encoding JSON is slow."""
     most = 2
     for name, value in out.items():
         kind = type(value)
@@ -167,7 +169,7 @@ def _size(out: dict[str, Any]) -> int:
 
 
 def _shortened(out: dict[str, Any]) -> dict[str, Any]:
-    """The largest values give way first, then the last names."""
+    """Shorten the largest values first, then drop the last names."""
     sizes = {name: len(json.dumps(value, ensure_ascii=False).encode()) for name, value in out.items()}
     total = _size(out)
     for name in sorted(out, key=lambda name: -sizes[name]):

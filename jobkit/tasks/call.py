@@ -1,8 +1,8 @@
-"""The call in a payload: which function, with which arguments, from where.
+"""The call in a payload: function, arguments and environment.
 
-A payload's body is two-layered. The outer layer is always plain msgpack and tells the child what it must do *before*
-it may unpickle: which directory to import from, which to work in, which module has the function. The inner layer holds
-the function (where it travels by value) and the arguments.
+A payload has two layers. The outer one is always plain msgpack and says what the child process must do *before* it may
+unpickle: which directory to import from, where to work, which module has the function. The inner layer has the function
+(if it is sent by value) and the arguments.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ def own_environment() -> Environment:
 
 @dataclass(frozen=True, slots=True)
 class CallHead:
-    """What a child needs to know before it unpickles.
+    """The outer layer of a payload: everything that is needed before unpickling.
 
     Attributes:
-        ref: `"module:qualname"` of the function, or "" where it travels by value.
-        path: directories of the submitter's machine to import from, where the worker's machine has them too.
+        ref: `"module:qualname"` of the function, or "" if it is sent by value.
+        path: directories of the submitter to import from, if they exist on the worker's machine.
         cwd: the submitter's working directory, likewise.
-        python: the submitter's Python, `"3.11"`: pickles of functions do not travel between versions.
-        environment: where a worker on the submitter's own machine runs it, None for the worker's own.
-        form: how the inner layer is written.
-        needs: where results of other jobs belong, see `jobkit.tasks.references`.
-        given: those results by job id, as `(format, body)`; only where a worker has put them there.
-        changes: arguments by name, plain values, that go in the place of those in the call; later ones win.
-        is_named: submitted by the task's name alone: the worker runs the task that it knows by this name.
-        cache_key: the digest of task, code version and arguments under which the result may be reused, or "".
+        python: the submitter's Python version, `"3.11"`: pickled functions are not portable between versions.
+        environment: environment in which a worker on the submitter's machine runs it, None for the worker's own.
+        form: format of the inner layer.
+        needs: positions of results of other jobs, see `jobkit.tasks.references`.
+        given: these results by job id, as `(format, body)`; set by a worker.
+        changes: arguments by name, plain values, that replace those in the call; later ones win.
+        is_named: submitted by task name: the worker runs its own task with this name.
+        cache_key: digest of task, code version and arguments for the result cache, or "".
     """
 
     ref: str = ""
@@ -69,7 +69,7 @@ class CallHead:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function (None where `head.ref` names it) and its arguments."""
+    """A function (None if `head.ref` names it) and its arguments."""
 
     function: Callable[..., Any] | None
     args: Sequence[Any]
@@ -88,15 +88,15 @@ def encode_call(
     is_named: bool = False,
     cache_key: str = "",
 ) -> bytes:
-    """The body of a payload (its format is always `codec.MSGPACK`).
+    """Return the body of a payload (its format is always `codec.MSGPACK`).
 
     Args:
         has_references: some arguments are references to results of other jobs.
-        environment: where it shall run on this machine; this process's own unless given.
+        environment: environment to run in on this machine; default: this process's own.
         is_named, cache_key: see `CallHead`.
 
     Raises:
-        InvalidParams: an argument (or the function) cannot be written; see `Codec.encode`.
+        InvalidParams: an argument or the function cannot be serialized; see `Codec.encode`.
     """
     args, kwargs = list(call.args), dict(call.kwargs)
     needs: list[Need] = []
@@ -126,7 +126,7 @@ def encode_call(
 def _which(
     codec: Codec, args: Sequence[Any], kwargs: Mapping[str, Any], function: object, error: InvalidParams
 ) -> InvalidParams:
-    """The refusal, with the name of what was refused."""
+    """Return the error with the name of the argument that caused it."""
     named = [(str(i + 1), value) for i, value in enumerate(args)] + [(repr(k), value) for k, value in kwargs.items()]
     for name, value in named:
         try:
@@ -142,12 +142,12 @@ def _which(
 
 
 def with_results(body: bytes, given: Mapping[str, tuple[bytes, bytes]]) -> bytes:
-    """The same with the results that it needs beside it. Runs no code."""
+    """Return the body with the results that it needs. Runs no code."""
     return msgspec.msgpack.encode({**msgspec.msgpack.decode(body), "given": dict(given)})
 
 
 def with_needs(body: bytes, names: Mapping[str, str]) -> bytes:
-    """The same with other jobs in the places of those that `names` has. Runs no code."""
+    """Return the body with job ids replaced by `names`. Runs no code."""
     outer = msgspec.msgpack.decode(body)
     outer["needs"] = [
         [steps, [names.get(job_id, job_id) for job_id in ids], is_many]
@@ -157,19 +157,19 @@ def with_needs(body: bytes, names: Mapping[str, str]) -> bytes:
 
 
 def with_changes(body: bytes, changes: Mapping[str, Any]) -> bytes:
-    """The same with other values for some arguments. Runs no code: the job's own process puts them in.
+    """Return the body with some arguments replaced. Runs no code: the job's own process applies the changes.
 
     Args:
-        changes: arguments by name, checked before; plain values (`specs.plain`).
+        changes: arguments by name, already checked; plain values (`specs.plain`).
     """
     outer = msgspec.msgpack.decode(body)
     outer["changes"] = {**outer.get("changes", {}), **changes}
-    outer.pop("cache", None)  # other arguments have another result
+    outer.pop("cache", None)  # the cached result is for the old arguments
     return msgspec.msgpack.encode(outer)
 
 
 def read_head(body: bytes) -> tuple[CallHead, bytes]:
-    """The head and the still encoded inner layer. Runs no code."""
+    """Return the head and the encoded inner layer. Runs no code."""
     outer = msgspec.msgpack.decode(body)
     return (
         CallHead(
@@ -190,15 +190,15 @@ def read_head(body: bytes) -> tuple[CallHead, bytes]:
 
 
 def read_call(head: CallHead, inner: bytes, *, allow_pickle: bool) -> Call:
-    """The function and its arguments. Unpickles: only in the process that will run them.
+    """Return the function and its arguments. Unpickles: call it only in the process that runs the job.
 
-    Results of other jobs are still references here (`Reference`).
+    Results of other jobs are still references (`Reference`).
 
     Args:
-        allow_pickle: the payload carries a signature of ours (`Codec.allow_pickle`).
+        allow_pickle: the payload is signed with one of our keys (`Codec.allow_pickle`).
 
     Raises:
-        SignatureError: without a signature, the call holds a pickle or a function.
+        SignatureError: the call contains a pickle or a function but has no signature.
     """
     forms = [head.form, *(form for form, _ in head.given.values())]
     if not allow_pickle and any(form != MSGPACK for form in forms):

@@ -1,7 +1,7 @@
-"""A notebook cell as a function: its source, the variables that it takes from outside, its last expression's value.
+"""A notebook cell as a function: its source, the variables that it uses, the value of its last expression.
 
-`Cell` is what a `%%job` sends: it runs the source as a module of its own, so functions of the cell see each other and
-its other names, as they do in the notebook. `read_cell` finds out which variables have to go along.
+`%%job` submits a `Cell`, which runs the source as a module, so functions of the cell see each other and its other names
+as in the notebook. `read_cell` finds the variables that must be sent with it.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Any
 
 from jobkit.model import InvalidParams
 
-#: Name of the cell's value inside it, and of its file in a traceback.
+#: Name of the cell's value in its namespace, and of its file in a traceback.
 _VALUE, FILE = "__jobkit_value__", "<job cell>"
 
 _LOADS = frozenset({"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"})
 _STORES = frozenset({"STORE_NAME", "STORE_GLOBAL"})
 
-#: Statements of which a part may not run, and those whose every store surely happens.
+#: Statements of which a part may not run.
 _MAYBE = (ast.If, ast.Try, ast.While, ast.Match, ast.IfExp, ast.BoolOp, ast.TryStar)
 
-#: What IPython puts into every cell; a job has the second one of them, which prints.
+#: Names that IPython defines in every cell. A job has only `display`, which prints.
 _NOTEBOOK, _DISPLAY = "get_ipython", "display"
 
 
 class Cell:
-    """Source that can be called with its variables by name; returns the value of its last expression, or None."""
+    """Source that is called with its variables by name; returns the value of its last expression, or None."""
 
     def __init__(self, source: str, names: Iterable[str] = (), name: str = "cell") -> None:
         self.source, self.names = source, tuple(names)
@@ -51,7 +51,7 @@ class Cell:
         namespace: dict[str, Any] = {"__name__": "__main__", _DISPLAY: _shown, **variables}
         code = _compiled(ast.parse(self.source, FILE), takes_value=True)
         running = eval(code, namespace)
-        if code.co_flags & inspect.CO_COROUTINE:  # it awaits something
+        if code.co_flags & inspect.CO_COROUTINE:  # the cell uses await
             asyncio.run(running)
         return namespace.get(_VALUE)
 
@@ -71,23 +71,24 @@ def _compiled(tree: ast.Module, *, takes_value: bool = False) -> CodeType:
 
 @dataclass(slots=True)
 class _Names:
-    """What is known of a cell's names so far."""
+    """Names in the statements of a cell that have been read so far."""
 
-    wanted: dict[str, int] = field(default_factory=dict)  # name to the line where it is first read
-    later: dict[str, int] = field(default_factory=dict)  # the same, read inside functions: when they are called
+    wanted: dict[str, int] = field(default_factory=dict)  # name to the line of its first read
+    # the same for reads inside functions, which happen when they are called
+    later: dict[str, int] = field(default_factory=dict)
     sure: set[str] = field(default_factory=set)
     stored: set[str] = field(default_factory=set)
 
 
 def read_cell(source: str, variables: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the variables that the cell takes from outside, in the order in which it reads them.
+    """Return the names of the variables that the cell uses, in the order of their first read.
 
     Args:
-        source: Python, as IPython has transformed it.
-        variables: those that there are.
+        source: Python code, already transformed by IPython.
+        variables: the variables of the notebook.
 
     Raises:
-        InvalidParams: it is not Python, or reads a name that is nowhere; says which and in which line.
+        InvalidParams: not valid Python, or an undefined name; the message has the name and the line.
     """
     try:
         tree = ast.parse(source, FILE)
@@ -103,7 +104,7 @@ def read_cell(source: str, variables: Mapping[str, Any]) -> tuple[str, ...]:
     if _NOTEBOOK in names.wanted:
         raise InvalidParams(
             f"line {names.wanted[_NOTEBOOK]} of the cell: a job has no notebook around it, so magics (%...) and shell "
-            "lines (!...) do not work in it; use subprocess.run, or put the line into a cell of its own",
+            "lines (!...) do not work in it; use subprocess.run, or put the line into a separate cell",
             "cell",
         )
     has_star = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in tree.body)
@@ -140,7 +141,7 @@ def _read_statement(statement: ast.stmt, names: _Names) -> None:
 
 
 def _accesses(code: CodeType) -> Iterator[tuple[str, int, bool]]:
-    """`(name, line, whether it is read)` for each access to a global name, in order."""
+    """Yield `(name, line, is_read)` for each access to a global name, in order."""
     for instruction in dis.get_instructions(code):
         is_load = instruction.opname in _LOADS
         if (is_load or instruction.opname in _STORES) and not str(instruction.argval).startswith("__"):

@@ -1,4 +1,4 @@
-"""What a `Task` class takes, from its `param` parameters, and how it runs. The class itself is in `decorator`."""
+"""Signature and execution of a `Task` class, from its `param` parameters. The class itself is in `decorator`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobkit.tasks.hints import choices_of, is_secret_name, spec_of, with_default
 from jobkit.tasks.signature import Signature
 from jobkit.tasks.specs import ParamSpec
 
-#: Class of param, by name up its bases, to kind; the first that is met wins.
+#: Name of a class of param (or of a base) to kind; the first match in the MRO wins.
 _KINDS = {
     "Integer": "int",
     "Number": "float",
@@ -37,15 +37,16 @@ def is_task_class(found: object) -> bool:
 
 
 def run_class(cls: type, *args: Any, **kwargs: Any) -> Any:
-    """Make an instance with these parameters and call its `run`; a coroutine where `run` is async."""
+    """Create an instance with these parameters and call its `run`; returns a coroutine if `run` is async."""
     return cls(*args, **kwargs).run()
 
 
 def signature_of_class(cls: Any) -> Signature:
-    """The signature of a `Task` class: its parameters by name, in their order of definition.
+    """Return the signature of a `Task` class: its parameters by name, in the order of definition.
 
-    Private ones (`_x`), read-only ones and `name` are left out. Defaults that are not plain stay with the class, which
-    makes a copy of its own for each instance.
+    Private (`_x`) and read-only parameters and `name` are left out. Defaults that are not plain remain in the class,
+    which
+    copies them for each instance.
     """
     specs, defaults = [], {}
     parameters = [(name, parameter) for name, parameter in cls.param.objects("existing").items()]
@@ -62,7 +63,7 @@ def signature_of_class(cls: Any) -> Signature:
 
 
 def _definitions(cls: type) -> list[str]:
-    """Names in the order in which the classes define them, base classes first."""
+    """Return attribute names in the order of definition, base classes first."""
     return list(dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base)))
 
 
@@ -104,7 +105,7 @@ def _spec(name: str, parameter: Any) -> ParamSpec:
 
 
 def _bounds(parameter: Any, kind: str) -> tuple[float | None, float | None]:
-    """Both bounds as included ones: an excluded bound becomes the next number inside it."""
+    """Return inclusive bounds: an exclusive bound becomes the next number inside it."""
     low, high = parameter.bounds or (None, None)
     low_in, high_in = parameter.inclusive_bounds
     if low is not None and not low_in:

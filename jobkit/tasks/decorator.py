@@ -1,4 +1,4 @@
-"""`@task` and `class Task`: the two ways to make a task."""
+"""`@task` and `class Task`: the two ways to define a task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobkit.tasks.task import BoundTask, TaskDef, new_task
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Methods of a task class that a parameter must not hide.
+#: Methods of a task class that a parameter must not override.
 _RESERVED = ("submit", "options", "map", "sweep", "form", "run", "task_def")
 
 
@@ -28,22 +28,23 @@ def task(*, name: str = ..., **options: Any) -> Callable[[Callable[P, R]], TaskD
 
 
 def task(function: Callable[..., Any] | None = None, /, *, name: str = "", **options: Any) -> Any:
-    """Make a task of a function: `@jobkit.task` or `@jobkit.task(queue="gpu", timeout=3600)`.
+    """Make a function a task: `@jobkit.task` or `@jobkit.task(queue="gpu", timeout=3600)`.
 
     Args:
         function: a plain function or an `async def`.
-        name: name of the task; the function's name unless given.
+        name: name of the task; default: the function's name.
         options: queue, timeout, retries, backoff, retry_on, isolation, reuse, memory_limit, result_ttl, priority,
-            schedule, cancel_grace, on_lost, tags, title; concurrency, rate, limit_key, resources; unique, unique_key,
-            debounce, cache, cache_ignore, version. Durations are seconds or `timedelta`, `memory_limit` bytes or "2GB".
+            schedule,
+            cancel_grace, on_lost, tags, title; concurrency, rate, limit_key, resources; unique, unique_key, debounce,
+            cache, cache_ignore, version. Durations are seconds or `timedelta`, `memory_limit` bytes or "2GB".
 
     Returns:
         A `TaskDef`: calling it runs the function as if undecorated, `submit` runs it in the background.
 
     Raises:
-        InvalidParams: an unknown option, a value that is not allowed, or another function of that name.
+        InvalidParams: an unknown option, an invalid value, or another function with this name.
 
-    The docstring's first line is the title in the dashboard, and its "Args" become the help of the form's fields.
+    The docstring's first line is the title in the dashboard, and its "Args" are the help of the form's fields.
     """
 
     def decorate(wrapped: Callable[..., Any]) -> TaskDef[..., Any]:
@@ -55,7 +56,7 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str = "", **opt
 
 
 class _TaskMeta(ParameterizedMetaclass):
-    """Takes a task's options as class keywords: `class Train(jobkit.Task, queue="gpu")`."""
+    """Accepts a task's options as class keywords: `class Train(jobkit.Task, queue="gpu")`."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **options: Any) -> Any:
         return super().__new__(mcs, name, bases, namespace)
@@ -66,7 +67,7 @@ class _TaskMeta(ParameterizedMetaclass):
             return  # Task itself
         if taken := [each for each in _RESERVED if isinstance(namespace.get(each), param.Parameter)]:
             raise InvalidParams(f"{name}.{taken[0]} cannot be a parameter: a task has a method of that name", taken[0])
-        # A class without a run of its own or from a base is a base for others, not a task.
+        # A class without `run`, also in its bases, is a base class for tasks, not a task.
         if getattr(cls, "run", None) is Task.run:
             if options:
                 raise InvalidParams(f"{name} has options of a task but no run(self)", next(iter(options)))
@@ -104,15 +105,15 @@ class Task(param.Parameterized, metaclass=_TaskMeta):
     __jobkit_task_class__: ClassVar[bool] = True
 
     def run(self) -> Any:
-        """What the task does; may be `async def`. Its return value is the job's result."""
+        """Run the task; may be `async def`. The return value is the job's result."""
         raise NotImplementedError(f"{type(self).__name__} has no run(self)")
 
     @classmethod
     def task_def(cls) -> TaskDef[..., Any]:
-        """The `TaskDef` of this class.
+        """Return the `TaskDef` of this class.
 
         Raises:
-            InvalidParams: the class has no `run`, so it is a base for tasks and not one itself.
+            InvalidParams: the class has no `run`, so it is only a base class for tasks.
         """
         found = vars(cls).get("__jobkit_task__")
         if found is None:
@@ -121,25 +122,25 @@ class Task(param.Parameterized, metaclass=_TaskMeta):
 
     @classmethod
     def submit(cls, **parameters: Any) -> Any:
-        """Submit it with these parameters; returns a `Job` at once. See `TaskDef.submit`."""
+        """Submit the task with these parameters; returns a `Job` at once. See `TaskDef.submit`."""
         return cls.task_def().submit(**parameters)
 
     @classmethod
     def options(cls, **options: Any) -> BoundTask[..., Any]:
-        """This task with other options for its next submissions; see `TaskDef.options`."""
+        """Return the task with other options for its next submissions; see `TaskDef.options`."""
         return cls.task_def().options(**options)
 
     @classmethod
     def map(cls, items: Iterable[Mapping[str, Any]]) -> Any:
-        """Submit it once for each mapping of parameters; returns a `Batch`."""
+        """Submit the task once for each mapping of parameters; returns a `Batch`."""
         return cls.task_def().map(items)
 
     @classmethod
     def sweep(cls, **axes: Iterable[Any]) -> Any:
-        """Submit it once for each combination; returns a `Batch`."""
+        """Submit the task once for each combination; returns a `Batch`."""
         return cls.task_def().sweep(**axes)
 
     @classmethod
     def form(cls) -> Any:
-        """A form with a field for each parameter and a button that submits."""
+        """Return a form with a field for each parameter and a submit button."""
         return cls.task_def().form()

@@ -1,4 +1,4 @@
-"""From a type hint to a `ParamSpec`. What is not understood becomes "any", which accepts everything."""
+"""Converts a type hint to a `ParamSpec`. Unknown hints become "any", which accepts everything."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from jobkit.tasks.specs import Choice, ParamSpec, plain, short_repr
 
 _SECRET = re.compile(r"(^|_)(secret|token|password|passwd|passphrase|api_?key|private_key|credentials?)s?($|_)", re.I)
 
-#: Scalars: order matters, since a bool is an int and a datetime a date.
+#: Scalars. Order matters: a bool is an int, and a datetime is a date.
 _SCALARS: tuple[tuple[type, str], ...] = (
     (bool, "bool"),
     (int, "int"),
@@ -41,7 +41,7 @@ _SCALARS: tuple[tuple[type, str], ...] = (
     (bytes, "bytes"),
 )
 
-#: Structures are described down to this depth; what lies deeper is a plain "dict".
+#: Maximum depth of described structures; deeper ones are a plain "dict".
 _MAX_DEPTH = 6
 
 _LISTS: tuple[Any, ...] = (
@@ -64,14 +64,14 @@ def is_secret_name(name: str) -> bool:
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """The type hints of a function with their `Annotated` extras.
+    """Return the type hints of a function with their `Annotated` extras.
 
-    Tolerant: a hint that cannot be evaluated (a name under TYPE_CHECKING, a class of another module) stays a string
-    and costs only itself.
+    A hint that cannot be evaluated (a name under TYPE_CHECKING, a class of another module) stays a string and does not
+    affect the others.
     """
     try:
         return typing.get_type_hints(function, include_extras=True)
-    except Exception:  # evaluating hints runs code of the user, which may raise anything
+    except Exception:  # evaluating hints runs user code, which may raise anything
         pass
     raw = getattr(function, "__annotations__", None)
     if not isinstance(raw, dict):
@@ -80,24 +80,24 @@ def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
     hints = {}
     for name, hint in raw.items():
         if isinstance(hint, str):
-            with suppress(Exception):  # likewise
-                hint = eval(hint, scope)  # as get_type_hints does, one by one
+            with suppress(Exception):  # evaluates user code, too
+                hint = eval(hint, scope)  # like get_type_hints, one by one
         hints[name] = hint
     return hints
 
 
 def spec_of(name: str, hint: Any) -> ParamSpec:
-    """The spec of a parameter with this hint, as yet without default and label.
+    """Return the spec of a parameter with this hint, without default and label.
 
     Raises:
-        InvalidParams: a `Range` on something that has no size.
+        InvalidParams: a `Range` on a type that it cannot bound.
     """
     spec = replace(_spec(name, hint, ()), name=name)
     return replace(spec, is_secret=True) if is_secret_name(name) else spec
 
 
 def with_default(spec: ParamSpec, default: Any) -> ParamSpec:
-    """`spec` with a default, which makes it optional (and nullable where it is None)."""
+    """Return `spec` with a default, which makes it optional (and nullable if the default is None)."""
     nullable = spec.nullable or default is None
     if spec.is_secret and default is not None:
         return replace(spec, required=False, has_default=True, default=None, default_text="***", nullable=nullable)
@@ -106,7 +106,7 @@ def with_default(spec: ParamSpec, default: Any) -> ParamSpec:
 
 
 def choices_of(values: list[Any], labels: list[str] | None = None) -> tuple[Choice, ...]:
-    """Choices for these values; a value that JSON cannot hold is told by its label."""
+    """Return choices for these values; a value that JSON cannot represent is identified by its label."""
     labels = labels or [value.name if isinstance(value, Enum) else str(value) for value in values]
     choices = []
     for label, value in zip(labels, values, strict=True):
@@ -118,7 +118,7 @@ def choices_of(values: list[Any], labels: list[str] | None = None) -> tuple[Choi
 
 
 def _default_json(spec: ParamSpec, default: Any) -> tuple[Any, str]:
-    """A default as JSON, or None and a short text."""
+    """Return a default as JSON, or None and a short text."""
     for choice, value in zip(spec.choices, spec.objects, strict=False):
         if value is default:
             return choice.label if isinstance(default, Enum) or choice.value != default else choice.value, ""
@@ -129,7 +129,7 @@ def _default_json(spec: ParamSpec, default: Any) -> tuple[Any, str]:
 
 
 def _without_secrets(value: Any) -> Any:
-    """A default as JSON without the secrets in it: definitions are public."""
+    """Remove secrets from a default in JSON, because task definitions are public."""
     if isinstance(value, list):
         return [_without_secrets(item) for item in value]
     if not isinstance(value, dict):
@@ -138,9 +138,9 @@ def _without_secrets(value: Any) -> Any:
 
 
 def _spec(name: str, hint: Any, inside: tuple[type, ...]) -> ParamSpec:
-    """The spec of a hint. `inside`: the structures around it, outermost first."""
+    """Return the spec of a hint. `inside`: the enclosing structures, outermost first."""
     any_value = ParamSpec(name=name)
-    if isinstance(hint, str):  # could not be evaluated: the last word is all that we know
+    if isinstance(hint, str):  # could not be evaluated: use the last name only
         is_table = hint.replace('"', "").rpartition(".")[2].strip() == "DataFrame"
         return replace(any_value, kind="table") if is_table else any_value
     origin = get_origin(hint)
@@ -181,7 +181,8 @@ def _spec(name: str, hint: Any, inside: tuple[type, ...]) -> ParamSpec:
 
 def _struct(name: str, cls: Any, inside: tuple[type, ...]) -> ParamSpec:
     spec = ParamSpec(name=name, kind="struct", type_name=cls.__name__, container=cls)
-    if cls in inside or len(inside) >= _MAX_DEPTH:  # a tree, for instance: its inner nodes are checked when made
+    # recursive, such as a tree: inner nodes are checked when they are created
+    if cls in inside or len(inside) >= _MAX_DEPTH:
         return replace(spec, kind="dict")
     parts = []
     for field in structs.fields_of(cls):
@@ -209,7 +210,7 @@ def _annotated(spec: ParamSpec, extras: list[Any]) -> ParamSpec:
 
 
 def _constrained(spec: ParamSpec, extra: Any) -> ParamSpec:
-    """`spec` with the bounds of `msgspec.Meta`, pydantic's `Field` or `annotated_types`, known by their attributes."""
+    """Return `spec` with the bounds of `msgspec.Meta`, pydantic's `Field` or `annotated_types`, by attribute names."""
     low, high = ("min_length", "max_length") if spec.kind in ("str", "list") else ("ge", "le")
     if spec.kind in ("int", "float", "str", "list"):
         least, most = getattr(extra, low, None), getattr(extra, high, None)
@@ -222,7 +223,9 @@ def _constrained(spec: ParamSpec, extra: Any) -> ParamSpec:
 
 
 def _union(name: str, members: tuple[Any, ...], inside: tuple[type, ...]) -> ParamSpec:
-    """`X | None` is X, nullable; a union of more is what holds all of them, or one of several kinds."""
+    """Return a spec for a union: `X | None` is X, nullable; otherwise a kind that includes all members, or a
+    "union".
+    """
     specs = [_spec(name, member, inside) for member in members if member is not type(None)]
     nullable = len(specs) < len(members)
     kinds = {spec.kind for spec in specs}
@@ -279,6 +282,6 @@ def _dict(name: str, hint: Any, arguments: tuple[Any, ...], inside: tuple[type, 
     if len(arguments) != 2:
         return spec
     key, value = (_spec("item", argument, inside) for argument in arguments)
-    if key.kind not in ("str", "any"):  # JSON has text for keys: the whole is turned back by its hint
+    if key.kind not in ("str", "any"):  # JSON keys are text: the whole dict is converted by its hint
         return replace(spec, container=hint)
     return spec if value.kind == "any" else replace(spec, item=value)

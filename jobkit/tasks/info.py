@@ -1,6 +1,6 @@
-"""`TaskInfo`: a task as others see it, who do not import its code: dashboard, command line, HTTP, other clients.
+"""`TaskInfo`: a task's definition for processes without its code: dashboard, command line, HTTP, other clients.
 
-Workers publish it as JSON, sealed; from it forms are made, arguments checked and jobs submitted by name.
+Workers publish it as sealed JSON. Forms, argument checks and submits by name use it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from jobkit.tasks.specs import ParamSpec, json_schema, plain, with_part
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """All that is needed to show a task and to submit it by name.
+    """Definition of a task, sufficient to display it and to submit it by name.
 
     Attributes:
-        name, title, doc: as the author wrote them; `title` is never empty.
+        name, title, doc: as defined by the author; `title` is never empty.
         params: its parameters with labels and help.
-        takes_extra: it takes further arguments by name (`**kwargs`).
+        takes_extra: accepts further keyword arguments (`**kwargs`).
         isolation: "process", "thread" or "async".
-        options: what its author set.
-        ref: `"module:qualname"`, or "" where only the process that defined it can submit it.
-        source_dir: directory to import the module from, on the machine that published it; "" where it is installed.
+        options: options set by the author.
+        ref: `"module:qualname"`, or "" if only the defining process can submit it.
+        source_dir: directory to import the module from, on the publishing machine; "" if it is installed.
     """
 
     name: str
@@ -50,7 +50,7 @@ class TaskInfo:
         return Signature(self.params, var_keyword="kwargs" if self.takes_extra else "")
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Keyword arguments for the task from the values of a form or a JSON request; defaults are left to the task.
+        """Return keyword arguments for the task from the values of a form or JSON request; the task applies defaults.
 
         Raises:
             InvalidParams: a value is missing, unknown or not allowed; see `params.check`.
@@ -58,12 +58,12 @@ class TaskInfo:
         return self.signature.call_args(self.signature.bind((), values))[1]
 
     def parse(self, pairs: Iterable[str]) -> dict[str, Any]:
-        """Checked keyword arguments from a command line's `["n=5", "model.lr=0.1"]`.
+        """Return checked keyword arguments from a command line's `["n=5", "model.lr=0.1"]`.
 
-        Fields of a structure that are not given keep the parameter's default.
+        Omitted fields of a structure keep the parameter's default.
 
         Raises:
-            InvalidParams: a pair without "=", a name given twice, and everything that `check` refuses.
+            InvalidParams: a pair without "=", a duplicate name, or a value that `check` rejects.
         """
         values: dict[str, Any] = {}
         defaults = {spec.name: spec.default for spec in self.params}
@@ -76,13 +76,13 @@ class TaskInfo:
         return self.check(values)
 
     def changes(self, values: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
-        """Checked values for some of its arguments, as plain data, whatever the others are: to run a job again with.
+        """Return checked values for some arguments, as plain data, to run a job again with them.
 
         Args:
             values: by name (`"model.lr"` for one field of a structure), or a command line's `["n=5"]`.
 
         Raises:
-            InvalidParams: there is none, one is unknown or not allowed.
+            InvalidParams: `values` is empty, or one is unknown or not allowed.
         """
         given = values if isinstance(values, Mapping) else self._read(values)
         if not given:
@@ -91,7 +91,7 @@ class TaskInfo:
         return plain_arguments({**bound, **bound.pop("kwargs", {})} if self.takes_extra else bound, self.params)
 
     def _read(self, pairs: Iterable[str]) -> dict[str, Any]:
-        """The values in `["n=5", "model.lr=0.1"]`, by name."""
+        """Return the values in `["n=5", "model.lr=0.1"]`, by name."""
         specs = {spec.name: spec for spec in self.params}
         values: dict[str, Any] = {}
         for pair in pairs:
@@ -105,21 +105,21 @@ class TaskInfo:
             if spec is None and dot and first in specs:
                 spec = part_of(specs[first], rest)
             if spec is None and not self.takes_extra:
-                self.signature.changed({}, {name: text})  # refuses it, with the close names
+                self.signature.changed({}, {name: text})  # raises, with similar names
             values[name] = parse_text(spec or ParamSpec(name=name), text)
         return values
 
     def effective(self, over: SubmitOptions | None = None) -> SubmitOptions:
-        """The options of a submission; see `TaskDef.effective`."""
+        """Return the options of a submission; see `TaskDef.effective`."""
         return effective_options(self.name, self.options, over, self.isolation, is_async=self.isolation == "async")
 
     def json_schema(self) -> dict[str, Any]:
-        """JSON Schema (draft 2020-12) of its arguments."""
+        """Return the JSON Schema (draft 2020-12) of its arguments."""
         schema = json_schema(self.params, allow_extra=self.takes_extra)
         return {**schema, "title": self.title, **({"description": self.doc} if self.doc else {})}
 
     def to_json(self) -> dict[str, Any]:
-        """The definition that is stored and served."""
+        """Return the definition as it is stored and served."""
         return {
             "name": self.name,
             "title": self.title,
@@ -134,11 +134,12 @@ class TaskInfo:
 
     @classmethod
     def from_sealed(cls, name: str, sealed: bytes, codec: Codec) -> TaskInfo:
-        """The task of this name as a worker has published it.
+        """Return the task that a worker has published under this name.
 
         Raises:
-            SignatureError: the definition was not sealed for this name by a key that we hold, or cannot be read. Such a
-                task must not be submitted: its definition says which function a job runs.
+            SignatureError: the definition was not sealed for this name with one of our keys, or cannot be read. Such a
+                task
+                must not be submitted: its definition determines which function a job runs.
         """
         try:
             _, body = codec.verify(sealed, _definition_of(name))
@@ -162,7 +163,7 @@ class TaskInfo:
 
     @classmethod
     def from_definition(cls, data: Mapping[str, Any]) -> TaskInfo:
-        """The task that `TaskDef.definition()` describes; fields of a newer version are ignored."""
+        """Return the task that `TaskDef.definition()` describes; unknown fields (of a newer version) are ignored."""
         return cls(
             name=data["name"],
             title=data.get("title") or data["name"],
@@ -177,7 +178,7 @@ class TaskInfo:
 
 
 def sealed_definition(definition: Mapping[str, Any], codec: Codec) -> bytes:
-    """What a worker publishes of a task: its whole definition (`TaskInfo.to_json`), sealed for its name."""
+    """Return a task's definition (`TaskInfo.to_json`), sealed for its name, for publishing."""
     return codec.seal(RAW, msgspec.json.encode(definition), _definition_of(definition["name"]))
 
 
@@ -186,12 +187,12 @@ def _definition_of(name: str) -> Subject:
 
 
 def plain_arguments(values: Mapping[str, Any], specs: Iterable[ParamSpec] = ()) -> dict[str, Any]:
-    """Checked arguments as JSON where that says the same (dates, paths, structures), else as they are.
+    """Return arguments as JSON if `bind` can restore them from it (dates, paths, structures), else unchanged.
 
-    So a job submitted by name needs no pickle, unless it carries a table; the child's `bind` turns them back.
+    So a job that is submitted by name needs no pickle, unless it has a table.
 
     Args:
-        specs: of the parameters. Without one, or with one that accepts anything, no type would turn a structure back.
+        specs: of the parameters. Without one, or with one of kind "any", a structure could not be restored.
     """
     typed = {spec.name for spec in specs if spec.kind != "any"}
     out = {}

@@ -1,4 +1,4 @@
-"""Labels and help of parameters: from docstrings and names."""
+"""Labels and help of parameters, from docstrings and names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobkit.tasks.specs import ParamSpec
 
 
 def documented(params: Sequence[ParamSpec], doc: str, labels: Mapping[str, str] | None = None) -> tuple[ParamSpec, ...]:
-    """The parameters with help from a docstring (Google, NumPy, reST or Epydoc style) and with labels."""
+    """Return the parameters with labels, and with help from a docstring (Google, NumPy, reST or Epydoc style)."""
     helps: dict[str, str] = {}
     if doc:
         import docstring_parser
@@ -33,5 +33,5 @@ def documented(params: Sequence[ParamSpec], doc: str, labels: Mapping[str, str] 
 
 
 def label_of(name: str) -> str:
-    """What a form writes beside a parameter: `n_steps` becomes "n steps"."""
+    """Return a parameter's label in a form: `n_steps` becomes "n steps"."""
     return name.strip("_").replace("_", " ") or name

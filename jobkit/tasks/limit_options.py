@@ -1,6 +1,6 @@
-"""Values of the options that say how much may run at a time, and which jobs are the same work: checked, before use.
+"""Validation of the options for limits, resources, deduplication and caching.
 
-`options.py` has the table of options; what they make of one submission is in `work.py`.
+`options.py` has the table of options; `work.py` applies them to a submission.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST_S = 10 * 365 * 86_400.0
 _MAX_AMOUNT = 1e9
 _MAX_RESOURCES = 16
 
-#: While the first job waits, or until it ends.
+#: Until the first job starts, or until it ends.
 SCOPES = ("queued", "active")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
@@ -31,12 +31,12 @@ _UNIT_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Gives a text for a job's arguments: a template like "{user}", or a function of some of them.
+    """Computes a text from a job's arguments: a template like "{user}", or a function of some of them.
 
     Attributes:
-        template: "" where it is a function.
-        argument: of a function that only gives this argument back, which others can do without its code.
-        function: None also where it is known by name only, in another process.
+        template: "" for a function.
+        argument: name of the argument that the function returns unchanged; processes without its code can use it.
+        function: None for a template, and in processes that only know that there is a function.
     """
 
     template: str = ""
@@ -48,7 +48,7 @@ class Key:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The arguments that it takes."""
+        """Names of the arguments that it uses."""
         if self.argument:
             return (self.argument,)
         if self.function is None:
@@ -59,7 +59,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Unique:
-    """How long a job stands for its work: `scope` is one of `SCOPES`, or "time" for `seconds` from its submit."""
+    """Deduplication of submits: `scope` is one of `SCOPES`, or "time" for `seconds` from its submit."""
 
     scope: str
     seconds: float = 0.0
@@ -70,14 +70,14 @@ class Unique:
 
 
 def places(name: str, value: Any) -> int:
-    """How many at a time."""
+    """Validate a maximum number of running attempts."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PLACES:
         raise InvalidParams(f"{name} must be a whole number from 1 to {MAX_PLACES}, not {value!r}", name)
     return value
 
 
 def rate(name: str, value: Any) -> str:
-    """ "10/m", as it was written."""
+    """Validate a rate such as "10/m"; returns it unchanged."""
     if parse_rate(value) is None:
         raise InvalidParams(
             f'{name} must be a number of starts in a time, like "10/m", "5/10s" or "1000/h" (1 to {MAX_STARTS} in at '
@@ -88,7 +88,7 @@ def rate(name: str, value: Any) -> str:
 
 
 def key(name: str, value: Any) -> Key:
-    """A function of some of the task's arguments, or a template with them."""
+    """Validate a function of some of the task's arguments, or a template with them."""
     if callable(value):
         try:
             kinds = {parameter.kind for parameter in inspect.signature(value).parameters.values()}
@@ -117,14 +117,14 @@ _SAME = (lambda same: same).__code__
 
 
 def _given_back(function: Callable[..., Any]) -> str:
-    """The argument that a function like `lambda user: user` gives back; "" for one that does more."""
+    """Return the argument that a function like `lambda user: user` returns unchanged, or ""."""
     code = getattr(function, "__code__", None)
     is_same = code is not None and code.co_code == _SAME.co_code and code.co_argcount == 1 and code.co_nlocals == 1
     return str(code.co_varnames[0]) if code is not None and is_same else ""
 
 
 def resources(name: str, value: Any) -> Mapping[str, float]:
-    """Amounts by name, from a mapping or a text like "gpu=1,mem=16"."""
+    """Validate amounts by name, from a mapping or a text like "gpu=1,mem=16"."""
     found: Any = value
     if isinstance(value, str):
         pairs = [part.partition("=") for part in value.split(",")]
@@ -153,7 +153,7 @@ def resources(name: str, value: Any) -> Mapping[str, float]:
 
 
 def unique(name: str, value: Any) -> Unique | None:
-    """True, a scope, seconds from the submit, or what `key` takes."""
+    """Validate `unique=`: True, a scope, seconds from the submit, or a key."""
     if value is False or value is None:
         return None
     if value is True:
@@ -175,7 +175,7 @@ def unique(name: str, value: Any) -> Unique | None:
 
 
 def duration(name: str, value: Any) -> float:
-    """Seconds from a number, a `timedelta` or a text like "7d", "12h", "90s"."""
+    """Return seconds from a number, a `timedelta` or a text like "7d", "12h", "90s"."""
     number: Any = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(value, str):
         number = seconds_in(value)
@@ -189,13 +189,13 @@ def duration(name: str, value: Any) -> float:
 
 
 def seconds_in(text: str) -> float | None:
-    """Seconds in a text like "7d", "12h", "90s"; None if it is no such text."""
+    """Return the seconds in a text like "7d", "12h", "90s"; None if it is not a duration."""
     match = _DURATION.fullmatch(text)
     return float(match[1]) * _UNIT_S[match[2].lower()] if match else None
 
 
 def names(name: str, value: Any) -> tuple[str, ...]:
-    """Names of arguments."""
+    """Validate names of arguments."""
     several = (value,) if isinstance(value, str) else value
     if not isinstance(several, (tuple, list, set, frozenset)) or not all(
         isinstance(each, str) and each.isidentifier() for each in several
@@ -205,7 +205,7 @@ def names(name: str, value: Any) -> tuple[str, ...]:
 
 
 def version(name: str, value: Any) -> str:
-    """Of a task's code, in its author's words."""
+    """Validate the version of a task's code, given by its author."""
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not 1 <= len(text) <= 100 or not text.isprintable():
         raise InvalidParams(f"{name} must be text of 1 to 100 printable characters, not {value!r}", name)

@@ -1,4 +1,4 @@
-"""How a job runs: the options of `@task`, of `task.options(...)` and of `kit.options(...)`, checked in one place."""
+"""Options of `@task`, `task.options(...)` and `kit.options(...)`, and their validation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jobkit.tasks.signature import close_names
 
 ISOLATIONS = ("process", "thread", "async")
 
-#: Priorities reach this far to both sides of 0.
+#: Priorities range from -1000 to 1000.
 MAX_PRIORITY = 1000
 MAX_RETRIES = 10_000
 MAX_TAGS = 32
@@ -34,33 +34,37 @@ _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOptions:
-    """Options of a task. Times in seconds.
+    """Options of a task. Times are in seconds.
 
     Attributes:
-        queue: name of the queue, or None for the one that routing gives.
-        timeout_s: how long one attempt may run; None for no limit.
-        retries: further attempts after failures. backoff: the wait before each. retry_on: names of the exception types
-            that are retried; empty for all.
+        queue: name of the queue, or None for the queue by routing.
+        timeout_s: maximum run time of an attempt; None for no limit.
+        retries: maximum number of retries. backoff: delay before each. retry_on: names of exception types that are
+            retried;
+            empty for all.
         isolation: "process", "thread" or "async"; None for the default of the function's kind.
-        reuse: so many jobs of the task may run in one process, one after the other; 1 for a process of its own. Only
-            for isolation "process".
-        memory_limit_bytes: what the job's processes may use together; None for no limit.
+        reuse: maximum number of jobs of the task that run in one process, one after the other; 1 for a new process for
+            each
+            job. Only for isolation "process".
+        memory_limit_bytes: memory limit of all processes of the job together; None for no limit.
         result_ttl_s: how long the ended job is kept; None for the setting.
-        concurrency: attempts at a time. rate: attempts that start in a time, like "10/m". limit_key: for each value of
-            this key, instead of for the whole task.
-        resources: what an attempt takes of what its worker has, by name.
-        unique: a second submit of the same work gives the first job, and how long. unique_key: what the same work is,
-            instead of the same arguments (of `debounce`: instead of the same task).
-        debounce_s: start so long after the last submit, with its arguments; None for at once.
-        cache_s: a result stands for the same arguments and version so long; None for not. cache_ignore: arguments that
-            do not count. version: of the code; "" for a hash of it.
+        concurrency: maximum number of running attempts. rate: maximum rate of starts, like "10/m". limit_key: apply
+            them
+            for each value of this key instead of to the whole task.
+        resources: amounts of its worker's resources that an attempt uses, by name.
+        unique: return the first job from a second submit of the same work, and for how long. unique_key: defines the
+            same
+            work, instead of equal arguments (for `debounce`: instead of the same task).
+        debounce_s: start this long after the last submit, with its arguments; None for no debouncing.
+        cache_s: time to live of cached results for the same arguments and version; None for no cache. cache_ignore:
+            arguments that do not count. version: version of the code; "" for a hash of the code.
         priority: -1000 to 1000, higher first.
-        schedule: what `kit.schedule` takes (cron or every, tz, missed, missed_limit, overlap), or empty.
-        cancel_grace_s: between the polite and the final stop; None for the setting.
-        on_lost: when its worker dies: "retry" runs it again (at least once), "fail" ends it (at most once).
+        schedule: arguments of `kit.schedule` (cron or every, tz, missed, missed_limit, overlap), or empty.
+        cancel_grace_s: time between SIGTERM and SIGKILL; None for the setting.
+        on_lost: if its worker dies: "retry" runs it again (at least once), "fail" fails it (at most once).
         tags: free labels.
-        title: what people read instead of the task's own title, or "".
-        given: names of the fields that were set, which `merged` lets win.
+        title: display name instead of the task's own title, or "".
+        given: names of the fields that were set explicitly; `merged` lets them win.
     """
 
     queue: str | None = None
@@ -92,7 +96,7 @@ class TaskOptions:
 
     @property
     def is_plain(self) -> bool:
-        """Nothing about the job depends on its arguments' values."""
+        """True if nothing about the job depends on its arguments' values."""
         return (
             self.concurrency is None
             and self.rate is None
@@ -102,7 +106,7 @@ class TaskOptions:
         )
 
     def merged(self, over: TaskOptions) -> Self:
-        """These options with those that were given in `over` in their place; tags add up."""
+        """Return these options, overridden by those that were set in `over`; tags are added."""
         if not over.given:
             return self
         changes: dict[str, Any] = {name: getattr(over, name) for name in over.given if hasattr(self, name)}
@@ -111,7 +115,7 @@ class TaskOptions:
         return replace(self, **changes, given=self.given | over.given)
 
     def without(self, *names: str) -> Self:
-        """These options with some fields back at their defaults, as if not given."""
+        """Return these options with some fields reset to their defaults, as if not given."""
         defaults = type(self)()
         return replace(self, **{name: getattr(defaults, name) for name in names}, given=self.given - set(names))
 
@@ -121,10 +125,10 @@ class SubmitOptions(TaskOptions):
     """Options of one submission: those of the task, and when and under which key.
 
     Attributes:
-        delay_s: not before so many seconds from now; 0 for at once.
-        at: not before this moment (aware), or None.
+        delay_s: delay in seconds; 0 for none.
+        at: earliest start (aware), or None.
         key: idempotency key, or "".
-        fresh: run, whatever result is kept.
+        fresh: run even if there is a cached result.
     """
 
     delay_s: float = 0.0
@@ -134,16 +138,16 @@ class SubmitOptions(TaskOptions):
 
 
 def check_options(given: Mapping[str, Any]) -> TaskOptions:
-    """The options of a task, from what its author typed (`timeout=60`, `memory_limit="2GB"`).
+    """Return validated task options from user input (`timeout=60`, `memory_limit="2GB"`).
 
     Raises:
-        InvalidParams: an unknown option (with the close ones) or a value that is not allowed.
+        InvalidParams: an unknown option (the message suggests similar ones) or an invalid value.
     """
     return TaskOptions(**_checked(given, _TASK), given=_fields_of(given))
 
 
 def check_submit_options(given: Mapping[str, Any]) -> SubmitOptions:
-    """The options of a submission, from what the submitter typed; see `check_options`."""
+    """Return validated options of a submission from user input; see `check_options`."""
     values = _checked(given, _SUBMIT)
     if values.get("delay_s") and values.get("at"):
         raise InvalidParams("delay and at exclude each other: give the seconds or the moment, not both", "at")
@@ -153,10 +157,10 @@ def check_submit_options(given: Mapping[str, Any]) -> SubmitOptions:
 def effective_options(
     task: str, options: TaskOptions, over: SubmitOptions | None, isolation: str, *, is_async: bool
 ) -> SubmitOptions:
-    """The options of a submission: the task's, with those given in `over` in their place, isolation decided.
+    """Return the options of a submission: the task's, overridden by `over`, with the isolation decided.
 
     Raises:
-        InvalidParams: `isolation="async"` for a plain function; `reuse` or `memory_limit` without a process.
+        InvalidParams: options that contradict each other.
     """
     merged = options if isinstance(options, SubmitOptions) else SubmitOptions().merged(options)
     if over is not None:
@@ -192,25 +196,23 @@ def effective_options(
 
 def _check_together(options: SubmitOptions) -> None:
     if options.limit_key is not None and options.concurrency is None and options.rate is None:
-        raise InvalidParams("limit_key says of what there is a limit: give concurrency or rate as well", "limit_key")
+        raise InvalidParams("limit_key needs concurrency= or rate=", "limit_key")
     if options.unique is not None and options.debounce_s is not None:
-        raise InvalidParams("unique keeps the first submit and debounce the last: give one of them", "debounce")
+        raise InvalidParams("unique and debounce exclude each other: give one of them", "debounce")
     if options.unique is not None and options.unique.key is not None and options.unique_key is not None:
         raise InvalidParams("unique and unique_key both give a key: give it once", "unique_key")
     if options.unique_key is not None and options.unique is None and options.debounce_s is None:
-        raise InvalidParams("unique_key says what is the same work: give unique or debounce as well", "unique_key")
+        raise InvalidParams("unique_key needs unique= or debounce=", "unique_key")
     if options.debounce_s is not None and options.key:
-        raise InvalidParams("key names one job for good, and debounce replaces what waits: give one of them", "key")
+        raise InvalidParams("key and debounce exclude each other: give one of them", "key")
     if options.debounce_s is not None and options.at is not None:
-        raise InvalidParams("debounce says when to start, and so does at: give one of them", "at")
+        raise InvalidParams("at and debounce exclude each other: give one of them", "at")
     if options.cache_ignore and options.cache_s is None:
-        raise InvalidParams(
-            "cache_ignore says what a kept result does not depend on: give cache as well", "cache_ignore"
-        )
+        raise InvalidParams("cache_ignore needs cache=", "cache_ignore")
 
 
 def write_options(options: TaskOptions) -> dict[str, Any]:
-    """The options that were given, as JSON, by the names that people type."""
+    """Return the options that were given, as JSON, by their public names."""
     out: dict[str, Any] = {}
     for name, (target, _) in _TASK.items():
         if target in options.given:
@@ -222,10 +224,10 @@ def write_options(options: TaskOptions) -> dict[str, Any]:
 
 
 def read_options(data: Mapping[str, Any]) -> TaskOptions:
-    """What `write_options` wrote; an option that this version refuses or does not know is left out."""
+    """Return the options that `write_options` wrote; invalid or unknown ones are ignored."""
     known: dict[str, Any] = {}
     for name in _TASK:
-        if name in data and name not in ("title", "isolation"):  # a definition has these decided
+        if name in data and name not in ("title", "isolation"):  # a definition has these separately
             try:
                 check_options({name: data[name]})
             except InvalidParams:
@@ -235,10 +237,10 @@ def read_options(data: Mapping[str, Any]) -> TaskOptions:
 
 
 def seconds(name: str, value: Any, *, least: float = 0.0) -> float:
-    """A duration in seconds from a number or a `timedelta`.
+    """Return a duration in seconds from a number or a `timedelta`.
 
     Raises:
-        InvalidParams: neither of them, or not from `least` to ten years.
+        InvalidParams: another type, or not between `least` and ten years.
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
     is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
@@ -249,10 +251,10 @@ def seconds(name: str, value: Any, *, least: float = 0.0) -> float:
 
 
 def size_bytes(name: str, value: Any) -> int:
-    """A size in bytes from an int or a text like "512MB", "2GB" (powers of 1000) or "2GiB" (of 1024).
+    """Return a size in bytes from an int or a text like "512MB", "2GB" (powers of 1000) or "2GiB" (of 1024).
 
     Raises:
-        InvalidParams: neither of them, or below 16 MiB, in which no Python starts.
+        InvalidParams: another type, or less than 16 MiB, too little to start Python.
     """
     number: float = -1
     if isinstance(value, int) and not isinstance(value, bool):
@@ -366,7 +368,9 @@ def _title(name: str, value: Any) -> str:
 
 
 def _schedule(name: str, value: Any) -> Mapping[str, Any]:
-    """What `kit.schedule` takes: a cron line is short for `{"cron": ...}`, a number for `{"every": ...}`."""
+    """Validate the arguments of `kit.schedule`: a cron line is short for `{"cron": ...}`, a number for `{"every":
+    ...}`.
+    """
     given = value
     if isinstance(value, str):
         given = {"cron": value}
@@ -397,8 +401,8 @@ def _at(name: str, value: Any) -> datetime:
     if not isinstance(moment, datetime):
         raise InvalidParams(f"{name} must be a datetime or ISO 8601 text like 2026-11-24T16:30, not {value!r}", name)
     try:
-        aware = moment if moment.tzinfo else moment.astimezone()  # without a zone: this machine's
-        _ = aware + _DAY  # what rounds it, or shows it elsewhere, must not leave the calendar
+        aware = moment if moment.tzinfo else moment.astimezone()  # without a zone: local time
+        _ = aware + _DAY  # rounding or another time zone must not leave the calendar
     except (ValueError, OverflowError, OSError):
         raise InvalidParams(f"{name} must not be at an end of the calendar, like {value!r}", name) from None
     return aware

@@ -1,7 +1,7 @@
-"""Checking values against a `ParamSpec`: before anything is stored, with one sentence that says what is allowed.
+"""Validation of argument values against a `ParamSpec`, before anything is stored. Errors say what is allowed.
 
-`check` takes Python values and the values of JSON forms, `parse_text` the text of a command line. Neither reads a
-file for `check`, since it also serves HTTP; only `parse_text`, which acts for the person who typed it, opens one.
+`check` accepts Python values and JSON values of forms, `parse_text` the text of a command line. `check` reads no files,
+because it also serves HTTP; `parse_text` opens tables, because it acts for the user who typed the path.
 """
 
 from __future__ import annotations
@@ -30,16 +30,18 @@ __all__ = ["KINDS", "Choice", "ParamSpec", "check", "describe", "json_schema", "
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _MAX_LISTED = 12
 
-#: Kinds whose text is JSON, so that a list of them is JSON too.
+#: Kinds whose text is JSON; lists of them are JSON, too.
 _NESTED = frozenset({"dict", "struct", "list", "union"})
 
 
 def check(spec: ParamSpec, value: Any) -> Any:
-    """`value` as the task will get it.
+    """Return `value` as the task will receive it.
 
-    An int passes for a float and a float without fraction for an int; ISO text for a date; text for a path, an enum
-    member (its name or value) or a choice (its label); NumPy scalars for their Python counterparts; a list of records
-    for a table. A bool is not a number.
+    An int is accepted for a float, and a float without fraction for an int; ISO text for a date; text for a path, an
+    enum
+    member (its name or value) or a choice (its label); NumPy scalars for Python scalars; a list of records for a table.
+    A
+    bool is not a number.
 
     Raises:
         InvalidParams: one sentence with the parameter's name, the value and what is allowed.
@@ -52,20 +54,22 @@ def check(spec: ParamSpec, value: Any) -> Any:
 
 
 def describe(spec: ParamSpec) -> str:
-    """What is allowed, as it follows "must be": "a whole number from 1 to 10"."""
+    """Return what is allowed, to follow "must be": "a whole number from 1 to 10"."""
     text = _describe(spec)
     return f"{text} or None" if spec.nullable else text
 
 
 def parse_text(spec: ParamSpec, text: str) -> Any:
-    """The value in the text of `name=text` on a command line.
+    """Return the value in the text of `name=text` on a command line.
 
     Lists are JSON (`[1, 2]`) or comma-separated, dicts and structures JSON, tables the path of a .csv, .tsv, .parquet
-    or .json file; "any" and "union" are JSON if it parses, else the text. `null` is None where that is allowed, and for
-    other kinds than "str" also `none` and nothing.
+    or
+    .json file; "any" and "union" are JSON if it parses, else the text. `null` means None if that is allowed, as do
+    `none` and
+    the empty text for all kinds except "str".
 
     Raises:
-        InvalidParams: see `check`; also a table's file that cannot be read.
+        InvalidParams: see `check`; also if a table's file cannot be read.
     """
     if spec.nullable and (text == "null" or (spec.kind != "str" and text.lower() in ("none", ""))):
         return None
@@ -88,7 +92,7 @@ def parse_text(spec: ParamSpec, text: str) -> Any:
         case "union":
             try:
                 return check(spec, json.loads(text))
-            except (ValueError, RecursionError):  # no JSON, or refused (InvalidParams is a ValueError too)
+            except (ValueError, RecursionError):  # not JSON, or rejected (InvalidParams is a ValueError, too)
                 return check(spec, text)
         case "table":
             return check(spec, _read_table(spec, Path(text).expanduser()))
@@ -106,12 +110,12 @@ def _refuse(spec: ParamSpec, value: Any, why: str = "") -> NoReturn:
 
 
 def _wrong(spec: ParamSpec, value: Any, again: Callable[[ParamSpec, Any], Any] | None = None) -> Any:
-    """The slow way out of a check: what stands for a value passes, a NumPy scalar is tried as a Python one."""
+    """Handle the rare cases of a check: accept references, retry a NumPy scalar as a Python one, else raise."""
     if getattr(type(value), "__jobkit_reference__", False):
-        return value  # a job whose result takes its place; checked when it is known
+        return value  # a job whose result will be the value; checked when it is known
     if again is not None and type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
         if type(value).__name__ == "datetime64":
-            value = value.astype("datetime64[us]")  # from nanoseconds, item() would be an int
+            value = value.astype("datetime64[us]")  # item() of nanoseconds would be an int
         item = value.item()
         if type(item).__module__ != "numpy" and item is not None:
             return again(spec, item)
@@ -119,7 +123,7 @@ def _wrong(spec: ParamSpec, value: Any, again: Callable[[ParamSpec, Any], Any] |
 
 
 def _within(spec: ParamSpec, number: float, value: Any) -> None:
-    """Refuse a number (or length) out of bounds; NaN is out of any bounds."""
+    """Reject a number or length out of bounds; NaN is out of any bounds."""
     if (spec.min is not None and not number >= spec.min) or (spec.max is not None and not number <= spec.max):
         _refuse(spec, value)
 
@@ -169,7 +173,7 @@ def _check_choice(spec: ParamSpec, value: Any) -> Any:
     kind = type(value)
     for index, choice in enumerate(spec.choices):
         picked = spec.objects[index] if spec.objects else choice.value
-        # An exact type, since True == 1 == 1.0; `is` first, since objects may compare oddly (arrays, tables).
+        # Compare exact types, since True == 1 == 1.0; `is` first, since `==` of arrays and tables is not a bool.
         if picked is value or (type(picked) is kind and _same(picked, value)):
             return picked
     if isinstance(value, str):
@@ -187,7 +191,7 @@ def _check_choice(spec: ParamSpec, value: Any) -> Any:
 def _same(one: Any, other: Any) -> bool:
     try:
         return bool(one == other)
-    except Exception:  # user code: a comparison may raise anything
+    except Exception:  # user code may raise anything
         return False
 
 
@@ -233,7 +237,7 @@ def _check_list(spec: ParamSpec, value: Any) -> Any:
         if isinstance(value, (set, frozenset, range)):
             value = list(value)
         elif type(value).__module__.partition(".")[0] in ("numpy", "pandas") and getattr(value, "ndim", 0) >= 1:
-            if not hasattr(value, "tolist"):  # a DataFrame is no list
+            if not hasattr(value, "tolist"):  # a DataFrame is not a list
                 _refuse(spec, value)
             value = value.tolist()
         else:
@@ -250,24 +254,24 @@ def _check_list(spec: ParamSpec, value: Any) -> Any:
             try:
                 checked.append(check(item, part))
             except InvalidParams:
-                check(_item(spec, n), part)  # the same refusal, and now it names the item
+                check(_item(spec, n), part)  # raises again, with the name of the item
                 raise
     if spec.container is None:
         return checked
     try:
         return spec.container(checked)
-    except TypeError:  # items of a set that cannot be hashed
+    except TypeError:  # unhashable items of a set
         _refuse(spec, value)
 
 
 def _item(spec: ParamSpec, n: int) -> ParamSpec:
-    """The spec of item `n`, under a name that says so: `sizes[2]`."""
+    """Return the spec of item `n`, named `sizes[2]`."""
     item = spec.parts[n] if n < len(spec.parts) else spec.item or ParamSpec(name=spec.name)
     return _inside(spec, item, f"[{n}]")
 
 
 def _inside(spec: ParamSpec, part: ParamSpec, step: str) -> ParamSpec:
-    """The spec of what lies in a value of `spec`, under a name that says where: `model.lr`."""
+    """Return the spec of a part of a value, with its path as name: `model.lr`."""
     return replace(part, name=f"{spec.name}{step}", is_secret=part.is_secret or spec.is_secret)
 
 
@@ -286,7 +290,7 @@ def _check_dict(spec: ParamSpec, value: Any) -> Any:
 
 
 def _decoded(hint: Any, value: Any) -> Any:
-    """What msgspec does not know: paths, and values that are of their type already."""
+    """Convert types that msgspec does not know: paths, and values that already have the type."""
     if isinstance(hint, type) and isinstance(value, hint):
         return value
     if isinstance(hint, type) and issubclass(hint, PurePath) and isinstance(value, str):
@@ -297,13 +301,13 @@ def _decoded(hint: Any, value: Any) -> Any:
 
 
 def _check_struct(spec: ParamSpec, value: Any) -> Any:
-    """An instance of the structure where its class is known here, else its values by name."""
+    """Return an instance of the structure if its class is known here, else its values by name."""
     cls = spec.container
     if not isinstance(value, Mapping):
         kind = type(value)
         if cls is not None and isinstance(value, cls):
             return value
-        # The class of the same name: defined again in a notebook, or imported where only the definition is known.
+        # A class with the same name: defined again in a notebook, or unknown in this process.
         if structs.is_struct(kind) and kind.__name__ == spec.type_name:
             value = structs.values_of(value)
         elif isinstance(value, (list, tuple)) and isinstance(cls, type) and issubclass(cls, tuple):
@@ -324,11 +328,12 @@ def _check_struct(spec: ParamSpec, value: Any) -> Any:
             checked[name] = check(_inside(spec, part, f".{name}"), value[name])
         elif part.required:
             raise InvalidParams(f"{spec.name}.{name} is missing: it must be {describe(part)}", f"{spec.name}.{name}")
-    if cls is None or structs.is_mapping(cls) or ids_of(checked):  # results of jobs come later: it is made then
+    # with results of other jobs, the instance is created later
+    if cls is None or structs.is_mapping(cls) or ids_of(checked):
         return checked
     try:
         return structs.make(cls, checked)
-    except Exception as error:  # the constructor is the user's code
+    except Exception as error:  # the constructor is user code
         path, why = structs.why_refused(error)
         name = f"{spec.name}.{path}" if path else spec.name
         shown = "" if spec.is_secret else f": {short_repr(why, 300).strip(chr(39) + chr(34))}"
@@ -336,7 +341,7 @@ def _check_struct(spec: ParamSpec, value: Any) -> Any:
 
 
 def _check_union(spec: ParamSpec, value: Any) -> Any:
-    """The first alternative that takes the value as it is, else the first that takes it at all."""
+    """Return the value by the first alternative that accepts it unchanged, else by the first that accepts it."""
     found: list[Any] = []
     for part in spec.parts:
         try:
@@ -350,7 +355,7 @@ def _check_union(spec: ParamSpec, value: Any) -> Any:
 
 
 def _duration(value: Any) -> timedelta:
-    """From seconds, "90", "1h" or ISO text. Raises ValueError or OverflowError."""
+    """Convert seconds, "90", "1h" or ISO text. Raises ValueError or OverflowError."""
     if isinstance(value, str):
         seconds = seconds_in(value)
         value = _number(value.strip()) if seconds is None else seconds
@@ -363,7 +368,7 @@ def _duration(value: Any) -> timedelta:
 def _check_text(
     kind: type, read: Callable[[Any], Any], takes: type | tuple[type, ...] = str
 ) -> Callable[[ParamSpec, Any], Any]:
-    """A check for a type that JSON writes as text (or another of the types in `takes`)."""
+    """Return a check for a type that JSON represents as text (or as another of the types in `takes`)."""
 
     def check_text(spec: ParamSpec, value: Any) -> Any:
         if isinstance(value, kind):
@@ -384,7 +389,7 @@ def _check_table(spec: ParamSpec, value: Any) -> Any:
     is_records = isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
     is_columns = isinstance(value, dict) and all(isinstance(column, list) for column in value.values())
     if is_records or is_columns:
-        import pandas as pd  # only where a table comes as JSON
+        import pandas as pd  # import only for tables in JSON
 
         try:
             return pd.DataFrame(value)
@@ -419,7 +424,7 @@ _CHECKS: Mapping[str, Callable[[ParamSpec, Any], Any]] = {
     "any": _check_any,
 }
 
-_NOUNS: Mapping[str, tuple[str, str]] = {  # one, and many
+_NOUNS: Mapping[str, tuple[str, str]] = {  # singular and plural
     "int": ("a whole number", "whole numbers"),
     "float": ("a number", "numbers"),
     "bool": ("true or false", "true or false"),
@@ -479,12 +484,12 @@ def _article(word: str) -> str:
 
 
 def _shown(number: float | None) -> str:
-    """A bound as people write it: 10 and not 10.0."""
+    """Return a bound as users write it: 10 instead of 10.0."""
     return str(int(number)) if isinstance(number, float) and number.is_integer() and abs(number) < 1e15 else str(number)
 
 
 def _number(text: str) -> Any:
-    """The number in a text, or the text itself, which `check` then refuses by its name."""
+    """Return the number in a text, or the text itself, which `check` then rejects with its name."""
     for kind in (int, float):
         try:
             return kind(text)

@@ -1,7 +1,7 @@
-"""Results of other jobs as arguments: what stands in their place until they are there.
+"""Results of other jobs as arguments: placeholders until the results are known.
 
-A call with such arguments travels with None in each place and a list that says which result belongs where, so that it
-stays plain data where it is. The worker puts the results beside the call; the process that runs it puts them in.
+Such a call is sent with None at each position and a list of which result belongs where, so it stays plain data. The
+worker adds the results; the process that runs the job inserts them.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-#: How deep lists and dicts are looked into, and how many items of one call.
+#: Maximum depth of searched lists and dicts, and maximum number of items of one call.
 MAX_DEPTH, MAX_ITEMS = 8, 200_000
 
-#: `[steps, ids, is_many]`: the way from `[args, kwargs]` to a place, as positions, and whose results belong there.
+#: `[steps, ids, is_many]`: the path from `[args, kwargs]` to a position, and the jobs whose results belong there.
 Need = tuple[list[int], list[str], bool]
 
 _PLAIN = frozenset({int, float, str, bool, bytes, type(None)})
 
 
 class Reference:
-    """Stands for the result of one job, or (`is_many`) for the list of the results of several."""
+    """Placeholder for the result of one job, or (`is_many`) for the list of the results of several."""
 
     __jobkit_reference__ = True
     __slots__ = ("ids", "is_many")
@@ -29,14 +29,14 @@ class Reference:
 
     @property
     def id(self) -> str:
-        """What people read: the job's id, or how many."""
+        """Display text: the job's id, or the number of jobs."""
         return f"{len(self.ids)} jobs" if self.is_many else self.ids[0]
 
 
 def replaced(value: Any, reference_of: Callable[[Any], Reference | None]) -> Any:
-    """`value` with references in the places of items for which `reference_of` gives one; itself where there are none.
+    """Return `value` with items replaced by references if `reference_of` returns one; `value` itself if there are none.
 
-    Looks into lists, tuples and dicts (of exactly these types).
+    Searches lists, tuples and dicts (of exactly these types).
     """
     return _Replacing(reference_of).of(value, 0)
 
@@ -68,7 +68,7 @@ class _Replacing:
 
 
 def ids_of(value: Any) -> tuple[str, ...]:
-    """Ids of all references in a value, each once, in order."""
+    """Return the ids of all references in a value, without duplicates, in order."""
     found: dict[str, None] = {}
     for reference, _ in _found(value, []):
         found.update(dict.fromkeys(reference.ids))
@@ -76,7 +76,7 @@ def ids_of(value: Any) -> tuple[str, ...]:
 
 
 def taken_out(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any], list[Need]]:
-    """The arguments with None in the place of each reference, and the list of what belongs where."""
+    """Return the arguments with None for each reference, and the list of results to insert."""
     whole: Any = [list(args), dict(kwargs)]
     needs: list[Need] = [(steps, list(found.ids), found.is_many) for found, steps in _found(whole, [])]
     for steps, _, _ in needs:
@@ -90,7 +90,7 @@ def put_in(
     needs: Sequence[Need],
     value_of: Callable[[Sequence[str], bool], Any],
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments with `value_of(ids, is_many)` in each of those places."""
+    """Return the arguments with `value_of(ids, is_many)` at each of these positions."""
     whole: Any = [list(args), dict(kwargs)]
     for steps, ids, is_many in needs:
         whole = _put(whole, steps, value_of(ids, is_many))
@@ -108,7 +108,7 @@ def _found(value: Any, steps: list[int]) -> Iterator[tuple[Reference, list[int]]
 
 
 def _put(value: Any, steps: Sequence[int], item: Any) -> Any:
-    """A copy of `value` with `item` at the end of `steps`."""
+    """Return a copy of `value` with `item` at the path `steps`."""
     if not steps:
         return item
     step = steps[0]

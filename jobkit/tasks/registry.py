@@ -1,4 +1,4 @@
-"""Names and their tasks, one registry per process."""
+"""Tasks by name, one registry per process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobkit.tasks.task import BoundTask, TaskDef, name_of, reference
 
 
 class Registry:
-    """The tasks of this process by name. Safe to use from several threads."""
+    """The tasks of this process by name. Thread-safe."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, TaskDef[..., Any]] = {}
@@ -24,10 +24,10 @@ class Registry:
         self._plain: dict[Any, TaskDef[..., Any]] = {}
 
     def register(self, task: TaskDef[..., Any]) -> None:
-        """Keep a task under its name. A cell that is run again, or a module that is loaded again, replaces its own.
+        """Add a task under its name. Running a cell again or reloading a module replaces its own task.
 
         Raises:
-            InvalidParams: another function has that name already; names both with file and line.
+            InvalidParams: another function has that name; the message has file and line of both.
         """
         with self._lock:
             other = self._tasks.get(task.name)
@@ -40,10 +40,10 @@ class Registry:
             self._tasks[task.name] = task
 
     def get(self, name: str) -> TaskDef[..., Any]:
-        """The task of that name.
+        """Return the task with that name.
 
         Raises:
-            UnknownTask: there is none; names the close ones and those that are known.
+            UnknownTask: it does not exist; the message lists similar and known names.
         """
         task = self._tasks.get(name)
         if task is None:
@@ -51,19 +51,19 @@ class Registry:
         return task
 
     def known(self, name: str) -> TaskDef[..., Any] | None:
-        """Return the task of that name, or None."""
+        """Return the task with that name, or None."""
         return self._tasks.get(name)
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """Return all names, sorted."""
         return sorted(self._tasks)
 
     def all(self) -> list[TaskDef[..., Any]]:
-        """All tasks, by name."""
+        """Return all tasks, sorted by name."""
         return [self._tasks[name] for name in self.names()]
 
     def clear(self) -> None:
-        """Forget all tasks: for tests."""
+        """Remove all tasks; for tests."""
         with self._lock:
             self._tasks.clear()
             self._plain.clear()
@@ -72,10 +72,10 @@ class Registry:
         """Import modules for their tasks; the current directory is searched first.
 
         Returns:
-            The tasks that are known afterwards, by name.
+            All known tasks after the import, sorted by name.
 
         Raises:
-            JobkitError: a module cannot be imported; names it and the error.
+            JobkitError: a module cannot be imported; the message has its name and the error.
         """
         here = os.getcwd()
         if here not in sys.path and "" not in sys.path:
@@ -87,7 +87,7 @@ class Registry:
             try:
                 importlib.invalidate_caches()
                 importlib.import_module(module)
-            except (Exception, SystemExit) as error:  # a module's top level may raise anything
+            except (Exception, SystemExit) as error:  # user code may raise anything
                 text = str(error) or "no message"
                 raise JobkitError(
                     f"module {module!r} could not be imported for its tasks: {type(error).__name__}: {text}"
@@ -95,18 +95,20 @@ class Registry:
         return self.all()
 
     def task_of(self, function: Callable[..., Any] | TaskDef[..., Any]) -> TaskDef[..., Any]:
-        """The task of any callable: registered, or made up for a plain function, lambda, builtin, bound method or
-        partial. Made-up ones are not registered, since nobody can ask for them by name.
+        """Return the task of any callable: its registered one, or a new one for a plain function, lambda, method or
+        partial.
+
+        New ones are not registered, because no other process can look them up.
 
         Raises:
-            InvalidParams: it cannot be called.
+            InvalidParams: it is not callable.
         """
         if isinstance(function, TaskDef):
             return function
         if isinstance(function, BoundTask):
             return function.task
         if (own := getattr(function, "__dict__", {}).get("__jobkit_task__")) is not None:
-            return own  # type: ignore[no-any-return]  # a Task class holds its TaskDef there
+            return own  # type: ignore[no-any-return]  # a Task class keeps its TaskDef there
         if not callable(function):
             raise InvalidParams(f"only a task or another callable can be submitted, not {function!r}", "task")
         kept = self._plain.get(function) if _is_hashable(function) else None
@@ -114,13 +116,13 @@ class Registry:
             return kept
         task: TaskDef[..., Any] = TaskDef(function, name=_clean(name_of(function)))
         if not isinstance(function, functools.partial) and reference(function):
-            # Functions of modules stay for ever anyway; anything else (a closure over a large table) must not.
+            # Functions of modules are never freed; other callables (a closure over a large table) must not be kept.
             self._plain[function] = task
         return task
 
 
 def unknown_task(name: str, known: Iterable[str]) -> str:
-    """The sentence for a task that is not there."""
+    """Return the error message for an unknown task."""
     known = sorted(known)
     listed = ", ".join(known[:20]) + (f", ... ({len(known)} in all)" if len(known) > 20 else "")
     end = f"; known tasks are: {listed}" if known else "; no tasks are known: name their module with JOBKIT_TASKS or -t"
@@ -128,8 +130,12 @@ def unknown_task(name: str, known: Iterable[str]) -> str:
 
 
 def _is_same(one: TaskDef[..., Any], other: TaskDef[..., Any]) -> bool:
-    """The same function defined again: same qualified name in the same module, or in the same file (a script that
-    runs as `__main__` and is imported under its own name as well)."""
+    """Return True if both are the same function, defined again.
+
+    That is: the same qualified name in the same module, or in the same file (a script that runs as `__main__` and is
+    also
+    imported under its own name).
+    """
     a, b = one.function, other.function
     if a is b:
         return True
@@ -150,13 +156,13 @@ def _file_of(function: Any) -> str:
 def _is_hashable(function: Any) -> bool:
     try:
         hash(function)
-    except Exception:  # user code: a callable's hash may raise anything
+    except Exception:  # user code may raise anything
         return False
     return True
 
 
 def _clean(name: str) -> str:
-    """A task's name from any `__name__`: what may not stand in one becomes "_"."""
+    """Return a task name from any `__name__`; characters that are not allowed become "_"."""
     return "".join(c if c.isalnum() or c in "_.:-" else "_" for c in name)[:200] or "call"
 
 

@@ -1,7 +1,8 @@
-"""The parameters of a function, and binding arguments to them.
+"""Parameters of a function, and binding of arguments.
 
-`Signature` is made once per task (evaluating hints costs a fraction of a millisecond) and then binds and checks in a
-few microseconds, since each submit passes through it.
+A `Signature` is made once per task (evaluating hints takes a fraction of a millisecond); binding and checking take a
+few
+microseconds, since every submit needs them.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 @dataclass(frozen=True)
 class Signature:
-    """What a callable takes.
+    """Parameters of a callable.
 
     Attributes:
         params: its parameters in order, without `*args` and `**kwargs`.
         positional: names that may be given by position.
-        positional_only: how many of them may be given only so.
+        positional_only: number of them that must be given by position.
         var_positional, var_keyword: names of `*args` and `**kwargs`, or "".
         defaults: the Python defaults by name.
-        omits_defaults: keyword arguments that equal their default are not passed: a function written in C (a ufunc of
-            NumPy) may refuse some of them together.
+        omits_defaults: do not pass keyword arguments that equal their default: functions in C (NumPy ufuncs) may reject
+            some combinations.
     """
 
     params: tuple[ParamSpec, ...]
@@ -45,14 +46,16 @@ class Signature:
     _names: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """All arguments of the call by name, checked and coerced, defaults included.
+        """Return all arguments of the call by name, checked and converted, with defaults.
 
-        Further positional and keyword arguments of a function that takes them are under the names of its `*args`
-        (a tuple) and `**kwargs` (a dict), unchecked, as in `inspect.BoundArguments.arguments`. Defaults are not
-        checked: they are the author's own. One that is known here only as JSON is left to the function.
+        Extra positional and keyword arguments are under the names of the function's `*args` (a tuple) and `**kwargs` (a
+        dict),
+        unchecked, as in `inspect.BoundArguments.arguments`. Defaults are not checked. A default that is only known as
+        JSON is
+        left to the function.
 
         Raises:
-            InvalidParams: an argument is missing, unknown, given twice or refused; names it.
+            InvalidParams: an argument is missing, unknown, given twice or rejected; the message names it.
         """
         bound: dict[str, Any] = {}
         given: dict[str, Any] = dict(zip(self.positional, args, strict=False)) if args else {}
@@ -89,7 +92,7 @@ class Signature:
         return bound
 
     def call_args(self, bound: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """`(args, kwargs)` for the call that `bind` described: by name, but for what Python takes only by position."""
+        """Return `(args, kwargs)` for a bound call: by name, except for positional-only arguments."""
         if self.omits_defaults:
             keywords = {*self.defaults} - {*self.positional[: self.positional_only]}
             bound = {n: v for n, v in bound.items() if n not in keywords or v is not self.defaults[n]}
@@ -103,15 +106,16 @@ class Signature:
         return args, {**kwargs, **bound.get(self.var_keyword, {})}
 
     def changed(self, bound: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments that `bind` gave, with some in their place, each checked: for running a job once more.
+        """Return bound arguments with some of them replaced, each checked, to run a job again.
 
         Args:
             bound: from `bind`; {} to only check the changes.
-            changes: by name. `"model.lr"` changes one field of a structure and keeps the others; it stays as it is in
-                the result if `bound` has no `model`.
+            changes: by name. `"model.lr"` replaces one field of a structure; it remains a separate item of the result
+                if
+                `bound` has no `model`.
 
         Raises:
-            InvalidParams: a change is refused, or names no parameter.
+            InvalidParams: a change is rejected, or its name is unknown.
         """
         specs = {spec.name: spec for spec in self.params}
         out = dict(bound)
@@ -142,15 +146,15 @@ class Signature:
         raise InvalidParams(f"unexpected argument {name!r}{close}; the parameters are: {names}", name)
 
 
-#: Accepts anything: for builtins that do not tell their signature.
+#: Accepts anything: for builtins without a signature.
 OPEN = Signature((), var_positional="args", var_keyword="kwargs")
 
 
 def signature_of(function: Callable[..., Any]) -> Signature:
-    """The signature of any callable; `OPEN` for one that does not tell it.
+    """Return the signature of any callable; `OPEN` if it has none.
 
     Raises:
-        InvalidParams: an annotation contradicts itself (a `Range` on something that has no size).
+        InvalidParams: an invalid annotation (a `Range` on a type that it cannot bound).
     """
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -188,14 +192,14 @@ def signature_of(function: Callable[..., Any]) -> Signature:
 
 
 def _is_native(function: Any) -> bool:
-    """Whether a callable is written in C."""
+    """Return True if a callable is written in C."""
     if inspect.isfunction(function) or inspect.ismethod(function) or isinstance(function, (type, functools.partial)):
         return False
     return not inspect.isfunction(inspect.getattr_static(type(function), "__call__", None))
 
 
 def _hinted(function: Any) -> Any:
-    """The function that carries the hints of a callable: of a partial, a class or an instance."""
+    """Return the function that has the hints of a callable: of a partial, a class or an instance."""
     if isinstance(function, functools.partial):
         return _hinted(function.func)
     if isinstance(function, type):
@@ -204,7 +208,7 @@ def _hinted(function: Any) -> Any:
 
 
 def part_of(spec: ParamSpec, path: str) -> ParamSpec:
-    """The spec of a field of a structure: `"optimizer.lr"` of `model`, under its whole name.
+    """Return the spec of a field of a structure: `"optimizer.lr"` of `model`, under its full name.
 
     Raises:
         InvalidParams: there is no such field.
@@ -221,7 +225,7 @@ def part_of(spec: ParamSpec, path: str) -> ParamSpec:
 
 
 def close_names(name: str, known: Sequence[str] | frozenset[str]) -> str:
-    """ "", or " (did you mean 'a' or 'b'?)" with the known names that look like `name`."""
+    """Return "", or " (did you mean 'a' or 'b'?)" with similar known names."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.65)
     if not close:
         folded = {each.lower(): each for each in known}

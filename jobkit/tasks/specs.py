@@ -1,8 +1,8 @@
-"""`ParamSpec`: what is known of one parameter of a task, as data.
+"""`ParamSpec`: the description of one parameter of a task, as data.
 
-A spec travels as JSON (dashboard, command line and HTTP build forms and check arguments from it without importing the
-task's code). What JSON cannot carry, the Python objects behind the choices and the container type, is kept beside it
-in this process only. How values are checked is in `params`.
+A spec is sent as JSON: dashboard, command line and HTTP build forms and check arguments without importing the task's
+code. Python objects that JSON cannot represent (objects of choices, container types) exist in this process only. Values
+are checked in `params`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One allowed value of a "choice": the label that people pick, and the value as JSON (the label, where the value
-    itself is not JSON)."""
+    """One allowed value of a "choice": its label, and the value as JSON (the label if JSON cannot represent it)."""
 
     label: str
     value: Any
@@ -60,26 +59,28 @@ class ParamSpec:
     """One parameter of a task.
 
     Attributes:
-        name: as the function spells it.
+        name: the parameter's name in the function.
         kind: "int", "float", "bool", "str", "choice", "path", "date", "datetime", "time", "duration" (a `timedelta`),
             "uuid", "decimal", "bytes", "list", "dict", "struct" (a dataclass or the like), "union" (one of several
-            kinds), "table" (a DataFrame) or "any" (accepted as it is).
-        required: it must be given; False where there is a default.
-        has_default: there is a default. `default` is it as JSON: dates as ISO text, paths as text, choices by label;
-            None where JSON cannot hold it, and then `default_text` is a short text of it for display.
-        nullable: None is allowed as well.
-        min, max: bounds, both included, or None: of the number; of the length for "str" and "list".
+            kinds),
+            "table" (a DataFrame) or "any" (accepted unchanged).
+        required: False if there is a default.
+        has_default: there is a default. `default` is its JSON: dates as ISO text, paths as text, choices by label; None
+            if
+            JSON cannot represent it, and then `default_text` is a short text for display.
+        nullable: None is allowed.
+        min, max: inclusive bounds, or None: of the number; of the length for "str" and "list".
         choices: for "choice".
-        item: what each item of a "list" and each value of a "dict" must be; None for anything.
-        parts: the fields of a "struct", the alternatives of a "union", the items of a "list" of fixed length whose
-            items differ.
-        type_name: what a "struct" is called in Python: "Model".
-        label: what a form writes beside the field.
-        help: one or two sentences, from the annotation or the docstring; "" where there are none.
+        item: spec of the items of a "list" and of the values of a "dict"; None for anything.
+        parts: fields of a "struct", alternatives of a "union", items of a "list" of fixed length with different items.
+        type_name: Python name of a "struct": "Model".
+        label: label of the field in a form.
+        help: one or two sentences, from the annotation or the docstring, or "".
         is_secret: its value is never shown (password, token, ...).
-        objects: the Python objects behind `choices`, in order; empty in another process.
-        container: the Python type that the value becomes: `tuple`, `set` or `frozenset` for a "list", the class for a
-            "struct", the hint for a "dict" whose keys are no text; None for a list, a dict, and in another process.
+        objects: Python objects of `choices`, in the same order; empty in other processes.
+        container: Python type of the value: `tuple`, `set` or `frozenset` for a "list", the class for a "struct", the
+            hint
+            for a "dict" with keys that are not text; None for a list, a dict, and in other processes.
     """
 
     name: str
@@ -102,7 +103,7 @@ class ParamSpec:
     container: Any = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON of everything but the Python objects; what is at its default is left out."""
+        """Return JSON of everything except Python objects; fields with their default value are left out."""
         out: dict[str, Any] = {"name": self.name, "kind": self.kind}
         if not self.required:
             out["required"] = False
@@ -124,7 +125,7 @@ class ParamSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ParamSpec:
-        """The spec that `to_json` wrote. Fields of a newer version are ignored, and an unknown kind is "any"."""
+        """Return the spec that `to_json` wrote. Unknown fields are ignored; an unknown kind is "any"."""
         kind = data.get("kind", "any")
         item = data.get("item")
         return cls(
@@ -148,11 +149,11 @@ class ParamSpec:
 
 
 def json_schema(specs: Iterable[ParamSpec], *, allow_extra: bool = False) -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of an object that has these parameters.
+    """Return the JSON Schema (draft 2020-12) of an object with these parameters.
 
     Args:
         specs: the parameters.
-        allow_extra: whether the function takes further keyword arguments.
+        allow_extra: the function accepts further keyword arguments.
     """
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_object(list(specs), allow_extra)}
 
@@ -199,16 +200,17 @@ def _property(spec: ParamSpec) -> dict[str, Any]:
 
 
 def plain(value: Any, *, typed: bool = True) -> Any:
-    """`value` as JSON where that says the same: dates as ISO text, paths as text, enum members by name.
+    """Return `value` as equivalent JSON: dates as ISO text, paths as text, enum members by name.
 
-    With the spec of the value's parameter, `params.check` turns the result into the value again.
+    `params.check` restores the value with the spec of its parameter.
 
     Args:
-        typed: also write what only a parameter's type turns back: structures and named tuples (by field), sets (as
-            sorted lists), times, durations, UUIDs, decimals, bytes (base64) and keys that are no text.
+        typed: also convert values that need the parameter's type to be restored: structures and named tuples (by
+            field),
+            sets (as sorted lists), times, durations, UUIDs, decimals, bytes (base64) and keys that are not text.
 
     Raises:
-        ValueError: JSON has no form for it.
+        ValueError: JSON cannot represent it.
     """
     if isinstance(value, Enum):
         return value.name
@@ -241,7 +243,7 @@ def plain(value: Any, *, typed: bool = True) -> Any:
 
 
 def with_part(value: Any, path: str, part: Any) -> Any:
-    """A copy of a structure as JSON with another value for one field: `with_part(value, "optimizer.lr", 0.1)`."""
+    """Return a copy of a structure in JSON with one field replaced: `with_part(value, "optimizer.lr", 0.1)`."""
     name, _, rest = path.partition(".")
     whole = dict(value) if isinstance(value, Mapping) else {}
     whole[name] = with_part(whole.get(name), rest, part) if rest else part
@@ -249,9 +251,9 @@ def with_part(value: Any, path: str, part: Any) -> Any:
 
 
 def short_repr(value: object, limit: int = 80) -> str:
-    """`repr(value)` on one line of at most `limit` characters; survives a `__repr__` that raises.
+    """Return `repr(value)` on one line of at most `limit` characters, even if `__repr__` raises.
 
-    Long text and large containers are cut before they are written out, so that a huge argument costs nothing.
+    Long text and large containers are cut before formatting, so huge arguments are cheap.
     """
     try:
         if isinstance(value, str):
@@ -262,7 +264,7 @@ def short_repr(value: object, limit: int = 80) -> str:
             text = f"{type(value).__name__} {' × '.join(map(str, value.shape)) or repr(value)}"
         else:
             text = repr(value)
-    except Exception:  # user code: a repr may raise anything
+    except Exception:  # user code may raise anything
         text = f"a {type(value).__name__}"
     text = "".join(c if c.isprintable() else " " for c in text[: limit * 2])
     return text if len(text) <= limit else text[: limit - 1] + "…"

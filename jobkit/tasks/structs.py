@@ -1,7 +1,7 @@
-"""Structured types: their fields, how one is made from values by name, and its values by name.
+"""Structured types: their fields, instances from values by name, and values by name.
 
-Understood: dataclasses, `msgspec.Struct`, attrs classes, pydantic models, `NamedTuple` and `TypedDict`. None of these
-libraries is imported here: a value of a library's type exists only where that library is loaded.
+Supported: dataclasses, `msgspec.Struct`, attrs classes, pydantic models, `NamedTuple` and `TypedDict`. This module
+imports none of these libraries: if a type exists, its library is loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-#: Stands for "no default", since None is one.
+#: Marks "no default", since None is a valid default.
 MISSING: Any = object()
 
 
@@ -23,7 +23,7 @@ class _MadeAtUse:
         return "made at each use"
 
 
-#: Stands for a default that is another one each time (`uuid4`, `datetime.now`) or cannot be made alone.
+#: Marks a default that differs at each use (`uuid4`, `datetime.now`) or depends on the instance.
 MADE_AT_USE: Any = _MadeAtUse()
 
 
@@ -32,12 +32,12 @@ class Field:
     """One field of a structured type.
 
     Attributes:
-        name: as users spell it; `init` is the name that the constructor takes (pydantic aliases, attrs' `_x`).
+        name: the public name; `init` is the constructor's name for it (pydantic aliases, attrs' `_x`).
         hint: its type hint with `Annotated` extras.
-        default: `MISSING` if it must be given.
-        help: from the library's own description, or "".
+        default: `MISSING` if it is required.
+        help: the library's own description, or "".
         extras: further constraints that are not part of the hint (pydantic).
-        is_required: False for a key of a `TypedDict` that may be left out and has no default.
+        is_required: False for an optional key of a `TypedDict` without a default.
     """
 
     name: str
@@ -50,17 +50,17 @@ class Field:
 
 
 def is_struct(cls: Any) -> bool:
-    """True if `cls` is a structured type."""
+    """Return True if `cls` is a structured type."""
     return _reader(cls) is not None
 
 
 def is_mapping(cls: Any) -> bool:
-    """True if the values of a structured type are plain dicts (`TypedDict`)."""
+    """Return True if instances of a structured type are plain dicts (`TypedDict`)."""
     return typing.is_typeddict(cls)
 
 
 def fields_of(cls: type) -> list[Field]:
-    """The fields that the constructor of a structured type takes, in order.
+    """Return the fields that the constructor of a structured type takes, in order.
 
     Raises:
         TypeError: `cls` is not a structured type.
@@ -72,20 +72,20 @@ def fields_of(cls: type) -> list[Field]:
 
 
 def make(cls: type, values: Mapping[str, Any]) -> Any:
-    """An instance from checked values by field name. Whatever the constructor raises comes through."""
+    """Return an instance from checked values by field name. Exceptions of the constructor pass through."""
     names = {field.name: field.init or field.name for field in fields_of(cls)}
     return cls(**{names[name]: value for name, value in values.items()})
 
 
 def values_of(value: Any) -> dict[str, Any]:
-    """The values of an instance of a structured type by field name; nested ones are left as they are."""
+    """Return the values of an instance by field name; nested instances are not converted."""
     if isinstance(value, dict):
         return value
     return {field.name: getattr(value, field.name) for field in fields_of(type(value))}
 
 
 def why_refused(error: Exception) -> tuple[str, str]:
-    """`(path, sentence)` of an exception of a constructor: "" or "lr" and what is wrong, on one line."""
+    """Return `(path, sentence)` of a constructor's exception: "" or "lr", and the error on one line."""
     details = getattr(error, "errors", None)  # pydantic's ValidationError
     if callable(details):
         with suppress(Exception):
@@ -113,15 +113,15 @@ def _reader(cls: Any) -> Callable[[Any, Mapping[str, Any]], list[Field]] | None:
 
 
 def _hints(cls: type) -> dict[str, Any]:
-    """The hints of a class. A hint that cannot be evaluated makes all of them unknown, which accepts any value."""
+    """Return the hints of a class; unevaluated ones, which accept any value, if one of them cannot be evaluated."""
     try:
         return typing.get_type_hints(cls, include_extras=True)
-    except Exception:  # evaluating hints runs code of the user
+    except Exception:  # evaluating hints runs user code
         return dict(getattr(cls, "__annotations__", {}))
 
 
 def _made(factory: Any) -> Any:
-    """The value of a default factory; `MADE_AT_USE` if it raises or gives another one each time."""
+    """Return the value of a default factory; `MADE_AT_USE` if it raises or its values differ."""
     try:
         first = factory()
         return first if first == factory() else MADE_AT_USE
@@ -159,7 +159,7 @@ def _msgspec(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
 
 
 def _attrs(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
-    import attr  # loaded already: the class is of its making
+    import attr  # loaded, because the class was made with it
 
     fields = []
     for each in cls.__attrs_attrs__:
@@ -196,7 +196,7 @@ def _named_tuple(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
 def _typed_dict(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
     required = []
     for name, hint in hints.items():
-        # The class itself cannot tell if its module postpones the evaluation of hints.
+        # `__required_keys__` is wrong if the module postpones the evaluation of hints.
         marker = typing.get_origin(hint)
         is_marked = marker in (typing.Required, typing.NotRequired)
         required.append(marker is typing.Required if is_marked else name in cls.__required_keys__)

@@ -1,7 +1,7 @@
-"""`TaskDef`: a function (or Parameterized class) and all that jobkit knows of it.
+"""`TaskDef`: a function (or Parameterized class) with its options and definition.
 
-Calling one calls the function as if undecorated. It travels by reference where its module can be imported and by value
-where it was typed in a notebook or script; neither drags a registry or a kit along. Names are kept in `registry`.
+Calling one calls the function as if undecorated. It is pickled by reference if other processes can import its module,
+else by value; without registry and kit. Names are registered in `registry`.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from jobkit.tasks.specs import ParamSpec as Spec
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: So many directories of its own a submitter may send along.
+#: Maximum number of the submitter's own directories in a payload.
 _MOST_PATHS = 20
 
 _NAME = re.compile(r"[\w.:-]{1,200}")
 
 
 class TaskDef(Generic[P, R]):
-    """A task. Made by `@jobkit.task`; call it to run it here, `submit` it to run it in the background.
+    """A task, made by `@jobkit.task`: call it to run it here, `submit` it to run it in the background.
 
     Attributes:
-        name: unique within a process; what workers look it up by.
+        name: unique within a process; workers look the task up by it.
         function: the undecorated function, or the `Task` class.
         options: see `TaskOptions`; None values are decided at submit.
     """
@@ -56,24 +56,24 @@ class TaskDef(Generic[P, R]):
         self.name = checked_task_name(name or name_of(function))
         self.options_set = options or TaskOptions()
         self._dress()
-        self.effective()  # refuses an isolation that does not fit
+        self.effective()  # raises if the isolation is not possible
 
     def _dress(self) -> None:
-        """Take on the function's name, docstring and signature, as functools.wraps does, without its `__dict__`."""
+        """Copy the function's name, docstring and signature like functools.wraps, without its `__dict__`."""
         functools.update_wrapper(self, self.function, updated=())
         self.__dict__.setdefault("__module__", getattr(type(self.function), "__module__", None))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here, in this process, and return what it returns."""
+        """Run the function in this process and return its result."""
         if self.is_class:
             return run_class(self.function, *args, **kwargs)  # type: ignore[arg-type,no-any-return]  # checked by is_class
         return self.function(*args, **kwargs)
 
     def run_checked(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the function here with arguments checked and coerced, as a worker does.
+        """Run the function in this process, with arguments checked and converted as in a worker.
 
         Raises:
-            InvalidParams: an argument is refused. What the function raises comes through.
+            InvalidParams: an argument is rejected. Exceptions of the function pass through.
         """
         args, kwargs = self.signature.call_args(self.signature.bind(args, kwargs))
         return self(*args, **kwargs)
@@ -81,7 +81,7 @@ class TaskDef(Generic[P, R]):
     # -- submitting ------------------------------------------------------------------------------------------------
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Submit it with these arguments; returns a `Job` at once.
+        """Submit the task with these arguments; returns a `Job` at once.
 
         Raises:
             InvalidParams: an argument is missing, unknown or not allowed; nothing was stored.
@@ -90,71 +90,73 @@ class TaskDef(Generic[P, R]):
         return binding.kit().submit(self, *args, **kwargs)
 
     def options(self, **options: Any) -> BoundTask[P, R]:
-        """This task with other options for its next submissions: `simulate.options(queue="gpu").submit(10)`.
+        """Return the task with other options for its next submissions: `simulate.options(queue="gpu").submit(10)`.
 
         Args:
             options: queue, delay, at, key, priority, timeout, retries, backoff, retry_on, tags, title, isolation,
-                reuse, memory_limit, result_ttl, cancel_grace, concurrency, rate, limit_key, resources, unique,
-                unique_key, debounce, cache, cache_ignore, version, fresh. Durations are seconds or `timedelta`.
+                reuse,
+                memory_limit, result_ttl, cancel_grace, concurrency, rate, limit_key, resources, unique, unique_key,
+                debounce,
+                cache, cache_ignore, version, fresh. Durations are seconds or `timedelta`.
 
         Raises:
-            InvalidParams: an unknown option or a value that is not allowed.
+            InvalidParams: an unknown option or an invalid value.
         """
         return BoundTask(self, options)
 
     def map(self, items: Iterable[Any], *, stop_when: Any = None) -> Any:
-        """Submit it once for each mapping of arguments; returns a `Batch`. `stop_when`: see `Batch.stop_when`."""
+        """Submit the task once for each mapping of arguments; returns a `Batch`. `stop_when`: see `Batch.stop_when`."""
         return binding.kit().map(self, items, stop_when=stop_when)
 
     def sweep(self, **axes: Any) -> Any:
-        """Submit it once for each combination of the values of `axes`; returns a `Batch`. See `Kit.sweep`."""
+        """Submit the task once for each combination of the values of `axes`; returns a `Batch`. See `Kit.sweep`."""
         return binding.kit().sweep(self, **axes)
 
     def form(self) -> Any:
-        """A form with a field for each parameter and a button that submits."""
+        """Return a form with a field for each parameter and a submit button."""
         if binding.form is None:
-            raise InvalidParams("forms need panel: write import jobkit, and install panel where it is missing")
+            raise InvalidParams("forms need panel: write import jobkit, and install panel if it is missing")
         return binding.form(self)
 
-    # -- what it takes and where it is -----------------------------------------------------------------------------
+    # -- what it takes and if it is -----------------------------------------------------------------------------
 
     @functools.cached_property
     def signature(self) -> Signature:
-        """What it takes. Made at first use, when the names in its hints are defined."""
+        """Its parameters. Computed at first use, when the names in its hints are defined."""
         return signature_of_class(self.function) if is_task_class(self.function) else signature_of(self.function)
 
     @functools.cached_property
     def params(self) -> tuple[Spec, ...]:
-        """Its parameters with labels and the help of its docstring."""
+        """Its parameters with labels and the help from its docstring."""
         return documented(self.signature.params, self.doc)
 
     def bind(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """All arguments by name, checked and coerced; see `Signature.bind`.
+        """Return all arguments by name, checked and converted; see `Signature.bind`.
 
         Raises:
-            InvalidParams: an argument is missing, unknown, given twice or refused; names it.
+            InvalidParams: an argument is missing, unknown, given twice or rejected; the message names it.
         """
         return self.signature.bind(tuple(args), kwargs)
 
     @functools.cached_property
     def doc(self) -> str:
-        """Its docstring, dedented; "" where it has none."""
+        """Its docstring, dedented, or ""."""
         return inspect.cleandoc(getattr(self.function, "__doc__", None) or "")
 
     @property
     def title(self) -> str:
-        """What people read: `title=`, else the docstring's first line without its full stop, else the name."""
+        """Display name: `title=`, else the docstring's first line without its full stop, else the name."""
         first = self.doc.partition("\n")[0].strip()
         return self.options_set.title or first.removesuffix(".") or self.name
 
     @property
     def is_class(self) -> bool:
-        """Made from a `Task` class: running it makes an instance and calls its `run`."""
+        """True if made from a `Task` class: running it creates an instance and calls its `run`."""
         return is_task_class(self.function)
 
     @functools.cached_property
     def is_async(self) -> bool:
-        """Calling it gives a coroutine."""
+        """True if calling it returns a coroutine."""
         function: Any = self.function
         if is_task_class(function):
             function = function.run
@@ -165,25 +167,25 @@ class TaskDef(Generic[P, R]):
 
     @property
     def isolation(self) -> str:
-        """ "process", "thread" or "async": as asked for, else by the kind of the function."""
+        """ "process", "thread" or "async": the option if set, else by the kind of the function."""
         return self.options_set.isolation or ("async" if self.is_async else "process")
 
     @property
     def ref(self) -> str:
-        """Where another process finds it, by module and qualified name; "" where it must travel by value."""
+        """Import reference "module:qualname" for other processes; "" if it must be sent by value."""
         found: str = self.__dict__.get("_ref", "")
-        if not found and (found := reference(self.function)):  # not kept while the module is still being imported
+        if not found and (found := reference(self.function)):  # not cached while its module is still being imported
             self.__dict__["_ref"] = found
         return found
 
     @property
     def source_dir(self) -> str:
-        """Directory to import its module from; "" where it is installed, or travels by value."""
+        """Directory to import its module from; "" if it is installed or sent by value."""
         return source_dir(self.ref.partition(":")[0]) if self.ref else ""
 
     @property
     def where(self) -> str:
-        """ "file.py:12", for messages; the module's name where there is no file."""
+        """ "file.py:12" for messages; the module's name if there is no file."""
         code = getattr(inspect.unwrap(self.function), "__code__", None)
         if code is not None:
             return f"{code.co_filename}:{code.co_firstlineno}"
@@ -193,12 +195,12 @@ class TaskDef(Generic[P, R]):
             return str(getattr(self.function, "__module__", "")) or "unknown place"
 
     def effective(self, over: SubmitOptions | None = None) -> SubmitOptions:
-        """The options of a submission: this task's, with those given in `over` in their place, isolation decided.
+        """Return the options of a submission: this task's, overridden by `over`, with the isolation decided.
 
         Raises:
-            InvalidParams: `isolation="async"` for a plain function.
+            InvalidParams: options that contradict each other.
         """
-        own = self._effective  # made once: each submit comes by here
+        own = self._effective  # cached, because each submit uses it
         if over is None or not over.given:
             return own
         return effective_options(self.name, own, over, self.isolation, is_async=self.is_async)
@@ -208,7 +210,7 @@ class TaskDef(Generic[P, R]):
         return effective_options(self.name, self.options_set, None, self.isolation, is_async=self.is_async)
 
     def info(self) -> TaskInfo:
-        """All that others need to know of it to show a form and submit it without importing its code."""
+        """Return the definition that other processes need to show a form and to submit it by name."""
         return TaskInfo(
             name=self.name,
             title=self.title,
@@ -222,7 +224,7 @@ class TaskDef(Generic[P, R]):
         )
 
     def _published(self) -> TaskOptions:
-        """Its options as others need them: what is decided here is left out, and the version told."""
+        """Return the options for the definition: without those decided here, with the code version."""
         options = self.options_set.without("title", "isolation")
         if options.cache_s is None or options.version:
             return options
@@ -230,13 +232,13 @@ class TaskDef(Generic[P, R]):
 
     @functools.cached_property
     def code_version(self) -> str:
-        """Stands for the function's own code, see `work.code_version`."""
+        """Version of the function's own code, see `work.code_version`."""
         from jobkit.tasks.work import code_version
 
         return code_version(self.function)
 
     def definition(self) -> dict[str, Any]:
-        """`info()` as JSON, for the store."""
+        """Return `info()` as JSON, for the store."""
         return self.info().to_json()
 
     # -- how it travels and shows itself ---------------------------------------------------------------------------
@@ -245,7 +247,7 @@ class TaskDef(Generic[P, R]):
         ref = self.ref
         if ref and isinstance(found := _lookup(ref), TaskDef) and found.name == self.name:
             return load_ref, (ref,)
-        # An empty one first, so that a function that names itself finds the same object on the other side.
+        # An empty one first, so that a function that refers to its own task gets the same object after unpickling.
         state = {"function": self.function, "name": self.name, "options_set": self.options_set}
         return _empty, (type(self),), state
 
@@ -254,16 +256,16 @@ class TaskDef(Generic[P, R]):
         self._dress()
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """As a function does: `@task` inside a class gives a method that can be called."""
+        """Bind like a function: `@task` inside a class gives a method that can be called."""
         return self if instance is None else functools.partial(self.function, instance)  # type: ignore[arg-type]  # the descriptor protocol tells nothing of P
 
     def __repr__(self) -> str:
         return f"<task {self.name}({', '.join(spec.name for spec in self.signature.params)})>"
 
     def _ipython_display_(self) -> None:
-        """In a notebook, its form."""
+        """Show its form in a notebook."""
         if binding.show is None or not binding.show(self):
-            raise NotImplementedError  # IPython goes on to the next way
+            raise NotImplementedError  # IPython tries the next representation
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle = binding.display(self) if binding.display is not None else None
@@ -292,11 +294,11 @@ class BoundTask(Generic[P, R]):
         return binding.kit().options(**self.given).sweep(self.task, **axes)
 
     def options(self, **options: Any) -> BoundTask[P, R]:
-        """These options with others in their place."""
+        """Return the task with these options, overridden by `options`."""
         return BoundTask(self.task, {**self.given, **options})
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here; options do not matter to that."""
+        """Run the function in this process; the options are ignored."""
         return self.task(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -305,7 +307,7 @@ class BoundTask(Generic[P, R]):
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """The name of any callable: a lambda is "lambda", an instance goes by its class."""
+    """Return the name of any callable: "lambda" for a lambda, the class's name for an instance."""
     while isinstance(function, functools.partial):
         function = function.func
     if isinstance(function, TaskDef):
@@ -315,7 +317,7 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def checked_task_name(name: object) -> str:
-    """`name` if it may name a task.
+    """Return `name` if it is a valid task name.
 
     Raises:
         InvalidParams: not 1 to 200 letters, digits or `_ . : -`.
@@ -326,7 +328,7 @@ def checked_task_name(name: object) -> str:
 
 
 def new_task(function: Callable[P, R], *, name: str = "", **options: Any) -> TaskDef[P, R]:
-    """A `TaskDef` with checked options, not yet registered."""
+    """Return a `TaskDef` with validated options, not registered."""
     if not callable(function):
         raise InvalidParams(f"a task is made from a function or a Task class, not from {function!r}", "function")
     return TaskDef(function, name=name, options=check_options(options))
@@ -336,7 +338,7 @@ def new_task(function: Callable[P, R], *, name: str = "", **options: Any) -> Tas
 
 
 def reference(function: Any) -> str:
-    """`"module:qualname"` where another process can import exactly this function, else ""."""
+    """Return `"module:qualname"` if another process can import exactly this function, else ""."""
     if isinstance(function, TaskDef):
         function = function.function
     module, qualname = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
@@ -347,7 +349,7 @@ def reference(function: Any) -> str:
         return ""
     ref = f"{module}:{qualname}"
     found = _lookup(ref)
-    # After a reload the module holds a new function of the same name: that is what the other process will run as well.
+    # After a reload the module has a new function with the same name, which the other process will run, too.
     inner = found.function if isinstance(found, TaskDef) else found
     is_same = inner is function or (
         isinstance(found, TaskDef)
@@ -358,10 +360,10 @@ def reference(function: Any) -> str:
 
 
 def load_ref(ref: str) -> Any:
-    """The object that a reference names: a `TaskDef`, a `Task` class or a plain function. Imports its module.
+    """Import a reference: returns a `TaskDef`, a `Task` class or a plain function.
 
     Raises:
-        UnknownTask: the module has no such name. What importing raises comes through.
+        UnknownTask: the module has no such name. Exceptions of the import pass through.
     """
     module, _, qualname = ref.partition(":")
     importlib.import_module(module)
@@ -372,11 +374,12 @@ def load_ref(ref: str) -> Any:
 
 
 def target_of(found: Any) -> Callable[..., Any]:
-    """What runs for a `TaskDef` (checks and coerces its arguments first), a `Task` class (makes an instance, calls its
-    `run`) or any other callable (itself).
+    """Return the callable that runs a task.
 
-    The check is needed where the task was submitted by name: a form or command line sends dates, paths and enum members
-    as text. For arguments that were checked at submit it changes nothing.
+    For a `TaskDef` it checks and converts the arguments first; for a `Task` class it creates an instance and calls its
+    `run`; any other callable is returned unchanged. The check is needed for submits by name: forms and the command line
+    send
+    dates, paths and enum members as text. Arguments that were checked at submit do not change.
     """
     if isinstance(found, BoundTask):
         found = found.task
@@ -387,7 +390,7 @@ def target_of(found: Any) -> Callable[..., Any]:
 
 @functools.cache
 def source_dir(module: str) -> str:
-    """Directory from which a loaded module can be imported; "" for installed modules and Python's own."""
+    """Return the directory from which a loaded module can be imported; "" for installed modules and the stdlib."""
     file = getattr(sys.modules.get(module), "__file__", None)
     if not file:
         return ""
@@ -399,10 +402,10 @@ def source_dir(module: str) -> str:
 
 
 def own_paths() -> list[str]:
-    """Directories of `sys.path` that are the user's own: where modules beside a notebook or script are found."""
+    """Return the user's own directories in `sys.path`, such as that of the notebook or script."""
     try:
         cwd = os.getcwd()
-    except OSError:  # it was removed under us
+    except OSError:  # it has been deleted
         cwd = ""
     return list(_own_paths(tuple(sys.path), cwd))
 

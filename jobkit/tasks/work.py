@@ -1,4 +1,4 @@
-"""What a task's limits, and its options about same work, make of one submission with these arguments."""
+"""Limits, deduplication and caching of one submission, computed from its options and arguments."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def work_of(
     codec: Codec,
     version: Callable[[], str],
 ) -> Work:
-    """The gates that a job passes, and what it is the same as.
+    """Return the gates, deduplication and cache key of a job.
 
     Args:
-        bound: its arguments by name. defaults: of those that may be left out, where they are known.
-        version: of the task's code; asked for only where it matters.
+        bound: its arguments by name. defaults: defaults of omitted arguments, if known.
+        version: returns the version of the task's code; called only if needed.
 
     Raises:
-        InvalidParams: a key cannot be made of these arguments.
+        InvalidParams: a key cannot be computed from these arguments.
     """
     if options.is_plain:
         return Work()
@@ -56,7 +56,7 @@ def work_of(
         text = _keyed(task, "unique_key" if options.unique_key else "unique", chosen, values)
         if chosen is None:
             text = _arguments(values, codec)
-        if text is not None:  # a key may say that this job is like no other
+        if text is not None:  # None: the key opts this job out
             once = Once(_digest("unique", task, text), options.unique.scope, round(options.unique.seconds * 1000))
     elif options.debounce_s is not None:
         text = _keyed(task, "unique_key", options.unique_key, values)
@@ -69,7 +69,7 @@ def work_of(
                 "cache_ignore",
             )
         counted = {name: value for name, value in values.items() if name not in options.cache_ignore}
-        # Not "cache": results that go by such a key were made before calls carried it, and cannot be checked.
+        # Not "cache": results under that prefix were made before calls contained the key, and cannot be verified.
         cache_key = _digest("cache2", task, options.version or version(), _arguments(counted, codec))
         cache_ms = round(options.cache_s * 1000)
     return Work(_gates(task, options, values), once, cache_key, cache_ms)
@@ -83,14 +83,15 @@ def _gates(task: str, options: SubmitOptions, values: Mapping[str, Any]) -> tupl
         text = _keyed(task, "limit_key", options.limit_key, values)
         if text is None:
             return ()
-        # A function's value belongs to the task; a text is the limit's own name, for all tasks that use it.
+        # A function's value is specific to the task; a template is the limit's own name, shared by all tasks that use
+        # it.
         name = f"key:{text}" if options.limit_key.template else f"key:{task} {text}"
     count, period_ms = (parse_rate(options.rate) or (0, 0)) if options.rate else (0, 0)
     return (Gate(name, options.concurrency or 0, count, period_ms),)
 
 
 def _keyed(task: str, option: str, key: Key | None, values: Mapping[str, Any]) -> str | None:
-    """The key's text for these arguments; None where there is no key, or it gives None."""
+    """Return the key's text for these arguments; None without a key, or if the key is None."""
     if key is None:
         return None
     if not (key.template or key.argument or key.function):
@@ -112,7 +113,7 @@ def _keyed(task: str, option: str, key: Key | None, values: Mapping[str, Any]) -
             value = key.function(**{name: values[name] for name in key.names})
         else:
             value = key.template.format(**values)
-    except Exception as error:  # the user's own code, and formats of the user's values
+    except Exception as error:  # user code and formatting of user values
         raise InvalidParams(f"{option} of task {task} raised {type(error).__name__}: {error}", option) from error
     if value is None:
         return None
@@ -129,12 +130,12 @@ def _keyed(task: str, option: str, key: Key | None, values: Mapping[str, Any]) -
 
 
 def _arguments(values: Mapping[str, Any], codec: Codec) -> str:
-    """The same text for the same arguments."""
+    """Return a text that is equal for equal arguments."""
     parts: list[str] = []
     for name in sorted(values):
         try:
             written = msgspec.json.encode(plain(values[name]), order="sorted")
-        except ValueError:  # JSON has no form for it, so its pickle has to do
+        except ValueError:  # JSON cannot represent it: use its pickle
             written = b"".join(codec.encode([values[name]]))
         parts.append(f"{name}={hashlib.sha256(written).hexdigest()}")
     return "\0".join(parts)
@@ -145,8 +146,7 @@ def _digest(*parts: str) -> str:
 
 
 def code_version(function: Any) -> str:
-    """A text that is another one when the function's own code is: of a class, of its methods. What they call in turn is
-    not looked at."""
+    """Return a hash of the function's own code; for a class, of its methods. Functions that it calls do not count."""
     digest = hashlib.sha256()
     for each in _functions(function):
         _feed(digest, each.__code__)
@@ -180,12 +180,12 @@ def _feed(digest: Any, code: types.CodeType) -> None:
 def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # not filled yet
+    except ValueError:  # not assigned yet
         return None
 
 
 def _stable(value: Any) -> bytes:
-    """A value of the code as text that does not depend on the process."""
+    """Return a constant of the code as text that does not depend on the process."""
     if isinstance(value, (frozenset, set)):
         return repr(sorted(map(repr, value))).encode()
     if isinstance(value, (list, tuple)):
@@ -198,5 +198,5 @@ def _stable(value: Any) -> bytes:
 
     try:
         return bytes(cloudpickle.dumps(value))
-    except Exception:  # what cannot be pickled cannot be a closure of a task that travels
+    except Exception:  # an object that cannot be pickled cannot be in a closure that is sent
         return type(value).__qualname__.encode()

@@ -247,14 +247,14 @@ def test_who_only_looks_changes_no_worker_and_a_submit_lets_running_jobs_end(fre
     first = fresh.ok("submit", "count", "n=1000", "pause=0.05", JOBKIT_DRAIN="0.5")
     before = wait_until(lambda: (found := shown(first))["state"] == "running" and found)
     elsewhere = Terminal(fresh.folder, {"JOBKIT_TASKS": "other_tasks", "JOBKIT_DRAIN": "0.5"}, other)
-    wish = Home(fresh.home).namespaces / "default.json"
+    request = Home(fresh.home).namespaces / "default.json"
 
-    known = wish.read_text()
+    known = request.read_text()
     for command in ("jobs", "tasks", "queues"):
         elsewhere.ok(command)
-    assert wish.read_text() == known
+    assert request.read_text() == known
     assert elsewhere.run("submit", "fine", "--wait").returncode == 0
-    assert json.loads(wish.read_text())["tasks"] == ["cli_tasks", "other_tasks"]
+    assert json.loads(request.read_text())["tasks"] == ["cli_tasks", "other_tasks"]
 
     def workers() -> list[str]:
         return [each["id"] for each in json.loads(fresh.ok("workers", "--json"))]

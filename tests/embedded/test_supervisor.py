@@ -21,7 +21,7 @@ import pytest
 from jobkit.embedded import EmbeddedServer, attach, binary, ensure_running, resp, shutdown
 from jobkit.embedded.home import Home
 from jobkit.embedded.server import Server, data_flavour
-from jobkit.embedded.wishes import ask_for
+from jobkit.embedded.worker_requests import request_workers
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
 
@@ -312,14 +312,14 @@ def test_a_worker_attaches_under_a_name_and_starts_nothing(settings: Settings) -
     assert processes_of(settings.home) == []
 
 
-def test_a_wish_is_news_only_when_workers_need_something_new(settings: Settings) -> None:
+def test_a_request_is_news_only_when_workers_need_something_new(settings: Settings) -> None:
     home = Home.open(settings.home)
 
-    assert ask_for(home, settings)
-    assert not ask_for(home, settings)
-    assert not ask_for(home, replace(settings, lease=60.0))
-    assert ask_for(home, replace(settings, tasks=("mine",)))
-    assert not ask_for(home, settings)
+    assert request_workers(home, settings)
+    assert not request_workers(home, settings)
+    assert not request_workers(home, replace(settings, lease=60.0))
+    assert request_workers(home, replace(settings, tasks=("mine",)))
+    assert not request_workers(home, settings)
     written = json.loads((home.namespaces / "default.json").read_text())
     assert written["tasks"] == ["mine"]
 
@@ -432,10 +432,10 @@ def test_modules_of_another_environment_that_do_not_import_leave_ones_own(settin
         "if 'foreign' in os.environ['JOBKIT_TASKS']:\n    print('no module named pandas'); sys.exit(2)\n"
         "signal.pause()\n"
     )
-    ask_for(home, replace(settings, tasks=("mine",)))
-    wish = home.namespaces / "default.json"
-    known = json.loads(wish.read_text())
-    wish.write_text(json.dumps(known | {"tasks": ["mine", "foreign"], "origins": {"foreign": "/another/venv"}}))
+    request_workers(home, replace(settings, tasks=("mine",)))
+    request = home.namespaces / "default.json"
+    known = json.loads(request.read_text())
+    request.write_text(json.dumps(known | {"tasks": ["mine", "foreign"], "origins": {"foreign": "/another/venv"}}))
     ensure_running(settings, worker_command=[sys.executable, "-c", worker])
 
     wait_until(lambda: [p for p in processes_of(home.path) if p.environ().get("JOBKIT_TASKS") == "mine"])

@@ -1,7 +1,8 @@
-"""What local workers shall serve: one small file per namespace, written by who submits, read by the supervisor.
+"""Requests to the supervisor for local workers: one small file per namespace, written by clients.
 
-A file and not a message: wishes outlive the supervisor, so that jobs that waited through a restart find their worker.
-Its modification time says when somebody last connected.
+A file instead of a message: requests outlive the supervisor, so that jobs that waited during a restart get a worker.
+Its
+modification time is that of the last connection.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from jobkit.embedded.home import Home, write_private
 from jobkit.settings import Settings
 
-#: Settings that a local worker takes over from who asked for it.
+#: Settings that a local worker inherits from the client.
 _PASSED_ON = (
     "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep", "results", "start_method",
     "locals",
@@ -26,15 +27,15 @@ _PASSED_ON = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What one namespace's worker needs.
+class WorkerRequest:
+    """Requirements for the local worker of a namespace.
 
     Attributes:
-        tasks: modules to import, each once, in the order in which they were asked for.
-        folders: directories to import them from: the working directories of those who asked, newest first.
+        tasks: modules to import, without duplicates, in the order of the requests.
+        folders: directories to import them from: the clients' working directories, newest first.
         environ: `JOBKIT_...` variables of the settings in `_PASSED_ON`.
-        origins: `sys.prefix` of who asked first, by module.
-        idle_stop: seconds without need after which the server may stop.
+        origins: `sys.prefix` of the first client that requested it, by module.
+        idle_stop: seconds without use after which the server may stop.
         drain: seconds that a stopping worker waits for its jobs.
     """
 
@@ -47,7 +48,7 @@ class Wish:
     origins: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Settings) -> Wish:
+    def of(cls, settings: Settings) -> WorkerRequest:
         environ = {f"JOBKIT_{name.upper()}": f"{getattr(settings, name)}" for name in _PASSED_ON}
         return cls(
             namespace=settings.namespace,
@@ -59,9 +60,9 @@ class Wish:
             origins=dict.fromkeys(settings.tasks, sys.prefix),
         )
 
-    def joined(self, other: Wish) -> Wish:
-        """This wish and an older one: workers that have the modules of both. Times are the newer ones."""
-        return Wish(
+    def joined(self, other: WorkerRequest) -> WorkerRequest:
+        """Return the union with an older request: the modules of both, the newer times."""
+        return WorkerRequest(
             self.namespace,
             tuple(dict.fromkeys((*other.tasks, *self.tasks))),
             tuple(dict.fromkeys((*self.folders, *other.folders))),
@@ -72,58 +73,58 @@ class Wish:
         )
 
     def tasks_of(self, prefix: str) -> tuple[str, ...]:
-        """Return the modules that were asked for from the environment `prefix`."""
+        """Return the modules that were requested from the environment `prefix`."""
         return tuple(name for name in self.tasks if self.origins.get(name, prefix) == prefix)
 
     @property
     def workers_need(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """What makes a running worker the wrong one when it changes."""
+        """Requirements that need a new worker when they change."""
         return self.tasks, self.folders
 
 
-def ask_for(home: Home, settings: Settings) -> bool:
-    """Writes down what `settings` need, and that somebody is here now; True where that is news for the supervisor."""
+def request_workers(home: Home, settings: Settings) -> bool:
+    """Write the requirements of `settings` and the time of use; return True if the supervisor must be notified."""
     path = home.namespaces / f"{settings.namespace}.json"
-    wish = Wish.of(settings)
+    request = WorkerRequest.of(settings)
     known = _read(path)
     if known is not None:
-        wish = wish.joined(known)
-        if wish == known:
+        request = request.joined(known)
+        if request == known:
             os.utime(path)
             return False
-    write_private(path, json.dumps(asdict(wish)))
-    return known is None or wish.workers_need != known.workers_need
+    write_private(path, json.dumps(asdict(request)))
+    return known is None or request.workers_need != known.workers_need
 
 
-def attend(home: Home, settings: Settings) -> bool:
-    """Note that somebody is here now. What running workers load stays: only a submit changes that (`ask_for`).
+def touch(home: Home, settings: Settings) -> bool:
+    """Write the time of use without changing what workers load; only a submit does that (`request_workers`).
 
     Returns:
-        True if this is news for the supervisor: nobody has asked for this namespace before.
+        True if the supervisor must be notified: this namespace is new.
     """
     path = home.namespaces / f"{settings.namespace}.json"
     if _read(path) is None:
-        return ask_for(home, settings)
+        return request_workers(home, settings)
     os.utime(path)
     return False
 
 
-def wishes(home: Home) -> dict[str, Wish]:
-    """All wishes by namespace; unreadable files are left out."""
+def read_requests(home: Home) -> dict[str, WorkerRequest]:
+    """Return all requests by namespace; unreadable files are ignored."""
     found = (_read(path) for path in sorted(home.namespaces.glob("*.json")))
-    return {wish.namespace: wish for wish in found if wish is not None}
+    return {request.namespace: request for request in found if request is not None}
 
 
-def last_asked_s(home: Home) -> float:
-    """Seconds since somebody last connected; infinity where nobody ever did."""
+def last_used_s(home: Home) -> float:
+    """Return the seconds since a client last connected; infinity if none ever did."""
     newest = max((path.stat().st_mtime for path in home.namespaces.glob("*.json")), default=float("-inf"))
     return max(0.0, time.time() - newest)
 
 
-def _read(path: Path) -> Wish | None:
+def _read(path: Path) -> WorkerRequest | None:
     try:
         data: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return Wish(
+        return WorkerRequest(
             namespace=str(data["namespace"]),
             tasks=tuple(map(str, data["tasks"])),
             folders=tuple(map(str, data["folders"])),
@@ -139,5 +140,5 @@ def _read(path: Path) -> Wish | None:
 def _cwd() -> str:
     try:
         return str(Path.cwd())
-    except OSError:  # removed under our feet
+    except OSError:  # it has been deleted
         return os.path.dirname(os.path.abspath(sys.argv[0]))
