@@ -32,7 +32,7 @@ PAGES = (
     ("submit", "page=submit", ".jk-form h2"),
 )
 
-#: The pictures hold few colours: a palette makes them a third as large, and nobody sees it.
+#: The pictures hold few colours: a palette makes them a third as large, with no visible difference.
 COLOURS = 160
 
 
