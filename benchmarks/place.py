@@ -18,7 +18,7 @@ from typing import Any
 
 import redis
 
-from jobkit.embedded.binary import find_server
+from jobkit.store.binary import find_server
 
 ROOT = Path(__file__).parent.parent
 

@@ -1,4 +1,4 @@
-"""Help for tests of code that submits jobs: no Redis, no worker, no waiting.
+"""Help for tests of code that submits jobs: no Redis of yours, no worker, no waiting.
 
     pytest_plugins = ["jobkit.testing"]                  # in conftest.py
 
@@ -17,21 +17,27 @@ Both fixtures are a `MemoryKit` and, during the test, the process's default kit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from jobkit.client.inline import immediate, run_claimed, this_process
+from jobkit.client.inline import this_process
 from jobkit.client.job import Job
 from jobkit.client.kit import Kit
+from jobkit.client.loop import background
 from jobkit.connecting import default_kit
-from jobkit.model import InvalidParams
+from jobkit.model import InvalidParams, ScheduleSnapshot
 from jobkit.schedules.firing import decide, firing
 from jobkit.settings import Settings
-from jobkit.store.memory import MemoryStore
+from jobkit.store import library
+from jobkit.store.private import Space
+from jobkit.store.redis import RedisStore
+from jobkit.store.values import Claimed, Submission, SubmitReply
 from jobkit.tasks.arguments import shown
 from jobkit.tasks.registry import registry
 
@@ -52,6 +58,7 @@ class FrozenClock:
         self._now = now or datetime.now(UTC)
         if self._now.tzinfo is None:
             raise InvalidParams(f"now must have a time zone, not {now!r}", "now")
+        self._kits: weakref.WeakSet[MemoryKit] = weakref.WeakSet()
 
     @property
     def now(self) -> datetime:
@@ -74,11 +81,13 @@ class FrozenClock:
         if moment < self._now:
             raise InvalidParams(f"the clock cannot go back from {self._now} to {moment}", "moment")
         self._now = moment
+        for kit in list(self._kits):
+            kit._move_clock()
         return moment
 
 
 class MemoryKit(Kit):
-    """A kit whose jobs stay in this process, and which remembers what was submitted.
+    """A `sync://` kit with a clock that stands still, and which remembers what was submitted.
 
     Args:
         at_once: jobs run before their submit returns, delays or not, as with `sync://`. Else they wait for `run()`.
@@ -86,17 +95,29 @@ class MemoryKit(Kit):
         settings: as of `jobkit.connect`.
     """
 
+    _store: _ClockedStore
+
     def __init__(self, *, at_once: bool = True, clock: FrozenClock | None = None, **settings: Any) -> None:
         self.clock = clock or FrozenClock()
         self._at_once = at_once
         super().__init__(Settings.load(environ={}, url="sync://", **settings))
+        self.clock._kits.add(self)
 
-    def _memory_store(self) -> MemoryStore:
-        return MemoryStore(self.settings, self.clock)
+    def _open_space(self) -> Space:
+        return Space.of(self.settings, is_shared=False)
 
-    def _run_inline(self, job_id: str) -> None:
+    def _open_store(self, settings: Settings) -> _ClockedStore:
+        store = _ClockedStore(settings)
+        background.call(store.move_to(self.clock()))
+        return store
+
+    def _move_clock(self) -> None:
+        if not self._closed:
+            self._call(lambda: self._store.move_to(self.clock()))
+
+    def _run_here(self, job_id: str) -> None:
         if self._at_once:
-            super()._run_inline(job_id)
+            super()._run_here(job_id)
 
     def run(self) -> list[Job]:
         """Run all jobs whose time has come, and those that they submit, in their order; schedules fire.
@@ -104,26 +125,22 @@ class MemoryKit(Kit):
         Returns:
             The jobs that ran, each once, in the order in which they began.
         """
+        assert self._inline is not None  # the kit is of `sync://`
         ran: dict[str, None] = {}
-        while True:
-            self._fire()
-            queues = immediate(self._memory.queues())
-            claimed, _ = immediate(self._memory.claim(this_process(tuple(queues) or ("default",)), 1))
-            if not claimed:
-                return [self.get(job_id) for job_id in ran]
+        while claimed := self._call(self._claim_due):
             ran[claimed[0].spec.id] = None
             if len(ran) > MOST_JOBS:
                 raise RuntimeError(f"more than {MOST_JOBS:,} jobs are due at once: do they submit one another?")
-            run_claimed(self._memory, self.codec, self.settings, claimed[0])
+            self._inline.attempt(claimed[0])
+        return [self.get(job_id) for job_id in ran]
 
-    def _fire(self) -> None:
-        """Submit the jobs of all schedules that are due."""
-        while True:
-            due, _ = immediate(self._memory.due_schedules())
-            if not due:
-                return
+    async def _claim_due(self) -> list[Claimed]:
+        """Fire the schedules that are due, and claim one of the jobs that are."""
+        while due := (await self._store.due_schedules())[0]:
             for one in due:
-                immediate(self._memory.fire(firing(one, decide(one), self.codec)))
+                await self._store.fire(firing(one, decide(one), self.codec))
+        queues = tuple(await self._store.queues()) or ("default",)
+        return (await self._store.claim(this_process(queues), 1))[0]
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -162,6 +179,55 @@ class MemoryKit(Kit):
         jobs = self.submitted()
         lines = [f"  {_call(job.task, job.params)}  {job.state}" for job in jobs[-20:]]
         return "\n".join([f"{len(jobs)} jobs were submitted{':' if jobs else ''}", *lines])
+
+
+_CALL = library.current.sources["lib/call"]
+_TIME = "  local time = call('TIME')\n"
+
+#: The library with a clock that can be set: the key `clock` of the namespace, microseconds since the epoch.
+_WITH_CLOCK = library.Library(
+    {
+        **library.current.sources,
+        "lib/call": _CALL.replace(
+            _TIME,
+            f"{_TIME}  local us = tonumber(call('GET', P .. 'clock'))\n"
+            "  time = {math.floor(us / 1000000), us % 1000000}\n",
+        ),
+    }
+)
+
+
+class _ClockedStore(RedisStore):
+    """A store whose time stands still until `move_to`, but for a microsecond for each job: these keep their order."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.functions = library.Functions(self.redis, self.prefix, _WITH_CLOCK)
+        self._us = 0
+
+    async def move_to(self, now_s: float) -> None:
+        """Set the time. What expires by the server's own clock expires so much earlier."""
+        before_us, self._us = self._us, int(now_s * 1000) * 1000
+        await self.redis.set(f"{self.prefix}clock", self._us)
+        if not before_us:
+            return
+        async for key in self.redis.scan_iter(f"{self.prefix}*", count=1000):
+            left_ms = await self.redis.pttl(key)
+            if left_ms > 0:
+                await self.redis.pexpire(key, max(1, left_ms - (self._us - before_us) // 1000))
+
+    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[SubmitReply]:
+        replies = await super().submit(jobs, client)
+        self._us = await self.redis.incrby(f"{self.prefix}clock", len(jobs))
+        return replies
+
+    async def schedules(self, names: Sequence[str] | None = None) -> list[ScheduleSnapshot]:
+        return [replace(found, now_ms=self._us // 1000) for found in await super().schedules(names)]
+
+    async def now_ms(self) -> int:
+        return self._us // 1000
+
+    clock = now_ms
 
 
 def _is(job: Job, name: str, value: Any) -> bool:

@@ -106,8 +106,8 @@ def _is_up(settings: Settings) -> bool:
 
 def _embedded(settings: Settings) -> Iterator[Finding]:
     """Server program, home and supervisor; the last line is about the supervisor where one can be looked at."""
-    from jobkit.embedded.binary import find_server, weakness
     from jobkit.embedded.home import Home
+    from jobkit.store.binary import find_server, weakness
 
     try:
         binary = find_server()
@@ -180,7 +180,7 @@ async def _facts(settings: Settings) -> _Facts:
 
 
 def _redis(facts: _Facts, *, is_exposed: bool) -> Iterator[Finding]:
-    from jobkit.embedded.binary import MINIMUM, weakness
+    from jobkit.store.binary import MINIMUM, weakness
 
     info = facts.info
     flavour = "valkey" if info.get("valkey_version") or info.get("server_name") == "valkey" else "redis"

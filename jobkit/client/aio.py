@@ -76,7 +76,7 @@ class AioKit:
     async def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Submit a task, any other callable, or a task by name; see `Kit.submit`."""
         kit = self._kit
-        if kit._is_inline or isinstance(task, str):
+        if kit._inline is not None or isinstance(task, str):
             return await asyncio.to_thread(kit.submit, task, *args, **kwargs)
         prepared = kit._prepare(task, args, kwargs, check_submit_options({}))
         spec = prepared.spec

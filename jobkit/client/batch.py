@@ -205,7 +205,7 @@ class Batch(param.Parameterized):
         self._tell(i, after)
         if not was_due:
             background.watchers_do(self._publish)
-        if is_end and not self._kit._is_inline:  # with sync:// whoever runs the jobs asks after each
+        if is_end and self._kit._inline is None:  # with sync:// whoever runs the jobs asks after each
             background.watchers_do(self._judge)
 
     def _tell(self, i: int, snapshot: JobSnapshot) -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from jobkit.client.inline import Inline
 from jobkit.client.listening import end_events, next_event
 from jobkit.client.live import LiveJobs
 from jobkit.client.loop import background
@@ -19,8 +20,8 @@ from jobkit.codec import Codec
 from jobkit.model import JobEvent, JobkitError
 from jobkit.settings import Settings
 from jobkit.store.direct import DirectSubmit
-from jobkit.store.hub import Hub, RedisHub
-from jobkit.store.memory import MemoryHub, MemoryStore
+from jobkit.store.hub import RedisHub
+from jobkit.store.private import Space
 from jobkit.store.redis import RedisStore
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ class Connection:
         _open.add(self)
 
     @property
-    def hub(self) -> Hub:
+    def hub(self) -> RedisHub:
         """The process's subscriber: `listen(callback, job_id=None)`, `on_status`, `is_live`."""
         self._ensure_open()
         return self._hub
@@ -79,22 +80,35 @@ class Connection:
     def _connect(self) -> None:
         """Make store, hub and live handles anew: at first, and in a forked child."""
         self._generation = background.generation
-        self._is_inline = self.settings.scheme == "sync"
         self._direct: DirectSubmit | None = None
-        if self._is_inline:
-            self._memory = self._memory_store()
-            self._store: Any = self._memory
-            self._hub: Hub = MemoryHub(self._memory)
+        self._inline: Inline | None = None
+        if self.settings.scheme == "sync":
+            self._space = self._open_space()
+            self._store = self._open_store(self._space.settings)
+            self._hub = RedisHub(self._store)
+            self._inline = Inline(self._store, self._hub, self.codec, self.settings, self._space.paused)
         else:
-            self._store = RedisStore(self.settings)
+            self._store = self._open_store(self.settings)
             self._hub = RedisHub(self._store)
             self._direct = DirectSubmit(self.settings, self._hub.client_id)
         self._verbs = Verbs(self.settings, self._store, self._hub, self.codec)
         self._live = LiveJobs(self._store, self._hub)
         background.call(self._begin())
 
-    def _memory_store(self) -> MemoryStore:
-        return MemoryStore(self.settings)
+    def _open_space(self) -> Space:
+        return Space.of(self.settings)
+
+    def _open_store(self, settings: Settings) -> RedisStore:
+        return RedisStore(settings)
+
+    def _run_here(self, job_id: str) -> None:
+        """Run a new job in this thread if the kit is `sync://`; for other kits workers run it."""
+        if self._inline is not None:
+            self._inline.run(job_id)
+
+    def _run_paused(self) -> None:
+        if self._inline is not None:
+            self._inline.run_paused()
 
     async def _begin(self) -> None:
         try:
@@ -110,6 +124,8 @@ class Connection:
         self._live.close()
         await self._verbs.close()
         await self._hub.close()
+        if self._inline is not None:
+            await self._space.leave(self._store)
         await self._store.close()
 
     def _ensure_open(self) -> None:
@@ -120,6 +136,8 @@ class Connection:
 
     def _call(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
         self._ensure_open()
+        if self._inline is not None:
+            return background.call(self._inline.settled(verb()))
         try:
             return background.call(verb())
         except ConnectionError:

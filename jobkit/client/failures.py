@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.client import checks
 from jobkit.client.blocking import Blocking
-from jobkit.client.inline import run_inline
 from jobkit.client.prepare import new_id
 from jobkit.codec import MSGPACK, Subject
 from jobkit.model import (
@@ -233,8 +232,8 @@ class FailureVerbs(Blocking):
         replies = self._call(partial(self._verbs.submit_many, list(made.values())))
         for job_id, reply in zip(made, replies, strict=True):
             out.jobs[job_id] = reply.job_id  # that of another job if the same work waits or runs already
-            if self._is_inline and reply.created_ms:
-                run_inline(self._memory, self.codec, self.settings, reply.job_id)
+            if reply.created_ms:
+                self._run_here(reply.job_id)
 
     def rerun_with(
         self, job_id: str, changes: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""

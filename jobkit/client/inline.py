@@ -1,6 +1,6 @@
 """`sync://`: a submitted job runs here and now, with the same states, events, log and errors as anywhere else.
 
-A delay and the backoff before a retry are not waited for: the job passes through the same states at once.
+A delay, the backoff before a retry and limits are not waited for: the job passes through the same states at once.
 """
 
 from __future__ import annotations
@@ -9,29 +9,92 @@ import os
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from jobkit.attempts import NeedMissing, artifact_subject, assignment, ending, lacking, needed
+from jobkit.attempts import NeedMissing, artifact_subject, assignment, ending, lacking, needed, rejected
+from jobkit.client.loop import background
 from jobkit.codec import RAW, Codec
-from jobkit.model import LogLine
+from jobkit.model import LogLine, SignatureError
 from jobkit.run import frame_locals
 from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.inline import run_here
 from jobkit.settings import Settings
-from jobkit.store.memory import MemoryStore
-from jobkit.store.values import ArtifactInfo, Claimed, Kept, Progress, WorkerInfo
+from jobkit.store.hub import RedisHub
+from jobkit.store.redis import RedisStore
+from jobkit.store.values import ArtifactInfo, Claimed, Ending, Kept, Progress, WorkerInfo
 
 T = TypeVar("T")
 
-#: All of it stays in this process's memory.
+#: All of it stays in the memory of this process's own server.
 _BOUNDS = Bounds(each_bytes=100_000_000, total_bytes=500_000_000)
 
 
-class _Sink:
-    """News of the running job, stored as they come."""
+class Inline:
+    """Runs the jobs of one kit in the thread that submits them. `paused`: ids of jobs that wait for `run_paused`."""
 
-    def __init__(self, store: MemoryStore, codec: Codec, claimed: Claimed) -> None:
+    def __init__(
+        self, store: RedisStore, hub: RedisHub, codec: Codec, settings: Settings, paused: dict[str, None]
+    ) -> None:
+        self._store, self._hub, self._codec, self._settings = store, hub, codec, settings
+        self._paused = paused
+
+    def run(self, job_id: str) -> None:
+        """Run a stored job to its end, attempt after attempt, then the jobs that waited for its result.
+
+        While its queue or task is paused it is left for `run_paused`.
+        """
+        waiting = deque([job_id])
+        while waiting:
+            job_id = waiting.popleft()
+            while (claimed := self._claim(job_id)) is not None:
+                waiting += self.attempt(claimed)
+        background.call(self._hub.flush())
+
+    def run_paused(self) -> None:
+        """Run what was submitted while it was paused, in the order of the submits."""
+        left = list(self._paused)
+        self._paused.clear()
+        for job_id in left:
+            self.run(job_id)
+
+    def attempt(self, claimed: Claimed) -> list[str]:
+        """Run one attempt to its end; return the ids of the jobs that waited for it."""
+        frame_locals.keep(self._settings.locals)
+        try:
+            needs = claimed.spec.needs
+            given = background.call(needed(self._store, claimed.spec, self._codec)) if needs else None
+            how = assignment(claimed, self._codec, self._settings, bounds=_BOUNDS, given=given)
+            outcome = run_here(how, _Sink(self._store, self._codec, claimed))
+        except NeedMissing as error:
+            outcome = lacking(error)
+        except SignatureError as error:
+            outcome = rejected(error)
+        return background.call(self._finish(ending(claimed, outcome, self._codec, self._settings)))
+
+    async def settled(self, verb: Coroutine[Any, Any, T]) -> T:
+        """Return a verb's value once its events are delivered to this process's listeners."""
+        value = await verb
+        await self._hub.flush()
+        return value
+
+    def _claim(self, job_id: str) -> Claimed | None:
+        claimed, is_paused = background.call(self._store.claim_one(this_process(), job_id))
+        if is_paused:
+            self._paused[job_id] = None
+        return claimed
+
+    async def _finish(self, ending: Ending) -> list[str]:
+        followers = await self._store.followers(ending.job_id)
+        await self._store.finish([ending])
+        return followers
+
+
+class _Sink:
+    """Stores the news of the running job as they come."""
+
+    def __init__(self, store: RedisStore, codec: Codec, claimed: Claimed) -> None:
         self._store, self._codec, self._claimed = store, codec, claimed
         self._job_id, self._token = claimed.spec.id, claimed.token
 
@@ -42,52 +105,20 @@ class _Sink:
         self._tell(Progress(self._job_id, self._token, lines=lines))
 
     def awaits(self, job_ids: Sequence[str]) -> None:
-        """There is no slot to lend: a job that is submitted here has ended when its submit returns."""
+        """Do nothing: there is no slot to lend. A job that is submitted here has ended when its submit returns."""
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         content = body if isinstance(body, bytes) else body.read_bytes()
         spec = self._claimed.spec
         sealed = self._codec.seal(RAW, content, artifact_subject(spec, name, media))
         info = ArtifactInfo(name, media, len(content), time.time_ns() // 1_000_000)
-        immediate(self._store.keep([Kept(spec.id, self._token, info, sealed)]))
+        background.call(self._store.keep([Kept(spec.id, self._token, info, sealed)]))
 
     def _tell(self, news: Progress) -> None:
-        immediate(self._store.progress([news]))
-
-
-def run_inline(store: MemoryStore, codec: Codec, settings: Settings, job_id: str) -> None:
-    """Run a stored job to its end, attempt after attempt, in the calling thread; then those that waited for it."""
-    me = this_process()
-    while job_id:
-        while (claimed := immediate(store.claim_one(me, job_id))) is not None:
-            run_claimed(store, codec, settings, claimed)
-        job_id = store.take_freed()
+        background.call(self._store.progress([news]))
 
 
 def this_process(queues: Sequence[str] = ("default",)) -> WorkerInfo:
-    """The worker that runs jobs where they are submitted."""
+    """Return the worker that runs jobs where they are submitted."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return WorkerInfo(id="here", host=socket.gethostname(), pid=os.getpid(), python=python, queues=tuple(queues))
-
-
-def run_claimed(store: MemoryStore, codec: Codec, settings: Settings, claimed: Claimed) -> None:
-    """Run one attempt to its end, in the calling thread."""
-    frame_locals.keep(settings.locals)
-    try:
-        given = immediate(needed(store, claimed.spec, codec)) if claimed.spec.needs else None
-        how = assignment(claimed, codec, settings, bounds=_BOUNDS, given=given)
-        outcome = run_here(how, _Sink(store, codec, claimed))
-    except NeedMissing as error:
-        outcome = lacking(error)
-    immediate(store.finish([ending(claimed, outcome, codec, settings)]))
-
-
-def immediate(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The value of a coroutine that never waits, as all verbs of the in-process store are."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        value: T = stop.value
-        return value
-    coroutine.close()
-    raise RuntimeError("a verb of the in-process store waited")

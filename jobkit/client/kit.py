@@ -16,7 +16,6 @@ from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
 from jobkit.client.bound import BoundKit
 from jobkit.client.failures import FailureVerbs
 from jobkit.client.hooks import Hook
-from jobkit.client.inline import run_inline
 from jobkit.client.job import Job
 from jobkit.client.limiting import LimitingKit
 from jobkit.client.loop import background
@@ -175,8 +174,8 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
                 return known
             with self._live.expecting(spec.id):
                 reply = self._store_one(prepared)
-                if self._is_inline and reply.created_ms:
-                    self._run_inline(spec.id)
+                if reply.created_ms:
+                    self._run_here(spec.id)
                 if reply.reseal_for is None or again is None:
                     return self._accepted(spec, reply)
             prepared = again(reply.reseal_for)
@@ -209,16 +208,12 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
         batch = Batch(self, jobs, axes=sweep.axes if sweep else (), seed=sweep.seed if sweep else None)
         if rule is not None:
             batch.stop_when(rule)
-        if self._is_inline:
+        if self._inline is not None:
             for job in jobs:
                 if not job.is_terminal:
-                    self._run_inline(job.id)
+                    self._run_here(job.id)
                 batch._judge()
         return batch
-
-    def _run_inline(self, job_id: str) -> None:
-        """`sync://`: the job runs before its submit returns."""
-        run_inline(self._memory, self.codec, self.settings, job_id)
 
     def _store_one(self, prepared: Submission) -> SubmitReply:
         self._ensure_open()
@@ -291,8 +286,9 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
         """What stands for a job or batch among arguments until its result is there."""
         if not isinstance(value, (Job, Batch, Jobs)):
             return None
-        mine, its = self.settings, value._kit.settings
-        if (mine.url, mine.namespace) != (its.url, its.namespace) or (self._is_inline and value._kit is not self):
+        mine, its = self._store.settings, value._kit._store.settings
+        if (mine.url, mine.namespace) != (its.url, its.namespace):
+            its = value._kit.settings
             raise InvalidParams(
                 f"an argument is a job of another kit ({its.masked_url}, namespace {its.namespace}), whose results the "
                 f"workers of this one do not reach: pass its value, job.result()"

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TypeVar
 
 from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobState, StoreUnavailable
-from jobkit.store.base import Store
-from jobkit.store.hub import Hub, void
+from jobkit.store.hub import RedisHub, void
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import parse_stream_id
 
 T = TypeVar("T")
@@ -21,8 +21,8 @@ _AWAY_S = 0.5
 class Listening:
     """Part of `jobkit.client.verbs.Verbs`."""
 
-    store: Store
-    hub: Hub
+    store: RedisStore
+    hub: RedisHub
 
     async def snapshot(self, job_id: str) -> JobSnapshot:
         raise NotImplementedError

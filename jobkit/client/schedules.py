@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.client.blocking import Blocking
 from jobkit.client.coded import put_coded
-from jobkit.client.inline import immediate, run_inline
 from jobkit.client.loop import background
 from jobkit.client.schedule import Schedule
 from jobkit.client.scheduling import scheduled
@@ -243,8 +242,7 @@ class SchedulingKit(Blocking):
         run = ScheduleRun(0, kept.now_ms, made.spec.id)
         if self._call(lambda: self._verbs.store.fire(Firing(name, "", 0, (made,), (run,)))) is None:
             raise JobkitError(f"schedule {name!r} was removed meanwhile")
-        if self._is_inline:
-            run_inline(self._memory, self.codec, self.settings, made.spec.id)
+        self._run_here(made.spec.id)
         return self.get(made.spec.id)
 
     def fire_schedules(self) -> list[Job]:
@@ -259,8 +257,7 @@ class SchedulingKit(Blocking):
                 if self._call(partial(self._verbs.store.fire, made)) is None:
                     continue
                 for job in made.jobs:
-                    if self._is_inline:
-                        run_inline(self._memory, self.codec, self.settings, job.spec.id)
+                    self._run_here(job.spec.id)
                     fired.append(self.get(job.spec.id))
         return fired
 
@@ -297,10 +294,7 @@ class SchedulingKit(Blocking):
         wanted = [name for name in names if name in self._known_schedules]
         if not wanted or self._closed:
             return
-        if self._is_inline:
-            self._move_schedules(immediate(self._verbs.store.schedules(wanted)))
-        else:
-            background.spawn(self._reread(wanted))
+        background.spawn(self._reread(wanted))
 
     async def _reread(self, names: Sequence[str]) -> None:
         self._move_schedules(await self._verbs.store.schedules(names))

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.store.base import Store
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain
-from jobkit.store.hub import Hub
+from jobkit.store.hub import RedisHub
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission, SubmitReply
 
 #: What one call that submits may carry, so that it does not hold up others, and has its reply in time.
@@ -19,7 +19,7 @@ _SLICE_JOBS, _SLICE_BYTES = 500, 4_000_000
 class Sending:
     """Part of `jobkit.client.verbs.Verbs`."""
 
-    def __init__(self, settings: Settings, store: Store, hub: Hub) -> None:
+    def __init__(self, settings: Settings, store: RedisStore, hub: RedisHub) -> None:
         self.settings, self.store, self.hub = settings, store, hub
         self._queue: list[tuple[Submission, asyncio.Future[SubmitReply]]] = []
         self._sender: asyncio.Task[None] | None = None

@@ -7,7 +7,6 @@ from functools import partial
 
 from jobkit.client import checks
 from jobkit.client.blocking import Blocking
-from jobkit.client.inline import run_inline
 from jobkit.model import InvalidParams, Pause
 from jobkit.settings import checked_name
 from jobkit.tasks.options import check_submit_options
@@ -64,14 +63,8 @@ class SteeringVerbs(Blocking):
         was_paused = self._is_paused(gate) is not None
         if was_paused:
             self._call(partial(self._verbs.store.set_rule, gate, {"paused": None}))
-            if self._is_inline:
-                self._run_waiting()
+            self._run_paused()
         return was_paused
-
-    def _run_waiting(self) -> None:
-        """`sync://`: what was submitted while it was paused runs here and now, in the order of the submits."""
-        for job_id in self._memory.take_left():
-            run_inline(self._memory, self.codec, self.settings, job_id)
 
     def _is_paused(self, gate: str) -> Pause | None:
         rules = self._call(self._verbs.store.rules)
@@ -109,8 +102,7 @@ class SteeringVerbs(Blocking):
             refused |= {
                 job_id: _why_not(job_id, answer) for job_id, answer in zip(part, answers, strict=True) if answer
             }
-        if self._is_inline:
-            self._run_waiting()
+        self._run_paused()
         return refused
 
 

@@ -25,7 +25,6 @@ from jobkit.files.log import aside_of, lost_of
 from jobkit.files.log_reader import read_log
 from jobkit.model import (
     InvalidParams,
-    JobkitError,
     JobNotFound,
     JobSnapshot,
     JobSpec,
@@ -37,10 +36,10 @@ from jobkit.model import (
 )
 from jobkit.model.audit import AuditEntry
 from jobkit.settings import Settings
-from jobkit.store.base import Store
-from jobkit.store.hub import Hub
+from jobkit.store.hub import RedisHub
 from jobkit.store.query import Page, Query
-from jobkit.store.redis_dump import Dump, RedisDump
+from jobkit.store.redis import RedisStore
+from jobkit.store.redis_dump import Dump
 from jobkit.store.values import ArtifactInfo, LogSlice, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import unknown_task
@@ -59,7 +58,7 @@ _OWN_MOST = 1_000
 class Verbs(Sending, Listening):
     """See the module's docstring. Every method may raise `StoreUnavailable`."""
 
-    def __init__(self, settings: Settings, store: Store, hub: Hub, codec: Codec) -> None:
+    def __init__(self, settings: Settings, store: RedisStore, hub: RedisHub, codec: Codec) -> None:
         super().__init__(settings, store, hub)
         self.codec = codec
         self._index: Index | None = None
@@ -330,17 +329,11 @@ class Verbs(Sending, Listening):
 
     async def dump(self, job_ids: Sequence[str]) -> list[Dump | None]:
         """Jobs with all that is kept of them, to write down elsewhere; None for those that are not kept."""
-        return await self._dumps.dump(job_ids)
+        return await self.store.dump(job_ids)
 
     async def restore(self, dumps: Sequence[Dump]) -> list[bool]:
         """Put ended jobs back; False for those whose id is known here."""
-        return await self._dumps.restore(dumps)
-
-    @property
-    def _dumps(self) -> RedisDump:
-        if not isinstance(self.store, RedisDump):
-            raise JobkitError("sync:// keeps its jobs in this process only: there is nothing to export or import")
-        return self.store
+        return await self.store.restore(dumps)
 
 
 def _nearest(workers: Sequence[WorkerInfo], waiting: Waiting) -> Mapping[str, float] | None:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jobkit.embedded import children, resp
-from jobkit.embedded.binary import ServerBinary, version_text
 from jobkit.embedded.home import Home, write_private
 from jobkit.model import JobkitError
+from jobkit.store.binary import ServerBinary, version_text
 
 #: Maximum seconds that a server may answer "LOADING" while it reads a large append-only file.
 LOADING_S = 600.0

@@ -22,12 +22,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jobkit.embedded import idle, worker_requests
-from jobkit.embedded.binary import find_server
 from jobkit.embedded.children import Child, stop_all
 from jobkit.embedded.home import Home, own_version
 from jobkit.embedded.logs import last_line, rotate, say
 from jobkit.embedded.server import Server, data_flavour
 from jobkit.model import JobkitError
+from jobkit.store.binary import find_server
 
 #: Exit status of a worker whose task modules cannot be imported.
 BAD_TASKS = 2

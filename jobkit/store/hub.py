@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from jobkit.model import JobEvent
 from jobkit.store.redis import RedisStore
+from jobkit.store.redis_part import awaited
 
 logger = logging.getLogger("jobkit.hub")
 
@@ -153,6 +154,8 @@ class RedisHub:
         self._reader: asyncio.Task[None] | None = None
         self._is_live = False
         self._acknowledged: set[str] = set()
+        self._flushes = 0
+        self._flushing: dict[bytes, asyncio.Future[None]] = {}
         self._news = asyncio.Condition()
         self._all = store.channel("all")
         self._own = store.channel("client", self.client_id)
@@ -208,8 +211,24 @@ class RedisHub:
         """Returns when the server has confirmed the subscription for a listener of `job_id` (None: all jobs)."""
         await self._confirmed(self._all if job_id is None else self._job_prefix + job_id)
 
+    async def flush(self) -> None:
+        """Return once listeners were called with the events published so far; at once if the connection is cut."""
+        if not self._is_live or self._loop is None:
+            return
+        self._flushes += 1
+        mark, delivered = b"!%d" % self._flushes, self._loop.create_future()
+        self._flushing[mark] = delivered
+        try:
+            await awaited(self._store.redis.publish(self._own, mark))
+            await delivered
+        except (RedisError, OSError):
+            pass
+        finally:
+            self._flushing.pop(mark, None)
+
     async def close(self) -> None:
         self._is_live = False
+        self._end_flushes()
         if self._reader is not None:
             self._reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -261,8 +280,14 @@ class RedisHub:
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                 failures += 1
 
+    def _end_flushes(self) -> None:
+        for delivered in self._flushing.values():
+            if not delivered.done():
+                delivered.set_result(None)
+
     def _go_dark(self) -> None:
         self._acknowledged.clear()
+        self._end_flushes()
         if self._is_live:
             self._is_live = False
             self._listeners.tell_status(False)
@@ -286,6 +311,10 @@ class RedisHub:
             self._listeners.tell_heard(channel.removeprefix(self._job_prefix))
 
     def _deliver(self, channel: str, data: bytes) -> None:
+        if (delivered := self._flushing.get(data)) is not None:
+            if not delivered.done():
+                delivered.set_result(None)
+            return
         head, _, rider = data.partition(b"\n")
         try:
             event = JobEvent.from_wire(_unjson(head), result=rider)

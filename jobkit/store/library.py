@@ -83,9 +83,9 @@ class Library:
 current = Library.read()
 
 
-def call(prefix: str, verb: str, args: Sequence[Any]) -> Command:
-    """The command that runs a verb in the namespace of `prefix`."""
-    return ("FCALL", current.functions[verb], 1, prefix, *args)
+def call(prefix: str, verb: str, args: Sequence[Any], library: Library | None = None) -> Command:
+    """The command that runs a verb in the namespace of `prefix`; of another library than the current one if given."""
+    return ("FCALL", (library or current).functions[verb], 1, prefix, *args)
 
 
 def is_missing(reply: object) -> bool:
@@ -93,13 +93,16 @@ def is_missing(reply: object) -> bool:
     return isinstance(reply, ResponseError) and str(reply).startswith("Function not found")
 
 
-def loading() -> Generator[list[Command], list[Any], None]:
-    """Load the library and delete unused ones: yields commands and expects their replies, errors among them.
+def loading(library: Library | None = None) -> Generator[list[Command], list[Any], None]:
+    """Load a library, the current one unless given, and delete unused ones.
+
+    Yields commands and expects their replies, errors among them.
 
     Raises:
         ResponseError: the server does not take the library.
     """
-    (reply,) = yield [("FUNCTION", "LOAD", current.text)]
+    library = library or current
+    (reply,) = yield [("FUNCTION", "LOAD", library.text)]
     if isinstance(reply, OutOfMemoryError):
         raise OutOfMemoryError(f"FUNCTION LOAD: {reply}")
     if isinstance(reply, Exception) and "already exists" not in str(reply):
@@ -109,11 +112,11 @@ def loading() -> Generator[list[Command], list[Any], None]:
     if isinstance(listed, Exception) or isinstance(time, Exception):
         return
     now_s = int(time[0])
-    others = [name for name in map(_name_of, listed) if name != current.name]
-    (used,) = yield [("HMGET", _USED, current.name, *others)]
+    others = [name for name in map(_name_of, listed) if name != library.name]
+    (used,) = yield [("HMGET", _USED, library.name, *others)]
     if isinstance(used, Exception):
         return
-    commands: list[Command] = [("HSET", _USED, current.name, now_s)]
+    commands: list[Command] = [("HSET", _USED, library.name, now_s)]
     for name, last in zip(others, used[1:], strict=True):
         if last is None:
             commands.append(("HSET", _USED, name, now_s))
@@ -168,12 +171,12 @@ def load_blocking(execute: Callable[..., Any]) -> None:
 
 
 class Functions:
-    """Calls verbs on one client, for one namespace."""
+    """Calls verbs on one client, for one namespace; those of another library than the current one if given."""
 
-    def __init__(self, redis: Redis, prefix: str) -> None:
+    def __init__(self, redis: Redis, prefix: str, library: Library | None = None) -> None:
         line = Line(redis)
         self._line: faults.Calls = faults.FaultyLine(line, _verb_of) if faults.armed else line
-        self._prefix = prefix
+        self._prefix, self._library = prefix, library
 
     async def run(self, verb: str, args: Sequence[Any]) -> Any:
         """The reply of a verb."""
@@ -182,11 +185,11 @@ class Functions:
 
     async def run_many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
         """Replies of several verbs, sent together: one round trip. Each is atomic, the group is not."""
-        replies = await self._line.call([call(self._prefix, verb, args) for verb, args in calls])
+        replies = await self._line.call([call(self._prefix, verb, args, self._library) for verb, args in calls])
         missing = [i for i, reply in enumerate(replies) if is_missing(reply)]
         if missing:  # not executed: safe to send again, in their order
             await self._load()
-            again = await self._line.call([call(self._prefix, *calls[i]) for i in missing])
+            again = await self._line.call([call(self._prefix, *calls[i], self._library) for i in missing])
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
         for reply in replies:
@@ -195,7 +198,7 @@ class Functions:
         return replies
 
     async def _load(self) -> None:
-        steps = loading()
+        steps = loading(self._library)
         commands = next(steps)
         while True:
             try:

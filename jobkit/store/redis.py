@@ -46,6 +46,7 @@ from jobkit.store.wire import (
     progress_args,
     prune_args,
     read_claim,
+    read_claimed,
     read_renewal,
     renew_args,
     submit_args,
@@ -53,6 +54,9 @@ from jobkit.store.wire import (
 
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
+
+#: A lease that outlives any attempt, in ms: ten years.
+_FOREVER_MS = 315_360_000_000
 
 
 class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules, RedisDump, RedisWeb, RedisAudit):
@@ -92,6 +96,21 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
             awaited=awaited,
             lent=lent,
         )
+
+    async def claim_one(self, worker: WorkerInfo, job_id: str) -> tuple[Claimed | None, bool]:
+        """Claim one waiting job whatever its place in the line, its due time and its limits, for as long as it runs.
+
+        Returns:
+            None if it does not wait for a worker; and whether that is because its queue or task is paused.
+        """
+        with self._reaching():
+            reply = await self.functions.run("claim_one", [worker.id, job_id, _FOREVER_MS])
+        return (read_claimed(reply) if len(reply) > 10 else None), reply == b"paused"
+
+    async def followers(self, job_id: str) -> list[str]:
+        """Return the ids of the jobs that wait for the result of this one, in the order of their submits."""
+        with self._reaching():
+            return [id.decode() for id in await awaited(self.redis.zrange(f"{self.prefix}after:{job_id}", 0, -1))]
 
     async def progress(self, news: Sequence[Progress]) -> list[bool]:
         with self._reaching():

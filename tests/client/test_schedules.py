@@ -29,7 +29,8 @@ def _no_schedule_left(kit: Kit):  # type: ignore[no-untyped-def]
 def test_a_schedule_runs_its_task_when_its_time_comes(kit: Kit) -> None:
     schedule = kit.schedule(add, {"a": 20, "b": 22}, at=datetime.now(UTC) + timedelta(seconds=0.3))
 
-    [job] = wait_until(lambda: kit.fire_schedules() if kit._is_inline else schedule.jobs(), what="the job")
+    is_sync = kit.settings.scheme == "sync"  # without a worker
+    [job] = wait_until(lambda: kit.fire_schedules() if is_sync else schedule.jobs(), what="the job")
 
     assert job.result(60) == 42
     assert job.id.startswith("s")
@@ -94,8 +95,6 @@ def test_pause_and_resume_move_a_handle_and_its_watchers(kit: Kit) -> None:
 
 
 def test_a_handle_hears_of_what_others_do(place: dict[str, str], kit: Kit) -> None:
-    if kit._is_inline:
-        pytest.skip("nobody else is there")
     schedule = kit.schedule(add, every=3600)
 
     with jobkit.connect(**place) as other:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from jobkit.embedded import binary
 from jobkit.model import JobkitError
+from jobkit.store import binary
 
 
 def find_server() -> str:

@@ -2,51 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from jobkit.model import Gate
+from jobkit.store.redis import RedisStore
 
-import pytest
-
-from jobkit.settings import Settings
-from jobkit.store.memory import MemoryStore
-
-from .support import check_laws, clear, ending, job, snapshot, submit, types, worker
+from .support import ending, job, snapshot, submit, types, worker
 
 
-@pytest.fixture
-async def store() -> AsyncIterator[MemoryStore]:
-    store = MemoryStore(Settings(url="sync://"))
-    yield store
-    await check_laws(store)
-    await clear(store)
+async def test_it_starts_the_one_job_before_those_who_wait_longer(redis_store: RedisStore) -> None:
+    await submit(redis_store, "first", "second")
 
-
-async def test_it_starts_the_one_job_before_those_who_wait_longer(store: MemoryStore) -> None:
-    await submit(store, "first", "second")
-
-    claimed = await store.claim_one(worker("me", "another queue"), "second")
+    claimed, _ = await redis_store.claim_one(worker("me", "another queue"), "second")
 
     assert claimed is not None
     assert (claimed.spec.id, claimed.token, claimed.payload) == ("second", "me:1", b"arguments of second")
-    assert (await snapshot(store, "first")).state == "queued"
-    assert await store.finish([ending(claimed)]) == [1]
+    assert (await snapshot(redis_store, "first")).state == "queued"
+    assert await redis_store.finish([ending(claimed)]) == [1]
 
 
-async def test_it_does_not_wait_for_the_time_of_a_scheduled_job(store: MemoryStore) -> None:
-    await submit(store, "a", delay_ms=60_000)
+async def test_it_does_not_wait_for_the_time_of_a_scheduled_job(redis_store: RedisStore) -> None:
+    await submit(redis_store, "a", delay_ms=60_000)
 
-    claimed = await store.claim_one(worker("me"), "a")
+    claimed, _ = await redis_store.claim_one(worker("me"), "a")
 
     assert claimed is not None
-    found = await snapshot(store, "a")
+    found = await snapshot(redis_store, "a")
     assert types(found) == ["submitted", "queued", "started"]
     assert found.state == "running"
 
 
-async def test_it_gives_nothing_that_does_not_wait(store: MemoryStore) -> None:
-    await store.submit([job("runs"), job("gone")])
-    await store.claim_one(worker("me"), "runs")
-    await store.cancel(["gone"])
+async def test_it_gives_nothing_that_does_not_wait(redis_store: RedisStore) -> None:
+    await redis_store.submit([job("runs"), job("gone")])
+    await redis_store.claim_one(worker("me"), "runs")
+    await redis_store.cancel(["gone"])
 
-    assert await store.claim_one(worker("me"), "runs") is None
-    assert await store.claim_one(worker("me"), "gone") is None
-    assert await store.claim_one(worker("me"), "no") is None
+    assert await redis_store.claim_one(worker("me"), "runs") == (None, False)
+    assert await redis_store.claim_one(worker("me"), "gone") == (None, False)
+    assert await redis_store.claim_one(worker("me"), "no") == (None, False)
+
+
+async def test_it_waits_for_no_limit(redis_store: RedisStore) -> None:
+    limits = (Gate("task:simulate", n=1),)
+    await redis_store.submit([job("a", limits=limits), job("b", limits=limits)])
+    await redis_store.claim_one(worker("me"), "a")
+
+    claimed, _ = await redis_store.claim_one(worker("me"), "b")
+
+    assert claimed is not None
+    assert claimed.spec.id == "b"
+
+
+async def test_it_leaves_what_is_paused(redis_store: RedisStore) -> None:
+    await redis_store.set_rule("queue:default", {"paused": {"by": "ada"}})
+    await submit(redis_store, "a")
+
+    assert await redis_store.claim_one(worker("me"), "a") == (None, True)
+    await redis_store.set_rule("queue:default", {"paused": None})
+    claimed, is_paused = await redis_store.claim_one(worker("me"), "a")
+
+    assert (claimed is not None, is_paused) == (True, False)

