@@ -38,6 +38,9 @@ CLEAN = (
     "jobkit/embedded",
 )
 
+#: "in a process of its own and ..."; "of its own workers" is fine.
+_OWN = r"of (its|their|our) own(?=[^\w ]|$| (and|with|for|that|is|are|in|by|so|to|at|on|which|if|when|while|each)\b)"
+
 #: Pattern -> what to write instead.
 ANYWHERE = {
     r"where (it|there|nobody|somebody|none|that|they|this|no|not|one|he|she)\b(?! can be\b)": '"if" or "when"',
@@ -45,7 +48,7 @@ ANYWHERE = {
     r"nobody\b|somebody\b": 'the noun: "no worker", "a user"',
     r"who (looks|asks|comes|speaks|is|has|was|waits)\b": "the noun: caller, user, subscriber, session",
     r"of one's\b|of one (that|who|which|of)\b|those of one\b": 'the noun again: "the owner\'s jobs"',
-    r"of (its|their|our) own(?=[^\w ]|$| (and|with|for|that|is|are|in|by|so|to|at|on|which|if|when|while|each)\b)": '"own", "separate": "in a separate process"',
+    _OWN: '"own", "separate": "in a separate process"',
     r"the ones? that\b": "the noun again",
     r"mend(s|ed|ing)?\b": "fix",
     r"in (the|its|their) place of\b": '"instead of", "replaces"',
