@@ -1,9 +1,10 @@
-"""Tasks to try jobkit with, used where no tasks are configured. Each does real work that is worth waiting for.
+"""Demo tasks, available if no tasks are configured. Each does real work of some seconds or minutes.
 
-Their data ship with Python: the modules of its own standard library, measured and read; what is random starts from
-a seed that is a parameter. They are also examples of how tasks are written: plain functions, typed parameters, a
-docstring that becomes the form, `jobkit.progress` around the loop, `print` and `logging` for the rest. NumPy and
-pandas are imported in the functions, so that a worker that never runs them does not carry them.
+Their data ship with Python: the modules of the standard library. Randomness starts from a seed that is a parameter.
+They
+are also examples of how to write tasks: plain functions, typed parameters, a docstring for the form, `jobkit.progress`
+around the loop, `print` and `logging`. NumPy and pandas are imported inside the functions, so that a worker that never
+runs them does not load them.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def estimate_pi(
             x = strips + rng.random(_CHUNK) / _CHUNK
             value = 4 * float(np.sqrt(1 - x * x).mean())
         total += value
-        squares += (value - math.pi) ** 2  # around a constant near the mean, or rounding would eat the digits
+        squares += (value - math.pi) ** 2  # relative to a constant near the mean, to avoid rounding errors
         if n % max(1, chunks // 10) == 0:
             print(f"after {n:,} million points: {total / n:.9f}")
     mean = total / chunks
@@ -181,7 +182,7 @@ def cross_validate(
     for split in jobkit.progress(range(repeats), desc="splits"):
         for part in np.array_split(rng.permutation(len(labels)), folds):
             scores = likeness[part].copy()
-            scores[:, part] = -np.inf  # what is guessed may not be learned from
+            scores[:, part] = -np.inf  # exclude the test part from the training data
             nearest = np.argsort(-scores, axis=1)[:, :most]
             for column, k in enumerate(neighbours):
                 votes = np.stack([(labels[nearest[:, :k]] == n).sum(axis=1) for n in range(len(counts))])
@@ -298,19 +299,21 @@ async def count_words(
 
 
 def _library() -> Path:
-    """Where Python's standard library is."""
+    """Return the directory of Python's standard library."""
     return Path(sysconfig.get_path("stdlib"))
 
 
 def _modules(package: str) -> list[Path]:
-    """The modules of a package of the standard library, without its tests (which some versions keep elsewhere)."""
+    """Return the modules of a package of the standard library, without its tests (whose place depends on the
+    version).
+    """
     folder = _library() / package
     files = folder.rglob("*.py")
     return sorted(file for file in files if not {"test", "tests"} & set(file.relative_to(folder).parts))
 
 
 def _measured(file: Path) -> dict[str, float]:
-    """What is counted in one module; not a number where it cannot be parsed."""
+    """Return the counts of one module; NaN if it cannot be parsed."""
     text = file.read_text("utf-8", "replace")
     try:
         nodes = Counter(type(node).__name__ for node in ast.walk(ast.parse(text)))
@@ -327,7 +330,7 @@ def _measured(file: Path) -> dict[str, float]:
 
 
 def _functions(package: str) -> Iterator[str]:
-    """Source of the functions of a package that have at least eight lines."""
+    """Yield the source of the functions of a package that have at least eight lines."""
     for file in _modules(package):
         text = file.read_text("utf-8", "replace")
         lines = text.splitlines()
@@ -339,7 +342,7 @@ def _functions(package: str) -> Iterator[str]:
 
 
 def _triples(text: str) -> np.ndarray[Any, Any]:
-    """How often each of 4096 buckets of letter triples occurs, its logarithm."""
+    """Return the logarithm of the frequency of each of 4096 buckets of letter triples."""
     import numpy as np
 
     codes = np.frombuffer(text.lower().encode("latin-1", "replace"), np.uint8).astype(np.uint32)
@@ -350,7 +353,7 @@ def _triples(text: str) -> np.ndarray[Any, Any]:
 
 
 def _likeness(features: np.ndarray[Any, Any], distance: str) -> np.ndarray[Any, Any]:
-    """Likeness of all pairs, larger is more alike; shape (n, n)."""
+    """Return the likeness of all pairs, larger is more alike; shape (n, n)."""
     import numpy as np
 
     if distance == "cosine":
@@ -362,7 +365,7 @@ def _likeness(features: np.ndarray[Any, Any], distance: str) -> np.ndarray[Any, 
 
 
 def _escape_times(point: np.ndarray[Any, Any], iterations: int) -> np.ndarray[Any, Any]:
-    """Smoothed number of steps until each point escapes; 0 for those that do not."""
+    """Return the smoothed number of steps until each point escapes; 0 for points that do not."""
     import numpy as np
 
     times = np.zeros(point.shape)
@@ -383,12 +386,12 @@ def _escape_times(point: np.ndarray[Any, Any], iterations: int) -> np.ndarray[An
 
 
 def _coloured(escape: np.ndarray[Any, Any], colours: str) -> np.ndarray[Any, Any]:
-    """Escape times as red, green and blue, shape (height, width, 3); what does not escape is black."""
+    """Return escape times as red, green and blue, shape (height, width, 3); points that do not escape are black."""
     import numpy as np
 
     outside = escape > 0
     shade = np.zeros_like(escape)
-    if outside.any():  # by rank, so that each shade covers as much of the picture as any other
+    if outside.any():  # by rank, so that each shade covers the same area
         shade[outside] = np.argsort(np.argsort(escape[outside])) / max(1, outside.sum() - 1)
     ramps = {
         "fire": (shade**0.4, shade**1.3, shade**4),

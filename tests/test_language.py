@@ -36,6 +36,8 @@ CLEAN = (
     "jobkit/notify",
     "jobkit/tasks",
     "jobkit/embedded",
+    "jobkit/demo.py",
+    *(f"jobkit/store/{name}.py" for name in ("query", "grammar", "values", "records")),
 )
 
 #: "in a process of its own and ..."; "of its own workers" is fine.

@@ -1,7 +1,7 @@
-"""The search text: `state:failed task:train age:<1h lr=0.003` to a `Query`. Pure; the same for page, command and HTTP.
+"""Search grammar: parses `state:failed task:train age:<1h lr=0.003` to a `Query`. Pure; used by page, CLI and HTTP.
 
-Words are joined by "and", values with commas by "or". `"..."` keeps spaces and commas together; a word in quotes, and
-one whose field is not known here, is text.
+Words are combined by "and", comma-separated values by "or". `"..."` keeps spaces and commas; a quoted word, and a word
+with an unknown field, is plain text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from jobkit.model import InvalidParams
 from jobkit.store.query import STATES, Query
 
-#: Names that stand for several states: the counters of the jobs page.
+#: Names for several states: the counters of the jobs page.
 COUNTERS: Mapping[str, tuple[str, ...]] = {
     "waiting": ("queued", "scheduled"),
     "running": ("running",),
@@ -23,7 +23,7 @@ COUNTERS: Mapping[str, tuple[str, ...]] = {
     "ended": ("succeeded", "failed", "cancelled"),
 }
 
-#: Field, example, what it finds: what the help of the search box shows.
+#: Field, example, meaning: shown as help of the search box.
 HELP: tuple[tuple[str, str], ...] = (
     ("adam lr=0.003", "both texts, in arguments, message, result, error, tags, id"),
     ('"two words"', "exactly this text"),
@@ -36,7 +36,7 @@ HELP: tuple[tuple[str, str], ...] = (
     ("took:>10s", "by how long the run took"),
 )
 
-#: Longest search text.
+#: Maximum length of a search text.
 MAX_CHARS = 500
 
 _UNITS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -46,10 +46,10 @@ _NAMED = ("task", "queue", "owner", "tag", "worker", "error")
 
 
 def parse(text: str, base: Query | None = None) -> Query:
-    """The query that a search text asks for, added to what `base` asks for.
+    """Return the query of a search text, added to `base`.
 
     Raises:
-        InvalidParams: a value is not what its field takes; names both and what is allowed.
+        InvalidParams: a value is not valid for its field; the message names both and what is allowed.
     """
     if len(text) > MAX_CHARS:
         raise InvalidParams(f"a search text has at most {MAX_CHARS} characters, this one has {len(text)}", "search")
@@ -70,7 +70,7 @@ def parse(text: str, base: Query | None = None) -> Query:
 
 
 def quoted(word: str) -> str:
-    """A word of a command line as one of a search text: the shell has taken its quotes."""
+    """Return a word of a command line as a word of a search text, with the quotes that the shell has removed."""
     if not re.search(r"\s", word) or '"' in word:
         return word
     name, colon, value = word.partition(":")
@@ -113,7 +113,7 @@ def _given(**values: float | None) -> dict[str, Any]:
 
 
 def _span(name: str, value: str, usual: str) -> tuple[float | None, float | None]:
-    """`(least, most)` of `<1h`, `>1h`, `1h..2h`; a length alone is meant as with the sign `usual`."""
+    """Return `(least, most)` of `<1h`, `>1h`, `1h..2h`; a plain duration has the sign `usual`."""
     least, dots, most = value.partition("..")
     if dots:
         both = _seconds(name, least) if least else None, _seconds(name, most) if most else None
@@ -134,7 +134,7 @@ def _seconds(name: str, text: str) -> float:
 
 
 def _split(value: str) -> Iterator[str]:
-    """The parts between commas, without quotes; a comma in quotes belongs to its part."""
+    """Yield the parts between commas, without quotes; a quoted comma belongs to its part."""
     for part in re.findall(r'(?:"[^"]*(?:"|$)|[^,"])+', value):
         if name := part.replace('"', ""):
             yield name

@@ -1,7 +1,8 @@
-"""Which jobs, in which order: `Query`, the page that answers it, and what both mean, once for every store.
+"""`Query`: filter, order and page of a job list, and its meaning for every store.
 
-`Brief` is as much of a job as it takes to find and to order it. `matches` and `sort_key` are the meaning of a query;
-`lua/verbs/list.lua` and `jobkit.index` do the same faster, and one suite of tests holds all of them together.
+`Brief` has the fields of a job that are needed to find and to order it. `matches` and `sort_value` define the meaning
+of
+a query. `lua/verbs/list.lua` and `jobkit.index` implement the same faster; one test suite covers all of them.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import Any
 
 from jobkit.model import InvalidParams, JobSnapshot
 
-#: A name, or several of which one is enough; `*` in it stands for any text.
+#: A name, or alternatives; `*` stands for any text.
 Names = str | tuple[str, ...] | None
 
-#: What pages can be ordered by. The smallest (or first in the alphabet) comes first, with "-" the largest.
+#: Sort keys. Ascending (or alphabetical); with "-" in front descending.
 ORDERS = (
     "submitted",
     "started",
@@ -36,33 +37,36 @@ ORDERS = (
     "attempt",
 )
 
-#: Those of them that compare text.
+#: Sort keys that compare text.
 _TEXT_ORDERS = frozenset({"task", "queue", "owner", "worker"})
 
-#: The states in the order of a job's life, as `order="state"` sorts them.
+#: States in the order of a job's life, used by `order="state"`.
 STATES = ("scheduled", "queued", "running", "succeeded", "failed", "cancelled")
 
 NEWEST = "-submitted"
 
-#: Text of a job that is searched; what stands behind is not found.
+#: Maximum number of characters of a job's text that are searched.
 TEXT_CHARS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which jobs, and a page of them.
+    """Filters and page of a job list.
 
     Attributes:
-        states: one of these; empty for all.
-        task, queue, owner, tag: see `Names`. worker: the id of the last worker, or its beginning up to a dot (a host).
-            error: the type or kind of the error.
-        search: a text, or several which all must stand in id, task, title, arguments (`name=value`), tags, owner, key,
-            message, summary, worker, or the error's type and message; without regard to case for A to Z.
-        limit: jobs on a page. cursor: the `next_cursor` of the page before; "" for the first page.
+        states: allowed states; empty for all.
+        task, queue, owner, tag: see `Names`. worker: the id of the last worker, or its prefix up to a dot (a host).
+            error:
+            the type or kind of the error.
+        search: one or several texts, all of which must occur in id, task, title, arguments (`name=value`), tags, owner,
+            key,
+            message, summary, worker, or the error's type and message; ignores case for A to Z.
+        limit: jobs on a page. cursor: the `next_cursor` of the previous page; "" for the first page.
         newer_s, older_s: submitted at most, at least so many seconds ago.
-        took_min_s, took_max_s: seconds that the last attempt took; only jobs that have ended.
-        order: one of `ORDERS`, with "-" in front for the largest first; "" for the newest first. Jobs that have nothing
-            to order by come last, and those that are equal newest first.
+        took_min_s, took_max_s: seconds that the last attempt took; ended jobs only.
+        order: one of `ORDERS`, with "-" in front for descending; "" for the newest first. Jobs without a value come
+            last,
+            equal ones newest first.
     """
 
     states: tuple[str, ...] = ()
@@ -83,7 +87,7 @@ class Query:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The texts of `search`, in lower case as far as A to Z go."""
+        """The texts of `search`, with A to Z in lower case."""
         return tuple(filter(None, map(lower, names(self.search))))
 
     @property
@@ -92,21 +96,21 @@ class Query:
 
     @property
     def is_by_age(self) -> bool:
-        """Newest or oldest first: what the store's own indexes are ordered by."""
+        """True for newest or oldest first, the order of the store's own indexes."""
         return self.order in ("", NEWEST, "submitted")
 
     @property
     def is_plain(self) -> bool:
-        """Whether the store's own indexes answer it without a look at the records: by state and age alone."""
+        """True if the store's own indexes answer it without reading records: by state and age only."""
         return self.is_by_age and not any(
             (self.task, self.queue, self.owner, self.tag, self.worker, self.error, self.texts)
         ) and self.took_min_s is None and self.took_max_s is None  # fmt: skip
 
     def checked(self) -> Query:
-        """Itself.
+        """Return this query.
 
         Raises:
-            InvalidParams: the order is none, or the cursor is of another order.
+            InvalidParams: the order is unknown, or the cursor belongs to another order.
         """
         if self.order.removeprefix("-") not in ORDERS and self.order:
             raise InvalidParams(
@@ -120,7 +124,8 @@ class Query:
 class Page:
     """A page of jobs. `next_cursor` is "" on the last one.
 
-    `searched`: only the newest so many of the kept jobs were looked at, since the others are not known yet; None: all.
+    `searched`: number of the newest jobs that were searched, if the index does not have all jobs yet; None for all
+    jobs.
     """
 
     jobs: tuple[JobSnapshot, ...]
@@ -130,10 +135,10 @@ class Page:
 
 @dataclass(slots=True)
 class Brief:
-    """As much of a job as it takes to find and to order it. Times in milliseconds, 0 for "not yet".
+    """The fields of a job that are needed to find and to order it. Times in milliseconds, 0 for "not yet".
 
     Attributes:
-        us: its place among the others, the time of its submit in microseconds; 0 where that is not known.
+        us: time of submit in microseconds, the default order; 0 if unknown.
     """
 
     id: str
@@ -189,28 +194,28 @@ class Brief:
 
     @property
     def took_ms(self) -> int | None:
-        """How long the last attempt took, for a job that has ended."""
+        """Duration of the last attempt in milliseconds; None if the job has not ended."""
         if not self.started_ms or not self.finished_ms:
             return None
         return max(0, self.finished_ms - self.started_ms)
 
     @property
     def text(self) -> str:
-        """All that is searched, a line for each value, in lower case as far as A to Z go."""
+        """The searched text: one line for each value, with A to Z in lower case."""
         parts = (self.id, self.task, self.title, self.params, self.tags, self.owner, self.key)
         rest = (self.message, self.summary, self.worker, self.error_type, self.error_message)
         return lower("\n".join(_lines((*parts, *rest))))[:TEXT_CHARS]
 
 
 def narrowed(query: Query, only: str) -> Query:
-    """What a query finds among the jobs of one owner."""
+    """Return the query restricted to the jobs of one owner."""
     if query.owner is not None and not any(fnmatchcase(only, name) for name in names(query.owner)):
         return replace(query, states=("none",))
     return replace(query, owner=only)
 
 
 def matches(job: Brief, query: Query, now_ms: int) -> bool:
-    """True where `job` passes every filter of `query` at that moment."""
+    """Return True if `job` passes every filter of `query` at that time."""
     if query.states and job.state not in query.states:
         return False
     if not (_is_one(job.task, query.task) and _is_one(job.queue, query.queue) and _is_one(job.owner, query.owner)):
@@ -237,7 +242,7 @@ def matches(job: Brief, query: Query, now_ms: int) -> bool:
 
 
 def sort_value(job: Brief, order: str) -> Any:
-    """What `order` compares, or None where the job has nothing of the kind."""
+    """Return the sort value of a job, or None if it has none."""
     match order.removeprefix("-") or "submitted":
         case "submitted":
             return job.us
@@ -258,10 +263,10 @@ def sort_value(job: Brief, order: str) -> Any:
 
 
 def read_cursor(query: Query) -> tuple[Any, int] | None:
-    """`(value, us)` of the last job of the page before; None for the first page. By age the value is the us itself.
+    """Return `(value, us)` of the last job of the previous page; None for the first page. By age, both are the us.
 
     Raises:
-        InvalidParams: it is no cursor of this order.
+        InvalidParams: not a cursor of this order.
     """
     if not query.cursor:
         return None
@@ -277,7 +282,7 @@ def read_cursor(query: Query) -> tuple[Any, int] | None:
 
 
 def _is_place(order: str, value: Any, us: Any) -> bool:
-    """Whether a cursor's parts can be compared with those of jobs; a cursor comes from outside."""
+    """Return True if the parts of a cursor, which comes from a client, can be compared with those of jobs."""
     if type(us) is not int or not 0 <= us < 10**18:
         return False
     name = order.removeprefix("-")
@@ -289,25 +294,25 @@ def _is_place(order: str, value: Any, us: Any) -> bool:
 
 
 def write_cursor(query: Query, value: Any, us: int) -> str:
-    """The cursor behind a job."""
+    """Return the cursor that starts after a job."""
     if query.is_by_age:
         return str(us)
     return base64.urlsafe_b64encode(json.dumps([query.order, value, us]).encode()).decode()
 
 
 def in_order(jobs: Iterable[Brief], query: Query) -> list[Brief]:
-    """Those that come after the cursor, in the order of the query."""
+    """Return the jobs after the cursor, in the query's order."""
     order = query.order or NEWEST
     keyed = sorted(((sort_value(job, order), job) for job in jobs), key=lambda pair: pair[1].us, reverse=True)
     some = [pair for pair in keyed if pair[0] is not None]
-    some.sort(key=lambda pair: pair[0], reverse=order.startswith("-"))  # stable: equals stay newest first
+    some.sort(key=lambda pair: pair[0], reverse=order.startswith("-"))  # stable: equal jobs stay newest first
     ordered = some + [pair for pair in keyed if pair[0] is None]
     after = read_cursor(query)
     return [job for value, job in ordered if after is None or is_after(value, job.us, after, order)]
 
 
 def is_after(value: Any, us: int, after: tuple[Any, int], order: str) -> bool:
-    """Whether a job with that value belongs behind the cursor `after`."""
+    """Return True if a job with this value comes after the cursor `after`."""
     last, last_us = after
     if value is None or last is None:
         return value is None and (last is not None or us < last_us)
@@ -317,7 +322,7 @@ def is_after(value: Any, us: int, after: tuple[Any, int], order: str) -> bool:
 
 
 def names(value: Names) -> tuple[str, ...]:
-    """None, one or several, as several."""
+    """Return names as a tuple."""
     return () if not value else (value,) if isinstance(value, str) else value
 
 
@@ -326,12 +331,12 @@ def is_pattern(name: str) -> bool:
 
 
 def is_worker(worker: str, asked: Names) -> bool:
-    """Whether a worker's id is one that was asked for, or begins with it up to a dot."""
+    """Return True if a worker's id is one of the given names, or starts with one up to a dot."""
     return not asked or any(_fits(worker, name) or _fits(worker, f"{name}.*") for name in names(asked))
 
 
 def lower(text: str) -> str:
-    """A to Z in lower case, as Lua does it; what is no text (lone surrogates) becomes "?"."""
+    """Return the text with A to Z in lower case, like Lua; lone surrogates become "?"."""
     return text.encode("utf-8", "replace").lower().decode()
 
 
@@ -354,7 +359,7 @@ def _ms_or_inf(seconds: float | None) -> float:
 
 
 def _lines(value: Any, name: str = "") -> Iterator[str]:
-    """A line for each value inside of it; what has a name comes as `name=value`."""
+    """Yield a line for each nested value; `name=value` if it has a name."""
     if isinstance(value, Mapping):
         if name:
             yield name

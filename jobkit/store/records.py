@@ -1,4 +1,4 @@
-"""Redis hashes to the model's types. Values come as bytes; unknown fields (of a newer version) are left alone."""
+"""Decodes Redis hashes to the model's types. Values are bytes; unknown fields (of a newer version) are ignored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _unjson = msgspec.json.decode
 
-#: Fields of a record that hold JSON; the others hold text or numbers.
+#: Fields of a record that contain JSON; the others contain text or numbers.
 _JSON_FIELDS = frozenset({"error", "usage"})
 
 
@@ -29,7 +29,7 @@ def spec(wire: Mapping[str, Any]) -> JobSpec:
 
 
 def snapshot(record: Mapping[bytes, bytes]) -> JobSnapshot:
-    """The snapshot in a job's hash, with its whole kept history."""
+    """Return the snapshot in a job's hash, with its stored history."""
     fields: dict[str, Any] = {}
     history: list[JobEvent] = []
     for key, value in record.items():
@@ -55,7 +55,7 @@ def snapshot(record: Mapping[bytes, bytes]) -> JobSnapshot:
 
 
 class _Spec(msgspec.Struct):
-    """What of a spec jobs are found by."""
+    """The fields of a spec that searches need."""
 
     task: str
     title: str = ""
@@ -69,7 +69,7 @@ _read_spec = msgspec.json.Decoder(_Spec).decode
 
 
 def brief(id: str, fields: list[bytes | None]) -> Brief:
-    """What `briefs` says of a job."""
+    """Decode the reply of `briefs` for one job."""
     raw, us, seq, state, queue, worker, attempt, submitted, started, finished, numbers, error, summary = fields
     spec = _read_spec(raw or b"")
     now = _unjson(b"{" + numbers + b"}") if numbers else {}
@@ -117,32 +117,32 @@ def _answer(own_id: str, answer: Any) -> SubmitReply:
 
 
 def mapping(raw: bytes) -> dict[str, Any]:
-    """A JSON object."""
+    """Decode a JSON object. Raises TypeError if it is another type."""
     value = _unjson(raw)
     if not isinstance(value, dict):
-        raise TypeError(f"{type(value).__name__} where an object belongs")
+        raise TypeError(f"{type(value).__name__} instead of an object")
     return value
 
 
 def event(id: str, entry: Mapping[bytes, bytes]) -> JobEvent:
-    """An entry of the stream of events."""
+    """Decode an entry of the event stream."""
     return JobEvent.from_wire(_unjson(entry[b"e"]), id)
 
 
 def audit_entry(id: str, entry: Mapping[bytes, bytes]) -> AuditEntry:
-    """An entry of the audit trail."""
+    """Decode an entry of the audit log."""
     return AuditEntry.from_wire(id, mapping(entry[b"a"]))
 
 
 def lines(after: int, entry: Mapping[bytes, bytes]) -> list[LogLine]:
-    """The lines of a chunk of a log that are numbered above `after`."""
+    """Return the lines of a log chunk with numbers above `after`."""
     first, count = int(entry[b"f"]), int(entry[b"c"])
     if first + count - 1 <= after:
         return []
     return [LogLine.from_wire(w, n=first + i) for i, w in enumerate(_unjson(entry[b"l"])) if first + i > after]
 
 
-#: What reading may raise where something else was written than this or another version of jobkit writes.
+#: Exceptions while decoding data that was not written by this or another version of jobkit.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, msgspec.MsgspecError)
 
 _told: set[str] = set()
@@ -150,7 +150,7 @@ _TOLD_LIMIT = 1_000
 
 
 def readable(what: str, read: Callable[[Any], T], raw: Any) -> T | None:
-    """What `read` makes of `raw`; None where there is nothing, or nothing of ours, which is logged once.
+    """Return `read(raw)`; None if `raw` is empty or cannot be read, which is logged once.
 
     One damaged record must not hide all others.
     """
@@ -166,12 +166,12 @@ def readable(what: str, read: Callable[[Any], T], raw: Any) -> T | None:
 
 
 def is_wrong_type(error: Exception) -> bool:
-    """Whether a key holds another kind of thing than jobkit puts there."""
+    """Return True if a key has another Redis type than jobkit's."""
     return str(error).startswith("WRONGTYPE")
 
 
 def worker(id: str, now_ms: int, record: Mapping[bytes, bytes]) -> WorkerInfo:
-    """A worker's hash; it is alive while its own lease has not run out."""
+    """Decode a worker's hash; it is alive until its lease expires."""
     fields = {key.decode(): value.decode("utf-8", "replace") for key, value in record.items()}
     age_s = max(0.0, (now_ms - int(fields.get("beat", 0))) / 1000)
     return WorkerInfo(
@@ -198,7 +198,7 @@ def worker(id: str, now_ms: int, record: Mapping[bytes, bytes]) -> WorkerInfo:
 
 
 def failure(id: str, record: Mapping[bytes, bytes], *, jobs: int, repeated: int, now_ms: int) -> FailureGroup:
-    """A group of failed jobs."""
+    """Decode a group of failed jobs."""
     wire = {key.decode(): value.decode("utf-8", "replace") for key, value in record.items()}
     return FailureGroup.from_wire(id, wire, jobs=jobs, repeated=repeated, now_ms=now_ms)
 

@@ -1,4 +1,4 @@
-"""What goes into a store and comes out of it, beside the model: submissions, claims, endings, workers, log slices."""
+"""Arguments and return values of the store: submissions, claims, endings, workers, log slices."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from jobkit.model.snapshot import JobError
 #: Called with each event, in the store's own thread; must not block and must not raise.
 Listener = Callable[[JobEvent], None]
 
-#: What to listen to (as if it were a job's id) for news of what is no job's: groups of failures, what is paused. No id
-#: has a space.
+#: Subscription key (in place of a job's id) for changes that do not belong to a job: failure groups, pauses. Job ids
+#: have no spaces.
 CONTROL = "control news"
 
-#: Results up to this size ride on the event that ends the job, to the client that submitted it.
+#: Results up to this size are sent with the job's last event to the client that submitted it.
 INLINE_RESULT_BYTES = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One job to store: its spec and its sealed arguments."""
+    """A job to store: its spec and its sealed arguments."""
 
     spec: JobSpec
     payload: bytes
@@ -33,12 +33,13 @@ class SubmitReply(NamedTuple):
     """The store's reply to the submit of one job.
 
     Attributes:
-        job_id: the job that the submission is now: its own id, or that of a job that already does the same work; "" if
-            it has to be sent again.
-        created_ms: time of the submit (ms since the epoch) if a new job was stored, 0 if the job was known, replaced
-            another one's arguments, or ended at once with a kept result.
-        reseal_for: not None if nothing was stored: seal the arguments for this id and submit again. That replaces the
-            arguments of the waiting job with this id; "" asks for a new id, because that job has started meanwhile.
+        job_id: the job of this submission: a new one, or an existing one that does the same work; "" if it must be sent
+            again.
+        created_ms: time of the submit (ms since the epoch) if a new job was stored; 0 if the job existed, if the
+            arguments
+            of another one were replaced, or if it ended at once with a cached result.
+        reseal_for: not None if nothing was stored: seal the arguments for this id and submit again, which replaces the
+            arguments of the waiting job with this id. "": use a new id, because that job has started.
     """
 
     job_id: str
@@ -48,12 +49,12 @@ class SubmitReply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The right to run one attempt.
+    """The lease on one attempt.
 
     Attributes:
         token: the fence, `worker:attempt`; each write of this attempt carries it.
-        attempt: from 1. `retried`, `losses`: how often it came back before.
-        started_ms: the store's clock at the claim.
+        attempt: from 1. `retried`, `losses`: numbers of earlier retries and losses.
+        started_ms: time of the claim by the store's clock.
     """
 
     spec: JobSpec
@@ -64,17 +65,18 @@ class Claimed:
     losses: int = 0
     started_ms: int = 0
     us: int = 0
-    """When it was submitted, in microseconds by the store's clock: with its id, the name of this one submission."""
+    """Time of the submit in microseconds by the store's clock. Together with the id it identifies this submission."""
     problem: str = ""
-    """Its record cannot be read, and this says why: it can only be ended."""
+    """Reason why its record cannot be read, in which case it can only be ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """News of a running attempt: the newest numbers, new log lines, or both.
+    """News of a running attempt: progress, new log lines, or both.
 
-    `size_bytes` is what `lines` count towards the log's bound. `typical_s` is how long runs of the task usually take,
-    `awaits` names the jobs that it waits for with its slot lent; both go with the numbers.
+    `size_bytes` is the size of `lines` for the log's limit. `typical_s` is the usual run time of the task, `awaits`
+    names the
+    jobs that it waits for with its slot lent; both are sent with the progress.
     """
 
     job_id: str
@@ -90,7 +92,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactInfo:
-    """What is known of an artifact without reading it. `at_ms` is the worker's clock."""
+    """Metadata of an artifact. `at_ms` is by the worker's clock."""
 
     name: str
     media_type: str
@@ -100,7 +102,7 @@ class ArtifactInfo:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An artifact of a running attempt. `body` is sealed: itself, or the reference to its file in `folder`."""
+    """An artifact of a running attempt. `body` is sealed: the content, or a reference to its file in `folder`."""
 
     job_id: str
     token: str
@@ -111,17 +113,16 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an attempt ended.
+    """Outcome of an attempt.
 
     Attributes:
         outcome: "succeeded", "failed", "cancelled", "retried" (run again after `delay_ms`), "released" (given back) or
-            "lost" (what it ran in died under it): run again, but not more than `max_losses` times.
+            "lost" (its process host died: run again, at most `max_losses` times).
         error: for failed and retried. `reason`: one sentence for cancelled and released.
-        result: the sealed value, for succeeded. `preview`: what pages may show of it, sealed JSON. `summary`: one line
-            of it.
+        result: the sealed value, for succeeded. `preview`: its display form, sealed JSON. `summary`: one line.
         usage: `cpu_s`, `peak_rss_bytes`, `exit`.
         ttl_ms: how long the ended job is kept.
-        folder: where the job's files are (see `jobkit.files`), where it has some.
+        folder: folder of the job's files (see `jobkit.files`), if it has any.
     """
 
     job_id: str
@@ -139,7 +140,7 @@ class Ending:
     max_losses: int = 0
 
     def data(self) -> dict[str, Any]:
-        """What the event that ends the attempt carries, in wire form; of a lost attempt also the bound of losses."""
+        """Return the data of the event that ends the attempt, in wire form; for a lost attempt also `max_losses`."""
         data: dict[str, Any] = {}
         if self.error is not None:
             data["error"] = self.error.to_wire()
@@ -154,27 +155,28 @@ class Ending:
         return data
 
 
-#: Of the jobs that running jobs wait for so many are looked at in one claim.
+#: Maximum number of awaited jobs that one claim considers.
 AWAITED_MOST = 200
 
-#: Answers of `finish`, one per ending.
+#: Replies of `finish`, one per ending.
 FINISHED, ALREADY, FENCED = 1, 2, 0
 
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What a heartbeat learns: job ids whose lease this worker no longer holds, and those asked to stop."""
+    """Reply to a heartbeat: job ids whose lease this worker has lost, and ids of jobs to stop."""
 
     lost: tuple[str, ...] = ()
     cancelled: tuple[str, ...] = ()
     stop: str = ""
-    """"" to go on, "drain" or "now" when somebody asked this worker to stop."""
+    """"" to continue, "drain" or "now" if this worker was asked to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """One worker as others see it. `beat_age_s` is how long ago it last renewed, by the store's clock; one that
-    `is_draining` finishes what it has and takes no more."""
+    """State of one worker. `beat_age_s` is the time since its last heartbeat, by the store's clock; `is_draining`:
+    it finishes its jobs and takes no more.
+    """
 
     id: str
     host: str = ""
@@ -189,15 +191,15 @@ class WorkerInfo:
     rss_bytes: int = 0
     done: int = 0
     rejected: int = 0
-    """Payloads that it refused: not sealed for their job by a key that it holds, or not to be read."""
+    """Number of rejected payloads: not sealed for their job with one of its keys, or unreadable."""
     tasks: tuple[str, ...] = ()
     beat_age_s: float = 0.0
     is_alive: bool = True
     is_draining: bool = False
     weights: Mapping[str, float] = field(default_factory=dict)
-    """How its queues share its slots; {} where they are served in their order."""
+    """Weights of its queues; {} if they are served in order."""
     resources: Mapping[str, float] = field(default_factory=dict)
-    """What it has for jobs that need such things, by name."""
+    """Amounts of resources that it has for jobs, by name."""
 
     @property
     def takes_jobs(self) -> bool:
@@ -212,10 +214,11 @@ def _plain(value: Any) -> Any:
 
 
 def by_turns(worker: WorkerInfo, turns: dict[str, float]) -> Iterator[str]:
-    """Which of a worker's weighted queues is next, again and again: the one that has had least turns.
+    """Yield a worker's next weighted queue repeatedly: the one with the fewest turns.
 
-    Whoever asks adds a job's turn to `turns`, or takes the queue out of it where nothing waits there; that one comes
-    back with as many turns as the others have, so that it does not make up for the time. As in `lua/verbs/claim.lua`.
+    The caller adds a job's turn to `turns`, or removes the queue if it is empty; a removed queue returns with the
+    fewest
+    turns of the others, so that it does not catch up. Must match `lua/verbs/claim.lua`.
     """
     open_queues = [queue for queue in worker.queues if worker.weights]
     while open_queues:
@@ -233,10 +236,11 @@ class LogSlice:
     """Lines of a job's log, oldest first, each with its number `n`.
 
     Attributes:
-        total: lines ever written. `dropped`: lines that are not kept: in the middle in the store, at the beginning of
-            a file.
-        matched: of a search, the lines that match, as far as was searched. `is_all`: that was the whole log.
-        cursor: where a search that stopped early goes on, as `after` (or, backwards, as `before`); 0 if it did not.
+        total: number of lines ever written. `dropped`: number of lines that are not kept: in the middle for the store,
+            at
+            the beginning for a file.
+        matched: number of matching lines in the searched part. `is_all`: the whole log was searched.
+        cursor: where to continue a search that stopped early, as `after` (backwards, as `before`); 0 if it is complete.
     """
 
     lines: tuple[LogLine, ...]
@@ -248,27 +252,27 @@ class LogSlice:
 
 
 def event_key(id: str) -> tuple[int, int]:
-    """An event's id, in the order of events."""
+    """Return an event's id as a sort key."""
     ms, _, n = id.partition("-")
     return int(ms), int(n or 0)
 
 
-#: As Redis writes the id of an entry of a stream; a part has 64 bits.
+#: Redis's format of a stream id; each part has 64 bits.
 _STREAM_ID = re.compile(r"(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})", re.ASCII)
 
 
 def parse_stream_id(text: str) -> tuple[int, int] | None:
-    """Both parts of the id of a stream's entry, `ms-n`; None if it is none."""
+    """Return both parts of a stream id `ms-n`; None if it is not valid."""
     found = _STREAM_ID.fullmatch(text)
     parts = (int(found[1]), int(found[2])) if found else (2**64, 0)
     return None if max(parts) >= 2**64 else parts
 
 
 def checked_stream_id(name: str, text: str) -> tuple[int, int]:
-    """The same.
+    """Return both parts of a stream id.
 
     Raises:
-        InvalidParams: it is none; names the parameter.
+        InvalidParams: not valid; the message names the parameter.
     """
     parts = parse_stream_id(text)
     if parts is None:
@@ -278,7 +282,7 @@ def checked_stream_id(name: str, text: str) -> tuple[int, int]:
 
 
 def is_before(after: str, oldest: str) -> bool:
-    """Whether events may be missing for who has seen those up to `after`, and the oldest kept is `oldest`."""
+    """Return True if events may be missing between `after` and the oldest stored one."""
     return bool(after) and (0, 0) < event_key(after) < event_key(oldest)
 
 
