@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobkit.ui.access.desk import action, each
+    from jobkit.ui.access.actions import action, each
     from jobkit.ui.app.dashboard import Dashboard
     from jobkit.ui.app.pages import PAGES
     from jobkit.ui.card.job_card import JobCard
@@ -39,8 +39,8 @@ _HOMES = {
     "JobTable": "jobs.job_table",
     "TaskForm": "form.task_form",
     "Timeline": "timeline.timeline",
-    "action": "access.desk",
-    "each": "access.desk",
+    "action": "access.access",
+    "each": "access.access",
 }
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.ui.card.card_html import card_html
-from jobkit.ui.card.job_view import JobView
+from jobkit.ui.card.card_model import CardModel
 
 if TYPE_CHECKING:
     from jobkit.client import Job, Kit
@@ -93,7 +93,7 @@ def live_card(job: Job, handles: Sequence[Any] = ()) -> None:
     """
     from jobkit.ui.card.job_widget import JobWidget
 
-    def static(view: JobView) -> dict[str, Any]:
+    def static(view: CardModel) -> dict[str, Any]:
         lines, now = list(view.lines), datetime.now(UTC)
         html = card_html(view.snapshot, lines, view.preview, now=now, total_lines=view.total, artifacts=view.artifacts)
         return _bundle(job, html)

@@ -89,7 +89,7 @@ class _Note:
 _notes: WeakKeyDictionary[Document, _Note] = WeakKeyDictionary()
 
 
-class Refused(tornado.web.HTTPError):
+class SessionRefused(tornado.web.HTTPError):
     """A session that somebody may not have; `page` says so."""
 
     def __init__(self, page: str) -> None:
@@ -149,14 +149,14 @@ def _remember(handler: Any) -> None:
 
 
 def _check(document: Document, request: Any) -> None:
-    """Raise Refused if whoever sends `request` may not have the session of `document`."""
+    """Raise SessionRefused if whoever sends `request` may not have the session of `document`."""
     note = _notes.get(document)
     if note is None:
         return
     if note.refusal:
-        raise Refused(note.refusal)
+        raise SessionRefused(note.refusal)
     if note.own_for is not None and not (decision := _decide(request, note.own_for)).is_own:
-        raise Refused(_page("No access", sentence_of(decision), []))
+        raise SessionRefused(_page("No access", sentence_of(decision), []))
 
 
 def _judging(create: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -168,7 +168,7 @@ def _judging(create: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
         if request is not None:
             try:
                 _check(session.document, request)
-            except Refused:
+            except SessionRefused:
                 if not session.connection_count:
                     session.request_expiration()
                 raise
@@ -225,7 +225,7 @@ def _writing(write_error: Callable[..., None]) -> Callable[..., None]:
     @wraps(write_error)
     def written(self: Any, status: int, **options: Any) -> None:
         error = (options.get("exc_info") or (None, None))[1]
-        if not isinstance(error, Refused):
+        if not isinstance(error, SessionRefused):
             write_error(self, status, **options)
             return
         self.set_header("Content-Type", "text/html; charset=utf-8")
@@ -242,7 +242,7 @@ def _closing(open_: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[An
     async def opened(self: Any, token: str) -> Any:
         try:
             return await open_(self, token)
-        except Refused:
+        except SessionRefused:
             self.close(1008, "no access")
 
     return opened

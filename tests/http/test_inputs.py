@@ -16,7 +16,7 @@ from jobkit.http.core.call import Limits, without_places
 from jobkit.http.table import ROUTES
 from jobkit.model.people import Person, Role
 from jobkit.settings import Settings
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from tests.http.direct import Direct
 from tests.http.site import Site
 from tests.ui.stage import Stage
@@ -136,8 +136,8 @@ def test_a_submit_of_somebody_without_a_name_is_refused_before_anything_is_store
         assert (answer.status, answer.json()["error"]) == (403, "insufficient_scope")
         assert (listed.status, listed.json()["jobs"]) == (200, [])
         assert kit.jobs() == []
-        assert not Desk(kit, Person("", Role.OWN)).may("submit")
-        assert Desk(kit, Person("ada", Role.OWN)).may("submit")
+        assert not Actions(kit, Person("", Role.OWN)).may("submit")
+        assert Actions(kit, Person("ada", Role.OWN)).may("submit")
 
 
 def test_a_token_for_some_tasks_is_not_told_of_the_queues_and_workers_of_others(elsewhere: Direct, memory: Kit) -> None:

@@ -1,6 +1,6 @@
 """Every route by every role, on what is somebody else's: the table has to name each, so that no new one is forgotten.
 
-`test_roles` has whole errands, of pages too; `tests/ui/test_desk.py` every action of a page by every role.
+`test_roles` has whole errands, of pages too; `tests/ui/test_actions.py` every action of a page by every role.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jobkit.http.table import ROUTES
 from jobkit.model import JobSpec, ScheduleSpec
 from jobkit.model.people import Person, Role
 from jobkit.store.query import Query
-from jobkit.ui.access.desk import PAUSE_ACTIONS, Desk
+from jobkit.ui.access.actions import PAUSE_ACTIONS, Actions
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.job_card import JobCard
 from jobkit.ui.failures.failures_page import GROUP_ACTIONS, FailuresPage
@@ -174,13 +174,13 @@ def test_no_request_to_any_page_changes_what_is_somebody_elses(stage: Stage, rol
     group, schedule = a_group(stage), a_schedule(stage)
     stage.beat("gpu-1")
     before = everything(stage)
-    desk = Desk(stage.kit, Person(role, Role(role)))
+    access = Actions(stage.kit, Person(role, Role(role)))
     found: list[Any] = [
-        FailuresPage(stage.kit, desk=desk),
-        SchedulesPage(stage.kit, desk=desk),
-        WorkersPage(stage.kit, desk=desk),
+        FailuresPage(stage.kit, access=access),
+        SchedulesPage(stage.kit, access=access),
+        WorkersPage(stage.kit, access=access),
     ]
-    found += [JobTable(stage.kit, desk=desk), *(JobCard(stage.kit, each, desk=desk) for each in ids.values())]
+    found += [JobTable(stage.kit, access=access), *(JobCard(stage.kit, each, access=access) for each in ids.values())]
     cards = found[4:]
     if role == "view":
         wait_until(lambda: all(SECRET in card.snapshot for card in cards), what="the cards")
@@ -203,7 +203,7 @@ def test_no_request_to_any_page_changes_what_is_somebody_elses(stage: Stage, rol
     for component in found:
         for n, each in enumerate(asked):
             component.request = json.dumps({**each, "n": f"{n}"})
-    desk.begin("drop_group", ["the last"])
+    access.begin("drop_group", ["the last"])
     wait_until(lambda: any("the last" in entry.targets for entry in stage.kit.audit(500)), what="all of it to be heard")
 
     assert everything(stage) == before
@@ -220,9 +220,13 @@ def test_no_search_and_no_timeline_shows_what_is_somebody_elses(stage: Stage, ro
         a_job(stage, way)
     mine = stage.submit("double", owner=role, title="mine")
     stage.start(mine, "gpu-9")
-    desk = Desk(stage.kit, Person(role, Role(role)))
-    tables = [JobTable(stage.kit, search=text, desk=desk) for text in ("", "owner:foreign", SECRET, f"tag:{SECRET}")]
-    timelines = [Timeline(stage.kit, search=text, desk=desk) for text in ("", "owner:foreign", SECRET, f"tag:{SECRET}")]
+    access = Actions(stage.kit, Person(role, Role(role)))
+    tables = [
+        JobTable(stage.kit, search=text, access=access) for text in ("", "owner:foreign", SECRET, f"tag:{SECRET}")
+    ]
+    timelines = [
+        Timeline(stage.kit, search=text, access=access) for text in ("", "owner:foreign", SECRET, f"tag:{SECRET}")
+    ]
 
     wait_until(lambda: all(table.page for table in tables), what="what the tables show")
     wait_until(lambda: all(each._head.page and each._head.series for each in timelines), what="what the timelines show")

@@ -176,7 +176,7 @@ FORGE = """(asked) => {
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What components were asked, as it came in."""
     from jobkit.ui.form.form_model import FormModel
-    from jobkit.ui.live.asked import Requests
+    from jobkit.ui.live.browser_requests import Requests
 
     texts: list[str] = []
     for kind, name in ((Requests, "of"), (FormModel, "asked")):
@@ -366,13 +366,13 @@ def test_an_open_stream_ends_with_the_login_that_opened_it(stage: Stage, site: P
 def test_a_change_of_role_reaches_what_is_done_next_and_then_the_page(
     stage: Stage, site: PeopleSite, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobkit.ui.access import doorkeeper
+    from jobkit.ui.access import role_watcher
 
     job = stage.submit("double", title="A job")
-    monkeypatch.setattr(doorkeeper, "_LOOK_S", 0.1)
+    monkeypatch.setattr(role_watcher, "_LOOK_S", 0.1)
     page = window.open(f"{site.url}/page?job={job}")
     with pytest.MonkeyPatch.context() as nobody:  # looks, for now
-        nobody.setattr(doorkeeper._doorkeeper, "add", lambda visitor: None)
+        nobody.setattr(role_watcher._watcher, "add", lambda visitor: None)
         log_in(page, "operate")
     page.wait_for_selector(".tab:has-text('Submit')")
     page.wait_for_selector(".jk-card button:has-text('Cancel')")

@@ -108,22 +108,22 @@ def test_every_page_says_that_the_store_takes_no_changes_as_long_as_it_does_not(
     """Also to who comes while it is so: what can be read is shown."""
     page = window.open(url)
     page.wait_for_selector(".jk-table")
-    assert text_of(page, ".jk-standing") == ""
+    assert text_of(page, ".jk-banner") == ""
 
     server.fill_disk()
     with redis.Redis.from_url(server.url) as client:
         wait_until(lambda: not _takes(client), what="the server to have tried to write")
-    page.wait_for_selector(".jk-standing:has-text('cannot write to its disk and refuses changes: free space')")
+    page.wait_for_selector(".jk-banner:has-text('cannot write to its disk and refuses changes: free space')")
     for name in ("Workers", "Submit"):
         page.click(f".tab:has-text('{name}')")
-        assert "nothing can be submitted or changed here; jobs that run go on" in text_of(page, ".jk-standing")
+        assert "nothing can be submitted or changed here; jobs that run go on" in text_of(page, ".jk-banner")
     late = window.open(url)
-    late.wait_for_selector(".jk-standing:has-text('cannot write to its disk')")
+    late.wait_for_selector(".jk-banner:has-text('cannot write to its disk')")
     late.wait_for_selector(".jk-table")
     server.free_disk()
 
     for each in (page, late):
-        each.locator(".jk-standing").wait_for(state="hidden")
+        each.locator(".jk-banner").wait_for(state="hidden")
 
 
 def _takes(client: redis.Redis) -> bool:

@@ -12,10 +12,10 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
 from jobkit.store.query import Query
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.jobs import bulk as bulk_module
 from jobkit.ui.jobs.board_feed import BoardFeed, watch_board
-from jobkit.ui.jobs.bulk import Bulk, Errand
+from jobkit.ui.jobs.bulk import Bulk, BulkCall
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.live.shared_feed import open_feeds
 from jobkit.ui.words.search import read_search
@@ -123,7 +123,7 @@ def told() -> list[dict[str, Any]]:
 
 
 def bulk(stage: Stage, told: list[dict[str, Any]], person: Person | None = None) -> Bulk:
-    return Bulk(Desk(stage.kit, person), lambda text: told.append(json.loads(text) if text else {}))
+    return Bulk(Actions(stage.kit, person), lambda text: told.append(json.loads(text) if text else {}))
 
 
 def states(told: list[dict[str, Any]]) -> list[str]:
@@ -138,7 +138,7 @@ def test_nothing_is_done_before_the_answer_and_all_that_match_after_it(
     other = stage.submit("score")
     work = bulk(stage, told)
 
-    work.ask(Errand("cancel", query=read_search("task:train")[0]))
+    work.ask(BulkCall("cancel", query=read_search("task:train")[0]))
     wait_until(lambda: states(told)[-1:] == ["asking"], what="the question")
     assert told[-1]["total"] == 5
     assert stage.kit.counts()["cancelled"] == 0
@@ -157,7 +157,7 @@ def test_a_delete_that_is_taken_back_deletes_nothing(stage: Stage, told: list[di
     stage.succeed(job)
     work = bulk(stage, told)
 
-    work.ask(Errand("delete", (job,)))
+    work.ask(BulkCall("delete", (job,)))
     wait_until(lambda: states(told)[-1:] == ["asking"], what="the question")
     work.go()
     wait_until(lambda: states(told)[-1:] == ["undoable"], what="the moment in which it can be taken back")
@@ -170,7 +170,7 @@ def test_a_delete_that_is_taken_back_deletes_nothing(stage: Stage, told: list[di
 def test_where_nothing_can_be_done_it_says_so_instead_of_asking(stage: Stage, told: list[dict[str, Any]]) -> None:
     stage.submit()
 
-    bulk(stage, told).ask(Errand("retry", query=Query()))
+    bulk(stage, told).ask(BulkCall("retry", query=Query()))
 
     wait_until(lambda: states(told)[-1:] == ["ended"], what="the sentence")
     assert told[-1]["sentence"] == "no job here can be retried"
@@ -181,7 +181,7 @@ def test_many_are_checked_as_one_is(stage: Stage, told: list[dict[str, Any]], pe
     foreign, own = stage.submit(owner="bob"), stage.submit(owner="ada")
     work = bulk(stage, told, person)
 
-    work.ask(Errand("cancel", query=Query(owner="*")))
+    work.ask(BulkCall("cancel", query=Query(owner="*")))
     if person.role is Role.VIEW:
         background.call(stage.store.counts())  # what was spawned before has run
         assert told == []

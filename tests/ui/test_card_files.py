@@ -13,7 +13,7 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
 from jobkit.run.preview import preview_of
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.card import downloads as files
 from jobkit.ui.card.downloads import LogPages, answer
 from jobkit.ui.card.job_card import JobCard
@@ -140,7 +140,7 @@ def test_pages_of_a_log_are_read_for_its_owner_alone(
         return ""
 
     monkeypatch.setattr(LogPages, "answer", note)
-    card = JobCard(stage.kit, running, desk=Desk(stage.kit, Person(name, Role.OWN)))
+    card = JobCard(stage.kit, running, access=Actions(stage.kit, Person(name, Role.OWN)))
     wait_until(lambda: card._following is not None and card._following.view is not None, what="the job")
 
     card._do("log-page", {"action": "log-page", "search": "x"})

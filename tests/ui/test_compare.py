@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from jobkit.model.people import Person, Role
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.app.pages import PAGES
-from jobkit.ui.jobs.compare import Compared
+from jobkit.ui.jobs.compare import ComparePage
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.page import PageSession
 from tests.support import wait_until
@@ -18,8 +18,10 @@ COMPARE = next(page for page in PAGES if page.slug == "compare")
 
 def test_only_the_jobs_that_somebody_sees_are_compared_and_only_while_they_look(stage: Stage) -> None:
     jobs = [stage.submit("train", {"n": n}, owner=owner) for n, owner in enumerate(("ada", "zoe", "ada"))]
-    session = PageSession(COMPARE, Desk(stage.kit, Person("ada", Role.OWN)), SessionBridge(), SimpleNamespace(job=""))
-    page = Compared(session)
+    session = PageSession(
+        COMPARE, Actions(stage.kit, Person("ada", Role.OWN)), SessionBridge(), SimpleNamespace(job="")
+    )
+    page = ComparePage(session)
     session.query = {"ids": ",".join(jobs)}
 
     session.show(True)

@@ -451,11 +451,11 @@ def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
 ) -> None:
     """Between the moment when a browser pulls the document and the one when it is ready, Panel tells it nothing."""
     from jobkit.ui.app.dashboard import Dashboard
-    from jobkit.ui.app.standing import StandingFeed
+    from jobkit.ui.app.store_banner import StoreBannerFeed
 
     sentence, made, held, seen = "", [], [], set()
 
-    async def read(_: StandingFeed) -> str:
+    async def read(_: StoreBannerFeed) -> str:
         return sentence
 
     def make() -> Any:
@@ -473,17 +473,17 @@ def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
         server.on_message(told)
         browser.on_message(lambda message: held.append((server, message)) if seen else server.send(message))
 
-    monkeypatch.setattr(StandingFeed, "text", read)
-    monkeypatch.setattr(StandingFeed, "LOOK_S", 0.05)
+    monkeypatch.setattr(StoreBannerFeed, "text", read)
+    monkeypatch.setattr(StoreBannerFeed, "LOOK_S", 0.05)
     page = window.open("about:blank")
     page.route_web_socket("**/ws*", between)
     page.goto(serve(make))
     page.wait_for_selector(".jk-nav .tab")  # so it has the document
 
     sentence = "It takes no changes."
-    wait_until(lambda: made[0]._standing.text == sentence, what="the page to be told")
+    wait_until(lambda: made[0]._banner.text == sentence, what="the page to be told")
     seen.clear()
     for server, message in held:
         server.send(message)
 
-    page.wait_for_selector(f".jk-standing:has-text('{sentence}')")
+    page.wait_for_selector(f".jk-banner:has-text('{sentence}')")

@@ -13,7 +13,7 @@ import pytest
 
 from jobkit.model import EventType
 from jobkit.ui.words import assets
-from tests.ui.test_feed import STARTED, at, event, progress, queued
+from tests.ui.test_card_model import STARTED, at, event, progress, queued
 
 _ESM = Path(__file__).parent / "esm"
 _UNITS = "parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf, Pulse"

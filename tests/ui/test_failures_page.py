@@ -16,7 +16,7 @@ from jobkit.model.people import Person, Role
 from jobkit.store.query import Query
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import ParamSpec
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.job_card import JobCard
 from jobkit.ui.failures.failures_feed import detail
 from jobkit.ui.failures.failures_page import FailuresPage
@@ -50,25 +50,25 @@ def fail(stage: Stage, task: Any, *values: int, **more: Any) -> list[str]:
     return [stage.kit.submit(task, a=value, **more).id for value in values]
 
 
-def act(desk: Desk, name: str, target: str, **details: Any) -> str:
-    return asyncio.run(desk.act(name, [target], **details)).sentence
+def act(access: Actions, name: str, target: str, **details: Any) -> str:
+    return asyncio.run(access.act(name, [target], **details)).sentence
 
 
-# -- the desk ---------------------------------------------------------------------------------------------------------
+# -- actions -----------------------------------------------------------------------------------------------------------
 
 
 def test_what_came_of_an_action_is_one_sentence(stage: Stage, divide: Any) -> None:
     fail(stage, divide, 1, 2)
     [group] = stage.kit.failures()
-    desk = Desk(stage.kit, Person("ada"))
+    access = Actions(stage.kit, Person("ada"))
 
-    assert act(desk, "retry_group", group.id) == f"group {group.id} was run again: 2 jobs"
-    assert act(desk, "mute_group", group.id) == f"group {group.id} was muted"
+    assert act(access, "retry_group", group.id) == f"group {group.id} was run again: 2 jobs"
+    assert act(access, "mute_group", group.id) == f"group {group.id} was muted"
     assert stage.kit.failure(group.id).changed_by == "ada"
-    assert act(desk, "pause_task", "divide") == "task divide was paused"
-    assert act(desk, "pause_task", "divide") == "task divide is paused already"
-    assert act(desk, "drop_group", group.id) == f"group {group.id} was dropped: 4 jobs deleted"
-    assert "there is no group of failures" in act(desk, "resolve_group", group.id)
+    assert act(access, "pause_task", "divide") == "task divide was paused"
+    assert act(access, "pause_task", "divide") == "task divide is paused already"
+    assert act(access, "drop_group", group.id) == f"group {group.id} was dropped: 4 jobs deleted"
+    assert "there is no group of failures" in act(access, "resolve_group", group.id)
 
 
 def test_a_single_job_of_a_group_names_the_arguments_that_are_not_the_tasks_defaults(stage: Stage) -> None:
@@ -99,16 +99,16 @@ def test_a_change_that_does_not_fit_is_refused_before_anything_runs(
     fail(stage, divide, 1)
     [group] = stage.kit.failures()
 
-    assert act(Desk(stage.kit), "retry_group", group.id, changes=changes).startswith(sentence)
+    assert act(Actions(stage.kit), "retry_group", group.id, changes=changes).startswith(sentence)
     assert stage.kit.failure(group.id).repeated == 0
 
 
 def test_who_may_only_look_is_refused_and_gets_no_buttons(stage: Stage, divide: Any) -> None:
     fail(stage, divide, 1)
     [group] = stage.kit.failures()
-    desk = Desk(stage.kit, Person("eve", Role.VIEW))
+    access = Actions(stage.kit, Person("eve", Role.VIEW))
 
-    page = FailuresPage(stage.kit, desk=desk, is_open=False)
+    page = FailuresPage(stage.kit, access=access, is_open=False)
     page.request = f'{{"action":"mute_group","id":"{group.id}","n":"1"}}'
 
     wait_until(lambda: "eve may not mute group here" in page.notice, what="a refusal")
@@ -127,11 +127,11 @@ def test_a_closed_page_reads_nothing(stage: Stage, divide: Any) -> None:
 
 def test_jobs_are_moved_from_the_desk(stage: Stage) -> None:
     waits = stage.submit("train")
-    desk = Desk(stage.kit, Person("ada"))
+    access = Actions(stage.kit, Person("ada"))
 
-    assert act(desk, "move", waits, queue="gpu", priority="5") == f"job {waits} was moved to queue gpu and priority 5"
-    assert act(desk, "move", waits, priority="high") == "priority must be a whole number, not 'high'"
-    assert "give a queue or a priority" in act(desk, "move", waits)
+    assert act(access, "move", waits, queue="gpu", priority="5") == f"job {waits} was moved to queue gpu and priority 5"
+    assert act(access, "move", waits, priority="high") == "priority must be a whole number, not 'high'"
+    assert "give a queue or a priority" in act(access, "move", waits)
     snapshot = stage.kit.snapshot(waits)
     assert (snapshot.spec.queue, snapshot.spec.priority) == ("gpu", 5)
     assert snapshot.history[-1].data["reason"] == "moved by ada"
@@ -202,7 +202,7 @@ def test_who_sees_own_jobs_alone_is_not_told_how_many_others_failed(
 ) -> None:
     job, *_ = fail(stage, divide, 1, 2, 3)
     owner = stage.kit.snapshot(job).spec.owner
-    card = JobCard(stage.kit, job, desk=Desk(stage.kit, Person(owner, Role(role))), on_group=lambda group: None)
+    card = JobCard(stage.kit, job, access=Actions(stage.kit, Person(owner, Role(role))), on_group=lambda group: None)
     wait_until(lambda: '"failed"' in card.snapshot, what="the card")
 
     card.request = json.dumps({"action": "alike", "n": "1"})

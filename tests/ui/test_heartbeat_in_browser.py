@@ -79,7 +79,7 @@ def is_live(page: Page) -> None:
 
 def is_away(page: Page) -> None:
     page.wait_for_selector(".status[data-status=reconnecting]")
-    page.wait_for_selector(".jk-standing .away:has-text('The server does not answer')")
+    page.wait_for_selector(".jk-banner .away:has-text('The server does not answer')")
 
 
 def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself(
@@ -106,12 +106,12 @@ def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself
         assert float(page.locator(pale).evaluate("el => getComputedStyle(el).opacity")) < 1
     elapsed, age = text_of(page, ".jk-card .elapsed"), text_of(page, ".status .word")
     page.keyboard.press("c")
-    page.wait_for_selector(".jk-standing .away:has-text('Nothing was sent')")
+    page.wait_for_selector(".jk-banner .away:has-text('Nothing was sent')")
     wait_until(lambda: text_of(page, ".status .word") != age, what="the age of the data")
     assert text_of(page, ".jk-card .elapsed") == elapsed
     network.mend()
     is_live(page)
-    page.locator(".jk-standing .away").wait_for(state="hidden")
+    page.locator(".jk-banner .away").wait_for(state="hidden")
     assert cancel.is_enabled()
 
     dashboard.send(signal.SIGSTOP)

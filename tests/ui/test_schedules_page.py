@@ -14,7 +14,7 @@ from jobkit.model import JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.people import Person, Role
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.task import new_task
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.schedules.schedule_form import ScheduleForm, read_given
 from jobkit.ui.schedules.schedules_page import SchedulesPage, picture
 from tests.support import wait_until
@@ -98,10 +98,10 @@ def form(stage: Stage) -> Callable[..., dict[str, Any]]:
     stage.publish(task.info())
     said: list[dict[str, str]] = []
 
-    def asked(doing: str, desk: Desk | None = None, **what: Any) -> dict[str, Any]:
+    def asked(doing: str, access: Actions | None = None, **what: Any) -> dict[str, Any]:
         said.clear()
         background.call(
-            ScheduleForm(desk or Desk(stage.kit), lambda texts: said.append(dict(texts))).asked(doing, what)
+            ScheduleForm(access or Actions(stage.kit), lambda texts: said.append(dict(texts))).asked(doing, what)
         )
         found: dict[str, Any] = json.loads([texts for texts in said if "reply" in texts][-1]["reply"])
         return found
@@ -126,29 +126,29 @@ def test_the_next_five_times_are_told_while_one_types(form: Callable[..., dict[s
 
 
 def test_what_is_saved_is_a_schedule_of_who_saved_it(form: Callable[..., dict[str, Any]], stage: Stage) -> None:
-    desk = Desk(stage.kit, Person("grace", Role.OPERATE))
+    access = Actions(stage.kit, Person("grace", Role.OPERATE))
 
     reply = form(
-        "save", desk, task="report", name="mine", is_new=True, given={"every": "60"}, fields={"n": {"text": "9"}}
+        "save", access, task="report", name="mine", is_new=True, given={"every": "60"}, fields={"n": {"text": "9"}}
     )
 
     assert reply["saved"]
     [made] = stage.kit.schedules()
     assert (made.id, made.every, made.params["n"]) == ("mine", 60.0, 9)
     assert made.snapshot.spec.job.owner == "grace"
-    changed = form("save", desk, task="report", name="mine", given={"cron": "@daily", "overlap": "skip"})
+    changed = form("save", access, task="report", name="mine", given={"cron": "@daily", "overlap": "skip"})
     assert changed["saved"]
     assert (made.cron, made.every, made.overlap, made.params["n"]) == ("0 0 * * *", None, "skip", 9)
 
 
 def test_who_may_only_look_saves_nothing(form: Callable[..., dict[str, Any]], stage: Stage) -> None:
-    desk = Desk(stage.kit, Person("eve", Role.VIEW))
+    access = Actions(stage.kit, Person("eve", Role.VIEW))
 
-    reply = form("save", desk, task="report", name="mine", is_new=True, given={"every": "60"})
+    reply = form("save", access, task="report", name="mine", is_new=True, given={"every": "60"})
 
     assert "may not add schedule" in reply["errors"][""]
     assert stage.kit.schedules() == []
-    assert not SchedulesPage(stage.kit, desk=desk, is_open=False).may_act
+    assert not SchedulesPage(stage.kit, access=access, is_open=False).may_act
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import redis
 import jobkit
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from tests.support import wait_until
 
 from . import jobs
@@ -212,8 +212,8 @@ def test_a_server_that_cannot_write_is_named_everywhere_and_what_ended_meanwhile
     wait_until(lambda: sentence in bench.said(), what="the worker to say so")
     with pytest.raises(jobkit.StoreUnavailable, match=sentence):
         bench.kit.submit(jobs.count_up, 1)
-    desk = Desk(bench.kit, Person("ada", Role.OPERATE))  # what the pages of the dashboard ask, and show
-    assert sentence in asyncio.run(desk.act("cancel", [job.id])).sentence
+    access = Actions(bench.kit, Person("ada", Role.OPERATE))  # what the pages of the dashboard ask, and show
+    assert sentence in asyncio.run(access.act("cancel", [job.id])).sentence
     assert bench.kit.snapshot(job.id).state == "running"
     (bench.folder / "go").touch()
     wait_until(lambda: spooled(bench), what="the end of the job to be kept in a file")

@@ -25,19 +25,19 @@ from jobkit.client.loop import background
 from jobkit.model.people import Role
 from jobkit.settings import user_name
 from jobkit.ui import panel_server
-from jobkit.ui.access.desk import Desk
-from jobkit.ui.access.doorkeeper import watch
+from jobkit.ui.access.actions import Actions
+from jobkit.ui.access.role_watcher import watch
 from jobkit.ui.access.session import refusal
 from jobkit.ui.app.bell import BellFeed, BellSubscriber
 from jobkit.ui.app.nav import Nav
 from jobkit.ui.app.pages import PAGES
-from jobkit.ui.app.standing import Standing, StandingFeed
+from jobkit.ui.app.store_banner import StoreBanner, StoreBannerFeed
 from jobkit.ui.jobs.drawer import Drawer
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.notice import Notice
 from jobkit.ui.live.pace import on_loop
 from jobkit.ui.live.page import Page, PageSession, tell
-from jobkit.ui.live.shared_feed import Subscriber, Subscription, poke_feeds
+from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber, poke_feeds
 from jobkit.ui.words.theme import Theme, header_look, palette
 
 if TYPE_CHECKING:
@@ -95,15 +95,17 @@ class Dashboard(Viewer):
         self._kit = kit
         self._title = title
         self._theme = Theme.read(theme or {})
-        self._desk = Desk(kit, only_looks=not may_act)
-        self._desk.on_refused = lambda: poke_feeds(kit, StandingFeed)
-        person = self._desk.person
+        self._access = Actions(kit, only_looks=not may_act)
+        self._access.on_refused = lambda: poke_feeds(kit, StoreBannerFeed)
+        person = self._access.person
         panel_server.forbid_frames()
         if person.role is Role.NONE and not person.name:
             panel_server.refuse(*refusal(person, kit.settings))
         self._bridge = SessionBridge()
         known = _checked(PAGES if pages is None else pages)
-        self._pages = {page.slug: page for page in known if page.is_for(self._desk.person)} or {_NOTHING.slug: _NOTHING}
+        self._pages = {page.slug: page for page in known if page.is_for(self._access.person)} or {
+            _NOTHING.slug: _NOTHING
+        }
         self._home = next(iter(self._pages))
         self._sessions: dict[str, PageSession] = {}
         self._search = ""  # what the URL says
@@ -114,7 +116,7 @@ class Dashboard(Viewer):
         self._drawer = Drawer(
             kit,
             actions=("cancel", "retry", "move", *(("rerun",) if "submit" in self._pages else ())),
-            desk=self._desk,
+            access=self._access,
             on_action=self._acted,
             on_close=lambda: self.open(""),
             on_group=(lambda group: self.go("failures", {"group": group})) if "failures" in self._pages else None,
@@ -122,7 +124,7 @@ class Dashboard(Viewer):
         )
         notified = BellSubscriber(lambda texts, _: self._bridge.push(lambda: self._nav.param.update(**texts)))
         notified.owner = person.name or user_name()
-        self._bell = Subscription(kit, BellFeed, notified)
+        self._bell = FeedSubscription(kit, BellFeed, notified)
         self._bridge.on_close(self._bell.stop)
         self._nav = Nav(
             title=title,
@@ -139,16 +141,16 @@ class Dashboard(Viewer):
             sizing_mode="stretch_width",
             margin=0,
         )
-        self._standing = Standing()
+        self._banner = StoreBanner()
         if person.role is not Role.NONE:
-            banner = Subscription(kit, StandingFeed, Subscriber(self._stands)).start()
+            banner = FeedSubscription(kit, StoreBannerFeed, Subscriber(self._stands)).start()
             self._bridge.on_close(banner.stop)
         self._hidden = {slug for slug, page in self._pages.items() if page.is_shown is not None}
         self._name_pages()
         self._layout: Any = None
         self._bridge.on_close(kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)))
         self._nav.status = _status(kit.hub.is_live)  # looked at after that, so that no change falls between the two
-        self._bridge.on_close(watch(self._desk, lambda: self._bridge.push(self._show_out)))
+        self._bridge.on_close(watch(self._access, lambda: self._bridge.push(self._show_out)))
         self.param.watch(lambda *_: self._turn(), ["page", "job"])
         self._follow(pn.state.location.search if pn.state.location is not None else "")
 
@@ -215,7 +217,7 @@ class Dashboard(Viewer):
     def _session(self, slug: str) -> PageSession:
         found = self._sessions.get(slug)
         if found is None:
-            found = self._sessions[slug] = PageSession(self._pages[slug], self._desk, self._bridge, self)
+            found = self._sessions[slug] = PageSession(self._pages[slug], self._access, self._bridge, self)
         return found
 
     def _turn(self) -> None:
@@ -298,8 +300,8 @@ class Dashboard(Viewer):
 
     def _stands(self, whole: Mapping[str, str], _: Mapping[str, str]) -> None:
         text = whole["picture"]
-        if text != self._standing.text:
-            self._bridge.push(lambda: self._standing.param.update(text=text))
+        if text != self._banner.text:
+            self._bridge.push(lambda: self._banner.param.update(text=text))
 
     async def _find_pages(self) -> None:
         """Which of the pages that come and go are there."""
@@ -328,7 +330,7 @@ class Dashboard(Viewer):
             )
             self._layout = MaterialPage(  # type: ignore[no-untyped-call]  # panel's
                 header=[self._nav],
-                main=[self._standing, body],
+                main=[self._banner, body],
                 theme_config=palette(self._theme),
                 sx=header_look(self._theme),
                 busy_indicator=None,

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import param
 from panel.custom import JSComponent
 
-from jobkit.ui.live.asked import Requests
-from jobkit.ui.live.own import SelfContained
+from jobkit.ui.live.browser_requests import Requests
+from jobkit.ui.live.component import Component
 from jobkit.ui.words import assets
 
 
-class Nav(SelfContained, JSComponent):
+class Nav(Component, JSComponent):
     """Name, pages and the state of the connection.
 
     Attributes:

@@ -9,12 +9,12 @@ from typing import Any
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.model.people import Role
-from jobkit.ui.access.desk import not_found
+from jobkit.ui.access.actions import not_found
 from jobkit.ui.audit.audit_page import audit, has_people
 from jobkit.ui.failures.failures_feed import STATES
 from jobkit.ui.failures.failures_page import FailuresPage
 from jobkit.ui.form.task_form import TaskForm
-from jobkit.ui.jobs.compare import Compared, nowhere
+from jobkit.ui.jobs.compare import ComparePage, nowhere
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.schedules.schedules_page import SchedulesPage, are_there
@@ -49,7 +49,7 @@ def jobs(session: PageSession) -> JobTable:
         order=session.query.get("sort", ""),
         cursor=session.query.get("at", ""),
         selected=session.job,
-        desk=session.desk,
+        access=session.access,
         on_open=session.open,
         on_look=look,
         on_compare=compare if session.has("compare") else None,
@@ -66,7 +66,7 @@ def jobs(session: PageSession) -> JobTable:
 
 def workers(session: PageSession) -> WorkersPage:
     page = WorkersPage(
-        session.kit, desk=session.desk, is_open=False, on_open=session.open, bridge=session.bridge, **_FULL
+        session.kit, access=session.access, is_open=False, on_open=session.open, bridge=session.bridge, **_FULL
     )
     session.on_shown(lambda: page.param.update(is_open=True))
     session.on_hidden(lambda: page.param.update(is_open=False))
@@ -85,7 +85,7 @@ def failures(session: PageSession) -> FailuresPage:
 
     page = FailuresPage(
         session.kit,
-        desk=session.desk,
+        access=session.access,
         is_open=False,
         on_open=session.open,
         on_choose=chosen,
@@ -105,7 +105,7 @@ def submit(session: PageSession) -> TaskForm:
         session.kit,
         on_submit=session.open,
         on_sweep=lambda tag: session.go("jobs", q=f"tag:{tag}"),
-        desk=session.desk,
+        access=session.access,
         bridge=session.bridge,
         **_FULL,
     )
@@ -120,7 +120,7 @@ def submit(session: PageSession) -> TaskForm:
         """On the background loop."""
         try:
             snapshot = await session.kit.aio.snapshot(job_id)
-            if not session.desk.sees(snapshot):
+            if not session.access.sees(snapshot):
                 raise not_found(job_id)
         except JobkitError as error:
             logger.info("job %s cannot be run again: %s", job_id, error)
@@ -135,7 +135,7 @@ def submit(session: PageSession) -> TaskForm:
 
 def schedules(session: PageSession) -> SchedulesPage:
     page = SchedulesPage(
-        session.kit, desk=session.desk, is_open=False, on_open=session.open, bridge=session.bridge, **_FULL
+        session.kit, access=session.access, is_open=False, on_open=session.open, bridge=session.bridge, **_FULL
     )
     session.on_shown(lambda: page.param.update(is_open=True))
     session.on_hidden(lambda: page.param.update(is_open=False))
@@ -161,7 +161,7 @@ PAGES: tuple[Page, ...] = (
     Page("failures", "Failures", failures, keys=(("j  k", "next, previous group"),)),
     Page("workers", "Workers", workers),
     Page("schedules", "Schedules", schedules, is_shown=are_there),
-    Page("compare", "Compare", Compared, own_too=True, is_shown=nowhere),
+    Page("compare", "Compare", ComparePage, own_too=True, is_shown=nowhere),
     Page("submit", "Submit", submit, role=Role.OPERATE, own_too=True, keys=(("Ctrl+Enter", "submit the form"),)),
     Page("audit", "Audit", audit, role=Role.ADMIN, is_shown=has_people),
 )

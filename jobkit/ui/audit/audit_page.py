@@ -13,12 +13,12 @@ from panel.custom import JSComponent
 from jobkit.model.audit import AuditEntry
 from jobkit.model.people import Role
 from jobkit.model.snapshot import iso
-from jobkit.ui.access.desk import Desk
-from jobkit.ui.live.asked import on_request
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.live.bridge import SessionBridge
+from jobkit.ui.live.browser_requests import on_request
+from jobkit.ui.live.component import Component
 from jobkit.ui.live.feed_page import TextFeed
-from jobkit.ui.live.own import SelfContained
-from jobkit.ui.live.shared_feed import Subscriber, Subscription
+from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ class AuditFeed(TextFeed):
         return picture(entries, datetime.now(UTC), is_first=not self._before)
 
 
-class AuditPage(SelfContained, JSComponent):
+class AuditPage(Component, JSComponent):
     """The audit log.
 
     Args:
-        desk: of the session; the page stays empty unless its person is an admin.
+        access: of the session; the page stays empty unless its person is an admin.
         on_open: called in the session with the id of the job that was clicked.
         bridge: of the session.
 
@@ -87,12 +87,14 @@ class AuditPage(SelfContained, JSComponent):
     _esm = assets.esm("audit")
     _stylesheets: ClassVar[list[str]] = [assets.css("audit")]
 
-    def __init__(self, desk: Desk, *, on_open: Any = None, bridge: SessionBridge | None = None, **params: Any) -> None:
+    def __init__(
+        self, access: Actions, *, on_open: Any = None, bridge: SessionBridge | None = None, **params: Any
+    ) -> None:
         super().__init__(**params)
-        self._desk = desk
+        self._access = access
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()
-        self._subscription: Subscription[AuditFeed, Subscriber] | None = None
+        self._subscription: FeedSubscription[AuditFeed, Subscriber] | None = None
         self._bridge.on_close(self._leave)
         on_request(self, self._bridge, self._do)
         self.param.watch(lambda _: self._follow(), "is_open")
@@ -105,9 +107,9 @@ class AuditPage(SelfContained, JSComponent):
 
     def _follow(self, before: str = "") -> None:
         self._leave()
-        if self.is_open and self._bridge.is_open and self._desk.person.may(Role.ADMIN):
+        if self.is_open and self._bridge.is_open and self._access.person.may(Role.ADMIN):
             subscriber = Subscriber(lambda texts, _: self._bridge.put(self, texts))
-            self._subscription = Subscription(self._desk.kit, AuditFeed, subscriber, before).start()
+            self._subscription = FeedSubscription(self._access.kit, AuditFeed, subscriber, before).start()
 
     # -- requests of the browser, in the session --------------------------------------------------------------------
 
@@ -121,7 +123,7 @@ class AuditPage(SelfContained, JSComponent):
 def audit(session: PageSession) -> AuditPage:
     """The page of a dashboard."""
     page = AuditPage(
-        session.desk, on_open=session.open, bridge=session.bridge, is_open=False, sizing_mode="stretch_both", margin=0
+        session.access, on_open=session.open, bridge=session.bridge, is_open=False, sizing_mode="stretch_both", margin=0
     )
     session.on_shown(lambda: page.param.update(is_open=True))
     session.on_hidden(lambda: page.param.update(is_open=False))

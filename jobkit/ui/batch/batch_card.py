@@ -21,10 +21,10 @@ from panel.custom import AnyWidgetComponent
 from jobkit.client.loop import background
 from jobkit.model import JobkitError, JobSnapshot, JobState
 from jobkit.runners import Runners
-from jobkit.ui.access.desk import Answer, Desk, Errand, action, each
+from jobkit.ui.access.actions import ActionCall, ActionReply, Actions, action, each
 from jobkit.ui.batch.batch_model import BatchModel, dumps
 from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.own import SelfContained
+from jobkit.ui.live.component import Component
 from jobkit.ui.live.pace import Pacer, on_loop
 from jobkit.ui.words import assets
 
@@ -40,7 +40,7 @@ _WINDOW_S, _PLOT_S = 0.25, 0.8
 _LOOK_S = 3.0
 
 
-class Deliver(Protocol):
+class DeliverBatch(Protocol):
     """Takes the card's texts to where it is shown. Called on the background loop; must not block.
 
     `done` is to be called, from any thread, when they have arrived: until then newer ones are kept back and merged.
@@ -54,7 +54,7 @@ class BatchFeed:
 
     Args:
         batch: the jobs.
-        deliver: see `Deliver`.
+        deliver: see `DeliverBatch`.
         is_list: see `BatchModel`.
         on_end: called once with the model when every job has ended, after its last delivery was made.
     """
@@ -62,7 +62,7 @@ class BatchFeed:
     def __init__(
         self,
         batch: Batch,
-        deliver: Deliver,
+        deliver: DeliverBatch,
         *,
         is_list: bool = False,
         on_end: Callable[[BatchModel], None] | None = None,
@@ -102,7 +102,7 @@ class BatchFeed:
         background.start().call_soon_threadsafe(self._poke)
 
     def resend(self) -> None:
-        """Deliver everything again."""
+        """DeliverBatch everything again."""
         self._wants_all = True
         background.start().call_soon_threadsafe(self._poke)
 
@@ -260,7 +260,7 @@ class BatchFeed:
                 self.model.alert = {"level": "warning", "text": text}
 
 
-def act(feed: BatchFeed, text: str, desk: Desk, on_open: Callable[[str], object] | None = None) -> None:
+def act(feed: BatchFeed, text: str, access: Actions, on_open: Callable[[str], object] | None = None) -> None:
     """What a card's browser asks for. Anything else than these is left alone."""
     try:
         asked = json.loads(text)
@@ -277,34 +277,34 @@ def act(feed: BatchFeed, text: str, desk: Desk, on_open: Callable[[str], object]
         on_open(str(asked.get("id", ""))[:200])
     elif action in ("cancel", "retry"):
         feed.model.refused = ""
-        desk.begin(f"{action}_batch", [f"of {len(feed.batch.jobs)} jobs"], partial(_answered, feed), batch=feed.batch)
+        access.begin(f"{action}_batch", [f"of {len(feed.batch.jobs)} jobs"], partial(_answered, feed), batch=feed.batch)
 
 
-def _answered(feed: BatchFeed, answer: Answer) -> None:
+def _answered(feed: BatchFeed, answer: ActionReply) -> None:
     if answer.problem:
         feed.say(answer.problem)
 
 
-async def _cancel(errand: Errand, _: str) -> None:
-    await asyncio.to_thread(errand.details["batch"].cancel)
+async def _cancel(call: ActionCall, _: str) -> None:
+    await asyncio.to_thread(call.details["batch"].cancel)
 
 
-async def _retry(errand: Errand, _: str) -> None:
-    await asyncio.to_thread(partial(errand.details["batch"].retry_failed, replace=True))
+async def _retry(call: ActionCall, _: str) -> None:
+    await asyncio.to_thread(partial(call.details["batch"].retry_failed, replace=True))
 
 
 action("cancel_batch", each(_cancel), "asked to stop", on="batch", is_dangerous=True)
 action("retry_batch", each(_retry), "run again", on="batch")
 
 
-class BatchCard(SelfContained, AnyWidgetComponent):
+class BatchCard(Component, AnyWidgetComponent):
     """The live card of a batch.
 
     Args:
         batch: the jobs.
         is_list: see `BatchModel`.
         on_open: called in the session with the id of the job that was clicked; without, a click copies it.
-        desk: of the session, where the caller already has it.
+        access: of the session, where the caller already has it.
 
     Attributes:
         head, table, delta, plot: the texts that the browser shows; see `BatchModel`. opens: see `on_open`.
@@ -327,15 +327,15 @@ class BatchCard(SelfContained, AnyWidgetComponent):
         *,
         is_list: bool = False,
         on_open: Callable[[str], object] | None = None,
-        desk: Desk | None = None,
+        access: Actions | None = None,
         **params: Any,
     ) -> None:
         super().__init__(**{"opens": on_open is not None, **params})
         self._bridge = SessionBridge()
-        self._desk = desk or Desk(batch._kit)
+        self._access = access or Actions(batch._kit)
         self._feed = BatchFeed(batch, self._deliver, is_list=is_list)
         self._bridge.on_close(self._feed.stop)
-        self.param.watch(lambda event: act(self._feed, event.new, self._desk, on_open), "request")
+        self.param.watch(lambda event: act(self._feed, event.new, self._access, on_open), "request")
         self._feed.start()
 
     def stop(self) -> None:
@@ -343,7 +343,7 @@ class BatchCard(SelfContained, AnyWidgetComponent):
         self._feed.stop()
 
     def _deliver(self, texts: Mapping[str, str], done: Callable[[], None]) -> None:
-        is_seen = self._desk.person.sees_all or all(map(self._desk.sees, self._feed.model.snapshots))
+        is_seen = self._access.person.sees_all or all(map(self._access.sees, self._feed.model.snapshots))
 
         def put() -> None:
             try:

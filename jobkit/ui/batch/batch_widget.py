@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.batch.batch_card import BatchFeed, act
 from jobkit.ui.batch.batch_model import BatchModel, dumps
 from jobkit.ui.live.text_widget import TextWidget
@@ -54,7 +54,7 @@ class BatchWidget(TextWidget):
         self._on_end = on_end
         self._on_change = on_change
         self._feed = BatchFeed(batch, self._deliver, is_list=is_list, on_end=self._ended)
-        self.observe(lambda change: act(self._feed, change["new"], Desk(self._feed.batch._kit)), "request")
+        self.observe(lambda change: act(self._feed, change["new"], Actions(self._feed.batch._kit)), "request")
         self.start_beating()
         self._feed.start()
 

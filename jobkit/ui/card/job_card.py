@@ -15,12 +15,12 @@ from panel.custom import AnyWidgetComponent
 from jobkit.client.loop import background
 from jobkit.model import JobkitError, JobState
 from jobkit.model.failure import group_id
-from jobkit.ui.access.desk import Answer, Desk, not_found
+from jobkit.ui.access.actions import ActionReply, Actions, not_found
 from jobkit.ui.card.downloads import LogPages, answer
 from jobkit.ui.card.job_feed import CardSubscriber, JobSubscription
-from jobkit.ui.live.asked import on_request
 from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.own import SelfContained
+from jobkit.ui.live.browser_requests import on_request
+from jobkit.ui.live.component import Component
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ logger = logging.getLogger("jobkit.ui")
 #: What the buttons of a card may ask for.
 ACTIONS = ("cancel", "retry", "move", "rerun")
 
-#: What the desk is asked about, where it is not the same.
+#: What the access is asked about, where it is not the same.
 _GATE = {"rerun": "submit"}
 
 
-class JobCard(SelfContained, AnyWidgetComponent):
+class JobCard(Component, AnyWidgetComponent):
     """The live card of one job.
 
     Args:
@@ -46,11 +46,11 @@ class JobCard(SelfContained, AnyWidgetComponent):
             shows unless `on_action` is given; "rerun" is only offered where this is given.
         on_group: called in the session with the id of the group of failures that the job belongs to; where it is given,
             those who see all jobs are told how many more have failed like it.
-        bridge, desk: of the session, where the caller already has them.
+        bridge, access: of the session, where the caller already has them.
 
     Attributes:
-        snapshot, log, log_append, preview, artifacts: the texts that the browser shows first; see `feed.JobView`.
-            What follows goes past them, see `courier`.
+        snapshot, log, log_append, preview, artifacts: the texts that the browser shows first; see `feed.CardModel`.
+            What follows goes past them, see `sender`.
         alike: how many more have failed like this job, where somebody asked.
         file: the answer to a request for an artifact or the whole log, see `files`.
         keyboard: whether `r` and `c` retry and cancel; for a page on which one card is open at a time.
@@ -82,15 +82,15 @@ class JobCard(SelfContained, AnyWidgetComponent):
         on_action: Callable[[str, str], object] | None = None,
         on_group: Callable[[str], object] | None = None,
         bridge: SessionBridge | None = None,
-        desk: Desk | None = None,
+        access: Actions | None = None,
         **params: Any,
     ) -> None:
-        desk = desk or (Desk(kit) if kit is not None else None)
-        offered = [a for a in ACTIONS if a in actions and (desk is None or desk.may(_GATE.get(a, a)))]
+        access = access or (Actions(kit) if kit is not None else None)
+        offered = [a for a in ACTIONS if a in actions and (access is None or access.may(_GATE.get(a, a)))]
         super().__init__(actions=json.dumps(offered), **params)
         self._log_pages = LogPages()
         self._kit = kit
-        self._desk = desk
+        self._access = access
         self._allowed = frozenset(offered)
         self._on_action = on_action
         self._on_group = on_group
@@ -113,7 +113,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
         self._show_nothing()
         if not job_id or self._kit is None:
             return
-        self._desk = self._desk or Desk(self._kit)
+        self._access = self._access or Actions(self._kit)
 
         def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
             if following is not self._following:  # the card shows another job by now
@@ -133,8 +133,8 @@ class JobCard(SelfContained, AnyWidgetComponent):
     def _sees(self, following: JobSubscription) -> bool:
         """Whether the person of this session sees the job at all."""
         view = following.view
-        desk = self._desk
-        return desk is not None and (desk.person.sees_all or (view is not None and desk.sees(view.snapshot)))
+        access = self._access
+        return access is not None and (access.person.sees_all or (view is not None and access.sees(view.snapshot)))
 
     def _stop(self) -> None:
         if self._following is not None:
@@ -169,12 +169,12 @@ class JobCard(SelfContained, AnyWidgetComponent):
             if action == "rerun":
                 self._tell("rerun", self.job_id)
             else:
-                assert self._desk is not None  # with the kit
+                assert self._access is not None  # with the kit
                 details = {name: asked.get(name) for name in ("queue", "priority")} if action == "move" else {}
                 job_id = self.job_id
-                self._desk.begin(action, [job_id], lambda answer: self._acted(job_id, answer), **details)
+                self._access.begin(action, [job_id], lambda answer: self._acted(job_id, answer), **details)
 
-    def _acted(self, job_id: str, answer: Answer) -> None:
+    def _acted(self, job_id: str, answer: ActionReply) -> None:
         """On the background loop."""
         for new in answer.made:
             self._bridge.push(partial(self._tell, "retry", new))
@@ -194,7 +194,7 @@ class JobCard(SelfContained, AnyWidgetComponent):
     async def _look_alike(self, kit: Kit, following: JobSubscription) -> None:
         """On the background loop: for this browser alone, since others may not know of all jobs."""
         snapshot = following.view.snapshot if following.view is not None else None
-        if self._on_group is None or self._desk is None or not self._desk.person.sees_all:
+        if self._on_group is None or self._access is None or not self._access.person.sees_all:
             return
         if snapshot is None or snapshot.state is not JobState.FAILED or snapshot.error is None:
             return

@@ -1,6 +1,6 @@
 """`JobFeed`: one job, followed once for all cards that show it.
 
-Everything here runs on jobkit's background loop, where the hub also calls its listeners, so a `JobView` is only ever
+Everything here runs on jobkit's background loop, where the hub also calls its listeners, so a `CardModel` is only ever
 touched by one thread.
 """
 
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobState
 from jobkit.model.snapshot import iso
 from jobkit.store.values import CONTROL
-from jobkit.ui.card.job_view import LOG_LINES, JobView
+from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.live.pace import answered
-from jobkit.ui.live.shared_feed import SharedFeed, Subscriber, Subscription
+from jobkit.ui.live.shared_feed import FeedSubscription, SharedFeed, Subscriber
 from jobkit.ui.words.format import defaults_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class CardSubscriber(Subscriber):
         on_missing: called with a sentence if the job is not kept any more.
     """
 
-    on_end: Callable[[JobView], None] | None = None
+    on_end: Callable[[CardModel], None] | None = None
     on_missing: Callable[[str], None] | None = None
 
 
@@ -61,13 +61,13 @@ class JobFeed(SharedFeed[CardSubscriber]):
         self.pacer.window_s = window_s
         self.job_id = job_id
         self._url = url
-        self._view: JobView | None = None
+        self._view: CardModel | None = None
         self._missing = ""
         self._news = asyncio.Event()  # limits or pauses have changed
         self._is_watched = self._is_ending = self._has_ended = False
 
     @property
-    def view(self) -> JobView | None:
+    def view(self) -> CardModel | None:
         """What is known of the job; None until it has been read. Changes on the background loop."""
         return self._view
 
@@ -102,7 +102,7 @@ class JobFeed(SharedFeed[CardSubscriber]):
         snapshot = await self.kit.aio.snapshot(self.job_id)
         view, is_new = self._view, self._view is None
         if view is None:
-            view = JobView(
+            view = CardModel(
                 snapshot,
                 defaults=defaults_of(await self.kit.aio.tasks()).get(snapshot.spec.task),
                 lease_s=self.kit.settings.lease,
@@ -125,11 +125,11 @@ class JobFeed(SharedFeed[CardSubscriber]):
         elif is_first:
             self.runners.run(self._watch(view))
 
-    async def _read_log(self, view: JobView) -> None:
+    async def _read_log(self, view: CardModel) -> None:
         log = await answered(lambda: self.kit.aio.logs(self.job_id, tail=LOG_LINES))
         view.load_log(log.lines, log.total, log.dropped)
 
-    async def _read_artifacts(self, view: JobView) -> None:
+    async def _read_artifacts(self, view: CardModel) -> None:
         _, infos = await answered(lambda: self.kit.verbs.artifacts(self.job_id))
         view.keep(
             [
@@ -161,7 +161,7 @@ class JobFeed(SharedFeed[CardSubscriber]):
             self.poke()
         super().status(is_live)
 
-    async def _end(self, view: JobView) -> None:
+    async def _end(self, view: CardModel) -> None:
         """The job's last words: all log lines and the preview, then `on_end`."""
         if self._is_ending:
             return
@@ -176,7 +176,7 @@ class JobFeed(SharedFeed[CardSubscriber]):
             if subscriber.on_end is not None:
                 subscriber.on_end(view)
 
-    async def _watch(self, view: JobView) -> None:
+    async def _watch(self, view: CardModel) -> None:
         """Look now and then whether somebody works on it, and what it has saved: neither comes as an event."""
         while not view.snapshot.is_terminal:
             needs = view.snapshot.spec.needs if view.snapshot.state is JobState.SCHEDULED else ()
@@ -205,7 +205,7 @@ class JobFeed(SharedFeed[CardSubscriber]):
             if view.is_dirty:
                 self.poke()
 
-    async def _look_at_gates(self, view: JobView) -> None:
+    async def _look_at_gates(self, view: CardModel) -> None:
         """What keeps a queued job from starting: what is paused, limits, resources."""
         sentence = ""
         if view.snapshot.state is JobState.QUEUED:
@@ -222,7 +222,7 @@ class JobFeed(SharedFeed[CardSubscriber]):
             self.publish(*self._view.updates(_now()))
 
 
-class JobSubscription(Subscription[JobFeed, CardSubscriber]):
+class JobSubscription(FeedSubscription[JobFeed, CardSubscriber]):
     """One card's hold on the feed of its job; from any thread.
 
     Args:
@@ -236,7 +236,7 @@ class JobSubscription(Subscription[JobFeed, CardSubscriber]):
         self.job_id = job_id
 
     @property
-    def view(self) -> JobView | None:
+    def view(self) -> CardModel | None:
         """See `JobFeed.view`; None before it has begun and after the end."""
         return self.feed.view if self.feed is not None else None
 

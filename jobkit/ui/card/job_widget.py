@@ -10,10 +10,10 @@ import traitlets
 
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
+from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.downloads import LogPages, answer
 from jobkit.ui.card.job_feed import CardSubscriber, JobSubscription
-from jobkit.ui.card.job_view import JobView
-from jobkit.ui.live.asked import Requests
+from jobkit.ui.live.browser_requests import Requests
 from jobkit.ui.live.text_widget import TextWidget
 from jobkit.ui.words import assets
 
@@ -30,10 +30,10 @@ class JobWidget(TextWidget):
     Args:
         kit: where the job is.
         job_id: the job.
-        on_end: called once with the `JobView` of the ended job, on jobkit's background loop.
-        on_change: called there with the `JobView` after each delivery.
+        on_end: called once with the `CardModel` of the ended job, on jobkit's background loop.
+        on_change: called there with the `CardModel` after each delivery.
 
-    Its traits are the texts of `feed.JobView`.
+    Its traits are the texts of `feed.CardModel`.
     """
 
     _esm = assets.esm("card")
@@ -53,8 +53,8 @@ class JobWidget(TextWidget):
         kit: Kit,
         job_id: str,
         *,
-        on_end: Callable[[JobView], None] | None = None,
-        on_change: Callable[[JobView], None] | None = None,
+        on_end: Callable[[CardModel], None] | None = None,
+        on_change: Callable[[CardModel], None] | None = None,
     ) -> None:
         super().__init__()
         self._kit = kit
@@ -87,7 +87,7 @@ class JobWidget(TextWidget):
         if view is not None and self._on_change is not None:
             self._on_change(view)
 
-    def _ended(self, view: JobView) -> None:
+    def _ended(self, view: CardModel) -> None:
         self.stop_beating()
         if self._on_end is not None:
             self._on_end(view)

@@ -11,13 +11,13 @@ import param
 from panel.custom import JSComponent
 
 from jobkit.model import InvalidParams, UnknownTask
-from jobkit.ui.access.desk import PAUSE_ACTIONS, Answer, Desk, Errand, action, each
+from jobkit.ui.access.actions import PAUSE_ACTIONS, ActionCall, ActionReply, Actions, action, each
 from jobkit.ui.failures.failures_feed import JOBS, MOST_JOBS, STATES, FailuresFeed, FailuresSubscriber
 from jobkit.ui.form.form_values import read_field
-from jobkit.ui.live.asked import on_request
 from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.own import SelfContained
-from jobkit.ui.live.shared_feed import Subscription
+from jobkit.ui.live.browser_requests import on_request
+from jobkit.ui.live.component import Component
+from jobkit.ui.live.shared_feed import FeedSubscription
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 # -- what can be done --------------------------------------------------------------------------------------------------
 
 
-async def _retry(errand: Errand, group: str) -> None:
-    changes = await _changes(errand, group)
-    came = await errand.kit.aio.retry_failures(group, changes=changes, owner=errand.person.name)
+async def _retry(call: ActionCall, group: str) -> None:
+    changes = await _changes(call, group)
+    came = await call.kit.aio.retry_failures(group, changes=changes, owner=call.person.name)
     for job_id in came.jobs.values():
-        errand.make(job_id)
-    errand.done = f"run again: {_jobs(len(came.jobs))}"
+        call.make(job_id)
+    call.done = f"run again: {_jobs(len(came.jobs))}"
     if came.refused:
         why = next(iter(came.refused.values()))
-        errand.refuse(group, f"{_jobs(len(came.refused))} could not be run again: {why}")
+        call.refuse(group, f"{_jobs(len(came.refused))} could not be run again: {why}")
     elif not came.jobs:
-        errand.refuse(group, "every job of this group has been run again already")
+        call.refuse(group, "every job of this group has been run again already")
 
 
-async def _changes(errand: Errand, group: str) -> dict[str, Any]:
+async def _changes(call: ActionCall, group: str) -> dict[str, Any]:
     """The other arguments that were asked for, from the fields of a form."""
-    fields = errand.details.get("changes")
+    fields = call.details.get("changes")
     if not isinstance(fields, Mapping) or not fields:
         return {}
-    task = (await errand.kit.aio.failure(group)).task
-    infos = await errand.kit.aio.tasks()
+    task = (await call.kit.aio.failure(group)).task
+    infos = await call.kit.aio.tasks()
     if task not in infos:
-        why = errand.kit.verbs.refused_tasks.get(task) or f"task {task!r} is not known here"
+        why = call.kit.verbs.refused_tasks.get(task) or f"task {task!r} is not known here"
         raise UnknownTask(f"{why}; so its arguments cannot be checked; run it from Python")
     specs = {spec.name: spec for spec in infos[task].params}
     values: dict[str, Any] = {}
@@ -59,20 +59,20 @@ async def _changes(errand: Errand, group: str) -> dict[str, Any]:
     return changes
 
 
-async def _drop(errand: Errand, group: str) -> None:
-    errand.done = f"dropped: {_jobs(await errand.kit.aio.drop(group))} deleted"
+async def _drop(call: ActionCall, group: str) -> None:
+    call.done = f"dropped: {_jobs(await call.kit.aio.drop(group))} deleted"
 
 
-async def _mute(errand: Errand, group: str) -> None:
-    await errand.kit.aio.mute(group, by=errand.person.name)
+async def _mute(call: ActionCall, group: str) -> None:
+    await call.kit.aio.mute(group, by=call.person.name)
 
 
-async def _resolve(errand: Errand, group: str) -> None:
-    await errand.kit.aio.resolve(group, by=errand.person.name)
+async def _resolve(call: ActionCall, group: str) -> None:
+    await call.kit.aio.resolve(group, by=call.person.name)
 
 
-async def _reopen(errand: Errand, group: str) -> None:
-    await errand.kit.aio.reopen(group, by=errand.person.name)
+async def _reopen(call: ActionCall, group: str) -> None:
+    await call.kit.aio.reopen(group, by=call.person.name)
 
 
 def _jobs(count: int) -> str:
@@ -91,7 +91,7 @@ GROUP_ACTIONS = ("retry_group", "mute_group", "resolve_group", "reopen_group", "
 OFFERED = (*GROUP_ACTIONS, *PAUSE_ACTIONS)
 
 
-class FailuresPage(SelfContained, JSComponent):
+class FailuresPage(Component, JSComponent):
     """Groups of failures.
 
     Args:
@@ -99,7 +99,7 @@ class FailuresPage(SelfContained, JSComponent):
         on_open: called in the session with the id of the job that was clicked.
         on_choose: called in the session with the id of the group that was opened ("" for none) and the state that
             is listed, when either was chosen in the browser.
-        bridge, desk: of the session, where the caller already has them.
+        bridge, access: of the session, where the caller already has them.
 
     Attributes:
         picture, detail: what the browser shows; see `failures_feed`.
@@ -129,17 +129,17 @@ class FailuresPage(SelfContained, JSComponent):
         on_open: Callable[[str], object] | None = None,
         on_choose: Callable[[str, str], object] | None = None,
         bridge: SessionBridge | None = None,
-        desk: Desk | None = None,
+        access: Actions | None = None,
         **params: Any,
     ) -> None:
-        self._desk = desk or Desk(kit)
-        offered = json.dumps(self._desk.offered(OFFERED))
+        self._access = access or Actions(kit)
+        offered = json.dumps(self._access.offered(OFFERED))
         super().__init__(actions=offered, **params)
         self._kit = kit
         self._on_open, self._on_choose = on_open, on_choose
         self._bridge = bridge or SessionBridge()
         self._subscriber = FailuresSubscriber(lambda texts, _: self._bridge.put(self, texts), self.group)
-        self._subscription = Subscription(kit, FailuresFeed, self._subscriber)
+        self._subscription = FeedSubscription(kit, FailuresFeed, self._subscriber)
         self._n = 0
         self._bridge.on_close(self._subscription.stop)
         on_request(self, self._bridge, self._do)
@@ -166,7 +166,7 @@ class FailuresPage(SelfContained, JSComponent):
         self._subscriber.limit = min(MOST_JOBS, self._subscriber.limit * 3)
         feed.tell(self._subscriber)
 
-    def _acted(self, action: str, group: str, answer: Answer) -> None:
+    def _acted(self, action: str, group: str, answer: ActionReply) -> None:
         can_undo = answer.is_ok and action in ("mute_group", "resolve_group")
         told = {
             "text": answer.sentence,
@@ -197,11 +197,11 @@ class FailuresPage(SelfContained, JSComponent):
         elif action == "more":
             self._subscription.ask(self._more)
         elif action in ("pause_task", "resume_task"):
-            self._desk.begin(action, [str(asked.get("task", ""))[:200]], partial(self._acted, action, id))
+            self._access.begin(action, [str(asked.get("task", ""))[:200]], partial(self._acted, action, id))
         elif action in GROUP_ACTIONS:
             changes = asked.get("changes")
             details = {"changes": changes} if action == "retry_group" and isinstance(changes, dict) else {}
-            self._desk.begin(action, [id], partial(self._acted, action, id), **details)
+            self._access.begin(action, [id], partial(self._acted, action, id), **details)
 
     def _chosen(self) -> None:
         if self._on_choose is not None:

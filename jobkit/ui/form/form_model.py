@@ -19,7 +19,7 @@ from jobkit.model import InvalidParams, JobkitError
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.signature import part_of
 from jobkit.tasks.specs import ParamSpec
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.form.form_values import kept_in, read_axes, read_field, read_form, read_options
 
 #: Where the prose of a docstring ends: Google's and NumPy's headings, Sphinx's fields, doctests.
@@ -53,7 +53,7 @@ class FormModel:
     """One form.
 
     Args:
-        desk: gives the desk to submit at; asked when it is needed, since a form that is only looked at needs no kit.
+        access: returns the session's `Actions`; called when needed, since a form that is only read needs no kit.
         put: shows new texts (any of `tasks`, `reply` and `prefill`); called in any thread.
         on_submit: called in any thread with the id of each job that was submitted from here.
         on_sweep: called in any thread with the tag that the jobs of a sweep have.
@@ -63,7 +63,7 @@ class FormModel:
 
     def __init__(
         self,
-        desk: Callable[[], Desk],
+        access: Callable[[], Actions],
         put: Callable[[Mapping[str, str]], object],
         *,
         on_submit: Callable[[str], object] | None = None,
@@ -71,7 +71,7 @@ class FormModel:
         infos: Mapping[str, TaskInfo] | None = None,
         names: Sequence[str] | None = None,
     ) -> None:
-        self._desk = desk
+        self._access = access
         self._put = put
         self._on_submit = on_submit
         self._on_sweep = on_sweep
@@ -128,8 +128,8 @@ class FormModel:
 
     async def _refresh(self) -> None:
         try:
-            desk = await asyncio.to_thread(self._desk)
-            found = await desk.kit.aio.tasks()
+            access = await asyncio.to_thread(self._access)
+            found = await access.kit.aio.tasks()
         except JobkitError:
             return
         names = self._names if self._names is not None else sorted(found)
@@ -146,11 +146,11 @@ class FormModel:
         chosen["tags"] = [*chosen.get("tags", ()), tag]
         if not errors:
             try:
-                desk = await asyncio.to_thread(self._desk)
+                access = await asyncio.to_thread(self._access)
             except JobkitError as error:
                 self._answer(info, {"": str(error)})
                 return
-            answer = await desk.act("sweep", [info.name], axes=axes, params=values, options=chosen)
+            answer = await access.act("sweep", [info.name], axes=axes, params=values, options=chosen)
             if answer.problem:
                 errors[(answer.error.field or "") if isinstance(answer.error, InvalidParams) else ""] = answer.problem
         self._answer(info, errors)
@@ -164,7 +164,7 @@ class FormModel:
         errors |= wrong
         if not errors:
             try:
-                desk = await asyncio.to_thread(self._desk)
+                access = await asyncio.to_thread(self._access)
             except JobkitError as error:
                 self._answer(info, {"": str(error)})
                 return
@@ -172,9 +172,9 @@ class FormModel:
                 # Those that nobody typed are at the task's default, which the old job's value must not stand for.
                 usual = {spec.name: spec.default for spec in info.params if spec.has_default and not spec.default_text}
                 changes = {name: value for name, value in (usual | values).items() if name not in kept}
-                answer = await desk.act("change", [again], params=changes, options=chosen)
+                answer = await access.act("change", [again], params=changes, options=chosen)
             else:
-                answer = await desk.act("submit", [info.name], params=values, options=chosen)
+                answer = await access.act("submit", [info.name], params=values, options=chosen)
             if answer.problem:
                 name = (answer.error.field or "") if isinstance(answer.error, InvalidParams) else ""
                 errors[f"option:{name}" if name in chosen and name not in values else name] = answer.problem

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from jobkit.tasks.info import TaskInfo
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.form.form_model import Filled, FormModel, lead
 from jobkit.ui.live.text_widget import TextWidget
 from jobkit.ui.words import assets
@@ -49,7 +49,7 @@ class FormWidget(TextWidget):
         on_submit: Callable[[str], object] | None = None,
         filled: Filled | None = None,
     ) -> None:
-        self._form = FormModel(lambda: Desk(kit()), self.put, on_submit=on_submit, infos=infos)
+        self._form = FormModel(lambda: Actions(kit()), self.put, on_submit=on_submit, infos=infos)
         super().__init__(tasks=self._form.tasks(), prefill=self._form.filling(filled) if filled else "")
         self.observe(lambda change: self._form.asked(change["new"]), "request")
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import param
 from panel.custom import JSComponent
 
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.form.form_model import Filled, FormModel, lead
 from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.own import SelfContained
+from jobkit.ui.live.component import Component
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TaskForm", "lead"]
 
 
-class TaskForm(SelfContained, JSComponent):
+class TaskForm(Component, JSComponent):
     """A form for each of a kit's tasks.
 
     Args:
@@ -29,7 +29,7 @@ class TaskForm(SelfContained, JSComponent):
         on_submit: called in the session with the id of each job that was submitted from here.
         on_sweep: called in the session with the tag of a sweep that was submitted; without it none is offered.
         names: only these tasks, in this order; all unless given.
-        bridge, desk: of the session, where the caller already has them.
+        bridge, access: of the session, where the caller already has them.
 
     Attributes:
         tasks: what the browser shows, JSON. `prefill`: a task and values to start from, see `fill`.
@@ -56,7 +56,7 @@ class TaskForm(SelfContained, JSComponent):
         on_sweep: Callable[[str], object] | None = None,
         names: Sequence[str] | None = None,
         bridge: SessionBridge | None = None,
-        desk: Desk | None = None,
+        access: Actions | None = None,
         **params: Any,
     ) -> None:
         super().__init__(sweeps=on_sweep is not None, **params)
@@ -65,7 +65,7 @@ class TaskForm(SelfContained, JSComponent):
         self._filled: Filled | None = None
         self._bridge = bridge or SessionBridge()
         self._form = FormModel(
-            lambda: desk or Desk(kit),
+            lambda: access or Actions(kit),
             lambda texts: self._bridge.push(lambda: self.param.update(**texts)),
             on_submit=None if on_submit is None else lambda job_id: self._bridge.push(lambda: on_submit(job_id)),
             on_sweep=None if on_sweep is None else lambda tag: self._bridge.push(lambda: on_sweep(tag)),

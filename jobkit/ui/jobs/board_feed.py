@@ -14,7 +14,7 @@ from jobkit.store.query import Page, Query, is_pattern, narrowed
 from jobkit.store.values import CONTROL
 from jobkit.ui.jobs.board import Board
 from jobkit.ui.live.pace import answered
-from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, Subscription
+from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, SharedFeed, Subscriber
 from jobkit.ui.words.format import defaults_of
 
 if TYPE_CHECKING:
@@ -172,10 +172,10 @@ class BoardFeed(SharedFeed[Subscriber]):
 
 def watch_board(
     kit: Kit, query: Query, deliver: Deliver, *, only: str | None = None
-) -> Subscription[BoardFeed, Subscriber]:
+) -> FeedSubscription[BoardFeed, Subscriber]:
     """Subscribe to a page of jobs; see `BoardFeed`."""
     query = query if only is None else narrowed(query, only)
-    return Subscription(kit, BoardFeed, Subscriber(deliver), query, only).start()
+    return FeedSubscription(kit, BoardFeed, Subscriber(deliver), query, only).start()
 
 
 def _now() -> datetime:

@@ -2,7 +2,7 @@
 
 First counted, then asked about, then done in slices on the background loop while the page shows how far it is; what
 cannot be undone waits for a moment in which it can be taken back. Goes on where the window is closed, and through the
-desk: each slice is checked and written into the audit trail.
+access: each slice is checked and written into the audit trail.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.store.query import Query, narrowed
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 
 #: What may be done to many, and the states in which it makes sense.
 ACTIONS = {
@@ -37,7 +37,7 @@ MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class BulkCall:
     """What is to be done: to jobs by id, or to all that a query finds."""
 
     action: str
@@ -52,31 +52,31 @@ class Bulk:
     `done`, `until` (ms, of "undoable"), `sentence` (of "ended").
     """
 
-    def __init__(self, desk: Desk, show: Callable[[str], object]) -> None:
-        self._desk = desk
+    def __init__(self, access: Actions, show: Callable[[str], object]) -> None:
+        self._access = access
         self._show = show
-        self._errand: Errand | None = None
+        self._call: BulkCall | None = None
         self._total: int | None = None
         self._undo = asyncio.Event()
         self._stopped = False
         self._is_busy = False
         self.shown = ""
 
-    def ask(self, errand: Errand) -> None:
+    def ask(self, call: BulkCall) -> None:
         """Count, and ask the page whether it is meant."""
-        if not self._is_busy and errand.action in ACTIONS and self._desk.may(errand.action):
-            background.spawn(self._ask(errand))
+        if not self._is_busy and call.action in ACTIONS and self._access.may(call.action):
+            background.spawn(self._ask(call))
 
     def go(self) -> None:
         """It is meant."""
-        errand, self._errand = self._errand, None
-        if errand is not None and not self._is_busy:
+        call, self._call = self._call, None
+        if call is not None and not self._is_busy:
             self._is_busy = True
-            background.spawn(self._run(errand, self._total))
+            background.spawn(self._run(call, self._total))
 
     def stop(self) -> None:
         """Not meant, taken back, or enough of it; what was done stays done."""
-        self._errand = None
+        self._call = None
         self._stopped = True
         if self._is_busy:
             background.start().call_soon_threadsafe(self._undo.set)
@@ -85,65 +85,65 @@ class Bulk:
 
     # -- on the background loop --------------------------------------------------------------------------------------
 
-    async def _ask(self, errand: Errand) -> None:
-        self._errand = None
-        query = self._query_of(errand)
-        self._tell("counting", errand.action)
+    async def _ask(self, call: BulkCall) -> None:
+        self._call = None
+        query = self._query_of(call)
+        self._tell("counting", call.action)
         try:
-            total = len(errand.ids) if query is None else await self._desk.kit.verbs.count(query, _COUNT_S)
+            total = len(call.ids) if query is None else await self._access.kit.verbs.count(query, _COUNT_S)
         except JobkitError as error:
-            self._tell("ended", errand.action, sentence=str(error))
+            self._tell("ended", call.action, sentence=str(error))
             return
         if total is None:
             sentence = "how many jobs that would be is not known yet: they are still being read; try again in a moment"
-            self._tell("ended", errand.action, sentence=sentence)
+            self._tell("ended", call.action, sentence=sentence)
         elif not total:
-            self._tell("ended", errand.action, sentence=f"no job here can be {_PAST[errand.action]}")
+            self._tell("ended", call.action, sentence=f"no job here can be {_PAST[call.action]}")
         else:
-            self._errand, self._total = errand, total
-            self._tell("asking", errand.action, total=total)
+            self._call, self._total = call, total
+            self._tell("asking", call.action, total=total)
 
-    def _query_of(self, errand: Errand) -> Query | None:
+    def _query_of(self, call: BulkCall) -> Query | None:
         """All that it is about, newest first: what comes meanwhile is newer, and not meant."""
-        if errand.query is None:
+        if call.query is None:
             return None
-        states: tuple[str, ...] = ACTIONS[errand.action]
-        if errand.query.states:
-            states = tuple(state for state in errand.query.states if state in states) or ("none",)
-        query = replace(errand.query, states=states, order="", cursor="", limit=SLICE)
-        only = self._desk.person.only_owner
+        states: tuple[str, ...] = ACTIONS[call.action]
+        if call.query.states:
+            states = tuple(state for state in call.query.states if state in states) or ("none",)
+        query = replace(call.query, states=states, order="", cursor="", limit=SLICE)
+        only = self._access.person.only_owner
         return query if only is None else narrowed(query, only)
 
-    async def _run(self, errand: Errand, total: int | None) -> None:
+    async def _run(self, call: BulkCall, total: int | None) -> None:
         self._stopped = False
         self._undo = asyncio.Event()
         done, problem = 0, ""
         try:
-            if errand.action == "delete" and not await self._keeps(errand, total):
+            if call.action == "delete" and not await self._keeps(call, total):
                 self._tell()
                 return
-            async for ids in self._slices(errand):
+            async for ids in self._slices(call):
                 if self._stopped:
                     break
-                self._tell("running", errand.action, total=total, done=done)
-                answer = await self._desk.act(errand.action, ids)
+                self._tell("running", call.action, total=total, done=done)
+                answer = await self._access.act(call.action, ids)
                 done += len(ids)
                 if not answer.is_ok:
                     problem = problem or answer.sentence
-            sentence = f"{done:,} {'job' if done == 1 else 'jobs'} {_DONE[errand.action]}"
+            sentence = f"{done:,} {'job' if done == 1 else 'jobs'} {_DONE[call.action]}"
             if problem:
                 sentence = problem if done <= SLICE else f"{done:,} jobs were gone through; first problem: {problem}"
             elif self._stopped:
                 sentence += ", then stopped"
-            self._tell("ended", errand.action, total=total, done=done, sentence=sentence, is_ok=not problem)
+            self._tell("ended", call.action, total=total, done=done, sentence=sentence, is_ok=not problem)
         except JobkitError as error:
-            self._tell("ended", errand.action, done=done, sentence=f"after {done:,} jobs: {error}")
+            self._tell("ended", call.action, done=done, sentence=f"after {done:,} jobs: {error}")
         finally:
             self._is_busy = False
 
-    async def _keeps(self, errand: Errand, total: int | None) -> bool:
+    async def _keeps(self, call: BulkCall, total: int | None) -> bool:
         """Whether nobody has taken it back."""
-        self._tell("undoable", errand.action, total=total, until=int((time.time() + UNDO_S) * 1000))
+        self._tell("undoable", call.action, total=total, until=int((time.time() + UNDO_S) * 1000))
         try:
             async with asyncio.timeout(UNDO_S):
                 await self._undo.wait()
@@ -151,14 +151,14 @@ class Bulk:
             return True
         return False
 
-    async def _slices(self, errand: Errand) -> AsyncIterator[Sequence[str]]:
-        query = self._query_of(errand)
+    async def _slices(self, call: BulkCall) -> AsyncIterator[Sequence[str]]:
+        query = self._query_of(call)
         if query is None:
-            for start in range(0, len(errand.ids), SLICE):
-                yield errand.ids[start : start + SLICE]
+            for start in range(0, len(call.ids), SLICE):
+                yield call.ids[start : start + SLICE]
             return
         while True:
-            page = await self._desk.kit.verbs.page(query)
+            page = await self._access.kit.verbs.page(query)
             if page.jobs:
                 yield [job.id for job in page.jobs]
             if not page.next_cursor:

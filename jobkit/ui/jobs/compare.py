@@ -40,7 +40,7 @@ _PAGE = """
 MOST, MOST_IDS = 1000, 50
 
 
-class Compared(pn.Column):
+class ComparePage(pn.Column):
     """The card of the jobs that the URL names, while somebody looks.
 
     Args:
@@ -73,7 +73,7 @@ class Compared(pn.Column):
         except JobkitError as error:
             logger.info("jobs that were to be compared could not be read: %s", error)
             found, why = [], str(error)
-        seen = [job for job in found if self._session.desk.sees(job)]
+        seen = [job for job in found if self._session.access.sees(job)]
         self._session.bridge.push(partial(self._show, seen, why, n))
 
     def _show(self, jobs: list[JobSnapshot], why: str, n: int) -> None:
@@ -91,7 +91,7 @@ class Compared(pn.Column):
         self._card = BatchCard(
             batch,
             is_list=is_list,
-            desk=self._session.desk,
+            access=self._session.access,
             on_open=self._session.open,
             max_width=1600,
             stylesheets=[assets.css("batch"), _PAGE],

@@ -9,10 +9,10 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.job_card import JobCard
 from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.own import SelfContained
+from jobkit.ui.live.component import Component
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _CARD = """
 """
 
 
-class DrawerHead(SelfContained, JSComponent):
+class DrawerHead(Component, JSComponent):
     """The drawer's own line: Close and Copy link."""
 
     _esm = assets.esm("drawer")
@@ -56,7 +56,7 @@ class Drawer(pn.Column):
     """Shows one job's card, or nothing.
 
     Args:
-        kit, actions, on_action, on_group, bridge, desk: as of `JobCard`.
+        kit, actions, on_action, on_group, bridge, access: as of `JobCard`.
         on_close: called in the session when it is closed from inside.
     """
 
@@ -69,7 +69,7 @@ class Drawer(pn.Column):
         on_close: Callable[[], object],
         on_group: Callable[[str], object] | None = None,
         bridge: SessionBridge,
-        desk: Desk | None = None,
+        access: Actions | None = None,
     ) -> None:
         head = DrawerHead(on_close, sizing_mode="stretch_width")
         card = JobCard(
@@ -78,7 +78,7 @@ class Drawer(pn.Column):
             on_action=on_action,
             on_group=on_group,
             bridge=bridge,
-            desk=desk,
+            access=access,
             keyboard=True,
             sizing_mode="stretch_width",
             margin=0,

@@ -9,13 +9,13 @@ import param
 from panel.custom import JSComponent
 
 from jobkit.store.grammar import HELP
-from jobkit.ui.access.desk import Answer, Desk
+from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.jobs.board_feed import BoardFeed, watch_board
-from jobkit.ui.jobs.bulk import MOST, Bulk, Errand
-from jobkit.ui.live.asked import on_request
+from jobkit.ui.jobs.bulk import MOST, Bulk, BulkCall
 from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.own import SelfContained
-from jobkit.ui.live.shared_feed import Subscriber, Subscription
+from jobkit.ui.live.browser_requests import on_request
+from jobkit.ui.live.component import Component
+from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber
 from jobkit.ui.words import assets
 from jobkit.ui.words.search import read_search
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jobkit.client import Kit
 
 
-class JobTable(SelfContained, JSComponent):
+class JobTable(Component, JSComponent):
     """One page of a kit's jobs with its counters and search box.
 
     Args:
@@ -32,13 +32,13 @@ class JobTable(SelfContained, JSComponent):
         on_look: called in the session when search text, order or cursor have changed here.
         on_compare: called in the session with the ids of the jobs that are to be compared, none for all that are found;
             where it is given, comparing is offered.
-        may_act: whether bulk cancel, retry and delete are offered and obeyed, where the desk allows it.
-        bridge, desk: of the session, where the caller already has them.
+        may_act: whether bulk cancel, retry and delete are offered and obeyed, where the access allows it.
+        bridge, access: of the session, where the caller already has them.
 
     Attributes:
         search: the search text, see `store.grammar`. order: see `store.query.ORDERS`. cursor: where the page begins.
         selected: id of the job that is open beside the table.
-        page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `courier`.
+        page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `sender`.
         notice: one sentence about what did not work. problem: what is wrong with the search text.
         work: what is being done to many, see `bulk.Bulk`. help: the lines of the search box's help.
         request: what the browser asks for.
@@ -74,12 +74,12 @@ class JobTable(SelfContained, JSComponent):
         on_look: Callable[[], object] | None = None,
         on_compare: Callable[[list[str]], object] | None = None,
         bridge: SessionBridge | None = None,
-        desk: Desk | None = None,
+        access: Actions | None = None,
         may_act: bool = True,
         **params: Any,
     ) -> None:
-        self._desk = desk or Desk(kit)
-        may_act = may_act and self._desk.may("cancel")
+        self._access = access or Actions(kit)
+        may_act = may_act and self._access.may("cancel")
         params.setdefault("help", [list(line) for line in HELP])
         super().__init__(may_act=may_act, may_compare=on_compare is not None, **params)
         self._kit = kit
@@ -87,8 +87,8 @@ class JobTable(SelfContained, JSComponent):
         self._on_look, self._on_compare = on_look, on_compare
         self._bridge = bridge or SessionBridge()
         self._cursors: list[str] = []
-        self._bulk = Bulk(self._desk, lambda text: self._bridge.put(self, {"work": text}))
-        self._watching: Subscription[BoardFeed, Subscriber] | None = None
+        self._bulk = Bulk(self._access, lambda text: self._bridge.put(self, {"work": text}))
+        self._watching: FeedSubscription[BoardFeed, Subscriber] | None = None
         self._generation = 0
         self._is_turned = self._is_hidden = False
         self._bridge.on_close(self._leave)
@@ -111,7 +111,7 @@ class JobTable(SelfContained, JSComponent):
                 page = {name: f'{text[:-1]},"depth":{depth}}}' for name, text in whole.items()}
                 self._bridge.put(self, page, parts)
 
-        self._watching = watch_board(self._kit, query, deliver, only=self._desk.person.only_owner)
+        self._watching = watch_board(self._kit, query, deliver, only=self._access.person.only_owner)
 
     def _leave(self) -> None:
         if self._watching is not None:
@@ -184,18 +184,18 @@ class JobTable(SelfContained, JSComponent):
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
         ids = asked.get("ids")
         if action == "bulk" and isinstance(ids, list):
-            self._bulk.ask(Errand(str(asked.get("what")), tuple(map(str, ids[:MOST]))))
+            self._bulk.ask(BulkCall(str(asked.get("what")), tuple(map(str, ids[:MOST]))))
         elif action == "bulk":
             query, problem = read_search(self.search)
             if not problem:
-                self._bulk.ask(Errand(str(asked.get("what")), query=query))
+                self._bulk.ask(BulkCall(str(asked.get("what")), query=query))
         elif action == "go":
             self._bulk.go()
         elif action == "stop":
             self._bulk.stop()
         elif action == "retry" and isinstance(ids, list):
-            self._desk.begin(action, [str(job_id) for job_id in ids[:MOST]], self._acted)
+            self._access.begin(action, [str(job_id) for job_id in ids[:MOST]], self._acted)
 
-    def _acted(self, answer: Answer) -> None:
+    def _acted(self, answer: ActionReply) -> None:
         """On the background loop: one sentence about what did not work."""
         self._bridge.push(lambda: self.param.update(notice=answer.problem))

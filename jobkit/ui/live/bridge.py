@@ -17,7 +17,7 @@ from typing import Any
 import panel as pn
 
 from jobkit.client.loop import background
-from jobkit.ui.live.courier import Courier, Literals, Post, courier_of
+from jobkit.ui.live.patch_sender import Literals, PatchSender, PendingUpdate, sender_of
 from jobkit.ui.patch import batch_changes, changes, models_of, send, sockets_of
 
 logger = logging.getLogger("jobkit.ui")
@@ -34,8 +34,8 @@ class SessionBridge:
         self._document: Any = document if document is not None and document.session_context is not None else None
         self._lock = threading.RLock()
         self._endings: list[Callable[[], None]] = []
-        self._courier: Courier | None = None
-        self._box: dict[Any, Post] = {}
+        self._sender: PatchSender | None = None
+        self._box: dict[Any, PendingUpdate] = {}
         self._is_due = False
         self._present: weakref.WeakSet[Any] = weakref.WeakSet()
         self.is_open = True
@@ -50,12 +50,12 @@ class SessionBridge:
             with self._lock:
                 self._guarded(function)
             return
-        courier = self._courier = self._courier or courier_of(self._document)
-        if courier is None:  # the session is only being made
+        sender = self._sender = self._sender or sender_of(self._document)
+        if sender is None:  # the session is only being made
             self._add(function)
             return
         try:
-            courier.call(self._add, function)
+            sender.call(self._add, function)
         except RuntimeError:  # the server has ended
             self.close()
 
@@ -73,7 +73,7 @@ class SessionBridge:
         if not self.is_open:
             return
         with self._lock:
-            self._box.setdefault(component, Post()).add(whole, parts or {}, component.part_of)
+            self._box.setdefault(component, PendingUpdate()).add(whole, parts or {}, component.part_of)
             if self._document is None:
                 box, self._box = self._box, {}
                 self._guarded(lambda: self._put(box))
@@ -148,13 +148,13 @@ class SessionBridge:
 
     def _fetch(self) -> None:
         """Have `carry` called, after all that this turn of the background loop still has to say."""
-        courier = self._courier = self._courier or courier_of(self._document)
-        if courier is None:  # the session is only being made, or the server is none of Tornado's
+        sender = self._sender = self._sender or sender_of(self._document)
+        if sender is None:  # the session is only being made, or the server is none of Tornado's
             self.push(self._put_all)
         elif background.is_here:
-            asyncio.get_running_loop().call_soon(courier.fetch, self)
+            asyncio.get_running_loop().call_soon(sender.fetch, self)
         else:
-            courier.fetch(self)
+            sender.fetch(self)
 
     def _put_all(self) -> None:
         """In the session, the long way."""
@@ -163,7 +163,7 @@ class SessionBridge:
             self._is_due = False
         self._put(box)
 
-    def _put(self, posts: Mapping[Any, Post]) -> None:
+    def _put(self, posts: Mapping[Any, PendingUpdate]) -> None:
         """In the session, the long way: for the first look of a page, and for servers that are not Tornado's."""
         is_short = self._document is not None and sockets_of(self._document) is not None
         for component, post in posts.items():

@@ -10,11 +10,11 @@ import param
 from panel.custom import JSComponent
 
 from jobkit.model import JobEvent, JobkitError
-from jobkit.ui.access.desk import Answer, Desk
-from jobkit.ui.live.asked import on_request
+from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.own import SelfContained
-from jobkit.ui.live.shared_feed import SharedFeed, Subscriber, Subscription
+from jobkit.ui.live.browser_requests import on_request
+from jobkit.ui.live.component import Component
+from jobkit.ui.live.shared_feed import FeedSubscription, SharedFeed, Subscriber
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -70,18 +70,18 @@ class TextFeed(SharedFeed[Subscriber]):
             subscriber.deliver({"picture": self._text}, {})
 
 
-class FeedPage(SelfContained, JSComponent):
+class FeedPage(Component, JSComponent):
     """A page that is fed while it is open.
 
     Args:
         kit: whose.
         on_open: called in the session with the id of the job that was clicked.
-        bridge, desk: of the session, where the caller already has them.
+        bridge, access: of the session, where the caller already has them.
 
     Attributes:
         FEED: what it shows.
         picture: what the browser shows. notice: a sentence about what did not work.
-        may_act: whether anything may be done here, where the desk allows it.
+        may_act: whether anything may be done here, where the access allows it.
         is_open: whether the page is shown; only then is anything read.
     """
 
@@ -101,15 +101,17 @@ class FeedPage(SelfContained, JSComponent):
         *,
         on_open: Callable[[str], object] | None = None,
         bridge: SessionBridge | None = None,
-        desk: Desk | None = None,
+        access: Actions | None = None,
         **params: Any,
     ) -> None:
-        self._desk = desk or Desk(kit)
+        self._access = access or Actions(kit)
         super().__init__(**self._allowed(params))
         self._kit = kit
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()
-        self._subscription = Subscription(kit, self.FEED, Subscriber(lambda texts, _: self._bridge.put(self, texts)))
+        self._subscription = FeedSubscription(
+            kit, self.FEED, Subscriber(lambda texts, _: self._bridge.put(self, texts))
+        )
         self._bridge.on_close(self._subscription.stop)
         on_request(self, self._bridge, self._do)
         self.param.watch(lambda _: self._follow(), "is_open")
@@ -122,7 +124,7 @@ class FeedPage(SelfContained, JSComponent):
             self._subscription.stop()
 
     def _allowed(self, params: dict[str, Any]) -> dict[str, Any]:
-        """The parameters, with what the desk does not allow taken out."""
+        """The parameters, with what the access does not allow taken out."""
         raise NotImplementedError
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
@@ -137,7 +139,7 @@ class FeedPage(SelfContained, JSComponent):
         elif self._on_open is not None:
             self._on_open(str(asked.get("id", ""))[:200])
 
-    def _acted(self, answer: Answer) -> None:
+    def _acted(self, answer: ActionReply) -> None:
         self._say({"notice": answer.problem})
 
     def _say(self, texts: Mapping[str, str]) -> None:

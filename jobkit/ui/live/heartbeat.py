@@ -2,7 +2,7 @@
 
 A browser whose websocket is cut without a word, or whose server is frozen, sees nothing at all: silence is the only
 sign. So each session gets a number every `BEAT_S`, as the property `beat` of its components, and `Pulse` in
-common.js counts how long none has come. A beat is sent past Panel and the document, as `courier` sends texts: about
+common.js counts how long none has come. A beat is sent past Panel and the document, as `sender` sends texts: about
 0.1 ms for each session. Servers that are not Bokeh's own on Tornado send none, and their pages never miss them.
 """
 
@@ -14,7 +14,7 @@ import weakref
 from itertools import islice
 from typing import Any
 
-from jobkit.ui.live.courier import Literals
+from jobkit.ui.live.patch_sender import Literals
 from jobkit.ui.patch import changes, loop_of, send, session_of, sockets_of
 
 logger = logging.getLogger("jobkit.ui")

@@ -10,7 +10,7 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
-from jobkit.ui.live.own import SelfContained
+from jobkit.ui.live.component import Component
 from jobkit.ui.words import assets
 
 _AWAY = """
@@ -23,7 +23,7 @@ _AWAY = """
 """
 
 
-class Notice(SelfContained, JSComponent):
+class Notice(Component, JSComponent):
     """One thing to say.
 
     Attributes:

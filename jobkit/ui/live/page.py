@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jobkit.model.people import Person, Role
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.live.bridge import SessionBridge
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class PageSession:
 
     Attributes:
         page: the page itself.
-        desk: the gate through which all goes that is done here, see `Desk`; it knows who looks.
+        access: the gate through which all goes that is done here, see `Actions`; it knows who looks.
         bridge: takes functions and texts from other threads into this tab, see `SessionBridge`.
         query: the page's own part of the URL.
         is_shown: whether somebody looks at the page now.
@@ -104,12 +104,12 @@ class PageSession:
     def __init__(
         self,
         page: Page,
-        desk: Desk,
+        access: Actions,
         bridge: SessionBridge,
         host: Any,
     ) -> None:
         self.page = page
-        self.desk = desk
+        self.access = access
         self.bridge = bridge
         self.query: dict[str, str] = {}
         self.is_shown = False
@@ -119,12 +119,12 @@ class PageSession:
     @property
     def kit(self) -> Kit:
         """Whose jobs."""
-        return self.desk.kit
+        return self.access.kit
 
     @property
     def person(self) -> Person:
         """Who looks, and what they may see."""
-        return self.desk.person
+        return self.access.person
 
     @property
     def job(self) -> str:

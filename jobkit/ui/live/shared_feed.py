@@ -1,4 +1,4 @@
-"""`SharedFeed`: live data of a page or a job, read once for all sessions that show it; `Subscription`: the hold of one.
+"""`SharedFeed`: live data of a page or a job, read once for all its sessions; `FeedSubscription`: the hold of one.
 
 A feed listens to the hub first and reads the store second, so that no event falls between the two; events that arrive
 during a read are applied after it. When the connection comes back, and when a subclass sees a gap, it reads again.
@@ -230,7 +230,7 @@ def poke_feeds(kit: Kit, kind: type[F]) -> None:
     background.start().call_soon_threadsafe(lambda: [feed.poke() for feed in open_feeds(kit, kind)])
 
 
-class Subscription(Generic[F, S]):
+class FeedSubscription(Generic[F, S]):
     """One subscriber's hold on the feed that it shares with others; from any thread.
 
     Args:
@@ -256,7 +256,7 @@ class Subscription(Generic[F, S]):
         """True from `start` to `stop`."""
         return self._is_wanted
 
-    def start(self) -> Subscription[F, S]:
+    def start(self) -> FeedSubscription[F, S]:
         """Subscribe, unless that is done."""
         self._is_wanted = True
         background.start().call_soon_threadsafe(self._begin)

@@ -14,7 +14,7 @@ from jobkit.schedules.words import moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import seconds
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.form.form_values import read_form
 
 _SHOWN_TASKS = 500
@@ -24,12 +24,12 @@ class ScheduleForm:
     """One page's form.
 
     Args:
-        desk: where it is saved.
+        access: where it is saved.
         say: shows new texts (any of `tasks` and `reply`); called in any thread.
     """
 
-    def __init__(self, desk: Desk, say: Callable[[Mapping[str, str]], object]) -> None:
-        self._desk, self._say = desk, say
+    def __init__(self, access: Actions, say: Callable[[Mapping[str, str]], object]) -> None:
+        self._access, self._say = access, say
         self._infos: dict[str, TaskInfo] = {}
 
     async def asked(self, doing: str, asked: Mapping[str, Any]) -> None:
@@ -58,11 +58,11 @@ class ScheduleForm:
         if doing == "save" and not errors:
             changes = {key: value for key, value in given.items() if is_new is False or value is not None}
             if is_new:
-                answer = await self._desk.act(
+                answer = await self._access.act(
                     "add_schedule", [task], params=params or {}, given={**changes, "name": name or None}
                 )
             else:
-                answer = await self._desk.act("change_schedule", [name], params=params, given=changes)
+                answer = await self._access.act("change_schedule", [name], params=params, given=changes)
             if answer.problem:
                 field = answer.error.field if isinstance(answer.error, InvalidParams) else None
                 known = field in (*given, "name", "task")
@@ -73,7 +73,7 @@ class ScheduleForm:
 
     async def _tell_tasks(self) -> None:
         try:
-            found = await self._desk.kit.aio.tasks()
+            found = await self._access.kit.aio.tasks()
         except JobkitError:
             return
         self._infos = dict(list(found.items())[:_SHOWN_TASKS])
@@ -89,7 +89,7 @@ class ScheduleForm:
         if errors.keys() & when.keys():
             return {}
         try:
-            now_ms = await self._desk.kit.verbs.store.clock()
+            now_ms = await self._access.kit.verbs.store.clock()
             made = timing(**when, now_ms=now_ms)
         except InvalidParams as error:
             errors[error.field or ""] = str(error)

@@ -20,7 +20,7 @@ from jobkit.schedules.timing import Timing
 from jobkit.schedules.words import lateness, moment_text, moments, sentence, utc
 from jobkit.store.schedules import CHANGED
 from jobkit.store.values import WorkerInfo
-from jobkit.ui.access.desk import Errand, action, each
+from jobkit.ui.access.actions import ActionCall, action, each
 from jobkit.ui.live.feed_page import FeedPage, TextFeed
 from jobkit.ui.schedules.schedule_form import ScheduleForm
 from jobkit.ui.words import assets
@@ -112,30 +112,30 @@ async def are_there(kit: Kit) -> bool:
 # -- what can be done --------------------------------------------------------------------------------------------------
 
 
-async def _add(errand: Errand, task: str) -> None:
-    params, given = errand.details.get("params") or {}, errand.details.get("given") or {}
-    await errand.kit.aio.schedule_info(task, params, given, owner=errand.person.name)
+async def _add(call: ActionCall, task: str) -> None:
+    params, given = call.details.get("params") or {}, call.details.get("given") or {}
+    await call.kit.aio.schedule_info(task, params, given, owner=call.person.name)
 
 
-async def _change(errand: Errand, name: str) -> None:
-    params, given = errand.details.get("params"), errand.details.get("given") or {}
-    await errand.kit.aio.change_schedule(name, params, **given)
+async def _change(call: ActionCall, name: str) -> None:
+    params, given = call.details.get("params"), call.details.get("given") or {}
+    await call.kit.aio.change_schedule(name, params, **given)
 
 
-async def _run_now(errand: Errand, name: str) -> None:
-    errand.make((await errand.kit.aio.run_schedule(name)).id)
+async def _run_now(call: ActionCall, name: str) -> None:
+    call.make((await call.kit.aio.run_schedule(name)).id)
 
 
-async def _pause(errand: Errand, name: str) -> None:
-    await errand.kit.aio.pause_schedule(name)
+async def _pause(call: ActionCall, name: str) -> None:
+    await call.kit.aio.pause_schedule(name)
 
 
-async def _resume(errand: Errand, name: str) -> None:
-    await errand.kit.aio.resume_schedule(name)
+async def _resume(call: ActionCall, name: str) -> None:
+    await call.kit.aio.resume_schedule(name)
 
 
-async def _remove(errand: Errand, name: str) -> None:
-    await errand.kit.aio.remove_schedule(name)
+async def _remove(call: ActionCall, name: str) -> None:
+    await call.kit.aio.remove_schedule(name)
 
 
 action("add_schedule", each(_add), "scheduled", on="task")
@@ -174,7 +174,7 @@ class SchedulesPage(FeedPage):
     """All schedules, and a form for new ones.
 
     Args:
-        kit, on_open, bridge, desk: as of `FeedPage`.
+        kit, on_open, bridge, access: as of `FeedPage`.
 
     Attributes:
         picture: what the browser shows, see `picture`. tasks: those that can be scheduled, for the form.
@@ -192,13 +192,13 @@ class SchedulesPage(FeedPage):
 
     def __init__(self, kit: Kit, **params: Any) -> None:
         super().__init__(kit, **params)
-        self._form = ScheduleForm(self._desk, self._say)
+        self._form = ScheduleForm(self._access, self._say)
 
     def _allowed(self, params: dict[str, Any]) -> dict[str, Any]:
-        return {**params, "may_act": self._desk.may("pause_schedule")}
+        return {**params, "may_act": self._access.may("pause_schedule")}
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
         if action in _SWITCHES and self.may_act:
-            self._desk.begin(_SWITCHES[action], [str(asked.get("name", ""))[:200]], self._acted)
+            self._access.begin(_SWITCHES[action], [str(asked.get("name", ""))[:200]], self._acted)
         elif action in ("tasks", "preview", "save"):
             background.spawn(self._form.asked(action, asked))

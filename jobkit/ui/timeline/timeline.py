@@ -12,12 +12,12 @@ from panel.custom import JSComponent
 
 from jobkit.store.grammar import HELP
 from jobkit.store.query import Query
-from jobkit.ui.access.desk import Desk
-from jobkit.ui.live.asked import on_request
+from jobkit.ui.access.actions import Actions
 from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.own import SelfContained
+from jobkit.ui.live.browser_requests import on_request
+from jobkit.ui.live.component import Component
 from jobkit.ui.live.page import PageSession
-from jobkit.ui.live.shared_feed import Subscription
+from jobkit.ui.live.shared_feed import FeedSubscription
 from jobkit.ui.timeline.timeline_feed import TimelineFeed, TimelineSubscriber, watch_timeline
 from jobkit.ui.timeline.timeline_plot import figures
 from jobkit.ui.timeline.timeline_series import RANGES_MS
@@ -33,7 +33,7 @@ RANGES = ("fit", *RANGES_MS)
 _SCROLLED = {"overflow-y": "auto", "overflow-x": "hidden", "min-height": "0"}
 
 
-class TimelineHead(SelfContained, JSComponent):
+class TimelineHead(Component, JSComponent):
     """The lines above the figures, which also fills and colours them.
 
     Attributes:
@@ -70,7 +70,7 @@ class Timeline(pn.Column):
         on_open: called in the session with the id of the job whose bar was clicked.
         on_look: called in the session when range or search text have changed here.
         is_open: whether it reads at once; see `pause`.
-        desk: of the session, which knows who looks: some see their own jobs alone.
+        access: of the session, which knows who looks: some see their own jobs alone.
         bridge: of the session, where the caller already has one.
 
     Raises:
@@ -88,7 +88,7 @@ class Timeline(pn.Column):
         on_open: Callable[[str], object] | None = None,
         on_look: Callable[[], object] | None = None,
         is_open: bool = True,
-        desk: Desk | None = None,
+        access: Actions | None = None,
         bridge: SessionBridge | None = None,
         **params: Any,
     ) -> None:
@@ -102,11 +102,11 @@ class Timeline(pn.Column):
         )
         super().__init__(self._head, plots, **{"margin": 0, "styles": _SCROLLED, **params})
         self._kit = kit
-        self._desk = desk or Desk(kit)
+        self._access = access or Actions(kit)
         self._on_open = on_open
         self._on_look = on_look
         self._bridge = bridge or SessionBridge()
-        self._looking: Subscription[TimelineFeed, TimelineSubscriber] | None = None
+        self._looking: FeedSubscription[TimelineFeed, TimelineSubscriber] | None = None
         self._generation = 0
         self._bridge.on_close(self.pause)
         on_request(self._head, self._bridge, self._do)
@@ -160,7 +160,7 @@ class Timeline(pn.Column):
 
         query, self._head.problem = read_search(self.search)
         query = Query(states=("none",)) if self._head.problem else query
-        self._looking = watch_timeline(self._kit, self.range, deliver, query=query, only=self._desk.person.only_owner)
+        self._looking = watch_timeline(self._kit, self.range, deliver, query=query, only=self._access.person.only_owner)
 
     # -- requests of the browser, in the session --------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ def page(session: PageSession) -> Timeline:
         on_open=session.open,
         on_look=look,
         is_open=False,
-        desk=session.desk,
+        access=session.access,
         bridge=session.bridge,
         sizing_mode="stretch_both",
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jobkit.model import JobEvent, JobSnapshot
 from jobkit.store.query import Page, Query, is_pattern, narrowed
 from jobkit.ui.live.pace import Pacer, answered
-from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, Subscription
+from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, SharedFeed, Subscriber
 from jobkit.ui.timeline.timeline_model import ATTEMPTS, TimelineModel
 from jobkit.ui.timeline.timeline_series import RANGES_MS, fit, series
 from jobkit.ui.words.format import defaults_of
@@ -228,9 +228,9 @@ class TimelineFeed(SharedFeed[TimelineSubscriber]):
 
 def watch_timeline(
     kit: Kit, range: str, deliver: Deliver, *, query: Query = _ALL, only: str | None = None
-) -> Subscription[TimelineFeed, TimelineSubscriber]:
+) -> FeedSubscription[TimelineFeed, TimelineSubscriber]:
     """Subscribe to a timeline; see `TimelineFeed`."""
-    return Subscription(kit, TimelineFeed, TimelineSubscriber(deliver, range), query, only).start()
+    return FeedSubscription(kit, TimelineFeed, TimelineSubscriber(deliver, range), query, only).start()
 
 
 def _submitted_ms(snapshot: JobSnapshot) -> int:

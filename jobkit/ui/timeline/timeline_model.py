@@ -28,7 +28,7 @@ COUNTED_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class AttemptBar:
     """One attempt.
 
     Attributes:
@@ -75,8 +75,8 @@ class Bar:
 
 def bars_of(
     snapshot: JobSnapshot, lanes: Mapping[str, int] | None = None, defaults: Defaults | None = None
-) -> list[Bar]:
-    """The attempts of a job, oldest first; `lanes` by `Bar.key`, 0 where one is not named, `defaults` by task."""
+) -> list[AttemptBar]:
+    """Return the attempts of a job, oldest first; `lanes` by `AttemptBar.key` (default: 0), `defaults` by task."""
     spec = snapshot.spec
     ready = _ready(snapshot.history)
     bars = []
@@ -84,7 +84,7 @@ def bars_of(
         started = _ms(attempt.started_at)
         key = f"{snapshot.id}/{attempt.number}"
         bars.append(
-            Bar(
+            AttemptBar(
                 snapshot.id,
                 attempt.number,
                 spec.task,
@@ -140,7 +140,7 @@ class TimelineModel:
         self.defaults: Defaults = {}
         """Arguments that equal them are not named."""
         self.jobs: dict[str, JobSnapshot] = {}
-        self.bars: dict[str, list[Bar]] = {}
+        self.bars: dict[str, list[AttemptBar]] = {}
         """By job, for those that have started at least once."""
         self.unknown: dict[str, int] = {}
         """Ids of jobs to read and `learn`, newest last, with the number of the newest event of each."""
@@ -251,7 +251,7 @@ class TimelineModel:
     # -- out ----------------------------------------------------------------------------------------------------------
 
     def whole(self, now_ms: int) -> dict[str, Any]:
-        """Everything: `bars` (see `Bar.to_json`), `due` (jobs that wait for a time), `since`, `now`."""
+        """Everything: `bars` (see `AttemptBar.to_json`), `due` (jobs that wait for a time), `since`, `now`."""
         self._changed = {}
         self._gone = set()
         return {
@@ -275,7 +275,7 @@ class TimelineModel:
             "now": now_ms,
         }
 
-    def all_bars(self) -> list[Bar]:
+    def all_bars(self) -> list[AttemptBar]:
         return [bar for bars in self.bars.values() for bar in bars]
 
     def ended(self, start_ms: int, end_ms: int) -> list[tuple[int, list[int]]]:
@@ -341,7 +341,7 @@ class TimelineModel:
             self.bars[snapshot.id] = [replace(bar, lane=self._lanes[bar.key]) for bar in bars]
         self._changed[snapshot.id] = None
 
-    def _free_lane(self, bar: Bar) -> int:
+    def _free_lane(self, bar: AttemptBar) -> int:
         lanes = self._busy.setdefault(bar.worker, {})
         lane = next((n for n in range(LANES) if n not in lanes), LANES - 1)
         if bar.ended_ms is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jobkit.ui.timeline.timeline_model import Bar, TimelineModel
+from jobkit.ui.timeline.timeline_model import AttemptBar, TimelineModel
 
 #: Steps of a series, and tasks whose times are told apart.
 STEPS, TASKS = 60, 8
@@ -16,7 +16,7 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 RANGES_MS: Mapping[str, int] = {"15m": 900_000, "1h": 3_600_000, "6h": 21_600_000, "24h": 86_400_000}
 
 
-def fit(bars: Iterable[Bar], now_ms: int, since_ms: int | None = None) -> tuple[int, int]:
+def fit(bars: Iterable[AttemptBar], now_ms: int, since_ms: int | None = None) -> tuple[int, int]:
     """The range that shows every attempt: a minute at least, a day at most; a tenth of it is for waiting before."""
     bars = list(bars)
     first = min((bar.started_ms for bar in bars), default=now_ms)
@@ -68,7 +68,7 @@ def _spread(columns: list[float], start_ms: int, width: float, begin_ms: int, en
         columns[n] += max(0.0, min(end_ms, left + width) - max(begin_ms, left))
 
 
-def times_by_task(bars: Sequence[Bar], start_ms: int, end_ms: int, limit: int = TASKS) -> list[dict[str, Any]]:
+def times_by_task(bars: Sequence[AttemptBar], start_ms: int, end_ms: int, limit: int = TASKS) -> list[dict[str, Any]]:
     """How long attempts that ended in the range had waited and ran, for the tasks that have most of them."""
     found: dict[str, tuple[list[float], list[float]]] = {}
     for bar in bars:

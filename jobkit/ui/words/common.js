@@ -297,7 +297,7 @@ async function isAnswered(url) {
 const pulses = new WeakMap();
 
 /** Lets a component show that nobody answers: its root gets `data-away`, its buttons are disabled, and it says why unless
- *  the page has a place for that (`Standing`). A component may have `onPulse()`, called with each change, and `elsewhere`. */
+ *  the page has a place for that (`StoreBanner`). A component may have `onPulse()`, called with each change, and `elsewhere`. */
 function followPulse(model, el, isPage) {
   const pulse = isPage ? (globalThis.jobkitPulse ??= new Pulse(2500, true)) : new Pulse(7000, false);
   pulses.set(model, pulse);

@@ -18,7 +18,7 @@ from jobkit.model import JobEvent, JobSnapshot, Pause
 from jobkit.model.snapshot import iso
 from jobkit.store.query import Query
 from jobkit.store.values import CONTROL, WorkerInfo
-from jobkit.ui.access.desk import PAUSE_ACTIONS
+from jobkit.ui.access.actions import PAUSE_ACTIONS
 from jobkit.ui.live.feed_page import FeedPage, TextFeed
 from jobkit.ui.words import assets
 from jobkit.ui.words.format import Defaults, defaults_of, params_brief
@@ -117,8 +117,8 @@ class WorkersPage(FeedPage):
     """Workers and queues.
 
     Args:
-        may_act: whether a worker may be asked to end, where the desk allows it.
-        kit, on_open, bridge, desk: as of `FeedPage`.
+        may_act: whether a worker may be asked to end, where the access allows it.
+        kit, on_open, bridge, access: as of `FeedPage`.
 
     Attributes:
         picture: what the browser shows, see `picture`.
@@ -133,12 +133,12 @@ class WorkersPage(FeedPage):
     _stylesheets: ClassVar[list[str]] = [assets.css("workers")]
 
     def _allowed(self, params: dict[str, Any]) -> dict[str, Any]:
-        may_act = params.get("may_act", True) and self._desk.may("drain_worker")
-        return {**params, "may_act": may_act, "may_pause": self._desk.may("pause_queue")}
+        may_act = params.get("may_act", True) and self._access.may("drain_worker")
+        return {**params, "may_act": may_act, "may_pause": self._access.may("pause_queue")}
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
         id = str(asked.get("id", ""))[:200]
         if action == "drain" and self.may_act:
-            self._desk.begin("drain_worker", [id], self._acted)
+            self._access.begin("drain_worker", [id], self._acted)
         elif action in PAUSE_ACTIONS and self.may_pause:
-            self._desk.begin(action, [id], self._acted)
+            self._access.begin(action, [id], self._acted)

@@ -33,7 +33,7 @@ _TO_QUEUE = (EventType.SUBMITTED, EventType.QUEUED, EventType.LOST, EventType.RE
 
 
 @dataclass
-class JobView:
+class CardModel:
     """One job as its card shows it.
 
     Attributes:

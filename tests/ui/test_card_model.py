@@ -10,7 +10,7 @@ from typing import Any
 from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.snapshot import JobError
 from jobkit.ui.batch.batch_model import BatchModel
-from jobkit.ui.card.job_view import LOG_LINES, JobView
+from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.jobs.board import row
 from jobkit.ui.words.format import Eta
 
@@ -30,17 +30,17 @@ SUBMITTED = event(1, EventType.SUBMITTED, state="queued", submitted=MS)
 STARTED = event(2, EventType.STARTED, 4, state="running", started=MS + 4000, attempt=1, worker="gpu-1")
 
 
-def queued(**spec: Any) -> JobView:
+def queued(**spec: Any) -> CardModel:
     made = JobSpec(id="j1", task="train", title="Train", params={"n": 3, "lr": 0.1}, **spec)
     snapshot = JobSnapshot(made, seq=1, state=JobState.QUEUED, submitted_at=T0, history=(SUBMITTED,))
-    return JobView(snapshot, defaults={"n": 3})
+    return CardModel(snapshot, defaults={"n": 3})
 
 
 def at(second: float) -> datetime:
     return T0 + timedelta(seconds=second)
 
 
-def shown(view: JobView, second: float) -> dict[str, Any]:
+def shown(view: CardModel, second: float) -> dict[str, Any]:
     view._dirty.add("snapshot")
     whole, _ = view.updates(at(second))
     card: dict[str, Any] = json.loads(whole["snapshot"])
@@ -209,7 +209,7 @@ def test_a_silent_worker_is_told_with_the_time_until_the_job_is_taken_away() -> 
 
 def test_a_job_that_waits_for_others_says_for_which_and_how_far_they_are() -> None:
     spec = JobSpec("jchild", "train", needs=("aaaaaaaaaaaa", "bbbbbbbbbbbb"))
-    view = JobView(JobSnapshot(spec, 1, JobState.SCHEDULED))
+    view = CardModel(JobSnapshot(spec, 1, JobState.SCHEDULED))
     assert (view.alert(T0) or {})["text"] == "Waits for the results of 2 jobs"
 
     running = JobSnapshot(JobSpec("aaaaaaaaaaaa", "load", title="Load"), 2, JobState.RUNNING, done=2, total=5)

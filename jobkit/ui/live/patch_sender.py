@@ -25,7 +25,7 @@ logger = logging.getLogger("jobkit.ui")
 _BEHIND = 40
 
 
-class Post:
+class PendingUpdate:
     """What waits for one component: whole texts, of which only the newest counts, and parts, which all do."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Literals(dict[str, str]):
         return literal
 
 
-class Courier:
+class PatchSender:
     """Calls on everybody who has something to send, once for all that came in the same moment."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -94,12 +94,12 @@ class Courier:
                 logger.exception("a page could not be updated")
 
 
-_couriers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Courier] = weakref.WeakKeyDictionary()
+_senders: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, PatchSender] = weakref.WeakKeyDictionary()
 
 
-def courier_of(document: Any) -> Courier | None:
-    """The courier of a session's server; None if `loop_of` gives None."""
+def sender_of(document: Any) -> PatchSender | None:
+    """The sender of a session's server; None if `loop_of` gives None."""
     loop = loop_of(document)
     if loop is None:
         return None
-    return _couriers.get(loop) or _couriers.setdefault(loop, Courier(loop))
+    return _senders.get(loop) or _senders.setdefault(loop, PatchSender(loop))

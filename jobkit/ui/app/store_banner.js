@@ -1,13 +1,13 @@
-// A sentence above every page (standing.py): the store takes no changes, or the server does not answer.
+// A sentence above every page (store_banner.py): the store takes no changes, or the server does not answer.
 
-class Standing {
+class StoreBanner {
   saysAway = true;
 
   constructor(model, el) {
     this.model = model;
     this.words = h("span");
     this.line = h("div", {class: "refused", role: "status", hidden: true}, icon("warn"), this.words);
-    this.root = h("div", {class: "jk jk-standing"}, this.line);
+    this.root = h("div", {class: "jk jk-banner"}, this.line);
     el.append(this.root);
     this.stop = followTheme(this.root);
     model.on("change:text", () => this.show());
@@ -23,4 +23,4 @@ class Standing {
   }
 }
 
-export default {render: (props) => mount(props, (model, el) => new Standing(model, el))};
+export default {render: (props) => mount(props, (model, el) => new StoreBanner(model, el))};

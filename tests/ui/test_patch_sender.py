@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from jobkit.ui.jobs.board import Board
-from jobkit.ui.live.asked import Requests
 from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.courier import Literals, Post
+from jobkit.ui.live.browser_requests import Requests
+from jobkit.ui.live.patch_sender import Literals, PendingUpdate
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage
@@ -20,7 +20,7 @@ PART_OF = {"log": "log_append"}
 
 
 def test_of_whole_texts_the_newest_waits_and_of_parts_all() -> None:
-    post = Post()
+    post = PendingUpdate()
     post.add({"snapshot": "a"}, {"log_append": "1"}, PART_OF)
     post.add({"snapshot": "b"}, {"log_append": "2"}, PART_OF)
 
@@ -28,7 +28,7 @@ def test_of_whole_texts_the_newest_waits_and_of_parts_all() -> None:
 
 
 def test_a_whole_text_replaces_the_parts_before_it() -> None:
-    post = Post()
+    post = PendingUpdate()
     post.add({}, {"log_append": "1"}, PART_OF)
     post.add({"log": "all"}, {}, PART_OF)
     post.add({}, {"log_append": "2"}, PART_OF)
@@ -37,7 +37,7 @@ def test_a_whole_text_replaces_the_parts_before_it() -> None:
 
 
 def test_a_browser_that_takes_nothing_holds_a_bounded_number_of_parts() -> None:
-    post = Post()
+    post = PendingUpdate()
 
     for n in range(10_000):
         post.add({}, {"delta": str(n)}, {})

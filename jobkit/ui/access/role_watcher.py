@@ -12,33 +12,33 @@ from dataclasses import dataclass
 
 from jobkit.client.loop import background
 from jobkit.model.people import Person
-from jobkit.ui.access.desk import Desk
+from jobkit.ui.access.actions import Actions
 
 #: Seconds between two looks. Somebody counts as changed when two of them agree: a file that is being written is none.
 _LOOK_S = 1.0
 
 
 @dataclass(eq=False, slots=True)
-class _Visitor:
-    desk: Desk
+class WatchedSession:
+    access: Actions
     came: Person
     on_change: Callable[[], object]
     seen: Person
 
 
-class _Doorkeeper:
+class RoleWatcher:
     """Lives on the background loop, while somebody is there."""
 
     def __init__(self) -> None:
-        self._visitors: set[_Visitor] = set()
+        self._visitors: set[WatchedSession] = set()
         self._runner: asyncio.Task[None] | None = None
 
-    def add(self, visitor: _Visitor) -> None:
+    def add(self, visitor: WatchedSession) -> None:
         self._visitors.add(visitor)
         if self._runner is None or self._runner.done():
             self._runner = asyncio.get_running_loop().create_task(self._watch())
 
-    def leave(self, visitor: _Visitor) -> None:
+    def leave(self, visitor: WatchedSession) -> None:
         self._visitors.discard(visitor)
         if not self._visitors and self._runner is not None:
             self._runner.cancel()
@@ -48,26 +48,26 @@ class _Doorkeeper:
         while True:
             await asyncio.sleep(_LOOK_S)
             for visitor in list(self._visitors):
-                now = visitor.desk.judge()
+                now = visitor.access.judge()
                 if now != visitor.came and now == visitor.seen:
                     self._visitors.discard(visitor)
                     visitor.on_change()
                 visitor.seen = now
 
 
-_doorkeeper = _Doorkeeper()
+_watcher = RoleWatcher()
 
 
-def watch(desk: Desk, on_change: Callable[[], object]) -> Callable[[], None]:
-    """Call `on_change` once, on the background loop, when the person of `desk` has become somebody else; what it
+def watch(access: Actions, on_change: Callable[[], object]) -> Callable[[], None]:
+    """Call `on_change` once, on the background loop, when the person of `access` has become somebody else; what it
     gives ends that. From any thread."""
-    if not (desk.kit.settings.login and desk.person.name):
+    if not (access.kit.settings.login and access.person.name):
         return lambda: None
-    visitor = _Visitor(desk, desk.person, on_change, desk.person)
+    visitor = WatchedSession(access, access.person, on_change, access.person)
     loop = background.start()
-    loop.call_soon_threadsafe(_doorkeeper.add, visitor)
+    loop.call_soon_threadsafe(_watcher.add, visitor)
 
     def end() -> None:
-        loop.call_soon_threadsafe(_doorkeeper.leave, visitor)
+        loop.call_soon_threadsafe(_watcher.leave, visitor)
 
     return end

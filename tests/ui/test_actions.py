@@ -1,4 +1,4 @@
-"""The desk: every action by every role, on one's own and on others' jobs, with the audit trail that it leaves."""
+"""The access: every action by every role, on one's own and on others' jobs, with the audit trail that it leaves."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from jobkit.model import InvalidParams, JobState
 from jobkit.model.people import Person, Role
 from jobkit.settings import Settings
 from jobkit.tasks.decorator import task
-from jobkit.ui.access.desk import ACTIONS, Answer, Desk, action, each
+from jobkit.ui.access.actions import ACTIONS, ActionReply, Actions, action, each
 from tests.store.server import Server
 from tests.support import wait_until
 from tests.ui.stage import Stage
 
 
-def act(desk: Desk, name: str, targets: list[str], **details: Any) -> Answer:
-    return asyncio.run(desk.act(name, targets, **details))
+def act(access: Actions, name: str, targets: list[str], **details: Any) -> ActionReply:
+    return asyncio.run(access.act(name, targets, **details))
 
 
-def desk_of(stage: Stage, role: str, name: str = "ada") -> Desk:
-    return Desk(stage.kit, Person(name, Role(role)))
+def desk_of(stage: Stage, role: str, name: str = "ada") -> Actions:
+    return Actions(stage.kit, Person(name, Role(role)))
 
 
 #: Who may what, on jobs of their own and of others; `own` never learns that the others' exist.
@@ -108,9 +108,9 @@ def test_every_action_is_in_the_matrix_above() -> None:
 
 def test_a_foreign_job_and_none_at_all_look_the_same_to_who_sees_their_own(stage: Stage) -> None:
     foreign = stage.submit("train", owner="eve", id="x" * 32)
-    desk = desk_of(stage, "own")
+    access = desk_of(stage, "own")
 
-    told = [act(desk, "cancel", [job]).sentence for job in (foreign, "y" * 32)]
+    told = [act(access, "cancel", [job]).sentence for job in (foreign, "y" * 32)]
 
     assert told[0].replace("x", "y") == told[1].replace("x", "y")
 
@@ -119,11 +119,11 @@ def test_of_many_each_is_done_that_can_be_and_one_sentence_tells_of_the_rest(sta
     jobs = [stage.submit("train", owner="ada") for _ in range(3)]
     stage.start(jobs[0])
 
-    answer = act(Desk(stage.kit), "delete", [*jobs, "nowhere"])
+    answer = act(Actions(stage.kit), "delete", [*jobs, "nowhere"])
     assert answer.outcome == "failed"
 
-    assert act(Desk(stage.kit), "cancel", jobs).sentence == "3 jobs were asked to stop"
-    answer = act(Desk(stage.kit), "delete", [*jobs, "nowhere"])
+    assert act(Actions(stage.kit), "cancel", jobs).sentence == "3 jobs were asked to stop"
+    answer = act(Actions(stage.kit), "delete", [*jobs, "nowhere"])
     assert answer.sentence.startswith("2 of 4 jobs could not be deleted: job 00000001")
     assert answer.outcome == "partly"
     assert stage.kit.counts()["cancelled"] == 0
@@ -134,20 +134,20 @@ def test_a_refused_argument_keeps_its_name(stage: Stage) -> None:
     def double(n: int = 1) -> int:
         return 2 * n
 
-    answer = act(Desk(stage.kit), "submit", ["double"], params={"n": "many"})
+    answer = act(Actions(stage.kit), "submit", ["double"], params={"n": "many"})
 
     assert isinstance(answer.error, InvalidParams)
     assert answer.error.field == "n"
 
 
 def test_what_goes_wrong_inside_is_one_sentence(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def wrong(errand: Any, target: str) -> None:
+    async def wrong(call: Any, target: str) -> None:
         raise RuntimeError("secret detail")
 
     monkeypatch.delitem(ACTIONS, "wrong", raising=False)
     action("wrong", each(wrong), "wronged")
     try:
-        answer = act(Desk(stage.kit), "wrong", [stage.submit()])
+        answer = act(Actions(stage.kit), "wrong", [stage.submit()])
     finally:
         del ACTIONS["wrong"]
 
@@ -156,9 +156,9 @@ def test_what_goes_wrong_inside_is_one_sentence(stage: Stage, monkeypatch: pytes
 
 
 def test_refusals_do_not_push_out_the_trail(stage: Stage) -> None:
-    desk = desk_of(stage, "view")
+    access = desk_of(stage, "view")
     for n in range(80):
-        assert not act(desk, "cancel", [f"job{n}"]).is_ok
+        assert not act(access, "cancel", [f"job{n}"]).is_ok
 
     (entry,) = stage.kit.audit(1000)
     assert (entry.outcome, entry.times, entry.count, len(entry.targets)) == ("refused", 80, 80, 20)
@@ -171,7 +171,7 @@ def test_an_act_that_cannot_be_written_down_says_so_and_is_written_as_soon_as_it
         client.set("jk:default:audit", "no stream")
         job = kit.submit(len, "abc").id
 
-        answer = act(Desk(kit, Person("ada", Role.OPERATE)), "cancel", [job])
+        answer = act(Actions(kit, Person("ada", Role.OPERATE)), "cancel", [job])
 
         assert (answer.is_ok, answer.is_noted) == (True, False)
         assert answer.problem.endswith(

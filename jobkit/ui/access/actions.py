@@ -1,10 +1,10 @@
-"""`Desk`: the one gate through which everything goes that somebody does on a page.
+"""`Actions`: the one gate through which everything goes that somebody does on a page.
 
 One for each session: the kit, and the person who looks. `act` checks the role and whose job it is, does it, writes it
 into the audit trail, and gives one sentence for the page. What may be done stands in one table, `ACTIONS`; a page
 that brings an action of its own adds a line:
 
-    action("pause_queue", each(lambda errand, queue: errand.kit.aio.pause(queue)), "paused", on="queue")
+    action("pause_queue", each(lambda call, queue: call.kit.aio.pause(queue)), "paused", on="queue")
 
 The buttons that a page shows are a courtesy (`may`): a request that comes all the same is refused here.
 """
@@ -34,7 +34,7 @@ _SLICE, _AT_ONCE = 500, 8
 
 
 @dataclass(slots=True)
-class Errand:
+class ActionCall:
     """One call of an action.
 
     Attributes:
@@ -61,7 +61,7 @@ class Errand:
         self.problems[target] = why if isinstance(why, JobkitError) else JobkitError(why)
 
 
-Do = Callable[[Errand], Awaitable[None]]
+Do = Callable[[ActionCall], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def action(
 
     Args:
         name: as pages ask for it, a command: "cancel", "pause_queue".
-        do: does it, see `Errand`; `each` makes it from a function for one target.
+        do: does it, see `ActionCall`; `each` makes it from a function for one target.
         done: what was done, as in "job 5f0c1234 was cancelled".
         on: what the targets are: "job" (their owner is checked), "queue", "worker", "group", "schedule", ...
         least: the role that it takes.
@@ -106,26 +106,26 @@ def action(
     return made
 
 
-def each(one: Callable[[Errand, str], Awaitable[object]]) -> Do:
-    """An action from what is done to one target, by a coroutine of errand and target; what it raises is why not."""
+def each(one: Callable[[ActionCall, str], Awaitable[object]]) -> Do:
+    """An action from what is done to one target, by a coroutine of call and target; what it raises is why not."""
 
-    async def do(errand: Errand) -> None:
+    async def do(call: ActionCall) -> None:
         places = asyncio.Semaphore(_AT_ONCE)
 
         async def go(target: str) -> None:
             async with places:
                 try:
-                    await one(errand, target)
+                    await one(call, target)
                 except JobkitError as error:
-                    errand.refuse(target, error)
+                    call.refuse(target, error)
 
-        await asyncio.gather(*map(go, errand.targets))
+        await asyncio.gather(*map(go, call.targets))
 
     return do
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ActionReply:
     """What came of it.
 
     Attributes:
@@ -150,7 +150,7 @@ class Answer:
         return "" if self.is_ok and self.is_noted else self.sentence
 
 
-class Desk:
+class Actions:
     """See the module's docstring.
 
     Args:
@@ -184,7 +184,7 @@ class Desk:
         return self.person.sees(snapshot.spec.owner)
 
     def begin(
-        self, name: str, targets: Sequence[str], then: Callable[[Answer], object] | None = None, /, **details: Any
+        self, name: str, targets: Sequence[str], then: Callable[[ActionReply], object] | None = None, /, **details: Any
     ) -> None:
         """`act` in the background, from any thread; `then` is called on the background loop with the answer."""
 
@@ -195,7 +195,7 @@ class Desk:
 
         background.spawn(run())
 
-    async def act(self, name: str, targets: Sequence[str], /, **details: Any) -> Answer:
+    async def act(self, name: str, targets: Sequence[str], /, **details: Any) -> ActionReply:
         """Do it to each of `targets`, in any event loop; never raises, but for being cancelled.
 
         Args:
@@ -205,50 +205,50 @@ class Desk:
         """
         wanted = ACTIONS.get(name)
         if wanted is None:
-            return Answer(f"there is no action {name[:60]!r} here", "refused")
+            return ActionReply(f"there is no action {name[:60]!r} here", "refused")
         targets = list(dict.fromkeys(map(str, targets)))
         self.person = self.judge()
         if not self._is_allowed(wanted):
-            return await self._noted(wanted, targets, Answer(self._not_allowed(wanted), "refused"))
+            return await self._noted(wanted, targets, ActionReply(self._not_allowed(wanted), "refused"))
         if not targets:
-            return Answer(f"there is nothing to be {wanted.done}", "failed")
+            return ActionReply(f"there is nothing to be {wanted.done}", "failed")
         try:
             answer = await self._carry_out(wanted, targets, details)
         except Exception:
             logger.exception("%s failed", name)
-            answer = Answer("it did not work, by a fault of jobkit; the server's log has more", "failed")
+            answer = ActionReply("it did not work, by a fault of jobkit; the server's log has more", "failed")
         if isinstance(answer.error, StoreUnavailable) and answer.error.only_reads:
             self.on_refused()
         return await self._noted(wanted, targets, answer)
 
-    async def _carry_out(self, wanted: Action, targets: Sequence[str], details: Mapping[str, Any]) -> Answer:
-        whole = Errand(self.kit, self.person, targets, details, wanted.done)
+    async def _carry_out(self, wanted: Action, targets: Sequence[str], details: Mapping[str, Any]) -> ActionReply:
+        whole = ActionCall(self.kit, self.person, targets, details, wanted.done)
         try:
             for start in range(0, len(targets), _SLICE):
-                errand = Errand(self.kit, self.person, targets[start : start + _SLICE], details, wanted.done)
+                call = ActionCall(self.kit, self.person, targets[start : start + _SLICE], details, wanted.done)
                 if wanted.on == "job" and not self.person.sees_all:
-                    await self._leave_out_foreign(errand, whole)
-                if errand.targets:
-                    await wanted.do(errand)
-                whole.made += errand.made
-                whole.problems |= errand.problems
-                whole.done = errand.done
+                    await self._leave_out_foreign(call, whole)
+                if call.targets:
+                    await wanted.do(call)
+                whole.made += call.made
+                whole.problems |= call.problems
+                whole.done = call.done
         except JobkitError as error:  # the store is away: as good as all of the rest
             if len(targets) == 1 or not whole.made:
-                return Answer(str(error), "failed", tuple(whole.made), error)
+                return ActionReply(str(error), "failed", tuple(whole.made), error)
             whole.refuse("", error)
         return _answer(wanted, whole)
 
-    async def _leave_out_foreign(self, errand: Errand, whole: Errand) -> None:
+    async def _leave_out_foreign(self, call: ActionCall, whole: ActionCall) -> None:
         """What somebody does not see does not exist for them."""
-        found: Sequence[JobSnapshot | None] = await on_loop(self.kit.verbs.store.snapshots(errand.targets))
+        found: Sequence[JobSnapshot | None] = await on_loop(self.kit.verbs.store.snapshots(call.targets))
         kept = []
-        for target, snapshot in zip(errand.targets, found, strict=True):
+        for target, snapshot in zip(call.targets, found, strict=True):
             if snapshot is not None and self.sees(snapshot):
                 kept.append(target)
             else:
                 whole.refuse(target, not_found(target))
-        errand.targets = kept
+        call.targets = kept
 
     def _is_allowed(self, wanted: Action) -> bool:
         return self.person.may(wanted.least) or (self.person.may_with_own and wanted.own_too)
@@ -262,7 +262,7 @@ class Desk:
             f"and {'theirs' if self.person.name else 'yours'} is {self.person.role}"
         )
 
-    async def _noted(self, wanted: Action, targets: Sequence[str], answer: Answer) -> Answer:
+    async def _noted(self, wanted: Action, targets: Sequence[str], answer: ActionReply) -> ActionReply:
         """The answer, once it is written down; it says so where it is not."""
         entry = AuditEntry.of(
             self.person.name, self.person.role, "page", wanted.name, wanted.on, targets, answer.outcome, answer.sentence
@@ -285,15 +285,15 @@ def _judge_here(kit: Kit) -> Callable[[], Person]:
     return judge_here(kit.settings)
 
 
-def _answer(wanted: Action, errand: Errand) -> Answer:
-    all_, failed = len(errand.targets), len(errand.problems)
+def _answer(wanted: Action, call: ActionCall) -> ActionReply:
+    all_, failed = len(call.targets), len(call.problems)
     if not failed:
-        what = f"{wanted.on} {_short(errand.targets[0])} was" if all_ == 1 else f"{all_:,} {wanted.on}s were"
-        return Answer(f"{what} {errand.done}", "done", tuple(errand.made))
-    first = next(iter(errand.problems.values()))
+        what = f"{wanted.on} {_short(call.targets[0])} was" if all_ == 1 else f"{all_:,} {wanted.on}s were"
+        return ActionReply(f"{what} {call.done}", "done", tuple(call.made))
+    first = next(iter(call.problems.values()))
     outcome = "failed" if failed == all_ else "partly"
-    sentence = str(first) if all_ == 1 else f"{failed:,} of {all_:,} {wanted.on}s could not be {errand.done}: {first}"
-    return Answer(sentence, outcome, tuple(errand.made), first)
+    sentence = str(first) if all_ == 1 else f"{failed:,} of {all_:,} {wanted.on}s could not be {call.done}: {first}"
+    return ActionReply(sentence, outcome, tuple(call.made), first)
 
 
 def _short(target: str) -> str:
@@ -313,29 +313,29 @@ async def on_loop(coroutine: Any) -> Any:
 # -- what can be done --------------------------------------------------------------------------------------------------
 
 
-async def _cancel(errand: Errand) -> None:
-    reason = str(errand.details.get("reason") or (errand.person.name and f"asked by {errand.person.name}"))
-    states = await errand.kit.aio.cancel_many(list(errand.targets), reason)
-    for job_id, state in zip(errand.targets, states, strict=True):
+async def _cancel(call: ActionCall) -> None:
+    reason = str(call.details.get("reason") or (call.person.name and f"asked by {call.person.name}"))
+    states = await call.kit.aio.cancel_many(list(call.targets), reason)
+    for job_id, state in zip(call.targets, states, strict=True):
         if not state:
-            errand.refuse(job_id, not_found(job_id))
+            call.refuse(job_id, not_found(job_id))
         elif state == "running":
-            errand.done = "asked to stop"
+            call.done = "asked to stop"
         elif state != "cancelled":
-            errand.refuse(job_id, f"job {_short(job_id)} has already {state}")
+            call.refuse(job_id, f"job {_short(job_id)} has already {state}")
 
 
-async def _retry(errand: Errand, job_id: str) -> None:
-    as_owner = {"owner": errand.person.name} if errand.person.name else {}
-    errand.make((await errand.kit.aio.retry(job_id, **as_owner)).id)
+async def _retry(call: ActionCall, job_id: str) -> None:
+    as_owner = {"owner": call.person.name} if call.person.name else {}
+    call.make((await call.kit.aio.retry(job_id, **as_owner)).id)
 
 
-async def _delete(errand: Errand) -> None:
-    gone = await errand.kit.aio.delete(list(errand.targets))
-    kept = [job_id for job_id, is_gone in zip(errand.targets, gone, strict=True) if not is_gone]
-    for job_id, snapshot in zip(kept, await on_loop(errand.kit.verbs.store.snapshots(kept)), strict=True):
+async def _delete(call: ActionCall) -> None:
+    gone = await call.kit.aio.delete(list(call.targets))
+    kept = [job_id for job_id, is_gone in zip(call.targets, gone, strict=True) if not is_gone]
+    for job_id, snapshot in zip(kept, await on_loop(call.kit.verbs.store.snapshots(kept)), strict=True):
         is_here = snapshot is not None
-        errand.refuse(
+        call.refuse(
             job_id,
             f"job {_short(job_id)} is {snapshot.state}; cancel it first, then it can be deleted"
             if is_here
@@ -343,31 +343,31 @@ async def _delete(errand: Errand) -> None:
         )
 
 
-async def _submit(errand: Errand, task: str) -> None:
-    params, options = errand.details.get("params") or {}, errand.details.get("options") or {}
-    job = await errand.kit.aio.submit_info(task, params, options, owner=errand.person.name)
-    errand.make(job.id)
+async def _submit(call: ActionCall, task: str) -> None:
+    params, options = call.details.get("params") or {}, call.details.get("options") or {}
+    job = await call.kit.aio.submit_info(task, params, options, owner=call.person.name)
+    call.make(job.id)
 
 
-async def _change(errand: Errand, job_id: str) -> None:
-    params, options = errand.details.get("params") or {}, errand.details.get("options") or {}
-    job = await errand.kit.aio.rerun_with(job_id, params, options, owner=errand.person.name)
-    errand.make(job.id)
+async def _change(call: ActionCall, job_id: str) -> None:
+    params, options = call.details.get("params") or {}, call.details.get("options") or {}
+    job = await call.kit.aio.rerun_with(job_id, params, options, owner=call.person.name)
+    call.make(job.id)
 
 
-async def _sweep(errand: Errand, task: str) -> None:
-    axes, params = errand.details.get("axes") or {}, errand.details.get("params") or {}
+async def _sweep(call: ActionCall, task: str) -> None:
+    axes, params = call.details.get("axes") or {}, call.details.get("params") or {}
     points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
     each_params = [{**params, **point} for point in points]
-    options = errand.details.get("options") or {}
-    for job in await errand.kit.aio.map_info(task, each_params, options, owner=errand.person.name):
-        errand.make(job.id)
-    errand.done = f"submitted {len(points):,} times"
+    options = call.details.get("options") or {}
+    for job in await call.kit.aio.map_info(task, each_params, options, owner=call.person.name):
+        call.make(job.id)
+    call.done = f"submitted {len(points):,} times"
 
 
 def _stop(how: str) -> Do:
-    async def do(errand: Errand, worker_id: str) -> None:
-        if not await on_loop(errand.kit.verbs.store.stop_workers([worker_id], how)):
+    async def do(call: ActionCall, worker_id: str) -> None:
+        if not await on_loop(call.kit.verbs.store.stop_workers([worker_id], how)):
             raise JobkitError(f"worker {worker_id[:60]} is not there any more")
 
     return each(do)
@@ -386,39 +386,39 @@ action("stop_worker", _stop("now"), "asked to end at once", on="worker", least=R
 # -- pause and resume queues and tasks, move waiting jobs --------------------------------------------------------------
 
 
-async def _pause(errand: Errand, queue: str) -> None:
-    if not await errand.kit.aio.pause(queue, by=errand.person.name):
+async def _pause(call: ActionCall, queue: str) -> None:
+    if not await call.kit.aio.pause(queue, by=call.person.name):
         raise JobkitError(f"queue {queue} is paused already")
 
 
-async def _resume(errand: Errand, queue: str) -> None:
-    if not await errand.kit.aio.resume(queue):
+async def _resume(call: ActionCall, queue: str) -> None:
+    if not await call.kit.aio.resume(queue):
         raise JobkitError(f"queue {queue} is not paused")
 
 
-async def _pause_task(errand: Errand, task: str) -> None:
-    if not await errand.kit.aio.pause_task(task, by=errand.person.name):
+async def _pause_task(call: ActionCall, task: str) -> None:
+    if not await call.kit.aio.pause_task(task, by=call.person.name):
         raise JobkitError(f"task {task} is paused already")
 
 
-async def _resume_task(errand: Errand, task: str) -> None:
-    if not await errand.kit.aio.resume_task(task):
+async def _resume_task(call: ActionCall, task: str) -> None:
+    if not await call.kit.aio.resume_task(task):
         raise JobkitError(f"task {task} is not paused")
 
 
-async def _move(errand: Errand) -> None:
-    queue = str(errand.details.get("queue") or "").strip() or None
-    level = str(errand.details.get("priority") or "").strip()
+async def _move(call: ActionCall) -> None:
+    queue = str(call.details.get("queue") or "").strip() or None
+    level = str(call.details.get("priority") or "").strip()
     try:
         priority = int(level) if level else None
     except ValueError:
         raise InvalidParams(f"priority must be a whole number, not {level[:40]!r}", "priority") from None
-    jobs = list(errand.targets)
-    refused = await errand.kit.aio.move(jobs, queue=queue, priority=priority, by=errand.person.name)
+    jobs = list(call.targets)
+    refused = await call.kit.aio.move(jobs, queue=queue, priority=priority, by=call.person.name)
     for job_id, why in refused.items():
-        errand.refuse(job_id, why)
+        call.refuse(job_id, why)
     to = [*([f"queue {queue}"] if queue else []), *([f"priority {priority}"] if priority is not None else [])]
-    errand.done = f"moved to {' and '.join(to)}"
+    call.done = f"moved to {' and '.join(to)}"
 
 
 action("pause_queue", each(_pause), "paused", on="queue")

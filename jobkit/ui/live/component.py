@@ -1,4 +1,4 @@
-"""`SelfContained`: a component that brings all of its style with it, and whose browser misses nothing.
+"""`Component`: a component that brings all of its style with it, and whose browser misses nothing.
 
 Panel gives every component links to its own style sheets: on its server's address inside `panel serve`, on a CDN
 everywhere else, also for a window whose session is made anew after a long absence. jobkit's components need none.
@@ -23,7 +23,7 @@ from jobkit.ui.live import heartbeat
 from jobkit.ui.patch import ComponentHooks, models_of, send_changes, session_of
 
 
-class SelfContained(ComponentHooks, param.Parameterized):
+class Component(ComponentHooks, param.Parameterized):
     """Mixed into a component of `panel.custom`; drops the style sheets that nobody but Panel asked for.
 
     Attributes:
