@@ -38,6 +38,7 @@ CLEAN = (
     "jobkit/embedded",
     "jobkit/demo.py",
     *(f"jobkit/store/{name}.py" for name in ("query", "grammar", "values", "records")),
+    "jobkit/ui",
 )
 
 #: "in a process of its own and ..."; "of its own workers" is fine.

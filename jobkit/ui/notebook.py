@@ -1,4 +1,4 @@
-"""How jobs show themselves in a notebook: a live card while they go on, static HTML once they have ended.
+"""Display of jobs in a notebook: a live card while they go on, static HTML once they have ended.
 
 A live card has two outputs: static HTML, and the widget, which hides it as long as it is there. JupyterLab prefers a
 widget to all else in an output, also one whose kernel is gone ("model not found"), so the HTML needs an output of its
@@ -60,7 +60,7 @@ def display_form(kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], filled: 
         kit: gives the kit to submit with. infos: the tasks, by name. filled: what it starts from.
 
     Returns:
-        False where there is no notebook; nothing was shown then.
+        False outside a notebook; nothing was shown then.
     """
     from IPython.display import display
 
@@ -193,7 +193,7 @@ class _Output:
             self._update([self._behind(self._static(what))])
 
     def end(self, what: Any) -> None:
-        """It is over; in any thread, perhaps before it was shown."""
+        """Make the output static, now or when it is shown; in any thread."""
         self._ends.append(what)
         self._turn()
 
@@ -219,7 +219,7 @@ class _Output:
     def _update(self, bundles: Sequence[Mapping[str, Any]]) -> None:
         try:
             for handle, bundle in zip(self._handles, bundles, strict=False):
-                # In a context of its own, an output belongs to the cell that runs now, not to the one which began this.
+                # In a new context, an output belongs to the cell that runs now, not to the cell that began this.
                 contextvars.Context().run(handle.update, dict(bundle), raw=True)
         except Exception:  # the kernel is going away; the next display reads the truth from the store
             logger.debug("a card could not be made static", exc_info=True)
@@ -239,7 +239,7 @@ def _in_next_cell(action: Callable[[], None]) -> None:
 
 
 def ended_html(kit: Kit, job: Job) -> str:
-    """The static card of an ended job, with its last lines and preview from the store where that answers."""
+    """Return the static card of an ended job, with its last lines and preview if the store answers."""
     try:
         log = kit.log_slice(job.id, tail=_TAIL)
         saved = [artifact.to_json() for artifact in kit.artifacts(job.id)]

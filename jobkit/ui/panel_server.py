@@ -1,4 +1,4 @@
-"""What jobkit changes in Panel's server, for `panel serve dashboard.py` as for `jobkit dashboard`.
+"""Changes to Panel's server, for `panel serve dashboard.py` as for `jobkit dashboard`.
 
 Panel has no hooks for these: who may have a session, which files `/components` serves, how long a request may take,
 which address `--show` opens; `patch` has the names of the methods that are wrapped for it. The module is loaded with a
@@ -53,7 +53,7 @@ logger = logging.getLogger("jobkit.ui")
 #: Seconds for the headers of a request, also between two requests of one connection, and for its body.
 HEADER_S = BODY_S = 60.0
 
-#: Largest body of a request in bytes. The API has a limit of its own; pages send what they have by their websocket.
+#: Largest body of a request in bytes. The API has a separate limit; pages send by their websocket.
 BODY_BYTES = 2 * 2**20
 
 #: Name under which a request keeps its visitor.
@@ -73,10 +73,10 @@ def rest_provider(_files: list[str], _endpoint: str) -> list[Any]:
 
 @dataclass(slots=True)
 class _Note:
-    """What jobkit knows of a session.
+    """jobkit's note about a session.
 
     Attributes:
-        own_for: settings, if it was opened to the server's own person: nobody else may come to it later.
+        own_for: settings, if it was opened to the server's own person: no other visitor may join it later.
         refusal: page in place of it.
         framed: whether pages of other sites may put it into a frame.
     """
@@ -90,7 +90,7 @@ _notes: WeakKeyDictionary[Document, _Note] = WeakKeyDictionary()
 
 
 class SessionRefused(tornado.web.HTTPError):
-    """A session that somebody may not have; `page` says so."""
+    """A visitor may not have a session; `page` says so."""
 
     def __init__(self, page: str) -> None:
         super().__init__(403)
@@ -119,7 +119,7 @@ def forbid_frames() -> None:
 
 
 def refuse(title: str, sentence: str, lines: list[str]) -> None:
-    """Give whoever asked for the current session a page with this sentence, and no session."""
+    """Reply to the request for the current session with a page of this sentence, and no session."""
     if (document := state.curdoc) is not None:
         _notes.setdefault(document, _Note()).refusal = _page(title, sentence, lines)
 
@@ -149,7 +149,7 @@ def _remember(handler: Any) -> None:
 
 
 def _check(document: Document, request: Any) -> None:
-    """Raise SessionRefused if whoever sends `request` may not have the session of `document`."""
+    """Raise SessionRefused if the sender of `request` may not have the session of `document`."""
     note = _notes.get(document)
     if note is None:
         return
@@ -160,7 +160,7 @@ def _check(document: Document, request: Any) -> None:
 
 
 def _judging(create: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Every page and every websocket comes through here for its session, a new one or one that is there."""
+    """Check the visitor of each page and each websocket before it gets its session, new or not."""
 
     @wraps(create)
     async def judged(self: Any, session_id: Any, request: Any = None, token: Any = None) -> Any:
@@ -182,7 +182,7 @@ def _framing(get_session: Callable[..., Awaitable[Any]]) -> Callable[..., Awaita
     async def framed(self: Any) -> Any:
         session = await get_session(self)
         if (note := _notes.get(session.document)) is not None:
-            _check(session.document, self.request)  # `--reuse-sessions` gives the session of somebody else
+            _check(session.document, self.request)  # `--reuse-sessions` gives the session of another visitor
             if not note.framed:
                 self.set_header("Content-Security-Policy", FRAMES)
         return session

@@ -1,4 +1,4 @@
-"""All private names of Panel and Bokeh that `jobkit.ui` uses, and nothing else of it.
+"""All private names of Panel and Bokeh that `jobkit.ui` uses, in one file.
 
 Two needs have no public way. Texts go to a browser as Bokeh's own message, past param, Panel and the document: with 20
 sessions, a tenth of the cost. And Panel's server has no hooks for who may have a session, which files `/components`

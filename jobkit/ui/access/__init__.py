@@ -1,1 +1,1 @@
-"""Who a session belongs to, and the gate for every action of a page."""
+"""Sessions and their persons, and the gate for every action of a page."""

@@ -1,12 +1,12 @@
-"""`Actions`: the one gate through which everything goes that somebody does on a page.
+"""`Actions`: the one gate for everything that a user does on a page.
 
-One for each session: the kit, and the person who looks. `act` checks the role and whose job it is, does it, writes it
-into the audit trail, and gives one sentence for the page. What may be done stands in one table, `ACTIONS`; a page
-that brings an action of its own adds a line:
+One per session: its kit and its person. `act` checks the role and the owner of the job, acts, writes an entry into the
+audit log and returns one sentence for the page. The table `ACTIONS` has all actions; a page with actions of your own
+adds a line for each:
 
     action("pause_queue", each(lambda call, queue: call.kit.aio.pause(queue)), "paused", on="queue")
 
-The buttons that a page shows are a courtesy (`may`): a request that comes all the same is refused here.
+A page hides buttons that are not allowed (`may`); their requests are refused here all the same.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jobkit.ui")
 
-#: Targets that one call of the store is asked about, and how many `each` has under way at once.
-_SLICE, _AT_ONCE = 500, 8
+#: Targets of one call of the store, at most.
+_SLICE = 500
+
+#: Targets that `each` acts on at once.
+_AT_ONCE = 8
 
 
 @dataclass(slots=True)
@@ -38,10 +41,10 @@ class ActionCall:
     """One call of an action.
 
     Attributes:
-        kit: where. person: who asks; they may.
-        targets: what to do it to, at most `_SLICE` of them, in the order of the page.
-        details: what else was asked for.
-        done: how what was done is called, where the action's own word does not fit.
+        kit: to act on. person: the caller, whose role has been checked.
+        targets: ids or names, at most `_SLICE`, in the order of the page.
+        details: the other arguments of the request.
+        done: participle for the reply, if that of the action does not fit.
     """
 
     kit: Kit
@@ -53,11 +56,11 @@ class ActionCall:
     problems: dict[str, JobkitError] = field(default_factory=dict)
 
     def make(self, job_id: str) -> None:
-        """A job came of it."""
+        """Add a job that was made."""
         self.made.append(job_id)
 
     def refuse(self, target: str, why: JobkitError | str) -> None:
-        """It could not be done to this one, and one sentence why."""
+        """Add a target that failed, with the reason."""
         self.problems[target] = why if isinstance(why, JobkitError) else JobkitError(why)
 
 
@@ -66,7 +69,7 @@ Do = Callable[[ActionCall], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What may be done; see `action`."""
+    """A known action; see `action`."""
 
     name: str
     do: Do
@@ -90,7 +93,7 @@ def action(
     own_too: bool | None = None,
     is_dangerous: bool = False,
 ) -> Action:
-    """Make an action known.
+    """Register an action.
 
     Args:
         name: as pages ask for it, a command: "cancel", "pause_queue".
@@ -98,7 +101,7 @@ def action(
         done: what was done, as in "job 5f0c1234 was cancelled".
         on: what the targets are: "job" (their owner is checked), "queue", "worker", "group", "schedule", ...
         least: the role that it takes.
-        own_too: whether the role `own` may do it: with jobs of their own. True for jobs unless given.
+        own_too: whether the role `own` may do it to its own jobs. Default: True for jobs.
         is_dangerous: whether a page asks before it does it.
     """
     made = Action(name, do, done, on, least, on == "job" if own_too is None else own_too, is_dangerous)
@@ -107,7 +110,7 @@ def action(
 
 
 def each(one: Callable[[ActionCall, str], Awaitable[object]]) -> Do:
-    """An action from what is done to one target, by a coroutine of call and target; what it raises is why not."""
+    """Make an action of a coroutine for one target; the error that it raises is the reason of refusal."""
 
     async def do(call: ActionCall) -> None:
         places = asyncio.Semaphore(_AT_ONCE)
@@ -126,7 +129,7 @@ def each(one: Callable[[ActionCall, str], Awaitable[object]]) -> Do:
 
 @dataclass(frozen=True, slots=True)
 class ActionReply:
-    """What came of it.
+    """Result of an action.
 
     Attributes:
         sentence: for the page. outcome: "done", "partly", "failed" or "refused".
@@ -146,7 +149,7 @@ class ActionReply:
 
     @property
     def problem(self) -> str:
-        """The sentence where something did not work, or was not written down; else ""."""
+        """The sentence if something failed, or could not be written into the audit log; else ""."""
         return "" if self.is_ok and self.is_noted else self.sentence
 
 
@@ -154,13 +157,13 @@ class Actions:
     """See the module's docstring.
 
     Args:
-        kit: where it is done.
-        person: who looks; the one of this browser session unless given, see `person_here`.
-        only_looks: nothing can be done here, whatever the role.
+        kit: where actions are done.
+        person: default: the person of this browser session, see `person_here`.
+        only_looks: refuse all actions, whatever the role.
 
     Attributes:
-        judge: says who they are now: their role may have changed since their page was opened.
-        on_refused: called where the store took no change, though it can be read.
+        judge: returns the person as they are now: the role may have changed since the page was opened.
+        on_refused: called when the store refuses a change, though it can be read.
     """
 
     def __init__(self, kit: Kit, person: Person | None = None, *, only_looks: bool = False) -> None:
@@ -171,16 +174,16 @@ class Actions:
         self.on_refused: Callable[[], object] = lambda: None
 
     def may(self, name: str) -> bool:
-        """Whether a button for this action makes sense; what they do not own is refused later all the same."""
+        """Return whether the role allows this action. Jobs of other owners are still refused by `act`."""
         wanted = ACTIONS.get(name)
         return wanted is not None and self._is_allowed(wanted)
 
     def offered(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Those of `names` that they may."""
+        """Return the allowed ones of `names`."""
         return tuple(name for name in names if self.may(name))
 
     def sees(self, snapshot: JobSnapshot) -> bool:
-        """Whether they see this job."""
+        """Return whether the person may see this job."""
         return self.person.sees(snapshot.spec.owner)
 
     def begin(
@@ -196,7 +199,7 @@ class Actions:
         background.spawn(run())
 
     async def act(self, name: str, targets: Sequence[str], /, **details: Any) -> ActionReply:
-        """Do it to each of `targets`, in any event loop; never raises, but for being cancelled.
+        """Act on each of `targets`, in any event loop. Raises nothing except CancelledError.
 
         Args:
             name: one of `ACTIONS`.
@@ -240,7 +243,7 @@ class Actions:
         return _answer(wanted, whole)
 
     async def _leave_out_foreign(self, call: ActionCall, whole: ActionCall) -> None:
-        """What somebody does not see does not exist for them."""
+        """Split targets into visible ones and problems; a job that the person may not see does not exist."""
         found: Sequence[JobSnapshot | None] = await on_loop(self.kit.verbs.store.snapshots(call.targets))
         kept = []
         for target, snapshot in zip(call.targets, found, strict=True):
@@ -263,11 +266,11 @@ class Actions:
         )
 
     async def _noted(self, wanted: Action, targets: Sequence[str], answer: ActionReply) -> ActionReply:
-        """The answer, once it is written down; it says so where it is not."""
+        """Write the audit entry and return the reply, which says so if the entry could not be written."""
         entry = AuditEntry.of(
             self.person.name, self.person.role, "page", wanted.name, wanted.on, targets, answer.outcome, answer.sentence
         )
-        logger.info("%s: %s %s: %s", entry.who or "somebody", entry.action, ", ".join(entry.targets), entry.outcome)
+        logger.info("%s: %s %s: %s", entry.who or "anonymous", entry.action, ", ".join(entry.targets), entry.outcome)
         try:
             await on_loop(self.kit.verbs.note(entry))
         except JobkitError:  # the log has more
@@ -301,12 +304,12 @@ def _short(target: str) -> str:
 
 
 def not_found(job_id: str) -> JobNotFound:
-    """What is said of a job that is not kept, and of one that somebody does not see."""
+    """Return the error for a job that is not kept, and for one that the person may not see."""
     return JobNotFound(f"no job {job_id[:60]!r} is kept here: it was never submitted, was removed, or has expired")
 
 
 async def on_loop(coroutine: Any) -> Any:
-    """What a coroutine of the background loop gives, awaited on any loop."""
+    """Run a coroutine on the background loop and await its value on any loop."""
     return await asyncio.wrap_future(background.spawn(coroutine))
 
 

@@ -1,7 +1,7 @@
-"""Looks now and then whether those who have a page open are still who they were when they came.
+"""`watch`: detect a changed role or login while a page is open, so that the page can be reloaded.
 
-A line that is taken out of the login file, or another role, would else be felt by what somebody does, but not by what
-they see. Costs a look at the file's time for each page that is open, and nothing where there is no such file.
+Actions check the role each time; without this, an open page would still show what the old role was allowed to see. Each
+open page costs one check of the login file's time per second; without a login file, no check is made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jobkit.client.loop import background
 from jobkit.model.people import Person
 from jobkit.ui.access.actions import Actions
 
-#: Seconds between two looks. Somebody counts as changed when two of them agree: a file that is being written is none.
+#: Seconds between two checks. Two of them must agree: a file may be read while it is being written.
 _LOOK_S = 1.0
 
 
@@ -27,7 +27,7 @@ class WatchedSession:
 
 
 class RoleWatcher:
-    """Lives on the background loop, while somebody is there."""
+    """Checks all watched sessions; used on the background loop alone."""
 
     def __init__(self) -> None:
         self._visitors: set[WatchedSession] = set()
@@ -59,8 +59,10 @@ _watcher = RoleWatcher()
 
 
 def watch(access: Actions, on_change: Callable[[], object]) -> Callable[[], None]:
-    """Call `on_change` once, on the background loop, when the person of `access` has become somebody else; what it
-    gives ends that. From any thread."""
+    """Call `on_change` once, on the background loop, when the person of `access` has changed.
+
+    From any thread. Returns a function that ends the watch.
+    """
     if not (access.kit.settings.login and access.person.name):
         return lambda: None
     visitor = WatchedSession(access, access.person, on_change, access.person)

@@ -22,12 +22,12 @@ logger = logging.getLogger("jobkit.ui")
 
 
 def person_here(settings: Settings) -> Person:
-    """The person of the current session; outside of any (a notebook, a script) its own user, who may everything."""
+    """Return the person of the current session; outside a session (notebook, script) the user, with all rights."""
     return judge_here(settings)()
 
 
 def judge_here(settings: Settings) -> Callable[[], Person]:
-    """Return a function that says who has the current session: now, and whenever it is called later, from anywhere."""
+    """Return a function that returns the person of the current session as of each call, from any thread."""
     decision = panel_server.decide_here(settings)
     if decision is None:
         return Person
@@ -49,7 +49,7 @@ def _login_id() -> str:
 
 
 def _claims() -> Mapping[str, Any]:
-    """What an OAuth provider has said of who is logged in; nothing of other logins."""
+    """Return the claims of the OAuth provider; {} for other logins."""
     try:
         told = pn.state.user_info if pn.config.oauth_provider else None
     except Exception as error:  # a cookie of another key, or no token at all
@@ -59,7 +59,7 @@ def _claims() -> Mapping[str, Any]:
 
 
 def refusal(person: Person, settings: Settings) -> tuple[str, str, list[str]]:
-    """Return what to say to somebody who sees nothing: in a few words, in a sentence, and what may be set."""
+    """Return title, sentence and example settings for a person who may see nothing."""
     if person.name:
         return (
             "No access",

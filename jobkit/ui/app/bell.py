@@ -21,7 +21,7 @@ _ENDS = frozenset({EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED})
 
 
 def words(ended: Sequence[JobSnapshot]) -> list[dict[str, str]]:
-    """What to notify of: `title`, `body` and the `id` of the job ("" for several at once)."""
+    """Return notifications: `title`, `body` and the `id` of the job ("" for several at once)."""
     if len(ended) > _MOST:
         failed = sum(job.state == "failed" for job in ended)
         body = f"{failed} failed" if failed else "none failed"

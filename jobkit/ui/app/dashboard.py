@@ -2,8 +2,8 @@
 
     Dashboard(jobkit.connect()).servable()
 
-It holds no state of its own: what is shown comes from the kit, what is chosen stands in the URL
-(`?page=submit`, `?q=state:failed`, `?job=...`), so that a link can be sent, and the back button goes back.
+It keeps no state: jobs come from the kit, and the URL has all that is chosen (`?page=submit`, `?q=state:failed`,
+`?job=...`), so that links can be shared and the back button works.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _nothing(session: PageSession) -> Notice:
     return Notice(*refusal(session.person, session.kit.settings))
 
 
-#: What somebody gets whose role shows them no page.
+#: The only page of a person whose role allows none.
 _NOTHING = Page("nothing", "No access", _nothing, role=Role.NONE, own_too=True)
 
 
@@ -161,7 +161,7 @@ class Dashboard(Viewer):
         self.job = job_id
 
     def has(self, slug: str) -> bool:
-        """Whether there is such a page for this person."""
+        """Return whether this person has such a page."""
         return slug in self._pages
 
     def go(self, slug: str, query: Mapping[str, str] | None = None) -> None:
@@ -193,7 +193,7 @@ class Dashboard(Viewer):
 
     @contextmanager
     def _following(self) -> Iterator[None]:
-        """The browser knows its URL already."""
+        """Follow a URL that the browser shows already: do not send it back."""
         self._is_following = True
         try:
             yield
@@ -282,7 +282,7 @@ class Dashboard(Viewer):
             self._layout.dark_theme = dark
 
     def _show_out(self) -> None:
-        """They have another role now, or none: the browser asks for the page anew, and nothing more is told here."""
+        """The person's role has changed: the browser must reload the page, and this session gets no more updates."""
         self._nav.again = True
         self._bridge.close()
 
@@ -304,14 +304,14 @@ class Dashboard(Viewer):
             self._bridge.push(lambda: self._banner.param.update(text=text))
 
     async def _find_pages(self) -> None:
-        """Which of the pages that come and go are there."""
+        """Find the pages that the header names now."""
         hidden: set[str] = set()
         for slug, page in self._pages.items():
             try:
                 if page.is_shown is not None and not await page.is_shown(self._kit):
                     hidden.add(slug)
             except Exception as error:  # the store is away, or a user's function failed
-                logger.info("whether there is a page %s could not be told: %s", slug, error)
+                logger.info("could not check whether page %s is shown: %s", slug, error)
                 hidden |= self._hidden & {slug}
         if hidden != self._hidden:
             self._hidden = hidden
@@ -373,12 +373,12 @@ def _ask_nobody_else() -> None:
 
 
 def _status(is_live: bool) -> str:
-    """What the header says of the connection."""
+    """Return the header's word for the connection."""
     return "live" if is_live else "reconnecting"
 
 
 def _place(kit: Kit) -> str:
-    """Where the jobs are, as the user named it: an embedded server's socket is an accident of its home."""
+    """Return the URL of the jobs as the user gave it: an embedded server's socket only follows from its home."""
     url = kit.settings.masked_url
     home = str(kit.settings.home)
     return f"local://{home}" if url.startswith("unix://") and home in url else url

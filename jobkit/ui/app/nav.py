@@ -1,4 +1,4 @@
-"""`Nav`: what stands in the header of the dashboard."""
+"""`Nav`: the header of the dashboard."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Nav(Component, JSComponent):
     """Name, pages and the state of the connection.
 
     Attributes:
-        pages: `[slug, word]` of each page. `page`: the one that is shown. `home`: the one without a slug in the URL.
+        pages: `[slug, word]` of each page. `page`: slug of the shown page. `home`: slug of the page whose URL has none.
         keys: `[key, what]` of the pages' own keys. `title`: of the browser's tab.
         url: what the browser is to show in its address, see `go`.
         status: "live" or "reconnecting". `place`: where the jobs are, password masked.
         ended: jobs that have ended, for a notification, see `bell.words`; `bell` is whether there is one at all.
-        who: name of the person who has logged in. `logout`: where to end that.
-        again: the page is to be asked for anew, by somebody whose role has changed.
-        request: what the browser asks for.
+        who: name of the person, if logged in. `logout`: URL to log out.
+        again: the browser must reload the page, since the person's role has changed.
+        request: the browser's newest request.
     """
 
     pages = param.List(default=[])
@@ -66,7 +66,7 @@ class Nav(Component, JSComponent):
         self.param.watch(self._asked, "request")
 
     def go(self, search: str, replace: bool, n: int) -> None:
-        """Have the browser show `search` (`?page=...`) in its address, as the `n`-th such wish."""
+        """Have the browser show `search` (`?page=...`) in its address, as the `n`-th such request."""
         self.url = json.dumps({"search": search, "replace": replace, "n": n})
 
     def _asked(self, event: Any) -> None:

@@ -27,7 +27,7 @@ _FULL: dict[str, Any] = {"sizing_mode": "stretch_both", "margin": 0}
 
 
 def jobs(session: PageSession) -> JobTable:
-    """`q`: the search text. `sort`: the order, where it is not newest first. `at`: where the page begins."""
+    """`q`: the search text. `sort`: the order, "" for newest first. `at`: cursor of the page."""
 
     def asked(event: Any) -> None:
         if '"open-submit"' in event.new:
@@ -74,7 +74,7 @@ def workers(session: PageSession) -> WorkersPage:
 
 
 def failures(session: PageSession) -> FailuresPage:
-    """`group`: id of the group that is open. `state`: what is listed, where it is not "open"."""
+    """`group`: id of the group that is open. `state`: the listed state, "" for "open"."""
 
     def chosen(group: str, state: str) -> None:
         session.remember(group=group, state="" if state == "open" else state)
@@ -100,7 +100,7 @@ def failures(session: PageSession) -> FailuresPage:
 
 
 def submit(session: PageSession) -> TaskForm:
-    """`again`: id of a job whose arguments are filled in. `task`: the one that is chosen."""
+    """`again`: id of a job whose arguments are filled in. `task`: the chosen task."""
     form = TaskForm(
         session.kit,
         on_submit=session.open,
@@ -142,7 +142,7 @@ def schedules(session: PageSession) -> SchedulesPage:
     return page
 
 
-#: Each is one line here and a file of its own.
+#: Each is one line here and one folder.
 PAGES: tuple[Page, ...] = (
     Page(
         "jobs",

@@ -1,7 +1,7 @@
-"""`StoreBanner`: the sentence that stands on every page of a dashboard while the store takes no changes.
+"""`StoreBanner`: the sentence on every page of a dashboard while the store refuses changes.
 
-Asked for once in `LOOK_S` by each server process, not by each page, with one small script that tries to write nothing:
-so it is true where no worker lives, and goes by itself. A refused action makes it look at once.
+Each server process, not each page, checks every `LOOK_S` seconds with one small script that tries an empty write: so it
+is right without any worker, and the sentence goes by itself. A refused action triggers a check at once.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from jobkit.ui.live.component import Component
 from jobkit.ui.live.feed_page import TextFeed
 from jobkit.ui.words import assets
 
-#: What it means for who looks at the page.
+#: Consequence for the user.
 _MEANWHILE = "Until then nothing can be submitted or changed here; jobs that run go on, and their results are kept."
 
 
 class StoreBannerFeed(TextFeed):
-    """The sentence, "" where all is well."""
+    """The sentence, "" if the store takes changes."""
 
     LOOK_S = 5.0
     CHANNELS = ()
@@ -34,7 +34,7 @@ class StoreBanner(Component, JSComponent):
     """The sentence on the page.
 
     Attributes:
-        text: what it says; nothing is shown where it is empty.
+        text: the sentence; "" hides the banner.
     """
 
     text = param.String(default="")

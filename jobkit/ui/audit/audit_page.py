@@ -1,4 +1,4 @@
-"""`AuditPage`: who did what, newest first. For admins; read when somebody looks, and again every few seconds."""
+"""`AuditPage`: the audit log, newest first, for admins; read every few seconds while it is open."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _LIMIT = 100
 
 
 def picture(entries: Sequence[AuditEntry], now: datetime, *, is_first: bool) -> str:
-    """What the browser shows, JSON; `more` is what to ask for to go on, "" at the end."""
+    """Return the page as JSON; `more` is the cursor of the next page, "" at the end."""
     more = entries[-1].id if len(entries) >= _LIMIT else ""
     told = {"rows": [entry.to_json() for entry in entries], "more": more, "first": is_first, "now": iso(now)}
     return json.dumps(told, separators=(",", ":"))
 
 
 async def has_people(kit: Kit) -> bool:
-    """Whether somebody with a name has done something: before, the page is not worth a place in the header."""
+    """Return whether the log has entries of named users: before, the header does not name the page."""
     return any(entry.who and entry.via != "cli" for entry in await kit.aio.audit(200))
 
 
@@ -74,8 +74,8 @@ class AuditPage(Component, JSComponent):
         bridge: of the session.
 
     Attributes:
-        picture: what the browser shows, see `picture`. is_open: whether anybody looks; only then is anything read.
-        request: what the browser asks for.
+        picture: what the browser shows, see `picture`. is_open: whether the page is shown; only then is anything read.
+        request: the browser's newest request.
     """
 
     picture = param.String(default="")
@@ -121,7 +121,7 @@ class AuditPage(Component, JSComponent):
 
 
 def audit(session: PageSession) -> AuditPage:
-    """The page of a dashboard."""
+    """Return the page of a dashboard."""
     page = AuditPage(
         session.access, on_open=session.open, bridge=session.bridge, is_open=False, sizing_mode="stretch_both", margin=0
     )

@@ -20,7 +20,7 @@ function bookOf(model) {
   const change = () => {
     const data = parse(model.get("delta"), null);
     if (!data || !book.rows.length || data.n <= book.n) return;
-    if (data.n > book.n + 1) ask(model, "table");  // some were sent while nobody was here
+    if (data.n > book.n + 1) ask(model, "table");  // some were missed
     book.n = data.n;
     for (const row of data.rows) book.rows[row[0]] = row;
     book.views.forEach((view) => view.sorted());

@@ -1,4 +1,4 @@
-"""`BatchCard`: many jobs in a Panel page (`batch.view()`), and what feeds it and its twin in a notebook.
+"""`BatchCard`: many jobs in a Panel page (`batch.view()`); `BatchFeed`: the feed of it and of its twin in a notebook.
 
 `BatchFeed` follows a batch on jobkit's background loop and hands the card's texts on, a few times a second; making them
 is done in a thread, since ten thousand rows take their time.
@@ -33,15 +33,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jobkit.ui")
 
-#: Shortest time between two deliveries, and between two plots.
-_WINDOW_S, _PLOT_S = 0.25, 0.8
+#: Seconds between two deliveries, at least.
+_WINDOW_S = 0.25
+
+#: Seconds between two plots, at least.
+_PLOT_S = 0.8
 
 #: Seconds between looks at whether anybody works on the jobs that wait.
 _LOOK_S = 3.0
 
 
 class DeliverBatch(Protocol):
-    """Takes the card's texts to where it is shown. Called on the background loop; must not block.
+    """Send texts to one browser. Called on the background loop; must not block.
 
     `done` is to be called, from any thread, when they have arrived: until then newer ones are kept back and merged.
     """
@@ -97,12 +100,12 @@ class BatchFeed:
         background.start().call_soon_threadsafe(self._close)
 
     def say(self, sentence: str) -> None:
-        """Show a sentence on the card: something that was asked for could not be done."""
+        """Show a sentence on the card: a request failed."""
         self.model.refused = sentence
         background.start().call_soon_threadsafe(self._poke)
 
     def resend(self) -> None:
-        """DeliverBatch everything again."""
+        """Deliver everything again."""
         self._wants_all = True
         background.start().call_soon_threadsafe(self._poke)
 
@@ -163,7 +166,7 @@ class BatchFeed:
     async def _send(self) -> None:
         try:
             texts, spent_s = await asyncio.to_thread(self._timed_texts)
-            # A hundred thousand jobs take their time to be told of: not more than a sixth of a processor.
+            # Texts of a hundred thousand jobs take their time: use no more than a sixth of a processor.
             self._pacer.window_s = max(_WINDOW_S, 6 * spent_s)
             if "plot" not in texts and self._is_plot_old and self._later is None:
                 self._later = asyncio.get_running_loop().call_later(_PLOT_S, self._plot_later)
@@ -183,7 +186,7 @@ class BatchFeed:
         return self._texts(), time.thread_time() - began
 
     def _texts(self) -> dict[str, str]:
-        """What has changed, in a thread; no two at once."""
+        """Make the changed texts, in a thread; one call at a time."""
         model, now = self.model, datetime.now(UTC)
         while self._changed:
             model.take(*self._changed.popitem())
@@ -205,7 +208,7 @@ class BatchFeed:
             self._plotted_at = now.timestamp()
             self._wants_plot = self._is_plot_old = False
             shown = model.plot()
-            # Numbered where it is sent again: a text that does not change is not sent.
+            # Numbered when sent again: an unchanged text would not be sent.
             plot = dumps({**shown, "again": self._again} if shown and self._again else shown)
             if plot != self._plot:
                 self._plot = texts["plot"] = plot
@@ -216,7 +219,7 @@ class BatchFeed:
         self._poke()
 
     async def _read_previews(self) -> None:
-        """Results whose line does not tell their numbers. Whoever makes the texts puts them into the model."""
+        """Read results whose line does not have their numbers. `_make` puts them into the model."""
         wanted, self._wanted = self._wanted, []
         for start in range(0, len(wanted), 50):
             some = wanted[start : start + 50]
@@ -238,7 +241,7 @@ class BatchFeed:
             self._poke()
 
     async def _watch(self) -> None:
-        """The rate and the time left move without events, and that nobody works on a queue does not come as one."""
+        """Refresh what no event reports: rate, time left, and queues without a worker."""
         while not self.model.is_terminal or self._changed:
             await asyncio.sleep(_LOOK_S)
             try:
@@ -261,7 +264,7 @@ class BatchFeed:
 
 
 def act(feed: BatchFeed, text: str, access: Actions, on_open: Callable[[str], object] | None = None) -> None:
-    """What a card's browser asks for. Anything else than these is left alone."""
+    """Handle a request of the card's browser; ignore unknown ones."""
     try:
         asked = json.loads(text)
         action = asked.get("action")
@@ -339,7 +342,7 @@ class BatchCard(Component, AnyWidgetComponent):
         self._feed.start()
 
     def stop(self) -> None:
-        """It is not shown any more."""
+        """Stop the feed: the card is not shown any more."""
         self._feed.stop()
 
     def _deliver(self, texts: Mapping[str, str], done: Callable[[], None]) -> None:

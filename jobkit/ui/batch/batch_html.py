@@ -18,9 +18,14 @@ from jobkit.ui.card.card_html import DARK, GLYPHS
 from jobkit.ui.words import assets
 from jobkit.ui.words.format import FACES, duration, number
 
-#: Rows that a saved card keeps, and the size of its plot in pixels.
+#: Rows that a saved card keeps.
 ROWS = 200
-_WIDE, _TALL = 720, 280
+
+#: Width of its plot (px).
+_WIDE = 720
+
+#: Height of its plot (px).
+_TALL = 280
 
 _CSS = (
     ".jkb{--t:#0f172a;--m:#586780;--l:#e2e8f0;--b:#fff;font:14px/20px system-ui,sans-serif;color:var(--t);"
@@ -49,7 +54,7 @@ _CSS = (
 
 
 def batch_html(model: BatchModel, *, now: datetime | None = None, is_saved_live: bool = False) -> str:
-    """The batch as a self-contained piece of HTML.
+    """Return the batch as a self-contained piece of HTML.
 
     Args:
         model: its jobs.
@@ -131,7 +136,7 @@ def _plot(model: BatchModel) -> str:
 
 
 def _picture(plot: dict[str, Any]) -> str:
-    """A layout of `batch_view_plot` as SVG; the twin of `shapesOf` in batch.js."""
+    """Return a layout of `batch_plot` as SVG; the twin of `shapesOf` in batch.js."""
     longest = max([len(text) for _, text in plot["yticks"]] or [1])
     left, right, top, bottom = 12 + longest * 7, 16, 10, 40
 

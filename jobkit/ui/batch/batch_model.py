@@ -1,4 +1,4 @@
-"""What the card of many jobs shows, as data: snapshots in, the card's JSON texts out.
+"""`BatchModel`: the card of many jobs as data: snapshots in, the card's JSON texts out.
 
 Pure: no clock (`now` is an argument), no Panel, no Redis. One row a job: what it was asked for, its state, the numbers
 of its result, how long it took. `batch_view.py` connects it to a batch; the static card reads it too.
@@ -34,7 +34,7 @@ class BatchModel:
 
     Args:
         snapshots: the jobs, in their order.
-        axes: arguments that were swept; those that differ where none are named.
+        axes: arguments that were swept; default: those that differ.
         is_list: jobs of any task, found and not submitted together: their task is a column, and there is no plot.
     """
 
@@ -59,7 +59,7 @@ class BatchModel:
             self._read(i)
 
     def _arguments(self, axes: Sequence[str]) -> tuple[list[str], str]:
-        """The arguments that differ, and the others in brief."""
+        """Return the arguments that differ, and the others in brief."""
         if self.is_list:
             return ["task", "arguments"], ""
         seen: dict[str, set[str]] = {}
@@ -86,7 +86,7 @@ class BatchModel:
         self._read(i)
 
     def wanting(self, limit: int = 500) -> list[int]:
-        """Places of succeeded jobs whose preview is needed to know the numbers of their result."""
+        """Return places of succeeded jobs whose preview is needed to know the numbers of their result."""
         found = []
         for i, snapshot in enumerate(self.snapshots):
             if snapshot.state is JobState.SUCCEEDED and i not in self._shown and i not in self._asked:
@@ -124,7 +124,7 @@ class BatchModel:
         return all(snapshot.is_terminal for snapshot in self.snapshots)
 
     def counts(self) -> dict[str, int]:
-        """How many jobs show each face, in the order of the bar."""
+        """Return the number of jobs by face, in the order of the bar."""
         found = dict.fromkeys(ORDER, 0)
         for snapshot in self.snapshots:
             found[face(snapshot)] += 1
@@ -144,7 +144,7 @@ class BatchModel:
         return min(starts, default=None), max(ends, default=None) if self.is_terminal else None
 
     def whole(self) -> str:
-        """The state of the batch as a face: running while anything moves, then its worst."""
+        """Return the state of the batch as a face: running while anything moves, then its worst."""
         counts = self.counts()
         for name in ("running", "retrying", "queued", "scheduled", "failed", "cancelled"):
             if counts.get(name):
@@ -183,7 +183,7 @@ class BatchModel:
         }
 
     def rate(self, now: datetime, ended: int) -> str:
-        """Jobs that ended lately: `12 jobs/s`, `4.5 jobs/min`."""
+        """Return jobs that ended lately: `12 jobs/s`, `4.5 jobs/min`."""
         at = now.timestamp()
         self._ended.append((at, ended))
         while len(self._ended) > 2 and self._ended[1][0] < at - _RATE_S:
@@ -195,7 +195,7 @@ class BatchModel:
         return f"{number(round(per_s, 1))} jobs/s" if per_s >= 1 else f"{number(round(per_s * 60, 1))} jobs/min"
 
     def table(self) -> dict[str, Any]:
-        """Every row, with the names of the columns."""
+        """Return every row, with the names of the columns."""
         self._dirty.clear()
         self._columns_sent = tuple(self.values)
         self.replies += 1
@@ -208,7 +208,7 @@ class BatchModel:
         }
 
     def changes(self) -> tuple[str, dict[str, Any]] | None:
-        """`("delta", rows that changed)`, `("table", all)` where the columns did, or None."""
+        """`("delta", rows that changed)`, `("table", all)` if the columns did, or None."""
         if self._columns_sent != tuple(self.values):
             return "table", self.table()
         if not self._dirty:
@@ -244,7 +244,7 @@ class BatchModel:
         ]
 
     def plot(self) -> dict[str, Any] | None:
-        """See `batch_view_plot.layout`; None where there is nothing to plot."""
+        """See `batch_plot.layout`; None if there is nothing to plot."""
         if self.is_list:
             return None
         points, known = [], dict.fromkeys(self.values, 0)
@@ -267,7 +267,7 @@ class BatchModel:
 
 
 def told(summary: str) -> dict[str, Any] | None:
-    """The scalars that a result's line tells whole; None where only its preview can tell."""
+    """Return the scalars of a result's line; None if only its preview has them all."""
     text = summary.strip()
     if text.startswith("{"):
         try:
@@ -287,7 +287,7 @@ def told(summary: str) -> dict[str, Any] | None:
 
 
 def scalars(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """The numbers, truths and short texts of a dict by name."""
+    """Return the numbers, truths and short texts of a dict by name."""
     return {
         name: value
         for name, value in values.items()
@@ -297,7 +297,7 @@ def scalars(values: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
-    """As JSON can hold it and a cell can show it."""
+    """Return the value in a form that JSON can hold and a cell can show."""
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):

@@ -34,12 +34,12 @@ class Point:
 def layout(
     points: Sequence[Point], args: Sequence[str], numbers: Sequence[str], chosen: Mapping[str, str] | None = None
 ) -> dict[str, Any] | None:
-    """The plot, or None where there is nothing to show.
+    """Return the plot, or None if there is nothing to show.
 
     Args:
         points: jobs that have a number so far.
         args: arguments that differ within the batch. numbers: names of numbers, the most interesting first.
-        chosen: what somebody picked for "x", "y" and "by" ("" for no `by`); the rest is decided here.
+        chosen: the user's choices of "x", "y" and "by" ("" for no `by`); the rest is decided here.
 
     Returns:
         `x`, `y`, `by` (names), `choices` of each, `xticks` and `yticks` (`[position, text]`), `lines`
@@ -79,7 +79,7 @@ def layout(
         dots.append([round(px, 4), round(py, 4), group, point.row])
     lines = []
     for group, members in sorted(groups.items()):
-        # A line joins what a sweep put side by side; where one x has several values it would only scribble.
+        # A line joins neighbours of a sweep; with several values at one x it would only scribble.
         if not is_category and len({px for px, _ in members}) == len(members) > 1 and len(members) <= 400:
             lines.append([group, [[round(px, 4), round(py, 4)] for px, py in sorted(members)]])
     return {
@@ -97,7 +97,7 @@ def layout(
 
 
 def _distinct(points: Sequence[Point], name: str) -> list[Any]:
-    """Its values: numbers by size, others in the order in which they came."""
+    """Return its values: numbers by size, others in the order in which they came."""
     found = {_key(point.args.get(name)): point.args.get(name) for point in points}
     values = list(found.values())
     return sorted(values) if all(map(_is_number, values)) else values

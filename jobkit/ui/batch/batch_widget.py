@@ -60,7 +60,7 @@ class BatchWidget(TextWidget):
 
     @property
     def model(self) -> BatchModel:
-        """What is known of the batch."""
+        """The model of the batch."""
         return self._feed.model
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class BatchWidget(TextWidget):
         super().close()
 
     def get_state(self, key: str | Iterable[str] | None = None, drop_defaults: bool = False) -> dict[str, Any]:
-        """The synced state; asked for as a whole (a page that was loaded again), it holds every row as it is now."""
+        """Return the synced state; if asked for as a whole (a reloaded page), with every row as it is now."""
         if key is None and hasattr(self, "_feed") and self.table:
             table = json.loads(self.table)
             table["n"] = self.model.replies

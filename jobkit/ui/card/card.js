@@ -211,7 +211,7 @@ class Card {
     this.showAlike();
   }
 
-  /** How many more have failed like this job, where somebody may know that. */
+  /** How many more have failed like this job, if the user may know that. */
   showAlike() {
     const told = parse(this.model.get("alike"), null), more = told && told.job === this.job?.id ? told.more : 0;
     this.n.alike.hidden = more < 1;

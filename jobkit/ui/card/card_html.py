@@ -17,8 +17,17 @@ from jobkit.model import JobSnapshot, LogLine, attempts_of
 from jobkit.ui.words.format import FACES, duration, face, number, params_brief, percent, progress_line, size
 from jobkit.ui.words.trace import chain_of
 
-#: Log lines, table rows and characters of a text that a saved card keeps.
-_LINES, _ROWS, _COLUMNS, _CHARS = 12, 10, 12, 2_000
+#: Log lines that a saved card keeps.
+_LINES = 12
+
+#: Rows of a table.
+_ROWS = 10
+
+#: Columns of a table.
+_COLUMNS = 12
+
+#: Characters of a text.
+_CHARS = 2_000
 
 #: The line in "train.py:28 in evaluate".
 _NUMBER = re.compile(r"\d+(?= in |$)")
@@ -82,7 +91,7 @@ def card_html(
     total_lines: int | None = None,
     artifacts: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """The job as a self-contained piece of HTML.
+    """Return the job as a self-contained piece of HTML.
 
     Args:
         snapshot: the job.
@@ -174,7 +183,7 @@ def _error(snapshot: JobSnapshot) -> list[str]:
 
 
 def _source(source: str, at: str) -> str:
-    """The lines around the failing one, which is marked also where styles are dropped."""
+    """Return the lines around the failing one, which is marked also where styles are dropped."""
     lines = [line.partition("\t") for line in source.split("\n")]
     width = max(len(number) for number, _, _ in lines)
     texts = [(number == at, escape(f"{number:>{width}}  {text}")) for number, _, text in lines]
@@ -288,5 +297,5 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _cut_front(text: str, limit: int) -> str:
-    """The end of a text: a traceback's last lines say what happened."""
+    """Return the end of a text: a traceback's last lines say what happened."""
     return text if len(text) <= limit else "…\n" + text[-limit:].split("\n", 1)[-1]

@@ -1,7 +1,7 @@
-"""What one job's card shows, as data: events and log lines in, the card's JSON texts out.
+"""`CardModel`: one job's card as data: events and log lines in, the card's JSON texts out.
 
 Pure: no clock (`now` is an argument), no Panel, no Redis. `job_feed.py` connects it to a kit, `job_card.py` and
-`widget.py` carry its texts to a browser, and the tests drive it with lists of events.
+`job_widget.py` carry its texts to a browser, and the tests drive it with lists of events.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class CardModel:
     Attributes:
         snapshot: the job now.
         defaults: of the task's parameters, where known: arguments that equal them are left out of the brief.
-        needs_snapshot: events were missed; whoever feeds this should read the snapshot and call `reset`.
+        needs_snapshot: events were missed; the feed must read the snapshot and call `reset`.
         is_live: whether events arrive at all.
         lease_s: of the kit's settings; from it follows when a silent worker's job is taken away.
         url: of the job's page in a dashboard, or "".
-        has_looked: somebody has looked at the jobs that it waits for.
+        has_looked: the jobs that it waits for have been read.
     """
 
     snapshot: JobSnapshot
@@ -73,7 +73,7 @@ class CardModel:
     # -- in ---------------------------------------------------------------------------------------------------------
 
     def take(self, event: JobEvent) -> bool:
-        """Apply one event of this job; False where it changed nothing."""
+        """Apply one event of this job; return False if it changed nothing."""
         if event.job_id != self.snapshot.id:
             return False
         if event.type is EventType.LOGGED:
@@ -119,7 +119,7 @@ class CardModel:
         self._dirty.add("log")
 
     def log(self, lines: Iterable[LogLine]) -> bool:
-        """Append lines as they arrive; ones that are already there are ignored."""
+        """Append lines as they arrive, and ignore known ones. Return whether there were new ones."""
         last = self.lines[-1].n if self.lines else 0
         fresh = [line for line in lines if line.n > last]
         if not fresh:
@@ -131,39 +131,39 @@ class CardModel:
         return True
 
     def show(self, preview: Mapping[str, Any] | None) -> None:
-        """The result's preview was read."""
+        """Set the result's preview that was read."""
         self.preview = preview
         self._dirty.add("preview")
 
     def keep(self, artifacts: list[dict[str, Any]]) -> None:
-        """What the job has saved was read: name, media type, bytes and time of each, oldest first."""
+        """Set the artifacts that were read: name, media type, bytes and time of each, oldest first."""
         if artifacts != self.artifacts:
             self.artifacts = artifacts
             self._dirty.add("artifacts")
 
     def connection(self, is_live: bool) -> None:
-        """Events arrive (again), or no longer."""
+        """Set whether events arrive."""
         if is_live != self.is_live:
             self.is_live = is_live
             self.needs_snapshot = self.needs_snapshot or is_live
             self._dirty.add("snapshot")
 
     def health(self, queue_workers: int | None, beat_age_s: float | None, now: datetime) -> None:
-        """What a look at queues and workers said: live workers of its queue; how long its own worker is silent."""
+        """Set the number of live workers of its queue, and the seconds since its worker's last heartbeat."""
         before = self.alert(now)
         self._queue_workers, self._beat_age_s, self._beat_seen_at = queue_workers, beat_age_s, now
         if self.alert(now) != before:
             self._dirty.add("snapshot")
 
     def held(self, sentence: str, now: datetime) -> None:
-        """What a look at pauses and limits said that keeps it from starting; "" where nothing does."""
+        """Set the reason (pause, limit, resource) why it cannot start; "" if nothing blocks it."""
         before = self.alert(now)
         self._held = sentence
         if self.alert(now) != before:
             self._dirty.add("snapshot")
 
     def needed(self, found: Sequence[JobSnapshot | None], now: datetime) -> None:
-        """What a look at (some of) the jobs that it waits for said."""
+        """Set (some of) the jobs that it waits for."""
         before = self.alert(now)
         self._needed = tuple(snapshot for snapshot in found if snapshot is not None and not snapshot.is_terminal)
         if self.alert(now) != before:
@@ -176,8 +176,8 @@ class CardModel:
         return bool(self._dirty)
 
     def updates(self, now: datetime) -> tuple[dict[str, str], dict[str, str]]:
-        """The card's texts that changed since the last call: any of `snapshot`, `log`, `preview` and `artifacts`, which
-        replace what the card has; and `log_append` where its log goes on.
+        """Return texts that changed since the last call: any of `snapshot`, `log`, `preview` and `artifacts`, which
+        replace what the card has; and `log_append`, which continues its log.
         """
         dirty, self._dirty = self._dirty, set()
         self._updates += 1
@@ -188,16 +188,16 @@ class CardModel:
         return whole, parts
 
     def everything(self, now: datetime) -> dict[str, str]:
-        """All texts of a card that opens now."""
+        """Return all texts of a card that opens now."""
         return self._texts(set(_WHOLE), now)
 
     @property
     def version(self) -> str:
-        """Stands in each text of a card and differs after each of `updates`: who has it has missed nothing."""
+        """Part of each text, changed by each of `updates`: a browser that has the newest has missed nothing."""
         return f"{self._origin}-{self._updates}"
 
     def with_alert(self, sentence: str, now: datetime) -> str:
-        """The snapshot's text with a sentence about what was refused."""
+        """Return the snapshot's text with a sentence about what was refused."""
         return _dumps(self.card(now) | {"alert": {"level": "error", "text": sentence}})
 
     def _texts(self, names: set[str], now: datetime) -> dict[str, str]:
@@ -213,11 +213,11 @@ class CardModel:
         return out
 
     def log_json(self) -> str:
-        """The kept lines: `{"lines": [...], "total", "dropped"}`."""
+        """Return the kept lines: `{"lines": [...], "total", "dropped"}`."""
         return self._log(list(self.lines))
 
     def card(self, now: datetime) -> dict[str, Any]:
-        """The job for the card: `JobSnapshot.to_json()` and what only a card needs."""
+        """Return the job for the card: `JobSnapshot.to_json()` and what only a card needs."""
         snapshot = self.snapshot
         queued_at = next((e.at for e in reversed(snapshot.history) if e.type in _TO_QUEUE), snapshot.submitted_at)
         started_from = next(
@@ -264,7 +264,7 @@ class CardModel:
         }
 
     def eta_s(self, now: datetime) -> float | None:
-        """Seconds left, smoothed; of a job without progress, as past runs of its task say; or None."""
+        """Return seconds left, smoothed; of a job without progress, as past runs of its task say; or None."""
         if self.snapshot.progress is None:
             return self.snapshot.eta_s(now)
         if self.snapshot.state is not JobState.RUNNING or self._eta.left_s is None:
@@ -273,14 +273,14 @@ class CardModel:
         return max(0.0, self._eta.left_s - max(0.0, passed))
 
     def alert(self, now: datetime) -> dict[str, str] | None:
-        """The truth about trouble, in one sentence, or None: `{"level", "text"}`."""
+        """Return one sentence about a problem of the job, or None: `{"level", "text"}`."""
         snapshot = self.snapshot
         if self.is_deleted:
             return {"level": "warning", "text": "This job was deleted; what you see is no longer kept"}
         if snapshot.state is JobState.QUEUED and self._held:
             level = (
                 "warning" if self._held.startswith("waits for a worker with") else "info"
-            )  # nobody has what it needs
+            )  # no worker has what it needs
             return {"level": level, "text": f"{self._held[0].upper()}{self._held[1:]}"}
         if snapshot.state is JobState.QUEUED and self._queue_workers == 0:
             queue = snapshot.spec.queue
@@ -297,7 +297,7 @@ class CardModel:
         return None
 
     def _waiting(self) -> str:
-        """What it waits for, as far as it was looked at."""
+        """Return what it waits for, as far as that has been read."""
         needs = self.snapshot.spec.needs
         count = f"the result of job {needs[0][:8]}" if len(needs) == 1 else f"the results of {len(needs)} jobs"
         told = [
@@ -326,7 +326,7 @@ class CardModel:
 
 
 def lines_of(event: JobEvent) -> list[LogLine]:
-    """The lines that a `logged` event carries, numbered."""
+    """Return the lines that a `logged` event carries, numbered."""
     first = int(event.data.get("first", 1))
     return [LogLine.from_wire(wire, first + i) for i, wire in enumerate(event.data.get("lines") or ())]
 
@@ -337,7 +337,7 @@ def _last_start(snapshot: JobSnapshot) -> int:
 
 
 def _dumps(value: Any) -> str:
-    """Compact JSON that a browser can parse: what is not finite becomes null, what is not JSON its text."""
+    """Return compact JSON that a browser can parse: what is not finite becomes null, what is not JSON its text."""
     try:
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a card fetches on demand: an artifact to look at or to keep, and the whole log.
+"""Downloads of a card: an artifact to show or to save, and the whole log.
 
 Only what a person asked for is read, within limits, since it travels over the page's own websocket as one text.
 Nothing is unpickled; what can be shown becomes a preview as results have (`jobkit.run.preview`).
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from jobkit.client import Kit
     from jobkit.client.artifacts import Artifact
 
-#: Bytes of an artifact that is shown in the card, and of what is sent to be saved.
-SHOWN_BYTES, SAVED_BYTES = 3_000_000, 30_000_000
+#: Bytes of an artifact that the card shows, at most.
+SHOWN_BYTES = 3_000_000
+
+#: Bytes of a download, at most.
+SAVED_BYTES = 30_000_000
 
 #: Bytes of a whole log, from its end, before it is packed.
 LOG_BYTES = 100_000_000
@@ -42,7 +45,7 @@ _PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xm
 
 
 def answer(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
-    """The JSON text for a card's request; blocking.
+    """Return the JSON text for a card's request; blocking.
 
     Args:
         asked: `action` is "show", "save" (both with the artifact's `name`), "whole-log", or "log-page" (with any of
@@ -105,7 +108,7 @@ def _preview(content: bytes, media_type: str) -> dict[str, Any] | None:
             return {"text": _cut(content.decode("utf-8", "replace"))}
         if content[:6] == b"\x93NUMPY":
             return preview_of(importlib.import_module("numpy").load(io.BytesIO(content), allow_pickle=False))[0]
-    except Exception:  # not what its media type says: whoever saves it may find out
+    except Exception:  # not what its media type says: it can still be saved
         return None
     return None
 
@@ -121,7 +124,7 @@ def _csv(text: str) -> dict[str, Any]:
 
 
 def _log(kit: Kit, job_id: str) -> dict[str, Any]:
-    """The file where there is one on this machine, else what the server keeps."""
+    """Return the file if it is on this machine, else the bytes that the server keeps."""
     kit.snapshot(job_id)  # says so where the job is gone
     path = kit.log_file(job_id)
     if path is not None:
@@ -137,7 +140,7 @@ def _log(kit: Kit, job_id: str) -> dict[str, Any]:
 
 
 def _log_page(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Lines of the whole log: those around a place, or those that match."""
+    """Return lines of the whole log: those around a place, or those that match."""
     after, before = asked.get("after"), asked.get("before")
     found = kit.log_slice(
         job_id,

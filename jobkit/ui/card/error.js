@@ -36,7 +36,7 @@ function errorParts(error, chain) {
   return parts;
 }
 
-/** One frame; `source` has the lines around its own, each with its number, where they are known. */
+/** One frame; `source` has the lines around its own, each with its number, if they are known. */
 function errorFrame(frame, isFailing = false, source = "") {
   const at = frame.place.match(/(\d+)(?= in |$)/)?.[1], times = frame.count > 1 ? ` · ${number(frame.count)} times` : "";
   const lines = (source || "").split("\n").map((line) => line.split("\t")).filter(([n]) => n);

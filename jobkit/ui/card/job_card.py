@@ -31,7 +31,7 @@ logger = logging.getLogger("jobkit.ui")
 #: What the buttons of a card may ask for.
 ACTIONS = ("cancel", "retry", "move", "rerun")
 
-#: What the access is asked about, where it is not the same.
+#: Action to check for a button, if its name differs.
 _GATE = {"rerun": "submit"}
 
 
@@ -43,18 +43,18 @@ class JobCard(Component, AnyWidgetComponent):
         job_id: the job, or "" for none yet.
         actions: any of "cancel", "retry", "move" and "rerun"; () makes a card that only looks.
         on_action: called in the session with `(action, job id)`: for "retry" the id of the new job, which the card then
-            shows unless `on_action` is given; "rerun" is only offered where this is given.
-        on_group: called in the session with the id of the group of failures that the job belongs to; where it is given,
-            those who see all jobs are told how many more have failed like it.
+            shows unless `on_action` is given; "rerun" is only offered with `on_action`.
+        on_group: called in the session with the id of the job's group of failures; with it, the card shows
+            people who may see all jobs how many more have failed like it.
         bridge, access: of the session, where the caller already has them.
 
     Attributes:
         snapshot, log, log_append, preview, artifacts: the texts that the browser shows first; see `feed.CardModel`.
             What follows goes past them, see `sender`.
-        alike: how many more have failed like this job, where somebody asked.
+        alike: how many more have failed like this job, after the browser has asked.
         file: the answer to a request for an artifact or the whole log, see `files`.
         keyboard: whether `r` and `c` retry and cancel; for a page on which one card is open at a time.
-        request: what the browser asks for.
+        request: the browser's newest request.
     """
 
     snapshot = param.String(default="")
@@ -131,7 +131,7 @@ class JobCard(Component, AnyWidgetComponent):
         following.start()
 
     def _sees(self, following: JobSubscription) -> bool:
-        """Whether the person of this session sees the job at all."""
+        """Return whether the person of this session may see the job."""
         view = following.view
         access = self._access
         return access is not None and (access.person.sees_all or (view is not None and access.sees(view.snapshot)))

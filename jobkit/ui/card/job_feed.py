@@ -68,7 +68,7 @@ class JobFeed(SharedFeed[CardSubscriber]):
 
     @property
     def view(self) -> CardModel | None:
-        """What is known of the job; None until it has been read. Changes on the background loop."""
+        """The job's model; None until it has been read. Changes on the background loop."""
         return self._view
 
     def add(self, subscriber: CardSubscriber) -> None:
@@ -177,7 +177,7 @@ class JobFeed(SharedFeed[CardSubscriber]):
                 subscriber.on_end(view)
 
     async def _watch(self, view: CardModel) -> None:
-        """Look now and then whether somebody works on it, and what it has saved: neither comes as an event."""
+        """Poll what no event reports: workers of its queue, its worker's heartbeat, and its artifacts."""
         while not view.snapshot.is_terminal:
             needs = view.snapshot.spec.needs if view.snapshot.state is JobState.SCHEDULED else ()
             await self._look_at_gates(view)
@@ -206,7 +206,7 @@ class JobFeed(SharedFeed[CardSubscriber]):
                 self.poke()
 
     async def _look_at_gates(self, view: CardModel) -> None:
-        """What keeps a queued job from starting: what is paused, limits, resources."""
+        """Read why a queued job cannot start: pauses, limits, resources."""
         sentence = ""
         if view.snapshot.state is JobState.QUEUED:
             try:

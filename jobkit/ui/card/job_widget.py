@@ -74,7 +74,7 @@ class JobWidget(TextWidget):
         super().close()
 
     def get_state(self, key: str | Iterable[str] | None = None, drop_defaults: bool = False) -> dict[str, Any]:
-        """The synced state; asked for as a whole (a page that was loaded again), it holds the log up to now."""
+        """Return the synced state; asked for as a whole (a page that was loaded again), it holds the log up to now."""
         view = self._following.view if key is None and hasattr(self, "_following") else None
         if view is not None:
             self._trait_values["log"] = view.log_json()  # no message: the log travels in parts, as `log_append`

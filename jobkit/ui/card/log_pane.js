@@ -85,9 +85,9 @@ class LogPane {
     this.n.level.value = "0";
   }
 
-  // -- pages: lines that the server read, in the place of the newest ones ---------------------------------------------
+  // -- pages: lines that the server read, instead of the newest ones ---------------------------------------------
 
-  /** Every line of the log is here, so that nobody has to be asked. */
+  /** Every line of the log is here: no request is needed. */
   get isWhole() { return this.log.lines.length > 0 && this.log.lines.length >= this.log.total; }
 
   get wanted() { return {search: this.n.find.value, level: LEAST[Number(this.n.level.value)]}; }
@@ -98,7 +98,7 @@ class LogPane {
 
   get lastHere() { return (this.page || this.log).lines.at(-1)?.n ?? 0; }
 
-  /** While somebody types, the server is asked once. */
+  /** One request for all that is typed in a moment. */
   wantSoon() {
     clearTimeout(this.soon);
     if (this.isWhole || !this.isNarrowed) this.want();
@@ -174,7 +174,7 @@ class LogPane {
 
   show(all) {
     const n = this.n, lines = this.log.lines, seen = this.shownTo, top = n.rows.scrollTop;
-    if (this.page) {  // whoever reads a page stays there
+    if (this.page) {  // a page that is being read stays
       const news = lines.filter((line) => line.n > Math.max(seen, this.page.total)).length;
       this.shownTo = Math.max(seen, lines.at(-1)?.n ?? 0);
       return news ? this.tellOf(news) : undefined;
@@ -205,7 +205,7 @@ class LogPane {
       n.rows.scrollTop = bad ? Math.max(0, bad.offsetTop - n.rows.offsetTop - 18) : n.rows.scrollHeight;
     } else if (this.follow) n.rows.scrollTop = n.rows.scrollHeight;
     else {
-      if (all) n.rows.scrollTop = top;  // the whole log came again; whoever reads in it stays there
+      if (all) n.rows.scrollTop = top;  // the whole log came again; what is being read stays in place
       const news = fresh.filter((line) => line.n > seen).length;
       if (news) this.tellOf(news);
     }
@@ -240,7 +240,7 @@ class LogPane {
     this.markLine();
   }
 
-  /** Marks the line that the address names; gives it, where it is here. */
+  /** Marks the line that the address names, and returns it if it is here. */
   markLine() {
     const row = this.named ? this.n.rows.querySelector(`[data-n="${this.named}"]`) : null;
     if (row === this.markedRow) return row;
@@ -253,7 +253,7 @@ class LogPane {
   jump(tries = 60) {
     const key = `${this.card.jobId}#L${this.named}`, row = this.markLine();
     if (!row && this.named && this.log.lines.length && !this.isWhole && this.looked !== key && this.jumped !== key) {
-      this.looked = key;  // it is none of the newest lines: read those around it
+      this.looked = key;  // older than the newest lines: read those around it
       this.turn({after: Math.max(0, this.named - PAGE_ROWS / 2)});
       return true;
     }

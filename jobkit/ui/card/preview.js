@@ -1,7 +1,7 @@
 // What may be shown of a result or an artifact, and the list of artifacts; assets.py puts it in front of card.js.
 // Markup and figures of a result are drawn in a frame that can neither reach this page nor ask anything of any host.
 
-/** The head of a frame's document: it may bring pictures and styles with it, and scripts where told, but asks nobody. */
+/** The head of a frame's document: it may bring pictures and styles with it, and scripts if allowed, but makes no request. */
 const sandbox = (scripts = "") => `<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data: blob:; font-src data:; style-src 'unsafe-inline'${scripts && `; script-src ${scripts}`}"><style>body{font:13px/18px system-ui,sans-serif;margin:8px}</style>`;
 
 /** A frame for markup. Scripts run only where `scripts` names their sources, and never with this page's origin. */
@@ -55,7 +55,7 @@ function darkened(value) {
   return out;
 }
 
-/** A Bokeh figure, drawn by BokehJS in a frame: a figure may hold scripts and markup of whoever made it. */
+/** A Bokeh figure, drawn by BokehJS in a frame: a figure may hold scripts and markup of its author. */
 function figureOf({bokeh, text, type}, isDark) {
   const scripts = bokehScripts();
   if (!scripts.length) {
@@ -186,7 +186,7 @@ class Artifacts {
   }
 }
 
-/** Hands the browser a file that came as base64, unpacked where it is packed. */
+/** Hands the browser a file that came as base64, unpacked if it is packed. */
 async function saveFile(name, {base64, media_type, packed}) {
   const raw = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
   let blob = new Blob([raw], {type: media_type});

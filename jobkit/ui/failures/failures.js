@@ -36,7 +36,7 @@ class Failures {
     this.data = data;
     this.skew = Date.parse(data.now) - Date.now();
     this.showStates(data.counts, state);
-    // The one that is open stays where it is, also when it has just been muted or resolved.
+    // An open group stays in place, also when it has just been muted or resolved.
     const shown = data.groups.filter((group) => group.id === open || (group.state === "regressed" ? "open" : group.state) === state);
     const keep = new Set(shown.map((group) => group.id));
     for (const [id, row] of this.rows) if (!keep.has(id)) { row.el.remove(); this.rows.delete(id); }

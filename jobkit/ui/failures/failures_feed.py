@@ -18,8 +18,14 @@ from jobkit.ui.live.shared_feed import SharedFeed, Subscriber
 from jobkit.ui.words.format import defaults_of, params_brief, value_brief
 from jobkit.ui.words.trace import chain_of
 
-#: Groups on the page, and jobs of a group at first and at most.
-GROUPS, JOBS, MOST_JOBS = 300, 20, 500
+#: Groups on the page, at most.
+GROUPS = 300
+
+#: Jobs of a group at first.
+JOBS = 20
+
+#: Jobs of a group at most.
+MOST_JOBS = 500
 
 #: So many of the newest jobs are compared to find what they have in common.
 _COMPARED = 100
@@ -29,7 +35,7 @@ _TELLING = (EventType.FAILED, EventType.DELETED)
 
 
 def picture(groups: Sequence[FailureGroup], pauses: Sequence[Pause] = ()) -> dict[str, Any]:
-    """All groups, that failed last first, how many there are of each kind, and which tasks are paused."""
+    """Return all groups, that failed last first, how many there are of each kind, and which tasks are paused."""
     counts = {"open": 0, "muted": 0, "resolved": 0}
     for group in groups:
         counts["open" if group.state.needs_a_look else str(group.state)] += 1
@@ -49,7 +55,7 @@ def detail(
     info: TaskInfo | None,
     limit: int,
 ) -> dict[str, Any]:
-    """One group: the newest error, its jobs, what they have in common, and what could be changed."""
+    """Return one group: the newest error, its jobs, what they have in common, and what could be changed."""
     same, different = shared(job.spec.params for job in jobs[:_COMPARED])
     newest = next((job for job in jobs if job.error is not None), None)
     error = newest.error if newest is not None else None

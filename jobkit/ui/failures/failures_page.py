@@ -1,4 +1,4 @@
-"""`FailuresPage`: failed jobs in groups, what each is about, and what to do with it. Live."""
+"""`FailuresPage`: failed jobs in groups, with their errors and actions. Live."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def _retry(call: ActionCall, group: str) -> None:
 
 
 async def _changes(call: ActionCall, group: str) -> dict[str, Any]:
-    """The other arguments that were asked for, from the fields of a form."""
+    """Return the other arguments that were asked for, from the fields of a form."""
     fields = call.details.get("changes")
     if not isinstance(fields, Mapping) or not fields:
         return {}
@@ -104,8 +104,8 @@ class FailuresPage(Component, JSComponent):
     Attributes:
         picture, detail: what the browser shows; see `failures_feed`.
         group: id of the group that is open, or "". state: "open" (with those that regressed), "muted" or "resolved".
-        notice: what came of the last action, JSON. actions: what may be done, JSON.
-        is_open: whether anybody looks; only then is anything read.
+        notice: result of the last action, JSON. actions: the allowed ones, JSON.
+        is_open: whether the page is shown; only then is anything read.
     """
 
     picture = param.String(default="")

@@ -248,7 +248,7 @@ class Form {
     }
     if (prefilled !== undefined) {
       field.set(prefilled);
-      // What was filled in and nobody touched goes back as it came, and not as the text that stands for it.
+      // A value that was filled in and not changed goes back as it came, not as the text that stands for it.
       const came = JSON.stringify(field.get()), read = field.read;
       if (kind !== "table") field.read = () => (JSON.stringify(field.get()) === came ? {value: prefilled} : read());
     }
@@ -292,7 +292,7 @@ class Form {
     }
   }
 
-  /** An argument that stays as it is in the job that the form was filled from, until somebody wants another. */
+  /** An argument that stays as it is in the job that the form was filled from, until the user changes it. */
   keep(field, shown) {
     field.isKept = true;
     field.control.hidden = true;

@@ -1,4 +1,4 @@
-"""Behind a form: its tasks as JSON, each value checked as it is typed, the submit. Pages and notebooks share it.
+"""`FormModel`: the tasks of a form as JSON, checks of typed values, and submit; shared by pages and notebooks.
 
 It is made from `TaskInfo`, so it never imports a task's code. What the browser asks for comes in as text, what it is to
 show goes out through `put`.
@@ -32,7 +32,7 @@ _SECTION = re.compile(
 
 @dataclass(frozen=True)
 class Filled:
-    """What a form starts from.
+    """Values that a form starts from.
 
     Attributes:
         task: name of the task. values: by name, as a job's `params` give them.
@@ -80,7 +80,7 @@ class FormModel:
         self._replies = 0
 
     def tasks(self) -> str:
-        """The tasks that are known, as the browser shows them."""
+        """Return the tasks that are known, as the browser shows them."""
         return json.dumps([shown(info) for info in self._infos.values()], default=str, ensure_ascii=False)
 
     def refresh(self) -> None:
@@ -88,12 +88,12 @@ class FormModel:
         background.spawn(self._refresh())
 
     def filling(self, filled: Filled) -> str:
-        """What makes the browser show the form of a task with these values."""
+        """Return the text that makes the browser show the form of a task with these values."""
         self._replies += 1
         return json.dumps({**asdict(filled), "n": self._replies}, default=str, ensure_ascii=False)
 
     def asked(self, text: str) -> None:
-        """What the browser asks for: the tasks, to check a field, or to submit. Anything else is left alone."""
+        """Handle a request of the browser: the tasks, a check of a field, or a submit. Ignore others."""
         try:
             asked = json.loads(text)
             if asked["action"] == "hello" and self._infos:
@@ -169,7 +169,7 @@ class FormModel:
                 self._answer(info, {"": str(error)})
                 return
             if again and (kept := kept_in(fields)):
-                # Those that nobody typed are at the task's default, which the old job's value must not stand for.
+                # Those that were not typed have the task's default, which the old job's value must not replace.
                 usual = {spec.name: spec.default for spec in info.params if spec.has_default and not spec.default_text}
                 changes = {name: value for name, value in (usual | values).items() if name not in kept}
                 answer = await access.act("change", [again], params=changes, options=chosen)
@@ -187,7 +187,7 @@ class FormModel:
 
 
 def _spec_of(info: TaskInfo, name: str) -> ParamSpec | None:
-    """The spec of a parameter, or ("model.lr") of a field of a structure; None if there is none."""
+    """Return the spec of a parameter, or ("model.lr") of a field of a structure; None if there is none."""
     first, _, rest = name.partition(".")
     spec = next((spec for spec in info.params if spec.name == first), None)
     if spec is None or not rest:
@@ -199,7 +199,7 @@ def _spec_of(info: TaskInfo, name: str) -> ParamSpec | None:
 
 
 def shown(info: TaskInfo) -> dict[str, Any]:
-    """A task as the browser's form takes it."""
+    """Return a task as the browser's form takes it."""
     return {
         "name": info.name,
         "title": info.title,
@@ -210,7 +210,7 @@ def shown(info: TaskInfo) -> dict[str, Any]:
 
 
 def lead(doc: str, title: str) -> str:
-    """The paragraphs of a docstring that stand before its sections, without its title, each on one line."""
+    """Return the paragraphs of a docstring that stand before its sections, without its title, each on one line."""
     lines: list[str] = []
     for line in doc.strip().splitlines():
         if _SECTION.match(line.strip()):

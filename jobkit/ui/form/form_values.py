@@ -1,4 +1,4 @@
-"""From the fields of a form to arguments: each value checked, each refusal beside its field.
+"""Fields of a form to arguments, with one error per field.
 
 A field sends `{"text": ...}` (what was typed), `{"value": ...}` (what was picked) or, for a table,
 `{"file": {"name", "text"}}`; `{"none": true}` is None, and `{"kept": true}` the value of the job that the form was
@@ -72,7 +72,7 @@ def _read(spec: ParamSpec, field: Mapping[str, Any], name: str, values: dict[str
 
 
 def read_field(spec: ParamSpec, field: Mapping[str, Any]) -> Any:
-    """One field's value.
+    """Return one field's value.
 
     Raises:
         InvalidParams: it is not allowed; names the parameter.
@@ -96,7 +96,7 @@ def read_field(spec: ParamSpec, field: Mapping[str, Any]) -> Any:
 def read_axes(
     specs: Iterable[ParamSpec], fields: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[str, list[Any]], dict[str, str]]:
-    """`(axes, errors)` of a sweep: the fields that have several values, `{"texts": [...]}` or `{"values": [...]}`."""
+    """Return `(axes, errors)` of a sweep: fields with several values, `{"texts": [...]}` or `{"values": [...]}`."""
     axes: dict[str, list[Any]] = {}
     errors: dict[str, str] = {}
     for spec in specs:
@@ -158,7 +158,7 @@ def _opens_files(spec: ParamSpec) -> bool:
 
 
 def _table(spec: ParamSpec, file: Any) -> Any:
-    """The DataFrame in an uploaded text file."""
+    """Return the DataFrame in an uploaded text file."""
     if not isinstance(file, Mapping):
         raise InvalidParams(f"{spec.name} must be a file", spec.name)
     name, text = str(file.get("name", "")), str(file.get("text", ""))

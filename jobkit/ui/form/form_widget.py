@@ -55,7 +55,7 @@ class FormWidget(TextWidget):
 
 
 def form_html(infos: Sequence[TaskInfo]) -> str:
-    """Title, description and parameters of each task."""
+    """Return title, description and parameters of each task as HTML."""
     parts = [_task(info) for info in infos]
     parts.append("<p><small>Run this cell to get the form.</small></p>")
     return "".join(parts)

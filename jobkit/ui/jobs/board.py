@@ -1,4 +1,4 @@
-"""One page of jobs, kept up to date: what every session that looks at the same page shares.
+"""`Board`: one page of jobs as data, shared by all sessions with the same query.
 
 Pure: a page of snapshots and events in, rows and deltas as JSON out; `board_feed.py` keeps it up to date.
 """
@@ -21,7 +21,7 @@ _READ = 200
 
 
 def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | None = None) -> dict[str, Any]:
-    """One job as a row of the table; what is empty is left out, since a page of them travels at once."""
+    """Return one job as a row of the table; what is empty is left out, since a page of them travels at once."""
     spec, error = snapshot.spec, snapshot.error
     cells: dict[str, Any] = {
         "id": snapshot.id,
@@ -49,7 +49,7 @@ def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | 
 
 
 def _note(snapshot: JobSnapshot, error: str) -> str:
-    """One line about how it ended."""
+    """Return one line about how it ended."""
     text = (
         snapshot.summary if snapshot.state is JobState.SUCCEEDED else error if snapshot.state is JobState.FAILED else ""
     )
@@ -80,7 +80,7 @@ class Board:
         self._fresh: set[str] = set()
         self._fresh_told = 0
         self.total: int | None = None
-        """How many jobs the query finds, where that is known."""
+        """Number of jobs that the query finds; None if unknown."""
         self.searched: int | None = None
         """Only the newest so many were looked at, while the index is being filled."""
         self._counts_changed = False
@@ -128,7 +128,7 @@ class Board:
                 self._left.add(event.job_id)
 
     def to_read(self) -> list[str]:
-        """The next ids to read the snapshots of; not unknown any more from here on."""
+        """Return the next ids to read the snapshots of; not unknown any more from here on."""
         ids = list(self.unknown)[:_READ]
         for job_id in ids:
             del self.unknown[job_id]
@@ -149,7 +149,7 @@ class Board:
             elif not self._belongs(snapshot, now):
                 continue
             elif not self.query.is_newest_first:
-                self._fresh.add(snapshot.id)  # where it belongs is seen when the page is read again
+                self._fresh.add(snapshot.id)  # its position is known after the next read of the page
             elif not self._is_older(snapshot):
                 self._new.append(snapshot.id)
                 self.jobs = {snapshot.id: snapshot, **self.jobs}
@@ -164,11 +164,11 @@ class Board:
 
     @property
     def is_thin(self) -> bool:
-        """Whether so many jobs have left it that it should be filled up from the next page."""
+        """Return whether so many jobs have left that it should be filled up from the next page."""
         return bool(self.next_cursor) and len(self.jobs) < self.query.limit * 0.6
 
     def pause(self, paused: Mapping[str, str]) -> None:
-        """What is paused now: the rows that say so, or did, have changed."""
+        """Set the paused queues, and mark the rows that must say so, or no longer."""
         before, self.paused = self.paused, dict(paused)
         touched = {queue for queue in {*before, *paused} if before.get(queue) != paused.get(queue)}
         self._changed |= {
@@ -176,7 +176,7 @@ class Board:
         }
 
     def page_json(self, now: datetime) -> str:
-        """The whole page: `{"rows": [...], "counts": {...}, "total", "searched", "away", "more", "now", "n"}`.
+        """Return the whole page: `{"rows": [...], "counts": {...}, "total", "searched", "away", "more", "now", "n"}`.
 
         `more` is the cursor of the next one.
         """
@@ -185,8 +185,8 @@ class Board:
         return _dumps({"rows": rows, **numbers, "more": self.next_cursor, "now": iso(now), "n": self.n})
 
     def delta_json(self, now: datetime) -> str:
-        """What changed since the last call: any of `rows`, `new` (newest first), `gone` (deleted), `left` (they do not
-        match any more), `fresh` (so many would come in another order), `counts` with `total`, `away`; "" for nothing.
+        """Return the changes since the last call: any of `rows`, `new` (newest first), `gone` (deleted), `left` (no
+        match any more), `fresh` (number of new jobs in another order), `counts` with `total`, `away`; "" for none.
 
         Deltas are numbered (`n`) without a gap, from the page's number on.
         """
@@ -219,7 +219,7 @@ class Board:
 
     @property
     def _has_all(self) -> bool:
-        """Whether every job belongs on this page or on one behind it."""
+        """Return whether every job belongs on this page or on a later one."""
         return self.query == Query(limit=self.query.limit, cursor=self.query.cursor, order=self.query.order)
 
     def _put(self, snapshot: JobSnapshot, at: datetime) -> None:
@@ -245,7 +245,7 @@ class Board:
         return self._has_all or matches(Brief.of(snapshot), self.query, round(now.timestamp() * 1000))
 
     def _is_older(self, snapshot: JobSnapshot) -> bool:
-        """Whether it belongs below this page, where the page is full."""
+        """Return whether the page is full and the job belongs below it."""
         if len(self.jobs) < self.query.limit or snapshot.submitted_at is None:
             return False
         oldest = next(reversed(self.jobs.values())).submitted_at

@@ -1,8 +1,8 @@
-"""One thing done to many jobs: to those that were chosen, or to all that a search finds.
+"""Bulk actions: on the chosen jobs, or on all that a search finds.
 
-First counted, then asked about, then done in slices on the background loop while the page shows how far it is; what
-cannot be undone waits for a moment in which it can be taken back. Goes on where the window is closed, and through the
-access: each slice is checked and written into the audit trail.
+The jobs are counted, the user confirms, and the action runs in slices on the background loop while the page shows its
+progress; a delete waits for some seconds in which it can be undone. It goes on when the window is closed. `Actions`
+checks each slice and writes it into the audit log.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ ACTIONS = {
 #: Jobs of one slice; the page shows a step for each.
 SLICE = 200
 
-#: Seconds in which a delete can be taken back, and in which jobs are counted before the question.
-UNDO_S, _COUNT_S = 5.0, 10.0
+#: Seconds in which a delete can be undone.
+UNDO_S = 5.0
+
+#: Seconds for counting the jobs before the question, at most.
+_COUNT_S = 10.0
 
 #: Most ids that a browser may name.
 MOST = 10_000
@@ -38,7 +41,7 @@ MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class BulkCall:
-    """What is to be done: to jobs by id, or to all that a query finds."""
+    """An action on jobs by id, or on all that a query finds."""
 
     action: str
     ids: tuple[str, ...] = ()
@@ -63,19 +66,19 @@ class Bulk:
         self.shown = ""
 
     def ask(self, call: BulkCall) -> None:
-        """Count, and ask the page whether it is meant."""
+        """Count the jobs, and have the page ask for confirmation."""
         if not self._is_busy and call.action in ACTIONS and self._access.may(call.action):
             background.spawn(self._ask(call))
 
     def go(self) -> None:
-        """It is meant."""
+        """Start: the user has confirmed."""
         call, self._call = self._call, None
         if call is not None and not self._is_busy:
             self._is_busy = True
             background.spawn(self._run(call, self._total))
 
     def stop(self) -> None:
-        """Not meant, taken back, or enough of it; what was done stays done."""
+        """Cancel, undo, or stop between two slices; finished slices stay done."""
         self._call = None
         self._stopped = True
         if self._is_busy:
@@ -104,7 +107,7 @@ class Bulk:
             self._tell("asking", call.action, total=total)
 
     def _query_of(self, call: BulkCall) -> Query | None:
-        """All that it is about, newest first: what comes meanwhile is newer, and not meant."""
+        """Return the query of the jobs, newest first: jobs that come meanwhile are newer, and left out."""
         if call.query is None:
             return None
         states: tuple[str, ...] = ACTIONS[call.action]
@@ -142,7 +145,7 @@ class Bulk:
             self._is_busy = False
 
     async def _keeps(self, call: BulkCall, total: int | None) -> bool:
-        """Whether nobody has taken it back."""
+        """Wait for the undo; return whether to go on."""
         self._tell("undoable", call.action, total=total, until=int((time.time() + UNDO_S) * 1000))
         try:
             async with asyncio.timeout(UNDO_S):

@@ -1,9 +1,9 @@
-"""The page that compares jobs: what they were asked for and what came of it, side by side, as the card of a batch.
+"""The page that compares jobs, their arguments and results side by side, as the card of a batch.
 
-    ?page=compare&ids=5f0c1234aabbccdd,77e0...      the ones that were chosen
-    ?page=compare&q=tag:sweep-4711                  the ones that a search finds, newest first
+    ?page=compare&ids=5f0c1234aabbccdd,77e0...      chosen jobs
+    ?page=compare&q=tag:sweep-4711                  results of a search, newest first
 
-It has no place in the header: one comes to it from a selection on the page of jobs.
+The header does not name it: a selection on the page of jobs leads to it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ _PAGE = """
 .jk-batch .grid { max-height: max(336px, calc(100vh - 620px)); }
 """
 
-#: So many jobs of a search are compared; so many ids have room in the URL.
-MOST, MOST_IDS = 1000, 50
+#: Jobs of a search that are compared at most.
+MOST = 1000
+
+#: Ids in the URL, at most.
+MOST_IDS = 50
 
 
 class ComparePage(pn.Column):
-    """The card of the jobs that the URL names, while somebody looks.
+    """The card of the jobs that the URL names, while the page is shown.
 
     Args:
         session: the page's hold on its browser tab.
@@ -77,7 +80,7 @@ class ComparePage(pn.Column):
         self._session.bridge.push(partial(self._show, seen, why, n))
 
     def _show(self, jobs: list[JobSnapshot], why: str, n: int) -> None:
-        if n != self._asked or not self._session.is_shown:  # it was asked again, or nobody looks any more
+        if n != self._asked or not self._session.is_shown:  # it was asked again, or the page is hidden
             return
         self._leave()
         if len(jobs) < 2:
@@ -110,5 +113,5 @@ async def _found(kit: Kit, asked: Mapping[str, str]) -> tuple[list[JobSnapshot],
 
 
 async def nowhere(_: Kit) -> bool:
-    """Whether the header names it while it is not looked at."""
+    """Return False: the header names the page only while it is shown."""
     return False

@@ -1,4 +1,4 @@
-"""`Drawer`: the card of one job beside a page; a page of its own on a small screen."""
+"""`Drawer`: the card of one job beside a page; a whole page on a small screen."""
 
 from __future__ import annotations
 

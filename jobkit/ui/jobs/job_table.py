@@ -30,8 +30,8 @@ class JobTable(Component, JSComponent):
         kit: whose jobs.
         on_open: called in the session with the id of the job whose row was opened, "" to close.
         on_look: called in the session when search text, order or cursor have changed here.
-        on_compare: called in the session with the ids of the jobs that are to be compared, none for all that are found;
-            where it is given, comparing is offered.
+        on_compare: called in the session with the ids of the jobs to compare, [] for all that are found; without
+            it, comparing is not offered.
         may_act: whether bulk cancel, retry and delete are offered and obeyed, where the access allows it.
         bridge, access: of the session, where the caller already has them.
 
@@ -41,7 +41,7 @@ class JobTable(Component, JSComponent):
         page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `sender`.
         notice: one sentence about what did not work. problem: what is wrong with the search text.
         work: what is being done to many, see `bulk.Bulk`. help: the lines of the search box's help.
-        request: what the browser asks for.
+        request: the browser's newest request.
     """
 
     search = param.String(default="")
@@ -119,18 +119,18 @@ class JobTable(Component, JSComponent):
             self._watching = None
 
     def pause(self) -> None:
-        """Nobody looks: read nothing until `resume`."""
+        """Stop reading until `resume`: the page is hidden."""
         self._is_turned = True
         self._leave()
 
     def resume(self) -> None:
-        """Somebody looks again: the page as it is now, and what is new."""
+        """Read again: the page is shown."""
         self._is_turned = False
         if self._watching is None:
             self._look()
 
     def _hide(self, is_hidden: bool) -> None:
-        """The browser shows another tab: this one costs nothing until it is seen again."""
+        """Stop reading while the browser shows another tab."""
         self._is_hidden = is_hidden
         if is_hidden:
             self._leave()

@@ -1,5 +1,5 @@
 // Counters, search box and one page of jobs (table.py). Rows are made once and changed in place; new ones wait behind a
-// pill while the pointer or the scroll position says that somebody is reading. What is done to many is in bulk.js, the
+// pill while the pointer or the scroll position says that the user is reading. What is done to many is in bulk.js, the
 // bars above them are in strip.js.
 
 /** Column, its head, what it orders by, and which end comes first. */
@@ -62,7 +62,7 @@ class Table {
     this.box.close();
   }
 
-  /** A tab that nobody has looked at for a while is fed no more; seen again, it gets the page as it is then. */
+  /** A tab that was hidden for a while gets no updates; when shown, it gets the page as it is then. */
   seen() {
     clearTimeout(this.hiddenTimer);
     if (document.visibilityState === "hidden") {
@@ -177,10 +177,10 @@ class Table {
 
   setNow(now) { if (now) this.skew = Date.parse(now) - Date.now(); }
 
-  /** Whether somebody is at it: nothing may move then. */
+  /** True while the user works in it: nothing may move then. */
   isRead() { return this.n.body.scrollTop > 4 || (this.n.pane.matches(":hover") && this.rows.size > 0) || this.bulk.chosen.size > 0; }
 
-  /** A row that does not match any more goes when nobody is reading; until then it is pale. */
+  /** A row that does not match any more goes when the user is not reading; until then it is pale. */
   leave(row) {
     row.el.classList.add("left");
     row.leaving = true;
@@ -496,7 +496,7 @@ class Table {
 /** Whether the job of a row has not ended. */
 function isLive(data) { return LIVE.includes(data.face); }
 
-/** In a table nothing may stand but rows of cells: what is neither stands in one of its own, which has no box. */
+/** In a table nothing may stand but rows of cells: anything else gets a row and a cell without a box. */
 function alone(el) { return h("div", {class: "bare", role: "row"}, h("div", {class: "bare", role: "cell"}, el)); }
 
 export default {render: (props) => mount(props, (model, el) => new Table(model, el))};

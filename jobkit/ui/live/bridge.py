@@ -2,7 +2,7 @@
 
 A Bokeh document may only be changed by its own session's callbacks. `SessionBridge.push` hands a function over, from
 any thread, and `put` hands over texts for a component, which is much cheaper; both end by themselves when the session
-does, also where the tab was closed and nobody said so.
+does, also if the tab was closed without notice.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SessionBridge:
             pn.state.on_session_destroyed(self._destroyed)
 
     def push(self, function: Callable[[], object]) -> None:
-        """Run `function` in the session soon; dropped where the session has ended."""
+        """Run `function` in the session soon; dropped if the session has ended."""
         if not self.is_open:
             return
         if self._document is None:
@@ -83,7 +83,7 @@ class SessionBridge:
             self._fetch()
 
     def greeted(self, component: Any) -> None:
-        """The component is on the screen of a browser: from now on its texts go there the short way."""
+        """A browser shows the component: from now on, its texts go there directly."""
         self._present.add(component)
 
     def carry(self, literals: Literals) -> None:
@@ -96,7 +96,7 @@ class SessionBridge:
                 self._go_on()
 
     def _carry(self, literals: Literals) -> bool:
-        """Whether something is on its way that `_sent` will be told of."""
+        """Send; return whether `_sent` will be called."""
         with self._lock:
             box, self._box = self._box, {}
         sockets = sockets_of(self._document) if self.is_open else []
@@ -118,14 +118,14 @@ class SessionBridge:
         return component in self._present and models_of(component) is not None
 
     def on_close(self, ending: Callable[[], None]) -> None:
-        """Call `ending` once when the session ends; at once where it has."""
+        """Call `ending` once when the session ends; at once if it has ended."""
         if self.is_open:
             self._endings.append(ending)
         else:
             ending()
 
     def close(self) -> None:
-        """The session is over: nothing is pushed any more, and everybody who feeds it is told."""
+        """End: push nothing more, and call all functions of `on_close`."""
         with self._lock:
             if not self.is_open:
                 return
@@ -147,7 +147,7 @@ class SessionBridge:
             self.close()
 
     def _fetch(self) -> None:
-        """Have `carry` called, after all that this turn of the background loop still has to say."""
+        """Have `carry` called after this turn of the background loop, which may add more."""
         sender = self._sender = self._sender or sender_of(self._document)
         if sender is None:  # the session is only being made, or the server is none of Tornado's
             self.push(self._put_all)
@@ -157,14 +157,14 @@ class SessionBridge:
             sender.fetch(self)
 
     def _put_all(self) -> None:
-        """In the session, the long way."""
+        """Set all waiting texts as parameters, in the session."""
         with self._lock:
             box, self._box = self._box, {}
             self._is_due = False
         self._put(box)
 
     def _put(self, posts: Mapping[Any, PendingUpdate]) -> None:
-        """In the session, the long way: for the first look of a page, and for servers that are not Tornado's."""
+        """Set parameters in the session: for a page that is being made, and for servers other than Tornado's."""
         is_short = self._document is not None and sockets_of(self._document) is not None
         for component, post in posts.items():
             if is_short and self._hears(component):

@@ -1,4 +1,4 @@
-"""What a browser asks for: a JSON text in a component's property `request`, written by `ask` in common.js."""
+"""Requests of a browser: a JSON text in a component's property `request`, written by `ask` in common.js."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Requests:
         self._seen: deque[str] = deque(maxlen=100)
 
     def of(self, text: str) -> list[dict[str, Any]]:
-        """The new ones, in order, each with an `action`; what is no request is left out."""
+        """Return the new ones, in order, each with an `action`; what is no request is left out."""
         try:
             told = json.loads(text)
         except ValueError:

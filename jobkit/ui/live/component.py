@@ -1,11 +1,11 @@
-"""`Component`: a component that brings all of its style with it, and whose browser misses nothing.
+"""`Component`: base of all Panel components here; self-contained styles, and no update lost while a page loads.
 
 Panel gives every component links to its own style sheets: on its server's address inside `panel serve`, on a CDN
 everywhere else, also for a window whose session is made anew after a long absence. jobkit's components need none.
 
 A browser pulls the document first and says later that it is ready. What a parameter became between the two reaches it
 never: Panel drops such changes, since "the Document is serialized in full once the session connects"
-(`panel.io.document._drain_unconnected_events`). So they are told once more when it is ready.
+(`panel.io.document._drain_unconnected_events`). So they are sent once more when it is ready.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from bokeh.document.events import ModelChangedEvent
 from bokeh.models import ImportedStyleSheet
 from panel.custom import JSComponent
 
-from jobkit.ui import panel_server  # noqa: F401  # it notes who comes by which request, so it must be loaded before the first one
+from jobkit.ui import panel_server  # noqa: F401  # must be loaded before the first request
 from jobkit.ui.live import heartbeat
 from jobkit.ui.patch import ComponentHooks, models_of, send_changes, session_of
 
 
 class Component(ComponentHooks, param.Parameterized):
-    """Mixed into a component of `panel.custom`; drops the style sheets that nobody but Panel asked for.
+    """Mixed into a component of `panel.custom`; drops the style sheets that only Panel asked for.
 
     Attributes:
-        fills_page: a dashboard gives it the whole page; it has its own margins and scrolls by itself.
+        fills_page: whether a dashboard gives it the whole page; it then has own margins and scrolls by itself.
         beat: set by the browser that shows the component; then changes in that browser alone, see `heartbeat`.
     """
 

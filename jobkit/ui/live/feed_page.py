@@ -124,11 +124,11 @@ class FeedPage(Component, JSComponent):
             self._subscription.stop()
 
     def _allowed(self, params: dict[str, Any]) -> dict[str, Any]:
-        """The parameters, with what the access does not allow taken out."""
+        """Return the parameters, without those that `Actions` does not allow."""
         raise NotImplementedError
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
-        """What this page alone can do, in the session."""
+        """Handle a request that only this page knows, in the session."""
         raise NotImplementedError
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ _AWAY = """
 <main style="font:15px/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1rem">
 <h1 style="font-size:1.25rem">The jobs cannot be shown</h1>
 <p role="status">{sentence}</p>
-<p style="opacity:.7">This page looks again every few seconds.</p>
+<p style="opacity:.7">This page reloads every few seconds.</p>
 </main>
 <script>setTimeout(() => location.reload(), 3000)</script>
 """
@@ -27,7 +27,7 @@ class Notice(Component, JSComponent):
     """One thing to say.
 
     Attributes:
-        said: in a few words. more: in a sentence. lines: what somebody may type.
+        said: in a few words. more: in a sentence. lines: commands to type.
     """
 
     said = param.String(default="")
@@ -42,6 +42,6 @@ class Notice(Component, JSComponent):
 
 
 def away_page(sentence: str) -> pn.pane.HTML:
-    """A page that says why there is nothing to see; it comes back as the dashboard by itself."""
+    """Return a page that says why there is nothing to see; it comes back as the dashboard by itself."""
     text = _AWAY.format(sentence=escape(sentence))
     return pn.pane.HTML(text, sizing_mode="stretch_both")  # type: ignore[no-untyped-call]  # panel's

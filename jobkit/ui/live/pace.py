@@ -1,4 +1,4 @@
-"""How feeds keep to jobkit's background loop: called there, not too often, and not put off by a store that is away."""
+"""Pacing and retries of feeds on jobkit's background loop."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class Pacer:
 
 
 async def answered(read: Callable[[], Awaitable[T]]) -> T:
-    """The value of a read, as soon as the store answers.
+    """Return the value of a read, as soon as the store answers.
 
-    Who waits for the hub's word instead may wait for ever: events have a connection of their own, and the one that
-    reads can be cut alone. The caller is cancelled when nobody looks any more.
+    Waiting for the hub's status instead could last for ever: events have a separate connection, and the one for reads
+    can be cut alone. The feed cancels the caller with its last subscriber.
     """
     while True:
         try:
@@ -63,7 +63,7 @@ async def answered(read: Callable[[], Awaitable[T]]) -> T:
 
 
 def on_loop(function: Callable[[T], None], value: T) -> None:
-    """Call it on the background loop: at once where we are on it, as with Redis; soon where not, as with `sync://`."""
+    """Call it on the background loop: at once if this is the loop's thread (Redis), else soon (`sync://`)."""
     loop = background.start()
     try:
         is_there = asyncio.get_running_loop() is loop

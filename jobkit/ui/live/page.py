@@ -5,7 +5,7 @@
 
     Dashboard(kit, pages=[*PAGES, Page("costs", "Costs", costs)]).servable()
 
-A page is built when somebody first looks at it and kept until the tab is closed. What it shows stands in its own part
+A page is built when it is first shown, and kept until the tab is closed. What it shows stands in its own part
 of the URL (`session.query`), so that a link, the back button and a reload bring it back.
 """
 
@@ -32,8 +32,11 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 #: What stands in the URL for the dashboard itself.
 RESERVED = ("page", "job")
 
-#: Characters of one value in the URL, and how many values a page may have.
-_LONG, _MANY = 1000, 20
+#: Characters of one value in the URL, at most.
+_LONG = 1000
+
+#: Values of a page in the URL, at most.
+_MANY = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,8 @@ class Page:
         build: makes what is shown, anything that Panel can show; called once per browser tab, at the first look. A
             component of jobkit fills the page; anything else gets a margin and scrolls.
         role: the least that a person must be to see it: "view", "operate" or "admin".
-        own_too: whether those see it as well who see their own jobs alone (`session.person`). Such a page must keep
-            the others' jobs from them itself.
+        own_too: whether people who see their own jobs alone may see it, too (`session.person`). Such a page must hide
+            other owners' jobs itself.
         is_shown: whether the header names it, asked now and then on jobkit's background loop; always unless given.
             A link to the page works in either case.
         keys: its own keys, as `(key, what it does)`, for the list behind `?`.
@@ -74,14 +77,14 @@ class Page:
             raise ValueError(f"role of page {self.slug!r} must be view, operate or admin, not {self.role!r}")
 
     def is_for(self, person: Person) -> bool:
-        """Whether they may see it."""
+        """Return whether the person may see it."""
         is_own = person.may_with_own or (person.role is Role.OWN and self.role == Role.VIEW)
         return person.may(Role(self.role)) or (self.own_too and is_own)
 
 
 @dataclass(eq=False, slots=True)
 class Hooks:
-    """What a page wants to be told; each is called in the session, in the order in which they were added."""
+    """Callbacks of a page; called in the session, in the order in which they were added."""
 
     shown: list[Callable[[], object]] = field(default_factory=list)
     hidden: list[Callable[[], object]] = field(default_factory=list)
@@ -91,14 +94,14 @@ class Hooks:
 
 
 class PageSession:
-    """A page in one browser tab: what it may use, and what it is told.
+    """A page in one browser tab: the API that a page uses.
 
     Attributes:
         page: the page itself.
-        access: the gate through which all goes that is done here, see `Actions`; it knows who looks.
+        access: the gate for all actions, see `Actions`; it has the person.
         bridge: takes functions and texts from other threads into this tab, see `SessionBridge`.
         query: the page's own part of the URL.
-        is_shown: whether somebody looks at the page now.
+        is_shown: whether the page is shown now.
     """
 
     def __init__(
@@ -118,12 +121,12 @@ class PageSession:
 
     @property
     def kit(self) -> Kit:
-        """Whose jobs."""
+        """The kit whose jobs are shown."""
         return self.access.kit
 
     @property
     def person(self) -> Person:
-        """Who looks, and what they may see."""
+        """The person of the session, with their role."""
         return self.access.person
 
     @property
@@ -133,7 +136,7 @@ class PageSession:
 
     @property
     def is_live(self) -> bool:
-        """Whether the store answers."""
+        """True while the store answers."""
         return self.kit.hub.is_live
 
     def open(self, job_id: str) -> None:
@@ -141,7 +144,7 @@ class PageSession:
         self._host.open(job_id)
 
     def has(self, slug: str) -> bool:
-        """Whether there is such a page for this person."""
+        """Return whether this person has such a page."""
         return bool(self._host.has(slug))
 
     def go(self, slug: str, **query: str) -> None:
@@ -165,7 +168,7 @@ class PageSession:
         self.hooks.shown.append(hook)
 
     def on_hidden(self, hook: Callable[[], object]) -> None:
-        """Call it each time another page is turned to: from then on this one should cost nothing."""
+        """Call it each time another page is turned to: from then on this page should read nothing."""
         self.hooks.hidden.append(hook)
 
     def on_query(self, hook: Callable[[Mapping[str, str]], object]) -> None:
@@ -180,7 +183,7 @@ class PageSession:
         """Call it with False when the store stops answering, and with True when it does again."""
         self.hooks.status.append(hook)
 
-    # -- the dashboard tells it --------------------------------------------------------------------------------------
+    # -- called by the dashboard -------------------------------------------------------------------------------------
 
     def show(self, is_shown: bool) -> None:
         if is_shown != self.is_shown:
@@ -188,7 +191,7 @@ class PageSession:
             tell(self.hooks.shown if is_shown else self.hooks.hidden)
 
     def take(self, query: Mapping[str, str], is_asked: bool = False) -> None:
-        """Show what a URL says; where it `is_asked` for, also when it says what it said before."""
+        """Show the state of a URL; if `is_asked`, also when it has not changed."""
         found = read_query(query)
         if found != self.query or is_asked:
             self.query = found
@@ -196,7 +199,7 @@ class PageSession:
 
 
 def tell(hooks: list[Callable[..., object]], *values: object) -> None:
-    """Call them all; one that fails is logged and keeps nobody else from being told."""
+    """Call all hooks; log those that fail."""
     for hook in list(hooks):
         try:
             hook(*values)
@@ -205,7 +208,7 @@ def tell(hooks: list[Callable[..., object]], *values: object) -> None:
 
 
 def read_query(told: Mapping[str, str]) -> dict[str, str]:
-    """What a page may keep of a URL: short values of plain names, none of the dashboard's own."""
+    """Return the part of a URL that a page may keep: short values of plain names, without the dashboard's own."""
     kept = {
         name: str(value)[:_LONG]
         for name, value in told.items()

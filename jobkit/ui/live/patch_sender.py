@@ -1,4 +1,4 @@
-"""Carries texts to the browsers of one server loop, written once however many sessions get them.
+"""Sends texts to the browsers of one server loop, encoded once however many sessions get them.
 
 What Bokeh would send for `model.data.name = text` is sent here without the way through param, Panel and the document:
 measured with 20 sessions, an update costs a tenth of that. So the server's own models do not know these texts; a
@@ -26,7 +26,7 @@ _BEHIND = 40
 
 
 class PendingUpdate:
-    """What waits for one component: whole texts, of which only the newest counts, and parts, which all do."""
+    """Texts that wait for one component: the newest whole texts, and all parts."""
 
     def __init__(self) -> None:
         self.whole: dict[str, str] = {}
@@ -57,7 +57,7 @@ class Literals(dict[str, str]):
 
 
 class PatchSender:
-    """Calls on everybody who has something to send, once for all that came in the same moment."""
+    """Calls all bridges with texts to send, once for all that came in the same moment."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -98,7 +98,7 @@ _senders: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, PatchSender] = we
 
 
 def sender_of(document: Any) -> PatchSender | None:
-    """The sender of a session's server; None if `loop_of` gives None."""
+    """Return the sender of a session's server; None if `loop_of` gives None."""
     loop = loop_of(document)
     if loop is None:
         return None

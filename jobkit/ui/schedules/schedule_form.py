@@ -1,4 +1,4 @@
-"""Behind the form of a schedule: the next times while one types, each refusal beside its field, and the saving."""
+"""The form of a schedule: next times while typing, errors beside their fields, and saving."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ScheduleForm:
     """One page's form.
 
     Args:
-        access: where it is saved.
+        access: saves it.
         say: shows new texts (any of `tasks` and `reply`); called in any thread.
     """
 
@@ -33,7 +33,7 @@ class ScheduleForm:
         self._infos: dict[str, TaskInfo] = {}
 
     async def asked(self, doing: str, asked: Mapping[str, Any]) -> None:
-        """What the browser asks for: the tasks, the next times for what is typed, or to save it. On any loop."""
+        """Handle a request of the browser on any loop: the tasks, the next times of what is typed, or to save it."""
         if doing == "tasks":
             await self._tell_tasks()
             return
@@ -84,7 +84,7 @@ class ScheduleForm:
         self._say({"tasks": json.dumps(told, default=str)})
 
     async def _preview(self, given: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
-        """The sentence and the next five times; what is wrong goes to `errors`."""
+        """Return the sentence and the next five times; what is wrong goes to `errors`."""
         when = {key: given.get(key) for key in ("cron", "every", "at", "tz", "until")}
         if errors.keys() & when.keys():
             return {}

@@ -39,7 +39,7 @@ def picture(
     now_ms: int,
     defaults: Defaults | None = None,
 ) -> dict[str, Any]:
-    """What the page shows, in the order of the next times; paused and ended ones last."""
+    """Return the page's data, in the order of the next times; paused and ended schedules last."""
     order = sorted(schedules, key=lambda s: (s.next_ms or float("inf"), s.name))
     return {
         "schedules": [_row(one, workers, utc(one.now_ms), defaults or {}) for one in order],
@@ -96,7 +96,7 @@ def _run(run: ScheduleRun, timing: Timing, now: datetime) -> dict[str, Any]:
 
 
 def _local(ms: int, timing: Timing) -> str:
-    """A moment as a field of a form takes it: in the schedule's own time zone."""
+    """Return a moment as a field of a form takes it: in the schedule's own time zone."""
     return utc(ms).astimezone(timing.shown_zone).strftime("%Y-%m-%dT%H:%M:%S") if ms else ""
 
 
@@ -105,7 +105,7 @@ def _ms(at: datetime) -> int:
 
 
 async def are_there(kit: Kit) -> bool:
-    """Whether the header names the page."""
+    """Return whether the header names the page."""
     return bool(await kit.verbs.store.schedules())
 
 
@@ -149,7 +149,7 @@ _SWITCHES = {"pause": "pause_schedule", "resume": "resume_schedule", "run": "run
 
 
 class SchedulesFeed(TextFeed):
-    """That a slot is late because no worker lives is no event, so it looks now and then."""
+    """Polls as well: a slot that is late because no worker lives comes as no event."""
 
     CHANNELS = (CHANGED, None)
     LOOK_S = 5.0
@@ -157,7 +157,7 @@ class SchedulesFeed(TextFeed):
     _runs: frozenset[str] = frozenset()
 
     def is_news(self, event: JobEvent) -> bool:
-        """A schedule has changed, or a run that is shown has begun."""
+        """Return True if a schedule has changed, or a shown run has begun."""
         return event.job_id == CHANGED or (event.job_id in self._runs and not event.type.is_news)
 
     async def text(self) -> str:

@@ -1,4 +1,4 @@
-"""`Timeline`: what each worker did when, one bar an attempt, and what was waited for, live."""
+"""`Timeline`: the attempts of each worker as bars, with their waiting time, live."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TimelineHead(Component, JSComponent):
         name_of: what the names of the figures' models begin with.
         range: one of `RANGES`. page, delta, series: see `TimelineFeed`.
         search: the search text, see `store.grammar`. problem: what is wrong with it. help: the lines of its help.
-        request: what the browser asks for.
+        request: the browser's newest request.
     """
 
     name_of = param.String(default="")
@@ -70,7 +70,7 @@ class Timeline(pn.Column):
         on_open: called in the session with the id of the job whose bar was clicked.
         on_look: called in the session when range or search text have changed here.
         is_open: whether it reads at once; see `pause`.
-        access: of the session, which knows who looks: some see their own jobs alone.
+        access: of the session; some people see their own jobs alone.
         bridge: of the session, where the caller already has one.
 
     Raises:
@@ -115,7 +115,7 @@ class Timeline(pn.Column):
 
     @property
     def range(self) -> str:
-        """The range that is looked at."""
+        """The shown range."""
         return str(self._head.range)
 
     @property
@@ -124,7 +124,7 @@ class Timeline(pn.Column):
         return str(self._head.search)
 
     def turn(self, range: str, search: str) -> None:
-        """Turn to another range, where it is one, and to the jobs that a search text finds."""
+        """Turn to another range, if it is valid, and to the jobs that a search text finds."""
         if range in RANGES and range != self.range:
             self._head.range = range
             if self._looking is not None:
@@ -141,14 +141,14 @@ class Timeline(pn.Column):
         self._head.selected = job_id
 
     def pause(self) -> None:
-        """Nobody looks: read nothing until `resume`."""
+        """Stop reading until `resume`: the page is hidden."""
         self._generation += 1
         if self._looking is not None:
             self._looking.stop()
             self._looking = None
 
     def resume(self) -> None:
-        """Somebody looks again."""
+        """Read again: the page is shown."""
         if self._looking is not None or not self._bridge.is_open:
             return
         self._generation += 1
@@ -178,7 +178,7 @@ class Timeline(pn.Column):
 
 
 def page(session: PageSession) -> Timeline:
-    """`q`: the search text. `range`: what is looked at."""
+    """`q`: the search text. `range`: the shown range."""
 
     def look() -> None:
         is_typing = bool(made.search) and bool(session.query.get("q")) and made.search != session.query.get("q")

@@ -112,12 +112,12 @@ class TimelineFeed(SharedFeed[TimelineSubscriber]):
         self.poke()
 
     async def _reload_later(self) -> None:
-        """The index that knows whose jobs are whose is only being made."""
+        """Read again while the index that knows owners is being made."""
         await asyncio.sleep(_FILLING_S)
         self.reload()
 
     async def _page(self, states: tuple[str, ...], limit: int, cursor: str = "") -> Page:
-        """Some of the jobs in these states that the query finds."""
+        """Return some of the jobs in these states that the query finds."""
         asked = self._query.states
         wanted = tuple(state for state in states if not asked or state in asked)
         if not wanted:
@@ -136,7 +136,7 @@ class TimelineFeed(SharedFeed[TimelineSubscriber]):
             self.model.queued = count
 
     async def _read_jobs(self) -> tuple[list[JobSnapshot], int | None, int]:
-        """The newest jobs; before when there are more that have ended, and more that wait."""
+        """Return the newest jobs, and the times (ms) before which ended and waiting ones are missing."""
         await self._look_at_queues()
         page = self._page
         found: list[JobSnapshot] = []
@@ -222,7 +222,7 @@ class TimelineFeed(SharedFeed[TimelineSubscriber]):
         return _dumps({"range": name, "slots": slots, "now": now_ms, **series(self.model, start_ms, now_ms)})
 
     def _now_ms(self) -> int:
-        """By this machine's clock, but never before an event that was already heard of."""
+        """Return the time of this machine's clock, but never before an event that has been received."""
         return time.time_ns() // 1_000_000 + self._skew_ms
 
 

@@ -10,7 +10,7 @@ function laneRows(bars) {
   return [...slots].sort(([one], [two]) => (one < two ? -1 : 1)).flatMap(([worker, count]) => Array.from({length: count}, (_, slot) => [worker, slot]));
 }
 
-/** A lane's name is short and unlike the others: slots after the first are told apart by characters without a width. */
+/** A lane's name is short and unlike the others: slots after the first differ by characters without a width. */
 function laneNames(rows, gutter) {
   const room = Math.floor((gutter - 16) / 6.6), used = new Set();
   return rows.map(([worker, slot]) => {

@@ -1,4 +1,4 @@
-"""What happened when: events of jobs in, bars out. Pure: no store, no clock, no browser.
+"""`TimelineModel`: events of jobs in, bars out. Pure: no store, no clock, no browser.
 
 A *bar* is one attempt on one lane; a *lane* is one slot of a worker, given to an attempt when it starts. What happened
 in equal steps of a range is counted in `timeline_series`. All times are milliseconds since the epoch, by the store's
@@ -17,8 +17,11 @@ from jobkit.model.snapshot import attempts_of
 from jobkit.store.query import Brief, Query, matches
 from jobkit.ui.words.format import Defaults, params_brief
 
-#: Attempts that are kept, and lanes of one worker: with more jobs at once, the rest shares the last.
-ATTEMPTS, LANES = 2_000, 16
+#: Attempts that are kept.
+ATTEMPTS = 2_000
+
+#: Lanes of one worker; with more jobs at once, the rest shares the last.
+LANES = 16
 
 #: Jobs that are never shown are remembered as such, so that they are not read again with each event.
 FOREIGN = 10_000
@@ -32,7 +35,7 @@ class AttemptBar:
     """One attempt.
 
     Attributes:
-        ready_ms: since when the job could have run, None where it is not known. `started_ms`, `ended_ms`: of the
+        ready_ms: since when the job could have run, None if unknown. `started_ms`, `ended_ms`: of the
             attempt; the latter is None while it runs.
         lane: slot of the worker, from 0.
         outcome: see `model.snapshot.Attempt`.
@@ -56,7 +59,7 @@ class AttemptBar:
         return f"{self.job_id}/{self.attempt}"
 
     def to_json(self) -> list[Any]:
-        """As the browser takes it, a list to keep 2,000 of them small."""
+        """Return the bar as a list for the browser, so that 2,000 of them stay small."""
         return [
             self.job_id,
             self.attempt,
@@ -135,7 +138,7 @@ class TimelineModel:
         self.only = only
         self.query = replace(query or Query(), limit=0, cursor="", order="")
         self.is_narrow = only is not None or self.query != Query(limit=0)
-        """Whether some jobs are not shown: then each is read before anything of it is counted."""
+        """Return whether some jobs are not shown: then each is read before it is counted."""
         self._lasting = Query(task=self.query.task, owner=self.query.owner, tag=self.query.tag, queue=self.query.queue)
         self.defaults: Defaults = {}
         """Arguments that equal them are not named."""
@@ -145,7 +148,7 @@ class TimelineModel:
         self.unknown: dict[str, int] = {}
         """Ids of jobs to read and `learn`, newest last, with the number of the newest event of each."""
         self.since_ms: int | None = None
-        """Before it attempts are missing; None where none is."""
+        """Time (ms) before which attempts are missing; None if none is missing."""
         self.depth_since_ms = 0
         """Before it who came into a queue is not known."""
         self.queued = 0
@@ -195,7 +198,7 @@ class TimelineModel:
         self._changed = {}
 
     def take(self, event: JobEvent) -> None:
-        """An event of any job."""
+        """Apply an event of any job."""
         if event.type.is_news:
             return
         self._at_ms = max(self._at_ms, event.at_ms)
@@ -220,7 +223,7 @@ class TimelineModel:
             self._put_or_leave(moved)
 
     def to_read(self, limit: int) -> list[str]:
-        """The newest ids to read; call `learn` with their snapshots before the next ones."""
+        """Return the newest ids to read; call `learn` with their snapshots before the next ones."""
         ids = list(self.unknown)[-limit:]
         for job_id in ids:
             del self.unknown[job_id]
@@ -228,7 +231,7 @@ class TimelineModel:
         return ids
 
     def learn(self, snapshots: Iterable[JobSnapshot | None]) -> None:
-        """Jobs that were unknown, as they were read; None for those that are gone."""
+        """Add jobs that were unknown, as they were read; None for deleted ones."""
         self._reading = set()
         for snapshot in snapshots:
             if snapshot is None:
@@ -244,14 +247,14 @@ class TimelineModel:
         self._forget_old()
 
     def skip(self, now_ms: int) -> None:
-        """There are more new jobs than can be read: from now on they are missing."""
+        """Give up on new jobs, of which there are too many to read: from now on they are missing."""
         self.unknown = {}
         self.since_ms = now_ms
 
     # -- out ----------------------------------------------------------------------------------------------------------
 
     def whole(self, now_ms: int) -> dict[str, Any]:
-        """Everything: `bars` (see `AttemptBar.to_json`), `due` (jobs that wait for a time), `since`, `now`."""
+        """Return everything: `bars` (see `AttemptBar.to_json`), `due` (jobs that wait for a time), `since`, `now`."""
         self._changed = {}
         self._gone = set()
         return {
@@ -262,7 +265,7 @@ class TimelineModel:
         }
 
     def delta(self, now_ms: int) -> dict[str, Any] | None:
-        """What changed since the last delta: `bars` of the jobs that moved, `gone` ids; None for nothing."""
+        """Return the changes since the last delta: `bars` of the jobs that moved, `gone` ids; None for none."""
         if not self._changed and not self._gone:
             return None
         changed, gone = self._changed, self._gone
@@ -283,9 +286,9 @@ class TimelineModel:
         return [(second, counts) for second, counts in self._ended.items() if start_ms <= second * 1000 <= end_ms]
 
     def depth(self, edges: Sequence[float]) -> list[int | None]:
-        """Jobs in a queue at each of these times, in ascending order; None before that is known.
+        """Return jobs in a queue at each of these times, in ascending order; None before that is known.
 
-        Counted back from what is true now: who has left since then stood there, who has come since then did not.
+        Counted back from now: jobs that have left since then are added, jobs that have come since then are subtracted.
         """
         flow = sorted(self._flow.items(), reverse=True)
         found: list[int | None] = []
@@ -305,7 +308,7 @@ class TimelineModel:
         self.unknown[event.job_id] = newest
 
     def _may_be(self, event: JobEvent) -> bool:
-        """Whether a job that is not shown may have to be after this event, as far as that is known without reading."""
+        """Return whether a hidden job may have to be shown after this event, as far as known without reading."""
         if event.job_id in self.unknown or event.job_id in self._reading:
             return True  # what is being read may be from before it
         if event.job_id in self._foreign and event.type is not EventType.MOVED:
@@ -383,7 +386,7 @@ class TimelineModel:
             was_queued = self._note(event, was_queued, by)
 
     def _note(self, event: JobEvent, was_queued: bool, by: int = 1) -> bool:
-        """Count an event into the seconds, or out of them; gives whether the job stands in a queue after it."""
+        """Count an event into the seconds, or out of them; return whether the job is queued after it."""
         second, state = event.at_ms // 1000, str(event.data.get("state", ""))
         if event.type in (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED):
             column = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED).index(event.type)
@@ -395,7 +398,7 @@ class TimelineModel:
 
 
 def _count(seconds: dict[int, list[int]], second: int, empty: list[int], column: int, by: int) -> None:
-    """Count into one of the seconds, or out of it where it is still kept."""
+    """Count into one of the seconds, or out of it if it is still kept."""
     if by > 0:
         seconds.setdefault(second, empty)
     if second in seconds:

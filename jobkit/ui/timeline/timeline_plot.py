@@ -26,7 +26,7 @@ from bokeh.plotting import figure
 from bokeh.transform import dodge
 
 #: What is written on bars, by what it is written on: each in one colour, since Bokeh may ask for those of labels that
-#: have gone while it takes new ones, and fail where they stand in a column.
+#: have gone while it takes new ones, and fail if they stand in a column.
 LABELS = ("label", "label_failed", "label_quiet")
 
 #: What the browser fills: columns of each source, by name.
@@ -45,8 +45,14 @@ SOURCES: dict[str, tuple[str, ...]] = {
 #: Of each side of the times by task.
 TIMES = ("y", "low", "q1", "mid", "q3", "high", "fill")
 
-#: Height in px of a lane, of what stands above and below the lanes, and of each chart below them.
-LANE, CHROME, CHART = 24, 34, 88
+#: Height of a lane (px).
+LANE = 24
+
+#: Height of the axis and margins of the lanes (px).
+CHROME = 34
+
+#: Height of each chart below the lanes (px).
+CHART = 88
 
 _BARE: dict[str, Any] = {
     "toolbar_location": None,
@@ -75,7 +81,7 @@ _DURATIONS: dict[float | str, Any] = {
 
 
 def figures(name: str) -> LayoutDOM:
-    """All figures, one below the other; `name` begins the name of each model that the browser looks for."""
+    """Return all figures, one below the other; `name` begins the name of each model that the browser looks for."""
     sources = {
         each: ColumnDataSource({column: [] for column in columns}, name=f"{name}-{each}")
         for each, columns in SOURCES.items()

@@ -7,8 +7,11 @@ from typing import Any
 
 from jobkit.ui.timeline.timeline_model import AttemptBar, TimelineModel
 
-#: Steps of a series, and tasks whose times are told apart.
-STEPS, TASKS = 60, 8
+#: Steps of a series.
+STEPS = 60
+
+#: Tasks with separate times.
+TASKS = 8
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -17,7 +20,7 @@ RANGES_MS: Mapping[str, int] = {"15m": 900_000, "1h": 3_600_000, "6h": 21_600_00
 
 
 def fit(bars: Iterable[AttemptBar], now_ms: int, since_ms: int | None = None) -> tuple[int, int]:
-    """The range that shows every attempt: a minute at least, a day at most; a tenth of it is for waiting before."""
+    """Return the range that shows every attempt: 1 minute to 1 day, with a tenth of it for waiting times before."""
     bars = list(bars)
     first = min((bar.started_ms for bar in bars), default=now_ms)
     first = min(first, now_ms - 60_000)
@@ -27,7 +30,7 @@ def fit(bars: Iterable[AttemptBar], now_ms: int, since_ms: int | None = None) ->
 
 
 def series(timeline: TimelineModel, start_ms: int, end_ms: int, steps: int = STEPS) -> dict[str, Any]:
-    """What happened in equal steps of a range.
+    """Count attempts in equal steps of a range.
 
     Returns:
         `edges` (steps + 1 times); by step `succeeded`, `failed`, `cancelled` (jobs that ended), `depth` (jobs in a
@@ -69,7 +72,7 @@ def _spread(columns: list[float], start_ms: int, width: float, begin_ms: int, en
 
 
 def times_by_task(bars: Sequence[AttemptBar], start_ms: int, end_ms: int, limit: int = TASKS) -> list[dict[str, Any]]:
-    """How long attempts that ended in the range had waited and ran, for the tasks that have most of them."""
+    """Return waiting and run times of the attempts that ended in the range, for the tasks with the most of them."""
     found: dict[str, tuple[list[float], list[float]]] = {}
     for bar in bars:
         if bar.ended_ms is None or not start_ms <= bar.ended_ms <= end_ms:

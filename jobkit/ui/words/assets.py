@@ -33,32 +33,32 @@ _TOKEN = re.compile(r"--jk-([\w-]+):\s*([^;]+);")
 
 @cache
 def esm(name: str) -> str:
-    """The ES module of component `name` ("card", "table", "form", "nav")."""
+    """Return the ES module of component `name` ("card", "table", "form", "nav")."""
     parts = ("common", *_BEFORE.get(name, ()), name)
     return "\n".join(_read(f"{part}.js") for part in parts)
 
 
 @cache
 def css(name: str) -> str:
-    """The style sheet of component `name`, with the tokens of both themes; `theme.py` tells how they are changed."""
+    """Return the style sheet of component `name`, with the tokens of both themes; see `theme.py` for changing them."""
     parts = (*_SHEETS.get(name, ()), name)
     return "\n".join([_themable(_read("tokens.css")), *(_read(f"{part}.css") for part in parts)])
 
 
 @cache
 def token_names() -> frozenset[str]:
-    """What a theme may change."""
+    """Return the tokens that a theme may change."""
     return frozenset(name for name, _ in _TOKEN.findall(_read("tokens.css").partition("}")[0]))
 
 
 @cache
 def source(name: str) -> str:
-    """A file of the browser's half as it is."""
+    """Return a file of the browser's half as it is."""
     return _read(name)
 
 
 def _themable(tokens: str) -> str:
-    """Each token may be given by the page around; the second block, of the dark theme, has names of its own."""
+    """Let the surrounding page set each token; those of the dark theme have separate names."""
     light, mark, rest = tokens.partition('.jk[data-theme="dark"]')
     dark, end, after = rest.partition("}")
     return (

@@ -139,7 +139,7 @@ function clock(iso) {
   return `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}.${Math.floor(at.getMilliseconds() / 100)}`;
 }
 
-/** Writes text only where it changed: an untouched node keeps selections and costs no layout. */
+/** Writes text only if it changed: an untouched node keeps its selection and needs no layout. */
 function put(el, text) {
   if (el.textContent !== text) el.textContent = text;
 }
@@ -255,7 +255,7 @@ class Pulse {
 
   notify() { this.listeners.forEach((fn) => fn()); }
 
-  /** A request while nobody answers: it is not sent. */
+  /** A request while the server does not answer: it is not sent. */
   refuse() {
     this.refused = "Nothing was sent. ";
     this.notify();
@@ -296,7 +296,7 @@ async function isAnswered(url) {
 /** The pulse of a model: one for the whole page in Panel, one for each view in a notebook. */
 const pulses = new WeakMap();
 
-/** Lets a component show that nobody answers: its root gets `data-away`, its buttons are disabled, and it says why unless
+/** Lets a component show that the server does not answer: its root gets `data-away`, its buttons are disabled, and it says why unless
  *  the page has a place for that (`StoreBanner`). A component may have `onPulse()`, called with each change, and `elsewhere`. */
 function followPulse(model, el, isPage) {
   const pulse = isPage ? (globalThis.jobkitPulse ??= new Pulse(2500, true)) : new Pulse(7000, false);
@@ -358,10 +358,10 @@ function isTyping(event) {
 let requests = 0;
 const recent = new WeakMap();
 
-/** Requests that nobody has made by hand. */
+/** Requests that the page makes without the user. */
 const BY_ITSELF = ["hello", "url", "theme", "hidden", "visible", "alike", "log", "check", "tasks", "preview", "first"];
 
-/** Whether nobody answers; then the page says that nothing was sent. */
+/** True if the server does not answer; then the page says that nothing was sent. */
 function refused(model) {
   const pulse = pulses.get(model);
   if (pulse?.isAway) pulse.refuse();
@@ -370,7 +370,7 @@ function refused(model) {
 
 /** Sends a request to Python, in a notebook and in Panel alike: a synced text that is different each time. It repeats the
  *  requests of the last second, since Panel may keep only the last text of a moment; Python knows them by `n`.
- *  While nobody answers nothing is sent: it returns false, and the page says so. */
+ *  While the server does not answer, nothing is sent: it returns false, and the page says so. */
 function ask(model, action, more) {
   const now = Date.now(), pulse = pulses.get(model), isByHand = !BY_ITSELF.includes(action);
   if (isByHand && refused(model) || pulse?.isAway && action !== "hello") return false;

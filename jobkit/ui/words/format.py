@@ -21,7 +21,7 @@ _VALUE_CHARS = 32
 
 
 def duration(seconds: float | None) -> str:
-    """A length of time in two units at most: `910 ms`, `4.9 s`, `42 s`, `3 m 29 s`, `1 h 02 m`, `2 d 4 h`.
+    """Return a length of time in two units at most: `910 ms`, `4.9 s`, `42 s`, `3 m 29 s`, `1 h 02 m`, `2 d 4 h`.
 
     Args:
         seconds: from 0; None and what is not finite give "", negative counts as 0.
@@ -46,7 +46,7 @@ def duration(seconds: float | None) -> str:
 
 
 def ago(at: datetime | None, now: datetime) -> str:
-    """A moment relative to `now`: `just now`, `12 s ago`, `3 min ago`, `2 h ago`, `5 d ago`, `in 40 s`; "" for None."""
+    """Return a time relative to `now`: `just now`, `12 s ago`, `3 min ago`, `5 d ago`, `in 40 s`; "" for None."""
     if at is None:
         return ""
     delta = (now - at).total_seconds()
@@ -65,7 +65,7 @@ def ago(at: datetime | None, now: datetime) -> str:
 
 
 def time_left(eta_s: float | None) -> str:
-    """What is left, as coarse as it is uncertain: `a few seconds left`, `about 35 s left`, `about 5 min left`."""
+    """Return the time left, as coarse as it is uncertain: `a few seconds left`, `about 35 s left`."""
     if eta_s is None or not math.isfinite(eta_s) or eta_s < 0:
         return ""
     if eta_s < 5:
@@ -84,7 +84,7 @@ def time_left(eta_s: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """A count or an amount: `1,234,567`, `0.125`, `12.5`; at most 4 significant digits after a decimal point."""
+    """Return a count or an amount: `1,234,567`, `0.125`, `12.5`; at most 4 significant digits after a decimal point."""
     if value is None:
         return ""
     if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) < 1e15):
@@ -100,7 +100,7 @@ def percent(fraction: float | None) -> str:
 
 
 def size(count: float | None) -> str:
-    """Bytes in decimal units: `910 B`, `4.9 kB`, `12 MB`, `3.2 GB`."""
+    """Return bytes in decimal units: `910 B`, `4.9 kB`, `12 MB`, `3.2 GB`."""
     if count is None:
         return ""
     amount = float(count)
@@ -112,7 +112,7 @@ def size(count: float | None) -> str:
 
 
 def value_brief(value: Any, limit: int = _VALUE_CHARS) -> str:
-    """One argument on one line, at most `limit` characters: text without quotes where it is a plain word."""
+    """Return one argument on one line, at most `limit` characters: text without quotes if it is a plain word."""
     if isinstance(value, str):
         text = value if value and not any(c.isspace() or c in ",='\"" for c in value) else repr(value)
     elif isinstance(value, float):
@@ -128,7 +128,7 @@ def value_brief(value: Any, limit: int = _VALUE_CHARS) -> str:
 
 
 def params_brief(params: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, limit: int = 160) -> str:
-    """Arguments in brief: `n=1000, method=rk4`.
+    """Return arguments in brief: `n=1000, method=rk4`.
 
     Args:
         params: as in `JobSpec.params`.
@@ -157,14 +157,14 @@ FACES: Mapping[str, str] = {
 
 
 def face(snapshot: JobSnapshot) -> str:
-    """Which of `FACES` a job shows."""
+    """Return the key of `FACES` for a job."""
     if snapshot.state is JobState.SCHEDULED and snapshot.retried:
         return "retrying"
     return str(snapshot.state)
 
 
 def progress_line(snapshot: JobSnapshot, elapsed_s: float | None = None) -> str:
-    """`148 / 400 · 1.3 s each`, or what of it is known."""
+    """`148 / 400 · 1.3 s each`, or the known part of it."""
     if snapshot.done is None or not (snapshot.done or snapshot.total):
         return ""
     text = f"{number(snapshot.done)} / {number(snapshot.total)}" if snapshot.total else number(snapshot.done)
@@ -174,7 +174,7 @@ def progress_line(snapshot: JobSnapshot, elapsed_s: float | None = None) -> str:
 
 
 def _half_up(value: float) -> int:
-    """The nearest whole number, halves up, as JavaScript's `Math.round`: Python rounds halves to even."""
+    """Return the nearest whole number, halves up, as JavaScript's `Math.round`: Python rounds halves to even."""
     return math.floor(value + 0.5)
 
 
@@ -183,7 +183,7 @@ Defaults = Mapping[str, Mapping[str, Any]]
 
 
 def defaults_of(infos: Mapping[str, TaskInfo]) -> dict[str, dict[str, Any]]:
-    """The defaults of each task's parameters: arguments that equal them are not worth a place in a row."""
+    """Return the defaults of each task's parameters: rows leave out arguments that equal them."""
     return {
         name: shown({spec.name: spec.default_text or spec.default for spec in info.params if spec.has_default})
         for name, info in infos.items()

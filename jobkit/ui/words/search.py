@@ -1,4 +1,4 @@
-"""The search box: what a text asks for, or what is wrong with it. Pure."""
+"""The search box: a text as a query, or the sentence that says what is wrong with it. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jobkit.store.query import Query
 
 
 def read_search(text: str, order: str = "", cursor: str = "", limit: int = 50) -> tuple[Query, str]:
-    """The query that all of them ask for and "", or the sentence that says what is wrong with them."""
+    """Return the query of all arguments and "", or an empty query and the sentence that says what is wrong."""
     try:
         return parse(text, Query(order=order, limit=limit, cursor=cursor)).checked(), ""
     except InvalidParams as error:

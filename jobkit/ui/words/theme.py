@@ -59,7 +59,7 @@ class Theme:
 
 
 def palette(theme: Theme) -> dict[str, Any]:
-    """The Material theme around jobkit's components: the same accent, the same ground."""
+    """Return the Material theme around jobkit's components: the same accent, the same ground."""
     made = {}
     for name, values in (("light", theme.light), ("dark", theme.dark)):
         ground = values.get("bg", _GROUNDS[name])
@@ -73,7 +73,7 @@ def palette(theme: Theme) -> dict[str, Any]:
 
 
 def header_look(theme: Theme) -> dict[str, Any]:
-    """A quiet header, and the theme's own values for everything below."""
+    """Return a quiet header, and the theme's own values for everything below."""
     light, dark = ({**values} for values in (theme.light, theme.dark))
     return {
         "& .MuiAppBar-root": {"boxShadow": "none", "backgroundImage": "none", "borderBottom": "1px solid"},
@@ -117,7 +117,7 @@ def _fonts(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_bright(colour: str) -> bool | None:
-    """Whether black reads better on it than white; None where it is not written as `#rrggbb`."""
+    """Return whether black reads better on it than white; None if it is not written as `#rrggbb`."""
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
         return None
     r, g, b = (

@@ -1,4 +1,4 @@
-"""A traceback's text as frames: whose code, which line, what was raised first.
+"""A traceback's text as frames: code, line, and root cause.
 
 Pure. It reads what `traceback.format_exception` writes and never imports or opens anything; text that it does not
 understand simply yields no frames, and the pages then show the text itself.
@@ -36,7 +36,7 @@ class Frame:
     count: int = 1
 
     def to_json(self) -> dict[str, object]:
-        """As the pages take it."""
+        """Return the frame as JSON for pages."""
         shown = {"place": self.place, "file": self.file, "code": self.code, "library": self.is_library}
         return shown if self.count == 1 else {**shown, "count": self.count}
 
@@ -56,7 +56,7 @@ class Raised:
 
 
 def chain_of(text: str, limit: int = 60) -> list[Raised]:
-    """The exceptions in a traceback's text, root cause first, each with its frames (the last `limit` of them)."""
+    """Return the exceptions in a traceback's text, root cause first, each with its last `limit` frames."""
     chain: list[Raised] = []
     frames: list[Frame] = []
     headline = ""
@@ -89,6 +89,6 @@ def chain_of(text: str, limit: int = 60) -> list[Raised]:
 
 
 def _fold(frames: list[Frame]) -> None:
-    """Make one of the last two frames where they are equal: a recursion says the same many times."""
+    """Join the last two frames if they are equal: a recursion repeats the same frame many times."""
     if len(frames) > 1 and replace(frames[-2], count=1) == frames[-1]:
         frames[-2:] = [replace(frames[-2], count=frames[-2].count + 1)]

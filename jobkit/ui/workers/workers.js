@@ -49,7 +49,7 @@ class Workers {
     this.tick();
   }
 
-  /** Lines with what is paused, since when and by whom, and the button that pauses or resumes. */
+  /** Lines of paused queues and tasks: since when, the user, and the button to pause or resume. */
   showPauses(body, lines, kind, cells) {
     const may = this.model.get("may_pause"), key = JSON.stringify([lines, may]);
     if (body.dataset.key === key) return;

@@ -1,6 +1,6 @@
-"""`WorkersPage`: who works, on what, and which queues nobody serves. Live, read once for all sessions.
+"""`WorkersPage`: workers, their jobs, and queues without a worker. Live, read once for all sessions.
 
-Heartbeats are no events, so the server is asked every two seconds while somebody looks, and soon after a job has
+Heartbeats are no events, so the store is polled every two seconds while the page is open, and soon after a job has
 started or ended.
 """
 
@@ -23,8 +23,11 @@ from jobkit.ui.live.feed_page import FeedPage, TextFeed
 from jobkit.ui.words import assets
 from jobkit.ui.words.format import Defaults, defaults_of, params_brief
 
-#: Running jobs that are told apart by worker, and workers that ended which are still listed.
-_RUNNING, _ENDED = 200, 5
+#: Running jobs that are listed by worker, at most.
+_RUNNING = 200
+
+#: Ended workers that are still listed.
+_ENDED = 5
 
 
 def picture(
@@ -35,7 +38,7 @@ def picture(
     pauses: Sequence[Pause] = (),
     defaults: Defaults | None = None,
 ) -> dict[str, Any]:
-    """What the page shows: workers (those that live first), queues, and sentences about what nobody will do."""
+    """Return the page's data: workers (live ones first), queues, and warnings about queues without a worker."""
     jobs: dict[str, list[dict[str, Any]]] = {}
     for snapshot in running:
         spec = snapshot.spec
@@ -91,7 +94,7 @@ def _worker(info: WorkerInfo, jobs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class WorkersFeed(TextFeed):
-    """Heartbeats are no events, so it looks now and then."""
+    """Polls as well: heartbeats come as no events."""
 
     CHANNELS = (None, CONTROL)
 
