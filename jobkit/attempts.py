@@ -17,9 +17,9 @@ from jobkit.codec import PICKLE, RAW, Codec, Subject, is_reference
 from jobkit.files import FileStore
 from jobkit.files.file_store import LARGE_BYTES, opened
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, ResultUnavailable, SignatureError
-from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.attempt import supplied
 from jobkit.run.base import Assignment, Outcome
+from jobkit.run.inside.artifacts import Body, Bounds
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
 from jobkit.tasks.call import read_head

@@ -12,7 +12,7 @@ import click
 
 from jobkit.cli.group import BadInput
 from jobkit.model import JobkitError, JobNotFound, JobState
-from jobkit.run.lines import clean
+from jobkit.run.inside.lines import clean
 from jobkit.settings import Settings
 
 if TYPE_CHECKING:

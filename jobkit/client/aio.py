@@ -15,7 +15,7 @@ from jobkit.client.listening import end_events, next_event
 from jobkit.client.loop import background
 from jobkit.codec import is_reference
 from jobkit.model import JobEvent, JobState
-from jobkit.run import context
+from jobkit.run.inside import context
 from jobkit.store.values import LogSlice
 from jobkit.tasks.options import check_submit_options
 

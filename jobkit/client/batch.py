@@ -22,8 +22,8 @@ from jobkit.client.job import Job, settle, slices
 from jobkit.client.loop import background
 from jobkit.client.sweep import MAX_JOBS
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
-from jobkit.run import context
-from jobkit.run.recorder import AWAITED_MOST
+from jobkit.run.inside import context
+from jobkit.run.inside.recorder import AWAITED_MOST
 from jobkit.tasks.specs import short_repr
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from jobkit.attempts import NeedMissing, artifact_subject, assignment, ending, l
 from jobkit.client.loop import background
 from jobkit.codec import RAW, Codec
 from jobkit.model import LogLine, SignatureError
-from jobkit.run import frame_locals
-from jobkit.run.artifacts import Body, Bounds
-from jobkit.run.inline import run_here
+from jobkit.run.inside import frame_locals
+from jobkit.run.inside.artifacts import Body, Bounds
+from jobkit.run.threads import run_here
 from jobkit.settings import Settings
 from jobkit.store.hub import RedisHub
 from jobkit.store.redis import RedisStore

@@ -25,7 +25,7 @@ from jobkit.client.guarded import Guarded
 from jobkit.client.lines import Logs
 from jobkit.client.loop import background
 from jobkit.model import Attempt, InvalidParams, JobEvent, JobNotFound, JobSnapshot, UnknownTask, attempts_of
-from jobkit.run import context
+from jobkit.run.inside import context
 
 if TYPE_CHECKING:
     from jobkit.client.kit import Kit

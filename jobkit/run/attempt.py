@@ -27,8 +27,8 @@ from jobkit.codec import CLOUDPICKLE, MSGPACK, Codec, decode
 from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
 from jobkit.model.snapshot import JobError
 from jobkit.run.base import Outcome
-from jobkit.run.preview import preview_of
-from jobkit.run.tracebacks import describe, error_body, error_types, python_version
+from jobkit.run.inside.preview import preview_of
+from jobkit.run.inside.tracebacks import describe, error_body, error_types, python_version
 from jobkit.tasks.call import Call, CallHead, read_call, read_head, with_results
 from jobkit.tasks.classes import run_class
 from jobkit.tasks.references import put_in

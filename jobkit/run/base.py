@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from jobkit.model import LogLine, Retry
 from jobkit.model.snapshot import JobError
-from jobkit.run.artifacts import Body, Bounds
+from jobkit.run.inside.artifacts import Body, Bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Outcome:
             of what it ran in may have been its own doing, so not for ever).
         form, body: the encoded value of a success (`codec.encode`); empty where it could not be written, and then
             `preview["unavailable"]` is the sentence that says why.
-        preview: what any page may show of the value, JSON only; see `jobkit.run.preview`.
+        preview: what any page may show of the value, JSON only; see `jobkit.run.inside.preview`.
         summary: one line of it, at most 200 characters.
         error: for "failed". `error_types`: qualified names of the exception's class and its bases, for `retry_on`.
         error_body: the pickled exception where it could be pickled, else empty.

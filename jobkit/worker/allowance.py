@@ -10,7 +10,7 @@ import psutil
 logger = logging.getLogger("jobkit.worker")
 
 
-class Allowance:
+class RecycleLimits:
     """Counts from its making.
 
     Args:

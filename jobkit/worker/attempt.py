@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from jobkit.model import LogLine
-from jobkit.run.artifacts import Body, Bounds
+from jobkit.run.inside.artifacts import Body, Bounds
 from jobkit.store.values import Claimed, Kept, Progress
 from jobkit.worker.job_files import JobFiles, note
 

@@ -16,9 +16,9 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from jobkit.model import LogLine
-from jobkit.run import hidden
 from jobkit.run.base import Assignment, Outcome
-from jobkit.run.pipe import now_ms
+from jobkit.run.process import hidden
+from jobkit.run.process.pipe import now_ms
 from jobkit.settings import Settings
 from jobkit.store.connect import open_blocking
 from jobkit.store.library import run_blocking

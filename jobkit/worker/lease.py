@@ -22,7 +22,7 @@ from jobkit.store.connect import REPLY_TIMEOUT_S, explain, open_blocking
 from jobkit.store.library import run_blocking
 from jobkit.store.values import Renewal
 from jobkit.store.wire import prune_args, read_renewal, renew_args
-from jobkit.worker.trouble import Trouble
+from jobkit.worker.trouble import OutageLog
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -56,12 +56,12 @@ class LeaseKeeper:
         facts: Callable[[], Mapping[str, Any]],
         on_renewal: Callable[[Renewal], None],
         on_wiped: Callable[[], None] = lambda: None,
-        trouble: Trouble | None = None,
+        trouble: OutageLog | None = None,
     ) -> None:
         self._settings = settings
         self._worker_id = worker_id
         self._held, self._facts, self._on_renewal, self._on_wiped = held, facts, on_renewal, on_wiped
-        self._trouble = trouble or Trouble()
+        self._trouble = trouble or OutageLog()
         self.is_full = False
         """By the last beat: the server takes nothing new, but lets what was accepted go on."""
         self._place = b""

@@ -11,15 +11,16 @@ from functools import partial
 
 from jobkit.model import JobkitError
 from jobkit.notify import notifier_of
-from jobkit.run import frame_locals, hidden
 from jobkit.run.base import Runner
-from jobkit.run.coroutines import CoroutineRunner
-from jobkit.run.environments import Environments
-from jobkit.run.inline import ThreadRunner
-from jobkit.run.process import ProcessRunner
+from jobkit.run.coroutines.runner import CoroutineRunner
+from jobkit.run.inside import frame_locals
+from jobkit.run.process import hidden
+from jobkit.run.process.environments import Environments
+from jobkit.run.process.runner import ProcessRunner
+from jobkit.run.threads import ThreadRunner
 from jobkit.settings import Settings
 from jobkit.tasks.registry import registry
-from jobkit.worker.allowance import Allowance
+from jobkit.worker.allowance import RecycleLimits
 from jobkit.worker.logs import log_to_stderr
 from jobkit.worker.worker import Worker
 
@@ -89,7 +90,7 @@ def run_worker(
             slots=slots,
             resources=resources,
             burst=burst,
-            allowance=Allowance(max_jobs, max_time, max_memory),
+            allowance=RecycleLimits(max_jobs, max_time, max_memory),
             tasks=registry.names(),
             watch=coroutines.watch,
         )

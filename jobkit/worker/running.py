@@ -24,7 +24,7 @@ from jobkit.store.values import Claimed, Ending, WorkerInfo
 from jobkit.worker.attempt import Attempt
 from jobkit.worker.durations import Durations
 from jobkit.worker.job_files import JobFiles
-from jobkit.worker.shares import Shares
+from jobkit.worker.shares import DeviceAllocator
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -71,7 +71,7 @@ class RunningWorker(arq.worker.Worker):
         self.job_files = JobFiles(settings, self.store, self.codec)
         self.durations = Durations(self.store)
         self.runners = dict(runners)
-        self.shares = Shares(info.resources)
+        self.shares = DeviceAllocator(info.resources)
         self._attempts: dict[str, Attempt] = {}
         self._lenders: dict[Attempt, None] = {}
         """Attempts that wait for other jobs and lend their slots, in the order in which they began to wait."""

@@ -15,7 +15,7 @@ from jobkit.model import InvalidParams
 from jobkit.model.limits import resources_text
 
 
-class Shares:
+class DeviceAllocator:
     """What a worker has, and what its jobs use of it.
 
     Args:

@@ -1,4 +1,4 @@
-"""`Trouble`: what keeps a worker from talking with the store, said once in its log, and that it is over."""
+"""`OutageLog`: what keeps a worker from talking with the store, said once in its log, and that it is over."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jobkit.model import StoreUnavailable
 logger = logging.getLogger("jobkit.worker")
 
 
-class Trouble:
+class OutageLog:
     """Shared by the heartbeat's thread and the worker's loop, which meet the same trouble. Thread-safe."""
 
     def __init__(self) -> None:

@@ -24,20 +24,20 @@ from jobkit.attempts import ending
 from jobkit.codec import Codec
 from jobkit.model import StoreUnavailable
 from jobkit.run.base import Runner
-from jobkit.run.watch import LoopWatch
+from jobkit.run.coroutines.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.values import AWAITED_MOST, FENCED, Kept, Progress, Renewal
 from jobkit.store.wire import read_claimed
 from jobkit.tasks.info import sealed_definition
 from jobkit.worker.about import facts, identify
-from jobkit.worker.allowance import Allowance
+from jobkit.worker.allowance import RecycleLimits
 from jobkit.worker.blocked import BlockedLoop
 from jobkit.worker.inbox import Inbox
 from jobkit.worker.lease import MEANWHILE, LeaseKeeper
 from jobkit.worker.running import RunningWorker
 from jobkit.worker.scheduler import Scheduler
 from jobkit.worker.spool import Spool, store_left
-from jobkit.worker.trouble import Trouble
+from jobkit.worker.trouble import OutageLog
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -87,7 +87,7 @@ class Worker(RunningWorker):
         resources: Mapping[str, float] | None = None,
         codec: Codec | None = None,
         burst: bool = False,
-        allowance: Allowance | None = None,
+        allowance: RecycleLimits | None = None,
         tasks: Sequence[str] = (),
         functions: Sequence[Any] = (_never,),
         watch: LoopWatch | None = None,
@@ -102,8 +102,8 @@ class Worker(RunningWorker):
         self.also_introduce: Callable[[], Awaitable[None]] = _nothing
         """What else it makes known with them: the schedules in their code."""
         self.slots = slots
-        self.allowance = allowance or Allowance()
-        self._trouble = Trouble()
+        self.allowance = allowance or RecycleLimits()
+        self._trouble = OutageLog()
         self._is_known = False
         self._spool = Spool(settings, self.codec, self.info.id)
         self._news: list[Progress] = []  # taken from attempts, not yet stored

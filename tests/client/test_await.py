@@ -17,7 +17,7 @@ from jobkit.client.aio import AioKit
 from jobkit.client.kit import Kit
 from jobkit.codec import Codec
 from jobkit.run.base import Assignment, Outcome
-from jobkit.run.inline import ThreadRunner
+from jobkit.run.threads import ThreadRunner
 from jobkit.tasks.call import Call, encode_call
 from jobkit.testing import MemoryKit
 from tests.run.conftest import Heard

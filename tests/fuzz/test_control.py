@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jobkit
-from jobkit.run import frames
-from jobkit.run.oom import KernelKills, counter_file
-from jobkit.run.supervised import Supervised
-from jobkit.run.workplace import Workplace
+from jobkit.run.process import frames
+from jobkit.run.process.attempt import ProcessAttempt
+from jobkit.run.process.child_process import ChildProcess
+from jobkit.run.process.oom import KernelKills, counter_file
 from tests.run.conftest import Heard, assign
 from tests.support import examples
 from tests.worker import jobs
@@ -48,8 +48,8 @@ def test_a_frame_that_makes_no_sense_ends_the_process_with_a_reason(kind: bytes,
         def tell(message: dict[str, Any], fds: Sequence[int] = ()) -> None:
             ends.extend(os.dup(fd) for fd in fds[:1])
 
-        attempt = Supervised(assign(len, "abc"), Heard(), "/nowhere", KernelKills(counter_file()))
-        place = Workplace(1, tell, lambda place: None, lambda place, unread: None)
+        attempt = ProcessAttempt(assign(len, "abc"), Heard(), "/nowhere", KernelKills(counter_file()))
+        place = ChildProcess(1, tell, lambda place: None, lambda place, unread: None)
         place.start()
         place.begin(attempt, iter(()))
         theirs = socket.socket(fileno=ends[0])

@@ -15,7 +15,7 @@ import pytest
 from jobkit.codec import Codec
 from jobkit.model import LogLine
 from jobkit.run.base import Assignment
-from jobkit.run.process import ProcessRunner
+from jobkit.run.process.runner import ProcessRunner
 from jobkit.tasks.call import Call, encode_call
 
 CODEC = Codec([b"key of these tests"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobkit.run.process import ProcessRunner
+from jobkit.run.process.runner import ProcessRunner
 from tests.support import by_default, until
 
 from .conftest import Heard, assign
@@ -184,7 +184,7 @@ def last(heard: Heard) -> Any:
 
 async def test_progress_is_throttled_and_its_last_value_arrives(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
-        from jobkit.run.progress import progress
+        from jobkit.run.inside.progress import progress
 
         for _ in progress(range(3_000_000), desc="steps"):
             pass
@@ -202,7 +202,7 @@ async def test_a_slow_step_after_fast_ones_is_seen(runner: ProcessRunner, heard:
     def job(go: Path) -> None:
         import time
 
-        from jobkit.run.progress import progress
+        from jobkit.run.inside.progress import progress
 
         for i in progress(range(100_100)):
             if i >= 100_000:
@@ -222,7 +222,7 @@ async def test_the_outermost_bar_is_the_jobs_progress(runner: ProcessRunner, hea
     def job() -> None:
         import time
 
-        from jobkit.run.progress import progress
+        from jobkit.run.inside.progress import progress
 
         for _ in progress(range(3), desc="epochs"):
             for _ in progress(range(10), desc="batches"):
@@ -239,7 +239,7 @@ async def test_reported_nonsense_is_tamed(runner: ProcessRunner, heard: Heard) -
     def job() -> None:
         import time
 
-        from jobkit.run.context import current
+        from jobkit.run.inside.context import current
 
         for done, total in ((float("nan"), 10), (-5, 10), (50, 10), ("x", None), (3, 0), (10**400, float("inf"))):
             current().report(done, total, "m")  # type: ignore[arg-type]
@@ -395,7 +395,7 @@ async def test_a_job_without_tqdm_does_not_import_it(runner: ProcessRunner, hear
     def job() -> list[str]:
         import sys
 
-        from jobkit.run.progress import progress
+        from jobkit.run.inside.progress import progress
 
         list(progress([1, 2]))
         return [name for name in ("tqdm", "numpy", "pandas", "IPython", "redis", "arq", "panel") if name in sys.modules]
@@ -405,7 +405,7 @@ async def test_a_job_without_tqdm_does_not_import_it(runner: ProcessRunner, hear
 
 async def test_artifacts_arrive_where_the_sink_takes_them(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
-        from jobkit.run.context import current
+        from jobkit.run.inside.context import current
 
         current().save("notes.txt", "hällo")
         current().save("numbers", {"a": 1})
@@ -424,7 +424,7 @@ async def test_threads_of_a_job_belong_to_it(runner: ProcessRunner, heard: Heard
     def job() -> None:
         import threading
 
-        from jobkit.run.context import current
+        from jobkit.run.inside.context import current
 
         def work() -> None:
             print("in a thread of", current().job_id)

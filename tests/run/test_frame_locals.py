@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobkit.run import frame_locals
-from jobkit.run.frame_locals import shown
-from jobkit.run.process import ProcessRunner
-from jobkit.run.tracebacks import describe
+from jobkit.run.inside import frame_locals
+from jobkit.run.inside.frame_locals import shown
+from jobkit.run.inside.tracebacks import describe
+from jobkit.run.process.runner import ProcessRunner
 
 from .conftest import Heard, assign
 from .test_process import failure

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobkit.run import frames
+from jobkit.run.process import frames
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"l", b"p", b"e"]), st.lists(st.integers(0, 99)))), st.integers(1, 40))

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from jobkit.run import frames
 from jobkit.run.base import Outcome
-from jobkit.run.oom import KernelKills, counter_file
-from jobkit.run.process import ProcessRunner
-from jobkit.run.supervised import Supervised
-from jobkit.run.workplace import Workplace
+from jobkit.run.process import frames
+from jobkit.run.process.attempt import ProcessAttempt
+from jobkit.run.process.child_process import ChildProcess
+from jobkit.run.process.oom import KernelKills, counter_file
+from jobkit.run.process.runner import ProcessRunner
 
 from .conftest import Heard, assign
 
@@ -33,7 +33,7 @@ class Ending:
     """An attempt whose pipes are read, and whose end is seen, when a test says so."""
 
     def __init__(self, heard: Heard) -> None:
-        self.attempt = Supervised(assign(len, "abc"), heard, "/nowhere", KernelKills(counter_file()))
+        self.attempt = ProcessAttempt(assign(len, "abc"), heard, "/nowhere", KernelKills(counter_file()))
         self.reader, self.writer = os.pipe()
 
     def write(self, data: bytes) -> None:
@@ -116,8 +116,8 @@ def crash() -> None:
 @pytest.fixture
 def only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The worker is so busy that it notices a process's end first, and reads its pipes after that."""
-    monkeypatch.setattr(Workplace, "_on_output", lambda self, fd: None)
-    monkeypatch.setattr(Workplace, "_on_control", lambda self: None)
+    monkeypatch.setattr(ChildProcess, "_on_output", lambda self, fd: None)
+    monkeypatch.setattr(ChildProcess, "_on_control", lambda self: None)
     return iter([None])
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobkit.run.lines import BURST_LINES, LINE_LIMIT, ByteSplitter, LineBuffer, Splitter, clean
+from jobkit.run.inside.lines import BURST_LINES, LINE_LIMIT, ByteSplitter, LineBuffer, Splitter, clean
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.run.oom import KernelKills, counter_file
+from jobkit.run.process.oom import KernelKills, counter_file
 
 V1 = Path("/sys/fs/cgroup/memory")
 
@@ -71,7 +71,7 @@ def group() -> Iterator[Path]:
 SCRIPT = """
 import asyncio, os, sys
 open(sys.argv[1], "w").write(str(os.getpid()))
-from jobkit.run.process import ProcessRunner
+from jobkit.run.process.runner import ProcessRunner
 from tests.run.conftest import Heard, assign
 def hungry():
     kept = []

@@ -18,7 +18,7 @@ import pytest
 
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.base import Outcome
-from jobkit.run.process import ProcessRunner
+from jobkit.run.process.runner import ProcessRunner
 from tests.support import until
 
 from .conftest import Heard, assign, is_alive, pid_in
@@ -414,7 +414,7 @@ async def test_when_the_worker_is_killed_nothing_of_its_jobs_lives_on(tmp_path: 
     script = tmp_path / "worker.py"
     script.write_text(
         "import asyncio, sys\n"
-        "from jobkit.run.process import ProcessRunner\n"
+        "from jobkit.run.process.runner import ProcessRunner\n"
         "from tests.run.conftest import Heard, assign\n"
         "from tests.run.test_process import family\n"
         "async def main():\n"

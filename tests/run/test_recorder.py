@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from jobkit.run.artifacts import Body
-from jobkit.run.context import Context, current, enter, leave
-from jobkit.run.inline import run_here
-from jobkit.run.lines import WireLine
-from jobkit.run.progress import progress
-from jobkit.run.recorder import Bar, Recorder
+from jobkit.run.inside.artifacts import Body
+from jobkit.run.inside.context import Context, current, enter, leave
+from jobkit.run.inside.lines import WireLine
+from jobkit.run.inside.progress import progress
+from jobkit.run.inside.recorder import Bar, Recorder
+from jobkit.run.threads import run_here
 
 from .conftest import Heard, assign
 

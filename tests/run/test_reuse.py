@@ -16,7 +16,7 @@ import pytest
 
 from jobkit.model import ErrorKind
 from jobkit.run.base import Outcome
-from jobkit.run.process import ProcessRunner
+from jobkit.run.process.runner import ProcessRunner
 from tests.support import until
 
 from .conftest import Heard, assign, is_alive, pid_in
@@ -47,8 +47,8 @@ async def test_spares_wait_after_the_first_job_and_their_number_is_bounded(runne
 async def test_spares_end_when_there_are_no_jobs_and_come_back_with_the_next(
     runner: ProcessRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobkit.run.process._IDLE_S", 0.05)
-    monkeypatch.setattr("jobkit.run.process._SAMPLE_S", 0.05)
+    monkeypatch.setattr("jobkit.run.process.runner._IDLE_S", 0.05)
+    monkeypatch.setattr("jobkit.run.process.runner._SAMPLE_S", 0.05)
     await runner.run(assign(os.getpid), heard)
 
     zygote = psutil.Process(runner.pid)
@@ -204,8 +204,8 @@ async def test_output_progress_and_artifacts_belong_to_the_job_that_made_them(ru
         import logging
         import subprocess
 
-        from jobkit.run.context import current
-        from jobkit.run.progress import progress
+        from jobkit.run.inside.context import current
+        from jobkit.run.inside.progress import progress
 
         print(word)
         ctypes.CDLL(None).puts(f"c {word}".encode())
@@ -347,12 +347,12 @@ async def test_usage_is_that_of_each_job(runner: ProcessRunner) -> None:
 async def test_warm_processes_end_when_nobody_needs_them(
     runner: ProcessRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobkit.run.process._IDLE_MOST", 3)
+    monkeypatch.setattr("jobkit.run.process.runner._IDLE_MOST", 3)
     pids = [await pid_of(runner, task=f"t{i}") for i in range(5)]
     await until(lambda: sum(map(is_alive, pids)) == 3, "the end of two")
     assert is_alive(pids[-1])
 
-    monkeypatch.setattr("jobkit.run.process._IDLE_S", 0.05)
+    monkeypatch.setattr("jobkit.run.process.runner._IDLE_S", 0.05)
     pid = await pid_of(runner, task="last")
     await until(lambda: not is_alive(pid), "the end of one that waits too long")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobkit.model import ErrorKind
-from jobkit.run.process import ProcessRunner
+from jobkit.run.process.runner import ProcessRunner
 from tests.support import until
 
 from .conftest import Heard, assign
@@ -118,7 +118,7 @@ async def test_a_module_that_has_become_broken_is_named(make: object, heard: Hea
 
 async def test_an_import_that_hangs_ends_the_job(make: object, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = await make("time.sleep(100)", start_method="spawn", spares=0)  # type: ignore[operator]
-    monkeypatch.setattr("jobkit.run.supervised.START_LIMIT_S", 0.3)
+    monkeypatch.setattr("jobkit.run.process.attempt.START_LIMIT_S", 0.3)
 
     error = failure(await runner.run(assign(None, ref="spawned_tasks:where", timeout_s=0.1), heard))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import ErrorKind
-from jobkit.run.process import ProcessRunner
+from jobkit.run.process.runner import ProcessRunner
 from tests.support import until
 
 from .conftest import Heard, assign, is_alive, pid_in
@@ -20,7 +20,7 @@ from .test_process import failure, family
 async def test_cancel_runs_the_clean_up(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
     def job(path: Path) -> None:
 
-        from jobkit.run.context import current
+        from jobkit.run.inside.context import current
 
         try:
             (path / "started").write_text("0\n")

@@ -6,7 +6,7 @@ import pytest
 
 from jobkit.model import ErrorKind
 from jobkit.model.snapshot import JobError
-from jobkit.run.tracebacks import crash_text, describe, error_body, error_types, fault_text
+from jobkit.run.inside.tracebacks import crash_text, describe, error_body, error_types, fault_text
 
 
 def caught(function: object) -> BaseException:

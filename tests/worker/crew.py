@@ -14,7 +14,7 @@ import select
 import signal
 import sys
 
-from jobkit.run.inline import ThreadRunner
+from jobkit.run.threads import ThreadRunner
 from jobkit.settings import Settings
 from jobkit.store import faults
 from jobkit.worker.worker import Worker

@@ -96,7 +96,7 @@ def card_html(
     Args:
         snapshot: the job.
         log: its last lines; at most 12 are kept.
-        preview: of its result, see `jobkit.run.preview`.
+        preview: of its result, see `jobkit.run.inside.preview`.
         now: the moment that a running job's times refer to; the present unless given.
         total_lines: lines that its log has in all, where `log` is only the end of it.
         artifacts: what it saved: `name` and `size_bytes` of each.

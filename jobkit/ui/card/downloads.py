@@ -1,7 +1,7 @@
 """Downloads of a card: an artifact to show or to save, and the whole log.
 
 Only what a person asked for is read, within limits, since it travels over the page's own websocket as one text.
-Nothing is unpickled; what can be shown becomes a preview as results have (`jobkit.run.preview`).
+Nothing is unpickled; what can be shown becomes a preview as results have (`jobkit.run.inside.preview`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobkit.model import JobkitError
-from jobkit.run.preview import COLUMNS, ROWS, preview_of
+from jobkit.run.inside.preview import COLUMNS, ROWS, preview_of
 from jobkit.ui.words.format import size
 
 if TYPE_CHECKING:

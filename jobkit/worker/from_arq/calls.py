@@ -21,8 +21,8 @@ from arq.worker import Function, JobExecutionFailed
 from jobkit.codec import MSGPACK, Codec, Subject
 from jobkit.model import JobSpec
 from jobkit.run.attempt import ARQ_DOOR
-from jobkit.run.lines import clean
-from jobkit.run.preview import safe_repr
+from jobkit.run.inside.lines import clean
+from jobkit.run.inside.preview import safe_repr
 from jobkit.store.redis_arq import Adoption, Ended, Found
 from jobkit.tasks.arguments import MASK, shown_and_abridged
 from jobkit.tasks.call import Call, encode_call

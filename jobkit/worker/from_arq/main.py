@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from jobkit.model import JobkitError
 from jobkit.settings import Settings, masked
-from jobkit.worker.allowance import Allowance
+from jobkit.worker.allowance import RecycleLimits
 from jobkit.worker.from_arq.worker import Worker
 from jobkit.worker.logs import log_to_stderr
 from jobkit.worker.main import CANNOT_START, STOPPED
@@ -57,7 +57,7 @@ def run_arq_worker(
         over = {"burst": burst or None, "max_jobs": slots, "queue_name": queue}
         options |= {name: value for name, value in over.items() if value is not None}
         worker = _made(path, options, settings)
-        worker.allowance = Allowance(max_jobs, max_time, max_memory)
+        worker.allowance = RecycleLimits(max_jobs, max_time, max_memory)
         where = masked(worker.settings.url)
         logger.info(
             "worker %s serves %s with %d slots; see it with JOBKIT_URL=%s jobkit dashboard",

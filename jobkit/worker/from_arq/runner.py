@@ -25,13 +25,13 @@ from arq.worker import Function, JobExecutionFailed, RetryJob
 
 from jobkit.codec import MSGPACK
 from jobkit.model import ErrorKind, Retry, StoreUnavailable
-from jobkit.run import tqdm_hook
 from jobkit.run.attempt import Rejected, raised
 from jobkit.run.base import Assignment, Outcome, Sink
-from jobkit.run.capture import Routing
-from jobkit.run.inline import AsyncRunner
-from jobkit.run.preview import safe_repr
-from jobkit.run.watch import LoopWatch
+from jobkit.run.coroutines.loop import AsyncRunner
+from jobkit.run.coroutines.watch import LoopWatch
+from jobkit.run.inside import tqdm_hook
+from jobkit.run.inside.capture import Routing
+from jobkit.run.inside.preview import safe_repr
 from jobkit.tasks.call import read_call, read_head
 from jobkit.worker.attempt import Attempt
 from jobkit.worker.from_arq.calls import DOOR, ENTRY, Entry, Order, call_text, changed, read_order, result_bytes

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from jobkit.run.recorder import KEEP, Keep, Recorder
+from jobkit.run.inside.recorder import KEEP, Keep, Recorder
 
 
 class Stop(BaseException):
@@ -100,7 +100,7 @@ class Context:
             InvalidParams: (a ValueError) a name or a kind of value that is not allowed, or too large or too many.
             OSError: `obj` is a path that cannot be read.
         """
-        from jobkit.run.artifacts import checked_name, render
+        from jobkit.run.inside.artifacts import checked_name, render
 
         recorder = self.recorder
         name = checked_name(name)

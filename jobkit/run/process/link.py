@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from jobkit.model import JobkitError
-from jobkit.run import frame_locals, hidden
+from jobkit.run.inside import frame_locals
+from jobkit.run.process import hidden
 
 #: The task modules may take so long to import.
 START_LIMIT_S = 120.0
@@ -187,7 +189,7 @@ def _spawn(
     # The worker's working directory belongs to the tasks of its own environment.
     command = [executable, "-P"] if executable else [sys.executable]
     return subprocess.Popen(
-        [*command, "-m", "jobkit.run.zygote", str(fd), arguments],
+        [*command, "-m", "jobkit.run.process.zygote", str(fd), arguments],
         stdin=subprocess.DEVNULL,
         pass_fds=[fd],
         start_new_session=True,
@@ -204,6 +206,6 @@ def _of_other_python(environ: Mapping[str, str], executable: str) -> dict[str, s
 
 def _import_path(environ: dict[str, str]) -> list[str]:
     """`PYTHONPATH` for the zygote: the directory that this jobkit was imported from must be in it."""
-    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    home = str(Path(__file__).parents[3])
     entries = [entry for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     return entries if home in entries or "site-packages" in home else [*entries, home]

@@ -1,7 +1,7 @@
 """What runs in a forked child: set the process up, read a call, run it, say how it ended; then the next call, or exit.
 
 Descriptors: 0 is /dev/null, 1 and 2 are pipes to the worker, 3 is the control channel (see `frames`). SIGTERM raises
-`Stop` in the task, so that its `finally` blocks run; nothing of ours is torn apart by it (`Shell`).
+`Stop` in the task, so that its `finally` blocks run; nothing of ours is torn apart by it (`SignalGuard`).
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from typing import Any, NoReturn
 
 from jobkit.files.log import LogFile
 from jobkit.model import ErrorKind
-from jobkit.run import context, frames, hidden, tqdm_hook, tree
-from jobkit.run.artifacts import Body, Bounds
 from jobkit.run.attempt import failed, outcome_to_wire, raised, resolve, succeeded
 from jobkit.run.base import Outcome
-from jobkit.run.capture import ProcessCapture
-from jobkit.run.context import Context, Stop
-from jobkit.run.lines import WireLine
-from jobkit.run.recorder import Recorder, Ticker
-from jobkit.run.shell import Shell
-from jobkit.run.surroundings import Surroundings
+from jobkit.run.inside import context, tqdm_hook
+from jobkit.run.inside.artifacts import Body, Bounds
+from jobkit.run.inside.capture import ProcessCapture
+from jobkit.run.inside.context import Context, Stop
+from jobkit.run.inside.lines import WireLine
+from jobkit.run.inside.recorder import Recorder, Ticker
+from jobkit.run.process import frames, hidden, tree
+from jobkit.run.process.signals import SignalGuard
+from jobkit.run.process.state import ProcessState
 
 CONTROL_FD = 3
 #: Results above this size go to the parent through a file.
@@ -152,11 +153,11 @@ class _Life:
     def __init__(self, busy: memoryview) -> None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # daemons that a job leaves behind stay below it
         self._busy = busy
-        self._shell = Shell()
+        self._shell = SignalGuard()
         self._recorder: Recorder | None = None
         self._ticker = Ticker(self._tick)
         self._capture = ProcessCapture()
-        self._before: Surroundings | None = None
+        self._before: ProcessState | None = None
         self._peak = 0
         tqdm_hook.install(has_monitor=False)
         os.register_at_fork(after_in_child=self._release)
@@ -168,7 +169,7 @@ class _Life:
             meta, call = received
             self._busy[0] = 1
             if self._before is None and not meta["is_last"]:
-                self._before = Surroundings()
+                self._before = ProcessState()
             is_fit = self._run(meta, call)
             if _is_childless():
                 self._busy[0] = 0
@@ -181,7 +182,7 @@ class _Life:
 
     def _run(self, meta: dict[str, Any], call: bytes) -> bool:
         """Run one job and say how it ended; whether the process is fit for another one."""
-        shell = self._shell = Shell()
+        shell = self._shell = SignalGuard()
         outlet = _Outlet(meta["spool"])
         log = LogFile(Path(meta["log"][0]), meta["log"][1]) if meta["log"][0] else None
         recorder = Recorder(outlet, self._ticker.arm, guard=shell, bounds=Bounds(*meta["bounds"]), log=log)
@@ -267,7 +268,7 @@ def _spent_s() -> float:
     return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
 
-def _attempt(meta: dict[str, Any], call: bytes, shell: Shell) -> Outcome:
+def _attempt(meta: dict[str, Any], call: bytes, shell: SignalGuard) -> Outcome:
     allow_pickle = meta["allow_pickle"]
     try:
         function, args, kwargs = resolve(meta["task"], call, owns_process=True, is_signed=allow_pickle)
@@ -290,7 +291,7 @@ def _attempt(meta: dict[str, Any], call: bytes, shell: Shell) -> Outcome:
         return failed(ErrorKind.MEMORY, "MemoryError", "the task returned, but there was no memory to keep its result")
 
 
-def _run_coroutine(coroutine: Awaitable[Any], shell: Shell) -> Any:
+def _run_coroutine(coroutine: Awaitable[Any], shell: SignalGuard) -> Any:
     """`asyncio.run`, stopped by cancelling: raising from a signal handler would end whatever callback runs."""
 
     async def run() -> Any:

@@ -22,12 +22,12 @@ from collections.abc import Callable
 from types import FrameType
 
 from jobkit.model import ErrorKind
-from jobkit.run import context
 from jobkit.run.attempt import failed
 from jobkit.run.base import Assignment, Outcome
-from jobkit.run.context import Stop
-from jobkit.run.inline import AsyncRunner, Running
-from jobkit.run.tracebacks import fault_text
+from jobkit.run.coroutines.loop import AsyncRunner, Running
+from jobkit.run.inside import context
+from jobkit.run.inside.context import Stop
+from jobkit.run.inside.tracebacks import fault_text
 
 logger = logging.getLogger("jobkit.worker")
 

@@ -16,8 +16,8 @@ from types import TracebackType
 from jobkit.codec import pickled
 from jobkit.model import ErrorKind
 from jobkit.model.snapshot import JobError
-from jobkit.run import frame_locals
-from jobkit.run.lines import clean, cut
+from jobkit.run.inside import frame_locals
+from jobkit.run.inside.lines import clean, cut
 
 MESSAGE_LIMIT, TRACEBACK_LINES, TRACEBACK_LIMIT = 1_000, 200, 64_000
 ERROR_BODY_LIMIT = 1_000_000
@@ -28,7 +28,7 @@ SOURCE_AROUND = 2
 #: The file name of functions that travelled by value: cloudpickle leaves out where they were typed.
 DYNAMIC = "<dynamic-code>"
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 #: The demo's tasks are what a user would write.
 _DEMO = os.path.join(_PACKAGE, "demo")
 _LIBRARIES = tuple(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import failed
 from jobkit.run.base import Assignment, Outcome, Runner, Sink
-from jobkit.run.process import ProcessRunner
+from jobkit.run.process.runner import ProcessRunner
 from jobkit.tasks.call import Environment, own_environment, read_head
 
 #: Seconds after its last job for which the zygote of another environment is kept.

@@ -12,23 +12,23 @@ from typing import Any
 from jobkit.files.log import Portion
 from jobkit.model import ErrorKind, LogLine
 from jobkit.model.snapshot import JobError
-from jobkit.run import frames, tree
 from jobkit.run.attempt import failed, outcome_from_wire
 from jobkit.run.base import Assignment, Outcome, Sink
-from jobkit.run.child import ARTIFACT_SUFFIX
-from jobkit.run.lines import LineBuffer
-from jobkit.run.link import START_LIMIT_S
-from jobkit.run.log_tee import LoopLog
-from jobkit.run.oom import KernelKills
-from jobkit.run.pipe import Pipe, now_ms
-from jobkit.run.recorder import tamed
-from jobkit.run.tracebacks import SAID_LINES, crash_text, fault_text, last_words
-from jobkit.run.workplace import Workplace
+from jobkit.run.inside.lines import LineBuffer
+from jobkit.run.inside.log_tee import LoopLog
+from jobkit.run.inside.recorder import tamed
+from jobkit.run.inside.tracebacks import SAID_LINES, crash_text, fault_text, last_words
+from jobkit.run.process import frames, tree
+from jobkit.run.process.child import ARTIFACT_SUFFIX
+from jobkit.run.process.child_process import ChildProcess
+from jobkit.run.process.link import START_LIMIT_S
+from jobkit.run.process.oom import KernelKills
+from jobkit.run.process.pipe import Pipe, now_ms
 
 _FLUSH_S = 0.03
 
 
-class Supervised:
+class ProcessAttempt:
     """Made and driven by `ProcessRunner`, on its loop.
 
     Args:
@@ -44,7 +44,7 @@ class Supervised:
         self._last: deque[str] = deque(maxlen=SAID_LINES)
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[Outcome] = self._loop.create_future()
-        self._place: Workplace | None = None
+        self._child: ChildProcess | None = None
         self._known: list[int] = []
         self._stop_kind = ""  # "cancel", "timeout", "memory", "start" or "kill", the first that was asked for
         self._was_killed = False
@@ -63,7 +63,7 @@ class Supervised:
         self._artifacts = 0
         self._has_limit = False
 
-    def begin(self, place: Workplace, *, is_last: bool) -> None:
+    def begin(self, child: ChildProcess, *, is_last: bool) -> None:
         """Send the call to a process. `is_last`: it ends with this job."""
         assignment = self.assignment
         meta = {
@@ -77,9 +77,9 @@ class Supervised:
             "log": [assignment.log_path, assignment.log_owner],
             "is_last": is_last,
         }
-        self._place = place
-        place.begin(self, frames.call_frames(meta, assignment.call))
-        if place.is_ready:
+        self._child = child
+        child.begin(self, frames.call_frames(meta, assignment.call))
+        if child.is_ready:
             self.on_ready()
         else:
             self._later(START_LIMIT_S, self._look_at_start)
@@ -91,7 +91,7 @@ class Supervised:
             self._later(self.assignment.timeout_s, self.stop, "timeout")
 
     def _look_at_start(self) -> None:
-        if self._place is not None and not self._place.is_ready:
+        if self._child is not None and not self._child.is_ready:
             self.kill("start")
 
     @property
@@ -128,8 +128,8 @@ class Supervised:
             return
         self._stop_kind = kind
         self._was_polite = True
-        if self._place is not None:
-            self._place.ask_to_stop()
+        if self._child is not None:
+            self._child.ask_to_stop()
         self._later(self.assignment.cancel_grace_s, self.kill, kind)
 
     def kill(self, kind: str) -> None:
@@ -138,8 +138,8 @@ class Supervised:
             return
         self._stop_kind = self._stop_kind or kind
         self._was_killed = True
-        if self._place is not None:
-            self._place.kill()
+        if self._child is not None:
+            self._child.kill()
 
     def on_refused(self, problem: str) -> None:
         """There was no process to be had."""
@@ -227,7 +227,7 @@ class Supervised:
         self._flush()
         if self._flush_timer is not None:
             self._flush_timer.cancel()
-        self._place = None
+        self._child = None
         if not self._ended.done():
             self._ended.set_result(outcome)
 
@@ -285,18 +285,18 @@ class Supervised:
             self._wire = content
             if content["is_alone"] and not self._stop_kind:
                 self._end_early(content["usage"], is_fit=content["is_fit"])
-            elif self._place is not None:  # else a warm one would wait for its next call
-                self._place.retire()
+            elif self._child is not None:  # else a warm one would wait for its next call
+                self._child.retire()
 
     def _end_early(self, usage: dict[str, Any], *, is_fit: bool) -> None:
         """Nothing is left of it but its process, which waits for another job or is about to exit."""
-        place = self._place
-        assert place is not None
-        place.drain_output()
+        child = self._child
+        assert child is not None
+        child.drain_output()
         peak = max(int(usage["peak_rss_bytes"]), self._peak)
-        place.spent_cpu_s += usage["cpu_s"]
+        child.spent_cpu_s += usage["cpu_s"]
         self._finish(self._verdict(0, {"cpu_s": usage["cpu_s"], "peak_rss_bytes": peak, "exit": 0}))
-        place.leave(is_fit=is_fit)
+        child.leave(is_fit=is_fit)
 
     def _flush_soon(self) -> None:
         if self._flush_timer is None:
@@ -323,9 +323,9 @@ class Supervised:
 
     def sample(self) -> None:
         """Look at the memory of the whole tree."""
-        if self._place is None or not self._place.pid:
+        if self._child is None or not self._child.pid:
             return
-        pid = self._place.pid
+        pid = self._child.pid
         self._known = tree.descendants(pid)
         pids = (pid, *self._known)
         size, limit = tree.rss_bytes(pids), self.assignment.memory_limit_bytes

@@ -21,7 +21,7 @@ import warnings
 _filters_mutated = getattr(warnings, "_filters_mutated", lambda: None)
 
 
-class Surroundings:
+class ProcessState:
     """As they were when this was made."""
 
     def __init__(self) -> None:

@@ -11,8 +11,8 @@ import sys
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Generic, TypeVar, overload
 
-from jobkit.run.context import active
-from jobkit.run.recorder import Bar, Recorder
+from jobkit.run.inside.context import active
+from jobkit.run.inside.recorder import Bar, Recorder
 
 T = TypeVar("T")
 

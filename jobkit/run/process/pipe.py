@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from jobkit.files.log import mark_of
-from jobkit.run.lines import ByteSplitter, LineBuffer, WireLine
-from jobkit.run.log_tee import LoopLog
+from jobkit.run.inside.lines import ByteSplitter, LineBuffer, WireLine
+from jobkit.run.inside.log_tee import LoopLog
 
 READ_BYTES = 65_536
 #: How `faulthandler` begins, and more than it ever writes.

@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Any, Final, Protocol
 
 from jobkit.files.log import mark_of
-from jobkit.run.artifacts import Body, Bounds
-from jobkit.run.lines import LineBuffer, Splitter, WireLine, clean, cut
+from jobkit.run.inside.artifacts import Body, Bounds
+from jobkit.run.inside.lines import LineBuffer, Splitter, WireLine, clean, cut
 
 #: At most this often per second a job's progress leaves it.
 PROGRESS_INTERVAL_S = 0.1

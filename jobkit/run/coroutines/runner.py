@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from jobkit.run.base import Assignment, Outcome, Sink
-from jobkit.run.inline import AsyncRunner
-from jobkit.run.process import ProcessRunner
-from jobkit.run.watch import LoopWatch
+from jobkit.run.coroutines.loop import AsyncRunner
+from jobkit.run.coroutines.watch import LoopWatch
+from jobkit.run.process.runner import ProcessRunner
 from jobkit.tasks.call import CallHead, read_head
 from jobkit.tasks.registry import registry
 

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
-from jobkit.run.context import Context, Stop
+from jobkit.run.inside.context import Context, Stop
 
 
-class Shell:
+class SignalGuard:
     """Between signals and code: `Stop` is raised in the task, never inside our own writes.
 
     Entered (as a context manager) around what must not be torn apart; a SIGTERM that arrives meanwhile raises on the

@@ -11,7 +11,7 @@ import reprlib
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
-from jobkit.run.lines import clean, cut
+from jobkit.run.inside.lines import clean, cut
 from jobkit.tasks.arguments import MASK
 from jobkit.tasks.hints import is_secret_name
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 
-from jobkit.run.figures import bokeh_json, bokeh_summary, holoviews_figure, is_bokeh
-from jobkit.run.lines import clean, cut
+from jobkit.run.inside.figures import bokeh_json, bokeh_summary, holoviews_figure, is_bokeh
+from jobkit.run.inside.lines import clean, cut
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 TEXT_LIMIT = 20_000

@@ -14,10 +14,10 @@ import sys
 import warnings
 from typing import Any, TextIO
 
-from jobkit.run.context import active
-from jobkit.run.lines import clean as clean  # where other rooms look for it
-from jobkit.run.recorder import Recorder
-from jobkit.run.tracebacks import DYNAMIC
+from jobkit.run.inside.context import active
+from jobkit.run.inside.lines import clean as clean  # where other rooms look for it
+from jobkit.run.inside.recorder import Recorder
+from jobkit.run.inside.tracebacks import DYNAMIC
 
 
 class Captured(io.TextIOBase):

@@ -1,4 +1,4 @@
-"""`python -m jobkit.run.zygote FD`: the process that forks a job's process, ready at once because all is imported.
+"""`python -m jobkit.run.process.zygote FD`: the process that forks a job's process, ready because all is imported.
 
 Single-threaded, no event loop, runs no user code after its start. One message each way is one packet on a SEQPACKET
 socket, msgpack:
@@ -35,8 +35,9 @@ import cloudpickle as _cloudpickle  # noqa: F401  # once, not in every child
 import msgspec
 
 from jobkit.model import JobkitError
-from jobkit.run import child, frame_locals, tqdm_hook, tree
-from jobkit.run.surroundings import reseed_numpy
+from jobkit.run.inside import frame_locals, tqdm_hook
+from jobkit.run.process import child, tree
+from jobkit.run.process.state import reseed_numpy
 from jobkit.tasks.registry import registry
 
 _PR_SET_CHILD_SUBREAPER = 36

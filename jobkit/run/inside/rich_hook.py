@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from jobkit.run.context import active
-from jobkit.run.recorder import Bar, Recorder
+from jobkit.run.inside.context import active
+from jobkit.run.inside.recorder import Bar, Recorder
 
 
 def patch(module: Any) -> None:

@@ -1,4 +1,4 @@
-"""From a recorder to a sink, for attempts that share the worker's process."""
+"""For attempts that share the worker's process: their context, their way from a recorder to a sink, their outcomes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from jobkit.model import JobkitError, LogLine
-from jobkit.run.artifacts import Body
-from jobkit.run.base import Assignment, Sink
-from jobkit.run.context import Context
-from jobkit.run.lines import WireLine
-from jobkit.run.log_tee import LoopLog
-from jobkit.run.recorder import BATCH_S, Recorder
+from jobkit.model import ErrorKind, JobkitError, LogLine
+from jobkit.run.attempt import Resolved, failed, resolve
+from jobkit.run.base import Assignment, Outcome, Sink
+from jobkit.run.inside import tqdm_hook
+from jobkit.run.inside.artifacts import Body
+from jobkit.run.inside.capture import Routing
+from jobkit.run.inside.context import Context
+from jobkit.run.inside.lines import WireLine
+from jobkit.run.inside.log_tee import LoopLog
+from jobkit.run.inside.recorder import BATCH_S, Recorder
 
 
 class SinkOutlet:
@@ -139,3 +142,34 @@ def lazy_context(
 
     own = LazyContext(assignment, make, 0 if is_threaded else threading.get_ident())
     return own
+
+
+_routing = Routing()
+
+
+class SharedProcess:
+    """A runner in a process that is not its own: output is told apart while it is started."""
+
+    _is_started = False
+
+    async def start(self) -> None:
+        if not self._is_started:
+            self._is_started = True
+            _routing.install()
+            tqdm_hook.install()
+
+    async def close(self) -> None:
+        if self._is_started:
+            self._is_started = False
+            _routing.remove()
+
+
+def resolved(assignment: Assignment) -> Resolved:
+    return resolve(assignment.task, assignment.call, owns_process=False, is_signed=assignment.allow_pickle)
+
+
+def stopped_outcome(kind: str, assignment: Assignment, note: str = "") -> Outcome:
+    if kind == "timeout":
+        sentence = f"ran longer than its timeout of {assignment.timeout_s:g} s{note}"
+        return failed(ErrorKind.TIMEOUT, "timeout", sentence)
+    return Outcome("cancelled", reason=f"stopped on request{note or '; its clean-up ran'}")

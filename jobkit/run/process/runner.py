@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import failed
 from jobkit.run.base import Assignment, Outcome, Sink
-from jobkit.run.link import Died, ZygoteLink
-from jobkit.run.oom import KernelKills, counter_file
-from jobkit.run.supervised import Supervised
-from jobkit.run.workplace import Occupant, Workplace
+from jobkit.run.process.attempt import ProcessAttempt
+from jobkit.run.process.child_process import ChildProcess, ProcessClient
+from jobkit.run.process.link import Died, ZygoteLink
+from jobkit.run.process.oom import KernelKills, counter_file
 from jobkit.tasks.call import read_head
 
 logger = logging.getLogger("jobkit.worker")
@@ -62,9 +62,9 @@ class ProcessRunner:
         self._spares_wanted = spares
         self._zygote: ZygoteLink | None = None
         self._starting = asyncio.Lock()
-        self._attempts: dict[str, Supervised] = {}
-        self._spares: list[Workplace] = []
-        self._warm: dict[Workplace, asyncio.TimerHandle] = {}  # the longest waiting first
+        self._attempts: dict[str, ProcessAttempt] = {}
+        self._spares: list[ChildProcess] = []
+        self._warm: dict[ChildProcess, asyncio.TimerHandle] = {}  # the longest waiting first
         self.kernel_kills = KernelKills(counter_file())
         self._sampling: asyncio.TimerHandle | None = None
         self._resting: asyncio.TimerHandle | None = None
@@ -90,7 +90,7 @@ class ProcessRunner:
             return failed(ErrorKind.CRASH, "zygote", f"no process could be started for the job: {error}")
         self._keys += 1
         spool = os.path.join(self._spool, f"{self._keys}.result")
-        attempt = Supervised(assignment, sink, spool, self.kernel_kills)
+        attempt = ProcessAttempt(assignment, sink, spool, self.kernel_kills)
         self._attempts[assignment.job_id] = attempt
         if self._sampling is None:
             self._sampling = asyncio.get_running_loop().call_later(_SAMPLE_S, self._sample)
@@ -166,60 +166,60 @@ class ProcessRunner:
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
-    def _begin(self, attempt: Supervised, zygote: ZygoteLink) -> None:
+    def _begin(self, attempt: ProcessAttempt, zygote: ZygoteLink) -> None:
         """Give an attempt a process: a warm one, a spare, or a new one."""
         reuse = attempt.assignment.reuse
         kind = _kind(attempt.assignment) if reuse > 1 else None
-        place = self._take_warm(kind) or self._take_spare() or self._fork(zygote)
-        place.kind = kind
-        attempt.begin(place, is_last=place.jobs + 1 >= reuse)
+        child = self._take_warm(kind) or self._take_spare() or self._fork(zygote)
+        child.kind = kind
+        attempt.begin(child, is_last=child.jobs + 1 >= reuse)
         self._fill(zygote)
 
-    def _fork(self, zygote: ZygoteLink) -> Workplace:
+    def _fork(self, zygote: ZygoteLink) -> ChildProcess:
         self._keys += 1
-        place = Workplace(self._keys, zygote.tell, self._on_vacant, self._on_gone)
-        zygote.forked[place.key] = place
-        place.start()
-        return place
+        child = ChildProcess(self._keys, zygote.tell, self._on_vacant, self._on_gone)
+        zygote.forked[child.key] = child
+        child.start()
+        return child
 
     def _fill(self, zygote: ZygoteLink) -> None:
         while len(self._spares) < self._spares_wanted and zygote.is_alive:
             self._spares.append(self._fork(zygote))
 
-    def _take_spare(self) -> Workplace | None:
+    def _take_spare(self) -> ChildProcess | None:
         while self._spares:
-            place = self._spares.pop(0)
-            if place.is_usable:
-                return place
+            child = self._spares.pop(0)
+            if child.is_usable:
+                return child
         return None
 
-    def _take_warm(self, kind: object) -> Workplace | None:
+    def _take_warm(self, kind: object) -> ChildProcess | None:
         """The one that worked last: those that are not needed come to their end."""
         if kind is None:
             return None
-        place = next((place for place in reversed(self._warm) if place.kind == kind and place.is_usable), None)
-        if place is not None:
-            self._warm.pop(place).cancel()
-        return place
+        child = next((child for child in reversed(self._warm) if child.kind == kind and child.is_usable), None)
+        if child is not None:
+            self._warm.pop(child).cancel()
+        return child
 
-    def _on_vacant(self, place: Workplace) -> None:
-        self._warm[place] = asyncio.get_running_loop().call_later(_IDLE_S, self._retire, place)
+    def _on_vacant(self, child: ChildProcess) -> None:
+        self._warm[child] = asyncio.get_running_loop().call_later(_IDLE_S, self._retire, child)
         if len(self._warm) > _IDLE_MOST:
             self._retire(next(iter(self._warm)))
 
-    def _retire(self, place: Workplace) -> None:
-        timer = self._warm.pop(place, None)
+    def _retire(self, child: ChildProcess) -> None:
+        timer = self._warm.pop(child, None)
         if timer is not None:
             timer.cancel()
-        place.retire()
+        child.retire()
 
-    def _on_gone(self, place: Workplace, unread: Occupant | None) -> None:
-        if place in self._spares:
-            self._spares.remove(place)
-        timer = self._warm.pop(place, None)
+    def _on_gone(self, child: ChildProcess, unread: ProcessClient | None) -> None:
+        if child in self._spares:
+            self._spares.remove(child)
+        timer = self._warm.pop(child, None)
         if timer is not None:
             timer.cancel()
-        if isinstance(unread, Supervised):  # the process died while it waited: that is not this job's affair
+        if isinstance(unread, ProcessAttempt):  # the process died while it waited: that is not this job's affair
             if self._zygote is not None and self._zygote.is_alive:
                 self._begin(unread, self._zygote)
             else:
@@ -240,8 +240,8 @@ class ProcessRunner:
         """There was no job for a while: an idle worker takes little memory."""
         self._resting = None
         spares, self._spares = self._spares, []
-        for place in spares:
-            place.retire()
+        for child in spares:
+            child.retire()
 
     def _stay_awake(self) -> None:
         if self._resting is not None:

@@ -16,8 +16,8 @@ from importlib.abc import Loader, MetaPathFinder
 from types import ModuleType
 from typing import Any
 
-from jobkit.run.context import Context, active
-from jobkit.run.recorder import Bar, Recorder
+from jobkit.run.inside.context import Context, active
+from jobkit.run.inside.recorder import Bar, Recorder
 
 _PATCHES = {"tqdm.std": "_patch_std", "tqdm.notebook": "_patch_notebook", "rich.progress": "_patch_rich"}
 
@@ -156,7 +156,7 @@ def _quiet(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _patch_rich(module: ModuleType) -> None:
-    from jobkit.run import rich_hook
+    from jobkit.run.inside import rich_hook
 
     rich_hook.patch(module)
 

@@ -12,14 +12,14 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from jobkit.run import frames, tree
-from jobkit.run.pipe import READ_BYTES, Closed
+from jobkit.run.process import frames, tree
+from jobkit.run.process.pipe import READ_BYTES, Closed
 
 #: Of a dead process's pipes at most this much is still read.
 _LAST_BYTES = 4 << 20
 
 
-class Occupant(Protocol):
+class ProcessClient(Protocol):
     """The attempt that has the process."""
 
     @property
@@ -42,7 +42,7 @@ class Occupant(Protocol):
     def on_orphaned(self, why: str) -> None: ...
 
 
-class Workplace:
+class ChildProcess:
     """Made by `ProcessRunner`, told of its end by the zygote.
 
     Args:
@@ -56,8 +56,8 @@ class Workplace:
         self,
         key: int,
         tell: Callable[..., None],
-        on_vacant: Callable[[Workplace], None],
-        on_gone: Callable[[Workplace, Occupant | None], None],
+        on_vacant: Callable[[ChildProcess], None],
+        on_gone: Callable[[ChildProcess, ProcessClient | None], None],
     ) -> None:
         self.key = key
         self.pid = 0
@@ -68,7 +68,7 @@ class Workplace:
         self.jobs = 0
         self._tell, self._on_vacant, self._on_gone = tell, on_vacant, on_gone
         self._loop = asyncio.get_running_loop()
-        self._occupant: Occupant | None = None
+        self._occupant: ProcessClient | None = None
         self._frames = frames.Frames()
         self._control: socket.socket | None = None
         self._outputs: dict[int, str] = {}
@@ -96,7 +96,7 @@ class Workplace:
             self._outputs[fd] = source
             self._loop.add_reader(fd, self._on_output, fd)
 
-    def begin(self, occupant: Occupant, call: Iterator[bytes]) -> None:
+    def begin(self, occupant: ProcessClient, call: Iterator[bytes]) -> None:
         """Send it a call. It need not be there yet."""
         self.jobs += 1
         self._occupant = occupant
@@ -156,7 +156,7 @@ class Workplace:
             occupant.on_orphaned(why)
         self._on_gone(self, None)
 
-    def _end(self) -> Occupant | None:
+    def _end(self) -> ProcessClient | None:
         """Close all; who was in it."""
         self._close_all()
         occupant, self._occupant = self._occupant, None

@@ -1,0 +1,6 @@
+"""What the process of a job uses while it runs.
+
+From outside: `context` (`jobkit.current`), `progress`, `preview`, `artifacts`, `lines.clean`, `frame_locals`. Behind
+it: `capture` and `recorder` take what a job says, `tqdm_hook` and `rich_hook` follow its bars, `tracebacks` tells its
+errors.
+"""
