@@ -23,9 +23,12 @@ function Lifecycle.conclude(rec, state, kind, data, set, ttl_ms, rider)
   call('ZADD', P .. 'expiry', NOW + ttl_ms, rec.id)
   call('PEXPIRE', P .. 'job:' .. rec.id, ttl_ms)
   call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)
-  call('PEXPIRE', P .. 'log:' .. rec.id, ttl_ms)
-  call('PEXPIRE', P .. 'artifacts:' .. rec.id, ttl_ms)
-  call('PEXPIRE', P .. 'bodies:' .. rec.id, ttl_ms)
+  local log, artifacts, bodies = P .. 'log:' .. rec.id, P .. 'artifacts:' .. rec.id, P .. 'bodies:' .. rec.id
+  if call('EXISTS', log, artifacts, bodies) > 0 then -- most jobs have none
+    call('PEXPIRE', log, ttl_ms)
+    call('PEXPIRE', artifacts, ttl_ms)
+    call('PEXPIRE', bodies, ttl_ms)
+  end
   if state == 'failed' then Failures.add(rec, data.error or {}) end
   if state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then Failures.healed(rec.spec) end
   if rec.after then Lifecycle.settle(rec, state, data, ttl_ms) end
@@ -169,13 +172,15 @@ local function waits_until(beat, lease_ms)
   return NOW + grace_ms
 end
 
--- Jobs whose lease is over. When Redis itself has only just come back, or all workers have, they get time to renew first;
--- then this returns the moment when that time is over, so that nobody asks again and again until then, else 0.
+-- Queues jobs whose lease is over. When Redis itself has only just come back, or all workers have, they get time to renew
+-- first. Returns true if leases were over, and the moment when that time is over, so that nobody asks again and again until
+-- then, else 0; or false and the moment when the next lease ends, if there is one.
 function Lifecycle.recover(limit, lease_ms, max_losses, ttl_ms, beat)
+  local next_end = tonumber(call('ZRANGE', P .. 'leases', 0, 0, 'WITHSCORES')[2])
+  if not next_end or next_end > NOW then return false, next_end end
   local ids = call('ZRANGEBYSCORE', P .. 'leases', '-inf', NOW, 'LIMIT', 0, limit)
-  if #ids == 0 then return 0 end
   local again = waits_until(beat or Lifecycle.last_beat(), lease_ms)
-  if again > 0 then return again end
+  if again > 0 then return true, again end
   local uptime = tonumber(string.match(call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
   if uptime * 1000 < 2 * lease_ms + 2000 then
     -- An uptime that young is normal for a fresh server too; only a lease older than the server can be a victim.
@@ -200,7 +205,7 @@ function Lifecycle.recover(limit, lease_ms, max_losses, ttl_ms, beat)
     end
   end
   for _, rec in ipairs(lost) do Lifecycle.lose(rec, max_losses, ttl_ms) end
-  return again
+  return true, again
 end
 
 -- A new job that needs the results of others: it waits for them, is free to run if all are there, or ends if one never
@@ -226,6 +231,10 @@ local function await_needs(rec, needs)
   end
 end
 
+local function has_record(id)
+  return call('EXISTS', P .. 'job:' .. id) == 1
+end
+
 -- Stores jobs once each. `client` is the channel of their submitter. From args[first] on, for each job: id, spec, payload,
 -- queue, and "" or {priority, delay_ms, at_ms, needs (ids of the jobs whose results are arguments of this one, each once),
 -- terms (JSON text of what Limits and Dedup look at)}.
@@ -238,20 +247,19 @@ function Lifecycle.submit(client, args, first)
     local id, spec, payload, queue = args[i], args[i + 1], args[i + 2], args[i + 3]
     local options = args[i + 4] ~= '' and cjson.decode(args[i + 4]) or {}
     local terms, priority, needs = options.terms, options.priority or 0, options.needs
-    local key = P .. 'job:' .. id
-    local is_there = call('EXISTS', key) == 1
-    local known, other
-    if terms then known, other = Dedup.find(object(terms), id, is_there) end
+    local us = first_us + #replies -- jobs of one call keep their order
     local due = math.max(NOW + (options.delay_ms or 0), options.at_ms or 0)
+    local known, other
+    if terms then known, other = Dedup.find(object(terms), id, has_record(id)) end
+    local is_new = not known and call('ZADD', P .. 'jobs', 'NX', us, id) == 1
     if known then
       if other then Dedup.replace(other, spec, payload, queue, priority, due, terms) end
       replies[#replies + 1] = known
-    elseif is_there then
+    elseif not is_new and has_record(id) then
       replies[#replies + 1] = 0
     else
       if other then due, needs = NOW, nil end
       local state = (due > NOW or needs) and 'scheduled' or 'queued'
-      local us = first_us + #replies -- jobs of one call keep their order
       local rec = {id = id, state = state, seq = 0, queue = queue, attempt = 0, us = us, retried = 0, losses = 0,
         releases = 0, priority = priority, spec = spec, worker = '', terms = terms or false}
       local set = {'state', state, 'spec', spec, 'queue', queue, 'us', us, 'submitted', NOW}
@@ -260,7 +268,7 @@ function Lifecycle.submit(client, args, first)
       if priority ~= 0 then set[#set + 1] = 'priority'; set[#set + 1] = priority end
       if terms then set[#set + 1] = 'terms'; set[#set + 1] = terms end
       if due > NOW then set[#set + 1] = 'due'; set[#set + 1] = due; data.due = due end
-      if call('ZADD', P .. 'jobs', us, id) == 0 then
+      if not is_new then
         -- Still in the index: an ended job of this id expired and was not pruned yet. What is left of it must go now, or
         -- its entry in `expiry` would take the new job with it.
         Records.forget(id)

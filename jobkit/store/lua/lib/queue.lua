@@ -83,9 +83,37 @@ function Queue.tell_lenders()
   for _, id in ipairs(call('ZREVRANGE', P .. 'lending', 0, 99)) do call('PUBLISH', P .. 'inbox:' .. id, 'W') end
 end
 
--- Makes a queued job ready. If nobody waits before it and a worker is idle, the worker gets it at once, as a message on
--- its own channel. A channel without subscriber tells here and now that the worker is dead; then the next one is tried.
--- `since_us` is its place in the line: the time from which it has waited.
+-- Hands a job over as a message on the worker's own channel. A channel without subscriber shows that the worker is dead;
+-- then the next one is tried. Returns true if the job has left the line for good; else an idle worker is only possible if
+-- the gate of the job's queue is shut (false).
+local function hand_over(rec, worker, find, score)
+  local queue = rec.queue
+  while worker do
+    if worker.ruled and not rec.gates then
+      local is_open = Limits.admit(rec, score)
+      if not is_open then return is_open == nil end
+    end
+    local inbox = P .. 'inbox:' .. worker.id
+    if call('PUBSUB', 'NUMSUB', inbox)[2] > 0 then
+      local message = Queue.start(rec, worker.id, worker.lease_ms)
+      if not message then return true end
+      call('PUBLISH', inbox, 'J' .. message)
+      call('HINCRBY', P .. 'worker:' .. worker.id, 'handed', 1)
+      if worker.free == 1 then
+        Queue.unregister(worker.id, worker.queues)
+      else
+        call('HINCRBY', P .. 'worker:' .. worker.id, 'free', -1)
+        call('ZINCRBY', P .. 'idle:' .. queue, -1, worker.id)
+      end
+      return true
+    end
+    Queue.unregister(worker.id, worker.queues)
+    worker = find(queue, rec)
+  end
+end
+
+-- Makes a queued job ready: an idle worker gets it at once if no job waits before it. `since_us` is its place in the line:
+-- the time from which it has waited.
 function Queue.ready(rec, since_us)
   local queue = rec.queue
   local score = Queue.score(rec, since_us)
@@ -94,51 +122,28 @@ function Queue.ready(rec, since_us)
     is_open = Limits.admit(rec, score)
     if is_open == nil then return end
   end
-  local is_idle = true -- as far as is known
+  local is_suspect = Queue.is_suspect(rec)
   local find = rec.resources and Limits.fitting or Queue.idlest
-  if is_open and not Queue.is_suspect(rec) and (rec.resources or call('EXISTS', P .. 'ready:' .. queue) == 0) then
-    local worker = find(queue, rec)
-    is_idle = worker ~= nil
-    while worker do
-      if worker.ruled and not rec.gates then
-        is_open = Limits.admit(rec, score)
-        if is_open == nil then return end
-        if not is_open then break end
-      end
-      local inbox = P .. 'inbox:' .. worker.id
-      if call('PUBSUB', 'NUMSUB', inbox)[2] > 0 then
-        local message = Queue.start(rec, worker.id, worker.lease_ms)
-        if not message then return end
-        call('PUBLISH', inbox, 'J' .. message)
-        call('HINCRBY', P .. 'worker:' .. worker.id, 'handed', 1)
-        if worker.free == 1 then
-          Queue.unregister(worker.id, worker.queues)
-        else
-          call('HINCRBY', P .. 'worker:' .. worker.id, 'free', -1)
-          call('ZINCRBY', P .. 'idle:' .. queue, -1, worker.id)
-        end
-        return
-      end
-      Queue.unregister(worker.id, worker.queues)
-      worker = find(queue, rec)
-      is_idle = worker ~= nil
-    end
+  local worker = is_open and not is_suspect and find(queue, rec)
+  if worker and (rec.resources or call('EXISTS', P .. 'ready:' .. queue) == 0) then
+    if hand_over(rec, worker, find, score) then return end
+    worker = nil
   end
   if rec.resources then return Limits.park(rec, rec.resources.gate, score) end
   call('ZADD', P .. 'ready:' .. queue, score, rec.id)
   Queue.tell_lenders()
-  if not (is_open and is_idle) then return end
-  if Queue.is_suspect(rec) then -- not every worker may take it
-    for _, id in ipairs(call('ZREVRANGE', P .. 'idle:' .. queue, 0, 15)) do
-      call('PUBLISH', P .. 'inbox:' .. id, 'W')
-    end
-    return
+  if worker then
+    call('PUBLISH', P .. 'inbox:' .. worker.id, 'W')
+  elseif is_open and is_suspect then -- not every worker may take it
+    for _, id in ipairs(call('ZREVRANGE', P .. 'idle:' .. queue, 0, 15)) do call('PUBLISH', P .. 'inbox:' .. id, 'W') end
   end
-  Queue.wake(queue)
 end
 
--- Scheduled jobs whose time has come. They wait since then, whenever that is noticed.
+-- Queues scheduled jobs whose time has come. They wait since then, whenever that is noticed. Returns true if there were
+-- any, else false and when the next is due, if there is one.
 function Queue.promote(queue, limit)
+  local next_due = tonumber(call('ZRANGE', P .. 'due:' .. queue, 0, 0, 'WITHSCORES')[2])
+  if not next_due or next_due > NOW then return false, next_due end
   local found = call('ZRANGEBYSCORE', P .. 'due:' .. queue, '-inf', NOW, 'WITHSCORES', 'LIMIT', 0, limit)
   for i = 1, #found, 2 do
     local id = found[i]
@@ -154,4 +159,5 @@ function Queue.promote(queue, limit)
       Queue.ready(rec, tonumber(found[i + 1]) * 1000)
     end
   end
+  return true
 end

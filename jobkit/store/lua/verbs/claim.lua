@@ -11,10 +11,11 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   local queues, lease_ms, limit = options.queues, options.lease_ms, options.limit
   local key = P .. 'worker:' .. worker
 
-  -- While this runs, nothing may be handed over to the caller itself.
-  for _, queue in ipairs(queues) do call('ZREM', P .. 'idle:' .. queue, worker) end
-
-  local known = call('HMGET', key, 'handed', 'ruled', 'turns', 'beat', 'awaited')
+  local known = call('HMGET', key, 'handed', 'ruled', 'turns', 'beat', 'awaited', 'free', 'lease', 'queues')
+  -- While this runs, nothing may be handed over to the caller itself. One without a free slot is in no line of idle ones.
+  if known[6] ~= '0' then
+    for _, queue in ipairs(queues) do call('ZREM', P .. 'idle:' .. queue, worker) end
+  end
   if received < 0 then
     call('HSET', key, 'handed', 0)
     received = 0
@@ -27,7 +28,10 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   -- Jobs that were handed over and are still on their way already fill slots that the worker thinks are free.
   free = free - (tonumber(known[1] or 0) - received)
 
-  local grace = Lifecycle.recover(limit, lease_ms, options.max_losses, options.ttl_ms)
+  -- `next_at`: when the next lease ends or the next job is due. It is read once, unless this call changes it (`is_changed`).
+  local has_lost, next_at = Lifecycle.recover(limit, lease_ms, options.max_losses, options.ttl_ms)
+  local grace = has_lost and next_at or 0
+  local is_changed = has_lost or options.awaited or options.has
   local reply = {-1}
   local parked, is_more = 0, false -- what was found at the head of a line and may not start
 
@@ -43,6 +47,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
           passed = passed + 1 -- it waits for another worker, or for the end of that one
           may = false
         elseif rec and (ruled or rec.terms) and rec.state == 'queued' then
+          is_changed = true
           may = Limits.admit(rec, nil, me)
           if may == nil then parked = parked + 1 end
           if may == false then is_shut_whole = true; break end
@@ -116,7 +121,9 @@ verb('claim', ALSO_WHEN_FULL, function(args)
 
   if options.has then call('PEXPIRE', P .. 'using:' .. worker, 3600000) end
   for _, queue in ipairs(queues) do
-    Queue.promote(queue, limit)
+    local has_promoted, next_due = Queue.promote(queue, limit)
+    is_changed = is_changed or has_promoted
+    if next_due then next_at = math.min(next_at or next_due, next_due) end
     if options.has and free > 0 then Limits.bring(queue, me, free) end
     if not options.weights and free > 0 then free = free - take(queue, free) end
   end
@@ -151,20 +158,30 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     for queue, had in pairs(turns) do turns[queue] = had - floor end
   end
 
-  call('HSET', key, 'free', math.max(0, free), 'lease', lease_ms, 'queues', table.concat(queues, ','),
-    'ruled', ruled and 1 or 0)
+  free = math.max(0, free)
+  local line = table.concat(queues, ',')
+  local is_known = known[7] == tostring(lease_ms) and known[8] == line and known[2] == (ruled and '1' or '0')
+  if free > 0 or known[6] ~= '0' or not is_known then
+    call('HSET', key, 'free', free, 'lease', lease_ms, 'queues', line, 'ruled', ruled and 1 or 0)
+  end
   if turns then call('HSET', key, 'turns', cjson.encode(turns)) end
   if me.has then call('HSET', key, 'has', me.has) end
-  call('PEXPIRE', key, 3600000)
-  local next_at = tonumber(call('ZRANGE', P .. 'leases', 0, 0, 'WITHSCORES')[2])
-  if grace > 0 then -- the leases that are over have to wait; the next one to end does not
-    local lease = call('ZRANGEBYSCORE', P .. 'leases', '(' .. NOW, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    next_at = math.min(grace, tonumber(lease[2] or grace))
+  if not known[4] then call('PEXPIRE', key, 3600000) end -- else its heartbeats do
+  if free > 0 then
+    for _, queue in ipairs(queues) do call('ZADD', P .. 'idle:' .. queue, free, worker) end
   end
-  for _, queue in ipairs(queues) do
-    if free > 0 then call('ZADD', P .. 'idle:' .. queue, free, worker) end
-    local due = tonumber(call('ZRANGE', P .. 'due:' .. queue, 0, 0, 'WITHSCORES')[2])
-    if due and (not next_at or due < next_at) then next_at = due end
+  if is_changed then
+    next_at = tonumber(call('ZRANGE', P .. 'leases', 0, 0, 'WITHSCORES')[2])
+    if grace > 0 then -- the leases that are over have to wait; the next one to end does not
+      local lease = call('ZRANGEBYSCORE', P .. 'leases', '(' .. NOW, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+      next_at = math.min(grace, tonumber(lease[2] or grace))
+    end
+    for _, queue in ipairs(queues) do
+      local due = tonumber(call('ZRANGE', P .. 'due:' .. queue, 0, 0, 'WITHSCORES')[2])
+      if due then next_at = math.min(next_at or due, due) end
+    end
+  elseif #reply > 1 then
+    next_at = math.min(next_at or math.huge, NOW + lease_ms)
   end
   if is_more then next_at = NOW end
   if next_at then reply[1] = math.max(0, math.ceil(next_at - NOW)) end
