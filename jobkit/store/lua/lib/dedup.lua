@@ -25,7 +25,9 @@ function Dedup.replace(rec, spec, payload, queue, priority, due, terms)
   call('SADD', P .. 'queues', queue)
   rec.queue, rec.priority, rec.spec, rec.terms = queue, priority, spec, terms
   call('ZADD', P .. 'due:' .. queue, due, rec.id)
-  Records.emit(rec, 'submitted', {state = 'scheduled', due = due, asked = spec},
+  -- The spec as it came: decoded and encoded again, an empty list would be an object.
+  local data = '{"state":"scheduled","due":' .. string.format('%.0f', due) .. ',"asked":' .. spec .. '}'
+  Records.emit(rec, 'submitted', data,
     {'spec', spec, 'queue', queue, 'priority', priority, 'due', due, 'terms', terms})
   Queue.wake(queue)
 end

@@ -23,11 +23,10 @@ function Lifecycle.conclude(rec, state, kind, data, set, ttl_ms, rider)
   call('ZADD', P .. 'expiry', NOW + ttl_ms, rec.id)
   call('PEXPIRE', P .. 'job:' .. rec.id, ttl_ms)
   call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)
-  local log, artifacts, bodies = P .. 'log:' .. rec.id, P .. 'artifacts:' .. rec.id, P .. 'bodies:' .. rec.id
-  if call('EXISTS', log, artifacts, bodies) > 0 then -- most jobs have none
-    call('PEXPIRE', log, ttl_ms)
-    call('PEXPIRE', artifacts, ttl_ms)
-    call('PEXPIRE', bodies, ttl_ms)
+  if rec.logn then call('PEXPIRE', P .. 'log:' .. rec.id, ttl_ms) end
+  if rec.kept then
+    call('PEXPIRE', P .. 'artifacts:' .. rec.id, ttl_ms)
+    call('PEXPIRE', P .. 'bodies:' .. rec.id, ttl_ms)
   end
   if state == 'failed' then Failures.add(rec, data.error or {}) end
   if state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then Failures.healed(rec.spec) end
@@ -242,7 +241,7 @@ end
 -- perhaps what Dedup.find returns.
 function Lifecycle.submit(client, args, first)
   local replies = {}
-  local first_us = NOW_US
+  local first_us, last_queue = NOW_US, nil
   for i = first, #args, 5 do
     local id, spec, payload, queue = args[i], args[i + 1], args[i + 2], args[i + 3]
     local options = args[i + 4] ~= '' and cjson.decode(args[i + 4]) or {}
@@ -263,11 +262,11 @@ function Lifecycle.submit(client, args, first)
       local rec = {id = id, state = state, seq = 0, queue = queue, attempt = 0, us = us, retried = 0, losses = 0,
         releases = 0, priority = priority, spec = spec, worker = '', terms = terms or false}
       local set = {'state', state, 'spec', spec, 'queue', queue, 'us', us, 'submitted', NOW}
-      local data = {state = state, submitted = NOW}
+      local data = '{"state":"' .. state .. '","submitted":' .. NOW
       if client ~= '' then set[#set + 1] = 'client'; set[#set + 1] = client end
       if priority ~= 0 then set[#set + 1] = 'priority'; set[#set + 1] = priority end
       if terms then set[#set + 1] = 'terms'; set[#set + 1] = terms end
-      if due > NOW then set[#set + 1] = 'due'; set[#set + 1] = due; data.due = due end
+      if due > NOW then set[#set + 1] = 'due'; set[#set + 1] = due; data = data .. ',"due":' .. due end
       if not is_new then
         -- Still in the index: an ended job of this id expired and was not pruned yet. What is left of it must go now, or
         -- its entry in `expiry` would take the new job with it.
@@ -276,9 +275,10 @@ function Lifecycle.submit(client, args, first)
       end
       call('SET', P .. 'args:' .. id, payload)
       call('ZADD', P .. 'state:' .. state, us, id)
-      call('SADD', P .. 'queues', queue)
+      if queue ~= last_queue then call('SADD', P .. 'queues', queue) end
+      last_queue = queue
       if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
-      Records.emit(rec, 'submitted', data, set)
+      Records.emit(rec, 'submitted', data .. '}', set)
       rec.client = client -- not before: the reply tells the submitter as much as the first event
       if terms then Dedup.submitted(rec) end
       if other then
@@ -290,7 +290,7 @@ function Lifecycle.submit(client, args, first)
         call('ZADD', P .. 'due:' .. queue, due + math.min(#replies, 2000) / 2048, id)
         Queue.wake(queue) -- it must learn of the earlier time
       else
-        Queue.ready(rec, us)
+        Queue.ready(rec, us, true)
       end
       replies[#replies + 1] = other and {'is', id} or NOW
     end

@@ -32,7 +32,8 @@ function Queue.start(rec, worker, lease_ms)
   if rec.gates then Limits.take_places(rec, worker) end
   if Queue.is_suspect(rec) then call('HSET', P .. 'worker:' .. worker, 'suspect', rec.id) end
   Records.move(rec, 'running')
-  Records.emit(rec, 'started', {state = 'running', attempt = rec.attempt, worker = worker, started = NOW},
+  local data = '{"state":"running","attempt":' .. rec.attempt .. ',"worker":"' .. worker .. '","started":' .. NOW .. '}'
+  Records.emit(rec, 'started', data,
     {'state', 'running', 'attempt', rec.attempt, 'worker', worker, 'token', rec.token, 'started', NOW})
   return '{"token":"' .. rec.token .. '","id":"' .. rec.id .. '","attempt":' .. rec.attempt .. ',"retried":' .. rec.retried
     .. ',"losses":' .. rec.losses .. ',"started":' .. NOW .. ',"us":' .. string.format('%.0f', tonumber(rec.us)) .. ',"spec":' .. rec.spec .. '}\n'
@@ -113,8 +114,8 @@ local function hand_over(rec, worker, find, score)
 end
 
 -- Makes a queued job ready: an idle worker gets it at once if no job waits before it. `since_us` is its place in the line:
--- the time from which it has waited.
-function Queue.ready(rec, since_us)
+-- the time from which it has waited. No job waits for one that `is_new`, so lent slots are not for it.
+function Queue.ready(rec, since_us, is_new)
   local queue = rec.queue
   local score = Queue.score(rec, since_us)
   local is_open = true
@@ -131,7 +132,7 @@ function Queue.ready(rec, since_us)
   end
   if rec.resources then return Limits.park(rec, rec.resources.gate, score) end
   call('ZADD', P .. 'ready:' .. queue, score, rec.id)
-  Queue.tell_lenders()
+  if not is_new then Queue.tell_lenders() end
   if worker then
     call('PUBLISH', P .. 'inbox:' .. worker.id, 'W')
   elseif is_open and is_suspect then -- not every worker may take it

@@ -7,30 +7,27 @@ local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
 -- fields that are not set are false.
 function Records.read(id)
   local found = try('HMGET', P .. 'job:' .. id, 'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel',
-    'retried', 'losses', 'releases', 'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after', 'terms')
+    'retried', 'losses', 'releases', 'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after', 'terms', 'logn', 'kept')
   if found.err or not found[1] then return nil end
   local rec = {
     id = id, state = found[1], seq = found[2] and number(found[2]), queue = found[3], client = found[4], token = found[5],
     attempt = number(found[6]), us = found[7], cancel = found[8], retried = number(found[9]), losses = number(found[10]),
     releases = number(found[11]), priority = number(found[12]), fin = found[13], worker = found[14] or '',
-    spec = found[15], arq = found[16], waits = found[17], after = found[18], terms = found[19],
+    spec = found[15], arq = found[16], waits = found[17], after = found[18], terms = found[19], logn = found[20], kept = found[21],
   }
   if not (rec.seq and rec.spec and rec.queue and number(rec.us) > 0) then return nil end
   return rec
 end
 
 -- Writes the next numbered event and the fields that change with it, then publishes the event.
--- `set` is a flat list of field, value; `data` is what the event carries; `rider` are bytes for the submitter alone.
+-- `set` is a flat list of field, value; `data` is what the event carries, or the JSON text of it; `rider` are bytes for the
+-- submitter alone.
 function Records.emit(rec, kind, data, set, rider)
   local key, seq = P .. 'job:' .. rec.id, rec.seq + 1
   rec.seq = seq
   local head = '{"id":"' .. rec.id .. '","seq":' .. seq .. ',"type":"' .. kind .. '","at":' .. NOW .. ',"data":'
-  local err, asked = data.error, data.asked
-  data.asked = nil
-  local event = head .. cjson.encode(data) .. '}'
-  if asked then -- a spec as it came: decoded and encoded again, an empty list would be an object
-    event = string.sub(event, 1, -3) .. ',"asked":' .. asked .. '}}'
-  end
+  local err = type(data) == 'table' and data.error
+  local event = head .. (type(data) == 'table' and cjson.encode(data) or data) .. '}'
   local kept = event
   if err and err.traceback ~= '' then -- the record's own field has it once
     local traceback, source = err.traceback, err.source

@@ -5,9 +5,21 @@
 -- Returns {milliseconds until the next job is due or a lease ends (-1: nothing known), message...}.
 local AWAITED_MOST = 200 -- of the jobs that running jobs wait for, so many are looked at in one claim
 
+-- A worker's options stay the same, so they are decoded once. They must not be changed.
+local decoded, count = {}, 0
+local function options_of(json)
+  local options = decoded[json]
+  if not options then
+    if count == 100 then decoded, count = {}, 0 end
+    options, count = cjson.decode(json), count + 1
+    decoded[json] = options
+  end
+  return options
+end
+
 verb('claim', ALSO_WHEN_FULL, function(args)
   local worker, free, received = args[1], tonumber(args[2]), tonumber(args[3])
-  local options = cjson.decode(args[4])
+  local options = options_of(args[4])
   local queues, lease_ms, limit = options.queues, options.lease_ms, options.limit
   local key = P .. 'worker:' .. worker
 
@@ -69,35 +81,35 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     return taken
   end
 
-  -- A job that waits for others lends its slot. The slot takes what is waited for, so that jobs that wait can never fill up
-  -- all slots of all workers for good: what jobs of this worker wait for, then what those of others do. The newest wait is
-  -- the most urgent: depth first, or each of a thousand such jobs would start before the first one could end.
-  local function take_awaited(ids, lent)
-    local serves, open, seen, n = {}, {}, {}, 0
-    for _, queue in ipairs(queues) do serves[queue] = true end
-    for i = #ids, 1, -1 do open[#open + 1] = ids[i] end
-    while #open > 0 and lent > 0 and n < AWAITED_MOST do
-      local id = table.remove(open)
-      local rec = not seen[id] and Records.read(id)
-      seen[id] = true
-      n = n + 1
-      if rec and rec.waits then -- for the results of others: it is those that have to run
-        for _, need in ipairs(Records.wish(rec, 'needs') or {}) do open[#open + 1] = need end
-      elseif rec and rec.state == 'queued' and serves[rec.queue] and call('ZSCORE', P .. 'ready:' .. rec.queue, id)
-        and not (Queue.is_suspect(rec) and Queue.has_suspect(worker))
-        and (not (ruled or rec.terms) or Limits.admit(rec, nil, me)) then
-        call('ZREM', P .. 'ready:' .. rec.queue, id)
-        local message = Queue.start(rec, worker, lease_ms)
-        if message then
-          reply[#reply + 1] = message
-          lent, free = lent - 1, free - 1
+  if options.awaited then
+    -- A job that waits for others lends its slot. The slot takes what is waited for, so that jobs that wait can never fill up
+    -- all slots of all workers for good: what jobs of this worker wait for, then what those of others do. The newest wait is
+    -- the most urgent: depth first, or each of a thousand such jobs would start before the first one could end.
+    local function take_awaited(ids, lent)
+      local serves, open, seen, n = {}, {}, {}, 0
+      for _, queue in ipairs(queues) do serves[queue] = true end
+      for i = #ids, 1, -1 do open[#open + 1] = ids[i] end
+      while #open > 0 and lent > 0 and n < AWAITED_MOST do
+        local id = table.remove(open)
+        local rec = not seen[id] and Records.read(id)
+        seen[id] = true
+        n = n + 1
+        if rec and rec.waits then -- for the results of others: it is those that have to run
+          for _, need in ipairs(Records.wish(rec, 'needs') or {}) do open[#open + 1] = need end
+        elseif rec and rec.state == 'queued' and serves[rec.queue] and call('ZSCORE', P .. 'ready:' .. rec.queue, id)
+          and not (Queue.is_suspect(rec) and Queue.has_suspect(worker))
+          and (not (ruled or rec.terms) or Limits.admit(rec, nil, me)) then
+          call('ZREM', P .. 'ready:' .. rec.queue, id)
+          local message = Queue.start(rec, worker, lease_ms)
+          if message then
+            reply[#reply + 1] = message
+            lent, free = lent - 1, free - 1
+          end
         end
       end
+      return lent
     end
-    return lent
-  end
 
-  if options.awaited then
     local awaited = table.concat(options.awaited, ',')
     call('HSET', key, 'awaited', awaited)
     call('ZADD', P .. 'lending', NOW, worker)

@@ -7,7 +7,8 @@ verb('keep', ALSO_WHEN_FULL, function(args)
     local rec = call('HMGET', P .. 'job:' .. id, 'token', 'state')
     local holds = rec[1] == args[i + 1] and rec[2] == 'running'
     if holds then
-      call('HSET', P .. 'artifacts:' .. id, args[i + 2], args[i + 3])
+      call('HSET', P .. 'job:' .. id, 'kept', 1)
+    call('HSET', P .. 'artifacts:' .. id, args[i + 2], args[i + 3])
       call('HSET', P .. 'bodies:' .. id, args[i + 2], args[i + 4])
       if args[i + 5] ~= '' then call('HSET', P .. 'filed', id, args[i + 5]) end
     end
