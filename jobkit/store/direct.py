@@ -13,9 +13,8 @@ import hiredis
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from jobkit.settings import Settings
-from jobkit.store import records
+from jobkit.store import library, records
 from jobkit.store.connect import open_blocking, reaching
-from jobkit.store.library import run_blocking
 from jobkit.store.values import Submission, SubmitReply
 from jobkit.store.wire import submit_args
 
@@ -44,7 +43,7 @@ class DirectSubmit:
         """
         args = [self._client, *submit_args([job])]
         with reaching(self._settings), self._lock:
-            reply = run_blocking(self._call, self._prefix, "submit", args)
+            reply = library.run_blocking(self._call, self._prefix, "submit", args)
         return records.answers([job], reply)[0]
 
     def _call(self, *command: Any) -> Any:
@@ -56,7 +55,7 @@ class DirectSubmit:
         try:
             if _is_cut(connection):
                 connection.disconnect()
-            # Connects where it is not connected.
+            # Connects if it is not connected.
             connection.send_packed_command([hiredis.pack_command(command)], check_health=False)
             reply = connection.read_response()
             is_whole = True
@@ -76,7 +75,7 @@ class DirectSubmit:
 
 
 def _is_cut(connection: Any) -> bool:
-    """Whether there is anything to read although nothing was asked: the end of the connection."""
+    """Return True if there is anything to read although nothing was asked: the end of the connection."""
     try:
         return bool(connection.can_read(timeout=0))
     except (RedisError, OSError):

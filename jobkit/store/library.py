@@ -18,7 +18,6 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from jobkit.store import faults
 from jobkit.store.line import Line
 
 Command = tuple[Any, ...]
@@ -29,7 +28,7 @@ _PREFIX = "jobkit_"
 #: Hash: library name to the Unix time (s) of its last load or heartbeat of a worker. In no namespace.
 _USED = "jk:libraries"
 
-#: Seconds after which a library that nobody has used is deleted.
+#: Seconds after which a library that no process has used is deleted.
 _UNUSED_S = 86_400
 
 
@@ -39,7 +38,7 @@ class Library:
 
     Attributes:
         sources: the texts of the files in `lua/`, by path without suffix ("lib/queue", "verbs/claim"). Each is a block
-            with locals of its own; `lib/call` comes first, and its locals are known to all.
+            with local names; `lib/call` comes first, and its locals are known to all.
         name: of the library.
         text: what FUNCTION LOAD takes.
         functions: name of the function by name of the verb.
@@ -138,18 +137,13 @@ def run_blocking(execute: Callable[..., Any], prefix: str, verb: str, args: Sequ
     Raises:
         RedisError, OSError: the server refuses it, or does not answer.
     """
-    if faults.armed:
-        faults.meet(verb, "before_send")
     try:
-        reply = execute(*call(prefix, verb, args))
+        return execute(*call(prefix, verb, args))
     except ResponseError as error:
         if not is_missing(error):
             raise
         load_blocking(execute)
-        reply = execute(*call(prefix, verb, args))
-    if faults.armed:
-        faults.meet(verb, "before_reply")
-    return reply
+        return execute(*call(prefix, verb, args))
 
 
 def load_blocking(execute: Callable[..., Any]) -> None:
@@ -174,8 +168,7 @@ class Functions:
     """Calls verbs on one client, for one namespace; those of another library than the current one if given."""
 
     def __init__(self, redis: Redis, prefix: str, library: Library | None = None) -> None:
-        line = Line(redis)
-        self._line: faults.Calls = faults.FaultyLine(line, _verb_of) if faults.armed else line
+        self._line = Line(redis)
         self._prefix, self._library = prefix, library
 
     async def run(self, verb: str, args: Sequence[Any]) -> Any:
@@ -205,9 +198,3 @@ class Functions:
                 commands = steps.send(await self._line.call(commands))
             except StopIteration:
                 return
-
-
-def _verb_of(command: Command) -> str:
-    return (
-        next((verb for verb, name in current.functions.items() if name == command[1]), "") if len(command) > 1 else ""
-    )

@@ -52,7 +52,7 @@ class Line:
             await self._drop(self._idle.pop())
 
     async def _idle_one(self) -> Any:
-        """A connection that was not cut since its last use, or None. Does not wait where there is one."""
+        """A connection that was not cut since its last use, or None. Does not wait if there is one."""
         while self._idle:
             connection = self._idle.pop()
             reader = connection._reader

@@ -1,4 +1,4 @@
-"""How the verbs of the store on Redis are written as arguments of its functions, and how their replies are read."""
+"""Arguments and replies of the functions in Redis, one encoder or decoder a verb."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def keep_args(artifacts: Sequence[Kept]) -> list[Any]:
 
 
 def read_claimed(message: bytes) -> Claimed:
-    """What a claim or a hand-over brings: a JSON head, a newline, the payload.
+    """Read the message of a claim or a hand-over: a JSON head, a newline, the payload.
 
     Raises:
         ValueError: it is nothing that a store would send.

@@ -20,8 +20,8 @@ from jobkit.run.base import Assignment, Outcome
 from jobkit.run.process import hidden
 from jobkit.run.process.pipe import now_ms
 from jobkit.settings import Settings
+from jobkit.store import library
 from jobkit.store.connect import open_blocking
-from jobkit.store.library import run_blocking
 from jobkit.store.values import Ending, Progress
 from jobkit.store.wire import finish_args, progress_args
 from jobkit.worker.attempt import Attempt
@@ -69,7 +69,7 @@ class BlockedLoop:
             client = open_blocking(self._settings)
             try:
                 for name, args in calls:
-                    run_blocking(client.execute_command, f"jk:{self._settings.namespace}:", name, args)
+                    library.run_blocking(client.execute_command, f"jk:{self._settings.namespace}:", name, args)
             finally:
                 client.close()
         except (RedisError, OSError) as error:

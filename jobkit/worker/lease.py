@@ -18,8 +18,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
+from jobkit.store import library
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain, open_blocking
-from jobkit.store.library import run_blocking
 from jobkit.store.values import Renewal
 from jobkit.store.wire import prune_args, read_renewal, renew_args
 from jobkit.worker.trouble import OutageLog
@@ -108,7 +108,7 @@ class LeaseKeeper:
             self._trouble.is_over()
 
     def _run(self, verb: str, args: Sequence[Any]) -> Any:
-        return run_blocking(self._redis.execute_command, self._prefix, verb, args)
+        return library.run_blocking(self._redis.execute_command, self._prefix, verb, args)
 
     def _refused(self) -> StoreUnavailable | None:
         """Why the server takes no submit just now, although it takes heartbeats: it is full."""

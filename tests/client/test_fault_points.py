@@ -12,7 +12,7 @@ import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
-from jobkit.store import faults
+from tests import faults
 from tests.store.server import Server
 from tests.support import environment
 from tests.worker import jobs
@@ -20,8 +20,11 @@ from tests.worker import jobs
 MOMENTS = ("before_send", "before_reply", "after_reply")
 
 PROGRAM = """
+import sys
 import jobkit
+from tests import faults
 from tests.worker import jobs
+faults.arm(sys.argv[1])
 with jobkit.connect() as kit:
     print(kit.options(key="nightly").submit(jobs.count_up, 1).id)
 """
@@ -89,11 +92,11 @@ def test_a_client_that_dies_at_its_submit_and_starts_again_with_the_key_has_one_
 ) -> None:
     names = {f"JOBKIT_{name.upper()}": value for name, value in place.items()}
 
-    def run(**more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", PROGRAM]
-        return subprocess.run(command, env=environment(**names, **more), capture_output=True, text=True, check=False)
+    def run(fault: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", PROGRAM, fault]
+        return subprocess.run(command, env=environment(**names), capture_output=True, text=True, check=False)
 
-    first = run(JOBKIT_FAULT=f"submit:{moment}:kill")
+    first = run(f"submit:{moment}:kill")
     accepted = [job.id for job in kit.jobs()]
     second = run()
 

@@ -16,8 +16,8 @@ import sys
 
 from jobkit.run.threads import ThreadRunner
 from jobkit.settings import Settings
-from jobkit.store import faults
 from jobkit.worker.worker import Worker
+from tests import faults
 
 from . import jobs
 

@@ -7,7 +7,7 @@
 
 local ARQ_RETRY_S, ARQ_JOB_MS = 88400, 86400000 -- arq's own
 
--- Before a start. False where the job is not in arq's queue any more, or a worker of arq's own runs it right now.
+-- Before a start. False if the job is not in arq's queue any more, or a worker of arq's own runs it right now.
 function Arq.take(rec, lease_ms)
   local more = call('HMGET', P .. 'job:' .. rec.id, 'arqq', 'arqt')
   if not call('ZSCORE', more[1], rec.arq) then return false end
@@ -16,7 +16,7 @@ function Arq.take(rec, lease_ms)
   return true
 end
 
--- The attempt is over and the job is not: it may be started again, from `due` on where that is given.
+-- The attempt is over and the job is not: it may be started again, from `due` on if that is given.
 function Arq.give_back(rec, due)
   local held = 'arq:in-progress:' .. rec.arq
   if call('GET', held) == rec.token then call('DEL', held) end
@@ -24,7 +24,7 @@ function Arq.give_back(rec, due)
   if due then call('ZADD', call('HGET', P .. 'job:' .. rec.id, 'arqq'), 'XX', due, rec.arq) end
 end
 
--- With each heartbeat. False where a worker of arq's own has it by now: our lease had lapsed.
+-- With each heartbeat. False if a worker of arq's own has it by now: our lease had lapsed.
 function Arq.renew(arq, token, lease_ms)
   local held = call('GET', 'arq:in-progress:' .. arq)
   if held and held ~= token then return false end
@@ -58,7 +58,7 @@ function Arq.leave(queue, arq)
   call('PEXPIRE', 'arq:job:' .. arq, ARQ_JOB_MS)
 end
 
--- The job ends. Its worker has left the result for arq's readers; where no worker was asked (a job that waited was
+-- The job ends. Its worker has left the result for arq's readers; if no worker was asked (a job that waited was
 -- cancelled, the last of its workers died), one that can write such a result is told to.
 function Arq.finish(rec, state, data)
   local queue = call('HGET', P .. 'job:' .. rec.id, 'arqq')
@@ -78,7 +78,7 @@ function Arq.finish(rec, state, data)
   end
 end
 
--- Somebody took the job out of arq's queue, or arq's own worker has it.
+-- The job was taken out of arq's queue, or arq's own worker has it.
 function Arq.disown(rec)
   local queue = call('HGET', P .. 'job:' .. rec.id, 'arqq')
   local why = call('ZSCORE', queue, rec.arq) and "a worker of arq's own runs it" or "it was taken out of arq's queue"

@@ -4,7 +4,7 @@
 --     that this one repeats, which never stands for it.
 --   cache {key, ms}: `cache:{key}` is the id of the job whose kept result is that of this work, for `ms` from its end.
 
--- Whether the job that stands for the work still does, or nil where there is none.
+-- The record of the job that stands for the work, or nil if no job does any more.
 local function standing_for(once)
   local id = call('GET', P .. 'once:' .. once.key)
   if not id or id == once.but then return nil end
@@ -18,7 +18,7 @@ local function standing_for(once)
   return rec
 end
 
--- Another submit takes the place of one that waits: its arguments, from its time on.
+-- Another submit replaces a waiting job: its arguments, from its time on.
 function Dedup.replace(rec, spec, payload, queue, priority, due, terms)
   call('ZREM', P .. 'due:' .. rec.queue, rec.id)
   call('SET', P .. 'args:' .. rec.id, payload)
@@ -33,7 +33,7 @@ function Dedup.replace(rec, spec, payload, queue, priority, due, terms)
 end
 
 -- What the reply to a submit is if it is no new job: {"is", id} for the job that it already is; {"seal for", id} for the job
--- whose place it may take once its arguments are sealed for that id ("": the one that it was sealed for has started
+-- whose place it may take once its arguments are sealed for that id ("": the job that it was sealed for has started
 -- meanwhile, so it has to come with a new id). nil for a new job. Beside {"is", id} perhaps the waiting record that it
 -- replaces, beside nil the ended one whose result it has.
 function Dedup.find(terms, id, is_there)

@@ -31,14 +31,14 @@ function Failures.add(rec, err)
     call('HSET', key, 'state', 'regressed', 'by', '', 'changed', NOW)
   end
   call('PERSIST', key)
-  local us = NOW_US + noted -- those of one call keep their order
+  local us = NOW_US + noted -- failures of the same call keep their order
   noted = noted + 1
   call('ZADD', P .. 'groups', us, group)
   call('ZADD', P .. 'failed:' .. group, us, rec.id)
   call('HSET', P .. 'failed', rec.id, group)
 end
 
--- None of its jobs is left: an open group has nothing more to say, one that somebody judged is remembered for a while.
+-- None of its jobs is left: an open group is deleted, a muted or resolved one is kept for a while.
 function Failures.emptied(group)
   local key = P .. 'group:' .. group
   local found = call('HMGET', key, 'state', 'last')
@@ -60,7 +60,7 @@ function Failures.leave(id)
   if call('EXISTS', P .. 'failed:' .. group) == 0 then Failures.emptied(group) end
 end
 
--- The group of the failed job that this one repeats, and that job's id; nil where it repeats none.
+-- The group of the failed job that this one repeats, and that job's id; nil if it repeats none.
 local function repeats(spec)
   local old = object(spec).retry_of
   local group = type(old) == 'string' and call('HGET', P .. 'failed', old)

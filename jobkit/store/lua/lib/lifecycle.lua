@@ -3,7 +3,7 @@
 -- The end of a job's life: out of every queue, kept for `ttl_ms`. Those that wait for its result go on, or end as well.
 function Lifecycle.conclude(rec, state, kind, data, set, ttl_ms, rider)
   if rec.arq then Arq.finish(rec, state, data) end
-  if rec.state == 'running' then -- a live job is in exactly one of the three, but for one that waits for others
+  if rec.state == 'running' then -- a live job is in exactly one of the three, unless it waits for others
     call('ZREM', P .. 'leases', rec.id)
   elseif rec.waits then
     call('HDEL', P .. 'job:' .. rec.id, 'waits')
@@ -62,7 +62,7 @@ local function fail_for(rec, need, task, why, ttl_ms)
   Lifecycle.conclude(rec, 'failed', 'failed', {error = err}, {'error', cjson.encode(err)}, Records.kept_ms(rec, ttl_ms))
 end
 
--- Why a job that has ended gives no result, or nil where it gives one.
+-- Why a job that has ended gives no result, or nil if it gives one.
 local function no_result(state, error)
   if state == 'succeeded' then return nil end
   if state == 'cancelled' then return 'was cancelled' end
@@ -157,8 +157,8 @@ function Lifecycle.last_beat()
   return tonumber(call('ZRANGE', P .. 'workers', -1, -1, 'WITHSCORES')[2])
 end
 
--- When no worker could write for so long that leases of the living may be over (a machine that slept, a server that was
--- frozen, full or cut off), they get time to renew before anybody's job counts as lost. A lease may be a beat old when the
+-- If no worker could write until leases of live workers may be over (a machine that slept, a server that was frozen, full
+-- or cut off), they get time to renew before any job counts as lost. A lease may be a beat old when the
 -- silence begins, so two thirds of one are long enough; less than 5.5 s is a busy machine. Returns when that time is
 -- over, or 0.
 local function waits_until(beat, lease_ms)
@@ -172,8 +172,8 @@ local function waits_until(beat, lease_ms)
 end
 
 -- Queues jobs whose lease is over. When Redis itself has only just come back, or all workers have, they get time to renew
--- first. Returns true if leases were over, and the moment when that time is over, so that nobody asks again and again until
--- then, else 0; or false and the moment when the next lease ends, if there is one.
+-- first. Returns true if leases were over, and the moment when that time is over (no call before it can do more), else 0; or
+-- false and the moment when the next lease ends, if there is one.
 function Lifecycle.recover(limit, lease_ms, max_losses, ttl_ms, beat)
   local next_end = tonumber(call('ZRANGE', P .. 'leases', 0, 0, 'WITHSCORES')[2])
   if not next_end or next_end > NOW then return false, next_end end

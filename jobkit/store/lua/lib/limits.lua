@@ -2,19 +2,19 @@
 --
 -- A *gate* lets some of the jobs that come to it start: so many at a time (`n`), so many in a period (`count`,
 -- `period_ms`), or none (`paused`). Those of a job come from its `terms` (what its task was declared with, JSON) and from
--- the hash `rules` (what somebody set for a task or a queue while the system runs), which may change a declared one. Their
+-- the hash `rules` (set for a task or a queue while the system runs), which may change a declared one. Their
 -- names are "task:NAME", "queue:NAME" and "key:NAME".
 --
--- Who has a place stands in `holders:{gate}`, from the start of an attempt until the call that ends it: no counter can
+-- Jobs that have a place are in `holders:{gate}`, from the start of an attempt until the call that ends it: no counter can
 -- leak. Times of starts are in `starts:{gate}`. A job that finds a gate shut is *parked*: out of `ready`, in
--- `parked:{gate}` by its place in the line, so that it blocks nobody behind it. `pump` lets the first go when a place or a
+-- `parked:{gate}` by its place in the line, so that it blocks no job behind it. `pump` lets the first go when a place or a
 -- token is free; they come back to their place in the line, or to an idle worker, and stand in `freed:{gate}` until they
--- start. A queue's own gate parks nobody: its whole line waits.
+-- start. A queue's own gate parks no job: its whole line waits.
 --
--- What a worker has (`resources`) is a gate of its own kind: jobs wait in `parked:res:{queue}:{what}`, and each claim of a
+-- The resources of workers are another kind of gate: jobs wait in `parked:res:{queue}:{what}`, and each claim of a
 -- worker that has such things looks there. `using:{worker}` says what its jobs use.
 
-local FREED_MS = 10000    -- one that was let go and has not started by then may be in a line that nobody serves
+local FREED_MS = 10000    -- one that was let go and has not started by then may be in a line that no worker serves
 local PUMPED_MOST = 500   -- in one call; the rest follow at once, in others
 
 local function rule_of(gate)
@@ -51,7 +51,7 @@ function Limits.gates_of(rec)
   return found, use and {gate = 'res:' .. rec.queue .. ':' .. terms.uses, use = use} or nil
 end
 
--- Whether a gate lets nobody more start; where only time keeps it shut, also when that is over (us). `pending` have been
+-- True if no more jobs may start at a gate; if only time keeps it shut, also when that is over (us). `pending` jobs have been
 -- let go and not started yet.
 function Limits.is_shut(gate, pending, only_reads)
   if gate.paused then return true end
@@ -78,7 +78,7 @@ local function pending_at(name)
   return call('ZCOUNT', P .. 'freed:' .. name, NOW - FREED_MS, '+inf')
 end
 
--- A gate wakes nobody any more.
+-- A gate wakes no worker any more.
 function Limits.disarm(name)
   local queue = call('HGET', P .. 'armed', name)
   if queue then
@@ -87,7 +87,7 @@ function Limits.disarm(name)
   end
 end
 
--- Wakes whoever serves the queue when the gate opens.
+-- Wakes a worker of the queue when the gate opens.
 local function arm(name, queue, open_us)
   local at = string.format('%.0f', math.ceil(open_us / 1000))
   if call('ZSCORE', P .. 'due:' .. queue, '!' .. name) == at then return end
@@ -157,7 +157,7 @@ function Limits.park(rec, name, score, gate)
   end
 end
 
--- What of its own a worker has left, by name.
+-- The amounts of its resources that a worker has left, by name.
 local function left_of(worker, has)
   local left = {}
   for name, amount in pairs(object(has or '')) do left[name] = amount end
@@ -190,8 +190,8 @@ function Limits.fitting(queue, rec)
   end
 end
 
--- Whether a queued job may start: true; nil where it is parked now; false where its whole queue has to wait. `worker` is
--- the one that asks for it ({id, has}), nil where it comes to the line.
+-- True if a queued job may start; nil if it is parked now; false if its whole queue has to wait. `worker` is the worker that
+-- claims it ({id, has}), nil if the job comes to the line.
 function Limits.admit(rec, score, worker)
   local gates, resources = Limits.gates_of(rec)
   local freed = rec.terms and call('HGET', P .. 'job:' .. rec.id, 'freed')
@@ -309,7 +309,7 @@ end
 
 local function pump_one(name)
   local queue = string.match(name, '^queue:(.*)$')
-  if queue then -- nobody is parked there
+  if queue then -- no job is parked there
     Queue.wake(queue)
     return
   end
@@ -329,7 +329,7 @@ local function pump_one(name)
   end
 end
 
--- Lets go whom a gate no longer holds; without a name, at all gates at which this call has moved something. A list and
+-- Lets go the jobs that a gate no longer holds; without a name, at all gates at which this call has moved something. A list and
 -- not a recursion: one that is let go may find the next gate shut, and so on.
 function Limits.pump(name)
   if name then waiting[#waiting + 1] = name end
@@ -340,7 +340,7 @@ function Limits.pump(name)
 end
 
 -- With each heartbeat: a net under the wake-ups, for places of jobs that an older version has ended, and for
--- those that were let go into a line that nobody serves.
+-- jobs that were let go into a line that no worker serves.
 function Limits.revisit()
   for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'gates', '-inf', NOW - 2500, 'LIMIT', 0, 20)) do
     call('ZADD', P .. 'gates', 'XX', NOW, name)
@@ -348,7 +348,7 @@ function Limits.revisit()
   end
 end
 
--- For a worker that has resources: the first of those that wait for such ones come to the line, where it is just looking.
+-- For a worker that has resources: the first jobs that wait for such resources come to the line that it claims from.
 function Limits.bring(queue, worker, free)
   local left = left_of(worker.id, worker.has)
   local found = call('SMEMBERS', P .. 'wanted:' .. queue)

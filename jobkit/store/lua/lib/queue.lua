@@ -61,14 +61,14 @@ function Queue.idlest(queue)
   end
 end
 
--- Lets an idle worker of the queue look again: there is a job for it, or an earlier time at which to look.
+-- Lets an idle worker of the queue claim: there is a job for it, or an earlier time at which to claim.
 function Queue.wake(queue)
   local worker = Queue.idlest(queue)
   if worker then call('PUBLISH', P .. 'inbox:' .. worker.id, 'W') end
 end
 
--- Whether a worker runs a suspect: a job whose workers died, maybe of it. Two of them in one worker, and nobody could
--- tell which of the two it was; one after the other, the innocent ones come through.
+-- True if a worker runs a suspect: a job whose workers died, maybe of it. If two of them run in one worker that dies, there
+-- is no telling which of the two it was; one after the other, the innocent ones come through.
 function Queue.has_suspect(worker)
   local id = call('HGET', P .. 'worker:' .. worker, 'suspect')
   if not id then return false end
@@ -76,7 +76,7 @@ function Queue.has_suspect(worker)
   return found[1] == 'running' and found[2] == worker
 end
 
--- Workers with jobs that wait for others look again, once a call: the slots that those have lent are for what
+-- Workers with jobs that wait for others claim anew, once a call: the slots that those have lent are for what
 -- becomes ready.
 function Queue.tell_lenders()
   if are_lenders_told then return end

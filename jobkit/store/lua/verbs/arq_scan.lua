@@ -10,7 +10,7 @@ verb('arq_scan', ALSO_WHEN_FULL, function(args)
   local tracked = P .. 'arq:' .. queue
   local members = call('ZCARD', queue)
 
-  if call('HLEN', tracked) > members then -- somebody took jobs out of the queue
+  if call('HLEN', tracked) > members then -- jobs were taken out of the queue
     local known = call('HGETALL', tracked)
     for i = 1, #known, 2 do
       if not call('ZSCORE', queue, known[i]) then

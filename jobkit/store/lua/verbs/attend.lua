@@ -12,7 +12,7 @@ verb('attend', ALSO_WHEN_FULL, function(args)
     call('HDEL', records, id)
     call('ZREM', ends, id)
   end
-  -- Where no server is left to say so, both go by themselves.
+  -- If no server is left to say so, both expire.
   call('PEXPIRE', records, args[1] * 4)
   call('PEXPIRE', ends, args[1] * 4)
   return left

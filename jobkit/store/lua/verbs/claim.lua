@@ -33,7 +33,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     received = 0
     known[1] = 0
   end
-  -- Who sets a rule tells all workers that have shown a sign of life.
+  -- `rule` notifies all workers that have sent a heartbeat.
   local ruled = known[2] == '1' or ((not known[2] or not known[4]) and call('EXISTS', P .. 'rules') == 1)
   local me = {id = worker, has = options.has and cjson.encode(options.has)}
 
@@ -140,8 +140,8 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     if not options.weights and free > 0 then free = free - take(queue, free) end
   end
 
-  -- By weight: each job costs its queue a turn of 1 / weight, and the one that has had least turns is next. Who had nothing
-  -- to run comes back with as many turns as the others have, so that it does not make up for the time.
+  -- By weight: each job costs its queue a turn of 1 / weight, and the queue with the fewest turns is next. A queue that
+  -- was empty comes back with as many turns as the others have, so that it does not make up for the time.
   local turns = options.weights and object(known[3] or '{}')
   if turns then
     local open = {}

@@ -2,7 +2,7 @@
 -- each "" if it is there now, else why not: "unknown", "arq", or its state.
 --
 -- It keeps its place: the time from which it has waited. The spec stays the text that it was, with queue and priority once
--- more at its end, where they win: writing it anew would lose what Lua cannot tell, like an empty list from an empty object.
+-- more at its end, which wins: writing it anew would lose what Lua cannot tell, like an empty list from an empty object.
 verb('move', ALSO_WHEN_FULL, function(args)
   local options = cjson.decode(args[1])
   local to, level = options.queue, options.priority

@@ -1,6 +1,6 @@
 -- A worker's heartbeat. args: worker, {lease_ms, max_losses, ttl_ms, facts (text by name)}, then id, token of each job.
--- Returns {stop, {ids no longer held}, {ids asked to stop}}. A lapsed lease is taken back as long as nobody else has
--- recovered the job: the token tells.
+-- Returns {stop, {ids no longer held}, {ids asked to stop}}. A lapsed lease is renewed unless the job was recovered
+-- meanwhile: then its token is another one.
 verb('renew', ALSO_WHEN_FULL, function(args)
   local worker, options = args[1], cjson.decode(args[2])
   local key, lease_ms = P .. 'worker:' .. worker, options.lease_ms

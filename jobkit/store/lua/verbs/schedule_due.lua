@@ -1,7 +1,7 @@
 -- Schedules whose slot has come. args: for how long (ms) they are the caller's, limit.
--- Returns {milliseconds until somebody should look again (-1: nothing known), NOW, {spec, rev, slot, anchor, fired, job that
+-- Returns {milliseconds until the next call makes sense (-1: nothing known), NOW, {spec, rev, slot, anchor, fired, job that
 -- it waits for, last job, 1 if that one has not ended, payload}, ...}.
--- The first who asks has some time to fire them. If it dies or freezes meanwhile, the next one finds them again; that
+-- The first caller has some time to fire them. If it dies or freezes meanwhile, the next one finds them again; that
 -- both fire the same slot is prevented by schedule_fire.
 verb('schedule_due', UNLESS_FULL, function(args)
   local lease_ms, limit = tonumber(args[1]), tonumber(args[2])

@@ -1,4 +1,4 @@
--- Fires a slot, once. args: {name, rev, slot (0: by hand), next (slot, 0: none), look (when to look again), holds_for (the job
+-- Fires a slot, once. args: {name, rev, slot (0: by hand), next (slot, 0: none), look (the next time to check), holds_for (the job
 -- that the slot waits for), left_out (slots without a job), ttl_ms, runs (JSON texts, oldest first), jobs (how many)}, and
 -- then for each job what `submit` takes.
 -- Returns {-1} if the slot is not the next one any more, else what `submit` returns.

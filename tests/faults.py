@@ -1,7 +1,7 @@
-"""Named places where a test lets this process die, freeze, be cut off or wait: around each call of a transition.
+"""Named places where a test lets its process die, freeze, be cut off or wait: around each call of a verb.
 
-`JOBKIT_FAULT=finish:before_reply:kill` (several with commas) in the environment of one process, or `arm` in a test. The
-places are the scripts' names (`submit`, `claim`, `renew`, `progress`, `keep`, `finish`, ...), each at three moments:
+`arm("finish:before_reply:kill")` (several with commas). The places are the names of the verbs (`submit`, `claim`,
+`renew`, `progress`, `keep`, `finish`, ...), each at three moments:
 
     before_send    nothing has reached the server
     before_reply   the server has done it, and nobody here knows
@@ -11,7 +11,7 @@ places are the scripts' names (`submit`, `claim`, `renew`, `progress`, `keep`, `
 What happens there: `kill` (SIGKILL to ourselves), `stop` (SIGSTOP), `drop` (the connection is cut) or `delay=SECONDS`.
 A last `:N` means the N-th time that the place is passed instead of the first. Each happens once.
 
-Without any nothing is wrapped, so that the calls of a real process cost what they cost without this module.
+It counts for stores that are opened afterwards, and for all calls of threads.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from redis.exceptions import ConnectionError as CutOff
+
+from jobkit.store import library
+from jobkit.store.library import run_blocking
+from jobkit.store.line import Line
 
 #: When it happens, in the order of a call.
 MOMENTS = ("before_send", "before_reply", "after_reply")
@@ -34,14 +38,14 @@ MOMENTS = ("before_send", "before_reply", "after_reply")
 class Fault:
     """What happens at one place. `left` is how often the place is passed until it does; 0: it has happened."""
 
-    script: str
+    verb: str
     moment: str
     what: str
     left: int = 1
     seconds: float = 0.0
 
 
-#: Of this process; those of `arm` count for stores that are opened afterwards.
+#: Faults of this process.
 armed: list[Fault] = []
 
 
@@ -53,51 +57,44 @@ def parse(text: str) -> list[Fault]:
     """
     found = []
     for part in filter(None, text.split(",")):
-        script, moment, what, *times = part.split(":")
+        verb, moment, what, *times = part.split(":")
         what, _, seconds = what.partition("=")
         if moment not in MOMENTS or what not in ("kill", "stop", "drop", "delay"):
-            raise ValueError(
-                f"JOBKIT_FAULT={part!r} is not understood: script:moment:what[:n], as in finish:before_reply:kill"
-            )
-        found.append(Fault(script, moment, what, int(times[0]) if times else 1, float(seconds or 0)))
+            raise ValueError(f"{part!r} is not understood: verb:moment:what[:n], as in finish:before_reply:kill")
+        found.append(Fault(verb, moment, what, int(times[0]) if times else 1, float(seconds or 0)))
     return found
 
 
 def arm(text: str) -> None:
     """Replace the faults of this process; "" for none."""
     armed[:] = parse(text)
+    library.Line = FaultyLine if armed else Line  # type: ignore[assignment,misc]
+    library.run_blocking = _run_blocking if armed else run_blocking
 
 
-class Calls(Protocol):
-    """What a fault may be put around: `jobkit.store.line.Line`."""
+def _run_blocking(execute: Callable[..., Any], prefix: str, verb: str, args: Sequence[Any]) -> Any:
+    meet(verb, "before_send")
+    reply = run_blocking(execute, prefix, verb, args)
+    meet(verb, "before_reply")
+    return reply
 
-    async def call(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]: ...
 
-    async def cut(self) -> None: ...
+def _verb_of(command: tuple[Any, ...]) -> str:
+    verbs = {name: verb for verb, name in library.current.functions.items()}
+    return verbs.get(command[1], "") if len(command) > 1 else ""
 
 
-class FaultyLine:
-    """Passes calls on, with faults around them.
-
-    Args:
-        line: to the server.
-        name_of: the name of the script that a command calls, "" for others.
-    """
-
-    def __init__(self, line: Calls, name_of: Callable[[tuple[Any, ...]], str]) -> None:
-        self._line, self._name_of = line, name_of
+class FaultyLine(Line):
+    """A line with faults around its calls."""
 
     async def call(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        names = [self._name_of(command) for command in commands]
+        names = [_verb_of(command) for command in commands]
         await self._meet(names, "before_send")
-        replies = await self._line.call(commands)
+        replies = await super().call(commands)
         names = [name for name, reply in zip(names, replies, strict=True) if not isinstance(reply, Exception)]
         await self._meet(names, "before_reply")
         asyncio.get_running_loop().call_soon(self._meet_later, names)
         return replies
-
-    async def cut(self) -> None:
-        await self._line.cut()
 
     async def _meet(self, names: Sequence[str], moment: str) -> None:
         for fault in due(names, moment):
@@ -109,7 +106,7 @@ class FaultyLine:
     def _meet_later(self, names: Sequence[str]) -> None:
         for fault in due(names, "after_reply"):
             if fault.what == "drop":
-                self._cutting = asyncio.get_running_loop().create_task(self._line.cut())
+                self._cutting = asyncio.get_running_loop().create_task(self.cut())
             else:
                 happen(fault)
 
@@ -118,7 +115,7 @@ def due(names: Sequence[str], moment: str) -> list[Fault]:
     """Those that happen here and now; each place that is passed counts."""
     found = []
     for fault in armed:
-        if fault.left and fault.moment == moment and fault.script in names:
+        if fault.left and fault.moment == moment and fault.verb in names:
             fault.left -= 1
             if not fault.left:
                 found.append(fault)
@@ -136,9 +133,6 @@ def happen(fault: Fault) -> None:
     if fault.what == "delay":
         time.sleep(fault.seconds)
     elif fault.what == "drop":
-        raise CutOff(f"cut off at {fault.script}:{fault.moment}, as JOBKIT_FAULT asks for")
+        raise CutOff(f"cut off at {fault.verb}:{fault.moment} by a test")
     else:
         os.kill(os.getpid(), signal.SIGKILL if fault.what == "kill" else signal.SIGSTOP)
-
-
-arm(os.environ.get("JOBKIT_FAULT", ""))
