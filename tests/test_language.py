@@ -39,6 +39,9 @@ CLEAN = (
     "jobkit/demo.py",
     *(f"jobkit/store/{name}.py" for name in ("query", "grammar", "values", "records")),
     "jobkit/ui",
+    "jobkit/http",
+    "jobkit/cli",
+    "docs/http.md",
 )
 
 #: "in a process of its own and ..."; "of its own workers" is fine.

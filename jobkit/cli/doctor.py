@@ -1,4 +1,4 @@
-"""`jobkit doctor`: one line a check, ok, warn or fail, and for each trouble its mend. Starts nothing."""
+"""`jobkit doctor`: one line per check, ok, warn or fail, with a fix for each problem. Starts nothing."""
 
 from __future__ import annotations
 
@@ -11,48 +11,51 @@ from typing import Any
 import click
 
 from jobkit.cli import out
-from jobkit.cli.act import task_modules
-from jobkit.cli.group import FAILED
+from jobkit.cli.group import FAILED, as_json_option
+from jobkit.cli.tasks import task_modules
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
 
+#: Seconds that clocks may differ.
 _SKEW_S = 2.0
+
+#: Fraction of the server's memory limit from which it is reported.
 _FULL = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line. `level` is "ok", "warn" or "fail"; `mend` says what to do, "" for ok."""
+    """One line. `level` is "ok", "warn" or "fail"; `fix` says what to do, "" for ok."""
 
     level: str
     check: str
     text: str
-    mend: str = ""
+    fix: str = ""
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True)
+@as_json_option
 def doctor(as_json: bool) -> int:
-    """Check URL, server, persistence, clock, home, workers and tasks; exit status 1 where something fails."""
+    """Check URL, server, persistence, clock, home, workers and tasks. Exit status 1 if a check fails."""
     findings = []
     for finding in examine():
         findings.append(finding)
         if not as_json:
             colour = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.level]
-            mend = f" → {finding.mend}" if finding.mend else ""
+            fix = f" → {finding.fix}" if finding.fix else ""
             level = click.style(f"{finding.level:<4}", fg=colour)
-            click.echo(f"{level}  {finding.check:<12} {out.one_line(finding.text + mend)}")
+            click.echo(f"{level}  {finding.check:<12} {out.one_line(finding.text + fix)}")
     if as_json:
         out.echo_json([asdict(finding) for finding in findings])
     return FAILED if any(finding.level == "fail" for finding in findings) else 0
 
 
 def examine() -> Iterator[Finding]:
-    """All checks, in the order in which one builds on the other."""
+    """Yield all findings, in an order in which later checks need earlier ones."""
     try:
         settings = out.settings()
     except JobkitError as error:
-        yield Finding("fail", "settings", str(error), "correct it, then look again")
+        yield Finding("fail", "settings", str(error), "fix it, then run `jobkit doctor` again")
         return
     yield Finding("ok", "url", f"{settings.masked_url}, namespace {settings.namespace}")
     if settings.scheme == "sync":
@@ -77,7 +80,7 @@ def _server(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "warn",
             "secret",
-            "no signing key, so only plain data may travel (no functions, tables or objects)",
+            "no signing key, so jobs can only have plain data (no functions, tables or objects)",
             "set JOBKIT_SECRET to the same long random text for submitters and workers",
         )
     else:
@@ -105,7 +108,7 @@ def _is_up(settings: Settings) -> bool:
 
 
 def _embedded(settings: Settings) -> Iterator[Finding]:
-    """Server program, home and supervisor; the last line is about the supervisor where one can be looked at."""
+    """Yield findings about server program, home and supervisor; the last is about the supervisor if it can run."""
     from jobkit.embedded.home import Home
     from jobkit.store.binary import find_server, weakness
 
@@ -120,7 +123,7 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding("ok", "program", str(binary))
     if not settings.home.exists():
-        yield Finding("ok", "home", f"{settings.home} is not there yet; it is made with the first job")
+        yield Finding("ok", "home", f"{settings.home} does not exist yet; the first job creates it")
         return
     try:
         home = Home.open(settings.home)
@@ -134,7 +137,7 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "supervisor", "not running; it starts with the first job or `jobkit up`")
         return
     for problem in status.get("problems", {}).values():
-        yield Finding("fail", "worker", str(problem), "correct JOBKIT_TASKS or the module, then `jobkit down`")
+        yield Finding("fail", "worker", str(problem), "fix JOBKIT_TASKS or the module, then run `jobkit down`")
     yield Finding(
         "ok",
         "supervisor",
@@ -173,7 +176,7 @@ async def _facts(settings: Settings) -> _Facts:
         )
     except JobkitError:
         raise
-    except Exception as error:  # redis-py's own, from the commands that are not the store's
+    except Exception as error:  # of redis-py, from commands that do not go through the store
         raise explain(error, settings) from error
     finally:
         await store.close()
@@ -202,12 +205,12 @@ def _redis(facts: _Facts, *, is_exposed: bool) -> Iterator[Finding]:
 
     policy, limit = str(info.get("maxmemory_policy", "")), int(info.get("maxmemory") or 0)
     if policy in ("noeviction", ""):
-        yield Finding("ok", "eviction", policy or "not told by this server")
+        yield Finding("ok", "eviction", policy or "not reported by this server")
     else:
         yield Finding(
             "fail" if limit else "warn",
             "eviction",
-            f"maxmemory-policy is {policy}: a full server throws jobs away",
+            f"maxmemory-policy is {policy}: a full server deletes jobs",
             "CONFIG SET maxmemory-policy noeviction",
         )
     if limit and int(info.get("used_memory") or 0) > _FULL * limit:
@@ -227,26 +230,26 @@ def _redis(facts: _Facts, *, is_exposed: bool) -> Iterator[Finding]:
         yield Finding(
             "warn",
             "clock",
-            f"this machine and the server differ by {facts.skew_s:+.1f} s (only what is shown is affected)",
-            "set both by NTP",
+            f"this machine and the server differ by {facts.skew_s:+.1f} s (only shown times are affected)",
+            "synchronize both by NTP",
         )
     else:
         yield Finding("ok", "clock", f"within {abs(facts.skew_s):.2f} s of the server's")
 
 
-def _workers(facts: _Facts, mend: str) -> Iterator[Finding]:
+def _workers(facts: _Facts, fix: str) -> Iterator[Finding]:
     alive = [worker for worker in facts.workers if worker.takes_jobs]
     if alive:
         slots = sum(worker.slots for worker in alive)
         yield Finding("ok", "workers", f"{len(alive)} alive, {slots} slots")
     else:
-        yield Finding("warn", "workers", "none is alive", mend or "start one with `jobkit worker` or `jobkit up`")
+        yield Finding("warn", "workers", "no live worker", fix or "start one with `jobkit worker` or `jobkit up`")
     for queue, numbers in facts.queues.items():
         if numbers.get("queued") and not numbers.get("workers"):
             yield Finding(
                 "warn",
                 "queue",
-                f"{numbers['queued']} jobs wait in {queue}, which no worker serves",
+                f"{numbers['queued']} jobs wait in {queue}, and no worker serves it",
                 f"jobkit worker -q {queue}",
             )
 
@@ -258,7 +261,7 @@ def _tasks(settings: Settings) -> Iterator[Finding]:
     try:
         found = registry.load(modules)
     except JobkitError as error:
-        yield Finding("fail", "tasks", str(error), "correct the module or JOBKIT_TASKS")
+        yield Finding("fail", "tasks", str(error), "fix the module or JOBKIT_TASKS")
         return
     names = f"{len(found)} from {', '.join(modules)}"
     if settings.tasks:
@@ -266,4 +269,4 @@ def _tasks(settings: Settings) -> Iterator[Finding]:
             "ok" if found else "warn", "tasks", names, "" if found else "decorate functions with @jobkit.task"
         )
     else:
-        yield Finding("ok", "tasks", f"{names} (the demo's: JOBKIT_TASKS names no module)")
+        yield Finding("ok", "tasks", f"{names} (the demo; JOBKIT_TASKS is not set)")

@@ -1,4 +1,4 @@
-"""`jobkit failed`: failed jobs in groups. List, show, run again, forget, mute, resolve."""
+"""`jobkit failed`: groups of failed jobs. List, show, retry, delete, mute, resolve."""
 
 from __future__ import annotations
 
@@ -10,35 +10,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobkit.cli import out
-from jobkit.cli.group import FAILED, BadInput
+from jobkit.cli.group import FAILED, BadInput, as_json_option
 from jobkit.model import FailureGroup, GroupState, JobNotFound, JobState
 from jobkit.ui.words.format import ago, params_brief
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
 
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_dry = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+_dry = click.option("--dry-run", is_flag=True, help="Print what would be done, without doing it.")
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+#: Maximum number of groups of one command.
 _LISTED = 10_000
-
-
-def seconds_of(text: str, option: str) -> float:
-    """Seconds in `90`, `30s`, `15m`, `2h`, `1d` or `1w`.
-
-    Raises:
-        BadInput: anything else.
-    """
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhdw]?)", text.strip())
-    if not found:
-        raise BadInput(f"{option} must be an age like 90, 30s, 15m, 2h, 1d or 1w, not {text!r}")
-    return float(found[1]) * _UNITS[found[2] or "s"]
 
 
 @dataclass
 class Chosen:
-    """What a command line selects: groups, and single jobs."""
+    """Groups and single jobs that a command line selects."""
 
     groups: list[FailureGroup] = field(default_factory=list)
     job_ids: list[str] = field(default_factory=list)
@@ -46,7 +33,7 @@ class Chosen:
     newer_than: float | None = None
 
     def ids(self, kit: Kit, *, is_repeated: bool | None = None) -> Iterator[str]:
-        """The jobs: those of groups that failed first first, each once."""
+        """Yield the ids of the jobs, each once; those of a group with the oldest failure first."""
         yield from self.job_ids
         for group in self.groups:
             for job_id in kit.failed_jobs(
@@ -61,10 +48,10 @@ class Chosen:
 
 
 def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options by which commands choose jobs."""
+    """Add the options that choose failed jobs."""
     for option in (
-        click.option("--newer", metavar="AGE", help="Only what failed less than so long ago: 30m, 2h, 1d."),
-        click.option("--older", metavar="AGE", help="Only what failed longer ago than this."),
+        click.option("--newer", metavar="AGE", help="Only jobs that failed less than this ago: 30m, 2h, 1d."),
+        click.option("--older", metavar="AGE", help="Only jobs that failed more than this ago."),
         click.option("--all", "-a", "everything", is_flag=True, help="All groups that are not muted or resolved."),
         click.option("--task", "-t", metavar="NAME", help="The groups of this task that are not muted or resolved."),
         click.argument("which", nargs=-1, metavar="[GROUP_OR_ID]..."),
@@ -76,16 +63,17 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
 def chosen(
     kit: Kit, which: Sequence[str], task: str | None, everything: bool, older: str | None, newer: str | None
 ) -> Chosen:
-    """What they choose.
+    """Return the groups and jobs that the options choose.
 
     Raises:
-        BadInput: nothing, or both by name and by rule. JobNotFound: there is no such group or job.
+        BadInput: there is no choice, or both names and a rule.
+        JobNotFound: there is no such group or job.
     """
     if bool(which) == bool(task or everything):
         raise BadInput("give groups or ids of jobs, or --task NAME, or --all")
     picked = Chosen(
-        older_than=None if older is None else seconds_of(older, "--older"),
-        newer_than=None if newer is None else seconds_of(newer, "--newer"),
+        older_than=None if older is None else out.seconds_of(older, "--older"),
+        newer_than=None if newer is None else out.seconds_of(newer, "--newer"),
     )
     if not which:
         picked.groups = kit.failures(["open", "regressed"], task=task, limit=_LISTED)
@@ -98,13 +86,13 @@ def chosen(
         job_id = out.find(kit, name)
         state = kit.snapshot(job_id).state
         if state is not JobState.FAILED:
-            raise BadInput(f"job {job_id} is {state}; these commands are about failed jobs")
+            raise BadInput(f"job {job_id} is {state}; this command is for failed jobs")
         picked.job_ids.append(job_id)
     return picked
 
 
 def find_group(kit: Kit, name: str) -> FailureGroup | None:
-    """The one group whose id is, or begins with, `name`; None where there is none."""
+    """Return the group whose id is, or begins with, `name`; None if there is none."""
     try:
         return kit.failure(name)
     except JobNotFound:
@@ -113,12 +101,12 @@ def find_group(kit: Kit, name: str) -> FailureGroup | None:
         return None
     found = [group for group in kit.failures(limit=_LISTED) if group.id.startswith(name)]
     if len(found) > 1:
-        raise BadInput(f"several groups begin with {name!r}: {', '.join(group.id for group in found[:5])}")
+        raise BadInput(f"several ids begin with {name!r}: {', '.join(group.id for group in found[:5])}")
     return found[0] if found else None
 
 
 class _Steps:
-    """Says how far it is, on stderr, where there is more than one step."""
+    """Prints progress on stderr if there is more than one step."""
 
     def __init__(self, word: str, total: int) -> None:
         self._word, self._total = word, total
@@ -130,18 +118,23 @@ class _Steps:
 
 @click.group()
 def failed() -> None:
-    """Failed jobs in groups: of one task, with the same error at the same place."""
+    """Failed jobs in groups: one task, the same error at the same place."""
 
 
 @failed.command(name="list")
 @click.option(
-    "--state", "-s", "states", multiple=True, type=click.Choice([str(s) for s in GroupState]), help="Only such groups."
+    "--state",
+    "-s",
+    "states",
+    multiple=True,
+    type=click.Choice([str(s) for s in GroupState]),
+    help="Only groups in this state.",
 )
-@click.option("--task", "-t", metavar="NAME")
-@click.option("--all", "-a", "everything", is_flag=True, help="Also those that are muted or resolved.")
-@_json
+@click.option("--task", "-t", metavar="NAME", help="Only groups of this task.")
+@click.option("--all", "-a", "everything", is_flag=True, help="Also muted and resolved groups.")
+@as_json_option
 def list_groups(states: tuple[str, ...], task: str | None, everything: bool, as_json: bool) -> None:
-    """List groups; what failed last comes first."""
+    """List groups, the newest failure first."""
     kit = out.connect()
     found = kit.failures(states, task=task, limit=_LISTED)
     shown = [group for group in found if states or everything or group.state.needs_a_look]
@@ -165,17 +158,19 @@ def list_groups(states: tuple[str, ...], task: str | None, everything: bool, as_
     if rows:
         out.table(("GROUP", "STATE", "JOBS", "SEEN", "LAST", "TASK", "WHERE", "ERROR"), rows)
     else:
-        out.echo("No failures to look at.", err=True)
+        out.echo("No open failures.", err=True)
     if hidden := len(found) - len(shown):
         out.echo(f"{hidden} more {'is' if hidden == 1 else 'are'} muted or resolved: --all", err=True)
 
 
 @failed.command()
 @click.argument("which", metavar="GROUP_OR_ID")
-@click.option("--limit", "-n", type=click.IntRange(1, 1000), default=10, show_default=True, help="So many of its jobs.")
-@_json
+@click.option(
+    "--limit", "-n", type=click.IntRange(1, 1000), default=10, show_default=True, help="Maximum number of its jobs."
+)
+@as_json_option
 def show(which: str, limit: int, as_json: bool) -> None:
-    """One group: its error, its newest jobs, and which arguments they have in common."""
+    """Show a group: its error, its newest jobs, and the arguments that they share."""
     from jobkit.model.failure import shared
 
     kit = out.connect()
@@ -206,9 +201,7 @@ def show(which: str, limit: int, as_json: bool) -> None:
         ("all with", out.one_line(params_brief(same, limit=2000))),
         ("differ in", out.one_line(", ".join(different))),
     ]
-    for name, value in facts:
-        if value:
-            out.echo(f"  {name:<10} {value}")
+    out.facts(facts)
     if jobs and jobs[0].error is not None:
         out.echo("error", bold=True)
         text = out.block(jobs[0].error.traceback or str(jobs[0].error))
@@ -223,16 +216,16 @@ def show(which: str, limit: int, as_json: bool) -> None:
 def _jobs_in_words(group: FailureGroup) -> str:
     text = f"{group.jobs:,} kept"
     if group.repeated:
-        text += f", {group.repeated:,} of them run again"
+        text += f", {group.repeated:,} of them retried"
         text += f" ({group.healed:,} succeeded)" if group.healed else ""
     return text
 
 
 @failed.command()
 @selecting
-@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Another value for an argument.")
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Change an argument; may be repeated.")
 @_dry
-@_json
+@as_json_option
 def retry(
     which: tuple[str, ...],
     task: str | None,
@@ -243,16 +236,16 @@ def retry(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Run failed jobs again, each as a new job; prints the new ids.
+    """Retry failed jobs, each as a new job, and print the new ids.
 
-    Of groups, only those that nobody has run again yet.
+    Skips jobs of groups that have been retried already.
     """
     kit = out.connect()
     picked = chosen(kit, which, task, everything, older, newer)
     changes = _changes(kit, picked, pairs) if pairs else {}
     ids = list(picked.ids(kit, is_repeated=False))
     if dry_run:
-        return _would(ids, f"run again with {params_brief(changes)}" if changes else "run again", as_json)
+        return _would(ids, f"retried with {params_brief(changes)}" if changes else "retried", as_json)
     came = kit.retry_many(ids, changes=changes, on_step=_Steps("submitted", len(ids)))
     if ids:
         out.note(kit, "retry", "job", ids, len(came.refused))
@@ -263,24 +256,24 @@ def retry(
             click.echo(new)
         for sentence in came.refused.values():
             out.echo(out.one_line(sentence), err=True)
-    out.echo(_count(len(came.jobs), "submitted"), err=True)
+    out.echo(f"{out.count(len(came.jobs))} submitted", err=True)
     return FAILED if came.refused or not ids else 0
 
 
 def _changes(kit: Kit, picked: Chosen, pairs: Sequence[str]) -> dict[str, Any]:
-    """The changed arguments, checked."""
-    from jobkit.cli.act import task_info
+    """Return the changed arguments, checked."""
+    from jobkit.cli.tasks import task_info
 
     tasks = {group.task for group in picked.groups} | {kit.snapshot(job_id).spec.task for job_id in picked.job_ids}
     if len(tasks) > 1:
-        raise BadInput(f"--set is for jobs of one task, and these are of {', '.join(sorted(tasks))}")
+        raise BadInput(f"--set needs jobs of one task; these are of {', '.join(sorted(tasks))}")
     return task_info(kit, next(iter(tasks))).changes(pairs) if tasks else {}
 
 
 @failed.command()
 @selecting
 @_dry
-@_json
+@as_json_option
 def rm(
     which: tuple[str, ...],
     task: str | None,
@@ -290,13 +283,13 @@ def rm(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Forget failed jobs, with their logs; a group goes with its last job."""
+    """Delete failed jobs; a group is deleted with its last job."""
     kit = out.connect()
     picked = chosen(kit, which, task, everything, older, newer)
     ids = list(picked.ids(kit))
     if dry_run:
-        return _would(ids, "removed", as_json)
-    gone = kit.delete_many(ids, on_step=_Steps("removed", len(ids)))
+        return _would(ids, "deleted", as_json)
+    gone = kit.delete_many(ids, on_step=_Steps("deleted", len(ids)))
     if ids:
         out.note(kit, "delete", "job", ids, len(ids) - gone)
     if not picked.is_by_age:
@@ -305,12 +298,12 @@ def rm(
     if as_json:
         out.echo_json({"removed": gone})
     else:
-        click.echo(_count(gone, "removed"))
+        click.echo(f"{out.count(gone)} deleted")
     return 0 if ids or picked.groups else FAILED
 
 
-def _judging(name: str, line: str) -> None:
-    """Makes the command that says what is thought of groups."""
+def _change_command(name: str, line: str) -> None:
+    """Add a command that changes the state of groups."""
 
     @failed.command(name=name, help=line)
     @click.argument("groups", nargs=-1, required=True, metavar="GROUP...")
@@ -319,17 +312,17 @@ def _judging(name: str, line: str) -> None:
         found = [(given, find_group(kit, given)) for given in dict.fromkeys(groups)]
         for given, group in found:
             if group is None:
-                raise JobNotFound(f"there is no group of failures {given!r}; `jobkit failed list --all` has all")
+                raise JobNotFound(f"there is no group of failures {given!r}; `jobkit failed list --all` lists all")
         for _, group in found:
-            assert group is not None  # looked at above
+            assert group is not None  # checked above
             getattr(kit, name)(group.id)
             out.note(kit, f"{name}_group", "group", [group.id])
             click.echo(f"{group.id} {kit.failure(group.id).state if group.jobs or name != 'reopen' else 'gone'}")
 
 
-_judging("mute", "Known, not to be listed any more; goes on counting.")
-_judging("resolve", "Mended: when it fails again, it is listed as regressed.")
-_judging("reopen", "Take back what was said of a group.")
+_change_command("mute", "Mute groups: they are counted, but no longer listed.")
+_change_command("resolve", "Resolve groups: they are listed as regressed if they fail again.")
+_change_command("reopen", "Reopen muted or resolved groups.")
 
 
 def _would(ids: Sequence[str], done: str, as_json: bool) -> int:
@@ -338,9 +331,5 @@ def _would(ids: Sequence[str], done: str, as_json: bool) -> int:
         return 0
     for job_id in ids:
         click.echo(job_id)
-    out.echo(f"{len(ids):,} job{'' if len(ids) == 1 else 's'} would be {done}", err=True)
+    out.echo(f"{out.count(len(ids))} would be {done}", err=True)
     return 0
-
-
-def _count(count: int, done: str) -> str:
-    return f"{count:,} job{'' if count == 1 else 's'} {done}"

@@ -1,4 +1,4 @@
-"""Following one job to its end: its snapshots and every line of its log, none left out and none twice."""
+"""Following one job to its end: its snapshots, and each line of its log exactly once."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from jobkit.client import Kit
 
-#: A slow second look, for what a cut connection may have swallowed.
+#: Seconds without an event after which the job is read again, in case a connection lost some.
 _SAFETY_S = 5.0
 _BAR = 30
 
 
 class Follower:
-    """Reads the job's truth once it is subscribed, then only what is new."""
+    """Subscribes, reads the job's snapshot, then applies events."""
 
     def __init__(self, kit: Kit, job_id: str) -> None:
         self.kit = kit
@@ -38,10 +38,10 @@ class Follower:
         self._last_line = 0
 
     def steps(self) -> Iterator[tuple[JobSnapshot, list[LogLine]]]:
-        """Snapshot and new log lines, each time something moved; ends with the terminal snapshot and the last line.
+        """Yield snapshot and new log lines after each change; the last ones are terminal and complete.
 
         Raises:
-            JobNotFound: the job is not kept (any more).
+            JobNotFound: the job is not kept, or no longer.
         """
         hub = self.kit.hub
         stops = [
@@ -64,7 +64,7 @@ class Follower:
                 stop()
 
     def _batch(self) -> list[JobEvent | None]:
-        """All events that have come, at least one; None means "look again"."""
+        """Return all events that have arrived, at least one; None means "read the job again"."""
         try:
             batch = [self._news.get(timeout=_SAFETY_S)]
         except queue.Empty:
@@ -96,9 +96,9 @@ class Follower:
 
 
 def follow(kit: Kit, job_id: str) -> int:
-    """Shows a job until it ends: its log, a live bar on a terminal, then how it ended. Returns the exit status.
+    """Show a job until it ends: its log, a live bar on a terminal, then its outcome. Returns the exit status.
 
-    Ctrl-C stops the watching, not the job, and says how to come back.
+    Ctrl-C stops following, not the job, and prints how to continue.
     """
     screen = _Screen()
     snapshot: JobSnapshot | None = None
@@ -108,14 +108,16 @@ def follow(kit: Kit, job_id: str) -> int:
                 screen.show(snapshot, lines)
     except KeyboardInterrupt:
         state = "" if snapshot is None else f" is {snapshot.state} and"
-        click.echo(f"\nStopped watching; job {job_id}{state} goes on. Come back with: jobkit watch {job_id}", err=True)
+        click.echo(
+            f"\nStopped following; job {job_id}{state} continues. Follow it with: jobkit watch {job_id}", err=True
+        )
         raise
     assert snapshot is not None
     return ending(kit, snapshot)
 
 
 def print_events(kit: Kit, job_id: str) -> int:
-    """Prints a job's events, its past first, one JSON object a line, until it ends. Returns the exit status."""
+    """Print a job's events from its first to its last, one JSON object per line. Returns the exit status."""
     for event in kit.job_events(job_id):
         shown = event.to_json()
         if event.type is EventType.LOGGED:
@@ -131,7 +133,7 @@ def _status(state: JobState) -> int:
 
 
 def ending(kit: Kit, snapshot: JobSnapshot) -> int:
-    """Prints how a job ended (its result on stdout, everything else on stderr) and gives the exit status."""
+    """Print the outcome of a job: its result on stdout, all else on stderr. Returns the exit status."""
     took = duration(snapshot.elapsed_s(out.now()))
     word = f"{out.state_text(snapshot.state)}{f' after {took}' if took else ''}"
     if snapshot.state is JobState.SUCCEEDED:
@@ -148,16 +150,16 @@ def ending(kit: Kit, snapshot: JobSnapshot) -> int:
 
 
 def result_text(preview: object, summary: str) -> str:
-    """A result as text: what the worker wrote about it, never the value itself."""
+    """Return the text of a result's preview; the value itself is never read."""
     shown = preview if isinstance(preview, dict) else {}
-    if shown.get("problem"):  # nor is the line in the record to be trusted then
+    if shown.get("problem"):  # then the summary in the record is not trusted either
         return out.one_line(str(shown["unavailable"]))
     text = out.block(str(shown["text"])) if shown.get("text") else out.one_line(summary) or "(no preview)"
     return f"{text}\n{out.one_line(str(shown['unavailable']))}" if shown.get("unavailable") else text
 
 
 class _Screen:
-    """Log lines on stdout; below them, on a terminal, one line that moves."""
+    """Log lines on stdout; below them, on a terminal, a live bar."""
 
     def __init__(self) -> None:
         self._live: Live | None = None
@@ -169,7 +171,7 @@ class _Screen:
             from rich.console import Console
             from rich.live import Live
 
-            # One console for both where both are the same terminal, so that lines and bar do not overwrite each other.
+            # One console if both are the same terminal, so that lines and bar do not overwrite each other.
             console = Console(stderr=not self._is_together, highlight=False)
             self._live = Live(get_renderable=self._bar, console=console, transient=True, refresh_per_second=8)
             self._live.start()
@@ -207,7 +209,7 @@ class _Screen:
         word = "cancelling" if snapshot.is_cancelling else ""
         fraction = snapshot.progress
         full = int((fraction if fraction is not None else 0) * _BAR)
-        if fraction is None:  # nothing known: a block that wanders
+        if fraction is None:  # progress unknown: a moving block
             at = int(time.monotonic() * 8) % _BAR
             text.append("  " + "─" * at + "━━━"[: _BAR - at] + "─" * max(0, _BAR - at - 3), style=colour)
         else:

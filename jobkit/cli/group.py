@@ -1,6 +1,6 @@
-"""The group that loads its commands late, and turns every error into one sentence and an exit status.
+"""The group that imports its commands late and turns each error into one sentence and an exit status; shared options.
 
-Status: 0 done (or the job succeeded), 1 it failed, 2 bad input, 3 the job was cancelled, 130 Ctrl-C.
+Status: 0 success (or the job succeeded), 1 failure, 2 bad input, 3 the job was cancelled, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -8,23 +8,25 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from keyword import iskeyword
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
-from jobkit.model import InvalidParams, JobkitError, JobNotFound, UnknownTask
+from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobState, UnknownTask
+
+C = TypeVar("C", bound=Callable[..., Any])
 
 FAILED, BAD_INPUT, CANCELLED, INTERRUPTED = 1, 2, 3, 130
 
 
 class BadInput(JobkitError):
-    """Something typed on the command line that cannot be meant."""
+    """An argument or option on the command line is not valid."""
 
 
 class Commands(click.Group):
-    """See the module's docstring. `commands_by_module` is name -> (module, line of help)."""
+    """See the module's docstring. `commands_by_module`: name -> (module, line of help)."""
 
     def __init__(self, *args: Any, commands_by_module: Mapping[str, tuple[str, str]], **options: Any) -> None:
         super().__init__(*args, **options)
@@ -52,14 +54,14 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, without importing a single one."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self._modules.items()])
 
-    def main(  # type: ignore[override]  # click tells by overload that it may not return; we never do
+    def main(  # type: ignore[override]  # an overload of click's returns; ours never does
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
-        """Runs a command line and exits."""
+        """Run a command line and exit."""
         extra["standalone_mode"] = False
         try:
             status = super().main(args, prog_name or "jobkit", **extra)
@@ -69,9 +71,9 @@ class Commands(click.Group):
         except (click.Abort, KeyboardInterrupt):
             status = INTERRUPTED
         except (InvalidParams, UnknownTask, JobNotFound, BadInput) as error:
-            status = _tell(error, BAD_INPUT)
+            status = _report(error, BAD_INPUT)
         except JobkitError as error:
-            status = _tell(error, FAILED)
+            status = _report(error, FAILED)
         except BrokenPipeError:  # `jobkit logs ID | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = FAILED
@@ -83,7 +85,7 @@ class Commands(click.Group):
                 place = place.tb_next
             where = f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
             click.echo(
-                f"jobkit: this is a bug of jobkit: {type(error).__name__}: {error}{where}; "
+                f"jobkit: this is a bug in jobkit: {type(error).__name__}: {error}{where}; "
                 "JOBKIT_DEBUG=1 shows the traceback",
                 err=True,
             )
@@ -91,8 +93,49 @@ class Commands(click.Group):
         sys.exit(status if isinstance(status, int) else 0)
 
 
-def _tell(error: JobkitError, status: int) -> int:
+def _report(error: JobkitError, status: int) -> int:
     from jobkit.cli.out import one_line
 
     click.echo(f"jobkit: {one_line(str(error))}", err=True)
     return status
+
+
+# -- options that several commands share -------------------------------------------------------------------------------
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON; times in UTC.")
+
+id_arguments = click.argument("job_ids", nargs=-1, required=True, metavar="ID...")
+
+
+def selection_options(command: C) -> C:
+    """Add the options that select jobs."""
+    for option in (
+        click.option(
+            "--search", "-S", metavar="TEXT", help="Text in id, task, arguments, tags, owner, message or error."
+        ),
+        click.option("--queue", "-q", metavar="NAME", help="Only jobs of this queue."),
+        click.option("--task", "-t", metavar="NAME", help="Only jobs of this task."),
+        click.option(
+            "--state",
+            "-s",
+            "states",
+            multiple=True,
+            type=click.Choice([str(s) for s in JobState]),
+            help="Only jobs in this state; may be repeated.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def job_options(command: C) -> C:
+    """Add the options of a job that is submitted, now or by a schedule."""
+    for option in (
+        click.option("--tag", "tags", multiple=True, metavar="TEXT", help="Add a tag; may be repeated."),
+        click.option("--retries", type=int, metavar="N", help="Maximum number of further attempts after a failure."),
+        click.option("--timeout", type=float, metavar="SECONDS", help="Maximum run time per attempt."),
+        click.option("--priority", "-p", type=int, help="Priority; higher first."),
+        click.option("--queue", "-q", metavar="NAME", help="Queue, instead of the task's default."),
+    ):
+        command = option(command)
+    return command

@@ -1,25 +1,34 @@
-"""What commands print: text that cannot harm a terminal, tables, JSON, and jobs by the beginning of their id."""
+"""Output of commands: text that is safe for a terminal, tables, JSON; and finding a job by a prefix of its id."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobkit.cli.group import BadInput
-from jobkit.model import JobkitError, JobNotFound, JobState
+from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.run.inside.lines import clean
 from jobkit.settings import Settings
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
+    from jobkit.store.query import Query
 
-#: Characters of an id that tables show, and the fewest that find a job.
-SHOWN_ID, LEAST_ID = 8, 4
+#: Characters of an id in tables.
+SHOWN_ID = 8
+
+#: Characters of the shortest prefix that finds a job.
+LEAST_ID = 4
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 GLYPHS = {
     JobState.SCHEDULED: ("◷", "magenta"),
@@ -32,15 +41,15 @@ GLYPHS = {
 
 
 def settings() -> Settings:
-    """The settings in force for this command."""
+    """Return the settings of this command."""
     return Settings.load()
 
 
 def connect() -> Kit:
-    """The kit of this command.
+    """Return the kit of this command.
 
     Raises:
-        JobkitError: where it cannot be had.
+        JobkitError: it cannot be opened.
     """
     import jobkit
 
@@ -48,7 +57,7 @@ def connect() -> Kit:
 
 
 def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0) -> None:
-    """Write what was done into the audit trail, in the name of who is logged in on this machine."""
+    """Record an action in the audit trail, in the name of the user of this machine."""
     from jobkit.client.loop import background
     from jobkit.model.audit import AuditEntry
     from jobkit.settings import user_name
@@ -58,37 +67,37 @@ def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0
     try:
         background.call(kit.verbs.note(entry))
     except JobkitError as error:
-        echo(f"jobkit: it was done, but is not in the audit trail: {one_line(str(error))}", err=True)
+        echo(f"jobkit: done, but not recorded in the audit trail: {one_line(str(error))}", err=True)
 
 
 def block(text: str) -> str:
-    """Several lines of somebody's text, fit for a terminal."""
+    """Return text of several lines, safe for a terminal."""
     return "\n".join(clean(line) for line in text.splitlines())
 
 
 def one_line(text: str) -> str:
-    """Somebody's text on one line, fit for a terminal."""
+    """Return text on one line, safe for a terminal."""
     return " ".join(clean(line) for line in text.splitlines())
 
 
 def echo(text: str = "", *, err: bool = False, **style: Any) -> None:
-    """Prints text that was cleaned before; styles only where a terminal reads."""
+    """Print text that is safe already. Styles are left out unless a terminal reads."""
     click.secho(text, err=err, **style)
 
 
 def echo_json(value: Any) -> None:
-    """Prints JSON; control characters are escaped by JSON itself."""
+    """Print JSON, which escapes control characters itself."""
     click.echo(json.dumps(value, indent=2, default=str))
 
 
 def state_text(state: JobState, word: str | None = None) -> str:
-    """`✓ succeeded`, coloured where a terminal reads."""
+    """Return `✓ succeeded`, coloured if a terminal reads."""
     glyph, colour = GLYPHS[state]
     return click.style(f"{glyph} {word or state}", fg=colour)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Columns, aligned; on a terminal the last one is cut at the edge. Cells must be clean."""
+    """Print aligned columns; on a terminal the last one is cut at the edge. Cells must be safe already."""
     lines = [list(head), *map(list, rows)]
     widths = [max(len(click.unstyle(line[i])) for line in lines) for i in range(len(head))]
     edge = _width() if sys.stdout.isatty() else None
@@ -108,16 +117,50 @@ def _width() -> int:
     return shutil.get_terminal_size((120, 24)).columns
 
 
+def facts(pairs: Iterable[tuple[str, str]]) -> None:
+    """Print names and values below each other, without empty values. Values must be safe already."""
+    for name, value in pairs:
+        if value:
+            echo(f"  {name:<11} {value}")
+
+
+def count(n: int, noun: str = "job") -> str:
+    """Return `1 job`, `1,200 jobs`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def seconds_of(text: str, option: str) -> float:
+    """Return the seconds of `90`, `15m`, `2h`, `30d` or `4w`.
+
+    Raises:
+        BadInput: it is not such a time.
+    """
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhdw]?)", text.strip().lower())
+    if not found:
+        raise BadInput(f"{option} must be a time like 90, 15m, 2h, 30d or 4w, not {text!r}")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def snapshots(kit: Kit, query: Query) -> Iterator[JobSnapshot]:
+    """Yield all jobs of a query, read in pages of its `limit`."""
+    cursor = query.cursor
+    while True:
+        page = kit.page(replace(query, cursor=cursor))
+        yield from page.jobs
+        if not (cursor := page.next_cursor):
+            return
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 
 
 def find(kit: Kit, prefix: str) -> str:
-    """The id of the one job whose id is, or begins with, `prefix`.
+    """Return the id of the job whose id is, or begins with, `prefix`.
 
     Raises:
-        JobNotFound: there is none.
-        BadInput: too short to search for, or several begin so.
+        JobNotFound: there is no such job.
+        BadInput: the prefix is too short, or several ids begin with it.
     """
     from jobkit.store.query import Query
 
@@ -126,19 +169,12 @@ def find(kit: Kit, prefix: str) -> str:
     except JobNotFound:
         if len(prefix) < LEAST_ID:
             raise BadInput(
-                f"{one_line(prefix)!r} is no job's id; to find a job by the beginning of its id give at least "
-                f"{LEAST_ID} characters"
+                f"{one_line(prefix)!r} is not the id of a job; a prefix of an id needs at least {LEAST_ID} characters"
             ) from None
-    found: list[str] = []
-    cursor = ""
-    while True:
-        page = kit.page(Query(search=prefix, limit=200, cursor=cursor))
-        found += [snapshot.id for snapshot in page.jobs if snapshot.id.startswith(prefix)]
-        cursor = page.next_cursor
-        if len(found) > 1 or not cursor:
-            break
+    matching = (s.id for s in snapshots(kit, Query(search=prefix, limit=200)) if s.id.startswith(prefix))
+    found = list(islice(matching, 5))
     if not found:
-        raise JobNotFound(f"no job {one_line(prefix)!r} is kept here; `jobkit jobs` lists those that are")
+        raise JobNotFound(f"no job {one_line(prefix)!r} is kept here; `jobkit jobs` lists the kept jobs")
     if len(found) > 1:
-        raise BadInput(f"several jobs begin with {one_line(prefix)!r}: {', '.join(found[:5])}; give more of the id")
+        raise BadInput(f"several ids begin with {one_line(prefix)!r}: {', '.join(found)}; give a longer prefix")
     return found[0]

@@ -1,8 +1,9 @@
-"""Commands about people: who may log in (`people`), and who did what (`audit`)."""
+"""Commands for users: people (the login file), audit, token (for the HTTP API)."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobkit.cli import out
-from jobkit.cli.group import BadInput
+from jobkit.cli.group import BadInput, as_json_option
 from jobkit.model.people import Role
 
 if TYPE_CHECKING:
@@ -22,31 +23,31 @@ _ROLES = [str(role) for role in Role if role is not Role.NONE]
 @click.command()
 @click.argument("file")
 @click.argument("name", required=False)
-@click.option("--role", type=click.Choice(_ROLES), help="What they may. [as JOBKIT_ROLES says, or admin]")
-@click.option("--remove", is_flag=True, help="Take them out of the file.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--role", type=click.Choice(_ROLES), help="Role of the user. [by JOBKIT_ROLES, or admin]")
+@click.option("--remove", is_flag=True, help="Remove the user from the file.")
+@as_json_option
 def people(file: str, name: str | None, role: str | None, remove: bool, as_json: bool) -> None:
-    """Write the login file of `jobkit dashboard --login FILE`: put in NAME, or list who is in it.
+    """Edit the login file of `jobkit dashboard --login FILE`: add or change NAME, or list all users.
 
-    Asks for the password, twice on a terminal, and keeps a hash of it alone. Who is in already keeps the password where
-    none is given.
+    Asks for the password, twice on a terminal, and stores only its hash. An existing user keeps the password if none is
+    given.
     """
     from jobkit.people import Account, hashed, read_login, write_login
 
     accounts = dict(read_login(file)) if Path(file).exists() else {}
     if name is None:
         if remove or role:
-            raise BadInput("say whose: jobkit people FILE NAME")
+            raise BadInput("give a name: jobkit people FILE NAME")
         _list(accounts, as_json)
         return
     if remove:
         if accounts.pop(name, None) is None:
             raise BadInput(f"{out.one_line(name)!r} is not in {file}")
         if not accounts:
-            raise BadInput(f"{out.one_line(name)!r} is the only one in {file}; remove the file")
+            raise BadInput(f"{out.one_line(name)!r} is the only user in {file}; delete the file instead")
     else:
         if not name or len(name) > 200 or not name.isprintable():
-            raise BadInput(f"a name has 1 to 200 printable characters, not {out.one_line(name)!r}")
+            raise BadInput(f"a name must have 1 to 200 printable characters, not {out.one_line(name)!r}")
         known = accounts.get(name)
         password = _ask(is_optional=known is not None)
         kept = known.role if known is not None and role is None else Role(role) if role else None
@@ -55,11 +56,11 @@ def people(file: str, name: str | None, role: str | None, remove: bool, as_json:
         else:
             accounts[name] = Account(hashed(password), kept)
     write_login(file, accounts)
-    out.echo(f"{len(accounts)} {'person' if len(accounts) == 1 else 'people'} in {file}", err=True)
+    out.echo(f"{out.count(len(accounts), 'user')} in {file}", err=True)
 
 
 def _ask(*, is_optional: bool) -> str:
-    """The password, from the terminal or from the first line of what is piped in."""
+    """Read the password from the terminal, or from the first line of a pipe."""
     if sys.stdin.isatty():
         default = "" if is_optional else None
         password: str = click.prompt(
@@ -68,9 +69,9 @@ def _ask(*, is_optional: bool) -> str:
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     if len(password) < 8 and not (is_optional and not password):
-        raise BadInput("a password has at least 8 characters")
+        raise BadInput("a password must have at least 8 characters")
     if len(password) > 1024:
-        raise BadInput("a password has at most 1,024 characters")
+        raise BadInput("a password must have at most 1,024 characters")
     return password
 
 
@@ -91,12 +92,14 @@ def _list(accounts: Mapping[str, Account], as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--who", metavar="NAME", help="Only what this person did.")
-@click.option("--action", metavar="NAME", help="Only these acts: cancel, retry, delete, ...")
-@click.option("--limit", "-n", type=click.IntRange(1, 10_000), default=50, show_default=True)
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--who", metavar="NAME", help="Only actions of this user.")
+@click.option("--action", metavar="NAME", help="Only this action: cancel, retry, delete, ...")
+@click.option(
+    "--limit", "-n", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number of entries."
+)
+@as_json_option
 def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> None:
-    """Who did what on pages, over HTTP and at the command line; newest first."""
+    """List the actions of users on pages, over HTTP and in the command line, newest first."""
     from jobkit.ui.words.format import ago
 
     entries = [
@@ -108,15 +111,15 @@ def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> Non
         out.echo_json([entry.to_json() for entry in entries])
         return
     if not entries:
-        out.echo("Nothing was done yet.", err=True)
+        out.echo("No actions yet.", err=True)
         return
     now = out.now()
     out.table(
-        ("WHEN", "WHO", "BY", "ACT", "ON", "OUTCOME", "NOTE"),
+        ("WHEN", "WHO", "BY", "ACTION", "ON", "OUTCOME", "NOTE"),
         [
             (
                 ago(entry.at, now),
-                out.one_line(entry.who or "somebody"),
+                out.one_line(entry.who or "unknown"),
                 entry.via,
                 out.one_line(entry.action),
                 out.one_line(target_words(entry.on, entry.targets, entry.count)),
@@ -129,8 +132,77 @@ def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> Non
 
 
 def target_words(on: str, targets: tuple[str, ...], count: int) -> str:
-    """`job 5f0c1234`, or `12 jobs` for many."""
+    """Return `job 5f0c1234`, or `12 jobs` for several."""
     if count != 1 or not targets:
-        return f"{count:,} {on}s"
+        return out.count(count, on)
     only = targets[0]
     return f"{on} {only[: out.SHOWN_ID] if on == 'job' else only}"
+
+
+@click.command()
+@click.option("--scope", default="", metavar="SCOPES", help="Scopes: view, submit, operate; comma-separated. [view]")
+@click.option("--tasks", default="", metavar="PATTERNS", help="Only these tasks: 'train_*,report'. [all]")
+@click.option("--expires", default="30d", show_default=True, metavar="TIME", help="Lifetime: 90, 15m, 12h, 30d, 4w.")
+@click.option("--name", default="", metavar="NAME", help="Name of its user, who owns the submitted jobs.")
+@click.option("--own", "only_own", is_flag=True, help="Only jobs that --name owns.")
+@click.option(
+    "--subscribe", multiple=True, metavar="TOPIC", help="Mercure topic that it may subscribe to; may be repeated."
+)
+@click.option(
+    "--publish", multiple=True, metavar="TOPIC", help="Mercure topic that it may publish to; may be repeated."
+)
+@click.option("--revoke", metavar="TOKEN", help="Revoke this token.")
+@click.option("--mercure-key", is_flag=True, help="Print the key for an app that signs Mercure tokens itself.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with id and expiry.")
+def token(
+    scope: str,
+    tasks: str,
+    expires: str,
+    name: str,
+    only_own: bool,
+    subscribe: tuple[str, ...],
+    publish: tuple[str, ...],
+    revoke: str | None,
+    mercure_key: bool,
+    as_json: bool,
+) -> None:
+    """Create a token for the HTTP API and print it. It cannot be shown again, only revoked."""
+    from jobkit.client.loop import background
+    from jobkit.http.auth.tokens import InvalidToken, Tokens
+
+    kit = out.connect()
+    tokens = Tokens(kit.settings.secret, kit.settings.namespace)
+    if mercure_key:
+        from jobkit.http.mercure.grants import hub_keys
+
+        if not tokens.has_key:
+            raise BadInput("JOBKIT_SECRET is not set; set it here and for the server, since the key is derived from it")
+        out.echo(hub_keys(kit.settings.secret, kit.settings.namespace)[0])
+        return
+    if revoke is not None:
+        try:
+            grant = tokens.read(revoke.strip())
+        except InvalidToken as error:
+            raise BadInput(f"{error}; it is not valid here") from None
+        background.call(kit.verbs.store.revoke(grant.token_id, grant.expires_at))
+        out.echo(f"revoked {grant.token_id}", err=True)
+        return
+    scopes = _parts(scope) or ([] if subscribe or publish else ["view"])
+    made, grant = tokens.make(
+        scopes,
+        lifetime_s=out.seconds_of(expires, "--expires"),
+        tasks=_parts(tasks),
+        subject=name,
+        subscribe=subscribe,
+        publish=publish,
+        only_own=only_own,
+    )
+    if as_json:
+        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(grant.expires_at))
+        out.echo_json({"token": made, "id": grant.token_id, "scopes": scopes, "expires_at": ends})
+    else:
+        out.echo(made)
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,4 +1,4 @@
-"""Commands about schedules: `schedule` makes or changes one, `schedules` lists them, and acts on them by name."""
+"""Commands for schedules: `schedule` creates or changes one, `schedules` lists them, and acts on them by name."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from typing import Any
 import click
 
 from jobkit.cli import out
-from jobkit.cli.act import task_info
-from jobkit.cli.group import BadInput
+from jobkit.cli.group import BadInput, as_json_option, job_options
+from jobkit.cli.tasks import task_info
 from jobkit.model import ScheduleRun
 from jobkit.model.schedule import MISSED, OVERLAP
 from jobkit.ui.words.format import ago, duration, params_brief
 
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the contract's names, times in UTC.")
-
-#: How the last runs look in a table, oldest first.
+#: Symbols of the last runs in a table, oldest first.
 _MARKS = {"succeeded": "✓", "failed": "✗", "cancelled": "■", "running": "▶", "queued": "○", "scheduled": "◷"}
 
 
@@ -23,25 +21,29 @@ _MARKS = {"succeeded": "✓", "failed": "✗", "cancelled": "■", "running": "�
 @click.argument("task")
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--cron", metavar="LINE", help='"minute hour day month weekday", or @daily and the like.')
-@click.option("--every", type=float, metavar="SECONDS", help="From one run to the next.")
-@click.option("--at", metavar="TIME", help="Once: 2026-11-24T16:30.")
+@click.option("--every", type=float, metavar="SECONDS", help="Interval between runs.")
+@click.option("--at", metavar="TIME", help="Run once at this time: 2026-11-24T16:30.")
 @click.option("--tz", metavar="ZONE", help="Time zone of --cron, such as Europe/Berlin. [UTC]")
-@click.option("--until", metavar="TIME", help="No run after this time.")
-@click.option("--count", type=int, metavar="N", help="So many runs in all.")
-@click.option("--name", metavar="NAME", help="Scheduling again under a name changes it. [made of task and arguments]")
-@click.option("--missed", type=click.Choice(MISSED), default="once", help="Of times without a worker. [once]")
-@click.option("--missed-limit", type=int, default=100, metavar="N", help="With --missed all, at most so many. [100]")
-@click.option("--overlap", type=click.Choice(OVERLAP), default="allow", help="While the run before goes on. [allow]")
-@click.option("--queue", "-q", metavar="NAME")
-@click.option("--priority", "-p", type=int, help="Higher first.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="One attempt may run so long.")
-@click.option("--retries", type=int, metavar="N", help="Further attempts after a failure.")
-@click.option("--tag", "tags", multiple=True, metavar="TEXT")
-@_json
+@click.option("--until", metavar="TIME", help="Last time of a run.")
+@click.option("--count", type=int, metavar="N", help="Maximum number of runs.")
+@click.option(
+    "--name", metavar="NAME", help="Name; an existing schedule of this name is changed. [from task and arguments]"
+)
+@click.option(
+    "--missed", type=click.Choice(MISSED), default="once", help="Runs for times that no worker was there for. [once]"
+)
+@click.option(
+    "--missed-limit", type=int, default=100, metavar="N", help="Maximum number of runs with --missed all. [100]"
+)
+@click.option(
+    "--overlap", type=click.Choice(OVERLAP), default="allow", help="If the previous run has not ended. [allow]"
+)
+@job_options
+@as_json_option
 def schedule(
     task: str, arguments: tuple[str, ...], name: str | None, tags: tuple[str, ...], as_json: bool, **given: Any
 ) -> None:
-    """Run a task again and again, or later once; prints the schedule's name, and the next times on stderr.
+    """Run a task repeatedly, or once later. Prints the schedule's name, and the next times on stderr.
 
     \b
     jobkit schedule report day=today --cron "0 6 * * MON-FRI" --tz Europe/Berlin
@@ -62,13 +64,13 @@ def schedule(
 
 
 @click.group(invoke_without_command=True)
-@_json
+@as_json_option
 @click.pass_context
 def schedules(ctx: click.Context, as_json: bool) -> None:
-    """List schedules, or act on them by name: pause, resume, run, rm, show."""
+    """List schedules, or show, pause, resume, run or delete them by name."""
     if ctx.invoked_subcommand is not None:
         if as_json:
-            raise BadInput(f"--json goes behind the word: jobkit schedules {ctx.invoked_subcommand} --json")
+            raise BadInput(f"give --json after the subcommand: jobkit schedules {ctx.invoked_subcommand} --json")
         return
     from jobkit.schedules.words import lateness
 
@@ -78,7 +80,7 @@ def schedules(ctx: click.Context, as_json: bool) -> None:
         out.echo_json([_shown(each) for each in found])
         return
     if not found:
-        out.echo("No schedules. `jobkit schedule TASK --cron ...` makes one.", err=True)
+        out.echo("No schedules. `jobkit schedule TASK --cron ...` creates one.", err=True)
         return
     now, workers = out.now(), kit.workers()
     rows = []
@@ -86,7 +88,7 @@ def schedules(ctx: click.Context, as_json: bool) -> None:
         late_s, why = lateness(each.snapshot, workers)
         when = "paused" if each.paused else "ended" if each.next_at is None else ago(each.next_at, now)
         if each.snapshot.holds_for:
-            when = "after the run before"
+            when = "after the previous run"
         elif late_s:
             when = ", ".join(filter(None, (f"{duration(late_s)} late", why)))
         runs = "".join(_mark(run) for run in reversed(each.runs))
@@ -99,9 +101,9 @@ def schedules(ctx: click.Context, as_json: bool) -> None:
 
 @schedules.command()
 @click.argument("name", metavar="NAME")
-@_json
+@as_json_option
 def show(name: str, as_json: bool) -> None:
-    """All about one schedule: its next times, its last runs."""
+    """Show a schedule: its settings, next times and last runs."""
     found = out.connect().get_schedule(name)
     if as_json:
         out.echo_json({**_shown(found), "next": [at.isoformat() for at in found.next(5)] if not found.ended else []})
@@ -109,7 +111,7 @@ def show(name: str, as_json: bool) -> None:
     state = "paused" if found.paused else "ended" if found.ended else ""
     out.echo(f"{out.one_line(found.id)}  {found.sentence}{'  ' + state if state else ''}", bold=True)
     spec = found.snapshot.spec
-    facts = [
+    facts = (
         ("task", out.one_line(found.task)),
         ("arguments", out.one_line(params_brief(found.params, limit=2000))),
         ("cron", spec.cron),
@@ -119,10 +121,8 @@ def show(name: str, as_json: bool) -> None:
         ("fired", str(found.fired)),
         ("left out", str(found.left_out or "")),
         ("from code", out.one_line(spec.module)),
-    ]
-    for fact, value in facts:
-        if value:
-            out.echo(f"  {fact:<10} {value}")
+    )
+    out.facts(facts)
     if not found.ended:
         out.echo("next", bold=True)
         _times(found)
@@ -141,7 +141,7 @@ def show(name: str, as_json: bool) -> None:
 @schedules.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def pause(names: tuple[str, ...]) -> None:
-    """Fire nothing until they are resumed."""
+    """Pause schedules."""
     kit = out.connect()
     for name in names:
         click.echo(kit.pause_schedule(name).id)
@@ -150,7 +150,7 @@ def pause(names: tuple[str, ...]) -> None:
 @schedules.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def resume(names: tuple[str, ...]) -> None:
-    """Go on with the next time from now."""
+    """Resume paused schedules: they fire at their next time from now."""
     kit = out.connect()
     for name in names:
         click.echo(kit.resume_schedule(name).id)
@@ -160,7 +160,7 @@ def resume(names: tuple[str, ...]) -> None:
 @click.argument("name", metavar="NAME")
 @click.option("--wait", "-w", "is_waiting", is_flag=True, help="Show log and progress, then the result.")
 def run(name: str, is_waiting: bool) -> int:
-    """Run one now; prints the job's id. Its next times stay as they are."""
+    """Run a schedule now and print the job's id. Its next times do not change."""
     kit = out.connect()
     job = kit.run_schedule(name)
     click.echo(job.id)
@@ -174,7 +174,7 @@ def run(name: str, is_waiting: bool) -> int:
 @schedules.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def rm(names: tuple[str, ...]) -> None:
-    """Forget them; their jobs stay."""
+    """Delete schedules; their jobs stay."""
     kit = out.connect()
     for name in names:
         kit.remove_schedule(name)

@@ -1,4 +1,4 @@
-"""`jobkit stats`: everything in numbers, once or live."""
+"""`jobkit stats`: totals, once or live."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ if TYPE_CHECKING:
 
     from jobkit.client import Kit
 
-#: Shortest and longest time between two looks, in seconds: news are shown soon, and workers' figures in any case.
-_SOON_S, _LATEST_S = 0.25, 2.0
+#: Shortest time between two updates, in seconds.
+_SOON_S = 0.25
 
-#: What "per minute" is counted over.
+#: Longest time between two updates, in seconds: the load of workers changes without an event.
+_LATEST_S = 2.0
+
+#: Seconds of "the last minute".
 _MINUTE_S = 60.0
 
 _ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
 
 
 @click.command()
-@click.option("--watch", "-w", "is_watching", is_flag=True, help="Go on until Ctrl-C; shown anew when something moves.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch one object a line.")
+@click.option("--watch", "-w", "is_watching", is_flag=True, help="Update until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch one object per line.")
 def stats(is_watching: bool, as_json: bool) -> None:
-    """Jobs by state, queues and workers."""
+    """Show jobs by state, queues and workers."""
     kit = out.connect()
     if not is_watching:
         found = kit.stats()
@@ -44,7 +47,7 @@ def stats(is_watching: bool, as_json: bool) -> None:
         return
     try:
         if as_json or not sys.stdout.isatty():
-            for found, rate in _looks(kit):
+            for found, rate in _updates(kit):
                 click.echo(json.dumps({**found, "ended_per_minute": rate}))
         else:
             _live(kit)
@@ -52,8 +55,8 @@ def stats(is_watching: bool, as_json: bool) -> None:
         click.echo(err=True)
 
 
-def _looks(kit: Kit) -> Iterator[tuple[dict[str, Any], int]]:
-    """The numbers, and how many jobs have ended in the last minute: anew whenever something moves."""
+def _updates(kit: Kit) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the totals and the number of jobs that ended in the last minute, after each change."""
     news: queue.SimpleQueue[JobEvent | None] = queue.SimpleQueue()
     ends: deque[float] = deque()
     stops = [kit.hub.listen(news.put, None), kit.hub.on_status(lambda _: news.put(None))]
@@ -85,7 +88,7 @@ def _live(kit: Kit) -> None:
     from rich.live import Live
 
     with Live(screen=False, auto_refresh=False) as live:
-        for found, rate in _looks(kit):
+        for found, rate in _updates(kit):
             live.update(shown(found, rate), refresh=True)
 
 
@@ -96,7 +99,7 @@ def _print(what: RenderableType) -> None:
 
 
 def shown(found: Mapping[str, Any], rate: int | None) -> RenderableType:
-    """The numbers as a terminal shows them: a line of states, one of workers, a table of queues."""
+    """Return the totals for a terminal: a line of states, a line of workers, a table of queues."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -106,7 +109,7 @@ def shown(found: Mapping[str, Any], rate: int | None) -> RenderableType:
     )
     busy = f"{found['running']:,} of {found['slots']:,} slots busy" if found["slots"] else "no worker takes jobs"
     count = found["workers"]
-    work = f"{count:,} worker{'' if count == 1 else 's'}, {busy}" + (
+    work = f"{out.count(count, 'worker')}, {busy}" + (
         "" if rate is None else f", {rate:,} jobs ended in the last minute"
     )
     rejected = found.get("rejected", 0)
@@ -121,7 +124,7 @@ def shown(found: Mapping[str, Any], rate: int | None) -> RenderableType:
     if found.get("refused"):
         parts.append(Text(out.one_line(found["refused"]), style="red"))
     if rejected:
-        parts.append(Text(f"{rejected:,} payloads were refused: see the workers' logs", style="red"))
+        parts.append(Text(f"{rejected:,} payloads were rejected; see the logs of the workers", style="red"))
     if found["queues"]:
         parts += [Text(), table]
     return Group(*parts)

@@ -1,7 +1,7 @@
-"""`jobkit up`: everything on one machine, in the foreground.
+"""`jobkit up` and `jobkit down`: everything on one machine, in the foreground.
 
-The embedded server and its workers are the supervisor's, as always; `up` makes sure that it lives, adds the dashboard,
-and ends all of it. So a notebook that was open before, or is opened later, works with the same server.
+The supervisor runs the embedded server and its workers, as always. `up` keeps the supervisor alive, adds the dashboard,
+and ends all of them. So a notebook works with the same server, whether it was opened before or after.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from pathlib import Path
 
 import click
 
+from jobkit.cli import out
+from jobkit.cli.dashboard import DEFAULT_PORT, PROVIDER, dashboard_command, free_port, guard
 from jobkit.cli.group import BadInput
-from jobkit.cli.keep import Keeper
-from jobkit.cli.run import _DASHBOARD_STOP_S, KEPT, STOPPED, dashboard_command, free_port
-from jobkit.cli.serving import PROVIDER, guard
+from jobkit.cli.keeper import Keeper
+from jobkit.cli.worker import KEPT, STOPPED
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.children import Child
 from jobkit.embedded.home import Home, holding
@@ -31,12 +32,50 @@ from jobkit.model import JobkitError
 from jobkit.own_machine import to_open, to_print
 from jobkit.settings import Settings
 
+#: Seconds that the dashboard gets to stop.
+_DASHBOARD_STOP_S = 5.0
+
+
+@click.command()
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help=f"Port of the dashboard. [{DEFAULT_PORT}, or the next free port]"
+)
+@click.option("--show", is_flag=True, help="Open the dashboard in a browser.")
+def up(port: int | None, show: bool) -> int:
+    """Run server, workers and dashboard in the foreground, restarted when they die. Ctrl-C stops all."""
+    settings = out.settings()
+    if settings.scheme == "sync":
+        raise BadInput(
+            "`jobkit up` needs a server, and sync:// runs each job in the process that submits it; set JOBKIT_URL"
+        )
+    if not settings.is_embedded:
+        return run_remote(settings, free_port(port), show=show)
+    return run_up(settings, port, show=show)
+
+
+@click.command()
+@click.option("--now", is_flag=True, help="Release running jobs to the queue at once.")
+def down(now: bool) -> None:
+    """Stop the embedded server and its workers. Jobs, results and logs stay."""
+    settings = out.settings()
+    if not settings.is_embedded:
+        raise BadInput(
+            f"`jobkit down` stops an embedded server, and JOBKIT_URL is {settings.masked_url}; `jobkit stop` stops its "
+            "workers"
+        )
+    was_running = shutdown(
+        settings,
+        now=now,
+        on_wait=lambda: click.echo("jobkit: running jobs may finish; --now releases them to the queue", err=True),
+    )
+    click.echo("stopped" if was_running else f"nothing is running in {settings.home}")
+
 
 def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
-    """Runs until Ctrl-C; the exit status.
+    """Run until Ctrl-C. Returns the exit status.
 
     Raises:
-        BadInput: another `up` has this home, or the port is taken.
+        BadInput: another `up` uses this home, or the port is in use.
         JobkitError: the server cannot be started.
     """
     home = Home.open(settings.home)
@@ -46,7 +85,7 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
                 where = home.up_lock.read_text("utf-8").strip()
             raise BadInput(
                 f"`jobkit up` already runs for {home.path}{f' at {where}' if where else ''}; "
-                "stop it with Ctrl-C where it runs, or use another JOBKIT_HOME"
+                "stop it there with Ctrl-C, or use another JOBKIT_HOME"
             )
         port = free_port(port)
         home.up_lock.write_text(_address(port), "utf-8")
@@ -57,15 +96,15 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
 
             def tick() -> None:
                 tell()
-                request_workers(home, settings)  # we are a user of the server, also while no page is open
+                request_workers(home, settings)  # keep the server running while no page is open
                 if not home.is_supervised() and not keeper.signals:
-                    _say("the embedded server ended; it is started again")
-                    with suppress(JobkitError):  # the next tick tries again; the reason is in the supervisor's log
+                    _say("the embedded server ended; restarting it")
+                    with suppress(JobkitError):  # the next tick retries; the reason is in the supervisor's log
                         ensure_running(settings)
 
-            _say(f"server and workers run in {home.path}; Ctrl-C ends all")
+            _say(f"server and workers run in {home.path}; Ctrl-C stops all")
             keeper.run(tick)
-            _say("ending; running jobs may finish, Ctrl-C again ends at once")
+            _say("stopping; running jobs may finish, Ctrl-C again stops at once")
             keeper.stop(_DASHBOARD_STOP_S)
             _shut_down(settings, keeper)
         home.up_lock.write_text("", "utf-8")
@@ -73,10 +112,10 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
 
 
 def run_remote(settings: Settings, port: int, *, show: bool) -> int:
-    """A worker and the dashboard against a Redis that somebody else runs."""
+    """Run a worker and the dashboard for a Redis that is not embedded. Returns the exit status."""
     import jobkit
 
-    jobkit.connect().close()  # an unreachable server is said once, here
+    jobkit.connect().close()  # report an unreachable server once, here
     home = Home.open(settings.home)
     worker = Child(
         name="worker",
@@ -87,7 +126,7 @@ def run_remote(settings: Settings, port: int, *, show: bool) -> int:
         say=_say,
     )
     with Keeper([worker, _dashboard(port, home, settings)]) as keeper:
-        _say(f"worker and dashboard for {settings.masked_url}; Ctrl-C ends both")
+        _say(f"worker and dashboard for {settings.masked_url}; Ctrl-C stops both")
         keeper.run(_Announcement(port, settings, show=show))
         keeper.stop(settings.drain + 5.0)
     return worker.gave_up_with or 0
@@ -96,7 +135,7 @@ def run_remote(settings: Settings, port: int, *, show: bool) -> int:
 def _dashboard(port: int, home: Home, settings: Settings) -> Child:
     options, environ = guard(settings)
     if not settings.is_embedded and settings.secret:
-        environ["JOBKIT_SECRET"] = settings.secret  # by which it knows tokens; an embedded server's is in its home
+        environ["JOBKIT_SECRET"] = settings.secret  # to verify tokens; that of an embedded server is in its home
     return Child(
         name="dashboard",
         argv=dashboard_command(port) + options,
@@ -108,7 +147,7 @@ def _dashboard(port: int, home: Home, settings: Settings) -> Child:
 
 
 class _Announcement:
-    """Prints the address of the dashboard once it answers; with a token if the system does not say who connects."""
+    """Prints the dashboard's address once it answers; with a token if the system does not report who connects."""
 
     def __init__(self, port: int, settings: Settings, *, show: bool) -> None:
         self.port = port
@@ -131,7 +170,7 @@ class _Announcement:
 
 
 def _shut_down(settings: Settings, keeper: Keeper) -> None:
-    """Ends server and workers; a further signal ends the patience."""
+    """Stop server and workers; another signal kills running jobs."""
     before: Callable[..., object] | int | None = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -149,7 +188,7 @@ def _address(port: int) -> str:
 
 
 def _say_of(log: Path) -> Callable[[str], None]:
-    """Says what becomes of a child, and where it said why it died."""
+    """Return a function that prints news of a child, with the path of its log if it ended."""
     return lambda line: _say(f"{line}; see {log}" if " ended " in line else line)
 
 

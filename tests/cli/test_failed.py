@@ -59,7 +59,7 @@ def test_retry_with_another_argument_and_dry_run(terminal: Terminal) -> None:
     [group] = groups(terminal)
 
     dry = terminal.run("failed", "retry", group["id"], "--dry-run")
-    assert (dry.returncode, dry.stdout.split(), dry.stderr.strip()) == (0, ids, "2 jobs would be run again")
+    assert (dry.returncode, dry.stdout.split(), dry.stderr.strip()) == (0, ids, "2 jobs would be retried")
     assert groups(terminal)[0]["repeated"] == 0
 
     done = terminal.run("failed", "retry", group["id"], "--set", "text=still not")
@@ -94,9 +94,9 @@ def test_mute_resolve_and_reopen_decide_what_is_listed(terminal: Terminal) -> No
 def test_rm_by_age_leaves_the_others(terminal: Terminal) -> None:
     fail(terminal, "no")
 
-    assert terminal.run("failed", "rm", "--all", "--older", "1h").stdout == "0 jobs removed\n"
+    assert terminal.run("failed", "rm", "--all", "--older", "1h").stdout == "0 jobs deleted\n"
     assert len(groups(terminal)) == 1
-    assert terminal.ok("failed", "rm", "--all", "--newer", "1h") == "1 job removed"
+    assert terminal.ok("failed", "rm", "--all", "--newer", "1h") == "1 job deleted"
     assert groups(terminal, "--all") == []
 
 

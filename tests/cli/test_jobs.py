@@ -69,7 +69,7 @@ def test_ctrl_c_stops_the_waiting_and_not_the_job(terminal: Terminal) -> None:
         _, err = waiting.communicate(timeout=60)
 
     assert waiting.returncode == 130
-    assert f"Come back with: jobkit watch {job_id}" in err
+    assert f"Follow it with: jobkit watch {job_id}" in err
     assert "Traceback" not in err
     assert state_of(terminal, job_id) == "running"
     terminal.ok("cancel", job_id)
@@ -199,13 +199,13 @@ def test_rm_forgets_ended_jobs_only(terminal: Terminal) -> None:
 
     assert done.returncode == 1
     assert done.stdout.split() == [ended]
-    assert f"job {waiting} is scheduled; only ended jobs can be removed" in done.stderr
+    assert f"job {waiting} is scheduled; only ended jobs can be deleted" in done.stderr
     gone = terminal.run("show", ended)
     assert gone.returncode == 2
     assert "no job" in gone.stderr
     assert terminal.ok("cancel", waiting) == f"{waiting} cancelled"
     assert terminal.run("cancel", waiting).returncode == 1
-    assert terminal.ok("prune").endswith("jobs removed")
+    assert terminal.ok("prune").endswith("jobs deleted")
 
 
 def test_an_id_may_be_short_but_not_ambiguous(terminal: Terminal) -> None:

@@ -24,6 +24,6 @@ def test_all_prints_a_long_log_from_its_file_and_a_short_one_from_the_store(term
 
     refused = terminal.run("logs", long_id, "--all", "--tail", "2")
     assert refused.returncode == 2
-    assert "goes without --follow, --tail and --json" in refused.stderr
+    assert "cannot be used with --follow, --tail or --json" in refused.stderr
 
     terminal.ok("rm", long_id)

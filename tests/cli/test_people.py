@@ -14,6 +14,8 @@ from click.testing import CliRunner
 
 import jobkit
 from jobkit.cli import main
+from jobkit.cli.group import BadInput
+from jobkit.cli.out import seconds_of
 from jobkit.client.loop import background
 from jobkit.connecting import default_kit
 from jobkit.model.audit import AuditEntry
@@ -114,7 +116,7 @@ def told(*options: str) -> list[dict[str, Any]]:
 
 def test_the_audit_trail_is_listed_by_who_and_by_what_newest_first(kit: jobkit.Kit) -> None:
     empty = cli("audit")
-    assert (empty.exit_code, empty.stdout, empty.stderr.strip()) == (0, "", "Nothing was done yet.")
+    assert (empty.exit_code, empty.stdout, empty.stderr.strip()) == (0, "", "No actions yet.")
     assert told() == []
     job = kit.submit(len, "abc").id
     for who, action, note in (("ada", "cancel", "done"), ("bob", "cancel", "\x1b[2Jno"), ("bob", "retry", "done")):
@@ -160,5 +162,18 @@ def test_a_command_that_is_not_in_the_audit_trail_says_so(kit: jobkit.Kit) -> No
     done = cli("cancel", job.id)
 
     assert done.exit_code == 0
-    assert "it was done, but is not in the audit trail" in done.stderr
+    assert "done, but not recorded in the audit trail" in done.stderr
     assert kit.snapshot(job.id).state == "cancelled"
+
+
+def test_times_are_read_as_people_write_them() -> None:
+    assert [seconds_of(text, "--expires") for text in ("90", "15m", "12h", "30d", "4w", "1.5h")] == [
+        90,
+        900,
+        43_200,
+        2_592_000,
+        2_419_200,
+        5400,
+    ]
+    with pytest.raises(BadInput, match="30d"):
+        seconds_of("soon", "--expires")

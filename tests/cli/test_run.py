@@ -50,7 +50,7 @@ def test_a_job_outlives_the_command_that_submitted_it_and_down_ends_everything(f
 
     assert fresh.ok("down") == "stopped"
     assert processes_of(fresh.home) == []
-    assert "nothing was running" in fresh.ok("down")
+    assert "nothing is running" in fresh.ok("down")
 
     assert fresh.ok("logs", job_id) == "line 0\nline 1"  # starts it again
 
@@ -95,7 +95,7 @@ def test_up_refuses_a_port_that_is_taken(fresh: Terminal) -> None:
         done = fresh.run("up", "--port", str(port))
 
     assert done.returncode == 2
-    assert f"port {port} is taken" in done.stderr
+    assert f"port {port} is in use" in done.stderr
     assert processes_of(fresh.home) == []
 
 
@@ -329,7 +329,7 @@ def test_stop_without_a_worker_says_so(terminal: Terminal) -> None:
     ended = terminal.run("stop", "--queue", "gpu")
 
     assert ended.returncode == 1
-    assert "No worker lives for queue 'gpu'." in ended.stderr
+    assert "No live worker for queue 'gpu'." in ended.stderr
 
 
 def test_a_result_that_could_not_be_kept_says_so_below_its_text() -> None:

@@ -94,5 +94,5 @@ def test_resuming_what_is_not_paused_and_pausing_what_nobody_knows_is_said(termi
 
     done = terminal.run("pause", "nowhere")
     assert (done.returncode, done.stdout) == (0, "queue nowhere paused\n")
-    assert "nothing has used queue nowhere so far" in done.stderr
+    assert "queue nowhere has not been used yet" in done.stderr
     terminal.ok("resume", "nowhere")

@@ -14,7 +14,7 @@ import pytest
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from jobkit.http.auth.tokens import InvalidToken, Tokens, seconds_of
+from jobkit.http.auth.tokens import InvalidToken, Tokens
 from jobkit.model import InvalidParams
 from tests.http.site import Site
 from tests.support import wait_until
@@ -143,19 +143,6 @@ def test_what_cannot_be_made_is_refused_with_the_field(tokens: Tokens, asked: di
         tokens.make(**{"scopes": ["view"], "lifetime_s": 60, **asked})
 
     assert refused.value.field == field
-
-
-def test_times_are_read_as_people_write_them() -> None:
-    assert [seconds_of(text) for text in ("90", "15m", "12h", "30d", "4w", "1.5h")] == [
-        90,
-        900,
-        43_200,
-        2_592_000,
-        2_419_200,
-        5400,
-    ]
-    with pytest.raises(InvalidParams, match="30d"):
-        seconds_of("soon")
 
 
 # -- over HTTP ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -39,8 +38,6 @@ LEEWAY_S = 10
 #: Longer tokens are rejected unread.
 _MAX_TOKEN_BYTES = 8192
 
-_LIFETIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LONGEST_S = 10 * 365 * 86_400
 
 
@@ -238,18 +235,6 @@ def header_of(text: str) -> dict[str, Any]:
 def is_access_token(header: dict[str, Any]) -> bool:
     """Return whether a header is that of an access token (RFC 9068)."""
     return str(header.get("typ", "")).lower() in (_TYPE, f"application/{_TYPE}")
-
-
-def seconds_of(text: str) -> float:
-    """Return the seconds of "90", "15m", "12h", "30d" or "4w".
-
-    Raises:
-        InvalidParams: it is not such a time.
-    """
-    match = _LIFETIME.fullmatch(text.strip().lower())
-    if match is None:
-        raise InvalidParams(f"expires must be a time like 90, 15m, 12h, 30d or 4w, not {text!r}", "expires")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def _grant(claims: dict[str, Any]) -> Grant:

@@ -1,4 +1,4 @@
-"""`jobkit export` and `jobkit import`: jobs as lines of JSON, to keep elsewhere or to take to another Redis."""
+"""`jobkit export` and `jobkit import`: jobs as JSON lines, for an archive or another Redis."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from jobkit.cli import out
-from jobkit.cli.group import BadInput
+from jobkit.cli.group import BadInput, selection_options
 from jobkit.model import InvalidParams, JobState
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
     from jobkit.store.redis_dump import Dump
 
-#: Jobs that are read or stored at once, and how large they may be together.
-_SLICE, _SLICE_BYTES = 100, 8_000_000
+#: Jobs that are read or stored together.
+_SLICE = 100
+
+#: Bytes after which fewer jobs are stored together.
+_SLICE_BYTES = 8_000_000
 
 
 @click.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
-@click.option("--state", "-s", "states", multiple=True, type=click.Choice([str(s) for s in JobState]))
-@click.option("--task", "-t", metavar="NAME")
-@click.option("--queue", "-q", metavar="NAME")
-@click.option("--search", "-S", metavar="TEXT", help="As of `jobkit jobs`.")
+@selection_options
 def export(file: Path | None, states: tuple[str, ...], task: str | None, queue: str | None, search: str | None) -> None:
-    """Write jobs down, newest first, one JSON object a line: to FILE, or to standard output.
+    """Export jobs, newest first, one JSON object per line, to FILE or standard output.
 
-    With their arguments, results, logs and small artifacts, all sealed as they are. Files of large results stay in
-    their place (JOBKIT_RESULTS); a line has the reference.
+    With arguments, results, logs and small artifacts, sealed as they are. Files of large results stay in place
+    (JOBKIT_RESULTS); a line has the reference.
     """
     from jobkit.store.query import Query
 
@@ -44,7 +44,7 @@ def export(file: Path | None, states: tuple[str, ...], task: str | None, queue: 
         while True:
             page = kit.page(Query(states=states, task=task, queue=queue, search=search, limit=_SLICE, cursor=cursor))
             for dump in kit.dump([snapshot.id for snapshot in page.jobs]):
-                if dump is not None:  # it may be forgotten by now
+                if dump is not None:  # it may be deleted by now
                     target.write(dump.to_line() + b"\n")
                     count += 1
             cursor = page.next_cursor
@@ -55,7 +55,7 @@ def export(file: Path | None, states: tuple[str, ...], task: str | None, queue: 
 
 @contextmanager
 def _target(file: Path | None) -> Iterator[IO[bytes]]:
-    """Where the lines go. A file appears when it is whole, and only its owner may read it: arguments may be secret."""
+    """Yield the file to write to. It appears when complete, and only its owner may read it: arguments may be secret."""
     if file is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -74,13 +74,13 @@ def _target(file: Path | None) -> Iterator[IO[bytes]]:
 
 @click.command("import")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
-@click.option("--waiting", is_flag=True, help="Also submit those that waited, under their old ids.")
-@click.option("--dry-run", is_flag=True, help="Check the file and say what would be done.")
+@click.option("--waiting", is_flag=True, help="Also submit jobs that were waiting, under their old ids.")
+@click.option("--dry-run", is_flag=True, help="Check the file and print what would be done.")
 def import_(file: Path | None, waiting: bool, dry_run: bool) -> None:
-    """Take up jobs that `jobkit export` wrote down: from FILE, or from standard input.
+    """Import jobs that `jobkit export` wrote, from FILE or standard input.
 
-    Every line is checked before the first job is stored. Ids that are known here are left alone; jobs that ran at the
-    time of the export are left out. To run them or read their results the same JOBKIT_SECRET is needed.
+    All lines are checked before the first job is stored. Jobs whose id exists here, and jobs that were running at the
+    time of the export, are skipped. Running them or reading their results needs the same JOBKIT_SECRET.
     """
     kit = out.connect()
     with _source(file) as source:
@@ -110,7 +110,7 @@ def import_(file: Path | None, waiting: bool, dry_run: bool) -> None:
 
 
 def _submit(kit: Kit, dumps: Iterable[Dump]) -> int:
-    """Submit the jobs that waited; how many were new."""
+    """Submit the jobs that were waiting. Returns how many are new."""
     from jobkit.store.values import Submission
 
     waiting = [
@@ -123,7 +123,7 @@ def _submit(kit: Kit, dumps: Iterable[Dump]) -> int:
 
 @contextmanager
 def _source(file: Path | None) -> Iterator[IO[bytes]]:
-    """The lines, which are read twice: what comes down a pipe is put aside first."""
+    """Yield the input, which is read twice: that of a pipe is copied to a temporary file first."""
     if file is not None:
         try:
             source = file.open("rb")

@@ -1,0 +1,236 @@
+"""`jobkit dashboard`: on which address it is served, under which names, behind which login."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import importlib.util
+import ipaddress
+import os
+import secrets
+import socket
+import ssl
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+import jobkit.http
+from jobkit.cli import out
+from jobkit.cli.group import BadInput
+from jobkit.people import ANONYMOUS, read_login
+from jobkit.settings import Settings
+
+#: Port of the dashboard, if it is free.
+DEFAULT_PORT = 5006
+_PORTS_TRIED = 20
+
+#: Variables with the keys of cookies and sessions, for Panel and Bokeh.
+SEALING = {"PANEL_COOKIE_SECRET": "cookie", "BOKEH_SECRET_KEY": "session"}
+
+#: Variable with the name of the OAuth provider, for Panel.
+PROVIDER = "PANEL_OAUTH_PROVIDER"
+_KEYS = ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET")
+_NEEDED = {
+    **dict.fromkeys(("auth0", "bitbucket", "github", "gitlab", "google", "okta"), _KEYS),
+    **dict.fromkeys(("azure", "azurev2"), (*_KEYS, "AAD_TENANT_ID")),  # without it, all accounts there
+    "generic": (*_KEYS, "PANEL_OAUTH_AUTHORIZE_URL", "PANEL_OAUTH_TOKEN_URL"),
+    "auth_code": (_KEYS[0], "PANEL_OAUTH_AUTHORIZE_URL", "PANEL_OAUTH_TOKEN_URL"),
+}
+PROVIDERS = tuple(_NEEDED)
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help=f"Port. [{DEFAULT_PORT}, or the next free port]")
+@click.option("--show", is_flag=True, help="Open the dashboard in a browser.")
+@click.option("--web", metavar="DIR", help="Also serve the web page in this folder, at /DIR/.")
+@click.option(
+    "--host", metavar="ADDRESS", help="Listen on this address; needs a login if other machines reach it. [127.0.0.1]"
+)
+@click.option("--login", metavar="FILE", help='Require a login; FILE is JSON: {"name": "password"}.')
+@click.option("--oauth", metavar="PROVIDER", help="Require a login at github, google, azurev2, generic, ...")
+@click.option("--cert", metavar="FILE", help="Serve over TLS with this certificate (PEM).")
+@click.option("--key", metavar="FILE", help="Key of the certificate, if it is in another file.")
+def dashboard(
+    port: int | None,
+    show: bool,
+    web: str | None,
+    host: str | None,
+    login: str | None,
+    oauth: str | None,
+    cert: str | None,
+    key: str | None,
+) -> None:
+    """Serve the dashboard and the HTTP API, without workers. Listens on 127.0.0.1 unless --host is given."""
+    from jobkit.http.plugin import WEB_VARIABLE
+    from jobkit.own_machine import system_tells
+
+    login, oauth = login or out.settings().login or None, oauth or os.environ.get(PROVIDER)
+    secured = tls(cert, key)
+    if secured and show:
+        raise BadInput("--show cannot be used with --cert; open the printed address")
+    host = check_host(host, bool(login or oauth))
+    served = {} if web is None else {WEB_VARIABLE: _web_folder(web)}
+    port = free_port(port, host)
+    kit = out.connect()  # report a wrong URL here and not on a page
+    guarded, environ = guard(kit.settings, login, oauth)
+    kit.close()
+    if kit.settings.public_url and not (login or oauth or ANONYMOUS in kit.settings.roles):
+        click.echo(
+            "jobkit: JOBKIT_PUBLIC_URL is set without a login, so remote users see no jobs; give --login FILE or "
+            "--oauth PROVIDER, or give them a role: JOBKIT_ROLES=anonymous=view",
+            err=True,
+        )
+    name = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
+    if login or oauth or system_tells():  # else the server prints its address itself, with a token
+        click.echo(f"http{'s' if secured else ''}://{name}:{port}/", err=True)
+    argv = dashboard_command(port, host) + guarded + secured + (["--show"] if show else [])
+    sys.stdout.flush()
+    os.execve(argv[0], argv, {**os.environ, **environ, **served})
+
+
+def _web_folder(folder: str) -> str:
+    """Return `PATH=FOLDER` for the server. PATH is the folder's relative path, or its name."""
+    path = Path(folder)
+    name = path.name if path.is_absolute() or ".." in path.parts else path.as_posix()
+    if not path.is_dir() or name in ("", ".", "api", "app", "static") or name.startswith("api/"):
+        raise BadInput(f"--web must be a folder not named api, app or static, not {folder!r}")
+    return f"{name}={path.resolve()}"
+
+
+def dashboard_command(port: int, host: str = "127.0.0.1") -> list[str]:
+    """Return the command line of the dashboard's server, which accepts sessions of this server's pages only."""
+    command = [sys.executable, "-m", "panel", "serve", str(Path(__file__).with_name("app.py"))]
+    command += ["--address", host, "--port", str(port), "--plugins", "jobkit.http"]
+    for name in names_of(host):
+        command += ["--allow-websocket-origin", f"{name}:{port}"]
+    if public := urlsplit(out.settings().public_url).netloc:
+        command += ["--allow-websocket-origin", public]
+    return command
+
+
+def free_port(wanted: int | None, host: str = "127.0.0.1") -> int:
+    """Return `wanted` if it is free, or the first free port from `DEFAULT_PORT` if it is None.
+
+    Raises:
+        BadInput: it is in use.
+    """
+    candidates = [wanted] if wanted is not None else range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED)
+    for port in candidates:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise BadInput(f"port {candidates[0]} is in use; give another with --port")
+
+
+def check_host(host: str | None, has_login: bool) -> str:
+    """Return the address to listen on.
+
+    Raises:
+        BadInput: it is not an address, or other machines could reach it without a login.
+    """
+    if host is None:
+        return "127.0.0.1"
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        raise BadInput(f"--host must be an address of this machine, like 0.0.0.0 or 192.0.2.7, not {host!r}") from None
+    if not address.is_loopback and not has_login:
+        raise BadInput(
+            f"--host {host} is reached from other machines, so it needs --login FILE with names and passwords, as "
+            'JSON: {"ada": "a long password"}, or --oauth PROVIDER'
+        )
+    return str(address)
+
+
+def names_of(host: str) -> list[str]:
+    """Return the names under which a server on this address is reached."""
+    if host == "127.0.0.1":
+        return ["localhost", host]
+    own = socket.gethostname()
+    return list(dict.fromkeys(["localhost", "127.0.0.1", *([own, socket.getfqdn()] if host == "0.0.0.0" else [host])]))
+
+
+def tls(cert: str | None, key: str | None) -> list[str]:
+    """Return Panel's options for TLS.
+
+    Raises:
+        BadInput: certificate or key cannot be read, or do not match.
+    """
+    if cert is None:
+        if key is not None:
+            raise BadInput("--key needs --cert FILE")
+        return []
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password=lambda: "")
+    except (OSError, ValueError) as error:  # `ssl.SSLError` is an OSError
+        raise BadInput(f"--cert {cert}{f' and --key {key}' if key else ''} cannot be used: {error}") from None
+    return ["--ssl-certfile", str(Path(cert).resolve()), *(["--ssl-keyfile", str(Path(key).resolve())] if key else [])]
+
+
+def guard(settings: Settings, login: str | None = None, oauth: str | None = None) -> tuple[list[str], dict[str, str]]:
+    """Return Panel's options and environment that protect the dashboard.
+
+    Sessions and cookies are signed, and forms of other sites rejected. A login file (`login`, or of the settings) or an
+    OAuth provider (`oauth`, or of the environment) requires a login. With both, users of the provider need a line in
+    the file. Keys are derived from the secret, so all processes of this server and the next have the same. They are
+    passed in the environment, which other users of this machine cannot read.
+
+    Raises:
+        InvalidParams: the login file is not valid.
+        BadInput: a setting of the provider is missing.
+    """
+    options, environ = ["--session-ids", "signed", "--enable-xsrf-cookies"], {}
+    secret = settings.secret.partition(",")[0].strip().encode() or secrets.token_bytes(32)
+    for name, use in SEALING.items():
+        environ[name] = _key(secret, use, settings).hex()
+    path, provider = login or settings.login, oauth or os.environ.get(PROVIDER, "")
+    if path:
+        read_login(path)
+        environ["JOBKIT_LOGIN"] = str(Path(path).resolve())
+    web = Path(jobkit.http.__file__).parent
+    if provider:
+        check_provider(provider, settings, has_file=bool(path))
+        environ[PROVIDER] = provider
+        sealing = base64.urlsafe_b64encode(_key(secret, "oauth", settings)).decode()
+        environ["PANEL_OAUTH_ENCRYPTION"] = os.environ.get("PANEL_OAUTH_ENCRYPTION") or sealing
+        if settings.public_url and not os.environ.get("PANEL_OAUTH_REDIRECT_URI"):
+            environ["PANEL_OAUTH_REDIRECT_URI"] = f"{settings.public_url.rstrip('/')}/login"
+        options += ["--oauth-error-template", str(web / "oauth.html"), "--logout-template", str(web / "oauth.html")]
+    elif path:
+        options += ["--auth-module", str(web / "login.py")]
+    return options, environ
+
+
+def _key(secret: bytes, use: str, settings: Settings) -> bytes:
+    return hmac.new(secret, f"jobkit-{use}\x00{settings.namespace}".encode(), hashlib.sha256).digest()
+
+
+def check_provider(provider: str, settings: Settings, *, has_file: bool) -> None:
+    """Check that a login at an OAuth provider can work, and gives at least one user a role.
+
+    Raises:
+        BadInput: a setting is missing; the message names it.
+    """
+    if provider not in _NEEDED:
+        raise BadInput(f"{PROVIDER} must be one of {', '.join(PROVIDERS)}, not {provider!r}")
+    needed = _KEYS if "PANEL_OAUTH_EXTRA_PARAMS" in os.environ else _NEEDED[provider]
+    if missing := [name for name in needed if not os.environ.get(name) and name in _NEEDED[provider]]:
+        raise BadInput(f"a login by {provider} needs {' and '.join(missing)} in the environment")
+    if importlib.util.find_spec("cryptography") is None:
+        raise BadInput("OAuth needs the package that encrypts its cookies: pip install cryptography")
+    if provider == "auth_code" and not (settings.public_url or os.environ.get("PANEL_OAUTH_REDIRECT_URI")):
+        raise BadInput(
+            "a login by auth_code needs the address to return to, like JOBKIT_PUBLIC_URL=https://jobs.example"
+        )
+    if not settings.roles and not has_file:
+        raise BadInput(
+            f"a login at {provider} gives no role by itself; give roles to users, like "
+            "JOBKIT_ROLES='you@lab.example=admin,*@lab.example=own'"
+        )

@@ -1,0 +1,363 @@
+"""Commands for jobs: submit, jobs, show, watch, logs, cancel, retry, rm, prune, move."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobkit.cli import out
+from jobkit.cli.group import FAILED, BadInput, as_json_option, id_arguments, job_options, selection_options
+from jobkit.cli.tasks import task_info
+from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
+from jobkit.model.limits import resources_text
+from jobkit.model.snapshot import iso
+from jobkit.ui.words.format import ago, duration, params_brief, percent, progress_line, size
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+
+@click.command()
+@click.argument("task")
+@click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--wait", "-w", "is_waiting", is_flag=True, help="Show log and progress, then the result.")
+@click.option("--delay", type=float, metavar="SECONDS", help="Earliest start, in seconds from now.")
+@click.option("--key", metavar="TEXT", help="Return the same job for the same key and task.")
+@job_options
+def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, tags: tuple[str, ...], **options: Any) -> int:
+    """Submit a job and print its id.
+
+    Exit status with --wait: 0 succeeded, 1 failed, 2 bad input, 3 cancelled.
+    """
+    kit = out.connect()
+    values = task_info(kit, task).parse(arguments)
+    given = {name: value for name, value in options.items() if value is not None}
+    if tags:
+        given["tags"] = list(tags)
+    job = kit.submit_info(task, values, given)
+    click.echo(job.id)
+    if not is_waiting:
+        return 0
+    from jobkit.cli.follow import follow
+
+    return follow(kit, job.id)
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="[SEARCH]...")
+@selection_options
+@click.option("--order", "-o", metavar="[-]COLUMN", default="", help="Sort by a column: took, -took, task, ...")
+@click.option(
+    "--limit", "-n", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Maximum number of jobs."
+)
+@as_json_option
+def jobs(
+    words: tuple[str, ...],
+    states: tuple[str, ...],
+    task: str | None,
+    queue: str | None,
+    search: str | None,
+    order: str,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List jobs, newest first.
+
+    SEARCH is as in the dashboard: jobkit jobs state:failed "age:<1h" lr=0.003
+    """
+    from jobkit.store.grammar import parse, quoted
+    from jobkit.store.query import Query
+
+    base = Query(states=states, task=task, queue=queue, order=order).checked()
+    wanted = parse(" ".join(map(quoted, words)), base)
+    if search:
+        wanted = replace(wanted, search=(*wanted.texts, search))
+
+    found = list(islice(out.snapshots(out.connect(), replace(wanted, limit=limit)), limit))
+    if as_json:
+        out.echo_json([snapshot.to_json() for snapshot in found])
+    elif not found:
+        out.echo("No jobs. `jobkit tasks` lists the tasks to submit.", err=True)
+    else:
+        out.table(("ID", "STATE", "TASK", "PROGRESS", "QUEUE", "SUBMITTED", "TOOK", "ARGUMENTS"), map(_row, found))
+
+
+def _row(snapshot: JobSnapshot) -> tuple[str, ...]:
+    now = out.now()
+    done = snapshot.progress if snapshot.state is not JobState.SUCCEEDED else None
+    return (
+        snapshot.id[: out.SHOWN_ID],
+        out.state_text(snapshot.state, "cancelling" if snapshot.is_cancelling else None),
+        out.one_line(snapshot.spec.task),
+        percent(done) or progress_line(snapshot) if snapshot.state is JobState.RUNNING else "",
+        snapshot.spec.queue,
+        ago(snapshot.submitted_at, now),
+        duration(snapshot.elapsed_s(now)),
+        out.one_line(params_brief(snapshot.spec.params)),
+    )
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@as_json_option
+def show(job_id: str, as_json: bool) -> None:
+    """Show a job: arguments, times, attempts, the end of its log, its result or error."""
+    from jobkit.model import attempts_of
+
+    kit = out.connect()
+    snapshot = kit.snapshot(out.find(kit, job_id))
+    attempts = attempts_of(snapshot.history)
+    preview = kit.preview(snapshot.id)
+    waits_for = kit.waits_for(snapshot.id) if snapshot.state is JobState.QUEUED else ""
+    if as_json:
+        shown = [
+            {
+                "attempt": a.number,
+                "worker": a.worker,
+                "started_at": iso(a.started_at),
+                "finished_at": iso(a.ended_at),
+                "outcome": a.outcome,
+                "reason": a.reason,
+                "usage": dict(a.usage),
+            }
+            for a in attempts
+        ]
+        out.echo_json({**snapshot.to_json(), "waits_for": waits_for, "attempts": shown, "preview": preview})
+        return
+    now = out.now()
+    spec = snapshot.spec
+    out.echo(f"{out.state_text(snapshot.state)}  {out.one_line(spec.title or spec.task)}", bold=True)
+    facts = [
+        ("id", spec.id),
+        ("task", out.one_line(spec.task)),
+        ("arguments", out.one_line(params_brief(spec.params, limit=2000))),
+        ("queue", spec.queue),
+        ("owner", out.one_line(spec.owner)),
+        ("tags", out.one_line(", ".join(spec.tags))),
+        ("submitted", _moment(snapshot.submitted_at)),
+        ("needs", ", ".join(snapshot.spec.needs)),
+        ("due", _moment(snapshot.due_at) if snapshot.state is JobState.SCHEDULED else ""),
+        ("started", _moment(snapshot.started_at)),
+        ("finished", _moment(snapshot.finished_at)),
+        ("took", duration(snapshot.elapsed_s(now))),
+        ("progress", " ".join(filter(None, [percent(snapshot.progress), progress_line(snapshot)]))),
+        ("message", out.one_line(snapshot.message)),
+        ("now", snapshot.lent_text),
+        ("worker", out.one_line(snapshot.worker)),
+        ("schedule", spec.schedule),
+        ("retry of", spec.retry_of),
+        ("cached from", snapshot.cached_from),
+        ("resources", resources_text(spec.resources)),
+        ("waits for", out.one_line(waits_for.removeprefix("waits for "))),
+        ("python", out.one_line(str(snapshot.usage.get("python", "")))),
+        ("memory", size(snapshot.usage.get("peak_rss_bytes"))),
+    ]
+    out.facts(facts)
+    if len(attempts) > 1 or (attempts and attempts[0].reason):
+        out.echo("attempts", bold=True)
+        for a in attempts:
+            out.echo(f"  {a.number}  {a.outcome:<10} {duration(a.duration_s):<9} {out.one_line(a.reason)}".rstrip())
+    log = kit.logs(snapshot.id, tail=10)
+    if log:
+        out.echo("log", bold=True)
+        for line in log:
+            out.echo(f"  {out.one_line(line.text)}")
+    if snapshot.state is JobState.SUCCEEDED:
+        from jobkit.cli.follow import result_text
+
+        out.echo("result", bold=True)
+        out.echo(_indented(result_text(preview, snapshot.summary)))
+    elif snapshot.error is not None:
+        out.echo("error", bold=True)
+        out.echo(_indented(out.block(snapshot.error.traceback or str(snapshot.error))))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _moment(at: Any) -> str:
+    """Return `2026-11-24 15:00:07 (3 min ago)` in local time."""
+    return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S} ({ago(at, out.now())})"
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print one event per line, as JSON.")
+def watch(job_id: str, as_json: bool) -> int:
+    """Follow a job to its end: log, progress, result. Exit status as of `submit --wait`."""
+    from jobkit.cli.follow import follow, print_events
+
+    kit = out.connect()
+    job_id = out.find(kit, job_id)
+    return print_events(kit, job_id) if as_json else follow(kit, job_id)
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--follow", "-f", "is_following", is_flag=True, help="Follow the log until the job ends.")
+@click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Print only the last N lines.")
+@click.option("--all", "-a", "is_whole", is_flag=True, help="Print the whole log, also the middle of a long one.")
+@click.option("--grep", "search", default="", metavar="TEXT", help="Print only lines with TEXT; case is ignored.")
+@click.option(
+    "--level", type=click.Choice(["info", "warning", "error"]), help="Print only lines of this level or above."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+def logs(
+    job_id: str, is_following: bool, tail: int | None, is_whole: bool, search: str, level: str | None, as_json: bool
+) -> None:
+    """Print what a job printed, logged and warned."""
+    from jobkit.cli.follow import Follower
+
+    def put(line: Any) -> None:
+        click.echo(json.dumps(line.to_json()) if as_json else out.one_line(line.text))
+
+    kit = out.connect()
+    job_id = out.find(kit, job_id)
+    if search or level:
+        if is_following or is_whole:
+            raise BadInput("--grep and --level cannot be used with --follow or --all")
+        for line in _found(kit, job_id, search, level or "", tail):
+            put(line)
+        return
+    if is_whole:
+        if is_following or as_json or tail is not None:
+            raise BadInput("--all cannot be used with --follow, --tail or --json")
+        if (path := kit.log_file(job_id)) is not None:
+            with path.open(encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                for text in file:
+                    click.echo(out.one_line(text.rstrip("\n")))
+            return
+        if any(line.source == "jobkit" for line in kit.logs(job_id)):
+            out.echo("The whole log is kept only with local:// or JOBKIT_RESULTS; some lines are missing", err=True)
+    if not is_following:
+        for line in kit.logs(job_id, tail=tail):
+            put(line)
+        return
+    is_first = True
+    for _, lines in Follower(kit, job_id).steps():
+        for line in lines[max(0, len(lines) - tail) :] if is_first and tail is not None else lines:
+            put(line)
+        is_first = False
+
+
+def _found(kit: Any, job_id: str, search: str, level: str, tail: int | None) -> Iterator[Any]:
+    """Yield the matching lines, read in slices."""
+    if tail is not None:
+        yield from kit.logs(job_id, search=search, level=level, tail=tail)
+        return
+    after = 0
+    while True:
+        found = kit.log_slice(job_id, search=search, level=level, after=after, limit=5000)
+        yield from found.lines
+        if not found.cursor and len(found.lines) < 5000:
+            return
+        after = found.cursor or found.lines[-1].n
+
+
+@click.command()
+@id_arguments
+@click.option("--reason", default="", metavar="TEXT", help="Reason, shown with the jobs.")
+def cancel(job_ids: tuple[str, ...], reason: str) -> int:
+    """Ask jobs to stop. A waiting job is cancelled at once, a running job when its worker has stopped it."""
+    kit = out.connect()
+    status = failed = 0
+    ids = [out.find(kit, prefix) for prefix in job_ids]
+    for job_id in ids:
+        was_asked = kit.cancel(job_id, reason)
+        state = kit.snapshot(job_id).state
+        if not was_asked:
+            out.echo(f"job {job_id} has already ended ({state})", err=True)
+            status = FAILED
+            failed += 1
+        else:
+            click.echo(f"{job_id} {'cancelling' if state is JobState.RUNNING else state}")
+    out.note(kit, "cancel", "job", ids, failed)
+    return status
+
+
+@click.command()
+@click.argument("job_ids", nargs=-1, metavar="ID...")
+@click.option("--failed", "all_failed", is_flag=True, help="Retry all failed jobs that have not been retried.")
+@click.option("--task", "-t", metavar="NAME", help="With --failed: only jobs of this task.")
+def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None) -> None:
+    """Run ended jobs again, each as a new job, and print the new ids."""
+    if bool(job_ids) == all_failed:
+        raise BadInput("give ids of jobs, or --failed for all failed jobs")
+    kit = out.connect()
+    ids = [out.find(kit, prefix) for prefix in job_ids] if job_ids else _failed(kit, task)
+    for job_id in ids:
+        click.echo(kit.retry(job_id).id)
+    if ids:
+        out.note(kit, "retry", "job", ids)
+
+
+def _failed(kit: Kit, task: str | None) -> list[str]:
+    """Return the ids of failed jobs that no other job retries, oldest first."""
+    from jobkit.store.query import Query
+
+    failed = [snapshot.id for snapshot in out.snapshots(kit, Query(states=("failed",), task=task, limit=500))]
+    repeated = {snapshot.spec.retry_of for snapshot in out.snapshots(kit, Query(task=task, limit=500))}
+    return [job_id for job_id in reversed(failed) if job_id not in repeated]
+
+
+@click.command()
+@id_arguments
+def rm(job_ids: tuple[str, ...]) -> int:
+    """Delete ended jobs with their results, logs and artifacts."""
+    kit = out.connect()
+    ids = [out.find(kit, prefix) for prefix in job_ids]
+    status = 0
+    gone = kit.delete(ids)
+    out.note(kit, "delete", "job", ids, gone.count(False))
+    for job_id, is_gone in zip(ids, gone, strict=True):
+        if is_gone:
+            click.echo(job_id)
+            continue
+        status = FAILED
+        try:
+            state = kit.snapshot(job_id).state
+        except JobNotFound:
+            out.echo(f"job {job_id} is deleted already", err=True)
+        else:
+            out.echo(f"job {job_id} is {state}; only ended jobs can be deleted, so cancel it first", err=True)
+    return status
+
+
+@click.command()
+@click.option(
+    "--keep", type=click.IntRange(min=0), metavar="N", help="Also delete the oldest ended jobs, except the newest N."
+)
+def prune(keep: int | None) -> None:
+    """Delete expired jobs: those whose `result_ttl` is over."""
+    kit = out.connect()
+    try:
+        count = kit.prune(keep)
+    except JobkitError as error:
+        raise JobkitError(f"pruning stopped: {error}") from error
+    click.echo(f"{count} jobs deleted")
+
+
+@click.command()
+@id_arguments
+@click.option("--queue", "-q", metavar="NAME", help="New queue.")
+@click.option("--priority", "-p", type=int, help="New priority; higher first.")
+def move(job_ids: tuple[str, ...], queue: str | None, priority: int | None) -> int:
+    """Move waiting jobs to another queue or priority."""
+    if queue is None and priority is None:
+        raise BadInput("give --queue or --priority, or both")
+    kit = out.connect()
+    ids = [out.find(kit, prefix) for prefix in job_ids]
+    refused = kit.move(ids, queue=queue, priority=priority)
+    for job_id in ids:
+        if job_id not in refused:
+            click.echo(job_id)
+    for sentence in refused.values():
+        out.echo(out.one_line(sentence), err=True)
+    out.note(kit, "move", "job", ids, len(refused))
+    return FAILED if refused else 0

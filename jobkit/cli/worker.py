@@ -1,0 +1,287 @@
+"""Commands for workers: worker, workers, stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import click
+
+from jobkit.cli import out
+from jobkit.cli.group import FAILED, BadInput, as_json_option
+from jobkit.cli.tasks import task_modules
+from jobkit.settings import Settings, checked_name
+from jobkit.tasks import limit_options
+from jobkit.tasks.options import size_bytes
+
+#: Exit status of a worker that `jobkit stop` ended (`jobkit.worker.main`).
+STOPPED = 3
+
+#: Set for workers that a keeper restarts.
+KEPT = "_JOBKIT_KEPT"
+
+
+@click.command()
+@click.option(
+    "--tasks",
+    "-t",
+    "modules",
+    multiple=True,
+    metavar="MODULE",
+    help="Import the tasks of this module; may be repeated.",
+)
+@click.option(
+    "--queue",
+    "-q",
+    "queues",
+    multiple=True,
+    metavar="NAME[:WEIGHT]",
+    help="Serve this queue; several in the order given, or by weight: -q fast:3 -q slow:1. [default]",
+)
+@click.option("--resources", metavar="NAME=N,...", help="Resources for jobs that need them: gpu=2,mem=16.")
+@click.option(
+    "--slots", "-c", type=click.IntRange(1, 10_000), help="Maximum number of running jobs. [CPUs, at least 2]"
+)
+@click.option("--processes", "-n", type=click.IntRange(1, 512), default=1, help="Number of worker processes. [1]")
+@click.option("--arq", metavar="PATH", help="Run the jobs of an arq worker: module.WorkerSettings.")
+@click.option("--burst", is_flag=True, help="Stop when the queues are empty.")
+@click.option("--max-jobs", type=click.IntRange(1), metavar="N", help="Stop after N jobs.")
+@click.option("--max-time", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after this time.")
+@click.option("--max-memory", metavar="SIZE", help="Stop between jobs if memory exceeds this: 2GB.")
+@click.option(
+    "--locals", "keeps_locals", is_flag=True, help="Store the local variables of the failing frame with an error."
+)
+@click.option("--watch", is_flag=True, help="Restart when task code changes; running jobs finish on the old code.")
+@click.option("--verbose", "-v", is_flag=True, help="Log more.")
+@click.option("--embedded", is_flag=True, hidden=True, help="Started by the supervisor of an embedded server.")
+def worker(
+    modules: tuple[str, ...],
+    queues: tuple[str, ...],
+    resources: str | None,
+    slots: int | None,
+    processes: int,
+    arq: str | None,
+    burst: bool,
+    max_jobs: int | None,
+    max_time: float | None,
+    max_memory: str | None,
+    keeps_locals: bool,
+    watch: bool,
+    verbose: bool,
+    embedded: bool,
+) -> int:
+    """Run jobs until Ctrl-C. Running jobs may finish; a second Ctrl-C releases them to the queue."""
+    settings = out.settings()
+    if arq is None and settings.scheme == "sync":
+        raise BadInput(
+            "sync:// runs each job in the process that submits it and needs no worker; set JOBKIT_URL to a Redis"
+        )
+    settings = replace(settings, locals=settings.locals or keeps_locals)
+    served = queues_of(queues)
+    has = None if resources is None else limit_options.resources("--resources", resources)
+    memory_bytes = None if max_memory is None else size_bytes("--max-memory", max_memory)
+    if arq is not None and (modules or len(queues) > 1 or has or isinstance(served, dict)):
+        raise BadInput(
+            "--arq takes its functions from the settings class and serves one queue; it cannot be used with -t, "
+            "several -q, weights or --resources"
+        )
+    tasks = task_modules(modules or settings.tasks) if arq is None else (arq.replace(":", ".").rpartition(".")[0],)
+    if processes > 1 or watch:
+        return _several(processes, is_finite=burst, watched=tasks if watch else ())
+    if arq is not None:
+        from jobkit.worker.from_arq.main import run_arq_worker
+
+        status = run_arq_worker(
+            arq,
+            settings,
+            burst=burst,
+            slots=slots,
+            queue=queues[0] if queues else None,
+            max_jobs=max_jobs,
+            max_time=max_time,
+            max_memory=memory_bytes,
+            verbose=verbose,
+        )
+        return _status(status)
+    from jobkit.worker.main import run_worker
+
+    is_local = settings.is_embedded
+    if is_local:
+        settings = _on_socket(settings, is_supervised=embedded)
+    status = run_worker(
+        settings,
+        tasks=tasks,
+        queues=served or (_all_queues(tasks, settings) if embedded else ("default",)),
+        resources=has,
+        slots=slots or max(2, os.cpu_count() or 2),
+        burst=burst,
+        max_jobs=max_jobs,
+        max_time=max_time,
+        max_memory=memory_bytes,
+        verbose=verbose,
+        is_local=is_local,
+    )
+    return _status(status)
+
+
+def queues_of(given: Sequence[str]) -> tuple[str, ...] | dict[str, float]:
+    """Return the names in order, or their weights if any has one (`fast:3`); the others have weight 1.
+
+    Raises:
+        BadInput: a weight is not a number above 0, or a queue is named twice.
+    """
+    weights: dict[str, float] = {}
+    has_weights = False
+    for text in given:
+        name, colon, weight = text.rpartition(":")
+        if not colon or not weight.replace(".", "", 1).lstrip("-").isdigit():
+            name, weight = text, "1"
+        else:
+            has_weights = True
+        checked_name("queue", name)
+        if not 0 < float(weight) <= 1_000_000:
+            raise BadInput(f"the weight of queue {name} must be above 0, not {weight}: -q {name}:3")
+        if name in weights:
+            raise BadInput(f"queue {name} is given twice")
+        weights[name] = float(weight)
+    return weights if has_weights else tuple(weights)
+
+
+def _status(status: int) -> int:
+    """Return the exit status of a worker. Only a keeper needs to know that `jobkit stop` ended it."""
+    return 0 if status == STOPPED and KEPT not in os.environ else status
+
+
+def _on_socket(settings: Settings, *, is_supervised: bool) -> Settings:
+    """Return the settings of `local://` with the socket of its server and the home's key."""
+    from jobkit.embedded import attach, ensure_running
+
+    server = attach(settings) if is_supervised else ensure_running(settings, only_looks=True)
+    return replace(settings, url=server.url, secret=server.secret, results=settings.results or str(server.results))
+
+
+def _all_queues(tasks: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """Return all queues that the tasks and the routing name, since an embedded server has no other workers."""
+    from jobkit.model import JobkitError
+    from jobkit.tasks.registry import registry
+
+    try:
+        known = {task.effective().queue for task in registry.load(tasks)}
+    except JobkitError:  # run_worker reports it
+        known = set()
+    others = {*known, *settings.routing.values()} - {None, "", "default"}
+    return ("default", *sorted(filter(None, others)))
+
+
+def _several(processes: int, *, is_finite: bool, watched: Sequence[str] = ()) -> int:
+    """Run this command line in several processes; returns the exit status.
+
+    They are restarted when they die or recycle themselves. If task modules are `watched`, also when their code changes.
+    """
+    from jobkit.cli.keeper import FINISH_S, Keeper, Watch
+    from jobkit.embedded.children import Child
+
+    argv = [sys.executable, "-m", "jobkit", *_without_processes(sys.argv[1:])]
+
+    def say(line: str) -> None:
+        click.echo(f"jobkit: {line}", err=True)
+
+    def make(n: int) -> Child:
+        return Child(
+            name=f"worker {n + 1}",
+            argv=argv,
+            env={**os.environ, KEPT: "1"} | ({"JOBKIT_DRAIN": str(FINISH_S)} if watched else {}),
+            death_signal=signal.SIGTERM,
+            give_up=frozenset({0, 2, STOPPED} if is_finite else {2, STOPPED}),
+            say=say,
+        )
+
+    drain_s = out.settings().drain
+    with Keeper([make(n) for n in range(processes)]) as keeper:
+        if watched:
+            watch = Watch(keeper, make, watched, say)
+            keeper.run(watch.tick)
+            watch.stop(drain_s)
+        else:
+            keeper.run()
+            keeper.stop(drain_s + 5.0)
+    ends = {child.gave_up_with or 0 for child in keeper.children} - {STOPPED}
+    return max(ends, default=0)
+
+
+def _without_processes(arguments: Sequence[str]) -> list[str]:
+    """Return a command line without `-n 4`, `-n4`, `--processes 4`, `--processes=4` and `--watch`."""
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in ("-n", "--processes"):
+            skip = True
+        elif argument != "--watch" and not argument.startswith(("--processes=", "-n")):
+            kept.append(argument)
+    return kept
+
+
+@click.command()
+@click.option("--all", "-a", "with_dead", is_flag=True, help="Also dead workers.")
+@as_json_option
+def workers(with_dead: bool, as_json: bool) -> None:
+    """List workers and their load."""
+    from jobkit.ui.words.format import duration, size  # not needed to run jobs
+
+    kit = out.connect()
+    found = [worker for worker in kit.workers() if worker.is_alive or with_dead]
+    if as_json:
+        out.echo_json([worker.to_json() for worker in found])
+        return
+    if refused := kit.refused():
+        out.echo(out.one_line(refused), err=True)
+    if not found:
+        out.echo("No workers. `jobkit worker` starts one.", err=True)
+        return
+    out.table(
+        ("WORKER", "ALIVE", "BUSY", "DONE", "CPU", "MEMORY", "QUEUES", "VERSION"),
+        [
+            (
+                out.one_line(w.id),
+                ("draining" if w.is_draining else "yes") if w.is_alive else f"no, seen {duration(w.beat_age_s)} ago",
+                f"{w.running}/{w.slots}",
+                str(w.done),
+                f"{w.cpu_percent:.0f} %",
+                size(w.rss_bytes),
+                ", ".join(w.queues),
+                out.one_line(f"{w.version} / {w.python}"),
+            )
+            for w in found
+        ],
+    )
+
+
+@click.command()
+@click.option("--now", is_flag=True, help="Release running jobs to the queue instead of finishing them.")
+@click.option("--host", metavar="NAME", help="Only workers of this machine.")
+@click.option("--queue", "-q", metavar="NAME", help="Only workers that serve this queue.")
+def stop(now: bool, host: str | None, queue: str | None) -> int:
+    """Ask workers to finish their jobs and exit, and print the workers' ids.
+
+    A released job loses no attempt. An embedded server restarts its workers; `jobkit down` stops them.
+    """
+    kit = out.connect()
+    asked = kit.stop_workers(host=host, queue=queue, now=now)
+    for worker in asked:
+        click.echo(out.one_line(worker.id))
+    if asked:
+        out.note(kit, "stop_worker" if now else "drain_worker", "worker", [worker.id for worker in asked])
+    if not asked:
+        which = " and ".join(
+            [*([f"on host {host!r}"] if host else []), *([f"for queue {queue!r}"] if queue else [])]
+        )  # fmt: skip
+        out.echo(f"No live worker{' ' + which if which else ''}.", err=True)
+        return FAILED
+    if out.settings().is_embedded:
+        out.echo("The embedded server restarts its workers; `jobkit down` stops them.", err=True)
+    return 0
