@@ -41,7 +41,6 @@ CLEAN = (
     "jobkit/ui",
     "jobkit/http",
     "jobkit/cli",
-    "docs/http.md",
 )
 
 #: "in a process of its own and ..."; "of its own workers" is fine.
