@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, StoreUnavailable, apply
 from jobkit.store.base import Store
-from jobkit.store.hub import Hub
+from jobkit.store.hub import RedisHub
 
 if TYPE_CHECKING:
     from jobkit.client.job import Job
@@ -36,7 +36,7 @@ _BATCH = 500
 class LiveJobs:
     """The handles of one kit. `start` and `close` run on the loop; `adopt` and `get` anywhere."""
 
-    def __init__(self, store: Store, hub: Hub) -> None:
+    def __init__(self, store: Store, hub: RedisHub) -> None:
         self._store, self._hub = store, hub
         self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
         self._kept: OrderedDict[str, Job] = OrderedDict()

@@ -21,7 +21,7 @@ from jobkit.index.database import ASK, COUNT, WRITE, Hit, IndexDatabase
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.runners import Runners
 from jobkit.store.base import Store
-from jobkit.store.hub import Hub
+from jobkit.store.hub import RedisHub
 from jobkit.store.query import Brief, Page, Query, matches, write_cursor
 
 logger = logging.getLogger("jobkit.index")
@@ -49,7 +49,7 @@ class Index:
     use.
     """
 
-    def __init__(self, store: Store, hub: Hub) -> None:
+    def __init__(self, store: Store, hub: RedisHub) -> None:
         self._store, self._hub = store, hub
         self._database: IndexDatabase | None = None
         self._runners = Runners(self._failed)

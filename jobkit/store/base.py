@@ -1,8 +1,8 @@
 """What a store does: the verbs that move jobs, and the ones that look at them.
 
-Two stores pass the same tests: `RedisStore` (Lua transitions, shared by processes and machines) and `MemoryStore`
-(in one process, behind `sync://`). Each verb that moves a job checks that the transition is allowed, bumps the job's
-`seq`, keeps the event with the record and publishes it, as one atomic step; the store's clock is the only clock.
+`RedisStore` does it; for `sync://` on a private server of the process. Each verb that moves a job checks that the
+transition is allowed, increases the job's `seq`, keeps the event with the record and publishes it, as one atomic step.
+The store's clock is the only clock.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from redis.exceptions import RedisError
@@ -37,31 +37,8 @@ OWN = "own channel"
 _BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
-class Hub(Protocol):
-    """What clients need of a hub; `RedisHub` and `MemoryHub` are the two."""
-
-    client_id: str
-
-    @property
-    def is_live(self) -> bool: ...
-
-    def listen(self, listener: Listener, job_id: str | None = None) -> Callable[[], None]: ...
-
-    def listen_own(self, listener: Listener) -> Callable[[], None]: ...
-
-    def on_status(self, callback: Callable[[bool], None]) -> Callable[[], None]: ...
-
-    def on_heard(self, callback: Callable[[str], None]) -> Callable[[], None]: ...
-
-    async def start(self) -> None: ...
-
-    async def ready(self, job_id: str | None = None) -> None: ...
-
-    async def close(self) -> None: ...
-
-
 class Listeners:
-    """Who wants to know what. Thread-safe; shared by both hubs."""
+    """Who wants to know what. Thread-safe."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()

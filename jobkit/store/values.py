@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -211,24 +211,6 @@ class WorkerInfo:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
-
-
-def by_turns(worker: WorkerInfo, turns: dict[str, float]) -> Iterator[str]:
-    """Yield a worker's next weighted queue repeatedly: the one with the fewest turns.
-
-    The caller adds a job's turn to `turns`, or removes the queue if it is empty; a removed queue returns with the
-    fewest
-    turns of the others, so that it does not catch up. Must match `lua/verbs/claim.lua`.
-    """
-    open_queues = [queue for queue in worker.queues if worker.weights]
-    while open_queues:
-        least = min(turns.values(), default=0.0)
-        for queue in open_queues:
-            turns.setdefault(queue, least)
-        chosen = min(open_queues, key=turns.__getitem__)
-        yield chosen
-        if chosen not in turns:
-            open_queues.remove(chosen)
 
 
 @dataclass(frozen=True, slots=True)

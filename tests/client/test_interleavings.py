@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from jobkit.client.job import Job
 from jobkit.client.live import LiveJobs
 from jobkit.model import JobEvent, JobSnapshot
-from jobkit.store.memory import MemoryStore
+from jobkit.store import private
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import Ending
 from tests.store.conftest import settings_for
-from tests.store.support import claim, job, lapse, numbers, worker
+from tests.store.support import claim, clear, job, lapse, numbers, worker
 from tests.support import examples
 
 Steps = list[tuple[str, int]]
@@ -30,7 +31,15 @@ actions = st.lists(
 
 async def history(ways: list[str]) -> tuple[list[JobEvent], list[JobSnapshot]]:
     """What was told of a job, in order, and its snapshot after each."""
-    store = MemoryStore(settings_for("sync://", max_losses=50))
+    store = RedisStore(settings_for(private.server.url(), max_losses=50))
+    try:
+        return await _history(store, ways)
+    finally:
+        await clear(store)
+        await store.close()
+
+
+async def _history(store: RedisStore, ways: list[str]) -> tuple[list[JobEvent], list[JobSnapshot]]:
     await store.submit([job("a")])
     told = [event async for event in _new(store, [])]
     [first] = await store.snapshots(["a"])
@@ -64,7 +73,7 @@ async def history(ways: list[str]) -> tuple[list[JobEvent], list[JobSnapshot]]:
     return told, snapshots
 
 
-async def _new(store: MemoryStore, known: list[JobEvent]) -> Any:
+async def _new(store: RedisStore, known: list[JobEvent]) -> Any:
     for event in (await store.events())[len(known) :]:
         yield replace(event, id="")
 

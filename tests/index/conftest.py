@@ -8,15 +8,14 @@ import pytest
 
 from jobkit.index import Index
 from jobkit.store.hub import RedisHub
-from jobkit.store.memory import MemoryHub
-from tests.store.conftest import hub, lease_s, redis_url, store, store_url
-from tests.store.support import AnyStore
+from jobkit.store.redis import RedisStore
+from tests.store.conftest import hub, lease_s, redis_url, store
 
-__all__ = ["hub", "lease_s", "redis_url", "store", "store_url"]
+__all__ = ["hub", "lease_s", "redis_url", "store"]
 
 
 @pytest.fixture
-async def index(store: AnyStore, hub: RedisHub | MemoryHub) -> AsyncIterator[Index]:
+async def index(store: RedisStore, hub: RedisHub) -> AsyncIterator[Index]:
     made = Index(store, hub)
     yield made
     await made.close()

@@ -15,7 +15,7 @@ from jobkit.model import ErrorKind, InvalidParams
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import ORDERS, Query
 from jobkit.store.redis import RedisStore
-from tests.store.support import AnyStore, claim, ending, job, numbers, submit, worker
+from tests.store.support import claim, ending, job, numbers, submit, worker
 from tests.support import until
 
 QUERIES: list[dict[str, Any]] = [
@@ -45,7 +45,7 @@ QUERIES: list[dict[str, Any]] = [
 ]
 
 
-async def fill(store: AnyStore, count: int, start: int = 0) -> None:
+async def fill(store: RedisStore, count: int, start: int = 0) -> None:
     """Jobs in every state, of few people and tasks."""
     dice = random.Random(7 + start)
     jobs = []
@@ -72,7 +72,7 @@ async def fill(store: AnyStore, count: int, start: int = 0) -> None:
     await store.cancel([f"j{start + count - 1:04}"])
 
 
-async def ids(finder: AnyStore | Index, query: Query) -> list[str]:
+async def ids(finder: RedisStore | Index, query: Query) -> list[str]:
     """All ids of a query, page by page."""
     find = finder.page if isinstance(finder, Index) else finder.list
     found: list[str] = []
@@ -96,7 +96,7 @@ async def finds(index: Index, query: Query, expected: list[str]) -> None:
     await until(is_found, f"{query} to find {expected}")
 
 
-async def same(store: AnyStore, index: Index, query: Query) -> list[str]:
+async def same(store: RedisStore, index: Index, query: Query) -> list[str]:
     """What both find."""
     found = await ids(index, query)
     assert found == await ids(store, replace(query, limit=1000)), query
@@ -105,7 +105,7 @@ async def same(store: AnyStore, index: Index, query: Query) -> list[str]:
 
 @pytest.mark.parametrize("has_grams", [True, False], ids=["grams", "no grams"])
 async def test_it_finds_what_the_store_finds(
-    store: AnyStore, index: Index, has_grams: bool, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, index: Index, has_grams: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not has_grams:
         monkeypatch.setattr(schema, "_GRAMS", "CREATE VIRTUAL TABLE grams USING no_such_module(text)")
@@ -121,7 +121,7 @@ async def test_it_finds_what_the_store_finds(
 
 
 @pytest.mark.parametrize("order", [sign + name for name in ORDERS for sign in ("", "-")])
-async def test_it_orders_as_the_store_does(store: AnyStore, index: Index, order: str) -> None:
+async def test_it_orders_as_the_store_does(store: RedisStore, index: Index, order: str) -> None:
     await fill(store, 30)
 
     assert len(await same(store, index, Query(order=order, limit=4))) == 30
@@ -131,7 +131,7 @@ async def test_it_orders_as_the_store_does(store: AnyStore, index: Index, order:
 
 @pytest.mark.nightly
 async def test_the_ways_for_many_rows_find_the_same(
-    store: AnyStore, index: Index, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With few rows the way by the rarest filter would always be taken."""
     monkeypatch.setattr("jobkit.index.plan.FEW", 3)
@@ -147,13 +147,13 @@ async def test_the_ways_for_many_rows_find_the_same(
             await same(store, index, Query(**query, order=order, limit=7))
 
 
-async def caught_up(store: AnyStore, index: Index) -> None:
+async def caught_up(store: RedisStore, index: Index) -> None:
     """Until it has heard all that was said before."""
     await submit(store, "last-word", owner="last-word")
     await finds(index, Query(owner="last-word"), ["last-word"])
 
 
-async def test_it_hears_of_every_change(store: AnyStore, index: Index) -> None:
+async def test_it_hears_of_every_change(store: RedisStore, index: Index) -> None:
     await fill(store, 20)
     await finds(index, Query(owner="new"), [])
 
@@ -171,7 +171,7 @@ async def test_it_hears_of_every_change(store: AnyStore, index: Index) -> None:
     await until(lambda: index.size == 20, "the job to leave")
 
 
-async def test_an_id_that_is_used_again_is_the_new_job(store: AnyStore, index: Index) -> None:
+async def test_an_id_that_is_used_again_is_the_new_job(store: RedisStore, index: Index) -> None:
     await submit(store, "x", owner="ada")
     await submit(store, "y", owner="ada")
     await store.cancel(["x"])
@@ -183,9 +183,7 @@ async def test_an_id_that_is_used_again_is_the_new_job(store: AnyStore, index: I
     await finds(index, Query(owner="ada"), ["x", "y"])
 
 
-async def test_what_expired_leaves_the_page_and_the_index(store: AnyStore, index: Index) -> None:
-    if not isinstance(store, RedisStore):
-        pytest.skip("time goes by in Redis")
+async def test_what_expired_leaves_the_page_and_the_index(store: RedisStore, index: Index) -> None:
     await submit(store, "a", "b", "c", owner="ada")
     await store.cancel(["b"])
     await finds(index, Query(owner="ada"), ["c", "b", "a"])
@@ -202,7 +200,7 @@ async def _is_gone(store: RedisStore, job_id: str) -> bool:
     return not await store.redis.exists(f"{store.prefix}job:{job_id}")
 
 
-async def test_what_the_index_missed_is_found_by_comparing(store: AnyStore, index: Index) -> None:
+async def test_what_the_index_missed_is_found_by_comparing(store: RedisStore, index: Index) -> None:
     await fill(store, 20)
     await index.whole()
     for stop in index._stops:  # as deaf as with a cut connection
@@ -218,9 +216,7 @@ async def test_what_the_index_missed_is_found_by_comparing(store: AnyStore, inde
     assert index.size == 30
 
 
-async def test_a_store_that_was_wiped_is_read_anew(store: AnyStore, index: Index) -> None:
-    if not isinstance(store, RedisStore):
-        pytest.skip("memory goes with its process")
+async def test_a_store_that_was_wiped_is_read_anew(store: RedisStore, index: Index) -> None:
     await submit(store, "a", owner="ada")
     assert await ids(index, Query(owner="ada")) == ["a"]
 
@@ -235,7 +231,7 @@ async def test_a_store_that_was_wiped_is_read_anew(store: AnyStore, index: Index
 
 
 async def test_changes_while_it_is_filled_are_not_lost(
-    store: AnyStore, index: Index, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A slice may be on its way with what was read before the change."""
     monkeypatch.setattr("jobkit.index.index._SLICE", 5)
@@ -245,7 +241,7 @@ async def test_changes_while_it_is_filled_are_not_lost(
     read = type(store).briefs
     changed = asyncio.Event()
 
-    async def briefs(self: AnyStore, job_ids: Any) -> Any:
+    async def briefs(self: RedisStore, job_ids: Any) -> Any:
         found = await read(self, job_ids)
         if not changed.is_set() and queued[-1] in job_ids:
             changed.set()
@@ -266,7 +262,7 @@ async def test_changes_while_it_is_filled_are_not_lost(
 
 
 async def test_a_page_says_how_far_it_has_looked_while_the_index_is_filled(
-    store: AnyStore, index: Index, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobkit.index.index._SLICE", 5)
     monkeypatch.setattr("jobkit.index.index._PATIENCE_S", 0.0)
@@ -296,7 +292,7 @@ async def test_a_page_says_how_far_it_has_looked_while_the_index_is_filled(
     assert (await index.page(Query(task="*"))).searched is None
 
 
-async def test_what_is_simple_never_makes_an_index(store: AnyStore, index: Index) -> None:
+async def test_what_is_simple_never_makes_an_index(store: RedisStore, index: Index) -> None:
     await submit(store, "a", "b")
 
     assert [one.id for one in (await index.page(Query(states=("queued",), newer_s=60))).jobs] == ["b", "a"]

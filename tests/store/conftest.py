@@ -1,4 +1,4 @@
-"""Both stores, each with a namespace of its own, checked and emptied after every test."""
+"""The store in a namespace of its own, checked and emptied after every test."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import pytest
 
 from jobkit.settings import Settings
 from jobkit.store.hub import RedisHub
-from jobkit.store.memory import MemoryHub, MemoryStore
 from jobkit.store.redis import RedisStore
 
 from .server import Server
-from .support import AnyStore, check_keys, check_laws, clear
+from .support import check_keys, check_laws, clear
 
 
 @pytest.fixture(scope="session")
@@ -36,26 +35,9 @@ def lease_s() -> float:
     return 30.0
 
 
-@pytest.fixture(params=["memory", "redis"])
-def store_url(request: pytest.FixtureRequest) -> str:
-    return "sync://" if request.param == "memory" else str(request.getfixturevalue("redis_url"))
-
-
 @pytest.fixture
-async def store(store_url: str, lease_s: float) -> AsyncIterator[AnyStore]:
-    settings = settings_for(store_url, lease=lease_s)
-    store: AnyStore = MemoryStore(settings) if settings.scheme == "sync" else RedisStore(settings)
-    yield store
-    await check_laws(store)
-    if isinstance(store, RedisStore):
-        await check_keys(store)
-    await clear(store)
-    await store.close()
-
-
-@pytest.fixture
-async def redis_store(redis_url: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(settings_for(redis_url))
+async def store(redis_url: str, lease_s: float) -> AsyncIterator[RedisStore]:
+    store = RedisStore(settings_for(redis_url, lease=lease_s))
     yield store
     await check_laws(store)
     await check_keys(store)
@@ -64,8 +46,8 @@ async def redis_store(redis_url: str) -> AsyncIterator[RedisStore]:
 
 
 @pytest.fixture
-async def hub(store: AnyStore) -> AsyncIterator[RedisHub | MemoryHub]:
-    hub = MemoryHub(store) if isinstance(store, MemoryStore) else RedisHub(store)
+async def hub(store: RedisStore) -> AsyncIterator[RedisHub]:
+    hub = RedisHub(store)
     await hub.start()
     yield hub
     await hub.close()

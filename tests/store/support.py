@@ -10,12 +10,9 @@ import pytest
 
 from jobkit.model import ALLOWED, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.model.failure import group_of
-from jobkit.store.memory import MemoryStore
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, Ending, Progress, Submission, WorkerInfo
-
-AnyStore = MemoryStore | RedisStore
 
 _ids = itertools.count(1)
 
@@ -32,15 +29,15 @@ def worker(id: str = "w1", *queues: str) -> WorkerInfo:
     return WorkerInfo(id=id, queues=queues or ("default",))
 
 
-async def submit(store: AnyStore, *ids: str, client: str = "", **spec: Any) -> None:
+async def submit(store: RedisStore, *ids: str, client: str = "", **spec: Any) -> None:
     await store.submit([job(id, **spec) for id in ids], client)
 
 
-async def claim(store: AnyStore, free: int = 1, by: WorkerInfo | None = None) -> list[Claimed]:
+async def claim(store: RedisStore, free: int = 1, by: WorkerInfo | None = None) -> list[Claimed]:
     return (await store.claim(by or worker(), free))[0]
 
 
-async def started(store: AnyStore, id: str, **spec: Any) -> Claimed:
+async def started(store: RedisStore, id: str, **spec: Any) -> Claimed:
     """A job that was submitted and is running now; nothing else may wait."""
     await submit(store, id, **spec)
     [claimed] = await claim(store)
@@ -56,7 +53,7 @@ def numbers(claimed: Claimed, done: float, total: float | None = None, message: 
     return Progress(claimed.spec.id, claimed.token, True, done, total, message)
 
 
-async def snapshot(store: AnyStore, id: str) -> JobSnapshot:
+async def snapshot(store: RedisStore, id: str) -> JobSnapshot:
     [found] = await store.snapshots([id])
     assert found is not None, f"no job {id}"
     return found
@@ -66,23 +63,15 @@ def types(snapshot: JobSnapshot) -> list[str]:
     return [str(event.type) for event in snapshot.history]
 
 
-async def lapse(store: AnyStore, *ids: str) -> None:
+async def lapse(store: RedisStore, *ids: str) -> None:
     """Lets the leases of running jobs end now."""
     for id in ids:
-        if isinstance(store, MemoryStore):
-            if id in store._jobs.leases:
-                store._jobs.leases.add(id, 1)
-        else:
-            await store.redis.zadd(f"{store.prefix}leases", {id: 1}, xx=True)
+        await store.redis.zadd(f"{store.prefix}leases", {id: 1}, xx=True)
 
 
-async def come_due(store: AnyStore, id: str, queue: str = "default") -> None:
+async def come_due(store: RedisStore, id: str, queue: str = "default") -> None:
     """Lets the time of a scheduled job come now."""
-    if isinstance(store, MemoryStore):
-        if id in store._jobs.due[queue]:
-            store._jobs.due[queue].add(id, 1)
-    else:
-        await store.redis.zadd(f"{store.prefix}due:{queue}", {id: 1}, xx=True)
+    await store.redis.zadd(f"{store.prefix}due:{queue}", {id: 1}, xx=True)
 
 
 # -- the laws ---------------------------------------------------------------------------------------------------------
@@ -102,19 +91,7 @@ class Structure:
     holders: dict[str, set[str]]
 
 
-async def structure(store: AnyStore) -> Structure:
-    if isinstance(store, MemoryStore):
-        jobs = store._jobs
-        return Structure(
-            set(jobs.by_age),
-            {str(state): set(ids) for state, ids in jobs.states.items()},
-            {queue: set(ids) for queue, ids in jobs.ready.items()},
-            {queue: set(ids) for queue, ids in jobs.due.items()},
-            set(jobs.leases),
-            set(jobs.expiry),
-            {gate: set(ids) for gate, ids in jobs.hold.parked.items()},
-            {gate: set(ids) for gate, ids in jobs.hold.holders.items()},
-        )
+async def structure(store: RedisStore) -> Structure:
     queues = [queue.decode() for queue in await store.redis.smembers(f"{store.prefix}queues")]
 
     async def ids(name: str) -> set[str]:
@@ -138,7 +115,7 @@ async def names(store: RedisStore, kind: str) -> list[str]:
     return [key.decode().removeprefix(start) async for key in store.redis.scan_iter(f"{start}*", count=1000)]
 
 
-async def check_laws(store: AnyStore) -> None:
+async def check_laws(store: RedisStore) -> None:
     """Each job stands exactly where its state says; its events are all there, allowed, and lead to its record."""
     where = await structure(store)
     for id in sorted(where.jobs):
@@ -165,7 +142,7 @@ async def check_laws(store: AnyStore) -> None:
     await check_groups(store)
 
 
-async def check_events(store: AnyStore, ids: set[str]) -> None:
+async def check_events(store: RedisStore, ids: set[str]) -> None:
     stream: dict[str, list[JobEvent]] = {}
     for event in await store.events(limit=100_000):
         lives = stream.setdefault(event.job_id, [])
@@ -238,7 +215,7 @@ async def check_keys(store: RedisStore) -> None:
             ), f"{raw} has no owner"
 
 
-async def check_groups(store: AnyStore) -> None:
+async def check_groups(store: RedisStore) -> None:
     """Each failed job that is kept is in the group of its error, and nothing else is in any group."""
     where = await structure(store)
     inside: dict[str, str] = {}
@@ -258,7 +235,7 @@ async def keys(store: RedisStore) -> list[str]:
     return [key.decode() async for key in store.redis.scan_iter(f"{store.prefix}*", count=1000)]
 
 
-async def clear(store: AnyStore) -> None:
+async def clear(store: RedisStore) -> None:
     """Ends and forgets every job through the verbs; then nothing of any job may be left."""
     where = await structure(store)
     everything = sorted(where.jobs)
@@ -274,20 +251,19 @@ async def clear(store: AnyStore) -> None:
     left = await structure(store)
     lines = (*left.states.values(), *left.ready.values(), *left.due.values())
     assert not any([left.jobs, left.leases, left.expiry, *lines])
-    if isinstance(store, RedisStore):
-        owned = {key.removeprefix(store.prefix).partition(":")[0] for key in await keys(store)}
-        assert owned <= {
-            *_SHARED,
-            "rules",
-            "starts",
-            "once",
-            "subs",
-            "cache",
-            "worker",
-            "idle",
-            "lending",
-            "group",
-            "groups",
-        }  # a group that somebody judged outlives its jobs
-        if found := await keys(store):
-            await store.redis.delete(*found)
+    owned = {key.removeprefix(store.prefix).partition(":")[0] for key in await keys(store)}
+    assert owned <= {
+        *_SHARED,
+        "rules",
+        "starts",
+        "once",
+        "subs",
+        "cache",
+        "worker",
+        "idle",
+        "lending",
+        "group",
+        "groups",
+    }  # a group that somebody judged outlives its jobs
+    if found := await keys(store):
+        await store.redis.delete(*found)

@@ -8,29 +8,16 @@ import pytest
 
 from jobkit.model import ErrorKind, JobState, attempts_of
 from jobkit.model.snapshot import JobError
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import ALREADY, FENCED, FINISHED, Progress
 from tests.support import until
 
-from .support import (
-    AnyStore,
-    claim,
-    come_due,
-    ending,
-    job,
-    lapse,
-    numbers,
-    short_lease,
-    snapshot,
-    started,
-    submit,
-    types,
-    worker,
-)
+from .support import claim, come_due, ending, job, lapse, numbers, short_lease, snapshot, started, submit, types, worker
 
 BOOM = JobError(ErrorKind.EXCEPTION, "ValueError", "boom /tmp/é", "Traceback: line 1", "a.py:1 in f")
 
 
-async def test_a_success_keeps_its_value_preview_summary_and_usage(store: AnyStore) -> None:
+async def test_a_success_keeps_its_value_preview_summary_and_usage(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     usage = {"cpu_s": 0.25, "peak_rss_bytes": 123_456_789}
@@ -48,14 +35,14 @@ async def test_a_success_keeps_its_value_preview_summary_and_usage(store: AnySto
     assert types(found) == ["submitted", "started", "succeeded"]
 
 
-async def test_a_success_without_a_value_has_none(store: AnyStore) -> None:
+async def test_a_success_without_a_value_has_none(store: RedisStore) -> None:
     await store.finish([ending(await started(store, "a"))])
 
     assert (await snapshot(store, "a")).state is JobState.SUCCEEDED
     assert (await store.result("a"), await store.preview("a")) == (None, None)
 
 
-async def test_a_failure_says_why_and_its_history_has_no_second_traceback(store: AnyStore) -> None:
+async def test_a_failure_says_why_and_its_history_has_no_second_traceback(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     boom = replace(BOOM, source="1\tdef f():\n2\t    raise")
@@ -68,7 +55,7 @@ async def test_a_failure_says_why_and_its_history_has_no_second_traceback(store:
     assert "source" not in found.history[-1].data["error"]
 
 
-async def test_an_old_token_is_refused_and_changes_nothing(store: AnyStore) -> None:
+async def test_an_old_token_is_refused_and_changes_nothing(store: RedisStore) -> None:
     """The zombie: a worker that was away for longer than its lease comes back with a result."""
     zombie = await started(store, "a")
     await lapse(store, "a")
@@ -85,7 +72,7 @@ async def test_an_old_token_is_refused_and_changes_nothing(store: AnyStore) -> N
     assert await store.result("a") == b"good"
 
 
-async def test_a_replayed_finish_is_answered_already(store: AnyStore) -> None:
+async def test_a_replayed_finish_is_answered_already(store: RedisStore) -> None:
     """The reply was lost, so the worker sends its ending again."""
     claimed = await started(store, "a")
     first = await store.finish([ending(claimed, result=b"1")])
@@ -98,7 +85,7 @@ async def test_a_replayed_finish_is_answered_already(store: AnyStore) -> None:
     assert await store.result("a") == b"1"
 
 
-async def test_a_replayed_retry_is_answered_already_and_counts_once(store: AnyStore) -> None:
+async def test_a_replayed_retry_is_answered_already_and_counts_once(store: RedisStore) -> None:
     claimed = await started(store, "a", retries=3)
     retry = ending(claimed, "retried", error=BOOM)
 
@@ -111,7 +98,7 @@ async def test_a_replayed_retry_is_answered_already_and_counts_once(store: AnySt
     assert (await snapshot(store, "a")).retried == 1
 
 
-async def test_endings_of_unknown_and_waiting_jobs_are_fenced(store: AnyStore) -> None:
+async def test_endings_of_unknown_and_waiting_jobs_are_fenced(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await submit(store, "waits")
     other = ending(claimed)
@@ -127,7 +114,7 @@ async def test_endings_of_unknown_and_waiting_jobs_are_fenced(store: AnyStore) -
     assert (await snapshot(store, "waits")).state is JobState.QUEUED
 
 
-async def test_a_retry_with_backoff_waits_and_then_runs_as_the_next_attempt(store: AnyStore) -> None:
+async def test_a_retry_with_backoff_waits_and_then_runs_as_the_next_attempt(store: RedisStore) -> None:
     first = await started(store, "a", retries=1)
     await store.progress([numbers(first, 5, 10, "half")])
 
@@ -146,7 +133,7 @@ async def test_a_retry_with_backoff_waits_and_then_runs_as_the_next_attempt(stor
     assert [attempt.outcome for attempt in attempts_of(running.history)] == ["retried", "running"]
 
 
-async def test_a_retry_without_backoff_is_queued_at_once_behind_those_who_wait(store: AnyStore) -> None:
+async def test_a_retry_without_backoff_is_queued_at_once_behind_those_who_wait(store: RedisStore) -> None:
     first = await started(store, "a", retries=1)
     await submit(store, "b")
 
@@ -156,7 +143,7 @@ async def test_a_retry_without_backoff_is_queued_at_once_behind_those_who_wait(s
     assert [claimed.spec.id for claimed in await claim(store, 2)] == ["b", "a"]
 
 
-async def test_the_error_of_a_retried_attempt_is_history_once_the_job_succeeds(store: AnyStore) -> None:
+async def test_the_error_of_a_retried_attempt_is_history_once_the_job_succeeds(store: RedisStore) -> None:
     first = await started(store, "a", retries=1)
     await store.finish([ending(first, "retried", error=BOOM)])
     [second] = await claim(store)
@@ -171,7 +158,7 @@ async def test_the_error_of_a_retried_attempt_is_history_once_the_job_succeeds(s
     assert first_attempt.reason == "ValueError: boom /tmp/é"
 
 
-async def test_a_summary_belongs_to_an_end_only(store: AnyStore) -> None:
+async def test_a_summary_belongs_to_an_end_only(store: RedisStore) -> None:
     first = await started(store, "a", retries=1)
 
     await store.finish([ending(first, "retried", error=BOOM, summary="half", usage={"exit": "1"})])
@@ -180,7 +167,7 @@ async def test_a_summary_belongs_to_an_end_only(store: AnyStore) -> None:
     assert (found.summary, dict(found.usage)) == ("", {"exit": "1"})
 
 
-async def test_a_released_job_costs_nothing_and_keeps_its_place_in_the_line(store: AnyStore) -> None:
+async def test_a_released_job_costs_nothing_and_keeps_its_place_in_the_line(store: RedisStore) -> None:
     first = await started(store, "a", retries=0)
     await submit(store, "b", "c")
 
@@ -193,7 +180,7 @@ async def test_a_released_job_costs_nothing_and_keeps_its_place_in_the_line(stor
 
 
 @short_lease
-async def test_a_lease_that_runs_out_queues_the_job_again(store: AnyStore) -> None:
+async def test_a_lease_that_runs_out_queues_the_job_again(store: RedisStore) -> None:
     await started(store, "a")
     await submit(store, "b")
 
@@ -207,7 +194,7 @@ async def test_a_lease_that_runs_out_queues_the_job_again(store: AnyStore) -> No
     assert [attempt.outcome for attempt in attempts_of(found.history)] == ["lost", "running"]
 
 
-async def claims_of_two(store: AnyStore) -> list | None:  # type: ignore[type-arg]
+async def claims_of_two(store: RedisStore) -> list | None:  # type: ignore[type-arg]
     """Two jobs at once, or None: one claim takes both or none, since it is asked for none first."""
     await store.claim(worker("w2"), 0)
     if (await store.counts())["queued"] < 2:
@@ -216,7 +203,7 @@ async def claims_of_two(store: AnyStore) -> list | None:  # type: ignore[type-ar
 
 
 @short_lease
-async def test_a_heartbeat_keeps_the_lease(store: AnyStore) -> None:
+async def test_a_heartbeat_keeps_the_lease(store: RedisStore) -> None:
     held = await started(store, "a")
     await started(store, "b")
 
@@ -229,7 +216,7 @@ async def test_a_heartbeat_keeps_the_lease(store: AnyStore) -> None:
     assert (await snapshot(store, "a")).losses == 0
 
 
-async def test_a_heartbeat_returns_the_jobs_of_others_to_their_queue(store: AnyStore) -> None:
+async def test_a_heartbeat_returns_the_jobs_of_others_to_their_queue(store: RedisStore) -> None:
     await started(store, "a")
     await lapse(store, "a")
 
@@ -238,7 +225,7 @@ async def test_a_heartbeat_returns_the_jobs_of_others_to_their_queue(store: AnyS
     assert (await snapshot(store, "a")).state is JobState.QUEUED
 
 
-async def test_a_heartbeat_takes_back_a_lapsed_lease_that_nobody_recovered(store: AnyStore) -> None:
+async def test_a_heartbeat_takes_back_a_lapsed_lease_that_nobody_recovered(store: RedisStore) -> None:
     held = await started(store, "a")
     await lapse(store, "a")
 
@@ -249,7 +236,7 @@ async def test_a_heartbeat_takes_back_a_lapsed_lease_that_nobody_recovered(store
     assert (await snapshot(store, "a")).losses == 0
 
 
-async def test_a_heartbeat_learns_what_was_lost_and_what_should_stop(store: AnyStore) -> None:
+async def test_a_heartbeat_learns_what_was_lost_and_what_should_stop(store: RedisStore) -> None:
     lost = await started(store, "lost")
     await lapse(store, "lost")
     await claim(store, by=worker("w2"))
@@ -262,7 +249,7 @@ async def test_a_heartbeat_learns_what_was_lost_and_what_should_stop(store: AnyS
     assert renewal.cancelled == ("asked",)
 
 
-async def test_a_job_whose_workers_die_too_often_has_failed(store: AnyStore) -> None:
+async def test_a_job_whose_workers_die_too_often_has_failed(store: RedisStore) -> None:
     await submit(store, "poison", retries=5)
     for n in range(3):
         [claimed] = await claim(store, by=worker(f"w{n}"))
@@ -279,7 +266,7 @@ async def test_a_job_whose_workers_die_too_often_has_failed(store: AnyStore) -> 
     assert types(found)[-2:] == ["started", "failed"]
 
 
-async def test_progress_shows_the_newest_numbers(store: AnyStore) -> None:
+async def test_progress_shows_the_newest_numbers(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     answers = await store.progress([numbers(claimed, 1, 4, "first"), numbers(claimed, 3.0, 4, 'se"cond\n')])
@@ -294,7 +281,7 @@ async def test_progress_shows_the_newest_numbers(store: AnyStore) -> None:
     ("done", "total"), [(float("nan"), float("inf")), (-1.0, -5.0), (None, None)], ids=["endless", "negative", "none"]
 )
 async def test_progress_that_cannot_be_shown_is_unknown(
-    store: AnyStore, done: float | None, total: float | None
+    store: RedisStore, done: float | None, total: float | None
 ) -> None:
     claimed = await started(store, "a")
 
@@ -304,7 +291,7 @@ async def test_progress_that_cannot_be_shown_is_unknown(
     assert (found.done, found.total, found.progress) == (None, None, None)
 
 
-async def test_lines_without_numbers_leave_the_numbers(store: AnyStore) -> None:
+async def test_lines_without_numbers_leave_the_numbers(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.progress([numbers(claimed, 1, 2)])
 
@@ -313,7 +300,7 @@ async def test_lines_without_numbers_leave_the_numbers(store: AnyStore) -> None:
     assert (await snapshot(store, "a")).rev == 1
 
 
-async def test_many_retries_keep_the_head_and_the_tail_of_the_history(store: AnyStore) -> None:
+async def test_many_retries_keep_the_head_and_the_tail_of_the_history(store: RedisStore) -> None:
     await submit(store, "a", retries=1000)
     for _ in range(120):
         [claimed] = await claim(store)
@@ -324,7 +311,7 @@ async def test_many_retries_keep_the_head_and_the_tail_of_the_history(store: Any
     assert [event.seq for event in found.history] == [*range(1, 21), *range(62, 242)]
 
 
-async def test_an_empty_batch_is_nothing(store: AnyStore) -> None:
+async def test_an_empty_batch_is_nothing(store: RedisStore) -> None:
     assert await store.submit([]) == []
     assert await store.finish([]) == []
     assert await store.progress([]) == []
@@ -332,7 +319,7 @@ async def test_an_empty_batch_is_nothing(store: AnyStore) -> None:
     assert await store.delete([]) == []
 
 
-async def test_one_call_ends_many_attempts(store: AnyStore) -> None:
+async def test_one_call_ends_many_attempts(store: RedisStore) -> None:
     await store.submit([job(f"j{n:03}") for n in range(120)])
     claimed = await claim(store, 120)
 

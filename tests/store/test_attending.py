@@ -5,10 +5,10 @@ from __future__ import annotations
 from jobkit.store.redis import RedisStore
 from tests.support import until
 
-from .support import AnyStore, keys
+from .support import keys
 
 
-async def test_subscribers_are_there_until_they_leave(store: AnyStore) -> None:
+async def test_subscribers_are_there_until_they_leave(store: RedisStore) -> None:
     assert await store.attend({"a": b"1", "b": b"2"}, 60) == {}
     assert await store.attending() == {"a": b"1", "b": b"2"}
 
@@ -18,7 +18,7 @@ async def test_subscribers_are_there_until_they_leave(store: AnyStore) -> None:
     assert await store.depart([]) == []
 
 
-async def test_who_is_not_renewed_has_left_and_that_is_told_once(store: AnyStore) -> None:
+async def test_who_is_not_renewed_has_left_and_that_is_told_once(store: RedisStore) -> None:
     await store.attend({"dead": b"1"}, 0.05)
     await store.attend({"alive": b"2"}, 60)
 
@@ -31,9 +31,9 @@ async def test_who_is_not_renewed_has_left_and_that_is_told_once(store: AnyStore
     assert await store.attending() == {"alive": b"3"}
 
 
-async def test_where_no_server_is_left_they_go_by_themselves(redis_store: RedisStore) -> None:
-    await redis_store.attend({"a": b"1"}, 60)
+async def test_where_no_server_is_left_they_go_by_themselves(store: RedisStore) -> None:
+    await store.attend({"a": b"1"}, 60)
 
-    for key in await keys(redis_store):
+    for key in await keys(store):
         if "subs" in key:
-            assert 0 < await redis_store.redis.pttl(key) <= 240_000
+            assert 0 < await store.redis.pttl(key) <= 240_000

@@ -8,8 +8,6 @@ from jobkit.model import InvalidParams
 from jobkit.model.audit import NAMED, AuditBounds, AuditEntry
 from jobkit.store.redis import RedisStore
 
-from .support import AnyStore
-
 
 def entry(
     who: str = "ada", action: str = "cancel", targets: tuple[str, ...] = ("a",), outcome: str = "done"
@@ -17,7 +15,7 @@ def entry(
     return AuditEntry.of(who, "operate", "page", action, "job", targets, outcome, "job a was cancelled")
 
 
-async def test_what_was_done_is_read_back_newest_first(store: AnyStore) -> None:
+async def test_what_was_done_is_read_back_newest_first(store: RedisStore) -> None:
     for who in ("ada", "eve", "bob"):
         await store.note(entry(who))
 
@@ -44,7 +42,7 @@ async def test_what_was_done_is_read_back_newest_first(store: AnyStore) -> None:
     }
 
 
-async def test_older_entries_are_asked_for_by_the_id_of_the_last(store: AnyStore) -> None:
+async def test_older_entries_are_asked_for_by_the_id_of_the_last(store: RedisStore) -> None:
     for n in range(5):
         await store.note(entry(str(n)))
 
@@ -54,7 +52,7 @@ async def test_older_entries_are_asked_for_by_the_id_of_the_last(store: AnyStore
     assert [one.who for one in (*page, *rest)] == ["4", "3", "2", "1", "0"]
 
 
-async def test_an_entry_is_small_whatever_it_is_about(store: AnyStore) -> None:
+async def test_an_entry_is_small_whatever_it_is_about(store: RedisStore) -> None:
     await store.note(entry("\ud800" * 1000, "x" * 1000, tuple("y" * 1000 for _ in range(1000))))
 
     (found,) = await store.audit()
@@ -68,12 +66,12 @@ async def test_an_entry_is_small_whatever_it_is_about(store: AnyStore) -> None:
 @pytest.mark.parametrize(
     "before", ["00-00", "x", "5", "1-x", "-", "1-01", "18446744073709551616-0", "1-0 ", "+", "١-٠"]
 )
-async def test_a_position_that_is_no_id_is_refused(store: AnyStore, before: str) -> None:
+async def test_a_position_that_is_no_id_is_refused(store: RedisStore, before: str) -> None:
     with pytest.raises(InvalidParams, match="before must be an id"):
         await store.audit(10, before)
 
 
-async def test_before_the_first_id_there_is_nothing(store: AnyStore) -> None:
+async def test_before_the_first_id_there_is_nothing(store: RedisStore) -> None:
     await store.note(entry())
 
     assert await store.audit(10, "0-0") == []
@@ -83,7 +81,7 @@ async def test_before_the_first_id_there_is_nothing(store: AnyStore) -> None:
 # -- what one person can do to the trail ------------------------------------------------------------------------------
 
 
-async def test_a_loop_of_failing_acts_costs_one_entry_with_its_count(store: AnyStore) -> None:
+async def test_a_loop_of_failing_acts_costs_one_entry_with_its_count(store: RedisStore) -> None:
     """It used to cost an entry each: 10,300 of them emptied the trail in 48 s."""
     await store.note(entry("admin", "delete"))
     for n in range(1000):
@@ -106,7 +104,7 @@ async def test_a_loop_of_failing_acts_costs_one_entry_with_its_count(store: AnyS
     assert (refused.outcome, refused.times) == ("refused", 1)
 
 
-async def test_a_target_that_is_named_already_is_not_counted_again(store: AnyStore) -> None:
+async def test_a_target_that_is_named_already_is_not_counted_again(store: RedisStore) -> None:
     for _ in range(3):
         await store.note(entry(outcome="failed"))
         await store.note(entry(targets=(), outcome="refused"))
@@ -116,7 +114,7 @@ async def test_a_target_that_is_named_already_is_not_counted_again(store: AnySto
     assert [(one.times, one.count, one.targets) for one in found] == [(3, 0, ()), (3, 1, ("a",))]
 
 
-async def test_acts_that_were_done_are_folded_when_they_are_very_many(store: AnyStore) -> None:
+async def test_acts_that_were_done_are_folded_when_they_are_very_many(store: RedisStore) -> None:
     store.audit_bounds = AuditBounds(alone_done=5)
     for n in range(9):
         await store.note(entry(targets=(f"job{n}",)))
@@ -127,7 +125,7 @@ async def test_acts_that_were_done_are_folded_when_they_are_very_many(store: Any
     assert found[0].targets == tuple(f"job{n}" for n in range(4, 9))
 
 
-async def test_counting_begins_anew_after_its_time(store: AnyStore) -> None:
+async def test_counting_begins_anew_after_its_time(store: RedisStore) -> None:
     store.audit_bounds = AuditBounds(fold_s=0.001)
     for _ in range(3):
         await store.note(entry(outcome="failed"))
@@ -140,7 +138,7 @@ async def test_counting_begins_anew_after_its_time(store: AnyStore) -> None:
     assert [one.times for one in await store.audit()] == [1, 1, 1]
 
 
-async def test_nobody_pushes_out_the_entries_of_somebody_else(store: AnyStore) -> None:
+async def test_nobody_pushes_out_the_entries_of_somebody_else(store: RedisStore) -> None:
     """Neither by one flood nor under a second name: the oldest entry of whoever has most of them goes."""
     store.audit_bounds = AuditBounds(kept=40, per_person=20)
     await store.note(entry("eve", "delete"))
@@ -160,12 +158,12 @@ async def test_nobody_pushes_out_the_entries_of_somebody_else(store: AnyStore) -
     assert found[0].action == "act499"
 
 
-async def test_entries_of_an_older_version_go_first(redis_store: RedisStore) -> None:
-    redis_store.audit_bounds = AuditBounds(kept=5)
+async def test_entries_of_an_older_version_go_first(store: RedisStore) -> None:
+    store.audit_bounds = AuditBounds(kept=5)
     for n in range(5):
         old = f'{{"who":"ada","action":"old{n}","outcome":"done","on":"job"}}'
-        await redis_store.redis.xadd(f"{redis_store.prefix}audit", {"a": old})
+        await store.redis.xadd(f"{store.prefix}audit", {"a": old})
     for n in range(3):
-        await redis_store.note(entry("ada", f"new{n}"))
+        await store.note(entry("ada", f"new{n}"))
 
-    assert [one.action for one in await redis_store.audit()] == ["new2", "new1", "new0", "old4", "old3"]
+    assert [one.action for one in await store.audit()] == ["new2", "new1", "new0", "old4", "old3"]

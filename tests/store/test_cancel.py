@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from jobkit.model import ErrorKind, JobState
 from jobkit.model.snapshot import JobError
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import ALREADY, FENCED, FINISHED
 
-from .support import AnyStore, claim, come_due, ending, lapse, numbers, snapshot, started, submit, types, worker
+from .support import claim, come_due, ending, lapse, numbers, snapshot, started, submit, types, worker
 
 
-async def test_cancel_before_start_never_gives_the_job_to_a_worker(store: AnyStore) -> None:
+async def test_cancel_before_start_never_gives_the_job_to_a_worker(store: RedisStore) -> None:
     await submit(store, "queued")
     await submit(store, "scheduled", delay_ms=60_000)
 
@@ -25,7 +26,7 @@ async def test_cancel_before_start_never_gives_the_job_to_a_worker(store: AnySto
         assert found.finished_at is not None
 
 
-async def test_a_running_job_goes_on_until_its_worker_has_stopped_it(store: AnyStore) -> None:
+async def test_a_running_job_goes_on_until_its_worker_has_stopped_it(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     states = await store.cancel(["a"], "enough")
@@ -40,7 +41,7 @@ async def test_a_running_job_goes_on_until_its_worker_has_stopped_it(store: AnyS
     assert types(found) == ["submitted", "started", "cancel_requested", "cancelled"]
 
 
-async def test_asking_twice_is_asking_once(store: AnyStore) -> None:
+async def test_asking_twice_is_asking_once(store: RedisStore) -> None:
     await started(store, "a")
 
     await store.cancel(["a"])
@@ -51,7 +52,7 @@ async def test_asking_twice_is_asking_once(store: AnyStore) -> None:
     assert await snapshot(store, "a") == before
 
 
-async def test_a_terminal_job_keeps_its_state(store: AnyStore) -> None:
+async def test_a_terminal_job_keeps_its_state(store: RedisStore) -> None:
     await store.finish([ending(await started(store, "done"))])
     await store.finish([ending(await started(store, "failed"), "failed", error=BOOM)])
     await submit(store, "gone")
@@ -67,7 +68,7 @@ async def test_a_terminal_job_keeps_its_state(store: AnyStore) -> None:
 BOOM = JobError(ErrorKind.EXCEPTION, "ValueError", "boom")
 
 
-async def test_a_job_that_succeeds_before_the_cancel_reaches_it_has_succeeded(store: AnyStore) -> None:
+async def test_a_job_that_succeeds_before_the_cancel_reaches_it_has_succeeded(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.cancel(["a"])
 
@@ -78,7 +79,7 @@ async def test_a_job_that_succeeds_before_the_cancel_reaches_it_has_succeeded(st
     assert types(found) == ["submitted", "started", "cancel_requested", "succeeded"]
 
 
-async def test_a_job_that_was_asked_to_stop_is_not_retried(store: AnyStore) -> None:
+async def test_a_job_that_was_asked_to_stop_is_not_retried(store: RedisStore) -> None:
     claimed = await started(store, "a", retries=5)
     await store.cancel(["a"])
 
@@ -88,7 +89,7 @@ async def test_a_job_that_was_asked_to_stop_is_not_retried(store: AnyStore) -> N
     assert (found.state, found.retried, found.error) == ("cancelled", 0, None)
 
 
-async def test_a_job_that_was_asked_to_stop_is_not_given_back(store: AnyStore) -> None:
+async def test_a_job_that_was_asked_to_stop_is_not_given_back(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.cancel(["a"])
 
@@ -98,7 +99,7 @@ async def test_a_job_that_was_asked_to_stop_is_not_given_back(store: AnyStore) -
     assert await store.finish([ending(claimed, "released")]) == [ALREADY]
 
 
-async def test_a_job_that_was_asked_to_stop_and_lost_its_worker_is_cancelled(store: AnyStore) -> None:
+async def test_a_job_that_was_asked_to_stop_and_lost_its_worker_is_cancelled(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.cancel(["a"])
     await lapse(store, "a")
@@ -111,7 +112,7 @@ async def test_a_job_that_was_asked_to_stop_and_lost_its_worker_is_cancelled(sto
     assert await store.finish([ending(claimed)]) == [FENCED]
 
 
-async def test_a_job_that_waits_for_its_retry_can_be_cancelled(store: AnyStore) -> None:
+async def test_a_job_that_waits_for_its_retry_can_be_cancelled(store: RedisStore) -> None:
     claimed = await started(store, "a", retries=1)
     await store.finish([ending(claimed, "retried", error=BOOM, delay_ms=60_000)])
 
@@ -121,7 +122,7 @@ async def test_a_job_that_waits_for_its_retry_can_be_cancelled(store: AnyStore) 
     assert (found.state, found.error, found.attempt) == ("cancelled", BOOM, 1)
 
 
-async def test_the_worker_of_a_job_that_was_cancelled_while_it_was_queued_again_is_fenced(store: AnyStore) -> None:
+async def test_the_worker_of_a_job_that_was_cancelled_while_it_was_queued_again_is_fenced(store: RedisStore) -> None:
     zombie = await started(store, "a")
     await lapse(store, "a")
     await store.claim(worker("w2"), 0)

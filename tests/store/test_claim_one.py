@@ -8,55 +8,55 @@ from jobkit.store.redis import RedisStore
 from .support import ending, job, snapshot, submit, types, worker
 
 
-async def test_it_starts_the_one_job_before_those_who_wait_longer(redis_store: RedisStore) -> None:
-    await submit(redis_store, "first", "second")
+async def test_it_starts_the_one_job_before_those_who_wait_longer(store: RedisStore) -> None:
+    await submit(store, "first", "second")
 
-    claimed, _ = await redis_store.claim_one(worker("me", "another queue"), "second")
+    claimed, _ = await store.claim_one(worker("me", "another queue"), "second")
 
     assert claimed is not None
     assert (claimed.spec.id, claimed.token, claimed.payload) == ("second", "me:1", b"arguments of second")
-    assert (await snapshot(redis_store, "first")).state == "queued"
-    assert await redis_store.finish([ending(claimed)]) == [1]
+    assert (await snapshot(store, "first")).state == "queued"
+    assert await store.finish([ending(claimed)]) == [1]
 
 
-async def test_it_does_not_wait_for_the_time_of_a_scheduled_job(redis_store: RedisStore) -> None:
-    await submit(redis_store, "a", delay_ms=60_000)
+async def test_it_does_not_wait_for_the_time_of_a_scheduled_job(store: RedisStore) -> None:
+    await submit(store, "a", delay_ms=60_000)
 
-    claimed, _ = await redis_store.claim_one(worker("me"), "a")
+    claimed, _ = await store.claim_one(worker("me"), "a")
 
     assert claimed is not None
-    found = await snapshot(redis_store, "a")
+    found = await snapshot(store, "a")
     assert types(found) == ["submitted", "queued", "started"]
     assert found.state == "running"
 
 
-async def test_it_gives_nothing_that_does_not_wait(redis_store: RedisStore) -> None:
-    await redis_store.submit([job("runs"), job("gone")])
-    await redis_store.claim_one(worker("me"), "runs")
-    await redis_store.cancel(["gone"])
+async def test_it_gives_nothing_that_does_not_wait(store: RedisStore) -> None:
+    await store.submit([job("runs"), job("gone")])
+    await store.claim_one(worker("me"), "runs")
+    await store.cancel(["gone"])
 
-    assert await redis_store.claim_one(worker("me"), "runs") == (None, False)
-    assert await redis_store.claim_one(worker("me"), "gone") == (None, False)
-    assert await redis_store.claim_one(worker("me"), "no") == (None, False)
+    assert await store.claim_one(worker("me"), "runs") == (None, False)
+    assert await store.claim_one(worker("me"), "gone") == (None, False)
+    assert await store.claim_one(worker("me"), "no") == (None, False)
 
 
-async def test_it_waits_for_no_limit(redis_store: RedisStore) -> None:
+async def test_it_waits_for_no_limit(store: RedisStore) -> None:
     limits = (Gate("task:simulate", n=1),)
-    await redis_store.submit([job("a", limits=limits), job("b", limits=limits)])
-    await redis_store.claim_one(worker("me"), "a")
+    await store.submit([job("a", limits=limits), job("b", limits=limits)])
+    await store.claim_one(worker("me"), "a")
 
-    claimed, _ = await redis_store.claim_one(worker("me"), "b")
+    claimed, _ = await store.claim_one(worker("me"), "b")
 
     assert claimed is not None
     assert claimed.spec.id == "b"
 
 
-async def test_it_leaves_what_is_paused(redis_store: RedisStore) -> None:
-    await redis_store.set_rule("queue:default", {"paused": {"by": "ada"}})
-    await submit(redis_store, "a")
+async def test_it_leaves_what_is_paused(store: RedisStore) -> None:
+    await store.set_rule("queue:default", {"paused": {"by": "ada"}})
+    await submit(store, "a")
 
-    assert await redis_store.claim_one(worker("me"), "a") == (None, True)
-    await redis_store.set_rule("queue:default", {"paused": None})
-    claimed, is_paused = await redis_store.claim_one(worker("me"), "a")
+    assert await store.claim_one(worker("me"), "a") == (None, True)
+    await store.set_rule("queue:default", {"paused": None})
+    claimed, is_paused = await store.claim_one(worker("me"), "a")
 
     assert (claimed is not None, is_paused) == (True, False)

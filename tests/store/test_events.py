@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-
 import pytest
 
-from jobkit.model import EventsExpired, EventType, JobEvent, LogLine
+from jobkit.model import EventsExpired, JobEvent, LogLine
 from jobkit.store.hub import RedisHub
-from jobkit.store.memory import MemoryHub, MemoryStore
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import INLINE_RESULT_BYTES, Progress
 from tests.support import until
 
-from .support import AnyStore, claim, come_due, ending, lapse, numbers, snapshot, started, submit, types
+from .support import claim, come_due, ending, lapse, numbers, snapshot, started, submit
 
-AnyHub = MemoryHub | RedisHub
 Heard = list[JobEvent]
 
 
@@ -24,7 +19,9 @@ def told(heard: Heard) -> list[str]:
     return [str(event.type) for event in heard]
 
 
-async def test_a_listener_of_a_job_hears_every_event_and_its_log(store: AnyStore, hub: AnyHub, heard: Heard) -> None:
+async def test_a_listener_of_a_job_hears_every_event_and_its_log(
+    store: RedisStore, hub: RedisHub, heard: Heard
+) -> None:
     hub.listen(heard.append, "a")
     await hub.ready("a")
 
@@ -52,7 +49,7 @@ async def test_a_listener_of_a_job_hears_every_event_and_its_log(store: AnyStore
     assert [LogLine.from_wire(wire).text for wire in heard[3].data["lines"]] == ["hello"]
 
 
-async def test_what_is_heard_is_what_the_record_keeps(store: AnyStore, hub: AnyHub, heard: Heard) -> None:
+async def test_what_is_heard_is_what_the_record_keeps(store: RedisStore, hub: RedisHub, heard: Heard) -> None:
     hub.listen(heard.append, "a")
     await hub.ready("a")
     first = await started(store, "a", delay_ms=0, retries=1)
@@ -68,7 +65,7 @@ async def test_what_is_heard_is_what_the_record_keeps(store: AnyStore, hub: AnyH
     assert first.attempt == 1
 
 
-async def test_a_listener_of_all_jobs_hears_all_but_log_lines(store: AnyStore, hub: AnyHub, heard: Heard) -> None:
+async def test_a_listener_of_all_jobs_hears_all_but_log_lines(store: RedisStore, hub: RedisHub, heard: Heard) -> None:
     hub.listen(heard.append)
     await hub.ready()
 
@@ -91,7 +88,7 @@ async def test_a_listener_of_all_jobs_hears_all_but_log_lines(store: AnyStore, h
 
 
 async def test_the_submitter_hears_its_jobs_and_gets_a_small_result_with_the_end(
-    store: AnyStore, hub: AnyHub, heard: Heard
+    store: RedisStore, hub: RedisHub, heard: Heard
 ) -> None:
     hub.listen_own(heard.append)
     await submit(store, "mine", client=hub.client_id)
@@ -108,7 +105,7 @@ async def test_the_submitter_hears_its_jobs_and_gets_a_small_result_with_the_end
     assert [event.result for event in heard] == [b"", b"", result]
 
 
-async def test_a_large_result_does_not_ride(store: AnyStore, hub: AnyHub, heard: Heard) -> None:
+async def test_a_large_result_does_not_ride(store: RedisStore, hub: RedisHub, heard: Heard) -> None:
     hub.listen_own(heard.append)
     await submit(store, "a", "b", client=hub.client_id)
     a, b = await claim(store, 2)
@@ -121,7 +118,7 @@ async def test_a_large_result_does_not_ride(store: AnyStore, hub: AnyHub, heard:
     assert await store.result("b") == largest + b"x"
 
 
-async def test_an_error_is_told_with_its_traceback(store: AnyStore, hub: AnyHub, heard: Heard) -> None:
+async def test_an_error_is_told_with_its_traceback(store: RedisStore, hub: RedisHub, heard: Heard) -> None:
     from .test_attempts import BOOM
 
     hub.listen(heard.append, "a")
@@ -133,7 +130,7 @@ async def test_an_error_is_told_with_its_traceback(store: AnyStore, hub: AnyHub,
     assert heard[-1].data["error"] == BOOM.to_wire()
 
 
-async def test_who_stopped_listening_hears_no_more(store: AnyStore, hub: AnyHub, heard: Heard) -> None:
+async def test_who_stopped_listening_hears_no_more(store: RedisStore, hub: RedisHub, heard: Heard) -> None:
     other: Heard = []
     stop = hub.listen(heard.append, "a")
     hub.listen(other.append, "a")
@@ -150,7 +147,7 @@ async def test_who_stopped_listening_hears_no_more(store: AnyStore, hub: AnyHub,
 
 
 async def test_a_listener_that_raises_harms_nobody(
-    store: AnyStore, hub: AnyHub, heard: Heard, caplog: pytest.LogCaptureFixture
+    store: RedisStore, hub: RedisHub, heard: Heard, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(event: JobEvent) -> None:
         raise RuntimeError("broken listener")
@@ -166,8 +163,8 @@ async def test_a_listener_that_raises_harms_nobody(
     assert "a listener of job events raised" in caplog.text
 
 
-async def test_a_hub_is_live_from_start_to_close(store: AnyStore) -> None:
-    hub: AnyHub = MemoryHub(store) if isinstance(store, MemoryStore) else RedisHub(store)
+async def test_a_hub_is_live_from_start_to_close(store: RedisStore) -> None:
+    hub = RedisHub(store)
     statuses: list[bool] = []
     hub.on_status(statuses.append)
 
@@ -181,8 +178,8 @@ async def test_a_hub_is_live_from_start_to_close(store: AnyStore) -> None:
 # -- Redis ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_cut_connection_comes_back_and_says_so(redis_store: RedisStore, heard: Heard) -> None:
-    hub = RedisHub(redis_store)
+async def test_a_cut_connection_comes_back_and_says_so(store: RedisStore, heard: Heard) -> None:
+    hub = RedisHub(store)
     statuses: list[bool] = []
     hub.on_status(statuses.append)
     await hub.start()
@@ -192,11 +189,11 @@ async def test_a_cut_connection_comes_back_and_says_so(redis_store: RedisStore, 
 
     try:
         for cut in (1, 2):
-            await redis_store.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            await store.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
             await until(lambda cut=cut: statuses.count(False) == cut and hub.is_live, "the hub to come back")
         await hub.ready("a")
-        await submit(redis_store, "a", client=hub.client_id)
-        await claim(redis_store)
+        await submit(store, "a", client=hub.client_id)
+        await claim(store)
         await until(lambda: sorted(told(heard)) == ["started", "started", "submitted"], "events on both channels")
     finally:
         await hub.close()
@@ -205,17 +202,17 @@ async def test_a_cut_connection_comes_back_and_says_so(redis_store: RedisStore, 
 
 
 async def test_a_message_that_is_no_event_is_left_out(
-    redis_store: RedisStore, heard: Heard, caplog: pytest.LogCaptureFixture
+    store: RedisStore, heard: Heard, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hub = RedisHub(redis_store)
+    hub = RedisHub(store)
     await hub.start()
     hub.listen(heard.append)
     await hub.ready()
 
     try:
         for message in (b"", b"\xff\xfe", b"[1]", b'{"id": "a"}', b'{"id":"a","seq":1,"type":"of tomorrow","at":1}'):
-            await redis_store.redis.publish(redis_store.channel("all"), message)
-        await submit(redis_store, "a")
+            await store.redis.publish(store.channel("all"), message)
+        await submit(store, "a")
         await until(lambda: heard, "the event")
     finally:
         await hub.close()
@@ -227,59 +224,7 @@ async def test_a_message_that_is_no_event_is_left_out(
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_listener_may_call_the_store_and_order_stays(heard: Heard) -> None:
-    from jobkit.settings import Settings
-
-    store = MemoryStore(Settings(url="sync://"))
-    hub = MemoryHub(store)
-
-    def cancel_at_once(event: JobEvent) -> None:
-        if event.type is EventType.SUBMITTED:
-            with pytest.raises(StopIteration):
-                store.cancel([event.job_id]).send(None)
-
-    hub.listen(cancel_at_once)
-    hub.listen(heard.append)
-    await submit(store, "a", "b")
-
-    assert [(event.job_id, str(event.type)) for event in heard] == [
-        ("a", "submitted"),
-        ("b", "submitted"),
-        ("a", "cancelled"),
-        ("b", "cancelled"),
-    ]
-    assert types(await snapshot(store, "a")) == ["submitted", "cancelled"]
-
-
-async def test_threads_that_share_a_store_lose_nothing(heard: Heard) -> None:
-    from jobkit.settings import Settings
-
-    store = MemoryStore(Settings(url="sync://"))
-    hub = MemoryHub(store)
-    hub.listen(heard.append)
-
-    def work(name: str) -> None:
-        for n in range(100):
-            with pytest.raises(StopIteration):
-                submit(store, f"{name}{n}").send(None)
-            with pytest.raises(StopIteration):
-                store.cancel([f"{name}{n}"]).send(None)
-
-    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    await until(lambda: len(heard) == 800, "every event")
-    assert [replace_id(event) for event in heard] == [replace_id(event) for event in await store.events()]
-
-
-def replace_id(event: JobEvent) -> tuple[str, int]:
-    return event.job_id, event.seq
-
-
-async def test_who_was_away_for_too_long_is_told_instead_of_given_a_part(store: AnyStore) -> None:
+async def test_who_was_away_for_too_long_is_told_instead_of_given_a_part(store: RedisStore) -> None:
     await submit(store, "a", "b", "c")
     first, second, third = await store.events()
     await trim(store, keep=2)
@@ -293,14 +238,11 @@ async def test_who_was_away_for_too_long_is_told_instead_of_given_a_part(store: 
     await store.delete(["a", "b", "c"])  # the laws want every event of a kept job
 
 
-async def test_an_id_before_the_first_event_of_all_misses_nothing(store: AnyStore) -> None:
+async def test_an_id_before_the_first_event_of_all_misses_nothing(store: RedisStore) -> None:
     await submit(store, "a")
 
     assert len(await store.events("1-0")) == 1
 
 
-async def trim(store: AnyStore, keep: int) -> None:
-    if isinstance(store, MemoryStore):
-        store._jobs.events = deque(store._jobs.events, maxlen=keep)
-    else:
-        await store.redis.xtrim(f"{store.prefix}events", maxlen=keep, approximate=False)
+async def trim(store: RedisStore, keep: int) -> None:
+    await store.redis.xtrim(f"{store.prefix}events", maxlen=keep, approximate=False)

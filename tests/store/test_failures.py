@@ -12,33 +12,32 @@ from jobkit.model import ErrorKind, EventType, FailureGroup, GroupState, JobEven
 from jobkit.model.failure import group_of, shared
 from jobkit.model.snapshot import JobError
 from jobkit.store.hub import RedisHub
-from jobkit.store.memory import MemoryHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import CONTROL
 from tests.support import until
 
-from .support import AnyStore, claim, ending, job, keys, lapse, snapshot, started, submit
+from .support import claim, ending, job, keys, lapse, snapshot, started, submit
 
 
 def error(message: str = "'f1'", type: str = "KeyError", where: str = "train.py:28 in fit", **more: Any) -> JobError:
     return JobError(**{"kind": ErrorKind.EXCEPTION, "type": type, "message": message, "where": where} | more)
 
 
-async def fails(store: AnyStore, id: str, how: JobError | None = None, ttl_ms: int = 60_000, **spec: Any) -> None:
+async def fails(store: RedisStore, id: str, how: JobError | None = None, ttl_ms: int = 60_000, **spec: Any) -> None:
     claimed = await started(store, id, **spec)
     await store.finish([ending(claimed, "failed", error=how or error(), ttl_ms=ttl_ms)])
 
 
-async def only(store: AnyStore) -> FailureGroup:
+async def only(store: RedisStore) -> FailureGroup:
     [group] = await store.failures()
     return group
 
 
-async def ids_of(store: AnyStore, group: str, **which: Any) -> list[str]:
+async def ids_of(store: RedisStore, group: str, **which: Any) -> list[str]:
     return (await store.failed_jobs(group, **which))[0]
 
 
-async def test_the_same_error_at_the_same_place_is_one_group(store: AnyStore) -> None:
+async def test_the_same_error_at_the_same_place_is_one_group(store: RedisStore) -> None:
     await fails(store, "a", error("'f1'"))
     await fails(store, "b", error("'recall'"))
 
@@ -64,14 +63,14 @@ async def test_the_same_error_at_the_same_place_is_one_group(store: AnyStore) ->
     ],
     ids=["type", "place", "kind"],
 )
-async def test_another_type_place_or_kind_is_another_group(store: AnyStore, other: JobError) -> None:
+async def test_another_type_place_or_kind_is_another_group(store: RedisStore, other: JobError) -> None:
     await fails(store, "a")
     await fails(store, "b", other)
 
     assert {group.sample for group in await store.failures()} == {"a", "b"}
 
 
-async def test_another_task_is_another_group(store: AnyStore) -> None:
+async def test_another_task_is_another_group(store: RedisStore) -> None:
     await fails(store, "a")
     await fails(store, "b", task="train")
 
@@ -79,14 +78,14 @@ async def test_another_task_is_another_group(store: AnyStore) -> None:
     assert [group.sample for group in await store.failures(task="simulate")] == ["a"]
 
 
-async def test_timeouts_of_a_task_are_one_group_wherever_they_struck(store: AnyStore) -> None:
+async def test_timeouts_of_a_task_are_one_group_wherever_they_struck(store: RedisStore) -> None:
     for id, line in (("a", 3), ("b", 4)):
         await fails(store, id, error(kind=ErrorKind.TIMEOUT, type="timeout", where=f"train.py:{line} in fit"))
 
     assert ((await only(store)).where, (await only(store)).count) == ("", 2)
 
 
-async def test_jobs_that_no_worker_ended_are_in_groups_as_well(store: AnyStore) -> None:
+async def test_jobs_that_no_worker_ended_are_in_groups_as_well(store: RedisStore) -> None:
     """Lost with their workers, or ended with what they needed."""
     await submit(store, "first")
     await store.submit([job("second", needs=("first",))])
@@ -100,7 +99,7 @@ async def test_jobs_that_no_worker_ended_are_in_groups_as_well(store: AnyStore) 
     assert (groups["lost"].sample, groups["dependency"].sample) == ("first", "second")
 
 
-async def test_a_job_that_is_retried_by_itself_is_no_failure(store: AnyStore) -> None:
+async def test_a_job_that_is_retried_by_itself_is_no_failure(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     await store.finish([ending(claimed, "retried", error=error())])
@@ -108,7 +107,7 @@ async def test_a_job_that_is_retried_by_itself_is_no_failure(store: AnyStore) ->
     assert await store.failures() == []
 
 
-async def test_members_leave_with_their_jobs_and_an_open_group_with_the_last(store: AnyStore) -> None:
+async def test_members_leave_with_their_jobs_and_an_open_group_with_the_last(store: RedisStore) -> None:
     await fails(store, "a")
     await fails(store, "b")
 
@@ -117,12 +116,11 @@ async def test_members_leave_with_their_jobs_and_an_open_group_with_the_last(sto
 
     await store.delete(["b"])
     assert await store.failures() == []
-    if isinstance(store, RedisStore):
-        left = {key.removeprefix(store.prefix).partition(":")[0] for key in await keys(store)}
-        assert left.isdisjoint({"group", "groups", "failed", "again"})
+    left = {key.removeprefix(store.prefix).partition(":")[0] for key in await keys(store)}
+    assert left.isdisjoint({"group", "groups", "failed", "again"})
 
 
-async def test_members_leave_when_the_time_of_their_jobs_is_over(store: AnyStore) -> None:
+async def test_members_leave_when_the_time_of_their_jobs_is_over(store: RedisStore) -> None:
     await fails(store, "a", ttl_ms=1)
 
     await until(lambda: store.prune(), "its time to be over")
@@ -130,7 +128,7 @@ async def test_members_leave_when_the_time_of_their_jobs_is_over(store: AnyStore
     assert await store.failures() == []
 
 
-async def test_an_id_that_is_used_again_is_in_the_group_of_its_last_failure(store: AnyStore) -> None:
+async def test_an_id_that_is_used_again_is_in_the_group_of_its_last_failure(store: RedisStore) -> None:
     await fails(store, "a", ttl_ms=1)
     await until(lambda: is_gone(store, "a"), "its time to be over")
 
@@ -139,11 +137,11 @@ async def test_an_id_that_is_used_again_is_in_the_group_of_its_last_failure(stor
     assert [(group.type, group.jobs) for group in await store.failures()] == [("ValueError", 1)]
 
 
-async def is_gone(store: AnyStore, id: str) -> bool:
+async def is_gone(store: RedisStore, id: str) -> bool:
     return await store.snapshots([id]) == [None]
 
 
-async def test_a_muted_group_goes_on_counting_and_stays_muted(store: AnyStore) -> None:
+async def test_a_muted_group_goes_on_counting_and_stays_muted(store: RedisStore) -> None:
     await fails(store, "a")
     assert await store.judge([(await only(store)).id, "nobody"], "muted", "ada") == [True, False]
 
@@ -155,7 +153,7 @@ async def test_a_muted_group_goes_on_counting_and_stays_muted(store: AnyStore) -
     assert await store.failures(["open", "regressed"]) == []
 
 
-async def test_a_resolved_group_that_fails_again_has_regressed(store: AnyStore) -> None:
+async def test_a_resolved_group_that_fails_again_has_regressed(store: RedisStore) -> None:
     await fails(store, "a")
     await store.judge([(await only(store)).id], "resolved", "ada")
     assert (await only(store)).state is GroupState.RESOLVED
@@ -168,7 +166,7 @@ async def test_a_resolved_group_that_fails_again_has_regressed(store: AnyStore) 
 
 
 @pytest.mark.parametrize("verdict", ["muted", "resolved"])
-async def test_what_was_said_of_a_group_outlives_its_jobs(store: AnyStore, verdict: str) -> None:
+async def test_what_was_said_of_a_group_outlives_its_jobs(store: RedisStore, verdict: str) -> None:
     await fails(store, "a")
     await store.judge([(await only(store)).id], verdict)
     await store.delete(["a"])
@@ -180,7 +178,7 @@ async def test_what_was_said_of_a_group_outlives_its_jobs(store: AnyStore, verdi
     assert (await only(store)).state == ("muted" if verdict == "muted" else "regressed")
 
 
-async def test_a_group_without_jobs_that_is_opened_again_goes(store: AnyStore) -> None:
+async def test_a_group_without_jobs_that_is_opened_again_goes(store: RedisStore) -> None:
     await fails(store, "a")
     await store.judge([(await only(store)).id], "muted")
     await store.delete(["a"])
@@ -190,7 +188,7 @@ async def test_a_group_without_jobs_that_is_opened_again_goes(store: AnyStore) -
     assert await store.failures() == []
 
 
-async def test_dropping_forgets_only_groups_without_jobs(store: AnyStore) -> None:
+async def test_dropping_forgets_only_groups_without_jobs(store: RedisStore) -> None:
     await fails(store, "a")
     group = (await only(store)).id
     await store.judge([group], "muted")
@@ -204,7 +202,7 @@ async def test_dropping_forgets_only_groups_without_jobs(store: AnyStore) -> Non
     assert await store.failure(group) is None
 
 
-async def test_a_job_that_repeats_a_failed_one_is_counted_and_so_is_its_success(store: AnyStore) -> None:
+async def test_a_job_that_repeats_a_failed_one_is_counted_and_so_is_its_success(store: RedisStore) -> None:
     await fails(store, "a")
     await fails(store, "b")
     group = (await only(store)).id
@@ -218,7 +216,7 @@ async def test_a_job_that_repeats_a_failed_one_is_counted_and_so_is_its_success(
     assert ((await only(store)).repeated, (await only(store)).healed) == (1, 1)
 
 
-async def test_a_repeat_that_fails_too_is_a_job_of_the_group(store: AnyStore) -> None:
+async def test_a_repeat_that_fails_too_is_a_job_of_the_group(store: RedisStore) -> None:
     await fails(store, "a")
 
     await fails(store, "again", retry_of="a")
@@ -226,7 +224,7 @@ async def test_a_repeat_that_fails_too_is_a_job_of_the_group(store: AnyStore) ->
     assert ((await only(store)).jobs, (await only(store)).waiting, (await only(store)).healed) == (2, 1, 0)
 
 
-async def test_jobs_of_a_group_come_in_pages_from_either_end(store: AnyStore) -> None:
+async def test_jobs_of_a_group_come_in_pages_from_either_end(store: RedisStore) -> None:
     names = [f"j{n}" for n in range(7)]
     await submit(store, *names)
     claimed = await claim(store, 7)
@@ -241,7 +239,7 @@ async def test_jobs_of_a_group_come_in_pages_from_either_end(store: AnyStore) ->
         assert found == expected
 
 
-async def test_groups_come_with_the_last_failure_first_and_no_more_than_asked_for(store: AnyStore) -> None:
+async def test_groups_come_with_the_last_failure_first_and_no_more_than_asked_for(store: RedisStore) -> None:
     for n in range(4):
         await fails(store, f"j{n}", error(where=f"f.py:{n} in f"))
     await fails(store, "again", error(where="f.py:1 in f"))
@@ -250,9 +248,7 @@ async def test_groups_come_with_the_last_failure_first_and_no_more_than_asked_fo
     assert [group.where[5] for group in await store.failures(limit=2)] == ["1", "3"]
 
 
-async def test_a_verdict_is_told_to_those_who_listen(
-    store: AnyStore, hub: RedisHub | MemoryHub, heard: list[JobEvent]
-) -> None:
+async def test_a_verdict_is_told_to_those_who_listen(store: RedisStore, hub: RedisHub, heard: list[JobEvent]) -> None:
     hub.listen(heard.append, CONTROL)
     await hub.ready(CONTROL)
     await fails(store, "a")
@@ -262,23 +258,23 @@ async def test_a_verdict_is_told_to_those_who_listen(
     await until(lambda: [e.type for e in heard] == [EventType.LOGGED], "news")
 
 
-async def test_hours_are_a_ring(redis_store: RedisStore) -> None:
+async def test_hours_are_a_ring(store: RedisStore) -> None:
     """What stands there of yesterday counts for nothing."""
-    await fails(redis_store, "a")
-    group = await only(redis_store)
+    await fails(store, "a")
+    group = await only(store)
     hour = int(group.last_seen.timestamp() // 3600)
 
-    await redis_store.redis.hset(  # type: ignore[misc]
-        f"{redis_store.prefix}group:{group.id}",
+    await store.redis.hset(  # type: ignore[misc]
+        f"{store.prefix}group:{group.id}",
         mapping={f"h{(hour - 1) % 24}": f"{hour - 1}:7", f"h{(hour - 2) % 24}": f"{hour - 26}:9", f"h{hour % 24}": "x"},
     )
 
-    assert (await only(redis_store)).hours[-3:] in ((0, 7, 0), (7, 0, 0))
-    await fails(redis_store, "b")
-    assert (await only(redis_store)).hours[-1] == 1
+    assert (await only(store)).hours[-3:] in ((0, 7, 0), (7, 0, 0))
+    await fails(store, "b")
+    assert (await only(store)).hours[-1] == 1
 
 
-async def test_many_failing_at_once_are_all_counted(store: AnyStore) -> None:
+async def test_many_failing_at_once_are_all_counted(store: RedisStore) -> None:
     await submit(store, *(f"j{n}" for n in range(60)))
     claimed = await claim(store, 60)
 
@@ -287,7 +283,7 @@ async def test_many_failing_at_once_are_all_counted(store: AnyStore) -> None:
     assert ((await only(store)).count, (await only(store)).jobs) == (60, 60)
 
 
-async def test_an_error_that_says_little_still_has_a_group(store: AnyStore) -> None:
+async def test_an_error_that_says_little_still_has_a_group(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     await store.finish([ending(claimed, "failed")])

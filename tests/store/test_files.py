@@ -8,14 +8,14 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, Claimed, Kept
 from tests.support import until
 
-from .support import AnyStore, claim, ending, keys, lapse, started, submit
+from .support import claim, ending, keys, lapse, started, submit
 
 
 def kept(claimed: Claimed, name: str = "a.txt", body: bytes = b"sealed", folder: str = "", at_ms: int = 1) -> Kept:
     return Kept(claimed.spec.id, claimed.token, ArtifactInfo(name, "text/plain", len(body), at_ms), body, folder)
 
 
-async def test_artifacts_are_listed_oldest_first_and_read_by_name(store: AnyStore) -> None:
+async def test_artifacts_are_listed_oldest_first_and_read_by_name(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     answers = await store.keep([kept(claimed, "z", b"1"), kept(claimed, "ä b", b"\xff\x00", at_ms=2)])
@@ -29,7 +29,7 @@ async def test_artifacts_are_listed_oldest_first_and_read_by_name(store: AnyStor
     assert (await store.artifacts("no"), await store.artifact("no", "z")) == ([], None)
 
 
-async def test_an_artifact_replaces_the_one_of_the_same_name(store: AnyStore) -> None:
+async def test_an_artifact_replaces_the_one_of_the_same_name(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.keep([kept(claimed, body=b"old")])
 
@@ -39,7 +39,7 @@ async def test_an_artifact_replaces_the_one_of_the_same_name(store: AnyStore) ->
     assert await store.artifact("a", "a.txt") == b"newer"
 
 
-async def test_an_attempt_that_lost_its_lease_keeps_nothing(store: AnyStore) -> None:
+async def test_an_attempt_that_lost_its_lease_keeps_nothing(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await lapse(store, "a")
     await claim(store)
@@ -48,7 +48,7 @@ async def test_an_attempt_that_lost_its_lease_keeps_nothing(store: AnyStore) -> 
     assert (await store.artifacts("a"), await store.folder("a")) == ([], "")
 
 
-async def test_artifacts_of_an_earlier_attempt_stay(store: AnyStore) -> None:
+async def test_artifacts_of_an_earlier_attempt_stay(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.keep([kept(claimed)])
     await store.finish([ending(claimed, "retried")])
@@ -60,7 +60,7 @@ async def test_artifacts_of_an_earlier_attempt_stay(store: AnyStore) -> None:
     assert [info.name for info in await store.artifacts("a")] == ["a.txt", "b.txt"]
 
 
-async def test_files_of_a_deleted_job_are_litter_until_somebody_has_removed_them(store: AnyStore) -> None:
+async def test_files_of_a_deleted_job_are_litter_until_somebody_has_removed_them(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.keep([kept(claimed)])
     await store.finish([ending(claimed, ttl_ms=60_000, folder="base/xx/one")])
@@ -72,11 +72,10 @@ async def test_files_of_a_deleted_job_are_litter_until_somebody_has_removed_them
     assert await store.litter() == ["base/xx/one"]
     await store.swept(["base/xx/one", "base/xx/other"])
     assert await store.litter() == []
-    if isinstance(store, RedisStore):
-        assert [key for key in await keys(store) if key.endswith(":a")] == []
+    assert [key for key in await keys(store) if key.endswith(":a")] == []
 
 
-async def test_files_of_an_expired_job_are_litter_once_it_is_pruned(store: AnyStore) -> None:
+async def test_files_of_an_expired_job_are_litter_once_it_is_pruned(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.finish([ending(claimed, "failed", ttl_ms=1, folder="one")])
     await until(lambda: store.prune(), "something to prune")
@@ -85,7 +84,7 @@ async def test_files_of_an_expired_job_are_litter_once_it_is_pruned(store: AnySt
     await store.swept(["one"])
 
 
-async def test_an_id_that_is_used_again_does_not_inherit_files(store: AnyStore) -> None:
+async def test_an_id_that_is_used_again_does_not_inherit_files(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.keep([kept(claimed, folder="one")])
     await store.finish([ending(claimed, ttl_ms=1)])
@@ -103,14 +102,14 @@ async def test_an_id_that_is_used_again_does_not_inherit_files(store: AnyStore) 
     await store.swept(["one"])
 
 
-async def test_the_store_tells_which_submissions_it_keeps(store: AnyStore) -> None:
+async def test_the_store_tells_which_submissions_it_keeps(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     assert await store.owned([("a", claimed.us), ("a", claimed.us + 1), ("b", 1)]) == [True, False, False]
     assert await store.owned([]) == []
 
 
-async def test_the_place_of_a_namespace_stays(store: AnyStore) -> None:
+async def test_the_place_of_a_namespace_stays(store: RedisStore) -> None:
     place = await store.place()
 
     assert len(place) == 16
@@ -118,7 +117,7 @@ async def test_the_place_of_a_namespace_stays(store: AnyStore) -> None:
     assert await store.place() == place
 
 
-async def test_litter_comes_in_portions(store: AnyStore) -> None:
+async def test_litter_comes_in_portions(store: RedisStore) -> None:
     for n in range(5):
         await store.finish([ending(await started(store, f"j{n}"), ttl_ms=60_000, folder=f"f{n}")])
     await store.delete([f"j{n}" for n in range(5)])

@@ -12,12 +12,12 @@ from jobkit.model.snapshot import JobError
 from jobkit.store.query import ORDERS, Brief, Query, in_order, matches, sort_value
 from jobkit.store.redis import RedisStore
 
-from .support import AnyStore, claim, ending, numbers, submit, worker
+from .support import claim, ending, numbers, submit, worker
 from .test_looking import flat, ids, pages
 
 
 @pytest.fixture
-async def team(store: AnyStore) -> AnyStore:
+async def team(store: RedisStore) -> RedisStore:
     """Jobs of three people, run by two hosts."""
     await submit(
         store, "old", task="train", owner="ada", tags=("nightly", "a"), params={"lr": 0.003, "opt": {"name": "adam"}}
@@ -76,7 +76,7 @@ async def team(store: AnyStore) -> AnyStore:
         ({"took_max_s": 3600, "states": ("failed",)}, ["bad"]),
     ],
 )
-async def test_every_filter_finds_what_it_names(team: AnyStore, query: dict[str, Any], found: list[str]) -> None:
+async def test_every_filter_finds_what_it_names(team: RedisStore, query: dict[str, Any], found: list[str]) -> None:
     assert await ids(team, **query) == found
     briefs = await team.briefs(["old", "bad", "gpu", "new"])
     now = await team.now_ms()
@@ -85,7 +85,7 @@ async def test_every_filter_finds_what_it_names(team: AnyStore, query: dict[str,
 
 
 @pytest.mark.parametrize("order", [sign + name for name in ORDERS for sign in ("", "-")])
-async def test_pages_of_every_order_join_without_doubles_and_holes(team: AnyStore, order: str) -> None:
+async def test_pages_of_every_order_join_without_doubles_and_holes(team: RedisStore, order: str) -> None:
     briefs = [brief for brief in await team.briefs(["old", "bad", "gpu", "new"]) if brief]
 
     whole = await ids(team, order=order)
@@ -100,13 +100,13 @@ async def test_pages_of_every_order_join_without_doubles_and_holes(team: AnyStor
     assert flat(await pages(team, order=order, limit=1, task="train*")) == [id for id in whole if id != "gpu"]
 
 
-async def test_ages_bound_the_pages_that_follow_too(team: AnyStore) -> None:
+async def test_ages_bound_the_pages_that_follow_too(team: RedisStore) -> None:
     for order in ("", "submitted"):
         found = flat(await pages(team, newer_s=3600, older_s=0, order=order, limit=1))
         assert sorted(found) == ["bad", "gpu", "new", "old"]
 
 
-async def test_an_order_or_a_cursor_that_is_none_is_refused(team: AnyStore) -> None:
+async def test_an_order_or_a_cursor_that_is_none_is_refused(team: RedisStore) -> None:
     with pytest.raises(InvalidParams, match="order must be one of submitted, .* not 'size'"):
         await team.list(Query(order="size"))
     cursor = (await team.list(Query(order="-took", limit=1))).next_cursor
@@ -115,7 +115,7 @@ async def test_an_order_or_a_cursor_that_is_none_is_refused(team: AnyStore) -> N
             await team.list(query)
 
 
-async def test_a_brief_says_the_same_as_the_snapshot(team: AnyStore) -> None:
+async def test_a_brief_says_the_same_as_the_snapshot(team: RedisStore) -> None:
     names = ["old", "bad", "gpu", "new"]
 
     briefs = await team.briefs([*names, "none"])
@@ -128,7 +128,7 @@ async def test_a_brief_says_the_same_as_the_snapshot(team: AnyStore) -> None:
         assert brief.us // 1000 == brief.submitted_ms
 
 
-async def test_versions_walk_all_jobs_newest_first(team: AnyStore) -> None:
+async def test_versions_walk_all_jobs_newest_first(team: RedisStore) -> None:
     found, below = [], ""
     for _ in itertools.count():
         some, below = await team.versions(below, 3)

@@ -43,110 +43,110 @@ async def inbox(store: RedisStore, id: str = "w1") -> AsyncIterator[Inbox]:
         yield Inbox(pubsub)
 
 
-async def test_an_idle_worker_gets_the_job_with_the_submit(redis_store: RedisStore) -> None:
-    async with inbox(redis_store) as box:
-        await redis_store.claim(worker(), 1)
+async def test_an_idle_worker_gets_the_job_with_the_submit(store: RedisStore) -> None:
+    async with inbox(store) as box:
+        await store.claim(worker(), 1)
 
-        await submit(redis_store, "a", client="me", params={"n": 1})
+        await submit(store, "a", client="me", params={"n": 1})
 
         claimed = await box.job()
-        found = await snapshot(redis_store, "a")
+        found = await snapshot(store, "a")
         assert (claimed.spec, claimed.token, claimed.payload) == (found.spec, "w1:1", b"arguments of a")
         assert (found.state, found.worker, types(found)) == ("running", "w1", ["submitted", "started"])
-        assert await redis_store.finish([ending(claimed)]) == [1]
+        assert await store.finish([ending(claimed)]) == [1]
 
 
-async def test_a_worker_gets_no_more_jobs_than_it_has_free_slots(redis_store: RedisStore) -> None:
-    async with inbox(redis_store) as box:
-        await redis_store.claim(worker(), 2)
+async def test_a_worker_gets_no_more_jobs_than_it_has_free_slots(store: RedisStore) -> None:
+    async with inbox(store) as box:
+        await store.claim(worker(), 2)
 
-        await submit(redis_store, "a", "b", "c")
+        await submit(store, "a", "b", "c")
 
         assert [(await box.job()).spec.id for _ in range(2)] == ["a", "b"]
-        assert (await snapshot(redis_store, "c")).state is JobState.QUEUED
+        assert (await snapshot(store, "c")).state is JobState.QUEUED
 
 
-async def test_jobs_on_their_way_fill_slots_that_the_worker_thinks_are_free(redis_store: RedisStore) -> None:
+async def test_jobs_on_their_way_fill_slots_that_the_worker_thinks_are_free(store: RedisStore) -> None:
     """Its claim crosses a hand-over: without the count of what it has received it would take one job too many."""
-    async with inbox(redis_store) as box:
-        await redis_store.claim(worker(), 1)
-        await submit(redis_store, "a", "b")
+    async with inbox(store) as box:
+        await store.claim(worker(), 1)
+        await submit(store, "a", "b")
 
-        crossing, _ = await redis_store.claim(worker(), 1, received=0)
+        crossing, _ = await store.claim(worker(), 1, received=0)
         await box.job()
-        after, _ = await redis_store.claim(worker(), 1, received=1)
+        after, _ = await store.claim(worker(), 1, received=1)
 
         assert crossing == []
         assert [claimed.spec.id for claimed in after] == ["b"]
 
 
-async def test_a_worker_that_subscribes_anew_starts_its_count_anew(redis_store: RedisStore) -> None:
-    async with inbox(redis_store) as box:
-        await redis_store.claim(worker(), 1)
-        await submit(redis_store, "a")
+async def test_a_worker_that_subscribes_anew_starts_its_count_anew(store: RedisStore) -> None:
+    async with inbox(store) as box:
+        await store.claim(worker(), 1)
+        await submit(store, "a")
         await box.job()
 
-    await submit(redis_store, "b")
-    claimed, _ = await redis_store.claim(worker(), 1, received=-1)
+    await submit(store, "b")
+    claimed, _ = await store.claim(worker(), 1, received=-1)
 
     assert [one.spec.id for one in claimed] == ["b"]
 
 
-async def test_a_dead_idle_worker_never_gets_a_job(redis_store: RedisStore) -> None:
+async def test_a_dead_idle_worker_never_gets_a_job(store: RedisStore) -> None:
     """It is registered as idle, but nobody listens on its channel any more."""
-    await redis_store.claim(worker("dead"), 4)
+    await store.claim(worker("dead"), 4)
 
-    await submit(redis_store, "a")
+    await submit(store, "a")
 
-    found = await snapshot(redis_store, "a")
+    found = await snapshot(store, "a")
     assert (found.state, found.attempt) == ("queued", 0)
-    assert [claimed.spec.id for claimed in await claim(redis_store, by=worker("w2"))] == ["a"]
+    assert [claimed.spec.id for claimed in await claim(store, by=worker("w2"))] == ["a"]
 
 
-async def test_the_next_idle_worker_is_tried_when_one_is_dead(redis_store: RedisStore) -> None:
-    async with inbox(redis_store, "alive") as box:
-        await redis_store.claim(worker("dead"), 4)
-        await redis_store.claim(worker("alive"), 1)
+async def test_the_next_idle_worker_is_tried_when_one_is_dead(store: RedisStore) -> None:
+    async with inbox(store, "alive") as box:
+        await store.claim(worker("dead"), 4)
+        await store.claim(worker("alive"), 1)
 
-        await submit(redis_store, "a")
+        await submit(store, "a")
 
         assert (await box.job()).token == "alive:1"
 
 
-async def test_the_worker_with_most_free_slots_comes_first(redis_store: RedisStore) -> None:
-    async with inbox(redis_store, "small") as small, inbox(redis_store, "big") as big:
-        await redis_store.claim(worker("small"), 1)
-        await redis_store.claim(worker("big"), 3)
+async def test_the_worker_with_most_free_slots_comes_first(store: RedisStore) -> None:
+    async with inbox(store, "small") as small, inbox(store, "big") as big:
+        await store.claim(worker("small"), 1)
+        await store.claim(worker("big"), 3)
 
-        await submit(redis_store, "a", "b", "c", "d")
+        await submit(store, "a", "b", "c", "d")
 
         assert {(await big.job()).spec.id for _ in range(3)} | {(await small.job()).spec.id} == {"a", "b", "c", "d"}
 
 
-async def test_a_worker_that_left_or_serves_other_queues_gets_nothing(redis_store: RedisStore) -> None:
-    async with inbox(redis_store, "left"), inbox(redis_store, "other"):
-        await redis_store.claim(worker("left"), 1)
-        await redis_store.leave("left")
-        await redis_store.claim(worker("other", "gpu"), 1)
+async def test_a_worker_that_left_or_serves_other_queues_gets_nothing(store: RedisStore) -> None:
+    async with inbox(store, "left"), inbox(store, "other"):
+        await store.claim(worker("left"), 1)
+        await store.leave("left")
+        await store.claim(worker("other", "gpu"), 1)
 
-        await submit(redis_store, "a")
+        await submit(store, "a")
 
-        assert (await snapshot(redis_store, "a")).state is JobState.QUEUED
+        assert (await snapshot(store, "a")).state is JobState.QUEUED
 
 
-async def test_nobody_overtakes_those_who_wait_already(redis_store: RedisStore) -> None:
-    async with inbox(redis_store) as box:
-        await submit(redis_store, "first")
-        await redis_store.claim(worker(), 0)
-        await submit(redis_store, "second")
+async def test_nobody_overtakes_those_who_wait_already(store: RedisStore) -> None:
+    async with inbox(store) as box:
+        await submit(store, "first")
+        await store.claim(worker(), 0)
+        await submit(store, "second")
 
-        await redis_store.claim(worker("other"), 1)
-        await redis_store.claim(worker(), 1)
-        await submit(redis_store, "third")
-        await redis_store.claim(worker(), 2)
-        await submit(redis_store, "fourth")
+        await store.claim(worker("other"), 1)
+        await store.claim(worker(), 1)
+        await submit(store, "third")
+        await store.claim(worker(), 2)
+        await submit(store, "fourth")
 
-        assert [(await snapshot(redis_store, id)).worker for id in ("first", "second", "third")] == [
+        assert [(await snapshot(store, id)).worker for id in ("first", "second", "third")] == [
             "other",
             "w1",
             "w1",
@@ -154,67 +154,67 @@ async def test_nobody_overtakes_those_who_wait_already(redis_store: RedisStore) 
         assert (await box.job()).spec.id == "fourth"
 
 
-async def test_an_idle_worker_is_woken_for_an_earlier_time(redis_store: RedisStore) -> None:
-    async with inbox(redis_store) as box:
-        await redis_store.claim(worker(), 1)
+async def test_an_idle_worker_is_woken_for_an_earlier_time(store: RedisStore) -> None:
+    async with inbox(store) as box:
+        await store.claim(worker(), 1)
 
-        await submit(redis_store, "a", delay_ms=60_000)
+        await submit(store, "a", delay_ms=60_000)
 
         assert await box.next() == b"W"
-        _, wait_s = await redis_store.claim(worker(), 1)
+        _, wait_s = await store.claim(worker(), 1)
         assert 50 < wait_s <= 60.001
 
 
-async def test_a_lost_released_or_due_job_is_handed_over_as_well(redis_store: RedisStore) -> None:
-    async with inbox(redis_store, "idle") as box:
-        await started(redis_store, "lost")
-        held = await started(redis_store, "released")
-        await submit(redis_store, "due", delay_ms=60_000)
-        await redis_store.claim(worker("idle"), 3)
-        await lapse(redis_store, "lost")
-        await come_due(redis_store, "due")
+async def test_a_lost_released_or_due_job_is_handed_over_as_well(store: RedisStore) -> None:
+    async with inbox(store, "idle") as box:
+        await started(store, "lost")
+        held = await started(store, "released")
+        await submit(store, "due", delay_ms=60_000)
+        await store.claim(worker("idle"), 3)
+        await lapse(store, "lost")
+        await come_due(store, "due")
 
-        await redis_store.finish([ending(held, "released")])
-        await redis_store.claim(worker("busy"), 0)
+        await store.finish([ending(held, "released")])
+        await store.claim(worker("busy"), 0)
 
         assert {(await box.job()).spec.id for _ in range(3)} == {"lost", "released", "due"}
 
 
-async def test_a_lost_job_is_not_given_to_those_again_who_have_lost_one(redis_store: RedisStore) -> None:
+async def test_a_lost_job_is_not_given_to_those_again_who_have_lost_one(store: RedisStore) -> None:
     """A frozen worker still has its channel, and most free slots of all. It used to cost the job another lease."""
-    async with inbox(redis_store, "w1"), inbox(redis_store, "w2"), inbox(redis_store, "w3") as box:
-        await submit(redis_store, "a", "b")
+    async with inbox(store, "w1"), inbox(store, "w2"), inbox(store, "w3") as box:
+        await submit(store, "a", "b")
         for id in ("w1", "w2"):
-            assert len(await claim(redis_store, by=worker(id))) == 1
+            assert len(await claim(store, by=worker(id))) == 1
         for id, free in (("w1", 8), ("w2", 8), ("w3", 3)):
-            await redis_store.claim(worker(id), free)
-        await lapse(redis_store, "a", "b")
+            await store.claim(worker(id), free)
+        await lapse(store, "a", "b")
 
-        await redis_store.claim(worker("sweeper", "nothing"), 0)
+        await store.claim(worker("sweeper", "nothing"), 0)
 
         assert [(await box.job()).token for _ in range(2)] == ["w3:2", "w3:2"]
 
 
-async def test_the_worker_of_a_job_is_told_of_a_cancel_at_once(redis_store: RedisStore) -> None:
-    async with inbox(redis_store) as box:
-        await started(redis_store, "a")
+async def test_the_worker_of_a_job_is_told_of_a_cancel_at_once(store: RedisStore) -> None:
+    async with inbox(store) as box:
+        await started(store, "a")
 
-        await redis_store.cancel(["a"])
+        await store.cancel(["a"])
 
         assert await box.next() == b"Ca"
 
 
-async def test_an_exchange_sends_news_endings_and_a_claim_together(redis_store: RedisStore) -> None:
-    await redis_store.redis.function_flush()  # a new server: the news used to come after the ending, and were refused
-    first = await started(redis_store, "a")
-    await submit(redis_store, "b")
+async def test_an_exchange_sends_news_endings_and_a_claim_together(store: RedisStore) -> None:
+    await store.redis.function_flush()  # a new server: the news used to come after the ending, and were refused
+    first = await started(store, "a")
+    await submit(store, "b")
 
-    answers, claimed, wait_s = await redis_store.exchange(
+    answers, claimed, wait_s = await store.exchange(
         [numbers(first, 1, 2)], [ending(first, result=b"1")], (worker(), 1, 0)
     )
 
     assert (answers, [one.spec.id for one in claimed]) == ([1], ["b"])
     assert 20 < wait_s <= 30
-    found = await snapshot(redis_store, "a")
+    found = await snapshot(store, "a")
     assert (found.state, found.rev) == ("succeeded", 1)
-    assert await redis_store.exchange([], [], None) == ([], [], float("inf"))
+    assert await store.exchange([], [], None) == ([], [], float("inf"))

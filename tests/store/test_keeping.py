@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from jobkit.model import JobState, LogLine
-from jobkit.settings import Settings
-from jobkit.store.memory import MemoryStore
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Progress
 from tests.support import until
 
-from .support import AnyStore, claim, ending, keys, lapse, numbers, snapshot, started, structure, submit
+from .support import claim, ending, keys, lapse, numbers, snapshot, started, structure, submit
 
 
-async def ended(store: AnyStore, id: str, ttl_ms: int) -> None:
+async def ended(store: RedisStore, id: str, ttl_ms: int) -> None:
     claimed = await started(store, id)
     await store.progress([numbers(claimed, 1), Progress(id, claimed.token, lines=[LogLine("line")])])
     await store.finish([ending(claimed, result=b"42", preview=b"sealed", ttl_ms=ttl_ms)])
 
 
-async def test_delete_forgets_terminal_jobs_with_all_they_own(store: AnyStore) -> None:
+async def test_delete_forgets_terminal_jobs_with_all_they_own(store: RedisStore) -> None:
     await ended(store, "a", 60_000)
     await submit(store, "waits")
 
@@ -30,11 +28,10 @@ async def test_delete_forgets_terminal_jobs_with_all_they_own(store: AnyStore) -
     assert (await store.result("a"), await store.payload("a"), await store.preview("a")) == (None, None, None)
     assert [found.id for found in (await store.list(Query())).jobs] == ["waits"]
     assert (await store.counts())["succeeded"] == 0
-    if isinstance(store, RedisStore):
-        assert [key for key in await keys(store) if key.endswith(":a")] == []
+    assert [key for key in await keys(store) if key.endswith(":a")] == []
 
 
-async def test_delete_leaves_scheduled_and_running_jobs(store: AnyStore) -> None:
+async def test_delete_leaves_scheduled_and_running_jobs(store: RedisStore) -> None:
     await started(store, "runs")
     await submit(store, "later", delay_ms=60_000)
 
@@ -42,7 +39,7 @@ async def test_delete_leaves_scheduled_and_running_jobs(store: AnyStore) -> None
     assert (await snapshot(store, "runs")).state is JobState.RUNNING
 
 
-async def test_prune_forgets_what_is_over_and_nothing_else(store: AnyStore) -> None:
+async def test_prune_forgets_what_is_over_and_nothing_else(store: RedisStore) -> None:
     await ended(store, "over", 1)
     await ended(store, "kept", 60_000)
     await submit(store, "waits")
@@ -53,11 +50,10 @@ async def test_prune_forgets_what_is_over_and_nothing_else(store: AnyStore) -> N
     assert await store.prune() == 0
     assert await store.snapshots(["over"]) == [None]
     assert {found.id for found in (await store.list(Query())).jobs} == {"kept", "waits"}
-    if isinstance(store, RedisStore):
-        assert [key for key in await keys(store) if key.endswith(":over")] == []
+    assert [key for key in await keys(store) if key.endswith(":over")] == []
 
 
-async def test_prune_takes_no_more_than_it_may(store: AnyStore) -> None:
+async def test_prune_takes_no_more_than_it_may(store: RedisStore) -> None:
     for n in range(5):
         await ended(store, f"j{n}", 1)
     await until(lambda: all_gone(store, [f"j{n}" for n in range(5)]), "their time to be over")
@@ -65,11 +61,11 @@ async def test_prune_takes_no_more_than_it_may(store: AnyStore) -> None:
     assert [await store.prune(3), await store.prune(3), await store.prune(3)] == [3, 2, 0]
 
 
-async def all_gone(store: AnyStore, ids: list[str]) -> bool:
+async def all_gone(store: RedisStore, ids: list[str]) -> bool:
     return not any(await store.snapshots(ids))
 
 
-async def test_an_expired_job_is_gone_before_anybody_prunes(store: AnyStore) -> None:
+async def test_an_expired_job_is_gone_before_anybody_prunes(store: RedisStore) -> None:
     await ended(store, "a", 1)
 
     await until(lambda: all_gone(store, ["a"]), "its time to be over")
@@ -83,7 +79,7 @@ async def test_an_expired_job_is_gone_before_anybody_prunes(store: AnyStore) -> 
     assert await store.prune() == 0
 
 
-async def test_a_job_that_no_worker_ended_is_kept_as_long_as_it_wished(store: AnyStore) -> None:
+async def test_a_job_that_no_worker_ended_is_kept_as_long_as_it_wished(store: RedisStore) -> None:
     """Only endings by a worker used to know the job's own `result_ttl`."""
     await submit(store, "short", result_ttl_s=0.0)
     await submit(store, "default")
@@ -94,7 +90,7 @@ async def test_a_job_that_no_worker_ended_is_kept_as_long_as_it_wished(store: An
     assert (await snapshot(store, "default")).state is JobState.CANCELLED
 
 
-async def test_a_lost_job_is_kept_as_long_as_it_wished(store: AnyStore) -> None:
+async def test_a_lost_job_is_kept_as_long_as_it_wished(store: RedisStore) -> None:
     await started(store, "a", result_ttl_s=0.0)
     for _ in range(3):
         await lapse(store, "a")
@@ -103,7 +99,7 @@ async def test_a_lost_job_is_kept_as_long_as_it_wished(store: AnyStore) -> None:
     await until(lambda: all_gone(store, ["a"]), "its time to be over")
 
 
-async def test_a_live_job_has_no_time_limit(store: AnyStore) -> None:
+async def test_a_live_job_has_no_time_limit(store: RedisStore) -> None:
     await submit(store, "a", result_ttl_s=0.0)
     claimed = (await claim(store))[0]
 
@@ -111,20 +107,7 @@ async def test_a_live_job_has_no_time_limit(store: AnyStore) -> None:
     assert await store.finish([ending(claimed, ttl_ms=60_000)]) == [1]
 
 
-async def test_the_clock_of_the_memory_store_decides_when_a_job_is_over() -> None:
-    clock = [1_700_000_000.0]
-    store = MemoryStore(Settings(url="sync://"), clock=lambda: clock[0])
-    await store.finish([ending(await started(store, "a"), ttl_ms=60_000)])
-
-    clock[0] += 59.9
-    before = await store.prune()
-    clock[0] += 0.2
-    after = await store.prune()
-
-    assert (before, after) == (0, 1)
-
-
-async def test_of_too_many_ended_jobs_those_go_whose_time_would_be_over_first(store: AnyStore) -> None:
+async def test_of_too_many_ended_jobs_those_go_whose_time_would_be_over_first(store: RedisStore) -> None:
     for n, id in enumerate(("a", "b", "c", "d", "e")):
         await ended(store, id, ttl_ms=1_000_000 - 10_000 * n)
     await submit(store, "waits")
@@ -143,7 +126,7 @@ async def test_of_too_many_ended_jobs_those_go_whose_time_would_be_over_first(st
     assert (await snapshot(store, "waits")).state == "queued"
 
 
-async def test_what_is_over_goes_first_and_counts(store: AnyStore) -> None:
+async def test_what_is_over_goes_first_and_counts(store: RedisStore) -> None:
     await ended(store, "over", ttl_ms=1)
     for id in ("a", "b"):
         await ended(store, id, ttl_ms=1_000_000)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, Progress
 
-from .support import AnyStore, ending, job, snapshot, submit, worker
+from .support import ending, job, snapshot, submit, worker
 
 
 def ids(claimed: list[Claimed]) -> list[str]:
     return [one.spec.id for one in claimed]
 
 
-async def test_a_lent_slot_takes_what_is_waited_for_before_those_who_wait_longer(store: AnyStore) -> None:
+async def test_a_lent_slot_takes_what_is_waited_for_before_those_who_wait_longer(store: RedisStore) -> None:
     await submit(store, "outer", "other", "inner")
     await store.claim(worker("me"), 1)
 
@@ -21,7 +22,7 @@ async def test_a_lent_slot_takes_what_is_waited_for_before_those_who_wait_longer
     await store.finish([ending(claimed[0])])
 
 
-async def test_no_more_start_than_slots_are_lent(store: AnyStore) -> None:
+async def test_no_more_start_than_slots_are_lent(store: RedisStore) -> None:
     await submit(store, "a", "b", "c")
 
     claimed, _ = await store.claim(worker("me"), 0, awaited=["c", "b", "a"], lent=2)
@@ -29,7 +30,7 @@ async def test_no_more_start_than_slots_are_lent(store: AnyStore) -> None:
     assert ids(claimed) == ["c", "b"]
 
 
-async def test_the_result_that_an_awaited_job_needs_comes_first(store: AnyStore) -> None:
+async def test_the_result_that_an_awaited_job_needs_comes_first(store: RedisStore) -> None:
     await submit(store, "other", "need")
     await store.submit([job("inner", needs=("need",))])
 
@@ -41,7 +42,7 @@ async def test_the_result_that_an_awaited_job_needs_comes_first(store: AnyStore)
     assert ids(again) == ["inner"]
 
 
-async def test_a_slot_that_one_worker_lends_serves_the_job_of_another(store: AnyStore) -> None:
+async def test_a_slot_that_one_worker_lends_serves_the_job_of_another(store: RedisStore) -> None:
     await store.submit([job("for-b", queue="a"), job("for-a", queue="b")])
 
     mine, _ = await store.claim(worker("a", "a"), 0, awaited=["for-a"], lent=1)
@@ -51,7 +52,7 @@ async def test_a_slot_that_one_worker_lends_serves_the_job_of_another(store: Any
     assert [ids(mine), ids(theirs), ids(again)] == [[], ["for-a"], ["for-b"]]
 
 
-async def test_what_a_worker_no_longer_waits_for_is_nobodys_hurry(store: AnyStore) -> None:
+async def test_what_a_worker_no_longer_waits_for_is_nobodys_hurry(store: RedisStore) -> None:
     await store.submit([job("x", queue="b"), job("y", queue="b")])
     await store.claim(worker("a", "a"), 0, awaited=["y"], lent=1)
     await store.claim(worker("a", "a"), 0)
@@ -61,7 +62,7 @@ async def test_what_a_worker_no_longer_waits_for_is_nobodys_hurry(store: AnyStor
     assert ids(claimed) == []
 
 
-async def test_what_cannot_start_is_passed_over(store: AnyStore) -> None:
+async def test_what_cannot_start_is_passed_over(store: RedisStore) -> None:
     await submit(store, "runs", "waits")
     await store.submit([job("later", delay_ms=60_000)])
     await store.claim(worker("other"), 1)
@@ -71,7 +72,7 @@ async def test_what_cannot_start_is_passed_over(store: AnyStore) -> None:
     assert ids(claimed) == ["waits"]
 
 
-async def test_a_running_job_says_what_it_waits_for_until_it_goes_on(store: AnyStore) -> None:
+async def test_a_running_job_says_what_it_waits_for_until_it_goes_on(store: RedisStore) -> None:
     await submit(store, "outer")
     ((claimed,), _) = await store.claim(worker("me"), 1)
 

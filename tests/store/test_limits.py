@@ -11,7 +11,7 @@ from jobkit.model import Gate, JobState
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
 
-from .support import AnyStore, claim, ending, lapse, snapshot, structure, submit, worker
+from .support import claim, ending, lapse, snapshot, structure, submit, worker
 from .test_handover import inbox
 
 HOUR_MS = 3_600_000
@@ -23,11 +23,11 @@ def has(name: str = "w1", **resources: float) -> WorkerInfo:
     return WorkerInfo(id=name, resources=resources)
 
 
-async def ids(store: AnyStore, free: int = 10, by: WorkerInfo | None = None) -> list[str]:
+async def ids(store: RedisStore, free: int = 10, by: WorkerInfo | None = None) -> list[str]:
     return [claimed.spec.id for claimed in await claim(store, free, by)]
 
 
-async def sentence(store: AnyStore, id: str, **look: Any) -> str:
+async def sentence(store: RedisStore, id: str, **look: Any) -> str:
     [found] = await store.waiting([id])
     return "" if found is None else found.sentence(**look)
 
@@ -35,7 +35,7 @@ async def sentence(store: AnyStore, id: str, **look: Any) -> str:
 # -- places -----------------------------------------------------------------------------------------------------------
 
 
-async def test_no_more_run_than_there_are_places(store: AnyStore) -> None:
+async def test_no_more_run_than_there_are_places(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", limits=TWO)
 
     assert await ids(store) == ["a", "b"]
@@ -43,7 +43,7 @@ async def test_no_more_run_than_there_are_places(store: AnyStore) -> None:
     assert (await snapshot(store, "c")).state is JobState.QUEUED
 
 
-async def test_a_job_over_its_limit_blocks_nobody_behind_it(store: AnyStore) -> None:
+async def test_a_job_over_its_limit_blocks_nobody_behind_it(store: RedisStore) -> None:
     await submit(store, "a", "b", limits=ONE)
     await submit(store, "plain")
 
@@ -51,7 +51,7 @@ async def test_a_job_over_its_limit_blocks_nobody_behind_it(store: AnyStore) -> 
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "failed", "cancelled"])
-async def test_the_first_that_waits_goes_on_when_a_place_is_free(store: AnyStore, outcome: str) -> None:
+async def test_the_first_that_waits_goes_on_when_a_place_is_free(store: RedisStore, outcome: str) -> None:
     await submit(store, "a", "b", "c", limits=ONE)
     [a] = await claim(store, 10)
     assert await ids(store) == []
@@ -61,7 +61,7 @@ async def test_the_first_that_waits_goes_on_when_a_place_is_free(store: AnyStore
     assert await ids(store) == ["b"]
 
 
-async def test_priority_decides_who_of_those_that_wait_is_next(store: AnyStore) -> None:
+async def test_priority_decides_who_of_those_that_wait_is_next(store: RedisStore) -> None:
     await submit(store, "a", limits=ONE)
     [a] = await claim(store, 10)
     await submit(store, "b", limits=ONE)
@@ -73,7 +73,7 @@ async def test_priority_decides_who_of_those_that_wait_is_next(store: AnyStore) 
 
 
 @pytest.mark.parametrize("how", ["retried", "released", "lost"])
-async def test_the_place_of_an_attempt_that_comes_back_is_free(store: AnyStore, how: str) -> None:
+async def test_the_place_of_an_attempt_that_comes_back_is_free(store: RedisStore, how: str) -> None:
     await submit(store, "a", "b", limits=ONE)
     [a] = await claim(store, 10)
 
@@ -83,7 +83,7 @@ async def test_the_place_of_an_attempt_that_comes_back_is_free(store: AnyStore, 
     assert await ids(store) == []
 
 
-async def test_a_dead_workers_place_comes_back_with_its_lease(store: AnyStore) -> None:
+async def test_a_dead_workers_place_comes_back_with_its_lease(store: RedisStore) -> None:
     await submit(store, "a", "b", limits=ONE)
     await claim(store, 10, worker("dead"))
     assert await ids(store) == []
@@ -94,7 +94,7 @@ async def test_a_dead_workers_place_comes_back_with_its_lease(store: AnyStore) -
     assert (await structure(store)).holders["key:simulate ada"] == {"a"}
 
 
-async def test_a_cancelled_one_leaves_its_place_in_the_line(store: AnyStore) -> None:
+async def test_a_cancelled_one_leaves_its_place_in_the_line(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", limits=ONE)
     [a] = await claim(store, 10)
 
@@ -105,7 +105,7 @@ async def test_a_cancelled_one_leaves_its_place_in_the_line(store: AnyStore) -> 
     assert (await snapshot(store, "b")).message == ""
 
 
-async def test_one_that_is_let_go_and_cancelled_passes_the_place_on(store: AnyStore) -> None:
+async def test_one_that_is_let_go_and_cancelled_passes_the_place_on(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", limits=ONE)
     [a] = await claim(store, 10)
     await store.finish([ending(a)])  # b is back in the line, and nobody has taken it yet
@@ -115,7 +115,7 @@ async def test_one_that_is_let_go_and_cancelled_passes_the_place_on(store: AnySt
     assert await ids(store) == ["c"]
 
 
-async def test_one_that_meets_the_next_gate_lets_others_through_the_first(store: AnyStore) -> None:
+async def test_one_that_meets_the_next_gate_lets_others_through_the_first(store: RedisStore) -> None:
     """Two gates each: ada's job is let go by the task and held by her own key; that must not keep bob's."""
     task = Gate("task:simulate", n=2)
     for id, who in (("a1", "ada"), ("b1", "bob"), ("a2", "ada"), ("a3", "ada"), ("b2", "bob")):
@@ -128,7 +128,7 @@ async def test_one_that_meets_the_next_gate_lets_others_through_the_first(store:
     assert await ids(store) == ["b2"]
 
 
-async def test_jobs_of_two_queues_share_the_places_of_their_key(store: AnyStore) -> None:
+async def test_jobs_of_two_queues_share_the_places_of_their_key(store: RedisStore) -> None:
     await submit(store, "a", queue="gpu", limits=ONE)
     await submit(store, "b", limits=ONE)
     [a] = await claim(store, 10, worker("w1", "gpu"))
@@ -139,7 +139,7 @@ async def test_jobs_of_two_queues_share_the_places_of_their_key(store: AnyStore)
     assert await ids(store) == ["b"]
 
 
-async def test_a_line_that_nobody_serves_does_not_hold_up_the_others(store: AnyStore) -> None:
+async def test_a_line_that_nobody_serves_does_not_hold_up_the_others(store: RedisStore) -> None:
     """The place is let to a job of a queue without workers; a heartbeat looks after it."""
     await submit(store, "a", limits=ONE)
     [a] = await claim(store, 10)
@@ -154,21 +154,17 @@ async def test_a_line_that_nobody_serves_does_not_hold_up_the_others(store: AnyS
     assert await ids(store) == ["b"]
 
 
-async def _pass_pending(store: AnyStore, gate: str) -> None:
+async def _pass_pending(store: RedisStore, gate: str) -> None:
     """As if those that were let go had not started for long."""
-    if isinstance(store, RedisStore):
-        for id in await store.redis.zrange(f"{store.prefix}freed:{gate}", 0, -1):
-            await store.redis.zadd(f"{store.prefix}freed:{gate}", {id: 1})
-        await store.redis.zadd(f"{store.prefix}gates", {gate: 1}, xx=True)
-    else:
-        for id in list(store._jobs.hold._freed[gate]):
-            store._jobs.hold._freed[gate].add(id, 1)
+    for id in await store.redis.zrange(f"{store.prefix}freed:{gate}", 0, -1):
+        await store.redis.zadd(f"{store.prefix}freed:{gate}", {id: 1})
+    await store.redis.zadd(f"{store.prefix}gates", {gate: 1}, xx=True)
 
 
 # -- rates ------------------------------------------------------------------------------------------------------------
 
 
-async def test_no_more_start_in_a_period_than_its_rate_allows(store: AnyStore) -> None:
+async def test_no_more_start_in_a_period_than_its_rate_allows(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", limits=(Gate("task:simulate", count=2, period_ms=HOUR_MS),))
 
     started = await claim(store, 10)
@@ -180,7 +176,7 @@ async def test_no_more_start_in_a_period_than_its_rate_allows(store: AnyStore) -
     assert 3500 < wait_s <= 3601, "the worker is told when the next one may start"
 
 
-async def test_the_next_one_starts_when_its_time_has_come(store: AnyStore) -> None:
+async def test_the_next_one_starts_when_its_time_has_come(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", limits=(Gate("task:simulate", count=1, period_ms=60),))
     order = []
     while len(order) < 3:
@@ -198,7 +194,7 @@ async def test_the_next_one_starts_when_its_time_has_come(store: AnyStore) -> No
 # -- rules ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_queue_can_be_limited_while_it_runs(store: AnyStore) -> None:
+async def test_a_queue_can_be_limited_while_it_runs(store: RedisStore) -> None:
     await store.renew("w1", {}, {"queues": "default"})
     await submit(store, "a", "b", "c", "d")
     running = await claim(store, 2)
@@ -212,7 +208,7 @@ async def test_a_queue_can_be_limited_while_it_runs(store: AnyStore) -> None:
     assert await ids(store) == ["c"]
 
 
-async def test_a_limit_below_what_runs_starts_nothing_more(store: AnyStore) -> None:
+async def test_a_limit_below_what_runs_starts_nothing_more(store: RedisStore) -> None:
     await store.renew("w1", {}, {"queues": "default"})
     await submit(store, "a", "b", "c", "d", limits=TWO)
     running = await claim(store, 10)
@@ -225,7 +221,7 @@ async def test_a_limit_below_what_runs_starts_nothing_more(store: AnyStore) -> N
     assert await ids(store) == ["c"]
 
 
-async def test_more_places_let_those_that_wait_go_at_once(store: AnyStore) -> None:
+async def test_more_places_let_those_that_wait_go_at_once(store: RedisStore) -> None:
     await store.renew("w1", {}, {"queues": "default"})
     await submit(store, "a", "b", "c", "d", limits=TWO)
     await claim(store, 10)
@@ -235,7 +231,7 @@ async def test_more_places_let_those_that_wait_go_at_once(store: AnyStore) -> No
     assert await ids(store) == ["c"]
 
 
-async def test_a_rule_that_has_ended_holds_nobody(store: AnyStore) -> None:
+async def test_a_rule_that_has_ended_holds_nobody(store: RedisStore) -> None:
     await store.renew("w1", {}, {"queues": "default"})
     await store.set_rule("task:simulate", {"paused": {"by": "ada"}})
     await submit(store, "a", "b")
@@ -253,7 +249,7 @@ async def test_a_rule_that_has_ended_holds_nobody(store: AnyStore) -> None:
 # -- what it says -----------------------------------------------------------------------------------------------------
 
 
-async def test_it_says_what_it_waits_for(store: AnyStore) -> None:
+async def test_it_says_what_it_waits_for(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", limits=ONE)
     await submit(store, "r1", "r2", task="call", limits=(Gate("task:call", count=1, period_ms=60_000),))
     await claim(store, 10)
@@ -271,7 +267,7 @@ async def test_it_says_what_it_waits_for(store: AnyStore) -> None:
 # -- resources --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_worker_takes_only_what_fits_into_what_it_has_left(store: AnyStore) -> None:
+async def test_a_worker_takes_only_what_fits_into_what_it_has_left(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", resources={"gpu": 1, "mem": 4})
     await submit(store, "plain")
 
@@ -284,7 +280,7 @@ async def test_a_worker_takes_only_what_fits_into_what_it_has_left(store: AnySto
     assert await ids(store, by=has("w1", gpu=2, mem=8)) == ["c"]
 
 
-async def test_many_jobs_that_fit_nowhere_keep_nobody_behind_them(store: AnyStore) -> None:
+async def test_many_jobs_that_fit_nowhere_keep_nobody_behind_them(store: RedisStore) -> None:
     await submit(store, *(f"gpu{i}" for i in range(250)), resources={"gpu": 1})
     await submit(store, "plain")
 
@@ -293,7 +289,7 @@ async def test_many_jobs_that_fit_nowhere_keep_nobody_behind_them(store: AnyStor
     assert await sentence(store, "gpu9", has={"gpu": 1}) == "waits for gpu=1 of a worker, all in use; 9 before it"
 
 
-async def test_a_job_with_resources_stands_in_the_same_line_as_others(store: AnyStore) -> None:
+async def test_a_job_with_resources_stands_in_the_same_line_as_others(store: RedisStore) -> None:
     await submit(store, "a")
     await submit(store, "g", resources={"gpu": 1})
     await submit(store, "b")
@@ -303,7 +299,7 @@ async def test_a_job_with_resources_stands_in_the_same_line_as_others(store: Any
     assert await ids(store, 1, has(gpu=1)) == ["b"]
 
 
-async def test_a_dead_workers_resources_are_not_those_of_others(store: AnyStore) -> None:
+async def test_a_dead_workers_resources_are_not_those_of_others(store: RedisStore) -> None:
     await submit(store, "a", resources={"gpu": 1})
     await claim(store, 10, has("dead", gpu=1))
 
@@ -315,7 +311,7 @@ async def test_a_dead_workers_resources_are_not_those_of_others(store: AnyStore)
 # -- weights ----------------------------------------------------------------------------------------------------------
 
 
-async def test_queues_share_a_worker_by_their_weights(store: AnyStore) -> None:
+async def test_queues_share_a_worker_by_their_weights(store: RedisStore) -> None:
     by = WorkerInfo(id="w1", queues=("fast", "slow"), weights={"fast": 3, "slow": 1})
     for queue in ("fast", "slow"):
         await submit(store, *(f"{queue}{i}" for i in range(90)), queue=queue)
@@ -329,7 +325,7 @@ async def test_queues_share_a_worker_by_their_weights(store: AnyStore) -> None:
     assert abs(share - 0.75) <= 0.02
 
 
-async def test_a_queue_that_was_empty_does_not_make_up_for_the_time(store: AnyStore) -> None:
+async def test_a_queue_that_was_empty_does_not_make_up_for_the_time(store: RedisStore) -> None:
     by = WorkerInfo(id="w1", queues=("fast", "slow"), weights={"fast": 1, "slow": 1})
     await submit(store, *(f"fast{i}" for i in range(60)), queue="fast")
     assert len(await ids(store, 40, by)) == 40
@@ -343,65 +339,65 @@ async def test_a_queue_that_was_empty_does_not_make_up_for_the_time(store: AnySt
 # -- the hand-over ----------------------------------------------------------------------------------------------------
 
 
-async def test_the_hand_over_keeps_to_limits(redis_store: RedisStore) -> None:
-    async with inbox(redis_store) as box:
-        await redis_store.renew("w1", {}, {"queues": "default"})
-        await redis_store.claim(worker(), 5)
+async def test_the_hand_over_keeps_to_limits(store: RedisStore) -> None:
+    async with inbox(store) as box:
+        await store.renew("w1", {}, {"queues": "default"})
+        await store.claim(worker(), 5)
 
-        await submit(redis_store, "a", "b", limits=ONE)
+        await submit(store, "a", "b", limits=ONE)
         a = await box.job()
-        await redis_store.finish([ending(a)])
+        await store.finish([ending(a)])
         b = await box.job()
 
         assert [a.spec.id, b.spec.id] == ["a", "b"]
-        assert (await structure(redis_store)).holders["key:simulate ada"] == {"b"}
+        assert (await structure(store)).holders["key:simulate ada"] == {"b"}
 
 
-async def test_the_hand_over_keeps_to_rules(redis_store: RedisStore) -> None:
-    async with inbox(redis_store) as box:
-        await redis_store.renew("w1", {}, {"queues": "default"})
-        await redis_store.set_rule("queue:default", {"n": 1})
+async def test_the_hand_over_keeps_to_rules(store: RedisStore) -> None:
+    async with inbox(store) as box:
+        await store.renew("w1", {}, {"queues": "default"})
+        await store.set_rule("queue:default", {"n": 1})
         assert await box.next() == b"W"
-        await redis_store.claim(worker(), 5)
+        await store.claim(worker(), 5)
 
-        await submit(redis_store, "a", "b")
+        await submit(store, "a", "b")
         a = await box.job()
 
-        assert (await snapshot(redis_store, "b")).state is JobState.QUEUED
-        await redis_store.finish([ending(a)])
+        assert (await snapshot(store, "b")).state is JobState.QUEUED
+        await store.finish([ending(a)])
         assert await box.next() == b"W", "a place of the queue is free"
-        assert await ids(redis_store) == ["b"]
+        assert await ids(store) == ["b"]
 
 
-async def test_a_job_with_resources_is_handed_to_a_worker_that_has_them(redis_store: RedisStore) -> None:
-    async with inbox(redis_store, "w0"), inbox(redis_store, "w1") as box:
-        await redis_store.claim(worker("w0"), 9)
-        await redis_store.claim(has("w1", gpu=1), 1)
+async def test_a_job_with_resources_is_handed_to_a_worker_that_has_them(store: RedisStore) -> None:
+    async with inbox(store, "w0"), inbox(store, "w1") as box:
+        await store.claim(worker("w0"), 9)
+        await store.claim(has("w1", gpu=1), 1)
 
-        await submit(redis_store, "a", "b", resources={"gpu": 1})
+        await submit(store, "a", "b", resources={"gpu": 1})
 
         assert (await box.job()).spec.id == "a"
-        assert (await snapshot(redis_store, "b")).message == "waits for gpu=1"
+        assert (await snapshot(store, "b")).message == "waits for gpu=1"
 
 
-async def test_a_worker_is_woken_when_a_rate_lets_the_next_one_start(redis_store: RedisStore) -> None:
-    async with inbox(redis_store) as box:
-        await redis_store.claim(worker(), 5)
-        await submit(redis_store, "a", "b", limits=(Gate("task:simulate", count=1, period_ms=HOUR_MS),))
+async def test_a_worker_is_woken_when_a_rate_lets_the_next_one_start(store: RedisStore) -> None:
+    async with inbox(store) as box:
+        await store.claim(worker(), 5)
+        await submit(store, "a", "b", limits=(Gate("task:simulate", count=1, period_ms=HOUR_MS),))
 
         assert (await box.job()).spec.id == "a"
         assert await box.next() == b"W"
-        _, wait_s = await redis_store.claim(worker(), 4, received=1)
+        _, wait_s = await store.claim(worker(), 4, received=1)
 
         assert wait_s <= 3601
 
 
-async def test_places_that_an_older_version_left_behind_are_found(redis_store: RedisStore) -> None:
+async def test_places_that_an_older_version_left_behind_are_found(store: RedisStore) -> None:
     """Its scripts end jobs without knowing of places."""
-    await submit(redis_store, "a", "b", limits=ONE)
-    await claim(redis_store, 10)
-    await redis_store.redis.zadd(f"{redis_store.prefix}holders:key:simulate ada", {"gone": 1})
-    assert await ids(redis_store) == []
-    await lapse(redis_store, "a")
+    await submit(store, "a", "b", limits=ONE)
+    await claim(store, 10)
+    await store.redis.zadd(f"{store.prefix}holders:key:simulate ada", {"gone": 1})
+    assert await ids(store) == []
+    await lapse(store, "a")
 
-    assert await ids(redis_store) == ["a"]
+    assert await ids(store) == ["a"]

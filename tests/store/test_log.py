@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from jobkit.model import LogLine
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, LogSlice, Progress
 
-from .support import AnyStore, claim, ending, lapse, started, worker
+from .support import claim, ending, lapse, started, worker
 
 
 def lines(claimed: Claimed, *texts: str) -> Progress:
@@ -16,7 +17,7 @@ def texts(found: LogSlice) -> list[str]:
     return [line.text for line in found.lines]
 
 
-async def test_lines_are_numbered_and_kept_with_all_they_carry(store: AnyStore) -> None:
+async def test_lines_are_numbered_and_kept_with_all_they_carry(store: RedisStore) -> None:
     claimed = await started(store, "a")
     line = LogLine('é "x" \\ </script>', 1_700_000_000_123, "log", "ERROR", "my.module")
 
@@ -28,7 +29,7 @@ async def test_lines_are_numbered_and_kept_with_all_they_carry(store: AnyStore) 
     assert ([line.n for line in found.lines], found.total, found.dropped) == ([1, 2, 3], 3, 0)
 
 
-async def test_the_log_can_be_read_from_a_line_on_and_by_its_tail(store: AnyStore) -> None:
+async def test_the_log_can_be_read_from_a_line_on_and_by_its_tail(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.progress([lines(claimed, *(f"l{n}" for n in range(1, 4))), lines(claimed, "l4", "l5")])
 
@@ -40,7 +41,7 @@ async def test_the_log_can_be_read_from_a_line_on_and_by_its_tail(store: AnyStor
     assert (await store.logs("a", tail=1)).total == 5
 
 
-async def test_the_next_attempt_goes_on_with_the_log(store: AnyStore) -> None:
+async def test_the_next_attempt_goes_on_with_the_log(store: RedisStore) -> None:
     first = await started(store, "a")
     await store.progress([lines(first, "first attempt")])
     await lapse(store, "a")
@@ -52,7 +53,7 @@ async def test_the_next_attempt_goes_on_with_the_log(store: AnyStore) -> None:
     assert ([line.n for line in found.lines], texts(found)) == ([1, 2], ["first attempt", "second attempt"])
 
 
-async def test_a_log_that_is_too_long_keeps_head_and_tail_and_counts_the_rest(store: AnyStore) -> None:
+async def test_a_log_that_is_too_long_keeps_head_and_tail_and_counts_the_rest(store: RedisStore) -> None:
     claimed = await started(store, "a")
     for n in range(150):  # 1.5 MB in entries of 10 kB
         await store.progress([lines(claimed, *(f"{n}.{i} " + "x" * 940 for i in range(10)))])
@@ -69,7 +70,7 @@ async def test_a_log_that_is_too_long_keeps_head_and_tail_and_counts_the_rest(st
     assert sum(len(line.text) for line in found.lines) < 1_000_000
 
 
-async def test_one_entry_that_is_too_long_by_itself_is_kept(store: AnyStore) -> None:
+async def test_one_entry_that_is_too_long_by_itself_is_kept(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     await store.progress([lines(claimed, "x" * 1_200_000), lines(claimed, "last")])
@@ -78,7 +79,7 @@ async def test_one_entry_that_is_too_long_by_itself_is_kept(store: AnyStore) -> 
     assert (len(found.lines), found.dropped) == (2, 0)
 
 
-async def test_the_log_stays_with_the_ended_job_and_goes_with_it(store: AnyStore) -> None:
+async def test_the_log_stays_with_the_ended_job_and_goes_with_it(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.progress([lines(claimed, "one")])
     await store.finish([ending(claimed)])

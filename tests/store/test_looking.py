@@ -10,26 +10,14 @@ from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from tests.support import until
 
-from .support import (
-    AnyStore,
-    claim,
-    come_due,
-    ending,
-    job,
-    lapse,
-    numbers,
-    short_lease,
-    started,
-    submit,
-    worker,
-)
+from .support import claim, come_due, ending, job, lapse, numbers, short_lease, started, submit, worker
 
 
-async def ids(store: AnyStore, **query: object) -> list[str]:
+async def ids(store: RedisStore, **query: object) -> list[str]:
     return [found.id for found in (await store.list(Query(**query))).jobs]  # type: ignore[arg-type]
 
 
-async def pages(store: AnyStore, **query: object) -> list[list[str]]:
+async def pages(store: RedisStore, **query: object) -> list[list[str]]:
     found, cursor = [], ""
     while True:
         page = await store.list(Query(cursor=cursor, **query))  # type: ignore[arg-type]
@@ -40,7 +28,7 @@ async def pages(store: AnyStore, **query: object) -> list[list[str]]:
 
 
 @pytest.fixture
-async def zoo(store: AnyStore) -> AnyStore:
+async def zoo(store: RedisStore) -> RedisStore:
     """One job in each state, in two queues."""
     await store.finish([ending(await started(store, "succeeded"), summary="a table")])
     error = JobError(ErrorKind.EXCEPTION, "KeyError", "no column /data/x", "Traceback of train")
@@ -61,11 +49,11 @@ def flat(found: list[list[str]]) -> list[str]:
 ALL = ["queued", "scheduled", "running", "cancelled", "failed", "succeeded"]
 
 
-async def test_a_page_lists_all_jobs_newest_first(zoo: AnyStore) -> None:
+async def test_a_page_lists_all_jobs_newest_first(zoo: RedisStore) -> None:
     assert await ids(zoo) == ALL
 
 
-async def test_filters_join(zoo: AnyStore) -> None:
+async def test_filters_join(zoo: RedisStore) -> None:
     assert await ids(zoo, states=("failed",)) == ["failed"]
     assert await ids(zoo, states=("succeeded", "queued", "running", "queued")) == ["queued", "running", "succeeded"]
     assert await ids(zoo, queue="gpu") == ["queued", "scheduled", "cancelled"]
@@ -101,17 +89,17 @@ async def test_filters_join(zoo: AnyStore) -> None:
         ("%d", []),
     ],
 )
-async def test_search_looks_into_every_value(zoo: AnyStore, text: str, found: list[str]) -> None:
+async def test_search_looks_into_every_value(zoo: RedisStore, text: str, found: list[str]) -> None:
     assert await ids(zoo, search=text) == found
 
 
 @pytest.mark.parametrize("text", ["params", "tags", "owner", "traceback of", '":', "kind"])
-async def test_search_finds_values_and_not_how_records_are_written(zoo: AnyStore, text: str) -> None:
+async def test_search_finds_values_and_not_how_records_are_written(zoo: RedisStore, text: str) -> None:
     """It used to look into the record's JSON: "tags" or "task" found every job that has any."""
     assert await ids(zoo, search=text) == []
 
 
-async def test_search_finds_what_json_has_to_escape(store: AnyStore) -> None:
+async def test_search_finds_what_json_has_to_escape(store: RedisStore) -> None:
     await submit(store, "a", title='say "x" \\ /y')
     await submit(store, "b", title="else")
 
@@ -119,14 +107,14 @@ async def test_search_finds_what_json_has_to_escape(store: AnyStore) -> None:
         assert await ids(store, search=text) == ["a"]
 
 
-async def test_the_text_of_a_task_is_not_its_name(store: AnyStore) -> None:
+async def test_the_text_of_a_task_is_not_its_name(store: RedisStore) -> None:
     await submit(store, "a", task="other", title="train")
 
     assert await ids(store, task="train") == []
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
-async def test_pages_have_no_doubles_and_no_holes(store: AnyStore, limit: int) -> None:
+async def test_pages_have_no_doubles_and_no_holes(store: RedisStore, limit: int) -> None:
     names = [f"j{n:03}" for n in range(21)]
     await submit(store, *names[:10])
     await submit(store, *names[10:])
@@ -137,7 +125,7 @@ async def test_pages_have_no_doubles_and_no_holes(store: AnyStore, limit: int) -
     assert all(len(page) <= limit for page in found)
 
 
-async def test_new_jobs_do_not_move_the_pages_that_follow(store: AnyStore) -> None:
+async def test_new_jobs_do_not_move_the_pages_that_follow(store: RedisStore) -> None:
     await submit(store, *(f"old{n}" for n in range(6)))
     first = await store.list(Query(limit=2))
 
@@ -148,7 +136,7 @@ async def test_new_jobs_do_not_move_the_pages_that_follow(store: AnyStore) -> No
     assert [found.id for page in (first, second, third) for found in page.jobs] == [f"old{5 - n}" for n in range(6)]
 
 
-async def test_pages_of_several_states_have_no_doubles_and_no_holes(store: AnyStore) -> None:
+async def test_pages_of_several_states_have_no_doubles_and_no_holes(store: RedisStore) -> None:
     """Both indexes used to end before the page was full, and the rest of what was found was left out."""
     for n in range(8):
         await submit(store, f"j{n}", delay_ms=60_000 if n % 2 else 0)
@@ -159,7 +147,7 @@ async def test_pages_of_several_states_have_no_doubles_and_no_holes(store: AnySt
 
 
 async def test_pages_of_a_search_go_on_where_a_script_stops_looking(
-    store: AnyStore, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A script looks at so many records and no more; a page that found too little by then used to be the last."""
     monkeypatch.setattr("jobkit.store.redis_list._LIST_BUDGET", 3)
@@ -171,13 +159,13 @@ async def test_pages_of_a_search_go_on_where_a_script_stops_looking(
     assert flat(await pages(store, **both)) == ["j16", "j15", "j02"]
 
 
-async def test_counts_tell_every_state(zoo: AnyStore) -> None:
+async def test_counts_tell_every_state(zoo: RedisStore) -> None:
     assert await zoo.counts() == dict.fromkeys(map(str, JobState), 1)
     await zoo.delete(["failed"])
     assert (await zoo.counts())["failed"] == 0
 
 
-async def test_queues_tell_who_waits_runs_and_serves(zoo: AnyStore) -> None:
+async def test_queues_tell_who_waits_runs_and_serves(zoo: RedisStore) -> None:
     await zoo.renew("w1", {}, {"queues": "default,idle"})
 
     assert await zoo.queues() == {
@@ -187,7 +175,7 @@ async def test_queues_tell_who_waits_runs_and_serves(zoo: AnyStore) -> None:
     }
 
 
-async def test_a_worker_is_listed_with_its_facts_while_it_beats(store: AnyStore) -> None:
+async def test_a_worker_is_listed_with_its_facts_while_it_beats(store: RedisStore) -> None:
     facts = {
         "host": "box",
         "pid": 4711,
@@ -214,7 +202,7 @@ async def test_a_worker_is_listed_with_its_facts_while_it_beats(store: AnyStore)
 
 
 @short_lease
-async def test_a_worker_that_stops_beating_is_dead_but_listed(store: AnyStore) -> None:
+async def test_a_worker_that_stops_beating_is_dead_but_listed(store: RedisStore) -> None:
     await store.renew("w1", {}, {"queues": "default"})
 
     async def is_dead() -> bool:
@@ -225,7 +213,7 @@ async def test_a_worker_that_stops_beating_is_dead_but_listed(store: AnyStore) -
     assert (await store.queues()).get("default", {"workers": 0})["workers"] == 0
 
 
-async def test_a_worker_that_leaves_is_not_listed(store: AnyStore) -> None:
+async def test_a_worker_that_leaves_is_not_listed(store: RedisStore) -> None:
     await store.claim(worker(), 2)
     await store.renew("w1", {}, {})
     await store.leave("w1")
@@ -234,13 +222,13 @@ async def test_a_worker_that_leaves_is_not_listed(store: AnyStore) -> None:
     assert await store.workers() == []
 
 
-async def test_a_worker_that_never_beat_is_not_listed(store: AnyStore) -> None:
+async def test_a_worker_that_never_beat_is_not_listed(store: RedisStore) -> None:
     await store.claim(worker(), 2)
 
     assert await store.workers() == []
 
 
-async def test_tasks_are_known_to_those_who_do_not_import_them(store: AnyStore) -> None:
+async def test_tasks_are_known_to_those_who_do_not_import_them(store: RedisStore) -> None:
     await store.publish_tasks({"b": b"sealed B", "a": b"sealed A"})
     await store.publish_tasks({"a": b"sealed A2"})
     await store.publish_tasks({})
@@ -250,7 +238,7 @@ async def test_tasks_are_known_to_those_who_do_not_import_them(store: AnyStore) 
     assert list(found.items()) == [("a", b"sealed A2"), ("b", b"sealed B")]
 
 
-async def test_events_of_all_jobs_can_be_read_from_an_id_on(store: AnyStore) -> None:
+async def test_events_of_all_jobs_can_be_read_from_an_id_on(store: RedisStore) -> None:
     assert await store.events() == []
     assert await store.last_event_id() == "0-0"
     await submit(store, "a", "b")
@@ -269,7 +257,7 @@ async def test_events_of_all_jobs_can_be_read_from_an_id_on(store: AnyStore) -> 
     assert [event.id for event in await store.events(first[0].id, limit=2)] == [first[1].id, later[0].id]
 
 
-async def test_a_way_through_every_transition_leaves_all_its_events(store: AnyStore) -> None:
+async def test_a_way_through_every_transition_leaves_all_its_events(store: RedisStore) -> None:
     """The store's fixture compares the stream, the record's history and what the events alone lead to."""
     await submit(store, "a", delay_ms=60_000, retries=9)
     await come_due(store, "a")
@@ -292,9 +280,8 @@ async def test_a_way_through_every_transition_leaves_all_its_events(store: AnySt
     assert first.token == "w1:1"
 
 
-async def test_a_page_outlives_a_record_that_went_away(redis_store: RedisStore) -> None:
+async def test_a_page_outlives_a_record_that_went_away(store: RedisStore) -> None:
     """As expiry does it, between two prunes."""
-    store = redis_store
     await submit(store, "a", "b", "c")
     await store.cancel(["b"])
     await store.redis.delete(f"{store.prefix}job:b", f"{store.prefix}args:b")
@@ -303,9 +290,8 @@ async def test_a_page_outlives_a_record_that_went_away(redis_store: RedisStore) 
     assert await ids(store) == ["c", "a"]
 
 
-async def test_a_time_of_submit_with_many_zeros_is_read_right(redis_store: RedisStore) -> None:
+async def test_a_time_of_submit_with_many_zeros_is_read_right(store: RedisStore) -> None:
     """Redis writes 1700000000000000 as 1.7e+15."""
-    store = redis_store
     await submit(store, "a", "b", "c")
     for n, id in enumerate("abc"):
         us = (1_700_000 + n) * 1_000_000_000

@@ -1,4 +1,4 @@
-"""Both stores are held to each other; and a fault in one of them would show."""
+"""The store is held to a model of a job's life; and a fault in the store would show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .machine import Verbs, difference
 
 
 @pytest.mark.timeout(90)
-def test_both_stores_answer_any_sequence_of_verbs_alike(redis_url: str) -> None:
+def test_the_store_does_with_any_sequence_of_verbs_what_the_model_does(redis_url: str) -> None:
     machine = type("Machine", (Verbs,), {"url": redis_url})
     run_state_machine_as_test(
         machine,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
-
 from jobkit.model import JobState
-from jobkit.store.memory import MemoryHub
+from jobkit.store.hub import RedisHub
 from jobkit.store.redis import RedisStore
-from tests.store.support import AnyStore, claim, come_due, ending, job, snapshot, started, submit, types, worker
+from tests.store.support import claim, come_due, ending, job, snapshot, started, submit, types, worker
 
 
-async def state(store: AnyStore, id: str) -> str:
+async def state(store: RedisStore, id: str) -> str:
     return str((await snapshot(store, id)).state)
 
 
-async def reason(store: AnyStore, id: str) -> str:
+async def reason(store: RedisStore, id: str) -> str:
     found = await snapshot(store, id)
     assert found.state is JobState.FAILED
     assert found.error is not None
@@ -22,7 +20,7 @@ async def reason(store: AnyStore, id: str) -> str:
     return found.error.message
 
 
-async def test_a_job_waits_for_what_it_needs_and_is_queued_in_the_step_that_ends_it(store: AnyStore) -> None:
+async def test_a_job_waits_for_what_it_needs_and_is_queued_in_the_step_that_ends_it(store: RedisStore) -> None:
     parent = await started(store, "parent")
     await submit(store, "child", needs=("parent",))
     assert await state(store, "child") == "scheduled"
@@ -35,7 +33,7 @@ async def test_a_job_waits_for_what_it_needs_and_is_queued_in_the_step_that_ends
     assert [claimed.spec.id for claimed in await claim(store)] == ["child"]
 
 
-async def test_what_has_ended_before_the_submit_counts(store: AnyStore) -> None:
+async def test_what_has_ended_before_the_submit_counts(store: RedisStore) -> None:
     await store.finish([ending(await started(store, "good"), result=b"value")])
     await store.finish([ending(await started(store, "bad"), "failed")])
 
@@ -49,7 +47,7 @@ async def test_what_has_ended_before_the_submit_counts(store: AnyStore) -> None:
     assert types(await snapshot(store, "lost")) == ["submitted", "failed"]
 
 
-async def test_fan_in_waits_for_all_and_fan_out_keeps_its_order(store: AnyStore) -> None:
+async def test_fan_in_waits_for_all_and_fan_out_keeps_its_order(store: RedisStore) -> None:
     one, two = await started(store, "one"), await started(store, "two")
     await submit(store, "sum", needs=("one", "two"))
     await submit(store, "c", "a", "b", needs=("two",))
@@ -61,7 +59,7 @@ async def test_fan_in_waits_for_all_and_fan_out_keeps_its_order(store: AnyStore)
     assert [claimed.spec.id for claimed in await claim(store, 9)] == ["sum", "c", "a", "b"]
 
 
-async def test_a_failure_ends_everything_downstream_and_says_what_began_it(store: AnyStore) -> None:
+async def test_a_failure_ends_everything_downstream_and_says_what_began_it(store: RedisStore) -> None:
     root = await started(store, "root")
     await store.submit([job("b", needs=("root",)), job("c", needs=("b",)), job("d", needs=("c", "root"))])
 
@@ -74,7 +72,7 @@ async def test_a_failure_ends_everything_downstream_and_says_what_began_it(store
     assert "job root" in await reason(store, "d")
 
 
-async def test_a_chain_of_a_thousand_ends_in_one_step(store: AnyStore) -> None:
+async def test_a_chain_of_a_thousand_ends_in_one_step(store: RedisStore) -> None:
     root = await started(store, "j0")
     await store.submit([job(f"j{n}", needs=(f"j{n - 1}",)) for n in range(1, 1000)])
 
@@ -85,7 +83,7 @@ async def test_a_chain_of_a_thousand_ends_in_one_step(store: AnyStore) -> None:
     assert len(await reason(store, "j999")) < 300
 
 
-async def test_a_cancel_flows_downstream(store: AnyStore) -> None:
+async def test_a_cancel_flows_downstream(store: RedisStore) -> None:
     await started(store, "root")
     await submit(store, "b", needs=("root",))
     await submit(store, "c", needs=("b",))
@@ -96,7 +94,7 @@ async def test_a_cancel_flows_downstream(store: AnyStore) -> None:
     assert await state(store, "root") == "running"
 
 
-async def test_a_retried_released_or_lost_parent_keeps_the_child_waiting(store: AnyStore) -> None:
+async def test_a_retried_released_or_lost_parent_keeps_the_child_waiting(store: RedisStore) -> None:
     parent = await started(store, "parent", retries=1)
     await submit(store, "child", needs=("parent",))
 
@@ -111,7 +109,7 @@ async def test_a_retried_released_or_lost_parent_keeps_the_child_waiting(store: 
     assert await state(store, "child") == "queued"
 
 
-async def test_a_cancelled_child_is_not_released_later_even_under_the_same_id(store: AnyStore) -> None:
+async def test_a_cancelled_child_is_not_released_later_even_under_the_same_id(store: RedisStore) -> None:
     parent = await started(store, "parent")
     await submit(store, "child", needs=("parent",))
     await store.cancel(["child"])
@@ -124,7 +122,7 @@ async def test_a_cancelled_child_is_not_released_later_even_under_the_same_id(st
     assert await claim(store) == []
 
 
-async def test_a_delay_counts_beside_the_needs(store: AnyStore) -> None:
+async def test_a_delay_counts_beside_the_needs(store: RedisStore) -> None:
     parent = await started(store, "parent")
     await submit(store, "child", needs=("parent",), delay_ms=60_000)
 
@@ -136,8 +134,7 @@ async def test_a_delay_counts_beside_the_needs(store: AnyStore) -> None:
     assert [claimed.spec.id for claimed in await claim(store)] == ["child"]
 
 
-async def test_an_idle_worker_is_handed_the_child_at_once(redis_store: RedisStore) -> None:
-    store = redis_store
+async def test_an_idle_worker_is_handed_the_child_at_once(store: RedisStore) -> None:
     pubsub = store.redis.pubsub()
     await pubsub.subscribe(store.channel("inbox", "w2"))
     parent = await started(store, "parent")
@@ -150,15 +147,14 @@ async def test_an_idle_worker_is_handed_the_child_at_once(redis_store: RedisStor
     await pubsub.aclose()
 
 
-async def test_the_submitter_hears_of_a_child_that_ends_at_its_submit(store: AnyStore) -> None:
-    if isinstance(store, RedisStore):
-        pytest.skip("the hub of Redis is tested over the client")
-    hub = MemoryHub(store)
+async def test_the_submitter_hears_of_a_child_that_ends_at_its_submit(store: RedisStore) -> None:
+    hub = RedisHub(store)
     await hub.start()
     heard: list[str] = []
     hub.listen_own(lambda event: heard.append(str(event.type)))
 
     await submit(store, "child", needs=("never",), client=hub.client_id)
 
+    await hub.flush()
     assert heard == ["failed"]
     await hub.close()

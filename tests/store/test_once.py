@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 
 from jobkit.model import JobState, Once
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission, SubmitReply
 from tests.support import until
 
-from .support import AnyStore, claim, come_due, ending, job, snapshot, submit, types
+from .support import claim, come_due, ending, job, snapshot, submit, types
 
 HOUR_MS = 3_600_000
 
 
-async def ask(store: AnyStore, id: str, **spec: Any) -> SubmitReply:
+async def ask(store: RedisStore, id: str, **spec: Any) -> SubmitReply:
     """Submit one job."""
     [reply] = await store.submit([job(id, **spec)])
     return reply
@@ -33,7 +34,7 @@ def unique(scope: str = "active", ms: int = 0) -> Once:
 
 
 @pytest.mark.parametrize("scope", ["queued", "active", "time"])
-async def test_a_second_submit_gives_the_job_that_waits(store: AnyStore, scope: str) -> None:
+async def test_a_second_submit_gives_the_job_that_waits(store: RedisStore, scope: str) -> None:
     assert is_new(await ask(store, "a", once=unique(scope, HOUR_MS)))
 
     assert await ask(store, "b", once=unique(scope, HOUR_MS)) == SubmitReply("a")
@@ -46,7 +47,7 @@ async def test_a_second_submit_gives_the_job_that_waits(store: AnyStore, scope: 
 
 
 @pytest.mark.parametrize(("scope", "is_same"), [("queued", False), ("active", True), ("time", True)])
-async def test_while_it_runs_only_some_scopes_hold(store: AnyStore, scope: str, is_same: bool) -> None:
+async def test_while_it_runs_only_some_scopes_hold(store: RedisStore, scope: str, is_same: bool) -> None:
     await ask(store, "a", once=unique(scope, HOUR_MS))
     await claim(store)
 
@@ -54,7 +55,7 @@ async def test_while_it_runs_only_some_scopes_hold(store: AnyStore, scope: str, 
 
 
 @pytest.mark.parametrize(("scope", "is_same"), [("queued", False), ("active", False), ("time", True)])
-async def test_when_it_has_ended_only_time_holds(store: AnyStore, scope: str, is_same: bool) -> None:
+async def test_when_it_has_ended_only_time_holds(store: RedisStore, scope: str, is_same: bool) -> None:
     await ask(store, "a", once=unique(scope, HOUR_MS))
     [a] = await claim(store)
     await store.finish([ending(a)])
@@ -62,7 +63,7 @@ async def test_when_it_has_ended_only_time_holds(store: AnyStore, scope: str, is
     assert (await ask(store, "b", once=unique(scope, HOUR_MS)) == SubmitReply("a")) == is_same
 
 
-async def test_a_time_ends(store: AnyStore) -> None:
+async def test_a_time_ends(store: RedisStore) -> None:
     await ask(store, "a", once=unique("time", 1))
     for n in range(1000):
         if (reply := await ask(store, f"b{n}", once=unique("time", 1))).job_id != "a":
@@ -71,7 +72,7 @@ async def test_a_time_ends(store: AnyStore) -> None:
     assert is_new(reply)
 
 
-async def test_a_waiting_one_that_is_cancelled_makes_room(store: AnyStore) -> None:
+async def test_a_waiting_one_that_is_cancelled_makes_room(store: RedisStore) -> None:
     await ask(store, "a", once=unique())
     await store.cancel(["a"])
 
@@ -80,7 +81,7 @@ async def test_a_waiting_one_that_is_cancelled_makes_room(store: AnyStore) -> No
 
 
 @pytest.mark.parametrize("scope", ["active", "time"])
-async def test_a_repeat_by_hand_is_never_the_job_that_it_repeats(store: AnyStore, scope: str) -> None:
+async def test_a_repeat_by_hand_is_never_the_job_that_it_repeats(store: RedisStore, scope: str) -> None:
     await ask(store, "a", once=unique(scope, HOUR_MS))
     [a] = await claim(store)
     await store.finish([ending(a, "failed")])
@@ -92,7 +93,7 @@ async def test_a_repeat_by_hand_is_never_the_job_that_it_repeats(store: AnyStore
     )
 
 
-async def test_an_attempt_that_comes_back_still_stands_for_its_work(store: AnyStore) -> None:
+async def test_an_attempt_that_comes_back_still_stands_for_its_work(store: RedisStore) -> None:
     await ask(store, "a", once=unique())
     [a] = await claim(store)
     await store.finish([ending(a, "retried", delay_ms=HOUR_MS)])
@@ -107,7 +108,7 @@ def last(ms: int = HOUR_MS) -> dict[str, Any]:
     return {"once": Once("bead", "debounce", ms), "delay_ms": ms}
 
 
-async def test_the_last_submit_takes_the_place_of_the_one_that_waits(store: AnyStore) -> None:
+async def test_the_last_submit_takes_the_place_of_the_one_that_waits(store: RedisStore) -> None:
     await ask(store, "a", params={"n": 1}, **last())
     due = (await snapshot(store, "a")).due_at
     assert await ask(store, "b", params={"n": 2}, **last(2 * HOUR_MS)) == SubmitReply("", reseal_for="a")
@@ -124,7 +125,7 @@ async def test_the_last_submit_takes_the_place_of_the_one_that_waits(store: AnyS
     assert (claimed.spec, claimed.payload) == (spec, b"new")
 
 
-async def test_one_that_has_started_is_not_replaced(store: AnyStore) -> None:
+async def test_one_that_has_started_is_not_replaced(store: RedisStore) -> None:
     await ask(store, "a", **last())
     await come_due(store, "a")
     [a] = await claim(store)
@@ -140,13 +141,13 @@ async def test_one_that_has_started_is_not_replaced(store: AnyStore) -> None:
 KEPT: dict[str, Any] = {"cache_key": "cafe", "cache_ms": HOUR_MS}
 
 
-async def made(store: AnyStore, id: str = "a", **fields: Any) -> None:
+async def made(store: RedisStore, id: str = "a", **fields: Any) -> None:
     await submit(store, id, **KEPT)
     [claimed] = await claim(store)
     await store.finish([ending(claimed, **({"result": b"42", "preview": b"sealed", "summary": "42"} | fields))])
 
 
-async def test_the_same_work_has_the_kept_result_at_once(store: AnyStore) -> None:
+async def test_the_same_work_has_the_kept_result_at_once(store: RedisStore) -> None:
     await made(store)
 
     assert await ask(store, "b", delay_ms=HOUR_MS, needs=("gone",), **KEPT) == SubmitReply("b")
@@ -158,7 +159,7 @@ async def test_the_same_work_has_the_kept_result_at_once(store: AnyStore) -> Non
     assert await claim(store) == []
 
 
-async def test_a_fresh_one_runs_and_its_result_is_kept_from_then_on(store: AnyStore) -> None:
+async def test_a_fresh_one_runs_and_its_result_is_kept_from_then_on(store: RedisStore) -> None:
     await made(store)
 
     assert is_new(await ask(store, "b", is_fresh=True, **KEPT))
@@ -170,13 +171,13 @@ async def test_a_fresh_one_runs_and_its_result_is_kept_from_then_on(store: AnySt
 
 
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])
-async def test_only_what_succeeded_is_kept(store: AnyStore, outcome: str) -> None:
+async def test_only_what_succeeded_is_kept(store: RedisStore, outcome: str) -> None:
     await made(store, outcome=outcome)
 
     assert is_new(await ask(store, "b", **KEPT))
 
 
-async def test_a_job_that_has_a_kept_result_is_not_where_the_next_one_is_from(store: AnyStore) -> None:
+async def test_a_job_that_has_a_kept_result_is_not_where_the_next_one_is_from(store: RedisStore) -> None:
     await made(store)
     await ask(store, "b", **KEPT)
     await ask(store, "c", **KEPT)
@@ -188,7 +189,7 @@ async def test_a_job_that_has_a_kept_result_is_not_where_the_next_one_is_from(st
     assert is_new(await ask(store, "d", **KEPT)), "with the job its result is gone"
 
 
-async def test_it_is_kept_no_longer_than_the_job_that_made_it(store: AnyStore) -> None:
+async def test_it_is_kept_no_longer_than_the_job_that_made_it(store: RedisStore) -> None:
     await made(store, ttl_ms=300)
     await ask(store, "b", **KEPT)
     assert (await snapshot(store, "b")).state is JobState.SUCCEEDED

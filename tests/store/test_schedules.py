@@ -9,12 +9,12 @@ import pytest
 from jobkit.codec import Codec
 from jobkit.model import EventType, JobEvent, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.schedules.firing import decide, firing, subject_of
-from jobkit.store.memory import MemoryStore
+from jobkit.store.redis import RedisStore
 from jobkit.store.schedules import CHANGED, DueSchedule, Firing
 from jobkit.store.values import Submission, SubmitReply
 from tests.support import until
 
-from .support import AnyStore, claim, ending, snapshot
+from .support import claim, ending, snapshot
 
 CODEC = Codec([b"a key of these tests"])
 
@@ -25,47 +25,44 @@ def spec(name: str = "nightly", **fields: Any) -> ScheduleSpec:
     return ScheduleSpec(name, JobSpec("", "simulate", params={"n": 1}), **fields)
 
 
-async def put(store: AnyStore, made: ScheduleSpec, in_ms: int = 0) -> ScheduleSnapshot:
+async def put(store: RedisStore, made: ScheduleSpec, in_ms: int = 0) -> ScheduleSnapshot:
     """Keeps a schedule whose next slot is `in_ms` from now."""
     payload = CODEC.dumps([1], subject_of(made))
     assert await store.put_schedule(made, payload, await store.clock() + in_ms)
     return await kept(store, made.name)
 
 
-async def kept(store: AnyStore, name: str = "nightly") -> ScheduleSnapshot:
+async def kept(store: RedisStore, name: str = "nightly") -> ScheduleSnapshot:
     [found] = await store.schedules([name])
     return found
 
 
-async def due_one(store: AnyStore) -> DueSchedule:
+async def due_one(store: RedisStore) -> DueSchedule:
     [due] = (await store.due_schedules())[0]
     return due
 
 
-async def fire_due(store: AnyStore) -> list[SubmitReply] | None:
+async def fire_due(store: RedisStore) -> list[SubmitReply] | None:
     due = await until(lambda: _first(store), "a schedule to be due")
     return await store.fire(firing(due, decide(due), CODEC))
 
 
-async def _first(store: AnyStore) -> DueSchedule | None:
+async def _first(store: RedisStore) -> DueSchedule | None:
     return next(iter((await store.due_schedules())[0]), None)
 
 
-async def look_now(store: AnyStore, name: str = "nightly") -> None:
+async def look_now(store: RedisStore, name: str = "nightly") -> None:
     """Lets the time come at which somebody should look."""
-    if isinstance(store, MemoryStore):
-        store._looks.add(name, 1)
-    else:
-        await store.redis.zadd(f"{store.prefix}schedules", {name: 1}, xx=True)
+    await store.redis.zadd(f"{store.prefix}schedules", {name: 1}, xx=True)
 
 
-async def end_run(store: AnyStore, outcome: str = "succeeded") -> str:
+async def end_run(store: RedisStore, outcome: str = "succeeded") -> str:
     [claimed] = await claim(store)
     await store.finish([ending(claimed, outcome)])
     return claimed.spec.id
 
 
-async def test_a_schedule_is_found_as_it_was_put(store: AnyStore) -> None:
+async def test_a_schedule_is_found_as_it_was_put(store: RedisStore) -> None:
     made = spec(cron="*/5 * * * *", tz="Europe/Berlin", overlap="skip", missed="all", missed_limit=7)
 
     found = await put(store, made, in_ms=5_000)
@@ -78,7 +75,7 @@ async def test_a_schedule_is_found_as_it_was_put(store: AnyStore) -> None:
     assert await store.schedules([]) == []
 
 
-async def test_a_due_schedule_is_given_to_the_first_who_asks(store: AnyStore) -> None:
+async def test_a_due_schedule_is_given_to_the_first_who_asks(store: RedisStore) -> None:
     await put(store, spec())
 
     due, wait_s = await store.due_schedules()
@@ -91,7 +88,7 @@ async def test_a_due_schedule_is_given_to_the_first_who_asks(store: AnyStore) ->
     await until(lambda: _first(store), "it to be due again")
 
 
-async def test_whoever_asks_learns_when_to_ask_again(store: AnyStore) -> None:
+async def test_whoever_asks_learns_when_to_ask_again(store: RedisStore) -> None:
     assert await store.due_schedules() == ([], float("inf"))
 
     await put(store, spec(), in_ms=5_000)
@@ -101,7 +98,7 @@ async def test_whoever_asks_learns_when_to_ask_again(store: AnyStore) -> None:
     assert 4 < wait_s <= 5
 
 
-async def test_a_slot_fires_once_however_many_try(store: AnyStore) -> None:
+async def test_a_slot_fires_once_however_many_try(store: RedisStore) -> None:
     await put(store, spec())
     due = await due_one(store)
     made = firing(due, decide(due), CODEC)
@@ -120,7 +117,7 @@ async def test_a_slot_fires_once_however_many_try(store: AnyStore) -> None:
     assert (job.spec.schedule, job.spec.slot_ms, job.spec.task) == ("nightly", due.slot_ms, "simulate")
 
 
-async def test_a_job_of_a_slot_carries_arguments_sealed_for_itself(store: AnyStore) -> None:
+async def test_a_job_of_a_slot_carries_arguments_sealed_for_itself(store: RedisStore) -> None:
     await put(store, spec())
     await fire_due(store)
 
@@ -131,7 +128,7 @@ async def test_a_job_of_a_slot_carries_arguments_sealed_for_itself(store: AnySto
     assert CODEC.loads(claimed.payload, Subject("args", claimed.spec.id, "simulate")) == [1]
 
 
-async def test_an_id_that_is_known_is_no_second_job(store: AnyStore) -> None:
+async def test_an_id_that_is_known_is_no_second_job(store: RedisStore) -> None:
     """A schedule that was removed and made again, for a slot that has been fired already."""
     first = await put(store, spec())
     await fire_due(store)
@@ -144,7 +141,7 @@ async def test_an_id_that_is_known_is_no_second_job(store: AnyStore) -> None:
     assert sum((await store.counts()).values()) == 1
 
 
-async def test_what_was_read_before_a_change_cannot_fire(store: AnyStore) -> None:
+async def test_what_was_read_before_a_change_cannot_fire(store: RedisStore) -> None:
     await put(store, spec())
     due = await due_one(store)
     stale = firing(due, decide(due), CODEC)
@@ -158,7 +155,7 @@ async def test_what_was_read_before_a_change_cannot_fire(store: AnyStore) -> Non
     assert await store.fire(stale) is None
 
 
-async def test_scheduling_again_with_the_same_times_keeps_its_place(store: AnyStore) -> None:
+async def test_scheduling_again_with_the_same_times_keeps_its_place(store: RedisStore) -> None:
     before = await put(store, spec(), in_ms=5_000)
 
     after = await put(store, spec(missed="skip"), in_ms=9_000)
@@ -170,7 +167,7 @@ async def test_scheduling_again_with_the_same_times_keeps_its_place(store: AnySt
     assert other.next_ms > before.next_ms
 
 
-async def test_how_a_run_ended_stays_with_its_schedule_longer_than_the_job(store: AnyStore) -> None:
+async def test_how_a_run_ended_stays_with_its_schedule_longer_than_the_job(store: RedisStore) -> None:
     await put(store, spec())
     await fire_due(store)
     job_id = await end_run(store, "failed")
@@ -182,7 +179,7 @@ async def test_how_a_run_ended_stays_with_its_schedule_longer_than_the_job(store
     assert run.finished_ms >= run.started_ms > 0
 
 
-async def test_only_the_last_runs_are_kept(store: AnyStore) -> None:
+async def test_only_the_last_runs_are_kept(store: RedisStore) -> None:
     made = await put(store, spec(), in_ms=60_000)
     runs = [ScheduleRun(slot, 1, why="missed") for slot in range(1, 21)]
 
@@ -191,7 +188,7 @@ async def test_only_the_last_runs_are_kept(store: AnyStore) -> None:
     assert [run.slot_ms for run in (await kept(store)).runs] == list(range(20, 6, -1))
 
 
-async def test_a_run_by_hand_moves_nothing(store: AnyStore) -> None:
+async def test_a_run_by_hand_moves_nothing(store: RedisStore) -> None:
     made = await put(store, spec(), in_ms=60_000)
     job = Submission(JobSpec("s00000000000by1", "simulate", schedule="nightly"), b"sealed")
 
@@ -204,7 +201,7 @@ async def test_a_run_by_hand_moves_nothing(store: AnyStore) -> None:
     assert found.runs[0].job_id == job.spec.id
 
 
-async def test_a_paused_schedule_is_not_due_until_it_is_resumed(store: AnyStore) -> None:
+async def test_a_paused_schedule_is_not_due_until_it_is_resumed(store: RedisStore) -> None:
     made = await put(store, spec())
 
     assert await store.pause_schedule("nightly")
@@ -219,7 +216,7 @@ async def test_a_paused_schedule_is_not_due_until_it_is_resumed(store: AnyStore)
     assert not await store.pause_schedule("another")
 
 
-async def test_a_pause_survives_a_change(store: AnyStore) -> None:
+async def test_a_pause_survives_a_change(store: RedisStore) -> None:
     await put(store, spec())
     await store.pause_schedule("nightly")
 
@@ -229,7 +226,7 @@ async def test_a_pause_survives_a_change(store: AnyStore) -> None:
     assert (await store.due_schedules())[0] == []
 
 
-async def test_a_schedule_without_a_further_slot_ends_and_is_forgotten_later(store: AnyStore) -> None:
+async def test_a_schedule_without_a_further_slot_ends_and_is_forgotten_later(store: RedisStore) -> None:
     once = spec(at_ms=await store.clock())
     await store.put_schedule(once, CODEC.dumps([1], subject_of(once)), once.at_ms)
     await fire_due(store)
@@ -238,20 +235,18 @@ async def test_a_schedule_without_a_further_slot_ends_and_is_forgotten_later(sto
 
     assert (found.next_ms, found.fired) == (0, 1)
     assert found.ended_ms > 0
-    if not isinstance(store, MemoryStore):
-        for kind in ("schedule", "schedule-args", "schedule-runs"):
-            assert await store.redis.pttl(f"{store.prefix}{kind}:nightly") > 0
+    for kind in ("schedule", "schedule-args", "schedule-runs"):
+        assert await store.redis.pttl(f"{store.prefix}{kind}:nightly") > 0
     await look_now(store)
     assert (await store.due_schedules())[0] == []
 
     again = await put(store, spec(), in_ms=60_000)  # used again, it lives on
     assert again.ended_ms == 0
-    if not isinstance(store, MemoryStore):
-        assert await store.redis.pttl(f"{store.prefix}schedule:nightly") == -1
-        assert await store.redis.pttl(f"{store.prefix}schedule-runs:nightly") == -1
+    assert await store.redis.pttl(f"{store.prefix}schedule:nightly") == -1
+    assert await store.redis.pttl(f"{store.prefix}schedule-runs:nightly") == -1
 
 
-async def test_a_count_of_runs_is_kept_to(store: AnyStore) -> None:
+async def test_a_count_of_runs_is_kept_to(store: RedisStore) -> None:
     await put(store, spec(every_ms=100, count=2))
 
     await fire_due(store)
@@ -262,7 +257,7 @@ async def test_a_count_of_runs_is_kept_to(store: AnyStore) -> None:
     assert found.ended_ms > 0
 
 
-async def test_a_slot_that_waits_goes_when_the_run_before_it_has_ended(store: AnyStore) -> None:
+async def test_a_slot_that_waits_goes_when_the_run_before_it_has_ended(store: RedisStore) -> None:
     await put(store, spec(every_ms=100, overlap="wait"))
     await fire_due(store)
 
@@ -281,7 +276,7 @@ async def test_a_slot_that_waits_goes_when_the_run_before_it_has_ended(store: An
     assert fired[0].slot_ms == held.next_ms
 
 
-async def test_the_end_of_a_run_between_asking_and_waiting_is_not_missed(store: AnyStore) -> None:
+async def test_the_end_of_a_run_between_asking_and_waiting_is_not_missed(store: RedisStore) -> None:
     await put(store, spec(every_ms=100, overlap="wait"))
     await fire_due(store)
     due = await until(lambda: _first(store), "the second slot")
@@ -292,7 +287,7 @@ async def test_the_end_of_a_run_between_asking_and_waiting_is_not_missed(store: 
     assert await fire_due(store) != []
 
 
-async def test_a_schedule_from_the_code_yields_to_one_that_somebody_changed(store: AnyStore) -> None:
+async def test_a_schedule_from_the_code_yields_to_one_that_somebody_changed(store: RedisStore) -> None:
     coded = spec(module="tasks")
     first = await put(store, coded)
     assert (await put(store, coded)).rev == first.rev  # the same again: nothing changes
@@ -304,7 +299,7 @@ async def test_a_schedule_from_the_code_yields_to_one_that_somebody_changed(stor
     assert (await kept(store)).spec == by_hand
 
 
-async def test_a_removed_schedule_is_gone_and_its_jobs_are_not(store: AnyStore) -> None:
+async def test_a_removed_schedule_is_gone_and_its_jobs_are_not(store: RedisStore) -> None:
     await put(store, spec())
     await fire_due(store)
 
@@ -316,7 +311,7 @@ async def test_a_removed_schedule_is_gone_and_its_jobs_are_not(store: AnyStore) 
     await end_run(store)
 
 
-async def test_every_change_is_told(store: AnyStore, hub: Any) -> None:
+async def test_every_change_is_told(store: RedisStore, hub: Any) -> None:
     told: list[JobEvent] = []
     hub.listen(told.append, CHANGED)
     await hub.ready(CHANGED)
@@ -331,17 +326,17 @@ async def test_every_change_is_told(store: AnyStore, hub: Any) -> None:
     assert {(event.type, event.data["name"]) for event in told} == {(EventType.LOGGED, "nightly")}
 
 
-async def test_workers_are_woken_for_an_earlier_slot(redis_store: Any) -> None:
-    await redis_store.renew("w9", {}, {"queues": "default"})
-    async with redis_store.redis.pubsub() as inbox:
-        await inbox.subscribe(redis_store.channel("inbox", "w9"))
+async def test_workers_are_woken_for_an_earlier_slot(store: Any) -> None:
+    await store.renew("w9", {}, {"queues": "default"})
+    async with store.redis.pubsub() as inbox:
+        await inbox.subscribe(store.channel("inbox", "w9"))
         await inbox.get_message(timeout=5)
 
-        await put(redis_store, spec())
+        await put(store, spec())
 
         message = await inbox.get_message(timeout=5)
     assert message["data"] == b"T"
-    await redis_store.leave("w9")
+    await store.leave("w9")
 
 
 # -- which slots ---------------------------------------------------------------------------------------------------

@@ -9,26 +9,25 @@ import pytest
 
 from jobkit.model import EventType, Gate, JobEvent, JobState, Pause
 from jobkit.store.hub import RedisHub
-from jobkit.store.memory import MemoryHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import CONTROL
 from tests.support import until
 
-from .support import AnyStore, claim, come_due, ending, job, lapse, snapshot, started, submit, types, worker
+from .support import claim, come_due, ending, job, lapse, snapshot, started, submit, types, worker
 from .test_handover import inbox
 
 ADA = {"paused": {"by": "ada"}}
 RESUMED: dict[str, Any] = {"paused": None}
 
 
-async def ids(store: AnyStore, free: int = 10, *queues: str) -> list[str]:
+async def ids(store: RedisStore, free: int = 10, *queues: str) -> list[str]:
     return [claimed.spec.id for claimed in await claim(store, free, worker("w1", *queues))]
 
 
 # -- pausing ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_paused_queue_hands_out_nothing_until_it_is_resumed(store: AnyStore) -> None:
+async def test_a_paused_queue_hands_out_nothing_until_it_is_resumed(store: RedisStore) -> None:
     await submit(store, "before")
     await store.set_rule("queue:default", ADA)
     await submit(store, "after")
@@ -41,7 +40,7 @@ async def test_a_paused_queue_hands_out_nothing_until_it_is_resumed(store: AnySt
     assert await ids(store) == ["before", "after"]
 
 
-async def test_what_runs_in_a_paused_queue_goes_on_and_may_end(store: AnyStore) -> None:
+async def test_what_runs_in_a_paused_queue_goes_on_and_may_end(store: RedisStore) -> None:
     running = await started(store, "a")
 
     await store.set_rule("queue:default", ADA)
@@ -50,7 +49,7 @@ async def test_what_runs_in_a_paused_queue_goes_on_and_may_end(store: AnyStore) 
     assert (await snapshot(store, "a")).state is JobState.SUCCEEDED
 
 
-async def test_jobs_of_a_paused_task_let_the_others_pass_and_keep_their_place(store: AnyStore) -> None:
+async def test_jobs_of_a_paused_task_let_the_others_pass_and_keep_their_place(store: RedisStore) -> None:
     await store.set_rule("task:train", ADA)
     await store.submit([job("t1", task="train"), job("s1"), job("t2", task="train"), job("s2")])
 
@@ -64,7 +63,7 @@ async def test_jobs_of_a_paused_task_let_the_others_pass_and_keep_their_place(st
     assert await ids(store) == ["t1", "t2", "s3"]
 
 
-async def test_a_job_says_who_paused_what_it_waits_for(store: AnyStore) -> None:
+async def test_a_job_says_who_paused_what_it_waits_for(store: RedisStore) -> None:
     await store.set_rule("task:train", ADA)
     await store.submit([job("t", task="train"), job("q", queue="gpu")])
     await ids(store)
@@ -78,7 +77,7 @@ async def test_a_job_says_who_paused_what_it_waits_for(store: AnyStore) -> None:
     assert sentences[1].endswith(": `jobkit resume gpu`")
 
 
-async def test_what_is_paused_can_be_listed(store: AnyStore) -> None:
+async def test_what_is_paused_can_be_listed(store: RedisStore) -> None:
     await store.set_rule("queue:gpu", ADA)
     await store.set_rule("task:train", {"n": 2})
 
@@ -88,7 +87,7 @@ async def test_what_is_paused_can_be_listed(store: AnyStore) -> None:
     assert pause.at is not None
 
 
-async def test_a_pause_leaves_a_limit_as_it_is(store: AnyStore) -> None:
+async def test_a_pause_leaves_a_limit_as_it_is(store: RedisStore) -> None:
     await store.set_rule("task:simulate", {"n": 1})
     await store.set_rule("task:simulate", ADA)
     await submit(store, "a", "b")
@@ -99,7 +98,7 @@ async def test_a_pause_leaves_a_limit_as_it_is(store: AnyStore) -> None:
     assert await ids(store) == ["a"]
 
 
-async def test_a_job_that_comes_back_to_a_paused_queue_waits(store: AnyStore) -> None:
+async def test_a_job_that_comes_back_to_a_paused_queue_waits(store: RedisStore) -> None:
     """Lost with its worker, given back, or due by now."""
     await started(store, "lost")
     given = await started(store, "given")
@@ -115,7 +114,7 @@ async def test_a_job_that_comes_back_to_a_paused_queue_waits(store: AnyStore) ->
     assert sorted(await ids(store)) == ["given", "later", "lost"]
 
 
-async def test_a_paused_job_can_be_cancelled(store: AnyStore) -> None:
+async def test_a_paused_job_can_be_cancelled(store: RedisStore) -> None:
     await store.set_rule("task:simulate", ADA)
     await submit(store, "a", "b")
     assert await ids(store) == []
@@ -126,40 +125,38 @@ async def test_a_paused_job_can_be_cancelled(store: AnyStore) -> None:
     assert await ids(store) == ["b"]
 
 
-async def test_a_submit_is_not_handed_over_while_its_queue_is_paused(redis_store: RedisStore) -> None:
-    async with inbox(redis_store) as box:
-        await redis_store.renew("w1", {}, {})
-        await redis_store.claim(worker(), 4)
-        await redis_store.set_rule("queue:default", ADA)
+async def test_a_submit_is_not_handed_over_while_its_queue_is_paused(store: RedisStore) -> None:
+    async with inbox(store) as box:
+        await store.renew("w1", {}, {})
+        await store.claim(worker(), 4)
+        await store.set_rule("queue:default", ADA)
         assert await box.next() == b"W"
 
-        await submit(redis_store, "a")
-        assert (await snapshot(redis_store, "a")).state is JobState.QUEUED
+        await submit(store, "a")
+        assert (await snapshot(store, "a")).state is JobState.QUEUED
 
-        await redis_store.set_rule("queue:default", RESUMED)
+        await store.set_rule("queue:default", RESUMED)
         assert await box.next() == b"W"
-        assert await ids(redis_store) == ["a"]
+        assert await ids(store) == ["a"]
 
 
-async def test_a_submit_is_not_handed_over_while_its_task_is_paused(redis_store: RedisStore) -> None:
-    async with inbox(redis_store) as box:
-        await redis_store.renew("w1", {}, {})
-        await redis_store.set_rule("task:train", ADA)
+async def test_a_submit_is_not_handed_over_while_its_task_is_paused(store: RedisStore) -> None:
+    async with inbox(store) as box:
+        await store.renew("w1", {}, {})
+        await store.set_rule("task:train", ADA)
         assert await box.next() == b"W"
-        await redis_store.claim(worker(), 4)
+        await store.claim(worker(), 4)
 
-        await redis_store.submit([job("t", task="train"), job("s")])
+        await store.submit([job("t", task="train"), job("s")])
         assert (await box.job()).spec.id == "s"
-        assert (await snapshot(redis_store, "t")).message == "task train is paused"
+        assert (await snapshot(store, "t")).message == "task train is paused"
 
-        await redis_store.set_rule("task:train", RESUMED)
+        await store.set_rule("task:train", RESUMED)
         words = [await box.next(), await box.next()]
         assert any(b'"id":"t"' in word for word in words), words
 
 
-async def test_a_pause_is_told_to_those_who_listen(
-    store: AnyStore, hub: RedisHub | MemoryHub, heard: list[JobEvent]
-) -> None:
+async def test_a_pause_is_told_to_those_who_listen(store: RedisStore, hub: RedisHub, heard: list[JobEvent]) -> None:
     hub.listen(heard.append, CONTROL)
     await hub.ready(CONTROL)
 
@@ -171,7 +168,7 @@ async def test_a_pause_is_told_to_those_who_listen(
 # -- moving -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_waiting_job_waits_in_another_queue_from_the_time_it_came(store: AnyStore) -> None:
+async def test_a_waiting_job_waits_in_another_queue_from_the_time_it_came(store: RedisStore) -> None:
     await submit(store, "a")
     await submit(store, "b", queue="gpu")
 
@@ -185,7 +182,7 @@ async def test_a_waiting_job_waits_in_another_queue_from_the_time_it_came(store:
     assert (await store.queues())["gpu"]["running"] == 2
 
 
-async def test_a_worker_is_told_where_a_moved_job_is_now_and_the_rest_as_it_was(store: AnyStore) -> None:
+async def test_a_worker_is_told_where_a_moved_job_is_now_and_the_rest_as_it_was(store: RedisStore) -> None:
     tricky = {"moved": True, "queue": "x", "priority": 1, "empty": [], "object": {}}
     await submit(store, "a", params=tricky, tags=("t",))
 
@@ -198,7 +195,7 @@ async def test_a_worker_is_told_where_a_moved_job_is_now_and_the_rest_as_it_was(
     assert (await snapshot(store, "a")).spec == claimed.spec
 
 
-async def test_a_higher_priority_comes_first(store: AnyStore) -> None:
+async def test_a_higher_priority_comes_first(store: RedisStore) -> None:
     await submit(store, "a", "b", "c")
 
     await store.move(["c"], priority=5)
@@ -208,7 +205,7 @@ async def test_a_higher_priority_comes_first(store: AnyStore) -> None:
     assert await ids(store) == ["c", "b", "a"]
 
 
-async def test_a_priority_can_be_taken_back(store: AnyStore) -> None:
+async def test_a_priority_can_be_taken_back(store: RedisStore) -> None:
     await submit(store, "a")
     await submit(store, "b", priority=5)
 
@@ -218,7 +215,7 @@ async def test_a_priority_can_be_taken_back(store: AnyStore) -> None:
     assert await ids(store) == ["a", "b"]
 
 
-async def test_a_scheduled_job_comes_due_in_its_new_queue(store: AnyStore) -> None:
+async def test_a_scheduled_job_comes_due_in_its_new_queue(store: RedisStore) -> None:
     await submit(store, "a", delay_ms=60_000)
 
     await store.move(["a"], queue="gpu", priority=3)
@@ -229,7 +226,7 @@ async def test_a_scheduled_job_comes_due_in_its_new_queue(store: AnyStore) -> No
     assert await ids(store, 10, "gpu") == ["a"]
 
 
-async def test_a_job_that_waits_for_a_result_goes_to_its_new_queue(store: AnyStore) -> None:
+async def test_a_job_that_waits_for_a_result_goes_to_its_new_queue(store: RedisStore) -> None:
     first = await started(store, "first")
     await store.submit([job("second", needs=("first",))])
 
@@ -239,7 +236,7 @@ async def test_a_job_that_waits_for_a_result_goes_to_its_new_queue(store: AnySto
     assert await ids(store, 10, "gpu") == ["second"]
 
 
-async def test_a_job_held_back_by_a_limit_can_be_moved(store: AnyStore) -> None:
+async def test_a_job_held_back_by_a_limit_can_be_moved(store: RedisStore) -> None:
     one = (Gate("key:simulate ada", n=1),)
     await submit(store, "a", "b", limits=one)
     [a] = await claim(store, 10)
@@ -251,7 +248,7 @@ async def test_a_job_held_back_by_a_limit_can_be_moved(store: AnyStore) -> None:
     assert await ids(store, 10, "gpu") == ["b"]
 
 
-async def test_a_job_of_a_paused_queue_runs_when_it_is_moved_away(store: AnyStore) -> None:
+async def test_a_job_of_a_paused_queue_runs_when_it_is_moved_away(store: RedisStore) -> None:
     await store.set_rule("queue:default", ADA)
     await submit(store, "a")
 
@@ -260,7 +257,7 @@ async def test_a_job_of_a_paused_queue_runs_when_it_is_moved_away(store: AnyStor
     assert await ids(store, 10, "default", "gpu") == ["a"]
 
 
-async def test_running_and_ended_jobs_stay_where_they_are(store: AnyStore) -> None:
+async def test_running_and_ended_jobs_stay_where_they_are(store: RedisStore) -> None:
     running = await started(store, "runs")
     ended = await started(store, "ended")
     await store.finish([ending(ended)])
@@ -271,7 +268,7 @@ async def test_running_and_ended_jobs_stay_where_they_are(store: AnyStore) -> No
     await store.finish([ending(running)])
 
 
-async def test_moving_to_where_it_is_changes_nothing(store: AnyStore) -> None:
+async def test_moving_to_where_it_is_changes_nothing(store: RedisStore) -> None:
     await submit(store, "a", priority=2)
 
     assert await store.move(["a"], queue="default", priority=2) == [""]
@@ -279,18 +276,18 @@ async def test_moving_to_where_it_is_changes_nothing(store: AnyStore) -> None:
     assert types(await snapshot(store, "a")) == ["submitted"]
 
 
-async def test_a_moved_job_is_handed_over_to_an_idle_worker_at_once(redis_store: RedisStore) -> None:
-    async with inbox(redis_store) as box:
-        await redis_store.claim(worker("w1", "gpu"), 4)
-        await submit(redis_store, "a")
+async def test_a_moved_job_is_handed_over_to_an_idle_worker_at_once(store: RedisStore) -> None:
+    async with inbox(store) as box:
+        await store.claim(worker("w1", "gpu"), 4)
+        await submit(store, "a")
 
-        await redis_store.move(["a"], queue="gpu")
+        await store.move(["a"], queue="gpu")
 
         assert (await box.job()).spec.id == "a"
 
 
 @pytest.mark.parametrize("outcome", ["retried", "released"])
-async def test_a_moved_job_comes_back_to_its_new_queue(store: AnyStore, outcome: str) -> None:
+async def test_a_moved_job_comes_back_to_its_new_queue(store: RedisStore, outcome: str) -> None:
     await submit(store, "a")
     await store.move(["a"], queue="gpu")
     [claimed] = await claim(store, 1, worker("w1", "gpu"))
@@ -301,7 +298,7 @@ async def test_a_moved_job_comes_back_to_its_new_queue(store: AnyStore, outcome:
     assert EventType.MOVED in [event.type for event in (await snapshot(store, "a")).history]
 
 
-async def test_many_are_moved_at_once_in_their_order(store: AnyStore) -> None:
+async def test_many_are_moved_at_once_in_their_order(store: RedisStore) -> None:
     names = [f"j{n:03}" for n in range(120)]
     await submit(store, *names)
 

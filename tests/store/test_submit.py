@@ -9,13 +9,14 @@ import pytest
 
 from jobkit.model import Backoff, JobState
 from jobkit.store.query import Query
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission, SubmitReply
 from tests.support import until
 
-from .support import AnyStore, claim, come_due, ending, job, snapshot, submit, types, worker
+from .support import claim, come_due, ending, job, snapshot, submit, types, worker
 
 
-async def test_a_submitted_job_is_queued_and_can_be_read_back(store: AnyStore) -> None:
+async def test_a_submitted_job_is_queued_and_can_be_read_back(store: RedisStore) -> None:
     asked = job(
         "a",
         title="Größe",
@@ -43,7 +44,7 @@ async def test_a_submitted_job_is_queued_and_can_be_read_back(store: AnyStore) -
     assert await store.payload("a") == b"arguments of a"
 
 
-async def test_an_unknown_id_has_nothing(store: AnyStore) -> None:
+async def test_an_unknown_id_has_nothing(store: RedisStore) -> None:
     assert await store.snapshots(["no", "such"]) == [None, None]
     assert await store.snapshots([]) == []
     assert await store.result("no") is None
@@ -52,7 +53,7 @@ async def test_an_unknown_id_has_nothing(store: AnyStore) -> None:
     assert (await store.logs("no")).lines == ()
 
 
-async def test_a_known_id_is_stored_once_and_nothing_of_it_changes(store: AnyStore) -> None:
+async def test_a_known_id_is_stored_once_and_nothing_of_it_changes(store: RedisStore) -> None:
     first, second = await store.submit([job("a", params={"n": 1}), job("a", params={"n": 2})])
     again = await store.submit([replace(job("a", task="other"), payload=b"else")])
 
@@ -63,14 +64,14 @@ async def test_a_known_id_is_stored_once_and_nothing_of_it_changes(store: AnySto
     assert await store.payload("a") == b"arguments of a"
 
 
-async def test_a_spec_that_no_record_can_hold_refuses_the_whole_call(store: AnyStore) -> None:
+async def test_a_spec_that_no_record_can_hold_refuses_the_whole_call(store: RedisStore) -> None:
     with pytest.raises(TypeError):
         await store.submit([job("good"), job("bad", params={"x": object()})])
 
     assert await store.snapshots(["good", "bad"]) == [None, None]
 
 
-async def test_the_spec_is_a_copy_that_the_submitter_cannot_change(store: AnyStore) -> None:
+async def test_the_spec_is_a_copy_that_the_submitter_cannot_change(store: RedisStore) -> None:
     params = {"n": [1, 2]}
     await submit(store, "a", params=params)
 
@@ -79,7 +80,7 @@ async def test_the_spec_is_a_copy_that_the_submitter_cannot_change(store: AnySto
     assert (await snapshot(store, "a")).spec.params == {"n": [1, 2]}
 
 
-async def test_payloads_are_bytes_of_any_kind(store: AnyStore) -> None:
+async def test_payloads_are_bytes_of_any_kind(store: RedisStore) -> None:
     payload = bytes(range(256)) + b"\n{}\r\n"
     await store.submit([Submission(job("a").spec, payload), Submission(job("b").spec, b"")])
 
@@ -88,7 +89,7 @@ async def test_payloads_are_bytes_of_any_kind(store: AnyStore) -> None:
     assert (first.payload, second.payload) == (payload, b"")
 
 
-async def test_jobs_start_in_the_order_of_their_submit(store: AnyStore) -> None:
+async def test_jobs_start_in_the_order_of_their_submit(store: RedisStore) -> None:
     ids = [f"{n * 7919 % 1000:04}" for n in range(300)]  # not in alphabetical order
     await submit(store, *ids[:250])
     await submit(store, *ids[250:])
@@ -96,7 +97,7 @@ async def test_jobs_start_in_the_order_of_their_submit(store: AnyStore) -> None:
     assert [claimed.spec.id for claimed in await claim(store, 400)] == ids
 
 
-async def test_many_jobs_of_one_call_are_not_dated_into_the_future(store: AnyStore) -> None:
+async def test_many_jobs_of_one_call_are_not_dated_into_the_future(store: RedisStore) -> None:
     """Each used to be dated later than the one before by its number in the call: the 1000th by half a second. What was
     submitted next was listed below them and overtook them."""
     ids = [f"{n * 7919 % 10_000:05}" for n in range(1000)]
@@ -107,7 +108,7 @@ async def test_many_jobs_of_one_call_are_not_dated_into_the_future(store: AnySto
     assert [claimed.spec.id for claimed in await claim(store, 1001)][-1] == "next"
 
 
-async def test_a_higher_priority_starts_first(store: AnyStore) -> None:
+async def test_a_higher_priority_starts_first(store: RedisStore) -> None:
     await submit(store, "low", priority=-1)
     await submit(store, "normal")
     await submit(store, "high", priority=2)
@@ -116,7 +117,7 @@ async def test_a_higher_priority_starts_first(store: AnyStore) -> None:
     assert [claimed.spec.id for claimed in await claim(store, 9)] == ["higher", "high", "normal", "low"]
 
 
-async def test_a_worker_takes_only_from_its_queues_in_their_order(store: AnyStore) -> None:
+async def test_a_worker_takes_only_from_its_queues_in_their_order(store: RedisStore) -> None:
     await submit(store, "slow1", queue="slow")
     await submit(store, "fast1", queue="fast")
     await submit(store, "other1", queue="other")
@@ -128,7 +129,7 @@ async def test_a_worker_takes_only_from_its_queues_in_their_order(store: AnyStor
     assert (await snapshot(store, "other1")).state is JobState.QUEUED
 
 
-async def test_a_worker_gets_no_more_than_its_free_slots(store: AnyStore) -> None:
+async def test_a_worker_gets_no_more_than_its_free_slots(store: RedisStore) -> None:
     await submit(store, "a", "b", "c")
 
     assert len(await claim(store, 0)) == 0
@@ -136,7 +137,7 @@ async def test_a_worker_gets_no_more_than_its_free_slots(store: AnyStore) -> Non
     assert len(await claim(store, 2)) == 1
 
 
-async def test_a_claim_begins_an_attempt(store: AnyStore) -> None:
+async def test_a_claim_begins_an_attempt(store: RedisStore) -> None:
     await submit(store, "a", params={"n": 1})
 
     [claimed] = await claim(store)
@@ -149,7 +150,7 @@ async def test_a_claim_begins_an_attempt(store: AnyStore) -> None:
     assert found.started_at.timestamp() * 1000 == pytest.approx(claimed.started_ms)
 
 
-async def test_a_delayed_job_waits_for_its_time(store: AnyStore) -> None:
+async def test_a_delayed_job_waits_for_its_time(store: RedisStore) -> None:
     await submit(store, "a", delay_ms=150)
     before = await snapshot(store, "a")
     early, wait_s = await store.claim(worker(), 1)
@@ -166,7 +167,7 @@ async def test_a_delayed_job_waits_for_its_time(store: AnyStore) -> None:
     assert after.due_at == before.due_at
 
 
-async def test_a_moment_to_start_beats_a_shorter_delay(store: AnyStore) -> None:
+async def test_a_moment_to_start_beats_a_shorter_delay(store: RedisStore) -> None:
     at_ms = int(time.time() * 1000) + 60_000
     await submit(store, "a", at_ms=at_ms, delay_ms=10)
     await submit(store, "b", at_ms=1)
@@ -180,11 +181,11 @@ async def test_a_moment_to_start_beats_a_shorter_delay(store: AnyStore) -> None:
     assert (second.state, second.due_at) == ("queued", None)
 
 
-async def test_nothing_to_wait_for_is_endless(store: AnyStore) -> None:
+async def test_nothing_to_wait_for_is_endless(store: RedisStore) -> None:
     assert await store.claim(worker(), 1) == ([], float("inf"))
 
 
-async def test_a_worker_waits_no_longer_than_the_next_lease_or_due_time(store: AnyStore) -> None:
+async def test_a_worker_waits_no_longer_than_the_next_lease_or_due_time(store: RedisStore) -> None:
     await submit(store, "later", delay_ms=60_000)
     _, until_due = await store.claim(worker(), 1)
     await submit(store, "now")
@@ -194,7 +195,7 @@ async def test_a_worker_waits_no_longer_than_the_next_lease_or_due_time(store: A
     assert 20 < until_lease <= 30
 
 
-async def test_delayed_jobs_of_one_call_keep_their_order(store: AnyStore) -> None:
+async def test_delayed_jobs_of_one_call_keep_their_order(store: RedisStore) -> None:
     """They all have the same due time; they used to start in the alphabetical order of their ids."""
     ids = [f"{n * 7919 % 1000:04}" for n in range(30)]
     await submit(store, *ids, delay_ms=20)
@@ -208,7 +209,7 @@ async def test_delayed_jobs_of_one_call_keep_their_order(store: AnyStore) -> Non
     assert seen == ids
 
 
-async def test_jobs_that_came_due_unnoticed_start_in_the_order_of_their_times(store: AnyStore) -> None:
+async def test_jobs_that_came_due_unnoticed_start_in_the_order_of_their_times(store: RedisStore) -> None:
     await submit(store, "b", delay_ms=1)
     await until(lambda: wait_is_over(store, "b"), "its time")
     await submit(store, "a", delay_ms=1)
@@ -218,12 +219,12 @@ async def test_jobs_that_came_due_unnoticed_start_in_the_order_of_their_times(st
     assert [claimed.spec.id for claimed in await claim(store, 9)] == ["b", "a", "c"]
 
 
-async def wait_is_over(store: AnyStore, id: str) -> bool:
+async def wait_is_over(store: RedisStore, id: str) -> bool:
     due = (await snapshot(store, id)).due_at
     return due is not None and time.time() > due.timestamp() + 0.005
 
 
-async def test_an_id_is_free_again_when_its_job_was_deleted(store: AnyStore) -> None:
+async def test_an_id_is_free_again_when_its_job_was_deleted(store: RedisStore) -> None:
     await submit(store, "a")
     await store.cancel(["a"])
     await store.delete(["a"])
@@ -235,7 +236,7 @@ async def test_an_id_is_free_again_when_its_job_was_deleted(store: AnyStore) -> 
     assert (found.spec.task, found.seq, found.state) == ("other", 1, "queued")
 
 
-async def test_an_expired_job_whose_id_is_used_again_does_not_take_the_new_one_with_it(store: AnyStore) -> None:
+async def test_an_expired_job_whose_id_is_used_again_does_not_take_the_new_one_with_it(store: RedisStore) -> None:
     """The old one's entry among what is to be pruned used to outlive it, and `prune` then forgot the waiting new job:
     an accepted job was lost. Ids made from a key (`key="nightly"`) come again and again."""
     await submit(store, "nightly")
@@ -256,7 +257,7 @@ async def test_an_expired_job_whose_id_is_used_again_does_not_take_the_new_one_w
     assert again.attempt == 1
 
 
-async def test_a_job_comes_due_in_its_own_queue_only(store: AnyStore) -> None:
+async def test_a_job_comes_due_in_its_own_queue_only(store: RedisStore) -> None:
     await submit(store, "a", queue="one", delay_ms=60_000)
     await come_due(store, "a", "one")
 

@@ -150,3 +150,30 @@ def test_a_schedule_fires_when_the_clock_comes_to_its_slots() -> None:
         clock.tick(days=1)
         assert len(kit.run()) == 1
         kit.assert_submitted(remind_testing, who="ada", times=2)
+
+
+def test_the_clock_decides_what_has_expired(jobkit_queue: MemoryKit) -> None:
+    kept = jobkit_queue.options(result_ttl=3600).submit(len, "abc")
+    once = remind_testing.options(unique=3600).submit("ada")
+    jobkit_queue.run()
+
+    jobkit_queue.clock.tick(minutes=59)
+    assert jobkit_queue.get(kept.id).result() == 3
+    assert remind_testing.options(unique=3600).submit("ada") == once
+
+    jobkit_queue.clock.tick(minutes=2)
+    assert kept.id not in [job.id for job in jobkit_queue.jobs()]
+    assert remind_testing.options(unique=3600).submit("ada") != once
+
+
+def test_jobs_of_one_moment_run_in_the_order_of_their_submits(jobkit_queue: MemoryKit) -> None:
+    jobs = [remind_testing.submit(str(n)) for n in range(20)]
+
+    assert jobkit_queue.run() == jobs
+
+
+def test_two_kits_do_not_see_each_others_jobs(jobkit_queue: MemoryKit) -> None:
+    with MemoryKit() as other:
+        other.submit(len, "abc")
+
+        assert jobkit_queue.jobs() == []
