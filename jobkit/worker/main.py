@@ -22,7 +22,7 @@ from jobkit.settings import Settings
 from jobkit.tasks.registry import registry
 from jobkit.worker.allowance import RecycleLimits
 from jobkit.worker.logs import log_to_stderr
-from jobkit.worker.worker import Worker
+from jobkit.worker.worker import JobWorker
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -83,7 +83,7 @@ def run_worker(
         }
         if is_local:
             runners = Environments(settings.start_method).around(runners)
-        worker = Worker(
+        worker = JobWorker(
             settings,
             runners,
             queues=queues,
@@ -111,7 +111,7 @@ def run_worker(
     return STOPPED if worker.was_asked_to_stop else 0
 
 
-async def _serve(worker: Worker) -> None:
+async def _serve(worker: JobWorker) -> None:
     notifier = notifier_of(worker.settings, worker.store)
     telling = None
     try:

@@ -1,18 +1,17 @@
-"""What a worker runs: each claimed job as an attempt, from its start to how it ended.
+"""`RunningJobs`: each claimed job as an attempt, from its start to how it ended.
 
-Knows the runners and where a job's payload and files are; does not speak with the store about states: endings and news
-wait here for the worker's next exchange (`worker.py`).
+Knows the runners and where a job's payload and files are. It does not change states in the store: endings and news wait
+here for the worker's next exchange (`worker.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import arq.worker
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
 
 from jobkit.attempts import NeedMissing, assignment, ending, is_large, lacking, needed, rejected
 from jobkit.codec import Codec
@@ -20,7 +19,7 @@ from jobkit.model import ErrorKind, JobError, JobSpec, SignatureError, StoreUnav
 from jobkit.run.base import Outcome, Runner
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import Claimed, Ending, WorkerInfo
+from jobkit.store.values import AWAITED_MOST, Claimed, Ending, Kept, Progress, WorkerInfo
 from jobkit.worker.attempt import Attempt
 from jobkit.worker.durations import Durations
 from jobkit.worker.job_files import JobFiles
@@ -43,15 +42,33 @@ _WAITING_MOST, _WAITING_SHARE = 100, 10
 _NEEDS_AGAIN_S = 5.0
 
 
-class RunningWorker(arq.worker.Worker):
-    """The half of `Worker` that runs attempts.
+#: An attempt that fills a slot, and the one that it takes over from.
+Held = tuple[Attempt, Attempt | None]
+
+
+class Gate(Protocol):
+    """Decides which held attempts start."""
+
+    def start(self, held: Sequence[Held]) -> None: ...
+
+
+class RunningJobs:
+    """The attempts of one worker, and what of them the store does not know yet.
 
     Args:
         settings: URL, namespace and times.
-        info: who it is.
+        info: the worker.
         runners: isolation to runner; a job with another isolation is rejected.
         codec: verifies payloads, seals results.
-        functions, arq_options: for `arq.worker.Worker`.
+        count: called with each attempt that ended here, lost ones aside.
+        release: the ending of an attempt that the worker gives back.
+
+    Attributes:
+        attempts: by job id, from the claim until the store knows the ending.
+        lenders: attempts that wait for other jobs and lend their slots, in the order in which they began to wait.
+        endings: not yet stored. has_news, news_at: some attempt has news, which are due at this time (monotonic).
+        wake: set when there is something to say to the store, or to ask it.
+        gate: decides which held attempts start; all of them unless set.
     """
 
     def __init__(
@@ -60,30 +77,28 @@ class RunningWorker(arq.worker.Worker):
         info: WorkerInfo,
         runners: Mapping[str, Runner],
         codec: Codec,
-        functions: Sequence[Any],
-        **arq_options: Any,
+        store: RedisStore,
+        *,
+        count: Callable[[Attempt, Outcome], None],
+        release: Callable[[Attempt], Ending],
     ) -> None:
-        super().__init__(functions, **arq_options)
-        self.settings = settings
-        self.info = info
-        self.codec = codec
-        self.store = RedisStore(settings)
-        self.job_files = JobFiles(settings, self.store, self.codec)
-        self.durations = Durations(self.store)
+        self._settings, self._info, self._codec, self._store = settings, info, codec, store
+        self._count, self.release = count, release
+        self.job_files = JobFiles(settings, store, codec)
+        self.durations = Durations(store)
         self.runners = dict(runners)
-        self.shares = DeviceAllocator(info.resources)
-        self._attempts: dict[str, Attempt] = {}
-        self._lenders: dict[Attempt, None] = {}
-        """Attempts that wait for other jobs and lend their slots, in the order in which they began to wait."""
-        self._runs: set[asyncio.Task[None]] = set()
-        self._endings: list[Ending] = []
-        self._rejected = 0
-        self._wake = asyncio.Event()
-        """There is something to say to the store, or to ask it."""
-        self._has_news = False
-        self._news_at = 0.0
+        self._devices = DeviceAllocator(info.resources)
+        self.attempts: dict[str, Attempt] = {}
+        self.lenders: dict[Attempt, None] = {}
+        self.runs: set[asyncio.Task[None]] = set()
+        self.endings: list[Ending] = []
+        self.rejected = 0
+        self.wake = asyncio.Event()
+        self.has_news = False
+        self.news_at = 0.0
+        self.gate: Gate = self
 
-    def _launch_all(self, claimed: Sequence[Claimed]) -> None:
+    def launch_all(self, claimed: Sequence[Claimed]) -> None:
         """Start what was claimed: a first half now, the rest one turn of the loop later.
 
         Jobs that end at once would else all be in the same exchange, and then worker and server wait for each other in
@@ -91,57 +106,62 @@ class RunningWorker(arq.worker.Worker):
         """
         half = len(claimed) - len(claimed) // 2
         for job in claimed[:half]:
-            self._launch(job)
+            self.launch(job)
         if rest := [self._hold(job) for job in claimed[half:]]:
-            self.loop.call_soon(self.loop.call_soon, self._run_all, rest)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self.gate.start, rest)
 
-    def _launch(self, claimed: Claimed) -> None:
-        self._run_all([self._hold(claimed)])
+    def launch(self, claimed: Claimed) -> None:
+        self.gate.start([self._hold(claimed)])
 
-    def _hold(self, claimed: Claimed) -> tuple[Attempt, Attempt | None]:
+    def _hold(self, claimed: Claimed) -> Held:
         """From now on the job fills a slot, and its lease is renewed. With the attempt that it takes over from."""
         attempt = Attempt(claimed, self._note_news, self.job_files, self._lend)
-        before = self._attempts.get(attempt.job_id)
+        before = self.attempts.get(attempt.job_id)
         if before is not None:  # lost to a lapsed lease, and claimed again by ourselves
-            self._abandon(before)
-        self._attempts[attempt.job_id] = attempt
+            self.abandon(before)
+        self.attempts[attempt.job_id] = attempt
         return attempt, before
 
     def _lend(self, attempt: Attempt) -> None:
         """An attempt waits for other jobs now, or goes on."""
-        self._lenders.pop(attempt, None)
-        if not attempt.awaited or self._attempts.get(attempt.job_id) is not attempt:
+        self.lenders.pop(attempt, None)
+        if not attempt.awaited or self.attempts.get(attempt.job_id) is not attempt:
             return
-        most = max(_WAITING_MOST, _WAITING_SHARE * self.info.slots)
-        if len(self._lenders) >= most:
+        most = max(_WAITING_MOST, _WAITING_SHARE * self._info.slots)
+        if len(self.lenders) >= most:
             attempt.refusal = (
                 f"it waits for job {attempt.awaited[0]} while {most} jobs of its worker wait for others already: jobs "
                 "that wait for jobs are nested too deep; pass a job as an argument of the next one instead"
             )
             self.runners[attempt.claimed.spec.isolation].kill(attempt.job_id)
             return
-        self._lenders[attempt] = None
-        self._wake.set()
+        self.lenders[attempt] = None
+        self.wake.set()
 
-    def _run_all(self, held: Sequence[tuple[Attempt, Attempt | None]]) -> None:
+    def start(self, held: Sequence[Held]) -> None:
         for attempt, before in held:
-            attempt.run = self.loop.create_task(self._run_attempt(attempt, before))
-            self._runs.add(attempt.run)
-            attempt.run.add_done_callback(self._runs.discard)
+            self.begin(attempt, self.run(attempt, before))
 
-    def _abandon(self, attempt: Attempt) -> None:
+    def begin(self, attempt: Attempt, run: Coroutine[Any, Any, None]) -> None:
+        """Execute an attempt by a coroutine."""
+        attempt.run = asyncio.get_running_loop().create_task(run)
+        self.runs.add(attempt.run)
+        attempt.run.add_done_callback(self.runs.discard)
+
+    def abandon(self, attempt: Attempt) -> None:
         attempt.is_lost = True
         runner = self.runners.get(attempt.claimed.spec.isolation)
         if runner is not None:
             runner.kill(attempt.job_id)
 
-    def _forget(self, job_id: str, token: str) -> None:
-        attempt = self._attempts.get(job_id)
+    def forget(self, job_id: str, token: str) -> None:
+        attempt = self.attempts.get(job_id)
         if attempt is not None and attempt.claimed.token == token:
-            del self._attempts[job_id]
-            self._lenders.pop(attempt, None)
+            del self.attempts[job_id]
+            self.lenders.pop(attempt, None)
 
-    async def _run_attempt(self, attempt: Attempt, before: Attempt | None) -> None:
+    async def run(self, attempt: Attempt, before: Attempt | None) -> None:
         claimed = attempt.claimed
         spec = claimed.spec
         filed = self.job_files.filed(claimed)
@@ -156,12 +176,12 @@ class RunningWorker(arq.worker.Worker):
                     await self.job_files.continue_log(claimed)
                 given = await self._needed(spec) if spec.needs else None
                 if spec.resources:
-                    await self.shares.available(spec.resources)
+                    await self._devices.available(spec.resources)
                 typical_s = self.durations.typical_s(spec.task)
                 if typical_s is not None:
                     attempt.expect(typical_s)
-                with self.shares.taken(spec.resources) as environ:
-                    assigned = assignment(claimed, self.codec, self.settings, filed, given=given, environ=environ)
+                with self._devices.taken(spec.resources) as environ:
+                    assigned = assignment(claimed, self._codec, self._settings, filed, given=given, environ=environ)
                     began = time.monotonic()
                     outcome = await runner.run(assigned, attempt)
                 if outcome.outcome == "succeeded":
@@ -170,57 +190,81 @@ class RunningWorker(arq.worker.Worker):
         except SignatureError as error:
             logger.warning("job %s rejected: %s", spec.id, error)
             outcome = rejected(error)
-            self._rejected += 1
+            self.rejected += 1
         except NeedMissing as error:
             outcome = lacking(error)
         except Exception as error:  # ours, not the user's: the job must end all the same, and say so
             logger.exception("job %s: jobkit failed to run it", spec.id)
             outcome = _refused(f"jobkit failed to run it: {type(error).__name__}: {error}")
-        self._lenders.pop(attempt, None)
+        self.lenders.pop(attempt, None)
         if attempt.is_lost:
-            self._forget(spec.id, claimed.token)
-            self._wake.set()
+            self.forget(spec.id, claimed.token)
+            self.wake.set()
             return
         if attempt.refusal:
             outcome = _refused(attempt.refusal)
         self._count(attempt, outcome)
         if attempt.is_released and outcome.outcome != "succeeded":
-            ended = self._release(attempt)
+            ended = self.release(attempt)
         else:
-            how = claimed, outcome, self.codec, self.settings, filed
-            ended = await asyncio.to_thread(ending, *how) if filed and is_large(outcome) else ending(*how)
+            is_slow = filed and is_large(outcome)
+            ended = await asyncio.to_thread(self.end, attempt, outcome) if is_slow else self.end(attempt, outcome)
         # At a thousand jobs a second the line of each would cost more than the job; what went well is on record anyway.
         level = logging.DEBUG if ended.outcome == "succeeded" else logging.INFO
         logger.log(level, "job %s %s attempt %d: %s", spec.id, spec.task, claimed.attempt, ended.outcome)
-        self._endings.append(ended)
-        self._wake.set()
+        self.endings.append(ended)
+        self.wake.set()
 
     async def _needed(self, spec: JobSpec) -> dict[str, tuple[bytes, bytes]]:
         """The results that a job needs; waits while the server does not answer, as its lease does."""
         while True:
             try:
-                return await needed(self.store, spec, self.codec, self.job_files.file_store)
+                return await needed(self._store, spec, self._codec, self.job_files.file_store)
             except StoreUnavailable:
                 await asyncio.sleep(_NEEDS_AGAIN_S)
 
-    def _release(self, attempt: Attempt) -> Ending:
-        return Ending(attempt.job_id, attempt.claimed.token, "released", reason=f"worker {self.info.id} was stopped")
+    def end(self, attempt: Attempt, outcome: Outcome) -> Ending:
+        """Return what is stored of an attempt that ended so. Blocks if `is_large(outcome)`."""
+        claimed = attempt.claimed
+        return ending(claimed, outcome, self._codec, self._settings, self.job_files.filed(claimed))
 
-    def _count(self, attempt: Attempt, outcome: Outcome) -> None:
-        if outcome.outcome == "succeeded":
-            self.jobs_complete += 1
-        elif outcome.outcome not in ("released", "lost"):
-            self.jobs_failed += 1
+    def give_back(self) -> None:
+        """Add an ending for each attempt that is still here: a thread that cannot be stopped, for instance."""
+        told = {ended.job_id for ended in self.endings}
+        for attempt in self.attempts.values():
+            if not attempt.is_lost and attempt.job_id not in told:
+                self.endings.append(self.release(attempt))
+
+    async def kill_all(self, limit_s: float) -> None:
+        """Stop all attempts, which are given back; returns when they have ended, at the latest after `limit_s`."""
+        for attempt in list(self.attempts.values()):
+            attempt.is_released = True
+            if runner := self.runners.get(attempt.claimed.spec.isolation):
+                runner.kill(attempt.job_id)
+        if self.runs:
+            await asyncio.wait(self.runs, timeout=limit_s)
+
+    def take_news(self) -> tuple[list[Progress], list[Kept]]:
+        """Return what attempts have reported and kept since the last call."""
+        self.has_news, self.news_at = False, time.monotonic()
+        attempts = self.attempts.values()
+        news = [news for attempt in attempts if (news := attempt.take_news()) is not None]
+        return news, [kept for attempt in attempts for kept in attempt.take_kept()]
+
+    def awaited(self) -> list[str]:
+        """Return the jobs that attempts wait for, those of the newest wait first."""
+        newest = itertools.chain.from_iterable(attempt.awaited for attempt in reversed(self.lenders))
+        return list(dict.fromkeys(itertools.islice(newest, AWAITED_MOST)))
 
     def _note_news(self) -> None:
         """An attempt has something to tell: at once, or a window after the last news, with what others have."""
-        if not self._has_news:
-            self._has_news = True
-            self._news_at = max(time.monotonic(), self._news_at + NEWS_WINDOW_S)
-            self.loop.call_later(max(0.0, self._news_at - time.monotonic()), self._wake.set)
+        if not self.has_news:
+            self.has_news = True
+            self.news_at = max(time.monotonic(), self.news_at + NEWS_WINDOW_S)
+            asyncio.get_running_loop().call_later(max(0.0, self.news_at - time.monotonic()), self.wake.set)
 
-    def _cancel(self, job_id: str) -> None:
-        attempt = self._attempts.get(job_id)
+    def cancel(self, job_id: str) -> None:
+        attempt = self.attempts.get(job_id)
         if attempt is not None and not attempt.is_cancelled:
             attempt.is_cancelled = True
             self._ask_to_cancel(attempt)
@@ -228,9 +272,9 @@ class RunningWorker(arq.worker.Worker):
     def _ask_to_cancel(self, attempt: Attempt) -> None:
         """Until it has ended: a runner does not know an attempt yet that it is about to start."""
         runner = self.runners.get(attempt.claimed.spec.isolation)
-        if runner is not None and self._attempts.get(attempt.job_id) is attempt:
+        if runner is not None and self.attempts.get(attempt.job_id) is attempt:
             runner.cancel(attempt.job_id)
-            self.loop.call_later(_ASK_AGAIN_S, self._ask_to_cancel, attempt)
+            asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_to_cancel, attempt)
 
 
 def _refused(sentence: str) -> Outcome:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import math
 import signal
@@ -18,23 +17,25 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import arq.worker
 import psutil
 
-from jobkit.attempts import ending
 from jobkit.codec import Codec
 from jobkit.model import StoreUnavailable
-from jobkit.run.base import Runner
+from jobkit.run.base import Outcome, Runner
 from jobkit.run.coroutines.watch import LoopWatch
 from jobkit.settings import Settings
-from jobkit.store.values import AWAITED_MOST, FENCED, Kept, Progress, Renewal
+from jobkit.store.redis import RedisStore
+from jobkit.store.values import FENCED, Ending, Kept, Progress, Renewal
 from jobkit.store.wire import read_claimed
 from jobkit.tasks.info import sealed_definition
 from jobkit.worker.about import facts, identify
 from jobkit.worker.allowance import RecycleLimits
+from jobkit.worker.attempt import Attempt
 from jobkit.worker.blocked import BlockedLoop
 from jobkit.worker.inbox import Inbox
 from jobkit.worker.lease import MEANWHILE, LeaseKeeper
-from jobkit.worker.running import RunningWorker
+from jobkit.worker.running import RunningJobs
 from jobkit.worker.scheduler import Scheduler
 from jobkit.worker.spool import Spool, store_left
 from jobkit.worker.trouble import OutageLog
@@ -61,7 +62,7 @@ async def _never(ctx: dict[Any, Any]) -> None:
     """arq's constructor wants a function; jobkit's tasks come from the registry."""
 
 
-class Worker(RunningWorker):
+class JobWorker(arq.worker.Worker):
     """Runs jobkit's jobs.
 
     Args:
@@ -96,7 +97,10 @@ class Worker(RunningWorker):
         codec = codec or Codec.from_secret(settings.secret)
         info = identify(queues, slots, tasks, resources)
         arq_options |= {"queue_name": info.queues[0], "burst": burst, "max_jobs": slots}
-        super().__init__(settings, info, runners, codec, functions, **arq_options)
+        super().__init__(functions, **arq_options)
+        self.settings, self.info, self.codec = settings, info, codec
+        self.store = RedisStore(settings)
+        self.running = RunningJobs(settings, info, runners, codec, self.store, count=self._count, release=self._release)
         self.definitions: Mapping[str, Mapping[str, Any]] = {}
         """Of the tasks that it makes known."""
         self.also_introduce: Callable[[], Awaitable[None]] = _nothing
@@ -118,11 +122,9 @@ class Worker(RunningWorker):
         if watch is not None:
             blocked = BlockedLoop(
                 settings,
-                self._attempts,
+                self.running.attempts,
                 lambda: self.store.claim_args(self.info, 0, self._received),
-                lambda attempt, outcome: ending(
-                    attempt.claimed, outcome, self.codec, settings, self.job_files.filed(attempt.claimed)
-                ),
+                self.running.end,
             )
             watch.on_block, watch.on_hopeless = blocked.on_block, blocked.on_hopeless
         self._scheduler = Scheduler(self.store, self.codec)
@@ -146,7 +148,7 @@ class Worker(RunningWorker):
         try:
             await self._begin(keeper)
             keeper.start()
-            for runner in set(self.runners.values()):
+            for runner in set(self.running.runners.values()):
                 await runner.start()
             if self.on_startup:
                 await self.on_startup(self.ctx)
@@ -155,8 +157,8 @@ class Worker(RunningWorker):
                     await self._scheduler.look()
             helpers = [
                 self.loop.create_task(self._inbox.read(), name="jobkit-inbox"),
-                self.loop.create_task(self.job_files.tidy(), name="jobkit-tidy"),
-                self.loop.create_task(self.durations.keep(self.settings.heartbeat), name="jobkit-durations"),
+                self.loop.create_task(self.running.job_files.tidy(), name="jobkit-tidy"),
+                self.loop.create_task(self.running.durations.keep(self.settings.heartbeat), name="jobkit-durations"),
                 self.loop.create_task(self._scheduler.keep(), name="jobkit-scheduler"),
                 self.loop.create_task(self._introduce_later(), name="jobkit-introduction"),
             ]
@@ -169,11 +171,11 @@ class Worker(RunningWorker):
                     with contextlib.suppress(asyncio.CancelledError):
                         await helper
         finally:
-            for runner in set(self.runners.values()):
+            for runner in set(self.running.runners.values()):
                 await runner.close()
             await self.loop.run_in_executor(None, keeper.stop)
             with contextlib.suppress(StoreUnavailable):
-                await self.durations.store()
+                await self.running.durations.store()
                 await self.store.leave(self.info.id)
 
     async def _begin(self, keeper: LeaseKeeper) -> None:
@@ -185,7 +187,7 @@ class Worker(RunningWorker):
         while not self._stop:
             try:
                 await self.loop.run_in_executor(None, keeper.beat)
-                await self.job_files.start()
+                await self.running.job_files.start()
                 await store_left(self._spool, self.store)
                 await self.introduce()
                 self._is_known = True
@@ -217,26 +219,26 @@ class Worker(RunningWorker):
 
     async def _sleep(self) -> None:
         """Until there is something to say to the store: a wake-up, an ending, news, or the next due time."""
-        if self._endings or self._wake.is_set():
+        if self.running.endings or self.running.wake.is_set():
             return
         timeout_s = min(self._wait_s, SAFETY_POLL_S)
-        if self._has_news:
-            timeout_s = min(timeout_s, self._news_at - time.monotonic())
+        if self.running.has_news:
+            timeout_s = min(timeout_s, self.running.news_at - time.monotonic())
         if timeout_s > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
-                    await self._wake.wait()
+                    await self.running.wake.wait()
 
     async def _is_burst_over(self) -> bool:
         """Nothing runs here and nothing waits in our queues."""
-        if self._attempts or self._endings or not self._inbox.is_live:
+        if self.running.attempts or self.running.endings or not self._inbox.is_live:
             return False
         queues = await self.store.queues()
         waiting = (queues.get(name, {}) for name in self.info.queues)
         if any(queue.get("queued") or queue.get("scheduled") for queue in waiting):
             return False
         # What was handed over stands in no line, and may not be here yet: the follower of the job that has just ended.
-        return not self._attempts and await self.store.handed(self.info.id) <= self._received
+        return not self.running.attempts and await self.store.handed(self.info.id) <= self._received
 
     def _is_at_limit(self) -> bool:
         return self.allowance.is_used_up(self._ended)
@@ -246,10 +248,10 @@ class Worker(RunningWorker):
         deadline = math.inf
         with contextlib.suppress(StoreUnavailable):
             await self._await_handed(await self.store.leave(self.info.id))
-        if self._attempts:
+        if self.running.attempts:
             limit = "without a limit" if self._stop == "retire" else f"up to {self.settings.drain:g} s"
-            logger.info("waiting %s for %d running jobs", limit, len(self._attempts))
-        while (self._attempts or self._endings) and self._stop != "now" and time.monotonic() < deadline:
+            logger.info("waiting %s for %d running jobs", limit, len(self.running.attempts))
+        while (self.running.attempts or self.running.endings) and self._stop != "now" and time.monotonic() < deadline:
             if self._stop != "retire":  # perhaps only now: a retiring worker is stopped
                 deadline = min(deadline, time.monotonic() + self.settings.drain)
             try:
@@ -258,19 +260,11 @@ class Worker(RunningWorker):
                 await self._spool_endings()
                 await asyncio.sleep(0.5)
                 continue
-            if self._attempts:
+            if self.running.attempts:
                 self._wait_s = min(1.0, max(0.0, deadline - time.monotonic()))
                 await self._sleep()
-        for attempt in list(self._attempts.values()):
-            attempt.is_released = True
-            if runner := self.runners.get(attempt.claimed.spec.isolation):
-                runner.kill(attempt.job_id)
-        if self._runs:
-            await asyncio.wait(self._runs, timeout=_KILL_LIMIT_S)
-        told = {ended.job_id for ended in self._endings}
-        for attempt in self._attempts.values():
-            if not attempt.is_lost and attempt.job_id not in told:  # a thread that cannot be stopped, for instance
-                self._endings.append(self._release(attempt))
+        await self.running.kill_all(_KILL_LIMIT_S)
+        self.running.give_back()
         try:
             await self._exchange(takes=False, lends=False)
         except StoreUnavailable:
@@ -278,7 +272,7 @@ class Worker(RunningWorker):
 
     async def _spool_endings(self) -> None:
         """Whatever becomes of this worker, how its attempts ended is not forgotten."""
-        await asyncio.to_thread(self._spool.write, tuple(self._endings))
+        await asyncio.to_thread(self._spool.write, tuple(self.running.endings))
 
     async def _await_handed(self, handed: int) -> None:
         """Jobs that were handed over before nobody offered us any more may still be on their way: without them being
@@ -307,7 +301,7 @@ class Worker(RunningWorker):
     def _ask_to_stop(self, how: str, why: str) -> None:
         logger.info("%s: %s", why, "giving running jobs back" if how == "now" else "finishing running jobs")
         self._stop = how
-        self._wake.set()
+        self.running.wake.set()
 
     # -- talking with the store ---------------------------------------------------------------------------------------
 
@@ -317,16 +311,16 @@ class Worker(RunningWorker):
         Args:
             takes: also of jobs from the lines. lends: also of jobs that jobs of this worker wait for.
         """
-        self._wake.clear()
-        endings, self._endings = self._endings, []
-        is_due = not self._news and time.monotonic() >= self._news_at
-        if self._has_news and (endings or is_due):
-            self._has_news, self._news_at = False, time.monotonic()
-            self._news += [n for attempt in self._attempts.values() if (n := attempt.take_news()) is not None]
-            self._kept += [kept for attempt in self._attempts.values() for kept in attempt.take_kept()]
-        running = len(self._attempts) - len(endings)
+        self.running.wake.clear()
+        endings, self.running.endings = self.running.endings, []
+        is_due = not self._news and time.monotonic() >= self.running.news_at
+        if self.running.has_news and (endings or is_due):
+            news, kept = self.running.take_news()
+            self._news += news
+            self._kept += kept
+        running = len(self.running.attempts) - len(endings)
         free = self._free(running)
-        awaited, lent = self._awaited(), max(0, self.slots - running + len(self._lenders))
+        awaited, lent = self.running.awaited(), max(0, self.slots - running + len(self.running.lenders))
         received = self._received
         if not takes or self._stop:
             # It has left the lines. But its jobs cannot end before those that they wait for.
@@ -340,16 +334,16 @@ class Worker(RunningWorker):
                 self._news, endings, (self.info, free, received, awaited, lent) if claims else None, self._kept
             )
         except StoreUnavailable:
-            self._endings = endings + self._endings
+            self.running.endings = endings + self.running.endings
             raise
         self._wait_s, self._news, self._kept = wait_s, [], []
         if self._spool.is_filled:
             await self._spool_endings()
         for ended, answer in zip(endings, answers, strict=True):
-            self._forget(ended.job_id, ended.token)
+            self.running.forget(ended.job_id, ended.token)
             if answer == FENCED:
                 logger.warning("job %s: somebody else holds it now; this outcome was not stored", ended.job_id)
-        self._launch_all(claimed)
+        self.running.launch_all(claimed)
 
     def _free(self, running: int) -> int:
         """How many more attempts may be taken from the queues.
@@ -357,13 +351,8 @@ class Worker(RunningWorker):
         Lent slots count as free, but at most as many as the worker has: an attempt that has waited goes on at once, and
         until others end both run side by side.
         """
-        free = min(self.slots - running + len(self._lenders), 2 * self.slots - running)
+        free = min(self.slots - running + len(self.running.lenders), 2 * self.slots - running)
         return self.allowance.room(max(0, free), self._ended + running)
-
-    def _awaited(self) -> list[str]:
-        """The jobs that attempts of this worker wait for, those of the newest wait first."""
-        newest = itertools.chain.from_iterable(attempt.awaited for attempt in reversed(self._lenders))
-        return list(dict.fromkeys(itertools.islice(newest, AWAITED_MOST)))
 
     async def _reset_handover(self) -> None:
         """Nothing may be handed over while nobody listens; the next claim offers our free slots again."""
@@ -379,19 +368,28 @@ class Worker(RunningWorker):
             except ValueError as error:  # from somebody who may write to this Redis and is not jobkit
                 logger.warning("a message to this worker is left out: %s", error)
                 return
-            self._launch(claimed)
+            self.running.launch(claimed)
         elif kind == b"C":
-            self._cancel(message[1:].decode("utf-8", "replace"))
+            self.running.cancel(message[1:].decode("utf-8", "replace"))
         elif kind == b"S":
             self._take_request(message[1:].decode())
         elif kind == b"T":
             self._scheduler.wake()
         else:
-            self._wake.set()
+            self.running.wake.set()
 
     def _on_live(self) -> None:
-        self._wake.set()
+        self.running.wake.set()
         self._scheduler.wake()
+
+    def _count(self, attempt: Attempt, outcome: Outcome) -> None:
+        if outcome.outcome == "succeeded":
+            self.jobs_complete += 1
+        elif outcome.outcome not in ("released", "lost"):
+            self.jobs_failed += 1
+
+    def _release(self, attempt: Attempt) -> Ending:
+        return Ending(attempt.job_id, attempt.claimed.token, "released", reason=f"worker {self.info.id} was stopped")
 
     # -- the heartbeat's thread ---------------------------------------------------------------------------------------
 
@@ -400,15 +398,15 @@ class Worker(RunningWorker):
         return self.jobs_complete + self.jobs_failed
 
     def _held(self) -> dict[str, str]:
-        return {job_id: attempt.claimed.token for job_id, attempt in list(self._attempts.items())}
+        return {job_id: attempt.claimed.token for job_id, attempt in list(self.running.attempts.items())}
 
     def _facts(self) -> dict[str, Any]:
         return facts(
             self.info,
             self._process,
-            running=len(self._attempts) - len(self._lenders),
+            running=len(self.running.attempts) - len(self.running.lenders),
             done=self._ended,
-            rejected=self._rejected,
+            rejected=self.running.rejected,
             draining=int(bool(self._stop)),
         )
 
@@ -417,7 +415,7 @@ class Worker(RunningWorker):
 
     async def introduce(self) -> None:
         """Make its tasks known, and learn where its files go: at the start, and when the store has forgotten both."""
-        await self.job_files.start()
+        await self.running.job_files.start()
         sealed = {name: sealed_definition(each, self.codec) for name, each in self.definitions.items()}
         await self.store.publish_tasks(sealed)
         await self.also_introduce()
@@ -438,14 +436,14 @@ class Worker(RunningWorker):
         self.loop.call_soon_threadsafe(self._take_renewal, renewal)
 
     def _take_renewal(self, renewal: Renewal) -> None:
-        ending_ids = {ended.job_id for ended in self._endings}
+        ending_ids = {ended.job_id for ended in self.running.endings}
         for job_id in renewal.lost:
-            attempt = self._attempts.get(job_id)
+            attempt = self.running.attempts.get(job_id)
             if attempt is not None and job_id not in ending_ids:
                 logger.warning("job %s: the lease is lost; its attempt here is stopped", job_id)
-                self._abandon(attempt)
+                self.running.abandon(attempt)
         for job_id in renewal.cancelled:
-            self._cancel(job_id)
+            self.running.cancel(job_id)
         if renewal.stop:
             self._take_request(renewal.stop)
 

@@ -16,7 +16,7 @@ import sys
 
 from jobkit.run.threads import ThreadRunner
 from jobkit.settings import Settings
-from jobkit.worker.worker import Worker
+from jobkit.worker.worker import JobWorker
 from tests import faults
 
 from . import jobs
@@ -28,7 +28,7 @@ def serve(fault: str, queue: str) -> None:
     faults.arm(fault)
 
     async def run() -> None:
-        worker = Worker(Settings.load(), {"thread": ThreadRunner()}, queues=[queue], slots=2)
+        worker = JobWorker(Settings.load(), {"thread": ThreadRunner()}, queues=[queue], slots=2)
         try:
             await worker.async_run()
         finally:

@@ -28,10 +28,11 @@ from jobkit.settings import Settings
 from jobkit.store.redis_arq import ArqQueue
 from jobkit.store.values import Ending
 from jobkit.worker.attempt import Attempt
-from jobkit.worker.from_arq.alone import LoneWorker
+from jobkit.worker.from_arq.alone import SuspectGate
 from jobkit.worker.from_arq.bridge import Bridge
 from jobkit.worker.from_arq.place import queue_of, url_of, url_of_pool
 from jobkit.worker.from_arq.runner import ArqRunner, guarded
+from jobkit.worker.worker import JobWorker
 
 if TYPE_CHECKING:
     from arq.typing import SecondsTimedelta, StartupShutdown, WorkerCoroutine
@@ -42,7 +43,7 @@ logger = logging.getLogger("arq.worker")
 _NEVER_S = 1e8
 
 
-class Worker(LoneWorker):
+class Worker(JobWorker):
     """Runs plain arq functions: a replacement for `arq.worker.Worker`, with its arguments and their meaning.
 
     Jobs come by arq's own client and are read by arq's own `Job`. Beside that each has a record in jobkit: it is seen
@@ -159,6 +160,7 @@ class Worker(LoneWorker):
         )
         if job_timeout is None:
             self.job_timeout_s = None  # type: ignore[assignment]  # arq's type leaves its own default out
+        self._gate = self.running.gate = SuspectGate(self.running, self.settings.max_losses)
         self.queue_name = queue_name
         self.queue = ArqQueue(self.store, queue_name, queue_of(queue_name))
         self.info = replace(self.info, tasks=tuple(self.functions))
@@ -218,7 +220,7 @@ class Worker(LoneWorker):
             return
         if self._serving not in (None, asyncio.current_task()):
             await asyncio.wait([self._serving])
-        await asyncio.gather(*self._runs, *self._hooks, return_exceptions=True)
+        await asyncio.gather(*self.running.runs, *self._hooks, return_exceptions=True)
         with contextlib.suppress(StoreUnavailable, RedisError, OSError):
             if not await self._has_company():
                 await self.pool.delete(self.health_check_key)
@@ -251,7 +253,7 @@ class Worker(LoneWorker):
     def _end(self, how: str, signum: signal.Signals) -> None:
         self.allow_pick_jobs = False
         self._stop = how
-        self._wake.set()
+        self.running.wake.set()
         if self.on_stop:
             self.on_stop(signal.Signals(signum))
 
@@ -303,19 +305,19 @@ class Worker(LoneWorker):
     async def _is_burst_over(self) -> bool:
         """As arq has it: also deferred jobs, and those that run elsewhere, have ended."""
         self._wait_s = min(self._wait_s, self._bridge.tick_s)
-        if self._attempts or self._endings or not self._inbox.is_live:
+        if self.running.attempts or self.running.endings or not self._inbox.is_live:
             return False
         try:
-            return await self._bridge.turn() == 0 and not self._attempts
+            return await self._bridge.turn() == 0 and not self.running.attempts
         except (RedisError, OSError):
             return False
 
     def _is_at_limit(self) -> bool:
         is_full = self.burst and 0 <= self.max_burst_jobs <= self._jobs_started() and self._inbox.is_live
-        return (is_full and not self._attempts and not self._endings) or super()._is_at_limit()
+        return (is_full and not self.running.attempts and not self.running.endings) or super()._is_at_limit()
 
     def _free(self, running: int) -> int:
-        if not self.allow_pick_jobs:
+        if not self.allow_pick_jobs or self._gate.is_closed:
             return 0
         free = super()._free(running)
         if self.burst and self.max_burst_jobs >= 0:
@@ -330,7 +332,7 @@ class Worker(LoneWorker):
         self._after[attempt.job_id, attempt.claimed.token] = ctx
 
     async def _exchange(self, takes: bool = True, lends: bool = True) -> None:
-        endings = list(self._endings)
+        endings = list(self.running.endings)
         await super()._exchange(takes, lends)
         for ended in endings:
             ctx = self._after.pop((ended.job_id, ended.token), None)
