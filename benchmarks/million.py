@@ -27,7 +27,7 @@ from jobkit.store.grammar import parse
 from jobkit.store.hub import RedisHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import Ending, Progress, Submission, WorkerInfo
+from jobkit.store.values import AttemptNews, Ending, Submission, WorkerInfo
 
 #: Copies a template's keys to `count` jobs. KEYS[1] is the prefix. ARGV: template id, first number, count, newest us, step
 #: in us, jobs in all, ttl in ms. What is taken from `VARIED` differs by the number, so that a search finds few or many.
@@ -169,7 +169,7 @@ async def template(store: RedisStore, ending: str, name: str = "template") -> st
         await store.cancel([job_id], "not needed")
         return job_id
     [claimed], _ = await store.claim(WorkerInfo("template-worker"), 1)
-    await store.progress([Progress(job_id, claimed.token, True, 10, 10, "epoch 10")])
+    await store.progress([AttemptNews(job_id, claimed.token, True, 10, 10, "epoch 10")])
     if ending == "succeeded":
         preview = Codec().seal(RAW, b'{"type":"float","text":"0.93"}', preview_subject(job_id))
         end = Ending(

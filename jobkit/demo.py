@@ -151,7 +151,7 @@ def cross_validate(
     """Cross-validate a classifier
 
     Which package is a function from? Takes the functions of some packages of Python's standard library, counts the
-    letter triples in their source, and guesses the package of each function from the ones that look most like it.
+    letter triples in their source, and guesses the package of each function by its nearest neighbours.
 
     Args:
         packages: the classes to tell apart, at least two.

@@ -1,9 +1,9 @@
 """Decides whether a request comes from the user who runs this server, on this machine.
 
-A server without a login is open to that user alone. Pages, websockets, the HTTP API and streams all call `decide` with
-a `Visitor`: the facts of the connection (`Connection`) and of the server (`Server`). No client input can grant access:
-headers and names only deny it. This module depends on no web server; `of_tornado` reads Tornado's objects by attribute
-names.
+A server without a login is open to that user alone. Pages, websockets, the HTTP API and streams call `decide` with a
+`RequestSender`: facts of the connection (`ClientConnection`) and of the server (`ServerConfig`). No client input can
+grant access: headers and names only deny it. This module depends on no web server; `of_tornado` reads Tornado's objects
+by attribute names.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _parsed(address: str) -> _IP | None:
 # -- whose connection it is --------------------------------------------------------------------------------------------
 
 
-class Connection:
+class ClientConnection:
     """Both ends of one connection, as reported by the system. Lives as long as the connection: `uid` is looked up once.
 
     Args:
@@ -140,7 +140,7 @@ class Connection:
         self.peer, self.local, self.is_unix, self._unix_uid = peer, local, is_unix, unix_uid
 
     @classmethod
-    def of_socket(cls, stream: Any) -> Connection:
+    def of_socket(cls, stream: Any) -> ClientConnection:
         """Return the connection of an accepted socket; if it is closed, one with unknown ends."""
         try:
             if stream.family == getattr(socket, "AF_UNIX", None):
@@ -296,7 +296,7 @@ def system_tells() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerConfig:
     """Configuration of the server that a request came to.
 
     Attributes:
@@ -311,7 +311,7 @@ class Server:
     address: str = ""
     has_login: bool = False
 
-    def configured(self, settings: Settings, *, names: Collection[str] = (), public_url: str = "") -> Server:
+    def configured(self, settings: Settings, *, names: Collection[str] = (), public_url: str = "") -> ServerConfig:
         """Return this server with the settings' public URL and further names."""
         return replace(
             self,
@@ -321,7 +321,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class AccessDecision:
     """Result of `decide`.
 
     Attributes:
@@ -335,11 +335,11 @@ class Decision:
     needs_token: bool = False
 
 
-OWN = Decision(True)
+OWN = AccessDecision(True)
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class RequestSender:
     """Facts about the sender of a request, without a login.
 
     Attributes:
@@ -350,14 +350,14 @@ class Visitor:
         cookies: cookies of the request; the token's cookie is used if the owner of the connection is unknown.
     """
 
-    connection: Connection
-    server: Server
+    connection: ClientConnection
+    server: ServerConfig
     host: str
     headers: Collection[str]
     cookies: Mapping[str, str]
 
 
-def why_closed(server: Server) -> str:
+def why_closed(server: ServerConfig) -> str:
     """Return why a server without a login is closed to its own user, too, in one sentence; "" if it is open to them."""
     if server.has_login:
         return "this server asks for a login"
@@ -369,59 +369,59 @@ def why_closed(server: Server) -> str:
     return ""
 
 
-def decide(visitor: Visitor) -> Decision:
+def decide(visitor: RequestSender) -> AccessDecision:
     """Decide whether a request comes from the user who runs the server, on this machine."""
     connection = visitor.connection
     if why := why_closed(visitor.server):
-        return Decision(False, why)
+        return AccessDecision(False, why)
     if not connection.is_local:
-        return Decision(False, "this server has no login, so it accepts requests from its own machine only")
+        return AccessDecision(False, "this server has no login, so it accepts requests from its own machine only")
     if any(name.lower() in PROXY_HEADERS for name in visitor.headers):
-        return Decision(False, "this request came through a proxy, and the server has no login")
+        return AccessDecision(False, "this request came through a proxy, and the server has no login")
     if host_name(visitor.host) not in LOOPBACK_NAMES:
-        return Decision(False, "this server has no login, so it accepts requests to localhost only")
+        return AccessDecision(False, "this server has no login, so it accepts requests to localhost only")
     if connection.uid is not None:
         if connection.uid in (os.geteuid(), 0):
             return OWN
-        return Decision(False, "this server belongs to another user of this machine")
+        return AccessDecision(False, "this server belongs to another user of this machine")
     if is_access_cookie(visitor.cookies.get(cookie_name(connection), "")):
         return OWN
-    return Decision(
+    return AccessDecision(
         False, "this system does not say who opened this connection: use the address that the server printed", True
     )
 
 
-def of_tornado(request: Any) -> Connection:
+def of_tornado(request: Any) -> ClientConnection:
     """Return the connection of a Tornado request; the same object for all requests on it."""
     holder = getattr(request, "connection", None)
     context = getattr(holder, "context", None)
     known = getattr(context, "jobkit_connection", None)
-    if isinstance(known, Connection):
+    if isinstance(known, ClientConnection):
         return known
     stream = getattr(holder, "stream", None)  # a websocket has lost its stream; its HTTP request passed here before
-    found = Connection() if stream is None else Connection.of_socket(getattr(stream, "socket", None))
+    found = ClientConnection() if stream is None else ClientConnection.of_socket(getattr(stream, "socket", None))
     if context is not None and stream is not None:
         context.jobkit_connection = found
     return found
 
 
-def server_of_tornado(application: Any) -> Server:
+def server_of_tornado(application: Any) -> ServerConfig:
     """Return the configuration of a Tornado server: names, address and login of Bokeh's application."""
     provider = getattr(application, "auth_provider", None)
     # private attribute of Bokeh, the only trace of `--address`
     url = str(getattr(application, "_absolute_url", None) or "")
-    return Server(
+    return ServerConfig(
         names=frozenset({*getattr(application, "websocket_origins", ()), *_origins_in_environment()}),
         address=url.partition("://")[2].rstrip("/").rpartition(":")[0].strip("[]"),
         has_login=provider is not None and (provider.get_user is not None or provider.get_user_async is not None),
     )
 
 
-def visitor_of_tornado(request: Any, application: Any) -> Visitor:
+def visitor_of_tornado(request: Any, application: Any) -> RequestSender:
     """Return the facts about the sender of a Tornado request."""
     cookies = {name: morsel.value for name, morsel in request.cookies.items()}
     server = server_of_tornado(application)
-    return Visitor(of_tornado(request), server, str(request.host or ""), tuple(request.headers), cookies)
+    return RequestSender(of_tornado(request), server, str(request.host or ""), tuple(request.headers), cookies)
 
 
 def _origins_in_environment() -> list[str]:
@@ -486,7 +486,7 @@ def is_access_token(text: str) -> bool:
     return _is_same(text, access_token)
 
 
-def cookie_name(connection: Connection) -> str:
+def cookie_name(connection: ClientConnection) -> str:
     """Return the name of the cookie for the server at this connection; browsers send cookies to all ports of a host."""
     return f"jobkit-access-{connection.local[1] if connection.local else 'unix'}"
 

@@ -265,7 +265,7 @@ def person_named(
     return Person(name, Role.ADMIN if is_listed and not settings.roles else Role.NONE)
 
 
-class Standing:
+class LoginState:
     """A login: the user at the time of login, and now. The login file may have changed since; settings do not.
 
     Args:

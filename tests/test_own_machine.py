@@ -18,7 +18,7 @@ import pytest
 
 from jobkit import own_machine
 from jobkit.model import JobkitError
-from jobkit.own_machine import Connection, Server, Visitor, decide, is_host_among, tcp_peer_uid
+from jobkit.own_machine import ClientConnection, RequestSender, ServerConfig, decide, is_host_among, tcp_peer_uid
 from jobkit.settings import Settings
 
 #: A user who is not us: `nobody` of most systems.
@@ -60,33 +60,33 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     own_machine._home.cache_clear()
 
 
-def a_connection(uid: int | None, peer: str = "127.0.0.1", local: str = "127.0.0.1") -> Connection:
-    made = Connection((peer, 50_000), (local, 5006))
+def a_connection(uid: int | None, peer: str = "127.0.0.1", local: str = "127.0.0.1") -> ClientConnection:
+    made = ClientConnection((peer, 50_000), (local, 5006))
     made.__dict__["uid"] = uid
     return made
 
 
-OWNER = Visitor(
-    a_connection(os.geteuid()), Server(names=frozenset({"localhost:5006"})), "localhost:5006", ("Host",), {}
+OWNER = RequestSender(
+    a_connection(os.geteuid()), ServerConfig(names=frozenset({"localhost:5006"})), "localhost:5006", ("Host",), {}
 )
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        {"server": Server(public_url="https://jobs.example")},
-        {"server": Server(names=frozenset({"localhost:5006", "jobs.example:80"}))},
-        {"server": Server(names=frozenset({"*"}))},
-        {"server": Server(address="0.0.0.0")},
-        {"server": Server(address="192.0.2.7")},
-        {"server": Server(has_login=True)},
+        {"server": ServerConfig(public_url="https://jobs.example")},
+        {"server": ServerConfig(names=frozenset({"localhost:5006", "jobs.example:80"}))},
+        {"server": ServerConfig(names=frozenset({"*"}))},
+        {"server": ServerConfig(address="0.0.0.0")},
+        {"server": ServerConfig(address="192.0.2.7")},
+        {"server": ServerConfig(has_login=True)},
         {"connection": a_connection(os.geteuid(), peer="192.0.2.7")},
         {"connection": a_connection(os.geteuid(), local="192.0.2.7")},
-        {"connection": Connection()},
+        {"connection": ClientConnection()},
         {"connection": a_connection(STRANGER)},
         {"connection": a_connection(None)},
-        {"connection": Connection(is_unix=True, unix_uid=STRANGER)},
-        {"connection": Connection(is_unix=True)},
+        {"connection": ClientConnection(is_unix=True, unix_uid=STRANGER)},
+        {"connection": ClientConnection(is_unix=True)},
         {"headers": ("Host", "X-Forwarded-For")},
         {"headers": ("Host", "X-Forwarded-Context")},
         {"headers": ("Host", "VIA")},
@@ -112,9 +112,9 @@ def test_a_server_is_closed_by_each_of_these_facts_alone(changed: dict[str, Any]
         {"connection": a_connection(0)},
         {"connection": a_connection(os.geteuid(), "::ffff:127.0.0.1", "::ffff:127.0.0.1")},
         {"connection": a_connection(os.geteuid(), "::1", "::1"), "host": "[::1]:5006"},
-        {"connection": Connection(is_unix=True, unix_uid=os.geteuid())},
+        {"connection": ClientConnection(is_unix=True, unix_uid=os.geteuid())},
         {"host": "127.0.0.1:5006"},
-        {"server": Server(address="127.0.0.1", names=frozenset({"127.0.0.1:5006", "LOCALHOST:80"}))},
+        {"server": ServerConfig(address="127.0.0.1", names=frozenset({"127.0.0.1:5006", "LOCALHOST:80"}))},
     ],
 )
 def test_a_server_is_open_to_its_own_person_and_root(changed: dict[str, Any]) -> None:
@@ -208,7 +208,7 @@ def ends(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket
 @pytest.mark.usefixtures("way")
 def test_the_uid_of_the_other_end_is_found(ends: tuple[socket.socket, socket.socket]) -> None:
     _, accepted = ends
-    connection = Connection.of_socket(accepted)
+    connection = ClientConnection.of_socket(accepted)
 
     assert connection.is_local
     assert connection.uid == (STRANGER if os.geteuid() == 0 else os.geteuid())
@@ -224,7 +224,7 @@ def test_a_socket_that_its_process_has_closed_is_nobodys_and_not_roots(
     client.close()
 
     assert accepted.recv(100)
-    assert Connection.of_socket(accepted).uid is None
+    assert ClientConnection.of_socket(accepted).uid is None
 
 
 @needs_linux
@@ -236,9 +236,9 @@ def test_without_netlink_the_table_is_read(
 
     monkeypatch.setattr(own_machine, "_diagnosed", refuse)
 
-    assert Connection.of_socket(ends[1]).uid is not None
+    assert ClientConnection.of_socket(ends[1]).uid is not None
     monkeypatch.setattr(own_machine, "TABLES", ("/nowhere",))
-    assert Connection.of_socket(ends[1]).uid is None
+    assert ClientConnection.of_socket(ends[1]).uid is None
 
 
 @needs_linux
@@ -255,7 +255,7 @@ def test_a_user_whom_this_namespace_does_not_have_is_not_told(monkeypatch: pytes
 def test_a_unix_socket_says_whose_its_other_end_is(tmp_path: Path) -> None:
     one, other = socket.socketpair(socket.AF_UNIX)
     with one, other:
-        connection = Connection.of_socket(one)
+        connection = ClientConnection.of_socket(one)
 
     assert (connection.is_local, connection.uid) == (True, os.geteuid())
 

@@ -23,7 +23,7 @@ from jobkit.run.threads import run_here
 from jobkit.settings import Settings
 from jobkit.store.hub import RedisHub
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import ArtifactInfo, Claimed, Ending, Kept, Progress, WorkerInfo
+from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 
 T = TypeVar("T")
 
@@ -99,10 +99,10 @@ class _Sink:
         self._job_id, self._token = claimed.spec.id, claimed.token
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self._tell(Progress(self._job_id, self._token, True, done, total, message))
+        self._tell(AttemptNews(self._job_id, self._token, True, done, total, message))
 
     def lines(self, lines: Sequence[LogLine]) -> None:
-        self._tell(Progress(self._job_id, self._token, lines=lines))
+        self._tell(AttemptNews(self._job_id, self._token, lines=lines))
 
     def awaits(self, job_ids: Sequence[str]) -> None:
         """Do nothing: there is no slot to lend. A job that is submitted here has ended when its submit returns."""
@@ -114,7 +114,7 @@ class _Sink:
         info = ArtifactInfo(name, media, len(content), time.time_ns() // 1_000_000)
         background.call(self._store.keep([Kept(spec.id, self._token, info, sealed)]))
 
-    def _tell(self, news: Progress) -> None:
+    def _tell(self, news: AttemptNews) -> None:
         background.call(self._store.progress([news]))
 
 

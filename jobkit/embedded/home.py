@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,38 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+# -- log files ---------------------------------------------------------------------------------------------------------
+
+
+def say(line: str) -> None:
+    """Write one line to the log of this process."""
+    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", file=sys.stderr, flush=True)
+
+
+def last_line(log: Path) -> str:
+    """Return the last line that is not empty, or ""."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - 8192))
+            lines = stream.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def rotate(log: Path, limit_bytes: int) -> None:
+    """Copy a log to `NAME.1` and truncate it if it is larger than the limit.
+
+    The writers are other processes that keep their descriptors open. Lines written during the copy are lost.
+    """
+    try:
+        if log.stat().st_size <= limit_bytes:
+            return
+        fd = os.open(f"{log}.1", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as copy, log.open("r+b") as stream:
+            copy.write(stream.read())
+            stream.truncate(0)
+    except OSError as error:
+        say(f"{log} could not be rotated ({error})")

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobkit.embedded import idle, resp
-from jobkit.embedded.home import Home, holding, own_version
-from jobkit.embedded.logs import last_line
+from jobkit.embedded.home import Home, holding, last_line, own_version
 from jobkit.embedded.worker_requests import read_requests, request_workers, touch
 from jobkit.model import JobkitError
 from jobkit.settings import Settings

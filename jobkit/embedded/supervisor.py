@@ -23,8 +23,7 @@ from pathlib import Path
 
 from jobkit.embedded import idle, worker_requests
 from jobkit.embedded.children import Child, stop_all
-from jobkit.embedded.home import Home, own_version
-from jobkit.embedded.logs import last_line, rotate, say
+from jobkit.embedded.home import Home, last_line, own_version, rotate, say
 from jobkit.embedded.server import Server, data_flavour
 from jobkit.model import JobkitError
 from jobkit.store.binary import find_server
@@ -39,7 +38,7 @@ _TICK_S, _IDLE_CHECK_S = 1.0, 5.0
 _LOG_BYTES = 4_000_000
 
 
-class _Stop(Exception):
+class _StopRequested(Exception):
     """A stop was requested while waiting."""
 
 
@@ -97,7 +96,7 @@ class Supervisor:
                     break
                 select.select([wakeup], [], [], min(pause_s, _TICK_S))
                 _drain(wakeup)
-        except _Stop:
+        except _StopRequested:
             pass
         finally:
             self._end()
@@ -114,7 +113,7 @@ class Supervisor:
         def loading() -> None:
             nonlocal said_at
             if self.stops:
-                raise _Stop
+                raise _StopRequested
             if time.monotonic() - said_at > 1.0:  # a slow reader must not fill the pipe
                 said_at = time.monotonic()
                 self.report("loading")

@@ -61,7 +61,7 @@ class _Block:
 
 
 @dataclass(slots=True)
-class Found:
+class LogPage:
     """Lines of a log file, oldest first.
 
     Attributes:
@@ -80,7 +80,7 @@ class Found:
 
 def read_log(
     path: Path, wanted: LogFilter, *, after: int = 0, before: int | None = None, limit: int = 500, newest: bool = False
-) -> Found:
+) -> LogPage:
     """Return lines between `after` and `before` (both excluded) that match `wanted`.
 
     Args:
@@ -91,7 +91,7 @@ def read_log(
     """
     blocks = _blocks(path)
     total = blocks[-1].first + blocks[-1].count - 1 if blocks else lost_of(path)
-    found = Found(total)
+    found = LogPage(total)
     last = total if before is None else before - 1
     budget = SEARCH_BYTES
     in_range = [block for block in blocks if block.first <= last and block.first + block.count - 1 > after]

@@ -8,7 +8,7 @@ from typing import Any
 
 from jobkit.http.core.call import Api, too_large
 from jobkit.http.core.messages import ClientGone, Request, Response, parts_until
-from jobkit.own_machine import Connection
+from jobkit.own_machine import ClientConnection
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -123,7 +123,7 @@ def _request(scope: Scope, body: bytes) -> Request:
         query=scope.get("query_string", b"").decode("latin-1"),
         body=body,
         peer=str(scope["client"][0]) if scope.get("client") else "",
-        connection=Connection(client, server),
+        connection=ClientConnection(client, server),
         scheme=scope.get("scheme", "http"),
         prefix=prefix,
     )

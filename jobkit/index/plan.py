@@ -60,7 +60,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class _SortOrder:
     """Sort order and start position.
 
     `behind`: conditions of consecutive parts; with `has_rest`, the last part has the rows without a value.
@@ -197,14 +197,14 @@ def _texts(query: Query) -> list[Condition]:
     return [Condition("instr((SELECT text FROM texts WHERE texts.n = jobs.n), ?) > 0", (text,)) for text in query.texts]
 
 
-def _order_of(query: Query) -> _Order:
+def _order_of(query: Query) -> _SortOrder:
     order = query.order or "-submitted"
     name, is_down = order.removeprefix("-"), order.startswith("-")
     column = "us" if name == "submitted" else name
     after = read_cursor(query)
     if column == "us":
         behind = Condition("TRUE") if after is None else Condition(f"jobs.us {'<' if is_down else '>'} ?", after[1:])
-        return _Order(column, is_down, (behind,))
+        return _SortOrder(column, is_down, (behind,))
     if column == "state":
         present, absent = "TRUE", "FALSE"
     elif column in COUNTED:
@@ -213,16 +213,16 @@ def _order_of(query: Query) -> _Order:
         present, absent = f"jobs.{column} IS NOT NULL", f"jobs.{column} IS NULL"
     rest = Condition(absent)
     if after is None:
-        return _Order(column, is_down, (Condition(present), rest), True)
+        return _SortOrder(column, is_down, (Condition(present), rest), True)
     value, us = after
     if value is None:
-        return _Order(column, is_down, (Condition(f"{absent} AND jobs.us < ?", (us,)),), True)
+        return _SortOrder(column, is_down, (Condition(f"{absent} AND jobs.us < ?", (us,)),), True)
     equal = Condition(f"jobs.{column} = ? AND jobs.us < ?", (value, us))
     beyond = Condition(f"{present} AND jobs.{column} {'<' if is_down else '>'} ?", (value,))
-    return _Order(column, is_down, (equal, beyond, rest), True)
+    return _SortOrder(column, is_down, (equal, beyond, rest), True)
 
 
-def _along_order(query: Query, conditions: Sequence[Condition], order: _Order, limit: int) -> Iterator[Statement]:
+def _along_order(query: Query, conditions: Sequence[Condition], order: _SortOrder, limit: int) -> Iterator[Statement]:
     """Walk the index of the order column; jobs without a value come last, newest first."""
     for behind in order.behind:
         wanted = [behind, *conditions, *_texts(query)]
@@ -234,7 +234,7 @@ def _along_order(query: Query, conditions: Sequence[Condition], order: _Order, l
 
 
 def _along_values(
-    query: Query, conditions: Sequence[Condition], order: _Order, values: Counter[Any], limit: int
+    query: Query, conditions: Sequence[Condition], order: _SortOrder, values: Counter[Any], limit: int
 ) -> Iterator[Statement]:
     """Walk a column of few different values, value by value; rows without a value come last."""
     rest = [*conditions, *_texts(query)]
@@ -258,7 +258,7 @@ def _along_values(
 
 
 def _along_tags(
-    query: Query, conditions: Sequence[Condition], tag: Condition, order: _Order, limit: int
+    query: Query, conditions: Sequence[Condition], tag: Condition, order: _SortOrder, limit: int
 ) -> Iterator[Statement]:
     """Walk the rows of a frequent tag, which are in the order of `n`; stray rows are merged in."""
     rest = [*order.behind, *(each for each in conditions if each is not tag), *_texts(query)]
@@ -270,7 +270,7 @@ def _along_tags(
     yield _select("jobs INDEXED BY jobs_stray", order.column, [Condition("is_stray"), tag, *rest], order.sql, limit)
 
 
-def _from_n(column: str, query: Query, order: _Order) -> list[Condition]:
+def _from_n(column: str, query: Query, order: _SortOrder) -> list[Condition]:
     """Return where a walk in the order of `n` starts for a page with a cursor."""
     after = read_cursor(query)
     if after is None:
@@ -281,7 +281,7 @@ def _from_n(column: str, query: Query, order: _Order) -> list[Condition]:
 
 
 def _by_condition(
-    query: Query, conditions: Sequence[Condition], rarest: Condition, order: _Order, limit: int
+    query: Query, conditions: Sequence[Condition], rarest: Condition, order: _SortOrder, limit: int
 ) -> Iterator[Statement]:
     """Walk the index of one filter; for few values, value by value, because rows of one value are in the order of
     age.
@@ -300,7 +300,7 @@ def _by_condition(
 
 
 def _by_text(
-    query: Query, match: str, conditions: Sequence[Condition], order: _Order, limit: int
+    query: Query, match: str, conditions: Sequence[Condition], order: _SortOrder, limit: int
 ) -> Iterator[Statement]:
     """Sort all hits of the text search."""
     for behind in order.behind:
@@ -309,7 +309,7 @@ def _by_text(
 
 
 def _along_text(
-    query: Query, match: str, conditions: Sequence[Condition], order: _Order, limit: int
+    query: Query, match: str, conditions: Sequence[Condition], order: _SortOrder, limit: int
 ) -> Iterator[Statement]:
     """Walk the hits of the text search in the order of age, which is that of `n` except for stray rows."""
     rest = [*order.behind, *conditions, *_texts(query)]

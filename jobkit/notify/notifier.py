@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from jobkit.model import EventsExpired, JobEvent, JobkitError, JobSnapshot
-from jobkit.notify.sinks import Refused, Sink, sink_of
+from jobkit.notify.sinks import DeliveryRefused, NotificationSink, sink_of
 from jobkit.settings import Settings
 
 logger = logging.getLogger("jobkit.notify")
@@ -50,7 +50,7 @@ class Notifier:
         tries_s: seconds between the tries of one message.
     """
 
-    def __init__(self, store: Events, sinks: Sequence[Sink], tries_s: Sequence[float] = TRIES_S) -> None:
+    def __init__(self, store: Events, sinks: Sequence[NotificationSink], tries_s: Sequence[float] = TRIES_S) -> None:
         self._store, self._sinks, self._tries_s = store, sinks, tries_s
         self._owner = secrets.token_hex(8)
         self._leads_until = 0.0
@@ -113,12 +113,12 @@ class Notifier:
         else:
             await self._store.news(last, ASK_S / 2)
 
-    async def _deliver(self, sink: Sink, event: JobEvent, snapshot: JobSnapshot) -> None:
+    async def _deliver(self, sink: NotificationSink, event: JobEvent, snapshot: JobSnapshot) -> None:
         waits = [] if sink.name in self._away else list(self._tries_s)
         while True:
             try:
                 await sink.deliver(event, snapshot)
-            except Refused as refused:
+            except DeliveryRefused as refused:
                 if refused.may_retry and waits:
                     await asyncio.sleep(waits.pop(0))
                     await self._is_leader()  # renews the leader lock
@@ -139,7 +139,7 @@ def notifier_of(settings: Settings, store: Any) -> Notifier | None:
     Raises:
         JobkitError: OpenTelemetry is configured but not installed.
     """
-    sinks: list[Sink] = [sink_of(rule) for rule in settings.notify]
+    sinks: list[NotificationSink] = [sink_of(rule) for rule in settings.notify]
     if settings.otel:
         from jobkit.notify.otel import Telemetry
 

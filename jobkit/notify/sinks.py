@@ -20,7 +20,7 @@ from jobkit.model.notify_rule import NotifyRule
 TIMEOUT_S = 10.0
 
 
-class Refused(Exception):
+class DeliveryRefused(Exception):
     """The receiver did not accept a message; `may_retry` is True if it may accept it later."""
 
     def __init__(self, why: str, *, may_retry: bool = True) -> None:
@@ -28,7 +28,7 @@ class Refused(Exception):
         self.may_retry = may_retry
 
 
-class Sink(Protocol):
+class NotificationSink(Protocol):
     """Receiver of events. `name` is its name in logs."""
 
     name: str
@@ -36,7 +36,7 @@ class Sink(Protocol):
     def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool: ...
 
     async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
-        """Deliver the event. Raises `Refused`."""
+        """Deliver the event. Raises `DeliveryRefused`."""
         ...
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class Sink(Protocol):
         ...
 
 
-def sink_of(rule: NotifyRule) -> Sink:
+def sink_of(rule: NotifyRule) -> NotificationSink:
     return Command(rule) if rule.command else Webhook(rule)
 
 
@@ -112,9 +112,9 @@ class Webhook(_Ruled):
         except urllib.error.HTTPError as error:
             error.close()
             may_retry = error.code >= 500 or error.code in (408, 429)
-            raise Refused(f"it answers {error.code}", may_retry=may_retry) from None
+            raise DeliveryRefused(f"it answers {error.code}", may_retry=may_retry) from None
         except (OSError, ValueError) as error:
-            raise Refused(f"it does not answer: {getattr(error, 'reason', None) or error}") from None
+            raise DeliveryRefused(f"it does not answer: {getattr(error, 'reason', None) or error}") from None
 
 
 class Command(_Ruled):
@@ -135,16 +135,16 @@ class Command(_Ruled):
                 start_new_session=True,
             )
         except OSError as error:
-            raise Refused(f"it cannot be started: {error}", may_retry=False) from None
+            raise DeliveryRefused(f"it cannot be started: {error}", may_retry=False) from None
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await process.communicate(message_of(event, snapshot))
         except TimeoutError:
-            raise Refused(f"it had not ended after {TIMEOUT_S:g} s and was killed", may_retry=False) from None
+            raise DeliveryRefused(f"it had not ended after {TIMEOUT_S:g} s and was killed", may_retry=False) from None
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         if process.returncode:
-            raise Refused(f"it ended with status {process.returncode}", may_retry=False)
+            raise DeliveryRefused(f"it ended with status {process.returncode}", may_retry=False)

@@ -19,8 +19,8 @@ HOLD_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """Decision about the due slots of a schedule.
+class SlotDecision:
+    """SlotDecision about the due slots of a schedule.
 
     Attributes:
         slots: each becomes a job, oldest first.
@@ -39,12 +39,12 @@ class Decision:
     is_held: bool = False
 
 
-def decide(due: DueSchedule) -> Decision:
+def decide(due: DueSchedule) -> SlotDecision:
     """Return the decision for a schedule whose slot is due (`due.slot_ms <= due.now_ms`)."""
     spec, now_ms = due.spec, due.now_ms
     timing = Timing.of(spec)
     if spec.overlap == "wait" and due.is_running:
-        return Decision(next_ms=due.slot_ms, look_ms=now_ms + HOLD_MS, is_held=True)
+        return SlotDecision(next_ms=due.slot_ms, look_ms=now_ms + HOLD_MS, is_held=True)
     left = spec.count - due.fired if spec.count else MOST_COUNTED
     keeps = spec.missed_limit if spec.missed == "all" else 1
     slots, total = timing.through(due.slot_ms, now_ms, due.anchor_ms, max(1, min(keeps, left)))
@@ -65,10 +65,10 @@ def decide(due: DueSchedule) -> Decision:
     if left <= len(slots):
         next_ms = None
     left_out = max(0, total - len(slots))
-    return Decision(tuple(slots), left_out, first_ms, why, next_ms, next_ms or 0)
+    return SlotDecision(tuple(slots), left_out, first_ms, why, next_ms, next_ms or 0)
 
 
-def firing(due: DueSchedule, decision: Decision, codec: Codec) -> Firing:
+def firing(due: DueSchedule, decision: SlotDecision, codec: Codec) -> Firing:
     """Return the decision with its jobs; the schedule's arguments are sealed again for each. Unpickles nothing.
 
     Raises:
@@ -95,7 +95,7 @@ def firing(due: DueSchedule, decision: Decision, codec: Codec) -> Firing:
     )
 
 
-def without_jobs(due: DueSchedule, decision: Decision, why: str) -> Firing:
+def without_jobs(due: DueSchedule, decision: SlotDecision, why: str) -> Firing:
     """Return the decision as skipped slots if no job can be created; `why` is the message for users."""
     count = decision.left_out + len(decision.slots)
     runs = (ScheduleRun(due.slot_ms, due.now_ms, why=why[:500], count=max(1, count)),)

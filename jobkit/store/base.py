@@ -13,15 +13,15 @@ from typing import Any, Protocol
 from jobkit.model import JobEvent, JobSnapshot, Rule, StoreUnavailable, Waiting
 from jobkit.model.audit import AuditEntry
 from jobkit.store.failures import Failures
-from jobkit.store.query import Brief, Page, Query
+from jobkit.store.query import Brief, JobPage, Query
 from jobkit.store.schedules import Schedules
 from jobkit.store.values import (
     ArtifactInfo,
+    AttemptNews,
     Claimed,
     Ending,
     Kept,
     LogSlice,
-    Progress,
     Renewal,
     Submission,
     SubmitReply,
@@ -61,7 +61,7 @@ class Store(Schedules, Failures, Web, Protocol):
         """
         ...
 
-    async def progress(self, news: Sequence[Progress]) -> list[bool]:
+    async def progress(self, news: Sequence[AttemptNews]) -> list[bool]:
         """Store and publish news; False where the token no longer holds."""
         ...
 
@@ -216,7 +216,7 @@ class Store(Schedules, Failures, Web, Protocol):
         ...
 
     # Last, since `list` in an annotation below it would mean this verb.
-    async def list(self, query: Query) -> Page:
+    async def list(self, query: Query) -> JobPage:
         """A page of jobs. By age it costs what it shows, with other filters what it looks at; in another order it
         looks at all that match.
 

@@ -27,11 +27,11 @@ from jobkit.store.redis_part import awaited
 from jobkit.store.redis_schedules import RedisSchedules
 from jobkit.store.redis_web import RedisWeb
 from jobkit.store.values import (
+    AttemptNews,
     Claimed,
     Ending,
     Kept,
     LogSlice,
-    Progress,
     Renewal,
     Submission,
     SubmitReply,
@@ -112,7 +112,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
         with self._reaching():
             return [id.decode() for id in await awaited(self.redis.zrange(f"{self.prefix}after:{job_id}", 0, -1))]
 
-    async def progress(self, news: Sequence[Progress]) -> list[bool]:
+    async def progress(self, news: Sequence[AttemptNews]) -> list[bool]:
         with self._reaching():
             answers = await self.functions.run("progress", progress_args(news))
         return [answer == 1 for answer in answers]
@@ -124,7 +124,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
 
     async def exchange(
         self,
-        news: Sequence[Progress],
+        news: Sequence[AttemptNews],
         endings: Sequence[Ending],
         claim: tuple[WorkerInfo, int, int, Sequence[str], int] | None,
         artifacts: Sequence[Kept] = (),

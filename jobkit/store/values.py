@@ -71,7 +71,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class AttemptNews:
     """News of a running attempt: progress, new log lines, or both.
 
     `size_bytes` is the size of `lines` for the log's limit. `typical_s` is the usual run time of the task, `awaits`

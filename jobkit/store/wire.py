@@ -10,7 +10,7 @@ import msgspec
 
 from jobkit.model import JobSpec
 from jobkit.store import records
-from jobkit.store.values import INLINE_RESULT_BYTES, Claimed, Ending, Kept, Progress, Renewal, Submission, WorkerInfo
+from jobkit.store.values import INLINE_RESULT_BYTES, AttemptNews, Claimed, Ending, Kept, Renewal, Submission, WorkerInfo
 
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
@@ -84,7 +84,7 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
     return args
 
 
-def progress_args(news: Sequence[Progress]) -> list[Any]:
+def progress_args(news: Sequence[AttemptNews]) -> list[Any]:
     """Arguments of `progress`."""
     args: list[Any] = []
     for item in news:

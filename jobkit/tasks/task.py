@@ -22,7 +22,6 @@ from jobkit.model import InvalidParams, UnknownTask
 from jobkit.tasks import binding
 from jobkit.tasks.classes import is_task_class, run_class, signature_of_class
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.labels import documented
 from jobkit.tasks.options import (
     SubmitOptions,
     TaskOptions,
@@ -32,6 +31,7 @@ from jobkit.tasks.options import (
 )
 from jobkit.tasks.signature import Signature, signature_of
 from jobkit.tasks.specs import ParamSpec as Spec
+from jobkit.tasks.specs import documented
 
 P = ParamSpec("P")
 R = TypeVar("R")

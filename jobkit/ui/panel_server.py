@@ -31,8 +31,8 @@ from jobkit.model import JobkitError
 from jobkit.own_machine import (
     OWN,
     TOKEN_FIELD,
-    Decision,
-    Visitor,
+    AccessDecision,
+    RequestSender,
     access_cookie,
     cookie_name,
     decide,
@@ -97,7 +97,7 @@ class SessionRefused(tornado.web.HTTPError):
         self.page = page
 
 
-def decide_here(settings: Settings) -> Decision | None:
+def decide_here(settings: Settings) -> AccessDecision | None:
     """Decide whether the current session is of the server's own person; None outside of any session of a server."""
     document: Any = state.curdoc
     context = document.session_context if document is not None else None
@@ -124,7 +124,7 @@ def refuse(title: str, sentence: str, lines: list[str]) -> None:
         _notes.setdefault(document, _Note()).refusal = _page(title, sentence, lines)
 
 
-def sentence_of(decision: Decision) -> str:
+def sentence_of(decision: AccessDecision) -> str:
     return f"{decision.why[:1].upper()}{decision.why[1:]}."
 
 
@@ -134,12 +134,12 @@ def _page(title: str, sentence: str, lines: list[str]) -> str:
     return page.replace("{{lines}}", "".join(f"<code>{html.escape(line)}</code>" for line in lines))
 
 
-def _decide(request: Any, settings: Settings) -> Decision:
+def _decide(request: Any, settings: Settings) -> AccessDecision:
     """Decide by the request that came. What a session shows as its request may come from the browser's session token,
     which is not signed unless the server says so: headers and cookies of that prove nothing."""
     visitor = getattr(request, _VISITOR, None)
-    if not isinstance(visitor, Visitor):  # a server that is not Panel's on Tornado
-        return Decision(False, "this server has no login")
+    if not isinstance(visitor, RequestSender):  # a server that is not Panel's on Tornado
+        return AccessDecision(False, "this server has no login")
     return decide(replace(visitor, server=visitor.server.configured(settings)))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from jobkit.model import LogLine
 from jobkit.run.inside.artifacts import Body, Bounds
-from jobkit.store.values import Claimed, Kept, Progress
+from jobkit.store.values import AttemptNews, Claimed, Kept
 from jobkit.worker.job_files import JobFiles, note
 
 #: Log lines that wait for one exchange with the store; what comes beyond is counted, not kept.
@@ -113,7 +113,7 @@ class Attempt:
         kept, self._kept = self._kept, []
         return kept
 
-    def take_news(self) -> Progress | None:
+    def take_news(self) -> AttemptNews | None:
         """What has come since the last call, or None."""
         if self._numbers is None and not self._lines:
             return None
@@ -123,7 +123,7 @@ class Attempt:
             lines = [*lines, LogLine(note, lines[-1].at_ms, source="jobkit")]
         done, total, message = self._numbers or (None, None, "")
         has_numbers = self._numbers is not None
-        news = Progress(
+        news = AttemptNews(
             self.job_id,
             self.claimed.token,
             has_numbers,

@@ -22,7 +22,7 @@ from jobkit.run.process.pipe import now_ms
 from jobkit.settings import Settings
 from jobkit.store import library
 from jobkit.store.connect import open_blocking
-from jobkit.store.values import Ending, Progress
+from jobkit.store.values import AttemptNews, Ending
 from jobkit.store.wire import finish_args, progress_args
 from jobkit.worker.attempt import Attempt
 
@@ -52,7 +52,7 @@ class BlockedLoop:
         calls = [("claim", self._claim_args())]
         if assignment is not None and (attempt := self._attempts.get(assignment.job_id)) is not None:
             lines = [LogLine(line, now_ms(), "jobkit", "WARNING") for line in text.split("\n")]
-            news = Progress(attempt.job_id, attempt.claimed.token, False, None, None, "", lines)
+            news = AttemptNews(attempt.job_id, attempt.claimed.token, False, None, None, "", lines)
             calls.append(("progress", progress_args([news])))
         self._run(calls)
 

@@ -19,7 +19,7 @@ from jobkit.model import ErrorKind, JobError, JobSpec, SignatureError, StoreUnav
 from jobkit.run.base import Outcome, Runner
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import AWAITED_MOST, Claimed, Ending, Kept, Progress, WorkerInfo
+from jobkit.store.values import AWAITED_MOST, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 from jobkit.worker.attempt import Attempt
 from jobkit.worker.durations import Durations
 from jobkit.worker.job_files import JobFiles
@@ -244,7 +244,7 @@ class RunningJobs:
         if self.runs:
             await asyncio.wait(self.runs, timeout=limit_s)
 
-    def take_news(self) -> tuple[list[Progress], list[Kept]]:
+    def take_news(self) -> tuple[list[AttemptNews], list[Kept]]:
         """Return what attempts have reported and kept since the last call."""
         self.has_news, self.news_at = False, time.monotonic()
         attempts = self.attempts.values()

@@ -26,7 +26,7 @@ from jobkit.run.base import Outcome, Runner
 from jobkit.run.coroutines.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import FENCED, Ending, Kept, Progress, Renewal
+from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import read_claimed
 from jobkit.tasks.info import sealed_definition
 from jobkit.worker.about import facts, identify
@@ -110,7 +110,7 @@ class JobWorker(arq.worker.Worker):
         self._trouble = OutageLog()
         self._is_known = False
         self._spool = Spool(settings, self.codec, self.info.id)
-        self._news: list[Progress] = []  # taken from attempts, not yet stored
+        self._news: list[AttemptNews] = []  # taken from attempts, not yet stored
         self._kept: list[Kept] = []
         self._received = 0
         self._wait_s = float("inf")

@@ -18,12 +18,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobkit.embedded import EmbeddedServer, attach, binary, ensure_running, resp, shutdown
+from jobkit.embedded import EmbeddedServer, attach, ensure_running, resp, shutdown
 from jobkit.embedded.home import Home
 from jobkit.embedded.server import Server, data_flavour
 from jobkit.embedded.worker_requests import request_workers
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
+from jobkit.store import binary
 
 from .conftest import IDLE_WORKER, processes_of, wait_until
 

@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def numbers(found: log_reader.Found) -> list[int]:
+def numbers(found: log_reader.LogPage) -> list[int]:
     return [line.n for line in found.lines]
 
 

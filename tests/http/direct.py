@@ -14,7 +14,7 @@ from jobkit.http.auth.tokens import Tokens
 from jobkit.http.core.call import Api
 from jobkit.http.core.messages import Request
 from jobkit.http.table import ROUTES
-from jobkit.own_machine import Connection
+from jobkit.own_machine import ClientConnection
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Direct:
         if form is not None:
             content, named["content-type"] = form.encode(), "application/x-www-form-urlencoded"
         is_own = self.is_own if is_own is None else is_own
-        connection = Connection(is_unix=True, unix_uid=os.geteuid()) if is_own else Connection()
+        connection = ClientConnection(is_unix=True, unix_uid=os.geteuid()) if is_own else ClientConnection()
         found = await self.api.handle(Request(method, path, named, query, content, peer, connection))
         return Answer(found.status, found.headers, found.body, found.stream)
 

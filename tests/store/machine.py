@@ -16,7 +16,7 @@ from jobkit.model import ErrorKind, Gate, LogLine, StoreUnavailable
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import ALREADY, FENCED, FINISHED, Ending, Progress
+from jobkit.store.values import ALREADY, FENCED, FINISHED, AttemptNews, Ending
 
 from .conftest import settings_for
 from .support import check_keys, check_laws, clear, come_due, job, lapse, worker
@@ -198,7 +198,7 @@ class Verbs(RuleBasedStateMachine):
     def progress(self, n: int, done: float | None, text: str) -> None:
         id, token = self.token(n)
         lines = [LogLine(text, 1)] if text else []
-        answers = self.do(self.store.progress([Progress(id, token, done != 0, done, 2, text, lines)]))
+        answers = self.do(self.store.progress([AttemptNews(id, token, done != 0, done, 2, text, lines)]))
         assert answers == [id in self.lives and self.lives[id].holds(token)]
 
     @rule(

@@ -12,7 +12,7 @@ from jobkit.model import ALLOWED, EventType, JobEvent, JobSnapshot, JobSpec, Job
 from jobkit.model.failure import group_of
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import Claimed, Ending, Progress, Submission, WorkerInfo
+from jobkit.store.values import AttemptNews, Claimed, Ending, Submission, WorkerInfo
 
 _ids = itertools.count(1)
 
@@ -49,8 +49,8 @@ def ending(claimed: Claimed, outcome: str = "succeeded", **fields: Any) -> Endin
     return Ending(claimed.spec.id, claimed.token, outcome, **fields)
 
 
-def numbers(claimed: Claimed, done: float, total: float | None = None, message: str = "") -> Progress:
-    return Progress(claimed.spec.id, claimed.token, True, done, total, message)
+def numbers(claimed: Claimed, done: float, total: float | None = None, message: str = "") -> AttemptNews:
+    return AttemptNews(claimed.spec.id, claimed.token, True, done, total, message)
 
 
 async def snapshot(store: RedisStore, id: str) -> JobSnapshot:

@@ -9,7 +9,7 @@ import pytest
 from jobkit.model import ErrorKind, JobState, attempts_of
 from jobkit.model.snapshot import JobError
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import ALREADY, FENCED, FINISHED, Progress
+from jobkit.store.values import ALREADY, FENCED, FINISHED, AttemptNews
 from tests.support import until
 
 from .support import claim, come_due, ending, job, lapse, numbers, short_lease, snapshot, started, submit, types, worker
@@ -285,7 +285,7 @@ async def test_progress_that_cannot_be_shown_is_unknown(
 ) -> None:
     claimed = await started(store, "a")
 
-    await store.progress([Progress("a", claimed.token, True, done, total)])
+    await store.progress([AttemptNews("a", claimed.token, True, done, total)])
 
     found = await snapshot(store, "a")
     assert (found.done, found.total, found.progress) == (None, None, None)
@@ -295,7 +295,7 @@ async def test_lines_without_numbers_leave_the_numbers(store: RedisStore) -> Non
     claimed = await started(store, "a")
     await store.progress([numbers(claimed, 1, 2)])
 
-    await store.progress([Progress("a", claimed.token)])
+    await store.progress([AttemptNews("a", claimed.token)])
 
     assert (await snapshot(store, "a")).rev == 1
 

@@ -7,7 +7,7 @@ import pytest
 from jobkit.model import EventsExpired, JobEvent, LogLine
 from jobkit.store.hub import RedisHub
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import INLINE_RESULT_BYTES, Progress
+from jobkit.store.values import INLINE_RESULT_BYTES, AttemptNews
 from tests.support import until
 
 from .support import claim, come_due, ending, lapse, numbers, snapshot, started, submit
@@ -27,7 +27,7 @@ async def test_a_listener_of_a_job_hears_every_event_and_its_log(
 
     claimed = await started(store, "a")
     await submit(store, "other")
-    await store.progress([numbers(claimed, 1, 2, "half"), Progress("a", claimed.token, lines=[LogLine("hello")])])
+    await store.progress([numbers(claimed, 1, 2, "half"), AttemptNews("a", claimed.token, lines=[LogLine("hello")])])
     await store.cancel(["a"])
     await store.finish([ending(claimed, "cancelled")])
     await store.delete(["a"])
@@ -70,7 +70,7 @@ async def test_a_listener_of_all_jobs_hears_all_but_log_lines(store: RedisStore,
     await hub.ready()
 
     claimed = await started(store, "a")
-    await store.progress([numbers(claimed, 1), Progress("a", claimed.token, lines=[LogLine("hello")])])
+    await store.progress([numbers(claimed, 1), AttemptNews("a", claimed.token, lines=[LogLine("hello")])])
     await submit(store, "b")
     await store.finish([ending(claimed, result=b"x", ttl_ms=1)])
     await until(lambda: store.prune(), "the job to expire")
@@ -94,7 +94,7 @@ async def test_the_submitter_hears_its_jobs_and_gets_a_small_result_with_the_end
     await submit(store, "mine", client=hub.client_id)
     await submit(store, "theirs", client="somebody")
     mine, theirs = await claim(store, 2)
-    await store.progress([Progress("mine", mine.token, lines=[LogLine("not for everybody")]), numbers(mine, 1)])
+    await store.progress([AttemptNews("mine", mine.token, lines=[LogLine("not for everybody")]), numbers(mine, 1)])
     result = bytes(range(256)) * 4
 
     await store.finish([ending(theirs, result=b"no"), ending(mine, result=result)])

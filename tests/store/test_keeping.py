@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobkit.model import JobState, LogLine
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import Progress
+from jobkit.store.values import AttemptNews
 from tests.support import until
 
 from .support import claim, ending, keys, lapse, numbers, snapshot, started, structure, submit
@@ -13,7 +13,7 @@ from .support import claim, ending, keys, lapse, numbers, snapshot, started, str
 
 async def ended(store: RedisStore, id: str, ttl_ms: int) -> None:
     claimed = await started(store, id)
-    await store.progress([numbers(claimed, 1), Progress(id, claimed.token, lines=[LogLine("line")])])
+    await store.progress([numbers(claimed, 1), AttemptNews(id, claimed.token, lines=[LogLine("line")])])
     await store.finish([ending(claimed, result=b"42", preview=b"sealed", ttl_ms=ttl_ms)])
 
 

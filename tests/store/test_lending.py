@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import Claimed, Progress
+from jobkit.store.values import AttemptNews, Claimed
 
 from .support import ending, job, snapshot, submit, worker
 
@@ -76,11 +76,11 @@ async def test_a_running_job_says_what_it_waits_for_until_it_goes_on(store: Redi
     await submit(store, "outer")
     ((claimed,), _) = await store.claim(worker("me"), 1)
 
-    await store.progress([Progress("outer", claimed.token, True, 1, 2, "half", awaits="inner")])
+    await store.progress([AttemptNews("outer", claimed.token, True, 1, 2, "half", awaits="inner")])
     waiting = await snapshot(store, "outer")
-    await store.progress([Progress("outer", claimed.token, True, 1, 2, "half")])
+    await store.progress([AttemptNews("outer", claimed.token, True, 1, 2, "half")])
     going_on = await snapshot(store, "outer")
-    await store.progress([Progress("outer", claimed.token, True, 1, 2, "half", awaits="inner")])
+    await store.progress([AttemptNews("outer", claimed.token, True, 1, 2, "half", awaits="inner")])
     await store.finish([ending(claimed)])
 
     assert (waiting.awaits, waiting.lent_text) == ("inner", "Waiting for job inner (its slot is lent)")

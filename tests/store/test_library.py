@@ -15,7 +15,7 @@ from jobkit.store.direct import DirectSubmit
 from jobkit.store.library import Library, run_blocking
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import Progress
+from jobkit.store.values import AttemptNews
 
 from .conftest import settings_for
 from .server import Server
@@ -92,7 +92,7 @@ async def test_a_library_that_nobody_has_noted_is_given_a_day(store: RedisStore)
 async def test_calls_that_are_sent_together_keep_their_order_when_the_library_is_missing(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.redis.function_flush()
-    last = Progress("a", claimed.token, False, None, None, "", [LogLine("last words", 0)])
+    last = AttemptNews("a", claimed.token, False, None, None, "", [LogLine("last words", 0)])
 
     answers, _, _ = await store.exchange([last], [ending(claimed)], (worker(), 1, 0, (), 0))
 

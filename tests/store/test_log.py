@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from jobkit.model import LogLine
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import Claimed, LogSlice, Progress
+from jobkit.store.values import AttemptNews, Claimed, LogSlice
 
 from .support import claim, ending, lapse, started, worker
 
 
-def lines(claimed: Claimed, *texts: str) -> Progress:
-    return Progress(claimed.spec.id, claimed.token, lines=[LogLine(text, at_ms=1_700_000_000_000) for text in texts])
+def lines(claimed: Claimed, *texts: str) -> AttemptNews:
+    return AttemptNews(claimed.spec.id, claimed.token, lines=[LogLine(text, at_ms=1_700_000_000_000) for text in texts])
 
 
 def texts(found: LogSlice) -> list[str]:
@@ -21,7 +21,7 @@ async def test_lines_are_numbered_and_kept_with_all_they_carry(store: RedisStore
     claimed = await started(store, "a")
     line = LogLine('é "x" \\ </script>', 1_700_000_000_123, "log", "ERROR", "my.module")
 
-    await store.progress([lines(claimed, "one", "two"), Progress("a", claimed.token, lines=[line])])
+    await store.progress([lines(claimed, "one", "two"), AttemptNews("a", claimed.token, lines=[line])])
 
     found = await store.logs("a")
     assert texts(found)[:2] == ["one", "two"]

@@ -16,7 +16,7 @@ from jobkit.codec import RAW
 from jobkit.model import ErrorKind, JobSpec, LogLine
 from jobkit.model.snapshot import JobError
 from jobkit.settings import Settings
-from jobkit.store.values import ArtifactInfo, Claimed, Ending, Kept, Progress, Submission, WorkerInfo
+from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, Submission, WorkerInfo
 from jobkit.tasks.info import TaskInfo, sealed_definition
 
 T = TypeVar("T")
@@ -66,12 +66,12 @@ class Stage:
 
     def progress(self, job_id: str, done: float, total: float | None = None, message: str = "") -> None:
         token = self._tokens[job_id].token
-        self._do(self.store.progress([Progress(job_id, token, True, done, total, message)]))
+        self._do(self.store.progress([AttemptNews(job_id, token, True, done, total, message)]))
 
     def log(self, job_id: str, *lines: str, source: str = "stdout", level: str = "", logger: str = "") -> None:
         at = int(time.time() * 1000)
         made = [LogLine(text, at, source, level, logger) for text in lines]
-        self._do(self.store.progress([Progress(job_id, self._tokens[job_id].token, lines=made)]))
+        self._do(self.store.progress([AttemptNews(job_id, self._tokens[job_id].token, lines=made)]))
 
     def save(self, job_id: str, name: str, media_type: str, content: bytes) -> None:
         token, spec = self._tokens[job_id].token, self.kit.snapshot(job_id).spec

@@ -16,7 +16,7 @@ from jobkit.model import JobSpec, LogLine
 from jobkit.run.base import Outcome
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import Claimed, Ending, Progress, Submission, WorkerInfo
+from jobkit.store.values import AttemptNews, Claimed, Ending, Submission, WorkerInfo
 from jobkit.worker.job_files import JobFiles
 from tests.store.server import Server
 
@@ -113,7 +113,7 @@ async def test_litter_stays_where_it_cannot_be_removed(job_files: JobFiles, tmp_
 
 async def test_what_an_attempt_said_begins_the_log_of_the_next(job_files: JobFiles) -> None:
     job = await claimed(job_files, "a")
-    await job_files._store.progress([Progress("a", job.token, lines=[LogLine("first"), LogLine("second")])])
+    await job_files._store.progress([AttemptNews("a", job.token, lines=[LogLine("first"), LogLine("second")])])
     await job_files._store.finish([Ending("a", job.token, "retried")])
     [again], _ = await job_files._store.claim(WorkerInfo(id="w"), 1)
 

@@ -20,7 +20,7 @@ from typing import Any
 import jwt
 
 from jobkit.model import InvalidParams, JobSpec
-from jobkit.people import Standing
+from jobkit.people import LoginState
 
 #: Scopes: see jobs; submit jobs; cancel, retry and delete them.
 SCOPES = ("view", "submit", "operate")
@@ -76,7 +76,7 @@ class Grant:
     is_old: bool = False
     owner: str | None = None
     role: str = ""
-    standing: Standing | None = field(default=None, repr=False, compare=False)
+    standing: LoginState | None = field(default=None, repr=False, compare=False)
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes

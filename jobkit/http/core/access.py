@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from jobkit.http.auth.tokens import SCOPES, Grant, InvalidToken, Tokens
 from jobkit.http.core.messages import Problem, Request, printable
 from jobkit.model.people import Person, Role
-from jobkit.own_machine import LOOPBACK_NAMES, Decision, is_host_among, without_default_port
-from jobkit.people import Standing, stranger
+from jobkit.own_machine import LOOPBACK_NAMES, AccessDecision, is_host_among, without_default_port
+from jobkit.people import LoginState, stranger
 from jobkit.settings import Settings
 
 _ALL = frozenset(SCOPES)
@@ -112,7 +112,7 @@ def insufficient(message: str, scope: str = "") -> Problem:
 
 
 def grant_of(
-    request: Request, tokens: Tokens, settings: Settings, *, own: Decision | None, text: str | None = None
+    request: Request, tokens: Tokens, settings: Settings, *, own: AccessDecision | None, text: str | None = None
 ) -> Grant | None:
     """Return what the caller may do, or None without a token or login. Does not check for revoked tokens.
 
@@ -135,7 +135,7 @@ def grant_of(
             raise Problem(
                 403, "xsrf", "a login by cookie needs the cookie _xsrf also as header X-XSRFToken", "x-xsrftoken"
             )
-        standing = Standing(
+        standing = LoginState(
             request.login,
             settings,
             is_listed=request.login_is_listed,

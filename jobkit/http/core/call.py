@@ -36,7 +36,7 @@ from jobkit.model import (
     UnknownTask,
 )
 from jobkit.model.audit import AuditEntry
-from jobkit.own_machine import Decision, Visitor, decide
+from jobkit.own_machine import AccessDecision, RequestSender, decide
 from jobkit.settings import Settings
 
 logger = logging.getLogger("jobkit.http")
@@ -281,12 +281,12 @@ class Api:
         why = f"{own.why}; a token opens it:" if own is not None else "this server asks for a token:"
         return f"{why} Authorization: Bearer TOKEN (`jobkit token`)"
 
-    def _decide(self, request: Request, settings: Settings) -> Decision | None:
+    def _decide(self, request: Request, settings: Settings) -> AccessDecision | None:
         """Decide whether the server is open to this request; None if it is open to no request."""
         if not self.is_open_on_loopback:
             return None
         server = request.server.configured(settings, names=self.hosts, public_url=self.public_url)
-        return decide(Visitor(request.connection, server, request.host, request.headers, request.cookies()))
+        return decide(RequestSender(request.connection, server, request.host, request.headers, request.cookies()))
 
     async def is_revoked(self, grant: Grant) -> bool:
         kit = await self.kit()

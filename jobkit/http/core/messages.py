@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from jobkit.own_machine import Connection, Server
+from jobkit.own_machine import ClientConnection, ServerConfig
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -54,8 +54,8 @@ class Request:
     query: str = ""
     body: bytes = b""
     peer: str = ""
-    connection: Connection = field(default_factory=Connection)
-    server: Server = field(default_factory=Server)
+    connection: ClientConnection = field(default_factory=ClientConnection)
+    server: ServerConfig = field(default_factory=ServerConfig)
     scheme: str = "http"
     prefix: str = ""
     login: str = ""

@@ -13,8 +13,8 @@ import panel as pn
 from tornado.web import decode_signed_value
 
 from jobkit.model.people import Person
-from jobkit.own_machine import Decision
-from jobkit.people import LOGIN_DAYS, Standing, split_seal, stranger
+from jobkit.own_machine import AccessDecision
+from jobkit.people import LOGIN_DAYS, LoginState, split_seal, stranger
 from jobkit.settings import Settings
 from jobkit.ui import panel_server
 
@@ -35,7 +35,7 @@ def judge_here(settings: Settings) -> Callable[[], Person]:
     if name:
         # A guest of `--oauth-optional` has shown no name that anybody vouches for.
         is_listed = not pn.config.oauth_provider and name != "guest"
-        return Standing(name, settings, is_listed=is_listed, claims=_claims(), login_id=_login_id()).now
+        return LoginState(name, settings, is_listed=is_listed, claims=_claims(), login_id=_login_id()).now
     person = stranger(settings, is_own_machine=decision.is_own)
     return lambda: person
 
@@ -68,7 +68,7 @@ def refusal(person: Person, settings: Settings) -> tuple[str, str, list[str]]:
             [f"JOBKIT_ROLES={person.name}=view"],
         )
     decision = panel_server.decide_here(settings)
-    why = decision or Decision(False, "this server has no login")
+    why = decision or AccessDecision(False, "this server has no login")
     if why.needs_token:
         return "No access", panel_server.sentence_of(why), []
     return (
