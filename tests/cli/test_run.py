@@ -187,7 +187,7 @@ def test_doctor_warns_of_a_redis_that_forgets(fresh: Terminal) -> None:
 @pytest.mark.nightly
 def test_a_redis_that_takes_no_changes_is_named_and_can_be_looked_at(fresh: Terminal) -> None:
     with other_redis(fresh) as url:
-        fresh.ok("--url", url, "queues")
+        fresh.ok("--url", url, "submit", "count", "n=1")
         with redis.Redis.from_url(url) as client:
             client.config_set("maxmemory", 1)
         examined = fresh.run("--url", url, "doctor")
@@ -201,6 +201,20 @@ def test_a_redis_that_takes_no_changes_is_named_and_can_be_looked_at(fresh: Term
     assert seen.stderr.startswith(sentence)
     assert json.loads(numbers.stdout)["refused"].startswith(sentence)
     assert (refused.returncode, refused.stderr.startswith(f"jobkit: {sentence}")) == (1, True)
+
+
+def test_doctor_names_a_server_that_cannot_load_the_functions(fresh: Terminal) -> None:
+    with other_redis(fresh) as url, redis.Redis.from_url(url) as client:
+        client.config_set("maxmemory", 1)
+        full = fresh.run("--url", url, "doctor")
+        client.config_set("maxmemory", 0)
+        client.execute_command("ACL", "SETUSER", "default", "-function")
+        forbidden = fresh.run("--url", url, "doctor")
+
+    assert (full.returncode, forbidden.returncode) == (1, 1)
+    assert "(maxmemory) and cannot load jobkit's functions: raise it" in full.stdout
+    assert "fail  server" in forbidden.stdout
+    assert "'function|load' command): docs/reliability.md lists the rights it needs" in forbidden.stdout
 
 
 @pytest.mark.nightly
