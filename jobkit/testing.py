@@ -211,10 +211,14 @@ class _ClockedStore(RedisStore):
         await self.redis.set(f"{self.prefix}clock", self._us)
         if not before_us:
             return
-        async for key in self.redis.scan_iter(f"{self.prefix}*", count=1000):
-            left_ms = await self.redis.pttl(key)
+        keys = [key async for key in self.redis.scan_iter(f"{self.prefix}*", count=1000)]
+        pipe = self.redis.pipeline(transaction=False)
+        for key in keys:
+            pipe.pttl(key)
+        for key, left_ms in zip(keys, await pipe.execute(), strict=True):
             if left_ms > 0:
-                await self.redis.pexpire(key, max(1, left_ms - (self._us - before_us) // 1000))
+                pipe.pexpire(key, left_ms - (self._us - before_us) // 1000)  # below 1: it is deleted
+        await pipe.execute()
 
     async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[SubmitReply]:
         replies = await super().submit(jobs, client)

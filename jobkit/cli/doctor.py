@@ -59,7 +59,8 @@ def examine() -> Iterator[Finding]:
         return
     yield Finding("ok", "url", f"{settings.masked_url}, namespace {settings.namespace}")
     if settings.scheme == "sync":
-        yield Finding("ok", "server", "none: jobs run in the process that submits them")
+        yield _program()
+        yield Finding("ok", "server", "private, for as long as the process that submits and runs the jobs")
     else:
         yield from _server(settings)
     yield from _tasks(settings)
@@ -107,21 +108,24 @@ def _is_up(settings: Settings) -> bool:
     return Home(settings.home).is_supervised()
 
 
-def _embedded(settings: Settings) -> Iterator[Finding]:
-    """Yield findings about server program, home and supervisor; the last is about the supervisor if it can run."""
-    from jobkit.embedded.home import Home
+def _program() -> Finding:
+    """Return the finding about the server program that jobkit would start."""
     from jobkit.store.binary import find_server, weakness
 
     try:
         binary = find_server()
     except JobkitError as error:
-        yield Finding("fail", "program", str(error))
-    else:
-        weak = weakness(binary.flavour, binary.version)
-        if weak:
-            yield Finding("warn", "program", f"{binary}: {weak}", "it listens on a private socket only; upgrade it")
-        else:
-            yield Finding("ok", "program", str(binary))
+        return Finding("fail", "program", str(error))
+    if weak := weakness(binary.flavour, binary.version):
+        return Finding("warn", "program", f"{binary}: {weak}", "it listens on a private socket only; upgrade it")
+    return Finding("ok", "program", str(binary))
+
+
+def _embedded(settings: Settings) -> Iterator[Finding]:
+    """Yield findings about server program, home and supervisor; the last is about the supervisor if it can run."""
+    from jobkit.embedded.home import Home
+
+    yield _program()
     if not settings.home.exists():
         yield Finding("ok", "home", f"{settings.home} does not exist yet; the first job creates it")
         return
