@@ -186,13 +186,12 @@ def test_no_job_finds_the_key_or_the_url_in_its_environment_wherever_it_runs(ben
     seen = {
         "process": bench.kit.submit(jobs.surroundings).result(60),
         "thread": bench.kit.options(isolation="thread").submit(jobs.surroundings).result(60),
-        "host": bench.kit.submit(coroutine).result(60),
+        "loop": bench.kit.submit(coroutine).result(60),
+        "child": bench.kit.options(isolation="process").submit(coroutine).result(60),
     }
-    for job in bench.kit.map(coroutine, [{}] * 40).jobs:  # by which it has earned the worker's own loop
-        seen["own loop"] = job.result(60)
 
     own = {name for name, found in seen.items() if found["pid"] == worker.pid}
-    assert own == {"thread", "own loop"}
+    assert own == {"thread", "loop"}
     for found in seen.values():
         environ = found["environ"]
         assert environ["PATH"]
