@@ -34,7 +34,7 @@ _FINAL = (ErrorKind.REJECTED, ErrorKind.DEPENDENCY)
 
 @dataclass(frozen=True, slots=True)
 class Filed:
-    """Where the files of one job go. `owner` is what its folder says about whose it is."""
+    """Place for the files of one job. `owner` is what its folder records about the owner."""
 
     file_store: FileStore
     folder: str
@@ -42,7 +42,7 @@ class Filed:
     bounds: Bounds
 
     def put(self, name: str, form: bytes, body: Body, subject: Subject, codec: Codec) -> bytes:
-        """A sealed file in the folder, which is made where it is missing; the sealed reference. Blocks.
+        """Write a sealed file into the folder, which is made if missing; return the sealed reference. Blocks.
 
         Raises:
             OSError: it cannot be written.
@@ -52,7 +52,7 @@ class Filed:
 
 
 def artifact_subject(spec: JobSpec, name: str, media: str) -> Subject:
-    """What an artifact's seal covers: also its name, and how it is to be read."""
+    """Return what an artifact's seal covers: also its name and media type."""
     return Subject(f"artifact\0{name}\0{media}", spec.id, spec.task)
 
 
@@ -61,7 +61,7 @@ def preview_subject(job_id: str) -> Subject:
 
 
 async def read_preview(store: Any, job_id: str, codec: Codec) -> dict[str, Any] | None:
-    """What any page may show of a job's result; None if nothing is kept.
+    """Return what any page may show of a job's result; None if nothing is kept.
 
     A preview that its worker did not seal for this job is not shown: then its only parts are `unavailable`, a sentence
     that says so, and `problem`, which is "signature".
@@ -110,7 +110,7 @@ async def check_reuse(store: Any, snapshot: JobSnapshot, codec: Codec) -> None:
 
 
 def is_large(outcome: Outcome) -> bool:
-    """Whether `ending` has a file to write, and so must not be called on a loop."""
+    """Return whether `ending` has a file to write, and so must not be called on a loop."""
     return len(outcome.body) > LARGE_BYTES
 
 
@@ -165,10 +165,10 @@ def assignment(
     given: Mapping[str, tuple[bytes, bytes]] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Assignment:
-    """What a runner gets, its payload verified.
+    """Return the assignment for a runner, its payload verified.
 
     Args:
-        filed: where its files go. bounds: of its artifacts where there is no such place.
+        filed: where its files go. bounds: of its artifacts without such a place.
         given: the results that it needs, see `needed`. environ: variables of its process.
 
     Raises:
@@ -205,9 +205,9 @@ def rejected(error: SignatureError) -> Outcome:
 
 
 def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings, filed: Filed | None = None) -> Ending:
-    """What is stored of an outcome: a failure that may be retried becomes a wait, a value becomes sealed bytes.
+    """Return what is stored of an outcome: a failure to retry becomes a wait, a value becomes sealed bytes.
 
-    A large value becomes a file where there is a place for files; that blocks, see `is_large`.
+    A large value becomes a file if there is a place for files; that blocks, see `is_large`.
     """
     spec = claimed.spec
     ttl_s = settings.result_ttl if spec.result_ttl_s is None else spec.result_ttl_s

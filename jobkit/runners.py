@@ -14,8 +14,8 @@ class Runners:
     """Runs coroutines on the loop of the caller and holds on to them, which the loop itself does not.
 
     Args:
-        failed: called with each exception, cancellation aside; may return something to await, or raise again. What
-            nobody takes is logged by the loop.
+        failed: called with each exception, cancellation aside; may return something to await, or raise again.
+            Without it, the loop logs them.
     """
 
     def __init__(self, failed: Callable[[Exception], Awaitable[None] | None] | None = None) -> None:
@@ -23,7 +23,7 @@ class Runners:
         self._running: set[asyncio.Task[None]] = set()
 
     def __bool__(self) -> bool:
-        """Whether any of them is still at it."""
+        """Return whether any of them still runs."""
         return bool(self._running)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -32,7 +32,7 @@ class Runners:
         runner.add_done_callback(self._running.discard)
 
     def cancel(self) -> None:
-        """End all of them but the one that calls."""
+        """Cancel all of them except the caller."""
         current = asyncio.current_task()
         for runner in list(self._running):
             if runner is not current:

@@ -136,7 +136,7 @@ def _with_results(task: str, head: CallHead, function: Callable[..., Any], call:
 
 
 def _is_checked(head: CallHead, function: Callable[..., Any]) -> bool:
-    """Whether no types are to be looked for: the function does that itself, or it is only the way to one of arq's."""
+    """Return whether arguments need no type check here: the function does that itself, or leads to one of arq's."""
     return head.ref == ARQ_DOOR or _checks_itself(function)
 
 
@@ -248,7 +248,7 @@ def outcome_from_wire(wire: Mapping[str, Any], body: bytes, usage: Mapping[str, 
 
 
 def _follow(head: CallHead) -> None:
-    """Work where the submitter worked, and import from where it imported, as far as this machine has it."""
+    """Use the submitter's working directory and import path, as far as this machine has them."""
     if head.cwd and os.path.isdir(head.cwd):
         with contextlib.suppress(OSError):  # not ours to enter: stay
             os.chdir(head.cwd)

@@ -1,4 +1,4 @@
-"""What a worker and a runner say to each other about one attempt."""
+"""Values and protocols between a worker and its runners: one attempt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Assignment:
         isolation: "process", "thread" or "async".
         timeout_s, memory_limit_bytes: limits, or None.
         cancel_grace_s: between the polite and the final stop.
-        reuse: so many jobs may run in one process, one after the other; 1 for a process of its own.
+        reuse: so many jobs may run in one process, one after the other; 1 for a separate process.
         allow_pickle: the payload is signed, so it may name any module and hold pickles; the result may be one, too.
         bounds: how much it may keep as artifacts.
         log_path: file for its whole log, or "". log_owner: what the folder of that file says about its owner.
@@ -47,7 +47,7 @@ class Assignment:
 
 
 class Sink(Protocol):
-    """Where an attempt's news go. Called from the worker's loop; must not block."""
+    """Receiver of an attempt's news. Called from the worker's loop; must not block."""
 
     def progress(self, done: float | None, total: float | None, message: str) -> None: ...
 
@@ -64,18 +64,18 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended, as its runner saw it.
+    """End of an attempt, as its runner saw it.
 
     Attributes:
         outcome: "succeeded", "failed", "cancelled" (only where a cancel was asked for), "released" (it could not be
-            finished through no fault of its own, and shall run again) or "lost" (it shall run again, though the death
-            of what it ran in may have been its own doing, so not for ever).
-        form, body: the encoded value of a success (`codec.encode`); empty where it could not be written, and then
+            finished for a reason outside of it, and is to run again) or "lost" (it is to run again, though the death
+            of its process may have been its fault, so not for ever).
+        form, body: the encoded value of a success (`codec.encode`); empty if it could not be written, and then
             `preview["unavailable"]` is the sentence that says why.
         preview: what any page may show of the value, JSON only; see `jobkit.run.inside.preview`.
         summary: one line of it, at most 200 characters.
         error: for "failed". `error_types`: qualified names of the exception's class and its bases, for `retry_on`.
-        error_body: the pickled exception where it could be pickled, else empty.
+        error_body: the pickled exception, empty if it cannot be pickled.
         retry: the `Retry` that the task raised, if it did.
         reason: one sentence for "cancelled": whether its clean-up ran or it was killed; for "released" and "lost": why.
         usage: `cpu_s`, `peak_rss_bytes`, `exit` (status, or name of the signal), where known;

@@ -80,7 +80,7 @@ class LoopOutlet(SinkOutlet):
 
 
 class LazyContext(Context):
-    """A context whose recorder is made when somebody first says something: most short jobs say nothing."""
+    """Context whose recorder is made at the first output: most short jobs have none."""
 
     __slots__ = ("_make", "_worker_thread", "whole_log")
 
@@ -107,7 +107,7 @@ class LazyContext(Context):
         return super().waiting(job_ids, blocks=blocks)
 
     def finish(self) -> None:
-        """Hand on what is left; later output of stray tasks or threads belongs to nobody."""
+        """Hand on what is left; later output of stray tasks or threads belongs to no job."""
         self._make = None
         if self._recorder is not None:
             self._recorder.close()

@@ -66,7 +66,7 @@ class _Thread:
         except BaseException:  # a Stop that came while the outcome was being written
             outcome = stopped_outcome(self.kind or "cancel", self.assignment)
         self.is_over = True
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(self._deliver, outcome)
 
     def _attempt(self) -> Outcome:
@@ -143,7 +143,7 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     """Run an attempt in the calling thread and return when it has ended (`sync://`).
 
     What it prints still shows; lines and progress go to the sink as well, which is only called in this thread. Timeout
-    and memory limit are not enforced: there is nobody outside to do it. Ctrl-C cancels the job.
+    and memory limit are not enforced: no other process could do it. Ctrl-C cancels the job.
     """
     _copying.install()
     tqdm_hook.install()

@@ -1,4 +1,4 @@
-"""What a worker tells others about itself."""
+"""Facts about a worker: its identity and its record."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def identify(
 
 
 def facts(info: WorkerInfo, process: psutil.Process, **counted: int) -> dict[str, Any]:
-    """What each heartbeat carries: the words and numbers of the worker's record, by their names there."""
+    """Return the fields of the worker's record that each heartbeat stores."""
     return {
         "host": info.host,
         "pid": info.pid,

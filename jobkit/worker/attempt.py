@@ -24,15 +24,15 @@ class Attempt:
     job_files: JobFiles
     lend: Callable[[Attempt], None]
     is_lost: bool = False
-    """Its lease is gone: whatever it ends as, nobody wants to know."""
+    """Its lease is gone: its outcome is dropped."""
     is_released: bool = False
     """The worker gives it back at its shutdown."""
     is_cancelled: bool = False
-    """Somebody asked it to stop."""
+    """A user asked it to stop."""
     run: asyncio.Task[None] | None = None
     """Executes it."""
     typical_s: float | None = None
-    """How long runs of its task usually take."""
+    """Usual duration of its task, in seconds."""
     awaited: Sequence[str] = ()
     """Jobs that it waits for, those of its newest wait first; its slot is lent meanwhile."""
     refusal: str = ""
@@ -104,7 +104,7 @@ class Attempt:
 
     @property
     def _awaited_text(self) -> str:
-        """What it waits for: an id, or the first of several with the number of the others."""
+        """The jobs that it waits for: an id, or the first of several with the number of the others."""
         first, *others = self.awaited or [""]
         return f"{first} and {len(others)} more" if others else first
 
@@ -114,7 +114,7 @@ class Attempt:
         return kept
 
     def take_news(self) -> AttemptNews | None:
-        """What has come since the last call, or None."""
+        """Return the news since the last call, or None."""
         if self._numbers is None and not self._lines:
             return None
         lines = self._lines

@@ -1,4 +1,4 @@
-"""What a worker does while one coroutine holds its loop: everything here runs in the watching thread.
+"""`BlockedLoop`: a worker's reaction to a coroutine that blocks its loop, in the watching thread.
 
 The heartbeat goes on by itself, so no lease is lost. Until the loop runs again no job may be handed to this worker, the
 job's log says what blocks, and as a last resort, when a request to stop does not help, the worker gives its other jobs
@@ -73,4 +73,4 @@ class BlockedLoop:
             finally:
                 client.close()
         except (RedisError, OSError) as error:
-            logger.warning("the store could not be told of a blocked loop: %s", error)
+            logger.warning("the store could not record a blocked loop: %s", error)

@@ -1,4 +1,4 @@
-"""How long each task usually takes, for the time that is left of a job that reports no progress."""
+"""Usual duration of each task, for the remaining time of jobs that report no progress."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Durations:
         runs.append(seconds)
 
     def typical_s(self, task: str) -> float | None:
-        """Seconds, or None where nobody knows or it is not worth a word."""
+        """Return seconds, or None if not known or too short to matter."""
         runs = self._runs.get(task)
         seconds = median(runs) if runs else self._stored.get(task)
         return None if seconds is None or seconds < _LEAST_S else round(seconds, 3)

@@ -21,7 +21,7 @@ class Inbox:
     """Reads the channel until cancelled, through every cut of the connection.
 
     Args:
-        before: called before each (new) subscription, so that nothing is handed over that nobody would hear.
+        before: called before each (new) subscription, so that no job is handed over while the worker is not subscribed.
         on_message: called with each message, `b"J..."` job, `b"W"` wake, `b"C..."` cancel.
         on_live: called when the subscription is confirmed: from now on jobs may be handed over.
     """

@@ -1,4 +1,4 @@
-"""What a worker does with files: large results, artifacts, whole logs, and the removal of those that nobody owns.
+"""Files of a worker's jobs: large results, artifacts, whole logs, and the removal of orphaned ones.
 
 Every file has an owner. While its job is kept, that is the job; afterwards its folder is litter in the store until some
 worker has removed it. What no store ever heard of (a worker died between writing and telling) is found by a sweep: it
@@ -62,14 +62,14 @@ class JobFiles:
             self.file_store.base = await self._store.place()
 
     def filed(self, claimed: Claimed) -> Filed | None:
-        """Where the files of this job go, or None."""
+        """Return the place for the files of this job, or None."""
         if self.file_store is None:
             return None
         folder = self.file_store.folder(claimed.spec.id, claimed.us)
         return Filed(self.file_store, folder, owner_text(claimed.spec.id, claimed.us), FILE_BOUNDS)
 
     async def keep(self, claimed: Claimed, name: str, media: str, body: Body, stored: int) -> tuple[Kept | None, str]:
-        """Seal an artifact, into a file where it is large; `stored` bytes of this attempt are in the store already.
+        """Seal an artifact, into a file if it is large; `stored` bytes of this attempt are in the store already.
 
         Returns:
             what the store is to keep, or None and the sentence for the job's log.
@@ -95,7 +95,7 @@ class JobFiles:
                     body.unlink()
 
     async def continue_log(self, claimed: Claimed) -> None:
-        """Before a further attempt: what earlier ones said begins the file, where they said too little for one."""
+        """Before a further attempt: write the lines of earlier ones first, if they were too few for a file."""
         filed = self.filed(claimed)
         path = filed.file_store.log_path(filed.folder) if filed is not None else None
         if filed is None or path is None or claimed.attempt == 1:

@@ -1,7 +1,7 @@
-"""The heartbeat: a thread of its own, with a connection of its own, that renews the leases of running jobs.
+"""The heartbeat: a separate thread, with a separate connection, that renews the leases of running jobs.
 
 A thread, since a job that blocks the worker's loop must not cost the worker its leases. Each beat is one call
-for all jobs that the worker holds; the answer names those it has lost and those that somebody asked to stop.
+for all jobs that the worker holds; the answer names those it has lost and those that a user asked to stop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from jobkit.store import library
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain, open_blocking
 from jobkit.store.values import Renewal
 from jobkit.store.wire import prune_args, read_renewal, renew_args
-from jobkit.worker.trouble import OutageLog
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -44,7 +43,7 @@ class LeaseKeeper:
         facts: what others may see of the worker; likewise.
         on_renewal: what a beat learned; called in the keeper's thread.
         on_wiped: the server does not know what it knew before; likewise.
-        trouble: what it tells of a server that is away, or takes no changes.
+        outages: logs that the server is away, or takes no changes.
     """
 
     def __init__(
@@ -56,12 +55,12 @@ class LeaseKeeper:
         facts: Callable[[], Mapping[str, Any]],
         on_renewal: Callable[[Renewal], None],
         on_wiped: Callable[[], None] = lambda: None,
-        trouble: OutageLog | None = None,
+        outages: OutageLog | None = None,
     ) -> None:
         self._settings = settings
         self._worker_id = worker_id
         self._held, self._facts, self._on_renewal, self._on_wiped = held, facts, on_renewal, on_wiped
-        self._trouble = trouble or OutageLog()
+        self._outages = outages or OutageLog()
         self.is_full = False
         """By the last beat: the server takes nothing new, but lets what was accepted go on."""
         self._place = b""
@@ -103,9 +102,9 @@ class LeaseKeeper:
             self._on_renewal(renewal)
         self.is_full = refused is not None
         if refused is not None:
-            self._trouble.met(refused, _MEANWHILE_FULL)
+            self._outages.met(refused, _MEANWHILE_FULL)
         else:
-            self._trouble.is_over()
+            self._outages.is_over()
 
     def _run(self, verb: str, args: Sequence[Any]) -> Any:
         return library.run_blocking(self._redis.execute_command, self._prefix, verb, args)
@@ -122,7 +121,7 @@ class LeaseKeeper:
         return None
 
     def _is_wiped(self) -> bool:
-        """Whether the mark of the namespace, which is made once, is another than at the beat before."""
+        """Return whether the mark of the namespace, which is made once, has changed since the last beat."""
         key = f"{self._prefix}place"
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(key, secrets.token_hex(8), nx=True)
@@ -148,7 +147,30 @@ class LeaseKeeper:
                 self.beat()
                 pause_s = self._settings.heartbeat - (time.monotonic() - began)
             except StoreUnavailable as error:
-                self._trouble.met(error, MEANWHILE)
+                self._outages.met(error, MEANWHILE)
                 pause_s = _RETRY_S
             if self._stopping.wait(max(0.0, pause_s)):
                 return
+
+
+class OutageLog:
+    """Log of outages, a line for the begin and the end of each. For the heartbeat and the loop at once: thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kind = ""  # "", "away" or "full"
+
+    def met(self, error: StoreUnavailable, meanwhile: str) -> None:
+        """Log the error and what goes on meanwhile, once for each kind of outage."""
+        kind = "full" if error.only_reads else "away"
+        with self._lock:
+            is_news, self._kind = kind != self._kind, kind
+        if is_news:
+            logger.warning("%s; %s", error, meanwhile)
+
+    def is_over(self) -> None:
+        """Log the end of an outage: the store answers, and takes changes."""
+        with self._lock:
+            kind, self._kind = self._kind, ""
+        if kind:
+            logger.info("Redis %s again; leases renewed", "answers" if kind == "away" else "takes changes")

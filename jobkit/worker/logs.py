@@ -1,4 +1,4 @@
-"""What a worker writes on standard error: lines to read, or JSON for a collector of logs."""
+"""Log of a worker on standard error: lines to read, or JSON for a collector of logs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def log_to_stderr(log_format: str, *, verbose: bool, quiet: Sequence[str] = ("as
 
     Args:
         log_format: "text", or "json" for one object a line, see `JsonLines`.
-        verbose: also what is worth a line only to who looks for something.
+        verbose: also messages of level DEBUG.
         quiet: loggers of which only warnings are wanted.
     """
     handler = logging.StreamHandler(sys.stderr)
@@ -29,7 +29,7 @@ def log_to_stderr(log_format: str, *, verbose: bool, quiet: Sequence[str] = ("as
 class JsonLines(logging.Formatter):
     """`{"time", "level", "logger", "message", "job_id"?, "exception"?}`, time as ISO 8601 in UTC.
 
-    A line is about a job where it begins so, as all of ours do that are: "job %s ...".
+    A line belongs to a job if its format begins with the id, as ours do: "job %s ...".
     """
 
     def format(self, record: logging.LogRecord) -> str:

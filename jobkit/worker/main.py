@@ -20,15 +20,15 @@ from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.threads import ThreadRunner
 from jobkit.settings import Settings
 from jobkit.tasks.registry import registry
-from jobkit.worker.allowance import RecycleLimits
 from jobkit.worker.logs import log_to_stderr
+from jobkit.worker.recycle import RecycleLimits
 from jobkit.worker.worker import JobWorker
 
 logger = logging.getLogger("jobkit.worker")
 
 #: Exit status of a worker that could not start: a task module that fails to import, a Redis that refuses us.
 CANNOT_START = 2
-#: Of one that was asked to end by `jobkit stop`, so that who keeps it does not start it again.
+#: After `jobkit stop`: its supervisor does not start it again.
 STOPPED = 3
 
 
@@ -63,8 +63,8 @@ def run_worker(
     log_to_stderr(settings.log_format, verbose=verbose)
     if settings.missing_guard == "TLS and a password":
         logger.warning(
-            "%s is reached over the network without TLS and a password: whoever reaches it too can read and change "
-            "what it holds; docs/reliability.md says how to guard it",
+            "%s is reached over the network without TLS and a password: anyone who reaches it can read and change "
+            "its contents; docs/reliability.md says how to guard it",
             settings.masked_url,
         )
     loop = asyncio.new_event_loop()
@@ -90,7 +90,7 @@ def run_worker(
             slots=slots,
             resources=resources,
             burst=burst,
-            allowance=RecycleLimits(max_jobs, max_time, max_memory),
+            recycle=RecycleLimits(max_jobs, max_time, max_memory),
             tasks=registry.names(),
             watch=coroutines.watch,
         )

@@ -21,9 +21,9 @@ from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 from jobkit.worker.attempt import Attempt
+from jobkit.worker.devices import DeviceAllocator
 from jobkit.worker.durations import Durations
 from jobkit.worker.job_files import JobFiles
-from jobkit.worker.shares import DeviceAllocator
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -42,7 +42,7 @@ _WAITING_MOST, _WAITING_SHARE = 100, 10
 _NEEDS_AGAIN_S = 5.0
 
 
-#: An attempt that fills a slot, and the one that it takes over from.
+#: An attempt that fills a slot, and an earlier attempt at the same job, which it takes over from.
 Held = tuple[Attempt, Attempt | None]
 
 

@@ -1,7 +1,7 @@
 """Fires schedules whose slot has come.
 
 Every worker does, whatever its queues and however busy its slots are: a slot is not late because one of them is
-frozen. The store gives a due schedule to the first who asks and lets its slot fire once. A worker's own clock is never
+frozen. The store gives a due schedule to the first worker and lets its slot fire once. A worker's own clock is never
 asked: it sleeps for as long as the store told it, or until it hears of an earlier slot.
 """
 
@@ -19,7 +19,7 @@ from jobkit.store.schedules import DueSchedule
 
 logger = logging.getLogger("jobkit.worker")
 
-#: Look this often even if nobody woke us: a net under the word of a new schedule, not how it comes.
+#: Look at least this often: a net under the wake-ups for new schedules.
 SAFETY_LOOK_S = 5.0
 
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)

@@ -1,4 +1,4 @@
-"""What a worker could not tell the store, on disk: how attempts ended while the server was away.
+"""Endings that a worker could not store while the server was away, on disk.
 
 A worker that runs keeps its endings and stores them when the server is back. The files here are for one that has to end
 or dies before that: the next worker of the same home stores what they hold, as far as its tokens still hold. That is
@@ -29,7 +29,7 @@ from jobkit.store.values import FENCED, Ending
 
 logger = logging.getLogger("jobkit.worker")
 
-#: What nobody could store for so long is of no use any more: no job's lease or grace lasts longer.
+#: An ending that could not be stored within this time is of no use any more: no lease or grace lasts longer.
 KEPT_S = 7 * 86_400.0
 
 _pack = msgspec.msgpack.encode
@@ -53,7 +53,7 @@ class Spool:
 
     @property
     def is_filled(self) -> bool:
-        """Whether there is a file."""
+        """Return whether there is a file."""
         return bool(self._written)
 
     def write(self, endings: Sequence[Ending]) -> None:
@@ -77,7 +77,7 @@ class Spool:
             self._is_silent = True
 
     def left(self) -> Iterator[tuple[str, list[Ending]]]:
-        """What others left behind: a name for `forget`, and endings. What cannot be read is removed, with a warning."""
+        """Yield what other workers left: a name for `forget`, and endings. Remove unreadable files, with a warning."""
         with contextlib.suppress(OSError):
             for path in sorted(self._place.root.iterdir()):
                 if path.name == self._worker_id or path.name.startswith("."):
@@ -128,6 +128,6 @@ async def store_left(spool: Spool, store: RedisStore) -> None:
     """
     for name, endings in await asyncio.to_thread(list, spool.left()):
         for ended, answer in zip(endings, await store.finish(endings), strict=True):
-            how = "comes too late: somebody else holds the job now" if answer == FENCED else "is stored"
+            how = "comes too late: another attempt holds the job now" if answer == FENCED else "is stored"
             logger.info("job %s: that an earlier worker ended it (%s) %s", ended.job_id, ended.outcome, how)
         await asyncio.to_thread(spool.forget, name)

@@ -30,15 +30,14 @@ from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import read_claimed
 from jobkit.tasks.info import sealed_definition
 from jobkit.worker.about import facts, identify
-from jobkit.worker.allowance import RecycleLimits
 from jobkit.worker.attempt import Attempt
 from jobkit.worker.blocked import BlockedLoop
 from jobkit.worker.inbox import Inbox
-from jobkit.worker.lease import MEANWHILE, LeaseKeeper
+from jobkit.worker.lease import MEANWHILE, LeaseKeeper, OutageLog
+from jobkit.worker.recycle import RecycleLimits
 from jobkit.worker.running import RunningJobs
 from jobkit.worker.scheduler import Scheduler
 from jobkit.worker.spool import Spool, store_left
-from jobkit.worker.trouble import OutageLog
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -72,7 +71,7 @@ class JobWorker(arq.worker.Worker):
         slots: attempts at once.
         resources: what it has for jobs that need such things, by name.
         burst: stop when its queues are empty.
-        allowance: stop (after running jobs) when it is used up.
+        recycle: stop (after running jobs) when these limits are reached.
         tasks: names to show to others.
         watch: of the loop that coroutines share with the worker.
         functions, arq_options: what else `arq.worker.Worker` takes, such as `on_startup`, `ctx`, `handle_signals`.
@@ -88,7 +87,7 @@ class JobWorker(arq.worker.Worker):
         resources: Mapping[str, float] | None = None,
         codec: Codec | None = None,
         burst: bool = False,
-        allowance: RecycleLimits | None = None,
+        recycle: RecycleLimits | None = None,
         tasks: Sequence[str] = (),
         functions: Sequence[Any] = (_never,),
         watch: LoopWatch | None = None,
@@ -104,10 +103,10 @@ class JobWorker(arq.worker.Worker):
         self.definitions: Mapping[str, Mapping[str, Any]] = {}
         """Of the tasks that it makes known."""
         self.also_introduce: Callable[[], Awaitable[None]] = _nothing
-        """What else it makes known with them: the schedules in their code."""
+        """Makes known what belongs to them: the schedules in their code."""
         self.slots = slots
-        self.allowance = allowance or RecycleLimits()
-        self._trouble = OutageLog()
+        self.recycle = recycle or RecycleLimits()
+        self._outages = OutageLog()
         self._is_known = False
         self._spool = Spool(settings, self.codec, self.info.id)
         self._news: list[AttemptNews] = []  # taken from attempts, not yet stored
@@ -143,7 +142,7 @@ class JobWorker(arq.worker.Worker):
             facts=self._facts,
             on_renewal=self._renewed_elsewhere,
             on_wiped=self._wiped_elsewhere,
-            trouble=self._trouble,
+            outages=self._outages,
         )
         try:
             await self._begin(keeper)
@@ -197,7 +196,7 @@ class JobWorker(arq.worker.Worker):
                     return
                 if self.burst or error.is_refusal:
                     raise
-                self._trouble.met(error, "the worker waits")
+                self._outages.met(error, "the worker waits")
                 await asyncio.sleep(_AWAY_S)
 
     async def _serve(self) -> None:
@@ -207,7 +206,7 @@ class JobWorker(arq.worker.Worker):
                 await self._exchange()
                 failures = 0
             except StoreUnavailable as error:
-                self._trouble.met(error, MEANWHILE)
+                self._outages.met(error, MEANWHILE)
                 await self._spool_endings()
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                 failures += 1
@@ -241,7 +240,7 @@ class JobWorker(arq.worker.Worker):
         return not self.running.attempts and await self.store.handed(self.info.id) <= self._received
 
     def _is_at_limit(self) -> bool:
-        return self.allowance.is_used_up(self._ended)
+        return self.recycle.is_used_up(self._ended)
 
     async def _drain(self) -> None:
         """Take nothing new; wait for running jobs, then give back what is left."""
@@ -275,8 +274,8 @@ class JobWorker(arq.worker.Worker):
         await asyncio.to_thread(self._spool.write, tuple(self.running.endings))
 
     async def _await_handed(self, handed: int) -> None:
-        """Jobs that were handed over before nobody offered us any more may still be on their way: without them being
-        run or given back, they would have to wait for their lease to end, and count as lost."""
+        """Wait for jobs that were handed over before this worker left the lines. If they were neither run nor given
+        back, they would wait for their lease to end, and count as lost."""
         deadline = time.monotonic() + _HANDED_LIMIT_S
         while self._received < handed and time.monotonic() < deadline:
             if not self._inbox.is_live:
@@ -342,20 +341,20 @@ class JobWorker(arq.worker.Worker):
         for ended, answer in zip(endings, answers, strict=True):
             self.running.forget(ended.job_id, ended.token)
             if answer == FENCED:
-                logger.warning("job %s: somebody else holds it now; this outcome was not stored", ended.job_id)
+                logger.warning("job %s: another attempt holds it now; this outcome was not stored", ended.job_id)
         self.running.launch_all(claimed)
 
     def _free(self, running: int) -> int:
-        """How many more attempts may be taken from the queues.
+        """Return how many more attempts may be taken from the queues.
 
         Lent slots count as free, but at most as many as the worker has: an attempt that has waited goes on at once, and
         until others end both run side by side.
         """
         free = min(self.slots - running + len(self.running.lenders), 2 * self.slots - running)
-        return self.allowance.room(max(0, free), self._ended + running)
+        return self.recycle.room(max(0, free), self._ended + running)
 
     async def _reset_handover(self) -> None:
-        """Nothing may be handed over while nobody listens; the next claim offers our free slots again."""
+        """Let no job be handed over before the subscription; the next claim offers the free slots again."""
         self._received = 0
         await self.store.claim(self.info, 0, -1)
 
@@ -365,7 +364,7 @@ class JobWorker(arq.worker.Worker):
             self._received += 1
             try:
                 claimed = read_claimed(message[1:])
-            except ValueError as error:  # from somebody who may write to this Redis and is not jobkit
+            except ValueError as error:  # from another program that writes to this Redis
                 logger.warning("a message to this worker is left out: %s", error)
                 return
             self.running.launch(claimed)
@@ -421,7 +420,7 @@ class JobWorker(arq.worker.Worker):
         await self.also_introduce()
 
     async def _introduce_later(self) -> None:
-        """What a full store did not take at the start."""
+        """Make known, later, what a full store did not take at the start."""
         while not self._is_known:
             await asyncio.sleep(_AWAY_S)
             with contextlib.suppress(StoreUnavailable):  # the heartbeat says it

@@ -67,7 +67,7 @@ class Running:
         self.task.cancel()
 
     def take_back(self) -> bool:
-        """Withdraw the requests, which have done their work; True if somebody else cancels the task as well."""
+        """Withdraw the requests, which have done their work; True if its caller cancels the task as well."""
         for _ in range(self._requests):
             self.task.uncancel()
         self._requests = 0
@@ -105,7 +105,7 @@ class Running:
             except BaseException as thrown:
                 error = thrown
             if error is not None and self._is_given_up:
-                with contextlib.suppress(RuntimeError):  # it ignores even that; nobody runs it any more
+                with contextlib.suppress(RuntimeError):  # it ignores even that, and is abandoned
                     coroutine.close()
                 raise error
 
@@ -113,7 +113,7 @@ class Running:
         """The outcome of an attempt that has ended because it was asked to."""
         assignment = self.assignment
         if self.kind == "move":
-            return Outcome("lost", reason="it blocked its worker's loop; its next attempt has a process of its own")
+            return Outcome("lost", reason="it blocked its worker's loop; its next attempt runs in a separate process")
         if not self._is_given_up:
             return stopped_outcome(self.kind or "cancel", assignment)
         grace = f"did not stop within its grace of {assignment.cancel_grace_s:g} s"
@@ -125,7 +125,7 @@ class Running:
 class AsyncRunner(SharedProcess):
     """Runs coroutines on the loop it is called on: tens of thousands a second, none of them killable from here.
 
-    `run` must be awaited in a task of its own for each attempt: a cancel cancels that task. One that swallows its
+    `run` must be awaited in a separate `asyncio.Task` for each attempt: a cancel cancels that. One that swallows its
     cancellation is given up after its grace; one that blocks the loop is the affair of `LoopWatch`.
     """
 

@@ -2,7 +2,7 @@
 
 The thread looks four times a second while something runs there, and not at all otherwise. It names the line that
 blocks. A job that is to stop (cancel, timeout) gets `Stop` raised in the middle of its code, by a signal. So does one
-that has blocked the loop for `GIVE_WAY_S`: its next attempt runs in a process of its own, where it holds up no other
+that has blocked the loop for `GIVE_WAY_S`: its next attempt runs in a separate process, and holds up no other
 job. The thread cannot free a loop whose coroutine is in C code: then it tells its owner, who gives up on the process.
 And if C code keeps the interpreter's lock, no thread runs, neither this one nor the heartbeat: when that has lasted so
 long that the leases are over, the process ends.
@@ -52,11 +52,11 @@ class LoopWatch:
         own: runs the coroutines there.
         block_s: seconds after which a loop that does not turn counts as blocked.
         dead_s: seconds after which a process none of whose threads runs ends, with the stacks on stderr.
-        give_way_s: seconds after which a job that blocks the loop is moved to a process of its own.
+        give_way_s: seconds after which a job that blocks the loop is moved to a separate process.
         on_block: called in the watching thread with the assignment that blocks, or None if it is not known, and the
             sentence and stack for its log.
-        on_hopeless: called in the watching thread if nothing helped, with the outcomes of jobs by id: of the one that
-            blocks, or of all that may be it. Does not return.
+        on_hopeless: called in the watching thread if nothing helped, with the outcomes of jobs by id: of the
+            job that blocks, or of all that may block. Does not return.
     """
 
     def __init__(self, own: AsyncRunner, block_s: float, dead_s: float, give_way_s: float = GIVE_WAY_S) -> None:
@@ -131,7 +131,7 @@ class LoopWatch:
             if self._is_turning():
                 self._call_turn()
                 seen = _NOTHING
-            elif seen is _NOTHING or not self._is_held(seen):  # many short steps make a long turn: nobody blocks
+            elif seen is _NOTHING or not self._is_held(seen):  # many short steps make a long turn: no job blocks
                 held_s, seen = 0.0, asyncio.current_task(self._loop)
             else:
                 held_s += _LOOK_S  # not by the clock: while this process is frozen, no job is to blame
@@ -195,7 +195,7 @@ class LoopWatch:
         return "move" if held_s > self._give_way_s else ""
 
     def _find_owner(self) -> Running | None:
-        """Return the attempt whose code blocks the loop, None if that cannot be told."""
+        """Return the attempt whose code blocks the loop, None if that is not known."""
         task = asyncio.current_task(self._loop)
         every = list(self._own.running.values())
         for running in every:

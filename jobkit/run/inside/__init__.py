@@ -1,4 +1,4 @@
-"""What the process of a job uses while it runs.
+"""Code for the process in which a job runs.
 
 From outside: `context` (`jobkit.current`), `progress`, `preview`, `artifacts`, `lines.clean`, `frame_locals`. Behind
 it: `capture` and `recorder` take what a job says, `tqdm_hook` and `rich_hook` follow its bars, `tracebacks` tells its

@@ -1,6 +1,6 @@
-"""What a job may keep beside its result (`current().save`): as which bytes, under which names, how much of it.
+"""Artifacts of a job (`current().save`): their bytes, names and limits.
 
-Libraries are recognised in `sys.modules`, as in `preview`: a value of theirs can only exist where they are loaded.
+Libraries are recognised in `sys.modules`, as in `preview`: a value of theirs can only exist if they are loaded.
 Nothing is pickled: an artifact is for people and other programs, and may be opened without running its code.
 """
 
@@ -34,7 +34,7 @@ Body = bytes | Path
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much one attempt may keep. The defaults are what a store without a place for files takes."""
+    """Limits of one attempt's artifacts. The defaults are for a store without a directory for files."""
 
     count: int = 100
     each_bytes: int = 256_000

@@ -1,7 +1,7 @@
-"""What user code prints, logs and warns, to its job's recorder, in the order in which it happened.
+"""Send prints, log records and warnings of user code to its job's recorder, in the order in which they happened.
 
 `ProcessCapture` is for a forked child, where all output belongs to one job. `Routing` is for a process in which
-several jobs and the worker itself print: each write goes to the job of the current context, or where it always went.
+several jobs and the worker itself print: each write goes to the job of the current context, or to its original stream.
 What C code and grandchildren write to descriptors 1 and 2 is not seen here; the parent reads those pipes.
 """
 
@@ -95,7 +95,7 @@ class _Binary(io.RawIOBase):
 
 
 class RecordHandler(logging.Handler):
-    """Sends records of `logging` to the job they belong to; those of nobody are left to the other handlers."""
+    """Sends records of `logging` to the job they belong to; records without a job are left to the other handlers."""
 
     def emit(self, record: logging.LogRecord) -> None:
         context = active()
@@ -122,7 +122,7 @@ def warning_text(message: object, category: type[Warning], filename: str, lineno
 class ProcessCapture:
     """Sends all that this process prints, logs and warns to the recorder of its job, until its end.
 
-    `logging` shows INFO and above where nobody chose a level. Handlers that already write to this process's own output
+    `logging` shows INFO and above if no level is set. Handlers that already write to this process's own output
     (a `basicConfig` in a preloaded module) go, or each record would come twice.
     """
 
@@ -141,10 +141,10 @@ class ProcessCapture:
         os.register_at_fork(after_in_child=_release)
 
     def begin(self, recorder: Recorder) -> None:
-        """What comes from now on is this job's."""
+        """Send everything to this job's recorder from now on."""
         if not self._streams:
             self._streams = (Captured(recorder, "stdout", 1), Captured(recorder, "stderr", 2))
-        for stream in self._streams:  # the same ones for each job: somebody may have kept one
+        for stream in self._streams:  # the same ones for each job: user code may have kept one
             stream.attach(recorder)
         sys.stdout, sys.stderr = self._streams
         warnings.showwarning = self._showwarning
@@ -274,14 +274,14 @@ class Routing:
         root.addHandler(self._handler)
         self._level = root.level
         if not self._is_copying and root.level == logging.WARNING:
-            root.setLevel(logging.INFO)  # as in a child; whoever shows records elsewhere sets their handler's level
+            root.setLevel(logging.INFO)  # as in a child; to show fewer elsewhere, set the level of that handler
 
     def remove(self) -> None:
         self._users -= 1
         if self._users:
             return
         for owner, name, ours, original in reversed(self._undo):
-            if getattr(owner, name) is ours:  # else somebody has put something over it, which keeps working
+            if getattr(owner, name) is ours:  # else it was wrapped meanwhile, and the wrapper keeps working
                 setattr(owner, name, original)
         self._undo.clear()
         if self._handler is not None:

@@ -41,7 +41,7 @@ class Context:
 
     @property
     def recorder(self) -> Recorder | None:
-        """Where this job's output goes; None outside a job."""
+        """Receiver of this job's output; None outside a job."""
         return self._recorder
 
     def detach(self) -> None:

@@ -1,4 +1,4 @@
-"""Figures of Bokeh and HoloViews (hvPlot makes those): recognised where they are loaded, never imported for it.
+"""Figures of Bokeh and HoloViews (hvPlot makes those): recognised if these are loaded, never imported for it.
 
 A preview carries a Bokeh figure as the JSON of its document, some 10 kB, and not as standalone HTML: the page's own
 BokehJS draws it, while HTML that loads nothing from anywhere must hold BokehJS itself, 1 MB for every job in a table.
@@ -19,7 +19,7 @@ BOKEH_LIMIT = 400_000
 
 
 def holoviews_figure(value: Any) -> Any:
-    """The matplotlib or Bokeh figure of a HoloViews object, or None where it is none (or cannot be drawn)."""
+    """Return the matplotlib or Bokeh figure of a HoloViews object, None for other objects or if it cannot be drawn."""
     holoviews = sys.modules.get("holoviews")
     kind = getattr(holoviews, "Dimensioned", None) or getattr(getattr(holoviews, "core", None), "Dimensioned", None)
     if holoviews is None or kind is None or not isinstance(value, kind):
@@ -37,7 +37,7 @@ def holoviews_figure(value: Any) -> Any:
 
 
 def is_bokeh(value: Any) -> bool:
-    """Whether it is a figure or layout of Bokeh: something that a page can hold."""
+    """Return whether the value is a figure or layout of Bokeh, which a page can show."""
     models = sys.modules.get("bokeh.models.layouts"), sys.modules.get("bokeh.models.plots")
     kinds = tuple(
         kind
@@ -72,7 +72,7 @@ def bokeh_html(value: Any) -> str | None:
 
 
 def bokeh_summary(value: Any) -> str:
-    """`Bokeh figure "title": 2 glyphs`, as far as it can be told."""
+    """`Bokeh figure "title": 2 glyphs`, as far as they are known."""
     title = getattr(getattr(value, "title", None), "text", "") or ""
     renderers = getattr(value, "renderers", None)
     glyphs = len(renderers) if isinstance(renderers, list) else 0

@@ -1,4 +1,4 @@
-"""The local variables of the frame that failed, as text: only where it was asked for (`jobkit worker --locals`).
+"""The local variables of the frame that failed, as text, if asked for (`jobkit worker --locals`).
 
 What looks like a secret is masked: by the name of the variable, key or field, and passwords in URLs. That is a
 precaution, not a promise, and the reason why this is off by default.
@@ -28,7 +28,7 @@ _is_on = False
 
 
 def keep(is_on: bool) -> None:
-    """Whether errors have them from now on, in this process and those that are forked from it."""
+    """Keep local variables with errors from now on (or not), in this process and its forks."""
     global _is_on
     _is_on = is_on
 

@@ -93,7 +93,7 @@ class Splitter:
         return lines
 
     def flush(self, now_ms: int | None = None) -> str | None:
-        """The partial line where it is due (or at the end, `now_ms=None`), else None."""
+        """Return the partial line if it is due (or at the end, `now_ms=None`), else None."""
         if not self._pending:
             return None
         if now_ms is not None and now_ms - self._since_ms < (REDRAWN_MS if self._redrawn else PARTIAL_MS):
@@ -184,7 +184,7 @@ class LineBuffer:
 
     @property
     def is_flooded(self) -> bool:
-        """True while lines are being dropped: whoever reads need not split them any more, `skip` counts them."""
+        """True while lines are being dropped: readers need not split them any more, `skip` counts them."""
         return self._dropped > 0
 
     def add(self, line: WireLine) -> None:
@@ -204,7 +204,7 @@ class LineBuffer:
         self._dropped += count
 
     def take(self, now_ms: int) -> list[WireLine]:
-        """What is to be shown of this interval, oldest first, each text cleaned; then empty."""
+        """Return the lines of this interval to show, oldest first, each text cleaned, and empty the buffer."""
         lines = self._head
         if self._dropped:
             lines.append([now_ms, "jobkit", "", "", f"… {self._dropped:,} {_DROPPED}"])

@@ -1,8 +1,8 @@
-"""What any page may show of a value, made where the value is: text, table, picture, JSON. Never raises.
+"""Previews of values for pages: text, table, picture, JSON, made in the job's process. Never raises.
 
 A preview is JSON: `{"type": class name, "text": ...}` and, where the value has one, `"table"`, `"png"` (base64),
-`"html"` (to be sandboxed by whoever shows it), `"bokeh"` (see `figures`), `"json"` or `"number"`. Libraries are
-recognised in `sys.modules`: a value of theirs can only exist where they are loaded, so nothing is imported for it.
+`"html"` (pages show it in a sandbox), `"bokeh"` (see `figures`), `"json"` or `"number"`. Libraries are
+recognised in `sys.modules`: a value of theirs can only exist if they are loaded, so nothing is imported for it.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def _figure(value: Any, preview: Preview) -> str | None:
     if is_bokeh(figure):
         try:
             bokeh = bokeh_json(figure)
-        except Exception:  # it stands in a document already; then its name is all there is to show
+        except Exception:  # it stands in a document already; then only its name can be shown
             return str(preview["text"])
         if bokeh is not None:
             preview["bokeh"] = bokeh

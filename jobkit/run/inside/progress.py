@@ -1,6 +1,6 @@
 """`jobkit.progress`: a loop that is seen.
 
-In a job the loop costs a counter and the look at one flag per iteration; the clock and the pipe are somebody else's
+In a job the loop costs a counter and the look at one flag per iteration; the clock and the pipe are the recorder's
 (`Recorder.tick`). Outside a job it is a tqdm bar where a person watches, and else just the loop.
 """
 
@@ -32,7 +32,7 @@ def progress(
         total: number of items, where `len(iterable)` does not know it.
 
     Returns:
-        An iterator over the same items, with a length where that is known. Where bars are nested the outermost one is
+        An iterator over the same items, with a length if that is known. If bars are nested the outermost one is
         the job's progress, inner ones add to its message.
 
     Raises:
@@ -46,7 +46,7 @@ def progress(
 
 
 class Progress(Generic[T]):
-    """What `progress` returns. `for` loops run over a plain generator, without a call in between."""
+    """Result of `progress`. `for` loops run over a plain generator, without a call in between."""
 
     def __init__(self, iterable: Iterable[T], desc: str = "", total: float | None = None) -> None:
         self._iterable = iterable
@@ -80,7 +80,7 @@ class Progress(Generic[T]):
 
 
 class AsyncProgress(Generic[T]):
-    """What `progress` returns for an asynchronous iterable."""
+    """Result of `progress` for an asynchronous iterable."""
 
     def __init__(self, iterable: AsyncIterable[T], desc: str = "", total: float | None = None) -> None:
         self._iterable = iterable

@@ -1,4 +1,4 @@
-"""What an attempt says, collected and handed on in batches: lines and progress.
+"""Lines and progress of an attempt, collected and handed on in batches.
 
 The same recorder serves a forked child (whose `outlet` writes frames), jobs on the worker's loop and jobs in a thread
 (whose outlet calls the sink), and `sync://`. It never blocks on its reader's reader: a flood is thinned here.
@@ -27,7 +27,7 @@ BATCH_S = 0.05
 _BATCH_MS = int(BATCH_S * 1000)
 _BATCH_CHARS = 64_000
 _PARTS = 1_000
-#: Of the jobs that a task waits for so many are told to its worker, those of the newest wait first.
+#: Jobs that a task waits for, of which its worker hears, at most; those of the newest wait first.
 AWAITED_MOST = 100
 
 
@@ -44,7 +44,7 @@ KEEP: Final = Keep.KEEP
 
 
 class Outlet(Protocol):
-    """Where batches go."""
+    """Receiver of batches."""
 
     def lines(self, lines: list[WireLine]) -> None: ...
 
@@ -56,7 +56,7 @@ class Outlet(Protocol):
 
 
 class WholeLog(Protocol):
-    """Where every line goes, before floods are thinned."""
+    """Receiver of every line, before floods are thinned."""
 
     def add(self, lines: Iterable[str], mark: bytes = ..., /) -> None: ...
 
@@ -124,7 +124,7 @@ class Recorder:
         self._progress: tuple[float | None, float | None, str] | None = None
         self._sent: tuple[float | None, float | None, str] | None = None
         self._sent_at = -math.inf
-        #: Set while nobody but the job's own thread may call the outlet (`sync://`): ticks only mark what is due.
+        #: Set if only the job's own thread may call the outlet (`sync://`): ticks only mark what is due.
         self.is_passive = False
 
     def write(self, source: str, text: str) -> None:
@@ -176,7 +176,7 @@ class Recorder:
             self._arm_once()
 
     def artifact(self, name: str, media: str, body: Body) -> None:
-        """Raises InvalidParams where that is too much."""
+        """Raises InvalidParams if that is too much."""
         size = len(body) if isinstance(body, bytes) else body.stat().st_size
         with self._guard, self._lock:
             self._bounds.check(self._kept, name, size)
@@ -282,7 +282,7 @@ class Recorder:
             self._arm_once()
 
     def _feed(self, source: str, now_ms: int) -> bool:
-        """Split what has been written; True where that made lines."""
+        """Split what has been written; True if that made lines."""
         parts = self._parts[source]
         count = len(parts)  # another thread may append meanwhile
         text = "".join(parts[:count])
@@ -318,7 +318,7 @@ class Recorder:
 
 
 def tamed(done: object, total: object, message: object) -> tuple[float | None, float | None, str]:
-    """Numbers that a bar can show: `done` in 0..total, `total` positive, either None where it is no finite number."""
+    """Numbers that a bar can show: `done` in 0..total, `total` positive, either None if it is not a finite number."""
     size = _finite(total)
     if size is not None and size <= 0:
         size = None

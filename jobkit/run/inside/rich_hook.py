@@ -60,7 +60,7 @@ class _Watched:
         self._recorder.close_bar(self._bar)
 
     def _read(self) -> bool:
-        """Whether there is something new."""
+        """Return whether there are new numbers."""
         task = self._progress._tasks.get(self._number)
         if task is None:
             self.close()

@@ -68,7 +68,7 @@ class _Loader(Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = self._loader  # the module must look as if nobody had been here
+        module.__loader__ = self._loader  # the module must look as if it had not been hooked
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)

@@ -25,7 +25,7 @@ ERROR_BODY_LIMIT = 1_000_000
 #: Lines of code that are kept on each side of the failing one.
 SOURCE_AROUND = 2
 
-#: The file name of functions that travelled by value: cloudpickle leaves out where they were typed.
+#: The file name of functions that travelled by value: cloudpickle does not keep their source file.
 DYNAMIC = "<dynamic-code>"
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
@@ -62,7 +62,7 @@ def error_types(error: BaseException) -> tuple[str, ...]:
 
 
 def error_body(error: BaseException) -> bytes:
-    """The exception as a pickle, where it survives the way there and back; else empty."""
+    """Return the exception as a pickle, empty if it cannot be pickled and rebuilt."""
     try:
         _, body = pickled(error)
         if len(body) <= ERROR_BODY_LIMIT and type(pickle.loads(body)).__name__ == type(error).__name__:

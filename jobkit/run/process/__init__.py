@@ -1,4 +1,4 @@
-"""Attempts in processes of their own.
+"""Attempts in separate processes.
 
 From outside: `runner.ProcessRunner`, `environments.Environments`, `hidden` (what jobs do not find in their
 environment). Behind it: `link` starts the `zygote`, which forks; `child` is what runs in the fork; `child_process` is

@@ -1,4 +1,4 @@
-"""One attempt in a process of its own, seen from the worker: its output, its limits, how it ended."""
+"""One attempt in a separate process, as the worker sees it: output, limits and outcome."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class ProcessAttempt:
         return bool(self._stop_kind)
 
     async def outcome(self) -> Outcome:
-        """How it ended, once nothing of it is left. Cancelled: kills it first."""
+        """Return its outcome, once none of its processes is left. If cancelled, kill it first."""
         try:
             outcome = await asyncio.shield(self._ended)
         except asyncio.CancelledError:
@@ -170,7 +170,7 @@ class ProcessAttempt:
             return outcome_from_wire(wire, wire["body"], usage)  # it ended before a request to stop reached it
         if self._stop_kind:
             return self._stopped(usage)
-        if wire is not None:  # somebody else sent SIGTERM, a system that shuts down for instance
+        if wire is not None:  # SIGTERM came from outside, from a system that shuts down for instance
             return failed(ErrorKind.CRASH, "SIGTERM", "the job's process was told to stop (signal 15, SIGTERM)", usage)
         if self._damage:
             return failed(

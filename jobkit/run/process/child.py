@@ -1,4 +1,4 @@
-"""What runs in a forked child: set the process up, read a call, run it, say how it ended; then the next call, or exit.
+"""Code of a forked child: set up the process, read a call, run it, send its outcome; then the next call, or exit.
 
 Descriptors: 0 is /dev/null, 1 and 2 are pipes to the worker, 3 is the control channel (see `frames`). SIGTERM raises
 `Stop` in the task, so that its `finally` blocks run; nothing of ours is torn apart by it (`SignalGuard`).
@@ -15,9 +15,10 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from jobkit.files.log import LogFile
@@ -31,7 +32,6 @@ from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.lines import WireLine
 from jobkit.run.inside.recorder import Recorder, Ticker
 from jobkit.run.process import frames, hidden, tree
-from jobkit.run.process.signals import SignalGuard
 from jobkit.run.process.state import ProcessState
 
 CONTROL_FD = 3
@@ -116,6 +116,51 @@ def _send(kind: bytes, content: Any) -> None:
         os._exit(1)  # the worker is gone, and so are we
 
 
+class SignalGuard:
+    """Between signals and code: `Stop` is raised in the task, never inside our own writes.
+
+    Entered (as a context manager) around what must not be torn apart; a SIGTERM that arrives meanwhile raises on the
+    way out.
+    """
+
+    def __init__(self) -> None:
+        self.context: Context | None = None
+        self.is_over = False  #: the task has ended by itself: a request to stop comes too late
+        self.is_stopped = False  #: `Stop` was raised (or the main coroutine cancelled)
+        self.cancel: Callable[[], bool] | None = None  #: stops a coroutine; False where raising is right
+        self._depth = 0
+        self._is_pending = False
+        self._main = threading.get_ident()
+
+    def __enter__(self) -> None:
+        if threading.get_ident() == self._main:
+            self._depth += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if threading.get_ident() == self._main:
+            self._depth -= 1
+            if self._is_pending and not self._depth:
+                self._is_pending = False
+                self._stop()
+
+    def on_term(self, number: int, frame: FrameType | None) -> None:
+        if self.context is not None:
+            self.context.is_stopping = True
+        if self._depth:
+            self._is_pending = True
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self.is_over or self.is_stopped:  # once: a second request must not interrupt the clean-up
+            return
+        self.is_stopped = True
+        if self.cancel is None or not self.cancel():
+            raise Stop("the job was asked to stop")
+
+
 class _Outlet:
     """Frames to the parent. Blocking: where the worker is slow, the pipe holds the job back."""
 
@@ -125,7 +170,7 @@ class _Outlet:
         self.is_open = True
 
     def _send(self, kind: bytes, content: Any) -> None:
-        if self.is_open:  # else it is a bar or a thread that outlived its job, which is not the one that runs now
+        if self.is_open:  # else a bar or a thread has outlived its job, and another one runs now
             _send(kind, content)
 
     def lines(self, lines: list[WireLine]) -> None:
@@ -254,7 +299,7 @@ class _Life:
 
 
 def _is_childless() -> bool:
-    """Whether nothing that the job started is left, running or not."""
+    """Return whether no process that the job started is left, running or not."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

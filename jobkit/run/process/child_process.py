@@ -26,7 +26,7 @@ class ProcessClient(Protocol):
     def is_stopping(self) -> bool: ...
 
     def read_output(self, source: str, fd: int) -> None:
-        """Raises Closed at its end, BlockingIOError where there is nothing."""
+        """Raises Closed at its end, BlockingIOError if nothing has come."""
         ...
 
     def on_ready(self) -> None: ...
@@ -108,7 +108,7 @@ class ChildProcess:
         self._occupant = None
         if is_fit and self.is_usable:
             self._on_vacant(self)
-        else:  # it has nothing more to say, and whoever is deaf need not be woken by its end
+        else:  # it sends nothing more, and its end need not wake this loop
             self._close_all()
 
     def retire(self) -> None:
@@ -157,7 +157,7 @@ class ChildProcess:
         self._on_gone(self, None)
 
     def _end(self) -> ProcessClient | None:
-        """Close all; who was in it."""
+        """Close all pipes; return the attempt that had the process."""
         self._close_all()
         occupant, self._occupant = self._occupant, None
         return occupant
@@ -201,7 +201,7 @@ class ChildProcess:
     def _read_output(self, fd: int) -> None:
         if self._occupant is not None:
             self._occupant.read_output(self._outputs[fd], fd)
-        elif not os.read(fd, READ_BYTES):  # nobody's words
+        elif not os.read(fd, READ_BYTES):  # no attempt's output
             raise Closed
 
     def _close_output(self, fd: int) -> None:

@@ -114,7 +114,7 @@ class _Placed:
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
         mine = own_environment()
-        # Who has not signed the call does not choose a program to start.
+        # An unsigned call does not choose a program to start.
         asked = read_head(assignment.call)[0].environment if assignment.allow_pickle else None
         if asked is None or asked.prefix == mine.prefix:
             ran_in, outcome = mine, await self._own.run(assignment, sink)

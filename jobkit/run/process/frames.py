@@ -1,4 +1,4 @@
-"""What child and parent say to each other: `length (4, big endian) · type (1) · msgpack`.
+"""Messages between child and parent: `length (4, big endian) · type (1) · msgpack`.
 
 The length counts the msgpack part. A frame is at most `FRAME_LIMIT` bytes: a larger call is sent in parts, a larger
 result goes through a file in the runner's spool directory.
@@ -92,7 +92,7 @@ class Frames:
 
 
 class Calls:
-    """What a job's process is asked to run, one call after the other, from a blocking descriptor."""
+    """Calls for a job's process, one after the other, from a blocking descriptor."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd

@@ -1,4 +1,4 @@
-"""What no job finds in its environment: the key that signs payloads, and our URL, which may hold a password."""
+"""Variables hidden from jobs: the key that signs payloads, and our URL, which may hold a password."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _AGAIN_S = 0.005
 
 
 class Forked(Protocol):
-    """What the zygote has a process for."""
+    """Owner of a process that the zygote has forked."""
 
     key: int
 
@@ -39,7 +39,7 @@ class Forked(Protocol):
 
 
 class Died(JobkitError):
-    """A zygote died while it imported the task modules: somebody killed it, or one of them does."""
+    """A zygote died while it imported the task modules: it was killed, or one of them ends it."""
 
 
 class ZygoteLink:
@@ -100,7 +100,7 @@ class ZygoteLink:
             self._unsent.append((data, [os.dup(fd) for fd in fds]))
 
     def _send(self, data: bytes, fds: Sequence[int]) -> bool:
-        """False where there is no room now."""
+        """Return False if the socket is full."""
         try:
             socket.send_fds(self._link, [data], list(fds))
         except BlockingIOError:

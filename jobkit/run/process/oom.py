@@ -1,7 +1,7 @@
-"""Whether the kernel has killed a process because memory ran out: the counter of our control group says so for certain.
+"""Detect kills by the kernel because memory ran out, by the counter of this control group.
 
 Linux counts such kills for each control group, in `memory.events` (version 2) or `memory.oom_control` (version 1). A
-job's process is in the group of its worker, and `oom_score_adj` makes it the one that is taken. Where there is no
+job's process is in the group of its worker, and `oom_score_adj` lets the kernel choose it. If there is no
 counter, nothing is certain.
 """
 
@@ -19,7 +19,7 @@ class KernelKills:
     """Reads the counter.
 
     Args:
-        counter: the file, or None where there is none.
+        counter: the file, or None without one.
     """
 
     def __init__(self, counter: Path | None) -> None:
@@ -33,7 +33,7 @@ class KernelKills:
         self._looks.append(self._read())
 
     def take(self) -> bool:
-        """Whether there was a kill that no death was put down to yet; this one is, from now on."""
+        """Return whether there was a kill that does not explain another death yet, and count it as used."""
         if self._read() <= self._settled:
             return False
         self._settled += 1

@@ -27,10 +27,10 @@ class Closed(Exception):
 
 
 class Pipe:
-    """What C code and grandchildren write to a job's standard output or error.
+    """Output of C code and grandchildren: a job's standard output or error.
 
     Python's report of a crash comes this way too, in many small pieces. It is held back whole (`report`): it goes into
-    the error, and on the log only where no crash follows.
+    the error, and on the log only if no crash follows.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Pipe:
 
     @property
     def _is_reporting(self) -> bool:
-        """What comes, or has just begun, may be a report of a crash."""
+        """Return whether the text may be (or begin) the report of a crash."""
         if self._source != "stderr":
             return False
         begun, head = self._splitter.partial, _REPORT.decode()

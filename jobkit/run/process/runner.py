@@ -1,7 +1,7 @@
-"""`ProcessRunner`: each attempt in a process of its own that can always be stopped.
+"""`ProcessRunner`: each attempt in a separate process that can always be stopped.
 
 The runner keeps one zygote (see `zygote`) and asks it to fork; some processes are forked before their job comes. What a
-job says comes up its pipes and is read here by callbacks of the event loop; nothing here waits for whoever gets the
+job says comes up its pipes and is read here by callbacks of the event loop; nothing here waits for the receiver of the
 news. Limits are kept from outside: by the loop's monotonic clock and by looking at the process tree.
 """
 
@@ -194,7 +194,7 @@ class ProcessRunner:
         return None
 
     def _take_warm(self, kind: object) -> ChildProcess | None:
-        """The one that worked last: those that are not needed come to their end."""
+        """Return the warm process that worked last, so that those that are not needed come to their end."""
         if kind is None:
             return None
         child = next((child for child in reversed(self._warm) if child.kind == kind and child.is_usable), None)

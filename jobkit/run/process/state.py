@@ -1,4 +1,4 @@
-"""What a job may change around it, for a process that runs one job after the other (`reuse=`).
+"""State of a process that a job may change, put back for the next job (`reuse=`).
 
 Put back between two jobs: environment, working directory, import path, umask, signal handlers and timers, loggers,
 warning filters, random seeds. Not put back, because that is what a warm process is for: modules and their globals,
@@ -38,7 +38,7 @@ class ProcessState:
         self._descriptors = _descriptors()
 
     def is_clean(self, *allowed: threading.Thread | None) -> bool:
-        """Whether no thread of a job lives on, and the descriptors that are ours are where they were."""
+        """Return whether no thread of a job lives on and our descriptors are unchanged."""
         threads = set(threading.enumerate()) - self._threads - set(allowed)
         return not threads and _descriptors() == self._descriptors
 
@@ -69,7 +69,7 @@ class ProcessState:
 
 
 def reseed() -> None:
-    """Random numbers that nobody can foretell from those of the job before."""
+    """Seed random numbers so that those of the job before do not foretell them."""
     random.seed()
     reseed_numpy()
 
@@ -94,7 +94,7 @@ def _umask() -> int:
 
 
 def _descriptors() -> list[tuple[int, int]]:
-    """What 0 to 3 point at."""
+    """Return the files behind descriptors 0 to 3."""
     found = []
     for fd in range(4):
         try:

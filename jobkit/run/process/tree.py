@@ -41,7 +41,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def identity(pid: int) -> tuple[int, int] | None:
-    """`(pid, start time)`: what tells a process from a later one with its number; None where it is gone."""
+    """Return `(pid, start time)`, which no later process with that pid has; None if it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -51,7 +51,7 @@ def identity(pid: int) -> tuple[int, int] | None:
 
 
 def group_of(pid: int) -> int | None:
-    """Its process group; None where it is gone."""
+    """Return its process group; None if it has ended."""
     try:
         return os.getpgid(pid)
     except OSError:
@@ -83,7 +83,7 @@ def pss_bytes(pids: Iterable[int]) -> int:
 
 
 def has_environment(pid: int, entry: bytes) -> bool:
-    """Whether a process was started with `entry` ("NAME=value") in its environment."""
+    """Return whether a process was started with `entry` ("NAME=value") in its environment."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return entry in file.read().split(b"\0")
@@ -105,7 +105,7 @@ def send_group(group: int, number: int) -> None:
 def kill(roots: Iterable[int]) -> set[int]:
     """SIGKILL to `roots` and everything below them; who got one.
 
-    All are frozen first, round after round until nobody new turns up, so that none can fork away meanwhile.
+    All are frozen first, round after round until no new one turns up, so that none can fork away meanwhile.
     """
     frozen: set[int] = set()
     roots = set(roots)

@@ -77,7 +77,7 @@ def main(fd: int, preload: list[str], path: list[str], spool: str, start: str) -
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     tqdm_hook.install()
-    # Where it was when a signal such as SIGSEGV killed it: on a job's log, and the worker takes it from there. A file
+    # The stack at a signal such as SIGSEGV: on a job's log, and the worker takes it from there. A file
     # would be one more descriptor for the job's own code to stumble over.
     faulthandler.enable(file=2, all_threads=False)
     is_late = start == "spawn"
@@ -103,7 +103,7 @@ def _preload(modules: list[str], path: list[str]) -> str:
     return ""
 
 
-#: They run threads of their own, and what those hold at a fork stays locked in the child for ever. (numpy's BLAS and
+#: They run threads, and locks that those hold at a fork stay locked in the child for ever. (numpy's BLAS and
 #: pyarrow see to themselves.)
 _UNSAFE = ("jax", "tensorflow", "grpc", "ray", "polars")
 
@@ -188,7 +188,7 @@ class Zygote:
                     os._exit(1)
                 child.main(zygote, (fds[0], fds[1], fds[2]), memoryview(self._busy)[slot : slot + 1])
             with contextlib.suppress(OSError):
-                os.setpgid(pid, pid)  # as the child does itself, whoever comes first
+                os.setpgid(pid, pid)  # the child does it, too: one of them comes first
             self._jobs[pid] = _Job(key, slot)
             self._say({"started": key, "pid": pid})
         finally:

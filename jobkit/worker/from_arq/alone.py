@@ -70,6 +70,6 @@ class SuspectGate:
 
 
 def _bounces(attempt: Attempt) -> int:
-    """How often it was given back."""
+    """Return the number of times that it was given back."""
     claimed = attempt.claimed
     return max(0, claimed.attempt - 1 - claimed.losses - claimed.retried)

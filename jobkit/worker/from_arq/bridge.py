@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jobkit.worker")
 
-#: Time between two looks where arq's `poll_delay` is shorter: changes are told anyway.
+#: Seconds between two looks, at least, even if arq's `poll_delay` is shorter: changes wake it anyway.
 _LEAST_TICK_S = 0.05
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -107,8 +107,8 @@ class Bridge:
         await worker.queue.settle(results)
 
     async def _value(self, ended: Ended) -> Any:
-        """What a job returned or raised whose end was stored by others than its worker (Redis was away until the worker
-        had stopped); None where nothing of it is kept."""
+        """Return the value or exception of a job whose end another process than its worker stored (Redis was away until
+        the worker had stopped); None if it is not kept."""
         store, codec = self._worker.store, self._worker.codec
         sealed = None if ended.state == "cancelled" else await store.result(ended.id)
         (found,) = await store.snapshots([ended.id]) if sealed else (None,)

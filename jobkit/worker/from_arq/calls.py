@@ -46,7 +46,7 @@ _LOGGED = 80
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What arq's client asked for. `problem` is why it cannot be understood, or None."""
+    """Call by arq's client. `problem` is why it cannot be read, or None."""
 
     function: str = UNKNOWN
     args: Sequence[Any] = ()
@@ -61,7 +61,7 @@ class Entry:
     """The argument of the door.
 
     Attributes:
-        arq_id: as text. `payload`: arq's bytes, or empty where they had expired.
+        arq_id: as text. `payload`: arq's bytes, or empty if they had expired.
         score: from when on it might run, ms. `tries`: those before the first attempt here.
         expires_ms: not to be started from this moment on (by the server's clock), or 0.
     """
@@ -74,7 +74,7 @@ class Entry:
 
 
 def read_order(payload: bytes, deserializer: Deserializer | None) -> Order:
-    """Reads arq's bytes, which runs code where they are a pickle, as arq's worker does."""
+    """Read arq's bytes. Runs code if they are a pickle, as arq's worker does."""
     if not payload:
         return Order(problem=JobExecutionFailed("job expired"))
     try:
@@ -114,7 +114,7 @@ def adoption(
     """The record of a member of arq's queue.
 
     Args:
-        function: what will run, where it is known here; its limits go before the others.
+        function: what will run, if it is known here; its limits go before the others.
         keep_s: how long arq's readers find the result, None for ever.
 
     Raises:
@@ -149,7 +149,7 @@ def adoption(
 
 
 def _job_id(arq_id: str, taken_ms: int | None) -> str:
-    """arq's own id where it may be one here and no earlier job of that id is kept; else one made from it."""
+    """Return arq's id if it is valid here and no earlier job of that id is kept; else one made from it."""
     if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,200}", arq_id):
         readable = re.sub(r"[^A-Za-z0-9_.:-]+", "-", arq_id)[:60].strip("-")
         arq_id = f"{readable or 'arq'}-{hashlib.sha256(arq_id.encode()).hexdigest()[:8]}"
@@ -211,7 +211,7 @@ def ended_result(ended: Ended, value: Any, order: Order, queue: str, serializer:
     """The same for a job that ended without its worker.
 
     Args:
-        value: what it returned or raised, where that is known; None otherwise.
+        value: what it returned or raised, if that is known; else None.
     """
     is_cancelled, success = ended.state == "cancelled", ended.state == "succeeded"
     result: Any = value

@@ -16,10 +16,10 @@ from redis.exceptions import RedisError
 
 from jobkit.model import JobkitError
 from jobkit.settings import Settings, masked
-from jobkit.worker.allowance import RecycleLimits
 from jobkit.worker.from_arq.worker import Worker
 from jobkit.worker.logs import log_to_stderr
 from jobkit.worker.main import CANNOT_START, STOPPED
+from jobkit.worker.recycle import RecycleLimits
 
 logger = logging.getLogger("jobkit.worker.from_arq")
 
@@ -57,7 +57,7 @@ def run_arq_worker(
         over = {"burst": burst or None, "max_jobs": slots, "queue_name": queue}
         options |= {name: value for name, value in over.items() if value is not None}
         worker = _made(path, options, settings)
-        worker.allowance = RecycleLimits(max_jobs, max_time, max_memory)
+        worker.recycle = RecycleLimits(max_jobs, max_time, max_memory)
         where = masked(worker.settings.url)
         logger.info(
             "worker %s serves %s with %d slots; see it with JOBKIT_URL=%s jobkit dashboard",
@@ -91,7 +91,7 @@ def _made(path: str, options: dict[str, Any], settings: Settings) -> Worker:
 
 
 def options_of(path: str, settings: Settings) -> dict[str, Any]:
-    """What a settings class of arq's gives to a worker.
+    """Return the arguments that arq's settings class gives to a worker.
 
     Raises:
         _CannotStart: there is no such class, or its module cannot be imported.

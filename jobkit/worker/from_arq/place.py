@@ -1,4 +1,4 @@
-"""Where arq's settings point, as a URL of ours."""
+"""The server of arq's settings, as a URL of ours."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def url_of_pool(pool: ArqRedis) -> str:
 
 
 def queue_of(key: str) -> str:
-    """The name here of a queue of arq's: its key, where that may name a queue."""
+    """Return the name of arq's queue here: its key, if that may name a queue."""
     if re.fullmatch(r"[A-Za-z0-9_.:-]{1,200}", key):
         return key
     return f"{re.sub(r'[^A-Za-z0-9_.:-]', '-', key)[:100]}-{zlib.crc32(key.encode()):08x}"

@@ -106,7 +106,7 @@ _visit: contextvars.ContextVar[Visit | None] = contextvars.ContextVar("jobkit_ar
 
 
 async def door(**given: Any) -> Any:
-    """What the payload of a job of arq's calls; `given` are its entry and what a rerun has changed."""
+    """Target of the payloads of arq's jobs; `given` are its entry and the arguments that a rerun has changed."""
     visit = _visit.get()
     if visit is None:
         raise Rejected("this job came by arq's client, and only `jobkit worker --arq` can run it")
@@ -125,7 +125,7 @@ class ArqRunner(AsyncRunner):
         self._is_open = False
 
     async def start(self) -> None:
-        """What functions print still shows, as with arq; their jobs have it, too."""
+        """Copy output to the jobs' logs; it still shows, as with arq."""
         if not self._is_open:
             self._is_open = True
             _copying.install()
@@ -301,7 +301,7 @@ def _current_task() -> asyncio.Task[Any]:
 
 
 def _failure(visit: Visit, outcome: Outcome) -> BaseException:
-    """What arq's readers shall raise."""
+    """Return the exception that arq's readers raise."""
     if outcome.outcome == "cancelled":
         return asyncio.CancelledError()
     if outcome.error is not None and outcome.error.kind is ErrorKind.TIMEOUT:
@@ -328,7 +328,7 @@ def _readable(error: BaseException, serializer: Serializer | None) -> BaseExcept
 
 
 def _is_slot(cron: CronJob, arq_id: str) -> bool:
-    """Whether the id is that of one moment of the cron job."""
+    """Return whether the id stands for one time of the cron job."""
     return not cron.job_id and cron.unique and arq_id.startswith(f"{cron.name}:")
 
 

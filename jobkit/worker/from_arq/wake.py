@@ -1,8 +1,8 @@
 """Told of each change of some keys, with no configuration of the server: by client tracking.
 
-arq's client only adds to a sorted set and tells nobody. Redis, however, tells a connection when a key that it has read
-is changed (made for caches in clients). A server or an access list that refuses this costs nothing but time: then
-changes are found by looking, as arq does.
+arq's client only adds to a sorted set and publishes nothing. Redis, however, notifies a connection when a key that it
+has read is changed (made for caches in clients). If a server or an access list refuses this, changes are found by
+polling, as arq does.
 """
 
 from __future__ import annotations

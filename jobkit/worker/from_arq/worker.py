@@ -61,7 +61,7 @@ class Worker(JobWorker):
         max_jobs: jobs at once.
         job_timeout: seconds that a job may run, None for ever. `max_tries`: how often it may ask to be tried again.
         keep_result: seconds that arq's readers find a result. `keep_result_forever`: always.
-        poll_delay: seconds between two looks at the queue; changes are told besides.
+        poll_delay: seconds between two looks at the queue; changes wake it besides.
         queue_read_limit: jobs that one look takes notice of.
         health_check_interval, health_check_key: how often, and where, a line about this worker is written.
         ctx: what functions and hooks find in their `ctx`.
@@ -72,7 +72,7 @@ class Worker(JobWorker):
         timezone: of cron jobs; the system's unless given.
         log_results: whether log lines show results.
         settings: jobkit's own (namespace, lease, secret, ...), `Settings.load()` unless given; its URL is not used.
-        owns_process: code that blocks the loop is named in the log, and stopped where it is to be cancelled: at worst
+        owns_process: code that blocks the loop is named in the log, and stopped if it is to be cancelled: at worst
             by starting the whole process over.
     """
 
@@ -171,7 +171,7 @@ class Worker(JobWorker):
         self._serving: asyncio.Task[Any] | None = None
 
     def result_ttl_ms(self, function: Function | CronJob | None) -> int:
-        """How long arq's readers find a result: 0 not at all, below 0 for ever."""
+        """Return how long arq's readers find a result (ms): 0 not at all, below 0 for ever."""
         keep_s, keeps = self.keep_result_s, self.keep_result_forever
         if function is not None:
             keep_s = keep_s if function.keep_result_s is None else function.keep_result_s
@@ -232,7 +232,7 @@ class Worker(JobWorker):
         self._stop, self.allow_pick_jobs = "", True
 
     async def _has_company(self) -> bool:
-        """Whether other workers serve the queue: then the health key is theirs, too."""
+        """Return whether other workers serve the queue: then the health key is theirs, too."""
         return any(
             w.is_alive and self.queue.name in w.queues and w.id != self.info.id for w in await self.store.workers()
         )
@@ -342,7 +342,7 @@ class Worker(JobWorker):
                 hook.add_done_callback(self._hooks.discard)
 
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Retries are counted where they are logged."""
+        """Count endings; retries are counted when they are logged."""
         if outcome.outcome == "succeeded":
             self.jobs_complete += 1
         elif outcome.retry is None and not (attempt.is_released and self.retry_jobs):

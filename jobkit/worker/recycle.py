@@ -1,4 +1,4 @@
-"""How much one worker may do before it ends: a process that is started over now and then cannot grow for ever."""
+"""Limits after which a worker ends: a process that is started over now and then cannot grow for ever."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RecycleLimits:
         self._process = psutil.Process()
 
     def is_used_up(self, ended: int) -> bool:
-        """Whether the worker, of whose jobs so many have ended, shall take no more; says why."""
+        """Return whether the worker takes no more jobs, after so many have ended; log why."""
         is_late = self._max_time_s is not None and time.monotonic() - self._began >= self._max_time_s
         if is_late or (self._max_jobs is not None and ended >= self._max_jobs):
             logger.info("limit reached after %d jobs: no more are taken", ended)

@@ -16,7 +16,7 @@ from jobkit.model.limits import resources_text
 
 
 class DeviceAllocator:
-    """What a worker has, and what its jobs use of it.
+    """Devices of a worker, and which of them its jobs use.
 
     Args:
         resources: amounts by name. Its `gpu` are those of `CUDA_VISIBLE_DEVICES`, as far as that is set, else 0, 1, ...
