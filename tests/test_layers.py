@@ -1,4 +1,4 @@
-"""Imports run downwards: every import of every module, against the table in `docs/architecture.md`."""
+"""The rooms: imports against the table in `docs/architecture.md`, and the files that pages name against the tree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FACE = "__init__"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 #: Programs as a user would write them: they use the public names.
-PROGRAMS = {Path("demo.py"), Path("ui/app.py")}
+PROGRAMS = {Path("demo.py")}
 
 #: Who may know a library. The rest of jobkit works without it.
 KNOWN_TO = {
@@ -185,6 +185,20 @@ def test_files_and_folders_of_a_room_import_each_other_in_no_circle(room: str) -
 
     list(TopologicalSorter(by_file).static_order())  # raises CycleError, which names the circle
     list(TopologicalSorter(by_folder).static_order())
+
+
+def _missing_files(page: str) -> Iterator[str]:
+    """Yield the files and folders that a page names in backticks and that do not exist in the project."""
+    known = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if "/." not in path.as_posix()]
+    for name in re.findall(r"`([\w./-]+(?:/|\.(?:py|lua|js|css|md)))`", (ROOT / page).read_text("utf-8")):
+        if not any(f"/{path}".endswith(f"/{name.rstrip('/')}") for path in known):
+            yield f"{page} names {name}"
+
+
+def test_files_that_pages_name_exist() -> None:
+    missing = [line for page in ("docs/architecture.md", "CONTRIBUTING.md") for line in _missing_files(page)]
+
+    assert not missing, "\n".join(missing)
 
 
 def test_importing_jobkit_loads_no_dashboard_no_tables_and_no_redis_client() -> None:

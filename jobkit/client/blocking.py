@@ -17,7 +17,7 @@ from jobkit.files import FileStore
 from jobkit.files.file_store import opened
 from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, LogLine, ResultExpired, UnknownTask
 from jobkit.model.audit import AuditEntry
-from jobkit.store.query import JobPage, Query
+from jobkit.store.query import Query, QueryPage
 from jobkit.store.redis_dump import Dump
 from jobkit.store.values import ArtifactInfo, LogSlice, Submission, SubmitReply, WorkerInfo
 from jobkit.tasks.info import TaskInfo
@@ -32,7 +32,7 @@ class Blocking(Connection):
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
-    def page(self, query: Query) -> JobPage:
+    def page(self, query: Query) -> QueryPage:
         """One page of snapshots; go on with `cursor=page.next_cursor`."""
         return self._call(partial(self._verbs.page, query))
 

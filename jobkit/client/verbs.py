@@ -37,7 +37,7 @@ from jobkit.model import (
 from jobkit.model.audit import AuditEntry
 from jobkit.settings import Settings
 from jobkit.store.hub import RedisHub
-from jobkit.store.query import JobPage, Query
+from jobkit.store.query import Query, QueryPage
 from jobkit.store.redis import RedisStore
 from jobkit.store.redis_dump import Dump
 from jobkit.store.values import ArtifactInfo, LogSlice, WorkerInfo
@@ -95,7 +95,7 @@ class Verbs(Sending, Listening):
             await self._index.close()
             self._index = None
 
-    async def page(self, query: Query) -> JobPage:
+    async def page(self, query: Query) -> QueryPage:
         return await (self.store.list(query) if self._index is None else self._index.page(query))
 
     async def count(self, query: Query, for_s: float = 0.15) -> int | None:

@@ -22,7 +22,7 @@ from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.runners import Runners
 from jobkit.store.base import Store
 from jobkit.store.hub import RedisHub
-from jobkit.store.query import Brief, JobPage, Query, matches, write_cursor
+from jobkit.store.query import Brief, Query, QueryPage, matches, write_cursor
 
 logger = logging.getLogger("jobkit.index")
 
@@ -82,7 +82,7 @@ class Index:
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
-    async def page(self, query: Query) -> JobPage:
+    async def page(self, query: Query) -> QueryPage:
         """Return a page of jobs like `Store.list`; with `searched` set while the index is incomplete.
 
         Raises:
@@ -99,7 +99,7 @@ class Index:
             await self.close()
             return await self._store.list(query)
 
-    async def _page(self, query: Query) -> JobPage:
+    async def _page(self, query: Query) -> QueryPage:
         db = await self._ready()
         now_ms = await self._store.now_ms()
         found: list[JobSnapshot] = []
@@ -110,15 +110,15 @@ class Index:
             hits = await self._do(db, ASK, lambda asked=asked, wanted=wanted: db.page(asked, now_ms, wanted))  # type: ignore[misc]
             for hit, snapshot in zip(hits[: wanted - 1], await self._read(hits[: wanted - 1]), strict=True):
                 if len(found) == query.limit:
-                    return JobPage(tuple(found), asked.cursor, searched)
+                    return QueryPage(tuple(found), asked.cursor, searched)
                 asked = replace(asked, cursor=write_cursor(query, hit.value, hit.us))
                 if snapshot is not None and matches(Brief.of(snapshot, hit.us), query, now_ms):
                     found.append(snapshot)
             if len(hits) < wanted:
-                return JobPage(tuple(found), "", searched)
+                return QueryPage(tuple(found), "", searched)
             if len(found) == query.limit:
                 break
-        return JobPage(tuple(found), asked.cursor, searched)
+        return QueryPage(tuple(found), asked.cursor, searched)
 
     async def count(self, query: Query, for_s: float = 0.15) -> int | None:
         """Return the number of jobs that match, or None if counting takes over `for_s` seconds or the index is

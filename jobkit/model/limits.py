@@ -160,17 +160,6 @@ def gate_text(name: str) -> str:
     return rest if kind == "key" else rest.rpartition(":")[2] if kind == "res" else f"{kind} {rest}"
 
 
-def parked_text(name: str, gate: Gate | None, is_paused: bool = False) -> str:
-    """Return the message of a job when it becomes blocked. Must match the store's Lua text."""
-    if gate is None:
-        return f"waits for {gate_text(name)}"
-    if is_paused:
-        return f"{gate_text(name)} is paused"
-    if not gate.n:
-        return f"waits for its rate: {rate_text(gate.count, gate.period_ms)} for {gate_text(name)}"
-    return f"waits for a place of {gate_text(name)} ({gate.n} at a time)"
-
-
 def rate_text(count: int, period_ms: int) -> str:
     """Return "10/m", or "10/90 s" if the period has no name."""
     unit = next((unit for unit, ms in _UNIT_MS.items() if ms == period_ms), f"{period_ms / 1000:g} s")

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from jobkit.model import JobEvent, JobSnapshot, Rule, StoreUnavailable, Waiting
 from jobkit.model.audit import AuditEntry
 from jobkit.store.failures import Failures
-from jobkit.store.query import Brief, JobPage, Query
+from jobkit.store.query import Brief, Query, QueryPage
 from jobkit.store.schedules import Schedules
 from jobkit.store.values import (
     ArtifactInfo,
@@ -216,7 +216,7 @@ class Store(Schedules, Failures, Web, Protocol):
         ...
 
     # Last, since `list` in an annotation below it would mean this verb.
-    async def list(self, query: Query) -> JobPage:
+    async def list(self, query: Query) -> QueryPage:
         """A page of jobs. By age it costs what it shows, with other filters what it looks at; in another order it
         looks at all that match.
 

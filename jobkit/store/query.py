@@ -121,7 +121,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class JobPage:
+class QueryPage:
     """A page of jobs. `next_cursor` is "" on the last one.
 
     `searched`: number of the newest jobs that were searched, if the index does not have all jobs yet; None for all

@@ -14,9 +14,9 @@ from jobkit.model import JobSnapshot, StoreUnavailable
 from jobkit.store import records
 from jobkit.store.query import (
     Brief,
-    JobPage,
     Names,
     Query,
+    QueryPage,
     in_order,
     is_pattern,
     names,
@@ -60,7 +60,7 @@ class RedisList(RedisPart):
             seconds, micros = await self.redis.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
-    async def _compared(self, query: Query, bounds: tuple[str, str]) -> JobPage:
+    async def _compared(self, query: Query, bounds: tuple[str, str]) -> QueryPage:
         """A page in an order that no index has: all that match are read and compared."""
         best: list[Brief] = []
         by_age = Query(**{**_filters(query), "limit": _SLICE})
@@ -77,7 +77,7 @@ class RedisList(RedisPart):
         cursor = ""
         if len(best) > len(page):
             cursor = write_cursor(query, sort_value(page[-1], query.order), page[-1].us)
-        return JobPage(tuple(s for s in snapshots if s is not None), cursor)
+        return QueryPage(tuple(s for s in snapshots if s is not None), cursor)
 
     async def _by_age(
         self, query: Query, bounds: tuple[str, str], limit: int
@@ -150,10 +150,10 @@ class RedisList(RedisPart):
         return low, high
 
     # Last, since `list` in an annotation below it would mean this verb.
-    async def list(self, query: Query) -> JobPage:
+    async def list(self, query: Query) -> QueryPage:
         query.checked()
         if query.limit < 1:
-            return JobPage(())
+            return QueryPage(())
         bounds = await self._bounds(query)
         if not query.is_by_age:
             return await self._compared(query, bounds)
@@ -162,7 +162,7 @@ class RedisList(RedisPart):
         snapshots = await self.snapshots([job_id for job_id, _ in page])
         more = floor is not None or len(found) > len(page)
         cursor = str(page[-1][1] if page and len(page) == query.limit else floor) if more else ""
-        return JobPage(tuple(s for s in snapshots if s is not None), cursor)
+        return QueryPage(tuple(s for s in snapshots if s is not None), cursor)
 
 
 def _filters(query: Query) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
-from jobkit.store.query import JobPage, Query
+from jobkit.store.query import Query, QueryPage
 from jobkit.tasks.params import Choice, ParamSpec
 from jobkit.ui.form.form_values import read_field, read_form, read_options
 from jobkit.ui.form.task_form import lead
@@ -156,7 +156,7 @@ def snapshot(n: int, state: str = "queued", task: str = "train") -> JobSnapshot:
 
 def board(query: Query | None = None) -> Board:
     made = Board(query or Query(limit=3))
-    made.load(JobPage(tuple(snapshot(n) for n in (3, 2, 1)), "next"), {"queued": 3})
+    made.load(QueryPage(tuple(snapshot(n) for n in (3, 2, 1)), "next"), {"queued": 3})
     return made
 
 

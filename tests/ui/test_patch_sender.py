@@ -75,10 +75,10 @@ def test_without_a_session_texts_arrive_at_once_and_in_order() -> None:
 def test_deltas_are_numbered_from_their_page_on(stage: Stage) -> None:
     from datetime import UTC, datetime
 
-    from jobkit.store.query import JobPage, Query
+    from jobkit.store.query import Query, QueryPage
 
     board = Board(Query())
-    board.load(JobPage((), ""), {})
+    board.load(QueryPage((), ""), {})
     now = datetime.now(UTC)
     page = json.loads(board.page_json(now))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.snapshot import iso
-from jobkit.store.query import Brief, JobPage, Query, matches
+from jobkit.store.query import Brief, Query, QueryPage, matches
 from jobkit.ui.words.format import Defaults, Eta, face, params_brief
 
 #: Unknown jobs whose snapshots are read at once; the others follow.
@@ -87,7 +87,7 @@ class Board:
         self.n = time.time_ns() // 1_000_000
         """Number of the last page or delta; starts so that no two boards share one."""
 
-    def load(self, page: JobPage, counts: Mapping[str, int], total: int | None = None) -> None:
+    def load(self, page: QueryPage, counts: Mapping[str, int], total: int | None = None) -> None:
         """Start from a page that was just read."""
         self.total, self.searched = total, page.searched
         self._fresh.clear()

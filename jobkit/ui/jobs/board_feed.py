@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jobkit.model import JobEvent, Pause
-from jobkit.store.query import JobPage, Query, is_pattern, narrowed
+from jobkit.store.query import Query, QueryPage, is_pattern, narrowed
 from jobkit.store.values import CONTROL
 from jobkit.ui.jobs.board import Board
 from jobkit.ui.live.pace import answered
@@ -92,7 +92,7 @@ class BoardFeed(SharedFeed[Subscriber]):
         self.board.pause({name: f"queue {name} is paused{who}" for name, who in by.items()})
         self.poke()
 
-    async def _page(self) -> tuple[JobPage, dict[str, int], int | None]:
+    async def _page(self) -> tuple[QueryPage, dict[str, int], int | None]:
         query = self.board.query
         page, counts = await asyncio.gather(self.kit.verbs.page(query), self.kit.verbs.counts(self._only))
         if not page.next_cursor and not query.cursor and page.searched is None:

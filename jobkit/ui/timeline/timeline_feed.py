@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobkit.model import JobEvent, JobSnapshot
-from jobkit.store.query import JobPage, Query, is_pattern, narrowed
+from jobkit.store.query import Query, QueryPage, is_pattern, narrowed
 from jobkit.ui.live.pace import Pacer, answered
 from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, SharedFeed, Subscriber
 from jobkit.ui.timeline.timeline_model import ATTEMPTS, TimelineModel
@@ -116,12 +116,12 @@ class TimelineFeed(SharedFeed[TimelineSubscriber]):
         await asyncio.sleep(_FILLING_S)
         self.reload()
 
-    async def _page(self, states: tuple[str, ...], limit: int, cursor: str = "") -> JobPage:
+    async def _page(self, states: tuple[str, ...], limit: int, cursor: str = "") -> QueryPage:
         """Return some of the jobs in these states that the query finds."""
         asked = self._query.states
         wanted = tuple(state for state in states if not asked or state in asked)
         if not wanted:
-            return JobPage(())
+            return QueryPage(())
         read = await self.kit.verbs.page(replace(self._query, states=wanted, limit=limit, cursor=cursor, order=""))
         if read.searched is not None:
             self._searched = read.searched
