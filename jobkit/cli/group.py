@@ -94,9 +94,9 @@ class Commands(click.Group):
 
 
 def _report(error: JobkitError, status: int) -> int:
-    from jobkit.cli.out import one_line
+    from jobkit.run.inside.lines import clean
 
-    click.echo(f"jobkit: {one_line(str(error))}", err=True)
+    click.echo(f"jobkit: {' '.join(map(clean, str(error).splitlines()))}", err=True)
     return status
 
 

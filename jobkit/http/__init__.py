@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jobkit.client import Kit
     from jobkit.http.asgi import AsgiApp
-    from jobkit.http.core.call import Api, Limits
+    from jobkit.http.core.handling import Api, Limits
 
 __all__ = ["ROUTES", "asgi_app", "tornado_routes"]
 
@@ -38,7 +38,7 @@ def asgi_app(
         origins: origins of other sites whose pages may use the API, like "https://app.example".
         public_url: URL of the API's root as seen from outside, if a proxy hides it.
         is_open_on_loopback: the user who runs the server needs no token on this machine.
-        limits: see `jobkit.http.core.call.Limits`.
+        limits: see `jobkit.http.core.handling.Limits`.
     """
     from jobkit.http.asgi import AsgiApp
 
@@ -71,7 +71,7 @@ def _api(
     is_open_on_loopback: bool,
     limits: Limits | None,
 ) -> Api:
-    from jobkit.http.core.call import Api, Limits
+    from jobkit.http.core.handling import Api, Limits
     from jobkit.http.mercure.forward import forward
     from jobkit.http.table import ROUTES
     from jobkit.settings import Settings

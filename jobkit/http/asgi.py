@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from jobkit.http.core.call import Api, too_large
+from jobkit.http.core.handling import Api, too_large
 from jobkit.http.core.messages import ClientGone, Request, Response, parts_until
 from jobkit.own_machine import ClientConnection
 

@@ -15,7 +15,7 @@ import tornado.web
 from tornado.httputil import HTTPServerRequest
 
 from jobkit.http.auth.sessions import claims_of, kept_by_panel, marks
-from jobkit.http.core.call import Api, too_large
+from jobkit.http.core.handling import Api, too_large
 from jobkit.http.core.messages import ClientGone, Problem, Request, Response, parts_until
 from jobkit.own_machine import of_tornado, server_of_tornado
 

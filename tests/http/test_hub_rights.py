@@ -13,7 +13,7 @@ import pytest
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from jobkit.http.core.call import Limits
+from jobkit.http.core.handling import Limits
 from jobkit.http.mercure.grants import hub_keys
 from jobkit.http.mercure.topics import HUB, JOBS, reserved_for
 from tests.http.direct import Answer, Direct

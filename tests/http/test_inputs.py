@@ -12,7 +12,7 @@ import pytest
 
 from jobkit.client.kit import Kit
 from jobkit.http.api.openapi import describe
-from jobkit.http.core.call import Limits, without_places
+from jobkit.http.core.handling import Limits, without_places
 from jobkit.http.table import ROUTES
 from jobkit.model.people import Person, Role
 from jobkit.settings import Settings

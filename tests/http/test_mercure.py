@@ -16,7 +16,7 @@ from httpx_sse import ServerSentEvent, connect_sse
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.http.core import tail
-from jobkit.http.core.call import Limits
+from jobkit.http.core.handling import Limits
 from jobkit.http.mercure.grants import hub_keys
 from jobkit.http.mercure.updates import UPDATES_PAGE
 from jobkit.model import JobSpec

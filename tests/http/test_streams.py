@@ -19,7 +19,7 @@ from httpx_sse import ServerSentEvent, connect_sse
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from jobkit.http.core.call import Limits
+from jobkit.http.core.handling import Limits
 from jobkit.http.core.tail import frame
 from jobkit.model import EventType, JobEvent, JobSpec
 from jobkit.store.values import Submission

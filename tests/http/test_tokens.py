@@ -337,7 +337,7 @@ def test_a_server_without_a_secret_accepts_no_token(serve: Callable[..., Site], 
 
 
 def test_whoever_asks_too_often_waits(serve: Callable[..., Site]) -> None:
-    from jobkit.http.core.call import Limits
+    from jobkit.http.core.handling import Limits
 
     site = serve(limits=Limits(per_s=0.5, burst=5))
     with site.client() as http:

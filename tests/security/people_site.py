@@ -37,7 +37,7 @@ class PeopleSite:
         from tornado.ioloop import IOLoop
 
         from jobkit.http import tornado_routes
-        from jobkit.http.core.call import Limits
+        from jobkit.http.core.handling import Limits
         from tests.ui.conftest import _SHORT, _end_rest
 
         asyncio.set_event_loop(asyncio.new_event_loop())

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 
 from jobkit.http.api.jobs import find
 from jobkit.http.api.shapes import JobStreamQuery, StreamQuery
-from jobkit.http.core.call import Call
+from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.messages import Response, to_json
 from jobkit.http.core.streams import cursor_of, enter, id_of, is_known, key_of, streamed
-from jobkit.http.core.tail import Entry, Key, Part, Tail, frame, snapshot_frame
+from jobkit.http.core.tail import FramedEvent, Key, Part, Tail, frame, snapshot_frame
 from jobkit.model import EventsExpired, EventType, JobEvent, JobNotFound, JobSnapshot, JobSpec, JobState
 
 #: Lines of the log at the start of a new stream.
@@ -20,7 +20,7 @@ LOG_TAIL = 200
 LOG_PAGE = 500
 
 
-async def job_events(call: Call) -> Response:
+async def job_events(call: ApiCall) -> Response:
     """Follow one job as Server-Sent Events: a snapshot, then its events, to its end. `Last-Event-ID` resumes.
 
     204 if the client already knows the end of the job: an EventSource that reconnects stops there.
@@ -38,7 +38,7 @@ async def job_events(call: Call) -> Response:
         return streamed(call, call.grant, tail, view, ends)
 
 
-async def events(call: Call) -> Response:
+async def events(call: ApiCall) -> Response:
     """Follow all jobs, or some, as Server-Sent Events. `Last-Event-ID` resumes."""
     asked: StreamQuery = call.query
     for task in asked.task:
@@ -54,7 +54,7 @@ async def events(call: Call) -> Response:
 class JobView:
     """One job; `with_logs` also its log lines, as `logged` events without an id."""
 
-    def __init__(self, call: Call, tail: Tail, snapshot: JobSnapshot, cursor: str, *, with_logs: bool) -> None:
+    def __init__(self, call: ApiCall, tail: Tail, snapshot: JobSnapshot, cursor: str, *, with_logs: bool) -> None:
         self._call, self._tail, self._cursor, self._with_logs = call, tail, cursor, with_logs
         self._id = snapshot.id
         self._snapshot = snapshot
@@ -63,7 +63,7 @@ class JobView:
         self._news = tail.newest_news
         self._first: list[bytes] = []
         self._line: int | None = None
-        self._early: Entry | None = None
+        self._early: FramedEvent | None = None
         self._is_over = False
 
     @property
@@ -89,9 +89,9 @@ class JobView:
         except EventsExpired:
             return False
 
-    async def _missed(self, at: Key) -> list[Entry]:
+    async def _missed(self, at: Key) -> list[FramedEvent]:
         """Return the job's events after a position, up to now."""
-        found: list[Entry] = []
+        found: list[FramedEvent] = []
         while page := await self._tail.after(at):
             found += [entry for entry in page if entry.event.job_id == self._id]
             at = page[-1].key
@@ -188,7 +188,7 @@ class AllView:
     before the first event resumes without a gap.
     """
 
-    def __init__(self, call: Call, tail: Tail, asked: StreamQuery, cursor: str) -> None:
+    def __init__(self, call: ApiCall, tail: Tail, asked: StreamQuery, cursor: str) -> None:
         self._kit, self._tail, self._grant = call.kit, tail, call.grant
         self._cursor = cursor
         self._jobs, self._tasks, self._queues = frozenset(asked.job), frozenset(asked.task), frozenset(asked.queue)
@@ -234,7 +234,7 @@ class AllView:
             part.add(*(entry.frame for entry in await self._wanted(news)))
         return part.frames
 
-    async def _wanted(self, page: Sequence[Entry]) -> Sequence[Entry]:
+    async def _wanted(self, page: Sequence[FramedEvent]) -> Sequence[FramedEvent]:
         if self._jobs:
             page = [entry for entry in page if entry.event.job_id in self._jobs]
         if self._types:

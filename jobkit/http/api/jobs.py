@@ -10,7 +10,7 @@ import msgspec
 
 from jobkit.http.api.shapes import JobList, Submit
 from jobkit.http.core import access
-from jobkit.http.core.call import Call
+from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.messages import Problem, Response, json_response, printable
 from jobkit.http.core.tail import on_loop
 from jobkit.model import InvalidParams, JobNotFound, JobSnapshot, JobState
@@ -22,7 +22,7 @@ from jobkit.store.query import Query, narrowed
 _MAX_PAGES = 20
 
 
-async def submit(call: Call) -> Response:
+async def submit(call: ApiCall) -> Response:
     """Submit a job."""
     body: Submit = call.body
     call.require_task(body.task)
@@ -40,7 +40,7 @@ async def submit(call: Call) -> Response:
     return accepted(call, job.id)
 
 
-def accepted(call: Call, job_id: str) -> Response:
+def accepted(call: ApiCall, job_id: str) -> Response:
     """Return a 202 with the URLs of the job and its events."""
     url = call.job_url(job_id)
     return json_response(
@@ -52,11 +52,11 @@ def accepted(call: Call, job_id: str) -> Response:
     )
 
 
-def _links(call: Call, url: str) -> str:
+def _links(call: ApiCall, url: str) -> str:
     return f'<{call.hub_url}>; rel="mercure", <{url}>; rel="self"'
 
 
-async def list_jobs(call: Call) -> Response:
+async def list_jobs(call: ApiCall) -> Response:
     """List jobs, newest first."""
     asked: JobList = call.query
     if call.grant.tasks and asked.task:
@@ -92,7 +92,7 @@ def _wanted(asked: JobList) -> Query:
     return replace(wanted, search=(*wanted.texts, asked.search)) if asked.search else wanted
 
 
-async def find(call: Call) -> JobSnapshot:
+async def find(call: ApiCall) -> JobSnapshot:
     """Return the snapshot of the job in the path.
 
     Raises:
@@ -108,11 +108,11 @@ async def find(call: Call) -> JobSnapshot:
     return snapshot
 
 
-def _unknown(call: Call) -> Problem:
+def _unknown(call: ApiCall) -> Problem:
     return Problem(404, "job_not_found", f"no job {printable(call.params['id'])!r} is kept here", "id")
 
 
-async def read(call: Call) -> Response:
+async def read(call: ApiCall) -> Response:
     """Read everything about a job."""
     snapshot = await find(call)
     waits_for = [""]
@@ -121,7 +121,7 @@ async def read(call: Call) -> Response:
     return json_response(snapshot.to_json() | {"waits_for": waits_for[0]}, Link=_links(call, call.job_url(snapshot.id)))
 
 
-async def cancel(call: Call) -> Response:
+async def cancel(call: ApiCall) -> Response:
     """Ask a job to stop."""
     snapshot = await find(call)
     if snapshot.is_terminal or not await call.kit.aio.cancel(snapshot.id, call.body.reason):
@@ -129,7 +129,7 @@ async def cancel(call: Call) -> Response:
     return json_response((await call.kit.aio.snapshot(snapshot.id)).to_json(), 202)
 
 
-async def retry(call: Call) -> Response:
+async def retry(call: ApiCall) -> Response:
     """Run an ended job again, as a new job."""
     snapshot = await find(call)
     if not snapshot.is_terminal:
@@ -143,7 +143,7 @@ async def retry(call: Call) -> Response:
     return accepted(call, job.id)
 
 
-async def remove(call: Call) -> Response:
+async def remove(call: ApiCall) -> Response:
     """Delete an ended job with its result, logs and artifacts."""
     snapshot = await find(call)
     (is_gone,) = await on_loop(call.kit.verbs.delete([snapshot.id]))

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from jobkit.http.api import shapes
-from jobkit.http.core.call import Call
+from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.messages import JSON, PROBLEM, Response, json_response
 from jobkit.http.core.routing import Route, Router
 
@@ -30,13 +30,13 @@ _ALWAYS = {
 _NAMES = re.compile(r"{(\w+)}")
 
 
-async def document(call: Call) -> Response:
+async def document(call: ApiCall) -> Response:
     """Read this OpenAPI document."""
     made = describe(call.api.router.routes)
     return json_response({**made, "servers": [{"url": call.base}]}, Cache_Control="private, max-age=60")
 
 
-async def page(call: Call) -> Response:
+async def page(call: ApiCall) -> Response:
     """Show a page to read and try the API. It requests nothing from other servers."""
     html = (files("jobkit.http.api") / "docs.html").read_bytes()
     policy = (
@@ -45,7 +45,7 @@ async def page(call: Call) -> Response:
     return Response(200, html, {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy})
 
 
-async def script(call: Call) -> Response:
+async def script(call: ApiCall) -> Response:
     """Load the script of that page."""
     return Response(
         200, (files("jobkit.http.api") / "docs.js").read_bytes(), {"Content-Type": "text/javascript; charset=utf-8"}
@@ -62,18 +62,18 @@ def _describe(routes: tuple[Route, ...]) -> dict[str, Any]:
     from jobkit import __version__
 
     types = {shape for route in routes for shape in _types(route)}
-    ordered = [*sorted(types, key=lambda shape: shape.__name__), shapes.Refusal]
+    ordered = [*sorted(types, key=lambda shape: shape.__name__), shapes.RefusalJson]
     _, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     for shape in ordered:
         components.setdefault(shape.__name__, msgspec.json.schema(shape))
+        components[shape.__name__] |= getattr(shape, "more_of_schema", {})
+    components = msgspec.json.decode(msgspec.json.encode(components).replace(b'Json"', b'"'))  # see `_name`
     paths: dict[str, dict[str, Any]] = {}
     router = Router(list(routes))
     for route in routes:
         item = paths.setdefault(route.path, {"description": _methods(router.methods(route.path))})
         # OpenAPI 3.1 does not have QUERY.
         item["x-query" if route.method == "QUERY" else route.method.lower()] = _operation(route)
-    for shape in ordered:
-        components[shape.__name__] |= getattr(shape, "more_of_schema", {})
     return {
         "openapi": "3.1.0",
         "info": {
@@ -91,6 +91,11 @@ def _describe(routes: tuple[Route, ...]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _name(shape: type) -> str:
+    """Return the name of a type in the document: `Job` of `JobJson`."""
+    return shape.__name__.removesuffix("Json")
 
 
 def _methods(allowed: Sequence[str]) -> str:
@@ -119,7 +124,7 @@ def _operation(route: Route) -> dict[str, Any]:
         made["security"] = [{"token": []}, {}]
         made["description"] = f"Needs the scope `{route.scope}`, unless the server is open to its own user."
     if route.body is not None:
-        content = {JSON: {"schema": {"$ref": f"#/components/schemas/{route.body.__name__}"}}}
+        content = {JSON: {"schema": {"$ref": f"#/components/schemas/{_name(route.body)}"}}}
         made["requestBody"] = {"required": not route.body_is_optional, "content": content}
     return made
 
@@ -164,7 +169,7 @@ def _responses(route: Route) -> dict[str, Any]:
             if isinstance(one, str):
                 content[one] = {}
             elif one is not None:
-                content[JSON] = {"schema": {"$ref": f"#/components/schemas/{one.__name__}"}}
+                content[JSON] = {"schema": {"$ref": f"#/components/schemas/{_name(one)}"}}
             elif isinstance(answer, tuple):
                 content[JSON] = {"schema": {}}
         if content:

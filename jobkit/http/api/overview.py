@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jobkit.http.core.call import Call, without_places
+from jobkit.http.core.handling import ApiCall, without_places
 from jobkit.http.core.messages import Problem, Response, json_response, printable
 from jobkit.http.core.tail import on_loop
 from jobkit.model import StoreUnavailable
@@ -14,13 +14,13 @@ from jobkit.store.values import WorkerInfo, event_key
 from jobkit.tasks.info import TaskInfo
 
 
-async def tasks(call: Call) -> Response:
+async def tasks(call: ApiCall) -> Response:
     """List tasks, with the JSON Schema of their arguments."""
     found: dict[str, TaskInfo] = await call.kit.aio.tasks()
     return json_response({"tasks": [_task(call, info) for name, info in found.items() if call.grant.covers(name)]})
 
 
-async def task(call: Call) -> Response:
+async def task(call: ApiCall) -> Response:
     """Read one task."""
     found: dict[str, TaskInfo] = await call.kit.aio.tasks()
     info = found.get(call.params["name"])
@@ -31,7 +31,7 @@ async def task(call: Call) -> Response:
     return json_response(_task(call, info))
 
 
-def _task(call: Call, info: TaskInfo) -> dict[str, Any]:
+def _task(call: ApiCall, info: TaskInfo) -> dict[str, Any]:
     return {
         "name": info.name,
         "title": info.title,
@@ -42,26 +42,26 @@ def _task(call: Call, info: TaskInfo) -> dict[str, Any]:
     }
 
 
-async def queues(call: Call) -> Response:
+async def queues(call: ApiCall) -> Response:
     """List queues, with their numbers of jobs and workers."""
     call.require_all()
     return json_response({"queues": await call.kit.aio.queues()})
 
 
-async def workers(call: Call) -> Response:
+async def workers(call: ApiCall) -> Response:
     """List workers."""
     call.require_all()
     return json_response({"workers": [worker.to_json() for worker in await call.kit.aio.workers()]})
 
 
-async def stats(call: Call) -> Response:
+async def stats(call: ApiCall) -> Response:
     """Read the totals: jobs by state, queues, workers."""
     call.require_all()
     found = await call.kit.aio.stats()
     return json_response(found | {"refused": without_places(found["refused"], call.kit.settings)})
 
 
-async def health(call: Call) -> Response:
+async def health(call: ApiCall) -> Response:
     """Check the server: 200 if the store answers within 2 seconds, else 503."""
     from jobkit import __version__
 
@@ -75,7 +75,7 @@ async def health(call: Call) -> Response:
     return json_response(body, 200 if is_well else 503, Cache_Control="no-store")
 
 
-async def metrics(call: Call) -> Response:
+async def metrics(call: ApiCall) -> Response:
     """Read the metrics for Prometheus."""
     call.require_all()
     counts, queues, workers, position = await asyncio.gather(

@@ -14,7 +14,7 @@ import msgspec
 from jobkit.codec import MSGPACK, Subject, decode, is_reference
 from jobkit.http.api.jobs import find
 from jobkit.http.api.shapes import LogQuery
-from jobkit.http.core.call import Call
+from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.messages import Problem, Response, json_response, printable, to_json
 from jobkit.http.core.tail import on_loop
 from jobkit.model import JobSnapshot, JobState
@@ -26,7 +26,7 @@ _PARTS = {"image/png": "png", "text/html": "html", "text/plain": "text"}
 PREVIEW = "application/vnd.jobkit.preview+json"
 
 
-async def result(call: Call) -> Response:
+async def result(call: ApiCall) -> Response:
     """Read the value: as JSON if it is plain data, else its preview."""
     snapshot = await find(call)
     _require_value(snapshot)
@@ -71,7 +71,7 @@ def _require_value(snapshot: JobSnapshot) -> None:
         )
 
 
-async def _plain_value(call: Call, snapshot: JobSnapshot) -> tuple[bool, Any]:
+async def _plain_value(call: ApiCall, snapshot: JobSnapshot) -> tuple[bool, Any]:
     """Return `(True, value)` if the result is plain data, else `(False, None)`: nothing is unpickled.
 
     Raises:
@@ -92,7 +92,7 @@ def _part(preview: Mapping[str, Any], media_type: str, part: str) -> Response:
     return Response(200, body, {"Content-Type": f"{media_type}{charset}"})
 
 
-async def logs(call: Call) -> Response:
+async def logs(call: ApiCall) -> Response:
     """Read the log, as JSON or text."""
     asked: LogQuery = call.query
     snapshot = await find(call)
@@ -104,7 +104,7 @@ async def logs(call: Call) -> Response:
     return json_response({"lines": [line.to_json() for line in log.lines], **numbers})
 
 
-async def artifacts(call: Call) -> Response:
+async def artifacts(call: ApiCall) -> Response:
     """List the artifacts of a job, oldest first."""
     snapshot = await find(call)
     found: Any = await call.kit.aio.artifacts(snapshot.id)
@@ -114,7 +114,7 @@ async def artifacts(call: Call) -> Response:
     )
 
 
-async def artifact(call: Call) -> Response:
+async def artifact(call: ApiCall) -> Response:
     """Download an artifact.
 
     As an attachment: what a job made must not run as a page of this server.

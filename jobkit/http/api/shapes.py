@@ -114,7 +114,7 @@ class StreamQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     last_event_id: LastEventId = ""
 
 
-class Accepted(Struct):
+class AcceptedJson(Struct):
     """URLs of a submitted job."""
 
     id: str
@@ -123,7 +123,7 @@ class Accepted(Struct):
     events: str
 
 
-class Error(Struct):
+class ErrorJson(Struct):
     """Why a job failed."""
 
     kind: Literal["exception", "timeout", "memory", "crash", "lost", "expired", "dependency", "rejected"]
@@ -136,7 +136,7 @@ class Error(Struct):
     )
 
 
-class Job(Struct):
+class JobJson(Struct):
     """Everything about a job. Times in UTC."""
 
     id: str
@@ -163,7 +163,7 @@ class Job(Struct):
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
-    error: Error | None
+    error: ErrorJson | None
     retries: int
     retried: int
     losses: int
@@ -175,20 +175,20 @@ class Job(Struct):
     seq: int
 
 
-class JobRead(Job):
+class JobReadJson(JobJson):
     """One job. `waits_for`: why it cannot start yet while it is queued; "" if it only waits for a free slot."""
 
     waits_for: str
 
 
-class JobPage(Struct):
+class JobPageJson(Struct):
     """Jobs, newest first; `next_cursor` is null on the last page."""
 
-    jobs: list[Job]
+    jobs: list[JobJson]
     next_cursor: str | None
 
 
-class Line(Struct):
+class LineJson(Struct):
     """A line of a job's log."""
 
     n: int
@@ -199,21 +199,21 @@ class Line(Struct):
     text: str
 
 
-class Log(Struct):
+class LogJson(Struct):
     """Lines of a log; `total` were written, `dropped` of them are no longer kept.
 
     Of a search: `matched` is the number of matching lines in the searched part; `cursor` is the line to continue at (as
     `after`, or backwards as `before`) if the search stopped early, else 0.
     """
 
-    lines: list[Line]
+    lines: list[LineJson]
     total: int
     dropped: int
     matched: int
     cursor: int
 
 
-class Artifact(Struct):
+class ArtifactJson(Struct):
     """A named file that a job saved."""
 
     name: str
@@ -223,11 +223,11 @@ class Artifact(Struct):
     url: str
 
 
-class Artifacts(Struct):
-    artifacts: list[Artifact]
+class ArtifactsJson(Struct):
+    artifacts: list[ArtifactJson]
 
 
-class Task(Struct):
+class TaskJson(Struct):
     """A task; `schema` is the JSON Schema of its arguments."""
 
     name: str
@@ -238,21 +238,21 @@ class Task(Struct):
     schema: dict[str, Any]
 
 
-class Tasks(Struct):
-    tasks: list[Task]
+class TasksJson(Struct):
+    tasks: list[TaskJson]
 
 
-class Queues(Struct):
+class QueuesJson(Struct):
     """By name: the numbers of jobs `queued`, `scheduled` and `running`, and of `workers`."""
 
     queues: dict[str, dict[str, int]]
 
 
-class Workers(Struct):
+class WorkersJson(Struct):
     workers: list[dict[str, Any]]
 
 
-class Stats(Struct):
+class StatsJson(Struct):
     """Totals. `refused`: why the store accepts no changes at present, "" if it does."""
 
     jobs: dict[str, int]
@@ -263,7 +263,7 @@ class Stats(Struct):
     refused: str
 
 
-class Health(Struct):
+class HealthJson(Struct):
     """`status` is "ok", or "unavailable" with a 503."""
 
     status: str
@@ -271,7 +271,7 @@ class Health(Struct):
     version: str
 
 
-class Refusal(Struct):
+class RefusalJson(Struct):
     """Problem details (RFC 9457)."""
 
     type: str
@@ -292,7 +292,7 @@ class Move(Struct, forbid_unknown_fields=True, kw_only=True):
     priority: Annotated[Priority | UnsetType, doc("Another priority; higher first.")] = UNSET
 
 
-class Pause(Struct):
+class PauseJson(Struct):
     """A paused queue or task."""
 
     kind: Literal["queue", "task"]
@@ -301,11 +301,11 @@ class Pause(Struct):
     at: datetime | None
 
 
-class Paused(Struct):
-    paused: list[Pause]
+class PausedJson(Struct):
+    paused: list[PauseJson]
 
 
-class Changed(Struct):
+class ChangedJson(Struct):
     """`changed` is false if it was in this state already."""
 
     changed: bool
@@ -330,7 +330,7 @@ class AuditQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     ] = ""
 
 
-class ScheduleRun(Struct):
+class ScheduleRunJson(Struct):
     """One run of a schedule: its job, or `why` there is none."""
 
     slot_at: datetime | None
@@ -344,7 +344,7 @@ class ScheduleRun(Struct):
     count: int
 
 
-class Schedule(Struct):
+class ScheduleJson(Struct):
     """A schedule, with its last runs."""
 
     id: str
@@ -372,14 +372,14 @@ class Schedule(Struct):
     overdue_s: float
     fired: int
     left_out: int
-    runs: list[ScheduleRun]
+    runs: list[ScheduleRunJson]
 
 
-class Schedules(Struct):
-    schedules: list[Schedule]
+class SchedulesJson(Struct):
+    schedules: list[ScheduleJson]
 
 
-class Failure(Struct):
+class FailureJson(Struct):
     """Failed jobs of one task, with the same type of error at the same place."""
 
     id: str
@@ -402,11 +402,11 @@ class Failure(Struct):
     changed_at: datetime | None
 
 
-class Failures(Struct):
-    failures: list[Failure]
+class FailuresJson(Struct):
+    failures: list[FailureJson]
 
 
-class Repeated(Struct):
+class RepeatedJson(Struct):
     """Ids of the new jobs, and reasons of refusals, by the old jobs' ids; `left` jobs remain for the next request."""
 
     jobs: dict[str, str]
@@ -414,7 +414,7 @@ class Repeated(Struct):
     left: int
 
 
-class AuditEntry(Struct):
+class AuditEntryJson(Struct):
     """An action of a user. `times` actions of one kind since `since` are folded into one entry; `at` is the newest."""
 
     id: str
@@ -432,6 +432,6 @@ class AuditEntry(Struct):
     since: datetime | None
 
 
-class Audit(Struct):
-    entries: list[AuditEntry]
+class AuditJson(Struct):
+    entries: list[AuditEntryJson]
     next_before: str | None

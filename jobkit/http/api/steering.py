@@ -13,7 +13,7 @@ import msgspec
 from jobkit.http.api.jobs import accepted, find
 from jobkit.http.api.shapes import AuditQuery, FailureQuery, Move
 from jobkit.http.core import access
-from jobkit.http.core.call import Call
+from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.messages import Problem, Response, json_response, printable
 from jobkit.http.core.tail import on_loop
 from jobkit.model import FailureGroup, InvalidParams, ScheduleSnapshot
@@ -25,48 +25,48 @@ from jobkit.settings import checked_name
 AT_ONCE = 1000
 
 
-async def schedules(call: Call) -> Response:
+async def schedules(call: ApiCall) -> Response:
     """List schedules by name, with their last runs."""
     found = await on_loop(call.kit.verbs.store.schedules())
     return json_response({"schedules": [one.to_json() for one in found if call.grant.sees(one.spec.job)]})
 
 
-async def schedule(call: Call) -> Response:
+async def schedule(call: ApiCall) -> Response:
     """Read one schedule."""
     return json_response((await _schedule(call)).to_json())
 
 
-async def pause_schedule(call: Call) -> Response:
+async def pause_schedule(call: ApiCall) -> Response:
     """Pause a schedule."""
     return await _steered(call, call.kit.pause_schedule)
 
 
-async def resume_schedule(call: Call) -> Response:
+async def resume_schedule(call: ApiCall) -> Response:
     """Resume a schedule: it fires at its next time from now."""
     return await _steered(call, call.kit.resume_schedule)
 
 
-async def run_schedule(call: Call) -> Response:
+async def run_schedule(call: ApiCall) -> Response:
     """Run a schedule once, now."""
     found = await _schedule(call)
     job = await asyncio.to_thread(call.kit.run_schedule, found.name)
     return accepted(call, job.id)
 
 
-async def remove_schedule(call: Call) -> Response:
+async def remove_schedule(call: ApiCall) -> Response:
     """Delete a schedule; its jobs stay."""
     found = await _schedule(call)
     await asyncio.to_thread(call.kit.remove_schedule, found.name)
     return Response(204)
 
 
-async def _steered(call: Call, verb: Any) -> Response:
+async def _steered(call: ApiCall, verb: Any) -> Response:
     found = await _schedule(call)
     await asyncio.to_thread(verb, found.name)
     return json_response((await _schedule(call)).to_json())
 
 
-async def _schedule(call: Call) -> ScheduleSnapshot:
+async def _schedule(call: ApiCall) -> ScheduleSnapshot:
     name = call.params["name"]
     try:
         found = await on_loop(call.kit.verbs.store.schedules([checked_name("name", name)]))
@@ -80,7 +80,7 @@ async def _schedule(call: Call) -> ScheduleSnapshot:
 # -- pausing and moving -------------------------------------------------------------------------------------------
 
 
-async def paused(call: Call) -> Response:
+async def paused(call: ApiCall) -> Response:
     """List paused queues and tasks."""
     found = await asyncio.to_thread(call.kit.paused)
     queues = None if not call.grant.tasks else await _queues_of_tasks(call)
@@ -94,31 +94,31 @@ async def paused(call: Call) -> Response:
     )
 
 
-async def _queues_of_tasks(call: Call) -> set[str]:
+async def _queues_of_tasks(call: ApiCall) -> set[str]:
     """Return the queues that jobs of the token's tasks go to."""
     found = [one for name, one in (await call.kit.aio.tasks()).items() if call.grant.covers(name)]
     return {call.kit.settings.queue_for(one.name, one.options.queue or "default") for one in found}
 
 
-async def pause_queue(call: Call) -> Response:
+async def pause_queue(call: ApiCall) -> Response:
     """Pause a queue: no further job of it starts, running jobs go on."""
     _require_all_jobs(call)
     return await _changed(partial(call.kit.pause, call.params["name"], by=call.grant.subject))
 
 
-async def resume_queue(call: Call) -> Response:
+async def resume_queue(call: ApiCall) -> Response:
     """Resume a paused queue."""
     _require_all_jobs(call)
     return await _changed(partial(call.kit.resume, call.params["name"]))
 
 
-async def pause_task(call: Call) -> Response:
+async def pause_task(call: ApiCall) -> Response:
     """Pause a task: no further job of it starts, in any queue."""
     _require_all_jobs(call, call.params["name"])
     return await _changed(partial(call.kit.pause_task, call.params["name"], by=call.grant.subject))
 
 
-async def resume_task(call: Call) -> Response:
+async def resume_task(call: ApiCall) -> Response:
     """Resume a paused task; its jobs keep their places in the queue."""
     _require_all_jobs(call, call.params["name"])
     return await _changed(partial(call.kit.resume_task, call.params["name"]))
@@ -128,7 +128,7 @@ async def _changed(verb: Callable[[], bool]) -> Response:
     return json_response({"changed": await asyncio.to_thread(verb)})
 
 
-async def move_job(call: Call) -> Response:
+async def move_job(call: ApiCall) -> Response:
     """Move a waiting job to another queue or priority."""
     body: Move = call.body
     snapshot = await find(call)
@@ -139,7 +139,7 @@ async def move_job(call: Call) -> Response:
     return json_response((await find(call)).to_json())
 
 
-def _require_all_jobs(call: Call, task: str | None = None) -> None:
+def _require_all_jobs(call: ApiCall, task: str | None = None) -> None:
     """Refuse a caller who may see only some jobs of this task, or of a queue: pausing it concerns all of them."""
     if call.grant.owner is not None or (task is None and call.grant.tasks):
         raise access.insufficient(
@@ -152,7 +152,7 @@ def _require_all_jobs(call: Call, task: str | None = None) -> None:
 # -- failures -----------------------------------------------------------------------------------------------------
 
 
-async def failures(call: Call) -> Response:
+async def failures(call: ApiCall) -> Response:
     """List groups of failed jobs, the newest failure first."""
     asked: FailureQuery = call.query
     _require_all_owners(call)
@@ -162,12 +162,12 @@ async def failures(call: Call) -> Response:
     return json_response({"failures": [group.to_json() for group in found if call.grant.covers(group.task)]})
 
 
-async def failure(call: Call) -> Response:
+async def failure(call: ApiCall) -> Response:
     """Read one group of failed jobs."""
     return json_response((await _group(call)).to_json())
 
 
-async def retry_failures(call: Call) -> Response:
+async def retry_failures(call: ApiCall) -> Response:
     """Retry the jobs of a group that have not been retried yet, at most 1000 per request."""
     group = await _group(call)
 
@@ -180,28 +180,28 @@ async def retry_failures(call: Call) -> Response:
     return json_response({"jobs": made.jobs, "refused": made.refused, "left": left}, 202)
 
 
-async def mute_failures(call: Call) -> Response:
+async def mute_failures(call: ApiCall) -> Response:
     """Mute a group: it is counted, but no longer shown."""
     return await _changed_group(call, call.kit.mute)
 
 
-async def resolve_failures(call: Call) -> Response:
+async def resolve_failures(call: ApiCall) -> Response:
     """Resolve a group: it is shown as regressed if it fails again."""
     return await _changed_group(call, call.kit.resolve)
 
 
-async def reopen_failures(call: Call) -> Response:
+async def reopen_failures(call: ApiCall) -> Response:
     """Reopen a muted or resolved group."""
     return await _changed_group(call, call.kit.reopen)
 
 
-async def _changed_group(call: Call, verb: Any) -> Response:
+async def _changed_group(call: ApiCall, verb: Any) -> Response:
     group = await _group(call)
     await asyncio.to_thread(verb, group.id, by=call.grant.subject)
     return json_response((await _group(call)).to_json())
 
 
-async def _group(call: Call) -> FailureGroup:
+async def _group(call: ApiCall) -> FailureGroup:
     _require_all_owners(call)
     id = call.params["id"]
     try:
@@ -213,7 +213,7 @@ async def _group(call: Call) -> FailureGroup:
     return found
 
 
-def _require_all_owners(call: Call) -> None:
+def _require_all_owners(call: ApiCall) -> None:
     """Refuse a caller who may see only their own jobs: a group has jobs, and shows errors, of all owners."""
     if call.grant.owner is not None:
         raise access.insufficient(
@@ -224,7 +224,7 @@ def _require_all_owners(call: Call) -> None:
 # -- the audit trail ----------------------------------------------------------------------------------------------
 
 
-async def audit(call: Call) -> Response:
+async def audit(call: ApiCall) -> Response:
     """List the audit trail, newest first; for administrators."""
     asked: AuditQuery = call.query
     if not call.grant.is_open and call.grant.role != Role.ADMIN:

@@ -13,7 +13,7 @@ import msgspec
 
 from jobkit.http.core.messages import JSON, Problem, Request, Response, printable
 
-#: Answers a `core.call.Call`, which is built on this module.
+#: Answers a `core.handling.ApiCall`, which is built on this module.
 Handler = Callable[[Any], Awaitable[Response]]
 
 #: Nesting that a body may have.

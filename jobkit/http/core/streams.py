@@ -15,7 +15,7 @@ from typing import Protocol
 
 from jobkit.client import Kit
 from jobkit.http.auth.tokens import Grant
-from jobkit.http.core.call import Api, Call, subject_of
+from jobkit.http.core.handling import Api, ApiCall, subject_of
 from jobkit.http.core.messages import EVENT_STREAM, Problem, Request, Response
 from jobkit.http.core.tail import COMMENT, Key, Tail, on_loop
 from jobkit.model import JobkitError
@@ -121,7 +121,7 @@ class Stream(AsyncIterator[bytes]):
         return False
 
 
-async def enter(call: Call, grant: Grant, tail: Tail, ends: ExitStack, topics: int = 0) -> None:
+async def enter(call: ApiCall, grant: Grant, tail: Tail, ends: ExitStack, topics: int = 0) -> None:
     """Count one more stream of a caller, with this number of hub topics, until `ends` is closed.
 
     Raises:
@@ -146,7 +146,7 @@ def _too_many(status: int, message: str) -> Problem:
 
 
 def streamed(
-    call: Call, grant: Grant, tail: Tail, view: View, ends: ExitStack, *, retry_ms: int = RETRY_MS, **headers: str
+    call: ApiCall, grant: Grant, tail: Tail, view: View, ends: ExitStack, *, retry_ms: int = RETRY_MS, **headers: str
 ) -> Response:
     """Return the response that streams a view; it takes over `ends`. Header names are written with underscores."""
     named = {name.replace("_", "-"): text for name, text in headers.items()}

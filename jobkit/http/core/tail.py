@@ -39,7 +39,7 @@ JOBS = 5_000
 PAGE = 500
 
 
-class Entry:
+class FramedEvent:
     """An event in the ring. Its frame is made once for all streams."""
 
     __slots__ = ("_frame", "event", "key")
@@ -67,10 +67,10 @@ class Tail:
         self._stop_news: Callable[[], None] | None = None
         self._inbox: deque[JobEvent | str] = deque()
         self._is_posted = False
-        self._ring: deque[Entry] = deque()
+        self._ring: deque[FramedEvent] = deque()
         self._floor: Key = (0, 0)
         self._wake = asyncio.Event()
-        self._news: OrderedDict[str, tuple[int, Entry]] = OrderedDict()
+        self._news: OrderedDict[str, tuple[int, FramedEvent]] = OrderedDict()
         self._seqs: OrderedDict[str, int] = OrderedDict()
         self._specs: OrderedDict[str, JobSpec] = OrderedDict()
         self.version = 0
@@ -119,14 +119,14 @@ class Tail:
         """Position of the newest event in the ring."""
         return self._ring[-1].key if self._ring else self._floor
 
-    async def after(self, position: Key) -> Sequence[Entry]:
+    async def after(self, position: Key) -> Sequence[FramedEvent]:
         """Return the next events after a position, oldest first, at most `PAGE`.
 
         Raises:
             EventsExpired: some of them are no longer kept.
         """
         if position >= self._floor:
-            found: list[Entry] = []
+            found: list[FramedEvent] = []
             for entry in reversed(self._ring):
                 if entry.key <= position:
                     break
@@ -134,14 +134,14 @@ class Tail:
             found.reverse()
             return found[:PAGE]
         events = await on_loop(self._kit.verbs.store.events("{}-{}".format(*position), PAGE))
-        return [Entry(event, event_key(event.id)) for event in events]
+        return [FramedEvent(event, event_key(event.id)) for event in events]
 
-    def news(self, version: int, most: int = PAGE) -> tuple[int, list[Entry]]:
+    def news(self, version: int, most: int = PAGE) -> tuple[int, list[FramedEvent]]:
         """Return the version to continue from, and the newest progress of jobs that have some after `version`.
 
         Oldest first, at most `most`. Progress is held back until the event that it belongs to has arrived.
         """
-        found: list[tuple[int, Entry]] = []
+        found: list[tuple[int, FramedEvent]] = []
         for job_id in reversed(self._news):
             number, entry = self._news[job_id]
             if number <= version:
@@ -208,13 +208,13 @@ class Tail:
                     self._news[item.job_id] = known
                     continue
                 self.version += 1
-                self._news[item.job_id] = self.version, Entry(item, (0, 0))
+                self._news[item.job_id] = self.version, FramedEvent(item, (0, 0))
                 if len(self._news) > JOBS:
                     self._news.popitem(last=False)
                 continue
             if item.type is EventType.SUBMITTED:
                 self._specs.pop(item.job_id, None)  # its key may have belonged to another job before
-            self._ring.append(Entry(item, event_key(item.id)))
+            self._ring.append(FramedEvent(item, event_key(item.id)))
             if len(self._ring) > RING:
                 self._floor = self._ring.popleft().key
             self._seqs.pop(item.job_id, None)

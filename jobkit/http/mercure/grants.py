@@ -16,7 +16,7 @@ import jwt
 
 from jobkit.http.auth.tokens import ALGORITHM, LEEWAY_S, Grant, InvalidToken, header_of, is_access_token
 from jobkit.http.core import access
-from jobkit.http.core.call import Call
+from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.messages import Problem, printable
 from jobkit.http.mercure.topics import ALL, BadSelector, Selector, new, old, together
 
@@ -111,7 +111,7 @@ def _grant(
     )
 
 
-async def identify(call: Call, in_query: str | None, *, is_old: bool) -> Grant | None:
+async def identify(call: ApiCall, in_query: str | None, *, is_old: bool) -> Grant | None:
     """Return the rights of the caller: by the header, the query (0.x only), the cookie, or the open server.
 
     Returns None without any of them.

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 from jobkit.http.auth.tokens import Grant
 from jobkit.http.core import access
-from jobkit.http.core.call import Call
+from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.messages import Problem, Response, form, printable, to_json
 from jobkit.http.core.streams import enter, is_known, streamed
-from jobkit.http.core.tail import Entry, Key, Part, Tail, frame, on_loop
+from jobkit.http.core.tail import FramedEvent, Key, Part, Tail, frame, on_loop
 from jobkit.http.mercure.grants import bad, identify, sees_subscriptions
 from jobkit.http.mercure.subscriptions import Subscription, match_type, presence_of
 from jobkit.http.mercure.topics import (
@@ -69,7 +69,7 @@ class Asked:
     cursor: str | None
 
 
-async def subscribe(call: Call) -> Response:
+async def subscribe(call: ApiCall) -> Response:
     """Subscribe to topics, by Mercure's protocols 0.x (topic=) and 1.0 (match=)."""
     asked = read_query(call)
     grant = await identify(call, asked.token, is_old=asked.is_old)
@@ -92,7 +92,7 @@ async def subscribe(call: Call) -> Response:
         return streamed(call, grant, tail, view, ends, retry_ms=0, **headers)
 
 
-def read_query(call: Call) -> Asked:
+def read_query(call: ApiCall) -> Asked:
     """Return the query of a subscription.
 
     Raises:
@@ -132,7 +132,7 @@ def read_query(call: Call) -> Asked:
 class HubView:
     """The updates that one subscriber sees: of jobs and publishers, as far as its token and query cover them."""
 
-    def __init__(self, call: Call, grant: Grant, tail: Tail, asked: Asked) -> None:
+    def __init__(self, call: ApiCall, grant: Grant, tail: Tail, asked: Asked) -> None:
         self._kit, self._base, self._grant, self._tail = call.kit, call.base, grant, tail
         self._selectors = asked.selectors
         self._form = OLD if asked.is_old else NEW
@@ -196,11 +196,11 @@ class HubView:
         part.add(*(body for _, body in await self._of_jobs(news)))
         return part.frames
 
-    async def _oldest(self, expired: EventsExpired) -> Sequence[Entry]:
+    async def _oldest(self, expired: EventsExpired) -> Sequence[FramedEvent]:
         self._place = (0, 0, self._place[2])
         return await self._tail.after((0, 0))
 
-    async def _of_jobs(self, entries: Sequence[Entry]) -> list[tuple[Place, bytes]]:
+    async def _of_jobs(self, entries: Sequence[FramedEvent]) -> list[tuple[Place, bytes]]:
         """Return the job's JSON as a frame for each visible event."""
         wanted = [entry for entry in entries if self._is_asked(self._topics(entry.event.job_id))]
         if not wanted:
@@ -246,7 +246,7 @@ class HubView:
         return self._grant.may_subscribe(*update.topics)
 
 
-async def publish(call: Call) -> Response:
+async def publish(call: ApiCall) -> Response:
     """Publish an update (a form: topic, data, private, id, type, retry). Returns its id."""
     request = call.request
     if request.media_type != FORM:
@@ -270,7 +270,7 @@ async def publish(call: Call) -> Response:
     return Response(200, id.encode(), {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"})
 
 
-def read_update(call: Call) -> tuple[list[str], dict[str, Any]]:
+def read_update(call: ApiCall) -> tuple[list[str], dict[str, Any]]:
     """Return topics and fields of an update.
 
     Raises:

@@ -22,7 +22,7 @@ import msgspec
 
 from jobkit.client import Kit
 from jobkit.http.core import access
-from jobkit.http.core.call import Call
+from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.messages import Problem, Response, json_response, printable, to_json
 from jobkit.http.core.tail import Tail, on_loop
 from jobkit.http.mercure.grants import DETAIL, bad, identify, sees_subscriptions
@@ -179,22 +179,22 @@ def _read(records: Mapping[str, bytes]) -> list[Subscription]:
     return found
 
 
-def presence_of(tail: Tail, call: Call) -> Presence:
+def presence_of(tail: Tail, call: ApiCall) -> Presence:
     """Return the subscriptions of this server, for all streams of a tail."""
     return tail.shared(Presence, lambda: Presence(call.kit, updates_of(tail, call.kit), root_of(call)))
 
 
-def root_of(call: Call) -> str:
+def root_of(call: ApiCall) -> str:
     """Return the path of the subscriptions."""
     return f"{urlsplit(call.hub_url).path}/subscriptions"
 
 
-async def subscriptions(call: Call) -> Response:
+async def subscriptions(call: ApiCall) -> Response:
     """List the active subscriptions."""
     return await _listed(call, await _form_of(call), lambda one: True)
 
 
-async def of_topic(call: Call) -> Response:
+async def of_topic(call: ApiCall) -> Response:
     """List the subscriptions to a topic (0.x)."""
     form, topic = await _form_of(call), call.params["topic"]
     if form == NEW:
@@ -202,7 +202,7 @@ async def of_topic(call: Call) -> Response:
     return await _listed(call, form, lambda one: one.match == topic)
 
 
-async def of_match(call: Call) -> Response:
+async def of_match(call: ApiCall) -> Response:
     """List the subscriptions of a matcher (1.0), or read one of a topic (0.x)."""
     form = await _form_of(call)
     a, b = call.params["match_type"], call.params["match"]  # or topic and subscriber
@@ -212,7 +212,7 @@ async def of_match(call: Call) -> Response:
     return await _listed(call, form, lambda one: (one.match_type, one.match) == (a, b))
 
 
-async def one_of_match(call: Call) -> Response:
+async def one_of_match(call: ApiCall) -> Response:
     """Read one subscription of a matcher (1.0)."""
     form = await _form_of(call)
     wanted = (call.params["match_type"], call.params["match"], call.params["subscriber"])
@@ -222,7 +222,7 @@ async def one_of_match(call: Call) -> Response:
     return await _one(call, form, lambda one: (one.match_type, one.match, one.subscriber) == wanted)
 
 
-async def metadata(call: Call) -> Response:
+async def metadata(call: ApiCall) -> Response:
     """Read what the hub supports (RFC 9728)."""
     return json_response(
         {
@@ -236,7 +236,7 @@ async def metadata(call: Call) -> Response:
     )
 
 
-async def _form_of(call: Call) -> str:
+async def _form_of(call: ApiCall) -> str:
     """Return the protocol of the response.
 
     Raises:
@@ -258,13 +258,13 @@ def _require_match_type(name: str) -> None:
         raise bad(f"{printable(name)!r} is not a match_type; use {', '.join(MATCH_TYPES)}", "match_type")
 
 
-async def _listed(call: Call, form: str, is_wanted: Callable[[Subscription], bool]) -> Response:
+async def _listed(call: ApiCall, form: str, is_wanted: Callable[[Subscription], bool]) -> Response:
     cursor = await _cursor(call)  # read before the list: resuming there may repeat a subscription, and misses none
     found = [one for one in await present(call.kit) if is_wanted(one)]
     return _answer(call, listed(found, root_of(call), _path(call), cursor, form), cursor, form)
 
 
-async def _one(call: Call, form: str, is_wanted: Callable[[Subscription], bool]) -> Response:
+async def _one(call: ApiCall, form: str, is_wanted: Callable[[Subscription], bool]) -> Response:
     cursor = await _cursor(call)
     found = next((one for one in await present(call.kit) if is_wanted(one)), None)
     if found is None:
@@ -273,18 +273,18 @@ async def _one(call: Call, form: str, is_wanted: Callable[[Subscription], bool])
     return _answer(call, {**body, "lastEventID": cursor} if form == OLD else body, cursor, form)
 
 
-def _answer(call: Call, body: object, cursor: str, form: str) -> Response:
+def _answer(call: ApiCall, body: object, cursor: str, form: str) -> Response:
     content_type = LD_JSON if form == OLD else "application/json"
     link = f'<{call.hub_url}>; rel="mercure"; last-event-id="{cursor}"; type="mercure"; content-type="application/json"'
     headers = {"Content-Type": content_type, "Cache-Control": "private, must-revalidate, max-age=0"}
     return Response(200, to_json(body), {**headers, "Link": link} if form == NEW else headers)
 
 
-async def _cursor(call: Call) -> str:
+async def _cursor(call: ApiCall) -> str:
     """Return the position of the newest event or update."""
     tail = await call.api.tail()
     return id_of(await updates_of(tail, call.kit).newest())
 
 
-def _path(call: Call) -> str:
+def _path(call: ApiCall) -> str:
     return f"{urlsplit(call.base).path}{call.request.path}"

@@ -83,7 +83,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Call:
+class ApiCall:
     """One admitted request: its checked parts, and what handlers need."""
 
     api: Api
@@ -199,7 +199,7 @@ class Api:
         route, params = self.router.find(request)
         if len(request.body) > self.limits.body_bytes:
             raise too_large(self.limits.body_bytes)
-        call = Call(self, await self.kit(), request, Grant(), params)
+        call = ApiCall(self, await self.kit(), request, Grant(), params)
         call.grant = await self._admit(request, route, params)
         call.query = read_query(request, route.query)
         call.body = read_body(request, route.body, route.body_is_optional)
