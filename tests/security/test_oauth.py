@@ -235,7 +235,7 @@ def test_the_audit_has_nothing_serious_to_say_of_a_failed_login_nor_of_the_way_o
     page = window.open(
         f"{dashboard}/login?error=access_denied&error_description=no", ignore_https_errors=True, color_scheme=theme
     )
-    page.wait_for_selector("text=The login did not work")
+    page.wait_for_selector("text=The login failed")
     wrong = findings(page, "a failed login")
     page.goto(f"{dashboard}/logout")
     page.wait_for_selector("text=You are logged out here")
@@ -306,7 +306,7 @@ def test_a_login_by_pkce_works_for_ones_own_dashboard_behind_a_proxy_with_tls_an
         ):
             answer = http.get(f"{proxied}/login", params=wrong)
             assert answer.status_code in (400, 401)
-            assert "The login did not work: " in answer.text
+            assert "The login failed: " in answer.text
     provider.tells = "userinfo"
     waiting(kit, "ada")
     sockets: list[str] = []
