@@ -22,7 +22,6 @@ from jobkit.store.redis_dump import RedisDump
 from jobkit.store.redis_failures import RedisFailures
 from jobkit.store.redis_files import RedisFiles
 from jobkit.store.redis_list import RedisList
-from jobkit.store.redis_move import RedisMove
 from jobkit.store.redis_part import awaited
 from jobkit.store.redis_schedules import RedisSchedules
 from jobkit.store.redis_web import RedisWeb
@@ -59,7 +58,7 @@ _unjson = msgspec.json.decode
 _FOREVER_MS = 315_360_000_000
 
 
-class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules, RedisDump, RedisWeb, RedisAudit):
+class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump, RedisWeb, RedisAudit):
     """See `jobkit.store.base.Store`."""
 
     def __init__(self, settings: Settings, redis: Redis | None = None) -> None:
@@ -176,6 +175,18 @@ class RedisStore(RedisFiles, RedisFailures, RedisMove, RedisList, RedisSchedules
         with self._reaching():
             handed: int = await self.functions.run("leave", [worker_id])
             return handed
+
+    async def move(
+        self, job_ids: Sequence[str], queue: str | None = None, priority: int | None = None, reason: str = ""
+    ) -> list[str]:
+        options: dict[str, Any] = {"reason": reason}
+        if queue:
+            options["queue"] = queue
+        if priority is not None:
+            options["priority"] = priority
+        with self._reaching():
+            answers = await self.functions.run("move", [_json(options), *job_ids])
+        return [answer.decode() for answer in answers]
 
     async def set_rule(self, gate: str, change: Mapping[str, Any] | None) -> Rule:
         with self._reaching():

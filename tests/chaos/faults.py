@@ -122,7 +122,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # A repeated submit stores the job once more.
     "not idempotent": Fault(
-        (("lib/lifecycle", "call('EXISTS', key) == 1", "false"),),
+        (("lib/lifecycle", "not is_new and has_record(id)", "false"),),
         machine="lives",
         only="swallow",
         shows="ran .* times in|ran as|gaps|showed|had .* attempts|with [2-9] terminal events",
