@@ -142,7 +142,7 @@ class _Linear:
         return [[round(self.at(value), 4), _told(value, step)] for value in values]
 
 
-class _Log:
+class _LogScale:
     def __init__(self, low: float, high: float) -> None:
         margin = (math.log10(high) - math.log10(low)) * 0.04
         self._low, self._high = math.log10(low) - margin, math.log10(high) + margin
@@ -156,9 +156,9 @@ class _Log:
         return [[round(self.at(10.0**power), 4), _told(10.0**power, 0)] for power in powers if power % step == 0]
 
 
-def _scale(values: Sequence[float]) -> _Linear | _Log:
+def _scale(values: Sequence[float]) -> _Linear | _LogScale:
     low, high = min(values), max(values)
-    return _Log(low, high) if low > 0 and high / low >= 100 else _Linear(low, high)
+    return _LogScale(low, high) if low > 0 and high / low >= 100 else _Linear(low, high)
 
 
 def _told(value: float, step: float) -> str:

@@ -63,7 +63,7 @@ async def answered(read: Callable[[], Awaitable[T]]) -> T:
 
 
 def on_loop(function: Callable[[T], None], value: T) -> None:
-    """Call it on the background loop: at once if this is the loop's thread (Redis), else soon (`sync://`)."""
+    """Call it on the background loop: at once if this is the loop's thread, else soon."""
     loop = background.start()
     try:
         is_there = asyncio.get_running_loop() is loop
