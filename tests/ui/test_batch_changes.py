@@ -97,7 +97,7 @@ def test_nothing_that_the_server_tells_looks_like_a_wish_of_the_browser(
     page.click(".tab:text-is('Submit')")
 
     page.wait_for_selector(".tab[aria-current]:text-is('Submit')")
-    assert wished == {"request"}
+    assert wished - {"beat"} == {"request"}  # the header asks for beats as it opens
 
 
 @pytest.mark.nightly
