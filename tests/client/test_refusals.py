@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -45,8 +45,10 @@ REFUSED: dict[str, tuple[Verb, str]] = {
 
 
 @pytest.fixture(scope="module")
-def kit() -> Kit:
-    return jobkit.connect("sync://")
+def kit() -> Iterator[Kit]:
+    with jobkit.connect("sync://") as kit:
+        kit.submit(len, "abc")  # opens its connections, which stay for all tests
+        yield kit
 
 
 @pytest.mark.parametrize(("verb", "sentence"), REFUSED.values(), ids=REFUSED)
