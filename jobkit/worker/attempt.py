@@ -16,13 +16,13 @@ _MAX_WAITING_LINES = 2_000
 
 
 @dataclass(slots=True, eq=False)
-class Attempt:
+class RunningAttempt:
     """A claimed job. It is also the sink of its runner: news wait here until the next exchange with the store."""
 
     claimed: Claimed
     wake: Callable[[], None]
     job_files: JobFiles
-    lend: Callable[[Attempt], None]
+    lend: Callable[[RunningAttempt], None]
     is_lost: bool = False
     """Its lease is gone: its outcome is dropped."""
     is_released: bool = False

@@ -24,7 +24,7 @@ from jobkit.store import library
 from jobkit.store.connect import open_blocking
 from jobkit.store.values import AttemptNews, Ending
 from jobkit.store.wire import finish_args, progress_args
-from jobkit.worker.attempt import Attempt
+from jobkit.worker.attempt import RunningAttempt
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -41,9 +41,9 @@ class BlockedLoop:
     def __init__(
         self,
         settings: Settings,
-        attempts: Mapping[str, Attempt],
+        attempts: Mapping[str, RunningAttempt],
         claim_args: Callable[[], Sequence[Any]],
-        end: Callable[[Attempt, Outcome], Ending],
+        end: Callable[[RunningAttempt, Outcome], Ending],
     ) -> None:
         self._settings, self._attempts, self._claim_args, self._end = settings, attempts, claim_args, end
 

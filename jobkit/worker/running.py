@@ -20,7 +20,7 @@ from jobkit.run.base import Outcome, Runner
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, AttemptNews, Claimed, Ending, Kept, WorkerInfo
-from jobkit.worker.attempt import Attempt
+from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.devices import DeviceAllocator
 from jobkit.worker.durations import Durations
 from jobkit.worker.job_files import JobFiles
@@ -43,10 +43,10 @@ _NEEDS_AGAIN_S = 5.0
 
 
 #: An attempt that fills a slot, and an earlier attempt at the same job, which it takes over from.
-Held = tuple[Attempt, Attempt | None]
+Held = tuple[RunningAttempt, RunningAttempt | None]
 
 
-class Gate(Protocol):
+class StartGate(Protocol):
     """Decides which held attempts start."""
 
     def start(self, held: Sequence[Held]) -> None: ...
@@ -79,8 +79,8 @@ class RunningJobs:
         codec: Codec,
         store: RedisStore,
         *,
-        count: Callable[[Attempt, Outcome], None],
-        release: Callable[[Attempt], Ending],
+        count: Callable[[RunningAttempt, Outcome], None],
+        release: Callable[[RunningAttempt], Ending],
     ) -> None:
         self._settings, self._info, self._codec, self._store = settings, info, codec, store
         self._count, self.release = count, release
@@ -88,15 +88,15 @@ class RunningJobs:
         self.durations = Durations(store)
         self.runners = dict(runners)
         self._devices = DeviceAllocator(info.resources)
-        self.attempts: dict[str, Attempt] = {}
-        self.lenders: dict[Attempt, None] = {}
+        self.attempts: dict[str, RunningAttempt] = {}
+        self.lenders: dict[RunningAttempt, None] = {}
         self.runs: set[asyncio.Task[None]] = set()
         self.endings: list[Ending] = []
         self.rejected = 0
         self.wake = asyncio.Event()
         self.has_news = False
         self.news_at = 0.0
-        self.gate: Gate = self
+        self.gate: StartGate = self
 
     def launch_all(self, claimed: Sequence[Claimed]) -> None:
         """Start what was claimed: a first half now, the rest one turn of the loop later.
@@ -116,14 +116,14 @@ class RunningJobs:
 
     def _hold(self, claimed: Claimed) -> Held:
         """From now on the job fills a slot, and its lease is renewed. With the attempt that it takes over from."""
-        attempt = Attempt(claimed, self._note_news, self.job_files, self._lend)
+        attempt = RunningAttempt(claimed, self._note_news, self.job_files, self._lend)
         before = self.attempts.get(attempt.job_id)
         if before is not None:  # lost to a lapsed lease, and claimed again by ourselves
             self.abandon(before)
         self.attempts[attempt.job_id] = attempt
         return attempt, before
 
-    def _lend(self, attempt: Attempt) -> None:
+    def _lend(self, attempt: RunningAttempt) -> None:
         """An attempt waits for other jobs now, or goes on."""
         self.lenders.pop(attempt, None)
         if not attempt.awaited or self.attempts.get(attempt.job_id) is not attempt:
@@ -143,13 +143,13 @@ class RunningJobs:
         for attempt, before in held:
             self.begin(attempt, self.run(attempt, before))
 
-    def begin(self, attempt: Attempt, run: Coroutine[Any, Any, None]) -> None:
+    def begin(self, attempt: RunningAttempt, run: Coroutine[Any, Any, None]) -> None:
         """Execute an attempt by a coroutine."""
         attempt.run = asyncio.get_running_loop().create_task(run)
         self.runs.add(attempt.run)
         attempt.run.add_done_callback(self.runs.discard)
 
-    def abandon(self, attempt: Attempt) -> None:
+    def abandon(self, attempt: RunningAttempt) -> None:
         attempt.is_lost = True
         runner = self.runners.get(attempt.claimed.spec.isolation)
         if runner is not None:
@@ -161,7 +161,7 @@ class RunningJobs:
             del self.attempts[job_id]
             self.lenders.pop(attempt, None)
 
-    async def run(self, attempt: Attempt, before: Attempt | None) -> None:
+    async def run(self, attempt: RunningAttempt, before: RunningAttempt | None) -> None:
         claimed = attempt.claimed
         spec = claimed.spec
         filed = self.job_files.filed(claimed)
@@ -223,7 +223,7 @@ class RunningJobs:
             except StoreUnavailable:
                 await asyncio.sleep(_NEEDS_AGAIN_S)
 
-    def end(self, attempt: Attempt, outcome: Outcome) -> Ending:
+    def end(self, attempt: RunningAttempt, outcome: Outcome) -> Ending:
         """Return what is stored of an attempt that ended so. Blocks if `is_large(outcome)`."""
         claimed = attempt.claimed
         return ending(claimed, outcome, self._codec, self._settings, self.job_files.filed(claimed))
@@ -269,7 +269,7 @@ class RunningJobs:
             attempt.is_cancelled = True
             self._ask_to_cancel(attempt)
 
-    def _ask_to_cancel(self, attempt: Attempt) -> None:
+    def _ask_to_cancel(self, attempt: RunningAttempt) -> None:
         """Until it has ended: a runner does not know an attempt yet that it is about to start."""
         runner = self.runners.get(attempt.claimed.spec.isolation)
         if runner is not None and self.attempts.get(attempt.job_id) is attempt:

@@ -30,7 +30,7 @@ from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import read_claimed
 from jobkit.tasks.info import sealed_definition
 from jobkit.worker.about import facts, identify
-from jobkit.worker.attempt import Attempt
+from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.blocked import BlockedLoop
 from jobkit.worker.inbox import Inbox
 from jobkit.worker.lease import MEANWHILE, LeaseKeeper, OutageLog
@@ -381,13 +381,13 @@ class JobWorker(arq.worker.Worker):
         self.running.wake.set()
         self._scheduler.wake()
 
-    def _count(self, attempt: Attempt, outcome: Outcome) -> None:
+    def _count(self, attempt: RunningAttempt, outcome: Outcome) -> None:
         if outcome.outcome == "succeeded":
             self.jobs_complete += 1
         elif outcome.outcome not in ("released", "lost"):
             self.jobs_failed += 1
 
-    def _release(self, attempt: Attempt) -> Ending:
+    def _release(self, attempt: RunningAttempt) -> Ending:
         return Ending(attempt.job_id, attempt.claimed.token, "released", reason=f"worker {self.info.id} was stopped")
 
     # -- the heartbeat's thread ---------------------------------------------------------------------------------------

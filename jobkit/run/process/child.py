@@ -161,7 +161,7 @@ class SignalGuard:
             raise Stop("the job was asked to stop")
 
 
-class _Outlet:
+class _FrameOutlet:
     """Frames to the parent. Blocking: where the worker is slow, the pipe holds the job back."""
 
     def __init__(self, spool: str) -> None:
@@ -228,7 +228,7 @@ class _Life:
     def _run(self, meta: dict[str, Any], call: bytes) -> bool:
         """Run one job and say how it ended; whether the process is fit for another one."""
         shell = self._shell = SignalGuard()
-        outlet = _Outlet(meta["spool"])
+        outlet = _FrameOutlet(meta["spool"])
         log = LogFile(Path(meta["log"][0]), meta["log"][1]) if meta["log"][0] else None
         recorder = Recorder(outlet, self._ticker.arm, guard=shell, bounds=Bounds(*meta["bounds"]), log=log)
         self._recorder = recorder

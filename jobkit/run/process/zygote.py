@@ -51,7 +51,7 @@ _MARK = "JOBKIT_PROCESS"
 
 
 @dataclass
-class _Job:
+class _Forked:
     """A forked child, of one job or several; its pid is its process group."""
 
     key: int
@@ -125,7 +125,7 @@ class Zygote:
         self._late = late
         self._link = link
         self._spool = spool
-        self._jobs: dict[int, _Job] = {}  # by pid
+        self._jobs: dict[int, _Forked] = {}  # by pid
         # A byte for each process, which sets it while it runs a job: those that wait for one have no descendants.
         self._busy = mmap.mmap(-1, _SLOTS)
         self._slots = list(range(_SLOTS))
@@ -189,7 +189,7 @@ class Zygote:
                 child.main(zygote, (fds[0], fds[1], fds[2]), memoryview(self._busy)[slot : slot + 1])
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)  # the child does it, too: one of them comes first
-            self._jobs[pid] = _Job(key, slot)
+            self._jobs[pid] = _Forked(key, slot)
             self._say({"started": key, "pid": pid})
         finally:
             for fd in fds:
@@ -243,7 +243,7 @@ class Zygote:
             else:
                 self._say(message)
 
-    def _left_behind(self, job: _Job, group: int) -> list[int]:
+    def _left_behind(self, job: _Forked, group: int) -> list[int]:
         """Processes whose parent is gone, of this job's group or with its mark; while no other process has a job, all
         orphans are its own."""
         orphans = [pid for pid in tree.children(os.getpid()) if pid not in self._jobs]

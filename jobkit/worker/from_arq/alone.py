@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from jobkit.store.values import Ending
-from jobkit.worker.attempt import Attempt
+from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.running import Held, RunningJobs
 
 #: A suspect is put back so often, before a busy worker takes no more jobs for its sake.
@@ -27,7 +27,7 @@ class SuspectGate:
     def __init__(self, running: RunningJobs, max_losses: int) -> None:
         self._running = running
         self._losses = min(2, max(1, max_losses - 1))
-        self._alone: Attempt | None = None
+        self._alone: RunningAttempt | None = None
 
     @property
     def is_closed(self) -> bool:
@@ -47,18 +47,18 @@ class SuspectGate:
                 self._alone = attempt if is_suspect else self._alone
                 self._running.start([(attempt, before)])
 
-    def _others(self, attempt: Attempt) -> list[Attempt]:
+    def _others(self, attempt: RunningAttempt) -> list[RunningAttempt]:
         attempts = self._running.attempts.values()
         return [a for a in attempts if a is not attempt and a.run is not None and not a.run.done()]
 
-    def _put_back(self, attempt: Attempt) -> None:
+    def _put_back(self, attempt: RunningAttempt) -> None:
         reason = "a job that its workers did not survive runs with nothing beside it"
         delay_ms = min(5_000, 250 * 2 ** min(10, _bounces(attempt)))
         token = attempt.claimed.token
         self._running.endings.append(Ending(attempt.job_id, token, "released", reason=reason, delay_ms=delay_ms))
         self._running.wake.set()
 
-    async def _run_when_alone(self, attempt: Attempt, before: Attempt | None) -> None:
+    async def _run_when_alone(self, attempt: RunningAttempt, before: RunningAttempt | None) -> None:
         running = self._running
         while others := self._others(attempt):
             await asyncio.wait([other.run for other in others if other.run is not None])
@@ -69,7 +69,7 @@ class SuspectGate:
         await running.run(attempt, before)
 
 
-def _bounces(attempt: Attempt) -> int:
+def _bounces(attempt: RunningAttempt) -> int:
     """Return the number of times that it was given back."""
     claimed = attempt.claimed
     return max(0, claimed.attempt - 1 - claimed.losses - claimed.retried)

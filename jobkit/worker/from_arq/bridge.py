@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redis.exceptions import RedisError
 
 from jobkit.codec import Subject, is_reference
 from jobkit.model import StoreUnavailable
-from jobkit.store.redis_arq import Ended, Scan
-from jobkit.worker.from_arq.calls import adoption, ended_result, read_order
+from jobkit.store.redis_arq import ArqQueue, Ended, Scan
+from jobkit.worker.from_arq.calls import adoption, ended_result, read_order, result_ttl_ms
 from jobkit.worker.from_arq.wake import KeyWatch
-
-if TYPE_CHECKING:
-    from jobkit.worker.from_arq.worker import Worker
+from jobkit.worker.worker import JobWorker
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -30,10 +29,16 @@ _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Bridge:
-    """See the module's docstring."""
+    """See the module's docstring.
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    Args:
+        worker: its settings, functions and counters. queue: arq's. run_cron: enqueues cron jobs, and counts them.
+    """
+
+    def __init__(
+        self, worker: JobWorker, queue: ArqQueue, run_cron: Callable[[datetime, float], Awaitable[int]]
+    ) -> None:
+        self._worker, self._queue, self._run_cron = worker, queue, run_cron
         self._turning = asyncio.Lock()
 
     @property
@@ -42,7 +47,7 @@ class Bridge:
 
     async def run(self) -> None:
         """Until cancelled, through every outage."""
-        watch = KeyWatch(self._worker.store.redis, self._worker.queue.watched)
+        watch = KeyWatch(self._worker.store.redis, self._queue.watched)
         listening = asyncio.create_task(watch.run(), name="jobkit-arq-watch")
         failures = 0
         try:
@@ -79,16 +84,16 @@ class Bridge:
         async with self._turning:
             worker = self._worker
             while True:
-                scan = await worker.queue.scan(worker.queue_read_limit, obeys_aborts=worker.allow_abort_jobs)
+                scan = await self._queue.scan(worker.queue_read_limit, obeys_aborts=worker.allow_abort_jobs)
                 if scan.ended:
                     await self._settle(scan)
                 adopted = await self._adopt(scan) if scan.new and worker.allow_pick_jobs else 0
                 if not scan.ended and not adopted:
                     break
             now = datetime.fromtimestamp(scan.now_ms / 1000, tz=worker.timezone)
-            fired = await worker.run_cron(now, max(worker.poll_delay_s or 0.0, 0.5)) if worker.cron_jobs else 0
+            fired = await self._run_cron(now, max(worker.poll_delay_s or 0.0, 0.5)) if worker.cron_jobs else 0
             if fired and worker.allow_pick_jobs:
-                scan = await worker.queue.scan(worker.queue_read_limit, obeys_aborts=False)
+                scan = await self._queue.scan(worker.queue_read_limit, obeys_aborts=False)
                 await self._adopt(scan)
             await worker.record_health()
             return scan.members
@@ -101,10 +106,10 @@ class Bridge:
             order = read_order(ended.payload, worker.job_deserializer)
             value = await self._value(ended)
             body = ended_result(ended, value, order, worker.queue_name, worker.job_serializer)
-            ttl_ms = worker.result_ttl_ms(worker.functions.get(order.function))
+            ttl_ms = result_ttl_ms(worker, worker.functions.get(order.function))
             results.append((ended.arq_id, body or b"", ttl_ms if body else 0))
             worker.jobs_failed += ended.state != "succeeded"
-        await worker.queue.settle(results)
+        await self._queue.settle(results)
 
     async def _value(self, ended: Ended) -> Any:
         """Return the value or exception of a job whose end another process than its worker stored (Redis was away until
@@ -128,14 +133,14 @@ class Bridge:
         for found in scan.new:
             order = read_order(found.payload, worker.job_deserializer)
             function = worker.functions.get(order.function)
-            ttl_ms = worker.result_ttl_ms(function)
+            ttl_ms = result_ttl_ms(worker, function)
             try:
                 adoptions.append(
                     adoption(
                         found,
                         order,
                         function,
-                        queue=worker.queue.name,
+                        queue=self._queue.name,
                         now_ms=scan.now_ms,
                         job_timeout_s=worker.job_timeout_s,
                         max_tries=worker.max_tries,
@@ -145,5 +150,5 @@ class Bridge:
                 )
             except Exception as error:  # one that cannot be understood must not hold up the others
                 logger.warning("%r in arq's queue %s is put aside: %s", found.arq_id, worker.queue_name, error)
-                await worker.queue.quarantine(found.arq_id)
-        return sum(await worker.queue.adopt(adoptions)) if adoptions else 0
+                await self._queue.quarantine(found.arq_id)
+        return sum(await self._queue.adopt(adoptions)) if adoptions else 0

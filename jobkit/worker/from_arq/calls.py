@@ -16,7 +16,7 @@ from typing import Any
 from arq.cron import CronJob
 from arq.jobs import Deserializer, SerializationError, Serializer, deserialize_job_raw, serialize_result
 from arq.utils import timestamp_ms, truncate
-from arq.worker import Function, JobExecutionFailed
+from arq.worker import Function, JobExecutionFailed, Worker
 
 from jobkit.codec import MSGPACK, Codec, Subject
 from jobkit.model import JobSpec
@@ -57,7 +57,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ArqEntry:
     """The argument of the door.
 
     Attributes:
@@ -229,3 +229,12 @@ def ended_result(ended: Ended, value: Any, order: Order, queue: str, serializer:
         order, arq_id, job_try=max(1, order.tries), success=success, result=result, started_ms=now_ms,
         finished_ms=now_ms, queue=queue, ref=f"{arq_id}:{order.function}", serializer=serializer,
     )  # fmt: skip
+
+
+def result_ttl_ms(worker: Worker, function: Function | CronJob | None) -> int:
+    """Return how long arq's readers find a result (ms): 0 not at all, below 0 for ever."""
+    keep_s, keeps = worker.keep_result_s, worker.keep_result_forever
+    if function is not None:
+        keep_s = keep_s if function.keep_result_s is None else function.keep_result_s
+        keeps = keeps if function.keep_result_forever is None else function.keep_result_forever
+    return -1 if keeps else int((keep_s or 0) * 1000)

@@ -12,9 +12,9 @@ import contextlib
 import contextvars
 import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import arq.worker
 from arq.constants import keep_cronjob_progress
@@ -32,12 +32,21 @@ from jobkit.run.coroutines.watch import LoopWatch
 from jobkit.run.inside import tqdm_hook
 from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.preview import safe_repr
+from jobkit.store.redis_arq import ArqQueue
 from jobkit.tasks.call import read_call, read_head
-from jobkit.worker.attempt import Attempt
-from jobkit.worker.from_arq.calls import DOOR, ENTRY, Entry, Order, call_text, changed, read_order, result_bytes
-
-if TYPE_CHECKING:
-    from jobkit.worker.from_arq.worker import Worker
+from jobkit.worker.attempt import RunningAttempt
+from jobkit.worker.from_arq.calls import (
+    DOOR,
+    ENTRY,
+    ArqEntry,
+    Order,
+    call_text,
+    changed,
+    read_order,
+    result_bytes,
+    result_ttl_ms,
+)
+from jobkit.worker.worker import JobWorker
 
 logger = logging.getLogger("arq.worker")
 
@@ -57,7 +66,7 @@ class Visit:
         ref: what arq's log lines call it.
     """
 
-    entry: Entry
+    entry: ArqEntry
     order: Order
     job_try: int
     function: Function | CronJob | None = None
@@ -116,9 +125,16 @@ async def door(**given: Any) -> Any:
 
 
 class ArqRunner(AsyncRunner):
-    """Runs arq's functions; other coroutines of jobkit as any worker does."""
+    """Runs arq's functions; other coroutines of jobkit as any worker does.
 
-    def __init__(self, worker: Worker) -> None:
+    Attributes:
+        queue, note_after: set by the worker before its start: arq's queue, and what notes that `after_job_end` is due.
+    """
+
+    queue: ArqQueue
+    note_after: Callable[[RunningAttempt, dict[Any, Any]], None]
+
+    def __init__(self, worker: JobWorker) -> None:
         super().__init__()
         self._worker = worker
         self.watch: LoopWatch | None = None
@@ -144,10 +160,10 @@ class ArqRunner(AsyncRunner):
         head, inner = read_head(assignment.call)
         if head.ref != DOOR or head.form != MSGPACK:
             return await super().run(assignment, sink)
-        assert isinstance(sink, Attempt)
+        assert isinstance(sink, RunningAttempt)
         worker = self._worker
         kwargs = dict(read_call(head, inner, allow_pickle=assignment.allow_pickle).kwargs)
-        visit = self._open(Entry(**kwargs.pop(ENTRY)), sink, kwargs)
+        visit = self._open(ArqEntry(**kwargs.pop(ENTRY)), sink, kwargs)
         if visit.problem is None:
             await self._before(visit)
         if visit.problem is not None:
@@ -169,10 +185,10 @@ class ArqRunner(AsyncRunner):
                 await guarded(worker.on_job_end, visit.ctx, "on_job_end", visit.ref)
         await self._stage(visit, outcome, sink)
         if visit.problem is None and worker.after_job_end and not sink.is_lost:
-            worker.note_after(sink, visit.ctx)
+            self.note_after(sink, visit.ctx)
         return outcome
 
-    def _open(self, entry: Entry, attempt: Attempt, changes: Mapping[str, Any]) -> Visit:
+    def _open(self, entry: ArqEntry, attempt: RunningAttempt, changes: Mapping[str, Any]) -> Visit:
         worker, claimed = self._worker, attempt.claimed
         job_try = entry.tries + claimed.retried + 1
         is_expired = 0 < entry.expires_ms <= claimed.started_ms and not claimed.spec.retry_of
@@ -216,7 +232,7 @@ class ArqRunner(AsyncRunner):
                 visit.problem = error
         visit.started_ms = timestamp_ms()
 
-    async def _stage(self, visit: Visit, outcome: Outcome, attempt: Attempt) -> None:
+    async def _stage(self, visit: Visit, outcome: Outcome, attempt: RunningAttempt) -> None:
         """Leave the result for arq's readers; it is theirs once the job is stored as ended."""
         worker, claimed, function = self._worker, attempt.claimed, visit.function
         if outcome.retry is not None or attempt.is_lost or claimed.spec.retry_of:
@@ -225,7 +241,7 @@ class ArqRunner(AsyncRunner):
             return
         is_success = outcome.outcome == "succeeded"
         result = visit.value if is_success else _readable(_failure(visit, outcome), worker.job_serializer)
-        ttl_ms = worker.result_ttl_ms(function)
+        ttl_ms = result_ttl_ms(worker, function)
         body: bytes | None = b""
         if ttl_ms:
             body = result_bytes(
@@ -238,7 +254,7 @@ class ArqRunner(AsyncRunner):
         failures = 0
         while True:
             try:
-                await worker.queue.stage(claimed.spec.id, claimed.token, body or b"", ttl_ms if body else 0, hold_ms)
+                await self.queue.stage(claimed.spec.id, claimed.token, body or b"", ttl_ms if body else 0, hold_ms)
                 return
             except StoreUnavailable:
                 if attempt.is_lost or attempt.is_released:
@@ -261,7 +277,7 @@ class ArqRunner(AsyncRunner):
         age_s = (timestamp_ms() - visit.order.enqueued_ms) / 1000
         logger.warning("%6.2fs ! %s max retries %d exceeded", age_s, visit.ref, visit.max_tries)
 
-    def _log_end(self, visit: Visit, outcome: Outcome, attempt: Attempt) -> None:
+    def _log_end(self, visit: Visit, outcome: Outcome, attempt: RunningAttempt) -> None:
         worker, took_s, ref, error = self._worker, visit.took_s, visit.ref, visit.error
         if outcome.outcome == "succeeded":
             is_told = visit.value is not None and worker.log_results

@@ -27,7 +27,7 @@ from jobkit.run.coroutines.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.redis_arq import ArqQueue
 from jobkit.store.values import Ending
-from jobkit.worker.attempt import Attempt
+from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.from_arq.alone import SuspectGate
 from jobkit.worker.from_arq.bridge import Bridge
 from jobkit.worker.from_arq.place import queue_of, url_of, url_of_pool
@@ -164,19 +164,12 @@ class Worker(JobWorker):
         self.queue_name = queue_name
         self.queue = ArqQueue(self.store, queue_name, queue_of(queue_name))
         self.info = replace(self.info, tasks=tuple(self.functions))
-        self._bridge = Bridge(self)
+        self._bridge = Bridge(self, self.queue, self.run_cron)
+        runner.queue, runner.note_after = self.queue, self.note_after
         self._after: dict[tuple[str, str], dict[Any, Any]] = {}
         self._hooks: set[asyncio.Task[None]] = set()
         self._drain_s = own.drain
         self._serving: asyncio.Task[Any] | None = None
-
-    def result_ttl_ms(self, function: Function | CronJob | None) -> int:
-        """Return how long arq's readers find a result (ms): 0 not at all, below 0 for ever."""
-        keep_s, keeps = self.keep_result_s, self.keep_result_forever
-        if function is not None:
-            keep_s = keep_s if function.keep_result_s is None else function.keep_result_s
-            keeps = keeps if function.keep_result_forever is None else function.keep_result_forever
-        return -1 if keeps else int((keep_s or 0) * 1000)
 
     # -- life -------------------------------------------------------------------------------------------------------
 
@@ -327,7 +320,7 @@ class Worker(JobWorker):
 
     # -- hooks and counters -------------------------------------------------------------------------------------------
 
-    def note_after(self, attempt: Attempt, ctx: dict[Any, Any]) -> None:
+    def note_after(self, attempt: RunningAttempt, ctx: dict[Any, Any]) -> None:
         """`after_job_end` is due when the end of this attempt is stored."""
         self._after[attempt.job_id, attempt.claimed.token] = ctx
 
@@ -341,14 +334,14 @@ class Worker(JobWorker):
                 self._hooks.add(hook)
                 hook.add_done_callback(self._hooks.discard)
 
-    def _count(self, attempt: Attempt, outcome: Outcome) -> None:
+    def _count(self, attempt: RunningAttempt, outcome: Outcome) -> None:
         """Count endings; retries are counted when they are logged."""
         if outcome.outcome == "succeeded":
             self.jobs_complete += 1
         elif outcome.retry is None and not (attempt.is_released and self.retry_jobs):
             self.jobs_failed += 1
 
-    def _release(self, attempt: Attempt) -> Ending:
+    def _release(self, attempt: RunningAttempt) -> Ending:
         if self.retry_jobs:
             return super()._release(attempt)
         claimed = attempt.claimed
