@@ -1,6 +1,6 @@
 """`connect()`: from settings to a kit, and the kit of the process.
 
-It sits above client and embedded, since a `local://` kit needs a server that somebody has to start.
+It sits above client and embedded, since a `local://` kit needs a server that has to be started.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def connect(
     """A kit: where jobs go.
 
     Without arguments, the process-wide default kit (made at the first call, from environment and `pyproject.toml`).
-    With arguments, a kit of its own; use it as a context manager or `close()` it.
+    With arguments, a separate kit; use it as a context manager or `close()` it.
 
     Args:
         url: `local://` (embedded server and workers, the default), `redis://...`, `rediss://`, `unix://`,
@@ -69,7 +69,7 @@ def default_kit(kit: Kit) -> Iterator[Kit]:
 
 
 def open_kit(settings: Settings) -> Kit:
-    """A kit for settings; starts the embedded server where they ask for it."""
+    """A kit for settings; starts the embedded server if they need one."""
     if not settings.is_embedded:
         return Kit(settings)
     from jobkit.embedded.launch import ensure_running, want_workers

@@ -198,7 +198,10 @@ _WITH_CLOCK = library.Library(
 
 
 class _ClockedStore(RedisStore):
-    """A store whose time stands still until `move_to`, but for a microsecond for each job: these keep their order."""
+    """A store whose time stands still until `move_to`.
+
+    It moves on by a microsecond with each job, so that jobs keep their order.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -235,7 +238,7 @@ class _ClockedStore(RedisStore):
 
 
 def _is(job: Job, name: str, value: Any) -> bool:
-    """Whether a job has this argument. Shown arguments are what JSON can hold; others are compared by their text."""
+    """Return True if a job has this argument. Values that JSON cannot hold are compared by their text."""
     if name not in job.params:
         return False
     return bool(job.params[name] == value or job.params[name] == shown({name: value})[name])

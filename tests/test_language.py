@@ -38,7 +38,13 @@ CLEAN = (
     "jobkit/tasks",
     "jobkit/embedded",
     "jobkit/demo.py",
-    *(f"jobkit/store/{name}.py" for name in ("query", "grammar", "values", "records")),
+    "jobkit/client",
+    "jobkit/connecting.py",
+    "jobkit/testing.py",
+    *(
+        f"jobkit/store/{name}.py"
+        for name in ("query", "grammar", "values", "records", "base", "hub", "private", "binary")
+    ),
     "jobkit/run",
     "jobkit/attempts.py",
     "jobkit/runners.py",

@@ -90,7 +90,7 @@ class AioKit:
         return known
 
     async def outcome(self, job: Job) -> Any:
-        """What `await job` gives: see `Job.result`. Cancelling it ends the waiting at once, not the job."""
+        """Return the value of `await job`, see `Job.result`. Cancelling it ends the waiting at once, not the job."""
         with _wakeful(), contextlib.nullcontext() if job._ended.done() else context.waiting([job.id], blocks=False):
             await asyncio.shield(asyncio.wrap_future(job._ended))
         job._publish()

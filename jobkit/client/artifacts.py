@@ -43,7 +43,7 @@ class Artifact:
             path: of the file, or a directory, in which it gets its own name.
 
         Returns:
-            where it is.
+            the path of the file.
         """
         target = Path(path)
         if target.is_dir():

@@ -128,7 +128,7 @@ class Batch(param.Parameterized):
         """Run the failed ones once more, as new jobs in a new batch.
 
         Args:
-            replace: put the new jobs in the place of the failed ones in this batch too, so that its `results()` are
+            replace: also replace the failed jobs of this batch by the new ones, so that its `results()` are
                 whole in the end. The card's button does that.
         """
         failed = [i for i, job in enumerate(self.jobs) if job.state == JobState.FAILED]
@@ -149,7 +149,7 @@ class Batch(param.Parameterized):
 
         Args:
             rule: called with each such job, in a thread of this process: `lambda job: job.result() < 1e-3`. It holds
-                when it returns something true; where it asks a failed job for its result it does not hold. Or
+                when it returns something true; if it reads the result of a failed job, it does not apply. Or
                 "failed": stop at the first failure.
 
         Raises:
@@ -205,7 +205,7 @@ class Batch(param.Parameterized):
         self._tell(i, after)
         if not was_due:
             background.watchers_do(self._publish)
-        if is_end and self._kit._inline is None:  # with sync:// whoever runs the jobs asks after each
+        if is_end and self._kit._inline is None:  # with sync:// `Kit._map` asks after each job
             background.watchers_do(self._judge)
 
     def _tell(self, i: int, snapshot: JobSnapshot) -> None:

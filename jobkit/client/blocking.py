@@ -1,4 +1,4 @@
-"""`Blocking`: the verbs of a kit that need no handle of a job: look, stop, forget, read what was kept."""
+"""`Blocking`: the verbs of a kit that need no handle of a job: look, stop, delete, read kept values."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class Blocking(Connection):
         return self._call(self._verbs.workers)
 
     def refused(self) -> str:
-        """Why the store takes no changes just now though it can be read, in one sentence; "" where it takes them."""
+        """Return one sentence that says why the store refuses changes, "" if it accepts them."""
         return self._call(self._verbs.refused)
 
     def stop_workers(self, *, host: str | None = None, queue: str | None = None, now: bool = False) -> list[WorkerInfo]:
-        """Ask workers to end; returns those that were asked, at once.
+        """Request workers to end; return the requested ones at once.
 
         Args:
             host, queue: only those of that machine, only those that serve that queue.
@@ -71,7 +71,7 @@ class Blocking(Connection):
         return self._call(partial(self._verbs.stop_workers, host, queue, "now" if now else "drain"))
 
     def counts(self) -> dict[str, int]:
-        """How many jobs are kept in each state."""
+        """Return the number of kept jobs by state."""
         return self._call(self._verbs.counts)
 
     def stats(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Blocking(Connection):
         return self._call(self._verbs.stats)
 
     def logs(self, job_id: str, *, after: int = 0, tail: int | None = None, **wanted: Any) -> tuple[LogLine, ...]:
-        """Lines of a job's log, oldest first; where the middle was dropped, a line says so.
+        """Lines of a job's log, oldest first; if the middle was dropped, a line says so.
 
         Args:
             after: only lines numbered above. tail: only the last so many.
@@ -118,7 +118,7 @@ class Blocking(Connection):
         return self._call(lambda: read(job_id))
 
     def preview(self, job_id: str) -> dict[str, Any] | None:
-        """What any page may show of a job's result, or None."""
+        """Return the preview of a job's result that pages may show, or None."""
         return self._call(partial(self._verbs.preview, job_id))
 
     def events(self, after: str | None = None) -> Iterator[JobEvent]:
@@ -130,7 +130,7 @@ class Blocking(Connection):
         return self._iterate(lambda: self._verbs.job_events(job_id, after))
 
     def audit(self, limit: int = 100, before: str = "") -> list[AuditEntry]:
-        """Who did what on pages, over HTTP and at the command line; newest first.
+        """Return entries of the audit trail (pages, HTTP, command line), newest first.
 
         Args:
             limit: at most so many.
@@ -138,22 +138,22 @@ class Blocking(Connection):
         """
         return self._call(partial(self._verbs.audit, limit, before))
 
-    # -- stopping and forgetting ---------------------------------------------------------------------------------------
+    # -- stopping and deleting ---------------------------------------------------------------------------------------
 
     def cancel(self, job_id: str, reason: str = "") -> bool:
-        """Ask a job to stop; False where it had already ended."""
+        """Request a job to stop; False if it has already ended."""
         return self._call(partial(self._verbs.cancel, job_id, reason))
 
     def cancel_many(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
-        """Ask jobs to stop; the state each is in now, "" for an unknown one."""
+        """Request jobs to stop; return the state of each now, "" for an unknown one."""
         return self._call(partial(self._verbs.cancel_many, job_ids, reason))
 
     def delete(self, job_ids: Sequence[str]) -> list[bool]:
-        """Forget ended jobs with all they own; False for those that are unknown or have not ended."""
+        """Delete ended jobs with all they own; False for a job that is unknown or has not ended."""
         return self._call(partial(self._verbs.delete, job_ids))
 
     def prune(self, keep: int | None = None) -> int:
-        """Forget the jobs whose time is over; how many.
+        """Delete the expired jobs; return their number.
 
         Args:
             keep: of the ended jobs that are left, keep at most so many; those whose time would be over first go first.
@@ -189,7 +189,7 @@ class Blocking(Connection):
         return outcome_of(snapshot, sealed, preview, self.codec, self._file_store if is_reference(sealed) else None)
 
     def artifacts(self, job_id: str) -> list[Artifact]:
-        """What a job saved with `jobkit.current().save(name, obj)`, oldest first; also while it runs.
+        """Return what a job saved with `jobkit.current().save(name, obj)`, oldest first; also while it runs.
 
         Raises:
             JobNotFound: the job is not kept.
@@ -221,7 +221,7 @@ class Blocking(Connection):
         return opened(sealed, artifact_subject(spec, info.name, info.media_type), self.codec, file_store)[1]
 
     def log_file(self, job_id: str) -> Path | None:
-        """The file with a job's whole log, once an attempt has ended; None where there is none on this machine.
+        """Return the file with a job's whole log, once an attempt has ended; None if this machine does not have it.
 
         A short log has none: `logs` has all of it. The file goes with the job; copy it to keep it.
         """

@@ -1,4 +1,4 @@
-"""`BoundKit`: what `kit.options(...)` gives."""
+"""`BoundKit`: the value of `kit.options(...)`."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ class BoundKit:
         return self._kit._sweep(task, sweep_of(axes), self._over)
 
     def options(self, **options: Any) -> BoundKit:
-        """These options with others in their place."""
+        """Return a copy with further options; they replace those of the same name."""
         return BoundKit(self._kit, self._over.merged(check_submit_options(options)))

@@ -1,4 +1,4 @@
-"""What a caller may give to verbs that take an id, a time or a text: else refused in one sentence, before all else."""
+"""Checks of the arguments of verbs: ids, times, texts. One sentence names a refused value."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def states(value: object, allowed: type[StrEnum]) -> tuple[str, ...]:
 
 
 def text(name: str, value: object) -> None:
-    """Raises `InvalidParams` where it is neither None nor a text."""
+    """Raise `InvalidParams` if it is neither None nor a text."""
     if value is not None and not isinstance(value, str):
         raise InvalidParams(f"{name} must be a text, not {short_repr(value, 60)}", name)
 
 
 def reason(value: object) -> None:
-    """What is told to everybody who looks at a job, with each event of its end.
+    """Check a reason, which is shown with the event that ends a job.
 
     Raises:
         InvalidParams: no text, or a long one.
@@ -73,7 +73,7 @@ def reason(value: object) -> None:
 
 
 def whole(name: str, value: object) -> None:
-    """Raises `InvalidParams` where it is neither None nor a whole number."""
+    """Raise `InvalidParams` if it is neither None nor a whole number."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise InvalidParams(f"{name} must be a whole number, not {short_repr(value, 60)}", name)
 

@@ -1,7 +1,7 @@
 """Schedules that stand in the code: `@task(schedule="0 3 * * *")`.
 
 Each worker and each dashboard that knows the tasks puts them at its start: they come with the code, change with it, and
-go with it. What somebody changes at run time stays as it was changed, until it is removed.
+go with it. A change at run time stays until the schedule is removed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""`Connection`: what a kit stands on: its store, its hub, its live handles, and the loop that they run on.
+"""`Connection`: the base of a kit: its store, hub and live handles, and the loop that they run on.
 
-It is made anew after a fork, and asks for an embedded server to be started again where it does not answer.
+It is made anew after a fork, and has an embedded server started again if that does not answer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _open: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
 class Connection:
-    """See `jobkit.client.kit.Kit`, which says what the arguments are."""
+    """See `jobkit.client.kit.Kit`, which describes the arguments."""
 
     def __init__(self, settings: Settings, *, revive: Callable[[], object] | None = None) -> None:
         self.settings = settings
@@ -163,5 +163,5 @@ class Connection:
 def close_all() -> None:
     """Close every open kit of this process."""
     for kit in list(_open):
-        with contextlib.suppress(Exception):  # the process is ending; there is nobody to tell
+        with contextlib.suppress(Exception):  # the process is ending
             kit.close()

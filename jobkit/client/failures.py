@@ -45,7 +45,7 @@ Step = Callable[[int], object]
 
 @dataclass(slots=True)
 class Repeated:
-    """What came of running jobs again.
+    """The result of running jobs again.
 
     Attributes:
         jobs: the new job's id by the old one's. refused: why not, by the old one's.
@@ -138,7 +138,7 @@ class FailureVerbs(Blocking):
         self._judge(group, GroupState.MUTED, by)
 
     def resolve(self, group: str, *, by: str = "") -> None:
-        """Mended. When it fails again, it is shown as regressed."""
+        """Mark as fixed. If it fails again, it is shown as regressed."""
         self._judge(group, GroupState.RESOLVED, by)
 
     def reopen(self, group: str, *, by: str = "") -> None:
@@ -154,7 +154,7 @@ class FailureVerbs(Blocking):
     def retry_failures(
         self, group: str, *, changes: Mapping[str, Any] | None = None, owner: str = "", on_step: Step | None = None
     ) -> Repeated:
-        """Run the jobs of a group again that nobody has run again yet, each as a new job; see `retry_many`."""
+        """Run the jobs of a group again that were not run again yet, each as a new job; see `retry_many`."""
         self.failure(group)
         return self.retry_many(
             self.failed_jobs(group, is_repeated=False), changes=changes, owner=owner, on_step=on_step
@@ -172,7 +172,7 @@ class FailureVerbs(Blocking):
 
         Args:
             changes: other values for some arguments, checked by the task's definition before anything is submitted.
-            owner: who asks; the person at this process unless given.
+            owner: of the new jobs; the person at this process unless given.
             on_step: called after each step with how many have been seen to.
 
         Raises:
@@ -309,7 +309,7 @@ class FailureVerbs(Blocking):
 
 
 def repeating(old: JobSpec, owner: str, params: Mapping[str, Any]) -> JobSpec:
-    """The spec of a new job that repeats one, at once: whatever result is kept, and not in the place of another."""
+    """The spec of a new job that repeats one, at once: it neither reuses a kept result nor replaces another job."""
     params, abridged = shown_and_abridged(params)
     kept = [name for name in old.abridged if params.get(name) == old.params.get(name)]
     return replace(
@@ -328,7 +328,7 @@ def repeating(old: JobSpec, owner: str, params: Mapping[str, Any]) -> JobSpec:
 
 
 def _failed_with_a_need(snapshot: JobSnapshot | None) -> bool:
-    """Whether what it needed failed too, and has to run again before it."""
+    """Return True if a job that it needs failed too, and has to run again before it."""
     if snapshot is None or snapshot.state is not JobState.FAILED or snapshot.error is None:
         return False
     return snapshot.error.kind is ErrorKind.DEPENDENCY and bool(snapshot.spec.needs)

@@ -12,7 +12,7 @@ logger = logging.getLogger("jobkit.client")
 
 
 class GuardedParameters(Parameters):
-    """What `job.param` is: param's own namespace, with each watcher called on its own risk.
+    """The type of `job.param`: param's own namespace, in which a watcher that raises does not stop the others.
 
     param calls watchers one after the other and stops at the first that raises; those behind it would miss an end of
     a job, which comes once.

@@ -1,7 +1,7 @@
 """`kit.on("failed")`: users' functions that are called when something happens to a job.
 
 A hook reads the namespace's events in order, all of them, also after a cut connection, and calls the function in a
-thread of its own: one that raises, hangs or is slow harms neither a job nor another hook.
+separate thread: one that raises, hangs or is slow harms neither a job nor another hook.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Hook:
         return self._call(job)
 
     def stop(self) -> None:
-        """No further calls. One that runs may finish; nobody waits for it."""
+        """End the hook. A call that runs may finish; this does not wait for it."""
         with self._has_news:
             self._is_over = True
             self._has_news.notify()

@@ -119,6 +119,6 @@ class _Sink:
 
 
 def this_process(queues: Sequence[str] = ("default",)) -> WorkerInfo:
-    """Return the worker that runs jobs where they are submitted."""
+    """Return the worker that runs jobs in the process that submits them."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return WorkerInfo(id="here", host=socket.gethostname(), pid=os.getpid(), python=python, queues=tuple(queues))

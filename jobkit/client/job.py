@@ -43,8 +43,8 @@ _CARD_WAIT_S = 10.0
 class _FromSnapshot(param.Parameter):  # type: ignore[type-arg]  # generic for type checkers only
     """A parameter whose value is read from the snapshot that was published last.
 
-    So a handle that nobody watches costs nothing per event: its values are not set, they are there. `param` itself is
-    told of changes (`Job._publish`) as soon as there is a watcher.
+    So an event of a handle without watchers sets no parameters. `Job._publish` notifies `param` itself of changes if
+    there is a watcher.
     """
 
     def __get__(self, obj: Any, objtype: Any = None) -> Any:
@@ -130,14 +130,14 @@ class Job(param.Parameterized):
 
     @property
     def elapsed(self) -> timedelta | None:
-        """How long the current or last attempt has run, or None before the first."""
+        """Run time of the current or last attempt, or None before the first."""
         seconds = self._snapshot.elapsed_s(datetime.now(UTC))
         return None if seconds is None else timedelta(seconds=seconds)
 
     @property
     def eta(self) -> timedelta | None:
-        """How long it will still take at its rate so far; without progress, by the last runs of its task that took more
-        than a second. None where that is not known."""
+        """Remaining run time at the rate so far; without progress, by the last runs of its task that took more
+        than a second. None if that is not known."""
         seconds = self._snapshot.eta_s(datetime.now(UTC))
         return None if seconds is None else timedelta(seconds=seconds)
 
@@ -203,7 +203,7 @@ class Job(param.Parameterized):
     def cancel(self, reason: str = "") -> bool:
         """Ask it to stop. A waiting job is cancelled at once, a running one when its worker has stopped it.
 
-        Returns False where it had already ended.
+        Returns False if it has already ended.
         """
         return self._kit.cancel(self.id, reason)
 
@@ -240,7 +240,7 @@ class Job(param.Parameterized):
     # -- its past and its output --------------------------------------------------------------------------------------
 
     def logs(self, tail: int | None = None) -> Logs:
-        """What it printed, logged and warned: a list of lines (text with `at`, `source`, `level`), oldest first.
+        """Return its output, log records and warnings: lines (text with `at`, `source`, `level`), oldest first.
 
         Args:
             tail: only the last so many lines.
@@ -252,15 +252,15 @@ class Job(param.Parameterized):
         return self._kit.job_events(self.id, after.seq if isinstance(after, JobEvent) else after or 0)
 
     def log_file(self) -> Path | None:
-        """The file with its whole log, or None where there is none on this machine; see `Kit.log_file`."""
+        """Return the file with its whole log, or None if this machine does not have it; see `Kit.log_file`."""
         return self._kit.log_file(self.id)
 
     def artifacts(self) -> list[Artifact]:
-        """What it saved with `jobkit.current().save(name, obj)`, oldest first: `.read()` or `.save(path)` them."""
+        """Return the artifacts that it saved with `jobkit.current().save(name, obj)`, oldest first."""
         return self._kit.artifacts(self.id)
 
     def preview(self) -> dict[str, Any] | None:
-        """What any page may show of its result, or None: made by the worker, JSON only."""
+        """Return the preview of its result that pages may show, or None: made by the worker, JSON only."""
         return self._kit.preview(self.id)
 
     def view(self) -> Any:

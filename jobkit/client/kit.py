@@ -46,7 +46,7 @@ from jobkit.tasks.task import BoundTask
 
 
 class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit):
-    """Where jobs go: submits them, finds them again, shows what is there. Made by `jobkit.connect()`.
+    """A connection to one store of jobs: submits, finds and shows them. Made by `jobkit.connect()`.
 
     Args:
         settings: `settings.url` is a Redis or `sync://`; `local://` has been resolved to its socket.
@@ -283,7 +283,7 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
         return prepare(registry.task_of(task), args, kwargs, over, **common)
 
     def _reference_of(self, value: Any) -> Reference | None:
-        """What stands for a job or batch among arguments until its result is there."""
+        """Return the placeholder for a job or batch among arguments, None for any other value."""
         if not isinstance(value, (Job, Batch, Jobs)):
             return None
         mine, its = self._store.settings, value._kit._store.settings
@@ -367,7 +367,7 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
             task: name or pattern of tasks.
 
         Returns:
-            A decorator, which gives a `Hook`; its `stop()` ends it. It is called in a thread of its own, once for each
+            A decorator, which gives a `Hook`; its `stop()` ends it. It is called in a separate thread, once for each
             event from now on, with the job as it is by then; what it raises is logged and harms nothing.
 
         Raises:

@@ -37,7 +37,7 @@ class LimitingKit(Blocking):
             The rule; its `held` is how many run now.
 
         Raises:
-            InvalidParams: neither a queue nor a task, or both; no limit, or a value that is none.
+            InvalidParams: neither a queue nor a task, or both; no limit, or a value that is not allowed.
         """
         gate = gate_of(queue, task)
         if concurrency is None and rate is None:
@@ -55,11 +55,11 @@ class LimitingKit(Blocking):
         self._call(partial(self._verbs.store.set_rule, gate_of(queue, task), change))
 
     def limits(self) -> list[Rule]:
-        """What `limit` has set, by name; `held` is how many attempts run under it now."""
+        """Return the limits set by `limit`, by name; `held` is how many attempts run under it now."""
         return [rule for rule in self._call(self._verbs.store.rules) if rule.n or rule.count]
 
     def waits_for(self, job_id: str) -> str:
-        """What keeps a queued job from starting, in words: "waits for 1 of 2 places of train ada; 3 before it".
+        """Return why a queued job cannot start yet, in words: "waits for 1 of 2 places of train ada; 3 before it".
 
         "" where nothing but a free slot does, or where the job is not queued.
         """

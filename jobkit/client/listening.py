@@ -1,4 +1,4 @@
-"""Events as iterators: of all jobs, or of one to its end; none is left out, whatever becomes of the connection."""
+"""Events as iterators: of all jobs, or of one to its end. None is left out, even if the connection is cut."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobkit.store.values import parse_stream_id
 
 T = TypeVar("T")
 
-#: Seconds between questions of an iterator over events while the server does not answer.
+#: Seconds between retries of an iterator over events while the server does not answer.
 _AWAY_S = 0.5
 
 
@@ -58,7 +58,7 @@ class Listening:
                         async with asyncio.timeout(10):
                             await wake.wait()
                     except TimeoutError:
-                        pass  # look again, in case the connection for news was cut
+                        pass  # poll, in case the connection for news was cut
         finally:
             stop()
 
@@ -107,7 +107,7 @@ class Listening:
 
 
 async def _patiently(verb: Callable[[], Awaitable[T]]) -> T:
-    """What a verb answers, once the server does."""
+    """Retry the call until the server answers."""
     while True:
         try:
             return await verb()

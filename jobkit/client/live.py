@@ -1,7 +1,7 @@
 """Live handles: events in, snapshots that move, watchers called.
 
-`LiveJobs` belongs to a kit and knows every handle that somebody still holds. It runs on the background loop: it routes
-events to handles, reads a snapshot again where one has a gap, after a cut connection, and now and then in any case.
+`LiveJobs` belongs to a kit and knows every handle that is still referenced. It runs on the background loop: it routes
+events to handles, and reads a snapshot again after a gap, after a cut connection, and now and then in any case.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger("jobkit.client")
 #: Handles that are not terminal are read again this often: a net under the events, not how they arrive.
 SAFETY_REFRESH_S = 10.0
 
-#: The newest running handles are kept alive even if nobody else holds them, since somebody may watch them.
+#: The newest running handles are kept alive without other references, because they may have watchers.
 _KEPT = 10_000
 
 _BATCH = 500
@@ -100,7 +100,7 @@ class LiveJobs:
         return job
 
     def adopt(self, job: Job) -> Job:
-        """Keep the handle of a job that somebody else submitted moving: listen to its own channel."""
+        """Keep the handle of a job that another process submitted moving: subscribe to its own channel."""
         with self._lock:
             self._keep(job)
         if not job.snapshot.is_terminal:
@@ -123,10 +123,10 @@ class LiveJobs:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake.set)
 
-    # -- on the loop (or, for sync://, in the thread that runs the job) -----------------------------------------------
+    # -- on the loop -----------------------------------------------
 
     def take(self, event: JobEvent) -> None:
-        """Move the job's handle, where there is one."""
+        """Move the job's handle, if there is one."""
         with self._lock:
             job = self._jobs.get(event.job_id)
             is_new = job is None or job.snapshot.is_terminal  # or of a forgotten job, whose key is used again
@@ -157,7 +157,7 @@ class LiveJobs:
             self._advance(job, fresh)
 
     def _heard(self, job_id: str) -> None:
-        """What happened between the read of a handle's snapshot and this moment was told to nobody here."""
+        """Read the job again: events between the read of its snapshot and this subscription were not received."""
         if job_id in self._jobs:
             self.refresh_later(job_id)
 
@@ -179,7 +179,7 @@ class LiveJobs:
             try:
                 for i in range(0, len(ids), _BATCH):
                     await self._refresh(ids[i : i + _BATCH])
-            except StoreUnavailable:  # the hub may not tell us when it is back: it has a connection of its own
+            except StoreUnavailable:  # the hub may not notice when it is back: it has a separate connection
                 self._stale.update(ids)
                 await asyncio.sleep(1.0)
                 self._wake.set()

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class BackgroundLoop:
-    """An event loop in a thread of its own, started by the first use."""
+    """An event loop in a separate thread, started by the first use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -57,7 +57,7 @@ class BackgroundLoop:
 
     @property
     def is_here(self) -> bool:
-        """Whether the calling thread is the loop's own."""
+        """True if the calling thread is the loop's own."""
         return threading.current_thread() is self._thread
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:

@@ -116,7 +116,7 @@ def _title(source: str) -> str:
 
 
 def _explained(error: InvalidParams, variables: Mapping[str, Any]) -> InvalidParams:
-    """Which of the variables it was."""
+    """Return the error with the name of the refused variable."""
     sizes = {}
     for name, value in variables.items():
         if isinstance(value, Job):

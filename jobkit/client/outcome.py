@@ -26,11 +26,11 @@ def outcome_of(
     codec: Codec,
     file_store: FileStore | None = None,
 ) -> Any:
-    """The value that the task returned. Unpickles it: only for whoever asked for the result.
+    """The value that the task returned. Unpickles it: call it only for a user who requested the result.
 
     Args:
-        sealed: the result (or, of a failed job, the original exception) as the store has it; empty where it has none.
-        preview: of the result, where there is no `sealed`.
+        sealed: the result (or, of a failed job, the original exception) as the store has it; empty if it has none.
+        preview: of the result, if there is no `sealed`.
         file_store: where large results are.
 
     Raises:

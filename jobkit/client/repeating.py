@@ -37,7 +37,7 @@ class RepeatingKit(Blocking):
     def retry(self, job_id: str, *, owner: str = "") -> Job:
         """Run an ended job once more with the same arguments: a new job, which names the old one as `retry_of`.
 
-        Where it ended because a job that it needs gave no result, that one runs again too, before it.
+        If it ended because a job that it needs gave no result, that one runs again too, before it.
 
         Args:
             owner: of the new job; the person at this process unless given.

@@ -59,7 +59,7 @@ class _FromSnapshot(param.Parameter):  # type: ignore[type-arg]  # generic for t
 class Schedule(param.Parameterized):
     """A task that runs again and again, or later once. Get one from `kit.schedule(...)` or `kit.schedules()`.
 
-    Its parameters move by themselves when it fires, is paused or is changed, by whomever.
+    Its parameters move by themselves when it fires, is paused or is changed, also by other processes.
     """
 
     param = Guarded()
@@ -73,10 +73,12 @@ class Schedule(param.Parameterized):
     tz = _FromSnapshot(doc="Name of the time zone that the cron line is meant in.")
     until = _FromSnapshot(doc="No run after this moment, or None.")
     count = _FromSnapshot(doc="So many runs in all, or None.")
-    missed = _FromSnapshot(doc="What becomes of slots that nobody could fire in time: once, skip or all.")
+    missed = _FromSnapshot(doc="How to handle slots that were not fired in time: once, skip or all.")
     missed_limit = _FromSnapshot(doc="With missed='all', at most so many are run after all.")
     overlap = _FromSnapshot(doc="While the run before has not ended: allow, skip or wait.")
-    next_at = _FromSnapshot(doc="The next run (aware, in `tz`); None where there is none, or while it is paused.")
+    next_at = _FromSnapshot(
+        doc="The next run (aware, in `tz`); None if there is no further one, or while it is paused."
+    )
     paused = _FromSnapshot(doc="True while it is paused.")
     ended = _FromSnapshot(doc="True when no run is left.")
     fired = _FromSnapshot(doc="How many runs there were since its times were set.")
@@ -101,7 +103,7 @@ class Schedule(param.Parameterized):
         return sentence(Timing.of(self._snapshot.spec))
 
     def next(self, n: int = 5) -> list[datetime]:
-        """The next `n` runs in its own time zone (aware); fewer where it ends before. Also while it is paused."""
+        """The next `n` runs in its own time zone (aware); fewer if it ends before. Also while it is paused."""
         if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= 1000:
             raise InvalidParams(f"n must be a whole number from 1 to 1000, not {n!r}", "n")
         return moments(self._snapshot, n)

@@ -222,7 +222,7 @@ class SchedulingKit(Blocking):
 
     def resume_schedule(self, name: str) -> Schedule:
         """Go on with the next time from now."""
-        for _ in range(5):  # somebody else may change it in between
+        for _ in range(5):  # another process may change it in between
             kept = self._kept_schedule(name)
             next_ms = Timing.of(kept.spec).after(kept.now_ms, kept.anchor_ms) or 0
             if self._call(partial(self._verbs.store.resume_schedule, name, kept.rev, next_ms)):
@@ -246,9 +246,9 @@ class SchedulingKit(Blocking):
         return self.get(made.spec.id)
 
     def fire_schedules(self) -> list[Job]:
-        """Fire what is due by the store's clock, as workers do by themselves; the jobs of that.
+        """Fire what is due by the store's clock, as workers do by themselves; return its jobs.
 
-        For `sync://`, which has no worker: there nobody else does, and the jobs have run when this returns.
+        For `sync://`, which has no worker to do it; the jobs have run when this returns.
         """
         fired: list[Job] = []
         while found := self._call(self._verbs.store.due_schedules)[0]:
@@ -275,7 +275,7 @@ class SchedulingKit(Blocking):
     # -- live ---------------------------------------------------------------------------------------------------------
 
     def _schedule_handles(self) -> weakref.WeakValueDictionary[str, Schedule]:
-        """Those that somebody holds; with the first one this process begins to listen."""
+        """Return the referenced handles; the first one subscribes to changes."""
         known: weakref.WeakValueDictionary[str, Schedule] | None = self.__dict__.get("_known_schedules")
         if known is None or self.__dict__.get("_schedules_hub") is not self._hub:
             known = known if known is not None else weakref.WeakValueDictionary()
@@ -328,7 +328,7 @@ def _options(options: Mapping[str, Any]) -> SubmitOptions:
 
 
 def _given(when: Timing) -> dict[str, Any]:
-    """A timing as somebody would have typed it."""
+    """Return a timing in the form of the arguments of `Kit.schedule`."""
     return {
         "cron": when.cron or None,
         "every": when.every_ms / 1000 if when.every_ms else None,

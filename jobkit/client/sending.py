@@ -1,4 +1,4 @@
-"""How submits go to the store: those that meet share a round trip, many go in slices, a lost reply is asked again."""
+"""Submits on the background loop: concurrent ones share a round trip, many go in slices, a lost one is repeated."""
 
 from __future__ import annotations
 

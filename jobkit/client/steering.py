@@ -1,4 +1,4 @@
-"""Verbs that steer what waits: pause and resume queues and tasks, move waiting jobs."""
+"""Verbs for waiting jobs: pause and resume queues and tasks, move waiting jobs."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ class SteeringVerbs(Blocking):
     # -- pausing ------------------------------------------------------------------------------------------------------
 
     def pause(self, queue: str, *, by: str = "") -> bool:
-        """Let nothing more of a queue start, until `resume`: what is submitted waits, what runs goes on.
+        """Pause a queue until `resume`: submitted jobs wait, running ones go on.
 
-        It is kept in the store, so restarts do not end it. False where it was paused already.
+        It is kept in the store, so restarts do not end it. False if it was paused already.
 
         Args:
-            by: who asks; the person at this process unless given.
+            by: the acting person; the one at this process unless given.
         """
         return self._pause(f"queue:{checked_name('queue', queue)}", by)
 
     def resume(self, queue: str) -> bool:
-        """Let a paused queue go on; False where it was not paused."""
+        """Resume a paused queue; False if it was not paused."""
         return self._resume(f"queue:{checked_name('queue', queue)}")
 
     def pause_task(self, task: str, *, by: str = "") -> bool:
-        """Let no more jobs of a task start, in whichever queue, until `resume_task`. Other jobs pass them.
+        """Pause a task in all queues until `resume_task`. Other jobs pass its jobs.
 
-        False where it was paused already.
+        False if it was paused already.
         """
         return self._pause(f"task:{checked_task_name(task)}", by)
 
     def resume_task(self, task: str) -> bool:
-        """Let the jobs of a paused task go on, from their old places in the line; False where it was not paused."""
+        """Resume a paused task: its jobs go on from their old places in the line. False if it was not paused."""
         return self._resume(f"task:{checked_task_name(task)}")
 
     def paused(self) -> list[Pause]:
-        """What is paused: queues and tasks, by name."""
+        """Return the paused queues and tasks, by name."""
         pauses = [Pause.of(rule) for rule in self._call(self._verbs.store.rules)]
         return [pause for pause in pauses if pause is not None]
 
@@ -75,12 +75,12 @@ class SteeringVerbs(Blocking):
     def move(
         self, job_ids: str | Sequence[str], *, queue: str | None = None, priority: int | None = None, by: str = ""
     ) -> dict[str, str]:
-        """Let waiting jobs wait in another queue, or with another priority. They keep the time they have waited.
+        """Move waiting jobs to another queue or priority. They keep the time they have waited.
 
         Args:
             job_ids: one id or several.
             queue, priority: where to; at least one of them. Higher priorities come first.
-            by: who asks, for the jobs' events; the person at this process unless given.
+            by: the acting person, for the jobs' events; the one at this process unless given.
 
         Returns:
             why not, in one sentence, by the id of each job that could not be moved.

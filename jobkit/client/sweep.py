@@ -1,7 +1,7 @@
 """From the axes of a sweep to its points: every combination, one beside the other, or drawn at random.
 
 `sweep(n=[1, 2], method=["euler", "rk4"])` gives the task's arguments lists of values. The words that steer the sweep
-itself are told from arguments of the same name by their form: a list is an axis, a single value is a word of ours.
+itself differ from arguments of the same name by their form: a list is an axis, a single value is an option.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WAYS = ("grid", "zip", "random")
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What to submit.
+    """The points of a sweep.
 
     Attributes:
         points: the arguments of each job.

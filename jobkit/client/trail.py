@@ -41,7 +41,9 @@ class Trail:
         try:
             await self._store.note(entry)
         except StoreUnavailable as error:
-            logger.warning("%s by %s is not in the audit trail yet: %s", entry.action, entry.who or "somebody", error)
+            logger.warning(
+                "%s by %s is not in the audit trail yet: %s", entry.action, entry.who or "an unnamed user", error
+            )
             at = iso(datetime.now(UTC))
             self._late.append(replace(entry, note=f"{entry.note} (written down late; it was at {at})".strip()))
             if self._runner is None:

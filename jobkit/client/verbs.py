@@ -1,6 +1,6 @@
 """The kit's verbs as coroutines, on the background loop. `Kit` blocks on them, `kit.aio` awaits them.
 
-Nothing here runs code of users or unpickles; the outcome of a job is decoded by whoever asked for it.
+Nothing here runs code of users or unpickles; the outcome of a job is decoded by the caller that requested it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ logger = logging.getLogger("jobkit.client")
 
 T = TypeVar("T")
 
-#: Jobs of one owner that are counted in each state: they have no index of their own.
+#: Maximum number of an owner's jobs that are counted in each state: no index has them.
 _OWN_MOST = 1_000
 
 
@@ -79,7 +79,7 @@ class Verbs(Sending, Listening):
         return found
 
     def use_index(self) -> None:
-        """Let an index answer what Redis is slow at; on the background loop. It is made when somebody asks for that."""
+        """Use an index for queries that Redis is slow at; on the background loop. The first such query fills it."""
         if self._index is not None or self.settings.scheme == "sync":
             return
         try:
@@ -99,7 +99,7 @@ class Verbs(Sending, Listening):
         return await (self.store.list(query) if self._index is None else self._index.page(query))
 
     async def count(self, query: Query, for_s: float = 0.15) -> int | None:
-        """How many jobs a query finds, whatever its page; None where that is not known within so many seconds."""
+        """Return the number of jobs that match a query on all pages; None if it is not known within `for_s` seconds."""
         if self._index is not None:
             return await self._index.count(query, for_s)
         total, cursor = 0, ""
@@ -112,7 +112,7 @@ class Verbs(Sending, Listening):
         return None
 
     async def counts(self, owner: str | None = None) -> dict[str, int]:
-        """Jobs by state: all, or those of one owner, of whom 1,000 in a state are counted."""
+        """Return the number of jobs by state: of all, or of an owner's jobs, at most 1,000 for each state."""
         if owner is None:
             return await self.store.counts()
         if self._index is not None and self._index.is_whole:
@@ -147,7 +147,7 @@ class Verbs(Sending, Listening):
         }
 
     async def refused(self) -> str:
-        """Why the store takes no changes just now though it can be read, in one sentence; "" where it takes them."""
+        """Return one sentence that says why the store refuses changes, "" if it accepts them."""
         return str(await self.store.refused() or "")
 
     async def tasks(self) -> dict[str, TaskInfo]:
@@ -173,7 +173,7 @@ class Verbs(Sending, Listening):
         return UnknownTask(self.refused_tasks.get(name) or unknown_task(name, known))
 
     async def waits_for_many(self, job_ids: Sequence[str]) -> list[str]:
-        """What keeps each of these jobs from starting, as a sentence; "" where it is only a free slot, or nothing."""
+        """Return for each job why it cannot start yet, as a sentence; "" if it only needs a free slot."""
         found = await self.store.waiting(job_ids)
         workers: list[WorkerInfo] = []
         if any(one is not None and one.use for one in found):
@@ -237,7 +237,7 @@ class Verbs(Sending, Listening):
 
     @cached_property
     def file_store(self) -> FileStore | None:
-        """Where large results are. Made when first needed: not every client has what a URL of the workers' needs."""
+        """The place of large results. Made when first needed: not every client can use the workers' URL."""
         return FileStore.of(self.settings)
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
@@ -249,7 +249,7 @@ class Verbs(Sending, Listening):
         await check_reuse(self.store, snapshot, self.codec)
 
     async def artifacts(self, job_id: str) -> tuple[JobSpec, list[ArtifactInfo]]:
-        """What a job saved, oldest first, with its spec.
+        """Return a job's spec and its artifacts, oldest first.
 
         Raises:
             JobNotFound: it is not kept.
@@ -281,7 +281,7 @@ class Verbs(Sending, Listening):
     # -- acting -------------------------------------------------------------------------------------------------------
 
     async def cancel(self, job_id: str, reason: str = "") -> bool:
-        """False where it had already ended.
+        """Request a job to stop; return False if it has already ended.
 
         Raises:
             JobNotFound: it is not kept.
@@ -299,7 +299,7 @@ class Verbs(Sending, Listening):
         return states
 
     async def stop_workers(self, host: str | None, queue: str | None, how: str) -> list[WorkerInfo]:
-        """Those that were asked to end: all that live, or those of a host, or that serve a queue."""
+        """Request workers to end: all that live, those of a host, or those that serve a queue. Return them."""
         found = [
             worker
             for worker in await self.store.workers()
@@ -337,13 +337,13 @@ class Verbs(Sending, Listening):
 
 
 def _nearest(workers: Sequence[WorkerInfo], waiting: Waiting) -> Mapping[str, float] | None:
-    """What the worker has that comes nearest to what a job needs; None where it needs nothing."""
+    """Return the resources of the worker that come nearest to those that a job needs; None if it needs none."""
     if not waiting.use:
         return None
     queue = waiting.gate.partition(":")[2].rpartition(":")[0]
 
     def met(worker: WorkerInfo) -> tuple[int, float]:
-        """How much of it is there: whole wishes first, then the share of those that are not met."""
+        """Return a sort key: the number of met requests, then the met share of the others."""
         shares = [min(1.0, worker.resources.get(name, 0) / amount) for name, amount in waiting.use.items() if amount]
         return sum(share >= 1.0 for share in shares), sum(shares)
 

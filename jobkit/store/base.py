@@ -1,4 +1,4 @@
-"""What a store does: the verbs that move jobs, and the ones that look at them.
+"""The protocol of a store: verbs that move jobs, and verbs that read them.
 
 `RedisStore` does it; for `sync://` on a private server of the process. Each verb that moves a job checks that the
 transition is allowed, increases the job's `seq`, keeps the event with the record and publishes it, as one atomic step.
@@ -31,9 +31,9 @@ from jobkit.store.web import Web
 
 
 class Store(Schedules, Failures, Web, Protocol):
-    """See the module's docstring; the verbs about schedules, groups of failures and HTTP are in modules of their own.
+    """See the module's docstring; the verbs about schedules, groups of failures and HTTP are in separate modules.
 
-    All verbs raise `StoreUnavailable` where the server does not answer."""
+    All verbs raise `StoreUnavailable` if the server does not answer."""
 
     # -- moving jobs ------------------------------------------------------------------------------------------------
 
@@ -62,11 +62,11 @@ class Store(Schedules, Failures, Web, Protocol):
         ...
 
     async def progress(self, news: Sequence[AttemptNews]) -> list[bool]:
-        """Store and publish news; False where the token no longer holds."""
+        """Store and publish news; False if the token no longer holds."""
         ...
 
     async def keep(self, artifacts: Sequence[Kept]) -> list[bool]:
-        """Keep artifacts as long as their jobs; False where the token no longer holds."""
+        """Keep artifacts as long as their jobs; False if the token no longer holds."""
         ...
 
     async def finish(self, endings: Sequence[Ending]) -> list[int]:
@@ -74,7 +74,7 @@ class Store(Schedules, Failures, Web, Protocol):
         ...
 
     async def cancel(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
-        """Ask jobs to stop. For each: the state it is in now, or "" if unknown.
+        """Request jobs to stop. For each: the state it is in now, or "" if unknown.
 
         A waiting job is "cancelled" at once; a running one stays "running" until its worker has stopped it; a
         terminal one keeps its state.
@@ -91,18 +91,18 @@ class Store(Schedules, Failures, Web, Protocol):
         ...
 
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
-        """Forget terminal jobs with everything they own; False for unknown or not terminal ones."""
+        """Delete terminal jobs with everything they own; False for a job that is unknown or not terminal."""
         ...
 
     async def prune(self, limit: int = 200, keep: int | None = None) -> int:
-        """Forget up to `limit` jobs whose time is over, or that are more than `keep` ended ones; how many.
+        """Delete up to `limit` expired jobs, and ended ones beyond `keep`; return their number.
 
         Of too many, those go first whose time would be over first.
         """
         ...
 
     async def set_rule(self, gate: str, change: Mapping[str, Any] | None) -> Rule:
-        """What holds for a task or queue from now on, instead of what its task was declared with.
+        """Change the rule of a task or queue, which overrides the declaration of the task; return the new rule.
 
         Args:
             gate: "task:NAME" or "queue:NAME".
@@ -114,17 +114,17 @@ class Store(Schedules, Failures, Web, Protocol):
     # -- looking ----------------------------------------------------------------------------------------------------
 
     async def rules(self) -> list[Rule]:
-        """What was set for tasks and queues, by the gate's name."""
+        """Return the rules that were set for tasks and queues, by the gate's name."""
         ...
 
     async def waiting(self, job_ids: Sequence[str]) -> list[Waiting | None]:
-        """What keeps queued jobs from starting, apart from slots; None for a job that nothing does."""
+        """Return why each queued job cannot start yet, ignoring free slots; None if nothing blocks it."""
         ...
 
     async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]: ...
 
     async def briefs(self, job_ids: Sequence[str]) -> list[Brief | None]:
-        """What it takes to find and to order jobs; None for unknown ones."""
+        """Return the fields by which jobs are found and ordered; None for unknown jobs."""
         ...
 
     async def versions(self, below: str, limit: int) -> tuple[list[tuple[str, int, int]], str]:
@@ -159,7 +159,7 @@ class Store(Schedules, Failures, Web, Protocol):
         ...
 
     async def folder(self, job_id: str) -> str:
-        """Where a job's files are, "" where it has none."""
+        """Return the folder of a job's files, "" if it has none."""
         ...
 
     async def place(self) -> str:
@@ -167,11 +167,11 @@ class Store(Schedules, Failures, Web, Protocol):
         ...
 
     async def litter(self, limit: int = 100) -> list[str]:
-        """Some folders whose jobs are forgotten: to be removed by who reaches them."""
+        """Return some folders whose jobs are deleted; a process that can reach them removes them."""
         ...
 
     async def swept(self, folders: Sequence[str]) -> None:
-        """These folders are gone."""
+        """Remove deleted folders from the clean-up list."""
         ...
 
     async def owned(self, submissions: Sequence[tuple[str, int]]) -> list[bool]:
@@ -179,8 +179,8 @@ class Store(Schedules, Failures, Web, Protocol):
         ...
 
     async def preview(self, job_id: str) -> bytes | None:
-        """What pages may show of its result, sealed (`jobkit.attempts.read_preview`); like `result` perhaps that of the
-        job whose kept result it has."""
+        """Return the sealed preview of its result (`jobkit.attempts.read_preview`), of the job whose result it reuses
+        if it does."""
         ...
 
     async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
@@ -198,7 +198,7 @@ class Store(Schedules, Failures, Web, Protocol):
     async def workers(self) -> list[WorkerInfo]: ...
 
     async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:
-        """Ask workers to end: "drain" lets their jobs finish, "now" gives them back. Returns how many were known."""
+        """Request workers to end: "drain" finishes their jobs, "now" gives them back. Return how many are known."""
         ...
 
     async def publish_tasks(self, tasks: Mapping[str, bytes]) -> None:
@@ -249,7 +249,7 @@ class Store(Schedules, Failures, Web, Protocol):
         ...
 
     async def hold(self, name: str, owner: str, for_s: float) -> bool:
-        """Whether `owner` has the duty `name`, which only one may have; for so many seconds from now."""
+        """Acquire or keep the duty `name` for `for_s` seconds; return True if `owner`, and so no other, has it."""
         ...
 
     async def mark(self, name: str, value: str) -> None:
@@ -259,11 +259,11 @@ class Store(Schedules, Failures, Web, Protocol):
     async def marked(self, name: str) -> str: ...
 
     async def last_event_id(self) -> str:
-        """Id of the newest event of the namespace, "0-0" where there is none."""
+        """Id of the newest event of the namespace, "0-0" if there is none."""
         ...
 
     async def refused(self) -> StoreUnavailable | None:
-        """Why the server takes no changes just now though it can be read, or None: it is full, or its disk fails."""
+        """Return why the server refuses changes although it can be read (full, disk error), or None."""
         ...
 
     async def close(self) -> None: ...

@@ -1,7 +1,7 @@
 """The one subscriber of a process: Redis's pub/sub in, callbacks out.
 
 One connection, on the background loop. It always listens to the process's own channel (events of the jobs submitted
-from here); a job's channel and the namespace's are added while somebody listens. After a cut connection it subscribes
+from here); a job's channel and the namespace's are added while it has listeners. After a cut connection it subscribes
 again and then tells every listener by `on_live`, so that each can read its snapshot again: what was published
 meanwhile is gone, but what it said is in the records.
 """
@@ -25,7 +25,7 @@ from jobkit.store.redis_part import awaited
 
 logger = logging.getLogger("jobkit.hub")
 
-#: Called with each event in the hub's thread. Must not block; what it raises is logged and harms nobody else.
+#: Called with each event in the hub's thread. Must not block; what it raises is logged, and the others are called.
 Listener = Callable[[JobEvent], None]
 
 _unjson = msgspec.json.decode
@@ -38,7 +38,7 @@ _BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
 class Listeners:
-    """Who wants to know what. Thread-safe."""
+    """The callbacks of a hub, by job. Thread-safe."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -48,7 +48,7 @@ class Listeners:
         self._next = 0
 
     def add(self, listener: Listener, job_id: str | None) -> tuple[int, bool]:
-        """`(key, is_first)`: whether nobody listened to this job before."""
+        """Return `(key, is_first)`: `is_first` if there was no other listener to this job."""
         with self.lock:
             self._next += 1
             group = self._of.setdefault(job_id, {})
@@ -56,7 +56,7 @@ class Listeners:
             return self._next, len(group) == 1
 
     def remove(self, key: int, job_id: str | None) -> bool:
-        """True where nobody is left who listens to this job."""
+        """Return True if no other listener to this job is left."""
         with self.lock:
             group = self._of.get(job_id)
             if group is None or group.pop(key, None) is None or group:
@@ -109,7 +109,7 @@ class Listeners:
 
 
 def void(_: object) -> None:
-    """For callbacks whose value nobody wants."""
+    """Discard a value."""
 
 
 def _guarded(callback: Callable[[Any], None], value: Any) -> None:

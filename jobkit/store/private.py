@@ -1,9 +1,9 @@
 """The private server of this process, on which `sync://` keeps its records.
 
 It is started when first needed, listens on a unix socket in a temporary folder, writes nothing to disk, and is shared
-by all kits of the process; those of one namespace share their jobs. A shell watches it: the process holds the other
+by all kits of the process; kits of the same namespace share their jobs. A shell watches it: the process holds the other
 end of the shell's standard input, so the kernel closes that however the process ends, and the shell then kills the
-server and removes the folder. A forked child closes its copy and starts a server of its own.
+server and removes the folder. A forked child closes its copy and starts its own server.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ server = PrivateServer()
 
 
 class Space:
-    """The namespace of one or more kits on the server. Its keys are deleted when the last kit leaves.
+    """A namespace on the server, used by one or more kits. Its keys are deleted when the last kit leaves.
 
     Attributes:
         settings: of its store.
@@ -155,7 +155,7 @@ class Space:
         with _spaces_lock:
             space = _spaces.get(name) if is_shared else None
             if space is None or space.settings.url != url:
-                # A new name each time, so that the keys of one that is being left do not matter.
+                # A new name each time, because the keys of the last one may not be deleted yet.
                 space = cls(replace(settings, url=url, namespace=f"{name[:150]}.{token_hex(6)}"))
                 if is_shared:
                     _spaces[name] = space
