@@ -85,8 +85,8 @@ function Queue.tell_lenders()
 end
 
 -- Hands a job over as a message on the worker's own channel. A channel without subscriber shows that the worker is dead;
--- then the next one is tried. Returns true if the job has left the line for good; else an idle worker is only possible if
--- the gate of the job's queue is shut (false).
+-- then the next one is tried. Returns true if the job was handed over, parked or ended; else it stays in its line: no idle
+-- worker is left (nil), or the gate of its queue is shut (false).
 local function hand_over(rec, worker, find, score)
   local queue = rec.queue
   while worker do
