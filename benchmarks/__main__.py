@@ -31,11 +31,11 @@ Read ratios, not absolute times: all systems ran in the same minutes on the same
 the median of the rounds with their range. "met" and "missed" are verdicts on this run.
 
 * jobkit runs as it ships: live status (record, stream, publish) for every job, signed payloads, log at its own level,
-  `asyncio`'s own loop. Peers run with hiredis, uvloop where they support it (all but huey) and their log at level
+  `asyncio`'s own loop. Peers run with hiredis, uvloop if they support it (all but huey) and their log at level
   WARNING. "jobkit" submits from blocking code, "jobkit aio" from coroutines. arq runs as it ships (`poll_delay` 0.5)
   and polling every 10 ms (0.01); huey with `notify_result`, one thread for latency and ten for throughput.
 * Throughput is taken inside the worker, between the first tenth and the last job; the ending of the last few is not in
-  it. CPU is that of all processes of the worker. Nobody follows the jobs, but for "jobkit, watched", whose submitter
+  it. CPU is that of all processes of the worker. No client watches the jobs, except in "jobkit, watched", whose submitter
   holds a live handle to each.
 * "event to changed DOM" begins when the event reaches a subscriber of Redis beside the dashboard, "report to changed
   DOM" in the job itself, which includes the window in which progress is gathered.

@@ -87,7 +87,7 @@ def _without_browser(kit: jobkit.Kit, server: Popen[bytes], url: str, place: Pla
 
 
 def _in_browser(kit: jobkit.Kit, url: str, place: Place) -> list[Row]:
-    """No rows where there is no Playwright or no Chromium."""
+    """Return no rows without Playwright or Chromium."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:

@@ -1,4 +1,4 @@
-"""What an idle worker costs the machine and the server."""
+"""Costs of an idle worker for the machine and the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an import costs, and how soon a worker runs its first job."""
+"""Import times, and the time until a worker runs its first job."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _MEMORY, _LATENCY = 1.05, 1.5
 
 @dataclass
 class Minute:
-    """What was seen in one minute; memory at its end, in MB."""
+    """Measurements of one minute; memory at its end, in MB."""
 
     server_mb: float
     page_mb: float
@@ -136,7 +136,7 @@ def _listening(kit: jobkit.Kit, job: jobkit.Job) -> Iterator[dict[str, float]]:
 
 
 def verdict(minutes: list[Minute]) -> list[str]:
-    """Whether the run was flat, as sentences; a run of fewer than six samples tells nothing."""
+    """Return sentences about whether the run was flat; needs at least six samples."""
     third = len(minutes) // 3
     if third < 2:
         return ["too short to tell whether memory and latency are flat"]

@@ -1,4 +1,4 @@
-"""How late a delayed job starts, with an idle worker, and what limits and shares cost and give."""
+"""Lateness of delayed jobs with an idle worker, and costs of limits and shares."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _late_ms(kit: Kit, n: int) -> list[float]:
 
 
 def _gaps_ms(kit: Kit, n: int) -> list[float]:
-    """Milliseconds from the end of each job to the start of the next, where one may run at a time."""
+    """Milliseconds from the end of each job to the start of the next, if one may run at a time."""
     jobs = [kit.options(concurrency=1).submit(stamp) for _ in range(n)]
     _wait(jobs)
     ordered = sorted(jobs, key=lambda job: job.started_at)

@@ -1,4 +1,4 @@
-"""Where a benchmark runs: a redis-server of its own, the programs of each system, and how much time there is."""
+"""Environment of a benchmark: a private redis-server, the programs of each system, and the length of the run."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ SECRET = "a benchmark's own"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A run's surroundings.
+    """Environment of a run.
 
     Attributes:
-        url: of a Redis without persistence that nobody else uses.
-        folder: for files; goes with the run.
-        is_quick: a run that only shows that everything works.
-        peers: system name to the Python that has it installed; empty where only jobkit is measured.
+        url: of a Redis without persistence without other clients.
+        folder: for files; deleted after the run.
+        is_quick: a short run that only tests the benchmarks.
+        peers: system name to the Python that has it installed; empty if only jobkit is measured.
     """
 
     url: str
@@ -45,7 +45,7 @@ class Place:
     peers: dict[str, Path]
 
     def pick(self, whole: int, quick: int) -> int:
-        """How many: `whole`, or `quick` in a quick run."""
+        """Return `whole`, or `quick` in a quick run."""
         return quick if self.is_quick else whole
 
     def redis(self) -> redis.Redis:
@@ -72,7 +72,7 @@ class Place:
 @contextmanager
 def private_redis() -> Iterator[tuple[str, Path]]:
     """URL and folder of a fresh server, which ends with the block."""
-    binary = str(find_server().path)  # the one that jobkit itself would take
+    binary = str(find_server().path)  # the server that jobkit would use
     folder = Path(tempfile.mkdtemp(prefix="jkb-"))
     port = free_port()
     server = subprocess.Popen(

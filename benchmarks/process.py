@@ -1,4 +1,4 @@
-"""A plain function in a process of its own, or in a warm one: how soon it starts, how many a second."""
+"""A plain function in a new process, or in a reused one: time to start, and jobs per second."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What `jobkit.progress` and tqdm add to an iteration of a bare loop, inside a job in its own process; tqdm also outside
-of any job."""
+"""Overhead of `jobkit.progress` and tqdm per iteration, inside a job in its own process; tqdm also outside of a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How late a schedule fires: from its moment to its job in the store, and to the start of that job, with idle workers."""
+"""Lateness of schedules: from the slot to its job in the store, and to the start of that job, with idle workers."""
 
 from __future__ import annotations
 

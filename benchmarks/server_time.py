@@ -2,7 +2,7 @@
 
     python -m benchmarks.server_time REVISION [--server PROGRAM] [--rounds N]
 
-Both versions work on one server by turns, each in a process and a namespace of its own; the figures come from INFO
+Both versions work on one server by turns, each in a separate process and namespace; the figures come from INFO
 commandstats (of EVALSHA or FCALL), so neither clients nor sockets count, only how busy the machine is. Not among the
 benchmarks that `make bench` runs: it needs the repository's history.
 """

@@ -1,4 +1,4 @@
-"""How many submits a second one process can do, with no worker: one at a time, from coroutines, in bulk."""
+"""Submits per second of one process, without workers: one at a time, from coroutines, in bulk."""
 
 from __future__ import annotations
 

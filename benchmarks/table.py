@@ -20,7 +20,7 @@ class Row:
     Attributes:
         figure: what was measured, with its conditions. system: "jobkit" or a peer.
         value: the median over the rounds, in `unit`; `low` and `high`: their range.
-        target: what it should be, in words; "" for peers. is_met: None where there is no target.
+        target: what it should be, in words; "" for peers. is_met: None if there is no target.
     """
 
     figure: str

@@ -1,4 +1,4 @@
-"""Long jobs for people who live in notebooks: submit, watch live, get the result later.
+"""Background jobs for notebook users: submit a function, watch it live, get the result later.
 
     import jobkit
 
@@ -7,11 +7,10 @@
         for step in jobkit.progress(range(n)):
             ...
 
-    job = simulate.submit(n=10)      # registered and answered at once; runs in the background
-    job.result()                     # the value, when it is there
+    job = simulate.submit(n=10)      # returns at once; runs in the background
+    job.result()                     # waits for the value
 
-`docs/` has the rest. Importing this loads no dashboard, no Redis client and no event loop: those come with their
-first use.
+See `docs/`. Importing jobkit loads no dashboard, no Redis client and no event loop; they are loaded at first use.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ __all__ = [
     "Retry",
     "current",
     "progress",
-    # What is told of a job
+    # What events of a job
     "ErrorKind",
     "EventType",
     "JobError",
@@ -107,7 +106,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Names that need Redis and an event loop are loaded when they are first used."""
+    """Load names that need Redis and an event loop at first use."""
     if name in _LAZY:
         found = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = found
@@ -138,7 +137,7 @@ def _show(task: Any) -> bool:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """`%load_ext jobkit`: the cell magic `%%job`."""
+    """Register the cell magic `%%job`: `%load_ext jobkit`."""
     from jobkit.client.magic import register
 
     register(shell, _default_kit)

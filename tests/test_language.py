@@ -45,6 +45,8 @@ CLEAN = (
         f"jobkit/store/{name}.py"
         for name in ("query", "grammar", "values", "records", "base", "hub", "private", "binary")
     ),
+    "jobkit/__init__.py",
+    "benchmarks",
     "jobkit/run",
     "jobkit/attempts.py",
     "jobkit/runners.py",

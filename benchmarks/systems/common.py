@@ -1,4 +1,4 @@
-"""What the programs of all systems share. Standard library only."""
+"""Shared code of the programs of all systems. Standard library only."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _family_cpu_s() -> float:
                     continue
             with open(folder + "/stat") as file:
                 ticks += sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
-        except OSError:  # it ended, or is somebody else's
+        except OSError:  # it ended, or belongs to another user
             continue
     return ticks / os.sysconf("SC_CLK_TCK")
 

@@ -1,4 +1,4 @@
-"""The same tasks in a worker that has numpy and pandas loaded, where they are installed."""
+"""The same tasks in a worker that has numpy and pandas loaded, if they are installed."""
 
 import contextlib
 

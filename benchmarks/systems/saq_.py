@@ -38,7 +38,7 @@ def main() -> None:
 
     async def waited(job: Any) -> float:
         while not job.completed:
-            with contextlib.suppress(TimeoutError):  # it ended before saq listened, and then nobody says so
+            with contextlib.suppress(TimeoutError):  # it ended before saq listened, so no message comes
                 await job.refresh(until_complete=1)
         if job.result is None:
             raise RuntimeError(f"saq: {job.status}: {job.error}")
