@@ -1,8 +1,8 @@
 """Serialization: values to signed bytes and back.
 
 An envelope is `JK1 · key id (4) · HMAC-SHA256 (32) · format (1) · body`. The MAC covers the kind of the payload, its
-job
-and task, the format and the body, so a changed or swapped payload is rejected before any byte of the body is parsed.
+job and task, the format and the body, so a changed or swapped payload is rejected before any byte of the body is
+parsed.
 
 The body is msgpack if that restores exactly the same value (plain data), else a pickle, else a cloudpickle (functions
 and classes defined in a notebook). Unpickling runs code, so only a worker's child process and the client that asked for
@@ -193,8 +193,7 @@ def _cloudpickled(value: Any) -> bytes:
     """Return a cloudpickle of `value`.
 
     Handles objects that cloudpickle cannot write, or writes by a name that other processes do not know. Bokeh models
-    are
-    sent as Bokeh's own JSON.
+    are sent as Bokeh's own JSON.
     """
     import cloudpickle
 

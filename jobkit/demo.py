@@ -1,10 +1,9 @@
 """Demo tasks, available if no tasks are configured. Each does real work of some seconds or minutes.
 
 Their data ship with Python: the modules of the standard library. Randomness starts from a seed that is a parameter.
-They
-are also examples of how to write tasks: plain functions, typed parameters, a docstring for the form, `jobkit.progress`
-around the loop, `print` and `logging`. NumPy and pandas are imported inside the functions, so that a worker that never
-runs them does not load them.
+They are also examples of how to write tasks: plain functions, typed parameters, a docstring for the form,
+`jobkit.progress` around the loop, `print` and `logging`. NumPy and pandas are imported inside the functions, so that a
+worker that never runs them does not load them.
 """
 
 from __future__ import annotations

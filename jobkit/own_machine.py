@@ -442,8 +442,7 @@ def access_token() -> str:
     """Return the token that opens this user's dashboards if the system does not report the owner of a connection.
 
     The first call creates it in the home, in a file of mode 0600, so that all processes and later runs of a server
-    share
-    it. Deleting the file makes a new token and invalidates the old cookies.
+    share it. Deleting the file makes a new token and invalidates the old cookies.
 
     Raises:
         JobkitError: the file cannot be created, belongs to another user, or other users can read it.

@@ -1,8 +1,7 @@
 """Users, passwords and roles: the login file, and the permissions in the settings.
 
 The file is JSON: `{"ada": "a long password"}`, or with a role and a hash instead of the password:
-`{"ada": {"password": "scrypt$...", "role": "operate"}}`. `jobkit people` writes it. Dashboard, HTTP and command line
-use
+`{"ada": {"password": "scrypt$...", "role": "operate"}}`. `jobkit people` writes it. Dashboard, HTTP and command line use
 this module alike.
 """
 
@@ -238,11 +237,9 @@ def person_named(
     """Return the user with this login name, with their role.
 
     The role comes from the first of these that applies: the login file; the first pattern in `settings.roles` that
-    matches
-    the name, or one of the groups if the pattern starts with `@`; without any `roles`, admin if the operator has listed
-    the
-    users by name (`is_listed`). All other users get no permission: signing in with an OAuth provider does not grant
-    access.
+    matches the name, or one of the groups if the pattern starts with `@`; without any `roles`, admin if the operator
+    has listed the users by name (`is_listed`). All other users get no permission: signing in with an OAuth provider
+    does not grant access.
 
     Args:
         is_listed: True if the operator of the server has listed the allowed users by name.
@@ -325,10 +322,7 @@ def accounts_of(settings: Settings) -> Mapping[str, Account]:
 
 
 def stranger(settings: Settings, *, is_own_machine: bool) -> Person:
-    """Return the unauthenticated user: admin on this machine; from elsewhere the role of `anonymous` in `roles`, an
-    exact
-    match.
-    """
+    """Return the unauthenticated user: admin on this machine, else with the exact role of `anonymous` in `roles`."""
     if is_own_machine:
         return Person()
     return Person("", Role(settings.roles.get(ANONYMOUS, Role.NONE)))

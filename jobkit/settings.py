@@ -205,8 +205,7 @@ def masked(url: str) -> str:
     """Return `url` without its password: `redis://user:***@host/0`.
 
     Does not parse the URL: a password with unescaped characters (`/`, `?`, `#`, `@`) makes it invalid, and invalid URLs
-    are
-    shown in errors. Hides everything that might belong to a password.
+    are shown in errors. Hides everything that might belong to a password.
     """
     scheme, mark, rest = url.partition("://")
     login, at, place = rest.rpartition("@")

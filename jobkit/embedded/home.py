@@ -102,8 +102,7 @@ class Home:
         """Socket of the server. A home with a long path has its socket in `/tmp/jobkit-UID/`.
 
         The path depends only on the home's path and the user, not on TMPDIR or XDG_RUNTIME_DIR, which differ between a
-        login, a
-        cron job and a notebook of the same user.
+        login, a cron job and a notebook of the same user.
         """
         path = self.path / "redis.sock"
         if len(os.fsencode(path)) <= MAX_SOCKET_BYTES:

@@ -62,8 +62,7 @@ def ensure_running(
 
     Raises:
         JobkitError: no server program, an unusable home, unreadable data, or a server that is in use by another version
-            of
-            jobkit.
+            of jobkit.
     """
     home = Home.open(settings.home)
     # Before the checks: a server that is about to stop because it is idle sees the request.
@@ -123,8 +122,7 @@ def shutdown(settings: Settings, *, now: bool = False, on_wait: Callable[[], Non
     """Stop the server and the workers of `settings.home`; the data stays. Return True if it was running.
 
     Running jobs get their drain time and are then given back to the queue; with `now` they are given back at once.
-    `on_wait`
-    is called once if it takes longer than a second.
+    `on_wait` is called once if it takes longer than a second.
 
     Raises:
         JobkitError: it does not end.
@@ -176,8 +174,7 @@ def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
     """Return True if the supervisor has our version of jobkit. An idle one of another version is stopped: False.
 
     Its Python does not matter, because jobs run in their submitter's environment. But a supervisor whose environment
-    has been
-    deleted cannot start workers.
+    has been deleted cannot start workers.
 
     Raises:
         JobkitError: it has another version and is in use.

@@ -1,8 +1,7 @@
 """Requests to the supervisor for local workers: one small file per namespace, written by clients.
 
 A file instead of a message: requests outlive the supervisor, so that jobs that waited during a restart get a worker.
-Its
-modification time is that of the last connection.
+Its modification time is that of the last connection.
 """
 
 from __future__ import annotations

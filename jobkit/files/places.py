@@ -104,8 +104,7 @@ class Remote:
     """Storage that fsspec supports: `s3://bucket/jobs`, `sftp://...`, `file://...`.
 
     A file is written under its final name, which is used only once. Object stores show it complete or not at all.
-    Elsewhere
-    no reader knows the name before the file is complete, because the reference is stored afterwards.
+    Elsewhere no reader knows the name before the file is complete, because the reference is stored afterwards.
     """
 
     def __init__(self, url: str) -> None:

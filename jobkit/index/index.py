@@ -1,10 +1,8 @@
 """`Index`: answers queries, fills its database from a store, and updates it by the store's events.
 
 Jobs are read from the store and matched again, so the index may be late but never wrong: a job that no longer matches
-is
-left out, a job that it does not know yet is missing for a moment. While it is being filled, newest first, a page
-reports
-how many jobs it has searched.
+is left out, a job that it does not know yet is missing for a moment. While it is being filled, newest first, a page
+reports how many jobs it has searched.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 SQLite cannot know these counts; the index counts them. There are three ways to a page: walk the index of the order and
 test each row, walk the index of the rarest filter, or walk the hits of the text search. A filter with few rows is
-always
-fast; otherwise the plan is the way that is expected to complete a page soonest.
+always fast; otherwise the plan is the way that is expected to complete a page soonest.
 """
 
 from __future__ import annotations

@@ -23,10 +23,8 @@ class AuditBounds:
     """Bounds of the audit log: how many entries the store keeps, and when it folds several into one.
 
     Entries of one kind (same person, role, interface, action and outcome) within `fold_s` are folded if there are more
-    than
-    `alone` of them: a loop that fails 10,000 times costs one entry with its count. The rest is bounded per person and
-    role,
-    so no user can push out the entries of another.
+    than `alone` of them: a loop that fails 10,000 times costs one entry with its count. The rest is bounded per person
+    and role, so no user can push out the entries of another.
 
     Attributes:
         kept: maximum number of entries. Above it, the oldest entry of the person with the most entries is deleted.

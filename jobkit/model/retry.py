@@ -24,8 +24,7 @@ class Backoff:
     """Seconds between attempts: `base * factor ** (retry - 1)`, at most `max`.
 
     With `jitter` each wait is spread evenly over its upper half ("equal jitter"), so that jobs that failed together do
-    not
-    retry together.
+    not retry together.
     """
 
     base: float = 1.0

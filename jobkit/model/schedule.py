@@ -34,14 +34,11 @@ class ScheduleSpec:
         at_ms: the only slot.
         until_ms: no slot after this time; 0 for no end. `count`: maximum number of runs; 0 for no limit.
         missed: for slots that no worker fired in time: "once" runs the newest of them, "skip" none, "all" each, but at
-            most
-            the newest `missed_limit`.
+            most the newest `missed_limit`.
         overlap: if the previous run has not ended: "allow" starts the next one anyway, "skip" drops it, "wait" starts
-            it
-            when the previous one ends.
+            it when the previous one ends.
         module: module of `@task(schedule=...)` for a schedule that is defined in code and changes with it; "" for one
-            that
-            was created or changed at run time.
+            that was created or changed at run time.
     """
 
     name: str

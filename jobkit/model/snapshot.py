@@ -104,8 +104,7 @@ class JobSnapshot:
         attempt: number of the current or last attempt; 0 before the first. `worker`: id of the worker that runs it.
         done, total, message: progress in the job's own unit; None if unknown.
         awaits: id of the job that the running attempt waits for (or "ID and 3 more"), with its slot lent meanwhile; ""
-            if
-            it waits for none.
+            if it waits for none.
         typical_s: usual run time of the task, if that is more than a second and known to the worker; set while it runs.
         error: error of the last failed attempt; None once the job has succeeded.
         cancel_requested_at: when cancellation of the running job was requested.
@@ -189,8 +188,7 @@ class JobSnapshot:
         """Return the estimated seconds left, or None if the job is not running or there is no estimate.
 
         With progress: extrapolated from the mean rate so far. Without: the usual run time of the task minus the elapsed
-        time,
-        None if it already runs longer than usual.
+        time, None if it already runs longer than usual.
         """
         fraction, elapsed = self.progress, self.elapsed_s(now)
         if self.state is not JobState.RUNNING or elapsed is None:

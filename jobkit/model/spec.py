@@ -17,9 +17,8 @@ class Once:
     Attributes:
         key: hash of the work in hex digits.
         scope: how long a second submit returns the first job: while that one waits ("queued"), until it ends
-            ("active"), or
-            for `ms` from its submit ("time"). "debounce": it replaces the waiting job's arguments and delays it by `ms`
-            from then on.
+            ("active"), or for `ms` from its submit ("time"). "debounce": it replaces the waiting job's arguments and
+            delays it by `ms` from then on.
     """
 
     key: str

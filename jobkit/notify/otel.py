@@ -1,8 +1,7 @@
 """OpenTelemetry traces: for every ended job a span from submit to end, with a child span for each attempt.
 
 The export is configured by OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...). Attribute names follow
-its
-conventions for messaging if there is one.
+its conventions for messaging if there is one.
 """
 
 from __future__ import annotations

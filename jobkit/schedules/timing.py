@@ -1,8 +1,7 @@
 """Computes slots: cron lines, intervals and single times, in a time zone, as milliseconds since the epoch.
 
 Cron lines are read by `cronsim`, which behaves like Debian's cron. When clocks go forward, a job in the skipped hour
-runs
-right after the gap. When they go back, a job at a fixed time runs once; one that runs every few minutes or hours
+runs right after the gap. When they go back, a job at a fixed time runs once; one that runs every few minutes or hours
 continues at its pace. Pure: the current time is an argument.
 """
 

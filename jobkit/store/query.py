@@ -1,8 +1,7 @@
 """`Query`: filter, order and page of a job list, and its meaning for every store.
 
 `Brief` has the fields of a job that are needed to find and to order it. `matches` and `sort_value` define the meaning
-of
-a query. `lua/verbs/list.lua` and `jobkit.index` implement the same faster; one test suite covers all of them.
+of a query. `lua/verbs/list.lua` and `jobkit.index` implement the same faster; one test suite covers all of them.
 """
 
 from __future__ import annotations
@@ -56,17 +55,14 @@ class Query:
     Attributes:
         states: allowed states; empty for all.
         task, queue, owner, tag: see `Names`. worker: the id of the last worker, or its prefix up to a dot (a host).
-            error:
-            the type or kind of the error.
+            error: the type or kind of the error.
         search: one or several texts, all of which must occur in id, task, title, arguments (`name=value`), tags, owner,
-            key,
-            message, summary, worker, or the error's type and message; ignores case for A to Z.
+            key, message, summary, worker, or the error's type and message; ignores case for A to Z.
         limit: jobs on a page. cursor: the `next_cursor` of the previous page; "" for the first page.
         newer_s, older_s: submitted at most, at least so many seconds ago.
         took_min_s, took_max_s: seconds that the last attempt took; ended jobs only.
         order: one of `ORDERS`, with "-" in front for descending; "" for the newest first. Jobs without a value come
-            last,
-            equal ones newest first.
+            last, equal ones newest first.
     """
 
     states: tuple[str, ...] = ()

@@ -36,8 +36,7 @@ class SubmitReply(NamedTuple):
         job_id: the job of this submission: a new one, or an existing one that does the same work; "" if it must be sent
             again.
         created_ms: time of the submit (ms since the epoch) if a new job was stored; 0 if the job existed, if the
-            arguments
-            of another one were replaced, or if it ended at once with a cached result.
+            arguments of another one were replaced, or if it ended at once with a cached result.
         reseal_for: not None if nothing was stored: seal the arguments for this id and submit again, which replaces the
             arguments of the waiting job with this id. "": use a new id, because that job has started.
     """
@@ -75,8 +74,7 @@ class AttemptNews:
     """News of a running attempt: progress, new log lines, or both.
 
     `size_bytes` is the size of `lines` for the log's limit. `typical_s` is the usual run time of the task, `awaits`
-    names the
-    jobs that it waits for with its slot lent; both are sent with the progress.
+    names the jobs that it waits for with its slot lent; both are sent with the progress.
     """
 
     job_id: str
@@ -219,8 +217,7 @@ class LogSlice:
 
     Attributes:
         total: number of lines ever written. `dropped`: number of lines that are not kept: in the middle for the store,
-            at
-            the beginning for a file.
+            at the beginning for a file.
         matched: number of matching lines in the searched part. `is_all`: the whole log was searched.
         cursor: where to continue a search that stopped early, as `after` (backwards, as `before`); 0 if it is complete.
     """

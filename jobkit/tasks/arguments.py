@@ -33,8 +33,8 @@ def shown(bound: Mapping[str, Any], secrets: frozenset[str] = frozenset()) -> di
     """Return arguments by name as JSON of at most 2 kB.
 
     Plain scalars, short plain lists and structures (by field) are kept; everything else is text of at most 100
-    characters
-    ("DataFrame 120 by 4"). Values whose name contains secret, token, password or key, or is in `secrets`, become "***".
+    characters ("DataFrame 120 by 4"). Values whose name contains secret, token, password or key, or is in `secrets`,
+    become "***".
 
     Args:
         bound: arguments by name, from `Signature.bind`.

@@ -45,8 +45,7 @@ def signature_of_class(cls: Any) -> Signature:
     """Return the signature of a `Task` class: its parameters by name, in the order of definition.
 
     Private (`_x`) and read-only parameters and `name` are left out. Defaults that are not plain remain in the class,
-    which
-    copies them for each instance.
+    which copies them for each instance.
     """
     specs, defaults = [], {}
     parameters = [(name, parameter) for name, parameter in cls.param.objects("existing").items()]

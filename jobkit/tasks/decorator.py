@@ -34,9 +34,8 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str = "", **opt
         function: a plain function or an `async def`.
         name: name of the task; default: the function's name.
         options: queue, timeout, retries, backoff, retry_on, isolation, reuse, memory_limit, result_ttl, priority,
-            schedule,
-            cancel_grace, on_lost, tags, title; concurrency, rate, limit_key, resources; unique, unique_key, debounce,
-            cache, cache_ignore, version. Durations are seconds or `timedelta`, `memory_limit` bytes or "2GB".
+            schedule, cancel_grace, on_lost, tags, title; concurrency, rate, limit_key, resources; unique, unique_key,
+            debounce, cache, cache_ignore, version. Durations are seconds or `timedelta`, `memory_limit` bytes or "2GB".
 
     Returns:
         A `TaskDef`: calling it runs the function as if undecorated, `submit` runs it in the background.
@@ -87,8 +86,7 @@ class _TaskMeta(ParameterizedMetaclass):
 class Task(param.Parameterized, metaclass=_TaskMeta):
     """A task as a class: its `param` parameters are the message, `run` is the handler.
 
-    ```python
-    class Simulate(jobkit.Task, queue="gpu"):
+    ```python class Simulate(jobkit.Task, queue="gpu"):
         \"\"\"First line is the title in the dashboard.\"\"\"
 
         n = param.Integer(10, bounds=(1, 100), doc="Number of steps.")
@@ -96,8 +94,7 @@ class Task(param.Parameterized, metaclass=_TaskMeta):
         def run(self):
             return sum(jobkit.progress(range(self.n)))
 
-    job = Simulate.submit(n=5)
-    ```
+    job = Simulate.submit(n=5) ```
 
     Subclassing makes the task; its name is the class's name. Options go beside the base class, as keywords.
     """

@@ -138,8 +138,7 @@ class TaskInfo:
 
         Raises:
             SignatureError: the definition was not sealed for this name with one of our keys, or cannot be read. Such a
-                task
-                must not be submitted: its definition determines which function a job runs.
+                task must not be submitted: its definition determines which function a job runs.
         """
         try:
             _, body = codec.verify(sealed, _definition_of(name))

@@ -40,21 +40,17 @@ class TaskOptions:
         queue: name of the queue, or None for the queue by routing.
         timeout_s: maximum run time of an attempt; None for no limit.
         retries: maximum number of retries. backoff: delay before each. retry_on: names of exception types that are
-            retried;
-            empty for all.
+            retried; empty for all.
         isolation: "process", "thread" or "async"; None for the default of the function's kind.
         reuse: maximum number of jobs of the task that run in one process, one after the other; 1 for a new process for
-            each
-            job. Only for isolation "process".
+            each job. Only for isolation "process".
         memory_limit_bytes: memory limit of all processes of the job together; None for no limit.
         result_ttl_s: how long the ended job is kept; None for the setting.
         concurrency: maximum number of running attempts. rate: maximum rate of starts, like "10/m". limit_key: apply
-            them
-            for each value of this key instead of to the whole task.
+            them for each value of this key instead of to the whole task.
         resources: amounts of its worker's resources that an attempt uses, by name.
         unique: return the first job from a second submit of the same work, and for how long. unique_key: defines the
-            same
-            work, instead of equal arguments (for `debounce`: instead of the same task).
+            same work, instead of equal arguments (for `debounce`: instead of the same task).
         debounce_s: start this long after the last submit, with its arguments; None for no debouncing.
         cache_s: time to live of cached results for the same arguments and version; None for no cache. cache_ignore:
             arguments that do not count. version: version of the code; "" for a hash of the code.

@@ -38,10 +38,8 @@ def check(spec: ParamSpec, value: Any) -> Any:
     """Return `value` as the task will receive it.
 
     An int is accepted for a float, and a float without fraction for an int; ISO text for a date; text for a path, an
-    enum
-    member (its name or value) or a choice (its label); NumPy scalars for Python scalars; a list of records for a table.
-    A
-    bool is not a number.
+    enum member (its name or value) or a choice (its label); NumPy scalars for Python scalars; a list of records for a
+    table. A bool is not a number.
 
     Raises:
         InvalidParams: one sentence with the parameter's name, the value and what is allowed.
@@ -63,10 +61,8 @@ def parse_text(spec: ParamSpec, text: str) -> Any:
     """Return the value in the text of `name=text` on a command line.
 
     Lists are JSON (`[1, 2]`) or comma-separated, dicts and structures JSON, tables the path of a .csv, .tsv, .parquet
-    or
-    .json file; "any" and "union" are JSON if it parses, else the text. `null` means None if that is allowed, as do
-    `none` and
-    the empty text for all kinds except "str".
+    or .json file; "any" and "union" are JSON if it parses, else the text. `null` means None if that is allowed, as do
+    `none` and the empty text for all kinds except "str".
 
     Raises:
         InvalidParams: see `check`; also if a table's file cannot be read.

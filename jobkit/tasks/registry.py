@@ -133,8 +133,7 @@ def _is_same(one: TaskDef[..., Any], other: TaskDef[..., Any]) -> bool:
     """Return True if both are the same function, defined again.
 
     That is: the same qualified name in the same module, or in the same file (a script that runs as `__main__` and is
-    also
-    imported under its own name).
+    also imported under its own name).
     """
     a, b = one.function, other.function
     if a is b:

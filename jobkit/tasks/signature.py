@@ -1,8 +1,7 @@
 """Parameters of a function, and binding of arguments.
 
 A `Signature` is made once per task (evaluating hints takes a fraction of a millisecond); binding and checking take a
-few
-microseconds, since every submit needs them.
+few microseconds, since every submit needs them.
 """
 
 from __future__ import annotations
@@ -49,10 +48,8 @@ class Signature:
         """Return all arguments of the call by name, checked and converted, with defaults.
 
         Extra positional and keyword arguments are under the names of the function's `*args` (a tuple) and `**kwargs` (a
-        dict),
-        unchecked, as in `inspect.BoundArguments.arguments`. Defaults are not checked. A default that is only known as
-        JSON is
-        left to the function.
+        dict), unchecked, as in `inspect.BoundArguments.arguments`. Defaults are not checked. A default that is only
+        known as JSON is left to the function.
 
         Raises:
             InvalidParams: an argument is missing, unknown, given twice or rejected; the message names it.
@@ -111,8 +108,7 @@ class Signature:
         Args:
             bound: from `bind`; {} to only check the changes.
             changes: by name. `"model.lr"` replaces one field of a structure; it remains a separate item of the result
-                if
-                `bound` has no `model`.
+                if `bound` has no `model`.
 
         Raises:
             InvalidParams: a change is rejected, or its name is unknown.

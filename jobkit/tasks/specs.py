@@ -62,12 +62,10 @@ class ParamSpec:
         name: the parameter's name in the function.
         kind: "int", "float", "bool", "str", "choice", "path", "date", "datetime", "time", "duration" (a `timedelta`),
             "uuid", "decimal", "bytes", "list", "dict", "struct" (a dataclass or the like), "union" (one of several
-            kinds),
-            "table" (a DataFrame) or "any" (accepted unchanged).
+            kinds), "table" (a DataFrame) or "any" (accepted unchanged).
         required: False if there is a default.
         has_default: there is a default. `default` is its JSON: dates as ISO text, paths as text, choices by label; None
-            if
-            JSON cannot represent it, and then `default_text` is a short text for display.
+            if JSON cannot represent it, and then `default_text` is a short text for display.
         nullable: None is allowed.
         min, max: inclusive bounds, or None: of the number; of the length for "str" and "list".
         choices: for "choice".
@@ -79,8 +77,7 @@ class ParamSpec:
         is_secret: its value is never shown (password, token, ...).
         objects: Python objects of `choices`, in the same order; empty in other processes.
         container: Python type of the value: `tuple`, `set` or `frozenset` for a "list", the class for a "struct", the
-            hint
-            for a "dict" with keys that are not text; None for a list, a dict, and in other processes.
+            hint for a "dict" with keys that are not text; None for a list, a dict, and in other processes.
     """
 
     name: str
@@ -206,8 +203,8 @@ def plain(value: Any, *, typed: bool = True) -> Any:
 
     Args:
         typed: also convert values that need the parameter's type to be restored: structures and named tuples (by
-            field),
-            sets (as sorted lists), times, durations, UUIDs, decimals, bytes (base64) and keys that are not text.
+            field), sets (as sorted lists), times, durations, UUIDs, decimals, bytes (base64) and keys that are not
+            text.
 
     Raises:
         ValueError: JSON cannot represent it.

@@ -94,10 +94,8 @@ class TaskDef(Generic[P, R]):
 
         Args:
             options: queue, delay, at, key, priority, timeout, retries, backoff, retry_on, tags, title, isolation,
-                reuse,
-                memory_limit, result_ttl, cancel_grace, concurrency, rate, limit_key, resources, unique, unique_key,
-                debounce,
-                cache, cache_ignore, version, fresh. Durations are seconds or `timedelta`.
+                reuse, memory_limit, result_ttl, cancel_grace, concurrency, rate, limit_key, resources, unique,
+                unique_key, debounce, cache, cache_ignore, version, fresh. Durations are seconds or `timedelta`.
 
         Raises:
             InvalidParams: an unknown option or an invalid value.
@@ -378,8 +376,7 @@ def target_of(found: Any) -> Callable[..., Any]:
 
     For a `TaskDef` it checks and converts the arguments first; for a `Task` class it creates an instance and calls its
     `run`; any other callable is returned unchanged. The check is needed for submits by name: forms and the command line
-    send
-    dates, paths and enum members as text. Arguments that were checked at submit do not change.
+    send dates, paths and enum members as text. Arguments that were checked at submit do not change.
     """
     if isinstance(found, BoundTask):
         found = found.task
