@@ -1,8 +1,8 @@
 """Users, passwords and roles: the login file, and the permissions in the settings.
 
 The file is JSON: `{"ada": "a long password"}`, or with a role and a hash instead of the password:
-`{"ada": {"password": "scrypt$...", "role": "operate"}}`. `jobkit people` writes it. Dashboard, HTTP and command line use
-this module alike.
+`{"ada": {"password": "scrypt$...", "role": "operate"}}`. `jobkit people` writes it. Dashboard, HTTP and CLI share
+this module.
 """
 
 from __future__ import annotations
@@ -288,9 +288,7 @@ class LoginState:
         self.person = person_named(name, settings, is_listed=is_listed, claims=claims)
 
     def now(self) -> Person:
-        """Return the current user; without a role if they logged out or their account was removed or got a new
-        password.
-        """
+        """Return the current user; without a role if they logged out, were removed or got a new password."""
         if not self._settings.login:
             return self.person
         if self._password_now() != self._password or (self._login_id and has_ended(self._login_id, self._settings)):

@@ -21,8 +21,11 @@ WORKER_CLIENT = "jobkit-local-worker"
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """`clients`: connections of neither workers nor this process. `waiting`, `running`: jobs in all known
-    namespaces, and schedules with a next slot.
+    """Activity of a server.
+
+    Attributes:
+        clients: connections of neither workers nor this process.
+        waiting, running: jobs in all known namespaces, and schedules with a next slot.
     """
 
     clients: int

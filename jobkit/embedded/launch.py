@@ -279,9 +279,7 @@ def _await_report(reader: int, home: Home) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment for independent processes: without secrets and notebook variables, with jobkit
-    importable.
-    """
+    """Return the environment for independent processes, without secrets and notebook variables, jobkit importable."""
     environ = {
         name: value
         for name, value in os.environ.items()

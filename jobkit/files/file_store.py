@@ -148,9 +148,7 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore 
 
 
 def _reference(body: bytes, subject: Subject) -> tuple[str, int, str]:
-    """Return path, size and location. An unsigned reference may be forged: only paths made by this module are
-    followed.
-    """
+    """Return path, size and location; only follows paths made by this module, since a reference may be forged."""
     try:
         path, size, shown = msgspec.msgpack.decode(body, type=tuple[str, int, str])
     except msgspec.DecodeError:

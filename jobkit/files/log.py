@@ -1,5 +1,4 @@
-"""A job's whole log as a file. The job's process appends to it; so does the worker, for output of C code and
-subprocesses.
+"""A job's whole log as a file, appended by the job's process, and by its worker for output of subprocesses.
 
 The store keeps the head and tail of a log and drops the middle. This file keeps the last `2 * PIECE_BYTES`. A log
 smaller than `SPILL_BYTES` has no file, because the store has all of it.

@@ -41,9 +41,7 @@ class Place(Protocol):
         ...
 
     def folders(self, base: str, min_age_s: float) -> Iterator[str]:
-        """Yield folders `base/xx/name` at least `min_age_s` old, if the age is known without opening files, else
-        all.
-        """
+        """Yield folders `base/xx/name` at least `min_age_s` old; all if the storage does not list their age."""
         ...
 
 

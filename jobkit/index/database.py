@@ -52,9 +52,7 @@ class Hit:
 
 
 class IndexDatabase:
-    """Database of the index; see the module's docstring. All methods except `do` and `close` run on its thread, by
-    `do`.
-    """
+    """Database of the index; see the module's docstring. All methods except `do` and `close` run on its thread."""
 
     def __init__(self) -> None:
         self._calls: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]] = queue.PriorityQueue()

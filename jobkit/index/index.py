@@ -43,9 +43,7 @@ _ROUNDS = 6
 
 
 class Index:
-    """Search index of a store; see the module's docstring. Runs on the store's event loop. Created empty on first
-    use.
-    """
+    """Search index of a store, on the store's event loop; created empty on first use. See the module's docstring."""
 
     def __init__(self, store: Store, hub: RedisHub) -> None:
         self._store, self._hub = store, hub
@@ -119,9 +117,7 @@ class Index:
         return QueryPage(tuple(found), asked.cursor, searched)
 
     async def count(self, query: Query, for_s: float = 0.15) -> int | None:
-        """Return the number of jobs that match, or None if counting takes over `for_s` seconds or the index is
-        incomplete.
-        """
+        """Return the number of matches; None if counting takes over `for_s` seconds or the index is incomplete."""
         if query.is_plain and query.newer_s is None and query.older_s is None:
             counts = await self._store.counts()
             return sum(counts[state] for state in query.states or counts)

@@ -82,9 +82,7 @@ class _SortOrder:
 
 
 def plan_page(query: Query, counts: Counts, now_ms: int, limit: int, probe: Probe, match: str) -> Plan:
-    """Return the plan for the first `limit` rows after the query's cursor. `match`: see `match_of`; "" for no text
-    search.
-    """
+    """Return the plan for the first `limit` rows after the query's cursor. `match`: see `match_of`, or ""."""
     total = max(1, sum(counts["state"].values()))
     conditions = conditions_of(query, counts, now_ms, probe)
     if any(not each.rows for each in conditions):
@@ -282,9 +280,7 @@ def _from_n(column: str, query: Query, order: _SortOrder) -> list[Condition]:
 def _by_condition(
     query: Query, conditions: Sequence[Condition], rarest: Condition, order: _SortOrder, limit: int
 ) -> Iterator[Statement]:
-    """Walk the index of one filter; for few values, value by value, because rows of one value are in the order of
-    age.
-    """
+    """Walk the index of one filter; for few values, value by value, since rows of one value are ordered by age."""
     rest = [*(each for each in conditions if each is not rarest), *_texts(query)]
     parts = [rarest]
     source = f"jobs INDEXED BY jobs_{rarest.column}"

@@ -57,9 +57,7 @@ _CACHE_KB = 48 * 1024
 
 
 def open_index() -> tuple[sqlite3.Connection, bool]:
-    """Create an empty index in a temporary file of the connection. Return the connection, and True if it has
-    `grams`.
-    """
+    """Create an empty index in a temporary file; return the connection, and True if it has `grams`."""
     connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
     for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", f"cache_size=-{_CACHE_KB}"):
         connection.execute(f"PRAGMA {pragma}")

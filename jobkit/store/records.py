@@ -102,8 +102,7 @@ def brief(id: str, fields: list[bytes | None]) -> Brief:
 
 
 def answers(jobs: Sequence[Submission], reply: Sequence[Any]) -> list[SubmitReply]:
-    """Decode the reply of `submit`: for each job its time of submit, 0 if its id is known, or what `Dedup.find` in
-    `lua/lib/dedup.lua` returns."""
+    """Decode the reply of `submit`: per job its time of submit, 0 if its id is known, or a duplicate's id."""
     return [_answer(job.spec.id, answer) for job, answer in zip(jobs, reply, strict=True)]
 
 

@@ -172,8 +172,10 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """State of one worker. `beat_age_s` is the time since its last heartbeat, by the store's clock; `is_draining`:
-    it finishes its jobs and takes no more.
+    """State of one worker.
+
+    `beat_age_s` is the time since its last heartbeat, by the store's clock; `is_draining`: it finishes its jobs and
+    takes no more.
     """
 
     id: str

@@ -222,9 +222,7 @@ def _constrained(spec: ParamSpec, extra: Any) -> ParamSpec:
 
 
 def _union(name: str, members: tuple[Any, ...], inside: tuple[type, ...]) -> ParamSpec:
-    """Return a spec for a union: `X | None` is X, nullable; otherwise a kind that includes all members, or a
-    "union".
-    """
+    """Return a spec for a union: `X | None` is X, nullable; else a kind that includes all members, or a "union"."""
     specs = [_spec(name, member, inside) for member in members if member is not type(None)]
     nullable = len(specs) < len(members)
     kinds = {spec.kind for spec in specs}

@@ -364,9 +364,7 @@ def _title(name: str, value: Any) -> str:
 
 
 def _schedule(name: str, value: Any) -> Mapping[str, Any]:
-    """Validate the arguments of `kit.schedule`: a cron line is short for `{"cron": ...}`, a number for `{"every":
-    ...}`.
-    """
+    """Validate the arguments of `kit.schedule`; a cron line is short for `cron=`, a number for `every=`."""
     given = value
     if isinstance(value, str):
         given = {"cron": value}

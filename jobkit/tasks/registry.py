@@ -95,8 +95,7 @@ class Registry:
         return self.all()
 
     def task_of(self, function: Callable[..., Any] | TaskDef[..., Any]) -> TaskDef[..., Any]:
-        """Return the task of any callable: its registered one, or a new one for a plain function, lambda, method or
-        partial.
+        """Return the task of any callable: its registered one, or a new one for a plain function or the like.
 
         New ones are not registered, because no other process can look them up.
 
