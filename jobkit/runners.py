@@ -29,7 +29,12 @@ class Runners:
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         runner = asyncio.get_running_loop().create_task(self._guarded(work))
         self._running.add(runner)
-        runner.add_done_callback(self._running.discard)
+
+        def ended(_: asyncio.Task[None]) -> None:
+            self._running.discard(runner)
+            work.close()  # if it was cancelled before its start, Python would warn that it was never awaited
+
+        runner.add_done_callback(ended)
 
     def cancel(self) -> None:
         """Cancel all of them except the caller."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+
+import pytest
 
 from jobkit.runners import Runners
 
@@ -36,3 +39,20 @@ def test_the_owner_hears_of_what_fails_and_may_end_the_others_from_there() -> No
     asyncio.run(scene())
 
     assert heard == ["ended", "lost its way"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_coroutine_that_is_cancelled_before_its_start_is_closed() -> None:
+    async def never() -> None: ...
+
+    runners, work = Runners(), never()
+
+    async def scene() -> None:
+        runners.run(work)
+        runners.cancel()
+        await asyncio.wait(runners._running)
+        await asyncio.sleep(0)
+
+    asyncio.run(scene())
+
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
