@@ -24,6 +24,7 @@ TASKS = '''
 """Tasks for the tests of the command line."""
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import jobkit
@@ -36,6 +37,16 @@ def count(n: Annotated[int, jobkit.Range(1, 1000)] = 3, pause: float = 0.0) -> i
         print(f"line {i}")
         time.sleep(pause)
     return n * 2
+
+
+@jobkit.task
+def count_until(path: str) -> None:
+    """Count until there is a file."""
+    n = 0
+    while not Path(path).exists():
+        n += 1
+        jobkit.current().report(n)
+        time.sleep(0.1)
 
 
 @jobkit.task

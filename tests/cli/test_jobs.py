@@ -257,10 +257,17 @@ def test_a_secret_meant_for_a_shared_redis_does_not_disturb_the_embedded_server(
 
 
 def test_watch_as_json_tells_every_event_from_the_first(terminal: Terminal) -> None:
-    job_id = terminal.ok("submit", "count", "n=40", "pause=0.1")  # longer than a command takes to start
+    file = terminal.folder / "enough"
+    job_id = terminal.ok("submit", "count_until", f"path={file}")
+    events = []
+    with terminal.start("watch", job_id, "--json") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            events.append(json.loads(line))
+            if events[-1]["type"] == "progressed":
+                file.touch()
 
-    events = [json.loads(line) for line in terminal.ok("watch", job_id, "--json").splitlines()]
-
+    assert process.returncode == 0
     numbered = [event for event in events if event["type"] not in ("progressed", "logged")]
     assert [event["type"] for event in numbered] == ["submitted", "started", "succeeded"]
     assert [event["seq"] for event in numbered] == [1, 2, 3]

@@ -7,6 +7,7 @@ import hmac
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,13 @@ def test_a_command_gets_the_message_and_one_that_fails_is_named(bench: Bench, tm
 
 def test_opentelemetry_gets_a_trace_of_a_job_and_its_attempts(bench: Bench) -> None:
     trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+
+    def spans_of(bodies: list[bytes]) -> list[Any]:
+        """All three, which may come in several requests, or nothing."""
+        requests = [trace_service.ExportTraceServiceRequest.FromString(body) for body in bodies]
+        spans = [span for each in requests for span in each.resource_spans[0].scope_spans[0].spans]
+        return spans if len(spans) == 3 else []
+
     with Receiver() as receiver:
         worker = bench.worker(
             JOBKIT_OTEL="1",
@@ -101,12 +109,10 @@ def test_opentelemetry_gets_a_trace_of_a_job_and_its_attempts(bench: Bench) -> N
         )
         job = bench.kit.options(retries=1, backoff=0, tags=["nightly"]).submit(len, 5)
         job.wait(60)
-        wait_until(lambda: receiver.bodies, what="a trace")
+        spans = wait_until(lambda: spans_of(receiver.bodies), what="the spans of the job and of both attempts")
         worker.terminate()
         worker.wait(60)
 
-    request = trace_service.ExportTraceServiceRequest.FromString(receiver.bodies[0])
-    spans = request.resource_spans[0].scope_spans[0].spans
     whole = next(span for span in spans if span.name == "job len")
     runs = [span for span in spans if span.name == "run len"]
     facts = {one.key: one.value for one in whole.attributes}
