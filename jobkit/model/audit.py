@@ -6,7 +6,7 @@ The log is bounded, so its bounds decide what an attacker can push out of it: se
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -93,17 +93,6 @@ class AuditEntry:
     def kind(self) -> str:
         """Key of entries that may be folded into one."""
         return "\x1f".join((self.who, self.role, self.via, self.action, self.on, self.outcome))
-
-    def folded(self, newer: AuditEntry) -> AuditEntry:
-        """Return this entry and a newer one of the same kind as one. Must match `lua/verbs/note.lua`."""
-        others = [target for target in newer.targets if target not in self.targets]
-        return replace(
-            newer,
-            targets=(*self.targets, *others)[:NAMED],
-            count=self.count + newer.count - len(newer.targets) + len(others),
-            times=self.times + newer.times,
-            since=self.since or self.at,
-        )
 
     def to_wire(self) -> dict[str, Any]:
         wire = {

@@ -5,12 +5,23 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.worker.conftest import bench, own_bench, shared_server
 
 __all__ = ["bench", "own_bench", "shared_server"]
+
+
+class Trap:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.mark,)
 
 
 @pytest.fixture(scope="package")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -17,18 +16,10 @@ from tests.support import wait_until
 from tests.worker import jobs
 from tests.worker.conftest import Bench
 
+from .conftest import Trap
+
 SECRET = "of these tests"  # the bench's
 Forge = Callable[[bytes, str], bytes]
-
-
-class Trap:
-    """Leaves a mark where it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.mark,)
 
 
 @pytest.fixture

@@ -34,19 +34,11 @@ from tests.ui.stage import Stage
 from tests.worker import jobs
 from tests.worker.conftest import Bench
 
+from .conftest import Trap
+
 SECRET = "of these tests"
 REPORT = TaskInfo("report", "Report", params=(ParamSpec(name="command", kind="str"),), ref="os:system")
 UNSIGNED = MAGIC + bytes(36)
-
-
-class Trap:
-    """Leaves a mark where it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.mark,)
 
 
 @pytest.fixture
