@@ -32,10 +32,10 @@ function Queue.start(rec, worker, lease_ms)
   if rec.gates then Limits.take_places(rec, worker) end
   if Queue.is_suspect(rec) then call('HSET', P .. 'worker:' .. worker, 'suspect', rec.id) end
   Records.move(rec, 'running')
-  local data = '{"state":"running","attempt":' .. rec.attempt .. ',"worker":"' .. worker .. '","started":' .. NOW .. '}'
+  local data = '{"state":"running","attempt":' .. rec.attempt .. ',"worker":' .. cjson.encode(worker) .. ',"started":' .. NOW .. '}'
   Records.emit(rec, 'started', data,
     {'state', 'running', 'attempt', rec.attempt, 'worker', worker, 'token', rec.token, 'started', NOW})
-  return '{"token":"' .. rec.token .. '","id":"' .. rec.id .. '","attempt":' .. rec.attempt .. ',"retried":' .. rec.retried
+  return '{"token":' .. cjson.encode(rec.token) .. ',"id":"' .. rec.id .. '","attempt":' .. rec.attempt .. ',"retried":' .. rec.retried
     .. ',"losses":' .. rec.losses .. ',"started":' .. NOW .. ',"us":' .. string.format('%.0f', tonumber(rec.us)) .. ',"spec":' .. rec.spec .. '}\n'
     .. (call('GET', P .. 'args:' .. rec.id) or '')
 end
