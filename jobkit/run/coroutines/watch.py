@@ -5,7 +5,8 @@ blocks. A job that is to stop (cancel, timeout) gets `Stop` raised in the middle
 that has blocked the loop for `GIVE_WAY_S`: its next attempt runs in a separate process, and holds up no other
 job. The thread cannot free a loop whose coroutine is in C code: then it tells its owner, who gives up on the process.
 And if C code keeps the interpreter's lock, no thread runs, neither this one nor the heartbeat: when that has lasted so
-long that the leases are over, the process ends.
+long that the leases are over, the process ends. That is counted in seconds of the processor: a process that was frozen
+goes on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import faulthandler
 import logging
 import math
+import os
 import signal
 import sys
 import threading
@@ -41,6 +43,9 @@ GIVE_WAY_S = 10.0
 _NUDGE = signal.SIGUSR1
 
 
+#: Cores that a process may use beside the code that keeps the interpreter's lock, before it counts as dead too early.
+_CORES = min(4, os.cpu_count() or 1)
+
 #: No step of the loop; None stands for its callbacks.
 _NOTHING: object = object()
 
@@ -51,7 +56,8 @@ class LoopWatch:
     Args:
         own: runs the coroutines there.
         block_s: seconds after which a loop that does not turn counts as blocked.
-        dead_s: seconds after which a process none of whose threads runs ends, with the stacks on stderr.
+        dead_s: seconds after which a process none of whose Python threads runs ends, with the stacks on stderr;
+            infinite for never. It counts the processor's time, of up to `_CORES` cores.
         give_way_s: seconds after which a job that blocks the loop is moved to a separate process.
         on_block: called in the watching thread with the assignment that blocks, or None if it is not known, and the
             sentence and stack for its log.
@@ -83,6 +89,8 @@ class LoopWatch:
             self._watched = threading.get_ident()
             if threading.current_thread() is threading.main_thread():
                 self._previous = signal.signal(_NUDGE, self._on_nudge)
+            if math.isfinite(self._dead_s):
+                faulthandler.register(signal.SIGPROF, file=2, chain=True)  # then its default: the end of the process
             self._thread.start()
 
     def close(self) -> None:
@@ -90,9 +98,19 @@ class LoopWatch:
         self._busy.set()
         if self._thread.is_alive():
             self._thread.join(5)
-            faulthandler.cancel_dump_traceback_later()
+            self._cancel_end()
+            if math.isfinite(self._dead_s):
+                faulthandler.unregister(signal.SIGPROF)
             if self._previous is not None:
                 signal.signal(_NUDGE, self._previous)  # type: ignore[arg-type]  # what signal.signal gave
+
+    def _postpone_end(self) -> None:
+        if math.isfinite(self._dead_s):
+            signal.setitimer(signal.ITIMER_PROF, self._dead_s * _CORES)
+
+    def _cancel_end(self) -> None:
+        if math.isfinite(self._dead_s):
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
     def take_blocked(self, job_id: str) -> bool:
         """Return whether the job has blocked the loop, once."""
@@ -122,11 +140,11 @@ class LoopWatch:
                 self._nudged.clear()
                 self._busy.clear()
                 if not self._own.running:
-                    faulthandler.cancel_dump_traceback_later()
+                    self._cancel_end()
                     seen = _NOTHING
                     self._busy.wait()
                     self._call_turn()
-            faulthandler.dump_traceback_later(self._dead_s, exit=True)
+            self._postpone_end()
             time.sleep(_LOOK_S)
             if self._is_turning():
                 self._call_turn()
@@ -181,7 +199,7 @@ class LoopWatch:
                     signal.pthread_kill(self._watched, _NUDGE)
             if now >= give_up_at:
                 self._give_up(running, kind)
-            faulthandler.dump_traceback_later(self._dead_s, exit=True)
+            self._postpone_end()
             time.sleep(_NEXT_S)
         logger.info("%s: the loop runs again, after %.1f s", job, time.monotonic() - began)
 
@@ -221,6 +239,7 @@ class LoopWatch:
                 outcomes[assignment.job_id] = Outcome("cancelled", reason=f"killed: {sentence}")
             else:
                 outcomes[assignment.job_id] = Outcome("lost", reason=sentence)
+        self._cancel_end()  # the timer would outlive an exec
         name = "an async job" if blocking is None else f"job {blocking.assignment.job_id}"
         self.on_hopeless(outcomes, name)
 

@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("arq.worker")
 
-#: A process that was frozen or held up by C code for longer than its lease goes on: its results are refused, not more.
-_NEVER_S = 1e8
-
 
 class Worker(JobWorker):
     """Runs plain arq functions: a replacement for `arq.worker.Worker`, with its arguments and their meaning.
@@ -121,7 +118,7 @@ class Worker(JobWorker):
         own = Settings.load() if settings is None else settings
         runner = ArqRunner(self)
         if owns_process:
-            runner.watch = LoopWatch(runner, min(1.0, 2 * own.heartbeat), _NEVER_S, math.inf)
+            runner.watch = LoopWatch(runner, min(1.0, 2 * own.heartbeat), math.inf, math.inf)
         super().__init__(
             replace(own, url=url, drain=float(job_completion_wait)),
             {"async": runner},
