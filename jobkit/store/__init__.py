@@ -1,4 +1,4 @@
-"""Where jobs are kept, and the only code that moves them.
+"""The store: keeps jobs, and is the only code that changes their state.
 
-`base` says what a store does; `redis` does it with Lua transitions, `private` starts the server of `sync://`.
+`base` defines what a store does; `redis` does it with Redis Functions; `private` starts the server of `sync://`.
 """

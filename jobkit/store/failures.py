@@ -1,4 +1,4 @@
-"""What a store knows of groups of failed jobs; part of `jobkit.store.base.Store`."""
+"""Verbs of the store for groups of failed jobs; part of `jobkit.store.base.Store`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from jobkit.model import FailureGroup
 
 
 class Failures(Protocol):
-    """The verbs of a store about groups of failed jobs: of one exception, raised at one place, in one task."""
+    """The verbs of a store for groups of failed jobs: the same exception at the same place in one task."""
 
     async def failures(self, states: Sequence[str] = (), task: str = "", limit: int = 100) -> list[FailureGroup]:
-        """Groups in any of these states (all where there are none) and of this task, that failed last first."""
+        """Return groups in any of these states (empty: all) and of this task, the last failure first."""
         ...
 
     async def failure(self, group: str) -> FailureGroup | None: ...
@@ -27,21 +27,21 @@ class Failures(Protocol):
         is_repeated: bool | None = None,
         until: float | None = None,
     ) -> tuple[list[str], str]:
-        """Ids of a group's jobs, that failed last first, and the cursor for the next page: `before`, "" at the end.
+        """Return ids of a group's jobs, the last failure first, and the cursor `before` of the next page, or "".
 
         Args:
-            is_repeated: only those that another job repeats, or only those that none does.
-            until: with `oldest_first`, only those that failed up to this time (us).
+            is_repeated: only jobs that were retried, or only those that were not.
+            until: with `oldest_first`, only jobs that failed up to this time (us).
         """
         ...
 
     async def judge(self, groups: Sequence[str], state: str, by: str = "") -> list[bool]:
-        """Set what is thought of groups ("open", "muted", "resolved"), or forget those without jobs ("dropped").
+        """Set the status of groups ("open", "muted", "resolved"), or delete those without jobs ("dropped").
 
-        True for those that are known. `by` is who says so.
+        True for known groups. `by` is the user.
         """
         ...
 
     async def groups_of(self, job_ids: Sequence[str]) -> list[str]:
-        """The group that each job is in, "" for those that are in none."""
+        """Return the group of each job, or ""."""
         ...

@@ -1,6 +1,6 @@
 """The store on Redis: every verb is one function of `library` or one pipeline.
 
-Keys and channels are spelled here and in `lua/` only; `docs/architecture.md` says what each holds.
+Only this room and `lua/` spell keys and channels; `docs/architecture.md` lists them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
         self._lease_ms = int(settings.lease * 1000)
 
     def channel(self, kind: str, name: str = "") -> str:
-        """Address of "all", a job's "ch", a process's "client" or a worker's "inbox"."""
+        """Return the channel of "all", of a job ("ch"), of a process ("client") or of a worker ("inbox")."""
         return f"{self.prefix}{kind}:{name}" if name else f"{self.prefix}{kind}"
 
     # -- moving jobs ------------------------------------------------------------------------------------------------
@@ -97,10 +97,10 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
         )
 
     async def claim_one(self, worker: WorkerInfo, job_id: str) -> tuple[Claimed | None, bool]:
-        """Claim one waiting job whatever its place in the line, its due time and its limits, for as long as it runs.
+        """Claim one waiting job, ignoring its position in the queue, due time and limits, with a lease without end.
 
         Returns:
-            None if it does not wait for a worker; and whether that is because its queue or task is paused.
+            None if it does not wait for a worker; and True if that is because its queue or task is paused.
         """
         with self._reaching():
             reply = await self.functions.run("claim_one", [worker.id, job_id, _FOREVER_MS])
@@ -128,9 +128,9 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
         claim: tuple[WorkerInfo, int, int, Sequence[str], int] | None,
         artifacts: Sequence[Kept] = (),
     ) -> tuple[list[int], list[Claimed], float]:
-        """`progress`, `keep`, `finish` and `claim`, whichever there is need of, in this order and one round trip.
+        """Call `progress`, `keep`, `finish` and `claim`, as far as needed, in this order and one round trip.
 
-        Returns the answers to the endings, the jobs claimed and the seconds until the next is due.
+        Return the replies to the endings, the claimed jobs and the seconds until the next one is due.
         """
         calls: list[tuple[str, Sequence[Any]]] = []
         if news:
@@ -162,16 +162,18 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
             return pruned
 
     async def renew(self, worker_id: str, held: Mapping[str, str], facts: Mapping[str, Any]) -> Renewal:
-        """A worker's heartbeat: its leases (`held` is job id to token) and what others may know of it.
+        """Send a worker's heartbeat: its leases (`held` is job id to token) and its published state.
 
-        The heartbeat thread sends the same over its own connection; see `jobkit.worker.lease`.
+        The heartbeat thread sends the same over a separate connection; see `jobkit.worker.lease`.
         """
         args = renew_args(worker_id, facts, held, self._lease_ms, self.settings.max_losses, self._ttl_ms)
         with self._reaching():
             return read_renewal(await self.functions.run("renew", args))
 
     async def leave(self, worker_id: str) -> int:
-        """A worker ends in good order: no queue offers it any more. Returns how many jobs it was handed."""
+        """Deregister a worker that shuts down, so that no queue offers it. Return the number of jobs that it was
+        handed.
+        """
         with self._reaching():
             handed: int = await self.functions.run("leave", [worker_id])
             return handed
@@ -213,7 +215,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
         return [Waiting.from_wire(_unjson(answer)) if answer else None for answer in answers]
 
     async def handed(self, worker_id: str) -> int:
-        """How many jobs were handed over to a worker since it subscribed; the last may still be on their way."""
+        """Return the number of jobs handed to a worker since it subscribed; the last may still be in transit."""
         with self._reaching():
             return int(await awaited(self.redis.hget(f"{self.prefix}worker:{worker_id}", "handed")) or 0)
 
@@ -244,7 +246,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
         return await self._result_part("preview", job_id)
 
     async def _result_part(self, part: str, job_id: str) -> bytes | None:
-        """Its own, or that of the job whose kept result it has."""
+        """Return a part of the result: the job's own, or that of the job whose cached result it has."""
         found = await self._get(f"{self.prefix}{part}:{job_id}")
         if found is None:
             with self._reaching():
@@ -291,7 +293,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
                 pipe.zcard(f"{self.prefix}ready:{name}")
                 pipe.zcard(f"{self.prefix}due:{name}")
                 pipe.zcard(f"{self.prefix}held:{name}")
-            pipe.hvals(f"{self.prefix}armed")  # gates that wait for their time in the same lines
+            pipe.hvals(f"{self.prefix}armed")  # gates in the same sorted sets that wait for a time
             *sizes, gates = await pipe.execute()
             armed = Counter(gates)
             for job_id in await self.redis.zrange(f"{self.prefix}state:running", 0, -1):
@@ -338,7 +340,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
         return {name.decode("utf-8", "replace"): sealed for name, sealed in sorted(found.items())}
 
     async def publish_took(self, seconds: Mapping[str, float]) -> None:
-        """Keep how long a run of each task usually takes."""
+        """Store the usual run time of each task in seconds."""
         with self._reaching():
             wire = {task: str(value) for task, value in seconds.items()}
             await awaited(self.redis.hset(f"{self.prefix}took", mapping=wire))
@@ -362,18 +364,18 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
         return [event for event in read if event is not None]
 
     async def _is_trimmed(self, key: str) -> bool:
-        """Whether a stream has ever lost an entry."""
+        """Return True if a stream has ever lost an entry."""
         facts: Any = await self.redis.xinfo_stream(key)
         return bool(facts["entries-added"] != facts["length"])
 
     async def last_event_id(self) -> str:
-        """Id of the newest event of the namespace, "0-0" where there is none."""
+        """Return the id of the newest event of the namespace, or "0-0"."""
         with self._reaching():
             entries = await self.redis.xrevrange(f"{self.prefix}events", count=1)
         return entries[0][0].decode() if entries else "0-0"
 
     async def ping(self) -> None:
-        """Returns when the server answers. Not by PING, which a server refuses like a change when its disk is full."""
+        """Return when the server answers. Not by PING, which a server with a full disk rejects like a write."""
         with self._reaching():
             await self.redis.exists(f"{self.prefix}place")
 
@@ -388,7 +390,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
         return None
 
     def open(self) -> None:
-        """Let it be spoken to again after `close`; a new one is open."""
+        """Allow requests again after `close`; a new store is open."""
         self._is_closed = False
 
     async def close(self) -> None:

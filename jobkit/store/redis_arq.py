@@ -1,8 +1,7 @@
-"""Jobs that come by arq's own client: its queue and keys beside our records.
+"""Jobs of arq's own client: its queue and keys beside our records.
 
-The functions (`lua/verbs/arq*.lua`) give each member of a queue of arq's a record, and keep arq's keys true while
-the job moves, for arq's readers and workers. What is in a payload or a result of arq's is not known here: they are
-bytes.
+The functions (`lua/verbs/arq*.lua`) give each member of an arq queue a record, and update arq's keys when the job
+changes, for arq's readers and workers. Payloads and results of arq are opaque bytes here.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from jobkit.store.redis import RedisStore
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
 
-#: Members of arq's queue among which a look finds new ones: the next to run. Of a longer backlog between half of these
-#: and all have records; the others get theirs as they move up.
+#: Number of members of arq's queue, next to run, that a scan considers. In a longer backlog between half of these and
+#: all have records; the others get theirs as they move up.
 WINDOW = 5_000
 
 
@@ -30,12 +29,12 @@ class Found:
     """A member of arq's queue without a record.
 
     Attributes:
-        arq_id: its id there, as it stands in the keys.
-        score: the moment from which it may run, in ms.
-        ttl_ms: how long its payload is kept: None for ever.
-        tries: how often it has been tried before.
-        is_taken: whether a record of that id is kept here.
-        payload: arq's bytes; empty where they have expired.
+        arq_id: its arq id, as in arq's keys.
+        score: earliest start in ms.
+        ttl_ms: time to live of its payload: None for no limit.
+        tries: number of earlier tries.
+        is_taken: a record with that id exists.
+        payload: arq's bytes; empty if they have expired.
     """
 
     arq_id: bytes
@@ -48,9 +47,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job that no worker ended; arq's readers wait for a result.
+    """A job that ended without a worker; arq's readers wait for a result.
 
-    `id` is its own here, `state` how it ended, `why` one sentence of that, `payload` arq's bytes.
+    `id` is its jobkit id, `state` its final state, `why` one sentence about it, `payload` arq's bytes.
     """
 
     arq_id: bytes
@@ -62,7 +61,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What has happened in a queue of arq's. `now_ms` is the server's clock, `members` what stands in the queue."""
+    """Changes in an arq queue. `now_ms` is the server's clock, `members` the number of members."""
 
     now_ms: int
     members: int
@@ -72,7 +71,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """A record for a member of arq's queue; `payload` is the sealed call. `tries` are those it has had."""
+    """A record for a member of arq's queue; `payload` is the sealed call, `tries` the number of earlier tries."""
 
     arq_id: bytes
     spec: JobSpec
@@ -81,11 +80,11 @@ class Adoption:
 
 
 class ArqQueue:
-    """One queue of arq's in the store.
+    """One arq queue in the store.
 
     Args:
-        key: of the sorted set, `"arq:queue"`.
-        name: of the queue here.
+        key: key of the sorted set, `"arq:queue"`.
+        name: name of the jobkit queue.
     """
 
     def __init__(self, store: RedisStore, key: str, name: str) -> None:
@@ -96,11 +95,11 @@ class ArqQueue:
 
     @property
     def watched(self) -> tuple[str, ...]:
-        """Keys whose every change calls for a scan."""
+        """Keys whose changes require a scan."""
         return self.key, "arq:abort", f"{self.store.prefix}arq-ended:{self.key}"
 
     async def scan(self, limit: int, *, obeys_aborts: bool) -> Scan:
-        """Take notice of aborts, of jobs that were taken out of the queue, and of up to `limit` new ones."""
+        """Process aborts, jobs that were removed from the queue, and up to `limit` new ones."""
         options = {
             "key": self.key,
             "queue": self.name,
@@ -125,7 +124,7 @@ class ArqQueue:
         )
 
     async def adopt(self, adoptions: Sequence[Adoption]) -> list[bool]:
-        """Records for members; False where one is gone, has got a record meanwhile, or the id is taken."""
+        """Create records for members; False if one is gone, has a record already, or the id is taken."""
         args: list[bytes | str | int] = [self.key, self.name]
         for one in adoptions:
             args += [one.arq_id, one.spec.id, _json(one.spec.to_wire()), one.payload, one.tries]
@@ -133,10 +132,10 @@ class ArqQueue:
             return [answer == 1 for answer in await self.store.functions.run("arq_adopt", args)]
 
     async def stage(self, job_id: str, token: str, result: bytes, ttl_ms: int, hold_ms: int) -> bool:
-        """Leave a result for the moment in which the attempt is stored as ended; False where the token does not hold.
+        """Stage a result until the attempt is stored as ended; False if the token is not valid.
 
         Args:
-            ttl_ms: how long arq's readers find it: 0 not at all, below 0 for ever.
+            ttl_ms: time to live for arq's readers: 0 for none, negative for no limit.
             hold_ms: how long the id stays in progress afterwards.
         """
         loop = asyncio.get_running_loop()
@@ -170,7 +169,7 @@ class ArqQueue:
                     waiting.set_result(holds == 1)
 
     async def settle(self, results: Sequence[tuple[bytes, bytes, int]]) -> None:
-        """`(arq_id, result, ttl_ms)` of jobs that no worker ended."""
+        """Store `(arq_id, result, ttl_ms)` of jobs that ended without a worker."""
         args: list[bytes | str | int] = [self.key]
         for one in results:
             args += one
@@ -178,17 +177,17 @@ class ArqQueue:
             await self.store.functions.run("arq_settle", args)
 
     async def enqueue(self, arq_id: str, payload: bytes, *, score: int, ttl_ms: int, is_slot: bool) -> bool:
-        """Put a cron job into the queue, if no job or result of the id is kept.
+        """Add a cron job to the queue, unless a job or result with the id exists.
 
         Args:
-            is_slot: the id is of this moment alone: it is enqueued once, also after it has run.
+            is_slot: the id is unique for this slot: it is enqueued once, even if it has already run.
         """
         options = {"queue": self.key, "id": arq_id, "is_slot": is_slot, "score": score, "ttl_ms": max(1, ttl_ms)}
         with reaching(self.store.settings):
             return bool(await self.store.functions.run("arq_enqueue", [_json(options), payload]))
 
     async def quarantine(self, arq_id: bytes) -> None:
-        """Take a member that cannot be an id of arq's out of the queue, and keep it aside for a week."""
+        """Remove a member that is not a valid arq id from the queue, and keep it for a week in a separate set."""
         aside = f"{self.store.prefix}arq-quarantine:{self.key}"
         with reaching(self.store.settings):
             pipe = self.store.redis.pipeline(transaction=True)

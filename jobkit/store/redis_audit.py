@@ -1,4 +1,4 @@
-"""The audit trail on Redis: a stream, `audit`, whose bounds `lua/verbs/note.lua` keeps."""
+"""The audit log on Redis: the stream `audit`, bounded by `lua/verbs/note.lua`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobkit.store.values import checked_stream_id
 
 
 class RedisAudit(RedisPart):
-    #: Other bounds only in tests.
+    #: Other bounds are for tests only.
     audit_bounds = AuditBounds()
 
     async def note(self, entry: AuditEntry) -> None:
@@ -34,7 +34,7 @@ class RedisAudit(RedisPart):
 
     async def audit(self, limit: int = 100, before: str = "") -> list[AuditEntry]:
         if before and checked_stream_id("before", before) == (0, 0):
-            return []  # Redis refuses to look before the first id there is
+            return []  # Redis rejects a range before the first possible id
         with self._reaching():
             found = await self.redis.xrevrange(
                 f"{self.prefix}audit", f"({before}" if before else "+", "-", count=max(1, limit)

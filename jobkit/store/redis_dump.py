@@ -1,8 +1,8 @@
-"""Jobs as lines of JSON, to keep elsewhere and to put back: what `jobkit export` and `jobkit import` move.
+"""Export format: jobs as lines of JSON, for `jobkit export` and `jobkit import`.
 
-A line holds what Redis holds of one job, as it is: the record with its events, the sealed arguments and result, what
-pages show, the log, artifacts. Nothing is unsealed, so a line proves itself where it is put back, and runs or unpickles
-there only with the same secret. Files of large results stay where they are; the line has the reference.
+A line has all data of a job in Redis, unchanged: the record with its events, sealed arguments and result, preview, log,
+artifacts. Nothing is unsealed, so an imported line is still authentic, and runs or unpickles only with the same secret.
+Files of large results are not exported; the line has the reference.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from jobkit.settings import checked_name
 from jobkit.store import records
 from jobkit.store.redis_part import RedisPart
 
-#: Version of the lines; a reader refuses what is newer.
+#: Version of the lines; newer ones are rejected.
 VERSION = 2
 
-#: Of the processes that had the job, and of arq's own keys beside it; they mean nothing elsewhere.
+#: Fields of the processes that had the job, and of arq's own keys, which are meaningless elsewhere.
 _LEFT_OUT = frozenset({"client", "token", "fin", "waits", "after", "arq", "arqq", "arqt"})
 
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """One job as it was written down. `snapshot` is what its record says."""
+    """One exported job. `snapshot` is that of its record."""
 
     snapshot: JobSnapshot
     us: int
@@ -57,10 +57,10 @@ class Dump:
 
     @classmethod
     def from_line(cls, line: bytes) -> Dump:
-        """Checked before anything is stored.
+        """Decode and validate a line.
 
         Raises:
-            InvalidParams: it is no line of an export, or of a newer jobkit.
+            InvalidParams: not a line of an export, or of a newer jobkit.
         """
         try:
             wire = msgspec.json.decode(line)
@@ -92,7 +92,7 @@ class Dump:
 
 class RedisDump(RedisPart):
     async def dump(self, job_ids: Sequence[str]) -> list[Dump | None]:
-        """All that is kept of each job; None for one that is not, or whose record cannot be read."""
+        """Return all data of each job; None if it does not exist or its record cannot be read."""
         with self._reaching():
             pipe = self.redis.pipeline(transaction=False)
             for job_id in job_ids:
@@ -106,10 +106,10 @@ class RedisDump(RedisPart):
         return [_dump(job_id, found[7 * i : 7 * i + 7]) for i, job_id in enumerate(job_ids)]
 
     async def restore(self, dumps: Sequence[Dump]) -> list[bool]:
-        """Put ended jobs back, each with the time to keep that it asked for, from now on; False where its id is known.
+        """Restore ended jobs; their time to live starts again. False if the id exists.
 
         Raises:
-            ValueError: one has not ended.
+            ValueError: a job has not ended.
         """
         args: list[Any] = []
         for dump in dumps:

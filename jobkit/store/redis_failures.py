@@ -1,4 +1,4 @@
-"""The verbs of the store on Redis that know of groups of failed jobs; see `lua/lib/failures.lua`."""
+"""The verbs of the store on Redis for groups of failed jobs; see `lua/lib/failures.lua`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobkit.model import FailureGroup
 from jobkit.store import records
 from jobkit.store.redis_part import RedisPart, awaited
 
-#: Groups that one look reads at a time.
+#: Number of groups that are read at a time.
 _CHUNK = 200
 
 
@@ -27,7 +27,7 @@ class RedisFailures(RedisPart):
                 break
             groups = await self._groups([id.decode() for id in ids])
             gone = [id for id, group in zip(ids, groups, strict=True) if group is None]
-            if gone:  # remembered for long enough, or none of ours
+            if gone:  # expired, or damaged
                 with self._reaching():
                     await self.redis.zrem(f"{self.prefix}groups", *gone)
             found += [

@@ -1,4 +1,4 @@
-"""The verbs of the store on Redis that know of artifacts, and of the folders in which a job's files are."""
+"""The verbs of the store on Redis for artifacts and the folders of jobs' files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RedisFiles(RedisPart):
     async def place(self) -> str:
         key = f"{self.prefix}place"
         with self._reaching():
-            value: Any = await self.redis.get(key)  # first: a full server takes no mark, and has one
+            value: Any = await self.redis.get(key)  # first: a full server accepts no new mark, but has one
             if value is None:
                 await self.redis.set(key, secrets.token_hex(8), nx=True)
                 value = await self.redis.get(key)

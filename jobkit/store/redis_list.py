@@ -1,4 +1,4 @@
-"""The verbs of the store on Redis that find jobs: a page by age from its sorted sets, any other by looking at all."""
+"""The verbs of the store on Redis that find jobs: a page by age from its sorted sets, any other by a scan."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from jobkit.store.redis_part import RedisPart
 
 _json = msgspec.json.encode
 
-#: Records that one call of `list` looks at, and how many calls a page may cost.
+#: Maximum number of records that one call of `list` reads, and maximum number of calls for a page.
 _LIST_BUDGET, _LIST_CALLS = 5_000, 200
 
-#: Records that are read at once where all have to be compared.
+#: Number of records that are read at once if all must be compared.
 _SLICE = 500
 
 
@@ -61,7 +61,7 @@ class RedisList(RedisPart):
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def _compared(self, query: Query, bounds: tuple[str, str]) -> QueryPage:
-        """A page in an order that no index has: all that match are read and compared."""
+        """Return a page in an order without an index: reads and compares all matches."""
         best: list[Brief] = []
         by_age = Query(**{**_filters(query), "limit": _SLICE})
         while True:
@@ -82,10 +82,10 @@ class RedisList(RedisPart):
     async def _by_age(
         self, query: Query, bounds: tuple[str, str], limit: int
     ) -> tuple[list[tuple[str, int]], int | None]:
-        """Matching `(id, us)` in order, and the us from which to go on; None where there are no more."""
+        """Return matching `(id, us)` in order, and the us to continue from; None at the end."""
         indexes = [f"state:{state}" for state in dict.fromkeys(query.states)] or ["jobs"]
-        found: dict[str, int] = {}  # a job that moves meanwhile may stand in two indexes
-        floors: list[int] = []  # beyond it, an index has not been looked at
+        found: dict[str, int] = {}  # a job that changes its state meanwhile may be in two indexes
+        floors: list[int] = []  # the index has not been read beyond it
         for index in indexes:
             ids, cursor = await self._list_index(index, query, bounds, limit)
             found |= ids
@@ -104,7 +104,7 @@ class RedisList(RedisPart):
     async def _list_index(
         self, index: str, query: Query, bounds: tuple[str, str], limit: int
     ) -> tuple[dict[str, int], str]:
-        """Matching `id: us` of one index, and the last us looked at ("" at its end)."""
+        """Return matching `id: us` of one index, and the last us read ("" at its end)."""
         found: dict[str, int] = {}
         wanted = filter_of(query)
         low, high = bounds
@@ -134,7 +134,7 @@ class RedisList(RedisPart):
         return found, cursor
 
     async def _bounds(self, query: Query) -> tuple[str, str]:
-        """Lowest and highest time of submit, as Redis reads them."""
+        """Return the lowest and highest time of submit as arguments for Redis."""
         low, high = "-inf", "+inf"
         if query.newer_s is not None or query.older_s is not None:
             now_ms = await self.now_ms()
@@ -149,7 +149,7 @@ class RedisList(RedisPart):
             low = f"({after[1]}" if low == "-inf" or after[1] >= int(low) else low
         return low, high
 
-    # Last, since `list` in an annotation below it would mean this verb.
+    # Last, since `list` in later annotations would mean this verb.
     async def list(self, query: Query) -> QueryPage:
         query.checked()
         if query.limit < 1:
@@ -166,12 +166,12 @@ class RedisList(RedisPart):
 
 
 def _filters(query: Query) -> dict[str, Any]:
-    """All of a query but its order and page."""
+    """Return all fields of a query except its order and page."""
     return {name: getattr(query, name) for name in Query.__slots__ if name not in ("order", "limit", "cursor")}
 
 
 def filter_of(query: Query) -> dict[str, Any]:
-    """What `list` looks for in a record; what is not asked for is left out."""
+    """Return the filters for the verb `list`; unused filters are left out."""
     wanted: dict[str, Any] = {}
     for name in ("task", "queue", "owner", "tag", "error"):
         if asked := getattr(query, name):
@@ -192,7 +192,7 @@ def filter_of(query: Query) -> dict[str, Any]:
 
 
 def _hint(asked: Names) -> str | None:
-    """A text that the spec's JSON has wherever it has that name: it saves decoding the others."""
+    """Return a text that the spec's JSON contains if the name matches, to avoid decoding other records."""
     found = names(asked)
     if len(found) != 1 or is_pattern(found[0]):
         return None

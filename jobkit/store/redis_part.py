@@ -1,4 +1,4 @@
-"""What all parts of the store on Redis have: the client, and the functions."""
+"""Base of the parts of the store on Redis: the client, and the functions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 class RedisPart:
-    """A part of `RedisStore`; each has verbs about one thing.
+    """A part of `RedisStore`, with the verbs for one subject.
 
     Args:
         settings: namespace and times.
-        redis: a client to use; one for `settings.url` is opened (and owned) unless given.
+        redis: client to use; by default one for `settings.url` is opened, which this object closes.
     """
 
     def __init__(self, settings: Settings, redis: Redis | None = None) -> None:
@@ -33,7 +33,7 @@ class RedisPart:
         self._is_closed = False
 
     def _reaching(self) -> AbstractContextManager[None]:
-        if self._is_closed:  # redis-py would open another connection, which nobody closes
+        if self._is_closed:  # redis-py would open another connection and leak it
             raise StoreUnavailable(f"the connection to Redis at {self.settings.masked_url} was closed: connect again")
         return reaching(self.settings)
 

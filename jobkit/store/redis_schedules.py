@@ -1,4 +1,4 @@
-"""The verbs of the store on Redis about schedules."""
+"""The verbs of the store on Redis for schedules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobkit.store.schedules import DueSchedule, Firing, due_of, put_args, snapsh
 from jobkit.store.values import SubmitReply
 from jobkit.store.wire import submit_args
 
-#: For so long a due schedule is the business of the worker that asked first.
+#: Milliseconds for which only the first worker to ask gets a due schedule.
 FIRING_MS = 500
 
 

@@ -1,4 +1,4 @@
-"""The verbs of the store on Redis that only HTTP and notifications need: revoked tokens, updates, duties."""
+"""The verbs of the store on Redis for HTTP and notifications: revoked tokens, updates, leader locks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from jobkit.store.redis_part import RedisPart
 from jobkit.store.values import event_key
 
-#: Entries of a stream of updates that are kept, about, and their bytes.
+#: Approximate bounds of the streams of updates: entries and bytes.
 _KEPT = {"updates": (10_000, 32_000_000), "presence": (2_000, 4_000_000)}
 
 
@@ -47,7 +47,9 @@ class RedisWeb(RedisPart):
         return sorted(found, key=lambda pair: event_key(pair[0]))[:limit]
 
     async def news(self, after: str, wait_s: float) -> None:
-        """Returns when there is an event after this event id, at the latest after `wait_s`; takes a connection."""
+        """Return when there is an event after this event id, at the latest after `wait_s`; uses a separate
+        connection.
+        """
         with self._reaching():
             await self.redis.xread({f"{self.prefix}events": after}, count=1, block=max(1, int(wait_s * 1000)))
 

@@ -1,4 +1,4 @@
-"""What stores and workers say to each other about schedules."""
+"""Arguments and return values of the store's verbs for schedules."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from jobkit.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 if TYPE_CHECKING:
     from jobkit.store.values import Submission, SubmitReply
 
-#: The job id under which a hub tells of a change of any schedule; the event's data has its `name`.
+#: Channel (used like a job id) on which a hub reports changes of schedules; the event's data has the `name`.
 CHANGED = "schedules"
 
 
 @dataclass(frozen=True, slots=True)
 class DueSchedule:
-    """A schedule whose slot has come, for whoever asked first; others find it again half a second later.
+    """A schedule with a due slot. Only the first worker to ask gets it; others get it again after half a second.
 
     Attributes:
         slot_ms: the slot. `now_ms`: the store's clock.
-        is_held: it has waited for the end of the run before it. `is_running`: that run has not ended.
+        is_held: it has waited for the end of the previous run. `is_running`: that run has not ended.
         last_job: id of that run's job.
         payload: the sealed arguments.
     """
@@ -42,15 +42,15 @@ class DueSchedule:
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """What shall become of a slot, if it is still the next one.
+    """Outcome of a slot, if it is still the next one.
 
     Attributes:
-        rev, slot_ms: as they were read; the store refuses where either is another one now. A slot of 0 is a run by
-            hand, which moves nothing.
-        jobs: to be submitted. `runs`: to be kept with the schedule, oldest first.
-        next_ms: the next slot; 0 for none: then the schedule has ended. `look_ms`: when to look again.
-        holds_for: id of a job whose end the slot waits for: then nothing but that is written.
-        left_out: so many slots have no job.
+        rev, slot_ms: as they were read; the store rejects the firing if either has changed. A slot of 0 is a manual
+            run, which does not change the timing.
+        jobs: jobs to submit. `runs`: runs to store with the schedule, oldest first.
+        next_ms: the next slot; 0 for none, which ends the schedule. `look_ms`: when the schedule is due again.
+        holds_for: id of a job whose end the slot waits for; then nothing else is written.
+        left_out: number of slots without a job.
     """
 
     name: str
@@ -68,66 +68,66 @@ class Schedules(Protocol):
     """The verbs of a store about schedules; part of `jobkit.store.base.Store`."""
 
     async def clock(self) -> int:
-        """The store's clock, in milliseconds."""
+        """Return the store's clock in milliseconds."""
         ...
 
     async def put_schedule(self, spec: ScheduleSpec, payload: bytes, next_ms: int) -> bool:
-        """Keep a schedule, or change the one of its name; pauses and past runs stay.
+        """Store a schedule, or change the one with this name; pauses and past runs are kept.
 
         Args:
             payload: its sealed arguments.
-            next_ms: its next slot, and for `every_ms` one interval after the moment from which slots are counted. Not
-                looked at where the timing is what it was.
+            next_ms: its next slot; for `every_ms` one interval after the origin of the slots. Ignored if the timing has
+                not changed.
 
         Returns:
-            False where it comes from the code (`spec.module`) and somebody has changed it at run time: that stays.
+            False if it is defined in code (`spec.module`) and was changed at run time, which takes precedence.
         """
         ...
 
     async def schedules(self, names: Sequence[str] | None = None) -> list[ScheduleSnapshot]:
-        """All schedules, or those of these names that are kept; by name."""
+        """Return all schedules, or those with these names, sorted by name."""
         ...
 
     async def schedule_payload(self, name: str) -> bytes | None:
-        """The sealed arguments."""
+        """Return the sealed arguments."""
         ...
 
     async def due_schedules(self, limit: int = 20) -> tuple[list[DueSchedule], float]:
-        """Schedules whose slot has come, and the seconds until somebody should look again (infinity: none known)."""
+        """Return due schedules, and the seconds until the next one is due (infinity: none known)."""
         ...
 
     async def fire(self, firing: Firing) -> list[SubmitReply] | None:
-        """Submit the jobs of a slot and set the next one, once however many try.
+        """Submit the jobs of a slot and set the next one; takes effect once, however many workers try.
 
         Returns:
-            The replies to the submits of its jobs; None if the slot is not the next one any more, or the schedule is
-            paused, was changed or is gone.
+            The replies to the submits of its jobs; None if the slot is no longer the next one, or the schedule is
+            paused, was changed or removed.
         """
         ...
 
     async def pause_schedule(self, name: str) -> bool:
-        """Fire nothing until it is resumed; False where there is none."""
+        """Pause a schedule; False if it does not exist."""
         ...
 
     async def resume_schedule(self, name: str, rev: str, next_ms: int) -> bool:
-        """Go on with the slot `next_ms` (0: none is left); False where there is none, or `rev` is another one now."""
+        """Resume with the slot `next_ms` (0: none left); False if it does not exist or `rev` has changed."""
         ...
 
     async def remove_schedule(self, name: str) -> bool:
-        """Forget it; its jobs stay. False where there was none."""
+        """Remove a schedule; its jobs stay. False if it does not exist."""
         ...
 
 
 def timing_text(spec: ScheduleSpec) -> bytes:
-    """Two schedules with the same text have the same slots."""
+    """Return the timing as text; schedules with the same text have the same slots."""
     return msgspec.json.encode(spec.timing())
 
 
 def snapshot_of(record: Mapping[bytes, bytes], runs: Sequence[ScheduleRun], now_ms: int) -> ScheduleSnapshot:
-    """The snapshot in a schedule's hash.
+    """Return the snapshot in a schedule's hash.
 
     Raises:
-        ValueError, KeyError, TypeError: something else is written there.
+        ValueError, KeyError, TypeError: the hash is damaged.
     """
 
     def number(field: bytes) -> int:
@@ -150,7 +150,7 @@ def snapshot_of(record: Mapping[bytes, bytes], runs: Sequence[ScheduleRun], now_
 
 
 def with_states(snapshot: ScheduleSnapshot, states: Mapping[str, tuple[str, int]]) -> ScheduleSnapshot:
-    """The same with `(state, started_ms)` of the runs whose jobs have not ended."""
+    """Return the snapshot with `(state, started_ms)` of the runs whose jobs have not ended."""
     runs = tuple(
         replace(run, state=states[run.job_id][0], started_ms=states[run.job_id][1]) if run.job_id in states else run
         for run in snapshot.runs
@@ -159,7 +159,7 @@ def with_states(snapshot: ScheduleSnapshot, states: Mapping[str, tuple[str, int]
 
 
 def put_args(spec: ScheduleSpec, payload: bytes, next_ms: int) -> list[Any]:
-    """Arguments of `schedule_put`."""
+    """Return the arguments of `schedule_put`."""
     options = {
         "name": spec.name,
         "spec": msgspec.json.encode(spec.to_wire()).decode(),
@@ -172,10 +172,10 @@ def put_args(spec: ScheduleSpec, payload: bytes, next_ms: int) -> list[Any]:
 
 
 def due_of(row: Sequence[Any], now_ms: int) -> DueSchedule:
-    """What `schedule_due` says of one; see there.
+    """Decode an item of the reply of `schedule_due`.
 
     Raises:
-        ValueError, KeyError, TypeError: something else is written there.
+        ValueError, KeyError, TypeError: the item is damaged.
     """
     spec, rev, slot, anchor, fired, holds, last, is_running, payload = row
     return DueSchedule(
