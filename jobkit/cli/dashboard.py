@@ -74,9 +74,8 @@ def dashboard(
     host = check_host(host, bool(login or oauth))
     served = {} if web is None else {WEB_VARIABLE: _web_folder(web)}
     port = free_port(port, host)
-    kit = out.connect()  # report a wrong URL here and not on a page
-    guarded, environ = guard(kit.settings, login, oauth)
-    kit.close()
+    with out.connect() as kit:  # report a wrong URL here and not on a page
+        guarded, environ = guard(kit.settings, login, oauth)
     if kit.settings.public_url and not (login or oauth or ANONYMOUS in kit.settings.roles):
         click.echo(
             "jobkit: JOBKIT_PUBLIC_URL is set without a login, so remote users see no jobs; give --login FILE or "
