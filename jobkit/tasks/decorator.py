@@ -86,7 +86,8 @@ class _TaskMeta(ParameterizedMetaclass):
 class Task(param.Parameterized, metaclass=_TaskMeta):
     """A task as a class: its `param` parameters are the message, `run` is the handler.
 
-    ```python class Simulate(jobkit.Task, queue="gpu"):
+    ```python
+    class Simulate(jobkit.Task, queue="gpu"):
         \"\"\"First line is the title in the dashboard.\"\"\"
 
         n = param.Integer(10, bounds=(1, 100), doc="Number of steps.")
@@ -94,7 +95,8 @@ class Task(param.Parameterized, metaclass=_TaskMeta):
         def run(self):
             return sum(jobkit.progress(range(self.n)))
 
-    job = Simulate.submit(n=5) ```
+    job = Simulate.submit(n=5)
+    ```
 
     Subclassing makes the task; its name is the class's name. Options go beside the base class, as keywords.
     """
