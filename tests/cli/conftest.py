@@ -40,13 +40,15 @@ def count(n: Annotated[int, jobkit.Range(1, 1000)] = 3, pause: float = 0.0) -> i
 
 
 @jobkit.task
-def count_until(path: str) -> None:
-    """Count until there is a file."""
+def count_until(path: str) -> int:
+    """Count until a file exists."""
     n = 0
     while not Path(path).exists():
+        print(f"line {n}")
         n += 1
-        jobkit.current().report(n)
-        time.sleep(0.1)
+        jobkit.current().report(min(n, 19), 20)
+        time.sleep(0.05)
+    return n
 
 
 @jobkit.task
