@@ -5,6 +5,7 @@ Only this room and `lua/` spell keys and channels; `docs/architecture.md` lists 
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -396,3 +397,7 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
     async def close(self) -> None:
         self._is_closed = True
         await self.redis.aclose()
+        # A call that ends now, cancelled or cut, returns its connection to the pool; it may have opened it just now.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await self.redis.connection_pool.disconnect()
