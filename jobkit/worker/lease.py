@@ -29,8 +29,10 @@ logger = logging.getLogger("jobkit.worker")
 _RETRY_S = 0.5
 
 #: What goes on while the server is away or takes no changes, and while it only takes no new jobs.
-MEANWHILE = "running jobs go on, the worker waits"
-_MEANWHILE_FULL = "no job can be submitted, those that were accepted are run"
+_MEANWHILE = {
+    "away": "running jobs go on, the worker waits",
+    "full": "no job can be submitted, those that were accepted are run",
+}
 
 
 class LeaseKeeper:
@@ -102,7 +104,7 @@ class LeaseKeeper:
             self._on_renewal(renewal)
         self.is_full = refused is not None
         if refused is not None:
-            self._outages.met(refused, _MEANWHILE_FULL)
+            self._outages.met(refused)
         else:
             self._outages.is_over()
 
@@ -147,7 +149,7 @@ class LeaseKeeper:
                 self.beat()
                 pause_s = self._settings.heartbeat - (time.monotonic() - began)
             except StoreUnavailable as error:
-                self._outages.met(error, MEANWHILE)
+                self._outages.met(error)
                 pause_s = _RETRY_S
             if self._stopping.wait(max(0.0, pause_s)):
                 return
@@ -160,13 +162,13 @@ class OutageLog:
         self._lock = threading.Lock()
         self._kind = ""  # "", "away" or "full"
 
-    def met(self, error: StoreUnavailable, meanwhile: str) -> None:
+    def met(self, error: StoreUnavailable) -> None:
         """Log the error and what goes on meanwhile, once for each kind of outage."""
         kind = "full" if error.only_reads else "away"
         with self._lock:
             is_news, self._kind = kind != self._kind, kind
         if is_news:
-            logger.warning("%s; %s", error, meanwhile)
+            logger.warning("%s; %s", error, _MEANWHILE[kind])
 
     def is_over(self) -> None:
         """Log the end of an outage: the store answers, and takes changes."""

@@ -33,7 +33,7 @@ from jobkit.worker.about import facts, identify
 from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.blocked import BlockedLoop
 from jobkit.worker.inbox import Inbox
-from jobkit.worker.lease import MEANWHILE, LeaseKeeper, OutageLog
+from jobkit.worker.lease import LeaseKeeper, OutageLog
 from jobkit.worker.recycle import RecycleLimits
 from jobkit.worker.running import RunningJobs
 from jobkit.worker.scheduler import Scheduler
@@ -196,7 +196,7 @@ class JobWorker(arq.worker.Worker):
                     return
                 if self.burst or error.is_refusal:
                     raise
-                self._outages.met(error, "the worker waits")
+                self._outages.met(error)
                 await asyncio.sleep(_AWAY_S)
 
     async def _serve(self) -> None:
@@ -206,7 +206,7 @@ class JobWorker(arq.worker.Worker):
                 await self._exchange()
                 failures = 0
             except StoreUnavailable as error:
-                self._outages.met(error, MEANWHILE)
+                self._outages.met(error)
                 await self._spool_endings()
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                 failures += 1
