@@ -102,15 +102,13 @@ def brief(id: str, fields: list[bytes | None]) -> Brief:
 
 
 def answers(jobs: Sequence[Submission], reply: Sequence[Any]) -> list[SubmitReply]:
-    """Decode the reply of `submit`: per job its time of submit, 0 if its id is known, or a duplicate's id."""
+    """Decode the reply of `submit`: per job its time of submit (0 if its id is known), or another job's id."""
     return [_answer(job.spec.id, answer) for job, answer in zip(jobs, reply, strict=True)]
 
 
 def _answer(own_id: str, answer: Any) -> SubmitReply:
     if isinstance(answer, int):
         return SubmitReply(own_id, answer)
-    if isinstance(answer, str):  # of the store in memory
-        return SubmitReply("", reseal_for=answer[1:]) if answer[:1] == "?" else SubmitReply(answer)
     kind, job_id = answer[0], answer[1].decode()
     return SubmitReply("", reseal_for=job_id) if kind == b"seal for" else SubmitReply(job_id)
 
