@@ -13,16 +13,10 @@ import redis
 import jobkit
 from jobkit.client.kit import Kit
 from jobkit.model import JobEvent
-from tests.store.server import Server
+from tests.store.server import Server, running_server
 from tests.support import wait_until
 
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
+server = pytest.fixture(running_server, name="server")
 
 
 @pytest.fixture

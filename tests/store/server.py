@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,11 @@ class Server:
     def stop(self) -> None:
         self.kill()
         shutil.rmtree(self.home)
+
+
+def running_server() -> Iterator[Server]:
+    """A fixture: a server of one test, which may kill it and start it again."""
+    server = Server()
+    server.start()
+    yield server
+    server.stop()

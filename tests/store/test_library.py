@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -18,16 +18,10 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews
 
 from .conftest import settings_for
-from .server import Server
+from .server import Server, running_server
 from .support import claim, ending, job, started, submit, worker
 
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
+server = pytest.fixture(running_server, name="server")
 
 
 @pytest.fixture

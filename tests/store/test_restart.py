@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,16 +13,10 @@ from jobkit.store.values import Claimed
 from tests.support import until
 
 from .conftest import settings_for
-from .server import Server
+from .server import Server, running_server
 from .support import check_keys, check_laws, claim, ending, snapshot, started, submit, worker
 
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
+server = pytest.fixture(running_server, name="server")
 
 
 @pytest.fixture

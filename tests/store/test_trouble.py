@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import psutil
 import pytest
@@ -23,7 +23,7 @@ from jobkit.store.values import ArtifactInfo, Kept
 from tests.support import until
 
 from .conftest import settings_for
-from .server import Server
+from .server import Server, running_server
 from .support import (
     check_keys,
     check_laws,
@@ -38,13 +38,7 @@ from .support import (
     worker,
 )
 
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
+server = pytest.fixture(running_server, name="server")
 
 
 @pytest.fixture

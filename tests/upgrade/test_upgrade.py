@@ -14,7 +14,7 @@ import jobkit
 from jobkit.client.kit import Kit
 from jobkit.tasks.info import sealed_definition
 from tests.client.conftest import worker_of
-from tests.store.server import Server
+from tests.store.server import Server, running_server
 from tests.support import wait_until
 
 from .sample import FOLDER, NAMESPACE, PREFIX, SECRET, facts, load
@@ -22,12 +22,7 @@ from .sample import FOLDER, NAMESPACE, PREFIX, SECRET, facts, load
 FILES = sorted(FOLDER.glob("records-*.json"))
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
+server = pytest.fixture(running_server, name="server")
 
 
 @pytest.fixture
