@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import secrets
 import shutil
@@ -34,6 +35,9 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 # A worker of the tests starts in half the time where the bytecode of what it imports is kept.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# What is made while tests are collected stays until the end: the collector need not look at it, then or later.
+gc.disable()
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C; what they start has to hear it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -148,6 +152,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                     item.add_marker(pytest.mark.usefixtures("_no_browser"))
                 else:
                     item.add_marker(pytest.mark.skip(reason="browser tests need a chromium on the PATH"))
+
+
+def pytest_collection_finish() -> None:
+    """End what was begun at the import of this file."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

@@ -118,8 +118,9 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def chromium() -> str | None:
-    """Path of a Chromium, or None."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    """Return the path of a Chromium, or None; the headless shell opens a window in a quarter of the CPU time."""
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 def by_default(values: Iterable[Any], count: int = 1) -> list[Any]:

@@ -134,6 +134,7 @@ def come_back(http: httpx.Client, provider: Provider, who: str, **changes: str) 
     return http.get("/login", params={**httpx.URL(back).params, **changes})
 
 
+@pytest.mark.nightly  # the gate runs it all the same
 def test_who_logs_in_at_a_provider_is_named_owns_what_they_submit_and_can_log_out(
     dashboard: str, window: Window, kit: jobkit.Kit
 ) -> None:
