@@ -27,7 +27,7 @@ def measure(place: Place) -> list[Row]:
         job.result(60)
         kept = _kept_bytes(kit, place)
     return [
-        most("idle worker with its zygote (PSS)", [idle_mb], "MB", 60),
+        most("idle worker with its zygote (PSS)", [idle_mb], "MB", 55),
         most("child of a job, private", [child_mb], "MB", 5),
         most("kept job in Redis", [kept], "bytes", 2_000),
     ]

@@ -6,29 +6,31 @@ from collections import defaultdict
 from contextlib import ExitStack
 
 from benchmarks.place import Driver, Place
-from benchmarks.table import Row, least, row
+from benchmarks.table import Row, against
+
+_ONE, _MANY, _MAP = "submit, one at a time", "submit, 64 coroutines", "map, beside one at a time"
 
 
 def measure(place: Place) -> list[Row]:
     place.flush()
     names = [name for name in ("huey", "saq", "arq") if name in place.peers]
-    one: dict[str, list[float]] = defaultdict(list)
-    many: dict[str, list[float]] = defaultdict(list)
-    bulk: list[float] = []
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     n = place.pick(3_000, 50)
     with ExitStack() as stack:
         drivers = {name: stack.enter_context(Driver(name, place)) for name in ["jobkit", *names]}
         for _ in range(place.pick(5, 1)):
             for name, driver in drivers.items():
-                one[name].append(driver.ask("submit", n=n))
+                values[_ONE][name].append(driver.ask("submit", n=n))
                 if name != "huey":
-                    many[name].append(driver.ask("submit aio", n=n, at_once=64))
+                    values[_MANY][name].append(driver.ask("submit aio", n=n, at_once=64))
                 if name == "jobkit":
-                    bulk.append(driver.ask("submit many", n=n))
+                    values[_ONE]["jobkit aio"].append(driver.ask("submit aio", n=n, at_once=1))
+                    values[_MAP]["jobkit map"].append(driver.ask("map", n=n))
+                    values[_MAP]["one at a time"].append(values[_ONE][name][-1])
                 place.flush()
-    rows = [least("submit, one at a time", one["jobkit"], "per s", 6_000)]
-    rows += [row("submit, one at a time", name, one[name], "per s") for name in names]
-    rows.append(least("submit, 64 coroutines", many["jobkit"], "per s", 6_000))
-    rows += [row("submit, 64 coroutines", name, many[name], "per s") for name in names if name != "huey"]
-    rows.append(least("submit, in bulk", bulk, "per s", 30_000))
-    return rows
+    wanted = {_ONE: {"saq": 1.0}, _MANY: {"saq": 1.0}, _MAP: {"one at a time": 4.0}}
+    return [
+        row
+        for figure, by_system in values.items()
+        for row in against(figure, by_system, "per s", wanted[figure], is_more_better=True)
+    ]

@@ -40,26 +40,34 @@ def row(figure: str, system: str, values: Iterable[float], unit: str, **more: An
 
 
 def against(
-    figure: str, values: Mapping[str, Sequence[float]], unit: str, *, ratio: float, is_more_better: bool = False
+    figure: str,
+    values: Mapping[str, Sequence[float]],
+    unit: str,
+    wanted: Mapping[str, float],
+    *,
+    is_more_better: bool = False,
 ) -> list[Row]:
-    """Rows of all systems for one figure; those of jobkit are held against `ratio` times the best peer.
+    """Return rows of all systems for one figure; jobkit's are compared with peers of the same run.
 
     Args:
-        values: system to its values, one a round. Systems of ours are called "jobkit...".
+        values: system to its values, one a round. jobkit's systems have names that begin with "jobkit".
+        wanted: peer to the ratio of its median that jobkit should reach; a peer that was not measured is left out.
     """
-    peers = {system: statistics.median(v) for system, v in values.items() if not system.startswith("jobkit") and v}
-    best = (max if is_more_better else min)(peers, key=lambda system: peers[system]) if peers else None
+    medians = {system: statistics.median(found) for system, found in values.items() if found}
+    limits = {peer: ratio for peer, ratio in wanted.items() if peer in medians}
     rows = []
     for system, found in values.items():
         if not found:
             continue
-        if not system.startswith("jobkit") or best is None:
-            rows.append(row(figure, system, found, unit))
-            continue
-        share = statistics.median(found) / peers[best]
-        is_met = share >= ratio if is_more_better else share <= ratio
-        wanted = f"{'>=' if is_more_better else '<='} {ratio:g} x {best}; is {share:.2f} x"
-        rows.append(row(figure, system, found, unit, target=wanted, is_met=is_met))
+        more: dict[str, Any] = {}
+        if system.startswith("jobkit") and limits:
+            shares = {peer: medians[system] / medians[peer] for peer in limits}
+            sign = ">=" if is_more_better else "<="
+            more["target"] = "; ".join(f"{sign} {limits[peer]:g} x {peer}, is {shares[peer]:.2f} x" for peer in limits)
+            more["is_met"] = all(
+                (share >= limits[peer]) if is_more_better else (share <= limits[peer]) for peer, share in shares.items()
+            )
+        rows.append(row(figure, system, found, unit, **more))
     return rows
 
 

@@ -36,12 +36,14 @@ def test_a_quick_run_of_a_benchmark_yields_numbers(name: str) -> None:
     assert all(math.isfinite(row.value) and row.value >= 0 for row in rows), rows
 
 
-def test_our_rows_are_held_against_the_best_peer() -> None:
-    rows = table.against("start", {"jobkit": [1.0, 3.0, 2.0], "a": [4.0], "b": [8.0]}, "ms", ratio=0.9)
+def test_our_rows_are_compared_with_each_named_peer() -> None:
+    values = {"jobkit": [1.0, 3.0, 2.0], "a": [4.0], "b": [1.0], "not measured": []}
 
-    assert [(row.system, row.value) for row in rows] == [("jobkit", 2.0), ("a", 4.0), ("b", 8.0)]
-    assert [row.is_met for row in rows] == [True, None, None]
-    assert rows[0].target == "<= 0.9 x a; is 0.50 x"
+    rows = table.against("start", values, "ms", {"a": 0.9, "b": 1.0, "not measured": 1.0})
+
+    assert [(row.system, row.value) for row in rows] == [("jobkit", 2.0), ("a", 4.0), ("b", 1.0)]
+    assert [row.is_met for row in rows] == [False, None, None]
+    assert rows[0].target == "<= 0.9 x a, is 0.50 x; <= 1 x b, is 2.00 x"
 
 
 def test_tables_have_a_line_for_each_row() -> None:

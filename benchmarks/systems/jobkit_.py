@@ -51,7 +51,11 @@ def main() -> None:
                 return rate(counted.submit, n)
             case "submit aio":
                 return asyncio.run(aio.rate(lambda: kit.aio.submit(counted), n, asked["at_once"]))
-            case "submit many" | "fill":
+            case "map":
+                began = now()
+                kit.map(counted, [{}] * n)
+                return n / (now() - began)
+            case "fill":
                 return submit_many(counted, n)
             case "hold":  # handles that live through the drain
                 held.extend(counted.submit() for _ in range(n))
