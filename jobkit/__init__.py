@@ -39,8 +39,8 @@ from jobkit.model import (
     StoreUnavailable,
     UnknownTask,
 )
+from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import current
-from jobkit.run.inside.progress import progress
 from jobkit.tasks import binding as _binding
 from jobkit.tasks.decorator import Task, task
 from jobkit.tasks.range import Range

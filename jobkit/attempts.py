@@ -17,12 +17,11 @@ from jobkit.codec import PICKLE, RAW, Codec, Subject, is_reference
 from jobkit.files import FileStore
 from jobkit.files.file_store import LARGE_BYTES, opened
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, ResultUnavailable, SignatureError
-from jobkit.run.attempt import supplied
-from jobkit.run.base import Assignment, Outcome
+from jobkit.run.attempt import Assignment, Outcome
 from jobkit.run.inside.artifacts import Body, Bounds
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
-from jobkit.tasks.call import read_head
+from jobkit.tasks.call import read_head, with_results
 
 #: A result larger than this is not kept in the store; its preview is.
 MAX_RESULT_BYTES = 50_000_000
@@ -179,7 +178,7 @@ def assignment(
         raise SignatureError(claimed.problem)
     _, call = codec.verify(claimed.payload, Subject("args", spec.id, spec.task))
     if given:
-        call = supplied(call, given)
+        call = with_results(call, given)
     return Assignment(
         job_id=spec.id,
         task=spec.task,

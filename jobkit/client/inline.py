@@ -17,9 +17,9 @@ from jobkit.attempts import NeedMissing, artifact_subject, assignment, ending, l
 from jobkit.client.loop import background
 from jobkit.codec import RAW, Codec
 from jobkit.model import LogLine, SignatureError
-from jobkit.run.inside import frame_locals
 from jobkit.run.inside.artifacts import Body, Bounds
-from jobkit.run.threads import run_here
+from jobkit.run.inside.tracebacks import keep_locals
+from jobkit.run.shared import run_here
 from jobkit.settings import Settings
 from jobkit.store.hub import RedisHub
 from jobkit.store.redis import RedisStore
@@ -61,7 +61,7 @@ class Inline:
 
     def attempt(self, claimed: Claimed) -> list[str]:
         """Run one attempt to its end; return the ids of the jobs that waited for it."""
-        frame_locals.keep(self._settings.locals)
+        keep_locals(self._settings.locals)
         try:
             needs = claimed.spec.needs
             given = background.call(needed(self._store, claimed.spec, self._codec)) if needs else None

@@ -1,4 +1,4 @@
-"""Inside an attempt: from the call's bytes to the function, from its end to an `Outcome`.
+"""One attempt: what a worker and a runner exchange, and the way from a call's bytes to an `Outcome`.
 
 Used by the forked child, by jobs on the worker's loop or in a thread, and by `sync://`: they all mean the same by
 "succeeded" and say the same about an error.
@@ -13,27 +13,128 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from dataclasses import replace
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol
 
 from jobkit.codec import CLOUDPICKLE, MSGPACK, Codec, decode
-from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
+from jobkit.model import ErrorKind, InvalidParams, LogLine, Retry, SignatureError, UnknownTask
 from jobkit.model.snapshot import JobError
-from jobkit.run.base import Outcome
+from jobkit.run.inside.artifacts import Body, Bounds
 from jobkit.run.inside.preview import preview_of
 from jobkit.run.inside.tracebacks import describe, error_body, error_types, python_version
-from jobkit.tasks.call import Call, CallHead, read_call, read_head, with_results
+from jobkit.tasks.call import Call, CallHead, read_call, read_head
 from jobkit.tasks.classes import run_class
 from jobkit.tasks.references import put_in
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef, load_ref, target_of
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One attempt to execute. The payload's signature has been verified; nothing of it has been unpickled.
+
+    Attributes:
+        call: the payload's body, see `jobkit.tasks.call`.
+        isolation: "process", "thread" or "async".
+        timeout_s, memory_limit_bytes: limits, or None.
+        cancel_grace_s: between the polite and the final stop.
+        reuse: so many jobs may run in one process, one after the other; 1 for a separate process.
+        allow_pickle: the payload is signed, so it may name any module and hold pickles; the result may be one, too.
+        bounds: how much it may keep as artifacts.
+        log_path: file for its whole log, or "". log_owner: what the folder of that file says about its owner.
+        environ: variables of its process, for isolation "process".
+        is_alone: nothing else may share a process with it: a worker died while it ran this job, or it must not run
+            twice, which the end of a shared process would make it.
+    """
+
+    job_id: str
+    task: str
+    attempt: int
+    call: bytes
+    isolation: str = "process"
+    timeout_s: float | None = None
+    memory_limit_bytes: int | None = None
+    cancel_grace_s: float = 10.0
+    reuse: int = 1
+    allow_pickle: bool = True
+    bounds: Bounds = Bounds()
+    log_path: str = ""
+    log_owner: str = ""
+    is_alone: bool = False
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+class Sink(Protocol):
+    """Receiver of an attempt's news. Called from the worker's loop; must not block."""
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None: ...
+
+    def lines(self, lines: Sequence[LogLine]) -> None: ...
+
+    def awaits(self, job_ids: Sequence[str]) -> None:
+        """The task waits for these jobs now, those of its newest wait first; empty: it goes on."""
+        ...
+
+    def artifact(self, name: str, media: str, body: Body) -> None:
+        """Something to keep. A file belongs to the sink from now on, which removes it when it has its content."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """End of an attempt, as its runner saw it.
+
+    Attributes:
+        outcome: "succeeded", "failed", "cancelled" (only where a cancel was asked for), "released" (it could not be
+            finished for a reason outside of it, and is to run again) or "lost" (it is to run again, though the death
+            of its process may have been its fault, so not for ever).
+        form, body: the encoded value of a success (`codec.encode`); empty if it could not be written, and then
+            `preview["unavailable"]` is the sentence that says why.
+        preview: what any page may show of the value, JSON only; see `jobkit.run.inside.preview`.
+        summary: one line of it, at most 200 characters.
+        error: for "failed". `error_types`: qualified names of the exception's class and its bases, for `retry_on`.
+        error_body: the pickled exception, empty if it cannot be pickled.
+        retry: the `Retry` that the task raised, if it did.
+        reason: one sentence for "cancelled": whether its clean-up ran or it was killed; for "released" and "lost": why.
+        usage: `cpu_s`, `peak_rss_bytes`, `exit` (status, or name of the signal), where known;
+            of a local worker also `python` (version and prefix).
+    """
+
+    outcome: str
+    form: bytes = b""
+    body: bytes = b""
+    preview: Mapping[str, Any] | None = None
+    summary: str = ""
+    error: JobError | None = None
+    error_types: tuple[str, ...] = ()
+    error_body: bytes = b""
+    retry: Retry | None = None
+    reason: str = ""
+    usage: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Runner(Protocol):
+    """Executes attempts of one isolation. One runner serves many attempts at once, on the worker's loop."""
+
+    async def start(self) -> None: ...
+
+    async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
+        """Execute one attempt to its end. Never raises for what user code does; cancelling this coroutine kills the
+        attempt at once (SIGKILL for a process) and waits until nothing of it is left."""
+        ...
+
+    def cancel(self, job_id: str) -> None:
+        """Ask the attempt to stop: politely first, for good after its grace. `run` then returns "cancelled", or
+        what the attempt ended as before the request reached it."""
+        ...
+
+    def kill(self, job_id: str) -> None:
+        """Stop the attempt at once, without grace: its lease is lost, whatever it returns will be refused."""
+        ...
+
+    async def close(self) -> None: ...
+
 
 _CODECS = {allow: Codec(allow_pickle=allow) for allow in (False, True)}
 
@@ -63,7 +164,7 @@ def resolve(task: str, call: bytes, *, owns_process: bool, is_signed: bool) -> R
     if is_signed and owns_process:
         _follow(head)
     elif is_signed:
-        _find_behind(head)
+        _add_path(head, len(sys.path))
     if head.form == CLOUDPICKLE and head.python and head.python != python_version():
         raise Rejected(
             f"task {task!r} was submitted from Python {head.python} and the worker on {platform.node()} runs Python "
@@ -154,11 +255,6 @@ def _bound(
         raise Rejected(f"{wrong} task {task!r}: {error}") from None
 
 
-def supplied(call: bytes, given: Mapping[str, tuple[bytes, bytes]]) -> bytes:
-    """The call with the results of other jobs beside it, by job id as `(format, body)`. Runs no code."""
-    return with_results(call, given)
-
-
 def succeeded(value: Any, *, allow_pickle: bool) -> Outcome:
     """The outcome for a returned value. One that cannot be written is still a success, shown but not kept."""
     preview, summary = preview_of(value)
@@ -214,37 +310,26 @@ def failed(kind: ErrorKind, type_: str, sentence: str, usage: Mapping[str, Any] 
     return Outcome("failed", error=JobError(kind, type_, sentence), usage=usage or {})
 
 
+_WIRE = tuple(field.name for field in fields(Outcome) if field.name != "usage")
+
+
 def outcome_to_wire(outcome: Outcome) -> dict[str, Any]:
     """For the frame that ends a child; without `usage`, which only the parent knows."""
-    return {
-        "outcome": outcome.outcome,
-        "form": outcome.form,
-        "body": outcome.body,
-        "preview": outcome.preview,
-        "summary": outcome.summary,
+    return {name: getattr(outcome, name) for name in _WIRE} | {
         "error": None if outcome.error is None else outcome.error.to_wire(),
-        "error_types": list(outcome.error_types),
-        "error_body": outcome.error_body,
         "retry": None if outcome.retry is None else [outcome.retry.after, str(outcome.retry)],
-        "reason": outcome.reason,
     }
 
 
 def outcome_from_wire(wire: Mapping[str, Any], body: bytes, usage: Mapping[str, Any]) -> Outcome:
-    retry = wire.get("retry")
-    return Outcome(
-        wire["outcome"],
-        form=wire["form"],
-        body=body,
-        preview=wire["preview"],
-        summary=wire["summary"],
-        error=None if wire["error"] is None else JobError.from_wire(wire["error"]),
-        error_types=tuple(wire["error_types"]),
-        error_body=wire["error_body"],
-        retry=None if retry is None else Retry(retry[0], retry[1]),
-        reason=wire.get("reason", ""),
-        usage=usage,
-    )
+    """Raises LookupError, TypeError, ValueError or AttributeError for what is not an outcome."""
+    known = {name: wire[name] for name in _WIRE} | {
+        "body": body,
+        "error": None if wire["error"] is None else JobError.from_wire(wire["error"]),
+        "error_types": tuple(wire["error_types"]),
+        "retry": None if wire["retry"] is None else Retry(wire["retry"][0], wire["retry"][1]),
+    }
+    return Outcome(**known, usage=usage)
 
 
 def _follow(head: CallHead) -> None:
@@ -252,17 +337,14 @@ def _follow(head: CallHead) -> None:
     if head.cwd and os.path.isdir(head.cwd):
         with contextlib.suppress(OSError):  # not ours to enter: stay
             os.chdir(head.cwd)
-    new = [path for path in head.path if path not in sys.path and os.path.isdir(path)]
-    sys.path[:0] = new
-    if new:
-        importlib.invalidate_caches()
+    _add_path(head, 0)
 
 
-def _find_behind(head: CallHead) -> None:
-    """In a process of many jobs: find the submitter's own modules too, behind everything that is there already."""
+def _add_path(head: CallHead, index: int) -> None:
+    """Find the submitter's own modules too: first, or (in a process of many jobs) behind everything that is there."""
     new = [path for path in head.path if path not in sys.path and os.path.isdir(path)]
     if new:
-        sys.path += new
+        sys.path[index:index] = new
         importlib.invalidate_caches()
 
 

@@ -1,100 +1,110 @@
-"""For attempts that share the worker's process: their context, their way from a recorder to a sink, their outcomes."""
+"""Attempts that share a process: coroutines on the worker's loop, threads, and the calling thread (`sync://`).
+
+Their output is told apart by the context they run in. They can be asked to stop but not be killed; for a coroutine that
+never awaits see `jobkit.run.watch`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import ctypes
+import inspect
+import math
 import threading
-from collections.abc import Callable, Sequence
+import time
+import types
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jobkit.model import ErrorKind, JobkitError, LogLine
-from jobkit.run.attempt import Resolved, failed, resolve
-from jobkit.run.base import Assignment, Outcome, Sink
-from jobkit.run.inside import tqdm_hook
+from jobkit.run.attempt import Assignment, Outcome, Resolved, Sink, failed, raised, resolve, succeeded
+from jobkit.run.inside import bars, context
 from jobkit.run.inside.artifacts import Body
 from jobkit.run.inside.capture import Routing
-from jobkit.run.inside.context import Context
+from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.lines import WireLine
 from jobkit.run.inside.log_tee import LoopLog
-from jobkit.run.inside.recorder import BATCH_S, Recorder
+from jobkit.run.inside.recorder import BATCH_S, Recorder, Ticker
 
 
 class SinkOutlet:
-    """A recorder's batches to a sink."""
+    """A recorder's batches to a sink, in the sink's own thread.
 
-    __slots__ = ("_home", "_sink", "_thread")
+    Args:
+        loop: of the sink; None to call it at once, in whatever thread.
+        thread: id of the loop's thread, from which the sink is called at once; 0 to go through the loop always, which
+            keeps the order of batches that come from several threads.
+    """
 
-    def __init__(self, sink: Sink, home: asyncio.AbstractEventLoop | None = None) -> None:
-        self._sink = sink
-        self._home, self._thread = home, threading.get_ident()
+    __slots__ = ("_loop", "_sink", "_thread")
+
+    def __init__(self, sink: Sink, loop: asyncio.AbstractEventLoop | None = None, thread: int = 0) -> None:
+        self._sink, self._loop, self._thread = sink, loop, thread
 
     def lines(self, lines: list[WireLine]) -> None:
-        self._call_home(self._sink.lines, [LogLine.from_wire(line) for line in lines])
+        self._call(self._sink.lines, [LogLine.from_wire(line) for line in lines])
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self._sink.progress(done, total, message)
+        self._call(self._sink.progress, done, total, message)
 
     def awaits(self, job_ids: Sequence[str]) -> None:
-        self._call_home(self._sink.awaits, job_ids)
-
-    def _call_home(self, function: Callable[..., None], *args: Any) -> None:
-        """On the sink's own thread: a coroutine may print or wait in another one (`asyncio.to_thread`)."""
-        if self._home is None or threading.get_ident() == self._thread:
-            function(*args)
-        else:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._home.call_soon_threadsafe(function, *args)
+        self._call(self._sink.awaits, job_ids)
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         # A file is read here and now: once `save` has returned, the job may change it.
-        self._sink.artifact(name, media, body.read_bytes() if isinstance(body, Path) else body)
-
-
-class LoopOutlet(SinkOutlet):
-    """The same from another thread: the sink is called on its loop."""
-
-    __slots__ = ("_loop",)
-
-    def __init__(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(sink)
-        self._loop = loop
-
-    def lines(self, lines: list[WireLine]) -> None:
-        self._call(super().lines, lines)
-
-    def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self._call(super().progress, done, total, message)
-
-    def awaits(self, job_ids: Sequence[str]) -> None:
-        self._call(super().awaits, job_ids)
-
-    def artifact(self, name: str, media: str, body: Body) -> None:
-        self._call(super().artifact, name, media, body.read_bytes() if isinstance(body, Path) else body)
+        self._call(self._sink.artifact, name, media, body.read_bytes() if isinstance(body, Path) else body)
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: a thread that outlived its worker
-            self._loop.call_soon_threadsafe(function, *args)
+        if self._loop is None or threading.get_ident() == self._thread:
+            function(*args)
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: a thread that outlived its worker
+                self._loop.call_soon_threadsafe(function, *args)
 
 
-class LazyContext(Context):
-    """Context whose recorder is made at the first output: most short jobs have none."""
+class SharedContext(Context):
+    """Context of an attempt on the worker's loop or in a thread.
 
-    __slots__ = ("_make", "_worker_thread", "whole_log")
+    Its recorder is made at the first output (most short jobs have none), and ticks by timers of the loop.
+    """
 
-    def __init__(self, assignment: Assignment, make: Callable[[], Recorder], worker_thread: int = 0) -> None:
+    __slots__ = ("_assignment", "_is_over", "_log", "_loop", "_outlet", "_worker_thread")
+
+    def __init__(
+        self, assignment: Assignment, sink: Sink, loop: asyncio.AbstractEventLoop, *, is_threaded: bool
+    ) -> None:
         super().__init__(assignment.job_id, assignment.attempt, assignment.task)
-        self._worker_thread = worker_thread
-        self._make: Callable[[], Recorder] | None = make
-        self.whole_log: LoopLog | None = None
+        self._assignment, self._loop = assignment, loop
+        self._worker_thread = 0 if is_threaded else threading.get_ident()
+        self._outlet = SinkOutlet(sink, loop, self._worker_thread)
+        self._log: LoopLog | None = None
+        self._is_over = False
 
     @property
     def recorder(self) -> Recorder | None:
-        if self._recorder is None and self._make is not None:
-            self._recorder = self._make()
+        if self._recorder is None and not self._is_over:
+            assignment = self._assignment
+            if assignment.log_path:
+                self._log = LoopLog(assignment.log_path, assignment.log_owner, self._loop)
+            self._recorder = Recorder(self._outlet, self._arm, burst=0, bounds=assignment.bounds, log=self._log)
         return self._recorder
+
+    def _arm(self) -> None:
+        if self._worker_thread:
+            self._loop.call_later(BATCH_S, self._tick)
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._loop.call_later, BATCH_S, self._tick)
+
+    def _tick(self) -> None:
+        if self._recorder is not None and self._recorder.tick():
+            self._loop.call_later(BATCH_S, self._tick)
 
     def waiting(self, job_ids: Sequence[str], *, blocks: bool = True) -> AbstractContextManager[None]:
         """Raises JobkitError: the wait would hold up the loop of the worker, which then could not run what is waited
@@ -108,40 +118,15 @@ class LazyContext(Context):
 
     def finish(self) -> None:
         """Hand on what is left; later output of stray tasks or threads belongs to no job."""
-        self._make = None
+        self._is_over = True
         if self._recorder is not None:
             self._recorder.close()
             self._recorder = None
 
     async def end(self) -> None:
         """Wait, after `finish`, for what is left of the log to be written."""
-        if self.whole_log is not None:
-            await self.whole_log.close()
-
-
-def lazy_context(
-    assignment: Assignment, outlet: SinkOutlet, loop: asyncio.AbstractEventLoop, *, is_threaded: bool
-) -> LazyContext:
-    """The context of an attempt on the worker's loop or in a thread; its recorder's ticks are timers of the loop."""
-
-    def arm() -> None:
-        if is_threaded:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(loop.call_later, BATCH_S, tick)
-        else:
-            loop.call_later(BATCH_S, tick)
-
-    def tick() -> None:
-        if own.recorder is not None and own.recorder.tick():
-            loop.call_later(BATCH_S, tick)
-
-    def make() -> Recorder:
-        if assignment.log_path:
-            own.whole_log = LoopLog(assignment.log_path, assignment.log_owner, loop)
-        return Recorder(outlet, arm, burst=0, bounds=assignment.bounds, log=own.whole_log)
-
-    own = LazyContext(assignment, make, 0 if is_threaded else threading.get_ident())
-    return own
+        if self._log is not None:
+            await self._log.close()
 
 
 _routing = Routing()
@@ -150,18 +135,34 @@ _routing = Routing()
 class SharedProcess:
     """A runner in a process that is not its own: output is told apart while it is started."""
 
-    _is_started = False
+    def __init__(self) -> None:
+        self.running: dict[str, Any] = {}  # by job id
+        self._is_started = False
 
     async def start(self) -> None:
         if not self._is_started:
             self._is_started = True
             _routing.install()
-            tqdm_hook.install()
+            bars.install()
 
     async def close(self) -> None:
         if self._is_started:
             self._is_started = False
             _routing.remove()
+
+    def cancel(self, job_id: str) -> None:
+        self.stop(job_id, "cancel")
+
+    def kill(self, job_id: str) -> None:
+        self.stop(job_id, "kill")
+
+    def stop(self, job_id: str, kind: str) -> None:
+        if (running := self.running.get(job_id)) is not None:
+            running.stop(kind)
+
+    def _forget(self, running: object, job_id: str) -> None:
+        if self.running.get(job_id) is running:  # not another attempt at the same job
+            del self.running[job_id]
 
 
 def resolved(assignment: Assignment) -> Resolved:
@@ -173,3 +174,306 @@ def stopped_outcome(kind: str, assignment: Assignment, note: str = "") -> Outcom
         sentence = f"ran longer than its timeout of {assignment.timeout_s:g} s{note}"
         return failed(ErrorKind.TIMEOUT, "timeout", sentence)
     return Outcome("cancelled", reason=f"stopped on request{note or '; its clean-up ran'}")
+
+
+class Running:
+    """An attempt on the loop.
+
+    Attributes:
+        kind: "cancel", "timeout", "kill" or "move", the first reason for which it was asked to stop; "" before.
+        is_over: its own code has ended.
+        due_at: when its timeout is over, by `time.monotonic`.
+        give_up_at: when the grace of a request to stop is over; infinite before one.
+    """
+
+    def __init__(self, assignment: Assignment, task: asyncio.Task[Any], context: Context) -> None:
+        self.assignment = assignment
+        self.task = task
+        self.context = context
+        self.kind = ""
+        self.is_over = False
+        self.due_at = math.inf if assignment.timeout_s is None else time.monotonic() + assignment.timeout_s
+        self.give_up_at = math.inf
+        self.timers: list[asyncio.TimerHandle] = []
+        self._is_given_up = False
+        self._requests = 0
+
+    def later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> None:
+        self.timers.append(self.task.get_loop().call_later(delay_s, callback, *args))
+
+    def stop(self, kind: str) -> None:
+        """Cancel it; end it by force after its grace."""
+        if self.kind or self.is_over:
+            return
+        self.kind = kind
+        self.context.is_stopping = True
+        self.give_up_at = time.monotonic() + self.assignment.cancel_grace_s
+        self._request()
+        self.later(self.assignment.cancel_grace_s, self._force)
+
+    def _force(self) -> None:
+        """End it although it has swallowed its cancellation."""
+        self._is_given_up = True
+        self._request()
+
+    def _request(self) -> None:
+        self._requests += 1
+        self.task.cancel()
+
+    def take_back(self) -> bool:
+        """Withdraw the requests, which have done their work; True if its caller cancels the task as well."""
+        for _ in range(self._requests):
+            self.task.uncancel()
+        self._requests = 0
+        return bool(self.task.cancelling())
+
+    async def is_undelivered(self) -> bool:
+        """After its code ended although it was asked to stop: True if the request had not reached it yet.
+
+        Takes the request back. A pending one would cancel the task at its end, and the outcome would be lost.
+        """
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.take_back()
+            return True
+        self.take_back()
+        return False
+
+    @types.coroutine
+    def forcibly(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Await a coroutine that may swallow what is raised in it: given up, it ends all the same."""
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                yielded = coroutine.send(value) if error is None else coroutine.throw(error)
+            except StopIteration as stop:
+                return stop.value
+            value = error = None
+            try:
+                value = yield yielded
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as thrown:
+                error = thrown
+            if error is not None and self._is_given_up:
+                with contextlib.suppress(RuntimeError):  # it ignores even that, and is abandoned
+                    coroutine.close()
+                raise error
+
+    def stopped(self) -> Outcome:
+        """The outcome of an attempt that has ended because it was asked to."""
+        assignment = self.assignment
+        if self.kind == "move":
+            return Outcome("lost", reason="it blocked its worker's loop; its next attempt runs in a separate process")
+        if not self._is_given_up:
+            return stopped_outcome(self.kind or "cancel", assignment)
+        grace = f"did not stop within its grace of {assignment.cancel_grace_s:g} s"
+        if self.kind == "timeout":
+            return stopped_outcome(self.kind, assignment, f", {grace} and was given up")
+        return Outcome("cancelled", reason=f"given up: it {grace}")
+
+
+class AsyncRunner(SharedProcess):
+    """Runs coroutines on the loop it is called on: tens of thousands a second, none of them killable from here.
+
+    `run` must be awaited in a separate `asyncio.Task` for each attempt: a cancel cancels that. One that swallows its
+    cancellation is given up after its grace; one that blocks the loop is the affair of `LoopWatch`.
+    """
+
+    running: dict[str, Running]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_start: Callable[[str], None] = lambda job_id: None
+
+    async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        own = SharedContext(assignment, sink, loop, is_threaded=False)
+        running = Running(assignment, task, own)
+        self.running[assignment.job_id] = running
+        self.on_start(assignment.job_id)
+        if assignment.timeout_s is not None:
+            running.later(assignment.timeout_s, running.stop, "timeout")
+        token = context.enter(own)
+        try:
+            try:
+                function, args, kwargs = resolved(assignment)
+                value = function(*args, **kwargs)
+                if inspect.iscoroutine(value):
+                    value = await running.forcibly(value)
+                elif inspect.isawaitable(value):
+                    value = await value
+                outcome = succeeded(value, allow_pickle=assignment.allow_pickle)
+            except asyncio.CancelledError as error:
+                running.is_over = True
+                if not running.kind:
+                    if task.cancelling():
+                        raise  # the caller gives up on the whole attempt
+                    outcome = raised(error, allow_pickle=assignment.allow_pickle)
+                elif running.take_back():
+                    raise  # it was asked to stop, and the caller gives up as well
+                else:
+                    outcome = running.stopped()
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except Stop:  # raised in the middle of its code, which did not await; see `LoopWatch`
+                running.is_over = True
+                await running.is_undelivered()
+                outcome = running.stopped()
+            except BaseException as error:
+                running.is_over = True
+                outcome = raised(error, allow_pickle=assignment.allow_pickle)
+            running.is_over = True
+            if outcome.outcome in ("succeeded", "failed") and running.kind and not await running.is_undelivered():
+                outcome = running.stopped()
+        finally:
+            running.is_over = True
+            context.leave(token)
+            for timer in running.timers:
+                timer.cancel()
+            self._forget(running, assignment.job_id)
+            own.finish()
+        await own.end()
+        return outcome
+
+
+_copying = Routing(is_copying=True)
+
+
+class _Thread:
+    """An attempt in a thread."""
+
+    def __init__(self, assignment: Assignment, loop: asyncio.AbstractEventLoop, own: SharedContext) -> None:
+        self.assignment = assignment
+        self.loop = loop
+        self.context = own
+        self.kind = ""
+        self.is_over = False
+        self.done: asyncio.Future[Outcome] = loop.create_future()
+        self.thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(self._main,), name=f"job {assignment.job_id}", daemon=True
+        )
+
+    def stop(self, kind: str) -> None:
+        """Raise `Stop` in the thread, at its next Python instruction."""
+        if self.kind or self.is_over:
+            return
+        self.kind = kind
+        self.context.is_stopping = True
+        if self.thread.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread.ident), ctypes.py_object(Stop))
+        self.loop.call_later(self.assignment.cancel_grace_s, self._give_up)
+
+    def _give_up(self) -> None:
+        if not self.done.done():
+            note = ", and its thread, which cannot be killed, may still be running"
+            self.done.set_result(stopped_outcome(self.kind, self.assignment, note))
+
+    def _main(self) -> None:
+        try:
+            outcome = self._attempt()
+        except BaseException:  # a Stop that came while the outcome was being written
+            outcome = stopped_outcome(self.kind or "cancel", self.assignment)
+        self.is_over = True
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._deliver, outcome)
+
+    def _attempt(self) -> Outcome:
+        assignment = self.assignment
+        token = context.enter(self.context)
+        try:
+            function, args, kwargs = resolved(assignment)
+            value = function(*args, **kwargs)
+            if inspect.iscoroutine(value):
+                value = asyncio.run(value)
+            self.is_over = True
+        except Stop:
+            return stopped_outcome(self.kind, assignment)
+        except BaseException as error:
+            self.is_over = True
+            return raised(error, allow_pickle=assignment.allow_pickle)
+        finally:
+            context.leave(token)
+        return succeeded(value, allow_pickle=assignment.allow_pickle)
+
+    def _deliver(self, outcome: Outcome) -> None:
+        if not self.done.done():
+            if self.kind and outcome.outcome == "succeeded" and self.context.is_stopping:
+                # It looked at should_stop and returned.
+                outcome = stopped_outcome(self.kind, self.assignment)
+            self.done.set_result(outcome)
+
+
+class ThreadRunner(SharedProcess):
+    """Runs plain functions in threads. A cancel sets `should_stop` and raises `Stop` at the next Python instruction;
+    code that stays in C cannot be stopped, and the outcome says so."""
+
+    async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
+        loop = asyncio.get_running_loop()
+        own = SharedContext(assignment, sink, loop, is_threaded=True)
+        running = _Thread(assignment, loop, own)
+        self.running[assignment.job_id] = running
+        timer = None
+        if assignment.timeout_s is not None:
+            timer = loop.call_later(assignment.timeout_s, running.stop, "timeout")
+        running.thread.start()
+        try:
+            outcome = await asyncio.shield(running.done)
+        except asyncio.CancelledError:
+            running.stop("kill")
+            await asyncio.wait([running.done])
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._forget(running, assignment.job_id)
+            own.finish()
+            await asyncio.sleep(0)  # its last lines are on their way to the sink through this loop
+        await own.end()
+        return outcome
+
+
+def run_here(assignment: Assignment, sink: Sink) -> Outcome:
+    """Run an attempt in the calling thread and return when it has ended (`sync://`).
+
+    What it prints still shows; lines and progress go to the sink as well, which is only called in this thread. Timeout
+    and memory limit are not enforced: no other process could do it. Ctrl-C cancels the job.
+    """
+    _copying.install()
+    bars.install()
+    ticker = Ticker(lambda: recorder.tick())
+    recorder = Recorder(SinkOutlet(sink), ticker.arm, bounds=assignment.bounds)
+    recorder.is_passive = True
+    token = context.enter(Context(assignment.job_id, assignment.attempt, assignment.task, recorder))
+    started = time.process_time()
+    try:
+        function, args, kwargs = resolved(assignment)
+        value = function(*args, **kwargs)
+        if inspect.iscoroutine(value):
+            value = _run_coroutine(value)
+        outcome = succeeded(value, allow_pickle=assignment.allow_pickle)
+    except KeyboardInterrupt:
+        outcome = Outcome("cancelled", reason="interrupted from the keyboard")
+    except BaseException as error:
+        outcome = raised(error, allow_pickle=assignment.allow_pickle)
+    finally:
+        context.leave(token)
+        _copying.remove()
+        ticker.stop()
+        recorder.close()
+    usage = {"cpu_s": round(time.process_time() - started, 6)}
+    return replace(outcome, usage=usage)
+
+
+def _run_coroutine(coroutine: Any) -> Any:
+    """`asyncio.run`, also where a loop is already running in this thread (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1, "jobkit-sync") as thread:
+        return thread.submit(contextvars.copy_context().run, asyncio.run, coroutine).result()

@@ -16,9 +16,9 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from jobkit.model import LogLine
-from jobkit.run.base import Assignment, Outcome
-from jobkit.run.process import hidden
-from jobkit.run.process.pipe import now_ms
+from jobkit.run.attempt import Assignment, Outcome
+from jobkit.run.process.attempt import now_ms
+from jobkit.run.process.state import whole_environ
 from jobkit.settings import Settings
 from jobkit.store import library
 from jobkit.store.connect import open_blocking
@@ -62,7 +62,7 @@ class BlockedLoop:
         attempts = list(self._attempts.items())
         endings = [self._end(attempt, outcomes.get(job_id, released)) for job_id, attempt in attempts]
         self._run([("finish", finish_args(endings))])
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], hidden.whole())
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], whole_environ())
 
     def _run(self, calls: Iterable[tuple[str, Sequence[Any]]]) -> None:
         try:

@@ -11,13 +11,12 @@ from functools import partial
 
 from jobkit.model import JobkitError
 from jobkit.notify import notifier_of
-from jobkit.run.base import Runner
-from jobkit.run.coroutines.runner import CoroutineRunner
-from jobkit.run.inside import frame_locals
-from jobkit.run.process import hidden
-from jobkit.run.process.environments import Environments
+from jobkit.run.attempt import Runner
+from jobkit.run.inside.tracebacks import keep_locals
+from jobkit.run.placement import CoroutineRunner, Environments
 from jobkit.run.process.runner import ProcessRunner
-from jobkit.run.threads import ThreadRunner
+from jobkit.run.process.state import hiding
+from jobkit.run.shared import ThreadRunner
 from jobkit.settings import Settings
 from jobkit.tasks.registry import registry
 from jobkit.worker.logs import log_to_stderr
@@ -71,7 +70,7 @@ def run_worker(
     asyncio.set_event_loop(loop)
     try:
         registry.load(tasks)
-        frame_locals.keep(settings.locals)
+        keep_locals(settings.locals)
         processes = ProcessRunner(preload=tasks, spares=min(2, slots), start_method=settings.start_method)
         coroutines = CoroutineRunner(
             processes, modules=sys.modules, block_s=min(1.0, 2 * settings.heartbeat), dead_s=settings.lease
@@ -95,7 +94,7 @@ def run_worker(
             watch=coroutines.watch,
         )
         logger.info("worker %s serves %s with %d slots", worker.info.id, ", ".join(queues), slots)
-        with hidden.hiding():  # coroutines may run in this very process
+        with hiding():  # coroutines may run in this very process
             if is_local:
                 loop.add_signal_handler(signal.SIGHUP, worker.retire)
             loop.run_until_complete(_serve(worker))

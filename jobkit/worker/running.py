@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from jobkit.attempts import NeedMissing, assignment, ending, is_large, lacking, needed, rejected
 from jobkit.codec import Codec
 from jobkit.model import ErrorKind, JobError, JobSpec, SignatureError, StoreUnavailable
-from jobkit.run.base import Outcome, Runner
+from jobkit.run.attempt import Outcome, Runner
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, AttemptNews, Claimed, Ending, Kept, WorkerInfo

@@ -22,8 +22,8 @@ import psutil
 
 from jobkit.codec import Codec
 from jobkit.model import StoreUnavailable
-from jobkit.run.base import Outcome, Runner
-from jobkit.run.coroutines.watch import LoopWatch
+from jobkit.run.attempt import Outcome, Runner
+from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal

@@ -16,8 +16,8 @@ import pytest
 from jobkit.client.aio import AioKit
 from jobkit.client.kit import Kit
 from jobkit.codec import Codec
-from jobkit.run.base import Assignment, Outcome
-from jobkit.run.threads import ThreadRunner
+from jobkit.run.attempt import Assignment, Outcome
+from jobkit.run.shared import ThreadRunner
 from jobkit.tasks.call import Call, encode_call
 from jobkit.testing import MemoryKit
 from tests.run.conftest import Heard

@@ -14,7 +14,7 @@ import pytest
 
 from jobkit.codec import Codec
 from jobkit.model import LogLine
-from jobkit.run.base import Assignment
+from jobkit.run.attempt import Assignment
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.tasks.call import Call, encode_call
 from tests.support import wait_until

@@ -184,7 +184,7 @@ def last(heard: Heard) -> Any:
 
 async def test_progress_is_throttled_and_its_last_value_arrives(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
-        from jobkit.run.inside.progress import progress
+        from jobkit.run.inside.bars import progress
 
         for _ in progress(range(3_000_000), desc="steps"):
             pass
@@ -202,7 +202,7 @@ async def test_a_slow_step_after_fast_ones_is_seen(runner: ProcessRunner, heard:
     def job(go: Path) -> None:
         import time
 
-        from jobkit.run.inside.progress import progress
+        from jobkit.run.inside.bars import progress
 
         for i in progress(range(100_100)):
             if i >= 100_000:
@@ -222,7 +222,7 @@ async def test_the_outermost_bar_is_the_jobs_progress(runner: ProcessRunner, hea
     def job() -> None:
         import time
 
-        from jobkit.run.inside.progress import progress
+        from jobkit.run.inside.bars import progress
 
         for _ in progress(range(3), desc="epochs"):
             for _ in progress(range(10), desc="batches"):
@@ -395,7 +395,7 @@ async def test_a_job_without_tqdm_does_not_import_it(runner: ProcessRunner, hear
     def job() -> list[str]:
         import sys
 
-        from jobkit.run.inside.progress import progress
+        from jobkit.run.inside.bars import progress
 
         list(progress([1, 2]))
         return [name for name in ("tqdm", "numpy", "pandas", "IPython", "redis", "arq", "panel") if name in sys.modules]

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobkit.run.inside import frame_locals
-from jobkit.run.inside.frame_locals import shown
-from jobkit.run.inside.tracebacks import describe
+from jobkit.run.inside.tracebacks import describe, keep_locals, shown
 from jobkit.run.process.runner import ProcessRunner
 
 from .conftest import Heard, assign
@@ -22,9 +20,9 @@ from .test_tracebacks import caught
 
 @pytest.fixture
 def _kept() -> Iterator[None]:
-    frame_locals.keep(True)
+    keep_locals(True)
     yield
-    frame_locals.keep(False)
+    keep_locals(False)
 
 
 def fails(n: int, password: str) -> None:

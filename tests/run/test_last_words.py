@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from jobkit.run.base import Outcome
+from jobkit.run.attempt import Outcome
 from jobkit.run.process import frames
 from jobkit.run.process.attempt import ProcessAttempt
-from jobkit.run.process.child_process import ChildProcess
-from jobkit.run.process.oom import KernelKills, counter_file
+from jobkit.run.process.link import ChildProcess
 from jobkit.run.process.runner import ProcessRunner
+from jobkit.run.process.tree import KernelKills, counter_file
 
 from .conftest import Heard, assign
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from jobkit.model import ErrorKind, JobkitError
-from jobkit.run.base import Outcome
+from jobkit.run.attempt import Outcome
 from jobkit.run.process.runner import ProcessRunner
 from tests.support import until
 

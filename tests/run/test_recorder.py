@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from jobkit.run.inside.artifacts import Body
+from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import Context, current, enter, leave
 from jobkit.run.inside.lines import WireLine
-from jobkit.run.inside.progress import progress
 from jobkit.run.inside.recorder import Bar, Recorder
-from jobkit.run.threads import run_here
+from jobkit.run.shared import run_here
 
 from .conftest import Heard, assign
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from jobkit.model import ErrorKind
-from jobkit.run.base import Outcome
+from jobkit.run.attempt import Outcome
 from jobkit.run.process.runner import ProcessRunner
 from tests.support import until
 
@@ -204,8 +204,8 @@ async def test_output_progress_and_artifacts_belong_to_the_job_that_made_them(ru
         import logging
         import subprocess
 
+        from jobkit.run.inside.bars import progress
         from jobkit.run.inside.context import current
-        from jobkit.run.inside.progress import progress
 
         print(word)
         ctypes.CDLL(None).puts(f"c {word}".encode())

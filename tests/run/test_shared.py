@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from jobkit.model import ErrorKind
-from jobkit.run.coroutines.loop import AsyncRunner
+from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import current, waiting
-from jobkit.run.inside.progress import progress
-from jobkit.run.threads import ThreadRunner, run_here
+from jobkit.run.shared import AsyncRunner, ThreadRunner, run_here
 from tests.support import until
 
 from .conftest import Heard, assign
@@ -50,8 +49,8 @@ async def test_output_of_jobs_at_once_goes_to_each_of_them(loop_runner: AsyncRun
         import asyncio
         import logging
 
+        from jobkit.run.inside.bars import progress
         from jobkit.run.inside.context import current
-        from jobkit.run.inside.progress import progress
 
         for i in progress(range(3), desc=name):
             print(name, i)
@@ -229,7 +228,7 @@ async def test_an_async_no_op_costs_little(loop_runner: AsyncRunner, heard: Hear
 
 async def test_a_thread_job_reports_prints_and_returns(threads: ThreadRunner, heard: Heard) -> None:
     def job() -> str:
-        from jobkit.run.inside.progress import progress
+        from jobkit.run.inside.bars import progress
 
         for i in progress([1, 2], desc="two"):
             print("item", i)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from jobkit.run.base import Outcome
-from jobkit.run.coroutines.loop import AsyncRunner
-from jobkit.run.coroutines.watch import LoopWatch
+from jobkit.run.attempt import Outcome
+from jobkit.run.shared import AsyncRunner
+from jobkit.run.watch import LoopWatch
 
 from .conftest import Heard, assign
 

@@ -14,7 +14,7 @@ import select
 import signal
 import sys
 
-from jobkit.run.threads import ThreadRunner
+from jobkit.run.shared import ThreadRunner
 from jobkit.settings import Settings
 from jobkit.worker.worker import JobWorker
 from tests import faults

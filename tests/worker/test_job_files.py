@@ -13,7 +13,7 @@ import pytest
 from jobkit.attempts import MAX_RESULT_BYTES, Filed, ending, preview_subject
 from jobkit.codec import PICKLE, Codec, Subject, is_reference
 from jobkit.model import JobSpec, LogLine
-from jobkit.run.base import Outcome
+from jobkit.run.attempt import Outcome
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed, Ending, Submission, WorkerInfo

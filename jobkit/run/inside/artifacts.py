@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobkit.model import InvalidParams
-from jobkit.run.inside.figures import bokeh_html, holoviews_figure
+from jobkit.run.inside.preview import bokeh_html, holoviews_figure
 
 NAME_LIMIT = 200
 

@@ -1,4 +1,9 @@
-"""An exception as a `JobError`: what happened, where in the user's own code, with our frames left out. Never raises."""
+"""An exception as a `JobError`: what happened, where in the user's own code, with our frames left out. Never raises.
+
+If asked for (`jobkit worker --locals`), with the local variables of the frame that failed. What looks like a secret is
+masked there: by the name of the variable, key or field, and passwords in URLs. That is a precaution, not a promise, and
+the reason why it is off by default.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +11,84 @@ import linecache
 import os
 import pickle
 import re
+import reprlib
 import sys
 import sysconfig
 import textwrap
 import traceback
 from collections.abc import Iterable
-from types import TracebackType
+from types import FrameType, FunctionType, ModuleType, TracebackType
+from typing import Any
 
 from jobkit.codec import pickled
 from jobkit.model import ErrorKind
 from jobkit.model.snapshot import JobError
-from jobkit.run.inside import frame_locals
 from jobkit.run.inside.lines import clean, cut
+from jobkit.tasks.arguments import MASK
+from jobkit.tasks.hints import is_secret_name
+
+_NAMES, _CHARS = 40, 500
+
+_FIELD = re.compile(
+    r"""(?P<name>["']?\w*(?:secret|token|password|passwd|passphrase|api_?key|private_key|credential)\w*["']?\s*[=:]\s*)
+        (?:b?'(?:[^'\\]|\\.)*'?|b?"(?:[^"\\]|\\.)*"?|[^\s,)}\]]+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_URL = re.compile(r"(?P<name>\w://[^\s:/@'\"]*:)[^\s'\"]*@")
+
+_is_on = False
+
+
+def keep_locals(is_on: bool) -> None:
+    """Keep local variables with errors from now on (or not), in this process and its forks."""
+    global _is_on
+    _is_on = is_on
+
+
+def keeps_locals() -> bool:
+    return _is_on
+
+
+def locals_text(frame: FrameType) -> str:
+    """A line for each variable, in the order in which they came into being. Never raises."""
+    found = {name: value for name, value in frame.f_locals.items() if _is_telling(name, value)}
+    shown_ones = list(found.items())[:_NAMES]
+    lines = [f"  {name} = {MASK if is_secret_name(name) else shown(value)}" for name, value in shown_ones]
+    if len(found) > _NAMES:
+        lines.append(f"  … {len(found) - _NAMES} more …")
+    return "\n".join(lines)
+
+
+def shown(value: Any) -> str:
+    """One line of any value, its secrets masked."""
+    try:
+        text = _short.repr(value)
+    except Exception as error:  # a __repr__ of the user's
+        return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
+    text = " ".join(clean(text.replace("\n", " ").replace("\t", " ")).split())
+    text = _URL.sub(rf"\g<name>{MASK}@", _FIELD.sub(rf"\g<name>{MASK}", text))
+    return cut(text, _CHARS)
+
+
+def _is_telling(name: str, value: Any) -> bool:
+    return not name.startswith(("__", ".")) and not isinstance(value, (ModuleType, FunctionType, type))
+
+
+class _Short(reprlib.Repr):
+    """`repr` that never writes out what is large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 3, 400, 400, 100
+
+    def repr_bytes(self, value: bytes, level: int) -> str:
+        return repr(value) if len(value) <= 100 else f"{value[:80]!r}… ({len(value):,} bytes)"
+
+    repr_bytearray = repr_bytes
+
+
+_short = _Short()
+
 
 MESSAGE_LIMIT, TRACEBACK_LINES, TRACEBACK_LIMIT = 1_000, 200, 64_000
 ERROR_BODY_LIMIT = 1_000_000
@@ -45,8 +116,8 @@ def describe(error: BaseException, kind: ErrorKind = ErrorKind.EXCEPTION) -> Job
         where = "" if deepest is None else _place_of(deepest)
         source = "" if deepest is None else _source_of(deepest)
         text = _format(error)
-        if deepest is not None and frame_locals.is_kept():
-            text += f"\n\nLocal variables in {where}:\n{frame_locals.locals_text(deepest.tb_frame)}"
+        if deepest is not None and keeps_locals():
+            text += f"\n\nLocal variables in {where}:\n{locals_text(deepest.tb_frame)}"
     except Exception:  # exceptions of the user's may raise from any attribute
         where, text, source = "", "", ""
     return JobError(kind=kind, type=name, message=_message(error), traceback=text, where=where, source=source)

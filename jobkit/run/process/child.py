@@ -23,23 +23,19 @@ from typing import Any, NoReturn
 
 from jobkit.files.log import LogFile
 from jobkit.model import ErrorKind
-from jobkit.run.attempt import failed, outcome_to_wire, raised, resolve, succeeded
-from jobkit.run.base import Outcome
-from jobkit.run.inside import context, tqdm_hook
+from jobkit.run.attempt import Outcome, failed, outcome_to_wire, raised, resolve, succeeded
+from jobkit.run.inside import bars, context
 from jobkit.run.inside.artifacts import Body, Bounds
 from jobkit.run.inside.capture import ProcessCapture
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.lines import WireLine
 from jobkit.run.inside.recorder import Recorder, Ticker
-from jobkit.run.process import frames, hidden, tree
-from jobkit.run.process.state import ProcessState
+from jobkit.run.process import frames, tree
+from jobkit.run.process.state import HIDDEN, ProcessState
 
 CONTROL_FD = 3
 #: Results above this size go to the parent through a file.
 SPOOL_BYTES = 1_000_000
-
-#: Added to the spool's path, with a number: large artifacts on their way to the parent.
-ARTIFACT_SUFFIX = ".artifact"
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SC_OPEN_MAX = os.sysconf("SC_OPEN_MAX")
@@ -85,7 +81,7 @@ def prepare(zygote: int, fds: tuple[int, int, int]) -> None:
         os.dup2(fd, target, inheritable=target != CONTROL_FD)
     os.closerange(CONTROL_FD + 1, _SC_OPEN_MAX)
     _prefer_in_oom_kills()
-    for name in hidden.NAMES:
+    for name in HIDDEN:
         os.environ.pop(name, None)
     _libc.setvbuf(ctypes.c_void_p.in_dll(_libc, "stdout"), None, 1, 0)  # C's printf: by lines, although to a pipe
     gc.enable()
@@ -188,7 +184,7 @@ class _FrameOutlet:
             return
         # A copy, also of a file: once `save` has returned, the job may change it.
         self._files += 1
-        frames.spool(f"{self._spool}{ARTIFACT_SUFFIX}{self._files}", body)
+        frames.spool(f"{self._spool}{frames.ARTIFACT_SUFFIX}{self._files}", body)
         self._send(frames.ARTIFACT, (name, media, b"", self._files))
 
 
@@ -204,7 +200,7 @@ class _Life:
         self._capture = ProcessCapture()
         self._before: ProcessState | None = None
         self._peak = 0
-        tqdm_hook.install(has_monitor=False)
+        bars.install(has_monitor=False)
         os.register_at_fork(after_in_child=self._release)
 
     def serve(self) -> None:

@@ -24,6 +24,9 @@ READY, LINES, PROGRESS, ARTIFACT, ENDED = b"r", b"l", b"p", b"a", b"e"
 #: Child to parent: ids of the jobs that the task waits for now, [] when it goes on.
 AWAITS = b"w"
 
+#: Added to the spool's path, with a number: large artifacts on their way to the parent.
+ARTIFACT_SUFFIX = ".artifact"
+
 _READ_BYTES = 262_144
 
 _HEAD = struct.Struct(">Ic")

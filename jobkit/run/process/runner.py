@@ -15,12 +15,10 @@ import tempfile
 from collections.abc import Sequence
 
 from jobkit.model import ErrorKind, JobkitError
-from jobkit.run.attempt import failed
-from jobkit.run.base import Assignment, Outcome, Sink
+from jobkit.run.attempt import Assignment, Outcome, Sink, failed
 from jobkit.run.process.attempt import ProcessAttempt
-from jobkit.run.process.child_process import ChildProcess, ProcessClient
-from jobkit.run.process.link import Died, ZygoteLink
-from jobkit.run.process.oom import KernelKills, counter_file
+from jobkit.run.process.link import ChildProcess, Died, ProcessClient, ZygoteLink
+from jobkit.run.process.tree import KernelKills, counter_file
 from jobkit.tasks.call import read_head
 
 logger = logging.getLogger("jobkit.worker")

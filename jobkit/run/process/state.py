@@ -1,9 +1,9 @@
-"""State of a process that a job may change, put back for the next job (`reuse=`).
+"""State of a process that runs jobs: variables hidden from them, and what is put back between two of them (`reuse=`).
 
-Put back between two jobs: environment, working directory, import path, umask, signal handlers and timers, loggers,
-warning filters, random seeds. Not put back, because that is what a warm process is for: modules and their globals,
-caches, open connections, settings of libraries. A process in which something of a job is still alive (a thread, a
-process) gets no further job.
+Put back: environment, working directory, import path, umask, signal handlers and timers, loggers, warning filters,
+random seeds. Not put back, because that is what a warm process is for: modules and their globals, caches, open
+connections, settings of libraries. A process in which something of a job is still alive (a thread, a process) gets no
+further job.
 """
 
 from __future__ import annotations
@@ -16,6 +16,33 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterator, Mapping
+
+HIDDEN = ("JOBKIT_SECRET", "JOBKIT_URL")
+
+_taken: dict[str, str] = {}
+
+
+def without_hidden(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a process of jobs."""
+    return {name: value for name, value in environ.items() if name not in HIDDEN}
+
+
+def whole_environ() -> dict[str, str]:
+    """The environment of this process as it was, for who starts it over."""
+    return {**os.environ, **_taken}
+
+
+@contextlib.contextmanager
+def hiding() -> Iterator[None]:
+    """For a process that runs jobs among other things: takes it out of the environment meanwhile."""
+    _taken.update({name: os.environ.pop(name) for name in HIDDEN if name in os.environ})
+    try:
+        yield
+    finally:
+        os.environ.update(_taken)
+        _taken.clear()
+
 
 #: No module offers this but through private names; `catch_warnings` itself calls it so that changed filters count.
 _filters_mutated = getattr(warnings, "_filters_mutated", lambda: None)

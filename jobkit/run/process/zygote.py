@@ -35,7 +35,8 @@ import cloudpickle as _cloudpickle  # noqa: F401  # once, not in every child
 import msgspec
 
 from jobkit.model import JobkitError
-from jobkit.run.inside import frame_locals, tqdm_hook
+from jobkit.run.inside import bars
+from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.process import child, tree
 from jobkit.run.process.state import reseed_numpy
 from jobkit.tasks.registry import registry
@@ -76,7 +77,7 @@ def main(fd: int, preload: list[str], path: list[str], spool: str, start: str) -
     # The worker decides about both; SIGTERM is blocked, not ignored, so that a child gets one that comes early.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    tqdm_hook.install()
+    bars.install()
     # The stack at a signal such as SIGSEGV: on a job's log, and the worker takes it from there. A file
     # would be one more descriptor for the job's own code to stumble over.
     faulthandler.enable(file=2, all_threads=False)
@@ -287,7 +288,7 @@ _unpack = msgspec.msgpack.Decoder().decode
 def _script() -> NoReturn:
     fd, arguments = int(sys.argv[1]), _unpack(bytes.fromhex(sys.argv[2]))
     sys.argv[1:] = []
-    frame_locals.keep(arguments["locals"])
+    keep_locals(arguments["locals"])
     sys.exit(main(fd, arguments["preload"], arguments["path"], arguments["spool"], arguments["start"]))
 
 

@@ -25,13 +25,12 @@ from arq.worker import Function, JobExecutionFailed, RetryJob
 
 from jobkit.codec import MSGPACK
 from jobkit.model import ErrorKind, Retry, StoreUnavailable
-from jobkit.run.attempt import Rejected, raised
-from jobkit.run.base import Assignment, Outcome, Sink
-from jobkit.run.coroutines.loop import AsyncRunner
-from jobkit.run.coroutines.watch import LoopWatch
-from jobkit.run.inside import tqdm_hook
+from jobkit.run.attempt import Assignment, Outcome, Rejected, Sink, raised
+from jobkit.run.inside import bars
 from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.preview import safe_repr
+from jobkit.run.shared import AsyncRunner
+from jobkit.run.watch import LoopWatch
 from jobkit.store.redis_arq import ArqQueue
 from jobkit.tasks.call import read_call, read_head
 from jobkit.worker.attempt import RunningAttempt
@@ -145,7 +144,7 @@ class ArqRunner(AsyncRunner):
         if not self._is_open:
             self._is_open = True
             _copying.install()
-            tqdm_hook.install()
+            bars.install()
             if self.watch is not None:
                 self.watch.start()
 

@@ -22,8 +22,8 @@ from arq.worker import Function
 from redis.exceptions import RedisError
 
 from jobkit.model import StoreUnavailable
-from jobkit.run.base import Outcome
-from jobkit.run.coroutines.watch import LoopWatch
+from jobkit.run.attempt import Outcome
+from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.redis_arq import ArqQueue
 from jobkit.store.values import Ending

@@ -24,12 +24,11 @@ from collections.abc import Callable
 from types import FrameType
 
 from jobkit.model import ErrorKind
-from jobkit.run.attempt import failed
-from jobkit.run.base import Assignment, Outcome
-from jobkit.run.coroutines.loop import AsyncRunner, Running
+from jobkit.run.attempt import Assignment, Outcome, failed
 from jobkit.run.inside import context
 from jobkit.run.inside.context import Stop
 from jobkit.run.inside.tracebacks import fault_text
+from jobkit.run.shared import AsyncRunner, Running
 
 logger = logging.getLogger("jobkit.worker")
 

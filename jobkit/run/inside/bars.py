@@ -1,0 +1,425 @@
+"""Progress bars of a job: `jobkit.progress`, and any bar of tqdm or rich, with no change of the user's code.
+
+In a job a loop costs a counter and the look at one flag per iteration; the clock and the pipe are the recorder's
+(`Recorder.tick`). Outside a job `jobkit.progress` is a tqdm bar if a person watches, else just the loop, and bars of
+tqdm and rich stay exactly what they were. Nothing is imported for this: an import hook waits for their modules.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.machinery
+import operator
+import sys
+import weakref
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+from typing import Any, Generic, TypeVar, overload
+
+from jobkit.run.inside.context import Context, active
+from jobkit.run.inside.recorder import Bar, Recorder
+
+T = TypeVar("T")
+
+# -- jobkit.progress ---------------------------------------------------------------------------------------------------
+
+
+@overload
+def progress(iterable: Iterable[T], desc: str = "", total: float | None = None) -> Progress[T]: ...
+@overload
+def progress(iterable: AsyncIterable[T], desc: str = "", total: float | None = None) -> AsyncProgress[T]: ...
+def progress(
+    iterable: Iterable[T] | AsyncIterable[T], desc: str = "", total: float | None = None
+) -> Progress[T] | AsyncProgress[T]:
+    """Iterate and show how far it is.
+
+    Args:
+        iterable: what to loop over (or an asynchronous iterable, for `async for`).
+        desc: a few words beside the bar.
+        total: number of items, where `len(iterable)` does not know it.
+
+    Returns:
+        An iterator over the same items, with a length if that is known. If bars are nested the outermost one is
+        the job's progress, inner ones add to its message.
+
+    Raises:
+        TypeError: `iterable` cannot be looped over.
+    """
+    if isinstance(iterable, AsyncIterable):
+        return AsyncProgress(iterable, desc, total)
+    if not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
+        raise TypeError(f"progress() needs something to loop over, not {type(iterable).__name__}")
+    return Progress(iterable, desc, total)
+
+
+class Progress(Generic[T]):
+    """Result of `progress`. `for` loops run over a plain generator, without a call in between."""
+
+    def __init__(self, iterable: Iterable[T], desc: str = "", total: float | None = None) -> None:
+        self._iterable = iterable
+        self._desc = desc
+        self._total = total
+        self._started: Iterator[T] | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return self._start() if self._started is None else self._started
+
+    def __next__(self) -> T:
+        if self._started is None:
+            self._started = self._start()
+        return next(self._started)
+
+    def __len__(self) -> int:
+        return len(self._iterable)  # type: ignore[arg-type]  # raises TypeError where the iterable has no length
+
+    def __length_hint__(self) -> int:
+        return operator.length_hint(self._iterable)
+
+    def _start(self) -> Iterator[T]:
+        context = active()
+        if context is not None and context.recorder is not None:
+            return _count(self._iterable, Bar(self._desc, _size(self._iterable, self._total)), context.recorder)
+        if _is_watched():
+            from tqdm.auto import tqdm  # type: ignore[import-untyped]  # it has no type hints
+
+            return iter(tqdm(self._iterable, desc=self._desc or None, total=self._total))
+        return iter(self._iterable)
+
+
+class AsyncProgress(Generic[T]):
+    """Result of `progress` for an asynchronous iterable."""
+
+    def __init__(self, iterable: AsyncIterable[T], desc: str = "", total: float | None = None) -> None:
+        self._iterable = iterable
+        self._desc = desc
+        self._total = total
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        context = active()
+        recorder = None if context is None else context.recorder
+        if recorder is None:
+            async for item in self._iterable:
+                yield item
+            return
+        bar = Bar(self._desc, self._total)
+        recorder.open_bar(bar)
+        try:
+            async for item in self._iterable:
+                yield item
+                bar.done += 1
+                if bar.due:
+                    bar.due = False
+                    recorder.moved()
+        finally:
+            recorder.close_bar(bar)
+
+
+def _count(iterable: Iterable[T], bar: Bar, recorder: Recorder) -> Iterator[T]:
+    done = 0
+    recorder.open_bar(bar)
+    try:
+        for item in iterable:
+            yield item
+            bar.done = done = done + 1  # each time: the next item may take an hour, and a tick shows this meanwhile
+            if bar.due:
+                bar.due = False
+                recorder.moved()
+    finally:
+        recorder.close_bar(bar)
+
+
+def _size(iterable: object, total: float | None) -> float | None:
+    """The number of items: as told, else its length, else what its iterator says of itself."""
+    if total is not None:
+        return total
+    return operator.length_hint(iterable, 0) or None
+
+
+def _is_watched() -> bool:
+    """True where a person would see a bar: a terminal, or a notebook."""
+    shell = sys.modules.get("IPython")
+    if shell is not None and "ipykernel" in sys.modules and shell.get_ipython() is not None:
+        return True
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # no stderr, or a closed one
+        return False
+
+
+# -- the import hook ---------------------------------------------------------------------------------------------------
+
+#: Whether tqdm may start its thread that draws bars which seem to be stuck.
+_has_monitor = True
+
+
+def install(*, has_monitor: bool = True) -> None:
+    """See to it that tqdm and rich, loaded or yet to be, report to the job they run in.
+
+    Args:
+        has_monitor: False in a process that runs nothing but jobs, whose bars are seen to anyway: without its thread a
+            process can be used for another job.
+    """
+    global _has_monitor
+    _has_monitor = has_monitor
+    if not has_monitor and "tqdm.std" in sys.modules:
+        sys.modules["tqdm.std"].tqdm.monitor_interval = 0
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    for name, patch in _PATCHES.items():
+        if (module := sys.modules.get(name)) is not None:
+            patch(module)
+    sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(MetaPathFinder):
+    """Lets the usual finder find these modules, and patches them once they are loaded."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name not in _PATCHES:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            loader: Any = spec.loader
+
+            def exec_module(module: ModuleType) -> None:
+                del loader.exec_module  # the module must look as if it had not been hooked
+                loader.exec_module(module)
+                _PATCHES[name](module)
+
+            loader.exec_module = exec_module
+        return spec
+
+
+# -- tqdm --------------------------------------------------------------------------------------------------------------
+
+
+class _Nowhere:
+    """The file of a bar in a job: its text goes nowhere."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+_NOWHERE = _Nowhere()
+
+
+def _watch(tqdm: Any, context: Context) -> None:
+    """Give a new tqdm its bar in the job."""
+    recorder = context.recorder
+    if recorder is None or tqdm.disable:
+        return
+    known = weakref.ref(tqdm)
+
+    def poke() -> None:
+        # tqdm learns how many iterations it may skip before it looks at the clock. After a fast stretch that can be
+        # seconds of slow ones, so let it look now.
+        bar = known()
+        if bar is not None and getattr(bar, "dynamic_miniters", False):
+            bar.miniters = 0
+
+    bar = Bar("", tqdm.total, poke)
+    tqdm.__dict__["_jobkit"] = bar, recorder
+    _read(tqdm, bar)
+    recorder.open_bar(bar)
+
+
+def _read(tqdm: Any, bar: Bar) -> None:
+    bar.done, bar.total = tqdm.n, tqdm.total
+    desc = (tqdm.desc or "").removesuffix(": ")
+    bar.message = f"{desc} {tqdm.postfix}".strip() if tqdm.postfix else desc
+
+
+def _count_tqdm(tqdm: Any, bar: Bar, recorder: Recorder) -> Iterator[Any]:
+    """The loop of a bar. As in tqdm's own, what `update` adds meanwhile counts as well."""
+    done = told = 0
+    try:
+        for item in tqdm.iterable:
+            yield item
+            done += 1
+            if bar.due:
+                bar.due = False
+                tqdm.n += done - told
+                told = done
+                _read(tqdm, bar)
+                recorder.moved()
+    finally:
+        tqdm.n += done - told
+        tqdm.close()
+
+
+def _quiet(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a bar that shall draw nothing on standard output or error, and be on unless switched off."""
+    if len(args) < 5 and kwargs.get("file") in (None, sys.stdout, sys.stderr):
+        kwargs["file"] = _NOWHERE
+    if kwargs.get("disable", False) is None:  # "off unless on a terminal"
+        kwargs["disable"] = False
+    return kwargs
+
+
+def _patch_std(module: ModuleType) -> None:
+    cls: Any = module.tqdm
+    if not _has_monitor:
+        cls.monitor_interval = 0
+    init, iterate = cls.__init__, cls.__iter__
+    refresh, display, close = cls.refresh, cls.display, cls.close
+
+    @functools.wraps(init)
+    def patched_init(self: Any, *args: Any, **kwargs: Any) -> None:
+        context = active()
+        if context is None:
+            init(self, *args, **kwargs)
+            return
+        self.__dict__["_jobkit"] = None  # from now on nothing draws
+        init(self, *args, **_quiet(args, kwargs))
+        _watch(self, context)
+
+    @functools.wraps(iterate)
+    def patched_iter(self: Any) -> Iterator[Any]:
+        watched = None if self.disable else self.__dict__.get("_jobkit")
+        return iterate(self) if watched is None else _count_tqdm(self, *watched)
+
+    @functools.wraps(refresh)
+    def patched_refresh(self: Any, nolock: bool = False, lock_args: Any = None) -> Any:
+        if "_jobkit" not in self.__dict__:
+            return refresh(self, nolock=nolock, lock_args=lock_args)
+        if (watched := self.__dict__["_jobkit"]) is not None:  # None: still in its constructor, or switched off
+            bar, recorder = watched
+            _read(self, bar)
+            recorder.moved()
+        return True
+
+    @functools.wraps(display)
+    def patched_display(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return True if "_jobkit" in self.__dict__ else display(self, *args, **kwargs)
+
+    @functools.wraps(close)
+    def patched_close(self: Any) -> None:
+        watched = None if getattr(self, "disable", True) else self.__dict__.get("_jobkit")
+        close(self)
+        if watched is not None:
+            bar, recorder = watched
+            _read(self, bar)
+            recorder.close_bar(bar)
+
+    cls.__init__, cls.__iter__ = patched_init, patched_iter
+    cls.refresh, cls.display, cls.close = patched_refresh, patched_display, patched_close
+
+
+def _patch_notebook(module: ModuleType) -> None:
+    """A notebook bar in a job has no widget: it is a plain bar with another name."""
+    cls: Any = module.tqdm_notebook
+    std = cls.__mro__[1]
+    init = cls.__init__
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        if active() is None:
+            init(self, *args, **kwargs)
+            return
+        kwargs.pop("display", None)
+        self.disp = lambda *_, **__: None
+        std.__init__(self, *args, **kwargs)
+
+    __init__.__doc__ = init.__doc__
+    cls.__init__ = __init__
+    for name in ("display", "close", "reset", "clear"):
+        setattr(cls, name, _plain_in_a_job(getattr(cls, name), getattr(std, name)))
+
+
+def _plain_in_a_job(own: Any, plain: Any) -> Any:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return (plain if "_jobkit" in self.__dict__ else own)(self, *args, **kwargs)
+
+    method.__doc__ = own.__doc__
+    method.__name__ = own.__name__
+    return method
+
+
+# -- rich --------------------------------------------------------------------------------------------------------------
+
+
+def _patch_rich(module: Any) -> None:
+    """Follow tasks of `rich.progress` from when they are added until their display stops.
+
+    In between the recorder looks at them now and then, so that an `advance` costs what it costs anyway. What rich draws
+    at the end stays a line of the log.
+    """
+    cls = module.Progress
+    add_task, stop = cls.add_task, cls.stop
+
+    @functools.wraps(add_task)
+    def patched_add_task(self: Any, *args: Any, **kwargs: Any) -> Any:
+        number = add_task(self, *args, **kwargs)
+        context = active()
+        recorder = None if context is None else context.recorder
+        if recorder is not None and not self.disable:
+            self.__dict__.setdefault("_jobkit", {})[number] = _RichTask(self, number, recorder)
+        return number
+
+    @functools.wraps(stop)
+    def patched_stop(self: Any) -> None:
+        for watched in self.__dict__.pop("_jobkit", {}).values():
+            watched.look()
+            watched.close()
+        stop(self)
+
+    cls.add_task, cls.stop = patched_add_task, patched_stop
+
+
+class _RichTask:
+    """One of rich's tasks, as a bar of the job."""
+
+    def __init__(self, progress: Any, number: Any, recorder: Recorder) -> None:
+        self._progress, self._number, self._recorder = progress, number, recorder
+        self._bar = Bar(poke=self.look)
+        self._seen: tuple[Any, ...] = ()
+        self._read()
+        recorder.open_bar(self._bar)
+
+    def look(self) -> None:
+        """Called on each tick, from whatever thread."""
+        if not self._read():
+            return
+        self._recorder.moved()
+        task = self._progress._tasks.get(self._number)
+        if task is None or task.finished:  # the next one is the job's progress from now on
+            self.close()
+
+    def close(self) -> None:
+        self._recorder.close_bar(self._bar)
+
+    def _read(self) -> bool:
+        """Return whether there are new numbers."""
+        task = self._progress._tasks.get(self._number)
+        if task is None:
+            self.close()
+            return False
+        now = task.completed, task.total, task.description
+        if now == self._seen:
+            return False
+        self._seen = now
+        self._bar.done, self._bar.total, self._bar.message = task.completed, task.total, _plain(task.description)
+        return True
+
+
+def _plain(markup: str) -> str:
+    from rich.text import Text
+
+    try:
+        return Text.from_markup(markup).plain
+    except Exception:  # not markup, but text with brackets
+        return markup
+
+
+_PATCHES: dict[str, Callable[[Any], None]] = {
+    "tqdm.std": _patch_std,
+    "tqdm.notebook": _patch_notebook,
+    "rich.progress": _patch_rich,
+}
