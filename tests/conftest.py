@@ -23,14 +23,12 @@ from jobkit.model import StoreUnavailable
 from jobkit.store import private
 from tests.leaks import Before
 from tests.store.server import Server
-from tests.support import MARK, NIGHTLY, chromium, examples, living_with, wait_until
+from tests.support import MARK, NIGHTLY, NO_FORMAT_PARSER, chromium, examples, living_with, wait_until
 
 #: The mark of this run's processes.
 RUN = secrets.token_hex(8)
 
-# Jupyter installs this parser, and jsonschema imports it if it can: 4 s of CPU in each process, for a check of formats
-# that no test makes.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+exec(NO_FORMAT_PARSER)
 
 # A worker of the tests starts in half the time where the bytecode of what it imports is kept.
 sys.dont_write_bytecode = False

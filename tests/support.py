@@ -117,6 +117,11 @@ def environment(**more: str) -> dict[str, str]:
     return {**inherited, "PYTHONPATH": path, **more}
 
 
+#: Code for a process that imports jsonschema. Jupyter installs a parser of URI formats, whose import takes 3 s of CPU;
+#: jsonschema works without it, and no test checks such a format.
+NO_FORMAT_PARSER = "import sys; sys.modules['rfc3987_syntax'] = None"
+
+
 def chromium() -> str | None:
     """Return the path of a Chromium, or None; the headless shell opens a window in a quarter of the CPU time."""
     names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")

@@ -19,7 +19,7 @@ import pytest
 
 from jobkit.embedded import shutdown
 from jobkit.settings import Settings
-from tests.support import chromium, environment, wait_until
+from tests.support import NO_FORMAT_PARSER, chromium, environment, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -60,8 +60,8 @@ def lab(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
         port = free.getsockname()[1]
     own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
-         "--ServerApp.ip=127.0.0.1",
+        [sys.executable, "-c", f"{NO_FORMAT_PARSER}; from jupyterlab.labapp import main; main()", 
+         "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.ip=127.0.0.1",
          "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.expose_app_in_browser=True",
          "--LabApp.news_url=", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"],
         env=environment(JOBKIT_HOME=str(folder / "home"), **own),
