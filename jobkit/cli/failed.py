@@ -12,7 +12,7 @@ import click
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option
 from jobkit.model import FailureGroup, GroupState, JobNotFound, JobState
-from jobkit.ui.words.format import ago, params_brief
+from jobkit.model.format import ago, params_brief
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -15,7 +15,7 @@ from jobkit.cli import out
 from jobkit.cli.group import CANCELLED, FAILED
 from jobkit.client.loop import background
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply
-from jobkit.ui.words.format import duration, params_brief, percent, progress_line, time_left
+from jobkit.model.format import duration, params_brief, percent, progress_line, time_left
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -219,7 +219,7 @@ class _Screen:
         eta = snapshot.eta_s(now) if elapsed is not None and elapsed >= 3 else None
         facts = (
             percent(fraction),
-            progress_line(snapshot),
+            progress_line(snapshot.done, snapshot.total),
             out.one_line(snapshot.shown_message),
             duration(elapsed),
             word or time_left(eta),

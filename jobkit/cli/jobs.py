@@ -14,9 +14,9 @@ from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option, id_arguments, job_options, selection_options
 from jobkit.cli.tasks import task_info
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
+from jobkit.model.format import ago, duration, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
 from jobkit.model.snapshot import iso
-from jobkit.ui.words.format import ago, duration, params_brief, percent, progress_line, size
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -94,7 +94,7 @@ def _row(snapshot: JobSnapshot) -> tuple[str, ...]:
         snapshot.id[: out.SHOWN_ID],
         out.state_text(snapshot.state, "cancelling" if snapshot.is_cancelling else None),
         out.one_line(snapshot.spec.task),
-        percent(done) or progress_line(snapshot) if snapshot.state is JobState.RUNNING else "",
+        percent(done) or progress_line(snapshot.done, snapshot.total) if snapshot.state is JobState.RUNNING else "",
         snapshot.spec.queue,
         ago(snapshot.submitted_at, now),
         duration(snapshot.elapsed_s(now)),
@@ -145,7 +145,7 @@ def show(job_id: str, as_json: bool) -> None:
         ("started", _moment(snapshot.started_at)),
         ("finished", _moment(snapshot.finished_at)),
         ("took", duration(snapshot.elapsed_s(now))),
-        ("progress", " ".join(filter(None, [percent(snapshot.progress), progress_line(snapshot)]))),
+        ("progress", f"{percent(snapshot.progress)} {progress_line(snapshot.done, snapshot.total)}".strip()),
         ("message", out.one_line(snapshot.message)),
         ("now", snapshot.lent_text),
         ("worker", out.one_line(snapshot.worker)),

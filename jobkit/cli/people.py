@@ -100,7 +100,7 @@ def _list(accounts: Mapping[str, Account], as_json: bool) -> None:
 @as_json_option
 def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> None:
     """List the actions of users on pages, over HTTP and in the command line, newest first."""
-    from jobkit.ui.words.format import ago
+    from jobkit.model.format import ago
 
     entries = [
         entry

@@ -8,8 +8,8 @@ import click
 
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option
+from jobkit.model.format import ago
 from jobkit.model.snapshot import iso
-from jobkit.ui.words.format import ago
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -10,8 +10,8 @@ from jobkit.cli import out
 from jobkit.cli.group import BadInput, as_json_option, job_options
 from jobkit.cli.tasks import task_info
 from jobkit.model import ScheduleRun
+from jobkit.model.format import ago, duration, params_brief
 from jobkit.model.schedule import MISSED, OVERLAP
-from jobkit.ui.words.format import ago, duration, params_brief
 
 #: Symbols of the last runs in a table, oldest first.
 _MARKS = {"succeeded": "✓", "failed": "✗", "cancelled": "■", "running": "▶", "queued": "○", "scheduled": "◷"}

@@ -44,7 +44,7 @@ def tasks(name: str | None, as_json: bool) -> None:
 
 def _usage(spec: Any) -> str:
     """Return `n=1000`, or `n=` if it is required."""
-    from jobkit.ui.words.format import value_brief
+    from jobkit.model.format import value_brief
 
     return out.one_line(f"{spec.name}=" if spec.required else f"{spec.name}={value_brief(spec.default)}")
 

@@ -231,7 +231,7 @@ def _without_processes(arguments: Sequence[str]) -> list[str]:
 @as_json_option
 def workers(with_dead: bool, as_json: bool) -> None:
     """List workers and their load."""
-    from jobkit.ui.words.format import duration, size  # not needed to run jobs
+    from jobkit.model.format import duration, size  # not needed to run jobs
 
     kit = out.connect()
     found = [worker for worker in kit.workers() if worker.is_alive or with_dead]

@@ -171,7 +171,7 @@ class Schedule(param.Parameterized):
         if snapshot.ended_ms or not snapshot.next_ms:
             return "ended"
         at = self.next_at
-        from jobkit.ui.words.format import ago, duration
+        from jobkit.model.format import ago, duration
 
         late_s = (now - at).total_seconds()
         when = f"{duration(late_s)} late" if late_s > LATE_S else f"next {ago(at, now)}"

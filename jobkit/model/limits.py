@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobkit.model.format import duration
+
 #: Maximum `n` and maximum `count` of a gate.
 MAX_PLACES, MAX_STARTS = 100_000, 10_000
 _LONGEST_MS = 31 * 86_400_000
@@ -146,11 +148,11 @@ class Waiting:
             kind, _, name = self.gate.partition(":")
             by = f" by {self.paused_by}" if self.paused_by else ""
             command = f"jobkit resume {'--task ' if kind == 'task' else ''}{name}"
-            return f"{whose} is paused{by} since {_seconds(self.paused_ms)}: `{command}`{before}"
+            return f"{whose} is paused{by} since {duration(self.paused_ms / 1000)}: `{command}`{before}"
         if self.n and (self.held >= self.n or not self.count):
             places = "the one place" if self.n == 1 else f"1 of {self.n:,} places"
             return f"waits for {places} of {whose}{before}"
-        after = "" if self.open_ms is None else f", next in {_seconds(self.open_ms)}"
+        after = "" if self.open_ms is None else f", next in {duration(self.open_ms / 1000)}"
         return f"waits for its rate: {rate_text(self.count, self.period_ms)} of {whose}{after}{before}"
 
 
@@ -181,12 +183,3 @@ def parse_rate(text: object) -> tuple[int, int] | None:
     if not 1 <= int(count) <= MAX_STARTS or not 1 <= period_ms <= _LONGEST_MS:
         return None
     return int(count), period_ms
-
-
-def _seconds(ms: int) -> str:
-    if ms < 120_000:
-        return f"{ms} ms" if ms < 1000 else f"{ms / 1000:.0f} s"
-    for unit, size_ms, most in (("min", 60_000, 7_200_000), ("h", 3_600_000, 172_800_000)):
-        if ms < most:
-            return f"{ms / size_ms:.0f} {unit}"
-    return f"{ms / 86_400_000:.0f} d"

@@ -165,6 +165,11 @@ class JobSnapshot:
         return f"Waiting for job {first[:8]} {others}".rstrip() + " (its slot is lent)" if first else ""
 
     @property
+    def face(self) -> str:
+        """Key of `format.FACES`: the state, or "retrying" for a scheduled job that has already run."""
+        return "retrying" if self.state is JobState.SCHEDULED and self.retried else str(self.state)
+
+    @property
     def shown_message(self) -> str:
         """Text beside the progress bar: what the job waits for, and its message."""
         return " · ".join(filter(None, (self.lent_text, self.message)))

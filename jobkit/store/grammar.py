@@ -69,6 +69,14 @@ def parse(text: str, base: Query | None = None) -> Query:
     return replace(base or Query(), **found)
 
 
+def read_search(text: str, order: str = "", cursor: str = "", limit: int = 50) -> tuple[Query, str]:
+    """Return the query of a search box and "", or an empty query and the sentence that says what is wrong."""
+    try:
+        return parse(text, Query(order=order, limit=limit, cursor=cursor)).checked(), ""
+    except InvalidParams as error:
+        return Query(limit=0), str(error)
+
+
 def quoted(word: str) -> str:
     """Return a word of a command line as a word of a search text, with the quotes that the shell has removed."""
     if not re.search(r"\s", word) or '"' in word:

@@ -14,6 +14,7 @@ import msgspec
 
 from jobkit.codec import RAW, Codec, Subject
 from jobkit.model import InvalidParams, SignatureError
+from jobkit.tasks.arguments import shown
 from jobkit.tasks.options import SubmitOptions, TaskOptions, effective_options, read_options, write_options
 from jobkit.tasks.params import parse_text
 from jobkit.tasks.signature import Signature, part_of
@@ -201,3 +202,15 @@ def plain_arguments(values: Mapping[str, Any], specs: Iterable[ParamSpec] = ()) 
         except ValueError:
             out[name] = value
     return out
+
+
+#: By task: the default of each of its parameters.
+Defaults = Mapping[str, Mapping[str, Any]]
+
+
+def defaults_of(infos: Mapping[str, TaskInfo]) -> dict[str, dict[str, Any]]:
+    """Return the defaults of each task's parameters in display form: rows leave out arguments that equal them."""
+    return {
+        name: shown({spec.name: spec.default_text or spec.default for spec in info.params if spec.has_default})
+        for name, info in infos.items()
+    }

@@ -16,7 +16,6 @@ from jobkit.model import EventType, JobCancelled, JobFailed, JobkitError, JobSna
 from jobkit.settings import Settings
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.ui.words.format import face
 from tests.chaos import newer, record
 from tests.chaos.onlookers import Window
 from tests.chaos.record import Run
@@ -220,7 +219,7 @@ def shown(chaos: Chaos) -> list[str]:
     newest = kit.page(Query(limit=40)).jobs
     for snapshot in newest:
         row = window.rows.get(snapshot.id, {})
-        if (row.get("seq"), row.get("face")) != (snapshot.seq, face(snapshot)):
+        if (row.get("seq"), row.get("face")) != (snapshot.seq, snapshot.face):
             found.append(
                 f"the table shows job {snapshot.id} as {row.get('face')} at {row.get('seq')}, "
                 f"it is {snapshot.state} at {snapshot.seq}"

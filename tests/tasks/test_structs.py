@@ -233,7 +233,7 @@ def test_a_python_value_is_shown_so_that_change_gives_it_back(kind: tuple[Any, A
 
 
 def test_a_default_that_nobody_changed_is_shown_as_the_default(kind: tuple[Any, Any, Any]) -> None:
-    from jobkit.ui.words.format import defaults_of
+    from jobkit.tasks.info import defaults_of
 
     hint, wanted, _ = kind
     task = task_of(hint, wanted)

@@ -11,6 +11,7 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
+from jobkit.store.grammar import read_search
 from jobkit.store.query import Query
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.jobs import bulk as bulk_module
@@ -18,7 +19,6 @@ from jobkit.ui.jobs.board_feed import BoardFeed, watch_board
 from jobkit.ui.jobs.bulk import Bulk, BulkCall
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.live.shared_feed import open_feeds
-from jobkit.ui.words.search import read_search
 from tests.support import wait_until
 from tests.ui.stage import Stage
 

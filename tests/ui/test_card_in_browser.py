@@ -12,9 +12,9 @@ import pytest
 
 from jobkit.ui.words import assets
 from tests.support import ROOT, wait_until
+from tests.test_format import AGES, DURATIONS, LEFT
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
-from tests.ui.test_format import AGES, DURATIONS, LEFT
 
 pytestmark = pytest.mark.browser
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
+from jobkit.model.format import Eta
 from jobkit.model.snapshot import JobError
 from jobkit.ui.batch.batch_model import BatchModel
 from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.jobs.board import row
-from jobkit.ui.words.format import Eta
 
 T0 = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
 MS = int(T0.timestamp() * 1000)

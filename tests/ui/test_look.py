@@ -9,8 +9,8 @@ import panel as pn
 import pytest
 from bokeh.models import ImportedStyleSheet
 
+from jobkit.model.format import FACES
 from jobkit.ui.words import assets
-from jobkit.ui.words.format import FACES
 from tests.ui.stage import Stage
 
 HERE = Path(assets.__file__).parent.parent

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
+from jobkit.store.grammar import read_search
 from jobkit.store.query import Query, QueryPage
 from jobkit.tasks.params import Choice, ParamSpec
 from jobkit.ui.form.form_values import read_field, read_form, read_options
 from jobkit.ui.form.task_form import lead
 from jobkit.ui.jobs.board import Board
-from jobkit.ui.words.search import read_search
 from jobkit.ui.words.trace import chain_of
 
 NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)

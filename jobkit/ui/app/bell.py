@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobkit.model import EventType, JobEvent, JobSnapshot
+from jobkit.model.format import duration
 from jobkit.ui.live.shared_feed import SharedFeed, Subscriber
-from jobkit.ui.words.format import duration
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

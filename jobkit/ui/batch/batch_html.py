@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
+from jobkit.model.format import FACES, duration, number
 from jobkit.ui.batch.batch_model import BatchModel
 from jobkit.ui.batch.batch_plot import COLOURS
 from jobkit.ui.card.card_html import COLOURS as STATE_COLOURS
 from jobkit.ui.card.card_html import DARK, GLYPHS
 from jobkit.ui.words import assets
-from jobkit.ui.words.format import FACES, duration, number
 
 #: Rows that a saved card keeps.
 ROWS = 200

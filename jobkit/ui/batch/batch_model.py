@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import Any
 
 from jobkit.model import JobSnapshot, JobState
+from jobkit.model.format import FACES, Eta, number, params_brief, value_brief
 from jobkit.model.snapshot import iso
 from jobkit.ui.batch.batch_plot import Point, layout
-from jobkit.ui.words.format import FACES, Eta, face, number, params_brief, value_brief
 
 #: Columns of numbers and texts that are read from the jobs' results.
 MAX_VALUES = 12
@@ -127,7 +127,7 @@ class BatchModel:
         """Return the number of jobs by face, in the order of the bar."""
         found = dict.fromkeys(ORDER, 0)
         for snapshot in self.snapshots:
-            found[face(snapshot)] += 1
+            found[snapshot.face] += 1
         return {name: n for name, n in found.items() if n}
 
     @property
@@ -233,7 +233,7 @@ class BatchModel:
             note = str(snapshot.error)
         return [
             i,
-            face(snapshot),
+            snapshot.face,
             args,
             [_cell(shown.get(name)) for name in self.values],
             (finished - started).total_seconds() if started and finished else None,

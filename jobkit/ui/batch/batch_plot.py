@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobkit.ui.words.format import number, value_brief
+from jobkit.model.format import number, value_brief
 
 #: Points that a plot shows; of more, so many are chosen evenly.
 MAX_POINTS = 1_500

@@ -14,7 +14,7 @@ from html import escape
 from typing import Any
 
 from jobkit.model import JobSnapshot, LogLine, attempts_of
-from jobkit.ui.words.format import FACES, duration, face, number, params_brief, percent, progress_line, size
+from jobkit.model.format import FACES, duration, number, params_brief, percent, progress_line, size
 from jobkit.ui.words.trace import chain_of
 
 #: Log lines that a saved card keeps.
@@ -102,7 +102,7 @@ def card_html(
         artifacts: what it saved: `name` and `size_bytes` of each.
     """
     now = now or datetime.now(UTC)
-    shown = face(snapshot)
+    shown = snapshot.face
     light, light_tint, dark, dark_tint = COLOURS[shown]
     dark_rule = DARK % (dark, dark_tint)
     themes = (
@@ -136,7 +136,7 @@ def _head(snapshot: JobSnapshot, shown: str, now: datetime) -> str:
     parts = [f'<p class="t">{line}</p>']
     fraction = snapshot.progress
     if fraction is not None and snapshot.state != "succeeded":
-        count = progress_line(snapshot)
+        count = progress_line(snapshot.done, snapshot.total)
         parts.append(f'<div class="g"><i style="width:{fraction * 100:.1f}%"></i></div>')
         told = (percent(fraction), count, snapshot.shown_message)
         parts.append(f"<p>{escape(' · '.join(p for p in told if p))}</p>")

@@ -15,8 +15,8 @@ from secrets import token_hex
 from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
+from jobkit.model.format import FACES, Eta, params_brief, percent, progress_line
 from jobkit.model.snapshot import iso
-from jobkit.ui.words.format import FACES, Eta, face, params_brief, percent, progress_line
 from jobkit.ui.words.trace import chain_of
 
 #: Log lines that a card starts with; it then keeps up to 2,000.
@@ -227,11 +227,11 @@ class CardModel:
         error = snapshot.error
         return snapshot.to_json() | {
             "lent": snapshot.lent_text,
-            "face": face(snapshot),
+            "face": snapshot.face,
             "args": params_brief(snapshot.spec.params, self.defaults),
-            "count": progress_line(snapshot, snapshot.elapsed_s(now))
+            "count": progress_line(snapshot.done, snapshot.total, snapshot.elapsed_s(now))
             if not snapshot.is_terminal or snapshot.error
-            else progress_line(snapshot),
+            else progress_line(snapshot.done, snapshot.total),
             "eta_s": self.eta_s(now),
             "typical_s": snapshot.typical_s,
             "waited_s": waited,
@@ -301,7 +301,7 @@ class CardModel:
         needs = self.snapshot.spec.needs
         count = f"the result of job {needs[0][:8]}" if len(needs) == 1 else f"the results of {len(needs)} jobs"
         told = [
-            f"{one.spec.title or one.spec.task} {one.id[:8]} is {FACES[face(one)].lower()}"
+            f"{one.spec.title or one.spec.task} {one.id[:8]} is {FACES[one.face].lower()}"
             + (f" ({percent(one.progress)})" if one.progress is not None and one.state is JobState.RUNNING else "")
             for one in self._needed[:3]
         ]

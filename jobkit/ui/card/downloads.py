@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobkit.model import JobkitError
+from jobkit.model.format import size
 from jobkit.run.inside.preview import COLUMNS, ROWS, preview_of
-from jobkit.ui.words.format import size
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

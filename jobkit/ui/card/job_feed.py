@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobState
 from jobkit.model.snapshot import iso
 from jobkit.store.values import CONTROL
+from jobkit.tasks.info import defaults_of
 from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.live.pace import answered
 from jobkit.ui.live.shared_feed import FeedSubscription, SharedFeed, Subscriber
-from jobkit.ui.words.format import defaults_of
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -10,12 +10,12 @@ from typing import Any
 
 from jobkit.model import EventType, FailureGroup, GroupState, JobEvent, JobSnapshot, Pause
 from jobkit.model.failure import shared
+from jobkit.model.format import params_brief, value_brief
 from jobkit.model.snapshot import iso
 from jobkit.store.values import CONTROL
-from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.info import TaskInfo, defaults_of
 from jobkit.tasks.params import describe
 from jobkit.ui.live.shared_feed import SharedFeed, Subscriber
-from jobkit.ui.words.format import defaults_of, params_brief, value_brief
 from jobkit.ui.words.trace import chain_of
 
 #: Groups on the page, at most.

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
+from jobkit.model.format import value_brief
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.form.form_model import Filled, FormModel, lead
 from jobkit.ui.live.text_widget import TextWidget
 from jobkit.ui.words import assets
-from jobkit.ui.words.format import value_brief
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

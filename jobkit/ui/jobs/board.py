@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
+from jobkit.model.format import Eta, params_brief
 from jobkit.model.snapshot import iso
 from jobkit.store.query import Brief, Query, QueryPage, matches
-from jobkit.ui.words.format import Defaults, Eta, face, params_brief
+from jobkit.tasks.info import Defaults
 
 #: Unknown jobs whose snapshots are read at once; the others follow.
 _READ = 200
@@ -26,7 +27,7 @@ def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | 
     cells: dict[str, Any] = {
         "id": snapshot.id,
         "seq": snapshot.seq,
-        "face": face(snapshot),
+        "face": snapshot.face,
         "name": spec.title or spec.task,
         "task": spec.task,
         "args": params_brief(spec.params, (defaults or {}).get(spec.task)),

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from jobkit.model import JobEvent, Pause
 from jobkit.store.query import Query, QueryPage, is_pattern, narrowed
 from jobkit.store.values import CONTROL
+from jobkit.tasks.info import defaults_of
 from jobkit.ui.jobs.board import Board
 from jobkit.ui.live.pace import answered
 from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, SharedFeed, Subscriber
-from jobkit.ui.words.format import defaults_of
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -18,10 +18,10 @@ import panel as pn
 from jobkit.client.batch import Batch
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
+from jobkit.store.grammar import read_search
 from jobkit.ui.batch.batch_card import BatchCard
 from jobkit.ui.live.notice import Notice
 from jobkit.ui.words import assets
-from jobkit.ui.words.search import read_search
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import param
 from panel.custom import JSComponent
 
-from jobkit.store.grammar import HELP
+from jobkit.store.grammar import HELP, read_search
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.jobs.board_feed import BoardFeed, watch_board
 from jobkit.ui.jobs.bulk import MOST, Bulk, BulkCall
@@ -17,7 +17,6 @@ from jobkit.ui.live.browser_requests import on_request
 from jobkit.ui.live.component import Component
 from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber
 from jobkit.ui.words import assets
-from jobkit.ui.words.search import read_search
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

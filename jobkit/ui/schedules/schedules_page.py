@@ -15,16 +15,17 @@ import param
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, ScheduleRun, ScheduleSnapshot
+from jobkit.model.format import params_brief
 from jobkit.model.schedule import instant_iso
 from jobkit.schedules.timing import Timing
 from jobkit.schedules.words import lateness, moment_text, moments, sentence, utc
 from jobkit.store.schedules import CHANGED
 from jobkit.store.values import WorkerInfo
+from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.access.actions import ActionCall, action, each
 from jobkit.ui.live.feed_page import FeedPage, TextFeed
 from jobkit.ui.schedules.schedule_form import ScheduleForm
 from jobkit.ui.words import assets
-from jobkit.ui.words.format import Defaults, defaults_of, params_brief
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

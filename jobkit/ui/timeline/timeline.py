@@ -10,7 +10,7 @@ import param
 from bokeh.util.serialization import make_globally_unique_id
 from panel.custom import JSComponent
 
-from jobkit.store.grammar import HELP
+from jobkit.store.grammar import HELP, read_search
 from jobkit.store.query import Query
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.live.bridge import SessionBridge
@@ -22,7 +22,6 @@ from jobkit.ui.timeline.timeline_feed import TimelineFeed, TimelineSubscriber, w
 from jobkit.ui.timeline.timeline_plot import figures
 from jobkit.ui.timeline.timeline_series import RANGES_MS
 from jobkit.ui.words import assets
-from jobkit.ui.words.search import read_search
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.model import JobEvent, JobSnapshot
 from jobkit.store.query import Query, QueryPage, is_pattern, narrowed
+from jobkit.tasks.info import defaults_of
 from jobkit.ui.live.pace import Pacer, answered
 from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, SharedFeed, Subscriber
 from jobkit.ui.timeline.timeline_model import ATTEMPTS, TimelineModel
 from jobkit.ui.timeline.timeline_series import RANGES_MS, fit, series
-from jobkit.ui.words.format import defaults_of
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
+from jobkit.model.format import params_brief
 from jobkit.model.snapshot import attempts_of
 from jobkit.store.query import Brief, Query, matches
-from jobkit.ui.words.format import Defaults, params_brief
+from jobkit.tasks.info import Defaults
 
 #: Attempts that are kept.
 ATTEMPTS = 2_000

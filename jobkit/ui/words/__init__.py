@@ -1,1 +1,1 @@
-"""Formats, ETA, tracebacks, the search box, themes and assets: what all features share. Knows no kit and no session."""
+"""Tracebacks, the search box, themes and assets: what all features share. Knows no kit and no session."""

@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 import param
 
 from jobkit.model import JobEvent, JobSnapshot, Pause
+from jobkit.model.format import params_brief
 from jobkit.model.snapshot import iso
 from jobkit.store.query import Query
 from jobkit.store.values import CONTROL, WorkerInfo
+from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.access.actions import PAUSE_ACTIONS
 from jobkit.ui.live.feed_page import FeedPage, TextFeed
 from jobkit.ui.words import assets
-from jobkit.ui.words.format import Defaults, defaults_of, params_brief
 
 #: Running jobs that are listed by worker, at most.
 _RUNNING = 200

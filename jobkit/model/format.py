@@ -1,7 +1,7 @@
 """Numbers and times as people read them: `3 m 29 s`, `12 s ago`, `about 5 min left`.
 
-Pure, without a clock: "now" is an argument. `common.js` has a twin of `duration`, `ago` and `time_left`, since a card
-ticks in the browser; `tests/ui/test_format.py` runs both against the same table.
+Pages, command line, messages and notebooks all write them with these functions. `common.js` has twins of `duration`,
+`ago` and `time_left`, because a card ticks in the browser; `tests/test_format.py` has the table for both.
 """
 
 from __future__ import annotations
@@ -11,10 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-from jobkit.model import JobSnapshot, JobState
-from jobkit.tasks.arguments import shown
-from jobkit.tasks.info import TaskInfo
 
 #: Longest text of one argument in `params_brief`.
 _VALUE_CHARS = 32
@@ -144,7 +140,7 @@ def params_brief(params: Mapping[str, Any], defaults: Mapping[str, Any] | None =
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-#: The seven faces of a job, with the word for each. `retrying` is a scheduled job that has already run.
+#: Word for each face of a job; see `JobSnapshot.face`.
 FACES: Mapping[str, str] = {
     "queued": "Queued",
     "scheduled": "Scheduled",
@@ -156,38 +152,19 @@ FACES: Mapping[str, str] = {
 }
 
 
-def face(snapshot: JobSnapshot) -> str:
-    """Return the key of `FACES` for a job."""
-    if snapshot.state is JobState.SCHEDULED and snapshot.retried:
-        return "retrying"
-    return str(snapshot.state)
-
-
-def progress_line(snapshot: JobSnapshot, elapsed_s: float | None = None) -> str:
+def progress_line(done: float | None, total: float | None, elapsed_s: float | None = None) -> str:
     """`148 / 400 · 1.3 s each`, or the known part of it."""
-    if snapshot.done is None or not (snapshot.done or snapshot.total):
+    if done is None or not (done or total):
         return ""
-    text = f"{number(snapshot.done)} / {number(snapshot.total)}" if snapshot.total else number(snapshot.done)
-    if elapsed_s and snapshot.done >= 1 and elapsed_s / snapshot.done >= 0.1:
-        text += f" · {duration(elapsed_s / snapshot.done)} each"
+    text = f"{number(done)} / {number(total)}" if total else number(done)
+    if elapsed_s and done >= 1 and elapsed_s / done >= 0.1:
+        text += f" · {duration(elapsed_s / done)} each"
     return text
 
 
 def _half_up(value: float) -> int:
     """Return the nearest whole number, halves up, as JavaScript's `Math.round`: Python rounds halves to even."""
     return math.floor(value + 0.5)
-
-
-#: By task: the default of each of its parameters.
-Defaults = Mapping[str, Mapping[str, Any]]
-
-
-def defaults_of(infos: Mapping[str, TaskInfo]) -> dict[str, dict[str, Any]]:
-    """Return the defaults of each task's parameters: rows leave out arguments that equal them."""
-    return {
-        name: shown({spec.name: spec.default_text or spec.default for spec in info.params if spec.has_default})
-        for name, info in infos.items()
-    }
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobkit.ui.words import format as fmt
+from jobkit.model import format as fmt
 
 NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
 
