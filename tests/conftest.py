@@ -1,4 +1,4 @@
-"""Nets under every test: nothing of the user's own set-up leaks in; no process, thread or file leaks out."""
+"""Checks around every test: the user's own settings do not leak in; no process, thread or file leaks out."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ RUN = secrets.token_hex(8)
 
 exec(NO_FORMAT_PARSER)
 
-# A worker of the tests starts in half the time where the bytecode of what it imports is kept.
+# Workers start twice as fast if the bytecode of their imports is cached.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# What is made while tests are collected stays until the end: the collector need not look at it, then or later.
+# Objects that are created during the collection of tests live until the end, so they need no garbage collection.
 gc.disable()
 
-# A shell that starts the tests in the background lets them ignore Ctrl-C; what they start has to hear it.
+# A shell that starts the tests in the background makes them ignore SIGINT. Their child processes need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The default run tries the same examples each time; a nightly run looks for new ones. No example has to be quick.
+# The default run tries the same examples each time, a nightly run new ones. Examples have no deadline.
 settings.register_profile("jobkit", deadline=None, max_examples=examples(200), derandomize=not NIGHTLY)
 settings.load_profile("jobkit")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment() -> Iterator[None]:
-    """No `JOBKIT_*` of the user; a home of this run's own, with a short path: a socket's has about 100 bytes."""
+    """Remove the user's `JOBKIT_*` and set a separate home. Its path is short: a socket's has at most ~100 bytes."""
     folder = Path(tempfile.mkdtemp(prefix="jkt-", dir="/tmp"))
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("JOBKIT_")]:
@@ -56,18 +56,18 @@ def _clean_environment() -> Iterator[None]:
         patch.setenv(MARK, RUN)
         patch.setenv("JOBKIT_HOME", str(folder / "home"))
         with contextlib.suppress(StoreUnavailable):  # without a server program, the tests that need one are skipped
-            private.server.url()  # of `sync://`; now, so that it is no process that the first test leaves
+            private.server.url()  # of `sync://`; now, so that the first test does not seem to leave it
         yield
         private.server.stop()
     left = living_with(MARK, RUN)
     for process in left:
         process.kill()
     shutil.rmtree(folder, ignore_errors=True)
-    assert not left, f"the tests left these processes: {left}"
+    assert not left, f"the tests left these processes behind: {left}"
 
 
 class _Starts:
-    """Counts the processes that this process starts, so that a test without one need not search the process table."""
+    """Counter of started processes: the process table is searched only after a test that started one."""
 
     _EVENTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
 
@@ -82,7 +82,7 @@ class _Starts:
             self.count += 1
 
     def alive(self) -> set[int]:
-        """Return the ids of this run's processes. As long as nothing is started, those of the last search."""
+        """Return the ids of this run's processes. The last search counts until a process is started."""
         if self._counted != self.count:
             self._counted, self._alive = self.count, {process.pid for process in living_with(MARK, RUN)}
         return self._alive
@@ -93,7 +93,7 @@ _starts = _Starts()
 
 @pytest.fixture(autouse=True)
 def _no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test ends with the processes that it began with (its longer-lived fixtures' included)."""
+    """Fail a test that leaves a process behind; those of fixtures with a wider scope may stay."""
     before, count = _starts.alive(), _starts.count
     yield
     if _starts.count != count and not {"terminal", "place", "served"} & set(request.fixturenames):
@@ -101,11 +101,11 @@ def _no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
             wait_until(lambda: not _new(before))
         except AssertionError:
             left = [each.as_dict(["pid", "ppid", "status", "cmdline"]) for each in _new(before)]
-            raise AssertionError(f"{request.node.name} has left these processes: {left}") from None
+            raise AssertionError(f"{request.node.name} left these processes behind: {left}") from None
 
 
 def _new(before: set[int]) -> list[psutil.Process]:
-    """Those that are not from before, and were started by none of these: a worker of several tests has spare ones."""
+    """Return new processes, except children of earlier ones: a worker of several tests starts warm processes."""
     found = []
     for process in living_with(MARK, RUN):
         try:
@@ -118,18 +118,18 @@ def _new(before: set[int]) -> list[psutil.Process]:
 
 @pytest.fixture(autouse=True)
 def _no_thread_or_descriptor_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Likewise with its threads and open files. A browser's driver has its own, which go when it pleases."""
+    """Fail a test that leaves a thread or open file behind. Not in browser tests: the driver's end at any time."""
     before = None if request.node.get_closest_marker("browser") else Before()
     yield
     end = time.monotonic() + 5
     while before is not None and (left := before.left()):
-        assert time.monotonic() < end, f"{request.node.name} has left {left}"
-        time.sleep(0.02)  # between two questions
+        assert time.monotonic() < end, f"{request.node.name} left behind: {left}"
+        time.sleep(0.02)  # between two polls
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A real server of the module's own, which may be killed and started again."""
+    """Real server of one module's tests, which they may kill and restart."""
     server = Server()
     server.start()
     yield server
@@ -137,12 +137,12 @@ def server() -> Iterator[Server]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than the cores, at most four: most tests wait for other processes."""
+    """Return the cores plus one, at most four: most tests wait for other processes."""
     return min(4, (os.cpu_count() or 1) + 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests need a Chromium: skipped here without one, failed where CI says that there must be one."""
+    """Without Chromium, skip browser tests; under CI let them fail."""
     if chromium() is None:
         for item in items:
             if item.get_closest_marker("browser"):
@@ -153,14 +153,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """End what was begun at the import of this file."""
+    """Turn garbage collection on again, see above; exclude all objects that exist now."""
     gc.freeze()
     gc.enable()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line for each reason to skip, with the number of tests."""
+    """Print the number of skipped tests for each reason."""
     reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()))
     for reason, count in reasons.most_common():
         terminalreporter.line(f"{count} skipped: {reason.removeprefix('Skipped: ')}")
@@ -168,4 +168,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def _no_browser() -> None:
-    pytest.fail("no chromium in PATH: CI has to install one")
+    pytest.fail("no chromium in PATH: install one in CI")

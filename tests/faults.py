@@ -1,17 +1,17 @@
-"""Named places where a test lets its process die, freeze, be cut off or wait: around each call of a verb.
+"""Fault points: a test kills, stops, disconnects or delays its process before or after a call of the store.
 
-`arm("finish:before_reply:kill")` (several with commas). The places are the names of the verbs (`submit`, `claim`,
-`renew`, `progress`, `keep`, `finish`, ...), each at three moments:
+`arm("finish:before_reply:kill")` (several: separated by commas). Places are the names of verbs (`submit`, `claim`,
+`renew`, `progress`, `keep`, `finish`, ...), each with three moments:
 
     before_send    nothing has reached the server
-    before_reply   the server has done it, and nobody here knows
-    after_reply    whoever asked knows, and has gone on from there (on an event loop; in the heartbeat's thread
-                   `prune:before_send` comes after `renew`, and a blocking submit that has its reply is over)
+    before_reply   the server has executed the call, and the caller has not seen the reply
+    after_reply    the caller has seen the reply and continued (on event loops only; after `renew` in the heartbeat's
+                   thread use `prune:before_send`; a blocking submit returns with its reply)
 
-What happens there: `kill` (SIGKILL to ourselves), `stop` (SIGSTOP), `drop` (the connection is cut) or `delay=SECONDS`.
-A last `:N` means the N-th time that the place is passed instead of the first. Each happens once.
+Kinds: `kill` (SIGKILL to the own process), `stop` (SIGSTOP), `drop` (cut the connection), `delay=SECONDS`. With a last
+`:N` the fault happens at the N-th pass instead of the first. Each fault happens once.
 
-It counts for stores that are opened afterwards, and for all calls of threads.
+Faults apply to stores that are opened afterwards, and to all blocking calls.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from jobkit.store import library
 from jobkit.store.library import run_blocking
 from jobkit.store.line import Line
 
-#: When it happens, in the order of a call.
+#: The moments, in the order of a call.
 MOMENTS = ("before_send", "before_reply", "after_reply")
 
 
 @dataclass(slots=True)
 class Fault:
-    """What happens at one place. `left` is how often the place is passed until it does; 0: it has happened."""
+    """One fault. `left` counts the passes until it happens; 0: it has happened."""
 
     verb: str
     moment: str
@@ -50,10 +50,10 @@ armed: list[Fault] = []
 
 
 def parse(text: str) -> list[Fault]:
-    """Faults from a text, see the module.
+    """Parse the notation that the module describes.
 
     Raises:
-        ValueError: it is none.
+        ValueError: not a valid notation.
     """
     found = []
     for part in filter(None, text.split(",")):
@@ -66,7 +66,7 @@ def parse(text: str) -> list[Fault]:
 
 
 def arm(text: str) -> None:
-    """Replace the faults of this process; "" for none."""
+    """Replace the faults of this process; "" removes all."""
     armed[:] = parse(text)
     library.Line = FaultyLine if armed else Line  # type: ignore[assignment,misc]
     library.run_blocking = _run_blocking if armed else run_blocking
@@ -85,7 +85,7 @@ def _verb_of(command: tuple[Any, ...]) -> str:
 
 
 class FaultyLine(Line):
-    """A line with faults around its calls."""
+    """Connection with fault points around its calls."""
 
     async def call(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         names = [_verb_of(command) for command in commands]
@@ -112,7 +112,7 @@ class FaultyLine(Line):
 
 
 def due(names: Sequence[str], moment: str) -> list[Fault]:
-    """Those that happen here and now; each place that is passed counts."""
+    """Count one pass of a place, and return the faults that happen at it now."""
     found = []
     for fault in armed:
         if fault.left and fault.moment == moment and fault.verb in names:
@@ -123,13 +123,13 @@ def due(names: Sequence[str], moment: str) -> list[Fault]:
 
 
 def meet(name: str, moment: str) -> None:
-    """Pass a place in a thread that blocks on its calls."""
+    """Pass a place in a blocking call."""
     for fault in due([name], moment):
         happen(fault)
 
 
 def happen(fault: Fault) -> None:
-    """Let it happen, in the calling thread."""
+    """Execute a fault in the calling thread."""
     if fault.what == "delay":
         time.sleep(fault.seconds)
     elif fault.what == "drop":

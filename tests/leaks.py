@@ -1,4 +1,4 @@
-"""What a test may leave behind in its own process: nothing. Cheap, since every test asks."""
+"""Detection of threads and open files that a test leaves behind. Runs after every test, so it has to be cheap."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import socket
 import threading
 
-#: Threads that live as long as the process, by the beginning of their names: the background loop and who calls watchers
-#: for it, the executors of loops, pytest's own, tqdm's monitor, playwright's, IPython's.
+#: Prefixes of threads that live as long as the process: the background loop, the caller of watchers, executors,
+#: pytest, tqdm, playwright, IPython.
 _STAY = (
     "jobkit-loop",
     "jobkit-watchers",
@@ -21,7 +21,7 @@ _STAY = (
     "IPythonHistorySavingThread",
 )
 
-#: Descriptors that come with loops and threads that stay.
+#: Descriptors of event loops and of the threads above.
 _STAY_FDS = ("anon_inode:[event", "/dev/", "/proc/")
 
 #: Files that libraries keep open for their own use: fonts, IPython's history.
@@ -29,21 +29,21 @@ _STAY_FILES = (".ttf", ".otf", "/history.sqlite", "/history.sqlite-journal")
 
 
 def threads() -> set[threading.Thread]:
-    """Those that are expected to end."""
+    """Return the threads that should end with the test."""
     return {each for each in threading.enumerate() if not each.name.startswith(_STAY)}
 
 
 def descriptors() -> dict[int, str]:
-    """Open files, pipes and sockets, and what each is."""
+    """Return the target of each open file, pipe and socket by descriptor."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
             target = os.readlink(f"/proc/self/fd/{name}")
-        except OSError:  # the one that read the directory
+        except OSError:  # the descriptor of the listing itself
             continue
         if target.startswith("socket:"):
-            # Pairs of loops and browsers' connections end in their own time: a late one looks like a lost one. But who
-            # connects to a Redis has to close that, and says so.
+            # Socket pairs of loops and connections of browsers close late and would look like leaks. Connections to
+            # a server have to be closed.
             target = _server_of(int(name))
         if target and not target.startswith(_STAY_FDS) and not target.endswith(_STAY_FILES):
             found[int(name)] = target
@@ -51,7 +51,7 @@ def descriptors() -> dict[int, str]:
 
 
 def _server_of(fd: int) -> str:
-    """Path of the server's socket that this one is connected to; "" for any other."""
+    """Return "connection to PATH" for a connected unix socket, otherwise ""."""
     try:
         with socket.socket(fileno=os.dup(fd)) as copy:
             peer = copy.getpeername() if copy.family == socket.AF_UNIX else ""
@@ -61,25 +61,23 @@ def _server_of(fd: int) -> str:
 
 
 class Before:
-    """What was there when a test began."""
+    """Threads and descriptors at the start of a test."""
 
     def __init__(self) -> None:
         self._threads, self._fds = threads(), descriptors()
         self._had_loop = _has_loop()
 
     def left(self) -> str:
-        """What is there now and was not, as a sentence; "" where nothing is."""
+        """Return the new threads and descriptors as a sentence; "" if there are none."""
         new_threads = [each.name for each in threads() - self._threads]
         new_fds = self._new_fds()
         if new_fds:
-            gc.collect()  # what only waits for the collector is not lost
+            gc.collect()  # garbage is not a leak
             new_fds = self._new_fds()
         return " ".join([*(f"thread {name};" for name in new_threads), *(f"descriptor {fd};" for fd in new_fds)])
 
     def _new_fds(self) -> list[str]:
-        if (
-            not self._had_loop and _has_loop()
-        ):  # the first test that needs it: the loop has a pair of sockets for itself
+        if not self._had_loop and _has_loop():  # the first test that uses the background loop creates its socket pair
             return []
         return [f"{fd} ({target})" for fd, target in descriptors().items() if self._fds.get(fd) != target]
 

@@ -1,4 +1,4 @@
-"""What all tests share: waiting for a condition, a real server of their own, and the processes of a home."""
+"""Helpers of all tests: waiting for conditions, processes by their home or mark, environments, test parameters."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
 
-#: Seconds that a test waits for a condition before it fails: on a busy machine less says nothing.
+#: Seconds until a wait for a condition fails; long, since the machine may be busy.
 PATIENCE_S = 60.0
 
-#: Whether this is a nightly run, which tries more examples.
+#: True in a nightly run, which tries more examples.
 NIGHTLY = bool(os.environ.get("NIGHTLY"))
 
-#: The variable that marks every process that a run of the tests starts, however it detaches itself.
+#: Environment variable that marks all processes of a test run, also detached ones.
 MARK = "JOBKIT_TEST_RUN"
 
 
@@ -40,7 +40,7 @@ def wait_until(predicate: Callable[[], T], timeout_s: float = PATIENCE_S, what: 
 
 
 def _pauses() -> Iterator[float]:
-    """Seconds between two looks at a condition: the longer it takes, the less often, so that waiting costs little."""
+    """Yield growing pauses between polls, so that long waits use little CPU."""
     pause = 0.005
     while True:
         yield pause
@@ -48,7 +48,7 @@ def _pauses() -> Iterator[float]:
 
 
 async def until(predicate: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
-    """Likewise on an event loop; the predicate may be a coroutine function."""
+    """Same as `wait_until` on an event loop; the predicate may be a coroutine function."""
     deadline = time.monotonic() + timeout_s
     pauses = _pauses()
     while True:
@@ -62,7 +62,7 @@ async def until(predicate: Callable[[], Any], what: str, timeout_s: float = PATI
 
 
 def living_with(name: str, value: str) -> list[psutil.Process]:
-    """Every living process whose environment has `name=value`, but for this one."""
+    """Return the other living processes whose environment has `name=value`."""
     sought = f"{name}={value}".encode()
     found = []
     for process in map(_process, _pids_with(sought) if sys.platform == "linux" else psutil.pids()):
@@ -76,7 +76,7 @@ def living_with(name: str, value: str) -> list[psutil.Process]:
 
 
 def _pids_with(sought: bytes) -> Iterator[int]:
-    """Those whose environment has these bytes. Every test asks twice, and psutil takes five times as long."""
+    """Yield the processes whose environment has these bytes. Five times as fast as psutil, for two calls a test."""
     for name in os.listdir("/proc"):
         if name.isdecimal():
             try:
@@ -94,7 +94,7 @@ def _process(pid: int) -> psutil.Process | None:
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
-    """Every living process that was started for a home."""
+    """Return the other living processes that were started for a home."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -108,10 +108,7 @@ def processes_of(home: Path) -> list[psutil.Process]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without jobkit's variables, with this checkout importable.
-
-    The mark by which this run knows its processes stays: see `tests/conftest.py`.
-    """
+    """Return this environment without jobkit's variables (except `MARK`), with this checkout on `PYTHONPATH`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBKIT_") or name == MARK}
     path = os.pathsep.join(filter(None, (str(ROOT), inherited.get("PYTHONPATH", ""))))
     return {**inherited, "PYTHONPATH": path, **more}

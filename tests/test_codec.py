@@ -1,4 +1,4 @@
-"""The codec: what goes in comes out, and nothing that was not sealed for exactly this subject comes out at all."""
+"""The codec: values survive a round trip; payloads that were not sealed for exactly this subject are refused."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ values = st.recursive(
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, of equal types all the way down (1, 1.0 and True are three things)."""
+    """Compare values and their types at every depth (1, 1.0 and True differ)."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
@@ -105,16 +105,16 @@ def test_is_plain_says_exactly_what_msgpack_gives_back(value: Any) -> None:
 
 
 def test_keys_that_are_not_text_are_pickled() -> None:
-    """msgpack could write some of them; which ones is not worth knowing."""
+    """msgpack could write some of them; the codec does not distinguish."""
     assert not is_plain({1: 2})
     assert CODEC.loads(CODEC.dumps({1: 2, "1": 3}, SUBJECT), SUBJECT) == {1: 2, "1": 3}
 
 
-def test_not_a_number_is_plain() -> None:
+def test_nan_is_plain() -> None:
     assert math.isnan(CODEC.loads(CODEC.dumps(math.nan, SUBJECT), SUBJECT))
 
 
-def test_deep_and_large_data_is_pickled_without_asking_long() -> None:
+def test_deep_and_large_data_is_pickled_after_a_short_check() -> None:
     deep: Any = 1
     for _ in range(60):
         deep = [deep]
@@ -139,14 +139,14 @@ def test_data_that_contains_itself_is_not_plain() -> None:
     assert back[0] is back
 
 
-def test_what_is_typed_in_a_notebook_goes_by_value() -> None:
+def test_code_from_a_notebook_is_pickled_by_value() -> None:
     assert CODEC.encode(Point(1))[0] == PICKLE
     form, body = CODEC.encode(lambda x: x + 1)
     assert form == CLOUDPICKLE
     assert CODEC.loads(CODEC.seal(form, body, SUBJECT), SUBJECT)(41) == 42
 
 
-def test_a_value_that_nobody_can_write_is_refused_with_the_reason() -> None:
+def test_a_value_that_cannot_be_pickled_is_refused_with_the_reason() -> None:
     with pytest.raises(InvalidParams, match="a value of type generator cannot be pickled: "):
         CODEC.dumps((n for n in range(3)), SUBJECT)
 
@@ -178,22 +178,22 @@ def refused(codec: Codec, envelope: bytes, message: str, subject: Subject = SUBJ
 
 
 @pytest.mark.parametrize("envelope", [b"", b"JK1", b"JK1" + bytes(36), BOMB, b"JK2" + bytes(100), b"\x80" * 200])
-def test_what_is_no_envelope_is_refused(envelope: bytes) -> None:
+def test_bytes_that_are_not_an_envelope_are_refused(envelope: bytes) -> None:
     refused(CODEC, envelope, "the args of job job1 is not a jobkit payload")
     refused(UNSIGNED, envelope, "is not a jobkit payload")
 
 
-def test_an_unsigned_payload_is_refused_where_there_is_a_key() -> None:
+def test_an_unsigned_payload_is_refused_with_a_key() -> None:
     refused(CODEC, UNSIGNED.dumps(1, SUBJECT), "is not signed; JOBKIT_SECRET must be the same")
     refused(CODEC, UNSIGNED.seal(PICKLE, BOMB, SUBJECT), "is not signed")
 
 
-def test_a_pickle_is_refused_where_there_is_no_key() -> None:
+def test_a_pickle_is_refused_without_a_key() -> None:
     for form in (PICKLE, CLOUDPICKLE):
         refused(UNSIGNED, UNSIGNED.seal(form, BOMB, SUBJECT), "has a format that is not allowed here")
 
 
-def test_a_signed_payload_is_refused_where_there_is_no_key() -> None:
+def test_a_signed_payload_is_refused_without_a_key() -> None:
     refused(UNSIGNED, CODEC.dumps(1, SUBJECT), "is signed, but there is no JOBKIT_SECRET here")
 
 
@@ -256,7 +256,7 @@ def test_random_bytes_are_refused(envelope: bytes) -> None:
 
 
 def test_a_key_can_be_rotated_without_a_gap() -> None:
-    """First everybody verifies the new one, then everybody signs with it, then the old one goes."""
+    """First every process verifies the new key, then every process signs with it, then the old key is removed."""
     old, both, swapped, new = (Codec.from_secret(secret) for secret in ("old", "old, new", "new,old", "new"))
     by_old, by_new = both.dumps(1, SUBJECT), swapped.dumps(1, SUBJECT)
 
@@ -269,14 +269,14 @@ def test_a_key_can_be_rotated_without_a_gap() -> None:
 
 
 @pytest.mark.parametrize("secret", ["", " ", ",", " , "])
-def test_an_empty_secret_is_no_key(secret: str) -> None:
+def test_an_empty_secret_is_not_a_key(secret: str) -> None:
     codec = Codec.from_secret(secret)
 
     assert not codec.allow_pickle
     assert codec.dumps(1, SUBJECT) == UNSIGNED.dumps(1, SUBJECT)
 
 
-def test_the_secret_stands_nowhere_in_an_envelope() -> None:
+def test_the_secret_is_not_in_an_envelope() -> None:
     secret = b"correct horse battery staple"
 
     assert secret not in Codec([secret]).dumps({"n": 1}, SUBJECT)
@@ -292,8 +292,8 @@ def test_pickles_can_be_forbidden_with_a_key_and_allowed_without() -> None:
     assert free.loads(free.dumps(Point(1), SUBJECT), SUBJECT) == Point(1)
 
 
-def test_a_figure_of_bokeh_is_read_back_as_often_as_one_likes() -> None:
-    """No pickle takes Bokeh's models; the card of such a job says that `job.result()` gives the figure."""
+def test_a_bokeh_figure_can_be_read_back_many_times() -> None:
+    """Bokeh models cannot be pickled; the card of such a job says that `job.result()` returns the figure."""
     from bokeh.layouts import row
     from bokeh.plotting import figure
 

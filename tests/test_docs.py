@@ -1,4 +1,4 @@
-"""The site: it builds without a link that leads nowhere, asks no other host for anything, and its files can be used."""
+"""The documentation site: it builds without broken links, loads nothing from other hosts, and its files are usable."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_site_builds_and_holds_every_page(site: Path) -> None:
     for page in pages:
         target = page.with_suffix(".html").as_posix()
         assert (site / target).is_file()
-        assert f'href="{target}"' in index or page.stem == "index", f"no way leads to {page}"
+        assert f'href="{target}"' in index or page.stem == "index", f"no link leads to {page}"
 
 
 @pytest.mark.nightly
@@ -54,7 +54,7 @@ def test_the_reference_is_made_from_the_docstrings(site: Path) -> None:
 
 
 @pytest.mark.nightly
-def test_the_site_asks_no_other_host_for_anything(site: Path) -> None:
+def test_the_site_loads_nothing_from_other_hosts(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text("utf-8")
         loaded = re.findall(r'<(?:script|img|iframe)[^>]* src="([^"]*)"', text)
@@ -65,18 +65,18 @@ def test_the_site_asks_no_other_host_for_anything(site: Path) -> None:
 
 
 def commands_in(text: str) -> Iterator[list[str]]:
-    """Every `jobkit COMMAND ...` of a text, up to what joins it to another."""
+    """Return every `jobkit COMMAND ...` of a text, up to a shell operator."""
     for match in re.finditer(r"(?:^\$ |bin/|exec |^)jobkit ((?:[a-z]|--)[^\n|&#;]*)", text, re.MULTILINE):
         yield match[1].split()
 
 
 def check_command(words: list[str]) -> None:
-    """The command is there, and so are its options."""
+    """Assert that a command and its options exist."""
     from jobkit.cli import main
 
     context = click.Context(main, info_name="jobkit")
     command: Any = main.get_command(context, words[0])
-    assert command is not None, f"there is no jobkit {words[0]}"
+    assert command is not None, f"jobkit {words[0]} does not exist"
     while isinstance(command, click.Group) and len(words) > 1 and command.get_command(context, words[1]):
         command, words = command.get_command(context, words[1]), words[1:]
     known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)} | {"--help", "-h"}
@@ -138,13 +138,13 @@ def test_every_threat_of_security_md_names_tests_that_exist() -> None:
     ]
 
 
-def test_services_can_be_read_by_systemd(tmp_path: Path) -> None:
+def test_systemd_accepts_the_service_files(tmp_path: Path) -> None:
     for unit in TEAM.glob("*.service"):
         (words,) = commands_in(unit.read_text())
         check_command(words)
         if shutil.which("systemd-analyze") is None:
             continue
-        # The program and the user of the example are not on this machine.
+        # The program and user of the example do not exist here.
         text = unit.read_text().replace("/srv/mytasks/venv/bin/jobkit", "/bin/true").replace("User=jobkit", "User=root")
         copy = tmp_path / unit.name.replace("@", "@default")
         copy.write_text(re.sub(r"(?m)^(WorkingDirectory|EnvironmentFile|ReadWritePaths)=.*\n", "", text))

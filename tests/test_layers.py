@@ -1,4 +1,4 @@
-"""The rooms: imports against the table in `docs/architecture.md`, and the files that pages name against the tree."""
+"""The rooms: imports match the table in `docs/architecture.md`, and files that pages name exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: Programs as a user would write them: they use the public names.
 PROGRAMS = {Path("demo.py")}
 
-#: Who may know a library. The rest of jobkit works without it.
+#: The rooms that may import a library. The rest of jobkit works without it.
 KNOWN_TO = {
     "arq": {"worker"},
     "redis": {"store", "worker"},
@@ -41,7 +41,7 @@ KNOWN_TO = {
 
 @dataclass(frozen=True)
 class Import:
-    """One import: `is_later` where it stands inside a function; `names` are what it takes from the module."""
+    """One import: `is_later` if it is inside a function; `names` are the imported names."""
 
     module: str
     line: int
@@ -73,7 +73,7 @@ ROOMS = {room_of(path) for path in MODULES}
 
 
 def rooms_imported(one: Import) -> set[str]:
-    """The rooms of jobkit that an import reaches; `from jobkit import model` names one by its name."""
+    """Return the rooms that an import reaches; `from jobkit import model` reaches a room by its name."""
     head, *rest = one.module.split(".")
     if head != "jobkit":
         return set()
@@ -83,7 +83,7 @@ def rooms_imported(one: Import) -> set[str]:
 
 
 class Table:
-    """Room to the rooms it may import, at once and later."""
+    """The rooms that each room may import, at module level and later."""
 
     def __init__(self, text: str) -> None:
         section = text.partition("## Rooms")[2].partition("\n## ")[0]
@@ -114,7 +114,7 @@ class Table:
                 allowed |= set(self.now)
             else:
                 assert part == name or part.endswith(" and below"), f"not understood: {part!r}"
-                assert name in self.now or name in everything, f"{name!r} is no room of the table"
+                assert name in self.now or name in everything, f"{name!r} is not a room of the table"
                 allowed.add(name)
                 if part != name:
                     allowed |= self._below(name)
@@ -145,7 +145,7 @@ def test_the_table_lists_every_room_and_runs_downwards(table: Table) -> None:
 
 
 def _breaches(path: Path, table: Table) -> Iterator[str]:
-    """Yield one line for each import of a module that its room may not make."""
+    """Yield one line for each forbidden import of a module."""
     room, name = room_of(path), path.relative_to(PACKAGE)
     for one in imports(path):
         where = f"jobkit/{name}:{one.line}: {room}"
@@ -162,15 +162,15 @@ def _breaches(path: Path, table: Table) -> Iterator[str]:
         yield from (f"{where} may not import {other}" for other in sorted(rooms_imported(one) - allowed))
 
 
-def test_modules_import_only_what_their_room_may(table: Table) -> None:
+def test_modules_import_only_rooms_that_theirs_may_import(table: Table) -> None:
     breaches = [line for path in MODULES for line in _breaches(path, table)]
 
     assert not breaches, "\n".join(breaches)
 
 
 @pytest.mark.parametrize("room", ["ui"])
-def test_files_and_folders_of_a_room_import_each_other_in_no_circle(room: str) -> None:
-    """Types and later imports included; by file, and by folder of the room."""
+def test_files_and_folders_of_a_room_have_no_circular_imports(room: str) -> None:
+    """Check imports for types and inside functions, too; by file, and by folder of the room."""
     files = {".".join(("jobkit", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in MODULES}
     inside = {name for name in files if name.startswith(f"jobkit.{room}.")}
     by_file: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""The nets hold: a thread or an open file that a test leaves behind is named."""
+"""The leak checks: a thread or open file that a test leaves behind is named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.leaks import Before
 
 
-def test_a_thread_that_goes_on_is_named() -> None:
+def test_a_thread_that_still_runs_is_named() -> None:
     before, over = Before(), threading.Event()
     thread = threading.Thread(target=over.wait, name="forgotten")
     thread.start()

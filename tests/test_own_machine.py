@@ -1,4 +1,4 @@
-"""Whether a request comes from the person who runs a server: each fact that closes it, and what the system tells."""
+"""Own machine: the facts that make a server refuse other users, and how it finds the user of a connection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jobkit.model import JobkitError
 from jobkit.own_machine import ClientConnection, RequestSender, ServerConfig, decide, is_host_among, tcp_peer_uid
 from jobkit.settings import Settings
 
-#: A user who is not us: `nobody` of most systems.
+#: Another user: `nobody` on most systems.
 STRANGER = 65534
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says whose a TCP connection is")
@@ -30,9 +30,9 @@ needs_root = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, re
 
 @contextmanager
 def as_stranger() -> Iterator[None]:
-    """Sockets that this thread makes belong to another user, as those of a process of theirs do.
+    """Create this thread's sockets as another user.
 
-    For the making alone: this user still reads the files of the tests, which may be nobody else's to read.
+    Only sockets: reading the files of the tests may need our user.
     """
     libc, thread, made = ctypes.CDLL(None), threading.get_ident(), socket.socket
 
@@ -96,7 +96,7 @@ OWNER = RequestSender(
         {"host": ""},
     ],
 )
-def test_a_server_is_closed_by_each_of_these_facts_alone(changed: dict[str, Any]) -> None:
+def test_each_of_these_facts_alone_closes_a_server(changed: dict[str, Any]) -> None:
     assert decide(OWNER).is_own
 
     answer = decide(replace(OWNER, **changed))
@@ -117,11 +117,11 @@ def test_a_server_is_closed_by_each_of_these_facts_alone(changed: dict[str, Any]
         {"server": ServerConfig(address="127.0.0.1", names=frozenset({"127.0.0.1:5006", "LOCALHOST:80"}))},
     ],
 )
-def test_a_server_is_open_to_its_own_person_and_root(changed: dict[str, Any]) -> None:
+def test_a_server_is_open_to_its_own_user_and_root(changed: dict[str, Any]) -> None:
     assert decide(replace(OWNER, **changed)) == own_machine.OWN
 
 
-def test_if_the_system_does_not_say_the_cookie_of_the_token_opens_it_and_nothing_like_it() -> None:
+def test_if_the_system_does_not_know_only_the_cookie_of_the_token_opens_it() -> None:
     untold = replace(OWNER, connection=a_connection(None))
     name, right = "jobkit-access-5006", own_machine.access_cookie()
 
@@ -131,10 +131,10 @@ def test_if_the_system_does_not_say_the_cookie_of_the_token_opens_it_and_nothing
         assert not decide(replace(untold, cookies=cookies)).is_own
     assert not decide(replace(untold, cookies={name: right}, host="jobs.example")).is_own
     other = replace(untold, connection=a_connection(STRANGER), cookies={name: right})
-    assert not decide(other).is_own  # the system says that it is somebody else's
+    assert not decide(other).is_own  # the system says that it is another user's
 
 
-def test_the_token_is_made_once_and_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_the_token_is_created_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         token = own_machine.access_token()
@@ -165,12 +165,12 @@ def test_a_browser_is_started_without_the_token_on_its_command_line(monkeypatch:
 
 
 @needs_linux
-def test_where_the_system_says_nothing_is_to_be_typed() -> None:
+def test_no_token_is_needed_if_the_system_knows_the_user() -> None:
     assert own_machine.system_tells()
     assert own_machine.to_print("http://localhost:5006/") == own_machine.to_open("http://localhost:5006/")
 
 
-# -- what the system tells ---------------------------------------------------------------------------------------------
+# -- what the system knows --------------------------------------------------------------------------------------------
 
 WAYS = {"netlink": own_machine._uid_of_netlink, "table": own_machine._uid_in_table}
 
@@ -184,7 +184,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     params=[("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "::"), ("::1", "::"), ("::ffff:127.0.0.1", "127.0.0.1")]
 )
 def ends(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A client's socket of another user if we may, and the accepted one; IPv4, IPv6 and the one inside of the other."""
+    """Client socket (of another user if we are root) and accepted socket: IPv4, IPv6, and IPv4 mapped to IPv6."""
     host, listening = request.param
     is_both = listening == "::"
     family = socket.AF_INET6 if is_both else socket.AF_INET
@@ -206,7 +206,7 @@ def ends(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket
 
 @needs_linux
 @pytest.mark.usefixtures("way")
-def test_the_uid_of_the_other_end_is_found(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_the_uid_of_the_other_end_of_a_connection_is_found(ends: tuple[socket.socket, socket.socket]) -> None:
     _, accepted = ends
     connection = ClientConnection.of_socket(accepted)
 
@@ -242,7 +242,7 @@ def test_without_netlink_the_table_is_read(
 
 
 @needs_linux
-def test_a_user_whom_this_namespace_does_not_have_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_of_another_namespace_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_machine, "_uid_now", lambda peer, local: 65534)
     ends = ("127.0.0.1", 1), ("127.0.0.1", 2)
 
@@ -252,7 +252,7 @@ def test_a_user_whom_this_namespace_does_not_have_is_not_told(monkeypatch: pytes
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no unix sockets")
-def test_a_unix_socket_says_whose_its_other_end_is(tmp_path: Path) -> None:
+def test_a_unix_socket_knows_the_user_of_its_other_end(tmp_path: Path) -> None:
     one, other = socket.socketpair(socket.AF_UNIX)
     with one, other:
         connection = ClientConnection.of_socket(one)
@@ -280,11 +280,11 @@ def test_a_unix_socket_says_whose_its_other_end_is(tmp_path: Path) -> None:
         ("[::1]:80", "::1", True),
     ],
 )
-def test_a_host_is_among_names_without_minding_default_ports(host: str, allowed: str, expected: bool) -> None:
+def test_default_ports_are_ignored_when_a_host_is_compared(host: str, allowed: str, expected: bool) -> None:
     assert is_host_among(host, [allowed]) is expected
 
 
-def test_names_in_bokehs_environment_close_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_in_bokehs_environment_close_a_server_too(monkeypatch: pytest.MonkeyPatch) -> None:
     class Application:
         websocket_origins = frozenset({"localhost:5006"})
         _absolute_url = "http://localhost:5006/"

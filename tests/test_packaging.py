@@ -1,4 +1,4 @@
-"""What a newcomer installs: both lists of dependencies say the same, and a wheel carries everything that runs."""
+"""Packaging: both lists of dependencies agree, and the wheel contains all files that are needed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 from tests.support import ROOT
 
-#: Names that conda-forge spells in another way.
+#: Names that conda-forge spells differently.
 CONDA = {"redis": "redis-py", "docstring-parser": "docstring_parser"}
 
-#: Not in the list for pip: it gets the server from a wheel, see hatch_build.py.
+#: Not in the list for pip, which installs the server from a wheel: see hatch_build.py.
 ONLY_CONDA = {"python", "redis-server", "pip"}
 
 
@@ -52,7 +52,7 @@ def test_musl_gets_no_server_that_it_would_have_to_compile(
 
 
 def test_every_file_that_runs_is_inside_the_package() -> None:
-    """The wheel takes `jobkit/` as it is: scripts, styles and modules for the browser are data of the package."""
+    """The wheel contains `jobkit/` as it is: Lua, JavaScript and CSS are package data."""
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     kinds = {path.suffix for path in (ROOT / "jobkit").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
 

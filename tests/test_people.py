@@ -1,4 +1,4 @@
-"""Names, passwords, roles: the login file, and who may what by the settings."""
+"""Names, passwords and roles: the login file, and the permissions that the settings give."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def settings(**values: object) -> Settings:
     return Settings(url="sync://", **values)  # type: ignore[arg-type]
 
 
-def test_a_password_is_known_by_its_hash_and_by_itself() -> None:
+def test_a_password_matches_its_hash_and_itself() -> None:
     kept = hashed("a long password")
 
     assert "long" not in kept
@@ -38,12 +38,12 @@ def test_a_password_is_known_by_its_hash_and_by_itself() -> None:
 
 
 @pytest.mark.parametrize("given", ["", "A long password", "a long password ", "x" * 2000, "\ud800"])
-def test_another_password_is_not(given: str) -> None:
+def test_another_password_does_not_match(given: str) -> None:
     for account in (Account(hashed("a long password")), Account("a long password"), None):
         assert not is_password(given, account)
 
 
-def test_nobody_has_the_empty_password() -> None:
+def test_the_empty_password_never_matches() -> None:
     assert not is_password("", None)
     assert not is_password("", Account(""))
 
@@ -58,7 +58,7 @@ def test_a_login_file_is_read_back_as_it_was_written(file: Path) -> None:
     assert [each.name for each in file.parent.iterdir()] == ["users.json"]
 
 
-def test_a_changed_file_counts_at_once(file: Path) -> None:
+def test_a_changed_login_file_takes_effect_at_once(file: Path) -> None:
     read_login(written(file, {"ada": "a long password"}))
 
     assert set(read_login(written(file, {"eve": "another password"}))) == {"eve"}
@@ -80,7 +80,7 @@ def test_a_changed_file_counts_at_once(file: Path) -> None:
         ({"ada": "scrypt$99999999999$8$5$YQ==$YQ=="}, "jobkit people"),
     ],
 )
-def test_what_is_wrong_with_a_login_file_is_one_sentence(file: Path, told: object, named: str) -> None:
+def test_an_error_in_a_login_file_is_one_sentence(file: Path, told: object, named: str) -> None:
     with pytest.raises(InvalidParams, match="login file") as refused:
         read_login(written(file, told))
 
@@ -94,7 +94,7 @@ def test_a_file_that_others_can_read_is_refused(file: Path) -> None:
         read_login(file)
 
 
-def test_the_role_beside_a_name_beats_the_table_and_a_list_without_roles_is_of_admins(file: Path) -> None:
+def test_a_role_in_the_file_beats_the_table_and_without_roles_all_are_admins(file: Path) -> None:
     login = str(written(file, {"ada": {"password": "x", "role": "own"}, "eve": "y"}))
     table = {"ada": "admin", "e*": "view"}
 
@@ -103,10 +103,10 @@ def test_the_role_beside_a_name_beats_the_table_and_a_list_without_roles_is_of_a
 
     assert (role("ada"), role("eve")) == (Role.OWN, Role.ADMIN)
     assert (role("ada", roles=table), role("eve", roles=table)) == (Role.OWN, Role.VIEW)
-    assert role("mallory", roles={"*": "admin"}) is Role.NONE  # in no list, whatever a cookie says
+    assert role("mallory", roles={"*": "admin"}) is Role.NONE  # in no list; the cookie's role is ignored
 
 
-def test_whom_only_an_oauth_provider_knows_may_nothing_until_roles_say_so() -> None:
+def test_a_user_of_an_oauth_provider_has_no_rights_without_a_role() -> None:
     def role(name: str, **roles: str) -> Role:
         return person_named(name, settings(roles=roles), is_listed=False).role
 
@@ -118,21 +118,21 @@ def test_whom_only_an_oauth_provider_knows_may_nothing_until_roles_say_so() -> N
     assert role("guest", **{"ada": "admin"}) is Role.NONE
 
 
-def test_a_name_that_would_be_a_pattern_has_nothing_of_its_own() -> None:
+def test_a_name_that_would_be_a_pattern_owns_nothing() -> None:
     assert person_named("*", settings(roles={"*": "own"}), is_listed=False).role is Role.NONE
 
 
-def test_a_login_file_that_cannot_be_read_lets_nobody_in(file: Path) -> None:
+def test_an_unreadable_login_file_refuses_every_login(file: Path) -> None:
     assert person_named("ada", settings(login=str(file)), is_listed=True).role is Role.NONE
 
 
-def test_strangers_may_everything_from_this_machine_and_nothing_from_elsewhere_unless_it_is_said() -> None:
+def test_anonymous_users_have_all_rights_here_and_none_from_elsewhere_by_default() -> None:
     assert stranger(settings(), is_own_machine=True).role is Role.ADMIN
     assert stranger(settings(roles={"*": "admin"}), is_own_machine=False).role is Role.NONE
     assert stranger(settings(roles={"anonymous": "view"}), is_own_machine=False).role is Role.VIEW
 
 
-def test_who_has_a_role_sees_and_may_what_it_says() -> None:
+def test_a_role_decides_what_its_user_sees_and_may_do() -> None:
     sees = {role: (Person("ada", role).sees("ada"), Person("ada", role).sees("eve")) for role in Role}
     may = {
         role: [least for least in (Role.VIEW, Role.OPERATE, Role.ADMIN) if Person("a", role).may(least)]
@@ -147,7 +147,7 @@ def test_who_has_a_role_sees_and_may_what_it_says() -> None:
         Role.ADMIN: (True, True),
     }
     assert [len(may[role]) for role in (Role.NONE, Role.OWN, Role.VIEW, Role.OPERATE, Role.ADMIN)] == [0, 0, 1, 2, 3]
-    assert not Person("", Role.OWN).sees("")  # nobody's jobs are not theirs
+    assert not Person("", Role.OWN).sees("")  # jobs without an owner are not theirs
     looking = [Person("ada", role).looking() for role in Role]
     assert not any(each.may(Role.OPERATE) or each.may_with_own for each in looking)
     assert [each.sees("ada") for each in looking] == [Person("ada", role).sees("ada") for role in Role]
@@ -158,16 +158,16 @@ def test_who_has_a_role_sees_and_may_what_it_says() -> None:
     [
         ({"email": "ada@lab.example", "groups": ["gpu-team"]}, Role.OPERATE),
         ({"email": "ada@lab.example", "groups": ["chess", 7, None]}, Role.VIEW),
-        ({"email": "ada@lab.example", "groups": "gpu-team"}, Role.VIEW),  # a text is no list of groups
-        ({"email": "eve@lab.example", "groups": ["gpu-team"]}, Role.VIEW),  # what was said of somebody else
+        ({"email": "ada@lab.example", "groups": "gpu-team"}, Role.VIEW),  # a text is not a list of groups
+        ({"email": "eve@lab.example", "groups": ["gpu-team"]}, Role.VIEW),  # groups of another user
         ({"email": "ada@lab.example", "groups": ["gpu-team"], "email_verified": False}, Role.NONE),
         ({"email": "ada@lab.example", "email_verified": "false"}, Role.NONE),
         ({}, Role.VIEW),
         (None, Role.VIEW),
     ],
 )
-def test_a_role_may_come_from_a_group_that_the_provider_tells(claims: dict[str, object] | None, role: Role) -> None:
+def test_a_role_may_come_from_a_group_of_the_provider(claims: dict[str, object] | None, role: Role) -> None:
     known = settings(roles={"@gpu-*": "operate", "*@lab.example": "view"})
 
     assert person_named("ada@lab.example", known, is_listed=False, claims=claims).role is role
-    assert person_named("@gpu-team", known, is_listed=False).role is Role.NONE  # a name is no group
+    assert person_named("@gpu-team", known, is_listed=False).role is Role.NONE  # a name is not a group

@@ -1,4 +1,4 @@
-"""Runners: their owner hears of what fails, and ends the others without ending itself."""
+"""Runners: the owner learns of a failure and ends the other runners without ending itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from jobkit.runners import Runners
 
 
-def test_the_owner_hears_of_what_fails_and_may_end_the_others_from_there() -> None:
+def test_the_owner_is_notified_of_a_failure_and_may_end_the_others_then() -> None:
     heard: list[str] = []
 
     async def failed(error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""Settings: argument beats environment beats `[tool.jobkit]` beats default, and whatever is wrong is said."""
+"""Settings: argument beats environment beats `[tool.jobkit]` beats default; wrong values are named."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobkit.settings import Settings, checked_name, masked, user_name
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """An empty directory below one that has a `pyproject.toml` of another tool."""
+    """Empty directory inside a directory with another tool's `pyproject.toml`."""
     (tmp_path / "pyproject.toml").write_text("[tool.other]\nx = 1\n")
     inner = tmp_path / "notebooks" / "deep"
     inner.mkdir(parents=True)
@@ -31,7 +31,7 @@ def load(project: Path, environ: dict[str, str] | None = None, **arguments: Any)
     return Settings.load(environ or {}, project, **arguments)
 
 
-def test_without_anything_the_defaults_are_in_force(project: Path) -> None:
+def test_without_any_setting_the_defaults_apply(project: Path) -> None:
     settings = load(project)
 
     assert settings == Settings()
@@ -50,7 +50,7 @@ def test_argument_beats_environment_beats_file_beats_default(project: Path) -> N
     assert (settings.lease, settings.drain, settings.heartbeat) == (50.0, 4.0, 5.0)
 
 
-def test_an_argument_of_none_and_an_empty_variable_mean_not_given(project: Path) -> None:
+def test_none_and_an_empty_variable_mean_not_given(project: Path) -> None:
     table(project, 'url = "redis://file"')
 
     assert load(project, {"JOBKIT_URL": ""}, url=None).url == "redis://file"
@@ -101,7 +101,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
     assert dict(settings.roles) == {"ada": "admin", "*@lab.example": "own"}
 
 
-def test_the_nearest_table_is_used_and_files_without_one_are_passed(project: Path) -> None:
+def test_the_nearest_table_is_used_and_files_without_one_are_skipped(project: Path) -> None:
     table(project, 'namespace = "near"')
     (project.parent.parent / "pyproject.toml").write_text('[tool.jobkit]\nnamespace = "far"\n')
     (project / "pyproject.toml").write_text("[project]\nname = 'x'\n")
@@ -129,7 +129,7 @@ def test_routing_can_be_set_for_one_process() -> None:
         Settings.load({"JOBKIT_ROUTING": "a=b,c"})
 
 
-def test_routing_tells_upper_from_lower_case_and_the_first_match_wins() -> None:
+def test_routing_is_case_sensitive_and_the_first_match_wins() -> None:
     settings = Settings(routing={"Train": "one", "train*": "two", "train_x": "three"})
 
     assert settings.queue_for("train_x") == "two"
@@ -150,7 +150,7 @@ def test_a_relative_home_is_made_absolute(project: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "unix", "redis+sentinel", "sync"])
-def test_every_scheme_of_the_contract_is_taken(project: Path, scheme: str) -> None:
+def test_every_scheme_of_the_contract_is_accepted(project: Path, scheme: str) -> None:
     settings = load(project, url=f"{scheme}://x")
 
     assert (settings.scheme, settings.is_embedded) == (scheme, False)
@@ -192,7 +192,7 @@ def test_every_scheme_of_the_contract_is_taken(project: Path, scheme: str) -> No
         ({"lease": 5}, "lease", None),
     ],
 )
-def test_a_wrong_value_is_refused_by_its_name(
+def test_a_wrong_value_is_refused_with_the_name_of_its_setting(
     project: Path, arguments: dict[str, Any], field: str, message: str | None
 ) -> None:
     with pytest.raises(InvalidParams, match=message or "at least twice") as caught:
@@ -203,7 +203,7 @@ def test_a_wrong_value_is_refused_by_its_name(
     assert "secret@" not in str(caught.value)
 
 
-def test_a_wrong_value_is_told_with_where_it_came_from(project: Path) -> None:
+def test_the_error_of_a_wrong_value_names_its_source(project: Path) -> None:
     with pytest.raises(InvalidParams, match=r"^JOBKIT_DRAIN: drain must be"):
         load(project, {"JOBKIT_DRAIN": "x"})
 
@@ -214,7 +214,7 @@ def test_a_wrong_value_is_told_with_where_it_came_from(project: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["secret", "home", "leese"])
-def test_the_file_sets_no_secrets_no_homes_and_nothing_unknown(project: Path, name: str) -> None:
+def test_the_file_may_not_set_secrets_homes_or_unknown_settings(project: Path, name: str) -> None:
     table(project, f'{name} = "x"')
 
     with pytest.raises(InvalidParams, match=f"unknown setting '{name}'; allowed are") as caught:
@@ -230,14 +230,14 @@ def test_a_broken_file_is_named(project: Path) -> None:
     assert str(path) in str(caught.value)
 
 
-def test_a_file_of_another_encoding_is_passed(project: Path) -> None:
+def test_a_file_of_another_encoding_is_skipped(project: Path) -> None:
     (project / "pyproject.toml").write_bytes(b"\xff\xfe[tool.jobkit]")
 
     assert load(project) == Settings()
 
 
 @pytest.mark.parametrize("text", ["tool = 5", "[tool]\njobkit = 5"])
-def test_a_table_that_is_none_is_passed(project: Path, text: str) -> None:
+def test_a_value_that_is_not_a_table_is_skipped(project: Path, text: str) -> None:
     (project / "pyproject.toml").write_text(text)
 
     assert load(project) == Settings()
@@ -275,12 +275,12 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "A.b:c-d_9", "x" * 200])
-def test_names_that_are_allowed(name: str) -> None:
+def test_valid_names_are_accepted(name: str) -> None:
     assert checked_name("queue", name) == name
 
 
 @pytest.mark.parametrize("name", ["", "a b", "ä", "a/b", "a\n", "x" * 201, None, 5, b"a", ["a"]])
-def test_names_that_are_refused_and_shown_short(name: object) -> None:
+def test_invalid_names_are_refused_and_shown_shortened(name: object) -> None:
     with pytest.raises(InvalidParams, match="queue must be 1 to 200 characters of A-Z a-z 0-9") as caught:
         checked_name("queue", name)
 
@@ -288,7 +288,7 @@ def test_names_that_are_refused_and_shown_short(name: object) -> None:
     assert len(str(caught.value)) < 160
 
 
-def test_a_user_without_a_name_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_name_has_an_empty_user_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: {}["no such user"])
 
     assert user_name() == ""
@@ -346,5 +346,5 @@ def test_notify_rules_are_tables_of_the_project_file(project: Path) -> None:
         ("redis+sentinel://localhost:26379,b.example:26379/main", "TLS and a password"),
     ],
 )
-def test_it_is_known_what_a_redis_on_the_network_lacks(url: str, missing: str) -> None:
+def test_the_missing_protection_of_a_redis_on_the_network_is_known(url: str, missing: str) -> None:
     assert Settings(url=url).missing_guard == missing

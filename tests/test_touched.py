@@ -1,4 +1,4 @@
-"""Which tests belong to a change: the map that the pre-push hook goes by."""
+"""The tests that belong to a change, as the pre-push hook selects them."""
 
 from __future__ import annotations
 

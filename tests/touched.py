@@ -1,7 +1,7 @@
-"""Run the tests that belong to what has changed since a commit (main): `python -m tests.touched [COMMIT]`.
+"""Run the tests that belong to the changes since a commit (main): `python -m tests.touched [COMMIT]`.
 
-The pre-push hook runs it. The tests of a module are in the folder or file of the same name, so paths say which to run.
-It does not follow imports: what uses a changed module is tested by the whole run.
+The pre-push hook runs it. The tests of a module are in the folder or file of the same name. Imports are not followed:
+users of a changed module are tested by a run of all tests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import ROOT
 
-#: Tests of rooms that have no folder or file of their own name.
+#: Tests of rooms without a test folder or file of the same name.
 ELSEWHERE = {
     "__init__": ["tests/test_layers.py"],
     "attempts": ["tests/client/test_first_job.py", "tests/worker/test_endings.py"],
@@ -49,7 +49,7 @@ def paths_for(changed: Iterable[str]) -> list[str]:
 
 
 def changed_since(commit: str) -> list[str]:
-    """Return the files that were changed on the way from `commit` to here, also those that are not committed."""
+    """Return the files that differ from the merge base with `commit`, uncommitted changes included."""
     command = ["git", "diff", "--name-only", "--merge-base", commit, "--"]
     return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
 

@@ -1,6 +1,6 @@
-"""arq's own client and reader on one side, jobkit's worker for plain arq functions on the other, a real server between.
+"""arq's own client and reader, jobkit's worker for plain arq functions, and a real server between them.
 
-arq's keys have no prefix, so these tests have a server of their own, and each begins with an empty one.
+arq's keys have no prefix, so these tests have a separate server, which is empty before each test.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from jobkit.worker import Worker
 from tests.store.server import Server
 from tests.support import environment, wait_until
 
-#: Short, so that a test can wait for its end. Ten heartbeats, so that a busy machine does not end it.
+#: Short, so that tests can wait until it expires; ten heartbeats, so that it does not expire on a busy machine.
 LEASE_S = 4.0
 HEARTBEAT_S = 0.4
 
@@ -62,7 +62,7 @@ async def arq_redis(server: Server) -> AsyncIterator[ArqRedis]:
 
 @pytest.fixture
 async def worker(arq_redis: ArqRedis, where: RedisSettings, settings: Settings) -> AsyncIterator[Make]:
-    """Makes workers in burst mode; they are closed at the end."""
+    """Factory of workers in burst mode, which are closed after the test."""
     made: list[Worker] = []
 
     def make(functions: Any = (), **options: Any) -> Worker:
@@ -76,13 +76,13 @@ async def worker(arq_redis: ArqRedis, where: RedisSettings, settings: Settings) 
 
 
 async def check_keys(pool: ArqRedis) -> None:
-    """Once arq's queue is empty, nothing of the way between the two is left behind without a time to go."""
+    """Check that all keys of the bridge expire once arq's queue is empty."""
     if await pool.zcard("arq:queue"):
         return
     left = [key.decode() for key in await pool.keys("*")]
     bad = [key for key in left if key.startswith(("jk:default:arq", "arq:")) and not key.startswith("arq:result:")]
     forever = [key for key in bad if await pool.ttl(key) < 0 and key != "arq:abort"]
-    assert not forever, f"keys that nobody owns: {forever}"
+    assert not forever, f"keys without an owner: {forever}"
 
 
 class Bench:
@@ -97,7 +97,7 @@ class Bench:
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def worker(self, *options: str, ready: bool = True, **variables: str) -> subprocess.Popen[bytes]:
-        """`jobkit worker --arq tests.arq.service.WorkerSettings`, once it serves."""
+        """Start `jobkit worker --arq tests.arq.service.WorkerSettings`; return when it serves."""
         names = {f"JOBKIT_{name.upper()}": value for name, value in self.place.items()}
         names |= {"JOBKIT_LEASE": str(LEASE_S), "JOBKIT_HEARTBEAT": str(HEARTBEAT_S)} | variables
         argv = [sys.executable, "-m", "jobkit", "worker", "--arq", "tests.arq.service.WorkerSettings", *options]
@@ -107,7 +107,7 @@ class Bench:
         return process
 
     def plain(self, *options: str) -> subprocess.Popen[bytes]:
-        """arq's own worker for the same functions."""
+        """Start arq's own worker for the same functions."""
         return self._start([sys.executable, "-m", "arq", "tests.arq.service.WorkerSettings", *options], {})
 
     def _start(self, argv: list[str], names: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -162,7 +162,7 @@ def bench(server: Server, tmp_path: Path) -> Iterator[Bench]:
 
 @pytest.fixture
 def own_bench(tmp_path: Path) -> Iterator[Bench]:
-    """One whose server may be killed."""
+    """Bench whose server may be killed."""
     server = Server()
     server.start()
     bench = Bench(server, tmp_path)

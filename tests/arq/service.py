@@ -1,4 +1,4 @@
-"""A service as arq's users write one. What happens is noted in a file."""
+"""A typical service of an arq user. Functions and hooks append lines to a file."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ async def wait(ctx: Ctx, name: str, seconds: float = 60.0) -> str:
 
 
 async def until(ctx: Ctx, name: str, path: str) -> str:
-    """Waits for a file."""
+    """Wait for a file."""
     note(f"start {name} try {ctx['job_try']}")
-    while not Path(path).exists():  # noqa: ASYNC110  # another process makes it
+    while not Path(path).exists():  # noqa: ASYNC110  # another process creates it
         await asyncio.sleep(0.02)
     note(f"end {name}")
     return name
@@ -46,7 +46,7 @@ async def until(ctx: Ctx, name: str, path: str) -> str:
 
 async def block(ctx: Ctx, seconds: float) -> None:
     note("block")
-    time.sleep(seconds)  # noqa: ASYNC251  # what nobody should do
+    time.sleep(seconds)  # noqa: ASYNC251  # the mistake under test
 
 
 async def flaky(ctx: Ctx, succeeds_at: int) -> int:

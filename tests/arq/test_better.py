@@ -1,6 +1,6 @@
-"""Where jobkit is better than arq on purpose: each test is a way in which arq's worker loses or doubles a job, or dies.
+"""Deliberate improvements over arq: in each test, arq's worker would lose or repeat a job, or die.
 
-The stories are in `docs/from-arq.md`. What takes real processes is in `test_processes.py`.
+`docs/from-arq.md` explains them. Tests that need real processes are in `test_processes.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .test_documented import Ctx, answer, enqueued, fails
 
 
 async def records(settings: Settings) -> list[JobSnapshot]:
-    """What the dashboard reads, newest first."""
+    """Return the records that the dashboard reads, newest first."""
     store = RedisStore(settings)
     try:
         return list((await store.list(Query())).jobs)
@@ -39,8 +39,8 @@ async def records(settings: Settings) -> list[JobSnapshot]:
         await store.close()
 
 
-async def test_an_id_that_runs_is_refused_also_after_its_time(arq_redis: ArqRedis, worker: Make) -> None:
-    """arq's payload key expires under a running job; then the id is accepted again, and that second job is lost."""
+async def test_the_id_of_a_running_job_is_refused_after_its_payload_expired(arq_redis: ArqRedis, worker: Make) -> None:
+    """arq's payload key expires while its job runs. arq then accepts the id again and loses the second job."""
     started, go = asyncio.Event(), asyncio.Event()
 
     async def wait(ctx: Ctx) -> str:
@@ -51,7 +51,7 @@ async def test_an_id_that_runs_is_refused_also_after_its_time(arq_redis: ArqRedi
     job = await enqueued(arq_redis, "wait", _job_id="same", _expires=20)
     serving = asyncio.create_task(worker([func(wait, name="wait")]).main())
     await started.wait()
-    assert await arq_redis.pttl("arq:job:same") == -1  # it does not expire any more
+    assert await arq_redis.pttl("arq:job:same") == -1  # no longer expires
 
     assert await arq_redis.enqueue_job("wait", _job_id="same") is None
 
@@ -60,9 +60,7 @@ async def test_an_id_that_runs_is_refused_also_after_its_time(arq_redis: ArqRedi
     assert await job.result() == "done"
 
 
-async def test_an_abort_that_came_too_late_does_not_hit_the_next_job_of_that_id(
-    arq_redis: ArqRedis, worker: Make
-) -> None:
+async def test_a_late_abort_does_not_affect_the_next_job_of_that_id(arq_redis: ArqRedis, worker: Make) -> None:
     first = await enqueued(arq_redis, "answer", _job_id="same")
     one = worker([answer], allow_abort_jobs=True, keep_result=0, burst=False)
     serving = asyncio.create_task(one.main())
@@ -82,7 +80,7 @@ async def _is_empty(pool: ArqRedis, key: str) -> bool:
 
 
 @pytest.mark.parametrize("skew_s", [-3600, 3600])
-async def test_an_abort_by_a_clock_that_is_wrong_is_obeyed(arq_redis: ArqRedis, worker: Make, skew_s: float) -> None:
+async def test_an_abort_by_a_wrong_clock_is_obeyed(arq_redis: ArqRedis, worker: Make, skew_s: float) -> None:
     started = asyncio.Event()
 
     async def long(ctx: Ctx) -> None:
@@ -116,8 +114,8 @@ async def test_a_job_that_blocks_the_loop_keeps_its_lease(arq_redis: ArqRedis, w
     assert runs == [1]
 
 
-async def test_long_jobs_do_not_keep_short_ones_from_another_worker(arq_redis: ArqRedis, worker: Make) -> None:
-    """arq's poll reads the oldest members, and running jobs stay members."""
+async def test_long_jobs_do_not_hide_short_ones_from_another_worker(arq_redis: ArqRedis, worker: Make) -> None:
+    """arq polls the oldest members of the queue, which include running jobs."""
     go = asyncio.Event()
 
     async def long(ctx: Ctx) -> None:
@@ -138,7 +136,7 @@ async def test_long_jobs_do_not_keep_short_ones_from_another_worker(arq_redis: A
     await asyncio.gather(*serving)
 
 
-async def test_what_a_function_does_to_its_worker_fails_only_its_job(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_a_function_that_breaks_its_worker_fails_only_its_job(arq_redis: ArqRedis, worker: Make) -> None:
     class Shy:
         def __repr__(self) -> str:
             raise RuntimeError("no picture please")
@@ -159,7 +157,7 @@ async def test_what_a_function_does_to_its_worker_fails_only_its_job(arq_redis: 
     async def unreadable(ctx: Ctx) -> None:
         raise Unreadable(1, 2)
 
-    # Where pickle looks for it.
+    # So that pickle finds it.
     globals()["Unreadable"], Unreadable.__qualname__ = Unreadable, "Unreadable"
     jobs = {name: await enqueued(arq_redis, name) for name in ("leave", "shy", "unreadable", "answer")}
     functions = [func(f, name=f.__name__) for f in (leave, shy, unreadable, answer)]
@@ -194,7 +192,7 @@ async def test_a_hook_that_fails_fails_its_job_and_not_the_worker(arq_redis: Arq
     assert await good.result() == 42
 
 
-async def test_what_is_no_job_is_put_aside(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_entries_that_are_not_jobs_are_put_aside(arq_redis: ArqRedis, worker: Make) -> None:
     await arq_redis.zadd("arq:queue", {b"\xff\xfe": 1})
     job = await enqueued(arq_redis, "answer")
     strange = {"t": None, "f": ["no name"], "a": 1, "k": None, "et": "now"}
@@ -210,11 +208,11 @@ async def test_what_is_no_job_is_put_aside(arq_redis: ArqRedis, worker: Make) ->
     assert await arq_redis.smembers("jk:default:arq-quarantine:arq:queue") == {b"\xff\xfe"}  # type: ignore[misc]
 
 
-async def test_a_queue_that_is_none_is_waited_for(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_a_queue_key_of_another_type_is_waited_for(arq_redis: ArqRedis, worker: Make) -> None:
     await arq_redis.set("arq:queue", "no queue")
     one = worker([answer], burst=False)
     serving = asyncio.create_task(one.main())
-    await asyncio.sleep(0.2)  # it has seen it
+    await asyncio.sleep(0.2)  # until the worker has read the key
     assert not serving.done()
 
     await arq_redis.delete("arq:queue")
@@ -247,7 +245,7 @@ async def test_a_wiped_server_does_not_end_the_worker(arq_redis: ArqRedis, worke
     await asyncio.gather(serving, return_exceptions=True)
 
 
-async def test_a_job_that_is_taken_out_of_arqs_queue_is_not_run(
+async def test_a_job_that_is_removed_from_arqs_queue_is_not_run(
     arq_redis: ArqRedis, worker: Make, settings: Settings
 ) -> None:
     started, go = asyncio.Event(), asyncio.Event()
@@ -271,14 +269,14 @@ async def test_a_job_that_is_taken_out_of_arqs_queue_is_not_run(
     found = {record.id: str(record.state) for record in await records(settings)}
     assert found == {"first": "succeeded", "second": "cancelled", "third": "cancelled"}
     assert one.jobs_failed == 0
-    assert 0 < await arq_redis.pttl("arq:job:second") <= 86_400_000  # as arq would have left it
+    assert 0 < await arq_redis.pttl("arq:job:second") <= 86_400_000  # as arq leaves it
 
 
 async def _has(settings: Settings, count: int) -> bool:
     return len(await records(settings)) == count
 
 
-async def test_an_id_that_comes_again_gets_a_record_of_its_own(
+async def test_an_id_that_is_used_again_gets_a_new_record(
     arq_redis: ArqRedis, worker: Make, settings: Settings
 ) -> None:
     one = worker([answer], keep_result=0)
@@ -295,7 +293,7 @@ async def test_an_id_that_comes_again_gets_a_record_of_its_own(
     assert all(record.state == "succeeded" for record in (first, second, last))
 
 
-async def test_the_health_key_stays_as_long_as_another_worker_lives(
+async def test_the_health_key_stays_while_another_worker_lives(
     arq_redis: ArqRedis, worker: Make, where: RedisSettings, settings: Settings
 ) -> None:
     other = Worker([answer], redis_settings=where, handle_signals=False, settings=settings)
@@ -335,7 +333,7 @@ async def test_a_closed_worker_may_serve_again(arq_redis: ArqRedis, worker: Make
         await one.close()
 
 
-async def test_close_waits_for_what_it_ends(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_close_waits_for_the_jobs_that_it_ends(arq_redis: ArqRedis, worker: Make) -> None:
     started = asyncio.Event()
 
     async def long(ctx: Ctx) -> None:
@@ -356,7 +354,7 @@ async def test_close_waits_for_what_it_ends(arq_redis: ArqRedis, worker: Make) -
     await worker([answer]).main()
 
 
-async def test_a_cancelled_worker_gives_its_jobs_back_at_once(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_a_cancelled_worker_releases_its_jobs_at_once(arq_redis: ArqRedis, worker: Make) -> None:
     started = asyncio.Event()
 
     async def once(ctx: Ctx) -> str:

@@ -1,4 +1,4 @@
-"""Workers and their server come and go while arq's client enqueues: each job ends once, in both views alike."""
+"""Workers and their server are killed while arq's client enqueues: each job ends once, for arq and for jobkit."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.support import wait_until
 
 from .conftest import Bench
 
-#: How long things break, in seconds.
+#: Duration of the breakage in seconds.
 BREAKING_S = 12.0
 
 
 class Producer:
-    """arq's client, which tries again until a job is accepted; ids make that safe."""
+    """Client of arq that retries until a job is accepted, with fixed ids."""
 
     def __init__(self, bench: Bench, luck: random.Random) -> None:
         self.bench, self.luck = bench, luck
@@ -69,7 +69,7 @@ def break_something(bench: Bench, luck: random.Random, frozen: list[Any]) -> Non
     worker = luck.choice(bench.processes[-2:])
     if what < 0.2:
         bench.server.kill()
-        time.sleep(luck.choice([0.0, 1.0]))  # the outage itself
+        time.sleep(luck.choice([0.0, 1.0]))  # duration of the outage
         bench.server.start()
     elif what < 0.4 and worker not in frozen:
         worker.send_signal(signal.SIGSTOP)
@@ -85,7 +85,7 @@ def break_something(bench: Bench, luck: random.Random, frozen: list[Any]) -> Non
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", [1])
-def test_each_job_ends_once_whatever_breaks(own_bench: Bench, seed: int) -> None:
+def test_each_job_ends_once_whatever_fails(own_bench: Bench, seed: int) -> None:
     bench, luck, frozen = own_bench, random.Random(seed), []  # type: ignore[var-annotated]
     producer = Producer(bench, luck)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Parameters of arq's worker that hold for all of its functions, by arq's own descriptions of them."""
+"""Parameters of arq's worker that apply to all functions, as arq documents them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .conftest import Make
 from .test_documented import Ctx, answer, enqueued
 
 
-async def test_max_tries_holds_for_functions_without_their_own(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_max_tries_applies_to_functions_without_their_own(arq_redis: ArqRedis, worker: Make) -> None:
     tries: list[str] = []
 
     async def again(ctx: Ctx, name: str) -> None:
@@ -34,7 +34,7 @@ async def test_max_tries_holds_for_functions_without_their_own(arq_redis: ArqRed
     assert (tries.count("usual"), tries.count("own")) == (2, 3)
 
 
-async def test_keep_result_forever_holds_for_functions_without_their_own(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_keep_result_forever_applies_to_functions_without_their_own(arq_redis: ArqRedis, worker: Make) -> None:
     functions = [func(answer, name="usual"), func(answer, name="own", keep_result=10, keep_result_forever=False)]
     usual, own = [await enqueued(arq_redis, each.name) for each in functions]
     await worker(functions, keep_result_forever=True).main()
@@ -43,7 +43,7 @@ async def test_keep_result_forever_holds_for_functions_without_their_own(arq_red
     assert 5_000 < await arq_redis.pttl(f"arq:result:{own.job_id}") <= 10_000
 
 
-async def test_expires_extra_ms_holds_for_jobs_that_jobs_enqueue(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_expires_extra_ms_applies_to_jobs_that_jobs_enqueue(arq_redis: ArqRedis, worker: Make) -> None:
     left: list[int] = []
 
     async def parent(ctx: Ctx) -> None:
@@ -57,7 +57,7 @@ async def test_expires_extra_ms_holds_for_jobs_that_jobs_enqueue(arq_redis: ArqR
     assert 15_000 < left[0] <= 21_000
 
 
-async def test_on_stop_is_told_which_signal_came(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_on_stop_gets_the_signal(arq_redis: ArqRedis, worker: Make) -> None:
     told: list[signal.Signals] = []
     one = worker([answer], burst=False)
     one.on_stop = told.append
@@ -70,9 +70,7 @@ async def test_on_stop_is_told_which_signal_came(arq_redis: ArqRedis, worker: Ma
     assert told == [signal.SIGTERM]
 
 
-async def test_the_health_key_lasts_an_interval_and_a_second_and_is_told_again(
-    arq_redis: ArqRedis, worker: Make
-) -> None:
+async def test_the_health_key_lasts_an_interval_and_a_second_and_is_renewed(arq_redis: ArqRedis, worker: Make) -> None:
     one = worker([answer], burst=False, health_check_interval=1)
     serving = asyncio.create_task(one.main())
     await until(lambda: arq_redis.exists("arq:queue:health-check"), "the first record of health")

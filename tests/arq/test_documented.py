@@ -1,4 +1,4 @@
-"""What arq's documentation says of its worker, on jobkit's: arq's client enqueues, arq's `Job` reads."""
+"""Documented behaviour of arq's worker, tested on jobkit's: arq's client enqueues, arq's `Job` reads."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def enqueued(pool: ArqRedis, *args: Any, **options: Any) -> Job:
     return job
 
 
-def test_it_takes_every_argument_of_arqs_worker_with_the_same_default() -> None:
+def test_every_argument_of_arqs_worker_is_accepted_with_the_same_default() -> None:
     theirs, ours = (inspect.signature(kind).parameters for kind in (arq.worker.Worker, Worker))
 
     assert {name: p.default for name, p in theirs.items()} == {name: ours[name].default for name in theirs}
@@ -57,7 +57,7 @@ def test_it_takes_every_argument_of_arqs_worker_with_the_same_default() -> None:
 # -- functions and their context
 
 
-async def test_a_function_finds_its_context(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_a_function_gets_its_context(arq_redis: ArqRedis, worker: Make) -> None:
     seen: Ctx = {}
 
     async def startup(ctx: Ctx) -> None:
@@ -162,7 +162,7 @@ async def test_a_job_whose_payload_is_gone_fails(arq_redis: ArqRedis, worker: Ma
         await job.result()
 
 
-async def test_an_id_is_refused_until_the_result_has_gone(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_an_id_is_refused_until_the_result_expires(arq_redis: ArqRedis, worker: Make) -> None:
     await enqueued(arq_redis, "answer", _job_id="backup")
     assert await arq_redis.enqueue_job("answer", _job_id="backup") is None
     one = worker([answer], keep_result=1)
@@ -181,7 +181,7 @@ async def _is_gone(pool: ArqRedis, key: str) -> bool:
     return not await pool.exists(key)
 
 
-async def test_results_are_read_as_ever(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_results_are_read_as_in_arq(arq_redis: ArqRedis, worker: Make) -> None:
     job = await enqueued(arq_redis, "add", 1, b=2)
     assert await job.status() is JobStatus.queued
     info = await job.info()
@@ -233,7 +233,7 @@ async def _size(pool: ArqRedis, key: str, size: int) -> bool:
     return bool(await pool.hlen(key) == size)  # type: ignore[misc]
 
 
-async def test_an_error_is_raised_where_the_result_is_read(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_an_error_is_raised_when_the_result_is_read(arq_redis: ArqRedis, worker: Make) -> None:
     job = await enqueued(arq_redis, "fails")
 
     with pytest.raises(FailedJobs, match=r"1 job failed TypeError\('my type error'\)"):
@@ -253,14 +253,14 @@ async def test_an_exception_that_is_returned_is_a_value(arq_redis: ArqRedis, wor
     assert isinstance(await job.result(), TypeError)
 
 
-async def test_a_function_that_is_not_known_fails_the_job(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_an_unknown_function_fails_the_job(arq_redis: ArqRedis, worker: Make) -> None:
     await enqueued(arq_redis, "missing")
 
     with pytest.raises(FailedJobs, match="function 'missing' not found"):
         await worker([answer]).run_check()
 
 
-async def test_results_are_kept_as_long_as_asked(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_results_are_kept_for_the_requested_time(arq_redis: ArqRedis, worker: Make) -> None:
     functions = [
         func(answer, name="usual"),
         func(answer, name="brief", keep_result=timedelta(seconds=10)),
@@ -373,7 +373,7 @@ async def test_without_retry_jobs_a_retry_is_an_error(arq_redis: ArqRedis, worke
         await worker([func(retry, name="retry")]).run_check(retry_jobs=False)
 
 
-async def test_a_cancelled_error_of_the_functions_own_is_a_try(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_a_cancelled_error_raised_by_the_function_is_a_try(arq_redis: ArqRedis, worker: Make) -> None:
     async def odd(ctx: Ctx) -> str:
         if ctx["job_try"] == 1:
             raise asyncio.CancelledError
@@ -540,14 +540,14 @@ async def test_hooks_are_called_in_order_with_the_context(arq_redis: ArqRedis, w
     assert calls == [("on_startup", None), *inside, ("on_shutdown", None)]
 
 
-@pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")  # in arq itself
-async def test_health_is_told_as_ever(arq_redis: ArqRedis, worker: Make, where: RedisSettings) -> None:
+@pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")  # arq itself uses it
+async def test_health_is_reported_as_in_arq(arq_redis: ArqRedis, worker: Make, where: RedisSettings) -> None:
     assert await async_check_health(where) == 1
     await enqueued(arq_redis, "answer")
     await enqueued(arq_redis, "fails")
     one = worker([answer, fails], health_check_interval=0.01)
     await one.main()
-    await asyncio.sleep(0.02)  # arq's own record of health goes by the wall clock
+    await asyncio.sleep(0.02)  # arq's health record uses the wall clock
     await one.record_health()
 
     (told,) = await arq_redis.mget("arq:queue:health-check")
@@ -576,7 +576,7 @@ async def test_jobs_are_logged_as_arq_does(
     assert lines[-2:] == ["  X.XXs → testing:answer()", f"  X.XXs ← testing:answer {end}"]
 
 
-async def test_arguments_are_logged_in_short_and_secrets_not_at_all(
+async def test_arguments_are_logged_shortened_and_without_secrets(
     arq_redis: ArqRedis, worker: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "arq.worker")
@@ -598,7 +598,7 @@ def _json_bytes(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-async def test_serializers_may_be_ones_own(worker: Make, arq_redis: ArqRedis, where: RedisSettings) -> None:
+async def test_custom_serializers_are_used(worker: Make, arq_redis: ArqRedis, where: RedisSettings) -> None:
     pool = await create_pool(where, job_serializer=_json_bytes, job_deserializer=json.loads)
     job = await enqueued(pool, "add", 1, b=2)
     wrong = await enqueued(pool, "fails")
@@ -627,7 +627,7 @@ async def test_a_payload_of_another_serializer_fails_the_job(worker: Make, arq_r
     assert one.jobs_failed == 1
 
 
-async def test_a_result_that_cannot_be_written_is_said(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_a_result_that_cannot_be_serialized_is_reported(arq_redis: ArqRedis, worker: Make) -> None:
     async def give(ctx: Ctx) -> Any:
         return lambda: 1
 
@@ -639,7 +639,7 @@ async def test_a_result_that_cannot_be_written_is_said(arq_redis: ArqRedis, work
 
 
 @pytest.mark.parametrize("name", ["arq:other", "my queue, no. 1/ü"])
-async def test_queues_have_names(arq_redis: ArqRedis, worker: Make, name: str) -> None:
+async def test_a_queue_may_have_another_name(arq_redis: ArqRedis, worker: Make, name: str) -> None:
     other = await enqueued(arq_redis, "answer", _queue_name=name)
     usual = await enqueued(arq_redis, "answer")
     await worker([answer], queue_name=name).main()
@@ -649,7 +649,7 @@ async def test_queues_have_names(arq_redis: ArqRedis, worker: Make, name: str) -
     await worker([answer]).main()
 
 
-async def test_a_pool_may_be_given(arq_redis: ArqRedis, where: RedisSettings, settings: Settings) -> None:
+async def test_a_redis_pool_may_be_passed(arq_redis: ArqRedis, where: RedisSettings, settings: Settings) -> None:
     pool = await create_pool(where, default_queue_name="arq:own")
     job = await enqueued(pool, "answer")
     one = Worker([answer], redis_pool=pool, queue_name=None, burst=True, handle_signals=False, settings=settings)
@@ -698,7 +698,7 @@ async def test_a_cron_job_may_run_at_startup(arq_redis: ArqRedis, worker: Make) 
     assert await arq_redis.pttl(held) > 0
 
 
-async def test_cron_jobs_of_one_id_run_once(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_cron_jobs_with_the_same_id_run_once(arq_redis: ArqRedis, worker: Make) -> None:
     async def other(ctx: Ctx) -> None: ...
 
     both = [cron(f, minute=1, run_at_startup=True, job_id="single") for f in (answer, other)]
@@ -708,7 +708,7 @@ async def test_cron_jobs_of_one_id_run_once(arq_redis: ArqRedis, worker: Make) -
     assert one.jobs_complete == 1
 
 
-async def test_cron_jobs_go_by_their_timezone(arq_redis: ArqRedis, worker: Make) -> None:
+async def test_cron_jobs_use_their_timezone(arq_redis: ArqRedis, worker: Make) -> None:
     zone = timezone(timedelta(hours=3))
     one = worker(cron_jobs=[cron(answer, hour=1)], timezone=zone)
     await one.main()

@@ -1,4 +1,4 @@
-"""Where arq's settings point, and how the worker learns of changes there."""
+"""Redis address of arq's settings, and notification of the worker about changed keys."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("url", PLACES)
-def test_settings_of_arq_are_a_url_of_ours(url: str) -> None:
+def test_arqs_settings_become_a_url(url: str) -> None:
     assert url_of(PLACES[url]) == url
     with open_blocking(Settings(url=url)) as client:  # redis-py understands it; nothing is sent
         options = client.connection_pool.connection_kwargs
@@ -49,18 +49,18 @@ def test_settings_of_arq_are_a_url_of_ours(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", [url for url in PLACES if "sentinel" not in url])
-def test_a_url_of_ours_is_settings_of_arq(url: str) -> None:
+def test_a_url_becomes_arqs_settings(url: str) -> None:
     assert url_of(redis_settings(url)) == url
 
 
-def test_settings_that_contradict_themselves_are_refused() -> None:
+def test_contradictory_settings_are_refused() -> None:
     with pytest.raises(InvalidParams, match="needs a list of"):
         url_of(RedisSettings("a", sentinel=True))
     with pytest.raises(InvalidParams, match="needs sentinel=True"):
         url_of(RedisSettings([("a", 1)]))
 
 
-async def test_a_pool_says_where_it_is() -> None:
+async def test_the_url_of_a_pool_is_known() -> None:
     tcp = ArqRedis(host="db.example", port=6380, password="p@ss/", db=3, encoding="utf8")
     tls = ArqRedis(host="db.example", ssl=True, ssl_ca_certs="/etc/ca.pem", ssl_check_hostname=True)
     master = Sentinel([("a", 1), ("b", 2)]).master_for("mymaster", redis_class=ArqRedis, password="secret", db=1)
@@ -72,27 +72,27 @@ async def test_a_pool_says_where_it_is() -> None:
     assert url_of_pool(master) == "redis+sentinel://:secret@a:1,b:2/mymaster/1"
 
 
-def test_queues_have_names_that_are_allowed_here() -> None:
+def test_queue_names_are_converted_to_valid_ones() -> None:
     assert queue_of("arq:queue") == "arq:queue"
     odd, other = queue_of("a,b"), queue_of("a;b")
     assert odd.startswith("a-b-")
     assert odd != other
 
 
-async def test_changes_of_a_key_are_told_and_again_after_a_cut(arq_redis: ArqRedis, settings: Settings) -> None:
+async def test_changes_of_a_key_are_notified_also_after_a_cut(arq_redis: ArqRedis, settings: Settings) -> None:
     store = RedisStore(settings)
     watch = KeyWatch(store.redis, ["arq:queue", "other"])
     listening = asyncio.create_task(watch.run())
-    await until(lambda: watch.changed.is_set(), "the watch to stand")
+    await until(lambda: watch.changed.is_set(), "the watch to connect")
 
     for cut in (False, True, False):
         if cut:
             await arq_redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-            await until(lambda: watch.changed.is_set(), "the watch to stand again")
+            await until(lambda: watch.changed.is_set(), "the watch to reconnect")
         await watch.arm()
         assert not watch.changed.is_set()
         await arq_redis.zadd("other", {"a": time.time()})
-        await until(lambda: watch.changed.is_set(), "the change to be told")
+        await until(lambda: watch.changed.is_set(), "the notification")
 
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
@@ -100,7 +100,7 @@ async def test_changes_of_a_key_are_told_and_again_after_a_cut(arq_redis: ArqRed
     await store.close()
 
 
-async def test_where_changes_are_not_told_the_queue_is_polled(
+async def test_without_notifications_the_queue_is_polled(
     arq_redis: ArqRedis, server: Server, settings: Settings, worker: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "jobkit.worker")
@@ -119,7 +119,7 @@ async def test_where_changes_are_not_told_the_queue_is_polled(
     await arq_redis.execute_command("ACL", "DELUSER", "limited")
 
 
-async def test_the_rights_that_the_documentation_names_are_enough(
+async def test_the_documented_redis_rights_are_enough(
     arq_redis: ArqRedis, server: Server, worker: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "jobkit.worker")
@@ -139,7 +139,7 @@ async def test_the_rights_that_the_documentation_names_are_enough(
     await arq_redis.execute_command("ACL", "DELUSER", "limited")
 
 
-async def test_a_given_pool_serves_as_well_as_settings(where: RedisSettings, arq_redis: ArqRedis) -> None:
+async def test_a_pool_works_instead_of_settings(where: RedisSettings, arq_redis: ArqRedis) -> None:
     pool = await create_pool(where)
     one = Worker([answer], redis_pool=pool, burst=True, handle_signals=False)
     job = await enqueued(arq_redis, "answer")

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def with_arq(bench: Bench, act: Callable[[ArqRedis], Awaitable[T]]) -> T:
-    """What arq's own client does, in a loop of its own."""
+    """Run a coroutine with arq's own client in a new event loop."""
 
     async def run() -> T:
         pool = ArqRedis(unix_socket_path=str(bench.server.socket), encoding="utf8")
@@ -76,7 +76,7 @@ def test_arqs_own_check_finds_the_worker_healthy(bench: Bench) -> None:
     assert bench.plain("--check").wait(60) == 1
 
 
-def test_a_burst_runs_what_waits_and_ends(bench: Bench) -> None:
+def test_a_burst_runs_waiting_jobs_and_ends(bench: Bench) -> None:
     ids = [enqueue(bench, "add", n) for n in range(3)]
 
     worker = bench.worker("--burst", "-c", "2", ready=False)
@@ -93,7 +93,7 @@ def test_a_job_starts_when_it_is_enqueued_and_not_at_the_next_poll(bench: Bench)
     assert result(bench, job_id) == 2
 
 
-def test_a_job_of_arqs_client_is_a_job_like_any_other(bench: Bench) -> None:
+def test_a_job_of_arqs_client_is_a_normal_job(bench: Bench) -> None:
     bench.worker()
     job_id = enqueue(bench, "add", 1, b=2)
     assert result(bench, job_id) == 3
@@ -104,14 +104,14 @@ def test_a_job_of_arqs_client_is_a_job_like_any_other(bench: Bench) -> None:
     assert found.params == {"a": 1, "b": 2}
     assert found.result(60) == 3
     assert [str(line) for line in found.logs()] == ["adding 1 and 2"]
-    assert "adding 1 and 2" in bench.said()  # and still where the worker prints
+    assert "adding 1 and 2" in bench.said()  # and on the worker's output
     assert [event.type for event in found.events()] == ["submitted", "started", "succeeded"]
     (worker,) = bench.kit.workers()
     assert worker.queues == ("arq:queue",)
     assert "add" in worker.tasks
 
 
-def test_a_waiting_job_is_seen_before_a_slot_is_free(bench: Bench) -> None:
+def test_a_waiting_job_is_listed_before_a_slot_is_free(bench: Bench) -> None:
     bench.worker("-c", "1")
     enqueue(bench, "wait", "first", _job_id="first")
     bench.noted("start first try 1")
@@ -130,7 +130,7 @@ def test_a_waiting_job_is_seen_before_a_slot_is_free(bench: Bench) -> None:
     ]
 
 
-def test_a_job_that_is_cancelled_here_is_aborted_there(bench: Bench) -> None:
+def test_a_cancel_by_jobkit_is_an_abort_for_arq(bench: Bench) -> None:
     bench.worker("-c", "1")
     running = enqueue(bench, "wait", "a", _job_id="running")
     bench.noted("start a try 1")
@@ -151,7 +151,7 @@ def test_a_job_that_is_cancelled_here_is_aborted_there(bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_the_job_of_a_killed_worker_runs_again_when_its_lease_ends(bench: Bench) -> None:
+def test_the_job_of_a_killed_worker_runs_again_when_its_lease_expires(bench: Bench) -> None:
     first = bench.worker()
     go = bench.folder / "go"
     job_id = enqueue(bench, "until", "a", str(go))
@@ -161,7 +161,7 @@ def test_the_job_of_a_killed_worker_runs_again_when_its_lease_ends(bench: Bench)
     first.kill()
     first.wait()
 
-    bench.noted("start a try 1", times=2)  # a death is no try
+    bench.noted("start a try 1", times=2)  # the death of a worker is not a try
     assert status(bench, job_id) is JobStatus.in_progress
     go.touch()
     assert result(bench, job_id) == "a"
@@ -219,7 +219,7 @@ def test_the_result_of_a_job_that_ends_while_redis_is_away_is_stored_by_the_next
     assert bench.notes().count("start a try 1") == 1
 
 
-def test_a_worker_that_wakes_up_too_late_never_overwrites(bench: Bench) -> None:
+def test_a_worker_that_wakes_up_too_late_overwrites_nothing(bench: Bench) -> None:
     frozen = bench.worker()
     go = bench.folder / "go"
     job_id = enqueue(bench, "until", "a", str(go))
@@ -241,9 +241,9 @@ def test_a_worker_that_wakes_up_too_late_never_overwrites(bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_the_end_of_a_worker_is_no_try(bench: Bench) -> None:
+def test_the_end_of_a_worker_is_not_a_try(bench: Bench) -> None:
     job_id = enqueue(bench, "wait", "a", 0.5)
-    for turn in range(1, 7):  # more often than there are tries
+    for turn in range(1, 7):  # more often than max_tries
         worker = bench.worker()
         bench.noted("start a try 1", times=turn)
         worker.terminate()
@@ -303,7 +303,7 @@ def test_arqs_own_worker_may_serve_the_same_queue(bench: Bench) -> None:
     assert bench.redis.zcard("arq:queue") == 0
 
 
-def test_what_cannot_be_started_is_said_in_one_sentence(bench: Bench) -> None:
+def test_an_error_at_the_start_is_one_sentence(bench: Bench) -> None:
     for path, sentence in (
         ("tests.arq.nowhere.WorkerSettings", "No module named"),
         ("tests.arq.service.Nothing", "does not define"),
@@ -353,7 +353,7 @@ def test_a_poison_job_fails_and_its_neighbours_succeed(bench: Bench) -> None:
     assert bench.notes().count("poison") == 3
 
 
-def test_the_kit_can_wait_for_a_job_of_arqs_client(bench: Bench) -> None:
+def test_a_kit_can_wait_for_a_job_of_arqs_client(bench: Bench) -> None:
     bench.worker()
     go = bench.folder / "go"
     job_id = enqueue(bench, "until", "a", str(go))

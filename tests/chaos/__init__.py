@@ -1,5 +1,5 @@
-"""Chaos: everything dies, freezes or is cut off at random, and every promise is checked afterwards.
+"""Chaos: processes and connections die or freeze at random; afterwards every promise is checked.
 
 `python -m tests.chaos --seconds 60 --seed 1`, or `make chaos SECONDS=600 SEED=1`. What really happened is read from a
-file to which the jobs themselves append (`record`), not from jobkit.
+file that the jobs themselves append to (`record`), not from jobkit.
 """

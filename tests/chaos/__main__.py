@@ -1,4 +1,4 @@
-"""One run from the command line; exit status 1 where a promise did not hold."""
+"""One run from the command line; exit status 1 if a promise is broken."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ def _ask_machine(fault: str) -> int:
         found = difference(FAULTS[fault].machine if fault else "lives", server.url)
     finally:
         server.stop()
-    print("PROBLEM " + found if found else "both stores do the same")
+    print("PROBLEM " + found if found else "both stores behave alike")
     return 1 if found else 0
 
 
 def _every_fault() -> int:
-    """Each in a process of its own, by whoever has to find it; and nothing where there is none."""
+    """Run each fault in a separate process: its finder must find it. Without a fault nothing must be found."""
     missed = _report("no fault", "the state machine", _first_problem("--machine"), is_wanted=False)
     for n, (name, fault) in enumerate(FAULTS.items()):
         if fault.machine:
             missed += _report(name, "the state machine", _first_problem("--machine", "--fault", name))
         if fault.only:
-            for seed in (n, n + 100, n + 200):  # what comes of a seed depends on the machine, too
+            for seed in (n, n + 100, n + 200):  # the outcome of a seed depends on the machine, too
                 options = (
                     "--seconds",
                     "10",
@@ -99,7 +99,7 @@ def _every_fault() -> int:
 
 
 def _first_problem(*options: str, pattern: str = "") -> tuple[str, float]:
-    """What a run has found that matches, or "", and how long it took."""
+    """Return the first matching problem of a run, or "", and the seconds that it took."""
     began = time.monotonic()
     run = subprocess.run([sys.executable, "-m", "tests.chaos", *options], capture_output=True, text=True, check=False)
     problems = [line[8:] for line in run.stdout.splitlines() if line.startswith("PROBLEM") and re.search(pattern, line)]
@@ -109,7 +109,7 @@ def _first_problem(*options: str, pattern: str = "") -> tuple[str, float]:
 
 
 def _report(name: str, by: str, found: tuple[str, float], is_wanted: bool = True) -> bool:
-    """Print a line; True where something was found that should not have been, or the other way round."""
+    """Print a line; return True if a problem was found unexpectedly, or was not found."""
     what, took = found
     said = f"found by {by}" if what else f"nothing found by {by}"
     is_wrong = bool(what) is not is_wanted

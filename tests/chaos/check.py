@@ -25,12 +25,12 @@ from tests.store import support
 if TYPE_CHECKING:
     from tests.chaos.driver import Chaos, Sent, Watch
 
-#: Events after which an attempt's outcome is on record as its own, so that it must have been the only one.
+#: Events that record the outcome of an attempt: no other attempt may have run at the same time.
 _STORED = {EventType.SUCCEEDED, EventType.FAILED, EventType.RETRIED, EventType.RELEASED}
 
 
 def everything(chaos: Chaos) -> list[str]:
-    """What was promised to users and did not hold, each as one sentence."""
+    """Yield each broken promise as one sentence."""
     kit = chaos.kits[2]
     kept = _everything(kit)
     named: dict[str, list[JobSnapshot]] = {}
@@ -56,7 +56,7 @@ def everything(chaos: Chaos) -> list[str]:
 
 
 def _everything(kit: Any) -> dict[str, JobSnapshot]:
-    """Every job that is kept, by id."""
+    """Return all jobs of the store by id."""
     kept: dict[str, JobSnapshot] = {}
     cursor = ""
     while True:
@@ -67,7 +67,7 @@ def _everything(kit: Any) -> dict[str, JobSnapshot]:
 
 
 def outcome(kit: Any, snapshot: JobSnapshot) -> Any:
-    """What `result()` gives, as a value or an error."""
+    """Return the value or the error of `result()`."""
     try:
         return kit.get(snapshot.id).result(10)
     except (JobkitError, TimeoutError) as error:
@@ -75,7 +75,7 @@ def outcome(kit: Any, snapshot: JobSnapshot) -> Any:
 
 
 def one_job(sent: Sent, snapshot: JobSnapshot, runs: list[Run], kit: Any) -> Iterator[str]:
-    """One job's record, its runs, and what its submitter gets."""
+    """Compare one job's record, its runs, and the outcome for its submitter."""
     said = f"{sent.kind} {snapshot.id} ({sent.name})"
     ends = [
         event
@@ -104,13 +104,13 @@ def one_job(sent: Sent, snapshot: JobSnapshot, runs: list[Run], kit: Any) -> Ite
         yield from _failure(said, sent, snapshot, runs, got)
     else:
         if not sent.is_cancelled:
-            yield f"{said} is cancelled, and nobody asked for it"
+            yield f"{said} is cancelled without a request"
         if not isinstance(got, JobCancelled):
             yield f"{said} is cancelled, and its result is {got!r}"
 
 
 def _overlaps(said: str, snapshot: JobSnapshot, runs: list[Run]) -> Iterator[str]:
-    """Two attempts of one job whose outcomes are both on record never ran at the same time."""
+    """Check that attempts of a job with recorded outcomes never ran at the same time."""
     stored = set()
     attempt = 0
     for event in snapshot.history:
@@ -155,7 +155,7 @@ def _failure(said: str, sent: Sent, snapshot: JobSnapshot, runs: list[Run], outc
 
 
 def handle(watch: Watch, snapshot: JobSnapshot | None) -> Iterator[str]:
-    """A live handle showed every change from its first on, in order, and its watchers were told of each state."""
+    """Check that a live handle showed all changes in order, and that its watchers were notified of each state."""
     job = watch.job
     if snapshot is None:
         yield f"the handle of {job.id} is of a job that is not kept"
@@ -176,7 +176,7 @@ def handle(watch: Watch, snapshot: JobSnapshot | None) -> Iterator[str]:
 
 
 def stream(events: list[Any], kept: dict[str, JobSnapshot]) -> Iterator[str]:
-    """The reader of all events saw each of them once, in order."""
+    """Check that the reader of all events saw each event once, in order."""
     seen: dict[str, list[int]] = {}
     for event in events:
         seen.setdefault(event.job_id, []).append(event.seq)
@@ -186,7 +186,7 @@ def stream(events: list[Any], kept: dict[str, JobSnapshot]) -> Iterator[str]:
 
 
 def behind(window: Window, world: World) -> list[str]:
-    """Rows of the table that are older than the records, although nothing has disturbed the dashboard for a while and
+    """Yield stale rows of the table, if nothing has disturbed the dashboard for a while and
     the change was made a while ago."""
     found = []
     prefix = f"jk:{world.settings['namespace']}:"
@@ -210,7 +210,7 @@ def behind(window: Window, world: World) -> list[str]:
 
 
 def shown(chaos: Chaos) -> list[str]:
-    """What dashboard and stream of events show in the end, and is not so."""
+    """Yield what dashboard and event stream show wrongly at the end."""
     window, kit = chaos.windows[0], chaos.kits[2]
     found = []
     counts = {state: n for state, n in kit.counts().items() if n}
@@ -242,7 +242,7 @@ def shown(chaos: Chaos) -> list[str]:
 
 
 def specs(url: str, namespace: str) -> list[str]:
-    """Records whose spec has lost what only a later version knows."""
+    """Yield records whose spec has lost the fields of a later version."""
     with redis.Redis.from_url(url) as client:
         keys = list(client.scan_iter(f"jk:{namespace}:job:*", count=1000))
         lost = [key.decode() for key in keys if not newer.kept(client.hget(key, "spec") or b"{}")]
@@ -250,9 +250,9 @@ def specs(url: str, namespace: str) -> list[str]:
 
 
 def structure(url: str, namespace: str, *, has_older: bool) -> list[str]:
-    """The store's own laws, and no key without owner or end of life.
+    """Check the store's invariants, and that every key has an owner or expires.
 
-    An earlier version does not fill indexes that are newer than itself: with its workers only keys are looked at.
+    With workers of an earlier version, which do not fill newer indexes, only keys are checked.
     """
     laws = (support.check_keys, support.clear) if has_older else (support.check_laws, support.check_keys, support.clear)
 
@@ -273,7 +273,7 @@ def structure(url: str, namespace: str, *, has_older: bool) -> list[str]:
 
 
 def said(log: Path) -> list[str]:
-    """Tracebacks of jobkit itself in what workers said."""
+    """Yield tracebacks of jobkit itself from the workers' logs."""
     text = log.read_text("utf-8", "replace") if log.exists() else ""
     return [
         f"a worker said: {found[:2000]}" for found in re.findall(r"Traceback.*?\n(?=\S*\d{4}-|\Z)", text, re.DOTALL)[:3]

@@ -1,4 +1,4 @@
-"""Submits jobs and watches them while the world breaks; then all becomes calm, and everything is checked."""
+"""Driver of a chaos run: submits and watches jobs while parts break, then waits for calm and checks every promise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.chaos import check, faults, jobs, newer
 from tests.chaos.onlookers import EventReader, Window
 from tests.chaos.world import LEASE_S, World
 
-#: What is submitted: task, arguments, options, and how often compared to others.
+#: Submissions: task, arguments, options, and relative frequency.
 KINDS: list[tuple[Any, Callable[[random.Random], dict[str, Any]], dict[str, Any], float]] = [
     (jobs.light, lambda rng: {"seconds": rng.choice([0.0, 0.1, 0.5])}, {}, 5),
     (jobs.light, lambda rng: {"seconds": rng.uniform(1, 2) * LEASE_S}, {}, 2.5),
@@ -36,13 +36,13 @@ KINDS: list[tuple[Any, Callable[[random.Random], dict[str, Any]], dict[str, Any]
 ]
 
 
-#: When all is well again something has to end at least so often, until everything has; where a fault is looked for.
+#: Once all parts work again, seconds within which another job has to end; the second value is for runs with a fault.
 STUCK_S, FAULT_STUCK_S = 45.0, 20.0
 
 
 @dataclass(slots=True)
 class Watch:
-    """What one live handle has shown: a line for each change, and each state that its watchers were told of."""
+    """Changes of one live handle: a line for each, and the states that its watchers were notified of."""
 
     job: Job
     changes: list[tuple[int, str]] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Watch:
 
 @dataclass(slots=True)
 class Sent:
-    """One submission. `is_accepted`: a submit returned; `ids` are those of all handles that came back."""
+    """One submission. `is_accepted`: a submit returned; `ids`: of all returned handles."""
 
     name: str
     kind: str
@@ -72,13 +72,13 @@ class Sent:
 
 
 class Chaos:
-    """One run, in a process of its own: a fault stays in it.
+    """One run in a separate process, which confines a fault.
 
     Args:
-        seconds: how long things break.
-        seed: of everything that the driver chooses; what comes of it also depends on the machine.
-        fault: on purpose, see `faults`. only: the one thing that goes wrong, see `world.WEIGHTS`.
-        older: a revision of this repository, whose workers serve, too.
+        seconds: duration of the breakage.
+        seed: of the driver's random choices; the outcome also depends on the machine.
+        fault: a name in `faults`. only: the one kind of breakage, see `world.WEIGHTS`.
+        older: a revision of this repository whose workers serve, too.
     """
 
     def __init__(
@@ -105,9 +105,9 @@ class Chaos:
         self.problems: list[str] = []
         self.reader: EventReader | None = None
         self.windows: list[Window] = []
-        """The first shows the table, and stays; the last a card of a job that was sent not long ago."""
+        """The first shows the table and stays; the last shows the card of a recent job."""
         self.looks = self.told = 0
-        """How often the table was compared with the records while all was quiet around it; events of the stream."""
+        """Number of comparisons of the table with the records during calm; number of events of the stream."""
         self._pauses_s = (1.0, 2.0) if only else (0.1, 1.4)
         self._shows = faults.FAULTS[fault].shows if fault else ""
         self._stuck_s = FAULT_STUCK_S if fault else STUCK_S
@@ -115,13 +115,13 @@ class Chaos:
         self._lock = threading.Lock()
 
     def run(self) -> list[str]:
-        """Every broken promise, each as one sentence; none are best."""
+        """Return each broken promise as one sentence."""
         world = self.world
         try:
             world.start()
             self.kits = [jobkit.connect(**world.settings) for _ in range(3)]
             self._open_dashboard()
-            newer.become()  # what the producers submit is of a later version
+            newer.become()  # producers submit as a later version
             threads = [
                 *(threading.Thread(target=self._produce, args=(n, random.Random(self.seed * 10 + n))) for n in (0, 1)),
                 threading.Thread(target=self._follow, daemon=True),
@@ -162,14 +162,14 @@ class Chaos:
 
     @property
     def has_shown(self) -> bool:
-        """Whether what the fault brings about was found."""
+        """True if the effect of the fault was found."""
         return bool(self._shows) and any(re.search(self._shows, problem) for problem in self.problems)
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 
     def _produce(self, n: int, rng: random.Random) -> None:
         count = 0
-        poisons = 1 if self._shows else 0  # a fault shows without one, and sooner
+        poisons = 1 if self._shows else 0  # a fault shows sooner without poison jobs
         began = time.monotonic()
         while not self._over.wait(rng.expovariate(self.rate / 2)):
             count += 1
@@ -212,7 +212,7 @@ class Chaos:
     # -- watching -----------------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        """All events of the namespace, from the first on."""
+        """Collect all events of the namespace from the first on."""
         try:
             for event in self.kits[2].events(after="0-0"):
                 self.events.append(event)
@@ -233,11 +233,11 @@ class Chaos:
         self.windows, self.reader = [], None
 
     def _is_lull(self, end: float) -> bool:
-        """The middle third of each 20 seconds: workers die as ever, and a page must not be behind."""
+        """True in the middle third of each 20 seconds: workers still die, but pages must be up to date."""
         return 7 < (self.seconds - (end - time.monotonic())) % 20 < 15
 
     def _look_around(self) -> None:
-        """Compare the table with the records; now and then cut the stream, and turn to another job's card."""
+        """Compare the table with the records; sometimes cut the stream and open another job's card."""
         if self.world.is_calm and self.windows[0].is_open:
             self.looks += 1
             self.problems += check.behind(self.windows[0], self.world)[: max(0, 3 - len(self.problems))]
@@ -253,7 +253,7 @@ class Chaos:
                 self.windows[1:] = [Window(url)]
 
     def _await_onlookers(self) -> None:
-        """Wait until the dashboard shows what is; what it does not show in the end is told."""
+        """Wait until the dashboard is up to date; report what it still shows wrongly at the end."""
         deadline = time.monotonic() + self._stuck_s
         pause = threading.Event()
         while (found := check.shown(self)) and time.monotonic() < deadline:
@@ -261,7 +261,7 @@ class Chaos:
         self.problems += found
 
     def _settle(self) -> None:
-        """Wait until every job has ended and everybody has seen it."""
+        """Wait until every job has ended and all watchers have seen it."""
         moved_at = time.monotonic()
         fewest = sys.maxsize
         last: Any = None
@@ -275,11 +275,11 @@ class Chaos:
                 last = f"{open_ or 'no'} open jobs in the store, {stale} live handles that have not ended"
                 if not open_ and not stale:
                     break
-                if sum(open_.values()) + stale < fewest:  # as long as jobs end it may be slow: the machine is shared
+                if sum(open_.values()) + stale < fewest:  # slow is fine while jobs still end: the machine is shared
                     fewest, moved_at = sum(open_.values()) + stale, time.monotonic()
             except StoreUnavailable as error:
                 last = str(error)
             pause.wait(0.1)
         else:
             self.problems.append(f"not everything came to its end: {last}")
-        pause.wait(1.0)  # for watchers, and the reader of events
+        pause.wait(1.0)  # for watchers and the reader of events

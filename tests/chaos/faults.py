@@ -1,7 +1,7 @@
-"""Deliberate faults, in this process only: in copies of the library, or in classes. What has to be caught.
+"""Deliberate faults that the tests have to find, in this process only: in copies of the library, or in classes.
 
-Each says who is to find it: the state machine that holds both stores to each other (`tests.store.machine`), where the
-order of a few verbs brings it out, or a run of chaos, where it takes processes, cut connections, pages and streams.
+Each names its finder: the state machine that compares both stores (`tests.store.machine`) if a few verbs in some order
+are enough, or a run of chaos if it needs processes, cut connections, pages and streams.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Fault:
 
     Attributes:
         changes: (file of the library or "*", text to be replaced, its replacement).
-        patch: or what changes the classes of this process.
-        machine: the verbs with which the state machine finds it, "" where it cannot.
-        only: what has to go wrong (`world.WEIGHTS`) for a run of chaos to find it, "" where it is not asked to.
-        shows: what has to be said then, as a pattern: nothing else counts as found.
+        patch: alternatively a function that changes classes of this process.
+        machine: the verbs with which the state machine finds it; "" if it cannot.
+        only: the breakage (`world.WEIGHTS`) with which a run of chaos finds it; "" if no run should.
+        shows: pattern of the problem that counts as found.
     """
 
     changes: tuple[tuple[str, str, str], ...] = ()
@@ -42,7 +42,7 @@ class Fault:
 
 
 def _every(n: int, module: str, owner: str, method: str, instead: Callable[..., Any]) -> Callable[[], None]:
-    """A patch: each `n`th call of a method is `instead(original, self, ...)`."""
+    """Return a patch that replaces every `n`th call of a method by `instead(original, self, ...)`."""
 
     def patch() -> None:
         kind = getattr(importlib.import_module(module), owner)
@@ -57,11 +57,11 @@ def _every(n: int, module: str, owner: str, method: str, instead: Callable[..., 
 
 
 def _not_at_all(*_: Any) -> None:
-    """The call is lost."""
+    """Lose the call."""
 
 
 def _jump(_: Any, live: Any, job: Any, fresh: Any) -> None:
-    """`LiveJobs._catch_up` without what was in between."""
+    """Replace `LiveJobs._catch_up`: skip the changes in between."""
     if fresh.seq > job.snapshot.seq:
         live._advance(job, fresh)
 
@@ -77,7 +77,7 @@ async def _but_the_first(original: Any, *args: Any, **options: Any) -> Any:
 
 
 async def _no_count(_: Any, feed: Any) -> None:
-    """`BoardFeed._count`, which reads nothing."""
+    """Replace `BoardFeed._count`: read nothing."""
     feed._counting = feed._counts_due = False
 
 
@@ -88,11 +88,11 @@ def _first_counters() -> None:
         original(board, page, first.setdefault(board, dict(counts)), total)
 
     _every(1, "jobkit.ui.jobs.board_feed", "BoardFeed", "_count", _no_count)()
-    _every(1, "jobkit.ui.jobs.board", "Board", "load", load)()  # after a cut it reads all of its page again
+    _every(1, "jobkit.ui.jobs.board", "Board", "load", load)()  # after a cut the whole page is read
 
 
 FAULTS: dict[str, Fault] = {
-    # Whoever comes last has ended the job, whether it still holds it or not, and is not told that it does not.
+    # A worker ends a job whose lease it has lost, and does not learn of the loss.
     "no fence": Fault(
         (
             ("verbs/finish", "rec.state == 'running' and rec.token == token", "rec.token"),
@@ -102,7 +102,7 @@ FAULTS: dict[str, Fault] = {
         only="sleep",
         shows="ran at the same time|succeeded with|showed|had .* attempts|with [2-9] terminal events",
     ),
-    # A worker that wakes up too late takes its job back from the one that runs it now.
+    # A worker that wakes up too late takes its job back from the current worker.
     "no fence at renewal": Fault(
         (
             ("verbs/renew", "rec[1] == args[i + 1] and rec[2] == 'running'", "rec[2] == 'running'"),
@@ -110,9 +110,9 @@ FAULTS: dict[str, Fault] = {
         ),
         machine="lives",
     ),
-    # The job of a dead worker is forgotten.
+    # The job of a dead worker is lost.
     "no recovery": Fault((("*", "    Queue.ready(rec, rec.us)", ""),), machine="lives"),
-    # A transition that nobody is told of.
+    # A transition without an event.
     "silent start": Fault(
         (
             ("*", "-- The indexes that pages", _HUSH + "-- The indexes that pages"),
@@ -120,42 +120,42 @@ FAULTS: dict[str, Fault] = {
         ),
         machine="lives",
     ),
-    # A repeated submit stores the job once more.
+    # A repeated submit stores the job twice.
     "not idempotent": Fault(
         (("lib/lifecycle", "not is_new and has_record(id)", "false"),),
         machine="lives",
         only="swallow",
         shows="ran .* times in|ran as|gaps|showed|had .* attempts|with [2-9] terminal events",
     ),
-    # Losses are not counted: a job that kills its workers does so for ever.
+    # Losses are not counted: a job that kills its workers does so forever.
     "endless poison": Fault((("*", "rec.losses >= max_losses", "false"),), machine="deaths"),
-    # An ended job's arguments stay for ever.
+    # The arguments of an ended job are never deleted.
     "no ttl": Fault((("*", "call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)", ""),), machine="lives"),
-    # A result that is not kept.
+    # A result is not kept.
     "no result": Fault((("verbs/finish", "if result ~= ''", "if false"),), machine="lives"),
-    # A live handle that has missed an event shows what is, and not what was in between.
+    # A live handle that has missed events skips to the current state.
     "jumping handle": Fault(patch=_deaf_and_jumping, only="kill", shows="the handle of .* showed"),
-    # The reader of all events misses the first of several that it reads at once.
+    # The reader of all events loses the first of several events of one read.
     "skipping reader": Fault(
         patch=_every(1, "jobkit.store.redis", "RedisStore", "events", _but_the_first),
         only="swallow",
         shows="kit.events",
     ),
-    # Likewise a stream of events to a browser.
+    # A stream of events to a browser does the same.
     "skipping stream": Fault(
         patch=_every(1, "jobkit.http.core.tail", "Tail", "after", _but_the_first),
         only="swallow",
         shows="the stream gave",
     ),
-    # The table of the dashboard misses an event now and then.
+    # The table of the dashboard sometimes misses an event.
     "stale table": Fault(
         patch=_every(5, "jobkit.ui.jobs.board_feed", "BoardFeed", "take", _not_at_all),
         only="kill",
         shows="the table shows",
     ),
-    # Its counters are those of the first moment.
+    # Its counters never change.
     "stale counters": Fault(patch=_first_counters, only="kill", shows="the counters"),
-    # A job's card is told nothing.
+    # A job's card gets no updates.
     "stale card": Fault(
         patch=_every(1, "jobkit.ui.card.job_feed", "JobFeed", "take", _not_at_all), only="kill", shows="the card"
     ),
@@ -163,10 +163,10 @@ FAULTS: dict[str, Fault] = {
 
 
 def apply(name: str) -> None:
-    """Change the library and classes of this process.
+    """Apply a fault to the library and classes of this process.
 
     Raises:
-        KeyError: no such fault. ValueError: the library has changed, and the fault with it.
+        KeyError: unknown fault. ValueError: the fault no longer fits the library.
     """
     if not name:
         return

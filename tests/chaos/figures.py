@@ -1,4 +1,4 @@
-"""The figures of docs/reliability.md, measured here: `python -m tests.chaos.figures`. Takes about four minutes."""
+"""Measurements for docs/reliability.md: `python -m tests.chaos.figures`. Takes about four minutes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fresh() -> Iterator[Bench]:
 
 
 def recovery(times: int, **settings: str) -> list[float]:
-    """Seconds from SIGKILL of a worker to the start of its job on another."""
+    """Return the seconds from SIGKILL of a worker to the start of its job on another worker."""
     took = []
     for _ in range(times):
         with fresh() as bench:
@@ -49,7 +49,7 @@ def recovery(times: int, **settings: str) -> list[float]:
 
 
 def outage(seconds: float, lease_s: float, count: int) -> tuple[int, int, float]:
-    """Starts and losses of so many jobs that run through an outage, and seconds from its end to their last end."""
+    """Return starts and losses of jobs during an outage, and the seconds from its end until all jobs have ended."""
     settings = {"JOBKIT_LEASE": str(lease_s), "JOBKIT_HEARTBEAT": str(lease_s / 3)}
     with fresh() as bench:
         for _ in range(2):
@@ -68,7 +68,7 @@ def outage(seconds: float, lease_s: float, count: int) -> tuple[int, int, float]
 
 
 def handover(times: int) -> list[float]:
-    """Seconds from SIGTERM of a worker (nothing to drain in time) to the start of its job on another."""
+    """Return the seconds from SIGTERM of a worker (drain time too short) to the start of its job on another worker."""
     took = []
     for _ in range(times):
         with fresh() as bench:

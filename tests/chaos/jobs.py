@@ -1,4 +1,4 @@
-"""What is submitted in a chaos run. Each execution writes to the record when it starts and when it ends."""
+"""Tasks of a chaos run. Each execution writes its start and end to the record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ faults.apply(os.environ.get("CHAOS_FAULT", ""))
 
 
 class Execution:
-    """Writes the start of an execution, and its end."""
+    """Record of one execution: its start and its end."""
 
     def __init__(self, path: str, name: str) -> None:
         self._path = path
@@ -32,7 +32,7 @@ class Execution:
 
 @jobkit.task
 def plain(path: str, name: str, seconds: float) -> str:
-    """A plain function in a child of its own."""
+    """Run as a plain function in a child process."""
     run = Execution(path, name)
     try:
         deadline = time.monotonic() + seconds
@@ -48,7 +48,7 @@ def plain(path: str, name: str, seconds: float) -> str:
 
 @jobkit.task
 async def light(path: str, name: str, seconds: float) -> str:
-    """A coroutine, in the process that they share."""
+    """Run as a coroutine in the worker."""
     run = Execution(path, name)
     try:
         for step in range(10):
@@ -62,7 +62,7 @@ async def light(path: str, name: str, seconds: float) -> str:
 
 @jobkit.task
 def flaky(path: str, name: str, times: int) -> str:
-    """Raises in its first executions."""
+    """Raise in the first executions."""
     run = Execution(path, name)
     raised = sum(each.end == "raised" for each in record.runs(_path(path)).get(name, ()))
     if raised < times:
@@ -73,27 +73,27 @@ def flaky(path: str, name: str, times: int) -> str:
 
 @jobkit.task
 def poison(path: str, name: str) -> None:
-    """Kills its worker."""
+    """Kill the worker."""
     Execution(path, name)
     _kill_worker()
 
 
 @jobkit.task
 async def poison_async(path: str, name: str) -> None:
-    """The same as a coroutine."""
+    """Kill the worker from a coroutine."""
     Execution(path, name)
     _kill_worker()
 
 
 @jobkit.task
 def crash(path: str, name: str) -> None:
-    """Ends its own process."""
+    """End the own process."""
     Execution(path, name)
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def _kill_worker() -> None:
-    """From the worker's own loop, or from a child of its zygote."""
+    """Kill the worker, from its loop or from a child of its zygote."""
     here = psutil.Process()
     next(process for process in (here, *here.parents()) if "worker" in process.cmdline()).kill()
     time.sleep(60)  # until we are killed with it

@@ -1,7 +1,7 @@
-"""`python -m tests.chaos.newer worker ...`: jobkit as a later version might be, which knows more than this one.
+"""`python -m tests.chaos.newer worker ...`: jobkit like a later version with additional fields.
 
-Whatever it writes has fields that this version has never heard of; and it does not stumble over their absence. Workers
-of it serve beside those of this version (and of an earlier one, `--older REVISION`), and submit beside it.
+It writes fields that this version does not know, and accepts records without them. Its workers and submitters run
+beside those of this version (and of an earlier one, `--older REVISION`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from jobkit.model.snapshot import JobError
 from jobkit.store import base
 from jobkit.worker import about
 
-#: In a record's spec: whoever handles the job has to leave it there.
+#: Field of a record's spec that every version has to keep.
 MARK = "from_a_later_version"
 
 _FIELD: Mapping[str, Any] = {MARK: {"kept": [1, "zwei", None]}}
 
 
 def become() -> None:
-    """From here on this process writes as a later version."""
+    """Make this process write as a later version from now on."""
     _add(JobSpec, "to_wire")
     _add(JobError, "to_wire")
     _add(base.Ending, "data")
@@ -50,7 +50,7 @@ def _add_facts() -> None:
 
 
 def kept(spec: bytes) -> bool:
-    """Whether a record's spec, as it is stored, still has what only the later version knows."""
+    """Return True if a stored spec still has the later version's field."""
     return bool(json.loads(spec).get(MARK) == _FIELD[MARK])
 
 

@@ -1,7 +1,7 @@
-"""Who only looks, through a real dashboard process: windows of its pages without a browser, and a stream of events.
+"""Observers of a real dashboard process: windows of its pages without a browser, and a reader of the event stream.
 
 A `Window` speaks Bokeh's protocol as a browser does (the page, its token, the document, patches) and keeps the table of
-jobs by the same rules as `table.js`. An `EventReader` reads `/api/events` and goes on after each cut from the last id.
+jobs by the same rules as `table.js`. An `EventReader` reads `/api/events` and resumes after each cut at the last id.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import httpx
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-#: Data models of the components that are looked at; Bokeh numbers those of each class.
+#: Data models of the observed components; Bokeh numbers the models of each class.
 _MODEL = re.compile(r"(JobTable|JobCard)\d*")
 
-#: Between attempts to come back.
+#: Seconds between attempts to reconnect.
 _AGAIN_S = 0.3
 
 
 @dataclass
 class Window:
-    """One window of the dashboard, opened again by its user whenever the server has gone.
+    """One window of the dashboard. Reconnects whenever the server has gone.
 
     Attributes:
-        url: of the page, with what it is asked for (`?job=...`).
+        url: of the page, with its query (`?job=...`).
         rows: the table's rows by job id. counts: its counters. card: the JSON of the open job's card.
     """
 
@@ -80,7 +80,7 @@ class Window:
                     await self._send("PULL-DOC-REQ", {})
                 elif kind == "PULL-DOC-REPLY":
                     await self._open(content)
-                    if not self._names:  # the page that says that the store is away: it looks again by itself
+                    if not self._names:  # the page for an unreachable store, which reloads itself
                         return
                 elif kind == "PATCH-DOC":
                     await self._patch(content)
@@ -88,7 +88,7 @@ class Window:
             socket.close()
 
     async def _messages(self, socket: WebSocketClientConnection) -> AsyncIterator[tuple[str, Any]]:
-        """Type and content of each message, until the connection ends or the window is closed."""
+        """Yield type and content of each message until the connection ends or the window is closed."""
         fragments: list[bytes | str] = []
         while True:
             reading = socket.read_message()
@@ -133,7 +133,7 @@ class Window:
         self.counts = page["counts"]
 
     async def _take(self, delta: dict[str, Any], model: str) -> bool:
-        """As `change()` in table.js; False where the page is asked for again."""
+        """Apply a change as `change()` in table.js does; return False if the page has to be requested again."""
         if delta["n"] <= self._number:
             return True
         if delta["n"] > self._number + 1:
@@ -179,7 +179,7 @@ def _models(document: Any) -> Iterator[tuple[str, str]]:
 
 
 class EventReader:
-    """`GET /api/events` from its first event on; `events` are (id, job, seq) as they came."""
+    """Reader of `GET /api/events` from the first event on; `events` are (id, job, seq) in order of arrival."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -193,7 +193,7 @@ class EventReader:
         self._thread.start()
 
     def cut(self) -> None:
-        """Leave the server without a word, at the next thing that it says."""
+        """Disconnect abruptly at the next line that arrives."""
         self._cut.set()
 
     def close(self) -> None:
@@ -229,7 +229,7 @@ class EventReader:
                     name, data, id = "", "", None
 
     def _lines(self, answer: httpx.Response) -> Iterator[str]:
-        """Until the end is asked for, a cut, or some seconds without a word."""
+        """Yield lines until `close`, a cut, or some seconds of silence."""
         rest = ""
         stream = answer.iter_raw()
         while not self._over.is_set():

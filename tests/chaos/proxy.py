@@ -1,7 +1,7 @@
-"""`python -m tests.chaos.proxy LISTEN TARGET`: between two unix sockets, and not to be relied upon.
+"""`python -m tests.chaos.proxy LISTEN TARGET`: an unreliable proxy between two unix sockets.
 
-Reads commands from standard input: `cut P` (each connection, with probability P), `swallow S` (for so many seconds
-requests go through and replies do not; then all is cut), `freeze S` (nothing goes through; then all goes on).
+Reads commands from standard input: `cut P` (each connection, with probability P), `swallow S` (for S seconds
+requests pass and replies do not, then all connections are cut), `freeze S` (nothing passes for S seconds).
 """
 
 from __future__ import annotations

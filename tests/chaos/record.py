@@ -1,4 +1,4 @@
-"""The independent record: one file to which jobs append what they do, line by line, whatever any store says.
+"""The independent record: a file to which jobs append their starts and ends, one line each, whatever the store says.
 
 Times are of the machine's monotonic clock, which all its processes share.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def append(path: str | Path, **facts: Any) -> None:
-    """One more line, in one write: lines of several processes never mix."""
+    """Append a line in one write, so that lines of several processes never mix."""
     line = json.dumps({"t": time.monotonic(), "pid": os.getpid(), **facts}).encode() + b"\n"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -26,7 +26,7 @@ def append(path: str | Path, **facts: Any) -> None:
 
 @dataclass(slots=True)
 class Run:
-    """One execution of user code, from its own lines. `nonce` names it; `end` is how it said that it ended, or ""."""
+    """One execution of user code, from its own lines. `nonce` identifies it; `end` is its recorded end, or ""."""
 
     name: str
     job_id: str
@@ -38,7 +38,7 @@ class Run:
 
 
 def runs(path: Path) -> dict[str, list[Run]]:
-    """By the name of the submission, in the order of their starts."""
+    """Return the runs by name of the submission, in order of their starts."""
     found: dict[str, list[Run]] = {}
     by_nonce: dict[str, Run] = {}
     for line in lines(path):

@@ -1,4 +1,4 @@
-"""A short run of chaos finds nothing; and it does find a fence that is not there, and a page that shows what was.
+"""A short run of chaos finds no problem; with a missing fence or a stale page, it does.
 
 Longer: `make chaos SECONDS=600`. Every deliberate fault: `python -m tests.chaos --faults`.
 """
@@ -17,7 +17,7 @@ from tests.support import ROOT, by_default
 
 
 def chaos(*options: str) -> tuple[int, str]:
-    """Exit status and words of a run, which is a process of its own: threads, kits and faults stay in it."""
+    """Return exit status and output of a run in a separate process, which confines threads, kits and faults."""
     run = subprocess.run(
         [sys.executable, "-m", "tests.chaos", *options],
         cwd=ROOT,
@@ -31,7 +31,7 @@ def chaos(*options: str) -> tuple[int, str]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seconds", by_default([20, 120]))
-def test_every_promise_holds_while_everything_dies_freezes_or_is_cut_off(seconds: int) -> None:
+def test_every_promise_holds_while_processes_die_or_freeze_and_connections_break(seconds: int) -> None:
     status, said = chaos("--seconds", str(seconds), "--seed", os.environ.get("CHAOS_SEED", "1"))
 
     print(said)
@@ -42,7 +42,7 @@ def test_every_promise_holds_while_everything_dies_freezes_or_is_cut_off(seconds
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("fault", ["no fence", "stale table"])
 def test_a_deliberate_fault_is_found(fault: str) -> None:
-    for seed in (1, 2, 3):  # what comes of a seed depends on the machine, too
+    for seed in (1, 2, 3):  # the outcome of a seed depends on the machine, too
         options = ("--seconds", "10", "--rate", "12", "--seed", str(seed), "--fault", fault)
         _, said = chaos(*options, "--only", FAULTS[fault].only)
         if found := re.search(f"PROBLEM .*({FAULTS[fault].shows})", said):
@@ -51,8 +51,8 @@ def test_a_deliberate_fault_is_found(fault: str) -> None:
     assert found, said
 
 
-def test_every_fault_in_a_class_still_finds_it() -> None:
-    """Those in the library are applied, each, by the tests of the state machine."""
+def test_every_fault_in_a_class_still_fits_its_class() -> None:
+    """Faults in the library are applied by the tests of the state machine."""
     code = "from tests.chaos import faults\nfor fault in faults.FAULTS.values(): fault.patch and fault.patch()"
 
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,4 +1,4 @@
-"""The parts of a chaos run that can be broken: a server behind a proxy, and workers."""
+"""The breakable parts of a chaos run: a server behind a proxy, a dashboard, and workers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tests.support import ROOT, environment, living_with, wait_until
 
 LEASE_S, HEARTBEAT_S, MAX_LOSSES = 2.0, 0.5, 4
 
-#: After so long without trouble on its way to the records a page has to show what is.
+#: Seconds after the last disturbance within which a page has to be up to date.
 SETTLE_S = 5.0
 
 
 class World:
-    """Everything that runs, and what can be done to it.
+    """The processes of a run, and ways to break them.
 
     Args:
         folder: of the run, with a short path.
-        workers: how many are kept alive.
-        fault: see `faults`. run: marks its processes. only: what goes wrong, "" for all of `WEIGHTS`.
-        older: a revision of this repository, whose workers serve beside those of this version and a later one.
+        workers: number that is kept alive.
+        fault: a name in `faults`. run: marks the processes. only: the one kind of breakage, "" for all of `WEIGHTS`.
+        older: a revision of this repository whose workers serve beside those of this version and a later one.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class World:
         self.dashboard: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         self.disturbed_at = time.monotonic()
-        """When something last went wrong on the way between the dashboard and the records."""
+        """Time of the last disturbance between the dashboard and the records."""
         self.ending: list[subprocess.Popen[bytes]] = []
         self._asleep: dict[int, tuple[float, list[psutil.Process]]] = {}  # pid -> when to wake, what sleeps
         self.log = (folder / "workers.log").open("ab")
@@ -71,12 +71,12 @@ class World:
 
     @property
     def has_older(self) -> bool:
-        """Whether workers of an earlier version serve."""
+        """True if workers of an earlier version serve."""
         return self._older is not None
 
     @property
     def is_calm(self) -> bool:
-        """Whether the dashboard has had long enough to show what is."""
+        """True if the dashboard has had enough time to be up to date."""
         return not self._down_until and time.monotonic() - self.disturbed_at > SETTLE_S
 
     def start(self) -> None:
@@ -90,7 +90,7 @@ class World:
         self.keep_up()
 
     def keep_up(self) -> None:
-        """Replace workers that died or end, wake those that have slept enough, bring the server back in time."""
+        """Replace workers that died or end, wake stopped ones when it is time, restart the server when it is time."""
         now = time.monotonic()
         for pid, (wake_at, processes) in list(self._asleep.items()):
             if now >= wake_at:
@@ -112,7 +112,7 @@ class World:
             self.disturbed_at = now
 
     def _worker(self) -> subprocess.Popen[bytes]:
-        """The next one: of this version, of a later one, of an earlier one, in turns."""
+        """Start the next worker: of this version, a later one and an earlier one in turn."""
         self._started += 1
         kind = self._started % (3 if self._older else 2)
         module = "tests.chaos.newer" if kind == 1 else "jobkit"
@@ -129,7 +129,7 @@ class World:
     # -- what can happen ----------------------------------------------------------------------------------------------
 
     def hurt(self, lull: bool = False) -> None:
-        """One thing goes wrong; in a lull nothing that comes between the dashboard and the records."""
+        """Break one thing; in a lull, nothing between the dashboard and the records."""
         weights = {name: weight for name, weight in WEIGHTS.items() if not lull or name not in _DISTURBS}
         name = self._only or self.rng.choices(list(weights), list(weights.values()))[0]
         if lull and name in _DISTURBS:
@@ -148,7 +148,7 @@ class World:
         worker.terminate()
 
     def _sleep(self) -> None:
-        """A worker alone, or all of its machine."""
+        """Stop a worker alone, or all of its processes."""
         worker = self.rng.choice(self.workers)
         if worker.pid in self._asleep:
             return
@@ -217,14 +217,14 @@ class World:
     # -- peace --------------------------------------------------------------------------------------------------------
 
     def calm(self) -> None:
-        """All is well again from here on."""
+        """Repair everything and break nothing more."""
         self._down_until = min(self._down_until, time.monotonic()) if self._down_until else 0.0
         for pid, (_, processes) in list(self._asleep.items()):
             self._asleep[pid] = 0.0, processes
         self.keep_up()
 
     def stop_workers(self) -> list[str]:
-        """End them in good order; what went wrong with that."""
+        """Stop all workers with SIGTERM; return the problems."""
         for worker in self.workers:
             worker.terminate()
         problems = []
@@ -232,14 +232,14 @@ class World:
             try:
                 status = worker.wait(20)
                 is_unborn = status == -signal.SIGTERM and time.monotonic() - self._born[worker.pid] < 30
-                if status and worker not in self.ending and not is_unborn:  # it could not yet hear the signal
+                if status and worker not in self.ending and not is_unborn:  # killed before it could handle the signal
                     problems.append(f"worker {worker.pid} ended with status {status}")
             except subprocess.TimeoutExpired:
                 problems.append(f"worker {worker.pid} did not end within 20 s of SIGTERM")
         return problems
 
     def close(self) -> list[str]:
-        """End everything else; processes that were left."""
+        """End everything else; return the remaining processes."""
         if self.dashboard is not None:
             self.dashboard.terminate()
             try:
@@ -266,7 +266,7 @@ class World:
         return []
 
 
-#: What goes wrong, and how often compared to others.
+#: Kinds of breakage and their relative frequency.
 WEIGHTS = {
     "kill": 5,
     "terminate": 2,
@@ -282,12 +282,12 @@ WEIGHTS = {
     "dashboard": 0.4,
 }
 
-#: What comes between the dashboard and the records.
+#: Breakage between the dashboard and the records.
 _DISTURBS = {"crash", "outage", "cut", "swallow", "freeze", "kill_subscribers", "dashboard"}
 
 
 def _earlier(revision: str, folder: Path) -> Path:
-    """The package as it was at a revision of this repository, to be imported from the folder that is returned."""
+    """Export the package of a revision of this repository; return the folder to import it from."""
     folder.mkdir()
     kept = subprocess.run(["git", "archive", revision, "jobkit"], cwd=ROOT, capture_output=True, check=True).stdout
     subprocess.run(["tar", "-x", "-C", str(folder)], input=kept, check=True)
@@ -295,7 +295,7 @@ def _earlier(revision: str, folder: Path) -> Path:
 
 
 def free_port() -> int:
-    """One of this machine that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A home with a short path, and the certainty that nothing of it is left."""
+"""Home with a short path; afterwards no process of it may be left."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from jobkit.settings import Settings
 from tests.support import processes_of as processes_of
 from tests.support import wait_until as wait_until
 
-#: A worker that does nothing until it is told to end.
+#: A worker that does nothing until a signal ends it.
 IDLE_WORKER = [sys.executable, "-c", "import signal; signal.pause()"]
 
 
 @pytest.fixture
 def settings() -> Iterator[Settings]:
-    """Settings for a fresh home; afterwards its server is down and no process of it lives."""
+    """Settings with a new home; afterwards its server is stopped and no process of it lives."""
     home = Path(tempfile.mkdtemp(prefix="jk-", dir="/tmp"))
     yield replace(Settings(), home=home, drain=1.0)
     shutdown(Settings(home=home), now=True)

@@ -1,4 +1,4 @@
-"""Two virtual environments, one home: each job runs in the one that it was submitted from."""
+"""Two virtual environments, one home: each job runs in the environment of its submitter."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ with jobkit.connect() as kit:
 
 
 def make_environment(folder: Path) -> Path:
-    """Return the interpreter of a new environment that has all of this one and the module `only_here`."""
+    """Return the interpreter of a new environment with the packages of this one and the module `only_here`."""
     venv.create(folder, with_pip=False)
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
     (site / "all.pth").write_text(f"{sysconfig.get_path('purelib')}\n{ROOT}\n")

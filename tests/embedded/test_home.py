@@ -1,4 +1,4 @@
-"""Who may own, read and write a home."""
+"""Owner and access rights of a home."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobkit.embedded.home import Home, holding
 from jobkit.model import JobkitError
 
 
-def test_a_home_is_made_with_its_parents_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_home_is_created_with_its_parents_for_its_owner_only(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         home = Home.open(tmp_path / "a" / "b")
@@ -42,7 +42,7 @@ def test_a_home_of_another_user_is_refused(tmp_path: Path) -> None:
         Home.open(tmp_path)
 
 
-def test_a_home_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_created_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(JobkitError, match="set JOBKIT_HOME to a directory of yours"):
@@ -51,7 +51,7 @@ def test_a_home_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
         Home.open(tmp_path / "file")
 
 
-def test_the_secret_is_made_once_and_private_also_by_many_at_once(tmp_path: Path) -> None:
+def test_the_secret_is_created_once_and_private_also_by_concurrent_callers(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     before = os.umask(0)
     try:
@@ -75,7 +75,7 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
         home.secret()
 
 
-def test_the_lock_tells_whether_a_supervisor_lives(tmp_path: Path) -> None:
+def test_the_lock_shows_if_a_supervisor_lives(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     assert not home.is_supervised()
 
@@ -88,7 +88,7 @@ def test_the_lock_tells_whether_a_supervisor_lives(tmp_path: Path) -> None:
     assert not home.is_supervised()
 
 
-def test_the_socket_of_a_long_path_depends_on_the_home_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_socket_of_a_long_path_depends_only_on_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = Home(tmp_path / ("x" * 120))
     first = home.socket
     monkeypatch.setenv("TMPDIR", "/elsewhere")
@@ -99,7 +99,7 @@ def test_the_socket_of_a_long_path_depends_on_the_home_alone(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("trap", ["a link", "a directory that others write to", "another user's"])
-def test_a_socket_directory_that_somebody_else_made_is_refused(
+def test_a_socket_directory_of_another_user_is_refused(
     trap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if trap == "another user's" and os.geteuid() != 0:
@@ -119,7 +119,7 @@ def test_a_socket_directory_that_somebody_else_made_is_refused(
         home.check_socket_directory()
 
 
-def test_a_server_of_another_user_is_not_talked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.bind(str(path))

@@ -1,4 +1,4 @@
-"""Whether anybody needs the server is also asked from notebooks, where an event loop is running already."""
+"""Detection of an idle server, also from notebooks, in which an event loop is running already."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from jobkit.store.redis import RedisStore
 from .conftest import IDLE_WORKER, wait_until
 
 
-async def test_activity_can_be_asked_inside_a_running_loop(settings: Settings) -> None:
+async def test_activity_can_be_queried_inside_a_running_loop(settings: Settings) -> None:
     ensure_running(settings, worker_command=IDLE_WORKER)
 
-    wait_until(lambda: activity(Home.open(settings.home), ["default"]).is_idle, what="nobody to be connected")
+    wait_until(lambda: activity(Home.open(settings.home), ["default"]).is_idle, what="all connections to close")
 
 
-async def test_a_schedule_with_a_time_to_come_keeps_the_server(settings: Settings) -> None:
+async def test_a_schedule_with_a_future_time_keeps_the_server(settings: Settings) -> None:
     ensure_running(settings, worker_command=IDLE_WORKER)
     home = Home.open(settings.home)
-    wait_until(lambda: activity(home, ["default"]).is_idle, what="nobody to be connected")
+    wait_until(lambda: activity(home, ["default"]).is_idle, what="all connections to close")
     store = RedisStore(replace(settings, url=server_url(home, WORKER_CLIENT)))
     try:
         next_ms = await store.clock() + 3_600_000

@@ -1,4 +1,4 @@
-"""Life and death of an embedded server, with a real redis-server and real supervisors."""
+"""Start, stop and failures of an embedded server, with a real server program and real supervisors."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_second_call_finds_the_running_server_and_starts_nothing(
     assert started(settings) == first
 
 
-def test_callers_who_come_at_once_start_one_supervisor(settings: Settings) -> None:
+def test_concurrent_callers_start_one_supervisor(settings: Settings) -> None:
     with ThreadPoolExecutor(2) as threads:
         script = (
             "import sys; from pathlib import Path; from jobkit.settings import Settings;"
@@ -82,7 +82,7 @@ def test_callers_who_come_at_once_start_one_supervisor(settings: Settings) -> No
     assert len(workers_of(settings)) == 1
 
 
-def test_a_killed_server_comes_back_with_its_data(settings: Settings) -> None:
+def test_a_killed_server_is_restarted_with_its_data(settings: Settings) -> None:
     started(settings)
     for n in range(100):
         say(settings, "SET", f"key{n}", "kept")
@@ -105,14 +105,14 @@ def test_a_killed_worker_is_started_again(settings: Settings) -> None:
     wait_until(lambda: workers_of(settings) not in ([], [old]), what="another worker")
 
 
-def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_call_starts_anew(settings: Settings) -> None:
+def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_call_starts_another(settings: Settings) -> None:
     started(settings)
     wait_until(lambda: workers_of(settings))
     say(settings, "SET", "key", "kept")
 
     os.kill(supervisor_of(settings), signal.SIGKILL)
-    wait_until(lambda: not Home(settings.home).is_supervised(), what="the supervisor's death")
-    again = started(settings)  # at once: the old server may still be ending
+    wait_until(lambda: not Home(settings.home).is_supervised(), what="the supervisor to die")
+    again = started(settings)  # at once, while the old server may still be ending
 
     assert resp.ask(str(Home(again.home).socket), "GET", "key") == "kept"
     wait_until(lambda: len(workers_of(settings)) == 1)
@@ -120,7 +120,7 @@ def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_call_starts_anew
     wait_until(lambda: not processes_of(settings.home), what="everything to end with its supervisor")
 
 
-def test_everything_is_private_under_any_umask(settings: Settings) -> None:
+def test_all_files_are_private_under_any_umask(settings: Settings) -> None:
     home = replace(settings, home=settings.home / "made" / "here")
     before = os.umask(0)
     try:
@@ -137,12 +137,12 @@ def test_everything_is_private_under_any_umask(settings: Settings) -> None:
         shutdown(home, now=True)
 
 
-def test_it_stops_by_itself_when_nobody_needs_it(settings: Settings) -> None:
+def test_the_server_stops_by_itself_when_it_is_idle(settings: Settings) -> None:
     impatient = replace(settings, idle_stop=0.5)
     started(impatient)
     home = Home(settings.home)
 
-    with socket.socket(socket.AF_UNIX) as client:  # a notebook that is still open
+    with socket.socket(socket.AF_UNIX) as client:  # an open notebook
         client.connect(str(home.socket))
         client.sendall(b"PING\r\n")
         assert client.recv(100) == b"+PONG\r\n"
@@ -156,7 +156,7 @@ def test_it_stops_by_itself_when_nobody_needs_it(settings: Settings) -> None:
     assert started(settings).url
 
 
-def test_jobs_that_wait_keep_it_running(settings: Settings) -> None:
+def test_waiting_jobs_keep_the_server_running(settings: Settings) -> None:
     impatient = replace(settings, idle_stop=0.4)
     started(impatient)
     home = Home(settings.home)
@@ -183,7 +183,7 @@ def test_down_ends_everything_and_keeps_the_data(settings: Settings) -> None:
     assert say(settings, "GET", "key") == "kept"
 
 
-def test_down_of_a_home_that_never_was_makes_none(tmp_path: Path) -> None:
+def test_down_does_not_create_a_missing_home(tmp_path: Path) -> None:
     assert shutdown(Settings(home=tmp_path / "none")) is False
     assert not (tmp_path / "none").exists()
 
@@ -199,7 +199,7 @@ def test_another_namespace_gets_its_own_worker(settings: Settings) -> None:
     assert names == {"default", "team"}
 
 
-def test_a_worker_gets_the_modules_and_times_of_who_asked_and_no_secret(
+def test_a_worker_gets_the_modules_and_times_of_the_caller_and_no_secret(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JOBKIT_SECRET", "user's own")
@@ -235,7 +235,7 @@ def test_a_supervisor_of_another_version_is_replaced_when_idle_and_refused_when_
     started(settings)
     home = Home(settings.home)
     old = supervisor_of(settings)
-    wait_until(lambda: workers_of(settings))  # the last moment at which it writes its own
+    wait_until(lambda: workers_of(settings))  # after its own last write
     home.write_status(home.status() | {"version": "0.0.1"})
 
     with socket.socket(socket.AF_UNIX) as client:
@@ -249,7 +249,7 @@ def test_a_supervisor_of_another_version_is_replaced_when_idle_and_refused_when_
     assert supervisor_of(settings) != old
 
 
-def test_broken_data_is_told_with_what_to_do_and_nothing_is_changed(settings: Settings) -> None:
+def test_broken_data_is_reported_with_advice_and_not_changed(settings: Settings) -> None:
     started(settings)
     say(settings, "SET", "key", "value")
     shutdown(settings)
@@ -269,7 +269,7 @@ def test_broken_data_is_told_with_what_to_do_and_nothing_is_changed(settings: Se
     assert say(settings, "GET", "key") == "value"
 
 
-def test_a_torn_tail_costs_only_the_last_record(settings: Settings) -> None:
+def test_a_torn_tail_loses_only_the_last_record(settings: Settings) -> None:
     started(settings)
     say(settings, "SET", "first", "1")
     say(settings, "SET", "second", "2")
@@ -282,7 +282,7 @@ def test_a_torn_tail_costs_only_the_last_record(settings: Settings) -> None:
     assert say(settings, "MGET", "first", "second") == ["1", None]
 
 
-def test_a_stale_socket_is_no_obstacle(settings: Settings) -> None:
+def test_a_stale_socket_is_replaced(settings: Settings) -> None:
     with socket.socket(socket.AF_UNIX) as gone:
         gone.bind(str(settings.home / "redis.sock"))
 
@@ -313,7 +313,7 @@ def test_a_worker_attaches_under_a_name_and_starts_nothing(settings: Settings) -
     assert processes_of(settings.home) == []
 
 
-def test_a_request_is_news_only_when_workers_need_something_new(settings: Settings) -> None:
+def test_a_request_is_new_only_if_workers_need_something_new(settings: Settings) -> None:
     home = Home.open(settings.home)
 
     assert request_workers(home, settings)
@@ -362,7 +362,7 @@ def test_a_home_survives_a_change_of_the_server(settings: Settings, first: str) 
 @BOTH
 @pytest.mark.parametrize("flavour", ["redis", "valkey"])
 def test_a_snapshot_of_one_flavour_is_read_by_it_and_converted(settings: Settings, flavour: str) -> None:
-    """Homes of jobkit <= 0.1 have one."""
+    """Homes of jobkit <= 0.1 have a snapshot."""
     home = Home.open(settings.home)
     server = Server(home, BINARIES[flavour])
     server.start()
@@ -383,7 +383,7 @@ def test_a_snapshot_of_one_flavour_is_read_by_it_and_converted(settings: Setting
 
 
 @pytest.mark.nightly
-def test_an_idle_supervisor_costs_next_to_nothing(settings: Settings) -> None:
+def test_an_idle_supervisor_uses_almost_no_cpu(settings: Settings) -> None:
     started(settings)
     wait_until(lambda: workers_of(settings))
     process = psutil.Process(supervisor_of(settings))
@@ -396,7 +396,7 @@ def test_an_idle_supervisor_costs_next_to_nothing(settings: Settings) -> None:
     assert process.memory_info().rss < 60e6
 
 
-def test_a_supervisor_of_another_python_is_used_as_it_is(settings: Settings, tmp_path: Path) -> None:
+def test_a_supervisor_of_another_python_is_used(settings: Settings, tmp_path: Path) -> None:
     started(settings)
     home = Home(settings.home)
     old = supervisor_of(settings)
@@ -408,7 +408,7 @@ def test_a_supervisor_of_another_python_is_used_as_it_is(settings: Settings, tmp
     assert supervisor_of(settings) == old
 
 
-def test_a_supervisor_whose_environment_is_gone_is_replaced_when_nobody_uses_it(settings: Settings) -> None:
+def test_a_supervisor_of_a_deleted_environment_is_replaced_when_idle(settings: Settings) -> None:
     started(settings)
     home = Home(settings.home)
     old = supervisor_of(settings)
@@ -426,7 +426,7 @@ def test_a_supervisor_whose_environment_is_gone_is_replaced_when_nobody_uses_it(
     assert supervisor_of(settings) != old
 
 
-def test_modules_of_another_environment_that_do_not_import_leave_ones_own(settings: Settings) -> None:
+def test_broken_modules_of_another_environment_do_not_affect_the_own_ones(settings: Settings) -> None:
     home = Home.open(settings.home)
     worker = (
         "import os, signal, sys\n"

@@ -1,4 +1,4 @@
-"""The control pipe of a job's process: whatever comes out of it, the worker lives, and the job ends with a reason."""
+"""Control pipe of a job's process: after any input the worker lives, and the job ends with a reason."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ values = st.recursive(
 
 @settings(max_examples=examples(500), deadline=None)
 @given(kind=st.sampled_from([frames.LINES, frames.PROGRESS, frames.ARTIFACT, frames.ENDED, b"?"]), content=values)
-def test_a_frame_that_makes_no_sense_ends_the_process_with_a_reason(kind: bytes, content: Any) -> None:
+def test_an_invalid_frame_ends_the_process_with_a_reason(kind: bytes, content: Any) -> None:
     async def act() -> None:
         problems: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
@@ -66,7 +66,7 @@ def test_a_frame_that_makes_no_sense_ends_the_process_with_a_reason(kind: bytes,
 
 @jobkit.task
 def scribble(noise: bytes) -> None:
-    """Writes into every descriptor that it has."""
+    """Write to every open descriptor."""
     for fd in range(3, 10):
         try:
             os.write(fd, noise)
@@ -87,7 +87,7 @@ NOISE = [
 
 
 @pytest.mark.parametrize("noise", by_default(NOISE, 3), ids=range(len(NOISE)))
-def test_a_job_that_writes_nonsense_to_its_worker_ends_and_harms_nobody(bench: Bench, noise: bytes) -> None:
+def test_a_job_that_writes_garbage_to_its_worker_ends_and_other_jobs_run(bench: Bench, noise: bytes) -> None:
     worker = bench.worker()
     job = bench.kit.submit(scribble, noise)
 

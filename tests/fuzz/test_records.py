@@ -1,4 +1,4 @@
-"""Whatever stands in a record: one that cannot be read hides no other, holds up no worker, and ends once."""
+"""Damaged records: an unreadable one hides no other, blocks no worker, and ends once."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def run(coroutine: Awaitable[Any]) -> Any:
     entry=damaged,
     log=st.dictionaries(st.sampled_from([b"f", b"c", b"l", b"b"]), damaged, min_size=1),
 )
-def test_a_damaged_record_hides_no_other_and_holds_up_no_worker(
+def test_a_damaged_record_hides_no_other_and_blocks_no_worker(
     url: str, fields: dict[str, bytes], entry: bytes, log: dict[bytes, bytes]
 ) -> None:
     async def act() -> None:
@@ -116,7 +116,7 @@ async def looks_at_everything(store: RedisStore) -> None:
 
 
 def ended(claimed: Claimed, settings: Settings) -> Any:
-    """What a worker makes of it: these have no sealed arguments, so each is rejected."""
+    """End the job as a worker does: without sealed arguments it is rejected."""
     codec = Codec([b"key"])
     with pytest.raises(SignatureError) as refused:
         assignment(claimed, codec, settings)
@@ -124,12 +124,12 @@ def ended(claimed: Claimed, settings: Settings) -> Any:
 
 
 @given(st.binary(max_size=300))
-def test_a_message_to_a_worker_is_a_claim_or_refused(message: bytes) -> None:
+def test_a_message_to_a_worker_is_decoded_as_a_claim_or_refused(message: bytes) -> None:
     with pytest.raises(ValueError, match="not a claim"):
         read_claimed(message)
 
 
-def test_a_claim_whose_spec_cannot_be_read_still_says_whose_it_is() -> None:
+def test_a_claim_with_an_unreadable_spec_still_names_its_job() -> None:
     head = b'{"token":"w:1","id":"a","attempt":1,"retried":0,"losses":0,"started":1,"us":2,"spec":{"id":"a"}}\npayload'
 
     claimed = read_claimed(head)
@@ -146,7 +146,7 @@ async def store(url: str) -> AsyncIterator[RedisStore]:
     await store.close()
 
 
-async def test_a_key_of_another_type_holds_up_nobody(store: RedisStore) -> None:
+async def test_a_key_of_another_type_blocks_no_worker(store: RedisStore) -> None:
     await submit(store, "bad", "good")
     await store.redis.delete(f"{store.prefix}job:bad")
     await store.redis.set(f"{store.prefix}job:bad", "a text")

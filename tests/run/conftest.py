@@ -23,7 +23,7 @@ CODEC = Codec([b"key of these tests"])
 
 
 class Heard:
-    """A sink that remembers."""
+    """Sink that collects what it receives."""
 
     def __init__(self) -> None:
         self.news: list[tuple[float | None, float | None, str]] = []
@@ -51,7 +51,7 @@ class Heard:
 
 
 def assign(function: Callable[..., Any] | None, *args: Any, ref: str = "", **options: Any) -> Assignment:
-    """One attempt at calling `function`, which travels by value where it is local to a test."""
+    """Return an assignment that calls `function`, which is pickled by value if it is local to a test."""
     call = encode_call(CODEC, Call(function, args, {}), ref=ref, **options.pop("head", {}))
     names = {"job_id": "j1", "task": "task", "attempt": 1} | options
     return Assignment(call=call, **names)
@@ -65,7 +65,7 @@ def is_alive(pid: int) -> bool:
 
 
 def pid_in(path: Path) -> int | None:
-    """The process id that a job wrote to a file, once it is there in full."""
+    """Return the process id that a job wrote to a file, or None while the line is incomplete."""
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -75,12 +75,12 @@ def pid_in(path: Path) -> int | None:
 
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
-    """No test leaves a process, a thread, a descriptor or a spool directory behind."""
+    """Fail a test that leaves a child process, a thread or a descriptor behind."""
     fds, threads = set(os.listdir("/proc/self/fd")), set(threading.enumerate())
     before = psutil.Process().children(recursive=True)
     yield
     assert not [p for p in psutil.Process().children(recursive=True) if p not in before]
-    # A thread tells its outcome a moment before it ends.
+    # A thread reports its outcome shortly before it ends.
     wait_until(lambda: not [t for t in set(threading.enumerate()) - threads if not t.name.startswith("asyncio_")])
     assert len(os.listdir("/proc/self/fd")) <= len(fds) + 3  # pytest-asyncio's loop
 

@@ -1,4 +1,4 @@
-"""What a job may save: as which bytes, under which names."""
+"""Artifacts: their names, formats and sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobkit.run.inside.context import current
 
 
 @pytest.mark.parametrize("name", ["a", "plan 2.txt", "größe – ½", "x" * 200, "..a", "a.b.c"])
-def test_a_name_may_be_whatever_prints(name: str) -> None:
+def test_a_name_may_have_any_printable_characters(name: str) -> None:
     assert checked_name(name) == name
 
 
@@ -60,17 +60,17 @@ def test_other_names_are_refused_with_what_is_allowed(name: Any) -> None:
         ("a", 3, "application/json", b"3"),
     ],
 )
-def test_plain_things_are_kept_as_they_are(name: str, value: Any, media: str, body: bytes) -> None:
+def test_text_bytes_and_json_are_kept_unchanged(name: str, value: Any, media: str, body: bytes) -> None:
     assert render(name, value) == (media, body)
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), lambda: None, [object()], 1j])
-def test_what_only_a_pickle_could_hold_is_refused(value: Any) -> None:
+def test_values_that_need_a_pickle_are_refused(value: Any) -> None:
     with pytest.raises(InvalidParams, match=r"cannot be kept; allowed are bytes, str, a pathlib\.Path"):
         render("a", value)
 
 
-def test_a_path_is_the_file_behind_it(tmp_path: Path) -> None:
+def test_a_path_is_saved_as_its_file(tmp_path: Path) -> None:
     (tmp_path / "model.csv").write_text("1")
 
     assert render("m", tmp_path / "model.csv") == ("text/csv", tmp_path / "model.csv")
@@ -80,9 +80,9 @@ def test_a_path_is_the_file_behind_it(tmp_path: Path) -> None:
         render("m", tmp_path / "none")
 
 
-def test_tables_arrays_and_figures_are_kept_in_formats_of_their_own() -> None:
+def test_tables_arrays_and_figures_are_saved_in_standard_formats() -> None:
     pd, np = pytest.importorskip("pandas"), pytest.importorskip("numpy")
-    import panel  # noqa: F401  # it adds files of its own to what Bokeh writes
+    import panel  # noqa: F401  # it adds files to Bokeh's output
     from bokeh.plotting import figure
     from matplotlib.figure import Figure
 
@@ -107,10 +107,10 @@ def test_tables_arrays_and_figures_are_kept_in_formats_of_their_own() -> None:
     assert media == "text/html"
     assert isinstance(html, bytes)
     assert b"<script" in html
-    assert not re.findall(rb"<script[^>]*\ssrc=|<link\s", html)  # it opens without a network
+    assert not re.findall(rb"<script[^>]*\ssrc=|<link\s", html)  # it loads nothing from the network
 
 
-def test_bounds_count_what_is_there_and_let_a_name_be_replaced() -> None:
+def test_bounds_include_kept_artifacts_and_allow_replacing_one() -> None:
     bounds = Bounds(count=2, each_bytes=10, total_bytes=15)
 
     bounds.check({"a": 10}, "b", 5)
@@ -124,5 +124,5 @@ def test_bounds_count_what_is_there_and_let_a_name_be_replaced() -> None:
             bounds.check(kept, name, size)
 
 
-def test_saving_outside_a_job_does_nothing_harmful() -> None:
+def test_saving_outside_a_job_has_no_effect() -> None:
     current().save("a", json)

@@ -1,4 +1,4 @@
-"""What a job says: order, sources, floods, progress."""
+"""Output and progress of a job: order, sources, floods."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_print_logging_and_warnings_keep_their_order(runner: ProcessRunner
     assert {line.level for line in heard.log[901:]} == {"ERROR"}
 
 
-async def test_c_code_and_grandchildren_are_heard(runner: ProcessRunner, heard: Heard) -> None:
+async def test_output_of_c_code_and_grandchildren_is_captured(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
         import ctypes
         import os
@@ -125,7 +125,7 @@ async def test_a_return_redraws_the_line(runner: ProcessRunner, heard: Heard) ->
 
 
 @pytest.mark.nightly
-async def test_a_million_lines_are_thinned_and_slow_nobody(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_million_lines_are_thinned_without_slowing_other_jobs(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
         for i in range(1_000_000):
             print("line", i)
@@ -137,11 +137,11 @@ async def test_a_million_lines_are_thinned_and_slow_nobody(runner: ProcessRunner
     dropped = [line for line in heard.log if line.source == "jobkit"]
     assert dropped
     counted = sum(int(line.text.split()[1].replace(",", "")) for line in dropped)
-    # A line that a busy machine tore into two is shown as two: what stands there for too long is shown as it is.
+    # On a busy machine a line may be shown in two parts, since partial lines are shown after a while.
     assert 0 <= counted + len(heard.log) - len(dropped) - 1_000_000 <= 5
 
 
-async def test_a_flood_from_below_is_thinned_as_well(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_flood_from_child_processes_is_thinned_too(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
         import subprocess
 
@@ -153,7 +153,7 @@ async def test_a_flood_from_below_is_thinned_as_well(runner: ProcessRunner, hear
     assert len(heard.log) < 60_000
 
 
-async def test_nothing_hostile_gets_through(runner: ProcessRunner, heard: Heard) -> None:
+async def test_hostile_output_is_cleaned(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
         print("\x1b[31mred\x1b[0m \x1b]0;title\x07bell\x08 \u202eevil")
         print("x" * 100_000)
@@ -235,7 +235,7 @@ async def test_the_outermost_bar_is_the_jobs_progress(runner: ProcessRunner, hea
     assert last(heard) == (3, 3, "epochs")
 
 
-async def test_reported_nonsense_is_tamed(runner: ProcessRunner, heard: Heard) -> None:
+async def test_invalid_reports_are_sanitized(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
         import time
 
@@ -255,7 +255,7 @@ async def test_reported_nonsense_is_tamed(runner: ProcessRunner, heard: Heard) -
 
 
 @pytest.mark.parametrize("flavour", by_default(["std", "auto", "notebook", "trange", "update", "before", "asyncio"], 2))
-async def test_any_tqdm_is_progress_and_no_log_line(runner: ProcessRunner, heard: Heard, flavour: str) -> None:
+async def test_any_tqdm_bar_is_progress_and_not_a_log_line(runner: ProcessRunner, heard: Heard, flavour: str) -> None:
     def job(flavour: str) -> None:
         import time
 
@@ -294,7 +294,7 @@ async def test_any_tqdm_is_progress_and_no_log_line(runner: ProcessRunner, heard
     assert heard.log == []
 
 
-async def test_a_bar_of_tqdm_counts_what_its_loop_and_update_say(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_tqdm_bar_counts_its_loop_and_updates(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> list[int]:
         from tqdm import tqdm, trange
 
@@ -326,7 +326,7 @@ async def test_a_bar_of_tqdm_counts_what_its_loop_and_update_say(runner: Process
     assert heard.log == []
 
 
-async def test_a_bar_of_rich_is_progress(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_rich_bar_is_progress(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
         import time
 
@@ -391,7 +391,7 @@ async def test_tqdm_write_is_a_line_and_a_stalled_bar_moves_again(runner: Proces
     assert {200_001, 200_002} & {news[0] for news in heard.news}
 
 
-async def test_a_job_without_tqdm_does_not_import_it(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_job_without_a_bar_does_not_import_tqdm(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> list[str]:
         import sys
 
@@ -403,7 +403,7 @@ async def test_a_job_without_tqdm_does_not_import_it(runner: ProcessRunner, hear
     assert (await runner.run(assign(job), heard)).summary == "empty list"
 
 
-async def test_artifacts_arrive_where_the_sink_takes_them(runner: ProcessRunner, heard: Heard) -> None:
+async def test_artifacts_reach_the_sink(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
         from jobkit.run.inside.context import current
 
@@ -420,7 +420,7 @@ async def test_artifacts_arrive_where_the_sink_takes_them(runner: ProcessRunner,
     assert heard.texts == ["kept both"]
 
 
-async def test_threads_of_a_job_belong_to_it(runner: ProcessRunner, heard: Heard) -> None:
+async def test_output_of_threads_belongs_to_their_job(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
         import threading
 
@@ -439,7 +439,7 @@ async def test_threads_of_a_job_belong_to_it(runner: ProcessRunner, heard: Heard
 
 
 @pytest.mark.parametrize("dies", [True, False])
-async def test_the_whole_log_has_what_the_task_printed_and_no_report_of_its_crash(
+async def test_the_log_has_the_tasks_output_and_no_report_of_its_crash(
     runner: ProcessRunner, heard: Heard, tmp_path: Path, dies: bool
 ) -> None:
     def job(dies: bool) -> None:

@@ -1,4 +1,4 @@
-"""The variables of the frame that failed, where it was asked for them."""
+"""Variables of the failing frame, if they are requested."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def fails(n: int, password: str) -> None:
     raise ValueError(math.pi, len(row), len(url))
 
 
-def test_they_are_not_kept_unless_asked_for() -> None:
+def test_variables_are_not_kept_by_default() -> None:
     text = describe(caught(lambda: fails(3, "hunter2"))).traceback
 
     assert text.endswith("ValueError: (3.141592653589793, 2, 27)")
 
 
 @pytest.mark.usefixtures("_kept")
-def test_the_failing_frame_has_them_without_secrets_modules_and_functions() -> None:
+def test_the_failing_frame_has_variables_without_secrets_modules_and_functions() -> None:
     error = describe(caught(lambda: fails(3, "hunter2")))
 
     head, _, text = error.traceback.partition("\n\nLocal variables in ")
@@ -72,12 +72,12 @@ class Odd:
         ([{"Secret_Token": b"hunter2"}], "[{'Secret_Token': ***}]"),
         ("?access_token=hunter2&x=1", "'?access_token=***"),
         (Odd(), "<Odd instance at"),
-        pytest.param(bytes(10**8), "(100,000,000 bytes)", id="many bytes"),  # which would be its name
+        pytest.param(bytes(10**8), "(100,000,000 bytes)", id="many bytes"),  # which would name it
         pytest.param(list(range(10**6)), "[0, 1, 2, 3, 4, 5, ...]", id="a long list"),
         ("a\nb\x1b[31m", r"'a\nb\x1b[31m'"),
     ],
 )
-def test_what_is_shown_of_a_value(value: Any, text: str) -> None:
+def test_a_value_is_shown_by_its_repr_or_size(value: Any, text: str) -> None:
     line = shown(value)
 
     assert text in line
@@ -93,7 +93,7 @@ def test_any_value_is_one_bounded_line(value: Any) -> None:
 
 
 @pytest.mark.usefixtures("_kept")
-async def test_a_jobs_process_keeps_them_too(heard: Heard) -> None:
+async def test_a_jobs_process_keeps_variables_too(heard: Heard) -> None:
     def evaluate(n: int) -> float:
         half = n / 2
         return half / 0

@@ -14,7 +14,7 @@ from jobkit.run.process import frames
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"l", b"p", b"e"]), st.lists(st.integers(0, 99)))), st.integers(1, 40))
-def test_frames_survive_any_portioning(sent: list[tuple[bytes, list[int]]], step: int) -> None:
+def test_frames_survive_any_split_of_the_stream(sent: list[tuple[bytes, list[int]]], step: int) -> None:
     raw = b"".join(frames.frame(kind, content) for kind, content in sent)
     reader = frames.Frames()
     got = [each for i in range(0, len(raw), step) for each in reader.feed(raw[i : i + step])]
@@ -23,7 +23,7 @@ def test_frames_survive_any_portioning(sent: list[tuple[bytes, list[int]]], step
 
 
 @given(st.binary(max_size=200))
-def test_noise_is_refused_or_waited_for_and_never_anything_else(noise: bytes) -> None:
+def test_noise_is_refused_or_taken_for_an_incomplete_frame(noise: bytes) -> None:
     reader = frames.Frames()
     with contextlib.suppress(frames.FrameError):
         list(reader.feed(noise))

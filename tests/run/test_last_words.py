@@ -1,4 +1,4 @@
-"""What a process says before it dies is told whole, in whatever order its end and its pipes are noticed."""
+"""Last output of a dying process: all of it is reported, whether its end or its pipes are noticed first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SAID = [[1, "stdout", "", "", "last words"]]
 
 
 class Ending:
-    """An attempt whose pipes are read, and whose end is seen, when a test says so."""
+    """Attempt for which a test decides when pipes are read and when the end is noticed."""
 
     def __init__(self, heard: Heard) -> None:
         self.attempt = ProcessAttempt(assign(len, "abc"), heard, "/nowhere", KernelKills(counter_file()))
@@ -44,7 +44,7 @@ class Ending:
         self.attempt.on_frame(frames.LINES, SAID)
 
     def flush(self) -> None:
-        """The timer that shows a partial line is due."""
+        """Let the timer for partial lines expire."""
         for pipe in self.attempt._pipes.values():
             pipe._splitter._splitter._since_ms = 0
         self.attempt._flush()
@@ -82,7 +82,7 @@ ORDERS: dict[str, list[Callable[[Ending], None]]] = {
 
 
 @pytest.mark.parametrize("order", ORDERS)
-async def test_report_and_words_are_told_apart_in_every_order(ending: Ending, heard: Heard, order: str) -> None:
+async def test_report_and_last_words_are_separated_in_every_order(ending: Ending, heard: Heard, order: str) -> None:
     for step in ORDERS[order]:
         step(ending)
     outcome = await ending.die()
@@ -94,7 +94,7 @@ async def test_report_and_words_are_told_apart_in_every_order(ending: Ending, he
     assert heard.texts == ["last words"]
 
 
-async def test_a_task_that_prints_such_words_and_lives_has_them_on_its_log(ending: Ending, heard: Heard) -> None:
+async def test_a_task_that_prints_such_a_report_and_survives_keeps_it_in_its_log(ending: Ending, heard: Heard) -> None:
     ending.write(REPORT)
     ending.say()
     ending.attempt.stop("cancel")
@@ -115,7 +115,7 @@ def crash() -> None:
 
 @pytest.fixture
 def only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The worker is so busy that it notices a process's end first, and reads its pipes after that."""
+    """Simulate a busy worker: it notices the end of a process before it reads the pipes."""
     monkeypatch.setattr(ChildProcess, "_on_output", lambda self, fd: None)
     monkeypatch.setattr(ChildProcess, "_on_control", lambda self: None)
     return iter([None])
@@ -123,7 +123,7 @@ def only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("only_at_the_end")
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-async def test_pipes_are_read_to_their_end_before_the_end_is_told(heard: Heard, start_method: str) -> None:
+async def test_pipes_are_read_to_their_end_before_the_outcome_is_reported(heard: Heard, start_method: str) -> None:
     runner = ProcessRunner(start_method=start_method, spares=0)
     await runner.start()
     try:
@@ -137,7 +137,7 @@ async def test_pipes_are_read_to_their_end_before_the_end_is_told(heard: Heard, 
 
 
 @pytest.mark.usefixtures("only_at_the_end")
-async def test_what_a_coroutine_has_said_is_told(heard: Heard) -> None:
+async def test_output_of_a_coroutine_before_a_crash_is_reported(heard: Heard) -> None:
     async def speak() -> None:
         print("last words")
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Raw output to clean, whole, bounded lines."""
+"""Conversion of raw output to clean, complete, bounded lines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_clean(raw: str, shown: str) -> None:
 
 
 @given(st.text())
-def test_clean_is_stable_and_leaves_nothing_that_acts(text: str) -> None:
+def test_cleaned_text_is_stable_and_has_no_control_characters(text: str) -> None:
     once = clean(text)
 
     assert clean(once) == once
@@ -46,7 +46,7 @@ def test_clean_is_stable_and_leaves_nothing_that_acts(text: str) -> None:
 
 
 @given(st.lists(st.text(alphabet="ab\n\r", max_size=6)))
-def test_lines_do_not_depend_on_how_the_text_was_portioned(portions: list[str]) -> None:
+def test_lines_do_not_depend_on_how_the_text_was_split(portions: list[str]) -> None:
     def lines(texts: list[str]) -> list[str]:
         splitter = Splitter()
         found = [line for text in texts for line in splitter.feed(text, 0)]
@@ -103,7 +103,7 @@ def test_a_burst_passes_whole_and_a_flood_keeps_head_and_tail() -> None:
     assert marks[0][4].startswith(f"… {100_000 - len(kept) + 1:,} lines dropped")
 
 
-def test_what_one_buffer_dropped_the_next_one_counts() -> None:
+def test_lines_that_one_buffer_dropped_are_counted_by_the_next() -> None:
     first, second = LineBuffer(0), LineBuffer(0)
     for _ in range(20):
         for i in range(10_000):
@@ -116,7 +116,7 @@ def test_what_one_buffer_dropped_the_next_one_counts() -> None:
     assert dropped + sum(line[1] != "jobkit" for line in kept) == 200_000
 
 
-def test_a_quiet_time_refills_the_allowance() -> None:
+def test_the_allowance_refills_after_a_pause() -> None:
     buffer, now = LineBuffer(0), 0
     rng = random.Random(5)
     total = 0

@@ -1,4 +1,4 @@
-"""Kills by the kernel: known for certain where a control group counts them."""
+"""Out-of-memory kills by the kernel: certain if a control group counts them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ V1 = Path("/sys/fs/cgroup/memory")
         ("", "memory.stat", False),
     ],
 )
-def test_the_counter_is_found_in_either_version(tmp_path: Path, groups: str, file: str, found: bool) -> None:
+def test_the_kill_counter_is_found_in_both_cgroup_versions(tmp_path: Path, groups: str, file: str, found: bool) -> None:
     path = tmp_path / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
@@ -35,7 +35,7 @@ def test_the_counter_is_found_in_either_version(tmp_path: Path, groups: str, fil
     assert counter_file(groups, tmp_path) == (path if found else None)
 
 
-def test_each_kill_explains_one_death_and_old_ones_none(tmp_path: Path) -> None:
+def test_each_kill_explains_one_death_and_earlier_kills_none(tmp_path: Path) -> None:
     file = tmp_path / "memory.events"
 
     def count(n: int) -> None:
@@ -57,7 +57,7 @@ def test_each_kill_explains_one_death_and_old_ones_none(tmp_path: Path) -> None:
 
 @pytest.fixture
 def group() -> Iterator[Path]:
-    """A control group of 150 MB."""
+    """Control group with a limit of 150 MB."""
     path = V1 / f"jobkit-{secrets.token_hex(4)}"
     try:
         path.mkdir()
@@ -91,7 +91,7 @@ asyncio.run(main())
 """
 
 
-async def test_a_job_that_the_kernel_killed_says_so_and_its_worker_lives_on(group: Path, tmp_path: Path) -> None:
+async def test_a_job_that_the_kernel_killed_is_named_so_and_its_worker_lives(group: Path, tmp_path: Path) -> None:
     script = tmp_path / "worker.py"
     script.write_text(SCRIPT)
     env = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}

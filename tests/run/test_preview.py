@@ -1,4 +1,4 @@
-"""What any page may show of a value."""
+"""Previews of values, which pages show."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_summaries(value: Any, summary: str) -> None:
     json.dumps(preview, allow_nan=False)
 
 
-def test_numbers_and_plain_values_are_there_as_such() -> None:
+def test_plain_values_are_kept_in_previews() -> None:
     assert preview_of(2.5)[0] == {"type": "float", "text": "2.5", "json": 2.5, "number": 2.5}
     assert preview_of({"a": [1, None]})[0]["json"] == {"a": [1, None]}
     assert "json" not in preview_of({"a": float("inf")})[0]
@@ -61,7 +61,7 @@ def test_tables_are_bounded() -> None:
     assert "html" not in preview
 
 
-def test_an_index_that_says_something_is_a_column() -> None:
+def test_an_index_with_values_is_a_column() -> None:
     pd = pytest.importorskip("pandas")
     preview, _ = preview_of(pd.DataFrame({"n": [1, 2]}, index=pd.Index(["a", "b"], name="key")))
 
@@ -80,7 +80,7 @@ def test_arrays() -> None:
     assert preview_of(np.array(7))[1] == "7"
 
 
-def test_a_figure_is_a_picture() -> None:
+def test_a_figure_is_previewed_as_an_image() -> None:
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("agg")
     from matplotlib.figure import Figure
@@ -93,7 +93,7 @@ def test_a_figure_is_a_picture() -> None:
     assert summary == "Figure"
 
 
-def test_html_is_kept_apart() -> None:
+def test_html_is_kept_separately() -> None:
     class Rich:
         def _repr_html_(self) -> str:
             return "<b>bold</b>"
@@ -115,7 +115,7 @@ class Nasty:
         raise RuntimeError
 
 
-def test_a_value_that_raises_from_everything_has_a_preview() -> None:
+def test_a_value_whose_methods_all_raise_has_a_preview() -> None:
     assert preview_of(Nasty())[1] == "<Nasty object>"
     assert "Nasty" in preview_of([Nasty()])[0]["text"] or preview_of([Nasty()])[0]["type"] == "list"
     deep: list[Any] = []
@@ -133,7 +133,7 @@ def test_text_is_bounded_and_clean() -> None:
     assert len(safe_repr("z" * 100_000)) < TEXT_LIMIT + 50
 
 
-def test_no_library_is_imported_for_it() -> None:
+def test_no_library_is_imported_for_a_preview() -> None:
     import subprocess
 
     code = (
@@ -145,8 +145,8 @@ def test_no_library_is_imported_for_it() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_a_bokeh_figure_is_kept_as_what_a_page_with_bokeh_draws() -> None:
-    """Not as HTML with BokehJS in it: that is 1 MB for each job."""
+def test_a_bokeh_figure_is_kept_as_json_for_pages_with_bokeh() -> None:
+    """Not as HTML with BokehJS, which takes 1 MB for each job."""
     from bokeh.plotting import figure
 
     plot = figure(title="Some title")
@@ -157,10 +157,10 @@ def test_a_bokeh_figure_is_kept_as_what_a_page_with_bokeh_draws() -> None:
     assert summary == 'Bokeh figure "Some title": 1 glyph'
     assert preview["text"] == summary
     assert preview["bokeh"]["item"]["doc"]["roots"]
-    assert len(json.dumps(preview)) < 400_000  # with what Panel adds where it is loaded
+    assert len(json.dumps(preview)) < 400_000  # with what Panel adds if it is loaded
 
 
-def test_a_bokeh_figure_of_many_points_is_named_and_not_drawn() -> None:
+def test_a_bokeh_figure_with_many_points_is_named_and_not_drawn() -> None:
     from bokeh.plotting import figure
 
     plot = figure()

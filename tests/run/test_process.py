@@ -1,4 +1,4 @@
-"""Jobs in a process of their own: how they end, what they say."""
+"""Jobs in separate processes: outcomes, errors and output."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ async def test_a_coroutine_function_runs_in_the_child(runner: ProcessRunner, hea
     assert int(outcome.summary) != os.getpid()
 
 
-async def test_a_function_of_a_module_goes_by_reference(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_function_of_a_module_is_sent_by_reference(runner: ProcessRunner, heard: Heard) -> None:
     outcome = await run(runner, heard, None, "a/b", ref="posixpath:basename")
 
     assert outcome.summary == "b"
 
 
-async def test_a_missing_module_is_named_with_the_host_and_a_mend(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_missing_module_is_named_with_the_host_and_a_fix(runner: ProcessRunner, heard: Heard) -> None:
     error = failure(await run(runner, heard, None, ref="no_such_module_x:f", task="train"))
 
     assert error.kind is ErrorKind.REJECTED
@@ -84,7 +84,7 @@ async def test_an_unknown_task_says_how_to_start_the_worker(runner: ProcessRunne
     assert "does not know task 'nobody'" in error.message
 
 
-async def test_code_typed_in_another_python_is_refused(
+async def test_code_by_value_from_another_python_version_is_refused(
     runner: ProcessRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def typed() -> None: ...
@@ -100,7 +100,7 @@ async def test_code_typed_in_another_python_is_refused(
     assert "Python 3.2" in error.message
 
 
-async def test_an_exception_has_the_users_frames_and_its_types(runner: ProcessRunner, heard: Heard) -> None:
+async def test_an_exception_has_the_users_frames_and_its_base_types(runner: ProcessRunner, heard: Heard) -> None:
     def outer() -> None:
         def inner() -> None:
             raise FileNotFoundError(2, "gone")
@@ -136,7 +136,7 @@ async def test_an_exception_that_cannot_be_rebuilt_is_text_only(runner: ProcessR
     assert outcome.error_body == b""
 
 
-async def test_retry_comes_back_as_such(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_retry_is_returned_as_a_retry(runner: ProcessRunner, heard: Heard) -> None:
     def again() -> None:
         from jobkit.model import Retry
 
@@ -197,7 +197,7 @@ async def test_without_a_key_a_result_that_needs_a_pickle_is_shown_but_not_kept(
 
 @pytest.mark.parametrize("value", [["\udcff.txt"], {"\udcff": 1}, [10**30], [[-(10**30)]]])
 async def test_a_result_that_no_preview_can_carry_is_kept(runner: ProcessRunner, heard: Heard, value: Any) -> None:
-    """A file name that is no UTF-8, for instance, within the list that `os.listdir` gives."""
+    """For instance a file name from `os.listdir` that is not UTF-8."""
 
     outcome = await run(runner, heard, lambda: value)
 
@@ -206,7 +206,7 @@ async def test_a_result_that_no_preview_can_carry_is_kept(runner: ProcessRunner,
     assert "json" not in (outcome.preview or {})
 
 
-async def test_a_large_call_and_a_large_result_arrive(runner: ProcessRunner, heard: Heard) -> None:
+async def test_large_calls_and_results_arrive(runner: ProcessRunner, heard: Heard) -> None:
     outcome = await run(runner, heard, lambda data: data + b"!", bytes(40_000_000))
 
     assert len(outcome.body) >= 40_000_001
@@ -223,7 +223,7 @@ async def test_the_spool_is_private_and_empty_afterwards(runner: ProcessRunner, 
     assert not spool.exists()
 
 
-async def test_a_segfault_is_named_and_says_where(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_segfault_is_named_with_its_line(runner: ProcessRunner, heard: Heard) -> None:
     def crash() -> None:
         import ctypes
 
@@ -243,7 +243,7 @@ async def test_a_segfault_is_named_and_says_where(runner: ProcessRunner, heard: 
     assert heard.texts == ["last words"]
 
 
-async def test_an_exit_behind_our_back_is_a_crash_with_its_status(runner: ProcessRunner, heard: Heard) -> None:
+async def test_an_os_exit_is_a_crash_with_its_status(runner: ProcessRunner, heard: Heard) -> None:
     error = failure(await run(runner, heard, lambda: os._exit(3)))
 
     assert error.kind is ErrorKind.CRASH
@@ -271,7 +271,9 @@ async def test_a_keyboard_interrupt_of_the_task_is_an_exception(runner: ProcessR
     assert failure(await run(runner, heard, interrupt)).kind is ErrorKind.EXCEPTION
 
 
-async def test_the_child_is_set_up(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+async def test_the_child_has_its_name_directory_and_environment(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path
+) -> None:
     (tmp_path / "beside.py").write_text("VALUE = 5\n")
 
     def look() -> dict[str, Any]:
@@ -300,9 +302,7 @@ async def test_the_child_is_set_up(runner: ProcessRunner, heard: Heard, tmp_path
     assert seen["secret"] == []
 
 
-async def test_the_key_is_not_even_in_the_environment_of_the_zygote(
-    heard: Heard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_key_is_not_in_the_environment_of_the_zygote(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOBKIT_SECRET", "hunter2-hunter2")
     runner = ProcessRunner()
     await runner.start()
@@ -344,7 +344,7 @@ async def test_a_module_that_cannot_be_imported_fails_the_start_with_its_error(t
 
 
 @pytest.mark.parametrize(("deaths", "outcome"), [(2, "succeeded"), (3, "failed")])
-async def test_a_process_that_is_killed_while_it_imports_the_tasks_is_started_again_twice(
+async def test_a_zygote_that_is_killed_during_its_imports_is_restarted_twice(
     deaths: int, outcome: str, heard: Heard, tmp_path: Path
 ) -> None:
     (tmp_path / "deadly_tasks.py").write_text(
@@ -389,7 +389,7 @@ async def test_a_grandchild_that_outlives_its_job_is_killed(
         await until(lambda pid=pid: not is_alive(pid), f"the end of {name}")
 
 
-async def test_the_death_of_the_zygote_loses_its_jobs_and_the_next_one_gets_another(
+async def test_the_death_of_the_zygote_loses_its_jobs_and_the_next_job_starts_another(
     runner: ProcessRunner, heard: Heard, tmp_path: Path
 ) -> None:
     def wait(path: Path) -> None:
@@ -410,7 +410,7 @@ async def test_the_death_of_the_zygote_loses_its_jobs_and_the_next_one_gets_anot
     assert runner.pid != zygote
 
 
-async def test_when_the_worker_is_killed_nothing_of_its_jobs_lives_on(tmp_path: Path) -> None:
+async def test_all_processes_of_jobs_end_when_their_worker_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "worker.py"
     script.write_text(
         "import asyncio, sys\n"
@@ -441,7 +441,7 @@ async def test_when_the_worker_is_killed_nothing_of_its_jobs_lives_on(tmp_path: 
 
 
 def family() -> Any:
-    """A job that ignores SIGTERM, with a grandchild, and one in a session of its own, that do as well."""
+    """Return a job that ignores SIGTERM, as do its child process and another one in a new session."""
 
     def job(directory: str) -> None:
         import signal

@@ -1,4 +1,4 @@
-"""The progress of one attempt: what `report` says and what bars count, together."""
+"""Progress of one attempt, combined from `report` and progress bars."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Shown = tuple[float | None, float | None, str]
 
 
 class Last:
-    """An outlet that keeps what a card would show last."""
+    """Outlet that keeps the last state that a card would show."""
 
     def __init__(self) -> None:
         self.shown: Shown = (None, None, "")
@@ -90,17 +90,17 @@ def close(_: Context, recorder: Recorder) -> None:
         ([report(message="loading"), bar(1, 5, "")], (1, 5, "loading")),
     ],
 )
-def test_what_is_not_reported_keeps_its_value_beside_the_bar(steps: list[Any], shown: Shown) -> None:
+def test_a_report_and_a_bar_keep_each_others_values(steps: list[Any], shown: Shown) -> None:
     assert shown_after(*steps) == shown
 
 
-def test_a_step_that_takes_long_shows_those_before_it(heard: Heard) -> None:
+def test_steps_before_a_slow_one_are_shown(heard: Heard) -> None:
     last = Last()
     recorder = Recorder(last, lambda: None)
     token = enter(Context("j1", 1, "task", recorder))
     try:
         steps = iter(progress(range(4), desc="steps"))
-        next(steps), next(steps), next(steps)  # two are done, and the third takes an hour
+        next(steps), next(steps), next(steps)  # two steps are done, and the third takes an hour
         recorder._sent_at = 0.0
         recorder.tick()
     finally:
@@ -109,7 +109,7 @@ def test_a_step_that_takes_long_shows_those_before_it(heard: Heard) -> None:
     assert last.shown == (2, 4, "steps")
 
 
-def test_a_message_inside_of_a_loop_leaves_the_bar_alone(heard: Heard) -> None:
+def test_a_message_inside_a_loop_does_not_change_the_bar(heard: Heard) -> None:
     def train() -> None:
         for step in progress(range(4), desc="steps"):
             current().report(message=f"loss {1 / (step + 1):.2f}")

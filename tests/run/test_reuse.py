@@ -1,4 +1,4 @@
-"""Processes that wait for jobs: spares, and warm ones that run one job after the other (`reuse=`)."""
+"""Processes that wait for jobs: spares, and warm processes that run several jobs in turn (`reuse=`)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_spares_wait_after_the_first_job_and_their_number_is_bounded(runne
     await until(lambda: len(zygote.children()) == 2, "the end of all but the spares")
 
 
-async def test_spares_end_when_there_are_no_jobs_and_come_back_with_the_next(
+async def test_spares_end_without_jobs_and_start_again_with_the_next(
     runner: ProcessRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobkit.run.process.runner._IDLE_S", 0.05)
@@ -67,18 +67,18 @@ async def test_a_job_takes_a_spare(runner: ProcessRunner, heard: Heard) -> None:
     assert int(outcome.summary) in waiting
 
 
-async def test_a_spare_that_died_is_nobodys_failure(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_spare_that_died_fails_no_job(runner: ProcessRunner, heard: Heard) -> None:
     await runner.run(assign(os.getpid), heard)
     await until(lambda: all(place.is_ready and place.pid for place in runner._spares), "the spares to be ready")
     for place in runner._spares:
-        os.kill(place.pid, signal.SIGKILL)  # and no turn of the loop in which the worker could hear of it
+        os.kill(place.pid, signal.SIGKILL)  # without a turn of the loop in which the worker could notice
 
     outcomes = await asyncio.gather(*(runner.run(assign(lambda: 7, job_id=f"j{i}"), heard) for i in range(3)))
 
     assert [outcome.summary for outcome in outcomes] == ["7"] * 3
 
 
-async def test_a_warm_process_runs_so_many_jobs_and_then_ends(runner: ProcessRunner) -> None:
+async def test_a_warm_process_ends_after_its_number_of_jobs(runner: ProcessRunner) -> None:
     pids = [await pid_of(runner, reuse=3) for _ in range(7)]
 
     assert len(set(pids[:3])) == len(set(pids[3:6])) == 1
@@ -86,7 +86,7 @@ async def test_a_warm_process_runs_so_many_jobs_and_then_ends(runner: ProcessRun
     await until(lambda: not is_alive(pids[0]), "the end of the first")
 
 
-async def test_jobs_at_once_have_processes_of_their_own(runner: ProcessRunner) -> None:
+async def test_concurrent_jobs_have_separate_processes(runner: ProcessRunner) -> None:
     def both(path: Path, own: str, other: str) -> int:
         (path / own).touch()
         while not (path / other).exists():
@@ -115,7 +115,7 @@ async def test_tasks_and_directories_do_not_share_a_process(runner: ProcessRunne
 
 
 def _disturb() -> None:
-    """Change whatever a job can change around it."""
+    """Change all state of a process that a job can change."""
     import logging
     import random
     import resource
@@ -167,7 +167,7 @@ def _look() -> dict[str, Any]:
     }
 
 
-async def test_what_a_job_changes_around_it_does_not_reach_the_next(runner: ProcessRunner, tmp_path: Path) -> None:
+async def test_changes_of_process_state_do_not_reach_the_next_job(runner: ProcessRunner, tmp_path: Path) -> None:
     first, second = Heard(), Heard()
     clean = await warm(runner, _look, heard=first)
 
@@ -182,7 +182,7 @@ async def test_what_a_job_changes_around_it_does_not_reach_the_next(runner: Proc
     assert first.texts == second.texts
 
 
-async def test_numbers_drawn_in_a_warm_process_do_not_follow_a_seed_of_the_job_before(runner: ProcessRunner) -> None:
+async def test_random_numbers_do_not_depend_on_the_seed_of_the_previous_job(runner: ProcessRunner) -> None:
     def draw() -> str:
         import random
 
@@ -198,7 +198,7 @@ async def test_numbers_drawn_in_a_warm_process_do_not_follow_a_seed_of_the_job_b
     assert len({value[0] for value in values}) == len({value[1] for value in values}) == 3
 
 
-async def test_output_progress_and_artifacts_belong_to_the_job_that_made_them(runner: ProcessRunner) -> None:
+async def test_output_progress_and_artifacts_belong_to_their_job(runner: ProcessRunner) -> None:
     def say(word: str) -> int:
         import ctypes
         import logging
@@ -229,7 +229,9 @@ async def test_output_progress_and_artifacts_belong_to_the_job_that_made_them(ru
         assert list(heard.artifacts) == [word]
 
 
-async def test_a_process_with_something_alive_in_it_gets_no_further_job(runner: ProcessRunner, tmp_path: Path) -> None:
+async def test_a_process_with_live_threads_children_or_files_gets_no_further_job(
+    runner: ProcessRunner, tmp_path: Path
+) -> None:
     def thread() -> int:
         import threading
         import time
@@ -275,7 +277,7 @@ async def test_a_daemon_of_a_warm_job_ends_with_it(runner: ProcessRunner, tmp_pa
     await until(lambda: not is_alive(pid), "the daemon's end")
 
 
-async def test_a_crash_concerns_the_running_job_only(runner: ProcessRunner) -> None:
+async def test_a_crash_fails_only_the_running_job(runner: ProcessRunner) -> None:
     pid = await pid_of(runner)
 
     error = failure(await warm(runner, lambda: os._exit(3)))
@@ -292,16 +294,14 @@ async def test_an_error_leaves_the_process_warm(runner: ProcessRunner) -> None:
     assert await pid_of(runner) == pid
 
 
-async def test_a_warm_process_that_died_while_it_waited_is_nobodys_failure(runner: ProcessRunner) -> None:
+async def test_a_warm_process_that_died_while_idle_fails_no_job(runner: ProcessRunner) -> None:
     pid = await pid_of(runner)
-    os.kill(pid, signal.SIGKILL)  # and no turn of the loop in which the worker could hear of it
+    os.kill(pid, signal.SIGKILL)  # without a turn of the loop in which the worker could notice
 
     assert await pid_of(runner) != pid
 
 
-async def test_timeout_and_cancel_stop_the_running_job_and_never_the_next(
-    runner: ProcessRunner, tmp_path: Path
-) -> None:
+async def test_timeout_and_cancel_stop_only_the_running_job(runner: ProcessRunner, tmp_path: Path) -> None:
     def wait(path: Path) -> None:
         path.touch()
         time.sleep(100)
@@ -317,8 +317,8 @@ async def test_timeout_and_cancel_stop_the_running_job_and_never_the_next(
     assert (await warm(runner, lambda: 1)).summary == "1"
 
 
-async def test_a_cancel_that_comes_with_the_end_never_hits_the_job_after_it(runner: ProcessRunner) -> None:
-    """The race: the request is on its way when the job ends. Whatever comes of it, the next job is not stopped."""
+async def test_a_cancel_at_the_end_of_a_job_never_stops_the_next(runner: ProcessRunner) -> None:
+    """A race: the job ends while the request is on its way. In every case the next job is not stopped."""
     for i in range(60):
         running = asyncio.create_task(warm(runner, time.sleep, 0.001, job_id=f"a{i}"))
         await asyncio.sleep(0.0005 + i * 0.00005)
@@ -328,7 +328,7 @@ async def test_a_cancel_that_comes_with_the_end_never_hits_the_job_after_it(runn
         assert (await running).outcome in ("succeeded", "cancelled")
 
 
-async def test_usage_is_that_of_each_job(runner: ProcessRunner) -> None:
+async def test_usage_is_counted_for_each_job(runner: ProcessRunner) -> None:
     def burn() -> int:
         started = time.process_time()
         while time.process_time() - started < 0.2:
@@ -344,9 +344,7 @@ async def test_usage_is_that_of_each_job(runner: ProcessRunner) -> None:
     assert second.usage["peak_rss_bytes"] > 1_000_000
 
 
-async def test_warm_processes_end_when_nobody_needs_them(
-    runner: ProcessRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_idle_warm_processes_end(runner: ProcessRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobkit.run.process.runner._IDLE_MOST", 3)
     pids = [await pid_of(runner, task=f"t{i}") for i in range(5)]
     await until(lambda: sum(map(is_alive, pids)) == 3, "the end of two")
@@ -354,7 +352,7 @@ async def test_warm_processes_end_when_nobody_needs_them(
 
     monkeypatch.setattr("jobkit.run.process.runner._IDLE_S", 0.05)
     pid = await pid_of(runner, task="last")
-    await until(lambda: not is_alive(pid), "the end of one that waits too long")
+    await until(lambda: not is_alive(pid), "the end of the idle process")
 
 
 async def test_a_large_call_and_result_and_a_flood_pass_through_a_warm_process(

@@ -1,4 +1,4 @@
-"""Jobs on the loop, in a thread, and right here."""
+"""Jobs on the event loop, in threads, and in the calling process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .test_process import failure
 
 
 async def again(runner: Any) -> None:
-    """Install the routing in the test's own body: pytest exchanges `sys.stdout` between a fixture and its test."""
+    """Install the routing in the test itself: pytest replaces `sys.stdout` between fixture and test."""
     await runner.close()
     await runner.start()
 
@@ -44,7 +44,7 @@ async def threads() -> AsyncIterator[ThreadRunner]:
     await runner.close()
 
 
-async def test_output_of_jobs_at_once_goes_to_each_of_them(loop_runner: AsyncRunner) -> None:
+async def test_output_of_concurrent_jobs_is_separated(loop_runner: AsyncRunner) -> None:
     async def job(name: str) -> str:
         import asyncio
         import logging
@@ -80,7 +80,7 @@ async def test_the_original_streams_are_back_afterwards() -> None:
     assert (sys.stdout, sys.stderr) == before
 
 
-async def test_what_a_worker_prints_itself_goes_where_it_always_went(
+async def test_a_workers_own_output_goes_to_its_stdout(
     loop_runner: AsyncRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await again(loop_runner)
@@ -110,8 +110,8 @@ async def test_cancel_of_a_coroutine_runs_its_clean_up(loop_runner: AsyncRunner,
     assert running.cancelling() == 0
 
 
-async def test_a_cancel_that_comes_too_late_changes_nothing(loop_runner: AsyncRunner, heard: Heard) -> None:
-    """The request is made in the very step in which the coroutine returns."""
+async def test_a_late_cancel_changes_nothing(loop_runner: AsyncRunner, heard: Heard) -> None:
+    """The request is made in the step in which the coroutine returns."""
     holder: dict[str, Any] = {"runner": loop_runner}
 
     async def job() -> int:
@@ -128,7 +128,7 @@ HOLDERS: dict[str, dict[str, Any]] = {}
 
 
 def _ref(function: Any) -> str:
-    """A reference to a local function: these runners share our process."""
+    """Make a local function importable by reference; these runners share this process."""
     HOLDERS.setdefault("functions", {})[function.__name__] = function
     module = type(sys)("jobkit_test_functions")
     module.__dict__[function.__name__] = function
@@ -136,7 +136,7 @@ def _ref(function: Any) -> str:
     return f"jobkit_test_functions:{function.__name__}"
 
 
-async def test_a_timeout_of_a_coroutine(loop_runner: AsyncRunner, heard: Heard) -> None:
+async def test_a_timeout_ends_a_coroutine(loop_runner: AsyncRunner, heard: Heard) -> None:
     async def job() -> None:
         import asyncio
 
@@ -163,7 +163,7 @@ async def test_a_cancelled_run_of_a_coroutine_raises(loop_runner: AsyncRunner, h
 
 
 @pytest.mark.parametrize("leave", ["exception", "exit", "cancelled"])
-async def test_nothing_that_a_coroutine_raises_leaves_run(loop_runner: AsyncRunner, heard: Heard, leave: str) -> None:
+async def test_no_exception_of_a_coroutine_leaves_run(loop_runner: AsyncRunner, heard: Heard, leave: str) -> None:
     async def job(leave: str) -> None:
         import asyncio
         import sys
@@ -177,9 +177,7 @@ async def test_nothing_that_a_coroutine_raises_leaves_run(loop_runner: AsyncRunn
     assert error.type == {"exception": "ValueError", "exit": "SystemExit", "cancelled": "CancelledError"}[leave]
 
 
-async def test_a_coroutine_on_the_workers_loop_waits_for_jobs_by_await_only(
-    loop_runner: AsyncRunner, heard: Heard
-) -> None:
+async def test_blocking_waits_for_jobs_are_refused_on_the_workers_loop(loop_runner: AsyncRunner, heard: Heard) -> None:
     async def blocks() -> None:
         with waiting(["j2"]):
             pass
@@ -207,8 +205,8 @@ async def test_a_coroutine_on_the_workers_loop_waits_for_jobs_by_await_only(
 
 
 @pytest.mark.nightly
-async def test_an_async_no_op_costs_little(loop_runner: AsyncRunner, heard: Heard) -> None:
-    """Target: 25 us; this bound is for a busy machine, `benchmarks/` has the figure."""
+async def test_an_async_no_op_is_fast(loop_runner: AsyncRunner, heard: Heard) -> None:
+    """Target: 25 us, see `benchmarks/`. The bound here is for a busy machine."""
 
     async def job() -> None:
         return None
@@ -247,7 +245,7 @@ async def test_cancel_of_a_thread_raises_in_it(threads: ThreadRunner, heard: Hea
         import time
 
         try:
-            (path / "started").mkdir()  # at once: a file would be left open by what is raised between open and close
+            (path / "started").mkdir()  # in one call: an exception between open and close would leave the file open
             while True:
                 time.sleep(0.005)
         finally:
@@ -261,7 +259,7 @@ async def test_cancel_of_a_thread_raises_in_it(threads: ThreadRunner, heard: Hea
     assert (tmp_path / "cleaned").exists()
 
 
-async def test_a_thread_that_cannot_be_stopped_is_said_so(threads: ThreadRunner, heard: Heard, tmp_path: Path) -> None:
+async def test_a_thread_that_cannot_be_stopped_is_reported(threads: ThreadRunner, heard: Heard, tmp_path: Path) -> None:
     def job(path: Path) -> None:
         import time
 
@@ -278,7 +276,7 @@ async def test_a_thread_that_cannot_be_stopped_is_said_so(threads: ThreadRunner,
     await until(lambda: not any(t.name == "job j1" for t in threading.enumerate()), "the thread's end")
 
 
-def test_here_the_output_shows_and_is_kept(heard: Heard, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_of_an_inline_job_is_shown_and_kept(heard: Heard, capsys: pytest.CaptureFixture[str]) -> None:
     def job() -> int:
         import logging
         import warnings
@@ -300,7 +298,7 @@ def test_here_the_output_shows_and_is_kept(heard: Heard, capsys: pytest.CaptureF
     assert current().job_id == ""
 
 
-async def test_here_a_coroutine_runs_although_a_loop_is_running(heard: Heard) -> None:
+async def test_an_inline_coroutine_runs_inside_a_running_loop(heard: Heard) -> None:
     async def job() -> str:
         import asyncio
 
@@ -314,7 +312,7 @@ async def test_here_a_coroutine_runs_although_a_loop_is_running(heard: Heard) ->
     assert heard.texts == ["inside"]
 
 
-def test_here_errors_and_exits_are_outcomes(heard: Heard) -> None:
+def test_errors_and_exits_of_an_inline_job_are_outcomes(heard: Heard) -> None:
     assert failure(run_here(assign(lambda: 1 / 0), heard)).type == "ZeroDivisionError"
     assert failure(run_here(assign(lambda: sys.exit(4)), heard)).message == "the task called sys.exit(4)"
 
@@ -324,7 +322,7 @@ def test_here_errors_and_exits_are_outcomes(heard: Heard) -> None:
     assert run_here(assign(interrupt), heard).outcome == "cancelled"
 
 
-def test_outside_a_job_all_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_context_outside_a_job_has_no_effect(capsys: pytest.CaptureFixture[str]) -> None:
     job = current()
     job.report(1, 2, "x")
     job.save("a", 1)

@@ -1,4 +1,4 @@
-"""Processes that import the task modules by themselves, where forking from one that has them is unsafe."""
+"""Processes that import the task modules themselves, if forking from a process with them is unsafe."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_a_coroutine_runs_in_a_process_that_imports_the_tasks_itself(make:
     assert outcome.summary == "True"
 
 
-async def test_a_forked_process_has_them_from_the_zygote(make: object, heard: Heard) -> None:
+async def test_a_forked_process_has_the_tasks_from_the_zygote(make: object, heard: Heard) -> None:
     runner = await make()  # type: ignore[operator]
 
     outcome = await runner.run(assign(None, ref="spawned_tasks:where"), heard)
@@ -106,7 +106,7 @@ async def test_a_job_can_be_cancelled_while_its_process_imports(make: object, he
     assert (await running).outcome == "cancelled"
 
 
-async def test_a_module_that_has_become_broken_is_named(make: object, heard: Heard, tmp_path: Path) -> None:
+async def test_a_module_that_no_longer_imports_is_named(make: object, heard: Heard, tmp_path: Path) -> None:
     runner = await make(start_method="spawn", spares=0)  # type: ignore[operator]
     (tmp_path / "spawned_tasks.py").write_text("import no_such_thing")
 

@@ -1,4 +1,4 @@
-"""Stopping a job: cancel, timeout, memory limit. The truth is in files that the jobs write and in the process table."""
+"""Stopping a job: cancel, timeout, memory limit. Checked by files that jobs write and by the process table."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_cancel_of_a_coroutine_cancels_it(runner: ProcessRunner, heard: He
     assert (tmp_path / "cleaned").exists()
 
 
-async def test_cancel_in_the_same_moment_as_the_start_takes_effect(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_cancel_during_the_start_takes_effect(runner: ProcessRunner, heard: Heard) -> None:
     def job() -> None:
 
         time.sleep(100)
@@ -71,7 +71,7 @@ async def test_cancel_in_the_same_moment_as_the_start_takes_effect(runner: Proce
 
 
 async def test_a_job_that_has_ended_keeps_its_outcome(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
-    """It had returned, and was busy writing its result, when the request came."""
+    """The job had returned and was writing its result when the request came."""
 
     def job(path: Path) -> Any:
         class Slow:
@@ -119,12 +119,12 @@ async def test_cancel_kills_the_whole_family_that_ignores_it(
 
 
 @pytest.mark.nightly
-async def test_a_polite_end_also_takes_the_family_along(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+async def test_children_of_a_cancelled_job_end_with_it(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
     def job(path: Path) -> None:
         import os
 
         pid = os.fork()
-        if pid == 0:  # a fork without exec, in a session of its own
+        if pid == 0:  # a fork without exec, in a new session
             os.setsid()
             (path / "fork").write_text(f"{os.getpid()}\n")
             time.sleep(100)
@@ -172,7 +172,7 @@ async def test_a_job_above_its_memory_limit_is_killed_with_both_numbers(runner: 
     error = failure(outcome)
     assert error.kind is ErrorKind.MEMORY
     assert "its limit is 200 MiB" in error.message
-    # Above the limit is all that is promised: the sample may fall into the middle of the allocation.
+    # Only "above the limit" is certain: the sample may be taken in the middle of the allocation.
     assert outcome.usage["peak_rss_bytes"] > 200 * 2**20
 
 
@@ -217,7 +217,7 @@ async def test_kill_does_not_wait_for_the_grace(runner: ProcessRunner, heard: He
     await running
 
 
-async def test_stopping_one_job_leaves_the_others_alone(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+async def test_stopping_a_job_does_not_affect_others(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
     def job(path: Path) -> str:
 
         (path / "started").touch()

@@ -1,4 +1,4 @@
-"""An exception as text."""
+"""Exceptions as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def caught(function: object) -> BaseException:
     return info.value
 
 
-def test_where_is_the_deepest_frame_of_the_user() -> None:
+def test_where_names_the_deepest_frame_of_the_user() -> None:
     def evaluate() -> None:
         import json
 
@@ -48,7 +48,7 @@ def test_the_lines_around_the_failing_one_are_kept_without_their_indentation() -
     assert JobError.from_wire(error.to_wire()) == error
 
 
-def test_code_that_no_file_has_fails_without_its_lines() -> None:
+def test_code_without_a_file_fails_without_its_lines() -> None:
     error = describe(caught(lambda: exec(compile("1 / 0", "<made up>", "exec"))))
 
     assert (error.type, error.where, error.source) == ("ZeroDivisionError", "<made up>:1 in <module>", "")
@@ -98,7 +98,7 @@ def test_hostile_messages_are_clean_and_bounded() -> None:
     assert "\x1b" not in error.traceback
 
 
-def test_types_are_qualified_and_bodies_survive_the_way_back() -> None:
+def test_types_are_qualified_and_exceptions_survive_a_round_trip() -> None:
     class LocalError(OSError):
         pass
 

@@ -1,4 +1,4 @@
-"""The watch over a loop that coroutines share; what a worker does with it is in tests/worker/test_own_loop.py."""
+"""The watch of a loop that coroutines share; its use in a worker is tested in tests/worker/test_own_loop.py."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from .conftest import Heard, assign
 
 
 async def hold(seconds: float) -> None:
-    time.sleep(seconds)  # noqa: ASYNC251  # that is the point
+    time.sleep(seconds)  # noqa: ASYNC251  # the block under test
 
 
 async def hold_beside(seconds: float) -> None:
-    """Block in a coroutine that runs beside the attempt's own."""
+    """Block in a second coroutine of the attempt."""
     await asyncio.gather(hold(seconds), asyncio.sleep(0))
 
 
 async def hold_and_forget(seconds: float) -> None:
-    """Block in one that the attempt does not await."""
+    """Block in a coroutine that the attempt does not await."""
     beside = asyncio.ensure_future(hold(seconds))
     await asyncio.sleep(600)
     await beside
 
 
 class Watched:
-    """Runs attempts on a watched loop of the calling thread; the blocks that the watch tells, by job."""
+    """Attempts on a watched loop of the calling thread, and the reported blocks by job."""
 
     def __init__(self, give_way_s: float = 30.0) -> None:
         self.told: list[tuple[str, str]] = []
@@ -78,11 +78,11 @@ async def nap(seconds: float) -> None:
 async def many_short_steps(seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        time.sleep(0.02)  # noqa: ASYNC251  # that is the point
+        time.sleep(0.02)  # noqa: ASYNC251  # the block under test
         await asyncio.sleep(0)
 
 
-def test_a_step_that_is_too_long_is_told_with_its_line() -> None:
+def test_a_long_step_is_reported_with_its_line() -> None:
     watched = Watched()
     watched.run((nap, 1.0), (hold, 1.0))
 
@@ -102,7 +102,7 @@ def test_a_loop_in_another_thread_is_watched_as_well() -> None:
     assert " in hold" in watched.told[0][1]
 
 
-def test_short_steps_are_not_told() -> None:
+def test_short_steps_are_not_reported() -> None:
     watched = Watched()
     watched.run((hold, 0.0), *[(many_short_steps, 1.0)] * 20)
 
@@ -110,7 +110,7 @@ def test_short_steps_are_not_told() -> None:
 
 
 @pytest.mark.parametrize("job", [hold, hold_beside, hold_and_forget])
-def test_a_request_stops_what_blocks(job: Any) -> None:
+def test_a_cancel_stops_a_blocking_step(job: Any) -> None:
     watched = Watched()
     watched.on_block = lambda watch, job_id: watch.ask("j1", "cancel")
     began = time.monotonic()
@@ -122,14 +122,14 @@ def test_a_request_stops_what_blocks(job: Any) -> None:
     assert time.monotonic() - began < 20
 
 
-def test_a_timeout_stops_what_blocks() -> None:
+def test_a_timeout_stops_a_blocking_step() -> None:
     (outcome,) = Watched().run((hold, 30.0), timeout_s=0.5)
 
     assert outcome.error is not None
     assert outcome.error.message == "ran longer than its timeout of 0.5 s"
 
 
-def test_what_blocks_for_long_is_to_run_again_elsewhere() -> None:
+def test_a_job_that_blocks_for_long_is_given_up_to_run_elsewhere() -> None:
     neighbour, outcome = Watched(give_way_s=0.6).run((nap, 0.1), (hold, 30.0))
 
     assert neighbour.outcome == "succeeded"

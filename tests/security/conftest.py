@@ -1,4 +1,4 @@
-"""Real workers, a Redis that an attacker may write to, and certificates."""
+"""Fixtures: certificates, and an object that reports when it is unpickled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["bench", "own_bench", "shared_server"]
 
 
 class Trap:
-    """Touches a file when it is unpickled."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -26,7 +26,7 @@ class Trap:
 
 @pytest.fixture(scope="package")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority of our own, and a certificate of its for the name `localhost` alone."""
+    """Return the folder of a test CA with a certificate for `localhost` only."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl in PATH")
     folder = tmp_path_factory.mktemp("certificates")

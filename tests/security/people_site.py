@@ -19,7 +19,7 @@ AUTH = Path(jobkit.__file__).parent / "http" / "login.py"
 
 
 class PeopleSite:
-    """Serves `make` at /page and the API of `kit`, with `options` for Bokeh's server, until `close`."""
+    """Server of `make` at /page and of the API of `kit`, with `options` for Bokeh's server, until `close`."""
 
     def __init__(self, kit: Kit, make: Callable[[], Any], *, address: str = "127.0.0.1", **options: Any) -> None:
         self._kit, self._make, self._address, self._options = kit, make, address, options
@@ -61,7 +61,7 @@ class PeopleSite:
 
     @contextmanager
     def client(self, name: str = "", password: str = "a long password") -> Iterator[httpx.Client]:
-        """A client that has logged in, and knows its XSRF token."""
+        """Return a client that has logged in and has an XSRF token."""
         with httpx.Client(base_url=self.url, timeout=30, trust_env=False) as http:
             if name:
                 http.get("/login")

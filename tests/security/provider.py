@@ -1,4 +1,4 @@
-"""An OpenID Connect provider as small as one can be: code flow with a secret or PKCE, ID tokens, user information."""
+"""A minimal OpenID Connect provider: code flow with a secret or PKCE, ID tokens, user information."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CLIENT, SECRET = "jobkit-tests", "a secret of the provider, long enough for its 
 
 
 class Provider:
-    """Serves on 127.0.0.1 until `close`.
+    """Provider on 127.0.0.1 until `close`.
 
     Attributes:
-        people: claims of each person by `sub`; `/authorize` asks which of them it is.
-        returns: redirect URIs that it knows, by their beginning.
-        tells: where it says who it was: "id_token", or "userinfo" alone.
-        said: whether the last token request came with "secret" or "pkce".
+        people: claims of each user by `sub`; `/authorize` shows a button for each.
+        returns: prefixes of the redirect URIs that it accepts.
+        tells: source of the claims: "id_token", or "userinfo" alone.
+        said: how the last token request authenticated: "secret" or "pkce".
     """
 
     def __init__(self, people: dict[str, dict[str, Any]]) -> None:
@@ -45,7 +45,7 @@ class Provider:
 
     @property
     def environ(self) -> dict[str, str]:
-        """As `docs/how-to/people.md` says it for a provider that Panel does not know by name."""
+        """Return the settings of `docs/how-to/people.md` for a provider that Panel does not know."""
         return {
             "PANEL_OAUTH_KEY": CLIENT,
             "PANEL_OAUTH_SECRET": SECRET,
@@ -81,7 +81,7 @@ class _Handler(tornado.web.RequestHandler):
 
 
 class _Authorize(_Handler):
-    """Asks who it is: a button for each person, and one to say no."""
+    """Login page: a button for each user, and one to refuse."""
 
     def get(self) -> None:
         asked = {name: self.get_argument(name, "") for name in self.request.arguments}
@@ -114,7 +114,7 @@ class _Nothing(_Handler):
 
 
 class _Token(_Handler):
-    """Takes a code once, from the client that has shown that it is it."""
+    """Token endpoint: accepts a code once, from the authenticated client."""
 
     def post(self) -> None:
         given = {name: self.get_body_argument(name) for name in self.request.body_arguments}

@@ -1,6 +1,6 @@
-"""Every route by every role, on what is somebody else's: the table has to name each, so that no new one is forgotten.
+"""Every route by every role, on other users' jobs. The table has to name every route, so no new one is forgotten.
 
-`test_roles` has whole errands, of pages too; `tests/ui/test_actions.py` every action of a page by every role.
+`test_roles` tests whole tasks over HTTP and pages; `tests/ui/test_actions.py` every action of a page by every role.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.ui.stage import Stage
 
 __all__ = ["_own_registry", "site", "stage"]
 
-#: In everything that belongs to somebody else.
+#: Text in everything that belongs to another user.
 SECRET = "foreign-secret"
 
 
@@ -60,11 +60,11 @@ def a_group(stage: Stage) -> str:
     return str(stage.kit.failures()[0].id)
 
 
-#: What each of none, own, view, operate and admin gets, of what is a foreigner's.
+#: Status for none, own, view, operate and admin on another user's jobs.
 EVERYBODY = (200, 200, 200, 200, 200)
-LOOK_AT_ALL = (403, 403, 200, 200, 200)  # tells of everybody's jobs
-LOOK_AT_ONE = (403, 404, 200, 200, 200)  # does not exist for who sees their own
-LIST = (403, 200, 200, 200, 200)  # which has their own alone
+LOOK_AT_ALL = (403, 403, 200, 200, 200)  # about all users' jobs
+LOOK_AT_ONE = (403, 404, 200, 200, 200)  # hidden from a role that sees its own jobs
+LIST = (403, 200, 200, 200, 200)  # with their own jobs only
 
 
 def acts(status: int, own: int = 404) -> tuple[int, ...]:
@@ -77,7 +77,7 @@ TABLE = {
     "GET /api/jobs/{id}": LOOK_AT_ONE,
     "DELETE /api/jobs/{id}": acts(204),
     "POST /api/jobs/{id}/cancel": acts(202),
-    "POST /api/jobs/{id}/retry": acts(502),  # a stage keeps no arguments, so nothing that is signed
+    "POST /api/jobs/{id}/retry": acts(502),  # a stage keeps no signed arguments
     "POST /api/jobs/{id}/move": acts(200),
     "GET /api/jobs/{id}/result": LOOK_AT_ONE,
     "GET /api/jobs/{id}/logs": LOOK_AT_ONE,
@@ -113,7 +113,7 @@ TABLE = {
     "GET /api/docs.js": EVERYBODY,
 }
 
-#: Streams, which `test_roles` and `tests/http` look at.
+#: Streams: see `test_roles` and `tests/http`.
 STREAMS = re.compile(r".*/events|/\.well-known/.*")
 
 BODIES = {"POST /api/jobs": {"task": "double"}, "POST /api/jobs/{id}/move": {"queue": "other"}}
@@ -137,13 +137,13 @@ def test_every_route_gives_each_role_what_the_table_says(stage: Stage, site: Peo
                 answer = http.request(method, path.replace("{name}", "double"), json=BODIES.get(name))
                 got[name].append(answer.status_code)
                 if role in ("none", "own"):
-                    told = answer.text.replace(f"'{SECRET}'", "")  # what they asked for by name, repeated
+                    told = answer.text.replace(f"'{SECRET}'", "")  # the requested name, repeated
                     assert SECRET not in told, (role, name)
 
     assert {name: tuple(codes) for name, codes in got.items()} == TABLE
 
 
-#: Which pages each role may open.
+#: The pages that each role may open.
 PAGES_OF = {
     "none": set(),
     "own": {"jobs", "timeline", "compare", "submit"},
@@ -159,7 +159,7 @@ def test_each_role_may_open_the_pages_of_the_table(role: str) -> None:
 
 
 def everything(stage: Stage) -> object:
-    """All that somebody could have changed."""
+    """Return everything that a request could change."""
     kit = stage.kit
     jobs = sorted((job.id, str(job.state), job.spec.queue) for job in kit.page(Query(limit=1000)).jobs)
     groups = sorted((group.id, str(group.state), group.jobs) for group in kit.failures())
@@ -168,8 +168,8 @@ def everything(stage: Stage) -> object:
 
 
 @pytest.mark.parametrize("role", ["none", "own", "view"])
-def test_no_request_to_any_page_changes_what_is_somebody_elses(stage: Stage, role: str) -> None:
-    """As `test_roles` forges them through a browser, for each page and its card, built as if they might see it."""
+def test_no_request_to_any_page_changes_another_users_jobs(stage: Stage, role: str) -> None:
+    """Forged requests as in `test_roles`, but to components that are built as if the role might see them."""
     ids = {way: a_job(stage, way) for way in ("waiting", "running", "ended")}
     group, schedule = a_group(stage), a_schedule(stage)
     stage.beat("gpu-1")
@@ -204,7 +204,7 @@ def test_no_request_to_any_page_changes_what_is_somebody_elses(stage: Stage, rol
         for n, each in enumerate(asked):
             component.request = json.dumps({**each, "n": f"{n}"})
     access.begin("drop_group", ["the last"])
-    wait_until(lambda: any("the last" in entry.targets for entry in stage.kit.audit(500)), what="all of it to be heard")
+    wait_until(lambda: any("the last" in entry.targets for entry in stage.kit.audit(500)), what="all requests")
 
     assert everything(stage) == before
     assert all(entry.outcome in ("refused", "failed") for entry in stage.kit.audit(500))
@@ -215,7 +215,7 @@ def test_no_request_to_any_page_changes_what_is_somebody_elses(stage: Stage, rol
 
 
 @pytest.mark.parametrize("role", ["none", "own", "view"])
-def test_no_search_and_no_timeline_shows_what_is_somebody_elses(stage: Stage, role: str) -> None:
+def test_no_search_and_no_timeline_shows_another_users_jobs(stage: Stage, role: str) -> None:
     for way in ("waiting", "running", "ended"):
         a_job(stage, way)
     mine = stage.submit("double", owner=role, title="mine")
@@ -228,8 +228,8 @@ def test_no_search_and_no_timeline_shows_what_is_somebody_elses(stage: Stage, ro
         Timeline(stage.kit, search=text, access=access) for text in ("", "owner:foreign", SECRET, f"tag:{SECRET}")
     ]
 
-    wait_until(lambda: all(table.page for table in tables), what="what the tables show")
-    wait_until(lambda: all(each._head.page and each._head.series for each in timelines), what="what the timelines show")
+    wait_until(lambda: all(table.page for table in tables), what="the tables")
+    wait_until(lambda: all(each._head.page and each._head.series for each in timelines), what="the timelines")
 
     texts = [*(table.page for table in tables), *(each._head.page + each._head.series for each in timelines)]
     assert [SECRET in text for text in texts] == [role == "view"] * 8

@@ -1,7 +1,7 @@
-"""A canary in every text that somebody may choose, on every page, every card and in what a notebook keeps.
+"""A canary in every text that a user may choose, on every page and card and in saved notebook output.
 
-Whatever is markup, a template, a link or a script in one of them stays text. The one thing that is rendered is a result
-that is HTML, in a frame without rights.
+Markup, templates, links and scripts in these texts stay text. Only a result that is HTML is rendered, in a sandboxed
+frame.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["_own_registry", "browser", "serve", "stage"]
 
-#: Sets `boom` on the window, whichever way it comes to run: markup, attributes, markdown, templates, closed elements.
+#: Sets `boom` on the window if it runs: as markup, attribute, markdown, template or after a closed element.
 EVIL = (
     "<img src='/canary/img' onerror='window.top.boom=1'><script>window.top.boom=1</script>"
     "<svg onload=window.top.boom=1></script></style></textarea></title></pre>\"'>"
@@ -48,7 +48,7 @@ EVIL = (
 
 
 class Mark:
-    """Makes a file where it is unpickled."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,7 +59,7 @@ class Mark:
 
 @pytest.fixture
 def jobs(stage: Stage, tmp_path: Path) -> list[str]:
-    """Jobs in every state, each text of which is the canary. What is sealed makes a file where it is unpickled."""
+    """Jobs in every state with the canary in each text. Sealed values create a file when unpickled."""
 
     def evil(choice: Literal["a", "b"] = "a", text: str = EVIL) -> str:
         return text
@@ -123,7 +123,7 @@ def jobs(stage: Stage, tmp_path: Path) -> list[str]:
 
 
 class Trap:
-    """A page that notes whatever a canary would do."""
+    """Browser page that records the effects of a canary."""
 
     def __init__(self, browser: Browser) -> None:
         self._context = browser.new_context(viewport={"width": 1440, "height": 900})
@@ -160,7 +160,7 @@ def trap(browser: Browser) -> Iterator[Trap]:
 FAILURES = next(page for page in PAGES if page.slug == "failures")
 COMPARE = next(page for page in PAGES if page.slug == "compare")
 
-#: Opens whatever can be opened: folded parts, and the artifacts' own buttons.
+#: Opens all folded parts and artifacts.
 OPEN = """() => {
   const found = [];
   const walk = (node) => {
@@ -177,7 +177,7 @@ OPEN = """() => {
 
 @pytest.mark.nightly
 @pytest.mark.browser
-def test_no_text_of_anybody_runs_on_any_page_or_card_and_nothing_is_unpickled(
+def test_no_users_text_runs_on_any_page_or_card_and_nothing_is_unpickled(
     stage: Stage, jobs: list[str], serve: Callable[[Callable[[], Any]], str], trap: Trap, tmp_path: Path
 ) -> None:
     from jobkit.ui.app.dashboard import Dashboard
@@ -205,12 +205,12 @@ def test_no_text_of_anybody_runs_on_any_page_or_card_and_nothing_is_unpickled(
     trap.check("a link")
     assert not (tmp_path / "mark").exists()
     assert stage.kit.get(jobs[3]).result(60) is None
-    assert (tmp_path / "mark").exists(), "who asks for the result does unpickle it"
+    assert (tmp_path / "mark").exists(), "a call of result() unpickles it"
 
 
 @pytest.mark.nightly
 @pytest.mark.browser
-def test_what_a_notebook_keeps_runs_nothing_either(stage: Stage, jobs: list[str], trap: Trap) -> None:
+def test_saved_notebook_output_runs_nothing_either(stage: Stage, jobs: list[str], trap: Trap) -> None:
     at = datetime(2026, 11, 24, tzinfo=UTC)
     line = LogLine(EVIL, 1, "stdout", "ERROR", EVIL)
     snapshots = [stage.kit.snapshot(job) for job in jobs]

@@ -1,5 +1,5 @@
-"""Logins at an OAuth provider, as users set them up: `jobkit dashboard --oauth` over TLS, and `panel serve` behind a
-proxy that ends it. The provider, the servers and the browser are real."""
+"""Logins at an OAuth provider as users set them up: `jobkit dashboard --oauth` over TLS, and `panel serve` behind a
+proxy that terminates TLS. The provider, the servers and the browser are real."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def redis() -> Iterator[Server]:
 
 @contextmanager
 def running(argv: list[str], folder: Path, url: str, certificates: Path, **more: str) -> Iterator[Path]:
-    """A server's process, once it answers at `url`; gives its log."""
+    """Run a server's process; yield its log once it answers at `url`."""
     log = folder / "server.log"
     tls = ssl.create_default_context(cafile=str(certificates / "ca.crt"))
 
@@ -118,7 +118,7 @@ def waiting(kit: jobkit.Kit, owner: str) -> None:
 
 
 def enter(window: Window, url: str, who: str, sockets: list[str] | None = None) -> Page:
-    page = window.open(url, ignore_https_errors=True)  # the certificate is of an authority of our own
+    page = window.open(url, ignore_https_errors=True)  # the certificate is from the test CA
     page.wait_for_selector("text=ada")
     assert "/authorize?" in page.url
     page.on("websocket", lambda socket: sockets.append(socket.url) if sockets is not None else None)
@@ -128,21 +128,21 @@ def enter(window: Window, url: str, who: str, sockets: list[str] | None = None) 
 
 
 def come_back(http: httpx.Client, provider: Provider, who: str, **changes: str) -> httpx.Response:
-    """Log in without a browser, with something changed of what the provider sends back."""
+    """Log in without a browser, with a changed answer of the provider."""
     asked = http.get("/login").headers["Location"]
     back = httpx.get(f"{asked}&who={who}", trust_env=False).headers["Location"]
     return http.get("/login", params={**httpx.URL(back).params, **changes})
 
 
 @pytest.mark.nightly  # the gate runs it all the same
-def test_who_logs_in_at_a_provider_is_named_owns_what_they_submit_and_can_log_out(
+def test_a_user_of_a_provider_is_named_owns_their_jobs_and_can_log_out(
     dashboard: str, window: Window, kit: jobkit.Kit
 ) -> None:
     waiting(kit, "ada")
 
     page = enter(window, f"{dashboard}/app?page=submit&task=estimate_pi", "bob")
     assert page.inner_text(".jk-nav .who .name") == "bob@lab.example"
-    assert page.url.startswith(f"{dashboard}/app?page=submit")  # where they wanted to go
+    assert page.url.startswith(f"{dashboard}/app?page=submit")  # the requested page
     page.click("button.submit")
     page.wait_for_selector(".jk-card .chip:has-text('Queued')")
     assert [job.owner for job in kit.jobs(task="estimate_pi")] == ["bob@lab.example"]
@@ -166,9 +166,7 @@ def test_who_logs_in_at_a_provider_is_named_owns_what_they_submit_and_can_log_ou
 
 
 @pytest.mark.nightly
-def test_the_table_of_roles_may_name_groups_that_the_provider_tells(
-    dashboard: str, window: Window, kit: jobkit.Kit
-) -> None:
+def test_the_table_of_roles_may_name_groups_of_the_provider(dashboard: str, window: Window, kit: jobkit.Kit) -> None:
     waiting(kit, "ada")
 
     page = enter(window, f"{dashboard}/app", "cy")
@@ -185,11 +183,11 @@ def test_the_table_of_roles_may_name_groups_that_the_provider_tells(
         ("ada", 200, {"ada@lab.example", "bob@lab.example"}),
         ("bob", 200, {"bob@lab.example"}),
         ("cy", 200, {"ada@lab.example", "bob@lab.example"}),
-        ("eve", 403, None),  # whom the provider knows, but the table does not
-        ("mallory", 403, None),  # an address that nobody has verified
+        ("eve", 403, None),  # known to the provider, but not in the table
+        ("mallory", 403, None),  # an unverified address
     ],
 )
-def test_a_login_at_a_provider_opens_the_api_as_its_role_says(
+def test_a_login_at_a_provider_opens_the_api_for_its_role(
     provider: Provider, http: httpx.Client, kit: jobkit.Kit, who: str, status: int, owners: set[str] | None
 ) -> None:
     for owner in ("ada", "bob"):
@@ -213,7 +211,7 @@ def test_a_login_at_a_provider_opens_the_api_as_its_role_says(
         ({"code": "made up"}, "this code is not of mine"),
     ],
 )
-def test_what_goes_wrong_at_the_login_is_one_sentence(
+def test_an_error_at_the_login_is_one_sentence(
     provider: Provider, http: httpx.Client, changes: dict[str, str], said: str
 ) -> None:
     answer = come_back(http, provider, "ada", **changes)
@@ -222,7 +220,7 @@ def test_what_goes_wrong_at_the_login_is_one_sentence(
     text = re.sub(r"(?s)<style>.*?</style>", "", answer.text)
     assert said in text
     assert "Traceback" not in text
-    assert "http" not in text.replace("httponly", "")  # asks no other host for anything
+    assert "http" not in text.replace("httponly", "")  # loads nothing from other hosts
     assert "x-evil" not in answer.headers
     assert "user" not in http.cookies
     assert http.get("/api/jobs").status_code == 401
@@ -230,7 +228,7 @@ def test_what_goes_wrong_at_the_login_is_one_sentence(
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_audit_has_nothing_serious_to_say_of_a_failed_login_nor_of_the_way_out(
+def test_the_accessibility_audit_finds_nothing_serious_at_a_failed_login_and_a_logout(
     dashboard: str, window: Window, theme: Any
 ) -> None:
     page = window.open(
@@ -247,7 +245,7 @@ def test_the_audit_has_nothing_serious_to_say_of_a_failed_login_nor_of_the_way_o
 
 
 @pytest.mark.nightly
-def test_no_cookie_is_believed_that_was_altered_or_is_somebody_elses(provider: Provider, http: httpx.Client) -> None:
+def test_an_altered_cookie_or_one_of_another_login_is_refused(provider: Provider, http: httpx.Client) -> None:
     assert come_back(http, provider, "cy").status_code == 302
     assert http.get("/api/jobs").status_code == 200
     team = http.cookies["id_token"]
@@ -271,7 +269,7 @@ def test_no_cookie_is_believed_that_was_altered_or_is_somebody_elses(provider: P
 
 @pytest.fixture
 def proxied(provider: Provider, redis: Server, certificates: Path, tmp_path: Path) -> Iterator[str]:
-    """`panel serve dashboard.py` as the documentation has it, behind a proxy that ends TLS and has a prefix."""
+    """`panel serve dashboard.py` as documented, behind a proxy that terminates TLS and adds a prefix."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificates / "server.crt", certificates / "server.key")
     proxy = Forwarder("team/jobs", strips=False, tls=tls)
@@ -296,7 +294,7 @@ def proxied(provider: Provider, redis: Server, certificates: Path, tmp_path: Pat
 
 
 @pytest.mark.nightly
-def test_a_login_by_pkce_works_for_ones_own_dashboard_behind_a_proxy_with_tls_and_a_prefix(
+def test_a_login_by_pkce_works_for_panel_serve_behind_a_proxy_with_tls_and_a_prefix(
     provider: Provider, proxied: str, certificates: Path, window: Window, kit: jobkit.Kit
 ) -> None:
     tls = ssl.create_default_context(cafile=str(certificates / "ca.crt"))

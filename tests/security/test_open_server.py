@@ -1,4 +1,4 @@
-"""A server without a login: open to the person who runs it, closed to everybody else, on every route."""
+"""A server without a login: open to the user who runs it, closed to all others on every route."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def site(stage: Stage) -> Iterator[PeopleSite]:
 
 @pytest.fixture
 def untold(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a Mac: the system does not say whose a connection is."""
+    """As on a Mac: the system does not know the user of a connection."""
     monkeypatch.setattr(own_machine, "tcp_peer_uid", lambda peer, local: None)
 
 
@@ -64,7 +64,7 @@ def page_of(site: PeopleSite, **options: Any) -> httpx.Response:
 def websocket_says(
     site: PeopleSite, *, headers: dict[str, str] | None = None, payload: Any = None
 ) -> tuple[int, bytes]:
-    """Open a session by a websocket, with a session token that anybody can write; the first frame's opcode and data."""
+    """Open a websocket session with a session token that anyone can make; return opcode and data of the first frame."""
     from bokeh.util.token import generate_jwt_token, generate_session_id
 
     token = generate_jwt_token(generate_session_id(), extra_payload=payload or {"headers": {}, "cookies": {}})
@@ -88,7 +88,7 @@ def websocket_says(
 CLOSE, TEXT = 8, 1
 
 
-def test_its_own_person_gets_in_with_nothing_typed(site: PeopleSite) -> None:
+def test_its_own_user_gets_in_without_typing_anything(site: PeopleSite) -> None:
     assert page_of(site).status_code == 200
     assert httpx.get(f"{site.url}/api/jobs", trust_env=False).json()["jobs"][0]["title"] == SECRET_TITLE
     assert websocket_says(site)[0] == TEXT
@@ -115,7 +115,7 @@ def test_another_user_of_the_machine_gets_one_sentence_on_page_api_and_websocket
 
 
 @needs_root
-def test_a_session_of_its_own_person_is_not_for_a_stranger_who_knows_its_token(site: PeopleSite) -> None:
+def test_a_session_of_its_own_user_is_closed_to_others_who_know_its_token(site: PeopleSite) -> None:
     token = re.search(r'"token":"([^"]+)"', page_of(site).text)
     assert token is not None
     with as_stranger():
@@ -124,7 +124,7 @@ def test_a_session_of_its_own_person_is_not_for_a_stranger_who_knows_its_token(s
 
 
 @needs_root
-def test_a_role_for_strangers_opens_it_on_purpose(stage: Stage) -> None:
+def test_a_role_for_anonymous_users_opens_a_server(stage: Stage) -> None:
     from jobkit.ui.app.dashboard import Dashboard
 
     kit = Kit(Settings(url="sync://", roles={"anonymous": "view"}))
@@ -140,8 +140,8 @@ def test_a_role_for_strangers_opens_it_on_purpose(stage: Stage) -> None:
         kit.close()
 
 
-def test_headers_in_a_session_token_that_anybody_can_write_open_nothing(site: PeopleSite) -> None:
-    """Bokeh shows a session the headers of its token, which is not signed by default: a proxy's would be missing."""
+def test_headers_in_an_unsigned_session_token_open_nothing(site: PeopleSite) -> None:
+    """Bokeh takes a session's headers from its token, which is unsigned by default and may omit a proxy's headers."""
     proxied = {"X-Forwarded-For": "192.0.2.1"}
 
     assert websocket_says(site, headers=proxied, payload={"headers": {"Host": "localhost"}})[0] == CLOSE
@@ -152,7 +152,7 @@ def test_headers_in_a_session_token_that_anybody_can_write_open_nothing(site: Pe
     [{"websocket_origin": ["localhost", "jobs.example.org"]}, {"websocket_origin": "*"}],
     ids=["a name", "any name"],
 )
-def test_pages_and_api_of_a_server_with_another_name_are_closed_alike(stage: Stage, options: dict[str, Any]) -> None:
+def test_pages_and_api_are_both_closed_under_another_host_name(stage: Stage, options: dict[str, Any]) -> None:
     from jobkit.ui.app.dashboard import Dashboard
 
     site = PeopleSite(stage.kit, lambda: Dashboard(stage.kit).__panel__(), **options)
@@ -167,7 +167,7 @@ def test_pages_and_api_of_a_server_with_another_name_are_closed_alike(stage: Sta
     assert "others reach this server as" in jobs.json()["message"]
 
 
-def test_with_a_public_url_pages_and_api_are_closed_alike(stage: Stage) -> None:
+def test_with_a_public_url_pages_and_api_are_both_closed(stage: Stage) -> None:
     from jobkit.ui.app.dashboard import Dashboard
 
     kit = Kit(Settings(url="sync://", public_url="https://jobs.example"))
@@ -183,7 +183,7 @@ def test_with_a_public_url_pages_and_api_are_closed_alike(stage: Stage) -> None:
 
 
 @pytest.mark.usefixtures("untold")
-def test_if_the_system_does_not_say_the_token_of_the_address_gives_a_cookie(site: PeopleSite) -> None:
+def test_if_the_system_does_not_know_the_token_of_the_address_gives_a_cookie(site: PeopleSite) -> None:
     with httpx.Client(base_url=site.url, timeout=30, trust_env=False) as http:
         assert http.get("/page").status_code == 403
         assert "the address that the server printed" in http.get("/page").text
@@ -210,7 +210,7 @@ def test_if_the_system_does_not_say_the_token_of_the_address_gives_a_cookie(site
 
 @pytest.mark.browser
 @pytest.mark.usefixtures("untold")
-def test_a_browser_that_comes_by_the_printed_address_stays_in(site: PeopleSite, window: Window) -> None:
+def test_a_browser_stays_logged_in_by_the_printed_address(site: PeopleSite, window: Window) -> None:
     page = window.open(own_machine.to_print(f"{site.url}/page"))
     page.wait_for_selector(f".row:has-text('{SECRET_TITLE}')")
 
@@ -234,7 +234,7 @@ def test_a_page_of_another_site_cannot_put_it_into_a_frame(site: PeopleSite, win
 
 @contextmanager
 def serving(folder: Path, *options: str, **variables: str) -> Iterator[str]:
-    """`panel serve dashboard.py` in a folder with a module that ends the process, before anybody opens a page."""
+    """Run `panel serve dashboard.py` in a folder with a module that ends the process; yield before a page is opened."""
     (folder / "canary.py").write_text("import os\nos._exit(9)\n")
     (folder / "dashboard.py").write_text((ROOT / "dashboard.py").read_text())
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -265,8 +265,8 @@ def plain(tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def test_if_the_system_does_not_say_panel_serve_prints_and_opens_an_address_that_leads_in(tmp_path: Path) -> None:
-    """As on a Mac, in two commands: nothing is typed, and the token is on no command line."""
+def test_if_the_system_does_not_know_panel_serve_prints_and_opens_an_address_with_a_token(tmp_path: Path) -> None:
+    """As on a Mac, with two commands: the user types nothing, and the token is on no command line."""
     (tmp_path / "sitecustomize.py").write_text(
         "import jobkit.own_machine\njobkit.own_machine.tcp_peer_uid = lambda peer, local: None\n"
     )
@@ -308,7 +308,7 @@ def test_no_path_imports_a_module_before_or_after_the_first_page(plain: str) -> 
 
 @needs_root
 @pytest.mark.skipif(not os.access("/usr/bin/curl", os.X_OK), reason="no curl")
-def test_curl_of_another_user_is_refused_and_ours_is_not(plain: str) -> None:
+def test_curl_of_another_user_is_refused_and_our_own_is_not(plain: str) -> None:
     def code(**user: Any) -> str:
         argv = ["/usr/bin/curl", "-s", "-o", os.devnull, "-w", "%{http_code}", f"{plain}/dashboard"]
         return subprocess.run(argv, cwd="/", capture_output=True, text=True, check=True, **user).stdout
@@ -319,7 +319,7 @@ def test_curl_of_another_user_is_refused_and_ours_is_not(plain: str) -> None:
 
 # -- every route -------------------------------------------------------------------------------------------------------
 
-#: Handlers that answer before a login, and what they may say: files of the libraries, the form, and that they live.
+#: Handlers that answer before a login: static files of the libraries, the login form, the health check.
 PUBLIC = {
     "StaticHandler": {404},
     "MultiRootStaticHandler": {404},
@@ -330,10 +330,10 @@ PUBLIC = {
 }
 
 
-def test_no_route_tells_anything_before_the_login(
+def test_no_route_reveals_anything_before_the_login(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever Panel, Bokeh and jobkit serve: a route that is new has to be refused, or to be named above."""
+    """Check all routes of Panel, Bokeh and jobkit: a new route has to be refused or named above."""
     from bokeh.server.auth_provider import AuthModule
     from panel.config import config
 

@@ -1,4 +1,4 @@
-"""Who may write to Redis runs no code in a worker or client (the threats of SECURITY.md)."""
+"""Write access to Redis does not run code in a worker or client (the threats of SECURITY.md)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def mark(tmp_path: Path) -> Path:
 
 
 def forgeries(mark: Path) -> dict[str, Forge]:
-    """What may be written where a sealed payload belongs, from the sealed one and the job's id."""
+    """Forgeries of a sealed payload, made from the sealed one and the job's id."""
     evil = pickle.dumps(Trap(mark))
 
     def signed_with(secret: str) -> Forge:
@@ -56,7 +56,7 @@ def forgeries(mark: Path) -> dict[str, Forge]:
     }
 
 
-def test_no_forged_payload_runs_each_is_refused_once_and_counted_and_the_worker_lives(bench: Bench, mark: Path) -> None:
+def test_no_forged_payload_runs_each_is_refused_and_counted_once_and_the_worker_lives(bench: Bench, mark: Path) -> None:
     prefix = f"jk:{bench.kit.settings.namespace}:"
     forged = {name: bench.kit.options(retries=3).submit(jobs.count_up, 1) for name in forgeries(mark)}
     with redis.Redis.from_url(bench.server.url) as client:
@@ -86,7 +86,7 @@ def test_no_forged_result_is_unpickled_by_a_client(bench: Bench, mark: Path) -> 
     with redis.Redis.from_url(bench.server.url) as client, jobkit.connect(**bench.place) as other:
         sealed = client.get(f"{prefix}result:{job.id}")
         for name, forge in forgeries(mark).items():
-            if name == "a result as arguments":  # here it is what it says, signed with our key
+            if name == "a result as arguments":  # valid here: signed with our key
                 continue
             client.set(f"{prefix}result:{job.id}", forge(sealed, job.id), keepttl=True)
             with pytest.raises((jobkit.SignatureError, jobkit.ResultExpired)):
@@ -95,7 +95,7 @@ def test_no_forged_result_is_unpickled_by_a_client(bench: Bench, mark: Path) -> 
 
 
 @pytest.mark.nightly
-def test_arguments_of_an_ended_job_that_are_put_back_in_line_do_not_run_again(bench: Bench) -> None:
+def test_arguments_of_an_ended_job_that_are_queued_again_do_not_run(bench: Bench) -> None:
     prefix = f"jk:{bench.kit.settings.namespace}:"
     bench.worker()
     job = bench.kit.submit(jobs.work, bench.file())
@@ -112,7 +112,7 @@ def test_arguments_of_an_ended_job_that_are_put_back_in_line_do_not_run_again(be
 
 @pytest.mark.nightly
 def test_keys_are_rotated_without_losing_a_job(own_bench: Bench) -> None:
-    """Old and new everywhere, then the new one first, then the new one alone."""
+    """First both keys in every process, then the new key first, then the new key alone."""
     bench = own_bench
     old, new = SECRET, "the next key"
     places = {name: {**bench.place, "secret": secret} for name, secret in
@@ -129,14 +129,14 @@ def test_keys_are_rotated_without_losing_a_job(own_bench: Bench) -> None:
     assert kits["after"].submit(jobs.count_up, 3).result(60) == 4
     assert kits["during"].get(waiting.id).result(60) == 2  # sealed with the old one
     late = kits["before"].submit(jobs.count_up, 4)
-    with pytest.raises(jobkit.SignatureError):  # it ran; who only has the old key cannot read what the new one sealed
+    with pytest.raises(jobkit.SignatureError):  # it ran; with only the old key its result is unreadable
         late.result(60)
     assert kits["during"].get(late.id).result(60) == 5
     for kit in kits.values():
         kit.close()
 
 
-def test_without_a_secret_a_pickle_is_refused_at_submit_with_what_to_do(bench: Bench) -> None:
+def test_without_a_secret_a_pickle_is_refused_at_submit_with_advice(bench: Bench) -> None:
     place = {**bench.place, "secret": ""}
     with jobkit.connect(**place) as kit:
         for submit in (lambda: kit.submit(lambda: 1), lambda: kit.submit(len, [Trap(Path("x"))])):
@@ -146,7 +146,7 @@ def test_without_a_secret_a_pickle_is_refused_at_submit_with_what_to_do(bench: B
 
 
 @pytest.mark.nightly
-def test_without_a_secret_a_pickle_that_somebody_wrote_is_refused(own_bench: Bench, mark: Path) -> None:
+def test_without_a_secret_a_pickle_that_another_program_wrote_is_refused(own_bench: Bench, mark: Path) -> None:
     bench = own_bench
     bench.worker(JOBKIT_SECRET="")
     with jobkit.connect(**{**bench.place, "secret": ""}) as kit, redis.Redis.from_url(bench.server.url) as client:
@@ -163,8 +163,8 @@ def test_without_a_secret_a_pickle_that_somebody_wrote_is_refused(own_bench: Ben
 
 
 @pytest.mark.nightly
-def test_what_only_looks_never_unpickles(bench: Bench, mark: Path) -> None:
-    """A validly signed pickle, as a result: the command line, pages and previews do not touch it."""
+def test_programs_that_only_read_never_unpickle(bench: Bench, mark: Path) -> None:
+    """The command line, pages and previews do not unpickle a validly signed result."""
     import subprocess
     import sys
 

@@ -1,4 +1,4 @@
-"""nginx and HAProxy in front of a dashboard, with the files of the documentation."""
+"""nginx and HAProxy in front of a dashboard, with the documented configurations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["_own_registry"]
 NAME = "jobs.example.org"
 DOCS = ROOT / "docs" / "team"
 
-#: The files, and the prefix under which they pass the dashboard on.
+#: The files and the prefix under which they serve the dashboard.
 PROXIES = {"nginx.conf": "", "nginx-prefix.conf": "/team/jobs", "haproxy.cfg": ""}
 
 _NGINX = """
@@ -51,7 +51,7 @@ def program(name: str) -> str:
 
 
 class Proxy:
-    """One of the documentation's proxies in front of a port, on a free port of its own, as our own user."""
+    """A documented proxy in front of a port, on a free port, as the current user."""
 
     def __init__(self, file: str, port: int, folder: Path, certificates: Path) -> None:
         self.prefix, self.is_tls = PROXIES[file], file != "nginx-prefix.conf"
@@ -145,7 +145,7 @@ def behind(
 
 @pytest.fixture
 def open_one(stage: Stage, file: str, tmp_path: Path, certificates: Path) -> Iterator[tuple[PeopleSite, Proxy]]:
-    """With the command of docs/dashboard.md, which asks for no login."""
+    """Dashboard by the command of docs/dashboard.md, without a login."""
     yield from behind(stage, file, tmp_path, certificates, websocket_origin=[NAME])
 
 
@@ -160,15 +160,15 @@ def with_login(stage: Stage, file: str, tmp_path: Path, certificates: Path) -> I
     )  # fmt: skip
 
 
-def test_without_a_login_what_comes_through_a_proxy_gets_nothing(open_one: tuple[PeopleSite, Proxy]) -> None:
+def test_without_a_login_requests_through_a_proxy_are_refused(open_one: tuple[PeopleSite, Proxy]) -> None:
     site, proxy = open_one
     for host in ("localhost", "localhost:5006", "127.0.0.1", NAME):
         with proxy.client(Host=host) as http:
             answers = http.get("/api/jobs"), http.post("/api/jobs", json={"task": "double"}), http.get("/page")
-        assert [each.status_code for each in answers] == [401, 401, 403], host  # 421 would be a name it does not know
+        assert [each.status_code for each in answers] == [401, 401, 403], host  # 421: an unknown host name
         assert "A secret job" not in answers[2].text
     direct = httpx.get(f"{site.url}{proxy.prefix}/api/jobs", headers={"Host": "localhost"}, trust_env=False)
-    assert direct.status_code == 401  # past the proxy as well: others can do that
+    assert direct.status_code == 401  # also without the proxy, as other users can connect
 
 
 def test_with_a_login_page_websocket_api_and_streams_work_through_it(with_login: tuple[PeopleSite, Proxy]) -> None:
@@ -186,7 +186,7 @@ def test_with_a_login_page_websocket_api_and_streams_work_through_it(with_login:
         assert http.get("/api/jobs").json()["jobs"][0]["title"] == "A secret job"
         with http.stream("GET", "/api/events") as stream:
             assert stream.status_code == 200
-            assert next(stream.iter_raw())  # at once, and not when a buffer is full
+            assert next(stream.iter_raw())  # at once, not when a buffer is full
         cookies = "; ".join(f"{name}={value}" for name, value in http.cookies.items())
     token = page.text.partition('"token":"')[2].partition('"')[0]
     assert websocket(proxy, token, cookies) == (101, 1)
@@ -194,7 +194,7 @@ def test_with_a_login_page_websocket_api_and_streams_work_through_it(with_login:
 
 
 def websocket(proxy: Proxy, token: str, cookies: str) -> tuple[int, int]:
-    """Open a page's websocket; the status and the opcode of the first frame."""
+    """Open a page's websocket; return the status and the opcode of the first frame."""
     scheme = "https" if proxy.is_tls else "http"
     lines = [f"GET {proxy.prefix}/page/ws HTTP/1.1", f"Host: {NAME}", "Upgrade: websocket", "Connection: Upgrade"]
     lines += [f"Sec-WebSocket-Protocol: bokeh, {token}", "Sec-WebSocket-Version: 13", f"Origin: {scheme}://{NAME}"]

@@ -1,6 +1,6 @@
-"""The role matrix: every action by every role, on own and on foreign jobs, over HTTP and by what a browser sends.
+"""The role matrix: every action by every role, on own and other users' jobs, over HTTP and from a browser.
 
-The pages' requests are forged: they go through the real websocket of a real browser, past every button.
+Requests to pages are forged: they are sent through the websocket of a real browser, without its buttons.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROLES = ("none", "own", "view", "operate", "admin")
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """A kit whose login file has one person of each role, named like it."""
+    """Stage with a login file that has one user of each role, named like the role."""
     login = tmp_path / "users.json"
     login.write_text(json.dumps({role: {"password": "a long password", "role": role} for role in ROLES}))
     login.chmod(0o600)
@@ -75,7 +75,7 @@ def site(stage: Stage) -> Iterator[PeopleSite]:
 
 
 def jobs_of(stage: Stage, owner: str) -> dict[str, str]:
-    """A waiting, a running and an ended job of somebody."""
+    """Submit a waiting, a running and an ended job of a user."""
     made = {"running": stage.submit("double", {"n": 1}, owner=owner, title=f"{owner}s running", queue=owner)}
     stage.start(made["running"], queue=owner)
     made["waiting"] = stage.submit("double", {"n": 1}, owner=owner, title=f"{owner}s waiting")
@@ -88,13 +88,13 @@ def jobs(stage: Stage, request: pytest.FixtureRequest) -> dict[str, dict[str, st
     return {whose: jobs_of(stage, whose) for whose in ("foreign", request.getfixturevalue("role"))}
 
 
-#: What each role gets over HTTP: for a job of its own, and for one of somebody else.
+#: Status of each role over HTTP: for an own job, and for another user's.
 LOOKS = {"none": (403, 403), "own": (200, 404), "view": (200, 200), "operate": (200, 200), "admin": (200, 200)}
 ACTS = {"none": (403, 403), "own": (202, 404), "view": (403, 403), "operate": (202, 202), "admin": (202, 202)}
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_over_http_each_role_sees_and_does_what_it_may(
+def test_each_role_sees_and_does_over_http_what_it_may(
     stage: Stage, site: PeopleSite, role: str, jobs: dict[str, dict[str, str]]
 ) -> None:
     with site.client(role) as http:
@@ -128,7 +128,7 @@ def test_over_http_each_role_sees_and_does_what_it_may(
 
 
 @pytest.mark.parametrize("role", ["own"])
-def test_a_stream_of_all_events_has_ones_own_alone(
+def test_a_stream_of_all_events_has_only_the_users_own(
     stage: Stage, site: PeopleSite, role: str, jobs: dict[str, dict[str, str]]
 ) -> None:
     with site.client("own") as http, http.stream("GET", "/api/events", timeout=20) as stream:
@@ -145,7 +145,7 @@ def test_a_stream_of_all_events_has_ones_own_alone(
     assert jobs["foreign"]["waiting"] not in told
 
 
-def test_a_token_for_ones_own_sees_no_others(stage: Stage, site: PeopleSite) -> None:
+def test_a_token_for_own_jobs_sees_no_others(stage: Stage, site: PeopleSite) -> None:
     mine, foreign = jobs_of(stage, "ada"), jobs_of(stage, "foreign")
     tokens = Tokens("of these tests", "default")
     text, _ = tokens.make(["view", "operate"], lifetime_s=60, subject="ada", only_own=True)
@@ -157,7 +157,7 @@ def test_a_token_for_ones_own_sees_no_others(stage: Stage, site: PeopleSite) -> 
         assert http.get("/api/jobs", params={"search": "foreign"}).json()["jobs"] == []
 
 
-#: Sends requests as the buttons of any component would, past all of them. The drawer's head only closes it.
+#: Sends requests to any component without its buttons. The drawer's head can only close it.
 FORGE = """(asked) => {
   const sent = [];
   for (const document of Bokeh.documents) for (const model of document._all_models.values()) {
@@ -174,7 +174,7 @@ FORGE = """(asked) => {
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What components were asked, as it came in."""
+    """Requests to components, in order of arrival."""
     from jobkit.ui.form.form_model import FormModel
     from jobkit.ui.live.browser_requests import Requests
 
@@ -191,10 +191,10 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def forge(page: Page, heard: list[str], *asked: dict[str, Any]) -> None:
-    """Send it, and wait until the server has got it."""
+    """Send a request, and wait until the server has received it."""
     sent = page.evaluate(FORGE, list(asked))
     assert sent
-    wait_until(lambda: all(any(n in text for text in heard) for n in sent), what="what was sent")
+    wait_until(lambda: all(any(n in text for text in heard) for n in sent), what="the request")
 
 
 def log_in(page: Page, name: str) -> None:
@@ -206,7 +206,7 @@ def log_in(page: Page, name: str) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("role", by_default(ROLES[1:] + ROLES[:1]))
-def test_whatever_a_browser_sends_each_role_does_what_it_may(
+def test_forged_requests_of_a_browser_do_no_more_than_the_role_may(
     stage: Stage, site: PeopleSite, window: Window, heard: list[str], role: str, jobs: dict[str, dict[str, str]]
 ) -> None:
     stage.beat("gpu-1")
@@ -215,7 +215,7 @@ def test_whatever_a_browser_sends_each_role_does_what_it_may(
     log_in(page, role)
     may_all, may_own = role in ("operate", "admin"), role in ("own", "operate", "admin")
 
-    # The card of a foreign job, by a direct link.
+    # The card of another user's job, by a direct link.
     if role in ("own", "none"):
         if role == "own":
             page.wait_for_selector(".jk-card:has-text('Job not found')")
@@ -229,11 +229,11 @@ def test_whatever_a_browser_sends_each_role_does_what_it_may(
         {"action": "retry", "ids": [foreign["ended"], mine["ended"]]},
         *({"action": action, "name": "secret"} for action in ("show", "save", "whole-log")),
     )
-    if may_own:  # the question with the count, which they answer
+    if may_own:  # the confirmation with the count
         page.wait_for_selector(".jk-table .danger")
     forge(page, heard, {"action": "go"})
     if may_own:
-        wait_until(lambda: stage.kit.snapshot(mine["waiting"]).state == JobState.CANCELLED, what="one's own to go")
+        wait_until(lambda: stage.kit.snapshot(mine["waiting"]).state == JobState.CANCELLED, what="the own job to end")
     page.goto(f"{site.url}/page?page=workers")
     page.wait_for_selector(".jk-nav .brand")
     if role in ("view", "operate", "admin"):
@@ -247,11 +247,11 @@ def test_whatever_a_browser_sends_each_role_does_what_it_may(
 
     kit = stage.kit
     if may_own:
-        wait_until(lambda: any(e.action == "submit" for e in kit.audit(100)), what="the submit to be heard")
-        wait_until(lambda: kit.snapshot(mine["waiting"]).state == JobState.CANCELLED, what="one's own to be cancelled")
+        wait_until(lambda: any(e.action == "submit" for e in kit.audit(100)), what="the submit to be handled")
+        wait_until(lambda: kit.snapshot(mine["waiting"]).state == JobState.CANCELLED, what="the own job to end")
     if may_all:
-        wait_until(lambda: kit.snapshot(foreign["waiting"]).state == JobState.CANCELLED, what="the foreign one, too")
-        wait_until(lambda: kit.snapshot(foreign["running"]).is_cancelling, what="by its card")
+        wait_until(lambda: kit.snapshot(foreign["waiting"]).state == JobState.CANCELLED, what="the other job, too")
+        wait_until(lambda: kit.snapshot(foreign["running"]).is_cancelling, what="a cancel by its card")
     page.goto(f"{site.url}/page")
     page.wait_for_selector(".jk-nav .brand")
     if role != "none":
@@ -287,7 +287,7 @@ TEXT = """() => {
 }"""
 
 
-def test_who_has_not_logged_in_gets_nothing_on_any_route(stage: Stage, site: PeopleSite) -> None:
+def test_without_a_login_every_route_is_refused(stage: Stage, site: PeopleSite) -> None:
     job = jobs_of(stage, "foreign")["ended"]
     with site.client() as http:
         for path in ("", "/result", "/logs", "/artifacts", "/artifacts/x", "/events"):
@@ -329,7 +329,7 @@ def test_a_page_of_another_site_opens_no_websocket_and_forges_no_form(stage: Sta
         assert stage.kit.counts()["queued"] == 0
 
 
-def test_a_login_ends_when_its_line_or_password_changes(stage: Stage, site: PeopleSite) -> None:
+def test_a_login_ends_when_its_line_in_the_file_changes(stage: Stage, site: PeopleSite) -> None:
     file = Path(stage.kit.settings.login)
     with site.client("view") as http:
         assert http.get("/api/jobs").status_code == 200
@@ -341,7 +341,7 @@ def test_a_login_ends_when_its_line_or_password_changes(stage: Stage, site: Peop
 
 
 def change(stage: Stage, name: str, **values: str) -> None:
-    """Somebody's line in the login file; without values it goes."""
+    """Replace a user's line in the login file; without values, delete it."""
     file = Path(stage.kit.settings.login)
     people = read_login(file)
     write_login(
@@ -363,7 +363,7 @@ def test_an_open_stream_ends_with_the_login_that_opened_it(stage: Stage, site: P
 
 
 @pytest.mark.browser
-def test_a_change_of_role_reaches_what_is_done_next_and_then_the_page(
+def test_a_change_of_role_affects_the_next_action_and_then_the_page(
     stage: Stage, site: PeopleSite, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from jobkit.ui.access import role_watcher
@@ -371,7 +371,7 @@ def test_a_change_of_role_reaches_what_is_done_next_and_then_the_page(
     job = stage.submit("double", title="A job")
     monkeypatch.setattr(role_watcher, "_LOOK_S", 0.1)
     page = window.open(f"{site.url}/page?job={job}")
-    with pytest.MonkeyPatch.context() as unwatched:  # also if a busy machine makes the page load itself again
+    with pytest.MonkeyPatch.context() as unwatched:  # holds also if a slow page reloads itself
         unwatched.setattr(role_watcher._watcher, "add", lambda visitor: None)
         log_in(page, "operate")
         page.wait_for_selector(".tab:has-text('Submit')")
@@ -396,7 +396,7 @@ def test_guessing_is_slowed_down(stage: Stage, site: PeopleSite) -> None:
         http.get("/login")
         form = {"username": "admin", "_xsrf": http.cookies["_xsrf"]}
         codes = [403]
-        while codes[-1] == 403 and len(codes) < 100:  # a slow machine gets further tries meanwhile
+        while codes[-1] == 403 and len(codes) < 100:  # a slow machine gains further tries meanwhile
             codes.append(http.post("/login", data={**form, "password": f"guess {len(codes)}"}).status_code)
         blocked = http.post("/login", data={**form, "password": "a long password"})
 
@@ -453,7 +453,7 @@ def test_a_logout_ends_the_other_windows_of_its_login(stage: Stage, site: People
 @pytest.mark.parametrize(
     "wanted", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"]
 )
-def test_a_login_leads_to_this_server_alone(site: PeopleSite, wanted: str) -> None:
+def test_a_login_redirects_only_to_this_server(site: PeopleSite, wanted: str) -> None:
     with site.client() as http:
         http.get("/login")
         form = {"username": "view", "password": "a long password", "next": wanted, "_xsrf": http.cookies["_xsrf"]}
@@ -463,7 +463,7 @@ def test_a_login_leads_to_this_server_alone(site: PeopleSite, wanted: str) -> No
 @pytest.mark.nightly
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_audit_has_nothing_serious_to_say_of_the_login_nor_of_a_page_for_nobody(
+def test_the_accessibility_audit_finds_nothing_serious_at_the_login_and_at_a_refusal(
     site: PeopleSite, window: Window, theme: Any
 ) -> None:
     page = window.open(f"{site.url}/page", width=380, color_scheme=theme)
@@ -475,7 +475,7 @@ def test_the_audit_has_nothing_serious_to_say_of_the_login_nor_of_a_page_for_nob
         page.fill("[name=password]", password)
         page.click("button")
         page.wait_for_selector(".problem, .jk-notice[data-theme] .big:has-text('No access')")
-        page.wait_for_timeout(300)  # what fades in has its colours then
+        page.wait_for_timeout(300)  # after fading in
         wrong += findings(page, page.title())
 
     window.errors = [each for each in window.errors if "401" not in each and "403" not in each]  # the wrong password
@@ -484,7 +484,7 @@ def test_the_audit_has_nothing_serious_to_say_of_the_login_nor_of_a_page_for_nob
 
 @pytest.mark.nightly
 @pytest.mark.browser
-def test_without_a_login_others_than_this_machine_get_one_sentence(
+def test_without_a_login_other_machines_get_one_sentence(
     stage: Stage, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from jobkit import own_machine
@@ -502,7 +502,7 @@ def test_without_a_login_others_than_this_machine_get_one_sentence(
         page.wait_for_selector("text=to its own machine alone")
         assert "A secret job" not in page.evaluate(TEXT)
         font = "el => getComputedStyle(el).fontFamily"
-        assert "mono" not in page.locator("p:has-text('has no login')").evaluate(font)  # a sentence, and no code
+        assert "mono" not in page.locator("p:has-text('has no login')").evaluate(font)  # a sentence, not a traceback
         window.errors = [each for each in window.errors if "403" not in each]
     finally:
         made.close()

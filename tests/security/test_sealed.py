@@ -1,4 +1,4 @@
-"""Who may write to Redis, and has not the key, neither chooses what runs nor what is shown as a result."""
+"""Write access to Redis without the key chooses neither what runs nor what is shown as a result."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ UNSIGNED = MAGIC + bytes(36)
 
 @pytest.fixture
 def kit(shared_server: Server) -> Iterator[Kit]:
-    """On a real Redis; the worker is played (`stage`), so leases must not end."""
+    """Kit on a real Redis. `stage` plays the worker without heartbeats, so the lease is long."""
     kit = Kit(Settings(url=shared_server.url, namespace=f"t{secrets.token_hex(4)}", secret=SECRET, lease=3600.0))
     yield kit
     kit.close()
@@ -59,7 +59,7 @@ def stage(kit: Kit) -> Stage:
 
 @pytest.fixture
 def stranger(kit: Kit) -> Iterator[redis.Redis]:
-    """Who may write to Redis and knows no secret."""
+    """Kit with write access to Redis and without the secret."""
     with redis.Redis.from_url(kit.settings.url) as client:
         yield client
 
@@ -77,7 +77,7 @@ def key(kit: Kit, name: str) -> str:
 
 
 def unsigned(kind: str, job_id: str, task: str, value: Any) -> bytes:
-    """An envelope as who has no key can write it."""
+    """Return an envelope without a signature."""
     return UNSIGNED + MSGPACK + msgspec.msgpack.encode(value)
 
 
@@ -85,7 +85,7 @@ def unsigned(kind: str, job_id: str, task: str, value: Any) -> bytes:
 
 
 def definitions() -> dict[str, bytes]:
-    """What a stranger may write where the sealed definition of `report` belongs."""
+    """Return forgeries of the sealed definition of `report`."""
     sealed = sealed_definition(REPORT.to_json(), Codec.from_secret(SECRET))
     bare = json.dumps(REPORT.to_json()).encode()
     swapped = replace(REPORT, ref="subprocess:call")
@@ -114,7 +114,7 @@ def test_a_definition_that_no_worker_sealed_is_refused(what: str) -> None:
         TaskInfo.from_sealed("report", definitions()[what], codec)
 
 
-def test_a_task_that_a_stranger_wrote_is_none_for_anybody_who_submits_by_name(
+def test_a_task_that_a_stranger_wrote_cannot_be_submitted_by_name(
     kit: Kit, stranger: redis.Redis, http: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     stranger.hset(key(kit, "tasks"), "report", json.dumps(REPORT.to_json()))
@@ -151,7 +151,7 @@ def call(ref: str, *args: Any, **outer: Any) -> bytes:
 
 @pytest.fixture
 def known() -> Iterator[None]:
-    """`count_up` is a task of this process, as it is of a worker that was started with its module."""
+    """Register `count_up` in this process, as in a worker that was started with its module."""
     before = registry.known("count_up")
     registry.register(jobs.count_up)
     yield
@@ -160,10 +160,8 @@ def known() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("owns_process", [True, False])
-def test_a_call_by_name_runs_the_worker_s_own_task_of_that_name_and_nothing_else(
-    owns_process: bool, known: None
-) -> None:
-    """Even if somebody signed it: definitions may come from a client of an older version, which did not check them."""
+def test_a_call_by_name_runs_only_the_workers_own_task_of_that_name(owns_process: bool, known: None) -> None:
+    """Signed calls are checked, too: older clients sign definitions without checking them."""
     for ref in ("os:system", "subprocess:call", "no.such.module:f", ""):
         with pytest.raises(Rejected, match="report"):
             resolve("report", call(ref, "id", named=True), owns_process=owns_process, is_signed=True)
@@ -174,7 +172,7 @@ def test_a_call_by_name_runs_the_worker_s_own_task_of_that_name_and_nothing_else
 
 
 @pytest.mark.parametrize("owns_process", [True, False])
-def test_an_unsigned_call_runs_a_registered_task_with_plain_arguments_and_nothing_else(
+def test_an_unsigned_call_runs_only_a_registered_task_with_plain_arguments(
     owns_process: bool, known: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import sys
@@ -204,7 +202,7 @@ def test_an_unsigned_call_runs_a_registered_task_with_plain_arguments_and_nothin
 
 
 def test_without_a_key_workers_run_nothing_that_a_stranger_chose(own_bench: Bench, tmp_path: Path) -> None:
-    """The same over a real worker: each of them ran before."""
+    """Same forgeries with a real worker: each of them used to run."""
     bench = own_bench
     mark = tmp_path / "mark"
     evil = pickle.dumps([[Trap(mark)], {}])
@@ -312,7 +310,7 @@ def test_a_schedule_makes_no_job_of_arguments_that_a_stranger_wrote(
 
 
 def ended(kit: Kit, stage: Stage, value: int = 42) -> str:
-    """Id of a job that gave `value`, as a worker keeps it."""
+    """Return the id of a job with the result `value`, stored as a worker does."""
     job_id = kit.submit(jobs.count_up, value - 1).id
     stage.start(job_id)
     result = kit.codec.dumps(value, Subject("result", job_id, "count_up"))
@@ -358,7 +356,7 @@ def test_a_preview_that_no_worker_sealed_for_the_job_is_shown_nowhere(
     assert "preview" in answer.json()["message"]
 
 
-def test_a_result_with_a_broken_seal_is_said_and_not_replaced_by_its_preview(
+def test_a_result_with_a_broken_seal_is_reported_and_not_replaced_by_its_preview(
     kit: Kit, stage: Stage, stranger: redis.Redis, http: httpx.Client, known: None
 ) -> None:
     job_id = ended(kit, stage)
@@ -373,7 +371,7 @@ def test_a_result_with_a_broken_seal_is_said_and_not_replaced_by_its_preview(
     assert f"the result of job {job_id} does not carry a valid signature" in answer.json()["message"]
 
 
-def test_an_artifact_with_a_broken_seal_is_said(
+def test_an_artifact_with_a_broken_seal_is_reported(
     kit: Kit, stage: Stage, stranger: redis.Redis, http: httpx.Client, known: None
 ) -> None:
     job_id = kit.submit(jobs.count_up, 1).id
@@ -389,7 +387,7 @@ def test_an_artifact_with_a_broken_seal_is_said(
         kit.artifact(job_id, "notes.txt").read()
 
 
-def test_an_exception_with_a_broken_seal_is_not_opened_and_that_is_said(
+def test_an_exception_with_a_broken_seal_is_not_unpickled_but_reported(
     kit: Kit, stage: Stage, stranger: redis.Redis, tmp_path: Path, known: None
 ) -> None:
     job_id = kit.submit(jobs.count_up, 1).id
@@ -407,10 +405,10 @@ def test_an_exception_with_a_broken_seal_is_not_opened_and_that_is_said(
     assert not (tmp_path / "mark").exists()
 
 
-def test_a_result_is_another_job_s_only_if_the_signed_calls_of_both_are_the_same_work(
+def test_a_result_of_another_job_is_used_only_if_the_signed_calls_of_both_are_equal(
     kit: Kit, stage: Stage, stranger: redis.Redis, http: httpx.Client, known: None
 ) -> None:
-    """`cached` in a record says so; it is not signed."""
+    """The record's `cached` field names the other job; it is not signed."""
     first, second = ended(kit, stage, 42), ended(kit, stage, 7)
     stranger.delete(key(kit, f"result:{second}"), key(kit, f"preview:{second}"))
     stranger.hset(key(kit, f"job:{second}"), "cached", first)
@@ -429,7 +427,7 @@ def test_a_result_is_another_job_s_only_if_the_signed_calls_of_both_are_the_same
         background.call(needed(stage.store, third.snapshot.spec, kit.codec))
 
 
-def test_a_reused_result_is_shown(kit: Kit, stage: Stage, http: httpx.Client, known: None) -> None:
+def test_a_reused_result_is_returned_and_shown(kit: Kit, stage: Stage, http: httpx.Client, known: None) -> None:
     cached = kit.options(cache=3600)
     first = cached.submit(jobs.count_up, 41)
     stage.start(first.id)
@@ -444,7 +442,7 @@ def test_a_reused_result_is_shown(kit: Kit, stage: Stage, http: httpx.Client, kn
     assert http.get(f"/api/jobs/{second.id}/result").json() == 42
 
 
-def test_other_arguments_are_other_work() -> None:
+def test_changed_arguments_drop_the_cache_key() -> None:
     codec = Codec.from_secret(SECRET)
     body = encode_call(codec, Call(None, (1,), {}), ref="a:b", cache_key="k")
 

@@ -1,4 +1,4 @@
-"""Redis over a network, the embedded one on a shared machine, and what users may put in (T6 to T8, T14, T16, T19)."""
+"""Redis on a network, the embedded server on a shared machine, and user input (T6 to T8, T14, T16, T19)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.worker.conftest import Bench
 
 @pytest.fixture
 def tls(certificates: Path) -> Iterator[int]:
-    """A server that speaks TLS; its port."""
+    """Port of a server with TLS."""
     server = Server()
     server.start()
     port = server.listen()
@@ -39,7 +39,7 @@ def tls(certificates: Path) -> Iterator[int]:
             client.config_set("tls-auth-clients", "no")
             client.config_set("port", 0)
             client.config_set("tls-port", port)
-        except redis.RedisError as error:  # the wheel's is built without TLS, and ends when it is asked for it
+        except redis.RedisError as error:  # the wheel's server has no TLS, and exits if it is requested
             server.stop()
             pytest.skip(f"this server does not speak TLS: {error}")
     yield port
@@ -52,13 +52,13 @@ def test_tls_verifies_the_certificate_and_the_name(tls: int, certificates: Path)
         assert kit.submit(len, "abc").state == "queued"
 
     with pytest.raises(jobkit.StoreUnavailable, match=r"(?i)certificate"):
-        jobkit.connect(f"rediss://127.0.0.1:{tls}?{trusted}", secret="s")  # another name than the certificate's
+        jobkit.connect(f"rediss://127.0.0.1:{tls}?{trusted}", secret="s")  # not the name in the certificate
     with pytest.raises(jobkit.StoreUnavailable, match=r"(?i)certificate"):
-        jobkit.connect(f"rediss://localhost:{tls}", secret="s")  # an authority that nobody knows
+        jobkit.connect(f"rediss://localhost:{tls}", secret="s")  # an unknown CA
 
 
 @pytest.mark.nightly
-def test_a_redis_on_the_network_without_tls_and_a_password_is_warned_of_by_worker_and_doctor() -> None:
+def test_worker_and_doctor_warn_of_a_redis_on_the_network_without_tls_and_password() -> None:
     env = environment(JOBKIT_URL="redis://redis.invalid:6379/0", JOBKIT_SECRET="s")
 
     def say(*command: str) -> str:
@@ -77,7 +77,7 @@ RIGHTS = "~jk:* ~arq:* &jk:* +@all -@dangerous -@admin +info"
 
 
 @pytest.mark.nightly
-def test_the_rights_in_the_documentation_are_enough_and_are_what_it_says(own_bench: Bench) -> None:
+def test_the_documented_redis_rights_are_enough_and_no_more(own_bench: Bench) -> None:
     bench = own_bench
     page = (Path(__file__).parent.parent.parent / "docs" / "reliability.md").read_text()
     assert RIGHTS in page
@@ -128,9 +128,9 @@ def test_another_user_of_the_machine_cannot_reach_the_embedded_server() -> None:
             for each in (home, *home.rglob("*")):
                 assert each.stat().st_mode & 0o077 == 0, f"{each} is open to others"
             for process in processes_of(home):
-                with contextlib.suppress(psutil.NoSuchProcess):  # a job's process, whose job has just ended
+                with contextlib.suppress(psutil.NoSuchProcess):  # the process of a job that has just ended
                     assert not [c for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
-            if os.getuid() == 0:  # only then can we be somebody else
+            if os.getuid() == 0:  # needed to become another user
                 script = (
                     "import os, socket, sys\nos.setgid(65534); os.setuid(65534)\n"
                     "try:\n    socket.socket(socket.AF_UNIX).connect(sys.argv[1])\n"
@@ -147,7 +147,7 @@ def test_another_user_of_the_machine_cannot_reach_the_embedded_server() -> None:
 
 
 @pytest.mark.nightly
-def test_a_password_and_a_secret_stand_in_no_output_no_log_and_no_command_line(own_bench: Bench) -> None:
+def test_no_password_or_secret_is_in_output_logs_or_command_lines(own_bench: Bench) -> None:
     bench = own_bench
     port = bench.server.listen()
     with redis.Redis.from_url(bench.server.url) as client:
@@ -180,7 +180,7 @@ def test_a_password_and_a_secret_stand_in_no_output_no_log_and_no_command_line(o
     assert not [text for text in outputs if "canary" in text]
 
 
-def test_no_job_finds_the_key_or_the_url_in_its_environment_wherever_it_runs(bench: Bench) -> None:
+def test_no_job_finds_the_key_or_the_url_in_its_environment(bench: Bench) -> None:
     worker = bench.worker()
     coroutine = jobs.surroundings_of_coroutine
     seen = {
@@ -199,10 +199,10 @@ def test_no_job_finds_the_key_or_the_url_in_its_environment_wherever_it_runs(ben
         assert "of these tests" not in environ.values()
 
 
-# -- what users may put in --------------------------------------------------------------------------------------------
+# -- user input -----------------------------------------------------------------------------------------------------
 
 
-def test_arguments_have_a_size_and_a_depth_and_what_is_refused_is_not_stored(bench: Bench) -> None:
+def test_too_large_and_too_deep_arguments_are_refused_and_not_stored(bench: Bench) -> None:
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]
@@ -214,18 +214,18 @@ def test_arguments_have_a_size_and_a_depth_and_what_is_refused_is_not_stored(ben
         bench.kit.submit(len, deep)
 
     assert len(bench.kit.jobs(limit=1000)) == before
-    while deep:  # taken apart from outside: freeing it at once would recurse
+    while deep:  # taken apart from outside: freeing it at once would recurse deeply
         deep = deep[0]  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("name", ["os:system", "builtins:eval", "subprocess.run", "../x", "os.system"])
-def test_a_name_that_nobody_registered_is_no_task(bench: Bench, name: str) -> None:
+def test_an_unregistered_name_is_not_a_task(bench: Bench, name: str) -> None:
     with pytest.raises(jobkit.UnknownTask):
         bench.kit.submit(name)
 
 
 @pytest.mark.parametrize("key", ["\x00", "a\nb", "*", "{x}", "a" * 10_000, "‮abc", "a b", "a/b", "$", "é"])
-def test_a_key_that_could_be_more_than_a_name_is_refused_and_nothing_is_written(bench: Bench, key: str) -> None:
+def test_a_job_key_with_special_characters_is_refused_and_nothing_is_written(bench: Bench, key: str) -> None:
     with redis.Redis.from_url(bench.server.url) as client:
         before = set(client.keys(f"jk:{bench.kit.settings.namespace}:*"))
         for options in ({"key": key}, {"queue": key}):

@@ -1,7 +1,7 @@
-"""Records as a version writes them, kept as files: `python -m tests.upgrade.sample` adds those of this version.
+"""Records of each version as files: `python -m tests.upgrade.sample` writes the file of this version.
 
-A file holds every key of a namespace in which each kind of job has ended, runs or waits, and what this version read in
-it. Files of released versions are never changed.
+A file has all keys of a namespace with ended, running and waiting jobs of each kind, and the version's own reading of
+them. Files of released versions are never changed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def add(a: int, b: int = 2) -> int:
 
 
 def dump(client: redis.Redis) -> dict[str, Any]:
-    """Every key of the namespace: type, value, whether it expires."""
+    """Return type, value and expiry of every key of the namespace."""
     kept: dict[str, Any] = {}
     for key in sorted(client.scan_iter(f"{PREFIX}*", count=1000)):
         kind = client.type(key).decode()
@@ -50,7 +50,7 @@ def dump(client: redis.Redis) -> dict[str, Any]:
 
 
 def load(client: redis.Redis, kept: dict[str, Any]) -> None:
-    """Put a dump back."""
+    """Restore a dump."""
     for name, entry in kept.items():
         key, value = PREFIX + name, entry["value"]
         if entry["type"] == "string":
@@ -69,7 +69,7 @@ def load(client: redis.Redis, kept: dict[str, Any]) -> None:
 
 
 def facts(kit: Kit) -> dict[str, Any]:
-    """What this version reads of every job: the JSON that CLI and HTTP show, events, log, preview."""
+    """Return what this version reads of every job: JSON of CLI and HTTP, events, log, preview."""
     return {
         job.id: {
             "json": job.snapshot.to_json(),
@@ -82,7 +82,7 @@ def facts(kit: Kit) -> dict[str, Any]:
 
 
 def _text(raw: bytes) -> str:
-    """Readable where it can be, base64 where not."""
+    """Return valid UTF-8 as text, otherwise base64."""
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Records of every released version can be read and run on; those of a newer one, too, and keep what is new in them."""
+"""Records of every released version can be read and run; records of newer versions, too, and keep unknown fields."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def client(server: Server) -> Iterator[redis.Redis]:
 
 @pytest.fixture(params=FILES, ids=[path.stem for path in FILES])
 def sample(request: pytest.FixtureRequest, client: redis.Redis) -> dict[str, Any]:
-    """The records of one version, loaded."""
+    """Records of one version, restored."""
     found: dict[str, Any] = json.loads(Path(request.param).read_text())
     load(client, found["keys"])
     return found
@@ -54,12 +54,12 @@ def of(sample: dict[str, Any], state: str) -> list[str]:
     return [job_id for job_id, facts in sample["facts"].items() if facts["json"]["state"] == state]
 
 
-def test_there_is_a_sample_of_this_version() -> None:
+def test_a_sample_of_this_version_exists() -> None:
     """`python -m tests.upgrade.sample` writes it."""
     assert (FOLDER / f"records-{jobkit.__version__}.json").exists()
 
 
-def test_what_a_version_kept_reads_as_it_did_then(kit: Kit, sample: dict[str, Any]) -> None:
+def test_records_of_a_version_read_as_they_did_then(kit: Kit, sample: dict[str, Any]) -> None:
     now = json.loads(json.dumps(facts(kit)))
 
     for job_id, then in sample["facts"].items():
@@ -68,7 +68,7 @@ def test_what_a_version_kept_reads_as_it_did_then(kit: Kit, sample: dict[str, An
         assert {**now[job_id], "json": shown} == {**then, "json": shown}
 
 
-def test_results_of_then_can_be_had(kit: Kit, sample: dict[str, Any]) -> None:
+def test_results_of_a_version_can_be_read(kit: Kit, sample: dict[str, Any]) -> None:
     [succeeded] = of(sample, "succeeded")
     [failed] = of(sample, "failed")
 
@@ -81,17 +81,17 @@ def test_results_of_then_can_be_had(kit: Kit, sample: dict[str, Any]) -> None:
             kit.get(job_id).result(60)
 
 
-def test_jobs_of_then_run_now(kit: Kit, sample: dict[str, Any], place: dict[str, str], client: redis.Redis) -> None:
+def test_old_waiting_and_lost_jobs_run(
+    kit: Kit, sample: dict[str, Any], place: dict[str, str], client: redis.Redis
+) -> None:
     [waiting], [scheduled], [running] = of(sample, "queued"), of(sample, "scheduled"), of(sample, "running")
 
-    # Its worker is long dead; whether its lease is over depends on when the sample was made.
+    # Its worker is dead; the lease may or may not have expired.
     client.zadd(f"{PREFIX}due:default", {scheduled: 1})
     client.zadd(f"{PREFIX}leases", {running: 1})
     client.delete(f"{PREFIX}grace")
-    short = {
-        "lease": "2",
-        "heartbeat": "0.5",
-    }  # a server that has just started is given two leases before a job is lost
+    # After its start, the server waits for two leases before a job counts as lost.
+    short = {"lease": "2", "heartbeat": "0.5"}
     with worker_of({**place, **short}, "-t", "tests.upgrade.sample", "-t", "tests.worker.jobs"):
         assert kit.get(waiting).result(60) == 7
         assert kit.get(scheduled).result(60) == 8
@@ -102,7 +102,7 @@ def test_jobs_of_then_run_now(kit: Kit, sample: dict[str, Any], place: dict[str,
 
 
 @pytest.mark.nightly
-def test_what_a_newer_version_has_added_is_read_past_and_kept(
+def test_fields_of_a_newer_version_are_ignored_and_kept(
     kit: Kit, sample: dict[str, Any], place: dict[str, str], client: redis.Redis
 ) -> None:
     [waiting] = of(sample, "queued")

@@ -1,4 +1,4 @@
-"""Real worker processes against a real server; what happened is read from files that the jobs write."""
+"""Real worker processes with a real server; jobs write to files, which the tests read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.store import support as store_support
 from tests.store.server import Server
 from tests.support import environment, wait_until
 
-#: Short, so that a test can wait for its end. Ten heartbeats, so that a busy machine does not end it.
+#: Short, so that tests can wait until it expires; ten heartbeats, so that it does not expire on a busy machine.
 LEASE_S = 4.0
 HEARTBEAT_S = 0.4
 
@@ -38,7 +38,7 @@ class Bench:
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def worker(self, *options: str, ready: bool = True, **variables: str) -> subprocess.Popen[bytes]:
-        """One more worker (`jobkit worker ...`), once it serves."""
+        """Start a worker (`jobkit worker ...`); return when it serves."""
         names = {f"JOBKIT_{name.upper()}": value for name, value in self.place.items()}
         names |= {"JOBKIT_LEASE": str(LEASE_S), "JOBKIT_HEARTBEAT": str(HEARTBEAT_S), "JOBKIT_DRAIN": "10"} | variables
         with self.log.open("ab") as log:
@@ -54,26 +54,26 @@ class Bench:
 
     @property
     def log(self) -> Path:
-        """What all workers said."""
+        """Log of all workers."""
         return self.folder / "workers.log"
 
     def said(self) -> str:
         return self.log.read_text()
 
     def alive(self) -> list[int]:
-        """Process ids of the workers that others see."""
+        """Return the process ids of live workers in the store."""
         return [worker.pid for worker in self.kit.workers() if worker.is_alive]
 
     def file(self, name: str = "notes") -> str:
         return str(self.folder / name)
 
     def notes(self, name: str = "notes") -> list[str]:
-        """What jobs have written to a file, line by line."""
+        """Return the lines that jobs have written to a file."""
         path = self.folder / name
         return path.read_text().splitlines() if path.exists() else []
 
     def started(self, name: str = "notes", times: int = 1) -> list[int]:
-        """Waits until a job has started so often; the process ids in its last such line."""
+        """Wait for that many starts of a job; return the process ids of the last one."""
         lines = wait_until(
             lambda: found if len(found := [n for n in self.notes(name) if n.startswith("start")]) >= times else None,
             what=f"{name} to be started {times} times",
@@ -81,7 +81,7 @@ class Bench:
         return [int(word) for word in lines[-1].split()[1:]]
 
     def check_keys(self) -> None:
-        """No key of the namespace is without an owner or an end."""
+        """Check that each key of the namespace has an owner or expires."""
 
         async def look() -> None:
             store = RedisStore(Settings(url=self.place["url"], namespace=self.place["namespace"]).checked())
@@ -137,7 +137,7 @@ def bench(shared_server: Server, tmp_path: Path) -> Iterator[Bench]:
 
 @pytest.fixture
 def own_bench(tmp_path: Path) -> Iterator[Bench]:
-    """One whose server may be killed."""
+    """Bench whose server may be killed."""
     server = Server()
     server.start()
     bench = Bench(server, tmp_path)

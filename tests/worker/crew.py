@@ -1,7 +1,7 @@
 """`python -m tests.worker.crew FAULT QUEUE ...`: one worker for each pair, forked from one warm process.
 
-They run jobs in threads, so that each costs a fork and no more. Prints the process ids, and for each that ends
-`PID STATUS`; ends when its standard input does.
+Jobs run in threads, so a worker costs only one fork. Prints the process ids, and `PID STATUS` for each that ends.
+Ends at the end of its standard input.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from . import jobs
 
 
 def serve(fault: str, queue: str) -> None:
-    """One worker, until a signal."""
+    """Run one worker until a signal."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     faults.arm(fault)
 

@@ -1,4 +1,4 @@
-"""Tasks of these tests. Each tells what happens to it by lines in a file: the truth, whatever a store says."""
+"""Tasks of these tests. Each writes its starts and ends to a file, independently of the store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import jobkit
 
 
 def note(path: str, word: str) -> None:
-    """One more line in a file that several processes write."""
+    """Append a line to a file that several processes write."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(fd, f"{word}\n".encode())
@@ -62,7 +62,7 @@ def dawdle(path: str, seconds: float = 0.0) -> str:
 
 @jobkit.task
 def until(path: str, sign: str) -> str:
-    """Runs until a file appears."""
+    """Run until a file appears."""
     note(path, f"start {os.getpid()}")
     while not Path(sign).exists():
         time.sleep(0.01)
@@ -72,7 +72,7 @@ def until(path: str, sign: str) -> str:
 
 @jobkit.task
 def one_by_one(path: str, sign: str) -> int:
-    """Each attempt runs until a file of its own appears, and gives its number."""
+    """Run until the attempt's file appears; return the number of the attempt."""
     attempt = jobkit.current().attempt
     note(path, f"start {os.getpid()}")
     while not Path(f"{sign}{attempt}").exists():
@@ -83,7 +83,7 @@ def one_by_one(path: str, sign: str) -> int:
 
 @jobkit.task
 def much(path: str, sign: str) -> str:
-    """Runs until a file appears; its result needs some room on a disk."""
+    """Run until a file appears; return a result that needs disk space."""
     return until(path, sign) * 25_000
 
 
@@ -105,7 +105,7 @@ def in_c(path: str) -> int:
 
 @jobkit.task
 def stubborn(path: str) -> None:
-    """Ignores SIGTERM, and has a child in a session of its own."""
+    """Ignore SIGTERM, with a child process in a new session."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
     note(path, f"start {os.getpid()} {child.pid}")
@@ -115,7 +115,7 @@ def stubborn(path: str) -> None:
 
 @jobkit.task
 async def block(path: str, seconds: float) -> str:
-    """Blocks the loop it runs on."""
+    """Block the event loop."""
     note(path, f"start {os.getpid()}")
     time.sleep(seconds)  # noqa: ASYNC251  # that is the point
     note(path, "end")
@@ -124,7 +124,7 @@ async def block(path: str, seconds: float) -> str:
 
 @jobkit.task
 async def deaf(path: str) -> None:
-    """A coroutine that swallows every cancellation."""
+    """Swallow every cancellation."""
     note(path, f"start {os.getpid()}")
     while True:
         try:
@@ -139,7 +139,7 @@ def surroundings() -> dict[str, object]:
     for name in os.listdir("/proc/self/fd"):
         try:
             fds[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-        except OSError:  # the one that read the directory
+        except OSError:  # the descriptor of the listing itself
             continue
     started_with = Path("/proc/self/environ").read_text()
     return {"pid": os.getpid(), "environ": dict(os.environ), "started_with": started_with, "fds": fds}
@@ -161,13 +161,13 @@ async def talk(size: int) -> bytes:
 
 @jobkit.task
 async def moody(path: str, mood: str = "good") -> str:
-    """Behaves until it does not."""
+    """Sleep, then misbehave as requested."""
     note(path, f"start {os.getpid()}")
     if mood == "sleeps":
         time.sleep(60)  # noqa: ASYNC251  # that is the point
-    elif mood == "calculates":  # in C, without the interpreter's lock
+    elif mood == "calculates":  # in C, without the GIL
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
-    elif mood == "hogs":  # in C, and no other thread runs either
+    elif mood == "hogs":  # in C, with the GIL
         sum(range(10**12))
     elif mood == "falls":
         os._exit(3)
@@ -180,7 +180,7 @@ async def moody(path: str, mood: str = "good") -> str:
 
 @jobkit.task
 def everything(path: str, sign: str) -> str:
-    """Reports, prints and saves, waits for a file, returns what names this execution."""
+    """Report, print and save, wait for a file, return the identity of this execution."""
     nonce = f"{os.getpid()}-{time.monotonic_ns()}"
     note(path, f"start {os.getpid()} {nonce}")
     jobkit.current().report(1, 2, "half")
@@ -194,7 +194,7 @@ def everything(path: str, sign: str) -> str:
 
 @jobkit.task
 def occupy(path: str, user: str = "ada", seconds: float = 0.1) -> str:
-    """Tells when it held what it was given, and of whom."""
+    """Record the times during which it held its devices, and its user."""
     name = os.environ["JOBKIT_JOB_ID"]
     note(path, f"begin {name} {user} {time.time()} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')}")
     time.sleep(seconds)
@@ -204,7 +204,7 @@ def occupy(path: str, user: str = "ada", seconds: float = 0.1) -> str:
 
 @jobkit.task
 async def pass_by() -> None:
-    """Nothing."""
+    """Do nothing."""
 
 
 # -- jobs that wait for jobs -------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ async def pass_by() -> None:
 
 @jobkit.task
 def nest(place: dict[str, str], depth: int) -> int:
-    """Waits for the next one, `depth` times."""
+    """Submit itself and wait, `depth` times."""
     if depth == 0:
         return 0
     with jobkit.connect(**place) as kit:
@@ -225,7 +225,7 @@ WAYS = ("result", "wait", "batch", "as_completed", "jobkit.wait", "dependency", 
 
 @jobkit.task
 def wait_in(place: dict[str, str], way: str) -> int:
-    """Waits for three jobs, which give 1, 2 and 3; their sum."""
+    """Wait for three jobs, which return 1, 2 and 3; return the sum."""
     with jobkit.connect(**place) as kit:
         batch = kit.map(count_up, [0, 1, 2])
         if way == "wait":
@@ -247,7 +247,7 @@ def wait_in(place: dict[str, str], way: str) -> int:
 
 @jobkit.task
 async def await_in(place: dict[str, str], depth: int) -> int:
-    """The same with coroutines."""
+    """Same as `wait_in` with coroutines."""
     if depth == 0:
         return 0
     kit = await asyncio.to_thread(lambda: jobkit.connect(**place))
@@ -259,7 +259,7 @@ async def await_in(place: dict[str, str], depth: int) -> int:
 
 @jobkit.task
 def wait_for_queue(place: dict[str, str], queue: str, ready: str) -> int:
-    """Waits for a job of a queue, once as many as two such jobs run."""
+    """Wait for a job of another queue, once two such jobs run."""
     note(ready, f"start {os.getpid()}")
     while len(Path(ready).read_text().splitlines()) < 2:
         time.sleep(0.01)
@@ -293,7 +293,7 @@ def wait_too_short(place: dict[str, str], path: str, sign: str) -> str:
 
 @jobkit.task
 def wait_late(place: dict[str, str], path: str, sign: str) -> int:
-    """Waits for a job that it submits once a file is there."""
+    """Submit a job once a file exists, and wait for it."""
     until.function(path, sign)
     with jobkit.connect(**place) as kit:
         return int(kit.submit(count_up, 0).result())

@@ -1,4 +1,4 @@
-"""A web server that keeps what is posted to it, and may be told to refuse."""
+"""Web server that keeps the bodies of POST requests and may refuse some."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Receiver:
-    """Context manager. `answers`: statuses of the next answers, then 200."""
+    """Context manager. `answers`: statuses of the next responses; later ones are 200."""
 
     answers: list[int] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Tests are quiet."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))

@@ -1,4 +1,4 @@
-"""A task module that sets the clock of its worker wrong by `JOBKIT_TEST_SKEW` seconds."""
+"""Task module that shifts the clock of its worker by `JOBKIT_TEST_SKEW` seconds."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from .conftest import Bench, is_alive
 
 
 @pytest.mark.parametrize("task", [jobs.work, jobs.wait])
-def test_the_soft_path_lets_the_job_clean_up(bench: Bench, task: jobkit.Task) -> None:
+def test_a_cancelled_job_can_clean_up(bench: Bench, task: jobkit.Task) -> None:
     bench.worker()
     job = bench.kit.submit(task, bench.file(), 60.0)
     bench.started()
@@ -28,7 +28,7 @@ def test_the_soft_path_lets_the_job_clean_up(bench: Bench, task: jobkit.Task) ->
     assert [event.type for event in job.events()][-2:] == ["cancel_requested", "cancelled"]
 
 
-def test_a_thread_is_asked_to_stop(bench: Bench) -> None:
+def test_a_thread_is_requested_to_stop(bench: Bench) -> None:
     bench.worker()
     job = bench.kit.submit(jobs.dawdle, bench.file(), 60.0)
     bench.started()
@@ -39,7 +39,7 @@ def test_a_thread_is_asked_to_stop(bench: Bench) -> None:
     assert job.state == "cancelled"
 
 
-def test_what_does_not_listen_is_killed_after_its_grace_with_all_its_family(bench: Bench) -> None:
+def test_a_job_that_ignores_a_cancel_is_killed_after_its_grace_with_its_children(bench: Bench) -> None:
     bench.worker()
     options = bench.kit.options(cancel_grace=0.5)
     stubborn, in_c = options.submit(jobs.stubborn, bench.file("s")), options.submit(jobs.in_c, bench.file("c"))
@@ -58,7 +58,7 @@ def test_what_does_not_listen_is_killed_after_its_grace_with_all_its_family(benc
 
 
 def test_cancel_and_success_have_one_outcome_everywhere(bench: Bench) -> None:
-    """Cancels race with the end of each job; handle, store and a second reader agree, and nothing stays running."""
+    """Cancels race with the ends of jobs: handle, store and a second reader agree, and no job stays running."""
     bench.worker()
     raced = []
     for n in range(60):
@@ -83,7 +83,7 @@ def test_cancel_and_success_have_one_outcome_everywhere(bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_a_job_that_was_cancelled_while_its_worker_was_dead_ends_cancelled(bench: Bench) -> None:
+def test_a_job_that_is_cancelled_while_its_worker_is_dead_ends_cancelled(bench: Bench) -> None:
     worker = bench.worker()
     job = bench.kit.submit(jobs.work, bench.file(), 60.0)
     bench.started()

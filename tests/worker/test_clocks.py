@@ -1,4 +1,4 @@
-"""Clocks of workers and clients may be off by an hour: the server's decides."""
+"""Clocks of workers and clients that are off by an hour: only the server's clock counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOUR_S = 3600.0
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("client_s", [HOUR_S, -HOUR_S], ids=["client fast", "client slow"])
-def test_workers_and_clients_whose_clocks_are_off_by_an_hour_change_nothing(
+def test_wrong_clocks_of_workers_and_clients_have_no_effect(
     bench: Bench, client_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = time.time

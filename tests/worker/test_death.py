@@ -14,7 +14,7 @@ from . import jobs
 from .conftest import LEASE_S, Bench, is_alive
 
 
-def test_the_job_of_a_killed_worker_runs_again_when_its_lease_ends(bench: Bench) -> None:
+def test_the_job_of_a_killed_worker_runs_again_when_its_lease_expires(bench: Bench) -> None:
     first = bench.worker()
     job = bench.kit.submit(jobs.until, bench.file(), bench.file("go"))
     (pid,) = bench.started()
@@ -33,7 +33,7 @@ def test_the_job_of_a_killed_worker_runs_again_when_its_lease_ends(bench: Bench)
     assert bench.notes().count("end") == 1
 
 
-def test_the_family_of_a_job_dies_with_its_worker(bench: Bench) -> None:
+def test_the_processes_of_a_job_die_with_its_worker(bench: Bench) -> None:
     worker = bench.worker()
     job = bench.kit.submit(jobs.stubborn, bench.file())
     pids = bench.started()
@@ -66,7 +66,7 @@ def test_a_job_whose_workers_die_too_often_fails_as_lost(bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_a_worker_that_wakes_up_too_late_never_overwrites(bench: Bench) -> None:
+def test_a_worker_that_wakes_up_too_late_overwrites_nothing(bench: Bench) -> None:
     frozen = bench.worker()
     job = bench.kit.submit(jobs.wait, bench.file(), 1.0)
     bench.started()
@@ -89,8 +89,8 @@ def test_a_worker_that_wakes_up_too_late_never_overwrites(bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_what_a_frozen_workers_process_has_made_does_not_end_the_attempt_that_runs_now(bench: Bench) -> None:
-    """The job's process went on while its worker was frozen; when that wakes up it finds a result."""
+def test_the_result_of_a_frozen_workers_process_does_not_end_the_current_attempt(bench: Bench) -> None:
+    """The job's process continued while its worker was frozen; the worker finds a result when it wakes up."""
     frozen = bench.worker()
     job = bench.kit.submit(jobs.one_by_one, bench.file(), bench.file("go"))
     bench.started()
@@ -132,7 +132,7 @@ def test_a_running_job_survives_a_restart_of_redis_and_its_result_is_stored(own_
 
 
 @pytest.mark.nightly
-def test_a_job_goes_on_under_its_lease_through_a_short_outage(own_bench: Bench) -> None:
+def test_a_job_keeps_its_lease_through_a_short_outage(own_bench: Bench) -> None:
     bench = own_bench
     bench.worker()
     bench.worker()
@@ -140,7 +140,7 @@ def test_a_job_goes_on_under_its_lease_through_a_short_outage(own_bench: Bench) 
     bench.started()
 
     bench.server.kill()
-    time.sleep(LEASE_S + 0.5)  # the outage itself: longer than a lease
+    time.sleep(LEASE_S + 0.5)  # duration of the outage: longer than a lease
     bench.server.start()
 
     assert job.result(60) == "done"

@@ -1,4 +1,4 @@
-"""The time that is left of a job without progress: what past runs of its task took."""
+"""Estimated time left of a job without progress, from past runs of its task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .conftest import Bench
 
 
 class Kept:
-    """What the store has."""
+    """Durations in the store."""
 
     def __init__(self, **known: float) -> None:
         self.known = known
@@ -33,7 +33,7 @@ def made(store: Any) -> Durations:
     return Durations(store)
 
 
-async def test_the_median_of_the_last_runs_counts_and_short_tasks_do_not() -> None:
+async def test_the_median_of_the_last_runs_counts_and_short_tasks_have_none() -> None:
     store = Kept()
     durations = made(store)
     for seconds in (2.0, 90.0, 3.0):
@@ -51,7 +51,7 @@ async def test_the_median_of_the_last_runs_counts_and_short_tasks_do_not() -> No
     assert durations.typical_s("long") == 8.0
 
 
-async def test_what_workers_before_have_seen_is_where_it_starts() -> None:
+async def test_durations_of_earlier_workers_are_used() -> None:
     durations = made(Kept(long=10.0))
     keeping = asyncio.create_task(durations.keep(60))
     await until(lambda: durations.typical_s("long"), "what is stored")
@@ -65,7 +65,7 @@ async def test_what_workers_before_have_seen_is_where_it_starts() -> None:
     assert durations.typical_s("long") == 2.0
 
 
-async def test_a_store_that_is_away_is_asked_again() -> None:
+async def test_an_unreachable_store_is_retried() -> None:
     class Away(Kept):
         asked = 0
 

@@ -1,6 +1,6 @@
-"""Every way in which a job ends, and the sentence that it shows: `docs/how-a-job-ends.md` has this table.
+"""Every end of a job and its sentence, as in the table of `docs/how-a-job-ends.md`.
 
-A real worker, real signals. The sentences in the page are patterns of what is seen here: `…` stands for any text.
+With a real worker and real signals. In the page's sentences `…` stands for any text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAGE = ROOT / "docs" / "how-a-job-ends.md"
 
 
 def rows() -> list[list[str]]:
-    """The cells of the table: case, state, error.kind, sentence, what to do."""
+    """Return the cells of the table: case, state, error.kind, sentence, what to do."""
     table = PAGE.read_text().partition("## ")[0]
     lines = [line for line in table.splitlines() if line.startswith("| ")][1:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -160,7 +160,7 @@ def without_module(bench: Bench) -> Job:
 
 
 def unknown(bench: Bench) -> Job:
-    """A task that another worker has made known, one that had its module."""
+    """Submit a task that was published by another worker, which had its module."""
     info = TaskInfo(name="elsewhere")
     sealed = sealed_definition(info.to_json(), bench.kit.codec)
     background.call(bench.kit.verbs.store.publish_tasks({"elsewhere": sealed}))
@@ -184,7 +184,7 @@ def forged(bench: Bench) -> Job:
 
 
 def shown(job: Job) -> str:
-    """The sentence that a card and `jobkit show` have for the end."""
+    """Return the sentence of the card and of `jobkit show`."""
     if job.error is not None:
         return job.error.message
     if job.state == "cancelled":
@@ -193,7 +193,7 @@ def shown(job: Job) -> str:
 
 
 @pytest.mark.parametrize("case", by_default(CASES, 8))
-def test_the_page_says_what_is_shown(bench: Bench, case: str) -> None:
+def test_the_page_has_the_sentence_that_is_shown(bench: Bench, case: str) -> None:
     (row,) = [row for row in rows() if row[0] == case]
     _, state, kind, sentence, _ = row
     bench.worker(JOBKIT_MAX_LOSSES="2")
@@ -208,11 +208,11 @@ def test_the_page_says_what_is_shown(bench: Bench, case: str) -> None:
     assert re.fullmatch(pattern, shown(job)), shown(job)
 
 
-def test_every_row_of_the_page_is_proved_here() -> None:
+def test_every_row_of_the_page_has_a_test() -> None:
     assert {row[0] for row in rows()} == set(CASES)
 
 
-def test_a_child_has_no_secret_no_url_and_three_descriptors_and_its_channel(bench: Bench) -> None:
+def test_a_child_has_no_secret_no_url_and_only_standard_descriptors_and_its_channel(bench: Bench) -> None:
     bench.worker()
 
     seen = bench.kit.submit(jobs.surroundings).result(60)

@@ -1,7 +1,7 @@
-"""A worker dies, freezes, is cut off or waits exactly before and after each reply of the store: what is promised holds.
+"""A worker dies, freezes, is cut off or delayed directly before or after each reply of the store: all promises hold.
 
-One worker with one fault for each place, all at the same time; each has a job in a queue of its own. When all faults
-have happened, a worker without any serves all queues.
+One worker with one fault for each place, all at the same time, each with a job in a separate queue. When all faults
+have happened, a worker without faults serves all queues.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tests.support import environment, wait_until
 from . import jobs
 from .conftest import HEARTBEAT_S, LEASE_S, Bench
 
-#: Moments, and which pass of the place is meant: the first claim only takes the worker's offer back, and a heartbeat
-#: shall come while the job runs.
+#: Moments and the pass of the place: the first claim only withdraws the worker's offer, and the heartbeat should come
+#: while the job runs.
 PLACES = {
     "claim": ("before_send:{}:2", "before_reply:{}:2", "after_reply:{}:2"),
     "progress": ("before_send:{}", "before_reply:{}", "after_reply:{}"),
@@ -35,7 +35,7 @@ PLACES = {
     "finish": ("before_send:{}", "before_reply:{}", "after_reply:{}"),
 }
 
-#: Where the server has stored the end before anything happens.
+#: Places at which the server has stored the end before the fault.
 STORED = {"finish:before_reply", "finish:after_reply"}
 
 
@@ -54,13 +54,13 @@ class Case:
         return ":".join(self.fault.split(":")[:2])
 
     def notes(self, word: str) -> list[str]:
-        """The last words of such lines."""
+        """Return the last words of lines that start with `word`."""
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         return [line.split()[-1] for line in lines if line.startswith(word)]
 
 
 class Crew:
-    """Workers with a fault each, and what becomes of their jobs."""
+    """Workers with one fault each, and their jobs."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
@@ -71,7 +71,7 @@ class Crew:
         self._reader: threading.Thread | None = None
 
     def begin(self, what: str) -> None:
-        """A job and a worker for every place."""
+        """Start a job and a worker for every place."""
         words = []
         for script, moments in PLACES.items():
             for moment in moments:
@@ -105,7 +105,7 @@ class Crew:
             self.statuses[int(pid)] = int(status)
 
     def strike(self) -> None:
-        """Wait until all faults have happened: those of `finish` once all jobs may end."""
+        """Wait until all faults have happened; for faults of `finish`, let the jobs end first."""
         for case in self.cases:
             if case.place.startswith("finish"):
                 wait_until(lambda case=case: case.notes("start"), what=f"the job of {case.fault} to begin")
@@ -118,11 +118,11 @@ class Crew:
     def _is_struck(self, case: Case) -> bool:
         try:
             return case.pid in self.statuses or psutil.Process(case.pid).status() in ("stopped", "zombie")
-        except psutil.NoSuchProcess:  # it was struck, and has been waited for meanwhile
+        except psutil.NoSuchProcess:  # it was hit and has been reaped
             return True
 
     def rescue(self) -> None:
-        """A worker for all queues, and the end of all jobs."""
+        """Start a worker for all queues, and wait for the end of all jobs."""
         self.bench.worker(*(word for case in self.cases for word in ("-q", case.queue)))
         self.await_ends()
 
@@ -139,12 +139,12 @@ class Crew:
             self._reader.join()
 
     def at(self, case: Case) -> tuple[int, int]:
-        """Attempts and losses of a job."""
+        """Return attempts and losses of a job."""
         snapshot = self.bench.kit.snapshot(case.job.id)
         return snapshot.attempt, snapshot.losses
 
     def broken(self) -> Iterator[str]:
-        """What was promised and does not hold."""
+        """Yield broken promises."""
         for case in self.cases:
             snapshot = self.bench.kit.snapshot(case.job.id)
             types = [str(event.type) for event in snapshot.history]
@@ -177,7 +177,7 @@ def crew(bench: Bench) -> Iterator[Crew]:
 
 
 @pytest.mark.timeout(240)
-def test_a_worker_that_dies_before_or_after_any_reply_costs_no_job_its_end(crew: Crew) -> None:
+def test_a_worker_that_dies_before_or_after_any_reply_loses_no_job(crew: Crew) -> None:
     crew.begin("kill")
 
     crew.strike()
@@ -211,7 +211,7 @@ def test_a_worker_that_freezes_before_or_after_any_reply_changes_nothing_when_it
 @pytest.mark.nightly
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("what", ["drop", "delay=0.5"])
-def test_a_cut_or_a_wait_before_or_after_any_reply_is_lived_through_by_the_same_worker(crew: Crew, what: str) -> None:
+def test_a_worker_survives_a_cut_or_a_delay_before_or_after_any_reply(crew: Crew, what: str) -> None:
     crew.begin(what)
 
     for case in crew.cases:
@@ -222,4 +222,4 @@ def test_a_cut_or_a_wait_before_or_after_any_reply_is_lived_through_by_the_same_
     assert list(crew.broken()) == []
     assert crew.statuses == {}
     again = {case.place for case in crew.cases if crew.at(case) != (1, 0)}
-    assert again <= ({"claim:before_reply"} if what == "drop" else set()), "nobody knew that it had been claimed"
+    assert again <= ({"claim:before_reply"} if what == "drop" else set()), "the client did not know of its claim"

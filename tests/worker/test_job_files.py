@@ -1,4 +1,4 @@
-"""What a worker removes: the files of forgotten jobs, and those that nobody ever heard of."""
+"""Files that a worker removes: files of deleted jobs, and files that no record names."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def filed(job_files: JobFiles, job: Claimed) -> Filed:
     return found
 
 
-async def test_a_sweep_removes_what_belongs_to_no_job_and_nothing_else(job_files: JobFiles) -> None:
-    """A worker wrote a file and died before it could say so; nobody else will ever ask for it."""
+async def test_a_sweep_removes_only_files_without_a_job(job_files: JobFiles) -> None:
+    """A worker wrote a file and died before it recorded the file, so no job refers to it."""
     assert job_files.file_store is not None
     running = filed(job_files, await claimed(job_files, "running"))
     gone = filed(job_files, await claimed(job_files, "gone"))
@@ -75,7 +75,7 @@ async def test_a_sweep_removes_what_belongs_to_no_job_and_nothing_else(job_files
     ]
 
 
-async def test_litter_is_cleared_once_and_for_all(job_files: JobFiles) -> None:
+async def test_orphaned_files_are_removed_once(job_files: JobFiles) -> None:
     assert job_files.file_store is not None
     job = await claimed(job_files, "a")
     folder = filed(job_files, job).folder
@@ -90,8 +90,8 @@ async def test_litter_is_cleared_once_and_for_all(job_files: JobFiles) -> None:
     assert await job_files._store.litter() == []
 
 
-async def test_litter_stays_where_it_cannot_be_removed(job_files: JobFiles, tmp_path: Path) -> None:
-    """A disk that refuses just now: the next heartbeat tries again."""
+async def test_files_that_cannot_be_removed_stay_listed(job_files: JobFiles, tmp_path: Path) -> None:
+    """The disk refuses for a moment: the next heartbeat retries."""
     assert job_files.file_store is not None
     job = await claimed(job_files, "a")
     folder = filed(job_files, job).folder
@@ -111,7 +111,7 @@ async def test_litter_stays_where_it_cannot_be_removed(job_files: JobFiles, tmp_
     assert not job_files.file_store.has(folder)
 
 
-async def test_what_an_attempt_said_begins_the_log_of_the_next(job_files: JobFiles) -> None:
+async def test_output_of_a_lost_attempt_begins_the_log_of_the_next(job_files: JobFiles) -> None:
     job = await claimed(job_files, "a")
     await job_files._store.progress([AttemptNews("a", job.token, lines=[LogLine("first"), LogLine("second")])])
     await job_files._store.finish([Ending("a", job.token, "retried")])
@@ -130,7 +130,7 @@ async def test_what_an_attempt_said_begins_the_log_of_the_next(job_files: JobFil
 
 @pytest.fixture
 def full_disk() -> Iterator[None]:
-    """No file of this process can grow above 2 MB."""
+    """Limit files of this process to 2 MB."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
     yield
@@ -142,7 +142,7 @@ def value(size: int) -> Outcome:
 
 
 def preview(ended: Ending) -> dict[str, Any]:
-    """What pages may show of it."""
+    """Return the preview of the result."""
     shown: dict[str, Any] = msgspec.json.decode(CODEC.verify(ended.preview, preview_subject(ended.job_id))[1])
     return shown
 
@@ -163,7 +163,7 @@ async def test_a_result_above_50_mb_without_a_file_store_is_a_success_that_says_
 
 
 @pytest.mark.usefixtures("full_disk")
-async def test_where_the_disk_is_full_a_large_result_goes_into_the_store_and_leaves_no_half_of_a_file(
+async def test_on_a_full_disk_a_large_result_is_stored_in_redis_and_no_partial_file_stays(
     job_files: JobFiles, tmp_path: Path
 ) -> None:
     job = await claimed(job_files, "a")

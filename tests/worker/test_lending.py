@@ -1,4 +1,4 @@
-"""A job that waits for other jobs lends its slot: nested submits end, however few slots and workers there are."""
+"""A job that waits for other jobs lends its slot: nested jobs end with any number of slots and workers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_way_to_wait_lends_the_slot(bench: Bench) -> None:
     assert [job.result(60) for job in outers] == [6] * len(jobs.WAYS)
 
 
-def test_coroutines_that_await_jobs_lend_theirs(bench: Bench) -> None:
+def test_coroutines_that_await_jobs_lend_their_slot(bench: Bench) -> None:
     bench.worker("-c", "1")
 
     outers = [bench.kit.submit(jobs.await_in, bench.place, 2) for _ in range(3)]
@@ -72,7 +72,7 @@ def test_a_waiting_job_says_so_and_is_cancelled_at_once(bench: Bench) -> None:
     assert inner.result(60) == "done"
 
 
-def test_an_inner_job_that_fails_and_a_wait_that_ends_first_are_told_to_the_outer_one(bench: Bench) -> None:
+def test_an_outer_job_gets_the_failure_of_an_inner_job_and_its_timeout(bench: Bench) -> None:
     bench.worker("-c", "1")
 
     failing = bench.kit.submit(jobs.wait_for_a_failure, bench.place)
@@ -99,7 +99,7 @@ def test_a_chain_without_end_fails_with_a_sentence(bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_a_worker_that_ends_still_runs_what_its_jobs_wait_for(bench: Bench) -> None:
+def test_a_draining_worker_still_runs_the_jobs_that_its_jobs_wait_for(bench: Bench) -> None:
     worker = bench.worker("-c", "1", JOBKIT_DRAIN="600")
     outer = bench.kit.submit(jobs.wait_late, bench.place, bench.file("notes"), bench.file("sign"))
     bench.started()
@@ -114,7 +114,7 @@ def test_a_worker_that_ends_still_runs_what_its_jobs_wait_for(bench: Bench) -> N
 
 
 @pytest.mark.nightly
-def test_a_worker_that_dies_while_its_job_waits_loses_nothing(bench: Bench) -> None:
+def test_the_death_of_a_worker_while_its_job_waits_loses_no_job(bench: Bench) -> None:
     first = bench.worker("-c", "1")
     outer = bench.kit.submit(jobs.wait_for_a_file, bench.place, bench.file("notes"), bench.file("sign"))
     bench.started()

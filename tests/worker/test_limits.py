@@ -27,8 +27,8 @@ def test_burst_runs_what_waits_and_ends(bench: Bench) -> None:
     assert [job.result(1) for job in waiting] == [1, 2, 3, 4, 5, 6]
 
 
-def test_burst_runs_what_waits_for_the_results_of_others(bench: Bench) -> None:
-    """The follower of the job that has just ended is handed over, and on its way to the worker stands in no line."""
+def test_burst_runs_jobs_that_wait_for_results_of_others(bench: Bench) -> None:
+    """The next job is handed over at the end of its parent, and is in no queue on its way to the worker."""
     job = bench.kit.submit(jobs.count_up, 0)
     for _ in range(12):
         job = bench.kit.submit(jobs.count_up, job)
@@ -62,7 +62,7 @@ def test_max_memory_ends_a_worker_after_the_job_that_runs(bench: Bench) -> None:
     assert bench.notes().count("stopped") == 0
 
 
-def test_payloads_that_were_not_signed_by_us_are_rejected_and_the_worker_lives(bench: Bench) -> None:
+def test_payloads_without_a_valid_signature_are_rejected_and_the_worker_lives(bench: Bench) -> None:
     prefix = f"jk:{bench.kit.settings.namespace}:"
     forged = [bench.kit.submit(task, bench.file(), 0.0) for task in (jobs.work, jobs.wait) for _ in range(3)]
     with redis.Redis.from_url(bench.server.url) as client:
@@ -90,7 +90,7 @@ def test_payloads_that_were_not_signed_by_us_are_rejected_and_the_worker_lives(b
     assert worker.poll() is None
 
 
-def test_a_task_whose_module_the_worker_does_not_have_is_rejected_with_what_to_do(
+def test_a_task_of_a_missing_module_is_rejected_with_advice(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "only_with_the_submitter.py"

@@ -1,4 +1,4 @@
-"""Webhooks, commands and OpenTelemetry are told of jobs by a worker, once each, and hold up nobody."""
+"""Notifications by webhook, command and OpenTelemetry: each is sent once and blocks no other."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def test_a_webhook_gets_event_job_sentence_and_signature(bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_of_several_workers_one_tells_and_another_goes_on_where_it_stops(bench: Bench) -> None:
+def test_one_worker_sends_notifications_and_another_takes_over(bench: Bench) -> None:
     with Receiver(answers=[503]) as receiver:
         rule = json.dumps([{"on": "succeeded", "url": receiver.url}])
         first = bench.worker(JOBKIT_NOTIFY=rule)
         bench.worker(JOBKIT_NOTIFY=rule)
-        jobs = [bench.kit.submit(len, "abc")]  # its message is refused once
+        jobs = [bench.kit.submit(len, "abc")]  # refuses its message once
         jobs[0].wait(60)
         wait_until(lambda: receiver.bodies, what="the second try")
         first.terminate()
@@ -57,7 +57,7 @@ def test_of_several_workers_one_tells_and_another_goes_on_where_it_stops(bench: 
     assert sorted(told) == sorted(job.id for job in jobs)
 
 
-def test_a_redirect_is_not_followed_and_a_refusal_holds_up_nobody(bench: Bench) -> None:
+def test_a_redirect_is_not_followed_and_a_refusal_blocks_no_other_message(bench: Bench) -> None:
     with Receiver(answers=[302, 410]) as receiver:
         bench.worker(JOBKIT_NOTIFY=json.dumps([{"on": "succeeded", "url": receiver.url}]))
         jobs = [bench.kit.submit(len, "abc") for _ in range(3)]
@@ -95,7 +95,7 @@ def test_opentelemetry_gets_a_trace_of_a_job_and_its_attempts(bench: Bench) -> N
     trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 
     def spans_of(bodies: list[bytes]) -> list[Any]:
-        """All three, which may come in several requests, or nothing."""
+        """Return all three spans, which may come in several requests, or none."""
         requests = [trace_service.ExportTraceServiceRequest.FromString(body) for body in bodies]
         spans = [span for each in requests for span in each.resource_spans[0].scope_spans[0].spans]
         return spans if len(spans) == 3 else []
@@ -122,7 +122,7 @@ def test_opentelemetry_gets_a_trace_of_a_job_and_its_attempts(bench: Bench) -> N
     assert all(whole.start_time_unix_nano <= run.start_time_unix_nano <= whole.end_time_unix_nano for run in runs)
 
 
-def test_log_lines_are_json_on_request_and_name_their_job(bench: Bench) -> None:
+def test_log_lines_can_be_json_and_name_their_job(bench: Bench) -> None:
     bench.worker(JOBKIT_LOG_FORMAT="json")
     job = bench.kit.submit(len, 5)
     job.wait(60)

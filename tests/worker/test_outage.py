@@ -1,4 +1,4 @@
-"""Workers while the server is away, full, or no longer the same: nothing that can be kept is lost, and they say why."""
+"""Workers while the server is unreachable, full or replaced: they lose nothing that can be kept, and log the reason."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .conftest import Bench
 
 
 def spooled(bench: Bench) -> list[Path]:
-    """Files that a worker left for the next."""
+    """Return the files that a worker left for the next one."""
     return [path for path in bench.folder.glob("home/spool/*/*") if not path.name.startswith(".")]
 
 
 def published(bench: Bench) -> set[str]:
-    """Names of the tasks that workers have made known."""
+    """Return the names of the published tasks."""
     return set(background.call(bench.kit.verbs.tasks()))
 
 
@@ -40,7 +40,7 @@ def home(own_bench: Bench) -> dict[str, str]:
 
 
 def started_and_then_away(bench: Bench, home: dict[str, str]) -> tuple[subprocess.Popen[bytes], list[jobkit.Job]]:
-    """A worker whose jobs have ended while the server was away."""
+    """Start a worker whose jobs end while the server is down."""
     worker = bench.worker(**home)
     running = [bench.kit.submit(task, bench.file(task.name), 1.0) for task in (jobs.work, jobs.wait)]
     for task in (jobs.work, jobs.wait):
@@ -53,7 +53,7 @@ def started_and_then_away(bench: Bench, home: dict[str, str]) -> tuple[subproces
 
 
 @pytest.mark.parametrize("end", [subprocess.Popen.terminate, subprocess.Popen.kill], ids=["drain", "death"])
-def test_what_ended_during_an_outage_is_stored_by_the_next_worker_of_the_home(
+def test_results_of_an_outage_are_stored_by_the_next_worker_of_the_home(
     own_bench: Bench, home: dict[str, str], end: Callable[[subprocess.Popen[bytes]], None]
 ) -> None:
     bench = own_bench
@@ -72,7 +72,7 @@ def test_what_ended_during_an_outage_is_stored_by_the_next_worker_of_the_home(
     wait_until(lambda: not spooled(bench), what="the file to be gone")
 
 
-def test_a_worker_that_lives_stores_what_ended_itself_and_leaves_no_file(
+def test_a_worker_that_survives_an_outage_stores_its_results_and_leaves_no_file(
     own_bench: Bench, home: dict[str, str]
 ) -> None:
     bench = own_bench
@@ -86,13 +86,13 @@ def test_a_worker_that_lives_stores_what_ended_itself_and_leaves_no_file(
 
 
 @pytest.mark.nightly
-def test_what_was_left_comes_too_late_where_somebody_else_runs_the_job(own_bench: Bench, home: dict[str, str]) -> None:
+def test_spooled_results_are_discarded_if_another_worker_runs_the_job(own_bench: Bench, home: dict[str, str]) -> None:
     bench = own_bench
     worker, running = started_and_then_away(bench, home)
     worker.kill()
     worker.wait()
     bench.server.start()
-    with redis.Redis.from_url(bench.server.url) as client:  # its lease is over, and somebody else has it
+    with redis.Redis.from_url(bench.server.url) as client:  # its lease has expired, and another worker runs the job
         for job in running:
             client.hset(f"jk:{bench.kit.settings.namespace}:job:{job.id}", "token", "another:2")
 
@@ -104,7 +104,7 @@ def test_what_was_left_comes_too_late_where_somebody_else_runs_the_job(own_bench
 
 
 @pytest.mark.nightly
-def test_a_forged_file_is_removed_and_harms_nobody(own_bench: Bench, home: dict[str, str]) -> None:
+def test_a_forged_spool_file_is_removed(own_bench: Bench, home: dict[str, str]) -> None:
     bench = own_bench
     worker, running = started_and_then_away(bench, home)
     [file] = spooled(bench)
@@ -112,7 +112,7 @@ def test_a_forged_file_is_removed_and_harms_nobody(own_bench: Bench, home: dict[
     worker.wait()
     sealed = file.read_bytes()
     file.write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
-    file.with_name("other").write_bytes(sealed)  # the name is inside of the seal
+    file.with_name("other").write_bytes(sealed)  # the signature covers the name
     bench.server.start()
 
     worker = bench.worker(**home)
@@ -149,7 +149,7 @@ def test_a_worker_that_waits_for_the_server_ends_on_a_signal(own_bench: Bench) -
 
 
 @pytest.mark.nightly
-def test_a_worker_that_is_refused_or_only_to_empty_the_queue_does_not_wait(own_bench: Bench) -> None:
+def test_a_refused_worker_and_a_burst_worker_do_not_wait_for_the_server(own_bench: Bench) -> None:
     bench = own_bench
     with redis.Redis.from_url(bench.server.url) as client:
         client.config_set("requirepass", "canary")
@@ -185,7 +185,7 @@ def test_a_full_server_is_named_and_running_jobs_end(own_bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_a_worker_that_starts_on_a_full_server_runs_what_was_accepted(own_bench: Bench) -> None:
+def test_a_worker_that_starts_on_a_full_server_runs_accepted_jobs(own_bench: Bench) -> None:
     bench = own_bench
     job = bench.kit.submit(jobs.count_up, 1)
     with redis.Redis.from_url(bench.server.url) as client:
@@ -199,7 +199,7 @@ def test_a_worker_that_starts_on_a_full_server_runs_what_was_accepted(own_bench:
 
 
 @pytest.mark.nightly
-def test_a_server_that_cannot_write_is_named_everywhere_and_what_ended_meanwhile_is_stored(
+def test_a_server_that_cannot_write_is_reported_and_results_are_stored_later(
     own_bench: Bench, home: dict[str, str]
 ) -> None:
     bench = own_bench
@@ -212,7 +212,7 @@ def test_a_server_that_cannot_write_is_named_everywhere_and_what_ended_meanwhile
     wait_until(lambda: sentence in bench.said(), what="the worker to say so")
     with pytest.raises(jobkit.StoreUnavailable, match=sentence):
         bench.kit.submit(jobs.count_up, 1)
-    access = Actions(bench.kit, Person("ada", Role.OPERATE))  # what the pages of the dashboard ask, and show
+    access = Actions(bench.kit, Person("ada", Role.OPERATE))  # the dashboard's query and sentence
     assert sentence in asyncio.run(access.act("cancel", [job.id])).sentence
     assert bench.kit.snapshot(job.id).state == "running"
     (bench.folder / "go").touch()
@@ -230,7 +230,7 @@ def test_a_server_that_cannot_write_is_named_everywhere_and_what_ended_meanwhile
 
 
 @pytest.mark.nightly
-def test_a_full_disk_below_the_spool_is_named_and_a_worker_that_lives_still_stores_what_ended(
+def test_a_full_disk_for_the_spool_is_reported_and_results_are_stored_later(
     own_bench: Bench, home: dict[str, str]
 ) -> None:
     bench = own_bench
@@ -242,7 +242,7 @@ def test_a_full_disk_below_the_spool_is_named_and_a_worker_that_lives_still_stor
 
     (bench.folder / "go").touch()
     wait_until(lambda: "is only in memory" in bench.said(), what="the worker to say so")
-    assert not list(bench.folder.glob("home/spool/*/*"))  # nor half of a file
+    assert not list(bench.folder.glob("home/spool/*/*"))  # nor a partial file
     bench.server.start()
 
     assert job.result(60) == "done" * 25_000
@@ -251,7 +251,7 @@ def test_a_full_disk_below_the_spool_is_named_and_a_worker_that_lives_still_stor
 
 
 @pytest.mark.nightly
-def test_a_wiped_server_is_noticed_and_named_by_worker_and_handle(own_bench: Bench) -> None:
+def test_a_wiped_server_is_reported_by_worker_and_handle(own_bench: Bench) -> None:
     bench = own_bench
     worker = bench.worker()
     job = bench.kit.submit(jobs.wait, bench.file(), 60.0)
@@ -263,15 +263,15 @@ def test_a_wiped_server_is_noticed_and_named_by_worker_and_handle(own_bench: Ben
     with pytest.raises(jobkit.JobNotFound, match="the store was wiped or exchanged"):
         job.result(60)
     wait_until(lambda: "was wiped or exchanged" in bench.said(), what="the worker to say so")
-    wait_until(lambda: bench.notes()[-1] == "stopped", what="the job that nobody knows to be stopped")
+    wait_until(lambda: bench.notes()[-1] == "stopped", what="the unknown job to be stopped")
     wait_until(lambda: "count_up" in bench.kit.tasks(), what="the tasks to be known again")
     assert bench.kit.submit(jobs.count_up, 1).result(60) == 2
     assert worker.poll() is None
 
 
 @pytest.mark.nightly
-def test_an_exchanged_server_is_noticed(own_bench: Bench) -> None:
-    """Another server at the same place, empty."""
+def test_a_replaced_server_is_noticed(own_bench: Bench) -> None:
+    """Another, empty server at the same address."""
     bench = own_bench
     bench.worker()
     job = bench.kit.submit(jobs.wait, bench.file(), 60.0)
@@ -290,9 +290,9 @@ def test_an_exchanged_server_is_noticed(own_bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_a_silence_of_server_and_workers_loses_no_job(own_bench: Bench) -> None:
-    """The server was frozen, and so was one of two workers, for longer than a lease and less than a lease and 5 s (with
-    the usual times 15 to 20 s). Both live, so nothing runs twice, although the one that wakes up first looks around."""
+def test_a_freeze_of_server_and_worker_loses_no_job(own_bench: Bench) -> None:
+    """The server and one of two workers freeze for more than a lease, but less than a lease plus 5 s (by default 15 to
+    20 s). Both survive, so no job runs twice, although the worker that wakes first recovers lost jobs."""
     bench = own_bench
     for _ in range(2):
         bench.worker("-c", "8", JOBKIT_LEASE="4", JOBKIT_HEARTBEAT="1")
@@ -303,7 +303,7 @@ def test_a_silence_of_server_and_workers_loses_no_job(own_bench: Bench) -> None:
 
     for process in (server, late):
         process.suspend()
-    time.sleep(6.3)  # the silence itself; Redis's clock goes on
+    time.sleep(6.3)  # duration of the silence; the server's clock continues
     server.resume()
     wait_until(lambda: any(w.beat_age_s < 1 for w in bench.kit.workers() if w.pid != late.pid), what="the other's beat")
     late.resume()

@@ -1,4 +1,4 @@
-"""Coroutines on the worker's own loop and in processes of their own; nothing is lost when one turns bad on the loop."""
+"""Coroutines on the worker's loop and in separate processes; if one misbehaves on the loop, no job is lost."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ async def by_value() -> int:
 
 
 def moved(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as if it were typed in a notebook."""
+    """Return the function as if it were defined in a notebook."""
     function.__module__ = "__main__"
     return function
 
 
-def test_code_that_the_worker_was_started_with_shares_its_process_and_other_code_does_not(bench: Bench) -> None:
+def test_only_code_that_the_worker_was_started_with_runs_in_its_process(bench: Bench) -> None:
     worker = bench.worker()
 
     bench.kit.submit(jobs.moody, bench.file("known")).result(60)
@@ -41,7 +41,7 @@ def test_code_that_the_worker_was_started_with_shares_its_process_and_other_code
         assert bench.kit.submit(other, *([0] if other is asyncio.sleep else [])).result(60) != worker.pid
 
 
-def test_a_block_is_told_with_the_line_that_blocks(bench: Bench) -> None:
+def test_a_block_is_reported_with_its_line(bench: Bench) -> None:
     bench.worker()
     job = bench.kit.submit(jobs.block, bench.file(), 3.0)
 
@@ -52,7 +52,7 @@ def test_a_block_is_told_with_the_line_that_blocks(bench: Bench) -> None:
     assert "the event loop is blocked" in bench.said()
 
 
-def test_jobs_that_come_later_go_to_another_worker(bench: Bench) -> None:
+def test_later_jobs_go_to_another_worker(bench: Bench) -> None:
     first = bench.worker()
     blocking = bench.kit.submit(jobs.block, bench.file(), 600.0)
     assert bench.started() == [first.pid]
@@ -82,7 +82,7 @@ def test_a_timeout_ends_a_coroutine_that_sleeps_without_await(bench: Bench) -> N
     assert neighbour.attempt == 1
 
 
-def test_one_that_holds_the_loop_is_told_cancelled_and_its_function_sent_away(bench: Bench) -> None:
+def test_a_blocking_coroutine_is_reported_and_cancelled_and_later_runs_elsewhere(bench: Bench) -> None:
     pid = bench.worker().pid
     job = bench.kit.submit(jobs.moody, bench.file(), "sleeps")
     assert bench.started() == [pid]
@@ -100,7 +100,7 @@ def test_one_that_holds_the_loop_is_told_cancelled_and_its_function_sent_away(be
 
 
 @pytest.mark.nightly
-def test_one_that_blocks_for_long_goes_on_in_a_process_of_its_own(bench: Bench) -> None:
+def test_a_coroutine_that_blocks_for_long_runs_again_in_a_separate_process(bench: Bench) -> None:
     pid = bench.worker().pid
     neighbour = bench.kit.submit(jobs.work, bench.file("function"), 20.0)
     bench.started("function")
@@ -116,7 +116,7 @@ def test_one_that_blocks_for_long_goes_on_in_a_process_of_its_own(bench: Bench) 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
-def test_one_in_c_that_must_stop_costs_the_process_but_no_other_job(bench: Bench, how: str) -> None:
+def test_cancelling_a_coroutine_in_c_code_ends_the_process_but_no_other_job(bench: Bench, how: str) -> None:
     pid = bench.worker().pid
     neighbours = [bench.kit.submit(task, bench.file(name), 3.0) for task, name in NEIGHBOURS]
     for _, name in NEIGHBOURS:
@@ -143,7 +143,7 @@ def test_one_in_c_that_must_stop_costs_the_process_but_no_other_job(bench: Bench
     assert is_alive(pid)
 
 
-def test_one_that_swallows_its_cancellation_is_given_up(bench: Bench) -> None:
+def test_a_coroutine_that_swallows_its_cancellation_is_given_up(bench: Bench) -> None:
     pid = bench.worker().pid
     job = bench.kit.options(cancel_grace=0.5).submit(jobs.moody, bench.file(), "deaf")
     bench.started()
@@ -159,7 +159,7 @@ def test_one_that_swallows_its_cancellation_is_given_up(bench: Bench) -> None:
     assert is_alive(pid)
 
 
-def test_one_in_a_process_of_its_own_that_swallows_its_cancellation_is_killed(bench: Bench) -> None:
+def test_a_coroutine_in_a_separate_process_that_swallows_its_cancellation_is_killed(bench: Bench) -> None:
     bench.worker()
     job = bench.kit.options(cancel_grace=0.5, isolation="process").submit(jobs.deaf, bench.file())
     (pid,) = bench.started()
@@ -173,7 +173,7 @@ def test_one_in_a_process_of_its_own_that_swallows_its_cancellation_is_killed(be
     assert not is_alive(pid)
 
 
-def test_one_that_waits_is_cancelled_at_once(bench: Bench) -> None:
+def test_a_waiting_coroutine_is_cancelled_at_once(bench: Bench) -> None:
     bench.worker()
     job = bench.kit.submit(jobs.moody, bench.file(), "waits")
     bench.started()
@@ -185,7 +185,7 @@ def test_one_that_waits_is_cancelled_at_once(bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_one_that_kills_the_worker_runs_alone_elsewhere_and_the_crash_is_told(bench: Bench) -> None:
+def test_a_coroutine_that_kills_the_worker_runs_separately_and_the_crash_is_reported(bench: Bench) -> None:
     bench.worker()
     job = bench.kit.submit(jobs.moody, bench.file(), "falls")
     bench.started()
@@ -198,7 +198,7 @@ def test_one_that_kills_the_worker_runs_alone_elsewhere_and_the_crash_is_told(be
 
 
 @pytest.mark.nightly
-def test_one_that_lets_no_thread_run_ends_the_worker_and_its_jobs_run_again_elsewhere(bench: Bench) -> None:
+def test_a_coroutine_that_blocks_all_threads_ends_the_worker_and_its_jobs_run_elsewhere(bench: Bench) -> None:
     pid = bench.worker().pid
     job = bench.kit.options(cancel_grace=0.5).submit(jobs.moody, bench.file(), "hogs")
     assert bench.started() == [pid]
@@ -210,13 +210,15 @@ def test_one_that_lets_no_thread_run_ends_the_worker_and_its_jobs_run_again_else
 
     assert job.wait(60)
     assert job.state == "cancelled"
-    assert job.snapshot.losses >= 1  # more where the machine is so busy that a second lease lapses
+    assert job.snapshot.losses >= 1  # more if a second lease expires on a busy machine
     assert not is_alive(second)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("isolation", ["async", "process"])
-def test_large_results_output_and_progress_are_the_same_in_both(bench: Bench, isolation: str) -> None:
+def test_large_results_output_and_progress_are_the_same_on_the_loop_and_in_a_process(
+    bench: Bench, isolation: str
+) -> None:
     bench.worker()
     job = bench.kit.options(isolation=isolation).submit(jobs.talk, 3_000_000)
 

@@ -1,4 +1,4 @@
-"""Schedules with real workers: each slot once, whatever becomes of the workers; schedules in the code come and go."""
+"""Schedules with real workers: each slot fires once, whatever happens to workers; schedules in code come and go."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.support import wait_until
 from . import jobs
 from .conftest import Bench
 
-#: Run by `JOBKIT_TEST_SLOTS=600` for longer.
+#: Set `JOBKIT_TEST_SLOTS=600` for a longer run.
 SLOTS = int(os.environ.get("JOBKIT_TEST_SLOTS", "72"))
 EVERY_S = 0.25
 
 
 def fired(kit: Kit, name: str) -> list[JobSnapshot]:
-    """Every job of a schedule, whatever its state."""
+    """Return every job of a schedule, in any state."""
     found: list[JobSnapshot] = []
     cursor = ""
     while True:
@@ -39,8 +39,8 @@ def fired(kit: Kit, name: str) -> list[JobSnapshot]:
 @pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_each_slot_fires_once_while_workers_freeze_die_and_have_wrong_clocks(bench: Bench) -> None:
-    """Three workers, one an hour ahead, one an hour behind. All the time one of them is frozen, or is killed and
-    another one started; the schedule goes on, and in the end there is one job for each slot."""
+    """Three workers; one clock is an hour ahead, one an hour behind. Again and again a worker is frozen, or killed and
+    replaced. The schedule continues, and at the end each slot has one job."""
     clocks = {"right": "0", "ahead": "3600", "behind": "-3600"}
 
     def start(name: str):  # type: ignore[no-untyped-def]
@@ -77,12 +77,12 @@ def test_each_slot_fires_once_while_workers_freeze_die_and_have_wrong_clocks(ben
 
 
 def _goes_on(kit: Kit, fired_before: int) -> bool:
-    """Some slots more, with one worker less."""
+    """Wait for more slots, with one worker less."""
     schedule = kit.get_schedule("each-slot")
     return schedule.ended or schedule.fired >= fired_before + 4
 
 
-def test_a_slot_that_no_worker_could_fire_runs_once_when_one_comes(bench: Bench) -> None:
+def test_missed_slots_run_once_when_a_worker_starts(bench: Bench) -> None:
     schedule = bench.kit.schedule(jobs.work, [bench.file()], every=0.2)
     wait_until(lambda: bench.kit.get_schedule(schedule.id).snapshot.overdue_s > 1, what="slots to be missed")
 
@@ -96,8 +96,8 @@ def test_a_slot_that_no_worker_could_fire_runs_once_when_one_comes(bench: Bench)
     assert wait_until(lambda: bench.notes(), what="the run")
 
 
-def test_a_worker_hears_of_a_schedule_at_once(bench: Bench) -> None:
-    """It sleeps for as long as nothing is due, and is woken for a slot that is sooner."""
+def test_a_worker_is_notified_of_a_schedule_at_once(bench: Bench) -> None:
+    """It sleeps while nothing is due, and wakes up for an earlier slot."""
     bench.worker()
     bench.kit.schedule(jobs.work, [bench.file("late")], cron="0 3 1 1 *", name="once-a-year")
 
@@ -108,8 +108,8 @@ def test_a_worker_hears_of_a_schedule_at_once(bench: Bench) -> None:
     assert bench.notes("late") == []
 
 
-def test_a_burst_worker_fires_what_is_due_and_ends(bench: Bench) -> None:
-    """So a schedule can be served by cron itself, once in a while."""
+def test_a_burst_worker_fires_due_schedules_and_ends(bench: Bench) -> None:
+    """So cron can serve a schedule by starting a worker sometimes."""
     schedule = bench.kit.schedule(jobs.work, [bench.file()], every=0.2)
     wait_until(lambda: bench.kit.get_schedule(schedule.id).snapshot.overdue_s > 0.5, what="a slot")
 
@@ -120,13 +120,13 @@ def test_a_burst_worker_fires_what_is_due_and_ends(bench: Bench) -> None:
     schedule.remove()
 
 
-def test_a_schedule_of_another_key_is_left_out_with_the_reason(bench: Bench) -> None:
-    """As a job with such arguments is rejected: nothing of it is read."""
+def test_a_schedule_of_another_key_is_skipped_with_the_reason(bench: Bench) -> None:
+    """Like a job with such arguments, it is rejected unread."""
     bench.worker(JOBKIT_SECRET="another one")
 
     schedule = bench.kit.schedule(jobs.work, [bench.file()], at=datetime.now(UTC) + timedelta(seconds=0.2))
 
-    [run] = wait_until(lambda: bench.kit.get_schedule(schedule.id).runs, what="what became of it")
+    [run] = wait_until(lambda: bench.kit.get_schedule(schedule.id).runs, what="its outcome")
     assert run.job_id == ""
     assert "JOBKIT_SECRET must be the same" in run.why
     assert bench.notes() == []
@@ -149,7 +149,9 @@ def needs(n: int) -> int:
 
 
 @pytest.mark.nightly
-def test_a_schedule_in_the_code_comes_changes_and_goes_with_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_schedule_in_code_is_added_changed_and_removed_with_the_code(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = bench.folder / "code"
     folder.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(folder))
@@ -172,11 +174,11 @@ def test_a_schedule_in_the_code_comes_changes_and_goes_with_it(bench: Bench, mon
 
     worker_with('{"every": 3600, "overlap": "skip"}')
     assert (schedule.every, schedule.overlap) == (3600.0, "skip")
-    assert schedule.paused  # a pause is not the code's
+    assert schedule.paused  # a pause is not set by the code
 
     schedule.change(every=7200)
     worker_with('"30 4 * * *"')
-    assert bench.kit.get_schedule("tidy").every == 7200  # changed at run time: it stays so
+    assert bench.kit.get_schedule("tidy").every == 7200  # a change at run time stays
     schedule.remove()
 
     worker_with("0.5", fires=True)
@@ -186,6 +188,6 @@ def test_a_schedule_in_the_code_comes_changes_and_goes_with_it(bench: Bench, mon
 
 
 def yield_to(bench: Bench) -> None:
-    """Until the worker has taken part in an exchange: what it makes known at its start is known by then."""
+    """Wait until the worker has run a job: by then, it has published its schedules."""
     job = bench.kit.submit(jobs.work, bench.file("exchange"))
     assert job.result(60) == "done"

@@ -1,4 +1,4 @@
-"""Limits, resources and weights with real workers; who held what, and when, is read from what the jobs wrote."""
+"""Limits, resources and weights with real workers. Jobs record what they held, and when."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Span = tuple[float, float, str, str]
 
 
 def spans(lines: Iterable[str], kills: Iterable[float] = ()) -> list[Span]:
-    """`(begin, end, user, devices)` of every attempt. One without an end was over when a worker was killed."""
+    """Return `(begin, end, user, devices)` of every attempt. Attempts without an end ended when a worker was killed."""
     found: list[Span] = []
     open_spans: dict[str, tuple[float, str, str]] = {}
 
@@ -41,7 +41,7 @@ def spans(lines: Iterable[str], kills: Iterable[float] = ()) -> list[Span]:
 
 
 def most(found: Iterable[Span]) -> int:
-    """How many there were at the same time."""
+    """Return the greatest number of concurrent attempts."""
     found = list(found)
     moves = sorted([(end, -1) for _, end, _, _ in found] + [(begin, 1) for begin, *_ in found])
     count = peak = 0
@@ -56,10 +56,10 @@ def all_ended(made: list[Job]) -> bool:
 
 
 @pytest.mark.nightly
-def test_limits_are_never_exceeded_and_never_stuck_while_workers_are_killed(bench: Bench) -> None:
-    """Three places for the task, by a rule, and two for each user: whoever dies, both hold, and every job ends."""
+def test_limits_hold_and_never_block_forever_while_workers_are_killed(bench: Bench) -> None:
+    """At most three of the task, by a rule, and two for each user: both hold when workers die, and every job ends."""
     chance = random.Random(7)
-    patient = {"JOBKIT_LEASE": "4"}  # a worker that is only slow must not count as dead: then its job would run twice
+    patient = {"JOBKIT_LEASE": "4"}  # a slow worker must not count as dead: its job would run twice
     workers = [bench.worker(**patient) for _ in range(3)]
     bench.kit.limit(task="occupy", concurrency=3)
     users = ["ada", "bob", "cleo"]
@@ -81,7 +81,7 @@ def test_limits_are_never_exceeded_and_never_stuck_while_workers_are_killed(benc
     assert {job.state for job in made} == {"succeeded"}
     assert most(found) <= 3
     assert all(most(span for span in found if span[2] == user) <= 2 for user in users)
-    assert most(found) == 3, "and all places were used"
+    assert most(found) == 3, "and all slots were used"
     assert len(found) >= 48
 
 
@@ -99,7 +99,7 @@ def test_a_rate_holds_across_workers(bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_jobs_get_devices_of_their_own(bench: Bench) -> None:
+def test_jobs_get_separate_devices(bench: Bench) -> None:
     bench.worker("--resources", "gpu=2,mem=16", CUDA_VISIBLE_DEVICES="GPU-a,GPU-b")
     bench.worker()
     one = bench.kit.options(resources={"gpu": 1, "mem": 4})

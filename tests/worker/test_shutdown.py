@@ -1,4 +1,4 @@
-"""How a worker ends, and what becomes of its jobs."""
+"""Shutdown of a worker, and the outcome for its jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_sigterm_lets_running_jobs_of_every_kind_finish(bench: Bench) -> None:
     assert bench.alive() == []
 
 
-def test_what_does_not_finish_within_the_drain_time_is_given_back_and_costs_nothing(bench: Bench) -> None:
+def test_a_job_that_exceeds_the_drain_time_is_released_without_losing_an_attempt(bench: Bench) -> None:
     worker = bench.worker(JOBKIT_DRAIN="0.5")
     tasks = (jobs.work, jobs.wait)
     running = [bench.kit.submit(task, bench.file(task.name), 600.0) for task in tasks]
@@ -48,7 +48,7 @@ def test_what_does_not_finish_within_the_drain_time_is_given_back_and_costs_noth
         assert job.wait(60)
 
 
-def test_the_second_signal_gives_running_jobs_back_at_once(bench: Bench) -> None:
+def test_the_second_signal_releases_running_jobs_at_once(bench: Bench) -> None:
     worker = bench.worker(JOBKIT_DRAIN="600")
     job = bench.kit.submit(jobs.work, bench.file(), 600.0)
     bench.started()
@@ -65,7 +65,7 @@ def test_the_second_signal_gives_running_jobs_back_at_once(bench: Bench) -> None
 
 @pytest.mark.nightly
 def test_twenty_restarts_in_a_row_fail_nothing(bench: Bench) -> None:
-    """A worker serves while another is being stopped, jobs come in all the time: each runs once or is given back."""
+    """One worker serves while another is stopped and jobs arrive: each job runs once or is released."""
     submitted = []
     worker = bench.worker()
     for turn in range(20):
@@ -85,9 +85,9 @@ def test_twenty_restarts_in_a_row_fail_nothing(bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_jobs_that_were_handed_over_to_a_worker_that_ends_are_not_lost(bench: Bench) -> None:
-    """Submits race with SIGTERM: a job on its way to a worker that takes nothing new is run or given back, not lost."""
-    kept = bench.worker("-q", "other")  # so that leases are looked at
+def test_jobs_that_are_handed_over_to_an_ending_worker_are_not_lost(bench: Bench) -> None:
+    """Submits race with SIGTERM: a job on its way to a worker that drains is run or released, not lost."""
+    kept = bench.worker("-q", "other")  # so that leases are checked
     for _ in range(5):
         worker = bench.worker()
         worker.terminate()
@@ -102,7 +102,7 @@ def test_jobs_that_were_handed_over_to_a_worker_that_ends_are_not_lost(bench: Be
 
 
 @pytest.mark.nightly
-def test_stop_lets_jobs_finish_and_nobody_starts_the_worker_again(bench: Bench) -> None:
+def test_stop_lets_jobs_finish_and_the_worker_is_not_restarted(bench: Bench) -> None:
     lone, several = bench.worker(), bench.worker("-n", "2", "-q", "other", ready=False)
     wait_until(lambda: len(bench.alive()) == 3, what="three workers to serve")
     job = bench.kit.submit(jobs.work, bench.file(), 1.0)
@@ -116,7 +116,7 @@ def test_stop_lets_jobs_finish_and_nobody_starts_the_worker_again(bench: Bench) 
     assert bench.said().count("asked to stop: finishing running jobs") == 3
 
 
-def test_stop_may_concern_one_queue_and_give_jobs_back_now(bench: Bench) -> None:
+def test_stop_may_apply_to_one_queue_and_release_jobs_now(bench: Bench) -> None:
     kept, stopped = bench.worker(), bench.worker("-q", "other")
     job = bench.kit.options(queue="other").submit(jobs.work, bench.file(), 60.0)
     bench.started()
@@ -131,7 +131,7 @@ def test_stop_may_concern_one_queue_and_give_jobs_back_now(bench: Bench) -> None
     job.cancel()
 
 
-def test_a_draining_worker_says_so_and_counts_no_more(bench: Bench) -> None:
+def test_a_draining_worker_is_shown_and_no_longer_counted(bench: Bench) -> None:
     worker = bench.worker(JOBKIT_DRAIN="60")
     job = bench.kit.submit(jobs.until, bench.file(), bench.file("sign"))
     bench.started()

@@ -1,4 +1,4 @@
-"""`reuse=` as a user has it: an option of the task or of the submission, in a real worker."""
+"""`reuse=` as an option of a task or submission, with a real worker."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_worker_with_locals_keeps_the_failing_frames_variables(bench: Bench) -
     assert coroutine.endswith("  n = 4")
 
 
-def test_a_worker_can_be_told_to_spawn(bench: Bench) -> None:
+def test_a_worker_can_be_set_to_spawn(bench: Bench) -> None:
     bench.worker(JOBKIT_START_METHOD="spawn")
 
     assert bench.kit.submit(jobs.count_up, 3).result(60) == 4

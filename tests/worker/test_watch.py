@@ -1,4 +1,4 @@
-"""`jobkit worker --watch`: changed task code is taken up, and running jobs finish on the old."""
+"""`jobkit worker --watch`: new jobs use changed task code, running jobs finish on the old."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_new_jobs_run_on_changed_code_and_running_ones_finish_on_the_old(bench: 
     assert (running.attempt, running.snapshot.releases) == (1, 0)
 
     module.write_text("import no_such_module\n")
-    wait_until(lambda: "the workers keep the old code" in bench.said(), what="the broken change to be told")
+    wait_until(lambda: "the workers keep the old code" in bench.said(), what="the broken change to be reported")
     assert "no_such_module" in bench.said()
     assert bench.kit.submit("version").result(60) == 2
     assert bench.kit.submit(jobs.count_up, 1).result(60) == 2
