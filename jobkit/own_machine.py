@@ -1,9 +1,8 @@
 """Decides whether a request comes from the user who runs this server, on this machine.
 
-A server without a login is open to that user alone. Pages, websockets, the HTTP API and streams call `decide` with a
-`RequestSender`: facts of the connection (`ClientConnection`) and of the server (`ServerConfig`). No client input can
-grant access: headers and names only deny it. This module depends on no web server; `of_tornado` reads Tornado's objects
-by attribute names.
+A server without a login is open to that user alone. Pages, websockets, the HTTP API and streams call `decide`. No
+client input can grant access: headers and names only deny it. This module depends on no web server; `of_tornado` reads
+Tornado's objects by attribute names.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -60,18 +60,12 @@ _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 def host_name(host: str) -> str:
     """Return the name in a Host header, without its port, in lower case; "" if it is not a valid host."""
+    if any(c in "@/?#\\" or c.isspace() or not c.isprintable() for c in host):
+        return ""
     try:
         parts = urlsplit(f"//{host}")
         _ = parts.port
     except ValueError:
-        return ""
-    if (
-        parts.path
-        or parts.query
-        or parts.fragment
-        or "@" in host
-        or any(c.isspace() or not c.isprintable() for c in host)
-    ):
         return ""
     return (parts.hostname or "").lower()
 
@@ -119,25 +113,20 @@ def _parsed(address: str) -> _IP | None:
 # -- whose connection it is --------------------------------------------------------------------------------------------
 
 
+@dataclass(eq=False)
 class ClientConnection:
     """Both ends of one connection, as reported by the system. Lives as long as the connection: `uid` is looked up once.
 
-    Args:
-        peer: address and port of the client; None if unknown or a unix socket.
-        local: address and port of this end.
+    Attributes:
+        peer, local: address and port of the client, and of this end; None if unknown or a unix socket.
         unix_uid: uid of the client of a unix socket.
         is_unix: True for a unix socket.
     """
 
-    def __init__(
-        self,
-        peer: Address | None = None,
-        local: Address | None = None,
-        *,
-        unix_uid: int | None = None,
-        is_unix: bool = False,
-    ) -> None:
-        self.peer, self.local, self.is_unix, self._unix_uid = peer, local, is_unix, unix_uid
+    peer: Address | None = None
+    local: Address | None = None
+    unix_uid: int | None = None
+    is_unix: bool = False
 
     @classmethod
     def of_socket(cls, stream: Any) -> ClientConnection:
@@ -159,7 +148,7 @@ class ClientConnection:
     def uid(self) -> int | None:
         """Uid of the process at the other end; None if the system does not report it."""
         if self.is_unix or self.peer is None or self.local is None:
-            return self._unix_uid
+            return self.unix_uid
         return tcp_peer_uid(self.peer, self.local)
 
 
@@ -176,16 +165,10 @@ def unix_peer_uid(stream: socket.socket) -> int | None:
 
 
 def tcp_peer_uid(peer: Address, local: Address) -> int | None:
-    """Return the uid of the process at the other end of a TCP connection on this machine.
+    """Return the uid of the process at the other end (`peer`) of a TCP connection on this machine.
 
-    Args:
-        peer: the other end, as in `getpeername`.
-        local: this end, as in `getsockname`.
-
-    Returns:
-        None if unknown: not Linux, another network namespace, the socket is closed on that side, or a user that does
-            not
-        exist in this user namespace.
+    None if unknown: not Linux, another network namespace, the socket is closed on that side, or a user that does not
+    exist in this user namespace.
     """
     found = _uid_now(peer, local)
     # A socket that closes between the reads of its state and its uid shows uid 0. A second lookup does not find it.
@@ -198,39 +181,30 @@ def _uid_now(peer: Address, local: Address) -> int | None:
 
     Reading the table takes 30 ms however few connections there are, since Linux walks through all hash buckets.
     """
-    if sys.platform != "linux":
-        return None
     ends = [(address, port) for text, port in (peer, local) if (address := _parsed(text)) is not None]
-    if len(ends) != 2 or ends[0][0].version != ends[1][0].version:
+    if sys.platform != "linux" or len(ends) != 2 or ends[0][0].version != ends[1][0].version:
         return None
     try:
-        return _uid_of_netlink(*ends)
+        found = _diagnosed(*ends)
+        if found is not None or _has_diagnostics():
+            return found
     except (OSError, struct.error):
-        return _uid_in_table(*ends)
-
-
-def _uid_of_netlink(peer: tuple[_IP, int], local: tuple[_IP, int]) -> int | None:
-    """Query the kernel's socket diagnostics (`man 7 sock_diag`) for the socket whose own end is `peer`.
-
-    Raises:
-        OSError: not available in this kernel or process.
-    """
-    found = _diagnosed(peer, local)
-    if found is None and not _has_diagnostics():
-        raise OSError(errno.ENOENT, "no diagnostics of TCP sockets")
-    return found
+        pass
+    return _uid_in_table(*ends)
 
 
 @cache
 def _has_diagnostics() -> bool:
     """Return whether this kernel finds TCP sockets at all: without the module it replies "not found" to each query."""
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
-        ends = [(ipaddress.ip_address("127.0.0.1"), end[1]) for end in (client.getsockname(), client.getpeername())]
-        return _diagnosed(*ends) is not None
+    with _loopback_connection() as ends:
+        return _diagnosed(*((ipaddress.ip_address(address), port) for address, port in ends)) is not None
 
 
 def _diagnosed(peer: tuple[_IP, int], local: tuple[_IP, int]) -> int | None:
-    """Return the uid of an open socket that a process holds, else None. Raises OSError."""
+    """Query the kernel's socket diagnostics (`man 7 sock_diag`) for the socket whose own end is `peer`.
+
+    Returns its uid if it is open and a process holds it, else None. Raises OSError if there are no diagnostics.
+    """
     family = socket.AF_INET if peer[0].version == 4 else socket.AF_INET6
     ends = [end[0].packed.ljust(16, b"\0") for end in (peer, local)]
     request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF)
@@ -251,28 +225,31 @@ def _diagnosed(peer: tuple[_IP, int], local: tuple[_IP, int]) -> int | None:
 
 
 def _uid_in_table(peer: tuple[_IP, int], local: tuple[_IP, int]) -> int | None:
-    port = f":{peer[1]:04X}"
+    peers, locals_ = _as_in_table(*peer), _as_in_table(*local)
     for table in TABLES:
         try:
             lines = Path(table).read_text("ascii").splitlines()
         except (OSError, ValueError):
             continue
-        for line in lines:
-            fields = line.split(None, 10)
-            if len(fields) < 10 or not fields[1].endswith(port) or int(fields[3], 16) != _ESTABLISHED:
-                continue
-            if fields[9] != "0" and (_end(fields[1]), _end(fields[2])) == (peer, local):
+        for fields in (line.split(None, 10) for line in lines):
+            is_found = len(fields) > 9 and fields[1] in peers and fields[2] in locals_
+            if is_found and int(fields[3], 16) == _ESTABLISHED and fields[9] != "0":
                 return int(fields[7])
     return None
 
 
-def _end(text: str) -> tuple[_IP | None, int]:
-    """Parse `0100007F:138E`: words of four bytes in native byte order."""
-    address, _, port = text.partition(":")
-    raw = bytes.fromhex(address)
-    if sys.byteorder == "little":
-        raw = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))
-    return _parsed(str(ipaddress.ip_address(raw))), int(port, 16)
+def _as_in_table(address: _IP, port: int) -> list[str]:
+    """Return an end as the tables write it, `0100007F:138E`: words of four bytes in native byte order."""
+    packed = [address.packed] + ([bytes(10) + b"\xff\xff" + address.packed] if address.version == 4 else [])
+    words = [struct.unpack(f"={len(each) // 4}I", each) for each in packed]
+    return [f"{''.join(f'{word:08X}' for word in each)}:{port:04X}" for each in words]
+
+
+@contextmanager
+def _loopback_connection() -> Iterator[tuple[Address, Address]]:
+    """Open a TCP connection of this process to itself; yields both ends, the client's first."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        yield client.getsockname(), client.getpeername()
 
 
 def _sees_all_users() -> bool:
@@ -286,8 +263,8 @@ def _sees_all_users() -> bool:
 def system_tells() -> bool:
     """Return whether this system reports the owner of a TCP connection; tries it with a loopback connection."""
     try:
-        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
-            return tcp_peer_uid(client.getsockname(), client.getpeername()) == os.geteuid()
+        with _loopback_connection() as ends:
+            return tcp_peer_uid(*ends) == os.geteuid()
     except (OSError, AttributeError):  # no loopback, or no uids
         return False
 
@@ -300,10 +277,8 @@ class ServerConfig:
     """Configuration of the server that a request came to.
 
     Attributes:
-        names: allowed host names besides loopback names: websocket origins, hosts; with or without port.
-        public_url: its public URL.
+        names: allowed host names besides loopback names, with or without port.
         address: address that it listens on; "" if not configured.
-        has_login: it requires a login.
     """
 
     names: frozenset[str] = frozenset()
@@ -313,22 +288,12 @@ class ServerConfig:
 
     def configured(self, settings: Settings, *, names: Collection[str] = (), public_url: str = "") -> ServerConfig:
         """Return this server with the settings' public URL and further names."""
-        return replace(
-            self,
-            names=frozenset({*self.names, *names}),
-            public_url=public_url or settings.public_url,
-        )
+        return replace(self, names=self.names | frozenset(names), public_url=public_url or settings.public_url)
 
 
 @dataclass(frozen=True, slots=True)
 class AccessDecision:
-    """Result of `decide`.
-
-    Attributes:
-        is_own: the request comes from the user who runs this server.
-        why: one sentence if it does not.
-        needs_token: the token of the printed URL would grant access.
-    """
+    """Result of `decide`: if not, `why` in one sentence. `needs_token`: the token of the printed URL grants access."""
 
     is_own: bool
     why: str = ""
@@ -343,11 +308,8 @@ class RequestSender:
     """Facts about the sender of a request, without a login.
 
     Attributes:
-        connection: the connection's two ends.
-        server: the server that received it.
         host: the Host header.
         headers: names of all headers, in any case.
-        cookies: cookies of the request; the token's cookie is used if the owner of the connection is unknown.
     """
 
     connection: ClientConnection
@@ -384,7 +346,7 @@ def decide(visitor: RequestSender) -> AccessDecision:
         if connection.uid in (os.geteuid(), 0):
             return OWN
         return AccessDecision(False, "this server belongs to another user of this machine")
-    if is_access_cookie(visitor.cookies.get(cookie_name(connection), "")):
+    if _is_same(visitor.cookies.get(cookie_name(connection), ""), access_cookie):
         return OWN
     return AccessDecision(
         False, "this system does not say who opened this connection: use the address that the server printed", True
@@ -408,10 +370,11 @@ def of_tornado(request: Any) -> ClientConnection:
 def server_of_tornado(application: Any) -> ServerConfig:
     """Return the configuration of a Tornado server: names, address and login of Bokeh's application."""
     provider = getattr(application, "auth_provider", None)
+    others = os.environ.get("BOKEH_ALLOW_WS_ORIGIN", "").split(",")  # Bokeh's, instead of --allow-websocket-origin
     # private attribute of Bokeh, the only trace of `--address`
     url = str(getattr(application, "_absolute_url", None) or "")
     return ServerConfig(
-        names=frozenset({*getattr(application, "websocket_origins", ()), *_origins_in_environment()}),
+        names=frozenset({*getattr(application, "websocket_origins", ()), *filter(None, others)}),
         address=url.partition("://")[2].rstrip("/").rpartition(":")[0].strip("[]"),
         has_login=provider is not None and (provider.get_user is not None or provider.get_user_async is not None),
     )
@@ -422,11 +385,6 @@ def visitor_of_tornado(request: Any, application: Any) -> RequestSender:
     cookies = {name: morsel.value for name, morsel in request.cookies.items()}
     server = server_of_tornado(application)
     return RequestSender(of_tornado(request), server, str(request.host or ""), tuple(request.headers), cookies)
-
-
-def _origins_in_environment() -> list[str]:
-    """Return the names in the environment variable that Bokeh uses instead of `--allow-websocket-origin`."""
-    return [name for name in os.environ.get("BOKEH_ALLOW_WS_ORIGIN", "").split(",") if name]
 
 
 # -- the token of the printed address ----------------------------------------------------------------------------------
@@ -451,7 +409,7 @@ def access_token() -> str:
     try:
         if not path.exists():
             path.parent.mkdir(0o700, parents=True, exist_ok=True)
-            _write_private(path, secrets.token_urlsafe(32), replaces=False)
+            write_private(path, secrets.token_urlsafe(32), replaces=False)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
         with os.fdopen(descriptor, encoding="ascii", errors="replace") as file:
             found, text = os.fstat(descriptor), file.read(200).strip()
@@ -462,21 +420,20 @@ def access_token() -> str:
     return text
 
 
-def _write_private(path: Path, text: str, *, replaces: bool) -> None:
-    """Write a file of mode 0600 atomically. Without `replaces`, the first of two writers wins."""
+def write_private(path: Path, text: str, *, replaces: bool = True) -> None:
+    """Write a file of mode 0600 atomically, under any umask. Without `replaces`, the first of two writers wins."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, text.encode())
         os.fchmod(descriptor, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
         if replaces:
             os.replace(aside, path)
         else:
-            os.link(aside, path)
-    except FileExistsError:
-        pass
+            with suppress(FileExistsError):
+                os.link(aside, path)
     finally:
-        os.close(descriptor)
         aside.unlink(missing_ok=True)
 
 
@@ -497,11 +454,6 @@ def access_cookie() -> str:
         JobkitError: see `access_token`.
     """
     return hmac.new(access_token().encode(), b"jobkit-access-cookie", hashlib.sha256).hexdigest()
-
-
-def is_access_cookie(text: str) -> bool:
-    """Return whether `text` is the cookie's value; False if the token cannot be read."""
-    return _is_same(text, access_cookie)
 
 
 def _is_same(text: str, wanted: Callable[[], str]) -> bool:
@@ -534,7 +486,7 @@ def to_open(url: str) -> str:
     path = _home() / "open-dashboard.html"
     page = f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(target, quote=True)}">'
     try:
-        _write_private(path, page, replaces=True)
+        write_private(path, page)
     except OSError as error:
         raise JobkitError(f"{path} cannot be written: {error.strerror or error}") from None
     return path.as_uri()

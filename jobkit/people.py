@@ -24,6 +24,7 @@ from pathlib import Path
 
 from jobkit.model import InvalidParams
 from jobkit.model.people import Person, Role
+from jobkit.own_machine import write_private
 from jobkit.settings import Settings
 
 #: Name in `roles` for unauthenticated remote users, for instance behind a proxy that authenticates them.
@@ -153,20 +154,11 @@ def _account(path: str, name: str, entry: object) -> Account:
 
 def write_login(path: str | Path, accounts: Mapping[str, Account]) -> None:
     """Replace a login file, atomically, with mode 0600."""
-    file = Path(path)
     told = {
         name: {"password": account.password} | ({"role": str(account.role)} if account.role else {})
         for name, account in accounts.items()
     }
-    beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            json.dump(told, out, indent=2, ensure_ascii=False)
-            out.write("\n")
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_private(Path(path), f"{json.dumps(told, indent=2, ensure_ascii=False)}\n")
 
 
 # -- logins that have ended --------------------------------------------------------------------------------------------

@@ -172,12 +172,15 @@ def test_no_token_is_needed_if_the_system_knows_the_user() -> None:
 
 # -- what the system knows --------------------------------------------------------------------------------------------
 
-WAYS = {"netlink": own_machine._uid_of_netlink, "table": own_machine._uid_in_table}
+
+def refuse(*_: object) -> None:
+    raise PermissionError(1, "not here")
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=["netlink", "table"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_machine, "_uid_of_netlink", WAYS[request.param])
+    if request.param == "table":
+        monkeypatch.setattr(own_machine, "_diagnosed", refuse)
 
 
 @pytest.fixture(
@@ -231,9 +234,6 @@ def test_a_socket_that_its_process_has_closed_is_nobodys_and_not_roots(
 def test_without_netlink_the_table_is_read(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(1, "not here")
-
     monkeypatch.setattr(own_machine, "_diagnosed", refuse)
 
     assert ClientConnection.of_socket(ends[1]).uid is not None

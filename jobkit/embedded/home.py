@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from jobkit.model import JobkitError
+from jobkit.own_machine import write_private
 
 #: Maximum length of a socket path that all platforms support (macOS has room for 103 bytes).
 MAX_SOCKET_BYTES = 100
@@ -127,20 +128,7 @@ class Home:
         """
         path = self.path / "secret"
         if not path.exists():
-            # Write to a temporary file and link it: readers never see half a key; the first of two processes wins.
-            aside = self.path / f"secret.{os.getpid()}.{secrets.token_hex(4)}"
-            fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                os.fchmod(fd, 0o600)
-                os.write(fd, secrets.token_hex(32).encode())
-            finally:
-                os.close(fd)
-            try:
-                os.link(aside, path)
-            except FileExistsError:
-                pass
-            finally:
-                aside.unlink()
+            write_private(path, secrets.token_hex(32), replaces=False)  # the first of two processes wins
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
             raise JobkitError(f"the signing key {path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`")
@@ -219,20 +207,6 @@ def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:
         raise JobkitError(f"{what} {path} can be written to by others (mode {mode:04o}): run `chmod 700 {path}`")
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise JobkitError(f"{what} {path} is not writable: set JOBKIT_HOME to a directory that is")
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600 atomically."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(fd, 0o600)
-        with os.fdopen(fd, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
 
 
 # -- log files ---------------------------------------------------------------------------------------------------------

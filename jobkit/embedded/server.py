@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jobkit.embedded import children, resp
-from jobkit.embedded.home import Home, write_private
+from jobkit.embedded.home import Home
 from jobkit.model import JobkitError
+from jobkit.own_machine import write_private
 from jobkit.store.binary import ServerBinary, version_text
 
 #: Maximum seconds that a server may answer "LOADING" while it reads a large append-only file.

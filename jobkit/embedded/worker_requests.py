@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobkit.embedded.home import Home, write_private
+from jobkit.embedded.home import Home
+from jobkit.own_machine import write_private
 from jobkit.settings import Settings
 
 #: Settings that a local worker inherits from the client.
