@@ -1,6 +1,6 @@
-"""`Notifier`: delivers the events of a namespace to its sinks.
+"""`Notifier`: delivers the events of a namespace to its sinks: webhooks, commands, OpenTelemetry.
 
-One worker of a namespace holds the leader lock. If it dies, another one continues after the last delivered event. So
+One process of a namespace holds the leader lock. If it dies, another one continues after the last delivered event. So
 each sink gets every event at least once, in order. A failed delivery is retried. A sink that stays unreachable gets one
 try per event until it answers, so that it does not delay the others for long.
 """
@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
+import json
 import logging
+import os
 import secrets
+import signal
 import time
-from collections.abc import Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from jobkit.model import EventsExpired, JobEvent, JobkitError, JobSnapshot
-from jobkit.notify.sinks import DeliveryRefused, NotificationSink, sink_of
+from jobkit.model import EventsExpired, EventType, JobEvent, JobkitError, JobSnapshot
+from jobkit.model.notify_rule import NotifyRule
 from jobkit.settings import Settings
+from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.notify")
 
@@ -31,27 +39,166 @@ TRIES_S = (1.0, 5.0, 20.0)
 _SLICE = 100
 
 
-class Events(Protocol):
-    """The methods of the store that a notifier uses."""
+#: Seconds until a delivery times out.
+TIMEOUT_S = 10.0
 
-    async def hold(self, name: str, owner: str, for_s: float) -> bool: ...
-    async def mark(self, name: str, value: str) -> None: ...
-    async def marked(self, name: str) -> str: ...
-    async def last_event_id(self) -> str: ...
-    async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]: ...
-    async def news(self, after: str, wait_s: float) -> None: ...
-    async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]: ...
+
+class DeliveryRefused(Exception):
+    """The receiver did not accept a message; `may_retry` is True if it may accept it later."""
+
+    def __init__(self, why: str, *, may_retry: bool = True) -> None:
+        super().__init__(why)
+        self.may_retry = may_retry
+
+
+class NotificationSink(Protocol):
+    """Receiver of events. `name` is its name in logs."""
+
+    name: str
+
+    def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool: ...
+
+    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
+        """Deliver the event. Raises `DeliveryRefused`."""
+        ...
+
+    def close(self) -> None:
+        """Release resources after the last delivery. May block for some seconds."""
+        ...
+
+
+def sink_of(rule: NotifyRule) -> NotificationSink:
+    return Command(rule) if rule.command else Webhook(rule)
+
+
+def message_of(event: JobEvent, snapshot: JobSnapshot) -> bytes:
+    """Return the JSON for receivers: the event, the job's current snapshot, and one sentence for chat programs."""
+    wire = {"text": sentence(event, snapshot), "event": event.to_json(), "job": snapshot.to_json()}
+    return json.dumps(wire, default=str).encode()
+
+
+def sentence(event: JobEvent, snapshot: JobSnapshot) -> str:
+    """Return `simulate failed after 3.2 s: ValueError: no such method (job 1f8c03aa)`."""
+    spec = snapshot.spec
+    text = f"{spec.title or spec.task} {str(event.type).replace('_', ' ')}"
+    is_end = event.type in (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
+    if is_end and snapshot.started_at is not None and snapshot.finished_at is not None:
+        text += f" after {(snapshot.finished_at - snapshot.started_at).total_seconds():.1f} s"
+    if event.type is EventType.FAILED and snapshot.error is not None:
+        text += f": {str(snapshot.error).splitlines()[0][:300]}"
+    elif event.type is EventType.SUCCEEDED and snapshot.summary:
+        text += f": {snapshot.summary}"
+    return f"{text} (job {spec.id[:8]})"
+
+
+class _Ruled:
+    def __init__(self, rule: NotifyRule) -> None:
+        self.rule = rule
+        self.name = rule.name
+
+    def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool:
+        spec = snapshot.spec
+        return event.type in self.rule.on and self.rule.wants(spec.task, spec.queue, spec.owner)
+
+    def close(self) -> None:
+        """Do nothing: there are no open resources."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Do not follow redirects: a message must not reach another address."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_NoRedirect)
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str], *, retried: Collection[int] = (408, 429)) -> None:
+    """Send a POST; blocks for at most about `TIMEOUT_S`.
+
+    Raises:
+        DeliveryRefused: no answer, or an error; it may be retried if the status is 500 or higher, or one of `retried`.
+    """
+    try:
+        _opener.open(urllib.request.Request(url, body, dict(headers), method="POST"), timeout=TIMEOUT_S).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        may_retry = error.code >= 500 or error.code in retried
+        raise DeliveryRefused(f"it answers {error.code}", may_retry=may_retry) from None
+    except (OSError, ValueError) as error:
+        raise DeliveryRefused(f"it does not answer: {getattr(error, 'reason', None) or error}") from None
+
+
+class Webhook(_Ruled):
+    """Posts JSON; with a secret, the header `X-Jobkit-Signature: sha256=` and the HMAC of the body in hexadecimal."""
+
+    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
+        body = message_of(event, snapshot)
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "jobkit",
+            "X-Jobkit-Event": str(event.type),
+            "X-Jobkit-Delivery": event.id,
+        }
+        if self.rule.secret:
+            digest = hmac.new(self.rule.secret.encode(), body, hashlib.sha256).hexdigest()
+            headers["X-Jobkit-Signature"] = f"sha256={digest}"
+        await asyncio.to_thread(post, self.rule.url, body, headers)
+
+
+class Command(_Ruled):
+    """Runs a program without a shell, in a new process group that is killed after `TIMEOUT_S`.
+
+    It gets the JSON on standard input, and `JOBKIT_EVENT` and `JOBKIT_JOB_ID` in its environment.
+    """
+
+    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
+        told = {"JOBKIT_EVENT": str(event.type), "JOBKIT_JOB_ID": event.job_id}
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self.rule.command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={**os.environ, **told},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise DeliveryRefused(f"it cannot be started: {error}", may_retry=False) from None
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await process.communicate(message_of(event, snapshot))
+        except TimeoutError:
+            raise DeliveryRefused(f"it had not ended after {TIMEOUT_S:g} s and was killed", may_retry=False) from None
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        if process.returncode:
+            raise DeliveryRefused(f"it ended with status {process.returncode}", may_retry=False)
 
 
 class Notifier:
     """Delivers every event of the store's namespace to `sinks`: `run` until it is cancelled, then `close`.
 
     Args:
-        tries_s: seconds between the tries of one message.
+        lock, cursor: names of the leader lock and of the mark at the last delivered event.
+        tries_s: seconds between the tries of one message; may be endless.
     """
 
-    def __init__(self, store: Events, sinks: Sequence[NotificationSink], tries_s: Sequence[float] = TRIES_S) -> None:
-        self._store, self._sinks, self._tries_s = store, sinks, tries_s
+    def __init__(
+        self,
+        store: RedisStore,
+        sinks: Sequence[NotificationSink],
+        *,
+        lock: str = "teller",
+        cursor: str = "told",
+        tries_s: Iterable[float] = TRIES_S,
+    ) -> None:
+        self._store, self._sinks = store, sinks
+        self._lock, self._cursor, self._tries_s = lock, cursor, tries_s
         self._owner = secrets.token_hex(8)
         self._leads_until = 0.0
         self._away: set[str] = set()
@@ -59,8 +206,8 @@ class Notifier:
     async def begin(self) -> None:
         """Start the cursor at the newest event if this namespace has none yet."""
         with contextlib.suppress(JobkitError):  # `run` waits for the store
-            if not await self._store.marked("told"):
-                await self._store.mark("told", await self._store.last_event_id())
+            if not await self._store.marked(self._cursor):
+                await self._store.mark(self._cursor, await self._store.last_event_id())
 
     async def run(self) -> None:
         while True:
@@ -77,26 +224,26 @@ class Notifier:
         """Release the leader lock, so that another worker need not wait until it expires; close the sinks."""
         if self._leads_until:
             with contextlib.suppress(JobkitError):
-                await self._store.hold("teller", self._owner, 0.001)
+                await self._store.hold(self._lock, self._owner, 0.001)
         for sink in self._sinks:
             await asyncio.to_thread(sink.close)
 
     async def _is_leader(self) -> bool:
         if time.monotonic() < self._leads_until:
             return True
-        has = await self._store.hold("teller", self._owner, HOLD_S)
+        has = await self._store.hold(self._lock, self._owner, HOLD_S)
         self._leads_until = time.monotonic() + HOLD_S / 3 if has else 0.0
         return has
 
     async def _deliver_pending(self) -> None:
         """Deliver pending events, or wait for new ones."""
         await self.begin()
-        last = await self._store.marked("told")
+        last = await self._store.marked(self._cursor)
         try:
             events = await self._store.events(last, _SLICE)
         except EventsExpired as expired:
             logger.warning("some notifications are lost: %s", expired)
-            await self._store.mark("told", "0-0")
+            await self._store.mark(self._cursor, "0-0")
             return
         found = await self._store.snapshots(list(dict.fromkeys(event.job_id for event in events)))
         snapshots = {snapshot.id: snapshot for snapshot in found if snapshot is not None}
@@ -105,25 +252,25 @@ class Notifier:
                 wanted = [sink for sink in self._sinks if sink.wants(event, snapshots[event.job_id])]
                 if wanted:
                     await asyncio.gather(*(self._deliver(sink, event, snapshots[event.job_id]) for sink in wanted))
-                    await self._store.mark("told", event.id)
-                    if not await self._is_leader():
+                    if not await self._is_leader():  # another worker may deliver this event again
                         return
+                    await self._store.mark(self._cursor, event.id)
         if events:
-            await self._store.mark("told", events[-1].id)
+            await self._store.mark(self._cursor, events[-1].id)
         else:
             await self._store.news(last, ASK_S / 2)
 
     async def _deliver(self, sink: NotificationSink, event: JobEvent, snapshot: JobSnapshot) -> None:
-        waits = [] if sink.name in self._away else list(self._tries_s)
+        waits = iter(() if sink.name in self._away else self._tries_s)
         while True:
             try:
                 await sink.deliver(event, snapshot)
             except DeliveryRefused as refused:
-                if refused.may_retry and waits:
-                    await asyncio.sleep(waits.pop(0))
-                    await self._is_leader()  # renews the leader lock
-                    continue
                 if refused.may_retry:
+                    if (wait := next(waits, None)) is not None:
+                        await asyncio.sleep(wait)
+                        await self._is_leader()  # renews the leader lock
+                        continue
                     self._away.add(sink.name)
                 logger.warning("%s was not notified that job %s %s: %s", sink.name, event.job_id, event.type, refused)
             except Exception:

@@ -8,121 +8,49 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import time
-from typing import Any
+from itertools import repeat
 from urllib.parse import urlencode
-
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.http.core.messages import to_json
-from jobkit.http.core.tail import on_loop
-from jobkit.model import EventsExpired, JobEvent, JobkitError
-from jobkit.settings import masked
-from jobkit.store.hub import void
+from jobkit.model import JobEvent, JobSnapshot
+from jobkit.notify.notifier import DeliveryRefused, Notifier, post
+from jobkit.settings import Settings, masked
 
 logger = logging.getLogger("jobkit.http")
 
-#: Seconds that a server holds the duty without renewing it.
-HOLD_S = 15.0
-
-#: Seconds between tries while the hub or the store does not answer, or another server holds the duty.
+#: Seconds between tries while the hub does not answer.
 AWAY_S = 2.0
 
 
-class Forwarder:
-    """See the module's docstring; `run` until it is cancelled, on the server's loop."""
+class HubSink:
+    """An external hub. It gets the job's current JSON for each of its events."""
 
-    def __init__(self, kit: Kit, public_url: str) -> None:
-        self._kit = kit
-        self._store: Any = kit.verbs.store
-        self._owner = secrets.token_hex(8)
-        self._url = kit.settings.mercure_url
-        self._base = public_url
-        self._held_until = 0.0
+    def __init__(self, settings: Settings, public_url: str) -> None:
+        self._url, self._token, self._base = settings.mercure_url, settings.mercure_jwt, public_url
+        self.name = masked(self._url)
 
-    async def run(self) -> None:
-        try:
-            while True:
-                try:
-                    if await self._has_duty():
-                        await self._forward_some()
-                        continue
-                except (JobkitError, OSError) as error:
-                    logger.warning("updates of jobs wait for %s: %s", masked(self._url), error)
-                await asyncio.sleep(AWAY_S)
-        finally:
-            if self._held_until:  # another server need not wait until our hold expires
-                background.spawn(self._store.hold("forwarder", self._owner, 0.001))
+    def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool:
+        return True
 
-    async def _has_duty(self) -> bool:
-        if time.monotonic() < self._held_until:
-            return True
-        has = await on_loop(self._store.hold("forwarder", self._owner, HOLD_S))
-        self._held_until = time.monotonic() + HOLD_S / 3 if has else 0.0
-        return bool(has)
-
-    async def _forward_some(self) -> None:
-        """Publish the next events, or wait up to a second for one."""
-        last = await on_loop(self._store.marked("forwarded"))
-        if not last:
-            last = await on_loop(self._store.last_event_id())
-            await on_loop(self._store.mark("forwarded", last))
-        try:
-            events = await on_loop(self._store.events(last, 100))
-        except EventsExpired as expired:
-            logger.warning("some updates for %s are lost: %s", masked(self._url), expired)
-            await on_loop(self._store.mark("forwarded", "0-0"))
-            return
-        for event in events:
-            if not await self._has_duty():
-                return
-            await self._publish(event)
-            await on_loop(self._store.mark("forwarded", event.id))
-        if not events:
-            await self._news()
-
-    async def _news(self) -> None:
-        """Wait for the next event, at most a second."""
-        loop, wake = asyncio.get_running_loop(), asyncio.Event()
-        stop = self._kit.hub.listen(lambda _: void(loop.call_soon_threadsafe(wake.set)), None)
-        try:
-            async with asyncio.timeout(1.0):
-                await wake.wait()
-        except TimeoutError:
-            pass
-        finally:
-            stop()
-
-    async def _publish(self, event: JobEvent) -> None:
-        """Publish an event's job. Raises OSError if the hub does not accept it now."""
-        (snapshot,) = await on_loop(self._store.snapshots([event.job_id]))
-        if snapshot is None:
-            return
+    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
         fields = {
             "topic": f"{self._base}/api/jobs/{event.job_id}",
             "data": to_json(snapshot.to_json()).decode(),
             "private": "on",
             "id": f"urn:jobkit:{event.id}",
         }
-        request = HTTPRequest(
-            self._url,
-            "POST",
-            headers={
-                "Authorization": f"Bearer {self._kit.settings.mercure_jwt}",
-                "Content-Type": "application/x-www-form-urlencoded",
-            },
-            body=urlencode(fields),
-            request_timeout=10,
-            follow_redirects=False,
-        )
-        answer = await AsyncHTTPClient().fetch(request, raise_error=False)
-        if answer.code >= 500 or answer.code in (401, 403, 408, 429):
-            raise ConnectionError(f"it answers {answer.code}")
-        if answer.code >= 300:
-            logger.warning("the hub refused an update of job %s: %s", event.job_id, answer.code)
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/x-www-form-urlencoded"}
+        try:
+            await asyncio.to_thread(post, self._url, urlencode(fields).encode(), headers, retried=(401, 403, 408, 429))
+        except DeliveryRefused as refused:
+            if refused.may_retry:
+                logger.warning("updates of jobs wait for %s: %s", self.name, refused)
+            raise
+
+    def close(self) -> None:
+        """Do nothing: there are no open resources."""
 
 
 async def forward(kit: Kit, public_url: str) -> None:
@@ -130,4 +58,13 @@ async def forward(kit: Kit, public_url: str) -> None:
     if not public_url:
         logger.warning("MERCURE_URL is set, but JOBKIT_PUBLIC_URL is not, which topics are made from: nothing is sent")
         return
-    await Forwarder(kit, public_url).run()
+    sink = HubSink(kit.settings, public_url)
+    notifier = Notifier(kit.verbs.store, [sink], lock="forwarder", cursor="forwarded", tries_s=repeat(AWAY_S))
+    await asyncio.wrap_future(background.spawn(_run(notifier)))
+
+
+async def _run(notifier: Notifier) -> None:
+    try:
+        await notifier.run()
+    finally:
+        await notifier.close()
