@@ -41,12 +41,12 @@ def count(n: Annotated[int, jobkit.Range(1, 1000)] = 3, pause: float = 0.0) -> i
 
 @jobkit.task
 def count_until(path: str) -> int:
-    """Count until a file exists."""
+    """Count until a file exists; every report differs from the one before, so a late watcher sees one, too."""
     n = 0
     while not Path(path).exists():
         print(f"line {n}")
         n += 1
-        jobkit.current().report(min(n, 19), 20)
+        jobkit.current().report(n, 1_000_000)
         time.sleep(0.05)
     return n
 
