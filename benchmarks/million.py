@@ -23,8 +23,8 @@ from jobkit.index import Index
 from jobkit.model import ErrorKind, JobSpec
 from jobkit.model.snapshot import JobError
 from jobkit.settings import Settings
+from jobkit.store.events import EventHub
 from jobkit.store.grammar import parse
-from jobkit.store.hub import RedisHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Ending, Submission, WorkerInfo
@@ -190,7 +190,7 @@ def measure(place: Place) -> list[Row]:
 
 async def _measure(place: Place, count: int) -> list[Row]:
     store = RedisStore(Settings(url=place.url).checked())
-    hub = RedisHub(store)
+    hub = EventHub(store)
     began = time.monotonic()
     await fill(store, count)
     print(f"million: {count:,} jobs filled in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)

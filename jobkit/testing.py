@@ -20,7 +20,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,7 +30,7 @@ from jobkit.client.job import Job
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.connecting import default_kit
-from jobkit.model import InvalidParams, ScheduleSnapshot
+from jobkit.model import InvalidParams
 from jobkit.schedules.firing import decide, firing
 from jobkit.settings import Settings
 from jobkit.store import library
@@ -136,9 +135,9 @@ class MemoryKit(Kit):
 
     async def _claim_due(self) -> list[Claimed]:
         """Fire the schedules that are due, and claim one of the jobs that are."""
-        while due := (await self._store.due_schedules())[0]:
+        while due := (await self._store.schedules.due())[0]:
             for one in due:
-                await self._store.fire(firing(one, decide(one), self.codec))
+                await self._store.schedules.fire(firing(one, decide(one), self.codec))
         queues = tuple(await self._store.queues()) or ("default",)
         return (await self._store.claim(this_process(queues), 1))[0]
 
@@ -228,13 +227,8 @@ class _ClockedStore(RedisStore):
         self._us = await self.redis.incrby(f"{self.prefix}clock", len(jobs))
         return replies
 
-    async def schedules(self, names: Sequence[str] | None = None) -> list[ScheduleSnapshot]:
-        return [replace(found, now_ms=self._us // 1000) for found in await super().schedules(names)]
-
     async def now_ms(self) -> int:
         return self._us // 1000
-
-    clock = now_ms
 
 
 def _is(job: Job, name: str, value: Any) -> bool:

@@ -27,8 +27,7 @@ from typing import Any
 from redis.exceptions import ConnectionError as CutOff
 
 from jobkit.store import library
-from jobkit.store.library import run_blocking
-from jobkit.store.line import Line
+from jobkit.store.library import RedisConnection, run_blocking
 
 #: The moments, in the order of a call.
 MOMENTS = ("before_send", "before_reply", "after_reply")
@@ -68,7 +67,7 @@ def parse(text: str) -> list[Fault]:
 def arm(text: str) -> None:
     """Replace the faults of this process; "" removes all."""
     armed[:] = parse(text)
-    library.Line = FaultyLine if armed else Line  # type: ignore[assignment,misc]
+    library.RedisConnection = FaultyConnection if armed else RedisConnection  # type: ignore[assignment,misc]
     library.run_blocking = _run_blocking if armed else run_blocking
 
 
@@ -84,7 +83,7 @@ def _verb_of(command: tuple[Any, ...]) -> str:
     return verbs.get(command[1], "") if len(command) > 1 else ""
 
 
-class FaultyLine(Line):
+class FaultyConnection(RedisConnection):
     """Connection with fault points around its calls."""
 
     async def call(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:

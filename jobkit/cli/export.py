@@ -18,7 +18,7 @@ from jobkit.model import InvalidParams, JobState
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
-    from jobkit.store.redis_dump import Dump
+    from jobkit.store.export import Dump
 
 #: Jobs that are read or stored together.
 _SLICE = 100
@@ -139,7 +139,7 @@ def _source(file: Path | None) -> Iterator[IO[bytes]]:
 
 
 def _lines(source: IO[bytes]) -> Iterator[Dump]:
-    from jobkit.store.redis_dump import Dump
+    from jobkit.store.export import Dump
 
     for n, line in enumerate(source, 1):
         if line.strip():

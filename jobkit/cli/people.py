@@ -184,7 +184,7 @@ def token(
             grant = tokens.read(revoke.strip())
         except InvalidToken as error:
             raise BadInput(f"{error}; it is not valid here") from None
-        background.call(kit.verbs.store.revoke(grant.token_id, grant.expires_at))
+        background.call(kit.verbs.store.web.revoke(grant.token_id, grant.expires_at))
         out.echo(f"revoked {grant.token_id}", err=True)
         return
     scopes = _parts(scope) or ([] if subscribe or publish else ["view"])

@@ -17,8 +17,8 @@ from jobkit.files import FileStore
 from jobkit.files.file_store import opened
 from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, LogLine, ResultExpired, UnknownTask
 from jobkit.model.audit import AuditEntry
+from jobkit.store.export import Dump
 from jobkit.store.query import Query, QueryPage
-from jobkit.store.redis_dump import Dump
 from jobkit.store.values import ArtifactInfo, LogSlice, Submission, SubmitReply, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import registry
@@ -173,7 +173,7 @@ class Blocking(Connection):
         return self._call(partial(self._verbs.restore, dumps))
 
     def submit_sealed(self, submissions: Sequence[Submission]) -> list[SubmitReply]:
-        """Submit jobs that were prepared elsewhere; see `Store.submit`."""
+        """Submit jobs that were prepared elsewhere; see `RedisStore.submit`."""
         return self._call(partial(self._verbs.submit_many, submissions))
 
     # -- results ------------------------------------------------------------------------------------------------------

@@ -17,14 +17,14 @@ from jobkit.codec import Codec
 from jobkit.model import ScheduleSpec
 from jobkit.schedules.timing import Timing, timing
 from jobkit.settings import Settings
-from jobkit.store.base import Store
+from jobkit.store.redis import RedisStore
 from jobkit.tasks.options import SubmitOptions
 from jobkit.tasks.task import TaskDef
 
 logger = logging.getLogger("jobkit.worker")
 
 
-async def put_coded(store: Store, tasks: Sequence[TaskDef[..., Any]], settings: Settings, codec: Codec) -> None:
+async def put_coded(store: RedisStore, tasks: Sequence[TaskDef[..., Any]], settings: Settings, codec: Codec) -> None:
     """Keep the schedules of these tasks, and remove those that their modules do not have any more.
 
     A schedule whose task cannot run without arguments, or has a signature that cannot be read, is left out, and the log
@@ -35,7 +35,7 @@ async def put_coded(store: Store, tasks: Sequence[TaskDef[..., Any]], settings: 
     """
     coded = {task.name: task for task in tasks if task.effective().schedule and task.ref}
     loaded = {task.ref.partition(":")[0] for task in tasks if task.ref}
-    now_ms = await store.clock() if coded else 0
+    now_ms = await store.now_ms() if coded else 0
     for task in coded.values():
         try:
             spec, payload = of_task(task, settings, codec)
@@ -43,12 +43,12 @@ async def put_coded(store: Store, tasks: Sequence[TaskDef[..., Any]], settings: 
             logger.warning("task %s: its schedule is left out: %s", task.name, error)
             continue
         next_ms = Timing.of(spec).after(now_ms, now_ms)
-        if next_ms is not None and not await store.put_schedule(spec, payload, next_ms):
+        if next_ms is not None and not await store.schedules.put(spec, payload, next_ms):
             logger.info("schedule %s was changed at run time and stays so: the one in the code is not used", spec.name)
-    for kept in await store.schedules():
+    for kept in await store.schedules.snapshots():
         module = kept.spec.module
         is_here = module in loaded or module in sys.modules
-        if module and is_here and kept.spec.job.task not in coded and await store.remove_schedule(kept.name):
+        if module and is_here and kept.spec.job.task not in coded and await store.schedules.remove(kept.name):
             logger.info("schedule %s is removed: its task has none any more", kept.name)
 
 

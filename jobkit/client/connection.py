@@ -20,7 +20,7 @@ from jobkit.codec import Codec
 from jobkit.model import JobEvent, JobkitError
 from jobkit.settings import Settings
 from jobkit.store.direct import DirectSubmit
-from jobkit.store.hub import RedisHub
+from jobkit.store.events import EventHub
 from jobkit.store.private import Space
 from jobkit.store.redis import RedisStore
 
@@ -44,7 +44,7 @@ class Connection:
         _open.add(self)
 
     @property
-    def hub(self) -> RedisHub:
+    def hub(self) -> EventHub:
         """The process's subscriber: `listen(callback, job_id=None)`, `on_status`, `is_live`."""
         self._ensure_open()
         return self._hub
@@ -85,11 +85,11 @@ class Connection:
         if self.settings.scheme == "sync":
             self._space = self._open_space()
             self._store = self._open_store(self._space.settings)
-            self._hub = RedisHub(self._store)
+            self._hub = EventHub(self._store)
             self._inline = Inline(self._store, self._hub, self.codec, self.settings, self._space.paused)
         else:
             self._store = self._open_store(self.settings)
-            self._hub = RedisHub(self._store)
+            self._hub = EventHub(self._store)
             self._direct = DirectSubmit(self.settings, self._hub.client_id)
         self._verbs = Verbs(self.settings, self._store, self._hub, self.codec)
         self._live = LiveJobs(self._store, self._hub)

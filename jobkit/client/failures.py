@@ -81,7 +81,7 @@ class FailureVerbs(Blocking):
         names = checks.states(state, GroupState)
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 10_000:
             raise InvalidParams(f"limit must be a whole number from 1 to 10000, not {limit!r}", "limit")
-        return self._call(lambda: self._verbs.store.failures(names, task or "", limit))
+        return self._call(lambda: self._verbs.store.failures.groups(names, task or "", limit))
 
     def failure(self, group: str) -> FailureGroup:
         """One group by its id.
@@ -89,7 +89,7 @@ class FailureVerbs(Blocking):
         Raises:
             JobNotFound: there is none.
         """
-        found = self._call(partial(self._verbs.store.failure, group))
+        found = self._call(partial(self._verbs.store.failures.group, group))
         if found is None:
             raise JobNotFound(f"there is no group of failures {group!r}: its jobs are gone, or it was dropped")
         return found
@@ -113,7 +113,7 @@ class FailureVerbs(Blocking):
         last_us = None if older_than is None else (now - older_than) * 1e6
         while True:
             read = partial(
-                self._verbs.store.failed_jobs, group, before=cursor, limit=500, oldest_first=True,
+                self._verbs.store.failures.jobs, group, before=cursor, limit=500, oldest_first=True,
                 is_repeated=is_repeated, until=last_us,
             )  # fmt: skip
             ids, cursor = self._call(read)
@@ -123,13 +123,13 @@ class FailureVerbs(Blocking):
 
     def failed_snapshots(self, group: str, *, limit: int = 50) -> list[JobSnapshot]:
         """A group's jobs, that failed last first, at most so many."""
-        ids, _ = self._call(partial(self._verbs.store.failed_jobs, group, limit=limit))
+        ids, _ = self._call(partial(self._verbs.store.failures.jobs, group, limit=limit))
         found = self._call(partial(self._verbs.store.snapshots, ids))
         return [snapshot for snapshot in found if snapshot is not None]
 
     def groups_of(self, job_ids: Sequence[str]) -> list[str]:
         """Id of the group that each job is in, "" for those that are in none."""
-        return self._call(partial(self._verbs.store.groups_of, job_ids))
+        return self._call(partial(self._verbs.store.failures.groups_of, job_ids))
 
     # -- saying what is thought of a group ----------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ class FailureVerbs(Blocking):
 
     def _judge(self, group: str, state: GroupState, by: str) -> None:
         self.failure(group)
-        self._call(partial(self._verbs.store.judge, [group], str(state), by or self._owner))
+        self._call(partial(self._verbs.store.failures.judge, [group], str(state), by or self._owner))
 
     # -- acting on many -----------------------------------------------------------------------------------------------
 
@@ -305,7 +305,7 @@ class FailureVerbs(Blocking):
 
     def forget_group(self, group: str) -> None:
         """Forget a group that has no jobs; another one stays."""
-        self._call(partial(self._verbs.store.judge, [group], "dropped", ""))
+        self._call(partial(self._verbs.store.failures.judge, [group], "dropped", ""))
 
 
 def repeating(old: JobSpec, owner: str, params: Mapping[str, Any]) -> JobSpec:

@@ -21,7 +21,7 @@ from jobkit.run.inside.artifacts import Body, Bounds
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.shared import run_here
 from jobkit.settings import Settings
-from jobkit.store.hub import RedisHub
+from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 
@@ -35,7 +35,7 @@ class Inline:
     """Runs the jobs of one kit in the thread that submits them. `paused`: ids of jobs that wait for `run_paused`."""
 
     def __init__(
-        self, store: RedisStore, hub: RedisHub, codec: Codec, settings: Settings, paused: dict[str, None]
+        self, store: RedisStore, hub: EventHub, codec: Codec, settings: Settings, paused: dict[str, None]
     ) -> None:
         self._store, self._hub, self._codec, self._settings = store, hub, codec, settings
         self._paused = paused

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobState, StoreUnavailable
-from jobkit.store.hub import RedisHub, void
+from jobkit.store.events import EventHub, void
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import parse_stream_id
 
@@ -22,7 +22,7 @@ class Listening:
     """Part of `jobkit.client.verbs.Verbs`."""
 
     store: RedisStore
-    hub: RedisHub
+    hub: EventHub
 
     async def snapshot(self, job_id: str) -> JobSnapshot:
         raise NotImplementedError

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, StoreUnavailable, apply
-from jobkit.store.base import Store
-from jobkit.store.hub import RedisHub
+from jobkit.store.events import EventHub
+from jobkit.store.redis import RedisStore
 
 if TYPE_CHECKING:
     from jobkit.client.job import Job
@@ -36,7 +36,7 @@ _BATCH = 500
 class LiveJobs:
     """The handles of one kit. `start` and `close` run on the loop; `adopt` and `get` anywhere."""
 
-    def __init__(self, store: Store, hub: RedisHub) -> None:
+    def __init__(self, store: RedisStore, hub: EventHub) -> None:
         self._store, self._hub = store, hub
         self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
         self._kept: OrderedDict[str, Job] = OrderedDict()

@@ -20,8 +20,7 @@ from jobkit.schedules.firing import decide, firing, job_of
 from jobkit.schedules.timing import Timing, checked_count, checked_rules, timing
 from jobkit.schedules.words import utc
 from jobkit.settings import checked_name
-from jobkit.store.schedules import CHANGED, Firing
-from jobkit.store.values import Submission
+from jobkit.store.values import SCHEDULES_CHANGED, Firing, Submission
 from jobkit.tasks.options import SubmitOptions, check_submit_options
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import close_names
@@ -114,7 +113,7 @@ class SchedulingKit(Blocking):
         options: Mapping[str, Any],
         owner: str = "",
     ) -> Schedule:
-        now_ms = self._call(self._verbs.store.clock)
+        now_ms = self._call(self._verbs.store.now_ms)
         when = timing(**given, now_ms=now_ms)
         wanted = "" if name is None else checked_name("name", name)
         prepared = self._prepare(task, *_arguments(params), _options(options))
@@ -123,7 +122,7 @@ class SchedulingKit(Blocking):
         spec, payload = scheduled(prepared, wanted, when, self.codec, **rules)
         next_ms = when.after(now_ms, now_ms)
         assert next_ms is not None  # `timing` has seen to it
-        self._call(lambda: self._verbs.store.put_schedule(spec, payload, next_ms))
+        self._call(lambda: self._verbs.store.schedules.put(spec, payload, next_ms))
         return self.get_schedule(spec.name)
 
     def change_schedule(self, name: str, params: Mapping[str, Any] | None = None, /, **changes: Any) -> Schedule:
@@ -146,7 +145,7 @@ class SchedulingKit(Blocking):
         spec, payload = kept.spec, b""
         when = Timing.of(spec)
         if set(changes) & set(_WHEN):
-            now_ms = self._call(self._verbs.store.clock)
+            now_ms = self._call(self._verbs.store.now_ms)
             given = _given(when) | {key: changes[key] for key in _WHEN if key in changes}
             for key in ("cron", "every", "at"):
                 if changes.get(key) is not None:
@@ -160,7 +159,7 @@ class SchedulingKit(Blocking):
             prepared = replace(prepared, spec=replace(prepared.spec, **kept_options))
             spec, payload = scheduled(prepared, name, when, self.codec, count=count, **rules)
         else:
-            payload = self._call(lambda: self._verbs.store.schedule_payload(name)) or b""
+            payload = self._call(lambda: self._verbs.store.schedules.payload(name)) or b""
             spec = replace(
                 spec, cron=when.cron, every_ms=when.every_ms, at_ms=when.at_ms, tz=when.tz, until_ms=when.until_ms,
                 count=count, module="", **rules,
@@ -168,14 +167,14 @@ class SchedulingKit(Blocking):
         next_ms = when.after(kept.now_ms, kept.now_ms)
         if next_ms is None:
             raise InvalidParams(f"schedule {name!r} has no further time: change at, or until", "at")
-        self._call(lambda: self._verbs.store.put_schedule(spec, payload, next_ms))
+        self._call(lambda: self._verbs.store.schedules.put(spec, payload, next_ms))
         return self.get_schedule(name)
 
     # -- finding ------------------------------------------------------------------------------------------------------
 
     def schedules(self) -> list[Schedule]:
         """All schedules, by name."""
-        return [self._schedule_handle(found) for found in self._call(self._verbs.store.schedules)]
+        return [self._schedule_handle(found) for found in self._call(self._verbs.store.schedules.snapshots)]
 
     def get_schedule(self, name: str) -> Schedule:
         """The schedule of that name.
@@ -197,9 +196,9 @@ class SchedulingKit(Blocking):
         return found
 
     def _kept_schedule(self, name: str) -> ScheduleSnapshot:
-        found = self._call(lambda: self._verbs.store.schedules([name])) if isinstance(name, str) else []
+        found = self._call(lambda: self._verbs.store.schedules.snapshots([name])) if isinstance(name, str) else []
         if not found:
-            names = [schedule.name for schedule in self._call(self._verbs.store.schedules)]
+            names = [schedule.name for schedule in self._call(self._verbs.store.schedules.snapshots)]
             raise InvalidParams(f"there is no schedule {name!r}{close_names(str(name), names)}"[:400], "name")
         return found[0]
 
@@ -217,7 +216,7 @@ class SchedulingKit(Blocking):
     def pause_schedule(self, name: str) -> Schedule:
         """Fire nothing until it is resumed."""
         self._kept_schedule(name)
-        self._call(lambda: self._verbs.store.pause_schedule(name))
+        self._call(lambda: self._verbs.store.schedules.pause(name))
         return self.get_schedule(name)
 
     def resume_schedule(self, name: str) -> Schedule:
@@ -225,22 +224,22 @@ class SchedulingKit(Blocking):
         for _ in range(5):  # another process may change it in between
             kept = self._kept_schedule(name)
             next_ms = Timing.of(kept.spec).after(kept.now_ms, kept.anchor_ms) or 0
-            if self._call(partial(self._verbs.store.resume_schedule, name, kept.rev, next_ms)):
+            if self._call(partial(self._verbs.store.schedules.resume, name, kept.rev, next_ms)):
                 break
         return self.get_schedule(name)
 
     def remove_schedule(self, name: str) -> None:
         """Forget it; its jobs stay."""
         self._kept_schedule(name)
-        self._call(lambda: self._verbs.store.remove_schedule(name))
+        self._call(lambda: self._verbs.store.schedules.remove(name))
 
     def run_schedule(self, name: str) -> Job:
         """Run it once now, paused or not."""
         kept = self._kept_schedule(name)
-        payload = self._call(lambda: self._verbs.store.schedule_payload(name)) or b""
+        payload = self._call(lambda: self._verbs.store.schedules.payload(name)) or b""
         made = job_of(kept.spec, 0, payload, self.codec, "s" + secrets.token_hex(8)[:15])
         run = ScheduleRun(0, kept.now_ms, made.spec.id)
-        if self._call(lambda: self._verbs.store.fire(Firing(name, "", 0, (made,), (run,)))) is None:
+        if self._call(lambda: self._verbs.store.schedules.fire(Firing(name, "", 0, (made,), (run,)))) is None:
             raise JobkitError(f"schedule {name!r} was removed meanwhile")
         self._run_here(made.spec.id)
         return self.get(made.spec.id)
@@ -251,10 +250,10 @@ class SchedulingKit(Blocking):
         For `sync://`, which has no worker to do it; the jobs have run when this returns.
         """
         fired: list[Job] = []
-        while found := self._call(self._verbs.store.due_schedules)[0]:
+        while found := self._call(self._verbs.store.schedules.due)[0]:
             for due in found:
                 made = firing(due, decide(due), self.codec)
-                if self._call(partial(self._verbs.store.fire, made)) is None:
+                if self._call(partial(self._verbs.store.schedules.fire, made)) is None:
                     continue
                 for job in made.jobs:
                     self._run_here(job.spec.id)
@@ -280,7 +279,7 @@ class SchedulingKit(Blocking):
         if known is None or self.__dict__.get("_schedules_hub") is not self._hub:
             known = known if known is not None else weakref.WeakValueDictionary()
             self._known_schedules, self._schedules_hub = known, self._hub
-            self._hub.listen(self._schedule_news, CHANGED)
+            self._hub.listen(self._schedule_news, SCHEDULES_CHANGED)
             self._hub.on_status(lambda is_live: self._read_schedules(list(known)) if is_live else None)
         return known
 
@@ -297,7 +296,7 @@ class SchedulingKit(Blocking):
         background.spawn(self._reread(wanted))
 
     async def _reread(self, names: Sequence[str]) -> None:
-        self._move_schedules(await self._verbs.store.schedules(names))
+        self._move_schedules(await self._verbs.store.schedules.snapshots(names))
 
     def _move_schedules(self, found: Sequence[ScheduleSnapshot]) -> None:
         for snapshot in found:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain
-from jobkit.store.hub import RedisHub
+from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission, SubmitReply
 
@@ -19,13 +19,13 @@ _SLICE_JOBS, _SLICE_BYTES = 500, 4_000_000
 class Sending:
     """Part of `jobkit.client.verbs.Verbs`."""
 
-    def __init__(self, settings: Settings, store: RedisStore, hub: RedisHub) -> None:
+    def __init__(self, settings: Settings, store: RedisStore, hub: EventHub) -> None:
         self.settings, self.store, self.hub = settings, store, hub
         self._queue: list[tuple[Submission, asyncio.Future[SubmitReply]]] = []
         self._sender: asyncio.Task[None] | None = None
 
     async def submit(self, submission: Submission) -> SubmitReply:
-        """Submit one job; see `Store.submit`. Concurrent submits share a round trip."""
+        """Submit one job; see `RedisStore.submit`. Concurrent submits share a round trip."""
         reply: asyncio.Future[SubmitReply] = asyncio.get_running_loop().create_future()
         self._queue.append((submission, reply))
         if self._sender is None or self._sender.done():

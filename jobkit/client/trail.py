@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from jobkit.model import StoreUnavailable
 from jobkit.model.audit import AuditEntry
 from jobkit.model.snapshot import iso
-from jobkit.store.base import Store
+from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit")
 
@@ -27,7 +27,7 @@ _WAITING, _FIRST_S, _LATER_S = 1_000, 0.5, 15.0
 class Trail:
     """Of one kit; on the background loop."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: RedisStore) -> None:
         self._store = store
         self._late: deque[AuditEntry] = deque(maxlen=_WAITING)
         self._runner: asyncio.Task[None] | None = None
@@ -39,7 +39,7 @@ class Trail:
             StoreUnavailable: it is not written, but will be.
         """
         try:
-            await self._store.note(entry)
+            await self._store.audit_log.note(entry)
         except StoreUnavailable as error:
             logger.warning(
                 "%s by %s is not in the audit trail yet: %s", entry.action, entry.who or "an unnamed user", error
@@ -62,7 +62,7 @@ class Trail:
             wait_s = min(2 * wait_s, _LATER_S)
             try:
                 while self._late:
-                    await self._store.note(self._late[0])
+                    await self._store.audit_log.note(self._late[0])
                     self._late.popleft()
             except StoreUnavailable as error:
                 logger.debug("%d entries still wait for the audit trail: %s", len(self._late), error)

@@ -36,10 +36,11 @@ from jobkit.model import (
 )
 from jobkit.model.audit import AuditEntry
 from jobkit.settings import Settings
-from jobkit.store.hub import RedisHub
+from jobkit.store import export
+from jobkit.store.events import EventHub
+from jobkit.store.export import Dump
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.redis import RedisStore
-from jobkit.store.redis_dump import Dump
 from jobkit.store.values import ArtifactInfo, LogSlice, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import unknown_task
@@ -58,7 +59,7 @@ _OWN_MOST = 1_000
 class Verbs(Sending, Listening):
     """See the module's docstring. Every method may raise `StoreUnavailable`."""
 
-    def __init__(self, settings: Settings, store: RedisStore, hub: RedisHub, codec: Codec) -> None:
+    def __init__(self, settings: Settings, store: RedisStore, hub: EventHub, codec: Codec) -> None:
         super().__init__(settings, store, hub)
         self.codec = codec
         self._index: Index | None = None
@@ -323,17 +324,17 @@ class Verbs(Sending, Listening):
         await self._trail.note(entry)
 
     async def audit(self, limit: int = 100, before: str = "") -> list[AuditEntry]:
-        return list(await self.store.audit(limit, before))
+        return list(await self.store.audit_log.entries(limit, before))
 
     # -- keeping elsewhere --------------------------------------------------------------------------------------------
 
     async def dump(self, job_ids: Sequence[str]) -> list[Dump | None]:
         """Jobs with all that is kept of them, to write down elsewhere; None for those that are not kept."""
-        return await self.store.dump(job_ids)
+        return await export.read_dumps(self.store, job_ids)
 
     async def restore(self, dumps: Sequence[Dump]) -> list[bool]:
         """Put ended jobs back; False for those whose id is known here."""
-        return await self.store.restore(dumps)
+        return await export.restore(self.store, dumps)
 
 
 def _nearest(workers: Sequence[WorkerInfo], waiting: Waiting) -> Mapping[str, float] | None:

@@ -77,7 +77,7 @@ async def _counts(home: Home, namespaces: list[str]) -> list[Mapping[str, int]]:
         store = RedisStore(replace(settings, namespace=namespace))
         try:
             counts = await store.counts()
-            counts[JobState.SCHEDULED] += sum(schedule.next_ms > 0 for schedule in await store.schedules())
+            counts[JobState.SCHEDULED] += sum(schedule.next_ms > 0 for schedule in await store.schedules.snapshots())
             found.append(counts)
         finally:
             await store.close()

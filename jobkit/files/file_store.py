@@ -2,7 +2,7 @@
 
     DIRECTORY / base (of the namespace) / xx / folder (of the job) / job, result.1, artifact names, log
 
-All names are generated here and carry no meaning. `base` comes from the store (`Store.place`), so two servers that
+All names are generated here and carry no meaning. `base` comes from the store (`RedisStore.place`), so two servers that
 share a directory never mix up their files. A folder belongs to one submission, not to an id, which may be used again.
 Its file `job` names the owner, so that a sweep finds orphaned folders.
 """

@@ -18,9 +18,9 @@ from typing import Any
 from jobkit.index.database import ASK, COUNT, WRITE, Hit, IndexDatabase
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.runners import Runners
-from jobkit.store.base import Store
-from jobkit.store.hub import RedisHub
+from jobkit.store.events import EventHub
 from jobkit.store.query import Brief, Query, QueryPage, matches, write_cursor
+from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.index")
 
@@ -45,7 +45,7 @@ _ROUNDS = 6
 class Index:
     """Search index of a store, on the store's event loop; created empty on first use. See the module's docstring."""
 
-    def __init__(self, store: Store, hub: RedisHub) -> None:
+    def __init__(self, store: RedisStore, hub: EventHub) -> None:
         self._store, self._hub = store, hub
         self._database: IndexDatabase | None = None
         self._runners = Runners(self._failed)
@@ -79,7 +79,7 @@ class Index:
     # -- questions ----------------------------------------------------------------------------------------------------
 
     async def page(self, query: Query) -> QueryPage:
-        """Return a page of jobs like `Store.list`; with `searched` set while the index is incomplete.
+        """Return a page of jobs like `RedisStore.list`; with `searched` set while the index is incomplete.
 
         Raises:
             InvalidParams: the order is unknown, or the cursor belongs to another order.
@@ -230,7 +230,7 @@ class Index:
             below = str(int(self._floor))
         high = float(below or "inf")
         while True:
-            found, last = await self._store.versions(below, _VERSIONS)
+            found, last = await self._store.finder.versions(below, _VERSIONS)
             low = int(last) if last else -1
             known = {}
             if not is_first:
@@ -238,7 +238,7 @@ class Index:
             gone = known.keys() - {job_id for job_id, _, _ in found}
             differ = [job_id for job_id, us, seq in found if known.get(job_id) != (us, seq)]
             for start in range(0, len(differ), _SLICE):
-                briefs = [brief for brief in await self._store.briefs(differ[start : start + _SLICE]) if brief]
+                briefs = [brief for brief in await self._store.finder.briefs(differ[start : start + _SLICE]) if brief]
                 if is_first:
                     briefs.sort(key=lambda brief: brief.us, reverse=True)
                     await self._do(db, WRITE, lambda briefs=briefs: db.append(briefs))  # type: ignore[misc]
@@ -303,7 +303,7 @@ class Index:
             for start in range(0, len(ids), _SLICE):
                 some = ids[start : start + _SLICE]
                 try:
-                    read = await self._store.briefs(some)
+                    read = await self._store.finder.briefs(some)
                 except BaseException:
                     self._dirty |= dict.fromkeys(ids[start:])
                     raise

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from jobkit.codec import Codec, Subject
 from jobkit.model import JobSpec, ScheduleRun, ScheduleSpec
 from jobkit.schedules.timing import MOST_COUNTED, Timing
-from jobkit.store.schedules import DueSchedule, Firing
-from jobkit.store.values import Submission
+from jobkit.store.values import DueSchedule, Firing, Submission
 
 #: A slot that is fired later than this counts as missed.
 MISSED_AFTER_MS = 60_000

@@ -1,4 +1,5 @@
 """The store: keeps jobs, and is the only code that changes their state.
 
-`base` defines what a store does; `redis` does it with Redis Functions; `private` starts the server of `sync://`.
+`redis` has the verbs for jobs and workers; `schedules`, `failures`, `finding` and `web` are its other parts. `library`
+assembles the Redis Functions in `lua/`; `private` starts the server of `sync://`.
 """

@@ -13,10 +13,9 @@ import hiredis
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from jobkit.settings import Settings
-from jobkit.store import library, records
+from jobkit.store import library, wire
 from jobkit.store.connect import open_blocking, reaching
 from jobkit.store.values import Submission, SubmitReply
-from jobkit.store.wire import submit_args
 
 
 class DirectSubmit:
@@ -24,7 +23,7 @@ class DirectSubmit:
 
     Args:
         settings: URL and namespace.
-        client: the submitter's own channel, see `Store.submit`.
+        client: the submitter's own channel, see `RedisStore.submit`.
     """
 
     def __init__(self, settings: Settings, client: str) -> None:
@@ -36,15 +35,15 @@ class DirectSubmit:
         self._lock = threading.Lock()
 
     def submit(self, job: Submission) -> SubmitReply:
-        """Submit one job; see `Store.submit`.
+        """Submit one job; see `RedisStore.submit`.
 
         Raises:
             StoreUnavailable: no answer; the job may be stored or not, and the submit may be repeated.
         """
-        args = [self._client, *submit_args([job])]
+        args = [self._client, *wire.submit_args([job])]
         with reaching(self._settings), self._lock:
             reply = library.run_blocking(self._call, self._prefix, "submit", args)
-        return records.answers([job], reply)[0]
+        return wire.answers([job], reply)[0]
 
     def _call(self, *command: Any) -> Any:
         """A command's reply, without the bookkeeping of redis-py's pool."""

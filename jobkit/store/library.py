@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
+import hiredis
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError, ResponseError
-
-from jobkit.store.line import Line
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 Command = tuple[Any, ...]
 
@@ -164,11 +163,68 @@ def load_blocking(execute: Callable[..., Any]) -> None:
             return
 
 
+class RedisConnection:
+    """Sends commands of one client; concurrent calls take a connection each. Belongs to one event loop.
+
+    Without redis-py's pool and pipeline, whose bookkeeping costs more than the command itself. The connections are
+    redis-py's own, from the client's pool, so URL, login, TLS, Sentinel and closing stay its business. Commands are in
+    the socket's buffer before the coroutine first waits: the server works while the loop goes on.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._pool: Any = redis.connection_pool
+        self._idle: list[Any] = []
+
+    async def call(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return replies of commands that are sent together; an error of the server stands in its position.
+
+        Raises:
+            RedisError, OSError: the server does not answer; what was executed is not known.
+        """
+        connection = await self._idle_one() or await self._pool.get_connection()
+        replies: list[Any] = []
+        is_whole = False
+        try:
+            await connection.send_packed_command([hiredis.pack_command(c) for c in commands], check_health=False)
+            for _ in commands:
+                try:
+                    replies.append(await connection.read_response())
+                except ResponseError as error:
+                    replies.append(error)
+            # A server that became a replica must be looked for again.
+            is_whole = not any(isinstance(reply, ReadOnlyError) for reply in replies)
+        finally:
+            if is_whole:
+                self._idle.append(connection)
+            else:  # a reply may still be on its way
+                await self._drop(connection)
+        return replies
+
+    async def cut(self) -> None:
+        """Close what is not in use; the next call opens another."""
+        while self._idle:
+            await self._drop(self._idle.pop())
+
+    async def _idle_one(self) -> Any:
+        """Return a connection that was not cut since its last use, or None. Does not wait if there is one."""
+        while self._idle:
+            connection = self._idle.pop()
+            reader = connection._reader
+            if reader is not None and not reader.at_eof() and reader.exception() is None:
+                return connection
+            await self._drop(connection)
+        return None
+
+    async def _drop(self, connection: Any) -> None:
+        await connection.disconnect(nowait=True)
+        await self._pool.release(connection)
+
+
 class Functions:
     """Calls verbs on one client, for one namespace; those of another library than the current one if given."""
 
     def __init__(self, redis: Redis, prefix: str, library: Library | None = None) -> None:
-        self._line = Line(redis)
+        self._connection = RedisConnection(redis)
         self._prefix, self._library = prefix, library
 
     async def run(self, verb: str, args: Sequence[Any]) -> Any:
@@ -178,11 +234,11 @@ class Functions:
 
     async def run_many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
         """Replies of several verbs, sent together: one round trip. Each is atomic, the group is not."""
-        replies = await self._line.call([call(self._prefix, verb, args, self._library) for verb, args in calls])
+        replies = await self._connection.call([call(self._prefix, verb, args, self._library) for verb, args in calls])
         missing = [i for i, reply in enumerate(replies) if is_missing(reply)]
         if missing:  # not executed: safe to send again, in their order
             await self._load()
-            again = await self._line.call([call(self._prefix, *calls[i], self._library) for i in missing])
+            again = await self._connection.call([call(self._prefix, *calls[i], self._library) for i in missing])
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
         for reply in replies:
@@ -195,6 +251,6 @@ class Functions:
         commands = next(steps)
         while True:
             try:
-                commands = steps.send(await self._line.call(commands))
+                commands = steps.send(await self._connection.call(commands))
             except StopIteration:
                 return

@@ -1,11 +1,13 @@
-"""The store on Redis: every verb is one function of `library` or one pipeline.
+"""The store on Redis: jobs, workers and tasks. Every verb is one function of `library` or one pipeline.
 
-Only this room and `lua/` spell keys and channels; `docs/architecture.md` lists them.
+Each verb that moves a job checks that the transition is allowed, increases the job's `seq`, stores the event with the
+record and publishes it, in one atomic step. The server's clock is the only clock. Only this room and `lua/` spell keys
+and channels; `docs/architecture.md` lists them.
 """
 
 from __future__ import annotations
 
-import asyncio
+import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -16,17 +18,15 @@ from redis.asyncio import Redis
 
 from jobkit.model import JobEvent, JobSnapshot, JobState, LogLine, Rule, StoreUnavailable, Waiting
 from jobkit.settings import Settings
-from jobkit.store import records
+from jobkit.store import wire
 from jobkit.store.connect import explain
-from jobkit.store.redis_audit import RedisAudit
-from jobkit.store.redis_dump import RedisDump
-from jobkit.store.redis_failures import RedisFailures
-from jobkit.store.redis_files import RedisFiles
-from jobkit.store.redis_list import RedisList
-from jobkit.store.redis_part import awaited
-from jobkit.store.redis_schedules import RedisSchedules
-from jobkit.store.redis_web import RedisWeb
+from jobkit.store.failures import FailureStore
+from jobkit.store.finding import JobFinder
+from jobkit.store.namespace import RedisNamespace, awaited, to_ms
+from jobkit.store.query import Query, QueryPage
+from jobkit.store.schedules import ScheduleStore
 from jobkit.store.values import (
+    ArtifactInfo,
     AttemptNews,
     Claimed,
     Ending,
@@ -39,18 +39,7 @@ from jobkit.store.values import (
     expired,
     is_before,
 )
-from jobkit.store.wire import (
-    claim_args,
-    finish_args,
-    keep_args,
-    progress_args,
-    prune_args,
-    read_claim,
-    read_claimed,
-    read_renewal,
-    renew_args,
-    submit_args,
-)
+from jobkit.store.web import AuditLog, WebStore
 
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
@@ -59,43 +48,69 @@ _unjson = msgspec.json.decode
 _FOREVER_MS = 315_360_000_000
 
 
-class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump, RedisWeb, RedisAudit):
-    """See `jobkit.store.base.Store`."""
+class RedisStore(RedisNamespace):
+    """Jobs, workers and tasks of a namespace; the rest is in its parts.
+
+    Every verb raises `StoreUnavailable` if the server does not answer.
+
+    Attributes:
+        finder: pages of jobs. schedules, failures: schedules, groups of failed jobs.
+        web: updates, subscribers and tokens of HTTP. audit_log: actions of users.
+    """
 
     def __init__(self, settings: Settings, redis: Redis | None = None) -> None:
         super().__init__(settings, redis)
         self._lease_ms = int(settings.lease * 1000)
+        self.finder = JobFinder(self)
+        self.schedules = ScheduleStore(self)
+        self.failures = FailureStore(self)
+        self.web = WebStore(self)
+        self.audit_log = AuditLog(self)
 
-    def channel(self, kind: str, name: str = "") -> str:
-        """Return the channel of "all", of a job ("ch"), of a process ("client") or of a worker ("inbox")."""
-        return f"{self.prefix}{kind}:{name}" if name else f"{self.prefix}{kind}"
-
-    # -- moving jobs ------------------------------------------------------------------------------------------------
+    # -- moving jobs --------------------------------------------------------------------------------------------------
 
     async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[SubmitReply]:
-        with self._reaching():
-            return records.answers(jobs, await self.functions.run("submit", [client, *submit_args(jobs)]))
+        """Store each job once; nothing changes if its id is known.
+
+        A job whose spec says `once` or has a `cache_key` may turn out to be another job; see `SubmitReply`.
+
+        Args:
+            client: the submitter's own channel, to which every later event of the jobs is published, too.
+        """
+        return wire.answers(jobs, await self.run("submit", [client, *wire.submit_args(jobs)]))
 
     async def claim(
         self, worker: WorkerInfo, free: int, received: int = 0, awaited: Sequence[str] = (), lent: int = 0
     ) -> tuple[list[Claimed], float]:
-        with self._reaching():
-            reply = await self.functions.run("claim", self.claim_args(worker, free, received, awaited, lent))
-        return read_claim(reply)
+        """Claim up to `free` jobs in the order of the worker's queues; also return the seconds until the next is due.
+
+        First returns jobs with an expired lease to their queue and makes due ones ready. Registers the slots that stay
+        free, so that a submit may hand a job over without a further round trip.
+
+        Args:
+            received: number of handed-over jobs that the worker has seen; negative starts the count again.
+            awaited: jobs for which jobs of this worker wait, most urgent first. Up to `lent` of them (or of those whose
+                results they need, or that jobs of other workers wait for) are claimed first, whatever their position.
+        """
+        return wire.read_claim(await self.run("claim", self.claim_args(worker, free, received, awaited, lent)))
 
     def claim_args(
         self, worker: WorkerInfo, free: int, received: int, awaited: Sequence[str] = (), lent: int = 0
     ) -> list[Any]:
-        return claim_args(
-            worker,
-            free,
-            received,
-            lease_ms=self._lease_ms,
-            max_losses=self.settings.max_losses,
-            ttl_ms=self._ttl_ms,
-            awaited=awaited,
-            lent=lent,
-        )
+        options: dict[str, Any] = {
+            "queues": worker.queues,
+            "lease_ms": self._lease_ms,
+            "max_losses": self.settings.max_losses,
+            "ttl_ms": self.ttl_ms,
+            "limit": 100,  # of the due jobs and expired leases that one call handles
+        }
+        if worker.weights:
+            options["weights"] = dict(worker.weights)
+        if worker.resources:
+            options["has"] = dict(worker.resources)
+        if awaited:
+            options |= {"awaited": awaited, "lent": lent}
+        return [worker.id, free, received, _json(options)]
 
     async def claim_one(self, worker: WorkerInfo, job_id: str) -> tuple[Claimed | None, bool]:
         """Claim one waiting job, ignoring its position in the queue, due time and limits, with a lease without end.
@@ -103,24 +118,26 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
         Returns:
             None if it does not wait for a worker; and True if that is because its queue or task is paused.
         """
-        with self._reaching():
-            reply = await self.functions.run("claim_one", [worker.id, job_id, _FOREVER_MS])
-        return (read_claimed(reply) if len(reply) > 10 else None), reply == b"paused"
+        reply = await self.run("claim_one", [worker.id, job_id, _FOREVER_MS])
+        return (wire.read_claimed(reply) if len(reply) > 10 else None), reply == b"paused"
 
     async def followers(self, job_id: str) -> list[str]:
         """Return the ids of the jobs that wait for the result of this one, in the order of their submits."""
-        with self._reaching():
+        with self.reaching():
             return [id.decode() for id in await awaited(self.redis.zrange(f"{self.prefix}after:{job_id}", 0, -1))]
 
     async def progress(self, news: Sequence[AttemptNews]) -> list[bool]:
-        with self._reaching():
-            answers = await self.functions.run("progress", progress_args(news))
-        return [answer == 1 for answer in answers]
+        """Store and publish news; False if the token is no longer valid."""
+        return [answer == 1 for answer in await self.run("progress", wire.progress_args(news))]
+
+    async def keep(self, artifacts: Sequence[Kept]) -> list[bool]:
+        """Keep artifacts as long as their jobs; False if the token is no longer valid."""
+        return [answer == 1 for answer in await self.run("keep", wire.keep_args(artifacts))]
 
     async def finish(self, endings: Sequence[Ending]) -> list[int]:
-        with self._reaching():
-            answers: list[int] = await self.functions.run("finish", finish_args(endings))
-            return answers
+        """End attempts: `FINISHED`, `ALREADY` (same token before: the reply was lost), or `FENCED`."""
+        answers: list[int] = await self.run("finish", wire.finish_args(endings))
+        return answers
 
     async def exchange(
         self,
@@ -135,155 +152,267 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
         """
         calls: list[tuple[str, Sequence[Any]]] = []
         if news:
-            calls.append(("progress", progress_args(news)))
+            calls.append(("progress", wire.progress_args(news)))
         if artifacts:
-            calls.append(("keep", keep_args(artifacts)))
+            calls.append(("keep", wire.keep_args(artifacts)))
         if endings:
-            calls.append(("finish", finish_args(endings)))
+            calls.append(("finish", wire.finish_args(endings)))
         if claim:
             calls.append(("claim", self.claim_args(*claim)))
-        with self._reaching():
+        with self.reaching():
             replies = await self.functions.run_many(calls)
         answers = replies[bool(news) + bool(artifacts)] if endings else []
-        claimed, wait_s = read_claim(replies[-1]) if claim else ([], float("inf"))
+        claimed, wait_s = wire.read_claim(replies[-1]) if claim else ([], float("inf"))
         return answers, claimed, wait_s
 
     async def cancel(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
-        with self._reaching():
-            states = await self.functions.run("cancel", [_json({"reason": reason, "ttl_ms": self._ttl_ms}), *job_ids])
+        """Request jobs to stop. Return the state that each is in now, "" if unknown.
+
+        A waiting job is "cancelled" at once; a running one stays "running" until its worker has stopped it; a terminal
+        one keeps its state.
+        """
+        states = await self.run("cancel", [_json({"reason": reason, "ttl_ms": self.ttl_ms}), *job_ids])
         return [state.decode("utf-8", "replace") for state in states]
 
+    async def move(
+        self, job_ids: Sequence[str], queue: str | None = None, priority: int | None = None, reason: str = ""
+    ) -> list[str]:
+        """Move waiting jobs to another queue or priority; they keep the time since which they wait.
+
+        Return for each "" if it is moved, else why not: "unknown", "arq" (its queue is arq's own), or its state.
+        """
+        options: dict[str, Any] = {"reason": reason}
+        if queue:
+            options["queue"] = queue
+        if priority is not None:
+            options["priority"] = priority
+        return [answer.decode() for answer in await self.run("move", [_json(options), *job_ids])]
+
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
-        with self._reaching():
-            return [gone == 1 for gone in await self.functions.run("delete", list(job_ids))]
+        """Delete terminal jobs with everything they own; False for a job that is unknown or not terminal."""
+        return [gone == 1 for gone in await self.run("delete", job_ids)]
 
     async def prune(self, limit: int = 200, keep: int | None = None) -> int:
-        with self._reaching():
-            pruned: int = await self.functions.run("prune", prune_args(limit, keep))
-            return pruned
+        """Delete up to `limit` expired jobs, and ended ones beyond `keep`; return their number.
+
+        If there are too many, those that would expire first go first.
+        """
+        pruned: int = await self.run("prune", wire.prune_args(limit, keep))
+        return pruned
 
     async def renew(self, worker_id: str, held: Mapping[str, str], facts: Mapping[str, Any]) -> Renewal:
         """Send a worker's heartbeat: its leases (`held` is job id to token) and its published state.
 
         The heartbeat thread sends the same over a separate connection; see `jobkit.worker.lease`.
         """
-        args = renew_args(worker_id, facts, held, self._lease_ms, self.settings.max_losses, self._ttl_ms)
-        with self._reaching():
-            return read_renewal(await self.functions.run("renew", args))
+        args = wire.renew_args(worker_id, facts, held, self._lease_ms, self.settings.max_losses, self.ttl_ms)
+        return wire.read_renewal(await self.run("renew", args))
 
     async def leave(self, worker_id: str) -> int:
-        """Deregister a worker that shuts down, so that no queue offers it. Return the number of jobs that it was
-        handed.
-        """
-        with self._reaching():
-            handed: int = await self.functions.run("leave", [worker_id])
-            return handed
+        """Deregister a worker that shuts down, so that no queue offers it.
 
-    async def move(
-        self, job_ids: Sequence[str], queue: str | None = None, priority: int | None = None, reason: str = ""
-    ) -> list[str]:
-        options: dict[str, Any] = {"reason": reason}
-        if queue:
-            options["queue"] = queue
-        if priority is not None:
-            options["priority"] = priority
-        with self._reaching():
-            answers = await self.functions.run("move", [_json(options), *job_ids])
-        return [answer.decode() for answer in answers]
+        Return the number of jobs handed to it since it subscribed; the last may still be in transit.
+        """
+        handed: int = await self.run("leave", [worker_id])
+        return handed
 
     async def set_rule(self, gate: str, change: Mapping[str, Any] | None) -> Rule:
-        with self._reaching():
-            rule, held = await self.functions.run("rule", [gate, b"" if change is None else _json(change)])
+        """Change the rule of a task or queue, which overrides the declaration of the task; return the new rule.
+
+        Args:
+            gate: "task:NAME" or "queue:NAME".
+            change: parts of the rule: `n`, `count` with `period_ms`, `paused`; None for a part ends that part. {}
+                changes nothing, None ends the whole rule.
+        """
+        rule, held = await self.run("rule", [gate, b"" if change is None else _json(change)])
         return Rule.from_wire(gate, _unjson(rule) if rule else {}, held)
 
-    async def rules(self) -> list[Rule]:
-        with self._reaching():
-            found = await awaited(self.redis.hgetall(f"{self.prefix}rules"))
-            gates = sorted(gate.decode() for gate in found)
-            pipe = self.redis.pipeline(transaction=False)
-            for gate in gates:
-                pipe.zcard(f"{self.prefix}holders:{gate}")
-            held = await pipe.execute()
-        return [
-            Rule.from_wire(gate, _unjson(found[gate.encode()]), n) for gate, n in zip(gates, held, strict=True)
-        ]  # fmt: skip
+    async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:
+        """Request workers to end: "drain" finishes their jobs, "now" releases them. Return how many are known."""
+        asked: int = await self.run("stop", [how, *worker_ids])
+        return asked
 
-    async def waiting(self, job_ids: Sequence[str]) -> list[Waiting | None]:
-        if not job_ids:
-            return []
-        with self._reaching():
-            answers = await self.functions.run("waiting", list(job_ids))
-        return [Waiting.from_wire(_unjson(answer)) if answer else None for answer in answers]
-
-    async def handed(self, worker_id: str) -> int:
-        """Return the number of jobs handed to a worker since it subscribed; the last may still be in transit."""
-        with self._reaching():
-            return int(await awaited(self.redis.hget(f"{self.prefix}worker:{worker_id}", "handed")) or 0)
-
-    # -- looking ----------------------------------------------------------------------------------------------------
+    # -- reading jobs -------------------------------------------------------------------------------------------------
 
     async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]:
+        """Return the snapshot of each job; None if it is unknown or its record cannot be read."""
         if not job_ids:
             return []
-        with self._reaching():
+        with self.reaching():
             pipe = self.redis.pipeline(transaction=False)
             for job_id in job_ids:
                 pipe.hgetall(f"{self.prefix}job:{job_id}")
             found = await pipe.execute(raise_on_error=False)
         snapshots = []
         for job_id, record in zip(job_ids, found, strict=True):
-            if isinstance(record, Exception) and not records.is_wrong_type(record):
+            if isinstance(record, Exception) and not wire.is_wrong_type(record):
                 raise explain(record, self.settings)
-            snapshots.append(records.readable(f"the record of job {job_id}", records.snapshot, record))
+            snapshots.append(wire.readable(f"the record of job {job_id}", wire.snapshot, record))
         return snapshots
 
     async def result(self, job_id: str) -> bytes | None:
+        """Return the sealed value, or None."""
         return await self._result_part("result", job_id)
 
-    async def payload(self, job_id: str) -> bytes | None:
-        return await self._get(f"{self.prefix}args:{job_id}")
-
     async def preview(self, job_id: str) -> bytes | None:
+        """Return the sealed preview of its result (`jobkit.attempts.read_preview`)."""
         return await self._result_part("preview", job_id)
 
     async def _result_part(self, part: str, job_id: str) -> bytes | None:
         """Return a part of the result: the job's own, or that of the job whose cached result it has."""
-        found = await self._get(f"{self.prefix}{part}:{job_id}")
+        found = await self.get(f"{part}:{job_id}")
         if found is None:
-            with self._reaching():
+            with self.reaching():
                 source: Any = await awaited(self.redis.hget(f"{self.prefix}job:{job_id}", "cached"))
             if source:
-                found = await self._get(f"{self.prefix}{part}:{source.decode()}")
+                found = await self.get(f"{part}:{source.decode()}")
         return found
 
-    async def _get(self, key: str) -> bytes | None:
-        with self._reaching():
-            value: bytes | None = await self.redis.get(key)
-            return value
+    async def payload(self, job_id: str) -> bytes | None:
+        """Return the sealed arguments, which are kept as long as the job."""
+        return await self.get(f"args:{job_id}")
+
+    async def payloads(self, job_ids: Sequence[str]) -> list[bytes | None]:
+        if not job_ids:
+            return []
+        with self.reaching():
+            found: list[bytes | None] = await self.redis.mget([f"{self.prefix}args:{job_id}" for job_id in job_ids])
+        return found
 
     async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
-        with self._reaching():
+        """Return lines numbered above `after`; with `tail`, only the last so many."""
+        with self.reaching():
             pipe = self.redis.pipeline(transaction=False)
             pipe.hmget(f"{self.prefix}job:{job_id}", ["logn", "logdropped"])
             pipe.xrange(f"{self.prefix}log:{job_id}")
             (total, dropped), entries = await pipe.execute()
         lines: list[LogLine] = []
         for _, entry in entries:
-            lines += records.readable(f"log lines of job {job_id}", partial(records.lines, after), entry) or ()
+            lines += wire.readable(f"log lines of job {job_id}", partial(wire.lines, after), entry) or ()
         if tail is not None:
             lines = lines[-tail:] if tail > 0 else []
         return LogSlice(tuple(lines), int(total or 0), int(dropped or 0))
 
+    async def waiting(self, job_ids: Sequence[str]) -> list[Waiting | None]:
+        """Return why each queued job cannot start yet, ignoring free slots; None if nothing blocks it."""
+        if not job_ids:
+            return []
+        return [Waiting.from_wire(_unjson(answer)) if answer else None for answer in await self.run("waiting", job_ids)]
+
     async def counts(self) -> dict[str, int]:
-        with self._reaching():
+        """Return the number of jobs by state, for every state."""
+        with self.reaching():
             pipe = self.redis.pipeline(transaction=False)
             for state in JobState:
                 pipe.zcard(f"{self.prefix}state:{state}")
             return dict(zip(map(str, JobState), await pipe.execute(), strict=True))
 
+    async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
+        """Return numbered events of all jobs after an event id, oldest first; "" or "0-0" for the oldest stored ones.
+
+        Raises:
+            EventsExpired: some after that id are no longer stored.
+        """
+        start = f"({after}" if after else "-"
+        key = f"{self.prefix}events"
+        with self.reaching():
+            pipe = self.redis.pipeline(transaction=False)
+            pipe.xrange(key, start, "+", count=limit)
+            pipe.xrange(key, count=1)
+            entries, oldest = await pipe.execute()
+            if oldest and is_before(after, oldest[0][0].decode()):
+                facts: Any = await self.redis.xinfo_stream(key)
+                if facts["entries-added"] != facts["length"]:  # it has lost an entry
+                    raise expired(after, oldest[0][0].decode())
+        read = [wire.readable(f"event {id.decode()}", partial(wire.event, id.decode()), entry) for id, entry in entries]
+        return [event for event in read if event is not None]
+
+    async def last_event_id(self) -> str:
+        """Return the id of the newest event of the namespace, or "0-0"."""
+        with self.reaching():
+            entries = await self.redis.xrevrange(f"{self.prefix}events", count=1)
+        return entries[0][0].decode() if entries else "0-0"
+
+    async def news(self, after: str, wait_s: float) -> None:
+        """Return when there is an event after this event id, at the latest after `wait_s`; uses a separate
+        connection.
+        """
+        with self.reaching():
+            await self.redis.xread({f"{self.prefix}events": after}, count=1, block=max(1, int(wait_s * 1000)))
+
+    # -- artifacts and files ------------------------------------------------------------------------------------------
+
+    async def artifacts(self, job_id: str) -> list[ArtifactInfo]:
+        """Return a job's artifacts, oldest first."""
+        with self.reaching():
+            found = await awaited(self.redis.hgetall(f"{self.prefix}artifacts:{job_id}"))
+        infos = [ArtifactInfo(name.decode(), **_unjson(meta)) for name, meta in found.items()]
+        return sorted(infos, key=lambda info: (info.at_ms, info.name))
+
+    async def artifact(self, job_id: str, name: str) -> bytes | None:
+        """Return the sealed artifact (or sealed reference to its file), or None."""
+        with self.reaching():
+            value: bytes | None = await awaited(self.redis.hget(f"{self.prefix}bodies:{job_id}", name))  # type: ignore[arg-type]  # typed as text
+            return value
+
+    async def folder(self, job_id: str) -> str:
+        """Return the folder of a job's files, "" if it has none."""
+        with self.reaching():
+            value: Any = await awaited(self.redis.hget(f"{self.prefix}filed", job_id))
+        return value.decode() if value else ""
+
+    async def place(self) -> str:
+        """Return the namespace's random mark (16 hex digits); a different one means that the store was wiped.
+
+        It is also the namespace's folder in a directory that several servers use.
+        """
+        value = await self.get("place")  # first: a full server accepts no new mark, but has one
+        if value is None:
+            with self.reaching():
+                await self.redis.set(f"{self.prefix}place", secrets.token_hex(8), nx=True)
+            value = await self.get("place")
+        return (value or b"").decode()
+
+    async def orphaned(self, limit: int = 100) -> list[str]:
+        """Return some folders whose jobs are deleted; a process that can reach them removes them."""
+        with self.reaching():
+            found: Any = await awaited(self.redis.srandmember(f"{self.prefix}litter", limit))
+        return sorted(folder.decode() for folder in found or ())
+
+    async def cleaned_up(self, folders: Sequence[str]) -> None:
+        """Remove deleted folders from the clean-up list."""
+        if folders:
+            with self.reaching():
+                await awaited(self.redis.srem(f"{self.prefix}litter", *folders))
+
+    async def owned(self, submissions: Sequence[tuple[str, int]]) -> list[bool]:
+        """Return True for each job id and time of submit (microseconds) if that very job is stored."""
+        if not submissions:
+            return []
+        with self.reaching():
+            pipe = self.redis.pipeline(transaction=False)
+            for job_id, _ in submissions:
+                pipe.hget(f"{self.prefix}job:{job_id}", "us")
+            found = await pipe.execute()
+        return [raw is not None and int(float(raw)) == us for raw, (_, us) in zip(found, submissions, strict=True)]
+
+    # -- queues, workers, tasks ---------------------------------------------------------------------------------------
+
+    async def rules(self) -> list[Rule]:
+        """Return the rules that were set for tasks and queues, by the gate's name."""
+        with self.reaching():
+            found = await awaited(self.redis.hgetall(f"{self.prefix}rules"))
+            gates = sorted(gate.decode() for gate in found)
+            pipe = self.redis.pipeline(transaction=False)
+            for gate in gates:
+                pipe.zcard(f"{self.prefix}holders:{gate}")
+            held = await pipe.execute()
+        return [Rule.from_wire(gate, _unjson(found[gate.encode()]), n) for gate, n in zip(gates, held, strict=True)]
+
     async def queues(self) -> dict[str, dict[str, int]]:
+        """Return for each queue `queued`, `scheduled`, `running` and `workers` (alive and serving it)."""
         workers = await self.workers()
-        with self._reaching():
+        with self.reaching():
             members = await awaited(self.redis.smembers(f"{self.prefix}queues"))
             names = sorted(
                 {name.decode("utf-8", "replace") for name in members}
@@ -311,93 +440,86 @@ class RedisStore(RedisFiles, RedisFailures, RedisList, RedisSchedules, RedisDump
         }
 
     async def workers(self) -> list[WorkerInfo]:
-        with self._reaching():
+        with self.reaching():
             ids = [raw.decode("utf-8", "replace") for raw in await self.redis.zrevrange(f"{self.prefix}workers", 0, -1)]
             pipe = self.redis.pipeline(transaction=False)
             for worker_id in ids:
                 pipe.hgetall(f"{self.prefix}worker:{worker_id}")
             pipe.time()
-            *found, (seconds, micros) = await pipe.execute()
-        now_ms = seconds * 1000 + micros // 1000
+            *found, time = await pipe.execute()
         read = [
-            records.readable(f"the record of worker {id}", partial(records.worker, id, now_ms), record)
+            wire.readable(f"the record of worker {id}", partial(wire.worker, id, to_ms(time)), record)
             for id, record in zip(ids, found, strict=True)
         ]
         return [worker for worker in read if worker is not None]
 
-    async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:
-        with self._reaching():
-            asked: int = await self.functions.run("stop", [how, *worker_ids])
-            return asked
+    async def handed(self, worker_id: str) -> int:
+        """Return the number of jobs handed to a worker since it subscribed; the last may still be in transit."""
+        with self.reaching():
+            return int(await awaited(self.redis.hget(f"{self.prefix}worker:{worker_id}", "handed")) or 0)
 
     async def publish_tasks(self, tasks: Mapping[str, bytes]) -> None:
+        """Store sealed task definitions for processes that do not import them."""
         if tasks:
-            with self._reaching():
+            with self.reaching():
                 await awaited(self.redis.hset(f"{self.prefix}tasks", mapping=dict(tasks)))
 
     async def tasks(self) -> dict[str, bytes]:
-        with self._reaching():
+        with self.reaching():
             found = await awaited(self.redis.hgetall(f"{self.prefix}tasks"))
         return {name.decode("utf-8", "replace"): sealed for name, sealed in sorted(found.items())}
 
     async def publish_took(self, seconds: Mapping[str, float]) -> None:
         """Store the usual run time of each task in seconds."""
-        with self._reaching():
-            wire = {task: str(value) for task, value in seconds.items()}
-            await awaited(self.redis.hset(f"{self.prefix}took", mapping=wire))
+        with self.reaching():
+            await awaited(self.redis.hset(f"{self.prefix}took", mapping={t: str(s) for t, s in seconds.items()}))
 
     async def took(self) -> dict[str, float]:
-        with self._reaching():
+        with self.reaching():
             found = await awaited(self.redis.hgetall(f"{self.prefix}took"))
         return {task.decode(): float(value) for task, value in found.items()}
 
-    async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
-        start = f"({after}" if after else "-"
-        key = f"{self.prefix}events"
-        with self._reaching():
-            pipe = self.redis.pipeline(transaction=False)
-            pipe.xrange(key, start, "+", count=limit)
-            pipe.xrange(key, count=1)
-            entries, oldest = await pipe.execute()
-            if oldest and is_before(after, oldest[0][0].decode()) and await self._is_trimmed(key):
-                raise expired(after, oldest[0][0].decode())
-        read = [records.readable(f"event {id.decode()}", partial(records.event, id.decode()), e) for id, e in entries]
-        return [event for event in read if event is not None]
+    # -- leader locks -------------------------------------------------------------------------------------------------
 
-    async def _is_trimmed(self, key: str) -> bool:
-        """Return True if a stream has ever lost an entry."""
-        facts: Any = await self.redis.xinfo_stream(key)
-        return bool(facts["entries-added"] != facts["length"])
+    async def hold(self, name: str, owner: str, for_s: float) -> bool:
+        """Acquire or renew the leader lock `name` for `for_s` seconds; return True if `owner` has it."""
+        key, for_ms = f"{self.prefix}{name}", int(for_s * 1000)
+        with self.reaching():
+            if await self.redis.set(key, owner, nx=True, px=for_ms):
+                return True
+            if await self.redis.get(key) != owner.encode():
+                return False
+            await self.redis.pexpire(key, for_ms)
+            return True
 
-    async def last_event_id(self) -> str:
-        """Return the id of the newest event of the namespace, or "0-0"."""
-        with self._reaching():
-            entries = await self.redis.xrevrange(f"{self.prefix}events", count=1)
-        return entries[0][0].decode() if entries else "0-0"
+    async def marked(self, name: str) -> str:
+        """Return the cursor of a leader, or ""."""
+        return (await self.get(name) or b"").decode()
 
-    async def ping(self) -> None:
-        """Return when the server answers. Not by PING, which a server with a full disk rejects like a write."""
-        with self._reaching():
-            await self.redis.exists(f"{self.prefix}place")
+    async def mark(self, name: str, value: str) -> None:
+        """Store the cursor of a leader: how far it has come."""
+        with self.reaching():
+            await self.redis.set(f"{self.prefix}{name}", value)
 
     async def refused(self) -> StoreUnavailable | None:
+        """Return why the server refuses changes although it can be read (full, disk error), or None."""
         try:
-            with self._reaching():
-                await self.functions.run("refused", [])
+            await self.run("refused")
         except StoreUnavailable as error:
             if not error.only_reads:
                 raise
             return error
         return None
 
-    def open(self) -> None:
-        """Allow requests again after `close`; a new store is open."""
-        self._is_closed = False
+    # Last, because `list` in an annotation below it would mean this method.
+    async def list(self, query: Query) -> QueryPage:
+        """Return a page of jobs.
 
-    async def close(self) -> None:
-        self._is_closed = True
-        await self.redis.aclose()
-        # A call that ends now, cancelled or cut, returns its connection to the pool; it may have opened it just now.
-        for _ in range(3):
-            await asyncio.sleep(0)
-        await self.redis.connection_pool.disconnect()
+        By age it costs what it shows, with other filters the records that it reads; in another order it reads all that
+        match.
+
+        Raises:
+            InvalidParams: the order is unknown, or the cursor belongs to another order.
+        """
+        ids, cursor = await self.finder.page(query)
+        return QueryPage(tuple(found for found in await self.snapshots(ids) if found is not None), cursor)

@@ -1,77 +1,32 @@
-"""Arguments and return values of the store's verbs for schedules."""
+"""Schedules in the store; see `lua/lib/schedules.lua`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import msgspec
 
 from jobkit.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.store import wire
+from jobkit.store.namespace import RedisNamespace
+from jobkit.store.values import DueSchedule, Firing, SubmitReply
 
-if TYPE_CHECKING:
-    from jobkit.store.values import Submission, SubmitReply
+#: Milliseconds for which only the first worker to ask gets a due schedule.
+FIRING_MS = 500
 
-#: Channel (used like a job id) on which a hub reports changes of schedules; the event's data has the `name`.
-CHANGED = "schedules"
-
-
-@dataclass(frozen=True, slots=True)
-class DueSchedule:
-    """A schedule with a due slot. Only the first worker to ask gets it; others get it again after half a second.
-
-    Attributes:
-        slot_ms: the slot. `now_ms`: the store's clock.
-        is_held: it has waited for the end of the previous run. `is_running`: that run has not ended.
-        last_job: id of that run's job.
-        payload: the sealed arguments.
-    """
-
-    spec: ScheduleSpec
-    rev: str
-    slot_ms: int
-    now_ms: int
-    anchor_ms: int = 0
-    fired: int = 0
-    is_held: bool = False
-    is_running: bool = False
-    last_job: str = ""
-    payload: bytes = b""
+_json = msgspec.json.encode
 
 
-@dataclass(frozen=True, slots=True)
-class Firing:
-    """Outcome of a slot, if it is still the next one.
+class ScheduleStore:
+    """Verbs for schedules."""
 
-    Attributes:
-        rev, slot_ms: as they were read; the store rejects the firing if either has changed. A slot of 0 is a manual
-            run, which does not change the timing.
-        jobs: jobs to submit. `runs`: runs to store with the schedule, oldest first.
-        next_ms: the next slot; 0 for none, which ends the schedule. `look_ms`: when the schedule is due again.
-        holds_for: id of a job whose end the slot waits for; then nothing else is written.
-        left_out: number of slots without a job.
-    """
+    def __init__(self, namespace: RedisNamespace) -> None:
+        self._ns = namespace
 
-    name: str
-    rev: str
-    slot_ms: int
-    jobs: Sequence[Submission] = ()
-    runs: Sequence[ScheduleRun] = ()
-    next_ms: int = 0
-    look_ms: int = 0
-    holds_for: str = ""
-    left_out: int = 0
-
-
-class Schedules(Protocol):
-    """The verbs of a store about schedules; part of `jobkit.store.base.Store`."""
-
-    async def clock(self) -> int:
-        """Return the store's clock in milliseconds."""
-        ...
-
-    async def put_schedule(self, spec: ScheduleSpec, payload: bytes, next_ms: int) -> bool:
+    async def put(self, spec: ScheduleSpec, payload: bytes, next_ms: int) -> bool:
         """Store a schedule, or change the one with this name; pauses and past runs are kept.
 
         Args:
@@ -82,19 +37,54 @@ class Schedules(Protocol):
         Returns:
             False if it is defined in code (`spec.module`) and was changed at run time, which takes precedence.
         """
-        ...
+        options = {
+            "name": spec.name,
+            "spec": _json(spec.to_wire()).decode(),
+            "timing": _json(spec.timing()).decode(),  # the same text means the same slots
+            "next": next_ms,
+            "anchor": next_ms - spec.every_ms if spec.every_ms else 0,
+            "is_code": bool(spec.module),
+        }
+        return bool(await self._ns.run("schedule_put", [_json(options), payload]) == 1)
 
-    async def schedules(self, names: Sequence[str] | None = None) -> list[ScheduleSnapshot]:
+    async def snapshots(self, names: Sequence[str] | None = None) -> list[ScheduleSnapshot]:
         """Return all schedules, or those with these names, sorted by name."""
-        ...
+        redis, prefix = self._ns.redis, self._ns.prefix
+        now_ms = await self._ns.now_ms()
+        with self._ns.reaching():
+            if names is None:
+                names = [raw.decode() for raw in await redis.zrange(f"{prefix}schedules", 0, -1)]
+            pipe = redis.pipeline(transaction=False)
+            for name in names:
+                pipe.hgetall(f"{prefix}schedule:{name}")
+                pipe.lrange(f"{prefix}schedule-runs:{name}", 0, -1)
+            found = await pipe.execute()
+            kept: list[ScheduleSnapshot] = []
+            for name, record, raw_runs in zip(names, found[::2], found[1::2], strict=True):
+                read = [wire.readable(f"a run of schedule {name}", _run, raw) for raw in raw_runs]
+                runs = [run for run in read if run is not None]
+                decode = partial(_snapshot, runs=runs, now_ms=now_ms)
+                if (snapshot := wire.readable(f"schedule {name}", decode, record)) is not None:
+                    kept.append(snapshot)
+            live = [run.job_id for snapshot in kept for run in snapshot.runs if run.job_id and not run.finished_ms]
+            states: dict[str, tuple[str, int]] = {}
+            if live:
+                pipe = redis.pipeline(transaction=False)
+                for job_id in live:
+                    pipe.hmget(f"{prefix}job:{job_id}", ["state", "started"])
+                for job_id, (state, started) in zip(live, await pipe.execute(), strict=True):
+                    states[job_id] = (state or b"").decode(), int(started or 0)
+        return sorted((_with_states(snapshot, states) for snapshot in kept), key=lambda snapshot: snapshot.name)
 
-    async def schedule_payload(self, name: str) -> bytes | None:
+    async def payload(self, name: str) -> bytes | None:
         """Return the sealed arguments."""
-        ...
+        return await self._ns.get(f"schedule-args:{name}")
 
-    async def due_schedules(self, limit: int = 20) -> tuple[list[DueSchedule], float]:
+    async def due(self, limit: int = 20) -> tuple[list[DueSchedule], float]:
         """Return due schedules, and the seconds until the next one is due (infinity: none known)."""
-        ...
+        wait_ms, now_ms, *rows = await self._ns.run("schedule_due", [FIRING_MS, limit])
+        read = [wire.readable("a schedule that is due", partial(_due, now_ms=now_ms), row) for row in rows]
+        return [due for due in read if due is not None], float("inf") if wait_ms < 0 else wait_ms / 1000
 
     async def fire(self, firing: Firing) -> list[SubmitReply] | None:
         """Submit the jobs of a slot and set the next one; takes effect once, however many workers try.
@@ -103,27 +93,43 @@ class Schedules(Protocol):
             The replies to the submits of its jobs; None if the slot is no longer the next one, or the schedule is
             paused, was changed or removed.
         """
-        ...
+        options = {
+            "name": firing.name,
+            "rev": firing.rev,
+            "slot": firing.slot_ms,
+            "next": firing.next_ms,
+            "look": firing.look_ms,
+            "left_out": firing.left_out,
+            "ttl_ms": self._ns.ttl_ms,
+            "runs": [_json(run.to_wire()).decode() for run in firing.runs],
+            "jobs": len(firing.jobs),
+        }
+        if firing.holds_for:
+            options["holds_for"] = firing.holds_for
+        reply = await self._ns.run("schedule_fire", [_json(options), *wire.submit_args(firing.jobs)])
+        return None if reply == [-1] else wire.answers(firing.jobs, reply)
 
-    async def pause_schedule(self, name: str) -> bool:
+    async def pause(self, name: str) -> bool:
         """Pause a schedule; False if it does not exist."""
-        ...
+        return await self._change(what="pause", name=name)
 
-    async def resume_schedule(self, name: str, rev: str, next_ms: int) -> bool:
+    async def resume(self, name: str, rev: str, next_ms: int) -> bool:
         """Resume with the slot `next_ms` (0: none left); False if it does not exist or `rev` has changed."""
-        ...
+        return await self._change(what="resume", name=name, rev=rev, next=next_ms, ttl_ms=self._ns.ttl_ms)
 
-    async def remove_schedule(self, name: str) -> bool:
+    async def remove(self, name: str) -> bool:
         """Remove a schedule; its jobs stay. False if it does not exist."""
-        ...
+        return await self._change(what="remove", name=name)
+
+    async def _change(self, **options: Any) -> bool:
+        return bool(await self._ns.run("schedule_change", [_json(options)]) == 1)
 
 
-def timing_text(spec: ScheduleSpec) -> bytes:
-    """Return the timing as text; schedules with the same text have the same slots."""
-    return msgspec.json.encode(spec.timing())
+def _run(raw: bytes) -> ScheduleRun:
+    return ScheduleRun.from_wire(wire.mapping(raw))
 
 
-def snapshot_of(record: Mapping[bytes, bytes], runs: Sequence[ScheduleRun], now_ms: int) -> ScheduleSnapshot:
+def _snapshot(record: Mapping[bytes, bytes], runs: Sequence[ScheduleRun], now_ms: int) -> ScheduleSnapshot:
     """Return the snapshot in a schedule's hash.
 
     Raises:
@@ -149,7 +155,7 @@ def snapshot_of(record: Mapping[bytes, bytes], runs: Sequence[ScheduleRun], now_
     )
 
 
-def with_states(snapshot: ScheduleSnapshot, states: Mapping[str, tuple[str, int]]) -> ScheduleSnapshot:
+def _with_states(snapshot: ScheduleSnapshot, states: Mapping[str, tuple[str, int]]) -> ScheduleSnapshot:
     """Return the snapshot with `(state, started_ms)` of the runs whose jobs have not ended."""
     runs = tuple(
         replace(run, state=states[run.job_id][0], started_ms=states[run.job_id][1]) if run.job_id in states else run
@@ -158,20 +164,7 @@ def with_states(snapshot: ScheduleSnapshot, states: Mapping[str, tuple[str, int]
     return replace(snapshot, runs=runs)
 
 
-def put_args(spec: ScheduleSpec, payload: bytes, next_ms: int) -> list[Any]:
-    """Return the arguments of `schedule_put`."""
-    options = {
-        "name": spec.name,
-        "spec": msgspec.json.encode(spec.to_wire()).decode(),
-        "timing": timing_text(spec).decode(),
-        "next": next_ms,
-        "anchor": next_ms - spec.every_ms if spec.every_ms else 0,
-        "is_code": bool(spec.module),
-    }
-    return [msgspec.json.encode(options), payload]
-
-
-def due_of(row: Sequence[Any], now_ms: int) -> DueSchedule:
+def _due(row: Sequence[Any], now_ms: int) -> DueSchedule:
     """Decode an item of the reply of `schedule_due`.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from jobkit.model import EventsExpired, InvalidParams, JobEvent, JobSpec, LogLine
+from jobkit.model import EventsExpired, InvalidParams, JobEvent, JobSpec, LogLine, ScheduleRun, ScheduleSpec
 from jobkit.model.snapshot import JobError
 
 #: Called with each event, in the store's own thread; must not block and must not raise.
@@ -16,6 +16,9 @@ Listener = Callable[[JobEvent], None]
 #: Subscription key (in place of a job's id) for changes that do not belong to a job: failure groups, pauses. Job ids
 #: have no spaces.
 CONTROL = "control news"
+
+#: Subscription key for changes of schedules; the event's data has the `name`.
+SCHEDULES_CHANGED = "schedules"
 
 #: Results up to this size are sent with the job's last event to the client that submitted it.
 INLINE_RESULT_BYTES = 16_384
@@ -44,6 +47,53 @@ class SubmitReply(NamedTuple):
     job_id: str
     created_ms: int = 0
     reseal_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DueSchedule:
+    """A schedule with a due slot. Only the first worker to ask gets it; others get it again after half a second.
+
+    Attributes:
+        slot_ms: the slot. `now_ms`: the store's clock.
+        is_held: it has waited for the end of the previous run. `is_running`: that run has not ended.
+        last_job: id of that run's job.
+        payload: the sealed arguments.
+    """
+
+    spec: ScheduleSpec
+    rev: str
+    slot_ms: int
+    now_ms: int
+    anchor_ms: int = 0
+    fired: int = 0
+    is_held: bool = False
+    is_running: bool = False
+    last_job: str = ""
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """Outcome of a slot, if it is still the next one.
+
+    Attributes:
+        rev, slot_ms: as they were read; the store rejects the firing if either has changed. A slot of 0 is a manual
+            run, which does not change the timing.
+        jobs: jobs to submit. `runs`: runs to store with the schedule, oldest first.
+        next_ms: the next slot; 0 for none, which ends the schedule. `look_ms`: when the schedule is due again.
+        holds_for: id of a job whose end the slot waits for; then nothing else is written.
+        left_out: number of slots without a job.
+    """
+
+    name: str
+    rev: str
+    slot_ms: int
+    jobs: Sequence[Submission] = ()
+    runs: Sequence[ScheduleRun] = ()
+    next_ms: int = 0
+    look_ms: int = 0
+    holds_for: str = ""
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,43 +1,131 @@
-"""Verbs of the store for HTTP: updates, subscribers, revoked tokens; part of `jobkit.store.base.Store`."""
+"""HTTP and pages in the store, beside jobs: updates, subscribers, revoked tokens, the audit log."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from jobkit.model.audit import NAMED, AuditBounds, AuditEntry
+from jobkit.store import wire
+from jobkit.store.namespace import RedisNamespace
+from jobkit.store.values import checked_stream_id, event_key
+
+#: Approximate bounds of the streams of updates: entries and bytes.
+_KEPT = {"updates": (10_000, 32_000_000), "presence": (2_000, 4_000_000)}
 
 
-class Web(Protocol):
-    """The verbs of a store for HTTP's hub and its tokens."""
+class WebStore:
+    """Verbs for HTTP's hub and its tokens."""
+
+    def __init__(self, namespace: RedisNamespace) -> None:
+        self._ns = namespace
 
     async def revoke(self, token_id: str, until_s: float) -> None:
         """Revoke an API token; stored until it would have expired (seconds since the epoch)."""
-        ...
+        with self._ns.reaching():
+            pipe = self._ns.redis.pipeline(transaction=False)
+            pipe.zremrangebyscore(f"{self._ns.prefix}revoked", 0, time.time() - 3600)
+            pipe.zadd(f"{self._ns.prefix}revoked", {token_id: until_s})
+            await pipe.execute()
 
-    async def is_revoked(self, token_id: str) -> bool: ...
+    async def is_revoked(self, token_id: str) -> bool:
+        with self._ns.reaching():
+            score: Any = await self._ns.redis.zscore(f"{self._ns.prefix}revoked", token_id)
+        return score is not None
 
     async def publish(self, update: bytes, *, is_presence: bool = False) -> str:
-        """Store an update (JSON) for HTTP's subscribers, and notify subscribers of "updates".
+        """Store an update (JSON) for HTTP's subscribers, and notify subscribers of "updates". Return its id.
 
         Updates about the subscribers themselves (`is_presence`) have separate bounds and evict no others. The id is
         `ms-n`, where `ms` and `n // 1_000_000` are those of the newest event, which precedes it.
         """
-        ...
+        stream = "presence" if is_presence else "updates"
+        kept, kept_bytes = _KEPT[stream]
+        options = {"stream": stream, "kept": kept, "kept_bytes": kept_bytes}
+        id: bytes = await self._ns.run("publish", [update, msgspec.json.encode(options)])
+        return id.decode()
 
-    async def updates(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, bytes]]:
+    async def updates(self, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
         """Return updates of both kinds after an update's id, oldest first."""
-        ...
+        start = f"({after}" if after else "-"
+        with self._ns.reaching():
+            pipe = self._ns.redis.pipeline()
+            for stream in _KEPT:
+                pipe.xrange(f"{self._ns.prefix}{stream}", start, "+", count=limit)
+            pages = await pipe.execute()
+        found = [(id.decode(), entry[b"u"]) for page in pages for id, entry in page]
+        return sorted(found, key=lambda pair: event_key(pair[0]))[:limit]
 
     async def attend(self, records: Mapping[str, bytes], for_s: float) -> dict[str, bytes]:
         """Register or renew subscribers of HTTP's hub, by id, for so many seconds.
 
         Return the records of expired subscribers, once: they are then deleted.
         """
-        ...
+        given = [part for pair in records.items() for part in pair]
+        return _pairs(await self._ns.run("attend", [int(for_s * 1000), *given]))
 
     async def attending(self) -> dict[str, bytes]:
         """Return the records of current subscribers by id; at most 20,000."""
-        ...
+        return _pairs(await self._ns.run("attending"))
 
-    async def depart(self, ids: Sequence[str]) -> Sequence[bool]:
+    async def depart(self, ids: Sequence[str]) -> list[bool]:
         """Remove subscribers; False for unknown ones."""
-        ...
+        if not ids:
+            return []
+        with self._ns.reaching():
+            pipe = self._ns.redis.pipeline()
+            for id in ids:
+                pipe.zrem(f"{self._ns.prefix}subs:ends", id)
+            pipe.hdel(f"{self._ns.prefix}subs", *ids)
+            replies: list[int] = await pipe.execute()
+        return [bool(reply) for reply in replies[:-1]]
+
+
+class AuditLog:
+    """Actions of users: the stream `audit`, bounded by `lua/verbs/note.lua`."""
+
+    #: Other bounds are for tests only.
+    bounds = AuditBounds()
+
+    def __init__(self, namespace: RedisNamespace) -> None:
+        self._ns = namespace
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Add an entry, within the bounds."""
+        bounds = self.bounds
+        options = {
+            "person": entry.person,
+            "kind": entry.kind,
+            "alone": bounds.alone(entry),
+            "fold_ms": max(1, int(bounds.fold_s * 1000)),
+            "per_person": bounds.per_person,
+            "kept": bounds.kept,
+            "named": NAMED,
+        }
+        await self._ns.run("note", [msgspec.json.encode(entry.to_wire()), msgspec.json.encode(options)])
+
+    async def entries(self, limit: int = 100, before: str = "") -> list[AuditEntry]:
+        """Return up to `limit` entries, newest first; with `before`, an entry's id, older ones.
+
+        Raises:
+            InvalidParams: `before` is not the id of an entry.
+        """
+        if before and checked_stream_id("before", before) == (0, 0):
+            return []  # Redis rejects a range before the first possible id
+        with self._ns.reaching():
+            found = await self._ns.redis.xrevrange(
+                f"{self._ns.prefix}audit", f"({before}" if before else "+", "-", count=max(1, limit)
+            )
+        read = [
+            wire.readable(f"entry {id.decode()} of the audit trail", partial(wire.audit_entry, id.decode()), raw)
+            for id, raw in found
+        ]
+        return [entry for entry in read if entry is not None]
+
+
+def _pairs(reply: list[bytes]) -> dict[str, bytes]:
+    return {id.decode(): record for id, record in zip(reply[::2], reply[1::2], strict=True)}

@@ -1,19 +1,72 @@
-"""Arguments and replies of the functions in Redis, one encoder or decoder a verb."""
+"""Encodes arguments of the functions in Redis; decodes their replies and the records.
+
+Values are bytes; unknown fields (of a newer version) are ignored.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
-from jobkit.model import JobSpec
-from jobkit.store import records
-from jobkit.store.values import INLINE_RESULT_BYTES, AttemptNews, Claimed, Ending, Kept, Renewal, Submission, WorkerInfo
+from jobkit.model import FailureGroup, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
+from jobkit.model.audit import AuditEntry
+from jobkit.model.snapshot import WIRE, changes, finite_or_none
+from jobkit.store.query import Brief
+from jobkit.store.values import (
+    INLINE_RESULT_BYTES,
+    AttemptNews,
+    Claimed,
+    Ending,
+    Kept,
+    Renewal,
+    Submission,
+    SubmitReply,
+    WorkerInfo,
+)
+
+logger = logging.getLogger("jobkit.store")
+
+T = TypeVar("T")
 
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
+
+#: Exceptions while decoding data that was not written by this or another version of jobkit.
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, msgspec.MsgspecError)
+
+_told: set[str] = set()
+_TOLD_LIMIT = 1_000
+
+
+def readable(what: str, read: Callable[[Any], T], raw: Any) -> T | None:
+    """Return `read(raw)`; None if `raw` is empty or cannot be read, which is logged once.
+
+    One damaged record must not hide all others.
+    """
+    if not raw:
+        return None
+    try:
+        return read(raw)
+    except UNREADABLE as error:
+        if what not in _told and len(_told) < _TOLD_LIMIT:
+            _told.add(what)
+            logger.warning("%s cannot be read and is left out: %s: %.200s", what, type(error).__name__, error)
+        return None
+
+
+def mapping(raw: bytes) -> dict[str, Any]:
+    """Decode a JSON object. Raises TypeError if it is another type."""
+    value = _unjson(raw)
+    if not isinstance(value, dict):
+        raise TypeError(f"{type(value).__name__} instead of an object")
+    return value
+
+
+# -- arguments and replies of the verbs -------------------------------------------------------------------------------
 
 #: How the head of a claim begins, in `lua/lib/queue.lua`.
 _CLAIM = re.compile(rb'\{"token":"([\w.:-]{1,300})","id":"([\w.:-]{1,200})","attempt":(\d{1,9}),', re.ASCII)
@@ -39,32 +92,16 @@ def submit_args(jobs: Sequence[Submission]) -> list[Any]:
     return args
 
 
-def claim_args(
-    worker: WorkerInfo,
-    free: int,
-    received: int,
-    *,
-    lease_ms: int,
-    max_losses: int,
-    ttl_ms: int,
-    awaited: Sequence[str] = (),
-    lent: int = 0,
-) -> list[Any]:
-    """Arguments of `claim`. A message of at most 100 jobs, or events of them, is made at once."""
-    options: dict[str, Any] = {
-        "queues": worker.queues,
-        "lease_ms": lease_ms,
-        "max_losses": max_losses,
-        "ttl_ms": ttl_ms,
-        "limit": 100,
-    }
-    if worker.weights:
-        options["weights"] = dict(worker.weights)
-    if worker.resources:
-        options["has"] = dict(worker.resources)
-    if awaited:
-        options |= {"awaited": awaited, "lent": lent}
-    return [worker.id, free, received, _json(options)]
+def answers(jobs: Sequence[Submission], reply: Sequence[Any]) -> list[SubmitReply]:
+    """Decode the reply of `submit`: per job its time of submit (0 if its id is known), or another job's id."""
+    return [_answer(job.spec.id, answer) for job, answer in zip(jobs, reply, strict=True)]
+
+
+def _answer(own_id: str, answer: Any) -> SubmitReply:
+    if isinstance(answer, int):
+        return SubmitReply(own_id, answer)
+    kind, job_id = answer[0], answer[1].decode()
+    return SubmitReply("", reseal_for=job_id) if kind == b"seal for" else SubmitReply(job_id)
 
 
 def finish_args(endings: Sequence[Ending]) -> list[Any]:
@@ -119,7 +156,7 @@ def read_claimed(message: bytes) -> Claimed:
     """
     try:
         return _read_claimed(message)
-    except records.UNREADABLE as error:
+    except UNREADABLE as error:
         found = _CLAIM.match(message)
         if found is None:
             raise ValueError(f"not a claim: {message[:100]!r}") from None
@@ -132,7 +169,7 @@ def _read_claimed(message: bytes) -> Claimed:
     head, _, payload = message.partition(b"\n")
     wire = _unjson(head)
     return Claimed(
-        spec=records.spec(wire["spec"]),
+        spec=JobSpec.from_wire(wire["spec"]),
         token=wire["token"],
         attempt=wire["attempt"],
         payload=payload,
@@ -173,3 +210,142 @@ def renew_args(
 def read_renewal(reply: Sequence[Any]) -> Renewal:
     stop, lost, cancelled = reply
     return Renewal(tuple(i.decode() for i in lost), tuple(i.decode() for i in cancelled), stop.decode())
+
+
+# -- records ----------------------------------------------------------------------------------------------------------
+
+#: Fields of a record that contain JSON; the others contain text or numbers.
+_JSON_FIELDS = frozenset({"error", "usage"})
+
+
+def snapshot(record: Mapping[bytes, bytes]) -> JobSnapshot:
+    """Return the snapshot in a job's hash, with its stored history."""
+    fields: dict[str, Any] = {}
+    history: list[JobEvent] = []
+    for key, value in record.items():
+        name = key.decode()
+        if name in WIRE:
+            fields[name] = _unjson(value) if name in _JSON_FIELDS else value.decode()
+        elif name[0] == "e" and name[1:].isdigit():
+            history.append(JobEvent.from_wire(_unjson(value)))
+    history.sort(key=lambda event: event.seq)
+    numbers = _unjson(b"{" + record[b"p"] + b"}") if b"p" in record else {}
+    return JobSnapshot(
+        spec=JobSpec.from_wire(_unjson(record[b"spec"])),
+        seq=int(record[b"seq"]),
+        rev=int(record.get(b"rev", 0)),
+        done=finite_or_none(numbers.get("done")),
+        total=finite_or_none(numbers.get("total")),
+        message=str(numbers.get("message") or ""),
+        awaits=str(numbers.get("awaits") or "") if record[b"state"] == b"running" else "",
+        typical_s=finite_or_none(numbers.get("typical_s")),
+        history=tuple(history),
+        **changes(fields),
+    )
+
+
+class _Spec(msgspec.Struct):
+    """The fields of a spec that searches need."""
+
+    task: str
+    title: str = ""
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+    key: str = ""
+    params: dict[str, Any] = {}
+
+
+_read_spec = msgspec.json.Decoder(_Spec).decode
+
+
+def brief(id: str, fields: list[bytes | None]) -> Brief:
+    """Decode the reply of `briefs` for one job."""
+    raw, us, seq, state, queue, worker, attempt, submitted, started, finished, numbers, error, summary = fields
+    spec = _read_spec(raw or b"")
+    now = _unjson(b"{" + numbers + b"}") if numbers else {}
+    done, total = finite_or_none(now.get("done")), finite_or_none(now.get("total"))
+    err = _unjson(error) if error else {}
+    return Brief(
+        id=id,
+        us=int(us or 0),
+        seq=int(seq or 0),
+        state=JobState((state or b"").decode()).value,
+        task=spec.task,
+        title=spec.title,
+        queue=(queue or b"").decode(),
+        owner=spec.owner,
+        tags=spec.tags,
+        key=spec.key,
+        params=spec.params,
+        worker=(worker or b"").decode(),
+        attempt=int(attempt or 0),
+        submitted_ms=int(submitted or 0),
+        started_ms=int(started or 0),
+        finished_ms=int(finished or 0),
+        message=str(now.get("message") or ""),
+        progress=None if done is None or not total else min(1.0, done / total),
+        summary=(summary or b"").decode(),
+        error_kind=err.get("kind", ""),
+        error_type=err.get("type", ""),
+        error_message=err.get("message", ""),
+    )
+
+
+def event(id: str, entry: Mapping[bytes, bytes]) -> JobEvent:
+    """Decode an entry of the event stream."""
+    return JobEvent.from_wire(_unjson(entry[b"e"]), id)
+
+
+def audit_entry(id: str, entry: Mapping[bytes, bytes]) -> AuditEntry:
+    """Decode an entry of the audit log."""
+    return AuditEntry.from_wire(id, mapping(entry[b"a"]))
+
+
+def lines(after: int, entry: Mapping[bytes, bytes]) -> list[LogLine]:
+    """Return the lines of a log chunk with numbers above `after`."""
+    first, count = int(entry[b"f"]), int(entry[b"c"])
+    if first + count - 1 <= after:
+        return []
+    return [LogLine.from_wire(w, n=first + i) for i, w in enumerate(_unjson(entry[b"l"])) if first + i > after]
+
+
+def is_wrong_type(error: Exception) -> bool:
+    """Return True if a key has another Redis type than jobkit's."""
+    return str(error).startswith("WRONGTYPE")
+
+
+def worker(id: str, now_ms: int, record: Mapping[bytes, bytes]) -> WorkerInfo:
+    """Decode a worker's hash; it is alive until its lease expires."""
+    fields = {key.decode(): value.decode("utf-8", "replace") for key, value in record.items()}
+    age_s = max(0.0, (now_ms - int(fields.get("beat", 0))) / 1000)
+    return WorkerInfo(
+        id=id,
+        host=fields.get("host", ""),
+        pid=int(fields.get("pid", 0)),
+        queues=tuple(fields.get("queues", "").split(",")),
+        slots=int(fields.get("slots", 1)),
+        running=int(fields.get("running", 0)),
+        started_ms=int(fields.get("started", 0)),
+        version=fields.get("version", ""),
+        python=fields.get("python", ""),
+        cpu_percent=float(fields.get("cpu", 0)),
+        rss_bytes=int(fields.get("rss", 0)),
+        done=int(fields.get("done", 0)),
+        rejected=int(fields.get("rejected", 0)),
+        tasks=tuple(filter(None, fields.get("tasks", "").split(","))),
+        beat_age_s=age_s,
+        is_alive=age_s * 1000 < int(fields.get("lease", 15_000)),
+        is_draining=fields.get("draining") == "1",
+        weights=_amounts(fields.get("weights")),
+        resources=_amounts(fields.get("has")),
+    )
+
+
+def failure(id: str, record: Mapping[bytes, bytes], *, jobs: int, repeated: int, now_ms: int) -> FailureGroup:
+    """Decode a group of failed jobs."""
+    wire = {key.decode(): value.decode("utf-8", "replace") for key, value in record.items()}
+    return FailureGroup.from_wire(id, wire, jobs=jobs, repeated=repeated, now_ms=now_ms)
+
+
+def _amounts(raw: str | None) -> dict[str, float]:
+    return {str(name): float(amount) for name, amount in _unjson(raw).items()} if raw else {}

@@ -135,8 +135,8 @@ class JobFiles:
     async def clear_litter(self) -> None:
         """Remove the folders of forgotten jobs."""
         assert self.file_store is not None
-        while folders := await self._store.litter():
-            await self._store.swept(await asyncio.to_thread(self.file_store.remove, folders))
+        while folders := await self._store.orphaned():
+            await self._store.cleaned_up(await asyncio.to_thread(self.file_store.remove, folders))
 
     async def sweep(self, min_age_s: float = SWEEP_AGE_S) -> int:
         """Remove old folders whose job is not kept; how many."""

@@ -15,7 +15,7 @@ from jobkit.codec import Codec
 from jobkit.model import SignatureError, StoreUnavailable
 from jobkit.schedules.firing import decide, firing, without_jobs
 from jobkit.store.redis import RedisStore
-from jobkit.store.schedules import DueSchedule
+from jobkit.store.values import DueSchedule
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -63,7 +63,7 @@ class Scheduler:
         Raises:
             StoreUnavailable: the server does not answer.
         """
-        due, wait_s = await self._store.due_schedules()
+        due, wait_s = await self._store.schedules.due()
         await asyncio.gather(*map(self._fire, due))  # together, for many are due at midnight
         return 0.0 if due else wait_s
 
@@ -81,7 +81,7 @@ class Scheduler:
                 self._told.add((name, due.rev))
                 logger.exception("schedule %s: this worker cannot fire it", name)
             return
-        replies = await self._store.fire(made)
+        replies = await self._store.schedules.fire(made)
         late_s = (due.now_ms - due.slot_ms) / 1000
         if replies is not None and made.jobs and late_s > _LATE_S:
             logger.info("schedule %s: fired %.1f s late", name, late_s)

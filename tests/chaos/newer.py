@@ -12,7 +12,7 @@ from typing import Any
 
 from jobkit.model import JobSpec
 from jobkit.model.snapshot import JobError
-from jobkit.store import base
+from jobkit.store import values
 from jobkit.worker import about
 
 #: Field of a record's spec that every version has to keep.
@@ -25,7 +25,7 @@ def become() -> None:
     """Make this process write as a later version from now on."""
     _add(JobSpec, "to_wire")
     _add(JobError, "to_wire")
-    _add(base.Ending, "data")
+    _add(values.Ending, "data")
     _add_facts()
 
 

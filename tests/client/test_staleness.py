@@ -17,8 +17,8 @@ import jobkit
 from jobkit.client import live
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from jobkit.store import hub
-from jobkit.store.hub import RedisHub
+from jobkit.store import events as event_hub
+from jobkit.store.events import EventHub
 from tests.store.server import Server
 from tests.support import wait_until
 
@@ -45,7 +45,7 @@ def without_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_happened_while_the_connection_was_cut_is_shown_when_it_is_back(
     place: dict[str, str], other: Kit, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "_BACKOFF_S", (0.5,))
+    monkeypatch.setattr(event_hub, "_BACKOFF_S", (0.5,))
     with jobkit.connect(**place) as kit:
         own = kit.options(delay=1000).submit(len, "abc")
         found = kit.get(other.options(delay=1000).submit(len, "abc").id)
@@ -63,10 +63,10 @@ def test_what_happened_while_the_connection_was_cut_is_shown_when_it_is_back(
 def test_what_happened_before_the_server_had_confirmed_that_we_listen_is_shown(
     place: dict[str, str], other: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subscribe, may_go_on = RedisHub._sync, asyncio.Event()
+    subscribe, may_go_on = EventHub._sync, asyncio.Event()
     with jobkit.connect(**place) as kit:
 
-        async def late(self: RedisHub, job_id: str | None) -> None:
+        async def late(self: EventHub, job_id: str | None) -> None:
             await may_go_on.wait()
             await subscribe(self, job_id)
 
@@ -80,7 +80,7 @@ def test_what_happened_before_the_server_had_confirmed_that_we_listen_is_shown(
                 read.append(ids)
 
         job_id = other.options(delay=1000).submit(len, "abc").id
-        monkeypatch.setattr(RedisHub, "_sync", late)
+        monkeypatch.setattr(EventHub, "_sync", late)
         monkeypatch.setattr(kit.verbs.store, "snapshots", counted)
         found = kit.get(job_id)
         wait_until(lambda: len(read) >= 2, what="the handle's first reads")

@@ -26,11 +26,11 @@ async def test_a_schedule_with_a_future_time_keeps_the_server(settings: Settings
     wait_until(lambda: activity(home, ["default"]).is_idle, what="all connections to close")
     store = RedisStore(replace(settings, url=server_url(home, WORKER_CLIENT)))
     try:
-        next_ms = await store.clock() + 3_600_000
-        await store.put_schedule(ScheduleSpec("hourly", JobSpec("", "t"), every_ms=3_600_000), b"", next_ms)
+        next_ms = await store.now_ms() + 3_600_000
+        await store.schedules.put(ScheduleSpec("hourly", JobSpec("", "t"), every_ms=3_600_000), b"", next_ms)
         assert activity(home, ["default"]).waiting == 1
 
-        await store.pause_schedule("hourly")
+        await store.schedules.pause("hourly")
 
         assert activity(home, ["default"]).is_idle
     finally:

@@ -235,10 +235,10 @@ def test_who_comes_and_goes_does_not_push_out_what_was_published(hub: Direct, ki
 
     async def come_and_go() -> None:
         for n in range(15_000):
-            await store.publish(b"{}", is_presence=n % 5_000 != 4_999)
+            await store.web.publish(b"{}", is_presence=n % 5_000 != 4_999)
 
     background.call(come_and_go())
-    found = background.call(store.updates("", 50_000))
+    found = background.call(store.web.updates("", 50_000))
     ids = [tuple(map(int, id.split("-"))) for id, _ in found]
 
     assert json.loads(found[0][1])["data"] == "kept"

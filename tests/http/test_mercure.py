@@ -403,6 +403,6 @@ def test_who_comes_back_does_not_wait_where_a_page_of_what_is_kept_is_of_others(
 
 
 def test_of_large_updates_no_more_are_kept_than_a_server_can_hold(kit: Kit) -> None:
-    ids = [background.call(kit.verbs.store.publish(b"x" * 4_000_000)) for _ in range(12)]
+    ids = [background.call(kit.verbs.store.web.publish(b"x" * 4_000_000)) for _ in range(12)]
 
-    assert [id for id, _ in background.call(kit.verbs.store.updates("", 100))] == ids[-8:]
+    assert [id for id, _ in background.call(kit.verbs.store.web.updates("", 100))] == ids[-8:]

@@ -148,8 +148,8 @@ def test_all_servers_see_all_and_tell_of_one_that_died(serve: Callable[..., Site
     with second.client() as http, subscription(http, f"match_urlpattern={ROOT}/exact/*") as source:
         dead = {"subscriber": "urn:uuid:dead", "match_type": "exact", "match": BOOK, "payload": None}
         store: Any = first.kit.verbs.store
-        background.call(store.attend({"urn:uuid:dead 0": json.dumps(dead).encode()}, 0.05))
-        wait_until(lambda: "urn:uuid:dead 0" not in background.call(store.attending()), what="its time to be over")
+        background.call(store.web.attend({"urn:uuid:dead 0": json.dumps(dead).encode()}, 0.05))
+        wait_until(lambda: "urn:uuid:dead 0" not in background.call(store.web.attending()), what="its time to be over")
         with subscription(http, "match_urlpattern=/b/:id"):
             told = take(source, 1)[0].json()
     assert (told["subscriber"], told["match"], told["active"]) == ("urn:uuid:dead", BOOK, False)

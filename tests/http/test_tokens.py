@@ -277,7 +277,7 @@ def test_a_revoked_token_opens_nothing_any_more_and_ends_its_streams(guarded: Si
     with guarded.client(token) as http, http.stream("GET", "/api/events") as stream:
         parts = stream.iter_raw()
         next(parts)
-        background.call(kit.verbs.store.revoke(grant.token_id, grant.expires_at))
+        background.call(kit.verbs.store.web.revoke(grant.token_id, grant.expires_at))
 
         assert http.get("/api/jobs").status_code == 401
         assert b'"job_id"' not in b"".join(parts)  # to its end
@@ -289,7 +289,7 @@ def test_a_stream_that_is_never_silent_ends_with_its_token_as_well(guarded: Site
     with guarded.client(token) as http, http.stream("GET", "/api/events") as stream:
         parts = stream.iter_raw()
         next(parts)
-        background.call(kit.verbs.store.revoke(grant.token_id, grant.expires_at))
+        background.call(kit.verbs.store.web.revoke(grant.token_id, grant.expires_at))
         for count, _ in enumerate(parts):
             stage.submit()  # so that there is something to tell, each time
             assert count < 200

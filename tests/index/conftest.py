@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from jobkit.index import Index
-from jobkit.store.hub import RedisHub
+from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from tests.store.conftest import hub, lease_s, redis_url, store
 
@@ -15,7 +15,7 @@ __all__ = ["hub", "lease_s", "redis_url", "store"]
 
 
 @pytest.fixture
-async def index(store: RedisStore, hub: RedisHub) -> AsyncIterator[Index]:
+async def index(store: RedisStore, hub: EventHub) -> AsyncIterator[Index]:
     made = Index(store, hub)
     yield made
     await made.close()

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.million import ENDINGS, fill, template
 from jobkit.index import Index
-from jobkit.store.hub import RedisHub
+from jobkit.store.events import EventHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from tests.store.conftest import redis_url, settings_for
@@ -61,7 +61,7 @@ async def test_a_store_filled_in_bulk_is_as_if_its_jobs_had_run(redis_store: Red
 async def test_the_index_of_a_filled_store_finds_few_and_many(redis_store: RedisStore) -> None:
     store = redis_store
     await fill(store, 500)
-    hub = RedisHub(store)
+    hub = EventHub(store)
     await hub.start()
     index = Index(store, hub)
 

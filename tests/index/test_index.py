@@ -13,6 +13,7 @@ from jobkit.index import Index, schema
 from jobkit.index.database import IndexDatabase
 from jobkit.model import ErrorKind, InvalidParams
 from jobkit.model.snapshot import JobError
+from jobkit.store.finding import JobFinder
 from jobkit.store.query import ORDERS, Query
 from jobkit.store.redis import RedisStore
 from tests.store.support import claim, ending, job, numbers, submit, worker
@@ -238,10 +239,10 @@ async def test_changes_while_it_is_filled_are_not_lost(
     monkeypatch.setattr("jobkit.index.index._PATIENCE_S", 0.0)
     await fill(store, 40)
     queued = [one.id for one in (await store.list(Query(states=("queued",), limit=100))).jobs]
-    read = type(store).briefs
+    read = JobFinder.briefs
     changed = asyncio.Event()
 
-    async def briefs(self: RedisStore, job_ids: Any) -> Any:
+    async def briefs(self: JobFinder, job_ids: Any) -> Any:
         found = await read(self, job_ids)
         if not changed.is_set() and queued[-1] in job_ids:
             changed.set()
@@ -249,7 +250,7 @@ async def test_changes_while_it_is_filled_are_not_lost(
             await submit(store, "late", owner="late")
         return found
 
-    monkeypatch.setattr(type(store), "briefs", briefs)
+    monkeypatch.setattr(JobFinder, "briefs", briefs)
     await index.page(Query(owner="ada"))
     await index.whole()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jobkit.model import JobSpec, ScheduleSpec
 from jobkit.schedules.firing import HOLD_MS, decide
 from jobkit.schedules.timing import Timing
-from jobkit.store.schedules import DueSchedule
+from jobkit.store.values import DueSchedule
 
 BEGIN_MS = 1_795_600_000_000
 

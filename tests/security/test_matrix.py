@@ -51,7 +51,7 @@ def a_job(stage: Stage, way: str) -> str:
 
 def a_schedule(stage: Stage) -> str:
     spec = ScheduleSpec(SECRET, JobSpec("", "double", owner="foreign", title=SECRET), cron="0 6 * * *")
-    background.call(stage.store.put_schedule(spec, b"", 9))
+    background.call(stage.store.schedules.put(spec, b"", 9))
     return SECRET
 
 

@@ -116,9 +116,9 @@ def jobs(stage: Stage, tmp_path: Path) -> list[str]:
     for gate in (f"queue:{EVIL}", f"task:{EVIL}", "queue:default"):
         background.call(store.set_rule(gate, {"paused": {"by": EVIL}, "n": 1}))
     spec: dict[str, Any] = {"params": {EVIL: EVIL}, **names}
-    background.call(store.put_schedule(ScheduleSpec(EVIL, JobSpec("", EVIL, **spec), cron="0 6 * * *"), b"", 9))
-    background.call(store.note(AuditEntry.of(EVIL, EVIL, "page", EVIL, EVIL, [EVIL], EVIL, EVIL)))
-    background.call(store.note(AuditEntry.of(EVIL, EVIL, EVIL, EVIL, "job", [EVIL] * 5, "failed", EVIL)))
+    background.call(store.schedules.put(ScheduleSpec(EVIL, JobSpec("", EVIL, **spec), cron="0 6 * * *"), b"", 9))
+    background.call(store.audit_log.note(AuditEntry.of(EVIL, EVIL, "page", EVIL, EVIL, [EVIL], EVIL, EVIL)))
+    background.call(store.audit_log.note(AuditEntry.of(EVIL, EVIL, EVIL, EVIL, "job", [EVIL] * 5, "failed", EVIL)))
     return [running, failed, retried, done, cancelled, submit(), *plain.values(), moved, *held, again]
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from jobkit.settings import Settings
-from jobkit.store.hub import RedisHub
+from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 
 from .server import Server
@@ -46,8 +46,8 @@ async def store(redis_url: str, lease_s: float) -> AsyncIterator[RedisStore]:
 
 
 @pytest.fixture
-async def hub(store: RedisStore) -> AsyncIterator[RedisHub]:
-    hub = RedisHub(store)
+async def hub(store: RedisStore) -> AsyncIterator[EventHub]:
+    hub = EventHub(store)
     await hub.start()
     yield hub
     await hub.close()

@@ -130,7 +130,7 @@ async def check_laws(store: RedisStore) -> None:
         assert (id in where.due.get(queue, ())) == (state is JobState.SCHEDULED), f"{id} is {state}"
         assert (id in where.leases) == (state is JobState.RUNNING), f"{id} is {state}"
         assert (id in where.expiry) == state.is_terminal, f"{id} is {state}"
-        [group] = await store.groups_of([id])
+        [group] = await store.failures.groups_of([id])
         assert bool(group) == (state is JobState.FAILED), f"{id} is {state}"
     waiting = set().union(*where.ready.values(), *where.due.values(), where.leases, where.expiry)
     assert {id for id in waiting if id[0] != "!"} <= where.jobs  # a gate may wait for its time among the due
@@ -195,7 +195,7 @@ async def check_keys(store: RedisStore) -> None:
         elif kind in ("failed", "again", "groups"):
             continue  # `check_groups` looks at what is in them
         elif kind in ("schedule", "schedule-args", "schedule-runs"):
-            assert await store.schedules([name]), f"{raw} belongs to no schedule"
+            assert await store.schedules.snapshots([name]), f"{raw} belongs to no schedule"
             lives = await store.redis.zscore(f"{store.prefix}schedules", name)
             assert lives is not None, f"schedule {name} is in no index"
         elif kind in ("worker", "grace", "starts", "using", "subs", "lending"):
@@ -219,8 +219,8 @@ async def check_groups(store: RedisStore) -> None:
     """Each failed job that is kept is in the group of its error, and nothing else is in any group."""
     where = await structure(store)
     inside: dict[str, str] = {}
-    for group in await store.failures(limit=10_000):
-        ids, cursor = await store.failed_jobs(group.id, limit=10_000)
+    for group in await store.failures.groups(limit=10_000):
+        ids, cursor = await store.failures.jobs(group.id, limit=10_000)
         assert not cursor
         assert len(ids) == group.jobs
         inside |= dict.fromkeys(ids, group.id)
@@ -245,8 +245,8 @@ async def clear(store: RedisStore) -> None:
         await store.claim(worker("sweeper", "nothing"), 0)
     await store.leave("sweeper")
     await store.delete(everything)
-    for schedule in await store.schedules():
-        assert await store.remove_schedule(schedule.name)
+    for schedule in await store.schedules.snapshots():
+        assert await store.schedules.remove(schedule.name)
     await store.list(Query(limit=10_000))  # meets what expired before it was pruned
     left = await structure(store)
     lines = (*left.states.values(), *left.ready.values(), *left.due.values())

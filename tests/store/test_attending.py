@@ -9,30 +9,30 @@ from .support import keys
 
 
 async def test_subscribers_are_there_until_they_leave(store: RedisStore) -> None:
-    assert await store.attend({"a": b"1", "b": b"2"}, 60) == {}
-    assert await store.attending() == {"a": b"1", "b": b"2"}
+    assert await store.web.attend({"a": b"1", "b": b"2"}, 60) == {}
+    assert await store.web.attending() == {"a": b"1", "b": b"2"}
 
-    assert await store.depart(["a", "nobody"]) == [True, False]
-    assert await store.attending() == {"b": b"2"}
-    assert await store.depart(["a"]) == [False]  # so that only one server tells of it
-    assert await store.depart([]) == []
+    assert await store.web.depart(["a", "nobody"]) == [True, False]
+    assert await store.web.attending() == {"b": b"2"}
+    assert await store.web.depart(["a"]) == [False]  # so that only one server tells of it
+    assert await store.web.depart([]) == []
 
 
 async def test_who_is_not_renewed_has_left_and_that_is_told_once(store: RedisStore) -> None:
-    await store.attend({"dead": b"1"}, 0.05)
-    await store.attend({"alive": b"2"}, 60)
+    await store.web.attend({"dead": b"1"}, 0.05)
+    await store.web.attend({"alive": b"2"}, 60)
 
     async def is_alone() -> bool:
-        return await store.attending() == {"alive": b"2"}
+        return await store.web.attending() == {"alive": b"2"}
 
     await until(is_alone, what="the time to be over")
-    assert await store.attend({"alive": b"3"}, 60) == {"dead": b"1"}
-    assert await store.attend({}, 60) == {}
-    assert await store.attending() == {"alive": b"3"}
+    assert await store.web.attend({"alive": b"3"}, 60) == {"dead": b"1"}
+    assert await store.web.attend({}, 60) == {}
+    assert await store.web.attending() == {"alive": b"3"}
 
 
 async def test_where_no_server_is_left_they_go_by_themselves(store: RedisStore) -> None:
-    await store.attend({"a": b"1"}, 60)
+    await store.web.attend({"a": b"1"}, 60)
 
     for key in await keys(store):
         if "subs" in key:

@@ -17,9 +17,9 @@ def entry(
 
 async def test_what_was_done_is_read_back_newest_first(store: RedisStore) -> None:
     for who in ("ada", "eve", "bob"):
-        await store.note(entry(who))
+        await store.audit_log.note(entry(who))
 
-    found = await store.audit()
+    found = await store.audit_log.entries()
 
     assert [one.who for one in found] == ["bob", "eve", "ada"]
     (first, *_) = found
@@ -44,18 +44,18 @@ async def test_what_was_done_is_read_back_newest_first(store: RedisStore) -> Non
 
 async def test_older_entries_are_asked_for_by_the_id_of_the_last(store: RedisStore) -> None:
     for n in range(5):
-        await store.note(entry(str(n)))
+        await store.audit_log.note(entry(str(n)))
 
-    page = await store.audit(2)
-    rest = await store.audit(10, page[-1].id)
+    page = await store.audit_log.entries(2)
+    rest = await store.audit_log.entries(10, page[-1].id)
 
     assert [one.who for one in (*page, *rest)] == ["4", "3", "2", "1", "0"]
 
 
 async def test_an_entry_is_small_whatever_it_is_about(store: RedisStore) -> None:
-    await store.note(entry("\ud800" * 1000, "x" * 1000, tuple("y" * 1000 for _ in range(1000))))
+    await store.audit_log.note(entry("\ud800" * 1000, "x" * 1000, tuple("y" * 1000 for _ in range(1000))))
 
-    (found,) = await store.audit()
+    (found,) = await store.audit_log.entries()
 
     assert found.count == 1000
     assert len(found.targets) == NAMED
@@ -68,14 +68,14 @@ async def test_an_entry_is_small_whatever_it_is_about(store: RedisStore) -> None
 )
 async def test_a_position_that_is_no_id_is_refused(store: RedisStore, before: str) -> None:
     with pytest.raises(InvalidParams, match="before must be an id"):
-        await store.audit(10, before)
+        await store.audit_log.entries(10, before)
 
 
 async def test_before_the_first_id_there_is_nothing(store: RedisStore) -> None:
-    await store.note(entry())
+    await store.audit_log.note(entry())
 
-    assert await store.audit(10, "0-0") == []
-    assert len(await store.audit(10, f"{2**64 - 1}-{2**64 - 1}")) == 1
+    assert await store.audit_log.entries(10, "0-0") == []
+    assert len(await store.audit_log.entries(10, f"{2**64 - 1}-{2**64 - 1}")) == 1
 
 
 # -- what one person can do to the trail ------------------------------------------------------------------------------
@@ -83,12 +83,12 @@ async def test_before_the_first_id_there_is_nothing(store: RedisStore) -> None:
 
 async def test_a_loop_of_failing_acts_costs_one_entry_with_its_count(store: RedisStore) -> None:
     """It used to cost an entry each: 10,300 of them emptied the trail in 48 s."""
-    await store.note(entry("admin", "delete"))
+    await store.audit_log.note(entry("admin", "delete"))
     for n in range(1000):
-        await store.note(entry("eve", targets=(f"job{n}",), outcome="failed"))
-    await store.note(entry("eve", outcome="refused"))
+        await store.audit_log.note(entry("eve", targets=(f"job{n}",), outcome="failed"))
+    await store.audit_log.note(entry("eve", outcome="refused"))
 
-    refused, failed, done = await store.audit(10_000)
+    refused, failed, done = await store.audit_log.entries(10_000)
 
     assert (done.who, done.action, done.times) == ("admin", "delete", 1)
     assert (failed.times, failed.count, failed.targets[:2], len(failed.targets)) == (
@@ -106,51 +106,51 @@ async def test_a_loop_of_failing_acts_costs_one_entry_with_its_count(store: Redi
 
 async def test_a_target_that_is_named_already_is_not_counted_again(store: RedisStore) -> None:
     for _ in range(3):
-        await store.note(entry(outcome="failed"))
-        await store.note(entry(targets=(), outcome="refused"))
+        await store.audit_log.note(entry(outcome="failed"))
+        await store.audit_log.note(entry(targets=(), outcome="refused"))
 
-    found = await store.audit()
+    found = await store.audit_log.entries()
 
     assert [(one.times, one.count, one.targets) for one in found] == [(3, 0, ()), (3, 1, ("a",))]
 
 
 async def test_acts_that_were_done_are_folded_when_they_are_very_many(store: RedisStore) -> None:
-    store.audit_bounds = AuditBounds(alone_done=5)
+    store.audit_log.bounds = AuditBounds(alone_done=5)
     for n in range(9):
-        await store.note(entry(targets=(f"job{n}",)))
+        await store.audit_log.note(entry(targets=(f"job{n}",)))
 
-    found = await store.audit()
+    found = await store.audit_log.entries()
 
     assert [one.times for one in found] == [5, 1, 1, 1, 1]
     assert found[0].targets == tuple(f"job{n}" for n in range(4, 9))
 
 
 async def test_counting_begins_anew_after_its_time(store: RedisStore) -> None:
-    store.audit_bounds = AuditBounds(fold_s=0.001)
+    store.audit_log.bounds = AuditBounds(fold_s=0.001)
     for _ in range(3):
-        await store.note(entry(outcome="failed"))
-        last = (await store.audit(1))[0]
+        await store.audit_log.note(entry(outcome="failed"))
+        last = (await store.audit_log.entries(1))[0]
         assert last.at is not None
         now = last.at.timestamp()
         while (await store.now_ms()) / 1000 < now + 0.01:
             pass
 
-    assert [one.times for one in await store.audit()] == [1, 1, 1]
+    assert [one.times for one in await store.audit_log.entries()] == [1, 1, 1]
 
 
 async def test_nobody_pushes_out_the_entries_of_somebody_else(store: RedisStore) -> None:
     """Neither by one flood nor under a second name: the oldest entry of whoever has most of them goes."""
-    store.audit_bounds = AuditBounds(kept=40, per_person=20)
-    await store.note(entry("eve", "delete"))
+    store.audit_log.bounds = AuditBounds(kept=40, per_person=20)
+    await store.audit_log.note(entry("eve", "delete"))
     for n in range(10):
-        await store.note(entry("admin", f"act{n}"))
+        await store.audit_log.note(entry("admin", f"act{n}"))
     for n in range(500):
-        await store.note(entry("eve", f"act{n}"))
-    assert sum(one.who == "eve" for one in await store.audit(1000)) == 20
+        await store.audit_log.note(entry("eve", f"act{n}"))
+    assert sum(one.who == "eve" for one in await store.audit_log.entries(1000)) == 20
     for n in range(500):
-        await store.note(entry("mallory", f"act{n}"))
+        await store.audit_log.note(entry("mallory", f"act{n}"))
 
-    found = await store.audit(1000)
+    found = await store.audit_log.entries(1000)
 
     assert len(found) == 40
     assert [one.action for one in found if one.who == "admin"] == [f"act{n}" for n in reversed(range(10))]
@@ -159,11 +159,11 @@ async def test_nobody_pushes_out_the_entries_of_somebody_else(store: RedisStore)
 
 
 async def test_entries_of_an_older_version_go_first(store: RedisStore) -> None:
-    store.audit_bounds = AuditBounds(kept=5)
+    store.audit_log.bounds = AuditBounds(kept=5)
     for n in range(5):
         old = f'{{"who":"ada","action":"old{n}","outcome":"done","on":"job"}}'
         await store.redis.xadd(f"{store.prefix}audit", {"a": old})
     for n in range(3):
-        await store.note(entry("ada", f"new{n}"))
+        await store.audit_log.note(entry("ada", f"new{n}"))
 
-    assert [one.action for one in await store.audit()] == ["new2", "new1", "new0", "old4", "old3"]
+    assert [one.action for one in await store.audit_log.entries()] == ["new2", "new1", "new0", "old4", "old3"]

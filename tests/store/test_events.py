@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobkit.model import EventsExpired, JobEvent, LogLine
-from jobkit.store.hub import RedisHub
+from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import INLINE_RESULT_BYTES, AttemptNews
 from tests.support import until
@@ -20,7 +20,7 @@ def told(heard: Heard) -> list[str]:
 
 
 async def test_a_listener_of_a_job_hears_every_event_and_its_log(
-    store: RedisStore, hub: RedisHub, heard: Heard
+    store: RedisStore, hub: EventHub, heard: Heard
 ) -> None:
     hub.listen(heard.append, "a")
     await hub.ready("a")
@@ -49,7 +49,7 @@ async def test_a_listener_of_a_job_hears_every_event_and_its_log(
     assert [LogLine.from_wire(wire).text for wire in heard[3].data["lines"]] == ["hello"]
 
 
-async def test_what_is_heard_is_what_the_record_keeps(store: RedisStore, hub: RedisHub, heard: Heard) -> None:
+async def test_what_is_heard_is_what_the_record_keeps(store: RedisStore, hub: EventHub, heard: Heard) -> None:
     hub.listen(heard.append, "a")
     await hub.ready("a")
     first = await started(store, "a", delay_ms=0, retries=1)
@@ -65,7 +65,7 @@ async def test_what_is_heard_is_what_the_record_keeps(store: RedisStore, hub: Re
     assert first.attempt == 1
 
 
-async def test_a_listener_of_all_jobs_hears_all_but_log_lines(store: RedisStore, hub: RedisHub, heard: Heard) -> None:
+async def test_a_listener_of_all_jobs_hears_all_but_log_lines(store: RedisStore, hub: EventHub, heard: Heard) -> None:
     hub.listen(heard.append)
     await hub.ready()
 
@@ -88,7 +88,7 @@ async def test_a_listener_of_all_jobs_hears_all_but_log_lines(store: RedisStore,
 
 
 async def test_the_submitter_hears_its_jobs_and_gets_a_small_result_with_the_end(
-    store: RedisStore, hub: RedisHub, heard: Heard
+    store: RedisStore, hub: EventHub, heard: Heard
 ) -> None:
     hub.listen_own(heard.append)
     await submit(store, "mine", client=hub.client_id)
@@ -105,7 +105,7 @@ async def test_the_submitter_hears_its_jobs_and_gets_a_small_result_with_the_end
     assert [event.result for event in heard] == [b"", b"", result]
 
 
-async def test_a_large_result_does_not_ride(store: RedisStore, hub: RedisHub, heard: Heard) -> None:
+async def test_a_large_result_does_not_ride(store: RedisStore, hub: EventHub, heard: Heard) -> None:
     hub.listen_own(heard.append)
     await submit(store, "a", "b", client=hub.client_id)
     a, b = await claim(store, 2)
@@ -118,7 +118,7 @@ async def test_a_large_result_does_not_ride(store: RedisStore, hub: RedisHub, he
     assert await store.result("b") == largest + b"x"
 
 
-async def test_an_error_is_told_with_its_traceback(store: RedisStore, hub: RedisHub, heard: Heard) -> None:
+async def test_an_error_is_told_with_its_traceback(store: RedisStore, hub: EventHub, heard: Heard) -> None:
     from .test_attempts import BOOM
 
     hub.listen(heard.append, "a")
@@ -130,7 +130,7 @@ async def test_an_error_is_told_with_its_traceback(store: RedisStore, hub: Redis
     assert heard[-1].data["error"] == BOOM.to_wire()
 
 
-async def test_who_stopped_listening_hears_no_more(store: RedisStore, hub: RedisHub, heard: Heard) -> None:
+async def test_who_stopped_listening_hears_no_more(store: RedisStore, hub: EventHub, heard: Heard) -> None:
     other: Heard = []
     stop = hub.listen(heard.append, "a")
     hub.listen(other.append, "a")
@@ -147,7 +147,7 @@ async def test_who_stopped_listening_hears_no_more(store: RedisStore, hub: Redis
 
 
 async def test_a_listener_that_raises_harms_nobody(
-    store: RedisStore, hub: RedisHub, heard: Heard, caplog: pytest.LogCaptureFixture
+    store: RedisStore, hub: EventHub, heard: Heard, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(event: JobEvent) -> None:
         raise RuntimeError("broken listener")
@@ -164,7 +164,7 @@ async def test_a_listener_that_raises_harms_nobody(
 
 
 async def test_a_hub_is_live_from_start_to_close(store: RedisStore) -> None:
-    hub = RedisHub(store)
+    hub = EventHub(store)
     statuses: list[bool] = []
     hub.on_status(statuses.append)
 
@@ -179,7 +179,7 @@ async def test_a_hub_is_live_from_start_to_close(store: RedisStore) -> None:
 
 
 async def test_a_cut_connection_comes_back_and_says_so(store: RedisStore, heard: Heard) -> None:
-    hub = RedisHub(store)
+    hub = EventHub(store)
     statuses: list[bool] = []
     hub.on_status(statuses.append)
     await hub.start()
@@ -204,7 +204,7 @@ async def test_a_cut_connection_comes_back_and_says_so(store: RedisStore, heard:
 async def test_a_message_that_is_no_event_is_left_out(
     store: RedisStore, heard: Heard, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hub = RedisHub(store)
+    hub = EventHub(store)
     await hub.start()
     hub.listen(heard.append)
     await hub.ready()

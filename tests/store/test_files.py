@@ -64,14 +64,14 @@ async def test_files_of_a_deleted_job_are_litter_until_somebody_has_removed_them
     claimed = await started(store, "a")
     await store.keep([kept(claimed)])
     await store.finish([ending(claimed, ttl_ms=60_000, folder="base/xx/one")])
-    assert (await store.folder("a"), await store.litter()) == ("base/xx/one", [])
+    assert (await store.folder("a"), await store.orphaned()) == ("base/xx/one", [])
 
     await store.delete(["a"])
 
     assert (await store.artifacts("a"), await store.artifact("a", "a.txt"), await store.folder("a")) == ([], None, "")
-    assert await store.litter() == ["base/xx/one"]
-    await store.swept(["base/xx/one", "base/xx/other"])
-    assert await store.litter() == []
+    assert await store.orphaned() == ["base/xx/one"]
+    await store.cleaned_up(["base/xx/one", "base/xx/other"])
+    assert await store.orphaned() == []
     assert [key for key in await keys(store) if key.endswith(":a")] == []
 
 
@@ -80,8 +80,8 @@ async def test_files_of_an_expired_job_are_litter_once_it_is_pruned(store: Redis
     await store.finish([ending(claimed, "failed", ttl_ms=1, folder="one")])
     await until(lambda: store.prune(), "something to prune")
 
-    assert await store.litter() == ["one"]
-    await store.swept(["one"])
+    assert await store.orphaned() == ["one"]
+    await store.cleaned_up(["one"])
 
 
 async def test_an_id_that_is_used_again_does_not_inherit_files(store: RedisStore) -> None:
@@ -96,10 +96,10 @@ async def test_an_id_that_is_used_again_does_not_inherit_files(store: RedisStore
 
     await until(is_new, "the id to be free")
 
-    assert (await store.artifacts("a"), await store.folder("a"), await store.litter()) == ([], "", ["one"])
+    assert (await store.artifacts("a"), await store.folder("a"), await store.orphaned()) == ([], "", ["one"])
     [again] = await claim(store)
     assert again.us != claimed.us
-    await store.swept(["one"])
+    await store.cleaned_up(["one"])
 
 
 async def test_the_store_tells_which_submissions_it_keeps(store: RedisStore) -> None:
@@ -122,9 +122,9 @@ async def test_litter_comes_in_portions(store: RedisStore) -> None:
         await store.finish([ending(await started(store, f"j{n}"), ttl_ms=60_000, folder=f"f{n}")])
     await store.delete([f"j{n}" for n in range(5)])
 
-    found = set(await store.litter(3))
+    found = set(await store.orphaned(3))
 
     assert len(found) == 3
-    await store.swept(sorted(found))
-    assert len(await store.litter(3)) == 2
-    await store.swept([f"f{n}" for n in range(5)])
+    await store.cleaned_up(sorted(found))
+    assert len(await store.orphaned(3)) == 2
+    await store.cleaned_up([f"f{n}" for n in range(5)])

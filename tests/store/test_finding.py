@@ -78,7 +78,7 @@ async def team(store: RedisStore) -> RedisStore:
 )
 async def test_every_filter_finds_what_it_names(team: RedisStore, query: dict[str, Any], found: list[str]) -> None:
     assert await ids(team, **query) == found
-    briefs = await team.briefs(["old", "bad", "gpu", "new"])
+    briefs = await team.finder.briefs(["old", "bad", "gpu", "new"])
     now = await team.now_ms()
     plain = [brief for brief in briefs if brief and matches(brief, Query(**query), now)]
     assert [brief.id for brief in in_order(plain, Query())] == found
@@ -86,7 +86,7 @@ async def test_every_filter_finds_what_it_names(team: RedisStore, query: dict[st
 
 @pytest.mark.parametrize("order", [sign + name for name in ORDERS for sign in ("", "-")])
 async def test_pages_of_every_order_join_without_doubles_and_holes(team: RedisStore, order: str) -> None:
-    briefs = [brief for brief in await team.briefs(["old", "bad", "gpu", "new"]) if brief]
+    briefs = [brief for brief in await team.finder.briefs(["old", "bad", "gpu", "new"]) if brief]
 
     whole = await ids(team, order=order)
 
@@ -118,7 +118,7 @@ async def test_an_order_or_a_cursor_that_is_none_is_refused(team: RedisStore) ->
 async def test_a_brief_says_the_same_as_the_snapshot(team: RedisStore) -> None:
     names = ["old", "bad", "gpu", "new"]
 
-    briefs = await team.briefs([*names, "none"])
+    briefs = await team.finder.briefs([*names, "none"])
 
     assert briefs[-1] is None
     for brief, snapshot in zip(briefs, await team.snapshots(names), strict=False):
@@ -131,18 +131,17 @@ async def test_a_brief_says_the_same_as_the_snapshot(team: RedisStore) -> None:
 async def test_versions_walk_all_jobs_newest_first(team: RedisStore) -> None:
     found, below = [], ""
     for _ in itertools.count():
-        some, below = await team.versions(below, 3)
+        some, below = await team.finder.versions(below, 3)
         found += some
         if not below:
             break
 
     assert [id for id, _, _ in found] == ["new", "gpu", "bad", "old"]
     assert [seq for _, _, seq in found] == [1, 1, 3, 3]
-    assert await team.versions(str(found[-1][1]), 3) == ([], "")
-    if isinstance(team, RedisStore):
-        await team.redis.delete(f"{team.prefix}job:new")  # its time is over, and nobody has pruned
-        assert [id for id, _, _ in (await team.versions("", 2))[0]] == ["gpu"]
-        await team.redis.zrem(f"{team.prefix}jobs", "new")
-        await team.redis.zrem(f"{team.prefix}state:queued", "new")
-        await team.redis.zrem(f"{team.prefix}ready:default", "new")
-        await team.redis.delete(f"{team.prefix}args:new")
+    assert await team.finder.versions(str(found[-1][1]), 3) == ([], "")
+    await team.redis.delete(f"{team.prefix}job:new")  # its time is over, and nobody has pruned
+    assert [id for id, _, _ in (await team.finder.versions("", 2))[0]] == ["gpu"]
+    await team.redis.zrem(f"{team.prefix}jobs", "new")
+    await team.redis.zrem(f"{team.prefix}state:queued", "new")
+    await team.redis.zrem(f"{team.prefix}ready:default", "new")
+    await team.redis.delete(f"{team.prefix}args:new")

@@ -150,8 +150,8 @@ async def test_pages_of_a_search_go_on_where_a_script_stops_looking(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A script looks at so many records and no more; a page that found too little by then used to be the last."""
-    monkeypatch.setattr("jobkit.store.redis_list._LIST_BUDGET", 3)
-    monkeypatch.setattr("jobkit.store.redis_list._LIST_CALLS", 2)
+    monkeypatch.setattr("jobkit.store.finding._LIST_BUDGET", 3)
+    monkeypatch.setattr("jobkit.store.finding._LIST_CALLS", 2)
     await store.submit([job(f"j{n:02}", title="x" if n in (2, 15, 16) else "", delay_ms=n % 2) for n in range(20)])
 
     assert flat(await pages(store, search="x", limit=2)) == ["j16", "j15", "j02"]

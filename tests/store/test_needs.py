@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobkit.model import JobState
-from jobkit.store.hub import RedisHub
+from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from tests.store.support import claim, come_due, ending, job, snapshot, started, submit, types, worker
 
@@ -148,7 +148,7 @@ async def test_an_idle_worker_is_handed_the_child_at_once(store: RedisStore) -> 
 
 
 async def test_the_submitter_hears_of_a_child_that_ends_at_its_submit(store: RedisStore) -> None:
-    hub = RedisHub(store)
+    hub = EventHub(store)
     await hub.start()
     heard: list[str] = []
     hub.listen_own(lambda event: heard.append(str(event.type)))

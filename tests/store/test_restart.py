@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from jobkit.model import StoreUnavailable
-from jobkit.store.hub import RedisHub
+from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed
 from tests.support import until
@@ -93,7 +93,7 @@ async def test_a_server_that_lost_the_library_gets_it_again(server: Server, stor
 
 
 async def test_the_hub_comes_back_after_the_server(server: Server, store: RedisStore) -> None:
-    hub = RedisHub(store)
+    hub = EventHub(store)
     statuses: list[bool] = []
     heard: list[str] = []
     hub.on_status(statuses.append)

@@ -10,8 +10,7 @@ from jobkit.codec import Codec
 from jobkit.model import EventType, JobEvent, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.schedules.firing import decide, firing, subject_of
 from jobkit.store.redis import RedisStore
-from jobkit.store.schedules import CHANGED, DueSchedule, Firing
-from jobkit.store.values import Submission, SubmitReply
+from jobkit.store.values import SCHEDULES_CHANGED, DueSchedule, Firing, Submission, SubmitReply
 from tests.support import until
 
 from .support import claim, ending, snapshot
@@ -28,27 +27,27 @@ def spec(name: str = "nightly", **fields: Any) -> ScheduleSpec:
 async def put(store: RedisStore, made: ScheduleSpec, in_ms: int = 0) -> ScheduleSnapshot:
     """Keeps a schedule whose next slot is `in_ms` from now."""
     payload = CODEC.dumps([1], subject_of(made))
-    assert await store.put_schedule(made, payload, await store.clock() + in_ms)
+    assert await store.schedules.put(made, payload, await store.now_ms() + in_ms)
     return await kept(store, made.name)
 
 
 async def kept(store: RedisStore, name: str = "nightly") -> ScheduleSnapshot:
-    [found] = await store.schedules([name])
+    [found] = await store.schedules.snapshots([name])
     return found
 
 
 async def due_one(store: RedisStore) -> DueSchedule:
-    [due] = (await store.due_schedules())[0]
+    [due] = (await store.schedules.due())[0]
     return due
 
 
 async def fire_due(store: RedisStore) -> list[SubmitReply] | None:
     due = await until(lambda: _first(store), "a schedule to be due")
-    return await store.fire(firing(due, decide(due), CODEC))
+    return await store.schedules.fire(firing(due, decide(due), CODEC))
 
 
 async def _first(store: RedisStore) -> DueSchedule | None:
-    return next(iter((await store.due_schedules())[0]), None)
+    return next(iter((await store.schedules.due())[0]), None)
 
 
 async def look_now(store: RedisStore, name: str = "nightly") -> None:
@@ -70,16 +69,16 @@ async def test_a_schedule_is_found_as_it_was_put(store: RedisStore) -> None:
     assert found.spec == made
     assert 0 < found.next_ms - found.now_ms <= 5_000
     assert (found.fired, found.left_out, found.runs, found.is_paused) == (0, 0, (), False)
-    assert await store.schedules() == [found] or (await store.schedules())[0].spec == made
-    assert await store.schedules(["another"]) == []
-    assert await store.schedules([]) == []
+    assert await store.schedules.snapshots() == [found] or (await store.schedules.snapshots())[0].spec == made
+    assert await store.schedules.snapshots(["another"]) == []
+    assert await store.schedules.snapshots([]) == []
 
 
 async def test_a_due_schedule_is_given_to_the_first_who_asks(store: RedisStore) -> None:
     await put(store, spec())
 
-    due, wait_s = await store.due_schedules()
-    again, _ = await store.due_schedules()
+    due, wait_s = await store.schedules.due()
+    again, _ = await store.schedules.due()
 
     assert [one.spec.name for one in due] == ["nightly"]
     assert again == []
@@ -89,11 +88,11 @@ async def test_a_due_schedule_is_given_to_the_first_who_asks(store: RedisStore) 
 
 
 async def test_whoever_asks_learns_when_to_ask_again(store: RedisStore) -> None:
-    assert await store.due_schedules() == ([], float("inf"))
+    assert await store.schedules.due() == ([], float("inf"))
 
     await put(store, spec(), in_ms=5_000)
 
-    due, wait_s = await store.due_schedules()
+    due, wait_s = await store.schedules.due()
     assert due == []
     assert 4 < wait_s <= 5
 
@@ -103,7 +102,7 @@ async def test_a_slot_fires_once_however_many_try(store: RedisStore) -> None:
     due = await due_one(store)
     made = firing(due, decide(due), CODEC)
 
-    first, second = await store.fire(made), await store.fire(made)
+    first, second = await store.schedules.fire(made), await store.schedules.fire(made)
 
     assert first is not None
     assert first[0].created_ms > 0
@@ -132,10 +131,10 @@ async def test_an_id_that_is_known_is_no_second_job(store: RedisStore) -> None:
     """A schedule that was removed and made again, for a slot that has been fired already."""
     first = await put(store, spec())
     await fire_due(store)
-    await store.remove_schedule("nightly")
+    await store.schedules.remove("nightly")
 
     again = spec()
-    await store.put_schedule(again, CODEC.dumps([1], subject_of(again)), first.next_ms)
+    await store.schedules.put(again, CODEC.dumps([1], subject_of(again)), first.next_ms)
 
     assert [reply.created_ms for reply in await fire_due(store) or ()] == [0]
     assert sum((await store.counts()).values()) == 1
@@ -148,11 +147,11 @@ async def test_what_was_read_before_a_change_cannot_fire(store: RedisStore) -> N
 
     await put(store, spec(overlap="skip"))
 
-    assert await store.fire(stale) is None
-    await store.pause_schedule("nightly")
-    assert await store.fire(stale) is None
-    await store.remove_schedule("nightly")
-    assert await store.fire(stale) is None
+    assert await store.schedules.fire(stale) is None
+    await store.schedules.pause("nightly")
+    assert await store.schedules.fire(stale) is None
+    await store.schedules.remove("nightly")
+    assert await store.schedules.fire(stale) is None
 
 
 async def test_scheduling_again_with_the_same_times_keeps_its_place(store: RedisStore) -> None:
@@ -183,7 +182,7 @@ async def test_only_the_last_runs_are_kept(store: RedisStore) -> None:
     made = await put(store, spec(), in_ms=60_000)
     runs = [ScheduleRun(slot, 1, why="missed") for slot in range(1, 21)]
 
-    await store.fire(Firing("nightly", made.rev, made.next_ms, (), runs, made.next_ms + 1, made.next_ms + 1))
+    await store.schedules.fire(Firing("nightly", made.rev, made.next_ms, (), runs, made.next_ms + 1, made.next_ms + 1))
 
     assert [run.slot_ms for run in (await kept(store)).runs] == list(range(20, 6, -1))
 
@@ -192,7 +191,7 @@ async def test_a_run_by_hand_moves_nothing(store: RedisStore) -> None:
     made = await put(store, spec(), in_ms=60_000)
     job = Submission(JobSpec("s00000000000by1", "simulate", schedule="nightly"), b"sealed")
 
-    replies = await store.fire(Firing("nightly", "", 0, (job,), (ScheduleRun(0, 5, job.spec.id),)))
+    replies = await store.schedules.fire(Firing("nightly", "", 0, (job,), (ScheduleRun(0, 5, job.spec.id),)))
 
     assert replies is not None
     assert replies[0].created_ms > 0
@@ -204,31 +203,31 @@ async def test_a_run_by_hand_moves_nothing(store: RedisStore) -> None:
 async def test_a_paused_schedule_is_not_due_until_it_is_resumed(store: RedisStore) -> None:
     made = await put(store, spec())
 
-    assert await store.pause_schedule("nightly")
-    assert await store.pause_schedule("nightly")
-    assert (await store.due_schedules())[0] == []
+    assert await store.schedules.pause("nightly")
+    assert await store.schedules.pause("nightly")
+    assert (await store.schedules.due())[0] == []
     assert (await kept(store)).is_paused
 
-    assert not await store.resume_schedule("nightly", "another", made.now_ms + 60_000)
-    assert await store.resume_schedule("nightly", made.rev, made.now_ms + 1)
+    assert not await store.schedules.resume("nightly", "another", made.now_ms + 60_000)
+    assert await store.schedules.resume("nightly", made.rev, made.now_ms + 1)
     assert await fire_due(store) is not None
     assert not (await kept(store)).is_paused
-    assert not await store.pause_schedule("another")
+    assert not await store.schedules.pause("another")
 
 
 async def test_a_pause_survives_a_change(store: RedisStore) -> None:
     await put(store, spec())
-    await store.pause_schedule("nightly")
+    await store.schedules.pause("nightly")
 
     found = await put(store, spec(every_ms=1_000))
 
     assert (found.is_paused, found.next_ms) == (True, 0)
-    assert (await store.due_schedules())[0] == []
+    assert (await store.schedules.due())[0] == []
 
 
 async def test_a_schedule_without_a_further_slot_ends_and_is_forgotten_later(store: RedisStore) -> None:
-    once = spec(at_ms=await store.clock())
-    await store.put_schedule(once, CODEC.dumps([1], subject_of(once)), once.at_ms)
+    once = spec(at_ms=await store.now_ms())
+    await store.schedules.put(once, CODEC.dumps([1], subject_of(once)), once.at_ms)
     await fire_due(store)
 
     found = await kept(store)
@@ -238,7 +237,7 @@ async def test_a_schedule_without_a_further_slot_ends_and_is_forgotten_later(sto
     for kind in ("schedule", "schedule-args", "schedule-runs"):
         assert await store.redis.pttl(f"{store.prefix}{kind}:nightly") > 0
     await look_now(store)
-    assert (await store.due_schedules())[0] == []
+    assert (await store.schedules.due())[0] == []
 
     again = await put(store, spec(), in_ms=60_000)  # used again, it lives on
     assert again.ended_ms == 0
@@ -266,7 +265,7 @@ async def test_a_slot_that_waits_goes_when_the_run_before_it_has_ended(store: Re
     held = await kept(store)
     assert held.holds_for == held.runs[0].job_id
     assert held.overdue_s == 0
-    assert (await store.due_schedules())[0] == []
+    assert (await store.schedules.due())[0] == []
     first = await end_run(store)
     assert await fire_due(store) != []
     found = await kept(store)
@@ -282,7 +281,7 @@ async def test_the_end_of_a_run_between_asking_and_waiting_is_not_missed(store: 
     due = await until(lambda: _first(store), "the second slot")
     await end_run(store)
 
-    assert await store.fire(firing(due, decide(due), CODEC)) == []
+    assert await store.schedules.fire(firing(due, decide(due), CODEC)) == []
 
     assert await fire_due(store) != []
 
@@ -295,7 +294,7 @@ async def test_a_schedule_from_the_code_yields_to_one_that_somebody_changed(stor
     by_hand = spec(every_ms=5_000)
     await put(store, by_hand)
 
-    assert not await store.put_schedule(coded, CODEC.dumps([1], subject_of(coded)), 1)
+    assert not await store.schedules.put(coded, CODEC.dumps([1], subject_of(coded)), 1)
     assert (await kept(store)).spec == by_hand
 
 
@@ -303,24 +302,24 @@ async def test_a_removed_schedule_is_gone_and_its_jobs_are_not(store: RedisStore
     await put(store, spec())
     await fire_due(store)
 
-    assert await store.remove_schedule("nightly")
+    assert await store.schedules.remove("nightly")
 
-    assert not await store.remove_schedule("nightly")
-    assert await store.schedules() == []
-    assert await store.schedule_payload("nightly") is None
+    assert not await store.schedules.remove("nightly")
+    assert await store.schedules.snapshots() == []
+    assert await store.schedules.payload("nightly") is None
     await end_run(store)
 
 
 async def test_every_change_is_told(store: RedisStore, hub: Any) -> None:
     told: list[JobEvent] = []
-    hub.listen(told.append, CHANGED)
-    await hub.ready(CHANGED)
+    hub.listen(told.append, SCHEDULES_CHANGED)
+    await hub.ready(SCHEDULES_CHANGED)
 
     await put(store, spec())
     await fire_due(store)
     await end_run(store)
-    await store.pause_schedule("nightly")
-    await store.remove_schedule("nightly")
+    await store.schedules.pause("nightly")
+    await store.schedules.remove("nightly")
 
     await until(lambda: len(told) >= 5, "five changes")
     assert {(event.type, event.data["name"]) for event in told} == {(EventType.LOGGED, "nightly")}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import EventType, Gate, JobEvent, JobState, Pause
-from jobkit.store.hub import RedisHub
+from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import CONTROL
 from tests.support import until
@@ -156,7 +156,7 @@ async def test_a_submit_is_not_handed_over_while_its_task_is_paused(store: Redis
         assert any(b'"id":"t"' in word for word in words), words
 
 
-async def test_a_pause_is_told_to_those_who_listen(store: RedisStore, hub: RedisHub, heard: list[JobEvent]) -> None:
+async def test_a_pause_is_told_to_those_who_listen(store: RedisStore, hub: EventHub, heard: list[JobEvent]) -> None:
     hub.listen(heard.append, CONTROL)
     await hub.ready(CONTROL)
 

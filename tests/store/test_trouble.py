@@ -16,7 +16,7 @@ from jobkit.settings import Settings
 from jobkit.store import connect, library
 from jobkit.store.connect import explain, open_blocking
 from jobkit.store.direct import DirectSubmit
-from jobkit.store.hub import RedisHub
+from jobkit.store.events import EventHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, Kept
@@ -117,7 +117,7 @@ async def test_a_full_disk_refuses_every_change_in_one_sentence_and_none_once_th
             await change
     assert "cannot write to its disk" in str(await store.refused())
     assert (await snapshot(store, "a")).state == "running"  # looking is possible
-    hub = RedisHub(store)
+    hub = EventHub(store)
     await hub.start()  # for who comes now, too
     await hub.close()
     assert resp.answers(str(server.socket))
@@ -320,7 +320,7 @@ async def test_a_store_that_was_closed_opens_no_other_connection(redis_url: str)
     await store.counts()
     await store.close()
 
-    for verb in (store.counts, lambda: store.publish(b"{}")):
+    for verb in (store.counts, lambda: store.web.publish(b"{}")):
         with pytest.raises(StoreUnavailable, match="was closed: connect again"):
             await verb()
     assert not any(connection.is_connected for connection in store.redis.connection_pool._available_connections)

@@ -87,7 +87,7 @@ async def test_orphaned_files_are_removed_once(job_files: JobFiles) -> None:
     await job_files.clear_litter()
 
     assert not job_files.file_store.has(folder)
-    assert await job_files._store.litter() == []
+    assert await job_files._store.orphaned() == []
 
 
 async def test_files_that_cannot_be_removed_stay_listed(job_files: JobFiles, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ async def test_files_that_cannot_be_removed_stay_listed(job_files: JobFiles, tmp
     with pytest.raises(OSError, match="directory"):
         await job_files.clear_litter()
 
-    assert await job_files._store.litter() == [folder]
+    assert await job_files._store.orphaned() == [folder]
     group.unlink()
     aside.rename(group)
     await job_files.clear_litter()

@@ -27,7 +27,7 @@ AT_ONCE = 1000
 
 async def schedules(call: ApiCall) -> Response:
     """List schedules by name, with their last runs."""
-    found = await on_loop(call.kit.verbs.store.schedules())
+    found = await on_loop(call.kit.verbs.store.schedules.snapshots())
     return json_response({"schedules": [one.to_json() for one in found if call.grant.sees(one.spec.job)]})
 
 
@@ -69,7 +69,7 @@ async def _steered(call: ApiCall, verb: Any) -> Response:
 async def _schedule(call: ApiCall) -> ScheduleSnapshot:
     name = call.params["name"]
     try:
-        found = await on_loop(call.kit.verbs.store.schedules([checked_name("name", name)]))
+        found = await on_loop(call.kit.verbs.store.schedules.snapshots([checked_name("name", name)]))
     except InvalidParams:
         found = []
     if not found or not call.grant.sees(found[0].spec.job):
@@ -205,7 +205,7 @@ async def _group(call: ApiCall) -> FailureGroup:
     _require_all_owners(call)
     id = call.params["id"]
     try:
-        found = await on_loop(call.kit.verbs.store.failure(checked_name("id", id)))
+        found = await on_loop(call.kit.verbs.store.failures.group(checked_name("id", id)))
     except InvalidParams:
         found = None
     if found is None or not call.grant.covers(found.task):

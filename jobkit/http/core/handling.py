@@ -290,7 +290,7 @@ class Api:
 
     async def is_revoked(self, grant: Grant) -> bool:
         kit = await self.kit()
-        return bool(grant.token_id) and await on_loop(kit.verbs.store.is_revoked(grant.token_id))
+        return bool(grant.token_id) and await on_loop(kit.verbs.store.web.is_revoked(grant.token_id))
 
     async def holds(self, grant: Grant) -> bool:
         """Return whether a grant still holds: its token is not revoked, its login has the same role."""

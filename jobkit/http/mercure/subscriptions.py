@@ -89,7 +89,7 @@ def listed(found: Iterable[Subscription], root: str, id: str, cursor: str, form:
 
 async def present(kit: Kit) -> list[Subscription]:
     """Return the active subscriptions of all servers of the namespace."""
-    return _read(await on_loop(kit.verbs.store.attending()))
+    return _read(await on_loop(kit.verbs.store.web.attending()))
 
 
 class Presence:
@@ -114,7 +114,7 @@ class Presence:
             JobkitError: the store does not answer.
         """
         records = {f"{one.subscriber} {n}": to_json(_wire(one)) for n, one in enumerate(subscriptions)}
-        over = await on_loop(self._store.attend(records, HOLD_S))
+        over = await on_loop(self._store.web.attend(records, HOLD_S))
         self._here |= records
         if self._renewing is None:
             self._renewing = asyncio.get_running_loop().create_task(self._renew())
@@ -137,7 +137,7 @@ class Presence:
 
     async def _depart(self, gone: Mapping[str, bytes]) -> None:
         with contextlib.suppress(JobkitError):  # the store does not answer, and deletes them by itself later
-            was_there = await on_loop(self._store.depart(list(gone)))
+            was_there = await on_loop(self._store.web.depart(list(gone)))
             left = {id: record for (id, record), was in zip(gone.items(), was_there, strict=True) if was}
             await self._tell(_read(left), is_active=False)
 
@@ -147,7 +147,7 @@ class Presence:
             with contextlib.suppress(JobkitError):
                 here = list(self._here.items())
                 for i in range(0, len(here), PAGE):
-                    over = await on_loop(self._store.attend(dict(here[i : i + PAGE]), HOLD_S))
+                    over = await on_loop(self._store.web.attend(dict(here[i : i + PAGE]), HOLD_S))
                     await self._tell(_read(over), is_active=False)
 
     async def _tell(self, subscriptions: Sequence[Subscription], *, is_active: bool) -> None:

@@ -1,6 +1,6 @@
 """Published updates, for all streams of one server: a ring of the newest ones, and the store behind it.
 
-An update follows an event of a job (see `Store.publish`), so both have one order: `(ms, n, k)`, with `k` 0 for the
+An update follows an event of a job (see `RedisStore.publish`), so both have one order: `(ms, n, k)`, with `k` 0 for the
 event itself.
 """
 
@@ -121,12 +121,12 @@ class Updates:
         """Store an update and notify all streams. Returns its id."""
         wire = {"topics": topics, "data": data, "type": type, "id": id, "retry": retry, "private": is_private}
         update = to_json({**wire, "form": form} if form else wire)
-        place = await on_loop(self._store.publish(update, is_presence=bool(form)))
+        place = await on_loop(self._store.web.publish(update, is_presence=bool(form)))
         return id or id_of(place_of(place))
 
     async def _read(self, place: Place) -> list[Update]:
         ms, n, k = place
-        found = await on_loop(self._store.updates(f"{ms}-{n * ROOM + k}", UPDATES_PAGE))
+        found = await on_loop(self._store.web.updates(f"{ms}-{n * ROOM + k}", UPDATES_PAGE))
         return [_update(id, raw) for id, raw in found]
 
 

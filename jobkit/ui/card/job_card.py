@@ -199,7 +199,7 @@ class JobCard(Component, AnyWidgetComponent):
         if snapshot is None or snapshot.state is not JobState.FAILED or snapshot.error is None:
             return
         try:
-            group = await kit.verbs.store.failure(group_id(snapshot.spec.task, snapshot.error.to_wire()))
+            group = await kit.verbs.store.failures.group(group_id(snapshot.spec.task, snapshot.error.to_wire()))
         except JobkitError as error:
             logger.debug("what failed like job %s could not be read: %s", snapshot.id, error)
             return

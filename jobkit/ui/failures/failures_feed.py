@@ -132,7 +132,7 @@ class FailuresFeed(SharedFeed[FailuresSubscriber]):
     async def read(self) -> None:
         store = self.kit.verbs.store
         pauses = [pause for rule in await store.rules() if (pause := Pause.of(rule)) is not None]
-        whole = picture(await store.failures((), "", GROUPS), pauses)
+        whole = picture(await store.failures.groups((), "", GROUPS), pauses)
         self._give(self.subscribers, "picture", whole)
         details: dict[tuple[str, int], dict[str, Any]] = {}
         for one in list(self.subscribers):
@@ -144,11 +144,11 @@ class FailuresFeed(SharedFeed[FailuresSubscriber]):
 
     async def _detail(self, id: str, limit: int) -> dict[str, Any]:
         store = self.kit.verbs.store
-        group = await store.failure(id)
+        group = await store.failures.group(id)
         if group is None:
             return {"id": id, "gone": True}
-        ids, cursor = await store.failed_jobs(id, limit=max(limit, _COMPARED))
-        again, _ = await store.failed_jobs(id, limit=max(limit, _COMPARED), is_repeated=True)
+        ids, cursor = await store.failures.jobs(id, limit=max(limit, _COMPARED))
+        again, _ = await store.failures.jobs(id, limit=max(limit, _COMPARED), is_repeated=True)
         jobs = [job for job in await store.snapshots(ids) if job is not None]
         infos = await self.kit.aio.tasks()
         return detail(group, jobs, set(again), bool(cursor), infos.get(group.task), limit)

@@ -89,7 +89,7 @@ class ScheduleForm:
         if errors.keys() & when.keys():
             return {}
         try:
-            now_ms = await self._access.kit.verbs.store.clock()
+            now_ms = await self._access.kit.verbs.store.now_ms()
             made = timing(**when, now_ms=now_ms)
         except InvalidParams as error:
             errors[error.field or ""] = str(error)

@@ -19,8 +19,7 @@ from jobkit.model.format import params_brief
 from jobkit.model.schedule import instant_iso
 from jobkit.schedules.timing import Timing
 from jobkit.schedules.words import lateness, moment_text, moments, sentence, utc
-from jobkit.store.schedules import CHANGED
-from jobkit.store.values import WorkerInfo
+from jobkit.store.values import SCHEDULES_CHANGED, WorkerInfo
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.access.actions import ActionCall, action, each
 from jobkit.ui.live.feed_page import FeedPage, TextFeed
@@ -107,7 +106,7 @@ def _ms(at: datetime) -> int:
 
 async def are_there(kit: Kit) -> bool:
     """Return whether the header names the page."""
-    return bool(await kit.verbs.store.schedules())
+    return bool(await kit.verbs.store.schedules.snapshots())
 
 
 # -- what can be done --------------------------------------------------------------------------------------------------
@@ -152,19 +151,19 @@ _SWITCHES = {"pause": "pause_schedule", "resume": "resume_schedule", "run": "run
 class SchedulesFeed(TextFeed):
     """Polls as well: a slot that is late because no worker lives comes as no event."""
 
-    CHANNELS = (CHANGED, None)
+    CHANNELS = (SCHEDULES_CHANGED, None)
     LOOK_S = 5.0
     WINDOW_S = 0.3
     _runs: frozenset[str] = frozenset()
 
     def is_news(self, event: JobEvent) -> bool:
         """Return True if a schedule has changed, or a shown run has begun."""
-        return event.job_id == CHANGED or (event.job_id in self._runs and not event.type.is_news)
+        return event.job_id == SCHEDULES_CHANGED or (event.job_id in self._runs and not event.type.is_news)
 
     async def text(self) -> str:
         store = self.kit.verbs.store
         found, workers, now_ms, infos = await asyncio.gather(
-            store.schedules(), store.workers(), store.clock(), self.kit.aio.tasks()
+            store.schedules.snapshots(), store.workers(), store.now_ms(), self.kit.aio.tasks()
         )
         self._runs = frozenset(run.job_id for one in found for run in one.runs if run.job_id)
         shown = picture(found, workers, now_ms, defaults_of(infos))

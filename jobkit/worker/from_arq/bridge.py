@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from jobkit.codec import Subject, is_reference
 from jobkit.model import StoreUnavailable
-from jobkit.store.redis_arq import ArqQueue, Ended, Scan
+from jobkit.store.arq import ArqQueue, Ended, Scan
 from jobkit.worker.from_arq.calls import adoption, ended_result, read_order, result_ttl_ms
 from jobkit.worker.from_arq.wake import KeyWatch
 from jobkit.worker.worker import JobWorker

@@ -23,7 +23,7 @@ from jobkit.model import JobSpec
 from jobkit.run.attempt import ARQ_DOOR
 from jobkit.run.inside.lines import clean
 from jobkit.run.inside.preview import safe_repr
-from jobkit.store.redis_arq import Adoption, Ended, Found
+from jobkit.store.arq import Adoption, Ended, Found
 from jobkit.tasks.arguments import MASK, shown_and_abridged
 from jobkit.tasks.call import Call, encode_call
 from jobkit.tasks.hints import is_secret_name

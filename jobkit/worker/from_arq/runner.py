@@ -31,7 +31,7 @@ from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.preview import safe_repr
 from jobkit.run.shared import AsyncRunner
 from jobkit.run.watch import LoopWatch
-from jobkit.store.redis_arq import ArqQueue
+from jobkit.store.arq import ArqQueue
 from jobkit.tasks.call import read_call, read_head
 from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.from_arq.calls import (

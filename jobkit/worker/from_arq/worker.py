@@ -25,7 +25,7 @@ from jobkit.model import StoreUnavailable
 from jobkit.run.attempt import Outcome
 from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
-from jobkit.store.redis_arq import ArqQueue
+from jobkit.store.arq import ArqQueue
 from jobkit.store.values import Ending
 from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.from_arq.alone import SuspectGate

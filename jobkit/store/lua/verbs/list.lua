@@ -1,5 +1,5 @@
 -- Lists one page of ids by age. args: {index ("jobs" or "state:..."), newest (first; else the oldest), low and high (bounds of
--- the submit time in us as ZRANGEBYSCORE takes them), limit, budget, filter (`filter_of` in redis_list.py)}.
+-- the submit time in us as ZRANGEBYSCORE takes them), limit, budget, filter (`filter_of` in finding.py)}.
 -- Returns {{last us looked at, or "" at the end of the index; id, us, id, us, ...}, {ids without a record}}: the caller lets
 -- `forget` delete those, which have expired and were not pruned yet. This verb writes nothing, so that it runs on a replica.
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import msgspec
 
 from jobkit.model import JobSpec, StoreUnavailable
-from jobkit.store.connect import reaching
 from jobkit.store.redis import RedisStore
 
 _json = msgspec.json.encode
@@ -108,8 +107,7 @@ class ArqQueue:
             "obeys_aborts": obeys_aborts,
             "ttl_ms": self._ttl_ms,
         }
-        with reaching(self.store.settings):
-            now_ms, members, ended, new = await self.store.functions.run("arq_scan", [_json(options)])
+        now_ms, members, ended, new = await self.store.run("arq_scan", [_json(options)])
         return Scan(
             now_ms,
             members,
@@ -128,8 +126,7 @@ class ArqQueue:
         args: list[bytes | str | int] = [self.key, self.name]
         for one in adoptions:
             args += [one.arq_id, one.spec.id, _json(one.spec.to_wire()), one.payload, one.tries]
-        with reaching(self.store.settings):
-            return [answer == 1 for answer in await self.store.functions.run("arq_adopt", args)]
+        return [answer == 1 for answer in await self.store.run("arq_adopt", args)]
 
     async def stage(self, job_id: str, token: str, result: bytes, ttl_ms: int, hold_ms: int) -> bool:
         """Stage a result until the attempt is stored as ended; False if the token is not valid.
@@ -154,8 +151,7 @@ class ArqQueue:
     async def _stage_all(self, batch: Sequence[tuple[tuple[str | int | bytes, ...], asyncio.Future[bool]]]) -> None:
         args = [part for one, _ in batch for part in one]
         try:
-            with reaching(self.store.settings):
-                answers = await self.store.functions.run("arq_stage", args)
+            answers = await self.store.run("arq_stage", args)
         except BaseException as error:
             failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(f"not stored: {error!r}")
             for _, waiting in batch:
@@ -173,8 +169,7 @@ class ArqQueue:
         args: list[bytes | str | int] = [self.key]
         for one in results:
             args += one
-        with reaching(self.store.settings):
-            await self.store.functions.run("arq_settle", args)
+        await self.store.run("arq_settle", args)
 
     async def enqueue(self, arq_id: str, payload: bytes, *, score: int, ttl_ms: int, is_slot: bool) -> bool:
         """Add a cron job to the queue, unless a job or result with the id exists.
@@ -183,13 +178,12 @@ class ArqQueue:
             is_slot: the id is unique for this slot: it is enqueued once, even if it has already run.
         """
         options = {"queue": self.key, "id": arq_id, "is_slot": is_slot, "score": score, "ttl_ms": max(1, ttl_ms)}
-        with reaching(self.store.settings):
-            return bool(await self.store.functions.run("arq_enqueue", [_json(options), payload]))
+        return bool(await self.store.run("arq_enqueue", [_json(options), payload]))
 
     async def quarantine(self, arq_id: bytes) -> None:
         """Remove a member that is not a valid arq id from the queue, and keep it for a week in a separate set."""
         aside = f"{self.store.prefix}arq-quarantine:{self.key}"
-        with reaching(self.store.settings):
+        with self.store.reaching():
             pipe = self.store.redis.pipeline(transaction=True)
             pipe.zrem(self.key, arq_id)
             pipe.sadd(aside, arq_id)

@@ -20,8 +20,8 @@ import msgspec
 from redis.exceptions import RedisError
 
 from jobkit.model import JobEvent
+from jobkit.store.namespace import awaited
 from jobkit.store.redis import RedisStore
-from jobkit.store.redis_part import awaited
 
 logger = logging.getLogger("jobkit.hub")
 
@@ -119,7 +119,7 @@ def _guarded(callback: Callable[[Any], None], value: Any) -> None:
         logger.exception("a listener of job events raised; the others go on")
 
 
-class RedisHub:
+class EventHub:
     """See the module's docstring. `start` and `close` run on the hub's loop; the rest from any thread."""
 
     def __init__(self, store: RedisStore) -> None:

@@ -1,22 +1,23 @@
-"""The verbs of the store on Redis that find jobs: a page by age from its sorted sets, any other by a scan."""
+"""Pages of jobs: by age from the sorted sets, any other filter or order by reading records."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from jobkit.model import JobSnapshot, StoreUnavailable
-from jobkit.store import records
+from jobkit.model import StoreUnavailable
+from jobkit.store import wire
+from jobkit.store.namespace import RedisNamespace
 from jobkit.store.query import (
     Brief,
     Names,
     Query,
-    QueryPage,
     in_order,
     is_pattern,
     names,
@@ -24,7 +25,6 @@ from jobkit.store.query import (
     sort_value,
     write_cursor,
 )
-from jobkit.store.redis_part import RedisPart
 
 _json = msgspec.json.encode
 
@@ -35,35 +35,47 @@ _LIST_BUDGET, _LIST_CALLS = 5_000, 200
 _SLICE = 500
 
 
-class RedisList(RedisPart):
-    async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]:
-        raise NotImplementedError
+class JobFinder:
+    """Finds jobs; returns ids. `jobkit.index` finds the same faster, beside the store."""
+
+    def __init__(self, namespace: RedisNamespace) -> None:
+        self._ns = namespace
+
+    async def page(self, query: Query) -> tuple[list[str], str]:
+        """Return the ids of a page and the cursor of the next one; see `RedisStore.list`."""
+        query.checked()
+        if query.limit < 1:
+            return [], ""
+        bounds = await self._bounds(query)
+        if not query.is_by_age:
+            return await self._compared(query, bounds)
+        found, floor = await self._by_age(query, bounds, query.limit)
+        if floor is None:
+            return [job_id for job_id, _ in found], ""
+        return [job_id for job_id, _ in found], str(found[-1][1] if len(found) == query.limit else floor)
 
     async def versions(self, below: str, limit: int) -> tuple[list[tuple[str, int, int]], str]:
-        with self._reaching():
-            last, *found = await self.functions.run("versions", [f"({below}" if below else "+inf", limit])
+        """Return `(id, us, seq)` of jobs, newest first, from a time of submit (us) down; "" for the newest.
+
+        Also returns the us to continue from, "" at the end. Reads up to `limit` entries and leaves out expired ones.
+        """
+        last, *found = await self._ns.run("versions", [f"({below}" if below else "+inf", limit])
         rows = zip(found[::3], found[1::3], found[2::3], strict=True)
         return [(job_id.decode("utf-8", "replace"), int(us), int(seq)) for job_id, us, seq in rows], last.decode()
 
     async def briefs(self, job_ids: Sequence[str]) -> list[Brief | None]:
+        """Return the fields by which jobs are found and ordered; None for unknown jobs."""
         if not job_ids:
             return []
-        with self._reaching():
-            found = await self.functions.run("briefs", job_ids)
         return [
-            records.readable(f"the record of job {job_id}", partial(records.brief, job_id), record)
-            for job_id, record in zip(job_ids, found, strict=True)
+            wire.readable(f"the record of job {job_id}", partial(wire.brief, job_id), record)
+            for job_id, record in zip(job_ids, await self._ns.run("briefs", job_ids), strict=True)
         ]
 
-    async def now_ms(self) -> int:
-        with self._reaching():
-            seconds, micros = await self.redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
-
-    async def _compared(self, query: Query, bounds: tuple[str, str]) -> QueryPage:
+    async def _compared(self, query: Query, bounds: tuple[str, str]) -> tuple[list[str], str]:
         """Return a page in an order without an index: reads and compares all matches."""
         best: list[Brief] = []
-        by_age = Query(**{**_filters(query), "limit": _SLICE})
+        by_age = replace(query, order="", cursor="", limit=_SLICE)
         while True:
             found, floor = await self._by_age(by_age, bounds, _SLICE)
             ids = [job_id for job_id, _ in found]
@@ -73,11 +85,10 @@ class RedisList(RedisPart):
                 break
             bounds = bounds[0], f"({floor}"
         page = best[: query.limit]
-        snapshots = await self.snapshots([brief.id for brief in page])
         cursor = ""
         if len(best) > len(page):
             cursor = write_cursor(query, sort_value(page[-1], query.order), page[-1].us)
-        return QueryPage(tuple(s for s in snapshots if s is not None), cursor)
+        return [brief.id for brief in page], cursor
 
     async def _by_age(
         self, query: Query, bounds: tuple[str, str], limit: int
@@ -119,11 +130,10 @@ class RedisList(RedisPart):
                 "budget": _LIST_BUDGET,
                 "filter": wanted,
             }
-            with self._reaching():
-                reply, gone = await self.functions.run("list", [_json(options)])
+            reply, gone = await self._ns.run("list", [_json(options)])
             if gone:
-                with contextlib.suppress(StoreUnavailable), self._reaching():  # a replica, or a full disk
-                    await self.functions.run("forget", gone)
+                with contextlib.suppress(StoreUnavailable):  # a replica, or a full disk
+                    await self._ns.run("forget", gone)
             cursor = reply[0].decode()
             found |= {
                 job_id.decode("utf-8", "replace"): int(us) for job_id, us in zip(reply[1::2], reply[2::2], strict=True)
@@ -137,7 +147,7 @@ class RedisList(RedisPart):
         """Return the lowest and highest time of submit as arguments for Redis."""
         low, high = "-inf", "+inf"
         if query.newer_s is not None or query.older_s is not None:
-            now_ms = await self.now_ms()
+            now_ms = await self._ns.now_ms()
             if query.newer_s is not None:
                 low = str(int(now_ms - query.newer_s * 1000) * 1000)
             if query.older_s is not None:
@@ -148,26 +158,6 @@ class RedisList(RedisPart):
         elif after is not None:
             low = f"({after[1]}" if low == "-inf" or after[1] >= int(low) else low
         return low, high
-
-    # Last, since `list` in later annotations would mean this verb.
-    async def list(self, query: Query) -> QueryPage:
-        query.checked()
-        if query.limit < 1:
-            return QueryPage(())
-        bounds = await self._bounds(query)
-        if not query.is_by_age:
-            return await self._compared(query, bounds)
-        found, floor = await self._by_age(query, bounds, query.limit)
-        page = found[: query.limit]
-        snapshots = await self.snapshots([job_id for job_id, _ in page])
-        more = floor is not None or len(found) > len(page)
-        cursor = str(page[-1][1] if page and len(page) == query.limit else floor) if more else ""
-        return QueryPage(tuple(s for s in snapshots if s is not None), cursor)
-
-
-def _filters(query: Query) -> dict[str, Any]:
-    """Return all fields of a query except its order and page."""
-    return {name: getattr(query, name) for name in Query.__slots__ if name not in ("order", "limit", "cursor")}
 
 
 def filter_of(query: Query) -> dict[str, Any]:

@@ -16,8 +16,8 @@ import msgspec
 
 from jobkit.model import InvalidParams, JobSnapshot
 from jobkit.settings import checked_name
-from jobkit.store import records
-from jobkit.store.redis_part import RedisPart
+from jobkit.store import wire
+from jobkit.store.namespace import RedisNamespace
 
 #: Version of the lines; newer ones are rejected.
 VERSION = 2
@@ -63,15 +63,15 @@ class Dump:
             InvalidParams: not a line of an export, or of a newer jobkit.
         """
         try:
-            wire = msgspec.json.decode(line)
-            version = wire["jobkit"]
+            fields = msgspec.json.decode(line)
+            version = fields["jobkit"]
         except (msgspec.MsgspecError, TypeError, KeyError):
             raise InvalidParams("it is not a line of `jobkit export`") from None
         if not isinstance(version, int) or version > VERSION:
             raise InvalidParams(f"it was written by a newer jobkit (version {version!r}, here {VERSION})")
         try:
-            record = {str(name): str(value) for name, value in wire["record"].items()}
-            snapshot = records.snapshot({name.encode(): value.encode() for name, value in record.items()})
+            record = {str(name): str(value) for name, value in fields["record"].items()}
+            snapshot = wire.snapshot({name.encode(): value.encode() for name, value in record.items()})
             checked_name("id", snapshot.id)
             checked_name("queue", snapshot.spec.queue)
             checked_name("queue", record["queue"])
@@ -79,68 +79,67 @@ class Dump:
                 snapshot,
                 int(record["us"]),
                 record,
-                base64.b64decode(wire["args"], validate=True),
-                base64.b64decode(wire["result"], validate=True),
-                base64.b64decode(wire["preview"], validate=True) if version > 1 else b"",  # was not sealed
-                [[str(part) for part in chunk] for chunk in wire["log"] if len(chunk) == 4],
-                {str(name): str(meta) for name, meta in wire["artifacts"].items()},
-                {str(name): base64.b64decode(body, validate=True) for name, body in wire["bodies"].items()},
+                base64.b64decode(fields["args"], validate=True),
+                base64.b64decode(fields["result"], validate=True),
+                base64.b64decode(fields["preview"], validate=True) if version > 1 else b"",  # was not sealed
+                [[str(part) for part in chunk] for chunk in fields["log"] if len(chunk) == 4],
+                {str(name): str(meta) for name, meta in fields["artifacts"].items()},
+                {str(name): base64.b64decode(body, validate=True) for name, body in fields["bodies"].items()},
             )
-        except records.UNREADABLE as error:
+        except wire.UNREADABLE as error:
             raise InvalidParams(f"it cannot be read: {type(error).__name__}: {str(error)[:200]}") from None
 
 
-class RedisDump(RedisPart):
-    async def dump(self, job_ids: Sequence[str]) -> list[Dump | None]:
-        """Return all data of each job; None if it does not exist or its record cannot be read."""
-        with self._reaching():
-            pipe = self.redis.pipeline(transaction=False)
-            for job_id in job_ids:
-                pipe.hgetall(f"{self.prefix}job:{job_id}")
-                for name in ("args", "result", "preview"):
-                    pipe.get(f"{self.prefix}{name}:{job_id}")
-                pipe.xrange(f"{self.prefix}log:{job_id}")
-                pipe.hgetall(f"{self.prefix}artifacts:{job_id}")
-                pipe.hgetall(f"{self.prefix}bodies:{job_id}")
-            found = await pipe.execute()
-        return [_dump(job_id, found[7 * i : 7 * i + 7]) for i, job_id in enumerate(job_ids)]
+async def read_dumps(namespace: RedisNamespace, job_ids: Sequence[str]) -> list[Dump | None]:
+    """Return all data of each job; None if it does not exist or its record cannot be read."""
+    with namespace.reaching():
+        pipe = namespace.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hgetall(f"{namespace.prefix}job:{job_id}")
+            for name in ("args", "result", "preview"):
+                pipe.get(f"{namespace.prefix}{name}:{job_id}")
+            pipe.xrange(f"{namespace.prefix}log:{job_id}")
+            pipe.hgetall(f"{namespace.prefix}artifacts:{job_id}")
+            pipe.hgetall(f"{namespace.prefix}bodies:{job_id}")
+        found = await pipe.execute()
+    return [_dump(job_id, found[7 * i : 7 * i + 7]) for i, job_id in enumerate(job_ids)]
 
-    async def restore(self, dumps: Sequence[Dump]) -> list[bool]:
-        """Restore ended jobs; their time to live starts again. False if the id exists.
 
-        Raises:
-            ValueError: a job has not ended.
-        """
-        args: list[Any] = []
-        for dump in dumps:
-            if not dump.snapshot.is_terminal:
-                raise ValueError(f"job {dump.snapshot.id} has not ended")
-            own_s = dump.snapshot.spec.result_ttl_s
-            options = {
-                "us": dump.us,
-                "state": dump.snapshot.state.value,
-                "ttl_ms": max(1, int((self.settings.result_ttl if own_s is None else own_s) * 1000)),
-                "record": dump.record,
-                "log": dump.log,
-                "artifacts": dump.artifacts,
-            }
-            args += [
-                dump.snapshot.id,
-                msgspec.json.encode(options),
-                dump.args,
-                dump.result,
-                dump.preview,
-                len(dump.bodies),
-            ]
-            for name, body in dump.bodies.items():
-                args += [name, body]
-        with self._reaching():
-            return [answer == 1 for answer in await self.functions.run("restore", args)]
+async def restore(namespace: RedisNamespace, dumps: Sequence[Dump]) -> list[bool]:
+    """Restore ended jobs; their time to live starts again. False if the id exists.
+
+    Raises:
+        ValueError: a job has not ended.
+    """
+    args: list[Any] = []
+    for dump in dumps:
+        if not dump.snapshot.is_terminal:
+            raise ValueError(f"job {dump.snapshot.id} has not ended")
+        own_s = dump.snapshot.spec.result_ttl_s
+        options = {
+            "us": dump.us,
+            "state": dump.snapshot.state.value,
+            "ttl_ms": max(1, int((namespace.settings.result_ttl if own_s is None else own_s) * 1000)),
+            "record": dump.record,
+            "log": dump.log,
+            "artifacts": dump.artifacts,
+        }
+        args += [
+            dump.snapshot.id,
+            msgspec.json.encode(options),
+            dump.args,
+            dump.result,
+            dump.preview,
+            len(dump.bodies),
+        ]
+        for name, body in dump.bodies.items():
+            args += [name, body]
+    return [answer == 1 for answer in await namespace.run("restore", args)]
 
 
 def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:
     record, args, result, preview, log, artifacts, bodies = found
-    snapshot = records.readable(f"the record of job {job_id}", records.snapshot, record)
+    snapshot = wire.readable(f"the record of job {job_id}", wire.snapshot, record)
     if snapshot is None:
         return None
     fields = {name.decode(): value.decode("utf-8", "replace") for name, value in record.items()}

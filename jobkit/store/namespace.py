@@ -1,0 +1,87 @@
+"""One namespace on one Redis server: its client, the prefix of its keys, and calls of the verbs in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+from redis.asyncio import Redis
+
+from jobkit.model import StoreUnavailable
+from jobkit.settings import Settings
+from jobkit.store.connect import open_redis, reaching
+from jobkit.store.library import Functions
+
+T = TypeVar("T")
+
+
+class RedisNamespace:
+    """Connection of the store's parts to the server; raises `StoreUnavailable` if the server does not answer.
+
+    Args:
+        settings: namespace and times.
+        redis: client to use; by default one for `settings.url` is opened. `close` closes it.
+    """
+
+    def __init__(self, settings: Settings, redis: Redis | None = None) -> None:
+        self.settings = settings
+        self.prefix = f"jk:{settings.namespace}:"
+        self.redis: Redis = open_redis(settings) if redis is None else redis
+        self.functions = Functions(self.redis, self.prefix)
+        self.ttl_ms = max(1, int(settings.result_ttl * 1000))
+        self._is_closed = False
+
+    def channel(self, kind: str, name: str = "") -> str:
+        """Return the channel of "all", of a job ("ch"), of a process ("client") or of a worker ("inbox")."""
+        return f"{self.prefix}{kind}:{name}" if name else f"{self.prefix}{kind}"
+
+    def reaching(self) -> AbstractContextManager[None]:
+        """Raise `StoreUnavailable` for errors of the server or of the connection inside the block."""
+        if self._is_closed:  # redis-py would open another connection and leak it
+            raise StoreUnavailable(f"the connection to Redis at {self.settings.masked_url} was closed: connect again")
+        return reaching(self.settings)
+
+    async def run(self, verb: str, args: Sequence[Any] = ()) -> Any:
+        """Return the reply of a verb."""
+        with self.reaching():
+            return await self.functions.run(verb, args)
+
+    async def get(self, key: str) -> bytes | None:
+        """Return the value of a string key, without the prefix."""
+        with self.reaching():
+            value: bytes | None = await self.redis.get(self.prefix + key)
+            return value
+
+    async def now_ms(self) -> int:
+        """Return the server's clock in milliseconds since the epoch."""
+        with self.reaching():
+            return to_ms(await self.redis.time())
+
+    async def ping(self) -> None:
+        """Return when the server answers. Not by PING, which a server with a full disk rejects like a write."""
+        with self.reaching():
+            await self.redis.exists(f"{self.prefix}place")
+
+    def open(self) -> None:
+        """Allow requests again after `close`; a new namespace is open."""
+        self._is_closed = False
+
+    async def close(self) -> None:
+        self._is_closed = True
+        await self.redis.aclose()
+        # A call that ends now, cancelled or cut, returns its connection to the pool; it may have opened it just now.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await self.redis.connection_pool.disconnect()
+
+
+def to_ms(time: Sequence[int]) -> int:
+    """Convert a reply of TIME, seconds and microseconds, to milliseconds."""
+    return int(time[0]) * 1000 + int(time[1]) // 1000
+
+
+async def awaited(value: Awaitable[T] | T) -> T:
+    """redis-py types its asyncio commands as "awaitable or value"."""
+    return await value  # type: ignore[misc,no-any-return]
