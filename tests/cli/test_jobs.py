@@ -111,7 +111,7 @@ def test_a_terminal_gets_a_moving_bar(terminal: Terminal) -> None:
     try:
         while chunk := os.read(ours, 65536):
             seen += chunk
-            if "━".encode() in seen and b"/ 1,000,000" in seen:
+            if "━".encode() in seen and b"/ 20" in seen:
                 file.touch()
     except OSError:  # how a pty says that the other side is closed
         pass
