@@ -41,12 +41,12 @@ def count(n: Annotated[int, jobkit.Range(1, 1000)] = 3, pause: float = 0.0) -> i
 
 @jobkit.task
 def count_until(path: str) -> int:
-    """Count until a file exists; every report differs from the one before, so a late watcher sees one, too."""
+    """Count until a file exists."""
     n = 0
     while not Path(path).exists():
         print(f"line {n}")
         n += 1
-        jobkit.current().report(n % 20, 20)
+        jobkit.current().report(n % 20, 20)  # each differs from the one before: a late watcher sees one, too
         time.sleep(0.05)
     return n
 
