@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _SAFETY_S = 5.0
 _BAR = 30
 
+#: Most characters of a title beside the bar: bar, numbers and time left have to fit into the line, too.
+_TITLE_CHARS = 32
+
 
 class Follower:
     """Subscribes, reads the job's snapshot, then applies events."""
@@ -202,7 +205,8 @@ class _Screen:
         glyph, colour = out.GLYPHS[snapshot.state]
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{glyph} ", style=colour)
-        text.append(out.one_line(snapshot.spec.title or snapshot.spec.task), style="bold")
+        title = out.one_line(snapshot.spec.title or snapshot.spec.task)
+        text.append(title if len(title) <= _TITLE_CHARS else title[: _TITLE_CHARS - 1] + "…", style="bold")
         if snapshot.state is not JobState.RUNNING:
             text.append(f"  {snapshot.state}  {out.one_line(params_brief(snapshot.spec.params))}", style="dim")
             return text

@@ -41,7 +41,7 @@ def count(n: Annotated[int, jobkit.Range(1, 1000)] = 3, pause: float = 0.0) -> i
 
 @jobkit.task
 def count_until(path: str) -> int:
-    """Count until a file exists."""
+    """Count until a file exists, and say so in a title that would fill a whole line of a terminal by itself."""
     n = 0
     while not Path(path).exists():
         print(f"line {n}")
