@@ -218,7 +218,7 @@ def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings,
         except OSError as error:
             problem = f"it could not be written to {filed.file_store.place.shown} ({error.strerror or error})"
     if kind == "failed":
-        delay_s = spec.retry_policy.delay_s(
+        delay_s = spec.retry_delay_s(
             retried=claimed.retried, error_types=outcome.error_types, random=random.random(), asked=outcome.retry
         )
         if delay_s is not None and outcome.error is not None and outcome.error.kind not in _FINAL:

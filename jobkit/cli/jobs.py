@@ -16,7 +16,7 @@ from jobkit.cli.tasks import task_info
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.model.format import ago, duration, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
-from jobkit.model.snapshot import iso
+from jobkit.model.plain import iso
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -59,7 +59,7 @@ def connect() -> Kit:
 def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0) -> None:
     """Record an action in the audit trail, in the name of the user of this machine."""
     from jobkit.client.loop import background
-    from jobkit.model.audit import AuditEntry
+    from jobkit.model.people import AuditEntry
     from jobkit.settings import user_name
 
     outcome = "done" if not failed else "failed" if failed == len(targets) else "partly"

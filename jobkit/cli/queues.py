@@ -9,7 +9,7 @@ import click
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option
 from jobkit.model.format import ago
-from jobkit.model.snapshot import iso
+from jobkit.model.plain import iso
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -16,7 +16,7 @@ from jobkit.codec import is_reference
 from jobkit.files import FileStore
 from jobkit.files.file_store import opened
 from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, LogLine, ResultExpired, UnknownTask
-from jobkit.model.audit import AuditEntry
+from jobkit.model.people import AuditEntry
 from jobkit.store.export import Dump
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.values import ArtifactInfo, LogSlice, Submission, SubmitReply, WorkerInfo

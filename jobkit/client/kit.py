@@ -34,8 +34,7 @@ from jobkit.model import (
     StoreUnavailable,
     apply,
 )
-from jobkit.model.notify_rule import kinds_of
-from jobkit.settings import Settings, user_name
+from jobkit.settings import Settings, kinds_of, user_name
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query
 from jobkit.store.values import Submission, SubmitReply

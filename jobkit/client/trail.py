@@ -14,8 +14,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from jobkit.model import StoreUnavailable
-from jobkit.model.audit import AuditEntry
-from jobkit.model.snapshot import iso
+from jobkit.model.people import AuditEntry
+from jobkit.model.plain import iso
 from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit")

@@ -34,7 +34,7 @@ from jobkit.model import (
     UnknownTask,
     Waiting,
 )
-from jobkit.model.audit import AuditEntry
+from jobkit.model.people import AuditEntry
 from jobkit.settings import Settings
 from jobkit.store import export
 from jobkit.store.events import EventHub

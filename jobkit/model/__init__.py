@@ -1,6 +1,6 @@
 """The words of jobkit: states, events, snapshots, retry policy and errors.
 
-Pure: standard library only, no clock, no I/O. Everything above this package speaks in these types, and
+Pure: standard library and msgspec, no clock, no I/O. Everything above this package speaks in these types, and
 every decision that can be made without acting is made here.
 """
 
@@ -17,16 +17,13 @@ from jobkit.model.errors import (
     StoreUnavailable,
     UnknownTask,
 )
-from jobkit.model.events import EventType, JobEvent
+from jobkit.model.events import ALLOWED, TERMINAL, ErrorKind, EventType, JobEvent, JobState
 from jobkit.model.failure import FailureGroup, GroupState
-from jobkit.model.limits import Gate, Rule, Waiting
+from jobkit.model.limits import Gate, Pause, Rule, Waiting
 from jobkit.model.log import LOG_LEVELS, LogFilter, LogLine
-from jobkit.model.pause import Pause
-from jobkit.model.retry import Backoff, Retry, RetryPolicy
 from jobkit.model.schedule import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.snapshot import Attempt, JobError, JobSnapshot, apply, attempts_of
-from jobkit.model.spec import JobSpec, Once
-from jobkit.model.states import ALLOWED, TERMINAL, ErrorKind, JobState
+from jobkit.model.spec import Backoff, JobSpec, Once, Retry
 
 __all__ = [
     "ALLOWED",
@@ -57,7 +54,6 @@ __all__ = [
     "ResultExpired",
     "ResultUnavailable",
     "Retry",
-    "RetryPolicy",
     "Rule",
     "ScheduleRun",
     "ScheduleSnapshot",

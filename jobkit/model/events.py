@@ -1,4 +1,4 @@
-"""Events: facts about one job, in the past tense.
+"""States of a job, and events: facts about one job, in the past tense.
 
 An event that changes the state is *numbered*: its `seq` is that of the previous event plus one, without gaps, and the
 store keeps it with the job. Progress and log lines are *news*: they carry the `seq` of the state that they belong to,
@@ -12,6 +12,63 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+
+from jobkit.model.plain import iso
+
+
+class JobState(StrEnum):
+    """State of a job. A terminal job never changes again."""
+
+    SCHEDULED = "scheduled"
+    """Waits for a time: a delay, an `at`, or the backoff before the next attempt."""
+    QUEUED = "queued"
+    """Waits for a free slot of a worker that serves its queue."""
+    RUNNING = "running"
+    """One worker holds the lease and executes an attempt."""
+    SUCCEEDED = "succeeded"
+    """Ended with a value (terminal)."""
+    FAILED = "failed"
+    """Ended with an error; see `error.kind` (terminal)."""
+    CANCELLED = "cancelled"
+    """Cancelled on request (terminal)."""
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+#: All transitions that the store may make; any other is a bug in the store.
+ALLOWED: Mapping[JobState, frozenset[JobState]] = {
+    JobState.SCHEDULED: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.FAILED}),
+    # Succeeds at once with a cached result.
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.FAILED, JobState.SUCCEEDED}),
+    # Queued again if lost or released, scheduled if retried after a backoff.
+    JobState.RUNNING: TERMINAL | {JobState.QUEUED, JobState.SCHEDULED},
+    **dict.fromkeys(TERMINAL, frozenset()),
+}
+
+
+class ErrorKind(StrEnum):
+    """Why a job failed. Data, not a state."""
+
+    EXCEPTION = "exception"
+    """The task raised."""
+    TIMEOUT = "timeout"
+    """The attempt ran longer than its `timeout`."""
+    MEMORY = "memory"
+    """The attempt used more than its `memory_limit`, or the machine ran out of memory."""
+    CRASH = "crash"
+    """The job's own process died by a signal or with an exit status."""
+    LOST = "lost"
+    """Its workers died `max_losses` times while they ran it."""
+    EXPIRED = "expired"
+    """It waited longer than allowed."""
+    DEPENDENCY = "dependency"
+    """A job whose result it needs did not succeed."""
+    REJECTED = "rejected"
+    """A worker did not accept its payload: bad signature, unknown task."""
 
 
 class EventType(StrEnum):
@@ -95,7 +152,7 @@ class JobEvent:
             "job_id": self.job_id,
             "seq": self.seq,
             "type": str(self.type),
-            "at": self.at.isoformat().replace("+00:00", "Z"),
+            "at": iso(self.at),
             "data": dict(self.data),
             **({"id": self.id} if self.id else {}),
         }

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from jobkit.model.snapshot import JobError, iso
-from jobkit.model.states import ErrorKind
+from jobkit.model.events import ErrorKind
+from jobkit.model.plain import instant, to_json
+from jobkit.model.snapshot import JobError
 
 #: How long a muted or resolved group is kept after its last failure (milliseconds), even if all its jobs are deleted.
 #: Without it the next failure would be reported as new.
@@ -89,48 +90,26 @@ class FailureGroup:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-compatible data for the CLI, HTTP and the page; times as ISO 8601 UTC."""
-        return {
-            "id": self.id,
-            "task": self.task,
-            "kind": str(self.kind),
-            "type": self.type,
-            "where": self.where,
-            "title": self.title,
-            "message": self.message,
-            "state": str(self.state),
-            "count": self.count,
-            "jobs": self.jobs,
-            "repeated": self.repeated,
-            "healed": self.healed,
-            "first_seen": iso(self.first_seen),
-            "last_seen": iso(self.last_seen),
-            "sample": self.sample,
-            "hours": list(self.hours),
-            "changed_by": self.changed_by,
-            "changed_at": iso(self.changed_at),
-        }
+        return {**to_json(self), "title": self.title}
 
     @classmethod
     def from_wire(cls, id: str, wire: Mapping[str, str], *, jobs: int, repeated: int, now_ms: int) -> FailureGroup:
         """Return the group in a record of the store."""
+        names = ("task", "type", "where", "message", "sample")
         return cls(
             id=id,
-            task=wire["task"],
+            **{name: wire[name] for name in names},
             kind=ErrorKind(wire["kind"]),
-            type=wire["type"],
-            where=wire["where"],
-            message=wire["message"],
             state=GroupState(wire["state"]),
             count=int(wire["count"]),
             jobs=jobs,
             repeated=repeated,
             healed=int(wire.get("healed", 0)),
-            first_seen=_moment(wire["first"]),
-            last_seen=_moment(wire["last"]),
-            sample=wire["sample"],
+            first_seen=datetime.fromtimestamp(int(wire["first"]) / 1000, UTC),
+            last_seen=datetime.fromtimestamp(int(wire["last"]) / 1000, UTC),
             hours=_hours(wire, now_ms),
             changed_by=wire.get("by", ""),
-            changed_at=_moment(wire["changed"]) if "changed" in wire else None,
+            changed_at=instant(wire.get("changed")),
         )
 
 
@@ -180,7 +159,3 @@ def _hours(wire: Mapping[str, str], now_ms: int) -> tuple[int, ...]:
         of, _, count = wire.get(f"h{hour % HOURS}", "").partition(":")
         counts.append(int(count) if of == str(hour) and count else 0)
     return tuple(counts)
-
-
-def _moment(ms: str) -> datetime:
-    return datetime.fromtimestamp(int(ms) / 1000, UTC)

@@ -1,4 +1,4 @@
-"""Limits: gates that let some jobs start while others wait, and their descriptions for users.
+"""Limits and pauses: gates that let some jobs start while others wait, and their descriptions for users.
 
 A *gate* belongs to a task, a queue or a key. It limits how many attempts run at a time or start in a period. This
 module is pure; slots and tokens are counted by the store.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from jobkit.model.format import duration
+from jobkit.model.plain import Record, instant, to_json
 
 #: Maximum `n` and maximum `count` of a gate.
 MAX_PLACES, MAX_STARTS = 100_000, 10_000
@@ -24,7 +26,7 @@ _UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Record):
     """A limit on running attempts, on starts in a period, or on both.
 
     Attributes:
@@ -37,18 +39,6 @@ class Gate:
     n: int = 0
     count: int = 0
     period_ms: int = 0
-
-    def to_wire(self) -> dict[str, Any]:
-        wire: dict[str, Any] = {"name": self.name}
-        if self.n:
-            wire["n"] = self.n
-        if self.count:
-            wire |= {"count": self.count, "period_ms": self.period_ms}
-        return wire
-
-    @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> Gate:
-        return cls(str(wire["name"]), int(wire.get("n", 0)), int(wire.get("count", 0)), int(wire.get("period_ms", 0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +61,9 @@ class Rule:
     @classmethod
     def from_wire(cls, gate: str, wire: Mapping[str, Any], held: int = 0) -> Rule:
         paused = wire.get("paused")
-        n, count, period_ms = (int(wire.get(name) or 0) for name in ("n", "count", "period_ms"))
-        return cls(
-            gate, n, count, period_ms, paused if isinstance(paused, Mapping) else {"by": ""} if paused else {}, held
-        )
+        if not isinstance(paused, Mapping):
+            paused = {"by": ""} if paused else {}
+        return cls(gate, **_numbers(wire, "n", "count", "period_ms"), paused=paused, held=held)
 
     @property
     def rate(self) -> str:
@@ -83,6 +72,34 @@ class Rule:
     def to_json(self) -> dict[str, Any]:
         kind, _, name = self.gate.partition(":")
         return {kind: name, "concurrency": self.n or None, "rate": self.rate or None, "running": self.held}
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A paused queue or task: none of its jobs starts until it is resumed.
+
+    Attributes:
+        kind: "queue" or "task". name: its name.
+        by: who paused it, "" if unknown. at: when (aware, UTC), or None if unknown.
+    """
+
+    kind: str
+    name: str
+    by: str = ""
+    at: datetime | None = None
+
+    @classmethod
+    def of(cls, rule: Rule) -> Pause | None:
+        """Return the pause in a rule, or None if it has none."""
+        if not rule.paused:
+            return None
+        kind, _, name = rule.gate.partition(":")
+        at_ms = rule.paused.get("at")
+        is_time = isinstance(at_ms, (int, float)) and 0 < at_ms < 10**14
+        return cls(kind, name, str(rule.paused.get("by", "")), instant(at_ms) if is_time else None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {self.kind: self.name, "by": self.by, "at": to_json(self.at)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +128,10 @@ class Waiting:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Waiting:
-        names = ("before", "held", "n", "count", "period_ms")
-        before, held, n, count, period_ms = (int(wire.get(name) or 0) for name in names)
         paused = wire.get("paused")
         return cls(
-            gate=str(wire["gate"]),
-            before=before,
-            held=held,
-            n=n,
-            count=count,
-            period_ms=period_ms,
+            str(wire["gate"]),
+            **_numbers(wire, "before", "held", "n", "count", "period_ms"),
             open_ms=wire.get("open"),
             is_paused=bool(paused),
             use=dict(wire.get("use") or {}),
@@ -154,6 +165,10 @@ class Waiting:
             return f"waits for {places} of {whose}{before}"
         after = "" if self.open_ms is None else f", next in {duration(self.open_ms / 1000)}"
         return f"waits for its rate: {rate_text(self.count, self.period_ms)} of {whose}{after}{before}"
+
+
+def _numbers(wire: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: int(wire.get(name) or 0) for name in names}
 
 
 def gate_text(name: str) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from jobkit.model.plain import iso, to_json
+
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
@@ -41,14 +43,9 @@ class LogLine:
         return cls(text=text, at_ms=int(at_ms), source=source, level=level, logger=logger, n=n)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "n": self.n,
-            "at": self.at.isoformat().replace("+00:00", "Z"),
-            "source": self.source,
-            "level": self.level,
-            "logger": self.logger,
-            "text": self.text,
-        }
+        json = to_json(self)
+        del json["at_ms"]
+        return {**json, "at": iso(self.at)}
 
     def __str__(self) -> str:
         return self.text

@@ -6,10 +6,13 @@ Pure data. `jobkit.schedules` computes the slots; it knows cron lines and time z
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+import msgspec
+
+from jobkit.model.plain import Record, instant, iso
 from jobkit.model.spec import JobSpec
 
 #: Number of runs that are kept per schedule.
@@ -21,9 +24,21 @@ OVERLAP = ("allow", "skip", "wait")
 #: Fields of `ScheduleSpec` that define the timing. Changing one of them restarts the slots.
 _TIMING = ("cron", "every_ms", "at_ms", "tz", "until_ms", "count")
 
+#: Names of the fields of a `ScheduleRun` in the store.
+_RUN = {
+    "slot": "slot_ms",
+    "at": "at_ms",
+    "job": "job_id",
+    "state": "state",
+    "started": "started_ms",
+    "finished": "finished_ms",
+    "why": "why",
+    "n": "count",
+}
+
 
 @dataclass(frozen=True, slots=True)
-class ScheduleSpec:
+class ScheduleSpec(Record):
     """Definition of a schedule. Exactly one of `cron`, `every_ms` and `at_ms` is set.
 
     Attributes:
@@ -58,20 +73,6 @@ class ScheduleSpec:
         """Return the timing fields in wire form."""
         return {name: value for name in _TIMING if (value := getattr(self, name))}
 
-    def to_wire(self) -> dict[str, Any]:
-        """Return JSON for the record; fields with their default value are left out."""
-        wire: dict[str, Any] = {"name": self.name, "job": self.job.to_wire()}
-        for f in fields(self)[2:]:
-            if (value := getattr(self, f.name)) != f.default:
-                wire[f.name] = value
-        return wire
-
-    @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> ScheduleSpec:
-        """Return the spec in a record; unknown fields (of a newer version) are ignored."""
-        known = {f.name: wire[f.name] for f in fields(cls) if f.name in wire}
-        return cls(**{**known, "job": JobSpec.from_wire(wire["job"])})
-
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRun:
@@ -98,20 +99,20 @@ class ScheduleRun:
     @property
     def slot_at(self) -> datetime | None:
         """Scheduled time (aware, UTC), or None if started by hand."""
-        return _instant(self.slot_ms)
+        return instant(self.slot_ms)
 
     @property
     def at(self) -> datetime | None:
         """When it was fired or skipped (aware, UTC)."""
-        return _instant(self.at_ms)
+        return instant(self.at_ms)
 
     @property
     def started_at(self) -> datetime | None:
-        return _instant(self.started_ms)
+        return instant(self.started_ms)
 
     @property
     def finished_at(self) -> datetime | None:
-        return _instant(self.finished_ms)
+        return instant(self.finished_ms)
 
     @property
     def late_s(self) -> float:
@@ -124,32 +125,22 @@ class ScheduleRun:
         return (self.finished_ms - self.started_ms) / 1000 if self.started_ms and self.finished_ms else None
 
     def to_wire(self) -> dict[str, Any]:
-        wire: dict[str, Any] = {"slot": self.slot_ms, "at": self.at_ms}
-        others = {"job": self.job_id, "state": self.state, "started": self.started_ms, "finished": self.finished_ms}
-        wire |= {name: value for name, value in (others | {"why": self.why}).items() if value}
-        return wire if self.count == 1 else wire | {"n": self.count}
+        wire = {short: getattr(self, name) for short, name in _RUN.items()}
+        return {short: value for short, value in wire.items() if value or short == "slot"}
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> ScheduleRun:
-        return cls(
-            slot_ms=int(wire["slot"]),
-            at_ms=int(wire["at"]),
-            job_id=str(wire.get("job", "")),
-            state=str(wire.get("state", "")),
-            started_ms=int(wire.get("started", 0)),
-            finished_ms=int(wire.get("finished", 0)),
-            why=str(wire.get("why", "")),
-            count=int(wire.get("n", 1)),
-        )
+        return msgspec.convert({name: wire[short] for short, name in _RUN.items() if short in wire}, cls)
 
     def to_json(self) -> dict[str, Any]:
+        """Return JSON-compatible data for the CLI and HTTP; times as ISO 8601 UTC."""
         return {
-            "slot_at": instant_iso(self.slot_ms),
-            "at": instant_iso(self.at_ms),
+            "slot_at": _iso(self.slot_ms),
+            "at": _iso(self.at_ms),
             "job_id": self.job_id,
             "state": self.state,
-            "started_at": instant_iso(self.started_ms),
-            "finished_at": instant_iso(self.finished_ms),
+            "started_at": _iso(self.started_ms),
+            "finished_at": _iso(self.finished_ms),
             "late_s": self.late_s,
             "why": self.why,
             "count": self.count,
@@ -211,17 +202,17 @@ class ScheduleSnapshot:
             "tags": list(spec.job.tags),
             "cron": spec.cron,
             "every": spec.every_ms / 1000 if spec.every_ms else None,
-            "at": instant_iso(spec.at_ms),
+            "at": _iso(spec.at_ms),
             "tz": spec.tz,
-            "until": instant_iso(spec.until_ms),
+            "until": _iso(spec.until_ms),
             "count": spec.count or None,
             "missed": spec.missed,
             "missed_limit": spec.missed_limit,
             "overlap": spec.overlap,
             "from_code": spec.module,
-            "next_at": instant_iso(self.next_ms),
+            "next_at": _iso(self.next_ms),
             "paused": self.is_paused,
-            "ended_at": instant_iso(self.ended_ms),
+            "ended_at": _iso(self.ended_ms),
             "holds_for": self.holds_for,
             "overdue_s": self.overdue_s,
             "fired": self.fired,
@@ -230,11 +221,5 @@ class ScheduleSnapshot:
         }
 
 
-def instant_iso(ms: int) -> str | None:
-    """`2026-11-24T15:00:00.123Z`, or None for 0."""
-    at = _instant(ms)
-    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _instant(ms: int) -> datetime | None:
-    return datetime.fromtimestamp(ms / 1000, UTC) if ms else None
+def _iso(ms: int) -> str | None:
+    return iso(instant(ms))

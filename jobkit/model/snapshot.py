@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from jobkit.model.events import EventType, JobEvent
+from jobkit.model.events import ErrorKind, EventType, JobEvent, JobState
+from jobkit.model.plain import Record, instant, iso, to_json
 from jobkit.model.spec import JobSpec
-from jobkit.model.states import ErrorKind, JobState
 
 
 @dataclass(frozen=True, slots=True)
-class JobError:
+class JobError(Record):
     """Why an attempt failed, as plain text; nothing here has to be unpickled.
 
     Attributes:
@@ -31,34 +31,20 @@ class JobError:
     """
 
     kind: ErrorKind
-    type: str
-    message: str
+    type: str = ""
+    message: str = ""
     traceback: str = ""
     where: str = ""
     source: str = ""
 
     def to_wire(self) -> dict[str, Any]:
-        return {
-            "kind": str(self.kind),
-            "type": self.type,
-            "message": self.message,
-            "traceback": self.traceback,
-            "where": self.where,
-            **({"source": self.source} if self.source else {}),
-        }
+        """Return all fields as JSON, without an unknown `source`."""
+        wire: dict[str, Any] = to_json(self)
+        if not self.source:
+            del wire["source"]
+        return wire
 
     to_json = to_wire
-
-    @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> JobError:
-        return cls(
-            kind=ErrorKind(wire["kind"]),
-            type=wire.get("type", ""),
-            message=wire.get("message", ""),
-            traceback=wire.get("traceback", ""),
-            where=wire.get("where", ""),
-            source=wire.get("source", ""),
-        )
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.kind is ErrorKind.EXCEPTION else self.message
@@ -243,15 +229,6 @@ class JobSnapshot:
         }
 
 
-def iso(at: datetime | None) -> str | None:
-    """Return `2026-11-24T15:00:00.123Z`, or None."""
-    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _instant(ms: Any) -> datetime | None:
-    return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms else None
-
-
 def _error(wire: Any) -> JobError | None:
     return JobError.from_wire(wire) if wire else None
 
@@ -263,11 +240,11 @@ def _mapping(wire: Any) -> Mapping[str, Any]:
 #: wire name -> (field of the snapshot, decoder). Records and events' data use the same names.
 WIRE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "state": ("state", JobState),
-    "submitted": ("submitted_at", _instant),
-    "due": ("due_at", _instant),
-    "started": ("started_at", _instant),
-    "finished": ("finished_at", _instant),
-    "cancel": ("cancel_requested_at", _instant),
+    "submitted": ("submitted_at", instant),
+    "due": ("due_at", instant),
+    "started": ("started_at", instant),
+    "finished": ("finished_at", instant),
+    "cancel": ("cancel_requested_at", instant),
     "attempt": ("attempt", int),
     "worker": ("worker", str),
     "error": ("error", _error),
@@ -337,14 +314,17 @@ def moved_spec(spec: JobSpec, data: Mapping[str, Any]) -> JobSpec:
     return replace(spec, queue=queue, priority=priority)
 
 
-_ENDS: Mapping[EventType, str] = {
-    EventType.SUCCEEDED: "succeeded",
-    EventType.FAILED: "failed",
-    EventType.CANCELLED: "cancelled",
-    EventType.RETRIED: "retried",
-    EventType.LOST: "lost",
-    EventType.RELEASED: "released",
-}
+#: Events that end an attempt; their names are the outcomes.
+_ENDS = frozenset(
+    {
+        EventType.SUCCEEDED,
+        EventType.FAILED,
+        EventType.CANCELLED,
+        EventType.RETRIED,
+        EventType.LOST,
+        EventType.RELEASED,
+    }
+)
 
 
 def attempts_of(history: Iterable[JobEvent]) -> list[Attempt]:
@@ -360,7 +340,7 @@ def attempts_of(history: Iterable[JobEvent]) -> list[Attempt]:
             attempts[-1] = replace(
                 attempts[-1],
                 ended_at=event.at,
-                outcome=_ENDS[event.type],
+                outcome=str(event.type),
                 reason=str(error) if error else str(event.data.get("reason", "")),
                 usage=_mapping(event.data.get("usage")),
             )

@@ -1,17 +1,59 @@
-"""The submission: the part of a job that never changes."""
+"""The submission: the part of a job that never changes, with its retry policy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobkit.model.limits import Gate, resources_text
-from jobkit.model.retry import Backoff, RetryPolicy
+from jobkit.model.plain import Record
+
+
+class Retry(Exception):
+    """Raise this in a task to request another attempt.
+
+    Args:
+        after: seconds to wait before it; None uses the job's backoff.
+    """
+
+    def __init__(self, after: float | None = None, message: str = "the task asked for another attempt") -> None:
+        super().__init__(message)
+        self.after = after
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class Backoff(Record):
+    """Seconds between attempts: `base * factor ** (retry - 1)`, at most `max`.
+
+    With `jitter` each wait is spread evenly over its upper half ("equal jitter"), so that jobs that failed together do
+    not retry together.
+    """
+
+    base: float = 1.0
+    factor: float = 2.0
+    max: float = 300.0
+    jitter: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("base", "max"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"Backoff.{name} must be 0 or more, not {getattr(self, name)!r}")
+        if self.factor < 1:
+            raise ValueError(f"Backoff.factor must be 1 or more, not {self.factor!r}")
+
+    def delay_s(self, retry: int, random: float) -> float:
+        """Return the seconds to wait before the `retry`-th retry (from 1); `random` is in [0, 1)."""
+        exponent = min(retry - 1, 1000)
+        try:
+            full = min(self.max, self.base * self.factor**exponent)
+        except OverflowError:
+            full = self.max
+        return full / 2 + full / 2 * random if self.jitter else full
+
+
+@dataclass(frozen=True, slots=True)
+class Once(Record):
     """Deduplication of submits: how to find a job that already does the same work.
 
     Attributes:
@@ -22,19 +64,12 @@ class Once:
     """
 
     key: str
-    scope: str = "active"
+    scope: str
     ms: int = 0
-
-    def to_wire(self) -> dict[str, Any]:
-        return {"key": self.key, "scope": self.scope} | ({"ms": self.ms} if self.ms else {})
-
-    @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> Once:
-        return cls(str(wire["key"]), str(wire["scope"]), int(wire.get("ms", 0)))
 
 
 @dataclass(frozen=True, slots=True)
-class JobSpec:
+class JobSpec(Record):
     """One submission without the values of its arguments, which are in the signed payload.
 
     Attributes:
@@ -53,7 +88,9 @@ class JobSpec:
         reuse: maximum number of jobs of the task that run in one process, one after the other.
         timeout_s, memory_limit_bytes: limits of one attempt, or None.
         cancel_grace_s: seconds between SIGTERM and SIGKILL, or None for the worker's setting.
-        retries, backoff, retry_on: see `RetryPolicy`.
+        retries: maximum number of retries; losses and releases do not count. backoff: seconds before each.
+        retry_on: names of exception types (`"OSError"`, `"requests.Timeout"`), matched against the class of the raised
+            exception and its bases; empty means every failure.
         result_ttl_s: seconds that the ended job is kept, or None for the setting.
         on_lost: "" to run it again if its worker died, "fail" to fail it.
         needs: ids of the jobs whose results are arguments of this one; it waits for them.
@@ -99,9 +136,25 @@ class JobSpec:
     is_fresh: bool = False
     abridged: tuple[str, ...] = ()
 
-    @property
-    def retry_policy(self) -> RetryPolicy:
-        return RetryPolicy(self.retries, self.backoff, self.retry_on)
+    def retry_delay_s(
+        self, *, retried: int, error_types: tuple[str, ...], random: float, asked: Retry | None = None
+    ) -> float | None:
+        """Return the seconds until the next attempt, or None if the failure is final.
+
+        Args:
+            retried: retries that this job has already had.
+            error_types: qualified names of the exception's class and its bases.
+            random: number in [0, 1) for the jitter.
+            asked: the `Retry` that the task raised, if any; it bypasses `retry_on` but not `retries`.
+        """
+        if retried >= self.retries:
+            return None
+        if asked is not None and asked.after is not None:
+            return max(0.0, asked.after)
+        is_listed = any(name in self.retry_on or name.rpartition(".")[2] in self.retry_on for name in error_types)
+        if asked is None and self.retry_on and not is_listed:
+            return None
+        return self.backoff.delay_s(retried + 1, random)
 
     def constraints(self) -> dict[str, Any]:
         """Return the constraints that the store checks at each transition; {} for a job without any."""
@@ -117,39 +170,3 @@ class JobSpec:
                 {"fresh": True} if self.is_fresh else {}
             )
         return constraints
-
-    def to_wire(self) -> dict[str, Any]:
-        """Return JSON for the record; fields with their default value are left out to keep records small."""
-        wire: dict[str, Any] = {"id": self.id, "task": self.task}
-        for f in fields(self)[2:]:
-            value = getattr(self, f.name)
-            if f.name == "backoff":
-                if value != Backoff():
-                    wire["backoff"] = value.to_wire()
-            elif f.name in ("params", "resources"):
-                if value:
-                    wire[f.name] = dict(value)
-            elif f.name == "limits":
-                if value:
-                    wire["limits"] = [gate.to_wire() for gate in value]
-            elif f.name == "once":
-                if value is not None:
-                    wire["once"] = value.to_wire()
-            elif value != f.default:  # not `if value`: a grace or a time to live of 0 seconds is valid
-                wire[f.name] = list(value) if isinstance(value, tuple) else value
-        return wire
-
-    @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> JobSpec:
-        """Return the spec in a record; unknown fields (of a newer version) are ignored here and kept in the record."""
-        known: dict[str, Any] = {f.name: wire[f.name] for f in fields(cls) if f.name in wire}
-        for name in ("tags", "retry_on", "needs", "abridged"):
-            if name in known:
-                known[name] = tuple(known[name])
-        if "backoff" in known:
-            known["backoff"] = Backoff.from_wire(known["backoff"])
-        if "limits" in known:
-            known["limits"] = tuple(Gate.from_wire(gate) for gate in known["limits"])
-        if "once" in known:
-            known["once"] = Once.from_wire(known["once"])
-        return cls(**known)

@@ -23,8 +23,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from jobkit.model import EventsExpired, EventType, JobEvent, JobkitError, JobSnapshot
-from jobkit.model.notify_rule import NotifyRule
-from jobkit.settings import Settings
+from jobkit.settings import NotifyRule, Settings
 from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.notify")

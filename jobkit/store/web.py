@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from jobkit.model.audit import NAMED, AuditBounds, AuditEntry
+from jobkit.model.people import NAMED, AuditBounds, AuditEntry
 from jobkit.store import wire
 from jobkit.store.namespace import RedisNamespace
 from jobkit.store.values import checked_stream_id, event_key

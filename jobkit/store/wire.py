@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from jobkit.model import FailureGroup, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
-from jobkit.model.audit import AuditEntry
+from jobkit.model.people import AuditEntry
 from jobkit.model.snapshot import WIRE, changes, finite_or_none
 from jobkit.store.query import Brief
 from jobkit.store.values import (
@@ -298,7 +298,7 @@ def event(id: str, entry: Mapping[bytes, bytes]) -> JobEvent:
 
 def audit_entry(id: str, entry: Mapping[bytes, bytes]) -> AuditEntry:
     """Decode an entry of the audit log."""
-    return AuditEntry.from_wire(id, mapping(entry[b"a"]))
+    return AuditEntry.read(id, mapping(entry[b"a"]))
 
 
 def lines(after: int, entry: Mapping[bytes, bytes]) -> list[LogLine]:

@@ -18,7 +18,7 @@ from jobkit.cli.group import BadInput
 from jobkit.cli.out import seconds_of
 from jobkit.client.loop import background
 from jobkit.connecting import default_kit
-from jobkit.model.audit import AuditEntry
+from jobkit.model.people import AuditEntry
 from jobkit.people import is_password, read_login
 from tests.store.server import Server
 from tests.support import by_default

@@ -13,9 +13,9 @@ from jobkit.http.api import shapes
 from jobkit.http.api.openapi import describe
 from jobkit.http.table import ROUTES
 from jobkit.model import ErrorKind
+from jobkit.model.events import JobState
 from jobkit.model.snapshot import JobError, JobSnapshot
 from jobkit.model.spec import JobSpec
-from jobkit.model.states import JobState
 from tests.ui.stage import Stage
 
 

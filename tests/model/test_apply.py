@@ -152,7 +152,7 @@ def test_an_event_is_json_with_an_iso_time() -> None:
         "job_id": "a",
         "seq": 1,
         "type": "queued",
-        "at": "2023-11-14T22:13:20Z",
+        "at": "2023-11-14T22:13:20.000Z",
         "data": {"state": "queued"},
         "id": "5-0",
     }

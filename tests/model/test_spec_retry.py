@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobkit.model import Backoff, JobSpec, Retry, RetryPolicy
+from jobkit.model import Backoff, JobSpec, Retry
 
 names = st.text("abcXYZ019_.:-", min_size=1, max_size=20)
 seconds = st.none() | st.floats(0, 1e6)
@@ -111,15 +111,19 @@ def test_a_backoff_that_makes_no_sense_is_refused(fields: dict[str, float], mess
 VALUE_ERROR = ("builtins.ValueError", "builtins.Exception")
 
 
-def delay(policy: RetryPolicy, retried: int = 0, types: tuple[str, ...] = VALUE_ERROR, **more: Any) -> float | None:
-    return policy.delay_s(retried=retried, error_types=types, random=0.0, **more)
+def spec_of(**policy: Any) -> JobSpec:
+    return JobSpec("a", "t", **policy)
+
+
+def delay(spec: JobSpec, retried: int = 0, types: tuple[str, ...] = VALUE_ERROR, **more: Any) -> float | None:
+    return spec.retry_delay_s(retried=retried, error_types=types, random=0.0, **more)
 
 
 def test_a_failure_is_retried_as_often_as_asked() -> None:
-    policy = RetryPolicy(2, Backoff(base=1, jitter=False))
+    spec = spec_of(retries=2, backoff=Backoff(base=1, jitter=False))
 
-    assert [delay(policy, retried) for retried in (0, 1, 2, 3)] == [1, 2, None, None]
-    assert delay(RetryPolicy()) is None
+    assert [delay(spec, retried) for retried in (0, 1, 2, 3)] == [1, 2, None, None]
+    assert delay(spec_of()) is None
 
 
 @pytest.mark.parametrize(
@@ -135,19 +139,13 @@ def test_a_failure_is_retried_as_often_as_asked() -> None:
     ],
 )
 def test_only_the_named_exceptions_are_retried(retry_on: tuple[str, ...], is_retried: bool) -> None:
-    assert (delay(RetryPolicy(1, retry_on=retry_on)) is not None) == is_retried
+    assert (delay(spec_of(retries=1, retry_on=retry_on)) is not None) == is_retried
 
 
 def test_a_task_that_asks_for_another_attempt_gets_its_own_wait_but_no_more_attempts() -> None:
-    policy = RetryPolicy(1, Backoff(base=7, jitter=False), retry_on=("KeyError",))
+    spec = spec_of(retries=1, backoff=Backoff(base=7, jitter=False), retry_on=("KeyError",))
 
-    assert delay(policy, asked=Retry(after=3)) == 3
-    assert delay(policy, asked=Retry(after=-3)) == 0
-    assert delay(policy, asked=Retry()) == 7
-    assert delay(policy, retried=1, asked=Retry(after=3)) is None
-
-
-def test_the_spec_carries_its_policy() -> None:
-    spec = JobSpec(id="a", task="t", retries=3, retry_on=("OSError",))
-
-    assert spec.retry_policy == RetryPolicy(3, Backoff(), ("OSError",))
+    assert delay(spec, asked=Retry(after=3)) == 3
+    assert delay(spec, asked=Retry(after=-3)) == 0
+    assert delay(spec, asked=Retry()) == 7
+    assert delay(spec, retried=1, asked=Retry(after=3)) is None

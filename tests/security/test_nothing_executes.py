@@ -20,8 +20,8 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.codec import PICKLE, Subject
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState, LogLine, ScheduleSpec
-from jobkit.model.audit import AuditEntry
 from jobkit.model.limits import Gate
+from jobkit.model.people import AuditEntry
 from jobkit.tasks.decorator import task
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.batch.batch_html import batch_html

@@ -18,7 +18,7 @@ from jobkit.http.core.messages import Problem, Response, json_response, printabl
 from jobkit.http.core.tail import on_loop
 from jobkit.model import FailureGroup, InvalidParams, ScheduleSnapshot
 from jobkit.model.people import Role
-from jobkit.model.snapshot import iso
+from jobkit.model.plain import iso
 from jobkit.settings import checked_name
 
 #: Jobs of a group that one request retries; the next request continues.

@@ -35,7 +35,7 @@ from jobkit.model import (
     StoreUnavailable,
     UnknownTask,
 )
-from jobkit.model.audit import AuditEntry
+from jobkit.model.people import AuditEntry
 from jobkit.own_machine import AccessDecision, RequestSender, decide
 from jobkit.settings import Settings
 

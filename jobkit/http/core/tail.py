@@ -22,7 +22,8 @@ from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.http.core.messages import to_json
 from jobkit.model import EventsExpired, EventType, JobEvent, JobSnapshot, JobSpec
-from jobkit.model.snapshot import JobError, changes, finite_or_none, iso
+from jobkit.model.plain import iso
+from jobkit.model.snapshot import JobError, changes, finite_or_none
 from jobkit.store.values import event_key
 
 T = TypeVar("T")

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobSnapshot, StoreUnavailable
-from jobkit.model.audit import AuditEntry
-from jobkit.model.people import Person, Role
+from jobkit.model.people import AuditEntry, Person, Role
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

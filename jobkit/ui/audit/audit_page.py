@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import param
 from panel.custom import JSComponent
 
-from jobkit.model.audit import AuditEntry
-from jobkit.model.people import Role
-from jobkit.model.snapshot import iso
+from jobkit.model.people import AuditEntry, Role
+from jobkit.model.plain import iso
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.browser_requests import on_request

@@ -16,7 +16,7 @@ from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
 from jobkit.model.format import FACES, Eta, params_brief, percent, progress_line
-from jobkit.model.snapshot import iso
+from jobkit.model.plain import iso
 from jobkit.ui.words.trace import chain_of
 
 #: Log lines that a card starts with; it then keeps up to 2,000.

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobState
-from jobkit.model.snapshot import iso
+from jobkit.model.plain import iso
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import defaults_of
 from jobkit.ui.card.card_model import LOG_LINES, CardModel

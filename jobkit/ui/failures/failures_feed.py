@@ -11,7 +11,7 @@ from typing import Any
 from jobkit.model import EventType, FailureGroup, GroupState, JobEvent, JobSnapshot, Pause
 from jobkit.model.failure import shared
 from jobkit.model.format import params_brief, value_brief
-from jobkit.model.snapshot import iso
+from jobkit.model.plain import iso
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import TaskInfo, defaults_of
 from jobkit.tasks.params import describe

@@ -13,7 +13,7 @@ from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.format import Eta, params_brief
-from jobkit.model.snapshot import iso
+from jobkit.model.plain import iso
 from jobkit.store.query import Brief, Query, QueryPage, matches
 from jobkit.tasks.info import Defaults
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleSnapshot, ScheduleSpec
-from jobkit.model.schedule import instant_iso
+from jobkit.model.plain import instant, iso
 from jobkit.schedules.timing import checked_count, checked_rules, timing
 from jobkit.schedules.words import moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
@@ -103,7 +103,7 @@ class ScheduleForm:
         kept = ScheduleSnapshot(spec, anchor_ms=now_ms, next_ms=made.after(now_ms, now_ms) or 0, now_ms=now_ms)
         now = utc(now_ms)
         times = [
-            {"at": instant_iso(round(at.timestamp() * 1000)), "text": moment_text(at, now)} for at in moments(kept, 5)
+            {"at": iso(instant(round(at.timestamp() * 1000))), "text": moment_text(at, now)} for at in moments(kept, 5)
         ]
         return {"sentence": sentence(made), "next": times}
 

@@ -16,7 +16,7 @@ import param
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, ScheduleRun, ScheduleSnapshot
 from jobkit.model.format import params_brief
-from jobkit.model.schedule import instant_iso
+from jobkit.model.plain import instant, iso
 from jobkit.schedules.timing import Timing
 from jobkit.schedules.words import lateness, moment_text, moments, sentence, utc
 from jobkit.store.values import SCHEDULES_CHANGED, WorkerInfo
@@ -43,7 +43,7 @@ def picture(
     order = sorted(schedules, key=lambda s: (s.next_ms or float("inf"), s.name))
     return {
         "schedules": [_row(one, workers, utc(one.now_ms), defaults or {}) for one in order],
-        "now": instant_iso(now_ms),
+        "now": iso(instant(now_ms)),
     }
 
 
@@ -71,7 +71,7 @@ def _row(one: ScheduleSnapshot, workers: Sequence[WorkerInfo], now: datetime, de
         "params": dict(job.params),
         "from_code": spec.module,
         "state": "paused" if one.is_paused else "ended" if not one.next_ms else "held" if one.holds_for else "on",
-        "next": [{"at": instant_iso(_ms(at)), "text": moment_text(at, now)} for at in moments(one, _NEXT)],
+        "next": [{"at": iso(instant(_ms(at))), "text": moment_text(at, now)} for at in moments(one, _NEXT)],
         "late_s": round(late_s, 1),
         "why": why or ("" if alive else "no worker"),
         "fired": one.fired,
@@ -85,7 +85,7 @@ def _run(run: ScheduleRun, timing: Timing, now: datetime) -> dict[str, Any]:
     return {
         "job": run.job_id,
         "state": run.state,
-        "at": instant_iso(run.at_ms),
+        "at": iso(instant(run.at_ms)),
         "text": moment_text(moment, now),
         "by_hand": not run.slot_ms,
         "seconds": run.duration_s,

@@ -16,7 +16,7 @@ import param
 
 from jobkit.model import JobEvent, JobSnapshot, Pause
 from jobkit.model.format import params_brief
-from jobkit.model.snapshot import iso
+from jobkit.model.plain import iso
 from jobkit.store.query import Query
 from jobkit.store.values import CONTROL, WorkerInfo
 from jobkit.tasks.info import Defaults, defaults_of

@@ -138,7 +138,7 @@ def adoption(
         isolation="async",
         timeout_s=job_timeout_s,
         retries=max(0, max_tries - 1 - tries),
-        retry_on=("jobkit.model.retry.Retry",),  # what `Visit.call` raises; errors are final
+        retry_on=("jobkit.model.spec.Retry",),  # what `Visit.call` raises; errors are final
         result_ttl_s=None if keep_s is None else max(_SHOWN_S, keep_s),
         at_ms=found.score if found.score > now_ms else 0,
     )

@@ -1,0 +1,73 @@
+"""Value classes as plain data: records of the store, JSON for users, and times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from functools import cache
+from typing import Any, Self
+
+import msgspec
+
+
+class Record:
+    """Base of the dataclasses that the store keeps as JSON."""
+
+    __slots__ = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON for the store; fields with their default value are left out to keep records small."""
+        # `!=`, not truth: a grace or a time to live of 0 seconds is not the same as the default None.
+        return {
+            name: _stored(value)
+            for name, default in _defaults(type(self))  # type: ignore[arg-type]  # a class is hashable, whatever its instances
+            if (value := getattr(self, name)) != default
+        }  # fmt: skip
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+        """Return the value in a record; unknown fields (of a newer version) are ignored.
+
+        Raises:
+            ValueError: a field is missing or has the wrong type.
+        """
+        return msgspec.convert(wire, cls)
+
+
+@cache
+def _defaults(cls: Any) -> tuple[tuple[str, Any], ...]:
+    """Return name and default of each field; `MISSING` for a required one."""
+    return tuple((f.name, f.default if f.default_factory is MISSING else f.default_factory()) for f in fields(cls))
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.to_wire()
+    if isinstance(value, tuple):
+        return [_stored(item) for item in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def to_json(value: Any) -> Any:
+    """Return a value as JSON for users: all fields of a dataclass, times as ISO 8601 UTC, enum members as text."""
+    if is_dataclass(value):
+        return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def instant(ms: Any) -> datetime | None:
+    """Return milliseconds since the epoch (a number or its text) as an aware datetime; None for 0, None and ""."""
+    return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms else None
+
+
+def iso(at: datetime | None) -> str | None:
+    """Return `2026-11-24T15:00:00.123Z`, or None."""
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
