@@ -25,9 +25,9 @@ from jobkit.cli.keeper import Keeper
 from jobkit.cli.worker import KEPT, STOPPED
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.children import Child
+from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home, holding
 from jobkit.embedded.launch import environment
-from jobkit.embedded.worker_requests import request_workers
 from jobkit.model import JobkitError
 from jobkit.own_machine import to_open, to_print
 from jobkit.settings import Settings

@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobkit.embedded import idle, resp
+from jobkit.embedded.demand import WORKER_CLIENT, activity, read_requests, request_workers, server_url, touch
 from jobkit.embedded.home import Home, holding, last_line, own_version
-from jobkit.embedded.worker_requests import read_requests, request_workers, touch
+from jobkit.embedded.server import answers
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
 
@@ -69,14 +69,14 @@ def ensure_running(
     is_news = touch(home, settings) if only_looks else request_workers(home, settings)
     home.check_socket_directory()
     secret = home.secret()
-    server = EmbeddedServer(idle.server_url(home), secret, home.path)
+    server = EmbeddedServer(server_url(home), secret, home.path)
     deadline = time.monotonic() + _START_S
     while True:
         status = home.status()
         state = status.get("state")
         if home.is_supervised():
             _check_host(home, status)
-            if state == "ready" and _is_alive(status) and resp.answers(str(home.socket)):
+            if state == "ready" and _is_alive(status) and answers(str(home.socket)):
                 if _may_be_used(home, status):
                     if is_news:
                         _signal(status, signal.SIGHUP)
@@ -115,7 +115,7 @@ def attach(settings: Settings) -> EmbeddedServer:
     """
     home = Home.open(settings.home)
     home.check_socket_directory()
-    return EmbeddedServer(idle.server_url(home, idle.WORKER_CLIENT), home.secret(), home.path)
+    return EmbeddedServer(server_url(home, WORKER_CLIENT), home.secret(), home.path)
 
 
 def shutdown(settings: Settings, *, now: bool = False, on_wait: Callable[[], None] = lambda: None) -> bool:
@@ -184,7 +184,7 @@ def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
     if status.get("version") == own_version() and not has_gone:
         return True
     for _ in range(5):  # a connection that was just closed, such as our PING's, may still be listed
-        found = idle.activity(home, read_requests(home))
+        found = activity(home, read_requests(home))
         if not found.clients:
             break
         time.sleep(0.02)

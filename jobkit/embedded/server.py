@@ -1,23 +1,29 @@
-"""One redis-server on a unix socket: configuration, start, readiness and end.
+"""One redis-server on a unix socket: configuration, start, readiness and end, and a minimal client for these.
 
 The server belongs to the process that started it and dies with it. Its append-only file is written once a second: the
-crash of a process loses nothing, a power cut at most the last second.
+crash of a process loses nothing, a power cut at most the last second. redis-py would do as a client, but importing it
+takes 0.2 s, more than everything else in a supervisor's start.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from jobkit.embedded import children, resp
+import hiredis
+
+from jobkit.embedded import children
 from jobkit.embedded.home import Home
 from jobkit.model import JobkitError
-from jobkit.own_machine import write_private
+from jobkit.own_machine import unix_peer_uid, write_private
 from jobkit.store.binary import ServerBinary, version_text
 
 #: Maximum seconds that a server may answer "LOADING" while it reads a large append-only file.
@@ -25,6 +31,50 @@ LOADING_S = 600.0
 #: Maximum seconds until a server must listen.
 SILENT_S = 15.0
 _STOP_S = 15.0
+
+
+class ServerReply(JobkitError):
+    """The server replied with an error (`LOADING ...`, `NOAUTH ...`)."""
+
+    @property
+    def serves(self) -> bool:
+        """True if reads work: a server that cannot write to its disk rejects even a PING."""
+        return str(self).startswith("MISCONF")
+
+
+def ask(path: str, *command: str, timeout_s: float = 1.0) -> Any:
+    """Return the reply to one command, on a new connection.
+
+    Raises:
+        ServerReply: the server replied with an error.
+        OSError: no process listens at `path`, or another user's, or no server of ours, or the reply was not complete
+            within `timeout_s`.
+    """
+    reader = hiredis.Reader(protocolError=ConnectionError, replyError=ServerReply, encoding="utf-8", errors="replace")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout_s)
+        connection.connect(path)
+        if unix_peer_uid(connection) not in (None, os.geteuid()):
+            raise PermissionError(errno.EACCES, "another user listens here", path)
+        connection.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub means one word
+        while (reply := reader.gets()) is False:
+            data = connection.recv(65_536)
+            if not data:
+                raise ConnectionResetError("the server closed the connection")
+            reader.feed(data)
+    if isinstance(reply, ServerReply):
+        raise reply
+    return reply
+
+
+def answers(path: str, timeout_s: float = 1.0) -> bool:
+    """Return True if a server at `path` is ready."""
+    try:
+        return bool(ask(path, "PING", timeout_s=timeout_s) == "PONG")
+    except ServerReply as reply:
+        return reply.serves
+    except OSError:
+        return False
 
 
 class Server:
@@ -68,11 +118,11 @@ class Server:
                 raise JobkitError(self._why_it_ended(status, said_before))
             waited = time.monotonic() - started
             try:
-                if resp.ask(str(socket), "PING") == "PONG":
+                if ask(str(socket), "PING") == "PONG":
                     if rewrites:
-                        resp.ask(str(socket), "BGREWRITEAOF")
+                        ask(str(socket), "BGREWRITEAOF")
                     return
-            except resp.ServerReply as reply:
+            except ServerReply as reply:
                 if reply.serves:
                     return
                 on_loading()  # the reply is LOADING
@@ -98,8 +148,8 @@ class Server:
         process, self.process = self.process, None
         if process is None:
             return
-        with contextlib.suppress(OSError, resp.ServerReply):  # it closes the connection instead of replying
-            resp.ask(str(self.home.socket), "SHUTDOWN", timeout_s=_STOP_S)
+        with contextlib.suppress(OSError, ServerReply):  # it closes the connection instead of replying
+            ask(str(self.home.socket), "SHUTDOWN", timeout_s=_STOP_S)
         for patience_s, ask_harder in ((2.0, process.terminate), (_STOP_S, process.kill)):
             try:
                 process.wait(patience_s)
@@ -115,10 +165,10 @@ class Server:
         deadline = time.monotonic() + _STOP_S
         while time.monotonic() < deadline:
             try:
-                resp.ask(socket, "SHUTDOWN")
+                ask(socket, "SHUTDOWN")
             except (ConnectionRefusedError, FileNotFoundError):
                 break
-            except (OSError, resp.ServerReply):
+            except (OSError, ServerReply):
                 pass  # it is stopping, or loading and will stop
             time.sleep(0.02)
         else:

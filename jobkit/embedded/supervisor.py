@@ -21,8 +21,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobkit.embedded import idle, worker_requests
 from jobkit.embedded.children import Child, stop_all
+from jobkit.embedded.demand import WorkerRequest, activity, last_used_s, other_clients, read_requests
 from jobkit.embedded.home import Home, last_line, own_version, rotate, say
 from jobkit.embedded.server import Server, data_flavour
 from jobkit.model import JobkitError
@@ -58,7 +58,7 @@ class Supervisor:
         self.server = Server(home, find_server(data_flavour(home.data)))
         self.workers: dict[str, Child] = {}
         self.retiring: list[Child] = []
-        self.served: dict[str, worker_requests.WorkerRequest] = {}
+        self.served: dict[str, WorkerRequest] = {}
         self.problems: dict[str, str] = {}
         self.stops = 0
         self._server_failures = 0
@@ -143,7 +143,7 @@ class Supervisor:
     def _tend(self) -> float:
         """Check everything once; return the seconds until the next check is due."""
         self._tend_server()
-        for namespace, request in worker_requests.read_requests(self.home).items():
+        for namespace, request in read_requests(self.home).items():
             old = self.served.get(namespace)
             if old is None or old.workers_need != request.workers_need:
                 self._replace_worker(namespace, request)
@@ -159,7 +159,7 @@ class Supervisor:
             rotate(log, _LOG_BYTES)
         return pause_s
 
-    def _replace_worker(self, namespace: str, request: worker_requests.WorkerRequest) -> None:
+    def _replace_worker(self, namespace: str, request: WorkerRequest) -> None:
         """Start a worker for `request` beside the one with other modules, which exits when its jobs have ended."""
         old = self.workers.get(namespace)
         if old is not None:
@@ -169,7 +169,7 @@ class Supervisor:
         self._set_state(None)
         self.workers[namespace] = self._worker(request, request.tasks)
 
-    def _worker(self, request: worker_requests.WorkerRequest, tasks: Sequence[str]) -> Child:
+    def _worker(self, request: WorkerRequest, tasks: Sequence[str]) -> Child:
         name = f"worker-{request.namespace}"
         folders = [folder for folder in request.folders if os.path.isdir(folder)]
         environ = {key: value for key, value in os.environ.items() if not key.startswith("JOBKIT_")}
@@ -217,12 +217,12 @@ class Supervisor:
         if now - self._idle_checked < min(_IDLE_CHECK_S, idle_stop / 4):
             return False
         self._idle_checked = now
-        if worker_requests.last_used_s(self.home) < idle_stop or not self._seems_idle(idle_stop):
+        if last_used_s(self.home) < idle_stop or not self._seems_idle(idle_stop):
             return False
         # Clients that connect from now on see "stopping" and wait for the next supervisor; earlier ones are counted
         # here.
         self._set_state("stopping")
-        if worker_requests.last_used_s(self.home) >= idle_stop and self._seems_idle(idle_stop):
+        if last_used_s(self.home) >= idle_stop and self._seems_idle(idle_stop):
             return True
         self._set_state("ready")
         return False
@@ -230,12 +230,12 @@ class Supervisor:
     def _seems_idle(self, idle_stop: float) -> bool:
         now = time.monotonic()
         try:
-            if idle.other_clients(self.home):
+            if other_clients(self.home):
                 self._last_used = now
                 self._had_jobs = False
             # Count jobs only if it matters, because that loads the store into this small process.
             elif self._had_jobs or now - self._last_used >= idle_stop:
-                self._had_jobs = not idle.activity(self.home, self.served).is_idle
+                self._had_jobs = not activity(self.home, self.served).is_idle
                 if self._had_jobs:
                     self._last_used = now
         except (OSError, JobkitError):

@@ -1,18 +1,27 @@
-"""Facts about a worker: its identity and its record."""
+"""Facts about a worker: identity, record, limits, devices, and the usual duration of each task."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import logging
 import os
 import secrets
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from statistics import median
 from typing import Any
 
 import psutil
 
+from jobkit.model import InvalidParams, StoreUnavailable
+from jobkit.model.limits import resources_text
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
 
 
@@ -66,3 +75,139 @@ def _version() -> str:
     from jobkit import __version__
 
     return __version__
+
+
+logger = logging.getLogger("jobkit.worker")
+
+
+class RecycleLimits:
+    """Counts from its making.
+
+    Args:
+        max_jobs: that it may run. max_time_s: that it may take jobs for. max_memory_bytes: that its own process may
+            take. None for no limit.
+    """
+
+    def __init__(
+        self,
+        max_jobs: int | None = None,
+        max_time_s: float | None = None,
+        max_memory_bytes: int | None = None,
+    ) -> None:
+        self._max_jobs, self._max_time_s, self._max_memory_bytes = max_jobs, max_time_s, max_memory_bytes
+        self._began = time.monotonic()
+        self._process = psutil.Process()
+
+    def is_used_up(self, ended: int) -> bool:
+        """Return whether the worker takes no more jobs, after so many have ended; log why."""
+        is_late = self._max_time_s is not None and time.monotonic() - self._began >= self._max_time_s
+        if is_late or (self._max_jobs is not None and ended >= self._max_jobs):
+            logger.info("limit reached after %d jobs: no more are taken", ended)
+            return True
+        if self._max_memory_bytes is not None and self._process.memory_info().rss > self._max_memory_bytes:
+            logger.info("grown beyond the memory limit of a worker: no more jobs are taken")
+            return True
+        return False
+
+    def room(self, free: int, taken: int) -> int:
+        """Of so many free slots those that may be filled when so many jobs were taken: the last ones of a worker are
+        not more than were allowed."""
+        return free if self._max_jobs is None else min(free, max(0, self._max_jobs - taken))
+
+
+class DeviceAllocator:
+    """Devices of a worker, and which of them its jobs use.
+
+    Args:
+        resources: amounts by name. Its `gpu` are those of `CUDA_VISIBLE_DEVICES`, as far as that is set, else 0, 1, ...
+
+    Raises:
+        InvalidParams: it shall have more devices than it may see itself.
+    """
+
+    def __init__(self, resources: Mapping[str, float]) -> None:
+        count = int(resources.get("gpu", 0))
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+        devices = [part.strip() for part in seen.split(",") if part.strip()] if seen else [str(n) for n in range(count)]
+        if count > len(devices):
+            raise InvalidParams(
+                f"resources: gpu={count} is more than CUDA_VISIBLE_DEVICES={seen} shows to this worker", "resources"
+            )
+        self._free = devices[:count]
+        self._count = count
+        self._given_back = asyncio.Event()
+
+    async def available(self, use: Mapping[str, float]) -> None:
+        """Returns when there are as many devices as a job needs: one that lost its lease may still have them."""
+        while len(self._free) < min(self._count, int(use.get("gpu", 0))):
+            self._given_back.clear()
+            await self._given_back.wait()
+
+    @contextmanager
+    def taken(self, use: Mapping[str, float]) -> Iterator[dict[str, str]]:
+        """The environment of a job that uses so much, from right after `available` until it has ended."""
+        if not use:
+            yield {}
+            return
+        count = int(use.get("gpu", 0))
+        devices, self._free = self._free[:count], self._free[count:]
+        environ = {"JOBKIT_RESOURCES": resources_text(use)}
+        if count:
+            environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+        try:
+            yield environ
+        finally:
+            self._free = sorted([*self._free, *devices])
+            self._given_back.set()
+
+
+#: The median of so many last runs counts. A task that takes less than this is over before anybody asks.
+_RUNS, _LEAST_S = 21, 1.0
+#: So many tasks are known; a median is stored again when it has moved by this share.
+_TASKS, _MOVED = 1_000, 0.05
+
+
+class Durations:
+    """Of runs that succeeded. Starts with what workers before this one have stored."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self._runs: dict[str, deque[float]] = {}
+        self._stored: dict[str, float] = {}
+
+    def add(self, task: str, seconds: float) -> None:
+        runs = self._runs.get(task)
+        if runs is None:
+            if len(self._runs) >= _TASKS:
+                return
+            known = self._stored.get(task)
+            runs = self._runs[task] = deque([] if known is None else [known] * 3, maxlen=_RUNS)
+        runs.append(seconds)
+
+    def typical_s(self, task: str) -> float | None:
+        """Return seconds, or None if not known or too short to matter."""
+        runs = self._runs.get(task)
+        seconds = median(runs) if runs else self._stored.get(task)
+        return None if seconds is None or seconds < _LEAST_S else round(seconds, 3)
+
+    async def keep(self, every_s: float) -> None:
+        """Read what is stored, then store what changes, until cancelled."""
+        is_read = False
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                if not is_read:
+                    self._stored, is_read = await self._store.took(), True
+                await self.store()
+            await asyncio.sleep(every_s)
+
+    async def store(self) -> None:
+        """Raises StoreUnavailable."""
+        changed = {}
+        for task in self._runs:
+            seconds = self.typical_s(task)
+            known = self._stored.get(task)
+            if seconds is not None and (known is None or abs(seconds - known) > _MOVED * known):
+                changed[task] = seconds
+        if changed:
+            await self._store.publish_took(changed)
+            self._stored |= changed

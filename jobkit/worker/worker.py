@@ -19,6 +19,7 @@ from typing import Any
 
 import arq.worker
 import psutil
+from redis.exceptions import RedisError
 
 from jobkit.codec import Codec
 from jobkit.model import StoreUnavailable
@@ -29,13 +30,9 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import read_claimed
 from jobkit.tasks.info import sealed_definition
-from jobkit.worker.about import facts, identify
-from jobkit.worker.attempt import RunningAttempt
-from jobkit.worker.blocked import BlockedLoop
-from jobkit.worker.inbox import Inbox
-from jobkit.worker.lease import LeaseKeeper, OutageLog
-from jobkit.worker.recycle import RecycleLimits
-from jobkit.worker.running import RunningJobs
+from jobkit.worker.about import RecycleLimits, facts, identify
+from jobkit.worker.lease import BlockedLoop, LeaseKeeper, OutageLog
+from jobkit.worker.running import RunningAttempt, RunningJobs
 from jobkit.worker.scheduler import Scheduler
 from jobkit.worker.spool import Spool, store_left
 
@@ -127,9 +124,8 @@ class JobWorker(arq.worker.Worker):
             )
             watch.on_block, watch.on_hopeless = blocked.on_block, blocked.on_hopeless
         self._scheduler = Scheduler(self.store, self.codec)
-        self._inbox = Inbox(
-            self.store, self.info.id, before=self._reset_handover, on_message=self._on_message, on_live=self._on_live
-        )
+        self._is_listening = False
+        """Jobs may be handed over: the subscription to its channel is confirmed."""
 
     # -- life -------------------------------------------------------------------------------------------------------
 
@@ -155,7 +151,7 @@ class JobWorker(arq.worker.Worker):
                 with contextlib.suppress(StoreUnavailable):
                     await self._scheduler.look()
             helpers = [
-                self.loop.create_task(self._inbox.read(), name="jobkit-inbox"),
+                self.loop.create_task(self._read_inbox(), name="jobkit-inbox"),
                 self.loop.create_task(self.running.job_files.tidy(), name="jobkit-tidy"),
                 self.loop.create_task(self.running.durations.keep(self.settings.heartbeat), name="jobkit-durations"),
                 self.loop.create_task(self._scheduler.keep(), name="jobkit-scheduler"),
@@ -230,7 +226,7 @@ class JobWorker(arq.worker.Worker):
 
     async def _is_burst_over(self) -> bool:
         """Nothing runs here and nothing waits in our queues."""
-        if self.running.attempts or self.running.endings or not self._inbox.is_live:
+        if self.running.attempts or self.running.endings or not self._is_listening:
             return False
         queues = await self.store.queues()
         waiting = (queues.get(name, {}) for name in self.info.queues)
@@ -278,7 +274,7 @@ class JobWorker(arq.worker.Worker):
         back, they would wait for their lease to end, and count as lost."""
         deadline = time.monotonic() + _HANDED_LIMIT_S
         while self._received < handed and time.monotonic() < deadline:
-            if not self._inbox.is_live:
+            if not self._is_listening:
                 return
             await asyncio.sleep(0.005)
 
@@ -325,7 +321,7 @@ class JobWorker(arq.worker.Worker):
             # It has left the lines. But its jobs cannot end before those that they wait for.
             free = received = 0
             takes = lends and bool(awaited) and self._stop != "now"
-        claims = takes and self._inbox.is_live
+        claims = takes and self._is_listening
         if not self._news and not self._kept and not endings and not claims:
             return
         try:
@@ -353,12 +349,36 @@ class JobWorker(arq.worker.Worker):
         free = min(self.slots - running + len(self.running.lenders), 2 * self.slots - running)
         return self.recycle.room(max(0, free), self._ended + running)
 
-    async def _reset_handover(self) -> None:
-        """Let no job be handed over before the subscription; the next claim offers the free slots again."""
-        self._received = 0
-        await self.store.claim(self.info, 0, -1)
+    async def _read_inbox(self) -> None:
+        """Read the worker's channel until cancelled, through every cut of the connection."""
+        failures = 0
+        while True:
+            pubsub = self.store.redis.pubsub()
+            try:
+                # Let no job be handed over before the subscription; the next claim offers the free slots again.
+                self._received = 0
+                await self.store.claim(self.info, 0, -1)
+                await pubsub.subscribe(self.store.channel("inbox", self.info.id))
+                async for message in pubsub.listen():
+                    if message["type"] == "message":
+                        self._on_message(message["data"])
+                    elif message["type"] == "subscribe":
+                        self._is_listening, failures = True, 0
+                        self.running.wake.set()
+                        self._scheduler.wake()
+            except (RedisError, OSError, StoreUnavailable) as error:
+                if failures == 0:
+                    logger.warning("the worker's channel was cut (%s); coming back", type(error).__name__)
+                self._is_listening = False
+                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                failures += 1
+            finally:
+                self._is_listening = False
+                with contextlib.suppress(RedisError, OSError):
+                    await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     def _on_message(self, message: bytes) -> None:
+        """`J...`: a job that a submit hands over; `C...`: cancel; `S...`: stop; `T`: a new schedule; else a wake-up."""
         kind = message[:1]
         if kind == b"J":
             self._received += 1
@@ -376,10 +396,6 @@ class JobWorker(arq.worker.Worker):
             self._scheduler.wake()
         else:
             self.running.wake.set()
-
-    def _on_live(self) -> None:
-        self.running.wake.set()
-        self._scheduler.wake()
 
     def _count(self, attempt: RunningAttempt, outcome: Outcome) -> None:
         if outcome.outcome == "succeeded":

@@ -14,9 +14,8 @@ from jobkit.settings import Settings
 from jobkit.store.connect import open_blocking
 from jobkit.store.redis import RedisStore
 from jobkit.worker import Worker
+from jobkit.worker.from_arq.bridge import KeyWatch, queue_of, url_of, url_of_pool
 from jobkit.worker.from_arq.main import redis_settings
-from jobkit.worker.from_arq.place import queue_of, url_of, url_of_pool
-from jobkit.worker.from_arq.wake import KeyWatch
 from tests.store.server import Server
 from tests.support import ROOT, until
 

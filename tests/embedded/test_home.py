@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.embedded import resp
 from jobkit.embedded.home import Home, holding
+from jobkit.embedded.server import answers, ask
 from jobkit.model import JobkitError
 
 
@@ -124,7 +124,7 @@ def test_a_server_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.bind(str(path))
         server.listen()
-        monkeypatch.setattr(resp, "unix_peer_uid", lambda connection: os.geteuid() + 1)
+        monkeypatch.setattr("jobkit.embedded.server.unix_peer_uid", lambda connection: os.geteuid() + 1)
         with pytest.raises(PermissionError, match="another user listens here"):
-            resp.ask(str(path), "PING")
-        assert not resp.answers(str(path))
+            ask(str(path), "PING")
+        assert not answers(str(path))

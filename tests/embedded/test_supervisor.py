@@ -14,14 +14,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from jobkit.embedded import EmbeddedServer, attach, ensure_running, resp, shutdown
+from jobkit.embedded import EmbeddedServer, attach, ensure_running, shutdown
+from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home
-from jobkit.embedded.server import Server, data_flavour
-from jobkit.embedded.worker_requests import request_workers
+from jobkit.embedded.server import Server, answers, ask, data_flavour
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
 from jobkit.store import binary
@@ -33,8 +34,8 @@ def started(settings: Settings) -> EmbeddedServer:
     return ensure_running(settings, worker_command=IDLE_WORKER)
 
 
-def say(settings: Settings, *command: str) -> resp.Reply:
-    return resp.ask(str(Home(settings.home).socket), *command)
+def say(settings: Settings, *command: str) -> Any:
+    return ask(str(Home(settings.home).socket), *command)
 
 
 def pid_of_server(settings: Settings) -> int:
@@ -90,7 +91,7 @@ def test_a_killed_server_is_restarted_with_its_data(settings: Settings) -> None:
 
     os.kill(old, signal.SIGKILL)
 
-    wait_until(lambda: resp.answers(str(Home(settings.home).socket)) and pid_of_server(settings) != old)
+    wait_until(lambda: answers(str(Home(settings.home).socket)) and pid_of_server(settings) != old)
     assert say(settings, "DBSIZE") == 100
     assert started(settings).url
 
@@ -114,7 +115,7 @@ def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_call_starts_anot
     wait_until(lambda: not Home(settings.home).is_supervised(), what="the supervisor to die")
     again = started(settings)  # at once, while the old server may still be ending
 
-    assert resp.ask(str(Home(again.home).socket), "GET", "key") == "kept"
+    assert ask(str(Home(again.home).socket), "GET", "key") == "kept"
     wait_until(lambda: len(workers_of(settings)) == 1)
     os.kill(supervisor_of(settings), signal.SIGKILL)
     wait_until(lambda: not processes_of(settings.home), what="everything to end with its supervisor")
@@ -148,7 +149,7 @@ def test_the_server_stops_by_itself_when_it_is_idle(settings: Settings) -> None:
         assert client.recv(100) == b"+PONG\r\n"
         begin = time.monotonic()
         wait_until(lambda: time.monotonic() - begin > 1.5)
-        assert resp.answers(str(home.socket))
+        assert answers(str(home.socket))
 
     wait_until(lambda: not home.is_supervised(), what="the idle stop")
     wait_until(lambda: not processes_of(settings.home))

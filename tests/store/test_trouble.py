@@ -10,7 +10,7 @@ import pytest
 import redis
 from redis.exceptions import AuthorizationError, BusyLoadingError, NoPermissionError, ResponseError
 
-from jobkit.embedded import resp
+from jobkit.embedded.server import answers
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store import connect, library
@@ -120,7 +120,7 @@ async def test_a_full_disk_refuses_every_change_in_one_sentence_and_none_once_th
     hub = EventHub(store)
     await hub.start()  # for who comes now, too
     await hub.close()
-    assert resp.answers(str(server.socket))
+    assert answers(str(server.socket))
 
     server.free_disk()
     await until(lambda: _takes(store), "the server to try again")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import StoreUnavailable
-from jobkit.worker.durations import Durations
+from jobkit.worker.about import Durations
 from tests.support import until, wait_until
 
 from . import jobs

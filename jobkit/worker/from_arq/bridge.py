@@ -1,25 +1,157 @@
 """The other end of arq's client: takes notice of its queue and gives its jobs records.
 
-One turn is one look at the queue. A turn follows each change that Redis tells of (`wake`), and each `poll_delay`. It is
-also the pulse of what arq does between its polls: cron jobs and the health key.
+One turn is one look at the queue. A turn follows each change that Redis tells of (`KeyWatch`), and each `poll_delay`.
+It is also the pulse of what arq does between its polls: cron jobs and the health key.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import re
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote, urlencode
 
-from redis.exceptions import RedisError
+from arq.connections import ArqRedis, RedisSettings
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
 
 from jobkit.codec import Subject, is_reference
-from jobkit.model import StoreUnavailable
+from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.store.arq import ArqQueue, Ended, Scan
 from jobkit.worker.from_arq.calls import adoption, ended_result, read_order, result_ttl_ms
-from jobkit.worker.from_arq.wake import KeyWatch
 from jobkit.worker.worker import JobWorker
+
+#: What a URL's query may say of TLS: name in `RedisSettings` and in redis-py alike.
+_TLS = ("ssl_keyfile", "ssl_certfile", "ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_data", "ssl_check_hostname")
+
+
+def url_of(settings: RedisSettings) -> str:
+    """The URL of what `RedisSettings` describe."""
+    known = {name: getattr(settings, name) for name in (*_TLS, "username", "password")}
+    if settings.sentinel:
+        if isinstance(settings.host, str):
+            raise InvalidParams("redis_settings: sentinel=True needs a list of (host, port) as host", "redis_settings")
+        return _sentinel(settings.host, settings.sentinel_master, {**known, "db": settings.database})
+    if not isinstance(settings.host, str):
+        raise InvalidParams("redis_settings: a list of hosts needs sentinel=True", "redis_settings")
+    place = {"host": settings.host, "port": settings.port, "path": settings.unix_socket_path, "db": settings.database}
+    return _url({**known, **place}, is_tls=settings.ssl)
+
+
+def url_of_pool(pool: ArqRedis) -> str:
+    """The URL of what a pool is connected to."""
+    connections: Any = pool.connection_pool
+    options = connections.connection_kwargs
+    if hasattr(connections, "sentinel_manager"):
+        kinds = [client.connection_pool.connection_kwargs for client in connections.sentinel_manager.sentinels]
+        return _sentinel([(kind["host"], kind["port"]) for kind in kinds], connections.service_name, options)
+    return _url(options, is_tls="SSL" in connections.connection_class.__name__)
+
+
+def queue_of(key: str) -> str:
+    """Return the name of arq's queue here: its key, if that may name a queue."""
+    if re.fullmatch(r"[A-Za-z0-9_.:-]{1,200}", key):
+        return key
+    return f"{re.sub(r'[^A-Za-z0-9_.:-]', '-', key)[:100]}-{zlib.crc32(key.encode()):08x}"
+
+
+def _url(options: Mapping[str, Any], *, is_tls: bool) -> str:
+    login = _login(options)
+    database = options.get("db") or 0
+    if path := options.get("path"):
+        return f"unix://{login}{quote(str(path))}?db={database}"
+    host = str(options.get("host") or "localhost")
+    host = f"[{host}]" if ":" in host else host
+    url = f"redis{'s' if is_tls else ''}://{login}{host}:{options.get('port') or 6379}/{database}"
+    if not is_tls:
+        return url
+    tls = {name: options[name] for name in _TLS if options.get(name) is not None}
+    return f"{url}?{urlencode(tls)}" if tls else url
+
+
+def _sentinel(hosts: Any, master: str, options: Mapping[str, Any]) -> str:
+    places = ",".join(f"{host}:{port}" for host, port in hosts)
+    return f"redis+sentinel://{_login(options)}{places}/{quote(master)}/{options.get('db') or 0}"
+
+
+def _login(options: Mapping[str, Any]) -> str:
+    user, password = options.get("username") or "", options.get("password") or ""
+    return f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
+
+
+logger = logging.getLogger("jobkit.worker")
+
+_AGAIN_S = 0.5
+
+
+class KeyWatch:
+    """Sets `changed` when one of the keys has changed since `arm`; `run` it in a task.
+
+    arq's client only adds to a sorted set and publishes nothing. Redis, however, notifies a connection when a key that
+    it has read is changed (client tracking, made for caches). If a server or an access list refuses this, changes are
+    found by polling, as arq does.
+    """
+
+    def __init__(self, redis: Redis, keys: Sequence[str]) -> None:
+        self._pool: Any = redis.connection_pool
+        self._keys = keys
+        self._asking: Any = None
+        self._hearing: Any = None
+        self.changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Listen until cancelled, through every cut of the connection."""
+        while True:
+            try:
+                await self._listen()
+            except ResponseError as error:
+                logger.info("this Redis does not tell of changes (%s): arq's queue is polled", error)
+                return
+            except (RedisError, OSError):
+                await asyncio.sleep(_AGAIN_S)
+
+    async def arm(self) -> None:
+        """From now on, the next change sets `changed`."""
+        self.changed.clear()
+        asking = self._asking
+        if asking is not None:
+            try:
+                await asking.send_command("EXISTS", *self._keys)
+                await asking.read_response()
+            except (RedisError, OSError):
+                if self._hearing is not None:
+                    await self._hearing.disconnect(nowait=True)
+
+    async def _listen(self) -> None:
+        # Two connections, since one that is subscribed may not ask anything (in the protocol that all servers speak).
+        hearing = await self._pool.get_connection()
+        try:
+            asking = await self._pool.get_connection()
+            try:
+                await hearing.send_command("CLIENT", "ID")
+                me = await hearing.read_response()
+                await hearing.send_command("SUBSCRIBE", "__redis__:invalidate")
+                await hearing.read_response()
+                await asking.send_command("CLIENT", "TRACKING", "ON", "REDIRECT", me)
+                await asking.read_response()
+                self._asking, self._hearing = asking, hearing
+                while True:
+                    self.changed.set()
+                    await hearing.read_response()
+            finally:
+                self._asking = self._hearing = None
+                await self._drop(asking)
+        finally:
+            await self._drop(hearing)
+
+    async def _drop(self, connection: Any) -> None:
+        await connection.disconnect(nowait=True)
+        await self._pool.release(connection)
+
 
 logger = logging.getLogger("jobkit.worker")
 

@@ -16,10 +16,9 @@ from redis.exceptions import RedisError
 
 from jobkit.model import JobkitError
 from jobkit.settings import Settings, masked
+from jobkit.worker.about import RecycleLimits
 from jobkit.worker.from_arq.worker import Worker
-from jobkit.worker.logs import log_to_stderr
-from jobkit.worker.main import CANNOT_START, STOPPED
-from jobkit.worker.recycle import RecycleLimits
+from jobkit.worker.main import CANNOT_START, STOPPED, log_to_stderr
 
 logger = logging.getLogger("jobkit.worker.from_arq")
 

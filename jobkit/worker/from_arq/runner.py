@@ -33,7 +33,6 @@ from jobkit.run.shared import AsyncRunner
 from jobkit.run.watch import LoopWatch
 from jobkit.store.arq import ArqQueue
 from jobkit.tasks.call import read_call, read_head
-from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.from_arq.calls import (
     DOOR,
     ENTRY,
@@ -45,6 +44,7 @@ from jobkit.worker.from_arq.calls import (
     result_bytes,
     result_ttl_ms,
 )
+from jobkit.worker.running import RunningAttempt
 from jobkit.worker.worker import JobWorker
 
 logger = logging.getLogger("arq.worker")

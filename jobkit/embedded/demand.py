@@ -1,24 +1,29 @@
-"""Requests to the supervisor for local workers: one small file per namespace, written by clients.
+"""Demand for a home's server: workers that clients requested, connections of clients, jobs that have not ended.
 
-A file instead of a message: requests outlive the supervisor, so that jobs that waited during a restart get a worker.
-Its modification time is that of the last connection.
+Requests are small files, one per namespace, written by clients. A file instead of a message: requests outlive the
+supervisor, so that jobs that waited during a restart get a worker. Its modification time is that of the last use.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote
+
+import msgspec
 
 from jobkit.embedded.home import Home
+from jobkit.embedded.server import ask
+from jobkit.model import JobState
 from jobkit.own_machine import write_private
 from jobkit.settings import Settings
 
+#: Client name of local workers' connections, so that they do not count as users of the server.
+WORKER_CLIENT = "jobkit-local-worker"
 #: Settings that a local worker inherits from the client.
 _PASSED_ON = (
     "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep", "results", "start_method",
@@ -92,7 +97,7 @@ def request_workers(home: Home, settings: Settings) -> bool:
         if request == known:
             os.utime(path)
             return False
-    write_private(path, json.dumps(asdict(request)))
+    write_private(path, msgspec.json.encode(request).decode())
     return known is None or request.workers_need != known.workers_need
 
 
@@ -123,17 +128,8 @@ def last_used_s(home: Home) -> float:
 
 def _read(path: Path) -> WorkerRequest | None:
     try:
-        data: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return WorkerRequest(
-            namespace=str(data["namespace"]),
-            tasks=tuple(map(str, data["tasks"])),
-            folders=tuple(map(str, data["folders"])),
-            environ={str(name): str(value) for name, value in data["environ"].items()},
-            idle_stop=float(data["idle_stop"]),
-            drain=float(data["drain"]),
-            origins={str(name): str(value) for name, value in data.get("origins", {}).items()},
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return msgspec.json.decode(path.read_bytes(), type=WorkerRequest)
+    except (OSError, msgspec.MsgspecError):
         return None
 
 
@@ -142,3 +138,70 @@ def _cwd() -> str:
         return str(Path.cwd())
     except OSError:  # it has been deleted
         return os.path.dirname(os.path.abspath(sys.argv[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Activity of a server.
+
+    Attributes:
+        clients: connections of neither workers nor this process.
+        waiting, running: jobs in all known namespaces, and schedules with a next slot.
+    """
+
+    clients: int
+    waiting: int
+    running: int
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.clients or self.waiting or self.running)
+
+
+def server_url(home: Home, client_name: str = "") -> str:
+    """Return the URL of the home's server for redis-py."""
+    return f"unix://{quote(str(home.socket))}" + (f"?client_name={client_name}" if client_name else "")
+
+
+def other_clients(home: Home) -> int:
+    """Return the number of connections except those of local workers and the caller.
+
+    Raises:
+        OSError: the server does not answer.
+    """
+    reply = ask(str(home.socket), "CLIENT", "LIST")
+    lines = reply.splitlines() if isinstance(reply, str) else []
+    return max(0, sum(f" name={WORKER_CLIENT} " not in line for line in lines if line) - 1)
+
+
+def activity(home: Home, namespaces: Iterable[str]) -> Activity:
+    """Return the current users of the server of `home`.
+
+    Raises:
+        OSError, JobkitError: the server does not answer.
+    """
+    clients = other_clients(home)
+    if clients:  # no need to count jobs, which would load the store
+        return Activity(clients, 0, 0)
+    from jobkit.client.loop import background
+
+    counts = background.call(_counts(home, list(namespaces)))  # the caller may run in an event loop: a notebook
+    waiting = sum(found[JobState.QUEUED] + found[JobState.SCHEDULED] for found in counts)
+    return Activity(0, waiting, sum(found[JobState.RUNNING] for found in counts))
+
+
+async def _counts(home: Home, namespaces: list[str]) -> list[Mapping[str, int]]:
+    """Return jobs by state; a schedule with a next slot counts as a scheduled job."""
+    from jobkit.store.redis import RedisStore
+
+    settings = Settings(url=server_url(home, WORKER_CLIENT), home=home.path)
+    found: list[Mapping[str, int]] = []
+    for namespace in namespaces:
+        store = RedisStore(replace(settings, namespace=namespace))
+        try:
+            counts = await store.counts()
+            counts[JobState.SCHEDULED] += sum(schedule.next_ms > 0 for schedule in await store.schedules.snapshots())
+            found.append(counts)
+        finally:
+            await store.close()
+    return found
