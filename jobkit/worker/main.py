@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from functools import partial
 
 from jobkit.model import JobkitError
-from jobkit.notify import notifier_of
 from jobkit.run.attempt import Runner
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.placement import CoroutineRunner, Environments
@@ -152,7 +151,11 @@ def run_worker(
 
 
 async def _serve(worker: JobWorker) -> None:
-    notifier = notifier_of(worker.settings, worker.store)
+    notifier = None
+    if worker.settings.notify or worker.settings.otel:
+        from jobkit.notify import notifier_of  # its HTTP client takes 2 MB and 30 ms
+
+        notifier = notifier_of(worker.settings, worker.store)
     telling = None
     try:
         if notifier is not None:
