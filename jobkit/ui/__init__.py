@@ -39,8 +39,8 @@ _HOMES = {
     "JobTable": "jobs.job_table",
     "TaskForm": "form.task_form",
     "Timeline": "timeline.timeline",
-    "action": "access.access",
-    "each": "access.access",
+    "action": "access.actions",
+    "each": "access.actions",
 }
 
 

@@ -12,9 +12,7 @@ import html
 import logging
 import sys
 import webbrowser
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from functools import wraps
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -159,46 +157,33 @@ def _check(document: Document, request: Any) -> None:
         raise SessionRefused(_page("No access", sentence_of(decision), []))
 
 
-def _judging(create: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+async def _create_session(old: Any, self: Any, session_id: Any, request: Any = None, token: Any = None) -> Any:
     """Check the visitor of each page and each websocket before it gets its session, new or not."""
-
-    @wraps(create)
-    async def judged(self: Any, session_id: Any, request: Any = None, token: Any = None) -> Any:
-        session = await create(self, session_id, request, token)
-        if request is not None:
-            try:
-                _check(session.document, request)
-            except SessionRefused:
-                if not session.connection_count:
-                    session.request_expiration()
-                raise
-        return session
-
-    return judged
+    session = await old(self, session_id, request, token)
+    if request is not None:
+        try:
+            _check(session.document, request)
+        except SessionRefused:
+            if not session.connection_count:
+                session.request_expiration()
+            raise
+    return session
 
 
-def _framing(get_session: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    @wraps(get_session)
-    async def framed(self: Any) -> Any:
-        session = await get_session(self)
-        if (note := _notes.get(session.document)) is not None:
-            _check(session.document, self.request)  # `--reuse-sessions` gives the session of another visitor
-            if not note.framed:
-                self.set_header("Content-Security-Policy", FRAMES)
-        return session
-
-    return framed
+async def _get_session(old: Any, self: Any) -> Any:
+    session = await old(self)
+    if (note := _notes.get(session.document)) is not None:
+        _check(session.document, self.request)  # `--reuse-sessions` gives the session of another visitor
+        if not note.framed:
+            self.set_header("Content-Security-Policy", FRAMES)
+    return session
 
 
-def _preparing(prepare: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    @wraps(prepare)
-    async def prepared(self: Any) -> None:
-        _remember(self)
-        await prepare(self)
-        if self.request.method == "GET" and not patch.is_finished(self) and TOKEN_FIELD in self.request.query_arguments:
-            _take_token(self)
-
-    return prepared
+async def _prepare(old: Any, self: Any) -> None:
+    _remember(self)
+    await old(self)
+    if self.request.method == "GET" and not patch.is_finished(self) and TOKEN_FIELD in self.request.query_arguments:
+        _take_token(self)
 
 
 def _take_token(handler: Any) -> None:
@@ -221,31 +206,23 @@ def _take_token(handler: Any) -> None:
     handler.redirect(f"{path}?{urlencode(others, doseq=True)}".rstrip("?"))
 
 
-def _writing(write_error: Callable[..., None]) -> Callable[..., None]:
-    @wraps(write_error)
-    def written(self: Any, status: int, **options: Any) -> None:
-        error = (options.get("exc_info") or (None, None))[1]
-        if not isinstance(error, SessionRefused):
-            write_error(self, status, **options)
-            return
-        self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Content-Security-Policy", f"default-src 'none'; style-src 'unsafe-inline'; {FRAMES}")
-        self.finish(error.page)
-
-    return written
+def _write_error(old: Any, self: Any, status: int, **options: Any) -> None:
+    error = (options.get("exc_info") or (None, None))[1]
+    if not isinstance(error, SessionRefused):
+        old(self, status, **options)
+        return
+    self.set_header("Content-Type", "text/html; charset=utf-8")
+    self.set_header("Cache-Control", "no-store")
+    self.set_header("X-Content-Type-Options", "nosniff")
+    self.set_header("Content-Security-Policy", f"default-src 'none'; style-src 'unsafe-inline'; {FRAMES}")
+    self.finish(error.page)
 
 
-def _closing(open_: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    @wraps(open_)
-    async def opened(self: Any, token: str) -> Any:
-        try:
-            return await open_(self, token)
-        except SessionRefused:
-            self.close(1008, "no access")
-
-    return opened
+async def _open_websocket(old: Any, self: Any, token: str) -> Any:
+    try:
+        return await old(self, token)
+    except SessionRefused:
+        self.close(1008, "no access")
 
 
 # -- other routes ------------------------------------------------------------------------------------------------------
@@ -259,23 +236,19 @@ def _is_component(path: str) -> bool:
     return isinstance(found, type) and issubclass(found, param.Parameterized | Model)
 
 
-def _finding(parse: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
-    @wraps(parse)
-    def found(self: Any, path: str) -> str:
-        if not _is_component(path):
-            raise tornado.web.HTTPError(404)
-        return parse(self, path)
-
-    return found
+def _find_component(old: Any, self: Any, path: str) -> Any:
+    if not _is_component(path):
+        raise tornado.web.HTTPError(404)
+    return old(self, path)
 
 
-async def _ask_for_login(self: Any) -> None:
+async def _require_login(_old: Any, self: Any) -> None:
     """Let those in who are logged in, if the server asks for a login."""
     if not await _is_logged_in(self):
         raise tornado.web.HTTPError(403)
 
 
-async def _ask_before_running(self: Any) -> None:
+async def _check_liveness(_old: Any, self: Any) -> None:
     """`/liveness?endpoint=...` runs a page's code: only for those who may see the page."""
     if self.get_query_argument("endpoint", ""):
         _remember(self)
@@ -319,33 +292,25 @@ def _needs_token(server: Any) -> bool:
     return not why_closed(server_of_tornado(application).configured(Settings.load())) and not system_tells()
 
 
-def _showing(show: Callable[..., None]) -> Callable[..., None]:
-    @wraps(show)
-    def shown(self: Any, app_path: str, browser: str | None = None, new: Any = "tab") -> None:
-        if not _needs_token(self):
-            show(self, app_path, browser, new)
-            return
+def _show(old: Any, self: Any, app_path: str, browser: str | None = None, new: Any = "tab") -> None:
+    if not _needs_token(self):
+        old(self, app_path, browser, new)
+        return
+    try:
+        # Not by Bokeh's own way: that makes a path of what is no http address.
+        webbrowser.get(browser).open(to_open(f"{_base(self)}{app_path}"))
+    except (JobkitError, webbrowser.Error) as error:
+        logger.error("%s", error)
+
+
+def _start(old: Any, self: Any) -> None:
+    old(self)
+    if _needs_token(self) and not tornado.process.task_id():
         try:
-            # Not by Bokeh's own way: that makes a path of what is no http address.
-            webbrowser.get(browser).open(to_open(f"{_base(self)}{app_path}"))
-        except (JobkitError, webbrowser.Error) as error:
+            for path in patch.application_of(self).applications:
+                print(f"jobkit: open {to_print(_base(self) + path)}", flush=True)
+        except JobkitError as error:
             logger.error("%s", error)
-
-    return shown
-
-
-def _starting(start: Callable[[Any], None]) -> Callable[[Any], None]:
-    @wraps(start)
-    def started(self: Any) -> None:
-        start(self)
-        if _needs_token(self) and not tornado.process.task_id():
-            try:
-                for path in patch.application_of(self).applications:
-                    print(f"jobkit: open {to_print(_base(self) + path)}", flush=True)
-            except JobkitError as error:
-                logger.error("%s", error)
-
-    return started
 
 
 def _base(server: Any) -> str:
@@ -355,19 +320,19 @@ def _base(server: Any) -> str:
 
 patch.replace_server_hooks(
     {
-        "create a session": _judging,
-        "get the session of a page": _framing,
-        "prepare a request": _preparing,
-        "write an error": _writing,
-        "open a websocket": _closing,
-        "open a websocket of Panel's": _closing,
-        "find a component": _finding,
-        "prepare a component": lambda _: _ask_for_login,
-        "prepare a REST request": lambda _: _ask_for_login,
-        "prepare a check of liveness": lambda _: _ask_before_running,
-        "prepare the list of sessions": lambda _: _ask_for_login,
-        "show a page": _showing,
-        "start": _starting,
+        "create a session": _create_session,
+        "get the session of a page": _get_session,
+        "prepare a request": _prepare,
+        "write an error": _write_error,
+        "open a websocket": _open_websocket,
+        "open a websocket of Panel's": _open_websocket,
+        "find a component": _find_component,
+        "prepare a component": _require_login,
+        "prepare a REST request": _require_login,
+        "prepare a check of liveness": _check_liveness,
+        "prepare the list of sessions": _require_login,
+        "show a page": _show,
+        "start": _start,
     },
     _PatientServer,
 )

@@ -16,6 +16,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 from bokeh.document.events import DocumentPatchedEvent
@@ -215,12 +216,12 @@ def server_hooks() -> dict[str, tuple[Any, str]]:
     return hooks
 
 
-def replace_server_hooks(changes: Mapping[str, Callable[[Any], Any]], http_server: type) -> None:
+def replace_server_hooks(changes: Mapping[str, Callable[..., Any]], http_server: type) -> None:
     """Replace methods of Panel's and Bokeh's server, once in a process.
 
     Args:
-        changes: by a name of `server_hooks`: makes the new method from the old one. A hook of newer releases may be
-            missing there.
+        changes: the new methods by a name of `server_hooks`. Each is called with the old method before its other
+            arguments. A hook of newer releases may be missing.
         http_server: takes the place of Tornado's server.
 
     Raises:
@@ -236,8 +237,16 @@ def replace_server_hooks(changes: Mapping[str, Callable[[Any], Any]], http_serve
     if "HTTPServer" not in vars(bokeh.server.server):
         raise AttributeError("bokeh.server.server has no HTTPServer")
     for key, method in old.items():
-        setattr(*hooks[key], changes[key](method))
+        setattr(*hooks[key], _replaced(method, changes[key]))
     vars(bokeh.server.server)["HTTPServer"] = http_server
+
+
+def _replaced(old: Callable[..., Any], change: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(old)
+    def method(*args: Any, **options: Any) -> Any:
+        return change(old, *args, **options)
+
+    return method
 
 
 def application_of(server: Any) -> Any:

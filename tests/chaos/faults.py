@@ -76,9 +76,8 @@ async def _but_the_first(original: Any, *args: Any, **options: Any) -> Any:
     return found[1:] if len(found) > 1 else found
 
 
-async def _no_count(_: Any, feed: Any) -> None:
-    """Replace `BoardFeed._count`: read nothing."""
-    feed._counting = feed._counts_due = False
+async def _no_count(*_: Any) -> None:
+    """Replace `BoardFeed.count`: read nothing."""
 
 
 def _first_counters() -> None:
@@ -87,7 +86,7 @@ def _first_counters() -> None:
     def load(original: Any, board: Any, page: Any, counts: Any, total: Any = None) -> None:
         original(board, page, first.setdefault(board, dict(counts)), total)
 
-    _every(1, "jobkit.ui.jobs.board_feed", "BoardFeed", "_count", _no_count)()
+    _every(1, "jobkit.ui.jobs.board_feed", "BoardFeed", "count", _no_count)()
     _every(1, "jobkit.ui.jobs.board", "Board", "load", load)()  # after a cut the whole page is read
 
 

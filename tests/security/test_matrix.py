@@ -188,8 +188,8 @@ def test_no_request_to_any_page_changes_another_users_jobs(stage: Stage, role: s
         wait_until(lambda: all("not found" in card.snapshot for card in cards), what="the cards")
     asked = [{"action": action, "id": group} for action in GROUP_ACTIONS]
     asked += [{"action": action, "id": "double", "task": "double"} for action in PAUSE_ACTIONS]
-    asked += [{"action": action, "name": schedule} for action in ("pause", "resume", "run", "remove")]
-    asked += [{"action": "drain", "id": "gpu-1"}, {"action": "move", "queue": "other", "priority": 9}]
+    asked += [{"action": action, "id": schedule} for action in SchedulesPage.ACTIONS]
+    asked += [{"action": "drain_worker", "id": "gpu-1"}, {"action": "move", "queue": "other", "priority": 9}]
     asked += [{"action": action, "ids": list(ids.values())} for action in ("cancel", "retry", "delete", "rerun")]
     asked += [{"action": "bulk", "what": what, "query": ""} for what in ("cancel", "retry", "delete")]
     asked += [{"action": "bulk", "what": "cancel", "ids": list(ids.values())}, {"action": "go"}]

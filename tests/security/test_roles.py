@@ -238,7 +238,7 @@ def test_forged_requests_of_a_browser_do_no_more_than_the_role_may(
     page.wait_for_selector(".jk-nav .brand")
     if role in ("view", "operate", "admin"):
         page.wait_for_selector(".worker:has-text('gpu-1')")
-    forge(page, heard, {"action": "drain", "id": "gpu-1"})
+    forge(page, heard, {"action": "drain_worker", "id": "gpu-1"})
     page.goto(f"{site.url}/page?page=submit")
     page.wait_for_selector(".jk-nav .brand")
     if may_own:

@@ -10,7 +10,7 @@ import panel as pn
 import pytest
 from panel.io import document as panel_document
 
-from jobkit.ui.app.nav import Nav
+from jobkit.ui.app.header import Nav
 from jobkit.ui.live.bridge import SessionBridge
 from tests.ui.conftest import Window
 
@@ -35,6 +35,7 @@ class _Site:
         self.bridges.append(SessionBridge())
         self.navs.append(
             Nav(
+                bridge=self.bridges[-1],
                 pages=[["jobs", "Jobs"], ["submit", "Submit"]],
                 page="jobs",
                 home="jobs",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobkit.settings import user_name
-from jobkit.ui.app.bell import words
+from jobkit.ui.app.header import notifications
 from tests.support import wait_until
 from tests.ui.conftest import Window
 from tests.ui.stage import Stage
@@ -33,10 +33,10 @@ def test_a_few_ends_are_told_one_by_one_and_many_as_a_number(stage: Stage) -> No
         stage.fail(job, "KeyError", "'f1'") if job == jobs[0] else stage.succeed(job, summary="0.93")
     ended = [stage.kit.snapshot(job) for job in jobs]
 
-    assert [told["title"] for told in words(ended[:2])] == ["Train a model has failed", "Train a model is done"]
-    assert "KeyError: 'f1'" in words(ended[:1])[0]["body"]
-    assert "0.93" in words(ended[1:2])[0]["body"]
-    assert words(ended) == [{"id": "", "title": "5 of your jobs have ended", "body": "1 failed"}]
+    assert [told["title"] for told in notifications(ended[:2])] == ["Train a model has failed", "Train a model is done"]
+    assert "KeyError: 'f1'" in notifications(ended[:1])[0]["body"]
+    assert "0.93" in notifications(ended[1:2])[0]["body"]
+    assert notifications(ended) == [{"id": "", "title": "5 of your jobs have ended", "body": "1 failed"}]
 
 
 @pytest.mark.nightly
@@ -76,7 +76,7 @@ def test_who_has_clicked_the_bell_is_told_of_the_ends_of_their_jobs(
 
 
 def _is_listening(stage: Stage) -> bool:
-    from jobkit.ui.app.bell import BellFeed
+    from jobkit.ui.app.header import BellFeed
     from jobkit.ui.live.shared_feed import open_feeds
 
     return bool(open_feeds(stage.kit, BellFeed))

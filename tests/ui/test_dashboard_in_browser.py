@@ -451,12 +451,12 @@ def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
 ) -> None:
     """Between the moment when a browser pulls the document and the one when it is ready, Panel tells it nothing."""
     from jobkit.ui.app.dashboard import Dashboard
-    from jobkit.ui.app.store_banner import StoreBannerFeed
+    from jobkit.ui.app.header import StoreBannerFeed
 
     sentence, made, held, seen = "", [], [], set()
 
-    async def read(_: StoreBannerFeed) -> str:
-        return sentence
+    async def read(_: StoreBannerFeed) -> dict[str, Any]:
+        return {"said": sentence}
 
     def make() -> Any:
         made.append(Dashboard(stage.kit))
@@ -473,7 +473,7 @@ def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
         server.on_message(told)
         browser.on_message(lambda message: held.append((server, message)) if seen else server.send(message))
 
-    monkeypatch.setattr(StoreBannerFeed, "text", read)
+    monkeypatch.setattr(StoreBannerFeed, "data", read)
     monkeypatch.setattr(StoreBannerFeed, "LOOK_S", 0.05)
     page = window.open("about:blank")
     page.route_web_socket("**/ws*", between)
@@ -481,7 +481,7 @@ def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
     page.wait_for_selector(".jk-nav .tab")  # so it has the document
 
     sentence = "It takes no changes."
-    wait_until(lambda: made[0]._banner.text == sentence, what="the page to be told")
+    wait_until(lambda: made[0]._banner.said == sentence, what="the page to be told")
     seen.clear()
     for server, message in held:
         server.send(message)

@@ -18,8 +18,7 @@ from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import ParamSpec
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.job_card import JobCard
-from jobkit.ui.failures.failures_feed import detail
-from jobkit.ui.failures.failures_page import FailuresPage
+from jobkit.ui.failures.failures_page import FailuresPage, detail
 from jobkit.ui.jobs.board import Board
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
@@ -112,7 +111,7 @@ def test_who_may_only_look_is_refused_and_gets_no_buttons(stage: Stage, divide: 
     page.request = f'{{"action":"mute_group","id":"{group.id}","n":"1"}}'
 
     wait_until(lambda: "eve may not mute group here" in page.notice, what="a refusal")
-    assert page.actions == "[]"
+    assert page.actions == []
     assert stage.kit.failure(group.id).state == "open"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import panel as pn
 import pytest
 
+import jobkit.ui
 from jobkit.ui import PAGES, Dashboard, Page, PageSession
 from jobkit.ui.live.page import read_query
 from jobkit.ui.words.theme import Theme
@@ -29,6 +30,11 @@ def pages_of(dashboard: Dashboard) -> list[str]:
 
 def url_of(dashboard: Dashboard) -> str:
     return str(json.loads(dashboard._nav.url or "{}").get("search", ""))
+
+
+def test_every_public_name_of_the_ui_can_be_loaded() -> None:
+    for name in jobkit.ui.__all__:
+        assert getattr(jobkit.ui, name) is not None
 
 
 def test_a_page_is_refused_with_a_sentence_that_names_what_is_wrong() -> None:

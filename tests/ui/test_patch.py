@@ -20,7 +20,8 @@ from bokeh.server.views.ws import WSHandler
 from panel.custom import JSComponent
 
 from jobkit.ui import patch
-from jobkit.ui.app.nav import Nav
+from jobkit.ui.app.header import Nav
+from jobkit.ui.live.bridge import SessionBridge
 
 UI = Path(patch.__file__).parent
 
@@ -45,7 +46,9 @@ SIGNATURES = {
 def header() -> Nav:
     def nothing(*_: object) -> None: ...
 
-    return Nav(on_page=nothing, on_url=nothing, on_theme=nothing, on_bell=nothing, on_open=nothing)
+    return Nav(
+        bridge=SessionBridge(), on_page=nothing, on_url=nothing, on_theme=nothing, on_bell=nothing, on_open=nothing
+    )
 
 
 @pytest.mark.parametrize("name", sorted(patch.server_hooks()))

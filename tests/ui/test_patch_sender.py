@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from jobkit.ui.jobs.board import Board
-from jobkit.ui.live.bridge import SessionBridge
+from jobkit.ui.live.bridge import Literals, PendingUpdate, SessionBridge
 from jobkit.ui.live.browser_requests import Requests
-from jobkit.ui.live.patch_sender import Literals, PendingUpdate
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage

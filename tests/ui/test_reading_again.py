@@ -13,7 +13,7 @@ from jobkit.model import StoreUnavailable
 from jobkit.store.query import Query
 from jobkit.ui.card.job_feed import CardSubscriber, JobSubscription
 from jobkit.ui.jobs.board_feed import watch_board
-from jobkit.ui.live import pace
+from jobkit.ui.live import shared_feed
 from jobkit.ui.timeline.timeline_feed import watch_timeline
 from tests.support import wait_until
 from tests.ui.stage import Stage
@@ -41,7 +41,7 @@ class Cut:
 
 @pytest.fixture
 def cut(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cut]:
-    monkeypatch.setattr(pace, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(shared_feed, "_AGAIN_S", 0.01)
     return Cut(stage, monkeypatch)
 
 

@@ -148,7 +148,7 @@ def test_who_may_only_look_saves_nothing(form: Callable[..., dict[str, Any]], st
 
     assert "may not add schedule" in reply["errors"][""]
     assert stage.kit.schedules() == []
-    assert not SchedulesPage(stage.kit, access=access, is_open=False).may_act
+    assert not SchedulesPage(stage.kit, access=access, is_open=False).actions
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import EventType, JobEvent, JobkitError, StoreUnavailable
-from jobkit.ui.live import pace
+from jobkit.ui.live import shared_feed
 from jobkit.ui.live.shared_feed import SharedFeed, Subscriber
 
 Read = Callable[[], Awaitable[str]]
@@ -78,7 +78,7 @@ def hub(kit: Kit) -> Hub:
 
 @pytest.fixture
 def kit(monkeypatch: pytest.MonkeyPatch) -> Kit:
-    monkeypatch.setattr(pace, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(shared_feed, "_AGAIN_S", 0.0)
     monkeypatch.setattr("jobkit.ui.live.shared_feed.on_loop", lambda function, value: function(value))
     return Kit()
 

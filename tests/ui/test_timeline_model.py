@@ -9,8 +9,7 @@ from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.store.query import Query
-from jobkit.ui.timeline.timeline_model import LANES, TimelineModel, bars_of
-from jobkit.ui.timeline.timeline_series import fit, quantiles, series
+from jobkit.ui.timeline.timeline_model import LANES, TimelineModel, bars_of, fit, quantiles, series
 
 T0 = 1_800_000_000_000
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,8 +16,6 @@ from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
 
 Serve = Callable[[Callable[[], Any]], str]
-
-NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -36,7 +33,7 @@ def test_a_queue_that_waits_for_nobody_is_told_with_the_command_that_mends_it() 
         "later": {"queued": 0, "scheduled": 2, "running": 0, "workers": 0},
     }
 
-    assert picture([], lines, [], NOW)["alerts"] == [
+    assert picture([], lines, [])["alerts"] == [
         "1 job in queue default, and no worker serves it: run `jobkit worker`",
         "3 jobs in queue gpu, and no worker serves it: run `jobkit worker -q gpu`",
     ]
@@ -49,7 +46,7 @@ def test_living_workers_come_first_and_those_that_drain_offer_no_slots() -> None
         WorkerInfo("a", slots=4, running=4, is_draining=True),
     ]
 
-    shown = picture(known, {}, [], NOW)
+    shown = picture(known, {}, [])
 
     assert [(w["id"], w["state"]) for w in shown["workers"]] == [("a", "draining"), ("b", "working"), ("gone", "ended")]
     assert (shown["alive"], shown["slots"], shown["busy"]) == (2, 2, 5)

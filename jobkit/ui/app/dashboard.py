@@ -8,6 +8,7 @@ It keeps no state: jobs come from the kit, and the URL has all that is chosen (`
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,16 +29,13 @@ from jobkit.ui import panel_server
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.access.role_watcher import watch
 from jobkit.ui.access.session import refusal
-from jobkit.ui.app.bell import BellFeed, BellSubscriber
-from jobkit.ui.app.nav import Nav
+from jobkit.ui.app.header import BellFeed, BellSubscriber, Nav, StoreBannerFeed
 from jobkit.ui.app.pages import PAGES
-from jobkit.ui.app.store_banner import StoreBanner, StoreBannerFeed
 from jobkit.ui.jobs.drawer import Drawer
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.notice import Notice
-from jobkit.ui.live.pace import on_loop
 from jobkit.ui.live.page import Page, PageSession, tell
-from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber, poke_feeds
+from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber, on_loop, poke_feeds
 from jobkit.ui.words.theme import Theme, header_look, palette
 
 if TYPE_CHECKING:
@@ -127,6 +125,7 @@ class Dashboard(Viewer):
         self._bell = FeedSubscription(kit, BellFeed, notified)
         self._bridge.on_close(self._bell.stop)
         self._nav = Nav(
+            bridge=self._bridge,
             title=title,
             home=self._home,
             place=_place(kit) if person.role is not Role.NONE else "",
@@ -141,7 +140,7 @@ class Dashboard(Viewer):
             sizing_mode="stretch_width",
             margin=0,
         )
-        self._banner = StoreBanner()
+        self._banner = Notice(is_banner=True)
         if person.role is not Role.NONE:
             banner = FeedSubscription(kit, StoreBannerFeed, Subscriber(self._stands)).start()
             self._bridge.on_close(banner.stop)
@@ -299,9 +298,9 @@ class Dashboard(Viewer):
         self._bridge.push(lambda: self._connected(is_live))
 
     def _stands(self, whole: Mapping[str, str], _: Mapping[str, str]) -> None:
-        text = whole["picture"]
-        if text != self._banner.text:
-            self._bridge.push(lambda: self._banner.param.update(text=text))
+        said = json.loads(whole["picture"])["said"]
+        if said != self._banner.said:
+            self._bridge.push(lambda: self._banner.param.update(said=said))
 
     async def _find_pages(self) -> None:
         """Find the pages that the header names now."""

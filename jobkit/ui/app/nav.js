@@ -1,4 +1,4 @@
-// The header's content (nav.py): name, pages, connection. It also makes the page follow the theme of the system, or the
+// The header's content (header.py): name, pages, connection. It also makes the page follow the theme of the system, or the
 // one that was chosen here before.
 
 class Nav {

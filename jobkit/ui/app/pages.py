@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.model.people import Role
 from jobkit.ui.access.actions import not_found
-from jobkit.ui.audit.audit_page import audit, has_people
-from jobkit.ui.failures.failures_feed import STATES
-from jobkit.ui.failures.failures_page import FailuresPage
+from jobkit.ui.audit.audit_page import AuditPage, has_people
+from jobkit.ui.failures.failures_page import STATES, FailuresPage
 from jobkit.ui.form.task_form import TaskForm
 from jobkit.ui.jobs.compare import ComparePage, nowhere
 from jobkit.ui.jobs.job_table import JobTable
+from jobkit.ui.live.feed_page import FeedPage
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.schedules.schedules_page import SchedulesPage, are_there
 from jobkit.ui.timeline import timeline
@@ -64,9 +65,16 @@ def jobs(session: PageSession) -> JobTable:
     return table
 
 
-def workers(session: PageSession) -> WorkersPage:
-    page = WorkersPage(
-        session.kit, access=session.access, is_open=False, on_open=session.open, bridge=session.bridge, **_FULL
+def fed(kind: type[FeedPage], session: PageSession, **options: Any) -> Any:
+    """Return a page that reads while it is shown."""
+    page = kind(
+        session.kit,
+        access=session.access,
+        is_open=False,
+        on_open=session.open,
+        bridge=session.bridge,
+        **options,
+        **_FULL,
     )
     session.on_shown(lambda: page.param.update(is_open=True))
     session.on_hidden(lambda: page.param.update(is_open=False))
@@ -83,19 +91,9 @@ def failures(session: PageSession) -> FailuresPage:
         state = query.get("state", "open")
         page.param.update(group=query.get("group", "")[:40], state=state if state in STATES else "open")
 
-    page = FailuresPage(
-        session.kit,
-        access=session.access,
-        is_open=False,
-        on_open=session.open,
-        on_choose=chosen,
-        bridge=session.bridge,
-        **_FULL,
-    )
+    page: FailuresPage = fed(FailuresPage, session, on_choose=chosen)
     take(session.query)
     session.on_query(take)
-    session.on_shown(lambda: page.param.update(is_open=True))
-    session.on_hidden(lambda: page.param.update(is_open=False))
     return page
 
 
@@ -133,15 +131,6 @@ def submit(session: PageSession) -> TaskForm:
     return form
 
 
-def schedules(session: PageSession) -> SchedulesPage:
-    page = SchedulesPage(
-        session.kit, access=session.access, is_open=False, on_open=session.open, bridge=session.bridge, **_FULL
-    )
-    session.on_shown(lambda: page.param.update(is_open=True))
-    session.on_hidden(lambda: page.param.update(is_open=False))
-    return page
-
-
 #: Each is one line here and one folder.
 PAGES: tuple[Page, ...] = (
     Page(
@@ -159,9 +148,9 @@ PAGES: tuple[Page, ...] = (
         keys=(("/", "search"), ("j  k", "attempt before, after"), ("Enter", "open its job")),
     ),
     Page("failures", "Failures", failures, keys=(("j  k", "next, previous group"),)),
-    Page("workers", "Workers", workers),
-    Page("schedules", "Schedules", schedules, is_shown=are_there),
+    Page("workers", "Workers", partial(fed, WorkersPage)),
+    Page("schedules", "Schedules", partial(fed, SchedulesPage), is_shown=are_there),
     Page("compare", "Compare", ComparePage, own_too=True, is_shown=nowhere),
     Page("submit", "Submit", submit, role=Role.OPERATE, own_too=True, keys=(("Ctrl+Enter", "submit the form"),)),
-    Page("audit", "Audit", audit, role=Role.ADMIN, is_shown=has_people),
+    Page("audit", "Audit", partial(fed, AuditPage), role=Role.ADMIN, is_shown=has_people),
 )

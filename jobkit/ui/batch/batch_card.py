@@ -25,7 +25,7 @@ from jobkit.ui.access.actions import ActionCall, ActionReply, Actions, action, e
 from jobkit.ui.batch.batch_model import BatchModel, dumps
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.component import Component
-from jobkit.ui.live.pace import Pacer, on_loop
+from jobkit.ui.live.shared_feed import Pacer, on_loop
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from jobkit.model.plain import iso
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import defaults_of
 from jobkit.ui.card.card_model import LOG_LINES, CardModel
-from jobkit.ui.live.pace import answered
-from jobkit.ui.live.shared_feed import FeedSubscription, SharedFeed, Subscriber
+from jobkit.ui.live.shared_feed import FeedSubscription, SharedFeed, Subscriber, answered
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -2,26 +2,170 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
-from jobkit.model import InvalidParams, UnknownTask
-from jobkit.ui.access.actions import PAUSE_ACTIONS, ActionCall, ActionReply, Actions, action, each
-from jobkit.ui.failures.failures_feed import JOBS, MOST_JOBS, STATES, FailuresFeed, FailuresSubscriber
+from jobkit.model import EventType, FailureGroup, GroupState, InvalidParams, JobEvent, JobSnapshot, Pause, UnknownTask
+from jobkit.model.failure import shared
+from jobkit.model.format import params_brief, value_brief
+from jobkit.model.plain import iso
+from jobkit.store.values import CONTROL
+from jobkit.tasks.info import TaskInfo, defaults_of
+from jobkit.tasks.params import describe
+from jobkit.ui.access.actions import ActionCall, ActionReply, action, each
 from jobkit.ui.form.form_values import read_field
-from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.browser_requests import on_request
-from jobkit.ui.live.component import Component
-from jobkit.ui.live.shared_feed import FeedSubscription
+from jobkit.ui.live.feed_page import FeedPage, TextFeed, dumps
+from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber
 from jobkit.ui.words import assets
+from jobkit.ui.words.trace import chain_of
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
+
+#: States that can be listed; "open" has the regressed ones as well.
+STATES = ("open", str(GroupState.MUTED), str(GroupState.RESOLVED))
+
+#: Groups on the page, at most.
+GROUPS = 300
+
+#: Jobs of a group at first.
+JOBS = 20
+
+#: Jobs of a group at most.
+MOST_JOBS = 500
+
+#: So many of the newest jobs are compared to find what they have in common.
+_COMPARED = 100
+
+#: Changes of a job's state that change a group.
+_TELLING = (EventType.FAILED, EventType.DELETED)
+
+
+def picture(groups: Sequence[FailureGroup], pauses: Sequence[Pause] = ()) -> dict[str, Any]:
+    """Return all groups, that failed last first, how many there are of each kind, and which tasks are paused."""
+    counts = {"open": 0, "muted": 0, "resolved": 0}
+    for group in groups:
+        counts["open" if group.state.needs_a_look else str(group.state)] += 1
+    return {
+        "groups": [{**group.to_json(), "message": "", "waiting": group.waiting} for group in groups],
+        "counts": counts,
+        "paused": {pause.name: pause.to_json() for pause in pauses if pause.kind == "task"},
+        "is_cut": len(groups) >= GROUPS,
+    }
+
+
+def detail(
+    group: FailureGroup,
+    jobs: Sequence[JobSnapshot],
+    repeated: set[str],
+    has_more: bool,
+    info: TaskInfo | None,
+    limit: int,
+) -> dict[str, Any]:
+    """Return one group: the newest error, its jobs, what they have in common, and what could be changed."""
+    same, different = shared(job.spec.params for job in jobs[:_COMPARED])
+    newest = next((job for job in jobs if job.error is not None), None)
+    error = newest.error if newest is not None else None
+    defaults = None if info is None else defaults_of({group.task: info})[group.task]
+    return {
+        "id": group.id,
+        "task": group.task,
+        "message": group.message,
+        "error": error.to_json() if error else None,
+        "error_of": newest.id if newest else "",
+        "chain": [
+            {"headline": raised.headline, "frames": [frame.to_json() for frame in raised.frames]}
+            for raised in (chain_of(error.traceback) if error else ())
+        ],
+        "shared": [[name, value_brief(value, 120)] for name, value in same.items()] if len(jobs) > 1 else [],
+        "different": different,
+        "compared": min(len(jobs), _COMPARED),
+        "jobs": [
+            {
+                "id": job.id,
+                "args": params_brief({n: v for n, v in job.spec.params.items() if n in different})
+                if len(jobs) > 1
+                else params_brief(job.spec.params, defaults),
+                "finished_at": iso(job.finished_at),
+                "worker": job.worker,
+                "owner": job.spec.owner,
+                "repeated": job.id in repeated,
+            }
+            for job in jobs[:limit]
+        ],
+        "more": has_more or len(jobs) > limit,
+        "params": [
+            {
+                "name": spec.name,
+                "what": describe(spec),
+                "value": value_brief(same[spec.name], 120) if spec.name in same else "",
+                "differs": spec.name in different,
+            }
+            for spec in (info.params if info is not None else ())
+        ],
+    }
+
+
+@dataclass(eq=False, slots=True)
+class FailuresSubscriber(Subscriber):
+    """One page of failures: its open group ("" for none), how many jobs to show of it, and the `detail` that it has."""
+
+    group: str = ""
+    limit: int = JOBS
+    has: str = ""
+
+
+class FailuresFeed(TextFeed[FailuresSubscriber]):
+    """Delivers `picture`, the same to all, and `detail` of the group that is open there."""
+
+    CHANNELS = (None, CONTROL)
+    WINDOW_S = 0.2
+    LOOK_S = 60.0  # the sparklines move with the hours
+
+    def __init__(self, kit: Kit) -> None:
+        super().__init__(kit)
+        self._details: dict[tuple[str, int], str] = {}
+
+    def is_news(self, event: JobEvent) -> bool:
+        return event.job_id == CONTROL or event.type in _TELLING
+
+    def tell(self, subscriber: FailuresSubscriber, version: Any = None) -> None:
+        super().tell(subscriber)
+        subscriber.has = ""
+        self.poke()
+
+    async def data(self) -> dict[str, Any]:
+        store = self.kit.verbs.store
+        pauses = [pause for rule in await store.rules() if (pause := Pause.of(rule)) is not None]
+        return picture(await store.failures.groups((), "", GROUPS), pauses)
+
+    async def read(self) -> None:
+        await super().read()
+        wanted = {(one.group, one.limit) for one in self.subscribers if one.group}
+        self._details = {which: dumps(await self._detail(*which)) for which in wanted}
+
+    def loaded(self) -> None:
+        super().loaded()
+        for one in list(self.subscribers):
+            detail = self._details.get((one.group, one.limit), "")
+            if detail and one.has != detail:
+                one.has = detail
+                one.deliver({"detail": detail}, {})
+
+    async def _detail(self, id: str, limit: int) -> dict[str, Any]:
+        store = self.kit.verbs.store
+        group = await store.failures.group(id)
+        if group is None:
+            return {"id": id, "gone": True}
+        ids, cursor = await store.failures.jobs(id, limit=max(limit, _COMPARED))
+        again, _ = await store.failures.jobs(id, limit=max(limit, _COMPARED), is_repeated=True)
+        jobs = [job for job in await store.snapshots(ids) if job is not None]
+        infos = await self.kit.aio.tasks()
+        return detail(group, jobs, set(again), bool(cursor), infos.get(group.task), limit)
+
 
 # -- what can be done --------------------------------------------------------------------------------------------------
 
@@ -63,146 +207,74 @@ async def _drop(call: ActionCall, group: str) -> None:
     call.done = f"dropped: {_jobs(await call.kit.aio.drop(group))} deleted"
 
 
-async def _mute(call: ActionCall, group: str) -> None:
-    await call.kit.aio.mute(group, by=call.person.name)
-
-
-async def _resolve(call: ActionCall, group: str) -> None:
-    await call.kit.aio.resolve(group, by=call.person.name)
-
-
-async def _reopen(call: ActionCall, group: str) -> None:
-    await call.kit.aio.reopen(group, by=call.person.name)
-
-
 def _jobs(count: int) -> str:
     return f"{count:,} job{'' if count == 1 else 's'}"
 
 
+def _set(state: str) -> Callable[[ActionCall, str], Awaitable[object]]:
+    return lambda call, group: getattr(call.kit.aio, state)(group, by=call.person.name)
+
+
 action("retry_group", each(_retry), "run again", on="group", is_dangerous=True)
-action("mute_group", each(_mute), "muted", on="group")
-action("resolve_group", each(_resolve), "resolved", on="group")
-action("reopen_group", each(_reopen), "opened again", on="group")
+action("mute_group", each(_set("mute")), "muted", on="group")
+action("resolve_group", each(_set("resolve")), "resolved", on="group")
+action("reopen_group", each(_set("reopen")), "opened again", on="group")
 action("drop_group", each(_drop), "dropped", on="group", is_dangerous=True)
 
 #: Those that the page of failures offers.
 GROUP_ACTIONS = ("retry_group", "mute_group", "resolve_group", "reopen_group", "drop_group")
 
-OFFERED = (*GROUP_ACTIONS, *PAUSE_ACTIONS)
 
-
-class FailuresPage(Component, JSComponent):
+class FailuresPage(FeedPage):
     """Groups of failures.
 
     Args:
-        kit: whose.
-        on_open: called in the session with the id of the job that was clicked.
         on_choose: called in the session with the id of the group that was opened ("" for none) and the state that
             is listed, when either was chosen in the browser.
-        bridge, access: of the session, where the caller already has them.
 
     Attributes:
-        picture, detail: what the browser shows; see `failures_feed`.
-        group: id of the group that is open, or "". state: "open" (with those that regressed), "muted" or "resolved".
-        notice: result of the last action, JSON. actions: the allowed ones, JSON.
-        is_open: whether the page is shown; only then is anything read.
+        detail: of the group that is open, see `detail`.
+        group: id of the group that is open, or "". state: the listed one of `STATES`.
     """
 
-    picture = param.String(default="")
+    FEED = FailuresFeed
+    ACTIONS = (*GROUP_ACTIONS, "pause_task", "resume_task")
+
     detail = param.String(default="")
     group = param.String(default="")
     state = param.String(default="open")
-    notice = param.String(default="")
-    actions = param.String(default="[]")
-    is_open = param.Boolean(default=True)
-    request = param.String(default="")
-
-    part_of: ClassVar[Mapping[str, str]] = {}
 
     _esm = assets.esm("failures")
     _stylesheets: ClassVar[list[str]] = [assets.css("failures")]
 
-    def __init__(
-        self,
-        kit: Kit,
-        *,
-        on_open: Callable[[str], object] | None = None,
-        on_choose: Callable[[str, str], object] | None = None,
-        bridge: SessionBridge | None = None,
-        access: Actions | None = None,
-        **params: Any,
-    ) -> None:
-        self._access = access or Actions(kit)
-        offered = json.dumps(self._access.offered(OFFERED))
-        super().__init__(actions=offered, **params)
-        self._kit = kit
-        self._on_open, self._on_choose = on_open, on_choose
-        self._bridge = bridge or SessionBridge()
-        self._subscriber = FailuresSubscriber(lambda texts, _: self._bridge.put(self, texts), self.group)
-        self._subscription = FeedSubscription(kit, FailuresFeed, self._subscriber)
-        self._n = 0
-        self._bridge.on_close(self._subscription.stop)
-        on_request(self, self._bridge, self._do)
-        self.param.watch(lambda _: self._follow(), ["is_open", "group"])
-        self._follow()
+    def __init__(self, kit: Kit, *, on_choose: Callable[[str, str], object] | None = None, **params: Any) -> None:
+        super().__init__(kit, **params)
+        self._on_choose = on_choose
+        self.param.watch(lambda _: self._turn(), "group")
 
-    def _follow(self) -> None:
-        if not self.is_open or not self._bridge.is_open:
-            self._subscription.stop()
-        elif self._subscription.is_active:
-            group = self.group
-            self._subscription.ask(lambda feed: self._turn(group, feed))
-        else:
-            self._turn(self.group)
-            self._subscription.start()
+    def _subscribe(self) -> FeedSubscription[Any, Any]:
+        self._subscriber = FailuresSubscriber(self._deliver, self.group)
+        return FeedSubscription(self._kit, FailuresFeed, self._subscriber)
 
-    def _turn(self, group: str, feed: FailuresFeed | None = None) -> None:
-        if group != self._subscriber.group:
-            self._subscriber.group, self._subscriber.limit = group, JOBS
-        if feed is not None:
-            feed.tell(self._subscriber)
+    def _turn(self) -> None:
+        self._subscriber.group, self._subscriber.limit = self.group, JOBS
+        self._subscription.resend()
 
-    def _more(self, feed: FailuresFeed) -> None:
-        self._subscriber.limit = min(MOST_JOBS, self._subscriber.limit * 3)
-        feed.tell(self._subscriber)
-
-    def _acted(self, action: str, group: str, answer: ActionReply) -> None:
-        can_undo = answer.is_ok and action in ("mute_group", "resolve_group")
-        told = {
-            "text": answer.sentence,
-            "level": "info" if answer.is_ok else "error",
-            "undo": group if can_undo else "",
-            "action": action,
-        }
-        self._bridge.push(lambda: self._told(told))
-
-    # -- in the session ---------------------------------------------------------------------------------------------
-
-    def _told(self, told: Mapping[str, Any]) -> None:
-        self._n += 1
-        self.notice = json.dumps({**told, "n": self._n})  # the same sentence twice is told twice
-
-    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
-        id = str(asked.get("id", ""))[:200]
-        if action == "hello":
-            self._subscription.resend()
-        elif action == "open" and self._on_open is not None:
-            self._on_open(id)
-        elif action == "group":
-            self.group = id
-            self._chosen()
+    def _act(self, action: str, asked: Mapping[str, Any]) -> None:
+        if action == "group":
+            self.group = str(asked.get("id", ""))[:200]
         elif action == "state" and asked.get("state") in STATES:
             self.param.update(state=str(asked["state"]), group="")
-            self._chosen()
         elif action == "more":
-            self._subscription.ask(self._more)
-        elif action in ("pause_task", "resume_task"):
-            self._access.begin(action, [str(asked.get("task", ""))[:200]], partial(self._acted, action, id))
-        elif action in GROUP_ACTIONS:
-            changes = asked.get("changes")
-            details = {"changes": changes} if action == "retry_group" and isinstance(changes, dict) else {}
-            self._access.begin(action, [id], partial(self._acted, action, id), **details)
-
-    def _chosen(self) -> None:
-        if self._on_choose is not None:
+            self._subscriber.limit = min(MOST_JOBS, self._subscriber.limit * 3)
+            self._subscription.resend()
+        if action in ("group", "state") and self._on_choose is not None:
             self._on_choose(self.group, self.state)
+
+    def _details(self, action: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        changes = asked.get("changes")
+        return {"changes": changes} if action == "retry_group" and isinstance(changes, dict) else {}
+
+    def _acted(self, action: str, id: str, reply: ActionReply) -> None:
+        can_undo = reply.is_ok and action in ("mute_group", "resolve_group")
+        self._say(text=reply.sentence, level="info" if reply.is_ok else "error", undo=id if can_undo else "")

@@ -82,10 +82,7 @@ class Drawer(pn.Column):
             keyboard=True,
             sizing_mode="stretch_width",
             margin=0,
-            stylesheets=[
-                assets.css("card"),
-                _CARD,
-            ],
+            stylesheets=[assets.css("card"), _CARD],
         )
         super().__init__(head, card, visible=False, margin=0, stylesheets=[_SHEET])
         self._card_of_job = card

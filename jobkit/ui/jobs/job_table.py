@@ -37,7 +37,7 @@ class JobTable(Component, JSComponent):
     Attributes:
         search: the search text, see `store.grammar`. order: see `store.query.ORDERS`. cursor: where the page begins.
         selected: id of the job that is open beside the table.
-        page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `sender`.
+        page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `bridge`.
         notice: one sentence about what did not work. problem: what is wrong with the search text.
         work: what is being done to many, see `bulk.Bulk`. help: the lines of the search box's help.
         request: the browser's newest request.
@@ -88,7 +88,6 @@ class JobTable(Component, JSComponent):
         self._cursors: list[str] = []
         self._bulk = Bulk(self._access, lambda text: self._bridge.put(self, {"work": text}))
         self._watching: FeedSubscription[BoardFeed, Subscriber] | None = None
-        self._generation = 0
         self._is_turned = self._is_hidden = False
         self._bridge.on_close(self._leave)
         on_request(self, self._bridge, self._do)
@@ -100,15 +99,12 @@ class JobTable(Component, JSComponent):
         self._leave()
         if self._is_turned or self._is_hidden:
             return
-        self._generation += 1
-        generation = self._generation
         query, self.problem = read_search(self.search, self.order, self.cursor)
         depth = len(self._cursors)
 
         def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-            if generation == self._generation:
-                page = {name: f'{text[:-1]},"depth":{depth}}}' for name, text in whole.items()}
-                self._bridge.put(self, page, parts)
+            page = {name: f'{text[:-1]},"depth":{depth}}}' for name, text in whole.items()}
+            self._bridge.put(self, page, parts)
 
         self._watching = watch_board(self._kit, query, deliver, only=self._access.person.only_owner)
 
@@ -119,19 +115,17 @@ class JobTable(Component, JSComponent):
 
     def pause(self) -> None:
         """Stop reading until `resume`: the page is hidden."""
-        self._is_turned = True
-        self._leave()
+        self._hide(is_turned=True)
 
     def resume(self) -> None:
         """Read again: the page is shown."""
-        self._is_turned = False
-        if self._watching is None:
-            self._look()
+        self._hide(is_turned=False)
 
-    def _hide(self, is_hidden: bool) -> None:
-        """Stop reading while the browser shows another tab."""
-        self._is_hidden = is_hidden
-        if is_hidden:
+    def _hide(self, is_turned: bool | None = None, is_hidden: bool | None = None) -> None:
+        """Read only if neither another page (`is_turned`) nor another tab of the browser (`is_hidden`) is shown."""
+        self._is_turned = self._is_turned if is_turned is None else is_turned
+        self._is_hidden = self._is_hidden if is_hidden is None else is_hidden
+        if self._is_turned or self._is_hidden:
             self._leave()
         elif self._watching is None:
             self._look()
@@ -169,7 +163,7 @@ class JobTable(Component, JSComponent):
             ids = asked.get("ids")
             self._on_compare([str(job_id)[:100] for job_id in ids[:MOST]] if isinstance(ids, list) else [])
         elif action in ("hidden", "visible"):
-            self._hide(action == "hidden")
+            self._hide(is_hidden=action == "hidden")
         elif self.may_act:
             self._act(action, asked)
 

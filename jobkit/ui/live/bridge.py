@@ -1,32 +1,162 @@
-"""From the background loop into one browser session.
+"""From jobkit's background loop into one browser session.
 
-A Bokeh document may only be changed by its own session's callbacks. `SessionBridge.push` hands a function over, from
-any thread, and `put` hands over texts for a component, which is much cheaper; both end by themselves when the session
-does, also if the tab was closed without notice.
+Only a session's own callbacks may change its Bokeh document. `SessionBridge.push` runs a function in the session, from
+any thread. `put` sends texts to a component in the browser, which costs a tenth: they go as Bokeh's own message, past
+param, Panel and the document, and each text is encoded once for all sessions. The server's models do not know these
+texts, so a browser that connects or reconnects says what it has and gets the rest (`hello` in common.js).
+
+`BrowserSender.join` sends beats the same way: a browser whose websocket was cut silently, or whose server is frozen,
+knows it by the silence (`Pulse` in common.js). Servers other than Bokeh's on Tornado get their texts by param, and no
+beats.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 import panel as pn
 
 from jobkit.client.loop import background
-from jobkit.ui.live.patch_sender import Literals, PatchSender, PendingUpdate, sender_of
-from jobkit.ui.patch import batch_changes, changes, models_of, send, sockets_of
+from jobkit.ui.patch import batch_changes, changes, loop_of, models_of, send, session_of, sockets_of
 
 logger = logging.getLogger("jobkit.ui")
 
+#: Parts that wait for one slow browser. With more, it gets none and asks for the whole.
+_BEHIND = 40
+
+#: Components of a page that get its beats, at most. A page may have hundreds of cards.
+_HEARERS = 8
+
+#: Seconds between two beats. The browser takes 2.5 s of silence for the end, so a server may be late by 1.75 s.
+BEAT_S = 0.75
+
+
+class PendingUpdate:
+    """Texts that wait for one component: the newest whole texts, and all parts."""
+
+    def __init__(self) -> None:
+        self.whole: dict[str, str] = {}
+        self.parts: dict[str, list[str]] = {}
+
+    def add(self, whole: Mapping[str, str], parts: Mapping[str, str], part_of: Mapping[str, str]) -> None:
+        """`part_of`: the part that a whole text replaces, as `{"log": "log_append"}`."""
+        for name, text in whole.items():
+            self.whole[name] = text
+            self.parts.pop(part_of.get(name, ""), None)
+        for name, text in parts.items():
+            waiting = self.parts.setdefault(name, [])
+            waiting.append(text)
+            if len(waiting) > _BEHIND:
+                del waiting[:-1]  # the browser sees the gap
+
+    def values(self) -> dict[str, str]:
+        """Texts by the property that takes them; parts as one JSON array, in order."""
+        return self.whole | {name: "[" + ",".join(texts) + "]" for name, texts in self.parts.items()}
+
+
+class Literals(dict[str, str]):
+    """Texts to JSON strings; each is written once for all sessions that get it."""
+
+    def __missing__(self, text: str) -> str:
+        literal = self[text] = json.dumps(text, ensure_ascii=False)
+        return literal
+
+
+class BrowserSender:
+    """Sends to the browsers of one server loop: the texts of all bridges, and beats."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._lock = threading.Lock()
+        self._ready: list[SessionBridge] = []
+        self._beats = 0
+        self._hearers: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
+        self._under_way: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._is_beating = False
+
+    def fetch(self, bridge: SessionBridge) -> None:
+        """Call `bridge.carry(literals)` on the server's loop soon, once for all that wait; from any thread."""
+        with self._lock:
+            self._ready.append(bridge)
+            if len(self._ready) > 1:
+                return
+        try:
+            self.loop.call_soon_threadsafe(self._go)
+        except RuntimeError:  # the server has ended
+            self._ready.clear()
+
+    def _go(self) -> None:
+        with self._lock:
+            ready, self._ready = self._ready, []
+        literals = Literals()
+        for bridge in ready:
+            try:
+                bridge.carry(literals)
+            except Exception:
+                logger.exception("a page could not be updated")
+
+    # -- beats, on the server's loop -----------------------------------------------------------------------------------
+
+    def join(self, document: Any, component: Any) -> None:
+        """Send beats to `component`, which a browser shows, as long as it is part of `document`."""
+        self._hearers.setdefault(document, weakref.WeakSet()).add(component)
+        if not self._is_beating:
+            self._is_beating = True
+            self._beat()
+
+    def _beat(self) -> None:
+        """Send one beat to every session, and the next one later. Ends with the last session."""
+        self._beats += 1
+        beat, literals = {"beat": str(self._beats)}, Literals()
+        for document, components in list(self._hearers.items()):
+            session = session_of(document)
+            if session is None or session.destroyed:
+                del self._hearers[document]
+            elif document not in self._under_way and (sockets := sockets_of(document)):
+                events = (event for each in components for event in changes(each, beat, literals))
+                if told := ",".join(islice(events, _HEARERS)):
+                    self._under_way.add(document)  # a slow browser does not get a queue of them
+                    runner = asyncio.ensure_future(send(sockets, told))
+                    runner.add_done_callback(lambda done, document=document: self._sent(done, document))  # type: ignore[misc]
+        self._is_beating = bool(self._hearers)
+        if self._is_beating:
+            self.loop.call_later(BEAT_S, self._beat)
+
+    def _sent(self, runner: asyncio.Future[None], document: Any) -> None:
+        self._under_way.discard(document)
+        _log_failure(runner)
+
+
+_senders: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, BrowserSender] = weakref.WeakKeyDictionary()
+
+
+def sender_of(document: Any) -> BrowserSender | None:
+    """Return the sender of a session's server; None if `loop_of` gives None."""
+    loop = loop_of(document)
+    if loop is None:
+        return None
+    return _senders.get(loop) or _senders.setdefault(loop, BrowserSender(loop))
+
+
+def join(document: Any, component: Any) -> None:
+    """Send beats to `component`, which a browser shows; no-op without a Tornado server. From any thread."""
+    sender = sender_of(document)
+    if sender is not None and not sender.loop.is_closed():
+        sender.loop.call_soon_threadsafe(sender.join, document, component)
+
 
 class SessionBridge:
-    """Runs functions in the session that was current when it was made, and takes texts to its browser.
+    """Runs functions in the session that was current when it was made, and sends texts to its browser.
 
-    Without a session (a notebook, a test) they run at once, in the caller's thread, one after the other.
+    It ends with the session, also if the tab was closed silently. Without a session (a notebook, a test), functions
+    run at once, in the caller's thread, one after the other.
     """
 
     def __init__(self) -> None:
@@ -34,13 +164,13 @@ class SessionBridge:
         self._document: Any = document if document is not None and document.session_context is not None else None
         self._lock = threading.RLock()
         self._endings: list[Callable[[], None]] = []
-        self._sender: PatchSender | None = None
+        self._found: BrowserSender | None = None
         self._box: dict[Any, PendingUpdate] = {}
         self._is_due = False
         self._present: weakref.WeakSet[Any] = weakref.WeakSet()
         self.is_open = True
         if self._document is not None:
-            pn.state.on_session_destroyed(self._destroyed)
+            pn.state.on_session_destroyed(lambda _context: self.close())
 
     def push(self, function: Callable[[], object]) -> None:
         """Run `function` in the session soon; dropped if the session has ended."""
@@ -49,26 +179,24 @@ class SessionBridge:
         if self._document is None:
             with self._lock:
                 self._guarded(function)
-            return
-        sender = self._sender = self._sender or sender_of(self._document)
-        if sender is None:  # the session is only being made
+        elif (sender := self._sender()) is None:
             self._add(function)
-            return
-        try:
-            sender.call(self._add, function)
-        except RuntimeError:  # the server has ended
-            self.close()
+        else:
+            try:
+                sender.loop.call_soon_threadsafe(self._add, function)
+            except RuntimeError:  # the server has ended
+                self.close()
 
     def put(self, component: Any, whole: Mapping[str, str], parts: Mapping[str, str] | None = None) -> None:
-        """Give the component in the browser new texts, from any thread.
+        """Send new texts to the component in the browser, from any thread.
 
-        What cannot be sent at once is merged: of a whole text the newest, parts as a JSON array of all of them. A
-        browser that is not there gets nothing; it asks when it comes (`greeted`).
+        Texts that cannot be sent at once are merged: the newest whole text, and parts as a JSON array of all of them. A
+        browser that is not connected gets nothing; it asks when it connects (`greeted`).
 
         Args:
             component: has a parameter for each text, and `part_of` names the part that a whole text replaces.
-            whole: texts that replace what was there.
-            parts: JSON texts that go on from what was there.
+            whole: texts that replace the ones before.
+            parts: JSON texts that continue the ones before.
         """
         if not self.is_open:
             return
@@ -87,7 +215,7 @@ class SessionBridge:
         self._present.add(component)
 
     def carry(self, literals: Literals) -> None:
-        """Send what waits; on the server's loop."""
+        """Send the waiting texts; on the server's loop."""
         is_under_way = False
         try:
             is_under_way = self._carry(literals)
@@ -100,11 +228,11 @@ class SessionBridge:
         with self._lock:
             box, self._box = self._box, {}
         sockets = sockets_of(self._document) if self.is_open else []
-        absent = {each: post for each, post in box.items() if sockets is None or not self._hears(each)}
+        absent = {each: update for each, update in box.items() if sockets is None or not self._hears(each)}
         events: list[str] = []
-        for each, post in box.items():
+        for each, update in box.items():
             if sockets and each not in absent:
-                events += changes(each, post.values(), literals)
+                events += changes(each, update.values(), literals)
         if absent:
             self.push(lambda: self._put(absent))
         if events and sockets:
@@ -138,9 +266,14 @@ class SessionBridge:
             except Exception:
                 logger.exception("the end of a session was not clean")
 
+    def _sender(self) -> BrowserSender | None:
+        """Return the server's sender; None while the session is being made, and without a Tornado server."""
+        self._found = self._found or sender_of(self._document)
+        return self._found
+
     def _add(self, function: Callable[[], object]) -> None:
-        """On the server's loop: Bokeh and Panel lose a callback that comes from another thread just as they let go of
-        a document that they held (they copy what was held first, and then begin a new list)."""
+        """On the server's loop: Bokeh and Panel lose a callback that another thread adds while they release a held
+        document (they copy the held events first, and then begin a new list)."""
         try:
             self._document.add_next_tick_callback(lambda: self._guarded(function))
         except Exception:  # a closed tab whose session has just expired
@@ -148,8 +281,8 @@ class SessionBridge:
 
     def _fetch(self) -> None:
         """Have `carry` called after this turn of the background loop, which may add more."""
-        sender = self._sender = self._sender or sender_of(self._document)
-        if sender is None:  # the session is only being made, or the server is none of Tornado's
+        sender = self._sender()
+        if sender is None:
             self.push(self._put_all)
         elif background.is_here:
             asyncio.get_running_loop().call_soon(sender.fetch, self)
@@ -163,19 +296,18 @@ class SessionBridge:
             self._is_due = False
         self._put(box)
 
-    def _put(self, posts: Mapping[Any, PendingUpdate]) -> None:
+    def _put(self, updates: Mapping[Any, PendingUpdate]) -> None:
         """Set parameters in the session: for a page that is being made, and for servers other than Tornado's."""
         is_short = self._document is not None and sockets_of(self._document) is not None
-        for component, post in posts.items():
+        for component, update in updates.items():
             if is_short and self._hears(component):
-                continue  # it came meanwhile, and was told all
-            values = post.whole if is_short else post.values()
+                continue  # its browser has connected meanwhile, and got everything
+            values = update.whole if is_short else update.values()
             component.carried.update(values)
             component.param.update(**values)
 
     def _sent(self, runner: asyncio.Future[None]) -> None:
-        if not runner.cancelled() and runner.exception() is not None:
-            logger.debug("a browser could not be reached", exc_info=runner.exception())
+        _log_failure(runner)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -185,9 +317,6 @@ class SessionBridge:
         if is_due:
             self._fetch()
 
-    def _destroyed(self, _context: Any) -> None:
-        self.close()
-
     def _guarded(self, function: Callable[[], object]) -> None:
         if not self.is_open:
             return
@@ -196,3 +325,8 @@ class SessionBridge:
                 function()
         except Exception:
             logger.exception("a page could not be updated")
+
+
+def _log_failure(runner: asyncio.Future[None]) -> None:
+    if not runner.cancelled() and runner.exception() is not None:
+        logger.debug("a browser could not be reached", exc_info=runner.exception())

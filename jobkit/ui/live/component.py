@@ -19,7 +19,7 @@ from bokeh.models import ImportedStyleSheet
 from panel.custom import JSComponent
 
 from jobkit.ui import panel_server  # noqa: F401  # must be loaded before the first request
-from jobkit.ui.live import heartbeat
+from jobkit.ui.live.bridge import join
 from jobkit.ui.patch import ComponentHooks, models_of, send_changes, session_of
 
 
@@ -28,7 +28,7 @@ class Component(ComponentHooks, param.Parameterized):
 
     Attributes:
         fills_page: whether a dashboard gives it the whole page; it then has own margins and scrolls by itself.
-        beat: set by the browser that shows the component; then changes in that browser alone, see `heartbeat`.
+        beat: set by the browser that shows the component; then changes in that browser alone, see `BrowserSender`.
     """
 
     beat = param.String(default="")
@@ -44,7 +44,7 @@ class Component(ComponentHooks, param.Parameterized):
         document: Any = pn.state.curdoc
         if document is None or document.session_context is None:
             return
-        self.param.watch(lambda _: heartbeat.join(document, self), "beat")
+        self.param.watch(lambda _: join(document, self), "beat")
         if not pn.state.loaded:
             moved: set[str] = set()
             own = [name for name in self.param if name not in JSComponent.param and name != "beat"]

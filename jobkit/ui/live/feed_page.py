@@ -1,62 +1,59 @@
-"""`FeedPage`: a page that shows one text of a `TextFeed`: workers, schedules, the audit log."""
+"""`FeedPage`: a page that shows what a `TextFeed` reads: workers, schedules, failures, the audit log."""
 
 from __future__ import annotations
 
-import logging
+import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
 from panel.custom import JSComponent
 
-from jobkit.model import JobEvent, JobkitError
+from jobkit.model import JobEvent
+from jobkit.model.plain import iso
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.browser_requests import on_request
 from jobkit.ui.live.component import Component
-from jobkit.ui.live.shared_feed import FeedSubscription, SharedFeed, Subscriber
+from jobkit.ui.live.shared_feed import FeedSubscription, S, SharedFeed, Subscriber
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
 
-logger = logging.getLogger("jobkit.ui")
 
+class TextFeed(SharedFeed[S]):
+    """`picture`, the data of a page as JSON, read every `LOOK_S` seconds and soon after each event that `is_news`.
 
-class TextFeed(SharedFeed[Subscriber]):
-    """One text, `picture`, made anew every `LOOK_S` seconds, and soon after each event that `is_news`."""
+    It is delivered when anything but its time (`now`) has changed.
+    """
 
     LOOK_S = 2.0
     WINDOW_S = 0.4
 
     def __init__(self, kit: Kit, *key: Any) -> None:
         super().__init__(kit)
-        self._text = ""
-        self._is_new = False
+        self._body = self._told = self._text = ""
 
     def is_news(self, event: JobEvent) -> bool:
         """Return True if the page looks different after the event."""
         return not event.type.is_news
 
-    async def text(self) -> str:
-        """Read the store and return the text.
-
-        Raises:
-            JobkitError: the text could not be read; the next look tries again.
-        """
-        raise NotImplementedError
+    async def data(self) -> dict[str, Any]:
+        """Read the store and return the data, not empty; `now` is this machine's time unless given."""
+        return {}
 
     async def read(self) -> None:
-        before, self._text = self._text, await self.text()
-        self._is_new = self._text != before
+        data = await self.data()
+        now = data.pop("now", iso(datetime.now(UTC)))
+        self._body = dumps(data)
+        self._text = f'{self._body[:-1]},"now":"{now}"}}'
 
     def loaded(self) -> None:
-        if self._is_new:
+        if self._body != self._told:
+            self._told = self._body
             self.publish({"picture": self._text})
-
-    def failed(self, error: Exception) -> None:
-        if not isinstance(error, JobkitError):
-            raise error
-        logger.debug("%s could not read: %s", type(self).__name__, error)  # the next look tries again
 
     def take(self, event: JobEvent) -> None:
         if self.is_news(event):
@@ -65,13 +62,13 @@ class TextFeed(SharedFeed[Subscriber]):
     def flush(self) -> None:
         self.reload()
 
-    def tell(self, subscriber: Subscriber, version: Any = None) -> None:
+    def tell(self, subscriber: S, version: Any = None) -> None:
         if self._text:
             subscriber.deliver({"picture": self._text}, {})
 
 
 class FeedPage(Component, JSComponent):
-    """A page that is fed while it is open.
+    """A page that is fed while it is shown.
 
     Args:
         kit: whose.
@@ -79,17 +76,18 @@ class FeedPage(Component, JSComponent):
         bridge, access: of the session, where the caller already has them.
 
     Attributes:
-        FEED: what it shows.
-        picture: what the browser shows. notice: a sentence about what did not work.
-        may_act: whether anything may be done here, where the access allows it.
+        FEED: what it shows. ACTIONS: what the browser may ask for, each with the `id` of its target.
+        picture: what the browser shows. notice: what came of the last action, JSON.
+        actions: those of `ACTIONS` that the person may do.
         is_open: whether the page is shown; only then is anything read.
     """
 
-    FEED: ClassVar[type[TextFeed]] = TextFeed
+    FEED: ClassVar[type[SharedFeed[Any]]] = TextFeed
+    ACTIONS: ClassVar[tuple[str, ...]] = ()
 
     picture = param.String(default="")
     notice = param.String(default="")
-    may_act = param.Boolean(default=True)
+    actions = param.List(default=[], item_type=str)
     is_open = param.Boolean(default=True)
     request = param.String(default="")
 
@@ -105,17 +103,23 @@ class FeedPage(Component, JSComponent):
         **params: Any,
     ) -> None:
         self._access = access or Actions(kit)
-        super().__init__(**self._allowed(params))
+        super().__init__(actions=list(self._access.offered(self.ACTIONS)), **params)
         self._kit = kit
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()
-        self._subscription = FeedSubscription(
-            kit, self.FEED, Subscriber(lambda texts, _: self._bridge.put(self, texts))
-        )
-        self._bridge.on_close(self._subscription.stop)
+        self._notices = 0
+        self._subscription: FeedSubscription[Any, Any] = self._subscribe()
+        self._bridge.on_close(lambda: self._subscription.stop())
         on_request(self, self._bridge, self._do)
         self.param.watch(lambda _: self._follow(), "is_open")
         self._follow()
+
+    def _subscribe(self) -> FeedSubscription[Any, Any]:
+        """Return what the page shows, not started."""
+        return FeedSubscription(self._kit, self.FEED, Subscriber(self._deliver))
+
+    def _deliver(self, whole: Mapping[str, str], _: Mapping[str, str]) -> None:
+        self._bridge.put(self, whole)
 
     def _follow(self) -> None:
         if self.is_open and self._bridge.is_open:
@@ -123,25 +127,37 @@ class FeedPage(Component, JSComponent):
         else:
             self._subscription.stop()
 
-    def _allowed(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Return the parameters, without those that `Actions` does not allow."""
-        raise NotImplementedError
-
-    def _act(self, action: str, asked: Mapping[str, Any]) -> None:
-        """Handle a request that only this page knows, in the session."""
-        raise NotImplementedError
+    # -- requests of the browser, in the session -----------------------------------------------------------------------
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
+        id = str(asked.get("id", ""))[:200]
         if action == "hello":
             self._subscription.resend()
-        elif action != "open":
+        elif action == "open" and self._on_open is not None:
+            self._on_open(id)
+        elif action in self.ACTIONS:
+            details = self._details(action, asked)
+            self._access.begin(action, [id], partial(self._acted, action, id), **details)
+        else:
             self._act(action, asked)
-        elif self._on_open is not None:
-            self._on_open(str(asked.get("id", ""))[:200])
 
-    def _acted(self, answer: ActionReply) -> None:
-        self._say({"notice": answer.problem})
+    def _act(self, action: str, asked: Mapping[str, Any]) -> None:
+        """Handle a request that only this page knows."""
 
-    def _say(self, texts: Mapping[str, str]) -> None:
-        """From any thread."""
-        self._bridge.push(lambda: self.param.update(**texts))
+    def _details(self, action: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the other arguments of an action."""
+        return {}
+
+    def _acted(self, action: str, id: str, reply: ActionReply) -> None:
+        """On the background loop."""
+        self._say(text=reply.problem, level="error")
+
+    def _say(self, **notice: str) -> None:
+        """Show a notice: `text` ("" for none), `level` ("info", "error") and `undo`; from any thread."""
+        self._notices += 1
+        text = json.dumps({**notice, "n": self._notices})  # the same sentence twice is told twice
+        self._bridge.push(lambda: self.param.update(notice=text))
+
+
+def dumps(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)

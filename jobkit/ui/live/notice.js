@@ -1,15 +1,21 @@
-// A page that has one thing to say, and what may be done about it (notice.py).
+// One thing to say (notice.py): as a page, or as a line above every page, which also says that the server does not answer.
 
 class Notice {
   constructor(model, el) {
-    const lines = model.get("lines");
-    this.root = h("section", {class: "jk jk-notice", role: "status"}, h("h1", {class: "big", text: model.get("said")}),
-      h("p", {class: "muted", text: model.get("more")}), lines.map((line) => h("p", null, h("code", {text: line}))));
+    this.saysAway = model.get("is_banner");
+    this.root = h("section", {class: this.saysAway ? "jk jk-banner" : "jk jk-notice", role: "status"});
     el.append(this.root);
-    this.stop = followTheme(this.root);
+    this.close = followTheme(this.root);
+    model.on("change:said", () => this.show(model.get("said"), model));
+    this.show(model.get("said"), model);
   }
 
-  close() { this.stop(); }
+  show(said, model) {
+    for (const old of [...this.root.children]) if (!old.matches(".away")) old.remove();
+    if (!said) return;
+    this.root.append(...(this.saysAway ? [h("div", {class: "refused"}, icon("warn"), h("span", {text: said}))]
+      : [h("h1", {class: "big", text: said}), h("p", {class: "muted", text: model.get("more")}), ...model.get("lines").map((line) => h("p", null, h("code", {text: line})))]));
+  }
 }
 
 export default {render: (props) => mount(props, (model, el) => new Notice(model, el))};

@@ -1,4 +1,4 @@
-"""Pages with one message: `Notice` inside a dashboard, `away_page` in place of it while the store does not answer."""
+"""One sentence: `Notice` as a page or above all pages, `away_page` in place of a dashboard while the store is away."""
 
 from __future__ import annotations
 
@@ -27,21 +27,25 @@ class Notice(Component, JSComponent):
     """One thing to say.
 
     Attributes:
-        said: in a few words. more: in a sentence. lines: commands to type.
+        said: in a few words, "" for nothing. more: in a sentence. lines: commands to type.
+        is_banner: whether it is a line above other content, and also says when the server does not answer.
     """
 
     said = param.String(default="")
     more = param.String(default="")
     lines = param.List(default=[], item_type=str)
+    is_banner = param.Boolean(default=False)
 
     _esm = assets.esm("notice")
     _stylesheets: ClassVar[list[str]] = [assets.css("notice")]
 
-    def __init__(self, said: str, more: str, lines: Sequence[str] = ()) -> None:
-        super().__init__(said=said, more=more, lines=list(lines), sizing_mode="stretch_both", margin=0)
+    def __init__(self, said: str = "", more: str = "", lines: Sequence[str] = (), *, is_banner: bool = False) -> None:
+        look = {"sizing_mode": "stretch_width", "styles": {"flex": "none"}} if is_banner else {}
+        shown = {"sizing_mode": "stretch_both", **look, "said": said, "more": more, "lines": list(lines)}
+        super().__init__(margin=0, is_banner=is_banner, **shown)
 
 
 def away_page(sentence: str) -> pn.pane.HTML:
-    """Return a page that says why there is nothing to see; it comes back as the dashboard by itself."""
+    """Return a page that says why there is nothing to see. It reloads until the dashboard is back."""
     text = _AWAY.format(sentence=escape(sentence))
     return pn.pane.HTML(text, sizing_mode="stretch_both")  # type: ignore[no-untyped-call]  # panel's

@@ -104,13 +104,7 @@ class PageSession:
         is_shown: whether the page is shown now.
     """
 
-    def __init__(
-        self,
-        page: Page,
-        access: Actions,
-        bridge: SessionBridge,
-        host: Any,
-    ) -> None:
+    def __init__(self, page: Page, access: Actions, bridge: SessionBridge, host: Any) -> None:
         self.page = page
         self.access = access
         self.bridge = bridge

@@ -9,19 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from jobkit.client.loop import background
-from jobkit.model import JobEvent, JobkitError, StoreUnavailable
+from jobkit.model import JobEvent, JobkitError, JobSnapshot, StoreUnavailable
 from jobkit.runners import Runners
-from jobkit.ui.live.pace import Pacer, answered, on_loop
+from jobkit.store.query import Query, narrowed
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
 
 logger = logging.getLogger("jobkit.ui")
+
+#: Seconds between two attempts to read while the store does not answer.
+_AGAIN_S = 0.5
+
+T = TypeVar("T")
 
 
 class Deliver(Protocol):
@@ -215,6 +220,93 @@ class SharedFeed(Generic[S]):
             self.look()
 
 
+class QueryFeed(SharedFeed[S]):
+    """Feed of the jobs that a query finds: reads new ones by id, counts, and reads all again while an index is filled.
+
+    A subclass has `to_read`, `learn` and `count`.
+
+    Args:
+        kit, query: which jobs.
+        only: the owner whose jobs alone are shown and counted, whatever the query says; None for everybody's.
+        count_s: seconds between two counts, at least.
+    """
+
+    def __init__(self, kit: Kit, query: Query, only: str | None, count_s: float) -> None:
+        super().__init__(kit)
+        self.query = query if only is None else narrowed(query, only)
+        self.only = only
+        self._counter = Pacer(count_s, self._start_count)
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_learning = self._is_counting = self._is_count_due = False
+
+    def to_read(self) -> list[str]:
+        """Return the ids of jobs to read now; [] for none."""
+        return []
+
+    def learn(self, snapshots: list[JobSnapshot | None]) -> None:
+        """Take these jobs as they were read; None for deleted ones."""
+
+    async def count(self) -> None:
+        """Count, and deliver the numbers."""
+
+    @property
+    def is_aging(self) -> bool:
+        """True if jobs come into the query, or leave it, by their age alone."""
+        return self.query.newer_s is not None or self.query.older_s is not None
+
+    @property
+    def is_due_to_reload(self) -> bool:
+        """True from `reload_in` to the reload."""
+        return self._timer is not None
+
+    def reload_in(self, seconds: float) -> None:
+        """Read everything again after so many seconds."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._time_has_come)
+
+    def recount(self) -> None:
+        """Count soon."""
+        self._counter.poke()
+
+    def close(self) -> None:
+        self._counter.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def flush(self) -> None:
+        if not self._is_learning and (ids := self.to_read()):
+            self._is_learning = True
+            self.runners.run(self._learn(ids))
+
+    async def _learn(self, ids: list[str]) -> None:
+        try:
+            self.learn(list(await answered(lambda: self.kit.verbs.store.snapshots(ids))))
+        finally:
+            self._is_learning = False
+        self.poke()
+
+    def _start_count(self) -> None:
+        if self._is_counting:
+            self._is_count_due = True
+        elif not self.is_loading:
+            self._is_counting = True
+            self.runners.run(self._count())
+
+    async def _count(self) -> None:
+        try:
+            self._is_count_due = False
+            await answered(self.count)
+        finally:
+            self._is_counting = False
+        if self._is_count_due:
+            self.recount()
+
+    def _time_has_come(self) -> None:
+        self._timer = None
+        self.reload()
+
+
 _feeds: weakref.WeakKeyDictionary[Kit, dict[tuple[Any, ...], SharedFeed[Any]]] = weakref.WeakKeyDictionary()
 
 F = TypeVar("F", bound=SharedFeed[Any])
@@ -236,7 +328,7 @@ class FeedSubscription(Generic[F, S]):
     Args:
         kit: the kit whose data it is.
         kind: class of the feed, made as `kind(kit, *key)` for the first of its subscribers.
-        subscriber: gets the texts, from `start` to `stop`.
+        subscriber: gets the texts, from `start` to `stop` and none after it.
         key: what distinguishes this feed from others of its kind (a query, a job's id).
     """
 
@@ -245,6 +337,7 @@ class FeedSubscription(Generic[F, S]):
         self._kit, self._kind, self._key = kit, kind, key
         self._is_wanted = False
         self._feed: F | None = None
+        self._deliver, subscriber.deliver = subscriber.deliver, self._deliver_if_wanted
 
     @property
     def feed(self) -> F | None:
@@ -280,6 +373,10 @@ class FeedSubscription(Generic[F, S]):
 
         background.start().call_soon_threadsafe(run)
 
+    def _deliver_if_wanted(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+        if self._is_wanted:
+            self._deliver(whole, parts)
+
     def _begin(self) -> None:
         if self._is_wanted and self._feed is None:
             feeds = _feeds.setdefault(self._kit, {})
@@ -292,3 +389,63 @@ class FeedSubscription(Generic[F, S]):
         if self._feed is not None:
             self._feed.remove(self.subscriber)
             self._feed = None
+
+
+# -- pacing, retries and threads --------------------------------------------------------------------------------------
+
+
+class Pacer:
+    """Calls `flush` at once and then at most once per `window_s`, which may be changed; for one event loop's thread."""
+
+    def __init__(self, window_s: float, flush: Callable[[], None]) -> None:
+        self.window_s = window_s
+        self._flush = flush
+        self._last = float("-inf")
+        self._handle: asyncio.TimerHandle | None = None
+
+    def poke(self) -> None:
+        if self._handle is not None:
+            return
+        loop = asyncio.get_running_loop()
+        wait = self._last + self.window_s - loop.time()
+        if wait <= 0:
+            self._run()
+        else:
+            self._handle = loop.call_later(wait, self._run)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _run(self) -> None:
+        self._handle = None
+        self._last = asyncio.get_running_loop().time()
+        self._flush()
+
+
+async def answered(read: Callable[[], Awaitable[T]]) -> T:
+    """Return the value of a read, as soon as the store answers.
+
+    Waiting for the hub's status instead could last for ever: events have a separate connection, and the one for reads
+    can be cut alone. The feed cancels the caller with its last subscriber.
+    """
+    while True:
+        try:
+            return await read()
+        except StoreUnavailable as error:
+            logger.debug("what is shown could not be read, and is asked for again: %s", error)
+            await asyncio.sleep(_AGAIN_S)
+
+
+def on_loop(function: Callable[[T], None], value: T) -> None:
+    """Call it on the background loop: at once if this is the loop's thread, else soon."""
+    loop = background.start()
+    try:
+        is_there = asyncio.get_running_loop() is loop
+    except RuntimeError:
+        is_there = False
+    if is_there:
+        function(value)
+    else:
+        loop.call_soon_threadsafe(function, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleSnapshot, ScheduleSpec
@@ -101,11 +102,14 @@ class ScheduleForm:
             "", JobSpec("", ""), made.cron, made.every_ms, made.at_ms, made.tz, made.until_ms, given.get("count") or 0
         )
         kept = ScheduleSnapshot(spec, anchor_ms=now_ms, next_ms=made.after(now_ms, now_ms) or 0, now_ms=now_ms)
-        now = utc(now_ms)
-        times = [
-            {"at": iso(instant(round(at.timestamp() * 1000))), "text": moment_text(at, now)} for at in moments(kept, 5)
-        ]
-        return {"sentence": sentence(made), "next": times}
+        return {"sentence": sentence(made), "next": next_times(kept, utc(now_ms))}
+
+
+def next_times(schedule: ScheduleSnapshot, now: datetime) -> list[dict[str, Any]]:
+    """Return the next five times: the moment, and in words. A paused schedule has those that it would have."""
+    return [
+        {"at": iso(instant(round(at.timestamp() * 1000))), "text": moment_text(at, now)} for at in moments(schedule, 5)
+    ]
 
 
 def read_given(typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

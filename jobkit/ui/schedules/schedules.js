@@ -1,4 +1,4 @@
-// Schedules (schedules.py): a row each, changed in place, and a form that shows the next times while one types.
+// Schedules (schedules_page.py): a row each, and a form that shows the next times while one types.
 
 const RULES = {
   missed: {once: "run the newest once", skip: "leave them out", all: "run them all"},
@@ -6,163 +6,112 @@ const RULES = {
 };
 const WHYS = {missed: "missed: no worker", overlap: "the run before had not ended"};
 
-class Schedules {
-  constructor(model, el) {
-    this.model = model;
-    this.rows = new Map();
-    this.skew = 0;
+/** Runs that have a bar. */
+const RUN_BARS = 14;
+
+class Schedules extends FeedPage {
+  build() {
+    const n = this.n;
     this.asked = 0;
-    const n = (this.n = {});
-    n.sum = h("p", {class: "sum", role: "status"});
-    n.add = h("button", {class: "btn", text: "New schedule", onclick: () => this.edit(null)});
-    n.notice = h("div", {class: "notice", role: "status", hidden: true});
+    n.sum = h("p", {class: "sum", role: "status", text: "Looking for schedules…"});
+    n.add = h("button", {class: "btn", text: "New schedule", hidden: !this.may("pause_schedule"), onclick: () => this.edit(null)});
     n.form = h("div", {class: "formbox", hidden: true});
-    n.list = h("div", {class: "list", role: "list", "aria-label": "Schedules"});
-    n.empty = h("div", {class: "nothing", hidden: true});
-    this.root = h("section", {class: "jk jk-schedules", "aria-label": "Schedules"}, h("div", {class: "head"}, n.sum, h("span", {class: "spring"}), n.add), n.notice, n.form, n.list, n.empty);
-    el.append(this.root);
-    this.stops = [followTheme(this.root), everySecond(() => this.tick(), this.root)];
-    for (const [name, fn] of [["picture", () => this.show()], ["notice", () => this.showNotice()], ["reply", () => this.answer()], ["tasks", () => this.showTasks()], ["may_act", () => this.show()]]) model.on(`change:${name}`, fn);
-    this.show();
-    this.showNotice();
-    ask(model, "hello");
+    n.list = h("div", {class: "list", role: "list", "aria-label": "Schedules", hidden: true});
+    this.on("reply", () => this.answer());
+    this.on("tasks", () => this.showTasks());
+    return [h("div", {class: "top"}, n.sum, h("span", {class: "spring"}), n.add), n.form, n.list];
   }
 
-  close() { this.stops.forEach((stop) => stop()); clearTimeout(this.timer); }
-
-  now() { return Date.now() + this.skew; }
+  close() {
+    super.close();
+    clearTimeout(this.timer);
+  }
 
   // -- rows --------------------------------------------------------------------------------------------------------
 
-  show() {
-    const data = parse(this.model.get("picture"), null), n = this.n, may = this.model.get("may_act");
-    n.add.hidden = !may;
-    if (!data) return put(n.sum, "Looking for schedules…");
-    this.skew = Date.parse(data.now) - Date.now();
-    this.readAt = this.now();
-    const keep = new Set(data.schedules.map((one) => one.name));
-    for (const [name, row] of this.rows) if (!keep.has(name)) { row.el.remove(); this.rows.delete(name); }
-    data.schedules.forEach((one, i) => {
-      const row = this.fill(one);
+  show({schedules}) {
+    const n = this.n, count = schedules.length, paused = schedules.filter((one) => one.state === "paused").length;
+    this.keyed(n.list, schedules, "name", (one) => this.row(one)).forEach((row, i) => {
+      this.fill(row);
       if (n.list.children[i] !== row.el) n.list.insertBefore(row.el, n.list.children[i] || null);
     });
-    const count = data.schedules.length, paused = data.schedules.filter((one) => one.state === "paused").length;
     put(n.sum, count ? [`${number(count)} schedule${count > 1 ? "s" : ""}`, paused && `${number(paused)} paused`].filter(Boolean).join(" · ") : "");
     n.list.hidden = !count;
-    n.empty.hidden = Boolean(count) || !n.form.hidden;
-    if (!count && !n.empty.childElementCount) this.showEmpty();
-    this.tick();
+    this.showNone();
   }
 
-  fill(one) {
-    let row = this.rows.get(one.name);
-    if (!row) {
-      const n = {};
-      row = {n, name: one.name};
-      n.name = h("button", {class: "name", "aria-expanded": "false", onclick: () => { row.open = !row.open; this.showMore(row); }});
-      n.task = h("span", {class: "mono muted task"});
-      n.sentence = h("span", {class: "sentence"});
-      n.cron = h("span", {class: "mono muted"});
-      n.next = h("b", {class: "next"});
-      n.exact = h("span", {class: "muted exact"});
-      n.bars = h("span", {class: "bars", role: "list", "aria-label": "Last runs"});
-      n.act = h("span", {class: "act"});
-      n.more = h("div", {class: "more", hidden: true});
-      row.el = h("div", {class: "schedule", role: "listitem", "data-name": one.name}, h("div", {class: "line"}, h("div", {class: "what"}, n.name, n.task), h("div", {class: "when"}, n.sentence, n.cron),
-        h("div", {class: "due"}, n.next, n.exact), n.bars, n.act), n.more);
-      this.rows.set(one.name, row);
-    }
-    row.one = one;
-    const n = row.n;
-    row.el.dataset.state = one.state;
-    put(n.name, one.name);
-    const call = `${one.task}(${one.args})`, title = one.title === one.name ? "" : one.title;
-    if (n.task.title !== call || n.task.dataset.title !== title) {
-      n.task.title = call;
-      n.task.dataset.title = title;
-      n.task.replaceChildren(...(title ? [h("span", {class: "title", text: title})] : []), one.args);
-    }
-    put(n.sentence, one.sentence);
-    put(n.cron, one.cron);
-    this.showBars(row);
-    this.showAct(row);
-    if (row.open) this.showMore(row);
+  showNone() {
+    this.showEmpty(this.data && !this.data.schedules.length && this.n.form.hidden, "No schedules", "Run a task every morning, every five minutes, or once tonight:",
+      'kit = jobkit.connect()\nkit.schedule(report, {"day": "today"}, cron="0 6 * * *", tz="Europe/Berlin")\nkit.schedules()');
+  }
+
+  row({name}) {
+    const n = {task: h("span", {class: "mono muted task"}), sentence: h("span", {class: "sentence"}), cron: h("span", {class: "mono muted"}), next: h("b", {class: "next"}), exact: h("span", {class: "muted exact"}),
+      bars: h("span", {class: "bars", role: "list", "aria-label": "Last runs"}), act: h("span", {class: "act"}), more: h("div", {class: "more", hidden: true})}, row = {n};
+    n.name = h("button", {class: "name", "aria-expanded": "false", text: name, onclick: () => { row.open = !row.open; this.showMore(row); }});
+    row.el = h("div", {class: "schedule", role: "listitem", "data-name": name}, h("div", {class: "line"}, h("div", {class: "what"}, n.name, n.task), h("div", {class: "when"}, n.sentence, n.cron), h("div", {class: "due"}, n.next, n.exact), n.bars, n.act), n.more);
     return row;
   }
 
-  showBars({n, one}) {
-    const key = JSON.stringify(one.runs);
-    if (n.bars.dataset.key === key) return;
-    n.bars.dataset.key = key;
-    const most = Math.max(...one.runs.map((run) => run.seconds || 0), 0.001);
-    const bars = [...one.runs].reverse().map((run) => {
+  fill(row) {
+    const {n, el, item: one} = row, title = one.title === one.name ? "" : one.title;
+    el.dataset.state = one.state;
+    n.task.title = `${one.task}(${one.args})`;
+    if (isNew(n.task, [one.args, title])) n.task.replaceChildren(title && h("span", {class: "title", text: title}), one.args);
+    put(n.sentence, one.sentence);
+    put(n.cron, one.cron);
+    if (isNew(n.bars, one.runs)) this.showBars(row);
+    this.showAct(row);
+    if (row.open) this.showMore(row);
+  }
+
+  showBars({n, item: {runs}}) {
+    const most = Math.max(...runs.map((run) => run.seconds || 0), 0.001);
+    const bars = [...runs].reverse().map((run) => {
       const height = run.job ? Math.max(4, Math.round(24 * (run.seconds || 0) / most)) : 4, label = runText(run);
       const props = {class: `run${run.job ? "" : " none"}`, role: "listitem", "data-face": faceOf(run), title: label, "aria-label": label, style: `--h: ${height}px`};
       return run.job ? h("button", {...props, onclick: () => ask(this.model, "open", {id: run.job})}) : h("span", props);
     });
-    n.bars.replaceChildren(...Array.from({length: 14 - bars.length}, () => h("i", {class: "run empty", "aria-hidden": "true"})), ...bars);
+    n.bars.replaceChildren(...Array.from({length: RUN_BARS - bars.length}, () => h("i", {class: "run empty", "aria-hidden": "true"})), ...bars);
   }
 
-  showAct(row) {
-    const {n, one} = row, may = this.model.get("may_act"), key = `${may}${one.state}`;
-    if (n.act.dataset.key === key) return;
-    n.act.dataset.key = key;
-    if (!may) return n.act.replaceChildren();
-    const on = one.state !== "paused", ended = one.state === "ended";
-    n.act.replaceChildren(
-      h("button", {class: "switch", role: "switch", "aria-checked": String(on && !ended), disabled: ended, "aria-label": `${one.name} fires`, title: ended ? "No run is left" : on ? "Pause" : "Resume",
-        onclick: () => { ask(this.model, on ? "pause" : "resume", {name: one.name}); }}, h("i")),
-      h("button", {class: "btn small", text: "Run now", title: "Run it once now; its next times stay as they are", onclick: (event) => { event.target.disabled = true; setTimeout(() => { event.target.disabled = false; }, 1500); ask(this.model, "run", {name: one.name}); }}));
+  showAct({n, item: {name, state}}) {
+    const may = this.may("pause_schedule"), on = state !== "paused", ended = state === "ended";
+    if (!isNew(n.act, [may, state])) return;
+    n.act.replaceChildren(...(may ? [
+      h("button", {class: "switch", role: "switch", "aria-checked": String(on && !ended), disabled: ended, "aria-label": `${name} fires`, title: ended ? "No run is left" : on ? "Pause" : "Resume", onclick: () => this.act(on ? "pause_schedule" : "resume_schedule", name)}, h("i")),
+      h("button", {class: "btn small", text: "Run now", title: "Run it once now; its next times stay as they are", onclick: (event) => { event.target.disabled = true; setTimeout(() => { event.target.disabled = false; }, 1500); this.act("run_schedule", name); }})] : []));
   }
 
   /** Next times, last runs and rules of one schedule, below its row. */
   showMore(row) {
-    const {n, one} = row, may = this.model.get("may_act");
+    const {n, item: one} = row, may = this.may("pause_schedule");
     n.name.setAttribute("aria-expanded", String(Boolean(row.open)));
     n.more.hidden = !row.open;
-    const key = JSON.stringify([one.runs, one.next, one.state, row.asking, may, one.missed, one.overlap]);
-    if (!row.open || n.more.dataset.key === key) return;
-    n.more.dataset.key = key;
+    if (!row.open || !isNew(n.more, [one.runs, one.next, one.state, row.asking, may, one.missed, one.overlap])) return;
     const facts = [["Task", one.task], ["Queue", one.queue], ["Missed times", RULES.missed[one.missed]], ["While the run before goes on", RULES.overlap[one.overlap]], ["Until", one.until && `${one.until.replace("T", " ")} ${one.tz}`], ["Runs", one.count ? `${number(one.fired)} of ${number(one.count)}` : number(one.fired)],
       ["Left out", one.left_out ? number(one.left_out) : ""], ["From the code", one.from_code]];
-    const say = (asking) => { row.asking = asking; this.showMore(row); };
-    n.more.replaceChildren(
-      h("div", {class: "cols"},
-        h("section", null, h("h3", {text: one.state === "paused" ? "Next, once resumed" : "Next"}), one.next.length ? h("ol", {class: "times"}, one.next.map((time) => h("li", {"data-at": time.at}, h("b"), h("span", {class: "muted", text: `${time.text} ${one.tz}`})))) : h("p", {class: "muted", text: "No run is left."})),
-        h("section", null, h("h3", {text: "Last runs"}), one.runs.length ? h("ol", {class: "runs"}, one.runs.map((run) => h("li", {"data-face": faceOf(run)}, icon(run.job ? faceOf(run) : "info"), run.job ? h("button", {class: "job", text: run.text, onclick: () => ask(this.model, "open", {id: run.job})}) : h("span", {text: run.text}), h("span", {class: "muted", text: runText(run, true)})))) : h("p", {class: "muted", text: "It has not run yet."})),
-        h("section", null, h("h3", {text: "Rules"}), h("dl", null, facts.filter(([, value]) => value).map(([name, value]) => [h("dt", {class: "muted", text: name}), h("dd", {text: value})]).flat()))),
-      may && h("div", {class: "foot"}, row.asking
-        ? [h("span", {text: one.from_code ? "Remove it? It comes back when a worker with this task starts; a pause stays." : "Remove it? Its jobs stay."}), h("button", {class: "btn small", text: "Keep", onclick: () => say(false)}), h("span", {class: "gap"}), h("button", {class: "btn small danger", text: "Remove", onclick: () => { say(false); ask(this.model, "remove", {name: one.name}); }})]
-        : [h("button", {class: "btn small", text: "Edit", onclick: () => this.edit(one)}), h("span", {class: "gap"}), h("button", {class: "btn small quiet", text: "Remove…", onclick: () => say(true)})]));
-    this.tickMore(row);
+    const section = (title, empty, ...parts) => h("section", null, h("h3", {text: title}), empty ? h("p", {class: "muted", text: empty}) : parts);
+    const run = (each) => h("li", {"data-face": faceOf(each)}, icon(each.job ? faceOf(each) : "info"), each.job ? this.link(each.job, each.text, "job") : h("span", {text: each.text}), h("span", {class: "muted", text: runText(each, true)}));
+    n.more.replaceChildren(h("div", {class: "cols"},
+      section(one.state === "paused" ? "Next, once resumed" : "Next", !one.next.length && "No run is left.", timesOf(one.next, one.tz)),
+      section("Last runs", !one.runs.length && "It has not run yet.", h("ol", {class: "runs"}, one.runs.map(run))),
+      section("Rules", "", h("dl", null, facts.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {class: "muted", text: name}), h("dd", {text: value})])))),
+    may ? h("div", {class: "foot"}, row.asking ? h("span", {text: one.from_code ? "Remove it? It comes back when a worker with this task starts; a pause stays." : "Remove it? Its jobs stay."}) : [h("button", {class: "btn small", text: "Edit", onclick: () => this.edit(one)}), h("span", {class: "gap"})],
+      this.question(row, "Remove…", "", "Remove", () => this.act("remove_schedule", one.name), () => this.showMore(row))) : "");
+    super.tick();
   }
 
   tick() {
-    for (const row of this.rows.values()) {
-      const {n, one} = row, next = one.next[0], ahead = next ? (Date.parse(next.at) - this.now()) / 1000 : null;
+    super.tick();
+    for (const {n, el, item: one} of this.rows.values()) {
+      const next = one.next[0], ahead = next ? -this.since(next.at) : null;
       const late = one.late_s ? one.late_s + (this.now() - this.readAt) / 1000 : one.state === "on" && ahead != null && ahead < -1.5 ? -ahead : 0;
-      row.el.classList.toggle("late", late > 0);
-      put(n.next, one.state === "paused" ? "Paused" : one.state === "ended" ? "Ended" : one.state === "held" ? "After the run before" : late ? [`${duration(late)} late`, one.why].filter(Boolean).join(", ") : ago(-ahead));
+      el.classList.toggle("late", late > 0);
+      put(n.next, {paused: "Paused", ended: "Ended", held: "After the run before"}[one.state] || (late ? [`${duration(late)} late`, one.why].filter(Boolean).join(", ") : ago(-ahead)));
       put(n.exact, next && one.state !== "ended" ? `${next.text} ${one.tz}` : "");
       n.exact.title = next ? exact(next.at) : "";
-      if (row.open) this.tickMore(row);
     }
-    if (!this.n.form.hidden) this.tickTimes(this.n.form);
-  }
-
-  tickMore(row) { this.tickTimes(row.n.more); }
-
-  tickTimes(el) { for (const li of el.querySelectorAll(".times li")) put(li.firstChild, ago((this.now() - Date.parse(li.dataset.at)) / 1000)); }
-
-  showEmpty() {
-    const code = 'kit = jobkit.connect()\nkit.schedule(report, {"day": "today"}, cron="0 6 * * *", tz="Europe/Berlin")\nkit.schedules()', copy = h("button", {class: "btn small", onclick: () => copyText(code, copy)}, icon("copy"), "Copy");
-    this.n.empty.replaceChildren(h("p", {class: "big", text: "No schedules"}), h("p", {class: "muted", text: "Run a task every morning, every five minutes, or once tonight:"}), h("div", {class: "code"}, h("pre", {class: "mono", text: code}), copy));
-  }
-
-  showNotice() {
-    const text = this.model.get("notice");
-    this.n.notice.hidden = !text;
-    this.n.notice.replaceChildren(icon("warn"), text || "");
   }
 
   // -- the form ----------------------------------------------------------------------------------------------------
@@ -285,7 +234,7 @@ class Schedules {
     this.form = null;
     this.n.form.hidden = true;
     this.n.form.replaceChildren();
-    this.n.empty.hidden = this.rows.size > 0;
+    this.showNone();
     if (name) this.rows.get(name)?.n.name.focus();
     else this.n.add.focus();
   }
@@ -315,10 +264,13 @@ class Schedules {
       first.el.closest("details")?.setAttribute("open", "");
       first.input.focus();
     }
-    f.preview.replaceChildren(...(reply.sentence ? [h("p", {class: "sentence", text: reply.sentence}), h("ol", {class: "times"}, reply.next.map((time) => h("li", {"data-at": time.at}, h("b"), h("span", {class: "muted", text: time.text}))))] : [h("p", {class: "muted", text: "They show up here while you type."})]));
-    this.tickTimes(this.n.form);
+    f.preview.replaceChildren(...(reply.sentence ? [h("p", {class: "sentence", text: reply.sentence}), timesOf(reply.next)] : [h("p", {class: "muted", text: "They show up here while you type."})]));
+    this.tick();
   }
 }
+
+/** Times, each with how far away it is. */
+function timesOf(times, zone = "") { return h("ol", {class: "times"}, times.map(({at, text}) => h("li", null, h("b", {"data-at": at}), h("span", {class: "muted", text: `${text} ${zone}`.trim()})))); }
 
 function faceOf(run) { return run.job ? run.state || "cancelled" : "cancelled"; }
 
@@ -328,4 +280,4 @@ function runText(run, short) {
   return [!short && run.text, run.by_hand && "by hand", what, run.seconds != null && duration(run.seconds), run.late_s > 1 && `${duration(run.late_s)} late`].filter(Boolean).join(" · ");
 }
 
-export default {render: (props) => mount(props, (model, el) => new Schedules(model, el))};
+export default {render: (props) => mount(props, (model, el) => new Schedules(model, el, "Schedules"))};

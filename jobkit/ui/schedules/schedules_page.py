@@ -6,8 +6,7 @@ Live: the store tells of each change, and one reader per server feeds all who lo
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,26 +17,21 @@ from jobkit.model import JobEvent, ScheduleRun, ScheduleSnapshot
 from jobkit.model.format import params_brief
 from jobkit.model.plain import instant, iso
 from jobkit.schedules.timing import Timing
-from jobkit.schedules.words import lateness, moment_text, moments, sentence, utc
+from jobkit.schedules.words import lateness, moment_text, sentence, utc
 from jobkit.store.values import SCHEDULES_CHANGED, WorkerInfo
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.access.actions import ActionCall, action, each
 from jobkit.ui.live.feed_page import FeedPage, TextFeed
-from jobkit.ui.schedules.schedule_form import ScheduleForm
+from jobkit.ui.live.shared_feed import Subscriber
+from jobkit.ui.schedules.schedule_form import ScheduleForm, next_times
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
 
-#: What stands behind the next time, so that the row of a paused one shows what it would be.
-_NEXT = 5
-
 
 def picture(
-    schedules: Sequence[ScheduleSnapshot],
-    workers: Sequence[WorkerInfo],
-    now_ms: int,
-    defaults: Defaults | None = None,
+    schedules: Sequence[ScheduleSnapshot], workers: Sequence[WorkerInfo], now_ms: int, defaults: Defaults | None = None
 ) -> dict[str, Any]:
     """Return the page's data, in the order of the next times; paused and ended schedules last."""
     order = sorted(schedules, key=lambda s: (s.next_ms or float("inf"), s.name))
@@ -71,7 +65,7 @@ def _row(one: ScheduleSnapshot, workers: Sequence[WorkerInfo], now: datetime, de
         "params": dict(job.params),
         "from_code": spec.module,
         "state": "paused" if one.is_paused else "ended" if not one.next_ms else "held" if one.holds_for else "on",
-        "next": [{"at": iso(instant(_ms(at))), "text": moment_text(at, now)} for at in moments(one, _NEXT)],
+        "next": next_times(one, now),
         "late_s": round(late_s, 1),
         "why": why or ("" if alive else "no worker"),
         "fired": one.fired,
@@ -100,10 +94,6 @@ def _local(ms: int, timing: Timing) -> str:
     return utc(ms).astimezone(timing.shown_zone).strftime("%Y-%m-%dT%H:%M:%S") if ms else ""
 
 
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)
-
-
 async def are_there(kit: Kit) -> bool:
     """Return whether the header names the page."""
     return bool(await kit.verbs.store.schedules.snapshots())
@@ -126,29 +116,19 @@ async def _run_now(call: ActionCall, name: str) -> None:
     call.make((await call.kit.aio.run_schedule(name)).id)
 
 
-async def _pause(call: ActionCall, name: str) -> None:
-    await call.kit.aio.pause_schedule(name)
-
-
-async def _resume(call: ActionCall, name: str) -> None:
-    await call.kit.aio.resume_schedule(name)
-
-
-async def _remove(call: ActionCall, name: str) -> None:
-    await call.kit.aio.remove_schedule(name)
+def _do(verb: str) -> Callable[[ActionCall, str], Awaitable[object]]:
+    return lambda call, name: getattr(call.kit.aio, verb)(name)
 
 
 action("add_schedule", each(_add), "scheduled", on="task")
 action("change_schedule", each(_change), "changed", on="schedule")
 action("run_schedule", each(_run_now), "started", on="schedule")
-action("pause_schedule", each(_pause), "paused", on="schedule")
-action("resume_schedule", each(_resume), "resumed", on="schedule")
-action("remove_schedule", each(_remove), "removed", on="schedule", is_dangerous=True)
-
-_SWITCHES = {"pause": "pause_schedule", "resume": "resume_schedule", "run": "run_schedule", "remove": "remove_schedule"}
+action("pause_schedule", each(_do("pause_schedule")), "paused", on="schedule")
+action("resume_schedule", each(_do("resume_schedule")), "resumed", on="schedule")
+action("remove_schedule", each(_do("remove_schedule")), "removed", on="schedule", is_dangerous=True)
 
 
-class SchedulesFeed(TextFeed):
+class SchedulesFeed(TextFeed[Subscriber]):
     """Polls as well: a slot that is late because no worker lives comes as no event."""
 
     CHANNELS = (SCHEDULES_CHANGED, None)
@@ -160,29 +140,24 @@ class SchedulesFeed(TextFeed):
         """Return True if a schedule has changed, or a shown run has begun."""
         return event.job_id == SCHEDULES_CHANGED or (event.job_id in self._runs and not event.type.is_news)
 
-    async def text(self) -> str:
+    async def data(self) -> dict[str, Any]:
         store = self.kit.verbs.store
         found, workers, now_ms, infos = await asyncio.gather(
             store.schedules.snapshots(), store.workers(), store.now_ms(), self.kit.aio.tasks()
         )
         self._runs = frozenset(run.job_id for one in found for run in one.runs if run.job_id)
-        shown = picture(found, workers, now_ms, defaults_of(infos))
-        return json.dumps(shown, separators=(",", ":"), default=str)
+        return picture(found, workers, now_ms, defaults_of(infos))
 
 
 class SchedulesPage(FeedPage):
-    """All schedules, and a form for new ones.
-
-    Args:
-        kit, on_open, bridge, access: as of `FeedPage`.
+    """All schedules, see `picture`, and a form for new ones.
 
     Attributes:
-        picture: what the browser shows, see `picture`. tasks: those that can be scheduled, for the form.
-        reply: what the server says to the form.
-        may_act: whether there are switches, buttons and the form.
+        tasks: those that can be scheduled, for the form. reply: what the server says to the form.
     """
 
     FEED = SchedulesFeed
+    ACTIONS = ("run_schedule", "pause_schedule", "resume_schedule", "remove_schedule")
 
     tasks = param.String(default="")
     reply = param.String(default="")
@@ -192,13 +167,8 @@ class SchedulesPage(FeedPage):
 
     def __init__(self, kit: Kit, **params: Any) -> None:
         super().__init__(kit, **params)
-        self._form = ScheduleForm(self._access, self._say)
-
-    def _allowed(self, params: dict[str, Any]) -> dict[str, Any]:
-        return {**params, "may_act": self._access.may("pause_schedule")}
+        self._form = ScheduleForm(self._access, lambda texts: self._bridge.push(lambda: self.param.update(**texts)))
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
-        if action in _SWITCHES and self.may_act:
-            self._access.begin(_SWITCHES[action], [str(asked.get("name", ""))[:200]], self._acted)
-        elif action in ("tasks", "preview", "save"):
+        if action in ("tasks", "preview", "save"):
             background.spawn(self._form.asked(action, asked))

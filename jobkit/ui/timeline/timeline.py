@@ -19,8 +19,8 @@ from jobkit.ui.live.component import Component
 from jobkit.ui.live.page import PageSession
 from jobkit.ui.live.shared_feed import FeedSubscription
 from jobkit.ui.timeline.timeline_feed import TimelineFeed, TimelineSubscriber, watch_timeline
+from jobkit.ui.timeline.timeline_model import RANGES_MS
 from jobkit.ui.timeline.timeline_plot import figures
-from jobkit.ui.timeline.timeline_series import RANGES_MS
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
@@ -106,7 +106,6 @@ class Timeline(pn.Column):
         self._on_look = on_look
         self._bridge = bridge or SessionBridge()
         self._looking: FeedSubscription[TimelineFeed, TimelineSubscriber] | None = None
-        self._generation = 0
         self._bridge.on_close(self.pause)
         on_request(self._head, self._bridge, self._do)
         if is_open:
@@ -141,7 +140,6 @@ class Timeline(pn.Column):
 
     def pause(self) -> None:
         """Stop reading until `resume`: the page is hidden."""
-        self._generation += 1
         if self._looking is not None:
             self._looking.stop()
             self._looking = None
@@ -150,12 +148,9 @@ class Timeline(pn.Column):
         """Read again: the page is shown."""
         if self._looking is not None or not self._bridge.is_open:
             return
-        self._generation += 1
-        generation = self._generation
 
         def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-            if generation == self._generation:  # which is there before the first delivery may come, in another thread
-                self._bridge.put(self._head, whole, parts)
+            self._bridge.put(self._head, whole, parts)
 
         query, self._head.problem = read_search(self.search)
         query = Query(states=("none",)) if self._head.problem else query

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from dataclasses import dataclass, replace
@@ -10,12 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobkit.model import JobEvent, JobSnapshot
-from jobkit.store.query import Query, QueryPage, is_pattern, narrowed
+from jobkit.store.query import Query, QueryPage, is_pattern
 from jobkit.tasks.info import defaults_of
-from jobkit.ui.live.pace import Pacer, answered
-from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, SharedFeed, Subscriber
-from jobkit.ui.timeline.timeline_model import ATTEMPTS, TimelineModel
-from jobkit.ui.timeline.timeline_series import RANGES_MS, fit, series
+from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, QueryFeed, Subscriber
+from jobkit.ui.timeline.timeline_model import ATTEMPTS, RANGES_MS, TimelineModel, fit, series
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -52,23 +49,19 @@ class TimelineSubscriber(Subscriber):
     range: str = "fit"
 
 
-class TimelineFeed(SharedFeed[TimelineSubscriber]):
+class TimelineFeed(QueryFeed[TimelineSubscriber]):
     """Delivers `page` and `series` as whole texts and `delta` as a part.
 
     Args:
-        kit, query: which jobs.
-        only: the owner whose jobs alone are shown and counted, whatever the query says; None for everybody's.
+        kit, query, only: as of `QueryFeed`.
     """
 
     LOOK_S = 15.0
 
     def __init__(self, kit: Kit, query: Query = _ALL, only: str | None = None) -> None:
-        super().__init__(kit)
-        self._query = query if only is None else narrowed(query, only)
         self.model = TimelineModel(only=only, query=query)
+        super().__init__(kit, query, only, _NARROW_SERIES_S if self.model.is_narrow else _SERIES_S)
         self._n = time.time_ns() // 1_000_000
-        self._counter = Pacer(_NARROW_SERIES_S if self.model.is_narrow else _SERIES_S, self._count)
-        self._is_learning = self._is_counting = False
         self._searched: int | None = None  # only the newest so many were looked at, while the index is being filled
         self._skew_ms = 0
         self._counted: dict[str, str] = {}  # the newest series by range, for subscribers that come before the next
@@ -86,17 +79,10 @@ class TimelineFeed(SharedFeed[TimelineSubscriber]):
         subscriber.range = range
         self.recount()
 
-    def recount(self) -> None:
-        """Count the series soon."""
-        self._counter.poke()
-
-    def close(self) -> None:
-        self._counter.stop()
-
     # -- what is read --------------------------------------------------------------------------------------------------
 
     async def read(self) -> None:
-        if not self._query.is_plain:
+        if not self.query.is_plain:
             self.kit.verbs.use_index()
         self._searched = None
         self.model.defaults = defaults_of(await self.kit.aio.tasks())
@@ -105,24 +91,19 @@ class TimelineFeed(SharedFeed[TimelineSubscriber]):
 
     def loaded(self) -> None:
         if self._searched is not None:
-            self.runners.run(self._reload_later())
+            self.reload_in(_FILLING_S)
         self._n += 1
         self.publish({"page": self._whole()})
         self.recount()
         self.poke()
 
-    async def _reload_later(self) -> None:
-        """Read again while the index that knows owners is being made."""
-        await asyncio.sleep(_FILLING_S)
-        self.reload()
-
     async def _page(self, states: tuple[str, ...], limit: int, cursor: str = "") -> QueryPage:
         """Return some of the jobs in these states that the query finds."""
-        asked = self._query.states
+        asked = self.query.states
         wanted = tuple(state for state in states if not asked or state in asked)
         if not wanted:
             return QueryPage(())
-        read = await self.kit.verbs.page(replace(self._query, states=wanted, limit=limit, cursor=cursor, order=""))
+        read = await self.kit.verbs.page(replace(self.query, states=wanted, limit=limit, cursor=cursor, order=""))
         if read.searched is not None:
             self._searched = read.searched
         return read
@@ -130,9 +111,9 @@ class TimelineFeed(SharedFeed[TimelineSubscriber]):
     async def _look_at_queues(self) -> None:
         if not self.model.is_narrow:
             self.model.queued = (await self.kit.verbs.counts()).get("queued", 0)
-        elif is_pattern(self.model.only or "") or (self._query.states and "queued" not in self._query.states):
+        elif is_pattern(self.model.only or "") or (self.query.states and "queued" not in self.query.states):
             self.model.queued = 0  # a name, and no pattern: others' jobs are not to be counted
-        elif (count := await self.kit.verbs.count(replace(self._query, states=("queued",)))) is not None:
+        elif (count := await self.kit.verbs.count(replace(self.query, states=("queued",)))) is not None:
             self.model.queued = count
 
     async def _read_jobs(self) -> tuple[list[JobSnapshot], int | None, int]:
@@ -158,18 +139,16 @@ class TimelineFeed(SharedFeed[TimelineSubscriber]):
             since_ms = _submitted_ms(read.jobs[-1]) if read.jobs and attempts >= ATTEMPTS else None
         return found, since_ms, max(depth_since_ms, since_ms or 0)
 
-    async def _learn(self) -> None:
-        try:
-            ids = self.model.to_read(_READ)
-            self.model.learn(await answered(lambda: self.kit.verbs.store.snapshots(ids)))
-        finally:
-            self._is_learning = False
-        self.poke()
+    def to_read(self) -> list[str]:
+        return self.model.to_read(_READ)
+
+    def learn(self, snapshots: list[JobSnapshot | None]) -> None:
+        self.model.learn(snapshots)
 
     def look(self) -> None:
         self.recount()
-        if self._query.newer_s is not None or self._query.older_s is not None:
-            self.reload()  # jobs grow older by themselves
+        if self.is_aging:
+            self.reload()
 
     # -- what is delivered ---------------------------------------------------------------------------------------------
 
@@ -191,28 +170,18 @@ class TimelineFeed(SharedFeed[TimelineSubscriber]):
             self._n += 1
             text = _dumps({**delta, "n": self._n})
             self.publish({}, {"delta": text})
-        if self.model.unknown and not self._is_learning:
-            self._is_learning = True
-            self.runners.run(self._learn())
+        super().flush()
 
-    def _count(self) -> None:
-        if not self._is_counting and not self.is_loading:
-            self._is_counting = True
-            self.runners.run(self._tell_series())
-
-    async def _tell_series(self) -> None:
-        try:
-            await self._look_at_queues()
-            workers = () if self.model.is_narrow else await self.kit.verbs.workers()
-            slots = sum(worker.slots for worker in workers if worker.takes_jobs)
-            now_ms = self._now_ms()
-            self._counted = {}
-            for subscriber in list(self.subscribers):
-                if subscriber.range not in self._counted:
-                    self._counted[subscriber.range] = self._series(subscriber.range, now_ms, slots)
-                subscriber.deliver({"series": self._counted[subscriber.range]}, {})
-        finally:
-            self._is_counting = False
+    async def count(self) -> None:
+        await self._look_at_queues()
+        workers = () if self.model.is_narrow else await self.kit.verbs.workers()
+        slots = sum(worker.slots for worker in workers if worker.takes_jobs)
+        now_ms = self._now_ms()
+        self._counted = {}
+        for subscriber in list(self.subscribers):
+            if subscriber.range not in self._counted:
+                self._counted[subscriber.range] = self._series(subscriber.range, now_ms, slots)
+            subscriber.deliver({"series": self._counted[subscriber.range]}, {})
 
     def _series(self, name: str, now_ms: int, slots: int) -> str:
         if name in RANGES_MS:

@@ -1,16 +1,15 @@
-"""`TimelineModel`: events of jobs in, bars out. Pure: no store, no clock, no browser.
+"""`TimelineModel`: events of jobs in, bars out; `series`: counts over a range. Pure: no store, no clock, no browser.
 
-A *bar* is one attempt on one lane; a *lane* is one slot of a worker, given to an attempt when it starts. What happened
-in equal steps of a range is counted in `timeline_series`. All times are milliseconds since the epoch, by the store's
-clock.
+A *bar* is one attempt on one lane; a *lane* is one slot of a worker, given to an attempt when it starts. All times are
+milliseconds since the epoch, by the store's clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.format import params_brief
@@ -31,15 +30,26 @@ FOREIGN = 10_000
 COUNTED_S = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptBar:
-    """One attempt.
+#: Steps of a series.
+STEPS = 60
+
+#: Tasks with separate times.
+TASKS = 8
+
+_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+#: What may be looked at, beside the range that fits the data.
+RANGES_MS: Mapping[str, int] = {"15m": 900_000, "1h": 3_600_000, "6h": 21_600_000, "24h": 86_400_000}
+
+
+class AttemptBar(NamedTuple):
+    """One attempt, in the order in which the browser gets it: a list, so that 2,000 of them stay small.
 
     Attributes:
-        ready_ms: since when the job could have run, None if unknown. `started_ms`, `ended_ms`: of the
-            attempt; the latter is None while it runs.
         lane: slot of the worker, from 0.
-        outcome: see `model.snapshot.Attempt`.
+        ready_ms: since when the job could have run, None if unknown. started_ms, ended_ms: of the attempt; the latter
+            is None while it runs.
+        outcome: see `model.snapshot.Attempt`. reason: at most 200 characters.
     """
 
     job_id: str
@@ -58,23 +68,6 @@ class AttemptBar:
     @property
     def key(self) -> str:
         return f"{self.job_id}/{self.attempt}"
-
-    def to_json(self) -> list[Any]:
-        """Return the bar as a list for the browser, so that 2,000 of them stay small."""
-        return [
-            self.job_id,
-            self.attempt,
-            self.task,
-            self.name,
-            self.args,
-            self.worker,
-            self.lane,
-            self.ready_ms,
-            self.started_ms,
-            self.ended_ms,
-            self.outcome,
-            self.reason[:200],
-        ]
 
 
 def bars_of(
@@ -100,7 +93,7 @@ def bars_of(
                 started,
                 None if attempt.ended_at is None else _ms(attempt.ended_at),
                 attempt.outcome,
-                attempt.reason,
+                attempt.reason[:200],
             )
         )
     return bars
@@ -143,16 +136,22 @@ class TimelineModel:
         self._lasting = Query(task=self.query.task, owner=self.query.owner, tag=self.query.tag, queue=self.query.queue)
         self.defaults: Defaults = {}
         """Arguments that equal them are not named."""
+        self._reading: set[str] = set()
+        self._foreign: dict[str, None] = {}
+        self._at_ms = 0  # of the newest event, the clock by which jobs grow old
+        self._begin(None, 0, 0)
+
+    def _begin(self, since_ms: int | None, queued: int, depth_since_ms: int) -> None:
         self.jobs: dict[str, JobSnapshot] = {}
         self.bars: dict[str, list[AttemptBar]] = {}
         """By job, for those that have started at least once."""
         self.unknown: dict[str, int] = {}
         """Ids of jobs to read and `learn`, newest last, with the number of the newest event of each."""
-        self.since_ms: int | None = None
+        self.since_ms = since_ms
         """Time (ms) before which attempts are missing; None if none is missing."""
-        self.depth_since_ms = 0
-        """Before it who came into a queue is not known."""
-        self.queued = 0
+        self.depth_since_ms = depth_since_ms
+        """Time (ms) before which it is not known who came into a queue."""
+        self.queued = queued
         """Jobs that wait in a queue now, as the store counts them."""
         self._ended: dict[int, list[int]] = {}  # second: succeeded, failed, cancelled
         self._flow: dict[int, list[int]] = {}  # second: came into a queue, left it
@@ -160,9 +159,6 @@ class TimelineModel:
         self._busy: dict[str, dict[int, str]] = {}  # worker: lane: key of the bar that runs there
         self._changed: dict[str, None] = {}
         self._gone: set[str] = set()
-        self._reading: set[str] = set()
-        self._foreign: dict[str, None] = {}
-        self._at_ms = 0  # of the newest event, the clock by which jobs grow old
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
@@ -170,17 +166,7 @@ class TimelineModel:
         self, snapshots: Iterable[JobSnapshot], since_ms: int | None, queued: int = 0, depth_since_ms: int = 0
     ) -> None:
         """Start anew from what was read; the other arguments as the attributes above."""
-        self.jobs = {}
-        self.bars = {}
-        self.unknown = {}
-        self.since_ms = since_ms
-        self.depth_since_ms = depth_since_ms
-        self.queued = queued
-        self._ended = {}
-        self._flow = {}
-        self._lanes = {}
-        self._busy = {}
-        self._gone = set()
+        self._begin(since_ms, queued, depth_since_ms)
         found = {snapshot.id: snapshot for snapshot in snapshots if self.only in (None, snapshot.spec.owner)}
         # Lanes are given in the order of starts, whichever order the jobs were read in.
         starts = sorted((bar for each in found.values() for bar in bars_of(each)), key=lambda bar: bar.started_ms)
@@ -255,15 +241,9 @@ class TimelineModel:
     # -- out ----------------------------------------------------------------------------------------------------------
 
     def whole(self, now_ms: int) -> dict[str, Any]:
-        """Return everything: `bars` (see `AttemptBar.to_json`), `due` (jobs that wait for a time), `since`, `now`."""
-        self._changed = {}
-        self._gone = set()
-        return {
-            "bars": [bar.to_json() for bars in self.bars.values() for bar in bars],
-            "due": self._due(),
-            "since": self.since_ms,
-            "now": now_ms,
-        }
+        """Return everything: `bars` (see `AttemptBar`), `due` (jobs that wait for a time), `since`, `now`."""
+        self._changed, self._gone = {}, set()
+        return {"bars": self.all_bars(), "due": self._due(), "since": self.since_ms, "now": now_ms}
 
     def delta(self, now_ms: int) -> dict[str, Any] | None:
         """Return the changes since the last delta: `bars` of the jobs that moved, `gone` ids; None for none."""
@@ -271,13 +251,8 @@ class TimelineModel:
             return None
         changed, gone = self._changed, self._gone
         self._changed, self._gone = {}, set()
-        return {
-            "bars": [bar.to_json() for job_id in changed for bar in self.bars.get(job_id, ())],
-            "gone": sorted(gone),
-            "due": self._due(),
-            "since": self.since_ms,
-            "now": now_ms,
-        }
+        bars = [bar for job_id in changed for bar in self.bars.get(job_id, ())]
+        return {"bars": bars, "gone": sorted(gone), "due": self._due(), "since": self.since_ms, "now": now_ms}
 
     def all_bars(self) -> list[AttemptBar]:
         return [bar for bars in self.bars.values() for bar in bars]
@@ -338,12 +313,16 @@ class TimelineModel:
             if bar.key not in self._lanes:
                 self._lanes[bar.key] = self._free_lane(bar)
             if bar.ended_ms is not None:
-                lanes = self._busy.get(bar.worker, {})
-                if lanes.get(self._lanes[bar.key]) == bar.key:
-                    del lanes[self._lanes[bar.key]]
+                self._free(bar)
         if bars:
-            self.bars[snapshot.id] = [replace(bar, lane=self._lanes[bar.key]) for bar in bars]
+            self.bars[snapshot.id] = [bar._replace(lane=self._lanes[bar.key]) for bar in bars]
         self._changed[snapshot.id] = None
+
+    def _free(self, bar: AttemptBar) -> None:
+        """Give the lane of an attempt back, unless another one has it by now."""
+        lanes, lane = self._busy.get(bar.worker, {}), self._lanes.get(bar.key, -1)
+        if lanes.get(lane) == bar.key:
+            del lanes[lane]
 
     def _free_lane(self, bar: AttemptBar) -> int:
         lanes = self._busy.setdefault(bar.worker, {})
@@ -360,9 +339,7 @@ class TimelineModel:
     def _drop(self, job_id: str) -> None:
         self.jobs.pop(job_id, None)
         for bar in self.bars.pop(job_id, ()):
-            lanes = self._busy.get(bar.worker, {})
-            if lanes.get(bar.lane) == bar.key:
-                del lanes[bar.lane]
+            self._free(bar)
             self._lanes.pop(bar.key, None)
         self._changed.pop(job_id, None)
         self._gone.add(job_id)
@@ -389,13 +366,15 @@ class TimelineModel:
     def _note(self, event: JobEvent, was_queued: bool, by: int = 1) -> bool:
         """Count an event into the seconds, or out of them; return whether the job is queued after it."""
         second, state = event.at_ms // 1000, str(event.data.get("state", ""))
-        if event.type in (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED):
-            column = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED).index(event.type)
-            _count(self._ended, second, [0, 0, 0], column, by)
+        if event.type in _ENDS:
+            _count(self._ended, second, [0, 0, 0], _ENDS.index(event.type), by)
         is_queued = state == "queued" if state else was_queued
         if is_queued != was_queued:
             _count(self._flow, second, [0, 0], 0 if is_queued else 1, by)
         return is_queued
+
+
+_ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
 
 
 def _count(seconds: dict[int, list[int]], second: int, empty: list[int], column: int, by: int) -> None:
@@ -410,3 +389,81 @@ def _count(seconds: dict[int, list[int]], second: int, empty: list[int], column:
 
 def _ms(at: datetime | None) -> int:
     return 0 if at is None else round(at.timestamp() * 1000)
+
+
+# -- counts over a range -----------------------------------------------------------------------------------------------
+
+
+def fit(bars: Iterable[AttemptBar], now_ms: int, since_ms: int | None = None) -> tuple[int, int]:
+    """Return the range that shows every attempt: 1 minute to 1 day, with a tenth of it for waiting times before."""
+    bars = list(bars)
+    first = min((bar.started_ms for bar in bars), default=now_ms)
+    first = min(first, now_ms - 60_000)
+    waited = min((bar.ready_ms for bar in bars if bar.ready_ms is not None), default=first)
+    first = max(min(first, waited), first - (now_ms - first) // 10)
+    return min(max(first, since_ms or 0, now_ms - RANGES_MS["24h"]), now_ms - 60_000), now_ms
+
+
+def series(timeline: TimelineModel, start_ms: int, end_ms: int, steps: int = STEPS) -> dict[str, Any]:
+    """Count attempts in equal steps of a range.
+
+    Returns:
+        `edges` (steps + 1 times); by step `succeeded`, `failed`, `cancelled` (jobs that ended), `depth` (jobs in a
+        queue at its end) and `busy` (attempts that ran at once, on average); None in steps before everything is
+        known. `tasks`: the most frequent, each with `count` and the quantiles (10, 25, 50, 75, 90 %) of seconds
+        that its attempts `waited` and `ran`.
+    """
+    steps = max(1, steps)
+    width = max(1.0, (end_ms - start_ms) / steps)
+    edges = [start_ms + width * n for n in range(steps + 1)]
+    bars = timeline.all_bars()
+    ended = [[0] * steps for _ in range(3)]
+    for second, counts in timeline.ended(start_ms, end_ms):
+        n = min(steps - 1, max(0, int((second * 1000 - start_ms) / width)))
+        for column, count in zip(ended, counts, strict=True):
+            column[n] += count
+    busy = [0.0] * steps
+    for bar in bars:
+        _spread(busy, start_ms, width, bar.started_ms, end_ms if bar.ended_ms is None else bar.ended_ms)
+    known = timeline.since_ms or 0
+    return {
+        "edges": edges,
+        "succeeded": ended[0],
+        "failed": ended[1],
+        "cancelled": ended[2],
+        "depth": timeline.depth(edges[1:]),
+        "busy": [None if edges[n + 1] < known else round(value / width, 3) for n, value in enumerate(busy)],
+        "tasks": times_by_task(bars, start_ms, end_ms),
+    }
+
+
+def _spread(columns: list[float], start_ms: int, width: float, begin_ms: int, end_ms: int) -> None:
+    """Add the milliseconds of an interval to each step that it touches."""
+    first = max(0, int((begin_ms - start_ms) / width))
+    last = min(len(columns) - 1, int((end_ms - start_ms) / width))
+    for n in range(first, last + 1):
+        left = start_ms + n * width
+        columns[n] += max(0.0, min(end_ms, left + width) - max(begin_ms, left))
+
+
+def times_by_task(bars: Sequence[AttemptBar], start_ms: int, end_ms: int, limit: int = TASKS) -> list[dict[str, Any]]:
+    """Return waiting and run times of the attempts that ended in the range, for the tasks with the most of them."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for bar in bars:
+        if bar.ended_ms is None or not start_ms <= bar.ended_ms <= end_ms:
+            continue
+        waited, ran = found.setdefault(bar.task, ([], []))
+        ran.append((bar.ended_ms - bar.started_ms) / 1000)
+        if bar.ready_ms is not None:
+            waited.append((bar.started_ms - bar.ready_ms) / 1000)
+    most = sorted(found.items(), key=lambda item: (-len(item[1][1]), item[0]))[:limit]
+    return [
+        {"task": task, "count": len(ran), "waited": quantiles(waited), "ran": quantiles(ran)}
+        for task, (waited, ran) in most
+    ]
+
+
+def quantiles(values: list[float]) -> list[float]:
+    """10, 25, 50, 75 and 90 %, by the nearest value; [] for none."""
+    ordered = sorted(values)
+    return [ordered[min(len(ordered) - 1, int(q * len(ordered)))] for q in _QUANTILES] if ordered else []

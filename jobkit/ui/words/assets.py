@@ -14,14 +14,20 @@ _BEFORE = {
     "batch": ("csv",),
     "table": ("search", "bulk", "strip"),
     "card": ("preview", "error", "log_pane"),
-    "failures": ("error",),
+    "failures": ("error", "feed_page"),
+    "workers": ("feed_page",),
+    "schedules": ("feed_page",),
+    "audit": ("feed_page",),
     "timeline": ("search", "timeline_lanes", "timeline_charts", "timeline_pointer"),
 }
 #: Sheets likewise, beside the tokens.
 _SHEETS = {
     "table": ("search", "bulk", "strip"),
     "card": ("error",),
-    "failures": ("error",),
+    "failures": ("error", "feed_page"),
+    "workers": ("feed_page",),
+    "schedules": ("feed_page",),
+    "audit": ("feed_page",),
     "timeline": ("search",),
 }
 

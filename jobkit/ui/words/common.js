@@ -144,6 +144,20 @@ function put(el, text) {
   if (el.textContent !== text) el.textContent = text;
 }
 
+/** Whether what `el` shows has changed, by the values that it is made of. */
+function isNew(el, values) {
+  const key = JSON.stringify(values);
+  if (el.dataset.key === key) return false;
+  el.dataset.key = key;
+  return true;
+}
+
+/** Code with a button to copy it. */
+function codeBlock(code) {
+  const copy = h("button", {class: "btn small", onclick: () => copyText(code, copy)}, icon("copy"), "Copy");
+  return h("div", {class: "code"}, h("pre", {class: "mono", text: code}), copy);
+}
+
 async function copyText(text, button) {
   try {
     await navigator.clipboard.writeText(text);
@@ -220,7 +234,7 @@ function everySecond(fn, root) {
 const CHECK_MS = 250, RELOAD_MS = 3000;
 
 /**
- * Knows whether the other side still speaks: this page's session (`Heartbeat` in heartbeat.py) or a notebook's kernel. It
+ * Knows whether the other side still speaks: this page's session (`BrowserSender` in bridge.py) or a notebook's kernel. It
  * counts its own checks and no clock, and none while the page is hidden: a laptop that slept and a throttled tab are no silence.
  */
 class Pulse {
@@ -297,7 +311,7 @@ async function isAnswered(url) {
 const pulses = new WeakMap();
 
 /** Lets a component show that the server does not answer: its root gets `data-away`, its buttons are disabled, and it says why unless
- *  the page has a place for that (`StoreBanner`). A component may have `onPulse()`, called with each change, and `elsewhere`. */
+ *  the page has a place for that (a banner of `Notice`). A component may have `onPulse()`, called with each change, and `elsewhere`. */
 function followPulse(model, el, isPage) {
   const pulse = isPage ? (globalThis.jobkitPulse ??= new Pulse(2500, true)) : new Pulse(7000, false);
   pulses.set(model, pulse);

@@ -7,12 +7,9 @@ started or ended.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
-
-import param
 
 from jobkit.model import JobEvent, JobSnapshot, Pause
 from jobkit.model.format import params_brief
@@ -22,6 +19,7 @@ from jobkit.store.values import CONTROL, WorkerInfo
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.access.actions import PAUSE_ACTIONS
 from jobkit.ui.live.feed_page import FeedPage, TextFeed
+from jobkit.ui.live.shared_feed import Subscriber
 from jobkit.ui.words import assets
 
 #: Running jobs that are listed by worker, at most.
@@ -35,7 +33,6 @@ def picture(
     workers: Sequence[WorkerInfo],
     queues: Mapping[str, Mapping[str, int]],
     running: Sequence[JobSnapshot],
-    now: datetime,
     pauses: Sequence[Pause] = (),
     defaults: Defaults | None = None,
 ) -> dict[str, Any]:
@@ -70,7 +67,6 @@ def picture(
         "slots": sum(w.slots for w in alive if w.takes_jobs),
         "busy": sum(w.running for w in alive),
         "alive": len(alive),
-        "now": iso(now),
     }
 
 
@@ -94,7 +90,7 @@ def _worker(info: WorkerInfo, jobs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-class WorkersFeed(TextFeed):
+class WorkersFeed(TextFeed[Subscriber]):
     """Polls as well: heartbeats come as no events."""
 
     CHANNELS = (None, CONTROL)
@@ -102,7 +98,7 @@ class WorkersFeed(TextFeed):
     def is_news(self, event: JobEvent) -> bool:
         return event.job_id == CONTROL or super().is_news(event)
 
-    async def text(self) -> str:
+    async def data(self) -> dict[str, Any]:
         verbs = self.kit.verbs
         workers, queues, page, rules, infos = await asyncio.gather(
             verbs.workers(),
@@ -112,37 +108,14 @@ class WorkersFeed(TextFeed):
             verbs.tasks(),
         )
         pauses = [pause for rule in rules if (pause := Pause.of(rule)) is not None]
-        return json.dumps(
-            picture(workers, queues, page.jobs, datetime.now(UTC), pauses, defaults_of(infos)), separators=(",", ":")
-        )
+        return picture(workers, queues, page.jobs, pauses, defaults_of(infos))
 
 
 class WorkersPage(FeedPage):
-    """Workers and queues.
-
-    Args:
-        may_act: whether a worker may be asked to end, where the access allows it.
-        kit, on_open, bridge, access: as of `FeedPage`.
-
-    Attributes:
-        picture: what the browser shows, see `picture`.
-        may_pause: whether queues and tasks may be paused and resumed.
-    """
+    """Workers and queues; see `picture`."""
 
     FEED = WorkersFeed
-
-    may_pause = param.Boolean(default=True)
+    ACTIONS = ("drain_worker", *PAUSE_ACTIONS)
 
     _esm = assets.esm("workers")
     _stylesheets: ClassVar[list[str]] = [assets.css("workers")]
-
-    def _allowed(self, params: dict[str, Any]) -> dict[str, Any]:
-        may_act = params.get("may_act", True) and self._access.may("drain_worker")
-        return {**params, "may_act": may_act, "may_pause": self._access.may("pause_queue")}
-
-    def _act(self, action: str, asked: Mapping[str, Any]) -> None:
-        id = str(asked.get("id", ""))[:200]
-        if action == "drain" and self.may_act:
-            self._access.begin("drain_worker", [id], self._acted)
-        elif action in PAUSE_ACTIONS and self.may_pause:
-            self._access.begin(action, [id], self._acted)

@@ -1,0 +1,175 @@
+"""The head of the dashboard: `Nav`, its notifications (`BellFeed`) and the sentence below it (`StoreBannerFeed`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import param
+from panel.custom import JSComponent
+
+from jobkit.model import EventType, JobEvent, JobSnapshot
+from jobkit.model.format import duration
+from jobkit.ui.live.bridge import SessionBridge
+from jobkit.ui.live.browser_requests import on_request
+from jobkit.ui.live.component import Component
+from jobkit.ui.live.feed_page import TextFeed
+from jobkit.ui.live.shared_feed import SharedFeed, Subscriber
+from jobkit.ui.words import assets
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+
+class Nav(Component, JSComponent):
+    """Name, pages and the state of the connection.
+
+    Args:
+        bridge: of the session.
+        on_page, on_url, on_theme, on_bell, on_open: called in the session with the chosen page, the address that the
+            browser shows by itself, whether the theme is dark, whether notifications are on, and the job of a clicked
+            notification.
+
+    Attributes:
+        pages: `[slug, word]` of each page. page: slug of the shown page. home: slug of the page whose URL has none.
+        keys: `[key, what]` of the pages' own keys. title: of the browser's tab.
+        url: what the browser is to show in its address, see `go`.
+        status: "live" or "reconnecting". place: where the jobs are, password masked.
+        ended: jobs that have ended, see `notifications`. bell: whether notifications are offered.
+        who: name of the person, if logged in. logout: URL to log out.
+        again: the browser must reload the page, since the person's role has changed.
+        request: the browser's newest request.
+    """
+
+    pages = param.List(default=[])
+    page = param.String(default="")
+    home = param.String(default="")
+    keys = param.List(default=[])
+    title = param.String(default="jobkit")
+    url = param.String(default="")
+    status = param.String(default="live")
+    place = param.String(default="")
+    ended = param.String(default="")
+    bell = param.Boolean(default=False)
+    who = param.String(default="")
+    logout = param.String(default="")
+    again = param.Boolean(default=False)
+    request = param.String(default="")
+
+    _esm = assets.esm("nav")
+    _stylesheets: ClassVar[list[str]] = [assets.css("nav")]
+
+    def __init__(
+        self,
+        *,
+        bridge: SessionBridge,
+        on_page: Callable[[str], object],
+        on_url: Callable[[str], object],
+        on_theme: Callable[[bool], object],
+        on_bell: Callable[[bool], object],
+        on_open: Callable[[str], object],
+        **params: Any,
+    ) -> None:
+        super().__init__(**params)
+        self._on_page, self._on_url, self._on_theme = on_page, on_url, on_theme
+        self._on_bell, self._on_open = on_bell, on_open
+        on_request(self, bridge, self._do)
+
+    def go(self, search: str, replace: bool, n: int) -> None:
+        """Have the browser show `search` (`?page=...`) in its address, as the `n`-th such request."""
+        self.url = json.dumps({"search": search, "replace": replace, "n": n})
+
+    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
+        if action == "page" and asked.get("page") in [slug for slug, _ in self.pages]:
+            self._on_page(asked["page"])
+        elif action == "url":  # the back button, or a window that outlived its session
+            self._on_url(str(asked.get("search", "")))
+        elif action == "bell" and self.bell:
+            self._on_bell(asked.get("on") is True)
+        elif action == "open":
+            self._on_open(str(asked.get("id", ""))[:200])
+        elif action == "theme":
+            self._on_theme(bool(asked.get("dark")))
+
+
+# -- notifications of the browser --------------------------------------------------------------------------------------
+
+#: Jobs that get a notification each; of more, one with their number.
+_MOST = 3
+
+_ENDS = {EventType.SUCCEEDED: "is done", EventType.FAILED: "has failed", EventType.CANCELLED: "was cancelled"}
+
+
+def notifications(ended: Sequence[JobSnapshot]) -> list[dict[str, str]]:
+    """Return notifications: `title`, `body` and the `id` of the job ("" for several at once)."""
+    if len(ended) > _MOST:
+        failed = sum(job.state == "failed" for job in ended)
+        body = f"{failed} failed" if failed else "none failed"
+        return [{"id": "", "title": f"{len(ended)} of your jobs have ended", "body": body}]
+    return [_notification(job) for job in ended]
+
+
+def _notification(job: JobSnapshot) -> dict[str, str]:
+    took = job.elapsed_s(job.finished_at) if job.finished_at is not None else None
+    reason = str(job.error) if job.error is not None else job.summary
+    parts = [f"after {duration(took)}" if took else "", reason]
+    title = f"{(job.spec.title or job.spec.task)[:150]} {_ENDS[EventType(job.state)]}"
+    return {"id": job.id, "title": title, "body": " · ".join(filter(None, parts))[:300]}
+
+
+@dataclass(eq=False, slots=True)
+class BellSubscriber(Subscriber):
+    """One session that wants notifications of its owner's jobs."""
+
+    owner: str = ""
+
+
+class BellFeed(SharedFeed[BellSubscriber]):
+    """Delivers `ended`, `notifications` as JSON, soon after jobs have ended. Missed ones are not repeated."""
+
+    WINDOW_S = 1.0
+
+    def __init__(self, kit: Kit) -> None:
+        super().__init__(kit)
+        self._ended: dict[str, None] = {}
+
+    def take(self, event: JobEvent) -> None:
+        if event.type in _ENDS:
+            self._ended[event.job_id] = None
+            self.poke()
+
+    def flush(self) -> None:
+        ended, self._ended = list(self._ended), {}
+        if ended:
+            self.runners.run(self._notify(ended))
+
+    async def _notify(self, ended: Sequence[str]) -> None:
+        found = await self.kit.verbs.store.snapshots(ended[-500:])
+        jobs = [job for job in found if job is not None and job.is_terminal]
+        for subscriber in list(self.subscribers):
+            if mine := [job for job in jobs if job.spec.owner == subscriber.owner]:
+                told = {"ended": notifications(mine), "n": f"{mine[-1].id} {mine[-1].seq} {len(mine)}"}
+                subscriber.deliver({"ended": json.dumps(told)}, {})
+
+
+# -- while the store refuses changes -----------------------------------------------------------------------------------
+
+#: Consequence for the user.
+_MEANWHILE = "Until then nothing can be submitted or changed here; jobs that run go on, and their results are kept."
+
+
+class StoreBannerFeed(TextFeed[Subscriber]):
+    """`said`: the sentence on every page while the store refuses changes, "" while it takes them.
+
+    Each server process, not each page, checks every `LOOK_S` seconds with one small script that tries an empty write.
+    So it is right without any worker, and the sentence goes by itself. A refused action triggers a check at once.
+    """
+
+    LOOK_S = 5.0
+    CHANNELS = ()
+
+    async def data(self) -> dict[str, Any]:
+        refused = await self.kit.verbs.store.refused()
+        return {"said": f"{refused}. {_MEANWHILE}" if refused is not None else ""}
