@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
@@ -34,7 +33,7 @@ from jobkit.ui.app.pages import PAGES
 from jobkit.ui.jobs.drawer import Drawer
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.notice import Notice
-from jobkit.ui.live.page import Page, PageSession, tell
+from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber, on_loop, poke_feeds
 from jobkit.ui.words.theme import Theme, header_look, palette
 
@@ -101,9 +100,7 @@ class Dashboard(Viewer):
             panel_server.refuse(*refusal(person, kit.settings))
         self._bridge = SessionBridge()
         known = _checked(PAGES if pages is None else pages)
-        self._pages = {page.slug: page for page in known if page.is_for(self._access.person)} or {
-            _NOTHING.slug: _NOTHING
-        }
+        self._pages = {page.slug: page for page in known if page.is_for(person)} or {_NOTHING.slug: _NOTHING}
         self._home = next(iter(self._pages))
         self._sessions: dict[str, PageSession] = {}
         self._search = ""  # what the URL says
@@ -120,8 +117,7 @@ class Dashboard(Viewer):
             on_group=(lambda group: self.go("failures", {"group": group})) if "failures" in self._pages else None,
             bridge=self._bridge,
         )
-        notified = BellSubscriber(lambda texts, _: self._bridge.push(lambda: self._nav.param.update(**texts)))
-        notified.owner = person.name or user_name()
+        notified = BellSubscriber(self._notify, person.name or user_name())
         self._bell = FeedSubscription(kit, BellFeed, notified)
         self._bridge.on_close(self._bell.stop)
         self._nav = Nav(
@@ -185,19 +181,13 @@ class Dashboard(Viewer):
         told = {name: values[-1] for name, values in parse_qs(search.removeprefix("?")[:5000]).items()}
         slug = told.get("page", "")
         slug = slug if slug in self._pages else self._home
-        with self._following():
+        self._is_following = True  # the browser shows this URL already: it is not sent back
+        try:
             self._session(slug).take(told)
             self.param.update(page=slug, job=told.get("job", "")[:200])
-        self._search = self._url()
-
-    @contextmanager
-    def _following(self) -> Iterator[None]:
-        """Follow a URL that the browser shows already: do not send it back."""
-        self._is_following = True
-        try:
-            yield
         finally:
             self._is_following = False
+        self._search = self._url()
 
     def _url(self) -> str:
         shown = {"page": "" if self.page == self._home else self.page, **self._session(self.page).query}
@@ -233,7 +223,7 @@ class Dashboard(Viewer):
         self._sessions[slug].show(True)
         self._nav.param.update(page=slug, keys=[list(pair) for pair in self._pages[slug].keys])
         for session in self._sessions.values():
-            tell(session.hooks.job, self.job)
+            session.tell("job", self.job)
         self._drawer.open(self.job)
         self._write_url()
         if slug in self._hidden:
@@ -288,7 +278,7 @@ class Dashboard(Viewer):
     def _connected(self, is_live: bool) -> None:
         self._nav.status = _status(is_live)
         for session in self._sessions.values():
-            tell(session.hooks.status, is_live)
+            session.tell("status", is_live)
         if is_live:
             self._look_for_pages()
 
@@ -296,6 +286,9 @@ class Dashboard(Viewer):
 
     def _status(self, is_live: bool) -> None:
         self._bridge.push(lambda: self._connected(is_live))
+
+    def _notify(self, whole: Mapping[str, str], _: Mapping[str, str]) -> None:
+        self._bridge.push(lambda: self._nav.param.update(**whole))
 
     def _stands(self, whole: Mapping[str, str], _: Mapping[str, str]) -> None:
         said = json.loads(whole["picture"])["said"]

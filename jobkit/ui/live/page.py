@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobkit.model.people import Person, Role
@@ -82,17 +82,6 @@ class Page:
         return person.may(Role(self.role)) or (self.own_too and is_own)
 
 
-@dataclass(eq=False, slots=True)
-class Hooks:
-    """Callbacks of a page; called in the session, in the order in which they were added."""
-
-    shown: list[Callable[[], object]] = field(default_factory=list)
-    hidden: list[Callable[[], object]] = field(default_factory=list)
-    query: list[Callable[[Mapping[str, str]], object]] = field(default_factory=list)
-    job: list[Callable[[str], object]] = field(default_factory=list)
-    status: list[Callable[[bool], object]] = field(default_factory=list)
-
-
 class PageSession:
     """A page in one browser tab: the API that a page uses.
 
@@ -110,7 +99,7 @@ class PageSession:
         self.bridge = bridge
         self.query: dict[str, str] = {}
         self.is_shown = False
-        self.hooks = Hooks()
+        self._hooks: dict[str, list[Callable[..., object]]] = {}
         self._host = host  # the dashboard
 
     @property
@@ -159,46 +148,45 @@ class PageSession:
 
     def on_shown(self, hook: Callable[[], object]) -> None:
         """Call it each time the page comes into sight, also for the first time."""
-        self.hooks.shown.append(hook)
+        self._hooks.setdefault("shown", []).append(hook)
 
     def on_hidden(self, hook: Callable[[], object]) -> None:
         """Call it each time another page is turned to: from then on this page should read nothing."""
-        self.hooks.hidden.append(hook)
+        self._hooks.setdefault("hidden", []).append(hook)
 
     def on_query(self, hook: Callable[[Mapping[str, str]], object]) -> None:
         """Call it with the page's part of the URL when a link, `go` or the back button has changed it."""
-        self.hooks.query.append(hook)
+        self._hooks.setdefault("query", []).append(hook)
 
     def on_job(self, hook: Callable[[str], object]) -> None:
         """Call it with the job's id when another job's card is opened, or "" when it is closed."""
-        self.hooks.job.append(hook)
+        self._hooks.setdefault("job", []).append(hook)
 
     def on_status(self, hook: Callable[[bool], object]) -> None:
         """Call it with False when the store stops answering, and with True when it does again."""
-        self.hooks.status.append(hook)
+        self._hooks.setdefault("status", []).append(hook)
 
     # -- called by the dashboard -------------------------------------------------------------------------------------
 
     def show(self, is_shown: bool) -> None:
         if is_shown != self.is_shown:
             self.is_shown = is_shown
-            tell(self.hooks.shown if is_shown else self.hooks.hidden)
+            self.tell("shown" if is_shown else "hidden")
 
     def take(self, query: Mapping[str, str], is_asked: bool = False) -> None:
         """Show the state of a URL; if `is_asked`, also when it has not changed."""
         found = read_query(query)
         if found != self.query or is_asked:
             self.query = found
-            tell(self.hooks.query, dict(found))
+            self.tell("query", dict(found))
 
-
-def tell(hooks: list[Callable[..., object]], *values: object) -> None:
-    """Call all hooks; log those that fail."""
-    for hook in list(hooks):
-        try:
-            hook(*values)
-        except Exception:
-            logger.exception("a page could not be updated")
+    def tell(self, what: str, *values: object) -> None:
+        """Call all hooks of a kind, in the order in which they were added; log those that fail."""
+        for hook in list(self._hooks.get(what, ())):
+            try:
+                hook(*values)
+            except Exception:
+                logger.exception("a page could not be updated")
 
 
 def read_query(told: Mapping[str, str]) -> dict[str, str]:
