@@ -49,9 +49,8 @@ class Nav {
 
   /** Links, so that a page can be opened beside this one; a plain click turns to it here. */
   showTabs() {
-    const {tabs} = this.n, pages = this.model.get("pages"), shown = this.model.get("page"), key = JSON.stringify(pages);
-    if (tabs.dataset.key !== key) {
-      tabs.dataset.key = key;
+    const {tabs} = this.n, pages = this.model.get("pages"), shown = this.model.get("page");
+    if (isNew(tabs, pages)) {
       tabs.replaceChildren(...pages.map(([slug, word]) => h("a", {class: "tab", "data-page": slug, text: word,
         href: slug === this.model.get("home") ? location.pathname : `?page=${slug}`, onclick: (event) => {
           if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;

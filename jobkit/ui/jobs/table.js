@@ -363,19 +363,15 @@ class Table {
 
   showEmpty() {
     const searching = Boolean(this.model.get("search")), problem = this.model.get("problem"), waits = this.searched != null;
-    const key = problem || (waits ? "waits" : searching ? "search" : "none");
-    if (this.n.empty.dataset.key === key) return;
-    this.n.empty.dataset.key = key;
+    if (!isNew(this.n.empty, [problem, waits, searching])) return;
     if (problem || waits || searching) {
       this.n.empty.replaceChildren(h("p", {class: "big", text: problem ? "This search is not understood" : waits ? "Still looking" : "No job matches"}), ...(waits ? [h("p", {class: "muted", text: "None among the newest jobs so far; the older ones are being read."})] : []), h("p", null, h("button", {class: "btn", text: "Show all jobs", onclick: () => this.box.ask("")})));
       return;
     }
-    const code = 'import jobkit\n\njob = jobkit.connect().submit(sum, [1, 2, 3])\njob.result()';
-    const copy = h("button", {class: "btn small", onclick: () => copyText(code, copy)}, icon("copy"), "Copy");
     this.n.empty.replaceChildren(
       h("p", {class: "big", text: "No jobs yet"}),
       h("p", {class: "muted", text: "Submit one from a notebook or a script, and it shows up here at once:"}),
-      h("div", {class: "code"}, h("pre", {class: "mono", text: code}), copy),
+      codeBlock('import jobkit\n\njob = jobkit.connect().submit(sum, [1, 2, 3])\njob.result()'),
       h("p", {class: "muted"}, "or ", h("button", {class: "btn primary", text: "Start a task", onclick: () => ask(this.model, "open-submit")})));
   }
 

@@ -283,9 +283,8 @@ class TimelineHead {
     const notes = [this.since && start < this.since && `Attempts before ${clock(new Date(this.since).toISOString()).slice(0, 8)} are not all shown: the newest 2,000 are kept here.`, this.searched != null && `Only the newest ${many(this.searched, "job")} looked through so far.`, hidden && `${many(hidden, "more lane")} not shown.`].filter(Boolean);
     put(n.note, notes.join(" "));
     n.note.hidden = !notes.length;
-    const tasks = [...new Set(seen.map((bar) => bar.task))].sort().slice(0, 8), key = `${tasks.join("\n")}${this.root.dataset.theme}`;
-    if (n.legend.dataset.key === key) return;
-    n.legend.dataset.key = key;
+    const tasks = [...new Set(seen.map((bar) => bar.task))].sort().slice(0, 8);
+    if (!isNew(n.legend, [tasks, this.root.dataset.theme])) return;
     n.legend.hidden = !tasks.length;
     const entry = (style, text, kind = "") => h("li", {title: text}, h("i", {class: kind, style}), h("span", {text}));
     n.legend.replaceChildren(...tasks.map((task) => entry(`--s: var(--jk-series-${this.hues.get(task)})`, task)), entry("--s: var(--jk-failed)", "failed"), entry("", "waited", "wait"));
@@ -298,8 +297,7 @@ class TimelineHead {
       : this.searched != null ? ["Still looking", "None among the newest jobs so far; the older ones are being read."]
         : box.text ? ["No attempt matches", "No job that this search finds has run."]
           : ["Nothing has run yet", "Each attempt of a job becomes a bar on its worker's line, from the moment at which it starts."];
-    if (this.n.empty.dataset.key === big) return;
-    this.n.empty.dataset.key = big;
+    if (!isNew(this.n.empty, big)) return;
     const all = h("button", {class: "btn", text: "Show all attempts", onclick: () => box.ask("")});
     this.n.empty.replaceChildren(h("p", {class: "big", text: big}), h("p", {class: "muted", text: small, hidden: !small}), h("p", {hidden: !box.text}, all));
   }
