@@ -83,7 +83,8 @@ def test_a_worker_is_asked_to_end_after_a_question(stage: Stage, url: str, windo
     page.click(".worker:has-text('gpu-1') button:has-text('End…')")
     page.click(".worker:has-text('gpu-1') button:has-text('End when idle')")
 
-    wait_until(lambda: stage.store._workers["gpu-1"].get("stop") == "drain", what="the request")
+    asked = wait_until(stage.kit.audit, what="the request")
+    assert [(entry.action, entry.targets, entry.outcome) for entry in asked] == [("drain_worker", ("gpu-1",), "done")]
 
 
 @pytest.mark.nightly
