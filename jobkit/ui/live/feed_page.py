@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import param
 from panel.custom import JSComponent
 
-from jobkit.model import JobEvent
+from jobkit.model import JobEvent, JobkitError
 from jobkit.model.plain import iso
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.live.bridge import SessionBridge
@@ -21,6 +22,9 @@ from jobkit.ui.live.shared_feed import FeedSubscription, S, SharedFeed, Subscrib
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
+
+
+logger = logging.getLogger("jobkit.ui")
 
 
 class TextFeed(SharedFeed[S]):
@@ -55,6 +59,11 @@ class TextFeed(SharedFeed[S]):
             self._told = self._body
             self.publish({"picture": self._text})
 
+    def failed(self, error: Exception) -> None:
+        if not isinstance(error, JobkitError):
+            raise error
+        logger.debug("%s could not read: %s", type(self).__name__, error)  # it tries again in `LOOK_S` seconds
+
     def take(self, event: JobEvent) -> None:
         if self.is_news(event):
             self.poke()
@@ -77,7 +86,7 @@ class FeedPage(Component, JSComponent):
 
     Attributes:
         FEED: what it shows. ACTIONS: what the browser may ask for, each with the `id` of its target.
-        picture: what the browser shows. notice: what came of the last action, JSON.
+        picture: what the browser shows. notice: outcome of the last action, JSON.
         actions: those of `ACTIONS` that the person may do.
         is_open: whether the page is shown; only then is anything read.
     """
