@@ -87,7 +87,11 @@ def _python(source: str) -> Iterator[tuple[int, str, bool]]:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             docstrings.add(id(node.value))
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.lineno, node.value, id(node) in docstrings
+            is_docstring = id(node) in docstrings
+            if is_docstring or " " in node.value:  # a single word is data
+                yield node.lineno, node.value, is_docstring
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            yield node.lineno, node.name[5:].replace("_", " "), False
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string, False

@@ -106,7 +106,7 @@ class Terminal:
         )
 
     def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end; whatever it says is never a traceback of jobkit's."""
+        """Run a command to its end; its output must not have a traceback of jobkit."""
         with tempfile.TemporaryDirectory() as scratch:
             done = prepared.run(arguments, self.env(**more), self.cwd or self.folder, Path(scratch))
         assert "jobkit/cli/" not in done.stderr, done.stderr
@@ -134,7 +134,7 @@ def open_terminal() -> Iterator[Terminal]:
 
 @pytest.fixture(scope="package")
 def terminal() -> Iterator[Terminal]:
-    """One home for all tests that only submit and look: starting a server and a worker for each would take minutes."""
+    """Shared home for tests that only submit and read: a server and a worker for each test would take minutes."""
     yield from open_terminal()
 
 

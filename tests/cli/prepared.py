@@ -1,4 +1,4 @@
-"""Commands in a fork of a process that has imported them already: 0.05 s of the processor's time instead of 0.4 s."""
+"""Commands in a fork of a process that has imported them already: 0.05 s of CPU time instead of 0.4 s."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def groups(terminal: Terminal, *options: str) -> list[dict[str, Any]]:
 
 
 def fail(terminal: Terminal, *texts: str) -> list[str]:
-    """Jobs that have failed."""
+    """Submit jobs that fail."""
     ids = [terminal.ok("submit", "fail", f"text={text}") for text in texts]
     wait_until(lambda: {job["id"] for job in failed_jobs(terminal)} >= set(ids), what="the jobs to fail")
     return ids
@@ -36,8 +36,8 @@ def clean(terminal: Terminal) -> None:
 
 
 @pytest.mark.nightly
-def test_list_and_show_tell_what_failed_where_and_with_what(terminal: Terminal) -> None:
-    ids = [*fail(terminal, "no"), *fail(terminal, "never")]  # the last one gives the group its title
+def test_list_and_show_name_error_place_and_arguments(terminal: Terminal) -> None:
+    ids = [*fail(terminal, "no"), *fail(terminal, "never")]  # the last job sets the title of the group
 
     listed, shown = terminal.ok("failed", "list"), terminal.ok("failed", "show", ids[0])
 
@@ -91,7 +91,7 @@ def test_mute_resolve_and_reopen_decide_what_is_listed(terminal: Terminal) -> No
 
 
 @pytest.mark.nightly
-def test_rm_by_age_leaves_the_others(terminal: Terminal) -> None:
+def test_rm_by_age_keeps_the_others(terminal: Terminal) -> None:
     fail(terminal, "no")
 
     assert terminal.run("failed", "rm", "--all", "--older", "1h").stdout == "0 jobs deleted\n"
@@ -107,8 +107,8 @@ def test_rm_by_age_leaves_the_others(terminal: Terminal) -> None:
             (("retry",), "give groups or ids of jobs, or --task NAME, or --all"),
             (("rm", "abcdef", "--all"), "give groups or ids of jobs, or --task NAME, or --all"),
             (("rm", "--all", "--older", "old"), "--older must be an age like 90, 30s, 15m, 2h, 1d or 1w, not 'old'"),
-            (("show", "nobody"), "no job 'nobody' is kept here"),
-            (("mute", "nobody"), "there is no group of failures 'nobody'"),
+            (("show", "missing"), "no job 'missing' is kept here"),
+            (("mute", "missing"), "there is no group of failures 'missing'"),
         ]
     ),
 )

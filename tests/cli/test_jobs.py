@@ -75,7 +75,7 @@ def test_ctrl_c_stops_the_waiting_and_not_the_job(terminal: Terminal) -> None:
     terminal.ok("cancel", job_id)
 
 
-def test_watch_tells_the_whole_log_of_a_job_that_has_ended(terminal: Terminal) -> None:
+def test_watch_prints_the_whole_log_of_an_ended_job(terminal: Terminal) -> None:
     job_id = terminal.ok("submit", "count", "n=2")
 
     done = terminal.run("watch", job_id)
@@ -84,7 +84,7 @@ def test_watch_tells_the_whole_log_of_a_job_that_has_ended(terminal: Terminal) -
     assert done.stdout == "line 0\nline 1\n4\n"
 
 
-def test_logs_can_be_followed_to_the_end_without_a_hole(terminal: Terminal) -> None:
+def test_logs_can_be_followed_to_the_end_without_gaps(terminal: Terminal) -> None:
     job_id = terminal.ok("submit", "count", "n=100", "pause=0.01")
 
     followed = terminal.ok("logs", job_id, "-f")
@@ -113,7 +113,7 @@ def test_a_terminal_gets_a_moving_bar(terminal: Terminal) -> None:
             seen += chunk
             if "━".encode() in seen and b"/ 20" in seen:
                 file.touch()
-    except OSError:  # how a pty says that the other side is closed
+    except OSError:  # a pty reports a closed other side like this
         pass
     os.close(ours)
 
@@ -168,7 +168,7 @@ def test_json_has_the_names_of_the_contract_and_utc(terminal: Terminal) -> None:
         assert isinstance(json.loads(terminal.ok(command, "--json")), list), command
 
 
-def test_jobs_can_be_narrowed_down(terminal: Terminal) -> None:
+def test_jobs_can_be_filtered(terminal: Terminal) -> None:
     failed = terminal.run("submit", "fail", "text=needle", "--wait").stdout.split()[0]
 
     assert failed[:8] in terminal.ok("jobs", "--state", "failed", "--task", "fail", "--search", "needle")
@@ -193,7 +193,7 @@ def test_retry_gives_a_new_job_that_names_the_old_one(terminal: Terminal) -> Non
 
 
 @pytest.mark.nightly
-def test_rm_forgets_ended_jobs_only(terminal: Terminal) -> None:
+def test_rm_deletes_only_ended_jobs(terminal: Terminal) -> None:
     ended = terminal.ok("submit", "count", "n=1", "--wait").splitlines()[0]
     waiting = terminal.ok("submit", "count", "n=1", "--delay", "600")
 
@@ -219,7 +219,7 @@ def test_an_id_may_be_short_but_not_ambiguous(terminal: Terminal) -> None:
     assert "at least 4 characters" in short.stderr
 
 
-def test_nothing_that_a_job_says_reaches_the_terminal_as_a_command(terminal: Terminal) -> None:
+def test_no_output_of_a_job_controls_the_terminal(terminal: Terminal) -> None:
     done = terminal.run("submit", "paint", "--wait")
     job_id = done.stdout.split()[0]
 
@@ -245,20 +245,20 @@ def test_an_unreachable_server_is_named_without_its_password(terminal: Terminal)
     assert done.stderr.count("\n") == 1
 
 
-def test_sync_runs_the_job_here(terminal: Terminal) -> None:
+def test_sync_runs_the_job_in_the_process(terminal: Terminal) -> None:
     done = terminal.run("--url", "sync://", "submit", "count", "n=2", "--wait")
 
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "4"
 
 
-def test_a_secret_meant_for_a_shared_redis_does_not_disturb_the_embedded_server(terminal: Terminal) -> None:
+def test_a_secret_for_a_shared_redis_does_not_affect_the_embedded_server(terminal: Terminal) -> None:
     done = terminal.run("submit", "count", "n=1", "--wait", JOBKIT_SECRET="for the team")
 
     assert done.returncode == 0, done.stderr
 
 
-def test_watch_as_json_tells_every_event_from_the_first(terminal: Terminal) -> None:
+def test_watch_as_json_prints_every_event(terminal: Terminal) -> None:
     file = terminal.folder / "enough"
     job_id = terminal.ok("submit", "count_until", f"path={file}")
     events = []

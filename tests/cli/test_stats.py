@@ -9,7 +9,7 @@ import pytest
 from tests.cli.conftest import Terminal
 
 
-def test_stats_tells_jobs_queues_and_workers(terminal: Terminal) -> None:
+def test_stats_shows_jobs_queues_and_workers(terminal: Terminal) -> None:
     terminal.ok("submit", "count", "n=1", "--wait")
 
     text = terminal.ok("stats")

@@ -29,7 +29,7 @@ def resumed(terminal: Terminal) -> Iterator[None]:
 
 
 @pytest.mark.nightly
-def test_a_paused_queue_says_so_and_goes_on_when_it_is_resumed(terminal: Terminal) -> None:
+def test_a_paused_queue_is_shown_and_continues_when_it_is_resumed(terminal: Terminal) -> None:
     assert terminal.ok("pause", "default") == "queue default paused"
 
     job_id = terminal.ok("submit", "count", "n=1")
@@ -46,7 +46,7 @@ def test_a_paused_queue_says_so_and_goes_on_when_it_is_resumed(terminal: Termina
 
 
 @pytest.mark.nightly
-def test_a_paused_task_lets_the_others_pass(terminal: Terminal) -> None:
+def test_a_paused_task_does_not_block_others(terminal: Terminal) -> None:
     terminal.ok("pause", "--task", "count")
 
     held = terminal.ok("submit", "count", "n=1")
@@ -58,7 +58,7 @@ def test_a_paused_task_lets_the_others_pass(terminal: Terminal) -> None:
 
 
 @pytest.mark.nightly
-def test_a_waiting_job_moves_to_the_queue_that_is_served(terminal: Terminal) -> None:
+def test_a_waiting_job_moves_to_another_queue(terminal: Terminal) -> None:
     job_id = terminal.ok("submit", "count", "n=1", "--queue", "nobody")
 
     assert terminal.ok("move", job_id[:6], "--queue", "default", "--priority", "3") == job_id
@@ -88,7 +88,7 @@ def test_bad_input_is_one_sentence_and_status_2(terminal: Terminal, arguments: t
     assert sentence in done.stderr
 
 
-def test_resuming_what_is_not_paused_and_pausing_what_nobody_knows_is_said(terminal: Terminal) -> None:
+def test_resuming_an_unpaused_queue_and_pausing_an_unknown_one_is_reported(terminal: Terminal) -> None:
     done = terminal.run("resume", "default")
     assert (done.returncode, done.stdout) == (1, "queue default was not paused\n")
 

@@ -1,7 +1,7 @@
 """One suite for the three places where jobs go: `sync://`, `local://` and `redis://`, with real servers and workers.
 
-A worker serves a namespace, so the tests of one place share one; each test ends by forgetting its jobs, and the check
-after it finds no key that nobody owns.
+A worker serves a namespace, so the tests of one place share one. After each test its jobs are deleted, and no key
+without an owner may be left.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support import environment, wait_until
 
 @pytest.fixture(scope="package", params=["sync", "redis", pytest.param("local", marks=pytest.mark.nightly)])
 def place(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """Arguments of `connect` for one place, with workers where it has them."""
+    """Arguments of `connect` for one place, with workers if the place has them."""
     if request.param == "sync":
         yield {"url": "sync://"}
     elif request.param == "local":
@@ -45,7 +45,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
 
 
 class worker_of:
-    """A real worker process for `connect` arguments, until the end of the block."""
+    """Context manager: a real worker process for `connect` arguments."""
 
     def __init__(self, arguments: dict[str, str], *options: str) -> None:
         self.arguments, self.options = arguments, options
@@ -64,9 +64,9 @@ class worker_of:
         self.process.wait(timeout=60)
 
 
-#: What a namespace keeps without a job: its queues, workers, task definitions and the stream of events.
+#: Keys of a namespace without jobs: queues, workers, task definitions and the stream of events.
 OWNED = (
-    "once:",  # has a TTL where its job has ended
+    "once:",  # expires if its job has ended
     "cache:",
     "starts:",
     "place",
@@ -84,7 +84,7 @@ OWNED = (
 
 @pytest.fixture
 def kit(place: dict[str, str]) -> Iterator[Kit]:
-    """A kit at that place; afterwards every job has ended and is forgotten, and nothing of it is left."""
+    """Kit at that place; afterwards every job is ended and deleted, and no key of it is left."""
     with jobkit.connect(**place) as kit:
         yield kit
         running = [job for job in kit.jobs(limit=10_000) if not job.is_terminal]

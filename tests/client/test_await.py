@@ -1,4 +1,4 @@
-"""`await job`: who stops waiting has stopped at once; the job goes on."""
+"""`await job`: a cancelled wait ends at once; the job continues."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HELD = SimpleNamespace()
 
 @pytest.fixture
 def kit() -> Iterator[Kit]:
-    """One whose jobs wait for ever."""
+    """Kit whose jobs wait forever."""
     with MemoryKit(at_once=False) as kit:
         yield kit
 
@@ -48,7 +48,7 @@ def test_a_cancelled_await_ends_at_once_and_not_the_job(kit: Kit) -> None:
     assert job.state == "queued"
 
 
-def test_an_interrupt_of_a_notebook_cell_that_awaits_a_job_is_seen_at_once(
+def test_an_interrupt_of_a_cell_that_awaits_a_job_takes_effect_at_once(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ipykernel's handler schedules the end of the cell without waking the loop."""
@@ -68,7 +68,7 @@ def test_an_interrupt_of_a_notebook_cell_that_awaits_a_job_is_seen_at_once(
         def interrupt() -> None:
             wait_until(sleeps, what="the loop to sleep")
             os.kill(os.getpid(), signal.SIGUSR1)
-            if not is_over.wait(PATIENCE_S / 2):  # the loop sleeps on: end the test, which has failed
+            if not is_over.wait(PATIENCE_S / 2):  # the loop still sleeps: end the failed test
                 woken.append(True)
                 loop.call_soon_threadsafe(lambda: None)
 
@@ -93,7 +93,7 @@ def test_an_interrupt_of_a_notebook_cell_that_awaits_a_job_is_seen_at_once(
 
 
 @pytest.mark.parametrize("way", ["job", "batch"])
-def test_a_job_in_a_thread_that_waits_for_a_job_stops_when_it_is_asked_to(kit: Kit, way: str) -> None:
+def test_a_job_in_a_thread_that_waits_for_a_job_can_be_cancelled(kit: Kit, way: str) -> None:
     batch = kit.map(len, ["abc"])
     began = threading.Event()
     heard: Any = Heard()

@@ -1,4 +1,4 @@
-"""Many jobs as one: map, sweep, and waiting for whichever ends first."""
+"""Batches: map, sweep, and waiting for the first end."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_batch_is_refused_whole_before_anything_is_stored(kit: Kit) -> None:
     assert kit.jobs() == []
 
 
-def test_a_sweep_says_which_arguments_it_swept_and_how_to_draw_the_same_points_again(kit: Kit) -> None:
+def test_a_sweep_shows_its_arguments_and_its_seed(kit: Kit) -> None:
     def area(a: float, b: float = 1.0) -> float:
         return a * b
 
@@ -144,7 +144,7 @@ def test_a_rule_cancels_the_rest_of_a_batch(kit: Kit) -> None:
     assert "stop_when held for job" in str(batch.jobs[-1].snapshot.history[-1].data["reason"])
 
 
-def test_a_batch_may_stop_at_the_first_failure_and_a_rule_that_raises_harms_nobody(
+def test_a_batch_may_stop_at_the_first_failure_and_survives_a_rule_that_raises(
     kit: Kit, caplog: pytest.LogCaptureFixture
 ) -> None:
     failing = kit.map(int, ["x", *["1"] * 30], stop_when="failed")
@@ -159,7 +159,7 @@ def test_a_batch_may_stop_at_the_first_failure_and_a_rule_that_raises_harms_nobo
     wait_until(lambda: caplog.text.count("the stop_when rule of a batch raised") == 1, what="one report")
 
 
-def test_retried_jobs_can_take_the_places_of_the_failed_ones(kit: Kit, tmp_path: Path) -> None:
+def test_retried_jobs_can_replace_the_failed_ones(kit: Kit, tmp_path: Path) -> None:
     def once(flag: str) -> str:
         import pathlib
 
@@ -198,7 +198,7 @@ def test_thousands_of_jobs_are_one_bulk_submit(kit: Kit) -> None:
     assert [job.result() for job in batch] == list(range(3000))
 
 
-def test_results_keep_an_argument_that_is_called_like_a_column_of_ours(kit: Kit) -> None:
+def test_results_keep_an_argument_with_the_name_of_a_column(kit: Kit) -> None:
     def same(value: int, state: str) -> int:
         return value * 2
 

@@ -1,4 +1,4 @@
-"""A job or a batch as an argument: the second waits, gets the result in its place, or fails with the reason."""
+"""A job or batch as an argument: the second job waits, gets the result instead, or fails with the reason."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_chain_passes_results_on(kit: Kit) -> None:
     assert third.snapshot.spec.needs == (second.id,)
 
 
-def test_jobs_and_batches_may_stand_anywhere_in_the_arguments(kit: Kit) -> None:
+def test_jobs_and_batches_may_be_nested_in_the_arguments(kit: Kit) -> None:
     def collect(values: list, table: dict, *more: int) -> dict:
         return {"values": values, "table": table, "more": more}
 
@@ -53,7 +53,7 @@ def test_fan_out_and_fan_in(kit: Kit) -> None:
     assert total.result(60) == 34
 
 
-def test_a_failure_flows_downstream_with_its_reason(kit: Kit) -> None:
+def test_a_failure_ends_downstream_jobs_with_the_reason(kit: Kit) -> None:
     broken = kit.submit(int, "x")
     second = kit.submit(add, broken)
     third = kit.submit(add, 1, b=second)
@@ -64,7 +64,7 @@ def test_a_failure_flows_downstream_with_its_reason(kit: Kit) -> None:
     assert f"job {broken.id} (int)" in reason
 
 
-def test_a_result_that_does_not_fit_is_refused_where_it_arrives(kit: Kit) -> None:
+def test_a_result_of_the_wrong_type_is_refused_by_the_worker(kit: Kit) -> None:
     text = kit.submit(str, "no number")
 
     job = kit.submit(add, text)
@@ -74,7 +74,7 @@ def test_a_result_that_does_not_fit_is_refused_where_it_arrives(kit: Kit) -> Non
     assert job.error.kind == "rejected"
 
 
-def test_a_waiting_job_is_cancelled_alone_and_takes_its_followers_with_it(kit: Kit) -> None:
+def test_cancelling_a_waiting_job_cancels_its_followers_only(kit: Kit) -> None:
     if kit.settings.scheme == "sync":
         pytest.skip("with sync:// no job waits")
     slow = kit.options(delay=60).submit(add, 1)
@@ -104,7 +104,7 @@ def test_a_retried_parent_keeps_its_children_waiting(kit: Kit, tmp_path: object)
     assert kit.submit(add, parent).result(60) == 8
 
 
-def test_a_retry_runs_what_failed_upstream_again_and_each_of_it_once(kit: Kit, tmp_path: object) -> None:
+def test_a_retry_runs_failed_upstream_jobs_again_once(kit: Kit, tmp_path: object) -> None:
     def second_time(flag: str) -> int:
         import pathlib
 
@@ -131,7 +131,7 @@ def test_a_retry_runs_what_failed_upstream_again_and_each_of_it_once(kit: Kit, t
     assert kit.get(retried.snapshot.spec.needs[0]).snapshot.spec.retry_of == root.id
 
 
-def test_a_removed_parent_is_told_of(kit: Kit) -> None:
+def test_a_missing_parent_is_named(kit: Kit) -> None:
     parent = kit.submit(add, 1)
     parent.wait(60)
     kit.delete([parent.id])
@@ -139,7 +139,7 @@ def test_a_removed_parent_is_told_of(kit: Kit) -> None:
     assert "is not kept: it was removed" in failing(kit, kit.submit(add, parent))
 
 
-def test_a_rerun_keeps_what_it_needs_and_can_be_given_other_jobs(kit: Kit) -> None:
+def test_a_rerun_keeps_its_parents_or_gets_other_ones(kit: Kit) -> None:
     one, two = kit.submit(add, 1), kit.submit(add, 10)
     job = kit.submit(add, one, b=5)
     assert job.result(60) == 7
@@ -151,7 +151,7 @@ def test_a_rerun_keeps_what_it_needs_and_can_be_given_other_jobs(kit: Kit) -> No
     assert job.retry().result(60) == 7
 
 
-def test_large_and_pickled_results_go_from_worker_to_worker(kit: Kit) -> None:
+def test_large_and_pickled_results_are_passed_between_workers(kit: Kit) -> None:
     big = kit.submit(lambda: b"x" * 3_000_000)
     odd = kit.submit(lambda: {1, 2, 3})
 
@@ -171,7 +171,7 @@ def test_coroutines_and_classes_take_results_too(kit: Kit) -> None:
     assert kit.submit(Doubled, n=kit.submit(later, kit.submit(later, 1))).result(60) == 6
 
 
-def test_a_job_inside_of_an_object_is_refused_with_what_to_do(kit: Kit) -> None:
+def test_a_job_inside_an_object_is_refused_with_advice(kit: Kit) -> None:
     class Box:
         pass
 

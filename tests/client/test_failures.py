@@ -1,4 +1,4 @@
-"""Groups of failures from Python: what they tell, and running many again, also with other arguments."""
+"""Groups of failures from Python: their contents, and running many jobs again, also with changed arguments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def own_tasks() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_remembered(kit: Kit) -> Iterator[None]:
-    """What somebody said of a group outlives its jobs, and the tests of a place share a namespace."""
+    """Delete verdicts, which outlive their jobs: the tests of a place share a namespace."""
     yield
     for group in kit.failures(limit=1000):
         kit.drop(group.id)
@@ -48,7 +48,7 @@ def only(kit: Kit) -> FailureGroup:
 
 
 def failed(kit: Kit, task: Any, *calls: dict[str, Any]) -> list[jobkit.Job]:
-    """Jobs that have ended, in this order."""
+    """Submit jobs and wait until they have ended, in this order."""
     jobs = []
     for call in calls:
         jobs.append(kit.submit(task, **call))
@@ -60,7 +60,7 @@ def results(kit: Kit, ids: Any) -> list[Any]:
     return [kit.get(job_id).result(60) for job_id in ids]
 
 
-def test_failed_jobs_are_grouped_and_told(kit: Kit) -> None:
+def test_failed_jobs_are_grouped_and_described(kit: Kit) -> None:
     task = jobkit.task(name="divide")(divide)
 
     failed(kit, task, {"a": 1}, {"a": 2}, {"a": 4, "b": 2})
@@ -78,7 +78,7 @@ def test_failed_jobs_are_grouped_and_told(kit: Kit) -> None:
     assert kit.failures("muted") == []
 
 
-def test_a_group_is_run_again_once_however_often_it_is_asked_for(kit: Kit) -> None:
+def test_a_group_is_run_again_only_once(kit: Kit) -> None:
     task = jobkit.task(name="divide")(divide)
     old = failed(kit, task, {"a": 1}, {"a": 2})
 
@@ -93,7 +93,7 @@ def test_a_group_is_run_again_once_however_often_it_is_asked_for(kit: Kit) -> No
 
 
 @pytest.mark.parametrize("is_importable", [True, False], ids=["a task", "a function that travels by value"])
-def test_changed_arguments_are_checked_and_put_in_by_the_jobs_own_process(kit: Kit, is_importable: bool) -> None:
+def test_changed_arguments_are_checked_and_applied_in_the_jobs_process(kit: Kit, is_importable: bool) -> None:
     task = jobkit.task(name="divide")(divide)
 
     def by_value(a: int, b: int = 0, how: str = "exact") -> float:
@@ -111,8 +111,8 @@ def test_changed_arguments_are_checked_and_put_in_by_the_jobs_own_process(kit: K
     assert only(kit).healed == 2
 
 
-def test_what_was_changed_once_stays_so_when_it_is_run_again(kit: Kit) -> None:
-    """By a retry, by other changes, and by `rerun`, which reads the arguments."""
+def test_changes_are_kept_when_a_job_is_run_again(kit: Kit) -> None:
+    """By a retry, by further changes, and by `rerun`, which reads the arguments."""
     task = jobkit.task(name="divide")(divide)
     [first] = failed(kit, task, {"a": 6})
     [second] = kit.retry_many([first.id], changes={"a": 8}).jobs.values()
@@ -127,7 +127,7 @@ def test_what_was_changed_once_stays_so_when_it_is_run_again(kit: Kit) -> None:
 
 def test_a_date_is_changed_as_text_and_arrives_as_a_date(kit: Kit) -> None:
     task = jobkit.task(name="day")(day)
-    failed(kit, task, {"when": date(2026, 4, 1), "extra": {1, 2}})  # the set makes it a pickle
+    failed(kit, task, {"when": date(2026, 4, 1), "extra": {1, 2}})  # a set needs a pickle
 
     came = kit.retry_failures(only(kit).id, changes={"when": "2026-04-02"})
 
@@ -175,7 +175,7 @@ def test_jobs_that_cannot_be_run_again_are_named_and_the_others_run(kit: Kit) ->
     assert "no job 'gone' is kept here" in came.refused["gone"]
 
 
-def test_what_failed_for_want_of_a_result_is_run_again_with_what_it_needs(kit: Kit) -> None:
+def test_a_job_without_its_needed_result_is_run_again_with_its_parent(kit: Kit) -> None:
     task = jobkit.task(name="divide")(divide)
     need = kit.submit(task, 1)
     after = kit.submit(divide, need, 1)
@@ -189,7 +189,7 @@ def test_what_failed_for_want_of_a_result_is_run_again_with_what_it_needs(kit: K
     assert kit.snapshot(again.spec.needs[0]).spec.retry_of == need.id
 
 
-def test_muted_resolved_and_opened_again(kit: Kit) -> None:
+def test_groups_are_muted_resolved_and_reopened(kit: Kit) -> None:
     failed(kit, divide, {"a": 1})
     group = only(kit).id
 
@@ -202,7 +202,7 @@ def test_muted_resolved_and_opened_again(kit: Kit) -> None:
     assert kit.failure(group).state == "regressed"
 
 
-def test_dropping_forgets_the_jobs_and_the_group(kit: Kit) -> None:
+def test_dropping_deletes_the_jobs_and_the_group(kit: Kit) -> None:
     jobs = failed(kit, divide, {"a": 1}, {"a": 2})
     kit.mute(only(kit).id)
 
@@ -214,8 +214,8 @@ def test_dropping_forgets_the_jobs_and_the_group(kit: Kit) -> None:
 
 
 def test_unknown_groups_and_states_are_refused_by_name(kit: Kit) -> None:
-    with pytest.raises(jobkit.JobNotFound, match="there is no group of failures 'nobody'"):
-        kit.mute("nobody")
+    with pytest.raises(jobkit.JobNotFound, match="there is no group of failures 'missing'"):
+        kit.mute("missing")
     with pytest.raises(jobkit.InvalidParams, match="state must be one of open, muted, resolved, regressed, not 'bad'"):
         kit.failures("bad")
     with pytest.raises(jobkit.InvalidParams, match="limit must be a whole number"):

@@ -1,4 +1,4 @@
-"""A client dies, is cut off or waits exactly before and after the reply to its submit: never a second job."""
+"""A client dies, is cut off or delayed directly before or after the reply to its submit: no second job is stored."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def place(server: Server) -> dict[str, str]:
 
 @pytest.fixture
 def kit(place: dict[str, str]) -> Iterator[Kit]:
-    """One without faults."""
+    """Kit without faults."""
     with jobkit.connect(**place) as kit:
         yield kit
 
 
 @pytest.fixture
 def struck(place: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Kit]:
-    """One whose submit meets the fault that the test names."""
+    """Kit whose submit meets the fault of the test."""
     faults.arm(request.param)
     try:
         with jobkit.connect(**place) as kit:
@@ -57,7 +57,7 @@ EVERY = [f"submit:{moment}:{what}" for moment in MOMENTS for what in ("drop", "d
 
 
 @pytest.mark.parametrize("struck", [fault for fault in EVERY if "after" not in fault], indirect=True)
-def test_a_submit_that_is_cut_off_or_waits_makes_one_job(struck: Kit, kit: Kit) -> None:
+def test_a_submit_that_is_cut_off_or_delayed_stores_one_job(struck: Kit, kit: Kit) -> None:
     job = struck.submit(jobs.count_up, 1)
 
     assert [found.id for found in kit.jobs()] == [job.id]
@@ -66,7 +66,7 @@ def test_a_submit_that_is_cut_off_or_waits_makes_one_job(struck: Kit, kit: Kit) 
 
 
 @pytest.mark.parametrize("struck", EVERY, indirect=True)
-def test_many_that_are_submitted_together_are_each_there_once(struck: Kit, kit: Kit) -> None:
+def test_each_job_of_a_bulk_submit_is_stored_once(struck: Kit, kit: Kit) -> None:
     batch = struck.map(jobs.count_up, [{"n": n} for n in range(20)])
 
     assert {found.id for found in kit.jobs()} == {job.id for job in batch.jobs}
@@ -75,7 +75,7 @@ def test_many_that_are_submitted_together_are_each_there_once(struck: Kit, kit: 
 
 
 @pytest.mark.parametrize("struck", ["cancel:before_reply:drop", "cancel:before_send:drop"], indirect=True)
-def test_a_cancel_whose_reply_is_lost_says_so_and_may_be_repeated(struck: Kit, kit: Kit) -> None:
+def test_a_cancel_with_a_lost_reply_raises_and_may_be_repeated(struck: Kit, kit: Kit) -> None:
     job = struck.submit(jobs.count_up, 1)
 
     with pytest.raises(jobkit.StoreUnavailable):
@@ -107,7 +107,7 @@ def test_a_client_that_dies_at_its_submit_and_starts_again_with_the_key_has_one_
     assert accepted in ([], [job.id])
 
 
-def test_a_text_that_is_no_fault_is_refused() -> None:
+def test_an_invalid_fault_is_refused() -> None:
     for text in ("finish", "finish:now:kill", "finish:before_send:burn", "finish:before_send:kill:x"):
         with pytest.raises(ValueError, match="."):
             faults.parse(text)

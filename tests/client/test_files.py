@@ -1,4 +1,4 @@
-"""Files of jobs, with real workers: where they lie, who may read them, what is refused, and when they go."""
+"""Files of jobs with real workers: their folder, access rights, refusals and deletion."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .conftest import worker_of
 
 @pytest.fixture(scope="module")
 def team(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A namespace whose workers keep files in a directory, and beat fast."""
+    """Namespace whose workers keep files in a directory and send frequent heartbeats."""
     results = tmp_path_factory.mktemp("shared") / "results"
     arguments = {
         "url": server.url,
@@ -52,7 +52,7 @@ def kit(team: dict[str, Any]) -> Iterator[Kit]:
 
 
 def files_of(kit: Kit) -> list[Path]:
-    """By `os.walk`, since directories may go meanwhile."""
+    """By `os.walk`, since directories may be deleted meanwhile."""
     return [Path(folder, name) for folder, _, names in os.walk(kit.settings.results) for name in names]
 
 
@@ -60,7 +60,7 @@ def big(size: int = 3_000_000) -> bytes:
     return bytes(size)
 
 
-def test_files_are_for_their_owner_alone_and_have_opaque_names(kit: Kit) -> None:
+def test_files_are_private_and_have_opaque_names(kit: Kit) -> None:
     """The worker's umask is 000."""
 
     def saves() -> bytes:
@@ -83,7 +83,7 @@ def test_files_are_for_their_owner_alone_and_have_opaque_names(kit: Kit) -> None
     assert kit.artifact(job.id, "secret plan.txt").read() == b"x" * 3_000_000
 
 
-def test_files_go_with_a_job_that_is_removed(kit: Kit) -> None:
+def test_files_are_deleted_with_a_removed_job(kit: Kit) -> None:
     job = kit.submit(big)
     job.result(60)
     assert files_of(kit)
@@ -95,7 +95,7 @@ def test_files_go_with_a_job_that_is_removed(kit: Kit) -> None:
         kit.artifacts(job.id)
 
 
-def test_files_go_with_a_job_that_expires(kit: Kit) -> None:
+def test_files_are_deleted_with_an_expired_job(kit: Kit) -> None:
     job = kit.options(result_ttl=1).submit(big)
     job.result(60)
     assert files_of(kit)
@@ -114,9 +114,9 @@ def test_the_store_holds_a_reference_and_no_result(kit: Kit) -> None:
     assert len(sealed) < 500
 
 
-@pytest.mark.parametrize("key", ["of these tests", "of somebody else", ""])
+@pytest.mark.parametrize("key", ["of these tests", "of another team", ""])
 def test_a_forged_reference_is_refused(kit: Kit, tmp_path: Path, key: str) -> None:
-    """Also by someone who has the key of another team, or none; and with the key, a path that is not of our making."""
+    """Signed with another team's key, unsigned, or correctly signed with a path outside the file store."""
     import msgspec
 
     job = kit.submit(big)
@@ -140,7 +140,7 @@ def arguments_of(kit: Kit) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_file_that_was_changed_or_exchanged_is_refused(kit: Kit) -> None:
+def test_a_changed_or_replaced_file_is_refused(kit: Kit) -> None:
     first, second = kit.submit(big), kit.submit(big, 4_000_000)
     assert len(first.result(60)) + len(second.result(60)) == 7_000_000
     one, other = sorted((p for p in files_of(kit) if p.name.startswith("result")), key=lambda p: p.stat().st_size)
@@ -155,7 +155,7 @@ def test_a_file_that_was_changed_or_exchanged_is_refused(kit: Kit) -> None:
         first.result(60)
 
 
-def test_where_the_directory_is_not_shared_the_sentence_says_so(kit: Kit, tmp_path: Path) -> None:
+def test_a_directory_that_is_not_shared_is_named(kit: Kit, tmp_path: Path) -> None:
     def saves() -> bytes:
         import jobkit
 
@@ -188,7 +188,9 @@ def test_the_whole_of_a_long_log_is_in_its_file(kit: Kit) -> None:
         import sys
 
         for n in range(200_000):
-            sys.stdout.write(f"line {n}\n")  # at once: on a busy machine a half printed line may be shown in two
+            sys.stdout.write(
+                f"line {n}\n"
+            )  # in one call: a half printed line may be shown in two parts on a busy machine
         subprocess.run([sys.executable, "-c", "for i in range(1, 300_001): print(i)"], check=True)
 
     job = kit.submit(floods)
@@ -255,7 +257,7 @@ def test_jobs_that_share_a_process_have_whole_logs_and_artifacts_too(kit: Kit, i
     assert [(one.name, len(one.read())) for one in job.artifacts()] == [("large", 2_000_000), ("small", 1)]
 
 
-def test_too_many_and_too_large_artifacts_are_refused_where_there_is_no_directory(server: Server) -> None:
+def test_too_many_and_too_large_artifacts_are_refused_without_a_directory(server: Server) -> None:
     arguments = {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "s"}
 
     def saves(sizes: list[int]) -> None:
@@ -276,7 +278,7 @@ def test_too_many_and_too_large_artifacts_are_refused_where_there_is_no_director
         assert len(many.artifacts()) == 100
 
 
-def test_results_may_lie_where_fsspec_reaches(server: Server, tmp_path: Path) -> None:
+def test_results_may_be_stored_by_fsspec(server: Server, tmp_path: Path) -> None:
     arguments = {
         "url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "s", "heartbeat": "0.2",
         "results": f"file://{tmp_path}/bucket",
@@ -307,7 +309,7 @@ def test_results_may_lie_where_fsspec_reaches(server: Server, tmp_path: Path) ->
         ("/proc/no", "the directory for results /proc/no cannot be used"),
     ],
 )
-def test_a_worker_that_cannot_keep_files_says_so_at_once(server: Server, results: str, sentence: str) -> None:
+def test_a_worker_that_cannot_store_files_reports_it_at_once(server: Server, results: str, sentence: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "jobkit", "worker", "--burst"],
         env=environment(JOBKIT_URL=server.url, JOBKIT_RESULTS=results),
@@ -323,7 +325,7 @@ def test_a_worker_that_cannot_keep_files_says_so_at_once(server: Server, results
 
 
 @pytest.mark.nightly
-def test_a_flood_of_lines_delays_neither_heartbeat_nor_neighbours(kit: Kit) -> None:
+def test_a_flood_of_lines_delays_neither_heartbeats_nor_other_jobs(kit: Kit) -> None:
     def floods() -> None:
         for n in range(400_000):
             print("line", n)
@@ -344,5 +346,5 @@ def test_a_flood_of_lines_delays_neither_heartbeat_nor_neighbours(kit: Kit) -> N
     assert len(beats) >= 5
     path = flood.log_file()
     assert path is not None
-    # Word for word, not line for line: one that is half printed when the machine turns to others is shown in two.
+    # By words, not lines: a half printed line may be shown in two parts on a busy machine.
     assert path.read_text().replace("\n", "") == "".join(f"line {n}" for n in range(400_000))

@@ -13,7 +13,7 @@ from jobkit.tasks.registry import registry
 from tests.support import wait_until
 
 
-def test_a_job_is_found_again_with_its_past_from_another_kit(kit: Kit, place: dict[str, str]) -> None:
+def test_a_job_is_found_with_its_history_by_another_kit(kit: Kit, place: dict[str, str]) -> None:
     job = kit.submit(len, "abc")
     job.wait(60)
 
@@ -25,7 +25,7 @@ def test_a_job_is_found_again_with_its_past_from_another_kit(kit: Kit, place: di
         assert [attempt.outcome for attempt in again.attempts] == ["succeeded"]
 
 
-def test_a_handle_that_came_late_is_live_too(kit: Kit, place: dict[str, str]) -> None:
+def test_a_handle_of_a_running_job_is_live_too(kit: Kit, place: dict[str, str]) -> None:
     if kit.settings.scheme == "sync":
         pytest.skip("with sync:// no job waits")
     job = kit.options(delay=0.5).submit(len, "abc")
@@ -108,19 +108,19 @@ def test_a_removed_job_is_gone_with_everything(kit: Kit) -> None:
         kit.snapshot(job.id)
 
 
-def test_counts_stats_and_queues_tell_the_same(kit: Kit) -> None:
+def test_counts_stats_and_queues_agree(kit: Kit) -> None:
     kit.submit(len, "abc").wait(60)
     kit.options(queue="nobody", delay=3600).submit(len, "abc")
 
     stats = kit.stats()
 
-    waits = kit.settings.scheme != "sync"  # there a delay is not waited for
+    waits = kit.settings.scheme != "sync"  # it does not wait for a delay
     assert stats["jobs"]["succeeded"] == (1 if waits else 2)
     assert kit.queues()["nobody"]["scheduled"] == (1 if waits else 0)
     assert stats["jobs"] == kit.counts()
 
 
-def test_a_task_gives_its_own_form(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_has_a_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOBKIT_URL", "sync://")
 
     @jobkit.task(name="form_of_its_own")
@@ -137,9 +137,7 @@ def test_a_task_gives_its_own_form(monkeypatch: pytest.MonkeyPatch) -> None:
         registry._tasks.pop("form_of_its_own")
 
 
-def test_a_rerun_is_of_the_same_function_whatever_else_bears_its_name(
-    kit: Kit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rerun_runs_the_same_function_even_if_another_has_its_name(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     job = kit.submit(textwrap.indent, "abc", "- ")
     assert job.result(60) == "- abc"
     monkeypatch.setattr(registry, "_tasks", dict(registry._tasks))

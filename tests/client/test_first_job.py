@@ -1,4 +1,4 @@
-"""What everybody does first: submit, wait, read the result, the log, the progress, the error."""
+"""First steps: submit, wait, read result, log, progress and error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import jobkit
 from jobkit.client.kit import Kit
 
 
-def test_a_submitted_function_runs_elsewhere_and_gives_its_value(kit: Kit) -> None:
+def test_a_submitted_function_runs_and_returns_its_value(kit: Kit) -> None:
     def double(x: int) -> int:
         return 2 * x
 
@@ -24,7 +24,7 @@ def test_a_submitted_function_runs_elsewhere_and_gives_its_value(kit: Kit) -> No
     assert job.params == {"x": 21}
 
 
-def test_lambdas_builtins_and_coroutines_are_as_good_as_functions(kit: Kit) -> None:
+def test_lambdas_builtins_and_coroutines_can_be_submitted(kit: Kit) -> None:
     async def later(x: int) -> int:
         await asyncio.sleep(0)
         return x + 1
@@ -35,7 +35,7 @@ def test_lambdas_builtins_and_coroutines_are_as_good_as_functions(kit: Kit) -> N
 
 
 @pytest.mark.filterwarnings("default")  # with sync:// the job's warning is also one of this process
-def test_what_a_job_prints_logs_and_warns_is_in_its_log_in_order(kit: Kit) -> None:
+def test_output_log_records_and_warnings_are_in_the_log_in_order(kit: Kit) -> None:
     def talk() -> None:
         import logging
         import warnings
@@ -67,7 +67,7 @@ def test_progress_reaches_the_handle_and_its_last_value_always_arrives(kit: Kit)
     assert (job.done, job.total, job.message) == (1000, 1000, "steps")
 
 
-def test_the_error_of_a_failed_job_is_told_with_the_users_own_traceback(kit: Kit) -> None:
+def test_the_error_of_a_failed_job_has_the_users_traceback(kit: Kit) -> None:
     def broken(key: str) -> None:
         {}[key]
 
@@ -93,7 +93,7 @@ UNAVAILABLE: dict[str, tuple[Callable[[], object], str]] = {
 
 
 @pytest.mark.parametrize("kind", UNAVAILABLE)
-def test_a_value_that_cannot_be_kept_costs_only_the_value(kit: Kit, kind: str) -> None:
+def test_a_value_that_cannot_be_kept_does_not_fail_the_job(kit: Kit, kind: str) -> None:
     function, why = UNAVAILABLE[kind]
     job = kit.submit(function)
 
@@ -104,7 +104,7 @@ def test_a_value_that_cannot_be_kept_costs_only_the_value(kit: Kit, kind: str) -
     assert job.preview()["text"]
 
 
-def test_events_tell_the_whole_life_without_a_gap(kit: Kit) -> None:
+def test_events_have_the_whole_life_of_a_job_without_gaps(kit: Kit) -> None:
     job = kit.submit(len, "abc")
     job.wait(60)
 
@@ -116,7 +116,7 @@ def test_events_tell_the_whole_life_without_a_gap(kit: Kit) -> None:
 
 
 def abc_after(gate: str) -> str:
-    """Waits until the test has set its watchers."""
+    """Wait until the test has set its watchers."""
     import time
     from pathlib import Path
 
@@ -130,7 +130,7 @@ def test_watchers_see_every_state_in_order(kit: Kit, tmp_path: Path) -> None:
         pytest.skip("with sync:// the job has ended before a watcher can be set")
     seen = []
     gate = tmp_path / "gate"
-    job = kit.submit(len, kit.submit(abc_after, str(gate)))  # scheduled until that one has ended
+    job = kit.submit(len, kit.submit(abc_after, str(gate)))  # scheduled until the parent has ended
     job.param.watch(lambda event: seen.append(str(event.new)), "state")
 
     gate.touch()

@@ -1,4 +1,4 @@
-"""Users' functions that are told of events: `kit.on`."""
+"""Users' functions as event hooks: `kit.on`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_hook_that_raises_is_logged_and_called_again(kit, caplog: pytest.LogCa
     assert "2 calls, 2 errors" in repr(hook)
 
 
-def test_a_hook_that_hangs_holds_up_neither_jobs_nor_other_hooks_nor_the_end(place) -> None:
+def test_a_hook_that_hangs_blocks_neither_jobs_nor_other_hooks_nor_close(place) -> None:
     kit = jobkit.connect(**place)
     is_over = threading.Event()
     told: list[str] = []
@@ -58,7 +58,7 @@ def test_a_hook_that_hangs_holds_up_neither_jobs_nor_other_hooks_nor_the_end(pla
     is_over.set()
 
 
-def test_a_stopped_hook_is_not_called_any_more(kit) -> None:
+def test_a_stopped_hook_is_no_longer_called(kit) -> None:
     hook = kit.on("ended")(lambda job: None)
     kit.submit(len, "abc").wait(60)
     wait_until(lambda: hook.calls == 1, what="the first call")

@@ -1,4 +1,4 @@
-"""A live handle against every order of events: lost, late, twice, beside snapshots that are older than they are."""
+"""A live handle with events in any order: lost, late, repeated, with snapshots that are older than the events."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tests.support import examples
 
 Steps = list[tuple[str, int]]
 
-#: What becomes of each attempt but the last.
+#: Outcome of each attempt except the last.
 ways = st.lists(st.sampled_from(["retried", "released", "lost", "progress", "cancel"]), max_size=6)
-#: What happens between the store and the handle; the number chooses among what there is.
+#: Steps between the store and the handle; the number selects an event or snapshot.
 actions = st.lists(
     st.tuples(st.sampled_from(["happen", "deliver", "lose", "again", "read", "take"]), st.integers(0, 7)), max_size=60
 )
 
 
 async def history(ways: list[str]) -> tuple[list[JobEvent], list[JobSnapshot]]:
-    """What was told of a job, in order, and its snapshot after each."""
+    """Published events of a job, in order, and its snapshot after each."""
     store = RedisStore(settings_for(private.server.url(), max_losses=50))
     try:
         return await _history(store, ways)
@@ -80,13 +80,13 @@ async def _new(store: RedisStore, known: list[JobEvent]) -> Any:
 
 @settings(max_examples=examples(2_000), deadline=None)
 @given(ways=ways, actions=actions, first=st.integers(0, 3))
-def test_it_shows_each_state_once_in_order_and_ends_where_the_store_is(
+def test_a_handle_shows_each_state_once_in_order_and_ends_like_the_store(
     ways: list[str], actions: Steps, first: int
 ) -> None:
     async def act() -> None:
         told, snapshots = await history(ways)
         live = LiveJobs(store=None, hub=None)  # type: ignore[arg-type]  # driven by hand
-        at = min(first, len(snapshots) - 1)  # what has happened in the store so far
+        at = min(first, len(snapshots) - 1)  # events in the store so far
         handle = Job(kit=None, snapshot=snapshots[at])  # type: ignore[arg-type]
         live._keep(handle)
         shown = [(handle.snapshot.seq, str(handle.snapshot.state))]
@@ -113,7 +113,7 @@ def test_it_shows_each_state_once_in_order_and_ends_where_the_store_is(
                 read.append(snapshots[at])
             elif action == "take" and read and not handle.snapshot.is_terminal:
                 live._catch_up(handle, read.pop(n % len(read)))
-        if not handle.snapshot.is_terminal:  # the next look at the store, which is never far
+        if not handle.snapshot.is_terminal:  # the next read of the store, which follows soon
             live._catch_up(handle, snapshots[-1])
 
         truth = [(snapshot.seq, str(snapshot.state)) for snapshot in snapshots_by_seq(told, snapshots)]
@@ -124,7 +124,7 @@ def test_it_shows_each_state_once_in_order_and_ends_where_the_store_is(
 
 
 def snapshots_by_seq(told: list[JobEvent], snapshots: list[JobSnapshot]) -> list[JobSnapshot]:
-    """The snapshot after each event, also where one verb told of several."""
+    """Return the snapshot after each event, also if one verb published several."""
     from jobkit.model import apply
 
     now, found = snapshots[0], [snapshots[0]]

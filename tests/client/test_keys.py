@@ -11,7 +11,7 @@ from tests.support import wait_until
 
 @pytest.fixture
 def by_events_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Handles are not read again after a time: they end by their events or not at all."""
+    """Turn off the periodic reads of handles: they change only by events."""
     monkeypatch.setattr(live, "SAFETY_REFRESH_S", 3600.0)
 
 
@@ -34,7 +34,7 @@ def test_a_key_gives_the_same_job_while_it_waits_runs_and_when_it_has_ended(kit:
     assert [job.id for job in kit.jobs()] == [first.id]
 
 
-def test_another_task_has_keys_of_its_own(kit: Kit) -> None:
+def test_keys_of_another_task_are_separate(kit: Kit) -> None:
     assert kit.options(key="nightly").submit(one).id != kit.options(key="nightly").submit(other).id
 
 
@@ -51,7 +51,7 @@ def test_a_key_is_free_again_when_its_job_has_expired(kit: Kit) -> None:
 
 
 @pytest.mark.usefixtures("by_events_alone")
-def test_a_key_is_free_again_when_its_job_is_forgotten(kit: Kit) -> None:
+def test_a_key_is_free_again_when_its_job_is_deleted(kit: Kit) -> None:
     first = kit.options(key="nightly").submit(one, 1)
     assert first.result(60) == 1
     kit.delete([first.id])
@@ -60,4 +60,4 @@ def test_a_key_is_free_again_when_its_job_is_forgotten(kit: Kit) -> None:
 
     assert again.id == first.id
     assert again.result(60) == 2
-    assert first.result() == 1  # what the old handle knows does not change
+    assert first.result() == 1  # the old handle does not change

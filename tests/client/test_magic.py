@@ -46,7 +46,7 @@ def test_a_cell_runs_as_a_job_with_the_variables_that_it_uses(shell: Any, kit: K
     assert "hi" in job.logs()
 
 
-def test_what_goes_wrong_in_a_cell_is_told_with_its_line(shell: Any) -> None:
+def test_an_error_in_a_cell_has_its_line(shell: Any) -> None:
     job = shell.run_cell_magic("job", "", "a = 1\nb = [][a]")
 
     job.wait(60)
@@ -83,6 +83,6 @@ def test_the_line_has_a_name_and_options(line: str, read: tuple[str, dict[str, A
 
 
 @pytest.mark.parametrize("line", ["a b", "3x", "--queue", "'open"])
-def test_a_line_that_says_something_else_is_refused(line: str) -> None:
+def test_a_line_with_anything_else_is_refused(line: str) -> None:
     with pytest.raises(InvalidParams):
         read_line(line)

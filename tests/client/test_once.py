@@ -1,4 +1,4 @@
-"""Same work once, over the client: `unique`, `debounce` and `cache`, in each place where jobs go."""
+"""Deduplication by the client: `unique`, `debounce` and `cache`, in each place where jobs run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobkit.tasks.work import code_version
 
 
 def task(function: Callable[..., Any], **options: Any) -> TaskDef[..., Any]:
-    """A task that nobody else has: its keys are its own."""
+    """Task of this test only, with separate keys."""
     return new_task(function, name=f"t{secrets.token_hex(4)}", **options)
 
 
@@ -35,7 +35,7 @@ def test_the_same_work_while_it_waits_is_one_job(kit: Kit) -> None:
     assert kit.options(unique=False).submit(same, 1).id != first.id
 
 
-def test_a_key_says_what_the_same_work_is(kit: Kit) -> None:
+def test_a_key_defines_the_same_work(kit: Kit) -> None:
     same = task(draw, unique=60, unique_key=lambda user: user)
     first = kit.submit(same, 1, user="bob")
 
@@ -45,13 +45,13 @@ def test_a_key_says_what_the_same_work_is(kit: Kit) -> None:
     assert kit.submit(by_text, 1).id == kit.submit(by_text, 1, verbose=True).id
 
 
-def test_a_batch_has_the_same_work_once(kit: Kit) -> None:
+def test_a_batch_deduplicates_its_jobs(kit: Kit) -> None:
     batch = kit.map(task(draw, unique=60), [{"n": 1}, {"n": 2}, {"n": 1}])
 
     assert len(batch.jobs) == 2
 
 
-def test_a_repeat_by_hand_of_unique_work_is_another_job(kit: Kit) -> None:
+def test_a_manual_retry_of_unique_work_is_another_job(kit: Kit) -> None:
     job = kit.submit(task(draw, unique=600), 1)
     first = job.result(60)
 
@@ -73,7 +73,7 @@ def test_the_last_submit_wins(kit: Kit) -> None:
     assert jobs[0].params["n"] == 3
 
 
-def test_a_kept_result_is_given_at_once_and_says_where_it_is_from(kit: Kit) -> None:
+def test_a_cached_result_is_returned_at_once_and_names_its_job(kit: Kit) -> None:
     kept = task(draw, cache="7d", cache_ignore="verbose")
     made = kit.submit(kept, 1)
     value = made.result(60)
@@ -100,14 +100,14 @@ def test_fresh_and_retry_run_again(kit: Kit) -> None:
     assert hit.retry().result(60) != fresh.result()
 
 
-def test_a_kept_result_can_be_what_another_job_needs(kit: Kit) -> None:
+def test_a_cached_result_can_be_an_argument_of_another_job(kit: Kit) -> None:
     kept = task(lambda n: n, cache=3600)
     kit.submit(kept, 20).result(60)
 
     assert kit.submit(lambda a, b: a + b, kit.submit(kept, 20), 1).result(60) == 21
 
 
-def test_another_code_is_another_version() -> None:
+def test_changed_code_is_another_version() -> None:
     def one(n: int) -> int:
         return n + 1
 
@@ -122,7 +122,7 @@ def test_another_code_is_another_version() -> None:
     assert code_version(closed(1)) == code_version(closed(1)) != code_version(closed(2))
 
 
-def test_limits_are_made_of_the_arguments(kit: Kit) -> None:
+def test_limit_keys_are_made_from_the_arguments(kit: Kit) -> None:
     def gates(*args: Any, **options: Any) -> tuple[Gate, ...]:
         return kit.options(**options).submit(limited, *args).snapshot.spec.limits
 
@@ -152,7 +152,7 @@ def test_limits_are_made_of_the_arguments(kit: Kit) -> None:
         ({"resources": {"gpu": 1}, "isolation": "thread"}, "resources needs isolation='process'"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_anything_is_stored(
+def test_invalid_combinations_are_refused_before_anything_is_stored(
     kit: Kit, options: dict[str, Any], sentence: str
 ) -> None:
     before = len(kit.jobs(limit=1000))
@@ -180,7 +180,7 @@ def test_a_limit_is_set_listed_and_ended(kit: Kit) -> None:
             kit.limit(**{"concurrency": 1, **wrong} if "rate" not in wrong else wrong)  # type: ignore[arg-type]
 
 
-def test_tasks_with_a_key_function_are_submitted_where_their_code_is(kit: Kit) -> None:
+def test_tasks_with_a_key_function_can_be_submitted_only_with_their_code(kit: Kit) -> None:
     """A dashboard knows the task by its definition only."""
     from jobkit.client.prepare import prepare_info
     from jobkit.tasks.info import TaskInfo
@@ -196,8 +196,6 @@ def test_tasks_with_a_key_function_are_submitted_where_their_code_is(kit: Kit) -
     by_text = info(concurrency=1, limit_key="{user}")
     assert limits(by_text) == (Gate("key:ada", 1),)
     given_back = info(concurrency=1, limit_key=lambda user: user)
-    assert limits(given_back) == (Gate(f"key:{given_back.name} ada", 1),), (
-        "what this one does is known without its code"
-    )
+    assert limits(given_back) == (Gate(f"key:{given_back.name} ada", 1),), "this option needs no code of the task"
     with pytest.raises(InvalidParams, match="its code is not here"):
         limits(info(concurrency=1, limit_key=lambda user: user.lower()))

@@ -1,4 +1,4 @@
-"""What clients do while the server is away: handles and iterators wait, submits say so at once."""
+"""Clients while the server is unreachable: handles and iterators wait, submits fail at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def kit(server: Server) -> Iterator[Kit]:
         yield kit
 
 
-def test_iterators_over_events_go_on_after_an_outage(server: Server, kit: Kit) -> None:
+def test_iterators_over_events_continue_after_an_outage(server: Server, kit: Kit) -> None:
     job = kit.submit(len, "abc")
     everything: list[JobEvent] = []
     of_one: list[JobEvent] = []
@@ -57,9 +57,9 @@ def _until_end(events: Iterator[JobEvent]) -> Iterator[JobEvent]:
             return
 
 
-def test_a_kit_that_cannot_begin_leaves_no_connection(server: Server) -> None:
+def test_a_kit_that_cannot_start_leaves_no_connection(server: Server) -> None:
     with redis.Redis.from_url(server.url) as client:
-        client.config_set("maxmemory", 1)  # takes no mark of a new namespace
+        client.config_set("maxmemory", 1)  # cannot mark a new namespace
 
         with pytest.raises(jobkit.StoreUnavailable, match="has reached its memory limit"):
             jobkit.connect(server.url, secret="of these tests")
@@ -67,7 +67,7 @@ def test_a_kit_that_cannot_begin_leaves_no_connection(server: Server) -> None:
         wait_until(lambda: len(client.client_list()) == 1, what="its connections to be closed")
 
 
-def test_a_submit_says_within_seconds_that_the_server_is_away_and_where(server: Server, kit: Kit) -> None:
+def test_a_submit_reports_an_unreachable_server_within_seconds(server: Server, kit: Kit) -> None:
     server.kill()
 
     with pytest.raises(jobkit.StoreUnavailable, match=r"Redis at unix://.* does not answer .* check that it runs"):
@@ -79,12 +79,12 @@ def test_a_submit_says_within_seconds_that_the_server_is_away_and_where(server: 
 
 
 @pytest.mark.parametrize("after", ["", "x", "1-2-3", "-", "+", "$"])
-def test_events_after_something_that_is_no_event_is_refused(kit: Kit, after: str) -> None:
+def test_events_after_an_invalid_id_are_refused(kit: Kit, after: str) -> None:
     with pytest.raises(jobkit.InvalidParams, match="must be the id of an event"):
         next(kit.events(after=after))
 
 
-def test_a_frozen_server_does_not_keep_a_submit_from_the_caller(
+def test_a_submit_to_a_frozen_server_returns_to_the_caller(
     server: Server, kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobkit.client.sending.REPLY_TIMEOUT_S", 0.5)
@@ -99,7 +99,7 @@ def test_a_frozen_server_does_not_keep_a_submit_from_the_caller(
     wait_until(lambda: len(kit.jobs()) == 3, what="what was on its way")
 
 
-def test_many_submissions_go_in_slices_that_are_not_too_large() -> None:
+def test_many_submissions_are_sent_in_slices_of_limited_size() -> None:
     from jobkit.client.sending import _slices
     from tests.store.support import job
 

@@ -1,4 +1,4 @@
-"""What is no id, no time and no text is refused in one sentence that names it, by every verb that takes one."""
+"""Invalid ids, times and texts are refused by every method in one sentence that names them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REFUSED: dict[str, tuple[Verb, str]] = {
     "a number of lines": (lambda kit, job: kit.logs(job.id, tail="x"), "tail must be a whole number, not 'x'"),  # type: ignore[arg-type]
     "an event": (lambda kit, _: next(kit.events(after=5)), "after must be the id of an event"),  # type: ignore[arg-type]
     "a time to wait": (lambda _, job: job.result("x"), "timeout must be a number of seconds, .*, not 'x'"),  # type: ignore[arg-type]
-    "a time that is none": (lambda _, job: job.wait(float("nan")), "timeout must be .*, not nan"),
+    "a time that is not a number": (lambda _, job: job.wait(float("nan")), "timeout must be .*, not nan"),
     "a time for several": (lambda _, job: jobkit.wait([job], timeout="x"), "timeout must be .*, not 'x'"),  # type: ignore[arg-type]
     "jobs": (lambda *_: list(jobkit.as_completed(5)), "jobs must be a list of jobs, not 5"),  # type: ignore[arg-type]
     "ids for jobs": (lambda _, job: jobkit.wait([job.id]), "jobs must be a list of jobs"),  # type: ignore[list-item]
@@ -47,12 +47,12 @@ REFUSED: dict[str, tuple[Verb, str]] = {
 @pytest.fixture(scope="module")
 def kit() -> Iterator[Kit]:
     with jobkit.connect("sync://") as kit:
-        kit.submit(len, "abc")  # opens its connections, which stay for all tests
+        kit.submit(len, "abc")  # opens its connections for all tests
         yield kit
 
 
 @pytest.mark.parametrize(("verb", "sentence"), REFUSED.values(), ids=REFUSED)
-def test_what_is_none_is_refused_in_one_sentence(kit: Kit, verb: Verb, sentence: str) -> None:
+def test_invalid_values_are_refused_in_one_sentence(kit: Kit, verb: Verb, sentence: str) -> None:
     job = kit.submit(len, "abc")
 
     with pytest.raises(InvalidParams, match=sentence):
@@ -60,12 +60,12 @@ def test_what_is_none_is_refused_in_one_sentence(kit: Kit, verb: Verb, sentence:
 
 
 @pytest.mark.parametrize("timeout", [None, 0, 1.5, timedelta(seconds=1), 1e300, float("inf"), 10**400])
-def test_any_time_may_be_waited(kit: Kit, timeout: Any) -> None:
+def test_any_timeout_is_accepted(kit: Kit, timeout: Any) -> None:
     job = kit.submit(len, "abc")
 
     assert job.result(timeout) == 3
     assert jobkit.wait([job], timeout) == ([job], [])
 
 
-def test_one_id_is_as_good_as_a_list_of_one(kit: Kit) -> None:
+def test_one_id_is_accepted_like_a_list_of_one(kit: Kit) -> None:
     assert kit.delete(kit.submit(len, "abc").id) == [True]

@@ -38,7 +38,7 @@ def test_a_result_of_many_megabytes_comes_back(kit: Kit) -> None:
     assert kit.get(job.id).result(60)[:3] == b"\x00\x01\x02"
 
 
-def test_what_a_job_saves_can_be_read_by_everybody(kit: Kit, tmp_path: Path) -> None:
+def test_artifacts_can_be_read_by_every_kit(kit: Kit, tmp_path: Path) -> None:
     job = kit.submit(saves_much, str(tmp_path))
     assert job.result(60) == "kept"
 
@@ -58,7 +58,7 @@ def test_what_a_job_saves_can_be_read_by_everybody(kit: Kit, tmp_path: Path) -> 
     assert kit.artifact(job.id, "notes.txt").read() == b"newer"
 
 
-def test_an_artifact_that_is_not_there_names_those_that_are(kit: Kit) -> None:
+def test_a_missing_artifact_is_refused_with_the_existing_names(kit: Kit) -> None:
     def saves() -> None:
         import jobkit
 
@@ -73,7 +73,7 @@ def test_an_artifact_that_is_not_there_names_those_that_are(kit: Kit) -> None:
         kit.artifacts("never")
 
 
-def test_a_job_that_saves_what_cannot_be_kept_fails_with_the_sentence(kit: Kit) -> None:
+def test_a_job_that_saves_an_unsupported_value_fails_with_the_sentence(kit: Kit) -> None:
     def saves() -> None:
         import jobkit
 

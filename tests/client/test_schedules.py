@@ -1,4 +1,4 @@
-"""Schedules as a user has them: made, changed, paused, run by hand, and found again."""
+"""Schedules as users have them: created, changed, paused, run manually, and found again."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def test_scheduling_again_changes_the_schedule_instead_of_making_a_second_one(ki
     named = kit.schedule(add, cron="0 3 * * *", name="nightly")
 
     assert again.id == first.id
-    assert first.cron == "0 4 * * *"  # the same handle, or one that has moved
+    assert first.cron == "0 4 * * *"  # the same handle, or another one that is up to date
     assert first.sentence == "Every day at 04:00 Europe/Berlin"
     assert {schedule.id for schedule in kit.schedules()} == {first.id, other.id, "nightly"}
     assert named.task == "client-scheduled"
     assert first.next_at.utcoffset() in (timedelta(hours=1), timedelta(hours=2))
 
 
-def test_the_next_times_can_be_asked_for(kit: Kit) -> None:
+def test_the_next_times_can_be_read(kit: Kit) -> None:
     schedule = kit.schedule(add, cron="0 */6 * * *", count=3)
 
     times = schedule.next(5)
@@ -67,7 +67,7 @@ def test_the_next_times_can_be_asked_for(kit: Kit) -> None:
         schedule.next(0)
 
 
-def test_run_now_gives_the_job_and_moves_nothing(kit: Kit) -> None:
+def test_run_now_returns_the_job_and_does_not_move_the_next_slot(kit: Kit) -> None:
     schedule = kit.schedule(add, {"a": 5}, cron="0 3 1 1 *")
     next_at = schedule.next_at
     schedule.pause()
@@ -80,7 +80,7 @@ def test_run_now_gives_the_job_and_moves_nothing(kit: Kit) -> None:
     assert len(wait_until(lambda: kit.get_schedule(schedule.id).runs, what="the run")) == 1
 
 
-def test_pause_and_resume_move_a_handle_and_its_watchers(kit: Kit) -> None:
+def test_pause_and_resume_update_a_handle_and_its_watchers(kit: Kit) -> None:
     schedule = kit.schedule(add, every=3600)
     seen: list[bool] = []
     schedule.param.watch(lambda event: seen.append(event.new), "paused")
@@ -94,7 +94,7 @@ def test_pause_and_resume_move_a_handle_and_its_watchers(kit: Kit) -> None:
     wait_until(lambda: seen == [True, False] or seen == [], what="the watcher")
 
 
-def test_a_handle_hears_of_what_others_do(place: dict[str, str], kit: Kit) -> None:
+def test_a_handle_shows_changes_by_others(place: dict[str, str], kit: Kit) -> None:
     schedule = kit.schedule(add, every=3600)
 
     with jobkit.connect(**place) as other:
@@ -103,7 +103,7 @@ def test_a_handle_hears_of_what_others_do(place: dict[str, str], kit: Kit) -> No
     wait_until(lambda: schedule.paused, what="the word of the pause")
 
 
-def test_a_change_keeps_what_it_does_not_name(kit: Kit) -> None:
+def test_a_change_keeps_other_fields(kit: Kit) -> None:
     schedule = kit.schedule(add, {"a": 20, "b": 1}, every=3600, overlap="skip", queue="default", tags=["x"], count=9)
 
     schedule.change(cron="0 4 * * *", missed="all")
@@ -117,7 +117,7 @@ def test_a_change_keeps_what_it_does_not_name(kit: Kit) -> None:
     assert job.tags == ["x"]
 
 
-def test_any_callable_can_be_scheduled_and_options_stay(kit: Kit) -> None:
+def test_any_callable_can_be_scheduled_and_options_are_kept(kit: Kit) -> None:
     factor = 3
     schedule = kit.schedule(lambda x: x * factor, [14], every=3600, name="by-value", priority=7, timeout=60)
 
@@ -136,7 +136,7 @@ def test_a_scheduled_job_can_be_retried_and_rerun_like_any_other(kit: Kit) -> No
     assert job.rerun(b=3).result(60) == 43
 
 
-def test_what_is_wrong_is_said_before_anything_is_stored(kit: Kit) -> None:
+def test_errors_are_raised_before_anything_is_stored(kit: Kit) -> None:
     done = kit.submit(add)
     for wrong, says in [
         ({"params": {"a": 1000}, "every": 5}, "a must be"),
@@ -171,7 +171,7 @@ def test_the_same_verbs_are_coroutines(kit: Kit) -> None:
     assert asyncio.run(use()) == "<Schedule async client-scheduled: Every 1 h; paused>"
 
 
-def test_it_shows_itself_as_text_that_is_no_markup(kit: Kit) -> None:
+def test_a_schedules_html_escapes_its_texts(kit: Kit) -> None:
     schedule = kit.schedule(lambda x: x, ["<script>"], every=3600, name="shown")
 
     page = schedule._repr_html_()

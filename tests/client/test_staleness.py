@@ -1,6 +1,6 @@
-"""A live handle is current at once after everything that may have cost it an event, and in any case before long.
+"""A live handle is up to date at once after any possible loss of an event, and soon in every case.
 
-Each of the nets is tried alone, with the others taken away: together they would hide each other's holes.
+Each mechanism is tested alone, with the others turned off: together they would hide each other's gaps.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def place(server: Server) -> dict[str, str]:
 
 @pytest.fixture
 def other(place: dict[str, str]) -> Iterator[Kit]:
-    """By which jobs are changed behind the handle's back."""
+    """Second kit, which changes jobs without the first."""
     with jobkit.connect(**place) as kit:
         yield kit
 
 
 @pytest.fixture
 def without_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No handle is read again only because it has not been read for a while."""
+    """Turn off the periodic reads of handles."""
     monkeypatch.setattr(live, "SAFETY_REFRESH_S", 3600.0)
 
 
 @pytest.mark.usefixtures("without_looks")
-def test_what_happened_while_the_connection_was_cut_is_shown_when_it_is_back(
+def test_changes_during_a_cut_are_shown_after_the_reconnect(
     place: dict[str, str], other: Kit, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_hub, "_BACKOFF_S", (0.5,))
@@ -60,7 +60,7 @@ def test_what_happened_while_the_connection_was_cut_is_shown_when_it_is_back(
 
 
 @pytest.mark.usefixtures("without_looks")
-def test_what_happened_before_the_server_had_confirmed_that_we_listen_is_shown(
+def test_changes_before_the_subscription_was_confirmed_are_shown(
     place: dict[str, str], other: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subscribe, may_go_on = EventHub._sync, asyncio.Event()
@@ -94,9 +94,7 @@ async def _set(event: asyncio.Event) -> None:
     event.set()
 
 
-def test_an_event_that_was_lost_without_a_trace_is_made_up_for(
-    place: dict[str, str], other: Kit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silently_lost_event_is_recovered(place: dict[str, str], other: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "SAFETY_REFRESH_S", 0.2)
     with jobkit.connect(**place) as kit:
         job = kit.options(delay=1000).submit(len, "abc")

@@ -1,4 +1,4 @@
-"""Pause, resume and move from Python, wherever jobs go."""
+"""Pause, resume and move from Python, in each place where jobs run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support import wait_until
 
 @pytest.fixture(autouse=True)
 def resumed(kit: Kit) -> Iterator[None]:
-    """The tests of a place share a namespace."""
+    """Resume everything afterwards: the tests of a place share a namespace."""
     yield
     for pause in kit.paused():
         (kit.resume if pause.kind == "queue" else kit.resume_task)(pause.name)
@@ -24,7 +24,7 @@ def double(n: int) -> int:
     return 2 * n
 
 
-def test_a_paused_task_waits_while_others_run_and_goes_on_when_it_is_resumed(kit: Kit) -> None:
+def test_a_paused_task_waits_while_others_run_until_it_is_resumed(kit: Kit) -> None:
     assert kit.pause_task("double", by="ada")
     held = [kit.submit(double, n) for n in (1, 2)]
 
@@ -36,7 +36,7 @@ def test_a_paused_task_waits_while_others_run_and_goes_on_when_it_is_resumed(kit
     assert [job.result(60) for job in held] == [2, 4]
 
 
-def test_a_paused_queue_takes_submits_and_starts_none(kit: Kit) -> None:
+def test_a_paused_queue_accepts_submits_and_starts_none(kit: Kit) -> None:
     assert kit.pause("default")
     assert not kit.pause("default")
     held = kit.submit(len, "abc")
@@ -55,9 +55,9 @@ def test_a_moved_handle_shows_its_new_queue_live(kit: Kit) -> None:
 
     assert job.result(60) == 3
     wait_until(lambda: (job.queue, job.snapshot.spec.priority) == ("default", 3), what="the handle to follow")
-    assert kit.move([job.id, "nobody"], queue="gpu") == {
+    assert kit.move([job.id, "missing"], queue="gpu") == {
         job.id: f"job {job.id} has already succeeded; only waiting jobs can be moved",
-        "nobody": "no job 'nobody' is kept here: it was never submitted, was removed, or has expired",
+        "missing": "no job 'missing' is kept here: it was never submitted, was removed, or has expired",
     }
 
 

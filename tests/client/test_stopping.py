@@ -117,7 +117,7 @@ def test_options_are_refused_by_name(kit: Kit) -> None:
             kit.options(**options)
 
 
-def test_an_argument_that_nothing_can_write_is_refused(kit: Kit) -> None:
+def test_an_argument_that_cannot_be_serialized_is_refused(kit: Kit) -> None:
     import threading
 
     with pytest.raises(jobkit.InvalidParams, match="cannot be pickled"):
@@ -129,7 +129,7 @@ def test_an_unknown_task_names_the_close_ones(kit: Kit) -> None:
         kit.submit("no_such_task")
 
 
-def test_a_closed_kit_says_so(place: dict[str, str]) -> None:
+def test_a_closed_kit_raises(place: dict[str, str]) -> None:
     kit = jobkit.connect(**place)
     kit.close()
 

@@ -1,4 +1,4 @@
-"""The points of a sweep, without a store: which arguments each job gets, and what is refused."""
+"""The points of a sweep, without a store: arguments of each job, and refused sweeps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_grid_has_every_combination_the_last_axis_fastest() -> None:
     assert (sweep.axes, sweep.seed) == (("a", "b"), None)
 
 
-def test_a_zip_takes_the_values_side_by_side() -> None:
+def test_a_zip_combines_values_by_position() -> None:
     assert sweep_of({"a": [1, 2], "b": ["xy"] * 2, "how": "zip"}).points == [
         {"a": 1, "b": "xy"},
         {"a": 2, "b": "xy"},
@@ -48,7 +48,7 @@ def test_a_random_sweep_draws_whole_numbers_from_a_whole_range_and_keeps_its_own
     )
 
 
-def test_a_list_is_an_axis_and_a_single_value_a_word_of_the_sweep() -> None:
+def test_a_list_is_an_axis_and_a_single_value_an_option() -> None:
     sweep = sweep_of({"seed": [0, 1, 2], "limit": [5], "how": ["a", "b"], "samples": [1]})
 
     assert sweep.axes == ("seed", "limit", "how", "samples")
@@ -64,7 +64,7 @@ def test_limit_takes_the_first_points_of_a_large_or_endless_sweep() -> None:
     )
 
 
-def test_arrays_give_python_numbers() -> None:
+def test_arrays_become_python_numbers() -> None:
     numpy = pytest.importorskip("numpy")
 
     (point, *_) = sweep_of({"a": numpy.linspace(0, 1, 3)}).points
@@ -92,6 +92,6 @@ def test_arrays_give_python_numbers() -> None:
         ({"n": [1], "limit": 0}, "limit must be a whole number from 1 to 1,000,000, not 0"),
     ],
 )
-def test_what_cannot_be_swept_is_refused_in_one_sentence(given: dict[str, Any], message: str) -> None:
+def test_invalid_sweeps_are_refused_in_one_sentence(given: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidParams, match=message):
         sweep_of(given)

@@ -1,4 +1,4 @@
-"""Functions typed in a notebook or script: what they refer to goes along, and what cannot is told in one sentence."""
+"""Functions of notebooks and scripts: their globals are sent along, or the missing module is named."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobkit.client.kit import Kit
 
 @pytest.fixture
 def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module beside the notebook, known here by the import path alone."""
+    """Module beside the notebook, found only by the import path."""
     name = f"beside_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text("def twice(x):\n    return 2 * x\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -22,7 +22,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def typed(source: str, **names: object) -> object:
-    """A function as a notebook has it: made in `__main__`."""
+    """Return a function like one of a notebook: defined in `__main__`."""
     namespace: dict[str, object] = {"__name__": "__main__", **names}
     exec(source, namespace)
     return namespace["f"]
@@ -37,7 +37,7 @@ def test_modules_beside_the_notebook_are_found(kit: Kit, beside: str, kind: str)
     assert kit.submit(outside, 4).result(60) == 8  # type: ignore[arg-type]
 
 
-def test_a_module_that_the_worker_has_not_is_named_with_the_machine_and_the_mend(kit: Kit) -> None:
+def test_a_module_missing_in_the_worker_is_named_with_host_and_fix(kit: Kit) -> None:
     if kit.settings.scheme == "sync":
         pytest.skip("with sync:// the worker has what the notebook has")
     ghost = types.ModuleType("ghost_of_this_test")

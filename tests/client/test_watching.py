@@ -1,4 +1,4 @@
-"""A job as a param object: watchers of every kind, none of which can harm another, and reactive expressions."""
+"""A job as a param object: watchers of every kind, isolated from each other, and reactive expressions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from tests.support import wait_until
 
 
 def waiting(kit: Kit) -> jobkit.Job:
-    """A job that can be watched before it moves."""
+    """Submit a job that can be watched before it changes."""
     if kit.settings.scheme == "sync":
         pytest.skip("with sync:// the job has ended before a watcher can be set")
     return kit.options(delay=0.2).submit(len, "abc")
 
 
-def test_a_watcher_that_raises_harms_nobody_and_is_reported_once(kit: Kit, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_watcher_that_raises_does_not_affect_others_and_is_reported_once(
+    kit: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
     job, seen, calls = waiting(kit), [], []
 
     def bad(event: Any) -> None:

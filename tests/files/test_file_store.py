@@ -1,4 +1,4 @@
-"""Files of jobs on a disk: whole or not at all, private, sealed, and found again when nobody owns them."""
+"""Files of jobs on a disk: complete or absent, private, sealed, and removed when orphaned."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_a_file_is_copied_as_it_is(file_store: FileStore, tmp_path: Path) -> Non
     assert opened(sealed, SUBJECT, CODEC, file_store) == (RAW, bytes(range(256)) * 50_000)
 
 
-def test_nobody_sees_half_a_file(file_store: FileStore) -> None:
-    """A disk that is full in the middle of it."""
+def test_no_reader_sees_a_partial_file(file_store: FileStore) -> None:
+    """The disk is full in the middle of a write."""
 
     def parts() -> Iterator[bytes]:
         yield b"half"
@@ -110,7 +110,7 @@ def test_a_file_of_another_job_or_name_is_refused(file_store: FileStore) -> None
         opened(sealed, Subject("result", "j2", "simulate"), CODEC, file_store)
 
 
-def test_a_file_that_is_gone_or_out_of_reach_is_one_sentence(file_store: FileStore, tmp_path: Path) -> None:
+def test_a_missing_or_unreachable_file_is_reported_in_one_sentence(file_store: FileStore, tmp_path: Path) -> None:
     folder, sealed = put(file_store)
     file_store.remove([folder])
 
@@ -123,13 +123,13 @@ def test_a_file_that_is_gone_or_out_of_reach_is_one_sentence(file_store: FileSto
 
 
 def test_a_folder_belongs_to_one_submission(file_store: FileStore) -> None:
-    """An id may be used again once its job is forgotten."""
+    """An id may be used again once its job is deleted."""
     assert file_store.folder("a", 1) != file_store.folder("a", 2)
     assert file_store.folder("a", 1) == file_store.folder("a", 1)
     assert file_store.folder("a", 1) != FileStore(file_store.place, "f" * 16).folder("a", 1)
 
 
-def test_old_folders_say_whose_they_are(file_store: FileStore) -> None:
+def test_old_folders_name_their_job(file_store: FileStore) -> None:
     folder, _ = put(file_store, "job with:strange id", 42)
     nameless = file_store.folder("x", 1)
     file_store.place.write(f"{nameless}/result.1", [b"written by a worker that died at once"])
@@ -141,7 +141,7 @@ def test_old_folders_say_whose_they_are(file_store: FileStore) -> None:
     assert list(file_store.old(3600)) == []
 
 
-def test_only_folders_of_our_making_are_removed(file_store: FileStore, tmp_path: Path) -> None:
+def test_only_folders_of_the_file_store_are_removed(file_store: FileStore, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     folder, _ = put(file_store)
 
@@ -152,7 +152,7 @@ def test_only_folders_of_our_making_are_removed(file_store: FileStore, tmp_path:
     assert not file_store.has(folder)
 
 
-def test_no_setting_no_file_store(tmp_path: Path) -> None:
+def test_without_the_setting_there_is_no_file_store(tmp_path: Path) -> None:
     assert FileStore.of(Settings(url="redis://x")) is None
     assert FileStore.of(Settings(url="redis://x", results=str(tmp_path))) is not None
 
@@ -182,7 +182,7 @@ def test_a_log_becomes_a_file_only_when_it_is_long(tmp_path: Path) -> None:
     assert (tmp_path / "folder" / "job").read_text() == "j 1\n"
 
 
-def test_two_writers_never_tear_each_others_lines_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_writers_never_split_each_others_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "PIECE_BYTES", 500_000)
 
     def write(letter: str) -> None:
@@ -202,7 +202,7 @@ def test_two_writers_never_tear_each_others_lines_apart(tmp_path: Path, monkeypa
     assert len(lines) == 8_000
 
 
-def test_the_newest_of_an_endless_log_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_an_endless_log_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "PIECE_BYTES", 10_000)
     log = LogFile(tmp_path / "log", "j 1\n")
     for n in range(1_000):
@@ -218,7 +218,7 @@ def test_the_newest_of_an_endless_log_stays(tmp_path: Path, monkeypatch: pytest.
     assert not log.path.with_name("log.1").exists()
 
 
-def test_a_disk_that_refuses_ends_the_log_and_nothing_else(tmp_path: Path) -> None:
+def test_a_disk_error_ends_only_the_log(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     log = LogFile(tmp_path / "file" / "log", "j 1\n")
 

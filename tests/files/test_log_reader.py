@@ -1,4 +1,4 @@
-"""Pages and searches of a log: in its file over all of it, in the store over what is kept."""
+"""Pages and searches of a log: of the complete log in a file, of the kept part in the store."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_pages_go_both_ways(path: Path) -> None:
     assert newest.lines[-1].at_ms == 11_000
 
 
-def test_a_search_sees_all_of_the_log(path: Path) -> None:
+def test_a_search_covers_the_whole_log(path: Path) -> None:
     by_text = read_log(path, LogFilter(search="STEP 77 GRÖSSE".replace("SS", "ß")), limit=500, newest=True)
     errors = read_log(path, LogFilter(level="error"), limit=4, newest=True)
     warnings = read_log(path, LogFilter(level="warning"), limit=3)
@@ -61,7 +61,7 @@ def test_a_search_sees_all_of_the_log(path: Path) -> None:
     assert not no_pattern.lines
 
 
-def test_a_search_of_a_large_log_stops_and_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_of_a_large_log_stops_and_can_be_continued(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_reader, "_BLOCK", 10_000)
     monkeypatch.setattr(log_reader, "SEARCH_BYTES", 40_000)
     wanted, seen, rounds, before = LogFilter(search="step 7 "), [], 0, None
@@ -79,7 +79,9 @@ def test_a_search_of_a_large_log_stops_and_goes_on(path: Path, monkeypatch: pyte
     assert 3 < rounds < 10
 
 
-def test_lines_keep_their_numbers_where_the_beginning_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_keep_their_numbers_after_the_beginning_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(log_module, "PIECE_BYTES", 1_000)
     path = tmp_path / "log"
     log = LogFile(path, "j 1\n")
@@ -108,7 +110,7 @@ def test_a_file_without_marks_can_be_read(path: Path) -> None:
     assert [(line.n, line.level, line.source) for line in found.lines] == [(9_999, "", "stdout")]
 
 
-def test_a_client_searches_the_file_if_it_has_it_and_else_what_the_store_keeps(
+def test_a_client_searches_the_file_if_it_can_otherwise_the_store(
     tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = Stage(Kit(Settings(url="sync://", lease=3600.0, results=str(tmp_path / "results"))))
@@ -153,6 +155,6 @@ def test_a_client_searches_the_file_if_it_has_it_and_else_what_the_store_keeps(
         ({"before": "x"}, "before must be a whole number"),
     ],
 )
-def test_bad_questions_are_refused(wanted: dict[str, object], sentence: str) -> None:
+def test_invalid_searches_are_refused(wanted: dict[str, object], sentence: str) -> None:
     with Kit(Settings(url="sync://")) as kit, pytest.raises(InvalidParams, match=sentence):
         kit.log_slice("x", **wanted)

@@ -1,4 +1,4 @@
-"""A real Redis, a kit with a namespace of its own, a worker whose moves the test decides, and the API on a server."""
+"""A real Redis, a kit with a separate namespace, a worker that the test plays, and the API on a server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _own_registry() -> Iterator[None]:
 
 @pytest.fixture
 def kit(redis_server: Server) -> Iterator[Kit]:
-    # The worker that a test plays beats when the test says so: a short lease would end on a slow machine.
+    # The played worker sends heartbeats only at the test's request: a short lease would expire on a slow machine.
     namespace = f"t{secrets.token_hex(4)}"
     settings = Settings(url=redis_server.url, namespace=namespace, secret="of these tests", lease=3600.0)
     made = Kit(settings)
@@ -58,7 +58,7 @@ def stage(kit: Kit) -> Stage:
 
 @pytest.fixture
 def serve(kit: Kit) -> Iterator[Callable[..., Site]]:
-    """Starts a site with options."""
+    """Factory of sites with options."""
     sites: list[Site] = []
 
     def start(kind: str = "tornado", **options: Any) -> Site:
@@ -72,7 +72,7 @@ def serve(kit: Kit) -> Iterator[Callable[..., Site]]:
 
 @pytest.fixture(params=["tornado", "asgi"])
 def site(request: pytest.FixtureRequest, serve: Callable[..., Site]) -> Site:
-    """The API, open on this machine."""
+    """The API, open to this machine."""
     return serve(request.param)
 
 
@@ -84,7 +84,7 @@ def http(site: Site) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def guarded(serve: Callable[..., Site]) -> Site:
-    """The API as it is for those who are not on this machine."""
+    """The API as other machines see it."""
     return serve(is_open_on_loopback=False)
 
 

@@ -1,4 +1,4 @@
-"""The API without a socket: requests go straight to `Api.handle`, in an event loop of this thread."""
+"""The API without a socket: requests are passed to `Api.handle`, in an event loop of this thread."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Answer:
 
 @dataclass
 class Direct:
-    """Asks an `Api` of this kit as somebody on another machine; `is_own` for the person who runs the server."""
+    """Client of an `Api` of this kit, as a user on another machine; `is_own`: as the user who runs the server."""
 
     kit: Kit | None
     is_own: bool = False

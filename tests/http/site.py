@@ -1,4 +1,4 @@
-"""A server with the API, as Tornado or as ASGI, in a thread of this process; its clients are real ones."""
+"""A server with the API, with Tornado or ASGI, in a thread of this process, for real clients."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from jobkit.http.auth.tokens import Tokens
 from jobkit.http.core.handling import Limits
 from tests.support import wait_until
 
-#: Of a stream in tests: they do not want to wait for silence.
+#: Settings of streams in tests, with short pauses.
 QUICK = Limits(heartbeat_s=0.2, slow_s=1.0)
 
 
 class Site:
-    """Serves `kit` on a free port of 127.0.0.1 until `close`."""
+    """Server of `kit` on a free port of 127.0.0.1 until `close`."""
 
     def __init__(self, kind: str, kit: Kit, *, port: int = 0, **options: Any) -> None:
         self.kind, self.kit = kind, kit
@@ -83,7 +83,7 @@ class Site:
         self.port = server.servers[0].sockets[0].getsockname()[1]
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
         await stop.wait()
-        logging.getLogger("uvicorn.error").disabled = True  # it tells of the streams that it cuts
+        logging.getLogger("uvicorn.error").disabled = True  # it logs the streams that it cuts
         server.should_exit = server.force_exit = True
         await running
         logging.getLogger("uvicorn.error").disabled = False

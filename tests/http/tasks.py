@@ -1,4 +1,4 @@
-"""Tasks of the tests; no worker runs them, the stage says how they end."""
+"""Tasks of the tests. No worker runs them; the stage decides how they end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that mean harm: forged names, other sites' pages, odd paths, fields that hold line breaks."""
+"""Malicious requests: forged host names, pages of other sites, odd paths, fields with line breaks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.http.site import Site
 
 
 def raw(site: Site, request: bytes) -> bytes:
-    """What the server says to exactly these bytes."""
+    """Return the server's response to exactly these bytes."""
     with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
         connection.sendall(request)
         parts = []
@@ -50,7 +50,7 @@ def status_of(site: Site, target: str, *headers: str, method: str = "GET") -> in
         "/api/docs/../docs.html",
     ],
 )
-def test_odd_paths_find_nothing(site: Site, target: str) -> None:
+def test_odd_paths_are_not_found(site: Site, target: str) -> None:
     answer = raw(site, f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
 
     assert int(answer.split(b" ", 2)[1]) in (400, 404), answer[:300]
@@ -79,7 +79,7 @@ def test_names_of_this_machine_are_served(site: Site, host: str) -> None:
     assert status_of(site, "/api/stats", f"Host: {host}") == 200
 
 
-def test_another_name_is_served_where_it_is_allowed_but_needs_a_token(serve: Callable[..., Site]) -> None:
+def test_an_allowed_other_host_name_is_served_but_needs_a_token(serve: Callable[..., Site]) -> None:
     site = serve(hosts=["jobs.example"])
 
     assert status_of(site, "/api/healthz", "Host: jobs.example:5006") == 200
@@ -104,7 +104,7 @@ def test_behind_a_proxy_links_and_topics_are_made_from_the_public_url(serve: Cal
 @pytest.mark.parametrize(
     "header", ["X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1", "Via: 1.1 proxy", "X-Real-IP: ::1"]
 )
-def test_what_comes_through_a_proxy_is_not_from_this_machine(site: Site, header: str) -> None:
+def test_requests_through_a_proxy_are_not_from_this_machine(site: Site, header: str) -> None:
     assert status_of(site, "/api/stats", "Host: localhost", header) == 401
 
 
@@ -154,7 +154,7 @@ def test_a_cursor_cannot_bring_fields_into_a_stream(http: httpx.Client) -> None:
     assert b"data: x" not in begin
 
 
-def test_an_unknown_method_is_no_way_in(site: Site) -> None:
+def test_an_unknown_method_is_refused(site: Site) -> None:
     for method in ("TRACE", "CONNECT", "PATCH", "PUT", "FOO"):
         assert status_of(site, "/api/jobs", "Host: localhost", "Content-Length: 0", method=method) in (400, 405)
 
@@ -164,7 +164,7 @@ def test_a_long_header_or_query_is_refused(site: Site) -> None:
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "9" * 5_000, "1e999", '"\\ud800"', "[" * 100_000])
-def test_a_value_that_breaks_other_readers_is_refused_in_a_sentence(http: httpx.Client, value: str) -> None:
+def test_values_that_break_other_json_readers_are_refused_in_a_sentence(http: httpx.Client, value: str) -> None:
     body = f'{{"task": "double", "params": {{"n": {value}}}}}'
 
     answer = http.post("/api/jobs", content=body.encode(), headers={"Content-Type": "application/json"})
@@ -177,7 +177,7 @@ def test_a_value_that_breaks_other_readers_is_refused_in_a_sentence(http: httpx.
 @pytest.mark.parametrize(
     "name", ["os:system", "os.system", "builtins:eval", "subprocess.run", "../double", "__main__:x"]
 )
-def test_code_that_nobody_registered_is_no_task(http: httpx.Client, name: str) -> None:
+def test_unregistered_code_is_not_a_task(http: httpx.Client, name: str) -> None:
     answer = http.post("/api/jobs", json={"task": name, "params": {"command": "true"}})
 
     assert (answer.status_code, answer.json()["error"]) == (404, "unknown_task")

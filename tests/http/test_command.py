@@ -1,4 +1,4 @@
-"""As users run it: `jobkit dashboard` with the API in its process, `jobkit token`, curl."""
+"""The API as users run it: `jobkit dashboard` with the API in its process, `jobkit token`, curl."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ fresh = pytest.fixture(open_terminal, name="fresh")
 
 @contextmanager
 def running(fresh: Terminal, *options: str) -> Iterator[str]:
-    """URL of a dashboard that runs for a home of its own."""
+    """Run a dashboard with a separate home; yield its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -59,7 +59,7 @@ def curl(*arguments: str) -> str:
     return done.stdout
 
 
-def test_curl_submits_a_job_to_the_dashboard_and_is_told_of_its_end(dashboard: str) -> None:
+def test_curl_submits_a_job_to_the_dashboard_and_gets_its_end(dashboard: str) -> None:
     made = json.loads(curl(f"{dashboard}/api/jobs", "--json", '{"task": "count", "params": {"n": 3, "pause": 0.1}}'))
 
     told = curl("-N", f"{made['events']}?logs=true")
@@ -91,7 +91,7 @@ def test_a_token_of_the_command_line_opens_the_api_until_it_is_revoked(fresh: Te
     assert (bare.stdout, owner, after.stdout) == ("401", "ada", "401")
 
 
-def test_a_token_that_cannot_be_made_is_one_sentence(fresh: Terminal) -> None:
+def test_an_invalid_token_request_is_one_sentence(fresh: Terminal) -> None:
     done = fresh.run("token", "--scope", "root")
     late = fresh.run("token", "--expires", "soon")
     other = fresh.run("token", "--revoke", "abc")
@@ -101,7 +101,7 @@ def test_a_token_that_cannot_be_made_is_one_sentence(fresh: Terminal) -> None:
     assert "30d" in late.stderr
 
 
-def test_others_are_let_in_by_login_only(fresh: Terminal) -> None:
+def test_other_machines_need_a_login(fresh: Terminal) -> None:
     bare = fresh.run("dashboard", "--host", "0.0.0.0")
     users = fresh.folder / "users.json"
     users.write_text('{"ada": "a long password"}')
@@ -113,12 +113,12 @@ def test_others_are_let_in_by_login_only(fresh: Terminal) -> None:
     assert "chmod 600" in readable.stderr
 
 
-def test_the_dashboards_login_is_the_apis_with_xsrf_protection(fresh: Terminal) -> None:
+def test_the_dashboards_login_is_valid_for_the_api_with_xsrf_protection(fresh: Terminal) -> None:
     users = fresh.folder / "users.json"
     users.write_text('{"ada": "a long password"}')
     users.chmod(0o600)
     with running(fresh, "--login", str(users)) as url, httpx.Client(base_url=url, trust_env=False, timeout=20) as http:
-        assert http.get("/api/jobs").status_code == 401  # also on this machine: the dashboard asks, too
+        assert http.get("/api/jobs").status_code == 401  # also on this machine: the dashboard requires a login, too
         assert http.post("/login", data={"username": "ada", "password": "a long password"}).status_code == 403
         assert "a long password" not in http.get("/login").text
         form = {"username": "ada", "_xsrf": http.cookies["_xsrf"]}
@@ -141,7 +141,7 @@ def test_the_dashboards_login_is_the_apis_with_xsrf_protection(fresh: Terminal) 
 
 
 @pytest.mark.nightly
-def test_a_folder_of_ones_own_is_served_beside_the_api(fresh: Terminal) -> None:
+def test_a_users_folder_is_served_beside_the_api(fresh: Terminal) -> None:
     (fresh.folder / "examples").mkdir()
     shutil.copytree(ROOT / "examples" / "web", fresh.folder / "examples" / "web")
     with running(fresh, "--web", "examples/web") as url:

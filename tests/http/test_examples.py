@@ -1,4 +1,4 @@
-"""The examples run as they stand: a FastAPI app with the API in it, and a client that has no jobkit."""
+"""The examples run unchanged: a FastAPI app with the API in it, and a client without jobkit."""
 
 from __future__ import annotations
 
@@ -88,4 +88,4 @@ print("fine")
         timeout=90,
         check=False,
     )
-    assert done.stdout.endswith("fine\n"), done.stderr  # behind what the task prints here
+    assert done.stdout.endswith("fine\n"), done.stderr  # after the task's output

@@ -1,4 +1,4 @@
-"""Updates of jobs at an external hub: another server's, here one of our own."""
+"""Forwarding of job updates to an external hub, here another server of jobkit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.ui.stage import Stage
 PUBLIC = "https://jobs.example"
 
 
-def test_changes_of_jobs_reach_an_external_hub_in_order_also_over_a_restart(
+def test_changes_of_jobs_reach_an_external_hub_in_order_also_after_a_restart(
     serve: Callable[..., Site], kit: Kit, stage: Stage
 ) -> None:
     other = Kit(replace(kit.settings, namespace=f"t{secrets.token_hex(4)}"))
@@ -29,8 +29,8 @@ def test_changes_of_jobs_reach_an_external_hub_in_order_also_over_a_restart(
             first = serve("tornado", kit=sending, public_url=PUBLIC)
             with first.client() as own:
                 own.get("/api/healthz")
-            # From now on: what was before the first server with a hub is not told.
-            wait_until(lambda: background.call(kit.verbs.store.marked("forwarded")), what="its beginning")
+            # Updates from now on: those before the first server with a hub are not sent.
+            wait_until(lambda: background.call(kit.verbs.store.marked("forwarded")), what="its start")
             job_id = stage.submit()
             told = take(source, 1)
             first.close()
@@ -44,7 +44,7 @@ def test_changes_of_jobs_reach_an_external_hub_in_order_also_over_a_restart(
             second.close()
     finally:
         sending.close()
-        hub.close()  # it says goodbye to its subscribers, over its kit
+        hub.close()  # it ends its subscriptions by its kit
         other.close()
 
     assert [update.json()["state"] for update in told] == ["queued", "running", "succeeded"]

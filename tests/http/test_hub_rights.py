@@ -1,4 +1,4 @@
-"""Who sees which updates of the hub, whose topics a publisher may use, and how much of the hub one person may take."""
+"""Rights at the hub: visible updates, topics for publishers, and limits for each user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BOOK = "https://example.com/books/1"
 
 @pytest.fixture
 def hub(kit: Kit) -> Iterator[Direct]:
-    """A hub without a socket, and somebody on another machine."""
+    """Hub without a socket, for a user on another machine."""
     limits = Limits(heartbeat_s=0.1, topics_per_subject=150, streams_per_subject=3)
     made = Direct(kit, options={"limits": limits})
     yield made
@@ -34,7 +34,7 @@ def hub(kit: Kit) -> Iterator[Direct]:
 
 
 async def told(answer: Answer, until: str) -> list[str]:
-    """The data of a stream's updates, up to one."""
+    """Return the data of a stream's updates, up to the last public one."""
     assert answer.status == 200, answer.body
     found: list[str] = []
     async for part in answer.stream:
@@ -52,7 +52,7 @@ def hub_token(hub: Direct, **claims: Any) -> str:
 
 
 def read(hub: Direct, token: str = "", query: str = "match=*", **options: Any) -> list[str]:
-    """What a subscriber is told of all that happens, up to a last public update."""
+    """Return all updates for a subscriber up to a last public one."""
 
     async def run() -> list[str]:
         publisher = hub_token(hub, publish=["*"])
@@ -75,7 +75,7 @@ def publish(hub: Direct, topic: str, data: str = "x", **fields: str) -> int:
 
 @pytest.fixture
 def everything(hub: Direct, stage: Stage) -> dict[str, str]:
-    """Jobs of two people, a public and a private update, and somebody who is subscribed."""
+    """Jobs of two users, a public and a private update, and a subscriber."""
     jobs = {
         "ada": stage.submit(id="of-ada", task="double", owner="ada"),
         "bob": stage.submit(id="of-bob", task="train_model", owner="bob"),
@@ -87,7 +87,7 @@ def everything(hub: Direct, stage: Stage) -> dict[str, str]:
 
 
 def kinds(found: list[str]) -> set[str]:
-    """What was told, in words."""
+    """Return the updates by kind, in words."""
     words = set()
     for text in found:
         body = json.loads(text) if text.startswith("{") else text
@@ -112,32 +112,32 @@ def kinds(found: list[str]) -> set[str]:
     ],
     ids=lambda value: str(sorted(value) if isinstance(value, set) else value),  # of a set, str is in any order
 )
-def test_a_grant_sees_what_its_role_sees(
+def test_a_subscription_grant_sees_only_what_its_role_sees(
     hub: Direct, everything: dict[str, str], options: dict[str, Any], seen: set[str]
 ) -> None:
-    """`--own NAME --subscribe '*'` and `--tasks T --subscribe '*'` used to see everybody's private updates."""
+    """`--own NAME --subscribe '*'` and `--tasks T --subscribe '*'` used to see all users' private updates."""
     assert kinds(read(hub, hub.token(*options.pop("scopes"), **options))) == seen
 
 
 @pytest.mark.parametrize(
     "query", [f"topic={BOOK}", f"match={BOOK}", "match=*", "match_urlpattern=https://example.com/*"]
 )
-def test_who_shows_no_token_gets_no_private_update_of_a_publisher(
+def test_without_a_token_no_private_update_of_a_publisher_is_sent(
     hub: Direct, everything: dict[str, str], query: str
 ) -> None:
-    """As the conformance suites of the protocol ask for, also of the open server's own machine, which sees all jobs."""
+    """As conformance suites of the protocol require, also for the open server's own machine, which sees all jobs."""
     found = kinds(read(hub, "", query, is_own=True))
 
     assert "public" in found
     assert "private" not in found
 
 
-def test_the_open_servers_own_machine_sees_jobs_and_who_is_subscribed(hub: Direct, everything: dict[str, str]) -> None:
+def test_the_open_servers_own_machine_sees_jobs_and_subscriptions(hub: Direct, everything: dict[str, str]) -> None:
     assert kinds(read(hub, is_own=True)) == {"of-ada", "of-bob", "public", "subscription"}
     assert hub.ask("GET", f"{PATH}/subscriptions", is_own=True).status == 200
 
 
-def test_who_is_subscribed_is_told_only_to_who_may_see_everybodys_jobs(hub: Direct) -> None:
+def test_subscriptions_are_shown_only_to_users_who_may_see_all_jobs(hub: Direct) -> None:
     path = f"{PATH}/subscriptions"
     for options in ({"only_own": True, "subject": "ada"}, {"tasks": ["double"]}):
         token = hub.token(subscribe=["*", path], **options)
@@ -147,7 +147,7 @@ def test_who_is_subscribed_is_told_only_to_who_may_see_everybodys_jobs(hub: Dire
 
 # -- publishing -------------------------------------------------------------------------------------------------------
 
-#: Ways to write the path of a job; a publisher may use none of them.
+#: Spellings of the path of a job; a publisher may use none of them.
 OF_JOBS = [
     "/api/jobs/x",
     "/api/jobs",
@@ -190,7 +190,7 @@ OF_JOBS = [
 
 
 @pytest.mark.parametrize("topic", OF_JOBS)
-def test_no_publisher_speaks_for_a_job(hub: Direct, topic: str) -> None:
+def test_no_publisher_can_publish_updates_of_a_job(hub: Direct, topic: str) -> None:
     hub.api.allow_hosts(["jobs.example"])
     assert publish(hub, topic) == 403
     assert publish(hub, BOOK) == 200
@@ -228,7 +228,7 @@ def test_topics_of_the_hub_are_reserved_and_others_are_not(topic: str, whose: st
 # -- how much ---------------------------------------------------------------------------------------------------------
 
 
-def test_who_comes_and_goes_does_not_push_out_what_was_published(hub: Direct, kit: Kit) -> None:
+def test_many_subscriptions_do_not_push_out_published_updates(hub: Direct, kit: Kit) -> None:
     """55 subscribers with 100 topics used to empty the hub's history."""
     store: Any = kit.verbs.store
     assert publish(hub, BOOK, "kept") == 200
@@ -246,8 +246,8 @@ def test_who_comes_and_goes_does_not_push_out_what_was_published(hub: Direct, ki
     assert ids == sorted(set(ids))
 
 
-def test_one_person_has_so_many_streams_and_topics_and_others_have_theirs(hub: Direct) -> None:
-    """One person used to be able to take all 1,000 streams."""
+def test_streams_and_topics_are_limited_for_each_user(hub: Direct) -> None:
+    """One user used to be able to take all 1,000 streams."""
     ada, too, bob = (hub.token("view", subject=name, subscribe=["*"]) for name in ("ada", "ada", "bob"))
 
     async def run() -> None:
@@ -272,7 +272,7 @@ def test_one_person_has_so_many_streams_and_topics_and_others_have_theirs(hub: D
     hub.run(run())
 
 
-def test_nameless_tokens_and_addresses_are_counted_each_by_themselves(kit: Kit) -> None:
+def test_tokens_without_a_name_and_addresses_are_counted_separately(kit: Kit) -> None:
     hub = Direct(kit, options={"limits": Limits(streams_per_subject=1)})
 
     async def run() -> list[int]:
@@ -288,7 +288,7 @@ def test_nameless_tokens_and_addresses_are_counted_each_by_themselves(kit: Kit) 
     hub.close()
 
 
-def test_coming_and_going_with_many_topics_is_slowed_down(kit: Kit) -> None:
+def test_reconnecting_with_many_topics_is_slowed_down(kit: Kit) -> None:
     hub = Direct(kit, options={"limits": Limits(per_s=1, burst=250)})
     token = hub.token(subject="eve", subscribe=["*"])
     many = "&".join(f"match=a{n}" for n in range(100))

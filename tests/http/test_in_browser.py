@@ -1,4 +1,4 @@
-"""Chromium's own EventSource and fetch: the example page, coming back after a cut, the page to try the API."""
+"""Chromium's EventSource and fetch: the example page, reconnection after a cut, the page to try the API."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_plain_page_submits_follows_and_cancels(web: Site, window: Window, k
     assert [error for error in window.errors if "422" not in error] == []
 
 
-def test_the_page_comes_back_after_the_server_died_and_has_missed_nothing(
+def test_the_page_reconnects_after_the_server_died_and_misses_nothing(
     web: Site, serve: Callable[..., Site], window: Window, stage: Stage
 ) -> None:
     job_id = stage.submit(task="double")
@@ -143,7 +143,7 @@ def test_the_page_to_try_the_api_works(web: Site, window: Window) -> None:
 
 
 @pytest.mark.nightly
-def test_urlpattern_agrees_with_the_browsers_own(web: Site, window: Window) -> None:
+def test_urlpattern_agrees_with_the_browsers(web: Site, window: Window) -> None:
     from jobkit.http.mercure.topics import BadSelector, new
 
     page = window.open(f"{web.url}/examples/web/")

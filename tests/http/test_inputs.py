@@ -1,4 +1,4 @@
-"""What comes in from outside is refused in one sentence, and no answer tells where this server keeps its things."""
+"""Invalid input is refused in one sentence, and no response reveals paths of the server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def memory() -> Iterator[Kit]:
 
 @pytest.fixture
 def here(memory: Kit) -> Iterator[Direct]:
-    """Somebody on this machine, at a server without a socket."""
+    """Client on this machine, at a server without a socket."""
     made = Direct(memory, is_own=True)
     yield made
     made.close()
@@ -72,8 +72,8 @@ def cursor(order: str, value: Any, us: Any = 5) -> str:
         ("/api/failures", {"limit": "9" * 30}),
     ],
 )
-def test_a_position_that_is_none_is_a_422_with_its_field(here: Direct, path: str, query: dict[str, str]) -> None:
-    """`before=00-00` used to be a 503 that showed the path of the store's socket."""
+def test_an_invalid_position_is_a_422_with_its_field(here: Direct, path: str, query: dict[str, str]) -> None:
+    """`before=00-00` used to return a 503 with the path of the store's socket."""
     answer = here.ask("GET", path, urlencode(query))
 
     assert answer.status == 422, answer.body
@@ -84,10 +84,8 @@ def test_a_position_that_is_none_is_a_422_with_its_field(here: Direct, path: str
     "last", ["00-00", "5-99999999999999999999", "5-99999999999999999", "99999999999999999999-0", "0-0", "x", "5-", "-"]
 )
 @pytest.mark.parametrize("path", ["/api/events", "/api/jobs/waits/events", "/.well-known/mercure?match=*"])
-def test_a_stream_from_an_odd_position_begins_all_the_same(
-    serve: Callable[..., Site], stage: Stage, path: str, last: str
-) -> None:
-    """Positions that Redis does not take used to be a 503, or to end the stream at once, again and again."""
+def test_a_stream_from_an_odd_position_starts(serve: Callable[..., Site], stage: Stage, path: str, last: str) -> None:
+    """Positions that Redis does not accept used to return a 503, or to end the stream at once, repeatedly."""
     stage.submit(id="waits", task="double")
     stage.submit(id="other", task="double")
     site = serve(limits=Limits(heartbeat_s=0.2, stream_s=30))
@@ -99,14 +97,14 @@ def test_a_stream_from_an_odd_position_begins_all_the_same(
 
 @pytest.fixture
 def away(tmp_path: Any) -> Iterator[Direct]:
-    """The server of a store that does not answer."""
+    """API of a store that does not answer."""
     secret = tmp_path / "secret-place"
     made = Direct(None, is_own=True, source=lambda: Kit(Settings(url=f"unix://{secret}/r.sock", home=secret)))
     yield made
     made.close()
 
 
-def test_an_error_does_not_tell_where_the_store_is(away: Direct) -> None:
+def test_an_error_does_not_reveal_the_address_of_the_store(away: Direct) -> None:
     for path in ("/api/jobs", "/api/jobs/x", "/api/audit", "/api/stats", "/api/events", "/.well-known/mercure"):
         answer = away.ask("GET", path, "match=*" if "mercure" in path else "")
 
@@ -115,18 +113,18 @@ def test_an_error_does_not_tell_where_the_store_is(away: Direct) -> None:
         assert b"r.sock" not in answer.body
 
 
-def test_a_sentence_loses_the_places_of_these_settings() -> None:
+def test_paths_and_addresses_are_removed_from_sentences() -> None:
     settings = Settings(url="redis://:word@box:6379/3", results="/data/results", login="/etc/people.json")
     text = f"{settings.home}/x, /data/results/y, /etc/people.json, redis://:***@box:6379/3: results of data"
 
     assert without_places(text, settings) == "…/x, …/y, …, …: results of data"
 
 
-# -- what somebody may not do is not done -----------------------------------------------------------------------------
+# -- refused requests have no effect ----------------------------------------------------------------------------------
 
 
-def test_a_submit_of_somebody_without_a_name_is_refused_before_anything_is_stored() -> None:
-    """With `anonymous=own` it used to answer 409, and the job ran all the same."""
+def test_a_submit_without_a_user_name_is_refused_before_anything_is_stored() -> None:
+    """With `anonymous=own` it used to answer 409, but the job ran."""
     with Kit(Settings(url="sync://", secret="of these tests", roles={"anonymous": "own"})) as kit:
         kit_tasks = Direct(kit)
         answer = kit_tasks.ask("POST", "/api/jobs", body={"task": "double"})
@@ -140,7 +138,7 @@ def test_a_submit_of_somebody_without_a_name_is_refused_before_anything_is_store
         assert Actions(kit, Person("ada", Role.OWN)).may("submit")
 
 
-def test_a_token_for_some_tasks_is_not_told_of_the_queues_and_workers_of_others(elsewhere: Direct, memory: Kit) -> None:
+def test_a_token_for_some_tasks_does_not_see_queues_and_workers_of_others(elsewhere: Direct, memory: Kit) -> None:
     kit, token = memory, elsewhere.token("view", tasks=["train_*"])
     kit.pause("secret-queue")
     kit.pause("default")
@@ -152,10 +150,8 @@ def test_a_token_for_some_tasks_is_not_told_of_the_queues_and_workers_of_others(
     assert elsewhere.ask("GET", "/api/queues", token=elsewhere.token("view")).status == 200
 
 
-def test_a_loop_of_failing_requests_does_not_push_anything_out_of_the_audit_trail(
-    elsewhere: Direct, memory: Kit
-) -> None:
-    """10,300 cancels of somebody with the role `own` used to empty it."""
+def test_a_loop_of_failing_requests_pushes_nothing_out_of_the_audit_trail(elsewhere: Direct, memory: Kit) -> None:
+    """10,300 cancels of a user with the role `own` used to empty it."""
     kit = memory
     kit.pause("default", by="admin")
     admin = elsewhere.token("operate", subject="admin")
@@ -173,7 +169,7 @@ def test_a_loop_of_failing_requests_does_not_push_anything_out_of_the_audit_trai
 # -- methods ----------------------------------------------------------------------------------------------------------
 
 
-def test_each_path_tells_the_methods_that_it_allows(here: Direct) -> None:
+def test_each_path_names_its_allowed_methods(here: Direct) -> None:
     methods: dict[str, set[str]] = {}
     for route in ROUTES:
         methods.setdefault(route.path, {"OPTIONS"}).add(route.method)
@@ -191,7 +187,7 @@ def test_each_path_tells_the_methods_that_it_allows(here: Direct) -> None:
 
 
 @pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "PREPARE", "BREW"])
-def test_a_method_that_the_server_does_not_know_is_told_what_is_allowed(site: Site, method: str) -> None:
+def test_an_unknown_method_is_refused_with_the_allowed_ones(site: Site, method: str) -> None:
     with site.client() as http:
         answer = http.request(method, "/api/tasks/double")
         nothing = http.request(method, "/api/nothing")
@@ -210,7 +206,7 @@ def test_a_preflight_names_the_methods_of_its_path(memory: Kit) -> None:
     assert answer.headers["Access-Control-Allow-Methods"] == "DELETE, GET, HEAD"
 
 
-def test_the_document_says_what_order_and_names_may_be(here: Direct) -> None:
+def test_the_document_has_the_allowed_orders_and_names(here: Direct) -> None:
     paths = here.ask("GET", "/api/openapi.json").json()["paths"]
     (order,) = [one for one in paths["/api/jobs"]["get"]["parameters"] if one["name"] == "order"]
     (name,) = paths["/api/queues/{name}/pause"]["post"]["parameters"]

@@ -1,4 +1,4 @@
-"""npm's event stream clients against the API and the hub: what pages and services in JavaScript really use."""
+"""Event stream clients of npm with the API and the hub, as pages and services in JavaScript use them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TYPES = ["snapshot", "started", "progressed", "succeeded", "failed", "ready", "s
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the clients are installed; skipped where they cannot be, but not in CI."""
+    """Folder with the installed clients. Skip if they cannot be installed, but not in CI."""
     made: Path = tmp_path_factory.mktemp("js")
     for name in ("package.json", "client.mjs"):
         shutil.copy(FOLDER / name, made)
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Running:
-    """A client at work; `told` grows with what it says."""
+    """A running client; `told` collects its output."""
 
     def __init__(self, folder: Path, client: str, url: str, options: dict[str, Any]) -> None:
         import threading
@@ -65,7 +65,7 @@ class Running:
         return [each["type"] for each in self.told if "type" in each]
 
     def wait(self) -> None:
-        """Until it has ended by itself."""
+        """Wait until the client has ended by itself."""
         assert self.process.wait(60) == 0, self.process.stderr.read() if self.process.stderr else ""
         self._reader.join(60)
 
@@ -114,10 +114,10 @@ def test_a_client_with_a_token_follows_a_job_to_its_end(
 
 
 @pytest.mark.parametrize("client", ["eventsource", "event-source-polyfill"])
-def test_a_client_comes_back_by_itself_and_misses_and_doubles_nothing(
+def test_a_client_reconnects_and_gets_each_event_once(
     serve: Callable[..., Site], kit: Kit, stage: Stage, run: Callable[..., Running], client: str
 ) -> None:
-    """The server dies under the open stream, and jobs go on meanwhile."""
+    """The server dies under the open stream, and jobs continue meanwhile."""
     site = serve()
     first = stage.submit(task="double")
     running = run(client, f"{site.url}/api/events?progress=false", until="failed")
@@ -140,7 +140,7 @@ def test_a_client_comes_back_by_itself_and_misses_and_doubles_nothing(
     assert running.types == ["ready", "started", "succeeded", "submitted", "started", "failed"]
 
 
-def test_an_event_source_comes_back_no_more_after_the_end(
+def test_an_event_source_does_not_reconnect_after_the_end(
     serve: Callable[..., Site], stage: Stage, run: Callable[..., Running]
 ) -> None:
     site = serve()
@@ -149,7 +149,7 @@ def test_an_event_source_comes_back_no_more_after_the_end(
     wait_until(lambda: running.types == ["snapshot"], what="the snapshot")
     stage.start(job_id)
     stage.succeed(job_id)
-    running.wait()  # told 204, it closes and its process ends
+    running.wait()  # after a 204 it closes and its process ends
 
     assert running.types == ["snapshot", "started", "succeeded"]
 
@@ -168,9 +168,7 @@ def test_a_client_subscribes_to_the_hub(guarded: Site, run: Callable[..., Runnin
     assert [each["data"] for each in running.told if "type" in each] == ["one\ntwo", "the last"]
 
 
-def test_a_client_that_sees_headers_is_told_whether_it_missed_something(
-    guarded: Site, run: Callable[..., Running]
-) -> None:
+def test_a_client_learns_from_a_header_if_it_missed_updates(guarded: Site, run: Callable[..., Running]) -> None:
     with as_it_is(guarded) as http:
         known = http.post(HUB, data={"topic": "a", "data": "before"}).text
         http.post(HUB, data={"topic": "a", "data": "the last"})

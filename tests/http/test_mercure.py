@@ -1,4 +1,4 @@
-"""The hub, from the specification: subscribe, publish, tokens of both forms, resume, and every refusal."""
+"""The hub by its specification: subscribe, publish, tokens of both forms, resume, and every refusal."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_job_is_found_by_selectors_of_both_protocols(
         ("match=a&last_event_id=1&last_event_id=2", "twice"),
     ],
 )
-def test_a_subscription_that_cannot_be_meant_is_a_400(http: httpx.Client, query: str, says: str) -> None:
+def test_an_invalid_subscription_is_a_400(http: httpx.Client, query: str, says: str) -> None:
     answer = http.get(f"{HUB}?{query}")
 
     assert answer.status_code == 400, answer.text
@@ -146,7 +146,7 @@ def test_a_stream_begins_with_a_comment_at_once(http: httpx.Client) -> None:
 # -- publishing -----------------------------------------------------------------------------------------------------
 
 
-def test_an_update_reaches_its_subscribers_whole(http: httpx.Client) -> None:
+def test_an_update_reaches_its_subscribers_completely(http: httpx.Client) -> None:
     with subscription(http, "topic=https://example.com/books/{id}") as source:
         publish(http, "https://example.com/other")
         id = publish(
@@ -206,7 +206,7 @@ def test_data_that_is_not_utf_8_is_a_400_and_too_many_topics_a_413(http: httpx.C
     assert http.post(HUB, json={"topic": "a"}).status_code == 415
 
 
-def test_nobody_can_publish_what_is_told_of_jobs(http: httpx.Client, site: Site) -> None:
+def test_the_topics_of_jobs_cannot_be_published_to(http: httpx.Client, site: Site) -> None:
     for topic in (f"{site.url}/api/jobs/x", "/api/jobs/x", "../api/jobs/x", "/%61pi/jobs/x"):
         assert http.post(HUB, data={"topic": topic}).status_code == 403, topic
 
@@ -333,7 +333,7 @@ def test_a_stream_ends_with_its_token(guarded: Site) -> None:
 
 
 @pytest.mark.parametrize(("query", "header"), [("topic=*", "last-event-id"), ("match=*", "mercure-last-event-id")])
-def test_who_comes_back_gets_jobs_and_updates_in_their_one_order(
+def test_a_reconnected_client_gets_jobs_and_updates_in_one_order(
     http: httpx.Client, stage: Stage, query: str, header: str
 ) -> None:
     publish(http, data="0")
@@ -355,7 +355,7 @@ def test_who_comes_back_gets_jobs_and_updates_in_their_one_order(
 
 
 @pytest.mark.parametrize("name", ["last_event_id", "lastEventID", "lastEventId", "Last-Event-ID"])
-def test_the_position_may_stand_in_the_query_and_the_header_wins(http: httpx.Client, name: str) -> None:
+def test_the_position_may_be_in_the_query_but_the_header_wins(http: httpx.Client, name: str) -> None:
     ids = [publish(http, data=str(n)) for n in range(3)]
     with subscription(http, f"topic=*&{name}={ids[0].replace('#', '%23')}") as source:
         assert [update.data for update in take(source, 2)] == ["1", "2"]
@@ -363,7 +363,7 @@ def test_the_position_may_stand_in_the_query_and_the_header_wins(http: httpx.Cli
         assert [update.data for update in take(source, 1)] == ["2"]
 
 
-def test_an_unknown_position_is_told_as_earliest_and_everything_kept_is_sent(http: httpx.Client) -> None:
+def test_for_an_unknown_position_everything_kept_is_sent(http: httpx.Client) -> None:
     publish(http, data="0")
     for cursor in ("urn:unknown", "#9999999999999-0", "earliest"):
         with connect_sse(http, "GET", f"{HUB}?match=*", headers={"Last-Event-ID": cursor}) as source:
@@ -375,17 +375,17 @@ def test_an_unknown_position_is_told_as_earliest_and_everything_kept_is_sent(htt
         assert "mercure-last-event-id" not in stream.headers
 
 
-def test_of_two_updates_with_one_id_the_earliest_is_meant(http: httpx.Client) -> None:
+def test_an_id_of_two_updates_means_the_earlier_one(http: httpx.Client) -> None:
     for data in "abc":
         publish(http, data=data, id="urn:same" if data != "c" else "urn:other")
     with subscription(http, "topic=*", Last_Event_ID="urn:same") as source:
         assert [update.data for update in take(source, 2)] == ["b", "c"]
 
 
-def test_who_comes_back_does_not_wait_where_a_page_of_what_is_kept_is_of_others(
+def test_a_reconnected_client_does_not_wait_at_pages_without_own_updates(
     serve: Callable[..., Site], stage: Stage
 ) -> None:
-    """It used to wait for the next event or a sign of life at each page, which is 15 s."""
+    """It used to wait for the next event or heartbeat at each page, which takes 15 s."""
     stage.submit(id="first")
     others = [Submission(JobSpec(f"other{n}", "double"), b"") for n in range(3 * tail.PAGE)]
     background.call(stage.store.submit(others))
@@ -402,7 +402,7 @@ def test_who_comes_back_does_not_wait_where_a_page_of_what_is_kept_is_of_others(
     assert [first.json()["id"], update.data, last.json()["id"]] == ["first", "it", "last"]
 
 
-def test_of_large_updates_no_more_are_kept_than_a_server_can_hold(kit: Kit) -> None:
+def test_large_updates_are_kept_only_up_to_a_total_size(kit: Kit) -> None:
     ids = [background.call(kit.verbs.store.web.publish(b"x" * 4_000_000)) for _ in range(12)]
 
     assert [id for id, _ in background.call(kit.verbs.store.web.updates("", 100))] == ids[-8:]

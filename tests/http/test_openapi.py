@@ -1,4 +1,4 @@
-"""The document says what the server does: it is made from the types that check, and answers are held against it."""
+"""The document matches the server: it is generated from the types that validate, and responses are checked with it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_every_route_is_in_the_document_once(document: dict[str, Any]) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_document_holds_together(document: dict[str, Any]) -> None:
+def test_the_document_is_consistent(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
 
     assert document["openapi"].startswith("3.1")
@@ -67,7 +67,7 @@ def test_the_document_holds_together(document: dict[str, Any]) -> None:
 
 
 def draft() -> Any:
-    from jsonschema import Draft202012Validator  # takes 1.5 s, which each process of a run would spend
+    from jsonschema import Draft202012Validator  # takes 1.5 s in each process of a run
 
     return Draft202012Validator
 
@@ -76,7 +76,7 @@ def validator(document: dict[str, Any], name: str) -> Any:
     return draft()({**document, "$ref": f"#/components/schemas/{name}"})
 
 
-def test_the_shape_of_a_job_is_what_a_snapshot_gives() -> None:
+def test_the_shape_of_a_job_equals_a_snapshot() -> None:
     error = JobError(ErrorKind.EXCEPTION, "E", "m")
     for snapshot in (
         JobSnapshot(JobSpec("a", "b"), 1, JobState.QUEUED),
@@ -88,7 +88,7 @@ def test_the_shape_of_a_job_is_what_a_snapshot_gives() -> None:
         assert set(wire) == {field.encode_name for field in msgspec.structs.fields(shapes.JobJson)}
 
 
-def test_answers_are_as_the_document_says(http: httpx.Client, stage: Stage) -> None:
+def test_responses_match_the_document(http: httpx.Client, stage: Stage) -> None:
     document = http.get("/api/openapi.json").json()
     job = http.post("/api/jobs", json={"task": "double"}).json()
     stage.start(job["id"])
@@ -109,7 +109,7 @@ def test_answers_are_as_the_document_says(http: httpx.Client, stage: Stage) -> N
     validator(document, "Accepted").validate(job)
 
 
-def test_the_page_to_try_it_asks_nobody_else(http: httpx.Client) -> None:
+def test_the_page_to_try_it_loads_nothing_from_other_hosts(http: httpx.Client) -> None:
     page, script = http.get("/api/docs"), http.get("/api/docs.js")
 
     assert page.headers["content-type"].startswith("text/html")

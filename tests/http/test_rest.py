@@ -1,4 +1,4 @@
-"""REST: submit, look, stop; what is refused and how it is said. The same over Tornado and ASGI."""
+"""REST: submit, read, stop, and refusals. The same with Tornado and ASGI."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def finish(kit: Kit, stage: Stage, job_id: str, value: object, **ending: object)
     stage._finish(job_id, "succeeded", result=kit.codec.dumps(value, Subject("result", job_id, task)), **ending)
 
 
-def test_submit_answers_at_once_with_where_to_look(http: httpx.Client, site: Site) -> None:
+def test_submit_answers_at_once_with_the_address_of_the_job(http: httpx.Client, site: Site) -> None:
     answer = http.post("/api/jobs", json={"task": "double", "params": {"n": 5}, "tags": ["a"], "priority": 2})
 
     assert answer.status_code == 202
@@ -44,7 +44,7 @@ def test_submit_answers_at_once_with_where_to_look(http: httpx.Client, site: Sit
     assert (job["state"], job["params"], job["tags"], job["priority"]) == ("queued", {"n": 5, "name": ""}, ["a"], 2)
 
 
-def test_one_key_makes_one_job(http: httpx.Client) -> None:
+def test_one_key_gives_one_job(http: httpx.Client) -> None:
     assert submit(http, key="nightly")["id"] == submit(http, key="nightly")["id"]
 
 
@@ -73,7 +73,7 @@ def test_a_job_names_the_hub_and_itself(http: httpx.Client, site: Site) -> None:
         ([], 422, "invalid_params", None, "an object"),
     ],
 )
-def test_what_is_refused_is_said_in_one_sentence_with_the_field(
+def test_refusals_are_one_sentence_with_the_field(
     http: httpx.Client, body: object, status: int, error: str, field: str | None, says: str
 ) -> None:
     answer = http.post("/api/jobs", json=body)
@@ -103,7 +103,7 @@ def test_a_field_of_a_structure_is_checked_and_named(http: httpx.Client, kit: Ki
     assert schema["properties"]["value"]["properties"]["depth"]["type"] == "integer"
 
 
-def test_a_body_that_is_no_json_or_says_that_it_is_something_else_is_refused(http: httpx.Client) -> None:
+def test_a_body_that_is_not_json_or_has_another_type_is_refused(http: httpx.Client) -> None:
     broken = http.post("/api/jobs", content=b'{"task"', headers={"Content-Type": "application/json"})
     latin = http.post("/api/jobs", content=b'{"task": "\xe4"}', headers={"Content-Type": "application/json"})
     plain = http.post("/api/jobs", content=b'{"task": "double"}', headers={"Content-Type": "text/plain"})
@@ -138,7 +138,7 @@ def test_a_body_that_is_too_large_is_refused(http: httpx.Client, is_said: bool) 
     assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
 
 
-def test_pages_of_a_list_follow_each_other_without_a_hole(http: httpx.Client) -> None:
+def test_pages_of_a_list_join_without_gaps(http: httpx.Client) -> None:
     ids = [submit(http)["id"] for _ in range(7)]
     found: list[str] = []
     cursor = ""
@@ -150,7 +150,7 @@ def test_pages_of_a_list_follow_each_other_without_a_hole(http: httpx.Client) ->
     assert found == ids[::-1]
 
 
-def test_a_list_is_narrowed_by_state_task_queue_and_text(http: httpx.Client, stage: Stage) -> None:
+def test_a_list_is_filtered_by_state_task_queue_and_text(http: httpx.Client, stage: Stage) -> None:
     first, second = submit(http, params={"name": "apple"})["id"], submit(http, queue="gpu")["id"]
     stage.start(first)
 
@@ -177,7 +177,7 @@ def test_a_list_is_narrowed_by_state_task_queue_and_text(http: httpx.Client, sta
         ("q=age:soon", "age"),
     ],
 )
-def test_a_query_that_cannot_be_meant_is_refused(http: httpx.Client, query: str, field: str) -> None:
+def test_an_invalid_query_is_refused(http: httpx.Client, query: str, field: str) -> None:
     answer = http.get(f"/api/jobs?{query}")
 
     assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
@@ -216,7 +216,7 @@ def test_a_result_is_never_unpickled_and_shows_its_preview(http: httpx.Client, k
     assert whole.json() == preview
 
 
-def test_a_result_that_is_not_there_says_why(http: httpx.Client, kit: Kit, stage: Stage) -> None:
+def test_a_missing_result_has_a_reason(http: httpx.Client, kit: Kit, stage: Stage) -> None:
     waiting, failed, lost, generator = submit(http), submit(http), submit(http), submit(http)
     stage.start(failed["id"])
     stage.fail(failed["id"], message="no luck")
@@ -322,7 +322,7 @@ def test_tasks_come_with_the_schema_of_their_arguments(http: httpx.Client) -> No
     assert http.get("/api/tasks/nope").status_code == 404
 
 
-def test_the_whole_can_be_looked_at(http: httpx.Client, stage: Stage) -> None:
+def test_queues_workers_and_counts_can_be_read(http: httpx.Client, stage: Stage) -> None:
     job = submit(http, queue="gpu")
     stage.start(job["id"], worker="gpu-1", queue="gpu")
     background.call(stage.store.renew("gpu-1", {}, {"queues": "gpu", "slots": 2, "running": 1}))
@@ -333,7 +333,7 @@ def test_the_whole_can_be_looked_at(http: httpx.Client, stage: Stage) -> None:
     assert http.get("/api/healthz").json()["status"] == "ok"
 
 
-def test_metrics_are_what_prometheus_reads(http: httpx.Client, stage: Stage) -> None:
+def test_prometheus_can_read_the_metrics(http: httpx.Client, stage: Stage) -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
     job = submit(http, queue="gpu")
@@ -350,7 +350,7 @@ def test_metrics_are_what_prometheus_reads(http: httpx.Client, stage: Stage) -> 
     assert routes["/api/jobs", "202"] == 1
 
 
-def test_what_has_not_changed_is_not_sent_again(http: httpx.Client, stage: Stage) -> None:
+def test_unchanged_responses_are_not_sent_again(http: httpx.Client, stage: Stage) -> None:
     job = submit(http)
     first = http.get(job["url"])
 
@@ -364,7 +364,7 @@ def test_what_has_not_changed_is_not_sent_again(http: httpx.Client, stage: Stage
     assert first.headers["cache-control"] == "private, no-cache"
 
 
-def test_head_says_the_same_without_the_body(http: httpx.Client) -> None:
+def test_head_has_the_same_headers_without_a_body(http: httpx.Client) -> None:
     job = submit(http)
 
     head, get = http.head(job["url"]), http.get(job["url"])
@@ -373,7 +373,7 @@ def test_head_says_the_same_without_the_body(http: httpx.Client) -> None:
     assert head.headers["etag"] == get.headers["etag"]
 
 
-def test_a_wrong_method_or_path_is_told(http: httpx.Client) -> None:
+def test_a_wrong_method_or_path_is_refused(http: httpx.Client) -> None:
     wrong = http.put("/api/jobs", json={})
 
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
@@ -381,7 +381,7 @@ def test_a_wrong_method_or_path_is_told(http: httpx.Client) -> None:
     assert http.get("/api/jobs/%FF").status_code == 400
 
 
-def test_the_store_away_is_a_503_and_health_says_so(serve: object, redis_server: object) -> None:
+def test_an_unreachable_store_is_a_503_also_in_health(serve: object, redis_server: object) -> None:
     from jobkit.client.kit import Kit
     from jobkit.settings import Settings
     from tests.store.server import Server
@@ -409,7 +409,7 @@ def test_jobs_that_were_submitted_elsewhere_are_seen(http: httpx.Client, stage: 
     assert http.get(f"/api/jobs/{job_id}").json()["task"] == "other"
 
 
-def test_labels_of_metrics_cannot_break_out() -> None:
+def test_labels_of_metrics_are_escaped() -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
     from jobkit.http.api.overview import exposition

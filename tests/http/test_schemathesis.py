@@ -1,4 +1,4 @@
-"""The OpenAPI document is a promise: whatever fits it, and much that does not, gets an answer that the document has."""
+"""The OpenAPI document is a promise: valid requests, and many invalid ones, get a documented response."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-import schemathesis.specs.openapi.analysis  # Python 3.11 cannot compile these deep in a stack
+import schemathesis.specs.openapi.analysis  # Python 3.11 cannot compile these at a deep stack
 import schemathesis.specs.openapi.definitions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,7 +26,7 @@ from tests.http.tasks import double
 from tests.support import by_default
 from tests.ui.stage import Stage
 
-#: Streams have no end, and that of the hub is published to by a form.
+#: Streams do not end, and the hub's is published to by a form.
 OPERATIONS = sorted(
     (
         (route.method, route.path)
@@ -52,7 +52,7 @@ def site(serve: Callable[..., Site]) -> Site:
 
 @pytest.fixture
 def jobs(stage: Stage) -> dict[str, str]:
-    """The ids of a job that has ended and of one that waits."""
+    """The ids of an ended and a waiting job."""
     ended = stage.kit.submit(double, 1).id
     stage.start(ended)
     stage.log(ended, "a line")
@@ -62,7 +62,7 @@ def jobs(stage: Stage) -> dict[str, str]:
 
 @pytest.fixture
 def schema(site: Site, jobs: dict[str, str]) -> Any:
-    """The document of a server that has some jobs."""
+    """The document of a server with some jobs."""
     return schemathesis.openapi.from_url(f"{site.url}/api/openapi.json")
 
 
@@ -70,7 +70,7 @@ def schema(site: Site, jobs: dict[str, str]) -> Any:
     "mode", by_default([GenerationMode.POSITIVE, GenerationMode.NEGATIVE]), ids=lambda mode: mode.value
 )
 def test_every_answer_is_in_the_document(schema: Any, site: Site, jobs: dict[str, str], mode: GenerationMode) -> None:
-    """Requests that fit the document, and requests that break one thing of it; half of them about what is there."""
+    """Requests that fit the document or break one rule of it; half of them name existing jobs."""
     answered: set[int] = set()
     for method, path in OPERATIONS:
         operation = schema[path][method]

@@ -25,7 +25,7 @@ def checked(http: httpx.Client, answer: httpx.Response, shape: str) -> Any:
     return answer.json()
 
 
-def test_a_schedule_is_seen_paused_run_and_forgotten(http: httpx.Client, nightly: str) -> None:
+def test_a_schedule_is_read_paused_run_and_deleted(http: httpx.Client, nightly: str) -> None:
     (listed,) = checked(http, http.get("/api/schedules"), "Schedules")["schedules"]
     assert (listed["name"], listed["cron"], listed["paused"]) == ("nightly", "0 3 * * *", False)
 
@@ -44,7 +44,7 @@ def test_a_schedule_is_seen_paused_run_and_forgotten(http: httpx.Client, nightly
         assert (answer.status_code, answer.json()["field"]) == (404, "name")
 
 
-def test_a_token_for_some_tasks_sees_their_schedules_and_groups_alone(
+def test_a_token_for_some_tasks_sees_only_their_schedules_and_groups(
     guarded: Site, kit: Kit, stage: Stage, nightly: str
 ) -> None:
     kit.schedule("train_model", every=3600, name="train")
@@ -60,7 +60,7 @@ def test_a_token_for_some_tasks_sees_their_schedules_and_groups_alone(
     assert not kit.get_schedule(nightly).paused
 
 
-def test_queues_and_tasks_are_paused_and_go_on(http: httpx.Client, stage: Stage, kit: Kit) -> None:
+def test_queues_and_tasks_are_paused_and_resumed(http: httpx.Client, stage: Stage, kit: Kit) -> None:
     assert checked(http, http.post("/api/queues/gpu/pause"), "Changed") == {"changed": True}
     assert http.post("/api/queues/gpu/pause").json() == {"changed": False}
     assert http.post("/api/tasks/double/pause").json() == {"changed": True}
@@ -74,7 +74,7 @@ def test_queues_and_tasks_are_paused_and_go_on(http: httpx.Client, stage: Stage,
     assert http.post("/api/queues/no%20name/pause").status_code == 422
 
 
-def test_who_sees_some_jobs_pauses_nothing_that_holds_others(guarded: Site, kit: Kit) -> None:
+def test_a_user_who_sees_some_jobs_cannot_pause_others(guarded: Site, kit: Kit) -> None:
     with guarded.client(guarded.token("view", "operate", tasks=["train_*"])) as http:
         assert http.post("/api/queues/gpu/pause").status_code == 403
         assert http.post("/api/tasks/double/pause").status_code == 403
@@ -94,8 +94,8 @@ def test_a_waiting_job_is_moved_and_no_other(http: httpx.Client, stage: Stage) -
     assert http.post("/api/jobs/nope/move", json={"queue": "a"}).status_code == 404
 
 
-def test_failures_are_seen_in_groups_and_run_again(http: httpx.Client, kit: Kit, stage: Stage) -> None:
-    """From jobs that were really submitted: what is run again is their sealed call."""
+def test_failures_are_read_in_groups_and_run_again(http: httpx.Client, kit: Kit, stage: Stage) -> None:
+    """With jobs that were really submitted: their sealed call is run again."""
     for n in (1, 2):
         job = http.post("/api/jobs", json={"task": "double", "params": {"n": n}}).json()
         stage.start(job["id"])
@@ -116,7 +116,7 @@ def test_failures_are_seen_in_groups_and_run_again(http: httpx.Client, kit: Kit,
     assert http.get("/api/failures?state=gone").json()["field"] == "state[0]"
 
 
-def test_acts_are_in_the_audit_trail(http: httpx.Client, nightly: str) -> None:
+def test_actions_are_in_the_audit_trail(http: httpx.Client, nightly: str) -> None:
     http.post(f"/api/schedules/{nightly}/pause")
     http.post("/api/schedules/nope/pause")
     wait_until(lambda: len(http.get("/api/audit").json()["entries"]) == 2, what="the trail")

@@ -1,4 +1,4 @@
-"""Server-Sent Events: named, numbered, resumable; no hole and no double; nothing piles up for who does not read."""
+"""Server-Sent Events: named, numbered, resumable, without gaps and duplicates, and without buffers for slow readers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(stage: Stage, job_id: str) -> None:
     stage.succeed(job_id)
 
 
-def test_a_job_is_told_from_a_snapshot_to_its_end(http: httpx.Client, stage: Stage) -> None:
+def test_a_stream_of_a_job_starts_with_a_snapshot_and_ends_with_the_job(http: httpx.Client, stage: Stage) -> None:
     job_id = stage.submit()
     with events_of(http, f"/api/jobs/{job_id}/events") as source:
         (first,) = take(source, 1)
@@ -62,7 +62,7 @@ def test_a_job_is_told_from_a_snapshot_to_its_end(http: httpx.Client, stage: Sta
 
     assert (first.event, first.json()["state"]) == ("snapshot", "queued")
     assert (started.event, started.json()["changes"]["state"]) == ("started", "running")
-    assert (progressed.event, progressed.id) == ("progressed", started.id)  # an id of its own it has not
+    assert (progressed.event, progressed.id) == ("progressed", started.id)  # it has no separate id
     assert progressed.json()["changes"] == {"done": 3, "total": 4, "message": "three", "progress": 0.75}
     assert names(rest) == ["succeeded"]
     assert rest[0].json()["changes"]["summary"] == "42"
@@ -82,7 +82,7 @@ def test_changes_applied_to_the_snapshot_give_the_job(http: httpx.Client, stage:
             job |= event.json()["changes"]
 
     truth = http.get(f"/api/jobs/{job_id}").json()
-    truth.pop("waits_for")  # worked out for who reads one job
+    truth.pop("waits_for")  # computed for readers of one job
     differing = {name for name in truth if truth[name] != job.get(name)}
     assert differing <= {"progress", "done", "total", "message"}, {n: (job.get(n), truth[n]) for n in differing}
 
@@ -97,7 +97,7 @@ def test_ids_are_those_of_the_kept_events(http: httpx.Client, kit: Kit, stage: S
     assert told == [(event.id, str(event.type)) for event in kept if event.job_id == job_id]
 
 
-def test_who_comes_back_gets_what_was_missed_once(http: httpx.Client, stage: Stage) -> None:
+def test_a_reconnected_client_gets_missed_events_once(http: httpx.Client, stage: Stage) -> None:
     job_id = stage.submit()
     with events_of(http, f"/api/jobs/{job_id}/events") as source:
         (first,) = take(source, 1)
@@ -111,11 +111,11 @@ def test_who_comes_back_gets_what_was_missed_once(http: httpx.Client, stage: Sta
 
     assert (started.event, names(rest)) == ("started", ["succeeded"])
     over = http.get(f"/api/jobs/{job_id}/events", headers={"Last-Event-ID": rest[-1].id})
-    assert over.status_code == 204  # an EventSource comes back no more
+    assert over.status_code == 204  # an EventSource does not reconnect
 
 
 @pytest.mark.parametrize("name", ["last_event_id", "lastEventId", "lastEventID", "Last-Event-ID"])
-def test_a_client_without_headers_gives_its_position_in_the_query(http: httpx.Client, stage: Stage, name: str) -> None:
+def test_a_client_without_headers_sends_its_position_in_the_query(http: httpx.Client, stage: Stage, name: str) -> None:
     job_id = stage.submit()
     with events_of(http, f"/api/jobs/{job_id}/events") as source:
         (first,) = take(source, 1)
@@ -134,7 +134,7 @@ def test_an_unknown_position_begins_with_a_snapshot_again(http: httpx.Client, st
         assert names(list(source)) == ["snapshot"]
 
 
-def test_the_log_comes_whole_before_the_end(http: httpx.Client, stage: Stage) -> None:
+def test_the_whole_log_is_sent_before_the_end(http: httpx.Client, stage: Stage) -> None:
     job_id = stage.submit()
     stage.start(job_id)
     stage.log(job_id, "early")
@@ -149,7 +149,7 @@ def test_the_log_comes_whole_before_the_end(http: httpx.Client, stage: Stage) ->
     assert names(rest)[-1] == "succeeded"
 
 
-def test_all_events_come_from_now_on_or_after_an_id(http: httpx.Client, stage: Stage) -> None:
+def test_a_stream_of_all_events_starts_now_or_after_an_id(http: httpx.Client, stage: Stage) -> None:
     stage.submit()
     with events_of(http, "/api/events") as source:
         assert names(take(source, 1)) == ["ready"]
@@ -162,8 +162,8 @@ def test_all_events_come_from_now_on_or_after_an_id(http: httpx.Client, stage: S
         assert names(take(source, 2)) == names(told[1:])
 
 
-def test_silence_still_tells_where_the_stream_is(http: httpx.Client, stage: Stage) -> None:
-    """Else what happens between a silent connection and the next would be missed."""
+def test_a_silent_stream_still_sends_its_position(http: httpx.Client, stage: Stage) -> None:
+    """Otherwise events between a silent connection and the next would be missed."""
     stage.submit()
     with http.stream("GET", "/api/events") as stream:
         for part in stream.iter_text():
@@ -195,7 +195,7 @@ def test_a_stream_of_some_jobs_has_no_others(http: httpx.Client, stage: Stage) -
         assert [(e.event, e.json()["job_id"]) for e in take(by_job, 2)] == [("submitted", mine), ("started", mine)]
 
 
-def test_an_id_that_is_no_longer_kept_is_told(http: httpx.Client, kit: Kit, stage: Stage) -> None:
+def test_an_id_that_is_no_longer_kept_is_reported(http: httpx.Client, kit: Kit, stage: Stage) -> None:
     first = stage.submit()
     oldest = background.call(kit.verbs.store.events(""))[0].id
     stage.submit()
@@ -214,10 +214,8 @@ def test_an_id_that_is_no_longer_kept_is_told(http: httpx.Client, kit: Kit, stag
     assert submitted.json()["job_id"] == after
 
 
-def test_progress_that_comes_before_the_event_that_it_belongs_to_waits_for_it(
-    http: httpx.Client, site: Site, stage: Stage
-) -> None:
-    """The two come on different ways, and who is told of progress takes the job for running."""
+def test_progress_waits_for_the_event_that_it_belongs_to(http: httpx.Client, site: Site, stage: Stage) -> None:
+    """They arrive by different channels, and a client takes a job with progress for running."""
     with events_of(http, "/api/events") as source:
         job_id = stage.submit()
         assert names(take(source, 2)) == ["ready", "submitted"]
@@ -231,7 +229,7 @@ def test_progress_that_comes_before_the_event_that_it_belongs_to_waits_for_it(
     assert names([*before, *after]) == ["submitted", "started", "progressed"]
 
 
-def test_data_cannot_bring_fields_of_its_own() -> None:
+def test_data_cannot_add_fields_to_an_event() -> None:
     made = frame("a\nid: 1\r\ndata: b\revent: c", event="e", id="5")
 
     assert made == b"event: e\nid: 5\ndata: a\ndata: id: 1\ndata: data: b\ndata: event: c\n\n"
@@ -240,7 +238,7 @@ def test_data_cannot_bring_fields_of_its_own() -> None:
             frame("x", **bad)  # type: ignore[arg-type]
 
 
-def test_a_stream_says_at_once_that_it_is_there_and_goes_on_saying_so(http: httpx.Client) -> None:
+def test_a_stream_sends_a_comment_at_once_and_regularly(http: httpx.Client) -> None:
     with http.stream("GET", "/api/events") as stream:
         assert stream.headers["content-type"] == "text/event-stream"
         assert stream.headers["x-accel-buffering"] == "no"
@@ -254,8 +252,8 @@ def test_a_stream_says_at_once_that_it_is_there_and_goes_on_saying_so(http: http
     assert text.startswith(":\nretry: 1000\nevent: ready\n")
 
 
-def test_silence_is_no_event_to_any_client(http: httpx.Client, stage: Stage) -> None:
-    """A comment with an empty line behind it is an event without data to httpx-sse."""
+def test_heartbeats_are_not_events_for_any_client(http: httpx.Client, stage: Stage) -> None:
+    """For httpx-sse, a comment with an empty line after it is an event without data."""
     job_id = stage.submit()
     with events_of(http, f"/api/jobs/{job_id}/events") as source:
         take(source, 1)
@@ -265,7 +263,7 @@ def test_silence_is_no_event_to_any_client(http: httpx.Client, stage: Stage) -> 
     assert heartbeats.is_set()
 
 
-def test_there_are_not_more_streams_than_allowed(serve: Callable[..., Site]) -> None:
+def test_the_number_of_streams_is_limited(serve: Callable[..., Site]) -> None:
     site = serve(limits=Limits(streams=2))
     with site.client() as http, http.stream("GET", "/api/events"), http.stream("GET", "/api/events"):
         refused = http.get("/api/events")
@@ -277,14 +275,14 @@ def test_there_are_not_more_streams_than_allowed(serve: Callable[..., Site]) -> 
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_coming_and_going_at_random_misses_and_doubles_nothing(site: Site, stage: Stage, kit: Kit, seed: int) -> None:
-    """Clients that are cut at any moment, while jobs run, each put together the same events as the store has kept."""
+def test_random_reconnections_lead_to_no_gaps_and_no_duplicates(site: Site, stage: Stage, kit: Kit, seed: int) -> None:
+    """Clients that are cut at any time while jobs run collect the same events as the store."""
     rng = random.Random(seed)
 
     def work() -> None:
         for _ in range(60):
             run(stage, stage.submit())
-        stage.submit(id="thelast")  # who has been told of it has been told of all
+        stage.submit(id="thelast")  # a client with this event has all
 
     told: list[tuple[str, str]] = []
     last, job_id = "earliest", ""
@@ -305,7 +303,7 @@ def test_coming_and_going_at_random_misses_and_doubles_nothing(site: Site, stage
     assert told == [(event.id, str(event.type)) for event in kept]
 
 
-def test_a_server_that_dies_and_comes_back_loses_nothing(serve: Callable[..., Site], kit: Kit, stage: Stage) -> None:
+def test_a_restart_of_the_server_loses_no_event(serve: Callable[..., Site], kit: Kit, stage: Stage) -> None:
     site = serve()
     with site.client() as http, events_of(http, "/api/events") as source:
         first = stage.submit()
@@ -329,7 +327,7 @@ def test_a_client_that_never_reads_is_cut(serve: Callable[..., Site], kit: Kit, 
     with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
         connection.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         wait_until(lambda: site.api.streams == 1, what="the stream")
-        for n in range(100):  # more than the system's buffers hold
+        for n in range(100):  # more than the system's buffers can hold
             background.call(store.submit([Submission(JobSpec(f"job{n}", "double"), b"")]))
             background.call(store.cancel([f"job{n}"], "x" * 200_000))
 
@@ -338,7 +336,7 @@ def test_a_client_that_never_reads_is_cut(serve: Callable[..., Site], kit: Kit, 
 
 @pytest.mark.nightly
 def test_two_hundred_clients_of_which_fifty_never_read(serve: Callable[..., Site], kit: Kit) -> None:
-    """Those who read get everything, in order; those who do not are cut, and nothing is kept for them."""
+    """Clients that read get everything in order; others are cut, and nothing is buffered for them."""
     site = serve(limits=Limits(heartbeat_s=0.5, slow_s=5.0))
 
     def open_one() -> socket.socket:
@@ -364,7 +362,7 @@ def test_two_hundred_clients_of_which_fifty_never_read(serve: Callable[..., Site
     wait_until(lambda: all_have(b"event: ready"), what="all streams to be there")
     ids = [f"job{n:04}" for n in range(40)]
     store: Any = kit.verbs.store
-    for job_id in ids:  # with a reason that is long, so that no buffer of the system holds all of it
+    for job_id in ids:  # with a long reason, so that no system buffer can hold all of it
         background.call(store.submit([Submission(JobSpec(job_id, "double"), b"")]))
         background.call(store.cancel([job_id], "x" * 10_000))
     background.call(store.submit([Submission(JobSpec("thelast", "double"), b"")]))
@@ -385,7 +383,7 @@ def test_two_hundred_clients_of_which_fifty_never_read(serve: Callable[..., Site
 def test_two_hundred_slow_clients_that_are_far_behind_take_little_memory(
     serve: Callable[..., Site], kit: Kit, kind: str, path: str
 ) -> None:
-    """What they have not taken yet is kept once for all, however much it is; each has one write under way."""
+    """Pending data is kept once for all clients, of any amount; each client has one write under way."""
     site = serve(kind, limits=Limits(slow_s=60.0))
     store: Any = kit.verbs.store
     with site.client() as http, events_of(http, "/api/events") as source:

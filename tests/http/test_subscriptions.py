@@ -1,4 +1,4 @@
-"""Who is subscribed: as resources and as updates, in the forms of both protocols, across servers and their deaths."""
+"""Subscriptions as resources and as updates, in the forms of both protocols, across servers and their failures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def active(http: httpx.Client, path: str = ROOT, **headers: str) -> list[dict[st
     return found
 
 
-def test_subscriptions_are_listed_as_long_as_their_streams_are_open(http: httpx.Client) -> None:
+def test_subscriptions_are_listed_while_their_streams_are_open(http: httpx.Client) -> None:
     assert active(http) == []
     with subscription(http, f"match={BOOK}&match_urlpattern=/a/:id"):
         one, other = active(http)
@@ -61,7 +61,7 @@ def test_the_old_protocol_has_its_own_form(guarded: Site) -> None:
     assert of_topic == [one]
 
 
-def test_a_list_tells_where_to_go_on_and_when_it_has_changed(http: httpx.Client) -> None:
+def test_a_list_has_a_position_and_an_etag(http: httpx.Client) -> None:
     first = http.get(ROOT)
     publish(http, data="meanwhile")
     cursor = first.headers["link"].partition('last-event-id="')[2].partition('"')[0]
@@ -85,7 +85,7 @@ def test_a_list_tells_where_to_go_on_and_when_it_has_changed(http: httpx.Client)
         ("/exact/", 404),
     ],
 )
-def test_what_is_not_there_or_cannot_be_meant(http: httpx.Client, path: str, status: int) -> None:
+def test_missing_and_invalid_subscriptions_are_refused(http: httpx.Client, path: str, status: int) -> None:
     assert http.get(f"{ROOT}{path}").status_code == status
 
 
@@ -106,9 +106,9 @@ def test_only_a_token_that_may_subscribe_to_the_address_reads_it(guarded: Site) 
 @pytest.mark.parametrize(
     ("query", "kind"), [(f"match_urlpattern={ROOT}/*", "mercure"), (f"topic={ROOT}{{/topic}}{{/who}}", "message")]
 )
-def test_coming_and_going_is_told_as_private_updates(http: httpx.Client, query: str, kind: str) -> None:
+def test_new_and_ended_subscriptions_are_private_updates(http: httpx.Client, query: str, kind: str) -> None:
     with subscription(http, query) as source:
-        with subscription(http, f"match={BOOK}"):  # the first that is told: nobody is told of himself
+        with subscription(http, f"match={BOOK}"):  # the first one: a subscriber gets no update about itself
             (came,) = take(source, 1)
         (left,) = take(source, 1)
 
@@ -119,8 +119,8 @@ def test_coming_and_going_is_told_as_private_updates(http: httpx.Client, query: 
     assert came.json()["id"] == left.json()["id"]
 
 
-def test_who_may_not_is_not_told(guarded: Site) -> None:
-    """Everybody may ask for all topics; of these updates come only those that the token is about."""
+def test_updates_about_subscriptions_need_the_right(guarded: Site) -> None:
+    """Every client may subscribe to all topics, but gets only updates that the token covers."""
     outsider = old_token(guarded, mercure={"subscribe": [BOOK], "publish": ["*"]})
     with guarded.client(outsider) as http, subscription(http, "match=*") as source:
         with subscription(http, f"match={BOOK}"):
@@ -129,7 +129,7 @@ def test_who_may_not_is_not_told(guarded: Site) -> None:
         assert take(source, 1)[0].data == "public"
 
 
-def test_a_page_of_the_old_protocol_that_asks_for_everything_is_not_sent_what_it_did_not_mean(
+def test_an_old_protocol_page_with_all_topics_gets_no_updates_about_subscriptions(
     http: httpx.Client,
 ) -> None:
     with subscription(http, "topic=*") as source:
@@ -139,8 +139,8 @@ def test_a_page_of_the_old_protocol_that_asks_for_everything_is_not_sent_what_it
         assert take(source, 1)[0].data == "news"
 
 
-def test_all_servers_see_all_and_tell_of_one_that_died(serve: Callable[..., Site]) -> None:
-    """Its streams were never closed: the store forgets them, and the next who renews tells."""
+def test_all_servers_list_all_subscriptions_and_report_those_of_a_dead_server(serve: Callable[..., Site]) -> None:
+    """Its streams were never closed: in the store they expire, and the next server that renews publishes it."""
     first, second = serve("tornado"), serve("asgi")
     with first.client() as one, second.client() as two, subscription(one, f"match={BOOK}"):
         assert [each["match"] for each in active(two)] == [BOOK]
@@ -160,7 +160,7 @@ def active_of(site: Site) -> list[dict[str, Any]]:
         return active(http)
 
 
-def test_the_hub_says_what_it_is(http: httpx.Client, site: Site) -> None:
+def test_the_hub_describes_itself(http: httpx.Client, site: Site) -> None:
     told = http.get("/.well-known/oauth-protected-resource/.well-known/mercure").json()
 
     assert told["resource"] == f"{site.url}{HUB}"
@@ -168,7 +168,7 @@ def test_the_hub_says_what_it_is(http: httpx.Client, site: Site) -> None:
     assert told["mercure_subscriptions"] is True
 
 
-def test_matchers_may_stand_in_a_body(http: httpx.Client) -> None:
+def test_matchers_may_be_in_a_body(http: httpx.Client) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     with http.stream("QUERY", f"{HUB}?match=a", content=b"match_urlpattern=/b/:id", headers=form) as stream:
         assert stream.status_code == 200

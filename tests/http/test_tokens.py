@@ -1,4 +1,4 @@
-"""Tokens: who may what, and that nobody makes one without the secret."""
+"""Tokens: their permissions, and that they cannot be made without the secret."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def claims_of(text: str) -> dict[str, Any]:
 def forged(
     tokens: Tokens, *, key: bytes | str | None = None, algorithm: str = "HS256", headers: Any = None, **claims: Any
 ) -> str:
-    """A token like one of ours, with something changed."""
+    """Return a token like a valid one, with a change."""
     kid, own = next(iter(tokens._keys.items()))
     whole = {**claims_of(tokens.make(["view"], lifetime_s=3600)[0]), **claims}
     whole = {name: value for name, value in whole.items() if value is not None}
@@ -52,7 +52,7 @@ def forged(
     return jwt.encode(whole, own if key is None else key, algorithm=algorithm, headers=heads)
 
 
-def test_a_token_says_what_it_was_made_for(tokens: Tokens) -> None:
+def test_a_token_has_its_claims(tokens: Tokens) -> None:
     text, made = tokens.make(["view", "submit"], lifetime_s=60, tasks=["train_*"], subject="ada")
 
     read = tokens.read(text)
@@ -124,7 +124,7 @@ def test_forged_tokens_are_refused(tokens: Tokens) -> None:
         assert not accepts(tokens, text), name
 
 
-def test_an_unreadable_list_of_tasks_does_not_come_to_mean_all(tokens: Tokens) -> None:
+def test_an_unreadable_list_of_tasks_does_not_mean_all(tokens: Tokens) -> None:
     assert not tokens.read(forged(tokens, tasks="double")).covers("double")
 
 
@@ -138,7 +138,7 @@ def test_an_unreadable_list_of_tasks_does_not_come_to_mean_all(tokens: Tokens) -
         ({"tasks": [""]}, "tasks"),
     ],
 )
-def test_what_cannot_be_made_is_refused_with_the_field(tokens: Tokens, asked: dict[str, Any], field: str) -> None:
+def test_invalid_tokens_are_refused_with_the_field(tokens: Tokens, asked: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidParams) as refused:
         tokens.make(**{"scopes": ["view"], "lifetime_s": 60, **asked})
 
@@ -197,7 +197,7 @@ def test_the_list_above_has_every_route() -> None:
 
 
 @pytest.mark.parametrize("kind", ["tornado", "asgi"])
-def test_every_route_asks_for_a_token_with_its_scope(serve: Callable[..., Site], kind: str) -> None:
+def test_every_route_requires_a_token_with_its_scope(serve: Callable[..., Site], kind: str) -> None:
     site = serve(kind, is_open_on_loopback=False)
     scopes = {"view", "submit", "operate"}
     for method, path, scope in ROUTES:
@@ -217,7 +217,7 @@ def test_a_token_opens_and_names_the_owner(guarded: Site) -> None:
         assert http.get(job["url"]).json()["owner"] == "ada"
 
 
-def test_a_refused_token_is_told_as_one(guarded: Site) -> None:
+def test_a_refused_token_is_reported_as_such(guarded: Site) -> None:
     with guarded.client("abc") as http:
         answer = http.get("/api/jobs")
     with guarded.client(headers={"Authorization": "Basic YTpi"}) as http:
@@ -229,7 +229,7 @@ def test_a_refused_token_is_told_as_one(guarded: Site) -> None:
     assert 'error="invalid_request"' in basic.headers["www-authenticate"]
 
 
-def test_a_wrong_token_is_refused_even_where_the_server_is_open(site: Site) -> None:
+def test_a_wrong_token_is_refused_even_by_an_open_server(site: Site) -> None:
     with site.client("abc") as http:
         assert http.get("/api/jobs").status_code == 401
 
@@ -246,9 +246,9 @@ def test_a_token_in_the_query_opens_nothing(guarded: Site) -> None:
 def test_a_token_in_the_query_is_not_logged(
     serve: Callable[..., Site], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """Protocol 0.x of Mercure has it there; the server's access log must not."""
+    """Protocol 0.x of Mercure puts it there; the server's access log must not have it."""
     site = serve(kind, is_open_on_loopback=False, is_logging=True)
-    uvicorn = logging.getLogger("uvicorn.access")  # its own configuration keeps it from the root
+    uvicorn = logging.getLogger("uvicorn.access")  # its configuration does not pass it to the root logger
     monkeypatch.setattr(uvicorn, "handlers", [caplog.handler])
     caplog.set_level(logging.WARNING, "httpx")  # the client's own
     caplog.set_level(logging.INFO)
@@ -271,7 +271,7 @@ def test_guessing_tokens_is_slowed_down(guarded: Site) -> None:
     assert statuses[-1] == 429
 
 
-def test_a_revoked_token_opens_nothing_any_more_and_ends_its_streams(guarded: Site, kit: Kit) -> None:
+def test_a_revoked_token_opens_nothing_and_its_streams_end(guarded: Site, kit: Kit) -> None:
     token = guarded.token("view")
     grant = Tokens(kit.settings.secret, kit.settings.namespace).read(token)
     with guarded.client(token) as http, http.stream("GET", "/api/events") as stream:
@@ -283,7 +283,7 @@ def test_a_revoked_token_opens_nothing_any_more_and_ends_its_streams(guarded: Si
         assert b'"job_id"' not in b"".join(parts)  # to its end
 
 
-def test_a_stream_that_is_never_silent_ends_with_its_token_as_well(guarded: Site, kit: Kit, stage: Stage) -> None:
+def test_a_busy_stream_ends_with_its_token_too(guarded: Site, kit: Kit, stage: Stage) -> None:
     token = guarded.token("view")
     grant = Tokens(kit.settings.secret, kit.settings.namespace).read(token)
     with guarded.client(token) as http, http.stream("GET", "/api/events") as stream:
@@ -291,7 +291,7 @@ def test_a_stream_that_is_never_silent_ends_with_its_token_as_well(guarded: Site
         next(parts)
         background.call(kit.verbs.store.web.revoke(grant.token_id, grant.expires_at))
         for count, _ in enumerate(parts):
-            stage.submit()  # so that there is something to tell, each time
+            stage.submit()  # so that each time there is something to send
             assert count < 200
 
 
@@ -317,7 +317,7 @@ def test_a_token_for_some_tasks_sees_and_does_nothing_else(guarded: Site, stage:
         assert http.post("/api/jobs", json={"task": "train_model"}).status_code == 202
 
 
-def test_health_and_the_document_ask_nobody(guarded: Site) -> None:
+def test_health_and_the_document_need_no_token(guarded: Site) -> None:
     with guarded.client() as http:
         assert http.get("/api/healthz").status_code == 200
         assert http.get("/api/openapi.json").status_code == 200
@@ -336,7 +336,7 @@ def test_a_server_without_a_secret_accepts_no_token(serve: Callable[..., Site], 
         bare.close()
 
 
-def test_whoever_asks_too_often_waits(serve: Callable[..., Site]) -> None:
+def test_too_many_requests_have_to_wait(serve: Callable[..., Site]) -> None:
     from jobkit.http.core.handling import Limits
 
     site = serve(limits=Limits(per_s=0.5, burst=5))

@@ -1,4 +1,4 @@
-"""`jobkit dashboard --web DIR`: who gets which of its files."""
+"""`jobkit dashboard --web DIR`: access to its files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def status(site: Site, path: str) -> int:
     return httpx.get(f"{site.url}/examples/web/{path}", trust_env=False).status_code
 
 
-def test_hidden_files_and_links_that_lead_out_are_not_there(serve: Callable[..., Site], folder: Path) -> None:
+def test_hidden_files_and_links_out_of_the_folder_are_not_served(serve: Callable[..., Site], folder: Path) -> None:
     site = serve(web=str(folder))
 
     assert httpx.get(f"{site.url}/examples/web/", trust_env=False).text == "a page"
@@ -48,7 +48,7 @@ def test_another_user_of_the_machine_gets_none_of_its_files(serve: Callable[...,
     assert answer.text.startswith("this server belongs to another user of this machine")
 
 
-def test_a_server_that_is_open_to_nobody_takes_a_token(serve: Callable[..., Site], folder: Path) -> None:
+def test_a_closed_server_accepts_a_token(serve: Callable[..., Site], folder: Path) -> None:
     site = serve(web=str(folder), is_open_on_loopback=False)
 
     assert status(site, "index.html") == 403

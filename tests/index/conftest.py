@@ -1,4 +1,4 @@
-"""The stores of `tests/store`, each with an index beside it."""
+"""The store of `tests/store` with an index."""
 
 from __future__ import annotations
 

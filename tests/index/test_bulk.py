@@ -1,4 +1,4 @@
-"""The records of `benchmarks/million.py` are those that the real transitions write."""
+"""The records of `benchmarks/million.py` are the same as after real transitions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["redis_url"]
 
 @pytest.fixture
 async def redis_store(redis_url: str) -> AsyncIterator[RedisStore]:
-    """Not held against the law that the stream has every event: it keeps 20,000, of however many jobs."""
+    """Store without the check that the stream has every event: the stream keeps only 20,000."""
     store = RedisStore(settings_for(redis_url))
     yield store
     await clear(store)
@@ -28,11 +28,11 @@ async def redis_store(redis_url: str) -> AsyncIterator[RedisStore]:
 
 
 def shape(value: bytes) -> str:
-    """A text without its words and numbers, which differ from job to job: what is left is how it is written."""
+    """Return a text without words and numbers, which differ between jobs: only its format."""
     return re.sub(r"[0-9a-z.-]+", "*", value.decode("utf-8", "replace"))
 
 
-async def test_a_store_filled_in_bulk_is_as_if_its_jobs_had_run(redis_store: RedisStore) -> None:
+async def test_a_store_filled_in_bulk_equals_one_whose_jobs_ran(redis_store: RedisStore) -> None:
     store = redis_store
     reals = {state: await template(store, state, "real") for state in ("succeeded", "failed", "cancelled")}
     await fill(store, 2_000)

@@ -1,4 +1,4 @@
-"""The index finds what the store finds, in the same order, whatever happens meanwhile."""
+"""The index returns the same jobs as the store, in the same order, also after changes and outages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ QUERIES: list[dict[str, Any]] = [
 
 
 async def fill(store: RedisStore, count: int, start: int = 0) -> None:
-    """Jobs in every state, of few people and tasks."""
+    """Submit jobs in every state, of few users and tasks."""
     dice = random.Random(7 + start)
     jobs = []
     for n in range(start, start + count):
@@ -74,7 +74,7 @@ async def fill(store: RedisStore, count: int, start: int = 0) -> None:
 
 
 async def ids(finder: RedisStore | Index, query: Query) -> list[str]:
-    """All ids of a query, page by page."""
+    """Return all ids of a query, page by page."""
     find = finder.page if isinstance(finder, Index) else finder.list
     found: list[str] = []
     while True:
@@ -87,7 +87,7 @@ async def ids(finder: RedisStore | Index, query: Query) -> list[str]:
 
 
 async def finds(index: Index, query: Query, expected: list[str]) -> None:
-    """Soon: what was published is on its way."""
+    """Wait until the index returns the expected ids: published changes are on their way."""
     found: list[list[str]] = []
 
     async def is_found() -> bool:
@@ -98,14 +98,14 @@ async def finds(index: Index, query: Query, expected: list[str]) -> None:
 
 
 async def same(store: RedisStore, index: Index, query: Query) -> list[str]:
-    """What both find."""
+    """Return the ids that both store and index find."""
     found = await ids(index, query)
     assert found == await ids(store, replace(query, limit=1000)), query
     return found
 
 
 @pytest.mark.parametrize("has_grams", [True, False], ids=["grams", "no grams"])
-async def test_it_finds_what_the_store_finds(
+async def test_the_index_finds_the_same_jobs_as_the_store(
     store: RedisStore, index: Index, has_grams: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not has_grams:
@@ -122,7 +122,7 @@ async def test_it_finds_what_the_store_finds(
 
 
 @pytest.mark.parametrize("order", [sign + name for name in ORDERS for sign in ("", "-")])
-async def test_it_orders_as_the_store_does(store: RedisStore, index: Index, order: str) -> None:
+async def test_the_index_sorts_like_the_store(store: RedisStore, index: Index, order: str) -> None:
     await fill(store, 30)
 
     assert len(await same(store, index, Query(order=order, limit=4))) == 30
@@ -131,10 +131,10 @@ async def test_it_orders_as_the_store_does(store: RedisStore, index: Index, orde
 
 
 @pytest.mark.nightly
-async def test_the_ways_for_many_rows_find_the_same(
+async def test_both_query_plans_for_many_rows_find_the_same(
     store: RedisStore, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With few rows the way by the rarest filter would always be taken."""
+    """With few rows, the plan by the rarest filter would always be chosen."""
     monkeypatch.setattr("jobkit.index.plan.FEW", 3)
     monkeypatch.setattr("jobkit.index.database.FEW", 3)
     await fill(store, 60)
@@ -149,12 +149,12 @@ async def test_the_ways_for_many_rows_find_the_same(
 
 
 async def caught_up(store: RedisStore, index: Index) -> None:
-    """Until it has heard all that was said before."""
+    """Wait until the index has applied all earlier events."""
     await submit(store, "last-word", owner="last-word")
     await finds(index, Query(owner="last-word"), ["last-word"])
 
 
-async def test_it_hears_of_every_change(store: RedisStore, index: Index) -> None:
+async def test_the_index_follows_every_change(store: RedisStore, index: Index) -> None:
     await fill(store, 20)
     await finds(index, Query(owner="new"), [])
 
@@ -184,7 +184,7 @@ async def test_an_id_that_is_used_again_is_the_new_job(store: RedisStore, index:
     await finds(index, Query(owner="ada"), ["x", "y"])
 
 
-async def test_what_expired_leaves_the_page_and_the_index(store: RedisStore, index: Index) -> None:
+async def test_expired_jobs_are_removed_from_page_and_index(store: RedisStore, index: Index) -> None:
     await submit(store, "a", "b", "c", owner="ada")
     await store.cancel(["b"])
     await finds(index, Query(owner="ada"), ["c", "b", "a"])
@@ -194,17 +194,17 @@ async def test_what_expired_leaves_the_page_and_the_index(store: RedisStore, ind
 
     await finds(index, Query(owner="ada", limit=2), ["c", "a"])
     await until(lambda: index.size == 2, "the job to leave the index")
-    await store.list(Query())  # and what is left of it leaves the store
+    await store.list(Query())  # and then its remains are deleted from the store
 
 
 async def _is_gone(store: RedisStore, job_id: str) -> bool:
     return not await store.redis.exists(f"{store.prefix}job:{job_id}")
 
 
-async def test_what_the_index_missed_is_found_by_comparing(store: RedisStore, index: Index) -> None:
+async def test_missed_changes_are_found_by_comparison(store: RedisStore, index: Index) -> None:
     await fill(store, 20)
     await index.whole()
-    for stop in index._stops:  # as deaf as with a cut connection
+    for stop in index._stops:  # as if the connection were cut
         stop()
     await fill(store, 10, 20)
     await store.cancel(["j0003", "j0029"])
@@ -217,24 +217,24 @@ async def test_what_the_index_missed_is_found_by_comparing(store: RedisStore, in
     assert index.size == 30
 
 
-async def test_a_store_that_was_wiped_is_read_anew(store: RedisStore, index: Index) -> None:
+async def test_a_wiped_store_is_read_again(store: RedisStore, index: Index) -> None:
     await submit(store, "a", owner="ada")
     assert await ids(index, Query(owner="ada")) == ["a"]
 
     async for key in store.redis.scan_iter(f"{store.prefix}*"):
         await store.redis.delete(key)
     await submit(store, "b", owner="ada")
-    await index._catch_up()  # as after the connection was cut
+    await index._catch_up()  # as after a cut connection
 
     await index.whole()
     await finds(index, Query(owner="ada"), ["b"])
     await until(lambda: index.size == 1, "the old job to be forgotten")
 
 
-async def test_changes_while_it_is_filled_are_not_lost(
+async def test_changes_during_the_filling_are_not_lost(
     store: RedisStore, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slice may be on its way with what was read before the change."""
+    """A slice that was read before the change may be on its way."""
     monkeypatch.setattr("jobkit.index.index._SLICE", 5)
     monkeypatch.setattr("jobkit.index.index._PATIENCE_S", 0.0)
     await fill(store, 40)
@@ -262,7 +262,7 @@ async def test_changes_while_it_is_filled_are_not_lost(
     assert queued[-1] in await ids(index, Query(states=("cancelled",), task="*"))
 
 
-async def test_a_page_says_how_far_it_has_looked_while_the_index_is_filled(
+async def test_a_page_shows_its_progress_while_the_index_is_filled(
     store: RedisStore, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobkit.index.index._SLICE", 5)
@@ -293,7 +293,7 @@ async def test_a_page_says_how_far_it_has_looked_while_the_index_is_filled(
     assert (await index.page(Query(task="*"))).searched is None
 
 
-async def test_what_is_simple_never_makes_an_index(store: RedisStore, index: Index) -> None:
+async def test_simple_queries_never_create_an_index(store: RedisStore, index: Index) -> None:
     await submit(store, "a", "b")
 
     assert [one.id for one in (await index.page(Query(states=("queued",), newer_s=60))).jobs] == ["b", "a"]

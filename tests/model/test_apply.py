@@ -1,4 +1,4 @@
-"""`apply`: the way of events into a snapshot, in whatever order and how often they come."""
+"""`apply`: events update a snapshot, in any order and with repetitions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def progressed(seq: int, rev: int, done: float = 1, total: float | None = 4, mes
 # -- one step ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_next_event_moves_the_snapshot_and_joins_its_history() -> None:
+def test_the_next_event_updates_the_snapshot_and_its_history() -> None:
     before = submitted()
 
     running = after(before, started(2, 1))
@@ -66,7 +66,7 @@ def test_an_event_that_is_known_changes_nothing() -> None:
     assert apply(running, event(1, EventType.SUBMITTED, state="queued")) is running
 
 
-def test_a_hole_is_told_and_not_guessed() -> None:
+def test_a_gap_is_reported() -> None:
     before = submitted()
 
     assert apply(before, started(3, 1)) is None
@@ -82,7 +82,7 @@ def test_newer_progress_replaces_older_and_older_is_ignored() -> None:
     assert [one.type for one in running.history] == ["submitted", "started"]
 
 
-def test_progress_of_a_state_before_is_ignored() -> None:
+def test_progress_of_an_earlier_state_is_ignored() -> None:
     running = after(submitted(), started(2, 1), event(3, EventType.CANCEL_REQUESTED, cancel=T0))
 
     assert apply(running, progressed(2, 9)) is running
@@ -103,7 +103,7 @@ def test_a_new_attempt_begins_without_numbers() -> None:
     assert after(again, progressed(4, 2)).done == 1
 
 
-def test_the_error_of_a_retried_attempt_goes_with_success_only() -> None:
+def test_the_error_of_a_retried_attempt_is_cleared_only_by_success() -> None:
     retried = after(submitted(), started(2, 1), event(3, EventType.RETRIED, state="queued", retried=1, error=ERROR))
     running = after(retried, started(4, 2))
 
@@ -115,7 +115,7 @@ def test_the_error_of_a_retried_attempt_goes_with_success_only() -> None:
     assert cancelled.error == running.error
 
 
-def test_log_lines_leave_the_snapshot() -> None:
+def test_log_lines_do_not_change_the_snapshot() -> None:
     running = after(submitted(), started(2, 1))
 
     assert apply(running, event(2, EventType.LOGGED, first=1, lines=[])) is running
@@ -123,7 +123,7 @@ def test_log_lines_leave_the_snapshot() -> None:
 
 
 @pytest.mark.parametrize(("done", "total"), [("1", []), (float("nan"), float("inf")), (-1, -2), (True, None)])
-def test_numbers_that_cannot_be_shown_are_unknown_or_harmless(done: Any, total: Any) -> None:
+def test_numbers_that_cannot_be_shown_are_unknown(done: Any, total: Any) -> None:
     running = after(submitted(), started(2, 1), progressed(2, 1, done, total))
 
     assert running.total is None
@@ -131,14 +131,14 @@ def test_numbers_that_cannot_be_shown_are_unknown_or_harmless(done: Any, total: 
     assert running.to_json()["progress"] is None
 
 
-def test_fields_of_a_newer_version_are_left_out() -> None:
+def test_fields_of_a_newer_version_are_dropped() -> None:
     running = after(submitted(), replace(started(2, 1), data={**started(2, 1).data, "of_tomorrow": {"x": 1}}))
 
     assert running.state is JobState.RUNNING
 
 
 def test_an_empty_lua_table_is_an_empty_mapping() -> None:
-    """Some encoders of Lua write it as a list."""
+    """Some encoders of Lua write an empty table as a list."""
     wire = {"id": "a", "seq": 1, "type": "queued", "at": T0, "data": []}
 
     assert JobEvent.from_wire(wire).data == {}
@@ -159,7 +159,7 @@ def test_an_event_is_json_with_an_iso_time() -> None:
     assert "id" not in replace(one, id="").to_json()
 
 
-# -- any way a job may take -------------------------------------------------------------------------------------------
+# -- any path of a job ------------------------------------------------------------------------------------------------
 
 _LEAVES: dict[JobState, list[EventType]] = {
     JobState.SCHEDULED: [EventType.QUEUED, EventType.CANCELLED],
@@ -178,7 +178,7 @@ _LEAVES: dict[JobState, list[EventType]] = {
 
 @st.composite
 def lives(draw: st.DrawFn) -> list[JobEvent]:
-    """A job's events as the store publishes them, progress in between."""
+    """Draw a job's events as the store publishes them, with progress in between."""
     state = draw(st.sampled_from([JobState.QUEUED, JobState.SCHEDULED]))
     events = [event(1, EventType.SUBMITTED, state=str(state), submitted=T0)]
     counts = {"retried": 0, "losses": 0, "releases": 0}
@@ -220,7 +220,7 @@ def lives(draw: st.DrawFn) -> list[JobEvent]:
 
 
 class Record:
-    """What the store keeps: the snapshot after each event."""
+    """Record in the store: the snapshot after each event."""
 
     def __init__(self, events: list[JobEvent]) -> None:
         self.snapshots = [JobSnapshot(SPEC, 0, JobState(events[0].data["state"]))]
@@ -230,7 +230,7 @@ class Record:
 
 @settings(deadline=None)
 @given(lives())
-def test_every_way_is_allowed_and_numbered_without_holes(events: list[JobEvent]) -> None:
+def test_every_path_is_allowed_and_numbered_without_gaps(events: list[JobEvent]) -> None:
     snapshots = Record(events).snapshots
 
     for before, now in pairwise(snapshots[1:]):
@@ -241,9 +241,9 @@ def test_every_way_is_allowed_and_numbered_without_holes(events: list[JobEvent])
 
 @settings(deadline=None)
 @given(lives(), st.data())
-def test_any_delivery_with_refreshes_on_holes_ends_in_the_same_snapshot(events: list[JobEvent], data: Any) -> None:
-    """A live handle: events come doubled, late, in any order, or never; a hole makes it read the record, and so does
-    the last look. It never goes back, never shows what the record did not say, and ends where the record is."""
+def test_any_delivery_with_refreshes_at_gaps_ends_in_the_same_snapshot(events: list[JobEvent], data: Any) -> None:
+    """A live handle gets events twice, late, in any order, or never; it reads the record after a gap and at the end. It
+    never goes back, never shows a state that the record did not have, and ends with the state of the record."""
     record = Record(events).snapshots
     delivery = data.draw(st.lists(st.integers(0, len(events) - 1), max_size=3 * len(events)), label="delivery")
     handle = record[1]
@@ -253,7 +253,7 @@ def test_any_delivery_with_refreshes_on_holes_ends_in_the_same_snapshot(events: 
         newest = max(newest, index + 1)
         moved = apply(handle, events[index])
         if moved is None:
-            moved = record[newest]  # reads what the store has by now
+            moved = record[newest]  # reads the current record
         assert moved.seq >= handle.seq
         assert (moved.seq, moved.rev) >= (handle.seq, handle.rev)
         handle = moved
@@ -268,10 +268,8 @@ def test_any_delivery_with_refreshes_on_holes_ends_in_the_same_snapshot(events: 
 
 @settings(deadline=None)
 @given(lives(), st.data())
-def test_events_in_order_may_be_dropped_and_doubled_and_the_last_state_is_right(
-    events: list[JobEvent], data: Any
-) -> None:
-    """Redis keeps the order; a cut connection drops a stretch. Progress that was dropped stays out until the next."""
+def test_dropped_and_repeated_events_lead_to_the_correct_last_state(events: list[JobEvent], data: Any) -> None:
+    """Redis keeps the order; a cut connection drops some events in a row. Dropped progress is missing until later."""
     record = Record(events).snapshots
     handle = record[1]
     for index, one in enumerate(events):
@@ -287,7 +285,7 @@ def test_events_in_order_may_be_dropped_and_doubled_and_the_last_state_is_right(
 
 @settings(deadline=None)
 @given(lives())
-def test_attempts_tell_the_same_as_the_counters(events: list[JobEvent]) -> None:
+def test_attempts_agree_with_the_counters(events: list[JobEvent]) -> None:
     final = Record(events).snapshots[-1]
 
     attempts = attempts_of(final.history)
@@ -318,7 +316,7 @@ def test_a_job_that_never_started_has_no_attempts() -> None:
     assert attempts_of([event(1, EventType.SUBMITTED), event(2, EventType.CANCELLED, state="cancelled")]) == []
 
 
-# -- what a snapshot tells --------------------------------------------------------------------------------------------
+# -- contents of a snapshot --------------------------------------------------------------------------------------------
 
 
 def test_times_and_progress_of_a_running_job() -> None:

@@ -1,4 +1,4 @@
-"""The time that is left: never negative, never of a job that does not run, from the rate where there is one."""
+"""Estimated time left: never negative, only for running jobs, from the rate if it is known."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def left(now_s: float, state: JobState = JobState.RUNNING, **known: float | None
 
 
 @given(numbers, numbers, numbers, st.floats(0, 1e6), st.sampled_from(JobState))
-def test_it_is_a_number_of_seconds_from_0_or_unknown(
+def test_the_time_left_is_seconds_from_0_or_unknown(
     done: float | None, total: float | None, typical_s: float | None, now_s: float, state: JobState
 ) -> None:
     found = left(now_s, state, done=done, total=total, typical_s=typical_s)
@@ -43,7 +43,7 @@ def test_it_is_a_number_of_seconds_from_0_or_unknown(
         ({}, 10, None),
     ],
 )
-def test_the_rate_comes_before_what_past_runs_took(
+def test_the_rate_takes_precedence_over_past_runs(
     known: dict[str, float], now_s: float, expected: float | None
 ) -> None:
     assert left(now_s, **known) == (expected if expected is None else pytest.approx(expected))

@@ -1,4 +1,4 @@
-"""What was asked for, on its way through the store; and when a failure is followed by another attempt."""
+"""Specs on their way through the store, and retries after failures."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_a_spec_comes_back_from_its_wire_form_as_it_was(spec: JobSpec) -> None:
     assert JobSpec.from_wire(msgspec.json.decode(msgspec.json.encode(spec.to_wire()))) == spec
 
 
-def test_what_is_at_its_default_is_left_out() -> None:
+def test_defaults_are_omitted() -> None:
     assert JobSpec(id="a", task="t").to_wire() == {"id": "a", "task": "t"}
     assert JobSpec(id="a", task="t", priority=1).to_wire() == {"id": "a", "task": "t", "priority": 1}
 
 
 @pytest.mark.parametrize("name", ["timeout_s", "cancel_grace_s", "result_ttl_s", "memory_limit_bytes"])
-def test_nothing_is_not_the_same_as_zero(name: str) -> None:
+def test_unset_is_not_the_same_as_zero(name: str) -> None:
     """A grace of 0 (kill at once) used to come back as "the worker's setting", 10 seconds."""
     spec = JobSpec(id="a", task="t", **{name: 0})  # type: ignore[arg-type]
 
@@ -101,7 +101,7 @@ def test_a_wait_is_never_longer_than_its_limit_and_spread_over_the_upper_half(
         ({"factor": 0.5}, r"Backoff.factor must be 1 or more, not 0.5"),
     ],
 )
-def test_a_backoff_that_makes_no_sense_is_refused(fields: dict[str, float], message: str) -> None:
+def test_an_invalid_backoff_is_refused(fields: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Backoff(**fields)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""The notebook that teaches the first job, run as a user runs it, on a fresh machine's embedded server."""
+"""The tutorial notebook of the first job, run as a user runs it, with a new embedded server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(notebook: Any) -> Any:
 
 
 def text_of(cell: Any) -> str:
-    """What a reader of the saved notebook sees under a cell."""
+    """Return the visible output of a cell in the saved notebook."""
     return "\n".join(
         output.get("text", "") or "\n".join(map(str, output.get("data", {}).values())) for output in cell.outputs
     )
@@ -57,7 +57,7 @@ def cell_with(notebook: Any, source: str) -> Any:
     return next(cell for cell in notebook.cells if cell.cell_type == "code" and source in cell.source)
 
 
-def test_the_first_notebook_runs_and_tells_the_truth_after_a_restart(home: Path) -> None:
+def test_the_first_notebook_runs_and_is_correct_after_a_restart(home: Path) -> None:
     ran = run(nbformat.read(NOTEBOOK, as_version=4))
 
     card = text_of(cell_with(ran, "estimate_pi.submit(n=80)"))
@@ -72,7 +72,7 @@ def test_the_first_notebook_runs_and_tells_the_truth_after_a_restart(home: Path)
     assert "submitted" in text_of(cell_with(ran, "again"))
     assert len(nbformat.writes(ran)) < 200_000
 
-    # A new kernel knows the job by its id, with its past and its value.
+    # A new kernel finds the job by its id, with its history and value.
     job_id = re.search(r"[0-9a-f]{16}", card).group()  # type: ignore[union-attr]
     later = nbformat.v4.new_notebook()
     later.cells = [

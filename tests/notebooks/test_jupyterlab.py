@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(240),
-    # the browser's driver leaves its own process to the garbage collector
+    # the browser's driver leaves its process to the garbage collector
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-#: Folder for pictures, read before the session's fixtures take the variables away.
+#: Folder for screenshots, read before the session's fixtures remove the variables.
 SHOTS = os.environ.get("JOBKIT_TEST_SHOTS", "")
 
 CELLS = (
@@ -49,7 +49,7 @@ CELLS = (
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
-    """`(url, folder)` of a JupyterLab with one notebook, on a fresh home."""
+    """`(url, folder)` of a JupyterLab with one notebook and a new home."""
     folder = Path(tempfile.mkdtemp(prefix="jk-", dir="/tmp"))
     cells = getattr(request, "param", CELLS)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
@@ -75,7 +75,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
         process.terminate()
         try:
             process.wait(timeout=15)
-        except subprocess.TimeoutExpired:  # it waits for kernels; what they left is found by the fixture of all tests
+        except subprocess.TimeoutExpired:  # it waits for kernels; a fixture of all tests finds remaining processes
             process.kill()
             process.wait()
         shutdown(Settings(home=folder / "home"), now=True)
@@ -107,12 +107,12 @@ def command(page: Page, name: str) -> None:
 
 
 def start_kernel(page: Page) -> None:
-    """Wait for the notebook's kernel; where JupyterLab asks which, take the one it offers."""
+    """Wait for the notebook's kernel; if JupyterLab asks which one, take its suggestion."""
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     offered = page.locator(".jp-Dialog button.jp-mod-accept")
     idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
     offered.or_(idle).first.wait_for()
-    page.wait_for_timeout(1_000)  # the question comes after the indicator, or not at all
+    page.wait_for_timeout(1_000)  # the dialog appears after the indicator, or not at all
     if offered.count():
         offered.click()
     page.wait_for_function(
@@ -128,7 +128,7 @@ def done_steps(card: Any) -> int:
 
 
 def outputs_of(saved: Path) -> str:
-    """The outputs in a saved notebook, as text; "" while it is being written."""
+    """Return the outputs of a saved notebook as text; "" while it is being written."""
     try:
         return json.dumps([cell.get("outputs") for cell in json.loads(saved.read_text())["cells"]])
     except ValueError:
@@ -136,7 +136,7 @@ def outputs_of(saved: Path) -> str:
 
 
 def shot(page: Page, name: str) -> None:
-    """A picture to look at, where somebody asks for it."""
+    """Save a screenshot, if requested."""
     if SHOTS:
         page.screenshot(path=f"{SHOTS}/{name}.png")
 
@@ -155,13 +155,13 @@ def test_a_card_is_live_in_jupyterlab_and_static_when_its_job_has_ended(lab: tup
     assert "step " in first.inner_text()
     shot(page, "lab-live")
 
-    # It ends: the card becomes plain HTML, which needs no kernel.
+    # At the end the card becomes plain HTML, which needs no kernel.
     page.wait_for_function("() => document.querySelectorAll('.jk-card').length === 1")
     outputs = page.locator(".jp-OutputArea-output")
     ended = outputs.filter(has_text="walked").first
     assert "Done" in ended.inner_text()
 
-    # Cancel from the card of the endless one.
+    # Cancel the endless job from its card.
     page.locator(".jk-card").get_by_role("button", name="Cancel").click()
     page.locator(".jk-card").get_by_role("button", name="Cancel job").click()
     page.wait_for_function("() => document.querySelectorAll('.jk-card').length === 0")
@@ -235,7 +235,7 @@ def test_batch_form_and_cell_magic_work_in_jupyterlab(lab: tuple[str, Path], pag
     outputs.filter(has_text="Triple it").filter(has_text="Done").first.wait_for()
     assert "42" in outputs.filter(has_text="Triple it").first.inner_text()
 
-    # A batch that goes on is cancelled from its card.
+    # A running batch is cancelled from its card.
     card = page.locator(".jk-batch").filter(has_text="sleep").first
     card.locator(".below:has-text('1 / 4')").wait_for()
     shot(page, "lab-batch")
@@ -256,7 +256,7 @@ LONG_CELLS = (*CELLS[:2], "job = kit.submit(walk, 10_000, 0.1)\njob")
 
 
 @pytest.mark.parametrize("lab", [LONG_CELLS], indirect=True, ids=["long"])
-def test_a_card_whose_kernel_is_gone_says_so_and_a_notebook_saved_before_shows_the_last_state(
+def test_a_card_without_a_kernel_says_so_and_a_saved_notebook_shows_the_last_state(
     lab: tuple[str, Path], page: Page
 ) -> None:
     url, folder = lab
@@ -266,7 +266,7 @@ def test_a_card_whose_kernel_is_gone_says_so_and_a_notebook_saved_before_shows_t
     card = page.locator(".jk-card")
     saved_card = page.locator(".jp-OutputArea-output").filter(has_text="when this was saved")
     wait_until(lambda: re.search(r"\d / 10,000", card.inner_text()) if card.count() else None, what="the card to move")
-    saved_card.wait_for(state="hidden")  # it stands behind the live one
+    saved_card.wait_for(state="hidden")  # it is behind the live card
     wait_until(lambda: "step " in saved_card.text_content(), what="the saved card to be renewed")
     shot(page, "lab-running")
     command(page, "docmanager:save")
@@ -280,7 +280,7 @@ def test_a_card_whose_kernel_is_gone_says_so_and_a_notebook_saved_before_shows_t
     assert card.get_by_role("button", name="Cancel").is_disabled()
     shot(page, "lab-kernel-gone")
 
-    # The notebook as it was saved, in a page of its own: trusted, and as somebody else gets it.
+    # The saved notebook in another page: trusted, and as another user gets it.
     copy = nbformat.read(saved, 4)
     copy.cells.append(nbformat.v4.new_markdown_cell("This one nobody has signed."))
     nbformat.write(copy, folder / "copy.ipynb")

@@ -1,4 +1,4 @@
-"""The notebooks that teach, each run as a user runs it: from top to bottom, on a fresh machine's embedded server."""
+"""The tutorial notebooks, each run as a user runs it: from top to bottom, with a new embedded server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
-#: What must be read under which cell.
+#: Expected text in the output of each cell.
 EXPECTED = {
     "02-progress-and-logs": {
         "job.wait()": r"1\.0, 'rows', \['kept 297 of 300 rows'\]",
@@ -64,7 +64,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("name", by_default(EXPECTED))
-def test_a_notebook_runs_and_says_what_it_should(home: Path, name: str) -> None:
+def test_a_notebook_runs_with_the_expected_outputs(home: Path, name: str) -> None:
     ran = run(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4))
 
     for source, pattern in EXPECTED[name].items():
@@ -73,7 +73,7 @@ def test_a_notebook_runs_and_says_what_it_should(home: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_stored_notebook_is_small_and_reads_well_without_a_kernel(path: Path) -> None:
+def test_a_stored_notebook_is_small_and_readable_without_a_kernel(path: Path) -> None:
     text = path.read_text("utf-8")
     notebook = nbformat.reads(text, as_version=4)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]

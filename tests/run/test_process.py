@@ -78,10 +78,10 @@ async def test_a_missing_module_is_named_with_the_host_and_a_fix(runner: Process
 
 
 async def test_an_unknown_task_says_how_to_start_the_worker(runner: ProcessRunner, heard: Heard) -> None:
-    error = failure(await run(runner, heard, None, task="nobody"))
+    error = failure(await run(runner, heard, None, task="missing"))
 
     assert error.kind is ErrorKind.REJECTED
-    assert "does not know task 'nobody'" in error.message
+    assert "does not know task 'missing'" in error.message
 
 
 async def test_code_by_value_from_another_python_version_is_refused(

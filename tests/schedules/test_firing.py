@@ -1,4 +1,4 @@
-"""Whenever workers look: each slot fires once or is counted as left out, none twice, and none is lost."""
+"""At any times of checks: each slot fires once or is counted as missed; none fires twice or is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ rules = st.fixed_dictionaries(
         "missed_limit": st.sampled_from([1, 3, 500]),
     }
 )
-#: How long until somebody looks (ms), and whether the run before is still under way then.
+#: Time until the next check (ms), and True if the previous run is still running then.
 looks = st.lists(
     st.tuples(st.one_of(st.integers(0, 2_000), st.integers(0, 400_000), st.just(3 * 86_400_000)), st.booleans()),
     min_size=1,
@@ -51,7 +51,7 @@ def test_every_slot_is_accounted_for(when: dict[str, Any], how: dict[str, Any], 
             continue
         is_held = False
         assert made.next_ms is not None
-        assert made.next_ms > next_ms  # it moves, or the same slot would fire again
+        assert made.next_ms > next_ms  # it advances, otherwise the same slot would fire again
         fired += made.slots
         left_out += made.left_out
         counts = counts and made.left_out < 500  # more are not counted

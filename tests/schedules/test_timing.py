@@ -1,4 +1,4 @@
-"""Which moments a schedule means, against cronsim itself as the oracle, over the changes of summer time."""
+"""Slots of a schedule, compared with cronsim, across changes of daylight saving time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobkit.model import InvalidParams
 from jobkit.schedules.timing import Timing, checked_cron, checked_zone, timing
 
 BERLIN = "Europe/Berlin"
-#: Zones with changes of an hour, of half an hour, at midnight, to the south, and without any.
+#: Zones with changes of an hour, of half an hour, at midnight, in the southern hemisphere, and without changes.
 ZONES = (BERLIN, "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "America/Santiago", "Asia/Kolkata", "UTC")
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -34,27 +34,27 @@ def after(line: str, zone: str, since: datetime, n: int) -> list[int]:
     return list(itertools.islice(Timing(cron=line, tz=zone).slots(ms(since)), n))
 
 
-def test_a_time_that_summer_time_skips_comes_right_after_the_gap() -> None:
+def test_a_time_that_is_skipped_in_spring_fires_right_after_the_gap() -> None:
     slots = after("30 2 * * *", BERLIN, datetime(2026, 3, 28, 12, tzinfo=UTC), 2)
 
     assert shown(slots, BERLIN) == ["29 03:00+0200", "30 02:30+0200"]
 
 
-def test_a_time_that_comes_twice_at_the_change_back_fires_once() -> None:
+def test_a_time_that_occurs_twice_in_autumn_fires_once() -> None:
     slots = after("30 2 * * *", BERLIN, datetime(2026, 10, 24, 12, tzinfo=UTC), 2)
 
     assert shown(slots, BERLIN) == ["25 02:30+0200", "26 02:30+0100"]
 
 
-def test_every_half_hour_goes_on_at_its_pace_through_both_changes() -> None:
+def test_every_half_hour_keeps_its_interval_through_both_changes() -> None:
     for day in (datetime(2026, 3, 28, 22, tzinfo=UTC), datetime(2026, 10, 24, 22, tzinfo=UTC)):
         slots = after("*/30 * * * *", BERLIN, day, 12)
 
         assert {b - a for a, b in itertools.pairwise(slots)} == {1_800_000}
 
 
-def test_in_the_second_of_two_equal_hours_no_slot_of_the_first_comes_back() -> None:
-    """The library forgets which of the two hours it is in, and would begin with the first one again."""
+def test_in_the_repeated_hour_no_slot_of_the_first_fires_again() -> None:
+    """The library does not know which of the two hours it is in, and would start at the first one again."""
     second = datetime(2026, 10, 25, 2, 15, tzinfo=ZoneInfo(BERLIN), fold=1)
 
     assert shown(after("30 2 * * *", BERLIN, second, 1), BERLIN) == ["26 02:30+0100"]
@@ -67,7 +67,7 @@ fields = st.tuples(
     st.sampled_from(["*", "*", "3,10", "4,9,11"]),
     st.sampled_from(["*", "*", "0", "MON-FRI", "0#1", "6L"]),
 )
-#: Near the changes of 2026 in all of the zones, and anywhere in between.
+#: Times near the changes of 2026 in all zones, and in between.
 starts = st.one_of(
     st.sampled_from(
         [(2026, 3, 28), (2026, 10, 24), (2026, 3, 7), (2026, 10, 31), (2026, 4, 4), (2026, 4, 23), (2026, 9, 5)]
@@ -78,10 +78,10 @@ starts = st.one_of(
 
 @settings(max_examples=100, deadline=None)
 @given(fields, st.sampled_from(ZONES), starts, st.integers(0, 2880))
-def test_slots_are_those_of_the_library_wherever_one_begins(
+def test_slots_equal_those_of_the_library_from_any_start(
     parts: tuple[str, ...], zone: str, day: tuple[int, int, int], minutes: int
 ) -> None:
-    """Asked from slot to slot, as workers do, or from anywhere in between: the same slots as in one pass."""
+    """From slot to slot, as workers do, or from any time in between: the same slots as in one pass."""
     line = " ".join(parts)
     begin = datetime(*day, tzinfo=UTC)
     tz = UTC if zone == "UTC" else ZoneInfo(zone)
@@ -163,7 +163,7 @@ def test_until_is_the_last_moment() -> None:
         ({"every": 5, "until": "2026-01-01"}, "until must lie in the future"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_one_sentence(what: dict[str, object], says: str | None) -> None:
+def test_impossible_schedules_are_refused_in_one_sentence(what: dict[str, object], says: str | None) -> None:
     if says is None:  # rare, but not never
         what = {"cron": "0 0 29 2 1"}
         assert timing(**what, now_ms=ms(NOW)).after(ms(NOW)) is not None
@@ -183,7 +183,7 @@ def test_short_forms_and_names_are_understood() -> None:
     assert timing(every=timedelta(minutes=5), now_ms=0).every_ms == 300_000
 
 
-def test_a_moment_without_a_zone_is_meant_in_the_given_one() -> None:
+def test_a_time_without_a_zone_is_in_the_schedules_zone() -> None:
     made = timing(at="2026-12-24T18:00", tz=BERLIN, now_ms=ms(NOW))
 
     assert made.at_ms == ms(datetime(2026, 12, 24, 17, tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""Schedules as people read them."""
+"""Descriptions of schedules for users."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_next_moments_are_in_the_zone_of_the_schedule_and_end_with_it() -> N
     assert moment_text(found[0], datetime(2025, 11, 24, tzinfo=UTC)) == "Wed 25 Nov 2026 03:00"
 
 
-def test_what_cannot_be_read_here_hides_no_other_schedule() -> None:
+def test_an_unreadable_schedule_hides_no_other() -> None:
     spec = ScheduleSpec("s", JobSpec("", "t"), cron="of a newer version", tz="Mars/Olympus")
 
     assert moments(ScheduleSnapshot(spec, next_ms=1, now_ms=1)) == []

@@ -1,4 +1,4 @@
-"""The store in a namespace of its own, checked and emptied after every test."""
+"""The store in a separate namespace, checked and emptied after every test."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def settings_for(url: str, **changes: object) -> Settings:
 
 @pytest.fixture
 def lease_s() -> float:
-    """Longer than any test: a lease ends where a test lets it (`lapse`), not because the machine is busy. Tests of time
-    itself take a short one (`support.short_lease`)."""
+    """Longer than any test: a lease expires when a test says so (`lapse`), not because the machine is busy. Tests of
+    leases use a short one (`support.short_lease`)."""
     return 30.0
 
 
@@ -55,5 +55,5 @@ async def hub(store: RedisStore) -> AsyncIterator[EventHub]:
 
 @pytest.fixture
 def heard() -> list:  # type: ignore[type-arg]
-    """Events that `heard.append` was called with."""
+    """Events passed to `heard.append`."""
     return []

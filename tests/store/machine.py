@@ -1,4 +1,4 @@
-"""Any sequence of verbs, given to the store and to a small model of a job's life, which have to agree."""
+"""State machine: any sequence of verbs on the store and on a small model of a job's life must agree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 IDS = ["a", "b", "c", "d"]
 QUEUES = ["default", "gpu"]
-#: A place, two places, and both of them in a row.
+#: Limits: one at a time, two at a time, and both.
 LIMITS = [
     (Gate("key:ada", n=1),),
     (Gate("task:simulate", n=2),),
@@ -42,7 +42,7 @@ WAITING = ("queued", "scheduled")
 
 @dataclass
 class Life:
-    """The model of one job. It does not say which of the waiting jobs is next, nor at which gate one waits."""
+    """Model of one job. It does not predict which waiting job is next, nor at which gate a job waits."""
 
     queue: str
     state: str
@@ -100,13 +100,13 @@ class Life:
 
 class Verbs(RuleBasedStateMachine):
     url = ""
-    #: Whether each job that is queued may start at once.
+    #: True if each queued job may start at once.
     is_plain = False
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        # Leases are long here: time passes by `lapse` and `come_due` alone.
+        # Leases are long: only `lapse` and `come_due` let time pass.
         self.store = RedisStore(settings_for(self.url, lease=60.0, max_losses=MAX_LOSSES))
         self.lives: dict[str, Life] = {}
         self.tokens: list[tuple[str, str]] = []
@@ -183,13 +183,13 @@ class Verbs(RuleBasedStateMachine):
             self.tokens.append((one.spec.id, one.token))
 
     def recover(self) -> None:
-        """With each claim and heartbeat."""
+        """Recover lost jobs, as each claim and heartbeat does."""
         for life in self.lives.values():
             if life.state == "running" and life.is_lapsed:
                 life.lose()
 
     def token(self, n: int) -> tuple[str, str]:
-        """A token of now or of before, or one that never was."""
+        """Draw a current, an earlier or an unknown token."""
         return self.tokens[-1 - n] if n < len(self.tokens) else ("a", "w9:1")
 
     @rule(
@@ -323,7 +323,7 @@ class Verbs(RuleBasedStateMachine):
 
 
 class Lives(Verbs):
-    """The verbs of plain jobs' lives alone: a fault in one of them shows within a few examples."""
+    """Only the verbs of plain jobs: a fault in one of them shows within a few examples."""
 
     is_plain = True
     move = progress = set_rule = leave = time_comes = list = None
@@ -334,13 +334,13 @@ class Lives(Verbs):
 
 
 class Deaths(Lives):
-    """Of lives only what comes before their end: attempts that are lost, one after the other."""
+    """Only verbs before the end of a job: lost attempts in a row."""
 
     finish = cancel = delete = None
 
 
 def difference(verbs: str, url: str, examples: int = 100) -> str:
-    """Return the first difference between store and model as a sentence; "" if examples, always the same, show none.
+    """Return the first difference between store and model as a sentence, or "". Examples are the same each time.
 
     Args:
         verbs: "lives" or "deaths". url: of the server. examples: of 40 steps each.
@@ -359,7 +359,7 @@ def difference(verbs: str, url: str, examples: int = 100) -> str:
                 suppress_health_check=list(HealthCheck),
             ),
         )
-    except (AssertionError, KeyError, StoreUnavailable, Flaky) as found:  # a fault may come and go
+    except (AssertionError, KeyError, StoreUnavailable, Flaky) as found:  # a fault may not show each time
         return _sentence(found)
     except BaseExceptionGroup as group:
         found, _ = group.split(AssertionError)

@@ -1,4 +1,4 @@
-"""A real redis-server of the tests' own, on a unix socket in a directory of its own."""
+"""A real server for tests, on a unix socket in a temporary directory."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from jobkit.store import binary
 
 
 def find_server() -> str:
-    """Path of the server that jobkit itself would take. Without one: skips here, fails where CI says that there must
-    be one."""
+    """Return the path of the server that jobkit would start. Without one, skip the test; fail under CI."""
     try:
         return str(binary.find_server().path)
     except JobkitError as error:
@@ -35,7 +34,7 @@ class Server:
 
     def __init__(self, program: str = "") -> None:
         self._binary = program or find_server()
-        self.home = Path(tempfile.mkdtemp(prefix="jk-"))  # short: a socket's path has about 100 characters
+        self.home = Path(tempfile.mkdtemp(prefix="jk-"))  # short: a socket's path is limited to about 100 characters
         self.socket = self.home / "r.sock"
         self.url = f"unix://{self.socket}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -45,7 +44,7 @@ class Server:
         options = (
             f"--port 0 --unixsocket {self.socket} --dir {self.home} --appendonly yes --appendfsync no --logfile log"
         )
-        # Python ignores SIGXFSZ, and the server has to do so as well: see `fill_disk`.
+        # The server inherits Python's ignored SIGXFSZ: see `fill_disk`.
         command = [self._binary, *options.split(), "--save", ""]
         self._process = subprocess.Popen(command, restore_signals=False)
         with redis.Redis(unix_socket_path=str(self.socket)) as client:
@@ -57,7 +56,7 @@ class Server:
                 except (redis.ConnectionError, redis.BusyLoadingError):
                     if time.monotonic() > deadline or self._process.poll() is not None:
                         raise RuntimeError(f"no server: {(self.home / 'log').read_text()[-500:]}") from None
-                    time.sleep(0.01)  # between two questions
+                    time.sleep(0.01)  # between two polls
 
     @property
     def pid(self) -> int:
@@ -65,7 +64,7 @@ class Server:
         return self._process.pid
 
     def listen(self) -> int:
-        """Serve TCP on this machine as well, until the next start; the port."""
+        """Serve TCP on localhost, too, until the next start; return the port."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port: int = free.getsockname()[1]
@@ -74,16 +73,16 @@ class Server:
         return port
 
     def fill_disk(self) -> None:
-        """From now on the append-only file cannot grow, as on a full disk; the server notices with its next write."""
+        """Stop the append-only file from growing, as on a full disk; the server notices with its next write."""
         full = max(path.stat().st_size for path in self.home.rglob("*.incr.aof"))
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY))
 
     def free_disk(self) -> None:
-        """There is room again."""
+        """Let the append-only file grow again."""
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would."""
+        """Kill the server with SIGKILL."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -1,4 +1,4 @@
-"""Words of the store's tests: jobs, workers, waiting, and the laws that hold after every test."""
+"""Helpers of the store's tests: jobs, workers, waiting, and the invariants that are checked after every test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobkit.store.values import AttemptNews, Claimed, Ending, Submission, Worker
 
 _ids = itertools.count(1)
 
-#: For tests that wait for a lease to end by itself.
+#: For tests that wait until a lease expires by itself.
 short_lease = pytest.mark.parametrize("lease_s", [0.4], ids=["short lease"])
 
 
@@ -38,7 +38,7 @@ async def claim(store: RedisStore, free: int = 1, by: WorkerInfo | None = None) 
 
 
 async def started(store: RedisStore, id: str, **spec: Any) -> Claimed:
-    """A job that was submitted and is running now; nothing else may wait."""
+    """Submit a job and start it; no other job may be waiting."""
     await submit(store, id, **spec)
     [claimed] = await claim(store)
     assert claimed.spec.id == id
@@ -64,13 +64,13 @@ def types(snapshot: JobSnapshot) -> list[str]:
 
 
 async def lapse(store: RedisStore, *ids: str) -> None:
-    """Lets the leases of running jobs end now."""
+    """Let the leases of running jobs expire now."""
     for id in ids:
         await store.redis.zadd(f"{store.prefix}leases", {id: 1}, xx=True)
 
 
 async def come_due(store: RedisStore, id: str, queue: str = "default") -> None:
-    """Lets the time of a scheduled job come now."""
+    """Make a scheduled job due now."""
     await store.redis.zadd(f"{store.prefix}due:{queue}", {id: 1}, xx=True)
 
 
@@ -79,7 +79,7 @@ async def come_due(store: RedisStore, id: str, queue: str = "default") -> None:
 
 @dataclass
 class Structure:
-    """Which ids stand where."""
+    """Ids in each index of a namespace."""
 
     jobs: set[str]
     states: dict[str, set[str]]
@@ -110,13 +110,13 @@ async def structure(store: RedisStore) -> Structure:
 
 
 async def names(store: RedisStore, kind: str) -> list[str]:
-    """Of the keys of one kind."""
+    """Return the names of the keys of one kind."""
     start = f"{store.prefix}{kind}:"
     return [key.decode().removeprefix(start) async for key in store.redis.scan_iter(f"{start}*", count=1000)]
 
 
 async def check_laws(store: RedisStore) -> None:
-    """Each job stands exactly where its state says; its events are all there, allowed, and lead to its record."""
+    """Check that each job is only in the indexes of its state, and that its events are complete and give its record."""
     where = await structure(store)
     for id in sorted(where.jobs):
         [found] = await store.snapshots([id])
@@ -133,9 +133,9 @@ async def check_laws(store: RedisStore) -> None:
         [group] = await store.failures.groups_of([id])
         assert bool(group) == (state is JobState.FAILED), f"{id} is {state}"
     waiting = set().union(*where.ready.values(), *where.due.values(), where.leases, where.expiry)
-    assert {id for id in waiting if id[0] != "!"} <= where.jobs  # a gate may wait for its time among the due
+    assert {id for id in waiting if id[0] != "!"} <= where.jobs  # a gate may wait for its time in this index, too
     for gate, ids in where.holders.items():
-        assert ids <= where.leases, f"places of {gate} are held by jobs that do not run"
+        assert ids <= where.leases, f"slots of {gate} are held by jobs that do not run"
     for ids in where.states.values():
         assert ids <= where.jobs
     await check_events(store, where.jobs)
@@ -147,7 +147,7 @@ async def check_events(store: RedisStore, ids: set[str]) -> None:
     for event in await store.events(limit=100_000):
         lives = stream.setdefault(event.job_id, [])
         if event.type is EventType.SUBMITTED and event.seq == 1:
-            lives.clear()  # an id may be used again once its job is forgotten
+            lives.clear()  # an id may be used again once its job is deleted
         lives.append(event)
     for id in sorted(ids):
         [found] = await store.snapshots([id])
@@ -161,7 +161,7 @@ async def check_events(store: RedisStore, ids: set[str]) -> None:
 
 
 def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
-    """The events alone lead to the record, but for progress (news) and the traceback with its source (kept once)."""
+    """Check that the events give the record, except progress (news) and the traceback with its source (stored once)."""
     now = JobSnapshot(expected.spec, 0, JobState(events[0].data["state"]))
     for event in events:
         before = now
@@ -181,7 +181,7 @@ _SHARED = ("events", "queues", "tasks", "took", "told", "teller", "workers", "pl
 
 
 async def check_keys(store: RedisStore) -> None:
-    """Every key belongs to the namespace, to a kept job or to a worker, and goes away with it."""
+    """Check that every key belongs to the namespace, a stored job or a worker, and is deleted with it."""
     for raw in await keys(store):
         kind, _, name = raw.removeprefix(store.prefix).partition(":")
         if kind in ("job", "args", "log", "result", "preview", "artifacts", "bodies"):
@@ -193,13 +193,13 @@ async def check_keys(store: RedisStore) -> None:
             has_jobs = await store.redis.exists(f"{store.prefix}failed:{name}")
             assert (await store.redis.pttl(raw) > 0) != bool(has_jobs), f"{raw} has {has_jobs or 'no'} jobs"
         elif kind in ("failed", "again", "groups"):
-            continue  # `check_groups` looks at what is in them
+            continue  # `check_groups` checks their contents
         elif kind in ("schedule", "schedule-args", "schedule-runs"):
             assert await store.schedules.snapshots([name]), f"{raw} belongs to no schedule"
             lives = await store.redis.zscore(f"{store.prefix}schedules", name)
             assert lives is not None, f"schedule {name} is in no index"
         elif kind in ("worker", "grace", "starts", "using", "subs", "lending"):
-            assert await store.redis.pttl(raw) > 0, f"{raw} would stay for ever"
+            assert await store.redis.pttl(raw) > 0, f"{raw} would stay forever"
         else:
             assert kind in (
                 "jobs",
@@ -216,7 +216,7 @@ async def check_keys(store: RedisStore) -> None:
 
 
 async def check_groups(store: RedisStore) -> None:
-    """Each failed job that is kept is in the group of its error, and nothing else is in any group."""
+    """Check that groups contain exactly the failed jobs with their error."""
     where = await structure(store)
     inside: dict[str, str] = {}
     for group in await store.failures.groups(limit=10_000):
@@ -236,7 +236,7 @@ async def keys(store: RedisStore) -> list[str]:
 
 
 async def clear(store: RedisStore) -> None:
-    """Ends and forgets every job through the verbs; then nothing of any job may be left."""
+    """End and delete every job through the verbs; then no key of any job may be left."""
     where = await structure(store)
     everything = sorted(where.jobs)
     await store.cancel(everything)
@@ -264,6 +264,6 @@ async def clear(store: RedisStore) -> None:
         "lending",
         "group",
         "groups",
-    }  # a group that somebody judged outlives its jobs
+    }  # a group with a verdict outlives its jobs
     if found := await keys(store):
         await store.redis.delete(*found)

@@ -42,7 +42,7 @@ async def test_a_success_without_a_value_has_none(store: RedisStore) -> None:
     assert (await store.result("a"), await store.preview("a")) == (None, None)
 
 
-async def test_a_failure_says_why_and_its_history_has_no_second_traceback(store: RedisStore) -> None:
+async def test_a_failure_has_its_error_and_the_history_no_second_traceback(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     boom = replace(BOOM, source="1\tdef f():\n2\t    raise")
@@ -56,7 +56,7 @@ async def test_a_failure_says_why_and_its_history_has_no_second_traceback(store:
 
 
 async def test_an_old_token_is_refused_and_changes_nothing(store: RedisStore) -> None:
-    """The zombie: a worker that was away for longer than its lease comes back with a result."""
+    """A worker that was frozen for longer than its lease returns with a result."""
     zombie = await started(store, "a")
     await lapse(store, "a")
     [claimed] = await claim(store, by=worker("w2"))
@@ -72,8 +72,8 @@ async def test_an_old_token_is_refused_and_changes_nothing(store: RedisStore) ->
     assert await store.result("a") == b"good"
 
 
-async def test_a_replayed_finish_is_answered_already(store: RedisStore) -> None:
-    """The reply was lost, so the worker sends its ending again."""
+async def test_a_repeated_finish_is_answered_with_already(store: RedisStore) -> None:
+    """The reply was lost, so the worker sends the end again."""
     claimed = await started(store, "a")
     first = await store.finish([ending(claimed, result=b"1")])
     before = await snapshot(store, "a")
@@ -85,7 +85,7 @@ async def test_a_replayed_finish_is_answered_already(store: RedisStore) -> None:
     assert await store.result("a") == b"1"
 
 
-async def test_a_replayed_retry_is_answered_already_and_counts_once(store: RedisStore) -> None:
+async def test_a_repeated_retry_is_answered_with_already_and_counts_once(store: RedisStore) -> None:
     claimed = await started(store, "a", retries=3)
     retry = ending(claimed, "retried", error=BOOM)
 
@@ -133,7 +133,7 @@ async def test_a_retry_with_backoff_waits_and_then_runs_as_the_next_attempt(stor
     assert [attempt.outcome for attempt in attempts_of(running.history)] == ["retried", "running"]
 
 
-async def test_a_retry_without_backoff_is_queued_at_once_behind_those_who_wait(store: RedisStore) -> None:
+async def test_a_retry_without_backoff_is_queued_at_once_behind_waiting_jobs(store: RedisStore) -> None:
     first = await started(store, "a", retries=1)
     await submit(store, "b")
 
@@ -167,7 +167,7 @@ async def test_a_summary_belongs_to_an_end_only(store: RedisStore) -> None:
     assert (found.summary, dict(found.usage)) == ("", {"exit": "1"})
 
 
-async def test_a_released_job_costs_nothing_and_keeps_its_place_in_the_line(store: RedisStore) -> None:
+async def test_a_released_job_keeps_its_attempts_and_its_position_in_the_queue(store: RedisStore) -> None:
     first = await started(store, "a", retries=0)
     await submit(store, "b", "c")
 
@@ -180,14 +180,14 @@ async def test_a_released_job_costs_nothing_and_keeps_its_place_in_the_line(stor
 
 
 @short_lease
-async def test_a_lease_that_runs_out_queues_the_job_again(store: RedisStore) -> None:
+async def test_an_expired_lease_queues_the_job_again(store: RedisStore) -> None:
     await started(store, "a")
     await submit(store, "b")
 
     both = await until(lambda: claims_of_two(store), "the lease to end")
 
     found = await snapshot(store, "a")
-    assert [claimed.spec.id for claimed in both] == ["a", "b"]  # at its old place in the line
+    assert [claimed.spec.id for claimed in both] == ["a", "b"]  # at its old position in the queue
     assert (found.losses, found.retried, found.attempt, found.worker) == (1, 0, 2, "w2")
     assert types(found) == ["submitted", "started", "lost", "started"]
     assert "w1" in found.history[2].data["reason"]
@@ -195,7 +195,7 @@ async def test_a_lease_that_runs_out_queues_the_job_again(store: RedisStore) -> 
 
 
 async def claims_of_two(store: RedisStore) -> list | None:  # type: ignore[type-arg]
-    """Two jobs at once, or None: one claim takes both or none, since it is asked for none first."""
+    """Return both jobs of one claim, or None while their leases have not expired."""
     await store.claim(worker("w2"), 0)
     if (await store.counts())["queued"] < 2:
         return None
@@ -216,7 +216,7 @@ async def test_a_heartbeat_keeps_the_lease(store: RedisStore) -> None:
     assert (await snapshot(store, "a")).losses == 0
 
 
-async def test_a_heartbeat_returns_the_jobs_of_others_to_their_queue(store: RedisStore) -> None:
+async def test_a_heartbeat_requeues_lost_jobs_of_other_workers(store: RedisStore) -> None:
     await started(store, "a")
     await lapse(store, "a")
 
@@ -225,7 +225,7 @@ async def test_a_heartbeat_returns_the_jobs_of_others_to_their_queue(store: Redi
     assert (await snapshot(store, "a")).state is JobState.QUEUED
 
 
-async def test_a_heartbeat_takes_back_a_lapsed_lease_that_nobody_recovered(store: RedisStore) -> None:
+async def test_a_heartbeat_renews_an_expired_lease_that_was_not_recovered(store: RedisStore) -> None:
     held = await started(store, "a")
     await lapse(store, "a")
 
@@ -236,7 +236,7 @@ async def test_a_heartbeat_takes_back_a_lapsed_lease_that_nobody_recovered(store
     assert (await snapshot(store, "a")).losses == 0
 
 
-async def test_a_heartbeat_learns_what_was_lost_and_what_should_stop(store: RedisStore) -> None:
+async def test_the_reply_to_a_heartbeat_names_lost_and_cancelled_jobs(store: RedisStore) -> None:
     lost = await started(store, "lost")
     await lapse(store, "lost")
     await claim(store, by=worker("w2"))

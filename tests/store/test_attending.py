@@ -1,4 +1,4 @@
-"""Who listens to HTTP's hub: there until they leave, or until nobody says so any more."""
+"""Subscribers of HTTP's hub: listed until they leave or are no longer renewed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def test_subscribers_are_there_until_they_leave(store: RedisStore) -> None
     assert await store.web.depart([]) == []
 
 
-async def test_who_is_not_renewed_has_left_and_that_is_told_once(store: RedisStore) -> None:
+async def test_a_subscriber_without_renewal_has_left_which_is_reported_once(store: RedisStore) -> None:
     await store.web.attend({"dead": b"1"}, 0.05)
     await store.web.attend({"alive": b"2"}, 60)
 
@@ -31,7 +31,7 @@ async def test_who_is_not_renewed_has_left_and_that_is_told_once(store: RedisSto
     assert await store.web.attending() == {"alive": b"3"}
 
 
-async def test_where_no_server_is_left_they_go_by_themselves(store: RedisStore) -> None:
+async def test_without_any_server_subscribers_expire(store: RedisStore) -> None:
     await store.web.attend({"a": b"1"}, 60)
 
     for key in await keys(store):

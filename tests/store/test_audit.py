@@ -15,7 +15,7 @@ def entry(
     return AuditEntry.of(who, "operate", "page", action, "job", targets, outcome, "job a was cancelled")
 
 
-async def test_what_was_done_is_read_back_newest_first(store: RedisStore) -> None:
+async def test_actions_are_read_back_newest_first(store: RedisStore) -> None:
     for who in ("ada", "eve", "bob"):
         await store.audit_log.note(entry(who))
 
@@ -42,7 +42,7 @@ async def test_what_was_done_is_read_back_newest_first(store: RedisStore) -> Non
     }
 
 
-async def test_older_entries_are_asked_for_by_the_id_of_the_last(store: RedisStore) -> None:
+async def test_older_entries_are_read_by_the_id_of_the_last(store: RedisStore) -> None:
     for n in range(5):
         await store.audit_log.note(entry(str(n)))
 
@@ -66,7 +66,7 @@ async def test_an_entry_is_small_whatever_it_is_about(store: RedisStore) -> None
 @pytest.mark.parametrize(
     "before", ["00-00", "x", "5", "1-x", "-", "1-01", "18446744073709551616-0", "1-0 ", "+", "١-٠"]
 )
-async def test_a_position_that_is_no_id_is_refused(store: RedisStore, before: str) -> None:
+async def test_a_position_that_is_not_an_id_is_refused(store: RedisStore, before: str) -> None:
     with pytest.raises(InvalidParams, match="before must be an id"):
         await store.audit_log.entries(10, before)
 
@@ -78,10 +78,10 @@ async def test_before_the_first_id_there_is_nothing(store: RedisStore) -> None:
     assert len(await store.audit_log.entries(10, f"{2**64 - 1}-{2**64 - 1}")) == 1
 
 
-# -- what one person can do to the trail ------------------------------------------------------------------------------
+# -- floods by one user -----------------------------------------------------------------------------------------------
 
 
-async def test_a_loop_of_failing_acts_costs_one_entry_with_its_count(store: RedisStore) -> None:
+async def test_a_loop_of_failing_actions_is_one_entry_with_a_count(store: RedisStore) -> None:
     """It used to cost an entry each: 10,300 of them emptied the trail in 48 s."""
     await store.audit_log.note(entry("admin", "delete"))
     for n in range(1000):
@@ -104,7 +104,7 @@ async def test_a_loop_of_failing_acts_costs_one_entry_with_its_count(store: Redi
     assert (refused.outcome, refused.times) == ("refused", 1)
 
 
-async def test_a_target_that_is_named_already_is_not_counted_again(store: RedisStore) -> None:
+async def test_a_named_target_is_not_counted_again(store: RedisStore) -> None:
     for _ in range(3):
         await store.audit_log.note(entry(outcome="failed"))
         await store.audit_log.note(entry(targets=(), outcome="refused"))
@@ -114,7 +114,7 @@ async def test_a_target_that_is_named_already_is_not_counted_again(store: RedisS
     assert [(one.times, one.count, one.targets) for one in found] == [(3, 0, ()), (3, 1, ("a",))]
 
 
-async def test_acts_that_were_done_are_folded_when_they_are_very_many(store: RedisStore) -> None:
+async def test_very_many_successful_actions_are_folded(store: RedisStore) -> None:
     store.audit_log.bounds = AuditBounds(alone_done=5)
     for n in range(9):
         await store.audit_log.note(entry(targets=(f"job{n}",)))
@@ -125,7 +125,7 @@ async def test_acts_that_were_done_are_folded_when_they_are_very_many(store: Red
     assert found[0].targets == tuple(f"job{n}" for n in range(4, 9))
 
 
-async def test_counting_begins_anew_after_its_time(store: RedisStore) -> None:
+async def test_counting_restarts_after_its_period(store: RedisStore) -> None:
     store.audit_log.bounds = AuditBounds(fold_s=0.001)
     for _ in range(3):
         await store.audit_log.note(entry(outcome="failed"))
@@ -138,8 +138,8 @@ async def test_counting_begins_anew_after_its_time(store: RedisStore) -> None:
     assert [one.times for one in await store.audit_log.entries()] == [1, 1, 1]
 
 
-async def test_nobody_pushes_out_the_entries_of_somebody_else(store: RedisStore) -> None:
-    """Neither by one flood nor under a second name: the oldest entry of whoever has most of them goes."""
+async def test_no_user_pushes_out_the_entries_of_another(store: RedisStore) -> None:
+    """Neither by one flood nor under a second name: the oldest entry of the user with most entries is deleted."""
     store.audit_log.bounds = AuditBounds(kept=40, per_person=20)
     await store.audit_log.note(entry("eve", "delete"))
     for n in range(10):
@@ -158,7 +158,7 @@ async def test_nobody_pushes_out_the_entries_of_somebody_else(store: RedisStore)
     assert found[0].action == "act499"
 
 
-async def test_entries_of_an_older_version_go_first(store: RedisStore) -> None:
+async def test_entries_of_an_older_version_are_deleted_first(store: RedisStore) -> None:
     store.audit_log.bounds = AuditBounds(kept=5)
     for n in range(5):
         old = f'{{"who":"ada","action":"old{n}","outcome":"done","on":"job"}}'

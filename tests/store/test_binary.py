@@ -1,4 +1,4 @@
-"""Which server program is chosen, and what is said where there is none."""
+"""Choice of the server program, and the error without one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def program(folder: Path, name: str, says: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No server beside this Python and no wheel, whatever is installed here."""
+    """Simulate a machine without a server program and without the wheel."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none" / "python"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
@@ -81,5 +81,7 @@ def test_versions_are_read_from_what_the_program_prints(text: str, found: object
         ("valkey", (9, 0, 0), False),
     ],
 )
-def test_versions_with_the_lua_hole_are_named(flavour: str, version: tuple[int, int, int], is_weak: bool) -> None:
+def test_versions_with_the_lua_vulnerability_are_named(
+    flavour: str, version: tuple[int, int, int], is_weak: bool
+) -> None:
     assert bool(weakness(flavour, version)) == is_weak

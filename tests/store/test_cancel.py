@@ -26,7 +26,7 @@ async def test_cancel_before_start_never_gives_the_job_to_a_worker(store: RedisS
         assert found.finished_at is not None
 
 
-async def test_a_running_job_goes_on_until_its_worker_has_stopped_it(store: RedisStore) -> None:
+async def test_a_running_job_continues_until_its_worker_has_stopped_it(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     states = await store.cancel(["a"], "enough")
@@ -41,7 +41,7 @@ async def test_a_running_job_goes_on_until_its_worker_has_stopped_it(store: Redi
     assert types(found) == ["submitted", "started", "cancel_requested", "cancelled"]
 
 
-async def test_asking_twice_is_asking_once(store: RedisStore) -> None:
+async def test_cancelling_twice_is_cancelling_once(store: RedisStore) -> None:
     await started(store, "a")
 
     await store.cancel(["a"])
@@ -79,7 +79,7 @@ async def test_a_job_that_succeeds_before_the_cancel_reaches_it_has_succeeded(st
     assert types(found) == ["submitted", "started", "cancel_requested", "succeeded"]
 
 
-async def test_a_job_that_was_asked_to_stop_is_not_retried(store: RedisStore) -> None:
+async def test_a_cancelled_running_job_is_not_retried(store: RedisStore) -> None:
     claimed = await started(store, "a", retries=5)
     await store.cancel(["a"])
 
@@ -89,7 +89,7 @@ async def test_a_job_that_was_asked_to_stop_is_not_retried(store: RedisStore) ->
     assert (found.state, found.retried, found.error) == ("cancelled", 0, None)
 
 
-async def test_a_job_that_was_asked_to_stop_is_not_given_back(store: RedisStore) -> None:
+async def test_a_cancelled_running_job_is_not_released(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.cancel(["a"])
 
@@ -99,7 +99,7 @@ async def test_a_job_that_was_asked_to_stop_is_not_given_back(store: RedisStore)
     assert await store.finish([ending(claimed, "released")]) == [ALREADY]
 
 
-async def test_a_job_that_was_asked_to_stop_and_lost_its_worker_is_cancelled(store: RedisStore) -> None:
+async def test_a_cancelled_running_job_that_lost_its_worker_is_cancelled(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.cancel(["a"])
     await lapse(store, "a")

@@ -1,4 +1,4 @@
-"""`claim_one`: how `sync://` runs the job that was just submitted, whatever its place in the line or its time."""
+"""`claim_one`, with which `sync://` runs the job just submitted, whatever its position in the queue or its time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jobkit.store.redis import RedisStore
 from .support import ending, job, snapshot, submit, types, worker
 
 
-async def test_it_starts_the_one_job_before_those_who_wait_longer(store: RedisStore) -> None:
+async def test_it_starts_the_job_before_longer_waiting_ones(store: RedisStore) -> None:
     await submit(store, "first", "second")
 
     claimed, _ = await store.claim_one(worker("me", "another queue"), "second")
@@ -19,7 +19,7 @@ async def test_it_starts_the_one_job_before_those_who_wait_longer(store: RedisSt
     assert await store.finish([ending(claimed)]) == [1]
 
 
-async def test_it_does_not_wait_for_the_time_of_a_scheduled_job(store: RedisStore) -> None:
+async def test_it_starts_a_scheduled_job_before_its_time(store: RedisStore) -> None:
     await submit(store, "a", delay_ms=60_000)
 
     claimed, _ = await store.claim_one(worker("me"), "a")
@@ -30,7 +30,7 @@ async def test_it_does_not_wait_for_the_time_of_a_scheduled_job(store: RedisStor
     assert found.state == "running"
 
 
-async def test_it_gives_nothing_that_does_not_wait(store: RedisStore) -> None:
+async def test_it_starts_only_waiting_jobs(store: RedisStore) -> None:
     await store.submit([job("runs"), job("gone")])
     await store.claim_one(worker("me"), "runs")
     await store.cancel(["gone"])
@@ -40,7 +40,7 @@ async def test_it_gives_nothing_that_does_not_wait(store: RedisStore) -> None:
     assert await store.claim_one(worker("me"), "no") == (None, False)
 
 
-async def test_it_waits_for_no_limit(store: RedisStore) -> None:
+async def test_it_ignores_limits(store: RedisStore) -> None:
     limits = (Gate("task:simulate", n=1),)
     await store.submit([job("a", limits=limits), job("b", limits=limits)])
     await store.claim_one(worker("me"), "a")
@@ -51,7 +51,7 @@ async def test_it_waits_for_no_limit(store: RedisStore) -> None:
     assert claimed.spec.id == "b"
 
 
-async def test_it_leaves_what_is_paused(store: RedisStore) -> None:
+async def test_it_starts_no_paused_job(store: RedisStore) -> None:
     await store.set_rule("queue:default", {"paused": {"by": "ada"}})
     await submit(store, "a")
 

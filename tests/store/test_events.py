@@ -1,4 +1,4 @@
-"""The hub: every event of a job, in order, to those who listen, also after its connection was cut."""
+"""The hub: listeners get every event of a job in order, also after a cut connection."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_a_listener_of_a_job_hears_every_event_and_its_log(
     assert [LogLine.from_wire(wire).text for wire in heard[3].data["lines"]] == ["hello"]
 
 
-async def test_what_is_heard_is_what_the_record_keeps(store: RedisStore, hub: EventHub, heard: Heard) -> None:
+async def test_a_listener_gets_the_same_events_as_the_record(store: RedisStore, hub: EventHub, heard: Heard) -> None:
     hub.listen(heard.append, "a")
     await hub.ready("a")
     first = await started(store, "a", delay_ms=0, retries=1)
@@ -100,12 +100,12 @@ async def test_the_submitter_hears_its_jobs_and_gets_a_small_result_with_the_end
     await store.finish([ending(theirs, result=b"no"), ending(mine, result=result)])
 
     await until(lambda: "succeeded" in told(heard), "the last event")
-    assert told(heard) == ["started", "progressed", "succeeded"], "the answer to the submit told the first one"
+    assert told(heard) == ["started", "progressed", "succeeded"], "the reply to the submit had the first one"
     assert {event.job_id for event in heard} == {"mine"}
     assert [event.result for event in heard] == [b"", b"", result]
 
 
-async def test_a_large_result_does_not_ride(store: RedisStore, hub: EventHub, heard: Heard) -> None:
+async def test_a_large_result_is_not_sent_with_the_end(store: RedisStore, hub: EventHub, heard: Heard) -> None:
     hub.listen_own(heard.append)
     await submit(store, "a", "b", client=hub.client_id)
     a, b = await claim(store, 2)
@@ -130,7 +130,7 @@ async def test_an_error_is_told_with_its_traceback(store: RedisStore, hub: Event
     assert heard[-1].data["error"] == BOOM.to_wire()
 
 
-async def test_who_stopped_listening_hears_no_more(store: RedisStore, hub: EventHub, heard: Heard) -> None:
+async def test_a_removed_listener_gets_no_more_events(store: RedisStore, hub: EventHub, heard: Heard) -> None:
     other: Heard = []
     stop = hub.listen(heard.append, "a")
     hub.listen(other.append, "a")
@@ -146,7 +146,7 @@ async def test_who_stopped_listening_hears_no_more(store: RedisStore, hub: Event
     assert heard == []
 
 
-async def test_a_listener_that_raises_harms_nobody(
+async def test_a_listener_that_raises_does_not_affect_others(
     store: RedisStore, hub: EventHub, heard: Heard, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(event: JobEvent) -> None:
@@ -201,7 +201,7 @@ async def test_a_cut_connection_comes_back_and_says_so(store: RedisStore, heard:
     assert statuses == [True, False, True, False, True]
 
 
-async def test_a_message_that_is_no_event_is_left_out(
+async def test_a_message_that_is_not_an_event_is_skipped(
     store: RedisStore, heard: Heard, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub = EventHub(store)
@@ -224,7 +224,7 @@ async def test_a_message_that_is_no_event_is_left_out(
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 
-async def test_who_was_away_for_too_long_is_told_instead_of_given_a_part(store: RedisStore) -> None:
+async def test_a_reader_that_was_away_too_long_gets_an_error_instead_of_a_part(store: RedisStore) -> None:
     await submit(store, "a", "b", "c")
     first, second, third = await store.events()
     await trim(store, keep=2)
@@ -235,7 +235,7 @@ async def test_who_was_away_for_too_long_is_told_instead_of_given_a_part(store: 
         await store.events(first.id)
     assert told.value.oldest == second.id
     await store.cancel(["a", "b", "c"])
-    await store.delete(["a", "b", "c"])  # the laws want every event of a kept job
+    await store.delete(["a", "b", "c"])  # the invariants need every event of a stored job
 
 
 async def test_an_id_before_the_first_event_of_all_misses_nothing(store: RedisStore) -> None:

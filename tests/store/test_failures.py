@@ -1,4 +1,4 @@
-"""Failed jobs in groups: what makes a group, what is known of it, what people say of it, and when it goes."""
+"""Groups of failed jobs: their key, contents, verdicts and deletion."""
 
 from __future__ import annotations
 
@@ -78,15 +78,15 @@ async def test_another_task_is_another_group(store: RedisStore) -> None:
     assert [group.sample for group in await store.failures.groups(task="simulate")] == ["a"]
 
 
-async def test_timeouts_of_a_task_are_one_group_wherever_they_struck(store: RedisStore) -> None:
+async def test_timeouts_of_a_task_are_one_group_at_any_line(store: RedisStore) -> None:
     for id, line in (("a", 3), ("b", 4)):
         await fails(store, id, error(kind=ErrorKind.TIMEOUT, type="timeout", where=f"train.py:{line} in fit"))
 
     assert ((await only(store)).where, (await only(store)).count) == ("", 2)
 
 
-async def test_jobs_that_no_worker_ended_are_in_groups_as_well(store: RedisStore) -> None:
-    """Lost with their workers, or ended with what they needed."""
+async def test_jobs_that_no_worker_ended_are_in_groups_too(store: RedisStore) -> None:
+    """Jobs that were lost with their workers, or that needed a failed job."""
     await submit(store, "first")
     await store.submit([job("second", needs=("first",))])
     for _ in range(3):
@@ -99,7 +99,7 @@ async def test_jobs_that_no_worker_ended_are_in_groups_as_well(store: RedisStore
     assert (groups["lost"].sample, groups["dependency"].sample) == ("first", "second")
 
 
-async def test_a_job_that_is_retried_by_itself_is_no_failure(store: RedisStore) -> None:
+async def test_an_automatically_retried_job_is_not_a_failure(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     await store.finish([ending(claimed, "retried", error=error())])
@@ -107,7 +107,7 @@ async def test_a_job_that_is_retried_by_itself_is_no_failure(store: RedisStore) 
     assert await store.failures.groups() == []
 
 
-async def test_members_leave_with_their_jobs_and_an_open_group_with_the_last(store: RedisStore) -> None:
+async def test_members_are_deleted_with_their_jobs_and_an_open_group_with_the_last(store: RedisStore) -> None:
     await fails(store, "a")
     await fails(store, "b")
 
@@ -120,7 +120,7 @@ async def test_members_leave_with_their_jobs_and_an_open_group_with_the_last(sto
     assert left.isdisjoint({"group", "groups", "failed", "again"})
 
 
-async def test_members_leave_when_the_time_of_their_jobs_is_over(store: RedisStore) -> None:
+async def test_members_are_deleted_when_their_jobs_expire(store: RedisStore) -> None:
     await fails(store, "a", ttl_ms=1)
 
     await until(lambda: store.prune(), "its time to be over")
@@ -141,7 +141,7 @@ async def is_gone(store: RedisStore, id: str) -> bool:
     return await store.snapshots([id]) == [None]
 
 
-async def test_a_muted_group_goes_on_counting_and_stays_muted(store: RedisStore) -> None:
+async def test_a_muted_group_still_counts_and_stays_muted(store: RedisStore) -> None:
     await fails(store, "a")
     assert await store.failures.judge([(await only(store)).id, "nobody"], "muted", "ada") == [True, False]
 
@@ -166,7 +166,7 @@ async def test_a_resolved_group_that_fails_again_has_regressed(store: RedisStore
 
 
 @pytest.mark.parametrize("verdict", ["muted", "resolved"])
-async def test_what_was_said_of_a_group_outlives_its_jobs(store: RedisStore, verdict: str) -> None:
+async def test_a_verdict_on_a_group_outlives_its_jobs(store: RedisStore, verdict: str) -> None:
     await fails(store, "a")
     await store.failures.judge([(await only(store)).id], verdict)
     await store.delete(["a"])
@@ -178,7 +178,7 @@ async def test_what_was_said_of_a_group_outlives_its_jobs(store: RedisStore, ver
     assert (await only(store)).state == ("muted" if verdict == "muted" else "regressed")
 
 
-async def test_a_group_without_jobs_that_is_opened_again_goes(store: RedisStore) -> None:
+async def test_a_group_without_jobs_is_deleted_when_it_is_reopened(store: RedisStore) -> None:
     await fails(store, "a")
     await store.failures.judge([(await only(store)).id], "muted")
     await store.delete(["a"])
@@ -239,7 +239,7 @@ async def test_jobs_of_a_group_come_in_pages_from_either_end(store: RedisStore) 
         assert found == expected
 
 
-async def test_groups_come_with_the_last_failure_first_and_no_more_than_asked_for(store: RedisStore) -> None:
+async def test_groups_are_listed_by_last_failure_up_to_the_limit(store: RedisStore) -> None:
     for n in range(4):
         await fails(store, f"j{n}", error(where=f"f.py:{n} in f"))
     await fails(store, "again", error(where="f.py:1 in f"))
@@ -248,7 +248,7 @@ async def test_groups_come_with_the_last_failure_first_and_no_more_than_asked_fo
     assert [group.where[5] for group in await store.failures.groups(limit=2)] == ["1", "3"]
 
 
-async def test_a_verdict_is_told_to_those_who_listen(store: RedisStore, hub: EventHub, heard: list[JobEvent]) -> None:
+async def test_a_verdict_is_sent_to_listeners(store: RedisStore, hub: EventHub, heard: list[JobEvent]) -> None:
     hub.listen(heard.append, CONTROL)
     await hub.ready(CONTROL)
     await fails(store, "a")
@@ -259,7 +259,7 @@ async def test_a_verdict_is_told_to_those_who_listen(store: RedisStore, hub: Eve
 
 
 async def test_hours_are_a_ring(store: RedisStore) -> None:
-    """What stands there of yesterday counts for nothing."""
+    """Numbers of yesterday in the ring are ignored."""
     await fails(store, "a")
     group = await only(store)
     hour = int(group.last_seen.timestamp() // 3600)
@@ -274,7 +274,7 @@ async def test_hours_are_a_ring(store: RedisStore) -> None:
     assert (await only(store)).hours[-1] == 1
 
 
-async def test_many_failing_at_once_are_all_counted(store: RedisStore) -> None:
+async def test_many_concurrent_failures_are_all_counted(store: RedisStore) -> None:
     await submit(store, *(f"j{n}" for n in range(60)))
     claimed = await claim(store, 60)
 
@@ -283,7 +283,7 @@ async def test_many_failing_at_once_are_all_counted(store: RedisStore) -> None:
     assert ((await only(store)).count, (await only(store)).jobs) == (60, 60)
 
 
-async def test_an_error_that_says_little_still_has_a_group(store: RedisStore) -> None:
+async def test_an_error_without_details_still_has_a_group(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     await store.finish([ending(claimed, "failed")])
@@ -292,7 +292,7 @@ async def test_an_error_that_says_little_still_has_a_group(store: RedisStore) ->
     assert ((await only(store)).title, (await only(store)).kind) == ("", ErrorKind.EXCEPTION)
 
 
-def test_arguments_in_common_are_those_equal_in_every_call() -> None:
+def test_common_arguments_are_equal_in_every_call() -> None:
     calls = [{"n": 1, "m": "a", "x": True}, {"n": 1, "m": "b", "x": 1}, {"n": 1, "m": "a", "extra": None}]
 
     assert shared(calls) == ({"n": 1}, ["m", "x", "extra"])

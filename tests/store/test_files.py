@@ -1,4 +1,4 @@
-"""Artifacts, and the folders of a job's files: kept with the job, litter afterwards."""
+"""Artifacts and folders of a job's files: kept with the job, orphaned afterwards."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_artifacts_of_an_earlier_attempt_stay(store: RedisStore) -> None:
     assert [info.name for info in await store.artifacts("a")] == ["a.txt", "b.txt"]
 
 
-async def test_files_of_a_deleted_job_are_litter_until_somebody_has_removed_them(store: RedisStore) -> None:
+async def test_files_of_a_deleted_job_are_listed_until_they_are_removed(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.keep([kept(claimed)])
     await store.finish([ending(claimed, ttl_ms=60_000, folder="base/xx/one")])
@@ -75,7 +75,7 @@ async def test_files_of_a_deleted_job_are_litter_until_somebody_has_removed_them
     assert [key for key in await keys(store) if key.endswith(":a")] == []
 
 
-async def test_files_of_an_expired_job_are_litter_once_it_is_pruned(store: RedisStore) -> None:
+async def test_files_of_an_expired_job_are_listed_once_it_is_pruned(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.finish([ending(claimed, "failed", ttl_ms=1, folder="one")])
     await until(lambda: store.prune(), "something to prune")
@@ -102,14 +102,14 @@ async def test_an_id_that_is_used_again_does_not_inherit_files(store: RedisStore
     await store.cleaned_up(["one"])
 
 
-async def test_the_store_tells_which_submissions_it_keeps(store: RedisStore) -> None:
+async def test_the_store_knows_which_submissions_it_keeps(store: RedisStore) -> None:
     claimed = await started(store, "a")
 
     assert await store.owned([("a", claimed.us), ("a", claimed.us + 1), ("b", 1)]) == [True, False, False]
     assert await store.owned([]) == []
 
 
-async def test_the_place_of_a_namespace_stays(store: RedisStore) -> None:
+async def test_the_file_folder_of_a_namespace_stays(store: RedisStore) -> None:
     place = await store.place()
 
     assert len(place) == 16
@@ -117,7 +117,7 @@ async def test_the_place_of_a_namespace_stays(store: RedisStore) -> None:
     assert await store.place() == place
 
 
-async def test_litter_comes_in_portions(store: RedisStore) -> None:
+async def test_orphaned_files_are_listed_in_portions(store: RedisStore) -> None:
     for n in range(5):
         await store.finish([ending(await started(store, f"j{n}"), ttl_ms=60_000, folder=f"f{n}")])
     await store.delete([f"j{n}" for n in range(5)])

@@ -1,4 +1,4 @@
-"""Filters and orders of a page: the same jobs in the same order from both stores, and from plain Python."""
+"""Filters and orders of a page: the store returns the same jobs in the same order as plain Python."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .test_looking import flat, ids, pages
 
 @pytest.fixture
 async def team(store: RedisStore) -> RedisStore:
-    """Jobs of three people, run by two hosts."""
+    """Jobs of three users, run by two hosts."""
     await submit(
         store, "old", task="train", owner="ada", tags=("nightly", "a"), params={"lr": 0.003, "opt": {"name": "adam"}}
     )
@@ -76,7 +76,7 @@ async def team(store: RedisStore) -> RedisStore:
         ({"took_max_s": 3600, "states": ("failed",)}, ["bad"]),
     ],
 )
-async def test_every_filter_finds_what_it_names(team: RedisStore, query: dict[str, Any], found: list[str]) -> None:
+async def test_every_filter_finds_matching_jobs(team: RedisStore, query: dict[str, Any], found: list[str]) -> None:
     assert await ids(team, **query) == found
     briefs = await team.finder.briefs(["old", "bad", "gpu", "new"])
     now = await team.now_ms()
@@ -94,7 +94,7 @@ async def test_pages_of_every_order_join_without_doubles_and_holes(team: RedisSt
     values = [sort_value(brief, order) for id in whole for brief in briefs if brief.id == id]
     known = [value for value in values if value is not None]
     assert known == sorted(known, reverse=order.startswith("-"))
-    assert values[: len(known)] == known  # those that have nothing of the kind come last
+    assert values[: len(known)] == known  # jobs without a value come last
     for limit in (1, 2, 3):
         assert flat(await pages(team, order=order, limit=limit)) == whole
     assert flat(await pages(team, order=order, limit=1, task="train*")) == [id for id in whole if id != "gpu"]
@@ -106,7 +106,7 @@ async def test_ages_bound_the_pages_that_follow_too(team: RedisStore) -> None:
         assert sorted(found) == ["bad", "gpu", "new", "old"]
 
 
-async def test_an_order_or_a_cursor_that_is_none_is_refused(team: RedisStore) -> None:
+async def test_an_invalid_order_or_cursor_is_refused(team: RedisStore) -> None:
     with pytest.raises(InvalidParams, match="order must be one of submitted, .* not 'size'"):
         await team.list(Query(order="size"))
     cursor = (await team.list(Query(order="-took", limit=1))).next_cursor
@@ -115,7 +115,7 @@ async def test_an_order_or_a_cursor_that_is_none_is_refused(team: RedisStore) ->
             await team.list(query)
 
 
-async def test_a_brief_says_the_same_as_the_snapshot(team: RedisStore) -> None:
+async def test_a_brief_equals_the_snapshot(team: RedisStore) -> None:
     names = ["old", "bad", "gpu", "new"]
 
     briefs = await team.finder.briefs([*names, "none"])
@@ -139,7 +139,7 @@ async def test_versions_walk_all_jobs_newest_first(team: RedisStore) -> None:
     assert [id for id, _, _ in found] == ["new", "gpu", "bad", "old"]
     assert [seq for _, _, seq in found] == [1, 1, 3, 3]
     assert await team.finder.versions(str(found[-1][1]), 3) == ([], "")
-    await team.redis.delete(f"{team.prefix}job:new")  # its time is over, and nobody has pruned
+    await team.redis.delete(f"{team.prefix}job:new")  # expired, but not yet pruned
     assert [id for id, _, _ in (await team.finder.versions("", 2))[0]] == ["gpu"]
     await team.redis.zrem(f"{team.prefix}jobs", "new")
     await team.redis.zrem(f"{team.prefix}state:queued", "new")

@@ -45,7 +45,7 @@ def test_ages_are_lengths_of_time(text: str, least: float | None, most: float | 
     assert (query.older_s, query.newer_s) == (least, most)
 
 
-def test_how_long_it_took_is_at_least_unless_it_says_otherwise() -> None:
+def test_a_duration_is_a_minimum_by_default() -> None:
     assert (parse("took:10s").took_min_s, parse("took:<500ms").took_max_s) == (10, 0.5)
 
 
@@ -64,7 +64,7 @@ def test_how_long_it_took_is_at_least_unless_it_says_otherwise() -> None:
         ("", ()),
     ],
 )
-def test_what_is_no_field_is_text(text: str, texts: tuple[str, ...]) -> None:
+def test_an_unknown_field_is_text(text: str, texts: tuple[str, ...]) -> None:
     query = parse(text)
 
     assert query.texts == texts
@@ -92,7 +92,7 @@ def test_a_value_that_is_refused_is_named(text: str, sentence: str) -> None:
         parse(text)
 
 
-def test_words_of_a_command_line_keep_what_the_shell_had_unquoted() -> None:
+def test_words_of_a_command_line_keep_unquoted_spaces() -> None:
     line = " ".join(map(quoted, ["task:my task", "two words", "lr=0.1", "x:y z"]))
 
     assert parse(line) == Query(task=("my task",), search=("two words", "lr=0.1", "x:y z"))

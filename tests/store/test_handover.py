@@ -15,7 +15,7 @@ from .support import claim, come_due, ending, lapse, numbers, snapshot, started,
 
 
 class Inbox:
-    """What a worker is told on its own channel: jobs (J), a wake-up (W), a cancel (C)."""
+    """Messages on a worker's own channel: jobs (J), a wake-up (W), a cancel (C)."""
 
     def __init__(self, pubsub: object) -> None:
         self._pubsub = pubsub
@@ -67,7 +67,7 @@ async def test_a_worker_gets_no_more_jobs_than_it_has_free_slots(store: RedisSto
 
 
 async def test_jobs_on_their_way_fill_slots_that_the_worker_thinks_are_free(store: RedisStore) -> None:
-    """Its claim crosses a hand-over: without the count of what it has received it would take one job too many."""
+    """A claim crosses a hand-over: without the count of received jobs, the worker would take one too many."""
     async with inbox(store) as box:
         await store.claim(worker(), 1)
         await submit(store, "a", "b")
@@ -80,7 +80,7 @@ async def test_jobs_on_their_way_fill_slots_that_the_worker_thinks_are_free(stor
         assert [claimed.spec.id for claimed in after] == ["b"]
 
 
-async def test_a_worker_that_subscribes_anew_starts_its_count_anew(store: RedisStore) -> None:
+async def test_a_worker_that_resubscribes_restarts_its_count(store: RedisStore) -> None:
     async with inbox(store) as box:
         await store.claim(worker(), 1)
         await submit(store, "a")
@@ -93,7 +93,7 @@ async def test_a_worker_that_subscribes_anew_starts_its_count_anew(store: RedisS
 
 
 async def test_a_dead_idle_worker_never_gets_a_job(store: RedisStore) -> None:
-    """It is registered as idle, but nobody listens on its channel any more."""
+    """The worker is registered as idle, but no longer listens on its channel."""
     await store.claim(worker("dead"), 4)
 
     await submit(store, "a")
@@ -134,7 +134,7 @@ async def test_a_worker_that_left_or_serves_other_queues_gets_nothing(store: Red
         assert (await snapshot(store, "a")).state is JobState.QUEUED
 
 
-async def test_nobody_overtakes_those_who_wait_already(store: RedisStore) -> None:
+async def test_a_new_job_does_not_overtake_waiting_ones(store: RedisStore) -> None:
     async with inbox(store) as box:
         await submit(store, "first")
         await store.claim(worker(), 0)
@@ -180,8 +180,8 @@ async def test_a_lost_released_or_due_job_is_handed_over_as_well(store: RedisSto
         assert {(await box.job()).spec.id for _ in range(3)} == {"lost", "released", "due"}
 
 
-async def test_a_lost_job_is_not_given_to_those_again_who_have_lost_one(store: RedisStore) -> None:
-    """A frozen worker still has its channel, and most free slots of all. It used to cost the job another lease."""
+async def test_a_lost_job_is_not_handed_to_a_worker_that_has_lost_one(store: RedisStore) -> None:
+    """A frozen worker is still subscribed, with most free slots. The job used to lose another lease there."""
     async with inbox(store, "w1"), inbox(store, "w2"), inbox(store, "w3") as box:
         await submit(store, "a", "b")
         for id in ("w1", "w2"):
@@ -195,7 +195,7 @@ async def test_a_lost_job_is_not_given_to_those_again_who_have_lost_one(store: R
         assert [(await box.job()).token for _ in range(2)] == ["w3:2", "w3:2"]
 
 
-async def test_the_worker_of_a_job_is_told_of_a_cancel_at_once(store: RedisStore) -> None:
+async def test_the_worker_of_a_job_is_notified_of_a_cancel_at_once(store: RedisStore) -> None:
     async with inbox(store) as box:
         await started(store, "a")
 
@@ -205,7 +205,7 @@ async def test_the_worker_of_a_job_is_told_of_a_cancel_at_once(store: RedisStore
 
 
 async def test_an_exchange_sends_news_endings_and_a_claim_together(store: RedisStore) -> None:
-    await store.redis.function_flush()  # a new server: the news used to come after the ending, and were refused
+    await store.redis.function_flush()  # progress used to be sent after the end, and was refused
     first = await started(store, "a")
     await submit(store, "b")
 

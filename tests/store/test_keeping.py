@@ -1,4 +1,4 @@
-"""How long an ended job is kept, and how it goes: by hand, by its time, with everything it owns."""
+"""Retention of ended jobs: deleted by users or when their time is over, with everything they own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def ended(store: RedisStore, id: str, ttl_ms: int) -> None:
     await store.finish([ending(claimed, result=b"42", preview=b"sealed", ttl_ms=ttl_ms)])
 
 
-async def test_delete_forgets_terminal_jobs_with_all_they_own(store: RedisStore) -> None:
+async def test_delete_removes_terminal_jobs_with_all_they_own(store: RedisStore) -> None:
     await ended(store, "a", 60_000)
     await submit(store, "waits")
 
@@ -31,7 +31,7 @@ async def test_delete_forgets_terminal_jobs_with_all_they_own(store: RedisStore)
     assert [key for key in await keys(store) if key.endswith(":a")] == []
 
 
-async def test_delete_leaves_scheduled_and_running_jobs(store: RedisStore) -> None:
+async def test_delete_keeps_scheduled_and_running_jobs(store: RedisStore) -> None:
     await started(store, "runs")
     await submit(store, "later", delay_ms=60_000)
 
@@ -39,7 +39,7 @@ async def test_delete_leaves_scheduled_and_running_jobs(store: RedisStore) -> No
     assert (await snapshot(store, "runs")).state is JobState.RUNNING
 
 
-async def test_prune_forgets_what_is_over_and_nothing_else(store: RedisStore) -> None:
+async def test_prune_deletes_only_expired_jobs(store: RedisStore) -> None:
     await ended(store, "over", 1)
     await ended(store, "kept", 60_000)
     await submit(store, "waits")
@@ -53,7 +53,7 @@ async def test_prune_forgets_what_is_over_and_nothing_else(store: RedisStore) ->
     assert [key for key in await keys(store) if key.endswith(":over")] == []
 
 
-async def test_prune_takes_no_more_than_it_may(store: RedisStore) -> None:
+async def test_prune_deletes_no_more_than_its_limit(store: RedisStore) -> None:
     for n in range(5):
         await ended(store, f"j{n}", 1)
     await until(lambda: all_gone(store, [f"j{n}" for n in range(5)]), "their time to be over")
@@ -65,7 +65,7 @@ async def all_gone(store: RedisStore, ids: list[str]) -> bool:
     return not any(await store.snapshots(ids))
 
 
-async def test_an_expired_job_is_gone_before_anybody_prunes(store: RedisStore) -> None:
+async def test_an_expired_job_is_gone_before_a_prune(store: RedisStore) -> None:
     await ended(store, "a", 1)
 
     await until(lambda: all_gone(store, ["a"]), "its time to be over")
@@ -75,12 +75,12 @@ async def test_an_expired_job_is_gone_before_anybody_prunes(store: RedisStore) -
     assert await store.delete(["a"]) == [False]
     assert await store.cancel(["a"]) == [""]
     assert (await store.list(Query(search="a"))).jobs == ()
-    assert (await structure(store)).jobs == set()  # the page that met it has cleared it away
+    assert (await structure(store)).jobs == set()  # the page that met it has deleted it
     assert await store.prune() == 0
 
 
-async def test_a_job_that_no_worker_ended_is_kept_as_long_as_it_wished(store: RedisStore) -> None:
-    """Only endings by a worker used to know the job's own `result_ttl`."""
+async def test_a_job_that_no_worker_ended_is_kept_for_its_own_ttl(store: RedisStore) -> None:
+    """Only ends by a worker used to apply the job's own `result_ttl`."""
     await submit(store, "short", result_ttl_s=0.0)
     await submit(store, "default")
 
@@ -90,7 +90,7 @@ async def test_a_job_that_no_worker_ended_is_kept_as_long_as_it_wished(store: Re
     assert (await snapshot(store, "default")).state is JobState.CANCELLED
 
 
-async def test_a_lost_job_is_kept_as_long_as_it_wished(store: RedisStore) -> None:
+async def test_a_lost_job_is_kept_for_its_own_ttl(store: RedisStore) -> None:
     await started(store, "a", result_ttl_s=0.0)
     for _ in range(3):
         await lapse(store, "a")
@@ -107,7 +107,7 @@ async def test_a_live_job_has_no_time_limit(store: RedisStore) -> None:
     assert await store.finish([ending(claimed, ttl_ms=60_000)]) == [1]
 
 
-async def test_of_too_many_ended_jobs_those_go_whose_time_would_be_over_first(store: RedisStore) -> None:
+async def test_of_too_many_ended_jobs_the_next_to_expire_are_deleted(store: RedisStore) -> None:
     for n, id in enumerate(("a", "b", "c", "d", "e")):
         await ended(store, id, ttl_ms=1_000_000 - 10_000 * n)
     await submit(store, "waits")
@@ -126,7 +126,7 @@ async def test_of_too_many_ended_jobs_those_go_whose_time_would_be_over_first(st
     assert (await snapshot(store, "waits")).state == "queued"
 
 
-async def test_what_is_over_goes_first_and_counts(store: RedisStore) -> None:
+async def test_expired_jobs_are_deleted_first_and_counted(store: RedisStore) -> None:
     await ended(store, "over", ttl_ms=1)
     for id in ("a", "b"):
         await ended(store, id, ttl_ms=1_000_000)

@@ -1,4 +1,4 @@
-"""Jobs that wait for jobs: their slots are for what they wait for, whatever its place in the line."""
+"""Jobs that wait for jobs: their slots are lent to the awaited jobs, whatever their position in the queue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def ids(claimed: list[Claimed]) -> list[str]:
     return [one.spec.id for one in claimed]
 
 
-async def test_a_lent_slot_takes_what_is_waited_for_before_those_who_wait_longer(store: RedisStore) -> None:
+async def test_a_lent_slot_takes_the_awaited_job_before_longer_waiting_ones(store: RedisStore) -> None:
     await submit(store, "outer", "other", "inner")
     await store.claim(worker("me"), 1)
 
@@ -52,7 +52,7 @@ async def test_a_slot_that_one_worker_lends_serves_the_job_of_another(store: Red
     assert [ids(mine), ids(theirs), ids(again)] == [[], ["for-a"], ["for-b"]]
 
 
-async def test_what_a_worker_no_longer_waits_for_is_nobodys_hurry(store: RedisStore) -> None:
+async def test_a_job_that_is_no_longer_awaited_has_no_precedence(store: RedisStore) -> None:
     await store.submit([job("x", queue="b"), job("y", queue="b")])
     await store.claim(worker("a", "a"), 0, awaited=["y"], lent=1)
     await store.claim(worker("a", "a"), 0)
@@ -62,7 +62,7 @@ async def test_what_a_worker_no_longer_waits_for_is_nobodys_hurry(store: RedisSt
     assert ids(claimed) == []
 
 
-async def test_what_cannot_start_is_passed_over(store: RedisStore) -> None:
+async def test_a_job_that_cannot_start_is_skipped(store: RedisStore) -> None:
     await submit(store, "runs", "waits")
     await store.submit([job("later", delay_ms=60_000)])
     await store.claim(worker("other"), 1)
@@ -72,7 +72,7 @@ async def test_what_cannot_start_is_passed_over(store: RedisStore) -> None:
     assert ids(claimed) == ["waits"]
 
 
-async def test_a_running_job_says_what_it_waits_for_until_it_goes_on(store: RedisStore) -> None:
+async def test_a_running_job_shows_what_it_waits_for_until_it_continues(store: RedisStore) -> None:
     await submit(store, "outer")
     ((claimed,), _) = await store.claim(worker("me"), 1)
 

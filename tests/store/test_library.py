@@ -1,4 +1,4 @@
-"""The library of functions: loaded if it is missing, beside those of other versions, without memory between calls."""
+"""The library of functions: loaded if missing, beside libraries of other versions, without state between calls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def store(server: Server) -> AsyncIterator[RedisStore]:
 
 
 def other_version(n: int) -> Library:
-    """A library whose text differs by a comment."""
+    """Return a library whose text differs by a comment."""
     text = library.current.sources["lib/call"]
     return Library({**library.current.sources, "lib/call": f"{text}-- version {n}\n"})
 
@@ -54,7 +54,7 @@ async def test_versions_share_a_server(store: RedisStore, monkeypatch: pytest.Mo
     assert await libraries(store) == {ours.name, theirs.name}
 
 
-async def test_a_library_that_was_not_used_for_a_day_is_deleted_by_the_next_that_is_loaded(
+async def test_a_library_unused_for_a_day_is_deleted_by_the_next_load(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = [other_version(n) for n in range(3)]
@@ -74,7 +74,7 @@ async def test_a_library_that_was_not_used_for_a_day_is_deleted_by_the_next_that
     assert await store.redis.hkeys("jk:libraries") == [v.name.encode() for v in (versions[1], versions[2], latest)]
 
 
-async def test_a_library_that_nobody_has_noted_is_given_a_day(store: RedisStore) -> None:
+async def test_an_unrecorded_library_is_kept_for_a_day(store: RedisStore) -> None:
     await store.redis.function_load(other_version(1).text)
 
     await submit(store, "a")
@@ -94,7 +94,7 @@ async def test_calls_that_are_sent_together_keep_their_order_when_the_library_is
     assert [one.text for one in (await store.logs("a")).lines] == ["last words"]
 
 
-async def test_threads_load_it_as_well(server: Server, store: RedisStore) -> None:
+async def test_threads_load_the_library_too(server: Server, store: RedisStore) -> None:
     direct = DirectSubmit(store.settings, "client")
     assert direct.submit(job("a")).created_ms
     await store.redis.function_flush()
@@ -115,8 +115,8 @@ async def test_a_full_server_without_the_library_says_so_in_one_sentence(store: 
         await submit(store, "a")
 
 
-async def test_a_call_that_fails_leaves_nothing_to_the_next(store: RedisStore) -> None:
-    """Locals of the library live between calls; a list of jobs whose followers are due must not."""
+async def test_a_failed_call_leaves_no_state_to_the_next(store: RedisStore) -> None:
+    """Locals of the library live between calls. The list of jobs with due followers must be reset."""
     text = library.current.sources["lib/lifecycle"]
     broken = text.replace(
         "  is_settling = true\n", "  is_settling = true\n  if rec.id == 'a' then error('by a test') end\n"
@@ -137,7 +137,7 @@ async def test_a_call_that_fails_leaves_nothing_to_the_next(store: RedisStore) -
         library.current = held
 
 
-async def test_jobs_without_a_record_are_cleared_by_who_lists_them(store: RedisStore) -> None:
+async def test_jobs_without_a_record_are_removed_by_a_listing(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.finish([ending(claimed)])
     await submit(store, "b")
@@ -159,14 +159,14 @@ async def test_every_verb_is_a_function_of_every_version(store: RedisStore) -> N
 
 @pytest.mark.parametrize("path", sorted(library.current.sources))
 def test_no_file_uses_a_name_that_does_not_exist(path: str) -> None:
-    """Redis finds such a name when the line runs, and not before."""
+    """Redis reports such a name only when the line runs."""
     text = re.sub(r"--[^\n]*", "", library.current.sources[path])
     text = re.sub(r"'(\\.|[^'\\])*'|\"(\\.|[^\"\\])*\"", "''", text)
     known = {*LUA, *MODULES, *NAMES.findall(library.current.sources["lib/call"])}
     for made in (r"\blocal (?!function)([\w, ]+)", r"\bfor ([\w, ]+) (?:in|=)", r"\bfunction ?([\w.]*\([\w, ]*\))"):
         known |= set(NAMES.findall(" ".join(re.findall(made, text))))
     used = set(re.findall(r"(?<![\w.:])([A-Za-z_]\w*)(?=[\s.(\[,)=~+\-*/<>\n])", text))
-    fields = set(re.findall(r"([A-Za-z_]\w*)\s*=(?!=)", text))  # of a table that is written out
+    fields = set(re.findall(r"([A-Za-z_]\w*)\s*=(?!=)", text))  # key of a table literal
 
     assert used - known - fields == set()
 

@@ -1,4 +1,4 @@
-"""Limits: so many at a time, so many in a period, for a task, a queue or a key; and where the others wait."""
+"""Limits: concurrency and rates of tasks, queues and keys, and the queues of waiting jobs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def sentence(store: RedisStore, id: str, **look: Any) -> str:
 # -- places -----------------------------------------------------------------------------------------------------------
 
 
-async def test_no_more_run_than_there_are_places(store: RedisStore) -> None:
+async def test_no_more_jobs_run_than_the_limit(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", limits=TWO)
 
     assert await ids(store) == ["a", "b"]
@@ -43,7 +43,7 @@ async def test_no_more_run_than_there_are_places(store: RedisStore) -> None:
     assert (await snapshot(store, "c")).state is JobState.QUEUED
 
 
-async def test_a_job_over_its_limit_blocks_nobody_behind_it(store: RedisStore) -> None:
+async def test_a_job_over_its_limit_blocks_no_job_behind_it(store: RedisStore) -> None:
     await submit(store, "a", "b", limits=ONE)
     await submit(store, "plain")
 
@@ -51,7 +51,7 @@ async def test_a_job_over_its_limit_blocks_nobody_behind_it(store: RedisStore) -
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "failed", "cancelled"])
-async def test_the_first_that_waits_goes_on_when_a_place_is_free(store: RedisStore, outcome: str) -> None:
+async def test_the_first_waiting_job_starts_when_a_slot_is_free(store: RedisStore, outcome: str) -> None:
     await submit(store, "a", "b", "c", limits=ONE)
     [a] = await claim(store, 10)
     assert await ids(store) == []
@@ -61,7 +61,7 @@ async def test_the_first_that_waits_goes_on_when_a_place_is_free(store: RedisSto
     assert await ids(store) == ["b"]
 
 
-async def test_priority_decides_who_of_those_that_wait_is_next(store: RedisStore) -> None:
+async def test_priority_decides_which_waiting_job_is_next(store: RedisStore) -> None:
     await submit(store, "a", limits=ONE)
     [a] = await claim(store, 10)
     await submit(store, "b", limits=ONE)
@@ -73,17 +73,17 @@ async def test_priority_decides_who_of_those_that_wait_is_next(store: RedisStore
 
 
 @pytest.mark.parametrize("how", ["retried", "released", "lost"])
-async def test_the_place_of_an_attempt_that_comes_back_is_free(store: RedisStore, how: str) -> None:
+async def test_the_slot_of_a_released_attempt_is_free(store: RedisStore, how: str) -> None:
     await submit(store, "a", "b", limits=ONE)
     [a] = await claim(store, 10)
 
     await store.finish([ending(a, how, delay_ms=60_000 if how == "retried" else 0, max_losses=3)])
 
-    assert await ids(store) == ["b" if how == "retried" else "a"]  # else its old place is before b's
+    assert await ids(store) == ["b" if how == "retried" else "a"]  # otherwise its old position is before b's
     assert await ids(store) == []
 
 
-async def test_a_dead_workers_place_comes_back_with_its_lease(store: RedisStore) -> None:
+async def test_a_dead_workers_slot_is_free_when_its_lease_expires(store: RedisStore) -> None:
     await submit(store, "a", "b", limits=ONE)
     await claim(store, 10, worker("dead"))
     assert await ids(store) == []
@@ -94,7 +94,7 @@ async def test_a_dead_workers_place_comes_back_with_its_lease(store: RedisStore)
     assert (await structure(store)).holders["key:simulate ada"] == {"a"}
 
 
-async def test_a_cancelled_one_leaves_its_place_in_the_line(store: RedisStore) -> None:
+async def test_a_cancelled_job_leaves_the_queue(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", limits=ONE)
     [a] = await claim(store, 10)
 
@@ -105,18 +105,18 @@ async def test_a_cancelled_one_leaves_its_place_in_the_line(store: RedisStore) -
     assert (await snapshot(store, "b")).message == ""
 
 
-async def test_one_that_is_let_go_and_cancelled_passes_the_place_on(store: RedisStore) -> None:
+async def test_an_admitted_and_cancelled_job_passes_its_slot_on(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", limits=ONE)
     [a] = await claim(store, 10)
-    await store.finish([ending(a)])  # b is back in the line, and nobody has taken it yet
+    await store.finish([ending(a)])  # b is queued again, and no worker has claimed it yet
 
     await store.cancel(["b"])
 
     assert await ids(store) == ["c"]
 
 
-async def test_one_that_meets_the_next_gate_lets_others_through_the_first(store: RedisStore) -> None:
-    """Two gates each: ada's job is let go by the task and held by her own key; that must not keep bob's."""
+async def test_a_job_that_waits_at_the_next_gate_frees_the_first(store: RedisStore) -> None:
+    """Two gates each: ada's job passes the task's gate and waits at her own key; that must not block bob's."""
     task = Gate("task:simulate", n=2)
     for id, who in (("a1", "ada"), ("b1", "bob"), ("a2", "ada"), ("a3", "ada"), ("b2", "bob")):
         await submit(store, id, limits=(Gate(f"key:simulate {who}", n=1), task))
@@ -128,7 +128,7 @@ async def test_one_that_meets_the_next_gate_lets_others_through_the_first(store:
     assert await ids(store) == ["b2"]
 
 
-async def test_jobs_of_two_queues_share_the_places_of_their_key(store: RedisStore) -> None:
+async def test_jobs_of_two_queues_share_the_limit_of_their_key(store: RedisStore) -> None:
     await submit(store, "a", queue="gpu", limits=ONE)
     await submit(store, "b", limits=ONE)
     [a] = await claim(store, 10, worker("w1", "gpu"))
@@ -139,8 +139,8 @@ async def test_jobs_of_two_queues_share_the_places_of_their_key(store: RedisStor
     assert await ids(store) == ["b"]
 
 
-async def test_a_line_that_nobody_serves_does_not_hold_up_the_others(store: RedisStore) -> None:
-    """The place is let to a job of a queue without workers; a heartbeat looks after it."""
+async def test_a_queue_without_workers_does_not_block_others(store: RedisStore) -> None:
+    """The slot is given to a job of a queue without workers; a heartbeat passes it on."""
     await submit(store, "a", limits=ONE)
     [a] = await claim(store, 10)
     await submit(store, "nobody", queue="gpu", limits=ONE)
@@ -155,7 +155,7 @@ async def test_a_line_that_nobody_serves_does_not_hold_up_the_others(store: Redi
 
 
 async def _pass_pending(store: RedisStore, gate: str) -> None:
-    """As if those that were let go had not started for long."""
+    """Simulate that admitted jobs have not started for a long time."""
     for id in await store.redis.zrange(f"{store.prefix}freed:{gate}", 0, -1):
         await store.redis.zadd(f"{store.prefix}freed:{gate}", {id: 1})
     await store.redis.zadd(f"{store.prefix}gates", {gate: 1}, xx=True)
@@ -164,7 +164,7 @@ async def _pass_pending(store: RedisStore, gate: str) -> None:
 # -- rates ------------------------------------------------------------------------------------------------------------
 
 
-async def test_no_more_start_in_a_period_than_its_rate_allows(store: RedisStore) -> None:
+async def test_no_more_jobs_start_in_a_period_than_the_rate_allows(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", limits=(Gate("task:simulate", count=2, period_ms=HOUR_MS),))
 
     started = await claim(store, 10)
@@ -173,10 +173,10 @@ async def test_no_more_start_in_a_period_than_its_rate_allows(store: RedisStore)
     assert [one.spec.id for one in started] == ["a", "b"]
     claimed, wait_s = await store.claim(worker(), 10)
     assert claimed == []
-    assert 3500 < wait_s <= 3601, "the worker is told when the next one may start"
+    assert 3500 < wait_s <= 3601, "the worker learns when the next one may start"
 
 
-async def test_the_next_one_starts_when_its_time_has_come(store: RedisStore) -> None:
+async def test_the_next_job_starts_when_the_rate_allows_it(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", limits=(Gate("task:simulate", count=1, period_ms=60),))
     order = []
     while len(order) < 3:
@@ -208,7 +208,7 @@ async def test_a_queue_can_be_limited_while_it_runs(store: RedisStore) -> None:
     assert await ids(store) == ["c"]
 
 
-async def test_a_limit_below_what_runs_starts_nothing_more(store: RedisStore) -> None:
+async def test_a_limit_below_the_running_jobs_starts_none(store: RedisStore) -> None:
     await store.renew("w1", {}, {"queues": "default"})
     await submit(store, "a", "b", "c", "d", limits=TWO)
     running = await claim(store, 10)
@@ -221,7 +221,7 @@ async def test_a_limit_below_what_runs_starts_nothing_more(store: RedisStore) ->
     assert await ids(store) == ["c"]
 
 
-async def test_more_places_let_those_that_wait_go_at_once(store: RedisStore) -> None:
+async def test_a_higher_limit_admits_waiting_jobs_at_once(store: RedisStore) -> None:
     await store.renew("w1", {}, {"queues": "default"})
     await submit(store, "a", "b", "c", "d", limits=TWO)
     await claim(store, 10)
@@ -231,7 +231,7 @@ async def test_more_places_let_those_that_wait_go_at_once(store: RedisStore) -> 
     assert await ids(store) == ["c"]
 
 
-async def test_a_rule_that_has_ended_holds_nobody(store: RedisStore) -> None:
+async def test_an_expired_rule_blocks_no_job(store: RedisStore) -> None:
     await store.renew("w1", {}, {"queues": "default"})
     await store.set_rule("task:simulate", {"paused": {"by": "ada"}})
     await submit(store, "a", "b")
@@ -249,7 +249,7 @@ async def test_a_rule_that_has_ended_holds_nobody(store: RedisStore) -> None:
 # -- what it says -----------------------------------------------------------------------------------------------------
 
 
-async def test_it_says_what_it_waits_for(store: RedisStore) -> None:
+async def test_a_job_shows_which_limit_it_waits_for(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", limits=ONE)
     await submit(store, "r1", "r2", task="call", limits=(Gate("task:call", count=1, period_ms=60_000),))
     await claim(store, 10)
@@ -267,7 +267,7 @@ async def test_it_says_what_it_waits_for(store: RedisStore) -> None:
 # -- resources --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_worker_takes_only_what_fits_into_what_it_has_left(store: RedisStore) -> None:
+async def test_a_worker_takes_only_jobs_that_fit_its_free_resources(store: RedisStore) -> None:
     await submit(store, "a", "b", "c", resources={"gpu": 1, "mem": 4})
     await submit(store, "plain")
 
@@ -280,7 +280,7 @@ async def test_a_worker_takes_only_what_fits_into_what_it_has_left(store: RedisS
     assert await ids(store, by=has("w1", gpu=2, mem=8)) == ["c"]
 
 
-async def test_many_jobs_that_fit_nowhere_keep_nobody_behind_them(store: RedisStore) -> None:
+async def test_many_jobs_that_fit_nowhere_block_no_job_behind_them(store: RedisStore) -> None:
     await submit(store, *(f"gpu{i}" for i in range(250)), resources={"gpu": 1})
     await submit(store, "plain")
 
@@ -289,7 +289,7 @@ async def test_many_jobs_that_fit_nowhere_keep_nobody_behind_them(store: RedisSt
     assert await sentence(store, "gpu9", has={"gpu": 1}) == "waits for gpu=1 of a worker, all in use; 9 before it"
 
 
-async def test_a_job_with_resources_stands_in_the_same_line_as_others(store: RedisStore) -> None:
+async def test_a_job_with_resources_is_in_the_same_queue_as_others(store: RedisStore) -> None:
     await submit(store, "a")
     await submit(store, "g", resources={"gpu": 1})
     await submit(store, "b")
@@ -299,7 +299,7 @@ async def test_a_job_with_resources_stands_in_the_same_line_as_others(store: Red
     assert await ids(store, 1, has(gpu=1)) == ["b"]
 
 
-async def test_a_dead_workers_resources_are_not_those_of_others(store: RedisStore) -> None:
+async def test_a_dead_workers_resources_do_not_count(store: RedisStore) -> None:
     await submit(store, "a", resources={"gpu": 1})
     await claim(store, 10, has("dead", gpu=1))
 
@@ -325,7 +325,7 @@ async def test_queues_share_a_worker_by_their_weights(store: RedisStore) -> None
     assert abs(share - 0.75) <= 0.02
 
 
-async def test_a_queue_that_was_empty_does_not_make_up_for_the_time(store: RedisStore) -> None:
+async def test_an_empty_queue_gains_no_precedence(store: RedisStore) -> None:
     by = WorkerInfo(id="w1", queues=("fast", "slow"), weights={"fast": 1, "slow": 1})
     await submit(store, *(f"fast{i}" for i in range(60)), queue="fast")
     assert len(await ids(store, 40, by)) == 40
@@ -339,7 +339,7 @@ async def test_a_queue_that_was_empty_does_not_make_up_for_the_time(store: Redis
 # -- the hand-over ----------------------------------------------------------------------------------------------------
 
 
-async def test_the_hand_over_keeps_to_limits(store: RedisStore) -> None:
+async def test_the_hand_over_respects_limits(store: RedisStore) -> None:
     async with inbox(store) as box:
         await store.renew("w1", {}, {"queues": "default"})
         await store.claim(worker(), 5)
@@ -353,7 +353,7 @@ async def test_the_hand_over_keeps_to_limits(store: RedisStore) -> None:
         assert (await structure(store)).holders["key:simulate ada"] == {"b"}
 
 
-async def test_the_hand_over_keeps_to_rules(store: RedisStore) -> None:
+async def test_the_hand_over_respects_rules(store: RedisStore) -> None:
     async with inbox(store) as box:
         await store.renew("w1", {}, {"queues": "default"})
         await store.set_rule("queue:default", {"n": 1})
@@ -365,7 +365,7 @@ async def test_the_hand_over_keeps_to_rules(store: RedisStore) -> None:
 
         assert (await snapshot(store, "b")).state is JobState.QUEUED
         await store.finish([ending(a)])
-        assert await box.next() == b"W", "a place of the queue is free"
+        assert await box.next() == b"W", "a slot of the queue is free"
         assert await ids(store) == ["b"]
 
 
@@ -392,8 +392,8 @@ async def test_a_worker_is_woken_when_a_rate_lets_the_next_one_start(store: Redi
         assert wait_s <= 3601
 
 
-async def test_places_that_an_older_version_left_behind_are_found(store: RedisStore) -> None:
-    """Its scripts end jobs without knowing of places."""
+async def test_slots_that_an_older_version_did_not_release_are_freed(store: RedisStore) -> None:
+    """Its scripts end jobs without releasing slots."""
     await submit(store, "a", "b", limits=ONE)
     await claim(store, 10)
     await store.redis.zadd(f"{store.prefix}holders:key:simulate ada", {"gone": 1})

@@ -41,7 +41,7 @@ async def test_the_log_can_be_read_from_a_line_on_and_by_its_tail(store: RedisSt
     assert (await store.logs("a", tail=1)).total == 5
 
 
-async def test_the_next_attempt_goes_on_with_the_log(store: RedisStore) -> None:
+async def test_the_next_attempt_continues_the_log(store: RedisStore) -> None:
     first = await started(store, "a")
     await store.progress([lines(first, "first attempt")])
     await lapse(store, "a")
@@ -65,7 +65,7 @@ async def test_a_log_that_is_too_long_keeps_head_and_tail_and_counts_the_rest(st
     assert len(numbers) + found.dropped == 1500
     assert 300 < found.dropped < 700
     first_gap = next(i for i, n in enumerate(numbers, 1) if n != i)
-    assert 100 <= first_gap <= 121  # the head: about 100 kB
+    assert 100 <= first_gap <= 121  # about 100 kB of head
     assert numbers[first_gap - 1 :] == list(range(numbers[first_gap - 1], 1501))
     assert sum(len(line.text) for line in found.lines) < 1_000_000
 
@@ -79,7 +79,7 @@ async def test_one_entry_that_is_too_long_by_itself_is_kept(store: RedisStore) -
     assert (len(found.lines), found.dropped) == (2, 0)
 
 
-async def test_the_log_stays_with_the_ended_job_and_goes_with_it(store: RedisStore) -> None:
+async def test_the_log_stays_with_the_ended_job_and_is_deleted_with_it(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.progress([lines(claimed, "one")])
     await store.finish([ending(claimed)])

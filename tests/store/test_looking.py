@@ -1,4 +1,4 @@
-"""Pages, search, counts, queues, workers, tasks and the stream of events: what a reader sees is what there is."""
+"""Reading: pages, search, counts, queues, workers, tasks and the stream of events match the records."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_page_lists_all_jobs_newest_first(zoo: RedisStore) -> None:
     assert await ids(zoo) == ALL
 
 
-async def test_filters_join(zoo: RedisStore) -> None:
+async def test_filters_are_combined(zoo: RedisStore) -> None:
     assert await ids(zoo, states=("failed",)) == ["failed"]
     assert await ids(zoo, states=("succeeded", "queued", "running", "queued")) == ["queued", "running", "succeeded"]
     assert await ids(zoo, queue="gpu") == ["queued", "scheduled", "cancelled"]
@@ -89,17 +89,17 @@ async def test_filters_join(zoo: RedisStore) -> None:
         ("%d", []),
     ],
 )
-async def test_search_looks_into_every_value(zoo: RedisStore, text: str, found: list[str]) -> None:
+async def test_search_covers_every_value(zoo: RedisStore, text: str, found: list[str]) -> None:
     assert await ids(zoo, search=text) == found
 
 
 @pytest.mark.parametrize("text", ["params", "tags", "owner", "traceback of", '":', "kind"])
 async def test_search_finds_values_and_not_how_records_are_written(zoo: RedisStore, text: str) -> None:
-    """It used to look into the record's JSON: "tags" or "task" found every job that has any."""
+    """The search used to cover the record's JSON: "tags" or "task" found every job that has any."""
     assert await ids(zoo, search=text) == []
 
 
-async def test_search_finds_what_json_has_to_escape(store: RedisStore) -> None:
+async def test_search_finds_text_that_json_escapes(store: RedisStore) -> None:
     await submit(store, "a", title='say "x" \\ /y')
     await submit(store, "b", title="else")
 
@@ -114,7 +114,7 @@ async def test_the_text_of_a_task_is_not_its_name(store: RedisStore) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
-async def test_pages_have_no_doubles_and_no_holes(store: RedisStore, limit: int) -> None:
+async def test_pages_have_no_duplicates_and_no_gaps(store: RedisStore, limit: int) -> None:
     names = [f"j{n:03}" for n in range(21)]
     await submit(store, *names[:10])
     await submit(store, *names[10:])
@@ -136,8 +136,8 @@ async def test_new_jobs_do_not_move_the_pages_that_follow(store: RedisStore) -> 
     assert [found.id for page in (first, second, third) for found in page.jobs] == [f"old{5 - n}" for n in range(6)]
 
 
-async def test_pages_of_several_states_have_no_doubles_and_no_holes(store: RedisStore) -> None:
-    """Both indexes used to end before the page was full, and the rest of what was found was left out."""
+async def test_pages_of_several_states_have_no_duplicates_and_no_gaps(store: RedisStore) -> None:
+    """Both indexes used to end before the page was full, and further matches were left out."""
     for n in range(8):
         await submit(store, f"j{n}", delay_ms=60_000 if n % 2 else 0)
 
@@ -146,7 +146,7 @@ async def test_pages_of_several_states_have_no_doubles_and_no_holes(store: Redis
         assert flat(found) == [f"j{7 - n}" for n in range(8)]
 
 
-async def test_pages_of_a_search_go_on_where_a_script_stops_looking(
+async def test_pages_of_a_search_continue_where_a_script_stopped_reading(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A script looks at so many records and no more; a page that found too little by then used to be the last."""
@@ -159,13 +159,13 @@ async def test_pages_of_a_search_go_on_where_a_script_stops_looking(
     assert flat(await pages(store, **both)) == ["j16", "j15", "j02"]
 
 
-async def test_counts_tell_every_state(zoo: RedisStore) -> None:
+async def test_counts_include_every_state(zoo: RedisStore) -> None:
     assert await zoo.counts() == dict.fromkeys(map(str, JobState), 1)
     await zoo.delete(["failed"])
     assert (await zoo.counts())["failed"] == 0
 
 
-async def test_queues_tell_who_waits_runs_and_serves(zoo: RedisStore) -> None:
+async def test_queues_show_waiting_and_running_jobs_and_workers(zoo: RedisStore) -> None:
     await zoo.renew("w1", {}, {"queues": "default,idle"})
 
     assert await zoo.queues() == {
@@ -175,7 +175,7 @@ async def test_queues_tell_who_waits_runs_and_serves(zoo: RedisStore) -> None:
     }
 
 
-async def test_a_worker_is_listed_with_its_facts_while_it_beats(store: RedisStore) -> None:
+async def test_a_worker_is_listed_with_its_facts_while_it_sends_heartbeats(store: RedisStore) -> None:
     facts = {
         "host": "box",
         "pid": 4711,
@@ -202,7 +202,7 @@ async def test_a_worker_is_listed_with_its_facts_while_it_beats(store: RedisStor
 
 
 @short_lease
-async def test_a_worker_that_stops_beating_is_dead_but_listed(store: RedisStore) -> None:
+async def test_a_worker_without_heartbeats_is_dead_but_listed(store: RedisStore) -> None:
     await store.renew("w1", {}, {"queues": "default"})
 
     async def is_dead() -> bool:
@@ -222,13 +222,13 @@ async def test_a_worker_that_leaves_is_not_listed(store: RedisStore) -> None:
     assert await store.workers() == []
 
 
-async def test_a_worker_that_never_beat_is_not_listed(store: RedisStore) -> None:
+async def test_a_worker_that_never_sent_a_heartbeat_is_not_listed(store: RedisStore) -> None:
     await store.claim(worker(), 2)
 
     assert await store.workers() == []
 
 
-async def test_tasks_are_known_to_those_who_do_not_import_them(store: RedisStore) -> None:
+async def test_tasks_are_known_without_importing_them(store: RedisStore) -> None:
     await store.publish_tasks({"b": b"sealed B", "a": b"sealed A"})
     await store.publish_tasks({"a": b"sealed A2"})
     await store.publish_tasks({})
@@ -257,8 +257,8 @@ async def test_events_of_all_jobs_can_be_read_from_an_id_on(store: RedisStore) -
     assert [event.id for event in await store.events(first[0].id, limit=2)] == [first[1].id, later[0].id]
 
 
-async def test_a_way_through_every_transition_leaves_all_its_events(store: RedisStore) -> None:
-    """The store's fixture compares the stream, the record's history and what the events alone lead to."""
+async def test_a_path_through_every_transition_leaves_all_its_events(store: RedisStore) -> None:
+    """The store's fixture compares the stream, the record's history and the record that the events give."""
     await submit(store, "a", delay_ms=60_000, retries=9)
     await come_due(store, "a")
     [first] = await claim(store)
@@ -280,8 +280,8 @@ async def test_a_way_through_every_transition_leaves_all_its_events(store: Redis
     assert first.token == "w1:1"
 
 
-async def test_a_page_outlives_a_record_that_went_away(store: RedisStore) -> None:
-    """As expiry does it, between two prunes."""
+async def test_a_page_survives_a_missing_record(store: RedisStore) -> None:
+    """As after an expiry between two prunes."""
     await submit(store, "a", "b", "c")
     await store.cancel(["b"])
     await store.redis.delete(f"{store.prefix}job:b", f"{store.prefix}args:b")
@@ -290,7 +290,7 @@ async def test_a_page_outlives_a_record_that_went_away(store: RedisStore) -> Non
     assert await ids(store) == ["c", "a"]
 
 
-async def test_a_time_of_submit_with_many_zeros_is_read_right(store: RedisStore) -> None:
+async def test_a_time_of_submit_with_many_zeros_is_read_correctly(store: RedisStore) -> None:
     """Redis writes 1700000000000000 as 1.7e+15."""
     await submit(store, "a", "b", "c")
     for n, id in enumerate("abc"):

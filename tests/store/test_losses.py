@@ -1,4 +1,4 @@
-"""Jobs whose workers die: their losses are counted and told, suspects are kept apart, and some run at most once."""
+"""Jobs whose workers die: losses are counted and reported, suspects run separately, and some jobs run at most once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .support import claim, ending, lapse, snapshot, started, submit, types, wor
 
 
 async def lose(store: RedisStore, *ids: str, times: int = 1) -> None:
-    """Workers die with these jobs, one worker for each job so that none is held up; they wait again afterwards."""
+    """Let workers die with these jobs, one worker for each job; afterwards the jobs are queued again."""
     for turn in range(times):
         for n in range(len(ids)):
             await claim(store, by=worker(f"dead{turn}.{n}"))
@@ -21,7 +21,7 @@ async def lose(store: RedisStore, *ids: str, times: int = 1) -> None:
         await store.claim(worker("sweeper", "nothing"), 0)
 
 
-async def test_a_job_that_ends_as_lost_tells_the_story_of_its_deaths(store: RedisStore) -> None:
+async def test_a_job_that_ends_as_lost_names_each_loss(store: RedisStore) -> None:
     await submit(store, "a")
     for n in (1, 2, 3):
         await claim(store, by=worker(f"w{n}"))
@@ -39,7 +39,7 @@ async def test_a_job_that_ends_as_lost_tells_the_story_of_its_deaths(store: Redi
     ]
 
 
-async def test_an_attempt_that_its_worker_calls_lost_counts_as_a_loss_and_not_for_ever(store: RedisStore) -> None:
+async def test_an_attempt_that_its_worker_reports_lost_counts_as_a_loss(store: RedisStore) -> None:
     claimed = await started(store, "a")
     for n in (1, 2, 3):
         answers = await store.finish([ending(claimed, "lost", reason=f"death {n}", max_losses=3)])
@@ -67,7 +67,7 @@ async def test_with_on_lost_fail_a_dead_worker_ends_the_job(store: RedisStore) -
     assert "it is not run again, since it was submitted with on_lost='fail'" in found.error.message
 
 
-async def test_with_on_lost_fail_a_started_job_is_not_given_back_either(store: RedisStore) -> None:
+async def test_with_on_lost_fail_a_started_job_is_not_released_either(store: RedisStore) -> None:
     claimed = await started(store, "a", on_lost="fail", params={"on_lost": "retry"})
 
     await store.finish([ending(claimed, "released", reason="worker w1 was stopped")])
@@ -78,7 +78,7 @@ async def test_with_on_lost_fail_a_started_job_is_not_given_back_either(store: R
     assert found.error.message.startswith("worker w1 was stopped; it is not run again")
 
 
-async def test_an_argument_of_that_name_is_no_option(store: RedisStore) -> None:
+async def test_an_argument_of_that_name_is_not_an_option(store: RedisStore) -> None:
     await started(store, "a", params={"on_lost": "fail", "result_ttl_s": 1})
     await lapse(store, "a")
     await store.claim(worker("w2", "nothing"), 0)
@@ -86,7 +86,7 @@ async def test_an_argument_of_that_name_is_no_option(store: RedisStore) -> None:
     assert (await snapshot(store, "a")).state is JobState.QUEUED
 
 
-async def test_two_suspects_never_share_a_worker_and_others_pass_them(store: RedisStore) -> None:
+async def test_two_suspects_never_share_a_worker_and_other_jobs_overtake_them(store: RedisStore) -> None:
     await submit(store, "a", "b", "c")
     await lose(store, "a", "b", "c", times=2)
     await submit(store, "fresh1", "fresh2")
@@ -102,8 +102,8 @@ async def test_two_suspects_never_share_a_worker_and_others_pass_them(store: Red
     assert [one.spec.id for one in await claim(store, 5, by=worker("w1"))] == ["c"]
 
 
-async def test_one_poison_never_takes_its_neighbours_along(store: RedisStore) -> None:
-    """One worker after the other dies with all that it runs, as long as the poison is among it."""
+async def test_a_poison_job_does_not_fail_its_neighbours(store: RedisStore) -> None:
+    """Workers die one after the other with all their jobs, while the poison job is among them."""
     ids = ["n1", "n2", "poison", "n3"]
     await submit(store, *ids)
     for turn in range(20):
@@ -118,8 +118,8 @@ async def test_one_poison_never_takes_its_neighbours_along(store: RedisStore) ->
     assert [(await snapshot(store, id)).state for id in ids] == ["succeeded", "succeeded", "failed", "succeeded"]
 
 
-async def test_every_idle_worker_hears_of_a_suspect(store: RedisStore) -> None:
-    """Who has most free slots may run another suspect already."""
+async def test_every_idle_worker_is_notified_of_a_suspect(store: RedisStore) -> None:
+    """The worker with most free slots may run another suspect already."""
     heard: list[bytes] = []
     async with store.redis.pubsub() as pubsub:
         for id in ("w1", "w2"):
@@ -142,7 +142,7 @@ async def test_every_idle_worker_hears_of_a_suspect(store: RedisStore) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "again", None, True])
-def test_on_lost_takes_two_words(value: object) -> None:
+def test_on_lost_has_two_values(value: object) -> None:
     import jobkit
     from jobkit.tasks.options import check_options
 

@@ -1,4 +1,4 @@
-"""The store is held to a model of a job's life; and a fault in the store would show."""
+"""The store agrees with a model of a job's life, and faults in the store are found."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .machine import Verbs, difference
 
 
 @pytest.mark.timeout(90)
-def test_the_store_does_with_any_sequence_of_verbs_what_the_model_does(redis_url: str) -> None:
+def test_the_store_behaves_like_the_model_for_any_sequence_of_verbs(redis_url: str) -> None:
     machine = type("Machine", (Verbs,), {"url": redis_url})
     run_state_machine_as_test(
         machine,
@@ -29,7 +29,7 @@ def test_the_store_does_with_any_sequence_of_verbs_what_the_model_does(redis_url
 
 @pytest.mark.nightly
 def test_without_a_fault_nothing_is_found(redis_url: str) -> None:
-    """Else the next test would say nothing."""
+    """Otherwise the next test would prove nothing."""
     assert difference("lives", redis_url, examples=examples(30)) == ""
 
 
@@ -37,7 +37,7 @@ def test_without_a_fault_nothing_is_found(redis_url: str) -> None:
 def test_a_deliberate_fault_in_the_library_is_found(
     redis_url: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The machine is no use if it cannot fail."""
+    """Proof that the machine can fail."""
     monkeypatch.setattr(library, "current", library.current)
     faults.apply(fault)
 

@@ -1,4 +1,4 @@
-"""Jobs that wait for the results of others: released, or ended with a reason, in the step that ends what they need."""
+"""Jobs that need results of others: released, or ended with a reason, in the step that ends the needed job."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_a_job_waits_for_what_it_needs_and_is_queued_in_the_step_that_ends
     assert [claimed.spec.id for claimed in await claim(store)] == ["child"]
 
 
-async def test_what_has_ended_before_the_submit_counts(store: RedisStore) -> None:
+async def test_jobs_that_ended_before_the_submit_count(store: RedisStore) -> None:
     await store.finish([ending(await started(store, "good"), result=b"value")])
     await store.finish([ending(await started(store, "bad"), "failed")])
 
@@ -59,7 +59,7 @@ async def test_fan_in_waits_for_all_and_fan_out_keeps_its_order(store: RedisStor
     assert [claimed.spec.id for claimed in await claim(store, 9)] == ["sum", "c", "a", "b"]
 
 
-async def test_a_failure_ends_everything_downstream_and_says_what_began_it(store: RedisStore) -> None:
+async def test_a_failure_ends_everything_downstream_and_names_its_origin(store: RedisStore) -> None:
     root = await started(store, "root")
     await store.submit([job("b", needs=("root",)), job("c", needs=("b",)), job("d", needs=("c", "root"))])
 
@@ -114,7 +114,7 @@ async def test_a_cancelled_child_is_not_released_later_even_under_the_same_id(st
     await submit(store, "child", needs=("parent",))
     await store.cancel(["child"])
     await store.delete(["child"])
-    await submit(store, "child", needs=("parent", "other"))  # its other need was never submitted
+    await submit(store, "child", needs=("parent", "other"))  # the other job that it needs was never submitted
 
     await store.finish([ending(parent, result=b"value")])
 
@@ -122,7 +122,7 @@ async def test_a_cancelled_child_is_not_released_later_even_under_the_same_id(st
     assert await claim(store) == []
 
 
-async def test_a_delay_counts_beside_the_needs(store: RedisStore) -> None:
+async def test_a_delay_applies_in_addition_to_the_needs(store: RedisStore) -> None:
     parent = await started(store, "parent")
     await submit(store, "child", needs=("parent",), delay_ms=60_000)
 

@@ -1,4 +1,4 @@
-"""Same work once: a second submit gives the first job, takes its place, or has its result."""
+"""Deduplication: a second submit returns the first job, replaces it, or gets its result."""
 
 from __future__ import annotations
 
@@ -34,20 +34,18 @@ def unique(scope: str = "active", ms: int = 0) -> Once:
 
 
 @pytest.mark.parametrize("scope", ["queued", "active", "time"])
-async def test_a_second_submit_gives_the_job_that_waits(store: RedisStore, scope: str) -> None:
+async def test_a_second_submit_returns_the_waiting_job(store: RedisStore, scope: str) -> None:
     assert is_new(await ask(store, "a", once=unique(scope, HOUR_MS)))
 
     assert await ask(store, "b", once=unique(scope, HOUR_MS)) == SubmitReply("a")
 
     assert await store.snapshots(["b"]) == [None]
-    assert await ask(store, "a", once=unique(scope, HOUR_MS)) == SubmitReply("a"), (
-        "a submit that is repeated finds itself"
-    )
+    assert await ask(store, "a", once=unique(scope, HOUR_MS)) == SubmitReply("a"), "a repeated submit finds itself"
     assert is_new(await ask(store, "c", once=Once("other", scope, HOUR_MS)))
 
 
 @pytest.mark.parametrize(("scope", "is_same"), [("queued", False), ("active", True), ("time", True)])
-async def test_while_it_runs_only_some_scopes_hold(store: RedisStore, scope: str, is_same: bool) -> None:
+async def test_while_a_job_runs_only_some_scopes_apply(store: RedisStore, scope: str, is_same: bool) -> None:
     await ask(store, "a", once=unique(scope, HOUR_MS))
     await claim(store)
 
@@ -55,7 +53,7 @@ async def test_while_it_runs_only_some_scopes_hold(store: RedisStore, scope: str
 
 
 @pytest.mark.parametrize(("scope", "is_same"), [("queued", False), ("active", False), ("time", True)])
-async def test_when_it_has_ended_only_time_holds(store: RedisStore, scope: str, is_same: bool) -> None:
+async def test_after_the_end_of_a_job_only_its_period_applies(store: RedisStore, scope: str, is_same: bool) -> None:
     await ask(store, "a", once=unique(scope, HOUR_MS))
     [a] = await claim(store)
     await store.finish([ending(a)])
@@ -63,7 +61,7 @@ async def test_when_it_has_ended_only_time_holds(store: RedisStore, scope: str, 
     assert (await ask(store, "b", once=unique(scope, HOUR_MS)) == SubmitReply("a")) == is_same
 
 
-async def test_a_time_ends(store: RedisStore) -> None:
+async def test_the_period_of_uniqueness_ends(store: RedisStore) -> None:
     await ask(store, "a", once=unique("time", 1))
     for n in range(1000):
         if (reply := await ask(store, f"b{n}", once=unique("time", 1))).job_id != "a":
@@ -72,7 +70,7 @@ async def test_a_time_ends(store: RedisStore) -> None:
     assert is_new(reply)
 
 
-async def test_a_waiting_one_that_is_cancelled_makes_room(store: RedisStore) -> None:
+async def test_a_cancelled_waiting_job_is_no_duplicate(store: RedisStore) -> None:
     await ask(store, "a", once=unique())
     await store.cancel(["a"])
 
@@ -81,19 +79,17 @@ async def test_a_waiting_one_that_is_cancelled_makes_room(store: RedisStore) -> 
 
 
 @pytest.mark.parametrize("scope", ["active", "time"])
-async def test_a_repeat_by_hand_is_never_the_job_that_it_repeats(store: RedisStore, scope: str) -> None:
+async def test_a_manual_retry_is_never_deduplicated(store: RedisStore, scope: str) -> None:
     await ask(store, "a", once=unique(scope, HOUR_MS))
     [a] = await claim(store)
     await store.finish([ending(a, "failed")])
 
     assert is_new(await ask(store, "b", retry_of="a", once=unique(scope, HOUR_MS)))
 
-    assert await ask(store, "c", retry_of="a", once=unique(scope, HOUR_MS)) == SubmitReply("b"), (
-        "but it is the one that runs again"
-    )
+    assert await ask(store, "c", retry_of="a", once=unique(scope, HOUR_MS)) == SubmitReply("b"), "but it runs again"
 
 
-async def test_an_attempt_that_comes_back_still_stands_for_its_work(store: RedisStore) -> None:
+async def test_a_released_attempt_still_counts_as_a_duplicate(store: RedisStore) -> None:
     await ask(store, "a", once=unique())
     [a] = await claim(store)
     await store.finish([ending(a, "retried", delay_ms=HOUR_MS)])
@@ -108,7 +104,7 @@ def last(ms: int = HOUR_MS) -> dict[str, Any]:
     return {"once": Once("bead", "debounce", ms), "delay_ms": ms}
 
 
-async def test_the_last_submit_takes_the_place_of_the_one_that_waits(store: RedisStore) -> None:
+async def test_the_last_submit_replaces_the_waiting_job(store: RedisStore) -> None:
     await ask(store, "a", params={"n": 1}, **last())
     due = (await snapshot(store, "a")).due_at
     assert await ask(store, "b", params={"n": 2}, **last(2 * HOUR_MS)) == SubmitReply("", reseal_for="a")
@@ -125,12 +121,12 @@ async def test_the_last_submit_takes_the_place_of_the_one_that_waits(store: Redi
     assert (claimed.spec, claimed.payload) == (spec, b"new")
 
 
-async def test_one_that_has_started_is_not_replaced(store: RedisStore) -> None:
+async def test_a_started_job_is_not_replaced(store: RedisStore) -> None:
     await ask(store, "a", **last())
     await come_due(store, "a")
     [a] = await claim(store)
 
-    assert await ask(store, "a", **last()) == SubmitReply("", reseal_for=""), "another id is due: this one has begun"
+    assert await ask(store, "a", **last()) == SubmitReply("", reseal_for=""), "another id is due: this job has started"
     assert is_new(await ask(store, "b", **last()))
     await store.finish([ending(a)])
     assert await ask(store, "c", **last()) == SubmitReply("", reseal_for="b")
@@ -147,7 +143,7 @@ async def made(store: RedisStore, id: str = "a", **fields: Any) -> None:
     await store.finish([ending(claimed, **({"result": b"42", "preview": b"sealed", "summary": "42"} | fields))])
 
 
-async def test_the_same_work_has_the_kept_result_at_once(store: RedisStore) -> None:
+async def test_the_same_work_gets_the_cached_result_at_once(store: RedisStore) -> None:
     await made(store)
 
     assert await ask(store, "b", delay_ms=HOUR_MS, needs=("gone",), **KEPT) == SubmitReply("b")
@@ -159,7 +155,7 @@ async def test_the_same_work_has_the_kept_result_at_once(store: RedisStore) -> N
     assert await claim(store) == []
 
 
-async def test_a_fresh_one_runs_and_its_result_is_kept_from_then_on(store: RedisStore) -> None:
+async def test_a_fresh_job_runs_and_its_result_is_cached(store: RedisStore) -> None:
     await made(store)
 
     assert is_new(await ask(store, "b", is_fresh=True, **KEPT))
@@ -171,13 +167,13 @@ async def test_a_fresh_one_runs_and_its_result_is_kept_from_then_on(store: Redis
 
 
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])
-async def test_only_what_succeeded_is_kept(store: RedisStore, outcome: str) -> None:
+async def test_only_successes_are_cached(store: RedisStore, outcome: str) -> None:
     await made(store, outcome=outcome)
 
     assert is_new(await ask(store, "b", **KEPT))
 
 
-async def test_a_job_that_has_a_kept_result_is_not_where_the_next_one_is_from(store: RedisStore) -> None:
+async def test_a_job_with_a_cached_result_is_not_a_source_of_the_cache(store: RedisStore) -> None:
     await made(store)
     await ask(store, "b", **KEPT)
     await ask(store, "c", **KEPT)
@@ -186,10 +182,10 @@ async def test_a_job_that_has_a_kept_result_is_not_where_the_next_one_is_from(st
     await store.delete(["a"])
 
     assert await store.result("c") is None
-    assert is_new(await ask(store, "d", **KEPT)), "with the job its result is gone"
+    assert is_new(await ask(store, "d", **KEPT)), "the result is deleted with its job"
 
 
-async def test_it_is_kept_no_longer_than_the_job_that_made_it(store: RedisStore) -> None:
+async def test_a_result_is_cached_no_longer_than_its_job_is_kept(store: RedisStore) -> None:
     await made(store, ttl_ms=300)
     await ask(store, "b", **KEPT)
     assert (await snapshot(store, "b")).state is JobState.SUCCEEDED

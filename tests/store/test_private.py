@@ -1,4 +1,4 @@
-"""The private server of `sync://`: one a process, gone with it however it ends, and never a forked child's."""
+"""Private server of `sync://`: one for each process, ended with it in every case, not inherited by forked children."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support import environment, wait_until
 
 
 def pids_of(folder: Path) -> list[str]:
-    """The watching shell and the server."""
+    """Return the process ids of the watching shell and the server."""
     found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
     return [line for line in found if f"{folder}/" in line and "ps -eo" not in line]
 
@@ -35,7 +35,7 @@ print(private.server.url().removeprefix("unix://"), flush=True)
 @pytest.mark.parametrize(
     "end", ["", "os._exit(3)", "raise SystemExit(1)", "os.kill(os.getpid(), signal.SIGKILL)", "1 / 0"], ids=repr
 )
-def test_it_ends_with_its_process_however_that_ends(end: str) -> None:
+def test_the_server_ends_with_its_process_in_every_case(end: str) -> None:
     code = PROGRAM.format(end=end)
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False)
     folder = Path(done.stdout.strip()).parent
@@ -44,7 +44,7 @@ def test_it_ends_with_its_process_however_that_ends(end: str) -> None:
     wait_until(lambda: not pids_of(folder) and not folder.exists(), what="the end of the server and its folder")
 
 
-def test_a_forked_child_gets_its_own_and_ends_none_of_the_parents() -> None:
+def test_a_forked_child_gets_its_own_server_and_does_not_end_the_parents() -> None:
     code = PROGRAM.format(
         end="""
 mine = private.server.url()

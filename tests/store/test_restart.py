@@ -1,4 +1,4 @@
-"""After Redis itself was away: nobody's job is lost before its worker could renew."""
+"""After a restart of Redis: no job is lost before its worker can renew the lease."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_no_job_is_lost_by_an_outage_that_is_longer_than_its_lease(server:
     renewal = await store.renew("w1", {"a": held.token}, {})
 
     assert early == []
-    assert 0 < wait_s < 4  # it is told when to ask again, not to ask again and again
+    assert 0 < wait_s < 4  # it gets the time of the next attempt instead of polling
     assert renewal.lost == ()
     await submit(store, "later")
     [later] = await claim(store, by=worker("w2"))
@@ -50,7 +50,7 @@ async def test_no_job_is_lost_by_an_outage_that_is_longer_than_its_lease(server:
         await store.renew("w2", {"later": later.token}, {})
         return (await snapshot(store, "nobody's")).losses == 1
 
-    await until(recovered, "the job that nobody renews to be lost after all")
+    await until(recovered, "the job without renewals to be lost")
     assert (await snapshot(store, "a")).losses == 0
     assert await store.finish([ending(held), ending(later)]) == [1, 1]
     await check_laws(store)
@@ -58,7 +58,7 @@ async def test_no_job_is_lost_by_an_outage_that_is_longer_than_its_lease(server:
 
 
 async def is_older(store: RedisStore, *held: Claimed) -> bool:
-    """Redis tells its age in whole seconds only; meanwhile the worker beats."""
+    """Redis reports its age in whole seconds only; meanwhile the worker sends heartbeats."""
     await store.renew("w1", {claimed.spec.id: claimed.token for claimed in held}, {})
     seconds, _ = await store.redis.time()
     return seconds * 1000 > held[0].started_ms
@@ -73,7 +73,7 @@ async def lease_over(store: RedisStore, id: str) -> bool:
 async def test_a_job_that_started_after_the_restart_is_recovered_by_its_lease(
     server: Server, store: RedisStore
 ) -> None:
-    """The server being young is no reason to wait for workers that began after it."""
+    """A recent start of the server does not delay jobs that started after it."""
     await started(store, "a")
 
     [claimed] = await until(lambda: claim(store, by=worker("w2")), "the lease to end")
@@ -81,7 +81,7 @@ async def test_a_job_that_started_after_the_restart_is_recovered_by_its_lease(
     assert (claimed.attempt, claimed.losses) == (2, 1)
 
 
-async def test_a_server_that_lost_the_library_gets_it_again(server: Server, store: RedisStore) -> None:
+async def test_a_server_without_the_library_gets_it_again(server: Server, store: RedisStore) -> None:
     await submit(store, "a")
     await store.redis.function_flush()
 

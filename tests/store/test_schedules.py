@@ -1,4 +1,4 @@
-"""Schedules: kept, due once for whoever asks first, fired once however many try, with what became of each slot."""
+"""Schedules: stored, due for the first caller, fired once by any number of callers, with the outcome of each slot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def spec(name: str = "nightly", **fields: Any) -> ScheduleSpec:
 
 
 async def put(store: RedisStore, made: ScheduleSpec, in_ms: int = 0) -> ScheduleSnapshot:
-    """Keeps a schedule whose next slot is `in_ms` from now."""
+    """Store a schedule whose next slot is `in_ms` from now."""
     payload = CODEC.dumps([1], subject_of(made))
     assert await store.schedules.put(made, payload, await store.now_ms() + in_ms)
     return await kept(store, made.name)
@@ -51,7 +51,7 @@ async def _first(store: RedisStore) -> DueSchedule | None:
 
 
 async def look_now(store: RedisStore, name: str = "nightly") -> None:
-    """Lets the time come at which somebody should look."""
+    """Make the next check of schedules due now."""
     await store.redis.zadd(f"{store.prefix}schedules", {name: 1}, xx=True)
 
 
@@ -61,7 +61,7 @@ async def end_run(store: RedisStore, outcome: str = "succeeded") -> str:
     return claimed.spec.id
 
 
-async def test_a_schedule_is_found_as_it_was_put(store: RedisStore) -> None:
+async def test_a_schedule_is_read_as_it_was_stored(store: RedisStore) -> None:
     made = spec(cron="*/5 * * * *", tz="Europe/Berlin", overlap="skip", missed="all", missed_limit=7)
 
     found = await put(store, made, in_ms=5_000)
@@ -74,7 +74,7 @@ async def test_a_schedule_is_found_as_it_was_put(store: RedisStore) -> None:
     assert await store.schedules.snapshots([]) == []
 
 
-async def test_a_due_schedule_is_given_to_the_first_who_asks(store: RedisStore) -> None:
+async def test_a_due_schedule_is_given_to_the_first_caller(store: RedisStore) -> None:
     await put(store, spec())
 
     due, wait_s = await store.schedules.due()
@@ -83,11 +83,11 @@ async def test_a_due_schedule_is_given_to_the_first_who_asks(store: RedisStore) 
     assert [one.spec.name for one in due] == ["nightly"]
     assert again == []
     assert 0 < wait_s <= 0.5
-    # Whoever it was has died: half a second later the next one finds it.
+    # The first caller has died: half a second later the next one gets it.
     await until(lambda: _first(store), "it to be due again")
 
 
-async def test_whoever_asks_learns_when_to_ask_again(store: RedisStore) -> None:
+async def test_a_caller_gets_the_time_of_the_next_check(store: RedisStore) -> None:
     assert await store.schedules.due() == ([], float("inf"))
 
     await put(store, spec(), in_ms=5_000)
@@ -97,7 +97,7 @@ async def test_whoever_asks_learns_when_to_ask_again(store: RedisStore) -> None:
     assert 4 < wait_s <= 5
 
 
-async def test_a_slot_fires_once_however_many_try(store: RedisStore) -> None:
+async def test_a_slot_fires_once_for_any_number_of_callers(store: RedisStore) -> None:
     await put(store, spec())
     due = await due_one(store)
     made = firing(due, decide(due), CODEC)
@@ -127,8 +127,8 @@ async def test_a_job_of_a_slot_carries_arguments_sealed_for_itself(store: RedisS
     assert CODEC.loads(claimed.payload, Subject("args", claimed.spec.id, "simulate")) == [1]
 
 
-async def test_an_id_that_is_known_is_no_second_job(store: RedisStore) -> None:
-    """A schedule that was removed and made again, for a slot that has been fired already."""
+async def test_a_known_id_is_not_a_second_job(store: RedisStore) -> None:
+    """A schedule is removed and created again, for a slot that has been fired already."""
     first = await put(store, spec())
     await fire_due(store)
     await store.schedules.remove("nightly")
@@ -140,7 +140,7 @@ async def test_an_id_that_is_known_is_no_second_job(store: RedisStore) -> None:
     assert sum((await store.counts()).values()) == 1
 
 
-async def test_what_was_read_before_a_change_cannot_fire(store: RedisStore) -> None:
+async def test_a_schedule_that_was_read_before_a_change_cannot_fire(store: RedisStore) -> None:
     await put(store, spec())
     due = await due_one(store)
     stale = firing(due, decide(due), CODEC)
@@ -154,7 +154,7 @@ async def test_what_was_read_before_a_change_cannot_fire(store: RedisStore) -> N
     assert await store.schedules.fire(stale) is None
 
 
-async def test_scheduling_again_with_the_same_times_keeps_its_place(store: RedisStore) -> None:
+async def test_scheduling_again_with_the_same_times_keeps_the_next_slot(store: RedisStore) -> None:
     before = await put(store, spec(), in_ms=5_000)
 
     after = await put(store, spec(missed="skip"), in_ms=9_000)
@@ -166,7 +166,7 @@ async def test_scheduling_again_with_the_same_times_keeps_its_place(store: Redis
     assert other.next_ms > before.next_ms
 
 
-async def test_how_a_run_ended_stays_with_its_schedule_longer_than_the_job(store: RedisStore) -> None:
+async def test_the_outcome_of_a_run_outlives_its_job(store: RedisStore) -> None:
     await put(store, spec())
     await fire_due(store)
     job_id = await end_run(store, "failed")
@@ -187,7 +187,7 @@ async def test_only_the_last_runs_are_kept(store: RedisStore) -> None:
     assert [run.slot_ms for run in (await kept(store)).runs] == list(range(20, 6, -1))
 
 
-async def test_a_run_by_hand_moves_nothing(store: RedisStore) -> None:
+async def test_a_manual_run_does_not_move_the_next_slot(store: RedisStore) -> None:
     made = await put(store, spec(), in_ms=60_000)
     job = Submission(JobSpec("s00000000000by1", "simulate", schedule="nightly"), b"sealed")
 
@@ -239,13 +239,13 @@ async def test_a_schedule_without_a_further_slot_ends_and_is_forgotten_later(sto
     await look_now(store)
     assert (await store.schedules.due())[0] == []
 
-    again = await put(store, spec(), in_ms=60_000)  # used again, it lives on
+    again = await put(store, spec(), in_ms=60_000)  # used again, it stays
     assert again.ended_ms == 0
     assert await store.redis.pttl(f"{store.prefix}schedule:nightly") == -1
     assert await store.redis.pttl(f"{store.prefix}schedule-runs:nightly") == -1
 
 
-async def test_a_count_of_runs_is_kept_to(store: RedisStore) -> None:
+async def test_a_limited_number_of_runs_is_respected(store: RedisStore) -> None:
     await put(store, spec(every_ms=100, count=2))
 
     await fire_due(store)
@@ -256,7 +256,7 @@ async def test_a_count_of_runs_is_kept_to(store: RedisStore) -> None:
     assert found.ended_ms > 0
 
 
-async def test_a_slot_that_waits_goes_when_the_run_before_it_has_ended(store: RedisStore) -> None:
+async def test_a_waiting_slot_fires_when_the_previous_run_has_ended(store: RedisStore) -> None:
     await put(store, spec(every_ms=100, overlap="wait"))
     await fire_due(store)
 
@@ -275,7 +275,7 @@ async def test_a_slot_that_waits_goes_when_the_run_before_it_has_ended(store: Re
     assert fired[0].slot_ms == held.next_ms
 
 
-async def test_the_end_of_a_run_between_asking_and_waiting_is_not_missed(store: RedisStore) -> None:
+async def test_the_end_of_a_run_between_check_and_wait_is_not_missed(store: RedisStore) -> None:
     await put(store, spec(every_ms=100, overlap="wait"))
     await fire_due(store)
     due = await until(lambda: _first(store), "the second slot")
@@ -286,7 +286,7 @@ async def test_the_end_of_a_run_between_asking_and_waiting_is_not_missed(store: 
     assert await fire_due(store) != []
 
 
-async def test_a_schedule_from_the_code_yields_to_one_that_somebody_changed(store: RedisStore) -> None:
+async def test_a_schedule_from_code_does_not_overwrite_a_users_change(store: RedisStore) -> None:
     coded = spec(module="tasks")
     first = await put(store, coded)
     assert (await put(store, coded)).rev == first.rev  # the same again: nothing changes
@@ -310,7 +310,7 @@ async def test_a_removed_schedule_is_gone_and_its_jobs_are_not(store: RedisStore
     await end_run(store)
 
 
-async def test_every_change_is_told(store: RedisStore, hub: Any) -> None:
+async def test_every_change_is_notified(store: RedisStore, hub: Any) -> None:
     told: list[JobEvent] = []
     hub.listen(told.append, SCHEDULES_CHANGED)
     await hub.ready(SCHEDULES_CHANGED)
@@ -342,7 +342,7 @@ async def test_workers_are_woken_for_an_earlier_slot(store: Any) -> None:
 
 
 def due(late_ms: int = 0, **fields: Any) -> DueSchedule:
-    """A schedule of every minute whose slot was at 600 s."""
+    """Schedule of every minute whose slot was at 600 s."""
     state = {name: fields.pop(name) for name in ("is_running", "is_held", "fired", "last_job") if name in fields}
     return DueSchedule(spec(**fields), "1", 600_000, 600_000 + late_ms, **state)
 
@@ -351,9 +351,9 @@ def due(late_ms: int = 0, **fields: Any) -> DueSchedule:
     ("fields", "late_ms", "slots", "left_out", "next_ms"),
     [
         ({}, 10, [600], 0, 660),
-        ({}, 185_000, [780], 3, 840),  # "once": the newest of the missed
+        ({}, 185_000, [780], 3, 840),  # "once": the newest of the missed slots
         ({"missed": "skip"}, 10_000, [600], 0, 660),
-        ({"missed": "skip"}, 185_000, [780], 3, 840),  # its newest is not missed yet
+        ({"missed": "skip"}, 185_000, [780], 3, 840),  # its newest slot is not missed yet
         ({"missed": "skip", "every_ms": 3_600_000}, 185_000, [], 1, 3_600),
         ({"missed": "all"}, 185_000, [600, 660, 720, 780], 0, 840),
         ({"missed": "all", "missed_limit": 2}, 185_000, [720, 780], 2, 840),
@@ -369,7 +369,7 @@ def due(late_ms: int = 0, **fields: Any) -> DueSchedule:
         ({"until_ms": 700_000}, 185_000, [660], 1, None),
     ],
 )
-def test_slots_that_fire_by_policy(
+def test_the_policy_decides_which_slots_fire(
     fields: dict[str, Any], late_ms: int, slots: list[int], left_out: int, next_ms: int | None
 ) -> None:
     made = decide(due(late_ms, **fields))
@@ -380,7 +380,7 @@ def test_slots_that_fire_by_policy(
     assert not made.is_held
 
 
-def test_a_slot_is_held_while_the_run_before_it_runs() -> None:
+def test_a_slot_waits_while_the_previous_run_is_running() -> None:
     made = decide(due(10, overlap="wait", is_running=True))
 
     assert made.is_held

@@ -1,4 +1,4 @@
-"""What waits is steered: queues and tasks are paused and resumed, waiting jobs moved to another queue or priority."""
+"""Control of waiting jobs: pause and resume queues and tasks, move jobs to another queue or priority."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def ids(store: RedisStore, free: int = 10, *queues: str) -> list[str]:
 # -- pausing ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_paused_queue_hands_out_nothing_until_it_is_resumed(store: RedisStore) -> None:
+async def test_a_paused_queue_starts_no_job_until_it_is_resumed(store: RedisStore) -> None:
     await submit(store, "before")
     await store.set_rule("queue:default", ADA)
     await submit(store, "after")
@@ -40,7 +40,7 @@ async def test_a_paused_queue_hands_out_nothing_until_it_is_resumed(store: Redis
     assert await ids(store) == ["before", "after"]
 
 
-async def test_what_runs_in_a_paused_queue_goes_on_and_may_end(store: RedisStore) -> None:
+async def test_running_jobs_of_a_paused_queue_continue(store: RedisStore) -> None:
     running = await started(store, "a")
 
     await store.set_rule("queue:default", ADA)
@@ -49,7 +49,7 @@ async def test_what_runs_in_a_paused_queue_goes_on_and_may_end(store: RedisStore
     assert (await snapshot(store, "a")).state is JobState.SUCCEEDED
 
 
-async def test_jobs_of_a_paused_task_let_the_others_pass_and_keep_their_place(store: RedisStore) -> None:
+async def test_jobs_of_a_paused_task_are_overtaken_and_keep_their_position(store: RedisStore) -> None:
     await store.set_rule("task:train", ADA)
     await store.submit([job("t1", task="train"), job("s1"), job("t2", task="train"), job("s2")])
 
@@ -63,7 +63,7 @@ async def test_jobs_of_a_paused_task_let_the_others_pass_and_keep_their_place(st
     assert await ids(store) == ["t1", "t2", "s3"]
 
 
-async def test_a_job_says_who_paused_what_it_waits_for(store: RedisStore) -> None:
+async def test_a_job_names_the_user_who_paused_its_queue(store: RedisStore) -> None:
     await store.set_rule("task:train", ADA)
     await store.submit([job("t", task="train"), job("q", queue="gpu")])
     await ids(store)
@@ -77,7 +77,7 @@ async def test_a_job_says_who_paused_what_it_waits_for(store: RedisStore) -> Non
     assert sentences[1].endswith(": `jobkit resume gpu`")
 
 
-async def test_what_is_paused_can_be_listed(store: RedisStore) -> None:
+async def test_paused_queues_and_tasks_can_be_listed(store: RedisStore) -> None:
     await store.set_rule("queue:gpu", ADA)
     await store.set_rule("task:train", {"n": 2})
 
@@ -98,8 +98,8 @@ async def test_a_pause_leaves_a_limit_as_it_is(store: RedisStore) -> None:
     assert await ids(store) == ["a"]
 
 
-async def test_a_job_that_comes_back_to_a_paused_queue_waits(store: RedisStore) -> None:
-    """Lost with its worker, given back, or due by now."""
+async def test_a_job_that_returns_to_a_paused_queue_waits(store: RedisStore) -> None:
+    """Lost with its worker, released, or due by now."""
     await started(store, "lost")
     given = await started(store, "given")
     await submit(store, "later", delay_ms=60_000)
@@ -156,7 +156,7 @@ async def test_a_submit_is_not_handed_over_while_its_task_is_paused(store: Redis
         assert any(b'"id":"t"' in word for word in words), words
 
 
-async def test_a_pause_is_told_to_those_who_listen(store: RedisStore, hub: EventHub, heard: list[JobEvent]) -> None:
+async def test_a_pause_is_sent_to_listeners(store: RedisStore, hub: EventHub, heard: list[JobEvent]) -> None:
     hub.listen(heard.append, CONTROL)
     await hub.ready(CONTROL)
 
@@ -168,7 +168,7 @@ async def test_a_pause_is_told_to_those_who_listen(store: RedisStore, hub: Event
 # -- moving -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_waiting_job_waits_in_another_queue_from_the_time_it_came(store: RedisStore) -> None:
+async def test_a_moved_job_keeps_its_time_of_submit(store: RedisStore) -> None:
     await submit(store, "a")
     await submit(store, "b", queue="gpu")
 
@@ -182,7 +182,7 @@ async def test_a_waiting_job_waits_in_another_queue_from_the_time_it_came(store:
     assert (await store.queues())["gpu"]["running"] == 2
 
 
-async def test_a_worker_is_told_where_a_moved_job_is_now_and_the_rest_as_it_was(store: RedisStore) -> None:
+async def test_a_worker_gets_a_moved_job_with_its_new_queue_and_other_fields_unchanged(store: RedisStore) -> None:
     tricky = {"moved": True, "queue": "x", "priority": 1, "empty": [], "object": {}}
     await submit(store, "a", params=tricky, tags=("t",))
 
@@ -205,7 +205,7 @@ async def test_a_higher_priority_comes_first(store: RedisStore) -> None:
     assert await ids(store) == ["c", "b", "a"]
 
 
-async def test_a_priority_can_be_taken_back(store: RedisStore) -> None:
+async def test_a_priority_can_be_lowered_again(store: RedisStore) -> None:
     await submit(store, "a")
     await submit(store, "b", priority=5)
 
@@ -257,7 +257,7 @@ async def test_a_job_of_a_paused_queue_runs_when_it_is_moved_away(store: RedisSt
     assert await ids(store, 10, "default", "gpu") == ["a"]
 
 
-async def test_running_and_ended_jobs_stay_where_they_are(store: RedisStore) -> None:
+async def test_running_and_ended_jobs_are_not_moved(store: RedisStore) -> None:
     running = await started(store, "runs")
     ended = await started(store, "ended")
     await store.finish([ending(ended)])
@@ -268,7 +268,7 @@ async def test_running_and_ended_jobs_stay_where_they_are(store: RedisStore) -> 
     await store.finish([ending(running)])
 
 
-async def test_moving_to_where_it_is_changes_nothing(store: RedisStore) -> None:
+async def test_moving_to_the_same_queue_changes_nothing(store: RedisStore) -> None:
     await submit(store, "a", priority=2)
 
     assert await store.move(["a"], queue="default", priority=2) == [""]
@@ -287,7 +287,7 @@ async def test_a_moved_job_is_handed_over_to_an_idle_worker_at_once(store: Redis
 
 
 @pytest.mark.parametrize("outcome", ["retried", "released"])
-async def test_a_moved_job_comes_back_to_its_new_queue(store: RedisStore, outcome: str) -> None:
+async def test_a_moved_job_returns_to_its_new_queue(store: RedisStore, outcome: str) -> None:
     await submit(store, "a")
     await store.move(["a"], queue="gpu")
     [claimed] = await claim(store, 1, worker("w1", "gpu"))

@@ -1,4 +1,4 @@
-"""From submit to the start of the first attempt: once each, in order, at its time."""
+"""From submit to the start of the first attempt: each job once, in order, at its time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_a_submitted_job_is_queued_and_can_be_read_back(store: RedisStore)
     assert await store.payload("a") == b"arguments of a"
 
 
-async def test_an_unknown_id_has_nothing(store: RedisStore) -> None:
+async def test_an_unknown_id_has_no_data(store: RedisStore) -> None:
     assert await store.snapshots(["no", "such"]) == [None, None]
     assert await store.snapshots([]) == []
     assert await store.result("no") is None
@@ -64,7 +64,7 @@ async def test_a_known_id_is_stored_once_and_nothing_of_it_changes(store: RedisS
     assert await store.payload("a") == b"arguments of a"
 
 
-async def test_a_spec_that_no_record_can_hold_refuses_the_whole_call(store: RedisStore) -> None:
+async def test_an_invalid_spec_refuses_the_whole_call(store: RedisStore) -> None:
     with pytest.raises(TypeError):
         await store.submit([job("good"), job("bad", params={"x": object()})])
 
@@ -80,7 +80,7 @@ async def test_the_spec_is_a_copy_that_the_submitter_cannot_change(store: RedisS
     assert (await snapshot(store, "a")).spec.params == {"n": [1, 2]}
 
 
-async def test_payloads_are_bytes_of_any_kind(store: RedisStore) -> None:
+async def test_payloads_are_arbitrary_bytes(store: RedisStore) -> None:
     payload = bytes(range(256)) + b"\n{}\r\n"
     await store.submit([Submission(job("a").spec, payload), Submission(job("b").spec, b"")])
 
@@ -98,8 +98,8 @@ async def test_jobs_start_in_the_order_of_their_submit(store: RedisStore) -> Non
 
 
 async def test_many_jobs_of_one_call_are_not_dated_into_the_future(store: RedisStore) -> None:
-    """Each used to be dated later than the one before by its number in the call: the 1000th by half a second. What was
-    submitted next was listed below them and overtook them."""
+    """Each job used to be dated later by its number in the call: the 1000th by half a second. Jobs that were submitted
+    next were listed below them and overtook them."""
     ids = [f"{n * 7919 % 10_000:05}" for n in range(1000)]
     await submit(store, *ids)
     await submit(store, "next")
@@ -167,7 +167,7 @@ async def test_a_delayed_job_waits_for_its_time(store: RedisStore) -> None:
     assert after.due_at == before.due_at
 
 
-async def test_a_moment_to_start_beats_a_shorter_delay(store: RedisStore) -> None:
+async def test_a_start_time_beats_a_shorter_delay(store: RedisStore) -> None:
     at_ms = int(time.time() * 1000) + 60_000
     await submit(store, "a", at_ms=at_ms, delay_ms=10)
     await submit(store, "b", at_ms=1)
@@ -181,7 +181,7 @@ async def test_a_moment_to_start_beats_a_shorter_delay(store: RedisStore) -> Non
     assert (second.state, second.due_at) == ("queued", None)
 
 
-async def test_nothing_to_wait_for_is_endless(store: RedisStore) -> None:
+async def test_a_wait_without_due_times_is_endless(store: RedisStore) -> None:
     assert await store.claim(worker(), 1) == ([], float("inf"))
 
 
@@ -209,7 +209,7 @@ async def test_delayed_jobs_of_one_call_keep_their_order(store: RedisStore) -> N
     assert seen == ids
 
 
-async def test_jobs_that_came_due_unnoticed_start_in_the_order_of_their_times(store: RedisStore) -> None:
+async def test_overdue_jobs_start_in_the_order_of_their_times(store: RedisStore) -> None:
     await submit(store, "b", delay_ms=1)
     await until(lambda: wait_is_over(store, "b"), "its time")
     await submit(store, "a", delay_ms=1)
@@ -224,7 +224,7 @@ async def wait_is_over(store: RedisStore, id: str) -> bool:
     return due is not None and time.time() > due.timestamp() + 0.005
 
 
-async def test_an_id_is_free_again_when_its_job_was_deleted(store: RedisStore) -> None:
+async def test_an_id_is_free_when_its_job_was_deleted(store: RedisStore) -> None:
     await submit(store, "a")
     await store.cancel(["a"])
     await store.delete(["a"])
@@ -236,9 +236,9 @@ async def test_an_id_is_free_again_when_its_job_was_deleted(store: RedisStore) -
     assert (found.spec.task, found.seq, found.state) == ("other", 1, "queued")
 
 
-async def test_an_expired_job_whose_id_is_used_again_does_not_take_the_new_one_with_it(store: RedisStore) -> None:
-    """The old one's entry among what is to be pruned used to outlive it, and `prune` then forgot the waiting new job:
-    an accepted job was lost. Ids made from a key (`key="nightly"`) come again and again."""
+async def test_pruning_an_expired_job_keeps_a_new_job_with_the_same_id(store: RedisStore) -> None:
+    """The old job's entry for pruning used to outlive it, and `prune` then deleted the waiting new job. Ids from a key
+    (`key="nightly"`) are used many times."""
     await submit(store, "nightly")
     [claimed] = await claim(store)
     await store.finish([ending(claimed, result=b"old", preview=b"old", ttl_ms=1)])

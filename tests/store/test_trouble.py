@@ -1,4 +1,4 @@
-"""A server that is full, read-only, loading, frozen or asleep: said in one sentence, and what was accepted can end."""
+"""A full, read-only, loading or frozen server is reported in one sentence, and accepted jobs can end."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def store(server: Server) -> AsyncIterator[RedisStore]:
 # -- a full server ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_full_server_takes_no_job_and_lets_every_accepted_one_end(store: RedisStore) -> None:
+async def test_a_full_server_accepts_no_job_and_lets_accepted_jobs_end(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await submit(store, "b", "c", "d")
     await store.redis.config_set("maxmemory", 1)
@@ -85,7 +85,7 @@ async def test_a_full_server_can_be_pruned(store: RedisStore) -> None:
     claimed = await started(store, "a")
     await store.finish([ending(claimed, ttl_ms=1, folder="place/00/x")])
     await store.redis.config_set("maxmemory", 1)
-    await asyncio.sleep(0.01)  # the time that the job is kept
+    await asyncio.sleep(0.01)  # the retention of the job
 
     assert await store.prune() == 1
 
@@ -98,7 +98,7 @@ async def check_laws_of_kept(store: RedisStore) -> None:
 # -- a full disk ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_full_disk_refuses_every_change_in_one_sentence_and_none_once_there_is_room(
+async def test_a_full_disk_refuses_changes_in_one_sentence_until_it_has_space(
     server: Server, store: RedisStore
 ) -> None:
     claimed = await started(store, "a")
@@ -118,7 +118,7 @@ async def test_a_full_disk_refuses_every_change_in_one_sentence_and_none_once_th
     assert "cannot write to its disk" in str(await store.refused())
     assert (await snapshot(store, "a")).state == "running"  # looking is possible
     hub = EventHub(store)
-    await hub.start()  # for who comes now, too
+    await hub.start()  # also for new clients
     await hub.close()
     assert answers(str(server.socket))
 
@@ -154,14 +154,14 @@ async def _refuses(store: RedisStore) -> bool:
 
 
 async def sleep_for(store: RedisStore, seconds: float, *ids: str) -> None:
-    """As if the machine had slept: the clock has gone on, and nobody has beaten or renewed meanwhile."""
+    """Simulate a sleep of the machine: the clock continues, and no worker sends heartbeats or renewals."""
     for name, _ in await store.redis.zrange(f"{store.prefix}workers", 0, -1, withscores=True):
         await store.redis.zincrby(f"{store.prefix}workers", -1000 * seconds, name)
     await lapse(store, *ids)
 
 
-@pytest.mark.parametrize("silence_s", [11, 17, 3600])  # from a lease without its last beat on
-async def test_after_a_silence_of_all_workers_those_that_live_renew_first(store: RedisStore, silence_s: float) -> None:
+@pytest.mark.parametrize("silence_s", [11, 17, 3600])  # longer than a lease minus one heartbeat
+async def test_after_a_silence_of_all_workers_live_ones_renew_first(store: RedisStore, silence_s: float) -> None:
     held = await started(store, "a")
     await store.renew("w1", {"a": held.token}, {})
     await sleep_for(store, silence_s, "a")
@@ -177,7 +177,7 @@ async def test_after_a_silence_of_all_workers_those_that_live_renew_first(store:
     await check_keys(store)
 
 
-async def test_after_a_silence_the_jobs_of_the_dead_run_again_once_that_time_is_over(store: RedisStore) -> None:
+async def test_after_a_silence_jobs_of_dead_workers_run_again_later(store: RedisStore) -> None:
     held = await started(store, "a")
     await store.renew("w1", {"a": held.token}, {})
     await sleep_for(store, 3600, "a")
@@ -190,7 +190,7 @@ async def test_after_a_silence_the_jobs_of_the_dead_run_again_once_that_time_is_
     assert (again.spec.id, again.losses) == ("a", 1)
 
 
-async def test_without_a_silence_a_lapsed_lease_is_recovered_at_once(store: RedisStore) -> None:
+async def test_without_a_silence_an_expired_lease_is_recovered_at_once(store: RedisStore) -> None:
     held = await started(store, "a")
     await store.renew("w1", {"a": held.token}, {})
     await store.renew("w2", {}, {})
@@ -231,7 +231,7 @@ async def test_without_a_silence_a_lapsed_lease_is_recovered_at_once(store: Redi
         (ConnectionRefusedError(111, "Connection refused"), "does not answer", False),
     ],
 )
-def test_each_trouble_is_one_sentence_without_the_password(error: Exception, sentence: str, is_refusal: bool) -> None:
+def test_each_error_is_one_sentence_without_the_password(error: Exception, sentence: str, is_refusal: bool) -> None:
     told = explain(error, Settings(url="redis://u:canary@host:6379/0"))
 
     assert sentence in str(told)
@@ -269,7 +269,7 @@ async def test_a_replica_is_named(store: RedisStore) -> None:
     with pytest.raises(StoreUnavailable, match="is a read-only replica: point JOBKIT_URL at the primary"):
         await submit(store, "b")
     assert "is a read-only replica" in str(await store.refused())
-    assert (await store.list(Query())).jobs[0].id == "a"  # looking is possible
+    assert (await store.list(Query())).jobs[0].id == "a"  # reading is possible
     await store.redis.replicaof("NO", "ONE")
 
 
@@ -285,7 +285,7 @@ async def test_a_missing_right_is_named(store: RedisStore, right: str) -> None:
 # -- a server that does not speak -------------------------------------------------------------------------------------
 
 
-def test_a_frozen_server_does_not_keep_a_submit(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frozen_server_does_not_block_a_submit(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connect, "REPLY_TIMEOUT_S", 0.5)
     direct = DirectSubmit(settings_for(server.url), "client")
     assert direct.submit(job("a")).created_ms
@@ -296,11 +296,11 @@ def test_a_frozen_server_does_not_keep_a_submit(server: Server, monkeypatch: pyt
         direct.submit(job("b"))
     frozen.resume()
 
-    assert not direct.submit(job("b")).created_ms  # it was on its way, and is stored once
+    assert not direct.submit(job("b")).created_ms  # the call was on its way, and is stored once
     direct.close()
 
 
-def test_a_connection_over_tcp_is_given_up_when_its_other_end_is_gone(server: Server) -> None:
+def test_a_tcp_connection_is_given_up_when_its_other_end_is_gone(server: Server) -> None:
     import socket
 
     client = open_blocking(Settings(url=f"redis://127.0.0.1:{server.listen()}"))
@@ -314,8 +314,8 @@ def test_a_connection_over_tcp_is_given_up_when_its_other_end_is_gone(server: Se
         client.close()
 
 
-async def test_a_store_that_was_closed_opens_no_other_connection(redis_url: str) -> None:
-    """Nobody would close it: who still has something to say learns that it is too late."""
+async def test_a_closed_store_opens_no_further_connection(redis_url: str) -> None:
+    """No code would close it: a late caller gets an error."""
     store = RedisStore(settings_for(redis_url))
     await store.counts()
     await store.close()

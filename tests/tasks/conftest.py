@@ -1,4 +1,4 @@
-"""Tasks made in tests stay out of the process-wide registry's way."""
+"""A separate registry for tasks that tests define."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pages may show of a job's arguments: short, JSON, no secrets."""
+"""A job's arguments as pages show them: short, JSON, without secrets."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_secrets_are_masked_by_name_and_by_request() -> None:
     }
 
 
-def test_what_stands_for_a_result_names_its_job() -> None:
+def test_a_reference_to_a_result_names_its_job() -> None:
     class Pending:
         __jobkit_reference__ = True
         id = "8f2"

@@ -1,4 +1,4 @@
-"""Every kind of callable runs in a process that lacks its module, or its submit is refused with one sentence."""
+"""Every kind of callable runs in a process without its module, or its submit is refused with one sentence."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ ufunc = numpy.frompyfunc(plain, 1, 1)
 @pytest.fixture(scope="module")
 def cell() -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "__main__"}
-    exec(CELL, names)  # what a kernel does
+    exec(CELL, names)  # as a kernel does
     return names
 
 
@@ -213,14 +213,14 @@ def test_every_kind_of_callable_runs_elsewhere(cell: dict[str, Any], tmp_path: P
 
 
 @pytest.mark.parametrize(("function", "sentence"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_run_is_refused_when_it_is_submitted(cell: dict[str, Any], function: str, sentence: str) -> None:
+def test_callables_that_cannot_run_are_refused_at_submit(cell: dict[str, Any], function: str, sentence: str) -> None:
     with pytest.raises(InvalidParams, match=sentence) as caught:
         prepared(eval(function, cell), (1,))
 
     assert "\n" not in str(caught.value)
 
 
-def test_a_cached_function_of_a_module_goes_by_its_name() -> None:
+def test_a_cached_function_of_a_module_is_sent_by_name() -> None:
     from fnmatch import _compile_pattern  # type: ignore[attr-defined]  # any such function
 
     from jobkit.codec import pickled

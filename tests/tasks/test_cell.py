@@ -1,4 +1,4 @@
-"""A notebook cell as a function: which variables it takes along, what it gives, and what is refused."""
+"""A notebook cell as a function: its variables, its result, and refused cells."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HAS: dict[str, Any] = dict.fromkeys(("n", "data", "helper", "i", "x", "np", "tot
         ("from math import *\nsqrt(n)", ("n",)),
     ],
 )
-def test_a_cell_takes_the_variables_that_it_does_not_make_itself(source: str, names: tuple[str, ...]) -> None:
+def test_a_cell_takes_the_variables_that_it_does_not_define(source: str, names: tuple[str, ...]) -> None:
     assert sorted(read_cell(source, HAS)) == sorted(names)
 
 
@@ -52,12 +52,12 @@ def test_a_cell_takes_the_variables_that_it_does_not_make_itself(source: str, na
         ("get_ipython().system('ls')", "a job has no notebook around it"),
     ],
 )
-def test_what_cannot_run_is_refused_before_it_is_sent(source: str, message: str) -> None:
+def test_cells_that_cannot_run_are_refused_before_they_are_sent(source: str, message: str) -> None:
     with pytest.raises(InvalidParams, match=message):
         read_cell(source, HAS)
 
 
-def test_a_cell_gives_its_last_expression_and_travels_as_it_is() -> None:
+def test_a_cell_returns_its_last_expression_and_is_sent_unchanged() -> None:
     cell = pickle.loads(pickle.dumps(Cell("def f(k):\n    return k * n\nm = 2\nf(m)", ["n"], "mine")))
 
     assert cell(n=21) == 42

@@ -123,7 +123,7 @@ def test_class_travels_by_reference_from_a_module_and_by_value_from_elsewhere() 
     assert pickle.loads(cloudpickle.dumps(Local)).submit.__doc__
 
 
-def test_class_by_value_does_not_register_itself_where_it_arrives() -> None:
+def test_class_by_value_does_not_register_itself_in_the_worker() -> None:
     class Upper(Task):
         def run(self) -> int:
             return 1

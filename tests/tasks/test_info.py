@@ -1,4 +1,4 @@
-"""A task as others see it: definition, checking, command line, without the task's code."""
+"""Definitions of tasks, which other processes use without the code: checks, command line, schema."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_definition_of_a_newer_version_is_understood() -> None:
     assert info.params[0].kind == "any"
 
 
-def test_command_line_becomes_arguments_that_the_task_takes(info: TaskInfo) -> None:
+def test_command_line_becomes_arguments_of_the_task(info: TaskInfo) -> None:
     values = info.parse(["n=5", "colour=BLUE", "day=2026-11-24", "out=a=b", "sizes=1,2"])
 
     wire = msgspec.msgpack.decode(msgspec.msgpack.encode(plain_arguments(values)))
@@ -89,7 +89,7 @@ def test_command_line_that_does_not_fit_is_refused(info: TaskInfo, pairs: list[s
     assert sentence in str(caught.value)
 
 
-def test_extra_arguments_pass_where_the_task_takes_them() -> None:
+def test_extra_arguments_pass_if_the_task_takes_them() -> None:
     def f(n: int, **more: Any) -> None: ...
 
     info = TaskInfo.from_definition(TaskDef(f).definition())

@@ -1,4 +1,4 @@
-"""Options of tasks and submissions: what they become, and the sentence for what they may not be."""
+"""Options of tasks and submissions: their fields in the spec, and the errors of invalid values."""
 
 from __future__ import annotations
 
@@ -108,13 +108,13 @@ def test_a_refusal_of_a_huge_value_is_a_sentence_still() -> None:
     assert len(str(caught.value)) <= 2_001
 
 
-def test_submission_has_delay_at_and_key_as_well() -> None:
+def test_submission_has_delay_at_and_key_too() -> None:
     options = check_submit_options({"delay": timedelta(seconds=30), "key": "nightly"})
 
     assert (options.delay_s, options.key) == (30.0, "nightly")
 
 
-def test_moment_without_zone_is_of_this_machine() -> None:
+def test_time_without_zone_is_local_time() -> None:
     naive = datetime(2026, 11, 24, 16, 30)
 
     assert check_submit_options({"at": naive}).at == naive.astimezone(UTC)
@@ -168,7 +168,7 @@ def test_reuse_without_a_process_is_refused() -> None:
         TaskDef(work, options=options).effective(check_submit_options({"isolation": "thread"}))
 
 
-def test_a_memory_limit_that_nobody_could_enforce_is_refused() -> None:
+def test_a_memory_limit_that_cannot_be_enforced_is_refused() -> None:
     async def work() -> None: ...
 
     with pytest.raises(InvalidParams, match="memory_limit needs isolation='process', and work runs as 'async'"):
@@ -177,7 +177,7 @@ def test_a_memory_limit_that_nobody_could_enforce_is_refused() -> None:
     assert TaskDef(work, options=options).effective(check_submit_options({})).memory_limit_bytes == 10**9
 
 
-def test_given_options_survive_json_and_newer_ones_are_left_out() -> None:
+def test_given_options_survive_json_and_newer_ones_are_dropped() -> None:
     options = check_options({"queue": "gpu", "backoff": 3, "memory_limit": "2GB", "tags": ["a"], "retry_on": OSError})
 
     wire = json.loads(json.dumps(write_options(options)))

@@ -1,4 +1,4 @@
-"""Values against a `ParamSpec`: what passes, what it becomes, and the sentence for what does not."""
+"""Checks of values by a `ParamSpec`: conversions, and the errors of invalid values."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ METHOD = spec_of("method", Literal["euler", "rk4"])
         (spec("any"), None, None),
     ],
 )
-def test_value_passes_and_becomes_what_the_task_gets(of: ParamSpec, value: Any, becomes: Any) -> None:
+def test_valid_values_are_converted_for_the_task(of: ParamSpec, value: Any, becomes: Any) -> None:
     got = check(of, value)
 
     assert got == becomes
@@ -147,7 +147,7 @@ def test_refusal_names_the_field_the_value_and_what_is_allowed(of: ParamSpec, va
     assert caught.value.field is not None
 
 
-def test_secret_is_not_told_in_the_refusal() -> None:
+def test_refusals_do_not_show_secrets() -> None:
     token = spec_of("api_token", str)
 
     with pytest.raises(InvalidParams) as caught:
@@ -156,7 +156,7 @@ def test_secret_is_not_told_in_the_refusal() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_value_whose_repr_raises_is_refused_all_the_same() -> None:
+def test_value_whose_repr_raises_is_refused_too() -> None:
     class Rude:
         def __repr__(self) -> str:
             raise RuntimeError
@@ -165,7 +165,7 @@ def test_value_whose_repr_raises_is_refused_all_the_same() -> None:
         check(spec("str"), Rude())
 
 
-def test_what_stands_for_a_value_passes_every_check() -> None:
+def test_a_reference_to_a_result_passes_every_check() -> None:
     class Pending:
         __jobkit_reference__ = True
 
@@ -176,7 +176,7 @@ def test_what_stands_for_a_value_passes_every_check() -> None:
     assert check(spec_of("l", list[int]), [1, pending]) == [1, pending]
 
 
-def test_table_passes_as_it_is_and_from_json_records() -> None:
+def test_table_is_accepted_as_such_and_as_json_records() -> None:
     table = pd.DataFrame({"a": [1, 2]})
 
     assert check(spec("table"), table) is table

@@ -1,4 +1,4 @@
-"""Results of other jobs as arguments: found wherever they stand, taken out for the way, put in again."""
+"""Results of other jobs as arguments: found at any depth, removed from the payload, inserted again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_references_are_found_in_lists_tuples_and_dicts_and_nothing_else_is_touc
     assert replaced(numbers, reference_of) is numbers
 
 
-def test_what_was_taken_out_is_put_in_at_the_same_places() -> None:
+def test_references_are_replaced_by_results_at_the_same_places() -> None:
     args = [1, [Reference(["a"]), 2], (Reference(["a", "b"], True),)]
     kwargs = {"k": {7: Reference(["b"]), "z": 1}}
 
@@ -42,7 +42,7 @@ def test_what_was_taken_out_is_put_in_at_the_same_places() -> None:
     assert whole == ([1, ["A", 2], (["a", "b"],)], {"k": {7: "B", "z": 1}})
 
 
-def test_a_call_with_references_stays_plain_data_and_gets_its_results_beside_it() -> None:
+def test_a_call_with_references_stays_plain_data() -> None:
     codec = Codec()  # no key: a pickle would be refused
 
     body = encode_call(codec, Call(None, [Reference(["a"])], {"n": 1}), ref="m:f", has_references=True)

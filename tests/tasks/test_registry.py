@@ -25,7 +25,7 @@ def other(n: int) -> int:
 
 
 def cell(source: str, module: str = "__main__") -> Any:
-    """What running a notebook cell does: a new function of the same name in the same module."""
+    """Run a notebook cell again: define a new function of the same name in the same module."""
     scope = {"__name__": module, "task": task}
     exec(source, scope)
     return scope
@@ -97,7 +97,7 @@ def test_load_imports_modules_from_the_current_directory(tmp_path: Path, monkeyp
         ("raise ValueError", "ValueError: no message"),
     ],
 )
-def test_module_that_fails_is_told_with_its_error(
+def test_module_that_fails_is_reported_with_its_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, sentence: str
 ) -> None:
     (tmp_path / "fails_here.py").write_text(source)
@@ -110,7 +110,7 @@ def test_module_that_fails_is_told_with_its_error(
     assert sentence in str(caught.value)
 
 
-def test_file_instead_of_a_module_is_told_how_to_write_it() -> None:
+def test_file_name_instead_of_a_module_is_refused_with_the_module() -> None:
     with pytest.raises(JobkitError, match=r"write 'pkg\.tasks' instead of './pkg/tasks\.py'"):
         registry.load(["./pkg/tasks.py"])
 
@@ -156,7 +156,7 @@ def test_task_of_a_task_is_itself() -> None:
     assert registry.task_of(Work) is Work.task_def()
 
 
-def test_functions_of_modules_are_looked_at_once_and_closures_are_not_kept() -> None:
+def test_functions_of_modules_are_inspected_once_and_closures_not_cached() -> None:
     def make() -> Any:
         table = list(range(1000))
         return lambda: table
@@ -173,6 +173,6 @@ def test_functions_of_modules_are_looked_at_once_and_closures_are_not_kept() -> 
 
 
 @pytest.mark.parametrize("thing", [5, "simulate", None])
-def test_what_cannot_be_called_is_refused(thing: Any) -> None:
+def test_uncallable_objects_are_refused(thing: Any) -> None:
     with pytest.raises(InvalidParams, match="only a task or another callable can be submitted"):
         registry.task_of(thing)

@@ -71,7 +71,7 @@ def test_each_hint_becomes_its_kind() -> None:
     assert by_name["j"].item.kind == "int"
 
 
-def test_hints_that_cannot_be_resolved_cost_only_themselves() -> None:
+def test_unresolvable_hints_do_not_affect_other_parameters() -> None:
     def f(table: pd.DataFrame, other: polars.DataFrame, gone: NoSuchName, n: int) -> NoSuchName: ...  # noqa: F821
 
     assert kinds(f) == {"table": "table", "other": "table", "gone": "any", "n": "int"}
@@ -97,7 +97,7 @@ def test_default_none_makes_a_parameter_nullable() -> None:
     assert signature_of(f).bind((), {"n": None}) == {"n": None}
 
 
-def test_defaults_are_told_as_json() -> None:
+def test_defaults_are_published_as_json() -> None:
     thing = object()
 
     def f(a: date = date(2026, 1, 2), b: Path = Path("x"), c: Colour = Colour.BLUE, d: Any = thing,
@@ -124,7 +124,7 @@ def test_range_on_something_without_size_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("low", "high"), [(2, 1), ("a", None), (True, 2), (float("nan"), 1)])
-def test_range_that_makes_no_sense_is_refused(low: Any, high: Any) -> None:
+def test_invalid_range_is_refused(low: Any, high: Any) -> None:
     with pytest.raises(InvalidParams, match="Range min must"):
         Range(low, high)
 

@@ -1,4 +1,4 @@
-"""Every kind of hint: what a form sends becomes the argument, and what the job then shows becomes it again."""
+"""Every kind of type hint: form input becomes the argument, and the job's shown arguments become it again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Method(StrEnum):
 
 @dataclass
 class Optimizer:
-    """How weights move.
+    """Update rule of weights.
 
     Attributes:
         lr: learning rate.
@@ -84,7 +84,7 @@ class Plan(msgspec.Struct):
     when: datetime | None = None
 
 
-#: The hint, a value, and what a form sends for it: typed texts, or values that were picked.
+#: Type hint, value, and the form's input for it: typed texts or selected values.
 KINDS: dict[str, tuple[Any, Any, Any]] = {
     "int": (int, 5, "5"),
     "float": (float, 0.5, "0.5"),
@@ -175,12 +175,12 @@ def task_of(hint: Any, default: Any = dataclasses.MISSING) -> TaskDef[..., Any]:
 
 
 def published(task: TaskDef[..., Any]) -> TaskInfo:
-    """The task as a dashboard knows it that has not imported its code."""
+    """Return the task as a dashboard knows it without importing its code."""
     return TaskInfo.from_definition(json.loads(json.dumps(task.definition())))
 
 
 def fields_of(name: str, sent: Any) -> dict[str, Any]:
-    """What the browser sends: one field for each input, with a dotted name inside a structure."""
+    """Return the browser's request: one field for each input, with dotted names inside structures."""
     if isinstance(sent, str):
         return {name: {"text": sent}}
     if sent.keys() & {"value", "none"}:
@@ -189,7 +189,7 @@ def fields_of(name: str, sent: Any) -> dict[str, Any]:
 
 
 def received(task: TaskDef[..., Any], info: TaskInfo, values: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """`(argument, arguments as the job shows them)` of a job that was submitted by name with these values."""
+    """Submit by name with these values; return `(argument, arguments as the job shows them)`."""
     sent = plain_arguments(info.check(values), info.params)
     assert is_plain(sent)  # no pickle crosses Redis
     shown, abridged = shown_and_abridged(sent)
@@ -209,7 +209,7 @@ def test_form_to_job_to_change_gives_the_same_value(kind: tuple[Any, Any, Any]) 
 
     values, errors = read_form(info.params, fields_of("value", sent))
     first, shown = received(task, info, values)
-    # A field that "Change…" filled in and nobody touched sends the job's value as it is.
+    # A field that "Change…" filled in and the user did not change sends the job's value.
     again, errors_again = read_form(info.params, {name: {"value": value} for name, value in shown.items()})
     second, _ = received(task, info, again)
 
@@ -219,7 +219,7 @@ def test_form_to_job_to_change_gives_the_same_value(kind: tuple[Any, Any, Any]) 
     assert (second, type(second)) == (wanted, type(wanted))
 
 
-def test_a_python_value_is_shown_so_that_change_gives_it_back(kind: tuple[Any, Any, Any]) -> None:
+def test_a_shown_python_value_can_be_changed_back(kind: tuple[Any, Any, Any]) -> None:
     hint, wanted, _ = kind
     task = task_of(hint)
     if isinstance(wanted, bytes):
@@ -232,7 +232,7 @@ def test_a_python_value_is_shown_so_that_change_gives_it_back(kind: tuple[Any, A
     assert received(task, published(task), again)[0] == wanted
 
 
-def test_a_default_that_nobody_changed_is_shown_as_the_default(kind: tuple[Any, Any, Any]) -> None:
+def test_an_unchanged_default_is_shown_as_the_default(kind: tuple[Any, Any, Any]) -> None:
     from jobkit.tasks.info import defaults_of
 
     hint, wanted, _ = kind
@@ -273,7 +273,7 @@ def test_a_wrong_field_is_named(value: Any, sentence: str, name: str) -> None:
         assert caught.value.field == name
 
 
-def test_what_a_constructor_refuses_is_one_sentence() -> None:
+def test_an_error_of_a_constructor_is_one_sentence() -> None:
     @dataclass
     class Even:
         n: int
@@ -322,7 +322,7 @@ def test_json_schema_has_the_fields() -> None:
     assert optimizer["default"] == {"lr": 0.01, "betas": [0.9, 0.999]}
 
 
-def test_secrets_inside_a_structure_are_masked_and_told_as_abridged() -> None:
+def test_secrets_inside_a_structure_are_masked_and_marked_as_abridged() -> None:
     shown, abridged = shown_and_abridged({"value": Frozen(Path("a"), token="hunter2"), "n": 1})
 
     assert shown == {"value": {"path": "a", "token": "***"}, "n": 1}

@@ -1,4 +1,4 @@
-"""A decorated function: still a function, found by reference or carried by value, submitted through the hook."""
+"""Decorated functions: still functions, sent by reference or by value, submitted through the default kit."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_task_looks_like_its_function() -> None:
     assert repr(twice_as_much) == "<task twice_as_much(n)>"
 
 
-def test_title_is_the_first_line_or_what_was_asked_for() -> None:
+def test_title_is_the_given_one_or_the_first_line() -> None:
     assert twice_as_much.title == "Double a number"
     assert slow.title == "A slow one"
     assert TaskDef(plain_function).title == "plain_function"
 
 
-def test_async_function_runs_in_the_loop_unless_asked_otherwise() -> None:
+def test_async_function_runs_on_the_loop_by_default() -> None:
     assert (twice_as_much.isolation, slow.isolation) == ("process", "async")
     assert slow.effective().timeout_s == 5.0
 
@@ -80,7 +80,7 @@ def test_function_of_a_module_travels_by_reference() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: lambda x: x, lambda: functools.partial(plain_function, 1), lambda: [].append])
-def test_what_has_no_name_in_a_module_travels_by_value(make: Any) -> None:
+def test_functions_without_a_name_in_a_module_travel_by_value(make: Any) -> None:
     assert TaskDef(make(), name="t").ref == ""
 
 
@@ -190,7 +190,7 @@ def test_importing_tasks_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 class Recorder:
-    """A kit that writes down what it is asked."""
+    """Kit that records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
@@ -228,7 +228,7 @@ def test_wrong_option_is_refused_before_submit() -> None:
         twice_as_much.options(quue="gpu")
 
 
-def test_submit_without_a_kit_says_what_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submit_without_a_kit_is_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binding, "default_kit", None)
 
     with pytest.raises(JobkitError, match="import jobkit"):
@@ -236,7 +236,7 @@ def test_submit_without_a_kit_says_what_to_write(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 201, "a\n", 5])
-def test_name_that_cannot_be_a_name_is_refused(name: Any) -> None:
+def test_invalid_name_is_refused(name: Any) -> None:
     if name == "":
         assert TaskDef(plain_function, name="").name == "plain_function"
         return
@@ -267,7 +267,7 @@ def test_task_in_a_class_is_a_method() -> None:
     registry.clear()
 
 
-def test_help_works_on_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_works_on_tasks_and_kits(capsys: pytest.CaptureFixture[str]) -> None:
     for each in (twice_as_much, twice_as_much.options(queue="x"), TaskDef, task, registry):
         help(each)
 

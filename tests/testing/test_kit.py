@@ -1,4 +1,4 @@
-"""`jobkit.testing`: what users' own tests stand on."""
+"""`jobkit.testing`: support for users' own tests."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_jobs_run_at_once_and_tasks_find_the_kit_of_the_test(jobkit_kit: MemoryK
     assert jobkit.connect() is jobkit_kit
 
 
-def test_what_was_submitted_is_found_by_task_and_arguments(jobkit_kit: MemoryKit) -> None:
+def test_submitted_jobs_are_found_by_task_and_arguments(jobkit_kit: MemoryKit) -> None:
     remind_testing.submit("ada", n=2)
     newest = remind_testing.submit("ada", n=2, text="bye")
     remind_testing.submit("bob")
@@ -52,7 +52,7 @@ def test_what_was_submitted_is_found_by_task_and_arguments(jobkit_kit: MemoryKit
     jobkit_kit.assert_not_submitted(stumble_testing)
 
 
-def test_an_assertion_that_fails_tells_what_was_submitted_instead(jobkit_kit: MemoryKit) -> None:
+def test_a_failed_assertion_shows_the_submitted_jobs(jobkit_kit: MemoryKit) -> None:
     remind_testing.submit("ada")
 
     with pytest.raises(pytest.fail.Exception, match=r"no such job was submitted: .*who='bob'.*\n.*\n.*who='ada'"):
@@ -63,7 +63,7 @@ def test_an_assertion_that_fails_tells_what_was_submitted_instead(jobkit_kit: Me
         jobkit_kit.assert_not_submitted(remind_testing, who="ada")
 
 
-def test_a_delayed_job_runs_when_the_clock_has_come_so_far(jobkit_queue: MemoryKit) -> None:
+def test_a_delayed_job_runs_when_the_clock_reaches_its_time(jobkit_queue: MemoryKit) -> None:
     late = remind_testing.options(delay=86_400).submit("late")
     soon = remind_testing.submit("soon")
 
@@ -78,7 +78,7 @@ def test_a_delayed_job_runs_when_the_clock_has_come_so_far(jobkit_queue: MemoryK
     assert late.started_at == late.submitted_at + timedelta(hours=24.1)
 
 
-def test_backoff_is_waited_for_by_the_clock(jobkit_queue: MemoryKit) -> None:
+def test_backoff_follows_the_clock(jobkit_queue: MemoryKit) -> None:
     job = stumble_testing.options(retries=1, backoff=60).submit()
 
     jobkit_queue.run()
@@ -139,20 +139,20 @@ def test_a_users_own_tests_get_the_fixtures_by_one_line(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_schedule_fires_when_the_clock_comes_to_its_slots() -> None:
+def test_a_schedule_fires_when_the_clock_reaches_its_slots() -> None:
     clock = FrozenClock(datetime(2026, 3, 28, 22, 30, tzinfo=UTC))
     with MemoryKit(at_once=False, clock=clock) as kit:
         kit.schedule(remind_testing, {"who": "ada"}, cron="0 3 * * *", tz="Europe/Berlin")
 
         assert kit.run() == []
-        clock.move_to(datetime(2026, 3, 29, 1, 0, tzinfo=UTC))  # three o'clock: the hour before it was left out
+        clock.move_to(datetime(2026, 3, 29, 1, 0, tzinfo=UTC))  # three o'clock; the previous hour was skipped
         assert len(kit.run()) == 1
         clock.tick(days=1)
         assert len(kit.run()) == 1
         kit.assert_submitted(remind_testing, who="ada", times=2)
 
 
-def test_the_clock_decides_what_has_expired(jobkit_queue: MemoryKit) -> None:
+def test_expiry_follows_the_clock(jobkit_queue: MemoryKit) -> None:
     kept = jobkit_queue.options(result_ttl=3600).submit(len, "abc")
     once = remind_testing.options(unique=3600).submit("ada")
     jobkit_queue.run()
@@ -166,7 +166,7 @@ def test_the_clock_decides_what_has_expired(jobkit_queue: MemoryKit) -> None:
     assert remind_testing.options(unique=3600).submit("ada") != once
 
 
-def test_jobs_of_one_moment_run_in_the_order_of_their_submits(jobkit_queue: MemoryKit) -> None:
+def test_jobs_of_the_same_time_run_in_the_order_of_their_submits(jobkit_queue: MemoryKit) -> None:
     jobs = [remind_testing.submit(str(n)) for n in range(20)]
 
     assert jobkit_queue.run() == jobs

@@ -168,7 +168,7 @@ def unknown(bench: Bench) -> Job:
 
 
 def other_key(bench: Bench) -> Job:
-    with jobkit.connect(**bench.place | {"secret": "of somebody else"}) as kit:
+    with jobkit.connect(**bench.place | {"secret": "of another team"}) as kit:
         job_id = kit.submit(jobs.count_up, 1).id
     return bench.kit.get(job_id)
 
