@@ -13,6 +13,7 @@ import os
 import secrets
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -159,19 +160,30 @@ def own_version() -> str:
     return str(getattr(sys.modules.get("jobkit"), "__version__", "0"))
 
 
+def lock(path: Path, *, shared: bool = False, patience_s: float = 0.0) -> int | None:
+    """Lock the file at `path` while the returned descriptor is open; None if it is not free within `patience_s`."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            return fd
+        except OSError:
+            if time.monotonic() >= deadline:
+                os.close(fd)
+                return None
+            time.sleep(0.005)
+
+
 @contextmanager
 def holding(path: Path, *, shared: bool = False) -> Iterator[bool]:
     """Hold the lock file at `path` for the block if it is free; yields True if it was acquired."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = lock(path, shared=shared)
     try:
-        try:
-            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+        yield fd is not None
     finally:
-        os.close(fd)
+        if fd is not None:
+            os.close(fd)
 
 
 def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from jobkit.embedded.children import Child, stop_all
 from jobkit.embedded.demand import WorkerRequest, activity, last_used_s, other_clients, read_requests
-from jobkit.embedded.home import Home, last_line, own_version, rotate, say
+from jobkit.embedded.home import Home, last_line, lock, own_version, rotate, say
 from jobkit.embedded.server import Server, data_flavour
 from jobkit.model import JobkitError
 from jobkit.store.binary import find_server
@@ -276,25 +275,6 @@ def _drain(fd: int) -> None:
         pass
 
 
-def _lock(path: Path) -> int | None:
-    """Acquire the lock until this process ends and return its descriptor; None if another supervisor holds it.
-
-    Tries for a second, because processes that check for a supervisor hold it for a moment, too.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + 1.0
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if time.monotonic() > deadline:
-                os.close(fd)
-                return None
-            time.sleep(0.005)
-        else:
-            return fd
-
-
 def worker_command(python: str) -> list[str]:
     """Return the command of a local worker."""
     return [python, "-P", "-m", "jobkit", "worker", "--embedded"]
@@ -327,7 +307,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     try:
         home = Home.open(options.home)
-        if _lock(home.lock) is None:
+        # Until this process ends. Processes that check for a supervisor hold it for a moment, too.
+        if lock(home.lock, patience_s=1.0) is None:
             report("busy")
             return 0
         return Supervisor(home, options.worker_command, report).run()

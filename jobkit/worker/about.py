@@ -80,6 +80,11 @@ def _version() -> str:
 logger = logging.getLogger("jobkit.worker")
 
 
+def pause_s(failures: int) -> float:
+    """Return seconds to wait before the next attempt at a server that has failed so often in a row."""
+    return min(5.0, 0.1 * 2.0 ** min(failures, 10))
+
+
 class RecycleLimits:
     """Counts from its making.
 

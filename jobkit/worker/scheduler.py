@@ -16,13 +16,12 @@ from jobkit.model import SignatureError, StoreUnavailable
 from jobkit.schedules.firing import decide, firing, without_jobs
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import DueSchedule
+from jobkit.worker.about import pause_s
 
 logger = logging.getLogger("jobkit.worker")
 
 #: Look at least this often: a net under the wake-ups for new schedules.
 SAFETY_LOOK_S = 5.0
-
-_BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 #: Later than this, it is worth a line in the log.
 _LATE_S = 1.0
@@ -49,7 +48,7 @@ class Scheduler:
                 wait_s = await self.look()
                 failures = 0
             except StoreUnavailable:  # the worker says it
-                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                await asyncio.sleep(pause_s(failures))
                 failures += 1
                 continue
             if wait_s > 0:

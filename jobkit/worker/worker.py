@@ -30,7 +30,7 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import read_claimed
 from jobkit.tasks.info import sealed_definition
-from jobkit.worker.about import RecycleLimits, facts, identify
+from jobkit.worker.about import RecycleLimits, facts, identify, pause_s
 from jobkit.worker.lease import BlockedLoop, LeaseKeeper, OutageLog
 from jobkit.worker.running import RunningAttempt, RunningJobs
 from jobkit.worker.scheduler import Scheduler
@@ -46,8 +46,6 @@ _HANDED_LIMIT_S, _KILL_LIMIT_S = 1.0, 10.0
 
 #: Between questions of a worker that starts while the server is away.
 _AWAY_S = 0.5
-
-_BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 async def _nothing() -> None:
@@ -204,7 +202,7 @@ class JobWorker(arq.worker.Worker):
             except StoreUnavailable as error:
                 self._outages.met(error)
                 await self._spool_endings()
-                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                await asyncio.sleep(pause_s(failures))
                 failures += 1
                 continue
             if self._is_at_limit() or (self.burst and await self._is_burst_over()):
@@ -370,7 +368,7 @@ class JobWorker(arq.worker.Worker):
                 if failures == 0:
                     logger.warning("the worker's channel was cut (%s); coming back", type(error).__name__)
                 self._is_listening = False
-                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                await asyncio.sleep(pause_s(failures))
                 failures += 1
             finally:
                 self._is_listening = False

@@ -46,7 +46,7 @@ class Ending:
     def flush(self) -> None:
         """Let the timer for partial lines expire."""
         for pipe in self.attempt._pipes.values():
-            pipe._splitter._splitter._since_ms = 0
+            pipe._splitter._since_ms = 0
         self.attempt._flush()
 
     async def die(self, code: int = -signal.SIGSEGV) -> Outcome:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobkit.run.inside.lines import BURST_LINES, LINE_LIMIT, ByteSplitter, LineBuffer, Splitter, clean
+from jobkit.run.inside.lines import BURST_LINES, LINE_LIMIT, LineBuffer, Splitter, clean
+from jobkit.run.process.attempt import Pipe
 
 
 @pytest.mark.parametrize(
@@ -79,12 +81,18 @@ def test_an_endless_line_is_cut_and_takes_no_memory() -> None:
 
 
 def test_bytes_are_decoded_across_portions() -> None:
-    splitter = ByteSplitter()
-    raw = "é🙂\n".encode() + b"\xff\xfe\n\xe2\x82"
-    lines = [line for byte in raw for line in splitter.feed(bytes([byte]), 0)]
+    lines, (reader, writer) = LineBuffer(0), os.pipe()
+    pipe = Pipe("stdout", lines, lambda: None)
+    try:
+        for byte in "é🙂\n".encode() + b"\xff\xfe\n\xe2\x82":
+            os.write(writer, bytes([byte]))
+            pipe.read(reader)
+        pipe.finish()
+    finally:
+        os.close(reader)
+        os.close(writer)
 
-    assert lines == ["é🙂", "\\xff\\xfe"]
-    assert splitter.flush() == "\\xe2\\x82"
+    assert [line[4] for line in lines.take(0)] == ["é🙂", "\\xff\\xfe", "\\xe2\\x82"]
 
 
 def test_a_burst_passes_whole_and_a_flood_keeps_head_and_tail() -> None:

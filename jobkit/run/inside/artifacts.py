@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobkit.model import InvalidParams
-from jobkit.run.inside.preview import bokeh_html, holoviews_figure
+from jobkit.run.inside.preview import bokeh_html, holoviews_figure, png_of
 
 NAME_LIMIT = 200
 
@@ -162,17 +162,5 @@ def _figure(obj: Any) -> tuple[str, bytes] | None:
     html = bokeh_html(obj)
     if html is not None:
         return "text/html", html.encode("utf-8", "backslashreplace")
-    figures, images = sys.modules.get("matplotlib.figure"), sys.modules.get("PIL.Image")
-    target = io.BytesIO()
-    if figures is not None:
-        figure = obj if isinstance(obj, figures.Figure) else getattr(obj, "figure", None)
-        if isinstance(figure, figures.Figure):
-            figure.savefig(target, format="png", dpi=150, bbox_inches="tight")
-            return "image/png", target.getvalue()
-    if images is not None and isinstance(obj, images.Image):
-        picture = obj if obj.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else obj.convert("RGB")
-        picture.save(target, format="PNG")
-        return "image/png", target.getvalue()
-    draw = getattr(type(obj), "_repr_png_", None)
-    png = draw(obj) if callable(draw) else None
-    return ("image/png", bytes(png)) if isinstance(png, (bytes, bytearray)) else None
+    png = png_of(obj, dpis=(150,))
+    return None if png is None else ("image/png", png)

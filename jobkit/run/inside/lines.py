@@ -6,7 +6,6 @@ without a newline, a million lines a second), so everything that reads output go
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections import deque
 from typing import Any
@@ -121,33 +120,6 @@ class Splitter:
             line = f"{line}… ({self._lost:,} more characters)"
         self._pending, self._lost, self._redrawn = "", 0, False
         return line
-
-
-class ByteSplitter:
-    """Bytes of a pipe to lines: UTF-8, what is not becomes `\\xff`."""
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
-        self._splitter = Splitter()
-
-    @property
-    def is_partial(self) -> bool:
-        return self._splitter.is_partial
-
-    @property
-    def partial(self) -> str:
-        """The line that has begun, "" if none has."""
-        return self._splitter.partial
-
-    def feed(self, data: bytes, now_ms: int) -> list[str]:
-        return self._splitter.feed(self._decoder.decode(data), now_ms)
-
-    def flush(self, now_ms: int | None = None) -> str | None:
-        if now_ms is None:
-            rest = self._decoder.decode(b"", final=True)
-            if rest:
-                self._splitter.feed(rest, 0)
-        return self._splitter.flush(now_ms)
 
 
 _DROPPED = "lines dropped here: printed too fast …"

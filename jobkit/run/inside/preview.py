@@ -20,7 +20,7 @@ import math
 import re
 import reprlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -256,32 +256,38 @@ def _array(value: Any, preview: Preview) -> str | None:
     return f"array {shape} of {value.dtype}"
 
 
-def _png(value: Any) -> bytes | None:
-    """The picture of a matplotlib figure (or axes), a PIL image, or whatever draws itself for notebooks."""
+def png_of(value: Any, dpis: Sequence[int], sides: Sequence[int] = (), limit: float = math.inf) -> bytes | None:
+    """The picture of a matplotlib figure (or axes), a PIL image, or whatever draws itself for notebooks.
+
+    Args:
+        dpis, sides: resolutions of figures, and sizes of images in pixels (none: as it is), tried in turn.
+        limit: of the picture's size (bytes).
+    """
     figures, images = sys.modules.get("matplotlib.figure"), sys.modules.get("PIL.Image")
-    if figures is not None:
-        figure = value if isinstance(value, figures.Figure) else getattr(value, "figure", None)
-        if isinstance(figure, figures.Figure):
-            for dpi in (100, 60, 30):
-                target = io.BytesIO()
-                figure.savefig(target, format="png", dpi=dpi, bbox_inches="tight")
-                if target.tell() <= PNG_LIMIT:
-                    return target.getvalue()
-            return None
-    if images is not None and isinstance(value, images.Image):
-        for side in (1200, 600, 300):
-            small = value.copy()
-            small.thumbnail((side, side))
+    figure = value if figures is None or isinstance(value, figures.Figure) else getattr(value, "figure", None)
+    if figures is not None and isinstance(figure, figures.Figure):
+        for dpi in dpis:
             target = io.BytesIO()
-            if small.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
-                small = small.convert("RGB")
-            small.save(target, format="PNG")
-            if target.tell() <= PNG_LIMIT:
+            figure.savefig(target, format="png", dpi=dpi, bbox_inches="tight")
+            if target.tell() <= limit:
+                return target.getvalue()
+        return None
+    if images is not None and isinstance(value, images.Image):
+        for side in sides or (0,):
+            image = value
+            if side:
+                image = value.copy()
+                image.thumbnail((side, side))
+            if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA") and (side or image.mode != "I;16"):
+                image = image.convert("RGB")
+            target = io.BytesIO()
+            image.save(target, format="PNG")
+            if target.tell() <= limit:
                 return target.getvalue()
         return None
     draw = getattr(type(value), "_repr_png_", None)
     png = draw(value) if callable(draw) else None
-    return bytes(png) if isinstance(png, (bytes, bytearray)) and len(png) <= PNG_LIMIT else None
+    return bytes(png) if isinstance(png, (bytes, bytearray)) and len(png) <= limit else None
 
 
 def _figure(value: Any, preview: Preview) -> str | None:
@@ -306,7 +312,7 @@ def _figure(value: Any, preview: Preview) -> str | None:
 
 
 def _picture(value: Any, preview: Preview) -> str | None:
-    png = _png(value)
+    png = png_of(value, dpis=(100, 60, 30), sides=(1200, 600, 300), limit=PNG_LIMIT)
     if not png:
         return None
     preview["png"] = base64.b64encode(png).decode("ascii")

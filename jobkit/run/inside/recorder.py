@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
-from types import TracebackType
 from typing import Any, Final, Protocol
 
 from jobkit.files.log import mark_of
@@ -108,7 +107,7 @@ class Recorder:
         self._is_armed = False
         self._burst = burst
         self._left = burst
-        self._guard = guard if guard is not None else _NO_GUARD
+        self._guard = guard or contextlib.nullcontext()
         self._lock = threading.RLock()
         self._splitters = {"stdout": Splitter(), "stderr": Splitter()}
         self._parts: dict[str, list[str]] = {"stdout": [], "stderr": []}
@@ -351,19 +350,6 @@ def _text(value: object) -> str:
 def _inner(bar: Bar) -> str:
     done, total, message = tamed(bar.done, bar.total, bar.message)
     return f"{message} {done:g}/{total:g}".strip() if total is not None and done is not None else message
-
-
-class _NoGuard:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-
-_NO_GUARD = _NoGuard()
 
 
 class Ticker:

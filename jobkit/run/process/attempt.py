@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
 import signal
 import time
@@ -15,7 +16,7 @@ from jobkit.files.log import Portion, mark_of
 from jobkit.model import ErrorKind, LogLine
 from jobkit.model.snapshot import JobError
 from jobkit.run.attempt import Assignment, Outcome, Sink, failed, outcome_from_wire
-from jobkit.run.inside.lines import ByteSplitter, LineBuffer, WireLine
+from jobkit.run.inside.lines import LineBuffer, Splitter, WireLine
 from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import tamed
 from jobkit.run.inside.tracebacks import SAID_LINES, crash_text, fault_text, last_words
@@ -47,7 +48,8 @@ class Pipe:
         self._source = source
         self._lines = lines
         self._flush_soon = flush_soon
-        self._splitter = ByteSplitter()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._splitter = Splitter()
         self._held = b""
         self._log = log
         self._rest = b""
@@ -73,7 +75,7 @@ class Pipe:
 
     def report(self) -> str:
         """The report of a crash, "" if there is none."""
-        self._add(self._splitter.flush(None), None)
+        self._end_line()
         return "\n".join(str(line[4]) for line in self._reported)
 
     def read(self, fd: int) -> None:
@@ -100,7 +102,9 @@ class Pipe:
         if self._held:
             data, self._held = self._held, b""
             self._feed(data)
-        if due_ms is None or not self._is_reporting:
+        if due_ms is None:
+            self._end_line()
+        elif not self._is_reporting:
             self._add(self._splitter.flush(due_ms), due_ms)
 
     def _keep(self, data: bytes) -> None:
@@ -147,10 +151,14 @@ class Pipe:
         self._reported = []
         self._flush_soon()
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes, *, is_last: bool = False) -> None:
         now = now_ms()
-        for line in self._splitter.feed(data, now):
+        for line in self._splitter.feed(self._decoder.decode(data, is_last), now):
             self._add(line, now)
+
+    def _end_line(self) -> None:
+        self._feed(b"", is_last=True)
+        self._add(self._splitter.flush(), None)
 
     def _add(self, line: str | None, at_ms: int | None) -> None:
         if line is None:

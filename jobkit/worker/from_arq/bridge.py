@@ -22,6 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 from jobkit.codec import Subject, is_reference
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.store.arq import ArqQueue, Ended, Scan
+from jobkit.worker.about import pause_s
 from jobkit.worker.from_arq.calls import adoption, ended_result, read_order, result_ttl_ms
 from jobkit.worker.worker import JobWorker
 
@@ -157,7 +158,6 @@ logger = logging.getLogger("jobkit.worker")
 
 #: Seconds between two looks, at least, even if arq's `poll_delay` is shorter: changes wake it anyway.
 _LEAST_TICK_S = 0.05
-_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Bridge:
@@ -191,12 +191,12 @@ class Bridge:
                 except (StoreUnavailable, RedisError, OSError) as error:
                     if failures == 0:
                         logger.warning("arq's queue cannot be read: %s", error)
-                    await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                    await asyncio.sleep(pause_s(failures))
                     failures += 1
                     continue
                 except Exception:  # ours, or a serializer of the user's: the worker must not go deaf
                     logger.exception("arq's queue cannot be served")
-                    await asyncio.sleep(_BACKOFF_S[-1])
+                    await asyncio.sleep(5.0)
                     continue
                 try:
                     async with asyncio.timeout(self.tick_s):

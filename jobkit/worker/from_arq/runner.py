@@ -33,6 +33,7 @@ from jobkit.run.shared import AsyncRunner
 from jobkit.run.watch import LoopWatch
 from jobkit.store.arq import ArqQueue
 from jobkit.tasks.call import read_call, read_head
+from jobkit.worker.about import pause_s
 from jobkit.worker.from_arq.calls import (
     DOOR,
     ENTRY,
@@ -51,7 +52,6 @@ logger = logging.getLogger("arq.worker")
 
 _copying = Routing(is_copying=True)
 
-_BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 #: arq's line says "delayed" above this.
 _DELAYED_MS = 1200
 
@@ -258,7 +258,7 @@ class ArqRunner(AsyncRunner):
             except StoreUnavailable:
                 if attempt.is_lost or attempt.is_released:
                     return
-                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                await asyncio.sleep(pause_s(failures))
                 failures += 1
 
     # -- arq's log lines ----------------------------------------------------------------------------------------------
