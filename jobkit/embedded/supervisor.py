@@ -77,8 +77,10 @@ class Supervisor:
 
     def run(self) -> int:
         """Run until a stop is requested or the server is no longer needed; return the exit status."""
-        wakeup, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
-        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+        wakeup, wake_end = socket.socketpair()
+        for end in (wakeup, wake_end):
+            end.setblocking(False)
+        signal.set_wakeup_fd(wake_end.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         for number in (signal.SIGCHLD, signal.SIGHUP):
@@ -94,7 +96,8 @@ class Supervisor:
                     say("the server is idle; stopping it")
                     break
                 select.select([wakeup], [], [], min(pause_s, _TICK_S))
-                _drain(wakeup)
+                with contextlib.suppress(BlockingIOError):
+                    wakeup.recv(4096)
         except _StopRequested:
             pass
         finally:
@@ -258,21 +261,6 @@ class Supervisor:
 
 def _tasks_of(worker: Child) -> tuple[str, ...]:
     return tuple(filter(None, (worker.env or {})["JOBKIT_TASKS"].split(",")))
-
-
-def _pipe() -> tuple[int, int]:
-    ends = os.pipe()
-    for fd in ends:
-        os.set_blocking(fd, False)
-    return ends
-
-
-def _drain(fd: int) -> None:
-    try:
-        while os.read(fd, 512):
-            pass
-    except BlockingIOError:
-        pass
 
 
 def worker_command(python: str) -> list[str]:

@@ -260,11 +260,9 @@ def succeeded(value: Any, *, allow_pickle: bool) -> Outcome:
     preview, summary = preview_of(value)
     try:
         form, body = _CODECS[allow_pickle].encode(value)
-    except InvalidParams as error:
-        preview["unavailable"] = _unavailable(value, str(error), allow_pickle)
-        form, body = b"", b""
-    except (Exception, RecursionError) as error:  # encoders call code of the value's own
-        preview["unavailable"] = _unavailable(value, f"{type(error).__name__}: {error}", allow_pickle)
+    except Exception as error:  # encoders call code of the value's own
+        reason = str(error) if isinstance(error, InvalidParams) else f"{type(error).__name__}: {error}"
+        preview["unavailable"] = _unavailable(value, reason, allow_pickle)
         form, body = b"", b""
     return Outcome("succeeded", form=form, body=body, preview=preview, summary=summary)
 

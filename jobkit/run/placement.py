@@ -97,22 +97,35 @@ class _Other:
 
 
 class Environments:
-    """The environments other than the worker's own, by `sys.prefix`.
+    """Runs jobs of the worker's own Python by its own runners, and others in a process of their environment.
 
     Args:
+        own: the worker's runners, by isolation.
         start_method: see `ProcessRunner`.
     """
 
-    def __init__(self, start_method: str = "auto") -> None:
+    def __init__(self, own: Mapping[str, Runner], start_method: str = "auto") -> None:
+        self._own = dict(own)
         self._start_method = start_method
-        self._others: dict[str, _Other] = {}
+        self._others: dict[str, _Other] = {}  # by `sys.prefix`
         self._closing: set[asyncio.Task[None]] = set()
 
-    def around(self, own: Mapping[str, Runner]) -> dict[str, Runner]:
-        """Return runners that give a job of another environment to that one, any other to the worker's `own`."""
-        return {isolation: _Placed(runner, self) for isolation, runner in own.items()}
+    async def start(self) -> None:
+        for runner in self._own.values():
+            await runner.start()
 
-    async def run(self, environment: Environment, assignment: Assignment, sink: Sink) -> Outcome:
+    async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
+        """Execute one attempt; see `jobkit.run.attempt.Runner`."""
+        mine = own_environment()
+        # An unsigned call does not choose a program to start.
+        asked = read_head(assignment.call)[0].environment if assignment.allow_pickle else None
+        if asked is None or asked.prefix == mine.prefix:
+            ran_in, outcome = mine, await self._own[assignment.isolation].run(assignment, sink)
+        else:
+            ran_in, outcome = asked, await self._run_elsewhere(asked, assignment, sink)
+        return replace(outcome, usage={**outcome.usage, "python": f"{ran_in.version} ({ran_in.prefix})"})
+
+    async def _run_elsewhere(self, environment: Environment, assignment: Assignment, sink: Sink) -> Outcome:
         """Run an attempt in a process of `environment`, whatever its isolation: no other one of it is here."""
         prefix, executable = environment.prefix, environment.executable
         if not os.access(executable, os.X_OK):
@@ -139,20 +152,25 @@ class Environments:
                 other.stay()
                 other.idle = asyncio.get_running_loop().call_later(_IDLE_S, self._retire, prefix, other)
 
+    @property
+    def _all(self) -> list[Runner]:
+        return [*self._own.values(), *(other.runner for other in self._others.values())]
+
     def cancel(self, job_id: str) -> None:
-        for other in self._others.values():
-            other.runner.cancel(job_id)
+        for runner in self._all:
+            runner.cancel(job_id)
 
     def kill(self, job_id: str) -> None:
-        for other in self._others.values():
-            other.runner.kill(job_id)
+        for runner in self._all:
+            runner.kill(job_id)
 
     async def close(self) -> None:
         """End all of them. May be called again."""
-        others, self._others = self._others, {}
-        for other in others.values():
+        for other in self._others.values():
             other.stay()
-            await other.runner.close()
+        closing, self._others = self._all, {}
+        for runner in closing:
+            await runner.close()
         if self._closing:
             await asyncio.wait(self._closing)
 
@@ -162,36 +180,3 @@ class Environments:
             closing = asyncio.ensure_future(other.runner.close())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
-
-
-class _Placed:
-    """The runner of one isolation in front of the worker's own."""
-
-    def __init__(self, own: Runner, others: Environments) -> None:
-        self._own = own
-        self._others = others
-
-    async def start(self) -> None:
-        await self._own.start()
-
-    async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
-        mine = own_environment()
-        # An unsigned call does not choose a program to start.
-        asked = read_head(assignment.call)[0].environment if assignment.allow_pickle else None
-        if asked is None or asked.prefix == mine.prefix:
-            ran_in, outcome = mine, await self._own.run(assignment, sink)
-        else:
-            ran_in, outcome = asked, await self._others.run(asked, assignment, sink)
-        return replace(outcome, usage={**outcome.usage, "python": f"{ran_in.version} ({ran_in.prefix})"})
-
-    def cancel(self, job_id: str) -> None:
-        self._own.cancel(job_id)
-        self._others.cancel(job_id)
-
-    def kill(self, job_id: str) -> None:
-        self._own.kill(job_id)
-        self._others.kill(job_id)
-
-    async def close(self) -> None:
-        await self._own.close()
-        await self._others.close()

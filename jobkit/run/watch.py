@@ -97,19 +97,16 @@ class LoopWatch:
         self._busy.set()
         if self._thread.is_alive():
             self._thread.join(5)
-            self._cancel_end()
+            self._end_in(0)
             if math.isfinite(self._dead_s):
                 faulthandler.unregister(signal.SIGPROF)
             if self._previous is not None:
                 signal.signal(_NUDGE, self._previous)  # type: ignore[arg-type]  # what signal.signal gave
 
-    def _postpone_end(self) -> None:
+    def _end_in(self, seconds: float) -> None:
+        """End the process after so many seconds of the processor, on all cores together; 0 for never."""
         if math.isfinite(self._dead_s):
-            signal.setitimer(signal.ITIMER_PROF, self._dead_s * _CORES)
-
-    def _cancel_end(self) -> None:
-        if math.isfinite(self._dead_s):
-            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.setitimer(signal.ITIMER_PROF, seconds * _CORES)
 
     def take_blocked(self, job_id: str) -> bool:
         """Return whether the job has blocked the loop, once."""
@@ -139,11 +136,11 @@ class LoopWatch:
                 self._nudged.clear()
                 self._busy.clear()
                 if not self._own.running:
-                    self._cancel_end()
+                    self._end_in(0)
                     seen = _NOTHING
                     self._busy.wait()
                     self._call_turn()
-            self._postpone_end()
+            self._end_in(self._dead_s)
             time.sleep(_LOOK_S)
             if self._is_turning():
                 self._call_turn()
@@ -198,7 +195,7 @@ class LoopWatch:
                     signal.pthread_kill(self._watched, _NUDGE)
             if now >= give_up_at:
                 self._give_up(running, kind)
-            self._postpone_end()
+            self._end_in(self._dead_s)
             time.sleep(_NEXT_S)
         logger.info("%s: the loop runs again, after %.1f s", job, time.monotonic() - began)
 
@@ -238,7 +235,7 @@ class LoopWatch:
                 outcomes[assignment.job_id] = Outcome("cancelled", reason=f"killed: {sentence}")
             else:
                 outcomes[assignment.job_id] = Outcome("lost", reason=sentence)
-        self._cancel_end()  # the timer would outlive an exec
+        self._end_in(0)  # the timer would outlive an exec
         name = "an async job" if blocking is None else f"job {blocking.assignment.job_id}"
         self.on_hopeless(outcomes, name)
 

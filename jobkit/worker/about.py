@@ -49,13 +49,15 @@ def identify(
 
 def facts(info: WorkerInfo, process: psutil.Process, **counted: int) -> dict[str, Any]:
     """Return the fields of the worker's record that each heartbeat stores."""
+    from jobkit import __version__
+
     return {
         "host": info.host,
         "pid": info.pid,
         "queues": ",".join(info.queues),
         "slots": info.slots,
         "started": info.started_ms,
-        "version": _version(),
+        "version": __version__,
         "python": info.python,
         "tasks": ",".join(info.tasks),
         "cpu": process.cpu_percent(),
@@ -69,12 +71,6 @@ def facts(info: WorkerInfo, process: psutil.Process, **counted: int) -> dict[str
 def _safe(name: str) -> str:
     """A host name as it may stand in a key."""
     return "".join(c if c.isalnum() or c in "_-" else "-" for c in name)[:60] or "host"
-
-
-def _version() -> str:
-    from jobkit import __version__
-
-    return __version__
 
 
 logger = logging.getLogger("jobkit.worker")

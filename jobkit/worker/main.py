@@ -121,7 +121,7 @@ def run_worker(
             "async": coroutines,
         }
         if is_local:
-            runners = Environments(settings.start_method).around(runners)
+            runners = dict.fromkeys(runners, Environments(runners, settings.start_method))
         worker = JobWorker(
             settings,
             runners,

@@ -145,22 +145,22 @@ class ProcessRunner:
             return self._zygote
 
     async def _launch(self) -> ZygoteLink:
-        for _ in range(_STARTS - 1):
+        deaths = 0
+        while True:
+            how = self._preload, self._path, self._spool, self._start_method, self._executable
             try:
-                return await self._launch_once()
+                zygote = await ZygoteLink.launch(*how)
             except Died as error:  # of memory that had run out, for instance: no reason to fail the job that waits
+                deaths += 1
+                if deaths == _STARTS:
+                    raise
                 logger.warning("%s; starting another", error)
-        return await self._launch_once()
-
-    async def _launch_once(self) -> ZygoteLink:
-        how = self._preload, self._path, self._spool
-        zygote = await ZygoteLink.launch(*how, self._start_method, self._executable)
-        if zygote.unsafe and self._start_method == "auto":
+                continue
+            if not zygote.unsafe or self._start_method != "auto":
+                return zygote
             logger.warning("jobs are spawned and not forked, because %s", zygote.unsafe)
             await zygote.close()
             self._start_method = "spawn"
-            zygote = await ZygoteLink.launch(*how, self._start_method, self._executable)
-        return zygote
 
     # -- processes ---------------------------------------------------------------------------------------------------
 

@@ -180,7 +180,7 @@ class Zygote:
         except OSError as error:  # no memory, or too many processes
             if slot >= 0:
                 self._slots.append(slot)
-            self._say({"started": key, "pid": 0, "problem": str(error)})
+            _send(self._link, {"started": key, "pid": 0, "problem": str(error)})
         else:
             if pid == 0:
                 os.environ[_MARK] = str(key)
@@ -191,7 +191,7 @@ class Zygote:
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)  # the child does it, too: one of them comes first
             self._jobs[pid] = _Forked(key, slot)
-            self._say({"started": key, "pid": pid})
+            _send(self._link, {"started": key, "pid": pid})
         finally:
             for fd in fds:
                 os.close(fd)
@@ -242,7 +242,7 @@ class Zygote:
             if any(map(tree.identity, doomed)) and time.monotonic() < deadline:
                 self._dying.append((deadline, doomed, message))
             else:
-                self._say(message)
+                _send(self._link, message)
 
     def _left_behind(self, job: _Forked, group: int) -> list[int]:
         """Processes whose parent is gone, of this job's group or with its mark; while no other process has a job, all
@@ -251,9 +251,6 @@ class Zygote:
         if not orphans or all(other is job or not self._busy[other.slot] for other in self._jobs.values()):
             return orphans
         return [pid for pid in orphans if tree.group_of(pid) == group or tree.has_environment(pid, job.tag)]
-
-    def _say(self, message: dict[str, Any]) -> None:
-        _send(self._link, message)
 
     def _end(self) -> None:
         """Leave nothing behind: no process, and no results of a worker that was killed."""
