@@ -13,16 +13,13 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from jobkit.codec import RAW, Codec, Subject
 from jobkit.files.places import Directory
 from jobkit.model import SignatureError
-from jobkit.model.snapshot import JobError
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FENCED, Ending
@@ -31,9 +28,6 @@ logger = logging.getLogger("jobkit.worker")
 
 #: An ending that could not be stored within this time is of no use any more: no lease or grace lasts longer.
 KEPT_S = 7 * 86_400.0
-
-_pack = msgspec.msgpack.encode
-_unpack = msgspec.msgpack.decode
 
 
 class Spool:
@@ -63,7 +57,7 @@ class Spool:
             return
         try:
             if endings:
-                body = _pack([_to_wire(ending) for ending in endings])
+                body = msgspec.msgpack.encode(endings)
                 self._place.write(self._worker_id, [self._codec.seal(RAW, body, self._subject(self._worker_id))])
                 if not self._written:
                     logger.info("what ended meanwhile is kept in %s until Redis answers again", self._place.root)
@@ -85,10 +79,10 @@ class Spool:
                     continue
                 try:
                     _, body = self._codec.verify(path.read_bytes(), self._subject(path.name))
-                    yield path.name, [_from_wire(wire) for wire in _unpack(body)]
+                    yield path.name, msgspec.msgpack.decode(body, type=list[Ending])
                 except FileNotFoundError:  # another worker was faster
                     continue
-                except (SignatureError, OSError, ValueError, TypeError, KeyError, msgspec.MsgspecError) as error:
+                except (SignatureError, OSError, msgspec.MsgspecError) as error:
                     logger.warning("the file %s is not what a worker left behind; it is removed: %s", path, error)
                     self.forget(path.name)
 
@@ -104,20 +98,6 @@ class Spool:
     @staticmethod
     def _subject(name: str) -> Subject:
         return Subject("spool", name, "")
-
-
-def _to_wire(ending: Ending) -> dict[str, Any]:
-    wire = {f.name: getattr(ending, f.name) for f in fields(ending)}
-    wire["error"] = ending.error.to_wire() if ending.error else None
-    return wire
-
-
-def _from_wire(wire: dict[str, Any]) -> Ending:
-    known = {f.name: wire[f.name] for f in fields(Ending) if f.name in wire}
-    known["error"] = JobError.from_wire(known["error"]) if known.get("error") else None
-    if not isinstance(known.get("preview"), bytes):  # of a version that did not seal it
-        known["preview"] = b""
-    return Ending(**known)
 
 
 async def store_left(spool: Spool, store: RedisStore) -> None:

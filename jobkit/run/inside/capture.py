@@ -202,6 +202,9 @@ def _showwarning(original: Any) -> Any:
     return showwarning
 
 
+_OF_ORIGINAL = frozenset({"encoding", "errors", "newlines", "buffer", "name", "mode", "flush", "isatty", "fileno"})
+
+
 class Routed(io.TextIOBase):
     """`sys.stdout` or `sys.stderr` of a process that several jobs share.
 
@@ -223,15 +226,6 @@ class Routed(io.TextIOBase):
                 return len(text)
         return self._original.write(text)
 
-    def flush(self) -> None:
-        self._original.flush()
-
-    def isatty(self) -> bool:
-        return self._original.isatty()
-
-    def fileno(self) -> int:
-        return self._original.fileno()
-
     def writable(self) -> bool:
         return True
 
@@ -240,7 +234,7 @@ class Routed(io.TextIOBase):
 
     def __getattribute__(self, name: str) -> Any:
         # TextIOBase has these as its own attributes, which `__getattr__` would never see.
-        if name in ("encoding", "errors", "newlines", "buffer", "name", "mode"):
+        if name in _OF_ORIGINAL:
             return getattr(object.__getattribute__(self, "_original"), name)
         return object.__getattribute__(self, name)
 
