@@ -35,8 +35,7 @@ def jobs(session: PageSession) -> JobTable:
             session.go("submit")
 
     def look() -> None:
-        is_typing = bool(table.search) and bool(session.query.get("q")) and table.order == session.query.get("sort", "")
-        session.remember(is_typing, q=table.search, sort=table.order, at=table.cursor)
+        session.remember_search(table.search, sort=table.order, at=table.cursor)
 
     def take(query: Mapping[str, str]) -> None:
         table.turn_to(query.get("q", ""), query.get("sort", ""), query.get("at", ""))

@@ -146,6 +146,11 @@ class PageSession:
         if self.query != before:
             self._host.note(self, replace)
 
+    def remember_search(self, search: str, **query: str) -> None:
+        """`remember` the search text as `q`. While it is typed, the entry of the browser's history is changed."""
+        others = {name: self.query.get(name, "") for name in query}
+        self.remember(bool(search and self.query.get("q")) and others == query, q=search, **query)
+
     def on_shown(self, hook: Callable[[], object]) -> None:
         """Call it each time the page comes into sight, also for the first time."""
         self._hooks.setdefault("shown", []).append(hook)

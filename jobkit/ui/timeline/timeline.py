@@ -175,8 +175,7 @@ def page(session: PageSession) -> Timeline:
     """`q`: the search text. `range`: the shown range."""
 
     def look() -> None:
-        is_typing = bool(made.search) and bool(session.query.get("q")) and made.search != session.query.get("q")
-        session.remember(is_typing, q=made.search, range="" if made.range == "fit" else made.range)
+        session.remember_search(made.search, range="" if made.range == "fit" else made.range)
 
     wanted = session.query.get("range", "")
     made = Timeline(

@@ -65,6 +65,9 @@ _BARE: dict[str, Any] = {
     "outline_line_color": None,
 }
 
+#: Areas of the jobs that ended, one upon the other.
+_ENDS = (("succeeded", "zero", "s"), ("failed", "s", "f"), ("cancelled", "f", "c"))
+
 #: Ticks of durations, in seconds, and their words.
 _DURATIONS: dict[float | str, Any] = {
     0.001: "1 ms",
@@ -89,9 +92,9 @@ def figures(name: str) -> LayoutDOM:
     x_range = Range1d(start=0, end=1, name=f"{name}-x")
     parts = [
         _lanes(name, x_range, sources),
-        _ends(name, x_range, sources["ends"]),
-        _area(name, "depth", "Jobs in a queue", x_range, sources["depth"]),
-        _area(name, "busy", "Attempts at once", x_range, sources["busy"]),
+        _chart(name, "ends", "Jobs that ended", x_range, sources["ends"], *_ENDS),
+        _chart(name, "depth", "Jobs in a queue", x_range, sources["depth"], ("area", 0, "top")),
+        _chart(name, "busy", "Attempts at once", x_range, sources["busy"], ("area", 0, "top")),
         _tasks(name),
     ]
     return column(*parts, sizing_mode="stretch_width", name=f"{name}-all", spacing=8)
@@ -111,29 +114,19 @@ def _lanes(name: str, x_range: Range1d, sources: dict[str, ColumnDataSource]) ->
     plot.toolbar.active_drag = pan
     plot.toolbar.active_scroll = wheel
     # In units of a lane: 4 px of waiting, 16 px of running.
-    plot.hbar("y", left="left", right="right", height=4 / LANE, source=sources["waits"], name="wait", line_color=None)
+    sides: dict[str, Any] = {"y": "y", "left": "left", "right": "right"}
+    plot.hbar(**sides, height=4 / LANE, source=sources["waits"], name="wait", line_color=None)
     plot.segment("x0", "y0", "x1", "y1", source=sources["joins"], name="join")
-    plot.hbar(
-        "y",
-        left="left",
-        right="right",
-        height=16 / LANE,
-        source=sources["bars"],
-        fill_color="fill",
-        fill_alpha="alpha",
-        line_color="line",
-    )
+    colours: dict[str, Any] = {"fill_color": "fill", "fill_alpha": "alpha", "line_color": "line"}
+    plot.hbar(**sides, height=16 / LANE, source=sources["bars"], **colours)
+    text: dict[str, Any] = {
+        "source": sources["bars"],
+        "x_offset": 5,
+        "text_font_size": "11px",
+        "text_baseline": "middle",
+    }
     for label in LABELS:
-        plot.text(
-            "left",
-            "y",
-            label,
-            source=sources["bars"],
-            x_offset=5,
-            text_font_size="11px",
-            text_baseline="middle",
-            name=label,
-        )
+        plot.text("left", "y", label, **text, name=label)
     plot.scatter("x", "y", source=sources["fails"], marker="x", size=7, line_width=2, name="fail")
     plot.scatter(
         "x", "y", source=sources["due"], marker="inverted_triangle", size=9, fill_color=None, line_width=1.5, name="due"
@@ -145,20 +138,10 @@ def _lanes(name: str, x_range: Range1d, sources: dict[str, ColumnDataSource]) ->
     return plot
 
 
-def _ends(name: str, x_range: Range1d, source: ColumnDataSource) -> figure:
-    plot = _chart(name, "ends", "Jobs that ended", x_range)
-    for part, bottom, top in (("succeeded", "zero", "s"), ("failed", "s", "f"), ("cancelled", "f", "c")):
-        plot.quad("left", "right", top, bottom, source=source, line_color=None, name=part)
-    return plot
-
-
-def _area(name: str, part: str, title: str, x_range: Range1d, source: ColumnDataSource) -> figure:
-    plot = _chart(name, part, title, x_range)
-    plot.quad("left", "right", "top", 0, source=source, line_color=None, name="area")
-    return plot
-
-
-def _chart(name: str, part: str, title: str, x_range: Range1d) -> figure:
+def _chart(
+    name: str, part: str, title: str, x_range: Range1d, source: ColumnDataSource, *areas: tuple[str, Any, str]
+) -> figure:
+    """Return a chart of counts over time; `areas` as `(name, bottom, top)`."""
     plot = figure(
         **_BARE,
         name=f"{name}-chart-{part}",
@@ -174,6 +157,8 @@ def _chart(name: str, part: str, title: str, x_range: Range1d) -> figure:
         plot.height = CHART - 22
     plot.yaxis.ticker = BasicTicker(desired_num_ticks=2, num_minor_ticks=0, min_interval=1)
     plot.xgrid.grid_line_color = None
+    for area, bottom, top in areas:
+        plot.quad("left", "right", top, bottom, source=source, line_color=None, name=area)
     return plot
 
 
@@ -202,14 +187,7 @@ def _tasks(name: str) -> figure:
 
 
 def _time_axis(plot: figure) -> None:
-    plot.xaxis.formatter = DatetimeTickFormatter(
-        milliseconds="%H:%M:%S",
-        seconds="%H:%M:%S",
-        minsec="%H:%M:%S",
-        minutes="%H:%M",
-        hourmin="%H:%M",
-        hours="%H:%M",
-        days="%a %d %b",
-        months="%d %b",
-    )
+    seconds: dict[str, Any] = dict.fromkeys(("milliseconds", "seconds", "minsec"), "%H:%M:%S")
+    minutes: dict[str, Any] = dict.fromkeys(("minutes", "hourmin", "hours"), "%H:%M")
+    plot.xaxis.formatter = DatetimeTickFormatter(**seconds, **minutes, days="%a %d %b", months="%d %b")
     plot.xaxis.ticker = DatetimeTicker(num_minor_ticks=0, desired_num_ticks=6)
