@@ -41,10 +41,10 @@ from jobkit.model import (
 )
 from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import current
-from jobkit.tasks import binding as _binding
 from jobkit.tasks.decorator import Task, task
-from jobkit.tasks.range import Range
 from jobkit.tasks.registry import registry as _registry
+from jobkit.tasks.specs import Range
+from jobkit.tasks.task import hooks as _hooks
 
 if TYPE_CHECKING:
     from jobkit.client.batch import Batch, as_completed, wait
@@ -143,6 +143,6 @@ def load_ipython_extension(shell: Any) -> None:
     register(shell, _default_kit)
 
 
-_binding.default_kit = _default_kit
-_binding.form = _form
-_binding.show = _show
+_hooks.default_kit = _default_kit
+_hooks.form = _form
+_hooks.show = _show

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.range import Range
+from jobkit.tasks.specs import Range
 
 #: Submitted by one call without a `limit=`: a range that was meant for something else is noticed here.
 MAX_JOBS = 100_000

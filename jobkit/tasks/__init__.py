@@ -7,12 +7,11 @@ from jobkit.tasks.arguments import shown
 from jobkit.tasks.decorator import Task, task
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.options import SubmitOptions, TaskOptions, check_options, check_submit_options
-from jobkit.tasks.params import check, describe, json_schema, parse_text
-from jobkit.tasks.range import Range
+from jobkit.tasks.params import check, describe, parse_text
 from jobkit.tasks.registry import Registry, registry, unknown_task
 from jobkit.tasks.signature import Signature, signature_of
-from jobkit.tasks.specs import Choice, ParamSpec, plain
-from jobkit.tasks.task import BoundTask, TaskDef, load_ref, source_dir, target_of
+from jobkit.tasks.specs import Choice, ParamSpec, Range, json_schema, plain
+from jobkit.tasks.task import BoundTask, TaskDef, hooks, load_ref, source_dir, target_of
 
 __all__ = [
     "BoundTask",
@@ -30,6 +29,7 @@ __all__ = [
     "check_options",
     "check_submit_options",
     "describe",
+    "hooks",
     "json_schema",
     "load_ref",
     "parse_text",

@@ -20,8 +20,7 @@ from uuid import UUID
 
 from jobkit.model import InvalidParams
 from jobkit.tasks import structs
-from jobkit.tasks.range import Range
-from jobkit.tasks.specs import Choice, ParamSpec, documented, plain, short_repr
+from jobkit.tasks.specs import Choice, ParamSpec, Range, documented, plain, short_repr
 
 _SECRET = re.compile(r"(^|_)(secret|token|password|passwd|passphrase|api_?key|private_key|credentials?)s?($|_)", re.I)
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from math import isfinite
 from string import Formatter
 from typing import Any
 
@@ -25,8 +24,8 @@ _MAX_RESOURCES = 16
 SCOPES = ("queued", "active")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)\s*", re.IGNORECASE)
-_UNIT_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w|)\s*", re.IGNORECASE)
+_UNIT_S = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,37 @@ class Unique:
 
     def to_wire(self) -> Any:
         return {"scope": self.scope, "seconds": self.seconds, "key": self.key and self.key.to_wire()}
+
+
+def seconds(name: str, value: Any, *, least: float = 0.0) -> float:
+    """Return a duration in seconds from a number, a `timedelta` or a text like "90s", "12h", "7d".
+
+    Raises:
+        InvalidParams: another type, or not between `least` and ten years.
+    """
+    number: Any = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(value, str):
+        number = seconds_in(value)
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if not is_number or not least <= number <= _LONGEST_S:
+        what = "more than 0" if least else "0 or more"
+        raise InvalidParams(
+            f'{name} must be a number of seconds ({what}), a timedelta or a text like "90s", "12h", "7d", '
+            f"not {value!r}",
+            name,
+        )
+    return float(number)
+
+
+def positive_seconds(name: str, value: Any) -> float:
+    """Return a duration of at least a millisecond; see `seconds`."""
+    return seconds(name, value, least=1e-3)
+
+
+def seconds_in(text: str) -> float | None:
+    """Return the seconds in a text like "90", "12h", "7d"; None if it is not a duration."""
+    match = _DURATION.fullmatch(text)
+    return float(match[1]) * _UNIT_S[match[2].lower()] if match else None
 
 
 def places(name: str, value: Any) -> int:
@@ -164,7 +194,7 @@ def unique(name: str, value: Any) -> Unique | None:
     if isinstance(value, str) and value in SCOPES:
         return Unique(value)
     if isinstance(value, (int, float, timedelta)):
-        return Unique("time", duration(name, value))
+        return Unique("time", positive_seconds(name, value))
     if callable(value) or (isinstance(value, str) and "{" in value):
         return Unique("active", key=key(name, value))
     raise InvalidParams(
@@ -172,26 +202,6 @@ def unique(name: str, value: Any) -> Unique | None:
         f"not {value!r}",
         name,
     )
-
-
-def duration(name: str, value: Any) -> float:
-    """Return seconds from a number, a `timedelta` or a text like "7d", "12h", "90s"."""
-    number: Any = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(value, str):
-        number = seconds_in(value)
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    if not is_number or not isfinite(number) or not 1e-3 <= number <= _LONGEST_S:
-        raise InvalidParams(
-            f'{name} must be a time above 0: seconds, a timedelta or a text like "7d", "12h", "30m", not {value!r}',
-            name,
-        )
-    return float(number)
-
-
-def seconds_in(text: str) -> float | None:
-    """Return the seconds in a text like "7d", "12h", "90s"; None if it is not a duration."""
-    match = _DURATION.fullmatch(text)
-    return float(match[1]) * _UNIT_S[match[2].lower()] if match else None
 
 
 def names(name: str, value: Any) -> tuple[str, ...]:

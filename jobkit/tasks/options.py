@@ -12,7 +12,7 @@ from jobkit.model import Backoff, InvalidParams
 from jobkit.schedules.timing import checked_rules, timing
 from jobkit.settings import checked_name
 from jobkit.tasks import limit_options
-from jobkit.tasks.limit_options import Key, Unique
+from jobkit.tasks.limit_options import Key, Unique, positive_seconds, seconds
 from jobkit.tasks.signature import close_names
 
 ISOLATIONS = ("process", "thread", "async")
@@ -22,7 +22,6 @@ MAX_PRIORITY = 1000
 MAX_RETRIES = 10_000
 MAX_TAGS = 32
 MAX_REUSE = 100_000
-_LONGEST_S = 10 * 365 * 86_400.0
 _DAY = timedelta(days=1)
 _LEAST_MEMORY_BYTES = 16 * 1024**2
 
@@ -167,18 +166,13 @@ def effective_options(
             f"reuse={merged.reuse} needs isolation='process', and {task} runs as {runs_as!r}; leave out one of them",
             "reuse",
         )
-    if merged.memory_limit_bytes is not None and runs_as != "process":
-        raise InvalidParams(
-            f"memory_limit needs isolation='process', and {task} runs as {runs_as!r}, where many jobs share one "
-            "process; leave out one of them",
-            "memory_limit",
-        )
-    if merged.resources and runs_as != "process":
-        raise InvalidParams(
-            f"resources needs isolation='process', and {task} runs as {runs_as!r}, where many jobs share one process; "
-            "leave out one of them",
-            "resources",
-        )
+    for name, value in (("memory_limit", merged.memory_limit_bytes), ("resources", merged.resources)):
+        if value and runs_as != "process":
+            raise InvalidParams(
+                f"{name} needs isolation='process', and {task} runs as {runs_as!r}, where many jobs share one process; "
+                "leave out one of them",
+                name,
+            )
     _check_together(merged)
     if merged.isolation is None:
         return replace(merged, isolation=isolation)
@@ -232,20 +226,6 @@ def read_options(data: Mapping[str, Any]) -> TaskOptions:
     return check_options(known)
 
 
-def seconds(name: str, value: Any, *, least: float = 0.0) -> float:
-    """Return a duration in seconds from a number or a `timedelta`.
-
-    Raises:
-        InvalidParams: another type, or not between `least` and ten years.
-    """
-    number = value.total_seconds() if isinstance(value, timedelta) else value
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    if not is_number or not least <= number <= _LONGEST_S:
-        what = "more than 0" if least else "0 or more"
-        raise InvalidParams(f"{name} must be a number of seconds ({what}) or a timedelta, not {value!r}", name)
-    return float(number)
-
-
 def size_bytes(name: str, value: Any) -> int:
     """Return a size in bytes from an int or a text like "512MB", "2GB" (powers of 1000) or "2GiB" (of 1024).
 
@@ -289,10 +269,6 @@ def _optional(parse: Callable[[str, Any], Any], empty: Any = None) -> Callable[[
     return lambda name, value: empty if value is None else parse(name, value)
 
 
-def _positive(name: str, value: Any) -> float:
-    return seconds(name, value, least=1e-3)
-
-
 def _int(least: int, most: int) -> Callable[[str, Any], Any]:
     def parse(name: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -308,16 +284,13 @@ def _bool(name: str, value: Any) -> bool:
     return value
 
 
-def _isolation(name: str, value: Any) -> str:
-    if value not in ISOLATIONS:
-        raise InvalidParams(f"{name} must be one of {', '.join(ISOLATIONS)}, not {value!r}", name)
-    return str(value)
+def _one_of(*allowed: str) -> Callable[[str, Any], str]:
+    def parse(name: str, value: Any) -> str:
+        if value not in allowed:
+            raise InvalidParams(f"{name} must be one of {', '.join(allowed)}, not {value!r}", name)
+        return str(value)
 
-
-def _on_lost(name: str, value: Any) -> str:
-    if value not in ("retry", "fail"):
-        raise InvalidParams(f"{name} must be 'retry' or 'fail', not {value!r}", name)
-    return str(value)
+    return parse
 
 
 def _backoff(name: str, value: Any) -> Backoff:
@@ -404,28 +377,28 @@ def _at(name: str, value: Any) -> datetime:
 
 _TASK: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
     "queue": ("queue", _optional(checked_name)),
-    "timeout": ("timeout_s", _optional(_positive)),
+    "timeout": ("timeout_s", _optional(positive_seconds)),
     "retries": ("retries", _int(0, MAX_RETRIES)),
     "backoff": ("backoff", _optional(_backoff, Backoff())),
     "retry_on": ("retry_on", _optional(_retry_on, ())),
-    "isolation": ("isolation", _optional(_isolation)),
+    "isolation": ("isolation", _optional(_one_of(*ISOLATIONS))),
     "reuse": ("reuse", _optional(_int(1, MAX_REUSE), 1)),
     "memory_limit": ("memory_limit_bytes", _optional(size_bytes)),
-    "result_ttl": ("result_ttl_s", _optional(_positive)),
+    "result_ttl": ("result_ttl_s", _optional(positive_seconds)),
     "concurrency": ("concurrency", _optional(limit_options.places)),
     "rate": ("rate", _optional(limit_options.rate)),
     "limit_key": ("limit_key", _optional(limit_options.key)),
     "resources": ("resources", _optional(limit_options.resources, {})),
     "unique": ("unique", limit_options.unique),
     "unique_key": ("unique_key", _optional(limit_options.key)),
-    "debounce": ("debounce_s", _optional(limit_options.duration)),
-    "cache": ("cache_s", _optional(limit_options.duration)),
+    "debounce": ("debounce_s", _optional(positive_seconds)),
+    "cache": ("cache_s", _optional(positive_seconds)),
     "cache_ignore": ("cache_ignore", _optional(limit_options.names, ())),
     "version": ("version", _optional(limit_options.version, "")),
     "priority": ("priority", _int(-MAX_PRIORITY, MAX_PRIORITY)),
     "schedule": ("schedule", _optional(_schedule, {})),
     "cancel_grace": ("cancel_grace_s", _optional(seconds)),
-    "on_lost": ("on_lost", _on_lost),
+    "on_lost": ("on_lost", _one_of("retry", "fail")),
     "tags": ("tags", _optional(_tags, ())),
     "title": ("title", _optional(_title, "")),
 }

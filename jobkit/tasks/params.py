@@ -23,9 +23,7 @@ from jobkit.model import InvalidParams
 from jobkit.tasks import structs
 from jobkit.tasks.limit_options import seconds_in
 from jobkit.tasks.references import ids_of
-from jobkit.tasks.specs import KINDS, Choice, ParamSpec, json_schema, plain, short_repr
-
-__all__ = ["KINDS", "Choice", "ParamSpec", "check", "describe", "json_schema", "parse_text", "plain"]
+from jobkit.tasks.specs import ParamSpec, short_repr
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _MAX_LISTED = 12
@@ -355,10 +353,7 @@ def _duration(value: Any) -> timedelta:
     if isinstance(value, str):
         seconds = seconds_in(value)
         value = _number(value.strip()) if seconds is None else seconds
-    if isinstance(value, str):
-        found: timedelta = msgspec.convert(value, timedelta)
-        return found
-    return timedelta(seconds=value)
+    return msgspec.convert(value, timedelta) if isinstance(value, str) else timedelta(seconds=value)
 
 
 def _check_text(

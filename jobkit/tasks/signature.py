@@ -1,4 +1,4 @@
-"""Parameters of a function, and binding of arguments.
+"""Parameters of a function or `Task` class, and binding of arguments.
 
 A `Signature` is made once per task (evaluating hints takes a fraction of a millisecond); binding and checking take a
 few microseconds, since every submit needs them.
@@ -9,14 +9,18 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from enum import Enum
 from typing import Any
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.hints import hints_of, spec_of, with_default
+from jobkit.tasks.hints import choices_of, hints_of, is_secret_name, spec_of, with_default
 from jobkit.tasks.params import check
 from jobkit.tasks.specs import ParamSpec, plain, with_part
+from jobkit.tasks.structs import is_struct
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -147,11 +151,13 @@ OPEN = Signature((), var_positional="args", var_keyword="kwargs")
 
 
 def signature_of(function: Callable[..., Any]) -> Signature:
-    """Return the signature of any callable; `OPEN` if it has none.
+    """Return the signature of any callable or `Task` class; `OPEN` if it has none.
 
     Raises:
         InvalidParams: an invalid annotation (a `Range` on a type that it cannot bound).
     """
+    if is_task_class(function):
+        return _signature_of_class(function)
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (ValueError, TypeError):
@@ -201,6 +207,119 @@ def _hinted(function: Any) -> Any:
     if isinstance(function, type):
         return inspect.getattr_static(function, "__init__")
     return function if inspect.isroutine(function) else getattr(type(function), "__call__", function)  # noqa: B004  # to look at, not to ask
+
+
+# -- Task classes ----------------------------------------------------------------------------------------------------
+
+#: Name of a class of param (or of a base) to kind; the first match in the MRO wins.
+_KINDS = {
+    "Integer": "int",
+    "Number": "float",
+    "Boolean": "bool",
+    "ListSelector": "list",
+    "Selector": "choice",
+    "Path": "path",
+    "CalendarDate": "date",
+    "Date": "datetime",
+    "String": "str",
+    "DataFrame": "table",
+    "Dict": "dict",
+    "Tuple": "list",
+    "List": "list",
+}
+
+
+def is_task_class(found: object) -> bool:
+    """True for subclasses of `jobkit.Task`."""
+    return isinstance(found, type) and getattr(found, "__jobkit_task_class__", False) is True
+
+
+def run_class(cls: type, *args: Any, **kwargs: Any) -> Any:
+    """Create an instance with these parameters and call its `run`; returns a coroutine if `run` is async."""
+    return cls(*args, **kwargs).run()
+
+
+def _signature_of_class(cls: Any) -> Signature:
+    """Return the signature of a `Task` class: its parameters by name, in the order of definition.
+
+    Private (`_x`) and read-only parameters and `name` are left out. Defaults that are not plain remain in the class,
+    which copies them for each instance.
+    """
+    specs, defaults = [], {}
+    for name, parameter in cls.param.objects("existing").items():
+        if name == "name" or name.startswith("_") or parameter.readonly:
+            continue
+        specs.append(_spec_of_parameter(name, parameter))
+        default = parameter.default
+        if isinstance(default, (bool, int, float, str, date, datetime, Enum)):
+            defaults[name] = default
+    defined = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))  # base classes first
+    order = {name: index for index, name in enumerate(defined)}
+    specs.sort(key=lambda spec: order.get(spec.name, 0))
+    return Signature(tuple(specs), defaults=defaults)
+
+
+def _spec_of_parameter(name: str, parameter: Any) -> ParamSpec:
+    kind = next((_KINDS[base.__name__] for base in type(parameter).__mro__ if base.__name__ in _KINDS), "any")
+    spec = ParamSpec(
+        name=name,
+        kind=kind,
+        nullable=bool(parameter.allow_None),
+        label=parameter.label if getattr(parameter, "_label", None) else "",
+        help=" ".join((parameter.doc or "").split()),
+        is_secret=is_secret_name(name),
+    )
+    if kind in ("int", "float"):
+        low, high = _bounds(parameter, kind)
+        spec = replace(spec, min=low, max=high)
+    elif kind == "list":
+        spec = _list_of_parameter(spec, parameter)
+    elif is_struct(struct := getattr(parameter, "class_", None)) and getattr(parameter, "is_instance", True):
+        of_class = spec_of(name, struct)
+        spec = replace(of_class, nullable=spec.nullable, label=spec.label, help=spec.help, is_secret=spec.is_secret)
+    elif kind == "choice":
+        names = getattr(parameter, "names", None) or {}
+        objects = list(names.values()) if names else list(parameter.objects)
+        if parameter.check_on_set is False:
+            spec = replace(spec, kind="any")
+        else:
+            picked = [value for value in objects if value is not None]
+            labels = [label for label, value in names.items() if value is not None] or None
+            is_nullable = spec.nullable or len(picked) < len(objects)
+            spec = replace(spec, nullable=is_nullable, choices=choices_of(picked, labels), objects=tuple(picked))
+    return with_default(spec, parameter.default)
+
+
+def _bounds(parameter: Any, kind: str) -> tuple[float | None, float | None]:
+    """Return inclusive bounds: an exclusive bound becomes the next number inside it."""
+    low, high = parameter.bounds or (None, None)
+    low_in, high_in = parameter.inclusive_bounds
+    if low is not None and not low_in:
+        low = math.floor(low) + 1 if kind == "int" else math.nextafter(low, math.inf)
+    if high is not None and not high_in:
+        high = math.ceil(high) - 1 if kind == "int" else math.nextafter(high, -math.inf)
+    return low, high
+
+
+def _list_of_parameter(spec: ParamSpec, parameter: Any) -> ParamSpec:
+    if hasattr(parameter, "length"):  # a Tuple
+        item = (
+            ParamSpec(name="item", kind="float")
+            if any(base.__name__.startswith("Numeric") for base in type(parameter).__mro__)
+            else None
+        )
+        return replace(spec, min=parameter.length, max=parameter.length, item=item, container=tuple)
+    objects = getattr(parameter, "objects", None)
+    if objects:
+        objects = list(objects)
+        item = ParamSpec(name="item", kind="choice", choices=choices_of(objects), objects=tuple(objects))
+        return replace(spec, item=item)
+    low, high = getattr(parameter, "bounds", None) or (None, None)
+    kind = {int: "int", float: "float", str: "str", bool: "bool"}.get(getattr(parameter, "item_type", None) or object)
+    return replace(spec, min=low or None, max=high, item=ParamSpec(name="item", kind=kind) if kind else None)
+
+
+# -- names ----------------------------------------------------------------------------------------------------
 
 
 def part_of(spec: ParamSpec, path: str) -> ParamSpec:

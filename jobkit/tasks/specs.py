@@ -1,4 +1,4 @@
-"""`ParamSpec`: the description of one parameter of a task, as data.
+"""`ParamSpec`: the description of one parameter of a task, as data; `Range`: its bounds in an annotation.
 
 A spec is sent as JSON: dashboard, command line and HTTP build forms and check arguments without importing the task's
 code. Python objects that JSON cannot represent (objects of choices, container types) exist in this process only. Values
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -20,6 +20,7 @@ from uuid import UUID
 
 import msgspec
 
+from jobkit.model import InvalidParams
 from jobkit.tasks import structs
 
 #: Every `ParamSpec.kind`, and the type that JSON Schema calls it.
@@ -44,6 +45,36 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "table": {"type": "array", "items": {"type": "object"}},
     "any": {},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Smallest and largest allowed value, both inclusive: `n: Annotated[int, jobkit.Range(1, 100)] = 10`.
+
+    Args:
+        min: smallest number, or None for no limit. For text and lists, the minimum length.
+        max: largest number, or None for no limit.
+
+    Raises:
+        InvalidParams: a bound is not a number, or `min` is above `max`.
+
+    Numbers are bounded by value, text by number of characters, lists and tuples by number of items.
+    """
+
+    min: float | None = None
+    max: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("min", "max"):
+            bound = getattr(self, name)
+            if bound is None:
+                continue
+            if isinstance(bound, bool) or not isinstance(bound, (int, float)) or math.isnan(bound):
+                raise InvalidParams(f"Range {name} must be a number or None, not {bound!r}", name)
+            if math.isinf(bound):  # no limit; JSON has no infinity
+                object.__setattr__(self, name, None)
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise InvalidParams(f"Range min must not be above max, but {self.min!r} is above {self.max!r}", "min")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +133,11 @@ class ParamSpec:
     def to_json(self) -> dict[str, Any]:
         """Return JSON of everything except Python objects; fields with their default value are left out."""
         out: dict[str, Any] = {"name": self.name, "kind": self.kind}
-        if not self.required:
-            out["required"] = False
+        for name in _PLAIN:
+            if (value := getattr(self, name)) != _DEFAULTS[name]:
+                out[name] = value
         if self.has_default:
             out["default"] = self.default
-        for name in ("default_text", "nullable", "type_name", "label", "help", "is_secret"):
-            if value := getattr(self, name):
-                out[name] = value
-        for name in ("min", "max"):
-            if (bound := getattr(self, name)) is not None:
-                out[name] = bound
         if self.choices:
             out["choices"] = [[choice.label, choice.value] for choice in self.choices]
         if self.item is not None:
@@ -123,26 +149,22 @@ class ParamSpec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ParamSpec:
         """Return the spec that `to_json` wrote. Unknown fields are ignored; an unknown kind is "any"."""
-        kind = data.get("kind", "any")
-        item = data.get("item")
+        kind, item = data.get("kind", "any"), data.get("item")
         return cls(
             name=data["name"],
             kind=kind if kind in KINDS else "any",
-            required=data.get("required", True),
             has_default="default" in data,
             default=data.get("default"),
-            default_text=data.get("default_text", ""),
-            nullable=data.get("nullable", False),
-            min=data.get("min"),
-            max=data.get("max"),
             choices=tuple(Choice(label, value) for label, value in data.get("choices", ())),
             item=None if item is None else cls.from_json(item),
             parts=tuple(cls.from_json(part) for part in data.get("parts", ())),
-            type_name=data.get("type_name", ""),
-            label=data.get("label", ""),
-            help=data.get("help", ""),
-            is_secret=data.get("is_secret", False),
+            **{name: data[name] for name in _PLAIN if name in data},
         )
+
+
+#: Fields of a spec that are the same in JSON, and are left out if they have their default.
+_PLAIN = ("required", "default_text", "nullable", "type_name", "label", "help", "is_secret", "min", "max")
+_DEFAULTS = {f.name: f.default for f in fields(ParamSpec)}
 
 
 def json_schema(specs: Iterable[ParamSpec], *, allow_extra: bool = False) -> dict[str, Any]:

@@ -130,32 +130,30 @@ def _made(factory: Any) -> Any:
 
 
 def _dataclass(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
-    none = dataclasses.MISSING
     return [
         Field(
             each.name,
             hints.get(each.name, Any),
-            each.default if each.default is not none
-            else _made(each.default_factory) if each.default_factory is not none
-            else MISSING,
+            _default(each, dataclasses.MISSING),
             help=str(each.metadata.get("help") or each.metadata.get("description") or ""),
         )
         for each in dataclasses.fields(cls)
         if each.init
-    ]  # fmt: skip
+    ]
 
 
 def _msgspec(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
     return [
-        Field(
-            each.name,
-            hints.get(each.name, Any),
-            each.default if each.default is not msgspec.NODEFAULT
-            else _made(each.default_factory) if each.default_factory is not msgspec.NODEFAULT
-            else MISSING,
-        )
+        Field(each.name, hints.get(each.name, Any), _default(each, msgspec.NODEFAULT))
         for each in msgspec.structs.fields(cls)
-    ]  # fmt: skip
+    ]
+
+
+def _default(field: Any, none: object) -> Any:
+    """Return the default of a field that has `default` and `default_factory`, each `none` if there is none."""
+    if field.default is not none:
+        return field.default
+    return MISSING if field.default_factory is none else _made(field.default_factory)
 
 
 def _attrs(cls: Any, hints: Mapping[str, Any]) -> list[Field]:

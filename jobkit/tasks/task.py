@@ -18,9 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from jobkit.model import InvalidParams, UnknownTask
-from jobkit.tasks import binding
-from jobkit.tasks.classes import is_task_class, run_class, signature_of_class
+from jobkit.model import InvalidParams, JobkitError, UnknownTask
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import (
     SubmitOptions,
@@ -29,7 +27,7 @@ from jobkit.tasks.options import (
     check_submit_options,
     effective_options,
 )
-from jobkit.tasks.signature import Signature, signature_of
+from jobkit.tasks.signature import Signature, is_task_class, run_class, signature_of
 from jobkit.tasks.specs import ParamSpec as Spec
 from jobkit.tasks.specs import documented
 
@@ -40,6 +38,30 @@ R = TypeVar("R")
 _MOST_PATHS = 20
 
 _NAME = re.compile(r"[\w.:-]{1,200}")
+
+
+class Hooks:
+    """Functions by which a task reaches rooms that this one must not import; `jobkit/__init__.py` sets them.
+
+    Attributes:
+        default_kit: returns the process-wide kit.
+        form: returns the form of a task.
+        show: displays the form of a task in the current notebook cell; returns False if that is not possible.
+    """
+
+    default_kit: Callable[[], Any] | None = None
+    form: Callable[[Any], Any] | None = None
+    show: Callable[[Any], bool] | None = None
+
+    def kit(self) -> Any:
+        """Return the default kit. Raises JobkitError if no kit is set; `import jobkit` sets it."""
+        if self.default_kit is None:
+            raise JobkitError("a task can be submitted once jobkit is imported: write import jobkit")
+        return self.default_kit()
+
+
+#: The hooks of this process.
+hooks = Hooks()
 
 
 class TaskDef(Generic[P, R]):
@@ -87,7 +109,7 @@ class TaskDef(Generic[P, R]):
             InvalidParams: an argument is missing, unknown or not allowed; nothing was stored.
             StoreUnavailable: the store did not answer.
         """
-        return binding.kit().submit(self, *args, **kwargs)
+        return hooks.kit().submit(self, *args, **kwargs)
 
     def options(self, **options: Any) -> BoundTask[P, R]:
         """Return the task with other options for its next submissions: `simulate.options(queue="gpu").submit(10)`.
@@ -104,24 +126,24 @@ class TaskDef(Generic[P, R]):
 
     def map(self, items: Iterable[Any], *, stop_when: Any = None) -> Any:
         """Submit the task once for each mapping of arguments; returns a `Batch`. `stop_when`: see `Batch.stop_when`."""
-        return binding.kit().map(self, items, stop_when=stop_when)
+        return hooks.kit().map(self, items, stop_when=stop_when)
 
     def sweep(self, **axes: Any) -> Any:
         """Submit the task once for each combination of the values of `axes`; returns a `Batch`. See `Kit.sweep`."""
-        return binding.kit().sweep(self, **axes)
+        return hooks.kit().sweep(self, **axes)
 
     def form(self) -> Any:
         """Return a form with a field for each parameter and a submit button."""
-        if binding.form is None:
+        if hooks.form is None:
             raise InvalidParams("forms need panel: write import jobkit, and install panel if it is missing")
-        return binding.form(self)
+        return hooks.form(self)
 
     # -- what it takes and if it is -----------------------------------------------------------------------------
 
     @functools.cached_property
     def signature(self) -> Signature:
         """Its parameters. Computed at first use, when the names in its hints are defined."""
-        return signature_of_class(self.function) if is_task_class(self.function) else signature_of(self.function)
+        return signature_of(self.function)
 
     @functools.cached_property
     def params(self) -> tuple[Spec, ...]:
@@ -262,12 +284,8 @@ class TaskDef(Generic[P, R]):
 
     def _ipython_display_(self) -> None:
         """Show its form in a notebook."""
-        if binding.show is None or not binding.show(self):
+        if hooks.show is None or not hooks.show(self):
             raise NotImplementedError  # IPython tries the next representation
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        bundle = binding.display(self) if binding.display is not None else None
-        return bundle or {"text/plain": repr(self)}
 
 
 class BoundTask(Generic[P, R]):
@@ -281,15 +299,15 @@ class BoundTask(Generic[P, R]):
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Submit the task with these options; see `TaskDef.submit`."""
-        return binding.kit().options(**self.given).submit(self.task, *args, **kwargs)
+        return hooks.kit().options(**self.given).submit(self.task, *args, **kwargs)
 
     def map(self, items: Iterable[Any], *, stop_when: Any = None) -> Any:
         """Submit the task once for each mapping of arguments; returns a `Batch`."""
-        return binding.kit().options(**self.given).map(self.task, items, stop_when=stop_when)
+        return hooks.kit().options(**self.given).map(self.task, items, stop_when=stop_when)
 
     def sweep(self, **axes: Any) -> Any:
         """Submit the task once for each combination; returns a `Batch`."""
-        return binding.kit().options(**self.given).sweep(self.task, **axes)
+        return hooks.kit().options(**self.given).sweep(self.task, **axes)
 
     def options(self, **options: Any) -> BoundTask[P, R]:
         """Return the task with these options, overridden by `options`."""

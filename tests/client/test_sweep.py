@@ -9,7 +9,7 @@ import pytest
 
 from jobkit.client.sweep import sweep_of
 from jobkit.model import InvalidParams
-from jobkit.tasks.range import Range
+from jobkit.tasks.specs import Range
 
 
 def test_a_grid_has_every_combination_the_last_axis_fastest() -> None:

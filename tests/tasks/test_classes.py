@@ -13,7 +13,7 @@ import param
 import pytest
 
 from jobkit.model import InvalidParams
-from jobkit.tasks import Task, TaskDef, binding, load_ref, registry, target_of
+from jobkit.tasks import Task, TaskDef, hooks, load_ref, registry, target_of
 
 
 class Simulate(Task, queue="gpu", timeout=60):
@@ -143,7 +143,7 @@ def test_submit_goes_to_the_default_kit(monkeypatch: pytest.MonkeyPatch) -> None
         def submit(self, task: Any, *args: Any, **kwargs: Any) -> Any:
             return task.name, args, kwargs
 
-    monkeypatch.setattr(binding, "default_kit", Kit)
+    monkeypatch.setattr(hooks, "default_kit", Kit)
 
     assert Simulate.submit(n=5) == ("Simulate", (), {"n": 5})
 

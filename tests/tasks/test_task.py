@@ -17,7 +17,7 @@ import cloudpickle
 import pytest
 
 from jobkit.model import InvalidParams, JobkitError, UnknownTask
-from jobkit.tasks import BoundTask, TaskDef, binding, load_ref, registry, source_dir, target_of, task
+from jobkit.tasks import BoundTask, TaskDef, hooks, load_ref, registry, source_dir, target_of, task
 
 
 @task
@@ -153,14 +153,14 @@ def test_task_of_a_script_travels_by_value_without_registry_or_kit(tmp_path: Pat
         """
         import subprocess, sys
         import cloudpickle
-        from jobkit.tasks import binding, registry, task
+        from jobkit.tasks import hooks, registry, task
 
         class Kit:
             def __reduce__(self):
                 raise RuntimeError("a kit must not travel")
 
         kit = Kit()
-        binding.default_kit = lambda: kit
+        hooks.default_kit = lambda: kit
 
         @task(queue="gpu")
         def fact(n: int) -> int:
@@ -209,7 +209,7 @@ class Recorder:
 @pytest.fixture
 def kit(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     kit = Recorder()
-    monkeypatch.setattr(binding, "default_kit", lambda: kit)
+    monkeypatch.setattr(hooks, "default_kit", lambda: kit)
     return kit
 
 
@@ -229,7 +229,7 @@ def test_wrong_option_is_refused_before_submit() -> None:
 
 
 def test_submit_without_a_kit_is_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binding, "default_kit", None)
+    monkeypatch.setattr(hooks, "default_kit", None)
 
     with pytest.raises(JobkitError, match="import jobkit"):
         twice_as_much.submit(3)

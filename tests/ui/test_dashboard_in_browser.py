@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.params import Choice, ParamSpec
+from jobkit.tasks.specs import Choice, ParamSpec
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage

@@ -12,7 +12,7 @@ import pytest
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.store.grammar import read_search
 from jobkit.store.query import Query, QueryPage
-from jobkit.tasks.params import Choice, ParamSpec
+from jobkit.tasks.specs import Choice, ParamSpec
 from jobkit.ui.form.form_values import read_field, read_form, read_options
 from jobkit.ui.form.task_form import lead
 from jobkit.ui.jobs.board import Board

@@ -16,7 +16,8 @@ from datetime import datetime
 from typing import Any
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.params import ParamSpec, check, describe, parse_text
+from jobkit.tasks.params import check, describe, parse_text
+from jobkit.tasks.specs import ParamSpec
 
 #: Jobs of one sweep from a page.
 MOST_POINTS = 10_000

@@ -14,7 +14,7 @@ from jobkit.schedules.timing import checked_count, checked_rules, timing
 from jobkit.schedules.words import moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.options import seconds
+from jobkit.tasks.limit_options import seconds
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.form.form_values import read_form
 
