@@ -75,10 +75,9 @@ def private_redis() -> Iterator[tuple[str, Path]]:
     binary = str(find_server().path)  # the server that jobkit would use
     folder = Path(tempfile.mkdtemp(prefix="jkb-"))
     port = free_port()
-    server = subprocess.Popen(
-        [binary, "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)],
-        stdout=subprocess.DEVNULL,
-    )
+    options = ["--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    options += ["--hash-max-listpack-value", "1024"]  # as the embedded server
+    server = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL)
     try:
         url = f"redis://127.0.0.1:{port}/0"
         with redis.Redis.from_url(url) as client:

@@ -243,6 +243,8 @@ def config_text(home: Home, binary: ServerBinary) -> str:
         # A queue that evicts keys loses jobs.
         "maxmemory 0",
         "maxmemory-policy noeviction",
+        # Records with values up to this size (bytes) are stored packed, in half the memory.
+        "hash-max-listpack-value 1024",
         # Tolerate a client that reads slowly for a moment; disconnect one that never reads.
         "client-output-buffer-limit pubsub 64mb 32mb 60",
         "timeout 0",

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from jobkit.model import FailureGroup, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
+from jobkit.model import EventType, FailureGroup, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.people import AuditEntry
 from jobkit.model.snapshot import WIRE, changes, finite_or_none
 from jobkit.store.query import Brief
@@ -221,27 +221,55 @@ _JSON_FIELDS = frozenset({"error", "usage"})
 def snapshot(record: Mapping[bytes, bytes]) -> JobSnapshot:
     """Return the snapshot in a job's hash, with its stored history."""
     fields: dict[str, Any] = {}
-    history: list[JobEvent] = []
+    events: list[JobEvent] = []
     for key, value in record.items():
         name = key.decode()
         if name in WIRE:
             fields[name] = _unjson(value) if name in _JSON_FIELDS else value.decode()
         elif name[0] == "e" and name[1:].isdigit():
-            history.append(JobEvent.from_wire(_unjson(value)))
-    history.sort(key=lambda event: event.seq)
+            events.append(JobEvent.from_wire(_unjson(value)))
     numbers = _unjson(b"{" + record[b"p"] + b"}") if b"p" in record else {}
+    spec, seq = JobSpec.from_wire(_unjson(record[b"spec"])), int(record[b"seq"])
     return JobSnapshot(
-        spec=JobSpec.from_wire(_unjson(record[b"spec"])),
-        seq=int(record[b"seq"]),
+        spec=spec,
+        seq=seq,
         rev=int(record.get(b"rev", 0)),
         done=finite_or_none(numbers.get("done")),
         total=finite_or_none(numbers.get("total")),
         message=str(numbers.get("message") or ""),
         awaits=str(numbers.get("awaits") or "") if record[b"state"] == b"running" else "",
         typical_s=finite_or_none(numbers.get("typical_s")),
-        history=tuple(history),
+        history=history(spec.id, seq, fields, events),
         **changes(fields),
     )
+
+
+#: The start of the only attempt is among so many first events if it is implied, in `lua/lib/queue.lua`.
+_FIRST_EVENTS = 20
+
+
+def history(job_id: str, seq: int, fields: Mapping[str, Any], stored: Iterable[JobEvent]) -> tuple[JobEvent, ...]:
+    """Return a job's events in order: the stored ones, and those that are implied by the other fields of its record.
+
+    These are the submit of a queued job, the start of its only attempt, and the successful end of that attempt.
+    """
+    events = {event.seq: event for event in stored}
+
+    def add(seq: int, kind: EventType, state: JobState, time: str, data: Mapping[str, Any]) -> None:
+        if seq not in events and time in fields:
+            at_ms = int(fields[time])
+            events[seq] = JobEvent(job_id, seq, kind, at_ms, {"state": state.value, **data, time: at_ms})
+
+    add(1, EventType.SUBMITTED, JobState.QUEUED, "submitted", {})
+    if fields.get("attempt") == "1":
+        if fields["state"] == JobState.SUCCEEDED:
+            outcome = {name: fields[name] for name in ("summary", "usage") if name in fields}
+            add(seq, EventType.SUCCEEDED, JobState.SUCCEEDED, "finished", outcome)
+        missing = [n for n in range(2, min(seq, _FIRST_EVENTS) + 1) if n not in events]
+        if len(missing) == 1:
+            attempt = {"attempt": 1, "worker": fields.get("worker", "")}
+            add(missing[0], EventType.STARTED, JobState.RUNNING, "started", attempt)
+    return tuple(events[n] for n in sorted(events))
 
 
 class _Spec(msgspec.Struct):

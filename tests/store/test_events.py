@@ -246,3 +246,23 @@ async def test_an_id_before_the_first_event_of_all_misses_nothing(store: RedisSt
 
 async def trim(store: RedisStore, keep: int) -> None:
     await store.redis.xtrim(f"{store.prefix}events", maxlen=keep, approximate=False)
+
+
+async def test_events_that_a_record_implies_read_as_they_were_published(
+    store: RedisStore, hub: EventHub, heard: Heard
+) -> None:
+    """The submit, the start and the successful end of an only attempt are not stored as events."""
+    hub.listen(heard.append)
+    await hub.ready()
+
+    await store.finish([ending(await started(store, "once"), summary="1", usage={"cpu_s": 0.5})])
+    await store.finish([ending(await started(store, "twice"), "released", reason="drained")])
+    [again] = await claim(store)
+    await store.finish([ending(again, summary="2")])
+    await hub.flush()
+
+    for id in ("once", "twice"):
+        published = [event for event in heard if event.job_id == id]
+        assert list((await snapshot(store, id)).history) == published
+    stored = await store.redis.hkeys(f"{store.prefix}job:once")
+    assert not [name for name in stored if name[:1] == b"e"]

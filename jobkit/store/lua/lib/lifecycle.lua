@@ -1,5 +1,15 @@
 -- The life of a job: submitted, freed by the jobs that it needs, cancelled, lost, ended.
 
+-- True if the record's own fields tell everything about a successful end; a later version may add more to the event.
+local IN_RECORD = {state = true, finished = true, summary = true, usage = true}
+local function is_implied(rec, state, data)
+  if state ~= 'succeeded' or rec.attempt ~= 1 then return false end
+  for name in pairs(data) do
+    if not IN_RECORD[name] then return false end
+  end
+  return true
+end
+
 -- The end of a job's life: out of every queue, kept for `ttl_ms`. Those that wait for its result go on, or end as well.
 function Lifecycle.conclude(rec, state, kind, data, set, ttl_ms, rider)
   if rec.arq then Arq.finish(rec, state, data) end
@@ -19,7 +29,7 @@ function Lifecycle.conclude(rec, state, kind, data, set, ttl_ms, rider)
   data.state, data.finished = state, NOW
   local n = #set
   set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'state', state, 'finished', NOW
-  Records.emit(rec, kind, data, set, rider)
+  Records.emit(rec, kind, data, set, rider, is_implied(rec, state, data))
   call('ZADD', P .. 'expiry', NOW + ttl_ms, rec.id)
   call('PEXPIRE', P .. 'job:' .. rec.id, ttl_ms)
   call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)
@@ -136,13 +146,13 @@ function Lifecycle.lose(rec, max_losses, ttl_ms, where, usage)
   where = where or 'worker ' .. rec.worker .. ' died or lost contact while it ran attempt ' .. rec.attempt
   if rec.cancel then
     Lifecycle.conclude(rec, 'cancelled', 'cancelled', {losses = rec.losses, reason = 'cancelled; its ' .. where, usage = usage},
-      {'losses', rec.losses}, ttl_ms)
+      {'losses', rec.losses, 'token', ''}, ttl_ms)
   elseif rec.losses >= max_losses or Records.wish(rec, 'on_lost') == 'fail' then
     local err = {kind = 'lost', type = 'lost', traceback = deaths(rec, where), where = '',
       message = rec.losses >= max_losses and 'its workers died ' .. rec.losses .. ' times while running it; last, ' .. where
         or where .. "; it is not run again, since it was submitted with on_lost='fail'"}
     Lifecycle.conclude(rec, 'failed', 'failed', {losses = rec.losses, error = err, usage = usage},
-      {'losses', rec.losses, 'error', cjson.encode(err)}, ttl_ms)
+      {'losses', rec.losses, 'token', '', 'error', cjson.encode(err)}, ttl_ms)
   else
     Records.move(rec, 'queued')
     Records.emit(rec, 'lost', {state = 'queued', losses = rec.losses, reason = where, usage = usage},
@@ -278,7 +288,7 @@ function Lifecycle.submit(client, args, first)
       if queue ~= last_queue then call('SADD', P .. 'queues', queue) end
       last_queue = queue
       if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
-      Records.emit(rec, 'submitted', data .. '}', set)
+      Records.emit(rec, 'submitted', data .. '}', set, nil, state == 'queued')
       rec.client = client -- not before: the reply tells the submitter as much as the first event
       if terms then Dedup.submitted(rec) end
       if other then

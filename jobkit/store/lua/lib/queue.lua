@@ -1,6 +1,7 @@
 -- How a queued job comes to a worker: handed over when one is idle, else ready in its queue until a worker claims it.
 
 local PRIORITY_US = 600 * 1000000 -- one point of priority is worth ten minutes of waiting: no job starves
+local FIRST_EVENTS = 20           -- the first start is stored as an event if it is not among them
 local SUSPECT = 2                 -- a job that lost so many workers is the only such one of its next worker
 
 -- The place of a job in its line that has waited since then, and the other way round.
@@ -16,6 +17,26 @@ function Queue.is_suspect(rec)
   return rec.losses >= SUSPECT
 end
 
+-- The JSON text of a worker's name. Most calls are of the same worker as the last one.
+local quoted_name, quoted_json
+local function quoted(worker)
+  if worker ~= quoted_name then quoted_name, quoted_json = worker, cjson.encode(worker) end
+  return quoted_json
+end
+
+-- The second attempt replaces the fields that implied the start of the first one: it is stored as an event now.
+local function keep_first_start(rec)
+  local key = P .. 'job:' .. rec.id
+  for seq = 2, math.min(rec.seq, FIRST_EVENTS) do
+    if call('HEXISTS', key, 'e' .. seq) == 0 then
+      local started = number(call('HGET', key, 'started'))
+      call('HSET', key, 'e' .. seq, cjson.encode({id = rec.id, seq = seq, type = 'started', at = started,
+        data = {state = 'running', attempt = 1, worker = rec.worker, started = started}}))
+      return
+    end
+  end
+end
+
 -- Gives a queued job to a worker: a new attempt, a new token, a lease. Returns what the worker needs to run it; nil for
 -- one that turns out not to be ours to run, and then its life here is over.
 function Queue.start(rec, worker, lease_ms)
@@ -26,16 +47,18 @@ function Queue.start(rec, worker, lease_ms)
     Arq.disown(rec)
     return nil
   end
+  if rec.attempt == 2 then keep_first_start(rec) end
   rec.worker = worker
   call('ZADD', P .. 'leases', NOW + lease_ms, rec.id)
   if rec.attempt > 1 or rec.terms then call('HDEL', key, 'p') end
   if rec.gates then Limits.take_places(rec, worker) end
   if Queue.is_suspect(rec) then call('HSET', P .. 'worker:' .. worker, 'suspect', rec.id) end
   Records.move(rec, 'running')
-  local data = '{"state":"running","attempt":' .. rec.attempt .. ',"worker":' .. cjson.encode(worker) .. ',"started":' .. NOW .. '}'
+  local data = '{"state":"running","attempt":' .. rec.attempt .. ',"worker":' .. quoted(worker) .. ',"started":' .. NOW .. '}'
   Records.emit(rec, 'started', data,
-    {'state', 'running', 'attempt', rec.attempt, 'worker', worker, 'token', rec.token, 'started', NOW})
-  return '{"token":' .. cjson.encode(rec.token) .. ',"id":"' .. rec.id .. '","attempt":' .. rec.attempt .. ',"retried":' .. rec.retried
+    {'state', 'running', 'attempt', rec.attempt, 'worker', worker, 'token', rec.token, 'started', NOW}, nil,
+    rec.attempt == 1 and rec.seq < FIRST_EVENTS)
+  return '{"token":' .. string.sub(quoted(worker), 1, -2) .. ':' .. rec.attempt .. '","id":"' .. rec.id .. '","attempt":' .. rec.attempt .. ',"retried":' .. rec.retried
     .. ',"losses":' .. rec.losses .. ',"started":' .. NOW .. ',"us":' .. string.format('%.0f', tonumber(rec.us)) .. ',"spec":' .. rec.spec .. '}\n'
     .. (call('GET', P .. 'args:' .. rec.id) or '')
 end

@@ -21,8 +21,9 @@ end
 
 -- Writes the next numbered event and the fields that change with it, then publishes the event.
 -- `set` is a flat list of field, value; `data` is what the event carries, or the JSON text of it; `rider` are bytes for the
--- submitter alone.
-function Records.emit(rec, kind, data, set, rider)
+-- submitter alone. An event that `is_implied` by the record's other fields is not stored with it: `history` in wire.py
+-- restores it.
+function Records.emit(rec, kind, data, set, rider, is_implied)
   local key, seq = P .. 'job:' .. rec.id, rec.seq + 1
   rec.seq = seq
   local head = '{"id":"' .. rec.id .. '","seq":' .. seq .. ',"type":"' .. kind .. '","at":' .. NOW .. ',"data":'
@@ -36,7 +37,8 @@ function Records.emit(rec, kind, data, set, rider)
     err.traceback, err.source = traceback, source
   end
   local n = #set
-  set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'seq', seq, 'e' .. seq, kept
+  set[n + 1], set[n + 2] = 'seq', seq
+  if not is_implied then set[n + 3], set[n + 4] = 'e' .. seq, kept end
   call('HSET', key, unpack(set))
   if seq > HISTORY_HEAD + HISTORY_TAIL then call('HDEL', key, 'e' .. (seq - HISTORY_TAIL)) end
   call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'e', kept)

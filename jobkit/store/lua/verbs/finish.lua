@@ -10,17 +10,17 @@ verb('finish', ALSO_WHEN_FULL, function(args)
     local data, ttl_ms, delay_ms = options.data, options.ttl_ms, options.delay_ms or 0
     local rec = Records.read(id)
     local answer = 0
-    if rec and rec.fin == token then
+    if rec and rec.cancel and (outcome == 'retried' or outcome == 'released') then outcome = 'cancelled'; data.error = nil end
+    if rec and (rec.fin == token or (rec.token == token and rec.state == outcome)) then
       answer = 2
     elseif rec and rec.state == 'running' and rec.token == token then
       answer = 1
       if options.folder then call('HSET', P .. 'filed', id, options.folder) end
-      local set = {'fin', token}
-      if rec.cancel and (outcome == 'retried' or outcome == 'released') then outcome = 'cancelled'; data.error = nil end
+      local set = {}
       if data.usage then set[#set + 1] = 'usage'; set[#set + 1] = cjson.encode(data.usage) end
       if data.error then set[#set + 1] = 'error'; set[#set + 1] = cjson.encode(data.error) end
       if outcome == 'lost' or (outcome == 'released' and Records.wish(rec, 'on_lost') == 'fail') then
-        call('HSET', P .. 'job:' .. id, unpack(set))
+        call('HSET', P .. 'job:' .. id, 'fin', token, unpack(set))
         Lifecycle.lose(rec, data.max_losses or math.huge, ttl_ms, data.reason, data.usage)
       elseif outcome == 'succeeded' or outcome == 'failed' or outcome == 'cancelled' then
         if data.summary then set[#set + 1] = 'summary'; set[#set + 1] = data.summary end
@@ -32,7 +32,8 @@ verb('finish', ALSO_WHEN_FULL, function(args)
         call('ZREM', P .. 'leases', id)
         if rec.terms then Limits.leave_places(rec) end
         data.summary = nil
-        set[#set + 1] = 'token'; set[#set + 1] = ''
+        local n = #set
+        set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'token', '', 'fin', token
         if outcome == 'retried' then
           rec.retried = rec.retried + 1
           data.retried = rec.retried

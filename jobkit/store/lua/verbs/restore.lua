@@ -32,7 +32,8 @@ verb('restore', UNLESS_FULL, function(args)
       call('SADD', P .. 'queues', rec.queue)
       local kept = call('HMGET', key, 'error', 'e' .. rec.seq)
       if state == 'failed' then Failures.add(rec, kept[1] and object(kept[1]) or {}) end
-      if kept[2] then call('PUBLISH', P .. 'all', kept[2]) end -- pages that did not know the job read it
+      local event = kept[2] or '{"id":"' .. id .. '","seq":' .. rec.seq .. ',"type":"' .. state .. '","at":' .. NOW .. ',"data":{}}'
+      call('PUBLISH', P .. 'all', event) -- pages that did not know the job read it
     end
     answers[#answers + 1] = is_new and 1 or 0
     i = i + 6 + 2 * bodies
