@@ -77,7 +77,7 @@ def test_time_left_is_as_coarse_as_it_is_uncertain(seconds: float, text: str) ->
     assert fmt.time_left(seconds) == text
 
 
-def test_no_time_left_is_shown_where_none_is_known() -> None:
+def test_no_time_left_is_shown_if_it_is_unknown() -> None:
     assert [fmt.time_left(s) for s in (None, -1, float("inf"))] == ["", "", ""]
 
 

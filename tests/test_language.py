@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 DOCS = sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
 
-#: Folders and pages that are checked. Not yet: `tests`.
+#: Folders and pages that are checked.
 CLEAN = (
     "README.md",
     "CHANGELOG.md",
@@ -28,6 +28,7 @@ CLEAN = (
     *(f"docs/{page}" for page in DOCS),
     "jobkit",
     "benchmarks",
+    "tests",
 )
 
 #: "in a process of its own and ..."; "of its own workers" is fine.
@@ -113,7 +114,8 @@ def findings(path: Path) -> Iterator[str]:
 def files(name: str) -> list[Path]:
     path = (ROOT / name).resolve()
     suffixes = {".py", ".md", *_COMMENTS}
-    return sorted(each for each in path.rglob("*") if each.suffix in suffixes) if path.is_dir() else [path]
+    found = sorted(each for each in path.rglob("*") if each.suffix in suffixes) if path.is_dir() else [path]
+    return [each for each in found if each != Path(__file__).resolve()]  # it names what it finds
 
 
 @pytest.mark.parametrize("name", CLEAN)

@@ -21,7 +21,7 @@ from jobkit.model import JobkitError
 from jobkit.own_machine import ClientConnection, RequestSender, ServerConfig, decide, is_host_among, tcp_peer_uid
 from jobkit.settings import Settings
 
-#: Another user: `nobody` on most systems.
+#: Another user, the one without rights on most systems.
 STRANGER = 65534
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says whose a TCP connection is")

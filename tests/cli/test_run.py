@@ -322,7 +322,7 @@ def test_an_idle_home_stops_its_real_workers_too(fresh: Terminal) -> None:
     wait_until(lambda: not home.is_supervised(), what="the idle stop")
     wait_until(lambda: not processes_of(fresh.home), what="everything to end")
     log = (fresh.home / "logs" / "supervisor.log").read_text()
-    assert "nobody needs the server any more" in log
+    assert "the server is idle; stopping it" in log
 
 
 @pytest.mark.nightly

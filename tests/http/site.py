@@ -78,7 +78,7 @@ class Site:
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
         running = asyncio.create_task(server._serve())
-        while not server.started:  # noqa: ASYNC110  # it tells nobody
+        while not server.started:  # noqa: ASYNC110  # it has no event for that
             await asyncio.sleep(0.01)
         self.port = server.servers[0].sockets[0].getsockname()[1]
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)

@@ -282,12 +282,12 @@ def test_a_card_without_a_kernel_says_so_and_a_saved_notebook_shows_the_last_sta
 
     # The saved notebook in another page: trusted, and as another user gets it.
     copy = nbformat.read(saved, 4)
-    copy.cells.append(nbformat.v4.new_markdown_cell("This one nobody has signed."))
+    copy.cells.append(nbformat.v4.new_markdown_cell("This cell is not signed."))
     nbformat.write(copy, folder / "copy.ipynb")
     for name in ("walk", "copy"):
         page.goto(url.replace("/lab/", f"/lab/workspaces/{name}/").replace("walk.ipynb", f"{name}.ipynb"))
         start_kernel(page)
-        assert page.locator(".jp-MarkdownOutput:has-text('nobody has signed')").count() == (name == "copy")
+        assert page.locator(".jp-MarkdownOutput:has-text('is not signed')").count() == (name == "copy")
         saved_card.wait_for()
         page.wait_for_function("() => !document.body.innerText.includes('Loading widget')")
         assert re.search(r"Running[\s\S]*\d+ / 10,000[\s\S]*kit\.get\('", saved_card.inner_text())

@@ -1,4 +1,4 @@
-"""A stage, a server with a page on it, and a browser that looks at it."""
+"""A stage, a server with a page, and a browser that opens it."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-#: A session ends soon after its window was closed, so that a test can see it end.
+#: A session ends soon after its window is closed, so that tests can wait for its end.
 _SHORT = {"unused_session_lifetime_milliseconds": 3_000, "check_unused_sessions_milliseconds": 100}
 
 
 class Window:
-    """Browser windows that note what they ask of the network and what goes wrong in them."""
+    """Browser windows that record their network requests and errors."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
@@ -81,7 +81,7 @@ class Window:
 
 @pytest.fixture
 def window(browser: Browser) -> Iterator[Window]:
-    """Windows of this test; at its end: no error in any of them, and nothing asked of another host."""
+    """Windows of this test; at its end none may have an error or a request to another host."""
     made = Window(browser)
     yield made
     made.close()
@@ -126,7 +126,7 @@ def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
 
 
 async def _end_sessions(server: Any) -> None:
-    """What a page has left behind would hear of changes (`pn.state.busy`) on a loop that is closed by then."""
+    """Remaining watchers of a page would react to changes (`pn.state.busy`) on a loop that is closed by then."""
     for connection in list(server._tornado._clients):
         connection.detach_session()
     for context in server._tornado._applications.values():
@@ -143,14 +143,14 @@ async def _end_rest() -> None:
 
 
 def text_of(page: Page, selector: str) -> str:
-    """The text that is on the screen now; "" where there is none."""
+    """Return the text that is on the screen now; "" if there is none."""
     found = page.locator(selector)
     return (found.first.inner_text() if found.count() else "").strip()
 
 
 @pytest.fixture(autouse=True)
 def _own_registry() -> Iterator[None]:
-    """Pages show the tasks that a test makes known, and none that other tests have imported."""
+    """Separate registry: pages show only tasks of this test, not those that other tests have imported."""
     before = dict(registry._tasks)
     registry._tasks.clear()
     yield

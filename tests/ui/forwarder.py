@@ -12,8 +12,8 @@ from tests.support import wait_until
 
 
 class Forwarder:
-    """Listens on 127.0.0.1 and hands requests below `/prefix` to `port`, with the prefix or without it; with `tls` it
-    ends that, and says so."""
+    """Listener on 127.0.0.1 that forwards requests below `/prefix` to `port`, with or without the prefix; with `tls` it
+    terminates TLS and adds the header for that."""
 
     def __init__(self, prefix: str, *, strips: bool, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
@@ -29,7 +29,7 @@ class Forwarder:
         wait_until(lambda: self.port, what="the forwarder")
 
     def cut(self) -> None:
-        """Forward nothing in either direction from now on; connections stay open, new ones wait."""
+        """Stop forwarding in both directions; connections stay open, new ones wait."""
         self._loop.call_soon_threadsafe(self._is_through.clear)
 
     def mend(self) -> None:
@@ -47,7 +47,7 @@ class Forwarder:
         self.port = server.sockets[0].getsockname()[1]
         self._loop.run_forever()
         server.close()
-        for each in self._writers:  # what is still open ends of itself then
+        for each in self._writers:  # open connections end by themselves then
             each.transport.abort()
         while rest := asyncio.all_tasks(self._loop):
             self._loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))

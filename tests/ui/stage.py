@@ -1,4 +1,4 @@
-"""A stage for the pages: a real kit of `sync://`, and a worker whose every move the test decides."""
+"""A stage for pages: a real kit of `sync://`, and a worker that the test plays."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class Stage:
-    """Submits jobs and plays the worker that runs them."""
+    """Submission of jobs, and their played worker."""
 
     def __init__(self, kit: Kit | None = None) -> None:
-        # The worker that a test plays beats when the test says so: a short lease would end on a slow machine.
+        # The played worker sends heartbeats only at the test's request: a short lease would expire on a slow machine.
         self.kit = kit or Kit(Settings(url="sync://", lease=3600.0))
         self.store: Any = self.kit.verbs.store
         self._tokens: dict[str, Claimed] = {}
@@ -42,7 +42,7 @@ class Stage:
         return value
 
     def submit(self, task: str = "train", params: Mapping[str, Any] | None = None, **spec: Any) -> str:
-        """A job that waits; its id."""
+        """Submit a waiting job; return its id."""
         job_id, payload = spec.pop("id", f"{next(self._ids):08x}-stage"), spec.pop("payload", b"")
         whole = JobSpec(id=job_id, task=task, params=dict(params or {}), **{"owner": "ada", **spec})
         self._do(self.store.submit([Submission(whole, payload)]))
@@ -86,7 +86,7 @@ class Stage:
         self._finish(job_id, "succeeded", preview=preview, summary=summary, result=result)
 
     def publish(self, *infos: TaskInfo) -> None:
-        """Make tasks known, as a worker does at its start."""
+        """Publish tasks, as a worker does at its start."""
         sealed = {info.name: sealed_definition(info.to_json(), self.kit.codec) for info in infos}
         self._do(self.store.publish_tasks(sealed))
 

@@ -1,4 +1,4 @@
-"""The access: every action by every role, on one's own and on others' jobs, with the audit trail that it leaves."""
+"""Access to actions: every action by every role, on own and other users' jobs, with its entry in the audit trail."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def desk_of(stage: Stage, role: str, name: str = "ada") -> Actions:
     return Actions(stage.kit, Person(name, Role(role)))
 
 
-#: Who may what, on jobs of their own and of others; `own` never learns that the others' exist.
+#: Roles that may act on own jobs and on other users'; `own` does not learn that the others' exist.
 MAY = {
     "none": (False, False),
     "view": (False, False),
@@ -102,8 +102,8 @@ def test_only_an_admin_ends_a_worker(stage: Stage, role: str) -> None:
 def test_every_action_is_in_the_matrix_above() -> None:
     assert set(ACTIONS) >= {"submit", "cancel", "retry", "delete", "drain_worker", "stop_worker"}
     for name, one in ACTIONS.items():
-        assert one.least in (Role.OPERATE, Role.ADMIN), f"{name} would be done by who may only look"
-        assert not one.own_too or one.on in ("job", "task"), f"{name}: whose is a {one.on}?"
+        assert one.least in (Role.OPERATE, Role.ADMIN), f"{name} is allowed for a role that may only read"
+        assert not one.own_too or one.on in ("job", "task"), f"{name}: unknown owner of {one.on}"
 
 
 def test_a_foreign_job_and_none_at_all_look_the_same_to_who_sees_their_own(stage: Stage) -> None:

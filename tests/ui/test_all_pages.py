@@ -1,4 +1,4 @@
-"""What holds on every page, in both themes: nothing for axe-core to complain about, no other host, no console error."""
+"""Every page in both themes: no findings of axe-core, no requests to other hosts, no console errors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def turn(page: Any, slug: str, job: str = "") -> None:
     wait_until(lambda: page.locator("section.jk:visible").count() > 0, what=f"page {slug} to be shown")
     if job:
         page.wait_for_selector(".jk-card .title:visible")
-    page.wait_for_timeout(300)  # what fades in has its colours then
+    page.wait_for_timeout(300)  # after fading in
 
 
 def findings(page: Any, where: str) -> list[str]:
@@ -98,7 +98,7 @@ def test_the_audit_has_nothing_serious_to_say_of_empty_pages_on_a_phone_nor_of_a
         assert page.evaluate("document.documentElement.scrollWidth") <= 380, slug
         wrong += findings(page, slug)
     failed = fill(stage)
-    turn(page, "jobs", failed)  # the drawer is the page now
+    turn(page, "jobs", failed)  # the drawer covers the page
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
     wrong += findings(page, "a job's card as the page")
 

@@ -1,4 +1,4 @@
-"""A dashboard whose store goes away, or takes no changes: a sentence that stands there as long as it is true."""
+"""A dashboard with an unreachable or read-only store shows a sentence while this lasts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRET = "of these tests"
 
 @pytest.fixture(scope="module")
 def url(server: Server) -> Iterator[str]:
-    """Of a dashboard that nobody has looked at before the first test."""
+    """URL of a dashboard without any visitor before the first test."""
     port = free_port()
     named = environment(JOBKIT_URL=server.url, JOBKIT_SECRET=SECRET, JOBKIT_HOME=str(server.home / "home"))
     process = subprocess.Popen(
@@ -69,7 +69,7 @@ def test_every_page_says_that_the_store_is_away_and_is_right_afterwards(
     kit.schedule(demo.count_words, every=3600, name="before")
     runs, waits = (stage.submit("train", {"n": n}, title=f"Job {n}") for n in range(2))
     stage.start(runs)
-    #: What each page shows before, and when it is right again.
+    #: Content of each page before the outage and after it.
     shows = {
         "jobs": (".row[data-face=running] b:text-is('Job 0')", ".row[data-face=failed] b:text-is('Job 0')"),
         "timeline": (".sum:has-text('1 attempt · 1 running')", ".sum:has-text('2 attempts · 1 failed · 1 running')"),
@@ -105,7 +105,7 @@ def test_every_page_says_that_the_store_is_away_and_is_right_afterwards(
 def test_every_page_says_that_the_store_takes_no_changes_as_long_as_it_does_not(
     server: Server, url: str, window: Window
 ) -> None:
-    """Also to who comes while it is so: what can be read is shown."""
+    """Visitors that arrive meanwhile see it, too; readable data is shown."""
     page = window.open(url)
     page.wait_for_selector(".jk-table")
     assert text_of(page, ".jk-banner") == ""

@@ -1,4 +1,4 @@
-"""What a session's callback changes reaches the browser, also where Panel is just writing something else to it."""
+"""Changes by a session's callback reach the browser, also while Panel is writing other changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 
 
 def _as_a_write_ends() -> None:
-    """What a coroutine of Panel's does that ends now: it takes away the mark that others set while it wrote."""
+    """Do what Panel's coroutine does at its end: remove the mark that others set while it wrote."""
     document: Any = pn.state.curdoc
     panel_document._WRITE_BLOCK[document] = True
     document.session_context.session._loop.add_callback(panel_document._WRITE_BLOCK.pop, document, None)

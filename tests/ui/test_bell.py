@@ -1,4 +1,4 @@
-"""Notifications of the browser: asked for with a click, for one's own jobs."""
+"""Browser notifications: turned on with a click, for own jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ window.Notification = class {
 """
 
 
-def test_a_few_ends_are_told_one_by_one_and_many_as_a_number(stage: Stage) -> None:
+def test_a_few_ends_are_notified_one_by_one_and_many_as_a_number(stage: Stage) -> None:
     jobs = [stage.submit("train", title="Train a model") for _ in range(5)]
     for job in jobs:
         stage.start(job)
@@ -41,7 +41,7 @@ def test_a_few_ends_are_told_one_by_one_and_many_as_a_number(stage: Stage) -> No
 
 @pytest.mark.nightly
 @pytest.mark.browser
-def test_who_has_clicked_the_bell_is_told_of_the_ends_of_their_jobs(
+def test_a_click_on_the_bell_turns_on_notifications_of_own_jobs(
     stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window
 ) -> None:
     from jobkit.ui.app.dashboard import Dashboard

@@ -1,4 +1,4 @@
-"""What a page of jobs is fed with: whose jobs, how many, and what comes and goes."""
+"""Feed of a page of jobs: visible jobs, counts, and changes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def ids(screen: dict[str, Any]) -> list[str]:
     return [row["id"] for row in screen["rows"]]
 
 
-def test_somebody_who_sees_their_own_jobs_alone_gets_no_others_and_no_counts_of_them(stage: Stage, look: Look) -> None:
+def test_a_user_who_sees_only_own_jobs_gets_no_others_and_no_counts_of_them(stage: Stage, look: Look) -> None:
     mine = stage.submit(owner="ada")
     stage.submit(owner="bob")
     everybodys = Query(owner=("ada", "bob"))
@@ -83,7 +83,7 @@ def test_a_job_that_does_not_match_any_more_leaves(stage: Stage, look: Look) -> 
     wait_until(lambda: screen["total"] == 0, what="the number that match")
 
 
-def test_in_another_order_new_jobs_are_told_as_a_number(stage: Stage, look: Look) -> None:
+def test_in_another_order_new_jobs_are_shown_as_a_number(stage: Stage, look: Look) -> None:
     job = stage.submit("b")
     screen = look(Query(order="task"))
 
@@ -93,7 +93,7 @@ def test_in_another_order_new_jobs_are_told_as_a_number(stage: Stage, look: Look
     assert ids(screen) == [job]
 
 
-def test_a_tab_that_nobody_sees_is_fed_no_more_until_it_is_seen_again(stage: Stage) -> None:
+def test_a_hidden_tab_gets_no_updates_until_it_is_visible(stage: Stage) -> None:
     table = JobTable(stage.kit)
     n = itertools.count()
 

@@ -231,7 +231,7 @@ def test_the_card_speaks_to_screen_readers_and_rests_for_those_who_want_less_mot
 
 
 @pytest.mark.nightly
-def test_a_job_that_nobody_can_run_says_so(stage: Stage, serve: Serve, window: Window) -> None:
+def test_a_job_without_a_worker_says_so(stage: Stage, serve: Serve, window: Window) -> None:
     job = stage.submit(queue="gpu")
 
     page = window.open(serve(card(stage, job)))

@@ -1,4 +1,4 @@
-"""What a card shows, driven by lists of events."""
+"""Contents of a card, driven by lists of events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page that compares jobs, without a browser: whose jobs it shows, and that it costs nothing unseen."""
+"""The page that compares jobs, without a browser: its jobs, and no reads while it is hidden."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.ui.stage import Stage
 COMPARE = next(page for page in PAGES if page.slug == "compare")
 
 
-def test_only_the_jobs_that_somebody_sees_are_compared_and_only_while_they_look(stage: Stage) -> None:
+def test_only_visible_jobs_are_compared_and_only_on_a_visible_page(stage: Stage) -> None:
     jobs = [stage.submit("train", {"n": n}, owner=owner) for n, owner in enumerate(("ada", "zoe", "ada"))]
     session = PageSession(
         COMPARE, Actions(stage.kit, Person("ada", Role.OWN)), SessionBridge(), SimpleNamespace(job="")

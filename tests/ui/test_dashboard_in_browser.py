@@ -170,7 +170,7 @@ def test_counters_and_search_filter_and_stand_in_the_url(stage: Stage, url: str,
     page.keyboard.press("/")
     page.keyboard.type('state:failed "train 2"')
 
-    wait_until(lambda: names(page) == ["Train 2"], what="the one that was searched")
+    wait_until(lambda: names(page) == ["Train 2"], what="the job of the search")
     assert "q=state%3Afailed" in page.url
     again = window.open(page.url)
     wait_until(lambda: names(again) == ["Train 2"], what="the linked search")
@@ -181,7 +181,7 @@ def test_counters_and_search_filter_and_stand_in_the_url(stage: Stage, url: str,
 
 
 @pytest.mark.nightly
-def test_new_jobs_wait_behind_a_pill_while_somebody_reads(stage: Stage, url: str, window: Window) -> None:
+def test_new_jobs_wait_behind_a_pill_while_the_user_reads(stage: Stage, url: str, window: Window) -> None:
     old = stage.submit("train", title="Old")
     page = window.open(url)
     page.hover(".row:has-text('Old')")
@@ -320,7 +320,7 @@ def test_a_closed_window_is_no_longer_fed(stage: Stage, url: str, window: Window
     page.goto("about:blank")
 
     wait_until(lambda: not open_feeds(stage.kit, BoardFeed), what="the feed to end")
-    stage.submit("train")  # and nobody minds
+    stage.submit("train")  # without an error
 
 
 @pytest.mark.nightly
@@ -367,7 +367,7 @@ def _everything() -> Any:
 @pytest.mark.nightly
 def test_a_server_that_is_away_is_told_on_every_part_of_the_page(stage: Stage, url: str, window: Window) -> None:
     job = stage.submit("train")
-    stage.start(job)  # a job that waits would soon be told that nobody serves its queue
+    stage.start(job)  # otherwise the waiting job would soon show that its queue has no worker
     page = window.open(f"{url}?job={job}", width=1440)
     page.wait_for_selector(".status:has-text('live')")
     page.wait_for_selector(".jk-card .chip:has-text('Running')")
@@ -429,7 +429,7 @@ def test_a_page_of_running_jobs_lays_out_nothing_while_there_is_no_news(stage: S
     session.send("Performance.enable")
 
     def layouts() -> int:
-        """How often something was laid out in 60 frames."""
+        """Return the number of layouts in 60 frames."""
 
         def so_far() -> int:
             found = session.send("Performance.getMetrics")["metrics"]
@@ -449,7 +449,7 @@ def test_a_page_of_running_jobs_lays_out_nothing_while_there_is_no_news(stage: S
 def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
     stage: Stage, serve: Serve, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the moment when a browser pulls the document and the one when it is ready, Panel tells it nothing."""
+    """Panel sends nothing between the browser's request of the document and its readiness."""
     from jobkit.ui.app.dashboard import Dashboard
     from jobkit.ui.app.header import StoreBannerFeed
 
@@ -463,7 +463,7 @@ def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
         return made[-1].__panel__()
 
     def between(browser: Any) -> None:
-        """What the browser says after it has the document waits."""
+        """Delay the browser's message that it has the document."""
         server = browser.connect_to_server()
 
         def told(message: str) -> None:
@@ -481,7 +481,7 @@ def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
     page.wait_for_selector(".jk-nav .tab")  # so it has the document
 
     sentence = "It takes no changes."
-    wait_until(lambda: made[0]._banner.said == sentence, what="the page to be told")
+    wait_until(lambda: made[0]._banner.said == sentence, what="the page to get the change")
     seen.clear()
     for server, message in held:
         server.send(message)

@@ -22,7 +22,7 @@ _UNITS = "parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, as
 def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     from playwright._impl._driver import compute_driver_executable
 
-    node, _ = compute_driver_executable()  # Playwright brings its own, so that nobody has to install one
+    node, _ = compute_driver_executable()  # Playwright brings node, so it need not be installed
     module = tmp_path / "card.mjs"
     module.write_text(f"{assets.esm('card')}\nexport {{{_UNITS}}};\n", "utf-8")
     lanes = tmp_path / "lanes.mjs"
@@ -89,7 +89,7 @@ def test_both_homes_show_the_same_snapshots_alike(homes: Any) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.browser
-def test_who_reads_in_a_log_stays_there_when_the_whole_of_it_comes_again(homes: Any) -> None:
+def test_the_scroll_position_in_a_log_is_kept_when_it_is_sent_again(homes: Any) -> None:
     """A page that has missed something asks for everything; what is new in it is counted all the same."""
 
     def log(count: int) -> str:

@@ -56,7 +56,7 @@ def act(access: Actions, name: str, target: str, **details: Any) -> str:
 # -- actions -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_came_of_an_action_is_one_sentence(stage: Stage, divide: Any) -> None:
+def test_the_outcome_of_an_action_is_one_sentence(stage: Stage, divide: Any) -> None:
     fail(stage, divide, 1, 2)
     [group] = stage.kit.failures()
     access = Actions(stage.kit, Person("ada"))
@@ -102,7 +102,7 @@ def test_a_change_that_does_not_fit_is_refused_before_anything_runs(
     assert stage.kit.failure(group.id).repeated == 0
 
 
-def test_who_may_only_look_is_refused_and_gets_no_buttons(stage: Stage, divide: Any) -> None:
+def test_a_viewer_is_refused_and_gets_no_buttons(stage: Stage, divide: Any) -> None:
     fail(stage, divide, 1)
     [group] = stage.kit.failures()
     access = Actions(stage.kit, Person("eve", Role.VIEW))
@@ -196,7 +196,7 @@ def test_a_failed_jobs_card_leads_to_those_that_failed_like_it(
 
 
 @pytest.mark.parametrize(("role", "is_told"), [("view", True), ("own", False)])
-def test_who_sees_own_jobs_alone_is_not_told_how_many_others_failed(
+def test_a_user_who_sees_only_own_jobs_gets_no_counts_of_others(
     stage: Stage, divide: Any, role: str, is_told: bool
 ) -> None:
     job, *_ = fail(stage, divide, 1, 2, 3)
@@ -215,7 +215,7 @@ def test_who_sees_own_jobs_alone_is_not_told_how_many_others_failed(
 
 
 @pytest.mark.nightly
-def test_a_link_opens_the_group_and_what_hurts_asks_with_the_count(
+def test_a_link_opens_the_group_and_destructive_actions_ask_with_the_count(
     stage: Stage, url: str, window: Window, divide: Any
 ) -> None:
     fail(stage, divide, 1, 2)
@@ -260,7 +260,7 @@ def test_retry_with_changes_refuses_what_does_not_fit_and_keeps_what_was_typed(
 
 @pytest.mark.nightly
 @pytest.mark.browser
-def test_muted_and_resolved_groups_leave_the_list_and_can_be_taken_back(
+def test_muted_and_resolved_groups_leave_the_list_and_can_be_reopened(
     stage: Stage, url: str, window: Window, divide: Any
 ) -> None:
     fail(stage, divide, 1)

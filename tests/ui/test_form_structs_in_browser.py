@@ -25,7 +25,7 @@ Serve = Callable[[Callable[[], Any]], str]
 
 @dataclass
 class Optimizer:
-    """How weights move.
+    """Update rule of weights.
 
     Attributes:
         lr: learning rate.
@@ -37,7 +37,7 @@ class Optimizer:
 
 @dataclass
 class Model:
-    """What is trained."""
+    """Model to train."""
 
     depth: int
     name: str = "net"

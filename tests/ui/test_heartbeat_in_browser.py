@@ -135,7 +135,7 @@ def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself
     is_live(page)
     page.wait_for_selector(".jk-card .chip:has-text('Running')")
     assert "q=state%3Arunning" in page.url
-    form.get_by_role("button", name="Load again").wait_for()  # what somebody typed is not thrown away
+    form.get_by_role("button", name="Load again").wait_for()  # typed text is kept
     assert form.input_value(".jk-form [data-name='option:tags'] input") == "typed here"
     form.get_by_role("button", name="Load again").click()
     is_live(form)

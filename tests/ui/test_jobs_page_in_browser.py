@@ -73,7 +73,7 @@ def test_a_click_on_a_head_orders_and_the_url_names_it(stage: Stage, url: str, w
     shows(page, ["Job 2", "Job 0", "Job 1"])
     assert page.locator(".head .name").get_attribute("aria-sort") == "descending"
     page.click(".head .owner .by")
-    shows(page, ["Job 1", "Job 0", "Job 2"])  # who has no owner comes last
+    shows(page, ["Job 1", "Job 0", "Job 2"])  # jobs without an owner come last
 
     wait_until(lambda: "sort=owner" in page.url, what="the URL")
     shows(window.open(page.url, width=1440), ["Job 1", "Job 0", "Job 2"])
@@ -119,7 +119,7 @@ def test_a_search_that_is_not_understood_says_why(stage: Stage, url: str, window
 
 
 @pytest.mark.nightly
-def test_what_does_not_match_any_more_leaves_the_page(stage: Stage, url: str, window: Window) -> None:
+def test_jobs_that_no_longer_match_leave_the_page(stage: Stage, url: str, window: Window) -> None:
     jobs = [stage.submit(title=f"Job {n}") for n in range(2)]
     for job in jobs:
         stage.start(job)
@@ -152,7 +152,7 @@ def test_shift_chooses_a_span_and_the_head_the_page(stage: Stage, url: str, wind
 
 
 @pytest.mark.nightly
-def test_all_that_match_are_deleted_by_one_and_gone_for_the_other(stage: Stage, url: str, window: Window) -> None:
+def test_matching_jobs_deleted_by_one_user_are_gone_for_the_other(stage: Stage, url: str, window: Window) -> None:
     many(stage, 130, ends=True)
     kept = stage.submit("train", title="Kept")
     one, two = window.open(f"{url}?q=task:many"), window.open(url)
@@ -251,7 +251,7 @@ def test_dragging_over_the_strip_asks_for_the_jobs_of_that_time(serve: Serve, wi
 
 
 @pytest.mark.nightly
-def test_a_row_that_is_pointed_at_offers_what_can_be_done(stage: Stage, url: str, window: Window) -> None:
+def test_a_row_under_the_pointer_offers_its_actions(stage: Stage, url: str, window: Window) -> None:
     stage.kit.options(title="Counts").submit(len, [1])
     stage.submit(title="Waits")
     page = window.open(url, width=1440)

@@ -36,7 +36,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("name", ["light", "dark"])
-def test_every_text_is_readable_on_every_ground_it_stands_on(name: str) -> None:
+def test_every_text_has_enough_contrast_on_its_backgrounds(name: str) -> None:
     colours = theme(name)
     pairs = [(text, ground) for text in ("text", "muted") for ground in ("bg", "raised", "sunken", "selected")]
     pairs += [(state, f"{state}-bg") for state in FACES]

@@ -117,7 +117,7 @@ def test_a_job_is_shown_live_and_its_output_becomes_static_at_its_end(stage: Sta
     assert "shows it live" not in saved.now["text/html"]
 
 
-def test_what_a_saved_notebook_shows_is_renewed_as_the_job_goes_on(
+def test_the_saved_output_is_renewed_while_the_job_runs(
     stage: Stage, display: Display, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = stage.submit("train", {"n": 3}, title="Train")
@@ -156,7 +156,7 @@ def test_outside_a_notebook_a_job_shows_its_line(stage: Stage, capsys: pytest.Ca
     assert capsys.readouterr().out == f"<Job {job_id} train(n=3) queued>\n"
 
 
-def test_what_ends_between_two_cells_is_said_again_in_the_next_one(
+def test_a_job_that_ends_between_two_cells_is_shown_again_by_the_next(
     stage: Stage, display: Display, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Programs that run notebooks drop what arrives between two cells; the saved card would stay the live one."""
@@ -193,9 +193,7 @@ def test_what_ends_between_two_cells_is_said_again_in_the_next_one(
     assert events.waiting == []
 
 
-def test_an_update_belongs_to_the_cell_that_runs_and_not_to_the_one_that_began_it(
-    stage: Stage, display: Display, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_update_belongs_to_the_running_cell(stage: Stage, display: Display, monkeypatch: pytest.MonkeyPatch) -> None:
     """ipykernel keeps the cell of an output in a context variable; the background loop has that of an earlier cell."""
     cell: ContextVar[str] = ContextVar("cell")
     cells: list[str] = []
@@ -204,13 +202,13 @@ def test_an_update_belongs_to_the_cell_that_runs_and_not_to_the_one_that_began_i
     stage.kit.get(job_id)._ipython_display_()
     saved, live = display.outputs
     for output in (saved, live):
-        monkeypatch.setattr(output, "update", lambda data, raw: cells.append(cell.get("the one that runs")))
+        monkeypatch.setattr(output, "update", lambda data, raw: cells.append(cell.get("the running cell")))
 
     stage.start(job_id)
     stage.succeed(job_id)
 
     wait_until(lambda: len(cells) >= 3, what="the saved output twice and the empty one")
-    assert set(cells) == {"the one that runs"}
+    assert set(cells) == {"the running cell"}
 
 
 def test_a_kernel_beats_until_its_job_has_ended(stage: Stage, widget: JobWidget) -> None:

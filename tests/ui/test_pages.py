@@ -1,4 +1,4 @@
-"""Pages of a dashboard: what stands in the URL, the back button, a page of one's own, a theme."""
+"""Pages of a dashboard: the URL, the back button, pages by users, themes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_two_pages_of_one_slug_are_refused(stage: Stage) -> None:
         Dashboard(stage.kit, pages=[])
 
 
-def test_a_page_is_built_when_it_is_first_looked_at_and_told_when_it_is_not(stage: Stage) -> None:
+def test_a_page_is_built_when_it_is_first_shown_and_notified_when_hidden(stage: Stage) -> None:
     told: list[str] = []
 
     def build(session: PageSession) -> Any:
@@ -98,7 +98,7 @@ def test_each_page_has_its_own_part_of_the_url_and_finds_it_again(stage: Stage) 
     dashboard._follow("?page=mine&range=24h")  # the back button
     assert asked == [{"range": "24h"}]
     assert dashboard.job == ""
-    assert url_of(dashboard) == "?page=mine&range=6h&job=j1"  # the browser needs not be told
+    assert url_of(dashboard) == "?page=mine&range=6h&job=j1"  # the browser needs no update
 
 
 def test_a_page_may_not_take_the_dashboards_own_names_of_the_url() -> None:
@@ -107,7 +107,7 @@ def test_a_page_may_not_take_the_dashboards_own_names_of_the_url() -> None:
     assert read_query(told) == {"q": "z" * 1000}
 
 
-def test_who_may_not_act_is_shown_no_page_that_acts_and_no_link_to_it_works(stage: Stage) -> None:
+def test_a_viewer_sees_no_pages_with_actions_and_links_to_them_fail(stage: Stage) -> None:
     dashboard = Dashboard(stage.kit, may_act=False, pages=[*PAGES, Page("boss", "Boss", note, role="admin")])
 
     assert not {"submit", "boss"} & set(pages_of(dashboard))
@@ -117,7 +117,9 @@ def test_who_may_not_act_is_shown_no_page_that_acts_and_no_link_to_it_works(stag
     assert dashboard.page == "jobs"
 
 
-def test_a_page_that_fails_to_build_is_a_sentence_and_no_end(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_page_that_fails_to_build_is_a_sentence_and_others_work(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
     def build(session: PageSession) -> Any:
         raise RuntimeError("no such table")
 
@@ -187,9 +189,7 @@ def test_the_back_button_goes_back_and_a_reload_stays(stage: Stage, serve: Serve
 
 @pytest.mark.nightly
 @pytest.mark.browser
-def test_a_page_of_ones_own_stands_beside_the_others_in_the_colours_that_were_asked_for(
-    stage: Stage, serve: Serve, window: Window
-) -> None:
+def test_a_users_page_is_beside_the_others_in_the_chosen_colours(stage: Stage, serve: Serve, window: Window) -> None:
     def costs(session: PageSession) -> Any:
         return pn.Column(pn.pane.Str(f"{session.kit.counts()['queued']} jobs wait"))
 
@@ -211,10 +211,10 @@ def test_a_page_of_ones_own_stands_beside_the_others_in_the_colours_that_were_as
     assert page.evaluate("window.boom === undefined")
 
 
-def test_a_connection_that_is_cut_while_a_dashboard_is_made_is_told(
+def test_a_connection_that_is_cut_while_a_dashboard_is_built_is_reported(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the look at the connection and the first word of the hub, nobody would be told."""
+    """A cut between the check of the connection and the hub's first message used to be missed."""
     hub = stage.kit.hub
     listen = hub.on_status
 

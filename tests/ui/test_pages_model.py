@@ -68,7 +68,7 @@ def test_equal_frames_of_a_recursion_are_one_with_a_count() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "no traceback at all", "\x00\n  File \n^^^", '  File "x", line 1'])
-def test_text_that_is_no_traceback_does_no_harm(text: str) -> None:
+def test_text_that_is_not_a_traceback_is_accepted(text: str) -> None:
     chain_of(text)
 
 

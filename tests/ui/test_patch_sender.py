@@ -1,4 +1,4 @@
-"""How texts travel to a browser: merged for a slow one, and asked for again by one that missed some."""
+"""Delivery of texts to a browser: merged for slow ones, requested again after gaps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.ui.stage import Stage
 PART_OF = {"log": "log_append"}
 
 
-def test_of_whole_texts_the_newest_waits_and_of_parts_all() -> None:
+def test_of_whole_texts_the_newest_is_queued_and_of_parts_all() -> None:
     post = PendingUpdate()
     post.add({"snapshot": "a"}, {"log_append": "1"}, PART_OF)
     post.add({"snapshot": "b"}, {"log_append": "2"}, PART_OF)
@@ -158,5 +158,5 @@ def test_a_request_that_panel_swallowed_comes_with_the_next_and_none_comes_twice
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "3", "null", '{"n": 1}', '{"action": 3}', '{"action": {}, "earlier": 1}']
 )
-def test_what_is_no_request_is_left_alone(text: str) -> None:
+def test_values_that_are_not_requests_are_ignored(text: str) -> None:
     assert Requests().of(text) == []

@@ -1,4 +1,4 @@
-"""What is shown is read until it has been read: the connection for events may live while the one for reads is cut."""
+"""Failed reads are retried: the connection for events may work while the one for reads is cut."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_new_job_whose_reads_fail_comes_to_the_page(stage: Stage, cut: Cut, sc
     assert cut.failed.count("snapshots") == 2
 
 
-def test_of_a_flood_no_job_is_left_out(stage: Stage, cut: Cut) -> None:
+def test_no_job_of_a_flood_is_missed(stage: Stage, cut: Cut) -> None:
     """A page of failed jobs, while hundreds of others change their state in the same moment."""
     screen = Screen(stage, Query(states=("failed",)))
     wait_until(lambda: screen.is_loaded, what="the page")
@@ -146,7 +146,7 @@ def followed(stage: Stage, job_id: str, told: dict[str, Any]) -> JobSubscription
 def test_a_card_that_was_being_read_when_the_connection_was_cut_says_so_and_catches_up(
     stage: Stage, cut: Cut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What happens then is told to nobody; neither may it go on to look live."""
+    """Events during the cut are lost, so the card must not look live."""
     job_id = stage.submit()
     told: dict[str, Any] = {}
     reads, hub = stage.store.logs, stage.kit.hub

@@ -79,7 +79,7 @@ def test_late_is_a_fact_with_a_number_and_a_reason(
     assert (row["late_s"], row["why"]) == (late_s, why)
 
 
-def test_what_is_typed_becomes_arguments_or_a_sentence_beside_its_field() -> None:
+def test_typed_text_becomes_arguments_or_an_error_beside_its_field() -> None:
     given, errors = read_given({"every": "30", "tz": " Europe/Berlin ", "count": "x", "missed_limit": "0"})
 
     assert given["every"] == 30.0
@@ -109,7 +109,7 @@ def form(stage: Stage) -> Callable[..., dict[str, Any]]:
     return asked
 
 
-def test_the_next_five_times_are_told_while_one_types(form: Callable[..., dict[str, Any]]) -> None:
+def test_the_next_five_times_are_shown_while_the_user_types(form: Callable[..., dict[str, Any]]) -> None:
     typed = {"cron": "0 6 * * MON-FRI", "tz": "Europe/Berlin"}
 
     reply = form("preview", task="report", is_new=True, given=typed)
@@ -125,7 +125,7 @@ def test_the_next_five_times_are_told_while_one_types(form: Callable[..., dict[s
     assert "five fields" in form("preview", task="report", is_new=True, given={"cron": "* *"})["errors"]["cron"]
 
 
-def test_what_is_saved_is_a_schedule_of_who_saved_it(form: Callable[..., dict[str, Any]], stage: Stage) -> None:
+def test_a_saved_schedule_belongs_to_its_user(form: Callable[..., dict[str, Any]], stage: Stage) -> None:
     access = Actions(stage.kit, Person("grace", Role.OPERATE))
 
     reply = form(
@@ -141,7 +141,7 @@ def test_what_is_saved_is_a_schedule_of_who_saved_it(form: Callable[..., dict[st
     assert (made.cron, made.every, made.overlap, made.params["n"]) == ("0 0 * * *", None, "skip", 9)
 
 
-def test_who_may_only_look_saves_nothing(form: Callable[..., dict[str, Any]], stage: Stage) -> None:
+def test_a_viewer_saves_nothing(form: Callable[..., dict[str, Any]], stage: Stage) -> None:
     access = Actions(stage.kit, Person("eve", Role.VIEW))
 
     reply = form("save", access, task="report", name="mine", is_new=True, given={"every": "60"})

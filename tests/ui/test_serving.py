@@ -1,4 +1,4 @@
-"""How dashboards are served: several by one server of two processes, behind a reverse proxy that has a prefix."""
+"""Serving of dashboards: several on one server of two processes, behind a reverse proxy with a prefix."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_pre
             for process in left:
                 process.kill()
     assert len(processes) == 2
-    assert left == []  # they end with the one that started them
+    assert left == []  # they end with their parent process
     assert [path for path in proxy.paths if not path.startswith("/team/jobs/")] == []
 
 

@@ -1,4 +1,4 @@
-"""How feeds read: one read at a time, and no event is lost, whenever it comes."""
+"""Reads of feeds: one at a time, and no event is lost at any time."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def until(reached: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def test_what_happens_while_it_reads_is_applied_after_it(kit: Kit, hub: Hub) -> None:
+async def test_events_during_a_read_are_applied_after_it(kit: Kit, hub: Hub) -> None:
     go, (shown, subscriber) = asyncio.Event(), screen()
 
     async def source() -> str:
@@ -165,7 +165,7 @@ async def test_a_read_is_repeated_until_the_store_answers(kit: Kit) -> None:
     feed.remove(subscriber)
 
 
-async def test_after_a_read_that_failed_events_go_on(kit: Kit, hub: Hub) -> None:
+async def test_after_a_failed_read_events_are_applied(kit: Kit, hub: Hub) -> None:
     answers: list[Any] = ["one", JobkitError("no such thing")]
     (shown, subscriber) = screen()
 

@@ -1,4 +1,4 @@
-"""The timeline in a real browser: bars come as jobs start and end, a click opens the job, nobody reads unseen."""
+"""The timeline in a real browser: bars follow jobs, a click opens a job, a hidden page does not read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.browser
 
 Serve = Callable[[Callable[[], Any]], str]
 
-#: Columns of one of the timeline's sources, as they are drawn.
+#: Columns of a source of the timeline, as drawn.
 DATA = """name => {
   const models = [...(window.Bokeh?.documents?.[0]?._all_models.values() ?? [])];
   const found = models.find((model) => model.type === "ColumnDataSource" && model.name?.endsWith(`-${name}`));
   return found ? Object.fromEntries(Object.entries(found.data).map(([key, values]) => [key, [...values]])) : null;
 }"""
 
-#: Where on the screen the `i`-th bar is.
+#: Position of the `i`-th bar on the screen.
 PLACE = """i => {
   const models = [...Bokeh.documents[0]._all_models.values()];
   const of = (name) => models.find((model) => model.name?.endsWith(name));
@@ -79,7 +79,7 @@ def test_bars_come_as_jobs_start_and_a_click_opens_the_job(stage: Stage, url: st
 
 
 @pytest.mark.nightly
-def test_what_waited_what_failed_and_what_is_due_is_marked(stage: Stage, url: str, window: Window) -> None:
+def test_waits_failures_and_due_jobs_are_marked(stage: Stage, url: str, window: Window) -> None:
     job = stage.submit("train", retries=2)
     stage.start(job, "gpu-1")
     stage.retry_later(job)
@@ -90,7 +90,7 @@ def test_what_waited_what_failed_and_what_is_due_is_marked(stage: Stage, url: st
     wait_until(lambda: bars(page) == 2, what="two attempts")
 
     assert len(page.evaluate(DATA, "joins")["x0"]) == 1
-    wait_until(lambda: page.evaluate(DATA, "due")["y"] == ["scheduled"], what="the one that is due")
+    wait_until(lambda: page.evaluate(DATA, "due")["y"] == ["scheduled"], what="the due job")
     wait_until(lambda: page.evaluate(DATA, "busy")["top"][-1] > 0, what="the load")
     stage.succeed(job)
     wait_until(lambda: sum(page.evaluate(DATA, "ends")["s"]) == 1, what="the job that ended")
@@ -111,9 +111,7 @@ def test_the_range_stands_in_the_url(stage: Stage, url: str, window: Window) -> 
 
 
 @pytest.mark.nightly
-def test_the_search_decides_what_is_on_the_timeline_and_stands_in_the_url(
-    stage: Stage, url: str, window: Window
-) -> None:
+def test_the_search_filters_the_timeline_and_is_in_the_url(stage: Stage, url: str, window: Window) -> None:
     for task, owner in (("train", "ada"), ("train", "bob"), ("count", "bob")):
         job = stage.submit(task, owner=owner, title=f"{task} of {owner}")
         stage.start(job, "gpu-1")
@@ -144,7 +142,7 @@ def test_the_search_decides_what_is_on_the_timeline_and_stands_in_the_url(
 
 
 @pytest.mark.nightly
-def test_nobody_reads_while_nobody_looks_and_it_is_right_when_somebody_looks_again(
+def test_a_hidden_timeline_does_not_read_and_is_current_when_shown_again(
     stage: Stage, url: str, window: Window
 ) -> None:
     page = window.open(f"{url}?page=timeline")

@@ -95,7 +95,7 @@ def test_a_job_that_waits_for_a_time_or_another_job_has_not_waited_for_a_worker(
     assert bars_of(after)[0].ready_ms is None
 
 
-def test_attempts_at_one_time_get_lanes_of_their_own_and_a_lane_is_used_again() -> None:
+def test_concurrent_attempts_get_separate_lanes_which_are_reused() -> None:
     timeline = loaded(ran("a", 0, 10), ran("b", 5, 20), ran("c", 12, 15), ran("d", 6, 7, worker="v"))
 
     assert lanes(timeline) == {"a/1": 0, "b/1": 1, "c/1": 0, "d/1": 0}
@@ -106,7 +106,7 @@ def test_attempts_at_one_time_get_lanes_of_their_own_and_a_lane_is_used_again() 
     timeline.take(event("e", 3, "succeeded", 33))
     timeline.learn([job("g", event("g", 1, "submitted", 32), started("g", 2, 34))])
     assert lanes(timeline)["g/1"] == 0
-    assert lanes(timeline)["e/1"] == 0  # an ended bar stays where it is
+    assert lanes(timeline)["e/1"] == 0  # an ended bar stays in its lane
 
 
 def test_a_worker_has_at_most_so_many_lanes() -> None:
@@ -143,7 +143,7 @@ def test_jobs_that_are_new_or_were_missed_are_asked_for() -> None:
     assert list(timeline.unknown) == ["a"]
 
 
-def test_what_happens_to_a_job_while_it_is_read_is_not_forgotten() -> None:
+def test_events_of_a_job_during_its_read_are_not_lost() -> None:
     for query in (Query(), Query(states=("running",))):
         timeline = TimelineModel(query=query)
         timeline.take(started("a", 2, 1))
@@ -200,7 +200,7 @@ def test_the_depth_of_the_queues_is_counted_back_from_what_is_true_now() -> None
     assert series(timeline, T0, T0 + 30_000, 6)["depth"][:2] == [None, 4997]
 
 
-def test_waiting_and_running_times_are_told_by_task() -> None:
+def test_waiting_and_running_times_are_shown_by_task() -> None:
     jobs = [ran(f"j{n}", n, 2 * n) for n in range(1, 11)]
     found = series(loaded(*jobs, ran("k", 0, 1, task="plot")), T0, T0 + 60_000)["tasks"]
 
@@ -219,7 +219,7 @@ def test_the_first_range_fits_the_data() -> None:
     assert fit(bars_of(ran("a", -200_000, 900)), now) == (now - 86_400_000, now)
 
 
-def test_ones_own_timeline_has_nothing_of_others_whatever_comes_first() -> None:
+def test_the_timeline_of_own_jobs_never_has_others() -> None:
     def of(owner: str, snapshot: JobSnapshot) -> JobSnapshot:
         return replace(snapshot, spec=replace(snapshot.spec, owner=owner))
 

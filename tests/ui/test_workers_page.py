@@ -25,7 +25,7 @@ def url(stage: Stage, serve: Serve) -> str:
     return serve(lambda: Dashboard(stage.kit).__panel__())
 
 
-def test_a_queue_that_waits_for_nobody_is_told_with_the_command_that_mends_it() -> None:
+def test_a_queue_without_workers_is_shown_with_the_command_to_start_one() -> None:
     lines = {
         "default": {"queued": 1, "scheduled": 0, "running": 0, "workers": 0},
         "gpu": {"queued": 3, "scheduled": 0, "running": 0, "workers": 0},
@@ -54,7 +54,7 @@ def test_living_workers_come_first_and_those_that_drain_offer_no_slots() -> None
 
 @pytest.mark.nightly
 @pytest.mark.browser
-def test_the_page_shows_who_works_on_what_and_opens_the_job(stage: Stage, url: str, window: Window) -> None:
+def test_the_page_shows_the_jobs_of_workers_and_opens_them(stage: Stage, url: str, window: Window) -> None:
     page = window.open(f"{url}?page=workers", width=1440)
     page.wait_for_selector("text=No worker runs")
     job = stage.submit("train", {"n": 3}, title="Train a model")
@@ -89,7 +89,7 @@ def test_a_worker_is_asked_to_end_after_a_question(stage: Stage, url: str, windo
 
 @pytest.mark.nightly
 @pytest.mark.browser
-def test_nobody_reads_workers_while_nobody_looks(stage: Stage, url: str, window: Window) -> None:
+def test_a_hidden_page_does_not_read_workers(stage: Stage, url: str, window: Window) -> None:
     page = window.open(f"{url}?page=workers")
     page.wait_for_selector("text=No worker runs")
     assert open_feeds(stage.kit, WorkersFeed)
