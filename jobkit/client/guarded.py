@@ -1,12 +1,13 @@
-"""Parameters whose watchers cannot harm each other: one that raises is reported once, and the others are called."""
+"""Parameters that are made when first used, and whose watchers cannot harm each other."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable
 from typing import Any
 
-from param.parameterized import Parameters
+from param.parameterized import Parameterized, Parameters
 
 logger = logging.getLogger("jobkit.client")
 
@@ -30,8 +31,27 @@ class GuardedParameters(Parameters):
                 logger.exception("a watcher of %s raised; this is not reported again, and harms nothing else", whose)
 
 
+_making = threading.RLock()
+
+
 class Guarded:
-    """The `param` attribute of a class with guarded watchers: `param = Guarded()`."""
+    """The `param` attribute of a class with guarded watchers: `param = Guarded()`.
+
+    A class may leave out `super().__init__()`: param's part of an object, which costs more than the rest of a submit,
+    is then made by the first use of `.param`.
+    """
 
     def __get__(self, obj: Any, objtype: Any) -> Any:
-        return objtype._param__parameters if obj is None else GuardedParameters(objtype, self=obj)
+        if obj is None:
+            return objtype._param__parameters
+        if not obj._param__private.initialized:
+            with _making:
+                if "_param__private" not in obj.__dict__:  # else this thread is making it
+                    Parameterized.__init__(obj)  # type: ignore[no-untyped-call]  # param has no types here
+        return GuardedParameters(objtype, self=obj)
+
+
+def has_watchers(obj: Any) -> bool:
+    """Return True if anything watches a parameter of an object with `Guarded` parameters."""
+    private = obj.__dict__.get("_param__private")
+    return private is not None and bool(private.watchers)

@@ -21,7 +21,7 @@ import param
 
 from jobkit.client import checks
 from jobkit.client.artifacts import Artifact
-from jobkit.client.guarded import Guarded
+from jobkit.client.guarded import Guarded, has_watchers
 from jobkit.client.lines import Logs
 from jobkit.client.loop import background
 from jobkit.model import Attempt, InvalidParams, JobEvent, JobNotFound, JobSnapshot, UnknownTask, attempts_of
@@ -54,7 +54,13 @@ class _FromSnapshot(param.Parameter):  # type: ignore[type-arg]  # generic for t
         return None if published is None else _value(published, str(self.name))
 
 
+class _Name(_FromSnapshot, param.String):  # type: ignore[type-arg]  # generic for type checkers only
+    """The same for `name`, which must be a String."""
+
+
 def _value(snapshot: JobSnapshot, name: str) -> Any:
+    if name == "name":
+        return snapshot.id
     if name in _ASKED:
         found = getattr(snapshot.spec, name)
         return list(found) if name == "tags" else found
@@ -95,7 +101,6 @@ class Job(param.Parameterized):
         self._kit = kit
         self._snapshot = self._published = snapshot
         self._told: dict[str, Any] = {}  # what param itself holds as the parameters' values
-        super().__init__(name=snapshot.id)  # type: ignore[no-untyped-call]  # param has no types here
         self._lock = threading.Lock()  # guards the snapshot and what waits to be published
         self._publishing = threading.RLock()  # param must not be written from two threads at once
         self._waiting: deque[JobSnapshot] = deque()
@@ -280,7 +285,7 @@ class Job(param.Parameterized):
             before, self._snapshot = self._snapshot, snapshot
             if snapshot.is_terminal:
                 self._result = result
-            if not is_scheduled and not self.param.watchers:
+            if not is_scheduled and not has_watchers(self):
                 self._published = snapshot
             elif is_scheduled and self._waiting[-1].seq == snapshot.seq:
                 self._waiting[-1] = snapshot  # newer progress of the same state
@@ -356,6 +361,10 @@ class Job(param.Parameterized):
         from jobkit.ui.notebook import display_job
 
         display_job(self)
+
+
+# Not in the class's body, where param takes no subclass of String.
+Job.param.add_parameter("name", _Name(None, constant=True, doc="The same as its id."))
 
 
 def slices(seconds: float | None) -> Iterator[float | None]:
